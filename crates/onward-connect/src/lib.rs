@@ -1,0 +1,15 @@
+//! The network clients: HTTPS push, MESH, PDS, and the one HTTP client beneath them.
+//!
+//! This crate refuses to follow redirects, to speak to hosts that the configuration does not list, to reach private
+//! addresses that are not listed as internal, and to put a partner's answer into an error. It carries bytes and
+//! core types and knows no FHIR; the few fields of a PDS answer are read into structures of its own.
+
+pub mod egress;
+pub mod http;
+pub mod https_push;
+#[cfg(test)]
+mod loopback;
+pub mod mesh;
+pub mod pds;
+pub mod secret;
+pub mod stand_in;

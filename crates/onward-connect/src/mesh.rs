@@ -1,0 +1,355 @@
+//! MESH, the Message Exchange for Social Care and Health (`mesh-api.yaml` 2.0.0): sends to other mailboxes, and takes
+//! from and acknowledges in our own.
+//!
+//! It refuses to repeat a send by itself (a repeat is a new attempt under the same `Mex-LocalID`), to put anything
+//! about a patient into a header, and to hold more than one message's bound in memory. It neither splits a message
+//! into chunks to send nor addresses by demographics (`GPPROVIDER_…`).
+
+mod authorization;
+mod download;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use onward_core::directory::Endpoint;
+use onward_core::state::TransportKind;
+use onward_core::transport::{Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
+use onward_core::{Clock, MeshMailboxId};
+use serde::Deserialize;
+use url::Url;
+
+use crate::http::{Answer, HeaderMap, HeaderValue, HttpClient, HttpFault, Method, StatusCode, header};
+use crate::secret::Secret;
+
+/// Version 2 of the answers (`mesh-api.yaml`, API Versioning).
+const ACCEPT: &str = "application/vnd.mesh.v2+json";
+/// MESH takes one handshake a day; an hour of slack keeps a slow day inside it.
+const HANDSHAKE_EVERY: SignedDuration = SignedDuration::from_hours(23);
+/// Largest JSON answer, bytes: 500 identifiers are about 30 kB.
+const JSON_BYTES_MAX: usize = 1024 * 1024;
+/// Identifiers per listing (`mesh-api.yaml`, Check an inbox).
+const LIST_MAX: &str = "500";
+/// Neutral: the subject is shown in mailbox lists and logs.
+const SUBJECT: &str = "Onward delivery";
+
+/// Our mailbox and how we use it. Prints without its secrets.
+#[derive(Debug, Clone)]
+pub struct MeshConfig {
+    /// Root of the API, such as `https://mesh-sync.spineservices.nhs.uk/`.
+    pub base_url: Url,
+    /// Our own mailbox.
+    pub mailbox: MeshMailboxId,
+    /// Its password.
+    pub password: Secret,
+    /// The shared key of the MESH environment.
+    pub shared_key: Secret,
+    /// Send bodies gzip-encoded.
+    pub compress: bool,
+    /// Largest message taken or sent in one request, bytes; MESH allows 100 MB.
+    pub message_bytes_max: usize,
+}
+
+impl MeshConfig {
+    /// 100 MB, the bound of MESH for one request.
+    pub const MESSAGE_BYTES_MAX: usize = 100_000_000;
+
+    /// Uncompressed sending, messages up to 100 MB.
+    #[must_use]
+    pub fn new(base_url: Url, mailbox: MeshMailboxId, password: Secret, shared_key: Secret) -> Self {
+        Self { base_url, mailbox, password, shared_key, compress: false, message_bytes_max: Self::MESSAGE_BYTES_MAX }
+    }
+}
+
+/// How a sent message fares (`GET outbox/tracking`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Tracking {
+    /// MESH message identifier.
+    pub message_id: String,
+    /// Our delivery identifier.
+    #[serde(default)]
+    pub local_id: Option<String>,
+    /// The mailbox it went to.
+    #[serde(default)]
+    pub recipient: Option<String>,
+    /// `accepted`, `acknowledged`, …
+    #[serde(default)]
+    pub status: Option<String>,
+    /// `00` or an error code of the MESH table.
+    #[serde(default)]
+    pub status_code: Option<String>,
+}
+
+/// The MESH client.
+pub struct MeshClient {
+    config: MeshConfig,
+    http: HttpClient,
+    clock: Arc<dyn Clock>,
+    shaken: Mutex<Option<Timestamp>>,
+}
+
+impl MeshClient {
+    /// A client for one mailbox. `http` carries the certificate that MESH issued for it; give it a total timeout that
+    /// fits the largest message.
+    #[must_use]
+    pub fn new(config: MeshConfig, http: HttpClient, clock: Arc<dyn Clock>) -> Self {
+        Self { config, http, clock, shaken: Mutex::new(None) }
+    }
+
+    /// Tells MESH that the mailbox is in use, and checks our credentials. Every other call does this first when the
+    /// last one is 23 hours old.
+    ///
+    /// # Errors
+    /// Permanent when the credentials are refused.
+    pub async fn handshake(&self) -> Result<(), SendError> {
+        let mut headers = self.headers();
+        headers.insert("mex-clientversion", HeaderValue::from_static(concat!("Onward==", env!("CARGO_PKG_VERSION"))));
+        headers.insert("mex-osname", HeaderValue::from_static(std::env::consts::OS));
+        // The version of the operating system helps nobody but an attacker who reads the exchange's logs.
+        headers.insert("mex-osversion", HeaderValue::from_static("not-told"));
+        headers.insert("mex-osarchitecture", HeaderValue::from_static(std::env::consts::ARCH));
+        let answer = self.call(Method::POST, &[], headers, Bytes::new()).await.map_err(HttpFault::of_repeatable)?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(self.repeatable_refusal("the handshake", answer).await);
+        }
+        // Spine has been seen to answer 200 with an error inside.
+        if let Some(code) = error_code(&answer.bytes_up_to(JSON_BYTES_MAX).await.map_err(HttpFault::of_repeatable)?) {
+            return Err(permanent(&format!("MESH refused the handshake with code {code}")));
+        }
+        *self.shaken.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+        Ok(())
+    }
+
+    /// How a message that we sent fares; `None` when MESH does not know it as ours.
+    ///
+    /// # Errors
+    /// See [`SendError`]; never unknown.
+    pub async fn tracking(&self, message_id: &str) -> Result<Option<Tracking>, SendError> {
+        self.handshake_if_due().await?;
+        let message_id = checked_message_id(message_id)?;
+        let mut url = self.url(&["outbox", "tracking"]);
+        url.query_pairs_mut().append_pair("messageID", message_id);
+        let answer = self.get(url).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::OK => self.json(answer).await.map(Some),
+            _ => Err(self.repeatable_refusal("tracking", answer).await),
+        }
+    }
+
+    async fn handshake_if_due(&self) -> Result<(), SendError> {
+        let last = *self.shaken.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        match last {
+            Some(at) if now.duration_since(at).abs() < HANDSHAKE_EVERY => Ok(()),
+            _ => self.handshake().await,
+        }
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.config.base_url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["messageexchange", self.config.mailbox.as_str()]).extend(path);
+        }
+        url
+    }
+
+    /// What every call carries; the token is good for one request only.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
+        headers.insert(header::AUTHORIZATION, authorization::fresh(&self.config, self.clock.now()));
+        headers
+    }
+
+    async fn call(&self, method: Method, path: &[&str], headers: HeaderMap, body: Bytes) -> Result<Answer, HttpFault> {
+        self.http.send(method, self.url(path), headers, body).await
+    }
+
+    async fn get(&self, url: Url) -> Result<Answer, SendError> {
+        self.http.send(Method::GET, url, self.headers(), Bytes::new()).await.map_err(HttpFault::of_repeatable)
+    }
+
+    async fn json<T: serde::de::DeserializeOwned>(&self, answer: Answer) -> Result<T, SendError> {
+        let body = answer.bytes_up_to(JSON_BYTES_MAX).await.map_err(HttpFault::of_repeatable)?;
+        serde_json::from_slice(&body).map_err(|_| permanent("MESH's answer is not its specification's JSON"))
+    }
+
+    /// The error for a call that can be repeated without harm.
+    async fn repeatable_refusal(&self, what: &str, answer: Answer) -> SendError {
+        match self.refusal(what, answer).await {
+            SendError::Unknown { reason } => SendError::Transient { reason, retry_after_seconds: None },
+            error => error,
+        }
+    }
+
+    /// What a refusing status means. Only MESH's short error code is kept of the body.
+    async fn refusal(&self, what: &str, answer: Answer) -> SendError {
+        let status = answer.status();
+        let retry_after_seconds = answer.retry_after_seconds(self.clock.now());
+        let reason = format!("MESH answered {what} with {}", status.as_u16());
+        match status {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_EARLY => SendError::Transient { reason, retry_after_seconds },
+            status if status.is_server_error() => SendError::Unknown { reason },
+            StatusCode::FORBIDDEN => permanent(&format!(
+                "{reason}: mailbox, password, shared key, certificate or clock is wrong, or the mailbox may not do this"
+            )),
+            _ => {
+                let body = answer.bytes_up_to(JSON_BYTES_MAX).await.unwrap_or_default();
+                match error_code(&body).as_deref() {
+                    Some("12") => permanent("the recipient's mailbox is not registered with MESH (code 12)"),
+                    Some(code) => permanent(&format!("{reason}, code {code}")),
+                    None => permanent(&reason),
+                }
+            }
+        }
+    }
+
+    async fn encoded(&self, body: &Bytes) -> Result<Bytes, SendError> {
+        let bytes_max = self.config.message_bytes_max;
+        if body.is_empty() {
+            return Err(permanent("MESH takes no empty message"));
+        }
+        let wire = if self.config.compress { download::gzip(body.clone()).await? } else { body.clone() };
+        if wire.len() > bytes_max {
+            return Err(permanent("the rendition is larger than one MESH request may be"));
+        }
+        Ok(wire)
+    }
+}
+
+#[async_trait]
+impl Transport for MeshClient {
+    fn kind(&self) -> TransportKind {
+        TransportKind::Mesh
+    }
+
+    async fn send(&self, outbound: &Outbound) -> Result<Sent, SendError> {
+        let Endpoint::Mesh { mailbox, workflow } = &outbound.endpoint else {
+            return Err(permanent("the endpoint is not a MESH mailbox"));
+        };
+        let workflow = workflow.as_ref().or(outbound.workflow.as_ref());
+        let workflow = workflow.ok_or_else(|| permanent("no MESH workflow is known for this delivery"))?;
+        let body = self.encoded(&outbound.body).await?;
+        self.handshake_if_due().await?;
+
+        let delivery = outbound.delivery.to_string();
+        let mut headers = self.headers();
+        for (name, value) in [
+            ("mex-from", self.config.mailbox.as_str()),
+            ("mex-to", mailbox.as_str()),
+            ("mex-workflowid", workflow.as_str()),
+            ("mex-localid", &delivery),
+            ("mex-filename", &format!("{delivery}.{}", extension(&outbound.media_type))),
+            ("mex-messagetype", "DATA"),
+            ("mex-subject", SUBJECT),
+            (header::CONTENT_TYPE.as_str(), &outbound.media_type),
+        ] {
+            let value = HeaderValue::from_str(value).map_err(|_| permanent("a MESH header is not visible text"))?;
+            headers.insert(name, value);
+        }
+        if self.config.compress {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let answer = self.call(Method::POST, &["outbox"], headers, body).await.map_err(HttpFault::of_send)?;
+        if !answer.status().is_success() {
+            return Err(self.refusal("the message", answer).await);
+        }
+        // The message is taken; an answer that cannot be read costs us the reference, not the delivery.
+        let answer = answer.bytes_up_to(JSON_BYTES_MAX).await.unwrap_or_default();
+        match error_code(&answer) {
+            Some(code) => Err(permanent(&format!("MESH refused the message with code {code}"))),
+            None => Ok(Sent::HandedOver { reference: message_id_of(&answer) }),
+        }
+    }
+}
+
+#[async_trait]
+impl Mailbox for MeshClient {
+    /// At most 500; when there are 500, list again after acknowledging.
+    async fn list(&self) -> Result<Vec<String>, SendError> {
+        #[derive(Deserialize)]
+        struct Inbox {
+            messages: Vec<String>,
+        }
+        self.handshake_if_due().await?;
+        let mut url = self.url(&["inbox"]);
+        url.query_pairs_mut().append_pair("max_results", LIST_MAX);
+        let answer = self.get(url).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(self.repeatable_refusal("the inbox listing", answer).await);
+        }
+        let mut ids = self.json::<Inbox>(answer).await?.messages;
+        let told = ids.len();
+        ids.retain(|id| checked_message_id(id).is_ok());
+        if ids.len() < told {
+            // One odd identifier must not hide the others; MESH reports it to its sender after five days.
+            tracing::warn!(skipped = told - ids.len(), "MESH lists identifiers that are none");
+        }
+        Ok(ids)
+    }
+
+    async fn fetch(&self, id: &str) -> Result<MeshMessage, SendError> {
+        self.handshake_if_due().await?;
+        self.download(checked_message_id(id)?).await
+    }
+
+    async fn acknowledge(&self, id: &str) -> Result<(), SendError> {
+        self.handshake_if_due().await?;
+        let path = ["inbox", checked_message_id(id)?, "status", "acknowledged"];
+        let answer =
+            self.call(Method::PUT, &path, self.headers(), Bytes::new()).await.map_err(HttpFault::of_repeatable)?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            _ => Err(self.repeatable_refusal("the acknowledgement", answer).await),
+        }
+    }
+}
+
+/// The identifier as a path segment: what MESH gives are letters, digits and `_`.
+fn checked_message_id(id: &str) -> Result<&str, SendError> {
+    let fits =
+        (1..=100).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if fits { Ok(id) } else { Err(permanent("this is not a MESH message identifier")) }
+}
+
+/// `message_id` of version 2, `messageID` of version 1.
+fn message_id_of(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Accepted {
+        #[serde(alias = "messageID")]
+        message_id: String,
+    }
+    let id = serde_json::from_slice::<Accepted>(body).ok()?.message_id;
+    checked_message_id(&id).is_ok().then_some(id)
+}
+
+/// The error code in either version's body: `errorCode`, or `detail[0].code`. Other texts are not kept.
+fn error_code(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let code = body.get("errorCode").or_else(|| body.get("detail")?.get(0)?.get("code"))?.as_str()?;
+    let fits = (1..=20).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    // 00 is success in the MESH table.
+    (fits && code != "00").then(|| code.to_owned())
+}
+
+fn extension(media_type: &str) -> &'static str {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    match essence.rsplit(['/', '+']).next() {
+        Some("xml") => "xml",
+        Some("json") => "json",
+        _ => "dat",
+    }
+}
+
+fn permanent(reason: &str) -> SendError {
+    SendError::Permanent { reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

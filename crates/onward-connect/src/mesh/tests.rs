@@ -1,0 +1,305 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use onward_core::state::RecipientKind;
+use onward_core::{DeliveryId, SystemClock};
+
+use super::*;
+use crate::loopback::{Partner, Reply, Seen, loopback_config};
+
+fn ok() -> Reply {
+    Reply::new("200 OK", &[], b"")
+}
+
+/// Reads its seconds from a number that the test turns.
+struct Turned(AtomicI64);
+
+impl Clock for Turned {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.0.load(Ordering::Relaxed)).expect("in range")
+    }
+}
+
+fn config(partner: &Partner) -> MeshConfig {
+    MeshConfig::new(
+        partner.url("/"),
+        "X26ABC1".parse().expect("a mailbox"),
+        Secret::new("password".to_owned()),
+        Secret::new("TestKey".to_owned()),
+    )
+}
+
+fn client_with(partner: &Partner, config: MeshConfig) -> MeshClient {
+    MeshClient::new(config, HttpClient::new(&partner.config()).expect("a client"), Arc::new(SystemClock))
+}
+
+fn client(partner: &Partner) -> MeshClient {
+    client_with(partner, config(partner))
+}
+
+fn outbound() -> Outbound {
+    Outbound {
+        delivery: DeliveryId::random(),
+        attempt: 1,
+        recipient: "A82608".parse().expect("a code"),
+        kind: RecipientKind::RegisteredPractice,
+        endpoint: Endpoint::Mesh { mailbox: "X26ABC2".parse().expect("a mailbox"), workflow: None },
+        media_type: "application/fhir+xml; fhirVersion=3.0".to_owned(),
+        body: Bytes::from_static(b"<Bundle/>"),
+        workflow: Some("TOC_FHIR_IP_DISCH".parse().expect("a workflow")),
+    }
+}
+
+async fn sent(reply: Reply) -> Result<Sent, SendError> {
+    let partner = Partner::start(vec![ok(), reply]).await;
+    let sent = client(&partner).send(&outbound()).await;
+    assert_eq!(partner.seen().len(), 2, "a handshake and one send");
+    sent
+}
+
+#[tokio::test]
+async fn a_send_shakes_hands_and_carries_the_headers() {
+    let partner = Partner::start(vec![ok(), Reply::new("202 Accepted", &[], br#"{"message_id":"2026_AB"}"#)]).await;
+    let outbound = outbound();
+    let sent = client(&partner).send(&outbound).await;
+    assert_eq!(sent, Ok(Sent::HandedOver { reference: Some("2026_AB".to_owned()) }));
+    let [handshake, send] = <[Seen; 2]>::try_from(partner.seen()).expect("two requests");
+    assert_eq!(handshake.line, "POST /messageexchange/X26ABC1 HTTP/1.1");
+    for name in ["mex-clientversion", "mex-osname", "mex-osversion", "authorization"] {
+        assert!(handshake.header(name).is_some(), "{name}");
+    }
+    assert_eq!(send.line, "POST /messageexchange/X26ABC1/outbox HTTP/1.1");
+    assert_eq!(send.body, outbound.body);
+    let delivery = outbound.delivery.to_string();
+    for (name, value) in [
+        ("accept", "application/vnd.mesh.v2+json"),
+        ("mex-from", "X26ABC1"),
+        ("mex-to", "X26ABC2"),
+        ("mex-workflowid", "TOC_FHIR_IP_DISCH"),
+        ("mex-localid", &delivery),
+        ("mex-filename", &format!("{delivery}.xml")),
+        ("mex-messagetype", "DATA"),
+        ("mex-subject", "Onward delivery"),
+        ("content-type", "application/fhir+xml; fhirVersion=3.0"),
+    ] {
+        assert_eq!(send.header(name), Some(value), "{name}");
+    }
+    assert_eq!(send.header("content-encoding"), None);
+    assert_ne!(handshake.header("authorization"), send.header("authorization"), "a token is good for one request");
+}
+
+#[tokio::test]
+async fn the_handshake_is_daily() {
+    let partner = Partner::start(vec![ok()]).await;
+    let clock = Arc::new(Turned(AtomicI64::new(1_800_000_000)));
+    let http = HttpClient::new(&loopback_config()).expect("a client");
+    let client = MeshClient::new(config(&partner), http, Arc::clone(&clock) as Arc<dyn Clock>);
+    for (hours, requests) in [(0, 2), (0, 3), (22, 4), (24, 6), (25, 7)] {
+        clock.0.store(1_800_000_000 + hours * 3600, Ordering::Relaxed);
+        client.acknowledge("A1").await.expect("acknowledged");
+        assert_eq!(partner.seen().len(), requests, "after {hours} h");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_handshake_sends_nothing() {
+    for (reply, permanent) in [
+        (Reply::new("403 Forbidden", &[], b"{}"), true),
+        (Reply::new("200 OK", &[], br#"{"errorCode":"07","errorDescription":"x"}"#), true),
+        (Reply::new("500 x", &[], b""), false),
+        (Reply::Hang, false),
+    ] {
+        let partner = Partner::start(vec![reply]).await;
+        let error = client(&partner).send(&outbound()).await.expect_err("no handshake");
+        assert_eq!(matches!(error, SendError::Permanent { .. }), permanent, "{error:?}");
+        assert_eq!(matches!(error, SendError::Transient { .. }), !permanent, "{error:?}");
+        assert_eq!(partner.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn answers_to_a_send() {
+    let handed = |id: Option<&str>| Ok(Sent::HandedOver { reference: id.map(str::to_owned) });
+    assert_eq!(sent(Reply::new("202 x", &[], br#"{"messageID":"2026_V1"}"#)).await, handed(Some("2026_V1")));
+    // Taken is taken, even when the reference is unusable.
+    for body in [&b""[..], b"<html>", br#"{"message_id":"../../x"}"#] {
+        assert_eq!(sent(Reply::new("202 x", &[], body)).await, handed(None));
+    }
+    let unregistered = br#"{"message_id":"","detail":[{"event":"SEND","code":"12","msg":"Unregistered to address"}]}"#;
+    match sent(Reply::new("417 x", &[], unregistered)).await {
+        Err(SendError::Permanent { reason }) => assert!(reason.contains("not registered"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let hostile = br#"{"errorCode":"NHS 9990000018","errorDescription":"NHS 9990000018"}"#;
+    for status in ["400 x", "403 x", "404 x", "413 x", "417 x", "422 x", "302 x"] {
+        match sent(Reply::new(status, &[], hostile)).await {
+            Err(SendError::Permanent { reason }) => assert!(!reason.contains("999"), "{status}: {reason}"),
+            other => panic!("{status}: {other:?}"),
+        }
+    }
+    for status in ["429 x", "503 x"] {
+        match sent(Reply::new(status, &["Retry-After: 9"], b"")).await {
+            Err(SendError::Transient { retry_after_seconds, .. }) => assert_eq!(retry_after_seconds, Some(9)),
+            other => panic!("{status}: {other:?}"),
+        }
+    }
+    for reply in [Reply::new("500 x", &[], b""), Reply::new("502 x", &[], b""), Reply::Hang, Reply::Close] {
+        let sent = sent(reply).await;
+        assert!(matches!(sent, Err(SendError::Unknown { .. })), "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn unsendable_copies_do_not_reach_the_wire() {
+    let partner = Partner::start(vec![ok()]).await;
+    let client = client_with(&partner, MeshConfig { message_bytes_max: 8, ..config(&partner) });
+    let small = || Outbound { body: Bytes::from_static(b"<a/>"), ..outbound() };
+    for copy in [
+        outbound(),
+        Outbound { body: Bytes::new(), ..outbound() },
+        Outbound { workflow: None, ..small() },
+        Outbound { endpoint: Endpoint::Inbox {}, ..small() },
+    ] {
+        assert!(matches!(client.send(&copy).await, Err(SendError::Permanent { .. })));
+    }
+    assert!(partner.seen().is_empty());
+    let injected = Outbound { media_type: "a/b\r\nmex-to: EVIL".to_owned(), ..small() };
+    assert!(matches!(client.send(&injected).await, Err(SendError::Permanent { .. })));
+}
+
+#[tokio::test]
+async fn bodies_are_compressed_when_configured() {
+    let partner = Partner::start(vec![ok(), Reply::new("202 x", &[], br#"{"message_id":"A1"}"#)]).await;
+    let outbound = outbound();
+    client_with(&partner, MeshConfig { compress: true, ..config(&partner) }).send(&outbound).await.expect("sent");
+    let seen = partner.seen();
+    assert_eq!(seen[1].header("content-encoding"), Some("gzip"));
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&seen[1].body[..]), &mut plain).expect("gzip");
+    assert_eq!(plain, outbound.body);
+}
+
+async fn fetched(replies: Vec<Reply>) -> Result<MeshMessage, SendError> {
+    let partner = Partner::start([vec![ok()], replies].concat()).await;
+    client_with(&partner, MeshConfig { message_bytes_max: 1000, ..config(&partner) }).fetch("2026_AB").await
+}
+
+async fn gz(bytes: &'static [u8]) -> Vec<u8> {
+    download::gzip(Bytes::from_static(bytes)).await.expect("packed").to_vec()
+}
+
+#[tokio::test]
+async fn a_message_is_taken_with_its_headers() {
+    let headers =
+        ["Mex-From: X26ABC2", "Mex-WorkflowID: TOC_FHIR_IP_DISCH_ACK", "Mex-MessageType: DATA", "Mex-LocalID: theirs"];
+    let message = fetched(vec![Reply::new("200 OK", &headers, b"<Bundle/>")]).await.expect("a message");
+    assert_eq!(message.id, "2026_AB");
+    assert_eq!(message.from.map(|mailbox| mailbox.to_string()).as_deref(), Some("X26ABC2"));
+    assert_eq!(message.workflow, "TOC_FHIR_IP_DISCH_ACK");
+    assert_eq!((message.message_type.as_str(), message.local_id.as_deref()), ("DATA", Some("theirs")));
+    assert_eq!((message.linked_message_id, message.status_code), (None, None));
+    assert_eq!(message.body, "<Bundle/>");
+}
+
+#[tokio::test]
+async fn a_report_names_the_message_that_it_is_about() {
+    let headers = [
+        "Mex-MessageType: REPORT",
+        "Mex-WorkflowID: TOC_FHIR_IP_DISCH",
+        "Mex-LinkedMsgID: 2026_SENT",
+        "Mex-LocalID: ours",
+        "Mex-StatusCode: 14",
+    ];
+    let report = fetched(vec![Reply::new("200 OK", &headers, b"")]).await.expect("a report");
+    assert_eq!(report.message_type, "REPORT");
+    assert_eq!(report.linked_message_id.as_deref(), Some("2026_SENT"));
+    assert_eq!((report.local_id.as_deref(), report.status_code.as_deref()), (Some("ours"), Some("14")));
+    assert!(report.body.is_empty() && report.from.is_none());
+}
+
+#[tokio::test]
+async fn chunks_are_joined_and_decompressed_one_by_one() {
+    let message = fetched(vec![
+        Reply::new("206 x", &["Mex-Chunk-Range: 1:3", "Content-Encoding: gzip"], &gz(b"one ").await),
+        Reply::new("206 x", &["Mex-Chunk-Range: 2:3"], b"two "),
+        Reply::new("200 x", &["Mex-Chunk-Range: 3:3", "Content-Encoding: gzip"], &gz(b"three").await),
+    ])
+    .await
+    .expect("a message");
+    assert_eq!(message.body, "one two three");
+}
+
+#[tokio::test]
+async fn messages_that_do_not_fit_are_refused() {
+    let bomb = download::gzip(vec![b'x'; 1001].into()).await.expect("packed").to_vec();
+    let halves = |second: &[&str], status: &str| {
+        vec![Reply::new("206 x", &["Mex-Chunk-Range: 1:2"], b"a"), Reply::new(status, second, b"b")]
+    };
+    for (case, replies) in [
+        ("bomb", vec![Reply::new("200 x", &["Content-Encoding: gzip"], &bomb)]),
+        ("not gzip", vec![Reply::new("200 x", &["Content-Encoding: gzip"], b"plain")]),
+        ("deflate", vec![Reply::new("200 x", &["Content-Encoding: deflate"], b"x")]),
+        ("double gzip", vec![Reply::new("200 x", &["Content-Encoding: gzip, gzip"], b"x")]),
+        ("too large", vec![Reply::new("200 x", &[], &[b'x'; 1001])]),
+        ("no range", vec![Reply::new("206 x", &[], b"x")]),
+        ("range from 2", vec![Reply::new("206 x", &["Mex-Chunk-Range: 2:2"], b"x")]),
+        ("many chunks", vec![Reply::new("206 x", &["Mex-Chunk-Range: 1:4000000000"], b"x")]),
+        ("range of nonsense", vec![Reply::new("206 x", &["Mex-Chunk-Range: one:two"], b"x")]),
+        ("another total", halves(&["Mex-Chunk-Range: 2:3"], "206 x")),
+        ("last is partial", halves(&["Mex-Chunk-Range: 2:2"], "206 x")),
+        (
+            "chunks past the bound",
+            vec![
+                Reply::new("206 x", &["Mex-Chunk-Range: 1:2"], &[b'x'; 600]),
+                Reply::new("200 x", &["Mex-Chunk-Range: 2:2"], &[b'x'; 600]),
+            ],
+        ),
+        ("gone", vec![Reply::new("410 x", &[], b"")]),
+        ("absent", vec![Reply::new("404 x", &[], b"")]),
+        ("second chunk absent", halves(&[], "404 x")),
+    ] {
+        let fetched = fetched(replies).await;
+        assert!(matches!(fetched, Err(SendError::Permanent { .. })), "{case}: {fetched:?}");
+    }
+    for reply in [Reply::new("500 x", &[], b""), Reply::Close, Reply::new("503 x", &[], b"")] {
+        assert!(matches!(fetched(vec![reply]).await, Err(SendError::Transient { .. })));
+    }
+}
+
+#[tokio::test]
+async fn the_listing_skips_what_is_no_identifier() {
+    let listing = br#"{"messages":["2026_A","../outbox","2026_B","a b",""],"links":{"self":"/x"}}"#;
+    let partner = Partner::start(vec![ok(), Reply::new("200 OK", &[], listing)]).await;
+    assert_eq!(client(&partner).list().await, Ok(vec!["2026_A".to_owned(), "2026_B".to_owned()]));
+    assert_eq!(partner.seen()[1].line, "GET /messageexchange/X26ABC1/inbox?max_results=500 HTTP/1.1");
+    for reply in [Reply::new("200 OK", &[], b"[]"), Reply::new("403 x", &[], b"")] {
+        let partner = Partner::start(vec![ok(), reply]).await;
+        assert!(matches!(client(&partner).list().await, Err(SendError::Permanent { .. })));
+    }
+}
+
+#[tokio::test]
+async fn hostile_identifiers_never_become_paths() {
+    let partner = Partner::start(vec![ok()]).await;
+    let client = client(&partner);
+    client.handshake().await.expect("shaken");
+    for id in ["", "..", "a/b", "a%2fb", "a?b", "a\r\nb", &"a".repeat(101)] {
+        assert!(client.fetch(id).await.is_err());
+        assert!(client.acknowledge(id).await.is_err());
+        assert!(client.tracking(id).await.is_err());
+    }
+    assert_eq!(partner.seen().len(), 1);
+}
+
+#[test]
+fn file_names_follow_the_media_type() {
+    for (media_type, expected) in [
+        ("application/fhir+json", "json"),
+        ("application/json; charset=utf-8", "json"),
+        ("text/xml", "xml"),
+        ("application/pdf", "dat"),
+        ("", "dat"),
+        ("application/pdf; note=+xml", "dat"),
+    ] {
+        assert_eq!(extension(media_type), expected, "{media_type}");
+    }
+}

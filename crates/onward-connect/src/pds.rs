@@ -1,0 +1,123 @@
+//! The Personal Demographics Service, FHIR R4, read by NHS number (`personal-demographics.yaml`).
+//!
+//! It refuses to guess: an answer that is not its specification is an error, never an empty person. It does not
+//! search by demographics and changes nothing. The NHS number is in the URL because PDS wants it there; no error,
+//! log line or `Debug` repeats it.
+
+mod patient;
+pub mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use onward_core::directory::{Directory, DirectoryError, PdsPatient};
+use onward_core::{Clock, NhsNumber, OdsCode};
+use url::Url;
+use uuid::Uuid;
+
+use crate::http::{Answer, HeaderMap, HeaderName, HeaderValue, HttpClient, HttpFault, Method, StatusCode, header};
+use token::TokenClient;
+
+/// Mandatory; the same when the request is repeated.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Echoed by PDS, for joining logs.
+const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+/// Mandatory for an application that acts for several organisations.
+const END_USER_ORGANISATION: HeaderName = HeaderName::from_static("nhsd-end-user-organisation-ods");
+
+/// Where PDS is and how patient we are.
+#[derive(Debug, Clone)]
+pub struct PdsConfig {
+    /// Root of the API, such as `https://api.service.nhs.uk/personal-demographics/FHIR/R4`.
+    pub base_url: Url,
+    /// The organisation that the look-up is for, where the application serves several.
+    pub end_user_organisation: Option<OdsCode>,
+    /// Longest `Retry-After` that a look-up waits for itself; beyond it the caller tries later.
+    pub retry_wait_max: Duration,
+}
+
+/// The PDS client.
+pub struct PdsClient {
+    config: PdsConfig,
+    http: HttpClient,
+    tokens: Option<TokenClient>,
+    clock: Arc<dyn Clock>,
+}
+
+impl PdsClient {
+    /// A client; `tokens` is absent only for sandboxes without sign-in.
+    #[must_use]
+    pub fn new(config: PdsConfig, http: HttpClient, tokens: Option<TokenClient>, clock: Arc<dyn Clock>) -> Self {
+        Self { config, http, tokens, clock }
+    }
+
+    async fn ask(&self, number: &NhsNumber, identifiers: &HeaderMap) -> Result<Answer, DirectoryError> {
+        let mut headers = identifiers.clone();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
+        if let Some(tokens) = &self.tokens {
+            headers.insert(header::AUTHORIZATION, tokens.bearer().await?);
+        }
+        let mut url = self.config.base_url.clone();
+        url.path_segments_mut()
+            .map_err(|()| unavailable("the address of PDS cannot have a path"))?
+            .pop_if_empty()
+            .extend(["Patient", number.expose()]);
+        self.http.send(Method::GET, url, headers, Vec::new()).await.map_err(|fault| unavailable(&fault.to_string()))
+    }
+
+    /// How long to wait before the one repeat; `None` when the answer stands.
+    async fn repeat_after(&self, answer: &Answer) -> Option<Duration> {
+        match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                let seconds = answer.retry_after_seconds(self.clock.now())?;
+                Some(Duration::from_secs(seconds)).filter(|wait| *wait <= self.config.retry_wait_max)
+            }
+            // The token was withdrawn before its time.
+            StatusCode::UNAUTHORIZED => {
+                self.tokens.as_ref()?.forget().await;
+                Some(Duration::ZERO)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Directory for PdsClient {
+    async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+        let mut identifiers = HeaderMap::new();
+        for name in [X_REQUEST_ID, X_CORRELATION_ID] {
+            let value = HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is visible ASCII");
+            identifiers.insert(name, value);
+        }
+        if let Some(organisation) = &self.config.end_user_organisation {
+            let value = HeaderValue::from_str(organisation.as_str()).expect("an ODS code is letters and digits");
+            identifiers.insert(END_USER_ORGANISATION, value);
+        }
+        let mut answer = self.ask(number, &identifiers).await?;
+        if let Some(wait) = self.repeat_after(&answer).await {
+            tokio::time::sleep(wait).await;
+            answer = self.ask(number, &identifiers).await?;
+        }
+        match answer.status() {
+            StatusCode::OK => {
+                let body = answer.bytes().await.map_err(|fault| match fault {
+                    HttpFault::TooLarge { .. } => DirectoryError::Unintelligible(fault.to_string()),
+                    _ => unavailable(&fault.to_string()),
+                })?;
+                patient::read(&body)
+            }
+            // No such person, or the record is invalidated or withheld.
+            StatusCode::NOT_FOUND => Ok(None),
+            status => Err(unavailable(&format!("PDS answered {}", status.as_u16()))),
+        }
+    }
+}
+
+fn unavailable(reason: &str) -> DirectoryError {
+    DirectoryError::Unavailable(reason.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! Organisations as Onward keeps them, people as PDS tells them, and the port to PDS.
+
+use async_trait::async_trait;
+use jiff::{Timestamp, civil::Date};
+use serde::{Deserialize, Serialize};
+
+use crate::{MeshMailboxId, NhsNumber, OdsCode, WorkflowId};
+
+/// Beds of one kind: with nursing and without.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Beds {
+    /// Beds with nursing.
+    pub with_nursing: u32,
+    /// Beds without nursing.
+    pub without_nursing: u32,
+}
+
+/// One capability of the NHS quick guide: whether the home offers it, and with how many beds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capability {
+    /// Offered at all.
+    pub offered: bool,
+    /// Beds for it.
+    pub beds: Beds,
+}
+
+/// The ten capabilities of the NHS quick guide on care-home services.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capabilities {
+    /// Non-weight bearing.
+    pub non_weight_bearing: Capability,
+    /// Cognitive difficulties.
+    pub cognitive_difficulties: Capability,
+    /// Tracheostomy.
+    pub tracheostomy: Capability,
+    /// Elderly mentally infirm.
+    pub elderly_mentally_infirm: Capability,
+    /// Spinal rehabilitation.
+    pub spinal_rehabilitation: Capability,
+    /// Specialist rehabilitation.
+    pub specialist_rehabilitation: Capability,
+    /// Palliative care.
+    pub palliative_care: Capability,
+    /// Intermediate care.
+    pub intermediate_care: Capability,
+    /// Intermediate care with medical responsibility.
+    pub intermediate_care_with_medical_responsibility: Capability,
+    /// Short-term placement.
+    pub short_term_placement: Capability,
+}
+
+/// Whom to ring, and when.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Contact {
+    /// Person or service.
+    pub name: String,
+    /// Telephone.
+    pub telephone: String,
+    /// E-mail.
+    pub email: String,
+    /// When they answer, in words (`Monday to Friday 08:00 to 18:00`).
+    pub hours: String,
+}
+
+/// Where and how an organisation receives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "transport", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Endpoint {
+    /// It collects from its inbox.
+    Inbox {},
+    /// Onward posts to this URL (`https:` only, host on the egress list).
+    Https {
+        /// Absolute URL that takes `POST` of the rendition.
+        url: String,
+    },
+    /// A MESH mailbox.
+    Mesh {
+        /// The mailbox.
+        mailbox: MeshMailboxId,
+        /// The workflow, when it is not the usual one for the document.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        workflow: Option<WorkflowId>,
+    },
+}
+
+impl Endpoint {
+    /// The transport that serves it.
+    #[must_use]
+    pub fn kind(&self) -> crate::state::TransportKind {
+        match self {
+            Self::Inbox {} => crate::state::TransportKind::Inbox,
+            Self::Https { .. } => crate::state::TransportKind::Https,
+            Self::Mesh { .. } => crate::state::TransportKind::Mesh,
+        }
+    }
+}
+
+/// A care home, with the fields that the NHS quick guide on care-home services asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CareHome {
+    /// ODS code of the home (site or provider).
+    pub ods: OdsCode,
+    /// Other ODS codes of the same home (a home can hold provider and site codes).
+    #[serde(default)]
+    pub other_ods: Vec<OdsCode>,
+    /// Name.
+    pub name: String,
+    /// Locality.
+    #[serde(default)]
+    pub locality: String,
+    /// Address lines.
+    pub address: Vec<String>,
+    /// Postcode.
+    pub postcode: String,
+    /// Unique Property Reference Number, 1 to 12 digits.
+    pub uprn: String,
+    /// Provider organisation.
+    #[serde(default)]
+    pub provider: String,
+    /// Lead manager.
+    #[serde(default)]
+    pub lead_manager: String,
+    /// The home's own contact.
+    #[serde(default)]
+    pub contact: Contact,
+    /// ODS codes of the acute trusts that it works with.
+    #[serde(default)]
+    pub acute_trusts: Vec<OdsCode>,
+    /// Assesses at weekends.
+    #[serde(default)]
+    pub assesses_at_weekends: bool,
+    /// Accepts discharges at weekends.
+    #[serde(default)]
+    pub accepts_discharges_at_weekends: bool,
+    /// All beds.
+    #[serde(default)]
+    pub beds_total: Beds,
+    /// Beds free.
+    #[serde(default)]
+    pub beds_available: Beds,
+    /// When the free beds were last told.
+    #[serde(default)]
+    pub beds_updated: Option<Timestamp>,
+    /// What it can do.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// Care Quality Commission rating.
+    #[serde(default)]
+    pub cqc_rating: String,
+    /// Date of that rating.
+    #[serde(default)]
+    pub cqc_rated: Option<Date>,
+    /// The practice that covers the home.
+    pub covering_practice: OdsCode,
+    /// The pharmacy that delivers to the home.
+    pub delivering_pharmacy: OdsCode,
+    /// Geriatric on-call contact, with hours.
+    #[serde(default)]
+    pub geriatric_on_call: Contact,
+    /// Discharge coordinator.
+    #[serde(default)]
+    pub coordinator: Contact,
+    /// How it receives.
+    #[serde(default = "inbox")]
+    pub endpoint: Endpoint,
+    /// The entry is not used after this day.
+    pub expires: Date,
+}
+
+fn inbox() -> Endpoint {
+    Endpoint::Inbox {}
+}
+
+/// A GP practice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Practice {
+    /// ODS code.
+    pub ods: OdsCode,
+    /// Name.
+    pub name: String,
+    /// Telephone.
+    #[serde(default)]
+    pub telephone: String,
+    /// Postcode.
+    #[serde(default)]
+    pub postcode: String,
+    /// How it receives.
+    pub endpoint: Endpoint,
+    /// The entry is not used after this day.
+    pub expires: Date,
+}
+
+/// A community pharmacy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pharmacy {
+    /// ODS code.
+    pub ods: OdsCode,
+    /// Name.
+    pub name: String,
+    /// Telephone.
+    #[serde(default)]
+    pub telephone: String,
+    /// Postcode.
+    #[serde(default)]
+    pub postcode: String,
+    /// How it receives.
+    pub endpoint: Endpoint,
+    /// The entry is not used after this day.
+    pub expires: Date,
+}
+
+/// One entry of the directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "few entries are held at once")]
+pub enum DirectoryEntry {
+    /// A care home.
+    CareHome(CareHome),
+    /// A GP practice.
+    Practice(Practice),
+    /// A pharmacy.
+    Pharmacy(Pharmacy),
+}
+
+impl DirectoryEntry {
+    /// The ODS code it is found by.
+    #[must_use]
+    pub fn ods(&self) -> &OdsCode {
+        match self {
+            Self::CareHome(home) => &home.ods,
+            Self::Practice(practice) => &practice.ods,
+            Self::Pharmacy(pharmacy) => &pharmacy.ods,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::CareHome(home) => &home.name,
+            Self::Practice(practice) => &practice.name,
+            Self::Pharmacy(pharmacy) => &pharmacy.name,
+        }
+    }
+
+    /// The last day on which it is used.
+    #[must_use]
+    pub fn expires(&self) -> Date {
+        match self {
+            Self::CareHome(home) => home.expires,
+            Self::Practice(practice) => practice.expires,
+            Self::Pharmacy(pharmacy) => pharmacy.expires,
+        }
+    }
+
+    /// `care-home`, `practice` or `pharmacy`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::CareHome(_) => "care-home",
+            Self::Practice(_) => "practice",
+            Self::Pharmacy(_) => "pharmacy",
+        }
+    }
+}
+
+/// How sensitive PDS says a record is (`meta.security`, v3-Confidentiality).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sensitivity {
+    /// U: unrestricted.
+    Unrestricted,
+    /// R: restricted; address, practice and pharmacy are removed.
+    Restricted,
+    /// V: very restricted.
+    VeryRestricted,
+}
+
+/// A person as PDS tells. Prints redacted.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PdsPatient {
+    /// The number that PDS answers with; another than asked means superseded.
+    pub nhs_number: NhsNumber,
+    /// Sensitivity.
+    pub sensitivity: Sensitivity,
+    /// Family name, as PDS has it.
+    #[serde(default)]
+    pub family: Option<String>,
+    /// Given names.
+    #[serde(default)]
+    pub given: Vec<String>,
+    /// Date of birth, `YYYY-MM-DD` or shorter.
+    #[serde(default)]
+    pub birth_date: Option<String>,
+    /// Date or date-time of death.
+    #[serde(default)]
+    pub deceased: Option<String>,
+    /// Registered practice.
+    #[serde(default)]
+    pub registered_practice: Option<OdsCode>,
+    /// Nominated pharmacy.
+    #[serde(default)]
+    pub nominated_pharmacy: Option<OdsCode>,
+}
+
+impl std::fmt::Debug for PdsPatient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PdsPatient(redacted)")
+    }
+}
+
+/// PDS could not be asked, or did not answer usefully.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// Busy or unreachable; asking again may help.
+    #[error("the directory did not answer: {0}")]
+    Unavailable(String),
+    /// It answered something that is not its specification.
+    #[error("the directory's answer was not understood: {0}")]
+    Unintelligible(String),
+}
+
+/// PDS, or its local stand-in.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// The person with this number; `None` when there is none (or the record is withheld).
+    ///
+    /// # Errors
+    /// When the directory cannot be asked: the caller holds the transfer, it never guesses.
+    async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError>;
+}

@@ -1,0 +1,18 @@
+//! The shared language of Onward: identifiers, states, retry rules, audit words and the ports
+//! that the store, the network clients and the directory implement.
+//!
+//! This crate refuses to do I/O and knows no FHIR: it compiles in seconds and everything may lean on it.
+
+pub mod audit;
+pub mod client;
+pub mod clock;
+pub mod directory;
+pub mod identifiers;
+pub mod retry;
+pub mod state;
+pub mod store;
+pub mod transport;
+
+pub use clock::{Clock, SystemClock};
+pub use identifiers::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
+pub use jiff::Timestamp;

@@ -1,0 +1,504 @@
+//! The store port. A method is one business transaction, never one table; the audit rows of an effect
+//! are committed with it or the effect does not happen.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{AuditRow, StoredCheckpoint};
+use crate::client::{Client, Token};
+use crate::directory::{DirectoryEntry, Endpoint};
+use crate::state::{DeliveryState, HoldReason, RecipientKind};
+use crate::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
+
+/// The store did not do it. Texts never carry patient data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing can be made durable now; the caller answers 503.
+    #[error("the store cannot commit: {0}")]
+    Unavailable(String),
+    /// What is stored is not what was written.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(String),
+}
+
+/// Which responses the sender asked for, and where they go (ITK3 MessageHandling).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyWanted {
+    /// `InfAckRequested`.
+    pub infrastructure: bool,
+    /// `BusAckRequested`.
+    pub business: bool,
+    /// The sender's mailbox, when one is known.
+    pub mailbox: Option<MeshMailboxId>,
+    /// `MessageHeader.id` of the message: `response.identifier` of every response.
+    pub header_id: String,
+    /// `SenderReference`, to be given back.
+    pub sender_reference: Option<String>,
+    /// The workflow of the response (`TOC_FHIR_IP_DISCH_ACK`).
+    pub workflow: Option<WorkflowId>,
+}
+
+/// A message that is about to become a transfer. Its `Debug` names the transfer only.
+#[derive(Clone)]
+pub struct NewTransfer {
+    /// Its identifier.
+    pub id: TransferId,
+    /// The organisation that sent it.
+    pub sender: OdsCode,
+    /// The client that posted it, or `mesh:<mailbox>`.
+    pub client_id: String,
+    /// The message's own identifier (Bundle.identifier, else MessageHeader.id): first key against repeats.
+    pub message_id: String,
+    /// The document's own identifier (Bundle.identifier or id of the document): second key (20008).
+    pub document_id: Option<String>,
+    /// Composition.identifier, the set that versions of a document share.
+    pub document_set_id: Option<String>,
+    /// The event code, such as `ITK003D` or `document`.
+    pub event: String,
+    /// When it came.
+    pub received: Timestamp,
+    /// When the person is expected at the home.
+    pub expected: Option<Timestamp>,
+    /// About whom.
+    pub patient: Option<NhsNumber>,
+    /// The home, when it is known.
+    pub care_home: Option<OdsCode>,
+    /// What the sender wants to hear.
+    pub reply: ReplyWanted,
+    /// Media type of `body`.
+    pub media_type: String,
+    /// The sender's bytes, unchanged: the legal record.
+    pub body: Vec<u8>,
+    /// SHA-256 of `body`.
+    pub body_sha256: [u8; 32],
+    /// The response message (FHIR JSON) that this message and every repeat of it gets.
+    pub response: Vec<u8>,
+}
+
+impl fmt::Debug for NewTransfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewTransfer").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// One recipient's copy that is about to be queued. Its `Debug` names the delivery only.
+#[derive(Clone)]
+pub struct NewDelivery {
+    /// Its identifier.
+    pub id: DeliveryId,
+    /// As what.
+    pub kind: RecipientKind,
+    /// To whom.
+    pub recipient: OdsCode,
+    /// The recipient's name, for people.
+    pub recipient_name: String,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Media type of `body`.
+    pub media_type: String,
+    /// What travels.
+    pub body: Vec<u8>,
+    /// The same for people, where there is such a form (simple HTML, complete page).
+    pub html: Option<Vec<u8>>,
+    /// The identifier that the partner's acknowledgement names (our MessageHeader.id).
+    pub correlation_id: Option<String>,
+    /// MESH workflow.
+    pub workflow: Option<WorkflowId>,
+    /// Lawful basis and policy version of the disclosure.
+    pub basis: String,
+    /// What was disclosed and withheld and by which rule (JSON).
+    pub disclosure: String,
+    /// True when a business acknowledgement is awaited; responses to the sender have none.
+    pub acknowledgement_awaited: bool,
+}
+
+impl fmt::Debug for NewDelivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewDelivery").field("id", &self.id).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// A wait for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewHold {
+    /// Its identifier.
+    pub id: HoldId,
+    /// Why.
+    pub reason: HoldReason,
+    /// What was seen, without patient data.
+    pub detail: String,
+    /// Who must decide: a team or role.
+    pub owner: String,
+    /// By when.
+    pub due: Timestamp,
+}
+
+/// Everything that accepting a message commits.
+#[derive(Debug, Clone)]
+pub struct Acceptance {
+    /// The transfer.
+    pub transfer: NewTransfer,
+    /// The copies; empty when held.
+    pub deliveries: Vec<NewDelivery>,
+    /// The hold, if any.
+    pub hold: Option<NewHold>,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+    /// The audit row to commit instead when the message turns out to be a repeat.
+    pub audit_if_repeat: AuditRow,
+}
+
+/// What accepting came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// Committed.
+    New,
+    /// The same message (same sender, same identifier, same bytes) was accepted before; its first answer.
+    Repeat {
+        /// The first transfer.
+        transfer: TransferId,
+        /// The first answer.
+        response: Vec<u8>,
+    },
+    /// The identifier was used before for other bytes (20007; HTTP 409).
+    MessageIdReused,
+    /// Another message carried the same document before (20008; HTTP 409).
+    DocumentRepeated {
+        /// The transfer that carried it.
+        transfer: TransferId,
+    },
+}
+
+/// A transfer as read back, without bodies.
+#[derive(Debug, Clone)]
+pub struct TransferRecord {
+    /// Its identifier.
+    pub id: TransferId,
+    /// Who sent it.
+    pub sender: OdsCode,
+    /// The client that posted it.
+    pub client_id: String,
+    /// The message's own identifier.
+    pub message_id: String,
+    /// The event code.
+    pub event: String,
+    /// When it came.
+    pub received: Timestamp,
+    /// When the person is expected.
+    pub expected: Option<Timestamp>,
+    /// About whom.
+    pub patient: Option<NhsNumber>,
+    /// The home.
+    pub care_home: Option<OdsCode>,
+    /// What the sender wants to hear.
+    pub reply: ReplyWanted,
+    /// Its open hold, if any.
+    pub hold: Option<NewHold>,
+    /// Latest change of the transfer or one of its copies.
+    pub changed: Timestamp,
+    /// Its copies, responses to the sender included.
+    pub deliveries: Vec<DeliveryRecord>,
+}
+
+/// A copy as read back, without bodies.
+#[derive(Debug, Clone)]
+pub struct DeliveryRecord {
+    /// Its identifier.
+    pub id: DeliveryId,
+    /// Its transfer.
+    pub transfer: TransferId,
+    /// The transfer's sender.
+    pub sender: OdsCode,
+    /// About whom.
+    pub patient: Option<NhsNumber>,
+    /// As what.
+    pub kind: RecipientKind,
+    /// To whom.
+    pub recipient: OdsCode,
+    /// The recipient's name.
+    pub recipient_name: String,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// How far.
+    pub state: DeliveryState,
+    /// Grows with every change; the Task's version.
+    pub version: u64,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Next attempt, while queued.
+    pub next_attempt: Option<Timestamp>,
+    /// Why the last attempt failed, or why the recipient refused; no patient data.
+    pub reason: Option<String>,
+    /// The acknowledgement code last received (20013, 30001 …).
+    pub code: Option<String>,
+    /// The partner's reference (MESH message id).
+    pub reference: Option<String>,
+    /// The identifier that acknowledgements name.
+    pub correlation_id: Option<String>,
+    /// Size of what travels, in bytes.
+    pub body_bytes: u64,
+    /// True when a business acknowledgement is awaited.
+    pub acknowledgement_awaited: bool,
+    /// Lawful basis and policy version of the disclosure.
+    pub basis: String,
+    /// When it was queued.
+    pub created: Timestamp,
+    /// Latest change.
+    pub changed: Timestamp,
+    /// When the recipient first opened it.
+    pub opened: Option<Timestamp>,
+}
+
+/// What a recipient may read. Its `Debug` names the delivery only.
+#[derive(Clone)]
+pub struct StoredRendition {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Media type of `body`.
+    pub media_type: String,
+    /// What travels.
+    pub body: Vec<u8>,
+    /// The same for people.
+    pub html: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for StoredRendition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredRendition").field("delivery", &self.delivery).finish_non_exhaustive()
+    }
+}
+
+/// A copy leased for one attempt.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// The copy.
+    pub delivery: DeliveryRecord,
+    /// What travels.
+    pub rendition: StoredRendition,
+    /// MESH workflow.
+    pub workflow: Option<WorkflowId>,
+    /// Fencing token: only its holder can complete the attempt.
+    pub token: u64,
+    /// This attempt's number, from 1.
+    pub attempt: u32,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone)]
+pub enum AttemptOutcome {
+    /// It left; the copy moves to `state`.
+    Sent {
+        /// `AwaitingCollection`, `Sent` or `Received`.
+        state: DeliveryState,
+        /// The partner's reference.
+        reference: Option<String>,
+    },
+    /// It did not; next attempt at `at`.
+    Retry {
+        /// When.
+        at: Timestamp,
+        /// Why, without patient data.
+        reason: String,
+    },
+    /// It needs a person.
+    Failed {
+        /// Why, without patient data.
+        reason: String,
+    },
+}
+
+/// The end of an attempt, to be committed with its audit.
+#[derive(Debug, Clone)]
+pub struct AttemptEnd {
+    /// The copy.
+    pub delivery: DeliveryId,
+    /// The lease's token.
+    pub token: u64,
+    /// What became of it.
+    pub outcome: AttemptOutcome,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+/// A change of a copy's state by an acknowledgement or by the recipient.
+#[derive(Debug, Clone)]
+pub struct Transition {
+    /// The copy.
+    pub delivery: DeliveryId,
+    /// The version that the caller saw; another one means that somebody was faster.
+    pub expected_version: u64,
+    /// The new state.
+    pub state: DeliveryState,
+    /// The acknowledgement code.
+    pub code: Option<String>,
+    /// Why it was refused.
+    pub reason: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// Responses to the sender that follow from it (inserted once each, by their identifier).
+    pub responses: Vec<NewDelivery>,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+/// What to list.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryQuery {
+    /// Only copies to this organisation.
+    pub recipient: Option<OdsCode>,
+    /// Only copies of transfers that this organisation sent.
+    pub sender: Option<OdsCode>,
+    /// Only copies in one of these states; empty means all.
+    pub states: Vec<DeliveryState>,
+    /// Only copies of this transfer.
+    pub transfer: Option<TransferId>,
+    /// Only copies about this person.
+    pub patient: Option<NhsNumber>,
+    /// Only copies changed at or after this.
+    pub changed_since: Option<Timestamp>,
+    /// Responses to senders too.
+    pub include_responses: bool,
+    /// Cursor: only copies after this one in (created, id) order.
+    pub after: Option<(Timestamp, DeliveryId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A held transfer, for lists.
+#[derive(Debug, Clone)]
+pub struct HeldTransfer {
+    /// The hold.
+    pub hold: NewHold,
+    /// The transfer.
+    pub transfer: TransferId,
+    /// Who sent it.
+    pub sender: OdsCode,
+    /// When it came.
+    pub received: Timestamp,
+}
+
+/// The sender's bytes as kept. Its `Debug` is redacted.
+#[derive(Clone)]
+pub struct OriginalMessage {
+    /// Media type.
+    pub media_type: String,
+    /// The bytes.
+    pub body: Vec<u8>,
+}
+
+impl fmt::Debug for OriginalMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OriginalMessage(redacted)")
+    }
+}
+
+/// One stored audit entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAudit {
+    /// Its place in the log, from 0.
+    pub index: u64,
+    /// AuditEvent JSON as hashed.
+    pub event: Vec<u8>,
+    /// Its leaf hash as stored.
+    pub leaf: [u8; 32],
+}
+
+/// The durable memory of the gateway.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
+    async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
+
+    /// Commits audit rows that belong to no other effect (refusals, denials, queries, sign-ins).
+    async fn audit(&self, rows: Vec<AuditRow>) -> Result<(), StoreError>;
+
+    /// Leases up to `limit` queued copies that are due at `now`, until `lease_until`. An expired lease
+    /// may be claimed anew; its old token then completes nothing.
+    async fn claim(&self, now: Timestamp, lease_until: Timestamp, limit: u32) -> Result<Vec<Lease>, StoreError>;
+
+    /// Commits the ends of attempts; `false` where the token is no longer the copy's (fenced off).
+    async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError>;
+
+    /// Commits a change of state; `false` when the version is no longer the expected one.
+    async fn transition(&self, transition: Transition) -> Result<bool, StoreError>;
+
+    /// Reads a copy and commits that it was read (first reading sets `opened` and, from
+    /// `AwaitingCollection`, the state `Received`) in one transaction: no audit, no bytes.
+    async fn open_rendition(
+        &self,
+        delivery: DeliveryId,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<Option<StoredRendition>, StoreError>;
+
+    /// One transfer.
+    async fn transfer(&self, id: TransferId) -> Result<Option<TransferRecord>, StoreError>;
+    /// One copy.
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRecord>, StoreError>;
+    /// The copy whose acknowledgements carry this identifier.
+    async fn delivery_by_correlation(&self, correlation_id: &str) -> Result<Option<DeliveryRecord>, StoreError>;
+    /// The copy that the transport knows under this reference (MESH message id).
+    async fn delivery_by_reference(&self, reference: &str) -> Result<Option<DeliveryRecord>, StoreError>;
+    /// Copies in (created, id) order.
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError>;
+    /// The sender's bytes.
+    async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError>;
+
+    /// Open holds, the most urgent first.
+    async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError>;
+    /// Closes a hold and queues the copies decided on; `false` when it was closed already.
+    async fn release_hold(
+        &self,
+        hold: HoldId,
+        deliveries: Vec<NewDelivery>,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
+    /// Puts a failed copy back into the queue; `false` when it is not failed.
+    async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
+
+    /// Adds or replaces a client.
+    async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError>;
+    /// One client, disabled or not.
+    async fn client(&self, id: &str) -> Result<Option<Client>, StoreError>;
+    /// All clients by id.
+    async fn clients(&self) -> Result<Vec<Client>, StoreError>;
+    /// Takes note of an assertion's `jti` (kept until `jti_expires`) and stores the token; `false` when the `jti` was seen.
+    async fn redeem_assertion(
+        &self,
+        jti: &str,
+        jti_expires: Timestamp,
+        token: Token,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
+    /// The token with this hash and its client, unless expired at `now` or the client is disabled.
+    async fn token(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, StoreError>;
+
+    /// Replaces or adds directory entries as one version; returns its number.
+    async fn import_directory(
+        &self,
+        entries: Vec<DirectoryEntry>,
+        source: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<u64, StoreError>;
+    /// The entry with this ODS code (for a home, also by its other codes), expired or not.
+    async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError>;
+    /// All entries by kind and code.
+    async fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError>;
+
+    /// Audit entries from `from`, at most `limit`, in log order.
+    async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError>;
+    /// Stores a checkpoint unless one of the same or greater size is there.
+    async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<bool, StoreError>;
+    /// The newest checkpoint.
+    async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError>;
+
+    /// Proves that the store answers and can commit.
+    async fn ready(&self) -> Result<(), StoreError>;
+}

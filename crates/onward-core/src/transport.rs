@@ -1,0 +1,157 @@
+//! The port through which a copy leaves, and whose fault it is when it does not.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::directory::Endpoint;
+use crate::state::{RecipientKind, TransportKind};
+use crate::{DeliveryId, MeshMailboxId, OdsCode, WorkflowId};
+
+/// One copy on its way out. Its `Debug` names the delivery only.
+#[derive(Clone)]
+pub struct Outbound {
+    /// The delivery; the same in every attempt, and the partner's key against repeats.
+    pub delivery: DeliveryId,
+    /// Attempt number, from 1.
+    pub attempt: u32,
+    /// To whom.
+    pub recipient: OdsCode,
+    /// As what.
+    pub kind: RecipientKind,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Media type of `body`.
+    pub media_type: String,
+    /// The rendition.
+    pub body: Bytes,
+    /// MESH workflow, where the endpoint sets none.
+    pub workflow: Option<WorkflowId>,
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound")
+            .field("delivery", &self.delivery)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// Nothing to send: the recipient collects it.
+    AwaitingCollection,
+    /// The partner's system or network took it; acknowledgements follow.
+    HandedOver {
+        /// The partner's own reference (MESH message id).
+        reference: Option<String>,
+    },
+    /// The partner answered at once that it has it.
+    Received {
+        /// The partner's own reference.
+        reference: Option<String>,
+    },
+}
+
+/// Why a send did not succeed. Texts never carry the partner's body.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// It did not arrive; trying again may help.
+    #[error("not delivered, will be tried again: {reason}")]
+    Transient {
+        /// What was seen.
+        reason: String,
+        /// The partner's wish.
+        retry_after_seconds: Option<u64>,
+    },
+    /// It did not arrive and will not without a person.
+    #[error("not deliverable: {reason}")]
+    Permanent {
+        /// What was seen.
+        reason: String,
+    },
+    /// It may have arrived; the resend carries the same delivery identifier.
+    #[error("outcome unknown, will be sent again under the same identifier: {reason}")]
+    Unknown {
+        /// What was seen.
+        reason: String,
+    },
+}
+
+/// A way out.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Which way this is.
+    fn kind(&self) -> TransportKind;
+
+    /// Sends one copy. May be called again for the same delivery.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    async fn send(&self, outbound: &Outbound) -> Result<Sent, SendError>;
+}
+
+/// The inbox: nothing is sent, the recipient collects.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InboxTransport;
+
+#[async_trait]
+impl Transport for InboxTransport {
+    fn kind(&self) -> TransportKind {
+        TransportKind::Inbox
+    }
+
+    async fn send(&self, _: &Outbound) -> Result<Sent, SendError> {
+        Ok(Sent::AwaitingCollection)
+    }
+}
+
+/// A message that waits in our own MESH mailbox.
+#[derive(Clone)]
+pub struct MeshMessage {
+    /// MESH message identifier.
+    pub id: String,
+    /// `Mex-From`.
+    pub from: Option<MeshMailboxId>,
+    /// `Mex-WorkflowID`.
+    pub workflow: String,
+    /// `Mex-MessageType`: `DATA` or `REPORT`.
+    pub message_type: String,
+    /// `Mex-LocalID`, which of a report is the sender's own.
+    pub local_id: Option<String>,
+    /// `Mex-LinkedMsgID` of a report: the message it is about.
+    pub linked_message_id: Option<String>,
+    /// `Mex-StatusCode` of a report.
+    pub status_code: Option<String>,
+    /// Decompressed body.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for MeshMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeshMessage").field("id", &self.id).field("workflow", &self.workflow).finish_non_exhaustive()
+    }
+}
+
+/// Our own mailbox: what has come, and that it may go.
+#[async_trait]
+pub trait Mailbox: Send + Sync + 'static {
+    /// Identifiers of the messages that wait, oldest first.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    async fn list(&self) -> Result<Vec<String>, SendError>;
+    /// One message, whole.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    async fn fetch(&self, id: &str) -> Result<MeshMessage, SendError>;
+    /// Tells MESH that the message is durably ours. Only after the commit.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    async fn acknowledge(&self, id: &str) -> Result<(), SendError>;
+}

@@ -1,0 +1,283 @@
+//! AuditEvent in the shapes of IHE Basic Audit Log Patterns (BALP): identifiers, never results.
+
+use fhir_sdk::r4b::codes::{AuditEventAction, AuditEventOutcome};
+use fhir_sdk::r4b::resources::{
+    AuditEvent, AuditEventAgent, AuditEventEntity, AuditEventEntityDetail, AuditEventEntityDetailValue,
+    AuditEventSource,
+};
+use fhir_sdk::r4b::types::Coding;
+
+use super::{AuthorError, parts};
+
+const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
+const EVENT_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-event-type";
+const INTERACTION: &str = "http://hl7.org/fhir/restful-interaction";
+const LIFECYCLE: &str = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle";
+const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
+const ENTITY_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
+const SOURCE_TYPE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
+const BALP_ENTITY: &str = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType";
+const ACT_REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+const BALP: &str = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.";
+
+/// What happened, as BALP tells events apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditPattern {
+    /// Something was created: a message accepted, a hold made.
+    Create,
+    /// Something was read by a recipient.
+    Read,
+    /// Something was changed: a Task moved, a hold released.
+    Update,
+    /// Something was searched for.
+    Query,
+    /// Data left for a recipient (`PrivacyDisclosure.Source`).
+    Disclosure,
+    /// A request was refused (DICOM 110113 Security Alert).
+    Denial,
+    /// A token was issued or refused (DICOM 110114 User Authentication).
+    Authentication,
+    /// The configuration, the clients or the directory changed (DICOM 110100 Application Activity).
+    Activity,
+}
+
+/// Which part an agent plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentPart {
+    /// The calling system.
+    Client,
+    /// The system that is called.
+    Server,
+    /// A person who acts.
+    User,
+}
+
+/// One who took part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditAgent {
+    /// The part.
+    pub part: AgentPart,
+    /// Client identifier, organisation or user name.
+    pub name: String,
+    /// ODS code of its organisation.
+    pub organisation: Option<String>,
+    /// It started the event.
+    pub requestor: bool,
+    /// Policies or token identifiers under which it acted (BALP: jti URN, or the tail of an opaque token).
+    pub policy: Vec<String>,
+}
+
+/// `outcome`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditOutcome {
+    /// 0.
+    Success,
+    /// 4: it failed and may be tried again.
+    MinorFailure,
+    /// 8: it was denied, or failed for good.
+    SeriousFailure,
+}
+
+/// Data that was touched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditData {
+    /// Reference text (`Task/…`, `Bundle/…`).
+    pub reference: String,
+    /// Named details, such as the SHA-256 of the bytes. Never patient data.
+    pub details: Vec<(String, String)>,
+}
+
+/// What an AuditEvent says.
+#[derive(Clone)]
+pub struct AuditContent {
+    /// `id`, a UUID.
+    pub id: String,
+    /// The pattern.
+    pub pattern: AuditPattern,
+    /// `recorded`, an instant.
+    pub recorded: String,
+    /// `period`: start and end, where the event took time.
+    pub period: Option<(String, String)>,
+    /// How it ended.
+    pub outcome: AuditOutcome,
+    /// Reason or code; never patient data.
+    pub outcome_description: Option<String>,
+    /// Who took part; at least one.
+    pub agents: Vec<AuditAgent>,
+    /// Name of the observing system.
+    pub observer: String,
+    /// Its ODS code.
+    pub observer_ods: Option<String>,
+    /// About whom, by NHS number.
+    pub nhs_number: Option<String>,
+    /// What was touched.
+    pub data: Vec<AuditData>,
+    /// `X-Request-ID`.
+    pub request_id: Option<String>,
+    /// Raw query, for [`AuditPattern::Query`].
+    pub query: Option<String>,
+    /// Lawful basis and policy, for disclosures.
+    pub basis: Option<String>,
+}
+
+struct Shape {
+    event: Coding,
+    subtype: Option<Coding>,
+    action: AuditEventAction,
+    /// DICOM codes of client and server.
+    roles: [(&'static str, &'static str); 2],
+    profile: Option<&'static str>,
+}
+
+const SOURCE: (&str, &str) = ("110153", "Source Role ID");
+const DESTINATION: (&str, &str) = ("110152", "Destination Role ID");
+
+fn shape(pattern: AuditPattern) -> Shape {
+    let dicom = |code, display| parts::coding(DICOM, code, Some(display));
+    let rest = |interaction: &str, action, roles, profile| Shape {
+        event: parts::coding(EVENT_TYPE, "rest", Some("RESTful Operation")),
+        subtype: Some(parts::coding(INTERACTION, interaction, None)),
+        action,
+        roles,
+        profile: Some(profile),
+    };
+    let plain = |event, subtype, action| Shape { event, subtype, action, roles: [SOURCE, DESTINATION], profile: None };
+    match pattern {
+        AuditPattern::Create => rest("create", AuditEventAction::C, [SOURCE, DESTINATION], "Create"),
+        AuditPattern::Update => rest("update", AuditEventAction::U, [SOURCE, DESTINATION], "Update"),
+        // BALP Read is the other way round: the data flows to the client.
+        AuditPattern::Read => rest("read", AuditEventAction::R, [DESTINATION, SOURCE], "Read"),
+        AuditPattern::Query => rest("search", AuditEventAction::E, [SOURCE, DESTINATION], "Query"),
+        AuditPattern::Disclosure => Shape {
+            event: dicom("110106", "Export"),
+            subtype: Some(parts::coding(LIFECYCLE, "disclose", Some("Disclose"))),
+            action: AuditEventAction::R,
+            roles: [SOURCE, DESTINATION],
+            profile: Some("PrivacyDisclosure.Source"),
+        },
+        AuditPattern::Denial => plain(dicom("110113", "Security Alert"), None, AuditEventAction::E),
+        AuditPattern::Authentication => {
+            plain(dicom("110114", "User Authentication"), Some(dicom("110122", "Login")), AuditEventAction::E)
+        }
+        AuditPattern::Activity => plain(dicom("110100", "Application Activity"), None, AuditEventAction::E),
+    }
+}
+
+/// An AuditEvent, JSON.
+///
+/// # Errors
+/// When a time is none.
+pub fn audit_event(content: &AuditContent) -> Result<String, AuthorError> {
+    let shape = shape(content.pattern);
+    let profile = shape.profile.map(|name| {
+        // BALP has a profile of its own for the four interactions when a patient is known.
+        let about = content.nhs_number.is_some() && content.pattern != AuditPattern::Disclosure;
+        format!("{BALP}{}{name}", if about { "Patient" } else { "" })
+    });
+    let outcome = match content.outcome {
+        AuditOutcome::Success => AuditEventOutcome::N0,
+        AuditOutcome::MinorFailure => AuditEventOutcome::N4,
+        AuditOutcome::SeriousFailure => AuditEventOutcome::N8,
+    };
+    let mut event = AuditEvent::builder()
+        .r#type(shape.event)
+        .recorded(parts::instant(&content.recorded, "AuditEvent.recorded")?)
+        .agent(content.agents.iter().map(|who| Some(agent(who, shape.roles))).collect())
+        .source(source(content))
+        .build()
+        .expect("every mandatory element is set");
+    event.id = Some(content.id.clone());
+    event.meta = profile.as_deref().map(|profile| parts::meta(None, None, Some(profile)));
+    event.subtype = shape.subtype.into_iter().map(Some).collect();
+    event.action = Some(shape.action);
+    event.outcome = Some(outcome);
+    event.outcome_desc = content.outcome_description.clone();
+    event.period = match &content.period {
+        Some((start, end)) => Some(parts::period(
+            Some(parts::date_time(start, "AuditEvent.period.start")?),
+            Some(parts::date_time(end, "AuditEvent.period.end")?),
+        )),
+        None => None,
+    };
+    if let Some(basis) = &content.basis {
+        let treatment = parts::coding(ACT_REASON, "TREAT", Some("treatment"));
+        event.purpose_of_event = vec![Some(parts::concept(vec![treatment], Some(basis)))];
+    }
+    event.entity = entities(content).into_iter().map(Some).collect();
+    Ok(serde_json::to_string(&event).expect("the model serialises"))
+}
+
+fn agent(who: &AuditAgent, [client, server]: [(&str, &str); 2]) -> AuditEventAgent {
+    let mut agent =
+        AuditEventAgent::builder().requestor(who.requestor).build().expect("every mandatory element is set");
+    let coded = match who.part {
+        AgentPart::Client => parts::coding(DICOM, client.0, Some(client.1)),
+        AgentPart::Server => parts::coding(DICOM, server.0, Some(server.1)),
+        AgentPart::User => parts::coding(
+            "http://terminology.hl7.org/CodeSystem/v3-ParticipationType",
+            "IRCP",
+            Some("information recipient"),
+        ),
+    };
+    agent.r#type = Some(parts::concept(vec![coded], None));
+    agent.who = Some(match &who.organisation {
+        Some(ods) => parts::organisation(ods, Some(&who.name)),
+        None => parts::displayed(&who.name),
+    });
+    agent.name = Some(who.name.clone());
+    agent.policy = who.policy.iter().cloned().map(Some).collect();
+    agent
+}
+
+fn source(content: &AuditContent) -> AuditEventSource {
+    let observer = match &content.observer_ods {
+        Some(ods) => parts::organisation(ods, Some(&content.observer)),
+        None => parts::displayed(&content.observer),
+    };
+    let mut source = AuditEventSource::builder().observer(observer).build().expect("every mandatory element is set");
+    source.r#type = vec![Some(parts::coding(SOURCE_TYPE, "4", Some("Application Server")))];
+    source
+}
+
+fn entity(kind: Coding, role: Option<Coding>) -> AuditEventEntity {
+    let mut entity = AuditEventEntity::builder().build().expect("an entity has no mandatory element");
+    entity.r#type = Some(kind);
+    entity.role = role;
+    entity
+}
+
+fn entities(content: &AuditContent) -> Vec<AuditEventEntity> {
+    let mut entities = Vec::new();
+    let kind = |code, display| parts::coding(ENTITY_TYPE, code, Some(display));
+    let role = |code, display| Some(parts::coding(ENTITY_ROLE, code, Some(display)));
+    if let Some(nhs_number) = &content.nhs_number {
+        let mut patient = entity(kind("1", "Person"), role("1", "Patient"));
+        patient.what = Some(parts::patient(nhs_number));
+        entities.push(patient);
+    }
+    for touched in &content.data {
+        let mut data = entity(kind("2", "System Object"), role("4", "Domain Resource"));
+        data.what = Some(parts::reference(&touched.reference));
+        data.detail = touched.details.iter().map(|(name, value)| Some(detail(name, value))).collect();
+        entities.push(data);
+    }
+    if let Some(query) = &content.query {
+        let mut asked = entity(kind("2", "System Object"), role("24", "Query"));
+        asked.query = Some(fhir_sdk::Base64Binary(query.clone().into_bytes()));
+        entities.push(asked);
+    }
+    if let Some(request_id) = &content.request_id {
+        let mut request = entity(parts::coding(BALP_ENTITY, "XrequestId", None), None);
+        request.what = Some(parts::logical(request_id));
+        entities.push(request);
+    }
+    entities
+}
+
+fn detail(name: &str, value: &str) -> AuditEventEntityDetail {
+    AuditEventEntityDetail::builder()
+        .r#type(name.to_owned())
+        .value(AuditEventEntityDetailValue::String(value.to_owned()))
+        .build()
+        .expect("every mandatory element is set")
+}

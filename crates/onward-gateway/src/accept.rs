@@ -1,0 +1,197 @@
+//! One message becomes one transfer: prepared, then committed with its copies and its audit before the reply.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::client::Client;
+use onward_core::state::RecipientKind;
+use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError};
+use onward_core::{HoldId, TransferId};
+use onward_fhir::authored::Severity;
+
+use crate::Gateway;
+use crate::prepare::{PrepareError, Prepared, Routing, identify_refused};
+use crate::refusal::Refusal;
+
+/// One posted or collected message.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Who sends it.
+    pub client: Client,
+    /// The bytes as they came.
+    pub body: Bytes,
+    /// Their media type.
+    pub media_type: String,
+    /// `X-Request-ID`.
+    pub request_id: Option<String>,
+}
+
+/// An accepted message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The transfer.
+    pub transfer: TransferId,
+    /// The response message, FHIR JSON.
+    pub response: Vec<u8>,
+    /// It had been accepted before.
+    pub duplicate: bool,
+}
+
+/// Why there is no transfer.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The sender's or the message's fault; audited.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// Ours: nothing could be made durable.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl From<StoreError> for AcceptError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Gateway {
+    /// Takes in one message. The receipt is returned after the durable commit.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]; a refusal has been audited when it is returned.
+    pub async fn accept(&self, submission: Submission) -> Result<Receipt, AcceptError> {
+        let transfer = TransferId::random();
+        let prepared = self.prepare(&submission.client, &submission.body, &submission.media_type, transfer).await;
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(PrepareError::Store(error)) => return Err(error.into()),
+            Err(PrepareError::Refused(refusal)) => return Err(self.refuse(&submission, refusal).await?),
+        };
+        let acceptance = self.acceptance(&submission, prepared, transfer);
+        let response = acceptance.transfer.response.clone();
+        match self.store.accept(acceptance).await? {
+            Accepted::New => {
+                self.work.notify_one();
+                Ok(Receipt { transfer, response, duplicate: false })
+            }
+            Accepted::Repeat { transfer, response } => Ok(Receipt { transfer, response, duplicate: true }),
+            Accepted::MessageIdReused => Err(AcceptError::Refused(Refusal::MessageIdReused)),
+            Accepted::DocumentRepeated { .. } => Err(AcceptError::Refused(Refusal::DocumentRepeated)),
+        }
+    }
+
+    async fn refuse(&self, submission: &Submission, refusal: Refusal) -> Result<AcceptError, StoreError> {
+        let detail = match &refusal {
+            Refusal::NotValid(findings) => {
+                let errors = findings.iter().filter(|finding| finding.severity >= Severity::Error);
+                let rules: BTreeSet<&str> = errors.map(|finding| finding.rule).collect();
+                format!("{}: {}", refusal.word(), rules.into_iter().collect::<Vec<_>>().join(", "))
+            }
+            _ => refusal.word().to_owned(),
+        };
+        let (message_id, patient) = match &refusal {
+            // Too much to look at once more.
+            Refusal::TooLarge(_) => (None, None),
+            _ => identify_refused(&submission.body, &submission.media_type),
+        };
+        let message = message_id.map_or_else(String::new, |id| format!("message {id}, "));
+        let mut entry = self.entry(submission, AuditWord::Refuse, false, None, format!("{message}{detail}"));
+        entry.patient = patient;
+        self.store.audit(vec![self.journal.row(&entry)]).await?;
+        Ok(AcceptError::Refused(refusal))
+    }
+
+    fn acceptance(&self, submission: &Submission, prepared: Prepared, id: TransferId) -> Acceptance {
+        let now = self.clock.now();
+        let (patient, care_home, mut deliveries, hold) = match prepared.routing {
+            Routing::Deliver { identified, copies } => {
+                let deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
+                (Some(identified.patient), Some(identified.care_home.ods), deliveries, None)
+            }
+            Routing::Hold { patient, care_home, cause } => {
+                let (owner, due) = self.settings.hold_policy(cause.reason);
+                let hold =
+                    NewHold { id: HoldId::random(), reason: cause.reason, detail: cause.detail, owner, due: now + due };
+                (patient, care_home, Vec::new(), Some(hold))
+            }
+        };
+        let facts = prepared.facts;
+        deliveries.extend(self.response_to_sender(id, &submission.client.ods, &facts.reply, 20013));
+        let detail = format!(
+            "event {}, {} copies, route \"{}\"{}",
+            facts.event,
+            deliveries.iter().filter(|delivery| delivery.kind != RecipientKind::Sender).count(),
+            prepared.route,
+            hold.as_ref().map(|hold| format!(", held: {}", hold.reason)).unwrap_or_default()
+        );
+        let mut accepted = self.entry(submission, AuditWord::Accept, true, Some(id), detail);
+        accepted.patient.clone_from(&patient);
+        let mut audit = vec![self.journal.row(&accepted)];
+        if let Some(hold) = &hold {
+            let mut held =
+                self.entry(submission, AuditWord::Hold, true, Some(id), format!("{}: {}", hold.reason, hold.detail));
+            held.agent = Agent::gateway();
+            held.patient.clone_from(&patient);
+            audit.push(self.journal.row(&held));
+        }
+        if patient.is_some() {
+            let detail = "PDS asked to trace the person before routing".to_owned();
+            let mut looked_up = self.entry(submission, AuditWord::DirectoryLookup, true, Some(id), detail);
+            looked_up.agent = Agent::gateway();
+            looked_up.patient.clone_from(&patient);
+            audit.push(self.journal.row(&looked_up));
+        }
+        let repeat = self.entry(
+            submission,
+            AuditWord::Duplicate,
+            true,
+            None,
+            "message or document identifier seen before".to_owned(),
+        );
+        let mut transfer = NewTransfer {
+            id,
+            sender: submission.client.ods.clone(),
+            client_id: submission.client.id.clone(),
+            message_id: facts.message_id,
+            document_id: facts.document_id,
+            document_set_id: facts.document_set_id,
+            event: facts.event,
+            received: now,
+            expected: facts.expected,
+            patient,
+            care_home,
+            reply: facts.reply,
+            media_type: submission.media_type.clone(),
+            body: submission.body.to_vec(),
+            body_sha256: crate::sha256(&submission.body),
+            response: Vec::new(),
+        };
+        transfer.response = self.receipt_message(&transfer, hold.as_ref(), &prepared.findings);
+        Acceptance { transfer, deliveries, hold, audit, audit_if_repeat: self.journal.row(&repeat) }
+    }
+
+    fn entry(
+        &self,
+        submission: &Submission,
+        word: AuditWord,
+        success: bool,
+        transfer: Option<TransferId>,
+        detail: String,
+    ) -> AuditEntry {
+        AuditEntry {
+            word,
+            recorded: self.clock.now(),
+            success,
+            agent: Agent { name: submission.client.id.clone(), organisation: Some(submission.client.ods.clone()) },
+            transfer,
+            delivery: None,
+            recipient: None,
+            patient: None,
+            basis: None,
+            content_sha256: Some(crate::sha256_hex(&submission.body)),
+            request_id: submission.request_id.clone(),
+            detail,
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Acknowledgements move a copy's Task and travel back to the hospital.
+//!
+//! A recipient acknowledges by `PUT Task` or by an ITK3 response message. The hospital always sees the Task;
+//! when it asked for them it also gets at most one infrastructure and one business response (ITK3: one
+//! code each, every negative final). The business response is the care home's answer: the home is the one
+//! recipient that the message itself addresses.
+
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::client::Client;
+use onward_core::directory::Endpoint;
+use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
+use onward_core::store::{DeliveryRecord, NewDelivery, ReplyWanted, StoreError, Transition};
+use onward_core::{DeliveryId, MeshMailboxId, OdsCode, TransferId};
+use onward_fhir::itk::{Level, ResponseCode};
+use onward_fhir::{Release, authored, write};
+
+use crate::Gateway;
+use crate::collect::{Standing, standing};
+
+/// What became of a recipient's `PUT Task`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moved {
+    /// Done.
+    Done,
+    /// No such Task for this client.
+    NotFound,
+    /// The Task has another version now.
+    VersionChanged {
+        /// The version that it has.
+        current: u64,
+    },
+    /// The step is not allowed from the present state.
+    NotAllowed {
+        /// The present state.
+        from: DeliveryState,
+    },
+    /// A rejection needs a reason.
+    ReasonMissing,
+}
+
+/// An ITK3 response as it came by MESH.
+#[derive(Debug, Clone, Copy)]
+pub struct MeshResponse<'a> {
+    /// `response.identifier`: our MessageHeader.id.
+    pub original_header_id: &'a str,
+    /// ITK3 response code.
+    pub code: u32,
+    /// The answer is yes.
+    pub positive: bool,
+    /// Who answers.
+    pub level: Option<Level>,
+    /// The mailbox that it came from.
+    pub from: Option<&'a MeshMailboxId>,
+}
+
+/// What became of an ITK3 response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// It is about this copy; whether that moved is in its audit.
+    Copy(DeliveryId),
+    /// It names no copy of ours.
+    Unknown,
+    /// It does not come from the mailbox that the copy was sent to: nothing changed.
+    WrongMailbox,
+}
+
+/// One acknowledgement, however it came.
+struct Acknowledgement<'a> {
+    state: DeliveryState,
+    code: Option<String>,
+    reason: Option<String>,
+    agent: Agent,
+    request_id: Option<&'a str>,
+}
+
+impl Gateway {
+    /// A recipient moves its Task.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn move_task(
+        &self,
+        client: &Client,
+        id: DeliveryId,
+        expected_version: u64,
+        state: DeliveryState,
+        reason: Option<String>,
+        request_id: Option<&str>,
+    ) -> Result<Moved, StoreError> {
+        let Some(record) = self.store.delivery(id).await? else { return Ok(Moved::NotFound) };
+        if standing(client, &record) != Standing::Recipient || record.state == DeliveryState::Withdrawn {
+            self.deny(client, Some(record.transfer), Some(id), "Task of another organisation", request_id).await?;
+            return Ok(Moved::NotFound);
+        }
+        if record.version != expected_version {
+            return Ok(Moved::VersionChanged { current: record.version });
+        }
+        if !may_move(&record, state) {
+            return Ok(Moved::NotAllowed { from: record.state });
+        }
+        if state == DeliveryState::Rejected && reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
+            return Ok(Moved::ReasonMissing);
+        }
+        let agent = Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) };
+        let acknowledgement = Acknowledgement { state, code: None, reason, agent, request_id };
+        if self.apply(&record, acknowledgement).await? {
+            Ok(Moved::Done)
+        } else {
+            let current = self.store.delivery(id).await?.map_or(expected_version, |record| record.version);
+            Ok(Moved::VersionChanged { current })
+        }
+    }
+
+    /// Applies an ITK3 response to the copy that it names, if it comes from the mailbox that the copy went to: an
+    /// identifier can be guessed or passed on, a mailbox is what MESH vouches for.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn acknowledge_by_response(&self, response: MeshResponse<'_>) -> Result<Answered, StoreError> {
+        let from = Agent::mailbox(response.from);
+        loop {
+            let found = self.store.delivery_by_correlation(response.original_header_id).await?;
+            let Some(record) = found else { return Ok(Answered::Unknown) };
+            if !response.from.is_some_and(|from| is_endpoint(&record, from)) {
+                return Ok(Answered::WrongMailbox);
+            }
+            let code = response.code.to_string();
+            // 20007: our resend found the first copy there, which is what was wanted.
+            let state = match (response.positive || response.code == 20007, response.level) {
+                (false, _) => DeliveryState::Rejected,
+                (true, Some(Level::Business)) => DeliveryState::Accepted,
+                (true, _) => DeliveryState::Received,
+            };
+            if !may_move(&record, state) {
+                self.note_late_response(&record, &code, from).await?;
+                return Ok(Answered::Copy(record.id));
+            }
+            let display = ResponseCode::of(response.code).map_or("unknown code", |known| known.display);
+            let reason = (state == DeliveryState::Rejected).then(|| format!("{code} {display}"));
+            let acknowledgement =
+                Acknowledgement { state, code: Some(code), reason, agent: from.clone(), request_id: None };
+            // Somebody else moved the copy in between: look again and decide anew.
+            if self.apply(&record, acknowledgement).await? {
+                return Ok(Answered::Copy(record.id));
+            }
+        }
+    }
+
+    /// The network tells that a copy will not be collected or delivered (MESH report): a person must act.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn undelivered(
+        &self,
+        reference: Option<&str>,
+        local_id: Option<DeliveryId>,
+        code: &str,
+    ) -> Result<Option<DeliveryId>, StoreError> {
+        loop {
+            let mut found = match reference {
+                Some(reference) => self.store.delivery_by_reference(reference).await?,
+                None => None,
+            };
+            if let (None, Some(id)) = (&found, local_id) {
+                // MESH's answer to our send was lost with its reference: our own identifier is in the report too.
+                found = self.store.delivery(id).await?.filter(|record| record.reference.is_none());
+            }
+            let Some(record) = found else { return Ok(None) };
+            if record.state != DeliveryState::Sent {
+                return Ok(Some(record.id));
+            }
+            let reason = format!("MESH report {code}: not delivered");
+            tracing::error!(delivery = %record.id, code, "MESH could not deliver; a person must act");
+            let acknowledgement = Acknowledgement {
+                state: DeliveryState::Failed,
+                code: Some(code.to_owned()),
+                reason: Some(reason),
+                agent: Agent { name: "mesh".to_owned(), organisation: None },
+                request_id: None,
+            };
+            if self.apply(&record, acknowledgement).await? {
+                return Ok(Some(record.id));
+            }
+        }
+    }
+
+    async fn apply(&self, record: &DeliveryRecord, acknowledgement: Acknowledgement<'_>) -> Result<bool, StoreError> {
+        let at = self.clock.now();
+        let mut responses = Vec::new();
+        if record.kind == RecipientKind::CareHome
+            && matches!(
+                acknowledgement.state,
+                DeliveryState::Accepted | DeliveryState::Rejected | DeliveryState::Completed
+            )
+            && let Some(transfer) = self.store.transfer(record.transfer).await?
+        {
+            let code = if acknowledgement.state == DeliveryState::Rejected { 30002 } else { 30001 };
+            responses.extend(self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, code));
+        }
+        let entry = AuditEntry {
+            word: AuditWord::Acknowledge,
+            recorded: at,
+            success: acknowledgement.state != DeliveryState::Failed,
+            agent: acknowledgement.agent,
+            transfer: Some(record.transfer),
+            delivery: Some(record.id),
+            recipient: Some(record.recipient.clone()),
+            patient: record.patient.clone(),
+            basis: None,
+            content_sha256: None,
+            request_id: acknowledgement.request_id.map(str::to_owned),
+            detail: format!(
+                "{} from {}{}",
+                acknowledgement.state,
+                record.state,
+                acknowledgement.code.as_deref().map(|code| format!(", code {code}")).unwrap_or_default()
+            ),
+        };
+        let transition = Transition {
+            delivery: record.id,
+            expected_version: record.version,
+            state: acknowledgement.state,
+            code: acknowledgement.code,
+            reason: acknowledgement.reason,
+            at,
+            responses,
+            audit: vec![self.journal.row(&entry)],
+        };
+        let kept = self.store.transition(transition).await?;
+        self.work.notify_one();
+        Ok(kept)
+    }
+
+    async fn note_late_response(&self, record: &DeliveryRecord, code: &str, agent: Agent) -> Result<(), StoreError> {
+        let entry = AuditEntry {
+            word: AuditWord::Acknowledge,
+            recorded: self.clock.now(),
+            success: true,
+            agent,
+            transfer: Some(record.transfer),
+            delivery: Some(record.id),
+            recipient: Some(record.recipient.clone()),
+            patient: record.patient.clone(),
+            basis: None,
+            content_sha256: None,
+            request_id: None,
+            detail: format!("code {code} came when the copy was already {}; nothing changed", record.state),
+        };
+        self.store.audit(vec![self.journal.row(&entry)]).await
+    }
+
+    /// The ITK3 response with this code, as a copy to the sender's mailbox, when the sender asked for its level.
+    /// Its identifier follows from transfer and level, so that there is at most one of each.
+    pub(crate) fn response_to_sender(
+        &self,
+        transfer: TransferId,
+        sender: &OdsCode,
+        reply: &ReplyWanted,
+        code: u32,
+    ) -> Option<NewDelivery> {
+        let business = ResponseCode::of(code)?.level == Level::Business;
+        let wanted = if business { reply.business } else { reply.infrastructure };
+        let mailbox = reply.mailbox.clone().filter(|_| wanted)?;
+        let level: &[u8] = if business { b"business" } else { b"infrastructure" };
+        let id = DeliveryId(uuid::Uuid::new_v5(&transfer.0, level));
+        Some(NewDelivery {
+            id,
+            kind: RecipientKind::Sender,
+            recipient: sender.clone(),
+            recipient_name: "the sending hospital".to_owned(),
+            endpoint: Endpoint::Mesh { mailbox, workflow: reply.workflow.clone() },
+            media_type: "application/fhir+xml".to_owned(),
+            body: self.response_body(id, reply, code)?,
+            html: None,
+            correlation_id: None,
+            workflow: reply.workflow.clone(),
+            basis: "acknowledgement, carries no patient data".to_owned(),
+            disclosure: "{}".to_owned(),
+            acknowledgement_awaited: false,
+        })
+    }
+
+    /// An ITK3 response message (STU3 XML) with this code; `None` for a code that ITK3 does not know.
+    pub(crate) fn response_body(&self, id: DeliveryId, reply: &ReplyWanted, code: u32) -> Option<Vec<u8>> {
+        let content = authored::ItkResponse {
+            id: id.to_string(),
+            original_header_id: reply.header_id.clone(),
+            code: ResponseCode::of(code)?,
+            sender_reference: reply.sender_reference.clone(),
+            sender_ods: self.settings.own_ods.to_string(),
+            sender_name: self.settings.own_name.clone(),
+            source_endpoint: self.settings.own_mailbox.as_ref().map_or_else(String::new, ToString::to_string),
+            timestamp: self.clock.now().to_string(),
+        };
+        let tree = authored::itk3_response(&content);
+        Some(write::xml(tree.root(), Release::Stu3).text.into_bytes())
+    }
+}
+
+/// Whether the recipient's word can move the copy to `to`. A copy that was sent may be answered before we know that it
+/// arrived (the answer overtook our commit, or the outcome of the attempt is unknown) or after we gave it up.
+fn may_move(record: &DeliveryRecord, to: DeliveryState) -> bool {
+    let sent = record.attempts > 0 && record.endpoint.kind() != TransportKind::Inbox;
+    match record.state {
+        DeliveryState::Queued | DeliveryState::Failed => sent && DeliveryState::Sent.may_become(to),
+        state => state.may_become(to),
+    }
+}
+
+fn is_endpoint(record: &DeliveryRecord, mailbox: &MeshMailboxId) -> bool {
+    matches!(&record.endpoint, Endpoint::Mesh { mailbox: sent_to, .. } if sent_to == mailbox)
+}

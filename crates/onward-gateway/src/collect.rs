@@ -1,0 +1,116 @@
+//! A recipient reads its copy: reading is disclosure, audited in the transaction that releases the bytes.
+
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::client::{Client, Role};
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{DeliveryRecord, StoreError, StoredRendition};
+use onward_core::{DeliveryId, TransferId};
+
+use crate::Gateway;
+
+/// What a client is to a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is addressed to the client's organisation, in that role.
+    Recipient,
+    /// The client's organisation sent the transfer.
+    Sender,
+    /// Operators see states, never content.
+    Operator,
+    /// Nothing: to the client the copy does not exist.
+    None,
+}
+
+/// What `client` is to `delivery` (trust.md §8).
+#[must_use]
+pub fn standing(client: &Client, delivery: &DeliveryRecord) -> Standing {
+    let addressed = delivery.recipient == client.ods;
+    let kind_fits = match client.role {
+        Role::CareHome => delivery.kind == RecipientKind::CareHome,
+        Role::Practice => matches!(delivery.kind, RecipientKind::CoveringPractice | RecipientKind::RegisteredPractice),
+        Role::Pharmacy => matches!(delivery.kind, RecipientKind::PharmacyReferral | RecipientKind::PharmacyNomination),
+        _ => false,
+    };
+    match client.role {
+        Role::CareHome | Role::Practice | Role::Pharmacy if addressed && kind_fits => Standing::Recipient,
+        Role::Sender | Role::InformationGovernance if delivery.sender == client.ods => Standing::Sender,
+        Role::Operator => Standing::Operator,
+        _ => Standing::None,
+    }
+}
+
+impl Gateway {
+    /// Releases a copy to its recipient, committing who read it. `None`: not there, or not theirs.
+    ///
+    /// # Errors
+    /// When the reading cannot be audited: then nothing is released.
+    pub async fn open(
+        &self,
+        client: &Client,
+        id: DeliveryId,
+        request_id: Option<&str>,
+    ) -> Result<Option<StoredRendition>, StoreError> {
+        let Some(record) = self.store.delivery(id).await? else { return Ok(None) };
+        if standing(client, &record) != Standing::Recipient {
+            self.deny(
+                client,
+                Some(record.transfer),
+                Some(id),
+                "rendition asked for by another organisation",
+                request_id,
+            )
+            .await?;
+            return Ok(None);
+        }
+        // A withdrawn copy is no longer theirs, and one not yet placed in the inbox is not yet.
+        if matches!(record.state, DeliveryState::Withdrawn | DeliveryState::Queued) {
+            return Ok(None);
+        }
+        let entry = AuditEntry {
+            word: AuditWord::Read,
+            recorded: self.clock.now(),
+            success: true,
+            agent: Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) },
+            transfer: Some(record.transfer),
+            delivery: Some(id),
+            recipient: Some(client.ods.clone()),
+            patient: record.patient.clone(),
+            basis: Some(record.basis.clone()),
+            content_sha256: None,
+            request_id: request_id.map(str::to_owned),
+            detail: format!("version {} opened", record.version),
+        };
+        let opened = self.store.open_rendition(id, self.clock.now(), vec![self.journal.row(&entry)]).await?;
+        self.work.notify_one();
+        Ok(opened)
+    }
+
+    /// Commits that something was denied.
+    ///
+    /// # Errors
+    /// When the denial cannot be audited.
+    pub async fn deny(
+        &self,
+        client: &Client,
+        transfer: Option<TransferId>,
+        delivery: Option<DeliveryId>,
+        detail: &str,
+        request_id: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let entry = AuditEntry {
+            word: AuditWord::Deny,
+            recorded: self.clock.now(),
+            success: false,
+            agent: Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) },
+            transfer,
+            delivery,
+            recipient: None,
+            patient: None,
+            basis: None,
+            content_sha256: None,
+            request_id: request_id.map(str::to_owned),
+            detail: detail.to_owned(),
+        };
+        self.store.audit(vec![self.journal.row(&entry)]).await
+    }
+}

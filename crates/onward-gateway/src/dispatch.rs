@@ -1,0 +1,158 @@
+//! Leases copies, sends them with no transaction open, and commits attempt and audit together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::retry;
+use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Lease, StoreError};
+use onward_core::transport::{Outbound, SendError, Sent, Transport};
+use tokio::sync::watch;
+
+use crate::Gateway;
+
+/// How long an idle dispatcher waits before it looks again without having been woken.
+const IDLE: Duration = Duration::from_millis(500);
+
+impl Gateway {
+    /// Sends what is due until `stop` turns true. Woken by every acceptance.
+    pub async fn dispatch_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            match self.dispatch_due().await {
+                Ok(0) => {
+                    tokio::select! {
+                        () = self.work.notified() => {}
+                        () = tokio::time::sleep(IDLE) => {}
+                        _ = stop.wait_for(|stop| *stop) => {}
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(%error, "due copies could not be claimed or completed");
+                    tokio::time::sleep(IDLE).await;
+                }
+            }
+        }
+    }
+
+    /// One round: claims what is due, sends it side by side, commits the ends. Gives the number of copies handled.
+    ///
+    /// # Errors
+    /// When the store cannot claim or complete; leases then expire and the copies are sent again.
+    pub async fn dispatch_due(&self) -> Result<usize, StoreError> {
+        let now = self.clock.now();
+        let leases = self.store.claim(now, now + self.settings.lease, self.settings.workers).await?;
+        if leases.is_empty() {
+            return Ok(0);
+        }
+        let ends = futures_util::future::join_all(leases.iter().map(|lease| self.attempt(lease))).await;
+        let count = ends.len();
+        let ids: Vec<_> = ends.iter().map(|end| end.delivery).collect();
+        for (delivery, kept) in ids.into_iter().zip(self.store.complete(ends).await?) {
+            if !kept {
+                tracing::warn!(%delivery, "an attempt ended after its lease had passed to another worker");
+            }
+        }
+        Ok(count)
+    }
+
+    async fn attempt(&self, lease: &Lease) -> AttemptEnd {
+        let record = &lease.delivery;
+        let outbound = Outbound {
+            delivery: record.id,
+            attempt: lease.attempt,
+            recipient: record.recipient.clone(),
+            kind: record.kind,
+            endpoint: record.endpoint.clone(),
+            media_type: lease.rendition.media_type.clone(),
+            body: lease.rendition.body.clone().into(),
+            workflow: lease.workflow.clone(),
+        };
+        let sent = match self.transport(record.endpoint.kind()) {
+            Some(transport) => transport.send(&outbound).await,
+            None => Err(SendError::Permanent {
+                reason: format!("no {} transport is configured on this gateway", record.endpoint.kind()),
+            }),
+        };
+        let at = self.clock.now();
+        let outcome = self.outcome(lease, sent);
+        let audit = vec![self.journal.row(&self.attempt_entry(lease, &outcome))];
+        tracing::info!(
+            delivery = %record.id, kind = %record.kind, recipient = %record.recipient, attempt = lease.attempt,
+            outcome = outcome_word(&outcome), "attempt"
+        );
+        AttemptEnd { delivery: record.id, token: lease.token, outcome, at, audit }
+    }
+
+    fn outcome(&self, lease: &Lease, sent: Result<Sent, SendError>) -> AttemptOutcome {
+        let now = self.clock.now();
+        let responses_end_here = !lease.delivery.acknowledgement_awaited;
+        match sent {
+            Ok(Sent::AwaitingCollection) => {
+                AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, reference: None }
+            }
+            // A response to the sender awaits nothing: handing it over completes it.
+            Ok(Sent::HandedOver { reference } | Sent::Received { reference }) if responses_end_here => {
+                AttemptOutcome::Sent { state: DeliveryState::Completed, reference }
+            }
+            Ok(Sent::HandedOver { reference }) => AttemptOutcome::Sent { state: DeliveryState::Sent, reference },
+            Ok(Sent::Received { reference }) => AttemptOutcome::Sent { state: DeliveryState::Received, reference },
+            Err(SendError::Permanent { reason }) => AttemptOutcome::Failed { reason },
+            Err(error @ (SendError::Transient { .. } | SendError::Unknown { .. })) => {
+                let retry_after = match &error {
+                    SendError::Transient { retry_after_seconds, .. } => *retry_after_seconds,
+                    _ => None,
+                };
+                let reason = error.to_string();
+                if now.duration_since(lease.delivery.created) > retry::GIVE_UP_AFTER {
+                    return AttemptOutcome::Failed { reason: format!("given up after 72 hours: {reason}") };
+                }
+                let at = retry::next_attempt(lease.delivery.id, lease.attempt, now, retry_after);
+                AttemptOutcome::Retry { at, reason }
+            }
+        }
+    }
+
+    /// An attempt that may have reached the partner is a disclosure, whatever its outcome.
+    fn attempt_entry(&self, lease: &Lease, outcome: &AttemptOutcome) -> AuditEntry {
+        let record = &lease.delivery;
+        let (word, success, detail) = match outcome {
+            AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, .. } => {
+                (AuditWord::Disclose, true, "placed in the recipient's inbox; nothing has left yet".to_owned())
+            }
+            AttemptOutcome::Sent { reference, .. } => {
+                let reference = reference.as_deref().unwrap_or("none");
+                (AuditWord::Disclose, true, format!("attempt {}; partner's reference {reference}", lease.attempt))
+            }
+            AttemptOutcome::Retry { reason, .. } => (AuditWord::AttemptFailed, false, reason.clone()),
+            AttemptOutcome::Failed { reason } => (AuditWord::DeliveryFailed, false, reason.clone()),
+        };
+        AuditEntry {
+            word,
+            recorded: self.clock.now(),
+            success,
+            agent: Agent::gateway(),
+            transfer: Some(record.transfer),
+            delivery: Some(record.id),
+            recipient: Some(record.recipient.clone()),
+            patient: record.patient.clone(),
+            basis: (record.kind != RecipientKind::Sender).then(|| record.basis.clone()),
+            content_sha256: Some(crate::sha256_hex(&lease.rendition.body)),
+            request_id: None,
+            detail,
+        }
+    }
+
+    fn transport(&self, kind: TransportKind) -> Option<&Arc<dyn Transport>> {
+        self.transports.iter().find(|transport| transport.kind() == kind)
+    }
+}
+
+fn outcome_word(outcome: &AttemptOutcome) -> &'static str {
+    match outcome {
+        AttemptOutcome::Sent { state, .. } => state.as_str(),
+        AttemptOutcome::Retry { .. } => "retry",
+        AttemptOutcome::Failed { .. } => "failed",
+    }
+}

@@ -1,0 +1,213 @@
+//! The dry run: what would happen to one message, with every reason, and nothing stored or sent.
+
+use bytes::Bytes;
+use onward_core::TransferId;
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::client::Client;
+use onward_core::store::StoreError;
+use onward_transform::convert::NoteKind;
+use onward_transform::render::Rendered;
+use onward_validate::{Finding, Findings};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::Gateway;
+use crate::prepare::{Copy, PrepareError, Prepared, Routing, format_of, read_tree, validation_policy};
+use crate::refusal::Refusal;
+
+/// Everything that would happen to one message.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// `deliver`, `hold` or `refuse`.
+    pub outcome: &'static str,
+    /// Reason of a hold or refusal.
+    pub reason: Option<String>,
+    /// Every finding.
+    pub findings: Vec<Value>,
+    /// How STU3 became R4, where it mattered.
+    pub conversion: Vec<Value>,
+    /// The route taken.
+    pub route: Option<String>,
+    /// Routes that do not apply, and why.
+    pub routes_refused: Vec<Value>,
+    /// How the parties were found.
+    pub evidence: Vec<String>,
+    /// What each recipient would get and what not.
+    pub recipients: Vec<Value>,
+    /// The audit entries that would be written.
+    pub audit: Vec<String>,
+}
+
+impl Gateway {
+    /// Explains a message to the client that asks; the asking is audited.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the asking cannot be audited.
+    pub async fn explain_for(
+        &self,
+        client: &Client,
+        body: &Bytes,
+        media_type: &str,
+        request_id: Option<&str>,
+    ) -> Result<Explanation, StoreError> {
+        self.note_dry_run(client, body, "explain", request_id).await?;
+        self.explain(client, body, media_type).await
+    }
+
+    /// Explains a message as if `client` had posted it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn explain(&self, client: &Client, body: &Bytes, media_type: &str) -> Result<Explanation, StoreError> {
+        match self.prepare(client, body, media_type, TransferId::random()).await {
+            Ok(prepared) => Ok(accepted(&prepared)),
+            Err(PrepareError::Refused(refusal)) => Ok(refused(&refusal)),
+            Err(PrepareError::Store(error)) => Err(error),
+        }
+    }
+
+    /// Findings about a message, without its parties; the asking is audited.
+    ///
+    /// # Errors
+    /// When the asking cannot be audited.
+    pub async fn validate(
+        &self,
+        client: &Client,
+        body: &Bytes,
+        media_type: &str,
+        request_id: Option<&str>,
+    ) -> Result<Result<Findings, Refusal>, StoreError> {
+        self.note_dry_run(client, body, "validate", request_id).await?;
+        Ok(read_tree(body, format_of(media_type)).map(|tree| {
+            if tree.root().text("type") == Some("message") {
+                onward_validate::validate_message(&tree, &validation_policy(client))
+            } else {
+                onward_validate::validate_resource(&tree)
+            }
+        }))
+    }
+
+    async fn note_dry_run(
+        &self,
+        client: &Client,
+        body: &Bytes,
+        what: &str,
+        request_id: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let entry = AuditEntry {
+            word: AuditWord::DryRun,
+            recorded: self.clock.now(),
+            success: true,
+            agent: Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) },
+            transfer: None,
+            delivery: None,
+            recipient: None,
+            patient: None,
+            basis: None,
+            content_sha256: Some(crate::sha256_hex(body)),
+            request_id: request_id.map(str::to_owned),
+            detail: what.to_owned(),
+        };
+        self.store.audit(vec![self.journal.row(&entry)]).await
+    }
+}
+
+fn accepted(prepared: &Prepared) -> Explanation {
+    let (outcome, reason, recipients, mut audit) = match &prepared.routing {
+        Routing::Deliver { copies, .. } => {
+            let audit = copies
+                .iter()
+                .map(|copy| {
+                    format!("disclose: {} to {} ({})", copy.delivery.kind, copy.delivery.recipient, copy.delivery.basis)
+                })
+                .collect();
+            ("deliver", None, copies.iter().map(recipient).collect(), audit)
+        }
+        Routing::Hold { cause, .. } => {
+            let reason = format!("{}: {}", cause.reason, cause.detail);
+            ("hold", Some(reason.clone()), Vec::new(), vec![format!("hold: {reason}")])
+        }
+    };
+    audit.insert(0, format!("accept: event {}, route \"{}\"", prepared.facts.event, prepared.route));
+    Explanation {
+        outcome,
+        reason,
+        findings: prepared.findings.iter().map(finding).collect(),
+        conversion: prepared
+            .notes
+            .iter()
+            .map(|note| json!({ "path": note.path, "kind": kind(note.kind), "explanation": note.explanation, "count": note.count }))
+            .collect(),
+        route: Some(prepared.route.clone()),
+        routes_refused: prepared
+            .passed_over
+            .iter()
+            .map(|(route, why)| json!({ "route": route, "reason": why }))
+            .collect(),
+        evidence: prepared.evidence.clone(),
+        recipients,
+        audit,
+    }
+}
+
+fn kind(kind: NoteKind) -> &'static str {
+    match kind {
+        NoteKind::Mapped => "mapped",
+        NoteKind::Kept => "kept",
+        NoteKind::Lost => "lost",
+    }
+}
+
+fn refused(refusal: &Refusal) -> Explanation {
+    let findings = match refusal {
+        Refusal::NotValid(findings) => findings.iter().map(finding).collect(),
+        _ => Vec::new(),
+    };
+    Explanation {
+        outcome: "refuse",
+        reason: Some(format!("{refusal} (ITK response {})", refusal.itk_code())),
+        findings,
+        conversion: Vec::new(),
+        route: None,
+        routes_refused: Vec::new(),
+        evidence: Vec::new(),
+        recipients: Vec::new(),
+        audit: vec![format!("refuse: {}", refusal.word())],
+    }
+}
+
+fn recipient(copy: &Copy) -> Value {
+    let delivery = &copy.delivery;
+    let mut value = disclosure_json(&copy.rendered);
+    value["recipient"] = delivery.kind.as_str().into();
+    value["ods"] = delivery.recipient.as_str().into();
+    value["name"] = delivery.recipient_name.as_str().into();
+    value["transport"] = delivery.endpoint.kind().as_str().into();
+    value["bytes"] = delivery.body.len().into();
+    value["basis"] = delivery.basis.as_str().into();
+    value
+}
+
+/// What a rendition discloses and withholds, and by which rule.
+#[must_use]
+pub fn disclosure_json(rendered: &Rendered) -> Value {
+    let rows = |rows: &mut dyn Iterator<Item = (&str, &str)>| -> Vec<Value> {
+        rows.map(|(path, rule)| json!({ "path": path, "rule": rule })).collect()
+    };
+    json!({
+        "disclosed": rows(&mut rendered.disclosed.iter().map(|row| (row.path.as_str(), row.rule.as_str()))),
+        "withheld": rows(&mut rendered.withheld.iter().map(|row| (row.path.as_str(), row.rule.as_str()))),
+    })
+}
+
+fn finding(finding: &Finding) -> Value {
+    json!({
+        "severity": finding.severity.as_str(),
+        "rule": finding.rule,
+        "expression": finding.expression,
+        "line": finding.line,
+        "column": finding.column,
+        "diagnostics": finding.diagnostics,
+        "itk_code": finding.itk_code,
+    })
+}

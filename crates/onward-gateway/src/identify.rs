@@ -1,0 +1,445 @@
+//! Who the person is and who must receive: traced and looked up, never guessed. What cannot be resolved
+//! safely becomes a hold with its reason.
+
+use std::collections::BTreeSet;
+
+use onward_core::directory::{CareHome, Directory, DirectoryEntry, PdsPatient, Pharmacy, Practice, Sensitivity};
+use onward_core::state::HoldReason;
+use onward_core::store::{Store, StoreError};
+use onward_core::{NhsNumber, OdsCode, Timestamp};
+use onward_fhir::{Bundle, Element, systems, views};
+
+/// ODS codes that stand for "practice not known" or "not applicable" (standards.md §1).
+const PRACTICE_UNKNOWN: [&str; 4] = ["V81999", "V81998", "V81997", "G9999998"];
+/// "No registered GP".
+const NO_REGISTERED_PRACTICE: &str = "G9999981";
+
+/// The place of a document that says where the person goes.
+const DESTINATION: &str = "Encounter.hospitalization.destination";
+
+/// Why a transfer waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldCause {
+    /// The word.
+    pub reason: HoldReason,
+    /// What was seen and what to do, without patient data.
+    pub detail: String,
+}
+
+impl HoldCause {
+    pub(crate) fn new(reason: HoldReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// Everybody that a transfer concerns.
+#[derive(Debug, Clone)]
+pub struct Identified {
+    /// Traced person's number.
+    pub patient: NhsNumber,
+    /// The home.
+    pub care_home: CareHome,
+    /// The practice near the home.
+    pub covering_practice: Practice,
+    /// The person's own practice, unless there is none.
+    pub registered_practice: Option<Practice>,
+    /// The pharmacy that delivers to the home.
+    pub delivering_pharmacy: Pharmacy,
+    /// The pharmacy that PDS has.
+    pub nominated_pharmacy: Option<OdsCode>,
+    /// How each was found, for `explain`.
+    pub evidence: Vec<String>,
+}
+
+/// What identification came to.
+#[derive(Debug)]
+pub enum Identification {
+    /// Everybody is known.
+    Known(Box<Identified>),
+    /// A person must decide.
+    Hold {
+        /// The person's number, when at least that is certain.
+        patient: Option<NhsNumber>,
+        /// The home, when at least that is certain.
+        care_home: Option<OdsCode>,
+        /// Why.
+        cause: HoldCause,
+    },
+}
+
+/// Resolves the parties of an R4 document.
+///
+/// # Errors
+/// Only when our own store cannot be read; an unreachable PDS is a hold.
+pub async fn identify(
+    document: &Bundle<'_, '_>,
+    message_destinations: &[OdsCode],
+    store: &dyn Store,
+    directory: &dyn Directory,
+    now: Timestamp,
+) -> Result<Identification, StoreError> {
+    let mut known = (None, None);
+    match resolve(document, message_destinations, store, directory, now, &mut known).await {
+        Ok(identified) => Ok(Identification::Known(Box::new(identified))),
+        Err(Stop::Hold(cause)) => Ok(Identification::Hold { patient: known.0, care_home: known.1, cause }),
+        Err(Stop::Store(error)) => Err(error),
+    }
+}
+
+enum Stop {
+    Hold(HoldCause),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn hold<T>(reason: HoldReason, detail: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Hold(HoldCause::new(reason, detail)))
+}
+
+async fn resolve(
+    document: &Bundle<'_, '_>,
+    message_destinations: &[OdsCode],
+    store: &dyn Store,
+    directory: &dyn Directory,
+    now: Timestamp,
+    known: &mut (Option<NhsNumber>, Option<OdsCode>),
+) -> Result<Identified, Stop> {
+    let mut evidence = Vec::new();
+    let Some(patient) = document.of_type("Patient").next() else {
+        return hold(HoldReason::NhsNumberMissing, "the document has no Patient");
+    };
+    let number: NhsNumber = match views::nhs_number(patient) {
+        None => {
+            return hold(
+                HoldReason::NhsNumberMissing,
+                "the Patient has no NHS number: trace the person by demographics",
+            );
+        }
+        Some(text) => match text.parse() {
+            Ok(number) => number,
+            Err(_) => {
+                return hold(
+                    HoldReason::NhsNumberInvalid,
+                    "the check digit of the NHS number does not fit: ask the sender for the traced number",
+                );
+            }
+        },
+    };
+    known.0 = Some(number.clone());
+    let pds = trace(patient, &number, directory, &mut evidence).await?;
+    let home = care_home(document, message_destinations, store, now, &mut evidence).await?;
+    known.1 = Some(home.ods.clone());
+    let covering_practice = match current(store, &home.covering_practice, now).await? {
+        Some(DirectoryEntry::Practice(practice)) => practice,
+        _ => {
+            return hold(
+                HoldReason::CoveringPracticeUnknown,
+                format!(
+                    "{}, the covering practice of {}, has no current directory entry",
+                    home.covering_practice, home.ods
+                ),
+            );
+        }
+    };
+    evidence.push(format!("covering practice {} from the directory entry of {}", covering_practice.ods, home.ods));
+    let delivering_pharmacy = match current(store, &home.delivering_pharmacy, now).await? {
+        Some(DirectoryEntry::Pharmacy(pharmacy)) => pharmacy,
+        _ => {
+            return hold(
+                HoldReason::PharmacyUnknown,
+                format!(
+                    "{}, the delivering pharmacy of {}, has no current directory entry",
+                    home.delivering_pharmacy, home.ods
+                ),
+            );
+        }
+    };
+    evidence.push(format!("delivering pharmacy {} from the directory entry of {}", delivering_pharmacy.ods, home.ods));
+    let registered_practice = registered_practice(document, patient, &pds, store, now, &mut evidence).await?;
+    Ok(Identified {
+        patient: number,
+        care_home: home,
+        covering_practice,
+        registered_practice,
+        delivering_pharmacy,
+        nominated_pharmacy: pds.nominated_pharmacy,
+        evidence,
+    })
+}
+
+async fn trace(
+    patient: Element<'_, '_>,
+    number: &NhsNumber,
+    directory: &dyn Directory,
+    evidence: &mut Vec<String>,
+) -> Result<PdsPatient, Stop> {
+    let pds = match directory.patient(number).await {
+        Ok(Some(pds)) => pds,
+        Ok(None) => {
+            return hold(HoldReason::PatientNotFound, "PDS has no record under this NHS number, or withholds it");
+        }
+        Err(error) => return hold(HoldReason::DirectoryUnavailable, error.to_string()),
+    };
+    if pds.nhs_number != *number {
+        return hold(
+            HoldReason::SupersededNhsNumber,
+            "PDS answers with another NHS number: the sender's number is superseded; correct it at the source",
+        );
+    }
+    if pds.sensitivity != Sensitivity::Unrestricted {
+        return hold(
+            HoldReason::RestrictedPatient,
+            "PDS marks this record as sensitive: practice, pharmacy and address must not be looked up or sent; \
+             a person agrees the recipients with the ward",
+        );
+    }
+    let document_says_deceased =
+        patient.choice("deceased").and_then(Element::value).is_some_and(|value| value != "false");
+    if pds.deceased.is_some() || document_says_deceased {
+        return hold(
+            HoldReason::Deceased,
+            "the person is recorded as deceased: confirm with the ward before anything is sent",
+        );
+    }
+    compare_demographics(patient, &pds)?;
+    evidence.push("patient traced in PDS: number, family name and date of birth agree".to_owned());
+    Ok(pds)
+}
+
+/// Family name and date of birth must agree with PDS; otherwise the number may be somebody else's.
+fn compare_demographics(patient: Element<'_, '_>, pds: &PdsPatient) -> Result<(), Stop> {
+    let family = views::official_name(patient).and_then(|name| name.text("family"));
+    if let (Some(theirs), Some(ours)) = (family, pds.family.as_deref())
+        && fold_name(theirs) != fold_name(ours)
+    {
+        return hold(HoldReason::DemographicsConflict, "the family name in the document and in PDS differ");
+    }
+    if let (Some(theirs), Some(ours)) = (patient.text("birthDate"), pds.birth_date.as_deref()) {
+        let shorter = theirs.len().min(ours.len());
+        if theirs.as_bytes()[..shorter] != ours.as_bytes()[..shorter] {
+            return hold(HoldReason::DemographicsConflict, "the date of birth in the document and in PDS differ");
+        }
+    }
+    Ok(())
+}
+
+/// Case, blanks, hyphens and apostrophes are written differently by different systems.
+fn fold_name(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase).collect()
+}
+
+async fn care_home(
+    document: &Bundle<'_, '_>,
+    message_destinations: &[OdsCode],
+    store: &dyn Store,
+    now: Timestamp,
+    evidence: &mut Vec<String>,
+) -> Result<CareHome, Stop> {
+    let mut candidates: Vec<(OdsCode, &'static str)> =
+        message_destinations.iter().map(|ods| (ods.clone(), "message destination")).collect();
+    candidates.extend(document_candidates(document));
+    let mut seen = BTreeSet::new();
+    candidates.retain(|candidate| seen.insert(candidate.clone()));
+    let mut homes: Vec<CareHome> = Vec::new();
+    let mut unknown: BTreeSet<OdsCode> = BTreeSet::new();
+    let mut named_elsewhere = candidates.iter().any(|(_, place)| *place == DESTINATION);
+    for (ods, place) in &candidates {
+        match store.directory_entry(ods).await? {
+            Some(DirectoryEntry::CareHome(home)) => {
+                evidence.push(format!("{place} names care home {}", home.ods));
+                named_elsewhere &= *place != DESTINATION;
+                if homes.iter().all(|seen| seen.ods != home.ods) {
+                    homes.push(home);
+                }
+            }
+            Some(_) => {}
+            None => {
+                unknown.insert(ods.clone());
+            }
+        }
+    }
+    let destination = discharge_destination(document);
+    let to_care_home = destination.is_some_and(|code| systems::CARE_HOME_DESTINATIONS.contains(&code));
+    match homes.len() {
+        1 if named_elsewhere => hold(
+            HoldReason::CareHomeConflict,
+            format!("{DESTINATION} names another place than {}, which other places of the message name", homes[0].ods),
+        ),
+        1 => {
+            let home = homes.remove(0);
+            if expired(home.expires, now) {
+                return hold(
+                    HoldReason::CareHomeUnknown,
+                    format!(
+                        "the directory entry of {} expired on {}: have the home confirm it",
+                        home.ods, home.expires
+                    ),
+                );
+            }
+            Ok(home)
+        }
+        0 if !unknown.is_empty() && (to_care_home || destination.is_none()) => {
+            let codes: Vec<&str> = unknown.iter().map(OdsCode::as_str).collect();
+            hold(HoldReason::CareHomeUnknown, format!("none of {} is a care home in the directory", codes.join(", ")))
+        }
+        0 if to_care_home => hold(
+            HoldReason::CareHomeMissing,
+            "the discharge destination is a care home, but the message names none by ODS code",
+        ),
+        0 => hold(
+            HoldReason::NotACareHomeDischarge,
+            "the discharge destination is no care home and the message names none: no route applies",
+        ),
+        _ => {
+            let codes: Vec<&str> = homes.iter().map(|home| home.ods.as_str()).collect();
+            hold(HoldReason::CareHomeConflict, format!("different places of the message name {}", codes.join(" and ")))
+        }
+    }
+}
+
+/// `Encounter.hospitalization.dischargeDisposition`, by the English code list or its CareConnect forerunner.
+#[must_use]
+pub fn discharge_destination<'t>(document: &Bundle<'t, '_>) -> Option<&'t str> {
+    document.of_type("Encounter").find_map(|encounter| {
+        let disposition = encounter.at("hospitalization.dischargeDisposition")?;
+        views::code_in(disposition, systems::DISCHARGE_DESTINATION)
+            .or_else(|| views::code_in(disposition, systems::DISCHARGE_DESTINATION_STU3))
+            .or_else(|| views::codings(disposition).find_map(|coding| coding.code))
+    })
+}
+
+/// ODS codes of the places where a document may name the home.
+fn document_candidates(document: &Bundle<'_, '_>) -> Vec<(OdsCode, &'static str)> {
+    let mut found = Vec::new();
+    for encounter in document.of_type("Encounter") {
+        if let Some(destination) = encounter.at("hospitalization.destination") {
+            push_codes(document, destination, DESTINATION, &mut found);
+        }
+        // Where the person has been is not where they go.
+        let ahead = encounter.all("location").filter(|location| location.text("status") != Some("completed"));
+        for location in ahead.filter_map(|location| location.get("location")) {
+            push_codes(document, location, "Encounter.location", &mut found);
+        }
+    }
+    for section in document.first("Composition").into_iter().flat_map(|composition| composition.all("section")) {
+        if section.get("code").is_some_and(is_distribution_list) {
+            for entry in section.all("entry") {
+                push_codes(document, entry, "distribution list", &mut found);
+            }
+        }
+    }
+    found
+}
+
+fn is_distribution_list(code: Element<'_, '_>) -> bool {
+    views::codings(code).any(|coding| matches!(coding.code, Some("887261000000109" | "distribution-list")))
+}
+
+/// The ODS codes of what a reference points to: its own, its managing organisation's, its organisation's.
+fn push_codes(
+    document: &Bundle<'_, '_>,
+    reference: Element<'_, '_>,
+    place: &'static str,
+    found: &mut Vec<(OdsCode, &'static str)>,
+) {
+    let mut take = |holder: Element<'_, '_>| {
+        if let Some(code) = views::ods_code(holder).and_then(|code| code.parse().ok()) {
+            found.push((code, place));
+        }
+    };
+    take(reference);
+    if let Some(target) = document.resolve(reference) {
+        take(target);
+        for link in ["managingOrganization", "organization"] {
+            if let Some(onward) = target.get(link) {
+                take(onward);
+                if let Some(organization) = document.resolve(onward) {
+                    take(organization);
+                }
+            }
+        }
+    }
+}
+
+async fn registered_practice(
+    document: &Bundle<'_, '_>,
+    patient: Element<'_, '_>,
+    pds: &PdsPatient,
+    store: &dyn Store,
+    now: Timestamp,
+    evidence: &mut Vec<String>,
+) -> Result<Option<Practice>, Stop> {
+    let named = document_practice(document, patient);
+    if named.as_deref() == Some(NO_REGISTERED_PRACTICE) && pds.registered_practice.is_none() {
+        evidence.push("no registered practice: the document says so and PDS has none".to_owned());
+        return Ok(None);
+    }
+    let named: Option<OdsCode> = named
+        .filter(|code| code != NO_REGISTERED_PRACTICE && !PRACTICE_UNKNOWN.contains(&code.as_str()))
+        .and_then(|code| code.parse().ok());
+    let code = match (named, &pds.registered_practice) {
+        (Some(named), Some(pds)) if named != *pds => {
+            return hold(
+                HoldReason::RegisteredPracticeConflict,
+                format!("the document names practice {named} and PDS {pds}: ask the ward which one holds the record"),
+            );
+        }
+        (_, Some(pds)) => {
+            evidence.push(format!("registered practice {pds} from PDS"));
+            pds.clone()
+        }
+        (Some(named), None) => {
+            return hold(
+                HoldReason::RegisteredPracticeConflict,
+                format!("the document names practice {named}, PDS none: the person may have moved or left the list"),
+            );
+        }
+        (None, None) => {
+            return hold(
+                HoldReason::RegisteredPracticeUnknown,
+                "neither the document nor PDS names a registered practice",
+            );
+        }
+    };
+    match current(store, &code, now).await? {
+        Some(DirectoryEntry::Practice(practice)) => Ok(Some(practice)),
+        _ => hold(HoldReason::RegisteredPracticeUnknown, format!("practice {code} has no current directory entry")),
+    }
+}
+
+/// The practice that the document names: GP practice section, else `Patient.generalPractitioner`.
+fn document_practice(document: &Bundle<'_, '_>, patient: Element<'_, '_>) -> Option<String> {
+    let sections = document.first("Composition").into_iter().flat_map(|composition| composition.all("section"));
+    let in_section = sections
+        .filter(|section| {
+            section.get("code").is_some_and(|code| {
+                views::codings(code)
+                    .any(|coding| matches!(coding.code, Some("886711000000101" | "general-practitioner-practice")))
+            })
+        })
+        .flat_map(|section| section.all("entry"));
+    in_section.chain(patient.all("generalPractitioner")).find_map(|reference| {
+        let target = document.resolve(reference);
+        views::ods_code(reference)
+            .or_else(|| target.and_then(|target| views::ods_code(target)))
+            .or_else(|| {
+                let organization = document.resolve(target?.get("organization")?)?;
+                views::ods_code(organization)
+            })
+            .map(str::to_owned)
+    })
+}
+
+async fn current(store: &dyn Store, ods: &OdsCode, now: Timestamp) -> Result<Option<DirectoryEntry>, StoreError> {
+    Ok(store.directory_entry(ods).await?.filter(|entry| !expired(entry.expires(), now)))
+}
+
+fn expired(expires: jiff::civil::Date, now: Timestamp) -> bool {
+    let zone = jiff::tz::TimeZone::get("Europe/London").unwrap_or(jiff::tz::TimeZone::UTC);
+    now.to_zoned(zone).date() > expires
+}

@@ -1,0 +1,158 @@
+//! The walk of one discharge: accept, identify, render, dispatch, acknowledge, collect, hold.
+//!
+//! Each step consumes the previous step's type. This crate decides; it does no I/O of its own: the store, the
+//! transports, the mailbox and the directory are ports. It refuses to guess a recipient and to release a byte
+//! without its audit entry.
+
+pub mod accept;
+pub mod acknowledge;
+pub mod collect;
+pub mod dispatch;
+pub mod explain;
+pub mod holds;
+pub mod identify;
+pub mod journal;
+pub mod mailbox;
+pub mod prepare;
+pub mod refusal;
+pub mod routes;
+pub mod tasks;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use onward_core::directory::Directory;
+use onward_core::state::{HoldReason, RecipientKind};
+use onward_core::store::Store;
+use onward_core::transport::{Mailbox, Transport};
+use onward_core::{Clock, MeshMailboxId, OdsCode};
+use onward_transform::disclose::Policy;
+use tokio::sync::Notify;
+
+use crate::journal::Journal;
+use crate::routes::Routes;
+
+/// What the gateway is told once, at start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The organisation that runs this gateway.
+    pub own_ods: OdsCode,
+    /// Its name.
+    pub own_name: String,
+    /// Its MESH mailbox.
+    pub own_mailbox: Option<MeshMailboxId>,
+    /// Public base URL, without a trailing slash.
+    pub base_url: String,
+    /// Largest accepted message, bytes (ITK3: 5 MB).
+    pub body_bytes_max: usize,
+    /// Copies sent side by side.
+    pub workers: u32,
+    /// How long a leased copy is one worker's.
+    pub lease: SignedDuration,
+    /// Who decides each kind of hold, and within which time.
+    pub holds: BTreeMap<HoldReason, (String, SignedDuration)>,
+}
+
+impl Settings {
+    /// Who decides this kind of hold, and within which time; four hours of the operator's where nothing is set.
+    #[must_use]
+    pub fn hold_policy(&self, reason: HoldReason) -> (String, SignedDuration) {
+        self.holds.get(&reason).cloned().unwrap_or_else(|| ("operator".to_owned(), SignedDuration::from_hours(4)))
+    }
+}
+
+/// The use cases, over their ports.
+pub struct Gateway {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) transports: Vec<Arc<dyn Transport>>,
+    pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) policies: BTreeMap<RecipientKind, Policy>,
+    pub(crate) routes: Routes,
+    pub(crate) settings: Settings,
+    pub(crate) journal: Journal,
+    /// Rung when there may be something to send, or when a state has changed.
+    pub(crate) work: Notify,
+}
+
+/// The ports and rules that a [`Gateway`] is made of.
+pub struct Parts {
+    /// The durable memory.
+    pub store: Arc<dyn Store>,
+    /// PDS or its stand-in.
+    pub directory: Arc<dyn Directory>,
+    /// One for each kind that is configured.
+    pub transports: Vec<Arc<dyn Transport>>,
+    /// Our own MESH mailbox.
+    pub mailbox: Option<Arc<dyn Mailbox>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// One for each kind of recipient.
+    pub policies: BTreeMap<RecipientKind, Policy>,
+    /// Who receives what.
+    pub routes: Routes,
+    /// What is told once.
+    pub settings: Settings,
+}
+
+impl Gateway {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let journal = Journal::new(&parts.settings.own_ods, &parts.settings.base_url);
+        Self {
+            store: parts.store,
+            directory: parts.directory,
+            transports: parts.transports,
+            mailbox: parts.mailbox,
+            clock: parts.clock,
+            policies: parts.policies,
+            routes: parts.routes,
+            settings: parts.settings,
+            journal,
+            work: Notify::new(),
+        }
+    }
+
+    /// The durable memory, for callers that need no decision (tokens, listings).
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Writes audit entries as rows.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// What is told once.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The disclosure policies.
+    #[must_use]
+    pub fn policies(&self) -> &BTreeMap<RecipientKind, Policy> {
+        &self.policies
+    }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    hash
+}
+
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(sha256(bytes))
+}

@@ -1,0 +1,231 @@
+//! Our own MESH mailbox: responses move copies, reports raise alarms, discharges are taken in. A message is
+//! acknowledged to MESH only after what it caused is durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::client::{Client, Role};
+use onward_core::directory::Endpoint;
+use onward_core::state::{RecipientKind, TransportKind};
+use onward_core::store::{ReplyWanted, StoreError};
+use onward_core::transport::{Mailbox, MeshMessage, Outbound, SendError};
+use onward_core::{DeliveryId, MeshMailboxId};
+use onward_fhir::Message;
+use onward_fhir::message::Response;
+use onward_fhir::read;
+use tokio::sync::watch;
+
+use crate::Gateway;
+use crate::accept::{AcceptError, Submission};
+use crate::acknowledge::{Answered, MeshResponse};
+use crate::prepare::read_tree;
+
+/// One message could not be dealt with now; it stays in the mailbox.
+#[derive(Debug, thiserror::Error)]
+enum Stay {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Mesh(#[from] SendError),
+}
+
+impl Gateway {
+    /// Looks into the mailbox every `every` until `stop` turns true. Returns at once without a mailbox.
+    pub async fn poll_mailbox_until(self: Arc<Self>, every: Duration, mut stop: watch::Receiver<bool>) {
+        let Some(mailbox) = self.mailbox.clone() else { return };
+        while !*stop.borrow() {
+            match self.poll_mailbox(mailbox.as_ref()).await {
+                Ok(count) if count > 0 => tracing::info!(count, "messages collected from MESH"),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the MESH mailbox could not be read"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        }
+    }
+
+    /// One look: deals with what waits, oldest first. A message that cannot be dealt with now does not hold up
+    /// the others.
+    ///
+    /// # Errors
+    /// When the mailbox cannot be listed.
+    pub async fn poll_mailbox(&self, mailbox: &dyn Mailbox) -> Result<usize, SendError> {
+        let mut done = 0;
+        for id in mailbox.list().await? {
+            match self.collect_one(mailbox, &id).await {
+                Ok(()) => done += 1,
+                Err(error) => tracing::error!(mesh_message = id, %error, "a MESH message stays in the mailbox"),
+            }
+        }
+        Ok(done)
+    }
+
+    async fn collect_one(&self, mailbox: &dyn Mailbox, id: &str) -> Result<(), Stay> {
+        let message = mailbox.fetch(id).await?;
+        if message.message_type == "REPORT" {
+            self.take_report(&message).await?;
+        } else {
+            self.take_data(&message).await?;
+        }
+        mailbox.acknowledge(id).await?;
+        Ok(())
+    }
+
+    async fn take_report(&self, message: &MeshMessage) -> Result<(), Stay> {
+        let code = message.status_code.as_deref().unwrap_or("unknown");
+        let local_id = message.local_id.as_deref().and_then(|id| id.parse().ok());
+        let found = self.undelivered(message.linked_message_id.as_deref(), local_id, code).await?;
+        if found.is_none() {
+            self.note(message, &format!("MESH report {code} about a message that is not ours")).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_data(&self, message: &MeshMessage) -> Result<(), Stay> {
+        let format = read::sniff(&message.body);
+        let tree = format.ok_or(()).and_then(|format| read_tree(&message.body, format).map_err(|_| ()));
+        let fhir = tree.as_ref().ok().and_then(|tree| Message::read(tree.root()).ok());
+        if let Some(response) = fhir.as_ref().and_then(Response::read) {
+            return self.take_response(message, &response).await;
+        }
+        let media_type = match format {
+            Some(read::Format::Json) => "application/fhir+json",
+            _ => "application/fhir+xml",
+        };
+        let reply = fhir.as_ref().map(|fhir| ReplyWanted {
+            // A negative is told when either level was asked for, or when the flags cannot be read.
+            infrastructure: fhir.wants_infrastructure_response(false) || fhir.wants_business_response(false),
+            business: false,
+            mailbox: message.from.clone(),
+            header_id: fhir.header_id.unwrap_or_default().to_owned(),
+            sender_reference: fhir.handling.sender_reference.map(str::to_owned),
+            workflow: fhir
+                .known_event()
+                .and_then(|event| event.acknowledgement_workflow)
+                .and_then(|workflow| workflow.parse().ok()),
+        });
+        self.take_discharge(message, media_type, reply).await
+    }
+
+    async fn take_response(&self, message: &MeshMessage, response: &Response<'_>) -> Result<(), Stay> {
+        let (Some(original_header_id), Some(code)) = (response.original_header_id, response.code) else {
+            return self.note(message, "an ITK3 response without identifier or code").await;
+        };
+        let (positive, level) = (response.positive, response.level);
+        let from = message.from.as_ref();
+        let response = MeshResponse { original_header_id, code, positive, level, from };
+        match self.acknowledge_by_response(response).await? {
+            Answered::Copy(_) => Ok(()),
+            Answered::Unknown => {
+                self.note(message, &format!("an ITK3 response {code} to a message that is not ours")).await
+            }
+            Answered::WrongMailbox => {
+                self.note(message, &format!("an ITK3 response {code} from a mailbox that the copy was not sent to"))
+                    .await
+            }
+        }
+    }
+
+    async fn take_discharge(
+        &self,
+        message: &MeshMessage,
+        media_type: &str,
+        reply: Option<ReplyWanted>,
+    ) -> Result<(), Stay> {
+        let Some(client) = self.client_of_mailbox(message.from.as_ref()).await? else {
+            self.note(message, "a message from a mailbox that belongs to no registered sender").await?;
+            return self.answer_refusal(message, reply, 20003).await;
+        };
+        let submission = Submission {
+            client,
+            body: Bytes::clone(&message.body),
+            media_type: media_type.to_owned(),
+            request_id: None,
+        };
+        match self.accept(submission).await {
+            Ok(receipt) => {
+                tracing::info!(transfer = %receipt.transfer, duplicate = receipt.duplicate, "taken in by MESH");
+                Ok(())
+            }
+            Err(AcceptError::Refused(refusal)) => {
+                tracing::warn!(refusal = refusal.word(), "a message that came by MESH is refused");
+                self.answer_refusal(message, reply, refusal.itk_code()).await
+            }
+            Err(AcceptError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    async fn client_of_mailbox(&self, from: Option<&MeshMailboxId>) -> Result<Option<Client>, StoreError> {
+        let Some(from) = from else { return Ok(None) };
+        let clients = self.store.clients().await?;
+        Ok(clients.into_iter().find(|client| {
+            client.role == Role::Sender && !client.disabled && client.mesh_mailbox.as_deref() == Some(from.as_str())
+        }))
+    }
+
+    /// A refused message has no transfer, so its response is sent at once. A crash before the mailbox is
+    /// acknowledged sends it again under the same identifier.
+    async fn answer_refusal(&self, message: &MeshMessage, reply: Option<ReplyWanted>, code: u32) -> Result<(), Stay> {
+        let Some(mailbox) = message.from.clone() else { return Ok(()) };
+        let Some(transport) = self.transports.iter().find(|transport| transport.kind() == TransportKind::Mesh) else {
+            return Ok(());
+        };
+        let reply = reply.unwrap_or(ReplyWanted {
+            infrastructure: true,
+            business: false,
+            mailbox: Some(mailbox.clone()),
+            header_id: String::new(),
+            sender_reference: None,
+            workflow: None,
+        });
+        // What comes on a workflow of acknowledgements is an answer, readable or not; answers are not answered.
+        if !reply.infrastructure || message.workflow.ends_with("_ACK") {
+            return Ok(());
+        }
+        let id = DeliveryId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, message.id.as_bytes()));
+        let Some(body) = self.response_body(id, &reply, code) else { return Ok(()) };
+        let workflow = reply.workflow.clone().or_else(|| format!("{}_ACK", message.workflow).parse().ok());
+        let outbound = Outbound {
+            delivery: id,
+            attempt: 1,
+            recipient: self.settings.own_ods.clone(),
+            kind: RecipientKind::Sender,
+            endpoint: Endpoint::Mesh { mailbox, workflow: workflow.clone() },
+            media_type: "application/fhir+xml".to_owned(),
+            body: body.into(),
+            workflow,
+        };
+        match transport.send(&outbound).await {
+            Ok(_) => Ok(()),
+            // The sender's mailbox does not take it: a person must tell them; the refusal itself is audited.
+            Err(SendError::Permanent { reason }) => {
+                tracing::error!(reason, "a negative response could not be delivered");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn note(&self, message: &MeshMessage, detail: &str) -> Result<(), Stay> {
+        tracing::warn!(mesh_message = message.id, detail, "a MESH message without effect");
+        let entry = AuditEntry {
+            word: AuditWord::Deny,
+            recorded: self.clock.now(),
+            success: false,
+            agent: Agent::mailbox(message.from.as_ref()),
+            transfer: None,
+            delivery: None,
+            recipient: None,
+            patient: None,
+            basis: None,
+            content_sha256: Some(crate::sha256_hex(&message.body)),
+            request_id: None,
+            detail: format!("{detail} (MESH message {})", message.id),
+        };
+        Ok(self.store.audit(vec![self.journal.row(&entry)]).await?)
+    }
+}

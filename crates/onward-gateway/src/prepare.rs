@@ -1,0 +1,473 @@
+//! From bytes to decisions: read, validate, convert, identify, render. Nothing is stored or sent here, so that
+//! `accept` and `explain` walk the very same path.
+
+use bytes::Bytes;
+use onward_core::client::{Client, NhsNumberPolicy};
+use onward_core::directory::Endpoint;
+use onward_core::state::{HoldReason, RecipientKind};
+use onward_core::store::{NewDelivery, ReplyWanted, StoreError};
+use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
+use onward_fhir::message::DocumentPart;
+use onward_fhir::read::{self, Format, Limits, ReadErrorKind};
+use onward_fhir::{Bundle, Document, Message, Release, Tree, views};
+use onward_transform::convert::{self, Note};
+use onward_transform::render::{self, Original, Parties, RenderError, Rendered};
+use onward_validate::{Findings, Policy as ValidationPolicy};
+
+use crate::Gateway;
+use crate::identify::{HoldCause, Identification, Identified, discharge_destination, identify};
+use crate::refusal::Refusal;
+use crate::routes::Decision;
+
+/// What a message says of itself.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// First key against repeats.
+    pub message_id: String,
+    /// Second key against repeats.
+    pub document_id: Option<String>,
+    /// The set that versions share.
+    pub document_set_id: Option<String>,
+    /// Event code.
+    pub event: String,
+    /// Release of the document.
+    pub release: Release,
+    /// What the sender wants to hear.
+    pub reply: ReplyWanted,
+    /// When the person is expected.
+    pub expected: Option<Timestamp>,
+    /// When the stay at the home is planned to end.
+    pub stay_ends: Option<Timestamp>,
+}
+
+/// Where a message goes, or why it waits.
+#[derive(Debug)]
+pub enum Routing {
+    /// Copies, ready to be queued.
+    Deliver {
+        /// The parties.
+        identified: Box<Identified>,
+        /// The copies.
+        copies: Vec<Copy>,
+    },
+    /// A person decides.
+    Hold {
+        /// The person, when known.
+        patient: Option<NhsNumber>,
+        /// The home, when known.
+        care_home: Option<OdsCode>,
+        /// Why.
+        cause: HoldCause,
+    },
+}
+
+/// One copy with its disclosure, element by element.
+#[derive(Debug)]
+pub struct Copy {
+    /// Ready to be queued.
+    pub delivery: NewDelivery,
+    /// What it was made of.
+    pub rendered: Rendered,
+}
+
+/// A message that would be accepted.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What it says of itself.
+    pub facts: Facts,
+    /// Warnings and notes; no errors.
+    pub findings: Findings,
+    /// How STU3 became R4.
+    pub notes: Vec<Note>,
+    /// The route taken, and those passed over with the reason.
+    pub route: String,
+    /// The routes passed over.
+    pub passed_over: Vec<(String, &'static str)>,
+    /// How the parties were found, and copies that are not needed.
+    pub evidence: Vec<String>,
+    /// Where it goes.
+    pub routing: Routing,
+}
+
+/// Why there is nothing prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The sender's or the message's fault.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Ours.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Format of a media type that the edge has let through.
+#[must_use]
+pub fn format_of(media_type: &str) -> Format {
+    if media_type.contains("json") { Format::Json } else { Format::Xml }
+}
+
+/// Rules whose errors say that the message is too much to look at.
+const TOO_LARGE: [&str; 3] = ["message-too-large", "message-too-many-entries", "too-many-contained"];
+
+/// Reads bytes into a tree over them.
+///
+/// # Errors
+/// [`Refusal::Unreadable`], [`Refusal::TooLarge`] or [`Refusal::ForeignCharset`].
+pub fn read_tree(bytes: &[u8], format: Format) -> Result<Tree<'_>, Refusal> {
+    read::bytes(bytes, format, &Limits::default()).map_err(|error| match error.kind {
+        ReadErrorKind::TooManyNodes | ReadErrorKind::TooLarge => Refusal::TooLarge(error.to_string()),
+        ReadErrorKind::Charset => Refusal::ForeignCharset,
+        kind => Refusal::Unreadable {
+            well_formed: matches!(
+                kind,
+                ReadErrorKind::ForbiddenCharacter | ReadErrorKind::NumberTooSmall | ReadErrorKind::ForeignNamespace
+            ),
+            message: error.message,
+            line: error.line,
+            column: error.column,
+        },
+    })
+}
+
+impl Gateway {
+    /// Walks a message up to its copies.
+    ///
+    /// # Errors
+    /// See [`PrepareError`].
+    pub async fn prepare(
+        &self,
+        client: &Client,
+        body: &Bytes,
+        media_type: &str,
+        transfer: TransferId,
+    ) -> Result<Prepared, PrepareError> {
+        let format = format_of(media_type);
+        let tree = read_tree(body, format)?;
+        let policy = validation_policy(client);
+        let findings = onward_validate::validate_message(&tree, &policy);
+        if let Some(finding) = TOO_LARGE.iter().find_map(|rule| findings.by_rule(rule)) {
+            // Nothing further looks at such a tree.
+            return Err(Refusal::TooLarge(finding.diagnostics.clone()).into());
+        }
+        let Ok(message) = Message::read(tree.root()) else { return Err(Refusal::NotValid(findings).into()) };
+        if message.sender_ods.is_some_and(|ods| ods != client.ods.as_str()) {
+            return Err(Refusal::WrongSender.into());
+        }
+        if findings.has_errors() {
+            return Err(Refusal::NotValid(findings).into());
+        }
+        if !message.known_event().is_some_and(|event| event.transfer_of_care) {
+            let event = message.event.map_or("unknown", |(_, code)| code);
+            return Err(Refusal::NotADischarge(event.to_owned()).into());
+        }
+        let embedded = match &message.document {
+            DocumentPart::Embedded { .. } => Some(message.embedded_document().map_err(|error| {
+                Refusal::Unreadable { well_formed: true, message: error.to_string(), line: 0, column: 0 }
+            })?),
+            _ => None,
+        };
+        let inner = match &embedded {
+            Some(embedded) => Some(read_tree(&embedded.bytes, embedded_format(embedded.format))?),
+            None => None,
+        };
+        let element = match (&inner, &message.document) {
+            (Some(inner), _) => inner.root(),
+            (None, DocumentPart::Nested(element)) => *element,
+            _ => return Err(Refusal::NotValid(findings).into()),
+        };
+        let release = match &embedded {
+            Some(embedded) => embedded.release.unwrap_or_else(|| onward_fhir::message::release_of(element)),
+            None => message.release,
+        };
+        let Ok(original) = Document::read(element, release) else { return Err(Refusal::NotValid(findings).into()) };
+        let facts = facts(&message, &original, client, release);
+        let conversion = (release == Release::Stu3).then(|| convert::to_r4(element));
+        let r4_owned;
+        let r4: &Tree<'_> = match &conversion {
+            Some(conversion) => &conversion.tree,
+            None => {
+                let mut builder = onward_fhir::Builder::over(tree.source());
+                builder.copy_as("Bundle", element);
+                r4_owned = builder.finish();
+                &r4_owned
+            }
+        };
+        let notes = conversion.as_ref().map(|conversion| conversion.notes.clone()).unwrap_or_default();
+        let original_parts = Original {
+            element,
+            release,
+            is_xml: match &embedded {
+                Some(embedded) => embedded_format(embedded.format) == Format::Xml,
+                None => format == Format::Xml,
+            },
+        };
+        self.route(facts, findings, notes, r4, &message, &original, &original_parts, client, transfer).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one walk, split from `prepare` for its length")]
+    async fn route(
+        &self,
+        facts: Facts,
+        findings: Findings,
+        notes: Vec<Note>,
+        r4: &Tree<'_>,
+        message: &Message<'_, '_>,
+        document: &Document<'_, '_>,
+        original: &Original<'_, '_>,
+        client: &Client,
+        transfer: TransferId,
+    ) -> Result<Prepared, PrepareError> {
+        let now = self.clock.now();
+        let bundle = Bundle::new(r4.root()).ok_or_else(|| Refusal::NotValid(findings.clone()))?;
+        let destination = discharge_destination(&bundle);
+        let route = self.routes.decide(&facts.event, destination);
+        let passed_over = self
+            .routes
+            .passed_over(&facts.event, destination)
+            .into_iter()
+            .map(|(r, why)| (r.name.clone(), why))
+            .collect();
+        let destinations: Vec<OdsCode> = message.destination_ods.iter().filter_map(|code| code.parse().ok()).collect();
+        let identification =
+            identify(&bundle, &destinations, self.store.as_ref(), self.directory.as_ref(), now).await?;
+        let mut evidence = Vec::new();
+        let routing = match (identification, &route.decision) {
+            (Identification::Hold { patient, care_home, cause }, _) => Routing::Hold { patient, care_home, cause },
+            (Identification::Known(identified), decision) => {
+                evidence.clone_from(&identified.evidence);
+                let cause = match decision {
+                    Decision::Hold(reason) => {
+                        Some(HoldCause::new(*reason, format!("route \"{}\" holds this message", route.name)))
+                    }
+                    Decision::Deliver(_) => hold_for_content(document, &notes),
+                };
+                match (cause, decision) {
+                    (None, Decision::Deliver(kinds)) => {
+                        let made =
+                            self.copies(kinds, &identified, r4, original, client, &facts, transfer, &mut evidence);
+                        match made {
+                            // A transfer without a copy would be one that nobody ever gets.
+                            Ok(copies) if copies.is_empty() => {
+                                let detail = format!("route \"{}\" has no recipient for this person", route.name);
+                                held(&identified, HoldCause::new(HoldReason::NotACareHomeDischarge, detail))
+                            }
+                            Ok(copies) => Routing::Deliver { identified, copies },
+                            Err(cause) => held(&identified, cause),
+                        }
+                    }
+                    (cause, _) => held(&identified, cause.expect("a holding route has its cause")),
+                }
+            }
+        };
+        Ok(Prepared { facts, findings, notes, route: route.name.clone(), passed_over, evidence, routing })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one walk, split from `route` for its length")]
+    fn copies(
+        &self,
+        kinds: &[RecipientKind],
+        identified: &Identified,
+        r4: &Tree<'_>,
+        original: &Original<'_, '_>,
+        client: &Client,
+        facts: &Facts,
+        transfer: TransferId,
+        evidence: &mut Vec<String>,
+    ) -> Result<Vec<Copy>, HoldCause> {
+        let sender_name = custodian_name(r4).unwrap_or_else(|| client.ods.to_string());
+        let parties = Parties {
+            transfer,
+            sender_ods: &client.ods,
+            sender_name: &sender_name,
+            care_home: &identified.care_home,
+            covering_practice: &identified.covering_practice,
+            delivering_pharmacy: &identified.delivering_pharmacy,
+            registered_practice: identified.registered_practice.as_ref(),
+            nominated_pharmacy: identified.nominated_pharmacy.as_ref(),
+            own_ods: &self.settings.own_ods,
+            own_name: &self.settings.own_name,
+            own_mailbox: self.settings.own_mailbox.as_ref(),
+            event: &facts.event,
+            now: self.clock.now(),
+            expected: facts.expected,
+            stay_ends: facts.stay_ends,
+        };
+        let mut copies = Vec::new();
+        for &kind in kinds {
+            let Some((recipient, name, endpoint)) = recipient_of(kind, identified, evidence) else { continue };
+            let id = DeliveryId::random();
+            let policy = self.policies.get(&kind).ok_or_else(|| {
+                HoldCause::new(HoldReason::ConversionLoss, format!("no disclosure policy for {kind}"))
+            })?;
+            let rendered = match kind {
+                RecipientKind::CareHome => render::care_home(r4, policy, &parties, id),
+                RecipientKind::CoveringPractice => render::covering_practice(r4, policy, &parties, id),
+                RecipientKind::RegisteredPractice => render::registered_practice(original, policy, &parties, id),
+                RecipientKind::PharmacyReferral => render::pharmacy_referral(r4, policy, &parties, id),
+                RecipientKind::PharmacyNomination => render::pharmacy_nomination(r4, policy, &parties, id),
+                RecipientKind::Sender => continue,
+            }
+            .map_err(|error: RenderError| {
+                HoldCause::new(HoldReason::ConversionLoss, format!("the copy for {kind} cannot be made: {error}"))
+            })?;
+            let delivery = NewDelivery {
+                id,
+                kind,
+                recipient: recipient.clone(),
+                recipient_name: name.to_owned(),
+                endpoint: endpoint.clone(),
+                media_type: rendered.media_type.clone(),
+                body: rendered.body.clone(),
+                html: rendered.html.clone(),
+                correlation_id: rendered.correlation_id.clone(),
+                workflow: rendered.workflow.clone(),
+                basis: rendered.basis.clone(),
+                disclosure: crate::explain::disclosure_json(&rendered).to_string(),
+                acknowledgement_awaited: true,
+            };
+            copies.push(Copy { delivery, rendered });
+        }
+        Ok(copies)
+    }
+}
+
+/// Whom this copy is for; `None`, with the reason noted, when the copy is not needed.
+fn recipient_of<'i>(
+    kind: RecipientKind,
+    identified: &'i Identified,
+    evidence: &mut Vec<String>,
+) -> Option<(&'i OdsCode, &'i str, &'i Endpoint)> {
+    let home = &identified.care_home;
+    let covering = &identified.covering_practice;
+    let pharmacy = &identified.delivering_pharmacy;
+    let registered = identified.registered_practice.as_ref();
+    match kind {
+        RecipientKind::CareHome => Some((&home.ods, &home.name, &home.endpoint)),
+        RecipientKind::CoveringPractice if registered.is_some_and(|practice| practice.ods == covering.ods) => {
+            evidence.push("no temporary registration: the covering practice is the registered practice".to_owned());
+            None
+        }
+        RecipientKind::CoveringPractice => Some((&covering.ods, &covering.name, &covering.endpoint)),
+        RecipientKind::RegisteredPractice => {
+            if registered.is_none() {
+                evidence.push("no copy for a registered practice: there is none".to_owned());
+            }
+            registered.map(|practice| (&practice.ods, practice.name.as_str(), &practice.endpoint))
+        }
+        RecipientKind::PharmacyReferral => Some((&pharmacy.ods, &pharmacy.name, &pharmacy.endpoint)),
+        RecipientKind::PharmacyNomination if identified.nominated_pharmacy.as_ref() == Some(&pharmacy.ods) => {
+            evidence.push("no nomination request: the delivering pharmacy is nominated already".to_owned());
+            None
+        }
+        RecipientKind::PharmacyNomination => Some((&pharmacy.ods, &pharmacy.name, &pharmacy.endpoint)),
+        RecipientKind::Sender => None,
+    }
+}
+
+fn held(identified: &Identified, cause: HoldCause) -> Routing {
+    Routing::Hold {
+        patient: Some(identified.patient.clone()),
+        care_home: Some(identified.care_home.ods.clone()),
+        cause,
+    }
+}
+
+/// Reasons of the content itself for which a person must decide.
+fn hold_for_content(document: &Document<'_, '_>, notes: &[Note]) -> Option<HoldCause> {
+    if document.replaces.is_some() {
+        let detail = "the document replaces an earlier one: make sure that everyone who has the earlier one gets it";
+        return Some(HoldCause::new(HoldReason::Replacement, detail));
+    }
+    let lost: Vec<&str> =
+        notes.iter().filter(|note| note.kind == convert::NoteKind::Lost).map(|note| note.path.as_str()).collect();
+    (!lost.is_empty()).then(|| {
+        let detail = format!("{} element(s) cannot be carried over to R4: {}", lost.len(), lost.join(", "));
+        HoldCause::new(HoldReason::ConversionLoss, detail)
+    })
+}
+
+/// What a refused message says of itself: its identifier, when that is a plain token, and whom it is about, when that
+/// is a valid number. So that a refusal can be found again years later.
+#[must_use]
+pub fn identify_refused(body: &[u8], media_type: &str) -> (Option<String>, Option<NhsNumber>) {
+    let Ok(tree) = read_tree(body, format_of(media_type)) else { return (None, None) };
+    let plain = |text: &&str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let message_id = Message::read(tree.root()).ok().and_then(|message| message.message_id);
+    let patient = tree.root().descendants().find(|element| element.is("Patient")).and_then(views::nhs_number);
+    (message_id.filter(plain).map(str::to_owned), patient.and_then(|number| number.parse().ok()))
+}
+
+/// The rules that apply to this client's messages.
+#[must_use]
+pub fn validation_policy(client: &Client) -> ValidationPolicy {
+    ValidationPolicy {
+        nhs_number: match client.nhs_number_policy {
+            NhsNumberPolicy::Refuse => onward_validate::NhsNumberPolicy::Refuse,
+            NhsNumberPolicy::Hold => onward_validate::NhsNumberPolicy::Hold,
+        },
+        ..ValidationPolicy::default()
+    }
+}
+
+fn embedded_format(format: onward_fhir::message::Format) -> Format {
+    match format {
+        onward_fhir::message::Format::Json => Format::Json,
+        onward_fhir::message::Format::Xml => Format::Xml,
+    }
+}
+
+fn facts(message: &Message<'_, '_>, document: &Document<'_, '_>, client: &Client, release: Release) -> Facts {
+    let event = message.known_event();
+    let mailbox = message
+        .sender_mailbox()
+        .and_then(|mailbox| mailbox.parse().ok())
+        // A message cannot direct answers to a mailbox that is not registered for its sender.
+        .filter(|mailbox: &onward_core::MeshMailboxId| client.mesh_mailbox.as_deref() == Some(mailbox.as_str()))
+        .or_else(|| client.mesh_mailbox.as_deref().and_then(|mailbox| mailbox.parse().ok()));
+    let header_id = message.header_id.unwrap_or_default().to_owned();
+    Facts {
+        message_id: message.message_id.unwrap_or(&header_id).to_owned(),
+        document_id: document.document_id.map(str::to_owned),
+        document_set_id: document.set_id.map(str::to_owned),
+        event: message.event.map_or_else(String::new, |(_, code)| code.to_owned()),
+        release,
+        reply: ReplyWanted {
+            infrastructure: message.wants_infrastructure_response(true),
+            business: message.wants_business_response(true),
+            mailbox,
+            header_id,
+            sender_reference: message.handling.sender_reference.map(str::to_owned),
+            workflow: event.and_then(|event| event.acknowledgement_workflow).and_then(|workflow| workflow.parse().ok()),
+        },
+        expected: expected(document),
+        stay_ends: stay_ends(document),
+    }
+}
+
+/// The planned stay at the place that the person goes to (`Encounter.location` with status `planned`).
+fn stay_ends(document: &Document<'_, '_>) -> Option<Timestamp> {
+    let planned = document.encounter?.all("location").filter(|location| location.text("status") == Some("planned"));
+    planned.filter_map(|location| moment(location.text_at("period.end")?, true)).max()
+}
+
+/// A FHIR dateTime as a moment; a date alone means that day in England, from its begin or to its end.
+fn moment(text: &str, ends: bool) -> Option<Timestamp> {
+    if let Ok(moment) = text.parse() {
+        return Some(moment);
+    }
+    let date: jiff::civil::Date = text.parse().ok()?;
+    let time = if ends { date.at(23, 59, 59, 0) } else { date.at(0, 0, 0, 0) };
+    time.in_tz("Europe/London").ok().map(|moment| moment.timestamp())
+}
+
+/// The discharge is the best that a document tells about the arrival (`Encounter.period.end`).
+fn expected(document: &Document<'_, '_>) -> Option<Timestamp> {
+    moment(document.encounter?.text_at("period.end")?, false)
+}
+
+fn custodian_name(r4: &Tree<'_>) -> Option<String> {
+    let bundle = Bundle::new(r4.root())?;
+    let custodian = bundle.first("Composition")?.get("custodian")?;
+    let organization = bundle.resolve(custodian)?;
+    organization.text("name").or_else(|| custodian.text("display")).map(str::to_owned)
+}

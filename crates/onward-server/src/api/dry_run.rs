@@ -1,0 +1,62 @@
+//! `$validate` and `$explain`: nothing is stored but the audit entry.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+
+use super::edge::FHIR_JSON;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::auth::table::Action;
+use crate::listener::ClientCertificate;
+use crate::outcome;
+
+/// Findings about a message or any Bundle.
+pub async fn validate(
+    State(app): State<Arc<App>>,
+    certificate: Option<Extension<ClientCertificate>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let (caller, media_type, body) = match received(&app, certificate, &headers, body).await {
+        Ok(received) => received,
+        Err(response) => return response,
+    };
+    match app.gateway.validate(&caller.client, &body, &media_type, caller.request_id.as_deref()).await {
+        Ok(Ok(findings)) => ([(header::CONTENT_TYPE, FHIR_JSON)], outcome::of_findings(&findings)).into_response(),
+        Ok(Err(refusal)) => outcome::refusal(&refusal).into_response(),
+        Err(error) => outcome::store(&error).into_response(),
+    }
+}
+
+/// What would happen to a message.
+pub async fn explain(
+    State(app): State<Arc<App>>,
+    certificate: Option<Extension<ClientCertificate>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let (caller, media_type, body) = match received(&app, certificate, &headers, body).await {
+        Ok(received) => received,
+        Err(response) => return response,
+    };
+    match app.gateway.explain_for(&caller.client, &body, &media_type, caller.request_id.as_deref()).await {
+        Ok(explanation) => axum::Json(explanation).into_response(),
+        Err(error) => outcome::store(&error).into_response(),
+    }
+}
+
+/// Who asks, and about which bytes; else the response to give instead.
+async fn received(
+    app: &App,
+    certificate: Option<Extension<ClientCertificate>>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Caller, String, Bytes), Response> {
+    let caller = super::allowed(app, headers, certificate, Action::DryRun).await?;
+    let media_type = super::process_message::media_type(headers).map_err(|response| *response)?;
+    Ok((caller, media_type, super::message_body(app, body).await?))
+}

@@ -1,0 +1,139 @@
+//! What stands around every request: identifiers mirrored, answers in the form asked for, no store in caches,
+//! one log line without patient data, and a panic that stays with its own request.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use onward_fhir::read::{self, Limits};
+use onward_fhir::{Release, write};
+
+use crate::app::App;
+use crate::outcome::{self, Outcome};
+
+/// Longest path and query.
+const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Names and values of all headers.
+const HEADERS_BYTES_MAX: usize = 16 * 1024;
+
+/// FHIR JSON, R4.
+pub const FHIR_JSON: &str = "application/fhir+json";
+/// FHIR XML, R4.
+pub const FHIR_XML: &str = "application/fhir+xml";
+
+/// The layer.
+pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = std::time::Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let mirrored: Vec<_> = ["x-request-id", "x-correlation-id"]
+        .into_iter()
+        .filter_map(|name| request.headers().get(name).map(|value| (name, value.clone())))
+        .collect();
+    let plain = mirrored.iter().all(|(_, value)| super::plain_token(value).is_some());
+    let wants_xml = prefers_xml(request.headers());
+    let mut response = if let Err(outcome) = check_head(&request, &app.public_host) {
+        outcome.into_response()
+    } else if plain {
+        // A panic in a handler is answered and logged; the other requests of the connection live on.
+        match tokio::spawn(next.run(request)).await {
+            Ok(response) => response,
+            Err(error) => {
+                // Not the error's text: a panic's message may hold what was being read.
+                tracing::error!(panicked = error.is_panic(), route, "a handler failed");
+                outcome::fault().into_response()
+            }
+        }
+    } else {
+        outcome::bad_request("X-Request-ID and X-Correlation-ID take 1 to 128 letters, digits, '.', '_', ':' or '-'")
+            .into_response()
+    };
+    let status = response.status();
+    let as_text =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
+    if as_text && (status.is_client_error() || status.is_server_error()) {
+        response = outcome::of_status(status).into_response();
+    }
+    if wants_xml && response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == FHIR_JSON) {
+        response = as_xml(response).await;
+    }
+    let headers = response.headers_mut();
+    if plain {
+        for (name, value) in mirrored {
+            headers.insert(name, value);
+        }
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    tracing::info!(%method, route, status = response.status().as_u16(), micros = started.elapsed().as_micros() as u64, "request");
+    response
+}
+
+/// Which host, how long, and no token where logs would keep it; before anything is looked up or read.
+fn check_head(request: &Request, public_host: &str) -> Result<(), Outcome> {
+    let (uri, headers) = (request.uri(), request.headers());
+    if uri.path_and_query().is_some_and(|target| target.as_str().len() > TARGET_BYTES_MAX) {
+        return Err(outcome::target_too_long());
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > HEADERS_BYTES_MAX {
+        return Err(outcome::headers_too_large());
+    }
+    let mut named: Vec<&str> = uri.authority().map(Authority::as_str).into_iter().collect();
+    for value in headers.get_all(header::HOST) {
+        named.push(value.to_str().map_err(|_| outcome::bad_request("Host is not a host"))?);
+    }
+    if named.is_empty() || headers.get_all(header::HOST).iter().count() > 1 {
+        return Err(outcome::bad_request("a request names its host once"));
+    }
+    for host in named {
+        // The port is not compared: forwarders change it.
+        let host: Authority = host.parse().map_err(|_| outcome::bad_request("Host is not a host"))?;
+        if !host.host().eq_ignore_ascii_case(public_host) {
+            return Err(outcome::misdirected());
+        }
+    }
+    let query = uri.query().unwrap_or_default().as_bytes();
+    if url::form_urlencoded::parse(query).any(|(name, _)| name == "access_token") {
+        return Err(outcome::bad_request("an access token belongs into Authorization, never into the URL"));
+    }
+    Ok(())
+}
+
+/// True when `Accept` asks for XML before JSON.
+#[must_use]
+pub fn prefers_xml(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept
+        .split(',')
+        .map(|part| part.split(';').next().unwrap_or_default().trim())
+        .find_map(|kind| match kind {
+            FHIR_XML | "application/xml" | "text/xml" => Some(true),
+            FHIR_JSON | "application/json" | "*/*" => Some(false),
+            _ => None,
+        })
+        .unwrap_or(false)
+}
+
+async fn as_xml(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else { return outcome::fault().into_response() };
+    let Some(xml) = xml_of(&bytes) else { return Response::from_parts(parts, Body::from(bytes)) };
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FHIR_XML));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(xml))
+}
+
+/// FHIR JSON of ours as XML; `None` when it cannot be carried whole.
+#[must_use]
+pub fn xml_of(json: &Bytes) -> Option<String> {
+    let tree = read::json(std::str::from_utf8(json).ok()?, &Limits::default()).ok()?;
+    let written = write::xml(tree.root(), Release::R4);
+    written.losses.is_empty().then_some(written.text)
+}

@@ -1,0 +1,104 @@
+//! `POST /fhir/R4/$process-message`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use onward_gateway::accept::{AcceptError, Submission};
+use serde::Deserialize;
+
+use super::edge::FHIR_JSON;
+use crate::app::App;
+use crate::auth::table::Action;
+use crate::listener::ClientCertificate;
+use crate::outcome;
+
+/// `async` and `response-url` of FHIR's operation.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parameters {
+    #[serde(default)]
+    r#async: bool,
+    #[serde(rename = "response-url")]
+    response_url: Option<String>,
+    #[serde(rename = "_format")]
+    _format: Option<String>,
+}
+
+/// Takes in one message and answers after the durable commit.
+pub async fn post(
+    State(app): State<Arc<App>>,
+    certificate: Option<Extension<ClientCertificate>>,
+    parameters: Result<Query<Parameters>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let caller = match super::allowed(&app, &headers, certificate, Action::Submit).await {
+        Ok(caller) => caller,
+        Err(response) => return response,
+    };
+    let Ok(Query(parameters)) = parameters else {
+        return outcome::bad_request("the query may hold async=true or async=false").into_response();
+    };
+    if parameters.response_url.is_some() {
+        return outcome::bad_request(
+            "response-url is not supported: follow the Task in Location, or register a MESH mailbox for responses",
+        )
+        .into_response();
+    }
+    let media_type = match media_type(&headers) {
+        Ok(media_type) => media_type,
+        Err(response) => return *response,
+    };
+    let body = match super::message_body(&app, body).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    let submission = Submission { client: caller.client, body, media_type, request_id: caller.request_id };
+    match app.gateway.accept(submission).await {
+        Ok(receipt) => {
+            let task = format!("{}/fhir/R4/Task/{}", app.gateway.settings().base_url, receipt.transfer);
+            let status = if parameters.r#async { StatusCode::ACCEPTED } else { StatusCode::OK };
+            let mut response = if parameters.r#async {
+                status.into_response()
+            } else {
+                (status, [(header::CONTENT_TYPE, FHIR_JSON)], receipt.response).into_response()
+            };
+            let place = HeaderValue::from_str(&task).unwrap_or_else(|_| HeaderValue::from_static(""));
+            if parameters.r#async {
+                response.headers_mut().insert(header::CONTENT_LOCATION, place.clone());
+            }
+            response.headers_mut().insert(header::LOCATION, place);
+            if receipt.duplicate {
+                response.headers_mut().insert("onward-duplicate", HeaderValue::from_static("true"));
+            }
+            response
+        }
+        Err(AcceptError::Refused(refusal)) => outcome::refusal(&refusal).into_response(),
+        Err(AcceptError::Store(error)) => outcome::store(&error).into_response(),
+    }
+}
+
+/// The media type without parameters; JSON or XML of FHIR, in UTF-8.
+pub(super) fn media_type(headers: &HeaderMap) -> Result<String, Box<Response>> {
+    let unsupported = |text: &str| Box::new(outcome::unsupported_media_type(text).into_response());
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return Err(unsupported("Content-Type is missing: application/fhir+xml or application/fhir+json"));
+    };
+    let mut parts = value.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let charset = parts.find_map(|part| part.to_ascii_lowercase().strip_prefix("charset=").map(str::to_owned));
+    if charset.is_some_and(|charset| charset.trim_matches('"') != "utf-8") {
+        return Err(unsupported("the body must be in UTF-8"));
+    }
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(unsupported("send the body without Content-Encoding"));
+    }
+    match kind.as_str() {
+        "application/fhir+xml" | "application/xml" | "text/xml" => Ok("application/fhir+xml".to_owned()),
+        "application/fhir+json" | "application/json" => Ok("application/fhir+json".to_owned()),
+        _ => Err(unsupported("Content-Type must be application/fhir+xml or application/fhir+json")),
+    }
+}

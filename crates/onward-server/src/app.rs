@@ -1,0 +1,225 @@
+//! Wiring: a checked configuration becomes a gateway with its store, transports and background work.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::SignedDuration;
+use onward_connect::http::{ClientCertificate, HttpClient, HttpConfig};
+use onward_connect::https_push::{HttpsPush, HttpsPushConfig};
+use onward_connect::mesh::{MeshClient, MeshConfig};
+use onward_connect::pds::token::{TokenClient, TokenConfig};
+use onward_connect::pds::{PdsClient, PdsConfig};
+use onward_connect::secret::Secret;
+use onward_connect::stand_in::StandInDirectory;
+use onward_core::directory::Directory;
+use onward_core::state::RecipientKind;
+use onward_core::store::Store;
+use onward_core::transport::{InboxTransport, Mailbox, Transport};
+use onward_core::{Clock, OdsCode, SystemClock};
+use onward_gateway::{Gateway, Parts, Settings};
+use onward_store::sqlite::SqliteStore;
+use onward_transform::disclose::Policy;
+
+use crate::config::{Config, PdsMode, StoreUrl};
+
+/// What the handlers need.
+pub struct App {
+    /// The use cases.
+    pub gateway: Arc<Gateway>,
+    /// The host that requests must name: ours, as others know it.
+    pub public_host: String,
+    /// `aud` of client assertions.
+    pub token_url: String,
+    /// Life of an access token, seconds.
+    pub token_seconds: i64,
+}
+
+/// Whether this process is the one that serves the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tenure {
+    /// It serves: an embedded store refuses a second one.
+    Server,
+    /// A command beside a running server.
+    Command,
+}
+
+/// The compiled-in disclosure policies.
+const POLICIES: [(RecipientKind, &str); 5] = [
+    (RecipientKind::CareHome, include_str!("../../../config/disclosure/care-home.toml")),
+    (RecipientKind::CoveringPractice, include_str!("../../../config/disclosure/covering-practice.toml")),
+    (RecipientKind::RegisteredPractice, include_str!("../../../config/disclosure/registered-practice.toml")),
+    (RecipientKind::PharmacyReferral, include_str!("../../../config/disclosure/pharmacy-referral.toml")),
+    (RecipientKind::PharmacyNomination, include_str!("../../../config/disclosure/pharmacy-nomination.toml")),
+];
+
+/// Opens the store that the configuration names.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn open_store(config: &Config, tenure: Tenure) -> anyhow::Result<Arc<dyn Store>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    match &config.store.url {
+        StoreUrl::Sqlite(path) => {
+            let opened = match tenure {
+                Tenure::Server => SqliteStore::open(path, clock),
+                Tenure::Command => SqliteStore::open_shared(path, clock),
+            };
+            Ok(Arc::new(opened.with_context(|| format!("opening the store {}", path.display()))?))
+        }
+        StoreUrl::Postgres(_) => {
+            anyhow::bail!("this version keeps its transfers in the embedded store only: set store.url to sqlite:PATH")
+        }
+    }
+}
+
+/// The policies in force: the folder's, else the compiled-in ones.
+///
+/// # Errors
+/// When a policy is missing or not a policy.
+pub fn load_policies(config: &Config) -> anyhow::Result<BTreeMap<RecipientKind, Policy>> {
+    let mut policies = BTreeMap::new();
+    for (kind, built_in) in POLICIES {
+        let (name, text) = match &config.disclosure.folder {
+            None => (format!("{kind}.toml"), built_in.to_owned()),
+            Some(folder) => {
+                let path = folder.join(format!("{kind}.toml"));
+                let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+                (path.display().to_string(), text)
+            }
+        };
+        policies.insert(kind, Policy::parse(&name, &text).with_context(|| format!("disclosure policy {name}"))?);
+    }
+    Ok(policies)
+}
+
+/// Everything wired, without listeners or background work.
+///
+/// # Errors
+/// When a file, key, policy or the store cannot be used.
+pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let own_ods: OdsCode = config.own_ods()?.clone();
+    let mut transports: Vec<Arc<dyn Transport>> = vec![Arc::new(InboxTransport)];
+    let push = http(config, None, None, false)?;
+    transports.push(Arc::new(HttpsPush::new(push, HttpsPushConfig::default(), Arc::clone(&clock))));
+    let mut mailbox: Option<Arc<dyn Mailbox>> = None;
+    if config.mesh.enabled {
+        let mesh = Arc::new(mesh(config, &clock)?);
+        transports.push(Arc::clone(&mesh) as Arc<dyn Transport>);
+        mailbox = Some(mesh);
+    }
+    let holds = config
+        .holds
+        .iter()
+        .map(|(reason, policy)| (*reason, (policy.owner.clone(), SignedDuration::from_hours(i64::from(policy.hours)))))
+        .collect();
+    let gateway = Gateway::new(Parts {
+        store,
+        directory: directory(config, &clock, &own_ods)?,
+        transports,
+        mailbox,
+        clock,
+        policies: load_policies(config)?,
+        routes: config.load_routes()?.routes,
+        settings: Settings {
+            own_ods,
+            own_name: config.identity.name.clone(),
+            own_mailbox: config.mesh.mailbox.clone(),
+            base_url: config.server.public_url.at(""),
+            body_bytes_max: config.server.body_bytes_max,
+            workers: config.delivery.workers,
+            lease: SignedDuration::from_secs(i64::from(config.delivery.lease_seconds)),
+            holds,
+        },
+    });
+    Ok(App {
+        gateway: Arc::new(gateway),
+        public_host: public_host(&config.server.public_url.at(""))?,
+        token_url: config.server.public_url.at("/oauth2/token"),
+        token_seconds: i64::from(config.identity.token_lifetime_seconds),
+    })
+}
+
+fn public_host(public_url: &str) -> anyhow::Result<String> {
+    let url = url::Url::parse(public_url).context("server.public_url")?;
+    Ok(url.host_str().context("server.public_url names no host")?.to_owned())
+}
+
+fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<MeshClient> {
+    let mesh = &config.mesh;
+    let secret = |path: &Option<std::path::PathBuf>, key: &str| {
+        let path = path.as_deref().with_context(|| format!("{key} is not set"))?;
+        Secret::from_file(path).with_context(|| format!("reading {key}"))
+    };
+    let certificate = match (&mesh.certificate_file, &mesh.key_file) {
+        (Some(chain), Some(key)) => Some(ClientCertificate {
+            chain_pem: read(chain)?,
+            key_pem: Secret::from_file(key).context("reading mesh.key_file")?,
+        }),
+        _ => None,
+    };
+    let http = http(config, certificate, mesh.ca_file.as_deref(), mesh.allow_plain_loopback)?;
+    let mailbox = mesh.mailbox.clone().context("mesh.mailbox is not set")?;
+    let settings = MeshConfig::new(
+        mesh.base_url.clone(),
+        mailbox,
+        secret(&mesh.password_file, "mesh.password_file")?,
+        secret(&mesh.shared_key_file, "mesh.shared_key_file")?,
+    );
+    Ok(MeshClient::new(settings, http, Arc::clone(clock)))
+}
+
+fn directory(config: &Config, clock: &Arc<dyn Clock>, own_ods: &OdsCode) -> anyhow::Result<Arc<dyn Directory>> {
+    let pds = &config.pds;
+    if pds.mode == PdsMode::StandIn {
+        let path = pds.stand_in_file.as_deref().context("pds.stand_in_file is not set")?;
+        return Ok(Arc::new(StandInDirectory::load(path).with_context(|| format!("reading {}", path.display()))?));
+    }
+    let http = http(config, None, None, pds.allow_plain_loopback)?;
+    let key = pds.key_file.as_deref().context("pds.key_file is not set")?;
+    let tokens = TokenClient::new(
+        TokenConfig {
+            token_url: pds.token_url.clone(),
+            api_key: pds.client_id.clone(),
+            key_id: pds.key_id.clone(),
+            private_key_pem: Secret::from_file(key).context("reading pds.key_file")?,
+        },
+        http.clone(),
+        Arc::clone(clock),
+    )?;
+    let settings = PdsConfig {
+        base_url: pds.base_url.clone(),
+        end_user_organisation: Some(own_ods.clone()),
+        retry_wait_max: Duration::from_secs(2),
+    };
+    Ok(Arc::new(PdsClient::new(settings, http, Some(tokens), Arc::clone(clock))))
+}
+
+fn http(
+    config: &Config,
+    client_certificate: Option<ClientCertificate>,
+    ca: Option<&Path>,
+    allow_plain_loopback: bool,
+) -> anyhow::Result<HttpClient> {
+    let mut extra_roots_pem = Vec::new();
+    for path in [config.egress.extra_ca_file.as_deref(), ca].into_iter().flatten() {
+        extra_roots_pem.extend(read(path)?);
+        extra_roots_pem.push(b'\n');
+    }
+    Ok(HttpClient::new(&HttpConfig {
+        egress: config.egress.hosts.clone(),
+        connect_timeout: Duration::from_secs(u64::from(config.delivery.connect_seconds)),
+        total_timeout: Duration::from_secs(u64::from(config.delivery.attempt_seconds)),
+        allow_plain_loopback,
+        extra_roots_pem,
+        client_certificate,
+        ..HttpConfig::default()
+    })?)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+}

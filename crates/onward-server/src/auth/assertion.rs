@@ -1,0 +1,157 @@
+//! `private_key_jwt` client assertions (RFC 7523, SMART Backend Services, NHS API platform), checked by our
+//! own strict structures. The JWT library verifies signatures and nothing else: with its defaults it lets
+//! arrays, floats, missing claims and far expiries through.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use onward_core::Timestamp;
+use onward_core::client::Client;
+use serde::Deserialize;
+
+/// The longest life of an assertion, seconds (NHS API platform: five minutes).
+const LIFE_SECONDS_MAX: i64 = 300;
+/// Clocks may differ by this much, seconds.
+const LEEWAY_SECONDS: i64 = 10;
+/// The longest `jti` that we keep, bytes.
+const JTI_BYTES_MAX: usize = 128;
+
+/// Why an assertion was refused. The texts name the claim, never its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AssertionError {
+    /// The request is malformed: HTTP 400.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The client or its key is not known, or the signature does not fit: HTTP 401.
+    #[error("{0}")]
+    NotTrusted(&'static str),
+}
+
+/// An assertion whose form is right and whose signature is not checked yet.
+#[derive(Debug)]
+pub struct Assertion<'a> {
+    signed: &'a str,
+    signature: &'a str,
+    algorithm: Algorithm,
+    key_id: String,
+    /// `iss` and `sub`.
+    pub client_id: String,
+    /// Single-use identifier.
+    pub jti: String,
+    /// `exp`.
+    pub expires: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: Option<String>,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<serde_json::Value>,
+    jku: Option<serde_json::Value>,
+    x5u: Option<serde_json::Value>,
+    jwk: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    /// Any JSON: a number or a list is a wrong audience (401), not a malformed claim.
+    aud: serde_json::Value,
+    exp: i64,
+    jti: String,
+    nbf: Option<i64>,
+    iat: Option<i64>,
+}
+
+impl<'a> Assertion<'a> {
+    /// Reads an assertion meant for `audience` (our token URL) at the moment `now`.
+    ///
+    /// # Errors
+    /// [`AssertionError`], by the statuses of the NHS API platform.
+    pub fn read(jwt: &'a str, audience: &str, now: Timestamp) -> Result<Self, AssertionError> {
+        use AssertionError::{Malformed, NotTrusted};
+        let (signed, signature) = jwt.rsplit_once('.').ok_or(Malformed("client_assertion is not a JWT"))?;
+        let (header, payload) = signed.split_once('.').ok_or(Malformed("client_assertion is not a JWT"))?;
+        let header: Header = decode(header).ok_or(Malformed("the JWT header cannot be read"))?;
+        let algorithm = match header.alg.as_deref() {
+            Some("RS512") => Algorithm::RS512,
+            Some("RS384") => Algorithm::RS384,
+            Some("ES384") => Algorithm::ES384,
+            _ => return Err(Malformed("alg must be RS512, RS384 or ES384")),
+        };
+        let key_id = header.kid.ok_or(Malformed("kid is missing"))?;
+        if header.typ.as_deref() != Some("JWT") {
+            return Err(Malformed("typ must be JWT"));
+        }
+        if header.crit.is_some() {
+            return Err(Malformed("crit is not understood"));
+        }
+        if header.jku.is_some() || header.x5u.is_some() || header.jwk.is_some() {
+            return Err(NotTrusted("keys are registered, not named by the assertion"));
+        }
+        let claims: Claims = decode(payload)
+            .ok_or(Malformed("iss, sub and jti must be single strings and exp, nbf and iat integers"))?;
+        if claims.iss != claims.sub || claims.iss.is_empty() {
+            return Err(Malformed("iss and sub must both be the client id"));
+        }
+        if claims.aud.as_str() != Some(audience) {
+            return Err(NotTrusted("aud must be this server's token URL"));
+        }
+        let now_seconds = now.as_second();
+        if claims.exp <= now_seconds - LEEWAY_SECONDS {
+            return Err(Malformed("exp has passed"));
+        }
+        if claims.exp > now_seconds + LIFE_SECONDS_MAX + LEEWAY_SECONDS {
+            return Err(Malformed("exp must be at most 5 minutes ahead"));
+        }
+        if [claims.nbf, claims.iat].into_iter().flatten().any(|at| at > now_seconds + LEEWAY_SECONDS) {
+            return Err(Malformed("nbf and iat must not lie ahead"));
+        }
+        if claims.jti.is_empty() || claims.jti.len() > JTI_BYTES_MAX {
+            return Err(Malformed("jti must have 1 to 128 bytes"));
+        }
+        let expires = Timestamp::from_second(claims.exp).map_err(|_| Malformed("exp is out of range"))?;
+        Ok(Self { signed, signature, algorithm, key_id, client_id: claims.iss, jti: claims.jti, expires })
+    }
+
+    /// Checks the signature with the client's registered key of that `kid`.
+    ///
+    /// # Errors
+    /// [`AssertionError::NotTrusted`] when the client is disabled, the key is not there or does not fit.
+    pub fn verify(&self, client: &Client) -> Result<(), AssertionError> {
+        use AssertionError::NotTrusted;
+        if client.disabled {
+            return Err(NotTrusted("the client is disabled"));
+        }
+        let keys: JwkSet =
+            serde_json::from_str(&client.jwks).map_err(|_| NotTrusted("the client has no usable key"))?;
+        let mut fitting = keys.keys.iter().filter(|key| key.common.key_id.as_deref() == Some(self.key_id.as_str()));
+        let (Some(key), None) = (fitting.next(), fitting.next()) else {
+            return Err(NotTrusted("kid is not one registered key of the client"));
+        };
+        if !suits(key, self.algorithm) {
+            return Err(NotTrusted("alg does not suit the registered key"));
+        }
+        let decoding = DecodingKey::from_jwk(key).map_err(|_| NotTrusted("the registered key cannot be used"))?;
+        match jsonwebtoken::crypto::verify(self.signature, self.signed.as_bytes(), &decoding, self.algorithm) {
+            Ok(true) => Ok(()),
+            _ => Err(NotTrusted("the signature does not fit")),
+        }
+    }
+}
+
+fn suits(key: &Jwk, algorithm: Algorithm) -> bool {
+    use jsonwebtoken::jwk::EllipticCurve::P384;
+    match (&key.algorithm, algorithm) {
+        (AlgorithmParameters::RSA(_), Algorithm::RS512 | Algorithm::RS384) => true,
+        (AlgorithmParameters::EllipticCurve(parameters), Algorithm::ES384) => parameters.curve == P384,
+        _ => false,
+    }
+}
+
+fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}

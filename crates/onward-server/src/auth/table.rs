@@ -1,0 +1,33 @@
+//! The authorization table (trust.md §8): which role has which function. Whose object it is, is decided where the
+//! object is known; a foreign one answers 404.
+
+use onward_core::client::Role;
+
+/// What a caller wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Submit a message for its own organisation.
+    Submit,
+    /// Validate or explain a message without effect.
+    DryRun,
+    /// See the state of transfers and copies.
+    ReadTask,
+    /// Move the Task of a copy addressed to it.
+    MoveTask,
+    /// Read a copy addressed to it.
+    ReadRendition,
+}
+
+/// Whether the role has the function at all.
+#[must_use]
+pub fn may(role: Role, action: Action) -> bool {
+    use Role::{CareHome, InformationGovernance, Operator, Pharmacy, Practice, Sender};
+    match action {
+        Action::Submit => role == Sender,
+        Action::DryRun => matches!(role, Sender | Operator),
+        Action::ReadTask => {
+            matches!(role, Sender | CareHome | Practice | Pharmacy | InformationGovernance | Operator)
+        }
+        Action::MoveTask | Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
+    }
+}

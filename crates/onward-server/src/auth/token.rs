@@ -1,0 +1,236 @@
+//! `POST /oauth2/token`, and the bearer token of every other request. Tokens are opaque, stored hashed and
+//! looked up on each request, so that a disabled client is out at once.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::SignedDuration;
+use onward_core::OdsCode;
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::client::{Client, Token};
+use onward_core::store::StoreError;
+
+use super::Caller;
+use super::assertion::{Assertion, AssertionError};
+use crate::app::App;
+use crate::listener::ClientCertificate;
+
+/// The only assertion type (RFC 7523 §2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Largest form: an assertion has a few kilobytes.
+const FORM_BYTES_MAX: usize = 64 * 1024;
+
+/// Why no token was issued, as OAuth names it.
+enum Denied {
+    Malformed(String),
+    NotTrusted(String),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Denied {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<AssertionError> for Denied {
+    fn from(error: AssertionError) -> Self {
+        match error {
+            AssertionError::Malformed(text) => Self::Malformed(text.to_owned()),
+            AssertionError::NotTrusted(text) => Self::NotTrusted(text.to_owned()),
+        }
+    }
+}
+
+/// Issues a token for a signed assertion.
+pub async fn issue(
+    State(app): State<Arc<App>>,
+    certificate: Option<Extension<ClientCertificate>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let body = match crate::api::body::read(body, FORM_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(outcome) => return outcome.into_response(),
+    };
+    let request_id = crate::api::request_id(&headers);
+    let certificate = certificate.map(|Extension(certificate)| certificate.0);
+    match grant(&app, &body, certificate, request_id.clone()).await {
+        Ok(answer) => {
+            let headers = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
+            (StatusCode::OK, headers, axum::Json(answer)).into_response()
+        }
+        Err(denied) => refuse(&app, denied, request_id).await,
+    }
+}
+
+async fn grant(
+    app: &App,
+    body: &[u8],
+    certificate: Option<String>,
+    request_id: Option<String>,
+) -> Result<serde_json::Value, Denied> {
+    let form = read_form(body)?;
+    let now = app.gateway.clock().now();
+    let assertion = Assertion::read(&form.client_assertion, &app.token_url, now)?;
+    let store = app.gateway.store();
+    let client = store
+        .client(&assertion.client_id)
+        .await?
+        .ok_or_else(|| Denied::NotTrusted("the client is not registered".to_owned()))?;
+    assertion.verify(&client)?;
+    let granted = scope(&client);
+    if form.scope.split(' ').any(|asked| !asked.is_empty() && !granted.split(' ').any(|scope| scope == asked)) {
+        return Err(Denied::Malformed("scope asks for more than the client may do".to_owned()));
+    }
+    if let Some(required) = &client.certificate_sha256
+        && certificate.as_ref() != Some(required)
+    {
+        return Err(Denied::NotTrusted("the client must use its registered certificate".to_owned()));
+    }
+    let mut secret = [0u8; 32];
+    getrandom::fill(&mut secret).map_err(|_| Denied::Store(StoreError::Unavailable("no randomness".to_owned())))?;
+    let text = URL_SAFE_NO_PAD.encode(secret);
+    let lifetime = SignedDuration::from_secs(app.token_seconds);
+    let token = Token {
+        hash: hash(&text),
+        client_id: client.id.clone(),
+        expires: now + lifetime,
+        certificate_sha256: certificate,
+    };
+    let audit = entry(app, AuditWord::SignIn, true, agent(&client), "token issued".to_owned(), request_id);
+    let row = app.gateway.journal().row(&audit);
+    // The jti must be kept for as long as the assertion could be shown again, leeway included.
+    let jti_expires = assertion.expires + SignedDuration::from_secs(60);
+    let jti = format!("{}\n{}", client.id, assertion.jti);
+    if !store.redeem_assertion(&jti, jti_expires, token, vec![row]).await? {
+        return Err(Denied::Malformed("jti was used before".to_owned()));
+    }
+    Ok(serde_json::json!({
+        "access_token": text,
+        "token_type": "Bearer",
+        "expires_in": app.token_seconds,
+        "scope": granted,
+    }))
+}
+
+/// What the client's role may do, as SMART scopes.
+fn scope(client: &Client) -> &'static str {
+    use onward_core::client::Role;
+    match client.role {
+        Role::Sender => "system/Bundle.c system/Task.rs",
+        Role::CareHome | Role::Practice | Role::Pharmacy => "system/Task.rsu system/Bundle.r",
+        Role::InformationGovernance => "system/Task.rs",
+        Role::Operator => "system/Task.rs",
+    }
+}
+
+struct Form {
+    client_assertion: String,
+    scope: String,
+}
+
+fn read_form(body: &[u8]) -> Result<Form, Denied> {
+    let malformed = |text: &str| Denied::Malformed(text.to_owned());
+    let mut values = std::collections::BTreeMap::new();
+    for (name, value) in url::form_urlencoded::parse(body) {
+        if values.insert(name.into_owned(), value.into_owned()).is_some() {
+            return Err(malformed("a parameter is given twice"));
+        }
+    }
+    if values.get("grant_type").map(String::as_str) != Some("client_credentials") {
+        return Err(malformed("grant_type must be client_credentials"));
+    }
+    if values.get("client_assertion_type").map(String::as_str) != Some(ASSERTION_TYPE) {
+        return Err(malformed("client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
+    }
+    let client_assertion = values.remove("client_assertion").ok_or_else(|| malformed("client_assertion is missing"))?;
+    let scope = values.remove("scope").unwrap_or_default();
+    Ok(Form { client_assertion, scope })
+}
+
+async fn refuse(app: &App, denied: Denied, request_id: Option<String>) -> Response {
+    let (status, error, description) = match denied {
+        Denied::Malformed(text) => (StatusCode::BAD_REQUEST, "invalid_request", text),
+        Denied::NotTrusted(text) => (StatusCode::UNAUTHORIZED, "invalid_client", text),
+        Denied::Store(error) => {
+            tracing::error!(%error, "no token could be issued");
+            return crate::outcome::unavailable().into_response();
+        }
+    };
+    let nobody = Agent { name: "unauthenticated".to_owned(), organisation: None };
+    let audit = entry(app, AuditWord::Deny, false, nobody, format!("token refused: {description}"), request_id);
+    if let Err(error) = app.gateway.store().audit(vec![app.gateway.journal().row(&audit)]).await {
+        tracing::error!(%error, "a refused sign-in could not be audited");
+        return crate::outcome::unavailable().into_response();
+    }
+    let body = serde_json::json!({ "error": error, "error_description": description });
+    (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+}
+
+/// The caller of a request, by its one bearer token.
+///
+/// # Errors
+/// The response to give instead: 400 for a malformed, 401 for a missing or void token, 503 without a store.
+pub async fn caller(
+    app: &App,
+    headers: &HeaderMap,
+    certificate: Option<&ClientCertificate>,
+) -> Result<Caller, Response> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let unauthorized = || crate::outcome::unauthorized().into_response();
+    let Some(value) = values.next() else { return Err(unauthorized()) };
+    if values.next().is_some() {
+        return Err(crate::outcome::bad_request("Authorization is given twice").into_response());
+    }
+    let text = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(unauthorized)?;
+    let found = app.gateway.store().token(&hash(text), app.gateway.clock().now()).await.map_err(|error| {
+        tracing::error!(%error, "a token could not be looked up");
+        crate::outcome::unavailable().into_response()
+    })?;
+    let (token, client) = found.ok_or_else(unauthorized)?;
+    if token.certificate_sha256.is_some() && token.certificate_sha256.as_ref() != certificate.map(|c| &c.0) {
+        return Err(unauthorized());
+    }
+    Ok(Caller { client, request_id: crate::api::request_id(headers) })
+}
+
+fn hash(text: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref());
+    hash
+}
+
+fn agent(client: &Client) -> Agent {
+    Agent { name: client.id.clone(), organisation: Some(OdsCode::clone(&client.ods)) }
+}
+
+fn entry(
+    app: &App,
+    word: AuditWord,
+    success: bool,
+    agent: Agent,
+    detail: String,
+    request_id: Option<String>,
+) -> AuditEntry {
+    AuditEntry {
+        word,
+        recorded: app.gateway.clock().now(),
+        success,
+        agent,
+        transfer: None,
+        delivery: None,
+        recipient: None,
+        patient: None,
+        basis: None,
+        content_sha256: None,
+        request_id,
+        detail,
+    }
+}

@@ -1,0 +1,167 @@
+//! The command line: what is asked for, who does it, and with which exit code it ends.
+//!
+//! Results go to standard output, everything else to standard error. Commands hold no rules of their own: they call
+//! the crates that do, on the same store and with the same audit as the server.
+
+mod audit;
+mod client;
+mod convert;
+mod directory;
+mod exit;
+mod explain;
+mod hold;
+mod input;
+mod logging;
+mod open;
+mod operations;
+mod policy;
+mod send;
+mod settings;
+mod status;
+mod terminal;
+mod validate;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::Exit;
+
+use crate::config::LogFormat;
+use crate::demo::{self, DemoOptions};
+use exit::Outcome;
+use terminal::Terminal;
+
+/// Onward carries a hospital discharge to the care home, the GP practices and the pharmacy.
+#[derive(Debug, Parser)]
+#[command(name = "onward", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Begin with:
+  onward demo                     a whole neighbourhood on this machine
+  onward explain discharge.xml    what would happen to one message, and why
+
+Exit codes: 0 did it, 1 the answer is no (invalid, mismatch, not found),
+2 wrong usage or configuration, 3 a fault (I/O, network, store).")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Demo(Demo),
+    Serve(operations::Serve),
+    Validate(validate::Validate),
+    Explain(explain::Explain),
+    Convert(convert::Convert),
+    Send(send::Send),
+    Status(status::Status),
+    /// Transfers that wait for a person
+    #[command(subcommand)]
+    Hold(hold::Hold),
+    /// Deliveries that failed for good
+    #[command(subcommand)]
+    Dead(hold::Dead),
+    /// Care homes, GP practices and pharmacies
+    #[command(subcommand)]
+    Directory(directory::Directory),
+    /// Machine clients and their keys
+    #[command(subcommand)]
+    Client(client::ClientCommand),
+    /// The audit log: verify, export
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Who may receive what
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// The configuration: defaults, check, what is in force
+    #[command(subcommand)]
+    Config(settings::ConfigCommand),
+    Migrate(operations::Migrate),
+    Healthcheck(operations::Healthcheck),
+}
+
+/// Runs a whole neighbourhood on this machine: gateway, hospital, care home, two practices, pharmacy.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  onward demo
+  onward demo --once --json | jq -r '.[] | [.recipient, .state] | @tsv'
+  onward demo --dir world --once && onward audit verify --config world/gateway.toml")]
+pub struct Demo {
+    /// Keep the world here: gateway.toml, database, keys
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// End after the last acknowledgement
+    #[arg(long)]
+    once: bool,
+    /// Nothing on standard output but the outcome, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Cli {
+    /// Does what was asked for, on the process's own outputs, and says how it ended.
+    #[must_use]
+    pub fn run(self) -> Exit {
+        let mut terminal = Terminal::of_process();
+        let runtime = match tokio::runtime::Runtime::new() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                terminal.error(&anyhow::Error::from(error).context("starting the runtime"));
+                return Exit::Fault;
+            }
+        };
+        runtime.block_on(self.run_on(&mut terminal))
+    }
+
+    async fn run_on(&self, terminal: &mut Terminal) -> Exit {
+        let exit = match self.command.run(terminal).await {
+            Ok(exit) => exit,
+            Err(failure) => {
+                terminal.error(&failure.error);
+                failure.exit
+            }
+        };
+        match terminal.finish() {
+            Ok(()) => exit,
+            Err(error) => {
+                terminal.error(&anyhow::Error::from(error).context("writing the result"));
+                Exit::Fault
+            }
+        }
+    }
+}
+
+impl Command {
+    async fn run(&self, terminal: &mut Terminal) -> Outcome {
+        if !matches!(self, Self::Serve(_)) {
+            logging::start(LogFormat::Text, logging::QUIET)?;
+        }
+        match self {
+            Self::Demo(command) => {
+                let Demo { dir, once, json } = command;
+                demo::run(DemoOptions { dir: dir.clone(), once: *once, json: *json }).await?;
+                Ok(Exit::Done)
+            }
+            Self::Serve(command) => operations::serve(command).await,
+            Self::Validate(command) => validate::run(command, terminal),
+            Self::Explain(command) => explain::run(command, terminal).await,
+            Self::Convert(command) => convert::run(command, terminal),
+            Self::Send(command) => send::run(command, terminal).await,
+            Self::Status(command) => status::run(command, terminal).await,
+            Self::Hold(command) => hold::hold(command, terminal).await,
+            Self::Dead(command) => hold::dead(command, terminal).await,
+            Self::Directory(command) => directory::run(command, terminal).await,
+            Self::Client(command) => client::run(command, terminal).await,
+            Self::Audit(command) => audit::run(command, terminal).await,
+            Self::Policy(command) => policy::run(command, terminal),
+            Self::Config(command) => settings::run(command, terminal),
+            Self::Migrate(command) => operations::migrate(command, terminal).await,
+            Self::Healthcheck(command) => operations::healthcheck(command, terminal).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! `onward directory`: care homes, practices and pharmacies. An import is one version, whole or not at all, audited.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use onward_core::OdsCode;
+use onward_core::audit::AuditWord;
+use onward_core::directory::DirectoryEntry;
+use onward_core::store::Store;
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure, Outcome};
+use super::input;
+use super::open::{self, ConfigArgs, Desk};
+use super::terminal::{Style, Terminal};
+use crate::directory_import::{self, Format, Problem};
+
+/// Care homes, GP practices and pharmacies.
+#[derive(Debug, Subcommand)]
+pub enum Directory {
+    /// Imports TOML or CSV files as one version and tells what changed
+    #[command(after_help = "Example:
+  onward directory import care-homes.csv practices.toml
+
+One problem in one file imports nothing; all problems are listed. Entries that the files do not name stay.")]
+    Import(Files),
+    /// Checks files without importing them
+    #[command(after_help = "Example:\n  onward directory check config/examples/directory.toml")]
+    Check(Files),
+    /// Lists all entries
+    #[command(after_help = "Example:\n  onward directory list --json | jq -r .ods")]
+    List(List),
+    /// Shows one entry
+    #[command(after_help = "Example:\n  onward directory show VMH01")]
+    Show(Show),
+}
+
+/// Which files.
+#[derive(Debug, Args)]
+pub struct Files {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// TOML or CSV files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// What to list.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One line of JSON for each entry
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which entry.
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// ODS code; for a home, any of its codes
+    #[arg(value_name = "ODS")]
+    ods: OdsCode,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When a file, the configuration or the store cannot be used.
+pub(super) async fn run(command: &Directory, terminal: &mut Terminal) -> Outcome {
+    match command {
+        Directory::Import(files) => import(files, terminal).await,
+        Directory::Check(files) => check(files, terminal).await,
+        Directory::List(list) => self::list(list, terminal).await,
+        Directory::Show(show) => self::show(show, terminal).await,
+    }
+}
+
+/// What was read from all files together.
+struct Reading {
+    entries: Vec<DirectoryEntry>,
+    /// File, whether it stops the import, problem.
+    problems: Vec<(String, bool, Problem)>,
+}
+
+impl Reading {
+    fn refused(&self) -> bool {
+        self.problems.iter().any(|(_, stops, _)| *stops)
+    }
+}
+
+/// Reads the files in order; a later one may refer to entries of an earlier one and of the store.
+fn read(files: &[PathBuf], stored: &[DirectoryEntry]) -> Result<Reading, Failure> {
+    let mut known = directory_import::kinds(stored);
+    let mut reading = Reading { entries: Vec::new(), problems: Vec::new() };
+    let mut origin: BTreeMap<OdsCode, &Path> = BTreeMap::new();
+    for path in files {
+        let name = path.display().to_string();
+        let format = Format::of(path)
+            .ok_or_else(|| Failure::usage(format!("{name}: a directory file ends in .toml or .csv")))?;
+        let (entries, stops, warnings) = match directory_import::read(&input::text(path)?, format, &known, open::now())
+        {
+            Ok(import) => (import.entries, Vec::new(), import.warnings),
+            Err(refused) => (Vec::new(), refused.problems, refused.warnings),
+        };
+        reading.problems.extend(stops.into_iter().map(|problem| (name.clone(), true, problem)));
+        reading.problems.extend(warnings.into_iter().map(|problem| (name.clone(), false, problem)));
+        for entry in &entries {
+            if let Some(first) = origin.insert(entry.ods().clone(), path) {
+                let message = format!("{} is in {} already", entry.ods(), first.display());
+                reading.problems.push((name.clone(), true, Problem { line: 1, entry: String::new(), message }));
+            }
+        }
+        known.extend(directory_import::kinds(&entries));
+        reading.entries.extend(entries);
+    }
+    Ok(reading)
+}
+
+fn tell(reading: &Reading, terminal: &mut Terminal) {
+    for (file, stops, problem) in &reading.problems {
+        let word = if *stops { "error" } else { "warning" };
+        terminal.note(format_args!("{word}: {file}: {problem}"));
+    }
+}
+
+fn problems_json(reading: &Reading) -> Vec<Value> {
+    let row = |(file, stops, problem): &(String, bool, Problem)| {
+        let severity = if *stops { "error" } else { "warning" };
+        json!({ "file": file, "severity": severity, "line": problem.line, "entry": problem.entry, "message": problem.message })
+    };
+    reading.problems.iter().map(row).collect()
+}
+
+async fn check(files: &Files, terminal: &mut Terminal) -> Outcome {
+    // The store only widens what entries may refer to: a file can be checked without one.
+    let stored = match open::missing_store(&files.config.load()?.config) {
+        Some(_) => Vec::new(),
+        None => files.config.existing_store()?.1.directory().await?,
+    };
+    let reading = read(&files.files, &stored)?;
+    let good = !reading.refused();
+    if files.json {
+        terminal.json(&json!({ "valid": good, "entries": reading.entries.len(), "problems": problems_json(&reading) }));
+    } else {
+        tell(&reading, terminal);
+        let word = if good { terminal.paint(Style::Green, "good") } else { terminal.paint(Style::Red, "to be mended") };
+        terminal.say(format_args!("{word}: entries that can be imported: {}", reading.entries.len()));
+    }
+    Ok(Exit::answer(good))
+}
+
+async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = files.config.store()?;
+    let desk = Desk::new(&config)?;
+    let stored = store.directory().await?;
+    let reading = read(&files.files, &stored)?;
+    if !files.json {
+        tell(&reading, terminal);
+    }
+    if reading.refused() {
+        if files.json {
+            terminal.json(&json!({ "imported": false, "problems": problems_json(&reading) }));
+        } else {
+            terminal.say("nothing was imported");
+        }
+        return Ok(Exit::No);
+    }
+    let changes = changes(&stored, &reading.entries);
+    let names: Vec<_> =
+        files.files.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy()).collect();
+    let source = names.join(", ");
+    let count = |word: &str| changes.iter().filter(|(what, _)| *what == word).count();
+    let detail = format!(
+        "directory import from {source}: {} added, {} changed, {} confirmed",
+        count("added"),
+        count("changed"),
+        count("unchanged")
+    );
+    let version = commit(store.as_ref(), &desk, reading.entries.clone(), &source, &detail).await?;
+    if files.json {
+        let rows =
+            changes.iter().map(|(what, entry)| json!({ "ods": entry.ods(), "kind": entry.kind(), "change": what }));
+        let rows: Vec<_> = rows.collect();
+        terminal.json(
+            &json!({ "imported": true, "version": version, "entries": rows, "problems": problems_json(&reading) }),
+        );
+        return Ok(Exit::Done);
+    }
+    let row = |(what, entry): &(&str, &DirectoryEntry)| {
+        [
+            (*what).to_owned(),
+            entry.kind().to_owned(),
+            entry.ods().to_string(),
+            entry.name().to_owned(),
+            entry.expires().to_string(),
+        ]
+    };
+    terminal.table(["change", "kind", "ODS", "name", "expires"], &changes.iter().map(row).collect::<Vec<_>>());
+    terminal.say(format_args!("directory version {version}"));
+    Ok(Exit::Done)
+}
+
+async fn commit(
+    store: &dyn Store,
+    desk: &Desk,
+    entries: Vec<DirectoryEntry>,
+    source: &str,
+    detail: &str,
+) -> Result<u64, Failure> {
+    let row = desk.row(AuditWord::Configure, detail);
+    Ok(store.import_directory(entries, source, open::now(), vec![row]).await?)
+}
+
+/// What each entry of an import means for what is stored.
+fn changes<'e>(stored: &[DirectoryEntry], new: &'e [DirectoryEntry]) -> Vec<(&'static str, &'e DirectoryEntry)> {
+    let before: BTreeMap<&OdsCode, &DirectoryEntry> = stored.iter().map(|entry| (entry.ods(), entry)).collect();
+    let change = |entry: &DirectoryEntry| match before.get(entry.ods()) {
+        None => "added",
+        Some(old) if *old == entry => "unchanged",
+        Some(_) => "changed",
+    };
+    new.iter().map(|entry| (change(entry), entry)).collect()
+}
+
+async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
+    let (_, store) = list.config.existing_store()?;
+    let entries = store.directory().await?;
+    let today = open::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    if list.json {
+        entries.iter().for_each(|entry| terminal.json(entry));
+        return Ok(Exit::Done);
+    }
+    if entries.is_empty() {
+        terminal.say("the directory is empty: see `onward directory import --help`");
+        return Ok(Exit::Done);
+    }
+    let row = |entry: &DirectoryEntry| {
+        let expired = if entry.expires() < today { " expired" } else { "" };
+        let way = match entry {
+            DirectoryEntry::CareHome(home) => home.endpoint.kind(),
+            DirectoryEntry::Practice(practice) => practice.endpoint.kind(),
+            DirectoryEntry::Pharmacy(pharmacy) => pharmacy.endpoint.kind(),
+        };
+        let expires = format!("{}{expired}", entry.expires());
+        [entry.kind().to_owned(), entry.ods().to_string(), entry.name().to_owned(), way.to_string(), expires]
+    };
+    terminal.table(["kind", "ODS", "name", "receives by", "expires"], &entries.iter().map(row).collect::<Vec<_>>());
+    Ok(Exit::Done)
+}
+
+async fn show(show: &Show, terminal: &mut Terminal) -> Outcome {
+    let (_, store) = show.config.existing_store()?;
+    let Some(entry) = store.directory_entry(&show.ods).await? else {
+        return Err(Failure::no(format!("the directory has no entry {}", show.ods)));
+    };
+    if show.json {
+        terminal.json(&entry);
+    } else {
+        let text = toml::to_string(&entry).map_err(Failure::fault)?;
+        terminal.write(super::terminal::plain(&text).as_bytes());
+    }
+    Ok(Exit::Done)
+}

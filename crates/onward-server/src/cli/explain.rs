@@ -1,0 +1,117 @@
+//! `onward explain`: the dry run of one message. Nothing is sent, and nothing is stored.
+
+mod page;
+mod stand_in;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use onward_core::OdsCode;
+use onward_core::client::{Client, NhsNumberPolicy, Role};
+use onward_core::store::Store;
+use onward_fhir::Message;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::input::Input;
+use super::open::{self, ConfigArgs};
+use super::terminal::Terminal;
+use crate::app::App;
+use stand_in::StandIn;
+
+/// Shows what would happen to one message: findings, route, recipients, what each may see and why, audit entries.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  onward explain discharge.xml
+  onward explain --json --client northmoor-epr discharge.xml | jq .recipients
+
+Without a configuration and a store it explains by the built-in rules, in the fictitious neighbourhood of
+config/examples. Exit code: 0 it would be delivered or held, 1 it would be refused.")]
+pub struct Explain {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One JSON object with every element disclosed and withheld
+    #[arg(long)]
+    json: bool,
+    /// Explain as this registered client [default: the sender that the message names]
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
+    /// List every element with its rule, not only how many
+    #[arg(long, short)]
+    verbose: bool,
+    /// Message; - reads standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When the file, the configuration or the store cannot be used.
+pub(super) async fn run(command: &Explain, terminal: &mut Terminal) -> Outcome {
+    let input = Input::read(&command.file)?;
+    let loaded = command.config.load()?;
+    let nothing_there = loaded.file.is_none() && open::missing_store(&loaded.config).is_some();
+    // The stand-in's folder must outlive the gateway that works in it.
+    let (app, _stand_in): (App, Option<StandIn>) = if nothing_there {
+        terminal.note(
+            "no configuration and no store here: explaining by the built-in rules, in the fictitious neighbourhood of \
+             config/examples",
+        );
+        let (app, stand_in) = StandIn::build(loaded.config).await?;
+        (app, Some(stand_in))
+    } else {
+        (command.config.app()?, None)
+    };
+    let client = client(command.client.as_deref(), &input, &app, terminal).await?;
+    let body = bytes::Bytes::from(input.bytes.clone());
+    let explanation = app.gateway.explain(&client, &body, input.media_type()).await?;
+    if command.json {
+        terminal.json(&explanation);
+    } else {
+        page::show(&explanation, &input.name, command.verbose, terminal);
+    }
+    Ok(Exit::answer(explanation.outcome != "refuse"))
+}
+
+/// The client to explain as: the one named, else the registered sender of the message, else one made up for the run.
+async fn client(named: Option<&str>, input: &Input, app: &App, terminal: &mut Terminal) -> Result<Client, Failure> {
+    let store = app.gateway.store();
+    if let Some(id) = named {
+        return store.client(id).await?.ok_or_else(|| Failure::no(format!("there is no client {id}")));
+    }
+    let sender = sender(input);
+    if let Some(sender) = &sender
+        && let Some(client) = registered(store.as_ref(), sender).await?
+    {
+        terminal.note(format_args!("as client {} of {}", client.id, client.ods));
+        return Ok(client);
+    }
+    let ods = sender.unwrap_or_else(|| app.gateway.settings().own_ods.clone());
+    terminal.note(format_args!(
+        "no client is registered for {ods}: as a client that is made up for this run, whose unusable NHS numbers are held"
+    ));
+    Ok(Client {
+        id: "made-up-for-explain".to_owned(),
+        ods,
+        role: Role::Sender,
+        jwks: r#"{"keys":[]}"#.to_owned(),
+        certificate_sha256: None,
+        mesh_mailbox: None,
+        nhs_number_policy: NhsNumberPolicy::Hold,
+        disabled: false,
+    })
+}
+
+/// The organisation that the message names as its sender.
+fn sender(input: &Input) -> Option<OdsCode> {
+    let tree = input.tree().ok()?;
+    Message::read(tree.root()).ok()?.sender_ods?.parse().ok()
+}
+
+async fn registered(store: &dyn Store, ods: &OdsCode) -> Result<Option<Client>, Failure> {
+    let clients = store.clients().await?;
+    Ok(clients.into_iter().find(|client| client.role == Role::Sender && client.ods == *ods && !client.disabled))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! `onward hold` and `onward dead`: what waits for a person, and the person's decision. Every decision is audited
+//! with its reason, under the agent `operator`.
+
+use clap::{Args, Subcommand};
+use onward_core::state::DeliveryState;
+use onward_core::store::{DeliveryQuery, DeliveryRecord, Store};
+use onward_core::{DeliveryId, HoldId};
+use onward_gateway::holds::Released;
+use serde_json::json;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::open::{self, ConfigArgs, minute};
+use super::status;
+use super::terminal::{Style, Terminal};
+
+/// Copies read at once.
+const PAGE: u32 = 200;
+
+/// Transfers that wait for a person.
+#[derive(Debug, Subcommand)]
+pub enum Hold {
+    /// Lists open holds, the most urgent first
+    #[command(after_help = "Example:\n  onward hold list --json | jq -r .hold")]
+    List(List),
+    /// Looks at a held message again with what was mended since, and queues its copies if nothing holds it any more
+    #[command(after_help = "Example:
+  onward hold release 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --reason 'home added to the directory'
+
+A hold is never overridden: mend what it names (directory entry, PDS record) first. Sending a transfer elsewhere
+(reroute) belongs to a coming version. Exit code 1: it is still held, refused now, or there is no such hold.")]
+    Release(Release),
+}
+
+/// Deliveries that failed for good.
+#[derive(Debug, Subcommand)]
+pub enum Dead {
+    /// Lists failed deliveries
+    #[command(after_help = "Example:\n  onward dead list")]
+    List(List),
+    /// Sends a failed delivery again under its own identifier; without --yes it only shows what it would do
+    #[command(after_help = "Example:
+  onward dead replay 7e1f4c52-2d4b-4e39-8b0c-3a1d9f6e5b20 --reason 'mailbox mended' --yes")]
+    Replay(Replay),
+}
+
+/// What to list.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One line of JSON for each
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which hold.
+#[derive(Debug, Args)]
+pub struct Release {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Why, for the audit log; no patient data
+    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reason: String,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// The hold
+    #[arg(value_name = "ID")]
+    id: HoldId,
+}
+
+/// Which delivery.
+#[derive(Debug, Args)]
+pub struct Replay {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Why, for the audit log; no patient data
+    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reason: String,
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// The delivery
+    #[arg(value_name = "ID")]
+    id: DeliveryId,
+}
+
+/// Runs `onward hold`.
+///
+/// # Errors
+/// When configuration or store cannot be used.
+pub(super) async fn hold(command: &Hold, terminal: &mut Terminal) -> Outcome {
+    match command {
+        Hold::List(list) => held(list, terminal).await,
+        Hold::Release(release) => self::release(release, terminal).await,
+    }
+}
+
+/// Runs `onward dead`.
+///
+/// # Errors
+/// When configuration or store cannot be used.
+pub(super) async fn dead(command: &Dead, terminal: &mut Terminal) -> Outcome {
+    match command {
+        Dead::List(list) => failed(list, terminal).await,
+        Dead::Replay(replay) => self::replay(replay, terminal).await,
+    }
+}
+
+async fn held(list: &List, terminal: &mut Terminal) -> Outcome {
+    let (_, store) = list.config.existing_store()?;
+    let held = store.holds().await?;
+    if list.json {
+        for held in &held {
+            terminal.json(&json!({
+                "hold": held.hold.id, "reason": held.hold.reason, "detail": held.hold.detail,
+                "owner": held.hold.owner, "due": held.hold.due, "overdue": held.hold.due < open::now(),
+                "transfer": held.transfer, "sender": held.sender, "received": held.received,
+            }));
+        }
+        return Ok(Exit::Done);
+    }
+    if held.is_empty() {
+        terminal.say("no transfer is held");
+        return Ok(Exit::Done);
+    }
+    let row = |held: &onward_core::store::HeldTransfer| {
+        let overdue = if held.hold.due < open::now() { " overdue" } else { "" };
+        [
+            held.hold.id.to_string(),
+            held.hold.reason.to_string(),
+            held.hold.owner.clone(),
+            format!("{}{overdue}", minute(held.hold.due)),
+            held.transfer.to_string(),
+            held.sender.to_string(),
+        ]
+    };
+    let rows: Vec<_> = held.iter().map(row).collect();
+    terminal.table(["hold", "reason", "owner", "due", "transfer", "sender"], &rows);
+    terminal.say("`onward status TRANSFER` tells what was seen");
+    Ok(Exit::Done)
+}
+
+async fn release(release: &Release, terminal: &mut Terminal) -> Outcome {
+    let app = release.config.app()?;
+    let agent = open::operator(&app.gateway.settings().own_ods);
+    let released = app.gateway.release(release.id, agent, &release.reason).await?;
+    let (state, text) = match &released {
+        Released::Queued(copies) => ("released", format!("{} deliveries are queued", copies.len())),
+        Released::NotFound => ("not-found", format!("there is no open hold {}", release.id)),
+        Released::StillHeld(cause) => ("still-held", format!("{}: {}", cause.reason, cause.detail)),
+        Released::Refused(why) => ("refused", format!("the message would be refused now: {why}")),
+    };
+    let done = matches!(released, Released::Queued(_));
+    if release.json {
+        let deliveries = if let Released::Queued(copies) = &released { copies.as_slice() } else { &[] };
+        terminal.json(&json!({ "hold": release.id, "state": state, "detail": text, "deliveries": deliveries }));
+    } else {
+        let word = terminal.paint(if done { Style::Green } else { Style::Red }, state);
+        terminal.say(format_args!("{word}: {text}"));
+    }
+    Ok(Exit::answer(done))
+}
+
+async fn failed(list: &List, terminal: &mut Terminal) -> Outcome {
+    let (_, store) = list.config.existing_store()?;
+    let failed = all_failed(store.as_ref()).await?;
+    if list.json {
+        for record in &failed {
+            terminal.json(&status::delivery(record));
+        }
+        return Ok(Exit::Done);
+    }
+    if failed.is_empty() {
+        terminal.say("no delivery has failed");
+        return Ok(Exit::Done);
+    }
+    let row = |record: &DeliveryRecord| {
+        [
+            record.id.to_string(),
+            record.kind.to_string(),
+            record.recipient.to_string(),
+            record.endpoint.kind().to_string(),
+            record.attempts.to_string(),
+            minute(record.changed),
+            record.code.clone().unwrap_or_default(),
+            record.reason.clone().unwrap_or_default(),
+        ]
+    };
+    let rows: Vec<_> = failed.iter().map(row).collect();
+    terminal.table(["delivery", "recipient", "ODS", "by", "attempts", "failed", "code", "reason"], &rows);
+    Ok(Exit::Done)
+}
+
+async fn all_failed(store: &dyn Store) -> Result<Vec<DeliveryRecord>, Failure> {
+    let mut failed: Vec<DeliveryRecord> = Vec::new();
+    loop {
+        let query = DeliveryQuery {
+            states: vec![DeliveryState::Failed],
+            include_responses: true,
+            after: failed.last().map(|last| (last.created, last.id)),
+            limit: PAGE,
+            ..DeliveryQuery::default()
+        };
+        let page = store.deliveries(query).await?;
+        let last = page.len() < PAGE as usize;
+        failed.extend(page);
+        if last {
+            return Ok(failed);
+        }
+    }
+}
+
+async fn replay(replay: &Replay, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = replay.config.existing_store()?;
+    let Some(record) = store.delivery(replay.id).await? else {
+        return Err(Failure::no(format!("there is no delivery {}", replay.id)));
+    };
+    if record.state != DeliveryState::Failed {
+        return Err(Failure::no(format!("the delivery is {}: only a failed one is sent again", record.state)));
+    }
+    let done = replay.yes && {
+        let app = open::build(&config, store)?;
+        let agent = open::operator(&app.gateway.settings().own_ods);
+        app.gateway.replay(replay.id, agent, &replay.reason).await?
+    };
+    let state = match (replay.yes, done) {
+        (false, _) => "preview",
+        (true, true) => "queued",
+        (true, false) => "changed-meanwhile",
+    };
+    if replay.json {
+        terminal.json(&json!({ "state": state, "delivery": status::delivery(&record) }));
+    } else {
+        let whom =
+            format!("{} {} ({}) by {}", record.kind, record.recipient_name, record.recipient, record.endpoint.kind());
+        let tried = format!(
+            "failed after {} attempts: {}",
+            record.attempts,
+            record.reason.as_deref().unwrap_or("no reason given")
+        );
+        let bold = terminal.paint(Style::Bold, record.id);
+        terminal.say(format_args!("{bold}  {}", super::terminal::plain(&whom)));
+        terminal.paragraph(2, &tried);
+        terminal.say(match state {
+            "preview" => "a preview: nothing was queued; --yes sends it again under the same identifier",
+            "queued" => "queued again",
+            _ => "not queued: its state changed meanwhile",
+        });
+    }
+    Ok(Exit::answer(!replay.yes || done))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Files as commands take them: `-` is standard input, the content tells the format.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use onward_fhir::read::{self, Format, Limits, ReadError};
+use onward_fhir::{Release, Tree};
+
+use super::exit::Failure;
+
+/// Larger inputs are not read: the readers' own limit, so that `-` cannot fill the memory.
+const BYTES_MAX: u64 = 64 << 20;
+
+/// A release by its number, as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FhirVersion {
+    /// STU3.
+    #[value(name = "3.0", alias = "3.0.1", alias = "3.0.2", alias = "STU3")]
+    Stu3,
+    /// R4.
+    #[value(name = "4.0", alias = "4.0.1", alias = "R4")]
+    R4,
+}
+
+impl FhirVersion {
+    /// As the crates name it.
+    #[must_use]
+    pub(super) fn release(self) -> Release {
+        match self {
+            Self::Stu3 => Release::Stu3,
+            Self::R4 => Release::R4,
+        }
+    }
+}
+
+/// The number of a release, for people.
+#[must_use]
+pub(super) fn version_of(release: Release) -> &'static str {
+    match release {
+        Release::Stu3 => "STU3 (3.0)",
+        Release::R4 => "R4 (4.0)",
+    }
+}
+
+/// One file that was read.
+pub(super) struct Input {
+    /// As the caller named it.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// JSON or XML.
+    pub format: Format,
+}
+
+impl Input {
+    /// Reads a file, or standard input for `-`.
+    ///
+    /// # Errors
+    /// A fault when it cannot be read.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        let bytes = bytes(path)?;
+        let by_name = || match path.extension().and_then(|extension| extension.to_str()) {
+            Some(extension) if extension.eq_ignore_ascii_case("json") => Format::Json,
+            _ => Format::Xml,
+        };
+        let format = read::sniff(&bytes).unwrap_or_else(by_name);
+        Ok(Self { name, bytes, format })
+    }
+
+    /// Its tree.
+    ///
+    /// # Errors
+    /// When it is no FHIR.
+    pub(super) fn tree(&self) -> Result<Tree<'_>, ReadError> {
+        read::bytes(&self.bytes, self.format, &Limits::default())
+    }
+
+    /// The media type that a request with it carries.
+    #[must_use]
+    pub(super) fn media_type(&self) -> &'static str {
+        match self.format {
+            Format::Json => "application/fhir+json",
+            Format::Xml => "application/fhir+xml",
+        }
+    }
+}
+
+/// The bytes of a file, or of standard input for `-`.
+///
+/// # Errors
+/// A fault when it cannot be read or is too large.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let shown = if path == Path::new("-") { PathBuf::from("standard input") } else { path.to_owned() };
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(BYTES_MAX + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes))
+    };
+    read.with_context(|| format!("reading {}", shown.display()))?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(Failure::fault(anyhow::anyhow!("{} has more than {BYTES_MAX} bytes", shown.display())));
+    }
+    Ok(bytes)
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// A fault when it cannot be read or is no UTF-8.
+pub(super) fn text(path: &Path) -> Result<String, Failure> {
+    let text = String::from_utf8(bytes(path)?).with_context(|| format!("reading {}", path.display()))?;
+    Ok(text)
+}

@@ -1,0 +1,163 @@
+//! What commands open: the configuration, the store beside a running server, the gateway, the journal.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
+use onward_core::store::Store;
+use onward_core::{Clock, OdsCode, SystemClock, Timestamp};
+use onward_gateway::journal::Journal;
+
+use super::exit::Failure;
+use crate::app::{self, App, Tenure};
+use crate::config::{Config, Loaded, StoreUrl};
+
+/// The file that is looked for where none is named.
+const DEFAULT_FILE: &str = "gateway.toml";
+
+/// `--config`.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ConfigArgs {
+    /// The gateway's configuration [default: ./gateway.toml if there is one, else the compiled-in defaults]
+    #[arg(long, value_name = "FILE", env = "ONWARD_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// The file in force, if any.
+    #[must_use]
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
+        self.config.clone().or_else(default)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Wrong configuration, every problem listed.
+    pub(super) fn load(&self) -> Result<Loaded, Failure> {
+        Ok(Config::load(self.file().as_deref())?)
+    }
+
+    /// The store of a gateway that has run before. Looking never makes a store.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be opened.
+    pub(super) fn existing_store(&self) -> Result<(Config, Arc<dyn Store>), Failure> {
+        let config = self.load()?.config;
+        if let Some(path) = missing_store(&config) {
+            return Err(Failure::usage(format!(
+                "there is no store at {}: name the gateway's configuration with --config, or make one with `onward migrate`",
+                path.display()
+            )));
+        }
+        let store = open_store(&config)?;
+        Ok((config, store))
+    }
+
+    /// The store, made where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(super) fn store(&self) -> Result<(Config, Arc<dyn Store>), Failure> {
+        let config = self.load()?.config;
+        let store = open_store(&config)?;
+        Ok((config, store))
+    }
+
+    /// Everything wired over an existing store, without background work.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub(super) fn app(&self) -> Result<App, Failure> {
+        let (config, store) = self.existing_store()?;
+        build(&config, store)
+    }
+}
+
+/// Everything wired over a store.
+///
+/// # Errors
+/// Wrong configuration.
+pub(super) fn build(config: &Config, store: Arc<dyn Store>) -> Result<App, Failure> {
+    app::build(config, store).map_err(Failure::configuration)
+}
+
+/// The path of an embedded store that is not there yet.
+#[must_use]
+pub(super) fn missing_store(config: &Config) -> Option<&Path> {
+    match &config.store.url {
+        StoreUrl::Sqlite(path) if !path.exists() => Some(path),
+        _ => None,
+    }
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    let opened = app::open_store(config, Tenure::Command);
+    match config.store.url {
+        StoreUrl::Sqlite(_) => Ok(opened?),
+        StoreUrl::Postgres(_) => opened.map_err(Failure::configuration),
+    }
+}
+
+/// Writes what an operator did as audit rows.
+pub(super) struct Desk {
+    journal: Journal,
+    own_ods: OdsCode,
+}
+
+impl Desk {
+    /// The desk of this gateway. It needs the configured organisation, but no partner, key or listener: clients and
+    /// directory can be prepared before those exist.
+    ///
+    /// # Errors
+    /// When the configuration names no organisation.
+    pub(super) fn new(config: &Config) -> Result<Self, Failure> {
+        let own_ods = config.own_ods()?.clone();
+        Ok(Self { journal: Journal::new(&own_ods, &config.server.public_url.at("")), own_ods })
+    }
+
+    /// Who acts on the command line.
+    #[must_use]
+    pub(super) fn operator(&self) -> Agent {
+        operator(&self.own_ods)
+    }
+
+    /// The row of something that the operator did to the gateway itself.
+    #[must_use]
+    pub(super) fn row(&self, word: AuditWord, detail: impl Into<String>) -> AuditRow {
+        self.journal.row(&AuditEntry {
+            word,
+            recorded: now(),
+            success: true,
+            agent: self.operator(),
+            transfer: None,
+            delivery: None,
+            recipient: None,
+            patient: None,
+            basis: None,
+            content_sha256: None,
+            request_id: None,
+            detail: detail.into(),
+        })
+    }
+}
+
+/// The command line as audit names it.
+#[must_use]
+pub(super) fn operator(own_ods: &OdsCode) -> Agent {
+    Agent { name: "operator".to_owned(), organisation: Some(own_ods.clone()) }
+}
+
+/// The present moment.
+#[must_use]
+pub(super) fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+/// A moment as tables show it: UTC, to the minute.
+#[must_use]
+pub(super) fn minute(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%MZ").to_string()
+}

@@ -1,0 +1,168 @@
+//! `onward serve`, `onward migrate` and `onward healthcheck`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+use onward_connect::egress::EgressHost;
+use onward_connect::http::{HeaderMap, HttpClient, HttpConfig, Method};
+use serde_json::json;
+use url::Url;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::logging;
+use super::open::ConfigArgs;
+use super::terminal::{Style, Terminal};
+use crate::config::{Config, StoreUrl};
+use crate::serve;
+
+/// A container's health check is worth nothing if it waits long.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The gateway.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  onward serve --config gateway.toml
+  onward config default > gateway.toml    # every key with its meaning
+
+Logs go to standard error, as [log] says. SIGTERM and Ctrl-C let open requests and attempts finish.")]
+pub struct Serve {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Makes the store, or brings its schema up to date.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  onward migrate --config gateway.toml")]
+pub struct Migrate {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks a running gateway on this machine whether it is ready.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  onward healthcheck --config gateway.toml || systemctl restart onward
+
+Exit code: 0 ready, 1 not ready, 3 no answer.")]
+pub struct Healthcheck {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `onward serve`.
+///
+/// # Errors
+/// When something cannot be opened, read or bound.
+pub(super) async fn serve(command: &Serve) -> Outcome {
+    let loaded = command.config.load()?;
+    logging::start(loaded.config.log.format, &loaded.config.log.filter)?;
+    // What cannot work is said at once and whole, not by the first part that fails.
+    let errors: Vec<_> = loaded
+        .check()
+        .into_iter()
+        .filter(|finding| finding.severity == crate::config::Severity::Error)
+        .map(|finding| format!("{}: {}", finding.key, finding.message))
+        .collect();
+    if !errors.is_empty() {
+        return Err(Failure::usage(format!("the configuration cannot work here:\n{}", errors.join("\n"))));
+    }
+    serve::run(&loaded.config).await?;
+    Ok(Exit::Done)
+}
+
+/// Runs `onward migrate`.
+///
+/// # Errors
+/// When the store cannot be opened or brought up to date.
+pub(super) async fn migrate(command: &Migrate, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = command.config.store()?;
+    store.ready().await?;
+    let place = match &config.store.url {
+        StoreUrl::Sqlite(path) => path.display().to_string(),
+        StoreUrl::Postgres(url) => url.to_string(),
+    };
+    if command.json {
+        terminal.json(&json!({ "store": place, "state": "up-to-date" }));
+    } else {
+        let word = terminal.paint(Style::Green, "up to date");
+        terminal.say(format_args!("{word}: {place}"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Runs `onward healthcheck`.
+///
+/// # Errors
+/// When there is no answer.
+pub(super) async fn healthcheck(command: &Healthcheck, terminal: &mut Terminal) -> Outcome {
+    let config = command.config.load()?.config;
+    let url = readiness(&config)?;
+    let host = url.host_str().expect("made from an address").to_owned();
+    let http = HttpClient::new(&HttpConfig {
+        egress: vec![EgressHost { host, internal: true }],
+        connect_timeout: TIMEOUT,
+        total_timeout: TIMEOUT,
+        allow_plain_loopback: true,
+        ..HttpConfig::default()
+    })
+    .map_err(Failure::fault)?;
+    let answer = http.send(Method::GET, url.clone(), HeaderMap::new(), bytes::Bytes::new()).await;
+    let status = answer.map_err(|fault| Failure::fault(anyhow::Error::from(fault).context(url.to_string())))?.status();
+    let ready = status.is_success();
+    if command.json {
+        terminal.json(&json!({ "ready": ready, "status": status.as_u16(), "url": url.as_str() }));
+    } else {
+        let word = if ready { terminal.paint(Style::Green, "ready") } else { terminal.paint(Style::Red, "not ready") };
+        terminal.say(format_args!("{word} ({status})"));
+    }
+    Ok(Exit::answer(ready))
+}
+
+/// The readiness page. A listener on all addresses is asked over loopback; plain HTTP leaves this machine never.
+fn readiness(config: &Config) -> Result<Url, Failure> {
+    let address = match config.server.operations_listen {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => {
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
+        }
+        SocketAddr::V6(address) if address.ip().is_unspecified() => {
+            SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), address.port())
+        }
+        address => address,
+    };
+    if !address.ip().is_loopback() {
+        return Err(Failure::usage(format!(
+            "server.operations_listen is {address}: the health check asks over loopback only"
+        )));
+    }
+    if address.port() == 0 {
+        return Err(Failure::usage("server.operations_listen has port 0, any free one: nobody can know which"));
+    }
+    Ok(Url::parse(&format!("http://{address}/readyz")).expect("an address and a path are a URL"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(listen: &str) -> Result<String, Exit> {
+        let mut config = Config::load_from(None, []).expect("the defaults").config;
+        config.server.operations_listen = listen.parse().expect("an address");
+        readiness(&config).map(String::from).map_err(|failure| failure.exit)
+    }
+
+    #[test]
+    fn health_is_asked_over_loopback_only() {
+        assert_eq!(asked("127.0.0.1:9443"), Ok("http://127.0.0.1:9443/readyz".to_owned()));
+        assert_eq!(asked("0.0.0.0:9443"), Ok("http://127.0.0.1:9443/readyz".to_owned()));
+        assert_eq!(asked("[::]:9443"), Ok("http://[::1]:9443/readyz".to_owned()));
+        assert_eq!(asked("192.0.2.7:9443"), Err(Exit::Usage));
+        assert_eq!(asked("127.0.0.1:0"), Err(Exit::Usage));
+    }
+}

@@ -1,0 +1,159 @@
+//! `onward status`: where a transfer and its copies are.
+
+use clap::Args;
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{DeliveryRecord, NewHold, TransferRecord};
+use onward_core::{DeliveryId, TransferId};
+use serde::Serialize;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::open::{ConfigArgs, minute};
+use super::terminal::{Style, Terminal};
+
+/// Shows a transfer with its deliveries: states, attempts, acknowledgement codes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  onward status 0b3c1c1e-5f0e-4a43-9a0e-2f3d6f3f5a11 --config demo/gateway.toml")]
+pub struct Status {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Identifier of the transfer or of one of its deliveries (the ids of their Tasks)
+    #[arg(value_name = "ID")]
+    id: uuid::Uuid,
+}
+
+/// `--json`. Neither patient nor content.
+#[derive(Serialize)]
+struct Shown {
+    transfer: String,
+    sender: String,
+    client: String,
+    message: String,
+    event: String,
+    received: String,
+    hold: Option<NewHold>,
+    deliveries: Vec<Delivery>,
+}
+
+/// One copy.
+#[derive(Serialize)]
+pub(super) struct Delivery {
+    delivery: String,
+    transfer: String,
+    recipient: &'static str,
+    ods: String,
+    name: String,
+    transport: &'static str,
+    state: &'static str,
+    attempts: u32,
+    next_attempt: Option<String>,
+    code: Option<String>,
+    reason: Option<String>,
+    bytes: u64,
+    created: String,
+    changed: String,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When there is no such transfer or delivery, or the store cannot be read.
+pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
+    let (_, store) = command.config.existing_store()?;
+    let found = match store.transfer(TransferId(command.id)).await? {
+        Some(transfer) => Some(transfer),
+        None => match store.delivery(DeliveryId(command.id)).await? {
+            Some(delivery) => store.transfer(delivery.transfer).await?,
+            None => None,
+        },
+    };
+    let Some(transfer) = found else {
+        return Err(Failure::no(format!("there is neither a transfer nor a delivery {}", command.id)));
+    };
+    if command.json {
+        terminal.json(&shown(&transfer));
+    } else {
+        page(&transfer, terminal);
+    }
+    Ok(Exit::Done)
+}
+
+fn shown(transfer: &TransferRecord) -> Shown {
+    Shown {
+        transfer: transfer.id.to_string(),
+        sender: transfer.sender.to_string(),
+        client: transfer.client_id.clone(),
+        message: transfer.message_id.clone(),
+        event: transfer.event.clone(),
+        received: transfer.received.to_string(),
+        hold: transfer.hold.clone(),
+        deliveries: transfer.deliveries.iter().map(delivery).collect(),
+    }
+}
+
+/// One copy as JSON shows it.
+pub(super) fn delivery(record: &DeliveryRecord) -> Delivery {
+    Delivery {
+        delivery: record.id.to_string(),
+        transfer: record.transfer.to_string(),
+        recipient: record.kind.as_str(),
+        ods: record.recipient.to_string(),
+        name: record.recipient_name.clone(),
+        transport: record.endpoint.kind().as_str(),
+        state: record.state.as_str(),
+        attempts: record.attempts,
+        next_attempt: record.next_attempt.map(|at| at.to_string()),
+        code: record.code.clone(),
+        reason: record.reason.clone(),
+        bytes: record.body_bytes,
+        created: record.created.to_string(),
+        changed: record.changed.to_string(),
+    }
+}
+
+fn page(transfer: &TransferRecord, terminal: &mut Terminal) {
+    let id = terminal.paint(Style::Bold, transfer.id);
+    terminal.say(format_args!("transfer {id}"));
+    let about = format!("event {} from {}, received {}", transfer.event, transfer.sender, minute(transfer.received));
+    terminal.paragraph(2, &about);
+    if let Some(hold) = &transfer.hold {
+        let word = terminal.paint(Style::Yellow, format_args!("held: {}", hold.reason));
+        terminal.say(format_args!("  {word}"));
+        terminal.paragraph(
+            2,
+            &format!("hold {}, {} decides by {}: {}", hold.id, hold.owner, minute(hold.due), hold.detail),
+        );
+    }
+    terminal.say("");
+    let rows: Vec<_> = transfer.deliveries.iter().map(row).collect();
+    if rows.is_empty() {
+        terminal.say("no deliveries yet");
+    } else {
+        terminal.table(
+            ["delivery", "recipient", "ODS", "by", "state", "attempts", "next attempt", "code", "reason"],
+            &rows,
+        );
+    }
+}
+
+fn row(record: &DeliveryRecord) -> [String; 9] {
+    let kind = match record.kind {
+        RecipientKind::Sender => "response to the sender",
+        kind => kind.as_str(),
+    };
+    let next = record.next_attempt.filter(|_| record.state == DeliveryState::Queued).map(minute);
+    [
+        record.id.to_string(),
+        kind.to_owned(),
+        record.recipient.to_string(),
+        record.endpoint.kind().to_string(),
+        record.state.to_string(),
+        record.attempts.to_string(),
+        next.unwrap_or_default(),
+        record.code.clone().unwrap_or_default(),
+        record.reason.clone().unwrap_or_default(),
+    ]
+}

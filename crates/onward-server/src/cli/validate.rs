@@ -1,0 +1,275 @@
+//! `onward validate`: findings about files, without a gateway.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use onward_fhir::authored::{Issue, operation_outcome};
+use onward_validate::{Findings, IssueCode, Severity};
+use serde::Serialize;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::input::{FhirVersion, Input, version_of};
+use super::terminal::{Style, Terminal};
+use crate::outcome::of_findings;
+
+/// Judges resources, Bundles, documents and messages, in JSON or XML, FHIR R4 or STU3.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  onward validate discharge.xml
+  onward validate --json outbox/*.json | jq 'select(.valid | not) | .file'")]
+pub struct Validate {
+    /// Folder or .tgz of conformance resources to judge against
+    #[arg(long, value_name = "PATH")]
+    package: Vec<PathBuf>,
+    /// Canonical URL of a profile to judge against
+    #[arg(long, value_name = "URL")]
+    profile: Vec<String>,
+    /// The FHIR release that every file must be written in
+    #[arg(long, value_name = "VERSION")]
+    fhir_version: Option<FhirVersion>,
+    /// One line of JSON for each file
+    #[arg(long)]
+    json: bool,
+    /// Files; - reads standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// One file of `--json` (interface.md).
+#[derive(Serialize)]
+struct Line<'a> {
+    file: &'a str,
+    valid: bool,
+    errors: usize,
+    warnings: usize,
+    outcome: serde_json::Value,
+}
+
+/// What one file came to.
+enum Verdict {
+    Found(Findings),
+    Unreadable(Issue),
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When a file cannot be read, or is asked for what this version cannot judge.
+pub(super) fn run(command: &Validate, terminal: &mut Terminal) -> Outcome {
+    if !command.package.is_empty() || !command.profile.is_empty() {
+        return Err(Failure::usage(
+            "--package and --profile need the general profile validator, which belongs to a coming version; this one \
+             judges by its built-in rules only, and ignoring the option would promise more than it does",
+        ));
+    }
+    let (mut exit, mut unread) = (Exit::Done, None);
+    for path in &command.files {
+        // One unreadable file must not hide the findings of the others.
+        let input = match Input::read(path) {
+            Ok(input) => input,
+            Err(failure) => {
+                terminal.error(&failure.error);
+                unread = Some(Exit::Fault);
+                continue;
+            }
+        };
+        let verdict = judge(&input, command.fhir_version)?;
+        let valid = if command.json { line(&input, &verdict, terminal) } else { page(&input, &verdict, terminal) };
+        if !valid {
+            exit = Exit::No;
+        }
+    }
+    Ok(unread.unwrap_or(exit))
+}
+
+fn judge(input: &Input, version: Option<FhirVersion>) -> Result<Verdict, Failure> {
+    let tree = match input.tree() {
+        Ok(tree) => tree,
+        Err(error) => {
+            return Ok(Verdict::Unreadable(Issue {
+                severity: Severity::Error,
+                code: IssueCode::Structure,
+                expression: None,
+                diagnostics: error.to_string(),
+                itk_code: Some(10009),
+            }));
+        }
+    };
+    let release = onward_fhir::message::release_of(tree.root());
+    if let Some(wanted) = version.map(FhirVersion::release)
+        && wanted != release
+    {
+        return Err(Failure::usage(format!(
+            "{} is {} by its content; judging it as {} belongs to the general validator of a coming version",
+            input.name,
+            version_of(release),
+            version_of(wanted)
+        )));
+    }
+    Ok(Verdict::Found(onward_validate::validate_resource(&tree)))
+}
+
+fn line(input: &Input, verdict: &Verdict, terminal: &mut Terminal) -> bool {
+    let (outcome, errors, warnings) = match verdict {
+        Verdict::Found(findings) => (of_findings(findings), errors(findings), findings.count(Severity::Warning)),
+        Verdict::Unreadable(issue) => (operation_outcome(std::slice::from_ref(issue)), 1, 0),
+    };
+    let outcome = serde_json::from_str(&outcome).expect("an OperationOutcome is JSON");
+    terminal.json(&Line { file: &input.name, valid: errors == 0, errors, warnings, outcome });
+    errors == 0
+}
+
+fn errors(findings: &Findings) -> usize {
+    findings.count(Severity::Error) + findings.count(Severity::Fatal)
+}
+
+fn page(input: &Input, verdict: &Verdict, terminal: &mut Terminal) -> bool {
+    let name = terminal.paint(Style::Bold, &input.name);
+    match verdict {
+        Verdict::Unreadable(issue) => {
+            let word = terminal.paint(Style::Red, "cannot be read");
+            terminal.say(format_args!("{name}: {word}"));
+            terminal.paragraph(2, &issue.diagnostics);
+            false
+        }
+        Verdict::Found(findings) => {
+            let (errors, warnings) = (errors(findings), findings.count(Severity::Warning));
+            let word =
+                if errors == 0 { terminal.paint(Style::Green, "valid") } else { terminal.paint(Style::Red, "invalid") };
+            terminal.say(format_args!(
+                "{name}: {word}, {}, {}",
+                counted(errors, "error"),
+                counted(warnings, "warning")
+            ));
+            for finding in findings {
+                let place = match (finding.line, finding.column) {
+                    (Some(line), Some(column)) => format!("{line}:{column}"),
+                    _ => String::new(),
+                };
+                show(terminal, finding.severity, &place, &finding.expression, finding.rule, &finding.diagnostics);
+            }
+            errors == 0
+        }
+    }
+}
+
+/// One finding, as `validate` and `explain` show it.
+pub(super) fn show(terminal: &mut Terminal, severity: Severity, place: &str, expression: &str, rule: &str, text: &str) {
+    let style = match severity {
+        Severity::Fatal | Severity::Error => Style::Red,
+        Severity::Warning => Style::Yellow,
+        Severity::Information => Style::Dim,
+    };
+    let word = terminal.paint(style, format_args!("{:<11}", severity.as_str()));
+    let (place, expression) =
+        (terminal.paint(Style::Bold, format_args!("{place:>9}")), terminal.paint(Style::Bold, expression));
+    let rule = terminal.paint(Style::Dim, format_args!("[{rule}]"));
+    terminal.say(format_args!("  {word} {place}  {expression} {rule}"));
+    terminal.paragraph(6, text);
+}
+
+/// `1 error`, `2 errors`.
+#[must_use]
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::cli::terminal::capture;
+
+    fn validate(folder: &Path, files: &[(&str, &str)], json: bool) -> (Result<Exit, Exit>, String, String) {
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text).expect("the folder is writable");
+        }
+        let command = Validate {
+            package: Vec::new(),
+            profile: Vec::new(),
+            fhir_version: None,
+            json,
+            files: files.iter().map(|(name, _)| folder.join(name)).collect(),
+        };
+        let (mut terminal, out, err) = capture::terminal();
+        let outcome = run(&command, &mut terminal).map_err(|failure| failure.exit);
+        (outcome, out.text(), err.text())
+    }
+
+    const GOOD: &str = r#"{"resourceType":"Organization","name":"Northmoor"}"#;
+    const BAD: &str = r#"{"resourceType":"Organization","nome":"Northmoor"}"#;
+
+    #[test]
+    fn each_file_is_one_line_of_json_with_its_outcome() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = [("good.json", GOOD), ("bad.json", BAD), ("broken.json", "{\"resourceType\":")];
+        let (outcome, out, _) = validate(folder.path(), &files, true);
+        assert_eq!(outcome, Ok(Exit::No));
+        let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let valid: Vec<_> = lines.iter().map(|line| line["valid"].as_bool()).collect();
+        assert_eq!(valid, [Some(true), Some(false), Some(false)], "{out}");
+        for line in &lines {
+            let keys: Vec<_> = line.as_object().expect("an object").keys().map(String::as_str).collect();
+            assert_eq!(keys, ["errors", "file", "outcome", "valid", "warnings"]);
+            assert_eq!(line["outcome"]["resourceType"], "OperationOutcome");
+            assert_eq!(line["valid"], line["errors"] == 0);
+        }
+        assert!(lines[2]["outcome"]["issue"][0]["diagnostics"].as_str().is_some_and(|text| text.contains("line 1")));
+    }
+
+    #[test]
+    fn people_see_place_rule_and_text() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (outcome, out, _) = validate(folder.path(), &[("bad.json", BAD)], false);
+        assert_eq!(outcome, Ok(Exit::No));
+        assert!(out.contains("bad.json: invalid, 1 error,"), "{out}");
+        assert!(out.contains("1:") && out.contains("Organization.nome"), "{out}");
+        let (outcome, out, _) = validate(folder.path(), &[("good.json", GOOD)], false);
+        assert_eq!(outcome, Ok(Exit::Done));
+        assert!(out.contains("good.json: valid, 0 errors,"), "{out}");
+    }
+
+    #[test]
+    fn a_missing_file_is_a_fault_and_the_others_are_judged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("good.json"), GOOD).expect("writable");
+        let command = Validate {
+            package: Vec::new(),
+            profile: Vec::new(),
+            fhir_version: None,
+            json: true,
+            files: vec![folder.path().join("absent.json"), folder.path().join("good.json")],
+        };
+        let (mut terminal, out, err) = capture::terminal();
+        assert_eq!(run(&command, &mut terminal).expect("ran"), Exit::Fault);
+        assert!(err.text().contains("absent.json"));
+        assert_eq!(out.text().lines().count(), 1);
+    }
+
+    #[test]
+    fn what_this_version_cannot_judge_is_refused_not_ignored() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("good.json");
+        std::fs::write(&file, GOOD).expect("writable");
+        let plain = || Validate {
+            package: Vec::new(),
+            profile: Vec::new(),
+            fhir_version: None,
+            json: false,
+            files: vec![file.clone()],
+        };
+        let cases = [
+            Validate { package: vec![folder.path().to_owned()], ..plain() },
+            Validate { profile: vec!["https://example.org/P".to_owned()], ..plain() },
+            Validate { fhir_version: Some(FhirVersion::Stu3), ..plain() },
+        ];
+        for command in cases {
+            let (mut terminal, ..) = capture::terminal();
+            assert_eq!(run(&command, &mut terminal).expect_err("refused").exit, Exit::Usage);
+        }
+        let (mut terminal, ..) = capture::terminal();
+        let right = Validate { fhir_version: Some(FhirVersion::R4), ..plain() };
+        assert_eq!(run(&right, &mut terminal).expect("ran"), Exit::Done);
+    }
+}

@@ -1,0 +1,432 @@
+//! The gateway's configuration: compiled-in defaults, then one TOML file, then the environment.
+//!
+//! It refuses keys that nobody reads, secrets as values, and URLs that carry credentials. It is the only place that
+//! reads the process environment. Reading says whether a text is a configuration; [`Loaded::check`] says whether it
+//! can work on this machine.
+
+pub mod check;
+mod layers;
+pub mod routes;
+mod values;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use onward_connect::egress::EgressHost;
+use onward_core::state::HoldReason;
+use onward_core::{MeshMailboxId, OdsCode};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+pub use check::{Finding, Severity};
+pub(crate) use layers::{line_of, nearest, with_suggestion};
+pub use routes::RouteFile;
+pub use values::StoreUrl;
+
+use values::{filled, parsed};
+
+/// `config/gateway.toml`: every key with its default and its meaning.
+pub const DEFAULTS: &str = include_str!("../../../config/gateway.toml");
+
+/// All settings, valid one by one. Paths are resolved against the folder of the configuration file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Listeners and limits.
+    pub server: Server,
+    /// The organisation that runs the gateway.
+    pub identity: Identity,
+    /// Where transfers are kept.
+    pub store: Store,
+    /// The Message Exchange for Social Care and Health.
+    pub mesh: Mesh,
+    /// The Personal Demographics Service.
+    pub pds: Pds,
+    /// Where Onward may connect to.
+    pub egress: Egress,
+    /// How copies are sent.
+    pub delivery: Delivery,
+    /// Who decides about a transfer that waits, and how soon. Every reason is there.
+    pub holds: BTreeMap<HoldReason, HoldPolicy>,
+    /// Which message goes to whom.
+    pub routes: RoutesFile,
+    /// Who may receive what.
+    pub disclosure: Disclosure,
+    /// The audit log.
+    pub audit: Audit,
+    /// Logs.
+    pub log: Log,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Public listener.
+    pub listen: SocketAddr,
+    /// Certificate chain, PEM. With the key: TLS.
+    #[serde(deserialize_with = "filled")]
+    pub tls_certificate_file: Option<PathBuf>,
+    /// Private key, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub tls_key_file: Option<PathBuf>,
+    /// Authorities of client certificates, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Operations listener.
+    pub operations_listen: SocketAddr,
+    /// The address that others know us by.
+    #[serde(deserialize_with = "parsed")]
+    pub public_url: PublicUrl,
+    /// Largest accepted message, bytes.
+    pub body_bytes_max: usize,
+}
+
+impl Server {
+    /// Certificate and key, when TLS is configured.
+    #[must_use]
+    pub fn tls(&self) -> Option<(&Path, &Path)> {
+        self.tls_certificate_file.as_deref().zip(self.tls_key_file.as_deref())
+    }
+}
+
+/// The public address without a trailing slash: [`PublicUrl::at`] appends paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl(Url);
+
+impl PublicUrl {
+    /// The absolute URL of `path`, which begins with a slash.
+    #[must_use]
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.0.as_str().trim_end_matches('/'))
+    }
+
+    /// As a URL.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for PublicUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = values::url(text)?;
+        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            return Err("the public address is scheme, host and port only, without a path".to_owned());
+        }
+        Ok(Self(url))
+    }
+}
+
+/// `[identity]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// ODS code of the organisation that runs the gateway; [`Loaded::check`] asks for it.
+    #[serde(deserialize_with = "filled")]
+    pub ods: Option<OdsCode>,
+    /// Its name.
+    pub name: String,
+    /// Life of an access token, seconds.
+    pub token_lifetime_seconds: u32,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Which store, where.
+    #[serde(deserialize_with = "parsed")]
+    pub url: StoreUrl,
+    /// File with the PostgreSQL password.
+    #[serde(deserialize_with = "filled")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// `[mesh]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mesh {
+    /// Send and collect by MESH.
+    pub enabled: bool,
+    /// Address of the MESH API, without `/messageexchange`.
+    #[serde(deserialize_with = "values::base_url")]
+    pub base_url: Url,
+    /// Our own mailbox.
+    #[serde(deserialize_with = "filled")]
+    pub mailbox: Option<MeshMailboxId>,
+    /// File with the mailbox password.
+    #[serde(deserialize_with = "filled")]
+    pub password_file: Option<PathBuf>,
+    /// File with the environment's shared key.
+    #[serde(deserialize_with = "filled")]
+    pub shared_key_file: Option<PathBuf>,
+    /// Client certificate chain, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub key_file: Option<PathBuf>,
+    /// Further authorities, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub ca_file: Option<PathBuf>,
+    /// Time between two looks into our mailbox, seconds.
+    pub poll_seconds: u32,
+    /// Plain `http:` to a loopback address.
+    pub allow_plain_loopback: bool,
+}
+
+/// `[pds]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pds {
+    /// Which directory of people.
+    pub mode: PdsMode,
+    /// Address of the FHIR API.
+    #[serde(deserialize_with = "values::base_url")]
+    pub base_url: Url,
+    /// Token endpoint; also the `aud` of our assertions.
+    #[serde(deserialize_with = "values::base_url")]
+    pub token_url: Url,
+    /// API key.
+    pub client_id: String,
+    /// File with the private key that signs our assertions, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub key_file: Option<PathBuf>,
+    /// `kid` of that key.
+    pub key_id: String,
+    /// People of the stand-in, TOML.
+    #[serde(deserialize_with = "filled")]
+    pub stand_in_file: Option<PathBuf>,
+    /// Plain `http:` to a loopback address.
+    pub allow_plain_loopback: bool,
+}
+
+/// Where people are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PdsMode {
+    /// The service itself.
+    Pds,
+    /// A local file.
+    StandIn,
+}
+
+/// `[egress]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// The only hosts that are connected to.
+    pub hosts: Vec<EgressHost>,
+    /// Further authorities, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub extra_ca_file: Option<PathBuf>,
+}
+
+/// `[delivery]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    /// Copies that are sent side by side.
+    pub workers: u32,
+    /// How long a worker owns a copy.
+    pub lease_seconds: u32,
+    /// Longest wait for TCP and TLS.
+    pub connect_seconds: u32,
+    /// Longest exchange with a partner.
+    pub attempt_seconds: u32,
+}
+
+/// `[holds.<reason>]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldPolicy {
+    /// Team or role that decides.
+    pub owner: String,
+    /// Within how many hours.
+    pub hours: u32,
+}
+
+/// `[routes]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutesFile {
+    /// The rules; none: the built-in ones.
+    #[serde(deserialize_with = "filled")]
+    pub file: Option<PathBuf>,
+}
+
+/// `[disclosure]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disclosure {
+    /// Folder of the policies; none: the built-in ones.
+    #[serde(deserialize_with = "filled")]
+    pub folder: Option<PathBuf>,
+}
+
+/// `[audit]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// Ed25519 key that signs checkpoints.
+    #[serde(deserialize_with = "values::path")]
+    pub signing_key_file: PathBuf,
+    /// Longest time between two checkpoints while entries arrive.
+    pub checkpoint_seconds: u32,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// For whom.
+    pub format: LogFormat,
+    /// Filter of `tracing-subscriber`.
+    pub filter: String,
+}
+
+/// Shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// A configuration with the origin of every value.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What is in force.
+    pub config: Config,
+    /// Every key with its value and where that comes from, sorted by key.
+    pub settings: Vec<Setting>,
+    /// The file, when there is one.
+    pub file: Option<PathBuf>,
+}
+
+/// One key. Never a secret: secrets are files, and URLs with credentials are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Section and key (`server.listen`).
+    pub key: String,
+    /// As TOML, before paths are resolved.
+    pub value: String,
+    /// `default`, `gateway.toml line 7` or the name of the environment variable.
+    pub source: String,
+}
+
+/// The texts are not a configuration. Every problem is listed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// One sentence each, with its place.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("\n"))
+    }
+}
+
+impl Config {
+    /// Reads defaults, `file` if given, and the process environment.
+    ///
+    /// # Errors
+    /// All problems at once, each with file and line or environment variable.
+    pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
+        Self::load_from(file, std::env::vars_os())
+    }
+
+    /// As [`Config::load`], with another environment.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_from(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Loaded, ConfigError> {
+        let text = match file {
+            None => None,
+            Some(path) => Some((
+                path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
+                std::fs::read_to_string(path).map_err(|error| ConfigError {
+                    problems: vec![format!("the configuration {} cannot be read: {error}", path.display())],
+                })?,
+            )),
+        };
+        let (mut config, settings) =
+            layers::merge(text.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), environment)?;
+        if let Some(folder) = file.and_then(Path::parent) {
+            config.resolve(folder);
+        }
+        Ok(Loaded { config, settings, file: file.map(Path::to_owned) })
+    }
+
+    /// The organisation that runs the gateway.
+    ///
+    /// # Errors
+    /// When it is not set: nothing is signed in nobody's name.
+    pub fn own_ods(&self) -> Result<&OdsCode, ConfigError> {
+        self.identity.ods.as_ref().ok_or_else(|| ConfigError {
+            problems: vec![
+                "[identity] ods is not set: the ODS code of the organisation that runs this gateway".to_owned(),
+            ],
+        })
+    }
+
+    /// Who decides about this kind of hold, and how soon.
+    #[must_use]
+    pub fn hold_policy(&self, reason: HoldReason) -> &HoldPolicy {
+        self.holds.get(&reason).expect("the compiled-in defaults name every reason")
+    }
+
+    /// The routes in force.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a route file.
+    pub fn load_routes(&self) -> Result<RouteFile, ConfigError> {
+        match &self.routes.file {
+            None => Ok(RouteFile::built_in()),
+            Some(path) => RouteFile::read(path),
+        }
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let optional = [
+            &mut self.server.tls_certificate_file,
+            &mut self.server.tls_key_file,
+            &mut self.server.client_ca_file,
+            &mut self.store.password_file,
+            &mut self.mesh.password_file,
+            &mut self.mesh.shared_key_file,
+            &mut self.mesh.certificate_file,
+            &mut self.mesh.key_file,
+            &mut self.mesh.ca_file,
+            &mut self.pds.key_file,
+            &mut self.pds.stand_in_file,
+            &mut self.egress.extra_ca_file,
+            &mut self.routes.file,
+            &mut self.disclosure.folder,
+        ];
+        let store = match &mut self.store.url {
+            StoreUrl::Sqlite(path) => Some(path),
+            StoreUrl::Postgres(_) => None,
+        };
+        let set = optional.into_iter().filter_map(Option::as_mut);
+        for path in set.chain([&mut self.audit.signing_key_file]).chain(store) {
+            // Joining an absolute path gives the absolute path.
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

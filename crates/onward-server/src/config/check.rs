@@ -1,0 +1,309 @@
+//! Whether a configuration can work on this machine: files, addresses, and values that exclude each other.
+//!
+//! Nothing is connected to and nothing is written. Findings name keys and files, never what a secret file holds.
+
+use std::fs::File;
+use std::path::Path;
+
+use onward_connect::egress::Egress as EgressList;
+use serde::Serialize;
+use url::Url;
+
+use super::{Config, Loaded, PdsMode, StoreUrl};
+
+/// ITK3 receivers refuse larger messages with 20015.
+const ITK_BYTES_MAX: usize = 5 * 1024 * 1024;
+/// Longest token life of the NHS API platform, seconds.
+const TOKEN_SECONDS_MAX: u32 = 600;
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Probably not meant.
+    Warning,
+    /// The gateway does not start with this.
+    Error,
+}
+
+/// One thing to mend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How grave.
+    pub severity: Severity,
+    /// The key (`mesh.password_file`).
+    pub key: &'static str,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{word}: {}: {}", self.key, self.message)
+    }
+}
+
+impl Loaded {
+    /// Everything that is wrong or doubtful, errors first.
+    #[must_use]
+    pub fn check(&self) -> Vec<Finding> {
+        let mut findings = Findings(Vec::new());
+        let config = &self.config;
+        server(config, &mut findings);
+        identity(config, &mut findings);
+        store(config, &mut findings);
+        mesh(config, &mut findings);
+        pds(config, &mut findings);
+        delivery(config, &mut findings);
+        rules(config, &mut findings);
+        audit(config, &mut findings);
+        findings.readable("egress.extra_ca_file", config.egress.extra_ca_file.as_deref());
+        findings.0.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        findings.0
+    }
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn error(&mut self, key: &'static str, message: impl Into<String>) {
+        self.0.push(Finding { severity: Severity::Error, key, message: message.into() });
+    }
+
+    fn warning(&mut self, key: &'static str, message: impl Into<String>) {
+        self.0.push(Finding { severity: Severity::Warning, key, message: message.into() });
+    }
+
+    /// An optional file that must be readable when it is named.
+    fn readable(&mut self, key: &'static str, path: Option<&Path>) {
+        let Some(path) = path else { return };
+        match File::open(path).and_then(|file| file.metadata()) {
+            Err(error) => self.error(key, format!("{} cannot be read: {error}", path.display())),
+            Ok(metadata) if !metadata.is_file() => self.error(key, format!("{} is not a file", path.display())),
+            Ok(metadata) if metadata.len() == 0 => self.error(key, format!("{} is empty", path.display())),
+            Ok(_) => {}
+        }
+    }
+
+    /// A secret file: readable for us, and for nobody else.
+    fn secret(&mut self, key: &'static str, path: Option<&Path>) {
+        self.readable(key, path);
+        if let Some(path) = path {
+            self.private(key, path);
+        }
+    }
+
+    fn required_secret(&mut self, key: &'static str, path: Option<&Path>, why: &str) {
+        if path.is_none() {
+            self.error(key, format!("not set: {why}"));
+        }
+        self.secret(key, path);
+    }
+
+    #[cfg(unix)]
+    fn private(&mut self, key: &'static str, path: &Path) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let Ok(metadata) = std::fs::metadata(path) else { return };
+        let mode = metadata.permissions().mode();
+        let mend = format!("run: chmod 600 {}", path.display());
+        if mode & 0o007 != 0 {
+            self.error(
+                key,
+                format!("every user of this machine can reach this secret (mode {:o}); {mend}", mode & 0o777),
+            );
+        } else if mode & 0o070 != 0 {
+            self.warning(key, format!("the file's group can reach this secret (mode {:o}); {mend}", mode & 0o777));
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn private(&mut self, _: &'static str, _: &Path) {}
+
+    fn positive(&mut self, key: &'static str, value: u32) {
+        if value == 0 {
+            self.error(key, "must be more than 0");
+        }
+    }
+
+    fn reachable(&mut self, key: &'static str, config: &Config, url: &Url, allow_plain_loopback: bool) {
+        let list = EgressList::new(config.egress.hosts.iter().cloned());
+        if let Err(refusal) = list.check_url(url, allow_plain_loopback) {
+            self.error(key, format!("{refusal}; see egress.hosts"));
+        }
+    }
+}
+
+fn server(config: &Config, findings: &mut Findings) {
+    let server = &config.server;
+    findings.readable("server.tls_certificate_file", server.tls_certificate_file.as_deref());
+    findings.secret("server.tls_key_file", server.tls_key_file.as_deref());
+    findings.readable("server.client_ca_file", server.client_ca_file.as_deref());
+    match (&server.tls_certificate_file, &server.tls_key_file) {
+        (Some(_), None) => findings.error("server.tls_key_file", "not set, but a certificate is"),
+        (None, Some(_)) => findings.error("server.tls_certificate_file", "not set, but a key is"),
+        (None, None) if !server.listen.ip().is_loopback() => findings.error(
+            "server.tls_certificate_file",
+            format!("not set: {} is no loopback address, so it needs TLS", server.listen),
+        ),
+        (None, None) if server.client_ca_file.is_some() => {
+            findings.error("server.client_ca_file", "client certificates need TLS: set certificate and key");
+        }
+        _ => {}
+    }
+    let public = server.public_url.url();
+    let loopback = match public.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if public.scheme() != "https" && !loopback {
+        findings.error("server.public_url", "must be https");
+    } else if loopback && !server.listen.ip().is_loopback() {
+        findings.warning("server.public_url", "names this machine only, but the listener is open to others");
+    }
+    if !server.operations_listen.ip().is_loopback() {
+        findings.warning("server.operations_listen", "metrics and readiness are open to the network");
+    }
+    // Port 0 is "any free port": two of them never collide.
+    if server.listen == server.operations_listen && server.listen.port() != 0 {
+        findings.error("server.operations_listen", "is the same address as server.listen");
+    }
+    if server.body_bytes_max == 0 {
+        findings.error("server.body_bytes_max", "must be more than 0");
+    } else if server.body_bytes_max > ITK_BYTES_MAX {
+        findings.warning(
+            "server.body_bytes_max",
+            "ITK3 receivers refuse messages over 5 MB (20015): what is accepted here may not be deliverable",
+        );
+    }
+}
+
+fn identity(config: &Config, findings: &mut Findings) {
+    if config.identity.ods.is_none() {
+        findings.error("identity.ods", "not set: the ODS code of the organisation that runs this gateway");
+    }
+    if config.identity.name.trim().is_empty() {
+        findings.error("identity.name", "not set: the name of the organisation that runs this gateway");
+    }
+    findings.positive("identity.token_lifetime_seconds", config.identity.token_lifetime_seconds);
+    if config.identity.token_lifetime_seconds > TOKEN_SECONDS_MAX {
+        findings.warning("identity.token_lifetime_seconds", "the NHS API platform allows at most 600");
+    }
+}
+
+fn store(config: &Config, findings: &mut Findings) {
+    findings.secret("store.password_file", config.store.password_file.as_deref());
+    match &config.store.url {
+        StoreUrl::Sqlite(path) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if !folder.is_dir() {
+                findings.error("store.url", format!("the folder {} does not exist", folder.display()));
+            } else if path.is_dir() {
+                findings.error("store.url", format!("{} is a folder", path.display()));
+            }
+        }
+        StoreUrl::Postgres(_) => findings.error("store.url", "this version stores in SQLite only: use sqlite:PATH"),
+    }
+}
+
+fn mesh(config: &Config, findings: &mut Findings) {
+    let mesh = &config.mesh;
+    if !mesh.enabled {
+        return;
+    }
+    if mesh.mailbox.is_none() {
+        findings.error("mesh.mailbox", "not set: our own mailbox");
+    }
+    findings.required_secret("mesh.password_file", mesh.password_file.as_deref(), "the mailbox password");
+    findings.required_secret("mesh.shared_key_file", mesh.shared_key_file.as_deref(), "the environment's shared key");
+    findings.readable("mesh.certificate_file", mesh.certificate_file.as_deref());
+    findings.secret("mesh.key_file", mesh.key_file.as_deref());
+    findings.readable("mesh.ca_file", mesh.ca_file.as_deref());
+    if mesh.certificate_file.is_some() != mesh.key_file.is_some() {
+        findings.error("mesh.certificate_file", "certificate and key go together: one of them is not set");
+    }
+    if mesh.certificate_file.is_none() && mesh.base_url.scheme() == "https" {
+        findings.warning("mesh.certificate_file", "not set: the NHS MESH environments want mutual TLS");
+    }
+    findings.positive("mesh.poll_seconds", mesh.poll_seconds);
+    findings.reachable("mesh.base_url", config, &mesh.base_url, mesh.allow_plain_loopback);
+}
+
+fn pds(config: &Config, findings: &mut Findings) {
+    let pds = &config.pds;
+    match pds.mode {
+        PdsMode::StandIn => {
+            findings.warning("pds.mode", "people are looked up in a local file: for demo, tests and training only");
+            if pds.stand_in_file.is_none() {
+                findings.error("pds.stand_in_file", "not set: the people of the stand-in");
+            }
+            findings.readable("pds.stand_in_file", pds.stand_in_file.as_deref());
+        }
+        PdsMode::Pds => {
+            for (key, value) in [("pds.client_id", &pds.client_id), ("pds.key_id", &pds.key_id)] {
+                if value.is_empty() {
+                    findings.error(key, "not set: registered with the NHS API platform");
+                }
+            }
+            findings.required_secret("pds.key_file", pds.key_file.as_deref(), "the key that signs our assertions");
+            findings.reachable("pds.base_url", config, &pds.base_url, pds.allow_plain_loopback);
+            findings.reachable("pds.token_url", config, &pds.token_url, pds.allow_plain_loopback);
+        }
+    }
+}
+
+fn delivery(config: &Config, findings: &mut Findings) {
+    let delivery = &config.delivery;
+    findings.positive("delivery.workers", delivery.workers);
+    findings.positive("delivery.connect_seconds", delivery.connect_seconds);
+    findings.positive("delivery.attempt_seconds", delivery.attempt_seconds);
+    if delivery.connect_seconds > delivery.attempt_seconds {
+        findings.error("delivery.connect_seconds", "is longer than delivery.attempt_seconds");
+    }
+    if delivery.lease_seconds <= delivery.attempt_seconds {
+        findings.error(
+            "delivery.lease_seconds",
+            "must be longer than delivery.attempt_seconds, or a second worker sends what the first still sends",
+        );
+    }
+    for (reason, policy) in &config.holds {
+        if policy.owner.trim().is_empty() {
+            findings.error("holds", format!("[holds.{reason}] owner is not set: somebody must decide"));
+        }
+        if policy.hours == 0 {
+            findings.error("holds", format!("[holds.{reason}] hours must be more than 0"));
+        }
+    }
+}
+
+fn rules(config: &Config, findings: &mut Findings) {
+    match config.load_routes() {
+        Ok(file) => file.warnings.into_iter().for_each(|warning| findings.warning("routes.file", warning)),
+        Err(error) => error.problems.into_iter().for_each(|problem| findings.error("routes.file", problem)),
+    }
+    if let Some(folder) = &config.disclosure.folder
+        && !folder.is_dir()
+    {
+        findings.error("disclosure.folder", format!("the folder {} does not exist", folder.display()));
+    }
+}
+
+fn audit(config: &Config, findings: &mut Findings) {
+    findings.positive("audit.checkpoint_seconds", config.audit.checkpoint_seconds);
+    let key = &config.audit.signing_key_file;
+    if key.exists() {
+        findings.secret("audit.signing_key_file", Some(key));
+        return;
+    }
+    let folder = key.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        findings.warning("audit.signing_key_file", format!("{} does not exist yet: serve makes it", key.display()));
+    } else {
+        findings.error("audit.signing_key_file", format!("the folder {} does not exist", folder.display()));
+    }
+}

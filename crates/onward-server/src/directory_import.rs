@@ -1,0 +1,141 @@
+//! Directory import: TOML or CSV text becomes directory entries, or the list of everything that is wrong with it.
+//!
+//! All or nothing: a file with one problem imports nothing, and every problem is listed at once with its line.
+//! It refuses fields that nobody reads, entries that have expired, and two entries with one ODS code.
+//!
+//! TOML: `[[care_home]]`, `[[practice]]` and `[[pharmacy]]` with the fields of [`onward_core::directory`]; see
+//! `config/examples/directory.toml`. CSV: one row per entry, a header row, and the columns of [`csv_columns`]; lists
+//! are separated by semicolons; an empty cell is a field that is not given; see `config/examples/directory.csv`.
+
+mod checks;
+mod csv_rows;
+mod record;
+mod toml_records;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use onward_core::directory::DirectoryEntry;
+use onward_core::{OdsCode, Timestamp};
+use serde::Serialize;
+
+pub use csv_rows::{Column, csv_columns};
+
+/// How the file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `[[care_home]]` …
+    Toml,
+    /// Header row, one entry per row.
+    Csv,
+}
+
+impl Format {
+    /// By the file's extension.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "toml" => Some(Self::Toml),
+            "csv" => Some(Self::Csv),
+            _ => None,
+        }
+    }
+}
+
+/// One thing to mend, or to look at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// Line of the file, from 1.
+    pub line: usize,
+    /// Which entry (`care home VMH01`, `pharmacy 3`); empty when it concerns the whole file.
+    pub entry: String,
+    /// What is wrong, what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        if !self.entry.is_empty() {
+            write!(f, "{}: ", self.entry)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// A file without problems.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// The entries, in the order of the file.
+    pub entries: Vec<DirectoryEntry>,
+    /// What is legal but probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// A file that imports nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ImportRefused {
+    /// Everything to mend, by line.
+    pub problems: Vec<Problem>,
+    /// What is legal but probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+impl fmt::Display for ImportRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// Kinds of the entries that the store holds already, for [`read`].
+#[must_use]
+pub fn kinds(entries: &[DirectoryEntry]) -> BTreeMap<OdsCode, &'static str> {
+    entries.iter().map(|entry| (entry.ods().clone(), entry.kind())).collect()
+}
+
+/// Reads a file. `stored` are the entries that the store holds already ([`kinds`]), to which new ones may refer.
+///
+/// # Errors
+/// [`ImportRefused`] with every problem of every entry.
+pub fn read(
+    text: &str,
+    format: Format,
+    stored: &BTreeMap<OdsCode, &'static str>,
+    now: Timestamp,
+) -> Result<Import, ImportRefused> {
+    // Spreadsheets begin their files with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut problems = Vec::new();
+    let mut warnings = Vec::new();
+    let records = match format {
+        Format::Toml => toml_records::read(text, &mut problems),
+        Format::Csv => csv_rows::read(text, &mut problems),
+    };
+    let mut checked = Vec::new();
+    for record in records {
+        match record.entry() {
+            Ok(entry) => checked.push((record, entry)),
+            Err(found) => problems.extend(found),
+        }
+    }
+    for (record, entry) in &checked {
+        checks::entry(record, entry, now, &mut problems, &mut warnings);
+    }
+    checks::together(&checked, stored, &mut problems, &mut warnings);
+    problems.sort();
+    warnings.sort();
+    if problems.is_empty() && checked.is_empty() {
+        problems.push(Problem { line: 1, entry: String::new(), message: "the file holds no entry".to_owned() });
+    }
+    if problems.is_empty() {
+        Ok(Import { entries: checked.into_iter().map(|(_, entry)| entry).collect(), warnings })
+    } else {
+        Err(ImportRefused { problems, warnings })
+    }
+}
+
+#[cfg(test)]
+mod tests;

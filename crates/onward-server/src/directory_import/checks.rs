@@ -1,0 +1,224 @@
+//! What an entry must make sense of beyond the shape of its fields, alone and together with the others.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use onward_core::directory::{Beds, Capabilities, CareHome, DirectoryEntry, Endpoint};
+use onward_core::{OdsCode, Timestamp};
+use url::Url;
+
+use super::Problem;
+use super::record::Record;
+
+/// An entry that expires within so many days is worth a reminder.
+const EXPIRES_SOON_DAYS: i32 = 30;
+
+/// Checks one entry.
+pub(super) fn entry(
+    record: &Record,
+    entry: &DirectoryEntry,
+    now: Timestamp,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) {
+    let today = now.to_zoned(TimeZone::UTC).date();
+    let (endpoint, postcode) = match entry {
+        DirectoryEntry::CareHome(home) => (&home.endpoint, &home.postcode),
+        DirectoryEntry::Practice(practice) => (&practice.endpoint, &practice.postcode),
+        DirectoryEntry::Pharmacy(pharmacy) => (&pharmacy.endpoint, &pharmacy.postcode),
+    };
+    if entry.name().trim().is_empty() {
+        problems.push(record.problem("name", "is empty"));
+    }
+    let optional = !matches!(entry, DirectoryEntry::CareHome(_));
+    if !(is_postcode(postcode) || optional && postcode.is_empty()) {
+        problems.push(record.problem("postcode", "is no postcode: expected such as `NM7 4QD`"));
+    }
+    expiry(record, entry.expires(), today, problems, warnings);
+    if let Endpoint::Https { url } = endpoint
+        && let Err(message) = https_url(url)
+    {
+        problems.push(record.problem("endpoint", message));
+    }
+    if let DirectoryEntry::CareHome(home) = entry {
+        care_home(record, home, now, problems, warnings);
+    }
+}
+
+fn expiry(record: &Record, expires: Date, today: Date, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    if expires < today {
+        problems.push(record.problem("expires", format!("the entry expired on {expires}: have it confirmed")));
+    } else if (expires - today).get_days() < EXPIRES_SOON_DAYS {
+        warnings.push(record.problem("expires", format!("the entry expires soon, on {expires}")));
+    }
+}
+
+fn https_url(text: &str) -> Result<(), &'static str> {
+    let url = Url::parse(text).map_err(|_| "url is no absolute URL")?;
+    if url.scheme() != "https" || url.host().is_none() {
+        return Err("url must begin with https://");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("url must not carry credentials");
+    }
+    Ok(())
+}
+
+fn care_home(
+    record: &Record,
+    home: &CareHome,
+    now: Timestamp,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) {
+    if !(1..=12).contains(&home.uprn.len()) || !home.uprn.bytes().all(|byte| byte.is_ascii_digit()) {
+        problems.push(record.problem("uprn", "a Unique Property Reference Number has 1 to 12 digits"));
+    }
+    if home.address.is_empty() || home.address.iter().any(|line| line.trim().is_empty()) {
+        problems.push(record.problem("address", "needs at least one line, and no empty ones"));
+    }
+    if home.covering_practice == home.delivering_pharmacy {
+        problems.push(record.problem("delivering_pharmacy", "is the same organisation as covering_practice"));
+    }
+    for (kind, available, total) in [
+        ("with_nursing", home.beds_available.with_nursing, home.beds_total.with_nursing),
+        ("without_nursing", home.beds_available.without_nursing, home.beds_total.without_nursing),
+    ] {
+        if available > total {
+            problems.push(
+                record
+                    .problem(&format!("beds_available.{kind}"), format!("{available} beds are free of {total} in all")),
+            );
+        }
+    }
+    match home.beds_updated {
+        None if home.beds_available != Beds::default() => {
+            warnings
+                .push(record.problem("beds_updated", "is missing: nobody can tell how old the number of free beds is"));
+        }
+        Some(at) if at > now => problems.push(record.problem("beds_updated", "lies in the future")),
+        _ => {}
+    }
+    if home.geriatric_on_call.telephone.trim().is_empty() {
+        warnings.push(record.problem(
+            "geriatric_on_call.telephone",
+            "is missing: the summary for the home names nobody to ring when the person gets worse",
+        ));
+    }
+    for (name, capability) in capabilities(&home.capabilities) {
+        let path = format!("capabilities.{name}.beds.with_nursing");
+        if !capability.offered && capability.beds != Beds::default() {
+            warnings.push(record.problem(&path, format!("{name} has beds but is not offered")));
+        }
+        if capability.beds.with_nursing > home.beds_total.with_nursing
+            || capability.beds.without_nursing > home.beds_total.without_nursing
+        {
+            problems.push(record.problem(&path, format!("{name} has more beds than the home")));
+        }
+    }
+}
+
+fn capabilities(all: &Capabilities) -> [(&'static str, onward_core::directory::Capability); 10] {
+    [
+        ("non_weight_bearing", all.non_weight_bearing),
+        ("cognitive_difficulties", all.cognitive_difficulties),
+        ("tracheostomy", all.tracheostomy),
+        ("elderly_mentally_infirm", all.elderly_mentally_infirm),
+        ("spinal_rehabilitation", all.spinal_rehabilitation),
+        ("specialist_rehabilitation", all.specialist_rehabilitation),
+        ("palliative_care", all.palliative_care),
+        ("intermediate_care", all.intermediate_care),
+        ("intermediate_care_with_medical_responsibility", all.intermediate_care_with_medical_responsibility),
+        ("short_term_placement", all.short_term_placement),
+    ]
+}
+
+/// Outward code of 2 to 4 letters and digits that begins with a letter, inward code of a digit and two letters
+/// (BS 7666). Whether it exists is for the postcode file.
+fn is_postcode(text: &str) -> bool {
+    let Some((outward, inward)) = text.split_once(' ') else { return false };
+    let (outward, inward) = (outward.as_bytes(), inward.as_bytes());
+    (2..=4).contains(&outward.len())
+        && outward[0].is_ascii_uppercase()
+        && outward.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        && outward.iter().any(u8::is_ascii_digit)
+        && inward.len() == 3
+        && inward[0].is_ascii_digit()
+        && inward[1..].iter().all(u8::is_ascii_uppercase)
+}
+
+/// Checks entries against each other and against the store.
+pub(super) fn together(
+    entries: &[(Record, DirectoryEntry)],
+    stored: &BTreeMap<OdsCode, &'static str>,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) {
+    let mut owners: BTreeMap<&OdsCode, usize> = BTreeMap::new();
+    for (index, (record, entry)) in entries.iter().enumerate() {
+        let others: &[OdsCode] = match entry {
+            DirectoryEntry::CareHome(home) => &home.other_ods,
+            _ => &[],
+        };
+        for (path, code) in [("ods", entry.ods())].into_iter().chain(others.iter().map(|code| ("other_ods", code))) {
+            if let Some(first) = owners.insert(code, index) {
+                let line = entries[first].0.line;
+                problems.push(record.problem(path, format!("{code} is there already, in the entry of line {line}")));
+            }
+        }
+        if let Some(kind) = stored.get(entry.ods()).filter(|kind| **kind != entry.kind()) {
+            warnings.push(record.problem("ods", format!("the directory has this code as {kind}: it will be replaced")));
+        }
+    }
+    let in_file: BTreeMap<&OdsCode, &'static str> =
+        entries.iter().map(|(_, entry)| (entry.ods(), entry.kind())).collect();
+    for (record, entry) in entries {
+        let DirectoryEntry::CareHome(home) = entry else { continue };
+        for (path, code, wanted) in [
+            ("covering_practice", &home.covering_practice, "practice"),
+            ("delivering_pharmacy", &home.delivering_pharmacy, "pharmacy"),
+        ] {
+            match in_file.get(code).or_else(|| stored.get(code)) {
+                Some(kind) if *kind == wanted => {}
+                Some(kind) => problems.push(record.problem(path, format!("{code} is a {kind}, not a {wanted}"))),
+                None => warnings.push(record.problem(
+                    path,
+                    format!("{code} is neither in this file nor in the directory: transfers to this home will wait for a person"),
+                )),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postcodes_by_their_shape() {
+        for good in ["NM7 4QD", "M1 1AA", "EC1A 1BB", "W1A 0AX", "ZZ99 3VZ"] {
+            assert!(is_postcode(good), "{good}");
+        }
+        for bad in
+            ["", "NM74QD", "nm7 4qd", "NM7  4QD", "7NM 4QD", "NM7 QD4", "NM7 4Q", "NMNMN 4QD", "NMX 4QD", "NM7 4QD "]
+        {
+            assert!(!is_postcode(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_https_without_credentials() {
+        for (url, fine) in [
+            ("https://pharmacy.example/dms", true),
+            ("https://pharmacy.example:8443/", true),
+            ("http://pharmacy.example/", false),
+            ("https://u:p@pharmacy.example/", false),
+            ("pharmacy.example/dms", false),
+            ("file:///etc/passwd", false),
+            ("https://", false),
+        ] {
+            assert_eq!(https_url(url).is_ok(), fine, "{url}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+use std::collections::BTreeMap;
+
+use onward_core::directory::{DirectoryEntry, Endpoint};
+use onward_core::{OdsCode, Timestamp};
+
+use super::{Format, Import, ImportRefused, csv_columns, kinds, read};
+
+const TOML: &str = include_str!("../../../../config/examples/directory.toml");
+const CSV: &str = include_str!("../../../../config/examples/directory.csv");
+
+fn now() -> Timestamp {
+    "2026-11-22T09:00:00Z".parse().expect("a moment")
+}
+
+fn import(text: &str, format: Format) -> Result<Import, ImportRefused> {
+    read(text, format, &BTreeMap::new(), now())
+}
+
+fn problems(text: &str, format: Format) -> Vec<String> {
+    import(text, format).expect_err("must be refused").problems.iter().map(ToString::to_string).collect()
+}
+
+/// The example with one text replaced; it must be there.
+fn changed(from: &str, to: &str) -> String {
+    assert!(TOML.contains(from), "{from}");
+    TOML.replacen(from, to, 1)
+}
+
+/// The line of the example that holds a text.
+fn line(text: &str) -> usize {
+    1 + TOML.lines().position(|line| line.contains(text)).expect("the example has it")
+}
+
+#[test]
+fn both_examples_are_whole_and_say_the_same() {
+    let toml = import(TOML, Format::Toml).expect("the TOML example imports");
+    let csv = import(CSV, Format::Csv).expect("the CSV example imports");
+    assert_eq!(toml.entries, csv.entries);
+    assert_eq!((toml.entries.len(), toml.warnings), (5, Vec::new()));
+    let DirectoryEntry::CareHome(home) = &toml.entries[0] else { panic!("the home comes first") };
+    assert_eq!((home.ods.as_str(), home.uprn.as_str()), ("VMH01", "100099000017"));
+    assert_eq!(home.capabilities.palliative_care.beds.with_nursing, 3);
+    assert_eq!(home.address.len(), 3);
+    let DirectoryEntry::Pharmacy(pharmacy) = &toml.entries[3] else { panic!("a pharmacy") };
+    assert!(matches!(&pharmacy.endpoint, Endpoint::Https { url } if url.starts_with("https://")));
+}
+
+#[test]
+fn every_csv_column_is_in_the_example_and_no_other() {
+    let header: Vec<&str> = CSV.lines().next().expect("a header").split(',').collect();
+    let columns = csv_columns();
+    assert_eq!(columns.len(), header.len());
+    for column in columns {
+        assert!(header.contains(&column.name.as_str()), "{}", column.name);
+    }
+}
+
+#[test]
+fn one_wrong_field_is_named_with_its_line_and_entry() {
+    let cases = [
+        ("ods = \"VMH01\"", "ods = \"vmh/1\"", "care home vmh/1: ods: an ODS code"),
+        ("uprn = \"100099000017\"", "uprn = \"1000990000171\"", "care home VMH01: uprn: a Unique Property Reference"),
+        ("uprn = \"100099000017\"", "uprn = \"12 34\"", "care home VMH01: uprn: a Unique Property Reference"),
+        ("postcode = \"NM7 4QD\"", "postcode = \"NM74QD\"", "care home VMH01: postcode: is no postcode"),
+        ("postcode = \"NM7 4RB\"", "postcode = \"nowhere\"", "practice Y99001: postcode: is no postcode"),
+        (
+            "locality = \"Becksworth\"",
+            "locallity = \"Becksworth\"",
+            "locallity: unknown field; did you mean `locality`?",
+        ),
+        ("lead_manager = \"Grace Ellery\"", "lead_manager = 7", "lead_manager: invalid type"),
+        ("provider = \"Rowan Care Limited\"", "provider = \"Rowan\\nCare\"", "provider: must not contain control"),
+        ("beds_updated = \"2026-11-13T07:30:00Z\"", "beds_updated = \"yesterday\"", "beds_updated: "),
+        ("beds_updated = \"2026-11-13T07:30:00Z\"", "beds_updated = \"2027-01-01T00:00:00Z\"", "lies in the future"),
+        ("tracheostomy = {", "tracheotomy = {", "unknown field; did you mean `tracheostomy`?"),
+        ("spinal_rehabilitation = { offered", "spinal_rehabilitation = { ofered", "did you mean `offered`?"),
+    ];
+    for (from, to, expected) in cases {
+        let found = problems(&changed(from, to), Format::Toml);
+        assert_eq!(found.len(), 1, "{to}: {found:#?}");
+        assert!(found[0].starts_with(&format!("line {}: ", line(from))), "{to}: {}", found[0]);
+        assert!(found[0].contains(expected), "{to}: {}", found[0]);
+    }
+}
+
+#[test]
+fn beds_must_add_up() {
+    let more_free = problems(
+        &changed("beds_available = { with_nursing = 2, ", "beds_available = { with_nursing = 19, "),
+        Format::Toml,
+    );
+    assert!(more_free[0].contains("19 beds are free of 18 in all"), "{more_free:?}");
+    let negative = problems(&changed("with_nursing = 18", "with_nursing = -1"), Format::Toml);
+    assert!(negative[0].contains("beds_total.with_nursing: "), "{negative:?}");
+    let capability = problems(
+        &changed(
+            "palliative_care = { offered = true, beds = { with_nursing = 3",
+            "palliative_care = { offered = true, beds = { with_nursing = 30",
+        ),
+        Format::Toml,
+    );
+    assert!(capability[0].contains("palliative_care has more beds than the home"), "{capability:?}");
+    let unasked = import(
+        &changed(
+            "tracheostomy = { offered = false }",
+            "tracheostomy = { offered = false, beds = { with_nursing = 1 } }",
+        ),
+        Format::Toml,
+    )
+    .expect("legal");
+    assert!(unasked.warnings[0].message.contains("has beds but is not offered"), "{:?}", unasked.warnings);
+}
+
+#[test]
+fn expired_entries_are_refused_and_soon_expiring_ones_mentioned() {
+    let expired = problems(&TOML.replace("2099-12-31", "2026-11-21"), Format::Toml);
+    assert_eq!(expired.len(), 5, "{expired:?}");
+    assert!(expired[0].contains("expires: the entry expired on 2026-11-21"), "{expired:?}");
+    for last_day in ["2026-11-22", "2026-12-20"] {
+        let soon = import(&TOML.replace("2099-12-31", last_day), Format::Toml).expect("still good on its last day");
+        assert_eq!(soon.warnings.len(), 5, "{last_day}: {:?}", soon.warnings);
+    }
+    let native = import(&TOML.replace("\"2099-12-31\"", "2099-12-31"), Format::Toml).expect("TOML's own dates do too");
+    assert_eq!(native.entries, import(TOML, Format::Toml).expect("imports").entries);
+}
+
+#[test]
+fn references_are_resolved_in_the_file_then_in_the_store() {
+    let home_only = TOML.split("[[practice]]").next().expect("the home");
+    let alone = import(home_only, Format::Toml).expect("legal");
+    let warned: Vec<&str> = alone.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    assert!(warned.iter().all(|warning| warning.contains("neither in this file nor in the directory")), "{warned:?}");
+
+    let stored = kinds(&import(TOML, Format::Toml).expect("imports").entries);
+    assert_eq!(read(home_only, Format::Toml, &stored, now()).expect("imports").warnings, Vec::new());
+
+    let swapped = changed("covering_practice = \"Y99001\"", "covering_practice = \"FZZ01\"")
+        .replace("delivering_pharmacy = \"FZZ01\"", "delivering_pharmacy = \"Y99001\"");
+    let found = problems(&swapped, Format::Toml);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("FZZ01 is a pharmacy, not a practice"), "{found:?}");
+
+    let taken: BTreeMap<OdsCode, &'static str> = [("Y99001".parse().expect("a code"), "pharmacy")].into();
+    let replacing = read(TOML, Format::Toml, &taken, now()).expect("the file's own entry counts first");
+    assert!(replacing.warnings[0].message.contains("will be replaced"), "{:?}", replacing.warnings);
+}
+
+#[test]
+fn one_code_means_one_organisation() {
+    for (from, to) in [
+        ("ods = \"Y99002\"", "ods = \"Y99001\""),
+        ("ods = \"FZZ02\"", "ods = \"VMH00\""),
+        ("other_ods = [\"VMH00\"]", "other_ods = [\"VMH00\", \"VMH01\"]"),
+    ] {
+        let found = problems(&changed(from, to), Format::Toml);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("is there already, in the entry of line"), "{found:?}");
+    }
+}
+
+#[test]
+fn endpoints_are_complete_and_https() {
+    let cases = [
+        ("url = \"https://dms", "url = \"http://dms", "must begin with https"),
+        ("url = \"https://dms", "url = \"https://user:pass@dms", "must not carry credentials"),
+        ("transport = \"https\", url", "transport = \"htps\", url", "did you mean `https`?"),
+        ("transport = \"mesh\", mailbox", "transport = \"mesh\", mailbx", "mailb"),
+        ("mailbox = \"Y99001OT1\"", "mailbox = \"Y9/\"", "MESH mailbox"),
+        ("{ transport = \"inbox\" }", "{ transport = \"inbox\", url = \"https://x.example\" }", "unknown field"),
+    ];
+    for (from, to, expected) in cases {
+        let found = problems(&changed(from, to), Format::Toml);
+        assert!(found.len() == 1 && found[0].contains("endpoint: ") && found[0].contains(expected), "{to}: {found:?}");
+        assert!(!found[0].contains("pass@"), "{found:?}");
+    }
+}
+
+#[test]
+fn missing_fields_and_wrong_tables_are_all_listed() {
+    let found =
+        problems("[[practice]]\nods = \"Y99001\"\n\n[[carehome]]\nods = \"VMH01\"\n\n[[pharmacy]]\n", Format::Toml);
+    let expected = [
+        "line 1: practice Y99001: endpoint: is missing",
+        "line 1: practice Y99001: expires: is missing",
+        "line 1: practice Y99001: name: is missing",
+        "line 4: unknown table [[carehome]]; did you mean [[care_home]]?",
+        "line 7: pharmacy 1: endpoint: is missing",
+        "line 7: pharmacy 1: expires: is missing",
+        "line 7: pharmacy 1: name: is missing",
+        "line 7: pharmacy 1: ods: is missing",
+    ];
+    assert_eq!(found, expected);
+    for (text, expected) in [
+        ("", "the file holds no entry"),
+        ("practice = 3\n", "expected [[practice]] tables"),
+        ("practice = [3]\n", "expected [[practice]] tables"),
+        ("[practice]\nods = \"Y99001\"\n", "expected [[practice]] tables"),
+        ("[[practice]\n", "not TOML"),
+        ("[[practice]]\nods = \"Y99001\"\nods = \"Y99002\"\n", "not TOML"),
+    ] {
+        let found = problems(text, Format::Toml);
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn csv_problems_name_the_column_and_the_row() {
+    let cases = [
+        ("kind,ods,nme\npractice,Y99001,x\n", "line 1: unknown column `nme`; did you mean `name`?"),
+        ("kind,name\npractice,x\n", "line 1: column `ods` is missing"),
+        ("kind,ods,ods\npractice,Y99001,Y99002\n", "line 1: column `ods` comes twice"),
+        ("kind,ods\nsurgery,Y99001\n", "line 2: kind: expected care-home, practice or pharmacy"),
+        ("kind,ods,name\n\npractice,Y99001\n", "line 3: 2 cells under 3 columns"),
+        (
+            "kind,ods,assesses_at_weekends\ncare-home,VMH01,perhaps\n",
+            "line 2: care home VMH01: assesses_at_weekends: expected yes or no",
+        ),
+        (
+            "kind,ods,beds_total_with_nursing\ncare-home,VMH01,many\n",
+            "line 2: care home VMH01: beds_total_with_nursing: expected a whole number",
+        ),
+        ("kind,ods\n", "line 1: the file holds no entry"),
+        ("", "line 1: column `kind` is missing"),
+    ];
+    for (text, expected) in cases {
+        let found = problems(text, Format::Csv);
+        assert!(found.iter().any(|problem| problem == expected), "{text}: {found:?}");
+    }
+    let practice =
+        "kind,ods,name,transport,url,expires,uprn\npractice,Y99001,Beck Lane,https,http://x.example,2099-12-31,7\n";
+    let found = problems(practice, Format::Csv);
+    assert!(found[0].contains("practice Y99001: uprn: unknown field"), "a practice has no UPRN: {found:?}");
+    let found = problems(&practice.replace(",7\n", ",\n"), Format::Csv);
+    assert!(found[0].contains("transport, url, mailbox, workflow: url must begin with https"), "{found:?}");
+}
+
+#[test]
+fn csv_as_spreadsheets_write_it() {
+    let text = "\u{feff}\"kind\",\"ods\",\"name\",\"transport\",\"expires\"\r\n\
+                pharmacy, FZZ09 ,\"Smith, \"\"Old\"\" & Sons\",inbox,2099-12-31\r\n,,,,\r\n";
+    let imported = import(text, Format::Csv).expect("imports");
+    assert_eq!(imported.entries.len(), 1);
+    assert_eq!(imported.entries[0].name(), "Smith, \"Old\" & Sons");
+    let hostile = "kind,ods,name,transport,expires\npharmacy,FZZ09,\"two\nlines\",inbox,2099-12-31\n";
+    assert!(problems(hostile, Format::Csv)[0].contains("name: must not contain control characters"));
+}
+
+#[test]
+fn the_format_follows_the_extension() {
+    assert_eq!(Format::of("a/homes.TOML".as_ref()), Some(Format::Toml));
+    assert_eq!(Format::of("homes.csv".as_ref()), Some(Format::Csv));
+    assert_eq!(Format::of("homes.xlsx".as_ref()), None);
+}

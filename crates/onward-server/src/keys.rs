@@ -1,0 +1,59 @@
+//! Key pairs of machine clients: ES384 for signing assertions, as PEM for their owner and JWK Set for us.
+
+use anyhow::Context as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, EncodingKey};
+
+/// A new ES384 private key, PKCS #8 PEM.
+///
+/// # Errors
+/// When the machine gives no randomness.
+pub fn generate_pem() -> anyhow::Result<String> {
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &SystemRandom::new())
+        .map_err(|_| anyhow::anyhow!("no key could be generated"))?;
+    let text = base64::engine::general_purpose::STANDARD.encode(document.as_ref());
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n")))
+}
+
+/// The public half of an ES384 private key, as JWK with its RFC 7638 thumbprint as `kid`.
+///
+/// # Errors
+/// When the PEM is no ES384 private key.
+pub fn public_jwk(pem: &str) -> anyhow::Result<Jwk> {
+    let key = EncodingKey::from_ec_pem(pem.as_bytes()).context("the key is not an EC private key in PKCS #8 PEM")?;
+    let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES384).context("the key is not a P-384 key")?;
+    let thumbprint = jwk.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).context("the key has no thumbprint")?;
+    jwk.common.key_id = Some(thumbprint);
+    Ok(jwk)
+}
+
+/// A JWK Set of one key, as JSON.
+///
+/// # Errors
+/// When the key cannot be written.
+pub fn jwks_json(jwk: Jwk) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(&JwkSet { keys: vec![jwk] })?)
+}
+
+/// Checks a JWK Set that a client hands in, and gives it back in our form.
+///
+/// # Errors
+/// When it is no JWK Set, a key has no `kid`, a `kid` repeats, or a key is private.
+pub fn checked_jwks(text: &str) -> anyhow::Result<String> {
+    let value: serde_json::Value = serde_json::from_str(text).context("not JSON")?;
+    let private =
+        value["keys"].as_array().into_iter().flatten().any(|key| key.get("d").is_some() || key.get("k").is_some());
+    anyhow::ensure!(!private, "the key set holds a private or symmetric key: hand in public keys only");
+    let set: JwkSet = serde_json::from_value(value).context("not a JWK Set")?;
+    anyhow::ensure!(!set.keys.is_empty(), "the key set is empty");
+    let mut seen = std::collections::BTreeSet::new();
+    for key in &set.keys {
+        let id = key.common.key_id.as_deref().context("every key needs a kid")?;
+        anyhow::ensure!(seen.insert(id), "the kid {id} is there twice");
+    }
+    Ok(serde_json::to_string(&set)?)
+}

@@ -1,0 +1,17 @@
+//! The server of Onward: HTTP, sign-in, configuration, directory import, command line and demo.
+//!
+//! The binary `onward` is a thin `main` over this library. It wires the other crates together and refuses to hold
+//! rules of its own about documents, recipients or delivery: those live in validate, transform and gateway.
+
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod directory_import;
+pub mod keys;
+pub mod listener;
+pub mod outcome;
+pub mod serve;
+pub mod session;

@@ -1,0 +1,151 @@
+//! `onward serve`: listeners, dispatch, mailbox, checkpoints, and an orderly end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use onward_ledger::SigningKey;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::app::{self, App, Tenure};
+use crate::config::Config;
+use crate::{api, listener};
+
+/// A running gateway.
+pub struct Running {
+    /// What the handlers use.
+    pub app: Arc<App>,
+    /// Where the public listener is.
+    pub address: std::net::SocketAddr,
+    /// Where the operations listener is.
+    pub operations_address: std::net::SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Starts everything that the configuration describes, on listeners that are bound already when given.
+    ///
+    /// # Errors
+    /// When something cannot be opened, read or bound.
+    pub async fn start(config: &Config, public: Option<TcpListener>) -> anyhow::Result<Self> {
+        let tls = match config.server.tls() {
+            Some((certificate, key)) => {
+                Some(Arc::new(listener::tls_config(certificate, key, config.server.client_ca_file.as_deref())?))
+            }
+            None => {
+                anyhow::ensure!(
+                    config.server.listen.ip().is_loopback(),
+                    "without server.tls_certificate_file and server.tls_key_file Onward listens on loopback only"
+                );
+                None
+            }
+        };
+        let signing_key = signing_key(&config.audit.signing_key_file, config)?;
+        let store = app::open_store(config, Tenure::Server)?;
+        let app = Arc::new(app::build(config, store)?);
+        app.gateway.store().ready().await.context("the store cannot commit")?;
+        let public = match public {
+            Some(listener) => listener,
+            None => TcpListener::bind(config.server.listen)
+                .await
+                .with_context(|| format!("listening on {}", config.server.listen))?,
+        };
+        let operations = TcpListener::bind(config.server.operations_listen)
+            .await
+            .with_context(|| format!("listening on {}", config.server.operations_listen))?;
+        let (address, operations_address) = (public.local_addr()?, operations.local_addr()?);
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let gateway = Arc::clone(&app.gateway);
+        tasks.spawn(listener::serve(public, tls, api::router(&app), stopped.clone()));
+        tasks.spawn(listener::serve(operations, None, operations_router(&app), stopped.clone()));
+        tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
+        let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
+        tasks.spawn(Arc::clone(&gateway).poll_mailbox_until(poll, stopped.clone()));
+        let every = Duration::from_secs(u64::from(config.audit.checkpoint_seconds.max(1)));
+        tasks.spawn(gateway.checkpoint_until(signing_key, every, stopped));
+        tracing::info!(%address, %operations_address, "serving");
+        Ok(Self { app, address, operations_address, stop, tasks })
+    }
+
+    /// Lets open requests and attempts finish, and ends.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// As [`Running::start`].
+pub async fn run(config: &Config) -> anyhow::Result<()> {
+    // The usual message of a panic may quote what was being read: only its place is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a panic");
+    }));
+    let running = Running::start(config, None).await?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    tracing::info!("stopping: open requests and attempts finish first");
+    running.stop().await;
+    Ok(())
+}
+
+/// The key that signs checkpoints; made, readable by its owner alone, when there is none yet.
+fn signing_key(path: &Path, config: &Config) -> anyhow::Result<SigningKey> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let name = log_origin(config)?;
+    match std::fs::read_to_string(path) {
+        Ok(text) => SigningKey::from_secret_text(text.trim())
+            .with_context(|| format!("{} is not the audit log's key", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = SigningKey::generate(&name)?;
+            let mut file = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .with_context(|| format!("making {}", path.display()))?;
+            file.write_all(key.to_secret_text()?.as_bytes())?;
+            file.sync_all()?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// The name of this gateway's audit log: its key's name and its checkpoints' origin.
+///
+/// # Errors
+/// When the configuration names no organisation.
+pub fn log_origin(config: &Config) -> anyhow::Result<String> {
+    Ok(format!("onward/{}", config.own_ods()?))
+}
+
+fn operations_router(app: &Arc<App>) -> Router {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(Arc::clone(app))
+}
+
+async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+    match app.gateway.store().ready().await {
+        Ok(()) => (StatusCode::OK, "ready\n"),
+        Err(error) => {
+            tracing::error!(%error, "not ready");
+            (StatusCode::SERVICE_UNAVAILABLE, "the store cannot commit\n")
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What every engine must do, written against the port. An engine's own tests call each of these with an
+//! empty store whose clock stands at [`at`]`(0)`; [`every_contract`] lists them.
+
+pub(crate) mod accepting;
+pub(crate) mod delivering;
+pub(crate) mod keeping;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use onward_core::audit::{AuditRow, AuditWord};
+use onward_core::directory::Endpoint;
+use onward_core::state::{HoldReason, RecipientKind};
+use onward_core::store::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted, Store, StoredAudit};
+use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
+
+/// Makes one test of every contract: `every_contract!(open)`, where `open()` gives a guard and an `Arc<dyn Store>`.
+macro_rules! every_contract {
+    ($open:path) => {
+        $crate::contract::every_contract!($open, accepting:
+            what_is_accepted_reads_back,
+            a_repeat_gets_the_first_answer,
+            an_identifier_is_not_used_for_other_bytes,
+            a_document_is_accepted_once_for_each_sender,
+            identical_messages_at_once_make_one_transfer,
+            messages_at_once_keep_the_log_dense,
+            what_fails_leaves_nothing,
+            a_hold_is_released_once,
+        );
+        $crate::contract::every_contract!($open, delivering:
+            a_copy_is_leased_to_one,
+            claims_at_once_never_share_a_copy,
+            an_expired_lease_is_fenced_off,
+            a_late_end_counts_while_nobody_else_claimed,
+            a_retry_waits_for_its_moment,
+            a_lane_keeps_its_order,
+            other_lanes_flow,
+            a_failed_copy_frees_its_lane_and_can_be_queued_again,
+            an_acknowledgement_may_overtake_the_end_of_its_attempt,
+            a_stale_version_changes_nothing,
+            one_of_many_transitions_wins,
+            responses_are_queued_once,
+            reading_is_recorded_with_the_bytes,
+            lists_are_filtered_and_paged,
+        );
+        $crate::contract::every_contract!($open, keeping:
+            clients_are_replaced,
+            a_token_dies_with_what_it_rests_on,
+            one_of_many_redemptions_wins,
+            used_assertions_are_kept_until_they_expire,
+            the_directory_keeps_versions,
+            a_code_that_two_homes_claim_names_neither,
+            checkpoints_only_grow,
+            the_log_is_read_in_parts,
+            readiness_commits,
+        );
+    };
+    ($open:path, $group:ident: $($name:ident),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                let (_guard, store) = $open();
+                $crate::contract::$group::$name(store).await;
+            }
+        )+
+    };
+}
+pub(crate) use every_contract;
+
+pub(crate) type Shared = Arc<dyn Store>;
+
+/// A moment of the tests.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_795_000_000).expect("in range") + SignedDuration::from_secs(seconds)
+}
+
+pub(crate) fn ods(code: &str) -> OdsCode {
+    code.parse().expect("an ODS code")
+}
+
+/// A patient of the test range, by number.
+pub(crate) fn patient(n: u32) -> NhsNumber {
+    (0..)
+        .map(|skip| n * 20 + skip)
+        .find_map(|n| (0..10).find_map(|check| format!("999{n:06}{check}").parse().ok()))
+        .expect("one of twenty numbers has a check digit")
+}
+
+pub(crate) fn row(word: AuditWord) -> AuditRow {
+    let id = TransferId::random().to_string();
+    AuditRow {
+        event: format!("{{\"id\":\"{id}\"}}").into_bytes(),
+        id,
+        recorded: at(0),
+        word,
+        transfer: None,
+        delivery: None,
+        organisation: None,
+        patient: None,
+        leaf: [7; 32],
+    }
+}
+
+pub(crate) fn delivery(kind: RecipientKind, recipient: &str) -> NewDelivery {
+    NewDelivery {
+        id: DeliveryId::random(),
+        kind,
+        recipient: ods(recipient),
+        recipient_name: "The Recipient".to_owned(),
+        endpoint: Endpoint::Inbox {},
+        media_type: "application/fhir+json".to_owned(),
+        body: b"what travels".to_vec(),
+        html: Some(b"<p>what travels</p>".to_vec()),
+        correlation_id: None,
+        workflow: None,
+        basis: "direct care, policy 1".to_owned(),
+        disclosure: "{}".to_owned(),
+        acknowledgement_awaited: true,
+    }
+}
+
+/// A message with its own identifiers, about its own patient, with one copy for a home.
+pub(crate) fn acceptance(n: u32) -> Acceptance {
+    Acceptance {
+        transfer: NewTransfer {
+            id: TransferId::random(),
+            sender: ods("RXH"),
+            client_id: "ward-system".to_owned(),
+            message_id: format!("message-{n}"),
+            document_id: Some(format!("document-{n}")),
+            document_set_id: Some("set".to_owned()),
+            event: "ITK003D".to_owned(),
+            received: at(0),
+            expected: Some(at(7200)),
+            patient: Some(patient(n)),
+            care_home: Some(ods("VM1AB")),
+            reply: ReplyWanted {
+                infrastructure: true,
+                business: false,
+                mailbox: Some("X26ABC1".parse().expect("a mailbox")),
+                header_id: format!("header-{n}"),
+                sender_reference: Some("reference".to_owned()),
+                workflow: Some("TOC_FHIR_IP_DISCH_ACK".parse().expect("a workflow")),
+            },
+            media_type: "application/fhir+xml".to_owned(),
+            body: format!("<body {n}/>\u{0}\u{feff}").into_bytes(),
+            body_sha256: [n.to_le_bytes()[0]; 32],
+            response: format!("response {n}").into_bytes(),
+        },
+        deliveries: vec![delivery(RecipientKind::CareHome, "VM1AB")],
+        hold: None,
+        audit: vec![row(AuditWord::Accept)],
+        audit_if_repeat: row(AuditWord::Duplicate),
+    }
+}
+
+pub(crate) fn hold() -> NewHold {
+    NewHold {
+        id: HoldId::random(),
+        reason: HoldReason::RestrictedPatient,
+        detail: "PDS says R".to_owned(),
+        owner: "discharge team".to_owned(),
+        due: at(3600),
+    }
+}
+
+/// Accepts a new message and gives the identifier of its first copy.
+pub(crate) async fn accept_new(store: &Shared, acceptance: Acceptance) -> DeliveryId {
+    let first = acceptance.deliveries[0].id;
+    assert_eq!(store.accept(acceptance).await, Ok(Accepted::New));
+    first
+}
+
+/// The whole log, after checking that its positions are dense.
+pub(crate) async fn log(store: &Shared) -> Vec<StoredAudit> {
+    let entries = store.audit_entries(0, 1_000_000).await.expect("readable");
+    let positions: Vec<u64> = entries.iter().map(|entry| entry.index).collect();
+    assert_eq!(positions, (0..entries.len() as u64).collect::<Vec<_>>(), "positions count from 0 without gaps");
+    entries
+}
+
+/// Runs all at once and gives their results in any order.
+pub(crate) async fn at_once<T, R>(store: &Shared, count: u32, run: impl Fn(Shared, u32) -> R) -> Vec<T>
+where
+    T: Send + 'static,
+    R: Future<Output = T> + Send + 'static,
+{
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..count {
+        tasks.spawn(run(Arc::clone(store), n));
+    }
+    tasks.join_all().await
+}

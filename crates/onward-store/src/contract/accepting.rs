@@ -1,0 +1,160 @@
+//! Accepting messages, and holds.
+
+use onward_core::audit::AuditWord;
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{Accepted, DeliveryQuery, StoreError};
+use onward_core::{DeliveryId, TransferId};
+
+use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, row};
+
+pub(crate) async fn what_is_accepted_reads_back(store: Shared) {
+    let mut message = acceptance(1);
+    message.deliveries.push(delivery(RecipientKind::CoveringPractice, "A82608"));
+    let sent = message.clone();
+    accept_new(&store, message).await;
+
+    let transfer = store.transfer(sent.transfer.id).await.expect("readable").expect("there");
+    assert_eq!((&transfer.sender, &transfer.client_id), (&sent.transfer.sender, &sent.transfer.client_id));
+    assert_eq!((&transfer.message_id, &transfer.event), (&sent.transfer.message_id, &sent.transfer.event));
+    assert_eq!((transfer.received, transfer.expected), (at(0), Some(at(7200))));
+    assert_eq!((&transfer.patient, &transfer.care_home), (&sent.transfer.patient, &sent.transfer.care_home));
+    assert_eq!((&transfer.reply, transfer.changed), (&sent.transfer.reply, at(0)));
+    assert!(transfer.hold.is_none());
+    assert_eq!(transfer.deliveries.len(), 2);
+
+    let copy = store.delivery(sent.deliveries[0].id).await.expect("readable").expect("there");
+    assert_eq!((copy.state, copy.version, copy.attempts), (DeliveryState::Queued, 1, 0));
+    assert_eq!((copy.next_attempt, copy.created, copy.opened), (Some(at(0)), at(0), None));
+    assert_eq!((copy.body_bytes, copy.acknowledgement_awaited), (12, true));
+    assert_eq!((copy.transfer, &copy.sender), (sent.transfer.id, &sent.transfer.sender));
+    assert_eq!((&copy.endpoint, &copy.patient), (&sent.deliveries[0].endpoint, &sent.transfer.patient));
+
+    let original = store.original(sent.transfer.id).await.expect("readable").expect("there");
+    assert_eq!((original.media_type, original.body), (sent.transfer.media_type, sent.transfer.body));
+    assert_eq!(log(&store).await[0].event, sent.audit[0].event);
+
+    assert!(store.transfer(TransferId::random()).await.expect("readable").is_none());
+    assert!(store.original(TransferId::random()).await.expect("readable").is_none());
+    assert!(store.delivery(DeliveryId::random()).await.expect("readable").is_none());
+}
+
+pub(crate) async fn a_repeat_gets_the_first_answer(store: Shared) {
+    let first = acceptance(1);
+    accept_new(&store, first.clone()).await;
+    let mut again = acceptance(1);
+    again.transfer.response = b"another answer".to_vec();
+    let repeat_row = again.audit_if_repeat.event.clone();
+    let unseen = again.transfer.id;
+    let expected = Accepted::Repeat { transfer: first.transfer.id, response: first.transfer.response };
+    assert_eq!(store.accept(again).await, Ok(expected));
+    assert!(store.transfer(unseen).await.expect("readable").is_none());
+    let entries = log(&store).await;
+    assert_eq!(entries.len(), 2, "the rows of the acceptance itself are not committed for a repeat");
+    assert_eq!(entries[1].event, repeat_row);
+}
+
+pub(crate) async fn an_identifier_is_not_used_for_other_bytes(store: Shared) {
+    accept_new(&store, acceptance(1)).await;
+    let mut other = acceptance(1);
+    other.transfer.body_sha256 = [99; 32];
+    other.transfer.document_id = Some("another document".to_owned());
+    assert_eq!(store.accept(other).await, Ok(Accepted::MessageIdReused));
+    let mut elsewhere = acceptance(1);
+    elsewhere.transfer.sender = ods("RYJ");
+    assert_eq!(store.accept(elsewhere).await, Ok(Accepted::New), "identifiers belong to their sender");
+    assert_eq!(log(&store).await.len(), 3);
+}
+
+pub(crate) async fn a_document_is_accepted_once_for_each_sender(store: Shared) {
+    let first = acceptance(1);
+    accept_new(&store, first.clone()).await;
+    let mut wrapped_anew = acceptance(2);
+    wrapped_anew.transfer.document_id.clone_from(&first.transfer.document_id);
+    let repeat_row = wrapped_anew.audit_if_repeat.event.clone();
+    assert_eq!(store.accept(wrapped_anew).await, Ok(Accepted::DocumentRepeated { transfer: first.transfer.id }));
+    assert_eq!(log(&store).await[1].event, repeat_row);
+    for n in [3, 4] {
+        let mut without = acceptance(n);
+        without.transfer.document_id = None;
+        assert_eq!(store.accept(without).await, Ok(Accepted::New), "no identifier repeats nothing");
+    }
+}
+
+pub(crate) async fn identical_messages_at_once_make_one_transfer(store: Shared) {
+    let outcomes = at_once(&store, 50, |store, _| async move { store.accept(acceptance(1)).await }).await;
+    let new = outcomes.iter().filter(|outcome| **outcome == Ok(Accepted::New)).count();
+    assert_eq!(new, 1);
+    let repeats = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Accepted::Repeat { .. }))).count();
+    assert_eq!(repeats, 49);
+    let all = DeliveryQuery { limit: 100, ..DeliveryQuery::default() };
+    assert_eq!(store.deliveries(all).await.expect("readable").len(), 1);
+    assert_eq!(log(&store).await.len(), 50);
+}
+
+pub(crate) async fn messages_at_once_keep_the_log_dense(store: Shared) {
+    let outcomes = at_once(&store, 200, |store, n| async move {
+        let mut message = acceptance(n);
+        // Every tenth must fail, and may take no place in the log.
+        if n % 10 == 0 {
+            message.deliveries.push(message.deliveries[0].clone());
+        }
+        message.audit.push(row(AuditWord::Disclose));
+        store.accept(message).await.is_ok()
+    })
+    .await;
+    assert_eq!(outcomes.iter().filter(|accepted| **accepted).count(), 180);
+    assert_eq!(log(&store).await.len(), 360);
+}
+
+pub(crate) async fn what_fails_leaves_nothing(store: Shared) {
+    let mut message = acceptance(1);
+    let twice = message.deliveries[0].clone();
+    message.deliveries.push(twice);
+    let retried = message.clone();
+    assert!(matches!(store.accept(message).await, Err(StoreError::Unavailable(_))));
+    assert!(store.transfer(retried.transfer.id).await.expect("readable").is_none());
+    assert!(store.original(retried.transfer.id).await.expect("readable").is_none());
+    assert!(store.delivery(retried.deliveries[0].id).await.expect("readable").is_none());
+    assert!(log(&store).await.is_empty());
+    let mut corrected = retried;
+    corrected.deliveries.pop();
+    assert_eq!(store.accept(corrected).await, Ok(Accepted::New));
+}
+
+pub(crate) async fn a_hold_is_released_once(store: Shared) {
+    let mut message = acceptance(1);
+    message.deliveries.clear();
+    message.hold = Some(hold());
+    let mut urgent = acceptance(2);
+    urgent.deliveries.clear();
+    urgent.hold = Some(onward_core::store::NewHold { due: at(60), ..hold() });
+    let (transfer, held) = (message.transfer.id, message.hold.clone().expect("set"));
+    let urgent_hold = urgent.hold.clone().expect("set");
+    for message in [message, urgent] {
+        assert_eq!(store.accept(message).await, Ok(Accepted::New));
+    }
+
+    let holds = store.holds().await.expect("readable");
+    assert_eq!(holds.iter().map(|h| h.hold.clone()).collect::<Vec<_>>(), [urgent_hold, held.clone()]);
+    assert_eq!((holds[1].transfer, holds[1].received), (transfer, at(0)));
+    let read = store.transfer(transfer).await.expect("readable").expect("there");
+    assert_eq!(read.hold, Some(held.clone()));
+
+    let released = delivery(RecipientKind::CareHome, "VM1AB");
+    let id = released.id;
+    let done = store.release_hold(held.id, vec![released], at(30), vec![row(AuditWord::Release)]).await;
+    assert_eq!(done, Ok(true));
+    let read = store.transfer(transfer).await.expect("readable").expect("there");
+    assert_eq!((read.hold, read.changed), (None, at(30)));
+    let copy = &read.deliveries[0];
+    assert_eq!((copy.id, copy.created, copy.patient.clone()), (id, at(30), read.patient));
+
+    let again = vec![delivery(RecipientKind::CareHome, "VM1AB")];
+    assert_eq!(store.release_hold(held.id, again, at(40), vec![row(AuditWord::Release)]).await, Ok(false));
+    let unknown = onward_core::HoldId::random();
+    assert_eq!(store.release_hold(unknown, Vec::new(), at(40), vec![row(AuditWord::Release)]).await, Ok(false));
+    assert_eq!(store.holds().await.expect("readable").len(), 1);
+    assert_eq!(log(&store).await.len(), 3);
+    let read = store.transfer(transfer).await.expect("readable").expect("there");
+    assert_eq!(read.deliveries.len(), 1);
+}

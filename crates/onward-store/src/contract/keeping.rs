@@ -1,0 +1,191 @@
+//! Clients and tokens, the directory, the log and its checkpoints.
+
+use jiff::civil::date;
+use onward_core::audit::{AuditWord, StoredCheckpoint};
+use onward_core::client::{Client, NhsNumberPolicy, Role, Token};
+use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy};
+
+use super::{Shared, at, at_once, log, ods, row};
+
+fn client(id: &str) -> Client {
+    Client {
+        id: id.to_owned(),
+        ods: ods("RXH"),
+        role: Role::Sender,
+        jwks: "{\"keys\":[]}".to_owned(),
+        certificate_sha256: Some("ab".repeat(32)),
+        mesh_mailbox: Some("X26ABC1".to_owned()),
+        nhs_number_policy: NhsNumberPolicy::Hold,
+        disabled: false,
+    }
+}
+
+fn token(hash: u8, client_id: &str) -> Token {
+    Token { hash: [hash; 32], client_id: client_id.to_owned(), expires: at(600), certificate_sha256: None }
+}
+
+async fn put(store: &Shared, client: Client) {
+    store.put_client(client, vec![row(AuditWord::Configure)]).await.expect("committed");
+}
+
+async fn redeem(store: &Shared, jti: &str, token: Token) -> bool {
+    store.redeem_assertion(jti, at(300), token, vec![row(AuditWord::SignIn)]).await.expect("committed")
+}
+
+pub(crate) async fn clients_are_replaced(store: Shared) {
+    assert_eq!(store.client("ward").await, Ok(None));
+    put(&store, client("ward")).await;
+    put(&store, client("annex")).await;
+    let mut changed = client("ward");
+    changed.mesh_mailbox = None;
+    changed.disabled = true;
+    put(&store, changed.clone()).await;
+    assert_eq!(store.client("ward").await, Ok(Some(changed.clone())));
+    assert_eq!(store.clients().await, Ok(vec![client("annex"), changed]));
+    assert_eq!(log(&store).await.len(), 3);
+}
+
+pub(crate) async fn a_token_dies_with_what_it_rests_on(store: Shared) {
+    put(&store, client("ward")).await;
+    assert!(redeem(&store, "1", token(1, "ward")).await);
+    let found = store.token(&[1; 32], at(0)).await.expect("readable");
+    assert_eq!(found, Some((token(1, "ward"), client("ward"))));
+    assert_eq!(store.token(&[2; 32], at(0)).await, Ok(None));
+    assert!(store.token(&[1; 32], at(600)).await.expect("readable").is_some(), "not after means at it is good");
+    assert_eq!(store.token(&[1; 32], at(601)).await, Ok(None));
+
+    let renamed_mailbox = Client { mesh_mailbox: None, ..client("ward") };
+    put(&store, renamed_mailbox.clone()).await;
+    assert!(store.token(&[1; 32], at(0)).await.expect("readable").is_some());
+    let ends = [
+        Client { disabled: true, ..client("ward") },
+        Client { jwks: "{\"keys\":[{}]}".to_owned(), ..client("ward") },
+        Client { certificate_sha256: None, ..client("ward") },
+        Client { ods: ods("RYJ"), ..client("ward") },
+        Client { role: Role::Operator, ..client("ward") },
+    ];
+    for (n, end) in (10..).zip(ends) {
+        put(&store, client("ward")).await;
+        assert!(redeem(&store, &n.to_string(), token(n, "ward")).await);
+        assert!(store.token(&[n; 32], at(0)).await.expect("readable").is_some());
+        put(&store, end).await;
+        assert_eq!(store.token(&[n; 32], at(0)).await, Ok(None), "{n}");
+        put(&store, client("ward")).await;
+        assert_eq!(store.token(&[n; 32], at(0)).await, Ok(None), "{n}: void stays void");
+    }
+}
+
+pub(crate) async fn one_of_many_redemptions_wins(store: Shared) {
+    put(&store, client("ward")).await;
+    let outcomes = at_once(&store, 100, |store, n| async move {
+        let hash = n.to_le_bytes()[0];
+        redeem(&store, "the same", token(hash, "ward")).await.then_some(hash)
+    })
+    .await;
+    let winners: Vec<u8> = outcomes.into_iter().flatten().collect();
+    assert_eq!(winners.len(), 1);
+    for hash in 0..100 {
+        let good = store.token(&[hash; 32], at(0)).await.expect("readable").is_some();
+        assert_eq!(good, winners.contains(&hash), "{hash}");
+    }
+    assert_eq!(log(&store).await.len(), 2);
+}
+
+pub(crate) async fn used_assertions_are_kept_until_they_expire(store: Shared) {
+    put(&store, client("ward")).await;
+    put(&store, client("annex")).await;
+    assert!(redeem(&store, "1", token(1, "ward")).await);
+    assert!(redeem(&store, "1", token(2, "annex")).await, "a jti is the issuer's own");
+    assert!(redeem(&store, "2", token(3, "ward")).await);
+    assert!(!redeem(&store, "1", token(4, "ward")).await, "others are not forgotten by the way");
+    // Before the store's clock: expired when it was presented, and gone with the next redemption.
+    let expired = Token { expires: at(-1), ..token(5, "ward") };
+    assert_eq!(store.redeem_assertion("3", at(-1), expired, Vec::new()).await, Ok(true));
+    assert!(redeem(&store, "4", token(6, "ward")).await);
+    assert_eq!(store.token(&[5; 32], at(-2)).await, Ok(None), "purged");
+    let nobody = store.redeem_assertion("5", at(300), token(7, "nobody"), Vec::new()).await;
+    assert!(nobody.is_err(), "a token belongs to a client");
+}
+
+fn pharmacy(code: &str, name: &str) -> DirectoryEntry {
+    DirectoryEntry::Pharmacy(Pharmacy {
+        ods: ods(code),
+        name: name.to_owned(),
+        telephone: String::new(),
+        postcode: String::new(),
+        endpoint: Endpoint::Inbox {},
+        expires: date(2027, 1, 31),
+    })
+}
+
+fn home(code: &str, name: &str, other_ods: &[&str]) -> DirectoryEntry {
+    let home = serde_json::json!({
+        "kind": "care-home", "ods": code, "other_ods": other_ods, "name": name, "address": ["1 High Street"],
+        "postcode": "LS1 1AA", "uprn": "1", "covering_practice": "A82608", "delivering_pharmacy": "FA123",
+        "expires": "2027-01-31",
+    });
+    serde_json::from_value(home).expect("a home")
+}
+
+async fn import(store: &Shared, entries: Vec<DirectoryEntry>) -> u64 {
+    store.import_directory(entries, "homes.csv", at(0), vec![row(AuditWord::Configure)]).await.expect("committed")
+}
+
+pub(crate) async fn the_directory_keeps_versions(store: Shared) {
+    let old_home = home("VM1AB", "Old name", &["1-OLD".replace('-', "").as_str(), "VM1AC"]);
+    assert_eq!(import(&store, vec![pharmacy("FA123", "Pharmacy"), old_home.clone()]).await, 1);
+    assert_eq!(store.directory_entry(&ods("VM1AB")).await, Ok(Some(old_home.clone())));
+    assert_eq!(store.directory_entry(&ods("VM1AC")).await, Ok(Some(old_home)));
+    let new_home = home("VM1AB", "New name", &["VM1AD"]);
+    assert_eq!(import(&store, vec![new_home.clone()]).await, 2);
+    assert_eq!(store.directory_entry(&ods("VM1AB")).await, Ok(Some(new_home.clone())));
+    assert_eq!(store.directory_entry(&ods("VM1AD")).await, Ok(Some(new_home.clone())));
+    assert_eq!(store.directory_entry(&ods("VM1AC")).await, Ok(None), "codes of an older version are gone");
+    assert_eq!(store.directory_entry(&ods("FA999")).await, Ok(None));
+    // What an import does not name stays, and an empty one is a version too.
+    assert_eq!(store.directory().await, Ok(vec![new_home.clone(), pharmacy("FA123", "Pharmacy")]));
+    assert_eq!(import(&store, Vec::new()).await, 3);
+    let twice = vec![pharmacy("FA123", "Twice"), pharmacy("FA123", "Twice")];
+    assert!(store.import_directory(twice, "twice.csv", at(0), Vec::new()).await.is_err());
+    assert_eq!(import(&store, vec![pharmacy("FA001", "Another")]).await, 4);
+    let codes: Vec<_> = store.directory().await.expect("readable").iter().map(|e| e.ods().to_string()).collect();
+    assert_eq!(codes, ["VM1AB", "FA001", "FA123"]);
+}
+
+pub(crate) async fn a_code_that_two_homes_claim_names_neither(store: Shared) {
+    let first = home("VM1AB", "First", &["VMX", "VM2AB"]);
+    let second = home("VM2AB", "Second", &["VMX"]);
+    import(&store, vec![first, second.clone()]).await;
+    assert_eq!(store.directory_entry(&ods("VMX")).await, Ok(None));
+    assert_eq!(store.directory_entry(&ods("VM2AB")).await, Ok(Some(second)), "an own code goes before a claimed one");
+}
+
+pub(crate) async fn checkpoints_only_grow(store: Shared) {
+    assert_eq!(store.latest_checkpoint().await, Ok(None));
+    let checkpoint = |size: u64| StoredCheckpoint { size, note: format!("note {size}\n") };
+    for (size, stored) in [(0, true), (5, true), (5, false), (3, false), (9, true)] {
+        assert_eq!(store.put_checkpoint(checkpoint(size)).await, Ok(stored), "{size}");
+    }
+    let other = StoredCheckpoint { note: "a split view\n".to_owned(), ..checkpoint(9) };
+    assert_eq!(store.put_checkpoint(other).await, Ok(false));
+    assert_eq!(store.latest_checkpoint().await, Ok(Some(checkpoint(9))));
+}
+
+pub(crate) async fn the_log_is_read_in_parts(store: Shared) {
+    let rows: Vec<_> = (0..5).map(|_| row(AuditWord::Query)).collect();
+    store.audit(rows.clone()).await.expect("committed");
+    let entries = store.audit_entries(2, 2).await.expect("readable");
+    assert_eq!(entries.iter().map(|e| e.index).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!((&entries[0].event, entries[0].leaf), (&rows[2].event, rows[2].leaf));
+    assert!(store.audit_entries(5, 10).await.expect("readable").is_empty());
+    assert!(store.audit_entries(u64::MAX, 10).await.expect("readable").is_empty());
+    // Rows of one call stand or fall together.
+    let taken = vec![row(AuditWord::Query), rows[0].clone()];
+    assert!(store.audit(taken).await.is_err());
+    assert_eq!(log(&store).await.len(), 5);
+}
+
+pub(crate) async fn readiness_commits(store: Shared) {
+    assert_eq!(store.ready().await, Ok(()));
+    assert_eq!(store.ready().await, Ok(()));
+}

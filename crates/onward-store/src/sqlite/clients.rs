@@ -1,0 +1,113 @@
+//! Machine clients, their tokens, and the assertions already used.
+
+use jiff::Timestamp;
+use onward_core::audit::AuditRow;
+use onward_core::client::{Client, Token};
+use rusqlite::{Connection, Row, params};
+
+use super::audit;
+use super::columns::{Columns, micros};
+use super::failure::Failure;
+
+const CLIENT: &str = "id, ods, role, jwks, certificate_sha256, mesh_mailbox, nhs_number_policy, disabled";
+
+/// Adds or replaces. Tokens rest on the keys, certificate, organisation and role that the client had, so
+/// a change of these voids them, as disabling does (trust.md §1, goal I3).
+pub(super) fn put(c: &Connection, client: &Client, audit: &[AuditRow]) -> Result<(), Failure> {
+    let still_good = by_id(c, &client.id)?.is_some_and(|before| {
+        !client.disabled
+            && before.jwks == client.jwks
+            && before.certificate_sha256 == client.certificate_sha256
+            && before.ods == client.ods
+            && before.role == client.role
+    });
+    if !still_good {
+        c.prepare_cached("DELETE FROM tokens WHERE client_id = ?")?.execute([&client.id])?;
+    }
+    c.prepare_cached(
+        "INSERT INTO clients (id, ods, role, jwks, certificate_sha256, mesh_mailbox, nhs_number_policy, disabled)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET ods = excluded.ods, role = excluded.role, jwks = excluded.jwks,
+             certificate_sha256 = excluded.certificate_sha256, mesh_mailbox = excluded.mesh_mailbox,
+             nhs_number_policy = excluded.nhs_number_policy, disabled = excluded.disabled",
+    )?
+    .execute(params![
+        client.id,
+        client.ods.as_str(),
+        client.role.as_str(),
+        client.jwks,
+        client.certificate_sha256,
+        client.mesh_mailbox,
+        client.nhs_number_policy.as_str(),
+        client.disabled,
+    ])?;
+    audit::append(c, audit)
+}
+
+pub(super) fn by_id(c: &Connection, id: &str) -> Result<Option<Client>, Failure> {
+    c.prepare_cached(&format!("SELECT {CLIENT} FROM clients WHERE id = ?"))?
+        .query_and_then([id], client)?
+        .next()
+        .transpose()
+}
+
+pub(super) fn all(c: &Connection) -> Result<Vec<Client>, Failure> {
+    c.prepare_cached(&format!("SELECT {CLIENT} FROM clients ORDER BY id"))?.query_and_then([], client)?.collect()
+}
+
+fn client(row: &Row<'_>) -> Result<Client, Failure> {
+    let columns = Columns::of("clients", row);
+    Ok(Client {
+        id: columns.get("id")?,
+        ods: columns.parsed("ods")?,
+        role: columns.parsed("role")?,
+        jwks: columns.get("jwks")?,
+        certificate_sha256: columns.get("certificate_sha256")?,
+        mesh_mailbox: columns.get("mesh_mailbox")?,
+        nhs_number_policy: columns.parsed("nhs_number_policy")?,
+        disabled: columns.flag("disabled")?,
+    })
+}
+
+/// The insert decides: of any number of redemptions of one `jti`, one finds no row (goal I2). Expired
+/// assertions and tokens go by the way.
+pub(super) fn redeem_assertion(
+    c: &Connection,
+    jti: &str,
+    jti_expires: Timestamp,
+    token: &Token,
+    now: Timestamp,
+    audit: &[AuditRow],
+) -> Result<bool, Failure> {
+    c.prepare_cached("DELETE FROM assertions WHERE expires < ?")?.execute([micros(now)])?;
+    c.prepare_cached("DELETE FROM tokens WHERE expires < ?")?.execute([micros(now)])?;
+    let unseen = c
+        .prepare_cached("INSERT INTO assertions (client_id, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
+        .execute(params![token.client_id, jti, micros(jti_expires)])?;
+    if unseen == 0 {
+        return Ok(false);
+    }
+    c.prepare_cached("INSERT INTO tokens (hash, client_id, expires, certificate_sha256) VALUES (?, ?, ?, ?)")?
+        .execute(params![token.hash, token.client_id, micros(token.expires), token.certificate_sha256])?;
+    audit::append(c, audit)?;
+    Ok(true)
+}
+
+pub(super) fn token(c: &Connection, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, Failure> {
+    let found = c
+        .prepare_cached("SELECT client_id, expires, certificate_sha256 FROM tokens WHERE hash = ? AND expires >= ?")?
+        .query_and_then(params![hash, micros(now)], |row| {
+            let columns = Columns::of("tokens", row);
+            Ok::<_, Failure>(Token {
+                hash: *hash,
+                client_id: columns.get("client_id")?,
+                expires: columns.moment("expires")?,
+                certificate_sha256: columns.get("certificate_sha256")?,
+            })
+        })?
+        .next()
+        .transpose()?;
+    let Some(token) = found else { return Ok(None) };
+    let client = by_id(c, &token.client_id)?.ok_or_else(|| Failure::corrupt("tokens", "client_id"))?;
+    Ok((!client.disabled).then_some((token, client)))
+}

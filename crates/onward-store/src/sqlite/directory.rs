@@ -1,0 +1,72 @@
+//! The directory of organisations: every import is a version, and all versions stay.
+
+use jiff::Timestamp;
+use onward_core::OdsCode;
+use onward_core::audit::AuditRow;
+use onward_core::directory::DirectoryEntry;
+use rusqlite::{Connection, Row, params};
+
+use super::audit;
+use super::columns::{Columns, json, micros, stored_count};
+use super::failure::Failure;
+
+/// Only the current entry of each code.
+const CURRENT: &str =
+    "FROM directory_entries e WHERE e.version = (SELECT max(version) FROM directory_entries WHERE ods = e.ods)";
+
+pub(super) fn import(
+    c: &Connection,
+    entries: &[DirectoryEntry],
+    source: &str,
+    at: Timestamp,
+    audit: &[AuditRow],
+) -> Result<u64, Failure> {
+    let version: i64 = c
+        .prepare_cached("SELECT coalesce(max(version), 0) + 1 FROM directory_versions")?
+        .query_row([], |row| row.get(0))?;
+    c.prepare_cached("INSERT INTO directory_versions (version, source, at, entries) VALUES (?, ?, ?, ?)")?
+        .execute(params![version, source, micros(at), stored_count(entries.len() as u64)])?;
+    let mut insert =
+        c.prepare_cached("INSERT INTO directory_entries (ods, version, kind, entry) VALUES (?, ?, ?, ?)")?;
+    let mut also =
+        c.prepare_cached("INSERT INTO directory_codes (code, ods, version) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?;
+    for entry in entries {
+        insert.execute(params![entry.ods().as_str(), version, entry.kind(), json(entry)])?;
+        if let DirectoryEntry::CareHome(home) = entry {
+            for code in &home.other_ods {
+                also.execute(params![code.as_str(), home.ods.as_str(), version])?;
+            }
+        }
+    }
+    audit::append(c, audit)?;
+    u64::try_from(version).map_err(|_| Failure::corrupt("directory_versions", "version"))
+}
+
+/// By the code itself, else by another code of a home. A code that two homes claim names neither:
+/// whoever asks must not be given a guess.
+pub(super) fn entry(c: &Connection, ods: &OdsCode) -> Result<Option<DirectoryEntry>, Failure> {
+    let own = c
+        .prepare_cached(&format!("SELECT e.entry {CURRENT} AND e.ods = ?"))?
+        .query_and_then([ods.as_str()], read)?
+        .next()
+        .transpose()?;
+    if own.is_some() {
+        return Ok(own);
+    }
+    let mut claimed = c
+        .prepare_cached(&format!(
+            "SELECT e.entry {CURRENT} AND EXISTS (SELECT 1 FROM directory_codes
+                 WHERE code = ? AND ods = e.ods AND version = e.version) LIMIT 2"
+        ))?
+        .query_and_then([ods.as_str()], read)?
+        .collect::<Result<Vec<_>, Failure>>()?;
+    Ok(if claimed.len() == 1 { claimed.pop() } else { None })
+}
+
+pub(super) fn all(c: &Connection) -> Result<Vec<DirectoryEntry>, Failure> {
+    c.prepare_cached(&format!("SELECT e.entry {CURRENT} ORDER BY e.kind, e.ods"))?.query_and_then([], read)?.collect()
+}
+
+fn read(row: &Row<'_>) -> Result<DirectoryEntry, Failure> {
+    Columns::of("directory_entries", row).json("entry")
+}

@@ -1,0 +1,251 @@
+//! SQLite, for one server: one writer thread with group commit, a few readers, one file.
+
+mod audit;
+mod clients;
+mod columns;
+mod deliveries;
+mod directory;
+mod dispatch;
+mod failure;
+mod open;
+mod readers;
+mod transfers;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use onward_core::audit::{AuditRow, StoredCheckpoint};
+use onward_core::client::{Client, Token};
+use onward_core::directory::DirectoryEntry;
+use onward_core::store::{
+    Acceptance, Accepted, AttemptEnd, DeliveryQuery, DeliveryRecord, HeldTransfer, Lease, NewDelivery, OriginalMessage,
+    Store, StoreError, StoredAudit, StoredRendition, TransferRecord, Transition,
+};
+use onward_core::{Clock, DeliveryId, HoldId, OdsCode, TransferId};
+
+pub use open::OpenError;
+pub use writer::CommitCounts;
+
+use open::Purpose;
+use readers::{READERS, Readers};
+use writer::Writer;
+
+/// The store in one SQLite file. Moments keep microseconds.
+///
+/// Dropping it waits until everything queued is committed.
+pub struct SqliteStore {
+    // Readers close first and the writer second, so that the last connection can carry the log over;
+    // the lock goes when nothing writes any more.
+    readers: Readers,
+    writer: Writer,
+    clock: Arc<dyn Clock>,
+    _lock: Option<File>,
+}
+
+impl SqliteStore {
+    /// Opens the database as its only server, creating and migrating it where needed. Leases of a server
+    /// that died end at once: while the lock is held, nobody else can be sending.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] while another process serves it (trust.md §7, fault 14); see [`OpenError`].
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        open::check_sqlite()?;
+        let lock = open::lock(path)?;
+        open::create(path)?;
+        let mut writer = open::connect(path, Purpose::Write)?;
+        open::migrate(&mut writer)?;
+        dispatch::end_all_leases(&writer)?;
+        Self::assemble(path, writer, clock, Some(lock))
+    }
+
+    /// Opens the database beside a server that may be running, for commands. SQLite's own locks order
+    /// the writes of both.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] when the schema must be brought forward while a server runs; see [`OpenError`].
+    pub fn open_shared(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        open::check_sqlite()?;
+        open::create(path)?;
+        let mut writer = open::connect(path, Purpose::Write)?;
+        if open::is_outdated(&writer)? {
+            let _sole = open::lock(path)?;
+            open::migrate(&mut writer)?;
+        }
+        Self::assemble(path, writer, clock, None)
+    }
+
+    fn assemble(
+        path: &Path,
+        writer: rusqlite::Connection,
+        clock: Arc<dyn Clock>,
+        lock: Option<File>,
+    ) -> Result<Self, OpenError> {
+        let readers = (0..READERS).map(|_| open::connect(path, Purpose::Read)).collect::<Result<Vec<_>, _>>()?;
+        let writer = Writer::start(writer).map_err(OpenError::Thread)?;
+        Ok(Self { readers: Readers::new(readers), writer, clock, _lock: lock })
+    }
+
+    /// How much was committed since it was opened.
+    #[must_use]
+    pub fn commit_counts(&self) -> CommitCounts {
+        self.writer.counts()
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("commits", &self.commit_counts()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
+        self.writer.run(move |c| transfers::accept(c, &acceptance)).await
+    }
+
+    async fn audit(&self, rows: Vec<AuditRow>) -> Result<(), StoreError> {
+        self.writer.run(move |c| audit::append(c, &rows)).await
+    }
+
+    async fn claim(&self, now: Timestamp, lease_until: Timestamp, limit: u32) -> Result<Vec<Lease>, StoreError> {
+        self.writer.run(move |c| dispatch::claim(c, now, lease_until, limit)).await
+    }
+
+    async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError> {
+        self.writer.run(move |c| ends.iter().map(|end| dispatch::complete(c, end)).collect()).await
+    }
+
+    async fn transition(&self, transition: Transition) -> Result<bool, StoreError> {
+        self.writer.run(move |c| deliveries::transition(c, &transition)).await
+    }
+
+    async fn open_rendition(
+        &self,
+        delivery: DeliveryId,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<Option<StoredRendition>, StoreError> {
+        self.writer.run(move |c| deliveries::open_rendition(c, delivery, at, &audit)).await
+    }
+
+    async fn transfer(&self, id: TransferId) -> Result<Option<TransferRecord>, StoreError> {
+        self.readers.run(move |c| transfers::transfer(c, id)).await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRecord>, StoreError> {
+        self.readers.run(move |c| deliveries::by_id(c, id)).await
+    }
+
+    async fn delivery_by_correlation(&self, correlation_id: &str) -> Result<Option<DeliveryRecord>, StoreError> {
+        let correlation_id = correlation_id.to_owned();
+        self.readers.run(move |c| deliveries::by_correlation(c, &correlation_id)).await
+    }
+
+    async fn delivery_by_reference(&self, reference: &str) -> Result<Option<DeliveryRecord>, StoreError> {
+        let reference = reference.to_owned();
+        self.readers.run(move |c| deliveries::by_reference(c, &reference)).await
+    }
+
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
+        self.readers.run(move |c| deliveries::list(c, &query)).await
+    }
+
+    async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {
+        self.readers.run(move |c| transfers::original(c, id)).await
+    }
+
+    async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
+        self.readers.run(transfers::holds).await
+    }
+
+    async fn release_hold(
+        &self,
+        hold: HoldId,
+        deliveries: Vec<NewDelivery>,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        self.writer.run(move |c| transfers::release_hold(c, hold, &deliveries, at, &audit)).await
+    }
+
+    async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.writer.run(move |c| deliveries::requeue(c, delivery, at, &audit)).await
+    }
+
+    async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError> {
+        self.writer.run(move |c| clients::put(c, &client, &audit)).await
+    }
+
+    async fn client(&self, id: &str) -> Result<Option<Client>, StoreError> {
+        let id = id.to_owned();
+        self.readers.run(move |c| clients::by_id(c, &id)).await
+    }
+
+    async fn clients(&self) -> Result<Vec<Client>, StoreError> {
+        self.readers.run(clients::all).await
+    }
+
+    async fn redeem_assertion(
+        &self,
+        jti: &str,
+        jti_expires: Timestamp,
+        token: Token,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let jti = jti.to_owned();
+        let now = self.clock.now();
+        self.writer.run(move |c| clients::redeem_assertion(c, &jti, jti_expires, &token, now, &audit)).await
+    }
+
+    async fn token(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, StoreError> {
+        let hash = *hash;
+        self.readers.run(move |c| clients::token(c, &hash, now)).await
+    }
+
+    async fn import_directory(
+        &self,
+        entries: Vec<DirectoryEntry>,
+        source: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<u64, StoreError> {
+        let source = source.to_owned();
+        self.writer.run(move |c| directory::import(c, &entries, &source, at, &audit)).await
+    }
+
+    async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {
+        let ods = ods.clone();
+        self.readers.run(move |c| directory::entry(c, &ods)).await
+    }
+
+    async fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError> {
+        self.readers.run(directory::all).await
+    }
+
+    async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError> {
+        self.readers.run(move |c| audit::entries(c, from, limit)).await
+    }
+
+    async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<bool, StoreError> {
+        self.writer.run(move |c| audit::put_checkpoint(c, &checkpoint)).await
+    }
+
+    async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
+        self.readers.run(audit::latest_checkpoint).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.writer.run(move |c| audit::commit_readiness(c, now)).await?;
+        self.readers.run(audit::read_readiness).await
+    }
+}

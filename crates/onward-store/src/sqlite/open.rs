@@ -1,0 +1,187 @@
+//! Opening a database file: the version of SQLite, the lock of the sole server, the settings of a
+//! connection and the migrations. Refuses what it does not know for certain to be its own.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::failure::told;
+
+/// Before this, a race at the reset of the log could lose committed transactions (3.7.0 to 3.51.2).
+const SQLITE_FLOOR: i32 = 3_051_003;
+/// `application_id` in the file's header: "ONWD".
+const APPLICATION_ID: i32 = 0x4F4E_5744;
+/// How long a statement waits for another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The schema, one step a file; the first brings version 0 to version 1.
+const MIGRATIONS: &[&str] = &[include_str!("../../schema/sqlite/0001_initial.sql")];
+
+/// Why a database was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The linked SQLite has a known way to lose committed data.
+    #[error("the linked SQLite is {found}; at least 3.51.3 is needed, older ones can lose committed data")]
+    SqliteTooOld {
+        /// Its version.
+        found: &'static str,
+    },
+    /// Another process serves this database (trust.md §7, fault 14).
+    #[error("another process uses this database: it holds the lock {}", lock.display())]
+    InUse {
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// The files cannot be created or locked.
+    #[error("{} cannot be opened", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is another program's database.
+    #[error("the file is a database, but not one of Onward")]
+    Foreign,
+    /// A newer Onward wrote it.
+    #[error(
+        "the database has schema version {found}, this program knows versions up to {known}; use the newer program"
+    )]
+    Newer {
+        /// The file's version.
+        found: usize,
+        /// The newest version that this program knows.
+        known: usize,
+    },
+    /// The file system cannot do write-ahead logging (network file systems cannot).
+    #[error("the file system does not support write-ahead logging")]
+    NoWriteAheadLog,
+    /// SQLite refused.
+    #[error("the database cannot be opened: {0}")]
+    Sqlite(String),
+    /// The writer thread could not be started.
+    #[error("the store's writer cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(told(&error))
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Write,
+    Read,
+}
+
+/// Refuses a SQLite that loses data.
+pub(super) fn check_sqlite() -> Result<(), OpenError> {
+    if rusqlite::version_number() < SQLITE_FLOOR {
+        return Err(OpenError::SqliteTooOld { found: rusqlite::version() });
+    }
+    Ok(())
+}
+
+/// Takes the advisory lock beside the database; it lasts as long as the returned file, and ends with the process.
+pub(super) fn lock(database: &Path) -> Result<File, OpenError> {
+    let mut name = OsString::from(database);
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let fault = |source| OpenError::File { path: path.clone(), source };
+    let file = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&path).map_err(fault)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { lock: path }),
+        Err(TryLockError::Error(source)) => Err(OpenError::File { path, source }),
+    }
+}
+
+/// Creates the file when it is missing, readable by its owner only: it holds patient data. SQLite gives
+/// the log the same permissions.
+pub(super) fn create(database: &Path) -> Result<(), OpenError> {
+    private(OpenOptions::new().create(true).truncate(false).write(true))
+        .open(database)
+        .map(drop)
+        .map_err(|source| OpenError::File { path: database.to_owned(), source })
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.mode(0o600)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+/// A connection with the settings that durability rests on.
+pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, OpenError> {
+    // Readers open the file for writing too: a read-only connection cannot always map the wal-index.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(database, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Before anything is changed: another program's file is left as it is.
+    version(&connection)?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(OpenError::NoWriteAheadLog);
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    // Sorting spills would put patient data into files that nobody guards.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // KiB when negative. The default of 2 MB makes a backlog of copies read the same pages again with every look.
+    connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.set_prepared_statement_cache_capacity(96);
+    match purpose {
+        // The writer carries the log over itself, because the automatic way ignores errors.
+        Purpose::Write => connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?,
+        Purpose::Read => connection.pragma_update(None, "query_only", true)?,
+    }
+    Ok(connection)
+}
+
+/// Whether migrations are due; refuses a file that is newer or not ours.
+pub(super) fn is_outdated(connection: &Connection) -> Result<bool, OpenError> {
+    Ok(version(connection)? < MIGRATIONS.len())
+}
+
+fn version(connection: &Connection) -> Result<usize, OpenError> {
+    let known = MIGRATIONS.len();
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let empty = version == 0 && application == 0 && tables == 0;
+    if application != APPLICATION_ID && !empty {
+        return Err(OpenError::Foreign);
+    }
+    let found = usize::try_from(version).map_err(|_| OpenError::Foreign)?;
+    if found > known { Err(OpenError::Newer { found, known }) } else { Ok(found) }
+}
+
+/// Brings the schema forward, one transaction a step, so that an upgrade that is killed resumes (fault 37).
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    loop {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let current = version(&transaction)?;
+        let Some(step) = MIGRATIONS.get(current) else { return Ok(()) };
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", stored_version(current + 1))?;
+        transaction.commit()?;
+    }
+}
+
+fn stored_version(version: usize) -> i64 {
+    i64::try_from(version).expect("few migrations")
+}

@@ -1,0 +1,227 @@
+//! Accepting a message, reading a transfer back, and holds.
+
+use jiff::Timestamp;
+use onward_core::audit::AuditRow;
+use onward_core::store::{
+    Acceptance, Accepted, HeldTransfer, NewDelivery, NewHold, NewTransfer, OriginalMessage, TransferRecord,
+};
+use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
+use rusqlite::{Connection, Row, params};
+
+use super::audit;
+use super::columns::{Columns, json, micros, micros_opt, month};
+use super::deliveries::{self, Origin};
+use super::failure::Failure;
+
+/// The two keys decide before anything is written: the message's identifier (20007), then the document's (20008).
+pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted, Failure> {
+    let transfer = &acceptance.transfer;
+    if let Some(repeat) = earlier_message(c, transfer)? {
+        audit::append(c, std::slice::from_ref(&acceptance.audit_if_repeat))?;
+        return Ok(repeat);
+    }
+    if let Some(repeat) = earlier_document(c, transfer)? {
+        audit::append(c, std::slice::from_ref(&acceptance.audit_if_repeat))?;
+        return Ok(repeat);
+    }
+    insert(c, transfer)?;
+    let origin = Origin {
+        transfer: transfer.id,
+        sender: transfer.sender.clone(),
+        patient: transfer.patient.clone(),
+        created: transfer.received,
+    };
+    for delivery in &acceptance.deliveries {
+        deliveries::insert(c, &origin, delivery)?;
+    }
+    if let Some(hold) = &acceptance.hold {
+        insert_hold(c, transfer, hold)?;
+    }
+    audit::append(c, &acceptance.audit)?;
+    Ok(Accepted::New)
+}
+
+fn earlier_message(c: &Connection, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
+    c.prepare_cached("SELECT id, body_sha256, response FROM transfers WHERE sender = ? AND message_id = ?")?
+        .query_and_then(params![transfer.sender.as_str(), transfer.message_id], |row| {
+            let columns = Columns::of("transfers", row);
+            if columns.get::<[u8; 32]>("body_sha256")? != transfer.body_sha256 {
+                return Ok(Accepted::MessageIdReused);
+            }
+            Ok(Accepted::Repeat { transfer: columns.parsed("id")?, response: columns.get("response")? })
+        })?
+        .next()
+        .transpose()
+}
+
+fn earlier_document(c: &Connection, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
+    let Some(document_id) = &transfer.document_id else { return Ok(None) };
+    c.prepare_cached("SELECT id FROM transfers WHERE sender = ? AND document_id = ?")?
+        .query_and_then(params![transfer.sender.as_str(), document_id], |row| {
+            Ok(Accepted::DocumentRepeated { transfer: Columns::of("transfers", row).parsed("id")? })
+        })?
+        .next()
+        .transpose()
+}
+
+fn insert(c: &Connection, transfer: &NewTransfer) -> Result<(), Failure> {
+    let id = transfer.id.to_string();
+    c.prepare_cached(
+        "INSERT INTO transfers (id, sender, client_id, message_id, document_id, document_set_id, event, received,
+             expected, patient, care_home, reply, changed, body_sha256, response)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        id,
+        transfer.sender.as_str(),
+        transfer.client_id,
+        transfer.message_id,
+        transfer.document_id,
+        transfer.document_set_id,
+        transfer.event,
+        micros(transfer.received),
+        micros_opt(transfer.expected),
+        transfer.patient.as_ref().map(NhsNumber::expose),
+        transfer.care_home.as_ref().map(OdsCode::as_str),
+        json(&transfer.reply),
+        micros(transfer.received),
+        transfer.body_sha256,
+        transfer.response,
+    ])?;
+    c.prepare_cached("INSERT INTO message_bodies (transfer, month, media_type, body) VALUES (?, ?, ?, ?)")?
+        .execute(params![id, month(transfer.received), transfer.media_type, transfer.body])?;
+    Ok(())
+}
+
+fn insert_hold(c: &Connection, transfer: &NewTransfer, hold: &NewHold) -> Result<(), Failure> {
+    c.prepare_cached(
+        "INSERT INTO holds (id, transfer, reason, detail, owner, due, opened) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        hold.id.to_string(),
+        transfer.id.to_string(),
+        hold.reason.as_str(),
+        hold.detail,
+        hold.owner,
+        micros(hold.due),
+        micros(transfer.received),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn transfer(c: &Connection, id: TransferId) -> Result<Option<TransferRecord>, Failure> {
+    let found = c
+        .prepare_cached(
+            "SELECT id, sender, client_id, message_id, event, received, expected, patient, care_home, reply, changed
+             FROM transfers WHERE id = ?",
+        )?
+        .query_and_then([id.to_string()], record)?
+        .next()
+        .transpose()?;
+    let Some(mut record) = found else { return Ok(None) };
+    record.hold = c
+        .prepare_cached(
+            "SELECT id AS hold, reason, detail, owner, due FROM holds
+             WHERE transfer = ? AND closed IS NULL ORDER BY due, id LIMIT 1",
+        )?
+        .query_and_then([id.to_string()], hold)?
+        .next()
+        .transpose()?;
+    record.deliveries = deliveries::of_transfer(c, id)?;
+    let latest = record.deliveries.iter().map(|delivery| delivery.changed).max();
+    record.changed = latest.map_or(record.changed, |latest| latest.max(record.changed));
+    Ok(Some(record))
+}
+
+fn record(row: &Row<'_>) -> Result<TransferRecord, Failure> {
+    let columns = Columns::of("transfers", row);
+    Ok(TransferRecord {
+        id: columns.parsed("id")?,
+        sender: columns.parsed("sender")?,
+        client_id: columns.get("client_id")?,
+        message_id: columns.get("message_id")?,
+        event: columns.get("event")?,
+        received: columns.moment("received")?,
+        expected: columns.moment_opt("expected")?,
+        patient: columns.parsed_opt("patient")?,
+        care_home: columns.parsed_opt("care_home")?,
+        reply: columns.json("reply")?,
+        hold: None,
+        changed: columns.moment("changed")?,
+        deliveries: Vec::new(),
+    })
+}
+
+pub(super) fn original(c: &Connection, id: TransferId) -> Result<Option<OriginalMessage>, Failure> {
+    c.prepare_cached("SELECT media_type, body FROM message_bodies WHERE transfer = ?")?
+        .query_and_then([id.to_string()], |row| {
+            let columns = Columns::of("message_bodies", row);
+            Ok(OriginalMessage { media_type: columns.get("media_type")?, body: columns.get("body")? })
+        })?
+        .next()
+        .transpose()
+}
+
+fn hold(row: &Row<'_>) -> Result<NewHold, Failure> {
+    let columns = Columns::of("holds", row);
+    Ok(NewHold {
+        id: columns.parsed("hold")?,
+        reason: columns.parsed("reason")?,
+        detail: columns.get("detail")?,
+        owner: columns.get("owner")?,
+        due: columns.moment("due")?,
+    })
+}
+
+pub(super) fn holds(c: &Connection) -> Result<Vec<HeldTransfer>, Failure> {
+    c.prepare_cached(
+        "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, t.id, t.sender, t.received
+         FROM holds h JOIN transfers t ON t.id = h.transfer
+         WHERE h.closed IS NULL ORDER BY h.due, h.id",
+    )?
+    .query_and_then([], |row| {
+        let columns = Columns::of("transfers", row);
+        Ok(HeldTransfer {
+            hold: hold(row)?,
+            transfer: columns.parsed("id")?,
+            sender: columns.parsed("sender")?,
+            received: columns.moment("received")?,
+        })
+    })?
+    .collect()
+}
+
+pub(super) fn release_hold(
+    c: &Connection,
+    hold: HoldId,
+    released: &[NewDelivery],
+    at: Timestamp,
+    audit: &[AuditRow],
+) -> Result<bool, Failure> {
+    let transfer = c
+        .prepare_cached("UPDATE holds SET closed = ? WHERE id = ? AND closed IS NULL RETURNING transfer")?
+        .query_and_then(params![micros(at), hold.to_string()], |row| {
+            Columns::of("holds", row).parsed::<TransferId>("transfer")
+        })?
+        .next()
+        .transpose()?;
+    let Some(transfer) = transfer else { return Ok(false) };
+    let origin = c
+        .prepare_cached("UPDATE transfers SET changed = ? WHERE id = ? RETURNING sender, patient")?
+        .query_and_then(params![micros(at), transfer.to_string()], |row| {
+            let columns = Columns::of("transfers", row);
+            Ok::<_, Failure>(Origin {
+                transfer,
+                sender: columns.parsed("sender")?,
+                patient: columns.parsed_opt("patient")?,
+                created: at,
+            })
+        })?
+        .next()
+        .ok_or_else(|| Failure::corrupt("holds", "transfer"))??;
+    for delivery in released {
+        deliveries::insert(c, &origin, delivery)?;
+    }
+    audit::append(c, audit)?;
+    Ok(true)
+}

@@ -1,0 +1,581 @@
+//! The projection: from the Composition through the allowed sections along the references to a closed document of
+//! what a policy names.
+//!
+//! Two passes: the first decides node by node and follows references; the second copies what was decided and masks
+//! the references whose target stays behind.
+
+use std::collections::{HashMap, HashSet};
+
+use onward_fhir::document::attachments;
+use onward_fhir::elements::table;
+use onward_fhir::{Builder, Bundle, Element, Heading, NodeId, Release, Tree};
+
+use super::{Disclosed, Extent, Form, NarrativeRule, NewIds, Policy, Projection, Withheld};
+
+/// FHIR's own extension for what is absent and why (R4, StructureDefinition/data-absent-reason).
+pub(super) const DATA_ABSENT_REASON: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
+/// Security label vocabulary of the mark below.
+const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
+/// "Redacted": the content was altered by removal of parts (v3-ObservationValue, SECALTINTOBV; R4 §6.1 security
+/// labels).
+const REDACTED: &str = "REDACTED";
+const UUID: &str = onward_fhir::systems::UUID;
+
+/// Why a document cannot be projected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProjectError {
+    /// Not a document Bundle with a Composition first.
+    #[error("the resource is not a document Bundle that begins with a Composition")]
+    NotADocument,
+    /// The policy gives the identical document.
+    #[error("the policy gives the identical document, which is never projected")]
+    Identical,
+    /// The Composition carries a modifier extension or implicit rules that the policy does not name, so nothing of
+    /// the document may be understood without them.
+    #[error("the Composition carries a modifier that the policy does not name")]
+    ModifierNotNamed,
+}
+
+/// Projects an R4 document Bundle on a policy.
+///
+/// # Errors
+/// See [`ProjectError`].
+pub fn project(document: &Tree<'_>, policy: &Policy, ids: &NewIds) -> Result<Projection, ProjectError> {
+    if policy.form == Form::Identical {
+        return Err(ProjectError::Identical);
+    }
+    let bundle = Bundle::new(document.root()).ok_or(ProjectError::NotADocument)?;
+    let composition = bundle.first("Composition").ok_or(ProjectError::NotADocument)?;
+    let mut walk = Walk { policy, bundle: &bundle, kept: HashSet::new(), found: Findings::default() };
+    if walk.refusal(composition).is_some() {
+        return Err(ProjectError::ModifierNotNamed);
+    }
+    let included = walk.follow(composition);
+    for resource in bundle.resources().iter().filter(|resource| !included.contains(&resource.id())) {
+        let rule = walk.refusal(*resource).unwrap_or_else(|| "nothing that goes refers to it".to_owned());
+        walk.found.withheld(*resource, rule);
+    }
+    let Walk { kept, mut found, .. } = walk;
+    let mut copy = Copy {
+        policy,
+        bundle: &bundle,
+        ids,
+        kept: &kept,
+        included: &included,
+        redacted: found.redacted_resources(),
+        masked: Vec::new(),
+    };
+    let tree = copy.document(composition);
+    for reference in copy.masked {
+        found.withheld(reference, "the resource that it refers to does not go".to_owned());
+    }
+    Ok(Projection { tree, disclosed: found.disclosed, withheld: found.withheld, withheld_headings: found.headings })
+}
+
+#[derive(Default)]
+struct Findings {
+    disclosed: Vec<Disclosed>,
+    withheld: Vec<Withheld>,
+    headings: Vec<Heading>,
+    /// Resources of which a part is withheld.
+    redacted: HashSet<NodeId>,
+}
+
+impl Findings {
+    fn disclosed(&mut self, element: Element<'_, '_>, rule: String) {
+        self.disclosed.push(Disclosed { path: element.path(), rule });
+    }
+
+    fn withheld(&mut self, element: Element<'_, '_>, rule: String) {
+        self.redacted.insert(element.resource().id());
+        self.withheld.push(Withheld { path: element.path(), rule });
+    }
+
+    fn redacted_resources(&self) -> HashSet<NodeId> {
+        self.redacted.clone()
+    }
+}
+
+/// The first pass.
+struct Walk<'a, 't, 's> {
+    policy: &'a Policy,
+    bundle: &'a Bundle<'t, 's>,
+    kept: HashSet<NodeId>,
+    found: Findings,
+}
+
+impl<'t, 's> Walk<'_, 't, 's> {
+    /// Decides resource after resource along the references that go; gives the resources that do.
+    fn follow(&mut self, composition: Element<'t, 's>) -> HashSet<NodeId> {
+        let mut included = HashSet::from([composition.id()]);
+        let mut waiting = vec![composition];
+        while let Some(resource) = waiting.pop() {
+            let mut targets = Vec::new();
+            self.resource(resource, &mut targets);
+            for target in targets {
+                if self.refusal(target).is_none() && included.insert(target.id()) {
+                    waiting.push(target);
+                }
+            }
+        }
+        included
+    }
+
+    /// Why a resource may not go at all; `None` when it may.
+    fn refusal(&self, resource: Element<'t, 's>) -> Option<String> {
+        let resource_type = resource.resource_type()?;
+        if !self.policy.names_type(resource_type) {
+            let key = if resource_type == "Binary" { "attachments" } else { "elements" };
+            return Some(format!("{key}: {resource_type} is not named"));
+        }
+        if resource.get("implicitRules").is_some()
+            && self.policy.extent(resource_type, "implicitRules") == Extent::Nothing
+        {
+            return Some("implicitRules is not named, and the resource must not be read without it".to_owned());
+        }
+        self.modifier_refusal(resource)
+    }
+
+    /// R4 §2.4.2: what a modifier extension stands on must not be read without it.
+    fn modifier_refusal(&self, element: Element<'t, 's>) -> Option<String> {
+        let url = element
+            .all("modifierExtension")
+            .map(|extension| extension.text("url").unwrap_or_default())
+            .find(|url| !self.policy.extension_allowed(url))?;
+        Some(format!("extensions: modifier {url} is not named, and the element must not be read without it"))
+    }
+
+    fn resource(&mut self, resource: Element<'t, 's>, targets: &mut Vec<Element<'t, 's>>) {
+        let Some(resource_type) = resource.resource_type() else { return };
+        self.kept.insert(resource.id());
+        for child in resource.children() {
+            match child.name() {
+                "id" => {
+                    self.kept.insert(child.id());
+                }
+                "meta" => self.meta(resource_type, child),
+                "contained" => {}
+                "section" if resource_type == "Composition" => self.section(child, None, targets),
+                // The copy has an identifier and relations of its own.
+                "identifier" | "relatesTo" if resource_type == "Composition" => {}
+                name => self.element(resource_type, name, child, targets),
+            }
+        }
+        self.contained(resource, targets);
+    }
+
+    /// Security labels always go (R4 §6.1.1: they say how to protect the rest); the other metadata as named.
+    fn meta(&mut self, resource_type: &str, meta: Element<'t, 's>) {
+        self.kept.insert(meta.id());
+        for child in meta.children() {
+            let named = self.policy.extent(resource_type, &format!("meta.{}", child.name())) == Extent::Whole;
+            if child.name() == "security" || (named && !matches!(child.name(), "extension" | "id")) {
+                self.whole(child, &mut Vec::new());
+            } else {
+                self.found.withheld(child, format!("elements.{resource_type}: meta.{} is not named", child.name()));
+            }
+        }
+    }
+
+    /// An element of a resource, or of a backbone of it that the policy names in part.
+    fn element(
+        &mut self,
+        resource_type: &str,
+        path: &str,
+        element: Element<'t, 's>,
+        targets: &mut Vec<Element<'t, 's>>,
+    ) {
+        if matches!(element.name(), "extension" | "modifierExtension") {
+            return self.extension(element, targets);
+        }
+        match self.policy.extent(resource_type, path) {
+            Extent::Nothing => self.found.withheld(element, format!("elements.{resource_type}: {path} is not named")),
+            Extent::Whole => {
+                if self.whole(element, targets) {
+                    self.found.disclosed(element, format!("elements.{resource_type}: {path}"));
+                }
+            }
+            Extent::Partly => {
+                if let Some(rule) = self.modifier_refusal(element) {
+                    return self.found.withheld(element, rule);
+                }
+                self.kept.insert(element.id());
+                for child in element.children() {
+                    self.element(resource_type, &format!("{path}.{}", child.name()), child, targets);
+                }
+            }
+        }
+    }
+
+    /// An element that the policy names, with everything below it but extensions that it does not name and
+    /// attachments where they may not go; `false` when a modifier keeps it.
+    fn whole(&mut self, element: Element<'t, 's>, targets: &mut Vec<Element<'t, 's>>) -> bool {
+        if let Some(rule) = self.modifier_refusal(element) {
+            self.found.withheld(element, rule);
+            return false;
+        }
+        if !self.policy.attachments && is_attachment(element) {
+            self.found.withheld(element, "attachments: may not go".to_owned());
+            return false;
+        }
+        self.kept.insert(element.id());
+        self.target(element, targets);
+        for child in element.children() {
+            match child.name() {
+                "extension" | "modifierExtension" => self.extension(child, targets),
+                // An id of an element is a link target for extensions and nothing that a policy could name.
+                "id" => self.found.withheld(child, "identifiers of elements do not go".to_owned()),
+                "url" if is_attachment(element) => self.attachment_url(child, targets),
+                _ => {
+                    self.whole(child, targets);
+                }
+            }
+        }
+        true
+    }
+
+    /// An extension is named by its URL, with everything below it.
+    fn extension(&mut self, extension: Element<'t, 's>, targets: &mut Vec<Element<'t, 's>>) {
+        let url = extension.text("url").unwrap_or_default();
+        if !self.policy.extension_allowed(url) {
+            return self.found.withheld(extension, format!("extensions: {url} is not named"));
+        }
+        for below in extension.descendants() {
+            self.kept.insert(below.id());
+            self.target(below, targets);
+        }
+        self.found.disclosed(extension, format!("extensions: {url}"));
+    }
+
+    /// No external URLs: what is attached lies in the document (ITK3 eDischarge, attachments).
+    fn attachment_url(&mut self, url: Element<'t, 's>, targets: &mut Vec<Element<'t, 's>>) {
+        match url.value().and_then(|text| self.bundle.resolve_text(text)) {
+            Some(target) => {
+                self.kept.insert(url.id());
+                targets.push(target);
+            }
+            None => self.found.withheld(url, "the attachment lies outside the document".to_owned()),
+        }
+    }
+
+    fn target(&self, element: Element<'t, 's>, targets: &mut Vec<Element<'t, 's>>) {
+        let contained = |text: &str| text.starts_with('#');
+        if element.text("reference").is_some_and(|text| !contained(text)) {
+            targets.extend(self.bundle.resolve(element));
+        }
+    }
+
+    /// Contained resources go when their type is named and something that goes refers to them.
+    fn contained(&mut self, resource: Element<'t, 's>, targets: &mut Vec<Element<'t, 's>>) {
+        let mut waiting: Vec<_> = resource.all("contained").collect();
+        loop {
+            let wanted: HashSet<&str> = resource
+                .descendants()
+                .filter(|element| element.name() == "reference" && self.kept.contains(&element.id()))
+                .filter_map(|element| element.value()?.strip_prefix('#'))
+                .collect();
+            let (goes, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|contained| {
+                contained.text("id").is_some_and(|id| wanted.contains(id)) && self.refusal(*contained).is_none()
+            });
+            waiting = rest;
+            if goes.is_empty() {
+                break;
+            }
+            for contained in goes {
+                self.resource(contained, targets);
+            }
+        }
+        for contained in waiting {
+            let rule = self.refusal(contained).unwrap_or_else(|| "nothing that goes refers to it".to_owned());
+            self.found.withheld(contained, rule);
+        }
+    }
+
+    /// A section under its heading; one inside another without a heading of its own follows the outer one's rule.
+    fn section(&mut self, section: Element<'t, 's>, outer: Option<NarrativeRule>, targets: &mut Vec<Element<'t, 's>>) {
+        let heading = section.get("code").and_then(Heading::of_concept);
+        let name = heading.map_or("*", Heading::record_standard);
+        let inherited = outer.filter(|_| heading.is_none() && section.get("code").is_none());
+        let Some(rule) = inherited.or_else(|| self.policy.section_rule(heading)) else {
+            self.found.headings.extend(heading);
+            return self.found.withheld(section, format!("sections: {name} is not named"));
+        };
+        if let Some(reason) = self.modifier_refusal(section).or_else(|| self.unsplittable(section, rule)) {
+            self.found.headings.extend(heading);
+            return self.found.withheld(section, format!("sections.{name}: {}: {reason}", rule.as_str()));
+        }
+        self.kept.insert(section.id());
+        let mut content = false;
+        for child in section.children() {
+            match child.name() {
+                "section" => {
+                    self.section(child, Some(rule), targets);
+                    content |= self.kept.contains(&child.id());
+                }
+                "text" if rule == NarrativeRule::Withheld => {
+                    self.found.headings.extend(heading);
+                    self.found.withheld(child, format!("sections.{name}: {}", rule.as_str()));
+                }
+                "entry" => content |= self.entry(child, targets),
+                "extension" | "modifierExtension" => self.extension(child, targets),
+                "id" => self.found.withheld(child, "identifiers of elements do not go".to_owned()),
+                part => content |= self.whole(child, targets) && matches!(part, "text" | "emptyReason"),
+            }
+        }
+        if content {
+            self.found.disclosed(section, format!("sections.{name}: {}", rule.as_str()));
+        } else {
+            // R4 cmp-1: a section has text, entries or sections.
+            self.kept.remove(&section.id());
+            self.found.withheld(section, format!("sections.{name}: nothing of it may go"));
+        }
+    }
+
+    /// An entry of a section whose resource goes.
+    fn entry(&mut self, entry: Element<'t, 's>, targets: &mut Vec<Element<'t, 's>>) -> bool {
+        let target = self.bundle.resolve(entry);
+        let refusal = match target {
+            Some(target) => self.refusal(target),
+            None => Some("it refers to nothing in the document".to_owned()),
+        };
+        match refusal {
+            None => self.whole(entry, targets),
+            Some(rule) => {
+                self.found.withheld(entry, rule);
+                false
+            }
+        }
+    }
+
+    /// Why the narrative of a section cannot go although the policy lets it: it repeats what is withheld.
+    fn unsplittable(&self, section: Element<'t, 's>, rule: NarrativeRule) -> Option<String> {
+        if rule == NarrativeRule::Withheld || section.get("text").is_none() {
+            return None;
+        }
+        // An attachment is not repeated in the narrative (ITK3: coded content is).
+        let entries = || section.all("entry").filter_map(|entry| self.bundle.resolve(entry));
+        let repeated: Vec<_> = entries().filter(|entry| !entry.is("Binary")).collect();
+        if repeated.iter().any(|entry| self.refusal(*entry).is_some()) {
+            return Some("an entry may not go, and the narrative repeats it".to_owned());
+        }
+        if rule == NarrativeRule::OnlyWhole && repeated.iter().any(|entry| self.is_cut(*entry)) {
+            return Some("a part of an entry is withheld".to_owned());
+        }
+        None
+    }
+
+    /// Whether something of a resource, of the items of a list or of the medicine of a statement is withheld.
+    fn is_cut(&self, resource: Element<'t, 's>) -> bool {
+        let mut trial =
+            Walk { policy: self.policy, bundle: self.bundle, kept: HashSet::new(), found: Findings::default() };
+        let mut all = vec![resource];
+        all.extend(resource.all("entry").filter_map(|entry| self.bundle.resolve(entry.get("item")?)));
+        let medicines: Vec<_> =
+            all.iter().filter_map(|each| self.bundle.resolve(each.get("medicationReference")?)).collect();
+        all.extend(medicines);
+        for each in all {
+            if trial.refusal(each).is_some() {
+                return true;
+            }
+            trial.resource(each, &mut Vec::new());
+        }
+        !trial.found.withheld.is_empty()
+    }
+}
+
+/// The attachment elements outside Binary resources (Binary itself is ruled as a resource).
+fn is_attachment(element: Element<'_, '_>) -> bool {
+    attachments(element).first().is_some_and(|first| first.element == element) && !element.is("Binary")
+}
+
+/// The second pass.
+struct Copy<'a, 't, 's> {
+    policy: &'a Policy,
+    bundle: &'a Bundle<'t, 's>,
+    ids: &'a NewIds,
+    kept: &'a HashSet<NodeId>,
+    included: &'a HashSet<NodeId>,
+    redacted: HashSet<NodeId>,
+    masked: Vec<Element<'t, 's>>,
+}
+
+impl<'t, 's> Copy<'_, 't, 's> {
+    fn document(&mut self, composition: Element<'t, 's>) -> Tree<'static> {
+        let entries: HashMap<NodeId, Element<'t, 's>> = self
+            .bundle
+            .element()
+            .all("entry")
+            .filter_map(|entry| Some((entry.get("resource")?.id(), entry)))
+            .filter(|(id, _)| self.included.contains(id))
+            .collect();
+        // What will be masked is a removal too, so it is known before the labels are written.
+        self.masked = self
+            .bundle
+            .resources()
+            .iter()
+            .filter(|each| self.included.contains(&each.id()))
+            .flat_map(|each| {
+                each.descendants().filter(|element| self.kept.contains(&element.id()) && self.is_masked(*element))
+            })
+            .collect();
+        for reference in &self.masked {
+            self.redacted.insert(reference.resource().id());
+        }
+        let mut b = Builder::resource("Bundle");
+        b.leaf("id", self.ids.bundle_id().to_string());
+        self.labels_of_document(&mut b);
+        identifier(&mut b, "identifier", self.ids.document().to_string());
+        b.leaf("type", "document");
+        b.leaf("timestamp", format!("{:.3}", self.ids.at));
+        for resource in self.bundle.resources() {
+            let Some(entry) = entries.get(&resource.id()) else { continue };
+            b.node("entry", |b| {
+                if let Some(full_url) = entry.text("fullUrl") {
+                    b.leaf("fullUrl", full_url.to_owned());
+                }
+                self.resource(b, "resource", *resource, composition);
+            });
+        }
+        b.finish()
+    }
+
+    /// The labels of the original document, and the mark of a reduced one.
+    fn labels_of_document(&self, b: &mut Builder<'static>) {
+        let labels: Vec<_> =
+            self.bundle.element().get("meta").into_iter().flat_map(|meta| meta.all("security")).collect();
+        if labels.is_empty() && self.redacted.is_empty() {
+            return;
+        }
+        b.node("meta", |b| {
+            for label in labels.iter().filter(|label| !is_redacted(**label)) {
+                b.node("security", |b| {
+                    for part in ["system", "version", "code", "display"] {
+                        b.leaf_if(part, label.text(part).map(str::to_owned));
+                    }
+                });
+            }
+            if !self.redacted.is_empty() || labels.iter().any(|label| is_redacted(*label)) {
+                redacted_label(b);
+            }
+        });
+    }
+
+    fn resource(
+        &self,
+        b: &mut Builder<'static>,
+        name: &'static str,
+        resource: Element<'t, 's>,
+        composition: Element<'t, 's>,
+    ) {
+        b.open_shell_owned(name, resource);
+        let redacted = self.redacted.contains(&resource.id());
+        if redacted && resource.get("meta").is_none() {
+            b.node("meta", redacted_label);
+        }
+        for child in resource.children().filter(|child| self.kept.contains(&child.id())) {
+            match child.name() {
+                "meta" if redacted => self.labelled(b, child),
+                "contained" => self.resource(b, "contained", child, composition),
+                _ => self.element(b, child),
+            }
+        }
+        if resource == composition {
+            self.relations(b, composition);
+        }
+        b.close();
+    }
+
+    fn element(&self, b: &mut Builder<'static>, element: Element<'t, 's>) {
+        if self.is_masked(element) {
+            return masked(b, element.name());
+        }
+        b.open_shell_owned(element.name().to_owned(), element);
+        for child in element.children().filter(|child| self.kept.contains(&child.id())) {
+            self.element(b, child);
+        }
+        b.close();
+    }
+
+    fn labelled(&self, b: &mut Builder<'static>, meta: Element<'t, 's>) {
+        b.open("meta");
+        for child in meta.children().filter(|child| self.kept.contains(&child.id())) {
+            self.element(b, child);
+        }
+        if !meta.all("security").any(is_redacted) {
+            redacted_label(b);
+        }
+        b.close();
+    }
+
+    /// A reference is masked when it leads out of the copy: to a resource that does not go, or to nowhere.
+    fn is_masked(&self, element: Element<'t, 's>) -> bool {
+        let Some(text) = element.text("reference") else {
+            // A logical reference names a person or organisation all the same.
+            let of_type =
+                element.text("type").filter(|_| element.get("identifier").or(element.get("display")).is_some());
+            return of_type.is_some_and(|name| table(Release::R4).is_resource(name) && !self.policy.names_type(name));
+        };
+        match self.bundle.resolve(element) {
+            Some(target) if text.starts_with('#') => !self.kept.contains(&target.id()),
+            Some(target) => !self.included.contains(&target.id()),
+            None => text != "#",
+        }
+    }
+
+    /// The copy's place in its set, the document that it was made from, and the copy that it replaces.
+    fn relations(&self, b: &mut Builder<'static>, composition: Element<'t, 's>) {
+        let bundle = self.bundle.element();
+        let of_bundle = || bundle.text_at("identifier.value").or_else(|| bundle.text("id"));
+        let set = composition.text_at("identifier.value").or_else(of_bundle).unwrap_or_default();
+        identifier(b, "identifier", self.ids.set(set).to_string());
+        let original = bundle.get("identifier").filter(|identifier| identifier.text("value").is_some());
+        if let Some(source) = original.or_else(|| composition.get("identifier")) {
+            // R4 Composition.relatesTo, code `transforms`: "generated by a transformation of" the target.
+            b.node("relatesTo", |b| {
+                b.leaf("code", "transforms");
+                b.node("targetIdentifier", |b| {
+                    b.leaf_if("system", source.text("system").map(str::to_owned));
+                    b.leaf_if("value", source.text("value").map(str::to_owned));
+                });
+            });
+        }
+        let replaced = composition.all("relatesTo").filter(|relation| relation.text("code") == Some("replaces"));
+        for target in replaced.filter_map(|relation| relation.text_at("targetIdentifier.value")) {
+            let copy = self.ids.set(target).to_string();
+            b.node("relatesTo", |b| {
+                b.leaf("code", "replaces");
+                identifier(b, "targetIdentifier", copy);
+            });
+        }
+    }
+}
+
+fn identifier(b: &mut Builder<'static>, name: &'static str, value: String) {
+    b.node(name, |b| {
+        b.leaf("system", UUID);
+        b.leaf("value", value);
+    });
+}
+
+fn is_redacted(label: Element<'_, '_>) -> bool {
+    label.text("system") == Some(OBSERVATION_VALUE) && label.text("code") == Some(REDACTED)
+}
+
+fn redacted_label(b: &mut Builder<'static>) {
+    b.node("security", |b| {
+        b.leaf("system", OBSERVATION_VALUE);
+        b.leaf("code", REDACTED);
+        b.leaf("display", "redacted");
+    });
+}
+
+/// `masked`: "not available due to security, privacy or related reasons" (data-absent-reason). It keeps required
+/// elements valid and says honestly that there is something.
+fn masked(b: &mut Builder<'static>, name: &str) {
+    b.node(name.to_owned(), |b| {
+        b.node("extension", |b| {
+            b.leaf("url", DATA_ABSENT_REASON);
+            b.leaf("valueCode", "masked");
+        });
+    });
+}

@@ -1,0 +1,28 @@
+//! The care home's copy: the projected R4 document, and one page that a nurse can work from.
+
+use onward_core::DeliveryId;
+use onward_core::state::RecipientKind;
+use onward_fhir::Tree;
+
+use super::summary::Summary;
+use super::{Parties, Prepared, RenderError, Rendered, html, r4_json};
+use crate::disclose::Policy;
+
+/// The discharge summary for the home, as an R4 document and as a page: medicines first, then allergies, alerts, the
+/// plan, whom to ring, and the rest in the sender's order.
+///
+/// # Errors
+/// See [`RenderError`].
+pub fn care_home(
+    document: &Tree<'_>,
+    policy: &Policy,
+    parties: &Parties<'_>,
+    delivery: DeliveryId,
+) -> Result<Rendered, RenderError> {
+    let kind = RecipientKind::CareHome;
+    let prepared = Prepared::new(document, policy, kind, &parties.care_home.ods, parties, delivery)?;
+    let summary = Summary::new(&prepared, parties)?;
+    let page = html::care_home(&prepared, &summary, parties)?;
+    let body = r4_json(&prepared.projection.tree)?;
+    Ok(prepared.rendered(body, page))
+}

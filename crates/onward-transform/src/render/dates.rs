@@ -1,0 +1,113 @@
+//! Dates and times as people in British care read them: `3 August 2026`, `15:30`, always Europe/London.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use onward_core::Timestamp;
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+fn london() -> TimeZone {
+    // The time zone database is compiled in (jiff's tzdb-bundle-always).
+    TimeZone::get("Europe/London").unwrap_or(TimeZone::UTC)
+}
+
+fn day(date: Date) -> String {
+    let month = MONTHS[usize::from(date.month().unsigned_abs()).saturating_sub(1) % 12];
+    format!("{} {month} {}", date.day(), date.year())
+}
+
+/// `3 August 2026 at 15:30`.
+pub(super) fn moment(at: Timestamp) -> String {
+    let local = at.to_zoned(london());
+    format!("{} at {:02}:{:02}", day(local.date()), local.hour(), local.minute())
+}
+
+/// A FHIR date or dateTime as precise as it is (`2026`, `2026-08`, `2026-08-03`, `2026-08-03T14:30:00Z`); what is none
+/// of these is shown as written.
+pub(super) fn fhir(text: &str) -> String {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return moment(at);
+    }
+    if let Ok(date) = text.parse::<Date>() {
+        return day(date);
+    }
+    let month = text.split_once('-').and_then(|(year, month)| {
+        let number: usize = month.parse().ok()?;
+        let name = MONTHS.get(number.checked_sub(1)?)?;
+        (year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit())).then(|| format!("{name} {year}"))
+    });
+    month.unwrap_or_else(|| text.to_owned())
+}
+
+/// The day alone of a FHIR date or dateTime, in London; what is neither is shown by [`fhir`].
+pub(super) fn day_of_fhir(text: &str) -> String {
+    date_of_fhir(text).map_or_else(|| fhir(text), day)
+}
+
+/// Whole years from a full date of birth to a day; `None` for partial or impossible dates.
+pub(super) fn age(born: &str, on: Date) -> Option<i16> {
+    let born: Date = born.parse().ok()?;
+    if born > on {
+        return None;
+    }
+    let before_birthday = (on.month(), on.day()) < (born.month(), born.day());
+    Some(on.year() - born.year() - i16::from(before_birthday))
+}
+
+/// The day of a moment in London.
+pub(super) fn date_of(at: Timestamp) -> Date {
+    at.to_zoned(london()).date()
+}
+
+/// The day of a FHIR date or dateTime.
+pub(super) fn date_of_fhir(text: &str) -> Option<Date> {
+    text.parse::<Timestamp>().map(date_of).or_else(|_| text.parse::<Date>()).ok()
+}
+
+/// A moment as FHIR instant, in UTC, to the millisecond.
+pub(super) fn instant(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_summer_time() {
+        assert_eq!(fhir("2026-08-03T14:30:00Z"), "3 August 2026 at 15:30");
+        assert_eq!(fhir("2026-01-31T23:59:00+00:00"), "31 January 2026 at 23:59");
+        assert_eq!(fhir("2026-06-30T23:30:00Z"), "1 July 2026 at 00:30", "midnight in London, not in UTC");
+        assert_eq!(fhir("2026-08-03"), "3 August 2026");
+        assert_eq!(fhir("2026-08"), "August 2026");
+        assert_eq!(fhir("2026"), "2026");
+        assert_eq!(day_of_fhir("2026-12-11T23:59:59.000Z"), "11 December 2026");
+        assert_eq!(day_of_fhir("2026-06-30T23:30:00Z"), "1 July 2026");
+        assert_eq!(day_of_fhir("2026-12"), "December 2026");
+        for odd in ["", "2026-13", "yesterday", "26-08"] {
+            assert_eq!(fhir(odd), odd);
+        }
+    }
+
+    #[test]
+    fn ages() {
+        let on: Date = "2026-08-03".parse().expect("a date");
+        assert_eq!(age("1941-08-03", on), Some(85));
+        assert_eq!(age("1941-08-04", on), Some(84));
+        assert_eq!(age("2026-08-04", on), None, "born tomorrow is a mistake, not an age");
+        assert_eq!(age("1941", on), None);
+    }
+}

@@ -1,0 +1,297 @@
+//! The pages: one complete HTML file each, no script, nothing loaded from elsewhere, every text escaped by the
+//! template and every narrative filtered before. No patient data in the title: browsers keep titles.
+
+use askama::Template;
+use onward_core::OdsCode;
+use onward_core::directory::{CareHome, Contact};
+use onward_fhir::Heading;
+
+use super::summary::{Change, SectionView, Summary};
+use super::{Parties, Prepared, RenderError, dates};
+
+/// What every page says of the copy itself.
+struct Page<'a> {
+    recipient: &'a str,
+    sender_name: &'a str,
+    sender_ods: &'a OdsCode,
+    own_name: &'a str,
+    made: String,
+    basis: &'a str,
+    document_id: String,
+    withheld: usize,
+    /// Headings of which something is withheld, by their titles.
+    left_out: Vec<&'static str>,
+}
+
+impl<'a> Page<'a> {
+    fn new(prepared: &'a Prepared, parties: &Parties<'a>, recipient: &'a str) -> Self {
+        Self {
+            recipient,
+            sender_name: parties.sender_name,
+            sender_ods: parties.sender_ods,
+            own_name: parties.own_name,
+            made: dates::moment(parties.now),
+            basis: &prepared.basis,
+            document_id: prepared.ids.document().to_string(),
+            withheld: prepared.projection.withheld.len(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Names what is left out, so that the reader can ask for it. Not safeguarding: that there is a concern is itself
+    /// what the policy keeps back.
+    fn with_left_out(mut self, prepared: &Prepared) -> Self {
+        let mut headings = prepared.projection.withheld_headings.clone();
+        headings.retain(|heading| *heading != Heading::Safeguarding);
+        for heading in headings {
+            if !self.left_out.contains(&heading.title()) {
+                self.left_out.push(heading.title());
+            }
+        }
+        self
+    }
+}
+
+/// When the person comes. The discharge stands in where the hospital tells nothing else; it is not called arrival.
+fn arrival(summary: &Summary, parties: &Parties<'_>) -> String {
+    let origin = &summary.origin;
+    let sent = origin.discharged_as_sent.as_deref().unwrap_or_default();
+    let is_discharge = |expected: onward_core::Timestamp| match sent.parse::<onward_core::Timestamp>() {
+        Ok(discharged) => discharged == expected,
+        Err(_) => dates::date_of_fhir(sent) == Some(dates::date_of(expected)),
+    };
+    let expected = parties.expected.filter(|expected| !is_discharge(*expected));
+    let mut text = match expected {
+        Some(expected) => format!("Expected {}.", dates::moment(expected)),
+        None => "Time of arrival not given.".to_owned(),
+    };
+    if !origin.discharged.is_empty() {
+        let from = if origin.ward.is_empty() { "hospital" } else { &origin.ward };
+        text.push_str(&format!(" Discharged from {from} {}.", origin.discharged));
+    }
+    if !origin.admitted.is_empty() {
+        text.push_str(&format!(" Admitted {}.", origin.admitted));
+    }
+    text
+}
+
+struct ContactLine {
+    when: String,
+    whom: String,
+    telephone: String,
+}
+
+#[derive(Template)]
+#[template(path = "care_home.html")]
+struct CareHomePage<'a> {
+    summary: &'a Summary,
+    page: Page<'a>,
+    arrival: String,
+    alerts: SectionView,
+    warnings: Vec<SectionView>,
+    legal: SectionView,
+    plan: Vec<SectionView>,
+    advice: Vec<SectionView>,
+    contacts: Vec<ContactLine>,
+    others: Vec<SectionView>,
+    attachments_withheld: bool,
+}
+
+/// Headings that warn beside the safety alerts.
+const WARNINGS: [Heading; 2] = [Heading::Safeguarding, Heading::ClinicalRiskFactors];
+/// Headings shown above the plan: what warns, and what was decided about treatment.
+const ALERTS: [Heading; 4] =
+    [Heading::SafetyAlerts, Heading::LegalInformation, Heading::Safeguarding, Heading::ClinicalRiskFactors];
+
+pub(super) fn care_home(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Result<String, RenderError> {
+    let shown: Vec<Heading> =
+        [Heading::Medications, Heading::Allergies, Heading::PlanAndActions, Heading::InformationGiven]
+            .into_iter()
+            .chain(ALERTS)
+            .collect();
+    let attachments_withheld =
+        prepared.projection.withheld.iter().any(|withheld| withheld.rule.starts_with("attachments"));
+    written(&CareHomePage {
+        arrival: arrival(summary, parties),
+        alerts: summary.section(Heading::SafetyAlerts),
+        warnings: summary.present(&WARNINGS),
+        legal: summary.section(Heading::LegalInformation),
+        plan: vec![summary.section(Heading::PlanAndActions)],
+        advice: summary.present(&[Heading::InformationGiven]),
+        contacts: contacts(summary, parties),
+        others: summary.others(&shown),
+        attachments_withheld,
+        page: Page::new(prepared, parties, &parties.care_home.name).with_left_out(prepared),
+        summary,
+    })
+}
+
+/// By the hour: who answers now, who answers at night, who knows the person.
+fn contacts(summary: &Summary, parties: &Parties<'_>) -> Vec<ContactLine> {
+    let (home, practice) = (parties.care_home, parties.covering_practice);
+    let known = |telephone: &str| {
+        if telephone.trim().is_empty() { "Not in the directory".to_owned() } else { telephone.to_owned() }
+    };
+    let line = |when: &str, whom: String, telephone: String| ContactLine { when: when.to_owned(), whom, telephone };
+    let mut lines = vec![
+        line("Life in danger", "Ambulance".to_owned(), "999".to_owned()),
+        line("In the practice's hours", format!("{} (covers the home)", practice.name), known(&practice.telephone)),
+        line("Out of hours", "NHS 111".to_owned(), "111".to_owned()),
+    ];
+    let contact = |contact: &Contact, role: &str| {
+        let hours = if contact.hours.is_empty() { "Hours not in the directory" } else { &contact.hours };
+        let whom = if contact.name.is_empty() { role.to_owned() } else { format!("{role}: {}", contact.name) };
+        line(hours, whom, known(&contact.telephone))
+    };
+    lines.push(contact(&home.geriatric_on_call, "Geriatric on call"));
+    if !home.coordinator.telephone.is_empty() {
+        lines.push(contact(&home.coordinator, "Discharge coordinator"));
+    }
+    if summary.origin.telephones.is_empty() {
+        lines.push(line(
+            "About the hospital stay",
+            parties.sender_name.to_owned(),
+            "Not sent by the hospital".to_owned(),
+        ));
+    }
+    for telephone in &summary.origin.telephones {
+        let (whom, number) = telephone.rsplit_once(": ").unwrap_or(("", telephone));
+        lines.push(line("About the hospital stay", whom.to_owned(), number.to_owned()));
+    }
+    let pharmacy = parties.delivering_pharmacy;
+    lines.push(line("Medicines supply", pharmacy.name.clone(), known(&pharmacy.telephone)));
+    lines
+}
+
+#[derive(Template)]
+#[template(path = "registration.html")]
+struct RegistrationPage<'a> {
+    summary: &'a Summary,
+    page: Page<'a>,
+    home: &'a CareHome,
+    stay_starts: String,
+    stay_ends: String,
+    registered: String,
+}
+
+pub(super) fn registration(
+    prepared: &Prepared,
+    summary: &Summary,
+    parties: &Parties<'_>,
+) -> Result<String, RenderError> {
+    written(&RegistrationPage {
+        page: Page::new(prepared, parties, &parties.covering_practice.name),
+        home: parties.care_home,
+        stay_starts: parties.expected.map(|_| dates::day_of_fhir(&stay_start(parties))).unwrap_or_default(),
+        stay_ends: stay_end(summary, parties).as_deref().map(dates::day_of_fhir).unwrap_or_default(),
+        registered: registered(parties),
+        summary,
+    })
+}
+
+fn registered(parties: &Parties<'_>) -> String {
+    parties
+        .registered_practice
+        .map_or_else(|| "None".to_owned(), |practice| format!("{} ({})", practice.name, practice.ods))
+}
+
+#[derive(Template)]
+#[template(path = "practice_summary.html")]
+struct PracticeSummaryPage<'a> {
+    summary: &'a Summary,
+    page: Page<'a>,
+    home: &'a CareHome,
+    arrival: String,
+    plan: Vec<SectionView>,
+    alerts: Vec<SectionView>,
+    others: Vec<SectionView>,
+}
+
+/// The summary for the covering practice: what it is asked to do comes first.
+pub(super) fn practice_summary(
+    prepared: &Prepared,
+    summary: &Summary,
+    parties: &Parties<'_>,
+) -> Result<String, RenderError> {
+    let shown: Vec<Heading> =
+        [Heading::Medications, Heading::Allergies, Heading::PlanAndActions].into_iter().chain(ALERTS).collect();
+    written(&PracticeSummaryPage {
+        page: Page::new(prepared, parties, &parties.covering_practice.name).with_left_out(prepared),
+        home: parties.care_home,
+        arrival: arrival(summary, parties),
+        plan: vec![summary.section(Heading::PlanAndActions)],
+        alerts: ALERTS.iter().flat_map(|heading| summary.present(&[*heading])).collect(),
+        others: summary.others(&shown),
+        summary,
+    })
+}
+
+#[derive(Template)]
+#[template(path = "pharmacy_referral.html")]
+struct ReferralPage<'a> {
+    summary: &'a Summary,
+    page: Page<'a>,
+    home: &'a CareHome,
+    registered: String,
+    covering: String,
+    others: Vec<SectionView>,
+}
+
+pub(super) fn pharmacy_referral(
+    prepared: &Prepared,
+    summary: &Summary,
+    parties: &Parties<'_>,
+) -> Result<String, RenderError> {
+    let covering = parties.covering_practice;
+    let page = ReferralPage {
+        page: Page::new(prepared, parties, &parties.delivering_pharmacy.name),
+        home: parties.care_home,
+        registered: registered(parties),
+        covering: format!("{} ({}) {}", covering.name, covering.ods, covering.telephone),
+        others: summary.present(&[Heading::InformationGiven, Heading::PlanAndActions, Heading::Diagnoses]),
+        summary,
+    };
+    written(&page)
+}
+
+#[derive(Template)]
+#[template(path = "pharmacy_nomination.html")]
+struct NominationPage<'a> {
+    summary: &'a Summary,
+    page: Page<'a>,
+    home: &'a CareHome,
+    pharmacy: &'a OdsCode,
+    nominated: String,
+}
+
+pub(super) fn pharmacy_nomination(
+    prepared: &Prepared,
+    summary: &Summary,
+    parties: &Parties<'_>,
+) -> Result<String, RenderError> {
+    let nominated = match parties.nominated_pharmacy {
+        Some(ods) => format!("The Personal Demographics Service has another nominated pharmacy ({ods})."),
+        None => "The Personal Demographics Service has no nominated pharmacy.".to_owned(),
+    };
+    written(&NominationPage {
+        page: Page::new(prepared, parties, &parties.delivering_pharmacy.name),
+        home: parties.care_home,
+        pharmacy: &parties.delivering_pharmacy.ods,
+        nominated,
+        summary,
+    })
+}
+
+fn written(page: &impl Template) -> Result<String, RenderError> {
+    page.render().map_err(|error| RenderError::Page(error.to_string()))
+}
+
+/// When the stay begins: the expected arrival, else now.
+pub(super) fn stay_start(parties: &Parties<'_>) -> String {
+    dates::instant(parties.expected.unwrap_or(parties.now))
+}
+
+/// When the stay ends, where somebody has said so.
+pub(super) fn stay_end(summary: &Summary, parties: &Parties<'_>) -> Option<String> {
+    parties.stay_ends.map(dates::instant).or_else(|| summary.origin.stay_ends.clone())
+}

@@ -1,0 +1,99 @@
+//! The elements that the renditions' own resources are made of.
+
+use onward_core::OdsCode;
+use onward_fhir::{Builder, Element, systems, views};
+
+pub(super) type B = Builder<'static>;
+
+/// An entry whose resource is built here.
+pub(super) fn entry(b: &mut B, id: &str, resource_type: &'static str, fill: impl FnOnce(&mut B)) {
+    b.node("entry", |b| {
+        b.leaf("fullUrl", urn(id));
+        b.child_resource("resource", resource_type, |b| {
+            b.leaf("id", id.to_owned());
+            fill(b);
+        });
+    });
+}
+
+/// An entry whose resource is copied as it is.
+pub(super) fn entry_of(b: &mut B, id: &str, resource: Element<'_, '_>) {
+    b.node("entry", |b| {
+        b.leaf("fullUrl", urn(id));
+        b.copy_owned_as("resource", resource);
+    });
+}
+
+pub(super) fn urn(id: &str) -> String {
+    format!("urn:uuid:{id}")
+}
+
+pub(super) fn identifier(b: &mut B, system: &'static str, value: impl Into<String>) {
+    b.node("identifier", |b| {
+        b.leaf("system", system);
+        b.leaf("value", value.into());
+    });
+}
+
+pub(super) fn coding(b: &mut B, name: &'static str, system: &'static str, code: &str, display: &str) {
+    b.node(name, |b| {
+        b.leaf("system", system);
+        b.leaf("code", code.to_owned());
+        b.leaf("display", display.to_owned());
+    });
+}
+
+/// A CodeableConcept of one coding.
+pub(super) fn concept(b: &mut B, name: &'static str, system: &'static str, code: &str, display: &str) {
+    b.node(name, |b| coding(b, "coding", system, code, display));
+}
+
+/// A CodeableConcept in words.
+pub(super) fn words(b: &mut B, name: &'static str, text: &str) {
+    b.node(name, |b| b.leaf("text", text.to_owned()));
+}
+
+pub(super) fn reference(b: &mut B, name: &'static str, id: &str) {
+    b.node(name, |b| b.leaf("reference", urn(id)));
+}
+
+/// A logical reference to an organisation.
+pub(super) fn organisation(b: &mut B, name: &'static str, ods: &OdsCode, display: &str) {
+    b.node(name, |b| {
+        b.leaf("type", "Organization");
+        identifier(b, systems::ODS_ORGANISATION, ods.as_str());
+        b.leaf("display", display.to_owned());
+    });
+}
+
+/// The patient of an entry, also by NHS number, so that the request is readable without the entry.
+pub(super) fn patient_reference(b: &mut B, name: &'static str, id: &str, patient: Element<'_, '_>) {
+    b.node(name, |b| {
+        b.leaf("reference", urn(id));
+        b.leaf("type", "Patient");
+        if let Some(number) = views::nhs_number(patient) {
+            identifier(b, systems::NHS_NUMBER, number.to_owned());
+        }
+    });
+}
+
+/// An extension.
+pub(super) fn extension(b: &mut B, url: &'static str, fill: impl FnOnce(&mut B)) {
+    b.node("extension", |b| {
+        b.leaf("url", url);
+        fill(b);
+    });
+}
+
+/// `meta.profile`.
+pub(super) fn profile(b: &mut B, url: &str) {
+    b.node("meta", |b| b.leaf("profile", url.to_owned()));
+}
+
+/// Elements of a projected resource that refer to nothing, under the same names.
+pub(super) fn copy_free(b: &mut B, resource: Element<'_, '_>, names: &[&str]) {
+    let free = |element: &Element<'_, '_>| !element.descendants().any(|each| each.name() == "reference");
+    for child in resource.children().filter(|child| names.contains(&child.name())).filter(free) {
+        b.copy_owned(child);
+    }
+}

@@ -1,0 +1,221 @@
+//! The pharmacy's two copies: the Discharge Medicines Service referral, and the request to become the nominated
+//! pharmacy.
+//!
+//! No national hospital-to-pharmacy FHIR interface exists (standards.md §10.19), so the referral is an R4 message
+//! whose focus is a ServiceRequest. The nomination is a request to a person: PDS lets only a health worker's session
+//! change it, and only with the patient's consent.
+
+use onward_core::DeliveryId;
+use onward_core::state::RecipientKind;
+use onward_fhir::{Builder, Element, Tree, systems};
+
+use super::parts::{
+    B, coding, copy_free, entry, entry_of, extension, identifier, organisation, patient_reference, profile, reference,
+    urn, words,
+};
+use super::registration::{Stay, temporary_address};
+use super::summary::Summary;
+use super::{Parties, Prepared, RenderError, Rendered, dates, html, r4_json, source_endpoint};
+use crate::disclose::Policy;
+
+const UK_CORE: &str = "https://fhir.hl7.org.uk/StructureDefinition/UKCore-";
+const RESPONSE_REQUEST: &str = "http://hl7.org/fhir/StructureDefinition/messageheader-response-request";
+
+/// The Discharge Medicines Service referral.
+///
+/// # Errors
+/// See [`RenderError`].
+pub fn pharmacy_referral(
+    document: &Tree<'_>,
+    policy: &Policy,
+    parties: &Parties<'_>,
+    delivery: DeliveryId,
+) -> Result<Rendered, RenderError> {
+    let pharmacy = parties.delivering_pharmacy;
+    let kind = RecipientKind::PharmacyReferral;
+    let prepared = Prepared::new(document, policy, kind, &pharmacy.ods, parties, delivery)?;
+    let summary = Summary::new(&prepared, parties)?;
+    let page = html::pharmacy_referral(&prepared, &summary, parties)?;
+    let header = prepared.ids.derived("message-header").to_string();
+    let body = r4_json(&referral_message(&prepared, &summary, parties, &header)?)?;
+    let mut rendered = prepared.rendered(body, page);
+    rendered.correlation_id = Some(header);
+    Ok(rendered)
+}
+
+fn referral_message(
+    prepared: &Prepared,
+    summary: &Summary,
+    parties: &Parties<'_>,
+    header: &str,
+) -> Result<Tree<'static>, RenderError> {
+    let patient = prepared.patient()?;
+    let (pharmacy, covering) = (parties.delivering_pharmacy, parties.covering_practice);
+    let stay: Stay = (html::stay_start(parties), html::stay_end(summary, parties));
+    let id = |part: &str| prepared.ids.derived(part).to_string();
+    let (request, person, document) = (id("service-request"), id("patient"), prepared.ids.document().to_string());
+    let mut b: B = Builder::resource("Bundle");
+    b.leaf("id", prepared.ids.bundle_id().to_string());
+    identifier(&mut b, systems::UUID, id("message"));
+    b.leaf("type", "message");
+    b.leaf("timestamp", dates::instant(parties.now));
+    entry(&mut b, header, "MessageHeader", |b| {
+        extension(b, RESPONSE_REQUEST, |b| b.leaf("valueCode", "always"));
+        coding(b, "eventCoding", systems::R4_MESSAGE_EVENT, "document", "Document");
+        b.node("destination", |b| {
+            b.leaf("endpoint", format!("urn:nhs-uk:addressing:ods:{}", pharmacy.ods));
+            organisation(b, "receiver", &pharmacy.ods, &pharmacy.name);
+        });
+        organisation(b, "sender", parties.sender_ods, parties.sender_name);
+        b.node("source", |b| b.leaf("endpoint", source_endpoint(parties)));
+        reference(b, "focus", &request);
+        reference(b, "focus", &document);
+    });
+    entry(&mut b, &request, "ServiceRequest", |b| {
+        profile(b, &format!("{UK_CORE}ServiceRequest"));
+        identifier(b, systems::UUID, request.as_str());
+        b.node("requisition", |b| {
+            b.leaf("system", systems::UUID);
+            b.leaf("value", parties.transfer.to_string());
+        });
+        b.leaf("status", "active");
+        b.leaf("intent", "order");
+        words(b, "code", "NHS Discharge Medicines Service");
+        patient_reference(b, "subject", &person, patient);
+        b.leaf("authoredOn", dates::instant(parties.now));
+        organisation(b, "requester", parties.sender_ods, parties.sender_name);
+        organisation(b, "performer", &pharmacy.ods, &pharmacy.name);
+        let reason = match summary.medicines.any_changed() {
+            true => "Medicines changed during a hospital stay; discharge to a care home",
+            false => "Discharge from hospital to a care home: medicines to be checked",
+        };
+        words(b, "reasonCode", reason);
+        b.node("supportingInfo", |b| b.leaf("reference", urn(&document)));
+        note(b, &format!("Referrer: {}", referrer(summary, parties)));
+        note(b, &care_home_in_words(parties));
+        note(
+            b,
+            &format!("Practice covering the care home: {} ({}) {}", covering.name, covering.ods, covering.telephone),
+        );
+    });
+    entry(&mut b, &person, "Patient", |b| {
+        profile(b, &format!("{UK_CORE}Patient"));
+        copy_free(b, patient, &PERSON);
+        // Where the medicines are to be delivered for the stay.
+        temporary_address(b, parties, &stay, true);
+        if let Some(registered) = parties.registered_practice {
+            organisation(b, "generalPractitioner", &registered.ods, &registered.name);
+        }
+    });
+    entry_of(&mut b, &document, prepared.projection.tree.root());
+    Ok(b.finish())
+}
+
+/// The Patient as the request carries it; the document has what else the policy names.
+const PERSON: [&str; 9] = [
+    "identifier",
+    "active",
+    "name",
+    "telecom",
+    "gender",
+    "birthDate",
+    "deceasedBoolean",
+    "deceasedDateTime",
+    "address",
+];
+
+fn note(b: &mut B, text: &str) {
+    b.node("note", |b| b.leaf("text", text.trim().to_owned()));
+}
+
+/// Where the person is to be found.
+fn care_home_in_words(parties: &Parties<'_>) -> String {
+    let home = parties.care_home;
+    let place = [home.name.as_str()].into_iter().chain(home.address.iter().map(String::as_str));
+    let lines: Vec<&str> = place
+        .chain([home.postcode.as_str(), home.contact.telephone.as_str()])
+        .filter(|line| !line.is_empty())
+        .collect();
+    format!("Care home: {}", lines.join(", "))
+}
+
+/// Name and telephone of the referring hospital; what it did not send is said.
+fn referrer(summary: &Summary, parties: &Parties<'_>) -> String {
+    let telephones = match summary.origin.telephones.as_slice() {
+        [] => "telephone not sent".to_owned(),
+        lines => lines.join("; "),
+    };
+    format!("{} ({}), {telephones}", parties.sender_name, parties.sender_ods)
+}
+
+/// The request to become the nominated pharmacy: a Task for a person at the pharmacy.
+///
+/// # Errors
+/// [`RenderError::NotNeeded`] when it is the nominated pharmacy already; else see [`RenderError`].
+pub fn pharmacy_nomination(
+    document: &Tree<'_>,
+    policy: &Policy,
+    parties: &Parties<'_>,
+    delivery: DeliveryId,
+) -> Result<Rendered, RenderError> {
+    let pharmacy = parties.delivering_pharmacy;
+    if parties.nominated_pharmacy == Some(&pharmacy.ods) {
+        return Err(RenderError::NotNeeded("the delivering pharmacy is the nominated one"));
+    }
+    let kind = RecipientKind::PharmacyNomination;
+    let prepared = Prepared::new(document, policy, kind, &pharmacy.ods, parties, delivery)?;
+    let summary = Summary::new(&prepared, parties)?;
+    let page = html::pharmacy_nomination(&prepared, &summary, parties)?;
+    let patient = prepared.patient()?;
+    let body = r4_json(&nomination_bundle(&prepared, patient, parties))?;
+    let id = prepared.ids.derived("collection").to_string();
+    let mut rendered = prepared.rendered(body, page);
+    // No document travels: the request itself is what is identified.
+    rendered.document_id = id;
+    Ok(rendered)
+}
+
+fn nomination_bundle(prepared: &Prepared, patient: Element<'_, '_>, parties: &Parties<'_>) -> Tree<'static> {
+    let pharmacy = parties.delivering_pharmacy;
+    let id = |part: &str| prepared.ids.derived(part).to_string();
+    let (task, person) = (id("task"), id("patient"));
+    let mut b: B = Builder::resource("Bundle");
+    b.leaf("id", prepared.ids.bundle_id().to_string());
+    identifier(&mut b, systems::UUID, id("collection"));
+    b.leaf("type", "collection");
+    b.leaf("timestamp", dates::instant(parties.now));
+    entry(&mut b, &task, "Task", |b| {
+        profile(b, &format!("{UK_CORE}Task"));
+        identifier(b, systems::UUID, task.as_str());
+        b.node("groupIdentifier", |b| {
+            b.leaf("system", systems::UUID);
+            b.leaf("value", parties.transfer.to_string());
+        });
+        b.leaf("status", "requested");
+        b.leaf("intent", "proposal");
+        words(b, "code", "Set the nominated pharmacy, with the patient's consent");
+        reference(b, "focus", &person);
+        patient_reference(b, "for", &person, patient);
+        b.leaf("authoredOn", dates::instant(parties.now));
+        organisation(b, "requester", parties.sender_ods, parties.sender_name);
+        organisation(b, "owner", &pharmacy.ods, &pharmacy.name);
+        words(b, "reasonCode", "The patient moves to a care home to which this pharmacy delivers");
+        note(b, "Nothing may be changed without the consent of the patient or of whoever may decide for them.");
+        note(b, &care_home_in_words(parties));
+        b.node("input", |b| {
+            words(b, "type", "Pharmacy to be nominated");
+            organisation(b, "valueReference", &pharmacy.ods, &pharmacy.name);
+        });
+        if let Some(nominated) = parties.nominated_pharmacy {
+            b.node("input", |b| {
+                words(b, "type", "Pharmacy nominated now");
+                organisation(b, "valueReference", nominated, nominated.as_str());
+            });
+        }
+    });
+    entry(&mut b, &person, "Patient", |b| {
+        profile(b, &format!("{UK_CORE}Patient"));
+        copy_free(b, patient, &PERSON);
+    });
+    b.finish()
+}

@@ -1,0 +1,522 @@
+//! What people read.
+
+use onward_fhir::{Heading, systems};
+
+use super::*;
+
+/// The care home's page of the fixtures' discharge, whole. After a wanted change run with `ONWARD_WRITE_FIXTURES` set
+/// and read the difference.
+#[test]
+fn care_home_page_is_as_agreed() {
+    let town = Town::new();
+    let r4 = document(&fixture("messages/edischarge-itk3.xml"));
+    for (name, rendered) in [
+        ("care-home", care_home(&r4, &policy("care-home"), &town.parties(), delivery(11))),
+        ("covering-practice", covering_practice(&r4, &policy("covering-practice"), &town.parties(), delivery(12))),
+        ("pharmacy-referral", pharmacy_referral(&r4, &policy("pharmacy-referral"), &town.parties(), delivery(13))),
+        (
+            "pharmacy-nomination",
+            pharmacy_nomination(&r4, &policy("pharmacy-nomination"), &town.parties(), delivery(14)),
+        ),
+    ] {
+        let html = page(&rendered.expect(name));
+        let path = format!("{FIXTURES}render/{name}.html");
+        if std::env::var_os("ONWARD_WRITE_FIXTURES").is_some() {
+            std::fs::write(&path, &html).expect("writable");
+        }
+        let agreed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(html == agreed, "{name}.html differs from fixtures/render; see ONWARD_WRITE_FIXTURES");
+    }
+}
+
+type Fill<'f> = &'f dyn Fn(&mut Builder<'static>);
+/// Resource type and what it says.
+type Entry<'f> = (&'static str, Fill<'f>);
+
+/// A document of a Patient and one section with these resources as entries.
+fn small(heading: Heading, div: Option<&str>, entries: &[Entry<'_>]) -> Tree<'static> {
+    let urn = |at: usize| format!("urn:uuid:{}", Uuid::from_u128(100 + at as u128));
+    let mut b = Builder::resource("Bundle");
+    b.leaf("type", "document");
+    b.node("entry", |b| {
+        b.leaf("fullUrl", "urn:uuid:c");
+        b.child_resource("resource", "Composition", |b| {
+            b.node("subject", |b| b.leaf("reference", "urn:uuid:p"));
+            b.node("section", |b| {
+                b.node("code", |b| {
+                    b.node("coding", |b| {
+                        b.leaf("system", systems::RECORD_STANDARD_HEADINGS);
+                        b.leaf("code", heading.record_standard());
+                    });
+                });
+                if let Some(div) = div {
+                    b.node("text", |b| {
+                        b.leaf("status", "additional");
+                        b.leaf("div", format!("<div>{div}</div>"));
+                    });
+                }
+                for at in 0..entries.len() {
+                    b.node("entry", |b| b.leaf("reference", urn(at)));
+                }
+            });
+        });
+    });
+    b.node("entry", |b| {
+        b.leaf("fullUrl", "urn:uuid:p");
+        b.child_resource("resource", "Patient", |b| {
+            b.node("identifier", |b| {
+                b.leaf("system", systems::NHS_NUMBER);
+                b.leaf("value", "9990000018");
+            });
+            b.node("name", |b| b.leaf("family", "Test"));
+        });
+    });
+    for (at, (resource_type, fill)) in entries.iter().enumerate() {
+        b.node("entry", |b| {
+            b.leaf("fullUrl", urn(at));
+            b.child_resource("resource", *resource_type, |b| fill(b));
+        });
+    }
+    b.finish()
+}
+
+fn concept(b: &mut Builder<'static>, name: &'static str, code: &str, text: &str) {
+    let (code, text) = (code.to_owned(), text.to_owned());
+    b.node(name, |b| {
+        b.node("coding", |b| {
+            b.leaf("system", systems::SNOMED_CT);
+            b.leaf("code", code);
+        });
+        b.leaf("text", text);
+    });
+}
+
+fn home_page(document: &Tree<'_>) -> String {
+    let town = Town::new();
+    page(&care_home(document, &policy("care-home"), &town.parties(), delivery(1)).expect("rendered"))
+}
+
+/// The part of a page between a heading and the next of the same level.
+fn part<'h>(html: &'h str, heading: &str) -> &'h str {
+    let start = html.find(&format!("<h2>{heading}</h2>")).unwrap_or_else(|| panic!("{heading} is on the page"));
+    let rest = &html[start + 4..];
+    &rest[..rest.find("<h2>").unwrap_or(rest.len())]
+}
+
+/// The four states of allergies are never merged and never blank.
+#[test]
+fn allergies_have_four_states() {
+    let known = |b: &mut Builder<'static>| concept(b, "code", "91936005", "Allergy to penicillin");
+    let none = |b: &mut Builder<'static>| concept(b, "code", "716186003", "No known allergy");
+    let no_drug = |b: &mut Builder<'static>| concept(b, "code", "409137002", "No known drug allergy");
+    let degraded = |b: &mut Builder<'static>| concept(b, "code", "196461000000101", "Transfer-degraded drug allergy");
+    let refuted = |b: &mut Builder<'static>| {
+        concept(b, "code", "91936005", "Allergy to penicillin");
+        b.node("verificationStatus", |b| b.node("coding", |b| b.leaf("code", "refuted")));
+    };
+    let empty = |reason: &'static str| {
+        move |b: &mut Builder<'static>| b.node("emptyReason", |b| b.node("coding", |b| b.leaf("code", reason)))
+    };
+    let (nil, not_asked, not_available) = (empty("nilknown"), empty("no-content-recorded"), empty("unavailable"));
+    let allergy = |fill: Fill<'_>| home_page(&small(Heading::Allergies, None, &[("AllergyIntolerance", fill)]));
+    let list = |fill: Fill<'_>| home_page(&small(Heading::Allergies, None, &[("List", fill)]));
+    for (case, html, state, also) in [
+        ("known", allergy(&known), "Known allergies", "Allergy to penicillin"),
+        ("degraded", allergy(&degraded), "Known allergies", "could not send as a code"),
+        ("none", allergy(&none), "No known allergies", "No known allergy"),
+        ("nil known", list(&nil), "No known allergies", ""),
+        ("not recorded", list(&not_asked), "Allergies not recorded", ""),
+        ("unavailable", list(&not_available), "Allergies unavailable", "Do not take this to mean that there are none"),
+        ("no drug allergy only", allergy(&no_drug), "Allergies unavailable", "No known drug allergy"),
+        ("ruled out", allergy(&refuted), "Allergies unavailable", "Ruled out by the hospital"),
+        (
+            "text only",
+            home_page(&small(Heading::Allergies, Some("Strawberries"), &[])),
+            "Allergies unavailable",
+            "Strawberries",
+        ),
+        (
+            "not sent",
+            home_page(&small(Heading::Diagnoses, Some("x"), &[])),
+            "Allergies unavailable",
+            "Not sent by the hospital",
+        ),
+        (
+            "both",
+            home_page(&small(
+                Heading::Allergies,
+                None,
+                &[("AllergyIntolerance", &known), ("AllergyIntolerance", &none)],
+            )),
+            "Known allergies",
+            "treat the allergy as real",
+        ),
+    ] {
+        let shown = part(&html, "Allergies");
+        assert!(shown.contains(&format!("<p class=\"state\">{state}</p>")), "{case}: {shown}");
+        assert!(shown.contains(also), "{case}: {shown}");
+        for other in ["Known allergies", "No known allergies", "Allergies not recorded", "Allergies unavailable"] {
+            assert!(other == state || !shown.contains(&format!(">{other}<")), "{case} also says {other}");
+        }
+    }
+}
+
+fn statement(status: &'static str, name: &'static str, change: Option<&'static str>) -> impl Fn(&mut Builder<'static>) {
+    move |b| {
+        if let Some(change) = change {
+            b.node("extension", |b| {
+                b.leaf("url", "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-MedicationChangeSummary");
+                b.node("extension", |b| {
+                    b.leaf("url", "status");
+                    b.node("valueCodeableConcept", |b| b.node("coding", |b| b.leaf("code", change)));
+                });
+                b.node("extension", |b| {
+                    b.leaf("url", "indicationForChange");
+                    b.node("valueCodeableConcept", |b| b.leaf("text", format!("because of {name}")));
+                });
+            });
+        }
+        b.leaf("status", status);
+        b.node("medicationCodeableConcept", |b| b.leaf("text", name));
+        b.node("subject", |b| b.leaf("reference", "urn:uuid:p"));
+        b.node("dosage", |b| b.leaf("text", format!("0.010 mg of {name}")));
+    }
+}
+
+#[test]
+fn medicines_that_are_dangerous_to_miss_come_first() {
+    let continued = statement("active", "continuedol", Some("continued"));
+    let amended = statement("active", "amendedol", Some("amended"));
+    let added = statement("active", "addedol", Some("added"));
+    let unstated = statement("active", "unstatedol", None);
+    let held = statement("on-hold", "heldol", Some("continued"));
+    let stopped = statement("stopped", "stoppedol", None);
+    let wrong = statement("entered-in-error", "wrongol", Some("added"));
+    let unsure = statement("unknown", "unsurol", Some("continued"));
+    let entries: Vec<Entry<'_>> =
+        [&continued as Fill<'_>, &amended, &added, &unstated, &held, &stopped, &wrong, &unsure]
+            .into_iter()
+            .map(|fill| ("MedicationStatement", fill))
+            .collect();
+    let html = home_page(&small(Heading::Medications, None, &entries));
+    let shown = part(&html, "Medicines");
+    let order: Vec<usize> = [
+        "stoppedol</strong>",
+        "wrongol</strong>",
+        "addedol</strong>",
+        "amendedol</strong>",
+        "heldol</strong>",
+        "unstatedol</strong>",
+        "continuedol</strong>",
+    ]
+    .iter()
+    .map(|name| shown.find(name).unwrap_or_else(|| panic!("{name}")))
+    .collect();
+    assert!(order.is_sorted(), "{order:?}");
+    for text in [
+        "<th scope=\"row\">STOPPED</th>",
+        "<th scope=\"row\">ON HOLD</th>",
+        "0.010 mg of amendedol",
+        "because of addedol",
+        "do not give it on the strength of this entry",
+        "does not say whether it is being taken",
+    ] {
+        assert!(shown.contains(text), "{text}");
+    }
+}
+
+/// A list and an entry that disagree are shown as stopped, and as a question.
+#[test]
+fn a_disagreement_on_a_medicine_is_never_settled_silently() {
+    let urn = format!("urn:uuid:{}", Uuid::from_u128(101));
+    let list = |code: &'static str| {
+        let urn = urn.clone();
+        move |b: &mut Builder<'static>| {
+            concept(b, "code", code, "list");
+            b.node("entry", |b| b.node("item", |b| b.leaf("reference", urn.clone())));
+        }
+    };
+    for (code, status, shown, asks) in [
+        ("1102191000000100", "active", "STOPPED", true),
+        ("1102411000000102", "stopped", "STOPPED", true),
+        ("1102191000000100", "stopped", "STOPPED", false),
+        ("1102411000000102", "active", "Change not stated", false),
+    ] {
+        let (list, entry) = (list(code), statement(status, "doubtol", None));
+        let html = home_page(&small(Heading::Medications, None, &[("List", &list), ("MedicationStatement", &entry)]));
+        let part = part(&html, "Medicines");
+        assert!(part.contains(&format!("<th scope=\"row\">{shown}</th>")), "{code} {status}: {part}");
+        assert_eq!(part.contains("Ring the ward before giving it"), asks, "{code} {status}");
+    }
+}
+
+#[test]
+fn missing_medicines_are_not_no_medicines() {
+    let absent = home_page(&small(Heading::Diagnoses, Some("x"), &[]));
+    assert!(part(&absent, "Medicines").contains("Do not take this to mean that there are no medicines"));
+    let text = home_page(&small(Heading::Medications, Some("Aspirin 75 mg"), &[]));
+    assert!(part(&text, "Medicines").contains("Read its own text below") && text.contains("Aspirin 75 mg"));
+}
+
+/// Nothing that a sender or a directory writes becomes markup, on any page.
+#[test]
+fn hostile_text_is_only_text() {
+    const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&";
+    let kept = [
+        "reference",
+        "url",
+        "fullUrl",
+        "system",
+        "code",
+        "type",
+        "status",
+        "use",
+        "id",
+        "div",
+        "data",
+        "contentType",
+        "valueCode",
+        "birthDate",
+        "date",
+        "start",
+        "end",
+        "mode",
+        "intent",
+    ];
+    let hostile = changed(&document(&fixture("messages/edischarge-itk3.xml")), &|element, value| {
+        let nhs_number =
+            element.parent().is_some_and(|parent| parent.text("system").is_some_and(systems::is_nhs_number));
+        if element.name() == "div" {
+            return "<div><p onclick=\"alert(3)\">x<script>alert(4)</script></p></div>".to_owned();
+        }
+        if kept.contains(&element.name()) || nhs_number { value.to_owned() } else { HOSTILE.to_owned() }
+    });
+    let mut town = Town::new();
+    town.home.name = HOSTILE.into();
+    town.home.address = vec![HOSTILE.into()];
+    town.home.uprn = HOSTILE.into();
+    town.home.geriatric_on_call = contact(HOSTILE, HOSTILE, HOSTILE);
+    town.covering.name = HOSTILE.into();
+    town.covering.telephone = HOSTILE.into();
+    town.registered.name = HOSTILE.into();
+    town.pharmacy.name = HOSTILE.into();
+    let mut parties = town.parties();
+    parties.sender_name = HOSTILE;
+    parties.own_name = HOSTILE;
+    for (name, rendered) in [
+        ("care-home", care_home(&hostile, &policy("care-home"), &parties, delivery(1))),
+        ("covering-practice", covering_practice(&hostile, &policy("covering-practice"), &parties, delivery(1))),
+        ("pharmacy-referral", pharmacy_referral(&hostile, &policy("pharmacy-referral"), &parties, delivery(1))),
+        ("pharmacy-nomination", pharmacy_nomination(&hostile, &policy("pharmacy-nomination"), &parties, delivery(1))),
+    ] {
+        let html = page(&rendered.expect(name));
+        for bad in ["<script", "<img", "onclick=\"", "alert(3)\"", "alert(4)"] {
+            assert!(!html.contains(bad), "{bad} on {name}");
+        }
+        assert!(html.contains("&lt;script&gt;") || html.contains("&#60;script&#62;"), "{name} shows the text");
+        let title = &html[html.find("<title>").expect("a title")..html.find("</title>").expect("a title")];
+        assert!(!title.contains("alert"), "no content in the title of {name}");
+    }
+}
+
+/// A death stops the page: it is the first thing after the name.
+#[test]
+fn a_death_and_a_replacement_are_told_first() {
+    let r4 = document(&fixture("messages/edischarge-itk3.xml"));
+    let mut b = Builder::resource("Bundle");
+    for child in r4.root().children() {
+        b.open_shell_owned(child.name().to_owned(), child);
+        for part in child.children() {
+            b.open_shell_owned(part.name().to_owned(), part);
+            part.children().for_each(|each| b.copy_owned(each));
+            if part.is("Patient") {
+                b.leaf("deceasedDateTime", "2026-11-13");
+            }
+            if part.is("Composition") {
+                b.node("relatesTo", |b| {
+                    b.leaf("code", "replaces");
+                    b.node("targetIdentifier", |b| b.leaf("value", "earlier"));
+                });
+            }
+            b.close();
+        }
+        b.close();
+    }
+    let html = home_page(&b.finish());
+    let died = html.find("This person has died").expect("told");
+    let replaces = html.find("This replaces an earlier summary").expect("told");
+    let medicines = html.find("<h2>Medicines</h2>").expect("there");
+    assert!(died < medicines && replaces < medicines);
+    assert!(html.contains("aged 82 at death"), "age at death, not now");
+}
+
+/// Withheld is not the same as not sent.
+#[test]
+fn what_the_policy_withholds_is_said() {
+    let r4 = document(&fixture("messages/edischarge-itk3.xml"));
+    let text = std::fs::read_to_string(format!("{FIXTURES}../config/disclosure/care-home.toml")).expect("a policy");
+    let without = text.replace("clinical-summary = \"with-section\"\n", "");
+    assert_ne!(text, without);
+    let policy = Policy::parse("p", &without).expect("valid");
+    let town = Town::new();
+    let html = page(&care_home(&r4, &policy, &town.parties(), delivery(1)).expect("rendered"));
+    let other = part(&html, "Other information");
+    let at = other.find("<h3>Clinical summary</h3>").expect("the heading stays");
+    assert!(other[at..].contains("not included in this copy"));
+}
+
+/// A dose beside a medicine that must not be given reads as an order to give it.
+#[test]
+fn a_dose_never_stands_alone_beside_what_must_not_be_given() {
+    let stopped = statement("stopped", "stoppedol", None);
+    let held = statement("on-hold", "heldol", Some("continued"));
+    let html = home_page(&small(
+        Heading::Medications,
+        None,
+        &[("MedicationStatement", &stopped), ("MedicationStatement", &held)],
+    ));
+    for (name, words) in [("stoppedol", "Not to be taken"), ("heldol", "Not to be taken while on hold")] {
+        let dose = html.find(&format!("0.010 mg of {name}")).expect("verbatim all the same");
+        let row = html[..dose].rfind("<tr").expect("in a row");
+        assert!(html[row..dose].starts_with("<tr class=\"not-now\">"), "{name}");
+        assert!(html[row..dose].contains(&format!("<strong>{words}</strong>")), "{name}");
+    }
+}
+
+/// STU3 says "not taken" beside the status; no copy may lose it.
+#[test]
+fn active_but_not_taken_is_a_question() {
+    let taken = |code: &'static str| {
+        move |b: &mut Builder<'static>| {
+            b.node("extension", |b| {
+                b.leaf("url", convert::TAKEN_EXTENSION);
+                b.leaf("valueCode", code);
+            });
+            statement("active", "doubtol", Some("continued"))(b);
+        }
+    };
+    for (code, asks) in [("n", true), ("y", false), ("unk", false)] {
+        let entry = taken(code);
+        let document = small(Heading::Medications, None, &[("MedicationStatement", &entry)]);
+        let town = Town::new();
+        let referral = pharmacy_referral(&document, &policy("pharmacy-referral"), &town.parties(), delivery(1));
+        for html in [home_page(&document), page(&referral.expect("rendered"))] {
+            assert_eq!(html.contains("also records that the person does not take it"), asks, "{code}");
+        }
+    }
+}
+
+/// A request that was carried out ends no treatment.
+#[test]
+fn a_completed_request_is_not_a_stopped_medicine() {
+    let order = statement("completed", "orderol", None);
+    let shown = |resource_type| home_page(&small(Heading::Medications, None, &[(resource_type, &order)]));
+    let request = shown("MedicationRequest");
+    assert!(!request.contains(">STOPPED<") && request.contains("The order is complete"));
+    assert!(shown("MedicationStatement").contains(">STOPPED<"));
+}
+
+/// Alerts and decisions about treatment are there, or it is said that they are not, each for itself.
+#[test]
+fn missing_alerts_and_decisions_are_not_none() {
+    let legal = home_page(&small(Heading::LegalInformation, Some("Not for resuscitation"), &[]));
+    assert!(part(&legal, "Safety alerts").contains("Not sent by the hospital"));
+    assert!(part(&legal, "Safety alerts").contains("Do not take this to mean that there are none"));
+    assert!(part(&legal, "Legal information and decisions about treatment").contains("Not for resuscitation"));
+    let alerts = home_page(&small(Heading::SafetyAlerts, Some("Falls"), &[]));
+    assert!(!part(&alerts, "Safety alerts").contains("Do not take this"));
+    assert!(part(&alerts, "Legal information and decisions about treatment").contains("decision about resuscitation"));
+    let no_type = |b: &mut Builder<'static>| b.leaf("status", "active");
+    let withheld = home_page(&small(Heading::SafetyAlerts, Some("Falls"), &[("Claim", &no_type)]));
+    assert!(part(&withheld, "Safety alerts").contains("not included in this copy"));
+}
+
+/// The discharge stands in for the arrival that nobody told, and is not called arrival.
+#[test]
+fn a_discharge_is_not_called_an_arrival() {
+    let r4 = document(&fixture("messages/edischarge-itk3.xml"));
+    let town = Town::new();
+    for (sent, expected, says) in [
+        ("2026-11-13T14:30:00+00:00", "2026-11-13T14:30:00Z", "Time of arrival not given."),
+        ("2026-11-13", "2026-11-13T23:59:59Z", "Time of arrival not given."),
+        ("2026-11-13T14:30:00+00:00", "2026-11-13T16:00:00Z", "Expected 13 November 2026 at 16:00."),
+    ] {
+        let as_sent = changed(&r4, &|element, value| {
+            let of_encounter = element.parent().and_then(Element::parent).is_some_and(|holder| holder.is("Encounter"));
+            if element.name() == "end" && of_encounter { sent.to_owned() } else { value.to_owned() }
+        });
+        let mut parties = town.parties();
+        parties.expected = Some(expected.parse().expect("a time"));
+        let html = page(&care_home(&as_sent, &policy("care-home"), &parties, delivery(1)).expect("rendered"));
+        assert!(html.contains(&format!("<p>{says} Discharged from Hawthorn Ward 13 November 2026")), "{sent}");
+        assert!(!html.contains("23:59"), "{sent}");
+    }
+}
+
+/// What makes an entry its opposite goes with it into words.
+#[test]
+fn entries_in_words_keep_value_and_negation() {
+    let procedure = |b: &mut Builder<'static>| {
+        b.leaf("status", "not-done");
+        concept(b, "code", "52734007", "Total replacement of hip");
+    };
+    let condition = |b: &mut Builder<'static>| {
+        b.node("verificationStatus", |b| b.node("coding", |b| b.leaf("code", "refuted")));
+        concept(b, "code", "38341003", "Hypertension");
+    };
+    let weight = |b: &mut Builder<'static>| {
+        concept(b, "code", "27113001", "Weight");
+        b.node("valueQuantity", |b| {
+            b.leaf("value", "57.50");
+            b.leaf("unit", "kg");
+        });
+    };
+    let html = home_page(&small(
+        Heading::Diagnoses,
+        None,
+        &[("Procedure", &procedure), ("Condition", &condition), ("Observation", &weight)],
+    ));
+    for line in ["Total replacement of hip (not done)", "Hypertension (ruled out)", "Weight: 57.50 kg"] {
+        assert!(html.contains(&format!("<li>{line}</li>")), "{line}");
+    }
+}
+
+/// The reader learns what to ask for; that there is a safeguarding concern is not told to whom it may be about.
+#[test]
+fn what_is_left_out_is_named_but_for_safeguarding() {
+    for (heading, named) in [(Heading::DistributionList, true), (Heading::Safeguarding, false)] {
+        let html = home_page(&small(heading, Some("SECRET"), &[]));
+        assert!(!html.contains("SECRET"));
+        assert_eq!(html.contains(heading.title()), named, "{heading:?}");
+    }
+}
+
+/// Which eye, and how long each step of a reducing course lasts.
+#[test]
+fn site_and_steps_of_a_dose_are_shown() {
+    let dosage = |b: &mut Builder<'static>, text: &'static str, days: &'static str| {
+        b.node("dosage", |b| {
+            b.leaf("text", text);
+            b.node("timing", |b| {
+                b.node("repeat", |b| {
+                    b.node("boundsDuration", |b| {
+                        b.leaf("value", days);
+                        b.leaf("unit", "days");
+                    });
+                });
+            });
+            b.node("site", |b| b.leaf("text", "Left eye"));
+            b.node("route", |b| b.leaf("text", "Ocular"));
+        });
+    };
+    let course = |b: &mut Builder<'static>| {
+        b.leaf("status", "active");
+        b.node("medicationCodeableConcept", |b| b.leaf("text", "dropol"));
+        dosage(b, "One drop four times a day", "7");
+        dosage(b, "One drop twice a day", "14");
+    };
+    let html = home_page(&small(Heading::Medications, None, &[("MedicationStatement", &course)]));
+    let steps =
+        "One drop four times a day<br>For how long: 7 days<br>One drop twice a day<br>For how long: 14 days<br>";
+    assert!(html.contains(&format!("{steps}Route: Ocular, Left eye<br>")), "{html}");
+}

@@ -1,0 +1,150 @@
+//! A message against the rules gives findings: what is wrong, where, what was expected, how to mend it.
+//!
+//! The rules are those of FHIR's structure, of the ITK3 message and transfer-of-care guides, and of clinical and
+//! technical safety, over the borrowed tree of either release, before any conversion. The crate fetches nothing,
+//! decides nothing (a policy says what is refused and what is held), and never puts patient data into a finding.
+//! What it does not evaluate, it says: profiles, terminology and FHIRPath invariants.
+
+mod attachments;
+mod document;
+mod findings;
+mod header;
+mod message;
+mod narrative;
+mod nhs_number;
+mod patient;
+mod policy;
+mod references;
+mod response;
+mod sections;
+mod shown;
+mod structure;
+mod values;
+
+pub use findings::{Finding, Findings};
+pub use onward_fhir::authored::{IssueCode, Severity};
+pub use policy::{NhsNumberPolicy, Policy};
+
+use findings::Report;
+use onward_fhir::{Document, Element, Release, Tree, message as fhir_message};
+
+/// ITK response: the message cannot be read.
+const ITK_UNREADABLE: Option<u32> = Some(10009);
+/// ITK response: the header is at fault.
+const ITK_HEADER: Option<u32> = Some(20006);
+/// ITK response: the payload is at fault.
+const ITK_PAYLOAD: Option<u32> = Some(20009);
+
+/// Judges a whole message, its document included, whether nested or carried as bytes.
+#[must_use]
+pub fn validate_message(tree: &Tree<'_>, policy: &Policy) -> Findings {
+    let mut report = Report::new();
+    let root = tree.root();
+    if message::fits(tree, policy, &mut report) {
+        message::validate(root, policy, &mut report);
+    }
+    not_evaluated(root, &mut report);
+    report.finish(root.tree().source())
+}
+
+/// Judges a document Bundle that stands alone. Its release is told by its content.
+#[must_use]
+pub fn validate_document(root: Element<'_, '_>, policy: &Policy) -> Findings {
+    let mut report = Report::new();
+    let release = fhir_message::release_of(root);
+    if message::entries_fit(root, policy, &mut report) {
+        structure::validate(root, release, Scope::Carried, &mut report);
+        document_and_content(root, release, policy, &mut report);
+    }
+    not_evaluated(root, &mut report);
+    report.finish(root.tree().source())
+}
+
+/// Judges any single resource or Bundle as FHIR: structure, values, references inside a Bundle, attachments, narrative;
+/// what FHIR allows and Onward would not carry is a warning. Transfer-of-care messages (by their event) and documents (by
+/// profile or type) get their own rules, as if they had been sent.
+#[must_use]
+pub fn validate_resource(tree: &Tree<'_>) -> Findings {
+    let policy = Policy::default();
+    let root = tree.root();
+    match root.is("Bundle").then(|| root.text("type")).flatten() {
+        Some("message") if fhir_message::Message::read(root).is_ok_and(|message| header::is_ours(&message)) => {
+            return validate_message(tree, &policy);
+        }
+        Some("document") => {
+            let release = fhir_message::release_of(root);
+            if Document::read(root, release).is_ok_and(|document| document.kind().is_some()) {
+                return validate_document(root, &policy);
+            }
+        }
+        _ => {}
+    }
+    let mut report = Report::new();
+    let release = fhir_message::release_of(root);
+    structure::validate(root, release, Scope::AnyFhir, &mut report);
+    references::validate_any(root, &mut report);
+    content(root, Scope::AnyFhir, &mut report);
+    not_evaluated(root, &mut report);
+    report.finish(root.tree().source())
+}
+
+/// The rules of a document, and of everything in it.
+fn document_and_content(root: Element<'_, '_>, release: Release, policy: &Policy, report: &mut Report) {
+    match Document::read(root, release) {
+        Ok(document) => document::validate(&document, None, policy, report),
+        Err(reason) => document::not_a_document(root, reason, report),
+    }
+    references::validate_document(root, report);
+    content(root, Scope::Carried, report);
+}
+
+/// What holds for every element, wherever it stands.
+fn content(root: Element<'_, '_>, scope: Scope, report: &mut Report) {
+    attachments::validate(root, scope, report);
+    narrative::validate(root, scope, report);
+    values::validate(root, scope, report);
+}
+
+/// What a judgement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Something that Onward is to carry on: what is not safe to carry is an error.
+    Carried,
+    /// Any FHIR resource: only what FHIR forbids is an error.
+    AnyFhir,
+}
+
+impl Scope {
+    /// Of what FHIR allows and Onward does not carry.
+    fn unsafe_to_carry(self) -> Severity {
+        match self {
+            Self::Carried => Severity::Error,
+            Self::AnyFhir => Severity::Warning,
+        }
+    }
+
+    /// Of what FHIR forbids and is met in real messages, where it does no harm.
+    fn harmless(self) -> Severity {
+        match self {
+            Self::Carried => Severity::Warning,
+            Self::AnyFhir => Severity::Error,
+        }
+    }
+}
+
+fn not_evaluated(root: Element<'_, '_>, report: &mut Report) {
+    report.add(
+        Severity::Information,
+        "not-evaluated",
+        IssueCode::Informational,
+        root,
+        None,
+        "Not evaluated: conformance to declared profiles and minimum cardinalities, codes against value sets and code \
+         systems, FHIRPath invariants, order of XML elements. Where these matter, validate with a profile validator \
+         too."
+            .to_owned(),
+    );
+}
+
+#[cfg(test)]
+mod tests;

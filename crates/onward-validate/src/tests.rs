@@ -1,0 +1,8 @@
+//! One valid message, one mutation per rule; then the official files.
+
+mod examples;
+mod fixture;
+mod hostile;
+mod r4;
+mod responses;
+mod rules;

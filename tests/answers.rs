@@ -1,0 +1,342 @@
+//! Answers that come by MESH: whose they must be, when they may come, and what they do to a copy.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use onward_connect::stand_in::StandInDirectory;
+use onward_core::client::{Client, NhsNumberPolicy, Role};
+use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
+use onward_core::store::DeliveryRecord;
+use onward_core::transport::{InboxTransport, Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
+use onward_core::{Clock, SystemClock, TransferId};
+use onward_fhir::authored::{ItkResponse, itk3_response};
+use onward_fhir::itk::ResponseCode;
+use onward_fhir::{Release, write};
+use onward_gateway::accept::Submission;
+use onward_gateway::{Gateway, Parts, Settings};
+use onward_server::app::{self, Tenure};
+use onward_server::directory_import::{self, Format};
+use onward_tests::message::{self, fresh};
+use onward_tests::world::load;
+
+const PRACTICE: &str = "X26OT101";
+const STRANGER: &str = "X26OT666";
+const HOSPITAL: &str = "R9ZOT001";
+
+/// MESH as a script: what each send comes to, what waits, what was sent and acknowledged.
+#[derive(Default)]
+struct Mesh {
+    sends: Mutex<VecDeque<Result<Sent, SendError>>>,
+    sent: Mutex<Vec<Outbound>>,
+    waiting: Mutex<Vec<MeshMessage>>,
+}
+
+#[async_trait]
+impl Transport for Mesh {
+    fn kind(&self) -> TransportKind {
+        TransportKind::Mesh
+    }
+
+    async fn send(&self, outbound: &Outbound) -> Result<Sent, SendError> {
+        self.sent.lock().expect("whole").push(outbound.clone());
+        let scripted = self.sends.lock().expect("whole").pop_front();
+        scripted.unwrap_or_else(|| Ok(Sent::HandedOver { reference: Some(format!("M-{}", outbound.delivery)) }))
+    }
+}
+
+#[async_trait]
+impl Mailbox for Mesh {
+    async fn list(&self) -> Result<Vec<String>, SendError> {
+        Ok(self.waiting.lock().expect("whole").iter().map(|message| message.id.clone()).collect())
+    }
+
+    async fn fetch(&self, id: &str) -> Result<MeshMessage, SendError> {
+        let found = self.waiting.lock().expect("whole").iter().find(|message| message.id == id).cloned();
+        found.ok_or(SendError::Permanent { reason: "gone".to_owned() })
+    }
+
+    async fn acknowledge(&self, id: &str) -> Result<(), SendError> {
+        self.waiting.lock().expect("whole").retain(|message| message.id != id);
+        Ok(())
+    }
+}
+
+/// A gateway without listeners, moved by hand.
+struct Bench {
+    gateway: Gateway,
+    mesh: Arc<Mesh>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("gateway.toml");
+        let text = "[identity]\nods = \"Y99900\"\nname = \"Onward test gateway\"\n[pds]\nmode = \"stand-in\"\nstand_in_file = \"people.toml\"\n";
+        std::fs::write(&file, text).expect("written");
+        std::fs::write(folder.path().join("people.toml"), include_str!("../config/examples/pds-stand-in.toml"))
+            .expect("written");
+        let config = load(&file);
+        let mesh = Arc::new(Mesh::default());
+        let gateway = Gateway::new(Parts {
+            store: app::open_store(&config, Tenure::Server).expect("a store"),
+            directory: Arc::new(StandInDirectory::load(&folder.path().join("people.toml")).expect("people")),
+            transports: vec![Arc::new(InboxTransport), Arc::clone(&mesh) as Arc<dyn Transport>],
+            mailbox: None,
+            clock: Arc::new(SystemClock),
+            policies: app::load_policies(&config).expect("policies"),
+            routes: config.load_routes().expect("routes").routes,
+            settings: Settings {
+                own_ods: "Y99900".parse().expect("an ODS code"),
+                own_name: "Onward test gateway".to_owned(),
+                own_mailbox: Some("X26OT900".parse().expect("a mailbox")),
+                base_url: "https://gateway.test".to_owned(),
+                body_bytes_max: 5_242_880,
+                workers: 8,
+                lease: jiff::SignedDuration::from_secs(30),
+                holds: BTreeMap::new(),
+            },
+        });
+        let bench = Self { gateway, mesh, _folder: folder };
+        bench.import().await;
+        bench
+    }
+
+    async fn import(&self) {
+        let inbox = "name = \"Beck Lane Surgery\"\nendpoint = { transport = \"inbox\" }";
+        let by_mesh = format!(
+            "name = \"Beck Lane Surgery\"\nendpoint = {{ transport = \"mesh\", mailbox = \"{PRACTICE}\", workflow = \"GPCONNECT_SEND_DOCUMENT\" }}"
+        );
+        let text = include_str!("support/directory.toml");
+        assert!(text.contains(inbox));
+        let text = text.replace(inbox, &by_mesh);
+        let now = SystemClock.now();
+        let import = directory_import::read(&text, Format::Toml, &BTreeMap::new(), now).expect("a directory");
+        let store = self.gateway.store();
+        store.import_directory(import.entries, "test", now, Vec::new()).await.expect("imported");
+        store.put_client(hospital(), Vec::new()).await.expect("registered");
+    }
+
+    async fn accept(&self) -> TransferId {
+        let submission = Submission {
+            client: hospital(),
+            body: fresh(message::EDISCHARGE_ITK3).into_bytes().into(),
+            media_type: "application/fhir+xml".to_owned(),
+            request_id: None,
+        };
+        self.gateway.accept(submission).await.expect("accepted").transfer
+    }
+
+    async fn practice_copy(&self, transfer: TransferId) -> DeliveryRecord {
+        let record = self.gateway.store().transfer(transfer).await.expect("readable").expect("there");
+        record.deliveries.into_iter().find(|copy| copy.kind == RecipientKind::CoveringPractice).expect("a copy")
+    }
+
+    async fn arrives(&self, message: MeshMessage) {
+        self.mesh.waiting.lock().expect("whole").push(message);
+        self.gateway.poll_mailbox(self.mesh.as_ref()).await.expect("polled");
+        assert!(self.mesh.waiting.lock().expect("whole").is_empty(), "what was dealt with is acknowledged");
+    }
+
+    async fn answers(&self, from: &str, original: &str, code: u32) {
+        self.arrives(data(from, "GPCONNECT_SEND_DOCUMENT_ACK", response(original, code))).await;
+    }
+
+    async fn audited(&self, text: &str) -> bool {
+        let entries = self.gateway.store().audit_entries(0, 10_000).await.expect("readable");
+        entries.iter().any(|entry| String::from_utf8_lossy(&entry.event).contains(text))
+    }
+}
+
+fn hospital() -> Client {
+    Client {
+        id: "northmoor-epr".to_owned(),
+        ods: "R9Z".parse().expect("an ODS code"),
+        role: Role::Sender,
+        jwks: "{\"keys\":[]}".to_owned(),
+        certificate_sha256: None,
+        mesh_mailbox: Some(HOSPITAL.to_owned()),
+        nhs_number_policy: NhsNumberPolicy::Refuse,
+        disabled: false,
+    }
+}
+
+fn data(from: &str, workflow: &str, body: String) -> MeshMessage {
+    MeshMessage {
+        id: uuid::Uuid::new_v4().to_string(),
+        from: Some(from.parse().expect("a mailbox")),
+        workflow: workflow.to_owned(),
+        message_type: "DATA".to_owned(),
+        local_id: None,
+        linked_message_id: None,
+        status_code: None,
+        body: body.into_bytes().into(),
+    }
+}
+
+fn report(linked: Option<String>, local_id: Option<String>) -> MeshMessage {
+    MeshMessage {
+        message_type: "REPORT".to_owned(),
+        linked_message_id: linked,
+        local_id,
+        status_code: Some("14".to_owned()),
+        ..data(PRACTICE, "GPCONNECT_SEND_DOCUMENT", String::new())
+    }
+}
+
+fn response(original: &str, code: u32) -> String {
+    let tree = itk3_response(&ItkResponse {
+        id: uuid::Uuid::new_v4().to_string(),
+        original_header_id: original.to_owned(),
+        code: ResponseCode::of(code).expect("a code"),
+        sender_reference: None,
+        sender_ods: "Y99001".to_owned(),
+        sender_name: "Beck Lane Surgery".to_owned(),
+        source_endpoint: PRACTICE.to_owned(),
+        timestamp: SystemClock.now().to_string(),
+    });
+    write::xml(tree.root(), Release::Stu3).text
+}
+
+fn correlation(copy: &DeliveryRecord) -> String {
+    copy.correlation_id.clone().expect("a header to answer to")
+}
+
+#[tokio::test]
+async fn only_the_mailbox_that_has_the_copy_can_answer_for_it() {
+    let bench = Bench::new().await;
+    let transfer = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let copy = bench.practice_copy(transfer).await;
+    assert_eq!(copy.state, DeliveryState::Sent);
+    for (from, code) in [(STRANGER, 30021), (STRANGER, 30019), (HOSPITAL, 20013)] {
+        bench.answers(from, &correlation(&copy), code).await;
+        let now = bench.practice_copy(transfer).await;
+        assert_eq!((now.state, now.version), (DeliveryState::Sent, copy.version), "{from} moves nothing");
+    }
+    assert!(bench.audited("from a mailbox that the copy was not sent to").await);
+    bench.answers(PRACTICE, &correlation(&copy), 20013).await;
+    assert_eq!(bench.practice_copy(transfer).await.state, DeliveryState::Received);
+}
+
+#[tokio::test]
+async fn a_registration_has_seven_outcomes() {
+    let bench = Bench::new().await;
+    for code in 30019..=30025 {
+        let transfer = bench.accept().await;
+        bench.gateway.dispatch_due().await.expect("sent");
+        let copy = bench.practice_copy(transfer).await;
+        assert_eq!(copy.state, DeliveryState::Sent);
+        bench.answers(PRACTICE, &correlation(&copy), 20013).await;
+        bench.answers(PRACTICE, &correlation(&copy), code).await;
+        let answered = bench.practice_copy(transfer).await;
+        let expected = if code == 30019 { DeliveryState::Accepted } else { DeliveryState::Rejected };
+        assert_eq!((answered.state, answered.code.as_deref()), (expected, Some(code.to_string().as_str())));
+        assert_eq!(answered.reason.is_some(), code != 30019, "{code} tells why");
+        // One answer of a level is final.
+        let other = if code == 30019 { 30021 } else { 30019 };
+        bench.answers(PRACTICE, &correlation(&copy), other).await;
+        assert_eq!(bench.practice_copy(transfer).await.state, expected, "{other} after {code}");
+    }
+}
+
+/// The partner has the copy although our attempt ended in the dark: its one answer must not be lost.
+#[tokio::test]
+async fn an_answer_to_an_attempt_of_unknown_outcome_counts_and_ends_the_resending() {
+    let bench = Bench::new().await;
+    let unknown = SendError::Unknown { reason: "no whole answer".to_owned() };
+    bench.mesh.sends.lock().expect("whole").push_back(Err(unknown.clone()));
+    let transfer = bench.accept().await;
+    // The practice's copy may not be the first to be sent: every send of this round ends in the dark.
+    bench.mesh.sends.lock().expect("whole").extend(std::iter::repeat_n(Err(unknown), 15));
+    bench.gateway.dispatch_due().await.expect("tried");
+    bench.mesh.sends.lock().expect("whole").clear();
+    let copy = bench.practice_copy(transfer).await;
+    assert_eq!((copy.state, copy.attempts), (DeliveryState::Queued, 1));
+    bench.answers(PRACTICE, &correlation(&copy), 30019).await;
+    let answered = bench.practice_copy(transfer).await;
+    assert_eq!((answered.state, answered.next_attempt), (DeliveryState::Accepted, None));
+}
+
+#[tokio::test]
+async fn nobody_answers_for_what_was_never_sent() {
+    let bench = Bench::new().await;
+    let transfer = bench.accept().await;
+    let copy = bench.practice_copy(transfer).await;
+    bench.answers(PRACTICE, &correlation(&copy), 30019).await;
+    assert_eq!(bench.practice_copy(transfer).await.state, DeliveryState::Queued);
+}
+
+#[tokio::test]
+async fn a_report_finds_its_copy_even_when_the_reference_was_lost() {
+    let bench = Bench::new().await;
+    let transfer = bench.accept().await;
+    let lost = std::iter::repeat_n(Ok(Sent::HandedOver { reference: None }), 16);
+    bench.mesh.sends.lock().expect("whole").extend(lost);
+    bench.gateway.dispatch_due().await.expect("sent");
+    let copy = bench.practice_copy(transfer).await;
+    bench.arrives(report(Some("M-unknown".to_owned()), Some(copy.id.to_string()))).await;
+    let now = bench.practice_copy(transfer).await;
+    assert_eq!((now.state, now.code.as_deref()), (DeliveryState::Failed, Some("14")));
+    // It had arrived after all, and the practice says so.
+    bench.answers(PRACTICE, &correlation(&copy), 30019).await;
+    assert_eq!(bench.practice_copy(transfer).await.state, DeliveryState::Accepted);
+}
+
+#[tokio::test]
+async fn a_refused_message_gets_one_negative_answer_and_only_when_one_was_asked_for() {
+    let bench = Bench::new().await;
+    let silent = |text: &str| {
+        text.replace(
+            "<extension url=\"BusAckRequested\">\n      <valueBoolean value=\"true\"/>",
+            "<extension url=\"BusAckRequested\">\n      <valueBoolean value=\"false\"/>",
+        )
+        .replace(
+            "<extension url=\"InfAckRequested\">\n      <valueBoolean value=\"true\"/>",
+            "<extension url=\"InfAckRequested\">\n      <valueBoolean value=\"false\"/>",
+        )
+    };
+    let asked = fresh(message::EDISCHARGE_ITK3);
+    let unasked = silent(&asked);
+    assert_ne!(asked, unasked, "the fixture has the flags");
+    bench.arrives(data(STRANGER, "TOC_FHIR_IP_DISCH", unasked)).await;
+    assert!(bench.mesh.sent.lock().expect("whole").is_empty(), "fire and forget");
+    bench.arrives(data(STRANGER, "TOC_FHIR_IP_DISCH", asked)).await;
+    bench.arrives(data(STRANGER, "TOC_FHIR_IP_DISCH", "not FHIR".to_owned())).await;
+    let sent = bench.mesh.sent.lock().expect("whole");
+    assert_eq!(sent.len(), 2);
+    for answer in sent.iter() {
+        assert!(String::from_utf8_lossy(&answer.body).contains("20003"));
+        let to = &answer.endpoint;
+        assert!(matches!(to, onward_core::directory::Endpoint::Mesh { mailbox, .. } if mailbox.as_str() == STRANGER));
+    }
+}
+
+/// ITK3: the hospital hears at most one infrastructure and one business answer, whatever its recipients do.
+#[tokio::test]
+async fn the_hospital_hears_each_level_once() {
+    let bench = Bench::new().await;
+    let transfer = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let store = bench.gateway.store();
+    let record = store.transfer(transfer).await.expect("readable").expect("there");
+    let home = record.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy");
+    let client = Client { ods: home.recipient.clone(), role: Role::CareHome, id: "home".to_owned(), ..hospital() };
+    let steps = [DeliveryState::Received, DeliveryState::Accepted, DeliveryState::InProgress, DeliveryState::Completed];
+    for (version, state) in (home.version..).zip(steps) {
+        let moved = bench.gateway.move_task(&client, home.id, version, state, None, None).await.expect("moved");
+        assert_eq!(moved, onward_gateway::acknowledge::Moved::Done, "{state}");
+    }
+    bench.answers(PRACTICE, &correlation(&bench.practice_copy(transfer).await), 30022).await;
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    let sent = bench.mesh.sent.lock().expect("whole");
+    let heard: Vec<String> = sent
+        .iter()
+        .filter(|outbound| outbound.kind == RecipientKind::Sender)
+        .map(|outbound| String::from_utf8_lossy(&outbound.body).into_owned())
+        .collect();
+    assert_eq!(heard.len(), 2);
+    assert_eq!(heard.iter().filter(|body| body.contains("\"20013\"")).count(), 1);
+    assert_eq!(heard.iter().filter(|body| body.contains("\"30001\"")).count(), 1);
+}

@@ -1,0 +1,157 @@
+//! Nothing acknowledged is lost: not by an orderly restart, not by SIGKILL.
+
+use std::collections::BTreeMap;
+use std::io::BufRead as _;
+use std::process::{Child, Command, Stdio};
+
+use onward_core::client::Role;
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::DeliveryQuery;
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, load, post_xml};
+
+/// Set in the child: the configuration that it serves.
+const CHILD: &str = "ONWARD_TEST_SERVE";
+/// Messages posted in all.
+const MESSAGES: usize = 200;
+/// Times that the server is killed on the way.
+const KILLS: usize = 6;
+
+/// Not a test of its own: the process that `a_killed_server…` starts and kills. Does nothing without its variable.
+#[test]
+fn serve_for_a_parent() {
+    let Some(config) = std::env::var_os(CHILD) else { return };
+    let config = load(std::path::Path::new(&config));
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+        let running = onward_server::serve::Running::start(&config, None).await.expect("it starts");
+        println!("serving {}", running.address);
+        std::future::pending::<()>().await;
+    });
+}
+
+/// A server process that ends with the test, whatever becomes of it.
+struct Server(Child);
+
+impl Server {
+    fn kill(&mut self) {
+        // SIGKILL; an error means that it is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(world: &World) -> Server {
+    let mut child = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "restart::serve_for_a_parent", "--nocapture", "--test-threads=1"])
+        .env(CHILD, &world.config_file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a child");
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("its output")).lines();
+    assert!(lines.any(|line| line.expect("a line").contains("serving ")), "the child serves");
+    Server(child)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_killed_server_has_every_message_that_it_acknowledged_once() {
+    let mut world = World::start().await;
+    let hospital = std::sync::Arc::new(world.hospital().await);
+    let home = world.care_home().await;
+    world.stop().await;
+    let mut child = spawn(&world);
+    let acknowledged = std::sync::Arc::new(tokio::sync::Mutex::new(BTreeMap::<String, String>::new()));
+    let mut posting = tokio::task::JoinSet::new();
+    for n in 0..MESSAGES {
+        let (hospital, acknowledged) = (std::sync::Arc::clone(&hospital), std::sync::Arc::clone(&acknowledged));
+        posting.spawn(async move {
+            let body = fresh(message::EDISCHARGE_ITK3);
+            loop {
+                let headers = [("content-type", "application/fhir+xml")];
+                let sent = hospital
+                    .call(onward_connect::http::Method::POST, "fhir/R4/$process-message", &headers, body.clone())
+                    .await;
+                match sent {
+                    Ok(reply) if reply.status == 200 => {
+                        let place = reply.headers["location"].to_str().expect("text").to_owned();
+                        acknowledged.lock().await.insert(format!("{n}"), place);
+                        return;
+                    }
+                    // Busy, dead or dying: the hospital posts the same bytes again.
+                    Ok(reply) if reply.status == 408 || reply.status.is_server_error() => {}
+                    Ok(reply) => panic!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body)),
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        });
+    }
+    for kill in 1..=KILLS {
+        let enough = kill * MESSAGES / (KILLS + 2);
+        while acknowledged.lock().await.len() < enough {
+            posting.join_next().await.expect("messages are left").expect("posted");
+        }
+        child.kill();
+        child = spawn(&world);
+    }
+    while let Some(posted) = posting.join_next().await {
+        posted.expect("posted");
+    }
+    child.kill();
+    world.restart().await;
+
+    let acknowledged = acknowledged.lock().await;
+    assert_eq!(acknowledged.len(), MESSAGES);
+    let store = world.gateway().store();
+    for place in acknowledged.values() {
+        let id = place.rsplit('/').next().expect("an id").parse().expect("an id");
+        let transfer = store.transfer(id).await.expect("readable").expect("an acknowledged message is there");
+        let mut kinds: Vec<_> =
+            transfer.deliveries.iter().map(|copy| copy.kind).filter(|kind| *kind != RecipientKind::Sender).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds.len(), 5);
+        assert_eq!(transfer.deliveries.iter().filter(|copy| copy.kind == RecipientKind::CareHome).count(), 1);
+    }
+    let places: std::collections::BTreeSet<_> = acknowledged.values().collect();
+    assert_eq!(places.len(), MESSAGES, "one transfer a message");
+    // Every copy gets to its inbox exactly once in effect.
+    loop {
+        let query = DeliveryQuery { states: vec![DeliveryState::Queued], limit: 10, ..DeliveryQuery::default() };
+        if store.deliveries(query).await.expect("readable").is_empty() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let mut arrived = std::collections::BTreeSet::new();
+    let mut path = Some("fhir/R4/Task?_count=200".to_owned());
+    while let Some(page) = path.take() {
+        let bundle = home.get(&page).await.expect("an answer").json().expect("JSON");
+        for entry in bundle["entry"].as_array().into_iter().flatten() {
+            assert!(arrived.insert(entry["resource"]["id"].as_str().expect("an id").to_owned()));
+        }
+        let next = bundle["link"].as_array().into_iter().flatten().find(|link| link["relation"] == "next");
+        path = next
+            .and_then(|link| link["url"].as_str())
+            .and_then(|url| url.strip_prefix(world.base().as_str()))
+            .map(str::to_owned);
+    }
+    assert_eq!(arrived.len(), MESSAGES, "as many arrivals as acknowledged messages");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_restart_keeps_repeats_tokens_and_states() {
+    let mut world = World::start().await;
+    let hospital = world.client("northmoor-epr", "R9Z", Role::Sender).await;
+    let body = fresh(message::EDISCHARGE_ITK3);
+    let (status, first, _) = post_xml(&hospital, body.clone()).await;
+    assert_eq!(status, 200);
+    world.restart().await;
+    let (status, again, reply) = post_xml(&hospital, body).await;
+    assert_eq!((status, reply.headers["onward-duplicate"].to_str().expect("text")), (200, "true"));
+    assert_eq!(first, again);
+}

@@ -1,0 +1,201 @@
+//! A hospital posts; the answer follows the commit; repeats get the first answer.
+
+use onward_core::client::Role;
+use onward_fhir::read::{self, Limits};
+use onward_fhir::{Release, write};
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, post, post_xml};
+use serde_json::Value;
+
+fn outcome(response: &Value) -> &Value {
+    response["entry"]
+        .as_array()
+        .and_then(|entries| entries.iter().find(|entry| entry["resource"]["resourceType"] == "OperationOutcome"))
+        .map_or(response, |entry| &entry["resource"])
+}
+
+fn task(response: &Value) -> &Value {
+    response["entry"]
+        .as_array()
+        .and_then(|entries| entries.iter().find(|entry| entry["resource"]["resourceType"] == "Task"))
+        .map(|entry| &entry["resource"])
+        .expect("the response carries the transfer's Task")
+}
+
+/// All the ways of interface 1 to 3 lead to five copies.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shape_of_message_becomes_five_copies() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let xml = fresh(message::EDISCHARGE_ITK3);
+    let other = fresh(message::EDISCHARGE_ITK3);
+    let tree = read::xml(&other, &Limits::default()).expect("readable");
+    let as_json = write::json(tree.root(), Release::Stu3);
+    assert!(as_json.losses.is_empty(), "the fixture is carried whole");
+    let messages = [
+        ("ITK3 XML", "application/fhir+xml", xml),
+        ("ITK3 JSON", "application/fhir+json", as_json.text),
+        ("R4 document", "application/fhir+json", fresh(message::EDISCHARGE_R4)),
+        ("R4 DocumentReference", "application/fhir+json", message::DOCUMENT_REFERENCE_R4.to_owned()),
+    ];
+    for (name, media_type, body) in messages {
+        let (status, response, reply) = post(&hospital, media_type, body).await;
+        assert_eq!(status, 200, "{name}: {response}");
+        let location = reply.headers["location"].to_str().expect("text").to_owned();
+        let id = task(&response)["id"].as_str().expect("an id").to_owned();
+        assert!(location.ends_with(&id), "{name}");
+        let copies = copies(&world, &id).await;
+        let kinds: Vec<&str> = copies.iter().map(|copy| copy.kind.as_str()).collect();
+        assert_eq!(
+            kinds,
+            ["care-home", "covering-practice", "registered-practice", "pharmacy-referral", "pharmacy-nomination"],
+            "{name}: {response}"
+        );
+    }
+}
+
+async fn copies(world: &World, transfer: &str) -> Vec<onward_core::store::DeliveryRecord> {
+    let transfer =
+        world.gateway().store().transfer(transfer.parse().expect("an id")).await.expect("readable").expect("there");
+    let mut copies: Vec<_> =
+        transfer.deliveries.into_iter().filter(|copy| copy.kind != onward_core::state::RecipientKind::Sender).collect();
+    copies.sort_by_key(|copy| copy.kind);
+    copies
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_gets_the_first_answer_and_other_bytes_a_conflict() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let body = fresh(message::EDISCHARGE_ITK3);
+    let (status, first, reply) = post_xml(&hospital, body.clone()).await;
+    assert_eq!(status, 200);
+    assert!(reply.headers.get("onward-duplicate").is_none());
+    let (status, second, reply) = post_xml(&hospital, body.clone()).await;
+    assert_eq!(status, 200);
+    assert_eq!(reply.headers["onward-duplicate"], "true");
+    assert_eq!(first, second, "the same answer, to the letter");
+    let changed = body.replacen("N0048213", "N0048214", 1);
+    assert_ne!(changed, body);
+    let (status, conflict, _) = post_xml(&hospital, changed).await;
+    assert_eq!(status, 409);
+    assert_eq!(outcome(&conflict)["issue"][0]["details"]["coding"][0]["code"], "20007", "{conflict}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restricted_person_is_held_and_nothing_is_sent() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let (status, response, _) = post_xml(&hospital, fresh(message::RESTRICTED_ITK3)).await;
+    assert_eq!(status, 200, "{response}");
+    assert_eq!(task(&response)["status"], "on-hold");
+    let id = task(&response)["id"].as_str().expect("an id");
+    assert!(copies(&world, id).await.is_empty());
+    let holds = world.gateway().store().holds().await.expect("readable");
+    assert_eq!(holds.len(), 1);
+    assert_eq!(holds[0].hold.reason.as_str(), "restricted-patient");
+    assert_eq!(holds[0].hold.owner, "information governance");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_errors_is_refused_with_all_of_them_explained() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let body = fresh(message::REFUSED_ITK3);
+    let (status, response, _) = post_xml(&hospital, body.clone()).await;
+    assert_eq!(status, 422, "{response}");
+    let issues = response["issue"].as_array().expect("issues");
+    let errors = issues.iter().filter(|issue| issue["severity"] == "error").count();
+    assert!(errors >= 3, "several causes are told at once: {response}");
+    for issue in issues.iter().filter(|issue| issue["severity"] == "error") {
+        assert!(issue["diagnostics"].as_str().is_some_and(|text| text.len() > 20), "{issue}");
+        assert!(issue["expression"][0].is_string(), "{issue}");
+    }
+    let store = world.gateway().store();
+    assert!(store.holds().await.expect("readable").is_empty());
+    let tree = read::xml(&body, &Limits::default()).expect("readable");
+    let identifier = tree.root().text_at("identifier.value").expect("an identifier");
+    let log = store.audit_entries(0, 1_000).await.expect("readable");
+    let told = log.iter().any(|entry| {
+        let event = String::from_utf8_lossy(&entry.event);
+        event.contains("refuse: ") && event.contains(identifier) && event.contains("urn:sha256:")
+    });
+    assert!(told, "a refusal can be found again by the message's identifier and its hash");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_and_foreign_bodies_get_their_status() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let cases: [(&str, &str, &[u8], u16); 6] = [
+        ("cut XML", "application/fhir+xml", b"<Bundle xmlns=\"http://hl7.org/fhir\">", 400),
+        (
+            "entity",
+            "application/fhir+xml",
+            b"<!DOCTYPE a [<!ENTITY b \"c\">]><Bundle xmlns=\"http://hl7.org/fhir\"/>",
+            400,
+        ),
+        ("cut JSON", "application/fhir+json", b"{\"resourceType\":\"Bundle\"", 400),
+        ("not a message", "application/fhir+json", b"{\"resourceType\":\"Patient\"}", 422),
+        ("text", "text/plain", b"hello", 415),
+        ("UTF-16", "application/fhir+xml; charset=utf-16", b"<Bundle/>", 415),
+    ];
+    for (name, media_type, body, expected) in cases {
+        let (status, response, _) = post(&hospital, media_type, body).await;
+        assert_eq!(status, expected, "{name}: {response}");
+        assert_eq!(response["resourceType"], "OperationOutcome", "{name}");
+    }
+    let huge = vec![b' '; 6 * 1024 * 1024];
+    let (status, response, _) = post(&hospital, "application/fhir+xml", huge).await;
+    assert_eq!(status, 413, "{response}");
+    let (status, _, _) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(status, 200, "the server is well after all that");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_for_another_organisation_is_forbidden() {
+    let world = World::start().await;
+    let other = world.client("southmoor-epr", "R9Y", Role::Sender).await;
+    let (status, response, _) = post_xml(&other, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(status, 403, "{response}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_come_as_xml_when_asked() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let headers =
+        [("content-type", "application/fhir+xml"), ("accept", "application/fhir+xml"), ("x-correlation-id", "abc-1")];
+    let body = fresh(message::EDISCHARGE_ITK3);
+    let reply = hospital
+        .call(onward_connect::http::Method::POST, "fhir/R4/$process-message?async=false", &headers, body)
+        .await
+        .expect("an answer");
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.headers["x-correlation-id"], "abc-1");
+    let text = std::str::from_utf8(&reply.body).expect("text");
+    let tree = read::xml(text, &Limits::default()).expect("FHIR XML");
+    assert_eq!(tree.root().text("type"), Some("message"));
+    assert_eq!(tree.root().text_at("entry.resource.response.code"), Some("ok"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn async_answers_202_with_the_place_to_look() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let reply = hospital
+        .call(
+            onward_connect::http::Method::POST,
+            "fhir/R4/$process-message?async=true",
+            &[("content-type", "application/fhir+xml")],
+            fresh(message::EDISCHARGE_ITK3),
+        )
+        .await
+        .expect("an answer");
+    assert_eq!(reply.status, 202);
+    let place = reply.headers["content-location"].to_str().expect("text");
+    let path = place.strip_prefix(world.base().as_str()).expect("on this server");
+    let task = hospital.get(path).await.expect("an answer");
+    assert_eq!(task.status, 200);
+    assert_eq!(task.json().expect("JSON")["resourceType"], "Task");
+}

@@ -1,0 +1,310 @@
+//! One gateway with its neighbours registered, on loopback, over TLS.
+
+use std::path::{Path, PathBuf};
+
+use onward_connect::egress::EgressHost;
+use onward_connect::http::{HttpClient, HttpConfig};
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::client::{Client, NhsNumberPolicy, Role};
+use onward_core::{Clock, SystemClock};
+use onward_server::config::Config;
+use onward_server::directory_import::Format;
+use onward_server::serve::Running;
+use onward_server::session::Session;
+use onward_server::{directory_import, keys};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::mesh_sandbox::{self, Sandbox};
+
+/// The gateway's own mailbox.
+pub const GATEWAY_MAILBOX: &str = "X26ABC2";
+/// The covering practice's mailbox.
+pub const PRACTICE_MAILBOX: &str = "X26ABC3";
+
+/// Everybody collects from the inbox, so that a test needs no partner's server.
+const DIRECTORY: &str = include_str!("directory.toml");
+const PEOPLE: &str = include_str!("../../config/examples/pds-stand-in.toml");
+/// No partner is reached over a network.
+const INBOX_ONLY: &str = "[egress]\nhosts = []\n";
+
+/// A running gateway and its folder.
+pub struct World {
+    /// The gateway; `None` once stopped.
+    pub running: Option<Running>,
+    /// Its configuration file.
+    pub config_file: PathBuf,
+    base: Url,
+    port: u16,
+    folder: TempDir,
+}
+
+impl World {
+    /// A fresh world.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start() -> Self {
+        Self::start_with(INBOX_ONLY, &[], DIRECTORY).await
+    }
+
+    /// A fresh world that exchanges by MESH: the gateway has the mailbox [`GATEWAY_MAILBOX`], the covering practice has
+    /// [`PRACTICE_MAILBOX`]. The hospital gets its own by [`World::client_with`].
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_with_mesh(sandbox: &Sandbox) -> Self {
+        let inbox = "name = \"Beck Lane Surgery\"\nendpoint = { transport = \"inbox\" }";
+        assert!(DIRECTORY.contains(inbox), "the covering practice is in the directory");
+        let mesh = format!(
+            "name = \"Beck Lane Surgery\"\nendpoint = {{ transport = \"mesh\", mailbox = \"{PRACTICE_MAILBOX}\" }}"
+        );
+        let sections = format!(
+            r#"
+[egress]
+hosts = [{{ host = "127.0.0.1", internal = true }}]
+
+[mesh]
+enabled = true
+base_url = "{}"
+mailbox = "{GATEWAY_MAILBOX}"
+password_file = "mesh-password"
+shared_key_file = "mesh-shared-key"
+poll_seconds = 1
+allow_plain_loopback = true
+"#,
+            sandbox.url()
+        );
+        let secrets = [("mesh-password", mesh_sandbox::PASSWORD), ("mesh-shared-key", mesh_sandbox::SHARED_KEY)];
+        Self::start_with(&sections, &secrets, &DIRECTORY.replace(inbox, &mesh)).await
+    }
+
+    async fn start_with(sections: &str, secrets: &[(&str, &str)], directory: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let base = Url::parse(&format!("https://127.0.0.1:{port}")).expect("a URL");
+        write_certificates(folder.path());
+        std::fs::write(folder.path().join("people.toml"), PEOPLE).expect("written");
+        let config_file = folder.path().join("gateway.toml");
+        std::fs::write(&config_file, config_text(port) + sections).expect("written");
+        for (name, text) in secrets {
+            std::fs::write(folder.path().join(name), text).expect("written");
+        }
+        let running = Running::start(&load(&config_file), Some(listener)).await.expect("the gateway starts");
+        let world = Self { running: Some(running), config_file, base, port, folder };
+        world.import_directory(directory).await;
+        world
+    }
+
+    /// The gateway.
+    ///
+    /// # Panics
+    /// When it is stopped.
+    #[must_use]
+    pub fn gateway(&self) -> &onward_gateway::Gateway {
+        &self.running.as_ref().expect("the gateway runs").app.gateway
+    }
+
+    /// Ends the gateway in order.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+    }
+
+    /// Starts it again on the same port and store.
+    ///
+    /// # Panics
+    /// When it cannot start.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.expect("the port is free again");
+        self.running = Some(Running::start(&load(&self.config_file), Some(listener)).await.expect("it starts again"));
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Public base URL.
+    #[must_use]
+    pub fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Imports a directory.
+    ///
+    /// # Panics
+    /// When it has problems.
+    pub async fn import_directory(&self, text: &str) {
+        let none = std::collections::BTreeMap::new();
+        let import =
+            directory_import::read(text, Format::Toml, &none, SystemClock.now()).expect("the test directory is right");
+        let row = self.gateway().journal().row(&entry("directory import"));
+        self.gateway()
+            .store()
+            .import_directory(import.entries, "test", SystemClock.now(), vec![row])
+            .await
+            .expect("imported");
+    }
+
+    /// An HTTP client that trusts this world and reaches nothing else.
+    ///
+    /// # Panics
+    /// When it cannot be built.
+    #[must_use]
+    pub fn http(&self) -> HttpClient {
+        HttpClient::new(&HttpConfig {
+            egress: vec![EgressHost { host: "127.0.0.1".to_owned(), internal: true }],
+            extra_roots_pem: std::fs::read(self.folder().join("ca.pem")).expect("readable"),
+            response_bytes_max: 64 * 1024 * 1024,
+            total_timeout: std::time::Duration::from_secs(60),
+            ..HttpConfig::default()
+        })
+        .expect("a client")
+    }
+
+    /// Registers a client and gives its session.
+    ///
+    /// # Panics
+    /// When it cannot be registered.
+    pub async fn client(&self, id: &str, ods: &str, role: Role) -> Session {
+        self.client_with(id, ods, role, NhsNumberPolicy::Refuse, None).await
+    }
+
+    /// The same with a policy for NHS numbers and a MESH mailbox.
+    ///
+    /// # Panics
+    /// When it cannot be registered.
+    pub async fn client_with(
+        &self,
+        id: &str,
+        ods: &str,
+        role: Role,
+        nhs_number_policy: NhsNumberPolicy,
+        mesh_mailbox: Option<&str>,
+    ) -> Session {
+        let pem = keys::generate_pem().expect("a key");
+        let client = Client {
+            id: id.to_owned(),
+            ods: ods.parse().expect("an ODS code"),
+            role,
+            jwks: keys::jwks_json(keys::public_jwk(&pem).expect("a JWK")).expect("a key set"),
+            certificate_sha256: None,
+            mesh_mailbox: mesh_mailbox.map(str::to_owned),
+            nhs_number_policy,
+            disabled: false,
+        };
+        let row = self.gateway().journal().row(&entry("client added"));
+        self.gateway().store().put_client(client, vec![row]).await.expect("registered");
+        Session::new(self.http(), self.base.clone(), id, pem)
+    }
+
+    /// The hospital of the neighbourhood.
+    pub async fn hospital(&self) -> Session {
+        self.client("northmoor-epr", "R9Z", Role::Sender).await
+    }
+
+    /// The care home of the neighbourhood.
+    pub async fn care_home(&self) -> Session {
+        self.client("rowan-house", "VMH01", Role::CareHome).await
+    }
+}
+
+/// Posts XML and gives status and JSON.
+///
+/// # Panics
+/// When there is no answer or it is no JSON.
+pub async fn post_xml(
+    session: &Session,
+    body: impl Into<Vec<u8>>,
+) -> (u16, serde_json::Value, onward_server::session::Reply) {
+    post(session, "application/fhir+xml", body).await
+}
+
+/// Posts a message and gives status, JSON and the whole reply.
+///
+/// # Panics
+/// When there is no answer or it is no JSON.
+pub async fn post(
+    session: &Session,
+    media_type: &str,
+    body: impl Into<Vec<u8>>,
+) -> (u16, serde_json::Value, onward_server::session::Reply) {
+    let reply = session
+        .call(
+            onward_connect::http::Method::POST,
+            "fhir/R4/$process-message",
+            &[("content-type", media_type), ("accept", "application/fhir+json")],
+            body.into(),
+        )
+        .await
+        .expect("an answer");
+    (reply.status.as_u16(), reply.json().expect("JSON"), reply)
+}
+
+/// The configuration of a file, without the process environment.
+///
+/// # Panics
+/// When it is not one.
+#[must_use]
+pub fn load(file: &Path) -> Config {
+    Config::load_from(Some(file), std::iter::empty()).expect("the test configuration is right").config
+}
+
+fn config_text(port: u16) -> String {
+    format!(
+        r#"
+[server]
+listen = "127.0.0.1:{port}"
+operations_listen = "127.0.0.1:0"
+public_url = "https://127.0.0.1:{port}"
+tls_certificate_file = "server.pem"
+tls_key_file = "server.key"
+
+[identity]
+ods = "Y99900"
+name = "Onward test gateway"
+
+[pds]
+mode = "stand-in"
+stand_in_file = "people.toml"
+"#
+    )
+}
+
+fn write_certificates(folder: &Path) {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let ca_key = KeyPair::generate().expect("a key");
+    let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_certificate = ca.self_signed(&ca_key).expect("a CA");
+    let issuer = Issuer::new(ca, ca_key);
+    let key = KeyPair::generate().expect("a key");
+    let parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("parameters");
+    let certificate = parameters.signed_by(&key, &issuer).expect("a certificate");
+    std::fs::write(folder.join("ca.pem"), ca_certificate.pem()).expect("written");
+    std::fs::write(folder.join("server.pem"), certificate.pem()).expect("written");
+    std::fs::write(folder.join("server.key"), key.serialize_pem()).expect("written");
+}
+
+fn entry(detail: &str) -> AuditEntry {
+    AuditEntry {
+        word: AuditWord::Configure,
+        recorded: SystemClock.now(),
+        success: true,
+        agent: Agent { name: "test".to_owned(), organisation: None },
+        transfer: None,
+        delivery: None,
+        recipient: None,
+        patient: None,
+        basis: None,
+        content_sha256: None,
+        request_id: None,
+        detail: detail.to_owned(),
+    }
+}
