@@ -8,6 +8,7 @@ mod documents;
 mod edge;
 mod inbox;
 mod mesh_exchange;
+mod proof;
 mod restart;
 mod seen;
 mod submit;

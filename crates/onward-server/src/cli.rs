@@ -14,6 +14,7 @@ mod input;
 mod logging;
 mod open;
 mod operations;
+mod output;
 mod policy;
 mod send;
 mod settings;
@@ -69,7 +70,7 @@ pub enum Command {
     /// Machine clients and their keys
     #[command(subcommand)]
     Client(client::ClientCommand),
-    /// The audit log: verify, export
+    /// The audit log: verify, export, prove
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Who may receive what

@@ -1,6 +1,9 @@
-//! `onward audit`: the log recomputed from what is stored, and its entries for others.
+//! `onward audit`: the log recomputed from what is stored, its entries for others, and evidence that is checked offline.
 
-use std::path::{Path, PathBuf};
+mod event;
+mod evidence;
+
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -14,6 +17,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure, Outcome};
 use super::input;
 use super::open::{ConfigArgs, Desk};
+use super::output::Output;
 use super::terminal::{Style, Terminal};
 use crate::config::Config;
 
@@ -33,6 +37,34 @@ Exit code: 0 the log is whole, 1 an entry or a checkpoint does not fit.")]
     /// Prints every entry as a FHIR R4 AuditEvent, one a line; the export is itself audited
     #[command(after_help = "Example:\n  onward audit export --config gateway.toml | gzip > audit.ndjson.gz")]
     Export(Export),
+    /// Proves that one entry is in the log: a file (C2SP tlog-proof) that anybody checks offline
+    #[command(after_help = "Examples:
+  onward audit prove 17 --config gateway.toml --out entry-17.tlog-proof
+  onward audit prove 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --hash-only > entry.tlog-proof
+
+The proof carries the entry, which may name a person, unless --hash-only is given; making it is audited.
+Exit code 1: no checkpoint covers such an entry, or the log is not the one that was signed.")]
+    Prove(evidence::Prove),
+    /// Checks a proof without the log
+    #[command(after_help = "Example:
+  onward audit check entry-17.tlog-proof --verifier onward-log.pub
+
+Exit code: 0 proven, 1 not proven. `verify.py` of the source code does the same without Onward.")]
+    Check(evidence::Check),
+    /// Prints the newest signed checkpoint, to be kept where the gateway's operator cannot change it
+    #[command(after_help = "Example:\n  onward audit checkpoint --config gateway.toml > kept-elsewhere.txt")]
+    Checkpoint(evidence::Newest),
+    /// Prints the log's public key, with which others check checkpoints and proofs
+    #[command(after_help = "Example:\n  onward audit key --config gateway.toml > onward-log.pub")]
+    Key(evidence::Newest),
+}
+
+/// Whose signature is expected.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Source {
+    /// The log's public key, where the signing key is out of reach
+    #[arg(long, value_name = "FILE")]
+    verifier: Option<PathBuf>,
 }
 
 /// Against what.
@@ -43,9 +75,8 @@ pub struct Verify {
     /// A checkpoint that somebody else kept: the log must agree with it, too
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
-    /// The log's public key, where the signing key is out of reach
-    #[arg(long, value_name = "FILE")]
-    verifier: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -56,6 +87,8 @@ pub struct Verify {
 pub struct Export {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Runs it.
@@ -66,6 +99,10 @@ pub(super) async fn run(command: &Audit, terminal: &mut Terminal) -> Outcome {
     match command {
         Audit::Verify(verify) => self::verify(verify, terminal).await,
         Audit::Export(export) => self::export(export, terminal).await,
+        Audit::Prove(prove) => evidence::prove(prove, terminal).await,
+        Audit::Check(check) => evidence::check(check, terminal),
+        Audit::Checkpoint(command) => evidence::checkpoint(command, terminal).await,
+        Audit::Key(command) => evidence::key(command, terminal),
     }
 }
 
@@ -80,7 +117,7 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     }
     let mut checkpoints = Vec::new();
     if !notes.is_empty() {
-        let key = verifying_key(&config, verify.verifier.as_deref())?;
+        let key = verifying_key(&config, &verify.source)?;
         for (name, note) in &notes {
             match key.open(note) {
                 Ok(checkpoint) => checkpoints.push(checkpoint),
@@ -118,12 +155,10 @@ async fn walk(
     }
 }
 
-fn verifying_key(config: &Config, verifier: Option<&Path>) -> Result<VerifyingKey, Failure> {
-    if let Some(path) = verifier {
-        let key = VerifyingKey::from_text(input::text(path)?.trim());
-        return key
-            .with_context(|| format!("{} is not a log's public key", path.display()))
-            .map_err(Failure::configuration);
+/// The named public key, else that of the configured signing key.
+fn verifying_key(config: &Config, source: &Source) -> Result<VerifyingKey, Failure> {
+    if source.verifier.is_some() {
+        return named_key(source);
     }
     let path = &config.audit.signing_key_file;
     let text = std::fs::read_to_string(path).map_err(|error| {
@@ -136,6 +171,14 @@ fn verifying_key(config: &Config, verifier: Option<&Path>) -> Result<VerifyingKe
         .with_context(|| format!("{} is not the audit log's key", path.display()))
         .map_err(Failure::configuration)?;
     Ok(key.verifying_key().clone())
+}
+
+/// The key of `--verifier`.
+fn named_key(source: &Source) -> Result<VerifyingKey, Failure> {
+    let path = source.verifier.as_deref().ok_or_else(|| Failure::usage("--verifier names the log's public key"))?;
+    VerifyingKey::from_text(input::text(path)?.trim())
+        .with_context(|| format!("{} is not a log's public key", path.display()))
+        .map_err(Failure::configuration)
 }
 
 fn tell_whole(json: bool, verified: &Verified, checkpoints: usize, terminal: &mut Terminal) -> Exit {
@@ -174,12 +217,13 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
     // Reading the log is disclosure: first the entry about it, then the bytes.
     let desk = Desk::new(&config)?;
     store.audit(vec![desk.row(AuditWord::Query, "export of the whole audit log")]).await?;
+    let mut sink = export.output.open()?;
     let mut next = 0;
     while !terminal.reader_gone() {
         let page = store.audit_entries(next, PAGE).await?;
         for entry in &page {
-            terminal.write(&entry.event);
-            terminal.write(b"\n");
+            sink.write(&entry.event, terminal)?;
+            sink.write(b"\n", terminal)?;
         }
         next = page.last().map_or(next, |last| last.index + 1);
         terminal.progress(format_args!("{next} entries"));
@@ -187,6 +231,7 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
             break;
         }
     }
+    sink.finish()?;
     Ok(Exit::Done)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::store::Store;
-use onward_core::{Clock, OdsCode, SystemClock, Timestamp};
+use onward_core::{Clock, NhsNumber, OdsCode, SystemClock, Timestamp};
 use onward_gateway::journal::Journal;
 
 use super::exit::Failure;
@@ -127,6 +127,12 @@ impl Desk {
     /// The row of something that the operator did to the gateway itself.
     #[must_use]
     pub(super) fn row(&self, word: AuditWord, detail: impl Into<String>) -> AuditRow {
+        self.row_about(word, detail, None)
+    }
+
+    /// The row of something that the operator did, about a person.
+    #[must_use]
+    pub(super) fn row_about(&self, word: AuditWord, detail: impl Into<String>, patient: Option<NhsNumber>) -> AuditRow {
         self.journal.row(&AuditEntry {
             word,
             recorded: now(),
@@ -135,7 +141,7 @@ impl Desk {
             transfer: None,
             delivery: None,
             recipient: None,
-            patient: None,
+            patient,
             basis: None,
             content_sha256: None,
             request_id: None,
