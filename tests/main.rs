@@ -3,6 +3,8 @@
 mod access;
 mod answers;
 mod architecture;
+mod audit;
+mod audit_search;
 mod destination;
 mod documents;
 mod edge;

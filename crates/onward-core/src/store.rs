@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{AuditRow, StoredCheckpoint};
+use crate::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use crate::client::{Client, Token};
 use crate::directory::{DirectoryEntry, Endpoint};
 use crate::state::{DeliveryState, HoldReason, RecipientKind};
@@ -149,6 +149,8 @@ pub struct Acceptance {
     pub audit: Vec<AuditRow>,
     /// The audit row to commit instead when the message turns out to be a repeat.
     pub audit_if_repeat: AuditRow,
+    /// The audit row to commit instead when its identifier, or its document's, was used before for something else.
+    pub audit_if_conflict: AuditRow,
 }
 
 /// What accepting came to.
@@ -406,6 +408,35 @@ pub struct StoredAudit {
     pub event: Vec<u8>,
     /// Its leaf hash as stored.
     pub leaf: [u8; 32],
+    /// What it is found by. The hash does not cover this: it must say what the event says.
+    pub columns: AuditColumns,
+}
+
+/// The columns beside a stored audit entry, as they are: a verifier judges them, so none is parsed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuditColumns {
+    /// The AuditEvent's id.
+    pub id: String,
+    /// When, to the microsecond.
+    pub recorded: Timestamp,
+    /// What happened.
+    pub word: String,
+    /// To which transfer.
+    pub transfer: Option<String>,
+    /// To which recipient's copy.
+    pub delivery: Option<String>,
+    /// The agent's name; none in entries of a binary before there was such a column.
+    pub agent: Option<String>,
+    /// The agent's organisation.
+    pub organisation: Option<String>,
+    /// About whom.
+    pub patient: Option<String>,
+}
+
+impl fmt::Debug for AuditColumns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditColumns").field("id", &self.id).field("word", &self.word).finish_non_exhaustive()
+    }
 }
 
 /// The durable memory of the gateway.
@@ -494,8 +525,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Audit entries from `from`, at most `limit`, in log order.
     async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError>;
+    /// Audit entries that fit, the newest first.
+    async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError>;
     /// Stores a checkpoint unless one of the same or greater size is there.
     async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<bool, StoreError>;
+    /// All checkpoints, the smallest first.
+    async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError>;
     /// The newest checkpoint.
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError>;
 

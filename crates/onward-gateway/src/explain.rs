@@ -95,18 +95,9 @@ impl Gateway {
         request_id: Option<&str>,
     ) -> Result<(), StoreError> {
         let entry = AuditEntry {
-            word: AuditWord::DryRun,
-            recorded: self.clock.now(),
-            success: true,
-            agent: Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) },
-            transfer: None,
-            delivery: None,
-            recipient: None,
-            patient: None,
-            basis: None,
             content_sha256: Some(crate::sha256_hex(body)),
             request_id: request_id.map(str::to_owned),
-            detail: what.to_owned(),
+            ..AuditEntry::new(AuditWord::DryRun, self.clock.now(), Agent::client(client), what.to_owned())
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
     }

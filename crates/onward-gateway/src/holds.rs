@@ -51,18 +51,14 @@ impl Gateway {
         };
         let at = self.clock.now();
         let entry = AuditEntry {
-            word: AuditWord::Release,
-            recorded: at,
-            success: true,
-            agent,
             transfer: Some(held.transfer),
-            delivery: None,
-            recipient: None,
             patient: Some(patient),
-            basis: None,
-            content_sha256: None,
-            request_id: None,
-            detail: format!("{} released, {} copies: {reason}", held.hold.reason, copies.len()),
+            ..AuditEntry::new(
+                AuditWord::Release,
+                at,
+                agent,
+                format!("{} released, {} copies: {reason}", held.hold.reason, copies.len()),
+            )
         };
         let deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
         let ids = deliveries.iter().map(|delivery| delivery.id).collect();
@@ -79,18 +75,11 @@ impl Gateway {
         let Some(record) = self.store.delivery(delivery).await? else { return Ok(false) };
         let at = self.clock.now();
         let entry = AuditEntry {
-            word: AuditWord::Release,
-            recorded: at,
-            success: true,
-            agent,
             transfer: Some(record.transfer),
             delivery: Some(delivery),
             recipient: Some(record.recipient),
             patient: record.patient,
-            basis: None,
-            content_sha256: None,
-            request_id: None,
-            detail: format!("replay of a failed copy: {reason}"),
+            ..AuditEntry::new(AuditWord::Release, at, agent, format!("replay of a failed copy: {reason}"))
         };
         let requeued = self.store.requeue(delivery, at, vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();

@@ -23,6 +23,7 @@ use onward_gateway::{Gateway, Parts, Settings};
 use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
+use crate::api::cursor::Cursors;
 use crate::config::{Config, PdsMode, StoreUrl};
 
 /// What the handlers need.
@@ -35,6 +36,8 @@ pub struct App {
     pub token_url: String,
     /// Life of an access token, seconds.
     pub token_seconds: i64,
+    /// Seals the cursors of searches.
+    pub cursors: Cursors,
 }
 
 /// Whether this process is the one that serves the store.
@@ -140,6 +143,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         public_host: public_host(&config.server.public_url.at(""))?,
         token_url: config.server.public_url.at("/oauth2/token"),
         token_seconds: i64::from(config.identity.token_lifetime_seconds),
+        cursors: Cursors::new()?,
     })
 }
 

@@ -70,7 +70,7 @@ pub enum Command {
     /// Machine clients and their keys
     #[command(subcommand)]
     Client(client::ClientCommand),
-    /// The audit log: verify, export, prove
+    /// The audit log: verify, export, prove, who saw a patient
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Who may receive what

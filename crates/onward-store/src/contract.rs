@@ -52,6 +52,9 @@ macro_rules! every_contract {
             a_code_that_two_homes_claim_names_neither,
             checkpoints_only_grow,
             the_log_is_read_in_parts,
+            an_organisation_finds_its_own_entries,
+            entries_are_found_by_what_they_say,
+            found_entries_are_paged_from_the_newest,
             readiness_commits,
         );
     };
@@ -95,6 +98,7 @@ pub(crate) fn row(word: AuditWord) -> AuditRow {
         word,
         transfer: None,
         delivery: None,
+        agent: "ward-system".to_owned(),
         organisation: None,
         patient: None,
         leaf: [7; 32],
@@ -151,6 +155,7 @@ pub(crate) fn acceptance(n: u32) -> Acceptance {
         hold: None,
         audit: vec![row(AuditWord::Accept)],
         audit_if_repeat: row(AuditWord::Duplicate),
+        audit_if_conflict: row(AuditWord::Refuse),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The FHIR edge: one module a resource, and what every request shares.
 
+pub mod audit_event;
 pub mod body;
 pub mod bundle;
+pub mod cursor;
+pub mod date;
 pub mod dry_run;
 pub mod edge;
 pub mod metadata;
@@ -33,6 +36,8 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/fhir/R4/Bundle/{id}", get(bundle::get))
         .route("/fhir/R4/Task", get(task::search))
         .route("/fhir/R4/Task/{id}", get(task::get).put(task::put))
+        .route("/fhir/R4/AuditEvent", get(audit_event::get))
+        .route("/fhir/R4/AuditEvent/_search", post(audit_event::post))
         .route("/fhir/R4/metadata", get(metadata::capability))
         .route("/.well-known/smart-configuration", get(metadata::smart))
         .route("/oauth2/token", post(token::issue))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use onward_core::client::Role;
@@ -130,6 +130,7 @@ pub struct Search {
 pub async fn search(
     State(app): State<Arc<App>>,
     certificate: Option<Extension<ClientCertificate>>,
+    RawQuery(raw): RawQuery,
     search: Result<Query<Search>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -146,7 +147,8 @@ pub async fn search(
         Err(text) => return outcome::bad_request(text).into_response(),
     };
     let count = query.limit;
-    match app.gateway.list(&caller.client, query, caller.request_id.as_deref()).await {
+    let asked = format!("Task?{}", raw.unwrap_or_default());
+    match app.gateway.list(&caller.client, query, &asked, caller.request_id.as_deref()).await {
         Ok(page) => ([(header::CONTENT_TYPE, FHIR_JSON)], searchset(&app, &page, count, &search)).into_response(),
         Err(error) => outcome::store(&error).into_response(),
     }

@@ -16,6 +16,8 @@ pub enum Action {
     MoveTask,
     /// Read a copy addressed to it.
     ReadRendition,
+    /// Search the audit entries of its own organisation.
+    SearchAudit,
 }
 
 /// Whether the role has the function at all.
@@ -28,6 +30,7 @@ pub fn may(role: Role, action: Action) -> bool {
         Action::ReadTask => {
             matches!(role, Sender | CareHome | Practice | Pharmacy | InformationGovernance | Operator)
         }
+        Action::SearchAudit => role == InformationGovernance,
         Action::MoveTask | Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
     }
 }

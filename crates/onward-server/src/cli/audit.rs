@@ -2,13 +2,15 @@
 
 mod event;
 mod evidence;
+mod who;
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onward_core::audit::AuditWord;
-use onward_core::store::Store;
+use onward_core::store::{Store, StoreError};
+use onward_gateway::journal::columns_fit;
 use onward_ledger::{
     Checkpoint, FirstMismatch, LogVerifier, SigningKey, StoredEntry, Verified, VerifyingKey, WITHOUT_A_WITNESS,
 };
@@ -37,6 +39,13 @@ Exit code: 0 the log is whole, 1 an entry or a checkpoint does not fit.")]
     /// Prints every entry as a FHIR R4 AuditEvent, one a line; the export is itself audited
     #[command(after_help = "Example:\n  onward audit export --config gateway.toml | gzip > audit.ndjson.gz")]
     Export(Export),
+    /// Who saw a patient: who, as what, when, and on what ground; asking is itself audited
+    #[command(after_help = "Examples:
+  onward audit who --nhs-number 9990000018 --config gateway.toml
+  echo 9990000018 | onward audit who --nhs-number - --json | jq -r '[.when, .who, .what] | @tsv'
+
+Exit code 1: the log has no entry about this person.")]
+    Who(who::Who),
     /// Proves that one entry is in the log: a file (C2SP tlog-proof) that anybody checks offline
     #[command(after_help = "Examples:
   onward audit prove 17 --config gateway.toml --out entry-17.tlog-proof
@@ -99,6 +108,7 @@ pub(super) async fn run(command: &Audit, terminal: &mut Terminal) -> Outcome {
     match command {
         Audit::Verify(verify) => self::verify(verify, terminal).await,
         Audit::Export(export) => self::export(export, terminal).await,
+        Audit::Who(who) => who::run(who, terminal).await,
         Audit::Prove(prove) => evidence::prove(prove, terminal).await,
         Audit::Check(check) => evidence::check(check, terminal),
         Audit::Checkpoint(command) => evidence::checkpoint(command, terminal).await,
@@ -108,10 +118,10 @@ pub(super) async fn run(command: &Audit, terminal: &mut Terminal) -> Outcome {
 
 async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     let (config, store) = verify.config.existing_store()?;
-    // Read before the entries: a log that grows meanwhile still covers it.
-    let stored = store.latest_checkpoint().await?;
+    // Read before the entries: a log that grows meanwhile still covers them. Each narrows down where a rewritten log differs.
+    let stored = store.checkpoints().await?;
     let mut notes: Vec<(String, String)> =
-        stored.into_iter().map(|stored| ("the stored checkpoint".to_owned(), stored.note)).collect();
+        stored.into_iter().map(|stored| (format!("the stored checkpoint of {}", stored.size), stored.note)).collect();
     for path in &verify.checkpoint {
         notes.push((path.display().to_string(), input::text(path)?));
     }
@@ -126,9 +136,22 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
         }
     }
     let count = checkpoints.len();
+    let kept = verify.checkpoint.len();
     match walk(store.as_ref(), checkpoints, terminal).await? {
-        Ok(verified) => Ok(tell_whole(verify.json, &verified, count, terminal)),
-        Err(mismatch) => Ok(tell_no(verify.json, &mismatch.to_string(), Some(mismatch.index), terminal)),
+        Ok(verified) => Ok(tell_whole(verify.json, &verified, count, kept, terminal)),
+        Err(misfit) => Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), terminal)),
+    }
+}
+
+/// The first entry that does not fit.
+struct Misfit {
+    index: u64,
+    why: String,
+}
+
+impl From<FirstMismatch> for Misfit {
+    fn from(mismatch: FirstMismatch) -> Self {
+        Self { index: mismatch.index, why: mismatch.to_string() }
     }
 }
 
@@ -136,21 +159,37 @@ async fn walk(
     store: &dyn Store,
     checkpoints: Vec<Checkpoint>,
     terminal: &mut Terminal,
-) -> Result<Result<Verified, FirstMismatch>, Failure> {
+) -> Result<Result<Verified, Misfit>, Failure> {
     let mut verifier = LogVerifier::new(checkpoints);
-    let mut next = 0;
+    let (mut next, mut limit) = (0, PAGE);
     loop {
-        let page = store.audit_entries(next, PAGE).await?;
+        let page = match store.audit_entries(next, limit).await {
+            Ok(page) => page,
+            // Somewhere on this page: look at its entries one by one.
+            Err(StoreError::Corrupt(_)) if limit > 1 => {
+                limit = 1;
+                continue;
+            }
+            Err(StoreError::Corrupt(what)) => {
+                return Ok(Err(Misfit { index: next, why: format!("entry {next}: unreadable in the store: {what}") }));
+            }
+            Err(error) => return Err(error.into()),
+        };
         for entry in &page {
             let stored = StoredEntry { index: entry.index, entry: entry.event.as_slice(), leaf_hash: entry.leaf };
             if let Err(mismatch) = verifier.push(&stored) {
-                return Ok(Err(mismatch));
+                return Ok(Err(mismatch.into()));
+            }
+            if !columns_fit(entry) {
+                let index = entry.index;
+                let why = format!("entry {index}: the columns that it is found by do not say what it says");
+                return Ok(Err(Misfit { index, why }));
             }
         }
         next = page.last().map_or(next, |last| last.index + 1);
         terminal.progress(format_args!("{next} entries fit so far"));
-        if page.len() < PAGE as usize {
-            return Ok(verifier.finish());
+        if page.len() < limit as usize {
+            return Ok(verifier.finish().map_err(Misfit::from));
         }
     }
 }
@@ -181,12 +220,12 @@ fn named_key(source: &Source) -> Result<VerifyingKey, Failure> {
         .map_err(Failure::configuration)
 }
 
-fn tell_whole(json: bool, verified: &Verified, checkpoints: usize, terminal: &mut Terminal) -> Exit {
+fn tell_whole(json: bool, verified: &Verified, checkpoints: usize, kept: usize, terminal: &mut Terminal) -> Exit {
     let root = hex::encode(verified.root);
     if json {
         terminal.json(&json!({
             "whole": true, "entries": verified.size, "covered": verified.covered, "checkpoints": checkpoints,
-            "root": root, "limits": WITHOUT_A_WITNESS,
+            "kept_elsewhere": kept, "root": root, "limits": WITHOUT_A_WITNESS,
         }));
         return Exit::Done;
     }
@@ -198,6 +237,9 @@ fn tell_whole(json: bool, verified: &Verified, checkpoints: usize, terminal: &mu
         super::validate::counted(checkpoints, "signed checkpoint")
     ));
     terminal.say(format_args!("root {root}"));
+    if kept == 0 {
+        terminal.say("no checkpoint that was kept elsewhere was compared: --checkpoint FILE");
+    }
     terminal.paragraph(0, WITHOUT_A_WITNESS);
     Exit::Done
 }
@@ -235,5 +277,7 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
     Ok(Exit::Done)
 }
 
+#[cfg(test)]
+mod tampering;
 #[cfg(test)]
 mod tests;

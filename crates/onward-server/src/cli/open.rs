@@ -133,27 +133,14 @@ impl Desk {
     /// The row of something that the operator did, about a person.
     #[must_use]
     pub(super) fn row_about(&self, word: AuditWord, detail: impl Into<String>, patient: Option<NhsNumber>) -> AuditRow {
-        self.journal.row(&AuditEntry {
-            word,
-            recorded: now(),
-            success: true,
-            agent: self.operator(),
-            transfer: None,
-            delivery: None,
-            recipient: None,
-            patient,
-            basis: None,
-            content_sha256: None,
-            request_id: None,
-            detail: detail.into(),
-        })
+        self.journal.row(&AuditEntry { patient, ..AuditEntry::new(word, now(), self.operator(), detail.into()) })
     }
 }
 
 /// The command line as audit names it.
 #[must_use]
 pub(super) fn operator(own_ods: &OdsCode) -> Agent {
-    Agent { name: "operator".to_owned(), organisation: Some(own_ods.clone()) }
+    Agent::operator(own_ods)
 }
 
 /// The present moment.

@@ -58,7 +58,9 @@ pub(crate) async fn an_identifier_is_not_used_for_other_bytes(store: Shared) {
     let mut other = acceptance(1);
     other.transfer.body_sha256 = [99; 32];
     other.transfer.document_id = Some("another document".to_owned());
+    let conflict_row = other.audit_if_conflict.event.clone();
     assert_eq!(store.accept(other).await, Ok(Accepted::MessageIdReused));
+    assert_eq!(log(&store).await[1].event, conflict_row);
     let mut elsewhere = acceptance(1);
     elsewhere.transfer.sender = ods("RYJ");
     assert_eq!(store.accept(elsewhere).await, Ok(Accepted::New), "identifiers belong to their sender");
@@ -70,9 +72,9 @@ pub(crate) async fn a_document_is_accepted_once_for_each_sender(store: Shared) {
     accept_new(&store, first.clone()).await;
     let mut wrapped_anew = acceptance(2);
     wrapped_anew.transfer.document_id.clone_from(&first.transfer.document_id);
-    let repeat_row = wrapped_anew.audit_if_repeat.event.clone();
+    let conflict_row = wrapped_anew.audit_if_conflict.event.clone();
     assert_eq!(store.accept(wrapped_anew).await, Ok(Accepted::DocumentRepeated { transfer: first.transfer.id }));
-    assert_eq!(log(&store).await[1].event, repeat_row);
+    assert_eq!(log(&store).await[1].event, conflict_row);
     for n in [3, 4] {
         let mut without = acceptance(n);
         without.transfer.document_id = None;

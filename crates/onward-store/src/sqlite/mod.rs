@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use onward_core::audit::{AuditRow, StoredCheckpoint};
+use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
@@ -235,8 +235,16 @@ impl Store for SqliteStore {
         self.readers.run(move |c| audit::entries(c, from, limit)).await
     }
 
+    async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError> {
+        self.readers.run(move |c| audit::search(c, &query)).await
+    }
+
     async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<bool, StoreError> {
         self.writer.run(move |c| audit::put_checkpoint(c, &checkpoint)).await
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError> {
+        self.readers.run(audit::checkpoints).await
     }
 
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {

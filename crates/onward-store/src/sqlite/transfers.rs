@@ -16,13 +16,17 @@ use super::failure::Failure;
 /// The two keys decide before anything is written: the message's identifier (20007), then the document's (20008).
 pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted, Failure> {
     let transfer = &acceptance.transfer;
-    if let Some(repeat) = earlier_message(c, transfer)? {
-        audit::append(c, std::slice::from_ref(&acceptance.audit_if_repeat))?;
-        return Ok(repeat);
-    }
-    if let Some(repeat) = earlier_document(c, transfer)? {
-        audit::append(c, std::slice::from_ref(&acceptance.audit_if_repeat))?;
-        return Ok(repeat);
+    let earlier = match earlier_message(c, transfer)? {
+        Some(earlier) => Some(earlier),
+        None => earlier_document(c, transfer)?,
+    };
+    if let Some(earlier) = earlier {
+        let row = match &earlier {
+            Accepted::Repeat { .. } => &acceptance.audit_if_repeat,
+            _ => &acceptance.audit_if_conflict,
+        };
+        audit::append(c, std::slice::from_ref(row))?;
+        return Ok(earlier);
     }
     insert(c, transfer)?;
     let origin = Origin {

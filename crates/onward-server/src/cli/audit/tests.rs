@@ -1,5 +1,6 @@
 use clap::Parser as _;
-use onward_core::audit::StoredCheckpoint;
+use onward_core::audit::{Agent, AuditEntry, StoredCheckpoint};
+use onward_core::client::Role;
 use onward_ledger::Tree;
 use tempfile::TempDir;
 
@@ -158,4 +159,52 @@ async fn what_no_checkpoint_covers_is_not_proven() {
     let kept = path(&folder, "kept.txt");
     assert_eq!(audit(&folder, &["checkpoint", "--out", &kept]).await.0, Ok(Exit::Done));
     assert_eq!(audit(&folder, &["prove", "2", "--checkpoint", &kept]).await.0, Ok(Exit::Done));
+}
+
+#[tokio::test]
+async fn who_saw_a_patient_is_told_from_the_oldest_and_is_itself_audited() {
+    let (folder, _) = place(2).await;
+    let (config, store) = config(&folder).existing_store().expect("a store");
+    let desk = Desk::new(&config).expect("an organisation");
+    let patient: onward_core::NhsNumber = "9990000018".parse().expect("a test number");
+    let journal = onward_gateway::journal::Journal::new(&"R9Z".parse().expect("a code"), "https://gateway.example");
+    let at = |second: i64| onward_core::Timestamp::from_second(1_795_000_000 + second).expect("in range");
+    let home =
+        Agent { role: Some(Role::CareHome), ..Agent::named("rowan-house", Some("VMH01".parse().expect("a code"))) };
+    let about = |word, second, agent, recipient: Option<&str>| {
+        journal.row(&AuditEntry {
+            patient: Some(patient.clone()),
+            delivery: Some(onward_core::DeliveryId::random()),
+            recipient: recipient.map(|code| code.parse().expect("a code")),
+            basis: Some("direct care".to_owned()),
+            ..AuditEntry::new(word, at(second), agent, "detail")
+        })
+    };
+    let other = desk.row_about(AuditWord::Query, "somebody else", Some("9990000026".parse().expect("a test number")));
+    let rows = vec![
+        about(AuditWord::Read, 9, home, None),
+        about(AuditWord::Disclose, 5, Agent::gateway(), Some("VMH02")),
+        other,
+    ];
+    store.audit(rows).await.expect("committed");
+    let (outcome, out) = audit(&folder, &["who", "--nhs-number", "999 000 0018", "--json"]).await;
+    assert_eq!(outcome, Ok(Exit::Done));
+    let rows: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let told: Vec<[&str; 5]> = rows
+        .iter()
+        .map(|row| ["who", "role", "organisation", "what", "basis"].map(|key| row[key].as_str().unwrap_or("-")))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ["VMH02", "-", "VMH02", "disclose", "direct care"],
+            ["rowan-house", "care-home", "VMH01", "read", "direct care"],
+        ]
+    );
+    assert!(!out.contains("9990000018"), "the answer does not repeat the number");
+    let (_, table) = audit(&folder, &["who", "--nhs-number", "9990000018"]).await;
+    assert!(table.starts_with("when") && table.contains("query") && table.contains("operator"), "{table}");
+    let nobody = audit(&folder, &["who", "--nhs-number", "9990000034"]).await;
+    assert_eq!(nobody.0, Ok(Exit::No));
+    assert_eq!(audit(&folder, &["who", "--nhs-number", "9990000019"]).await.0, Err(Exit::Usage), "check digit");
 }
