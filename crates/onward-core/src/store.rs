@@ -399,6 +399,23 @@ impl fmt::Debug for OriginalMessage {
     }
 }
 
+/// One transfer about a person, with everything that was kept of it. Its `Debug` names the transfer only.
+#[derive(Clone)]
+pub struct SubjectTransfer {
+    /// The transfer and its copies.
+    pub transfer: TransferRecord,
+    /// The sender's bytes, while they are kept.
+    pub original: Option<OriginalMessage>,
+    /// What went to each recipient, while it is kept; responses to the sender carry nothing about a person.
+    pub renditions: Vec<StoredRendition>,
+}
+
+impl fmt::Debug for SubjectTransfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubjectTransfer").field("transfer", &self.transfer.id).finish_non_exhaustive()
+    }
+}
+
 /// One stored audit entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAudit {
@@ -479,6 +496,10 @@ pub trait Store: Send + Sync + 'static {
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError>;
     /// The sender's bytes.
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError>;
+
+    /// Everything about one person, the oldest transfer first, in one snapshot. For subject access: reading it this way
+    /// opens no copy; the caller commits its audit before it shows anything.
+    async fn subject_record(&self, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, StoreError>;
 
     /// Open holds, the most urgent first.
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError>;

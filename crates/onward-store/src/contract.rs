@@ -26,6 +26,7 @@ macro_rules! every_contract {
             messages_at_once_keep_the_log_dense,
             what_fails_leaves_nothing,
             a_hold_is_released_once,
+            everything_about_a_person_is_read_without_opening_it,
         );
         $crate::contract::every_contract!($open, delivering:
             a_copy_is_leased_to_one,

@@ -68,6 +68,9 @@ Exit code: 0 proven, 1 not proven. `verify.py` of the source code does the same 
     Key(evidence::Newest),
 }
 
+pub(super) use event::Told;
+pub(super) use who::entries as entries_about;
+
 /// Whose signature is expected.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Source {
@@ -210,6 +213,14 @@ fn verifying_key(config: &Config, source: &Source) -> Result<VerifyingKey, Failu
         .with_context(|| format!("{} is not the audit log's key", path.display()))
         .map_err(Failure::configuration)?;
     Ok(key.verifying_key().clone())
+}
+
+/// The key to check with: `--verifier`, else that of the configuration, which is read only then.
+pub(super) fn key_of(config: &ConfigArgs, source: &Source) -> Result<VerifyingKey, Failure> {
+    match source.verifier {
+        Some(_) => named_key(source),
+        None => verifying_key(&config.load()?.config, source),
+    }
 }
 
 /// The key of `--verifier`.

@@ -133,7 +133,19 @@ impl Desk {
     /// The row of something that the operator did, about a person.
     #[must_use]
     pub(super) fn row_about(&self, word: AuditWord, detail: impl Into<String>, patient: Option<NhsNumber>) -> AuditRow {
-        self.journal.row(&AuditEntry { patient, ..AuditEntry::new(word, now(), self.operator(), detail.into()) })
+        self.row_of(&AuditEntry { patient, ..self.entry(word, detail) })
+    }
+
+    /// An entry of something that the operator did, to be filled in.
+    #[must_use]
+    pub(super) fn entry(&self, word: AuditWord, detail: impl Into<String>) -> AuditEntry {
+        AuditEntry::new(word, now(), self.operator(), detail)
+    }
+
+    /// Its row.
+    #[must_use]
+    pub(super) fn row_of(&self, entry: &AuditEntry) -> AuditRow {
+        self.journal.row(entry)
     }
 }
 

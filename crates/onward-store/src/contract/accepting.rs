@@ -160,3 +160,23 @@ pub(crate) async fn a_hold_is_released_once(store: Shared) {
     let read = store.transfer(transfer).await.expect("readable").expect("there");
     assert_eq!(read.deliveries.len(), 1);
 }
+
+pub(crate) async fn everything_about_a_person_is_read_without_opening_it(store: Shared) {
+    let mut first = acceptance(1);
+    first.deliveries.push(delivery(RecipientKind::Sender, "RXH"));
+    let mut second = acceptance(2);
+    second.transfer.patient.clone_from(&first.transfer.patient);
+    second.transfer.received = at(9);
+    let person = first.transfer.patient.clone().expect("a patient");
+    accept_new(&store, second.clone()).await;
+    let copy = accept_new(&store, first.clone()).await;
+    accept_new(&store, acceptance(3)).await;
+    let found = store.subject_record(&person).await.expect("readable");
+    let ids: Vec<_> = found.iter().map(|each| each.transfer.id).collect();
+    assert_eq!(ids, [first.transfer.id, second.transfer.id], "the oldest first, and nobody else's");
+    assert_eq!(found[0].original.as_ref().expect("kept").body, first.transfer.body);
+    assert_eq!(found[0].renditions.len(), 1, "a response to the sender is not about a person");
+    assert_eq!(found[0].renditions[0].body, first.deliveries[0].body);
+    let untouched = store.delivery(copy).await.expect("readable").expect("there");
+    assert_eq!((untouched.state, untouched.opened, untouched.version), (DeliveryState::Queued, None, 1));
+}

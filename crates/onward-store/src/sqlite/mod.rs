@@ -27,9 +27,9 @@ use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, AttemptEnd, DeliveryQuery, DeliveryRecord, HeldTransfer, Lease, NewDelivery, OriginalMessage,
-    Store, StoreError, StoredAudit, StoredRendition, TransferRecord, Transition,
+    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TransferRecord, Transition,
 };
-use onward_core::{Clock, DeliveryId, HoldId, OdsCode, TransferId};
+use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 
 pub use open::OpenError;
 pub use writer::CommitCounts;
@@ -161,6 +161,11 @@ impl Store for SqliteStore {
 
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {
         self.readers.run(move |c| transfers::original(c, id)).await
+    }
+
+    async fn subject_record(&self, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, StoreError> {
+        let patient = patient.clone();
+        self.readers.run(move |c| transfers::about(c, &patient)).await
     }
 
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {

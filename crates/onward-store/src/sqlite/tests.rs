@@ -468,6 +468,18 @@ async fn audit_searches_use_their_indexes() {
 }
 
 #[tokio::test]
+async fn everything_about_a_person_is_found_by_an_index() {
+    let (_folder, store) = fresh();
+    let plan = store.writer.run(|c| {
+        let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {}", super::transfers::ABOUT))?;
+        let lines = statement.query_map(["9"], |row| row.get::<_, String>("detail"))?;
+        Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
+    });
+    let plan = plan.await.expect("explained");
+    assert!(plan.contains("transfers_patient") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+}
+
+#[tokio::test]
 async fn entries_of_the_first_schema_are_found_after_the_upgrade() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("onward.db");

@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
+use onward_core::state::RecipientKind;
 use onward_core::store::{
-    Acceptance, Accepted, HeldTransfer, NewDelivery, NewHold, NewTransfer, OriginalMessage, TransferRecord,
+    Acceptance, Accepted, HeldTransfer, NewDelivery, NewHold, NewTransfer, OriginalMessage, SubjectTransfer,
+    TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::{Connection, Row, params};
@@ -164,6 +166,26 @@ pub(super) fn original(c: &Connection, id: TransferId) -> Result<Option<Original
         })?
         .next()
         .transpose()
+}
+
+/// The transfers that are about this person, by the index of that name.
+pub(super) const ABOUT: &str = "SELECT id FROM transfers WHERE patient = ?1 ORDER BY received, id";
+
+pub(super) fn about(c: &Connection, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, Failure> {
+    let ids: Vec<TransferId> = c
+        .prepare_cached(ABOUT)?
+        .query_and_then([patient.expose()], |row| Columns::of("transfers", row).parsed("id"))?
+        .collect::<Result<_, _>>()?;
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        let transfer = transfer(c, id)?.ok_or_else(|| Failure::corrupt("transfers", "id"))?;
+        let mut renditions = Vec::new();
+        for delivery in transfer.deliveries.iter().filter(|delivery| delivery.kind != RecipientKind::Sender) {
+            renditions.extend(deliveries::rendition(c, delivery.id)?);
+        }
+        found.push(SubjectTransfer { original: original(c, id)?, transfer, renditions });
+    }
+    Ok(found)
 }
 
 fn hold(row: &Row<'_>) -> Result<NewHold, Failure> {

@@ -149,10 +149,7 @@ async fn covered(
 }
 
 pub(super) fn check(check: &Check, terminal: &mut Terminal) -> Outcome {
-    let key = match &check.source.verifier {
-        Some(_) => super::named_key(&check.source)?,
-        None => verifying_key(&check.config.load()?.config, &check.source)?,
-    };
+    let key = super::key_of(&check.config, &check.source)?;
     let text = input::text(&check.proof)?;
     let leaf = match &check.entry {
         Some(path) => {
