@@ -87,6 +87,7 @@ impl Bench {
             clock: Arc::new(SystemClock),
             policies: app::load_policies(&config).expect("policies"),
             routes: config.load_routes().expect("routes").routes,
+            rules: config.load_rules().expect("rules"),
             settings: Settings {
                 own_ods: "Y99900".parse().expect("an ODS code"),
                 own_name: "Onward test gateway".to_owned(),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::Gateway;
-use crate::prepare::{Copy, PrepareError, Prepared, Routing, format_of, read_tree, validation_policy};
+use crate::prepare::{Copy, PrepareError, Prepared, Routing, format_of, read_tree};
 use crate::refusal::Refusal;
 
 /// Everything that would happen to one message.
@@ -80,7 +80,7 @@ impl Gateway {
         self.note_dry_run(client, body, "validate", request_id).await?;
         Ok(read_tree(body, format_of(media_type)).map(|tree| {
             if tree.root().text("type") == Some("message") {
-                onward_validate::validate_message(&tree, &validation_policy(client))
+                onward_validate::validate_message(&tree, &self.validation_policy(client))
             } else {
                 onward_validate::validate_resource(&tree)
             }

@@ -1,6 +1,8 @@
 //! From bytes to decisions: read, validate, convert, identify, render. Nothing is stored or sent here, so that
 //! `accept` and `explain` walk the very same path.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use onward_core::client::{Client, NhsNumberPolicy};
 use onward_core::directory::Endpoint;
@@ -143,7 +145,7 @@ impl Gateway {
     ) -> Result<Prepared, PrepareError> {
         let format = format_of(media_type);
         let tree = read_tree(body, format)?;
-        let policy = validation_policy(client);
+        let policy = self.validation_policy(client);
         let findings = onward_validate::validate_message(&tree, &policy);
         if let Some(finding) = TOO_LARGE.iter().find_map(|rule| findings.by_rule(rule)) {
             // Nothing further looks at such a tree.
@@ -202,6 +204,20 @@ impl Gateway {
             },
         };
         self.route(facts, findings, notes, r4, &message, &original, &original_parts, client, transfer).await
+    }
+
+    /// The rules that apply to this client's messages.
+    #[must_use]
+    pub fn validation_policy(&self, client: &Client) -> ValidationPolicy {
+        ValidationPolicy {
+            nhs_number: match client.nhs_number_policy {
+                NhsNumberPolicy::Refuse => onward_validate::NhsNumberPolicy::Refuse,
+                NhsNumberPolicy::Hold => onward_validate::NhsNumberPolicy::Hold,
+            },
+            rules: Arc::clone(&self.rules),
+            levels: self.rules.levels_for(client.ods.as_str()),
+            ..ValidationPolicy::default()
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one walk, split from `prepare` for its length")]
@@ -395,18 +411,6 @@ pub fn identify_refused(body: &[u8], media_type: &str) -> (Option<String>, Optio
     let message_id = Message::read(tree.root()).ok().and_then(|message| message.message_id);
     let patient = tree.root().descendants().find(|element| element.is("Patient")).and_then(views::nhs_number);
     (message_id.filter(plain).map(str::to_owned), patient.and_then(|number| number.parse().ok()))
-}
-
-/// The rules that apply to this client's messages.
-#[must_use]
-pub fn validation_policy(client: &Client) -> ValidationPolicy {
-    ValidationPolicy {
-        nhs_number: match client.nhs_number_policy {
-            NhsNumberPolicy::Refuse => onward_validate::NhsNumberPolicy::Refuse,
-            NhsNumberPolicy::Hold => onward_validate::NhsNumberPolicy::Hold,
-        },
-        ..ValidationPolicy::default()
-    }
 }
 
 fn embedded_format(format: onward_fhir::message::Format) -> Format {

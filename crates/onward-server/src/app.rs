@@ -124,6 +124,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         clock,
         policies: load_policies(config)?,
         routes: config.load_routes()?.routes,
+        rules: config.load_rules()?,
         settings: Settings {
             own_ods,
             own_name: config.identity.name.clone(),

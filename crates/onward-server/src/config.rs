@@ -14,10 +14,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use onward_connect::egress::EgressHost;
 use onward_core::state::HoldReason;
 use onward_core::{MeshMailboxId, OdsCode};
+use onward_validate::RuleBook;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub holds: BTreeMap<HoldReason, HoldPolicy>,
     /// Which message goes to whom.
     pub routes: RoutesFile,
+    /// How messages are judged.
+    pub validation: Validation,
     /// Who may receive what.
     pub disclosure: Disclosure,
     /// The audit log.
@@ -261,6 +265,15 @@ pub struct RoutesFile {
     pub file: Option<PathBuf>,
 }
 
+/// `[validation]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validation {
+    /// The rules of the ITK3 profiles and the levels of all; none: the built-in ones.
+    #[serde(deserialize_with = "filled")]
+    pub rules_file: Option<PathBuf>,
+}
+
 /// `[disclosure]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -399,6 +412,17 @@ impl Config {
         }
     }
 
+    /// The rules of the ITK3 profiles in force.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a rule file.
+    pub fn load_rules(&self) -> Result<Arc<RuleBook>, ConfigError> {
+        let Some(path) = &self.validation.rules_file else { return Ok(RuleBook::built_in()) };
+        let problem = |what: String| ConfigError { problems: vec![format!("the rules {}: {what}", path.display())] };
+        let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+        RuleBook::parse(&text).map(Arc::new).map_err(|error| problem(error.to_string()))
+    }
+
     fn resolve(&mut self, folder: &Path) {
         let optional = [
             &mut self.server.tls_certificate_file,
@@ -413,6 +437,7 @@ impl Config {
             &mut self.pds.key_file,
             &mut self.pds.stand_in_file,
             &mut self.egress.extra_ca_file,
+            &mut self.validation.rules_file,
             &mut self.routes.file,
             &mut self.disclosure.folder,
         ];

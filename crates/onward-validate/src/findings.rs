@@ -1,10 +1,14 @@
 //! What a validation found.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use onward_fhir::Element;
 use onward_fhir::authored::{Issue, IssueCode, Severity};
 use onward_fhir::tree::line_column;
+
+use crate::rulebook::Levels;
+use crate::{ITK_HEADER, ITK_PAYLOAD};
 
 /// One thing found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +18,7 @@ pub struct Finding {
     /// FHIR issue type.
     pub code: IssueCode,
     /// Stable name of the rule, such as `toc-mandatory-heading`.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// FHIRPath of the place.
     pub expression: String,
     /// Line in the sender's text, from 1.
@@ -118,13 +122,18 @@ impl From<&Finding> for Issue {
     }
 }
 
+fn refusal_code(rule: &str) -> Option<u32> {
+    if rule.contains("header") || rule.starts_with("message") { ITK_HEADER } else { ITK_PAYLOAD }
+}
+
 /// Findings of one rule beyond these are counted, not listed: a hostile text must not buy a long answer.
 const PER_RULE_MAX: usize = 20;
 
 /// Findings in the making.
 pub(crate) struct Report {
     findings: Vec<(Finding, Option<usize>)>,
-    seen: HashMap<(&'static str, Severity), usize>,
+    seen: HashMap<(Cow<'static, str>, Severity), usize>,
+    levels: Levels,
     embedded: Option<Embedded>,
 }
 
@@ -135,8 +144,9 @@ struct Embedded {
 }
 
 impl Report {
-    pub(crate) fn new() -> Self {
-        Self { findings: Vec::new(), seen: HashMap::new(), embedded: None }
+    /// An empty one; `levels` change the severity of what is added.
+    pub(crate) fn new(levels: &Levels) -> Self {
+        Self { findings: Vec::new(), seen: HashMap::new(), levels: levels.clone(), embedded: None }
     }
 
     pub(crate) fn error(
@@ -163,13 +173,18 @@ impl Report {
     pub(crate) fn add(
         &mut self,
         severity: Severity,
-        rule: &'static str,
+        rule: impl Into<Cow<'static, str>>,
         code: IssueCode,
         at: Element<'_, '_>,
         itk_code: Option<u32>,
         diagnostics: String,
     ) {
-        let seen = self.seen.entry((rule, severity)).or_default();
+        let rule = rule.into();
+        let judged = self.levels.apply(&rule, severity);
+        // A warning that a sender's levels make a refusal needs the response code that goes with one.
+        let itk_code = if judged > severity { itk_code.or(refusal_code(&rule)) } else { itk_code };
+        let severity = judged;
+        let seen = self.seen.entry((rule.clone(), severity)).or_default();
         *seen += 1;
         if *seen > PER_RULE_MAX {
             return;
@@ -216,7 +231,8 @@ impl Report {
         }
         let mut findings: Vec<Finding> = self.findings.into_iter().map(|(finding, _)| finding).collect();
         for finding in &mut findings {
-            let more = self.seen.remove(&(finding.rule, finding.severity)).unwrap_or(0).saturating_sub(PER_RULE_MAX);
+            let more =
+                self.seen.remove(&(finding.rule.clone(), finding.severity)).unwrap_or(0).saturating_sub(PER_RULE_MAX);
             if more > 0 {
                 finding.diagnostics.push_str(&format!(" The same was found in {more} more places than are listed."));
             }

@@ -16,6 +16,7 @@ mod patient;
 mod policy;
 mod references;
 mod response;
+mod rulebook;
 mod sections;
 mod shown;
 mod structure;
@@ -24,6 +25,7 @@ mod values;
 pub use findings::{Finding, Findings};
 pub use onward_fhir::authored::{IssueCode, Severity};
 pub use policy::{NhsNumberPolicy, Policy};
+pub use rulebook::{BUILT_IN as BUILT_IN_RULES, Level, Levels, RuleBook, RuleBookError};
 
 use findings::Report;
 use onward_fhir::{Document, Element, Release, Tree, message as fhir_message};
@@ -38,7 +40,7 @@ const ITK_PAYLOAD: Option<u32> = Some(20009);
 /// Judges a whole message, its document included, whether nested or carried as bytes.
 #[must_use]
 pub fn validate_message(tree: &Tree<'_>, policy: &Policy) -> Findings {
-    let mut report = Report::new();
+    let mut report = Report::new(&policy.levels);
     let root = tree.root();
     if message::fits(tree, policy, &mut report) {
         message::validate(root, policy, &mut report);
@@ -50,10 +52,10 @@ pub fn validate_message(tree: &Tree<'_>, policy: &Policy) -> Findings {
 /// Judges a document Bundle that stands alone. Its release is told by its content.
 #[must_use]
 pub fn validate_document(root: Element<'_, '_>, policy: &Policy) -> Findings {
-    let mut report = Report::new();
+    let mut report = Report::new(&policy.levels);
     let release = fhir_message::release_of(root);
     if message::entries_fit(root, policy, &mut report) {
-        structure::validate(root, release, Scope::Carried, &mut report);
+        carried(root, release, policy, &mut report);
         document_and_content(root, release, policy, &mut report);
     }
     not_evaluated(root, &mut report);
@@ -79,7 +81,7 @@ pub fn validate_resource(tree: &Tree<'_>) -> Findings {
         }
         _ => {}
     }
-    let mut report = Report::new();
+    let mut report = Report::new(&policy.levels);
     let release = fhir_message::release_of(root);
     structure::validate(root, release, Scope::AnyFhir, &mut report);
     references::validate_any(root, &mut report);
@@ -96,6 +98,14 @@ fn document_and_content(root: Element<'_, '_>, release: Release, policy: &Policy
     }
     references::validate_document(root, report);
     content(root, Scope::Carried, report);
+}
+
+/// FHIR's structure, and for STU3 what the ITK3 profiles add to it.
+fn carried(root: Element<'_, '_>, release: Release, policy: &Policy, report: &mut Report) {
+    structure::validate(root, release, Scope::Carried, report);
+    if release == Release::Stu3 {
+        policy.rules.validate(root, report);
+    }
 }
 
 /// What holds for every element, wherever it stands.
