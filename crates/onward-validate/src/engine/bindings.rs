@@ -1,0 +1,103 @@
+//! Codes against the value sets that definitions bind them to (R4 §4.1.5).
+
+use onward_fhir::Element;
+
+use super::{Found, Membership, Session};
+use crate::definition::Binding;
+use crate::plan::{Node, Plan};
+use crate::{IssueCode, Severity, shown};
+
+impl<'t, 's> Session<'_, 't, 's> {
+    pub(super) fn binding(
+        &mut self,
+        element: Element<'t, 's>,
+        plan: &Plan,
+        node: &Node,
+        binding: &Binding,
+        type_name: Option<&str>,
+    ) {
+        if let Some(value_set) = &binding.value_set
+            && matches!(binding.strength.as_str(), "required" | "extensible")
+        {
+            let severity = if binding.strength == "required" { Severity::Error } else { Severity::Warning };
+            self.bound(element, plan, node, value_set, severity, type_name);
+        }
+        if let Some(value_set) = &binding.max_value_set {
+            self.bound(element, plan, node, value_set, Severity::Error, type_name);
+        }
+    }
+
+    fn bound(
+        &mut self,
+        element: Element<'t, 's>,
+        plan: &Plan,
+        node: &Node,
+        value_set: &str,
+        severity: Severity,
+        type_name: Option<&str>,
+    ) {
+        let (severity, text) = match self.coded_member(element, value_set) {
+            Some(Membership::Yes) => return,
+            Some(Membership::Unknown) => (
+                Severity::Information,
+                format!(
+                    "Whether the code of {} is of {value_set} was not evaluated: its code system or value set is not known here.",
+                    node.id
+                ),
+            ),
+            Some(Membership::No) => {
+                (severity, format!("{} must be a code of {value_set}; {} is not.", node.id, found(element)))
+            }
+            // Text alone is no code: what is required is missing, what is extensible may be so (R4 §4.1.5.1).
+            None if severity == Severity::Error
+                && type_name == Some("CodeableConcept")
+                && node.binding.as_ref().is_some_and(|b| b.strength == "required") =>
+            {
+                (severity, format!("{} needs a code of {value_set}; it has none.", node.id))
+            }
+            None => return,
+        };
+        let strength = if severity == Severity::Error { "required" } else { "extensible" };
+        self.find(Found {
+            severity,
+            code: IssueCode::CodeInvalid,
+            at: element,
+            rule: format!("{}#{} binding-{strength}", plan.url(), node.id),
+            same: &format!("binding {value_set}"),
+            text,
+        });
+    }
+
+    /// Whether what codes an element is of a value set: the best of its codings; nothing when it has no code.
+    pub(super) fn coded_member(&mut self, element: Element<'t, 's>, value_set: &str) -> Option<Membership> {
+        let codes = &self.validator.codes;
+        if let Some(code) = element.value() {
+            return Some(codes.member(value_set, None, code));
+        }
+        let of_coding = |coding: Element<'_, '_>| {
+            let code = coding.text("code")?;
+            Some(codes.member(value_set, Some(coding.text("system").unwrap_or_default()), code))
+        };
+        if element.get("coding").is_none() {
+            return of_coding(element);
+        }
+        let found: Vec<Membership> = element.all("coding").filter_map(of_coding).collect();
+        [Membership::Yes, Membership::Unknown, Membership::No].into_iter().find(|each| found.contains(each))
+    }
+}
+
+/// The codes of an element as far as they may be shown.
+fn found(element: Element<'_, '_>) -> String {
+    if let Some(code) = element.value() {
+        return shown::code(code);
+    }
+    let coding = |each: Element<'_, '_>| {
+        let system = each.text("system").filter(|system| system.starts_with("http") || system.starts_with("urn:"));
+        format!("{}|{}", system.unwrap_or("(no system)"), each.text("code").map_or("(none)".to_owned(), shown::code))
+    };
+    let codings: Vec<String> = match element.get("coding") {
+        Some(_) => element.all("coding").take(3).map(coding).collect(),
+        None => vec![coding(element)],
+    };
+    codings.join(", ")
+}
