@@ -6,6 +6,7 @@
 //! What it does not evaluate, it says: profiles, terminology and FHIRPath invariants.
 
 mod attachments;
+pub mod conformance;
 mod document;
 mod findings;
 mod header;
@@ -19,6 +20,7 @@ mod response;
 mod sections;
 mod shown;
 mod structure;
+pub mod terminology;
 mod values;
 
 pub use findings::{Finding, Findings};
