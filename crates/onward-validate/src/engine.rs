@@ -17,35 +17,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use onward_fhir::{Element, NodeId, Tree};
 
+use crate::conformance::Conformance;
 use crate::definition::core_canonical;
 use crate::findings::{Findings, Report};
 use crate::invariant::Invariants;
 use crate::plan::{Plan, PlanId, compile};
-use crate::snapshot::{Definitions, Missing, Shapes};
+use crate::snapshot::{Missing, Shapes};
 use crate::{IssueCode, Severity};
 use views::View;
-
-/// Whether a code is of a value set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Membership {
-    Yes,
-    No,
-    /// Nothing here can tell.
-    Unknown,
-}
-
-/// What the engine knows of codes.
-pub(crate) trait Codes: Send + Sync {
-    /// Whether the code is of the value set; a plain `code` has no system.
-    fn member(&self, value_set: &str, system: Option<&str>, code: &str) -> Membership;
-}
 
 /// Validates resources against the profiles of its packages. Profiles are compiled when first needed, once; share it by
 /// [`Arc`] between threads.
 pub struct Validator {
     shapes: Shapes,
     invariants: Invariants,
-    codes: Arc<dyn Codes>,
+    conformance: Arc<Conformance>,
     plans: RwLock<Plans>,
 }
 
@@ -56,8 +42,16 @@ struct Plans {
 }
 
 impl Validator {
-    pub(crate) fn over(definitions: Arc<dyn Definitions>, codes: Arc<dyn Codes>) -> Self {
-        Self { shapes: Shapes::new(definitions), invariants: Invariants::default(), codes, plans: RwLock::default() }
+    /// A validator that judges by these definitions.
+    #[must_use]
+    pub fn new(conformance: Conformance) -> Self {
+        let conformance = Arc::new(conformance);
+        Self {
+            shapes: Shapes::new(Arc::clone(&conformance)),
+            invariants: Invariants::default(),
+            conformance,
+            plans: RwLock::default(),
+        }
     }
 
     /// Judges a resource against FHIR, the profiles that it and its parts declare, and those asked for by canonical URL.

@@ -6,6 +6,7 @@
 //! What it does not evaluate, it says: profiles, terminology and FHIRPath invariants.
 
 mod attachments;
+pub mod conformance;
 mod definition;
 mod document;
 mod engine;
@@ -24,6 +25,7 @@ mod sections;
 mod shown;
 mod snapshot;
 mod structure;
+pub mod terminology;
 mod values;
 
 pub use engine::Validator;

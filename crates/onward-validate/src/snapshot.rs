@@ -9,6 +9,7 @@ mod merge;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::conformance::Conformance;
 use crate::definition::{ElementDefinition, StructureDefinition};
 use draft::Draft;
 
@@ -36,12 +37,6 @@ pub(crate) struct Profile {
     pub(crate) problems: Vec<Problem>,
 }
 
-/// Where definitions come from.
-pub(crate) trait Definitions: Send + Sync {
-    /// The StructureDefinition of a canonical URL, with or without version.
-    fn structure_definition(&self, canonical: &str) -> Option<Arc<StructureDefinition>>;
-}
-
 /// Why there is no shape of a canonical URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Missing {
@@ -53,13 +48,13 @@ pub(crate) enum Missing {
 
 /// Shapes by canonical URL, each made once.
 pub(crate) struct Shapes {
-    source: Arc<dyn Definitions>,
+    conformance: Arc<Conformance>,
     made: Mutex<HashMap<String, Result<Arc<Profile>, Missing>>>,
 }
 
 impl Shapes {
-    pub(crate) fn new(source: Arc<dyn Definitions>) -> Self {
-        Self { source, made: Mutex::new(HashMap::new()) }
+    pub(crate) fn new(conformance: Arc<Conformance>) -> Self {
+        Self { conformance, made: Mutex::new(HashMap::new()) }
     }
 
     /// The shape of a definition.
@@ -78,14 +73,21 @@ impl Shapes {
         if making.iter().any(|each| each == canonical) || making.len() > MAKING_DEPTH_MAX {
             return Err(Missing::Unusable("it builds on itself".to_owned()));
         }
-        let Some(definition) = self.source.structure_definition(canonical) else {
-            return self.keep(canonical, Err(Missing::Unknown));
+        let definition = match self.read(canonical) {
+            Ok(definition) => Arc::new(definition),
+            Err(missing) => return self.keep(canonical, Err(missing)),
         };
         making.push(canonical.to_owned());
         let made = self.make(&definition, making);
         making.pop();
         // What failed inside a circle may succeed when asked for by itself.
         if making.is_empty() || made.is_ok() { self.keep(canonical, made) } else { made }
+    }
+
+    fn read(&self, canonical: &str) -> Result<StructureDefinition, Missing> {
+        let source = self.conformance.definition(canonical).ok_or(Missing::Unknown)?;
+        let tree = source.read().map_err(|error| Missing::Unusable(error.to_string()))?;
+        StructureDefinition::read(tree.root()).map_err(Missing::Unusable)
     }
 
     fn keep(&self, canonical: &str, made: Result<Arc<Profile>, Missing>) -> Result<Arc<Profile>, Missing> {

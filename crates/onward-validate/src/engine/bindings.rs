@@ -2,9 +2,10 @@
 
 use onward_fhir::Element;
 
-use super::{Found, Membership, Session};
+use super::{Found, Session};
 use crate::definition::Binding;
 use crate::plan::{Node, Plan};
+use crate::terminology::Membership;
 use crate::{IssueCode, Severity, shown};
 
 impl<'t, 's> Session<'_, 't, 's> {
@@ -37,13 +38,10 @@ impl<'t, 's> Session<'_, 't, 's> {
         type_name: Option<&str>,
     ) {
         let (severity, text) = match self.coded_member(element, value_set) {
-            Some(Membership::Yes) => return,
-            Some(Membership::Unknown) => (
+            Some(Membership::Yes { .. }) => return,
+            Some(Membership::Unknown { reason }) => (
                 Severity::Information,
-                format!(
-                    "Whether the code of {} is of {value_set} was not evaluated: its code system or value set is not known here.",
-                    node.id
-                ),
+                format!("Whether the code of {} is of {value_set} was not evaluated: {reason}.", node.id),
             ),
             Some(Membership::No) => {
                 (severity, format!("{} must be a code of {value_set}; {} is not.", node.id, found(element)))
@@ -70,19 +68,24 @@ impl<'t, 's> Session<'_, 't, 's> {
 
     /// Whether what codes an element is of a value set: the best of its codings; nothing when it has no code.
     pub(super) fn coded_member(&mut self, element: Element<'t, 's>, value_set: &str) -> Option<Membership> {
-        let codes = &self.validator.codes;
+        let terms = self.validator.conformance.terminology();
         if let Some(code) = element.value() {
-            return Some(codes.member(value_set, None, code));
+            return Some(terms.member(value_set, None, code, None));
         }
         let of_coding = |coding: Element<'_, '_>| {
             let code = coding.text("code")?;
-            Some(codes.member(value_set, Some(coding.text("system").unwrap_or_default()), code))
+            Some(terms.member(value_set, Some(coding.text("system").unwrap_or_default()), code, coding.text("version")))
         };
         if element.get("coding").is_none() {
             return of_coding(element);
         }
-        let found: Vec<Membership> = element.all("coding").filter_map(of_coding).collect();
-        [Membership::Yes, Membership::Unknown, Membership::No].into_iter().find(|each| found.contains(each))
+        // A member is the best that can be found; what is unknown may be one.
+        let rank = |membership: &Membership| match membership {
+            Membership::Yes { .. } => 2,
+            Membership::Unknown { .. } => 1,
+            Membership::No => 0,
+        };
+        element.all("coding").filter_map(of_coding).max_by_key(rank)
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use onward_fhir::Element;
 
 use super::views::{View, Views};
-use super::{Found, Membership, Session};
+use super::{Found, Session};
 use crate::definition::SlicingRules;
 use crate::plan::{Matcher, Node, Plan, PlanId, SlicePlan, SlicingPlan, Step, Test};
 use crate::snapshot::suffix_is_type;
+use crate::terminology::Membership;
 use crate::{IssueCode, Severity};
 
 /// How an element stands to a slice.
@@ -187,9 +188,9 @@ impl<'t, 's> Session<'_, 't, 's> {
             Test::Equals(value) => Fit::of(value.equals(element)),
             Test::Within(value) => Fit::of(value.is_within(element)),
             Test::InValueSet(value_set) => match self.coded_member(element, value_set) {
-                Some(Membership::Yes) => Fit::Yes,
+                Some(Membership::Yes { .. }) => Fit::Yes,
                 Some(Membership::No) | None => Fit::No,
-                Some(Membership::Unknown) => Fit::Unsure,
+                Some(Membership::Unknown { .. }) => Fit::Unsure,
             },
             Test::Has(steps, inner) => {
                 let reached = self.reach(element, steps);
