@@ -11,6 +11,7 @@ mod slices;
 mod types;
 mod values;
 mod views;
+mod whole;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};

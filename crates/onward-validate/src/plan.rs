@@ -4,7 +4,7 @@
 mod compile;
 mod discriminate;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::definition::{Binding, SlicingRules, StructureDefinition, Value};
 use crate::invariant::Invariant;
@@ -31,6 +31,11 @@ impl Plan {
 
     pub(crate) fn root(&self) -> &Node {
         &self.nodes[0]
+    }
+
+    /// The element of this id.
+    pub(crate) fn find(&self, id: &str) -> Option<u32> {
+        self.nodes.iter().zip(0..).find(|(node, _)| *node.id == *id).map(|(_, at)| at)
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -63,17 +68,14 @@ pub(crate) struct Node {
     /// Every name that a child may have, sorted.
     pub(crate) names: Vec<ChildName>,
     pub(crate) slicing: Option<SlicingPlan>,
-    /// The element of this plan whose children it has.
-    pub(crate) content: Option<u32>,
+    /// The element of FHIR's own definition whose children it has (`Bundle.link`). A profile's rules on that element
+    /// are not meant for this one.
+    pub(crate) content: Option<Box<str>>,
 }
 
 impl Node {
     pub(crate) fn child(&self, name: &str) -> Option<&ChildName> {
         self.names.binary_search_by(|known| (*known.name).cmp(name)).ok().map(|at| &self.names[at])
-    }
-
-    pub(crate) fn is_choice(&self) -> bool {
-        self.name.ends_with("[x]")
     }
 }
 
@@ -93,8 +95,6 @@ pub(crate) struct TypePlan {
     pub(crate) target_profiles: Vec<Box<str>>,
     pub(crate) aggregation: Vec<Box<str>>,
     pub(crate) versioning: Option<Box<str>>,
-    /// The plan of the type itself, once looked up.
-    pub(crate) plan: OnceLock<Option<PlanId>>,
 }
 
 /// How an element is sliced.

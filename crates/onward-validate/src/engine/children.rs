@@ -63,6 +63,7 @@ impl<'t, 's> Session<'_, 't, 's> {
             }
             match plan.node(view.node).types.as_slice() {
                 [only] => Some(only.code.to_string()),
+                [] => Some("BackboneElement".to_owned()),
                 _ => None,
             }
         })
@@ -97,20 +98,39 @@ impl<'t, 's> Session<'_, 't, 's> {
         for view in views.iter() {
             let plan = self.plan(view.plan);
             let node = plan.node(view.node);
-            let (id, at) = match (node.children.is_empty(), node.content, type_plan) {
-                (false, _, _) => (view.plan, view.node),
-                (true, Some(content), _) => (view.plan, content),
-                (true, None, Some(type_plan)) => (type_plan, 0),
-                (true, None, None) => continue,
-            };
-            if known.iter().any(|each| each.id == id && each.node == at) {
-                continue;
+            if !node.children.is_empty() {
+                self.add_known(&mut known, view.plan, view.node);
+                // Of several types a definition can only speak of what all have.
+                if view.node == 0 || node.types.len() == 1 || node.content.is_some() || !node.name.ends_with("[x]") {
+                    continue;
+                }
             }
-            let plan = self.plan(id);
-            let counts = vec![0; plan.node(at).children.len()];
-            known.push(Known { plan, id, node: at, counts });
+            match &node.content {
+                Some(content) => {
+                    let type_name = content.split('.').next().unwrap_or_default();
+                    if let Some(id) = self.type_plan(type_name)
+                        && let Some(at) = self.plan(id).find(content)
+                    {
+                        self.add_known(&mut known, id, at);
+                    }
+                }
+                None => {
+                    if let Some(id) = type_plan {
+                        self.add_known(&mut known, id, 0);
+                    }
+                }
+            }
         }
         known
+    }
+
+    fn add_known(&mut self, known: &mut Vec<Known>, id: PlanId, node: u32) {
+        if known.iter().any(|each| each.id == id && each.node == node) {
+            return;
+        }
+        let plan = self.plan(id);
+        let counts = vec![0; plan.node(node).children.len()];
+        known.push(Known { plan, id, node, counts });
     }
 
     /// Siblings of one name, one behind the other.

@@ -151,15 +151,12 @@ impl<'t, 's> Session<'_, 't, 's> {
         let (mut id, mut node) = (self.type_plan(&type_name)?, 0);
         for step in path.into_iter().rev() {
             let mut plan = self.plan(id);
-            let here = plan.node(node);
-            if here.children.is_empty() {
-                match here.content {
-                    Some(content) => node = content,
-                    None => {
-                        (id, node) = (self.type_plan(&type_name)?, 0);
-                        plan = self.plan(id);
-                    }
-                }
+            if plan.node(node).children.is_empty() {
+                let content = plan.node(node).content.clone();
+                let holder = content.as_deref().and_then(|content| content.split('.').next());
+                id = self.type_plan(holder.unwrap_or(&type_name))?;
+                plan = self.plan(id);
+                node = content.and_then(|content| plan.find(&content)).unwrap_or(0);
             }
             let found = plan.node(node).child(step.name())?;
             node = plan.node(node).children[found.child as usize];

@@ -13,10 +13,26 @@ impl<'t, 's> Session<'_, 't, 's> {
         let mut imposed = Views::new();
         for profile in profiles {
             if let Some(view) = self.profile_view(root, profile) {
-                imposed.add(view);
+                if self.plan(view.plan).definition.kind == Kind::Complex {
+                    self.of_data_type(root, profile);
+                } else {
+                    imposed.add(view);
+                }
             }
         }
         self.resource(root, &imposed);
+    }
+
+    /// The definition of an extension or data type is no profile of a resource, but of elements in it.
+    fn of_data_type(&mut self, root: Element<'t, 's>, profile: &str) {
+        self.find(Found {
+            severity: Severity::Information,
+            code: IssueCode::Informational,
+            at: root,
+            rule: "profile-of-data-type".to_owned(),
+            same: &format!("data-type {profile}"),
+            text: format!("{profile} defines a data type: it was checked wherever the resource makes use of it, not as its profile."),
+        });
     }
 
     /// A resource, with the profiles that its place imposes and those that it declares.

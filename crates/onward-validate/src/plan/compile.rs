@@ -1,8 +1,5 @@
 //! From shape to plan.
 
-use std::collections::HashMap;
-use std::sync::OnceLock;
-
 use super::discriminate::matchers;
 use super::{ChildName, Node, Plan, SlicePlan, SlicingPlan, TypePlan};
 use crate::definition::{DiscriminatorKind, SlicingRules, TypeRef};
@@ -11,10 +8,8 @@ use crate::snapshot::{Problem, Profile, Shape, Shapes};
 
 /// Compiles a profile.
 pub(crate) fn compile(profile: &Profile, shapes: &Shapes, invariants: &Invariants) -> Plan {
-    let mut compiler =
-        Compiler { shapes, invariants, nodes: Vec::new(), problems: profile.problems.clone(), contents: Vec::new() };
+    let mut compiler = Compiler { shapes, invariants, nodes: Vec::new(), problems: profile.problems.clone() };
     compiler.element(&profile.root);
-    compiler.contents();
     Plan { definition: profile.definition.clone(), nodes: compiler.nodes, problems: compiler.problems }
 }
 
@@ -23,18 +18,12 @@ struct Compiler<'a> {
     invariants: &'a Invariants,
     nodes: Vec<Node>,
     problems: Vec<Problem>,
-    /// Nodes with content references, to be linked when all nodes are there.
-    contents: Vec<(u32, String)>,
 }
 
 impl Compiler<'_> {
     fn element(&mut self, shape: &Shape) -> u32 {
-        let definition = &shape.definition;
         let at = u32::try_from(self.nodes.len()).expect("a definition has fewer elements than bytes");
         self.nodes.push(self.bare(shape));
-        if let Some(reference) = &definition.content_reference {
-            self.contents.push((at, reference.rsplit('#').next().unwrap_or_default().to_owned()));
-        }
         let children: Vec<u32> = shape.children.iter().map(|child| self.element(child)).collect();
         let names = self.names(&children, shape);
         let slicing = self.slicing(shape);
@@ -66,7 +55,10 @@ impl Compiler<'_> {
             children: Vec::new(),
             names: Vec::new(),
             slicing: None,
-            content: None,
+            content: definition
+                .content_reference
+                .as_deref()
+                .map(|each| each.rsplit('#').next().unwrap_or_default().into()),
         }
     }
 
@@ -112,24 +104,6 @@ impl Compiler<'_> {
         }
         Some(SlicingPlan { rules: slicing.rules, ordered: slicing.ordered, slices })
     }
-
-    fn contents(&mut self) {
-        let by_id: HashMap<&str, u32> = self.nodes.iter().zip(0..).map(|(node, at)| (&*node.id, at)).collect();
-        let linked: Vec<(u32, Option<u32>, String)> = self
-            .contents
-            .iter()
-            .map(|(at, target)| (*at, by_id.get(target.as_str()).copied(), target.clone()))
-            .collect();
-        for (at, target, name) in linked {
-            let node = &mut self.nodes[at as usize];
-            node.content = target;
-            if target.is_none() && node.children.is_empty() {
-                let element = node.id.to_string();
-                self.problems
-                    .push(Problem { element, text: format!("the element {name} that it refers to is absent") });
-            }
-        }
-    }
 }
 
 fn type_plan(each: &TypeRef) -> TypePlan {
@@ -140,7 +114,6 @@ fn type_plan(each: &TypeRef) -> TypePlan {
         target_profiles: own(&each.target_profiles),
         aggregation: own(&each.aggregation),
         versioning: each.versioning.as_deref().map(Into::into),
-        plan: OnceLock::new(),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Matcher, Step, Test};
-use crate::definition::{Discriminator, DiscriminatorKind, Slicing, core_canonical};
+use crate::definition::{
+    Discriminator, DiscriminatorKind, ElementDefinition, Slicing, Value, core_canonical, without_version,
+};
 use crate::snapshot::{Shape, Shapes};
 
 /// The tests that an element must pass to be in the slice; none when nothing can tell.
@@ -31,12 +33,8 @@ fn extension_url(slice: &Shape, path: &str) -> Option<Test> {
     let [only] = slice.definition.types.as_slice() else { return None };
     let [profile] = only.profiles.as_slice() else { return None };
     (path == "url" && only.code == "Extension").then(|| {
-        let url = crate::definition::without_version(profile);
-        Test::Equals(Arc::new(crate::definition::Value {
-            text: Some(url.into()),
-            children: Vec::new(),
-            type_name: "Uri".into(),
-        }))
+        let url = without_version(profile);
+        Test::Equals(Arc::new(Value { text: Some(url.into()), children: Vec::new(), type_name: "Uri".into() }))
     })
 }
 
@@ -199,8 +197,27 @@ fn value_test(shape: &Arc<Shape>, shapes: &Shapes, depth: usize) -> Option<Test>
     binding.value_set.as_deref().map(|value_set| Test::InValueSet(value_set.into()))
 }
 
+/// What a fixed value or pattern of an element says of a child.
+fn told_by_value(shape: &Arc<Shape>, name: &str) -> Option<Arc<Shape>> {
+    let part = |value: &Arc<Value>| {
+        let (_, part) = value.children.iter().find(|(known, _)| **known == *name)?;
+        Some(Arc::new(part.clone()))
+    };
+    let definition = &shape.definition;
+    let (fixed, pattern) = (definition.fixed.as_ref().and_then(part), definition.pattern.as_ref().and_then(part));
+    if fixed.is_none() && pattern.is_none() {
+        return None;
+    }
+    let (id, path) = (format!("{}.{name}", definition.id), format!("{}.{name}", definition.path));
+    let definition = ElementDefinition { id, path, fixed, pattern, min: Some(1), ..ElementDefinition::default() };
+    Some(Arc::new(Shape { definition: Arc::new(definition), children: Vec::new(), slices: Vec::new() }))
+}
+
 /// The definition of a child, in the shape itself or in its type.
 fn child(shape: &Arc<Shape>, name: &str, shapes: &Shapes) -> Option<Arc<Shape>> {
+    if let Some(told) = told_by_value(shape, name) {
+        return Some(told);
+    }
     let is_it = |child: &&Arc<Shape>| {
         let known = child.definition.name();
         known == name || known.strip_suffix("[x]") == Some(name)
@@ -227,7 +244,7 @@ fn of_type(shape: &Arc<Shape>, type_name: &str) -> Option<Arc<Shape>> {
         return Some(Arc::clone(slice));
     }
     is_it(shape).then(|| {
-        let mut definition = crate::definition::ElementDefinition::clone(&shape.definition);
+        let mut definition = ElementDefinition::clone(&shape.definition);
         definition.types.retain(|known| known.code == type_name);
         Arc::new(Shape { definition: Arc::new(definition), ..Shape::clone(shape) })
     })
@@ -237,12 +254,7 @@ fn of_type(shape: &Arc<Shape>, type_name: &str) -> Option<Arc<Shape>> {
 fn extension(shape: &Arc<Shape>, url: &str, shapes: &Shapes) -> Option<Arc<Shape>> {
     let holder = child(shape, "extension", shapes)?;
     let of_url = |slice: &&Arc<Shape>| {
-        slice
-            .definition
-            .types
-            .iter()
-            .flat_map(|each| &each.profiles)
-            .any(|profile| crate::definition::without_version(profile) == url)
+        slice.definition.types.iter().flat_map(|each| &each.profiles).any(|profile| without_version(profile) == url)
             || child(slice, "url", shapes).is_some_and(|child| {
                 child.definition.fixed.as_ref().is_some_and(|fixed| fixed.text.as_deref() == Some(url))
             })
