@@ -103,3 +103,6 @@ fn conformance_is_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Conformance>();
 }
+
+mod packages;
+mod shared_data;

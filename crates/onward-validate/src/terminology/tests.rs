@@ -1,3 +1,5 @@
+mod composed;
+
 use super::*;
 
 const HL7: &str = "http://hl7.org/fhir/ValueSet/";
