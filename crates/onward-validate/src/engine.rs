@@ -5,6 +5,7 @@ mod children;
 mod extensions;
 mod invariants;
 mod primitives;
+mod questionnaire;
 mod references;
 mod resources;
 mod slices;

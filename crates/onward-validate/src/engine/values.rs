@@ -89,7 +89,7 @@ impl<'t, 's> Session<'_, 't, 's> {
 }
 
 /// The order of an element and a bound, where they can be compared.
-fn compare(element: Element<'_, '_>, bound: &Value) -> Option<Ordering> {
+pub(super) fn compare(element: Element<'_, '_>, bound: &Value) -> Option<Ordering> {
     match &*bound.type_name {
         "Integer" | "Decimal" | "UnsignedInt" | "PositiveInt" => {
             number(element.value()?)?.partial_cmp(&number(bound.text.as_deref()?)?)

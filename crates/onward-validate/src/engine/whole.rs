@@ -33,8 +33,10 @@ impl<'t, 's> Session<'_, 't, 's> {
     }
 
     pub(super) fn whole_resource(&mut self, element: Element<'t, 's>, type_name: &str) {
-        if type_name == "Bundle" {
-            self.bundle(element);
+        match type_name {
+            "Bundle" => self.bundle(element),
+            "QuestionnaireResponse" => self.questionnaire_response(element),
+            _ => {}
         }
     }
 
