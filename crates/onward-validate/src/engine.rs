@@ -2,6 +2,7 @@
 
 mod bindings;
 mod children;
+mod definitions;
 mod extensions;
 mod invariants;
 mod primitives;

@@ -27,6 +27,8 @@ pub(crate) struct Problem {
     /// Element of the definition.
     pub(crate) element: String,
     pub(crate) text: String,
+    /// The definition is wrong, not only beyond what can be evaluated.
+    pub(crate) is_wrong: bool,
 }
 
 /// A definition with its shape.
@@ -82,6 +84,14 @@ impl Shapes {
         making.pop();
         // What failed inside a circle may succeed when asked for by itself.
         if making.is_empty() || made.is_ok() { self.keep(canonical, made) } else { made }
+    }
+
+    /// The shape of a definition that is itself under judgement, by its differential.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) fn of_definition(&self, definition: StructureDefinition) -> Result<Arc<Profile>, Missing> {
+        self.make(&Arc::new(StructureDefinition { snapshot: Vec::new(), ..definition }), &mut Vec::new())
     }
 
     fn read(&self, canonical: &str) -> Result<StructureDefinition, Missing> {

@@ -66,6 +66,48 @@ impl<'t, 's> Session<'_, 't, 's> {
         });
     }
 
+    /// A code that its own code system does not have is wrong wherever it stands (R4 §4.1.2.1), as is a display that is none of
+    /// its displays.
+    pub(super) fn coding(&mut self, element: Element<'t, 's>) {
+        let (Some(system), Some(code)) = (element.text("system"), element.text("code")) else { return };
+        let terms = self.validator.conformance.terminology();
+        match terms.lookup(system, code, element.text("version")) {
+            Membership::No => {
+                let text = format!("The code system {system} has no code {}.", shown::code(code));
+                self.find(Found {
+                    severity: Severity::Error,
+                    code: IssueCode::CodeInvalid,
+                    at: element,
+                    rule: "code-unknown".to_owned(),
+                    same: "code-unknown",
+                    text,
+                });
+            }
+            Membership::Yes { display: Some(known) } => {
+                let Some(display) = element.get("display") else { return };
+                let fits = |text: &str| display.value().is_none_or(|value| same_words(value, text));
+                let designated = || {
+                    let system = terms.code_system(system);
+                    system
+                        .as_ref()
+                        .and_then(|system| system.concept(code))
+                        .is_some_and(|concept| concept.designations.iter().any(|each| fits(each)))
+                };
+                if !fits(&known) && !designated() {
+                    self.find(Found {
+                        severity: Severity::Warning,
+                        code: IssueCode::Value,
+                        at: display,
+                        rule: "code-display".to_owned(),
+                        same: "code-display",
+                        text: format!("The display is not that of the code, which is \"{known}\" in {system}."),
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Whether what codes an element is of a value set: the best of its codings; nothing when it has no code.
     pub(super) fn coded_member(&mut self, element: Element<'t, 's>, value_set: &str) -> Option<Membership> {
         let terms = self.validator.conformance.terminology();
@@ -103,4 +145,9 @@ fn found(element: Element<'_, '_>) -> String {
         None => vec![coding(element)],
     };
     codings.join(", ")
+}
+
+/// Displays are compared without regard to case and white space.
+fn same_words(left: &str, right: &str) -> bool {
+    left.split_whitespace().map(str::to_lowercase).eq(right.split_whitespace().map(str::to_lowercase))
 }

@@ -147,7 +147,8 @@ fn quantities(element: Element<'_, '_>, bound: &Value) -> Option<Ordering> {
     };
     let same = |name: &str| of_bound(name) == element.text(name);
     let (left, right) = (number(element.text("value")?)?, number(of_bound("value")?)?);
-    if same("system") && same("code") && (of_bound("code").is_some() || same("unit")) {
+    // Without a coded unit nobody can tell that two units are one.
+    if same("system") && same("code") && of_bound("code").is_some() {
         return left.partial_cmp(&right);
     }
     None

@@ -15,6 +15,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         match name {
             "Reference" => self.reference(element, views),
             "Attachment" => self.attachment_size(element),
+            "Coding" => self.coding(element),
             _ => {}
         }
     }
@@ -35,6 +36,9 @@ impl<'t, 's> Session<'_, 't, 's> {
     pub(super) fn whole_resource(&mut self, element: Element<'t, 's>, type_name: &str) {
         match type_name {
             "Bundle" => self.bundle(element),
+            "StructureDefinition" => self.structure_definition(element),
+            "CodeSystem" => self.code_system(element),
+            "ValueSet" => self.value_set(element),
             "QuestionnaireResponse" => self.questionnaire_response(element),
             _ => {}
         }

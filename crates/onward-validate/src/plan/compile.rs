@@ -89,10 +89,15 @@ impl Compiler<'_> {
         let mut slices = Vec::with_capacity(shape.slices.len());
         for slice in &shape.slices {
             let name = slice.definition.slice_name.as_deref().unwrap_or_default();
-            let matchers = matchers(slice, slicing, self.shapes);
+            let (matchers, leads_nowhere) = matchers(slice, slicing, self.shapes);
+            let element = slice.definition.id.clone();
+            for path in leads_nowhere {
+                let text = format!("the discriminator {path} of the slice {name} leads to no element");
+                self.problems.push(Problem { element: element.clone(), text, is_wrong: true });
+            }
             if matchers.is_empty() {
                 let text = format!("nothing tells the slice {name} apart: it is not evaluated");
-                self.problems.push(Problem { element: slice.definition.id.clone(), text });
+                self.problems.push(Problem { element, text, is_wrong: false });
             }
             let node = self.element(slice);
             slices.push(SlicePlan { name: name.into(), node, matchers });

@@ -8,16 +8,27 @@ use crate::definition::{
 };
 use crate::snapshot::{Shape, Shapes};
 
-/// The tests that an element must pass to be in the slice; none when nothing can tell.
-pub(super) fn matchers(slice: &Arc<Shape>, slicing: &Slicing, shapes: &Shapes) -> Vec<Matcher> {
-    slicing.discriminators.iter().filter_map(|each| matcher(slice, each, shapes)).collect()
+/// The tests that an element must pass to be in the slice, none when nothing can tell; and the paths that lead nowhere.
+pub(super) fn matchers(slice: &Arc<Shape>, slicing: &Slicing, shapes: &Shapes) -> (Vec<Matcher>, Vec<String>) {
+    let mut nowhere = Vec::new();
+    let found = slicing.discriminators.iter().filter_map(|each| matcher(slice, each, shapes, &mut nowhere)).collect();
+    (found, nowhere)
 }
 
-fn matcher(slice: &Arc<Shape>, discriminator: &Discriminator, shapes: &Shapes) -> Option<Matcher> {
+fn matcher(
+    slice: &Arc<Shape>,
+    discriminator: &Discriminator,
+    shapes: &Shapes,
+    nowhere: &mut Vec<String>,
+) -> Option<Matcher> {
     let mut steps = Vec::new();
     let mut at = Places { shapes: vec![Arc::clone(slice)], types: None };
     for part in split(&discriminator.path) {
+        let is_plain = !part.contains('(') && !at.shapes.is_empty();
         at = at.step(&part, &mut steps, shapes)?;
+        if is_plain && at.shapes.is_empty() {
+            nowhere.push(discriminator.path.clone());
+        }
     }
     let test = match discriminator.kind {
         DiscriminatorKind::Value => at.value(shapes).or_else(|| extension_url(slice, &discriminator.path))?,

@@ -25,7 +25,7 @@ impl Merge<'_> {
     }
 
     fn problem(&mut self, element: &str, text: impl Into<String>) {
-        self.problems.push(Problem { element: element.to_owned(), text: text.into() });
+        self.problems.push(Problem { element: element.to_owned(), text: text.into(), is_wrong: true });
     }
 
     fn element(&mut self, base: &Arc<Shape>, draft: &Draft, id: &str) -> Arc<Shape> {
