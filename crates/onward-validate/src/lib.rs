@@ -7,6 +7,7 @@
 
 mod attachments;
 mod document;
+pub mod fhirpath;
 mod findings;
 mod header;
 mod message;
