@@ -18,6 +18,7 @@ mod whole;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use onward_fhir::elements::TypeDef;
 use onward_fhir::{Element, NodeId, Tree};
 
 use crate::conformance::Conformance;
@@ -112,6 +113,10 @@ struct Session<'v, 't, 's> {
     said: HashSet<(NodeId, String)>,
     /// Profiles whose problems were told.
     told: HashSet<PlanId>,
+    /// Types in the element table of the elements around, for FHIRPath.
+    table_types: Vec<Option<&'static TypeDef>>,
+    /// Judgements around this one, each asked for by an invariant.
+    nesting: u32,
 }
 
 /// A finding in the making.
@@ -142,6 +147,8 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             probed: HashMap::new(),
             said: HashSet::new(),
             told: HashSet::new(),
+            table_types: Vec::new(),
+            nesting: 0,
         }
     }
 
@@ -212,7 +219,9 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         if element.resource_type().is_some() {
             self.resource_as(element, &[view]);
         } else {
+            self.table_types.push(element.parent().and_then(Self::table_type));
             self.element(element, &views::Views::one(view), None);
+            self.table_types.pop();
         }
         self.probing = self.probing.saturating_sub(1);
         let fits = self.probe_errors == 0;

@@ -10,6 +10,7 @@ pub mod conformance;
 mod definition;
 mod document;
 mod engine;
+pub mod fhirpath;
 mod findings;
 mod header;
 mod invariant;

@@ -36,6 +36,7 @@ impl<'t, 's> Session<'_, 't, 's> {
             return;
         }
         self.depth += 1;
+        self.table_types.push(self.table_child(element));
         let type_name = type_name.map(str::to_owned).or_else(|| self.sole_type(views));
         let type_plan = type_name.as_deref().and_then(|name| self.type_plan(name));
         let kind = type_plan.map(|id| self.plan(id).definition.kind);
@@ -52,6 +53,7 @@ impl<'t, 's> Session<'_, 't, 's> {
                 self.invariants(element, views, type_plan);
             }
         }
+        self.table_types.pop();
         self.depth -= 1;
     }
 
