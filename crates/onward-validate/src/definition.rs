@@ -32,7 +32,6 @@ pub(crate) struct ExtensionContext {
 #[derive(Debug, Clone)]
 pub(crate) struct StructureDefinition {
     pub(crate) url: String,
-    pub(crate) version: Option<String>,
     pub(crate) kind: Kind,
     pub(crate) is_abstract: bool,
     pub(crate) type_name: String,
@@ -67,7 +66,6 @@ impl StructureDefinition {
         };
         Ok(Self {
             url: text("url").ok_or("it has no url")?,
-            version: text("version"),
             kind,
             is_abstract: root.text("abstract") == Some("true"),
             type_name: text("type").ok_or("it has no type")?,

@@ -65,7 +65,7 @@ impl Invariants {
     }
 
     /// The expression of a text, by which the text is known; R4's few slips are mended as R5 mended them.
-    fn expression(&self, text: &str) -> Arc<Compiled> {
+    pub(crate) fn expression(&self, text: &str) -> Arc<Compiled> {
         let mut all = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(text) {
             return Arc::clone(known);

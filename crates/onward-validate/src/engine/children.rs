@@ -43,7 +43,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         if self.has_right_form(element, kind, type_name.as_deref()) {
             self.values(element, views, type_name.as_deref());
             match (kind, type_name.as_deref()) {
-                (_, Some("xhtml")) => {}
+                (_, Some("xhtml")) => self.narrative(element),
                 (Some(Kind::Primitive), Some(name)) => self.primitive(element, name),
                 (_, Some(name)) => self.data_type(element, name, views),
                 _ => {}

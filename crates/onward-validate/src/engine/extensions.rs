@@ -84,20 +84,43 @@ impl<'t, 's> Session<'_, 't, 's> {
     fn context(&mut self, element: Element<'t, 's>, plan: &Plan) {
         let Some(holder) = element.parent() else { return };
         let contexts = &plan.definition.contexts;
-        if contexts.is_empty() || contexts.iter().any(|context| self.is_context(holder, context)) {
-            return;
+        if !contexts.is_empty() && !contexts.iter().any(|context| self.is_context(holder, context)) {
+            let allowed: Vec<&str> = contexts.iter().map(|context| context.expression.as_str()).collect();
+            // A place that only FHIRPath can tell is not held against the sender, and not passed over either.
+            if contexts.iter().any(|context| context.kind == "fhirpath") {
+                self.context_unknown(element, &format!("its place ({})", allowed.join(", ")));
+            } else {
+                let text = format!(
+                    "The extension {} may stand on {}; here it stands on {}.",
+                    plan.url(),
+                    allowed.join(", "),
+                    place(holder)
+                );
+                self.extension_error(element, "extension-context", text);
+            }
         }
-        let allowed: Vec<&str> = contexts.iter().map(|context| context.expression.as_str()).collect();
-        self.extension_error(
-            element,
-            "extension-context",
-            format!(
-                "The extension {} may stand on {}; here it stands on {}.",
-                plan.url(),
-                allowed.join(", "),
-                place(holder)
-            ),
-        );
+        for text in &plan.definition.context_invariants {
+            let compiled = self.validator.invariants.expression(text);
+            match self.evaluated(holder, &compiled) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let text = format!("The extension {} stands where its condition does not hold: {text}", plan.url());
+                    self.extension_error(element, "extension-context-invariant", text);
+                }
+                Err(reason) => self.context_unknown(element, &format!("its contextInvariant ({reason})")),
+            }
+        }
+    }
+
+    fn context_unknown(&mut self, element: Element<'t, 's>, what: &str) {
+        self.find(Found {
+            severity: Severity::Information,
+            code: IssueCode::NotSupported,
+            at: element,
+            rule: "extension-context".to_owned(),
+            same: what,
+            text: format!("Whether the extension may stand here was not evaluated: {what}."),
+        });
     }
 
     fn is_context(&mut self, holder: Element<'t, 's>, context: &ExtensionContext) -> bool {
@@ -110,8 +133,7 @@ impl<'t, 's> Session<'_, 't, 's> {
                     .unwrap_or(&context.expression);
                 self.is_place(holder, wanted)
             }
-            // What only FHIRPath can tell is not held against the sender.
-            _ => true,
+            _ => false,
         }
     }
 

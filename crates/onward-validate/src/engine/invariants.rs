@@ -64,7 +64,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         }
     }
 
-    fn evaluated(&mut self, element: Element<'t, 's>, compiled: &Compiled) -> Result<bool, String> {
+    pub(super) fn evaluated(&mut self, element: Element<'t, 's>, compiled: &Compiled) -> Result<bool, String> {
         let expression = compiled.expression.as_ref().map_err(|error| error.reason.to_owned())?;
         let type_name = self.table_types.last().copied().flatten().map_or("Element", TypeDef::name);
         let host =

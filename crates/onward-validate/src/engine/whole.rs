@@ -20,6 +20,21 @@ impl<'t, 's> Session<'_, 't, 's> {
         }
     }
 
+    /// The narrative is XHTML, without the entities of HTML (R4 §2.4.0). What it may hold is the narrative's own rules' part.
+    pub(super) fn narrative(&mut self, element: Element<'t, 's>) {
+        let Some(text) = element.value() else { return };
+        if let Err(error) = onward_fhir::read::narrative(text) {
+            self.value_error(
+                element,
+                "narrative-xhtml",
+                format!(
+                    "The narrative is not well-formed XHTML: {} (line {}, column {} in it).",
+                    error.message, error.line, error.column
+                ),
+            );
+        }
+    }
+
     fn attachment_size(&mut self, element: Element<'t, 's>) {
         let (Some(data), Some(size)) = (element.text("data"), element.text("size")) else { return };
         let Ok(size) = size.parse::<usize>() else { return };
