@@ -17,6 +17,7 @@ mod collection;
 mod constants;
 mod decimal;
 mod equality;
+mod errata;
 mod evaluate;
 mod functions;
 mod item;
@@ -39,6 +40,7 @@ use onward_fhir::elements::{self, Table};
 use onward_fhir::{Element, NodeId, Release};
 
 pub use decimal::Decimal;
+pub use evaluate::Session;
 pub use item::{Item, Node};
 pub use quantity::{CalendarUnit, Quantity, Unit};
 pub use temporal::{Precision, Temporal, TemporalKind};
@@ -236,6 +238,15 @@ impl Expression {
         Ok(Self { source: source.into(), root, constants })
     }
 
+    /// Compiles an invariant as published, corrected where the publication is known to be wrong (such as `ref-1` of R4 and STU3, which
+    /// condemns every Reference without a `reference`). [`Expression::source`] tells the corrected text.
+    ///
+    /// # Errors
+    /// As [`Expression::compile`].
+    pub fn compile_invariant(published: &str) -> Result<Self, SyntaxError> {
+        Self::compile(errata::corrected(published))
+    }
+
     /// The text that it was compiled from.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -247,7 +258,19 @@ impl Expression {
     /// # Errors
     /// [`EvaluationError`] when there is none.
     pub fn evaluate<'t>(&'t self, context: &Context<'t>) -> Result<Vec<Item<'t>>, EvaluationError> {
-        evaluate::run(&self.root, self.constants, context, false).map(collection::Items::into_vec)
+        self.evaluate_in(context, &Session::new(u64::MAX))
+    }
+
+    /// [`Expression::evaluate`] as one of many over the same tree and with the same host.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] when there is no result, and when the session has no steps left.
+    pub fn evaluate_in<'t>(
+        &'t self,
+        context: &Context<'t>,
+        session: &Session<'t>,
+    ) -> Result<Vec<Item<'t>>, EvaluationError> {
+        evaluate::run(self, context, session, false).map(collection::Items::into_vec)
     }
 
     /// Whether an invariant holds, as the HL7 validator judges: an empty result does not, a boolean tells, anything else does.
@@ -255,7 +278,15 @@ impl Expression {
     /// # Errors
     /// [`EvaluationError`] when nobody can tell: never to be taken for a pass.
     pub fn holds(&self, context: &Context<'_>) -> Result<bool, EvaluationError> {
-        let items = evaluate::run(&self.root, self.constants, context, true)?;
+        self.holds_in(context, &Session::new(u64::MAX))
+    }
+
+    /// [`Expression::holds`] as one of many over the same tree and with the same host.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] when nobody can tell, and when the session has no steps left: never to be taken for a pass.
+    pub fn holds_in<'t>(&'t self, context: &Context<'t>, session: &Session<'t>) -> Result<bool, EvaluationError> {
+        let items = evaluate::run(self, context, session, true)?;
         Ok(match items.as_slice() {
             items @ ([] | [_]) => evaluate::condition(items, "an invariant")?.unwrap_or(false),
             _ => true,

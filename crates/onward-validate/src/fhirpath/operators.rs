@@ -39,8 +39,8 @@ impl<'t> Evaluation<'_, 't> {
             }
             Operator::In => {
                 // The right side is often the same for every item: then it is looked up, not searched.
-                if let (Syntax::Constant { slot, node }, [item]) = (operand, left.as_slice()) {
-                    let constant = self.constant(*slot, node, frame)?;
+                if let (Syntax::Constant { slot, of_resource, node }, [item]) = (operand, left.as_slice()) {
+                    let constant = self.constant(*slot, *of_resource, node, frame)?;
                     let found = !constant.items.is_empty() && self.is_among_constant(item, &constant)?;
                     return Ok(truth(Some(found)));
                 }
