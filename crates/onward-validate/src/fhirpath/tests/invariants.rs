@@ -1,6 +1,7 @@
 //! Invariants of FHIR R4 as published, each with what keeps it and what breaks it.
 
 use super::*;
+use crate::fhirpath::Misuse;
 
 /// Key, expression, what keeps it, what breaks it. The expression is that of FHIR 4.0.1.
 const INVARIANTS: &[(&str, &str, &[&str], &[&str])] = &[
@@ -251,6 +252,33 @@ fn what_was_published_wrong_is_corrected() {
     }
     let unchanged = Expression::compile_invariant("name.exists()").expect("compiles");
     assert_eq!(unchanged.source(), "name.exists()");
+}
+
+#[test]
+fn names_are_checked_against_types() {
+    let misuses = |source: &str, type_name: &str| compiled(source).check(type_name, Release::R4);
+    for (source, type_name) in [
+        ("name.given.exists() and Patient.contact.name.family.empty()", "Patient"),
+        ("value.ofType(Quantity).code = 'kg' or value.start.exists()", "Observation"),
+        ("entry.resource.anything.exists()", "Bundle"),
+        ("descendants().where(reference = '#').exists() and children().anything", "Patient"),
+        ("extension('urn:x').value.as(CodeableConcept).coding.code", "Patient"),
+        ("name.where(use = 'official').select(given | family).first() = $this.id", "Patient"),
+        ("period.start <= period.end", "Patient.identifier"),
+        ("low.value <= high.value", "Range"),
+        ("value.exists()", "SimpleQuantity"),
+        ("anything", "Unheard"),
+    ] {
+        assert_eq!(misuses(source, type_name), [], "{source}");
+    }
+    let unknown = |name: &str, of| vec![Misuse::UnknownName { name: name.into(), of }];
+    assert_eq!(misuses("nmae.empty()", "Patient"), unknown("nmae", "Patient"));
+    assert_eq!(misuses("name.all(givn.exists())", "Patient"), unknown("givn", "HumanName"));
+    assert_eq!(misuses("contact.where(name.exists()).telecomm", "Patient"), unknown("telecomm", "Patient.contact"));
+    assert_eq!(misuses("value.ofType(Period).unit", "Observation"), unknown("unit", "Period"));
+    assert_eq!(misuses("Encounter.status", "Patient"), unknown("Encounter", "Patient"));
+    assert!(matches!(&misuses("valueQuantity.code", "Observation")[..], [Misuse::ChoiceAsWritten { .. }]));
+    assert_eq!(misuses("children()[0]", "Patient"), [Misuse::Unordered { function: "[]" }]);
 }
 
 /// Every correction is of a text that is published, and compiles.
