@@ -6,17 +6,19 @@
 //!
 //! What it refuses: it never answers in place of a service. `memberOf`, `conformsTo` and `subsumes` ask the [`Host`], and where that
 //! cannot tell, the evaluation is [`EvaluationError::NotEvaluated`]; so are numbers beyond 38 digits, `now()` without a time,
-//! patterns that need backtracking, and the functions that need the profile (`elementDefinition`, `slice`, `checkModifiers`). Names
-//! of elements are not checked against the type: what an element does not have is empty.
+//! patterns that need backtracking, and the functions that need the profile (`elementDefinition`, `slice`, `checkModifiers`). What an
+//! element does not have is empty when evaluated; [`Expression::check`] tells beforehand which names a type cannot have.
 //!
 //! [`Expression::evaluate`] keeps to the specification. [`Expression::holds`] judges invariants as the HL7 validator does, since
 //! published invariants rely on it (`dom-3` takes `as()` of a whole collection, `que-7` asks for `Boolean` of a `boolean`).
 
 mod calls;
+mod check;
 mod collection;
 mod constants;
 mod decimal;
 mod equality;
+mod errata;
 mod evaluate;
 mod functions;
 mod item;
@@ -38,7 +40,9 @@ use std::borrow::Cow;
 use onward_fhir::elements::{self, Table};
 use onward_fhir::{Element, NodeId, Release};
 
+pub use check::Misuse;
 pub use decimal::Decimal;
+pub use evaluate::Session;
 pub use item::{Item, Node};
 pub use quantity::{CalendarUnit, Quantity, Unit};
 pub use temporal::{Precision, Temporal, TemporalKind};
@@ -158,8 +162,8 @@ pub struct Context<'t> {
 }
 
 impl<'t> Context<'t> {
-    /// For an element and the element table's name of its type (`Patient`, `HumanName`, `Patient.contact`, `code`). A resource
-    /// tells its own type. `%resource` is the resource that the element is in, `%rootResource` the one around that if it is contained.
+    /// For an element and the element table's name of its type (`Patient`, `HumanName`, `Patient.contact`, `code`; also as a profile
+    /// names it: `SimpleQuantity`, `http://hl7.org/fhirpath/System.String`). A resource tells its own type. `%resource` is the resource that the element is in, `%rootResource` the one around that if it is contained.
     #[must_use]
     pub fn new(element: Element<'t, 't>, type_name: &str, release: Release) -> Self {
         let table = elements::table(release);
@@ -173,7 +177,7 @@ impl<'t> Context<'t> {
             }
         }
         Self {
-            focus: Node { element, type_def: table.type_def(type_name) },
+            focus: Node { element, type_def: types::definition(table, type_name) },
             resource: Node::resource(resource, table),
             root_resource: Node::resource(root, table),
             release,
@@ -236,10 +240,27 @@ impl Expression {
         Ok(Self { source: source.into(), root, constants })
     }
 
+    /// Compiles an invariant as published, corrected where the publication is known to be wrong (such as `ref-1` of R4 and STU3, which
+    /// condemns every Reference without a `reference`). [`Expression::source`] tells the corrected text.
+    ///
+    /// # Errors
+    /// As [`Expression::compile`].
+    pub fn compile_invariant(published: &str) -> Result<Self, SyntaxError> {
+        Self::compile(errata::corrected(published))
+    }
+
     /// The text that it was compiled from.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// What it asks for that an element of this type (as for [`Context::new`]) does not have. Nothing is told of what is not known
+    /// before evaluation, and of a type that the release does not know.
+    #[must_use]
+    pub fn check(&self, type_name: &str, release: Release) -> Vec<Misuse> {
+        let table = elements::table(release);
+        types::definition(table, type_name).map(|def| check::check(&self.root, def, table)).unwrap_or_default()
     }
 
     /// Its result as the specification has it.
@@ -247,7 +268,19 @@ impl Expression {
     /// # Errors
     /// [`EvaluationError`] when there is none.
     pub fn evaluate<'t>(&'t self, context: &Context<'t>) -> Result<Vec<Item<'t>>, EvaluationError> {
-        evaluate::run(&self.root, self.constants, context, false).map(collection::Items::into_vec)
+        self.evaluate_in(context, &Session::new(u64::MAX))
+    }
+
+    /// [`Expression::evaluate`] as one of many over the same tree and with the same host.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] when there is no result, and when the session has no steps left.
+    pub fn evaluate_in<'t>(
+        &'t self,
+        context: &Context<'t>,
+        session: &Session<'t>,
+    ) -> Result<Vec<Item<'t>>, EvaluationError> {
+        evaluate::run(self, context, session, false).map(collection::Items::into_vec)
     }
 
     /// Whether an invariant holds, as the HL7 validator judges: an empty result does not, a boolean tells, anything else does.
@@ -255,7 +288,15 @@ impl Expression {
     /// # Errors
     /// [`EvaluationError`] when nobody can tell: never to be taken for a pass.
     pub fn holds(&self, context: &Context<'_>) -> Result<bool, EvaluationError> {
-        let items = evaluate::run(&self.root, self.constants, context, true)?;
+        self.holds_in(context, &Session::new(u64::MAX))
+    }
+
+    /// [`Expression::holds`] as one of many over the same tree and with the same host.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] when nobody can tell, and when the session has no steps left: never to be taken for a pass.
+    pub fn holds_in<'t>(&'t self, context: &Context<'t>, session: &Session<'t>) -> Result<bool, EvaluationError> {
+        let items = evaluate::run(self, context, session, true)?;
         Ok(match items.as_slice() {
             items @ ([] | [_]) => evaluate::condition(items, "an invariant")?.unwrap_or(false),
             _ => true,

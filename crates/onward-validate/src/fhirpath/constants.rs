@@ -1,6 +1,7 @@
 //! Finds the parts of an expression that are the same for every item that a function looks at, such as
 //! `%resource.descendants().reference` in `contained.where('#' + id in %resource.descendants().reference)`: evaluated
-//! for each contained resource anew, they make invariants quadratic.
+//! for each contained resource anew, they make invariants quadratic. Those that depend on nothing but the resource are marked
+//! wherever they stand: a session shares them between its elements.
 
 use super::functions::Function;
 use super::syntax::{Node, Path, Step};
@@ -19,11 +20,14 @@ struct Marker {
 impl Marker {
     /// `repeated`: within an argument that is evaluated for each item.
     fn visit(&mut self, node: &mut Node, repeated: bool) {
-        if repeated && is_worth_it(node) && is_constant(node, false) {
-            let inner = std::mem::replace(node, Node::Empty);
-            *node = Node::Constant { slot: self.slots, node: Box::new(inner) };
-            self.slots += 1;
-            return;
+        if is_worth_it(node) && is_constant(node, false) {
+            let of_resource = is_of_resource(node);
+            if repeated || of_resource {
+                let inner = std::mem::replace(node, Node::Empty);
+                *node = Node::Constant { slot: self.slots, of_resource, node: Box::new(inner) };
+                self.slots += 1;
+                return;
+            }
         }
         match node {
             Node::Path(path) => self.path(path, repeated),
@@ -86,4 +90,43 @@ fn is_constant_path(path: &Path, bound: bool) -> bool {
                 call.arguments.iter().all(|argument| is_constant(argument, bound))
             }
         })
+}
+
+/// True when each variable in it is the resource, the one around it, or a fixed text; and there is one.
+fn is_of_resource(node: &Node) -> bool {
+    let mut names = Vec::new();
+    variables(node, &mut names);
+    !names.is_empty()
+        && names.iter().all(|name| matches!(*name, "resource" | "rootResource" | "ucum" | "sct" | "loinc"))
+}
+
+fn variables<'n>(node: &'n Node, names: &mut Vec<&'n str>) {
+    match node {
+        Node::Variable(name) => names.push(name),
+        Node::Path(path) => {
+            if let Some(head) = &path.head {
+                variables(head, names);
+            }
+            for step in &path.steps {
+                match step {
+                    Step::Call(call) => {
+                        call.arguments.iter().for_each(|argument| variables(argument, names));
+                        // What else the context holds.
+                        if matches!(call.function, Function::Now | Function::Today | Function::TimeOfDay) {
+                            names.push("now");
+                        }
+                    }
+                    Step::Index(index) => variables(index, names),
+                    Step::Child(_) | Step::Type(..) => {}
+                }
+            }
+        }
+        Node::Operators { first, rest } => {
+            variables(first, names);
+            rest.iter().for_each(|(_, operand)| variables(operand, names));
+        }
+        Node::Type { operand, .. } | Node::Sign { operand, .. } => variables(operand, names),
+        Node::Constant { node, .. } => variables(node, names),
+        Node::Empty | Node::Literal(_) | Node::This | Node::Index | Node::Total => {}
+    }
 }

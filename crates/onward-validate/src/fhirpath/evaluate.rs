@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
+use onward_fhir::NodeId;
 use onward_fhir::elements::Table;
 
 use super::collection::{Items, one};
@@ -11,26 +13,58 @@ use super::equality::Constant;
 use super::item::{Item, Node};
 use super::syntax::{Literal, Node as Syntax, Path, Step, TypeFunction};
 use super::types::{self, TypeName};
-use super::{Context, EvaluationError, navigate};
+use super::{Context, EvaluationError, Expression, navigate};
 
 pub(super) type Outcome<T> = Result<T, EvaluationError>;
 
 /// Evaluates a whole expression. `as_validator`: with the liberties of the HL7 validator.
 pub(super) fn run<'t>(
-    root: &'t Syntax,
-    constants: usize,
+    expression: &'t Expression,
     context: &Context<'t>,
+    session: &Session<'t>,
     as_validator: bool,
 ) -> Outcome<Items<'t>> {
+    let budget = context.limits.steps.min(session.steps_left.get());
     let evaluation = Evaluation {
         context,
         table: context.table(),
         as_validator,
-        steps_left: Cell::new(context.limits.steps),
-        constants: RefCell::new(vec![None; constants]),
+        steps_left: Cell::new(budget),
+        constants: RefCell::new(vec![None; expression.constants]),
+        expression,
+        session,
     };
     let focus = [Item::Node(context.focus)];
-    evaluation.node(root, Frame { this: &focus, index: None, total: None })
+    let found = evaluation.node(&expression.root, Frame { this: &focus, index: None, total: None });
+    let spent = budget - evaluation.steps_left.get();
+    session.steps_left.set(session.steps_left.get().saturating_sub(spent));
+    found
+}
+
+/// Evaluations over one tree: they share what is the same for all elements of a resource, and a budget.
+///
+/// Without it, an invariant such as `ref-1`, which looks through all contained resources at every reference, makes the work
+/// quadratic in what a sender may choose.
+pub struct Session<'t> {
+    steps_left: Cell<u64>,
+    constants: RefCell<HashMap<Key, Rc<Constant<'t>>>>,
+}
+
+/// Expression, place in it, and the resource with the one around it.
+type Key = (usize, usize, NodeId, NodeId);
+
+impl Session<'_> {
+    /// For evaluations that together may take so many steps.
+    #[must_use]
+    pub fn new(steps: u64) -> Self {
+        Self { steps_left: Cell::new(steps), constants: RefCell::default() }
+    }
+
+    /// The steps that are left of it.
+    #[must_use]
+    pub fn steps_left(&self) -> u64 {
+        self.steps_left.get()
+    }
 }
 
 /// One evaluation under way.
@@ -40,6 +74,8 @@ pub(super) struct Evaluation<'c, 't> {
     pub(super) as_validator: bool,
     steps_left: Cell<u64>,
     constants: RefCell<Vec<Option<Rc<Constant<'t>>>>>,
+    expression: &'t Expression,
+    session: &'c Session<'t>,
 }
 
 /// What `$this`, `$index` and `$total` are.
@@ -112,16 +148,37 @@ impl<'t> Evaluation<'_, 't> {
                 self.type_function(*function, name, &operand)?
             }
             Syntax::Sign { negative, operand } => self.sign(*negative, self.node(operand, frame)?)?,
-            Syntax::Constant { slot, node } => self.copied(&self.constant(*slot, node, frame)?.items)?,
+            Syntax::Constant { slot, of_resource, node } => {
+                self.copied(&self.constant(*slot, *of_resource, node, frame)?.items)?
+            }
         })
     }
 
     /// A part that is the same for every item, evaluated when it is first met.
-    pub(super) fn constant(&self, slot: usize, node: &'t Syntax, frame: Frame<'_, 't>) -> Outcome<Rc<Constant<'t>>> {
+    pub(super) fn constant(
+        &self,
+        slot: usize,
+        of_resource: bool,
+        node: &'t Syntax,
+        frame: Frame<'_, 't>,
+    ) -> Outcome<Rc<Constant<'t>>> {
         if let Some(known) = &self.constants.borrow()[slot] {
             return Ok(Rc::clone(known));
         }
-        let made = Rc::new(Constant::new(self.node(node, frame)?));
+        // Nobody can free an expression that the session has seen, so that its address stands for it.
+        let resources = (self.context.resource.element.id(), self.context.root_resource.element.id());
+        let key = (std::ptr::from_ref(self.expression) as usize, slot, resources.0, resources.1);
+        let shared = of_resource.then(|| self.session.constants.borrow().get(&key).map(Rc::clone)).flatten();
+        let made = match shared {
+            Some(known) => known,
+            None => {
+                let made = Rc::new(Constant::new(self.node(node, frame)?));
+                if of_resource {
+                    self.session.constants.borrow_mut().insert(key, Rc::clone(&made));
+                }
+                made
+            }
+        };
         self.constants.borrow_mut()[slot] = Some(Rc::clone(&made));
         Ok(made)
     }
@@ -201,9 +258,7 @@ impl<'t> Evaluation<'_, 't> {
     }
 
     fn variable(&self, name: &'t str) -> Outcome<Item<'t>> {
-        if let Some((_, value)) = self.context.variables.iter().rev().find(|(each, _)| *each == name) {
-            return Ok(value.clone());
-        }
+        let given = || self.context.variables.iter().rev().find(|(each, _)| *each == name);
         Ok(match name {
             "context" => Item::Node(self.context.focus),
             "resource" => Item::Node(self.context.resource),
@@ -212,7 +267,9 @@ impl<'t> Evaluation<'_, 't> {
             "sct" => Item::from("http://snomed.info/sct"),
             "loinc" => Item::from("http://loinc.org"),
             _ => {
-                if let Some(id) = name.strip_prefix("vs-") {
+                if let Some((_, value)) = given() {
+                    value.clone()
+                } else if let Some(id) = name.strip_prefix("vs-") {
                     self.made(format!("http://hl7.org/fhir/ValueSet/{id}"))?
                 } else if let Some(id) = name.strip_prefix("cs-") {
                     self.made(format!("http://hl7.org/fhir/{id}"))?

@@ -12,6 +12,8 @@ macro_rules! functions {
             /// The function of a name.
             pub(super) fn of_name(name: &str) -> Option<Self> {
                 match name {
+                    // As STU3's txt-1 spells it.
+                    "htmlchecks" => Some(Self::HtmlChecks),
                     $($name => Some(Self::$variant),)*
                     _ => None,
                 }

@@ -39,8 +39,8 @@ impl<'t> Evaluation<'_, 't> {
             }
             Operator::In => {
                 // The right side is often the same for every item: then it is looked up, not searched.
-                if let (Syntax::Constant { slot, node }, [item]) = (operand, left.as_slice()) {
-                    let constant = self.constant(*slot, node, frame)?;
+                if let (Syntax::Constant { slot, of_resource, node }, [item]) = (operand, left.as_slice()) {
+                    let constant = self.constant(*slot, *of_resource, node, frame)?;
                     let found = !constant.items.is_empty() && self.is_among_constant(item, &constant)?;
                     return Ok(truth(Some(found)));
                 }
@@ -139,8 +139,7 @@ impl<'t> Evaluation<'_, 't> {
     }
 
     pub(super) fn compare(&self, left: &Item<'t>, right: &Item<'t>) -> Outcome<Option<Ordering>> {
-        let is_valueless = |item: &Item<'t>| item.node().is_some_and(Node::is_primitive) && item.value().is_none();
-        if is_valueless(left) || is_valueless(right) {
+        if is_valueless(left)? || is_valueless(right)? {
             return Ok(None);
         }
         let wrong = || EvaluationError::WrongType("a comparison");
@@ -182,8 +181,7 @@ impl<'t> Evaluation<'_, 't> {
 
     fn arithmetic(&self, operator: Operator, left: &Item<'t>, right: &Item<'t>) -> Outcome<Option<Item<'t>>> {
         let (Some(left_value), Some(right_value)) = (left.value(), right.value()) else {
-            let is_absent = |item: &Item<'t>| item.value().is_none() && item.node().is_some_and(Node::is_primitive);
-            return if is_absent(left) || is_absent(right) { Ok(None) } else { Err(wrong_operand()) };
+            return if is_valueless(left)? || is_valueless(right)? { Ok(None) } else { Err(wrong_operand()) };
         };
         match (left_value.as_ref(), right_value.as_ref()) {
             (Item::Integer(left), Item::Integer(right)) => integers(operator, *left, *right),
@@ -208,6 +206,15 @@ impl<'t> Evaluation<'_, 't> {
                 decimals(operator, left, right)
             }
         }
+    }
+}
+
+/// True for a primitive without a value. One that is not of its type, or longer than we calculate with, is neither less nor more.
+fn is_valueless(item: &Item<'_>) -> Outcome<bool> {
+    match item.node().filter(|node| node.is_primitive()) {
+        Some(node) if node.element.value().is_none() => Ok(true),
+        Some(_) if item.value().is_none() => Err(EvaluationError::not_evaluated("a value that cannot be read")),
+        _ => Ok(false),
     }
 }
 

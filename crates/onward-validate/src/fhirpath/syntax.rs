@@ -36,8 +36,10 @@ pub(super) enum Node {
         operand: Box<Node>,
     },
     /// What does not depend on the item that a function looks at: evaluated once, however many items there are.
+    /// `of_resource`: nor on anything else but the resource, so that it is the same for all of its elements.
     Constant {
         slot: usize,
+        of_resource: bool,
         node: Box<Node>,
     },
 }

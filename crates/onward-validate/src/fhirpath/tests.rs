@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use onward_fhir::read::{self, Limits};
 use onward_fhir::{Release, Tree};
 
-use super::{Alone, Context, EvaluationError, Expression, Host, Item, Temporal};
+use super::{Alone, Context, EvaluationError, Expression, Host, Item, Session, Temporal};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
 

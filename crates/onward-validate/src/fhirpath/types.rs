@@ -49,6 +49,25 @@ impl TypeName {
     }
 }
 
+/// A type as definitions name it: `HumanName`, `SimpleQuantity`, `http://hl7.org/fhirpath/System.String`, or by its canonical URL.
+pub(super) fn definition(table: &'static Table, name: &str) -> Option<&'static TypeDef> {
+    if let Some(system) = name.strip_prefix("http://hl7.org/fhirpath/System.") {
+        return table.type_def(match system {
+            "Boolean" => "boolean",
+            "Integer" => "integer",
+            "Decimal" => "decimal",
+            "Date" => "date",
+            "DateTime" => "dateTime",
+            "Time" => "time",
+            _ => "string",
+        });
+    }
+    match name.strip_prefix("http://hl7.org/fhir/StructureDefinition/").unwrap_or(name) {
+        "SimpleQuantity" | "MoneyQuantity" => table.type_def("Quantity"),
+        name => table.type_def(name),
+    }
+}
+
 /// The name that `type()` tells and that `ofType` takes: a backbone's own path is nobody's type.
 pub(super) fn public_name(def: &TypeDef) -> &'static str {
     match def.kind() {

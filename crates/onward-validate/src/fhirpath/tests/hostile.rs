@@ -156,6 +156,14 @@ fn what_cannot_be_told_is_not_a_pass() {
         let expression = compiled(source);
         assert!(matches!(expression.holds(&context(&tree)), Err(EvaluationError::NotEvaluated(_))), "{source}");
     }
+    let unreadable = read(
+        r#"{"resourceType":"Observation","valueQuantity":{"value":1234567890123456789012345678901234567890},
+        "effectiveDateTime":"someday"}"#,
+    );
+    for source in ["value.value > 0", "value.value + 1 > 0", "effective < @2020-01-01"] {
+        let expression = compiled(source);
+        assert!(matches!(expression.holds(&context(&unreadable)), Err(EvaluationError::NotEvaluated(_))), "{source}");
+    }
     let untimed = Context::new(tree.root(), "", Release::R4);
     assert!(matches!(compiled("now()").evaluate(&untimed), Err(EvaluationError::NotEvaluated(_))));
     assert_eq!(compiled("%unknown").evaluate(&untimed).err(), Some(EvaluationError::UnknownVariable("unknown".into())));

@@ -1,6 +1,7 @@
 //! Invariants of FHIR R4 as published, each with what keeps it and what breaks it.
 
 use super::*;
+use crate::fhirpath::Misuse;
 
 /// Key, expression, what keeps it, what breaks it. The expression is that of FHIR 4.0.1.
 const INVARIANTS: &[(&str, &str, &[&str], &[&str])] = &[
@@ -227,5 +228,153 @@ fn of_elements() {
             })
             .collect();
         assert_eq!(&held, wanted, "{path}: {}", invariant.source());
+    }
+}
+
+#[test]
+fn what_was_published_wrong_is_corrected() {
+    let published = [
+        "reference.startsWith('#').not() or (reference.substring(1).trace('url') in %rootResource.contained.id.trace('ids'))",
+        "reference.startsWith('#').not() or (reference.substring(1).trace('url') in %resource.contained.id.trace('ids'))",
+    ];
+    let patient = r##"{"resourceType":"Patient","contained":[{"resourceType":"Organization","id":"o"}],"generalPractitioner":[
+        {"reference":"#o"},{"reference":"#p"},{"reference":"#"},{"display":"x"},{"reference":"Organization/p"}]}"##;
+    let tree = read(patient);
+    for published in published {
+        let ref_1 = Expression::compile_invariant(published).expect("compiles");
+        let session = Session::new(10_000);
+        let held: Vec<bool> = tree
+            .root()
+            .all("generalPractitioner")
+            .map(|each| ref_1.holds_in(&Context::new(each, "Reference", Release::R4), &session).expect("a judgement"))
+            .collect();
+        assert_eq!(held, [true, false, true, true, true]);
+    }
+    let unchanged = Expression::compile_invariant("name.exists()").expect("compiles");
+    assert_eq!(unchanged.source(), "name.exists()");
+}
+
+#[test]
+fn names_are_checked_against_types() {
+    let misuses = |source: &str, type_name: &str| compiled(source).check(type_name, Release::R4);
+    for (source, type_name) in [
+        ("name.given.exists() and Patient.contact.name.family.empty()", "Patient"),
+        ("value.ofType(Quantity).code = 'kg' or value.start.exists()", "Observation"),
+        ("entry.resource.anything.exists()", "Bundle"),
+        ("descendants().where(reference = '#').exists() and children().anything", "Patient"),
+        ("extension('urn:x').value.as(CodeableConcept).coding.code", "Patient"),
+        ("name.where(use = 'official').select(given | family).first() = $this.id", "Patient"),
+        ("period.start <= period.end", "Patient.identifier"),
+        ("low.value <= high.value", "Range"),
+        ("value.exists()", "SimpleQuantity"),
+        ("anything", "Unheard"),
+    ] {
+        assert_eq!(misuses(source, type_name), [], "{source}");
+    }
+    let unknown = |name: &str, of| vec![Misuse::UnknownName { name: name.into(), of }];
+    assert_eq!(misuses("nmae.empty()", "Patient"), unknown("nmae", "Patient"));
+    assert_eq!(misuses("name.all(givn.exists())", "Patient"), unknown("givn", "HumanName"));
+    assert_eq!(misuses("contact.where(name.exists()).telecomm", "Patient"), unknown("telecomm", "Patient.contact"));
+    assert_eq!(misuses("value.ofType(Period).unit", "Observation"), unknown("unit", "Period"));
+    assert_eq!(misuses("Encounter.status", "Patient"), unknown("Encounter", "Patient"));
+    assert!(matches!(&misuses("valueQuantity.code", "Observation")[..], [Misuse::ChoiceAsWritten { .. }]));
+    assert_eq!(misuses("children()[0]", "Patient"), [Misuse::Unordered { function: "[]" }]);
+}
+
+/// Every correction is of a text that is published, and compiles.
+#[test]
+fn what_is_published_compiles() {
+    let mut seen = 0;
+    for name in ["uk-core", "itk3-definitions", "fhir-test-cases/validator"] {
+        let Some(folder) = folder(name) else { continue };
+        let mut open = vec![folder];
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                open.extend(std::fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+                continue;
+            }
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            let tree = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("json") => read::json(&text, &Limits::default()),
+                Some("xml") => read::xml(&text, &Limits::default()),
+                _ => continue,
+            };
+            // The validator's cases hold files that are wrong on purpose.
+            let Ok(tree) = tree else { continue };
+            for constraint in tree.root().descendants().filter(|element| element.name() == "constraint") {
+                let Some(expression) = constraint.text("expression") else { continue };
+                Expression::compile_invariant(expression)
+                    .unwrap_or_else(|error| panic!("{}: {expression}: {error}", path.display()));
+                seen += 1;
+            }
+        }
+        assert!(seen > 0, "{name} has invariants");
+    }
+}
+
+#[test]
+fn a_session_shares_what_is_of_the_resource() {
+    let contained: Vec<String> =
+        (0..300).map(|at| format!(r##"{{"resourceType":"Organization","id":"o{at}"}}"##)).collect();
+    let references: Vec<String> = (0..300).map(|at| format!(r##"{{"reference":"#o{at}"}}"##)).collect();
+    let text = format!(
+        r##"{{"resourceType":"Patient","contained":[{}],"generalPractitioner":[{}]}}"##,
+        contained.join(","),
+        references.join(",")
+    );
+    let tree = read(&text);
+    let ref_1 = Expression::compile_invariant(
+        "reference.startsWith('#').not() or (reference.substring(1).trace('url') in \
+         %rootResource.contained.id.trace('ids'))",
+    )
+    .expect("compiles");
+    let spent = |count: usize| {
+        let session = Session::new(1_000_000);
+        for reference in tree.root().all("generalPractitioner").take(count) {
+            assert_eq!(ref_1.holds_in(&Context::new(reference, "Reference", Release::R4), &session), Ok(true));
+        }
+        1_000_000 - session.steps_left()
+    };
+    let (one, all) = (spent(1), spent(300));
+    assert!(all - one < 299 * 30, "each further reference is looked up, not searched: {one} and {all} steps");
+    let exhausted = Session::new(50);
+    let reference = tree.root().get("generalPractitioner").expect("there");
+    let context = Context::new(reference, "Reference", Release::R4);
+    assert!(matches!(ref_1.holds_in(&context, &exhausted), Err(EvaluationError::TooMuch(_))));
+}
+
+/// What depends on more than the resource is not shared with its other elements.
+#[test]
+fn a_session_confuses_no_elements() {
+    let tree = read(
+        r##"{"resourceType":"Bundle","type":"collection","entry":[
+            {"resource":{"resourceType":"Patient","id":"a","gender":"male","name":[{"family":"A"},{"family":"B"}]}},
+            {"resource":{"resourceType":"Patient","id":"b","gender":"female","name":[{"family":"B"}]}}]}"##,
+    );
+    let expressions = [
+        "%context.family",
+        "%resource.id",
+        "%resource.name.where(family = %context.family).count()",
+        "%x",
+        "%resource.name.where(family = %x).count()",
+        "name.select(%resource.gender)",
+    ];
+    let expressions: Vec<Expression> = expressions.into_iter().map(compiled).collect();
+    let session = Session::new(1_000_000);
+    for entry in tree.root().all("entry") {
+        let patient = entry.get("resource").expect("there");
+        for name in patient.all("name") {
+            for expression in &expressions {
+                for x in ["A", "B"] {
+                    let context = Context::new(name, "HumanName", Release::R4).with_variable("x", Item::from(x));
+                    let texts = |items: Vec<Item<'_>>| -> Vec<String> {
+                        items.iter().map(|item| item.to_text().unwrap_or_default().into_owned()).collect()
+                    };
+                    let alone = texts(expression.evaluate(&context).expect("items"));
+                    let shared = texts(expression.evaluate_in(&context, &session).expect("items"));
+                    assert_eq!(alone, shared, "{}", expression.source());
+                }
+            }
+        }
     }
 }
