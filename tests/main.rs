@@ -3,12 +3,13 @@
 mod access;
 mod answers;
 mod architecture;
+mod bad_input;
 mod destination;
 mod documents;
-mod edge;
 mod inbox;
 mod mesh_exchange;
 mod restart;
 mod seen;
+mod serving;
 mod submit;
 mod token;

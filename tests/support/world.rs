@@ -17,6 +17,8 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::mesh_sandbox::{self, Sandbox};
+use crate::signer::Signer;
+use crate::wire::Wire;
 
 /// The gateway's own mailbox.
 pub const GATEWAY_MAILBOX: &str = "X26ABC2";
@@ -46,7 +48,17 @@ impl World {
     /// # Panics
     /// When it cannot be made.
     pub async fn start() -> Self {
-        Self::start_with(INBOX_ONLY, &[], DIRECTORY).await
+        Self::start_with("", INBOX_ONLY, &[], DIRECTORY).await
+    }
+
+    /// A fresh world that takes client certificates of these authorities, with these revocation lists (PEM).
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_with_client_authorities(authorities: &str, crls: &str) -> Self {
+        let server = "client_ca_file = \"client-ca.pem\"\nclient_crl_file = \"client-crl.pem\"\n";
+        let files = [("client-ca.pem", authorities), ("client-crl.pem", crls)];
+        Self::start_with(server, INBOX_ONLY, &files, DIRECTORY).await
     }
 
     /// A fresh world that exchanges by MESH: the gateway has the mailbox [`GATEWAY_MAILBOX`], the covering practice has
@@ -77,10 +89,10 @@ allow_plain_loopback = true
             sandbox.url()
         );
         let secrets = [("mesh-password", mesh_sandbox::PASSWORD), ("mesh-shared-key", mesh_sandbox::SHARED_KEY)];
-        Self::start_with(&sections, &secrets, &DIRECTORY.replace(inbox, &mesh)).await
+        Self::start_with("", &sections, &secrets, &DIRECTORY.replace(inbox, &mesh)).await
     }
 
-    async fn start_with(sections: &str, secrets: &[(&str, &str)], directory: &str) -> Self {
+    async fn start_with(server: &str, sections: &str, files: &[(&str, &str)], directory: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -88,8 +100,8 @@ allow_plain_loopback = true
         write_certificates(folder.path());
         std::fs::write(folder.path().join("people.toml"), PEOPLE).expect("written");
         let config_file = folder.path().join("gateway.toml");
-        std::fs::write(&config_file, config_text(port) + sections).expect("written");
-        for (name, text) in secrets {
+        std::fs::write(&config_file, config_text(port, server) + sections).expect("written");
+        for (name, text) in files {
             std::fs::write(folder.path().join(name), text).expect("written");
         }
         let running = Running::start(&load(&config_file), Some(listener)).await.expect("the gateway starts");
@@ -134,6 +146,21 @@ allow_plain_loopback = true
     #[must_use]
     pub fn base(&self) -> &Url {
         &self.base
+    }
+
+    /// Connections on which a test writes its own bytes.
+    ///
+    /// # Panics
+    /// When the authority's certificate cannot be read.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        Wire::new(self.folder(), self.port)
+    }
+
+    /// Port of the public listener.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Imports a directory.
@@ -189,19 +216,43 @@ allow_plain_loopback = true
         mesh_mailbox: Option<&str>,
     ) -> Session {
         let pem = keys::generate_pem().expect("a key");
+        self.register(id, ods, role, &pem, None, nhs_number_policy, mesh_mailbox).await;
+        Session::new(self.http(), self.base.clone(), id, pem)
+    }
+
+    /// Registers a client whose private key the test keeps, bound to a client certificate (SHA-256) when given.
+    ///
+    /// # Panics
+    /// When it cannot be registered.
+    pub async fn signer(&self, id: &str, ods: &str, role: Role, certificate_sha256: Option<String>) -> Signer {
+        let pem = keys::generate_pem().expect("a key");
+        self.register(id, ods, role, &pem, certificate_sha256, NhsNumberPolicy::Refuse, None).await;
+        Signer::new(id, &pem, self.base.join("oauth2/token").expect("a URL").as_str())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a client is made of")]
+    async fn register(
+        &self,
+        id: &str,
+        ods: &str,
+        role: Role,
+        pem: &str,
+        certificate_sha256: Option<String>,
+        nhs_number_policy: NhsNumberPolicy,
+        mesh_mailbox: Option<&str>,
+    ) {
         let client = Client {
             id: id.to_owned(),
             ods: ods.parse().expect("an ODS code"),
             role,
-            jwks: keys::jwks_json(keys::public_jwk(&pem).expect("a JWK")).expect("a key set"),
-            certificate_sha256: None,
+            jwks: keys::jwks_json(keys::public_jwk(pem).expect("a JWK")).expect("a key set"),
+            certificate_sha256,
             mesh_mailbox: mesh_mailbox.map(str::to_owned),
             nhs_number_policy,
             disabled: false,
         };
         let row = self.gateway().journal().row(&entry("client added"));
         self.gateway().store().put_client(client, vec![row]).await.expect("registered");
-        Session::new(self.http(), self.base.clone(), id, pem)
     }
 
     /// The hospital of the neighbourhood.
@@ -256,7 +307,7 @@ pub fn load(file: &Path) -> Config {
     Config::load_from(Some(file), std::iter::empty()).expect("the test configuration is right").config
 }
 
-fn config_text(port: u16) -> String {
+fn config_text(port: u16, server: &str) -> String {
     format!(
         r#"
 [server]
@@ -265,7 +316,7 @@ operations_listen = "127.0.0.1:0"
 public_url = "https://127.0.0.1:{port}"
 tls_certificate_file = "server.pem"
 tls_key_file = "server.key"
-
+{server}
 [identity]
 ods = "Y99900"
 name = "Onward test gateway"
@@ -278,6 +329,8 @@ stand_in_file = "people.toml"
 }
 
 fn write_certificates(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     let ca_key = KeyPair::generate().expect("a key");
     let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
@@ -289,7 +342,9 @@ fn write_certificates(folder: &Path) {
     let certificate = parameters.signed_by(&key, &issuer).expect("a certificate");
     std::fs::write(folder.join("ca.pem"), ca_certificate.pem()).expect("written");
     std::fs::write(folder.join("server.pem"), certificate.pem()).expect("written");
-    std::fs::write(folder.join("server.key"), key.serialize_pem()).expect("written");
+    let key_file = folder.join("server.key");
+    std::fs::write(&key_file, key.serialize_pem()).expect("written");
+    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).expect("permitted");
 }
 
 fn entry(detail: &str) -> AuditEntry {

@@ -51,7 +51,11 @@ impl Session {
         Ok(jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_pem(self.key_pem.as_bytes())?)?)
     }
 
-    async fn token(&self) -> anyhow::Result<String> {
+    /// The access token of this client; the same for as long as it lasts.
+    ///
+    /// # Errors
+    /// When signing in is refused or gets no answer.
+    pub async fn token(&self) -> anyhow::Result<String> {
         let mut kept = self.token.lock().await;
         let now = SystemClock.now().as_second();
         if let Some((token, until)) = kept.as_ref()

@@ -1,10 +1,12 @@
 //! Request bodies: read after the caller is known, up to a size, within a time. It refuses to wait for a sender that
-//! has fallen silent and to hold more than one message of anybody.
+//! has fallen silent, to hold more than one message of anybody, and to inflate one beyond that size.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use bytes::BytesMut;
+use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout_at};
 
@@ -37,4 +39,18 @@ pub async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Outcome> {
         }
         read.extend_from_slice(&data);
     }
+}
+
+/// What a gzip body (RFC 1952) holds, at most `bytes_max` bytes.
+///
+/// # Errors
+/// The outcome to answer: 413 when it holds more, 400 when it is broken.
+pub fn inflate(compressed: &[u8], bytes_max: usize) -> Result<Bytes, Outcome> {
+    let mut plain = Vec::new();
+    // One byte more than allowed tells that it is too large, however much would follow.
+    MultiGzDecoder::new(compressed)
+        .take(bytes_max as u64 + 1)
+        .read_to_end(&mut plain)
+        .map_err(|_| outcome::bad_request("the body is not gzip, though Content-Encoding says so"))?;
+    if plain.len() > bytes_max { Err(outcome::too_large(bytes_max)) } else { Ok(plain.into()) }
 }

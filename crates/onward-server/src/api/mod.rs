@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Extension;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -55,9 +55,14 @@ fn plain_token(value: &axum::http::HeaderValue) -> Option<String> {
     ((1..=128).contains(&text.len()) && text.chars().all(plain)).then(|| text.to_owned())
 }
 
-/// The body of a message, of the size that is accepted.
-async fn message_body(app: &App, body: Body) -> Result<Bytes, Response> {
-    body::read(body, app.gateway.settings().body_bytes_max).await.map_err(IntoResponse::into_response)
+/// The body of a message, of the size that is accepted, both as it comes and without its compression.
+async fn message_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
+    let bytes_max = app.gateway.settings().body_bytes_max;
+    let body = body::read(body, bytes_max).await.map_err(IntoResponse::into_response)?;
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return body::inflate(&body, bytes_max).map_err(IntoResponse::into_response);
+    }
+    Ok(body)
 }
 
 /// The caller, when its role has the function.

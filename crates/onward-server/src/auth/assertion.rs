@@ -10,6 +10,8 @@ use onward_core::Timestamp;
 use onward_core::client::Client;
 use serde::Deserialize;
 
+use super::unique::Unique;
+
 /// The longest life of an assertion, seconds (NHS API platform: five minutes).
 const LIFE_SECONDS_MAX: i64 = 300;
 /// Clocks may differ by this much, seconds.
@@ -58,7 +60,8 @@ struct Header {
 struct Claims {
     iss: String,
     sub: String,
-    /// Any JSON: a number or a list is a wrong audience (401), not a malformed claim.
+    /// Any JSON or none: a number, a list or nothing is a wrong audience (401 at the NHS), not a malformed claim.
+    #[serde(default)]
     aud: serde_json::Value,
     exp: i64,
     jti: String,
@@ -83,7 +86,8 @@ impl<'a> Assertion<'a> {
             _ => return Err(Malformed("alg must be RS512, RS384 or ES384")),
         };
         let key_id = header.kid.ok_or(Malformed("kid is missing"))?;
-        if header.typ.as_deref() != Some("JWT") {
+        // Media types compare without case (RFC 7515 §4.1.9), as at the NHS.
+        if !header.typ.is_some_and(|typ| typ.eq_ignore_ascii_case("JWT")) {
             return Err(Malformed("typ must be JWT"));
         }
         if header.crit.is_some() {
@@ -153,5 +157,7 @@ fn suits(key: &Jwk, algorithm: Algorithm) -> bool {
 }
 
 fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+    let json = URL_SAFE_NO_PAD.decode(part).ok()?;
+    serde_json::from_slice::<Unique>(&json).ok()?;
+    serde_json::from_slice(&json).ok()
 }

@@ -3,6 +3,7 @@
 pub mod assertion;
 pub mod table;
 pub mod token;
+mod unique;
 
 use onward_core::OdsCode;
 use onward_core::audit::Agent;

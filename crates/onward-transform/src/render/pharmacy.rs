@@ -102,6 +102,7 @@ fn referral_message(
         profile(b, &format!("{UK_CORE}Patient"));
         copy_free(b, patient, &PERSON);
         // Where the medicines are to be delivered for the stay.
+        copy_free(b, patient, &["address"]);
         temporary_address(b, parties, &stay, true);
         if let Some(registered) = parties.registered_practice {
             organisation(b, "generalPractitioner", &registered.ods, &registered.name);
@@ -111,18 +112,9 @@ fn referral_message(
     Ok(b.finish())
 }
 
-/// The Patient as the request carries it; the document has what else the policy names.
-const PERSON: [&str; 9] = [
-    "identifier",
-    "active",
-    "name",
-    "telecom",
-    "gender",
-    "birthDate",
-    "deceasedBoolean",
-    "deceasedDateTime",
-    "address",
-];
+/// The Patient as the request carries it, beside the addresses; the document has what else the policy names.
+const PERSON: [&str; 8] =
+    ["identifier", "active", "name", "telecom", "gender", "birthDate", "deceasedBoolean", "deceasedDateTime"];
 
 fn note(b: &mut B, text: &str) {
     b.node("note", |b| b.leaf("text", text.trim().to_owned()));

@@ -35,8 +35,8 @@ const SEND_DOCUMENT: &str = "https://fhir.nhs.uk/STU3/MessageDefinition/ITK-GPCo
 const SEND_DOCUMENT_WORKFLOW: &str = "GPCONNECT_SEND_DOCUMENT";
 
 /// What a practice needs of the Patient to register (GP Connect register patient: names, birth date, gender,
-/// addresses, telecoms, language).
-const REGISTRATION_ELEMENTS: [&str; 11] = [
+/// telecoms, language), beside the addresses.
+const REGISTRATION_ELEMENTS: [&str; 10] = [
     "identifier",
     "active",
     "name",
@@ -45,7 +45,6 @@ const REGISTRATION_ELEMENTS: [&str; 11] = [
     "birthDate",
     "deceasedBoolean",
     "deceasedDateTime",
-    "address",
     "communication",
     "extension",
 ];
@@ -138,6 +137,8 @@ fn request_bundle(prepared: &Prepared, stay: &Stay, parties: &Parties<'_>) -> Re
     entry(&mut b, &person, "Patient", |b| {
         profile(b, &format!("{UK_CORE}Patient"));
         copy_free(b, patient, &REGISTRATION_ELEMENTS);
+        // In whatever order the sender wrote: all addresses beside each other, as JSON needs them.
+        copy_free(b, patient, &["address"]);
         temporary_address(b, parties, stay, true);
         if let Some(registered) = parties.registered_practice {
             organisation(b, "generalPractitioner", &registered.ods, &registered.name);
