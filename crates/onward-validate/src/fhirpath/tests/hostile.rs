@@ -62,7 +62,7 @@ fn work_is_bounded_when_evaluated() {
         format!("{ten}.combine({ten}).aggregate(($total | '').join($total.toString()), 'aaaa')"),
         format!("{ten}.combine({ten}).aggregate($total.encode('hex').escape('json').encode('base64'), 'aaaa')"),
     ] {
-        let budget = Budget { steps: 1_000_000, items: 100_000, text_bytes: 1 << 20 };
+        let budget = Budget { steps: 300_000, items: 30_000, text_bytes: 1 << 18 };
         let expression = compiled(&source);
         let found = expression.evaluate(&context(&tree).with_limits(budget));
         assert!(matches!(found, Err(EvaluationError::TooMuch(_))), "{source}: {found:?}");
