@@ -215,7 +215,7 @@ impl Temporal {
     /// The earliest (or latest) moment that it can mean, told to `digits` digits; `None` for digits that no precision has.
     pub(super) fn boundary(self, digits: u8, latest: bool) -> Option<Self> {
         let time_shift = if self.kind == TemporalKind::Time { 8 } else { 0 };
-        let (precision, fraction_digits) = match digits + time_shift {
+        let (precision, fraction_digits) = match digits.saturating_add(time_shift) {
             4 => (Precision::Year, 0),
             6 => (Precision::Month, 0),
             8 => (Precision::Day, 0),

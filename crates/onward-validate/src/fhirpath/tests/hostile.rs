@@ -96,6 +96,11 @@ fn numbers_do_not_overflow() {
         "1.5.round(-1)",
         "(1 'Ym30').comparable(1 'ym30')",
         "9223372036854775807 mod -1",
+        "@T10:30.lowBoundary(250)",
+        "@2020.highBoundary(255)",
+        "1.5.highBoundary(31)",
+        "1 'm-2147483648' = 1 'm'",
+        "1 'm2147483647' < 1 'm'",
         "(-9223372036854775807 - 1) mod -1",
     ] {
         // Any answer will do that is not a panic.
@@ -211,9 +216,57 @@ fn an_expression_can_be_shared() {
     shared(&compiled("true"));
 }
 
+#[test]
+fn sorting_needs_an_order() {
+    let tree = read(PATIENT);
+    let sorted = |source: &str| texts(source, &tree);
+    assert_eq!(sorted("(3|1|2).sort()"), Ok(["1", "2", "3"].map(String::from).to_vec()));
+    assert_eq!(sorted("(3|1|2).sort(-$this)"), Ok(["3", "2", "1"].map(String::from).to_vec()));
+    assert_eq!(sorted("('b'|'a').sort($this.length(), -$this)"), Ok(["b", "a"].map(String::from).to_vec()));
+    let unordered: Vec<String> = (0..90)
+        .map(|at| match at % 3 {
+            0 => format!("@2020-{:02}", at % 12 + 1),
+            1 => format!("@2020-{:02}-10", at % 7 + 1),
+            _ => "@2020".into(),
+        })
+        .collect();
+    let unordered = format!("({}).sort()", unordered.join("|"));
+    assert!(matches!(sorted(&unordered), Err(EvaluationError::NotEvaluated(_))));
+    assert!(matches!(sorted("(1|'a'|true|@2020).sort()"), Err(EvaluationError::WrongType(_))));
+}
+
+#[test]
+fn groups_stand_in_replacements() {
+    let tree = read(PATIENT);
+    assert_eq!(
+        texts(r"'11/30/1972'.replaceMatches('([0-9]+)/([0-9]+)/([0-9]+)', '$2x$1-$3$ $y')", &tree),
+        Ok(vec!["30x11-1972$ $y".into()])
+    );
+    assert_eq!(texts("'ab'.replaceMatches('(?P<first>a)', '<${first}$9>')", &tree), Ok(vec!["<a>b".into()]));
+}
+
 /// Fragments that mostly make sense together, so that more than the lexer is reached.
 fn fragments() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
+        "9223372036854775807",
+        "255",
+        "'m-2147483648'",
+        "-1",
+        "replaceMatches(",
+        "'$1$0'",
+        "'(.)'",
+        "split(",
+        "join(",
+        "power(",
+        "@2020-02-29T10:00:00.5Z",
+        "@2020",
+        "5 years",
+        "active",
+        "extension(",
+        "%context",
+        "abs()",
+        "indexOf(",
+        "multipleBirth",
         "name",
         "given",
         "$this",
