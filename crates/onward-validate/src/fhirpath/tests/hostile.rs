@@ -30,7 +30,45 @@ fn nesting_is_bounded_when_compiled() {
     refused(&"1 is Integer is Boolean".replace("is Boolean", &"is Boolean ".repeat(5_000)));
     refused(&"a".repeat(70_000));
     // Nesting that FHIR has no need of, and which is fine.
-    compiled(&("(".repeat(30) + "1" + &")".repeat(30)));
+    compiled(&("(".repeat(20) + "1" + &")".repeat(20)));
+}
+
+/// The deepest that compiles is evaluated within the stack of a thread pool's thread, half of it in a build without optimisation.
+#[test]
+fn the_deepest_nesting_fits_a_small_stack() {
+    const STACK_BYTES: usize = 1 << 20;
+    let deepest = |open: &str, inside: &str, close: &str| {
+        (1..100)
+            .rev()
+            .find_map(|levels| Expression::compile(&(open.repeat(levels) + inside + &close.repeat(levels))).ok())
+    };
+    let shapes = [
+        ("iif(true, ", "1", ")"),
+        ("name.where(true and ", "true", ")"),
+        ("name.select(", "1", ")"),
+        ("1 + (", "1", ")"),
+        ("(true implies true or true and (1 = 1 in (1 < 1 | 1 + 1 * ", "1", ")))"),
+        ("name.all(1 = ", "1", ")"),
+        ("name[", "0", "]"),
+        ("'a'.replace('a', ", "'b'", ")"),
+        ("1.repeat(", "1", ")"),
+        ("1.aggregate(1, ", "1", ")"),
+        ("1.sort(", "1", ")"),
+    ];
+    for (open, inside, close) in shapes {
+        let expression = deepest(open, inside, close).expect("some depth compiles");
+        std::thread::scope(|scope| {
+            let evaluation = || {
+                let tree = read(PATIENT);
+                let few = Budget { steps: 100_000, ..Budget::default() };
+                let context = context(&tree).with_limits(few);
+                let _ = (expression.evaluate(&context), expression.holds(&context));
+                let _ = (expression.check("Patient", Release::R4), Expression::compile(expression.source()));
+            };
+            let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, evaluation);
+            thread.expect("a thread").join().expect("no panic");
+        });
+    }
 }
 
 #[test]
