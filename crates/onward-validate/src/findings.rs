@@ -1,5 +1,6 @@
 //! What a validation found.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use onward_fhir::Element;
@@ -13,8 +14,8 @@ pub struct Finding {
     pub severity: Severity,
     /// FHIR issue type.
     pub code: IssueCode,
-    /// Stable name of the rule, such as `toc-mandatory-heading`.
-    pub rule: &'static str,
+    /// Stable name of the rule: `toc-mandatory-heading`; of a profile its URL, element and constraint.
+    pub rule: Cow<'static, str>,
     /// FHIRPath of the place.
     pub expression: String,
     /// Line in the sender's text, from 1.
@@ -124,7 +125,7 @@ const PER_RULE_MAX: usize = 20;
 /// Findings in the making.
 pub(crate) struct Report {
     findings: Vec<(Finding, Option<usize>)>,
-    seen: HashMap<(&'static str, Severity), usize>,
+    seen: HashMap<(Cow<'static, str>, Severity), usize>,
     embedded: Option<Embedded>,
 }
 
@@ -163,13 +164,14 @@ impl Report {
     pub(crate) fn add(
         &mut self,
         severity: Severity,
-        rule: &'static str,
+        rule: impl Into<Cow<'static, str>>,
         code: IssueCode,
         at: Element<'_, '_>,
         itk_code: Option<u32>,
         diagnostics: String,
     ) {
-        let seen = self.seen.entry((rule, severity)).or_default();
+        let rule = rule.into();
+        let seen = self.seen.entry((rule.clone(), severity)).or_default();
         *seen += 1;
         if *seen > PER_RULE_MAX {
             return;
@@ -207,7 +209,8 @@ impl Report {
         let (mut from, mut line, mut column) = (0, 1, 1);
         for at in order {
             let (finding, offset) = &mut self.findings[at];
-            let Some(offset) = *offset else { continue };
+            // A tree that was built from another keeps the spans of a text that it does not have.
+            let Some(offset) = offset.filter(|offset| *offset <= source.len()) else { continue };
             let (lines, columns) = line_column(&source[from..], offset - from);
             column = if lines > 1 { columns } else { column + columns - 1 };
             line += lines - 1;
@@ -216,7 +219,8 @@ impl Report {
         }
         let mut findings: Vec<Finding> = self.findings.into_iter().map(|(finding, _)| finding).collect();
         for finding in &mut findings {
-            let more = self.seen.remove(&(finding.rule, finding.severity)).unwrap_or(0).saturating_sub(PER_RULE_MAX);
+            let more =
+                self.seen.remove(&(finding.rule.clone(), finding.severity)).unwrap_or(0).saturating_sub(PER_RULE_MAX);
             if more > 0 {
                 finding.diagnostics.push_str(&format!(" The same was found in {more} more places than are listed."));
             }

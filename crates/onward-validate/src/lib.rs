@@ -7,22 +7,29 @@
 
 mod attachments;
 pub mod conformance;
+mod definition;
 mod document;
+mod engine;
+pub mod fhirpath;
 mod findings;
 mod header;
+mod invariant;
 mod message;
 mod narrative;
 mod nhs_number;
 mod patient;
+mod plan;
 mod policy;
 mod references;
 mod response;
 mod sections;
 mod shown;
+mod snapshot;
 mod structure;
 pub mod terminology;
 mod values;
 
+pub use engine::Validator;
 pub use findings::{Finding, Findings};
 pub use onward_fhir::authored::{IssueCode, Severity};
 pub use policy::{NhsNumberPolicy, Policy};

@@ -156,6 +156,13 @@ pub(crate) fn validate(root: Element<'_, '_>, scope: Scope, report: &mut Report)
     }
 }
 
+/// True when a narrative keeps to what FHIR allows (txt-1). Images from elsewhere are FHIR, if not ours.
+pub(crate) fn is_allowed(div: Element<'_, '_>) -> bool {
+    let mut report = Report::new();
+    Judge { div, scope: Scope::AnyFhir }.scan(div.value().unwrap_or_default(), &mut report);
+    report.finish(div.tree().source()).iter().all(|finding| finding.rule == "narrative-remote-image")
+}
+
 /// True when there is something to read: text or an image.
 pub(crate) fn has_content(div: &str) -> bool {
     let mut rest = div;

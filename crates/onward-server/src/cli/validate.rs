@@ -146,7 +146,7 @@ fn page(input: &Input, verdict: &Verdict, terminal: &mut Terminal) -> bool {
                     (Some(line), Some(column)) => format!("{line}:{column}"),
                     _ => String::new(),
                 };
-                show(terminal, finding.severity, &place, &finding.expression, finding.rule, &finding.diagnostics);
+                show(terminal, finding.severity, &place, &finding.expression, &finding.rule, &finding.diagnostics);
             }
             errors == 0
         }

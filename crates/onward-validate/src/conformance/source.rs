@@ -19,6 +19,8 @@ pub enum Kind {
     ValueSet,
     /// CodeSystem
     CodeSystem,
+    /// Questionnaire
+    Questionnaire,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             "StructureDefinition" => Some(Self::StructureDefinition),
             "ValueSet" => Some(Self::ValueSet),
             "CodeSystem" => Some(Self::CodeSystem),
+            "Questionnaire" => Some(Self::Questionnaire),
             _ => None,
         }
     }
@@ -40,6 +43,7 @@ impl Kind {
             Self::StructureDefinition => "StructureDefinition",
             Self::ValueSet => "ValueSet",
             Self::CodeSystem => "CodeSystem",
+            Self::Questionnaire => "Questionnaire",
         }
     }
 }

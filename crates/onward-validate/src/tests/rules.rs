@@ -6,11 +6,11 @@ use crate::{Findings, NhsNumberPolicy, Policy, Severity};
 use onward_fhir::authored::{Issue, IssueCode};
 use onward_fhir::read::{self, Limits};
 
-fn rules(findings: &Findings) -> Vec<(&'static str, Severity)> {
+fn rules(findings: &Findings) -> Vec<(&str, Severity)> {
     findings
         .iter()
         .filter(|finding| finding.severity > Information)
-        .map(|finding| (finding.rule, finding.severity))
+        .map(|finding| (&*finding.rule, finding.severity))
         .collect()
 }
 

@@ -55,7 +55,10 @@ fn add_resource(
     if !is_used(resource) {
         return Ok(());
     }
-    if let Some(release) = resource.text("fhirVersion").filter(|release| !release.starts_with("4.0")) {
+    if let Some(release) = resource.text("fhirVersion").filter(|release| !release.starts_with("4.0"))
+        // Who gives a resource by itself means it.
+        && !matches!(origin, Origin::Given(_))
+    {
         into.notices.push(Notice::OtherRelease { file: name.to_string(), release: release.to_owned() });
         return Ok(());
     }
