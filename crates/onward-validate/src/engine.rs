@@ -118,6 +118,8 @@ struct Session<'v, 't, 's> {
     said: HashSet<(NodeId, String)>,
     /// Profiles whose problems were told.
     told: HashSet<PlanId>,
+    /// Resources by their names within a Bundle or container.
+    names: HashMap<NodeId, HashMap<&'t str, NodeId>>,
     /// Types in the element table of the elements around, for FHIRPath.
     table_types: Vec<Option<&'static TypeDef>>,
     /// Judgements around this one, each asked for by an invariant.
@@ -153,6 +155,7 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             probed: HashMap::new(),
             said: HashSet::new(),
             told: HashSet::new(),
+            names: HashMap::new(),
             table_types: Vec::new(),
             nesting: 0,
         }

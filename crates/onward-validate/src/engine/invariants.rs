@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use onward_fhir::elements::{self, TypeDef};
 use onward_fhir::{Element, Release};
+use smallvec::SmallVec;
 
 use super::views::{View, Views};
 use super::{Found, Session, Validator};
@@ -16,7 +17,7 @@ use crate::{IssueCode, Severity};
 
 impl<'t, 's> Session<'_, 't, 's> {
     pub(super) fn invariants(&mut self, element: Element<'t, 's>, views: &Views, type_plan: Option<PlanId>) {
-        let mut done: Vec<Arc<Compiled>> = Vec::new();
+        let mut done: SmallVec<[*const Compiled; 24]> = SmallVec::new();
         for view in views.iter().chain(type_plan.map(View::root)) {
             if self.is_decided() {
                 return;
@@ -24,10 +25,11 @@ impl<'t, 's> Session<'_, 't, 's> {
             let plan = self.plan(view.plan);
             let node = plan.node(view.node);
             for invariant in &node.invariants {
-                if done.iter().any(|known| Arc::ptr_eq(known, &invariant.compiled)) {
+                let compiled = Arc::as_ptr(&invariant.compiled);
+                if done.contains(&compiled) {
                     continue;
                 }
-                done.push(Arc::clone(&invariant.compiled));
+                done.push(compiled);
                 self.invariant(element, &plan, &node.id, invariant);
             }
         }
