@@ -31,6 +31,9 @@ TERMINOLOGY_FILES = ["valuesets.json", "v2-tables.json", "v3-codesystems.json"]
 # Plain enumerations of public codes that FHIR names and does not publish; the other additions of this file are left out.
 ENUMERATION_FILE = "valuesets-medplum-generated.json"
 
+# Alpha-3 and numeric code of a country that the enumeration lacks.
+COUNTRIES_ADDED = {"TW": ("TWN", "158")}
+
 # What the package adds to FHIR 4.0.1 for its own server, or from R5. onward-fhir/tables knows the same list.
 ADDITIONS = {
     f"{owner}.{name}"
@@ -133,6 +136,23 @@ def code_system_of(resource):
     return made
 
 
+def with_all_countries(system, listed):
+    """ISO 3166-1 has three codes for a country; the source has two of them, and lacks a country that FHIR lists."""
+    concepts = system["concept"]
+    known = {each["code"] for each in concepts}
+    for each in listed:
+        if each["code"] not in known:
+            added = COUNTRIES_ADDED[each["code"]]
+            for code in (each["code"], added[0]):
+                concepts.append({**each, "code": code, "property": [{"code": "numeric", "valueCode": added[1]}]})
+    numeric = {}
+    for each in concepts:
+        for item in each.get("property", []):
+            if item["code"] == "numeric":
+                numeric.setdefault(item["valueCode"], {"code": item["valueCode"], "display": each["display"]})
+    return {**system, "concept": [pick(each, ["code", "display"]) for each in concepts] + list(numeric.values())}
+
+
 def value_set_of(resource):
     made = pick(resource, VALUE_SET_FIELDS)
     compose = made.get("compose")
@@ -164,7 +184,11 @@ def resources(folder):
             if resource["resourceType"] == "StructureDefinition" and resource["fhirVersion"] == FHIR_VERSION:
                 yield definition_of(resource)
     terminology = [each for file in TERMINOLOGY_FILES for each in entries(file)]
-    terminology += [each for each in entries(ENUMERATION_FILE) if each["resourceType"] == "CodeSystem"]
+    (countries,) = (each for each in terminology if each["url"] == "http://hl7.org/fhir/ValueSet/iso3166-1-2")
+    for each in entries(ENUMERATION_FILE):
+        if each["url"] == "urn:iso:std:iso:3166":
+            each = with_all_countries(each, countries["compose"]["include"][0]["concept"])
+        terminology.append(each)
     for kind, make in (("ValueSet", value_set_of), ("CodeSystem", code_system_of)):
         for resource in terminology:
             if resource["resourceType"] == kind:

@@ -5,6 +5,7 @@ mod children;
 mod definitions;
 mod extensions;
 mod invariants;
+mod judge;
 mod primitives;
 mod questionnaire;
 mod references;
@@ -93,6 +94,9 @@ impl Validator {
 /// Elements looked at, again for every probe, beyond which a judgement ends: no document of a person needs them.
 const STEPS_PER_NODE: u64 = 400;
 const STEPS_MIN: u64 = 200_000;
+/// The same of FHIRPath, in its own steps.
+const PATH_STEPS_PER_NODE: u64 = 4_000;
+const PATH_STEPS_MIN: u64 = 5_000_000;
 /// Deeper than any reader lets a text be.
 const DEPTH_MAX: u32 = 160;
 
@@ -105,6 +109,7 @@ struct Session<'v, 't, 's> {
     plans: Vec<Option<Arc<Plan>>>,
     types: HashMap<Box<str>, Option<PlanId>>,
     steps_left: u64,
+    path_steps_left: u64,
     depth: u32,
     /// While more than 0, findings are only counted: is it of this profile?
     probing: u32,
@@ -114,6 +119,8 @@ struct Session<'v, 't, 's> {
     said: HashSet<(NodeId, String)>,
     /// Profiles whose problems were told.
     told: HashSet<PlanId>,
+    /// Resources by their names within a Bundle or container.
+    names: HashMap<NodeId, HashMap<&'t str, NodeId>>,
     /// Types in the element table of the elements around, for FHIRPath.
     table_types: Vec<Option<&'static TypeDef>>,
     /// Judgements around this one, each asked for by an invariant.
@@ -142,12 +149,14 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             plans: Vec::new(),
             types: HashMap::new(),
             steps_left: STEPS_MIN.max(nodes.saturating_mul(STEPS_PER_NODE)),
+            path_steps_left: PATH_STEPS_MIN.max(nodes.saturating_mul(PATH_STEPS_PER_NODE)),
             depth: 0,
             probing: 0,
             probe_errors: 0,
             probed: HashMap::new(),
             said: HashSet::new(),
             told: HashSet::new(),
+            names: HashMap::new(),
             table_types: Vec::new(),
             nesting: 0,
         }

@@ -113,7 +113,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Some seconds at worst; `dom-3` of a resource of 100,000 elements takes a fifth of it.
+    /// Far beyond what published invariants take on real messages, and soon used up by what has no end.
     fn default() -> Self {
         Self { steps: 20_000_000, items: 1_000_000, text_bytes: 4 << 20 }
     }

@@ -88,6 +88,11 @@ impl Findings {
         self.0.extend(other.0);
     }
 
+    /// Keeps those that a judgement of them as a whole wants.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Finding) -> bool) {
+        self.0.retain(keep);
+    }
+
     /// The issues of an OperationOutcome, the gravest first.
     #[must_use]
     pub fn issues(&self) -> Vec<Issue> {

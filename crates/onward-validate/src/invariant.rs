@@ -64,7 +64,6 @@ impl Invariants {
         })
     }
 
-    /// The expression of a text, by which the text is known; R4's few slips are mended as R5 mended them.
     pub(crate) fn expression(&self, text: &str) -> Arc<Compiled> {
         let mut all = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(text) {
@@ -72,20 +71,10 @@ impl Invariants {
         }
         let made = Arc::new(Compiled {
             text: text.to_owned(),
-            expression: Expression::compile(mended(text)),
+            expression: Expression::compile_invariant(text),
             known: known(text),
         });
         all.insert(text.to_owned(), Arc::clone(&made));
         made
-    }
-}
-
-/// que-12 says "more than one" and counts more than two.
-fn mended(text: &str) -> &str {
-    match text {
-        "enableWhen.count() > 2 implies enableBehavior.exists()" => {
-            "enableWhen.count() > 1 implies enableBehavior.exists()"
-        }
-        other => other,
     }
 }

@@ -303,7 +303,11 @@ fn add(package: Unfolded, into: &mut Conformance) -> Result<(), PackageError> {
     if let Some(release) = package.manifest.as_ref().and_then(Manifest::other_release) {
         into.notices.push(Notice::OtherRelease { file: name_of(&info), release });
     } else {
-        for (file, bytes) in &package.files {
+        // What a package shows as examples is not what it defines (FHIR Package Specification, "Package Contents").
+        let is_example = |file: &str| {
+            package.manifest.is_some() && file.split('/').any(|step| matches!(step, "example" | "examples"))
+        };
+        for (file, bytes) in package.files.iter().filter(|(file, _)| !is_example(file)) {
             let origin = Origin::Package { package: place, file: Arc::clone(file) };
             if let Err(reason) = add_file(into, file, bytes, origin) {
                 if package.single {

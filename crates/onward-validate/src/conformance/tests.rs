@@ -104,5 +104,6 @@ fn conformance_is_shared_between_threads() {
     shared::<Conformance>();
 }
 
+mod own_package;
 mod packages;
 mod shared_data;

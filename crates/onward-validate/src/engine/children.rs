@@ -37,18 +37,19 @@ impl<'t, 's> Session<'_, 't, 's> {
         }
         self.depth += 1;
         self.table_types.push(self.table_child(element));
-        let type_name = type_name.map(str::to_owned).or_else(|| self.sole_type(views));
-        let type_plan = type_name.as_deref().and_then(|name| self.type_plan(name));
+        let sole = if type_name.is_none() { self.sole_type(views) } else { None };
+        let type_name = type_name.or(sole.as_deref());
+        let type_plan = type_name.and_then(|name| self.type_plan(name));
         let kind = type_plan.map(|id| self.plan(id).definition.kind);
-        if self.has_right_form(element, kind, type_name.as_deref()) {
-            self.values(element, views, type_name.as_deref());
-            match (kind, type_name.as_deref()) {
+        if self.has_right_form(element, kind, type_name) {
+            self.values(element, views, type_name);
+            match (kind, type_name) {
                 (_, Some("xhtml")) => self.narrative(element),
                 (Some(Kind::Primitive), Some(name)) => self.primitive(element, name),
                 (_, Some(name)) => self.data_type(element, name, views),
                 _ => {}
             }
-            if type_name.as_deref() != Some("xhtml") {
+            if type_name != Some("xhtml") {
                 self.children(element, views, type_plan);
                 self.invariants(element, views, type_plan);
             }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use onward_fhir::elements::{self, TypeDef};
 use onward_fhir::{Element, Release};
+use smallvec::SmallVec;
 
 use super::views::{View, Views};
 use super::{Found, Session, Validator};
-use crate::fhirpath::{Context, Host, Item};
+use crate::fhirpath::{self, Context, Host, Item};
 use crate::invariant::{Compiled, Invariant, Known};
 use crate::plan::{Plan, PlanId};
 use crate::terminology::Membership;
@@ -16,7 +17,7 @@ use crate::{IssueCode, Severity};
 
 impl<'t, 's> Session<'_, 't, 's> {
     pub(super) fn invariants(&mut self, element: Element<'t, 's>, views: &Views, type_plan: Option<PlanId>) {
-        let mut done: Vec<Arc<Compiled>> = Vec::new();
+        let mut done: SmallVec<[*const Compiled; 24]> = SmallVec::new();
         for view in views.iter().chain(type_plan.map(View::root)) {
             if self.is_decided() {
                 return;
@@ -24,10 +25,11 @@ impl<'t, 's> Session<'_, 't, 's> {
             let plan = self.plan(view.plan);
             let node = plan.node(view.node);
             for invariant in &node.invariants {
-                if done.iter().any(|known| Arc::ptr_eq(known, &invariant.compiled)) {
+                let compiled = Arc::as_ptr(&invariant.compiled);
+                if done.contains(&compiled) {
                     continue;
                 }
-                done.push(Arc::clone(&invariant.compiled));
+                done.push(compiled);
                 self.invariant(element, &plan, &node.id, invariant);
             }
         }
@@ -45,6 +47,8 @@ impl<'t, 's> Session<'_, 't, 's> {
         };
         match holds {
             Ok(true) => {}
+            // One cause, one finding: what was found wrong in the element may well be why.
+            Ok(false) if self.has_broken_child(element) => {}
             Ok(false) => self.find(Found {
                 severity: if invariant.is_error { Severity::Error } else { Severity::Warning },
                 code: IssueCode::Invariant,
@@ -64,13 +68,22 @@ impl<'t, 's> Session<'_, 't, 's> {
         }
     }
 
+    fn has_broken_child(&self, element: Element<'t, 's>) -> bool {
+        let is_broken =
+            |child: Element<'t, 's>| BREAKS.iter().any(|what| self.said.contains(&(child.id(), (*what).to_owned())));
+        !self.said.is_empty() && element.children().any(is_broken)
+    }
+
     pub(super) fn evaluated(&mut self, element: Element<'t, 's>, compiled: &Compiled) -> Result<bool, String> {
         let expression = compiled.expression.as_ref().map_err(|error| error.reason.to_owned())?;
         let type_name = self.table_types.last().copied().flatten().map_or("Element", TypeDef::name);
         let host =
             Surroundings { validator: self.validator, nesting: self.nesting, steps_left: Cell::new(self.steps_left) };
         let context = Context::new(element, type_name, Release::R4).with_host(&host);
-        let holds = expression.holds(&context).map_err(|error| error.to_string());
+        // All invariants of a judgement share a budget, so that many small ones cannot buy what one may not.
+        let budget = fhirpath::Session::new(self.path_steps_left);
+        let holds = expression.holds_in(&context, &budget).map_err(|error| error.to_string());
+        self.path_steps_left = budget.steps_left();
         self.steps_left = host.steps_left.get();
         holds
     }
@@ -93,6 +106,9 @@ impl<'t, 's> Session<'_, 't, 's> {
         elements::table(Release::R4).type_def(holder.child(element.name())?.type_name)
     }
 }
+
+/// What is said of a child that is not what it should be at all.
+const BREAKS: [&str; 3] = ["element-unknown", "form", "type"];
 
 /// `conformsTo` within profiles whose invariants say `conformsTo`, beyond which nobody can tell.
 const NESTING_MAX: u32 = 4;

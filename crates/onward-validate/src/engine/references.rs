@@ -1,6 +1,8 @@
 //! What a reference points to, inside the resource or its Bundle, and whether that is what may stand there (R4 §2.3).
 
-use onward_fhir::Element;
+use std::collections::HashMap;
+
+use onward_fhir::{Element, NodeId};
 
 use super::views::{View, Views};
 use super::{Found, Session};
@@ -20,12 +22,66 @@ impl<'t, 's> Session<'_, 't, 's> {
     /// The resource that a Reference (or a uri that refers) points to, when it is within the document.
     pub(super) fn resolve(&mut self, element: Element<'t, 's>) -> Option<Element<'t, 's>> {
         let reference = element.text("reference").or_else(|| element.value())?;
-        resolve_text(element, reference)
+        self.resolve_text(element, reference)
+    }
+
+    /// The resource within the document that a reference names (R4 §2.3.0.5, §2.36.4.1).
+    pub(super) fn resolve_text(&mut self, from: Element<'t, 's>, reference: &str) -> Option<Element<'t, 's>> {
+        if let Some(id) = reference.strip_prefix('#') {
+            let container = container(from);
+            return if id.is_empty() { Some(container) } else { self.named(container, id) };
+        }
+        let mut at = from;
+        let mut full_url = None;
+        while let Some(parent) = at.parent() {
+            if parent.name() == "entry" && at.resource_type().is_some() && full_url.is_none() {
+                full_url = Some(parent.text("fullUrl").unwrap_or_default());
+            }
+            if parent.is("Bundle") {
+                if let Some(found) = self.in_bundle(parent, reference, full_url.unwrap_or_default()) {
+                    return Some(found);
+                }
+                full_url = None;
+            }
+            at = parent;
+        }
+        None
+    }
+
+    /// The entry that a reference names, by the rules of `fullUrl` (R4 §2.36.4.1).
+    fn in_bundle(&mut self, bundle: Element<'t, 's>, reference: &str, full_url: &str) -> Option<Element<'t, 's>> {
+        let bare = reference.split("/_history/").next().unwrap_or(reference);
+        let bare = bare.split('#').next().unwrap_or(bare);
+        if bare.contains(':') {
+            return self.named(bundle, bare);
+        }
+        let absolute = format!("{}{bare}", base_of(full_url)?);
+        self.named(bundle, &absolute)
+    }
+
+    /// The first resource of a name in a Bundle (`fullUrl`) or a container (`id`). All names are gathered at the first question, so
+    /// that many references to many resources do not cost their product.
+    fn named(&mut self, holder: Element<'t, 's>, name: &str) -> Option<Element<'t, 's>> {
+        let names = self.names.entry(holder.id()).or_insert_with(|| {
+            let mut names: HashMap<&'t str, NodeId> = HashMap::new();
+            for entry in holder.all("entry").filter(|_| holder.is("Bundle")) {
+                if let (Some(url), Some(resource)) = (entry.text("fullUrl"), entry.get("resource")) {
+                    names.entry(url).or_insert(resource.id());
+                }
+            }
+            for contained in holder.all("contained") {
+                if let Some(id) = contained.text("id") {
+                    names.entry(id).or_insert(contained.id());
+                }
+            }
+            names
+        });
+        names.get(name).map(|id| self.tree.element(*id))
     }
 
     pub(super) fn reference(&mut self, element: Element<'t, 's>, views: &Views) {
         let Some(reference) = element.text("reference") else { return };
-        let target = resolve_text(element, reference);
+        let target = self.resolve_text(element, reference);
         let place = match (&target, reference.starts_with('#')) {
             (_, true) => Where::Contained,
             (Some(_), false) => Where::Bundled,
@@ -162,32 +218,6 @@ impl<'t, 's> Session<'_, 't, 's> {
     }
 }
 
-/// The resource within the document that a reference names (R4 §2.3.0.5, §2.36.4.1).
-pub(super) fn resolve_text<'t, 's>(from: Element<'t, 's>, reference: &str) -> Option<Element<'t, 's>> {
-    if let Some(id) = reference.strip_prefix('#') {
-        let container = container(from);
-        if id.is_empty() {
-            return Some(container);
-        }
-        return container.all("contained").find(|each| each.text("id") == Some(id));
-    }
-    let mut at = from;
-    let mut full_url = None;
-    while let Some(parent) = at.parent() {
-        if parent.name() == "entry" && at.resource_type().is_some() && full_url.is_none() {
-            full_url = Some(parent.text("fullUrl").unwrap_or_default());
-        }
-        if parent.is("Bundle") {
-            if let Some(found) = in_bundle(parent, reference, full_url.unwrap_or_default()) {
-                return Some(found);
-            }
-            full_url = None;
-        }
-        at = parent;
-    }
-    None
-}
-
 /// The resource around, that is not contained itself.
 pub(super) fn container<'t, 's>(element: Element<'t, 's>) -> Element<'t, 's> {
     let mut resource = element.resource();
@@ -198,15 +228,6 @@ pub(super) fn container<'t, 's>(element: Element<'t, 's>) -> Element<'t, 's> {
         }
     }
     resource
-}
-
-/// The entry that a reference names, by the rules of `fullUrl` (R4 §2.36.4.1).
-fn in_bundle<'t, 's>(bundle: Element<'t, 's>, reference: &str, full_url: &str) -> Option<Element<'t, 's>> {
-    let bare = reference.split("/_history/").next().unwrap_or(reference);
-    let bare = bare.split('#').next().unwrap_or(bare);
-    let absolute = if bare.contains(':') { bare.to_owned() } else { format!("{}{bare}", base_of(full_url)?) };
-    let entry = bundle.all("entry").find(|entry| entry.text("fullUrl") == Some(absolute.as_str()))?;
-    entry.get("resource")
 }
 
 /// The service base of a RESTful URL: `https://a.b/fhir/` of `https://a.b/fhir/Patient/1`.

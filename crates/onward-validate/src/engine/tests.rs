@@ -4,6 +4,7 @@ mod hostile;
 mod locations;
 mod mutations;
 mod official;
+mod own_package;
 mod uk_core;
 
 use std::path::{Path, PathBuf};

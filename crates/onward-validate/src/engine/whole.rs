@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use onward_fhir::{Element, NodeId};
 
 use super::primitives::{decoded_length, is_base64};
-use super::references::{base_of, resolve_text};
+use super::references::base_of;
 use super::views::Views;
 use super::{Found, Session};
 use crate::{IssueCode, Severity};
@@ -106,7 +106,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         for resource in &entries {
             for element in resource.descendants() {
                 let Some(target) = element.text("reference").filter(|text| !text.starts_with('#')) else { continue };
-                if let Some(target) = resolve_text(element, target) {
+                if let Some(target) = self.resolve_text(element, target) {
                     linked.entry(resource.id()).or_default().push(target.id());
                     // A resource that speaks of one that is reached belongs to it, as Provenance does.
                     linked.entry(target.id()).or_default().push(resource.id());
@@ -145,7 +145,7 @@ impl<'t, 's> Session<'_, 't, 's> {
             );
             let Some(reference) = element.text("reference").filter(|_| is_direct) else { continue };
             let base = composition.parent().and_then(|entry| entry.text("fullUrl")).and_then(base_of);
-            if reference.starts_with('#') || resolve_text(element, reference).is_some() {
+            if reference.starts_with('#') || self.resolve_text(element, reference).is_some() {
                 continue;
             }
             // An absolute address elsewhere may be meant to be elsewhere.

@@ -24,6 +24,11 @@ const ERRATA: &[(&str, &str)] = &[
         "name.matches('[A-Z]([A-Za-z0-9_]){0,254}')",
         "name.exists() implies name.matches('^[A-Z]([A-Za-z0-9_]){0,254}$')",
     ),
+    // per-1: dates of different precision have no order as they stand; R5 compares their ends.
+    (
+        "start.hasValue().not() or end.hasValue().not() or (start <= end)",
+        "start.hasValue().not() or end.hasValue().not() or (start.lowBoundary() <= end.highBoundary())",
+    ),
     // que-12: two conditions need a behaviour already.
     (
         "enableWhen.count() > 2 implies enableBehavior.exists()",

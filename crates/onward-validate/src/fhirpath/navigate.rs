@@ -1,7 +1,7 @@
 //! Steps through the tree: children by name with choices, everything below, references within the tree.
 
 use onward_fhir::elements::Table;
-use onward_fhir::{Element, NodeId};
+use onward_fhir::{Bundle, Element, NodeId};
 
 use super::item::Node;
 
@@ -49,7 +49,7 @@ pub(super) fn descendants<'t, E>(
 }
 
 /// What a reference points to in the tree it stands in (R4 §2.36.4.1, bundle.html#references): contained, by `fullUrl`, or relative by
-/// type and id in the Bundles around it.
+/// type and id in the Bundles around it. Looks through these each time: who resolves much keeps their index and answers as host.
 pub(super) fn resolve_within(reference: &str, from: Element<'_, '_>) -> Option<NodeId> {
     if let Some(id) = reference.strip_prefix('#') {
         let mut holder = from.resource();
@@ -61,31 +61,12 @@ pub(super) fn resolve_within(reference: &str, from: Element<'_, '_>) -> Option<N
         }
         return holder.all("contained").find(|each| each.text("id") == Some(id)).map(Element::id);
     }
-    let unversioned = reference.split_once("/_history/").map_or(reference, |(before, _)| before);
     let mut around = Some(from);
     while let Some(element) = around {
-        if element.is("Bundle")
-            && let Some(found) = resolve_in_bundle(element, reference, unversioned)
-        {
-            return Some(found);
+        if let Some(found) = Bundle::new(element).and_then(|bundle| bundle.resolve_text(reference)) {
+            return Some(found.id());
         }
         around = element.parent();
     }
     None
-}
-
-fn resolve_in_bundle(bundle: Element<'_, '_>, reference: &str, unversioned: &str) -> Option<NodeId> {
-    let relative = unversioned.split_once('/').filter(|(_, id)| !id.contains('/'));
-    let mut by_type_and_id = None;
-    for entry in bundle.all("entry") {
-        let Some(resource) = entry.get("resource") else { continue };
-        if entry.text("fullUrl").is_some_and(|url| url == reference || url == unversioned) {
-            return Some(resource.id());
-        }
-        let fits = |(resource_type, id)| resource.is(resource_type) && resource.text("id") == Some(id);
-        if by_type_and_id.is_none() && relative.is_some_and(fits) {
-            by_type_and_id = Some(resource.id());
-        }
-    }
-    by_type_and_id
 }

@@ -13,7 +13,7 @@ use super::types::{Namespace, TypeName};
 /// The longest expression that is read, in bytes. FHIR's own longest has about 3,000.
 const LENGTH_MAX: usize = 64 << 10;
 /// The deepest nesting. Both parser and evaluation recurse by it, so it bounds the stack.
-const DEPTH_MAX: usize = 80;
+const DEPTH_MAX: usize = 48;
 /// How often `is` and `as` may follow each other without parentheses.
 const TYPE_TESTS_MAX: usize = 4;
 /// Bytes of a compiled pattern.

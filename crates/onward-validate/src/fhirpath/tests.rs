@@ -2,6 +2,7 @@
 
 mod hostile;
 mod invariants;
+mod sets;
 mod suite;
 
 use std::path::{Path, PathBuf};

@@ -1,10 +1,17 @@
-//! Code systems that are a syntax rather than a list: judged by rule.
+//! Code systems that are judged by rule: a syntax, or a list that a library holds.
 
 mod language;
 mod media_type;
 mod ucum;
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use super::Membership;
+
+/// The bundled database, not the machine's: the same answer everywhere.
+static TIME_ZONES: LazyLock<HashSet<String>> =
+    LazyLock::new(|| jiff::tz::TimeZoneDatabase::bundled().available().map(|name| name.as_str().to_owned()).collect());
 
 /// Which syntax.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +22,8 @@ pub(super) enum Rule {
     Language,
     /// `http://unitsofmeasure.org`: units.
     Ucum,
+    /// `https://www.iana.org/time-zones`: names of the time zone database.
+    TimeZone,
 }
 
 /// The rule of a code system, when it has one.
@@ -23,6 +32,7 @@ pub(super) fn rule(system: &str) -> Option<Rule> {
         "urn:ietf:bcp:13" => Some(Rule::MediaType),
         "urn:ietf:bcp:47" => Some(Rule::Language),
         "http://unitsofmeasure.org" => Some(Rule::Ucum),
+        "https://www.iana.org/time-zones" => Some(Rule::TimeZone),
         _ => None,
     }
 }
@@ -33,10 +43,12 @@ impl Rule {
         match self {
             Self::MediaType => media_type::judge(code),
             Self::Language => language::judge(code),
-            Self::Ucum => match ucum::is_unit(code) {
-                true => Membership::Yes { display: None },
-                false => Membership::No,
-            },
+            Self::Ucum => known(ucum::is_unit(code)),
+            Self::TimeZone => known(TIME_ZONES.contains(code)),
         }
     }
+}
+
+fn known(is_known: bool) -> Membership {
+    if is_known { Membership::Yes { display: None } } else { Membership::No }
 }

@@ -6,6 +6,9 @@ use onward_fhir::Element;
 
 use super::code_system::CodeSystem;
 
+/// Memory of a compiled pattern.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
 /// One filter.
 #[derive(Debug, Clone)]
 pub(super) struct Filter {
@@ -40,8 +43,11 @@ impl Filter {
                 }
             }
             "regex" => {
-                // A value that is no pattern but a plain text is equal or it is not; patterns of others need their engine.
-                Err(self.cannot("regular expressions are not evaluated"))
+                // The whole value must match (R4 filter-operator `regex`). Bounded in size, and matched in linear time.
+                let pattern = format!("^(?:{})$", self.value);
+                let built = regex::RegexBuilder::new(&pattern).size_limit(PATTERN_BYTES_MAX).build();
+                let pattern = built.map_err(|_| self.cannot("it is no pattern that is evaluated here"))?;
+                self.by_property(system, |value| pattern.is_match(value))
             }
             _ => Err(self.cannot("its operation is not known")),
         }

@@ -46,6 +46,7 @@ fn package(name: &str, version: &str, dependencies: &str, url: &str) -> Vec<u8> 
         ("package/package.json", manifest(name, version, dependencies).as_bytes()),
         ("package/.index.json", b"not even JSON"),
         ("package/ValueSet-a.json", value_set(url, version).as_bytes()),
+        ("package/example/ValueSet-b.json", value_set("http://example.org/shown", version).as_bytes()),
         ("package/other/readme.md", b"for people"),
     ])
 }
@@ -118,6 +119,7 @@ fn a_package_is_taken_with_its_checksum() {
     assert_eq!((info.name.as_deref(), info.version.as_deref()), (Some("example.one"), Some("1.2.0")));
     assert_eq!((info.resources, &info.path), (1, &path));
     assert_eq!(info.sha256, sha256(&bytes));
+    assert!(conformance.find(Kind::ValueSet, "http://example.org/shown").is_none());
     assert_eq!(version_of(&conformance, "http://example.org/a|1.2"), Some("1.2.0"));
 }
 

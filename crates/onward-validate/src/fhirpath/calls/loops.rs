@@ -136,29 +136,43 @@ impl<'t> Evaluation<'_, 't> {
             }
             keyed.push((keys, item.clone()));
         }
-        let mut failure = None;
-        keyed.sort_by(|(left, _), (right, _)| {
+        let sorted = merge_sorted(keyed, &mut |(left, _), (right, _)| {
+            self.spend(1)?;
             for ((left, descending), (right, _)) in left.iter().zip(right) {
                 let order = match (left, right) {
-                    (Some(left), Some(right)) => self.compare(left, right).unwrap_or_else(|error| {
-                        failure.get_or_insert(error);
-                        None
-                    }),
-                    (None, None) => None,
-                    (left, _) => Some(if left.is_none() { Ordering::Greater } else { Ordering::Less }),
+                    (Some(left), Some(right)) => self
+                        .compare(left, right)?
+                        .ok_or_else(|| EvaluationError::not_evaluated("an order that cannot be told"))?,
+                    (left, right) => left.is_none().cmp(&right.is_none()),
                 };
-                match order.unwrap_or(Ordering::Equal) {
-                    Ordering::Equal => {}
-                    order => return if *descending { order.reverse() } else { order },
+                if order.is_ne() {
+                    return Ok(if *descending { order.reverse() } else { order });
                 }
             }
-            Ordering::Equal
-        });
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(keyed.into_iter().map(|(_, item)| item).collect()),
-        }
+            Ok(Ordering::Equal)
+        })?;
+        Ok(sorted.into_iter().map(|(_, item)| item).collect())
     }
+}
+
+/// Sorts stably by a comparison that may fail. (The standard sort may panic where an order is not one.)
+fn merge_sorted<T>(items: Vec<T>, compare: &mut impl FnMut(&T, &T) -> Outcome<Ordering>) -> Outcome<Vec<T>> {
+    if items.len() < 2 {
+        return Ok(items);
+    }
+    let mut left = items;
+    let right = left.split_off(left.len() / 2);
+    let left = merge_sorted(left, compare)?;
+    let right = merge_sorted(right, compare)?;
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    while let (Some(one), Some(other)) = (left.peek(), right.peek()) {
+        let from = if compare(one, other)?.is_gt() { &mut right } else { &mut left };
+        merged.extend(from.next());
+    }
+    merged.extend(left);
+    merged.extend(right);
+    Ok(merged)
 }
 
 fn single_item<'i, 't>(input: &'i Items<'t>, bare: bool) -> Outcome<&'i [Item<'t>]> {

@@ -45,7 +45,7 @@ impl<'t> Evaluation<'_, 't> {
         if pattern.is_empty() {
             return Ok(one(Item::String(text)));
         }
-        Ok(one(self.replaced(&text, regex, &by)?))
+        Ok(one(self.replaced(&text, regex, &braced(&by))?))
     }
 
     fn replaced(&self, text: &Cow<'t, str>, regex: &Regex, by: &str) -> Outcome<Item<'t>> {
@@ -66,4 +66,26 @@ impl<'t> Evaluation<'_, 't> {
         made.push_str(&text[copied..]);
         self.made(made)
     }
+}
+
+/// `$1` as `${1}`: what follows the number is text, not part of a group's name. Any other `$` is itself, but for `${name}`.
+fn braced(by: &str) -> Cow<'_, str> {
+    if !by.contains('$') {
+        return Cow::Borrowed(by);
+    }
+    let mut made = String::with_capacity(by.len());
+    let mut rest = by;
+    while let Some(at) = rest.find('$') {
+        made.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        match digits {
+            0 if after.starts_with('{') => made.push('$'),
+            0 => made.push_str("$$"),
+            _ => made.extend(["${", &after[..digits], "}"]),
+        }
+        rest = &after[digits..];
+    }
+    made.push_str(rest);
+    Cow::Owned(made)
 }

@@ -30,7 +30,45 @@ fn nesting_is_bounded_when_compiled() {
     refused(&"1 is Integer is Boolean".replace("is Boolean", &"is Boolean ".repeat(5_000)));
     refused(&"a".repeat(70_000));
     // Nesting that FHIR has no need of, and which is fine.
-    compiled(&("(".repeat(30) + "1" + &")".repeat(30)));
+    compiled(&("(".repeat(20) + "1" + &")".repeat(20)));
+}
+
+/// The deepest that compiles is evaluated within the stack of a thread pool's thread, half of it in a build without optimisation.
+#[test]
+fn the_deepest_nesting_fits_a_small_stack() {
+    const STACK_BYTES: usize = 1 << 20;
+    let deepest = |open: &str, inside: &str, close: &str| {
+        (1..100)
+            .rev()
+            .find_map(|levels| Expression::compile(&(open.repeat(levels) + inside + &close.repeat(levels))).ok())
+    };
+    let shapes = [
+        ("iif(true, ", "1", ")"),
+        ("name.where(true and ", "true", ")"),
+        ("name.select(", "1", ")"),
+        ("1 + (", "1", ")"),
+        ("(true implies true or true and (1 = 1 in (1 < 1 | 1 + 1 * ", "1", ")))"),
+        ("name.all(1 = ", "1", ")"),
+        ("name[", "0", "]"),
+        ("'a'.replace('a', ", "'b'", ")"),
+        ("1.repeat(", "1", ")"),
+        ("1.aggregate(1, ", "1", ")"),
+        ("1.sort(", "1", ")"),
+    ];
+    for (open, inside, close) in shapes {
+        let expression = deepest(open, inside, close).expect("some depth compiles");
+        std::thread::scope(|scope| {
+            let evaluation = || {
+                let tree = read(PATIENT);
+                let few = Budget { steps: 100_000, ..Budget::default() };
+                let context = context(&tree).with_limits(few);
+                let _ = (expression.evaluate(&context), expression.holds(&context));
+                let _ = (expression.check("Patient", Release::R4), Expression::compile(expression.source()));
+            };
+            let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, evaluation);
+            thread.expect("a thread").join().expect("no panic");
+        });
+    }
 }
 
 #[test]
@@ -62,7 +100,7 @@ fn work_is_bounded_when_evaluated() {
         format!("{ten}.combine({ten}).aggregate(($total | '').join($total.toString()), 'aaaa')"),
         format!("{ten}.combine({ten}).aggregate($total.encode('hex').escape('json').encode('base64'), 'aaaa')"),
     ] {
-        let budget = Budget { steps: 1_000_000, items: 100_000, text_bytes: 1 << 20 };
+        let budget = Budget { steps: 300_000, items: 30_000, text_bytes: 1 << 18 };
         let expression = compiled(&source);
         let found = expression.evaluate(&context(&tree).with_limits(budget));
         assert!(matches!(found, Err(EvaluationError::TooMuch(_))), "{source}: {found:?}");
@@ -96,6 +134,11 @@ fn numbers_do_not_overflow() {
         "1.5.round(-1)",
         "(1 'Ym30').comparable(1 'ym30')",
         "9223372036854775807 mod -1",
+        "@T10:30.lowBoundary(250)",
+        "@2020.highBoundary(255)",
+        "1.5.highBoundary(31)",
+        "1 'm-2147483648' = 1 'm'",
+        "1 'm2147483647' < 1 'm'",
         "(-9223372036854775807 - 1) mod -1",
     ] {
         // Any answer will do that is not a panic.
@@ -211,9 +254,57 @@ fn an_expression_can_be_shared() {
     shared(&compiled("true"));
 }
 
+#[test]
+fn sorting_needs_an_order() {
+    let tree = read(PATIENT);
+    let sorted = |source: &str| texts(source, &tree);
+    assert_eq!(sorted("(3|1|2).sort()"), Ok(["1", "2", "3"].map(String::from).to_vec()));
+    assert_eq!(sorted("(3|1|2).sort(-$this)"), Ok(["3", "2", "1"].map(String::from).to_vec()));
+    assert_eq!(sorted("('b'|'a').sort($this.length(), -$this)"), Ok(["b", "a"].map(String::from).to_vec()));
+    let unordered: Vec<String> = (0..90)
+        .map(|at| match at % 3 {
+            0 => format!("@2020-{:02}", at % 12 + 1),
+            1 => format!("@2020-{:02}-10", at % 7 + 1),
+            _ => "@2020".into(),
+        })
+        .collect();
+    let unordered = format!("({}).sort()", unordered.join("|"));
+    assert!(matches!(sorted(&unordered), Err(EvaluationError::NotEvaluated(_))));
+    assert!(matches!(sorted("(1|'a'|true|@2020).sort()"), Err(EvaluationError::WrongType(_))));
+}
+
+#[test]
+fn groups_stand_in_replacements() {
+    let tree = read(PATIENT);
+    assert_eq!(
+        texts(r"'11/30/1972'.replaceMatches('([0-9]+)/([0-9]+)/([0-9]+)', '$2x$1-$3$ $y')", &tree),
+        Ok(vec!["30x11-1972$ $y".into()])
+    );
+    assert_eq!(texts("'ab'.replaceMatches('(?P<first>a)', '<${first}$9>')", &tree), Ok(vec!["<a>b".into()]));
+}
+
 /// Fragments that mostly make sense together, so that more than the lexer is reached.
 fn fragments() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
+        "9223372036854775807",
+        "255",
+        "'m-2147483648'",
+        "-1",
+        "replaceMatches(",
+        "'$1$0'",
+        "'(.)'",
+        "split(",
+        "join(",
+        "power(",
+        "@2020-02-29T10:00:00.5Z",
+        "@2020",
+        "5 years",
+        "active",
+        "extension(",
+        "%context",
+        "abs()",
+        "indexOf(",
+        "multipleBirth",
         "name",
         "given",
         "$this",

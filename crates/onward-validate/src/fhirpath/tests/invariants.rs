@@ -281,10 +281,9 @@ fn names_are_checked_against_types() {
     assert_eq!(misuses("children()[0]", "Patient"), [Misuse::Unordered { function: "[]" }]);
 }
 
-/// Every correction is of a text that is published, and compiles.
 #[test]
 fn what_is_published_compiles() {
-    let mut seen = 0;
+    let mut seen = std::collections::HashSet::new();
     for name in ["uk-core", "itk3-definitions", "fhir-test-cases/validator"] {
         let Some(folder) = folder(name) else { continue };
         let mut open = vec![folder];
@@ -294,6 +293,9 @@ fn what_is_published_compiles() {
                 continue;
             }
             let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            if !text.contains("constraint") {
+                continue;
+            }
             let tree = match path.extension().and_then(|extension| extension.to_str()) {
                 Some("json") => read::json(&text, &Limits::default()),
                 Some("xml") => read::xml(&text, &Limits::default()),
@@ -303,12 +305,13 @@ fn what_is_published_compiles() {
             let Ok(tree) = tree else { continue };
             for constraint in tree.root().descendants().filter(|element| element.name() == "constraint") {
                 let Some(expression) = constraint.text("expression") else { continue };
-                Expression::compile_invariant(expression)
-                    .unwrap_or_else(|error| panic!("{}: {expression}: {error}", path.display()));
-                seen += 1;
+                if seen.insert(expression.to_owned()) {
+                    Expression::compile_invariant(expression)
+                        .unwrap_or_else(|error| panic!("{}: {expression}: {error}", path.display()));
+                }
             }
         }
-        assert!(seen > 0, "{name} has invariants");
+        assert!(!seen.is_empty(), "{name} has invariants");
     }
 }
 

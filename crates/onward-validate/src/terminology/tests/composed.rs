@@ -84,6 +84,10 @@ fn filters() {
         ("home", "exists", "perhaps", "?"),
         ("parent", "=", "animal", "cat bird"),
         ("display", "=", "Owl", "owl"),
+        ("code", "regex", "[a-z]{3}", "cat owl pet"),
+        ("display", "regex", "S.*|Owl", "owl stone"),
+        ("code", "regex", "(", "?"),
+        ("code", "regex", "(((a{99}){99}){99}){99}", "?"),
         ("colour", "=", "red", "?"),
         ("concept", "child-of", "cat", "?"),
     ] {
