@@ -9,6 +9,7 @@ use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::{Clock, SystemClock};
 use onward_server::config::Config;
 use onward_server::directory_import::Format;
+use onward_server::listener::{Tls, TlsFiles};
 use onward_server::serve::Running;
 use onward_server::session::Session;
 use onward_server::{directory_import, keys};
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::mesh_sandbox::{self, Sandbox};
+use crate::published::Published;
 use crate::signer::Signer;
 use crate::wire::Wire;
 
@@ -61,6 +63,26 @@ impl World {
         let server = "client_ca_file = \"client-ca.pem\"\nclient_crl_file = \"client-crl.pem\"\n";
         let files = [("client-ca.pem", authorities), ("client-crl.pem", crls)];
         Self::start_with(server, INBOX_ONLY, &files, DIRECTORY).await
+    }
+
+    /// A fresh world that may connect to partners on loopback, and trusts its own authority there.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_reaching_loopback() -> Self {
+        let sections = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n";
+        Self::start_with("", sections, &[], DIRECTORY).await
+    }
+
+    /// A partner's server with a certificate of this world's authority.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn publish(&self) -> Published {
+        let at = |name: &str| self.folder().join(name);
+        let files =
+            TlsFiles { certificate: at("server.pem"), key: at("server.key"), client_ca: None, client_crl: None };
+        Published::start(Tls::open(files).expect("usable")).await
     }
 
     /// A fresh world that logs everything, its libraries included.
