@@ -91,6 +91,12 @@ async fn no_patient_data_in_logs_errors_and_addresses() {
         assert!(text.contains(from), "{name}");
         let status = post(&mut seen, &hospital, name, xml, text.replace(from, to)).await;
         assert!(status == 400 || status == 422, "{name}: {status}");
+        // Findings are told in full, whether they refuse or not.
+        let path = "fhir/R4/Bundle/$validate";
+        let reply = hospital.call(Method::POST, path, &[("content-type", xml)], text.replace(from, to)).await;
+        let reply = reply.expect("an answer");
+        seen.note(name, &reply);
+        seen.0.push((format!("{name}: findings"), String::from_utf8_lossy(&reply.body).into_owned()));
     }
     let text = fresh(message::EDISCHARGE_R4).replacen(
         "\"type\": \"message\",",
@@ -132,13 +138,15 @@ async fn no_patient_data_in_logs_errors_and_addresses() {
         assert!(seen.note("a wrong question", &reply) >= 400, "{path}");
     }
 
+    for path in ["/metrics", "/readyz", "/healthz"] {
+        seen.0.push((format!("operations: {path}"), process.operations(path).await));
+    }
     let log = process.log();
     assert!(log.contains("TRACE") && log.contains("request"), "everything is logged");
     assert!(log.lines().count() > 1_000, "everything is logged: {} lines", log.lines().count());
     seen.0.extend(log.lines().map(|line| ("log".to_owned(), line.to_owned())));
     let mut found = Vec::new();
     for (place, text) in &seen.0 {
-        // The search that the client made stands in our links; those of the next page are in bodies of contents.
         for canary in CANARIES.iter().filter(|canary| text.contains(**canary)) {
             found.push(format!("{place}: {canary}: {}", text.chars().take(400).collect::<String>()));
         }

@@ -7,6 +7,7 @@ use onward_connect::http::{HeaderMap, HeaderValue, HttpClient, Method};
 use onward_core::client::Role;
 use onward_core::{Clock, SystemClock};
 use onward_server::keys;
+use onward_tests::process::Process;
 use onward_tests::signer::{Signer, form};
 use onward_tests::world::World;
 use serde_json::{Value, json};
@@ -178,6 +179,22 @@ async fn clients_with_rsa_keys_sign_in() {
         let (status, answer) = desk.redeem(&assertion).await;
         assert_eq!(status, 200, "{algorithm:?}: {answer}");
     }
+}
+
+/// trust.md §1, I2: what is used is used, whatever becomes of the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_used_assertion_stays_used_after_a_kill() {
+    let mut desk = Desk::open().await;
+    let assertion = desk.signer.right();
+    let process = Process::take_over(&mut desk.world).await;
+    assert_eq!(desk.redeem(&assertion).await.0, 200);
+    process.kill().await;
+    let _process = Process::take_over(&mut desk.world).await;
+    // Connections to the process that was killed are not used again.
+    desk.http = desk.world.http();
+    let (status, answer) = desk.redeem(&assertion).await;
+    assert_eq!((status, &answer["error"]), (400, &json!("invalid_request")));
+    assert_eq!(desk.redeem(&desk.signer.right()).await.0, 200);
 }
 
 /// A client that publishes its keys: found there, over TLS, and asked for once whatever is tried in its name.
