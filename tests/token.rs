@@ -7,6 +7,7 @@ use onward_connect::http::{HeaderMap, HeaderValue, HttpClient, Method};
 use onward_core::client::Role;
 use onward_core::{Clock, SystemClock};
 use onward_server::keys;
+use onward_tests::process::Process;
 use onward_tests::signer::{Signer, form};
 use onward_tests::world::World;
 use serde_json::{Value, json};
@@ -178,4 +179,45 @@ async fn clients_with_rsa_keys_sign_in() {
         let (status, answer) = desk.redeem(&assertion).await;
         assert_eq!(status, 200, "{algorithm:?}: {answer}");
     }
+}
+
+/// trust.md §1, I2: what is used is used, whatever becomes of the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_used_assertion_stays_used_after_a_kill() {
+    let mut desk = Desk::open().await;
+    let assertion = desk.signer.right();
+    let process = Process::take_over(&mut desk.world).await;
+    assert_eq!(desk.redeem(&assertion).await.0, 200);
+    process.kill().await;
+    let _process = Process::take_over(&mut desk.world).await;
+    // Connections to the process that was killed are not used again.
+    desk.http = desk.world.http();
+    let (status, answer) = desk.redeem(&assertion).await;
+    assert_eq!((status, &answer["error"]), (400, &json!("invalid_request")));
+    assert_eq!(desk.redeem(&desk.signer.right()).await.0, 200);
+}
+
+/// A client that publishes its keys: found there, over TLS, and asked for once whatever is tried in its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_fetched_from_the_registered_url() {
+    let world = World::start_reaching_loopback().await;
+    let published = world.publish().await;
+    let key = keys::generate_pem().expect("a key");
+    published.set(&keys::jwks_json(keys::public_jwk(&key).expect("a JWK")).expect("a key set"));
+    world.signer("northmoor-epr", "R9Z", Role::Sender, None).await;
+    let store = world.gateway().store();
+    let mut client = store.client("northmoor-epr").await.expect("readable").expect("there");
+    client.jwks = onward_server::auth::key_source::at(published.url());
+    store.put_client(client, Vec::new()).await.expect("stored");
+    let signer = Signer::new("northmoor-epr", &key, world.base().join("oauth2/token").expect("a URL").as_str());
+    let http = world.http();
+    let desk = Desk { world, http, signer };
+    assert_eq!(desk.redeem(&desk.signer.right()).await.0, 200);
+    for at in 0..50 {
+        let (status, answer) = desk.redeem(&desk.signer.with_header("kid", format!("random-{at}"))).await;
+        assert_eq!((status, &answer["error"]), (401, &json!("invalid_client")));
+    }
+    assert_eq!(desk.redeem(&desk.signer.right()).await.0, 200);
+    // Once a minute: the flood may have crossed into another one on a slow machine, not into many.
+    assert!(published.fetched() < 10, "{} fetches", published.fetched());
 }

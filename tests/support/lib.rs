@@ -5,6 +5,7 @@ pub mod authority;
 pub mod mesh_sandbox;
 pub mod message;
 pub mod process;
+pub mod published;
 pub mod shared;
 pub mod signer;
 pub mod wire;

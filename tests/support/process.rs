@@ -87,6 +87,31 @@ impl Process {
         (bytes("VmRSS"), bytes("VmHWM"))
     }
 
+    /// Ends it as `kill -9` does, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("killed");
+    }
+
+    /// What its operations listener answers to `GET` of this path: everything, head and body.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn operations(&self, path: &str) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let log = self.log();
+        let address = log.split("operations_address=").nth(1).expect("it is logged");
+        let address = address.split_whitespace().next().expect("an address");
+        let mut tcp = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.expect("written");
+        let mut heard = String::new();
+        tcp.read_to_string(&mut heard).await.expect("an answer");
+        heard
+    }
+
     /// True while it runs.
     #[must_use]
     pub fn runs(&mut self) -> bool {

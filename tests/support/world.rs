@@ -9,14 +9,17 @@ use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::{Clock, SystemClock};
 use onward_server::config::Config;
 use onward_server::directory_import::Format;
+use onward_server::listener::{Tls, TlsFiles};
 use onward_server::serve::Running;
 use onward_server::session::Session;
 use onward_server::{directory_import, keys};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
 
 use crate::mesh_sandbox::{self, Sandbox};
+use crate::published::Published;
 use crate::signer::Signer;
 use crate::wire::Wire;
 
@@ -39,6 +42,7 @@ pub struct World {
     pub config_file: PathBuf,
     base: Url,
     port: u16,
+    issuer: Issuer<'static, KeyPair>,
     folder: TempDir,
 }
 
@@ -59,6 +63,35 @@ impl World {
         let server = "client_ca_file = \"client-ca.pem\"\nclient_crl_file = \"client-crl.pem\"\n";
         let files = [("client-ca.pem", authorities), ("client-crl.pem", crls)];
         Self::start_with(server, INBOX_ONLY, &files, DIRECTORY).await
+    }
+
+    /// A fresh world that may connect to partners on loopback, and trusts its own authority there.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_reaching_loopback() -> Self {
+        let sections = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n";
+        Self::start_with("", sections, &[], DIRECTORY).await
+    }
+
+    /// A partner's server with a certificate of this world's authority.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn publish(&self) -> Published {
+        let at = |name: &str| self.folder().join(name);
+        let files =
+            TlsFiles { certificate: at("server.pem"), key: at("server.key"), client_ca: None, client_crl: None };
+        Published::start(Tls::open(files).expect("usable")).await
+    }
+
+    /// A fresh world that logs everything, its libraries included.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_talkative() -> Self {
+        let sections = format!("{INBOX_ONLY}\n[log]\nfilter = \"trace\"\n");
+        Self::start_with("", &sections, &[], DIRECTORY).await
     }
 
     /// A fresh world that exchanges by MESH: the gateway has the mailbox [`GATEWAY_MAILBOX`], the covering practice has
@@ -97,7 +130,8 @@ allow_plain_loopback = true
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let base = Url::parse(&format!("https://127.0.0.1:{port}")).expect("a URL");
-        write_certificates(folder.path());
+        let issuer = write_authority(folder.path());
+        write_certificate(folder.path(), &issuer);
         std::fs::write(folder.path().join("people.toml"), PEOPLE).expect("written");
         let config_file = folder.path().join("gateway.toml");
         std::fs::write(&config_file, config_text(port, server) + sections).expect("written");
@@ -105,7 +139,7 @@ allow_plain_loopback = true
             std::fs::write(folder.path().join(name), text).expect("written");
         }
         let running = Running::start(&load(&config_file), Some(listener)).await.expect("the gateway starts");
-        let world = Self { running: Some(running), config_file, base, port, folder };
+        let world = Self { running: Some(running), config_file, base, port, issuer, folder };
         world.import_directory(directory).await;
         world
     }
@@ -155,6 +189,14 @@ allow_plain_loopback = true
     #[must_use]
     pub fn wire(&self) -> Wire {
         Wire::new(self.folder(), self.port)
+    }
+
+    /// Gives the server another certificate and key of the same authority.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn renew_certificate(&self) {
+        write_certificate(self.folder(), &self.issuer);
     }
 
     /// Port of the public listener.
@@ -328,19 +370,19 @@ stand_in_file = "people.toml"
     )
 }
 
-fn write_certificates(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
+fn write_authority(folder: &Path) -> Issuer<'static, KeyPair> {
+    let key = KeyPair::generate().expect("a key");
+    let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    std::fs::write(folder.join("ca.pem"), authority.self_signed(&key).expect("a CA").pem()).expect("written");
+    Issuer::new(authority, key)
+}
 
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let ca_key = KeyPair::generate().expect("a key");
-    let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_certificate = ca.self_signed(&ca_key).expect("a CA");
-    let issuer = Issuer::new(ca, ca_key);
+fn write_certificate(folder: &Path, issuer: &Issuer<'_, KeyPair>) {
+    use std::os::unix::fs::PermissionsExt as _;
     let key = KeyPair::generate().expect("a key");
     let parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("parameters");
-    let certificate = parameters.signed_by(&key, &issuer).expect("a certificate");
-    std::fs::write(folder.join("ca.pem"), ca_certificate.pem()).expect("written");
+    let certificate = parameters.signed_by(&key, issuer).expect("a certificate");
     std::fs::write(folder.join("server.pem"), certificate.pem()).expect("written");
     let key_file = folder.join("server.key");
     std::fs::write(&key_file, key.serialize_pem()).expect("written");

@@ -35,6 +35,12 @@ impl Session {
         Self { http, base, client_id: client_id.to_owned(), key_pem, token: tokio::sync::Mutex::new(None) }
     }
 
+    /// Who signs in.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
     /// The assertion that this client would sign in with at the moment.
     ///
     /// # Errors

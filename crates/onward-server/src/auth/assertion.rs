@@ -7,7 +7,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use onward_core::Timestamp;
-use onward_core::client::Client;
 use serde::Deserialize;
 
 use super::unique::Unique;
@@ -121,17 +120,12 @@ impl<'a> Assertion<'a> {
         Ok(Self { signed, signature, algorithm, key_id, client_id: claims.iss, jti: claims.jti, expires })
     }
 
-    /// Checks the signature with the client's registered key of that `kid`.
+    /// Checks the signature with the client's key of that `kid`.
     ///
     /// # Errors
-    /// [`AssertionError::NotTrusted`] when the client is disabled, the key is not there or does not fit.
-    pub fn verify(&self, client: &Client) -> Result<(), AssertionError> {
+    /// [`AssertionError::NotTrusted`] when the key is not there or does not fit.
+    pub fn verify(&self, keys: &JwkSet) -> Result<(), AssertionError> {
         use AssertionError::NotTrusted;
-        if client.disabled {
-            return Err(NotTrusted("the client is disabled"));
-        }
-        let keys: JwkSet =
-            serde_json::from_str(&client.jwks).map_err(|_| NotTrusted("the client has no usable key"))?;
         let mut fitting = keys.keys.iter().filter(|key| key.common.key_id.as_deref() == Some(self.key_id.as_str()));
         let (Some(key), None) = (fitting.next(), fitting.next()) else {
             return Err(NotTrusted("kid is not one registered key of the client"));

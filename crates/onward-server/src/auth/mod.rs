@@ -1,6 +1,7 @@
 //! Who is calling: client assertions become opaque tokens, tokens become callers.
 
 pub mod assertion;
+pub mod key_source;
 pub mod table;
 pub mod token;
 mod unique;

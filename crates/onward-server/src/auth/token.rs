@@ -91,7 +91,10 @@ async fn grant(
         .client(&assertion.client_id)
         .await?
         .ok_or_else(|| Denied::NotTrusted("the client is not registered".to_owned()))?;
-    assertion.verify(&client)?;
+    if client.disabled {
+        return Err(Denied::NotTrusted("the client is disabled".to_owned()));
+    }
+    assertion.verify(app.key_source.of(&client).await?.as_ref())?;
     let granted = scope(&client);
     if form.scope.split(' ').any(|asked| !asked.is_empty() && !granted.split(' ').any(|scope| scope == asked)) {
         let text = "scope asks for more than the client may do";
