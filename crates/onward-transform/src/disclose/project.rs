@@ -497,11 +497,16 @@ impl<'t, 's> Copy<'_, 't, 's> {
     }
 
     fn labelled(&self, b: &mut Builder<'static>, meta: Element<'t, 's>) {
+        // Beside the other labels, wherever the sender's JSON has them.
+        let last_label = meta.all("security").last();
         b.open("meta");
         for child in meta.children().filter(|child| self.kept.contains(&child.id())) {
             self.element(b, child);
+            if Some(child) == last_label && !meta.all("security").any(is_redacted) {
+                redacted_label(b);
+            }
         }
-        if !meta.all("security").any(is_redacted) {
+        if last_label.is_none() {
             redacted_label(b);
         }
         b.close();

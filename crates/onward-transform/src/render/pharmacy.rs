@@ -10,8 +10,8 @@ use onward_core::state::RecipientKind;
 use onward_fhir::{Builder, Element, Tree, systems};
 
 use super::parts::{
-    B, coding, copy_free, entry, entry_of, extension, identifier, organisation, patient_reference, profile, reference,
-    urn, words,
+    B, coding, copy_free, copy_free_and, entry, entry_of, extension, identifier, organisation, patient_reference,
+    profile, reference, urn, words,
 };
 use super::registration::{Stay, temporary_address};
 use super::summary::Summary;
@@ -100,9 +100,8 @@ fn referral_message(
     });
     entry(&mut b, &person, "Patient", |b| {
         profile(b, &format!("{UK_CORE}Patient"));
-        copy_free(b, patient, &PERSON);
-        // Where the medicines are to be delivered for the stay.
-        temporary_address(b, parties, &stay, true);
+        // Beside the person's own: where the medicines are to be delivered for the stay.
+        copy_free_and(b, patient, &PERSON, "address", |b| temporary_address(b, parties, &stay, true));
         if let Some(registered) = parties.registered_practice {
             organisation(b, "generalPractitioner", &registered.ods, &registered.name);
         }

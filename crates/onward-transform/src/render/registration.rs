@@ -12,8 +12,8 @@ use onward_fhir::{Builder, Document, Element, Release, Tree, itk, systems, views
 
 use super::itk3::{Envelope, PROFILE, RecipientType};
 use super::parts::{
-    B, coding, concept, copy_free, entry, entry_of, extension, identifier, organisation, patient_reference, profile,
-    reference, urn, words,
+    B, coding, concept, copy_free_and, entry, entry_of, extension, identifier, organisation, patient_reference,
+    profile, reference, urn, words,
 };
 use super::summary::Summary;
 use super::{
@@ -137,8 +137,7 @@ fn request_bundle(prepared: &Prepared, stay: &Stay, parties: &Parties<'_>) -> Re
     entry(&mut b, &task, "Task", |b| registration_task(b, [&task, &person, &document], patient, stay, parties));
     entry(&mut b, &person, "Patient", |b| {
         profile(b, &format!("{UK_CORE}Patient"));
-        copy_free(b, patient, &REGISTRATION_ELEMENTS);
-        temporary_address(b, parties, stay, true);
+        copy_free_and(b, patient, &REGISTRATION_ELEMENTS, "address", |b| temporary_address(b, parties, stay, true));
         if let Some(registered) = parties.registered_practice {
             organisation(b, "generalPractitioner", &registered.ods, &registered.name);
         }

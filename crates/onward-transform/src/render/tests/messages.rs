@@ -68,6 +68,59 @@ fn every_shape_of_message_gives_five_renditions() {
     }
 }
 
+/// The same resource with its JSON properties in another order, at every level.
+fn reordered(element: Element<'_, '_>, descending: bool) -> Tree<'static> {
+    fn walk(b: &mut Builder<'static>, element: Element<'_, '_>, descending: bool) {
+        let mut children: Vec<_> = element.children().collect();
+        // Stable: repeats of one name keep their order.
+        children.sort_by(|a, b| if descending { b.name().cmp(a.name()) } else { a.name().cmp(b.name()) });
+        for child in children {
+            b.open_shell_owned(child.name().to_owned(), child);
+            walk(b, child, descending);
+            b.close();
+        }
+    }
+    let mut b = Builder::resource("Bundle");
+    walk(&mut b, element, descending);
+    b.finish()
+}
+
+/// JSON's order of properties means nothing (RFC 8259 §4): whatever it is, the same copies come out.
+#[test]
+fn the_order_of_json_properties_changes_nothing() {
+    for name in ["edischarge-r4.json", "edischarge-itk3.json"] {
+        let source = fixture(&format!("messages/{name}"));
+        let tree = tree_of(&source);
+        // Labels and other metadata beside them, so that the mark of a reduced copy has to find its place.
+        let (before, patient) = source.split_once("\"resourceType\": \"Patient\",").expect("a Patient");
+        let labels = "\"meta\": {\"security\": [{\"system\": \"http://terminology.hl7.org/CodeSystem/v3-Confidentiality\", \
+                      \"code\": \"N\"}], \"tag\": [{\"code\": \"t\"}],";
+        let patient = patient.replacen("\"meta\": {", labels, 1);
+        let labelled = format!("{before}\"resourceType\": \"Patient\",{patient}");
+        let labelled = tree_of(&labelled);
+        for tree in [&tree, &labelled] {
+            let release = Message::read(tree.root()).expect("a message").release;
+            for descending in [false, true] {
+                let other = reordered(tree.root(), descending);
+                let text = onward_fhir::write::json(other.root(), release).text;
+                let again = tree_of(&text);
+                assert_ne!(text, onward_fhir::write::json(tree.root(), release).text);
+                let message = Message::read(again.root()).expect("a message");
+                let DocumentPart::Nested(element) = message.document else { panic!("a document") };
+                let original = Original { element, release, is_xml: false };
+                let r4 = document(&text);
+                let mut town = Town::new();
+                for endpoint in [town.covering.endpoint.clone(), Endpoint::Inbox {}] {
+                    town.covering.endpoint = endpoint;
+                    for (kind, rendered) in every(&r4, &town, &original) {
+                        closed(tree_of(self::text(&rendered)).root()).expect(kind);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Today's GP systems get Send Document as its guide describes it.
 #[test]
 fn the_covering_practice_gets_send_document() {
