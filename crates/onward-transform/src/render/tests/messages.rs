@@ -247,34 +247,64 @@ fn the_registered_practice_gets_the_identical_document() {
     assert!(rendered.withheld.is_empty());
 }
 
-/// JSON and R4 originals keep their content, whatever the syntax of the envelope.
+/// JSON and R4 originals keep their content, whatever the syntax of the envelope; MESH carries XML only.
 #[test]
 fn originals_in_other_syntax_keep_their_content() {
-    let town = Town::new();
-    for (name, release, is_xml, media_type) in [
-        ("edischarge-itk3.json", Release::Stu3, false, "application/fhir+xml"),
+    for (name, release, by_mesh, media_type) in [
+        ("edischarge-itk3.json", Release::Stu3, true, "application/fhir+xml"),
+        ("edischarge-r4.json", Release::R4, true, "application/fhir+xml"),
         ("edischarge-r4.json", Release::R4, false, "application/fhir+json"),
     ] {
+        let mut town = Town::new();
+        if !by_mesh {
+            town.registered.endpoint = Endpoint::Inbox {};
+        }
         let source = fixture(&format!("messages/{name}"));
         let tree = tree_of(&source);
         let message = Message::read(tree.root()).expect("a message");
         let DocumentPart::Nested(element) = message.document else { panic!("a document") };
-        let original = Original { element, release, is_xml };
+        let original = Original { element, release, is_xml: false };
         let rendered =
             registered_practice(&original, &policy("registered-practice"), &town.parties(), delivery(6)).expect(name);
         assert_eq!(rendered.media_type, media_type);
+        assert_eq!(text(&rendered).starts_with("<?xml"), by_mesh, "{name}");
         let copy_tree = tree_of(text(&rendered));
         let copy = Message::read(copy_tree.root()).expect("a message");
         let DocumentPart::Nested(inside) = copy.document else { panic!("a document") };
         assert_eq!(content(inside), content(element), "{name}");
         assert_eq!(copy.handling.recipient_type, Some("FI"));
-        if release == Release::R4 {
+        assert_eq!((copy.handling.business_ack, copy.handling.infrastructure_ack), (Some(true), Some(true)));
+        assert_eq!(copy.header_id, rendered.correlation_id.as_deref());
+        if !by_mesh {
             assert!(
                 text(&rendered).contains(source[element.span()].trim_start_matches(|c| c != '{')),
                 "the sender's own bytes"
             );
         }
     }
+}
+
+/// The STU3 document that an R4 message wraps goes out as ITK3, byte for byte.
+#[test]
+fn a_wrapped_stu3_document_goes_as_itk3() {
+    let town = Town::new();
+    let source = fixture("messages/documentreference-r4.json");
+    let tree = tree_of(&source);
+    let message = Message::read(tree.root()).expect("a message");
+    let wrapped = String::from_utf8(message.embedded_document().expect("a document").bytes).expect("UTF-8");
+    let inner = tree_of(&wrapped);
+    let original = Original { element: inner.root(), release: Release::Stu3, is_xml: true };
+    let mut parties = town.parties();
+    parties.event = "document";
+    let rendered =
+        registered_practice(&original, &policy("registered-practice"), &parties, delivery(6)).expect("rendered");
+    assert_eq!(rendered.media_type, "application/fhir+xml");
+    let document = &wrapped[wrapped.find("<Bundle").expect("a Bundle")..].trim_end();
+    assert!(document.len() > 10_000 && text(&rendered).contains(document), "the sender's own bytes");
+    let copy_tree = tree_of(text(&rendered));
+    let copy = Message::read(copy_tree.root()).expect("a message");
+    assert_eq!((copy.release, copy.handling.recipient_type), (Release::Stu3, Some("FI")));
+    assert_eq!(copy.event, Some((systems::ITK_MESSAGE_EVENT, "ITK003D")));
 }
 
 /// Paths and values, in an order that does not depend on the writer.
