@@ -3,7 +3,7 @@
 //! A policy is an allow-list in a file: headings, resource types, elements, extensions. What it does not name is not
 //! sent, and what is withheld is listed with the rule that withheld it. This module refuses to let a policy cut a
 //! statement loose from what gives it its meaning (a medicine from its status), and never passes on a narrative
-//! whose entries may not all go: text cannot be split safely.
+//! whose entries may not all go: text cannot be split safely. The entries that may go, go without it.
 
 mod matrix;
 mod meaning;
@@ -57,8 +57,8 @@ pub enum Form {
 /// What happens to the narrative of a section that the policy names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NarrativeRule {
-    /// It goes with the section, as the author attested it; but when an entry of the section may not go, the section
-    /// is withheld as a whole, because the narrative repeats it.
+    /// It goes with the section, as the author attested it; but when an entry of the section may not go, the narrative
+    /// stays behind with it, because it repeats it. The other entries go.
     WithSection,
     /// The section goes only when nothing at all is withheld of its entries.
     OnlyWhole,
@@ -142,6 +142,22 @@ pub struct Projection {
     pub withheld: Vec<Withheld>,
     /// Headings whose section or narrative is withheld, so that a page can say so and not "not sent".
     pub withheld_headings: Vec<Heading>,
+    /// What the sender sent under a heading and this recipient does not get.
+    pub gaps: Vec<Gap>,
+}
+
+/// A section, an entry of one, or an item of a list in one that does not go. Narratives and files that a policy keeps
+/// by its own key are none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The heading.
+    pub heading: Heading,
+    /// Type of the entry's or item's resource; `None` when the section stays behind as a whole.
+    pub resource_type: Option<String>,
+    /// FHIRPath location in the document that was projected.
+    pub path: String,
+    /// The rule.
+    pub rule: String,
 }
 
 impl std::fmt::Debug for Projection {

@@ -485,7 +485,7 @@ fn types(tree: &Tree<'_>) -> Vec<String> {
 }
 
 #[test]
-fn narrative_that_cannot_be_split_goes_with_its_section() {
+fn narrative_stays_behind_with_the_entry_that_it_repeats() {
     let with = small("[sections]\nsafety-alerts = \"with-section\"");
     let goes = |entries: &[&str], policy: &Policy| {
         let projection = project(&one_section(entries, |_| ()), policy, &ids()).expect("projected");
@@ -493,7 +493,7 @@ fn narrative_that_cannot_be_split_goes_with_its_section() {
         (narrative, types(&projection.tree).iter().any(|each| each == "Flag"))
     };
     assert_eq!(goes(&["Flag"], &with), (true, true));
-    assert_eq!(goes(&["Flag", "Observation"], &with), (false, false), "the narrative repeats the Observation");
+    assert_eq!(goes(&["Flag", "Observation"], &with), (false, true), "the narrative repeats the Observation");
     assert_eq!(goes(&["Flag", "Binary"], &with), (true, true), "the narrative does not repeat an attachment");
     let without = small("[sections]\nsafety-alerts = \"withheld\"");
     assert_eq!(goes(&["Flag", "Observation"], &without), (false, true));
@@ -536,7 +536,28 @@ fn under(heading: Heading, resource_type: &'static str) -> Tree<'static> {
     b.finish()
 }
 
-/// A type that a policy forgets withholds the whole section: what keeps a person safe must not be lost that way.
+/// What does not go although its heading is named is told, so that nobody takes the rest for the whole.
+#[test]
+fn what_stays_behind_of_a_section_is_a_gap() {
+    let policy = |rule: &str| small(&format!("[sections]\nsafety-alerts = \"{rule}\""));
+    let gaps = |entries: &[&str], rule: &str| -> Vec<_> {
+        let projection = project(&one_section(entries, |_| ()), &policy(rule), &ids()).expect("projected");
+        assert!(projection.gaps.iter().all(|gap| projection.withheld_headings.contains(&gap.heading)));
+        projection.gaps.into_iter().map(|gap| (gap.heading, gap.resource_type, gap.path)).collect()
+    };
+    let entry = "Bundle.entry[0].resource.section[0].entry[1]".to_owned();
+    for rule in ["with-section", "withheld"] {
+        let observation = (Heading::SafetyAlerts, Some("Observation".to_owned()), entry.clone());
+        assert_eq!(gaps(&["Flag", "Observation"], rule), [observation], "{rule}");
+        assert_eq!(gaps(&["Flag", "Binary"], rule), [], "{rule}: attachments have a key of their own");
+    }
+    let section = (Heading::SafetyAlerts, None, "Bundle.entry[0].resource.section[0]".to_owned());
+    assert_eq!(gaps(&["Flag", "Observation"], "only-whole"), [section]);
+    let unnamed = project(&one_section(&["Flag"], |_| ()), &small("[sections]"), &ids()).expect("projected");
+    assert_eq!(unnamed.gaps.len(), 1, "a heading that is not named at all");
+}
+
+/// A type that a policy forgets withholds the narrative: what keeps a person safe must not be lost that way.
 #[test]
 fn no_entry_of_a_section_that_protects_withholds_it() {
     let protects: [(Heading, &[&'static str]); 5] = [

@@ -4,10 +4,14 @@
 //! No national hospital-to-pharmacy FHIR interface exists (standards.md §10.19), so the referral is an R4 message
 //! whose focus is a ServiceRequest. The nomination is a request to a person: PDS lets only a health worker's session
 //! change it, and only with the patient's consent.
+//!
+//! A document without medicines makes no referral. It is not held for that: the heading is optional in the eDischarge
+//! guide, and to hold it would keep the home and the practices waiting for a list that does not exist; their pages say
+//! that the hospital sent none and that this does not mean that there are none.
 
 use onward_core::DeliveryId;
 use onward_core::state::RecipientKind;
-use onward_fhir::{Builder, Element, Tree, systems};
+use onward_fhir::{Builder, Element, Heading, Tree, systems};
 
 use super::parts::{
     B, coding, copy_free, copy_free_and, entry, entry_of, extension, identifier, organisation, patient_reference,
@@ -16,7 +20,7 @@ use super::parts::{
 use super::registration::{Stay, temporary_address};
 use super::summary::Summary;
 use super::{Parties, Prepared, RenderError, Rendered, dates, html, r4_json, source_endpoint};
-use crate::disclose::Policy;
+use crate::disclose::{Gap, Policy};
 
 const UK_CORE: &str = "https://fhir.hl7.org.uk/StructureDefinition/UKCore-";
 const RESPONSE_REQUEST: &str = "http://hl7.org/fhir/StructureDefinition/messageheader-response-request";
@@ -34,13 +38,29 @@ pub fn pharmacy_referral(
     let pharmacy = parties.delivering_pharmacy;
     let kind = RecipientKind::PharmacyReferral;
     let prepared = Prepared::new(document, policy, kind, &pharmacy.ods, parties, delivery)?;
+    prepared.without_gaps(is_critical_for_pharmacy)?;
     let summary = Summary::new(&prepared, parties)?;
+    if !summary.medicines.are_told() {
+        // Medicines are the referral (standards.md §10.19): one without them would count as sent and help nobody.
+        prepared.without_gaps(|gap| gap.heading == Heading::Medications)?;
+        return Err(RenderError::NoMedicines);
+    }
     let page = html::pharmacy_referral(&prepared, &summary, parties)?;
     let header = prepared.ids.derived("message-header").to_string();
     let body = r4_json(&referral_message(&prepared, &summary, parties, &header)?)?;
     let mut rendered = prepared.rendered(body, page);
     rendered.correlation_id = Some(header);
     Ok(rendered)
+}
+
+/// What the minimum set of the service is made of; other entries under the same headings are not part of it.
+fn is_critical_for_pharmacy(gap: &Gap) -> bool {
+    let of_list = matches!(gap.heading, Heading::Medications | Heading::Allergies);
+    of_list
+        && gap
+            .resource_type
+            .as_deref()
+            .is_none_or(|name| name.starts_with("Medication") || matches!(name, "AllergyIntolerance" | "List"))
 }
 
 fn referral_message(

@@ -17,7 +17,8 @@ use super::parts::{
 };
 use super::summary::Summary;
 use super::{
-    FHIR_XML, Parties, Prepared, RenderError, Rendered, dates, goes_by_mesh, html, r4_json, stu3_xml, workflow,
+    FHIR_XML, Parties, Prepared, RenderError, Rendered, dates, goes_by_mesh, html, is_critical_for_care, r4_json,
+    stu3_xml, workflow,
 };
 use crate::disclose::Policy;
 
@@ -63,6 +64,7 @@ pub fn covering_practice(
     let practice = parties.covering_practice;
     let kind = RecipientKind::CoveringPractice;
     let prepared = Prepared::new(document, policy, kind, &practice.ods, parties, delivery)?;
+    prepared.without_gaps(is_critical_for_care)?;
     let summary = Summary::new(&prepared, parties)?;
     let stay = (html::stay_start(parties), html::stay_end(&summary, parties));
     let registration = html::registration(&prepared, &summary, parties)?;

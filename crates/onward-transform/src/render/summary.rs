@@ -68,6 +68,9 @@ pub(super) struct Summary {
 
 const NOT_SENT: &str = "Not sent by the hospital.";
 const NOT_INCLUDED: &str = "Sent by the hospital, not included in this copy.";
+/// Stands where a reader would take what is shown for the whole.
+const PARTLY_INCLUDED: &str =
+    "Not all that the hospital sent under this heading is in this copy. Ask the hospital before you rely on it.";
 
 impl Summary {
     pub(super) fn new(prepared: &Prepared, parties: &Parties<'_>) -> Result<Self, RenderError> {
@@ -76,14 +79,35 @@ impl Summary {
         let tree = &prepared.projection.tree;
         let document = Document::read(tree.root(), Release::R4).map_err(|_| RenderError::NoPatient)?;
         let withheld = prepared.projection.withheld_headings.clone();
+        let partly = |heading: Heading| {
+            document.section(heading).is_some() && prepared.projection.gaps.iter().any(|gap| gap.heading == heading)
+        };
         Ok(Self {
             person: Person::new(patient, &document.bundle, at),
             origin: origin(&document, parties.care_home),
-            medicines: Medicines::new(&document, state_note(&document, &withheld, Heading::Medications)),
-            allergies: Allergies::new(&document, state_note(&document, &withheld, Heading::Allergies)),
+            medicines: Medicines::new(
+                &document,
+                state_note(&document, &withheld, Heading::Medications),
+                partly(Heading::Medications),
+            ),
+            allergies: Allergies::new(
+                &document,
+                state_note(&document, &withheld, Heading::Allergies),
+                partly(Heading::Allergies),
+            ),
             alerts: document.bundle.of_type("Flag").filter_map(alert).collect(),
             attachments: document.attachments().iter().map(attachment).collect(),
-            sections: document.sections.iter().map(|section| (section.heading, view(section))).collect(),
+            sections: document
+                .sections
+                .iter()
+                .map(|section| {
+                    let mut view = view(section);
+                    if section.heading.is_some_and(partly) {
+                        view.note = PARTLY_INCLUDED;
+                    }
+                    (section.heading, view)
+                })
+                .collect(),
             kind: document.kind().unwrap_or(DocumentKind::Discharge),
             withheld,
         })

@@ -71,6 +71,8 @@ pub(in crate::render) struct Medicines {
     pub(in crate::render) html: String,
     /// Why there is no section; empty when there is.
     pub(in crate::render) note: &'static str,
+    /// Something that the hospital sent under the heading is not in this copy.
+    pub(in crate::render) partly: bool,
 }
 
 impl Medicines {
@@ -79,7 +81,12 @@ impl Medicines {
         self.list.iter().any(|medicine| !matches!(medicine.change, Change::Continued | Change::NotStated))
     }
 
-    pub(super) fn new(document: &Document<'_, '_>, note: &'static str) -> Self {
+    /// Whether there is any medicine, as entry or in the hospital's own words.
+    pub(in crate::render) fn are_told(&self) -> bool {
+        !self.list.is_empty() || !self.supplied.is_empty() || !self.html.is_empty()
+    }
+
+    pub(super) fn new(document: &Document<'_, '_>, note: &'static str, partly: bool) -> Self {
         let bundle = &document.bundle;
         let statements = ["MedicationStatement", "MedicationRequest"].into_iter().flat_map(|t| bundle.of_type(t));
         let mut list: Vec<Medicine> = statements.map(|statement| medicine(bundle, statement)).collect();
@@ -90,6 +97,7 @@ impl Medicines {
             supplied: bundle.of_type("MedicationDispense").map(|dispense| supplied(bundle, dispense)).collect(),
             html: text.map(narrative::safe_html).filter(|html| !narrative::is_blank(html)).unwrap_or_default(),
             note,
+            partly,
         }
     }
 }
