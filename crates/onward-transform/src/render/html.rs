@@ -163,15 +163,30 @@ fn contacts(summary: &Summary, parties: &Parties<'_>) -> Vec<ContactLine> {
     lines
 }
 
+/// What the registration says beside the person: the stay and who has the person now.
+struct Registration {
+    starts: String,
+    ends: String,
+    registered: String,
+}
+
+impl Registration {
+    fn new(summary: &Summary, parties: &Parties<'_>) -> Self {
+        Self {
+            starts: parties.expected.map(|_| dates::day_of_fhir(&stay_start(parties))).unwrap_or_default(),
+            ends: stay_end(summary, parties).as_deref().map(dates::day_of_fhir).unwrap_or_default(),
+            registered: registered(parties),
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "registration.html")]
 struct RegistrationPage<'a> {
     summary: &'a Summary,
     page: Page<'a>,
     home: &'a CareHome,
-    stay_starts: String,
-    stay_ends: String,
-    registered: String,
+    stay: Registration,
 }
 
 pub(super) fn registration(
@@ -182,9 +197,7 @@ pub(super) fn registration(
     written(&RegistrationPage {
         page: Page::new(prepared, parties, &parties.covering_practice.name),
         home: parties.care_home,
-        stay_starts: parties.expected.map(|_| dates::day_of_fhir(&stay_start(parties))).unwrap_or_default(),
-        stay_ends: stay_end(summary, parties).as_deref().map(dates::day_of_fhir).unwrap_or_default(),
-        registered: registered(parties),
+        stay: Registration::new(summary, parties),
         summary,
     })
 }
@@ -195,16 +208,34 @@ fn registered(parties: &Parties<'_>) -> String {
         .map_or_else(|| "None".to_owned(), |practice| format!("{} ({})", practice.name, practice.ods))
 }
 
+/// The sections of the practice's summary, in its order.
+struct PracticeSections {
+    arrival: String,
+    plan: Vec<SectionView>,
+    alerts: Vec<SectionView>,
+    others: Vec<SectionView>,
+}
+
+impl PracticeSections {
+    fn new(summary: &Summary, parties: &Parties<'_>) -> Self {
+        let shown: Vec<Heading> =
+            [Heading::Medications, Heading::Allergies, Heading::PlanAndActions].into_iter().chain(ALERTS).collect();
+        Self {
+            arrival: arrival(summary, parties),
+            plan: vec![summary.section(Heading::PlanAndActions)],
+            alerts: ALERTS.iter().flat_map(|heading| summary.present(&[*heading])).collect(),
+            others: summary.others(&shown),
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "practice_summary.html")]
 struct PracticeSummaryPage<'a> {
     summary: &'a Summary,
     page: Page<'a>,
     home: &'a CareHome,
-    arrival: String,
-    plan: Vec<SectionView>,
-    alerts: Vec<SectionView>,
-    others: Vec<SectionView>,
+    sections: PracticeSections,
 }
 
 /// The summary for the covering practice: what it is asked to do comes first.
@@ -213,15 +244,31 @@ pub(super) fn practice_summary(
     summary: &Summary,
     parties: &Parties<'_>,
 ) -> Result<String, RenderError> {
-    let shown: Vec<Heading> =
-        [Heading::Medications, Heading::Allergies, Heading::PlanAndActions].into_iter().chain(ALERTS).collect();
     written(&PracticeSummaryPage {
         page: Page::new(prepared, parties, &parties.covering_practice.name).with_left_out(prepared),
         home: parties.care_home,
-        arrival: arrival(summary, parties),
-        plan: vec![summary.section(Heading::PlanAndActions)],
-        alerts: ALERTS.iter().flat_map(|heading| summary.present(&[*heading])).collect(),
-        others: summary.others(&shown),
+        sections: PracticeSections::new(summary, parties),
+        summary,
+    })
+}
+
+#[derive(Template)]
+#[template(path = "practice.html")]
+struct PracticePage<'a> {
+    summary: &'a Summary,
+    page: Page<'a>,
+    home: &'a CareHome,
+    stay: Registration,
+    sections: PracticeSections,
+}
+
+/// Request and summary on one page, for a practice that reads it in a browser.
+pub(super) fn practice(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Result<String, RenderError> {
+    written(&PracticePage {
+        page: Page::new(prepared, parties, &parties.covering_practice.name).with_left_out(prepared),
+        home: parties.care_home,
+        stay: Registration::new(summary, parties),
+        sections: PracticeSections::new(summary, parties),
         summary,
     })
 }

@@ -67,11 +67,12 @@ pub fn covering_practice(
     prepared.without_gaps(is_critical_for_care)?;
     let summary = Summary::new(&prepared, parties)?;
     let stay = (html::stay_start(parties), html::stay_end(&summary, parties));
-    let registration = html::registration(&prepared, &summary, parties)?;
+    let page = html::practice(&prepared, &summary, parties)?;
     if !goes_by_mesh(&practice.endpoint) {
         let body = r4_json(&request_bundle(&prepared, &stay, parties)?)?;
-        return Ok(prepared.rendered(body, registration));
+        return Ok(prepared.rendered(body, page));
     }
+    let registration = html::registration(&prepared, &summary, parties)?;
     let letter = html::practice_summary(&prepared, &summary, parties)?;
     let envelope = Envelope {
         ids: &prepared.ids,
@@ -82,17 +83,17 @@ pub fn covering_practice(
         local: "NONE",
         receiver: None,
     };
-    let page = |title: &str, html: &str| Attached {
+    let attached = |title: &str, html: &str| Attached {
         title: title.to_owned(),
         media_type: "text/html".to_owned(),
         base64: BASE64.encode(html),
     };
     let mut attachments =
-        vec![page("Request for temporary registration", &registration), page("Discharge summary", &letter)];
+        vec![attached("Request for temporary registration", &registration), attached("Discharge summary", &letter)];
     attachments.extend(of_the_hospital(&prepared));
     let message = send_document(&envelope, prepared.patient()?, &stay, &attachments);
     let (body, correlation) = (stu3_xml(&message)?, envelope.header_id());
-    let mut rendered = prepared.rendered(body, registration);
+    let mut rendered = prepared.rendered(body, page);
     rendered.media_type = FHIR_XML.to_owned();
     rendered.correlation_id = Some(correlation);
     rendered.workflow = workflow(SEND_DOCUMENT_WORKFLOW);

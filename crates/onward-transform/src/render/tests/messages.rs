@@ -217,6 +217,24 @@ fn elsewhere_the_covering_practice_gets_a_task() {
     assert_eq!(document.text_at("identifier.value"), Some(rendered.document_id.as_str()));
 }
 
+/// What a practice reads in its browser is all of it: the request and the summary that it speaks of.
+#[test]
+fn the_page_of_the_covering_practice_has_request_and_summary() {
+    let r4 = document(&fixture("messages/edischarge-r4.json"));
+    for endpoint in [Town::new().covering.endpoint, Endpoint::Inbox {}] {
+        let mut town = Town::new();
+        town.covering.endpoint = endpoint;
+        let html =
+            page(&covering_practice(&r4, &policy("covering-practice"), &town.parties(), delivery(5)).expect("made"));
+        for needed in
+            ["UPRN 100099000017", "30019", "Ramipril 2.5mg capsules", "Allergy to penicillin", "Risk of falls"]
+        {
+            assert!(html.contains(needed), "{needed}");
+        }
+        assert_eq!(html.matches("class=\"banner\"").count(), 1);
+    }
+}
+
 /// The registered practice's document is the sender's, byte for byte.
 #[test]
 fn the_registered_practice_gets_the_identical_document() {
