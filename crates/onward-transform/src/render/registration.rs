@@ -91,7 +91,8 @@ pub fn covering_practice(
     let mut attachments =
         vec![attached("Request for temporary registration", &registration), attached("Discharge summary", &letter)];
     attachments.extend(of_the_hospital(&prepared));
-    let message = send_document(&envelope, prepared.patient()?, &stay, &attachments);
+    let label = confidentiality(prepared.projection.tree.root());
+    let message = send_document(&envelope, prepared.patient()?, &stay, label, &attachments);
     let (body, correlation) = (stu3_xml(&message)?, envelope.header_id());
     let mut rendered = prepared.rendered(body, page);
     rendered.media_type = FHIR_XML.to_owned();
@@ -213,11 +214,29 @@ pub(super) fn temporary_address(b: &mut B, parties: &Parties<'_>, stay: &Stay, w
     });
 }
 
+/// v3-Confidentiality from the least to the most protected.
+const CONFIDENTIALITY: [&str; 6] = ["U", "L", "M", "N", "R", "V"];
+
+/// The highest label that stands anywhere in the document (R4 §6.1.1, the high-water mark), never a lower one than the
+/// sender's; "normal" where there is none.
+fn confidentiality(document: Element<'_, '_>) -> &'static str {
+    let is_confidentiality = |system: Option<&str>| system.is_some_and(|system| system.ends_with("v3-Confidentiality"));
+    let labels = document
+        .descendants()
+        .filter(|each| each.name() == "security")
+        .filter_map(|label| is_confidentiality(label.text("system")).then(|| label.text("code")).flatten());
+    let compositions = document.descendants().filter(|each| each.is("Composition"));
+    let own = compositions.filter_map(|composition| composition.text("confidentiality"));
+    let ranks = labels.chain(own).filter_map(|code| CONFIDENTIALITY.iter().position(|known| *known == code));
+    ranks.max().map_or("N", |rank| CONFIDENTIALITY[rank])
+}
+
 /// GP Connect Send Document (STU3): one section for each attachment, the primary one first.
 fn send_document(
     envelope: &Envelope<'_>,
     patient: Element<'_, '_>,
     stay: &Stay,
+    confidentiality: &'static str,
     attachments: &[Attached],
 ) -> Tree<'static> {
     let (ids, parties) = (envelope.ids, envelope.parties);
@@ -242,7 +261,7 @@ fn send_document(
                     "title",
                     attachments.first().map_or_else(|| "Discharge summary".to_owned(), |first| first.title.clone()),
                 );
-                b.leaf("confidentiality", "N");
+                b.leaf("confidentiality", confidentiality.to_owned());
                 reference(b, "custodian", &hospital);
                 for (at, attached) in attachments.iter().enumerate() {
                     b.node("section", |b| {

@@ -235,6 +235,40 @@ fn the_page_of_the_covering_practice_has_request_and_summary() {
     }
 }
 
+/// The label of a copy is never lower than what the sender put on any part of it.
+#[test]
+fn send_document_keeps_the_senders_confidentiality() {
+    let source = fixture("messages/edischarge-r4.json");
+    let town = Town::new();
+    let confidentiality = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
+    let label = |code: &str| format!("\"security\": [{{\"system\": \"{confidentiality}\", \"code\": \"{code}\"}}]");
+    for (composition, patient, expected) in [
+        (None, None, "N"),
+        (Some("N"), None, "N"),
+        (Some("R"), None, "R"),
+        (Some("V"), Some("R"), "V"),
+        (Some("N"), Some("V"), "V"),
+        (None, Some("R"), "R"),
+        (Some("L"), None, "L"),
+    ] {
+        let (before, after) = source.split_once("\"resourceType\": \"Patient\",").expect("a Patient");
+        let after = match patient {
+            Some(code) => after.replacen("\"meta\": {", &format!("\"meta\": {{{},", label(code)), 1),
+            None => after.to_owned(),
+        };
+        let text = format!("{before}\"resourceType\": \"Patient\",{after}");
+        let own = composition.map(|code| format!("\"confidentiality\": \"{code}\",")).unwrap_or_default();
+        let text =
+            text.replacen("\"resourceType\": \"Composition\",", &format!("\"resourceType\": \"Composition\",{own}"), 1);
+        let r4 = document(&text);
+        let rendered =
+            covering_practice(&r4, &policy("covering-practice"), &town.parties(), delivery(5)).expect("made");
+        let tree = tree_of(self::text(&rendered));
+        let sent = tree.root().descendants().find(|each| each.is("Composition")).expect("a Composition");
+        assert_eq!(sent.text("confidentiality"), Some(expected), "{composition:?} {patient:?}");
+    }
+}
+
 /// The registered practice's document is the sender's, byte for byte.
 #[test]
 fn the_registered_practice_gets_the_identical_document() {
