@@ -9,7 +9,7 @@ use super::{Parties, Prepared, RenderError, Rendered, html, is_critical_for_care
 use crate::disclose::Policy;
 
 /// The discharge summary for the home, as an R4 document and as a page: medicines first, then allergies, alerts, the
-/// plan, whom to ring, and the rest in the sender's order.
+/// plan, whom to ring, what the person needs, and the rest in PRSB's order.
 ///
 /// # Errors
 /// See [`RenderError`].

@@ -6,7 +6,7 @@ use onward_core::OdsCode;
 use onward_core::directory::{CareHome, Contact};
 use onward_fhir::Heading;
 
-use super::summary::{Change, SectionView, Summary};
+use super::summary::{Change, FileView, SectionView, Summary};
 use super::{Parties, Prepared, RenderError, dates};
 
 /// What every page says of the copy itself.
@@ -93,6 +93,7 @@ struct CareHomePage<'a> {
     plan: Vec<SectionView>,
     advice: Vec<SectionView>,
     contacts: Vec<ContactLine>,
+    needs: Vec<SectionView>,
     others: Vec<SectionView>,
     attachments_withheld: bool,
 }
@@ -103,11 +104,16 @@ const WARNINGS: [Heading; 2] = [Heading::Safeguarding, Heading::ClinicalRiskFact
 const ALERTS: [Heading; 4] =
     [Heading::SafetyAlerts, Heading::LegalInformation, Heading::Safeguarding, Heading::ClinicalRiskFactors];
 
+/// What a nurse needs to know before the first night: hearing aids, mobility, continence, diet. It stands before what the
+/// hospital's administration wrote.
+const NEEDS: [Heading; 1] = [Heading::IndividualRequirements];
+
 pub(super) fn care_home(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Result<String, RenderError> {
     let shown: Vec<Heading> =
         [Heading::Medications, Heading::Allergies, Heading::PlanAndActions, Heading::InformationGiven]
             .into_iter()
             .chain(ALERTS)
+            .chain(NEEDS)
             .collect();
     let attachments_withheld =
         prepared.projection.withheld.iter().any(|withheld| withheld.rule.starts_with("attachments"));
@@ -119,6 +125,7 @@ pub(super) fn care_home(prepared: &Prepared, summary: &Summary, parties: &Partie
         plan: vec![summary.section(Heading::PlanAndActions)],
         advice: summary.present(&[Heading::InformationGiven]),
         contacts: contacts(summary, parties),
+        needs: summary.present(&NEEDS),
         others: summary.others(&shown),
         attachments_withheld,
         page: Page::new(prepared, parties, &parties.care_home.name).with_left_out(prepared),
@@ -214,10 +221,12 @@ struct PracticeSections {
     plan: Vec<SectionView>,
     alerts: Vec<SectionView>,
     others: Vec<SectionView>,
+    /// Whether the page hands out the attached files; by MESH they travel beside it.
+    files: bool,
 }
 
 impl PracticeSections {
-    fn new(summary: &Summary, parties: &Parties<'_>) -> Self {
+    fn new(summary: &Summary, parties: &Parties<'_>, files: bool) -> Self {
         let shown: Vec<Heading> =
             [Heading::Medications, Heading::Allergies, Heading::PlanAndActions].into_iter().chain(ALERTS).collect();
         Self {
@@ -225,6 +234,7 @@ impl PracticeSections {
             plan: vec![summary.section(Heading::PlanAndActions)],
             alerts: ALERTS.iter().flat_map(|heading| summary.present(&[*heading])).collect(),
             others: summary.others(&shown),
+            files,
         }
     }
 }
@@ -247,7 +257,7 @@ pub(super) fn practice_summary(
     written(&PracticeSummaryPage {
         page: Page::new(prepared, parties, &parties.covering_practice.name).with_left_out(prepared),
         home: parties.care_home,
-        sections: PracticeSections::new(summary, parties),
+        sections: PracticeSections::new(summary, parties, false),
         summary,
     })
 }
@@ -268,7 +278,7 @@ pub(super) fn practice(prepared: &Prepared, summary: &Summary, parties: &Parties
         page: Page::new(prepared, parties, &parties.covering_practice.name).with_left_out(prepared),
         home: parties.care_home,
         stay: Registration::new(summary, parties),
-        sections: PracticeSections::new(summary, parties),
+        sections: PracticeSections::new(summary, parties, true),
         summary,
     })
 }

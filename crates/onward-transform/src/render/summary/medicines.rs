@@ -2,6 +2,7 @@
 
 use onward_fhir::{Bundle, Document, Element, Heading, views};
 
+use super::dosage::{self, quantity};
 use crate::convert::TAKEN_EXTENSION;
 use crate::render::{dates, narrative};
 
@@ -255,16 +256,10 @@ fn strength(medication: Element<'_, '_>) -> String {
     parts.collect::<Vec<_>>().join(" + ")
 }
 
-/// Number and unit exactly as written: a recomputed decimal is a changed dose.
-fn quantity(quantity: Element<'_, '_>) -> String {
-    let unit = quantity.text("unit").or(quantity.text("code"));
-    [quantity.text("comparator"), quantity.text("value"), unit].into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
 fn dose(dosage: Element<'_, '_>) -> Vec<String> {
     let mut lines: Vec<String> = dosage.text("text").map(str::to_owned).into_iter().collect();
     if lines.is_empty() {
-        lines.extend(structured(dosage));
+        lines.extend(dosage::in_words(dosage));
     }
     if dosage.text("asNeededBoolean") == Some("true") && !lines.iter().any(|line| line.contains("needed")) {
         lines.push("When needed".to_owned());
@@ -275,31 +270,6 @@ fn dose(dosage: Element<'_, '_>) -> Vec<String> {
     lines.extend(dosage.all("additionalInstruction").filter_map(views::concept_text).map(str::to_owned));
     lines.extend(dosage.text("patientInstruction").map(str::to_owned));
     lines
-}
-
-/// Dose and timing of a dosage without text.
-fn structured(dosage: Element<'_, '_>) -> Option<String> {
-    let dose = dosage.all("doseAndRate").find_map(|each| {
-        let range = each.get("doseRange").and_then(|range| Some((range.get("low")?, range.get("high")?)));
-        each.get("doseQuantity")
-            .map(quantity)
-            .or(range.map(|(low, high)| format!("{} to {}", quantity(low), quantity(high))))
-    });
-    let timing = dosage.get("timing");
-    let repeat = timing.and_then(|timing| timing.get("repeat")).and_then(|repeat| {
-        let (times, period, unit) = (repeat.text("frequency")?, repeat.text("period")?, repeat.text("periodUnit")?);
-        let unit = match unit {
-            "h" => "hours",
-            "d" => "days",
-            "wk" => "weeks",
-            "mo" => "months",
-            other => other,
-        };
-        Some(format!("{times} times every {period} {unit}"))
-    });
-    let coded = timing.and_then(|timing| timing.get("code")).and_then(views::concept_text).map(str::to_owned);
-    let parts: Vec<String> = dose.into_iter().chain(coded.or(repeat)).collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn bounds(dosage: Element<'_, '_>) -> Option<String> {
