@@ -42,6 +42,39 @@ pub struct Policy {
     pub(crate) sections: BTreeMap<SectionKey, NarrativeRule>,
     pub(crate) types: BTreeMap<String, Elements>,
     pub(crate) extensions: Extensions,
+    pub(crate) added: BTreeSet<Added>,
+}
+
+/// What a copy may say beside the hospital's document, out of the directory and PDS. Sender and recipient of a copy are
+/// named in it always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Added {
+    /// The home that the person goes to: name, address, UPRN, telephone.
+    CareHome,
+    /// Whom the home may ring: geriatric on call and discharge coordinator, as the home's entry has them.
+    Contacts,
+    /// The practice that covers the home: name, code, telephone.
+    CoveringPractice,
+    /// The pharmacy that delivers to the home: name, telephone.
+    DeliveringPharmacy,
+    /// The practice that the person is registered with: name, code.
+    RegisteredPractice,
+}
+
+impl Added {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::CareHome, Self::Contacts, Self::CoveringPractice, Self::DeliveringPharmacy, Self::RegisteredPractice];
+
+    /// The word in the policy file.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::CareHome => "care-home",
+            Self::Contacts => "contacts",
+            Self::CoveringPractice => "covering-practice",
+            Self::DeliveringPharmacy => "delivering-pharmacy",
+            Self::RegisteredPractice => "registered-practice",
+        }
+    }
 }
 
 /// Whether a recipient gets the sender's document or a copy made from it.

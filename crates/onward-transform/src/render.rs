@@ -1,7 +1,7 @@
 //! Renditions: the copy of a document that each kind of recipient gets, and the page that a person there reads.
 //!
 //! Everything that a reduced rendition says of the patient comes out of the projection by that recipient's policy; the
-//! rest comes from the directory. This module refuses to write what would lose something, what is not closed (a
+//! rest comes from the directory and PDS, as far as the policy names it under `added`. This module refuses to write what would lose something, what is not closed (a
 //! reference that leads nowhere), and what has no NHS number: those are errors, and the gateway holds the transfer.
 
 mod care_home;
@@ -17,6 +17,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use onward_core::directory::{CareHome, Endpoint, Pharmacy, Practice};
@@ -29,7 +30,7 @@ pub use pharmacy::{pharmacy_nomination, pharmacy_referral};
 pub use registered_practice::{Original, registered_practice};
 pub use registration::covering_practice;
 
-use crate::disclose::{Disclosed, Form, Gap, NewIds, Policy, ProjectError, Projection, Withheld, project};
+use crate::disclose::{Added, Disclosed, Form, Gap, NewIds, Policy, ProjectError, Projection, Withheld, project};
 
 /// Everybody whom a transfer concerns, and when.
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +161,7 @@ struct Prepared {
     projection: Projection,
     ids: NewIds,
     basis: String,
+    added: BTreeSet<Added>,
 }
 
 impl Prepared {
@@ -176,7 +178,12 @@ impl Prepared {
         }
         let ids = NewIds::new(delivery, wanted, recipient, parties.now);
         let projection = project(document, policy, &ids)?;
-        Ok(Self { projection, ids, basis: policy.basis() })
+        Ok(Self { projection, ids, basis: policy.basis(), added: policy.added.clone() })
+    }
+
+    /// Whether the policy lets this be told beside the document.
+    fn adds(&self, added: Added) -> bool {
+        self.added.contains(&added)
     }
 
     /// The Patient of the copy, who must be identifiable: an acknowledgement of the wrong person's letter is harm.
@@ -205,6 +212,10 @@ impl Prepared {
     }
 
     fn rendered(self, body: Vec<u8>, html: String) -> Rendered {
+        let added = self.added.iter().map(|added| Disclosed {
+            path: format!("beside the document: {}", added.as_str()),
+            rule: format!("added: {}", added.as_str()),
+        });
         Rendered {
             media_type: FHIR_JSON.to_owned(),
             body,
@@ -213,7 +224,7 @@ impl Prepared {
             correlation_id: None,
             workflow: None,
             basis: self.basis,
-            disclosed: self.projection.disclosed,
+            disclosed: self.projection.disclosed.into_iter().chain(added).collect(),
             withheld: self.projection.withheld,
         }
     }

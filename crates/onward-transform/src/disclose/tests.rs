@@ -417,7 +417,7 @@ fn a_policy_cannot_cut_a_statement_from_its_meaning() {
         ("\"link\"", "\"link.extension\""),
         ("document = \"reduced\"", "document = \"identical\""),
         ("attachments = false", "attachments = \"no\""),
-        ("version = \"2026-11-22\"", "version = \"\""),
+        ("version = \"2026-11-26\"", "version = \"\""),
     ] {
         assert!(parsed(|text| text.replace(from, to)).is_err(), "{to}");
     }
@@ -698,6 +698,9 @@ fn the_matrix_says_what_the_policies_say() {
     assert_eq!(cells("Observation.valueQuantity"), [Yes, Yes, Identical, No, No]);
     assert_eq!(cells("attachments"), [Yes, Yes, Identical, No, No]);
     assert_eq!(cells("any extension"), [No, Yes, Identical, No, No]);
+    assert_eq!(cells("added care-home"), [No, Yes, Identical, Yes, Yes]);
+    assert_eq!(cells("added registered-practice"), [No, Yes, Identical, Yes, No]);
+    assert_eq!(cells("added covering-practice"), [Yes, No, Identical, Yes, No]);
 }
 
 /// Every element that the table of inseparable elements names exists in R4.

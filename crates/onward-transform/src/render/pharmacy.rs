@@ -3,7 +3,8 @@
 //!
 //! No national hospital-to-pharmacy FHIR interface exists (standards.md §10.19), so the referral is an R4 message
 //! whose focus is a ServiceRequest. The nomination is a request to a person: PDS lets only a health worker's session
-//! change it, and only with the patient's consent.
+//! change it, and only with the patient's consent. Which pharmacy is nominated now is not told: to ask for that consent
+//! nobody needs it.
 //!
 //! A document without medicines makes no referral. It is not held for that: the heading is optional in the eDischarge
 //! guide, and to hold it would keep the home and the practices waiting for a list that does not exist; their pages say
@@ -20,7 +21,7 @@ use super::parts::{
 use super::registration::{Stay, temporary_address};
 use super::summary::Summary;
 use super::{Parties, Prepared, RenderError, Rendered, dates, html, r4_json, source_endpoint};
-use crate::disclose::{Gap, Policy};
+use crate::disclose::{Added, Gap, Policy};
 
 const UK_CORE: &str = "https://fhir.hl7.org.uk/StructureDefinition/UKCore-";
 const RESPONSE_REQUEST: &str = "http://hl7.org/fhir/StructureDefinition/messageheader-response-request";
@@ -113,16 +114,16 @@ fn referral_message(
         b.node("supportingInfo", |b| b.leaf("reference", urn(&document)));
         note(b, &format!("Referrer: {}", referrer(summary, parties)));
         note(b, &care_home_in_words(parties));
-        note(
-            b,
-            &format!("Practice covering the care home: {} ({}) {}", covering.name, covering.ods, covering.telephone),
-        );
+        if prepared.adds(Added::CoveringPractice) {
+            let (name, ods, telephone) = (&covering.name, &covering.ods, &covering.telephone);
+            note(b, &format!("Practice covering the care home: {name} ({ods}) {telephone}"));
+        }
     });
     entry(&mut b, &person, "Patient", |b| {
         profile(b, &format!("{UK_CORE}Patient"));
         // Beside the person's own: where the medicines are to be delivered for the stay.
         copy_free_and(b, patient, &PERSON, "address", |b| temporary_address(b, parties, &stay, true));
-        if let Some(registered) = parties.registered_practice {
+        if let Some(registered) = parties.registered_practice.filter(|_| prepared.adds(Added::RegisteredPractice)) {
             organisation(b, "generalPractitioner", &registered.ods, &registered.name);
         }
     });
@@ -220,17 +221,13 @@ fn nomination_bundle(prepared: &Prepared, patient: Element<'_, '_>, parties: &Pa
         organisation(b, "owner", &pharmacy.ods, &pharmacy.name);
         words(b, "reasonCode", "The patient moves to a care home to which this pharmacy delivers");
         note(b, "Nothing may be changed without the consent of the patient or of whoever may decide for them.");
-        note(b, &care_home_in_words(parties));
+        if prepared.adds(Added::CareHome) {
+            note(b, &care_home_in_words(parties));
+        }
         b.node("input", |b| {
             words(b, "type", "Pharmacy to be nominated");
             organisation(b, "valueReference", &pharmacy.ods, &pharmacy.name);
         });
-        if let Some(nominated) = parties.nominated_pharmacy {
-            b.node("input", |b| {
-                words(b, "type", "Pharmacy nominated now");
-                organisation(b, "valueReference", nominated, nominated.as_str());
-            });
-        }
     });
     entry(&mut b, &person, "Patient", |b| {
         profile(b, &format!("{UK_CORE}Patient"));

@@ -20,7 +20,7 @@ use super::{
     FHIR_XML, Parties, Prepared, RenderError, Rendered, dates, goes_by_mesh, html, is_critical_for_care, r4_json,
     stu3_xml, workflow,
 };
-use crate::disclose::Policy;
+use crate::disclose::{Added, Policy};
 
 /// SNOMED CT "Patient registration": the Task of the R4 draft frameworks (Task-registerPatient).
 const PATIENT_REGISTRATION: (&str, &str) = ("184047000", "Patient registration");
@@ -91,6 +91,11 @@ pub fn covering_practice(
     let mut attachments =
         vec![attached("Request for temporary registration", &registration), attached("Discharge summary", &letter)];
     attachments.extend(of_the_hospital(&prepared));
+    let mut told = *parties;
+    if !prepared.adds(Added::RegisteredPractice) {
+        told.registered_practice = None;
+    }
+    let envelope = Envelope { parties: &told, ..envelope };
     let label = confidentiality(prepared.projection.tree.root());
     let message = send_document(&envelope, prepared.patient()?, &stay, label, &attachments);
     let (body, correlation) = (stu3_xml(&message)?, envelope.header_id());
@@ -131,6 +136,7 @@ pub(super) type Stay = (String, Option<String>);
 /// Task, Patient with the temporary address, document: an R4 collection.
 fn request_bundle(prepared: &Prepared, stay: &Stay, parties: &Parties<'_>) -> Result<Tree<'static>, RenderError> {
     let patient = prepared.patient()?;
+    let registered = parties.registered_practice.filter(|_| prepared.adds(Added::RegisteredPractice));
     let id = |part: &str| prepared.ids.derived(part).to_string();
     let (task, person, document) = (id("task"), id("patient"), prepared.ids.document().to_string());
     let mut b: B = Builder::resource("Bundle");
@@ -142,7 +148,7 @@ fn request_bundle(prepared: &Prepared, stay: &Stay, parties: &Parties<'_>) -> Re
     entry(&mut b, &person, "Patient", |b| {
         profile(b, &format!("{UK_CORE}Patient"));
         copy_free_and(b, patient, &REGISTRATION_ELEMENTS, "address", |b| temporary_address(b, parties, stay, true));
-        if let Some(registered) = parties.registered_practice {
+        if let Some(registered) = registered {
             organisation(b, "generalPractitioner", &registered.ods, &registered.name);
         }
     });

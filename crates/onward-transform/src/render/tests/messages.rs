@@ -475,6 +475,75 @@ fn the_nomination_is_a_request_and_names_nothing_clinical() {
     assert!(matches!(needless, Err(RenderError::NotNeeded(_))));
 }
 
+/// What the directory and PDS know goes to nobody whose policy does not name it, on no page and in no message.
+#[test]
+fn nothing_is_added_that_the_policy_does_not_name() {
+    let r4 = document(&fixture("messages/edischarge-r4.json"));
+    let town = Town::new();
+    let mut parties = town.parties();
+    parties.registered_practice = Some(&town.covering);
+    let directory = [
+        ("care-home", "01632 960201"),
+        ("contacts", "01632 960120"),
+        ("covering-practice", "01632 960301"),
+        ("delivering-pharmacy", "01632 960501"),
+        ("registered-practice", "Y99001"),
+    ];
+    // The document itself names some of it; what is asked here is what the directory adds.
+    let r4 = changed(&r4, &|_, value| {
+        let named = directory.iter().any(|(_, fact)| value.contains(fact));
+        if named { "REDACTED".to_owned() } else { value.to_owned() }
+    });
+    type Make = fn(&Tree<'_>, &Policy, &Parties<'_>, DeliveryId) -> Result<Rendered, RenderError>;
+    let makers: [(&str, &[&str], Make); 4] = [
+        ("care-home", &["contacts", "covering-practice", "delivering-pharmacy"], care_home),
+        ("covering-practice", &["care-home", "registered-practice"], covering_practice),
+        ("pharmacy-referral", &["care-home", "covering-practice", "registered-practice"], pharmacy_referral),
+        ("pharmacy-nomination", &["care-home"], pharmacy_nomination),
+    ];
+    for (name, shipped, make) in makers {
+        let file = std::fs::read_to_string(format!("{FIXTURES}../config/disclosure/{name}.toml")).expect("a policy");
+        let line = file.lines().find(|line| line.starts_with("added = ")).expect("the key");
+        let of = |added: &[&str]| Policy::parse(name, &file.replace(line, &format!("added = {added:?}")));
+        let made = |policy: &Policy| {
+            let rendered = make(&r4, policy, &parties, delivery(9)).expect(name);
+            let told: Vec<String> = rendered.disclosed.iter().map(|each| each.rule.clone()).collect();
+            (format!("{}{}", page(&rendered), text(&rendered)), told)
+        };
+        let needs_home = shipped.contains(&"care-home") && name != "pharmacy-nomination";
+        assert_eq!(of(&[]).is_err(), needs_home, "{name}: a request for the stay needs the home");
+        let least: &[&str] = if needs_home { &["care-home"] } else { &[] };
+        let (text, _) = made(&of(least).expect("valid"));
+        // The recipient is named in its own copy.
+        let of_recipient = |word: &str| name == "covering-practice" && matches!(word, "registered-practice");
+        for (word, fact) in directory.iter().filter(|(word, _)| !least.contains(word) && !of_recipient(word)) {
+            assert!(!text.contains(fact), "{name}: {word}");
+        }
+        let (text, told) = made(&policy(name));
+        for (word, fact) in directory {
+            let goes = shipped.contains(&word);
+            assert_eq!(told.contains(&format!("added: {word}")), goes, "{name}: {word}");
+            assert!(!goes || text.contains(fact) || of_recipient(word), "{name}: {word}");
+        }
+        assert!(!text.contains("FZZ02"), "{name}: the pharmacy that PDS has goes to nobody");
+    }
+}
+
+/// Relatives are told by name and telephone; where they live stays behind, wherever the sender wrote it.
+#[test]
+fn a_relatives_address_does_not_go_to_the_home() {
+    let source = fixture("messages/edischarge-r4.json");
+    let address = "\"contact\": [ { \"address\": {\"line\": [\"CANARY STREET\"]},";
+    let at = source.find("\"contact\": [").expect("a contact");
+    let brace = at + source[at..].find('{').expect("its begin") + 1;
+    let text = format!("{}{address}{}", &source[..at], &source[brace..]);
+    let rendered =
+        care_home(&document(&text), &policy("care-home"), &Town::new().parties(), delivery(1)).expect("rendered");
+    let all = format!("{}{}", page(&rendered), self::text(&rendered));
+    assert!(all.contains("Mrs Helen Carter") && all.contains("01632 960402"));
+    assert!(!all.contains("CANARY STREET"));
+}
+
 #[test]
 fn what_cannot_be_rendered_safely_is_refused() {
     let town = Town::new();
