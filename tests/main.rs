@@ -9,6 +9,7 @@ mod edge;
 mod inbox;
 mod mesh_exchange;
 mod restart;
+mod search;
 mod seen;
 mod submit;
 mod token;

@@ -203,6 +203,28 @@ pub struct TransferRecord {
     pub deliveries: Vec<DeliveryRecord>,
 }
 
+impl TransferRecord {
+    /// The FHIR R4 `Task.status` of the transfer. It follows from its copies: what needs a person is told first.
+    #[must_use]
+    pub fn task_status(&self) -> &'static str {
+        let copies = || self.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender);
+        let any = |state: DeliveryState| copies().any(|copy| copy.state == state);
+        if self.hold.is_some() {
+            "on-hold"
+        } else if any(DeliveryState::Failed) || any(DeliveryState::Rejected) {
+            "failed"
+        } else if copies().next().is_none() {
+            "in-progress"
+        } else if copies().all(|copy| copy.state == DeliveryState::Withdrawn) {
+            "cancelled"
+        } else if copies().all(|copy| copy.state.is_acknowledged()) {
+            "completed"
+        } else {
+            "in-progress"
+        }
+    }
+}
+
 /// A copy as read back, without bodies.
 #[derive(Debug, Clone)]
 pub struct DeliveryRecord {
@@ -369,6 +391,81 @@ pub struct DeliveryQuery {
     pub limit: u32,
 }
 
+/// Which Tasks to find: of transfers, of recipients' copies, or of both.
+#[derive(Debug, Clone, Default)]
+pub struct TaskQuery {
+    /// Tasks of transfers.
+    pub transfers: bool,
+    /// Tasks of copies; never of responses to senders.
+    pub copies: bool,
+    /// Only of transfers that this organisation sent.
+    pub sender: Option<OdsCode>,
+    /// Only copies to this organisation.
+    pub recipient: Option<OdsCode>,
+    /// Only copies of these kinds; empty means all.
+    pub kinds: Vec<RecipientKind>,
+    /// Only with one of these FHIR `Task.status` codes; empty means all.
+    pub statuses: Vec<String>,
+    /// Only copies of this transfer.
+    pub transfer: Option<TransferId>,
+    /// Only about this person.
+    pub patient: Option<NhsNumber>,
+    /// Latest change, all of them.
+    pub changed: Vec<Changed>,
+    /// Cursor: only Tasks after this one in (created, id) order.
+    pub after: Option<(Timestamp, uuid::Uuid)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// When the latest change must have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// From (included) until (excluded).
+    Within {
+        /// At or after.
+        from: Option<Timestamp>,
+        /// Before.
+        until: Option<Timestamp>,
+    },
+    /// Before `from`, or at or after `until`.
+    Outside {
+        /// Before.
+        from: Timestamp,
+        /// At or after.
+        until: Timestamp,
+    },
+}
+
+/// A Task that was found.
+#[derive(Debug, Clone)]
+pub enum FoundTask {
+    /// Of a transfer.
+    Transfer(Box<TransferRecord>),
+    /// Of one recipient's copy.
+    Copy(Box<DeliveryRecord>),
+}
+
+impl FoundTask {
+    /// Its place in the order of lists.
+    #[must_use]
+    pub fn place(&self) -> (Timestamp, uuid::Uuid) {
+        match self {
+            Self::Transfer(transfer) => (transfer.received, transfer.id.0),
+            Self::Copy(copy) => (copy.created, copy.id.0),
+        }
+    }
+
+    /// About whom.
+    #[must_use]
+    pub fn patient(&self) -> Option<&NhsNumber> {
+        match self {
+            Self::Transfer(transfer) => transfer.patient.as_ref(),
+            Self::Copy(copy) => copy.patient.as_ref(),
+        }
+    }
+}
+
 /// A held transfer, for lists.
 #[derive(Debug, Clone)]
 pub struct HeldTransfer {
@@ -446,6 +543,10 @@ pub trait Store: Send + Sync + 'static {
     async fn delivery_by_reference(&self, reference: &str) -> Result<Option<DeliveryRecord>, StoreError>;
     /// Copies in (created, id) order.
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError>;
+    /// Tasks of transfers and copies in (created, id) order.
+    async fn tasks(&self, query: TaskQuery) -> Result<Vec<FoundTask>, StoreError>;
+    /// How many Tasks there are, whatever cursor and limit say.
+    async fn count_tasks(&self, query: TaskQuery) -> Result<u64, StoreError>;
     /// The sender's bytes.
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError>;
 

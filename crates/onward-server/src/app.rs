@@ -24,6 +24,7 @@ use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
 use crate::config::{Config, PdsMode, StoreUrl};
+use crate::seal::Seal;
 
 /// What the handlers need.
 pub struct App {
@@ -35,6 +36,8 @@ pub struct App {
     pub token_url: String,
     /// Life of an access token, seconds.
     pub token_seconds: i64,
+    /// Seals what our links must not show.
+    pub seal: Seal,
 }
 
 /// Whether this process is the one that serves the store.
@@ -141,6 +144,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         public_host: public_host(&config.server.public_url.at(""))?,
         token_url: config.server.public_url.at("/oauth2/token"),
         token_seconds: i64::from(config.identity.token_lifetime_seconds),
+        seal: Seal::new()?,
     })
 }
 

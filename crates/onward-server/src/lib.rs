@@ -13,5 +13,6 @@ pub mod directory_import;
 pub mod keys;
 pub mod listener;
 pub mod outcome;
+pub mod seal;
 pub mod serve;
 pub mod session;

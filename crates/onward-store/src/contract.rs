@@ -42,6 +42,9 @@ macro_rules! every_contract {
             responses_are_queued_once,
             reading_is_recorded_with_the_bytes,
             lists_are_filtered_and_paged,
+            tasks_of_transfers_and_copies_stand_in_one_list,
+            a_transfer_is_found_by_the_status_that_it_shows,
+            tasks_are_found_by_when_they_changed,
         );
         $crate::contract::every_contract!($open, keeping:
             clients_are_replaced,

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod bundle;
+pub mod date;
 pub mod dry_run;
 pub mod edge;
 pub mod metadata;
@@ -31,7 +32,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/fhir/R4/$explain", post(dry_run::explain))
         .route("/fhir/R4/Bundle/$validate", post(dry_run::validate))
         .route("/fhir/R4/Bundle/{id}", get(bundle::get))
-        .route("/fhir/R4/Task", get(task::search))
+        .route("/fhir/R4/Task", get(task::search::get))
         .route("/fhir/R4/Task/{id}", get(task::get).put(task::put))
         .route("/fhir/R4/metadata", get(metadata::capability))
         .route("/.well-known/smart-configuration", get(metadata::smart))

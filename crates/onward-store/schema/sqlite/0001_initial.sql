@@ -23,6 +23,9 @@ CREATE TABLE transfers (
 -- The keys against repeats (20007, 20008) live as long as the record.
 CREATE UNIQUE INDEX transfers_message ON transfers (sender, message_id);
 CREATE UNIQUE INDEX transfers_document ON transfers (sender, document_id) WHERE document_id IS NOT NULL;
+-- The lists of a sender's Tasks.
+CREATE INDEX transfers_sender ON transfers (sender, received, id);
+CREATE INDEX transfers_patient ON transfers (patient, received, id) WHERE patient IS NOT NULL;
 
 -- The senders' bytes, unchanged. Apart from the transfer, so that retention can take them by month.
 CREATE TABLE message_bodies (

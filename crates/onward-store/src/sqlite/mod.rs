@@ -9,6 +9,7 @@ mod dispatch;
 mod failure;
 mod open;
 mod readers;
+mod tasks;
 mod transfers;
 mod writer;
 
@@ -26,8 +27,8 @@ use onward_core::audit::{AuditRow, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, DeliveryQuery, DeliveryRecord, HeldTransfer, Lease, NewDelivery, OriginalMessage,
-    Store, StoreError, StoredAudit, StoredRendition, TransferRecord, Transition,
+    Acceptance, Accepted, AttemptEnd, DeliveryQuery, DeliveryRecord, FoundTask, HeldTransfer, Lease, NewDelivery,
+    OriginalMessage, Store, StoreError, StoredAudit, StoredRendition, TaskQuery, TransferRecord, Transition,
 };
 use onward_core::{Clock, DeliveryId, HoldId, OdsCode, TransferId};
 
@@ -157,6 +158,14 @@ impl Store for SqliteStore {
 
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
         self.readers.run(move |c| deliveries::list(c, &query)).await
+    }
+
+    async fn tasks(&self, query: TaskQuery) -> Result<Vec<FoundTask>, StoreError> {
+        self.readers.run(move |c| tasks::list(c, &query)).await
+    }
+
+    async fn count_tasks(&self, query: TaskQuery) -> Result<u64, StoreError> {
+        self.readers.run(move |c| tasks::count(c, &query)).await
     }
 
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {
