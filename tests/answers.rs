@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::DeliveryRecord;
+use onward_core::store::{DeliveryRecord, FoundTask, TaskQuery};
 use onward_core::transport::{InboxTransport, Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
 use onward_core::{Clock, SystemClock, TransferId};
 use onward_fhir::authored::{ItkResponse, itk3_response};
 use onward_fhir::itk::ResponseCode;
 use onward_fhir::{Release, write};
 use onward_gateway::accept::Submission;
+use onward_gateway::acknowledge::Moved;
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
 use onward_server::directory_import::{self, Format};
@@ -340,4 +341,35 @@ async fn the_hospital_hears_each_level_once() {
     assert_eq!(heard.len(), 2);
     assert_eq!(heard.iter().filter(|body| body.contains("\"20013\"")).count(), 1);
     assert_eq!(heard.iter().filter(|body| body.contains("\"30001\"")).count(), 1);
+}
+
+/// No dispatcher runs here: whatever the home is shown it can read and answer at once.
+#[tokio::test]
+async fn a_copy_that_is_listed_can_be_read_and_accepted_before_it_is_dispatched() {
+    let bench = Bench::new().await;
+    let home = Client {
+        id: "rowan-house".to_owned(),
+        ods: "VMH01".parse().expect("a code"),
+        role: Role::CareHome,
+        ..hospital()
+    };
+    for read_first in [true, false] {
+        let transfer = bench.accept().await;
+        let query = TaskQuery { copies: true, transfer: Some(transfer), limit: 10, ..TaskQuery::default() };
+        let page = bench.gateway.list(&home, query, None).await.expect("listed");
+        let [FoundTask::Copy(copy)] = page.tasks.as_slice() else { panic!("its one copy") };
+        assert_eq!(copy.state, DeliveryState::Queued);
+        let mut version = copy.version;
+        if read_first {
+            assert!(bench.gateway.open(&home, copy.id, None).await.expect("audited").is_some());
+            let record = bench.gateway.store().delivery(copy.id).await.expect("readable").expect("there");
+            assert_eq!(record.state, DeliveryState::Received);
+            version = record.version;
+        }
+        let moved = bench.gateway.move_task(&home, copy.id, version, DeliveryState::Accepted, None, None).await;
+        assert_eq!(moved, Ok(Moved::Done));
+        bench.gateway.dispatch_due().await.expect("the others are sent");
+        let record = bench.gateway.store().delivery(copy.id).await.expect("readable").expect("there");
+        assert_eq!(record.state, DeliveryState::Accepted);
+    }
 }

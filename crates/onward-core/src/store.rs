@@ -525,7 +525,8 @@ pub trait Store: Send + Sync + 'static {
     async fn transition(&self, transition: Transition) -> Result<bool, StoreError>;
 
     /// Reads a copy and commits that it was read (first reading sets `opened` and, from
-    /// `AwaitingCollection`, the state `Received`) in one transaction: no audit, no bytes.
+    /// `AwaitingCollection` and for an inbox also from `Queued`, the state `Received`) in one transaction: no audit,
+    /// no bytes.
     async fn open_rendition(
         &self,
         delivery: DeliveryId,

@@ -298,10 +298,13 @@ impl Gateway {
 }
 
 /// Whether the recipient's word can move the copy to `to`. A copy that was sent may be answered before we know that it
-/// arrived (the answer overtook our commit, or the outcome of the attempt is unknown) or after we gave it up.
+/// arrived (the answer overtook our commit, or the outcome of the attempt is unknown) or after we gave it up. One for the
+/// inbox is there as soon as it is committed.
 fn may_move(record: &DeliveryRecord, to: DeliveryState) -> bool {
-    let sent = record.attempts > 0 && record.endpoint.kind() != TransportKind::Inbox;
+    let inbox = record.endpoint.kind() == TransportKind::Inbox;
+    let sent = record.attempts > 0 && !inbox;
     match record.state {
+        DeliveryState::Queued if inbox => DeliveryState::AwaitingCollection.may_become(to),
         DeliveryState::Queued | DeliveryState::Failed => sent && DeliveryState::Sent.may_become(to),
         state => state.may_become(to),
     }

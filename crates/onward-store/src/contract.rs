@@ -41,6 +41,7 @@ macro_rules! every_contract {
             one_of_many_transitions_wins,
             responses_are_queued_once,
             reading_is_recorded_with_the_bytes,
+            an_inbox_is_read_before_the_dispatcher_comes_by,
             lists_are_filtered_and_paged,
             tasks_of_transfers_and_copies_stand_in_one_list,
             a_transfer_is_found_by_the_status_that_it_shows,

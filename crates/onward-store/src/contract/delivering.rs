@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
+use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{
     AttemptEnd, AttemptOutcome, Changed, DeliveryQuery, DeliveryRecord, FoundTask, Lease, TaskQuery, Transition,
@@ -288,6 +289,28 @@ pub(crate) async fn reading_is_recorded_with_the_bytes(store: Shared) {
     let taken = row(AuditWord::Read);
     store.audit(vec![taken.clone()]).await.expect("committed");
     assert!(store.open_rendition(id, at(10), vec![taken]).await.is_err());
+}
+
+pub(crate) async fn an_inbox_is_read_before_the_dispatcher_comes_by(store: Shared) {
+    let id = accept_new(&store, acceptance(1)).await;
+    let mut by_mesh = acceptance(2);
+    by_mesh.deliveries[0].endpoint = Endpoint::Mesh { mailbox: "X26ABC3".parse().expect("a mailbox"), workflow: None };
+    let sent = accept_new(&store, by_mesh).await;
+    let mut overtaken = acceptance(3);
+    overtaken.deliveries[0].recipient = ods("VM9ZZ");
+    let overtaken = accept_new(&store, overtaken).await;
+    let leases = store.claim(at(0), at(30), 100).await.expect("claimable");
+    let lease = leases.iter().find(|lease| lease.delivery.id == overtaken).expect("leased");
+    for id in [id, sent, overtaken] {
+        assert!(store.open_rendition(id, at(1), vec![row(AuditWord::Read)]).await.expect("committed").is_some());
+    }
+    assert_eq!((read(&store, id).await.state, read(&store, id).await.next_attempt), (DeliveryState::Received, None));
+    let copy = read(&store, sent).await;
+    assert_eq!((copy.state, copy.opened), (DeliveryState::Queued, Some(at(1))), "MESH still sends it");
+    let inbox = AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, reference: None };
+    assert!(end(&store, lease, inbox, 2).await);
+    assert_eq!(read(&store, overtaken).await.state, DeliveryState::Received, "the dispatcher comes too late");
+    assert_eq!(ids_claimed(&store, 60).await, [sent], "what was collected is not sent again");
 }
 
 pub(crate) async fn lists_are_filtered_and_paged(store: Shared) {
