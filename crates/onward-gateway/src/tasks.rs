@@ -68,19 +68,21 @@ impl Gateway {
     #[must_use]
     pub fn delivery_task(&self, copy: &DeliveryRecord, client: &Client) -> String {
         let base = &self.settings.base_url;
+        // A code of another system (MESH reports have their own) is no ITK3 coding.
+        let known = copy.code.as_deref().and_then(onward_fhir::itk::response_code);
+        let coding = known.map(|known| {
+            let system = onward_fhir::systems::ITK_RESPONSE_CODES.to_owned();
+            (system, known.code.to_string(), Some(known.display.to_owned()))
+        });
+        let business = known.filter(|known| known.level == onward_fhir::itk::Level::Business);
         let content = TaskContent {
             id: copy.id.to_string(),
             version: Some(copy.version.to_string()),
             last_updated: Some(copy.changed.to_string()),
             status: copy.state.task_status().to_owned(),
-            status_reason: copy.reason.as_deref().map(Concept::text),
-            business_status: Some(Concept {
-                coding: copy
-                    .code
-                    .as_ref()
-                    .map(|code| (onward_fhir::systems::ITK_RESPONSE_CODES.to_owned(), code.clone(), None)),
-                text: Some(copy.state.as_str().to_owned()),
-            }),
+            status_reason: (copy.reason.is_some() || business.is_some())
+                .then(|| Concept { coding: coding.clone().filter(|_| business.is_some()), text: copy.reason.clone() }),
+            business_status: Some(Concept { coding, text: Some(copy.state.as_str().to_owned()) }),
             code: Some(Concept::coded(TASK_CODES, copy.kind.as_str(), purpose(copy.kind))),
             focus: Some(format!("{base}/fhir/R4/Bundle/{}", copy.id)),
             nhs_number: person_shown(client, copy.patient.as_ref()),

@@ -12,9 +12,10 @@ use onward_core::client::Role;
 use onward_core::state::DeliveryState;
 use onward_core::store::StoreError;
 use onward_core::{DeliveryId, NhsNumber, TransferId};
+use onward_fhir::itk::{self, ResponseCode};
 use onward_fhir::read::{self, Limits};
-use onward_fhir::{Tree, views};
-use onward_gateway::acknowledge::Moved;
+use onward_fhir::{Element, Tree, views};
+use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::collect::{Standing, standing};
 
 use super::edge::{FHIR_JSON, FHIR_XML};
@@ -123,12 +124,12 @@ pub async fn put(
         Ok(body) => body,
         Err(response) => return response,
     };
-    let wanted = match Wanted::read(&headers, &body, &id) {
-        Ok(wanted) => wanted,
+    let answer = match answer(&headers, &body, &id) {
+        Ok(answer) => answer,
         Err(response) => return *response,
     };
     let request_id = caller.request_id.as_deref();
-    let moved = app.gateway.move_task(&caller.client, delivery, version, wanted.state, wanted.reason, request_id).await;
+    let moved = app.gateway.move_task(&caller.client, delivery, version, answer, request_id).await;
     match moved {
         Ok(Moved::Done) => match find(&app, &caller, &id).await {
             Ok(Some(found)) => found.tagged(),
@@ -142,6 +143,10 @@ pub async fn put(
             outcome::unprocessable("Task.statusReason", "a rejection needs statusReason.text or a coding")
                 .into_response()
         }
+        Ok(Moved::CodeContradicts { code }) => {
+            let text = format!("the code {} ({}) does not go with this status", code.code, code.display);
+            outcome::unprocessable("Task.statusReason.coding", &text).into_response()
+        }
         Err(error) => outcome::store(&error).into_response(),
     }
 }
@@ -151,39 +156,42 @@ fn version(tag: &str) -> Option<u64> {
 }
 
 /// What a recipient may change: status and its reason. Everything else of the Task is ours.
-struct Wanted {
-    state: DeliveryState,
-    reason: Option<String>,
+fn answer(headers: &HeaderMap, body: &[u8], id: &str) -> Result<Answer, Box<Response>> {
+    let media_type = super::process_message::media_type(headers)?;
+    let bad = |text: &str| Box::new(outcome::bad_request(text).into_response());
+    let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8"))?;
+    let tree: Tree<'_> =
+        if media_type == FHIR_XML { read::xml(text, &Limits::default()) } else { read::json(text, &Limits::default()) }
+            .map_err(|error| bad(&error.to_string()))?;
+    let task = tree.root();
+    if !task.is("Task") || task.text("id").is_some_and(|own| own != id) {
+        return Err(bad("the body must be the Task of this URL"));
+    }
+    let unprocessable = |text: &str| Box::new(outcome::unprocessable("Task.status", text).into_response());
+    let state = match task.text("status") {
+        Some("received") => DeliveryState::Received,
+        Some("accepted") => DeliveryState::Accepted,
+        Some("in-progress") => DeliveryState::InProgress,
+        Some("completed") => DeliveryState::Completed,
+        Some("rejected") => DeliveryState::Rejected,
+        _ => {
+            return Err(unprocessable("a recipient sets received, accepted, in-progress, completed or rejected"));
+        }
+    };
+    let reason = task.get("statusReason");
+    let code = reason.and_then(response_code).transpose().map_err(|()| {
+        let text = "statusReason has a code that ITK-ResponseCodes-1 does not have";
+        Box::new(outcome::unprocessable("Task.statusReason.coding", text).into_response())
+    })?;
+    let words = reason.and_then(|reason| reason.text("text")).map(|text| text.chars().take(500).collect());
+    let said = || code.map(|code| format!("{} {}", code.code, code.display));
+    let other = || reason.and_then(views::concept_text).map(|text| text.chars().take(500).collect());
+    let reason = words.or_else(said).or_else(other);
+    Ok(Answer { state, code, reason })
 }
 
-impl Wanted {
-    fn read(headers: &HeaderMap, body: &[u8], id: &str) -> Result<Self, Box<Response>> {
-        let media_type = super::process_message::media_type(headers)?;
-        let bad = |text: &str| Box::new(outcome::bad_request(text).into_response());
-        let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8"))?;
-        let tree: Tree<'_> = if media_type == FHIR_XML {
-            read::xml(text, &Limits::default())
-        } else {
-            read::json(text, &Limits::default())
-        }
-        .map_err(|error| bad(&error.to_string()))?;
-        let task = tree.root();
-        if !task.is("Task") || task.text("id").is_some_and(|own| own != id) {
-            return Err(bad("the body must be the Task of this URL"));
-        }
-        let unprocessable = |text: &str| Box::new(outcome::unprocessable("Task.status", text).into_response());
-        let state = match task.text("status") {
-            Some("received") => DeliveryState::Received,
-            Some("accepted") => DeliveryState::Accepted,
-            Some("in-progress") => DeliveryState::InProgress,
-            Some("completed") => DeliveryState::Completed,
-            Some("rejected") => DeliveryState::Rejected,
-            _ => {
-                return Err(unprocessable("a recipient sets received, accepted, in-progress, completed or rejected"));
-            }
-        };
-        let reason =
-            task.get("statusReason").and_then(views::concept_text).map(|text| text.chars().take(500).collect());
-        Ok(Self { state, reason })
-    }
+/// The ITK3 response code among the codings; an error when one of its system is none of its codes.
+fn response_code(reason: Element<'_, '_>) -> Option<Result<ResponseCode, ()>> {
+    let coding = views::codings(reason).find(|coding| coding.system.is_some_and(itk::is_response_system))?;
+    Some(coding.code.and_then(itk::response_code).ok_or(()))
 }
