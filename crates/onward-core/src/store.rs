@@ -33,7 +33,7 @@ pub struct ReplyWanted {
     pub business: bool,
     /// The sender's mailbox, when one is known.
     pub mailbox: Option<MeshMailboxId>,
-    /// `MessageHeader.id` of the message: `response.identifier` of every response.
+    /// `MessageHeader.id` of the message: `response.identifier` of every response. A sender uses it once.
     pub header_id: String,
     /// `SenderReference`, to be given back.
     pub sender_reference: Option<String>,
@@ -50,7 +50,8 @@ pub struct NewTransfer {
     pub sender: OdsCode,
     /// The client that posted it, or `mesh:<mailbox>`.
     pub client_id: String,
-    /// The message's own identifier (Bundle.identifier, else MessageHeader.id): first key against repeats.
+    /// The message's own identifier (Bundle.identifier, else MessageHeader.id): with `reply.header_id` the first key
+    /// against repeats (20007).
     pub message_id: String,
     /// The document's own identifier (Bundle.identifier or id of the document): second key (20008).
     pub document_id: Option<String>,
@@ -163,7 +164,7 @@ pub enum Accepted {
         /// The first answer.
         response: Vec<u8>,
     },
-    /// The identifier was used before for other bytes (20007; HTTP 409).
+    /// The identifier of the message or of its header was used before for other bytes (20007; HTTP 409).
     MessageIdReused,
     /// Another message carried the same document before (20008; HTTP 409).
     DocumentRepeated {

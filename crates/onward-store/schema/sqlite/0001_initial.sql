@@ -7,6 +7,7 @@ CREATE TABLE transfers (
     sender TEXT NOT NULL,
     client_id TEXT NOT NULL,
     message_id TEXT NOT NULL,
+    header_id TEXT,
     document_id TEXT,
     document_set_id TEXT,
     event TEXT NOT NULL,
@@ -22,6 +23,7 @@ CREATE TABLE transfers (
 ) STRICT;
 -- The keys against repeats (20007, 20008) live as long as the record.
 CREATE UNIQUE INDEX transfers_message ON transfers (sender, message_id);
+CREATE UNIQUE INDEX transfers_header ON transfers (sender, header_id) WHERE header_id IS NOT NULL;
 CREATE UNIQUE INDEX transfers_document ON transfers (sender, document_id) WHERE document_id IS NOT NULL;
 -- The lists of a sender's Tasks.
 CREATE INDEX transfers_sender ON transfers (sender, received, id);

@@ -59,10 +59,18 @@ pub(crate) async fn an_identifier_is_not_used_for_other_bytes(store: Shared) {
     other.transfer.body_sha256 = [99; 32];
     other.transfer.document_id = Some("another document".to_owned());
     assert_eq!(store.accept(other).await, Ok(Accepted::MessageIdReused));
+    let mut same_header = acceptance(2);
+    same_header.transfer.reply.header_id = "header-1".to_owned();
+    assert_eq!(store.accept(same_header).await, Ok(Accepted::MessageIdReused), "responses could not be told apart");
     let mut elsewhere = acceptance(1);
     elsewhere.transfer.sender = ods("RYJ");
     assert_eq!(store.accept(elsewhere).await, Ok(Accepted::New), "identifiers belong to their sender");
-    assert_eq!(log(&store).await.len(), 3);
+    assert_eq!(log(&store).await.len(), 4);
+    for n in [5, 6] {
+        let mut without = acceptance(n);
+        without.transfer.reply.header_id = String::new();
+        assert_eq!(store.accept(without).await, Ok(Accepted::New), "no identifier repeats nothing");
+    }
 }
 
 pub(crate) async fn a_document_is_accepted_once_for_each_sender(store: Shared) {

@@ -13,7 +13,7 @@ use super::columns::{Columns, json, micros, micros_opt, month};
 use super::deliveries::{self, Origin};
 use super::failure::Failure;
 
-/// The two keys decide before anything is written: the message's identifier (20007), then the document's (20008).
+/// The keys decide before anything is written: the message's two identifiers (20007), then the document's (20008).
 pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted, Failure> {
     let transfer = &acceptance.transfer;
     if let Some(repeat) = earlier_message(c, transfer)? {
@@ -41,17 +41,29 @@ pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted
     Ok(Accepted::New)
 }
 
+/// The identifier of the message Bundle and that of its header are each used once by a sender (ITK3: a message is a
+/// duplicate by either): responses refer to the header.
 fn earlier_message(c: &Connection, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
-    c.prepare_cached("SELECT id, body_sha256, response FROM transfers WHERE sender = ? AND message_id = ?")?
-        .query_and_then(params![transfer.sender.as_str(), transfer.message_id], |row| {
+    c.prepare_cached(
+        "SELECT id, body_sha256, response FROM transfers
+         WHERE sender = ?1 AND (message_id = ?2 OR header_id = ?3) ORDER BY body_sha256 = ?4 DESC LIMIT 1",
+    )?
+    .query_and_then(
+        params![transfer.sender.as_str(), transfer.message_id, header_id(transfer), transfer.body_sha256],
+        |row| {
             let columns = Columns::of("transfers", row);
             if columns.get::<[u8; 32]>("body_sha256")? != transfer.body_sha256 {
                 return Ok(Accepted::MessageIdReused);
             }
             Ok(Accepted::Repeat { transfer: columns.parsed("id")?, response: columns.get("response")? })
-        })?
-        .next()
-        .transpose()
+        },
+    )?
+    .next()
+    .transpose()
+}
+
+fn header_id(transfer: &NewTransfer) -> Option<&str> {
+    Some(transfer.reply.header_id.as_str()).filter(|id| !id.is_empty())
 }
 
 fn earlier_document(c: &Connection, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
@@ -67,15 +79,16 @@ fn earlier_document(c: &Connection, transfer: &NewTransfer) -> Result<Option<Acc
 fn insert(c: &Connection, transfer: &NewTransfer) -> Result<(), Failure> {
     let id = transfer.id.to_string();
     c.prepare_cached(
-        "INSERT INTO transfers (id, sender, client_id, message_id, document_id, document_set_id, event, received,
-             expected, patient, care_home, reply, changed, body_sha256, response)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO transfers (id, sender, client_id, message_id, header_id, document_id, document_set_id, event,
+             received, expected, patient, care_home, reply, changed, body_sha256, response)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         id,
         transfer.sender.as_str(),
         transfer.client_id,
         transfer.message_id,
+        header_id(transfer),
         transfer.document_id,
         transfer.document_set_id,
         transfer.event,
