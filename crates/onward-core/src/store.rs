@@ -198,6 +198,8 @@ pub struct TransferRecord {
     pub reply: ReplyWanted,
     /// Its open hold, if any.
     pub hold: Option<NewHold>,
+    /// Why a person ended it without sending anything.
+    pub not_sent: Option<String>,
     /// Latest change of the transfer or one of its copies.
     pub changed: Timestamp,
     /// Its copies, responses to the sender included.
@@ -212,7 +214,7 @@ impl TransferRecord {
         let any = |state: DeliveryState| copies().any(|copy| copy.state == state);
         if self.hold.is_some() {
             "on-hold"
-        } else if any(DeliveryState::Failed) || any(DeliveryState::Rejected) {
+        } else if self.not_sent.is_some() || any(DeliveryState::Failed) || any(DeliveryState::Rejected) {
             "failed"
         } else if copies().next().is_none() {
             "in-progress"
@@ -478,6 +480,53 @@ pub struct HeldTransfer {
     pub sender: OdsCode,
     /// When it came.
     pub received: Timestamp,
+    /// What people have decided about it so far (JSON).
+    pub decided: String,
+}
+
+/// What the release of a hold came to.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The hold.
+    pub hold: HoldId,
+    /// About whom, as far as it is known now.
+    pub patient: Option<NhsNumber>,
+    /// The home, as far as it is known now.
+    pub care_home: Option<OdsCode>,
+    /// The copies to queue.
+    pub deliveries: Vec<NewDelivery>,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+/// A hold that stays, for the same reason or another.
+#[derive(Debug, Clone)]
+pub struct HoldChange {
+    /// The hold as it is from now on, under its own identifier.
+    pub hold: NewHold,
+    /// What people have decided so far (JSON).
+    pub decided: String,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+/// The end of a held transfer that is not sent.
+#[derive(Debug, Clone)]
+pub struct Closure {
+    /// The hold.
+    pub hold: HoldId,
+    /// Why it is not sent; no patient data.
+    pub reason: String,
+    /// Responses to the sender (inserted once each, by their identifier).
+    pub responses: Vec<NewDelivery>,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
 }
 
 /// The sender's bytes as kept. Its `Debug` is redacted.
@@ -555,13 +604,11 @@ pub trait Store: Send + Sync + 'static {
     /// Open holds, the most urgent first.
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError>;
     /// Closes a hold and queues the copies decided on; `false` when it was closed already.
-    async fn release_hold(
-        &self,
-        hold: HoldId,
-        deliveries: Vec<NewDelivery>,
-        at: Timestamp,
-        audit: Vec<AuditRow>,
-    ) -> Result<bool, StoreError>;
+    async fn release_hold(&self, release: Release) -> Result<bool, StoreError>;
+    /// Changes an open hold; `false` when it was closed already.
+    async fn change_hold(&self, change: HoldChange) -> Result<bool, StoreError>;
+    /// Closes a hold and ends its transfer without copies; `false` when it was closed already.
+    async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError>;
     /// Puts a failed copy back into the queue; `false` when it is not failed.
     async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
 

@@ -51,17 +51,20 @@ impl Gateway {
             requester: Some(Organisation { ods: transfer.sender.to_string(), name: None }),
             nhs_number: person_shown(client, transfer.patient.as_ref()),
             authored_on: Some(transfer.received.to_string()),
+            status_reason: transfer.not_sent.as_deref().map(Concept::text).or(content.status_reason.clone()),
+            business_status: match &transfer.not_sent {
+                Some(_) => Some(Concept::text("closed by a person: not sent")),
+                None => content.business_status.clone(),
+            },
             ..content
         };
         authored::task(&content).expect("states, times and codes are ours")
     }
 
-    /// Grows with every change of the transfer or of one of its copies.
+    /// Grows with every change of the transfer, of its hold or of one of its copies: the moment of the latest one.
     #[must_use]
-    pub fn transfer_version(&self, transfer: &TransferRecord) -> u64 {
-        let copies: u64 =
-            transfer.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender).map(|copy| copy.version).sum();
-        1 + copies + u64::from(transfer.hold.is_none())
+    pub fn transfer_version(&self, transfer: &TransferRecord) -> i64 {
+        transfer.changed.as_microsecond()
     }
 
     /// The Task of one copy, JSON: what its recipient moves. Operators see states, never whose they are.
@@ -119,7 +122,7 @@ impl Gateway {
     ) -> Vec<u8> {
         let id = transfer.id.to_string();
         let task = TaskContent {
-            version: Some("1".to_owned()),
+            version: Some(transfer.received.as_microsecond().to_string()),
             last_updated: Some(transfer.received.to_string()),
             id: id.clone(),
             status: if hold.is_some() { "on-hold" } else { "accepted" }.to_owned(),

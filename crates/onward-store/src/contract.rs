@@ -26,6 +26,8 @@ macro_rules! every_contract {
             messages_at_once_keep_the_log_dense,
             what_fails_leaves_nothing,
             a_hold_is_released_once,
+            a_hold_changes_with_its_reason,
+            a_closed_transfer_is_not_sent,
         );
         $crate::contract::every_contract!($open, delivering:
             a_copy_is_leased_to_one,

@@ -53,7 +53,7 @@ struct Found {
     task: (Option<TransferId>, Option<DeliveryId>),
     patient: Option<NhsNumber>,
     json: String,
-    version: u64,
+    version: String,
 }
 
 async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<Found>, StoreError> {
@@ -71,7 +71,7 @@ async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<Found>, Sto
         return Ok(Some(Found {
             task: (Some(id), None),
             json: app.gateway.transfer_task(&transfer, &caller.client),
-            version: app.gateway.transfer_version(&transfer),
+            version: app.gateway.transfer_version(&transfer).to_string(),
             patient: transfer.patient,
         }));
     }
@@ -86,7 +86,7 @@ async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<Found>, Sto
         return Ok(Some(Found {
             task: (Some(record.transfer), Some(id)),
             json: app.gateway.delivery_task(&record, &caller.client),
-            version: record.version,
+            version: record.version.to_string(),
             patient: record.patient,
         }));
     }

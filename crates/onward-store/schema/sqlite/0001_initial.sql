@@ -16,6 +16,8 @@ CREATE TABLE transfers (
     patient TEXT,
     care_home TEXT,
     reply TEXT NOT NULL,
+    -- Why a person ended it without sending anything.
+    not_sent TEXT,
     changed INTEGER NOT NULL,
     body_sha256 BLOB NOT NULL,
     -- The first answer, for every repeat. Last, so that other columns are read without it.
@@ -46,6 +48,8 @@ CREATE TABLE holds (
     owner TEXT NOT NULL,
     due INTEGER NOT NULL,
     opened INTEGER NOT NULL,
+    -- What people have decided so far.
+    decided TEXT NOT NULL DEFAULT '{}',
     closed INTEGER
 ) STRICT;
 CREATE INDEX holds_open ON holds (due, id) WHERE closed IS NULL;

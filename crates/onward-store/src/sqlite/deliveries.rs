@@ -30,7 +30,7 @@ pub(super) fn insert(c: &Connection, origin: &Origin, delivery: &NewDelivery) ->
 }
 
 /// Queues a copy unless its identifier is there already.
-fn insert_once(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
+pub(super) fn insert_once(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
     queue(c, origin, delivery, "ON CONFLICT (id) DO NOTHING").map(drop)
 }
 

@@ -27,10 +27,11 @@ use onward_core::audit::{AuditRow, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, DeliveryQuery, DeliveryRecord, FoundTask, HeldTransfer, Lease, NewDelivery,
-    OriginalMessage, Store, StoreError, StoredAudit, StoredRendition, TaskQuery, TransferRecord, Transition,
+    Acceptance, Accepted, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, FoundTask, HeldTransfer, HoldChange,
+    Lease, OriginalMessage, Release, Store, StoreError, StoredAudit, StoredRendition, TaskQuery, TransferRecord,
+    Transition,
 };
-use onward_core::{Clock, DeliveryId, HoldId, OdsCode, TransferId};
+use onward_core::{Clock, DeliveryId, OdsCode, TransferId};
 
 pub use open::OpenError;
 pub use writer::CommitCounts;
@@ -176,14 +177,16 @@ impl Store for SqliteStore {
         self.readers.run(transfers::holds).await
     }
 
-    async fn release_hold(
-        &self,
-        hold: HoldId,
-        deliveries: Vec<NewDelivery>,
-        at: Timestamp,
-        audit: Vec<AuditRow>,
-    ) -> Result<bool, StoreError> {
-        self.writer.run(move |c| transfers::release_hold(c, hold, &deliveries, at, &audit)).await
+    async fn release_hold(&self, release: Release) -> Result<bool, StoreError> {
+        self.writer.run(move |c| transfers::release_hold(c, &release)).await
+    }
+
+    async fn change_hold(&self, change: HoldChange) -> Result<bool, StoreError> {
+        self.writer.run(move |c| transfers::change_hold(c, &change)).await
+    }
+
+    async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError> {
+        self.writer.run(move |c| transfers::close_hold(c, &closure)).await
     }
 
     async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {

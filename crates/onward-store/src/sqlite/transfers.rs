@@ -1,9 +1,9 @@
 //! Accepting a message, reading a transfer back, and holds.
 
 use jiff::Timestamp;
-use onward_core::audit::AuditRow;
 use onward_core::store::{
-    Acceptance, Accepted, HeldTransfer, NewDelivery, NewHold, NewTransfer, OriginalMessage, TransferRecord,
+    Acceptance, Accepted, Closure, HeldTransfer, HoldChange, NewHold, NewTransfer, OriginalMessage, Release,
+    TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::{Connection, Row, params};
@@ -125,7 +125,8 @@ fn insert_hold(c: &Connection, transfer: &NewTransfer, hold: &NewHold) -> Result
 pub(super) fn transfer(c: &Connection, id: TransferId) -> Result<Option<TransferRecord>, Failure> {
     let found = c
         .prepare_cached(
-            "SELECT id, sender, client_id, message_id, event, received, expected, patient, care_home, reply, changed
+            "SELECT id, sender, client_id, message_id, event, received, expected, patient, care_home, reply,
+                 not_sent, changed
              FROM transfers WHERE id = ?",
         )?
         .query_and_then([id.to_string()], record)?
@@ -160,6 +161,7 @@ fn record(row: &Row<'_>) -> Result<TransferRecord, Failure> {
         care_home: columns.parsed_opt("care_home")?,
         reply: columns.json("reply")?,
         hold: None,
+        not_sent: columns.get("not_sent")?,
         changed: columns.moment("changed")?,
         deliveries: Vec::new(),
     })
@@ -188,7 +190,7 @@ fn hold(row: &Row<'_>) -> Result<NewHold, Failure> {
 
 pub(super) fn holds(c: &Connection) -> Result<Vec<HeldTransfer>, Failure> {
     c.prepare_cached(
-        "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, t.id, t.sender, t.received
+        "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, h.decided, t.id, t.sender, t.received
          FROM holds h JOIN transfers t ON t.id = h.transfer
          WHERE h.closed IS NULL ORDER BY h.due, h.id",
     )?
@@ -199,28 +201,23 @@ pub(super) fn holds(c: &Connection) -> Result<Vec<HeldTransfer>, Failure> {
             transfer: columns.parsed("id")?,
             sender: columns.parsed("sender")?,
             received: columns.moment("received")?,
+            decided: columns.get("decided")?,
         })
     })?
     .collect()
 }
 
-pub(super) fn release_hold(
-    c: &Connection,
-    hold: HoldId,
-    released: &[NewDelivery],
-    at: Timestamp,
-    audit: &[AuditRow],
-) -> Result<bool, Failure> {
-    let transfer = c
-        .prepare_cached("UPDATE holds SET closed = ? WHERE id = ? AND closed IS NULL RETURNING transfer")?
-        .query_and_then(params![micros(at), hold.to_string()], |row| {
-            Columns::of("holds", row).parsed::<TransferId>("transfer")
-        })?
+/// Closes an open hold and gives its transfer.
+fn close(c: &Connection, hold: HoldId, at: Timestamp) -> Result<Option<TransferId>, Failure> {
+    c.prepare_cached("UPDATE holds SET closed = ? WHERE id = ? AND closed IS NULL RETURNING transfer")?
+        .query_and_then(params![micros(at), hold.to_string()], |row| Columns::of("holds", row).parsed("transfer"))?
         .next()
-        .transpose()?;
-    let Some(transfer) = transfer else { return Ok(false) };
-    let origin = c
-        .prepare_cached("UPDATE transfers SET changed = ? WHERE id = ? RETURNING sender, patient")?
+        .transpose()
+}
+
+/// Marks the transfer as changed and gives what its further copies come from.
+fn origin(c: &Connection, transfer: TransferId, at: Timestamp) -> Result<Origin, Failure> {
+    c.prepare_cached("UPDATE transfers SET changed = ? WHERE id = ? RETURNING sender, patient")?
         .query_and_then(params![micros(at), transfer.to_string()], |row| {
             let columns = Columns::of("transfers", row);
             Ok::<_, Failure>(Origin {
@@ -231,10 +228,62 @@ pub(super) fn release_hold(
             })
         })?
         .next()
-        .ok_or_else(|| Failure::corrupt("holds", "transfer"))??;
-    for delivery in released {
+        .ok_or_else(|| Failure::corrupt("holds", "transfer"))?
+}
+
+pub(super) fn release_hold(c: &Connection, release: &Release) -> Result<bool, Failure> {
+    let Some(transfer) = close(c, release.hold, release.at)? else { return Ok(false) };
+    // What was not known when it came may be known by now.
+    c.prepare_cached(
+        "UPDATE transfers SET patient = coalesce(?, patient), care_home = coalesce(?, care_home) WHERE id = ?",
+    )?
+    .execute(params![
+        release.patient.as_ref().map(NhsNumber::expose),
+        release.care_home.as_ref().map(OdsCode::as_str),
+        transfer.to_string()
+    ])?;
+    let origin = origin(c, transfer, release.at)?;
+    for delivery in &release.deliveries {
         deliveries::insert(c, &origin, delivery)?;
     }
-    audit::append(c, audit)?;
+    audit::append(c, &release.audit)?;
+    Ok(true)
+}
+
+pub(super) fn change_hold(c: &Connection, change: &HoldChange) -> Result<bool, Failure> {
+    let hold = &change.hold;
+    let transfer = c
+        .prepare_cached(
+            "UPDATE holds SET reason = ?, detail = ?, owner = ?, due = ?, decided = ? WHERE id = ? AND closed IS NULL
+             RETURNING transfer",
+        )?
+        .query_and_then(
+            params![
+                hold.reason.as_str(),
+                hold.detail,
+                hold.owner,
+                micros(hold.due),
+                change.decided,
+                hold.id.to_string()
+            ],
+            |row| Columns::of("holds", row).parsed::<TransferId>("transfer"),
+        )?
+        .next()
+        .transpose()?;
+    let Some(transfer) = transfer else { return Ok(false) };
+    origin(c, transfer, change.at)?;
+    audit::append(c, &change.audit)?;
+    Ok(true)
+}
+
+pub(super) fn close_hold(c: &Connection, closure: &Closure) -> Result<bool, Failure> {
+    let Some(transfer) = close(c, closure.hold, closure.at)? else { return Ok(false) };
+    let origin = origin(c, transfer, closure.at)?;
+    c.prepare_cached("UPDATE transfers SET not_sent = ? WHERE id = ?")?
+        .execute(params![closure.reason, transfer.to_string()])?;
+    for response in &closure.responses {
+        deliveries::insert_once(c, &origin, response)?;
+    }
+    audit::append(c, &closure.audit)?;
     Ok(true)
 }
