@@ -92,6 +92,17 @@ pub struct Prepared {
     pub routing: Routing,
 }
 
+impl Prepared {
+    /// The person whom PDS was asked about.
+    #[must_use]
+    pub fn patient(&self) -> Option<&NhsNumber> {
+        match &self.routing {
+            Routing::Deliver { identified, .. } => Some(&identified.patient),
+            Routing::Hold { patient, .. } => patient.as_ref(),
+        }
+    }
+}
+
 /// Why there is nothing prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
