@@ -8,6 +8,7 @@ mod documents;
 mod edge;
 mod inbox;
 mod mesh_exchange;
+mod monitoring;
 mod restart;
 mod search;
 mod seen;

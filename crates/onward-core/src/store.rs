@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{AuditRow, StoredCheckpoint};
 use crate::client::{Client, Token};
 use crate::directory::{DirectoryEntry, Endpoint};
-use crate::state::{DeliveryState, HoldReason, RecipientKind};
+use crate::state::{DeliveryState, HoldReason, RecipientKind, TransportKind};
 use crate::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
 /// The store did not do it. Texts never carry patient data.
@@ -555,6 +555,36 @@ pub struct StoredAudit {
     pub leaf: [u8; 32],
 }
 
+/// How the gateway stands, counted. Nothing in it tells who anybody is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Messages accepted so far.
+    pub accepted: u64,
+    /// Refusals so far, those that a person asked to be refused again included.
+    pub refused: u64,
+    /// Holds so far.
+    pub held: u64,
+    /// Open holds.
+    pub holds_open: u64,
+    /// Open holds whose time is over.
+    pub holds_overdue: u64,
+    /// Copies and responses by state and transport.
+    pub deliveries: Vec<DeliveryFigure>,
+}
+
+/// The copies in one state, of one transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryFigure {
+    /// How far.
+    pub state: DeliveryState,
+    /// How they travel.
+    pub transport: TransportKind,
+    /// How many.
+    pub count: u64,
+    /// When the oldest of them was queued.
+    pub oldest: Timestamp,
+}
+
 /// The durable memory of the gateway.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -648,6 +678,9 @@ pub trait Store: Send + Sync + 'static {
     async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<bool, StoreError>;
     /// The newest checkpoint.
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError>;
+
+    /// How things stand at `now`, cheap enough to be asked for every few seconds.
+    async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError>;
 
     /// Proves that the store answers and can commit.
     async fn ready(&self) -> Result<(), StoreError>;

@@ -36,6 +36,8 @@ pub struct App {
     pub token_url: String,
     /// Life of an access token, seconds.
     pub token_seconds: i64,
+    /// The public keys that this gateway signs with, a JWK Set.
+    pub jwks: String,
     /// Seals what our links must not show.
     pub seal: Seal,
 }
@@ -144,8 +146,19 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         public_host: public_host(&config.server.public_url.at(""))?,
         token_url: config.server.public_url.at("/oauth2/token"),
         token_seconds: i64::from(config.identity.token_lifetime_seconds),
+        jwks: jwks(config)?,
         seal: Seal::new()?,
     })
+}
+
+/// The key of the assertions to the NHS API platform, which fetches it from us; with the stand-in nothing is signed.
+fn jwks(config: &Config) -> anyhow::Result<String> {
+    let pds = &config.pds;
+    if pds.mode == PdsMode::StandIn {
+        return Ok(r#"{"keys":[]}"#.to_owned());
+    }
+    let path = pds.key_file.as_deref().context("pds.key_file is not set")?;
+    crate::keys::assertion_jwks(&read(path)?, &pds.key_id).context("pds.key_file")
 }
 
 fn public_host(public_url: &str) -> anyhow::Result<String> {

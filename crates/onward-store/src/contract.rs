@@ -58,6 +58,7 @@ macro_rules! every_contract {
             a_code_that_two_homes_claim_names_neither,
             checkpoints_only_grow,
             the_log_is_read_in_parts,
+            figures_tell_how_things_stand,
             readiness_commits,
         );
     };

@@ -36,6 +36,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/fhir/R4/Task/{id}", get(task::get).put(task::put))
         .route("/fhir/R4/metadata", get(metadata::capability))
         .route("/.well-known/smart-configuration", get(metadata::smart))
+        .route("/.well-known/jwks.json", get(metadata::jwks))
         .route("/oauth2/token", post(token::issue))
         .fallback(|| async { outcome::not_found().into_response() })
         .method_not_allowed_fallback(|| async { outcome::method_not_allowed().into_response() })

@@ -91,6 +91,8 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due ON deliveries (next_attempt, sequence) WHERE state = 'queued';
 CREATE INDEX deliveries_lane ON deliveries (lane, recipient, kind, sequence) WHERE state = 'queued';
 CREATE INDEX deliveries_created ON deliveries (created, id);
+-- Counted for monitoring, without touching the rows.
+CREATE INDEX deliveries_figures ON deliveries (state, json_extract(endpoint, '$.transport'), created);
 CREATE INDEX deliveries_recipient ON deliveries (recipient, created, id);
 CREATE INDEX deliveries_sender ON deliveries (sender, created, id);
 CREATE INDEX deliveries_transfer ON deliveries (transfer, created, id);
@@ -199,6 +201,7 @@ CREATE TABLE audit_log (
     event BLOB NOT NULL
 ) STRICT;
 CREATE INDEX audit_log_patient ON audit_log (patient, position) WHERE patient IS NOT NULL;
+CREATE INDEX audit_log_refused ON audit_log (position) WHERE word = 'refuse';
 CREATE INDEX audit_log_transfer ON audit_log (transfer, position) WHERE transfer IS NOT NULL;
 
 CREATE TABLE checkpoints (

@@ -7,6 +7,7 @@ mod deliveries;
 mod directory;
 mod dispatch;
 mod failure;
+mod figures;
 mod open;
 mod readers;
 mod tasks;
@@ -27,9 +28,9 @@ use onward_core::audit::{AuditRow, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, FoundTask, HeldTransfer, HoldChange,
-    Lease, OriginalMessage, Release, Store, StoreError, StoredAudit, StoredRendition, TaskQuery, TransferRecord,
-    Transition,
+    Acceptance, Accepted, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, Figures, FoundTask, HeldTransfer,
+    HoldChange, Lease, OriginalMessage, Release, Store, StoreError, StoredAudit, StoredRendition, TaskQuery,
+    TransferRecord, Transition,
 };
 use onward_core::{Clock, DeliveryId, OdsCode, TransferId};
 
@@ -253,6 +254,10 @@ impl Store for SqliteStore {
 
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
         self.readers.run(audit::latest_checkpoint).await
+    }
+
+    async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError> {
+        self.readers.run(move |c| figures::read(c, now)).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -432,6 +432,11 @@ async fn claims_and_lists_use_their_indexes() {
     let tasks = plan(tasks.replace('?', "'0'")).await.expect("explained");
     assert!(tasks.contains("transfers_sender") && tasks.contains("deliveries_sender"), "{tasks}");
     assert!(!tasks.contains("TEMP B-TREE"), "each arm is in order: {tasks}");
+    let figures = plan(super::figures::FIGURES.replace("?1", "0")).await.expect("explained");
+    for index in ["deliveries_figures", "audit_log_refused", "holds_open"] {
+        assert!(figures.contains(index), "{index}: {figures}");
+    }
+    assert!(!figures.contains("TEMP B-TREE"), "{figures}");
     for plan in [claim, list, tasks] {
         assert!(!plan.contains("SCAN older") && !plan.contains("SCAN deliveries"), "{plan}");
     }
