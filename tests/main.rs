@@ -6,6 +6,7 @@ mod architecture;
 mod destination;
 mod documents;
 mod edge;
+mod forms;
 mod inbox;
 mod mesh_exchange;
 mod monitoring;

@@ -1,5 +1,6 @@
 //! The FHIR edge: one module a resource, and what every request shares.
 
+pub mod accept;
 pub mod body;
 pub mod bundle;
 pub mod date;
