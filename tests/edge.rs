@@ -125,3 +125,32 @@ async fn a_slow_body_gets_408_and_an_oversize_one_413() {
     );
     assert_eq!(ask(&world, &chunked).await.0, 413, "also without a length");
 }
+
+/// The sender writes all before it reads anything: it must still find the answer, not a reset connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_answer_reaches_a_sender_that_is_still_writing() {
+    let world = World::start().await;
+    let host = format!("127.0.0.1:{}", world.base().port().expect("a port"));
+    let mut stream = connect(&world).await;
+    let nobodys = format!(
+        "POST /fhir/R4/$process-message HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+         Content-Type: application/fhir+xml\r\nContent-Length: 9000000\r\n\r\n"
+    );
+    stream.write_all(nobodys.as_bytes()).await.expect("written");
+    for _ in 0..90 {
+        stream.write_all(&[b' '; 100_000]).await.expect("nobody cuts the sender off");
+    }
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("OperationOutcome"), "{answer}");
+    let mut stream = connect(&world).await;
+    let large = format!(
+        "POST /oauth2/token HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9000000\r\n\r\n"
+    );
+    stream.write_all(large.as_bytes()).await.expect("written");
+    for _ in 0..90 {
+        stream.write_all(&[b'a'; 100_000]).await.expect("nobody cuts the sender off");
+    }
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("20015"), "{answer}");
+}

@@ -31,6 +31,7 @@ pub const FHIR_XML: &str = "application/fhir+xml";
 
 /// The layer.
 pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let request = super::body::lingering(request);
     let started = std::time::Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
