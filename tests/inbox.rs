@@ -93,12 +93,18 @@ async fn a_refusal_needs_a_reason_and_a_task_moves_forward_only() {
     assert_eq!(put(version.clone(), rejected.clone()).await.status, 422);
     let requested = json!({ "resourceType": "Task", "id": id, "status": "requested", "intent": "order" });
     assert_eq!(put(version.clone(), requested).await.status, 422);
+    let system = "https://fhir.nhs.uk/STU3/CodeSystem/ITK-ResponseCodes-1";
+    let mut unknown = rejected.clone();
+    unknown["statusReason"] = json!({ "coding": [{ "system": system, "code": "39999" }] });
+    assert_eq!(put(version.clone(), unknown).await.status, 422, "no such code");
     let mut with_reason = rejected;
-    with_reason["statusReason"] = json!({ "text": "no nursing bed is free" });
+    with_reason["statusReason"] =
+        json!({ "coding": [{ "system": system, "code": "30003" }], "text": "no nursing bed is free" });
     let done = put(version, with_reason).await;
     assert_eq!(done.status, 200);
     let done = done.json().expect("JSON");
     assert_eq!(done["statusReason"]["text"], "no nursing bed is free");
+    assert_eq!(done["statusReason"]["coding"][0]["code"], "30003");
     let next = done["meta"]["versionId"].as_str().expect("a version").to_owned();
     let accepted = json!({ "resourceType": "Task", "id": id, "status": "accepted", "intent": "order" });
     assert_eq!(put(next, accepted).await.status, 422, "a refused copy cannot be accepted afterwards");

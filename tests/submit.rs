@@ -82,6 +82,26 @@ async fn a_repeat_gets_the_first_answer_and_other_bytes_a_conflict() {
     assert_eq!(outcome(&conflict)["issue"][0]["details"]["coding"][0]["code"], "20007", "{conflict}");
 }
 
+/// standards.md §2: a message is a duplicate by the identifier of its Bundle or of its header, and answers name the header.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_was_used_before_is_a_conflict_whatever_the_bundle_is_called() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let first = fresh(message::EDISCHARGE_ITK3);
+    let second = fresh(message::EDISCHARGE_ITK3);
+    assert_eq!(post_xml(&hospital, first.clone()).await.0, 200);
+    let header = |text: &str| {
+        let tree = read::xml(text, &Limits::default()).expect("readable");
+        let message = onward_fhir::Message::read(tree.root()).expect("a message");
+        message.header_id.expect("an id").to_owned()
+    };
+    let reused = second.replace(&header(&second), &header(&first));
+    let (status, conflict, _) = post_xml(&hospital, reused).await;
+    assert_eq!(status, 409, "{conflict}");
+    assert_eq!(outcome(&conflict)["issue"][0]["details"]["coding"][0]["code"], "20007", "{conflict}");
+    assert_eq!(post_xml(&hospital, second).await.0, 200, "under its own header it is another message");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restricted_person_is_held_and_nothing_is_sent() {
     let world = World::start().await;

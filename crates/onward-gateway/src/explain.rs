@@ -39,19 +39,27 @@ pub struct Explanation {
 }
 
 impl Gateway {
-    /// Explains a message to the client that asks; the asking is audited.
+    /// Explains a message to whoever asks, as if `client` had posted it. The asking is audited before PDS is asked, and
+    /// the look-up, with the person whom it was about, before the answer leaves.
     ///
     /// # Errors
-    /// When the store cannot be read, or the asking cannot be audited.
+    /// When the store cannot be read, or the asking or the look-up cannot be audited.
     pub async fn explain_for(
         &self,
+        asking: Agent,
         client: &Client,
         body: &Bytes,
         media_type: &str,
         request_id: Option<&str>,
     ) -> Result<Explanation, StoreError> {
-        self.note_dry_run(client, body, "explain", request_id).await?;
-        self.explain(client, body, media_type).await
+        self.note_dry_run(asking, body, "explain", request_id).await?;
+        let prepared = self.prepare(client, body, media_type, TransferId::random()).await;
+        if let Ok(prepared) = &prepared
+            && let Some(patient) = prepared.patient()
+        {
+            self.store.audit(vec![self.lookup_row(None, patient, request_id)]).await?;
+        }
+        explained(prepared)
     }
 
     /// Explains a message as if `client` had posted it.
@@ -59,11 +67,7 @@ impl Gateway {
     /// # Errors
     /// When the store cannot be read.
     pub async fn explain(&self, client: &Client, body: &Bytes, media_type: &str) -> Result<Explanation, StoreError> {
-        match self.prepare(client, body, media_type, TransferId::random()).await {
-            Ok(prepared) => Ok(accepted(&prepared)),
-            Err(PrepareError::Refused(refusal)) => Ok(refused(&refusal)),
-            Err(PrepareError::Store(error)) => Err(error),
-        }
+        explained(self.prepare(client, body, media_type, TransferId::random()).await)
     }
 
     /// Findings about a message, without its parties; the asking is audited.
@@ -77,7 +81,8 @@ impl Gateway {
         media_type: &str,
         request_id: Option<&str>,
     ) -> Result<Result<Findings, Refusal>, StoreError> {
-        self.note_dry_run(client, body, "validate", request_id).await?;
+        let asking = Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) };
+        self.note_dry_run(asking, body, "validate", request_id).await?;
         Ok(read_tree(body, format_of(media_type)).map(|tree| {
             if tree.root().text("type") == Some("message") {
                 onward_validate::validate_message(&tree, &self.validation_policy(client))
@@ -89,7 +94,7 @@ impl Gateway {
 
     async fn note_dry_run(
         &self,
-        client: &Client,
+        agent: Agent,
         body: &Bytes,
         what: &str,
         request_id: Option<&str>,
@@ -98,7 +103,7 @@ impl Gateway {
             word: AuditWord::DryRun,
             recorded: self.clock.now(),
             success: true,
-            agent: Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) },
+            agent,
             transfer: None,
             delivery: None,
             recipient: None,
@@ -109,6 +114,14 @@ impl Gateway {
             detail: what.to_owned(),
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
+    }
+}
+
+fn explained(prepared: Result<Prepared, PrepareError>) -> Result<Explanation, StoreError> {
+    match prepared {
+        Ok(prepared) => Ok(accepted(&prepared)),
+        Err(PrepareError::Refused(refusal)) => Ok(refused(&refusal)),
+        Err(PrepareError::Store(error)) => Err(error),
     }
 }
 

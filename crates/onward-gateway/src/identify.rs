@@ -3,11 +3,15 @@
 
 mod home;
 
+use std::collections::BTreeSet;
+
 use onward_core::directory::{CareHome, Directory, DirectoryEntry, PdsPatient, Pharmacy, Practice, Sensitivity};
-use onward_core::state::HoldReason;
+use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{Store, StoreError};
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use onward_fhir::{Bundle, Element, systems, views};
+
+use crate::decision::Decided;
 
 /// ODS codes that stand for "practice not known" or "not applicable" (standards.md §1).
 const PRACTICE_UNKNOWN: [&str; 4] = ["V81999", "V81998", "V81997", "G9999998"];
@@ -44,6 +48,8 @@ pub struct Identified {
     pub delivering_pharmacy: Pharmacy,
     /// The pharmacy that PDS has.
     pub nominated_pharmacy: Option<OdsCode>,
+    /// The only kinds that may receive, when the person is restricted.
+    pub only: Option<BTreeSet<RecipientKind>>,
     /// How each was found, for `explain`.
     pub evidence: Vec<String>,
 }
@@ -74,9 +80,10 @@ pub async fn identify(
     store: &dyn Store,
     directory: &dyn Directory,
     now: Timestamp,
+    decided: &Decided,
 ) -> Result<Identification, StoreError> {
     let mut known = (None, None);
-    match resolve(document, message_destinations, store, directory, now, &mut known).await {
+    match resolve(document, message_destinations, store, directory, now, decided, &mut known).await {
         Ok(identified) => Ok(Identification::Known(Box::new(identified))),
         Err(Stop::Hold(cause)) => Ok(Identification::Hold { patient: known.0, care_home: known.1, cause }),
         Err(Stop::Store(error)) => Err(error),
@@ -104,6 +111,7 @@ async fn resolve(
     store: &dyn Store,
     directory: &dyn Directory,
     now: Timestamp,
+    decided: &Decided,
     known: &mut (Option<NhsNumber>, Option<OdsCode>),
 ) -> Result<Identified, Stop> {
     let mut evidence = Vec::new();
@@ -128,15 +136,23 @@ async fn resolve(
         },
     };
     known.0 = Some(number.clone());
-    if labelled_restricted(document, patient) {
+    let labelled = labelled_restricted(document, patient);
+    if labelled && decided.agreed_recipients.is_empty() {
         return hold(
             HoldReason::RestrictedPatient,
             "the hospital labels the document or the person as restricted (v3-Confidentiality R or V): a person agrees the \
              recipients with the ward",
         );
     }
-    let pds = trace(document, patient, &number, directory, &mut evidence).await?;
-    let home = home::resolve(document, message_destinations, store, now, &mut evidence).await?;
+    let pds = trace(document, patient, &number, directory, decided, &mut evidence).await?;
+    let restricted = labelled || pds.sensitivity != Sensitivity::Unrestricted;
+    let home = match home::resolve(document, message_destinations, store, now, &mut evidence).await {
+        Err(Stop::Hold(cause)) => match decided.home_instead_of(cause.reason) {
+            Some(ods) => decided_home(ods, store, now, &mut evidence).await?,
+            None => return Err(Stop::Hold(cause)),
+        },
+        resolved => resolved?,
+    };
     known.1 = Some(home.ods.clone());
     let covering_practice = match current(store, &home.covering_practice, now).await? {
         Some(DirectoryEntry::Practice(practice)) => practice,
@@ -164,7 +180,26 @@ async fn resolve(
         }
     };
     evidence.push(format!("delivering pharmacy {} from the directory entry of {}", delivering_pharmacy.ods, home.ods));
-    let registered_practice = registered_practice(document, patient, &pds, store, now, &mut evidence).await?;
+    if restricted {
+        evidence.push("a restricted person: practice and pharmacy are not looked up; recipients as agreed".to_owned());
+        return Ok(Identified {
+            patient: number,
+            care_home: home,
+            covering_practice,
+            registered_practice: None,
+            delivering_pharmacy,
+            nominated_pharmacy: None,
+            only: Some(decided.agreed_recipients.clone()),
+            evidence,
+        });
+    }
+    let registered_practice = match registered_practice(document, patient, &pds, store, now, &mut evidence).await {
+        Err(Stop::Hold(cause)) => match decided.practice_instead_of(cause.reason) {
+            Some(ods) => Some(decided_practice(ods, store, now, &mut evidence).await?),
+            None => return Err(Stop::Hold(cause)),
+        },
+        resolved => resolved?,
+    };
     Ok(Identified {
         patient: number,
         care_home: home,
@@ -172,8 +207,47 @@ async fn resolve(
         registered_practice,
         delivering_pharmacy,
         nominated_pharmacy: pds.nominated_pharmacy,
+        only: None,
         evidence,
     })
+}
+
+/// The home that a person decided on. It must be in the directory like any other.
+async fn decided_home(
+    ods: &OdsCode,
+    store: &dyn Store,
+    now: Timestamp,
+    evidence: &mut Vec<String>,
+) -> Result<CareHome, Stop> {
+    match current(store, ods, now).await? {
+        Some(DirectoryEntry::CareHome(home)) => {
+            evidence.push(format!("care home {} by a person's decision", home.ods));
+            Ok(home)
+        }
+        _ => hold(
+            HoldReason::CareHomeUnknown,
+            format!("{ods}, which a person decided on, is no care home with a current directory entry"),
+        ),
+    }
+}
+
+/// The practice that a person decided on.
+async fn decided_practice(
+    ods: &OdsCode,
+    store: &dyn Store,
+    now: Timestamp,
+    evidence: &mut Vec<String>,
+) -> Result<Practice, Stop> {
+    match current(store, ods, now).await? {
+        Some(DirectoryEntry::Practice(practice)) => {
+            evidence.push(format!("registered practice {} by a person's decision", practice.ods));
+            Ok(practice)
+        }
+        _ => hold(
+            HoldReason::RegisteredPracticeUnknown,
+            format!("{ods}, which a person decided on, is no practice with a current directory entry"),
+        ),
+    }
 }
 
 async fn trace(
@@ -181,6 +255,7 @@ async fn trace(
     patient: Element<'_, '_>,
     number: &NhsNumber,
     directory: &dyn Directory,
+    decided: &Decided,
     evidence: &mut Vec<String>,
 ) -> Result<PdsPatient, Stop> {
     let pds = match directory.patient(number).await {
@@ -196,7 +271,7 @@ async fn trace(
             "PDS answers with another NHS number: the sender's number is superseded; correct it at the source",
         );
     }
-    if pds.sensitivity != Sensitivity::Unrestricted {
+    if pds.sensitivity != Sensitivity::Unrestricted && decided.agreed_recipients.is_empty() {
         return hold(
             HoldReason::RestrictedPatient,
             "PDS marks this record as sensitive: practice, pharmacy and address must not be looked up or sent; \

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod acknowledge;
 pub mod collect;
+pub mod decision;
 pub mod dispatch;
 pub mod explain;
 pub mod holds;

@@ -17,6 +17,7 @@ use onward_transform::render::{self, Original, Parties, RenderError, Rendered};
 use onward_validate::{Findings, Policy as ValidationPolicy};
 
 use crate::Gateway;
+use crate::decision::Decided;
 use crate::identify::{HoldCause, Identification, Identified, discharge_destination, identify};
 use crate::refusal::Refusal;
 use crate::routes::Decision;
@@ -91,6 +92,17 @@ pub struct Prepared {
     pub routing: Routing,
 }
 
+impl Prepared {
+    /// The person whom PDS was asked about.
+    #[must_use]
+    pub fn patient(&self) -> Option<&NhsNumber> {
+        match &self.routing {
+            Routing::Deliver { identified, .. } => Some(&identified.patient),
+            Routing::Hold { patient, .. } => patient.as_ref(),
+        }
+    }
+}
+
 /// Why there is nothing prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
@@ -142,6 +154,21 @@ impl Gateway {
         body: &Bytes,
         media_type: &str,
         transfer: TransferId,
+    ) -> Result<Prepared, PrepareError> {
+        self.prepare_decided(client, body, media_type, transfer, &Decided::default()).await
+    }
+
+    /// The same with a person's decisions in place of the steps that could not be resolved.
+    ///
+    /// # Errors
+    /// See [`PrepareError`].
+    pub async fn prepare_decided(
+        &self,
+        client: &Client,
+        body: &Bytes,
+        media_type: &str,
+        transfer: TransferId,
+        decided: &Decided,
     ) -> Result<Prepared, PrepareError> {
         let format = format_of(media_type);
         let tree = read_tree(body, format)?;
@@ -203,7 +230,7 @@ impl Gateway {
                 None => format == Format::Xml,
             },
         };
-        self.route(facts, findings, notes, r4, &message, &original, &original_parts, client, transfer).await
+        self.route(facts, findings, notes, r4, &message, &original, &original_parts, client, transfer, decided).await
     }
 
     /// The rules that apply to this client's messages.
@@ -232,11 +259,17 @@ impl Gateway {
         original: &Original<'_, '_>,
         client: &Client,
         transfer: TransferId,
+        decided: &Decided,
     ) -> Result<Prepared, PrepareError> {
         let now = self.clock.now();
         let bundle = Bundle::new(r4.root()).ok_or_else(|| Refusal::NotValid(findings.clone()))?;
         let destination = discharge_destination(&bundle);
-        let route = self.routes.decide(&facts.event, destination);
+        let mut route = self.routes.decide(&facts.event, destination);
+        if let Decision::Hold(reason) = route.decision
+            && decided.sends_despite(reason)
+        {
+            route = self.routes.delivering(&facts.event).unwrap_or(route);
+        }
         let passed_over = self
             .routes
             .passed_over(&facts.event, destination)
@@ -245,7 +278,7 @@ impl Gateway {
             .collect();
         let destinations: Vec<OdsCode> = message.destination_ods.iter().filter_map(|code| code.parse().ok()).collect();
         let identification =
-            identify(&bundle, &destinations, self.store.as_ref(), self.directory.as_ref(), now).await?;
+            identify(&bundle, &destinations, self.store.as_ref(), self.directory.as_ref(), now, decided).await?;
         let mut evidence = Vec::new();
         let routing = match (identification, &route.decision) {
             (Identification::Hold { patient, care_home, cause }, _) => Routing::Hold { patient, care_home, cause },
@@ -255,7 +288,7 @@ impl Gateway {
                     Decision::Hold(reason) => {
                         Some(HoldCause::new(*reason, format!("route \"{}\" holds this message", route.name)))
                     }
-                    Decision::Deliver(_) => hold_for_content(document, &notes),
+                    Decision::Deliver(_) => hold_for_content(document, &notes, decided),
                 };
                 match (cause, decision) {
                     (None, Decision::Deliver(kinds)) => {
@@ -310,6 +343,10 @@ impl Gateway {
         };
         let mut copies = Vec::new();
         for &kind in kinds {
+            if identified.only.as_ref().is_some_and(|only| !only.contains(&kind)) {
+                evidence.push(format!("no copy for {kind}: not agreed with the ward for a restricted person"));
+                continue;
+            }
             let Some((recipient, name, endpoint)) = recipient_of(kind, identified, evidence) else { continue };
             let id = DeliveryId::random();
             let policy = self.policies.get(&kind).ok_or_else(|| {
@@ -400,8 +437,8 @@ fn held(identified: &Identified, cause: HoldCause) -> Routing {
 }
 
 /// Reasons of the content itself for which a person must decide.
-fn hold_for_content(document: &Document<'_, '_>, notes: &[Note]) -> Option<HoldCause> {
-    if document.replaces.is_some() {
+fn hold_for_content(document: &Document<'_, '_>, notes: &[Note], decided: &Decided) -> Option<HoldCause> {
+    if document.replaces.is_some() && !decided.sends_despite(HoldReason::Replacement) {
         let detail = "the document replaces an earlier one: make sure that everyone who has the earlier one gets it";
         return Some(HoldCause::new(HoldReason::Replacement, detail));
     }

@@ -25,6 +25,7 @@ use onward_transform::disclose::Policy;
 
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::config::{Config, PdsMode, StoreUrl};
+use crate::seal::Seal;
 
 /// What the handlers need.
 pub struct App {
@@ -38,6 +39,10 @@ pub struct App {
     pub token_seconds: i64,
     /// Where the keys of clients come from.
     pub key_source: KeySource,
+    /// The public keys that this gateway signs with, a JWK Set.
+    pub jwks: String,
+    /// Seals what our links must not show.
+    pub seal: Seal,
 }
 
 /// Whether this process is the one that serves the store.
@@ -146,7 +151,19 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         token_url: config.server.public_url.at("/oauth2/token"),
         token_seconds: i64::from(config.identity.token_lifetime_seconds),
         key_source,
+        jwks: jwks(config)?,
+        seal: Seal::new()?,
     })
+}
+
+/// The key of the assertions to the NHS API platform, which fetches it from us; with the stand-in nothing is signed.
+fn jwks(config: &Config) -> anyhow::Result<String> {
+    let pds = &config.pds;
+    if pds.mode == PdsMode::StandIn {
+        return Ok(r#"{"keys":[]}"#.to_owned());
+    }
+    let path = pds.key_file.as_deref().context("pds.key_file is not set")?;
+    crate::keys::assertion_jwks(&read(path)?, &pds.key_id).context("pds.key_file")
 }
 
 fn public_host(public_url: &str) -> anyhow::Result<String> {

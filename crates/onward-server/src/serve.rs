@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use onward_ledger::SigningKey;
 use tokio::net::TcpListener;
@@ -139,7 +140,25 @@ pub fn log_origin(config: &Config) -> anyhow::Result<String> {
 }
 
 fn operations_router(app: &Arc<App>) -> Router {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(Arc::clone(app))
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::clone(app))
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let now = app.gateway.clock().now();
+    match app.gateway.store().figures(now).await {
+        Ok(figures) => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], crate::metrics::page(&figures, now)).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "no figures for monitoring");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
 }
 
 async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {

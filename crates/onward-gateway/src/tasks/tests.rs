@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::*;
+use onward_core::state::DeliveryState;
 
 /// A code system or value set of `profiles/onward`.
 fn definition(name: &str) -> Value {

@@ -43,7 +43,11 @@ pub async fn explain(
         Ok(received) => received,
         Err(response) => return response,
     };
-    match app.gateway.explain_for(&caller.client, &body, &media_type, caller.request_id.as_deref()).await {
+    match app
+        .gateway
+        .explain_for(caller.agent(), &caller.client, &body, &media_type, caller.request_id.as_deref())
+        .await
+    {
         Ok(explanation) => axum::Json(explanation).into_response(),
         Err(error) => outcome::store(&error).into_response(),
     }

@@ -1,7 +1,9 @@
 //! The FHIR edge: one module a resource, and what every request shares.
 
+pub mod accept;
 pub mod body;
 pub mod bundle;
+pub mod date;
 pub mod dry_run;
 pub mod edge;
 pub mod metadata;
@@ -58,11 +60,12 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/fhir/R4/$explain", Function(Action::DryRun), post(dry_run::explain)),
         route("POST", "/fhir/R4/Bundle/$validate", Function(Action::DryRun), post(dry_run::validate)),
         route("GET", "/fhir/R4/Bundle/{id}", Function(Action::ReadRendition), get(bundle::get)),
-        route("GET", "/fhir/R4/Task", Function(Action::ReadTask), get(task::search)),
+        route("GET", "/fhir/R4/Task", Function(Action::ReadTask), get(task::search::get)),
         route("GET", "/fhir/R4/Task/{id}", Function(Action::ReadTask), get(task::get)),
         route("PUT", "/fhir/R4/Task/{id}", Function(Action::MoveTask), put(task::put)),
         route("GET", "/fhir/R4/metadata", Open, get(metadata::capability)),
         route("GET", "/.well-known/smart-configuration", Open, get(metadata::smart)),
+        route("GET", "/.well-known/jwks.json", Open, get(metadata::jwks)),
         route("POST", "/oauth2/token", Open, post(token::issue)),
     ]
 }

@@ -1,4 +1,4 @@
-//! `onward explain`: the dry run of one message. Nothing is sent, and nothing is stored.
+//! `onward explain`: the dry run of one message. Nothing is sent, and nothing is stored but that it was asked.
 
 mod page;
 mod stand_in;
@@ -64,7 +64,8 @@ pub(super) async fn run(command: &Explain, terminal: &mut Terminal) -> Outcome {
     };
     let client = client(command.client.as_deref(), &input, &app, terminal).await?;
     let body = bytes::Bytes::from(input.bytes.clone());
-    let explanation = app.gateway.explain(&client, &body, input.media_type()).await?;
+    let asking = open::operator(&app.gateway.settings().own_ods);
+    let explanation = app.gateway.explain_for(asking, &client, &body, input.media_type(), None).await?;
     if command.json {
         terminal.json(&explanation);
     } else {
