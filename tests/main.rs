@@ -14,5 +14,6 @@ mod renewal;
 mod restart;
 mod seen;
 mod serving;
+mod slow;
 mod submit;
 mod token;
