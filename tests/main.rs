@@ -18,5 +18,6 @@ mod restart;
 mod search;
 mod seen;
 mod serving;
+mod slow;
 mod submit;
 mod token;

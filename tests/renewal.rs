@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use onward_tests::authority::{Authority, Kind};
 use onward_tests::wire::Wire;
@@ -34,6 +35,11 @@ async fn ask(stream: &mut BufReader<TlsStream<TcpStream>>, port: u16) -> Option<
     status
 }
 
+/// What never comes must not keep the other tests waiting; how soon it comes is not judged here.
+async fn patiently(change: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_secs(120), change).await.expect("the change is in force");
+}
+
 async fn certificate(wire: &Wire) -> Vec<u8> {
     let stream = wire.connect().await.expect("a handshake");
     stream.get_ref().1.peer_certificates().expect("shown")[0].to_vec()
@@ -62,13 +68,16 @@ async fn a_new_certificate_drops_no_request() {
     for renewal in 0..3 {
         let before = certificate(&wire).await;
         world.renew_certificate();
-        while certificate(&wire).await == before {
-            tokio::task::yield_now().await;
-        }
-        let seen = served.load(Ordering::Relaxed);
-        while served.load(Ordering::Relaxed) < seen + 20 {
-            tokio::task::yield_now().await;
-        }
+        patiently(async {
+            while certificate(&wire).await == before {
+                tokio::task::yield_now().await;
+            }
+            let seen = served.load(Ordering::Relaxed);
+            while served.load(Ordering::Relaxed) < seen + 20 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         println!("renewal {renewal}: {} requests so far", served.load(Ordering::Relaxed));
     }
     stop.store(true, Ordering::Relaxed);
@@ -114,9 +123,12 @@ async fn a_revoked_certificate_is_out_also_where_it_is_connected() {
     assert_eq!(ask(&mut of_revoked, port).await, Some(200));
     assert_eq!(ask(&mut of_kept, port).await, Some(200));
     std::fs::write(world.folder().join("client-crl.pem"), authority.crl(&[1], 2099)).expect("written");
-    while ask(&mut of_revoked, port).await.is_some() {
-        tokio::task::yield_now().await;
-    }
+    patiently(async {
+        while ask(&mut of_revoked, port).await.is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let request = format!("GET /fhir/R4/metadata HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     assert_eq!(wire(&revoked).say(request.as_bytes()).await.alert.as_deref(), Some("CertificateRevoked"));
     assert_eq!(ask(&mut of_kept, port).await, Some(200), "others go on");

@@ -1,6 +1,7 @@
 //! The accept loop: TLS, timers and limits that `axum::serve` does not set, and a drain on shutdown.
 
 mod frames;
+mod peers;
 mod tls;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use frames::FrameGuard;
+use peers::Peers;
 use tls::Trust;
 pub use tls::{Tls, TlsFiles};
 
@@ -28,6 +30,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const _: () = assert!(HEAD_TIMEOUT.as_secs() < 10);
 /// Whole connections at once; a further one waits in the kernel's queue.
 const CONNECTIONS_MAX: u32 = 2_000;
+/// Connections of one address at once, many clients behind one forwarder included; a further one is closed.
+const CONNECTIONS_OF_ONE_MAX: u32 = CONNECTIONS_MAX / 2;
 /// What is read of a request head, bytes: enough for hyper to tell a target that is too long (414) from headers that
 /// are (431, by the edge at 16 KB).
 const HEAD_BYTES_MAX: usize = 80 * 1024;
@@ -50,6 +54,7 @@ pub struct Peer(pub SocketAddr);
 /// None that end the loop: a failing connection is dropped alone.
 pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, app: Router, mut stop: watch::Receiver<bool>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let peers = Peers::new(CONNECTIONS_OF_ONE_MAX);
     loop {
         let next = async {
             let permit = Arc::clone(&connections).acquire_owned().await.expect("the semaphore is never closed");
@@ -68,10 +73,14 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, app: Router, mu
                 continue;
             }
         };
+        let Some(admission) = peers.admit(peer.ip()) else {
+            tracing::debug!("a connection is closed: its address has too many");
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let (app, tls, stop) = (app.clone(), tls.clone(), stop.clone());
         tokio::spawn(async move {
-            let _permit = permit;
+            let _held = (permit, admission);
             let Some(tls) = tls else { return connection(stream, app, peer, None, stop).await };
             let handshake = TlsAcceptor::from(tls.config()).accept(stream);
             let stream = match tokio::time::timeout(HEAD_TIMEOUT, handshake).await {
