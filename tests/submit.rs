@@ -219,3 +219,15 @@ async fn async_answers_202_with_the_place_to_look() {
     assert_eq!(task.status, 200);
     assert_eq!(task.json().expect("JSON")["resourceType"], "Task");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operations_name_may_be_written_percent_encoded() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    for path in ["fhir/R4/%24process-message", "fhir/R4/%24explain", "fhir/R4/Bundle/%24validate"] {
+        let headers = [("content-type", "application/fhir+xml"), ("accept", "application/fhir+json")];
+        let body = fresh(message::EDISCHARGE_ITK3);
+        let reply = hospital.call(onward_connect::http::Method::POST, path, &headers, body).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{path}");
+    }
+}

@@ -32,6 +32,10 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/fhir/R4/$process-message", post(process_message::post))
         .route("/fhir/R4/$explain", post(dry_run::explain))
         .route("/fhir/R4/Bundle/$validate", post(dry_run::validate))
+        // The same names as clients write them that encode every sign: `%24` is `$` (RFC 3986, section 6.2.2.2).
+        .route("/fhir/R4/%24process-message", post(process_message::post))
+        .route("/fhir/R4/%24explain", post(dry_run::explain))
+        .route("/fhir/R4/Bundle/%24validate", post(dry_run::validate))
         .route("/fhir/R4/Bundle/{id}", get(bundle::get))
         .route("/fhir/R4/Task", get(task::search::get))
         .route("/fhir/R4/Task/{id}", get(task::get).put(task::put))
