@@ -231,3 +231,37 @@ async fn an_operations_name_may_be_written_percent_encoded() {
         assert_eq!(reply.status, 200, "{path}");
     }
 }
+
+/// R4 `$validate` takes the resource itself or `Parameters` with a parameter `resource`: the findings are the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_within_parameters_is_judged_like_the_bare_one() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let validate = |body: String| {
+        let hospital = &hospital;
+        async move {
+            let headers = [("content-type", "application/fhir+xml"), ("accept", "application/fhir+json")];
+            let path = "fhir/R4/Bundle/$validate";
+            let reply =
+                hospital.call(onward_connect::http::Method::POST, path, &headers, body).await.expect("an answer");
+            (reply.status.as_u16(), reply.json().expect("JSON"))
+        }
+    };
+    let rules = |outcome: &Value| -> Vec<(String, String)> {
+        let issues = outcome["issue"].as_array().expect("issues");
+        issues.iter().map(|issue| (issue["severity"].to_string(), issue["diagnostics"].to_string())).collect()
+    };
+    let bare = fresh(message::REFUSED_ITK3);
+    let inner = &bare[bare.find("<Bundle").expect("a Bundle")..];
+    let wrapped = format!(
+        "<Parameters xmlns=\"http://hl7.org/fhir\"><parameter><name value=\"resource\"/><resource>{inner}</resource></parameter></Parameters>"
+    );
+    let (status, of_wrapped) = validate(wrapped.clone()).await;
+    assert_eq!(status, 200);
+    let (_, of_bare) = validate(bare).await;
+    let errors = |rules: &[(String, String)]| rules.iter().filter(|(severity, _)| severity.contains("error")).count();
+    assert!(errors(&rules(&of_bare)) >= 3, "{of_bare}");
+    assert_eq!(errors(&rules(&of_wrapped)), errors(&rules(&of_bare)), "{of_wrapped}");
+    let (status, outcome) = validate(wrapped.replacen("\"resource\"", "\"mode\"", 1)).await;
+    assert_eq!(status, 422, "{outcome}");
+}

@@ -5,6 +5,7 @@ use onward_core::TransferId;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Client;
 use onward_core::store::StoreError;
+use onward_fhir::Tree;
 use onward_transform::convert::NoteKind;
 use onward_transform::render::Rendered;
 use onward_validate::{Finding, Findings};
@@ -83,13 +84,33 @@ impl Gateway {
     ) -> Result<Result<Findings, Refusal>, StoreError> {
         let asking = Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) };
         self.note_dry_run(asking, body, "validate", request_id).await?;
-        Ok(read_tree(body, format_of(media_type)).map(|tree| {
-            if tree.root().text("type") == Some("message") {
-                onward_validate::validate_message(&tree, &self.validation_policy(client))
-            } else {
-                onward_validate::validate_resource(&tree)
-            }
-        }))
+        let tree = match read_tree(body, format_of(media_type)) {
+            Ok(tree) => tree,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if !tree.root().is("Parameters") {
+            return Ok(Ok(self.findings(&tree, client)));
+        }
+        // R4 Resource Operation $validate: the thing to judge may come as the parameter `resource`.
+        let given = tree.root().all("parameter").find(|parameter| parameter.text("name") == Some("resource"));
+        let Some((resource, kind)) = given
+            .and_then(|given| given.get("resource"))
+            .and_then(|resource| Some((resource, resource.resource_type()?)))
+        else {
+            let message = "Parameters without a parameter `resource` that holds the resource to validate".to_owned();
+            return Ok(Err(Refusal::Unreadable { well_formed: true, message, line: 0, column: 0 }));
+        };
+        let mut builder = onward_fhir::Builder::over(tree.source());
+        builder.copy_as(kind, resource);
+        Ok(Ok(self.findings(&builder.finish(), client)))
+    }
+
+    fn findings(&self, tree: &Tree<'_>, client: &Client) -> Findings {
+        if tree.root().text("type") == Some("message") {
+            onward_validate::validate_message(tree, &self.validation_policy(client))
+        } else {
+            onward_validate::validate_resource(tree)
+        }
     }
 
     async fn note_dry_run(
