@@ -265,3 +265,19 @@ async fn a_resource_within_parameters_is_judged_like_the_bare_one() {
     let (status, outcome) = validate(wrapped.replacen("\"resource\"", "\"mode\"", 1)).await;
     assert_eq!(status, 422, "{outcome}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_claimed_must_be_the_contents() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    for (media_type, message, expected) in [
+        ("application/fhir+xml; fhirVersion=4.0", message::EDISCHARGE_ITK3, 415),
+        ("application/fhir+xml; fhirVersion=3.0", message::EDISCHARGE_ITK3, 200),
+        ("application/fhir+json; fhirVersion=3.0", message::EDISCHARGE_R4, 415),
+        ("application/fhir+json; fhirVersion=5.0", message::EDISCHARGE_R4, 415),
+        ("application/fhir+json; charset=utf-8; fhirVersion=4.0", message::EDISCHARGE_R4, 200),
+    ] {
+        let (status, response, _) = post(&hospital, media_type, fresh(message)).await;
+        assert_eq!(status, expected, "{media_type}: {response}");
+    }
+}
