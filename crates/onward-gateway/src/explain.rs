@@ -21,6 +21,8 @@ use crate::refusal::Refusal;
 pub struct Explanation {
     /// `deliver`, `hold` or `refuse`.
     pub outcome: &'static str,
+    /// The client as which it was explained: its policy and levels apply.
+    pub client: String,
     /// Reason of a hold or refusal.
     pub reason: Option<String>,
     /// Every finding.
@@ -60,7 +62,7 @@ impl Gateway {
         {
             self.store.audit(vec![self.lookup_row(None, patient, request_id)]).await?;
         }
-        explained(prepared)
+        explained(client, prepared)
     }
 
     /// Explains a message as if `client` had posted it.
@@ -68,7 +70,7 @@ impl Gateway {
     /// # Errors
     /// When the store cannot be read.
     pub async fn explain(&self, client: &Client, body: &Bytes, media_type: &str) -> Result<Explanation, StoreError> {
-        explained(self.prepare(client, body, media_type, TransferId::random()).await)
+        explained(client, self.prepare(client, body, media_type, TransferId::random()).await)
     }
 
     /// Findings about a message, without its parties; the asking is audited.
@@ -138,15 +140,15 @@ impl Gateway {
     }
 }
 
-fn explained(prepared: Result<Prepared, PrepareError>) -> Result<Explanation, StoreError> {
+fn explained(client: &Client, prepared: Result<Prepared, PrepareError>) -> Result<Explanation, StoreError> {
     match prepared {
-        Ok(prepared) => Ok(accepted(&prepared)),
-        Err(PrepareError::Refused(refusal)) => Ok(refused(&refusal)),
+        Ok(prepared) => Ok(accepted(client, &prepared)),
+        Err(PrepareError::Refused(refusal)) => Ok(refused(client, &refusal)),
         Err(PrepareError::Store(error)) => Err(error),
     }
 }
 
-fn accepted(prepared: &Prepared) -> Explanation {
+fn accepted(client: &Client, prepared: &Prepared) -> Explanation {
     let (outcome, reason, recipients, mut audit) = match &prepared.routing {
         Routing::Deliver { copies, .. } => {
             let audit = copies
@@ -165,6 +167,7 @@ fn accepted(prepared: &Prepared) -> Explanation {
     audit.insert(0, format!("accept: event {}, route \"{}\"", prepared.facts.event, prepared.route));
     Explanation {
         outcome,
+        client: client.id.clone(),
         reason,
         findings: prepared.findings.iter().map(finding).collect(),
         conversion: prepared
@@ -192,13 +195,14 @@ fn kind(kind: NoteKind) -> &'static str {
     }
 }
 
-fn refused(refusal: &Refusal) -> Explanation {
+fn refused(client: &Client, refusal: &Refusal) -> Explanation {
     let findings = match refusal {
         Refusal::NotValid(findings) => findings.iter().map(finding).collect(),
         _ => Vec::new(),
     };
     Explanation {
         outcome: "refuse",
+        client: client.id.clone(),
         reason: Some(format!("{refusal} (ITK response {})", refusal.itk_code())),
         findings,
         conversion: Vec::new(),
