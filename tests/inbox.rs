@@ -166,7 +166,7 @@ async fn what_is_not_the_recipients_to_change_is_refused() {
     for (element, value) in [
         ("owner", json!({ "identifier": { "value": "VMH02" } })),
         ("owner", json!({ "reference": "Organization/1" })),
-        ("for", json!({ "identifier": { "value": "9990000018" } })),
+        ("for", json!({ "identifier": { "value": "somebody else" } })),
         ("partOf", json!([{ "reference": "Task/3f2b0c9e-0000-4000-8000-000000000000" }])),
         ("focus", json!({ "reference": "Bundle/1" })),
         ("requester", json!({ "identifier": { "value": "R9Y" } })),
