@@ -281,3 +281,72 @@ async fn a_release_that_is_claimed_must_be_the_contents() {
         assert_eq!(status, expected, "{media_type}: {response}");
     }
 }
+
+/// The R4 fixture with `change` made to its document: the Composition and the entries.
+fn r4_with(change: impl FnOnce(&mut Value, &mut Vec<Value>)) -> String {
+    let mut message: Value = serde_json::from_str(&fresh(message::EDISCHARGE_R4)).expect("JSON");
+    let entries = message["entry"].as_array_mut().expect("entries");
+    let document =
+        entries.iter_mut().find(|entry| entry["resource"]["resourceType"] == "Bundle").expect("the document");
+    let inside = document["resource"]["entry"].as_array_mut().expect("entries");
+    let mut composition = inside.remove(0);
+    change(&mut composition["resource"], inside);
+    inside.insert(0, composition);
+    message.to_string()
+}
+
+fn has_title(section: &Value, title: &str) -> bool {
+    section["title"] == title
+}
+
+/// An allergy that the home's policy would cut out is not sent as a shorter list of allergies: a person decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_with_a_gap_in_its_allergies_is_held() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let url = format!("urn:uuid:{}", uuid::Uuid::new_v4());
+    let body = r4_with(|composition, entries| {
+        let subject = composition["subject"].clone();
+        entries.push(serde_json::json!({"fullUrl": url, "resource": {
+            "resourceType": "ClinicalImpression", "status": "completed", "subject": subject,
+            "summary": "Reacts to latex",
+        }}));
+        let sections = composition["section"].as_array_mut().expect("sections");
+        let allergies = sections.iter_mut().find(|section| has_title(section, "Allergies and adverse reactions"));
+        let entries = allergies.expect("allergies")["entry"].as_array_mut().expect("entries");
+        entries.push(serde_json::json!({"reference": url}));
+    });
+    let (status, response, _) = post(&hospital, "application/fhir+json", body).await;
+    assert_eq!(status, 200, "{response:#}");
+    assert_eq!(task(&response)["status"], "on-hold", "{response:#}");
+    assert!(copies(&world, task(&response)["id"].as_str().expect("an id")).await.is_empty());
+    let holds = world.gateway().store().holds().await.expect("readable");
+    let hold = &holds[0].hold;
+    assert_eq!((hold.reason.as_str(), hold.owner.as_str()), ("disclosure-gap", "discharge team"));
+    for told in ["care-home", "Allergies and adverse reactions", "ClinicalImpression is not named"] {
+        assert!(hold.detail.contains(told), "{told}: {}", hold.detail);
+    }
+    assert!(!hold.detail.contains("latex"));
+}
+
+/// Without medicines there is nothing to refer to the pharmacy; the others are not kept waiting for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discharge_without_medicines_makes_no_referral() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let body = r4_with(|composition, entries| {
+        let sections = composition["section"].as_array_mut().expect("sections");
+        sections.retain(|section| !has_title(section, "Medications and medical devices"));
+        entries.retain(|entry| {
+            let resource = &entry["resource"];
+            let kind = resource["resourceType"].as_str().expect("a type");
+            let text = resource.to_string();
+            !kind.starts_with("Medication") && !(kind == "List" && text.contains("edication"))
+        });
+    });
+    let (status, response, _) = post(&hospital, "application/fhir+json", body).await;
+    assert_eq!(status, 200, "{response:#}");
+    let copies = copies(&world, task(&response)["id"].as_str().expect("an id")).await;
+    let kinds: Vec<&str> = copies.iter().map(|copy| copy.kind.as_str()).collect();
+    assert_eq!(kinds, ["care-home", "covering-practice", "registered-practice", "pharmacy-nomination"], "{response:#}");
+}

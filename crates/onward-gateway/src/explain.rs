@@ -241,7 +241,7 @@ pub fn disclosure_json(rendered: &Rendered) -> Value {
 fn finding(finding: &Finding) -> Value {
     json!({
         "severity": finding.severity.as_str(),
-        "rule": finding.rule,
+        "rule": &*finding.rule,
         "expression": finding.expression,
         "line": finding.line,
         "column": finding.column,

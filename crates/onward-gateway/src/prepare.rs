@@ -359,10 +359,21 @@ impl Gateway {
                 RecipientKind::PharmacyReferral => render::pharmacy_referral(r4, policy, &parties, id),
                 RecipientKind::PharmacyNomination => render::pharmacy_nomination(r4, policy, &parties, id),
                 RecipientKind::Sender => continue,
-            }
-            .map_err(|error: RenderError| {
-                HoldCause::new(HoldReason::ConversionLoss, format!("the copy for {kind} cannot be made: {error}"))
-            })?;
+            };
+            let rendered = match rendered {
+                Ok(rendered) => rendered,
+                Err(error @ RenderError::NoMedicines) => {
+                    evidence.push(format!("no Discharge Medicines Service referral: {error}"));
+                    continue;
+                }
+                Err(error) => {
+                    let reason = match error {
+                        RenderError::Gap { .. } => HoldReason::DisclosureGap,
+                        _ => HoldReason::ConversionLoss,
+                    };
+                    return Err(HoldCause::new(reason, format!("the copy for {kind} cannot be made: {error}")));
+                }
+            };
             let delivery = NewDelivery {
                 id,
                 kind,

@@ -292,3 +292,6 @@ fn purpose(kind: RecipientKind) -> &'static str {
         RecipientKind::Sender => "Response to the sender",
     }
 }
+
+#[cfg(test)]
+mod tests;

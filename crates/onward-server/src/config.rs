@@ -28,6 +28,7 @@ pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
 pub use values::StoreUrl;
 
+use crate::listener::TlsFiles;
 use values::{filled, parsed};
 
 /// `config/gateway.toml`: every key with its default and its meaning.
@@ -80,6 +81,9 @@ pub struct Server {
     /// Authorities of client certificates, PEM.
     #[serde(deserialize_with = "filled")]
     pub client_ca_file: Option<PathBuf>,
+    /// Revocation lists of these authorities, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub client_crl_file: Option<PathBuf>,
     /// Operations listener.
     pub operations_listen: SocketAddr,
     /// The address that others know us by.
@@ -90,10 +94,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Certificate and key, when TLS is configured.
+    /// The files of TLS, when it is configured.
     #[must_use]
-    pub fn tls(&self) -> Option<(&Path, &Path)> {
-        self.tls_certificate_file.as_deref().zip(self.tls_key_file.as_deref())
+    pub fn tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.tls_certificate_file.clone()?,
+            key: self.tls_key_file.clone()?,
+            client_ca: self.client_ca_file.clone(),
+            client_crl: self.client_crl_file.clone(),
+        })
     }
 }
 
@@ -428,6 +437,7 @@ impl Config {
             &mut self.server.tls_certificate_file,
             &mut self.server.tls_key_file,
             &mut self.server.client_ca_file,
+            &mut self.server.client_crl_file,
             &mut self.store.password_file,
             &mut self.mesh.password_file,
             &mut self.mesh.shared_key_file,

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{self, App, Tenure};
 use crate::config::Config;
+use crate::listener::Tls;
 use crate::{api, listener};
 
 /// A running gateway.
@@ -38,9 +39,7 @@ impl Running {
     /// When something cannot be opened, read or bound.
     pub async fn start(config: &Config, public: Option<TcpListener>) -> anyhow::Result<Self> {
         let tls = match config.server.tls() {
-            Some((certificate, key)) => {
-                Some(Arc::new(listener::tls_config(certificate, key, config.server.client_ca_file.as_deref())?))
-            }
+            Some(files) => Some(Arc::new(Tls::open(files)?)),
             None => {
                 anyhow::ensure!(
                     config.server.listen.ip().is_loopback(),
@@ -66,6 +65,9 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let gateway = Arc::clone(&app.gateway);
+        if let Some(tls) = &tls {
+            tasks.spawn(Arc::clone(tls).reload_until(stopped.clone()));
+        }
         tasks.spawn(listener::serve(public, tls, api::router(&app), stopped.clone()));
         tasks.spawn(listener::serve(operations, None, operations_router(&app), stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));

@@ -17,7 +17,7 @@ pub struct Finding {
     pub severity: Severity,
     /// FHIR issue type.
     pub code: IssueCode,
-    /// Stable name of the rule, such as `toc-mandatory-heading`.
+    /// Stable name of the rule: `toc-mandatory-heading`; of a profile its URL, element and constraint.
     pub rule: Cow<'static, str>,
     /// FHIRPath of the place.
     pub expression: String,
@@ -86,6 +86,11 @@ impl Findings {
     /// Takes in what another validation found.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
+    }
+
+    /// Keeps those that a judgement of them as a whole wants.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Finding) -> bool) {
+        self.0.retain(keep);
     }
 
     /// The issues of an OperationOutcome, the gravest first.
@@ -222,7 +227,8 @@ impl Report {
         let (mut from, mut line, mut column) = (0, 1, 1);
         for at in order {
             let (finding, offset) = &mut self.findings[at];
-            let Some(offset) = *offset else { continue };
+            // A tree that was built from another keeps the spans of a text that it does not have.
+            let Some(offset) = offset.filter(|offset| *offset <= source.len()) else { continue };
             let (lines, columns) = line_column(&source[from..], offset - from);
             column = if lines > 1 { columns } else { column + columns - 1 };
             line += lines - 1;

@@ -6,22 +6,31 @@
 //! What it does not evaluate, it says: profiles, terminology and FHIRPath invariants.
 
 mod attachments;
+pub mod conformance;
+mod definition;
 mod document;
+mod engine;
+pub mod fhirpath;
 mod findings;
 mod header;
+mod invariant;
 mod message;
 mod narrative;
 mod nhs_number;
 mod patient;
+mod plan;
 mod policy;
 mod references;
 mod response;
 mod rulebook;
 mod sections;
 mod shown;
+mod snapshot;
 mod structure;
+pub mod terminology;
 mod values;
 
+pub use engine::Validator;
 pub use findings::{Finding, Findings};
 pub use onward_fhir::authored::{IssueCode, Severity};
 pub use policy::{NhsNumberPolicy, Policy};
@@ -62,32 +71,38 @@ pub fn validate_document(root: Element<'_, '_>, policy: &Policy) -> Findings {
     report.finish(root.tree().source())
 }
 
-/// Judges any single resource or Bundle as FHIR: structure, values, references inside a Bundle, attachments, narrative;
-/// what FHIR allows and Onward would not carry is a warning. Transfer-of-care messages (by their event) and documents (by
-/// profile or type) get their own rules, as if they had been sent.
+/// Judges any single resource or Bundle as FHIR: see [`Validator::judge`], with the definitions of FHIR R4 alone.
 #[must_use]
 pub fn validate_resource(tree: &Tree<'_>) -> Findings {
+    Validator::core().judge(tree, &[])
+}
+
+/// The rules of transfer of care, when this is one of its messages (by the event) or documents (by profile or type).
+fn transfer_of_care(tree: &Tree<'_>) -> Option<Findings> {
     let policy = Policy::default();
     let root = tree.root();
-    match root.is("Bundle").then(|| root.text("type")).flatten() {
-        Some("message") if fhir_message::Message::read(root).is_ok_and(|message| header::is_ours(&message)) => {
-            return validate_message(tree, &policy);
+    match root.is("Bundle").then(|| root.text("type")).flatten()? {
+        "message" => {
+            let message = fhir_message::Message::read(root).ok()?;
+            header::is_ours(&message).then(|| validate_message(tree, &policy))
         }
-        Some("document") => {
-            let release = fhir_message::release_of(root);
-            if Document::read(root, release).is_ok_and(|document| document.kind().is_some()) {
-                return validate_document(root, &policy);
-            }
+        "document" => {
+            let document = Document::read(root, fhir_message::release_of(root)).ok()?;
+            document.kind().is_some().then(|| validate_document(root, &policy))
         }
-        _ => {}
+        _ => None,
     }
-    let mut report = Report::new(&policy.levels);
-    let release = fhir_message::release_of(root);
+}
+
+/// STU3 by the element table: structure, values, references inside a Bundle, attachments, narrative.
+fn by_table(tree: &Tree<'_>, release: Release) -> Findings {
+    let root = tree.root();
+    let mut report = Report::new(&rulebook::Levels::default());
     structure::validate(root, release, Scope::AnyFhir, &mut report);
     references::validate_any(root, &mut report);
     content(root, Scope::AnyFhir, &mut report);
     not_evaluated(root, &mut report);
-    report.finish(root.tree().source())
+    report.finish(tree.source())
 }
 
 /// The rules of a document, and of everything in it.

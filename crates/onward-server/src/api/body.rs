@@ -1,6 +1,7 @@
 //! Request bodies: read after the caller is known, up to a size, within a time. It refuses to wait for a sender that
-//! has fallen silent and to hold more than one message of anybody.
+//! has fallen silent, to hold more than one message of anybody, and to inflate one beyond that size.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use std::pin::Pin;
@@ -10,6 +11,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::header;
 use bytes::BytesMut;
+use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
@@ -103,4 +105,18 @@ pub async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Outcome> {
         }
         read.extend_from_slice(&data);
     }
+}
+
+/// What a gzip body (RFC 1952) holds, at most `bytes_max` bytes.
+///
+/// # Errors
+/// The outcome to answer: 413 when it holds more, 400 when it is broken.
+pub fn inflate(compressed: &[u8], bytes_max: usize) -> Result<Bytes, Outcome> {
+    let mut plain = Vec::new();
+    // One byte more than allowed tells that it is too large, however much would follow.
+    MultiGzDecoder::new(compressed)
+        .take(bytes_max as u64 + 1)
+        .read_to_end(&mut plain)
+        .map_err(|_| outcome::bad_request("the body is not gzip, though Content-Encoding says so"))?;
+    if plain.len() > bytes_max { Err(outcome::too_large(bytes_max)) } else { Ok(plain.into()) }
 }

@@ -62,5 +62,5 @@ async fn received(
 ) -> Result<(Caller, String, Bytes), Response> {
     let caller = super::allowed(app, headers, certificate, Action::DryRun).await?;
     let media_type = super::process_message::media_type(headers).map_err(|response| *response)?;
-    Ok((caller, media_type, super::message_body(app, body).await?))
+    Ok((caller, media_type, super::message_body(app, headers, body).await?))
 }

@@ -96,6 +96,11 @@ fn check_head(request: &Request, public_host: &str) -> Result<(), Outcome> {
     if bytes > HEADERS_BYTES_MAX {
         return Err(outcome::headers_too_large());
     }
+    // hyper goes by the last of several (RFC 9112 §6.1); whoever stands before us may have gone by another.
+    let codings: Vec<&[u8]> = headers.get_all(header::TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    if !codings.is_empty() && !matches!(codings[..], [only] if only.eq_ignore_ascii_case(b"chunked")) {
+        return Err(outcome::bad_request("Transfer-Encoding is chunked, named once"));
+    }
     let mut named: Vec<&str> = uri.authority().map(Authority::as_str).into_iter().collect();
     for value in headers.get_all(header::HOST) {
         named.push(value.to_str().map_err(|_| outcome::bad_request("Host is not a host"))?);

@@ -55,7 +55,7 @@ pub async fn post(
         Ok(media_type) => media_type,
         Err(response) => return *response,
     };
-    let body = match super::message_body(&app, body).await {
+    let body = match super::message_body(&app, &headers, body).await {
         Ok(body) => body,
         Err(response) => return response,
     };
@@ -113,7 +113,7 @@ fn wrong_release(headers: &HeaderMap, media_type: &str, body: &[u8]) -> Option<o
     })
 }
 
-/// The media type without parameters; JSON or XML of FHIR, in UTF-8.
+/// The media type without parameters; JSON or XML of FHIR, in UTF-8, plain or in gzip once.
 pub(super) fn media_type(headers: &HeaderMap) -> Result<String, Box<Response>> {
     let unsupported = |text: &str| Box::new(outcome::unsupported_media_type(text).into_response());
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
@@ -125,8 +125,9 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<String, Box<Response>> {
     if charset.is_some_and(|charset| charset.trim_matches('"') != "utf-8") {
         return Err(unsupported("the body must be in UTF-8"));
     }
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(unsupported("send the body without Content-Encoding"));
+    let codings: Vec<&[u8]> = headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    if !codings.is_empty() && !matches!(codings[..], [only] if only.eq_ignore_ascii_case(b"gzip")) {
+        return Err(Box::new(outcome::unsupported_content_coding().into_response()));
     }
     match kind.as_str() {
         "application/fhir+xml" | "application/xml" | "text/xml" => Ok("application/fhir+xml".to_owned()),

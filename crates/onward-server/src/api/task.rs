@@ -120,7 +120,7 @@ pub async fn put(
     let Some(version) = tag.to_str().ok().and_then(version) else {
         return outcome::bad_request("If-Match takes W/\"version\"").into_response();
     };
-    let body = match super::message_body(&app, body).await {
+    let body = match super::message_body(&app, &headers, body).await {
         Ok(body) => body,
         Err(response) => return response,
     };

@@ -142,6 +142,14 @@ fn server(config: &Config, findings: &mut Findings) {
     findings.readable("server.tls_certificate_file", server.tls_certificate_file.as_deref());
     findings.secret("server.tls_key_file", server.tls_key_file.as_deref());
     findings.readable("server.client_ca_file", server.client_ca_file.as_deref());
+    findings.readable("server.client_crl_file", server.client_crl_file.as_deref());
+    match (&server.client_ca_file, &server.client_crl_file) {
+        (None, Some(_)) => findings.error("server.client_crl_file", "revocation lists need server.client_ca_file"),
+        (Some(_), None) => {
+            findings.warning("server.client_crl_file", "not set: a revoked client certificate is taken like any other");
+        }
+        _ => {}
+    }
     match (&server.tls_certificate_file, &server.tls_key_file) {
         (Some(_), None) => findings.error("server.tls_key_file", "not set, but a certificate is"),
         (None, Some(_)) => findings.error("server.tls_certificate_file", "not set, but a key is"),

@@ -10,7 +10,7 @@ use onward_fhir::document::attachments;
 use onward_fhir::elements::table;
 use onward_fhir::{Builder, Bundle, Element, Heading, NodeId, Release, Tree};
 
-use super::{Disclosed, Extent, Form, NarrativeRule, NewIds, Policy, Projection, Withheld};
+use super::{Disclosed, Extent, Form, Gap, NarrativeRule, NewIds, Policy, Projection, Withheld};
 
 /// FHIR's own extension for what is absent and why (R4, StructureDefinition/data-absent-reason).
 pub(super) const DATA_ABSENT_REASON: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
@@ -69,7 +69,13 @@ pub fn project(document: &Tree<'_>, policy: &Policy, ids: &NewIds) -> Result<Pro
     for reference in copy.masked {
         found.withheld(reference, "the resource that it refers to does not go".to_owned());
     }
-    Ok(Projection { tree, disclosed: found.disclosed, withheld: found.withheld, withheld_headings: found.headings })
+    Ok(Projection {
+        tree,
+        disclosed: found.disclosed,
+        withheld: found.withheld,
+        withheld_headings: found.headings,
+        gaps: found.gaps,
+    })
 }
 
 #[derive(Default)]
@@ -77,6 +83,7 @@ struct Findings {
     disclosed: Vec<Disclosed>,
     withheld: Vec<Withheld>,
     headings: Vec<Heading>,
+    gaps: Vec<Gap>,
     /// Resources of which a part is withheld.
     redacted: HashSet<NodeId>,
 }
@@ -89,6 +96,13 @@ impl Findings {
     fn withheld(&mut self, element: Element<'_, '_>, rule: String) {
         self.redacted.insert(element.resource().id());
         self.withheld.push(Withheld { path: element.path(), rule });
+    }
+
+    /// Something under `heading` that the sender sent and that stays behind.
+    fn gap(&mut self, heading: Option<Heading>, of: Element<'_, '_>, resource: Option<Element<'_, '_>>, rule: &str) {
+        let resource_type = resource.and_then(Element::resource_type).map(str::to_owned);
+        self.headings.extend(heading);
+        self.gaps.extend(heading.map(|heading| Gap { heading, resource_type, path: of.path(), rule: rule.to_owned() }));
     }
 
     fn redacted_resources(&self) -> HashSet<NodeId> {
@@ -155,7 +169,7 @@ impl<'t, 's> Walk<'_, 't, 's> {
                 }
                 "meta" => self.meta(resource_type, child),
                 "contained" => {}
-                "section" if resource_type == "Composition" => self.section(child, None, targets),
+                "section" if resource_type == "Composition" => self.section(child, (None, None), targets),
                 // The copy has an identifier and relations of its own.
                 "identifier" | "relatesTo" if resource_type == "Composition" => {}
                 name => self.element(resource_type, name, child, targets),
@@ -292,31 +306,46 @@ impl<'t, 's> Walk<'_, 't, 's> {
     }
 
     /// A section under its heading; one inside another without a heading of its own follows the outer one's rule.
-    fn section(&mut self, section: Element<'t, 's>, outer: Option<NarrativeRule>, targets: &mut Vec<Element<'t, 's>>) {
-        let heading = section.get("code").and_then(Heading::of_concept);
-        let name = heading.map_or("*", Heading::record_standard);
-        let inherited = outer.filter(|_| heading.is_none() && section.get("code").is_none());
-        let Some(rule) = inherited.or_else(|| self.policy.section_rule(heading)) else {
-            self.found.headings.extend(heading);
-            return self.found.withheld(section, format!("sections: {name} is not named"));
+    fn section(
+        &mut self,
+        section: Element<'t, 's>,
+        (outer, outer_heading): (Option<NarrativeRule>, Option<Heading>),
+        targets: &mut Vec<Element<'t, 's>>,
+    ) {
+        let own = section.get("code").and_then(Heading::of_concept);
+        let name = own.map_or("*", Heading::record_standard);
+        let heading = own.or(outer_heading);
+        let inherited = outer.filter(|_| own.is_none() && section.get("code").is_none());
+        let Some(rule) = inherited.or_else(|| self.policy.section_rule(own)) else {
+            let rule = format!("sections: {name} is not named");
+            self.found.gap(heading, section, None, &rule);
+            return self.found.withheld(section, rule);
         };
-        if let Some(reason) = self.modifier_refusal(section).or_else(|| self.unsplittable(section, rule)) {
-            self.found.headings.extend(heading);
-            return self.found.withheld(section, format!("sections.{name}: {}: {reason}", rule.as_str()));
+        let reason = self.unsplittable(section, rule);
+        let whole = reason.as_ref().filter(|_| rule == NarrativeRule::OnlyWhole);
+        if let Some(reason) = self.modifier_refusal(section).or_else(|| whole.cloned()) {
+            let rule = format!("sections.{name}: {}: {reason}", rule.as_str());
+            self.found.gap(heading, section, None, &rule);
+            return self.found.withheld(section, rule);
         }
         self.kept.insert(section.id());
         let mut content = false;
         for child in section.children() {
             match child.name() {
                 "section" => {
-                    self.section(child, Some(rule), targets);
+                    self.section(child, (Some(rule), heading), targets);
                     content |= self.kept.contains(&child.id());
                 }
                 "text" if rule == NarrativeRule::Withheld => {
                     self.found.headings.extend(heading);
                     self.found.withheld(child, format!("sections.{name}: {}", rule.as_str()));
                 }
-                "entry" => content |= self.entry(child, targets),
+                "text" if reason.is_some() => {
+                    self.found.headings.extend(heading);
+                    let reason = reason.as_deref().unwrap_or_default();
+                    self.found.withheld(child, format!("sections.{name}: {}: {reason}", rule.as_str()));
+                }
+                "entry" => content |= self.entry(child, heading, targets),
                 "extension" | "modifierExtension" => self.extension(child, targets),
                 "id" => self.found.withheld(child, "identifiers of elements do not go".to_owned()),
                 part => content |= self.whole(child, targets) && matches!(part, "text" | "emptyReason"),
@@ -327,34 +356,52 @@ impl<'t, 's> Walk<'_, 't, 's> {
         } else {
             // R4 cmp-1: a section has text, entries or sections.
             self.kept.remove(&section.id());
+            self.found.headings.extend(heading);
             self.found.withheld(section, format!("sections.{name}: nothing of it may go"));
         }
     }
 
     /// An entry of a section whose resource goes.
-    fn entry(&mut self, entry: Element<'t, 's>, targets: &mut Vec<Element<'t, 's>>) -> bool {
+    fn entry(&mut self, entry: Element<'t, 's>, heading: Option<Heading>, targets: &mut Vec<Element<'t, 's>>) -> bool {
         let target = self.bundle.resolve(entry);
         let refusal = match target {
             Some(target) => self.refusal(target),
             None => Some("it refers to nothing in the document".to_owned()),
         };
-        match refusal {
-            None => self.whole(entry, targets),
-            Some(rule) => {
-                self.found.withheld(entry, rule);
-                false
+        let Some(rule) = refusal else {
+            let items = target.into_iter().flat_map(|target| self.items(target));
+            let stay: Vec<_> = items.filter_map(|item| Some((item, self.refusal(item)?))).collect();
+            for (item, rule) in stay {
+                self.found.gap(heading, item, Some(item), &rule);
             }
+            return self.whole(entry, targets);
+        };
+        // Whether files go along is the policy's own key, and the narrative does not repeat them.
+        if !target.is_some_and(|target| target.is("Binary")) {
+            self.found.gap(heading, entry, target, &rule);
         }
+        self.found.withheld(entry, rule);
+        false
     }
 
-    /// Why the narrative of a section cannot go although the policy lets it: it repeats what is withheld.
+    /// The resources that a List lists.
+    fn items(&self, list: Element<'t, 's>) -> Vec<Element<'t, 's>> {
+        let entries = list.all("entry").filter(|_| list.is("List"));
+        entries.filter_map(|entry| self.bundle.resolve(entry.get("item")?)).collect()
+    }
+
+    /// Why the narrative of a section cannot go although the policy lets it: it repeats what is withheld. The entries
+    /// that may go are not held back for it: a medicine must not be lost for what stands beside it.
     fn unsplittable(&self, section: Element<'t, 's>, rule: NarrativeRule) -> Option<String> {
         if rule == NarrativeRule::Withheld || section.get("text").is_none() {
             return None;
         }
         // An attachment is not repeated in the narrative (ITK3: coded content is).
-        let entries = || section.all("entry").filter_map(|entry| self.bundle.resolve(entry));
-        let repeated: Vec<_> = entries().filter(|entry| !entry.is("Binary")).collect();
+        let entries = section.descendants().filter(|each| each.name() == "entry");
+        let mut repeated: Vec<_> =
+            entries.filter_map(|entry| self.bundle.resolve(entry)).filter(|entry| !entry.is("Binary")).collect();
+        let items: Vec<_> = repeated.iter().flat_map(|entry| self.items(*entry)).collect();
+        repeated.extend(items);
         if repeated.iter().any(|entry| self.refusal(*entry).is_some()) {
             return Some("an entry may not go, and the narrative repeats it".to_owned());
         }
@@ -497,11 +544,16 @@ impl<'t, 's> Copy<'_, 't, 's> {
     }
 
     fn labelled(&self, b: &mut Builder<'static>, meta: Element<'t, 's>) {
+        // Beside the other labels, wherever the sender's JSON has them.
+        let last_label = meta.all("security").last();
         b.open("meta");
         for child in meta.children().filter(|child| self.kept.contains(&child.id())) {
             self.element(b, child);
+            if Some(child) == last_label && !meta.all("security").any(is_redacted) {
+                redacted_label(b);
+            }
         }
-        if !meta.all("security").any(is_redacted) {
+        if last_label.is_none() {
             redacted_label(b);
         }
         b.close();

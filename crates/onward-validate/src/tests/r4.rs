@@ -112,10 +112,12 @@ fn any_resource_is_judged_as_fhir() {
     );
     assert_eq!(errors(&video), [] as [&str; 0]);
     assert!(video.by_rule("attachment-url").is_some_and(|finding| finding.severity == Severity::Warning));
-    let wrong_size = judge(r#"{"resourceType":"Media","content":{"contentType":"text/plain","size":3,"data":"aGk="}}"#);
+    let wrong_size = judge(
+        r#"{"resourceType":"Media","status":"completed","content":{"contentType":"text/plain","size":3,"data":"aGk="}}"#,
+    );
     assert_eq!(errors(&wrong_size), ["attachment-size"]);
     let dangling = judge(
-        r##"{"resourceType":"Encounter","subject":{"reference":"#p"},"partOf":{"reference":"Encounter/elsewhere"}}"##,
+        r##"{"resourceType":"Encounter","status":"finished","class":{"code":"IMP"},"subject":{"reference":"#p"},"partOf":{"reference":"Encounter/elsewhere"}}"##,
     );
     assert_eq!(errors(&dangling), ["reference-contained"]);
     let foreign = judge(
@@ -161,7 +163,7 @@ fn what_onward_authors_is_valid() {
             name: "x".to_owned(),
             organisation: Some("RR8".to_owned()),
             requestor: true,
-            policy: vec!["urn:uuid:j".to_owned()],
+            policy: vec!["urn:uuid:c757873d-ec9a-4326-a141-556f43239520".to_owned()],
         }],
         observer: "onward".to_owned(),
         observer_ods: None,
@@ -180,9 +182,9 @@ fn what_onward_authors_is_valid() {
         base_url: "https://example.org/fhir/R4".to_owned(),
     };
     let response = authored::ResponseContent {
-        message_id: "m".to_owned(),
-        header_id: "h".to_owned(),
-        outcome_id: "o".to_owned(),
+        message_id: "c757873d-ec9a-4326-a141-556f43239523".to_owned(),
+        header_id: "c757873d-ec9a-4326-a141-556f43239521".to_owned(),
+        outcome_id: "c757873d-ec9a-4326-a141-556f43239522".to_owned(),
         original_header_id: "orig".to_owned(),
         ok: false,
         event: ("https://fhir.nhs.uk/CodeSystem/message-event".to_owned(), "document".to_owned()),
