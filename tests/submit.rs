@@ -220,6 +220,68 @@ async fn async_answers_202_with_the_place_to_look() {
     assert_eq!(task.json().expect("JSON")["resourceType"], "Task");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operations_name_may_be_written_percent_encoded() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    for path in ["fhir/R4/%24process-message", "fhir/R4/%24explain", "fhir/R4/Bundle/%24validate"] {
+        let headers = [("content-type", "application/fhir+xml"), ("accept", "application/fhir+json")];
+        let body = fresh(message::EDISCHARGE_ITK3);
+        let reply = hospital.call(onward_connect::http::Method::POST, path, &headers, body).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{path}");
+    }
+}
+
+/// R4 `$validate` takes the resource itself or `Parameters` with a parameter `resource`: the findings are the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_within_parameters_is_judged_like_the_bare_one() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let validate = |body: String| {
+        let hospital = &hospital;
+        async move {
+            let headers = [("content-type", "application/fhir+xml"), ("accept", "application/fhir+json")];
+            let path = "fhir/R4/Bundle/$validate";
+            let reply =
+                hospital.call(onward_connect::http::Method::POST, path, &headers, body).await.expect("an answer");
+            (reply.status.as_u16(), reply.json().expect("JSON"))
+        }
+    };
+    let rules = |outcome: &Value| -> Vec<(String, String)> {
+        let issues = outcome["issue"].as_array().expect("issues");
+        issues.iter().map(|issue| (issue["severity"].to_string(), issue["diagnostics"].to_string())).collect()
+    };
+    let bare = fresh(message::REFUSED_ITK3);
+    let inner = &bare[bare.find("<Bundle").expect("a Bundle")..];
+    let wrapped = format!(
+        "<Parameters xmlns=\"http://hl7.org/fhir\"><parameter><name value=\"resource\"/><resource>{inner}</resource></parameter></Parameters>"
+    );
+    let (status, of_wrapped) = validate(wrapped.clone()).await;
+    assert_eq!(status, 200);
+    let (_, of_bare) = validate(bare).await;
+    let errors = |rules: &[(String, String)]| rules.iter().filter(|(severity, _)| severity.contains("error")).count();
+    assert!(errors(&rules(&of_bare)) >= 3, "{of_bare}");
+    assert_eq!(errors(&rules(&of_wrapped)), errors(&rules(&of_bare)), "{of_wrapped}");
+    let (status, outcome) = validate(wrapped.replacen("\"resource\"", "\"mode\"", 1)).await;
+    assert_eq!(status, 422, "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_claimed_must_be_the_contents() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    for (media_type, message, expected) in [
+        ("application/fhir+xml; fhirVersion=4.0", message::EDISCHARGE_ITK3, 415),
+        ("application/fhir+xml; fhirVersion=3.0", message::EDISCHARGE_ITK3, 200),
+        ("application/fhir+json; fhirVersion=3.0", message::EDISCHARGE_R4, 415),
+        ("application/fhir+json; fhirVersion=5.0", message::EDISCHARGE_R4, 415),
+        ("application/fhir+json; charset=utf-8; fhirVersion=4.0", message::EDISCHARGE_R4, 200),
+    ] {
+        let (status, response, _) = post(&hospital, media_type, fresh(message)).await;
+        assert_eq!(status, expected, "{media_type}: {response}");
+    }
+}
+
 /// The R4 fixture with `change` made to its document: the Composition and the entries.
 fn r4_with(change: impl FnOnce(&mut Value, &mut Vec<Value>)) -> String {
     let mut message: Value = serde_json::from_str(&fresh(message::EDISCHARGE_R4)).expect("JSON");

@@ -5,6 +5,7 @@ use onward_core::TransferId;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Client;
 use onward_core::store::StoreError;
+use onward_fhir::Tree;
 use onward_transform::convert::NoteKind;
 use onward_transform::render::Rendered;
 use onward_validate::{Finding, Findings};
@@ -20,6 +21,8 @@ use crate::refusal::Refusal;
 pub struct Explanation {
     /// `deliver`, `hold` or `refuse`.
     pub outcome: &'static str,
+    /// The client as which it was explained: its policy and levels apply.
+    pub client: String,
     /// Reason of a hold or refusal.
     pub reason: Option<String>,
     /// Every finding.
@@ -59,7 +62,7 @@ impl Gateway {
         {
             self.store.audit(vec![self.lookup_row(None, patient, request_id)]).await?;
         }
-        explained(prepared)
+        explained(client, prepared)
     }
 
     /// Explains a message as if `client` had posted it.
@@ -67,7 +70,7 @@ impl Gateway {
     /// # Errors
     /// When the store cannot be read.
     pub async fn explain(&self, client: &Client, body: &Bytes, media_type: &str) -> Result<Explanation, StoreError> {
-        explained(self.prepare(client, body, media_type, TransferId::random()).await)
+        explained(client, self.prepare(client, body, media_type, TransferId::random()).await)
     }
 
     /// Findings about a message, without its parties; the asking is audited.
@@ -83,13 +86,33 @@ impl Gateway {
     ) -> Result<Result<Findings, Refusal>, StoreError> {
         let asking = Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) };
         self.note_dry_run(asking, body, "validate", request_id).await?;
-        Ok(read_tree(body, format_of(media_type)).map(|tree| {
-            if tree.root().text("type") == Some("message") {
-                onward_validate::validate_message(&tree, &self.validation_policy(client))
-            } else {
-                onward_validate::validate_resource(&tree)
-            }
-        }))
+        let tree = match read_tree(body, format_of(media_type)) {
+            Ok(tree) => tree,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if !tree.root().is("Parameters") {
+            return Ok(Ok(self.findings(&tree, client)));
+        }
+        // R4 Resource Operation $validate: the thing to judge may come as the parameter `resource`.
+        let given = tree.root().all("parameter").find(|parameter| parameter.text("name") == Some("resource"));
+        let Some((resource, kind)) = given
+            .and_then(|given| given.get("resource"))
+            .and_then(|resource| Some((resource, resource.resource_type()?)))
+        else {
+            let message = "Parameters without a parameter `resource` that holds the resource to validate".to_owned();
+            return Ok(Err(Refusal::Unreadable { well_formed: true, message, line: 0, column: 0 }));
+        };
+        let mut builder = onward_fhir::Builder::over(tree.source());
+        builder.copy_as(kind, resource);
+        Ok(Ok(self.findings(&builder.finish(), client)))
+    }
+
+    fn findings(&self, tree: &Tree<'_>, client: &Client) -> Findings {
+        if tree.root().text("type") == Some("message") {
+            onward_validate::validate_message(tree, &self.validation_policy(client))
+        } else {
+            onward_validate::validate_resource(tree)
+        }
     }
 
     async fn note_dry_run(
@@ -117,15 +140,15 @@ impl Gateway {
     }
 }
 
-fn explained(prepared: Result<Prepared, PrepareError>) -> Result<Explanation, StoreError> {
+fn explained(client: &Client, prepared: Result<Prepared, PrepareError>) -> Result<Explanation, StoreError> {
     match prepared {
-        Ok(prepared) => Ok(accepted(&prepared)),
-        Err(PrepareError::Refused(refusal)) => Ok(refused(&refusal)),
+        Ok(prepared) => Ok(accepted(client, &prepared)),
+        Err(PrepareError::Refused(refusal)) => Ok(refused(client, &refusal)),
         Err(PrepareError::Store(error)) => Err(error),
     }
 }
 
-fn accepted(prepared: &Prepared) -> Explanation {
+fn accepted(client: &Client, prepared: &Prepared) -> Explanation {
     let (outcome, reason, recipients, mut audit) = match &prepared.routing {
         Routing::Deliver { copies, .. } => {
             let audit = copies
@@ -144,6 +167,7 @@ fn accepted(prepared: &Prepared) -> Explanation {
     audit.insert(0, format!("accept: event {}, route \"{}\"", prepared.facts.event, prepared.route));
     Explanation {
         outcome,
+        client: client.id.clone(),
         reason,
         findings: prepared.findings.iter().map(finding).collect(),
         conversion: prepared
@@ -171,13 +195,14 @@ fn kind(kind: NoteKind) -> &'static str {
     }
 }
 
-fn refused(refusal: &Refusal) -> Explanation {
+fn refused(client: &Client, refusal: &Refusal) -> Explanation {
     let findings = match refusal {
         Refusal::NotValid(findings) => findings.iter().map(finding).collect(),
         _ => Vec::new(),
     };
     Explanation {
         outcome: "refuse",
+        client: client.id.clone(),
         reason: Some(format!("{refusal} (ITK response {})", refusal.itk_code())),
         findings,
         conversion: Vec::new(),

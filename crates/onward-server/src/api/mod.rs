@@ -60,7 +60,7 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/fhir/R4/$explain", Function(Action::DryRun), post(dry_run::explain)),
         route("POST", "/fhir/R4/Bundle/$validate", Function(Action::DryRun), post(dry_run::validate)),
         route("GET", "/fhir/R4/Bundle/{id}", Function(Action::ReadRendition), get(bundle::get)),
-        route("GET", "/fhir/R4/Task", Function(Action::ReadTask), get(task::search::get)),
+        route("GET", "/fhir/R4/Task", Function(Action::SearchTasks), get(task::search::get)),
         route("GET", "/fhir/R4/Task/{id}", Function(Action::ReadTask), get(task::get)),
         route("PUT", "/fhir/R4/Task/{id}", Function(Action::MoveTask), put(task::put)),
         route("GET", "/fhir/R4/metadata", Open, get(metadata::capability)),
@@ -74,7 +74,11 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
 pub fn router(app: &Arc<App>) -> Router {
     table()
         .into_iter()
-        .fold(Router::new(), |router, (route, handler)| router.route(route.path, handler))
+        .fold(Router::new(), |router, (route, handler)| match route.path.contains('$') {
+            // The same name as clients write it that encode every sign: `%24` is `$` (RFC 3986, section 6.2.2.2).
+            true => router.route(&route.path.replace('$', "%24"), handler.clone()).route(route.path, handler),
+            false => router.route(route.path, handler),
+        })
         .fallback(|| async { outcome::not_found().into_response() })
         .method_not_allowed_fallback(|| async { outcome::method_not_allowed().into_response() })
         .layer(middleware::from_fn_with_state(Arc::clone(app), edge::around))

@@ -128,6 +128,16 @@ pub async fn put(
         Ok(answer) => answer,
         Err(response) => return *response,
     };
+    match find(&app, &caller, &id).await {
+        Ok(Some(found)) => {
+            if let Some(element) = changed_element(&headers, &body, &found.json) {
+                let text = "this element is not the recipient's to change: send it as it was read, or leave it out";
+                return outcome::unprocessable(&format!("Task.{element}"), text).into_response();
+            }
+        }
+        Ok(None) => return outcome::not_found().into_response(),
+        Err(error) => return outcome::store(&error).into_response(),
+    }
     let request_id = caller.request_id.as_deref();
     let moved = app.gateway.move_task(&caller.client, delivery, version, answer, request_id).await;
     match moved {
@@ -149,6 +159,38 @@ pub async fn put(
         }
         Err(error) => outcome::store(&error).into_response(),
     }
+}
+
+/// What a Task says and its recipient cannot change.
+const FIXED: [&str; 8] = ["identifier", "partOf", "intent", "code", "focus", "for", "requester", "owner"];
+
+/// The first fixed element that the body gives another value than the Task has. A part that is left out changes nothing.
+fn changed_element(headers: &HeaderMap, body: &[u8], ours: &str) -> Option<&'static str> {
+    let ours = read::json(ours, &Limits::default()).ok()?;
+    let text = std::str::from_utf8(body).ok()?;
+    let given = match super::process_message::media_type(headers).ok()?.as_str() {
+        FHIR_XML => read::xml(text, &Limits::default()),
+        _ => read::json(text, &Limits::default()),
+    }
+    .ok()?;
+    let (given, ours) = (given.root(), ours.root());
+    FIXED.into_iter().find(|name| {
+        let mut own = ours.all(name);
+        given.all(name).any(|given| own.next().is_none_or(|own| !says_no_more(given, own)))
+    })
+}
+
+/// Whether every value in `given` stands at the same place in `ours`.
+fn says_no_more(given: Element<'_, '_>, ours: Element<'_, '_>) -> bool {
+    if given.value().is_some() && given.value() != ours.value() {
+        return false;
+    }
+    let mut names: Vec<&str> = given.children().map(Element::name).collect();
+    names.dedup();
+    names.into_iter().all(|name| {
+        let mut own = ours.all(name);
+        given.all(name).all(|given| own.next().is_some_and(|own| says_no_more(given, own)))
+    })
 }
 
 fn version(tag: &str) -> Option<u64> {
