@@ -76,7 +76,7 @@ impl<'t, 's> Session<'_, 't, 's> {
 
     pub(super) fn evaluated(&mut self, element: Element<'t, 's>, compiled: &Compiled) -> Result<bool, String> {
         let expression = compiled.expression.as_ref().map_err(|error| error.reason.to_owned())?;
-        let type_name = self.table_types.last().copied().flatten().map_or("Element", TypeDef::name);
+        let type_name = Self::table_type(element).map_or("Element", TypeDef::name);
         let host =
             Surroundings { validator: self.validator, nesting: self.nesting, steps_left: Cell::new(self.steps_left) };
         let context = Context::new(element, type_name, Release::R4).with_host(&host);
@@ -89,7 +89,7 @@ impl<'t, 's> Session<'_, 't, 's> {
     }
 
     /// The element table's type of an element, from its resource down.
-    pub(super) fn table_type(element: Element<'t, 's>) -> Option<&'static TypeDef> {
+    fn table_type(element: Element<'t, 's>) -> Option<&'static TypeDef> {
         let table = elements::table(Release::R4);
         match element.resource_type() {
             Some(name) => table.type_def(name),
@@ -98,12 +98,6 @@ impl<'t, 's> Session<'_, 't, 's> {
                 table.type_def(holder.child(element.name())?.type_name)
             }
         }
-    }
-
-    /// The same, when the type of the element around is known.
-    pub(super) fn table_child(&self, element: Element<'t, 's>) -> Option<&'static TypeDef> {
-        let holder = self.table_types.last().copied().flatten()?;
-        elements::table(Release::R4).type_def(holder.child(element.name())?.type_name)
     }
 }
 

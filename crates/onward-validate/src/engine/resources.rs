@@ -128,14 +128,12 @@ impl<'t, 's> Session<'_, 't, 's> {
             return;
         }
         self.depth += 1;
-        self.table_types.push(Self::table_type(element));
         self.values(element, &fitting, Some(type_name));
         self.children(element, &fitting, None);
         self.invariants(element, &fitting, None);
         if self.probing == 0 {
             self.whole_resource(element, type_name);
         }
-        self.table_types.pop();
         self.depth -= 1;
     }
 
