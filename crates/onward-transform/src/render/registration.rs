@@ -12,8 +12,8 @@ use onward_fhir::{Builder, Document, Element, Release, Tree, itk, systems, views
 
 use super::itk3::{Envelope, PROFILE, RecipientType};
 use super::parts::{
-    B, coding, concept, copy_free, entry, entry_of, extension, identifier, organisation, patient_reference, profile,
-    reference, urn, words,
+    B, concept, copy_free, entry, entry_of, extension, identifier, organisation, patient_reference, profile, reference,
+    urn, words,
 };
 use super::summary::Summary;
 use super::{
@@ -193,7 +193,7 @@ pub(super) fn temporary_address(b: &mut B, parties: &Parties<'_>, stay: &Stay, w
         if with_uprn {
             extension(b, ADDRESS_KEY, |b| {
                 extension(b, "type", |b| {
-                    coding(b, "valueCoding", ADDRESS_KEY_TYPE, "UPRN", "Unique Property Reference Number")
+                    concept(b, "valueCodeableConcept", ADDRESS_KEY_TYPE, "UPRN", "Unique Property Reference Number")
                 });
                 extension(b, "value", |b| b.leaf("valueString", home.uprn.clone()));
             });

@@ -154,7 +154,7 @@ fn elsewhere_the_covering_practice_gets_a_task() {
     let patient = bundle.resolve(task.get("focus").expect("a focus")).expect("in the Bundle");
     let temporary = patient.all("address").find(|address| address.text("use") == Some("temp")).expect("the home");
     let key = temporary.extension(registration::ADDRESS_KEY).expect("an address key");
-    assert_eq!(key.extension("type").and_then(|part| part.text_at("valueCoding.code")), Some("UPRN"));
+    assert_eq!(key.extension("type").and_then(|part| part.text_at("valueCodeableConcept.coding.code")), Some("UPRN"));
     assert_eq!(key.extension("value").and_then(|part| part.text("valueString")), Some("100099000017"));
     assert!(
         patient.all("address").any(|address| address.text("postalCode") == Some("NM4 2TX")),
