@@ -168,6 +168,3 @@ pub(crate) fn suffix_is_type(suffix: &str, code: &str) -> bool {
         _ => false,
     }
 }
-
-#[cfg(test)]
-mod tests;
