@@ -89,7 +89,7 @@ impl<'t, 's> Session<'_, 't, 's> {
     }
 
     /// The element table's type of an element, from its resource down.
-    fn table_type(element: Element<'t, 's>) -> Option<&'static TypeDef> {
+    pub(super) fn table_type(element: Element<'t, 's>) -> Option<&'static TypeDef> {
         let table = elements::table(Release::R4);
         match element.resource_type() {
             Some(name) => table.type_def(name),

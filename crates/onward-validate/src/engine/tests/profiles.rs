@@ -211,3 +211,29 @@ fn what_cannot_be_laid_over_the_base_is_said() {
         assert_eq!(errors(&validator, name, &text), ["profile-unresolved"], "{name}");
     }
 }
+
+/// Extensions of FHIR stand where their contexts say, at any depth of elements that nest by reference.
+#[test]
+fn contexts_of_extensions() {
+    let validator = validator(&[]);
+    let judged = |text: &str| {
+        let tree = tree(text).expect("readable");
+        let findings = validator.validate(&tree, &[]);
+        findings.by_rule("extension-context").map(|finding| finding.expression.clone())
+    };
+    let hidden = r#""extension":[{"url":"http://hl7.org/fhir/StructureDefinition/questionnaire-hidden","valueBoolean":true}]"#;
+    let nested = format!(
+        r#"{{"resourceType":"Questionnaire","status":"draft",HERE"item":[{{"linkId":"1","type":"group",{hidden},"item":[{{"linkId":"2",
+        "type":"string",{hidden}}}]}}]}}"#
+    );
+    assert_eq!(judged(&nested.replace("HERE", "")), None);
+    assert_eq!(judged(&nested.replace("HERE", &format!("{hidden},"))).as_deref(), Some("Questionnaire.extension[0]"));
+    let absent = r#"{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}"#;
+    let anywhere = patient(&format!(r#""_birthDate":{{"extension":[{absent}]}},"name":[{{"_family":{{"extension":[{absent}]}}}}]"#));
+    assert_eq!(judged(&anywhere), None);
+    let part = r#"{"url":"http://hl7.org/fhir/StructureDefinition/iso21090-EN-qualifier","valueCode":"BR"}"#;
+    let of_name = patient(&format!(r#""name":[{{"family":"x","_family":{{"extension":[{part}]}}}}]"#));
+    assert_eq!(judged(&of_name), None);
+    let of_address = patient(&format!(r#""address":[{{"city":"x","_city":{{"extension":[{part}]}}}}]"#));
+    assert_eq!(judged(&of_address).as_deref(), Some("Patient.address.city.extension[0]"));
+}
