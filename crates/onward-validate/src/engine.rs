@@ -117,6 +117,8 @@ struct Session<'v, 't, 's> {
     said: HashSet<(NodeId, String)>,
     /// Profiles whose problems were told.
     told: HashSet<PlanId>,
+    /// Whether the tree was read from XML, which has an order.
+    is_xml: bool,
     /// Resources by their names within a Bundle or container.
     names: HashMap<NodeId, HashMap<&'t str, NodeId>>,
     /// Judgements around this one, each asked for by an invariant.
@@ -152,6 +154,7 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             probed: HashMap::new(),
             said: HashSet::new(),
             told: HashSet::new(),
+            is_xml: tree.source().trim_start().starts_with('<'),
             names: HashMap::new(),
             nesting: 0,
         }

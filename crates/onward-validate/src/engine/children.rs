@@ -17,6 +17,8 @@ struct Known {
     id: PlanId,
     node: u32,
     counts: SmallVec<[u32; 24]>,
+    /// The child met last, for the order that XML has.
+    last: usize,
 }
 
 /// Of one element; most have one.
@@ -141,7 +143,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         }
         let plan = self.plan(id);
         let counts = SmallVec::from_elem(0, plan.node(node).children.len());
-        known.push(Known { plan, id, node, counts });
+        known.push(Known { plan, id, node, counts, last: 0 });
     }
 
     /// Siblings of one name, one behind the other.
@@ -166,8 +168,16 @@ impl<'t, 's> Session<'_, 't, 's> {
             });
             if !is_known {
                 self.list_form(run, node);
+                if self.is_xml && index < each.last {
+                    self.out_of_order(run[0], node);
+                }
             }
             is_known = true;
+            // Attributes have no order: the `id` of elements, the `url` of extensions.
+            if !(name == "url" && each.plan.definition.type_name == "Extension") {
+                each.last = each.last.max(index);
+            }
+            let (_, node) = each.child(index);
             self.too_many(parent, run, before, each, node);
             if node.max == 0 {
                 continue;
@@ -235,6 +245,18 @@ impl<'t, 's> Session<'_, 't, 's> {
             rule: format!("{}#{holder} element-unknown", first.plan.url()),
             same: "element-unknown",
             text: format!("{holder} has no element {}.{hint}", shown::name(child.name())),
+        });
+    }
+
+    /// R4 §2.6.1: in XML, elements stand in the order of their definition.
+    fn out_of_order(&mut self, element: Element<'t, 's>, node: &Node) {
+        self.find(Found {
+            severity: Severity::Error,
+            code: IssueCode::Structure,
+            at: element,
+            rule: "xml-order".to_owned(),
+            same: "xml-order",
+            text: format!("{} stands behind elements that XML has behind it.", node.id),
         });
     }
 

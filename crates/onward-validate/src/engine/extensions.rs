@@ -147,7 +147,9 @@ impl<'t, 's> Session<'_, 't, 's> {
         let holder_type = holder.parent().and_then(Self::table_type);
         let element = holder_type.and_then(|outer| outer.child(holder.name()).map(|element| (outer, element)));
         if let Some((outer, element)) = element
-            && (element.type_name == bare || bare.strip_prefix(outer.name()).and_then(|rest| rest.strip_prefix('.')) == Some(element.choice.unwrap_or(element.name)))
+            && (element.type_name == bare
+                || bare.strip_prefix(outer.name()).and_then(|rest| rest.strip_prefix('.'))
+                    == Some(element.choice.unwrap_or(element.name)))
         {
             return true;
         }

@@ -65,6 +65,20 @@ fn an_unknown_profile_is_said() {
     assert!(asked.has_errors());
 }
 
+/// XML has an order, JSON has none.
+#[test]
+fn order_is_of_xml() {
+    let xml = |inner: &str| format!("<Patient xmlns=\"http://hl7.org/fhir\">{inner}</Patient>");
+    let rules = |text: &str| {
+        let tree = tree(text).expect("readable");
+        let findings = validator().validate(&tree, &[]);
+        findings.by_rule("xml-order").map(|finding| finding.expression.clone())
+    };
+    assert_eq!(rules(&xml("<active value=\"true\"/><gender value=\"male\"/>")), None);
+    assert_eq!(rules(&xml("<gender value=\"male\"/><active value=\"true\"/>")).as_deref(), Some("Patient.active"));
+    assert_eq!(rules(r#"{"gender":"male","resourceType":"Patient","active":true}"#), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

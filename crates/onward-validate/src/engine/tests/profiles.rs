@@ -221,7 +221,8 @@ fn contexts_of_extensions() {
         let findings = validator.validate(&tree, &[]);
         findings.by_rule("extension-context").map(|finding| finding.expression.clone())
     };
-    let hidden = r#""extension":[{"url":"http://hl7.org/fhir/StructureDefinition/questionnaire-hidden","valueBoolean":true}]"#;
+    let hidden =
+        r#""extension":[{"url":"http://hl7.org/fhir/StructureDefinition/questionnaire-hidden","valueBoolean":true}]"#;
     let nested = format!(
         r#"{{"resourceType":"Questionnaire","status":"draft",HERE"item":[{{"linkId":"1","type":"group",{hidden},"item":[{{"linkId":"2",
         "type":"string",{hidden}}}]}}]}}"#
@@ -229,7 +230,9 @@ fn contexts_of_extensions() {
     assert_eq!(judged(&nested.replace("HERE", "")), None);
     assert_eq!(judged(&nested.replace("HERE", &format!("{hidden},"))).as_deref(), Some("Questionnaire.extension[0]"));
     let absent = r#"{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}"#;
-    let anywhere = patient(&format!(r#""_birthDate":{{"extension":[{absent}]}},"name":[{{"_family":{{"extension":[{absent}]}}}}]"#));
+    let anywhere = patient(&format!(
+        r#""_birthDate":{{"extension":[{absent}]}},"name":[{{"_family":{{"extension":[{absent}]}}}}]"#
+    ));
     assert_eq!(judged(&anywhere), None);
     let part = r#"{"url":"http://hl7.org/fhir/StructureDefinition/iso21090-EN-qualifier","valueCode":"BR"}"#;
     let of_name = patient(&format!(r#""name":[{{"family":"x","_family":{{"extension":[{part}]}}}}]"#));
