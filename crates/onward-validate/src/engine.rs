@@ -205,19 +205,25 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         }
         self.steps_left -= 1;
         if self.steps_left == 0 {
-            let root = self.tree.root();
-            self.probing = 0;
-            self.find(Found {
-                severity: Severity::Error,
-                code: IssueCode::TooCostly,
-                at: root,
-                rule: "step-budget".to_owned(),
-                same: "step-budget",
-                text: "To judge this resource takes more steps than its size allows: not all of it was looked at. Divide it."
-                    .to_owned(),
-            });
+            self.exhausted();
         }
         self.steps_left > 0
+    }
+
+    /// A judgement that had to end is no pass.
+    fn exhausted(&mut self) {
+        let probing = std::mem::take(&mut self.probing);
+        self.find(Found {
+            severity: Severity::Error,
+            code: IssueCode::TooCostly,
+            at: self.tree.root(),
+            rule: "step-budget".to_owned(),
+            same: "step-budget",
+            text:
+                "To judge this resource takes more steps than its size allows: not all of it was looked at. Divide it."
+                    .to_owned(),
+        });
+        self.probing = probing;
     }
 
     /// Whether an element conforms to a view, without a word.

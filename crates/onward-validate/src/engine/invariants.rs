@@ -84,6 +84,9 @@ impl<'t, 's> Session<'_, 't, 's> {
         let budget = fhirpath::Session::new(self.path_steps_left);
         let holds = expression.holds_in(&context, &budget).map_err(|error| error.to_string());
         self.path_steps_left = budget.steps_left();
+        if self.path_steps_left == 0 {
+            self.exhausted();
+        }
         self.steps_left = host.steps_left.get();
         holds
     }

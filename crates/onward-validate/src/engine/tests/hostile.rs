@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::tree;
 use crate::conformance::Conformance;
+use crate::engine::Session;
 use crate::{Severity, Validator};
 
 fn validator() -> &'static Validator {
@@ -63,6 +64,23 @@ fn an_unknown_profile_is_said() {
     assert_eq!(declared.by_rule("profile-unresolved").map(|finding| finding.severity), Some(Severity::Warning));
     let asked = validator().validate(&tree, &["http://example.org/other"]);
     assert!(asked.has_errors());
+}
+
+/// A judgement that runs out of steps, its own or FHIRPath's, is no pass.
+#[test]
+fn a_spent_budget_is_an_error() {
+    let tree = tree(PATIENT).expect("readable");
+    for (steps, path_steps) in [(5, u64::MAX), (u64::MAX, 50)] {
+        let mut session = Session::new(validator(), &tree);
+        (session.steps_left, session.path_steps_left) = (steps, path_steps);
+        session.root(tree.root(), &[]);
+        let findings = session.report.finish(tree.source());
+        assert_eq!(
+            findings.by_rule("step-budget").map(|finding| finding.severity),
+            Some(Severity::Error),
+            "{findings:?}"
+        );
+    }
 }
 
 /// XML has an order, JSON has none.
