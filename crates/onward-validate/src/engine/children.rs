@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use onward_fhir::Element;
+use smallvec::SmallVec;
 
 use super::views::{View, Views};
 use super::{DEPTH_MAX, Found, Session};
@@ -15,8 +16,13 @@ struct Known {
     plan: Arc<Plan>,
     id: PlanId,
     node: u32,
-    counts: Vec<u32>,
+    counts: SmallVec<[u32; 24]>,
+    /// The child met last, for the order that XML has.
+    last: usize,
 }
+
+/// Of one element; most have one.
+type Tables = SmallVec<[Known; 2]>;
 
 impl Known {
     fn node(&self) -> &Node {
@@ -36,11 +42,9 @@ impl<'t, 's> Session<'_, 't, 's> {
             return;
         }
         self.depth += 1;
-        self.table_types.push(self.table_child(element));
         let sole = if type_name.is_none() { self.sole_type(views) } else { None };
         let type_name = type_name.or(sole.as_deref());
-        let type_plan = type_name.and_then(|name| self.type_plan(name));
-        let kind = type_plan.map(|id| self.plan(id).definition.kind);
+        let (type_plan, kind) = type_name.and_then(|name| self.type_and_kind(name)).unzip();
         if self.has_right_form(element, kind, type_name) {
             self.values(element, views, type_name);
             match (kind, type_name) {
@@ -50,12 +54,18 @@ impl<'t, 's> Session<'_, 't, 's> {
                 _ => {}
             }
             if type_name != Some("xhtml") {
-                self.children(element, views, type_plan);
+                // Nothing is mandatory in a primitive unless a profile says so.
+                if kind != Some(Kind::Primitive) || element.has_children() || self.speaks_of_children(views) {
+                    self.children(element, views, type_plan);
+                }
                 self.invariants(element, views, type_plan);
             }
         }
-        self.table_types.pop();
         self.depth -= 1;
+    }
+
+    fn speaks_of_children(&mut self, views: &Views) -> bool {
+        views.iter().any(|view| !self.plan(view.plan).node(view.node).children.is_empty())
     }
 
     fn sole_type(&mut self, views: &Views) -> Option<String> {
@@ -78,7 +88,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         if known.is_empty() {
             return;
         }
-        let mut run: Vec<Element<'t, 's>> = Vec::new();
+        let mut run: SmallVec<[Element<'t, 's>; 4]> = SmallVec::new();
         let mut children = element.children().peekable();
         while let Some(child) = children.next() {
             run.push(child);
@@ -96,8 +106,8 @@ impl<'t, 's> Session<'_, 't, 's> {
         }
     }
 
-    fn known(&mut self, views: &Views, type_plan: Option<PlanId>) -> Vec<Known> {
-        let mut known: Vec<Known> = Vec::with_capacity(2);
+    fn known(&mut self, views: &Views, type_plan: Option<PlanId>) -> Tables {
+        let mut known: Tables = SmallVec::new();
         for view in views.iter() {
             let plan = self.plan(view.plan);
             let node = plan.node(view.node);
@@ -127,20 +137,20 @@ impl<'t, 's> Session<'_, 't, 's> {
         known
     }
 
-    fn add_known(&mut self, known: &mut Vec<Known>, id: PlanId, node: u32) {
+    fn add_known(&mut self, known: &mut Tables, id: PlanId, node: u32) {
         if known.iter().any(|each| each.id == id && each.node == node) {
             return;
         }
         let plan = self.plan(id);
-        let counts = vec![0; plan.node(node).children.len()];
-        known.push(Known { plan, id, node, counts });
+        let counts = SmallVec::from_elem(0, plan.node(node).children.len());
+        known.push(Known { plan, id, node, counts, last: 0 });
     }
 
     /// Siblings of one name, one behind the other.
     fn run(&mut self, parent: Element<'t, 's>, run: &[Element<'t, 's>], known: &mut [Known]) {
         let name = run[0].name();
-        let mut views: Vec<Views> = run.iter().map(|_| Views::new()).collect();
-        let mut type_name: Option<Box<str>> = None;
+        let mut views: SmallVec<[Views; 2]> = run.iter().map(|_| Views::new()).collect();
+        let mut type_name: Option<Arc<str>> = None;
         let mut is_known = false;
         for each in known.iter_mut() {
             let Some((index, told)) =
@@ -158,8 +168,16 @@ impl<'t, 's> Session<'_, 't, 's> {
             });
             if !is_known {
                 self.list_form(run, node);
+                if self.is_xml && index < each.last {
+                    self.out_of_order(run[0], node);
+                }
             }
             is_known = true;
+            // Attributes have no order: the `id` of elements, the `url` of extensions.
+            if !(name == "url" && each.plan.definition.type_name == "Extension") {
+                each.last = each.last.max(index);
+            }
+            let (_, node) = each.child(index);
             self.too_many(parent, run, before, each, node);
             if node.max == 0 {
                 continue;
@@ -227,6 +245,18 @@ impl<'t, 's> Session<'_, 't, 's> {
             rule: format!("{}#{holder} element-unknown", first.plan.url()),
             same: "element-unknown",
             text: format!("{holder} has no element {}.{hint}", shown::name(child.name())),
+        });
+    }
+
+    /// R4 §2.6.1: in XML, elements stand in the order of their definition.
+    fn out_of_order(&mut self, element: Element<'t, 's>, node: &Node) {
+        self.find(Found {
+            severity: Severity::Error,
+            code: IssueCode::Structure,
+            at: element,
+            rule: "xml-order".to_owned(),
+            same: "xml-order",
+            text: format!("{} stands behind elements that XML has behind it.", node.id),
         });
     }
 

@@ -143,6 +143,16 @@ impl<'t, 's> Session<'_, 't, 's> {
         if matches!(bare.as_str(), "Element" | "*") {
             return true;
         }
+        // An element that refers to another's content (`item.item`) is at that one's place.
+        let holder_type = holder.parent().and_then(Self::table_type);
+        let element = holder_type.and_then(|outer| outer.child(holder.name()).map(|element| (outer, element)));
+        if let Some((outer, element)) = element
+            && (element.type_name == bare
+                || bare.strip_prefix(outer.name()).and_then(|rest| rest.strip_prefix('.'))
+                    == Some(element.choice.unwrap_or(element.name)))
+        {
+            return true;
+        }
         let mut parts: Vec<&str> = bare.split('.').collect();
         let type_name = parts.remove(0);
         let mut at = holder;

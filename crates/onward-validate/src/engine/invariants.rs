@@ -76,7 +76,7 @@ impl<'t, 's> Session<'_, 't, 's> {
 
     pub(super) fn evaluated(&mut self, element: Element<'t, 's>, compiled: &Compiled) -> Result<bool, String> {
         let expression = compiled.expression.as_ref().map_err(|error| error.reason.to_owned())?;
-        let type_name = self.table_types.last().copied().flatten().map_or("Element", TypeDef::name);
+        let type_name = Self::table_type(element).map_or("Element", TypeDef::name);
         let host =
             Surroundings { validator: self.validator, nesting: self.nesting, steps_left: Cell::new(self.steps_left) };
         let context = Context::new(element, type_name, Release::R4).with_host(&host);
@@ -84,6 +84,9 @@ impl<'t, 's> Session<'_, 't, 's> {
         let budget = fhirpath::Session::new(self.path_steps_left);
         let holds = expression.holds_in(&context, &budget).map_err(|error| error.to_string());
         self.path_steps_left = budget.steps_left();
+        if self.path_steps_left == 0 {
+            self.exhausted();
+        }
         self.steps_left = host.steps_left.get();
         holds
     }
@@ -98,12 +101,6 @@ impl<'t, 's> Session<'_, 't, 's> {
                 table.type_def(holder.child(element.name())?.type_name)
             }
         }
-    }
-
-    /// The same, when the type of the element around is known.
-    pub(super) fn table_child(&self, element: Element<'t, 's>) -> Option<&'static TypeDef> {
-        let holder = self.table_types.last().copied().flatten()?;
-        elements::table(Release::R4).type_def(holder.child(element.name())?.type_name)
     }
 }
 

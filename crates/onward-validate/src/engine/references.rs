@@ -96,8 +96,10 @@ impl<'t, 's> Session<'_, 't, 's> {
             return;
         }
         if !is_reference(reference) {
+            // In a Bundle only Type/id can be resolved (R4 §2.36.4.1); elsewhere any relative URL is one.
+            let in_bundle = container(element).parent().is_some_and(|parent| parent.name() == "entry");
             self.find(Found {
-                severity: Severity::Warning,
+                severity: if in_bundle { Severity::Error } else { Severity::Warning },
                 code: IssueCode::Structure,
                 at: element,
                 rule: "reference-form".to_owned(),
@@ -231,7 +233,7 @@ pub(super) fn container<'t, 's>(element: Element<'t, 's>) -> Element<'t, 's> {
 }
 
 /// The service base of a RESTful URL: `https://a.b/fhir/` of `https://a.b/fhir/Patient/1`.
-pub(super) fn base_of(full_url: &str) -> Option<&str> {
+fn base_of(full_url: &str) -> Option<&str> {
     if !full_url.starts_with("http") {
         return None;
     }

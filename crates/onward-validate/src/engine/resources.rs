@@ -6,6 +6,7 @@ use super::views::{View, Views};
 use super::{Found, Session};
 use crate::definition::Kind;
 use crate::plan::PlanId;
+use crate::snapshot::Missing;
 use crate::{IssueCode, Severity, shown};
 
 impl<'t, 's> Session<'_, 't, 's> {
@@ -96,7 +97,10 @@ impl<'t, 's> Session<'_, 't, 's> {
         let Some(meta) = element.get("meta") else { return };
         for profile in meta.all("profile") {
             let Some(canonical) = profile.value() else { continue };
-            match self.validator.plan_id(canonical) {
+            // A sender who names a version means that one.
+            let is_here = self.validator.conformance.definition(canonical).is_some();
+            let found = if is_here { self.validator.plan_id(canonical) } else { Err(Missing::Unknown) };
+            match found {
                 Ok(id) => {
                     self.tell_problems(profile, id);
                     let view = View::root(id);
@@ -128,14 +132,12 @@ impl<'t, 's> Session<'_, 't, 's> {
             return;
         }
         self.depth += 1;
-        self.table_types.push(Self::table_type(element));
         self.values(element, &fitting, Some(type_name));
         self.children(element, &fitting, None);
         self.invariants(element, &fitting, None);
         if self.probing == 0 {
             self.whole_resource(element, type_name);
         }
-        self.table_types.pop();
         self.depth -= 1;
     }
 

@@ -5,6 +5,7 @@ mod locations;
 mod mutations;
 mod official;
 mod own_package;
+mod profiles;
 mod uk_core;
 
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use crate::{IssueCode, Severity};
 impl<'t, 's> Session<'_, 't, 's> {
     pub(super) fn is_resource_type(&mut self, type_name: &str) -> bool {
         type_name.starts_with(|c: char| c.is_ascii_uppercase())
-            && self.type_plan(type_name).is_some_and(|id| self.plan(id).definition.kind == Kind::Resource)
+            && self.type_and_kind(type_name).is_some_and(|(_, kind)| kind == Kind::Resource)
     }
 
     /// True when `actual` is `wanted` or is derived from it.

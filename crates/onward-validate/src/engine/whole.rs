@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use onward_fhir::{Element, NodeId};
 
 use super::primitives::{decoded_length, is_base64};
-use super::references::base_of;
 use super::views::Views;
 use super::{Found, Session};
 use crate::{IssueCode, Severity};
@@ -75,9 +74,10 @@ impl<'t, 's> Session<'_, 't, 's> {
     fn full_url(&mut self, entry: Element<'t, 's>, kind: &str) {
         let Some(resource) = entry.get("resource") else { return };
         let Some(full_url) = entry.get("fullUrl") else {
+            // R4 §2.36.1, Bundle.entry.fullUrl: "SHALL have a value", but where a resource is about to be created.
             if matches!(kind, "document" | "message" | "collection" | "searchset" | "history") {
                 self.find(Found {
-                    severity: Severity::Warning,
+                    severity: Severity::Error,
                     code: IssueCode::Required,
                     at: entry,
                     rule: "bundle-full-url".to_owned(),
@@ -144,13 +144,11 @@ impl<'t, 's> Session<'_, 't, 's> {
                     | ("section", "entry")
             );
             let Some(reference) = element.text("reference").filter(|_| is_direct) else { continue };
-            let base = composition.parent().and_then(|entry| entry.text("fullUrl")).and_then(base_of);
             if reference.starts_with('#') || self.resolve_text(element, reference).is_some() {
                 continue;
             }
             // An absolute address elsewhere may be meant to be elsewhere.
-            let severity =
-                if reference.starts_with("http") || base.is_none() { Severity::Warning } else { Severity::Error };
+            let severity = if reference.starts_with("http") { Severity::Warning } else { Severity::Error };
             self.find(Found {
                 severity,
                 code: IssueCode::NotFound,

@@ -64,6 +64,7 @@ impl Merge<'_> {
         });
         if let Some(at) = choice {
             let mut sliced = Shape::clone(&parent.children[at]);
+            let id = format!("{parent_id}.{}", sliced.definition.name());
             self.type_slice(&mut sliced, &draft.name, draft, &id);
             parent.children[at] = Arc::new(sliced);
             return;
@@ -95,7 +96,9 @@ impl Merge<'_> {
     }
 
     fn slice(&mut self, sliced: &mut Shape, name: &str, draft: &Draft, parent_id: &str) {
-        let id = format!("{parent_id}:{name}");
+        // A re-slice is named by its whole way: `telecom:phone/home`.
+        let outer = name.rsplit_once('/').and_then(|(outer, _)| parent_id.strip_suffix(outer)?.strip_suffix(':'));
+        let id = format!("{}:{name}", outer.unwrap_or(parent_id));
         self.ensure_slicing(sliced, parent_id);
         let is_this = |slice: &Arc<Shape>| slice.definition.slice_name.as_deref() == Some(name);
         if let Some(at) = sliced.slices.iter().position(is_this) {

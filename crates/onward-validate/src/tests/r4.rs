@@ -121,7 +121,7 @@ fn any_resource_is_judged_as_fhir() {
     );
     assert_eq!(errors(&dangling), ["reference-contained"]);
     let foreign = judge(
-        r#"{"resourceType":"Bundle","type":"message","entry":[{"resource":{"resourceType":"MessageHeader",
+        r#"{"resourceType":"Bundle","type":"message","entry":[{"fullUrl":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520","resource":{"resourceType":"MessageHeader",
 "eventUri":"urn:x","source":{"endpoint":"urn:x"}}}]}"#,
     );
     assert_eq!(errors(&foreign), [] as [&str; 0], "a message of another kind is not judged as a transfer of care");

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::tree;
 use crate::conformance::Conformance;
+use crate::engine::Session;
 use crate::{Severity, Validator};
 
 fn validator() -> &'static Validator {
@@ -63,6 +64,37 @@ fn an_unknown_profile_is_said() {
     assert_eq!(declared.by_rule("profile-unresolved").map(|finding| finding.severity), Some(Severity::Warning));
     let asked = validator().validate(&tree, &["http://example.org/other"]);
     assert!(asked.has_errors());
+}
+
+/// A judgement that runs out of steps, its own or FHIRPath's, is no pass.
+#[test]
+fn a_spent_budget_is_an_error() {
+    let tree = tree(PATIENT).expect("readable");
+    for (steps, path_steps) in [(5, u64::MAX), (u64::MAX, 50)] {
+        let mut session = Session::new(validator(), &tree);
+        (session.steps_left, session.path_steps_left) = (steps, path_steps);
+        session.root(tree.root(), &[]);
+        let findings = session.report.finish(tree.source());
+        assert_eq!(
+            findings.by_rule("step-budget").map(|finding| finding.severity),
+            Some(Severity::Error),
+            "{findings:?}"
+        );
+    }
+}
+
+/// XML has an order, JSON has none.
+#[test]
+fn order_is_of_xml() {
+    let xml = |inner: &str| format!("<Patient xmlns=\"http://hl7.org/fhir\">{inner}</Patient>");
+    let rules = |text: &str| {
+        let tree = tree(text).expect("readable");
+        let findings = validator().validate(&tree, &[]);
+        findings.by_rule("xml-order").map(|finding| finding.expression.clone())
+    };
+    assert_eq!(rules(&xml("<active value=\"true\"/><gender value=\"male\"/>")), None);
+    assert_eq!(rules(&xml("<gender value=\"male\"/><active value=\"true\"/>")).as_deref(), Some("Patient.active"));
+    assert_eq!(rules(r#"{"gender":"male","resourceType":"Patient","active":true}"#), None);
 }
 
 proptest! {
