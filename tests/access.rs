@@ -1,7 +1,9 @@
 //! Whose it is, and who may (trust.md §8).
 
-use onward_connect::http::Method;
+use onward_connect::http::{HeaderMap, Method};
 use onward_core::client::Role;
+use onward_server::api::Access;
+use onward_server::auth::table::may;
 use onward_server::session::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
@@ -9,75 +11,215 @@ use onward_tests::world::{World, post_xml};
 /// What a recipient would send to accept.
 const ACCEPTED: &str = r#"{"resourceType":"Task","status":"accepted","intent":"order"}"#;
 
-async fn status(session: &Session, method: Method, path: &str) -> u16 {
-    let headers = [("content-type", "application/fhir+json"), ("if-match", "W/\"1\"")];
-    session.call(method, path, &headers, ACCEPTED).await.expect("an answer").status.as_u16()
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Object {
+    /// A message of the hospital.
+    OwnMessage,
+    /// A message that names another hospital as its sender.
+    ForeignMessage,
+    /// Nothing in particular.
+    None,
+    /// The hospital's transfer.
+    OwnTransfer,
+    /// Another hospital's transfer.
+    ForeignTransfer,
+    /// The copy that is addressed to the caller; for those who receive nothing, the care home's.
+    OwnCopy,
+    /// A copy that is addressed to none of the callers.
+    ForeignCopy,
+    /// No such thing.
+    Missing,
+}
+
+/// One row of the matrix: statuses of sender, care home, practice, pharmacy, information governance, operator.
+type Row = (&'static str, &'static str, &'static str, Object, [u16; 6]);
+
+/// trust.md §8 for the roles and functions that exist. Where it differs:
+/// - An accepted message gets 200, and senders, governance and operators list copies too (interface.md).
+/// - `Task/{id}` serves transfers and copies. A recipient that asks for a transfer's Task gets 404, not 403: 403 would tell
+///   that there is such a transfer (RFC 9110 §15.5.4 lets a server hide it so).
+const MATRIX: &[Row] = &[
+    ("submit", "POST", "/fhir/R4/$process-message", Object::OwnMessage, [200, 403, 403, 403, 403, 403]),
+    ("submit for another", "POST", "/fhir/R4/$process-message", Object::ForeignMessage, [403, 403, 403, 403, 403, 403]),
+    ("dry run", "POST", "/fhir/R4/$explain", Object::OwnMessage, [200, 403, 403, 403, 403, 200]),
+    ("validate", "POST", "/fhir/R4/Bundle/$validate", Object::OwnMessage, [200, 403, 403, 403, 403, 200]),
+    ("status of own submission", "GET", "/fhir/R4/Task/{id}", Object::OwnTransfer, [200, 404, 404, 404, 200, 200]),
+    ("status of another's", "GET", "/fhir/R4/Task/{id}", Object::ForeignTransfer, [404, 404, 404, 404, 404, 200]),
+    ("status of nothing", "GET", "/fhir/R4/Task/{id}", Object::Missing, [404, 404, 404, 404, 404, 404]),
+    // A sender lists its own submissions (interface.md), the inbox is its recipients'; IG leads and operators have neither.
+    ("list", "GET", "/fhir/R4/Task", Object::None, [200, 200, 200, 200, 403, 403]),
+    ("Task of a copy", "GET", "/fhir/R4/Task/{id}", Object::OwnCopy, [200, 200, 200, 200, 200, 200]),
+    ("Task of another's copy", "GET", "/fhir/R4/Task/{id}", Object::ForeignCopy, [404, 404, 404, 404, 404, 200]),
+    ("read", "GET", "/fhir/R4/Bundle/{id}", Object::OwnCopy, [403, 200, 200, 200, 403, 403]),
+    ("read another's", "GET", "/fhir/R4/Bundle/{id}", Object::ForeignCopy, [403, 404, 404, 404, 403, 403]),
+    ("read nothing", "GET", "/fhir/R4/Bundle/{id}", Object::Missing, [403, 404, 404, 404, 403, 403]),
+    ("acknowledge another's", "PUT", "/fhir/R4/Task/{id}", Object::ForeignCopy, [403, 404, 404, 404, 403, 403]),
+    ("acknowledge", "PUT", "/fhir/R4/Task/{id}", Object::OwnCopy, [403, 200, 200, 200, 403, 403]),
+];
+
+/// Rows of trust.md §8 that no route serves yet. A route that appears for one of them is missing from the matrix.
+const NOT_SERVED: [&str; 7] = [
+    "read after entitlement ended or re-nomination: a copy is never re-addressed yet",
+    "withdraw or replace own",
+    "audit search, own organisation",
+    "evidence export",
+    "erase, legal hold",
+    "clients and keys: on the command line only",
+    "retry parked: on the command line only",
+];
+
+/// The clients of the matrix, in its order, with the copy that is theirs.
+struct Callers {
+    clients: Vec<(Session, String)>,
+    own: String,
+    foreign: String,
+    foreign_copy: String,
+}
+
+impl Callers {
+    async fn in_world(world: &World) -> Self {
+        let hospital = world.hospital().await;
+        let other = world.client("southmoor-epr", "R9Y", Role::Sender).await;
+        let own = submitted(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+        let foreign = submitted(&other, for_others(&fresh(message::EDISCHARGE_ITK3))).await;
+        let copy = async |transfer: &str, kind: &str| delivered(world, transfer, kind).await;
+        let for_home = copy(&own, "care-home").await;
+        let foreign_copy = copy(&foreign, "care-home").await;
+        let practice = world.client("beck-lane", "Y99001", Role::Practice).await;
+        let pharmacy = world.client("station-road", "FZZ01", Role::Pharmacy).await;
+        let clients = vec![
+            (hospital, for_home.clone()),
+            (world.care_home().await, for_home.clone()),
+            (practice, copy(&own, "covering-practice").await),
+            (pharmacy, copy(&own, "pharmacy-referral").await),
+            (world.client("ig", "R9Z", Role::InformationGovernance).await, for_home.clone()),
+            (world.client("ops", "Y99900", Role::Operator).await, for_home),
+        ];
+        Self { clients, own, foreign, foreign_copy }
+    }
+
+    /// Path and body of a row for a caller.
+    fn request(&self, path: &str, object: Object, own_copy: &str) -> (String, String) {
+        let id = match object {
+            Object::OwnTransfer => self.own.as_str(),
+            Object::ForeignTransfer => self.foreign.as_str(),
+            Object::OwnCopy => own_copy,
+            Object::ForeignCopy => self.foreign_copy.as_str(),
+            Object::OwnMessage | Object::ForeignMessage | Object::None | Object::Missing => {
+                "3f2b0c9e-0000-4000-8000-000000000000"
+            }
+        };
+        let body = match object {
+            Object::OwnMessage => fresh(message::EDISCHARGE_ITK3),
+            Object::ForeignMessage => for_others(&fresh(message::EDISCHARGE_ITK3)),
+            _ => ACCEPTED.to_owned(),
+        };
+        (path.replace("{id}", id).trim_start_matches('/').to_owned(), body)
+    }
+}
+
+/// A message of the other hospital, for the other home.
+fn for_others(message: &str) -> String {
+    message.replace("\"R9Z\"", "\"R9Y\"").replace("\"VMH01\"", "\"VMH02\"")
+}
+
+async fn submitted(session: &Session, message: String) -> String {
+    let (status, response, reply) = post_xml(session, message).await;
+    assert_eq!(status, 200, "{response}");
+    let location = reply.headers["location"].to_str().expect("text");
+    location.rsplit('/').next().expect("an id").to_owned()
+}
+
+/// The copy of this kind, once it can be read.
+async fn delivered(world: &World, transfer: &str, kind: &str) -> String {
+    let store = world.gateway().store();
+    loop {
+        let record = store.transfer(transfer.parse().expect("an id")).await.expect("readable").expect("there");
+        let copy = record.deliveries.iter().find(|copy| copy.kind.as_str() == kind).expect("there");
+        if copy.state != onward_core::state::DeliveryState::Queued {
+            return copy.id.to_string();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn call(session: &Session, method: &str, path: &str, body: String) -> u16 {
+    let version = match method {
+        "PUT" => session.get(path).await.expect("an answer").headers.get("etag").cloned(),
+        _ => None,
+    };
+    let version = version.and_then(|tag| tag.to_str().ok().map(str::to_owned)).unwrap_or("W/\"1\"".to_owned());
+    let kind = if body.starts_with('{') { "application/fhir+json" } else { "application/fhir+xml" };
+    let method = Method::from_bytes(method.as_bytes()).expect("a method");
+    let headers = [("content-type", kind), ("if-match", version.as_str())];
+    session.call(method, path, &headers, body).await.expect("an answer").status.as_u16()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_role_has_its_functions_and_foreign_copies_do_not_exist() {
+async fn every_role_has_its_functions_and_foreign_objects_do_not_exist() {
     let world = World::start().await;
-    let hospital = world.hospital().await;
-    let (_, response, _) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
-    let transfer = response["entry"]
-        .as_array()
-        .and_then(|entries| entries.iter().find(|entry| entry["resource"]["resourceType"] == "Task"))
-        .and_then(|entry| entry["resource"]["id"].as_str())
-        .expect("a Task")
-        .to_owned();
-    let record =
-        world.gateway().store().transfer(transfer.parse().expect("an id")).await.expect("readable").expect("there");
-    let copy = |kind: &str| {
-        record.deliveries.iter().find(|copy| copy.kind.as_str() == kind).map(|copy| copy.id.to_string()).expect("there")
-    };
-    while world
-        .gateway()
-        .store()
-        .delivery(copy("care-home").parse().expect("an id"))
-        .await
-        .expect("readable")
-        .expect("there")
-        .state
-        == onward_core::state::DeliveryState::Queued
-    {
-        tokio::task::yield_now().await;
+    let callers = Callers::in_world(&world).await;
+    let mut wrong = Vec::new();
+    for (action, method, path, object, expected) in MATRIX {
+        for ((session, own_copy), expected) in callers.clients.iter().zip(expected) {
+            let (path, body) = callers.request(path, *object, own_copy);
+            let status = call(session, method, &path, body).await;
+            println!("{action}: {} {status}", session.client_id());
+            if status != *expected {
+                wrong.push(format!("{action} by {}: expected {expected}, got {status}", session.client_id()));
+            }
+        }
     }
-    let home = world.care_home().await;
-    let other_home = world.client("elm-court", "VMH02", Role::CareHome).await;
-    let practice = world.client("beck-lane", "Y99001", Role::Practice).await;
-    let pharmacy = world.client("station-road", "FZZ01", Role::Pharmacy).await;
-    let governance = world.client("ig", "R9Z", Role::InformationGovernance).await;
-    let operator = world.client("ops", "Y99900", Role::Operator).await;
-    let other_hospital = world.client("southmoor-epr", "R9Y", Role::Sender).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    NOT_SERVED.iter().for_each(|row| println!("not served: {row}"));
+}
 
-    let transfer_path = format!("fhir/R4/Task/{transfer}");
-    let home_task = format!("fhir/R4/Task/{}", copy("care-home"));
-    let home_bundle = format!("fhir/R4/Bundle/{}", copy("care-home"));
-    let rows: [(&str, &Session, Method, &str, u16); 21] = [
-        ("status of own submission", &hospital, Method::GET, &transfer_path, 200),
-        ("own organisation's IG lead", &governance, Method::GET, &transfer_path, 200),
-        ("operator", &operator, Method::GET, &transfer_path, 200),
-        ("another hospital", &other_hospital, Method::GET, &transfer_path, 404),
-        ("a recipient is not the sender", &home, Method::GET, &transfer_path, 404),
-        ("another home's Task", &other_home, Method::GET, &home_task, 404),
-        ("another home's copy", &other_home, Method::GET, &home_bundle, 404),
-        ("another home acknowledges", &other_home, Method::PUT, &home_task, 404),
-        ("a practice reads the home's copy", &practice, Method::GET, &home_bundle, 404),
-        ("a pharmacy reads the home's copy", &pharmacy, Method::GET, &home_bundle, 404),
-        ("own copy", &home, Method::GET, &home_bundle, 200),
-        ("a sender reads a copy", &hospital, Method::GET, &home_bundle, 403),
-        ("an IG lead reads a copy", &governance, Method::GET, &home_bundle, 403),
-        ("an operator reads a copy", &operator, Method::GET, &home_bundle, 403),
-        ("a sender acknowledges", &hospital, Method::PUT, &home_task, 403),
-        ("an operator acknowledges", &operator, Method::PUT, &home_task, 403),
-        ("a home submits", &home, Method::POST, "fhir/R4/$process-message", 403),
-        ("a practice submits", &practice, Method::POST, "fhir/R4/$process-message", 403),
-        ("an operator submits", &operator, Method::POST, "fhir/R4/$process-message", 403),
-        ("an unknown place", &home, Method::GET, "fhir/R4/Patient/1", 404),
-        ("a wrong method", &home, Method::DELETE, &home_task, 405),
-    ];
-    for (name, session, method, path, expected) in rows {
-        assert_eq!(status(session, method, path).await, expected, "{name}");
+/// A route that the matrix does not know has been forgotten there, or should not exist.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_is_in_the_matrix_and_needs_a_token() {
+    let world = World::start().await;
+    let callers = Callers::in_world(&world).await;
+    let http = world.http();
+    let routes = onward_server::api::routes();
+    for route in &routes {
+        let row = MATRIX.iter().find(|row| row.1 == route.method && row.2 == route.path);
+        let open =
+            [("GET", "/fhir/R4/metadata"), ("GET", "/.well-known/smart-configuration"), ("POST", "/oauth2/token")];
+        match route.access {
+            Access::Open => assert!(open.contains(&(route.method, route.path)), "{route:?} is open to everybody"),
+            Access::Function(action) => {
+                let (_, _, _, object, _) = row.unwrap_or_else(|| panic!("{route:?} is not in the matrix"));
+                let (path, body) = callers.request(route.path, *object, &callers.foreign_copy);
+                let url = world.base().join(&path).expect("a URL");
+                let method = Method::from_bytes(route.method.as_bytes()).expect("a method");
+                let answer = http.send(method, url, HeaderMap::new(), body).await.expect("an answer");
+                assert_eq!(answer.status(), 401, "{route:?} without a token");
+                // The table in code says of every role what the matrix does: 403 where it lacks the function.
+                for (role, at) in ROLES.into_iter().zip(0..) {
+                    let rows = MATRIX.iter().filter(|row| (row.1, row.2) == (route.method, route.path));
+                    let lacks = rows.map(|row| row.4[at]).all(|status| status == 403);
+                    assert_eq!(may(role, action), !lacks, "{role} {action:?}");
+                }
+            }
+        }
+    }
+    for (action, method, path, ..) in MATRIX {
+        assert!(routes.iter().any(|route| (route.method, route.path) == (*method, *path)), "{action} has no route");
+    }
+}
+
+/// The columns of the matrix.
+const ROLES: [Role; 6] =
+    [Role::Sender, Role::CareHome, Role::Practice, Role::Pharmacy, Role::InformationGovernance, Role::Operator];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_offered_is_said_so() {
+    let world = World::start().await;
+    let home = world.care_home().await;
+    let task = "fhir/R4/Task/3f2b0c9e-0000-4000-8000-000000000000";
+    for (method, path, expected) in [("GET", "fhir/R4/Patient/1", 404), ("DELETE", task, 405), ("PATCH", task, 405)] {
+        assert_eq!(call(&home, method, path, ACCEPTED.to_owned()).await, expected, "{method} {path}");
     }
 }
 
@@ -91,37 +233,23 @@ async fn one_home_never_learns_that_anothers_resident_exists() {
     let other = other_home.get("fhir/R4/Task?owner=VMH01").await.expect("an answer");
     let nobody = other_home.get("fhir/R4/Task?owner=VMH99").await.expect("an answer");
     assert_eq!(none.json().expect("JSON").get("entry"), None);
-    assert_eq!(other.body, nobody.body, "a home that exists and one that does not look the same");
+    let shown = |reply: &onward_server::session::Reply| {
+        let mut bundle = reply.json().expect("JSON");
+        bundle.as_object_mut().expect("a Bundle").remove("link");
+        bundle
+    };
+    assert_eq!(shown(&other), shown(&nobody), "a home that exists and one that does not look the same");
     assert_eq!(other.json().expect("JSON").get("entry"), None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_there_is_nothing() {
-    let world = World::start().await;
-    let http = world.http();
-    for (method, path) in [
-        (Method::POST, "fhir/R4/$process-message"),
-        (Method::POST, "fhir/R4/$explain"),
-        (Method::POST, "fhir/R4/Bundle/$validate"),
-        (Method::GET, "fhir/R4/Task"),
-        (Method::GET, "fhir/R4/Task/3f2b0c9e-0000-4000-8000-000000000000"),
-        (Method::PUT, "fhir/R4/Task/3f2b0c9e-0000-4000-8000-000000000000"),
-        (Method::GET, "fhir/R4/Bundle/3f2b0c9e-0000-4000-8000-000000000000"),
-    ] {
-        let url = world.base().join(path).expect("a URL");
-        let answer = http.send(method, url, onward_connect::http::HeaderMap::new(), "").await.expect("an answer");
-        assert_eq!(answer.status(), 401, "{path}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_client_is_out_at_once() {
     let world = World::start().await;
     let hospital = world.hospital().await;
-    assert_eq!(status(&hospital, Method::GET, "fhir/R4/Task").await, 200);
+    assert_eq!(call(&hospital, "GET", "fhir/R4/Task", String::new()).await, 200);
     let store = world.gateway().store();
     let mut client = store.client("northmoor-epr").await.expect("readable").expect("there");
     client.disabled = true;
     store.put_client(client, Vec::new()).await.expect("stored");
-    assert_eq!(status(&hospital, Method::GET, "fhir/R4/Task").await, 401);
+    assert_eq!(call(&hospital, "GET", "fhir/R4/Task", String::new()).await, 401);
 }

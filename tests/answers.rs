@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::DeliveryRecord;
+use onward_core::store::{DeliveryRecord, FoundTask, TaskQuery};
 use onward_core::transport::{InboxTransport, Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
 use onward_core::{Clock, SystemClock, TransferId};
 use onward_fhir::authored::{ItkResponse, itk3_response};
 use onward_fhir::itk::ResponseCode;
 use onward_fhir::{Release, write};
 use onward_gateway::accept::Submission;
+use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
 use onward_server::directory_import::{self, Format};
@@ -87,6 +88,7 @@ impl Bench {
             clock: Arc::new(SystemClock),
             policies: app::load_policies(&config).expect("policies"),
             routes: config.load_routes().expect("routes").routes,
+            rules: config.load_rules().expect("rules"),
             settings: Settings {
                 own_ods: "Y99900".parse().expect("an ODS code"),
                 own_name: "Onward test gateway".to_owned(),
@@ -325,7 +327,7 @@ async fn the_hospital_hears_each_level_once() {
     let client = Client { ods: home.recipient.clone(), role: Role::CareHome, id: "home".to_owned(), ..hospital() };
     let steps = [DeliveryState::Received, DeliveryState::Accepted, DeliveryState::InProgress, DeliveryState::Completed];
     for (version, state) in (home.version..).zip(steps) {
-        let moved = bench.gateway.move_task(&client, home.id, version, state, None, None).await.expect("moved");
+        let moved = bench.gateway.move_task(&client, home.id, version, said(state, None), None).await.expect("moved");
         assert_eq!(moved, onward_gateway::acknowledge::Moved::Done, "{state}");
     }
     bench.answers(PRACTICE, &correlation(&bench.practice_copy(transfer).await), 30022).await;
@@ -339,4 +341,102 @@ async fn the_hospital_hears_each_level_once() {
     assert_eq!(heard.len(), 2);
     assert_eq!(heard.iter().filter(|body| body.contains("\"20013\"")).count(), 1);
     assert_eq!(heard.iter().filter(|body| body.contains("\"30001\"")).count(), 1);
+}
+
+/// No dispatcher runs here: whatever the home is shown it can read and answer at once.
+#[tokio::test]
+async fn a_copy_that_is_listed_can_be_read_and_accepted_before_it_is_dispatched() {
+    let bench = Bench::new().await;
+    let home = Client {
+        id: "rowan-house".to_owned(),
+        ods: "VMH01".parse().expect("a code"),
+        role: Role::CareHome,
+        ..hospital()
+    };
+    for read_first in [true, false] {
+        let transfer = bench.accept().await;
+        let query = TaskQuery { copies: true, transfer: Some(transfer), limit: 10, ..TaskQuery::default() };
+        let page = bench.gateway.list(&home, query, "Task?", None).await.expect("listed");
+        let [FoundTask::Copy(copy)] = page.tasks.as_slice() else { panic!("its one copy") };
+        assert_eq!(copy.state, DeliveryState::Queued);
+        let mut version = copy.version;
+        if read_first {
+            assert!(bench.gateway.open(&home, copy.id, None).await.expect("audited").is_some());
+            let record = bench.gateway.store().delivery(copy.id).await.expect("readable").expect("there");
+            assert_eq!(record.state, DeliveryState::Received);
+            version = record.version;
+        }
+        let moved = bench.gateway.move_task(&home, copy.id, version, said(DeliveryState::Accepted, None), None).await;
+        assert_eq!(moved, Ok(Moved::Done));
+        bench.gateway.dispatch_due().await.expect("the others are sent");
+        let record = bench.gateway.store().delivery(copy.id).await.expect("readable").expect("there");
+        assert_eq!(record.state, DeliveryState::Accepted);
+    }
+}
+
+fn said(state: DeliveryState, code: Option<u32>) -> Answer {
+    Answer { state, code: code.and_then(ResponseCode::of), reason: code.map(|code| code.to_string()) }
+}
+
+/// Whoever has no MESH answers with the same codes by `PUT Task`.
+#[tokio::test]
+async fn a_registrations_outcome_is_kept_and_shown_when_it_comes_by_task() {
+    let bench = Bench::new().await;
+    let practice = Client {
+        id: "beck-lane".to_owned(),
+        ods: "Y99001".parse().expect("a code"),
+        role: Role::Practice,
+        ..hospital()
+    };
+    for (code, state) in (30019..=30025)
+        .map(|code| (code, if code == 30019 { DeliveryState::Accepted } else { DeliveryState::Rejected }))
+    {
+        let transfer = bench.accept().await;
+        bench.gateway.dispatch_due().await.expect("sent");
+        let copy = bench.practice_copy(transfer).await;
+        let opposite = if state == DeliveryState::Accepted { DeliveryState::Rejected } else { DeliveryState::Accepted };
+        let contradicted =
+            bench.gateway.move_task(&practice, copy.id, copy.version, said(opposite, Some(code)), None).await;
+        assert!(matches!(contradicted, Ok(Moved::CodeContradicts { .. })), "{code}");
+        let moved = bench.gateway.move_task(&practice, copy.id, copy.version, said(state, Some(code)), None).await;
+        assert_eq!(moved, Ok(Moved::Done), "{code}");
+        let copy = bench.practice_copy(transfer).await;
+        assert_eq!((copy.state, copy.code.as_deref()), (state, Some(code.to_string().as_str())));
+        let task: serde_json::Value =
+            serde_json::from_str(&bench.gateway.delivery_task(&copy, &hospital())).expect("JSON");
+        for place in ["statusReason", "businessStatus"] {
+            let coding = &task[place]["coding"][0];
+            assert_eq!(coding["system"], "https://fhir.nhs.uk/STU3/CodeSystem/ITK-ResponseCodes-1", "{place}");
+            assert_eq!(coding["code"], code.to_string(), "{place}");
+        }
+    }
+}
+
+/// ITK3 has one business response: it carries the home's own code where the home gave one that fits.
+#[tokio::test]
+async fn the_homes_own_code_is_what_the_hospital_hears() {
+    let bench = Bench::new().await;
+    let home = Client {
+        id: "rowan-house".to_owned(),
+        ods: "VMH01".parse().expect("a code"),
+        role: Role::CareHome,
+        ..hospital()
+    };
+    for (code, expected) in [(None, 30002), (Some(30003), 30003), (Some(10001), 30002)] {
+        let transfer = bench.accept().await;
+        let record = bench.gateway.store().transfer(transfer).await.expect("readable").expect("there");
+        let copy = record.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy");
+        let mut answer = said(DeliveryState::Rejected, code);
+        answer.reason = Some("not ours".to_owned());
+        let moved = bench.gateway.move_task(&home, copy.id, copy.version, answer, None).await;
+        assert_eq!(moved, Ok(Moved::Done));
+        bench.mesh.sent.lock().expect("whole").clear();
+        while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+        let sent = bench.mesh.sent.lock().expect("whole").clone();
+        let heard = sent
+            .iter()
+            .filter(|copy| copy.kind == RecipientKind::Sender)
+            .any(|response| String::from_utf8_lossy(&response.body).contains(&format!("<code value=\"{expected}\"/>")));
+        assert!(heard, "{code:?}");
+    }
 }

@@ -62,3 +62,34 @@ fn no_file_mentions_the_numbers_of_real_people() {
         }
     }
 }
+
+/// What SECURITY.md calls a proof is there: a capability test, a crate, or a module with tests.
+#[test]
+fn every_proof_that_security_names_exists() {
+    let root = root();
+    let text = std::fs::read_to_string(root.join("SECURITY.md")).expect("readable");
+    let crates: Vec<std::path::PathBuf> = std::fs::read_dir(root.join("crates"))
+        .expect("readable")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    let rows = text.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 2);
+    let proofs: Vec<&str> = rows
+        .filter_map(|row| row.rsplit(" | ").next())
+        .flat_map(|proofs| proofs.split('`').skip(1).step_by(2))
+        .filter(|proof| !proof.contains(' '))
+        .collect();
+    assert!(proofs.len() > 20, "the table is read: {proofs:?}");
+    for proof in proofs {
+        let module = proof.replace("::", "/");
+        let there = root.join(proof).exists()
+            || root.join("tests").join(format!("{module}.rs")).is_file()
+            || root.join("crates").join(proof).is_dir()
+            || crates.iter().any(|each| {
+                ["src", "src/tests", "src/sqlite"].iter().any(|folder| {
+                    let at = each.join(folder).join(&module);
+                    at.with_extension("rs").is_file() || at.is_dir()
+                })
+            });
+        assert!(there, "SECURITY.md names {proof}, which is nowhere");
+    }
+}

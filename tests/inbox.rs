@@ -93,12 +93,18 @@ async fn a_refusal_needs_a_reason_and_a_task_moves_forward_only() {
     assert_eq!(put(version.clone(), rejected.clone()).await.status, 422);
     let requested = json!({ "resourceType": "Task", "id": id, "status": "requested", "intent": "order" });
     assert_eq!(put(version.clone(), requested).await.status, 422);
+    let system = "https://fhir.nhs.uk/STU3/CodeSystem/ITK-ResponseCodes-1";
+    let mut unknown = rejected.clone();
+    unknown["statusReason"] = json!({ "coding": [{ "system": system, "code": "39999" }] });
+    assert_eq!(put(version.clone(), unknown).await.status, 422, "no such code");
     let mut with_reason = rejected;
-    with_reason["statusReason"] = json!({ "text": "no nursing bed is free" });
+    with_reason["statusReason"] =
+        json!({ "coding": [{ "system": system, "code": "30003" }], "text": "no nursing bed is free" });
     let done = put(version, with_reason).await;
     assert_eq!(done.status, 200);
     let done = done.json().expect("JSON");
     assert_eq!(done["statusReason"]["text"], "no nursing bed is free");
+    assert_eq!(done["statusReason"]["coding"][0]["code"], "30003");
     let next = done["meta"]["versionId"].as_str().expect("a version").to_owned();
     let accepted = json!({ "resourceType": "Task", "id": id, "status": "accepted", "intent": "order" });
     assert_eq!(put(next, accepted).await.status, 422, "a refused copy cannot be accepted afterwards");
@@ -137,4 +143,43 @@ async fn pages_of_tasks_follow_one_another_without_gap_or_repeat() {
         }
     }
     assert_eq!((seen.len(), pages), (7, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_the_recipients_to_change_is_refused() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let home = world.care_home().await;
+    post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let tasks = arrivals(&home, "status=requested").await;
+    let id = tasks[0]["id"].as_str().expect("an id").to_owned();
+    let tag = format!("W/\"{}\"", tasks[0]["meta"]["versionId"].as_str().expect("a version"));
+    let put = |body: Value| {
+        let (home, id, tag) = (&home, &id, &tag);
+        async move {
+            let headers = [("content-type", "application/fhir+json"), ("if-match", tag.as_str())];
+            home.call(Method::PUT, &format!("fhir/R4/Task/{id}"), &headers, body.to_string()).await.expect("an answer")
+        }
+    };
+    let mut accepted = tasks[0].clone();
+    accepted["status"] = "accepted".into();
+    for (element, value) in [
+        ("owner", json!({ "identifier": { "value": "VMH02" } })),
+        ("owner", json!({ "reference": "Organization/1" })),
+        ("for", json!({ "identifier": { "value": "somebody else" } })),
+        ("partOf", json!([{ "reference": "Task/3f2b0c9e-0000-4000-8000-000000000000" }])),
+        ("focus", json!({ "reference": "Bundle/1" })),
+        ("requester", json!({ "identifier": { "value": "R9Y" } })),
+        ("identifier", json!([{ "value": "mine" }])),
+    ] {
+        let mut body = accepted.clone();
+        body[element] = value;
+        let reply = put(body).await;
+        assert_eq!(reply.status, 422, "{element}");
+        let outcome = reply.json().expect("JSON");
+        assert_eq!(outcome["issue"][0]["expression"][0], format!("Task.{element}"), "{outcome}");
+    }
+    let owner = accepted["owner"]["identifier"]["value"].clone();
+    accepted["owner"] = json!({ "identifier": { "value": owner } });
+    assert_eq!(put(accepted).await.status, 200, "the rest may be sent back, whole or in part");
 }

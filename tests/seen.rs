@@ -63,3 +63,23 @@ async fn a_token_in_place_of_a_session_is_not_logged_in_the_url() {
     let reply = home.call(Method::GET, "fhir/R4/Task?access_token=x", &[], Vec::new()).await.expect("an answer");
     assert_eq!(reply.status, 400);
 }
+
+/// A dry run asks PDS about a person like any other run: who asked and about whom is committed before the answer leaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_is_audited_with_the_person_that_pds_was_asked_about() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    for message in [message::EDISCHARGE_ITK3, message::RESTRICTED_ITK3] {
+        let before = about_a_person(&events(&world).await, "", "directory-lookup: PDS asked");
+        let headers = [("content-type", "application/fhir+xml"), ("x-request-id", "explain-1")];
+        let reply = hospital.call(Method::POST, "fhir/R4/$explain", &headers, fresh(message)).await.expect("an answer");
+        assert_eq!(reply.status, 200);
+        let after = events(&world).await;
+        assert_eq!(about_a_person(&after, "", "directory-lookup: PDS asked"), before + 1);
+        let asked = |event: &&Value| event["outcomeDesc"].as_str().is_some_and(|desc| desc.starts_with("dry-run"));
+        assert!(after.iter().filter(asked).any(|event| event["agent"].to_string().contains("northmoor-epr")));
+        let named: Vec<_> = after.iter().filter(|event| event.to_string().contains("explain-1")).collect();
+        assert!(named.len() >= 2, "the asking and the look-up belong to one request");
+    }
+    assert!(world.gateway().store().holds().await.expect("readable").is_empty(), "nothing else is stored");
+}

@@ -82,6 +82,26 @@ async fn a_repeat_gets_the_first_answer_and_other_bytes_a_conflict() {
     assert_eq!(outcome(&conflict)["issue"][0]["details"]["coding"][0]["code"], "20007", "{conflict}");
 }
 
+/// standards.md §2: a message is a duplicate by the identifier of its Bundle or of its header, and answers name the header.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_was_used_before_is_a_conflict_whatever_the_bundle_is_called() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let first = fresh(message::EDISCHARGE_ITK3);
+    let second = fresh(message::EDISCHARGE_ITK3);
+    assert_eq!(post_xml(&hospital, first.clone()).await.0, 200);
+    let header = |text: &str| {
+        let tree = read::xml(text, &Limits::default()).expect("readable");
+        let message = onward_fhir::Message::read(tree.root()).expect("a message");
+        message.header_id.expect("an id").to_owned()
+    };
+    let reused = second.replace(&header(&second), &header(&first));
+    let (status, conflict, _) = post_xml(&hospital, reused).await;
+    assert_eq!(status, 409, "{conflict}");
+    assert_eq!(outcome(&conflict)["issue"][0]["details"]["coding"][0]["code"], "20007", "{conflict}");
+    assert_eq!(post_xml(&hospital, second).await.0, 200, "under its own header it is another message");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restricted_person_is_held_and_nothing_is_sent() {
     let world = World::start().await;
@@ -198,4 +218,135 @@ async fn async_answers_202_with_the_place_to_look() {
     let task = hospital.get(path).await.expect("an answer");
     assert_eq!(task.status, 200);
     assert_eq!(task.json().expect("JSON")["resourceType"], "Task");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operations_name_may_be_written_percent_encoded() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    for path in ["fhir/R4/%24process-message", "fhir/R4/%24explain", "fhir/R4/Bundle/%24validate"] {
+        let headers = [("content-type", "application/fhir+xml"), ("accept", "application/fhir+json")];
+        let body = fresh(message::EDISCHARGE_ITK3);
+        let reply = hospital.call(onward_connect::http::Method::POST, path, &headers, body).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{path}");
+    }
+}
+
+/// R4 `$validate` takes the resource itself or `Parameters` with a parameter `resource`: the findings are the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_within_parameters_is_judged_like_the_bare_one() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let validate = |body: String| {
+        let hospital = &hospital;
+        async move {
+            let headers = [("content-type", "application/fhir+xml"), ("accept", "application/fhir+json")];
+            let path = "fhir/R4/Bundle/$validate";
+            let reply =
+                hospital.call(onward_connect::http::Method::POST, path, &headers, body).await.expect("an answer");
+            (reply.status.as_u16(), reply.json().expect("JSON"))
+        }
+    };
+    let rules = |outcome: &Value| -> Vec<(String, String)> {
+        let issues = outcome["issue"].as_array().expect("issues");
+        issues.iter().map(|issue| (issue["severity"].to_string(), issue["diagnostics"].to_string())).collect()
+    };
+    let bare = fresh(message::REFUSED_ITK3);
+    let inner = &bare[bare.find("<Bundle").expect("a Bundle")..];
+    let wrapped = format!(
+        "<Parameters xmlns=\"http://hl7.org/fhir\"><parameter><name value=\"resource\"/><resource>{inner}</resource></parameter></Parameters>"
+    );
+    let (status, of_wrapped) = validate(wrapped.clone()).await;
+    assert_eq!(status, 200);
+    let (_, of_bare) = validate(bare).await;
+    let errors = |rules: &[(String, String)]| rules.iter().filter(|(severity, _)| severity.contains("error")).count();
+    assert!(errors(&rules(&of_bare)) >= 3, "{of_bare}");
+    assert_eq!(errors(&rules(&of_wrapped)), errors(&rules(&of_bare)), "{of_wrapped}");
+    let (status, outcome) = validate(wrapped.replacen("\"resource\"", "\"mode\"", 1)).await;
+    assert_eq!(status, 422, "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_claimed_must_be_the_contents() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    for (media_type, message, expected) in [
+        ("application/fhir+xml; fhirVersion=4.0", message::EDISCHARGE_ITK3, 415),
+        ("application/fhir+xml; fhirVersion=3.0", message::EDISCHARGE_ITK3, 200),
+        ("application/fhir+json; fhirVersion=3.0", message::EDISCHARGE_R4, 415),
+        ("application/fhir+json; fhirVersion=5.0", message::EDISCHARGE_R4, 415),
+        ("application/fhir+json; charset=utf-8; fhirVersion=4.0", message::EDISCHARGE_R4, 200),
+    ] {
+        let (status, response, _) = post(&hospital, media_type, fresh(message)).await;
+        assert_eq!(status, expected, "{media_type}: {response}");
+    }
+}
+
+/// The R4 fixture with `change` made to its document: the Composition and the entries.
+fn r4_with(change: impl FnOnce(&mut Value, &mut Vec<Value>)) -> String {
+    let mut message: Value = serde_json::from_str(&fresh(message::EDISCHARGE_R4)).expect("JSON");
+    let entries = message["entry"].as_array_mut().expect("entries");
+    let document =
+        entries.iter_mut().find(|entry| entry["resource"]["resourceType"] == "Bundle").expect("the document");
+    let inside = document["resource"]["entry"].as_array_mut().expect("entries");
+    let mut composition = inside.remove(0);
+    change(&mut composition["resource"], inside);
+    inside.insert(0, composition);
+    message.to_string()
+}
+
+fn has_title(section: &Value, title: &str) -> bool {
+    section["title"] == title
+}
+
+/// An allergy that the home's policy would cut out is not sent as a shorter list of allergies: a person decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_with_a_gap_in_its_allergies_is_held() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let url = format!("urn:uuid:{}", uuid::Uuid::new_v4());
+    let body = r4_with(|composition, entries| {
+        let subject = composition["subject"].clone();
+        entries.push(serde_json::json!({"fullUrl": url, "resource": {
+            "resourceType": "ClinicalImpression", "status": "completed", "subject": subject,
+            "summary": "Reacts to latex",
+        }}));
+        let sections = composition["section"].as_array_mut().expect("sections");
+        let allergies = sections.iter_mut().find(|section| has_title(section, "Allergies and adverse reactions"));
+        let entries = allergies.expect("allergies")["entry"].as_array_mut().expect("entries");
+        entries.push(serde_json::json!({"reference": url}));
+    });
+    let (status, response, _) = post(&hospital, "application/fhir+json", body).await;
+    assert_eq!(status, 200, "{response:#}");
+    assert_eq!(task(&response)["status"], "on-hold", "{response:#}");
+    assert!(copies(&world, task(&response)["id"].as_str().expect("an id")).await.is_empty());
+    let holds = world.gateway().store().holds().await.expect("readable");
+    let hold = &holds[0].hold;
+    assert_eq!((hold.reason.as_str(), hold.owner.as_str()), ("disclosure-gap", "discharge team"));
+    for told in ["care-home", "Allergies and adverse reactions", "ClinicalImpression is not named"] {
+        assert!(hold.detail.contains(told), "{told}: {}", hold.detail);
+    }
+    assert!(!hold.detail.contains("latex"));
+}
+
+/// Without medicines there is nothing to refer to the pharmacy; the others are not kept waiting for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discharge_without_medicines_makes_no_referral() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let body = r4_with(|composition, entries| {
+        let sections = composition["section"].as_array_mut().expect("sections");
+        sections.retain(|section| !has_title(section, "Medications and medical devices"));
+        entries.retain(|entry| {
+            let resource = &entry["resource"];
+            let kind = resource["resourceType"].as_str().expect("a type");
+            let text = resource.to_string();
+            !(kind.starts_with("Medication") || kind == "List" && text.contains("edication"))
+        });
+    });
+    let (status, response, _) = post(&hospital, "application/fhir+json", body).await;
+    assert_eq!(status, 200, "{response:#}");
+    let copies = copies(&world, task(&response)["id"].as_str().expect("an id")).await;
+    let kinds: Vec<&str> = copies.iter().map(|copy| copy.kind.as_str()).collect();
+    assert_eq!(kinds, ["care-home", "covering-practice", "registered-practice", "pharmacy-nomination"], "{response:#}");
 }

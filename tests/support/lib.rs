@@ -1,8 +1,13 @@
 //! A world for the capability tests: a real gateway on loopback over TLS, with registered clients, a directory, and
 //! messages that never repeat unless a test wants them to.
 
+pub mod authority;
 pub mod balp;
 pub mod mesh_sandbox;
 pub mod message;
+pub mod process;
+pub mod published;
 pub mod shared;
+pub mod signer;
+pub mod wire;
 pub mod world;

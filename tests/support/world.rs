@@ -9,14 +9,19 @@ use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::{Clock, SystemClock};
 use onward_server::config::Config;
 use onward_server::directory_import::Format;
+use onward_server::listener::{Tls, TlsFiles};
 use onward_server::serve::Running;
 use onward_server::session::Session;
 use onward_server::{directory_import, keys};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
 
 use crate::mesh_sandbox::{self, Sandbox};
+use crate::published::Published;
+use crate::signer::Signer;
+use crate::wire::Wire;
 
 /// The gateway's own mailbox.
 pub const GATEWAY_MAILBOX: &str = "X26ABC2";
@@ -37,6 +42,7 @@ pub struct World {
     pub config_file: PathBuf,
     base: Url,
     port: u16,
+    issuer: Issuer<'static, KeyPair>,
     folder: TempDir,
 }
 
@@ -46,7 +52,46 @@ impl World {
     /// # Panics
     /// When it cannot be made.
     pub async fn start() -> Self {
-        Self::start_with(INBOX_ONLY, &[], DIRECTORY).await
+        Self::start_with("", INBOX_ONLY, &[], DIRECTORY).await
+    }
+
+    /// A fresh world that takes client certificates of these authorities, with these revocation lists (PEM).
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_with_client_authorities(authorities: &str, crls: &str) -> Self {
+        let server = "client_ca_file = \"client-ca.pem\"\nclient_crl_file = \"client-crl.pem\"\n";
+        let files = [("client-ca.pem", authorities), ("client-crl.pem", crls)];
+        Self::start_with(server, INBOX_ONLY, &files, DIRECTORY).await
+    }
+
+    /// A fresh world that may connect to partners on loopback, and trusts its own authority there.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_reaching_loopback() -> Self {
+        let sections = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n";
+        Self::start_with("", sections, &[], DIRECTORY).await
+    }
+
+    /// A partner's server with a certificate of this world's authority.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn publish(&self) -> Published {
+        let at = |name: &str| self.folder().join(name);
+        let files =
+            TlsFiles { certificate: at("server.pem"), key: at("server.key"), client_ca: None, client_crl: None };
+        Published::start(Tls::open(files).expect("usable")).await
+    }
+
+    /// A fresh world that logs everything, its libraries included.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_talkative() -> Self {
+        let sections = format!("{INBOX_ONLY}\n[log]\nfilter = \"trace\"\n");
+        Self::start_with("", &sections, &[], DIRECTORY).await
     }
 
     /// A fresh world that exchanges by MESH: the gateway has the mailbox [`GATEWAY_MAILBOX`], the covering practice has
@@ -77,23 +122,24 @@ allow_plain_loopback = true
             sandbox.url()
         );
         let secrets = [("mesh-password", mesh_sandbox::PASSWORD), ("mesh-shared-key", mesh_sandbox::SHARED_KEY)];
-        Self::start_with(&sections, &secrets, &DIRECTORY.replace(inbox, &mesh)).await
+        Self::start_with("", &sections, &secrets, &DIRECTORY.replace(inbox, &mesh)).await
     }
 
-    async fn start_with(sections: &str, secrets: &[(&str, &str)], directory: &str) -> Self {
+    async fn start_with(server: &str, sections: &str, files: &[(&str, &str)], directory: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let base = Url::parse(&format!("https://127.0.0.1:{port}")).expect("a URL");
-        write_certificates(folder.path());
+        let issuer = write_authority(folder.path());
+        write_certificate(folder.path(), &issuer);
         std::fs::write(folder.path().join("people.toml"), PEOPLE).expect("written");
         let config_file = folder.path().join("gateway.toml");
-        std::fs::write(&config_file, config_text(port) + sections).expect("written");
-        for (name, text) in secrets {
+        std::fs::write(&config_file, config_text(port, server) + sections).expect("written");
+        for (name, text) in files {
             std::fs::write(folder.path().join(name), text).expect("written");
         }
         let running = Running::start(&load(&config_file), Some(listener)).await.expect("the gateway starts");
-        let world = Self { running: Some(running), config_file, base, port, folder };
+        let world = Self { running: Some(running), config_file, base, port, issuer, folder };
         world.import_directory(directory).await;
         world
     }
@@ -134,6 +180,29 @@ allow_plain_loopback = true
     #[must_use]
     pub fn base(&self) -> &Url {
         &self.base
+    }
+
+    /// Connections on which a test writes its own bytes.
+    ///
+    /// # Panics
+    /// When the authority's certificate cannot be read.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        Wire::new(self.folder(), self.port)
+    }
+
+    /// Gives the server another certificate and key of the same authority.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn renew_certificate(&self) {
+        write_certificate(self.folder(), &self.issuer);
+    }
+
+    /// Port of the public listener.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Imports a directory.
@@ -189,19 +258,43 @@ allow_plain_loopback = true
         mesh_mailbox: Option<&str>,
     ) -> Session {
         let pem = keys::generate_pem().expect("a key");
+        self.register(id, ods, role, &pem, None, nhs_number_policy, mesh_mailbox).await;
+        Session::new(self.http(), self.base.clone(), id, pem)
+    }
+
+    /// Registers a client whose private key the test keeps, bound to a client certificate (SHA-256) when given.
+    ///
+    /// # Panics
+    /// When it cannot be registered.
+    pub async fn signer(&self, id: &str, ods: &str, role: Role, certificate_sha256: Option<String>) -> Signer {
+        let pem = keys::generate_pem().expect("a key");
+        self.register(id, ods, role, &pem, certificate_sha256, NhsNumberPolicy::Refuse, None).await;
+        Signer::new(id, &pem, self.base.join("oauth2/token").expect("a URL").as_str())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a client is made of")]
+    async fn register(
+        &self,
+        id: &str,
+        ods: &str,
+        role: Role,
+        pem: &str,
+        certificate_sha256: Option<String>,
+        nhs_number_policy: NhsNumberPolicy,
+        mesh_mailbox: Option<&str>,
+    ) {
         let client = Client {
             id: id.to_owned(),
             ods: ods.parse().expect("an ODS code"),
             role,
-            jwks: keys::jwks_json(keys::public_jwk(&pem).expect("a JWK")).expect("a key set"),
-            certificate_sha256: None,
+            jwks: keys::jwks_json(keys::public_jwk(pem).expect("a JWK")).expect("a key set"),
+            certificate_sha256,
             mesh_mailbox: mesh_mailbox.map(str::to_owned),
             nhs_number_policy,
             disabled: false,
         };
         let row = self.gateway().journal().row(&entry("client added"));
         self.gateway().store().put_client(client, vec![row]).await.expect("registered");
-        Session::new(self.http(), self.base.clone(), id, pem)
     }
 
     /// The hospital of the neighbourhood.
@@ -256,7 +349,7 @@ pub fn load(file: &Path) -> Config {
     Config::load_from(Some(file), std::iter::empty()).expect("the test configuration is right").config
 }
 
-fn config_text(port: u16) -> String {
+fn config_text(port: u16, server: &str) -> String {
     format!(
         r#"
 [server]
@@ -265,7 +358,7 @@ operations_listen = "127.0.0.1:0"
 public_url = "https://127.0.0.1:{port}"
 tls_certificate_file = "server.pem"
 tls_key_file = "server.key"
-
+{server}
 [identity]
 ods = "Y99900"
 name = "Onward test gateway"
@@ -277,19 +370,23 @@ stand_in_file = "people.toml"
     )
 }
 
-fn write_certificates(folder: &Path) {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let ca_key = KeyPair::generate().expect("a key");
-    let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_certificate = ca.self_signed(&ca_key).expect("a CA");
-    let issuer = Issuer::new(ca, ca_key);
+fn write_authority(folder: &Path) -> Issuer<'static, KeyPair> {
+    let key = KeyPair::generate().expect("a key");
+    let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    std::fs::write(folder.join("ca.pem"), authority.self_signed(&key).expect("a CA").pem()).expect("written");
+    Issuer::new(authority, key)
+}
+
+fn write_certificate(folder: &Path, issuer: &Issuer<'_, KeyPair>) {
+    use std::os::unix::fs::PermissionsExt as _;
     let key = KeyPair::generate().expect("a key");
     let parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("parameters");
-    let certificate = parameters.signed_by(&key, &issuer).expect("a certificate");
-    std::fs::write(folder.join("ca.pem"), ca_certificate.pem()).expect("written");
+    let certificate = parameters.signed_by(&key, issuer).expect("a certificate");
     std::fs::write(folder.join("server.pem"), certificate.pem()).expect("written");
-    std::fs::write(folder.join("server.key"), key.serialize_pem()).expect("written");
+    let key_file = folder.join("server.key");
+    std::fs::write(&key_file, key.serialize_pem()).expect("written");
+    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).expect("permitted");
 }
 
 fn entry(detail: &str) -> AuditEntry {

@@ -17,7 +17,7 @@ words!(
         Refuse = "refuse",
         /// A transfer waits for a person.
         Hold = "hold",
-        /// A person released or rerouted a held transfer.
+        /// A person decided about a held transfer or a failed copy.
         Release = "release",
         /// PDS was asked about a person.
         DirectoryLookup = "directory-lookup",

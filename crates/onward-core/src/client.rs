@@ -43,7 +43,7 @@ pub struct Client {
     pub ods: OdsCode,
     /// What it is.
     pub role: Role,
-    /// Its public keys, a JWK Set as JSON.
+    /// Its public keys, a JWK Set as JSON; or `{"jwks_uri": URL}` (RFC 7591 §2), where they are fetched.
     pub jwks: String,
     /// SHA-256 (hexadecimal) of the client certificate that it must use, if any.
     pub certificate_sha256: Option<String>,

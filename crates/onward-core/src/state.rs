@@ -174,6 +174,8 @@ words!(
         Replacement = "replacement",
         /// Something of the document could not be carried over to R4 without loss.
         ConversionLoss = "conversion-loss",
+        /// A recipient's policy would cut something safety-critical out of its copy.
+        DisclosureGap = "disclosure-gap",
         /// PDS could not be asked.
         DirectoryUnavailable = "directory-unavailable",
     }

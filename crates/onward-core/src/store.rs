@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use crate::client::{Client, Token};
 use crate::directory::{DirectoryEntry, Endpoint};
-use crate::state::{DeliveryState, HoldReason, RecipientKind};
+use crate::state::{DeliveryState, HoldReason, RecipientKind, TransportKind};
 use crate::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
 /// The store did not do it. Texts never carry patient data.
@@ -33,7 +33,7 @@ pub struct ReplyWanted {
     pub business: bool,
     /// The sender's mailbox, when one is known.
     pub mailbox: Option<MeshMailboxId>,
-    /// `MessageHeader.id` of the message: `response.identifier` of every response.
+    /// `MessageHeader.id` of the message: `response.identifier` of every response. A sender uses it once.
     pub header_id: String,
     /// `SenderReference`, to be given back.
     pub sender_reference: Option<String>,
@@ -50,7 +50,8 @@ pub struct NewTransfer {
     pub sender: OdsCode,
     /// The client that posted it, or `mesh:<mailbox>`.
     pub client_id: String,
-    /// The message's own identifier (Bundle.identifier, else MessageHeader.id): first key against repeats.
+    /// The message's own identifier (Bundle.identifier, else MessageHeader.id): with `reply.header_id` the first key
+    /// against repeats (20007).
     pub message_id: String,
     /// The document's own identifier (Bundle.identifier or id of the document): second key (20008).
     pub document_id: Option<String>,
@@ -165,7 +166,7 @@ pub enum Accepted {
         /// The first answer.
         response: Vec<u8>,
     },
-    /// The identifier was used before for other bytes (20007; HTTP 409).
+    /// The identifier of the message or of its header was used before for other bytes (20007; HTTP 409).
     MessageIdReused,
     /// Another message carried the same document before (20008; HTTP 409).
     DocumentRepeated {
@@ -199,10 +200,34 @@ pub struct TransferRecord {
     pub reply: ReplyWanted,
     /// Its open hold, if any.
     pub hold: Option<NewHold>,
+    /// Why a person ended it without sending anything.
+    pub not_sent: Option<String>,
     /// Latest change of the transfer or one of its copies.
     pub changed: Timestamp,
     /// Its copies, responses to the sender included.
     pub deliveries: Vec<DeliveryRecord>,
+}
+
+impl TransferRecord {
+    /// The FHIR R4 `Task.status` of the transfer. It follows from its copies: what needs a person is told first.
+    #[must_use]
+    pub fn task_status(&self) -> &'static str {
+        let copies = || self.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender);
+        let any = |state: DeliveryState| copies().any(|copy| copy.state == state);
+        if self.hold.is_some() {
+            "on-hold"
+        } else if self.not_sent.is_some() || any(DeliveryState::Failed) || any(DeliveryState::Rejected) {
+            "failed"
+        } else if copies().next().is_none() {
+            "in-progress"
+        } else if copies().all(|copy| copy.state == DeliveryState::Withdrawn) {
+            "cancelled"
+        } else if copies().all(|copy| copy.state.is_acknowledged()) {
+            "completed"
+        } else {
+            "in-progress"
+        }
+    }
 }
 
 /// A copy as read back, without bodies.
@@ -371,6 +396,81 @@ pub struct DeliveryQuery {
     pub limit: u32,
 }
 
+/// Which Tasks to find: of transfers, of recipients' copies, or of both.
+#[derive(Debug, Clone, Default)]
+pub struct TaskQuery {
+    /// Tasks of transfers.
+    pub transfers: bool,
+    /// Tasks of copies; never of responses to senders.
+    pub copies: bool,
+    /// Only of transfers that this organisation sent.
+    pub sender: Option<OdsCode>,
+    /// Only copies to this organisation.
+    pub recipient: Option<OdsCode>,
+    /// Only copies of these kinds; empty means all.
+    pub kinds: Vec<RecipientKind>,
+    /// Only with one of these FHIR `Task.status` codes; empty means all.
+    pub statuses: Vec<String>,
+    /// Only copies of this transfer.
+    pub transfer: Option<TransferId>,
+    /// Only about this person.
+    pub patient: Option<NhsNumber>,
+    /// Latest change, all of them.
+    pub changed: Vec<Changed>,
+    /// Cursor: only Tasks after this one in (created, id) order.
+    pub after: Option<(Timestamp, uuid::Uuid)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// When the latest change must have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// From (included) until (excluded).
+    Within {
+        /// At or after.
+        from: Option<Timestamp>,
+        /// Before.
+        until: Option<Timestamp>,
+    },
+    /// Before `from`, or at or after `until`.
+    Outside {
+        /// Before.
+        from: Timestamp,
+        /// At or after.
+        until: Timestamp,
+    },
+}
+
+/// A Task that was found.
+#[derive(Debug, Clone)]
+pub enum FoundTask {
+    /// Of a transfer.
+    Transfer(Box<TransferRecord>),
+    /// Of one recipient's copy.
+    Copy(Box<DeliveryRecord>),
+}
+
+impl FoundTask {
+    /// Its place in the order of lists.
+    #[must_use]
+    pub fn place(&self) -> (Timestamp, uuid::Uuid) {
+        match self {
+            Self::Transfer(transfer) => (transfer.received, transfer.id.0),
+            Self::Copy(copy) => (copy.created, copy.id.0),
+        }
+    }
+
+    /// About whom.
+    #[must_use]
+    pub fn patient(&self) -> Option<&NhsNumber> {
+        match self {
+            Self::Transfer(transfer) => transfer.patient.as_ref(),
+            Self::Copy(copy) => copy.patient.as_ref(),
+        }
+    }
+}
+
 /// A held transfer, for lists.
 #[derive(Debug, Clone)]
 pub struct HeldTransfer {
@@ -382,6 +482,53 @@ pub struct HeldTransfer {
     pub sender: OdsCode,
     /// When it came.
     pub received: Timestamp,
+    /// What people have decided about it so far (JSON).
+    pub decided: String,
+}
+
+/// What the release of a hold came to.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The hold.
+    pub hold: HoldId,
+    /// About whom, as far as it is known now.
+    pub patient: Option<NhsNumber>,
+    /// The home, as far as it is known now.
+    pub care_home: Option<OdsCode>,
+    /// The copies to queue.
+    pub deliveries: Vec<NewDelivery>,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+/// A hold that stays, for the same reason or another.
+#[derive(Debug, Clone)]
+pub struct HoldChange {
+    /// The hold as it is from now on, under its own identifier.
+    pub hold: NewHold,
+    /// What people have decided so far (JSON).
+    pub decided: String,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+/// The end of a held transfer that is not sent.
+#[derive(Debug, Clone)]
+pub struct Closure {
+    /// The hold.
+    pub hold: HoldId,
+    /// Why it is not sent; no patient data.
+    pub reason: String,
+    /// Responses to the sender (inserted once each, by their identifier).
+    pub responses: Vec<NewDelivery>,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
 }
 
 /// The sender's bytes as kept. Its `Debug` is redacted.
@@ -456,6 +603,36 @@ impl fmt::Debug for AuditColumns {
     }
 }
 
+/// How the gateway stands, counted. Nothing in it tells who anybody is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Messages accepted so far.
+    pub accepted: u64,
+    /// Refusals so far, those that a person asked to be refused again included.
+    pub refused: u64,
+    /// Holds so far.
+    pub held: u64,
+    /// Open holds.
+    pub holds_open: u64,
+    /// Open holds whose time is over.
+    pub holds_overdue: u64,
+    /// Copies and responses by state and transport.
+    pub deliveries: Vec<DeliveryFigure>,
+}
+
+/// The copies in one state, of one transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryFigure {
+    /// How far.
+    pub state: DeliveryState,
+    /// How they travel.
+    pub transport: TransportKind,
+    /// How many.
+    pub count: u64,
+    /// When the oldest of them was queued.
+    pub oldest: Timestamp,
+}
+
 /// The durable memory of the gateway.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -476,7 +653,8 @@ pub trait Store: Send + Sync + 'static {
     async fn transition(&self, transition: Transition) -> Result<bool, StoreError>;
 
     /// Reads a copy and commits that it was read (first reading sets `opened` and, from
-    /// `AwaitingCollection`, the state `Received`) in one transaction: no audit, no bytes.
+    /// `AwaitingCollection` and for an inbox also from `Queued`, the state `Received`) in one transaction: no audit,
+    /// no bytes.
     async fn open_rendition(
         &self,
         delivery: DeliveryId,
@@ -494,6 +672,10 @@ pub trait Store: Send + Sync + 'static {
     async fn delivery_by_reference(&self, reference: &str) -> Result<Option<DeliveryRecord>, StoreError>;
     /// Copies in (created, id) order.
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError>;
+    /// Tasks of transfers and copies in (created, id) order.
+    async fn tasks(&self, query: TaskQuery) -> Result<Vec<FoundTask>, StoreError>;
+    /// How many Tasks there are, whatever cursor and limit say.
+    async fn count_tasks(&self, query: TaskQuery) -> Result<u64, StoreError>;
     /// The sender's bytes.
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError>;
 
@@ -504,13 +686,11 @@ pub trait Store: Send + Sync + 'static {
     /// Open holds, the most urgent first.
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError>;
     /// Closes a hold and queues the copies decided on; `false` when it was closed already.
-    async fn release_hold(
-        &self,
-        hold: HoldId,
-        deliveries: Vec<NewDelivery>,
-        at: Timestamp,
-        audit: Vec<AuditRow>,
-    ) -> Result<bool, StoreError>;
+    async fn release_hold(&self, release: Release) -> Result<bool, StoreError>;
+    /// Changes an open hold; `false` when it was closed already.
+    async fn change_hold(&self, change: HoldChange) -> Result<bool, StoreError>;
+    /// Closes a hold and ends its transfer without copies; `false` when it was closed already.
+    async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError>;
     /// Puts a failed copy back into the queue; `false` when it is not failed.
     async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
 
@@ -554,6 +734,9 @@ pub trait Store: Send + Sync + 'static {
     async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError>;
     /// The newest checkpoint.
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError>;
+
+    /// How things stand at `now`, cheap enough to be asked for every few seconds.
+    async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError>;
 
     /// Proves that the store answers and can commit.
     async fn ready(&self) -> Result<(), StoreError>;

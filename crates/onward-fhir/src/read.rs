@@ -137,6 +137,14 @@ pub fn bytes<'s>(bytes: &'s [u8], format: Format, limits: &Limits) -> Result<Tre
     }
 }
 
+/// What makes a narrative's text no XHTML `div` that stands alone (R4 §2.4.0): not well-formed, an entity of HTML, another element.
+///
+/// # Errors
+/// [`ReadError`] with its place within the text.
+pub fn narrative(text: &str) -> Result<(), ReadError> {
+    narrative::for_xml(text).map(|_| ())
+}
+
 /// The format that a body looks like: the first byte that is not white space tells.
 #[must_use]
 pub fn sniff(bytes: &[u8]) -> Option<Format> {

@@ -62,6 +62,8 @@ pub struct Tree<'s> {
     source: &'s str,
     names: Vec<Cow<'s, str>>,
     nodes: Vec<Node<'s>>,
+    /// Nodes on whose tag a schema hint stood.
+    hints: Vec<NodeId>,
 }
 
 impl std::fmt::Debug for Tree<'_> {
@@ -76,6 +78,12 @@ impl<'s> Tree<'s> {
     #[must_use]
     pub fn root(&self) -> Element<'_, 's> {
         Element { tree: self, id: NodeId(0) }
+    }
+
+    /// The elements on whose tags the source had `xsi:schemaLocation` or its like, which no tree holds: they tell
+    /// developers' tools where a schema lies, and carry no content.
+    pub fn schema_hints(&self) -> impl Iterator<Item = Element<'_, 's>> {
+        self.hints.iter().map(|id| self.element(*id))
     }
 
     /// The node with this identifier, which must come from this tree.
@@ -393,6 +401,7 @@ impl Tree<'_> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         Tree {
             source: "",
+            hints: self.hints,
             names: self.names.into_iter().map(own).collect(),
             nodes: self
                 .nodes

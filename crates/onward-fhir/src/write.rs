@@ -45,6 +45,14 @@ pub fn xml(element: Element<'_, '_>, release: Release) -> Written {
     xml::write(element, release)
 }
 
+/// Where the children of an element stand in another order than FHIR gives them (R4 §2.6.1): FHIRPath locations of those
+/// that stand behind one that should follow them. XML is written in FHIR's order, so their places are not kept; the
+/// order of different elements means nothing in FHIR. At most 1,000 are told.
+#[must_use]
+pub fn out_of_order(element: Element<'_, '_>, release: Release) -> Vec<String> {
+    xml::out_of_order(element, release)
+}
+
 /// Losses beyond this number are counted, not described: each description walks the tree.
 const LOSSES_MAX: usize = 1_000;
 

@@ -85,7 +85,7 @@ impl Gateway {
         let detail = match &refusal {
             Refusal::NotValid(findings) => {
                 let errors = findings.iter().filter(|finding| finding.severity >= Severity::Error);
-                let rules: BTreeSet<&str> = errors.map(|finding| finding.rule).collect();
+                let rules: BTreeSet<&str> = errors.map(|finding| finding.rule.as_ref()).collect();
                 format!("{}: {}", refusal.word(), rules.into_iter().collect::<Vec<_>>().join(", "))
             }
             _ => refusal.word().to_owned(),

@@ -36,6 +36,22 @@ pub enum Moved {
     },
     /// A rejection needs a reason.
     ReasonMissing,
+    /// The ITK3 code says the opposite of the state.
+    CodeContradicts {
+        /// The code.
+        code: ResponseCode,
+    },
+}
+
+/// What a recipient says of its copy by `PUT Task`.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// `Task.status`.
+    pub state: DeliveryState,
+    /// The ITK3 response code of `Task.statusReason`, such as 30022 (registration refused: at capacity).
+    pub code: Option<ResponseCode>,
+    /// `Task.statusReason` in words.
+    pub reason: Option<String>,
 }
 
 /// An ITK3 response as it came by MESH.
@@ -83,10 +99,10 @@ impl Gateway {
         client: &Client,
         id: DeliveryId,
         expected_version: u64,
-        state: DeliveryState,
-        reason: Option<String>,
+        answer: Answer,
         request_id: Option<&str>,
     ) -> Result<Moved, StoreError> {
+        let Answer { state, code, reason } = answer;
         let Some(record) = self.store.delivery(id).await? else { return Ok(Moved::NotFound) };
         if standing(client, &record) != Standing::Recipient || record.state == DeliveryState::Withdrawn {
             self.deny(client, Some(record.transfer), Some(id), "Task of another organisation", request_id).await?;
@@ -101,8 +117,14 @@ impl Gateway {
         if state == DeliveryState::Rejected && reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
             return Ok(Moved::ReasonMissing);
         }
+        if let Some(code) = code
+            && (state == DeliveryState::Rejected && code.positive || state.is_acknowledged() && !code.positive)
+        {
+            return Ok(Moved::CodeContradicts { code });
+        }
+        let code = code.map(|code| code.code.to_string());
         let agent = Agent::client(client);
-        let acknowledgement = Acknowledgement { state, code: None, reason, agent, request_id };
+        let acknowledgement = Acknowledgement { state, code, reason, agent, request_id };
         if self.apply(&record, acknowledgement).await? {
             Ok(Moved::Done)
         } else {
@@ -194,7 +216,11 @@ impl Gateway {
             )
             && let Some(transfer) = self.store.transfer(record.transfer).await?
         {
-            let code = if acknowledgement.state == DeliveryState::Rejected { 30002 } else { 30001 };
+            let yes = acknowledgement.state != DeliveryState::Rejected;
+            // The home's own code says more than ours, where it is a business code that says the same.
+            let own = acknowledgement.code.as_deref().and_then(onward_fhir::itk::response_code);
+            let own = own.filter(|own| own.level == Level::Business && own.positive == yes);
+            let code = own.map_or(if yes { 30001 } else { 30002 }, |own| own.code);
             responses.extend(self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, code));
         }
         let entry = AuditEntry {
@@ -296,10 +322,13 @@ impl Gateway {
 }
 
 /// Whether the recipient's word can move the copy to `to`. A copy that was sent may be answered before we know that it
-/// arrived (the answer overtook our commit, or the outcome of the attempt is unknown) or after we gave it up.
+/// arrived (the answer overtook our commit, or the outcome of the attempt is unknown) or after we gave it up. One for the
+/// inbox is there as soon as it is committed.
 fn may_move(record: &DeliveryRecord, to: DeliveryState) -> bool {
-    let sent = record.attempts > 0 && record.endpoint.kind() != TransportKind::Inbox;
+    let inbox = record.endpoint.kind() == TransportKind::Inbox;
+    let sent = record.attempts > 0 && !inbox;
     match record.state {
+        DeliveryState::Queued if inbox => DeliveryState::AwaitingCollection.may_become(to),
         DeliveryState::Queued | DeliveryState::Failed => sent && DeliveryState::Sent.may_become(to),
         state => state.may_become(to),
     }

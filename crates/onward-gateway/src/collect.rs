@@ -62,8 +62,8 @@ impl Gateway {
             .await?;
             return Ok(None);
         }
-        // A withdrawn copy is no longer theirs, and one not yet placed in the inbox is not yet.
-        if matches!(record.state, DeliveryState::Withdrawn | DeliveryState::Queued) {
+        // A withdrawn copy is no longer theirs. One that waits for its turn is: it is committed, and they see its Task.
+        if record.state == DeliveryState::Withdrawn {
             return Ok(None);
         }
         let entry = AuditEntry {

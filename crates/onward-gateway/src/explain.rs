@@ -5,6 +5,7 @@ use onward_core::TransferId;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Client;
 use onward_core::store::StoreError;
+use onward_fhir::Tree;
 use onward_transform::convert::NoteKind;
 use onward_transform::render::Rendered;
 use onward_validate::{Finding, Findings};
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::Gateway;
-use crate::prepare::{Copy, PrepareError, Prepared, Routing, format_of, read_tree, validation_policy};
+use crate::prepare::{Copy, PrepareError, Prepared, Routing, format_of, read_tree};
 use crate::refusal::Refusal;
 
 /// Everything that would happen to one message.
@@ -20,6 +21,8 @@ use crate::refusal::Refusal;
 pub struct Explanation {
     /// `deliver`, `hold` or `refuse`.
     pub outcome: &'static str,
+    /// The client as which it was explained: its policy and levels apply.
+    pub client: String,
     /// Reason of a hold or refusal.
     pub reason: Option<String>,
     /// Every finding.
@@ -39,19 +42,27 @@ pub struct Explanation {
 }
 
 impl Gateway {
-    /// Explains a message to the client that asks; the asking is audited.
+    /// Explains a message to whoever asks, as if `client` had posted it. The asking is audited before PDS is asked, and
+    /// the look-up, with the person whom it was about, before the answer leaves.
     ///
     /// # Errors
-    /// When the store cannot be read, or the asking cannot be audited.
+    /// When the store cannot be read, or the asking or the look-up cannot be audited.
     pub async fn explain_for(
         &self,
+        asking: Agent,
         client: &Client,
         body: &Bytes,
         media_type: &str,
         request_id: Option<&str>,
     ) -> Result<Explanation, StoreError> {
-        self.note_dry_run(client, body, "explain", request_id).await?;
-        self.explain(client, body, media_type).await
+        self.note_dry_run(asking, body, "explain", request_id).await?;
+        let prepared = self.prepare(client, body, media_type, TransferId::random()).await;
+        if let Ok(prepared) = &prepared
+            && let Some(patient) = prepared.patient()
+        {
+            self.store.audit(vec![self.lookup_row(None, patient, request_id)]).await?;
+        }
+        explained(client, prepared)
     }
 
     /// Explains a message as if `client` had posted it.
@@ -59,11 +70,7 @@ impl Gateway {
     /// # Errors
     /// When the store cannot be read.
     pub async fn explain(&self, client: &Client, body: &Bytes, media_type: &str) -> Result<Explanation, StoreError> {
-        match self.prepare(client, body, media_type, TransferId::random()).await {
-            Ok(prepared) => Ok(accepted(&prepared)),
-            Err(PrepareError::Refused(refusal)) => Ok(refused(&refusal)),
-            Err(PrepareError::Store(error)) => Err(error),
-        }
+        explained(client, self.prepare(client, body, media_type, TransferId::random()).await)
     }
 
     /// Findings about a message, without its parties; the asking is audited.
@@ -77,19 +84,40 @@ impl Gateway {
         media_type: &str,
         request_id: Option<&str>,
     ) -> Result<Result<Findings, Refusal>, StoreError> {
-        self.note_dry_run(client, body, "validate", request_id).await?;
-        Ok(read_tree(body, format_of(media_type)).map(|tree| {
-            if tree.root().text("type") == Some("message") {
-                onward_validate::validate_message(&tree, &validation_policy(client))
-            } else {
-                onward_validate::validate_resource(&tree)
-            }
-        }))
+        let asking = Agent::client(client);
+        self.note_dry_run(asking, body, "validate", request_id).await?;
+        let tree = match read_tree(body, format_of(media_type)) {
+            Ok(tree) => tree,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if !tree.root().is("Parameters") {
+            return Ok(Ok(self.findings(&tree, client)));
+        }
+        // R4 Resource Operation $validate: the thing to judge may come as the parameter `resource`.
+        let given = tree.root().all("parameter").find(|parameter| parameter.text("name") == Some("resource"));
+        let Some((resource, kind)) = given
+            .and_then(|given| given.get("resource"))
+            .and_then(|resource| Some((resource, resource.resource_type()?)))
+        else {
+            let message = "Parameters without a parameter `resource` that holds the resource to validate".to_owned();
+            return Ok(Err(Refusal::Unreadable { well_formed: true, message, line: 0, column: 0 }));
+        };
+        let mut builder = onward_fhir::Builder::over(tree.source());
+        builder.copy_as(kind, resource);
+        Ok(Ok(self.findings(&builder.finish(), client)))
+    }
+
+    fn findings(&self, tree: &Tree<'_>, client: &Client) -> Findings {
+        if tree.root().text("type") == Some("message") {
+            onward_validate::validate_message(tree, &self.validation_policy(client))
+        } else {
+            onward_validate::validate_resource(tree)
+        }
     }
 
     async fn note_dry_run(
         &self,
-        client: &Client,
+        agent: Agent,
         body: &Bytes,
         what: &str,
         request_id: Option<&str>,
@@ -97,13 +125,21 @@ impl Gateway {
         let entry = AuditEntry {
             content_sha256: Some(crate::sha256_hex(body)),
             request_id: request_id.map(str::to_owned),
-            ..AuditEntry::new(AuditWord::DryRun, self.clock.now(), Agent::client(client), what.to_owned())
+            ..AuditEntry::new(AuditWord::DryRun, self.clock.now(), agent, what.to_owned())
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
     }
 }
 
-fn accepted(prepared: &Prepared) -> Explanation {
+fn explained(client: &Client, prepared: Result<Prepared, PrepareError>) -> Result<Explanation, StoreError> {
+    match prepared {
+        Ok(prepared) => Ok(accepted(client, &prepared)),
+        Err(PrepareError::Refused(refusal)) => Ok(refused(client, &refusal)),
+        Err(PrepareError::Store(error)) => Err(error),
+    }
+}
+
+fn accepted(client: &Client, prepared: &Prepared) -> Explanation {
     let (outcome, reason, recipients, mut audit) = match &prepared.routing {
         Routing::Deliver { copies, .. } => {
             let audit = copies
@@ -122,6 +158,7 @@ fn accepted(prepared: &Prepared) -> Explanation {
     audit.insert(0, format!("accept: event {}, route \"{}\"", prepared.facts.event, prepared.route));
     Explanation {
         outcome,
+        client: client.id.clone(),
         reason,
         findings: prepared.findings.iter().map(finding).collect(),
         conversion: prepared
@@ -149,13 +186,14 @@ fn kind(kind: NoteKind) -> &'static str {
     }
 }
 
-fn refused(refusal: &Refusal) -> Explanation {
+fn refused(client: &Client, refusal: &Refusal) -> Explanation {
     let findings = match refusal {
         Refusal::NotValid(findings) => findings.iter().map(finding).collect(),
         _ => Vec::new(),
     };
     Explanation {
         outcome: "refuse",
+        client: client.id.clone(),
         reason: Some(format!("{refusal} (ITK response {})", refusal.itk_code())),
         findings,
         conversion: Vec::new(),
@@ -194,7 +232,7 @@ pub fn disclosure_json(rendered: &Rendered) -> Value {
 fn finding(finding: &Finding) -> Value {
     json!({
         "severity": finding.severity.as_str(),
-        "rule": finding.rule,
+        "rule": &*finding.rule,
         "expression": finding.expression,
         "line": finding.line,
         "column": finding.column,

@@ -1,70 +1,289 @@
-//! A person decides: held transfers are looked at again with what has been mended since, failed copies are sent
-//! again. Every decision names who decided and why.
+//! A person decides: held transfers are walked again with the decision and with what has been mended since, or are
+//! ended without being sent; failed copies are sent again. Every decision names who decided and why, also when it comes
+//! to nothing.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
-use onward_core::store::StoreError;
-use onward_core::{DeliveryId, HoldId};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
+use onward_core::state::{HoldReason, RecipientKind, TransportKind};
+use onward_core::store::{Closure, HeldTransfer, HoldChange, NewDelivery, NewHold, Release, StoreError};
+use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode};
 
 use crate::Gateway;
+use crate::decision::{Decided, NotDecidable};
 use crate::identify::HoldCause;
 use crate::prepare::{PrepareError, Routing};
 
-/// What became of releasing a hold.
+/// The hospital's business response when a person ends a transfer: the one negative that says nothing of a referral.
+const NOT_SENT: u32 = 30002;
+
+/// Who decides, why, and whether it is only a preview.
+#[derive(Debug, Clone)]
+pub struct Decider<'d> {
+    /// As audit names the way in: the command line.
+    pub agent: Agent,
+    /// The person, by name.
+    pub by: &'d str,
+    /// Why; no patient data.
+    pub reason: &'d str,
+    /// False shows what would happen.
+    pub act: bool,
+}
+
+/// What is decided.
+#[derive(Debug, Clone)]
+pub enum Choice {
+    /// Let it go on.
+    Release {
+        /// For a restricted person: who may receive, as agreed with the ward.
+        agreed_recipients: BTreeSet<RecipientKind>,
+    },
+    /// Let it go on to these parties.
+    Reroute {
+        /// The home.
+        care_home: Option<OdsCode>,
+        /// The person's own practice.
+        registered_practice: Option<OdsCode>,
+    },
+}
+
+/// A copy that is queued, or would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Its identifier, once it is queued.
+    pub id: DeliveryId,
+    /// As what.
+    pub kind: RecipientKind,
+    /// To whom.
+    pub recipient: OdsCode,
+    /// The recipient's name.
+    pub name: String,
+    /// How.
+    pub transport: TransportKind,
+}
+
+/// What became of a decision about a hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Released {
     /// The copies are queued.
-    Queued(Vec<DeliveryId>),
+    Queued(Vec<Planned>),
+    /// The transfer is ended without being sent.
+    Closed {
+        /// The hospital is told by an ITK3 response.
+        response: bool,
+    },
+    /// A preview: these copies would be queued.
+    WouldQueue(Vec<Planned>),
+    /// A preview: the transfer would be ended.
+    WouldClose {
+        /// The hospital would be told by an ITK3 response.
+        response: bool,
+    },
     /// No such open hold.
     NotFound,
+    /// The decision is not one for this hold.
+    NotDecidable(NotDecidable),
     /// The reason is still there, or another one is: nothing was queued.
     StillHeld(HoldCause),
     /// The message would be refused now.
     Refused(String),
 }
 
+/// What a walk with the decision came to.
+struct Walk {
+    released: Released,
+    patient: Option<NhsNumber>,
+    care_home: Option<OdsCode>,
+    deliveries: Vec<NewDelivery>,
+}
+
+impl Walk {
+    fn nothing(released: Released) -> Self {
+        Self { released, patient: None, care_home: None, deliveries: Vec::new() }
+    }
+}
+
 impl Gateway {
-    /// Walks a held message again from its stored bytes, and queues its copies if nothing holds it any more.
+    /// Walks a held message again from its stored bytes, with what was decided, and queues its copies if nothing holds it
+    /// any more. If something else holds it, the hold takes over that reason, with its owner and its time.
     ///
     /// # Errors
     /// When the store cannot be read or commit.
-    pub async fn release(&self, hold: HoldId, agent: Agent, reason: &str) -> Result<Released, StoreError> {
-        let Some(held) = self.store.holds().await?.into_iter().find(|held| held.hold.id == hold) else {
-            return Ok(Released::NotFound);
+    pub async fn release(&self, hold: HoldId, choice: Choice, decider: &Decider<'_>) -> Result<Released, StoreError> {
+        let Some(held) = self.held(hold).await? else { return Ok(Released::NotFound) };
+        let mut decided: Decided =
+            serde_json::from_str(&held.decided).map_err(|_| StoreError::Corrupt("holds.decided".to_owned()))?;
+        let reason = held.hold.reason;
+        let said = match choice {
+            Choice::Release { agreed_recipients } => decided.release(reason, &agreed_recipients),
+            Choice::Reroute { care_home, registered_practice } => {
+                decided.reroute(reason, care_home, registered_practice)
+            }
         };
+        let walk = match said {
+            Ok(()) => self.walk_again(&held, &decided).await?,
+            Err(why) => Walk::nothing(Released::NotDecidable(why)),
+        };
+        let mut audit = self.decision_rows(&held, &walk, &decided, decider);
+        let at = self.clock.now();
+        match &walk.released {
+            Released::Queued(planned) if !decider.act => {
+                self.store.audit(audit).await?;
+                Ok(Released::WouldQueue(planned.clone()))
+            }
+            Released::Queued(_) => {
+                let Walk { released, patient, care_home, deliveries } = walk;
+                let release = Release { hold, patient, care_home, deliveries, at, audit };
+                let done = self.store.release_hold(release).await?;
+                self.work.notify_one();
+                Ok(if done { released } else { Released::NotFound })
+            }
+            Released::StillHeld(cause) if decider.act => {
+                let (hold, decided) = self.hold_from_now(&held, cause, &decided);
+                if cause.reason != reason {
+                    audit.push(self.held_row(&held, &walk, cause));
+                }
+                let changed = self.store.change_hold(HoldChange { hold, decided, at, audit }).await?;
+                Ok(if changed { walk.released } else { Released::NotFound })
+            }
+            _ => {
+                self.store.audit(audit).await?;
+                Ok(walk.released)
+            }
+        }
+    }
+
+    /// Ends a held transfer without sending it. Its Task fails with the reason, and the hospital gets the negative ITK3
+    /// response when it asked for one.
+    ///
+    /// # Errors
+    /// When the store cannot be read or commit.
+    pub async fn close(&self, hold: HoldId, decider: &Decider<'_>) -> Result<Released, StoreError> {
+        let Some(held) = self.held(hold).await? else { return Ok(Released::NotFound) };
+        let Some(transfer) = self.store.transfer(held.transfer).await? else { return Ok(Released::NotFound) };
+        let response = self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, NOT_SENT);
+        let told = response.is_some();
+        if !decider.act {
+            return Ok(Released::WouldClose { response: told });
+        }
+        let at = self.clock.now();
+        let detail = format!("{} closed by {}, nothing is sent: {}", held.hold.reason, decider.by, decider.reason);
+        let mut entry = self.decision_entry(&held, decider, true, detail);
+        entry.patient = transfer.patient;
+        let closure = Closure {
+            hold,
+            reason: format!("not sent ({}): {}", held.hold.reason, decider.reason),
+            responses: response.into_iter().collect(),
+            at,
+            audit: vec![self.journal.row(&entry)],
+        };
+        let done = self.store.close_hold(closure).await?;
+        self.work.notify_one();
+        Ok(if done { Released::Closed { response: told } } else { Released::NotFound })
+    }
+
+    async fn held(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError> {
+        Ok(self.store.holds().await?.into_iter().find(|held| held.hold.id == hold))
+    }
+
+    async fn walk_again(&self, held: &HeldTransfer, decided: &Decided) -> Result<Walk, StoreError> {
         let transfer = self.store.transfer(held.transfer).await?;
         let original = self.store.original(held.transfer).await?;
-        let (Some(transfer), Some(original)) = (transfer, original) else { return Ok(Released::NotFound) };
-        let client = match self.store.client(&transfer.client_id).await? {
-            Some(client) => client,
-            None => return Ok(Released::Refused("the sender's client is no longer registered".to_owned())),
+        let (Some(transfer), Some(original)) = (transfer, original) else {
+            return Ok(Walk::nothing(Released::NotFound));
+        };
+        let Some(client) = self.store.client(&transfer.client_id).await? else {
+            let why = "the sender's client is no longer registered".to_owned();
+            return Ok(Walk::nothing(Released::Refused(why)));
         };
         let body = Bytes::from(original.body);
-        let prepared = match self.prepare(&client, &body, &original.media_type, held.transfer).await {
-            Ok(prepared) => prepared,
-            Err(PrepareError::Store(error)) => return Err(error),
-            Err(PrepareError::Refused(refusal)) => return Ok(Released::Refused(refusal.to_string())),
+        let prepared = self.prepare_decided(&client, &body, &original.media_type, held.transfer, decided).await;
+        match prepared.map(|prepared| prepared.routing) {
+            Ok(Routing::Deliver { identified, copies }) => {
+                let deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
+                Ok(Walk {
+                    released: Released::Queued(deliveries.iter().map(planned).collect()),
+                    patient: Some(identified.patient),
+                    care_home: Some(identified.care_home.ods),
+                    deliveries,
+                })
+            }
+            Ok(Routing::Hold { patient, care_home, cause }) => {
+                Ok(Walk { released: Released::StillHeld(cause), patient, care_home, deliveries: Vec::new() })
+            }
+            Err(PrepareError::Refused(refusal)) => Ok(Walk::nothing(Released::Refused(refusal.to_string()))),
+            Err(PrepareError::Store(error)) => Err(error),
+        }
+    }
+
+    /// The hold as it goes on, and the decisions that are kept with it. A decision that changed nothing is not kept.
+    fn hold_from_now(&self, held: &HeldTransfer, cause: &HoldCause, decided: &Decided) -> (NewHold, String) {
+        let hold = &held.hold;
+        if cause.reason == hold.reason {
+            return (NewHold { detail: cause.detail.clone(), ..hold.clone() }, held.decided.clone());
+        }
+        let (owner, within) = self.settings.hold_policy(cause.reason);
+        let due = self.clock.now() + within;
+        let decided = serde_json::to_string(decided).expect("codes and words are JSON");
+        (NewHold { id: hold.id, reason: cause.reason, detail: cause.detail.clone(), owner, due }, decided)
+    }
+
+    /// The rows of one decision: that PDS was asked about the person, and what was decided and came of it.
+    fn decision_rows(
+        &self,
+        held: &HeldTransfer,
+        walk: &Walk,
+        decided: &Decided,
+        decider: &Decider<'_>,
+    ) -> Vec<AuditRow> {
+        let reason = held.hold.reason;
+        let (success, what) = match &walk.released {
+            Released::Queued(copies) if decider.act => (true, format!("released, {} copies", copies.len())),
+            Released::Queued(copies) => (true, format!("previewed, {} copies would be queued", copies.len())),
+            Released::StillHeld(cause) => (false, format!("not released, still held: {}", cause.reason)),
+            Released::Refused(why) => (false, format!("not released, it would be refused: {why}")),
+            Released::NotDecidable(_) => (false, "not released, no such decision is possible".to_owned()),
+            _ => (false, "not released".to_owned()),
         };
-        let (patient, copies) = match prepared.routing {
-            Routing::Hold { cause, .. } => return Ok(Released::StillHeld(cause)),
-            Routing::Deliver { identified, copies } => (identified.patient, copies),
-        };
-        let at = self.clock.now();
-        let entry = AuditEntry {
+        let detail = format!("{reason} {what}, by {}{}: {}", decider.by, told(decided), decider.reason);
+        let mut entry = self.decision_entry(held, decider, success, detail);
+        entry.patient.clone_from(&walk.patient);
+        let lookup = walk.patient.as_ref().map(|patient| self.lookup_row(Some(held.transfer), patient, None));
+        lookup.into_iter().chain([self.journal.row(&entry)]).collect()
+    }
+
+    fn decision_entry(&self, held: &HeldTransfer, decider: &Decider<'_>, success: bool, detail: String) -> AuditEntry {
+        AuditEntry {
+            success,
             transfer: Some(held.transfer),
-            patient: Some(patient),
-            ..AuditEntry::new(
-                AuditWord::Release,
-                at,
-                agent,
-                format!("{} released, {} copies: {reason}", held.hold.reason, copies.len()),
-            )
-        };
-        let deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
-        let ids = deliveries.iter().map(|delivery| delivery.id).collect();
-        let released = self.store.release_hold(hold, deliveries, at, vec![self.journal.row(&entry)]).await?;
-        self.work.notify_one();
-        Ok(if released { Released::Queued(ids) } else { Released::NotFound })
+            ..AuditEntry::new(AuditWord::Release, self.clock.now(), decider.agent.clone(), detail)
+        }
+    }
+
+    fn held_row(&self, held: &HeldTransfer, walk: &Walk, cause: &HoldCause) -> AuditRow {
+        let detail = format!("{}: {}", cause.reason, cause.detail);
+        self.journal.row(&AuditEntry {
+            transfer: Some(held.transfer),
+            patient: walk.patient.clone(),
+            ..AuditEntry::new(AuditWord::Hold, self.clock.now(), Agent::gateway(), detail)
+        })
+    }
+
+    /// The row that says that PDS was asked about this person.
+    pub(crate) fn lookup_row(
+        &self,
+        transfer: Option<onward_core::TransferId>,
+        patient: &NhsNumber,
+        request_id: Option<&str>,
+    ) -> AuditRow {
+        let detail = "PDS asked to trace the person before routing";
+        self.journal.row(&AuditEntry {
+            transfer,
+            patient: Some(patient.clone()),
+            request_id: request_id.map(str::to_owned),
+            ..AuditEntry::new(AuditWord::DirectoryLookup, self.clock.now(), Agent::gateway(), detail)
+        })
     }
 
     /// Sends a failed copy again under its own identifier; `false` when it is not failed.
@@ -85,4 +304,35 @@ impl Gateway {
         self.work.notify_one();
         Ok(requeued)
     }
+}
+
+fn planned(delivery: &NewDelivery) -> Planned {
+    Planned {
+        id: delivery.id,
+        kind: delivery.kind,
+        recipient: delivery.recipient.clone(),
+        name: delivery.recipient_name.clone(),
+        transport: delivery.endpoint.kind(),
+    }
+}
+
+/// The decisions in words.
+fn told(decided: &Decided) -> String {
+    let mut text = String::new();
+    let mut add = |what: &str, value: String| text.push_str(&format!(", {what} {value}"));
+    if let Some(home) = &decided.care_home {
+        add("care home", home.to_string());
+    }
+    if let Some(practice) = &decided.registered_practice {
+        add("registered practice", practice.to_string());
+    }
+    let words = |words: Vec<&str>| words.join(" and ");
+    if !decided.sent_all_the_same.is_empty() {
+        add("sent despite", words(decided.sent_all_the_same.iter().copied().map(HoldReason::as_str).collect()));
+    }
+    if !decided.agreed_recipients.is_empty() {
+        let kinds = decided.agreed_recipients.iter().copied().map(RecipientKind::as_str).collect();
+        add("agreed with the ward to go to", words(kinds));
+    }
+    text
 }

@@ -1,21 +1,22 @@
 //! Who the person is and who must receive: traced and looked up, never guessed. What cannot be resolved
 //! safely becomes a hold with its reason.
 
+mod home;
+
 use std::collections::BTreeSet;
 
 use onward_core::directory::{CareHome, Directory, DirectoryEntry, PdsPatient, Pharmacy, Practice, Sensitivity};
-use onward_core::state::HoldReason;
+use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{Store, StoreError};
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use onward_fhir::{Bundle, Element, systems, views};
+
+use crate::decision::Decided;
 
 /// ODS codes that stand for "practice not known" or "not applicable" (standards.md §1).
 const PRACTICE_UNKNOWN: [&str; 4] = ["V81999", "V81998", "V81997", "G9999998"];
 /// "No registered GP".
 const NO_REGISTERED_PRACTICE: &str = "G9999981";
-
-/// The place of a document that says where the person goes.
-const DESTINATION: &str = "Encounter.hospitalization.destination";
 
 /// Why a transfer waits for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Identified {
     pub delivering_pharmacy: Pharmacy,
     /// The pharmacy that PDS has.
     pub nominated_pharmacy: Option<OdsCode>,
+    /// The only kinds that may receive, when the person is restricted.
+    pub only: Option<BTreeSet<RecipientKind>>,
     /// How each was found, for `explain`.
     pub evidence: Vec<String>,
 }
@@ -77,9 +80,10 @@ pub async fn identify(
     store: &dyn Store,
     directory: &dyn Directory,
     now: Timestamp,
+    decided: &Decided,
 ) -> Result<Identification, StoreError> {
     let mut known = (None, None);
-    match resolve(document, message_destinations, store, directory, now, &mut known).await {
+    match resolve(document, message_destinations, store, directory, now, decided, &mut known).await {
         Ok(identified) => Ok(Identification::Known(Box::new(identified))),
         Err(Stop::Hold(cause)) => Ok(Identification::Hold { patient: known.0, care_home: known.1, cause }),
         Err(Stop::Store(error)) => Err(error),
@@ -107,6 +111,7 @@ async fn resolve(
     store: &dyn Store,
     directory: &dyn Directory,
     now: Timestamp,
+    decided: &Decided,
     known: &mut (Option<NhsNumber>, Option<OdsCode>),
 ) -> Result<Identified, Stop> {
     let mut evidence = Vec::new();
@@ -131,8 +136,23 @@ async fn resolve(
         },
     };
     known.0 = Some(number.clone());
-    let pds = trace(patient, &number, directory, &mut evidence).await?;
-    let home = care_home(document, message_destinations, store, now, &mut evidence).await?;
+    let labelled = labelled_restricted(document, patient);
+    if labelled && decided.agreed_recipients.is_empty() {
+        return hold(
+            HoldReason::RestrictedPatient,
+            "the hospital labels the document or the person as restricted (v3-Confidentiality R or V): a person agrees the \
+             recipients with the ward",
+        );
+    }
+    let pds = trace(document, patient, &number, directory, decided, &mut evidence).await?;
+    let restricted = labelled || pds.sensitivity != Sensitivity::Unrestricted;
+    let home = match home::resolve(document, message_destinations, store, now, &mut evidence).await {
+        Err(Stop::Hold(cause)) => match decided.home_instead_of(cause.reason) {
+            Some(ods) => decided_home(ods, store, now, &mut evidence).await?,
+            None => return Err(Stop::Hold(cause)),
+        },
+        resolved => resolved?,
+    };
     known.1 = Some(home.ods.clone());
     let covering_practice = match current(store, &home.covering_practice, now).await? {
         Some(DirectoryEntry::Practice(practice)) => practice,
@@ -160,7 +180,26 @@ async fn resolve(
         }
     };
     evidence.push(format!("delivering pharmacy {} from the directory entry of {}", delivering_pharmacy.ods, home.ods));
-    let registered_practice = registered_practice(document, patient, &pds, store, now, &mut evidence).await?;
+    if restricted {
+        evidence.push("a restricted person: practice and pharmacy are not looked up; recipients as agreed".to_owned());
+        return Ok(Identified {
+            patient: number,
+            care_home: home,
+            covering_practice,
+            registered_practice: None,
+            delivering_pharmacy,
+            nominated_pharmacy: None,
+            only: Some(decided.agreed_recipients.clone()),
+            evidence,
+        });
+    }
+    let registered_practice = match registered_practice(document, patient, &pds, store, now, &mut evidence).await {
+        Err(Stop::Hold(cause)) => match decided.practice_instead_of(cause.reason) {
+            Some(ods) => Some(decided_practice(ods, store, now, &mut evidence).await?),
+            None => return Err(Stop::Hold(cause)),
+        },
+        resolved => resolved?,
+    };
     Ok(Identified {
         patient: number,
         care_home: home,
@@ -168,14 +207,55 @@ async fn resolve(
         registered_practice,
         delivering_pharmacy,
         nominated_pharmacy: pds.nominated_pharmacy,
+        only: None,
         evidence,
     })
 }
 
+/// The home that a person decided on. It must be in the directory like any other.
+async fn decided_home(
+    ods: &OdsCode,
+    store: &dyn Store,
+    now: Timestamp,
+    evidence: &mut Vec<String>,
+) -> Result<CareHome, Stop> {
+    match current(store, ods, now).await? {
+        Some(DirectoryEntry::CareHome(home)) => {
+            evidence.push(format!("care home {} by a person's decision", home.ods));
+            Ok(home)
+        }
+        _ => hold(
+            HoldReason::CareHomeUnknown,
+            format!("{ods}, which a person decided on, is no care home with a current directory entry"),
+        ),
+    }
+}
+
+/// The practice that a person decided on.
+async fn decided_practice(
+    ods: &OdsCode,
+    store: &dyn Store,
+    now: Timestamp,
+    evidence: &mut Vec<String>,
+) -> Result<Practice, Stop> {
+    match current(store, ods, now).await? {
+        Some(DirectoryEntry::Practice(practice)) => {
+            evidence.push(format!("registered practice {} by a person's decision", practice.ods));
+            Ok(practice)
+        }
+        _ => hold(
+            HoldReason::RegisteredPracticeUnknown,
+            format!("{ods}, which a person decided on, is no practice with a current directory entry"),
+        ),
+    }
+}
+
 async fn trace(
+    document: &Bundle<'_, '_>,
     patient: Element<'_, '_>,
     number: &NhsNumber,
     directory: &dyn Directory,
+    decided: &Decided,
     evidence: &mut Vec<String>,
 ) -> Result<PdsPatient, Stop> {
     let pds = match directory.patient(number).await {
@@ -191,16 +271,14 @@ async fn trace(
             "PDS answers with another NHS number: the sender's number is superseded; correct it at the source",
         );
     }
-    if pds.sensitivity != Sensitivity::Unrestricted {
+    if pds.sensitivity != Sensitivity::Unrestricted && decided.agreed_recipients.is_empty() {
         return hold(
             HoldReason::RestrictedPatient,
             "PDS marks this record as sensitive: practice, pharmacy and address must not be looked up or sent; \
              a person agrees the recipients with the ward",
         );
     }
-    let document_says_deceased =
-        patient.choice("deceased").and_then(Element::value).is_some_and(|value| value != "false");
-    if pds.deceased.is_some() || document_says_deceased {
+    if pds.deceased.is_some() || says_deceased(patient) || discharged_dead(document) {
         return hold(
             HoldReason::Deceased,
             "the person is recorded as deceased: confirm with the ward before anything is sent",
@@ -211,95 +289,51 @@ async fn trace(
     Ok(pds)
 }
 
-/// Family name and date of birth must agree with PDS; otherwise the number may be somebody else's.
+fn says_deceased(patient: Element<'_, '_>) -> bool {
+    patient.choice("deceased").and_then(Element::value).is_some_and(|value| value != "false")
+}
+
+/// NHS Data Dictionary, discharge method: 4 died, 5 stillbirth.
+fn discharged_dead(document: &Bundle<'_, '_>) -> bool {
+    let methods = document.of_type("Encounter").flat_map(Element::descendants).filter(|element| {
+        element.name() == "extension" && element.text("url").is_some_and(|url| url.contains("DischargeMethod"))
+    });
+    methods
+        .filter_map(|extension| extension.get("valueCodeableConcept"))
+        .any(|method| views::codings(method).any(|coding| matches!(coding.code, Some("4" | "5"))))
+}
+
+/// A label of v3-Confidentiality that asks for more care than usual, on the document or on the person.
+fn labelled_restricted(document: &Bundle<'_, '_>, patient: Element<'_, '_>) -> bool {
+    let composition = document.first("Composition").and_then(|composition| composition.text("confidentiality"));
+    let labels = [document.element(), patient]
+        .into_iter()
+        .filter_map(|resource| resource.get("meta"))
+        .flat_map(|meta| meta.all("security"))
+        .filter_map(|label| label.text("code"));
+    composition.into_iter().chain(labels).any(|code| matches!(code, "R" | "V" | "REDACTED"))
+}
+
+/// Family name and date of birth must agree with PDS; otherwise the number may be somebody else's. What cannot be
+/// compared does not agree.
 fn compare_demographics(patient: Element<'_, '_>, pds: &PdsPatient) -> Result<(), Stop> {
+    let conflict = |detail: &str| hold(HoldReason::DemographicsConflict, detail);
     let family = views::official_name(patient).and_then(|name| name.text("family"));
-    if let (Some(theirs), Some(ours)) = (family, pds.family.as_deref())
-        && fold_name(theirs) != fold_name(ours)
-    {
-        return hold(HoldReason::DemographicsConflict, "the family name in the document and in PDS differ");
+    match (family, pds.family.as_deref()) {
+        (Some(theirs), Some(ours)) if !fold_name(theirs).is_empty() && fold_name(theirs) == fold_name(ours) => {}
+        (Some(_), Some(_)) => return conflict("the family name in the document and in PDS differ"),
+        _ => return conflict("the document or PDS has no family name: nothing shows that the number is this person's"),
     }
-    if let (Some(theirs), Some(ours)) = (patient.text("birthDate"), pds.birth_date.as_deref()) {
-        let shorter = theirs.len().min(ours.len());
-        if theirs.as_bytes()[..shorter] != ours.as_bytes()[..shorter] {
-            return hold(HoldReason::DemographicsConflict, "the date of birth in the document and in PDS differ");
-        }
+    match (patient.text("birthDate"), pds.birth_date.as_deref()) {
+        (Some(theirs), Some(ours)) if theirs == ours => Ok(()),
+        (Some(_), Some(_)) => conflict("the date of birth in the document and in PDS differ, or one is not complete"),
+        _ => conflict("the document or PDS has no date of birth: nothing shows that the number is this person's"),
     }
-    Ok(())
 }
 
 /// Case, blanks, hyphens and apostrophes are written differently by different systems.
 fn fold_name(name: &str) -> String {
     name.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase).collect()
-}
-
-async fn care_home(
-    document: &Bundle<'_, '_>,
-    message_destinations: &[OdsCode],
-    store: &dyn Store,
-    now: Timestamp,
-    evidence: &mut Vec<String>,
-) -> Result<CareHome, Stop> {
-    let mut candidates: Vec<(OdsCode, &'static str)> =
-        message_destinations.iter().map(|ods| (ods.clone(), "message destination")).collect();
-    candidates.extend(document_candidates(document));
-    let mut seen = BTreeSet::new();
-    candidates.retain(|candidate| seen.insert(candidate.clone()));
-    let mut homes: Vec<CareHome> = Vec::new();
-    let mut unknown: BTreeSet<OdsCode> = BTreeSet::new();
-    let mut named_elsewhere = candidates.iter().any(|(_, place)| *place == DESTINATION);
-    for (ods, place) in &candidates {
-        match store.directory_entry(ods).await? {
-            Some(DirectoryEntry::CareHome(home)) => {
-                evidence.push(format!("{place} names care home {}", home.ods));
-                named_elsewhere &= *place != DESTINATION;
-                if homes.iter().all(|seen| seen.ods != home.ods) {
-                    homes.push(home);
-                }
-            }
-            Some(_) => {}
-            None => {
-                unknown.insert(ods.clone());
-            }
-        }
-    }
-    let destination = discharge_destination(document);
-    let to_care_home = destination.is_some_and(|code| systems::CARE_HOME_DESTINATIONS.contains(&code));
-    match homes.len() {
-        1 if named_elsewhere => hold(
-            HoldReason::CareHomeConflict,
-            format!("{DESTINATION} names another place than {}, which other places of the message name", homes[0].ods),
-        ),
-        1 => {
-            let home = homes.remove(0);
-            if expired(home.expires, now) {
-                return hold(
-                    HoldReason::CareHomeUnknown,
-                    format!(
-                        "the directory entry of {} expired on {}: have the home confirm it",
-                        home.ods, home.expires
-                    ),
-                );
-            }
-            Ok(home)
-        }
-        0 if !unknown.is_empty() && (to_care_home || destination.is_none()) => {
-            let codes: Vec<&str> = unknown.iter().map(OdsCode::as_str).collect();
-            hold(HoldReason::CareHomeUnknown, format!("none of {} is a care home in the directory", codes.join(", ")))
-        }
-        0 if to_care_home => hold(
-            HoldReason::CareHomeMissing,
-            "the discharge destination is a care home, but the message names none by ODS code",
-        ),
-        0 => hold(
-            HoldReason::NotACareHomeDischarge,
-            "the discharge destination is no care home and the message names none: no route applies",
-        ),
-        _ => {
-            let codes: Vec<&str> = homes.iter().map(|home| home.ods.as_str()).collect();
-            hold(HoldReason::CareHomeConflict, format!("different places of the message name {}", codes.join(" and ")))
-        }
-    }
 }
 
 /// `Encounter.hospitalization.dischargeDisposition`, by the English code list or its CareConnect forerunner.
@@ -311,59 +345,6 @@ pub fn discharge_destination<'t>(document: &Bundle<'t, '_>) -> Option<&'t str> {
             .or_else(|| views::code_in(disposition, systems::DISCHARGE_DESTINATION_STU3))
             .or_else(|| views::codings(disposition).find_map(|coding| coding.code))
     })
-}
-
-/// ODS codes of the places where a document may name the home.
-fn document_candidates(document: &Bundle<'_, '_>) -> Vec<(OdsCode, &'static str)> {
-    let mut found = Vec::new();
-    for encounter in document.of_type("Encounter") {
-        if let Some(destination) = encounter.at("hospitalization.destination") {
-            push_codes(document, destination, DESTINATION, &mut found);
-        }
-        // Where the person has been is not where they go.
-        let ahead = encounter.all("location").filter(|location| location.text("status") != Some("completed"));
-        for location in ahead.filter_map(|location| location.get("location")) {
-            push_codes(document, location, "Encounter.location", &mut found);
-        }
-    }
-    for section in document.first("Composition").into_iter().flat_map(|composition| composition.all("section")) {
-        if section.get("code").is_some_and(is_distribution_list) {
-            for entry in section.all("entry") {
-                push_codes(document, entry, "distribution list", &mut found);
-            }
-        }
-    }
-    found
-}
-
-fn is_distribution_list(code: Element<'_, '_>) -> bool {
-    views::codings(code).any(|coding| matches!(coding.code, Some("887261000000109" | "distribution-list")))
-}
-
-/// The ODS codes of what a reference points to: its own, its managing organisation's, its organisation's.
-fn push_codes(
-    document: &Bundle<'_, '_>,
-    reference: Element<'_, '_>,
-    place: &'static str,
-    found: &mut Vec<(OdsCode, &'static str)>,
-) {
-    let mut take = |holder: Element<'_, '_>| {
-        if let Some(code) = views::ods_code(holder).and_then(|code| code.parse().ok()) {
-            found.push((code, place));
-        }
-    };
-    take(reference);
-    if let Some(target) = document.resolve(reference) {
-        take(target);
-        for link in ["managingOrganization", "organization"] {
-            if let Some(onward) = target.get(link) {
-                take(onward);
-                if let Some(organization) = document.resolve(onward) {
-                    take(organization);
-                }
-            }
-        }
-    }
 }
 
 async fn registered_practice(
@@ -379,9 +360,14 @@ async fn registered_practice(
         evidence.push("no registered practice: the document says so and PDS has none".to_owned());
         return Ok(None);
     }
-    let named: Option<OdsCode> = named
-        .filter(|code| code != NO_REGISTERED_PRACTICE && !PRACTICE_UNKNOWN.contains(&code.as_str()))
-        .and_then(|code| code.parse().ok());
+    if named.as_deref() == Some(NO_REGISTERED_PRACTICE) {
+        return hold(
+            HoldReason::RegisteredPracticeConflict,
+            "the document says that there is no registered practice and PDS names one: ask the ward which is right",
+        );
+    }
+    let named: Option<OdsCode> =
+        named.filter(|code| !PRACTICE_UNKNOWN.contains(&code.as_str())).and_then(|code| code.parse().ok());
     let code = match (named, &pds.registered_practice) {
         (Some(named), Some(pds)) if named != *pds => {
             return hold(

@@ -8,6 +8,7 @@ pub mod accept;
 pub mod acknowledge;
 pub mod audit_search;
 pub mod collect;
+pub mod decision;
 pub mod dispatch;
 pub mod explain;
 pub mod holds;
@@ -29,6 +30,7 @@ use onward_core::store::Store;
 use onward_core::transport::{Mailbox, Transport};
 use onward_core::{Clock, MeshMailboxId, OdsCode};
 use onward_transform::disclose::Policy;
+use onward_validate::RuleBook;
 use tokio::sync::Notify;
 
 use crate::journal::Journal;
@@ -72,6 +74,7 @@ pub struct Gateway {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policies: BTreeMap<RecipientKind, Policy>,
     pub(crate) routes: Routes,
+    pub(crate) rules: Arc<RuleBook>,
     pub(crate) settings: Settings,
     pub(crate) journal: Journal,
     /// Rung when there may be something to send, or when a state has changed.
@@ -94,6 +97,8 @@ pub struct Parts {
     pub policies: BTreeMap<RecipientKind, Policy>,
     /// Who receives what.
     pub routes: Routes,
+    /// What the ITK3 profiles demand, and how grave each rule is.
+    pub rules: Arc<RuleBook>,
     /// What is told once.
     pub settings: Settings,
 }
@@ -111,6 +116,7 @@ impl Gateway {
             clock: parts.clock,
             policies: parts.policies,
             routes: parts.routes,
+            rules: parts.rules,
             settings: parts.settings,
             journal,
             work: Notify::new(),

@@ -1,6 +1,8 @@
 //! From bytes to decisions: read, validate, convert, identify, render. Nothing is stored or sent here, so that
 //! `accept` and `explain` walk the very same path.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use onward_core::client::{Client, NhsNumberPolicy};
 use onward_core::directory::Endpoint;
@@ -15,6 +17,7 @@ use onward_transform::render::{self, Original, Parties, RenderError, Rendered};
 use onward_validate::{Findings, Policy as ValidationPolicy};
 
 use crate::Gateway;
+use crate::decision::Decided;
 use crate::identify::{HoldCause, Identification, Identified, discharge_destination, identify};
 use crate::refusal::Refusal;
 use crate::routes::Decision;
@@ -89,6 +92,17 @@ pub struct Prepared {
     pub routing: Routing,
 }
 
+impl Prepared {
+    /// The person whom PDS was asked about.
+    #[must_use]
+    pub fn patient(&self) -> Option<&NhsNumber> {
+        match &self.routing {
+            Routing::Deliver { identified, .. } => Some(&identified.patient),
+            Routing::Hold { patient, .. } => patient.as_ref(),
+        }
+    }
+}
+
 /// Why there is nothing prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
@@ -141,9 +155,24 @@ impl Gateway {
         media_type: &str,
         transfer: TransferId,
     ) -> Result<Prepared, PrepareError> {
+        self.prepare_decided(client, body, media_type, transfer, &Decided::default()).await
+    }
+
+    /// The same with a person's decisions in place of the steps that could not be resolved.
+    ///
+    /// # Errors
+    /// See [`PrepareError`].
+    pub async fn prepare_decided(
+        &self,
+        client: &Client,
+        body: &Bytes,
+        media_type: &str,
+        transfer: TransferId,
+        decided: &Decided,
+    ) -> Result<Prepared, PrepareError> {
         let format = format_of(media_type);
         let tree = read_tree(body, format)?;
-        let policy = validation_policy(client);
+        let policy = self.validation_policy(client);
         let findings = onward_validate::validate_message(&tree, &policy);
         if let Some(finding) = TOO_LARGE.iter().find_map(|rule| findings.by_rule(rule)) {
             // Nothing further looks at such a tree.
@@ -201,7 +230,21 @@ impl Gateway {
                 None => format == Format::Xml,
             },
         };
-        self.route(facts, findings, notes, r4, &message, &original, &original_parts, client, transfer).await
+        self.route(facts, findings, notes, r4, &message, &original, &original_parts, client, transfer, decided).await
+    }
+
+    /// The rules that apply to this client's messages.
+    #[must_use]
+    pub fn validation_policy(&self, client: &Client) -> ValidationPolicy {
+        ValidationPolicy {
+            nhs_number: match client.nhs_number_policy {
+                NhsNumberPolicy::Refuse => onward_validate::NhsNumberPolicy::Refuse,
+                NhsNumberPolicy::Hold => onward_validate::NhsNumberPolicy::Hold,
+            },
+            rules: Arc::clone(&self.rules),
+            levels: self.rules.levels_for(client.ods.as_str()),
+            ..ValidationPolicy::default()
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one walk, split from `prepare` for its length")]
@@ -216,11 +259,17 @@ impl Gateway {
         original: &Original<'_, '_>,
         client: &Client,
         transfer: TransferId,
+        decided: &Decided,
     ) -> Result<Prepared, PrepareError> {
         let now = self.clock.now();
         let bundle = Bundle::new(r4.root()).ok_or_else(|| Refusal::NotValid(findings.clone()))?;
         let destination = discharge_destination(&bundle);
-        let route = self.routes.decide(&facts.event, destination);
+        let mut route = self.routes.decide(&facts.event, destination);
+        if let Decision::Hold(reason) = route.decision
+            && decided.sends_despite(reason)
+        {
+            route = self.routes.delivering(&facts.event).unwrap_or(route);
+        }
         let passed_over = self
             .routes
             .passed_over(&facts.event, destination)
@@ -229,7 +278,7 @@ impl Gateway {
             .collect();
         let destinations: Vec<OdsCode> = message.destination_ods.iter().filter_map(|code| code.parse().ok()).collect();
         let identification =
-            identify(&bundle, &destinations, self.store.as_ref(), self.directory.as_ref(), now).await?;
+            identify(&bundle, &destinations, self.store.as_ref(), self.directory.as_ref(), now, decided).await?;
         let mut evidence = Vec::new();
         let routing = match (identification, &route.decision) {
             (Identification::Hold { patient, care_home, cause }, _) => Routing::Hold { patient, care_home, cause },
@@ -239,7 +288,7 @@ impl Gateway {
                     Decision::Hold(reason) => {
                         Some(HoldCause::new(*reason, format!("route \"{}\" holds this message", route.name)))
                     }
-                    Decision::Deliver(_) => hold_for_content(document, &notes),
+                    Decision::Deliver(_) => hold_for_content(document, &notes, decided),
                 };
                 match (cause, decision) {
                     (None, Decision::Deliver(kinds)) => {
@@ -294,6 +343,10 @@ impl Gateway {
         };
         let mut copies = Vec::new();
         for &kind in kinds {
+            if identified.only.as_ref().is_some_and(|only| !only.contains(&kind)) {
+                evidence.push(format!("no copy for {kind}: not agreed with the ward for a restricted person"));
+                continue;
+            }
             let Some((recipient, name, endpoint)) = recipient_of(kind, identified, evidence) else { continue };
             let id = DeliveryId::random();
             let policy = self.policies.get(&kind).ok_or_else(|| {
@@ -306,10 +359,21 @@ impl Gateway {
                 RecipientKind::PharmacyReferral => render::pharmacy_referral(r4, policy, &parties, id),
                 RecipientKind::PharmacyNomination => render::pharmacy_nomination(r4, policy, &parties, id),
                 RecipientKind::Sender => continue,
-            }
-            .map_err(|error: RenderError| {
-                HoldCause::new(HoldReason::ConversionLoss, format!("the copy for {kind} cannot be made: {error}"))
-            })?;
+            };
+            let rendered = match rendered {
+                Ok(rendered) => rendered,
+                Err(error @ RenderError::NoMedicines) => {
+                    evidence.push(format!("no Discharge Medicines Service referral: {error}"));
+                    continue;
+                }
+                Err(error) => {
+                    let reason = match error {
+                        RenderError::Gap { .. } => HoldReason::DisclosureGap,
+                        _ => HoldReason::ConversionLoss,
+                    };
+                    return Err(HoldCause::new(reason, format!("the copy for {kind} cannot be made: {error}")));
+                }
+            };
             let delivery = NewDelivery {
                 id,
                 kind,
@@ -373,8 +437,8 @@ fn held(identified: &Identified, cause: HoldCause) -> Routing {
 }
 
 /// Reasons of the content itself for which a person must decide.
-fn hold_for_content(document: &Document<'_, '_>, notes: &[Note]) -> Option<HoldCause> {
-    if document.replaces.is_some() {
+fn hold_for_content(document: &Document<'_, '_>, notes: &[Note], decided: &Decided) -> Option<HoldCause> {
+    if document.replaces.is_some() && !decided.sends_despite(HoldReason::Replacement) {
         let detail = "the document replaces an earlier one: make sure that everyone who has the earlier one gets it";
         return Some(HoldCause::new(HoldReason::Replacement, detail));
     }
@@ -395,18 +459,6 @@ pub fn identify_refused(body: &[u8], media_type: &str) -> (Option<String>, Optio
     let message_id = Message::read(tree.root()).ok().and_then(|message| message.message_id);
     let patient = tree.root().descendants().find(|element| element.is("Patient")).and_then(views::nhs_number);
     (message_id.filter(plain).map(str::to_owned), patient.and_then(|number| number.parse().ok()))
-}
-
-/// The rules that apply to this client's messages.
-#[must_use]
-pub fn validation_policy(client: &Client) -> ValidationPolicy {
-    ValidationPolicy {
-        nhs_number: match client.nhs_number_policy {
-            NhsNumberPolicy::Refuse => onward_validate::NhsNumberPolicy::Refuse,
-            NhsNumberPolicy::Hold => onward_validate::NhsNumberPolicy::Hold,
-        },
-        ..ValidationPolicy::default()
-    }
 }
 
 fn embedded_format(format: onward_fhir::message::Format) -> Format {

@@ -72,6 +72,13 @@ impl Routes {
         self.0.iter().find(|route| route.applies(event, destination)).expect("the last route takes everything")
     }
 
+    /// The first rule that delivers this event, wherever the person goes: for a message that a person sends all the same.
+    #[must_use]
+    pub fn delivering(&self, event: &str) -> Option<&Route> {
+        let fits = |route: &&Route| route.events.is_empty() || route.events.contains(event);
+        self.0.iter().filter(fits).find(|route| matches!(route.decision, Decision::Deliver(_)))
+    }
+
     /// The rules before the deciding one, each with the reason why it does not apply.
     #[must_use]
     pub fn passed_over(&self, event: &str, destination: Option<&str>) -> Vec<(&Route, &'static str)> {

@@ -1,34 +1,35 @@
 //! Transfers and copies as FHIR Tasks, and the response message that every accepted message gets.
 
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
-use onward_core::client::Client;
-use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{DeliveryQuery, DeliveryRecord, NewHold, NewTransfer, StoreError, TransferRecord};
-use onward_core::{DeliveryId, NhsNumber, Timestamp, TransferId};
+use onward_core::client::{Client, Role};
+use onward_core::state::RecipientKind;
+use onward_core::store::{DeliveryRecord, FoundTask, NewHold, NewTransfer, StoreError, TaskQuery, TransferRecord};
+use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::authored::{
     self, Concept, Issue, IssueCode, Organisation, Parameter, ParameterValue, ResponseContent, Severity, TaskContent,
 };
 use onward_validate::Findings;
 
 use crate::Gateway;
-use crate::collect::{Standing, standing};
 
 /// Code system of what Onward's Tasks are for.
 const TASK_CODES: &str = "https://onward.example/CodeSystem/task";
 
-/// One page of copies.
+/// One page of Tasks.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// The copies, in (created, id) order.
-    pub records: Vec<DeliveryRecord>,
+    /// The Tasks, in (created, id) order.
+    pub tasks: Vec<FoundTask>,
     /// Where the next page begins; `None` on the last.
-    pub next: Option<(Timestamp, DeliveryId)>,
+    pub next: Option<(Timestamp, uuid::Uuid)>,
+    /// How many Tasks fit in all; told only when no page was asked for.
+    pub total: Option<u64>,
 }
 
 impl Gateway {
-    /// The Task of a transfer, JSON: what the hospital follows.
+    /// The Task of a transfer, JSON: what the hospital follows. Operators see states, never whose they are.
     #[must_use]
-    pub fn transfer_task(&self, transfer: &TransferRecord) -> String {
+    pub fn transfer_task(&self, transfer: &TransferRecord, client: &Client) -> String {
         let copies: Vec<&DeliveryRecord> =
             transfer.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender).collect();
         let output = copies
@@ -42,47 +43,52 @@ impl Gateway {
             id: transfer.id.to_string(),
             version: Some(self.transfer_version(transfer).to_string()),
             last_updated: Some(transfer.changed.to_string()),
-            status: transfer_status(transfer.hold.as_ref(), &copies).to_owned(),
+            status: transfer.task_status().to_owned(),
             output,
             ..self.transfer_content(transfer.id.to_string(), transfer.hold.as_ref())
         };
         let content = TaskContent {
             requester: Some(Organisation { ods: transfer.sender.to_string(), name: None }),
-            nhs_number: transfer.patient.as_ref().map(|number| number.expose().to_owned()),
+            nhs_number: person_shown(client, transfer.patient.as_ref()),
             authored_on: Some(transfer.received.to_string()),
+            status_reason: transfer.not_sent.as_deref().map(Concept::text).or(content.status_reason.clone()),
+            business_status: match &transfer.not_sent {
+                Some(_) => Some(Concept::text("closed by a person: not sent")),
+                None => content.business_status.clone(),
+            },
             ..content
         };
         authored::task(&content).expect("states, times and codes are ours")
     }
 
-    /// Grows with every change of the transfer or of one of its copies.
+    /// Grows with every change of the transfer, of its hold or of one of its copies: the moment of the latest one.
     #[must_use]
-    pub fn transfer_version(&self, transfer: &TransferRecord) -> u64 {
-        let copies: u64 =
-            transfer.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender).map(|copy| copy.version).sum();
-        1 + copies + u64::from(transfer.hold.is_none())
+    pub fn transfer_version(&self, transfer: &TransferRecord) -> i64 {
+        transfer.changed.as_microsecond()
     }
 
-    /// The Task of one copy, JSON: what its recipient moves.
+    /// The Task of one copy, JSON: what its recipient moves. Operators see states, never whose they are.
     #[must_use]
-    pub fn delivery_task(&self, copy: &DeliveryRecord) -> String {
+    pub fn delivery_task(&self, copy: &DeliveryRecord, client: &Client) -> String {
         let base = &self.settings.base_url;
+        // A code of another system (MESH reports have their own) is no ITK3 coding.
+        let known = copy.code.as_deref().and_then(onward_fhir::itk::response_code);
+        let coding = known.map(|known| {
+            let system = onward_fhir::systems::ITK_RESPONSE_CODES.to_owned();
+            (system, known.code.to_string(), Some(known.display.to_owned()))
+        });
+        let business = known.filter(|known| known.level == onward_fhir::itk::Level::Business);
         let content = TaskContent {
             id: copy.id.to_string(),
             version: Some(copy.version.to_string()),
             last_updated: Some(copy.changed.to_string()),
             status: copy.state.task_status().to_owned(),
-            status_reason: copy.reason.as_deref().map(Concept::text),
-            business_status: Some(Concept {
-                coding: copy
-                    .code
-                    .as_ref()
-                    .map(|code| (onward_fhir::systems::ITK_RESPONSE_CODES.to_owned(), code.clone(), None)),
-                text: Some(copy.state.as_str().to_owned()),
-            }),
+            status_reason: (copy.reason.is_some() || business.is_some())
+                .then(|| Concept { coding: coding.clone().filter(|_| business.is_some()), text: copy.reason.clone() }),
+            business_status: Some(Concept { coding, text: Some(copy.state.as_str().to_owned()) }),
             code: Some(Concept::coded(TASK_CODES, copy.kind.as_str(), purpose(copy.kind))),
             focus: Some(format!("{base}/fhir/R4/Bundle/{}", copy.id)),
-            nhs_number: copy.patient.as_ref().map(|number| number.expose().to_owned()),
+            nhs_number: person_shown(client, copy.patient.as_ref()),
             requester: Some(Organisation { ods: copy.sender.to_string(), name: None }),
             owner: Some(Organisation { ods: copy.recipient.to_string(), name: Some(copy.recipient_name.clone()) }),
             part_of: vec![format!("Task/{}", copy.transfer)],
@@ -116,7 +122,7 @@ impl Gateway {
     ) -> Vec<u8> {
         let id = transfer.id.to_string();
         let task = TaskContent {
-            version: Some("1".to_owned()),
+            version: Some(transfer.received.as_microsecond().to_string()),
             last_updated: Some(transfer.received.to_string()),
             id: id.clone(),
             status: if hold.is_some() { "on-hold" } else { "accepted" }.to_owned(),
@@ -159,28 +165,33 @@ impl Gateway {
         authored::response_message(&content).expect("the time is a Timestamp").into_bytes()
     }
 
-    /// One page of copies by query, as far as they are the client's; the query is audited, with everybody it shows.
+    /// One page of Tasks by query, as far as they are the client's; the query is audited, with everybody it shows. A
+    /// limit of 0 only counts.
     ///
     /// # Errors
     /// When the store cannot be read or the query cannot be audited.
     pub async fn list(
         &self,
         client: &Client,
-        mut query: DeliveryQuery,
+        mut query: TaskQuery,
         asked: &str,
         request_id: Option<&str>,
     ) -> Result<Page, StoreError> {
+        confine(client, &mut query);
         let asked_about = query.patient.clone();
         let count = query.limit as usize;
-        query.limit = query.limit.saturating_add(1);
-        let mut records = self.store.deliveries(query).await?;
-        let more = records.len() > count;
-        records.truncate(count);
-        let next = records.last().filter(|_| more).map(|last| (last.created, last.id));
-        records.retain(|record| standing(client, record) != Standing::None);
+        let (mut tasks, total) = if count == 0 {
+            (Vec::new(), Some(self.store.count_tasks(query).await?))
+        } else {
+            query.limit = query.limit.saturating_add(1);
+            (self.store.tasks(query).await?, None)
+        };
+        let more = tasks.len() > count;
+        tasks.truncate(count);
+        let next = tasks.last().filter(|_| more).map(FoundTask::place);
         // BALP: one event for each person in the answer; one without a person when there is none.
         let mut people: Vec<Option<NhsNumber>> = Vec::new();
-        for patient in asked_about.iter().chain(records.iter().filter_map(|record| record.patient.as_ref())) {
+        for patient in asked_about.iter().chain(tasks.iter().filter_map(FoundTask::patient)) {
             if people.iter().flatten().all(|seen| seen != patient) {
                 people.push(Some(patient.clone()));
             }
@@ -197,7 +208,7 @@ impl Gateway {
             })
         });
         self.store.audit(rows.collect()).await?;
-        Ok(Page { records, next })
+        Ok(Page { tasks, next, total })
     }
 
     /// Commits that a client looked at one Task: it names a person.
@@ -230,20 +241,32 @@ fn event_system(event: &str) -> &'static str {
     }
 }
 
-/// The transfer's status follows from its copies: what needs a person is told first.
-fn transfer_status(hold: Option<&NewHold>, copies: &[&DeliveryRecord]) -> &'static str {
-    let any = |state: DeliveryState| copies.iter().any(|copy| copy.state == state);
-    if hold.is_some() {
-        "on-hold"
-    } else if any(DeliveryState::Failed) || any(DeliveryState::Rejected) {
-        "failed"
-    } else if !copies.is_empty() && copies.iter().all(|copy| copy.state == DeliveryState::Withdrawn) {
-        "cancelled"
-    } else if !copies.is_empty() && copies.iter().all(|copy| copy.state.is_acknowledged()) {
-        "completed"
-    } else {
-        "in-progress"
-    }
+/// Whom a Task is about, for whoever may know it.
+fn person_shown(client: &Client, patient: Option<&NhsNumber>) -> Option<String> {
+    patient.filter(|_| client.role != Role::Operator).map(|number| number.expose().to_owned())
+}
+
+/// Whatever was asked for, a search finds what is the client's: a sender's own transfers with their copies, a
+/// recipient's own copies (trust.md §8). Everybody else finds nothing.
+fn confine(client: &Client, query: &mut TaskQuery) {
+    let foreign = |asked: &Option<OdsCode>| asked.as_ref().is_some_and(|asked| *asked != client.ods);
+    let kinds: &[RecipientKind] = match client.role {
+        Role::Sender => {
+            if foreign(&query.sender) {
+                (query.transfers, query.copies) = (false, false);
+            }
+            query.sender = Some(client.ods.clone());
+            return;
+        }
+        Role::CareHome => &[RecipientKind::CareHome],
+        Role::Practice => &[RecipientKind::CoveringPractice, RecipientKind::RegisteredPractice],
+        Role::Pharmacy => &[RecipientKind::PharmacyReferral, RecipientKind::PharmacyNomination],
+        Role::InformationGovernance | Role::Operator => &[],
+    };
+    query.transfers = false;
+    query.copies &= !kinds.is_empty() && !foreign(&query.recipient);
+    query.recipient = Some(client.ods.clone());
+    query.kinds = kinds.to_vec();
 }
 
 fn purpose(kind: RecipientKind) -> &'static str {
@@ -256,3 +279,6 @@ fn purpose(kind: RecipientKind) -> &'static str {
         RecipientKind::Sender => "Response to the sender",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,8 +23,9 @@ use onward_gateway::{Gateway, Parts, Settings};
 use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
-use crate::api::cursor::Cursors;
+use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::config::{Config, PdsMode, StoreUrl};
+use crate::seal::Seal;
 
 /// What the handlers need.
 pub struct App {
@@ -36,8 +37,12 @@ pub struct App {
     pub token_url: String,
     /// Life of an access token, seconds.
     pub token_seconds: i64,
-    /// Seals the cursors of searches.
-    pub cursors: Cursors,
+    /// Where the keys of clients come from.
+    pub key_source: KeySource,
+    /// The public keys that this gateway signs with, a JWK Set.
+    pub jwks: String,
+    /// Seals what our links must not show.
+    pub seal: Seal,
 }
 
 /// Whether this process is the one that serves the store.
@@ -105,6 +110,7 @@ pub fn load_policies(config: &Config) -> anyhow::Result<BTreeMap<RecipientKind, 
 pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let own_ods: OdsCode = config.own_ods()?.clone();
+    let key_source = KeySource::new(HttpClient::new(&key_http(config)?)?, Arc::clone(&clock));
     let mut transports: Vec<Arc<dyn Transport>> = vec![Arc::new(InboxTransport)];
     let push = http(config, None, None, false)?;
     transports.push(Arc::new(HttpsPush::new(push, HttpsPushConfig::default(), Arc::clone(&clock))));
@@ -127,6 +133,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         clock,
         policies: load_policies(config)?,
         routes: config.load_routes()?.routes,
+        rules: config.load_rules()?,
         settings: Settings {
             own_ods,
             own_name: config.identity.name.clone(),
@@ -143,8 +150,20 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         public_host: public_host(&config.server.public_url.at(""))?,
         token_url: config.server.public_url.at("/oauth2/token"),
         token_seconds: i64::from(config.identity.token_lifetime_seconds),
-        cursors: Cursors::new()?,
+        key_source,
+        jwks: jwks(config)?,
+        seal: Seal::new()?,
     })
+}
+
+/// The key of the assertions to the NHS API platform, which fetches it from us; with the stand-in nothing is signed.
+fn jwks(config: &Config) -> anyhow::Result<String> {
+    let pds = &config.pds;
+    if pds.mode == PdsMode::StandIn {
+        return Ok(r#"{"keys":[]}"#.to_owned());
+    }
+    let path = pds.key_file.as_deref().context("pds.key_file is not set")?;
+    crate::keys::assertion_jwks(&read(path)?, &pds.key_id).context("pds.key_file")
 }
 
 fn public_host(public_url: &str) -> anyhow::Result<String> {
@@ -208,20 +227,36 @@ fn http(
     ca: Option<&Path>,
     allow_plain_loopback: bool,
 ) -> anyhow::Result<HttpClient> {
-    let mut extra_roots_pem = Vec::new();
-    for path in [config.egress.extra_ca_file.as_deref(), ca].into_iter().flatten() {
-        extra_roots_pem.extend(read(path)?);
-        extra_roots_pem.push(b'\n');
-    }
     Ok(HttpClient::new(&HttpConfig {
         egress: config.egress.hosts.clone(),
         connect_timeout: Duration::from_secs(u64::from(config.delivery.connect_seconds)),
         total_timeout: Duration::from_secs(u64::from(config.delivery.attempt_seconds)),
         allow_plain_loopback,
-        extra_roots_pem,
+        extra_roots_pem: extra_roots(config, ca)?,
         client_certificate,
         ..HttpConfig::default()
     })?)
+}
+
+/// For the key sets of clients: somebody waits for a token meanwhile.
+fn key_http(config: &Config) -> anyhow::Result<HttpConfig> {
+    Ok(HttpConfig {
+        egress: config.egress.hosts.clone(),
+        connect_timeout: FETCH_TIMEOUT,
+        total_timeout: FETCH_TIMEOUT,
+        response_bytes_max: KEY_SET_BYTES_MAX,
+        extra_roots_pem: extra_roots(config, None)?,
+        ..HttpConfig::default()
+    })
+}
+
+fn extra_roots(config: &Config, ca: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+    let mut pem = Vec::new();
+    for path in [config.egress.extra_ca_file.as_deref(), ca].into_iter().flatten() {
+        pem.extend(read(path)?);
+        pem.push(b'\n');
+    }
+    Ok(pem)
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

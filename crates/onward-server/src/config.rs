@@ -14,10 +14,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use onward_connect::egress::EgressHost;
 use onward_core::state::HoldReason;
 use onward_core::{MeshMailboxId, OdsCode};
+use onward_validate::RuleBook;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -26,6 +28,7 @@ pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
 pub use values::StoreUrl;
 
+use crate::listener::TlsFiles;
 use values::{filled, parsed};
 
 /// `config/gateway.toml`: every key with its default and its meaning.
@@ -53,6 +56,8 @@ pub struct Config {
     pub holds: BTreeMap<HoldReason, HoldPolicy>,
     /// Which message goes to whom.
     pub routes: RoutesFile,
+    /// How messages are judged.
+    pub validation: Validation,
     /// Who may receive what.
     pub disclosure: Disclosure,
     /// The audit log.
@@ -76,6 +81,9 @@ pub struct Server {
     /// Authorities of client certificates, PEM.
     #[serde(deserialize_with = "filled")]
     pub client_ca_file: Option<PathBuf>,
+    /// Revocation lists of these authorities, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub client_crl_file: Option<PathBuf>,
     /// Operations listener.
     pub operations_listen: SocketAddr,
     /// The address that others know us by.
@@ -86,10 +94,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Certificate and key, when TLS is configured.
+    /// The files of TLS, when it is configured.
     #[must_use]
-    pub fn tls(&self) -> Option<(&Path, &Path)> {
-        self.tls_certificate_file.as_deref().zip(self.tls_key_file.as_deref())
+    pub fn tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.tls_certificate_file.clone()?,
+            key: self.tls_key_file.clone()?,
+            client_ca: self.client_ca_file.clone(),
+            client_crl: self.client_crl_file.clone(),
+        })
     }
 }
 
@@ -261,6 +274,15 @@ pub struct RoutesFile {
     pub file: Option<PathBuf>,
 }
 
+/// `[validation]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validation {
+    /// The rules of the ITK3 profiles and the levels of all; none: the built-in ones.
+    #[serde(deserialize_with = "filled")]
+    pub rules_file: Option<PathBuf>,
+}
+
 /// `[disclosure]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -399,11 +421,23 @@ impl Config {
         }
     }
 
+    /// The rules of the ITK3 profiles in force.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a rule file.
+    pub fn load_rules(&self) -> Result<Arc<RuleBook>, ConfigError> {
+        let Some(path) = &self.validation.rules_file else { return Ok(RuleBook::built_in()) };
+        let problem = |what: String| ConfigError { problems: vec![format!("the rules {}: {what}", path.display())] };
+        let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+        RuleBook::parse(&text).map(Arc::new).map_err(|error| problem(error.to_string()))
+    }
+
     fn resolve(&mut self, folder: &Path) {
         let optional = [
             &mut self.server.tls_certificate_file,
             &mut self.server.tls_key_file,
             &mut self.server.client_ca_file,
+            &mut self.server.client_crl_file,
             &mut self.store.password_file,
             &mut self.mesh.password_file,
             &mut self.mesh.shared_key_file,
@@ -413,6 +447,7 @@ impl Config {
             &mut self.pds.key_file,
             &mut self.pds.stand_in_file,
             &mut self.egress.extra_ca_file,
+            &mut self.validation.rules_file,
             &mut self.routes.file,
             &mut self.disclosure.folder,
         ];

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use onward_core::TransferId;
 use tokio::time::Instant;
 
 use messages::{DISCHARGE, Posting, REFUSED, RESTRICTED};
@@ -119,20 +120,32 @@ async fn discharge(
             anyhow::bail!("the discharge was refused with {status}: {}", narrator::summary(&issues));
         }
     };
+    followed(neighbourhood, narrator, transfer, &posting, &[20013, 30001], deadline).await
+}
+
+/// Waits until every copy of a transfer is acknowledged and the hospital has its ITK3 responses with these codes.
+async fn followed(
+    neighbourhood: &mut Neighbourhood,
+    narrator: &mut Narrator,
+    transfer: TransferId,
+    posting: &Posting,
+    codes: &[u32],
+    deadline: Instant,
+) -> anyhow::Result<Vec<Row>> {
     narrator.accepted(transfer).await?;
     let mut glances = tokio::time::interval(GLANCE);
     loop {
         tokio::select! {
             Some(event) = neighbourhood.events.recv() => narrator.hear(event).await?,
             _ = glances.tick() => {
-                if narrator.missing(transfer, &posting.header_id, &[20013, 30001]).await?.is_empty()
+                if narrator.missing(transfer, &posting.header_id, codes).await?.is_empty()
                     && neighbourhood.hospital.status(transfer).await? == "completed"
                 {
                     break;
                 }
             }
             () = tokio::time::sleep_until(deadline) => {
-                let mut missing = narrator.missing(transfer, &posting.header_id, &[20013, 30001]).await?;
+                let mut missing = narrator.missing(transfer, &posting.header_id, codes).await?;
                 if missing.is_empty() {
                     missing.push("the hospital's Task is not completed".to_owned());
                 }

@@ -114,24 +114,22 @@ pub fn read(
         Format::Toml => toml_records::read(text, &mut problems),
         Format::Csv => csv_rows::read(text, &mut problems),
     };
-    let mut checked = Vec::new();
+    let mut entries = Vec::new();
     for record in records {
-        match record.entry() {
-            Ok(entry) => checked.push((record, entry)),
-            Err(found) => problems.extend(found),
-        }
+        let mut reading = record.read();
+        problems.append(&mut reading.problems);
+        let Some(entry) = reading.entry.take() else { continue };
+        checks::entry(&record, &reading, &entry, now, &mut problems, &mut warnings);
+        entries.push((record, reading, entry));
     }
-    for (record, entry) in &checked {
-        checks::entry(record, entry, now, &mut problems, &mut warnings);
-    }
-    checks::together(&checked, stored, &mut problems, &mut warnings);
+    checks::together(&entries, stored, &mut problems, &mut warnings);
     problems.sort();
     warnings.sort();
-    if problems.is_empty() && checked.is_empty() {
+    if problems.is_empty() && entries.is_empty() {
         problems.push(Problem { line: 1, entry: String::new(), message: "the file holds no entry".to_owned() });
     }
     if problems.is_empty() {
-        Ok(Import { entries: checked.into_iter().map(|(_, entry)| entry).collect(), warnings })
+        Ok(Import { entries: entries.into_iter().map(|(_, _, entry)| entry).collect(), warnings })
     } else {
         Err(ImportRefused { problems, warnings })
     }

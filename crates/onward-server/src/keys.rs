@@ -31,6 +31,19 @@ pub fn public_jwk(pem: &str) -> anyhow::Result<Jwk> {
     Ok(jwk)
 }
 
+/// The key set of a gateway that signs assertions for the NHS API platform with this RSA private key (RS512), under the
+/// identifier by which the platform knows it.
+///
+/// # Errors
+/// When the PEM is no RSA private key.
+pub fn assertion_jwks(pem: &[u8], key_id: &str) -> anyhow::Result<String> {
+    let key = EncodingKey::from_rsa_pem(pem).context("the key is not an RSA private key in PEM")?;
+    let mut jwk = Jwk::from_encoding_key(&key, Algorithm::RS512).context("the key has no public half")?;
+    jwk.common.key_id = Some(key_id.to_owned());
+    jwk.common.public_key_use = Some(jsonwebtoken::jwk::PublicKeyUse::Signature);
+    jwks_json(jwk)
+}
+
 /// A JWK Set of one key, as JSON.
 ///
 /// # Errors
@@ -56,4 +69,29 @@ pub fn checked_jwks(text: &str) -> anyhow::Result<String> {
         anyhow::ensure!(seen.insert(id), "the kid {id} is there twice");
     }
     Ok(serde_json::to_string(&set)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::encoding::AsDer as _;
+    use aws_lc_rs::rsa::{KeyPair, KeySize};
+
+    use super::*;
+
+    #[test]
+    fn the_key_set_of_an_assertion_key_shows_its_public_half_only() {
+        let key = KeyPair::generate(KeySize::Rsa2048).expect("a key");
+        let der = key.as_der().expect("PKCS #8");
+        let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+        let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
+        let set = assertion_jwks(pem.as_bytes(), "onward-1").expect("a key set");
+        let shown: serde_json::Value = serde_json::from_str(&set).expect("JSON");
+        let key = &shown["keys"][0];
+        assert_eq!((key["kty"].as_str(), key["kid"].as_str()), (Some("RSA"), Some("onward-1")), "{set}");
+        assert_eq!((key["alg"].as_str(), key["use"].as_str()), (Some("RS512"), Some("sig")), "{set}");
+        assert!(key["n"].is_string() && key["e"].is_string() && key.get("d").is_none(), "{set}");
+        assert!(checked_jwks(&set).is_ok(), "a partner can take it");
+        assert!(assertion_jwks(generate_pem().expect("a key").as_bytes(), "k").is_err(), "an EC key is none");
+    }
 }

@@ -12,6 +12,8 @@ pub mod demo;
 pub mod directory_import;
 pub mod keys;
 pub mod listener;
+pub mod metrics;
 pub mod outcome;
+pub mod seal;
 pub mod serve;
 pub mod session;

@@ -1,5 +1,9 @@
 //! The accept loop: TLS, timers and limits that `axum::serve` does not set, and a drain on shutdown.
 
+mod frames;
+mod peers;
+mod tls;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,26 +13,32 @@ use axum::Router;
 use axum::body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
+
+use frames::FrameGuard;
+use peers::Peers;
+use tls::Trust;
+pub use tls::{Tls, TlsFiles};
 
 /// A handshake, the first request of a connection, or a request head that takes longer is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 // The test of silent connections only sees that they are closed, since its machine may be busy; the bound stands here.
 const _: () = assert!(HEAD_TIMEOUT.as_secs() < 10);
 /// Whole connections at once; a further one waits in the kernel's queue.
-const CONNECTIONS_MAX: usize = 2_000;
+const CONNECTIONS_MAX: u32 = 2_000;
+/// Connections of one address at once, many clients behind one forwarder included; a further one is closed.
+const CONNECTIONS_OF_ONE_MAX: u32 = CONNECTIONS_MAX / 2;
 /// What is read of a request head, bytes: enough for hyper to tell a target that is too long (414) from headers that
 /// are (431, by the edge at 16 KB).
 const HEAD_BYTES_MAX: usize = 80 * 1024;
 /// Open requests get this long to finish on shutdown.
 const DRAIN: Duration = Duration::from_secs(30);
+/// A peer that does harm gets this long to read that we leave.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// SHA-256 of the client certificate of the connection, hexadecimal.
 #[derive(Debug, Clone)]
@@ -38,68 +48,13 @@ pub struct ClientCertificate(pub String);
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// TLS for the public listener: rustls on aws-lc-rs, TLS 1.3 and the ECDHE-GCM suites of 1.2.
-///
-/// # Errors
-/// When a file cannot be read or the key does not belong to the certificate.
-pub fn tls_config(
-    certificate: &std::path::Path,
-    key: &std::path::Path,
-    client_ca: Option<&std::path::Path>,
-) -> anyhow::Result<ServerConfig> {
-    use anyhow::Context as _;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .with_context(|| format!("reading the certificate {}", certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("reading the key {}", key.display()))?;
-    let provider = Arc::new(provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let builder = match client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = rustls::RootCertStore::empty();
-            for root in CertificateDer::pem_file_iter(path).with_context(|| format!("reading {}", path.display()))? {
-                roots.add(root?)?;
-            }
-            let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .allow_unauthenticated()
-                .build()?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let mut config = builder.with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// aws-lc-rs with the suites that NHS partners and browsers share: all of TLS 1.3, ECDHE-GCM of TLS 1.2.
-fn provider() -> rustls::crypto::CryptoProvider {
-    use rustls::crypto::aws_lc_rs::{cipher_suite as suite, default_provider};
-    rustls::crypto::CryptoProvider {
-        cipher_suites: vec![
-            suite::TLS13_AES_256_GCM_SHA384,
-            suite::TLS13_AES_128_GCM_SHA256,
-            suite::TLS13_CHACHA20_POLY1305_SHA256,
-            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-            suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-        ],
-        ..default_provider()
-    }
-}
-
 /// Serves until `stop` turns true, then lets open requests finish.
 ///
 /// # Errors
 /// None that end the loop: a failing connection is dropped alone.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
-    app: Router,
-    mut stop: watch::Receiver<bool>,
-) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let graceful = GracefulShutdown::new();
-    let acceptor = tls.map(TlsAcceptor::from);
+pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, app: Router, mut stop: watch::Receiver<bool>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let peers = Peers::new(CONNECTIONS_OF_ONE_MAX);
     loop {
         let next = async {
             let permit = Arc::clone(&connections).acquire_owned().await.expect("the semaphore is never closed");
@@ -118,42 +73,42 @@ pub async fn serve(
                 continue;
             }
         };
+        let Some(admission) = peers.admit(peer.ip()) else {
+            tracing::debug!("a connection is closed: its address has too many");
+            continue;
+        };
         let _ = stream.set_nodelay(true);
-        let (app, acceptor, watcher) = (app.clone(), acceptor.clone(), graceful.watcher());
+        let (app, tls, stop) = (app.clone(), tls.clone(), stop.clone());
         tokio::spawn(async move {
-            let _permit = permit;
-            match acceptor {
-                None => connection(TokioIo::new(stream), app, peer, None, watcher).await,
-                Some(acceptor) => {
-                    let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await else {
-                        tracing::debug!("a TLS handshake failed or took too long");
-                        return;
-                    };
-                    let certificate = stream
-                        .get_ref()
-                        .1
-                        .peer_certificates()
-                        .and_then(|chain| chain.first())
-                        .map(|leaf| ClientCertificate(sha256_hex(leaf.as_ref())));
-                    connection(TokioIo::new(stream), app, peer, certificate, watcher).await;
-                }
-            }
+            let _held = (permit, admission);
+            let Some(tls) = tls else { return connection(stream, app, peer, None, stop).await };
+            let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+            let stream = match tokio::time::timeout(HEAD_TIMEOUT, handshake).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => return tracing::debug!("a TLS handshake took too long"),
+            };
+            let chain = stream.get_ref().1.peer_certificates().filter(|chain| !chain.is_empty());
+            let client = chain.map(|chain| (ClientCertificate(sha256_hex(chain[0].as_ref())), tls.watch(chain)));
+            connection(stream, app, peer, client, stop).await;
         });
     }
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    drop(listener);
+    if tokio::time::timeout(DRAIN, connections.acquire_many(CONNECTIONS_MAX)).await.is_err() {
         tracing::warn!("some requests did not finish in time and were cut off");
     }
 }
 
-async fn connection<I>(
-    io: I,
+async fn connection<S>(
+    stream: S,
     app: Router,
     peer: SocketAddr,
-    certificate: Option<ClientCertificate>,
-    watcher: hyper_util::server::graceful::Watcher,
+    client: Option<(ClientCertificate, Trust)>,
+    mut stop: watch::Receiver<bool>,
 ) where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (certificate, mut trust) = client.unzip();
     let asked = Arc::new(AtomicBool::new(false));
     let first = Arc::clone(&asked);
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -165,6 +120,56 @@ async fn connection<I>(
         }
         app.clone().oneshot(request)
     });
+    let alarm = Arc::new(Notify::new());
+    let io = TokioIo::new(FrameGuard::new(stream, Arc::clone(&alarm)));
+    let builder = protocol();
+    let mut serving = std::pin::pin!(builder.serve_connection(io, service));
+    // hyper's timers start when it knows the version and waits for a head; before that nothing limits a silent peer.
+    let silent = async {
+        tokio::time::sleep(HEAD_TIMEOUT).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    let lost = async {
+        match &mut trust {
+            Some(trust) => trust.lost().await,
+            None => std::future::pending().await,
+        }
+    };
+    let stopped = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let ended = tokio::select! {
+        ended = &mut serving => return ended_early(ended),
+        () = silent => return tracing::debug!("a connection without a request is closed"),
+        () = alarm.notified() => {
+            tracing::warn!("a connection with a flood of empty frames is closed");
+            serving.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(FAREWELL, serving).await;
+            return;
+        }
+        // Open requests are answered, no further ones are taken.
+        () = lost => {
+            tracing::info!("a connection ends: its client certificate is not good any more");
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+        () = stopped => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    ended_early(ended);
+}
+
+fn ended_early(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+fn protocol() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     builder
@@ -178,22 +183,7 @@ async fn connection<I>(
         .max_pending_accept_reset_streams(Some(20))
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(10));
-    let serving = builder.serve_connection(io, service).into_owned();
-    // hyper's timers start when it knows the version and waits for a head; before that nothing limits a silent peer.
-    let silent = async {
-        tokio::time::sleep(HEAD_TIMEOUT).await;
-        if asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        ended = watcher.watch(serving) => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended early");
-            }
-        }
-        () = silent => tracing::debug!("a connection without a request is closed"),
-    }
+    builder
 }
 
 /// SHA-256, hexadecimal.

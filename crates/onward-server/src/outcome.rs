@@ -128,6 +128,13 @@ pub fn unsupported_media_type(text: &str) -> Outcome {
     Outcome::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueCode::NotSupported, text)
 }
 
+/// 415, with what would have been taken (RFC 9110 §15.5.16).
+#[must_use]
+pub fn unsupported_content_coding() -> Outcome {
+    unsupported_media_type("send the body plain, or with Content-Encoding: gzip, once")
+        .with(header::ACCEPT_ENCODING, "gzip")
+}
+
 /// 412.
 #[must_use]
 pub fn version_changed(current: u64) -> Outcome {

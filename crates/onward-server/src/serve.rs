@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use onward_ledger::SigningKey;
 use tokio::net::TcpListener;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{self, App, Tenure};
 use crate::config::Config;
+use crate::listener::Tls;
 use crate::{api, listener};
 
 /// A running gateway.
@@ -37,9 +39,7 @@ impl Running {
     /// When something cannot be opened, read or bound.
     pub async fn start(config: &Config, public: Option<TcpListener>) -> anyhow::Result<Self> {
         let tls = match config.server.tls() {
-            Some((certificate, key)) => {
-                Some(Arc::new(listener::tls_config(certificate, key, config.server.client_ca_file.as_deref())?))
-            }
+            Some(files) => Some(Arc::new(Tls::open(files)?)),
             None => {
                 anyhow::ensure!(
                     config.server.listen.ip().is_loopback(),
@@ -65,6 +65,9 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let gateway = Arc::clone(&app.gateway);
+        if let Some(tls) = &tls {
+            tasks.spawn(Arc::clone(tls).reload_until(stopped.clone()));
+        }
         tasks.spawn(listener::serve(public, tls, api::router(&app), stopped.clone()));
         tasks.spawn(listener::serve(operations, None, operations_router(&app), stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
@@ -137,7 +140,25 @@ pub fn log_origin(config: &Config) -> anyhow::Result<String> {
 }
 
 fn operations_router(app: &Arc<App>) -> Router {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(Arc::clone(app))
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::clone(app))
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let now = app.gateway.clock().now();
+    match app.gateway.store().figures(now).await {
+        Ok(figures) => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], crate::metrics::page(&figures, now)).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "no figures for monitoring");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
 }
 
 async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {

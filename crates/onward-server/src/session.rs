@@ -35,6 +35,12 @@ impl Session {
         Self { http, base, client_id: client_id.to_owned(), key_pem, token: tokio::sync::Mutex::new(None) }
     }
 
+    /// Who signs in.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
     /// The assertion that this client would sign in with at the moment.
     ///
     /// # Errors
@@ -51,7 +57,11 @@ impl Session {
         Ok(jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_pem(self.key_pem.as_bytes())?)?)
     }
 
-    async fn token(&self) -> anyhow::Result<String> {
+    /// The access token of this client; the same for as long as it lasts.
+    ///
+    /// # Errors
+    /// When signing in is refused or gets no answer.
+    pub async fn token(&self) -> anyhow::Result<String> {
         let mut kept = self.token.lock().await;
         let now = SystemClock.now().as_second();
         if let Some((token, until)) = kept.as_ref()

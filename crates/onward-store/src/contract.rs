@@ -27,6 +27,8 @@ macro_rules! every_contract {
             what_fails_leaves_nothing,
             a_hold_is_released_once,
             everything_about_a_person_is_read_without_opening_it,
+            a_hold_changes_with_its_reason,
+            a_closed_transfer_is_not_sent,
         );
         $crate::contract::every_contract!($open, delivering:
             a_copy_is_leased_to_one,
@@ -42,7 +44,11 @@ macro_rules! every_contract {
             one_of_many_transitions_wins,
             responses_are_queued_once,
             reading_is_recorded_with_the_bytes,
+            an_inbox_is_read_before_the_dispatcher_comes_by,
             lists_are_filtered_and_paged,
+            tasks_of_transfers_and_copies_stand_in_one_list,
+            a_transfer_is_found_by_the_status_that_it_shows,
+            tasks_are_found_by_when_they_changed,
         );
         $crate::contract::every_contract!($open, keeping:
             clients_are_replaced,
@@ -56,6 +62,7 @@ macro_rules! every_contract {
             an_organisation_finds_its_own_entries,
             entries_are_found_by_what_they_say,
             found_entries_are_paged_from_the_newest,
+            figures_tell_how_things_stand,
             readiness_commits,
         );
     };

@@ -3,7 +3,7 @@
 //! A policy is an allow-list in a file: headings, resource types, elements, extensions. What it does not name is not
 //! sent, and what is withheld is listed with the rule that withheld it. This module refuses to let a policy cut a
 //! statement loose from what gives it its meaning (a medicine from its status), and never passes on a narrative
-//! whose entries may not all go: text cannot be split safely.
+//! whose entries may not all go: text cannot be split safely. The entries that may go, go without it.
 
 mod matrix;
 mod meaning;
@@ -42,6 +42,39 @@ pub struct Policy {
     pub(crate) sections: BTreeMap<SectionKey, NarrativeRule>,
     pub(crate) types: BTreeMap<String, Elements>,
     pub(crate) extensions: Extensions,
+    pub(crate) added: BTreeSet<Added>,
+}
+
+/// What a copy may say beside the hospital's document, out of the directory and PDS. Sender and recipient of a copy are
+/// named in it always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Added {
+    /// The home that the person goes to: name, address, UPRN, telephone.
+    CareHome,
+    /// Whom the home may ring: geriatric on call and discharge coordinator, as the home's entry has them.
+    Contacts,
+    /// The practice that covers the home: name, code, telephone.
+    CoveringPractice,
+    /// The pharmacy that delivers to the home: name, telephone.
+    DeliveringPharmacy,
+    /// The practice that the person is registered with: name, code.
+    RegisteredPractice,
+}
+
+impl Added {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::CareHome, Self::Contacts, Self::CoveringPractice, Self::DeliveringPharmacy, Self::RegisteredPractice];
+
+    /// The word in the policy file.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::CareHome => "care-home",
+            Self::Contacts => "contacts",
+            Self::CoveringPractice => "covering-practice",
+            Self::DeliveringPharmacy => "delivering-pharmacy",
+            Self::RegisteredPractice => "registered-practice",
+        }
+    }
 }
 
 /// Whether a recipient gets the sender's document or a copy made from it.
@@ -57,8 +90,8 @@ pub enum Form {
 /// What happens to the narrative of a section that the policy names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NarrativeRule {
-    /// It goes with the section, as the author attested it; but when an entry of the section may not go, the section
-    /// is withheld as a whole, because the narrative repeats it.
+    /// It goes with the section, as the author attested it; but when an entry of the section may not go, the narrative
+    /// stays behind with it, because it repeats it. The other entries go.
     WithSection,
     /// The section goes only when nothing at all is withheld of its entries.
     OnlyWhole,
@@ -142,6 +175,22 @@ pub struct Projection {
     pub withheld: Vec<Withheld>,
     /// Headings whose section or narrative is withheld, so that a page can say so and not "not sent".
     pub withheld_headings: Vec<Heading>,
+    /// What the sender sent under a heading and this recipient does not get.
+    pub gaps: Vec<Gap>,
+}
+
+/// A section, an entry of one, or an item of a list in one that does not go. Narratives and files that a policy keeps
+/// by its own key are none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The heading.
+    pub heading: Heading,
+    /// Type of the entry's or item's resource; `None` when the section stays behind as a whole.
+    pub resource_type: Option<String>,
+    /// FHIRPath location in the document that was projected.
+    pub path: String,
+    /// The rule.
+    pub rule: String,
 }
 
 impl std::fmt::Debug for Projection {

@@ -1,7 +1,7 @@
 //! Renditions: the copy of a document that each kind of recipient gets, and the page that a person there reads.
 //!
 //! Everything that a reduced rendition says of the patient comes out of the projection by that recipient's policy; the
-//! rest comes from the directory. This module refuses to write what would lose something, what is not closed (a
+//! rest comes from the directory and PDS, as far as the policy names it under `added`. This module refuses to write what would lose something, what is not closed (a
 //! reference that leads nowhere), and what has no NHS number: those are errors, and the gateway holds the transfer.
 
 mod care_home;
@@ -17,19 +17,20 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use onward_core::directory::{CareHome, Endpoint, Pharmacy, Practice};
 use onward_core::state::RecipientKind;
 use onward_core::{DeliveryId, MeshMailboxId, OdsCode, Timestamp, TransferId, WorkflowId};
-use onward_fhir::{Bundle, Element, Release, Tree, views, write};
+use onward_fhir::{Bundle, Element, Heading, Release, Tree, views, write};
 
 pub use care_home::care_home;
 pub use pharmacy::{pharmacy_nomination, pharmacy_referral};
 pub use registered_practice::{Original, registered_practice};
 pub use registration::covering_practice;
 
-use crate::disclose::{Disclosed, Form, NewIds, Policy, ProjectError, Projection, Withheld, project};
+use crate::disclose::{Added, Disclosed, Form, Gap, NewIds, Policy, ProjectError, Projection, Withheld, project};
 
 /// Everybody whom a transfer concerns, and when.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +130,19 @@ pub enum RenderError {
     /// Larger than ITK3 lets a message be.
     #[error("the message would have {0} bytes, ITK3 allows 5 MB")]
     TooLarge(usize),
+    /// Something that a person may come to harm for want of would be missing from the copy.
+    #[error("\"{heading}\" cannot go whole ({path}: {rule}); mend the recipient's policy or the hospital's document")]
+    Gap {
+        /// Title of the heading.
+        heading: &'static str,
+        /// What stays behind.
+        path: String,
+        /// By which rule.
+        rule: String,
+    },
+    /// The document has no medicines, so that there is nothing to refer to the pharmacy.
+    #[error("the hospital sent no medicines")]
+    NoMedicines,
     /// The recipient needs no such copy.
     #[error("nothing to ask for: {0}")]
     NotNeeded(&'static str),
@@ -147,6 +161,7 @@ struct Prepared {
     projection: Projection,
     ids: NewIds,
     basis: String,
+    added: BTreeSet<Added>,
 }
 
 impl Prepared {
@@ -163,7 +178,12 @@ impl Prepared {
         }
         let ids = NewIds::new(delivery, wanted, recipient, parties.now);
         let projection = project(document, policy, &ids)?;
-        Ok(Self { projection, ids, basis: policy.basis() })
+        Ok(Self { projection, ids, basis: policy.basis(), added: policy.added.clone() })
+    }
+
+    /// Whether the policy lets this be told beside the document.
+    fn adds(&self, added: Added) -> bool {
+        self.added.contains(&added)
     }
 
     /// The Patient of the copy, who must be identifiable: an acknowledgement of the wrong person's letter is harm.
@@ -180,7 +200,22 @@ impl Prepared {
         subject.filter(number).ok_or(RenderError::NoPatient)
     }
 
+    /// Refuses a copy in which something safety-critical that the sender sent is missing: a list of medicines or
+    /// allergies that is not whole reads like one that is.
+    fn without_gaps(&self, critical: impl Fn(&Gap) -> bool) -> Result<(), RenderError> {
+        match self.projection.gaps.iter().find(|gap| critical(gap)) {
+            None => Ok(()),
+            Some(gap) => {
+                Err(RenderError::Gap { heading: gap.heading.title(), path: gap.path.clone(), rule: gap.rule.clone() })
+            }
+        }
+    }
+
     fn rendered(self, body: Vec<u8>, html: String) -> Rendered {
+        let added = self.added.iter().map(|added| Disclosed {
+            path: format!("beside the document: {}", added.as_str()),
+            rule: format!("added: {}", added.as_str()),
+        });
         Rendered {
             media_type: FHIR_JSON.to_owned(),
             body,
@@ -189,10 +224,15 @@ impl Prepared {
             correlation_id: None,
             workflow: None,
             basis: self.basis,
-            disclosed: self.projection.disclosed,
+            disclosed: self.projection.disclosed.into_iter().chain(added).collect(),
             withheld: self.projection.withheld,
         }
     }
+}
+
+/// Whoever looks after a person must have everything that was sent under these headings.
+fn is_critical_for_care(gap: &Gap) -> bool {
+    matches!(gap.heading, Heading::Medications | Heading::Allergies | Heading::SafetyAlerts)
 }
 
 /// Writes an R4 Bundle that must be closed and lose nothing.

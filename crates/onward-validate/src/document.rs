@@ -36,9 +36,6 @@ pub(crate) fn validate(
     bundle(document, report);
     composition(document, report);
     relates_to(document, report);
-    if document.release == Release::Stu3 {
-        prohibited(document.composition, report);
-    }
     sections::validate(document, kind, report);
     patient::validate(document, policy, report);
     encounter(document, kind, report);
@@ -198,19 +195,6 @@ fn relates_to(document: &Document<'_, '_>, report: &mut Report) {
             "A replacement must name the Composition.identifier of its immediate predecessor in \
              relatesTo.targetIdentifier; it does not.",
         ),
-    }
-}
-
-fn prohibited(composition: Element<'_, '_>, report: &mut Report) {
-    for name in ["confidentiality", "attester", "event"] {
-        if let Some(found) = composition.get(name) {
-            report.warning(
-                "composition-prohibited",
-                IssueCode::Structure,
-                found,
-                format!("The transfer-of-care profiles do not allow Composition.{name}. Leave it out."),
-            );
-        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! What a validation found.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use onward_fhir::Element;
 use onward_fhir::authored::{Issue, IssueCode, Severity};
 use onward_fhir::tree::line_column;
+
+use crate::rulebook::Levels;
+use crate::{ITK_HEADER, ITK_PAYLOAD};
 
 /// One thing found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +17,8 @@ pub struct Finding {
     pub severity: Severity,
     /// FHIR issue type.
     pub code: IssueCode,
-    /// Stable name of the rule, such as `toc-mandatory-heading`.
-    pub rule: &'static str,
+    /// Stable name of the rule: `toc-mandatory-heading`; of a profile its URL, element and constraint.
+    pub rule: Cow<'static, str>,
     /// FHIRPath of the place.
     pub expression: String,
     /// Line in the sender's text, from 1.
@@ -84,6 +88,11 @@ impl Findings {
         self.0.extend(other.0);
     }
 
+    /// Keeps those that a judgement of them as a whole wants.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Finding) -> bool) {
+        self.0.retain(keep);
+    }
+
     /// The issues of an OperationOutcome, the gravest first.
     #[must_use]
     pub fn issues(&self) -> Vec<Issue> {
@@ -118,13 +127,18 @@ impl From<&Finding> for Issue {
     }
 }
 
+fn refusal_code(rule: &str) -> Option<u32> {
+    if rule.contains("header") || rule.starts_with("message") { ITK_HEADER } else { ITK_PAYLOAD }
+}
+
 /// Findings of one rule beyond these are counted, not listed: a hostile text must not buy a long answer.
 const PER_RULE_MAX: usize = 20;
 
 /// Findings in the making.
 pub(crate) struct Report {
     findings: Vec<(Finding, Option<usize>)>,
-    seen: HashMap<(&'static str, Severity), usize>,
+    seen: HashMap<(Cow<'static, str>, Severity), usize>,
+    levels: Levels,
     embedded: Option<Embedded>,
 }
 
@@ -135,8 +149,9 @@ struct Embedded {
 }
 
 impl Report {
-    pub(crate) fn new() -> Self {
-        Self { findings: Vec::new(), seen: HashMap::new(), embedded: None }
+    /// An empty one; `levels` change the severity of what is added.
+    pub(crate) fn new(levels: &Levels) -> Self {
+        Self { findings: Vec::new(), seen: HashMap::new(), levels: levels.clone(), embedded: None }
     }
 
     pub(crate) fn error(
@@ -163,13 +178,18 @@ impl Report {
     pub(crate) fn add(
         &mut self,
         severity: Severity,
-        rule: &'static str,
+        rule: impl Into<Cow<'static, str>>,
         code: IssueCode,
         at: Element<'_, '_>,
         itk_code: Option<u32>,
         diagnostics: String,
     ) {
-        let seen = self.seen.entry((rule, severity)).or_default();
+        let rule = rule.into();
+        let judged = self.levels.apply(&rule, severity);
+        // A warning that a sender's levels make a refusal needs the response code that goes with one.
+        let itk_code = if judged > severity { itk_code.or(refusal_code(&rule)) } else { itk_code };
+        let severity = judged;
+        let seen = self.seen.entry((rule.clone(), severity)).or_default();
         *seen += 1;
         if *seen > PER_RULE_MAX {
             return;
@@ -207,7 +227,8 @@ impl Report {
         let (mut from, mut line, mut column) = (0, 1, 1);
         for at in order {
             let (finding, offset) = &mut self.findings[at];
-            let Some(offset) = *offset else { continue };
+            // A tree that was built from another keeps the spans of a text that it does not have.
+            let Some(offset) = offset.filter(|offset| *offset <= source.len()) else { continue };
             let (lines, columns) = line_column(&source[from..], offset - from);
             column = if lines > 1 { columns } else { column + columns - 1 };
             line += lines - 1;
@@ -216,7 +237,8 @@ impl Report {
         }
         let mut findings: Vec<Finding> = self.findings.into_iter().map(|(finding, _)| finding).collect();
         for finding in &mut findings {
-            let more = self.seen.remove(&(finding.rule, finding.severity)).unwrap_or(0).saturating_sub(PER_RULE_MAX);
+            let more =
+                self.seen.remove(&(finding.rule.clone(), finding.severity)).unwrap_or(0).saturating_sub(PER_RULE_MAX);
             if more > 0 {
                 finding.diagnostics.push_str(&format!(" The same was found in {more} more places than are listed."));
             }

@@ -11,7 +11,6 @@ pub(crate) fn validate(message: &Message<'_, '_>, report: &mut Report) {
     event(message, report);
     if message.release == Release::Stu3 {
         handling(message, report);
-        prohibited(message.header, report);
     }
     sender(message, report);
     source(message.header, report);
@@ -206,19 +205,6 @@ fn message_definition(message: &Message<'_, '_>, report: &mut Report) {
             message.handling.extension.unwrap_or(message.header),
             format!("MessageDefinition is not the current one for {}: expected {current}. Update it.", event.code),
         );
-    }
-}
-
-fn prohibited(header: Element<'_, '_>, report: &mut Report) {
-    for name in ["destination", "enterer", "author", "responsible", "reason"] {
-        if let Some(found) = header.get(name) {
-            report.warning(
-                "itk3-header-prohibited",
-                IssueCode::Structure,
-                found,
-                format!("ITK-MessageHeader-2 does not allow {name}; it is not relied on. Leave it out."),
-            );
-        }
     }
 }
 

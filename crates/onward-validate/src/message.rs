@@ -9,8 +9,8 @@ use onward_fhir::{Document, Element, NodeId, Release, Tree, message as fhir_mess
 use crate::findings::Report;
 use crate::policy::Policy;
 use crate::{
-    ITK_HEADER, ITK_PAYLOAD, ITK_UNREADABLE, IssueCode, Scope, content, document, header, references, response, shown,
-    structure,
+    ITK_HEADER, ITK_PAYLOAD, ITK_UNREADABLE, IssueCode, Scope, carried, content, document, header, references,
+    response, shown, structure,
 };
 
 /// ITK response: larger than 5 MB.
@@ -93,7 +93,7 @@ pub(crate) fn validate(root: Element<'_, '_>, policy: &Policy, report: &mut Repo
     } else {
         payload(&message, policy, report);
     }
-    structure::validate(root, message.release, Scope::Carried, report);
+    carried(root, message.release, policy, report);
     references::validate_message(&message, report);
     content(root, Scope::Carried, report);
 }
@@ -149,28 +149,22 @@ fn shape(message: &Message<'_, '_>, report: &mut Report) {
         );
     }
     identifier(message, root, report);
-    for name in ["total", "link", "signature"] {
-        if let Some(prohibited) = root.get(name) {
-            report.warning(
-                "message-prohibited-element",
-                IssueCode::Structure,
-                prohibited,
-                format!("ITK-Message-Bundle-1 does not allow Bundle.{name}; it is ignored. Leave it out."),
-            );
-        }
+    if message.release == Release::R4 {
+        r4_prohibited(root, report);
     }
-    for entry in root.all("entry") {
-        for prohibited in entry.children().filter(|child| matches!(child.name(), "search" | "request" | "response")) {
-            report.warning(
-                "message-prohibited-element",
-                IssueCode::Structure,
-                prohibited,
-                format!(
-                    "A message entry has no {}; it is ignored. Leave it out (it belongs to searches and transactions).",
-                    prohibited.name()
-                ),
-            );
-        }
+}
+
+/// What the rule file says of STU3 messages holds for the R4 form too: it is ignored, and told.
+fn r4_prohibited(root: Element<'_, '_>, report: &mut Report) {
+    let entries = root.all("entry").flat_map(Element::children);
+    let bundle = root.children().filter(|child| matches!(child.name(), "total" | "link" | "signature"));
+    for found in bundle.chain(entries.filter(|child| matches!(child.name(), "search" | "request" | "response"))) {
+        report.warning(
+            "message-prohibited-element",
+            IssueCode::Structure,
+            found,
+            format!("A message has no {} here; it is ignored. Leave it out.", found.name()),
+        );
     }
 }
 
@@ -276,7 +270,7 @@ fn embedded(
             }
             Err(reason) => document::not_a_document(root, reason, report),
         }
-        structure::validate(root, release, Scope::Carried, report);
+        carried(root, release, policy, report);
         references::validate_document(root, report);
         content(root, Scope::Carried, report);
     }

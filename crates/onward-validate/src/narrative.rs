@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use onward_fhir::Element;
 
 use crate::findings::Report;
+use crate::rulebook::Levels;
 use crate::{ITK_PAYLOAD, IssueCode, Scope, shown};
 
 /// Elements of FHIR's narrative (R4 §2.4.0, HTML 4.0 chapters 7–11 without 9.4, and 15).
@@ -154,6 +155,13 @@ pub(crate) fn validate(root: Element<'_, '_>, scope: Scope, report: &mut Report)
         let judge = Judge { div, scope };
         judge.scan(div.value().unwrap_or_default(), report);
     }
+}
+
+/// True when a narrative keeps to what FHIR allows (txt-1). Images from elsewhere are FHIR, if not ours.
+pub(crate) fn is_allowed(div: Element<'_, '_>) -> bool {
+    let mut report = Report::new(&Levels::default());
+    Judge { div, scope: Scope::AnyFhir }.scan(div.value().unwrap_or_default(), &mut report);
+    report.finish(div.tree().source()).iter().all(|finding| finding.rule == "narrative-remote-image")
 }
 
 /// True when there is something to read: text or an image.

@@ -1,10 +1,11 @@
 //! What a sender's policy leaves open.
 
-use serde::Deserialize;
+use std::sync::Arc;
+
+use crate::rulebook::{Levels, RuleBook};
 
 /// What becomes of a message whose NHS number cannot be one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NhsNumberPolicy {
     /// It is refused: error.
     #[default]
@@ -14,8 +15,7 @@ pub enum NhsNumberPolicy {
 }
 
 /// The policy of one sender.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// NHS numbers of the wrong shape or with a check digit that does not fit.
     pub nhs_number: NhsNumberPolicy,
@@ -23,10 +23,20 @@ pub struct Policy {
     pub bytes_max: usize,
     /// Entries of all Bundles of the message together.
     pub entries_max: usize,
+    /// The rules of the ITK3 profiles.
+    pub rules: Arc<RuleBook>,
+    /// What this sender's levels change.
+    pub levels: Levels,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { nhs_number: NhsNumberPolicy::Refuse, bytes_max: 5 * 1024 * 1024, entries_max: 2_000 }
+        Self {
+            nhs_number: NhsNumberPolicy::Refuse,
+            bytes_max: 5 * 1024 * 1024,
+            entries_max: 2_000,
+            rules: RuleBook::built_in(),
+            levels: Levels::default(),
+        }
     }
 }

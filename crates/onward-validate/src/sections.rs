@@ -15,6 +15,11 @@ fn guide_and_profile_disagree(heading: Heading, kind: DocumentKind) -> bool {
     kind == DocumentKind::EmergencyCareDischarge && heading == Heading::DistributionList
 }
 
+/// The two headings that CareConnect-ITK-EDIS-Composition-1 and its siblings have as 1..1; the guide demands more.
+fn profile_enforces(heading: Heading) -> bool {
+    matches!(heading, Heading::Allergies | Heading::PatientDemographics)
+}
+
 pub(crate) fn validate(document: &Document<'_, '_>, kind: DocumentKind, report: &mut Report) {
     headings(document, kind, report);
     let mut seen = HashSet::new();
@@ -24,7 +29,7 @@ pub(crate) fn validate(document: &Document<'_, '_>, kind: DocumentKind, report: 
         {
             repeated(section, heading, document.release, report);
         }
-        validate_section(section, document.release, 0, report);
+        validate_section(section, 0, report);
     }
 }
 
@@ -38,7 +43,10 @@ fn headings(document: &Document<'_, '_>, kind: DocumentKind, report: &mut Report
             heading.snomed(),
             heading.record_standard()
         );
-        if guide_and_profile_disagree(heading, kind) {
+        if profile_enforces(heading) {
+            let text = format!("{text} The profile enforces it too.");
+            report.error("toc-profile-heading", IssueCode::Required, document.composition, ITK_PAYLOAD, text);
+        } else if guide_and_profile_disagree(heading, kind) {
             let text = format!("{text} The profile does not enforce it.");
             report.warning("toc-heading-guide", IssueCode::Required, document.composition, text);
         } else {
@@ -88,23 +96,11 @@ fn repeated(section: &Section<'_, '_>, heading: Heading, release: Release, repor
     }
 }
 
-fn validate_section(section: &Section<'_, '_>, release: Release, depth: usize, report: &mut Report) {
+fn validate_section(section: &Section<'_, '_>, depth: usize, report: &mut Report) {
     if depth == 0 {
         heading(section, report);
     }
     text(section, report);
-    if release == Release::Stu3 {
-        for name in ["mode", "orderedBy", "emptyReason", "section"] {
-            if let Some(found) = section.element.get(name) {
-                report.warning(
-                    "section-prohibited",
-                    IssueCode::Structure,
-                    found,
-                    format!("The transfer-of-care profiles do not allow section.{name}; receivers may not show it."),
-                );
-            }
-        }
-    }
     let wants_entry = matches!(section.heading, Some(Heading::PatientDemographics | Heading::GpPractice));
     if wants_entry && section.element.get("entry").is_none() {
         report.warning(
@@ -115,7 +111,7 @@ fn validate_section(section: &Section<'_, '_>, release: Release, depth: usize, r
         );
     }
     for subsection in &section.subsections {
-        validate_section(subsection, release, depth + 1, report);
+        validate_section(subsection, depth + 1, report);
     }
 }
 

@@ -167,10 +167,11 @@ fn lexical_fault(lexical: Lexical, found: &ElementDef) -> Option<&'static str> {
     }
 }
 
-const IMPLAUSIBLE: &str = "its year is not that of any event of care; leave the element out where the date is unknown";
+pub(crate) const IMPLAUSIBLE: &str =
+    "its year is not that of any event of care; leave the element out where the date is unknown";
 const FORM_DATE: &str = "expected YYYY, YYYY-MM, YYYY-MM-DD or a date and time with seconds and offset";
 
-fn value_fault(value: &str, type_name: &str) -> Option<&'static str> {
+pub(crate) fn value_fault(value: &str, type_name: &str) -> Option<&'static str> {
     let bytes = value.as_bytes();
     let unless = |fits: bool, fault| (!fits).then_some(fault);
     match type_name {

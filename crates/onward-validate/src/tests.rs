@@ -5,4 +5,5 @@ mod fixture;
 mod hostile;
 mod r4;
 mod responses;
+mod rulebook;
 mod rules;

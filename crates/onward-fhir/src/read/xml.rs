@@ -16,7 +16,7 @@ use crate::tree::{Builder, Lexical, NodeId, Tree};
 pub(super) enum Namespace {
     Fhir,
     Xhtml,
-    /// `xsi`, whose `schemaLocation` is let through unread.
+    /// `xsi`, whose `schemaLocation` is let through unread and remembered.
     Schema,
     Other,
 }
@@ -320,6 +320,7 @@ impl<'s> Reader<'s, '_> {
             if !self.is_schema_hint(attribute) {
                 return self.not_fhir(at + attribute.at, "an attribute that FHIR resources do not have");
             }
+            self.builder.hinted();
         }
         self.frames.push(Frame::Resource);
         Ok(())
@@ -353,7 +354,7 @@ impl<'s> Reader<'s, '_> {
                     self.builder.set_span(child, start..start + attribute.name.len() + attribute.raw.len() + 3);
                     self.builder.close();
                 }
-                _ if self.is_schema_hint(attribute) => {}
+                _ if self.is_schema_hint(attribute) => self.builder.hinted(),
                 _ => return self.not_fhir(at + attribute.at, "an attribute that FHIR elements do not have"),
             }
         }

@@ -36,7 +36,7 @@ impl<'s> Builder<'s> {
     /// Starts a tree over a source text; the caller opens the root itself.
     #[must_use]
     pub fn over(source: &'s str) -> Self {
-        let tree = Tree { source, names: Vec::new(), nodes: Vec::new() };
+        let tree = Tree { source, names: Vec::new(), nodes: Vec::new(), hints: Vec::new() };
         Self { tree, open: Vec::new(), known_names: HashMap::new(), recent_names: Box::new([NONE; RECENT]) }
     }
 
@@ -117,6 +117,11 @@ impl<'s> Builder<'s> {
     pub(crate) fn set_valueless(&mut self) {
         let id = *self.open.last().expect("an element is open");
         self.tree.nodes[id as usize].lexical = Lexical::String;
+    }
+
+    /// Remembers that a schema hint stood on the innermost open element's tag.
+    pub(crate) fn hinted(&mut self) {
+        self.tree.hints.extend(self.innermost());
     }
 
     /// Marks whether a node stood in a JSON array.

@@ -1,6 +1,6 @@
 //! FHIR XML (R4 §2.6.1).
 
-use super::{Ledger, Written};
+use super::{LOSSES_MAX, Ledger, Written};
 use crate::elements::{ElementDef, JsonKind, TypeDef};
 use crate::read::narrative;
 use crate::tree::{Element, Lexical, Release};
@@ -12,6 +12,32 @@ pub(super) fn write(element: Element<'_, '_>, release: Release) -> Written {
     let name = element.resource_type().unwrap_or(element.name());
     writer.body(element, root_type, name, " xmlns=\"http://hl7.org/fhir\"");
     writer.ledger.written(writer.out, element)
+}
+
+pub(super) fn out_of_order(element: Element<'_, '_>, release: Release) -> Vec<String> {
+    let ledger = Ledger::new(release);
+    let mut found = Vec::new();
+    displaced(&ledger, element, ledger.root_type(element), &mut found);
+    found
+}
+
+fn displaced(ledger: &Ledger, element: Element<'_, '_>, type_def: Option<&'static TypeDef>, found: &mut Vec<String>) {
+    let mut furthest = 0;
+    for child in element.children().filter(|child| !is_attribute(element, type_def, child.name())) {
+        let place = type_def.and_then(|known| known.child(child.name())).map_or(furthest, |def| def.order);
+        if place < furthest && found.len() < LOSSES_MAX {
+            found.push(child.path());
+        }
+        furthest = furthest.max(place);
+        let def = ledger.child(element, type_def, child.name());
+        displaced(ledger, child, ledger.type_of(child, def), found);
+    }
+}
+
+/// `id` and, of extensions, `url` are attributes in XML, which have no order.
+fn is_attribute(holder: Element<'_, '_>, type_def: Option<&'static TypeDef>, child: &str) -> bool {
+    let extension = type_def.is_some_and(|def| def.name() == "Extension");
+    holder.resource_type().is_none() && (child == "id" || (extension && child == "url"))
 }
 
 struct Writer {
@@ -33,7 +59,6 @@ impl Writer {
         self.out.push_str(attributes);
         let resource = element.resource_type().is_some();
         let extension = type_def.is_some_and(|def| def.name() == "Extension");
-        let is_attribute = |child: &str| !resource && (child == "id" || (extension && child == "url"));
         if !resource {
             self.attribute_child(element, "id");
             if extension {
@@ -45,7 +70,7 @@ impl Writer {
         }
         let mut children: Vec<(u16, Element<'t, 's>, Option<&'static ElementDef>)> = Vec::new();
         let mut place = 0;
-        for child in element.children().filter(|child| !is_attribute(child.name())) {
+        for child in element.children().filter(|child| !is_attribute(element, type_def, child.name())) {
             let def = self.ledger.child(element, type_def, child.name());
             // What the table does not know stays behind what it followed.
             place = type_def.and_then(|known| known.child(child.name())).map_or(place, |def| def.order);

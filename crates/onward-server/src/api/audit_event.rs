@@ -8,12 +8,12 @@ use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use onward_core::audit::{AuditQuery, AuditWord};
-use onward_core::{DeliveryId, NhsNumber};
+use onward_core::{DeliveryId, NhsNumber, Timestamp};
 use onward_fhir::authored::{SearchEntry, searchset};
 use onward_gateway::audit_search::AuditPage;
 use onward_gateway::journal::words_of_type;
+use serde::{Deserialize, Serialize};
 
-use super::cursor::Cursor;
 use super::date::Range;
 use super::edge::FHIR_JSON;
 use crate::app::App;
@@ -30,6 +30,17 @@ const COUNT_MAX: u32 = 200;
 const FORM_BYTES_MAX: usize = 8 * 1024;
 
 const UNDERSTOOD: &str = "understood are patient, agent, entity, date, type, _count and _cursor";
+
+/// Where a page begins, and what was asked for: sealed in its link, so that no NHS number stands in a URL that we make.
+#[derive(Serialize, Deserialize)]
+struct Cursor {
+    /// The search as it first came.
+    search: String,
+    /// When the last entry of the page before was recorded.
+    recorded: Timestamp,
+    /// Its index.
+    index: u64,
+}
 
 /// `GET AuditEvent?…`
 pub async fn get(
@@ -101,7 +112,8 @@ impl Search {
         if let [(name, text)] = pairs.as_slice()
             && name == "_cursor"
         {
-            let cursor = app.cursors.open(&caller.client.id, text);
+            let cursor = app.seal.open(&caller.client.id, text);
+            let cursor = cursor.and_then(|cursor| serde_json::from_str::<Cursor>(&cursor).ok());
             let cursor = cursor.ok_or("the cursor is not one of this client's, or too old: search again")?;
             let query = read_parameters(&cursor.search)?;
             let after = Some((cursor.recorded, cursor.index));
@@ -211,7 +223,8 @@ fn bundle(app: &App, caller: &Caller, origin: &str, page: &AuditPage) -> Option<
     let mut links = vec![("self", own)];
     if let Some((recorded, index)) = page.next {
         let cursor = Cursor { search: origin.to_owned(), recorded, index };
-        links.push(("next", format!("{base}?_cursor={}", app.cursors.seal(&caller.client.id, &cursor)?)));
+        let cursor = serde_json::to_string(&cursor).ok()?;
+        links.push(("next", format!("{base}?_cursor={}", app.seal.seal(&caller.client.id, &cursor)?)));
     }
     let mut entries = Vec::new();
     for found in &page.entries {

@@ -1,11 +1,19 @@
 //! Request bodies: read after the caller is known, up to a size, within a time. It refuses to wait for a sender that
-//! has fallen silent and to hold more than one message of anybody.
+//! has fallen silent, to hold more than one message of anybody, and to inflate one beyond that size.
 
+use std::io::Read as _;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody as _};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::header;
 use bytes::BytesMut;
+use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 
 use crate::outcome::{self, Outcome};
@@ -15,6 +23,66 @@ use crate::outcome::{self, Outcome};
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Longest wait for a whole body: 5 MB in this time are 0.7 Mbit/s.
 const WHOLE_MAX: Duration = Duration::from_secs(60);
+
+/// What is still read of a body that was answered early, and for how long: a sender that is cut off while it writes sees a
+/// reset connection in place of the answer (nginx calls it lingering close). Some messages beyond the limit must fit.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+const LINGER_MAX: Duration = Duration::from_secs(5);
+
+/// The request with a body that is read on for a while when nobody wants it any more.
+#[must_use]
+pub fn lingering(request: Request) -> Request {
+    // Whoever waits for our word before sending is not told to go on.
+    if request.headers().contains_key(header::EXPECT) {
+        return request;
+    }
+    request.map(|body| Body::new(Lingering { body: Some(body) }))
+}
+
+struct Lingering {
+    body: Option<Body>,
+}
+
+impl HttpBody for Lingering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(tokio::time::timeout(LINGER_MAX, drain(body)));
+    }
+}
+
+async fn drain(mut body: Body) {
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > LINGER_BYTES_MAX {
+            return;
+        }
+    }
+}
 
 /// The whole body, at most `bytes_max` bytes.
 ///
@@ -37,4 +105,18 @@ pub async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Outcome> {
         }
         read.extend_from_slice(&data);
     }
+}
+
+/// What a gzip body (RFC 1952) holds, at most `bytes_max` bytes.
+///
+/// # Errors
+/// The outcome to answer: 413 when it holds more, 400 when it is broken.
+pub fn inflate(compressed: &[u8], bytes_max: usize) -> Result<Bytes, Outcome> {
+    let mut plain = Vec::new();
+    // One byte more than allowed tells that it is too large, however much would follow.
+    MultiGzDecoder::new(compressed)
+        .take(bytes_max as u64 + 1)
+        .read_to_end(&mut plain)
+        .map_err(|_| outcome::bad_request("the body is not gzip, though Content-Encoding says so"))?;
+    if plain.len() > bytes_max { Err(outcome::too_large(bytes_max)) } else { Ok(plain.into()) }
 }

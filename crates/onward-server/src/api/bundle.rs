@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 
-use super::edge;
+use super::accept::{self, Form};
+use super::edge::{self, FHIR_JSON, FHIR_XML};
 use crate::app::App;
 use crate::auth::table::Action;
 use crate::listener::ClientCertificate;
@@ -18,6 +18,7 @@ pub async fn get(
     State(app): State<Arc<App>>,
     certificate: Option<Extension<ClientCertificate>>,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
@@ -30,8 +31,7 @@ pub async fn get(
         Err(response) => return response,
     };
     let Ok(id) = id.parse() else { return outcome::not_found().into_response() };
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    let Some(form) = Form::of(accept) else {
+    let Some(chosen) = accept::choose(&headers, query.as_deref(), &[Form::Json, Form::Xml, Form::Html]) else {
         return outcome::not_acceptable("Accept: application/fhir+json, application/fhir+xml or text/html")
             .into_response();
     };
@@ -40,43 +40,29 @@ pub async fn get(
         Ok(None) => return outcome::not_found().into_response(),
         Err(error) => return outcome::store(&error).into_response(),
     };
-    match form {
+    match chosen.form {
         Form::Html => match rendition.html {
             Some(html) => page(html),
             None => outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response(),
         },
-        Form::Fhir { xml } => fhir(rendition.media_type, rendition.body, xml),
+        form => fhir(rendition.media_type, rendition.body, chosen.named.then_some(form)),
     }
 }
 
-enum Form {
-    Html,
-    Fhir { xml: Option<bool> },
-}
-
-impl Form {
-    fn of(accept: &str) -> Option<Self> {
-        accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim()).find_map(|kind| match kind {
-            "text/html" | "application/xhtml+xml" => Some(Self::Html),
-            edge::FHIR_XML | "application/xml" | "text/xml" => Some(Self::Fhir { xml: Some(true) }),
-            edge::FHIR_JSON | "application/json" => Some(Self::Fhir { xml: Some(false) }),
-            "*/*" | "application/*" => Some(Self::Fhir { xml: None }),
-            _ => None,
-        })
+/// The copy as it is, or in the form that was named, when that carries it whole.
+fn fhir(media_type: String, body: Vec<u8>, named: Option<Form>) -> Response {
+    let (kind, other) = match (named, media_type.starts_with(FHIR_JSON)) {
+        (Some(Form::Xml), true) => (FHIR_XML, edge::xml_of(&body)),
+        (Some(Form::Json), false) => (FHIR_JSON, edge::json_of(&body)),
+        _ => return ([(header::CONTENT_TYPE, media_type)], body).into_response(),
+    };
+    match other {
+        Some(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        None => outcome::not_acceptable(&format!(
+            "this copy cannot be written as {kind} without loss; ask for {media_type}"
+        ))
+        .into_response(),
     }
-}
-
-fn fhir(media_type: String, body: Vec<u8>, xml: Option<bool>) -> Response {
-    let is_json = media_type.starts_with(edge::FHIR_JSON);
-    if is_json && xml == Some(true) {
-        return match edge::xml_of(&Bytes::from(body)) {
-            Some(text) => ([(header::CONTENT_TYPE, edge::FHIR_XML)], text).into_response(),
-            None => {
-                outcome::not_acceptable("this copy cannot be written as XML without loss; ask for JSON").into_response()
-            }
-        };
-    }
-    ([(header::CONTENT_TYPE, media_type)], body).into_response()
 }
 
 /// A page that runs nothing and fetches nothing.

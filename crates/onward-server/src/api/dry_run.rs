@@ -43,7 +43,11 @@ pub async fn explain(
         Ok(received) => received,
         Err(response) => return response,
     };
-    match app.gateway.explain_for(&caller.client, &body, &media_type, caller.request_id.as_deref()).await {
+    match app
+        .gateway
+        .explain_for(caller.agent(), &caller.client, &body, &media_type, caller.request_id.as_deref())
+        .await
+    {
         Ok(explanation) => axum::Json(explanation).into_response(),
         Err(error) => outcome::store(&error).into_response(),
     }
@@ -58,5 +62,5 @@ async fn received(
 ) -> Result<(Caller, String, Bytes), Response> {
     let caller = super::allowed(app, headers, certificate, Action::DryRun).await?;
     let media_type = super::process_message::media_type(headers).map_err(|response| *response)?;
-    Ok((caller, media_type, super::message_body(app, body).await?))
+    Ok((caller, media_type, super::message_body(app, headers, body).await?))
 }

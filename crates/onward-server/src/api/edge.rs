@@ -3,18 +3,22 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use onward_fhir::message::release_of;
 use onward_fhir::read::{self, Limits};
-use onward_fhir::{Release, write};
+use onward_fhir::write;
 
+use super::accept::{self, Form};
 use crate::app::App;
 use crate::outcome::{self, Outcome};
 
+/// The route of a recipient's copy.
+const COPY: &str = "/fhir/R4/Bundle/{id}";
 /// Longest path and query.
 const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Names and values of all headers.
@@ -27,6 +31,7 @@ pub const FHIR_XML: &str = "application/fhir+xml";
 
 /// The layer.
 pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let request = super::body::lingering(request);
     let started = std::time::Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
@@ -35,9 +40,15 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
         .filter_map(|name| request.headers().get(name).map(|value| (name, value.clone())))
         .collect();
     let plain = mirrored.iter().all(|(_, value)| super::plain_token(value).is_some());
-    let wants_xml = prefers_xml(request.headers());
+    // A copy has pages for people too: it chooses for itself. Everything else that is FHIR is JSON or XML.
+    let chooses = route == COPY || !route.starts_with("/fhir/");
+    let chosen = accept::choose(request.headers(), request.uri().query(), &[Form::Json, Form::Xml]);
+    let wants_xml = chosen.is_some_and(|chosen| chosen.form == Form::Xml);
     let mut response = if let Err(outcome) = check_head(&request, &app.public_host) {
         outcome.into_response()
+    } else if chosen.is_none() && !chooses {
+        // Before anything is done: whoever cannot read the answer must not take the deed for undone.
+        outcome::not_acceptable("Accept, or _format: application/fhir+json or application/fhir+xml").into_response()
     } else if plain {
         // A panic in a handler is answered and logged; the other requests of the connection live on.
         match tokio::spawn(next.run(request)).await {
@@ -85,6 +96,11 @@ fn check_head(request: &Request, public_host: &str) -> Result<(), Outcome> {
     if bytes > HEADERS_BYTES_MAX {
         return Err(outcome::headers_too_large());
     }
+    // hyper goes by the last of several (RFC 9112 §6.1); whoever stands before us may have gone by another.
+    let codings: Vec<&[u8]> = headers.get_all(header::TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    if !codings.is_empty() && !matches!(codings[..], [only] if only.eq_ignore_ascii_case(b"chunked")) {
+        return Err(outcome::bad_request("Transfer-Encoding is chunked, named once"));
+    }
     let mut named: Vec<&str> = uri.authority().map(Authority::as_str).into_iter().collect();
     for value in headers.get_all(header::HOST) {
         named.push(value.to_str().map_err(|_| outcome::bad_request("Host is not a host"))?);
@@ -106,21 +122,6 @@ fn check_head(request: &Request, public_host: &str) -> Result<(), Outcome> {
     Ok(())
 }
 
-/// True when `Accept` asks for XML before JSON.
-#[must_use]
-pub fn prefers_xml(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accept
-        .split(',')
-        .map(|part| part.split(';').next().unwrap_or_default().trim())
-        .find_map(|kind| match kind {
-            FHIR_XML | "application/xml" | "text/xml" => Some(true),
-            FHIR_JSON | "application/json" | "*/*" => Some(false),
-            _ => None,
-        })
-        .unwrap_or(false)
-}
-
 async fn as_xml(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else { return outcome::fault().into_response() };
@@ -130,10 +131,18 @@ async fn as_xml(response: Response) -> Response {
     Response::from_parts(parts, Body::from(xml))
 }
 
-/// FHIR JSON of ours as XML; `None` when it cannot be carried whole.
+/// FHIR JSON as XML; `None` when it cannot be carried whole.
 #[must_use]
-pub fn xml_of(json: &Bytes) -> Option<String> {
+pub fn xml_of(json: &[u8]) -> Option<String> {
     let tree = read::json(std::str::from_utf8(json).ok()?, &Limits::default()).ok()?;
-    let written = write::xml(tree.root(), Release::R4);
+    let written = write::xml(tree.root(), release_of(tree.root()));
+    written.losses.is_empty().then_some(written.text)
+}
+
+/// FHIR XML as JSON; `None` when it cannot be carried whole.
+#[must_use]
+pub fn json_of(xml: &[u8]) -> Option<String> {
+    let tree = read::xml(std::str::from_utf8(xml).ok()?, &Limits::default()).ok()?;
+    let written = write::json(tree.root(), release_of(tree.root()));
     written.losses.is_empty().then_some(written.text)
 }

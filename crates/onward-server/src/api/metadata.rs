@@ -27,6 +27,11 @@ pub async fn capability(State(app): State<Arc<App>>) -> Response {
     }
 }
 
+/// `GET /.well-known/jwks.json`: the public keys that this gateway signs with (RFC 7517).
+pub async fn jwks(State(app): State<Arc<App>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/jwk-set+json")], app.jwks.clone()).into_response()
+}
+
 /// `GET /.well-known/smart-configuration` (SMART App Launch §7, Backend Services).
 pub async fn smart(State(app): State<Arc<App>>) -> Response {
     axum::Json(serde_json::json!({

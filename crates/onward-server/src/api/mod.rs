@@ -1,9 +1,9 @@
 //! The FHIR edge: one module a resource, and what every request shares.
 
+pub mod accept;
 pub mod audit_event;
 pub mod body;
 pub mod bundle;
-pub mod cursor;
 pub mod date;
 pub mod dry_run;
 pub mod edge;
@@ -16,10 +16,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Extension;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post, put};
 
 use crate::app::App;
 use crate::auth::table::{Action, may};
@@ -27,20 +27,61 @@ use crate::auth::{Caller, token};
 use crate::listener::ClientCertificate;
 use crate::outcome;
 
+/// What a route asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: it tells nothing about anybody, or is the sign-in itself.
+    Open,
+    /// A token of a client whose role has this function.
+    Function(Action),
+}
+
+/// One method of one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path, with `{id}` where an identifier stands.
+    pub path: &'static str,
+    /// Who may.
+    pub access: Access,
+}
+
+/// Every public route: the router is made of this table, and the authorization tests walk it.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    table().into_iter().map(|(route, _)| route).collect()
+}
+
+fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
+    use Access::{Function, Open};
+    let route = |method, path, access, handler| (Route { method, path, access }, handler);
+    vec![
+        route("POST", "/fhir/R4/$process-message", Function(Action::Submit), post(process_message::post)),
+        route("POST", "/fhir/R4/$explain", Function(Action::DryRun), post(dry_run::explain)),
+        route("POST", "/fhir/R4/Bundle/$validate", Function(Action::DryRun), post(dry_run::validate)),
+        route("GET", "/fhir/R4/Bundle/{id}", Function(Action::ReadRendition), get(bundle::get)),
+        route("GET", "/fhir/R4/Task", Function(Action::SearchTasks), get(task::search::get)),
+        route("GET", "/fhir/R4/Task/{id}", Function(Action::ReadTask), get(task::get)),
+        route("PUT", "/fhir/R4/Task/{id}", Function(Action::MoveTask), put(task::put)),
+        route("GET", "/fhir/R4/AuditEvent", Function(Action::SearchAudit), get(audit_event::get)),
+        route("POST", "/fhir/R4/AuditEvent/_search", Function(Action::SearchAudit), post(audit_event::post)),
+        route("GET", "/fhir/R4/metadata", Open, get(metadata::capability)),
+        route("GET", "/.well-known/smart-configuration", Open, get(metadata::smart)),
+        route("GET", "/.well-known/jwks.json", Open, get(metadata::jwks)),
+        route("POST", "/oauth2/token", Open, post(token::issue)),
+    ]
+}
+
 /// The public routes.
 pub fn router(app: &Arc<App>) -> Router {
-    Router::new()
-        .route("/fhir/R4/$process-message", post(process_message::post))
-        .route("/fhir/R4/$explain", post(dry_run::explain))
-        .route("/fhir/R4/Bundle/$validate", post(dry_run::validate))
-        .route("/fhir/R4/Bundle/{id}", get(bundle::get))
-        .route("/fhir/R4/Task", get(task::search))
-        .route("/fhir/R4/Task/{id}", get(task::get).put(task::put))
-        .route("/fhir/R4/AuditEvent", get(audit_event::get))
-        .route("/fhir/R4/AuditEvent/_search", post(audit_event::post))
-        .route("/fhir/R4/metadata", get(metadata::capability))
-        .route("/.well-known/smart-configuration", get(metadata::smart))
-        .route("/oauth2/token", post(token::issue))
+    table()
+        .into_iter()
+        .fold(Router::new(), |router, (route, handler)| match route.path.contains('$') {
+            // The same name as clients write it that encode every sign: `%24` is `$` (RFC 3986, section 6.2.2.2).
+            true => router.route(&route.path.replace('$', "%24"), handler.clone()).route(route.path, handler),
+            false => router.route(route.path, handler),
+        })
         .fallback(|| async { outcome::not_found().into_response() })
         .method_not_allowed_fallback(|| async { outcome::method_not_allowed().into_response() })
         .layer(middleware::from_fn_with_state(Arc::clone(app), edge::around))
@@ -60,9 +101,14 @@ fn plain_token(value: &axum::http::HeaderValue) -> Option<String> {
     ((1..=128).contains(&text.len()) && text.chars().all(plain)).then(|| text.to_owned())
 }
 
-/// The body of a message, of the size that is accepted.
-async fn message_body(app: &App, body: Body) -> Result<Bytes, Response> {
-    body::read(body, app.gateway.settings().body_bytes_max).await.map_err(IntoResponse::into_response)
+/// The body of a message, of the size that is accepted, both as it comes and without its compression.
+async fn message_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
+    let bytes_max = app.gateway.settings().body_bytes_max;
+    let body = body::read(body, bytes_max).await.map_err(IntoResponse::into_response)?;
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return body::inflate(&body, bytes_max).map_err(IntoResponse::into_response);
+    }
+    Ok(body)
 }
 
 /// The caller, when its role has the function.

@@ -6,6 +6,9 @@ use axum::body::Body;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use onward_fhir::Release;
+use onward_fhir::message::release_of;
+use onward_fhir::read::{self, Limits};
 use onward_gateway::accept::{AcceptError, Submission};
 use serde::Deserialize;
 
@@ -52,10 +55,13 @@ pub async fn post(
         Ok(media_type) => media_type,
         Err(response) => return *response,
     };
-    let body = match super::message_body(&app, body).await {
+    let body = match super::message_body(&app, &headers, body).await {
         Ok(body) => body,
         Err(response) => return response,
     };
+    if let Some(outcome) = wrong_release(&headers, &media_type, &body) {
+        return outcome.into_response();
+    }
     let submission = Submission { client: caller.client, body, media_type, request_id: caller.request_id };
     match app.gateway.accept(submission).await {
         Ok(receipt) => {
@@ -81,7 +87,33 @@ pub async fn post(
     }
 }
 
-/// The media type without parameters; JSON or XML of FHIR, in UTF-8.
+/// 415 when `Content-Type` claims another FHIR release (`fhirVersion`, R4 HTTP, section 3.1.0.1.12) than the content is
+/// written in: what a system means by a release it should know.
+fn wrong_release(headers: &HeaderMap, media_type: &str, body: &[u8]) -> Option<outcome::Outcome> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let claimed = value.split(';').skip(1).find_map(|part| {
+        let (name, value) = part.trim().split_once('=')?;
+        name.trim().eq_ignore_ascii_case("fhirVersion").then(|| value.trim().trim_matches('"').to_owned())
+    })?;
+    let text = std::str::from_utf8(body).ok()?;
+    let tree = match media_type {
+        FHIR_JSON => read::json(text, &Limits::default()),
+        _ => read::xml(text, &Limits::default()),
+    }
+    .ok()?;
+    let (found, name) = match release_of(tree.root()) {
+        Release::R4 => ("4.0", "R4"),
+        Release::Stu3 => ("3.0", "STU3"),
+    };
+    (claimed != found).then(|| {
+        outcome::unsupported_media_type(&format!(
+            "Content-Type says fhirVersion={}, the content is {name}: send fhirVersion={found}, or leave it out",
+            if matches!(claimed.as_str(), "3.0" | "4.0") { claimed.as_str() } else { "another release" }
+        ))
+    })
+}
+
+/// The media type without parameters; JSON or XML of FHIR, in UTF-8, plain or in gzip once.
 pub(super) fn media_type(headers: &HeaderMap) -> Result<String, Box<Response>> {
     let unsupported = |text: &str| Box::new(outcome::unsupported_media_type(text).into_response());
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
@@ -93,8 +125,9 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<String, Box<Response>> {
     if charset.is_some_and(|charset| charset.trim_matches('"') != "utf-8") {
         return Err(unsupported("the body must be in UTF-8"));
     }
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(unsupported("send the body without Content-Encoding"));
+    let codings: Vec<&[u8]> = headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    if !codings.is_empty() && !matches!(codings[..], [only] if only.eq_ignore_ascii_case(b"gzip")) {
+        return Err(Box::new(outcome::unsupported_content_coding().into_response()));
     }
     match kind.as_str() {
         "application/fhir+xml" | "application/xml" | "text/xml" => Ok("application/fhir+xml".to_owned()),

@@ -1,21 +1,22 @@
 //! `Task`: the transfer's and one per recipient. Senders follow, recipients move.
 
+pub mod search;
+
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, Query, RawQuery, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use onward_core::client::Role;
 use onward_core::state::DeliveryState;
-use onward_core::store::{DeliveryQuery, StoreError};
-use onward_core::{DeliveryId, NhsNumber, Timestamp, TransferId};
+use onward_core::store::StoreError;
+use onward_core::{DeliveryId, NhsNumber, TransferId};
+use onward_fhir::itk::{self, ResponseCode};
 use onward_fhir::read::{self, Limits};
-use onward_fhir::{Tree, views};
-use onward_gateway::acknowledge::Moved;
+use onward_fhir::{Element, Tree, views};
+use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::collect::{Standing, standing};
-use onward_gateway::tasks::Page;
-use serde::Deserialize;
 
 use super::edge::{FHIR_JSON, FHIR_XML};
 use crate::app::App;
@@ -23,11 +24,6 @@ use crate::auth::Caller;
 use crate::auth::table::Action;
 use crate::listener::ClientCertificate;
 use crate::outcome;
-
-/// Tasks on one page when `_count` does not say.
-const COUNT: u32 = 50;
-/// The most that `_count` may ask for.
-const COUNT_MAX: u32 = 200;
 
 /// `GET Task/{id}`: of a transfer or of a copy.
 pub async fn get(
@@ -57,7 +53,7 @@ struct Found {
     task: (Option<TransferId>, Option<DeliveryId>),
     patient: Option<NhsNumber>,
     json: String,
-    version: u64,
+    version: String,
 }
 
 async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<Found>, StoreError> {
@@ -74,8 +70,8 @@ async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<Found>, Sto
         }
         return Ok(Some(Found {
             task: (Some(id), None),
-            json: app.gateway.transfer_task(&transfer),
-            version: app.gateway.transfer_version(&transfer),
+            json: app.gateway.transfer_task(&transfer, &caller.client),
+            version: app.gateway.transfer_version(&transfer).to_string(),
             patient: transfer.patient,
         }));
     }
@@ -89,8 +85,8 @@ async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<Found>, Sto
         }
         return Ok(Some(Found {
             task: (Some(record.transfer), Some(id)),
-            json: app.gateway.delivery_task(&record),
-            version: record.version,
+            json: app.gateway.delivery_task(&record, &caller.client),
+            version: record.version.to_string(),
             patient: record.patient,
         }));
     }
@@ -105,151 +101,6 @@ impl Found {
         }
         response
     }
-}
-
-/// The search parameters that are understood; another one is refused, not ignored.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Search {
-    owner: Option<String>,
-    status: Option<String>,
-    #[serde(rename = "part-of")]
-    part_of: Option<String>,
-    patient: Option<String>,
-    #[serde(rename = "_lastUpdated")]
-    last_updated: Option<String>,
-    #[serde(rename = "_count")]
-    count: Option<u32>,
-    #[serde(rename = "_cursor")]
-    cursor: Option<String>,
-    #[serde(rename = "_format")]
-    _format: Option<String>,
-}
-
-/// `GET Task?…`: copies addressed to the caller's organisation, or sent by it.
-pub async fn search(
-    State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
-    RawQuery(raw): RawQuery,
-    search: Result<Query<Search>, axum::extract::rejection::QueryRejection>,
-    headers: HeaderMap,
-) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::ReadTask).await {
-        Ok(caller) => caller,
-        Err(response) => return response,
-    };
-    let Ok(Query(search)) = search else {
-        return outcome::bad_request("understood are owner, status, part-of, patient, _lastUpdated=ge…, _count")
-            .into_response();
-    };
-    let query = match query(&caller, &search) {
-        Ok(query) => query,
-        Err(text) => return outcome::bad_request(text).into_response(),
-    };
-    let count = query.limit;
-    let asked = format!("Task?{}", raw.unwrap_or_default());
-    match app.gateway.list(&caller.client, query, &asked, caller.request_id.as_deref()).await {
-        Ok(page) => ([(header::CONTENT_TYPE, FHIR_JSON)], searchset(&app, &page, count, &search)).into_response(),
-        Err(error) => outcome::store(&error).into_response(),
-    }
-}
-
-fn query(caller: &Caller, search: &Search) -> Result<DeliveryQuery, &'static str> {
-    let limit = search.count.unwrap_or(COUNT).clamp(1, COUNT_MAX);
-    let mut query = DeliveryQuery { limit, ..DeliveryQuery::default() };
-    let mut foreign = false;
-    match caller.role() {
-        Role::CareHome | Role::Practice | Role::Pharmacy => query.recipient = Some(caller.ods().clone()),
-        Role::Sender | Role::InformationGovernance => query.sender = Some(caller.ods().clone()),
-        Role::Operator => {}
-    }
-    if let Some(owner) = &search.owner {
-        let code = owner.rsplit(['|', '/']).next().unwrap_or_default();
-        let code = code.parse().map_err(|_| "owner takes an ODS code")?;
-        if query.recipient.as_ref().is_some_and(|own| *own != code) {
-            foreign = true;
-        } else {
-            query.recipient = Some(code);
-        }
-    }
-    if let Some(status) = &search.status {
-        for word in status.split(',') {
-            let before = query.states.len();
-            query.states.extend(DeliveryState::ALL.iter().filter(|state| state.task_status() == word));
-            if query.states.len() == before {
-                return Err(
-                    "status takes requested, received, accepted, in-progress, completed, rejected, failed, cancelled",
-                );
-            }
-        }
-    }
-    if let Some(part_of) = &search.part_of {
-        let id = part_of.rsplit('/').next().unwrap_or_default();
-        query.transfer = Some(id.parse().map_err(|_| "part-of takes the transfer's Task")?);
-    }
-    if let Some(patient) = &search.patient {
-        let number = patient.rsplit('|').next().unwrap_or_default();
-        query.patient = Some(number.parse().map_err(|_| "patient takes an NHS number with a valid check digit")?);
-    }
-    if let Some(since) = &search.last_updated {
-        let since = since.strip_prefix("ge").ok_or("_lastUpdated takes ge and an instant")?;
-        query.changed_since = Some(since.parse().map_err(|_| "_lastUpdated takes ge and an instant")?);
-    }
-    if let Some(cursor) = &search.cursor {
-        let (created, id) = cursor.split_once('_').ok_or("the cursor is not one of ours")?;
-        let created = created.parse().ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
-        let id = id.parse().ok();
-        query.after = Some(created.zip(id).ok_or("the cursor is not one of ours")?);
-    }
-    if foreign {
-        // Somebody else's inbox is empty to this caller: it does not even learn whether it exists.
-        query.changed_since = Some(Timestamp::MAX);
-    }
-    Ok(query)
-}
-
-fn searchset(app: &App, page: &Page, count: u32, search: &Search) -> String {
-    let base = &app.gateway.settings().base_url;
-    let mut links = Vec::new();
-    if let Some((created, id)) = page.next {
-        let mut next = url::form_urlencoded::Serializer::new(String::new());
-        let given = [
-            ("owner", &search.owner),
-            ("status", &search.status),
-            ("part-of", &search.part_of),
-            ("patient", &search.patient),
-            ("_lastUpdated", &search.last_updated),
-        ];
-        for (name, value) in given {
-            if let Some(value) = value {
-                next.append_pair(name, value);
-            }
-        }
-        next.append_pair("_count", &count.to_string());
-        next.append_pair("_cursor", &format!("{}_{id}", created.as_microsecond()));
-        links.push(serde_json::json!({ "relation": "next", "url": format!("{base}/fhir/R4/Task?{}", next.finish()) }));
-    }
-    let entries: Vec<serde_json::Value> = page
-        .records
-        .iter()
-        .map(|record| {
-            let task: serde_json::Value =
-                serde_json::from_str(&app.gateway.delivery_task(record)).expect("our own Task is JSON");
-            serde_json::json!({
-                "fullUrl": format!("{base}/fhir/R4/Task/{}", record.id),
-                "resource": task,
-                "search": { "mode": "match" },
-            })
-        })
-        .collect();
-    let mut bundle = serde_json::json!({ "resourceType": "Bundle", "type": "searchset" });
-    if !links.is_empty() {
-        bundle["link"] = links.into();
-    }
-    if !entries.is_empty() {
-        bundle["entry"] = entries.into();
-    }
-    bundle.to_string()
 }
 
 /// `PUT Task/{id}`: a recipient moves its own Task; `If-Match` is mandatory.
@@ -269,16 +120,26 @@ pub async fn put(
     let Some(version) = tag.to_str().ok().and_then(version) else {
         return outcome::bad_request("If-Match takes W/\"version\"").into_response();
     };
-    let body = match super::message_body(&app, body).await {
+    let body = match super::message_body(&app, &headers, body).await {
         Ok(body) => body,
         Err(response) => return response,
     };
-    let wanted = match Wanted::read(&headers, &body, &id) {
-        Ok(wanted) => wanted,
+    let answer = match answer(&headers, &body, &id) {
+        Ok(answer) => answer,
         Err(response) => return *response,
     };
+    match find(&app, &caller, &id).await {
+        Ok(Some(found)) => {
+            if let Some(element) = changed_element(&headers, &body, &found.json) {
+                let text = "this element is not the recipient's to change: send it as it was read, or leave it out";
+                return outcome::unprocessable(&format!("Task.{element}"), text).into_response();
+            }
+        }
+        Ok(None) => return outcome::not_found().into_response(),
+        Err(error) => return outcome::store(&error).into_response(),
+    }
     let request_id = caller.request_id.as_deref();
-    let moved = app.gateway.move_task(&caller.client, delivery, version, wanted.state, wanted.reason, request_id).await;
+    let moved = app.gateway.move_task(&caller.client, delivery, version, answer, request_id).await;
     match moved {
         Ok(Moved::Done) => match find(&app, &caller, &id).await {
             Ok(Some(found)) => found.tagged(),
@@ -292,8 +153,44 @@ pub async fn put(
             outcome::unprocessable("Task.statusReason", "a rejection needs statusReason.text or a coding")
                 .into_response()
         }
+        Ok(Moved::CodeContradicts { code }) => {
+            let text = format!("the code {} ({}) does not go with this status", code.code, code.display);
+            outcome::unprocessable("Task.statusReason.coding", &text).into_response()
+        }
         Err(error) => outcome::store(&error).into_response(),
     }
+}
+
+/// What a Task says and its recipient cannot change.
+const FIXED: [&str; 8] = ["identifier", "partOf", "intent", "code", "focus", "for", "requester", "owner"];
+
+/// The first fixed element that the body gives another value than the Task has. A part that is left out changes nothing.
+fn changed_element(headers: &HeaderMap, body: &[u8], ours: &str) -> Option<&'static str> {
+    let ours = read::json(ours, &Limits::default()).ok()?;
+    let text = std::str::from_utf8(body).ok()?;
+    let given = match super::process_message::media_type(headers).ok()?.as_str() {
+        FHIR_XML => read::xml(text, &Limits::default()),
+        _ => read::json(text, &Limits::default()),
+    }
+    .ok()?;
+    let (given, ours) = (given.root(), ours.root());
+    FIXED.into_iter().find(|name| {
+        let mut own = ours.all(name);
+        given.all(name).any(|given| own.next().is_none_or(|own| !says_no_more(given, own)))
+    })
+}
+
+/// Whether every value in `given` stands at the same place in `ours`.
+fn says_no_more(given: Element<'_, '_>, ours: Element<'_, '_>) -> bool {
+    if given.value().is_some() && given.value() != ours.value() {
+        return false;
+    }
+    let mut names: Vec<&str> = given.children().map(Element::name).collect();
+    names.dedup();
+    names.into_iter().all(|name| {
+        let mut own = ours.all(name);
+        given.all(name).all(|given| own.next().is_some_and(|own| says_no_more(given, own)))
+    })
 }
 
 fn version(tag: &str) -> Option<u64> {
@@ -301,39 +198,42 @@ fn version(tag: &str) -> Option<u64> {
 }
 
 /// What a recipient may change: status and its reason. Everything else of the Task is ours.
-struct Wanted {
-    state: DeliveryState,
-    reason: Option<String>,
+fn answer(headers: &HeaderMap, body: &[u8], id: &str) -> Result<Answer, Box<Response>> {
+    let media_type = super::process_message::media_type(headers)?;
+    let bad = |text: &str| Box::new(outcome::bad_request(text).into_response());
+    let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8"))?;
+    let tree: Tree<'_> =
+        if media_type == FHIR_XML { read::xml(text, &Limits::default()) } else { read::json(text, &Limits::default()) }
+            .map_err(|error| bad(&error.to_string()))?;
+    let task = tree.root();
+    if !task.is("Task") || task.text("id").is_some_and(|own| own != id) {
+        return Err(bad("the body must be the Task of this URL"));
+    }
+    let unprocessable = |text: &str| Box::new(outcome::unprocessable("Task.status", text).into_response());
+    let state = match task.text("status") {
+        Some("received") => DeliveryState::Received,
+        Some("accepted") => DeliveryState::Accepted,
+        Some("in-progress") => DeliveryState::InProgress,
+        Some("completed") => DeliveryState::Completed,
+        Some("rejected") => DeliveryState::Rejected,
+        _ => {
+            return Err(unprocessable("a recipient sets received, accepted, in-progress, completed or rejected"));
+        }
+    };
+    let reason = task.get("statusReason");
+    let code = reason.and_then(response_code).transpose().map_err(|()| {
+        let text = "statusReason has a code that ITK-ResponseCodes-1 does not have";
+        Box::new(outcome::unprocessable("Task.statusReason.coding", text).into_response())
+    })?;
+    let words = reason.and_then(|reason| reason.text("text")).map(|text| text.chars().take(500).collect());
+    let said = || code.map(|code| format!("{} {}", code.code, code.display));
+    let other = || reason.and_then(views::concept_text).map(|text| text.chars().take(500).collect());
+    let reason = words.or_else(said).or_else(other);
+    Ok(Answer { state, code, reason })
 }
 
-impl Wanted {
-    fn read(headers: &HeaderMap, body: &[u8], id: &str) -> Result<Self, Box<Response>> {
-        let media_type = super::process_message::media_type(headers)?;
-        let bad = |text: &str| Box::new(outcome::bad_request(text).into_response());
-        let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8"))?;
-        let tree: Tree<'_> = if media_type == FHIR_XML {
-            read::xml(text, &Limits::default())
-        } else {
-            read::json(text, &Limits::default())
-        }
-        .map_err(|error| bad(&error.to_string()))?;
-        let task = tree.root();
-        if !task.is("Task") || task.text("id").is_some_and(|own| own != id) {
-            return Err(bad("the body must be the Task of this URL"));
-        }
-        let unprocessable = |text: &str| Box::new(outcome::unprocessable("Task.status", text).into_response());
-        let state = match task.text("status") {
-            Some("received") => DeliveryState::Received,
-            Some("accepted") => DeliveryState::Accepted,
-            Some("in-progress") => DeliveryState::InProgress,
-            Some("completed") => DeliveryState::Completed,
-            Some("rejected") => DeliveryState::Rejected,
-            _ => {
-                return Err(unprocessable("a recipient sets received, accepted, in-progress, completed or rejected"));
-            }
-        };
-        let reason =
-            task.get("statusReason").and_then(views::concept_text).map(|text| text.chars().take(500).collect());
-        Ok(Self { state, reason })
-    }
+/// The ITK3 response code among the codings; an error when one of its system is none of its codes.
+fn response_code(reason: Element<'_, '_>) -> Option<Result<ResponseCode, ()>> {
+    let coding = views::codings(reason).find(|coding| coding.system.is_some_and(itk::is_response_system))?;
+    Some(coding.code.and_then(itk::response_code).ok_or(()))
 }

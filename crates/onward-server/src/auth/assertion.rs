@@ -7,8 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use onward_core::Timestamp;
-use onward_core::client::Client;
 use serde::Deserialize;
+
+use super::unique::Unique;
 
 /// The longest life of an assertion, seconds (NHS API platform: five minutes).
 const LIFE_SECONDS_MAX: i64 = 300;
@@ -58,7 +59,8 @@ struct Header {
 struct Claims {
     iss: String,
     sub: String,
-    /// Any JSON: a number or a list is a wrong audience (401), not a malformed claim.
+    /// Any JSON or none: a number, a list or nothing is a wrong audience (401 at the NHS), not a malformed claim.
+    #[serde(default)]
     aud: serde_json::Value,
     exp: i64,
     jti: String,
@@ -83,7 +85,8 @@ impl<'a> Assertion<'a> {
             _ => return Err(Malformed("alg must be RS512, RS384 or ES384")),
         };
         let key_id = header.kid.ok_or(Malformed("kid is missing"))?;
-        if header.typ.as_deref() != Some("JWT") {
+        // Media types compare without case (RFC 7515 §4.1.9), as at the NHS.
+        if !header.typ.is_some_and(|typ| typ.eq_ignore_ascii_case("JWT")) {
             return Err(Malformed("typ must be JWT"));
         }
         if header.crit.is_some() {
@@ -117,17 +120,12 @@ impl<'a> Assertion<'a> {
         Ok(Self { signed, signature, algorithm, key_id, client_id: claims.iss, jti: claims.jti, expires })
     }
 
-    /// Checks the signature with the client's registered key of that `kid`.
+    /// Checks the signature with the client's key of that `kid`.
     ///
     /// # Errors
-    /// [`AssertionError::NotTrusted`] when the client is disabled, the key is not there or does not fit.
-    pub fn verify(&self, client: &Client) -> Result<(), AssertionError> {
+    /// [`AssertionError::NotTrusted`] when the key is not there or does not fit.
+    pub fn verify(&self, keys: &JwkSet) -> Result<(), AssertionError> {
         use AssertionError::NotTrusted;
-        if client.disabled {
-            return Err(NotTrusted("the client is disabled"));
-        }
-        let keys: JwkSet =
-            serde_json::from_str(&client.jwks).map_err(|_| NotTrusted("the client has no usable key"))?;
         let mut fitting = keys.keys.iter().filter(|key| key.common.key_id.as_deref() == Some(self.key_id.as_str()));
         let (Some(key), None) = (fitting.next(), fitting.next()) else {
             return Err(NotTrusted("kid is not one registered key of the client"));
@@ -153,5 +151,7 @@ fn suits(key: &Jwk, algorithm: Algorithm) -> bool {
 }
 
 fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+    let json = URL_SAFE_NO_PAD.decode(part).ok()?;
+    serde_json::from_slice::<Unique>(&json).ok()?;
+    serde_json::from_slice(&json).ok()
 }

@@ -1,8 +1,10 @@
 //! Who is calling: client assertions become opaque tokens, tokens become callers.
 
 pub mod assertion;
+pub mod key_source;
 pub mod table;
 pub mod token;
+mod unique;
 
 use onward_core::OdsCode;
 use onward_core::audit::Agent;

@@ -10,8 +10,10 @@ pub enum Action {
     Submit,
     /// Validate or explain a message without effect.
     DryRun,
-    /// See the state of transfers and copies.
+    /// See the state of one transfer or copy, by its identifier.
     ReadTask,
+    /// List Tasks: a recipient its inbox, a sender what became of its own submissions.
+    SearchTasks,
     /// Move the Task of a copy addressed to it.
     MoveTask,
     /// Read a copy addressed to it.
@@ -31,6 +33,8 @@ pub fn may(role: Role, action: Action) -> bool {
             matches!(role, Sender | CareHome | Practice | Pharmacy | InformationGovernance | Operator)
         }
         Action::SearchAudit => role == InformationGovernance,
+        // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
+        Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
         Action::MoveTask | Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
     }
 }

@@ -27,9 +27,16 @@ const FORM_BYTES_MAX: usize = 64 * 1024;
 
 /// Why no token was issued, as OAuth names it.
 enum Denied {
-    Malformed(String),
+    /// Status 400, with the error of RFC 6749 §5.2.
+    Request(&'static str, String),
     NotTrusted(String),
     Store(StoreError),
+}
+
+impl Denied {
+    fn malformed(text: &str) -> Self {
+        Self::Request("invalid_request", text.to_owned())
+    }
 }
 
 impl From<StoreError> for Denied {
@@ -41,7 +48,7 @@ impl From<StoreError> for Denied {
 impl From<AssertionError> for Denied {
     fn from(error: AssertionError) -> Self {
         match error {
-            AssertionError::Malformed(text) => Self::Malformed(text.to_owned()),
+            AssertionError::Malformed(text) => Self::malformed(text),
             AssertionError::NotTrusted(text) => Self::NotTrusted(text.to_owned()),
         }
     }
@@ -83,10 +90,14 @@ async fn grant(
         .client(&assertion.client_id)
         .await?
         .ok_or_else(|| Denied::NotTrusted("the client is not registered".to_owned()))?;
-    assertion.verify(&client)?;
+    if client.disabled {
+        return Err(Denied::NotTrusted("the client is disabled".to_owned()));
+    }
+    assertion.verify(app.key_source.of(&client).await?.as_ref())?;
     let granted = scope(&client);
     if form.scope.split(' ').any(|asked| !asked.is_empty() && !granted.split(' ').any(|scope| scope == asked)) {
-        return Err(Denied::Malformed("scope asks for more than the client may do".to_owned()));
+        let text = "scope asks for more than the client may do";
+        return Err(Denied::Request("invalid_scope", text.to_owned()));
     }
     if let Some(required) = &client.certificate_sha256
         && certificate.as_ref() != Some(required)
@@ -109,7 +120,7 @@ async fn grant(
     let jti_expires = assertion.expires + SignedDuration::from_secs(60);
     let jti = format!("{}\n{}", client.id, assertion.jti);
     if !store.redeem_assertion(&jti, jti_expires, token, vec![row]).await? {
-        return Err(Denied::Malformed("jti was used before".to_owned()));
+        return Err(Denied::malformed("jti was used before"));
     }
     Ok(serde_json::json!({
         "access_token": text,
@@ -136,15 +147,20 @@ struct Form {
 }
 
 fn read_form(body: &[u8]) -> Result<Form, Denied> {
-    let malformed = |text: &str| Denied::Malformed(text.to_owned());
+    let malformed = Denied::malformed;
     let mut values = std::collections::BTreeMap::new();
     for (name, value) in url::form_urlencoded::parse(body) {
         if values.insert(name.into_owned(), value.into_owned()).is_some() {
             return Err(malformed("a parameter is given twice"));
         }
     }
-    if values.get("grant_type").map(String::as_str) != Some("client_credentials") {
-        return Err(malformed("grant_type must be client_credentials"));
+    match values.get("grant_type").map(String::as_str) {
+        Some("client_credentials") => {}
+        None => return Err(malformed("grant_type is missing")),
+        Some(_) => {
+            let text = "grant_type must be client_credentials";
+            return Err(Denied::Request("unsupported_grant_type", text.to_owned()));
+        }
     }
     if values.get("client_assertion_type").map(String::as_str) != Some(ASSERTION_TYPE) {
         return Err(malformed("client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
@@ -156,7 +172,7 @@ fn read_form(body: &[u8]) -> Result<Form, Denied> {
 
 async fn refuse(app: &App, denied: Denied, request_id: Option<String>) -> Response {
     let (status, error, description) = match denied {
-        Denied::Malformed(text) => (StatusCode::BAD_REQUEST, "invalid_request", text),
+        Denied::Request(error, text) => (StatusCode::BAD_REQUEST, error, text),
         Denied::NotTrusted(text) => (StatusCode::UNAUTHORIZED, "invalid_client", text),
         Denied::Store(error) => {
             tracing::error!(%error, "no token could be issued");

@@ -7,17 +7,21 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use onward_connect::egress::Egress;
 use onward_core::audit::AuditWord;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::{MeshMailboxId, OdsCode};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use url::Url;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::input;
 use super::open::{ConfigArgs, Desk};
 use super::terminal::{Style, Terminal};
+use crate::auth::key_source;
+use crate::config::Config;
 use crate::keys;
 use crate::listener::sha256_hex;
 
@@ -27,7 +31,8 @@ pub enum ClientCommand {
     /// Registers a client with its public keys
     #[command(after_help = "Examples:
   onward client add --id northmoor-epr --ods R9Z --role sender --generate-key northmoor-epr.pem
-  onward client add --id rowan-house --ods VMH01 --role care-home --jwks rowan-house.jwks.json")]
+  onward client add --id rowan-house --ods VMH01 --role care-home --jwks rowan-house.jwks.json
+  onward client add --id elm-court --ods VMH02 --role care-home --jwks-url https://elm.example.org/jwks")]
     Add(Add),
     /// Lists clients
     #[command(after_help = "Example:\n  onward client list --json | jq -r .id")]
@@ -47,6 +52,9 @@ pub(super) struct Keys {
     /// JWK Set with the client's public keys, each with a kid
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
+    /// Where the client publishes its JWK Set: https, on a host of egress.hosts. New keys are taken within a minute
+    #[arg(long, value_name = "URL")]
+    jwks_url: Option<Url>,
     /// Make an ES384 key pair: the private key goes to this new file, readable by its owner alone
     #[arg(long, value_name = "FILE")]
     generate_key: Option<PathBuf>,
@@ -163,7 +171,7 @@ async fn add(add: &Add, terminal: &mut Terminal) -> Outcome {
         )));
     }
     let certificate_sha256 = add.certificate.as_deref().map(fingerprint).transpose()?;
-    let made = MadeKeys::from(&add.keys)?;
+    let made = MadeKeys::from(&add.keys, &config)?;
     let client = Client {
         id: add.id.clone(),
         ods: add.ods.clone(),
@@ -186,7 +194,7 @@ async fn rotate(rotate: &Rotate, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     let mut client = store.client(&rotate.id).await?.ok_or_else(|| unknown(&rotate.id))?;
     let old = kids(&client).join(", ");
-    let made = MadeKeys::from(&rotate.keys)?;
+    let made = MadeKeys::from(&rotate.keys, &config)?;
     client.jwks.clone_from(&made.jwks);
     let detail = format!("client {} rotated: keys {old} replaced by {}", client.id, kids(&client).join(", "));
     made.keep_if(store.put_client(client.clone(), vec![desk.row(AuditWord::Configure, detail)]).await)?;
@@ -240,13 +248,18 @@ struct MadeKeys {
 }
 
 impl MadeKeys {
-    fn from(keys: &Keys) -> Result<Self, Failure> {
+    fn from(keys: &Keys, config: &Config) -> Result<Self, Failure> {
+        if let Some(url) = &keys.jwks_url {
+            let egress = Egress::new(config.egress.hosts.iter().cloned());
+            egress.check_url(url, false).map_err(|refusal| Failure::usage(format!("{url}: {refusal}")))?;
+            return Ok(Self { jwks: key_source::at(url), file: None });
+        }
         if let Some(path) = &keys.jwks {
             let checked = keys::checked_jwks(&input::text(path)?);
             let jwks = checked.with_context(|| path.display().to_string()).map_err(Failure::configuration)?;
             return Ok(Self { jwks, file: None });
         }
-        let path = keys.generate_key.as_ref().expect("clap demands one of the two");
+        let path = keys.generate_key.as_ref().expect("clap demands one of the three");
         let pem = keys::generate_pem()?;
         let jwks = keys::jwks_json(keys::public_jwk(&pem)?)?;
         let mut file = std::fs::OpenOptions::new()
@@ -284,6 +297,9 @@ fn unknown(id: &str) -> Failure {
 }
 
 fn kids(client: &Client) -> Vec<String> {
+    if let Some(url) = key_source::url_of(client) {
+        return vec![format!("at {url}")];
+    }
     let keys: Value = serde_json::from_str(&client.jwks).unwrap_or_default();
     keys["keys"].as_array().into_iter().flatten().filter_map(|key| key["kid"].as_str()).map(str::to_owned).collect()
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use onward_fhir::read::Format;
 use onward_fhir::write::{self, Written};
-use onward_fhir::{Element, Release};
+use onward_fhir::{Element, Release, Tree};
 use onward_transform::convert::{Note, NoteKind, to_r4};
 
 use super::exit::{Exit, Failure, Outcome};
@@ -25,10 +25,15 @@ pub(super) enum Target {
 
 /// Converts between JSON and XML without loss, or from STU3 to R4. Losses are listed on standard error.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "What means nothing in FHIR is told as a note and is no loss: hints where a schema lies (xsi:schemaLocation), and
+elements of XML in another order than FHIR's, which is the order that XML is written in. Comments are not carried.
+
+Examples:
   onward convert --to json --pretty discharge.xml
   onward convert --to r4 discharge-stu3.xml > discharge-r4.xml
-  cat patient.json | onward convert --to xml -")]
+  cat patient.json | onward convert --to xml -"
+)]
 pub struct Convert {
     /// Into what
     #[arg(long, value_name = "TARGET")]
@@ -68,6 +73,9 @@ pub(super) fn run(command: &Convert, terminal: &mut Terminal) -> Outcome {
     if command.pretty && format == Format::Xml {
         return Err(Failure::usage("--pretty indents JSON only: blanks are content in the narrative of XML"));
     }
+    if input.format == Format::Xml {
+        without_meaning(&tree, release, terminal);
+    }
     let mut losses = 0;
     let written = match (command.to, release) {
         (Target::R4, Release::Stu3) => {
@@ -93,6 +101,27 @@ pub(super) fn run(command: &Convert, terminal: &mut Terminal) -> Outcome {
         terminal.note(format_args!("{losses} {}", if losses == 1 { "loss" } else { "losses" }));
     }
     Ok(Exit::answer(losses == 0 || command.allow_loss))
+}
+
+/// Notes beyond this number of one kind are counted.
+const NOTES_MAX: usize = 20;
+
+/// Tells what of the XML is not carried over although nothing is lost of what it says. No loss, for otherwise every
+/// response of the official ITK3 examples would be one: R4 §2.6.1 gives neither of these a meaning.
+fn without_meaning(tree: &Tree<'_>, release: Release, terminal: &mut Terminal) {
+    let hints: Vec<String> = tree.schema_hints().map(Element::path).collect();
+    let displaced = write::out_of_order(tree.root(), release);
+    for (paths, what) in [
+        (hints, "a hint where a schema lies (xsi:schemaLocation) is not carried over"),
+        (displaced, "stands in another order than FHIR's, which is the order of XML that is written"),
+    ] {
+        for path in paths.iter().take(NOTES_MAX) {
+            terminal.note(format_args!("note: {path}: {what}"));
+        }
+        if paths.len() > NOTES_MAX {
+            terminal.note(format_args!("note: {} more like this", paths.len() - NOTES_MAX));
+        }
+    }
 }
 
 fn write(root: Element<'_, '_>, release: Release, format: Format, pretty: bool) -> Written {
@@ -200,10 +229,36 @@ mod tests {
         let (outcome, out, err) = convert("p.xml", apart, |_| {});
         assert_eq!(outcome, Ok(Exit::No));
         assert!(out.contains("\"B\""), "what can be written is written: {out}");
-        assert!(err.starts_with("lost: Patient.name") && err.ends_with("1 loss\n"), "{err}");
+        assert!(err.starts_with("note: Patient.active: stands in another order"), "{err}");
+        assert!(err.contains("\nlost: Patient.name") && err.ends_with("1 loss\n"), "{err}");
         let (outcome, _, err) = convert("p.xml", apart, |command| command.allow_loss = true);
         assert_eq!(outcome, Ok(Exit::Done));
         assert!(err.contains("lost: "));
+    }
+
+    #[test]
+    fn what_means_nothing_is_a_note_and_no_loss() {
+        let hinted = XML.replace(
+            "xmlns=\"http://hl7.org/fhir\"",
+            "xmlns=\"http://hl7.org/fhir\" xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" \
+             xsi:schemaLocation=\"http://hl7.org/fhir fhir-all.xsd\"",
+        );
+        let displaced =
+            XML.replacen("<status value=\"final\"/>", "", 1).replacen("</code>", "</code><status value=\"final\"/>", 1);
+        for target in [Target::Json, Target::Xml, Target::R4] {
+            let (outcome, _, err) = convert("o.xml", &hinted, |command| command.to = target);
+            assert_eq!(outcome, Ok(Exit::Done), "{err}");
+            assert!(err.contains("note: Observation: a hint where a schema lies"), "{err}");
+            let (outcome, _, err) = convert("o.xml", &displaced, |command| command.to = target);
+            assert_eq!(outcome, Ok(Exit::Done), "{err}");
+            assert!(err.contains("note: Observation.status: stands in another order"), "{err}");
+            let (_, _, err) = convert("o.xml", XML, |command| command.to = target);
+            assert!(!err.contains("note: "), "{err}");
+        }
+        let (_, json, err) = convert("o.xml", &displaced, |_| {});
+        assert!(!err.is_empty());
+        let (_, _, err) = convert("o.json", &json, |command| command.to = Target::Xml);
+        assert!(err.is_empty(), "JSON has no order that could be lost: {err}");
     }
 
     #[test]

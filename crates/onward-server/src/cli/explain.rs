@@ -1,4 +1,4 @@
-//! `onward explain`: the dry run of one message. Nothing is sent, and nothing is stored.
+//! `onward explain`: the dry run of one message. Nothing is sent, and nothing is stored but that it was asked.
 
 mod page;
 mod stand_in;
@@ -32,7 +32,7 @@ pub struct Explain {
     /// One JSON object with every element disclosed and withheld
     #[arg(long)]
     json: bool,
-    /// Explain as this registered client [default: the sender that the message names]
+    /// Explain as this registered client [default: the first of the sender that the message names]
     #[arg(long, value_name = "ID")]
     client: Option<String>,
     /// List every element with its rule, not only how many
@@ -64,7 +64,8 @@ pub(super) async fn run(command: &Explain, terminal: &mut Terminal) -> Outcome {
     };
     let client = client(command.client.as_deref(), &input, &app, terminal).await?;
     let body = bytes::Bytes::from(input.bytes.clone());
-    let explanation = app.gateway.explain(&client, &body, input.media_type()).await?;
+    let asking = open::operator(&app.gateway.settings().own_ods);
+    let explanation = app.gateway.explain_for(asking, &client, &body, input.media_type(), None).await?;
     if command.json {
         terminal.json(&explanation);
     } else {
@@ -80,11 +81,25 @@ async fn client(named: Option<&str>, input: &Input, app: &App, terminal: &mut Te
         return store.client(id).await?.ok_or_else(|| Failure::no(format!("there is no client {id}")));
     }
     let sender = sender(input);
-    if let Some(sender) = &sender
-        && let Some(client) = registered(store.as_ref(), sender).await?
-    {
-        terminal.note(format_args!("as client {} of {}", client.id, client.ods));
-        return Ok(client);
+    if let Some(sender) = &sender {
+        let mut clients = registered(store.as_ref(), sender).await?;
+        if clients.len() > 1 {
+            let others: Vec<&str> = clients[1..].iter().map(|client| client.id.as_str()).collect();
+            terminal.note(format_args!(
+                "{} clients are registered for {sender}; --client chooses another one: {}",
+                clients.len(),
+                others.join(", ")
+            ));
+        }
+        if !clients.is_empty() {
+            let client = clients.swap_remove(0);
+            let policy = client.nhs_number_policy;
+            terminal.note(format_args!(
+                "as client {} of {}, by whose policy an unusable NHS number means: {policy}",
+                client.id, client.ods
+            ));
+            return Ok(client);
+        }
     }
     let ods = sender.unwrap_or_else(|| app.gateway.settings().own_ods.clone());
     terminal.note(format_args!(
@@ -108,9 +123,11 @@ fn sender(input: &Input) -> Option<OdsCode> {
     Message::read(tree.root()).ok()?.sender_ods?.parse().ok()
 }
 
-async fn registered(store: &dyn Store, ods: &OdsCode) -> Result<Option<Client>, Failure> {
-    let clients = store.clients().await?;
-    Ok(clients.into_iter().find(|client| client.role == Role::Sender && client.ods == *ods && !client.disabled))
+/// The senders of an organisation, by identifier.
+async fn registered(store: &dyn Store, ods: &OdsCode) -> Result<Vec<Client>, Failure> {
+    let mut clients = store.clients().await?;
+    clients.retain(|client| client.role == Role::Sender && client.ods == *ods && !client.disabled);
+    Ok(clients)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! `onward hold` and `onward dead`: what waits for a person, and the person's decision. Every decision is audited
 //! with its reason, under the agent `operator`.
 
+mod decide;
+
 use clap::{Args, Subcommand};
+use onward_core::DeliveryId;
 use onward_core::state::DeliveryState;
 use onward_core::store::{DeliveryQuery, DeliveryRecord, Store};
-use onward_core::{DeliveryId, HoldId};
-use onward_gateway::holds::Released;
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
@@ -22,13 +23,31 @@ pub enum Hold {
     /// Lists open holds, the most urgent first
     #[command(after_help = "Example:\n  onward hold list --json | jq -r .hold")]
     List(List),
-    /// Looks at a held message again with what was mended since, and queues its copies if nothing holds it any more
-    #[command(after_help = "Example:
-  onward hold release 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --reason 'home added to the directory'
+    /// Looks at a held message again with what was mended since, and queues its copies if nothing holds it any more;
+    /// without --yes it only shows what it would do
+    #[command(after_help = "Examples:
+  onward hold release ID --reason 'home added to the directory' --by 'Ada Wells' --yes
+  onward hold release ID --reason 'ward confirms the home' --by 'Ada Wells' --recipients-agreed-with-ward care-home --yes
 
-A hold is never overridden: mend what it names (directory entry, PDS record) first. Sending a transfer elsewhere
-(reroute) belongs to a coming version. Exit code 1: it is still held, refused now, or there is no such hold.")]
-    Release(Release),
+Mend what the hold names (directory entry, PDS record) first. Two reasons are a person's to send despite: the discharge
+destination is no care home although a known one is named (not-a-care-home-discharge), and the document replaces another
+(replacement; deal with the old one first). A restricted person's transfer goes to the kinds agreed with the ward and to
+nobody who would be found by looking the person up. If something else holds it then, the hold takes over that reason, its
+owner and its time. Exit code 1: it is still held, refused now, not a person's to decide, or there is no such hold.")]
+    Release(decide::Release),
+    /// Names the party that could not be resolved, and lets the message go on; without --yes it only shows what it would do
+    #[command(after_help = "Examples:
+  onward hold reroute ID --care-home VMH01 --reason 'ward confirms the home' --by 'Ada Wells' --yes
+  onward hold reroute ID --registered-practice Y99002 --reason 'practice confirms' --by 'Ada Wells' --yes
+
+The party must be in the directory. A person names what the message and PDS leave open (care-home-missing, -unknown and
+-conflict, not-a-care-home-discharge, registered-practice-conflict and -unknown), never who the patient is.")]
+    Reroute(decide::Reroute),
+    /// Ends a held transfer without sending it: its Task fails with the reason, and the hospital gets the negative ITK3
+    /// response when it asked for one; without --yes it only shows what it would do
+    #[command(after_help = "Example:
+  onward hold close ID --reason 'sent again by the ward with the right number' --by 'Ada Wells' --yes")]
+    Close(decide::Decision),
 }
 
 /// Deliveries that failed for good.
@@ -51,22 +70,6 @@ pub struct List {
     /// One line of JSON for each
     #[arg(long)]
     json: bool,
-}
-
-/// Which hold.
-#[derive(Debug, Args)]
-pub struct Release {
-    #[command(flatten)]
-    config: ConfigArgs,
-    /// Why, for the audit log; no patient data
-    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    reason: String,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
-    /// The hold
-    #[arg(value_name = "ID")]
-    id: HoldId,
 }
 
 /// Which delivery.
@@ -95,7 +98,9 @@ pub struct Replay {
 pub(super) async fn hold(command: &Hold, terminal: &mut Terminal) -> Outcome {
     match command {
         Hold::List(list) => held(list, terminal).await,
-        Hold::Release(release) => self::release(release, terminal).await,
+        Hold::Release(release) => decide::release(release, terminal).await,
+        Hold::Reroute(reroute) => decide::reroute(reroute, terminal).await,
+        Hold::Close(close) => decide::close(close, terminal).await,
     }
 }
 
@@ -142,27 +147,6 @@ async fn held(list: &List, terminal: &mut Terminal) -> Outcome {
     terminal.table(["hold", "reason", "owner", "due", "transfer", "sender"], &rows);
     terminal.say("`onward status TRANSFER` tells what was seen");
     Ok(Exit::Done)
-}
-
-async fn release(release: &Release, terminal: &mut Terminal) -> Outcome {
-    let app = release.config.app()?;
-    let agent = open::operator(&app.gateway.settings().own_ods);
-    let released = app.gateway.release(release.id, agent, &release.reason).await?;
-    let (state, text) = match &released {
-        Released::Queued(copies) => ("released", format!("{} deliveries are queued", copies.len())),
-        Released::NotFound => ("not-found", format!("there is no open hold {}", release.id)),
-        Released::StillHeld(cause) => ("still-held", format!("{}: {}", cause.reason, cause.detail)),
-        Released::Refused(why) => ("refused", format!("the message would be refused now: {why}")),
-    };
-    let done = matches!(released, Released::Queued(_));
-    if release.json {
-        let deliveries = if let Released::Queued(copies) = &released { copies.as_slice() } else { &[] };
-        terminal.json(&json!({ "hold": release.id, "state": state, "detail": text, "deliveries": deliveries }));
-    } else {
-        let word = terminal.paint(if done { Style::Green } else { Style::Red }, state);
-        terminal.say(format_args!("{word}: {text}"));
-    }
-    Ok(Exit::answer(done))
 }
 
 async fn failed(list: &List, terminal: &mut Terminal) -> Outcome {

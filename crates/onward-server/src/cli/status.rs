@@ -34,7 +34,9 @@ struct Shown {
     message: String,
     event: String,
     received: String,
+    status: &'static str,
     hold: Option<NewHold>,
+    not_sent: Option<String>,
     deliveries: Vec<Delivery>,
 }
 
@@ -90,6 +92,8 @@ fn shown(transfer: &TransferRecord) -> Shown {
         event: transfer.event.clone(),
         received: transfer.received.to_string(),
         hold: transfer.hold.clone(),
+        not_sent: transfer.not_sent.clone(),
+        status: transfer.task_status(),
         deliveries: transfer.deliveries.iter().map(delivery).collect(),
     }
 }
@@ -119,6 +123,11 @@ fn page(transfer: &TransferRecord, terminal: &mut Terminal) {
     terminal.say(format_args!("transfer {id}"));
     let about = format!("event {} from {}, received {}", transfer.event, transfer.sender, minute(transfer.received));
     terminal.paragraph(2, &about);
+    if let Some(reason) = &transfer.not_sent {
+        let word = terminal.paint(Style::Red, "closed");
+        terminal.say(format_args!("  {word}"));
+        terminal.paragraph(2, reason);
+    }
     if let Some(hold) = &transfer.hold {
         let word = terminal.paint(Style::Yellow, format_args!("held: {}", hold.reason));
         terminal.say(format_args!("  {word}"));

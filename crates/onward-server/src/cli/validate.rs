@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use onward_fhir::authored::{Issue, operation_outcome};
-use onward_validate::{Findings, IssueCode, Severity};
+use onward_validate::conformance::Conformance;
+use onward_validate::{Findings, IssueCode, Severity, Validator};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure, Outcome};
@@ -16,6 +17,7 @@ use crate::outcome::of_findings;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   onward validate discharge.xml
+  onward validate --package hl7.fhir.r4.ukcore.tgz --profile https://fhir.hl7.org.uk/StructureDefinition/UKCore-Patient patient.json
   onward validate --json outbox/*.json | jq 'select(.valid | not) | .file'")]
 pub struct Validate {
     /// Folder or .tgz of conformance resources to judge against
@@ -56,12 +58,18 @@ enum Verdict {
 /// # Errors
 /// When a file cannot be read, or is asked for what this version cannot judge.
 pub(super) fn run(command: &Validate, terminal: &mut Terminal) -> Outcome {
-    if !command.package.is_empty() || !command.profile.is_empty() {
-        return Err(Failure::usage(
-            "--package and --profile need the general profile validator, which belongs to a coming version; this one \
-             judges by its built-in rules only, and ignoring the option would promise more than it does",
-        ));
-    }
+    let with_packages = match command.package.as_slice() {
+        [] => None,
+        paths => {
+            let conformance = Conformance::with_packages(paths).map_err(|error| Failure::usage(error.to_string()))?;
+            for notice in conformance.notices() {
+                terminal.note(format_args!("note: {notice}"));
+            }
+            Some(Validator::new(conformance))
+        }
+    };
+    let validator = with_packages.as_ref().unwrap_or_else(|| Validator::core());
+    let profiles: Vec<&str> = command.profile.iter().map(String::as_str).collect();
     let (mut exit, mut unread) = (Exit::Done, None);
     for path in &command.files {
         // One unreadable file must not hide the findings of the others.
@@ -73,7 +81,7 @@ pub(super) fn run(command: &Validate, terminal: &mut Terminal) -> Outcome {
                 continue;
             }
         };
-        let verdict = judge(&input, command.fhir_version)?;
+        let verdict = judge(&input, command.fhir_version, validator, &profiles)?;
         let valid = if command.json { line(&input, &verdict, terminal) } else { page(&input, &verdict, terminal) };
         if !valid {
             exit = Exit::No;
@@ -82,7 +90,12 @@ pub(super) fn run(command: &Validate, terminal: &mut Terminal) -> Outcome {
     Ok(unread.unwrap_or(exit))
 }
 
-fn judge(input: &Input, version: Option<FhirVersion>) -> Result<Verdict, Failure> {
+fn judge(
+    input: &Input,
+    version: Option<FhirVersion>,
+    validator: &Validator,
+    profiles: &[&str],
+) -> Result<Verdict, Failure> {
     let tree = match input.tree() {
         Ok(tree) => tree,
         Err(error) => {
@@ -100,13 +113,13 @@ fn judge(input: &Input, version: Option<FhirVersion>) -> Result<Verdict, Failure
         && wanted != release
     {
         return Err(Failure::usage(format!(
-            "{} is {} by its content; judging it as {} belongs to the general validator of a coming version",
+            "{} is {} by its content, not {}",
             input.name,
             version_of(release),
             version_of(wanted)
         )));
     }
-    Ok(Verdict::Found(onward_validate::validate_resource(&tree)))
+    Ok(Verdict::Found(validator.judge(&tree, profiles)))
 }
 
 fn line(input: &Input, verdict: &Verdict, terminal: &mut Terminal) -> bool {
@@ -146,7 +159,7 @@ fn page(input: &Input, verdict: &Verdict, terminal: &mut Terminal) -> bool {
                     (Some(line), Some(column)) => format!("{line}:{column}"),
                     _ => String::new(),
                 };
-                show(terminal, finding.severity, &place, &finding.expression, finding.rule, &finding.diagnostics);
+                show(terminal, finding.severity, &place, &finding.expression, &finding.rule, &finding.diagnostics);
             }
             errors == 0
         }
@@ -260,8 +273,7 @@ mod tests {
             files: vec![file.clone()],
         };
         let cases = [
-            Validate { package: vec![folder.path().to_owned()], ..plain() },
-            Validate { profile: vec!["https://example.org/P".to_owned()], ..plain() },
+            Validate { package: vec![folder.path().join("absent.tgz")], ..plain() },
             Validate { fhir_version: Some(FhirVersion::Stu3), ..plain() },
         ];
         for command in cases {
@@ -271,5 +283,33 @@ mod tests {
         let (mut terminal, ..) = capture::terminal();
         let right = Validate { fhir_version: Some(FhirVersion::R4), ..plain() };
         assert_eq!(run(&right, &mut terminal).expect("ran"), Exit::Done);
+    }
+
+    const PROFILE: &str = r#"{"resourceType":"StructureDefinition","url":"https://example.org/P","name":"P","status":"draft",
+        "kind":"resource","abstract":false,"type":"Organization","derivation":"constraint",
+        "baseDefinition":"http://hl7.org/fhir/StructureDefinition/Organization",
+        "differential":{"element":[{"id":"Organization.telecom","path":"Organization.telecom","min":1}]}}"#;
+
+    #[test]
+    fn a_profile_of_a_package_is_judged_against() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let package = folder.path().join("package");
+        std::fs::create_dir(&package).expect("writable");
+        std::fs::write(package.join("p.json"), PROFILE).expect("writable");
+        let file = folder.path().join("good.json");
+        std::fs::write(&file, GOOD).expect("writable");
+        let command = |profile: &str| Validate {
+            package: vec![package.clone()],
+            profile: vec![profile.to_owned()],
+            fhir_version: None,
+            json: false,
+            files: vec![file.clone()],
+        };
+        let (mut terminal, out, _) = capture::terminal();
+        assert_eq!(run(&command("https://example.org/P"), &mut terminal).expect("ran"), Exit::No);
+        assert!(out.text().contains("Organization.telecom"), "{}", out.text());
+        let (mut terminal, out, _) = capture::terminal();
+        assert_eq!(run(&command("https://example.org/Q"), &mut terminal).expect("ran"), Exit::No);
+        assert!(out.text().contains("profile-unresolved"), "{}", out.text());
     }
 }

@@ -142,6 +142,14 @@ fn server(config: &Config, findings: &mut Findings) {
     findings.readable("server.tls_certificate_file", server.tls_certificate_file.as_deref());
     findings.secret("server.tls_key_file", server.tls_key_file.as_deref());
     findings.readable("server.client_ca_file", server.client_ca_file.as_deref());
+    findings.readable("server.client_crl_file", server.client_crl_file.as_deref());
+    match (&server.client_ca_file, &server.client_crl_file) {
+        (None, Some(_)) => findings.error("server.client_crl_file", "revocation lists need server.client_ca_file"),
+        (Some(_), None) => {
+            findings.warning("server.client_crl_file", "not set: a revoked client certificate is taken like any other");
+        }
+        _ => {}
+    }
     match (&server.tls_certificate_file, &server.tls_key_file) {
         (Some(_), None) => findings.error("server.tls_key_file", "not set, but a certificate is"),
         (None, Some(_)) => findings.error("server.tls_certificate_file", "not set, but a key is"),
@@ -285,6 +293,9 @@ fn rules(config: &Config, findings: &mut Findings) {
     match config.load_routes() {
         Ok(file) => file.warnings.into_iter().for_each(|warning| findings.warning("routes.file", warning)),
         Err(error) => error.problems.into_iter().for_each(|problem| findings.error("routes.file", problem)),
+    }
+    if let Err(error) = config.load_rules() {
+        error.problems.into_iter().for_each(|problem| findings.error("validation.rules_file", problem));
     }
     if let Some(folder) = &config.disclosure.folder
         && !folder.is_dir()

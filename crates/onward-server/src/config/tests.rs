@@ -219,6 +219,8 @@ fn contradictions_are_errors() {
         ("[server]\ntls_certificate_file = \"missing.pem\"\n", "server.tls_certificate_file", "E"),
         ("[server]\ntls_certificate_file = \"missing.pem\"\n", "server.tls_key_file", "E"),
         ("[server]\nclient_ca_file = \"gateway.toml\"\n", "server.client_ca_file", "E"),
+        ("[server]\nclient_ca_file = \"gateway.toml\"\n", "server.client_crl_file", "W"),
+        ("[server]\nclient_crl_file = \"gateway.toml\"\n", "server.client_crl_file", "E"),
         ("[server]\noperations_listen = \"127.0.0.1:8443\"\n", "server.operations_listen", "E"),
         ("[server]\npublic_url = \"http://gateway.example\"\n", "server.public_url", "E"),
         ("[server]\nbody_bytes_max = 6_000_000\n", "server.body_bytes_max", "W"),

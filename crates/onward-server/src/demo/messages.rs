@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use anyhow::Context as _;
-use onward_fhir::read::{self, Limits};
-use onward_fhir::{Message, Release};
+use onward_fhir::Message;
+use onward_fhir::read::{self, Format, Limits};
 use uuid::Uuid;
 
 /// A discharge that goes all the ways.
@@ -17,7 +17,9 @@ pub(super) const REFUSED: &str = include_str!("../../../../fixtures/messages/ref
 /// One message, ready to be posted.
 pub(super) struct Posting {
     /// Its bytes.
-    pub(super) xml: String,
+    pub(super) text: String,
+    /// Their media type.
+    pub(super) media_type: &'static str,
     /// Its own identifier.
     pub(super) message_id: String,
     /// MessageHeader.id: what responses name.
@@ -29,14 +31,21 @@ impl Posting {
     /// document and set are new to the gateway, and every reference still resolves.
     ///
     /// # Errors
-    /// When the original is no ITK3 message.
+    /// When the original is no FHIR message.
     pub(super) fn fresh(original: &str) -> anyhow::Result<Self> {
-        let xml = renewed(original, Uuid::new_v4);
-        let tree = read::xml(&xml, &Limits::default()).context("a message of the demo is not XML")?;
+        let text = renewed(original, Uuid::new_v4);
+        let format = read::sniff(text.as_bytes()).context("a message of the demo is not FHIR")?;
+        let tree =
+            read::bytes(text.as_bytes(), format, &Limits::default()).context("a message of the demo cannot be read")?;
         let message = Message::read(tree.root()).context("a message of the demo is no message")?;
-        anyhow::ensure!(message.release == Release::Stu3, "a message of the demo is not in STU3");
         let said = |text: Option<&str>| text.map(str::to_owned).context("a message of the demo has no identifier");
-        Ok(Self { message_id: said(message.message_id)?, header_id: said(message.header_id)?, xml: xml.clone() })
+        let (message_id, header_id) = (said(message.message_id)?, said(message.header_id)?);
+        let media_type = match format {
+            Format::Json => "application/fhir+json",
+            Format::Xml => "application/fhir+xml",
+        };
+        drop(tree);
+        Ok(Self { message_id, header_id, media_type, text })
     }
 }
 
@@ -113,8 +122,8 @@ mod tests {
     fn every_identifier_that_onward_compares_is_new() {
         for original in [DISCHARGE, RESTRICTED, REFUSED] {
             let (old, posting) = (identifiers(original), Posting::fresh(original).expect("a message"));
-            let new = identifiers(&posting.xml);
-            assert_eq!(posting.xml.len(), original.len());
+            let new = identifiers(&posting.text);
+            assert_eq!(posting.text.len(), original.len());
             for (old, new) in old.iter().zip(&new) {
                 assert!(old.is_some() == new.is_some() && (old.is_none() || old != new), "{old:?} {new:?}");
             }

@@ -77,7 +77,7 @@ impl Narrator {
     pub(super) fn posting(&self, title: &str, posting: &Posting) {
         self.say(format!(
             "\n{title}\n   ITK3 eDischarge, {} bytes, message {}",
-            grouped(len(&posting.xml)),
+            grouped(len(&posting.text)),
             posting.message_id
         ));
     }
@@ -262,7 +262,7 @@ impl Narrator {
     /// When the message to try cannot be written.
     pub(super) fn invite(&self, neighbourhood: &Neighbourhood) -> anyhow::Result<()> {
         let posting = Posting::fresh(DISCHARGE)?;
-        let file = self.world.keep("messages/discharge.xml", posting.xml.as_bytes())?;
+        let file = self.world.keep("messages/discharge.xml", posting.text.as_bytes())?;
         let key = self.world.path(&format!("clients/{}.key", HOSPITAL.id));
         self.say(format!(
             "\nThe neighbourhood stays up until Ctrl-C. Post another discharge, from another terminal:\n\n  \

@@ -14,7 +14,7 @@ use super::partners::{Event, Post, care_home, hospital, pharmacy, practice};
 use super::people::{COVERING_MAILBOX, MAILBOXES, REGISTERED_MAILBOX, settle_in};
 use super::world::{Ports, World};
 use crate::config::{Config, ConfigError};
-use crate::listener;
+use crate::listener::{self, Tls, TlsFiles};
 use crate::serve::Running;
 
 const COVERING: Practice = Practice {
@@ -85,7 +85,13 @@ impl Neighbourhood {
         let (tell, events) = mpsc::unbounded_channel();
         let post = |who: &'static str| Post::new(world, &tell, who);
 
-        let tls = Arc::new(listener::tls_config(&world.path("tls/server.crt"), &world.path("tls/server.key"), None)?);
+        let files = TlsFiles {
+            certificate: world.path("tls/server.crt"),
+            key: world.path("tls/server.key"),
+            client_ca: None,
+            client_crl: None,
+        };
+        let tls = Arc::new(Tls::open(files)?);
         let mut servers = Group::new();
         let exchange = mesh_stand_in::router(Arc::new(exchange(world)?));
         let counter = pharmacy::Counter::new(post("the pharmacy"));

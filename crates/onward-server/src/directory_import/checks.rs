@@ -4,18 +4,34 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use onward_core::directory::{Beds, Capabilities, CareHome, DirectoryEntry, Endpoint};
+use onward_core::directory::{Beds, Capabilities, CareHome, Contact, DirectoryEntry, Endpoint};
 use onward_core::{OdsCode, Timestamp};
 use url::Url;
 
 use super::Problem;
-use super::record::Record;
+use super::record::{Reading, Record};
 
 /// An entry that expires within so many days is worth a reminder.
 const EXPIRES_SOON_DAYS: i32 = 30;
 
-/// Checks one entry.
+/// Checks one entry, as far as its fields are the file's own word.
 pub(super) fn entry(
+    record: &Record,
+    reading: &Reading,
+    entry: &DirectoryEntry,
+    now: Timestamp,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) {
+    let (mut wrong, mut doubtful) = (Vec::new(), Vec::new());
+    every_field(record, entry, now, &mut wrong, &mut doubtful);
+    let stood_in: Vec<String> = reading.stand_ins.iter().map(|path| record.problem(path, "").message).collect();
+    let own = |problem: &Problem| !stood_in.iter().any(|name| problem.message.starts_with(name.as_str()));
+    problems.extend(wrong.into_iter().filter(own));
+    warnings.extend(doubtful.into_iter().filter(own));
+}
+
+fn every_field(
     record: &Record,
     entry: &DirectoryEntry,
     now: Timestamp,
@@ -78,6 +94,7 @@ fn care_home(
     if home.address.is_empty() || home.address.iter().any(|line| line.trim().is_empty()) {
         problems.push(record.problem("address", "needs at least one line, and no empty ones"));
     }
+    missing(record, home, problems, warnings);
     if home.covering_practice == home.delivering_pharmacy {
         problems.push(record.problem("delivering_pharmacy", "is the same organisation as covering_practice"));
     }
@@ -119,6 +136,42 @@ fn care_home(
     }
 }
 
+/// Fields that the NHS quick guide asks for. Without the first ones a home cannot be told from another, or nobody can be
+/// rung about an arrival; without the others hospitals cannot tell whether the home suits a person.
+fn missing(record: &Record, home: &CareHome, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    if home.locality.trim().is_empty() {
+        problems.push(record.problem("locality", "is missing"));
+    }
+    let reachable = |contact: &Contact| !(contact.telephone.trim().is_empty() && contact.email.trim().is_empty());
+    if !reachable(&home.coordinator) {
+        problems.push(record.problem("coordinator", "is missing: a telephone or e-mail of the discharge coordinator"));
+    }
+    if !reachable(&home.contact) {
+        warnings.push(record.problem("contact", "is missing: a telephone or e-mail of the home"));
+    }
+    let mut asked_for: Vec<String> = [
+        "provider",
+        "lead_manager",
+        "acute_trusts",
+        "assesses_at_weekends",
+        "accepts_discharges_at_weekends",
+        "beds_total",
+        "beds_available",
+        "beds_updated",
+        "cqc_rating",
+        "cqc_rated",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    asked_for.extend(capabilities(&home.capabilities).map(|(name, _)| format!("capabilities.{name}")));
+    for path in asked_for.iter().filter(|path| !record.gives(path)) {
+        // Free beds without their time have a reminder of their own.
+        if path != "beds_updated" || home.beds_available == Beds::default() {
+            warnings.push(record.problem(path, "is missing: the NHS quick guide on care-home services asks for it"));
+        }
+    }
+}
+
 fn capabilities(all: &Capabilities) -> [(&'static str, onward_core::directory::Capability); 10] {
     [
         ("non_weight_bearing", all.non_weight_bearing),
@@ -150,35 +203,41 @@ fn is_postcode(text: &str) -> bool {
 
 /// Checks entries against each other and against the store.
 pub(super) fn together(
-    entries: &[(Record, DirectoryEntry)],
+    entries: &[(Record, Reading, DirectoryEntry)],
     stored: &BTreeMap<OdsCode, &'static str>,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Problem>,
 ) {
     let mut owners: BTreeMap<&OdsCode, usize> = BTreeMap::new();
-    for (index, (record, entry)) in entries.iter().enumerate() {
+    for (index, (record, reading, entry)) in entries.iter().enumerate() {
         let others: &[OdsCode] = match entry {
             DirectoryEntry::CareHome(home) => &home.other_ods,
             _ => &[],
         };
-        for (path, code) in [("ods", entry.ods())].into_iter().chain(others.iter().map(|code| ("other_ods", code))) {
+        let codes = [("ods", entry.ods())].into_iter().chain(others.iter().map(|code| ("other_ods", code)));
+        for (path, code) in codes.filter(|(path, _)| reading.is_own(path)) {
             if let Some(first) = owners.insert(code, index) {
                 let line = entries[first].0.line;
                 problems.push(record.problem(path, format!("{code} is there already, in the entry of line {line}")));
             }
         }
-        if let Some(kind) = stored.get(entry.ods()).filter(|kind| **kind != entry.kind()) {
+        if let Some(kind) = stored.get(entry.ods()).filter(|kind| **kind != entry.kind())
+            && reading.is_own("ods")
+        {
             warnings.push(record.problem("ods", format!("the directory has this code as {kind}: it will be replaced")));
         }
     }
     let in_file: BTreeMap<&OdsCode, &'static str> =
-        entries.iter().map(|(_, entry)| (entry.ods(), entry.kind())).collect();
-    for (record, entry) in entries {
+        entries.iter().map(|(_, _, entry)| (entry.ods(), entry.kind())).collect();
+    for (record, reading, entry) in entries {
         let DirectoryEntry::CareHome(home) = entry else { continue };
         for (path, code, wanted) in [
             ("covering_practice", &home.covering_practice, "practice"),
             ("delivering_pharmacy", &home.delivering_pharmacy, "pharmacy"),
         ] {
+            if !reading.is_own(path) {
+                continue;
+            }
             match in_file.get(code).or_else(|| stored.get(code)) {
                 Some(kind) if *kind == wanted => {}
                 Some(kind) => problems.push(record.problem(path, format!("{code} is a {kind}, not a {wanted}"))),

@@ -158,7 +158,7 @@ fn record(
         return None;
     };
     let line_number = usize::try_from(line).unwrap_or(usize::MAX);
-    let mut record = Record { kind, number, line: line_number, fields: BTreeMap::new() };
+    let mut record = Record { kind, number, line: line_number, fields: BTreeMap::new(), unreadable: BTreeMap::new() };
     let mut endpoint = Table::new();
     let mut wrong = Vec::new();
     for (column, text) in cells().filter(|(column, _)| column.name != KIND) {
@@ -171,7 +171,10 @@ fn record(
                 let field = Field { value, name: column.name.clone(), line: line_number };
                 record.fields.insert(column.field.clone(), field);
             }
-            Err(expected) => wrong.push((column.name.as_str(), expected)),
+            Err(expected) => {
+                wrong.push((column.name.as_str(), expected));
+                record.unreadable.insert(column.field.clone(), column.name.clone());
+            }
         }
     }
     if !endpoint.is_empty() {
@@ -179,8 +182,7 @@ fn record(
         record.fields.insert(WHOLE.to_owned(), field);
     }
     problems.extend(wrong.iter().map(|(name, expected)| record.problem(name, expected)));
-    // An entry with a cell that cannot be read would only be reported a second time as incomplete.
-    wrong.is_empty().then_some(record)
+    Some(record)
 }
 
 fn value(cell: Cell, text: &str) -> Result<Value, &'static str> {

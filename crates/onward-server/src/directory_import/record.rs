@@ -1,6 +1,6 @@
 //! One entry as its file tells it: fields with their lines, tried one by one so that every wrong one is found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::directory::{CareHome, DirectoryEntry, Pharmacy, Practice};
 use serde::Deserialize as _;
@@ -116,6 +116,29 @@ pub(super) struct Record {
     pub(super) number: usize,
     pub(super) line: usize,
     pub(super) fields: BTreeMap<String, Field>,
+    /// Fields that are given but cannot be read, with what the file calls them; told already.
+    pub(super) unreadable: BTreeMap<String, String>,
+}
+
+/// An entry as far as it can be read.
+pub(super) struct Reading {
+    /// With stand-ins for the fields that cannot be read, so that the others are checked all the same. `None` when even
+    /// those make no entry.
+    pub(super) entry: Option<DirectoryEntry>,
+    /// Fields that have a stand-in.
+    pub(super) stand_ins: BTreeSet<String>,
+    /// What is wrong with fields one by one.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Reading {
+    /// Whether this field is the file's own word.
+    pub(super) fn is_own(&self, path: &str) -> bool {
+        let within = |stand_in: &String| {
+            stand_in == path || stand_in.starts_with(&format!("{path}.")) || path.starts_with(&format!("{stand_in}."))
+        };
+        !self.stand_ins.iter().any(within)
+    }
 }
 
 impl Record {
@@ -129,7 +152,8 @@ impl Record {
     /// A problem of one field; of the entry when it does not have that field.
     pub(super) fn problem(&self, path: &str, message: impl std::fmt::Display) -> Problem {
         let field = self.fields.get(path);
-        let name = field.map_or(path, |field| &field.name);
+        let unreadable = || self.unreadable.get(path).map_or(path, String::as_str);
+        let name = field.map_or_else(unreadable, |field| &field.name);
         Problem {
             line: field.map_or(self.line, |field| field.line),
             entry: self.label(),
@@ -137,38 +161,65 @@ impl Record {
         }
     }
 
-    /// The entry, or all that is wrong with its fields one by one.
-    pub(super) fn entry(&self) -> Result<DirectoryEntry, Vec<Problem>> {
+    /// Whether the file gives this field, or a part of it.
+    pub(super) fn gives(&self, key: &str) -> bool {
+        let part = |path: &String| path == key || path.starts_with(&format!("{key}."));
+        self.fields.keys().chain(self.unreadable.keys()).any(part)
+    }
+
+    /// The entry, and all that is wrong with its fields one by one.
+    pub(super) fn read(&self) -> Reading {
         let sample = self.kind.sample();
         let mut problems = Vec::new();
         let mut table = Table::new();
+        let mut stand_ins: BTreeSet<String> = self.unreadable.keys().cloned().collect();
         for (path, field) in &self.fields {
             if !knows(&sample, path) {
                 problems.push(self.problem(path, unknown(&sample, path)));
-            } else if !is_clean(&field.value) {
+                continue;
+            }
+            if !is_clean(&field.value) {
                 problems.push(self.problem(path, "must not contain control characters"));
-            } else {
-                let mut trial = sample.clone();
-                insert(&mut trial, path, field.value.clone());
-                match self.kind.deserialize(trial) {
-                    Ok(_) => insert(&mut table, path, field.value.clone()),
-                    Err(error) => problems.push(self.problem(path, with_suggestion(error.message()))),
+                stand_ins.insert(path.clone());
+                continue;
+            }
+            let mut trial = sample.clone();
+            insert(&mut trial, path, field.value.clone());
+            match self.kind.deserialize(trial) {
+                Ok(_) => insert(&mut table, path, field.value.clone()),
+                Err(error) => {
+                    problems.push(self.problem(path, with_suggestion(error.message())));
+                    stand_ins.insert(path.clone());
                 }
             }
         }
-        for key in sample.keys().filter(|key| self.kind.requires(key)) {
-            let given = self.fields.keys().any(|path| path == key || path.starts_with(&format!("{key}.")));
-            if !given {
-                problems.push(self.problem(key, "is missing"));
+        for key in sample.keys().filter(|key| self.kind.requires(key) && !self.gives(key)) {
+            problems.push(self.problem(key, "is missing"));
+            stand_ins.insert(key.clone());
+        }
+        for path in &stand_ins {
+            if let Some(value) = stand_in(&sample, path) {
+                insert(&mut table, path, value);
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        self.kind.deserialize(table).map_err(|error| {
-            vec![Problem { line: self.line, entry: self.label(), message: with_suggestion(error.message()) }]
-        })
+        let entry = match self.kind.deserialize(table) {
+            Ok(entry) => Some(entry),
+            Err(error) => {
+                let message = with_suggestion(error.message());
+                problems.push(Problem { line: self.line, entry: self.label(), message });
+                None
+            }
+        };
+        Reading { entry, stand_ins, problems }
     }
+}
+
+/// What stands for a field that cannot be read: the sample's value; for all beds so many that none can be too many.
+fn stand_in(sample: &Table, path: &str) -> Option<Value> {
+    if path.starts_with("beds_total.") {
+        return Some(Value::Integer(i64::from(u32::MAX)));
+    }
+    path.split('.').try_fold(Value::Table(sample.clone()), |value, part| value.get(part).cloned())
 }
 
 impl Kind {

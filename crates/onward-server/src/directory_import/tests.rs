@@ -64,9 +64,9 @@ fn one_wrong_field_is_named_with_its_line_and_entry() {
         ("postcode = \"NM7 4QD\"", "postcode = \"NM74QD\"", "care home VMH01: postcode: is no postcode"),
         ("postcode = \"NM7 4RB\"", "postcode = \"nowhere\"", "practice Y99001: postcode: is no postcode"),
         (
-            "locality = \"Becksworth\"",
-            "locallity = \"Becksworth\"",
-            "locallity: unknown field; did you mean `locality`?",
+            "provider = \"Rowan Care Limited\"",
+            "providr = \"Rowan Care Limited\"",
+            "providr: unknown field; did you mean `provider`?",
         ),
         ("lead_manager = \"Grace Ellery\"", "lead_manager = 7", "lead_manager: invalid type"),
         ("provider = \"Rowan Care Limited\"", "provider = \"Rowan\\nCare\"", "provider: must not contain control"),
@@ -230,7 +230,8 @@ fn csv_problems_name_the_column_and_the_row() {
     let practice =
         "kind,ods,name,transport,url,expires,uprn\npractice,Y99001,Beck Lane,https,http://x.example,2099-12-31,7\n";
     let found = problems(practice, Format::Csv);
-    assert!(found[0].contains("practice Y99001: uprn: unknown field"), "a practice has no UPRN: {found:?}");
+    let told = found.iter().any(|problem| problem.contains("practice Y99001: uprn: unknown field"));
+    assert!(told && found.len() == 2, "a practice has no UPRN, and the URL is wrong beside it: {found:?}");
     let found = problems(&practice.replace(",7\n", ",\n"), Format::Csv);
     assert!(found[0].contains("transport, url, mailbox, workflow: url must begin with https"), "{found:?}");
 }
@@ -251,4 +252,118 @@ fn the_format_follows_the_extension() {
     assert_eq!(Format::of("a/homes.TOML".as_ref()), Some(Format::Toml));
     assert_eq!(Format::of("homes.csv".as_ref()), Some(Format::Csv));
     assert_eq!(Format::of("homes.xlsx".as_ref()), None);
+}
+
+#[test]
+fn one_unreadable_field_hides_nothing_else_of_its_entry() {
+    let mut text = TOML.to_owned();
+    for (from, to) in [
+        ("ods = \"VMH01\"", "ods = \"vmh-02\""),
+        ("uprn = \"100099000017\"", "uprn = \"12345678901234\""),
+        ("postcode = \"NM7 4QD\"", "postcode = \"XX\""),
+        ("beds_available = { with_nursing = 2, ", "beds_available = { with_nursing = 19, "),
+        ("beds_updated = \"2026-11-13T07:30:00Z\"", "beds_updated = \"2027-01-01T00:00:00Z\""),
+        ("covering_practice = \"Y99001\"", "covering_practice = \"FZZ01\""),
+        ("expires = \"2099-12-31\"", "expires = \"2020-01-01\""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    let found = problems(&text, Format::Toml);
+    for name in [
+        "ods: ",
+        "uprn: ",
+        "postcode: ",
+        "beds_available.with_nursing: ",
+        "beds_updated: ",
+        "delivering_pharmacy: ",
+        "covering_practice: FZZ01 is a pharmacy",
+        "expires: ",
+    ] {
+        assert!(
+            found.iter().any(|problem| problem.contains(&format!("care home vmh-02: {name}"))),
+            "{name}: {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), 8, "{found:#?}");
+    let beds = changed("beds_total = { with_nursing = 18", "beds_total = { with_nursing = \"many\"");
+    assert_eq!(problems(&beds, Format::Toml).len(), 1, "what depends on an unreadable field is not guessed at");
+}
+
+#[test]
+fn an_unreadable_cell_hides_neither_other_cells_nor_duplicates() {
+    let lines: Vec<&str> = CSV.lines().collect();
+    let home = lines.iter().find(|line| line.starts_with("care-home")).expect("a home");
+    let wrong = home.replacen("100099000017", "abc", 1).replacen(",yes,", ",perhaps,", 1);
+    let text = format!("{}\n{wrong}\n{wrong}\n{}\n", lines[0], lines[2..].join("\n"));
+    let found = problems(&text, Format::Csv);
+    for (line, name) in [
+        (2, "uprn: "),
+        (2, "expected yes or no"),
+        (3, "uprn: "),
+        (3, "expected yes or no"),
+        (3, "ods: VMH01 is there already"),
+    ] {
+        let told = |problem: &&String| problem.starts_with(&format!("line {line}: ")) && problem.contains(name);
+        assert!(found.iter().any(|problem| told(&problem)), "{line} {name}: {found:#?}");
+    }
+    assert!(
+        !found.iter().any(|problem| problem.contains("is missing")),
+        "an unreadable cell is not missing: {found:#?}"
+    );
+}
+
+#[test]
+fn every_missing_field_of_a_home_is_named() {
+    let bare = "[[care_home]]\nods = \"VMH02\"\nname = \"Second House\"\nlocality = \"Becksworth\"\naddress = [\"2 Lane\"]\n\
+                postcode = \"NM7 4QE\"\nuprn = \"100099000018\"\ncovering_practice = \"Y99001\"\ndelivering_pharmacy = \"FZZ01\"\n\
+                coordinator = { telephone = \"01632 960130\" }\nexpires = \"2099-12-31\"\n";
+    let stored = kinds(&import(TOML, Format::Toml).expect("imports").entries);
+    let warnings = read(bare, Format::Toml, &stored, now()).expect("what is required is there").warnings;
+    let missing: Vec<&str> = warnings
+        .iter()
+        .filter_map(|warning| warning.message.split_once(": is missing"))
+        .map(|(name, _)| name)
+        .collect();
+    for name in [
+        "acute_trusts",
+        "accepts_discharges_at_weekends",
+        "assesses_at_weekends",
+        "beds_available",
+        "beds_total",
+        "beds_updated",
+        "contact",
+        "cqc_rated",
+        "cqc_rating",
+        "geriatric_on_call.telephone",
+        "lead_manager",
+        "provider",
+        "capabilities.non_weight_bearing",
+        "capabilities.cognitive_difficulties",
+        "capabilities.tracheostomy",
+        "capabilities.elderly_mentally_infirm",
+        "capabilities.spinal_rehabilitation",
+        "capabilities.specialist_rehabilitation",
+        "capabilities.palliative_care",
+        "capabilities.intermediate_care",
+        "capabilities.intermediate_care_with_medical_responsibility",
+        "capabilities.short_term_placement",
+    ] {
+        assert!(missing.contains(&name), "{name}: {missing:?}");
+    }
+    assert_eq!(missing.len(), 22, "{missing:?}");
+    for (line, name) in [
+        ("locality = \"Becksworth\"\n", "locality"),
+        ("uprn = \"100099000018\"\n", "uprn"),
+        ("coordinator = { telephone = \"01632 960130\" }\n", "coordinator"),
+        ("covering_practice = \"Y99001\"\n", "covering_practice"),
+        ("delivering_pharmacy = \"FZZ01\"\n", "delivering_pharmacy"),
+        ("address = [\"2 Lane\"]\n", "address"),
+    ] {
+        assert!(bare.contains(line), "{line}");
+        let refused = read(&bare.replace(line, ""), Format::Toml, &stored, now()).expect_err("it is required");
+        let told = format!("care home VMH02: {name}: is missing");
+        assert!(refused.problems.iter().any(|problem| problem.to_string().contains(&told)), "{name}: {refused}");
+        assert_eq!(refused.problems.len(), 1, "{refused}");
+    }
 }

@@ -39,7 +39,8 @@ pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Vec<Record> {
                 whole(line, format!("expected [[{}]] tables", kind.table()));
                 continue;
             };
-            let mut record = Record { kind, number: index + 1, line, fields: BTreeMap::new() };
+            let mut record =
+                Record { kind, number: index + 1, line, fields: BTreeMap::new(), unreadable: BTreeMap::new() };
             fields(text, places, values, "", &kind.sample(), &mut record.fields);
             records.push(record);
         }

@@ -7,6 +7,7 @@ CREATE TABLE transfers (
     sender TEXT NOT NULL,
     client_id TEXT NOT NULL,
     message_id TEXT NOT NULL,
+    header_id TEXT,
     document_id TEXT,
     document_set_id TEXT,
     event TEXT NOT NULL,
@@ -15,6 +16,8 @@ CREATE TABLE transfers (
     patient TEXT,
     care_home TEXT,
     reply TEXT NOT NULL,
+    -- Why a person ended it without sending anything.
+    not_sent TEXT,
     changed INTEGER NOT NULL,
     body_sha256 BLOB NOT NULL,
     -- The first answer, for every repeat. Last, so that other columns are read without it.
@@ -22,7 +25,11 @@ CREATE TABLE transfers (
 ) STRICT;
 -- The keys against repeats (20007, 20008) live as long as the record.
 CREATE UNIQUE INDEX transfers_message ON transfers (sender, message_id);
+CREATE UNIQUE INDEX transfers_header ON transfers (sender, header_id) WHERE header_id IS NOT NULL;
 CREATE UNIQUE INDEX transfers_document ON transfers (sender, document_id) WHERE document_id IS NOT NULL;
+-- The lists of a sender's Tasks.
+CREATE INDEX transfers_sender ON transfers (sender, received, id);
+CREATE INDEX transfers_patient ON transfers (patient, received, id) WHERE patient IS NOT NULL;
 
 -- The senders' bytes, unchanged. Apart from the transfer, so that retention can take them by month.
 CREATE TABLE message_bodies (
@@ -41,6 +48,8 @@ CREATE TABLE holds (
     owner TEXT NOT NULL,
     due INTEGER NOT NULL,
     opened INTEGER NOT NULL,
+    -- What people have decided so far.
+    decided TEXT NOT NULL DEFAULT '{}',
     closed INTEGER
 ) STRICT;
 CREATE INDEX holds_open ON holds (due, id) WHERE closed IS NULL;
@@ -82,6 +91,8 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due ON deliveries (next_attempt, sequence) WHERE state = 'queued';
 CREATE INDEX deliveries_lane ON deliveries (lane, recipient, kind, sequence) WHERE state = 'queued';
 CREATE INDEX deliveries_created ON deliveries (created, id);
+-- Counted for monitoring, without touching the rows.
+CREATE INDEX deliveries_figures ON deliveries (state, json_extract(endpoint, '$.transport'), created);
 CREATE INDEX deliveries_recipient ON deliveries (recipient, created, id);
 CREATE INDEX deliveries_sender ON deliveries (sender, created, id);
 CREATE INDEX deliveries_transfer ON deliveries (transfer, created, id);
@@ -190,6 +201,7 @@ CREATE TABLE audit_log (
     event BLOB NOT NULL
 ) STRICT;
 CREATE INDEX audit_log_patient ON audit_log (patient, position) WHERE patient IS NOT NULL;
+CREATE INDEX audit_log_refused ON audit_log (position) WHERE word = 'refuse';
 CREATE INDEX audit_log_transfer ON audit_log (transfer, position) WHERE transfer IS NOT NULL;
 
 CREATE TABLE checkpoints (

@@ -1,11 +1,11 @@
 //! Accepting messages, and holds.
 
 use onward_core::audit::AuditWord;
-use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{Accepted, DeliveryQuery, StoreError};
-use onward_core::{DeliveryId, TransferId};
+use onward_core::state::{DeliveryState, HoldReason, RecipientKind};
+use onward_core::store::{Accepted, Closure, DeliveryQuery, HoldChange, NewDelivery, NewHold, Release, StoreError};
+use onward_core::{DeliveryId, HoldId, TransferId};
 
-use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, row};
+use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, patient, row};
 
 pub(crate) async fn what_is_accepted_reads_back(store: Shared) {
     let mut message = acceptance(1);
@@ -61,10 +61,18 @@ pub(crate) async fn an_identifier_is_not_used_for_other_bytes(store: Shared) {
     let conflict_row = other.audit_if_conflict.event.clone();
     assert_eq!(store.accept(other).await, Ok(Accepted::MessageIdReused));
     assert_eq!(log(&store).await[1].event, conflict_row);
+    let mut same_header = acceptance(2);
+    same_header.transfer.reply.header_id = "header-1".to_owned();
+    assert_eq!(store.accept(same_header).await, Ok(Accepted::MessageIdReused), "responses could not be told apart");
     let mut elsewhere = acceptance(1);
     elsewhere.transfer.sender = ods("RYJ");
     assert_eq!(store.accept(elsewhere).await, Ok(Accepted::New), "identifiers belong to their sender");
-    assert_eq!(log(&store).await.len(), 3);
+    assert_eq!(log(&store).await.len(), 4);
+    for n in [5, 6] {
+        let mut without = acceptance(n);
+        without.transfer.reply.header_id = String::new();
+        assert_eq!(store.accept(without).await, Ok(Accepted::New), "no identifier repeats nothing");
+    }
 }
 
 pub(crate) async fn a_document_is_accepted_once_for_each_sender(store: Shared) {
@@ -144,17 +152,16 @@ pub(crate) async fn a_hold_is_released_once(store: Shared) {
 
     let released = delivery(RecipientKind::CareHome, "VM1AB");
     let id = released.id;
-    let done = store.release_hold(held.id, vec![released], at(30), vec![row(AuditWord::Release)]).await;
-    assert_eq!(done, Ok(true));
+    assert_eq!(store.release_hold(release(held.id, vec![released], 30)).await, Ok(true));
     let read = store.transfer(transfer).await.expect("readable").expect("there");
     assert_eq!((read.hold, read.changed), (None, at(30)));
     let copy = &read.deliveries[0];
     assert_eq!((copy.id, copy.created, copy.patient.clone()), (id, at(30), read.patient));
 
     let again = vec![delivery(RecipientKind::CareHome, "VM1AB")];
-    assert_eq!(store.release_hold(held.id, again, at(40), vec![row(AuditWord::Release)]).await, Ok(false));
+    assert_eq!(store.release_hold(release(held.id, again, 40)).await, Ok(false));
     let unknown = onward_core::HoldId::random();
-    assert_eq!(store.release_hold(unknown, Vec::new(), at(40), vec![row(AuditWord::Release)]).await, Ok(false));
+    assert_eq!(store.release_hold(release(unknown, Vec::new(), 40)).await, Ok(false));
     assert_eq!(store.holds().await.expect("readable").len(), 1);
     assert_eq!(log(&store).await.len(), 3);
     let read = store.transfer(transfer).await.expect("readable").expect("there");
@@ -179,4 +186,83 @@ pub(crate) async fn everything_about_a_person_is_read_without_opening_it(store: 
     assert_eq!(found[0].renditions[0].body, first.deliveries[0].body);
     let untouched = store.delivery(copy).await.expect("readable").expect("there");
     assert_eq!((untouched.state, untouched.opened, untouched.version), (DeliveryState::Queued, None, 1));
+}
+
+fn release(hold: HoldId, deliveries: Vec<NewDelivery>, now: i64) -> Release {
+    let audit = vec![row(AuditWord::Release)];
+    Release { hold, patient: None, care_home: None, deliveries, at: at(now), audit }
+}
+
+/// A held transfer without a known person.
+async fn held(store: &Shared) -> (TransferId, NewHold) {
+    let mut message = acceptance(1);
+    message.deliveries.clear();
+    message.transfer.patient = None;
+    message.transfer.care_home = None;
+    message.hold = Some(hold());
+    let ids = (message.transfer.id, message.hold.clone().expect("set"));
+    assert_eq!(store.accept(message).await, Ok(Accepted::New));
+    ids
+}
+
+pub(crate) async fn a_hold_changes_with_its_reason(store: Shared) {
+    let (transfer, first) = held(&store).await;
+    assert_eq!(store.holds().await.expect("readable")[0].decided, "{}");
+    let next = NewHold {
+        reason: HoldReason::Replacement,
+        detail: "it replaces another".to_owned(),
+        owner: "ward".to_owned(),
+        due: at(9000),
+        ..first.clone()
+    };
+    let change = |id| HoldChange {
+        hold: NewHold { id, ..next.clone() },
+        decided: "{\"care_home\":\"VM1AB\"}".to_owned(),
+        at: at(50),
+        audit: vec![row(AuditWord::Hold)],
+    };
+    assert_eq!(store.change_hold(change(first.id)).await, Ok(true));
+    let holds = store.holds().await.expect("readable");
+    assert_eq!((holds.len(), &holds[0].hold, holds[0].decided.as_str()), (1, &next, "{\"care_home\":\"VM1AB\"}"));
+    let read = store.transfer(transfer).await.expect("readable").expect("there");
+    assert_eq!((read.hold, read.changed), (Some(next.clone()), at(50)));
+    assert_eq!(store.change_hold(change(HoldId::random())).await, Ok(false));
+    let released = Release {
+        patient: Some(patient(7)),
+        care_home: Some(ods("VM1AB")),
+        ..release(first.id, vec![delivery(RecipientKind::CareHome, "VM1AB")], 60)
+    };
+    assert_eq!(store.release_hold(released).await, Ok(true));
+    let read = store.transfer(transfer).await.expect("readable").expect("there");
+    assert_eq!((read.patient, read.care_home), (Some(patient(7)), Some(ods("VM1AB"))), "what is known by now");
+    assert_eq!(read.deliveries[0].patient, Some(patient(7)));
+    assert_eq!(store.change_hold(change(first.id)).await, Ok(false), "it is closed");
+    assert_eq!(log(&store).await.len(), 3);
+}
+
+pub(crate) async fn a_closed_transfer_is_not_sent(store: Shared) {
+    let (transfer, hold) = held(&store).await;
+    let response = delivery(RecipientKind::Sender, "RXH");
+    let closure = Closure {
+        hold: hold.id,
+        reason: "the person has died".to_owned(),
+        responses: vec![response.clone()],
+        at: at(70),
+        audit: vec![row(AuditWord::Release)],
+    };
+    assert_eq!(store.close_hold(closure.clone()).await, Ok(true));
+    assert_eq!(store.close_hold(closure).await, Ok(false));
+    let read = store.transfer(transfer).await.expect("readable").expect("there");
+    assert_eq!((read.hold.as_ref(), read.task_status(), read.changed), (None, "failed", at(70)));
+    assert_eq!(read.not_sent.as_deref(), Some("the person has died"));
+    assert_eq!(read.deliveries.iter().map(|copy| copy.id).collect::<Vec<_>>(), [response.id]);
+    let failed = onward_core::store::TaskQuery {
+        transfers: true,
+        statuses: vec!["failed".to_owned()],
+        limit: 9,
+        ..Default::default()
+    };
+    assert_eq!(store.tasks(failed).await.expect("readable").len(), 1, "it is found by that status");
+    assert!(store.holds().await.expect("readable").is_empty());
+    assert_eq!(log(&store).await.len(), 2);
 }

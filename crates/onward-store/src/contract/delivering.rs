@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
+use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{AttemptEnd, AttemptOutcome, DeliveryQuery, DeliveryRecord, Lease, Transition};
+use onward_core::store::{
+    AttemptEnd, AttemptOutcome, Changed, DeliveryQuery, DeliveryRecord, FoundTask, Lease, TaskQuery, Transition,
+};
 
-use super::{Shared, accept_new, acceptance, at, at_once, delivery, log, ods, patient, row};
+use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, patient, row};
 
 async fn claim(store: &Shared, now: i64) -> Vec<Lease> {
     store.claim(at(now), at(now + 30), 100).await.expect("claimable")
@@ -288,6 +291,28 @@ pub(crate) async fn reading_is_recorded_with_the_bytes(store: Shared) {
     assert!(store.open_rendition(id, at(10), vec![taken]).await.is_err());
 }
 
+pub(crate) async fn an_inbox_is_read_before_the_dispatcher_comes_by(store: Shared) {
+    let id = accept_new(&store, acceptance(1)).await;
+    let mut by_mesh = acceptance(2);
+    by_mesh.deliveries[0].endpoint = Endpoint::Mesh { mailbox: "X26ABC3".parse().expect("a mailbox"), workflow: None };
+    let sent = accept_new(&store, by_mesh).await;
+    let mut overtaken = acceptance(3);
+    overtaken.deliveries[0].recipient = ods("VM9ZZ");
+    let overtaken = accept_new(&store, overtaken).await;
+    let leases = store.claim(at(0), at(30), 100).await.expect("claimable");
+    let lease = leases.iter().find(|lease| lease.delivery.id == overtaken).expect("leased");
+    for id in [id, sent, overtaken] {
+        assert!(store.open_rendition(id, at(1), vec![row(AuditWord::Read)]).await.expect("committed").is_some());
+    }
+    assert_eq!((read(&store, id).await.state, read(&store, id).await.next_attempt), (DeliveryState::Received, None));
+    let copy = read(&store, sent).await;
+    assert_eq!((copy.state, copy.opened), (DeliveryState::Queued, Some(at(1))), "MESH still sends it");
+    let inbox = AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, reference: None };
+    assert!(end(&store, lease, inbox, 2).await);
+    assert_eq!(read(&store, overtaken).await.state, DeliveryState::Received, "the dispatcher comes too late");
+    assert_eq!(ids_claimed(&store, 60).await, [sent], "what was collected is not sent again");
+}
+
 pub(crate) async fn lists_are_filtered_and_paged(store: Shared) {
     for n in 0..10 {
         let mut message = acceptance(n);
@@ -329,4 +354,126 @@ pub(crate) async fn lists_are_filtered_and_paged(store: Shared) {
     let states = vec![DeliveryState::Rejected, DeliveryState::Failed];
     let query = DeliveryQuery { states, include_responses: true, ..base };
     assert_eq!(ids(&store.deliveries(query).await.expect("readable")), [everything[0].id]);
+}
+
+fn both() -> TaskQuery {
+    TaskQuery { transfers: true, copies: true, limit: 100, ..TaskQuery::default() }
+}
+
+async fn places(store: &Shared, query: TaskQuery) -> Vec<uuid::Uuid> {
+    let found = store.tasks(query.clone()).await.expect("readable");
+    if query.after.is_none() && query.limit == 100 {
+        assert_eq!(store.count_tasks(query).await, Ok(found.len() as u64), "the count is that of the list");
+    }
+    found.iter().map(|task| task.place().1).collect()
+}
+
+pub(crate) async fn tasks_of_transfers_and_copies_stand_in_one_list(store: Shared) {
+    let mut transfers = Vec::new();
+    for n in 0..10 {
+        let mut message = acceptance(n);
+        message.transfer.received = at(i64::from(n / 3));
+        message.transfer.sender = ods(if n % 2 == 0 { "RXH" } else { "RYJ" });
+        message.deliveries.push(delivery(RecipientKind::RegisteredPractice, "A82608"));
+        message.deliveries.push(delivery(RecipientKind::Sender, "RXH"));
+        transfers.push(message.transfer.id);
+        accept_new(&store, message).await;
+    }
+    let everything = places(&store, both()).await;
+    assert_eq!(everything.len(), 30, "responses to senders are nobody's Tasks");
+    let mut paged = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.tasks(TaskQuery { after, limit: 7, ..both() }).await.expect("readable");
+        let Some(last) = page.last() else { break };
+        after = Some(last.place());
+        paged.extend(page.iter().map(|task| task.place().1));
+    }
+    assert_eq!(paged, everything);
+    for (query, expected) in [
+        (TaskQuery { limit: 0, ..both() }, 0),
+        (TaskQuery { transfers: false, ..both() }, 20),
+        (TaskQuery { copies: false, ..both() }, 10),
+        (TaskQuery { transfers: false, copies: false, ..both() }, 0),
+        (TaskQuery { sender: Some(ods("RYJ")), ..both() }, 15),
+        (TaskQuery { recipient: Some(ods("A82608")), ..both() }, 10),
+        (TaskQuery { kinds: vec![RecipientKind::CareHome], ..both() }, 10),
+        (TaskQuery { transfer: Some(transfers[0]), ..both() }, 2),
+        (TaskQuery { patient: Some(patient(3)), ..both() }, 3),
+        (TaskQuery { patient: Some(patient(77)), ..both() }, 0),
+    ] {
+        assert_eq!(places(&store, query.clone()).await.len(), expected, "{query:?}");
+    }
+}
+
+pub(crate) async fn a_transfer_is_found_by_the_status_that_it_shows(store: Shared) {
+    use DeliveryState as S;
+    let mixtures: [&[S]; 9] = [
+        &[],
+        &[S::Queued],
+        &[S::Accepted, S::Completed],
+        &[S::Accepted, S::Sent],
+        &[S::Accepted, S::Rejected],
+        &[S::Failed, S::Withdrawn],
+        &[S::Withdrawn, S::Withdrawn],
+        &[S::Withdrawn, S::InProgress],
+        &[S::Received],
+    ];
+    for (n, states) in (0..).zip(mixtures) {
+        for held in [false, true] {
+            let mut message = acceptance(2 * n + u32::from(held));
+            message.hold = held.then(hold);
+            message.deliveries = states.iter().map(|_| delivery(RecipientKind::CareHome, "VM1AB")).collect();
+            let ids: Vec<_> = message.deliveries.iter().map(|copy| copy.id).collect();
+            message.deliveries.push(delivery(RecipientKind::Sender, "RXH"));
+            accept_new(&store, message).await;
+            for (id, state) in ids.into_iter().zip(states) {
+                assert_eq!(store.transition(change(id, 1, *state)).await, Ok(true));
+            }
+        }
+    }
+    let transfers = TaskQuery { copies: false, ..both() };
+    let all = store.tasks(transfers.clone()).await.expect("readable");
+    let mut found = 0;
+    for status in ["on-hold", "failed", "in-progress", "cancelled", "completed", "requested"] {
+        let shown: Vec<_> = all
+            .iter()
+            .filter(|task| matches!(task, FoundTask::Transfer(transfer) if transfer.task_status() == status))
+            .map(|task| task.place().1)
+            .collect();
+        found += shown.len();
+        let query = TaskQuery { statuses: vec![status.to_owned()], ..transfers.clone() };
+        assert_eq!(places(&store, query).await, shown, "{status}");
+    }
+    assert_eq!((found, all.len()), (18, 18));
+    let copies = TaskQuery { transfers: false, statuses: vec!["on-hold".to_owned()], ..both() };
+    assert!(places(&store, copies).await.is_empty(), "a copy is never on hold");
+    let copies = TaskQuery { transfers: false, statuses: vec!["requested".to_owned()], ..both() };
+    assert_eq!(places(&store, copies).await.len(), 4);
+}
+
+pub(crate) async fn tasks_are_found_by_when_they_changed(store: Shared) {
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let mut message = acceptance(n);
+        message.transfer.received = at(0);
+        let transfer = message.transfer.id.0;
+        let copy = accept_new(&store, message).await;
+        let moved = Transition { at: at(10 * i64::from(n) + 10), ..change(copy, 1, DeliveryState::Received) };
+        assert_eq!(store.transition(moved).await, Ok(true));
+        ids.push([transfer, copy.0]);
+    }
+    let within = |from: Option<i64>, until: Option<i64>| Changed::Within { from: from.map(at), until: until.map(at) };
+    for (changed, expected) in [
+        (vec![within(Some(20), None)], vec![1, 2]),
+        (vec![within(None, Some(20))], vec![0]),
+        (vec![within(Some(11), None), within(None, Some(30))], vec![1]),
+        (vec![Changed::Outside { from: at(20), until: at(21) }], vec![0, 2]),
+        (vec![within(Some(31), None)], vec![]),
+    ] {
+        let found: BTreeSet<_> =
+            places(&store, TaskQuery { changed: changed.clone(), ..both() }).await.into_iter().collect();
+        let expected: BTreeSet<_> = expected.into_iter().flat_map(|n: usize| ids[n]).collect();
+        assert_eq!(found, expected, "{changed:?}: a transfer changes with its copies");
+    }
 }

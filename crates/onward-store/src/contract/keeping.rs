@@ -4,8 +4,10 @@ use jiff::civil::date;
 use onward_core::audit::{AuditQuery, AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::client::{Client, NhsNumberPolicy, Role, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy};
+use onward_core::state::{DeliveryState, TransportKind};
+use onward_core::store::{DeliveryFigure, Figures, NewHold};
 
-use super::{Shared, accept_new, acceptance, at, at_once, log, ods, patient, row};
+use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, patient, row};
 
 fn client(id: &str) -> Client {
     Client {
@@ -284,4 +286,29 @@ pub(crate) async fn found_entries_are_paged_from_the_newest(store: Shared) {
 pub(crate) async fn readiness_commits(store: Shared) {
     assert_eq!(store.ready().await, Ok(()));
     assert_eq!(store.ready().await, Ok(()));
+}
+
+pub(crate) async fn figures_tell_how_things_stand(store: Shared) {
+    assert_eq!(store.figures(at(0)).await, Ok(Figures::default()));
+    for n in 0..3 {
+        let mut message = acceptance(n);
+        message.transfer.received = at(i64::from(n));
+        accept_new(&store, message).await;
+    }
+    let mut by_mesh = acceptance(3);
+    by_mesh.deliveries[0].endpoint = Endpoint::Mesh { mailbox: "X26ABC3".parse().expect("a mailbox"), workflow: None };
+    accept_new(&store, by_mesh).await;
+    for (n, due) in [(4, 60), (5, 600)] {
+        let mut held = acceptance(n);
+        held.hold = Some(NewHold { due: at(due), ..hold() });
+        held.deliveries.clear();
+        store.accept(held).await.expect("committed");
+    }
+    store.audit(vec![row(AuditWord::Refuse), row(AuditWord::Query)]).await.expect("committed");
+    let figures = store.figures(at(61)).await.expect("readable");
+    assert_eq!((figures.accepted, figures.refused, figures.held), (6, 1, 2));
+    assert_eq!((figures.holds_open, figures.holds_overdue), (2, 1));
+    let queued = |transport, count, oldest| DeliveryFigure { state: DeliveryState::Queued, transport, count, oldest };
+    let expected = [queued(TransportKind::Inbox, 3, at(0)), queued(TransportKind::Mesh, 1, at(0))];
+    assert_eq!(figures.deliveries, expected);
 }

@@ -30,7 +30,7 @@ pub(super) fn insert(c: &Connection, origin: &Origin, delivery: &NewDelivery) ->
 }
 
 /// Queues a copy unless its identifier is there already.
-fn insert_once(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
+pub(super) fn insert_once(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
     queue(c, origin, delivery, "ON CONFLICT (id) DO NOTHING").map(drop)
 }
 
@@ -131,12 +131,16 @@ pub(super) fn open_rendition(
     audit: &[AuditRow],
 ) -> Result<Option<StoredRendition>, Failure> {
     let Some(rendition) = rendition(c, id)? else { return Ok(None) };
+    // Reading collects what waits in the inbox, also before the dispatcher has come by; other transports still send.
+    const COLLECTS: &str = "(state = 'awaiting-collection'
+        OR state = 'queued' AND json_extract(endpoint, '$.transport') = 'inbox')";
     let first = c
-        .prepare_cached(
+        .prepare_cached(&format!(
             "UPDATE deliveries SET opened = coalesce(opened, ?1), version = version + 1, changed = ?1,
-                 state = CASE state WHEN 'awaiting-collection' THEN 'received' ELSE state END
-             WHERE id = ?2 AND (opened IS NULL OR state = 'awaiting-collection')",
-        )?
+                 next_attempt = CASE WHEN {COLLECTS} THEN NULL ELSE next_attempt END,
+                 state = CASE WHEN {COLLECTS} THEN 'received' ELSE state END
+             WHERE id = ?2 AND (opened IS NULL OR {COLLECTS})"
+        ))?
         .execute(params![micros(at), id.to_string()])?;
     if first == 1 {
         keep_version(c, id, at)?;

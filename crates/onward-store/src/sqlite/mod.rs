@@ -7,8 +7,10 @@ mod deliveries;
 mod directory;
 mod dispatch;
 mod failure;
+mod figures;
 mod open;
 mod readers;
+mod tasks;
 mod transfers;
 mod writer;
 
@@ -26,10 +28,11 @@ use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, DeliveryQuery, DeliveryRecord, HeldTransfer, Lease, NewDelivery, OriginalMessage,
-    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TransferRecord, Transition,
+    Acceptance, Accepted, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, Figures, FoundTask, HeldTransfer,
+    HoldChange, Lease, OriginalMessage, Release, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer,
+    TaskQuery, TransferRecord, Transition,
 };
-use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
+use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 
 pub use open::OpenError;
 pub use writer::CommitCounts;
@@ -159,6 +162,14 @@ impl Store for SqliteStore {
         self.readers.run(move |c| deliveries::list(c, &query)).await
     }
 
+    async fn tasks(&self, query: TaskQuery) -> Result<Vec<FoundTask>, StoreError> {
+        self.readers.run(move |c| tasks::list(c, &query)).await
+    }
+
+    async fn count_tasks(&self, query: TaskQuery) -> Result<u64, StoreError> {
+        self.readers.run(move |c| tasks::count(c, &query)).await
+    }
+
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {
         self.readers.run(move |c| transfers::original(c, id)).await
     }
@@ -172,14 +183,16 @@ impl Store for SqliteStore {
         self.readers.run(transfers::holds).await
     }
 
-    async fn release_hold(
-        &self,
-        hold: HoldId,
-        deliveries: Vec<NewDelivery>,
-        at: Timestamp,
-        audit: Vec<AuditRow>,
-    ) -> Result<bool, StoreError> {
-        self.writer.run(move |c| transfers::release_hold(c, hold, &deliveries, at, &audit)).await
+    async fn release_hold(&self, release: Release) -> Result<bool, StoreError> {
+        self.writer.run(move |c| transfers::release_hold(c, &release)).await
+    }
+
+    async fn change_hold(&self, change: HoldChange) -> Result<bool, StoreError> {
+        self.writer.run(move |c| transfers::change_hold(c, &change)).await
+    }
+
+    async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError> {
+        self.writer.run(move |c| transfers::close_hold(c, &closure)).await
     }
 
     async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
@@ -254,6 +267,10 @@ impl Store for SqliteStore {
 
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
         self.readers.run(audit::latest_checkpoint).await
+    }
+
+    async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError> {
+        self.readers.run(move |c| figures::read(c, now)).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

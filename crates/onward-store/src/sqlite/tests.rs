@@ -419,7 +419,25 @@ async fn claims_and_lists_use_their_indexes() {
     let list = format!("SELECT * FROM deliveries WHERE {conditions} ORDER BY created, id").replace('?', "'0'");
     let list = plan(list).await.expect("explained");
     assert!(list.contains("deliveries_recipient"), "{list}");
-    for plan in [claim, list] {
+    let tasks = onward_core::store::TaskQuery {
+        transfers: true,
+        copies: true,
+        sender: Some(ods("RXH")),
+        after: Some((at(0), DeliveryId::random().0)),
+        ..Default::default()
+    };
+    let (arms, values) = super::tasks::arms(&tasks);
+    let tasks = format!("{} ORDER BY created, id", arms.join(" UNION ALL "));
+    assert_eq!(tasks.matches('?').count(), values.len());
+    let tasks = plan(tasks.replace('?', "'0'")).await.expect("explained");
+    assert!(tasks.contains("transfers_sender") && tasks.contains("deliveries_sender"), "{tasks}");
+    assert!(!tasks.contains("TEMP B-TREE"), "each arm is in order: {tasks}");
+    let figures = plan(super::figures::FIGURES.replace("?1", "0")).await.expect("explained");
+    for index in ["deliveries_figures", "audit_log_refused", "holds_open"] {
+        assert!(figures.contains(index), "{index}: {figures}");
+    }
+    assert!(!figures.contains("TEMP B-TREE"), "{figures}");
+    for plan in [claim, list, tasks] {
         assert!(!plan.contains("SCAN older") && !plan.contains("SCAN deliveries"), "{plan}");
     }
 }

@@ -1,11 +1,10 @@
 //! Accepting a message, reading a transfer back, and holds.
 
 use jiff::Timestamp;
-use onward_core::audit::AuditRow;
 use onward_core::state::RecipientKind;
 use onward_core::store::{
-    Acceptance, Accepted, HeldTransfer, NewDelivery, NewHold, NewTransfer, OriginalMessage, SubjectTransfer,
-    TransferRecord,
+    Acceptance, Accepted, Closure, HeldTransfer, HoldChange, NewHold, NewTransfer, OriginalMessage, Release,
+    SubjectTransfer, TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::{Connection, Row, params};
@@ -15,7 +14,7 @@ use super::columns::{Columns, json, micros, micros_opt, month};
 use super::deliveries::{self, Origin};
 use super::failure::Failure;
 
-/// The two keys decide before anything is written: the message's identifier (20007), then the document's (20008).
+/// The keys decide before anything is written: the message's two identifiers (20007), then the document's (20008).
 pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted, Failure> {
     let transfer = &acceptance.transfer;
     let earlier = match earlier_message(c, transfer)? {
@@ -47,17 +46,29 @@ pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted
     Ok(Accepted::New)
 }
 
+/// The identifier of the message Bundle and that of its header are each used once by a sender (ITK3: a message is a
+/// duplicate by either): responses refer to the header.
 fn earlier_message(c: &Connection, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
-    c.prepare_cached("SELECT id, body_sha256, response FROM transfers WHERE sender = ? AND message_id = ?")?
-        .query_and_then(params![transfer.sender.as_str(), transfer.message_id], |row| {
+    c.prepare_cached(
+        "SELECT id, body_sha256, response FROM transfers
+         WHERE sender = ?1 AND (message_id = ?2 OR header_id = ?3) ORDER BY body_sha256 = ?4 DESC LIMIT 1",
+    )?
+    .query_and_then(
+        params![transfer.sender.as_str(), transfer.message_id, header_id(transfer), transfer.body_sha256],
+        |row| {
             let columns = Columns::of("transfers", row);
             if columns.get::<[u8; 32]>("body_sha256")? != transfer.body_sha256 {
                 return Ok(Accepted::MessageIdReused);
             }
             Ok(Accepted::Repeat { transfer: columns.parsed("id")?, response: columns.get("response")? })
-        })?
-        .next()
-        .transpose()
+        },
+    )?
+    .next()
+    .transpose()
+}
+
+fn header_id(transfer: &NewTransfer) -> Option<&str> {
+    Some(transfer.reply.header_id.as_str()).filter(|id| !id.is_empty())
 }
 
 fn earlier_document(c: &Connection, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
@@ -73,15 +84,16 @@ fn earlier_document(c: &Connection, transfer: &NewTransfer) -> Result<Option<Acc
 fn insert(c: &Connection, transfer: &NewTransfer) -> Result<(), Failure> {
     let id = transfer.id.to_string();
     c.prepare_cached(
-        "INSERT INTO transfers (id, sender, client_id, message_id, document_id, document_set_id, event, received,
-             expected, patient, care_home, reply, changed, body_sha256, response)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO transfers (id, sender, client_id, message_id, header_id, document_id, document_set_id, event,
+             received, expected, patient, care_home, reply, changed, body_sha256, response)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         id,
         transfer.sender.as_str(),
         transfer.client_id,
         transfer.message_id,
+        header_id(transfer),
         transfer.document_id,
         transfer.document_set_id,
         transfer.event,
@@ -118,7 +130,8 @@ fn insert_hold(c: &Connection, transfer: &NewTransfer, hold: &NewHold) -> Result
 pub(super) fn transfer(c: &Connection, id: TransferId) -> Result<Option<TransferRecord>, Failure> {
     let found = c
         .prepare_cached(
-            "SELECT id, sender, client_id, message_id, event, received, expected, patient, care_home, reply, changed
+            "SELECT id, sender, client_id, message_id, event, received, expected, patient, care_home, reply,
+                 not_sent, changed
              FROM transfers WHERE id = ?",
         )?
         .query_and_then([id.to_string()], record)?
@@ -153,6 +166,7 @@ fn record(row: &Row<'_>) -> Result<TransferRecord, Failure> {
         care_home: columns.parsed_opt("care_home")?,
         reply: columns.json("reply")?,
         hold: None,
+        not_sent: columns.get("not_sent")?,
         changed: columns.moment("changed")?,
         deliveries: Vec::new(),
     })
@@ -201,7 +215,7 @@ fn hold(row: &Row<'_>) -> Result<NewHold, Failure> {
 
 pub(super) fn holds(c: &Connection) -> Result<Vec<HeldTransfer>, Failure> {
     c.prepare_cached(
-        "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, t.id, t.sender, t.received
+        "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, h.decided, t.id, t.sender, t.received
          FROM holds h JOIN transfers t ON t.id = h.transfer
          WHERE h.closed IS NULL ORDER BY h.due, h.id",
     )?
@@ -212,28 +226,23 @@ pub(super) fn holds(c: &Connection) -> Result<Vec<HeldTransfer>, Failure> {
             transfer: columns.parsed("id")?,
             sender: columns.parsed("sender")?,
             received: columns.moment("received")?,
+            decided: columns.get("decided")?,
         })
     })?
     .collect()
 }
 
-pub(super) fn release_hold(
-    c: &Connection,
-    hold: HoldId,
-    released: &[NewDelivery],
-    at: Timestamp,
-    audit: &[AuditRow],
-) -> Result<bool, Failure> {
-    let transfer = c
-        .prepare_cached("UPDATE holds SET closed = ? WHERE id = ? AND closed IS NULL RETURNING transfer")?
-        .query_and_then(params![micros(at), hold.to_string()], |row| {
-            Columns::of("holds", row).parsed::<TransferId>("transfer")
-        })?
+/// Closes an open hold and gives its transfer.
+fn close(c: &Connection, hold: HoldId, at: Timestamp) -> Result<Option<TransferId>, Failure> {
+    c.prepare_cached("UPDATE holds SET closed = ? WHERE id = ? AND closed IS NULL RETURNING transfer")?
+        .query_and_then(params![micros(at), hold.to_string()], |row| Columns::of("holds", row).parsed("transfer"))?
         .next()
-        .transpose()?;
-    let Some(transfer) = transfer else { return Ok(false) };
-    let origin = c
-        .prepare_cached("UPDATE transfers SET changed = ? WHERE id = ? RETURNING sender, patient")?
+        .transpose()
+}
+
+/// Marks the transfer as changed and gives what its further copies come from.
+fn origin(c: &Connection, transfer: TransferId, at: Timestamp) -> Result<Origin, Failure> {
+    c.prepare_cached("UPDATE transfers SET changed = ? WHERE id = ? RETURNING sender, patient")?
         .query_and_then(params![micros(at), transfer.to_string()], |row| {
             let columns = Columns::of("transfers", row);
             Ok::<_, Failure>(Origin {
@@ -244,10 +253,62 @@ pub(super) fn release_hold(
             })
         })?
         .next()
-        .ok_or_else(|| Failure::corrupt("holds", "transfer"))??;
-    for delivery in released {
+        .ok_or_else(|| Failure::corrupt("holds", "transfer"))?
+}
+
+pub(super) fn release_hold(c: &Connection, release: &Release) -> Result<bool, Failure> {
+    let Some(transfer) = close(c, release.hold, release.at)? else { return Ok(false) };
+    // What was not known when it came may be known by now.
+    c.prepare_cached(
+        "UPDATE transfers SET patient = coalesce(?, patient), care_home = coalesce(?, care_home) WHERE id = ?",
+    )?
+    .execute(params![
+        release.patient.as_ref().map(NhsNumber::expose),
+        release.care_home.as_ref().map(OdsCode::as_str),
+        transfer.to_string()
+    ])?;
+    let origin = origin(c, transfer, release.at)?;
+    for delivery in &release.deliveries {
         deliveries::insert(c, &origin, delivery)?;
     }
-    audit::append(c, audit)?;
+    audit::append(c, &release.audit)?;
+    Ok(true)
+}
+
+pub(super) fn change_hold(c: &Connection, change: &HoldChange) -> Result<bool, Failure> {
+    let hold = &change.hold;
+    let transfer = c
+        .prepare_cached(
+            "UPDATE holds SET reason = ?, detail = ?, owner = ?, due = ?, decided = ? WHERE id = ? AND closed IS NULL
+             RETURNING transfer",
+        )?
+        .query_and_then(
+            params![
+                hold.reason.as_str(),
+                hold.detail,
+                hold.owner,
+                micros(hold.due),
+                change.decided,
+                hold.id.to_string()
+            ],
+            |row| Columns::of("holds", row).parsed::<TransferId>("transfer"),
+        )?
+        .next()
+        .transpose()?;
+    let Some(transfer) = transfer else { return Ok(false) };
+    origin(c, transfer, change.at)?;
+    audit::append(c, &change.audit)?;
+    Ok(true)
+}
+
+pub(super) fn close_hold(c: &Connection, closure: &Closure) -> Result<bool, Failure> {
+    let Some(transfer) = close(c, closure.hold, closure.at)? else { return Ok(false) };
+    let origin = origin(c, transfer, closure.at)?;
+    c.prepare_cached("UPDATE transfers SET not_sent = ? WHERE id = ?")?
+        .execute(params![closure.reason, transfer.to_string()])?;
+    for response in &closure.responses {
+        deliveries::insert_once(c, &origin, response)?;
+    }
+    audit::append(c, &closure.audit)?;
     Ok(true)
 }

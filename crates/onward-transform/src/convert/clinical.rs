@@ -22,6 +22,19 @@ pub(super) fn taken<'s>(c: &mut Converter<'s>, child: Element<'_, 's>, types: Ty
     }
 }
 
+/// `MedicationStatement.reasonNotTaken`. The conversion table (standards page §9) has `reasonCode` for it; it becomes
+/// `statusReason` all the same. R4 defines `reasonCode` as "a reason for why the medication is being/was taken" and
+/// `statusReason` as "captures the reason for the current state", with a value set of reasons for not taking it. Under
+/// `reasonCode`, beside the true indication, "bleeding" would read as what an anticoagulant is given for.
+pub(super) fn reason_not_taken<'s>(c: &mut Converter<'s>, child: Element<'_, 's>, types: Types) {
+    c.notes.mapped(
+        child,
+        "MedicationStatement.reasonNotTaken is MedicationStatement.statusReason in R4, not reasonCode, which says why a \
+         medicine is taken",
+    );
+    c.place(child, "statusReason", types, types.r4);
+}
+
 /// Event statuses that R4 renamed (R4 event pattern).
 const EVENT_STATUS: &CodeMap = &[("suspended", "on-hold", true), ("aborted", "stopped", true)];
 

@@ -7,7 +7,7 @@ use onward_fhir::elements::table;
 use onward_fhir::{Heading, Release};
 use serde::Serialize;
 
-use super::{Extensions, Extent, Form, NarrativeRule, Policy, is_abstract};
+use super::{Added, Extensions, Extent, Form, NarrativeRule, Policy, is_abstract};
 
 /// What one recipient gets of one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,14 +45,14 @@ impl Cell {
 /// One element and what each recipient gets of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MatrixRow {
-    /// `section diagnoses`, `Patient.name`, `extension https://…`, `attachments`.
+    /// `section diagnoses`, `Patient.name`, `extension https://…`, `attachments`, `added care-home`.
     pub element: String,
     /// One cell for each policy, in the order given.
     pub cells: Vec<(RecipientKind, Cell)>,
 }
 
-/// The rows for `onward policy matrix`: sections, attachments, elements of every type that any policy names,
-/// extensions. What has no row goes to nobody but recipients of the identical document.
+/// The rows for `onward policy matrix`: sections, attachments, elements of every type that any policy names, what is
+/// added to the document, extensions. What has no row goes to nobody but recipients of the identical document.
 #[must_use]
 pub fn matrix(policies: &[Policy]) -> Vec<MatrixRow> {
     let mut rows = Vec::new();
@@ -76,6 +76,12 @@ pub fn matrix(policies: &[Policy]) -> Vec<MatrixRow> {
         for path in paths(policies, resource_type) {
             row(format!("{resource_type}.{path}"), &|policy| element_cell(policy, resource_type, &path));
         }
+    }
+    for added in Added::ALL {
+        row(format!("added {}", added.as_str()), &|policy| match policy.added.contains(&added) {
+            true => Cell::Yes,
+            false => Cell::No,
+        });
     }
     row("any extension".to_owned(), &|policy| match policy.extensions {
         Extensions::All => Cell::Yes,

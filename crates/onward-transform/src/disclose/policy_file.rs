@@ -8,7 +8,7 @@ use onward_fhir::elements::{Table, TypeKind, table};
 use onward_fhir::{Heading, Release};
 use toml::{Table as Toml, Value};
 
-use super::{Elements, Extensions, Form, NarrativeRule, Policy, SectionKey, is_abstract, meaning};
+use super::{Added, Elements, Extensions, Form, NarrativeRule, Policy, SectionKey, is_abstract, meaning};
 
 /// Why a policy file is refused. Texts name the file and the place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +86,7 @@ fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<S
     (best.0 > 0.75).then(|| best.1.to_owned())
 }
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "recipient",
     "version",
     "lawful_basis",
@@ -96,6 +96,7 @@ const KEYS: [&str; 9] = [
     "sections",
     "elements",
     "extensions",
+    "added",
 ];
 
 struct Reader<'a> {
@@ -126,6 +127,7 @@ impl Reader<'_> {
             sections: self.sections(form)?,
             types: self.elements(form)?,
             extensions: self.extensions(form)?,
+            added: self.added(recipient, form)?,
         };
         if form == Form::Reduced && !read.types.contains_key("Composition") {
             return Err(self.missing("elements.Composition"));
@@ -266,6 +268,27 @@ impl Reader<'_> {
             Some(_) => Err(self.value("extensions", expected)),
             None => Ok(Extensions::Urls(urls)),
         }
+    }
+
+    /// What is told beside the document; without the key, nothing.
+    fn added(&self, recipient: RecipientKind, form: Form) -> Result<BTreeSet<Added>, PolicyError> {
+        let mut added = BTreeSet::new();
+        if let Some(value) = self.file.get("added") {
+            if form == Form::Identical {
+                return Err(self.contradiction("nothing is added to an identical document"));
+            }
+            let expected = "a list of words";
+            for word in value.as_array().ok_or_else(|| self.value("added", expected))? {
+                let word = word.as_str().ok_or_else(|| self.value("added", expected))?;
+                let known = Added::ALL.into_iter().find(|each| each.as_str() == word);
+                added.insert(known.ok_or_else(|| self.unknown("added", "word", word, Added::ALL.map(Added::as_str)))?);
+            }
+        }
+        let needs_home = matches!(recipient, RecipientKind::CoveringPractice | RecipientKind::PharmacyReferral);
+        if form == Form::Reduced && needs_home && !added.contains(&Added::CareHome) {
+            return Err(self.contradiction("added must name \"care-home\": the request is for the stay there"));
+        }
+        Ok(added)
     }
 
     /// `[sections]` or `[elements]`: must be there for a reduced document, must not for an identical one.

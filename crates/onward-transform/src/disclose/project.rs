@@ -4,22 +4,19 @@
 //! Two passes: the first decides node by node and follows references; the second copies what was decided and masks
 //! the references whose target stays behind.
 
-use std::collections::{HashMap, HashSet};
+mod copy;
+
+use std::collections::HashSet;
 
 use onward_fhir::document::attachments;
-use onward_fhir::elements::table;
-use onward_fhir::{Builder, Bundle, Element, Heading, NodeId, Release, Tree};
+use onward_fhir::{Bundle, Element, Heading, NodeId, Tree};
 
-use super::{Disclosed, Extent, Form, NarrativeRule, NewIds, Policy, Projection, Withheld};
+use copy::Copy;
+
+use super::{Disclosed, Extent, Form, Gap, NarrativeRule, NewIds, Policy, Projection, Withheld};
 
 /// FHIR's own extension for what is absent and why (R4, StructureDefinition/data-absent-reason).
 pub(super) const DATA_ABSENT_REASON: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
-/// Security label vocabulary of the mark below.
-const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
-/// "Redacted": the content was altered by removal of parts (v3-ObservationValue, SECALTINTOBV; R4 §6.1 security
-/// labels).
-const REDACTED: &str = "REDACTED";
-const UUID: &str = onward_fhir::systems::UUID;
 
 /// Why a document cannot be projected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +66,13 @@ pub fn project(document: &Tree<'_>, policy: &Policy, ids: &NewIds) -> Result<Pro
     for reference in copy.masked {
         found.withheld(reference, "the resource that it refers to does not go".to_owned());
     }
-    Ok(Projection { tree, disclosed: found.disclosed, withheld: found.withheld, withheld_headings: found.headings })
+    Ok(Projection {
+        tree,
+        disclosed: found.disclosed,
+        withheld: found.withheld,
+        withheld_headings: found.headings,
+        gaps: found.gaps,
+    })
 }
 
 #[derive(Default)]
@@ -77,6 +80,7 @@ struct Findings {
     disclosed: Vec<Disclosed>,
     withheld: Vec<Withheld>,
     headings: Vec<Heading>,
+    gaps: Vec<Gap>,
     /// Resources of which a part is withheld.
     redacted: HashSet<NodeId>,
 }
@@ -89,6 +93,13 @@ impl Findings {
     fn withheld(&mut self, element: Element<'_, '_>, rule: String) {
         self.redacted.insert(element.resource().id());
         self.withheld.push(Withheld { path: element.path(), rule });
+    }
+
+    /// Something under `heading` that the sender sent and that stays behind.
+    fn gap(&mut self, heading: Option<Heading>, of: Element<'_, '_>, resource: Option<Element<'_, '_>>, rule: &str) {
+        let resource_type = resource.and_then(Element::resource_type).map(str::to_owned);
+        self.headings.extend(heading);
+        self.gaps.extend(heading.map(|heading| Gap { heading, resource_type, path: of.path(), rule: rule.to_owned() }));
     }
 
     fn redacted_resources(&self) -> HashSet<NodeId> {
@@ -155,7 +166,7 @@ impl<'t, 's> Walk<'_, 't, 's> {
                 }
                 "meta" => self.meta(resource_type, child),
                 "contained" => {}
-                "section" if resource_type == "Composition" => self.section(child, None, targets),
+                "section" if resource_type == "Composition" => self.section(child, (None, None), targets),
                 // The copy has an identifier and relations of its own.
                 "identifier" | "relatesTo" if resource_type == "Composition" => {}
                 name => self.element(resource_type, name, child, targets),
@@ -292,31 +303,46 @@ impl<'t, 's> Walk<'_, 't, 's> {
     }
 
     /// A section under its heading; one inside another without a heading of its own follows the outer one's rule.
-    fn section(&mut self, section: Element<'t, 's>, outer: Option<NarrativeRule>, targets: &mut Vec<Element<'t, 's>>) {
-        let heading = section.get("code").and_then(Heading::of_concept);
-        let name = heading.map_or("*", Heading::record_standard);
-        let inherited = outer.filter(|_| heading.is_none() && section.get("code").is_none());
-        let Some(rule) = inherited.or_else(|| self.policy.section_rule(heading)) else {
-            self.found.headings.extend(heading);
-            return self.found.withheld(section, format!("sections: {name} is not named"));
+    fn section(
+        &mut self,
+        section: Element<'t, 's>,
+        (outer, outer_heading): (Option<NarrativeRule>, Option<Heading>),
+        targets: &mut Vec<Element<'t, 's>>,
+    ) {
+        let own = section.get("code").and_then(Heading::of_concept);
+        let name = own.map_or("*", Heading::record_standard);
+        let heading = own.or(outer_heading);
+        let inherited = outer.filter(|_| own.is_none() && section.get("code").is_none());
+        let Some(rule) = inherited.or_else(|| self.policy.section_rule(own)) else {
+            let rule = format!("sections: {name} is not named");
+            self.found.gap(heading, section, None, &rule);
+            return self.found.withheld(section, rule);
         };
-        if let Some(reason) = self.modifier_refusal(section).or_else(|| self.unsplittable(section, rule)) {
-            self.found.headings.extend(heading);
-            return self.found.withheld(section, format!("sections.{name}: {}: {reason}", rule.as_str()));
+        let reason = self.unsplittable(section, rule);
+        let whole = reason.as_ref().filter(|_| rule == NarrativeRule::OnlyWhole);
+        if let Some(reason) = self.modifier_refusal(section).or_else(|| whole.cloned()) {
+            let rule = format!("sections.{name}: {}: {reason}", rule.as_str());
+            self.found.gap(heading, section, None, &rule);
+            return self.found.withheld(section, rule);
         }
         self.kept.insert(section.id());
         let mut content = false;
         for child in section.children() {
             match child.name() {
                 "section" => {
-                    self.section(child, Some(rule), targets);
+                    self.section(child, (Some(rule), heading), targets);
                     content |= self.kept.contains(&child.id());
                 }
                 "text" if rule == NarrativeRule::Withheld => {
                     self.found.headings.extend(heading);
                     self.found.withheld(child, format!("sections.{name}: {}", rule.as_str()));
                 }
-                "entry" => content |= self.entry(child, targets),
+                "text" if reason.is_some() => {
+                    self.found.headings.extend(heading);
+                    let reason = reason.as_deref().unwrap_or_default();
+                    self.found.withheld(child, format!("sections.{name}: {}: {reason}", rule.as_str()));
+                }
+                "entry" => content |= self.entry(child, heading, targets),
                 "extension" | "modifierExtension" => self.extension(child, targets),
                 "id" => self.found.withheld(child, "identifiers of elements do not go".to_owned()),
                 part => content |= self.whole(child, targets) && matches!(part, "text" | "emptyReason"),
@@ -327,34 +353,52 @@ impl<'t, 's> Walk<'_, 't, 's> {
         } else {
             // R4 cmp-1: a section has text, entries or sections.
             self.kept.remove(&section.id());
+            self.found.headings.extend(heading);
             self.found.withheld(section, format!("sections.{name}: nothing of it may go"));
         }
     }
 
     /// An entry of a section whose resource goes.
-    fn entry(&mut self, entry: Element<'t, 's>, targets: &mut Vec<Element<'t, 's>>) -> bool {
+    fn entry(&mut self, entry: Element<'t, 's>, heading: Option<Heading>, targets: &mut Vec<Element<'t, 's>>) -> bool {
         let target = self.bundle.resolve(entry);
         let refusal = match target {
             Some(target) => self.refusal(target),
             None => Some("it refers to nothing in the document".to_owned()),
         };
-        match refusal {
-            None => self.whole(entry, targets),
-            Some(rule) => {
-                self.found.withheld(entry, rule);
-                false
+        let Some(rule) = refusal else {
+            let items = target.into_iter().flat_map(|target| self.items(target));
+            let stay: Vec<_> = items.filter_map(|item| Some((item, self.refusal(item)?))).collect();
+            for (item, rule) in stay {
+                self.found.gap(heading, item, Some(item), &rule);
             }
+            return self.whole(entry, targets);
+        };
+        // Whether files go along is the policy's own key, and the narrative does not repeat them.
+        if !target.is_some_and(|target| target.is("Binary")) {
+            self.found.gap(heading, entry, target, &rule);
         }
+        self.found.withheld(entry, rule);
+        false
     }
 
-    /// Why the narrative of a section cannot go although the policy lets it: it repeats what is withheld.
+    /// The resources that a List lists.
+    fn items(&self, list: Element<'t, 's>) -> Vec<Element<'t, 's>> {
+        let entries = list.all("entry").filter(|_| list.is("List"));
+        entries.filter_map(|entry| self.bundle.resolve(entry.get("item")?)).collect()
+    }
+
+    /// Why the narrative of a section cannot go although the policy lets it: it repeats what is withheld. The entries
+    /// that may go are not held back for it: a medicine must not be lost for what stands beside it.
     fn unsplittable(&self, section: Element<'t, 's>, rule: NarrativeRule) -> Option<String> {
         if rule == NarrativeRule::Withheld || section.get("text").is_none() {
             return None;
         }
         // An attachment is not repeated in the narrative (ITK3: coded content is).
-        let entries = || section.all("entry").filter_map(|entry| self.bundle.resolve(entry));
-        let repeated: Vec<_> = entries().filter(|entry| !entry.is("Binary")).collect();
+        let entries = section.descendants().filter(|each| each.name() == "entry");
+        let mut repeated: Vec<_> =
+            entries.filter_map(|entry| self.bundle.resolve(entry)).filter(|entry| !entry.is("Binary")).collect();
+        let items: Vec<_> = repeated.iter().flat_map(|entry| self.items(*entry)).collect();
+        repeated.extend(items);
         if repeated.iter().any(|entry| self.refusal(*entry).is_some()) {
             return Some("an entry may not go, and the narrative repeats it".to_owned());
         }
@@ -386,196 +430,4 @@ impl<'t, 's> Walk<'_, 't, 's> {
 /// The attachment elements outside Binary resources (Binary itself is ruled as a resource).
 fn is_attachment(element: Element<'_, '_>) -> bool {
     attachments(element).first().is_some_and(|first| first.element == element) && !element.is("Binary")
-}
-
-/// The second pass.
-struct Copy<'a, 't, 's> {
-    policy: &'a Policy,
-    bundle: &'a Bundle<'t, 's>,
-    ids: &'a NewIds,
-    kept: &'a HashSet<NodeId>,
-    included: &'a HashSet<NodeId>,
-    redacted: HashSet<NodeId>,
-    masked: Vec<Element<'t, 's>>,
-}
-
-impl<'t, 's> Copy<'_, 't, 's> {
-    fn document(&mut self, composition: Element<'t, 's>) -> Tree<'static> {
-        let entries: HashMap<NodeId, Element<'t, 's>> = self
-            .bundle
-            .element()
-            .all("entry")
-            .filter_map(|entry| Some((entry.get("resource")?.id(), entry)))
-            .filter(|(id, _)| self.included.contains(id))
-            .collect();
-        // What will be masked is a removal too, so it is known before the labels are written.
-        self.masked = self
-            .bundle
-            .resources()
-            .iter()
-            .filter(|each| self.included.contains(&each.id()))
-            .flat_map(|each| {
-                each.descendants().filter(|element| self.kept.contains(&element.id()) && self.is_masked(*element))
-            })
-            .collect();
-        for reference in &self.masked {
-            self.redacted.insert(reference.resource().id());
-        }
-        let mut b = Builder::resource("Bundle");
-        b.leaf("id", self.ids.bundle_id().to_string());
-        self.labels_of_document(&mut b);
-        identifier(&mut b, "identifier", self.ids.document().to_string());
-        b.leaf("type", "document");
-        b.leaf("timestamp", format!("{:.3}", self.ids.at));
-        for resource in self.bundle.resources() {
-            let Some(entry) = entries.get(&resource.id()) else { continue };
-            b.node("entry", |b| {
-                if let Some(full_url) = entry.text("fullUrl") {
-                    b.leaf("fullUrl", full_url.to_owned());
-                }
-                self.resource(b, "resource", *resource, composition);
-            });
-        }
-        b.finish()
-    }
-
-    /// The labels of the original document, and the mark of a reduced one.
-    fn labels_of_document(&self, b: &mut Builder<'static>) {
-        let labels: Vec<_> =
-            self.bundle.element().get("meta").into_iter().flat_map(|meta| meta.all("security")).collect();
-        if labels.is_empty() && self.redacted.is_empty() {
-            return;
-        }
-        b.node("meta", |b| {
-            for label in labels.iter().filter(|label| !is_redacted(**label)) {
-                b.node("security", |b| {
-                    for part in ["system", "version", "code", "display"] {
-                        b.leaf_if(part, label.text(part).map(str::to_owned));
-                    }
-                });
-            }
-            if !self.redacted.is_empty() || labels.iter().any(|label| is_redacted(*label)) {
-                redacted_label(b);
-            }
-        });
-    }
-
-    fn resource(
-        &self,
-        b: &mut Builder<'static>,
-        name: &'static str,
-        resource: Element<'t, 's>,
-        composition: Element<'t, 's>,
-    ) {
-        b.open_shell_owned(name, resource);
-        let redacted = self.redacted.contains(&resource.id());
-        if redacted && resource.get("meta").is_none() {
-            b.node("meta", redacted_label);
-        }
-        for child in resource.children().filter(|child| self.kept.contains(&child.id())) {
-            match child.name() {
-                "meta" if redacted => self.labelled(b, child),
-                "contained" => self.resource(b, "contained", child, composition),
-                _ => self.element(b, child),
-            }
-        }
-        if resource == composition {
-            self.relations(b, composition);
-        }
-        b.close();
-    }
-
-    fn element(&self, b: &mut Builder<'static>, element: Element<'t, 's>) {
-        if self.is_masked(element) {
-            return masked(b, element.name());
-        }
-        b.open_shell_owned(element.name().to_owned(), element);
-        for child in element.children().filter(|child| self.kept.contains(&child.id())) {
-            self.element(b, child);
-        }
-        b.close();
-    }
-
-    fn labelled(&self, b: &mut Builder<'static>, meta: Element<'t, 's>) {
-        b.open("meta");
-        for child in meta.children().filter(|child| self.kept.contains(&child.id())) {
-            self.element(b, child);
-        }
-        if !meta.all("security").any(is_redacted) {
-            redacted_label(b);
-        }
-        b.close();
-    }
-
-    /// A reference is masked when it leads out of the copy: to a resource that does not go, or to nowhere.
-    fn is_masked(&self, element: Element<'t, 's>) -> bool {
-        let Some(text) = element.text("reference") else {
-            // A logical reference names a person or organisation all the same.
-            let of_type =
-                element.text("type").filter(|_| element.get("identifier").or(element.get("display")).is_some());
-            return of_type.is_some_and(|name| table(Release::R4).is_resource(name) && !self.policy.names_type(name));
-        };
-        match self.bundle.resolve(element) {
-            Some(target) if text.starts_with('#') => !self.kept.contains(&target.id()),
-            Some(target) => !self.included.contains(&target.id()),
-            None => text != "#",
-        }
-    }
-
-    /// The copy's place in its set, the document that it was made from, and the copy that it replaces.
-    fn relations(&self, b: &mut Builder<'static>, composition: Element<'t, 's>) {
-        let bundle = self.bundle.element();
-        let of_bundle = || bundle.text_at("identifier.value").or_else(|| bundle.text("id"));
-        let set = composition.text_at("identifier.value").or_else(of_bundle).unwrap_or_default();
-        identifier(b, "identifier", self.ids.set(set).to_string());
-        let original = bundle.get("identifier").filter(|identifier| identifier.text("value").is_some());
-        if let Some(source) = original.or_else(|| composition.get("identifier")) {
-            // R4 Composition.relatesTo, code `transforms`: "generated by a transformation of" the target.
-            b.node("relatesTo", |b| {
-                b.leaf("code", "transforms");
-                b.node("targetIdentifier", |b| {
-                    b.leaf_if("system", source.text("system").map(str::to_owned));
-                    b.leaf_if("value", source.text("value").map(str::to_owned));
-                });
-            });
-        }
-        let replaced = composition.all("relatesTo").filter(|relation| relation.text("code") == Some("replaces"));
-        for target in replaced.filter_map(|relation| relation.text_at("targetIdentifier.value")) {
-            let copy = self.ids.set(target).to_string();
-            b.node("relatesTo", |b| {
-                b.leaf("code", "replaces");
-                identifier(b, "targetIdentifier", copy);
-            });
-        }
-    }
-}
-
-fn identifier(b: &mut Builder<'static>, name: &'static str, value: String) {
-    b.node(name, |b| {
-        b.leaf("system", UUID);
-        b.leaf("value", value);
-    });
-}
-
-fn is_redacted(label: Element<'_, '_>) -> bool {
-    label.text("system") == Some(OBSERVATION_VALUE) && label.text("code") == Some(REDACTED)
-}
-
-fn redacted_label(b: &mut Builder<'static>) {
-    b.node("security", |b| {
-        b.leaf("system", OBSERVATION_VALUE);
-        b.leaf("code", REDACTED);
-        b.leaf("display", "redacted");
-    });
-}
-
-/// `masked`: "not available due to security, privacy or related reasons" (data-absent-reason). It keeps required
-/// elements valid and says honestly that there is something.
-fn masked(b: &mut Builder<'static>, name: &str) {
-    b.node(name.to_owned(), |b| {
-        b.node("extension", |b| {
-            b.leaf("url", DATA_ABSENT_REASON);
-            b.leaf("valueCode", "masked");
-        });
-    });
 }

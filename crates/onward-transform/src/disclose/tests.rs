@@ -417,7 +417,7 @@ fn a_policy_cannot_cut_a_statement_from_its_meaning() {
         ("\"link\"", "\"link.extension\""),
         ("document = \"reduced\"", "document = \"identical\""),
         ("attachments = false", "attachments = \"no\""),
-        ("version = \"2026-11-22\"", "version = \"\""),
+        ("version = \"2026-11-26\"", "version = \"\""),
     ] {
         assert!(parsed(|text| text.replace(from, to)).is_err(), "{to}");
     }
@@ -485,7 +485,7 @@ fn types(tree: &Tree<'_>) -> Vec<String> {
 }
 
 #[test]
-fn narrative_that_cannot_be_split_goes_with_its_section() {
+fn narrative_stays_behind_with_the_entry_that_it_repeats() {
     let with = small("[sections]\nsafety-alerts = \"with-section\"");
     let goes = |entries: &[&str], policy: &Policy| {
         let projection = project(&one_section(entries, |_| ()), policy, &ids()).expect("projected");
@@ -493,7 +493,7 @@ fn narrative_that_cannot_be_split_goes_with_its_section() {
         (narrative, types(&projection.tree).iter().any(|each| each == "Flag"))
     };
     assert_eq!(goes(&["Flag"], &with), (true, true));
-    assert_eq!(goes(&["Flag", "Observation"], &with), (false, false), "the narrative repeats the Observation");
+    assert_eq!(goes(&["Flag", "Observation"], &with), (false, true), "the narrative repeats the Observation");
     assert_eq!(goes(&["Flag", "Binary"], &with), (true, true), "the narrative does not repeat an attachment");
     let without = small("[sections]\nsafety-alerts = \"withheld\"");
     assert_eq!(goes(&["Flag", "Observation"], &without), (false, true));
@@ -536,7 +536,28 @@ fn under(heading: Heading, resource_type: &'static str) -> Tree<'static> {
     b.finish()
 }
 
-/// A type that a policy forgets withholds the whole section: what keeps a person safe must not be lost that way.
+/// What does not go although its heading is named is told, so that nobody takes the rest for the whole.
+#[test]
+fn what_stays_behind_of_a_section_is_a_gap() {
+    let policy = |rule: &str| small(&format!("[sections]\nsafety-alerts = \"{rule}\""));
+    let gaps = |entries: &[&str], rule: &str| -> Vec<_> {
+        let projection = project(&one_section(entries, |_| ()), &policy(rule), &ids()).expect("projected");
+        assert!(projection.gaps.iter().all(|gap| projection.withheld_headings.contains(&gap.heading)));
+        projection.gaps.into_iter().map(|gap| (gap.heading, gap.resource_type, gap.path)).collect()
+    };
+    let entry = "Bundle.entry[0].resource.section[0].entry[1]".to_owned();
+    for rule in ["with-section", "withheld"] {
+        let observation = (Heading::SafetyAlerts, Some("Observation".to_owned()), entry.clone());
+        assert_eq!(gaps(&["Flag", "Observation"], rule), [observation], "{rule}");
+        assert_eq!(gaps(&["Flag", "Binary"], rule), [], "{rule}: attachments have a key of their own");
+    }
+    let section = (Heading::SafetyAlerts, None, "Bundle.entry[0].resource.section[0]".to_owned());
+    assert_eq!(gaps(&["Flag", "Observation"], "only-whole"), [section]);
+    let unnamed = project(&one_section(&["Flag"], |_| ()), &small("[sections]"), &ids()).expect("projected");
+    assert_eq!(unnamed.gaps.len(), 1, "a heading that is not named at all");
+}
+
+/// A type that a policy forgets withholds the narrative: what keeps a person safe must not be lost that way.
 #[test]
 fn no_entry_of_a_section_that_protects_withholds_it() {
     let protects: [(Heading, &[&'static str]); 5] = [
@@ -677,6 +698,9 @@ fn the_matrix_says_what_the_policies_say() {
     assert_eq!(cells("Observation.valueQuantity"), [Yes, Yes, Identical, No, No]);
     assert_eq!(cells("attachments"), [Yes, Yes, Identical, No, No]);
     assert_eq!(cells("any extension"), [No, Yes, Identical, No, No]);
+    assert_eq!(cells("added care-home"), [No, Yes, Identical, Yes, Yes]);
+    assert_eq!(cells("added registered-practice"), [No, Yes, Identical, Yes, No]);
+    assert_eq!(cells("added covering-practice"), [Yes, No, Identical, Yes, No]);
 }
 
 /// Every element that the table of inseparable elements names exists in R4.

@@ -6,8 +6,9 @@ use onward_core::OdsCode;
 use onward_core::directory::{CareHome, Contact};
 use onward_fhir::Heading;
 
-use super::summary::{Change, SectionView, Summary};
+use super::summary::{Change, FileView, SectionView, Summary};
 use super::{Parties, Prepared, RenderError, dates};
+use crate::disclose::Added;
 
 /// What every page says of the copy itself.
 struct Page<'a> {
@@ -93,6 +94,7 @@ struct CareHomePage<'a> {
     plan: Vec<SectionView>,
     advice: Vec<SectionView>,
     contacts: Vec<ContactLine>,
+    needs: Vec<SectionView>,
     others: Vec<SectionView>,
     attachments_withheld: bool,
 }
@@ -103,11 +105,16 @@ const WARNINGS: [Heading; 2] = [Heading::Safeguarding, Heading::ClinicalRiskFact
 const ALERTS: [Heading; 4] =
     [Heading::SafetyAlerts, Heading::LegalInformation, Heading::Safeguarding, Heading::ClinicalRiskFactors];
 
+/// What a nurse needs to know before the first night: hearing aids, mobility, continence, diet. It stands before what the
+/// hospital's administration wrote.
+const NEEDS: [Heading; 1] = [Heading::IndividualRequirements];
+
 pub(super) fn care_home(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Result<String, RenderError> {
     let shown: Vec<Heading> =
         [Heading::Medications, Heading::Allergies, Heading::PlanAndActions, Heading::InformationGiven]
             .into_iter()
             .chain(ALERTS)
+            .chain(NEEDS)
             .collect();
     let attachments_withheld =
         prepared.projection.withheld.iter().any(|withheld| withheld.rule.starts_with("attachments"));
@@ -118,7 +125,8 @@ pub(super) fn care_home(prepared: &Prepared, summary: &Summary, parties: &Partie
         legal: summary.section(Heading::LegalInformation),
         plan: vec![summary.section(Heading::PlanAndActions)],
         advice: summary.present(&[Heading::InformationGiven]),
-        contacts: contacts(summary, parties),
+        contacts: contacts(prepared, summary, parties),
+        needs: summary.present(&NEEDS),
         others: summary.others(&shown),
         attachments_withheld,
         page: Page::new(prepared, parties, &parties.care_home.name).with_left_out(prepared),
@@ -127,24 +135,27 @@ pub(super) fn care_home(prepared: &Prepared, summary: &Summary, parties: &Partie
 }
 
 /// By the hour: who answers now, who answers at night, who knows the person.
-fn contacts(summary: &Summary, parties: &Parties<'_>) -> Vec<ContactLine> {
+fn contacts(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Vec<ContactLine> {
     let (home, practice) = (parties.care_home, parties.covering_practice);
     let known = |telephone: &str| {
         if telephone.trim().is_empty() { "Not in the directory".to_owned() } else { telephone.to_owned() }
     };
     let line = |when: &str, whom: String, telephone: String| ContactLine { when: when.to_owned(), whom, telephone };
-    let mut lines = vec![
-        line("Life in danger", "Ambulance".to_owned(), "999".to_owned()),
-        line("In the practice's hours", format!("{} (covers the home)", practice.name), known(&practice.telephone)),
-        line("Out of hours", "NHS 111".to_owned(), "111".to_owned()),
-    ];
+    let mut lines = vec![line("Life in danger", "Ambulance".to_owned(), "999".to_owned())];
+    if prepared.adds(Added::CoveringPractice) {
+        let whom = format!("{} (covers the home)", practice.name);
+        lines.push(line("In the practice's hours", whom, known(&practice.telephone)));
+    }
+    lines.push(line("Out of hours", "NHS 111".to_owned(), "111".to_owned()));
     let contact = |contact: &Contact, role: &str| {
         let hours = if contact.hours.is_empty() { "Hours not in the directory" } else { &contact.hours };
         let whom = if contact.name.is_empty() { role.to_owned() } else { format!("{role}: {}", contact.name) };
         line(hours, whom, known(&contact.telephone))
     };
-    lines.push(contact(&home.geriatric_on_call, "Geriatric on call"));
-    if !home.coordinator.telephone.is_empty() {
+    if prepared.adds(Added::Contacts) {
+        lines.push(contact(&home.geriatric_on_call, "Geriatric on call"));
+    }
+    if prepared.adds(Added::Contacts) && !home.coordinator.telephone.is_empty() {
         lines.push(contact(&home.coordinator, "Discharge coordinator"));
     }
     if summary.origin.telephones.is_empty() {
@@ -158,9 +169,28 @@ fn contacts(summary: &Summary, parties: &Parties<'_>) -> Vec<ContactLine> {
         let (whom, number) = telephone.rsplit_once(": ").unwrap_or(("", telephone));
         lines.push(line("About the hospital stay", whom.to_owned(), number.to_owned()));
     }
-    let pharmacy = parties.delivering_pharmacy;
-    lines.push(line("Medicines supply", pharmacy.name.clone(), known(&pharmacy.telephone)));
+    if prepared.adds(Added::DeliveringPharmacy) {
+        let pharmacy = parties.delivering_pharmacy;
+        lines.push(line("Medicines supply", pharmacy.name.clone(), known(&pharmacy.telephone)));
+    }
     lines
+}
+
+/// What the registration says beside the person: the stay and who has the person now.
+struct Registration {
+    starts: String,
+    ends: String,
+    registered: String,
+}
+
+impl Registration {
+    fn new(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Self {
+        Self {
+            starts: parties.expected.map(|_| dates::day_of_fhir(&stay_start(parties))).unwrap_or_default(),
+            ends: stay_end(summary, parties).as_deref().map(dates::day_of_fhir).unwrap_or_default(),
+            registered: registered(prepared, parties),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -169,9 +199,7 @@ struct RegistrationPage<'a> {
     summary: &'a Summary,
     page: Page<'a>,
     home: &'a CareHome,
-    stay_starts: String,
-    stay_ends: String,
-    registered: String,
+    stay: Registration,
 }
 
 pub(super) fn registration(
@@ -182,17 +210,44 @@ pub(super) fn registration(
     written(&RegistrationPage {
         page: Page::new(prepared, parties, &parties.covering_practice.name),
         home: parties.care_home,
-        stay_starts: parties.expected.map(|_| dates::day_of_fhir(&stay_start(parties))).unwrap_or_default(),
-        stay_ends: stay_end(summary, parties).as_deref().map(dates::day_of_fhir).unwrap_or_default(),
-        registered: registered(parties),
+        stay: Registration::new(prepared, summary, parties),
         summary,
     })
 }
 
-fn registered(parties: &Parties<'_>) -> String {
-    parties
-        .registered_practice
-        .map_or_else(|| "None".to_owned(), |practice| format!("{} ({})", practice.name, practice.ods))
+/// Stands where a policy does not let something be told.
+const NOT_TOLD: &str = "Not included in this copy";
+
+fn registered(prepared: &Prepared, parties: &Parties<'_>) -> String {
+    match parties.registered_practice {
+        _ if !prepared.adds(Added::RegisteredPractice) => NOT_TOLD.to_owned(),
+        Some(practice) => format!("{} ({})", practice.name, practice.ods),
+        None => "None".to_owned(),
+    }
+}
+
+/// The sections of the practice's summary, in its order.
+struct PracticeSections {
+    arrival: String,
+    plan: Vec<SectionView>,
+    alerts: Vec<SectionView>,
+    others: Vec<SectionView>,
+    /// Whether the page hands out the attached files; by MESH they travel beside it.
+    files: bool,
+}
+
+impl PracticeSections {
+    fn new(summary: &Summary, parties: &Parties<'_>, files: bool) -> Self {
+        let shown: Vec<Heading> =
+            [Heading::Medications, Heading::Allergies, Heading::PlanAndActions].into_iter().chain(ALERTS).collect();
+        Self {
+            arrival: arrival(summary, parties),
+            plan: vec![summary.section(Heading::PlanAndActions)],
+            alerts: ALERTS.iter().flat_map(|heading| summary.present(&[*heading])).collect(),
+            others: summary.others(&shown),
+            files,
+        }
+    }
 }
 
 #[derive(Template)]
@@ -201,10 +256,7 @@ struct PracticeSummaryPage<'a> {
     summary: &'a Summary,
     page: Page<'a>,
     home: &'a CareHome,
-    arrival: String,
-    plan: Vec<SectionView>,
-    alerts: Vec<SectionView>,
-    others: Vec<SectionView>,
+    sections: PracticeSections,
 }
 
 /// The summary for the covering practice: what it is asked to do comes first.
@@ -213,15 +265,31 @@ pub(super) fn practice_summary(
     summary: &Summary,
     parties: &Parties<'_>,
 ) -> Result<String, RenderError> {
-    let shown: Vec<Heading> =
-        [Heading::Medications, Heading::Allergies, Heading::PlanAndActions].into_iter().chain(ALERTS).collect();
     written(&PracticeSummaryPage {
         page: Page::new(prepared, parties, &parties.covering_practice.name).with_left_out(prepared),
         home: parties.care_home,
-        arrival: arrival(summary, parties),
-        plan: vec![summary.section(Heading::PlanAndActions)],
-        alerts: ALERTS.iter().flat_map(|heading| summary.present(&[*heading])).collect(),
-        others: summary.others(&shown),
+        sections: PracticeSections::new(summary, parties, false),
+        summary,
+    })
+}
+
+#[derive(Template)]
+#[template(path = "practice.html")]
+struct PracticePage<'a> {
+    summary: &'a Summary,
+    page: Page<'a>,
+    home: &'a CareHome,
+    stay: Registration,
+    sections: PracticeSections,
+}
+
+/// Request and summary on one page, for a practice that reads it in a browser.
+pub(super) fn practice(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Result<String, RenderError> {
+    written(&PracticePage {
+        page: Page::new(prepared, parties, &parties.covering_practice.name).with_left_out(prepared),
+        home: parties.care_home,
+        stay: Registration::new(prepared, summary, parties),
+        sections: PracticeSections::new(summary, parties, true),
         summary,
     })
 }
@@ -246,8 +314,11 @@ pub(super) fn pharmacy_referral(
     let page = ReferralPage {
         page: Page::new(prepared, parties, &parties.delivering_pharmacy.name),
         home: parties.care_home,
-        registered: registered(parties),
-        covering: format!("{} ({}) {}", covering.name, covering.ods, covering.telephone),
+        registered: registered(prepared, parties),
+        covering: match prepared.adds(Added::CoveringPractice) {
+            true => format!("{} ({}) {}", covering.name, covering.ods, covering.telephone),
+            false => NOT_TOLD.to_owned(),
+        },
         others: summary.present(&[Heading::InformationGiven, Heading::PlanAndActions, Heading::Diagnoses]),
         summary,
     };
@@ -259,9 +330,8 @@ pub(super) fn pharmacy_referral(
 struct NominationPage<'a> {
     summary: &'a Summary,
     page: Page<'a>,
-    home: &'a CareHome,
+    home: Option<&'a CareHome>,
     pharmacy: &'a OdsCode,
-    nominated: String,
 }
 
 pub(super) fn pharmacy_nomination(
@@ -269,15 +339,10 @@ pub(super) fn pharmacy_nomination(
     summary: &Summary,
     parties: &Parties<'_>,
 ) -> Result<String, RenderError> {
-    let nominated = match parties.nominated_pharmacy {
-        Some(ods) => format!("The Personal Demographics Service has another nominated pharmacy ({ods})."),
-        None => "The Personal Demographics Service has no nominated pharmacy.".to_owned(),
-    };
     written(&NominationPage {
         page: Page::new(prepared, parties, &parties.delivering_pharmacy.name),
-        home: parties.care_home,
+        home: prepared.adds(Added::CareHome).then_some(parties.care_home),
         pharmacy: &parties.delivering_pharmacy.ods,
-        nominated,
         summary,
     })
 }

@@ -1,7 +1,8 @@
 //! The elements that the renditions' own resources are made of.
 
 use onward_core::OdsCode;
-use onward_fhir::{Builder, Element, systems, views};
+use onward_fhir::elements::table;
+use onward_fhir::{Builder, Element, Release, systems, views};
 
 pub(super) type B = Builder<'static>;
 
@@ -90,10 +91,32 @@ pub(super) fn profile(b: &mut B, url: &str) {
     b.node("meta", |b| b.leaf("profile", url.to_owned()));
 }
 
-/// Elements of a projected resource that refer to nothing, under the same names.
+/// Elements of a projected resource that refer to nothing, under the same names and in FHIR's order: the order of JSON
+/// properties means nothing.
 pub(super) fn copy_free(b: &mut B, resource: Element<'_, '_>, names: &[&str]) {
+    copy_free_and(b, resource, names, "", |_| {});
+}
+
+/// The same, and right behind those called `beside` what `add` writes under that name: elements of one name must stand
+/// together.
+pub(super) fn copy_free_and(
+    b: &mut B,
+    resource: Element<'_, '_>,
+    names: &[&str],
+    beside: &str,
+    add: impl FnOnce(&mut B),
+) {
     let free = |element: &Element<'_, '_>| !element.descendants().any(|each| each.name() == "reference");
-    for child in resource.children().filter(|child| names.contains(&child.name())).filter(free) {
-        b.copy_owned(child);
+    let def = resource.resource_type().and_then(|name| table(Release::R4).type_def(name));
+    let mut add = Some(add);
+    for name in def.into_iter().flat_map(|def| def.elements()).map(|each| each.name) {
+        for child in resource.all(name).filter(|_| names.contains(&name)).filter(free) {
+            b.copy_owned(child);
+        }
+        if name == beside
+            && let Some(add) = add.take()
+        {
+            add(b);
+        }
     }
 }

@@ -3,20 +3,25 @@
 //!
 //! No national hospital-to-pharmacy FHIR interface exists (standards.md §10.19), so the referral is an R4 message
 //! whose focus is a ServiceRequest. The nomination is a request to a person: PDS lets only a health worker's session
-//! change it, and only with the patient's consent.
+//! change it, and only with the patient's consent. Which pharmacy is nominated now is not told: to ask for that consent
+//! nobody needs it.
+//!
+//! A document without medicines makes no referral. It is not held for that: the heading is optional in the eDischarge
+//! guide, and to hold it would keep the home and the practices waiting for a list that does not exist; their pages say
+//! that the hospital sent none and that this does not mean that there are none.
 
 use onward_core::DeliveryId;
 use onward_core::state::RecipientKind;
-use onward_fhir::{Builder, Element, Tree, systems};
+use onward_fhir::{Builder, Element, Heading, Tree, systems};
 
 use super::parts::{
-    B, coding, copy_free, entry, entry_of, extension, identifier, organisation, patient_reference, profile, reference,
-    urn, words,
+    B, coding, copy_free, copy_free_and, entry, entry_of, extension, identifier, organisation, patient_reference,
+    profile, reference, urn, words,
 };
 use super::registration::{Stay, temporary_address};
 use super::summary::Summary;
 use super::{Parties, Prepared, RenderError, Rendered, dates, html, r4_json, source_endpoint};
-use crate::disclose::Policy;
+use crate::disclose::{Added, Gap, Policy};
 
 const UK_CORE: &str = "https://fhir.hl7.org.uk/StructureDefinition/UKCore-";
 const RESPONSE_REQUEST: &str = "http://hl7.org/fhir/StructureDefinition/messageheader-response-request";
@@ -34,13 +39,29 @@ pub fn pharmacy_referral(
     let pharmacy = parties.delivering_pharmacy;
     let kind = RecipientKind::PharmacyReferral;
     let prepared = Prepared::new(document, policy, kind, &pharmacy.ods, parties, delivery)?;
+    prepared.without_gaps(is_critical_for_pharmacy)?;
     let summary = Summary::new(&prepared, parties)?;
+    if !summary.medicines.are_told() {
+        // Medicines are the referral (standards.md §10.19): one without them would count as sent and help nobody.
+        prepared.without_gaps(|gap| gap.heading == Heading::Medications)?;
+        return Err(RenderError::NoMedicines);
+    }
     let page = html::pharmacy_referral(&prepared, &summary, parties)?;
     let header = prepared.ids.derived("message-header").to_string();
     let body = r4_json(&referral_message(&prepared, &summary, parties, &header)?)?;
     let mut rendered = prepared.rendered(body, page);
     rendered.correlation_id = Some(header);
     Ok(rendered)
+}
+
+/// What the minimum set of the service is made of; other entries under the same headings are not part of it.
+fn is_critical_for_pharmacy(gap: &Gap) -> bool {
+    let of_list = matches!(gap.heading, Heading::Medications | Heading::Allergies);
+    of_list
+        && gap
+            .resource_type
+            .as_deref()
+            .is_none_or(|name| name.starts_with("Medication") || matches!(name, "AllergyIntolerance" | "List"))
 }
 
 fn referral_message(
@@ -93,17 +114,16 @@ fn referral_message(
         b.node("supportingInfo", |b| b.leaf("reference", urn(&document)));
         note(b, &format!("Referrer: {}", referrer(summary, parties)));
         note(b, &care_home_in_words(parties));
-        note(
-            b,
-            &format!("Practice covering the care home: {} ({}) {}", covering.name, covering.ods, covering.telephone),
-        );
+        if prepared.adds(Added::CoveringPractice) {
+            let (name, ods, telephone) = (&covering.name, &covering.ods, &covering.telephone);
+            note(b, &format!("Practice covering the care home: {name} ({ods}) {telephone}"));
+        }
     });
     entry(&mut b, &person, "Patient", |b| {
         profile(b, &format!("{UK_CORE}Patient"));
-        copy_free(b, patient, &PERSON);
-        // Where the medicines are to be delivered for the stay.
-        temporary_address(b, parties, &stay, true);
-        if let Some(registered) = parties.registered_practice {
+        // Beside the person's own: where the medicines are to be delivered for the stay.
+        copy_free_and(b, patient, &PERSON, "address", |b| temporary_address(b, parties, &stay, true));
+        if let Some(registered) = parties.registered_practice.filter(|_| prepared.adds(Added::RegisteredPractice)) {
             organisation(b, "generalPractitioner", &registered.ods, &registered.name);
         }
     });
@@ -201,17 +221,13 @@ fn nomination_bundle(prepared: &Prepared, patient: Element<'_, '_>, parties: &Pa
         organisation(b, "owner", &pharmacy.ods, &pharmacy.name);
         words(b, "reasonCode", "The patient moves to a care home to which this pharmacy delivers");
         note(b, "Nothing may be changed without the consent of the patient or of whoever may decide for them.");
-        note(b, &care_home_in_words(parties));
+        if prepared.adds(Added::CareHome) {
+            note(b, &care_home_in_words(parties));
+        }
         b.node("input", |b| {
             words(b, "type", "Pharmacy to be nominated");
             organisation(b, "valueReference", &pharmacy.ods, &pharmacy.name);
         });
-        if let Some(nominated) = parties.nominated_pharmacy {
-            b.node("input", |b| {
-                words(b, "type", "Pharmacy nominated now");
-                organisation(b, "valueReference", nominated, nominated.as_str());
-            });
-        }
     });
     entry(&mut b, &person, "Patient", |b| {
         profile(b, &format!("{UK_CORE}Patient"));

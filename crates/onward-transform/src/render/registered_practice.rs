@@ -1,7 +1,8 @@
 //! The registered practice's copy: the identical document, for information, in an envelope of ours.
 //!
 //! Where the source's syntax is the envelope's the sender's bytes are spliced in; the result is read back and must hold
-//! the same document, else (a namespace prefix declared outside it, say) the document is written from the tree.
+//! the same document, else (a namespace prefix declared outside it, say) the document is written from the tree. By MESH
+//! everything goes as XML, which ITK3 makes mandatory and JSON optional: practices' systems read nothing else there.
 
 use std::ops::Range;
 
@@ -12,7 +13,9 @@ use onward_fhir::{Builder, Document, DocumentKind, Element, Release, Tree, itk, 
 
 use super::itk3::{Envelope, RecipientType, handling};
 use super::parts::{B, coding, entry, extension, identifier, organisation, urn};
-use super::{FHIR_JSON, FHIR_XML, Parties, RenderError, Rendered, dates, fits, lossless, source_endpoint, workflow};
+use super::{
+    FHIR_JSON, FHIR_XML, Parties, RenderError, Rendered, dates, fits, goes_by_mesh, lossless, source_endpoint, workflow,
+};
 use crate::disclose::{Disclosed, Form, NewIds, Policy, ProjectError};
 
 /// The sender's document as it came.
@@ -59,8 +62,9 @@ pub fn registered_practice(
     let (body, media_type) = match original.release {
         Release::Stu3 => (fits(stu3_message(original, &envelope)?)?, FHIR_XML),
         Release::R4 => {
-            let media_type = if original.is_xml { FHIR_XML } else { FHIR_JSON };
-            (fits(r4_message(original, &envelope, &practice.ods, &practice.name)?)?, media_type)
+            let xml = original.is_xml || goes_by_mesh(&practice.endpoint);
+            let body = r4_message(original, xml, &envelope, &practice.ods, &practice.name)?;
+            (fits(body)?, if xml { FHIR_XML } else { FHIR_JSON })
         }
     };
     Ok(Rendered {
@@ -114,17 +118,20 @@ fn stu3_message(original: &Original<'_, '_>, envelope: &Envelope<'_>) -> Result<
 
 fn r4_message(
     original: &Original<'_, '_>,
+    xml: bool,
     envelope: &Envelope<'_>,
     ods: &OdsCode,
     name: &str,
 ) -> Result<Vec<u8>, RenderError> {
     let focus = focus(original, envelope.ids);
     let around = |document: Inside<'_, '_>| r4_envelope(envelope, ods, name, &focus, document);
-    if let Some(spliced) = spliced(original, envelope.ids, Release::R4, around) {
+    if xml == original.is_xml
+        && let Some(spliced) = spliced(original, envelope.ids, Release::R4, around)
+    {
         return Ok(spliced);
     }
     let tree = around(Inside::Whole(original.element));
-    lossless(if original.is_xml { write::xml(tree.root(), Release::R4) } else { write::json(tree.root(), Release::R4) })
+    lossless(if xml { write::xml(tree.root(), Release::R4) } else { write::json(tree.root(), Release::R4) })
 }
 
 fn r4_envelope(

@@ -12,14 +12,15 @@ use onward_fhir::{Builder, Document, Element, Release, Tree, itk, systems, views
 
 use super::itk3::{Envelope, PROFILE, RecipientType};
 use super::parts::{
-    B, coding, concept, copy_free, entry, entry_of, extension, identifier, organisation, patient_reference, profile,
+    B, concept, copy_free_and, entry, entry_of, extension, identifier, organisation, patient_reference, profile,
     reference, urn, words,
 };
 use super::summary::Summary;
 use super::{
-    FHIR_XML, Parties, Prepared, RenderError, Rendered, dates, goes_by_mesh, html, r4_json, stu3_xml, workflow,
+    FHIR_XML, Parties, Prepared, RenderError, Rendered, dates, goes_by_mesh, html, is_critical_for_care, r4_json,
+    stu3_xml, workflow,
 };
-use crate::disclose::Policy;
+use crate::disclose::{Added, Policy};
 
 /// SNOMED CT "Patient registration": the Task of the R4 draft frameworks (Task-registerPatient).
 const PATIENT_REGISTRATION: (&str, &str) = ("184047000", "Patient registration");
@@ -63,13 +64,15 @@ pub fn covering_practice(
     let practice = parties.covering_practice;
     let kind = RecipientKind::CoveringPractice;
     let prepared = Prepared::new(document, policy, kind, &practice.ods, parties, delivery)?;
+    prepared.without_gaps(is_critical_for_care)?;
     let summary = Summary::new(&prepared, parties)?;
     let stay = (html::stay_start(parties), html::stay_end(&summary, parties));
-    let registration = html::registration(&prepared, &summary, parties)?;
+    let page = html::practice(&prepared, &summary, parties)?;
     if !goes_by_mesh(&practice.endpoint) {
         let body = r4_json(&request_bundle(&prepared, &stay, parties)?)?;
-        return Ok(prepared.rendered(body, registration));
+        return Ok(prepared.rendered(body, page));
     }
+    let registration = html::registration(&prepared, &summary, parties)?;
     let letter = html::practice_summary(&prepared, &summary, parties)?;
     let envelope = Envelope {
         ids: &prepared.ids,
@@ -80,17 +83,23 @@ pub fn covering_practice(
         local: "NONE",
         receiver: None,
     };
-    let page = |title: &str, html: &str| Attached {
+    let attached = |title: &str, html: &str| Attached {
         title: title.to_owned(),
         media_type: "text/html".to_owned(),
         base64: BASE64.encode(html),
     };
     let mut attachments =
-        vec![page("Request for temporary registration", &registration), page("Discharge summary", &letter)];
+        vec![attached("Request for temporary registration", &registration), attached("Discharge summary", &letter)];
     attachments.extend(of_the_hospital(&prepared));
-    let message = send_document(&envelope, prepared.patient()?, &stay, &attachments);
+    let mut told = *parties;
+    if !prepared.adds(Added::RegisteredPractice) {
+        told.registered_practice = None;
+    }
+    let envelope = Envelope { parties: &told, ..envelope };
+    let label = confidentiality(prepared.projection.tree.root());
+    let message = send_document(&envelope, prepared.patient()?, &stay, label, &attachments);
     let (body, correlation) = (stu3_xml(&message)?, envelope.header_id());
-    let mut rendered = prepared.rendered(body, registration);
+    let mut rendered = prepared.rendered(body, page);
     rendered.media_type = FHIR_XML.to_owned();
     rendered.correlation_id = Some(correlation);
     rendered.workflow = workflow(SEND_DOCUMENT_WORKFLOW);
@@ -127,6 +136,7 @@ pub(super) type Stay = (String, Option<String>);
 /// Task, Patient with the temporary address, document: an R4 collection.
 fn request_bundle(prepared: &Prepared, stay: &Stay, parties: &Parties<'_>) -> Result<Tree<'static>, RenderError> {
     let patient = prepared.patient()?;
+    let registered = parties.registered_practice.filter(|_| prepared.adds(Added::RegisteredPractice));
     let id = |part: &str| prepared.ids.derived(part).to_string();
     let (task, person, document) = (id("task"), id("patient"), prepared.ids.document().to_string());
     let mut b: B = Builder::resource("Bundle");
@@ -137,9 +147,8 @@ fn request_bundle(prepared: &Prepared, stay: &Stay, parties: &Parties<'_>) -> Re
     entry(&mut b, &task, "Task", |b| registration_task(b, [&task, &person, &document], patient, stay, parties));
     entry(&mut b, &person, "Patient", |b| {
         profile(b, &format!("{UK_CORE}Patient"));
-        copy_free(b, patient, &REGISTRATION_ELEMENTS);
-        temporary_address(b, parties, stay, true);
-        if let Some(registered) = parties.registered_practice {
+        copy_free_and(b, patient, &REGISTRATION_ELEMENTS, "address", |b| temporary_address(b, parties, stay, true));
+        if let Some(registered) = registered {
             organisation(b, "generalPractitioner", &registered.ods, &registered.name);
         }
     });
@@ -193,7 +202,7 @@ pub(super) fn temporary_address(b: &mut B, parties: &Parties<'_>, stay: &Stay, w
         if with_uprn {
             extension(b, ADDRESS_KEY, |b| {
                 extension(b, "type", |b| {
-                    coding(b, "valueCoding", ADDRESS_KEY_TYPE, "UPRN", "Unique Property Reference Number")
+                    concept(b, "valueCodeableConcept", ADDRESS_KEY_TYPE, "UPRN", "Unique Property Reference Number")
                 });
                 extension(b, "value", |b| b.leaf("valueString", home.uprn.clone()));
             });
@@ -211,11 +220,29 @@ pub(super) fn temporary_address(b: &mut B, parties: &Parties<'_>, stay: &Stay, w
     });
 }
 
+/// v3-Confidentiality from the least to the most protected.
+const CONFIDENTIALITY: [&str; 6] = ["U", "L", "M", "N", "R", "V"];
+
+/// The highest label that stands anywhere in the document (R4 §6.1.1, the high-water mark), never a lower one than the
+/// sender's; "normal" where there is none.
+fn confidentiality(document: Element<'_, '_>) -> &'static str {
+    let is_confidentiality = |system: Option<&str>| system.is_some_and(|system| system.ends_with("v3-Confidentiality"));
+    let labels = document
+        .descendants()
+        .filter(|each| each.name() == "security")
+        .filter_map(|label| is_confidentiality(label.text("system")).then(|| label.text("code")).flatten());
+    let compositions = document.descendants().filter(|each| each.is("Composition"));
+    let own = compositions.filter_map(|composition| composition.text("confidentiality"));
+    let ranks = labels.chain(own).filter_map(|code| CONFIDENTIALITY.iter().position(|known| *known == code));
+    ranks.max().map_or("N", |rank| CONFIDENTIALITY[rank])
+}
+
 /// GP Connect Send Document (STU3): one section for each attachment, the primary one first.
 fn send_document(
     envelope: &Envelope<'_>,
     patient: Element<'_, '_>,
     stay: &Stay,
+    confidentiality: &'static str,
     attachments: &[Attached],
 ) -> Tree<'static> {
     let (ids, parties) = (envelope.ids, envelope.parties);
@@ -240,7 +267,7 @@ fn send_document(
                     "title",
                     attachments.first().map_or_else(|| "Discharge summary".to_owned(), |first| first.title.clone()),
                 );
-                b.leaf("confidentiality", "N");
+                b.leaf("confidentiality", confidentiality.to_owned());
                 reference(b, "custodian", &hospital);
                 for (at, attached) in attachments.iter().enumerate() {
                     b.node("section", |b| {

@@ -2,6 +2,7 @@
 //! and words also for what is missing.
 
 mod allergies;
+mod dosage;
 mod medicines;
 mod people;
 
@@ -30,7 +31,19 @@ pub(super) struct SectionView {
 pub(super) struct AttachmentView {
     pub(super) title: String,
     pub(super) kind: String,
+    pub(super) file: FileView,
 }
+
+/// How a reader of the page gets at a file.
+pub(super) enum FileView {
+    /// From the page itself, which then needs no server: a `data:` URL, and a name to save it under.
+    Here { data: String, name: String },
+    /// Not from the page, for this reason.
+    Elsewhere(&'static str),
+}
+
+/// Browsers do not follow longer links: Chromium's bound is 2 MiB.
+const LINK_BYTES_MAX: usize = 2_000_000;
 
 /// The hospital's side of the document.
 pub(super) struct Origin {
@@ -68,6 +81,9 @@ pub(super) struct Summary {
 
 const NOT_SENT: &str = "Not sent by the hospital.";
 const NOT_INCLUDED: &str = "Sent by the hospital, not included in this copy.";
+/// Stands where a reader would take what is shown for the whole.
+const PARTLY_INCLUDED: &str =
+    "Not all that the hospital sent under this heading is in this copy. Ask the hospital before you rely on it.";
 
 impl Summary {
     pub(super) fn new(prepared: &Prepared, parties: &Parties<'_>) -> Result<Self, RenderError> {
@@ -76,15 +92,36 @@ impl Summary {
         let tree = &prepared.projection.tree;
         let document = Document::read(tree.root(), Release::R4).map_err(|_| RenderError::NoPatient)?;
         let withheld = prepared.projection.withheld_headings.clone();
+        let partly = |heading: Heading| {
+            document.section(heading).is_some() && prepared.projection.gaps.iter().any(|gap| gap.heading == heading)
+        };
         Ok(Self {
             person: Person::new(patient, &document.bundle, at),
             origin: origin(&document, parties.care_home),
-            medicines: Medicines::new(&document, state_note(&document, &withheld, Heading::Medications)),
-            allergies: Allergies::new(&document, state_note(&document, &withheld, Heading::Allergies)),
+            medicines: Medicines::new(
+                &document,
+                state_note(&document, &withheld, Heading::Medications),
+                partly(Heading::Medications),
+            ),
+            allergies: Allergies::new(
+                &document,
+                state_note(&document, &withheld, Heading::Allergies),
+                partly(Heading::Allergies),
+            ),
             alerts: document.bundle.of_type("Flag").filter_map(alert).collect(),
-            attachments: document.attachments().iter().map(attachment).collect(),
-            sections: document.sections.iter().map(|section| (section.heading, view(section))).collect(),
-            kind: document.kind().unwrap_or(DocumentKind::Discharge),
+            attachments: document.attachments().iter().enumerate().map(|(at, each)| attachment(at + 1, each)).collect(),
+            sections: document
+                .sections
+                .iter()
+                .map(|section| {
+                    let mut view = view(section);
+                    if section.heading.is_some_and(partly) {
+                        view.note = PARTLY_INCLUDED;
+                    }
+                    (section.heading, view)
+                })
+                .collect(),
+            kind: kind(&document, parties.event),
             withheld,
         })
     }
@@ -109,15 +146,17 @@ impl Summary {
         self.sections.iter().filter(|(of, _)| wanted(of)).map(|(_, view)| view.clone()).collect()
     }
 
-    /// The other sections in the sender's order, and after them the mandatory ones that are absent.
+    /// The other sections, with the mandatory ones that are absent, in the order in which the PRSB standard lists its
+    /// headings for people to read (senders sort them by the alphabet); after them those under no known heading.
     pub(super) fn others(&self, shown: &[Heading]) -> Vec<SectionView> {
         let is_shown = |of: &Option<Heading>| of.is_some_and(|of| shown.contains(&of));
-        let mut views: Vec<SectionView> =
-            self.sections.iter().filter(|(of, _)| !is_shown(of)).map(|(_, view)| view.clone()).collect();
+        let there = self.sections.iter().filter(|(of, _)| !is_shown(of)).map(|(of, view)| (*of, view.clone()));
         let absent =
             |heading: &Heading| !shown.contains(heading) && !self.sections.iter().any(|(of, _)| *of == Some(*heading));
-        views.extend(Heading::mandatory(self.kind).filter(absent).map(|heading| self.absent(heading)));
-        views
+        let missing = Heading::mandatory(self.kind).filter(absent).map(|heading| (Some(heading), self.absent(heading)));
+        let mut views: Vec<_> = there.chain(missing).collect();
+        views.sort_by_key(|(of, _)| (of.is_none(), *of));
+        views.into_iter().map(|(_, view)| view).collect()
     }
 }
 
@@ -125,6 +164,19 @@ impl Clone for SectionView {
     fn clone(&self) -> Self {
         Self { title: self.title.clone(), html: self.html.clone(), entries: self.entries.clone(), note: self.note }
     }
+}
+
+/// Which guide's headings the reader may expect: as the message's event says, else the document; headings that only the
+/// emergency care guide has tell it apart, for its documents have the type of any discharge summary.
+fn kind(document: &Document<'_, '_>, event: &str) -> DocumentKind {
+    let of_emergency_care = |section: &onward_fhir::document::Section<'_, '_>| {
+        matches!(section.heading, Some(Heading::ClinicalNarrative | Heading::PresentingComplaints))
+    };
+    DocumentKind::of_event(event)
+        .or_else(|| document.kind_by_profile())
+        .or_else(|| document.sections.iter().any(of_emergency_care).then_some(DocumentKind::EmergencyCareDischarge))
+        .or_else(|| document.kind())
+        .unwrap_or(DocumentKind::Discharge)
 }
 
 /// Why there is nothing under a heading; empty when its section is there.
@@ -212,14 +264,42 @@ fn alert(flag: Element<'_, '_>) -> Option<String> {
     Some(format!("{text}{status}"))
 }
 
-fn attachment(attachment: &onward_fhir::document::Attachment<'_, '_>) -> AttachmentView {
+fn attachment(number: usize, attachment: &onward_fhir::document::Attachment<'_, '_>) -> AttachmentView {
     // Four characters of base64 hold three bytes.
     let bytes = attachment.data.and_then(Element::value).map_or(0, |data| data.len() / 4 * 3);
     let media_type = attachment.media_type.unwrap_or("type not stated");
     AttachmentView {
         title: attachment.title.unwrap_or("Attachment").to_owned(),
         kind: format!("{}, about {} kB", media_in_words(media_type), bytes.div_ceil(1000)),
+        file: file(number, media_type, attachment.data.and_then(Element::value).unwrap_or_default()),
     }
+}
+
+/// Not web pages and XML: opened from a disk they could run what somebody wrote into them.
+fn file(number: usize, media_type: &str, base64: &str) -> FileView {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    let ending = match essence {
+        "application/pdf" => "pdf",
+        "application/msword" => "doc",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => "docx",
+        "application/rtf" | "text/rtf" => "rtf",
+        "text/plain" => "txt",
+        "image/jpeg" => "jpg",
+        "image/png" => "png",
+        "image/tiff" => "tiff",
+        _ => return FileView::Elsewhere("a file of this type is not handed out here"),
+    };
+    let encoded: String = base64.split_ascii_whitespace().collect();
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    if encoded.is_empty() || !encoded.bytes().all(is_base64) {
+        return FileView::Elsewhere("the hospital did not send the file itself");
+    }
+    let data = format!("data:{essence};base64,{encoded}");
+    if data.len() > LINK_BYTES_MAX {
+        return FileView::Elsewhere("the file is too large for this page");
+    }
+    // The sender's title stays out of the name: names of files end up in lists and histories.
+    FileView::Here { data, name: format!("attachment-{number}.{ending}") }
 }
 
 /// What a file is, for people; a type that is not among those that receivers take is shown as written.

@@ -1,5 +1,6 @@
 //! Renditions of the fixtures' discharge for the demo's neighbourhood, and of documents that try to break the pages.
 
+mod conformance;
 mod messages;
 mod pages;
 

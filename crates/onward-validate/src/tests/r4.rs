@@ -8,8 +8,8 @@ use onward_fhir::read::{self, Limits};
 use super::fixture::{NHS_NUMBER, document, judge};
 use crate::{Findings, Policy, Severity, validate_document, validate_message, validate_resource};
 
-fn errors(findings: &Findings) -> Vec<&'static str> {
-    findings.iter().filter(|finding| finding.severity >= Severity::Error).map(|finding| finding.rule).collect()
+fn errors(findings: &Findings) -> Vec<&str> {
+    findings.iter().filter(|finding| finding.severity >= Severity::Error).map(|finding| finding.rule.as_ref()).collect()
 }
 
 /// The R4 draft frameworks' message around a document.
@@ -50,8 +50,8 @@ fn a_document_inside_a_binary_is_judged_like_any() {
 
 #[test]
 fn the_reference_around_it_is_about_the_same_person() {
-    let of = |subject| errors(&judge_json(&around_binary(&document(), subject, FHIR_XML)));
-    assert_eq!(of("9000000009"), ["subject-mismatch"], "another person's number");
+    let other = judge_json(&around_binary(&document(), "9000000009", FHIR_XML));
+    assert_eq!(errors(&other), ["subject-mismatch"], "another person's number");
     let none = judge_json(&around_binary(&document(), "9990000019", FHIR_XML));
     assert!(!none.has_errors());
     assert!(none.by_rule("document-reference-subject").is_some(), "nobody's number");
@@ -112,14 +112,16 @@ fn any_resource_is_judged_as_fhir() {
     );
     assert_eq!(errors(&video), [] as [&str; 0]);
     assert!(video.by_rule("attachment-url").is_some_and(|finding| finding.severity == Severity::Warning));
-    let wrong_size = judge(r#"{"resourceType":"Media","content":{"contentType":"text/plain","size":3,"data":"aGk="}}"#);
+    let wrong_size = judge(
+        r#"{"resourceType":"Media","status":"completed","content":{"contentType":"text/plain","size":3,"data":"aGk="}}"#,
+    );
     assert_eq!(errors(&wrong_size), ["attachment-size"]);
     let dangling = judge(
-        r##"{"resourceType":"Encounter","subject":{"reference":"#p"},"partOf":{"reference":"Encounter/elsewhere"}}"##,
+        r##"{"resourceType":"Encounter","status":"finished","class":{"code":"IMP"},"subject":{"reference":"#p"},"partOf":{"reference":"Encounter/elsewhere"}}"##,
     );
     assert_eq!(errors(&dangling), ["reference-contained"]);
     let foreign = judge(
-        r#"{"resourceType":"Bundle","type":"message","entry":[{"resource":{"resourceType":"MessageHeader",
+        r#"{"resourceType":"Bundle","type":"message","entry":[{"fullUrl":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520","resource":{"resourceType":"MessageHeader",
 "eventUri":"urn:x","source":{"endpoint":"urn:x"}}}]}"#,
     );
     assert_eq!(errors(&foreign), [] as [&str; 0], "a message of another kind is not judged as a transfer of care");
@@ -161,7 +163,7 @@ fn what_onward_authors_is_valid() {
             name: "x".to_owned(),
             organisation: Some("RR8".to_owned()),
             requestor: true,
-            policy: vec!["urn:uuid:j".to_owned()],
+            policy: vec!["urn:uuid:c757873d-ec9a-4326-a141-556f43239520".to_owned()],
         }],
         observer: "onward".to_owned(),
         observer_ods: None,
@@ -180,9 +182,9 @@ fn what_onward_authors_is_valid() {
         base_url: "https://example.org/fhir/R4".to_owned(),
     };
     let response = authored::ResponseContent {
-        message_id: "m".to_owned(),
-        header_id: "h".to_owned(),
-        outcome_id: "o".to_owned(),
+        message_id: "c757873d-ec9a-4326-a141-556f43239523".to_owned(),
+        header_id: "c757873d-ec9a-4326-a141-556f43239521".to_owned(),
+        outcome_id: "c757873d-ec9a-4326-a141-556f43239522".to_owned(),
         original_header_id: "orig".to_owned(),
         ok: false,
         event: ("https://fhir.nhs.uk/CodeSystem/message-event".to_owned(), "document".to_owned()),

@@ -130,6 +130,23 @@ async fn lists_show_identifiers_and_never_key_material() {
 }
 
 #[tokio::test]
+async fn a_key_set_may_be_fetched_from_listed_hosts_only() {
+    let place = Place::new();
+    let add = |url: &str| format!("add --id a --ods R9Z --role sender --jwks-url {url}");
+    for url in [
+        "http://api.service.nhs.uk/jwks",
+        "https://elsewhere.example/jwks",
+        "https://user:word@api.service.nhs.uk/jwks",
+        "https://169.254.169.254/jwks",
+    ] {
+        assert_eq!(place.client(&add(url)).await.0, Err(Exit::Usage), "{url}");
+    }
+    assert_eq!(place.client(&add("https://api.service.nhs.uk/jwks")).await.0, Ok(Exit::Done));
+    let (_, table) = place.client("list").await;
+    assert!(table.contains("at https://api.service.nhs.uk/jwks"), "{table}");
+}
+
+#[tokio::test]
 async fn looking_makes_no_store() {
     let place = Place::new();
     assert_eq!(place.client("list").await.0, Err(Exit::Usage));

@@ -161,6 +161,7 @@ mod tests {
 
     fn explanation() -> Explanation {
         Explanation {
+            client: "northmoor-epr".to_owned(),
             outcome: "deliver",
             reason: None,
             findings: vec![json!({"severity": "warning", "rule": "r-1", "expression": "Bundle.entry[0]",

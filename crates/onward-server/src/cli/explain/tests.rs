@@ -38,3 +38,36 @@ async fn what_cannot_be_read_would_be_refused() {
     assert_eq!((exit, explanation["outcome"].as_str()), (Exit::No, Some("refuse")));
     assert_eq!(explanation["recipients"].as_array().map(Vec::len), Some(0));
 }
+
+#[tokio::test]
+async fn of_several_clients_it_says_which_one_explains() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("discharge.xml");
+    std::fs::write(&file, MESSAGE).expect("writable");
+    let input = Input::read(&file).expect("readable");
+    let defaults = crate::config::Config::load_from(None, []).expect("the defaults").config;
+    let (app, _stand_in) = StandIn::build(defaults).await.expect("the neighbourhood");
+    for (id, nhs_number_policy) in [("ward-epr", NhsNumberPolicy::Refuse), ("annex-epr", NhsNumberPolicy::Hold)] {
+        let client = Client {
+            id: id.to_owned(),
+            ods: sender(&input).expect("a sender"),
+            role: Role::Sender,
+            jwks: r#"{"keys":[]}"#.to_owned(),
+            certificate_sha256: None,
+            mesh_mailbox: None,
+            nhs_number_policy,
+            disabled: false,
+        };
+        app.gateway.store().put_client(client, Vec::new()).await.expect("committed");
+    }
+    let (mut terminal, _, err) = capture::terminal();
+    let first = client(None, &input, &app, &mut terminal).await.expect("a client");
+    assert_eq!(first.id, "annex-epr");
+    let said = err.text().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("2 clients are registered") && said.contains("ward-epr"), "{said}");
+    assert!(said.contains("as client annex-epr") && said.contains("means: hold"), "{said}");
+    let named = client(Some("ward-epr"), &input, &app, &mut terminal).await.expect("a client");
+    let body = bytes::Bytes::from(input.bytes.clone());
+    let explanation = app.gateway.explain(&named, &body, input.media_type()).await.expect("explained");
+    assert_eq!(explanation.client, "ward-epr");
+}

@@ -38,7 +38,12 @@ fn json(text: &str) -> serde_json::Value {
 }
 
 /// A gateway with the example directory that has accepted this message.
-async fn accepted(message: &'static str) -> (TempDir, App, Receipt) {
+async fn accepted(message: &str) -> (TempDir, App, Receipt) {
+    accepted_from(message, None).await
+}
+
+/// The same, from a hospital that has a mailbox.
+async fn accepted_from(message: &str, mailbox: Option<&str>) -> (TempDir, App, Receipt) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n\
                   [pds]\nmode = \"stand-in\"\nstand_in_file = \"people.toml\"\n";
@@ -54,13 +59,13 @@ async fn accepted(message: &'static str) -> (TempDir, App, Receipt) {
         role: Role::Sender,
         jwks: r#"{"keys":[]}"#.to_owned(),
         certificate_sha256: None,
-        mesh_mailbox: None,
+        mesh_mailbox: mailbox.map(str::to_owned),
         nhs_number_policy: NhsNumberPolicy::Refuse,
         disabled: false,
     };
     app.gateway.store().put_client(client.clone(), Vec::new()).await.expect("committed");
-    let submission =
-        Submission { client, body: message.into(), media_type: "application/fhir+xml".to_owned(), request_id: None };
+    let body = message.to_owned().into();
+    let submission = Submission { client, body, media_type: "application/fhir+xml".to_owned(), request_id: None };
     let receipt = app.gateway.accept(submission).await.expect("accepted");
     (folder, app, receipt)
 }
@@ -128,7 +133,10 @@ async fn a_hold_stays_while_its_reason_does() {
         (held["reason"].as_str(), held["transfer"].as_str()),
         (Some("restricted-patient"), Some(receipt.transfer.to_string().as_str()))
     );
-    let release = format!("hold release --json --reason looked-at {}", held["hold"].as_str().expect("an identifier"));
+    let release = format!(
+        "hold release --json --reason looked-at --by Ada --yes {}",
+        held["hold"].as_str().expect("an identifier")
+    );
     let (outcome, out) = onward(folder.path(), &release).await;
     assert_eq!((outcome, json(&out)["state"].as_str()), (Ok(Exit::No), Some("still-held")));
     let mended = PEOPLE
@@ -166,4 +174,134 @@ async fn a_failed_delivery_is_replayed_only_after_a_preview_and_a_yes() {
     let entries = store.audit_entries(0, 1_000).await.expect("readable");
     let last = String::from_utf8(entries.last().expect("there").event.clone()).expect("JSON");
     assert!(last.contains("replay of a failed copy: mended") && last.contains("operator"), "{last}");
+}
+
+/// The example with one text replaced wherever it stands; it must be there.
+fn changed(message: &str, from: &str, to: &str) -> String {
+    assert!(message.contains(from), "{from}");
+    message.replace(from, to)
+}
+
+/// The one open hold: its identifier and its reason.
+async fn open_hold(folder: &Path) -> (String, String) {
+    let held = json(&onward(folder, "hold list --json").await.1);
+    let text = |name: &str| held[name].as_str().expect("text").to_owned();
+    (text("hold"), text("reason"))
+}
+
+/// Runs a decision and gives its exit, its state and the kinds of the copies.
+async fn decide(folder: &Path, line: &str) -> (Result<Exit, Exit>, String, Vec<String>) {
+    let (outcome, out) = onward(folder, &format!("hold {line} --json --reason decided-so --by Ada")).await;
+    let shown = json(&out);
+    let kinds = shown["deliveries"].as_array().expect("a list");
+    let kinds = kinds.iter().map(|copy| copy["recipient"].as_str().expect("a kind").to_owned()).collect();
+    (outcome, shown["state"].as_str().expect("a state").to_owned(), kinds)
+}
+
+async fn audited(app: &App, text: &str) -> bool {
+    let entries = app.gateway.store().audit_entries(0, 1_000).await.expect("readable");
+    entries.iter().any(|entry| String::from_utf8_lossy(&entry.event).contains(text))
+}
+
+#[tokio::test]
+async fn a_person_names_the_home_that_the_message_leaves_open() {
+    let message = changed(DISCHARGE, "VMH01", "VZZ98");
+    let (folder, app, receipt) = accepted(&message).await;
+    let (id, reason) = open_hold(folder.path()).await;
+    assert_eq!(reason, "care-home-unknown");
+    let (outcome, state, _) = decide(folder.path(), &format!("release {id} --yes")).await;
+    assert_eq!((outcome, state.as_str()), (Ok(Exit::No), "still-held"), "nobody has decided anything");
+    assert!(audited(&app, "care-home-unknown not released, still held: care-home-unknown, by Ada: decided-so").await);
+    let (outcome, state, _) = decide(folder.path(), &format!("reroute {id} --care-home VZZ99 --yes")).await;
+    assert_eq!((outcome, state.as_str()), (Ok(Exit::No), "still-held"), "such a home is not in the directory");
+    let (_, state, _) = decide(folder.path(), &format!("reroute {id} --registered-practice Y99002 --yes")).await;
+    assert_eq!(state, "not-decidable", "it is the home that is not known");
+    let (_, state, kinds) = decide(folder.path(), &format!("reroute {id} --care-home VMH01")).await;
+    assert_eq!((state.as_str(), kinds.len()), ("preview", 5));
+    assert_eq!(open_hold(folder.path()).await.0, id, "a preview changes nothing");
+    let (outcome, state, kinds) = decide(folder.path(), &format!("reroute {id} --care-home VMH01 --yes")).await;
+    assert_eq!((outcome, state.as_str(), kinds.len()), (Ok(Exit::Done), "released", 5));
+    assert!(audited(&app, "released, 5 copies, by Ada, care home VMH01: decided-so").await);
+    let transfer = app.gateway.store().transfer(receipt.transfer).await.expect("readable").expect("there");
+    assert_eq!(transfer.care_home.as_ref().map(onward_core::OdsCode::as_str), Some("VMH01"));
+    assert!(transfer.deliveries.iter().any(|copy| copy.recipient.as_str() == "VMH01"));
+}
+
+#[tokio::test]
+async fn a_hold_that_changes_its_reason_changes_its_owner_and_keeps_what_was_decided() {
+    let message = changed(DISCHARGE, "VMH01", "VZZ98");
+    let (folder, app, _) = accepted(&message).await;
+    let (id, _) = open_hold(folder.path()).await;
+    let conflict = changed(PEOPLE, "registered_practice = \"Y99002\"", "registered_practice = \"Y99001\"");
+    std::fs::write(folder.path().join("people.toml"), conflict).expect("writable");
+    let (_, state, _) = decide(folder.path(), &format!("reroute {id} --care-home VMH01 --yes")).await;
+    assert_eq!(state, "still-held");
+    let held = app.gateway.store().holds().await.expect("readable").remove(0);
+    let (owner, within) = app.gateway.settings().hold_policy(held.hold.reason);
+    assert_eq!((held.hold.reason.as_str(), &held.hold.owner), ("registered-practice-conflict", &owner));
+    assert!(held.hold.due > open::now() && held.hold.due <= open::now() + within, "its time begins anew");
+    let (outcome, state, _) = decide(folder.path(), &format!("reroute {id} --registered-practice Y99002 --yes")).await;
+    assert_eq!((outcome, state.as_str()), (Ok(Exit::Done), "released"), "the home stays decided");
+}
+
+#[tokio::test]
+async fn what_a_person_may_send_despite_its_reason_is_sent() {
+    let elsewhere = changed(DISCHARGE, "<code value=\"85\"/>", "<code value=\"19\"/>");
+    let (folder, _, _) = accepted(&elsewhere).await;
+    let (id, reason) = open_hold(folder.path()).await;
+    assert_eq!(reason, "not-a-care-home-discharge");
+    let (outcome, state, kinds) = decide(folder.path(), &format!("release {id} --yes")).await;
+    assert_eq!((outcome, state.as_str(), kinds.len()), (Ok(Exit::Done), "released", 5));
+}
+
+#[tokio::test]
+async fn a_restricted_persons_transfer_goes_to_whom_the_ward_agreed_and_nobody_else() {
+    let (folder, app, _) = accepted(RESTRICTED).await;
+    let (id, _) = open_hold(folder.path()).await;
+    let agreed = |kinds: &str| format!("release {id} --recipients-agreed-with-ward {kinds} --yes");
+    for kinds in ["registered-practice", "care-home,pharmacy-nomination"] {
+        let (_, state, _) = decide(folder.path(), &agreed(kinds)).await;
+        assert_eq!(state, "not-decidable", "{kinds}");
+    }
+    let (_, state, _) = decide(folder.path(), &format!("reroute {id} --care-home VMH01 --yes")).await;
+    assert_eq!(state, "not-decidable", "naming parties does not open a restricted record");
+    let (outcome, state, kinds) = decide(folder.path(), &agreed("care-home")).await;
+    assert_eq!(
+        (outcome, state.as_str(), kinds.as_slice()),
+        (Ok(Exit::Done), "released", ["care-home".to_owned()].as_slice())
+    );
+    assert!(audited(&app, "agreed with the ward to go to care-home").await);
+}
+
+#[tokio::test]
+async fn a_closed_hold_ends_the_transfer_and_tells_the_hospital() {
+    let (folder, app, receipt) = accepted_from(RESTRICTED, Some("R9ZOT001")).await;
+    let (id, _) = open_hold(folder.path()).await;
+    let (_, state, _) = decide(folder.path(), &format!("close {id}")).await;
+    assert_eq!((state.as_str(), open_hold(folder.path()).await.0), ("preview", id.clone()));
+    let (outcome, state, _) = decide(folder.path(), &format!("close {id} --yes")).await;
+    assert_eq!((outcome, state.as_str()), (Ok(Exit::Done), "closed"));
+    let store = app.gateway.store();
+    assert!(store.holds().await.expect("readable").is_empty());
+    let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
+    let client = store.client("northmoor-epr").await.expect("readable").expect("there");
+    let task = json(&app.gateway.transfer_task(&transfer, &client));
+    assert_eq!(task["status"], "failed");
+    assert!(task["statusReason"]["text"].as_str().is_some_and(|text| text.contains("decided-so")), "{task}");
+    let mut told = false;
+    // The acceptance's own response goes first.
+    for _ in 0..2 {
+        for lease in store.claim(open::now(), open::now(), 10).await.expect("claimed") {
+            told |= String::from_utf8_lossy(&lease.rendition.body).contains("value=\"30002\"");
+            let outcome = AttemptOutcome::Sent { state: DeliveryState::Completed, reference: None };
+            let (delivery, token) = (lease.delivery.id, lease.token);
+            let end = AttemptEnd { delivery, token, outcome, at: open::now(), audit: Vec::new() };
+            store.complete(vec![end]).await.expect("committed");
+        }
+    }
+    assert!(told, "the negative response that it asked for");
+    let shown = json(&onward(folder.path(), &format!("status --json {}", receipt.transfer)).await.1);
+    assert!(shown["not_sent"].as_str().is_some_and(|text| text.contains("decided-so")), "{shown}");
+    assert!(audited(&app, "closed by Ada, nothing is sent: decided-so").await);
+    assert_eq!(decide(folder.path(), &format!("close {id} --yes")).await.1, "not-found");
 }

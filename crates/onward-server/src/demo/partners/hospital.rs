@@ -78,8 +78,8 @@ impl Hospital {
     /// # Errors
     /// When there is no answer, or one that is neither acceptance nor refusal.
     pub(in crate::demo) async fn submit(&self, posting: &Posting) -> anyhow::Result<Answer> {
-        let headers = [("content-type", "application/fhir+xml"), ("accept", "application/fhir+json")];
-        let body = posting.xml.clone();
+        let headers = [("content-type", posting.media_type), ("accept", "application/fhir+json")];
+        let body = posting.text.clone();
         let reply = self.session.call(Method::POST, "fhir/R4/$process-message", &headers, body).await?;
         match reply.status {
             StatusCode::OK => {

@@ -64,43 +64,64 @@ async fn collect(practice: Practice, post: &Post, mailbox: &MeshClient) -> anyho
 
 async fn take(practice: Practice, post: &Post, mailbox: &MeshClient, id: &str) -> anyhow::Result<()> {
     let came = mailbox.fetch(id).await?;
-    let delivery: DeliveryId =
-        came.local_id.as_deref().and_then(|id| id.parse().ok()).context("Mex-LocalID names no delivery")?;
-    let xml = std::str::from_utf8(&came.body).context("the message is not UTF-8")?;
-    let tree = read::xml(xml, &Limits::default()).context("the message is not FHIR XML")?;
-    let message = Message::read(tree.root()).context("what came is no message")?;
-    let mut kept = vec![post.world.keep(&format!("arrived/{}-{delivery}.xml", practice.label), &came.body)?];
-    for (number, page) in pages(&tree).into_iter().enumerate() {
-        let name = format!("arrived/{}-{delivery}-{}.html", practice.label, number + 1);
-        kept.push(post.world.keep(&name, &page)?);
+    if came.message_type == "REPORT" || came.workflow.ends_with("_ACK") {
+        // Answers and MESH's own reports are not answered.
+        return Ok(mailbox.acknowledge(id).await?);
     }
-    post.tell(Event::Arrived(Arrival { delivery, bytes: u64::try_from(xml.len())?, kept }));
-
-    let wanted = [
-        (message.wants_infrastructure_response(true), 20013),
-        (message.wants_business_response(true), practice.answer),
-    ];
-    let header_id = message.header_id.context("the message has no identifier to answer to")?;
-    let codes: Vec<ResponseCode> =
-        wanted.into_iter().filter(|(wanted, _)| *wanted).filter_map(|(_, code)| ResponseCode::of(code)).collect();
-    for code in codes {
-        let content = ItkResponse {
-            id: uuid::Uuid::new_v4().to_string(),
-            original_header_id: header_id.to_owned(),
-            code,
-            sender_reference: message.handling.sender_reference.map(str::to_owned),
-            sender_ods: practice.ods.to_owned(),
-            sender_name: practice.name.to_owned(),
-            source_endpoint: practice.mailbox.to_owned(),
-            timestamp: SystemClock.now().to_string(),
-        };
-        answer(mailbox, &came, &content).await?;
-        let how = format!("ITK3 {} {}", code.code, code.display);
-        post.tell(Event::Acknowledged { delivery, how });
+    let xml = std::str::from_utf8(&came.body).unwrap_or_default();
+    let tree = read::xml(xml, &Limits::default()).ok();
+    let message = tree.as_ref().and_then(|tree| Some((tree, Message::read(tree.root()).ok()?)));
+    match message.and_then(|(tree, message)| Some((tree, message.header_id?.to_owned(), message))) {
+        Some((tree, header_id, message)) => {
+            arrived(practice, post, &came, tree)?;
+            let wanted = [
+                (message.wants_infrastructure_response(true), 20013),
+                (message.wants_business_response(true), practice.answer),
+            ];
+            let codes = wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, code)| code);
+            let reference = message.handling.sender_reference.map(str::to_owned);
+            for code in codes {
+                answer(practice, post, mailbox, &came, &header_id, reference.clone(), code).await?;
+            }
+        }
+        // Nor can its flags be read: it is answered all the same, once and for ever (ITK3, response codes), so that
+        // the sender hears of it and what lies behind it is read.
+        None => {
+            let header_id = named(&came);
+            answer(practice, post, mailbox, &came, &header_id, None, UNREADABLE).await?;
+        }
     }
     // Only now may MESH forget it: a crash before would have it come again.
     mailbox.acknowledge(id).await?;
     Ok(())
+}
+
+/// ITK3 response code "Unreadable message".
+const UNREADABLE: u32 = 10009;
+
+/// What an unreadable message is called: by its header, where it is a message but no XML; else by the sender's own
+/// identifier of the parcel.
+fn named(came: &MeshMessage) -> String {
+    let json = std::str::from_utf8(&came.body).ok().and_then(|text| read::json(text, &Limits::default()).ok());
+    let header_id = json.as_ref().and_then(|tree| Message::read(tree.root()).ok()?.header_id.map(str::to_owned));
+    header_id.or_else(|| came.local_id.clone()).unwrap_or_else(|| came.id.clone())
+}
+
+/// Keeps what came, and tells of it.
+fn arrived(practice: Practice, post: &Post, came: &MeshMessage, tree: &Tree<'_>) -> anyhow::Result<()> {
+    // Only the gateway names its deliveries.
+    let Some(delivery) = delivery_of(came) else { return Ok(()) };
+    let mut kept = vec![post.world.keep(&format!("arrived/{}-{delivery}.xml", practice.label), &came.body)?];
+    for (number, page) in pages(tree).into_iter().enumerate() {
+        let name = format!("arrived/{}-{delivery}-{}.html", practice.label, number + 1);
+        kept.push(post.world.keep(&name, &page)?);
+    }
+    post.tell(Event::Arrived(Arrival { delivery, bytes: u64::try_from(came.body.len())?, kept }));
+    Ok(())
+}
+
+fn delivery_of(came: &MeshMessage) -> Option<DeliveryId> {
+    came.local_id.as_deref().and_then(|id| id.parse().ok())
 }
 
 /// Pages for people among the attachments.
@@ -113,10 +134,30 @@ fn pages(tree: &Tree<'_>) -> Vec<Vec<u8>> {
 }
 
 /// Sends one ITK3 response back to the mailbox that the message came from, by the message's `_ACK` workflow.
-async fn answer(mailbox: &MeshClient, came: &MeshMessage, content: &ItkResponse) -> anyhow::Result<()> {
-    let tree = itk3_response(content);
+async fn answer(
+    practice: Practice,
+    post: &Post,
+    mailbox: &MeshClient,
+    came: &MeshMessage,
+    header_id: &str,
+    sender_reference: Option<String>,
+    code: u32,
+) -> anyhow::Result<()> {
+    let code = ResponseCode::of(code).context("no ITK3 response code")?;
+    // Without a sender there is nobody to answer.
+    let Some(to) = came.from.clone() else { return Ok(()) };
+    let content = ItkResponse {
+        id: uuid::Uuid::new_v4().to_string(),
+        original_header_id: header_id.to_owned(),
+        code,
+        sender_reference,
+        sender_ods: practice.ods.to_owned(),
+        sender_name: practice.name.to_owned(),
+        source_endpoint: practice.mailbox.to_owned(),
+        timestamp: SystemClock.now().to_string(),
+    };
+    let tree = itk3_response(&content);
     let body = write::xml(tree.root(), Release::Stu3).text;
-    let to = came.from.clone().context("the message does not say from which mailbox it came")?;
     let outbound = Outbound {
         delivery: DeliveryId::random(),
         attempt: 1,
@@ -128,5 +169,8 @@ async fn answer(mailbox: &MeshClient, came: &MeshMessage, content: &ItkResponse)
         workflow: None,
     };
     mailbox.send(&outbound).await?;
+    if let Some(delivery) = delivery_of(came) {
+        post.tell(Event::Acknowledged { delivery, how: format!("ITK3 {} {}", code.code, code.display) });
+    }
     Ok(())
 }

@@ -64,8 +64,7 @@ pub(super) static ROWS: &[Row] = &[
     ("Encounter.diagnosis", "role", Rename("use")),
     // Medicines
     ("MedicationStatement", "taken", By(clinical::taken)),
-    // Not reasonCode, which says why a medicine *is* taken.
-    ("MedicationStatement", "reasonNotTaken", Rename("statusReason")),
+    ("MedicationStatement", "reasonNotTaken", By(clinical::reason_not_taken)),
     ("MedicationRequest", "context", Rename("encounter")),
     ("MedicationRequest", "definition", Keep),
     ("MedicationRequest", "requester", Collapse { key: "agent", to: "requester", beside: &[] }),

@@ -37,6 +37,10 @@ fn why_it_is_not_taken_never_becomes_why_it_is() {
             "reasonNotTaken":[{"text":"bleeding"}],"reasonCode":[{"text":"atrial fibrillation"}]}"#,
     );
     let (target, _) = convert(&source);
+    let notes = to_r4(source.root()).notes;
+    let told =
+        notes.iter().any(|note| note.path.contains("reasonNotTaken") && note.explanation.contains("not reasonCode"));
+    assert!(told, "{notes:?}");
     let texts = |name: &str| -> Vec<_> { target.root().all(name).filter_map(|each| each.text("text")).collect() };
     assert_eq!(texts("reasonCode"), ["atrial fibrillation"]);
     assert_eq!(texts("statusReason"), ["bleeding"]);

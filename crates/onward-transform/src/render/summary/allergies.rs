@@ -50,7 +50,8 @@ pub(in crate::render) struct Allergies {
 
 impl Allergies {
     /// `absent` says why there is no section; empty when there is.
-    pub(super) fn new(document: &Document<'_, '_>, absent: &'static str) -> Self {
+    /// `partly`: something that the hospital sent under the heading is not in this copy.
+    pub(super) fn new(document: &Document<'_, '_>, absent: &'static str, partly: bool) -> Self {
         let text = document.section(Heading::Allergies).and_then(|section| section.text).and_then(Element::value);
         let html = text.map(narrative::safe_html).filter(|html| !narrative::is_blank(html)).unwrap_or_default();
         let mut list = Vec::new();
@@ -80,9 +81,14 @@ impl Allergies {
         if none_known && !list.is_empty() {
             notes.push("The hospital sent both an allergy and \"no known allergies\": treat the allergy as real and ring the ward.".to_owned());
         }
+        if partly {
+            notes.push(super::PARTLY_INCLUDED.to_owned());
+        }
         let reason = empty_reason(document);
         let state = if !list.is_empty() {
             AllergyState::Known
+        } else if partly {
+            AllergyState::Unavailable
         } else if none_known || reason == Some("nilknown") {
             AllergyState::NoneKnown
         } else if matches!(reason, Some("no-content-recorded" | "notasked" | "notstarted")) {

@@ -2,6 +2,7 @@
 
 use onward_fhir::{Bundle, Document, Element, Heading, views};
 
+use super::dosage::{self, quantity};
 use crate::convert::TAKEN_EXTENSION;
 use crate::render::{dates, narrative};
 
@@ -71,6 +72,8 @@ pub(in crate::render) struct Medicines {
     pub(in crate::render) html: String,
     /// Why there is no section; empty when there is.
     pub(in crate::render) note: &'static str,
+    /// Something that the hospital sent under the heading is not in this copy.
+    pub(in crate::render) partly: bool,
 }
 
 impl Medicines {
@@ -79,7 +82,12 @@ impl Medicines {
         self.list.iter().any(|medicine| !matches!(medicine.change, Change::Continued | Change::NotStated))
     }
 
-    pub(super) fn new(document: &Document<'_, '_>, note: &'static str) -> Self {
+    /// Whether there is any medicine, as entry or in the hospital's own words.
+    pub(in crate::render) fn are_told(&self) -> bool {
+        !self.list.is_empty() || !self.supplied.is_empty() || !self.html.is_empty()
+    }
+
+    pub(super) fn new(document: &Document<'_, '_>, note: &'static str, partly: bool) -> Self {
         let bundle = &document.bundle;
         let statements = ["MedicationStatement", "MedicationRequest"].into_iter().flat_map(|t| bundle.of_type(t));
         let mut list: Vec<Medicine> = statements.map(|statement| medicine(bundle, statement)).collect();
@@ -90,6 +98,7 @@ impl Medicines {
             supplied: bundle.of_type("MedicationDispense").map(|dispense| supplied(bundle, dispense)).collect(),
             html: text.map(narrative::safe_html).filter(|html| !narrative::is_blank(html)).unwrap_or_default(),
             note,
+            partly,
         }
     }
 }
@@ -247,16 +256,10 @@ fn strength(medication: Element<'_, '_>) -> String {
     parts.collect::<Vec<_>>().join(" + ")
 }
 
-/// Number and unit exactly as written: a recomputed decimal is a changed dose.
-fn quantity(quantity: Element<'_, '_>) -> String {
-    let unit = quantity.text("unit").or(quantity.text("code"));
-    [quantity.text("comparator"), quantity.text("value"), unit].into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
 fn dose(dosage: Element<'_, '_>) -> Vec<String> {
     let mut lines: Vec<String> = dosage.text("text").map(str::to_owned).into_iter().collect();
     if lines.is_empty() {
-        lines.extend(structured(dosage));
+        lines.extend(dosage::in_words(dosage));
     }
     if dosage.text("asNeededBoolean") == Some("true") && !lines.iter().any(|line| line.contains("needed")) {
         lines.push("When needed".to_owned());
@@ -267,31 +270,6 @@ fn dose(dosage: Element<'_, '_>) -> Vec<String> {
     lines.extend(dosage.all("additionalInstruction").filter_map(views::concept_text).map(str::to_owned));
     lines.extend(dosage.text("patientInstruction").map(str::to_owned));
     lines
-}
-
-/// Dose and timing of a dosage without text.
-fn structured(dosage: Element<'_, '_>) -> Option<String> {
-    let dose = dosage.all("doseAndRate").find_map(|each| {
-        let range = each.get("doseRange").and_then(|range| Some((range.get("low")?, range.get("high")?)));
-        each.get("doseQuantity")
-            .map(quantity)
-            .or(range.map(|(low, high)| format!("{} to {}", quantity(low), quantity(high))))
-    });
-    let timing = dosage.get("timing");
-    let repeat = timing.and_then(|timing| timing.get("repeat")).and_then(|repeat| {
-        let (times, period, unit) = (repeat.text("frequency")?, repeat.text("period")?, repeat.text("periodUnit")?);
-        let unit = match unit {
-            "h" => "hours",
-            "d" => "days",
-            "wk" => "weeks",
-            "mo" => "months",
-            other => other,
-        };
-        Some(format!("{times} times every {period} {unit}"))
-    });
-    let coded = timing.and_then(|timing| timing.get("code")).and_then(views::concept_text).map(str::to_owned);
-    let parts: Vec<String> = dose.into_iter().chain(coded.or(repeat)).collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn bounds(dosage: Element<'_, '_>) -> Option<String> {

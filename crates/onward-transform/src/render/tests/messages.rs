@@ -68,6 +68,59 @@ fn every_shape_of_message_gives_five_renditions() {
     }
 }
 
+/// The same resource with its JSON properties in another order, at every level.
+fn reordered(element: Element<'_, '_>, descending: bool) -> Tree<'static> {
+    fn walk(b: &mut Builder<'static>, element: Element<'_, '_>, descending: bool) {
+        let mut children: Vec<_> = element.children().collect();
+        // Stable: repeats of one name keep their order.
+        children.sort_by(|a, b| if descending { b.name().cmp(a.name()) } else { a.name().cmp(b.name()) });
+        for child in children {
+            b.open_shell_owned(child.name().to_owned(), child);
+            walk(b, child, descending);
+            b.close();
+        }
+    }
+    let mut b = Builder::resource("Bundle");
+    walk(&mut b, element, descending);
+    b.finish()
+}
+
+/// JSON's order of properties means nothing (RFC 8259 §4): whatever it is, the same copies come out.
+#[test]
+fn the_order_of_json_properties_changes_nothing() {
+    for name in ["edischarge-r4.json", "edischarge-itk3.json"] {
+        let source = fixture(&format!("messages/{name}"));
+        let tree = tree_of(&source);
+        // Labels and other metadata beside them, so that the mark of a reduced copy has to find its place.
+        let (before, patient) = source.split_once("\"resourceType\": \"Patient\",").expect("a Patient");
+        let labels = "\"meta\": {\"security\": [{\"system\": \"http://terminology.hl7.org/CodeSystem/v3-Confidentiality\", \
+                      \"code\": \"N\"}], \"tag\": [{\"code\": \"t\"}],";
+        let patient = patient.replacen("\"meta\": {", labels, 1);
+        let labelled = format!("{before}\"resourceType\": \"Patient\",{patient}");
+        let labelled = tree_of(&labelled);
+        for tree in [&tree, &labelled] {
+            let release = Message::read(tree.root()).expect("a message").release;
+            for descending in [false, true] {
+                let other = reordered(tree.root(), descending);
+                let text = onward_fhir::write::json(other.root(), release).text;
+                let again = tree_of(&text);
+                assert_ne!(text, onward_fhir::write::json(tree.root(), release).text);
+                let message = Message::read(again.root()).expect("a message");
+                let DocumentPart::Nested(element) = message.document else { panic!("a document") };
+                let original = Original { element, release, is_xml: false };
+                let r4 = document(&text);
+                let mut town = Town::new();
+                for endpoint in [town.covering.endpoint.clone(), Endpoint::Inbox {}] {
+                    town.covering.endpoint = endpoint;
+                    for (kind, rendered) in every(&r4, &town, &original) {
+                        closed(tree_of(self::text(&rendered)).root()).expect(kind);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Today's GP systems get Send Document as its guide describes it.
 #[test]
 fn the_covering_practice_gets_send_document() {
@@ -154,7 +207,7 @@ fn elsewhere_the_covering_practice_gets_a_task() {
     let patient = bundle.resolve(task.get("focus").expect("a focus")).expect("in the Bundle");
     let temporary = patient.all("address").find(|address| address.text("use") == Some("temp")).expect("the home");
     let key = temporary.extension(registration::ADDRESS_KEY).expect("an address key");
-    assert_eq!(key.extension("type").and_then(|part| part.text_at("valueCoding.code")), Some("UPRN"));
+    assert_eq!(key.extension("type").and_then(|part| part.text_at("valueCodeableConcept.coding.code")), Some("UPRN"));
     assert_eq!(key.extension("value").and_then(|part| part.text("valueString")), Some("100099000017"));
     assert!(
         patient.all("address").any(|address| address.text("postalCode") == Some("NM4 2TX")),
@@ -162,6 +215,58 @@ fn elsewhere_the_covering_practice_gets_a_task() {
     );
     let document = bundle.of_type("Bundle").next().expect("the summary");
     assert_eq!(document.text_at("identifier.value"), Some(rendered.document_id.as_str()));
+}
+
+/// What a practice reads in its browser is all of it: the request and the summary that it speaks of.
+#[test]
+fn the_page_of_the_covering_practice_has_request_and_summary() {
+    let r4 = document(&fixture("messages/edischarge-r4.json"));
+    for endpoint in [Town::new().covering.endpoint, Endpoint::Inbox {}] {
+        let mut town = Town::new();
+        town.covering.endpoint = endpoint;
+        let html =
+            page(&covering_practice(&r4, &policy("covering-practice"), &town.parties(), delivery(5)).expect("made"));
+        for needed in
+            ["UPRN 100099000017", "30019", "Ramipril 2.5mg capsules", "Allergy to penicillin", "Risk of falls"]
+        {
+            assert!(html.contains(needed), "{needed}");
+        }
+        assert_eq!(html.matches("class=\"banner\"").count(), 1);
+    }
+}
+
+/// The label of a copy is never lower than what the sender put on any part of it.
+#[test]
+fn send_document_keeps_the_senders_confidentiality() {
+    let source = fixture("messages/edischarge-r4.json");
+    let town = Town::new();
+    let confidentiality = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
+    let label = |code: &str| format!("\"security\": [{{\"system\": \"{confidentiality}\", \"code\": \"{code}\"}}]");
+    for (composition, patient, expected) in [
+        (None, None, "N"),
+        (Some("N"), None, "N"),
+        (Some("R"), None, "R"),
+        (Some("V"), Some("R"), "V"),
+        (Some("N"), Some("V"), "V"),
+        (None, Some("R"), "R"),
+        (Some("L"), None, "L"),
+    ] {
+        let (before, after) = source.split_once("\"resourceType\": \"Patient\",").expect("a Patient");
+        let after = match patient {
+            Some(code) => after.replacen("\"meta\": {", &format!("\"meta\": {{{},", label(code)), 1),
+            None => after.to_owned(),
+        };
+        let text = format!("{before}\"resourceType\": \"Patient\",{after}");
+        let own = composition.map(|code| format!("\"confidentiality\": \"{code}\",")).unwrap_or_default();
+        let text =
+            text.replacen("\"resourceType\": \"Composition\",", &format!("\"resourceType\": \"Composition\",{own}"), 1);
+        let r4 = document(&text);
+        let rendered =
+            covering_practice(&r4, &policy("covering-practice"), &town.parties(), delivery(5)).expect("made");
+        let tree = tree_of(self::text(&rendered));
+        let sent = tree.root().descendants().find(|each| each.is("Composition")).expect("a Composition");
+        assert_eq!(sent.text("confidentiality"), Some(expected), "{composition:?} {patient:?}");
+    }
 }
 
 /// The registered practice's document is the sender's, byte for byte.
@@ -194,34 +299,64 @@ fn the_registered_practice_gets_the_identical_document() {
     assert!(rendered.withheld.is_empty());
 }
 
-/// JSON and R4 originals keep their content, whatever the syntax of the envelope.
+/// JSON and R4 originals keep their content, whatever the syntax of the envelope; MESH carries XML only.
 #[test]
 fn originals_in_other_syntax_keep_their_content() {
-    let town = Town::new();
-    for (name, release, is_xml, media_type) in [
-        ("edischarge-itk3.json", Release::Stu3, false, "application/fhir+xml"),
+    for (name, release, by_mesh, media_type) in [
+        ("edischarge-itk3.json", Release::Stu3, true, "application/fhir+xml"),
+        ("edischarge-r4.json", Release::R4, true, "application/fhir+xml"),
         ("edischarge-r4.json", Release::R4, false, "application/fhir+json"),
     ] {
+        let mut town = Town::new();
+        if !by_mesh {
+            town.registered.endpoint = Endpoint::Inbox {};
+        }
         let source = fixture(&format!("messages/{name}"));
         let tree = tree_of(&source);
         let message = Message::read(tree.root()).expect("a message");
         let DocumentPart::Nested(element) = message.document else { panic!("a document") };
-        let original = Original { element, release, is_xml };
+        let original = Original { element, release, is_xml: false };
         let rendered =
             registered_practice(&original, &policy("registered-practice"), &town.parties(), delivery(6)).expect(name);
         assert_eq!(rendered.media_type, media_type);
+        assert_eq!(text(&rendered).starts_with("<?xml"), by_mesh, "{name}");
         let copy_tree = tree_of(text(&rendered));
         let copy = Message::read(copy_tree.root()).expect("a message");
         let DocumentPart::Nested(inside) = copy.document else { panic!("a document") };
         assert_eq!(content(inside), content(element), "{name}");
         assert_eq!(copy.handling.recipient_type, Some("FI"));
-        if release == Release::R4 {
+        assert_eq!((copy.handling.business_ack, copy.handling.infrastructure_ack), (Some(true), Some(true)));
+        assert_eq!(copy.header_id, rendered.correlation_id.as_deref());
+        if !by_mesh {
             assert!(
                 text(&rendered).contains(source[element.span()].trim_start_matches(|c| c != '{')),
                 "the sender's own bytes"
             );
         }
     }
+}
+
+/// The STU3 document that an R4 message wraps goes out as ITK3, byte for byte.
+#[test]
+fn a_wrapped_stu3_document_goes_as_itk3() {
+    let town = Town::new();
+    let source = fixture("messages/documentreference-r4.json");
+    let tree = tree_of(&source);
+    let message = Message::read(tree.root()).expect("a message");
+    let wrapped = String::from_utf8(message.embedded_document().expect("a document").bytes).expect("UTF-8");
+    let inner = tree_of(&wrapped);
+    let original = Original { element: inner.root(), release: Release::Stu3, is_xml: true };
+    let mut parties = town.parties();
+    parties.event = "document";
+    let rendered =
+        registered_practice(&original, &policy("registered-practice"), &parties, delivery(6)).expect("rendered");
+    assert_eq!(rendered.media_type, "application/fhir+xml");
+    let document = &wrapped[wrapped.find("<Bundle").expect("a Bundle")..].trim_end();
+    assert!(document.len() > 10_000 && text(&rendered).contains(document), "the sender's own bytes");
+    let copy_tree = tree_of(text(&rendered));
+    let copy = Message::read(copy_tree.root()).expect("a message");
+    assert_eq!((copy.release, copy.handling.recipient_type), (Release::Stu3, Some("FI")));
+    assert_eq!(copy.event, Some((systems::ITK_MESSAGE_EVENT, "ITK003D")));
 }
 
 /// Paths and values, in an order that does not depend on the writer.
@@ -338,6 +473,75 @@ fn the_nomination_is_a_request_and_names_nothing_clinical() {
     parties.nominated_pharmacy = Some(&town.pharmacy.ods);
     let needless = pharmacy_nomination(&r4, &policy("pharmacy-nomination"), &parties, delivery(9));
     assert!(matches!(needless, Err(RenderError::NotNeeded(_))));
+}
+
+/// What the directory and PDS know goes to nobody whose policy does not name it, on no page and in no message.
+#[test]
+fn nothing_is_added_that_the_policy_does_not_name() {
+    let r4 = document(&fixture("messages/edischarge-r4.json"));
+    let town = Town::new();
+    let mut parties = town.parties();
+    parties.registered_practice = Some(&town.covering);
+    let directory = [
+        ("care-home", "01632 960201"),
+        ("contacts", "01632 960120"),
+        ("covering-practice", "01632 960301"),
+        ("delivering-pharmacy", "01632 960501"),
+        ("registered-practice", "Y99001"),
+    ];
+    // The document itself names some of it; what is asked here is what the directory adds.
+    let r4 = changed(&r4, &|_, value| {
+        let named = directory.iter().any(|(_, fact)| value.contains(fact));
+        if named { "REDACTED".to_owned() } else { value.to_owned() }
+    });
+    type Make = fn(&Tree<'_>, &Policy, &Parties<'_>, DeliveryId) -> Result<Rendered, RenderError>;
+    let makers: [(&str, &[&str], Make); 4] = [
+        ("care-home", &["contacts", "covering-practice", "delivering-pharmacy"], care_home),
+        ("covering-practice", &["care-home", "registered-practice"], covering_practice),
+        ("pharmacy-referral", &["care-home", "covering-practice", "registered-practice"], pharmacy_referral),
+        ("pharmacy-nomination", &["care-home"], pharmacy_nomination),
+    ];
+    for (name, shipped, make) in makers {
+        let file = std::fs::read_to_string(format!("{FIXTURES}../config/disclosure/{name}.toml")).expect("a policy");
+        let line = file.lines().find(|line| line.starts_with("added = ")).expect("the key");
+        let of = |added: &[&str]| Policy::parse(name, &file.replace(line, &format!("added = {added:?}")));
+        let made = |policy: &Policy| {
+            let rendered = make(&r4, policy, &parties, delivery(9)).expect(name);
+            let told: Vec<String> = rendered.disclosed.iter().map(|each| each.rule.clone()).collect();
+            (format!("{}{}", page(&rendered), text(&rendered)), told)
+        };
+        let needs_home = shipped.contains(&"care-home") && name != "pharmacy-nomination";
+        assert_eq!(of(&[]).is_err(), needs_home, "{name}: a request for the stay needs the home");
+        let least: &[&str] = if needs_home { &["care-home"] } else { &[] };
+        let (text, _) = made(&of(least).expect("valid"));
+        // The recipient is named in its own copy.
+        let of_recipient = |word: &str| name == "covering-practice" && matches!(word, "registered-practice");
+        for (word, fact) in directory.iter().filter(|(word, _)| !least.contains(word) && !of_recipient(word)) {
+            assert!(!text.contains(fact), "{name}: {word}");
+        }
+        let (text, told) = made(&policy(name));
+        for (word, fact) in directory {
+            let goes = shipped.contains(&word);
+            assert_eq!(told.contains(&format!("added: {word}")), goes, "{name}: {word}");
+            assert!(!goes || text.contains(fact) || of_recipient(word), "{name}: {word}");
+        }
+        assert!(!text.contains("FZZ02"), "{name}: the pharmacy that PDS has goes to nobody");
+    }
+}
+
+/// Relatives are told by name and telephone; where they live stays behind, wherever the sender wrote it.
+#[test]
+fn a_relatives_address_does_not_go_to_the_home() {
+    let source = fixture("messages/edischarge-r4.json");
+    let address = "\"contact\": [ { \"address\": {\"line\": [\"CANARY STREET\"]},";
+    let at = source.find("\"contact\": [").expect("a contact");
+    let brace = at + source[at..].find('{').expect("its begin") + 1;
+    let text = format!("{}{address}{}", &source[..at], &source[brace..]);
+    let rendered =
+        care_home(&document(&text), &policy("care-home"), &Town::new().parties(), delivery(1)).expect("rendered");
+    let all = format!("{}{}", page(&rendered), self::text(&rendered));
+    assert!(all.contains("Mrs Helen Carter") && all.contains("01632 960402"));
+    assert!(!all.contains("CANARY STREET"));
 }
 
 #[test]

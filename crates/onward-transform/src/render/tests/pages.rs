@@ -365,6 +365,148 @@ fn what_the_policy_withholds_is_said() {
     assert!(other[at..].contains("not included in this copy"));
 }
 
+/// One entry that may not go takes its narrative along, but no medicine; and the page says that it is not the whole.
+#[test]
+fn a_medicine_is_not_lost_for_what_stands_beside_it() {
+    let town = Town::new();
+    let ramipril = statement("active", "ramipril", None);
+    let other: Fill<'_> = &|b| b.leaf("status", "final");
+    for beside in ["Observation", "SupplyDelivery"] {
+        let r4 = small(Heading::Medications, Some("in words"), &[("MedicationStatement", &ramipril), (beside, other)]);
+        let referral = pharmacy_referral(&r4, &policy("pharmacy-referral"), &town.parties(), delivery(1));
+        let html = page(&referral.expect("rendered"));
+        let medicines = part(&html, "Medicines on discharge");
+        assert!(medicines.contains("<strong>ramipril</strong>") && !html.contains("in words"), "{beside}");
+        assert!(medicines.contains("Ask the hospital before you rely on this list"), "{beside}: {medicines}");
+        let home = home_page(&r4);
+        let medicines = part(&home, "Medicines");
+        assert!(medicines.contains("<strong>ramipril</strong>") && medicines.contains("in words"), "{beside}");
+        assert!(!medicines.contains("Ask the hospital before you rely on this list"), "the home gets all of it");
+    }
+}
+
+/// A copy in which medicines, allergies or alerts of the hospital's are missing is not made: a person must decide.
+#[test]
+fn no_copy_for_care_is_made_with_a_gap() {
+    let town = Town::new();
+    let other: Fill<'_> = &|b| b.leaf("status", "completed");
+    for (heading, kept) in [
+        (Heading::Allergies, "AllergyIntolerance"),
+        (Heading::Medications, "MedicationStatement"),
+        (Heading::SafetyAlerts, "Flag"),
+    ] {
+        for entries in [vec![("Account", other)], vec![(kept, other), ("Account", other)]] {
+            let r4 = small(heading, Some("in words"), &entries);
+            for made in [
+                care_home(&r4, &policy("care-home"), &town.parties(), delivery(1)),
+                covering_practice(&r4, &policy("covering-practice"), &town.parties(), delivery(1)),
+            ] {
+                let Err(RenderError::Gap { heading: told, rule, .. }) = made else { panic!("{heading:?} {made:?}") };
+                assert_eq!((told, rule.as_str()), (heading.title(), "elements: Account is not named"));
+            }
+        }
+    }
+    let elsewhere = small(Heading::SocialContext, Some("in words"), &[("Flag", other), ("Account", other)]);
+    let html = home_page(&elsewhere);
+    assert!(!html.contains("in words") && part(&html, "Other information").contains("Not all that the hospital sent"));
+}
+
+/// A referral without medicines refers nothing: none were sent, or a person must decide.
+#[test]
+fn no_referral_is_made_without_medicines() {
+    let town = Town::new();
+    let refer = |r4: &Tree<'_>| pharmacy_referral(r4, &policy("pharmacy-referral"), &town.parties(), delivery(1));
+    let other: Fill<'_> = &|b| b.leaf("status", "final");
+    let none = small(Heading::ClinicalSummary, Some("in words"), &[]);
+    assert!(matches!(refer(&none), Err(RenderError::NoMedicines)));
+    let hidden = small(Heading::Medications, Some("ramipril, in words"), &[("Observation", other)]);
+    assert!(matches!(refer(&hidden), Err(RenderError::Gap { .. })));
+    let told = small(Heading::Medications, Some("ramipril, in words"), &[]);
+    assert!(page(&refer(&told).expect("rendered")).contains("ramipril, in words"));
+    let statement = statement("active", "ramipril", None);
+    let modified: Fill<'_> = &|b| {
+        b.node("modifierExtension", |b| b.leaf("url", "https://example.org/x"));
+        statement(b);
+    };
+    let half =
+        small(Heading::Medications, None, &[("MedicationStatement", &statement), ("MedicationStatement", modified)]);
+    assert!(matches!(refer(&half), Err(RenderError::Gap { .. })), "half a list of medicines reads like a whole one");
+}
+
+/// Whoever has only the page gets at the hospital's files from it, offline too; what could run is not handed out.
+#[test]
+fn attachments_can_be_saved_from_the_page() {
+    let attached = |media_type: &'static str, data: String| {
+        move |b: &mut Builder<'static>| {
+            b.leaf("contentType", media_type);
+            b.leaf("data", data.clone());
+        }
+    };
+    let pdf = attached("application/pdf", "JVBE\n Ri0=".to_owned());
+    let web = attached("text/html", "PHA+PC9wPg==".to_owned());
+    let large = attached("image/png", "A".repeat(2_000_000));
+    let odd = attached("application/pdf", "\"><script>".to_owned());
+    let entries: [Entry<'_>; 4] = [("Binary", &pdf), ("Binary", &web), ("Binary", &large), ("Binary", &odd)];
+    let r4 = small(Heading::InformationGiven, Some("See the leaflet"), &entries);
+    let mut town = Town::new();
+    town.covering.endpoint = Endpoint::Inbox {};
+    let practice = covering_practice(&r4, &policy("covering-practice"), &town.parties(), delivery(1)).expect("made");
+    for (html, heading) in [(home_page(&r4), "Attachments"), (page(&practice), "Attachments of the hospital")] {
+        let listed = part(&html, heading);
+        assert!(
+            listed.contains("href=\"data:application/pdf;base64,JVBERi0=\" download=\"attachment-1.pdf\""),
+            "{listed}"
+        );
+        assert_eq!(listed.matches("<li>").count(), 4);
+        assert_eq!(listed.matches("<a ").count(), 1);
+        for told in ["not handed out here", "too large for this page", "did not send the file itself"] {
+            assert_eq!(listed.matches(told).count(), 1, "{told}");
+        }
+        assert!(!html.contains("<script"));
+    }
+}
+
+/// A document shows what its own guide asks for, not what another one does.
+#[test]
+fn an_emergency_care_document_misses_no_heading_of_another_guide() {
+    let r4 = small(Heading::ClinicalNarrative, Some("Seen after a fall"), &[]);
+    let town = Town::new();
+    let mut parties = town.parties();
+    for event in ["ITK005D", "document"] {
+        parties.event = event;
+        let html = page(&care_home(&r4, &policy("care-home"), &parties, delivery(1)).expect("rendered"));
+        let other = part(&html, "Other information");
+        assert!(other.contains("Seen after a fall") && !other.contains("Clinical summary"), "{event}: {other}");
+    }
+    let discharge = home_page(&small(Heading::SocialContext, Some("Lives alone"), &[]));
+    assert!(part(&discharge, "Other information").contains("<h3>Clinical summary</h3>\n<p>Not sent by the hospital"));
+}
+
+/// What the person needs stands before administration, and the rest in PRSB's order, not the alphabet's.
+#[test]
+fn needs_come_before_administration() {
+    let html = home_page(&document(&fixture("messages/edischarge-itk3.xml")));
+    let at = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text} is on the page"));
+    let in_order = [
+        "<h2>What the person needs</h2>",
+        "<h3>Individual requirements</h3>",
+        "<h2>Other information</h2>",
+        "<h3>Patient demographics</h3>",
+        "<h3>GP practice</h3>",
+        "<h3>Admission details</h3>",
+        "<h3>Discharge details</h3>",
+        "<h3>Diagnoses</h3>",
+        "<h3>Procedures</h3>",
+        "<h3>Clinical summary</h3>",
+        "<h3>Investigation results</h3>",
+        "<h3>Person completing record</h3>",
+    ];
+    for pair in in_order.windows(2) {
+        assert!(at(pair[0]) < at(pair[1]), "{} before {}", pair[0], pair[1]);
+    }
+    assert_eq!(html.matches("<h3>Individual requirements</h3>").count(), 1);
+}
+
 /// A dose beside a medicine that must not be given reads as an order to give it.
 #[test]
 fn a_dose_never_stands_alone_beside_what_must_not_be_given() {
@@ -427,8 +569,9 @@ fn missing_alerts_and_decisions_are_not_none() {
     assert!(!part(&alerts, "Safety alerts").contains("Do not take this"));
     assert!(part(&alerts, "Legal information and decisions about treatment").contains("decision about resuscitation"));
     let no_type = |b: &mut Builder<'static>| b.leaf("status", "active");
-    let withheld = home_page(&small(Heading::SafetyAlerts, Some("Falls"), &[("Claim", &no_type)]));
-    assert!(part(&withheld, "Safety alerts").contains("not included in this copy"));
+    let withheld = home_page(&small(Heading::LegalInformation, Some("In words"), &[("Claim", &no_type)]));
+    let legal = part(&withheld, "Legal information and decisions about treatment");
+    assert!(legal.contains("not included in this copy") && legal.contains("decision about resuscitation"));
 }
 
 /// The discharge stands in for the arrival that nobody told, and is not called arrival.

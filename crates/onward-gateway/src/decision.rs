@@ -1,0 +1,147 @@
+//! What a person decided about a held transfer. A decision takes the place of a step that could not be resolved, and
+//! of nothing else: it never makes two people one, a wrong NHS number right, or a refused document good.
+
+use std::collections::BTreeSet;
+
+use onward_core::OdsCode;
+use onward_core::state::{HoldReason, RecipientKind};
+use serde::{Deserialize, Serialize};
+
+/// Everything that was decided about one transfer so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decided {
+    /// The home, where the message names none, an unknown one, or several.
+    pub care_home: Option<OdsCode>,
+    /// The person's practice, where document and PDS do not agree on one.
+    pub registered_practice: Option<OdsCode>,
+    /// Reasons for which it is sent all the same.
+    pub sent_all_the_same: BTreeSet<HoldReason>,
+    /// Who may receive about a restricted person, as agreed with the ward.
+    pub agreed_recipients: BTreeSet<RecipientKind>,
+}
+
+/// A decision that is not for a person to make, told in words for them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotDecidable(pub String);
+
+impl Decided {
+    /// Reasons that say which home is meant, or that none is.
+    const HOME: [HoldReason; 4] = [
+        HoldReason::CareHomeMissing,
+        HoldReason::CareHomeUnknown,
+        HoldReason::CareHomeConflict,
+        HoldReason::NotACareHomeDischarge,
+    ];
+    /// Reasons that say which practice is the person's.
+    const PRACTICE: [HoldReason; 2] = [HoldReason::RegisteredPracticeConflict, HoldReason::RegisteredPracticeUnknown];
+    /// Reasons for which a person may say: send it all the same.
+    const ALL_THE_SAME: [HoldReason; 2] = [HoldReason::NotACareHomeDischarge, HoldReason::Replacement];
+    /// Who may receive about a restricted person. Whoever would be found by looking the person up never is.
+    pub const AGREEABLE: [RecipientKind; 3] =
+        [RecipientKind::CareHome, RecipientKind::CoveringPractice, RecipientKind::PharmacyReferral];
+
+    /// Adds the decision to release a transfer that is held for this reason.
+    ///
+    /// # Errors
+    /// When a restricted person's recipients are not named, or others' are.
+    pub fn release(&mut self, reason: HoldReason, agreed: &BTreeSet<RecipientKind>) -> Result<(), NotDecidable> {
+        if let Some(kind) = agreed.iter().find(|kind| !Self::AGREEABLE.contains(kind)) {
+            return Err(NotDecidable(format!(
+                "{kind} is found by looking the person up, which a restricted record forbids: recipients that can be \
+                 agreed are care-home, covering-practice and pharmacy-referral"
+            )));
+        }
+        if !agreed.is_empty() && reason != HoldReason::RestrictedPatient {
+            return Err(NotDecidable(format!(
+                "the transfer is held for {reason}: there are no recipients to agree on"
+            )));
+        }
+        self.agreed_recipients.extend(agreed);
+        if Self::ALL_THE_SAME.contains(&reason) {
+            self.sent_all_the_same.insert(reason);
+        }
+        Ok(())
+    }
+
+    /// Adds the parties that a person names for a transfer that is held for this reason.
+    ///
+    /// # Errors
+    /// When the reason is not about parties, or the party that it is about is not named.
+    pub fn reroute(
+        &mut self,
+        reason: HoldReason,
+        care_home: Option<OdsCode>,
+        registered_practice: Option<OdsCode>,
+    ) -> Result<(), NotDecidable> {
+        let missing = match reason {
+            reason if Self::HOME.contains(&reason) => care_home.is_none().then_some("--care-home"),
+            reason if Self::PRACTICE.contains(&reason) => {
+                registered_practice.is_none().then_some("--registered-practice")
+            }
+            _ => {
+                return Err(NotDecidable(format!(
+                    "the transfer is held for {reason}, which naming a party does not answer: mend the cause and release \
+                     it, or close it"
+                )));
+            }
+        };
+        if let Some(option) = missing {
+            return Err(NotDecidable(format!("the transfer is held for {reason}: name the party by {option}")));
+        }
+        if reason == HoldReason::NotACareHomeDischarge {
+            self.sent_all_the_same.insert(reason);
+        }
+        self.care_home = care_home.or(self.care_home.take());
+        self.registered_practice = registered_practice.or(self.registered_practice.take());
+        Ok(())
+    }
+
+    /// The home that was decided on, where the message's own word came to this reason.
+    #[must_use]
+    pub fn home_instead_of(&self, reason: HoldReason) -> Option<&OdsCode> {
+        self.care_home.as_ref().filter(|_| Self::HOME.contains(&reason))
+    }
+
+    /// The practice that was decided on, where document and PDS came to this reason.
+    #[must_use]
+    pub fn practice_instead_of(&self, reason: HoldReason) -> Option<&OdsCode> {
+        self.registered_practice.as_ref().filter(|_| Self::PRACTICE.contains(&reason))
+    }
+
+    /// Whether it is sent although this reason is there.
+    #[must_use]
+    pub fn sends_despite(&self, reason: HoldReason) -> bool {
+        self.sent_all_the_same.contains(&reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_decides_only_what_is_theirs_to_decide() {
+        let home: OdsCode = "VMH01".parse().expect("a code");
+        for reason in HoldReason::ALL.iter().copied() {
+            let mut decided = Decided::default();
+            let named = decided.reroute(reason, Some(home.clone()), Some(home.clone()));
+            let about_parties = Decided::HOME.contains(&reason) || Decided::PRACTICE.contains(&reason);
+            assert_eq!(named.is_ok(), about_parties, "{reason}");
+            assert_eq!(decided == Decided::default(), !about_parties, "{reason}: nothing is kept of what is refused");
+            assert!(Decided::default().reroute(reason, None, None).is_err(), "{reason}");
+            let mut decided = Decided::default();
+            decided.release(reason, &BTreeSet::new()).expect("may be looked at again");
+            let sends = matches!(reason, HoldReason::NotACareHomeDischarge | HoldReason::Replacement);
+            assert_eq!(decided.sends_despite(reason), sends, "{reason}");
+            let agreed = BTreeSet::from([RecipientKind::CareHome]);
+            let agreed = Decided::default().release(reason, &agreed);
+            assert_eq!(agreed.is_ok(), reason == HoldReason::RestrictedPatient, "{reason}");
+        }
+        for kind in [RecipientKind::RegisteredPractice, RecipientKind::PharmacyNomination, RecipientKind::Sender] {
+            let agreed = Decided::default().release(HoldReason::RestrictedPatient, &BTreeSet::from([kind]));
+            assert!(agreed.is_err(), "{kind}");
+        }
+    }
+}

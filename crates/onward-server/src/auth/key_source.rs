@@ -1,0 +1,106 @@
+//! A client's keys: registered with us, or fetched from the URL that is registered with us.
+//!
+//! It refuses to go anywhere else: the URL comes from an operator, its host must be on the egress list, redirects are not
+//! followed, and whatever is asked of us, one client's URL is asked once a minute.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use jiff::SignedDuration;
+use jsonwebtoken::jwk::JwkSet;
+use onward_connect::http::{HeaderMap, HttpClient, Method};
+use onward_core::client::Client;
+use onward_core::{Clock, Timestamp};
+use serde_json::Value;
+use url::Url;
+
+use super::assertion::AssertionError;
+use crate::keys;
+
+/// Largest key set that is read, bytes.
+pub const KEY_SET_BYTES_MAX: usize = 64 * 1024;
+/// Longest wait for a key set.
+pub const FETCH_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+/// Time from one fetch to the next, successful or not: a new key is taken, and a removed one refused, after this.
+const BETWEEN_FETCHES: SignedDuration = SignedDuration::from_secs(60);
+/// How long a key set is used while no newer one can be fetched (trust.md §7, fault 32).
+const KEPT_MAX: SignedDuration = SignedDuration::from_mins(10);
+
+/// What stands in place of a client's key set when it is fetched (`jwks_uri` of RFC 7591 §2).
+#[must_use]
+pub fn at(url: &Url) -> String {
+    serde_json::json!({ "jwks_uri": url.as_str() }).to_string()
+}
+
+/// The URL of a client's key set, when it is fetched.
+#[must_use]
+pub fn url_of(client: &Client) -> Option<Url> {
+    let registered: Value = serde_json::from_str(&client.jwks).ok()?;
+    registered["jwks_uri"].as_str()?.parse().ok()
+}
+
+/// Key sets by client, fetched ones kept for a while.
+pub struct KeySource {
+    http: HttpClient,
+    clock: Arc<dyn Clock>,
+    kept: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Kept>>>>,
+}
+
+/// What is known of one client's URL.
+#[derive(Default)]
+struct Kept {
+    url: Option<Url>,
+    asked: Option<Timestamp>,
+    got: Option<(Timestamp, Arc<JwkSet>)>,
+}
+
+impl KeySource {
+    /// Fetches with this client, which bounds size, time and hosts.
+    #[must_use]
+    pub fn new(http: HttpClient, clock: Arc<dyn Clock>) -> Self {
+        Self { http, clock, kept: Mutex::default() }
+    }
+
+    /// The keys of a client.
+    ///
+    /// # Errors
+    /// [`AssertionError::NotTrusted`] when there are none to be had.
+    pub async fn of(&self, client: &Client) -> Result<Arc<JwkSet>, AssertionError> {
+        let unusable = AssertionError::NotTrusted("the client has no usable key");
+        let Some(url) = url_of(client) else {
+            return serde_json::from_str(&client.jwks).map(Arc::new).map_err(|_| unusable);
+        };
+        let kept = Arc::clone(self.kept.lock().expect("no holder of it panics").entry(client.id.clone()).or_default());
+        // Whoever comes while one fetches waits for what that one gets.
+        let mut kept = kept.lock().await;
+        if kept.url.as_ref() != Some(&url) {
+            *kept = Kept { url: Some(url.clone()), ..Kept::default() };
+        }
+        let now = self.clock.now();
+        if kept.asked.is_none_or(|asked| now.duration_since(asked) >= BETWEEN_FETCHES) {
+            kept.asked = Some(now);
+            match self.fetch(url).await {
+                Ok(keys) => kept.got = Some((now, Arc::new(keys))),
+                Err(reason) => tracing::warn!(client = client.id, reason, "a client's key set cannot be fetched"),
+            }
+        }
+        match &kept.got {
+            Some((got, keys)) if now.duration_since(*got) < KEPT_MAX => Ok(Arc::clone(keys)),
+            _ => Err(AssertionError::NotTrusted("the client's key set cannot be fetched")),
+        }
+    }
+
+    async fn fetch(&self, url: Url) -> Result<JwkSet, String> {
+        let answer = self.http.send(Method::GET, url, HeaderMap::new(), "").await.map_err(|fault| fault.to_string())?;
+        if answer.status() != 200 {
+            return Err(format!("status {}", answer.status().as_u16()));
+        }
+        let body = answer.bytes_up_to(KEY_SET_BYTES_MAX).await.map_err(|fault| fault.to_string())?;
+        let text = std::str::from_utf8(&body).map_err(|_| "not UTF-8".to_owned())?;
+        let checked = keys::checked_jwks(text).map_err(|error| format!("{error:#}"))?;
+        serde_json::from_str(&checked).map_err(|_| "not a JWK Set".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests;

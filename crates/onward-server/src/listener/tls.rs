@@ -1,0 +1,215 @@
+//! TLS of the public listener: rustls on aws-lc-rs, TLS 1.3 and the ECDHE-GCM suites of 1.2; client certificates with
+//! revocation lists; files that are read again when they change.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use tokio::sync::watch;
+
+use super::sha256_hex;
+
+/// How often the files are looked at: a change is in force within 5 seconds (trust.md §2, N5).
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What TLS is made of, PEM.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// Certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Authorities of client certificates; none: clients show no certificate.
+    pub client_ca: Option<PathBuf>,
+    /// Revocation lists of these authorities. With this file a certificate is refused when it is revoked, when no list
+    /// tells about it, and when the list is past its `nextUpdate` (RFC 5280 §5.1.2.5).
+    pub client_crl: Option<PathBuf>,
+}
+
+/// TLS as the files say it at present.
+pub struct Tls {
+    files: TlsFiles,
+    current: watch::Sender<Current>,
+}
+
+/// One state of the files.
+#[derive(Clone)]
+struct Current {
+    config: Arc<ServerConfig>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// SHA-256 of each file.
+    digests: [Option<String>; 4],
+}
+
+/// The bytes of the four files.
+struct Contents([Option<Vec<u8>>; 4]);
+
+impl Contents {
+    fn digests(&self) -> [Option<String>; 4] {
+        self.0.each_ref().map(|file| file.as_deref().map(sha256_hex))
+    }
+}
+
+impl TlsFiles {
+    fn read(&self) -> anyhow::Result<Contents> {
+        let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
+        Ok(Contents([
+            Some(read(&self.certificate)?),
+            Some(read(&self.key)?),
+            self.client_ca.as_ref().map(read).transpose()?,
+            self.client_crl.as_ref().map(read).transpose()?,
+        ]))
+    }
+
+    fn build(&self, contents: &Contents) -> anyhow::Result<Current> {
+        let Contents([certificate, key, client_ca, client_crl]) = contents;
+        let chain: Vec<CertificateDer<'static>> = pem(certificate.as_deref().unwrap_or_default())
+            .with_context(|| format!("the certificate {}", self.certificate.display()))?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_deref().unwrap_or_default())
+            .with_context(|| format!("the key {}", self.key.display()))?;
+        let clients = match client_ca {
+            None => None,
+            Some(roots) => Some(client_verifier(roots, client_crl.as_deref())?),
+        };
+        let builder =
+            ServerConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions()?;
+        let mut config = match &clients {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+        }
+        .with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        if clients.is_some() {
+            // A resumed session would bring back a certificate without asking whether it is revoked by now.
+            config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(Current { config: Arc::new(config), clients, digests: contents.digests() })
+    }
+}
+
+fn client_verifier(roots_pem: &[u8], crl_pem: Option<&[u8]>) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    let mut roots = rustls::RootCertStore::empty();
+    for root in pem::<CertificateDer<'static>>(roots_pem).context("the authorities of client certificates")? {
+        roots.add(root)?;
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()));
+    if let Some(crl) = crl_pem {
+        let lists: Vec<CertificateRevocationListDer<'static>> = pem(crl).context("the revocation lists")?;
+        anyhow::ensure!(!lists.is_empty(), "the file of revocation lists holds none");
+        // Without the second call rustls takes a list of any age.
+        builder = builder.with_crls(lists).enforce_revocation_expiration();
+    }
+    Ok(builder.allow_unauthenticated().build()?)
+}
+
+fn pem<T: PemObject>(text: &[u8]) -> anyhow::Result<Vec<T>> {
+    Ok(T::pem_slice_iter(text).collect::<Result<_, _>>()?)
+}
+
+/// aws-lc-rs with the suites that NHS partners and browsers share: all of TLS 1.3, ECDHE-GCM of TLS 1.2.
+fn provider() -> rustls::crypto::CryptoProvider {
+    use rustls::crypto::aws_lc_rs::{cipher_suite as suite, default_provider};
+    rustls::crypto::CryptoProvider {
+        cipher_suites: vec![
+            suite::TLS13_AES_256_GCM_SHA384,
+            suite::TLS13_AES_128_GCM_SHA256,
+            suite::TLS13_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ],
+        ..default_provider()
+    }
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// When one cannot be read or used, or the key does not belong to the certificate.
+    pub fn open(files: TlsFiles) -> anyhow::Result<Self> {
+        let current = files.build(&files.read()?)?;
+        Ok(Self { files, current: watch::Sender::new(current) })
+    }
+
+    /// Reads the files again; true when they have changed and are in force. New connections use them; open ones go on,
+    /// but for those whose client certificate is not good any more.
+    ///
+    /// # Errors
+    /// As [`Tls::open`]; what was in force before stays so.
+    pub fn reload(&self) -> anyhow::Result<bool> {
+        let contents = self.files.read()?;
+        if contents.digests() == self.current.borrow().digests {
+            return Ok(false);
+        }
+        self.current.send_replace(self.files.build(&contents)?);
+        Ok(true)
+    }
+
+    /// Looks at the files until `stop` turns true.
+    pub async fn reload_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut told = String::new();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            match self.reload() {
+                Ok(true) => tracing::info!("certificate, key or revocation lists are read again"),
+                Ok(false) => {}
+                // Each fault once: a renewal writes its files one after the other.
+                Err(error) if told != format!("{error:#}") => {
+                    told = format!("{error:#}");
+                    tracing::error!(fault = told, "the changed TLS files cannot be used; the old ones stay in force");
+                    continue;
+                }
+                Err(_) => continue,
+            }
+            told.clear();
+        }
+    }
+
+    /// What a new connection is served with.
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.borrow().config)
+    }
+
+    /// A watch over the certificate chain that a client has shown.
+    pub(super) fn watch(&self, chain: &[CertificateDer<'_>]) -> Trust {
+        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        Trust { chain, current: self.current.subscribe() }
+    }
+}
+
+/// A client's certificate chain, judged again whenever the files change.
+pub(super) struct Trust {
+    chain: Vec<CertificateDer<'static>>,
+    current: watch::Receiver<Current>,
+}
+
+impl Trust {
+    /// Returns when the chain is not good any more.
+    pub(super) async fn lost(&mut self) {
+        while self.current.changed().await.is_ok() {
+            if !self.holds() {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn holds(&mut self) -> bool {
+        let current = self.current.borrow_and_update();
+        let Some((leaf, rest)) = self.chain.split_first() else { return false };
+        current
+            .clients
+            .as_ref()
+            .is_some_and(|verifier| verifier.verify_client_cert(leaf, rest, UnixTime::now()).is_ok())
+    }
+}

@@ -1,0 +1,98 @@
+//! `/metrics`: how things stand, in Prometheus' text format. No label and no value tells who anybody is.
+
+use std::fmt::Write as _;
+
+use onward_core::Timestamp;
+use onward_core::state::DeliveryState;
+use onward_core::store::Figures;
+
+/// The page.
+#[must_use]
+pub fn page(figures: &Figures, now: Timestamp) -> String {
+    let mut page = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
+        let _ = write!(page, "# HELP onward_{name} {help}\n# TYPE onward_{name} {kind}\n");
+        for (labels, value) in lines {
+            let _ = writeln!(page, "onward_{name}{labels} {value}");
+        }
+    };
+    let one = |value: u64| vec![(String::new(), value)];
+    let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    family("build_info", "gauge", "The running version; always 1.", vec![(version, 1)]);
+    family("messages_accepted_total", "counter", "Messages that became transfers.", one(figures.accepted));
+    family("messages_refused_total", "counter", "Messages that were refused with findings.", one(figures.refused));
+    family("messages_held_total", "counter", "Transfers that had to wait for a person.", one(figures.held));
+    let deliveries = figures
+        .deliveries
+        .iter()
+        .map(|figure| (format!("{{state=\"{}\",transport=\"{}\"}}", figure.state, figure.transport), figure.count));
+    family("deliveries", "gauge", "Copies and responses by state and transport.", deliveries.collect());
+    let age = |states: [DeliveryState; 2]| {
+        let oldest =
+            figures.deliveries.iter().filter(|figure| states.contains(&figure.state)).map(|row| row.oldest).min();
+        one(oldest.map_or(0, |oldest| u64::try_from(now.duration_since(oldest).as_secs()).unwrap_or(0)))
+    };
+    family(
+        "oldest_undelivered_seconds",
+        "gauge",
+        "Age of the oldest copy that is queued or has failed; 0 when there is none.",
+        age([DeliveryState::Queued, DeliveryState::Failed]),
+    );
+    family(
+        "oldest_unread_seconds",
+        "gauge",
+        "Age of the oldest copy that has arrived or was sent, and that nobody has acknowledged or opened; 0 when there is none.",
+        age([DeliveryState::AwaitingCollection, DeliveryState::Sent]),
+    );
+    family("holds_open", "gauge", "Transfers that wait for a person.", one(figures.holds_open));
+    family(
+        "holds_overdue",
+        "gauge",
+        "Transfers that have waited for a person longer than they may.",
+        one(figures.holds_overdue),
+    );
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use onward_core::state::TransportKind;
+    use onward_core::store::DeliveryFigure;
+
+    use super::*;
+
+    #[test]
+    fn every_line_is_prometheus_text() {
+        let now = Timestamp::from_second(1_795_000_000).expect("in range");
+        let figure = |state, age| DeliveryFigure {
+            state,
+            transport: TransportKind::Inbox,
+            count: 2,
+            oldest: now - jiff::SignedDuration::from_secs(age),
+        };
+        let figures = Figures {
+            accepted: 7,
+            holds_overdue: 1,
+            deliveries: vec![
+                figure(DeliveryState::Failed, 90),
+                figure(DeliveryState::Queued, 30),
+                figure(DeliveryState::Sent, 5),
+            ],
+            ..Figures::default()
+        };
+        let page = page(&figures, now);
+        for line in [
+            "onward_messages_accepted_total 7",
+            "onward_deliveries{state=\"failed\",transport=\"inbox\"} 2",
+            "onward_oldest_undelivered_seconds 90",
+            "onward_oldest_unread_seconds 5",
+            "onward_holds_overdue 1",
+        ] {
+            assert!(page.lines().any(|own| own == line), "{line}: {page}");
+        }
+        for line in page.lines().filter(|line| !line.starts_with('#')) {
+            let (name, value) = line.rsplit_once(' ').expect("name and value");
+            assert!(name.starts_with("onward_") && value.parse::<u64>().is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The walk of a resource against its profiles.
+
+mod bindings;
+mod children;
+mod definitions;
+mod extensions;
+mod invariants;
+mod judge;
+mod primitives;
+mod questionnaire;
+mod references;
+mod resources;
+mod slices;
+mod types;
+mod values;
+mod views;
+mod whole;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use onward_fhir::{Element, NodeId, Tree};
+
+use crate::conformance::Conformance;
+use crate::definition::{Kind, core_canonical};
+use crate::findings::{Findings, Report};
+use crate::invariant::Invariants;
+use crate::plan::{Plan, PlanId, compile};
+use crate::rulebook::Levels;
+use crate::snapshot::{Missing, Shapes};
+use crate::{IssueCode, Severity};
+use views::View;
+
+/// Validates resources against the profiles of its packages. Profiles are compiled when first needed, once; share it by
+/// [`Arc`] between threads.
+pub struct Validator {
+    shapes: Shapes,
+    invariants: Invariants,
+    conformance: Arc<Conformance>,
+    plans: RwLock<Plans>,
+}
+
+#[derive(Default)]
+struct Plans {
+    by_url: HashMap<String, Result<PlanId, Missing>>,
+    all: Vec<Arc<Plan>>,
+}
+
+impl Validator {
+    /// A validator that judges by these definitions.
+    #[must_use]
+    pub fn new(conformance: Conformance) -> Self {
+        let conformance = Arc::new(conformance);
+        Self {
+            shapes: Shapes::new(Arc::clone(&conformance)),
+            invariants: Invariants::default(),
+            conformance,
+            plans: RwLock::default(),
+        }
+    }
+
+    /// Judges a resource against FHIR, the profiles that it and its parts declare, and those asked for by canonical URL.
+    #[must_use]
+    pub fn validate(&self, tree: &Tree<'_>, profiles: &[&str]) -> Findings {
+        let mut session = Session::new(self, tree);
+        session.root(tree.root(), profiles);
+        session.report.finish(tree.source())
+    }
+
+    fn plan_id(&self, canonical: &str) -> Result<PlanId, Missing> {
+        if let Some(known) = self.plans.read().unwrap_or_else(PoisonError::into_inner).by_url.get(canonical) {
+            return known.clone();
+        }
+        let made = self.shapes.get(canonical).map(|profile| compile(&profile, &self.shapes, &self.invariants));
+        let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = plans.by_url.get(canonical) {
+            return known.clone();
+        }
+        let id = made.map(|plan| {
+            let id = PlanId(u32::try_from(plans.all.len()).expect("fewer plans than bytes of memory"));
+            plans.all.push(Arc::new(plan));
+            id
+        });
+        plans.by_url.insert(canonical.to_owned(), id.clone());
+        id
+    }
+
+    fn plan(&self, id: PlanId) -> Arc<Plan> {
+        Arc::clone(&self.plans.read().unwrap_or_else(PoisonError::into_inner).all[id.0 as usize])
+    }
+}
+
+/// Elements looked at, again for every probe, beyond which a judgement ends: no document of a person needs them.
+const STEPS_PER_NODE: u64 = 400;
+const STEPS_MIN: u64 = 200_000;
+/// The same of FHIRPath, in its own steps.
+const PATH_STEPS_PER_NODE: u64 = 4_000;
+const PATH_STEPS_MIN: u64 = 5_000_000;
+/// Deeper than any reader lets a text be.
+const DEPTH_MAX: u32 = 160;
+
+/// One judgement.
+struct Session<'v, 't, 's> {
+    validator: &'v Validator,
+    tree: &'t Tree<'s>,
+    report: Report,
+    /// Plans by their identifier, as far as they were needed.
+    plans: Vec<Option<Arc<Plan>>>,
+    types: HashMap<Box<str>, Option<(PlanId, Kind)>>,
+    steps_left: u64,
+    path_steps_left: u64,
+    depth: u32,
+    /// While more than 0, findings are only counted: is it of this profile?
+    probing: u32,
+    probe_errors: u32,
+    probed: HashMap<(NodeId, View), bool>,
+    /// What was said of an element, so that two profiles do not say it twice.
+    said: HashSet<(NodeId, String)>,
+    /// Profiles whose problems were told.
+    told: HashSet<PlanId>,
+    /// Whether the tree was read from XML, which has an order.
+    is_xml: bool,
+    /// Resources by their names within a Bundle or container.
+    names: HashMap<NodeId, HashMap<&'t str, NodeId>>,
+    /// Judgements around this one, each asked for by an invariant.
+    nesting: u32,
+}
+
+/// A finding in the making.
+struct Found<'e, 't, 's> {
+    severity: Severity,
+    code: IssueCode,
+    at: Element<'t, 's>,
+    /// Profile URL, element id, and what is breached.
+    rule: String,
+    /// What makes it the same finding under another profile.
+    same: &'e str,
+    text: String,
+}
+
+impl<'v, 't, 's> Session<'v, 't, 's> {
+    fn new(validator: &'v Validator, tree: &'t Tree<'s>) -> Self {
+        let nodes = u64::try_from(tree.len()).unwrap_or(u64::MAX);
+        Self {
+            validator,
+            tree,
+            report: Report::new(&Levels::default()),
+            plans: Vec::new(),
+            types: HashMap::new(),
+            steps_left: STEPS_MIN.max(nodes.saturating_mul(STEPS_PER_NODE)),
+            path_steps_left: PATH_STEPS_MIN.max(nodes.saturating_mul(PATH_STEPS_PER_NODE)),
+            depth: 0,
+            probing: 0,
+            probe_errors: 0,
+            probed: HashMap::new(),
+            said: HashSet::new(),
+            told: HashSet::new(),
+            is_xml: tree.source().trim_start().starts_with('<'),
+            names: HashMap::new(),
+            nesting: 0,
+        }
+    }
+
+    fn plan(&mut self, id: PlanId) -> Arc<Plan> {
+        let at = id.0 as usize;
+        if self.plans.len() <= at {
+            self.plans.resize(at + 1, None);
+        }
+        Arc::clone(self.plans[at].get_or_insert_with(|| self.validator.plan(id)))
+    }
+
+    /// The plan of FHIR's own definition of a type.
+    fn type_plan(&mut self, type_name: &str) -> Option<PlanId> {
+        self.type_and_kind(type_name).map(|(id, _)| id)
+    }
+
+    fn type_and_kind(&mut self, type_name: &str) -> Option<(PlanId, Kind)> {
+        if let Some(known) = self.types.get(type_name) {
+            return *known;
+        }
+        let id = self.validator.plan_id(&core_canonical(type_name)).ok();
+        let found = id.map(|id| (id, self.plan(id).definition.kind));
+        self.types.insert(type_name.into(), found);
+        found
+    }
+
+    fn find(&mut self, found: Found<'_, 't, 's>) {
+        if self.probing > 0 {
+            self.probe_errors += u32::from(found.severity >= Severity::Error);
+            return;
+        }
+        if self.said.insert((found.at.id(), found.same.to_owned())) {
+            self.report.add(found.severity, found.rule, found.code, found.at, None, found.text);
+        }
+    }
+
+    /// True when a probe has its answer already.
+    fn is_decided(&self) -> bool {
+        self.probing > 0 && self.probe_errors > 0
+    }
+
+    /// Counts an element; false when the judgement has to end.
+    fn step(&mut self) -> bool {
+        if self.steps_left == 0 {
+            return false;
+        }
+        self.steps_left -= 1;
+        if self.steps_left == 0 {
+            self.exhausted();
+        }
+        self.steps_left > 0
+    }
+
+    /// A judgement that had to end is no pass.
+    fn exhausted(&mut self) {
+        let probing = std::mem::take(&mut self.probing);
+        self.find(Found {
+            severity: Severity::Error,
+            code: IssueCode::TooCostly,
+            at: self.tree.root(),
+            rule: "step-budget".to_owned(),
+            same: "step-budget",
+            text:
+                "To judge this resource takes more steps than its size allows: not all of it was looked at. Divide it."
+                    .to_owned(),
+        });
+        self.probing = probing;
+    }
+
+    /// Whether an element conforms to a view, without a word.
+    fn conforms(&mut self, element: Element<'t, 's>, view: View) -> bool {
+        if let Some(known) = self.probed.get(&(element.id(), view)) {
+            return *known;
+        }
+        // Asked for again while it is looked into: a circle of references, each of which may rely on the other.
+        self.probed.insert((element.id(), view), true);
+        let outer = std::mem::take(&mut self.probe_errors);
+        self.probing += 1;
+        if element.resource_type().is_some() {
+            self.resource_as(element, &[view]);
+        } else {
+            self.element(element, &views::Views::one(view), None);
+        }
+        self.probing = self.probing.saturating_sub(1);
+        let fits = self.probe_errors == 0;
+        self.probe_errors = outer;
+        self.probed.insert((element.id(), view), fits);
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! Codes against the value sets that definitions bind them to (R4 §4.1.5).
+
+use onward_fhir::Element;
+
+use super::{Found, Session};
+use crate::definition::Binding;
+use crate::plan::{Node, Plan};
+use crate::terminology::Membership;
+use crate::{IssueCode, Severity, shown};
+
+impl<'t, 's> Session<'_, 't, 's> {
+    pub(super) fn binding(
+        &mut self,
+        element: Element<'t, 's>,
+        plan: &Plan,
+        node: &Node,
+        binding: &Binding,
+        type_name: Option<&str>,
+    ) {
+        if let Some(value_set) = &binding.value_set
+            && matches!(binding.strength.as_str(), "required" | "extensible")
+        {
+            let severity = if binding.strength == "required" { Severity::Error } else { Severity::Warning };
+            self.bound(element, plan, node, value_set, severity, type_name);
+        }
+        if let Some(value_set) = &binding.max_value_set {
+            self.bound(element, plan, node, value_set, Severity::Error, type_name);
+        }
+    }
+
+    fn bound(
+        &mut self,
+        element: Element<'t, 's>,
+        plan: &Plan,
+        node: &Node,
+        value_set: &str,
+        severity: Severity,
+        type_name: Option<&str>,
+    ) {
+        let (severity, text) = match self.coded_member(element, value_set) {
+            Some(Membership::Yes { .. }) => return,
+            Some(Membership::Unknown { reason }) => (
+                Severity::Information,
+                format!("Whether the code of {} is of {value_set} was not evaluated: {reason}.", node.id),
+            ),
+            Some(Membership::No) => {
+                (severity, format!("{} must be a code of {value_set}; {} is not.", node.id, found(element)))
+            }
+            // Text alone is no code: what is required is missing, what is extensible may be so (R4 §4.1.5.1).
+            None if severity == Severity::Error
+                && type_name == Some("CodeableConcept")
+                && node.binding.as_ref().is_some_and(|b| b.strength == "required") =>
+            {
+                (severity, format!("{} needs a code of {value_set}; it has none.", node.id))
+            }
+            None => return,
+        };
+        let strength = if severity == Severity::Error { "required" } else { "extensible" };
+        self.find(Found {
+            severity,
+            code: IssueCode::CodeInvalid,
+            at: element,
+            rule: format!("{}#{} binding-{strength}", plan.url(), node.id),
+            same: &format!("binding {value_set}"),
+            text,
+        });
+    }
+
+    /// A code that its own code system does not have is wrong wherever it stands (R4 §4.1.2.1), as is a display that is none of
+    /// its displays.
+    pub(super) fn coding(&mut self, element: Element<'t, 's>) {
+        let (Some(system), Some(code)) = (element.text("system"), element.text("code")) else { return };
+        let terms = self.validator.conformance.terminology();
+        match terms.lookup(system, code, element.text("version")) {
+            Membership::No => {
+                let text = format!("The code system {system} has no code {}.", shown::code(code));
+                self.find(Found {
+                    severity: Severity::Error,
+                    code: IssueCode::CodeInvalid,
+                    at: element,
+                    rule: "code-unknown".to_owned(),
+                    same: "code-unknown",
+                    text,
+                });
+            }
+            Membership::Yes { display: Some(known) } => {
+                let Some(display) = element.get("display") else { return };
+                let fits = |text: &str| display.value().is_none_or(|value| same_words(value, text));
+                let designated = || {
+                    let system = terms.code_system(system);
+                    system
+                        .as_ref()
+                        .and_then(|system| system.concept(code))
+                        .is_some_and(|concept| concept.designations.iter().any(|each| fits(each)))
+                };
+                if !fits(&known) && !designated() {
+                    self.find(Found {
+                        severity: Severity::Warning,
+                        code: IssueCode::Value,
+                        at: display,
+                        rule: "code-display".to_owned(),
+                        same: "code-display",
+                        text: format!("The display is not that of the code, which is \"{known}\" in {system}."),
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether what codes an element is of a value set: the best of its codings; nothing when it has no code.
+    pub(super) fn coded_member(&mut self, element: Element<'t, 's>, value_set: &str) -> Option<Membership> {
+        let terms = self.validator.conformance.terminology();
+        if let Some(code) = element.value() {
+            return Some(terms.member(value_set, None, code, None));
+        }
+        let of_coding = |coding: Element<'_, '_>| {
+            let code = coding.text("code")?;
+            Some(terms.member(value_set, Some(coding.text("system").unwrap_or_default()), code, coding.text("version")))
+        };
+        if element.get("coding").is_none() {
+            return of_coding(element);
+        }
+        // A member is the best that can be found; what is unknown may be one.
+        let rank = |membership: &Membership| match membership {
+            Membership::Yes { .. } => 2,
+            Membership::Unknown { .. } => 1,
+            Membership::No => 0,
+        };
+        element.all("coding").filter_map(of_coding).max_by_key(rank)
+    }
+}
+
+/// The codes of an element as far as they may be shown.
+fn found(element: Element<'_, '_>) -> String {
+    if let Some(code) = element.value() {
+        return shown::code(code);
+    }
+    let coding = |each: Element<'_, '_>| {
+        let system = each.text("system").filter(|system| system.starts_with("http") || system.starts_with("urn:"));
+        format!("{}|{}", system.unwrap_or("(no system)"), each.text("code").map_or("(none)".to_owned(), shown::code))
+    };
+    let codings: Vec<String> = match element.get("coding") {
+        Some(_) => element.all("coding").take(3).map(coding).collect(),
+        None => vec![coding(element)],
+    };
+    codings.join(", ")
+}
+
+/// Displays are compared without regard to case and white space.
+fn same_words(left: &str, right: &str) -> bool {
+    left.split_whitespace().map(str::to_lowercase).eq(right.split_whitespace().map(str::to_lowercase))
+}

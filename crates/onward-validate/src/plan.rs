@@ -1,0 +1,149 @@
+//! A profile compiled for the walk: per element its children by name, what it demands, and how its slices are told
+//! apart. Immutable, and made once.
+
+mod compile;
+mod discriminate;
+
+use std::sync::Arc;
+
+use crate::definition::{Binding, SlicingRules, StructureDefinition, Value};
+use crate::invariant::Invariant;
+use crate::snapshot::Problem;
+
+pub(crate) use compile::compile;
+
+/// The place of a plan in its validator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PlanId(pub(crate) u32);
+
+/// One profile.
+pub(crate) struct Plan {
+    pub(crate) definition: Arc<StructureDefinition>,
+    /// Node 0 is the root.
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Plan {
+    pub(crate) fn node(&self, at: u32) -> &Node {
+        &self.nodes[at as usize]
+    }
+
+    pub(crate) fn root(&self) -> &Node {
+        &self.nodes[0]
+    }
+
+    /// The element of this id.
+    pub(crate) fn find(&self, id: &str) -> Option<u32> {
+        self.nodes.iter().zip(0..).find(|(node, _)| *node.id == *id).map(|(_, at)| at)
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.definition.url
+    }
+}
+
+/// One element of a profile.
+pub(crate) struct Node {
+    /// Id in the definition: `Patient.identifier:nhsNumber.system`.
+    pub(crate) id: Box<str>,
+    /// The element's name: `identifier`, `value[x]`.
+    pub(crate) name: Box<str>,
+    pub(crate) min: u32,
+    /// `u32::MAX` for no limit.
+    pub(crate) max: u32,
+    /// Whether FHIR's own definition lets it repeat, so that JSON has an array; `None` where the definition is silent.
+    pub(crate) repeats: Option<bool>,
+    pub(crate) types: Vec<TypePlan>,
+    pub(crate) fixed: Option<Arc<Value>>,
+    pub(crate) pattern: Option<Arc<Value>>,
+    pub(crate) min_value: Option<Arc<Value>>,
+    pub(crate) max_value: Option<Arc<Value>>,
+    pub(crate) max_length: Option<u32>,
+    pub(crate) binding: Option<Binding>,
+    pub(crate) is_modifier: bool,
+    pub(crate) invariants: Vec<Invariant>,
+    /// In the order of the definition; empty means those of the type.
+    pub(crate) children: Vec<u32>,
+    /// Every name that a child may have, sorted.
+    pub(crate) names: Vec<ChildName>,
+    pub(crate) slicing: Option<SlicingPlan>,
+    /// The element of FHIR's own definition whose children it has (`Bundle.link`). A profile's rules on that element
+    /// are not meant for this one.
+    pub(crate) content: Option<Box<str>>,
+}
+
+impl Node {
+    pub(crate) fn child(&self, name: &str) -> Option<&ChildName> {
+        self.names.binary_search_by(|known| (*known.name).cmp(name)).ok().map(|at| &self.names[at])
+    }
+}
+
+/// A name under which a child stands in a document.
+pub(crate) struct ChildName {
+    pub(crate) name: Box<str>,
+    /// Index into [`Node::children`].
+    pub(crate) child: u32,
+    /// The type that the name tells, for a choice.
+    pub(crate) type_name: Option<Arc<str>>,
+}
+
+/// An allowed type.
+pub(crate) struct TypePlan {
+    pub(crate) code: Arc<str>,
+    pub(crate) profiles: Vec<Box<str>>,
+    pub(crate) target_profiles: Vec<Box<str>>,
+    pub(crate) aggregation: Vec<Box<str>>,
+    pub(crate) versioning: Option<Box<str>>,
+}
+
+/// How an element is sliced.
+pub(crate) struct SlicingPlan {
+    pub(crate) rules: SlicingRules,
+    pub(crate) ordered: bool,
+    pub(crate) slices: Vec<SlicePlan>,
+}
+
+/// One slice.
+pub(crate) struct SlicePlan {
+    pub(crate) name: Box<str>,
+    pub(crate) node: u32,
+    /// All must hold. Empty when nothing tells the slice apart: it cannot be evaluated.
+    pub(crate) matchers: Vec<Matcher>,
+}
+
+/// One discriminator of one slice.
+#[derive(Debug)]
+pub(crate) struct Matcher {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) test: Test,
+    /// The discriminator's path, for people.
+    pub(crate) path: Box<str>,
+}
+
+/// A step of a discriminator's path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A child by name; of a choice any type.
+    Child { name: Box<str>, choice: bool },
+    /// Only what is of this type.
+    OfType(Box<str>),
+    /// What a reference points to.
+    Resolve,
+    /// The extension of this URL.
+    Extension(Box<str>),
+}
+
+/// What the element at the end of the path must be.
+#[derive(Debug)]
+pub(crate) enum Test {
+    Equals(Arc<Value>),
+    Within(Arc<Value>),
+    InValueSet(Box<str>),
+    /// One of the elements that the steps reach satisfies the test.
+    Has(Vec<Step>, Box<Test>),
+    All(Vec<Test>),
+    Exists(bool),
+    Type(Vec<Box<str>>),
+    Profile(Vec<Box<str>>),
+}

@@ -1,0 +1,75 @@
+//! Rows 25 to 27: floods of HTTP/2 frames, written by hand.
+
+use super::Ground;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).expect("short").to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Header fields as HPACK literals without index and Huffman code (RFC 7541 §6.2.2).
+fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
+
+/// The last frame that the server sent before it closed.
+fn farewell(mut heard: &[u8]) -> String {
+    let mut last = "nothing".to_owned();
+    while let Some(head) = heard.get(..9) {
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        last = if head[3] == GOAWAY { "GOAWAY".to_owned() } else { format!("frame {}", head[3]) };
+        if head[3] == GOAWAY {
+            break;
+        }
+        heard = heard.get(9 + length..).unwrap_or_default();
+    }
+    last
+}
+
+pub(super) async fn rows(ground: &mut Ground) {
+    let wire = ground.wire().http2();
+    let host = ground.host.clone();
+    let request = |method: &str, path: &str| {
+        fields(&[(":method", method), (":scheme", "https"), (":path", path), (":authority", &host)])
+    };
+    let start = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+
+    let get = request("GET", "/fhir/R4/metadata");
+    let mut reset = start.clone();
+    for at in 0..5_000 {
+        let stream = 2 * at + 1;
+        reset.extend(frame(HEADERS, END_STREAM | END_HEADERS, stream, &get));
+        // CANCEL
+        reset.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    }
+    let heard = wire.say(&reset).await;
+    ground.row(25, "5,000 requests, each reset at once", "GOAWAY", farewell(&heard.bytes)).await;
+
+    let mut endless = start.clone();
+    endless.extend(frame(HEADERS, END_STREAM, 1, &get));
+    for at in 0..20_000 {
+        endless.extend(frame(CONTINUATION, 0, 1, &fields(&[(&format!("x-{at}"), "a")])));
+    }
+    let heard = wire.say(&endless).await;
+    ground.row(26, "20,000 CONTINUATION frames", "GOAWAY", farewell(&heard.bytes)).await;
+
+    let mut empty = start;
+    empty.extend(frame(HEADERS, END_HEADERS, 1, &request("POST", "/oauth2/token")));
+    empty.extend(frame(DATA, 0, 1, &[]).repeat(50_000));
+    let heard = wire.say(&empty).await;
+    ground.row(27, "50,000 empty DATA frames", "GOAWAY", farewell(&heard.bytes)).await;
+}

@@ -1,0 +1,156 @@
+//! No patient data where it does not belong (trust.md §4, A6): not in the log of a gateway that logs everything, not in
+//! what it answers when something is wrong, not in the addresses that it makes.
+
+use onward_connect::http::Method;
+use onward_core::client::{NhsNumberPolicy, Role};
+use onward_server::session::{Reply, Session};
+use onward_tests::message::{self, fresh};
+use onward_tests::process::Process;
+use onward_tests::world::World;
+
+/// Numbers, names and addresses of the people in the fixtures and in the stand-in of PDS.
+const CANARIES: &[&str] = &[
+    "9990000018",
+    "9990000026",
+    "9990000034",
+    "9990000042",
+    "9990000050",
+    "9990000069",
+    "9990000035",
+    "Holroyd",
+    "Ashworth",
+    "Lindley",
+    "Marsden",
+    "Margaret",
+    "Bramble",
+    "1944-03-08",
+];
+
+/// What has been seen outside of contents.
+#[derive(Default)]
+struct Seen(Vec<(String, String)>);
+
+impl Seen {
+    /// Notes what of an answer may hold no patient data: all of a refusal, and the addresses of any.
+    fn note(&mut self, name: &str, reply: &Reply) -> u16 {
+        for (header, value) in &reply.headers {
+            self.0.push((format!("{name}: {header}"), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        }
+        if reply.status.is_client_error() || reply.status.is_server_error() {
+            self.0.push((format!("{name}: body"), String::from_utf8_lossy(&reply.body).into_owned()));
+        }
+        reply.status.as_u16()
+    }
+}
+
+async fn post(seen: &mut Seen, session: &Session, name: &str, kind: &str, body: impl Into<Vec<u8>>) -> u16 {
+    let headers = [("content-type", kind), ("accept", "application/fhir+json")];
+    let reply = session.call(Method::POST, "fhir/R4/$process-message", &headers, body.into()).await;
+    let reply = reply.expect("an answer");
+    seen.note(name, &reply)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_patient_data_in_logs_errors_and_addresses() {
+    let mut world = World::start_talkative().await;
+    let hospital = world.client_with("northmoor-epr", "R9Z", Role::Sender, NhsNumberPolicy::Refuse, None).await;
+    let lenient = world.client_with("northmoor-old", "R9Z", Role::Sender, NhsNumberPolicy::Hold, None).await;
+    let home = world.care_home().await;
+    let others = [
+        world.client("beck-lane", "Y99001", Role::Practice).await,
+        world.client("hillside", "Y99002", Role::Practice).await,
+        world.client("station-road", "FZZ01", Role::Pharmacy).await,
+    ];
+    let process = Process::take_over(&mut world).await;
+    let mut seen = Seen::default();
+    let (xml, json) = ("application/fhir+xml", "application/fhir+json");
+
+    let right = fresh(message::EDISCHARGE_ITK3);
+    assert_eq!(post(&mut seen, &hospital, "accepted", xml, right.clone()).await, 200);
+    assert_eq!(post(&mut seen, &hospital, "again", xml, right.clone()).await, 200);
+    let changed = right.replace("14 Bramble Close", "15 Bramble Close");
+    assert_eq!(post(&mut seen, &hospital, "changed", xml, changed).await, 409);
+    assert_eq!(post(&mut seen, &hospital, "R4", json, fresh(message::EDISCHARGE_R4)).await, 200);
+    assert_eq!(post(&mut seen, &hospital, "Binary", json, fresh(message::DOCUMENT_REFERENCE_R4)).await, 200);
+    assert_eq!(post(&mut seen, &hospital, "held", xml, fresh(message::RESTRICTED_ITK3)).await, 200);
+    assert_eq!(post(&mut seen, &hospital, "refused", xml, fresh(message::REFUSED_ITK3)).await, 422);
+    post(&mut seen, &lenient, "held or refused", xml, fresh(message::REFUSED_ITK3)).await;
+    // Broken in the middle of what identifies a person, and in each way that a value can be wrong.
+    for (name, from, to) in [
+        ("cut", "<family value=\"Holroyd\"/>", "<family value=\"Holroyd\""),
+        ("unknown element", "<family value=\"Holroyd\"/>", "<Holroyd value=\"Holroyd\"/>"),
+        ("unknown attribute", "<family value=\"Holroyd\"/>", "<family Holroyd=\"Holroyd\"/>"),
+        ("bad date", "1944-03-08", "1944-03-08T"),
+        ("bad code", "<gender value=\"", "<gender value=\"Holroyd  9990000018 "),
+        ("number of another shape", "\"9990000018\"", "\"999 000 0018\""),
+        ("invisible", "\"9990000018\"", "\"9990000018\u{200b}\""),
+        ("entity", "\"Holroyd\"", "\"&Holroyd;\""),
+        ("script", "<p>Mrs Holroyd", "<script>Holroyd</script><p Holroyd=\"Holroyd\">Mrs Holroyd"),
+    ] {
+        let text = fresh(message::EDISCHARGE_ITK3);
+        assert!(text.contains(from), "{name}");
+        let status = post(&mut seen, &hospital, name, xml, text.replace(from, to)).await;
+        assert!(status == 400 || status == 422, "{name}: {status}");
+        // Findings are told in full, whether they refuse or not.
+        let path = "fhir/R4/Bundle/$validate";
+        let reply = hospital.call(Method::POST, path, &[("content-type", xml)], text.replace(from, to)).await;
+        let reply = reply.expect("an answer");
+        seen.note(name, &reply);
+        seen.0.push((format!("{name}: findings"), String::from_utf8_lossy(&reply.body).into_owned()));
+    }
+    let text = fresh(message::EDISCHARGE_R4).replacen(
+        "\"type\": \"message\",",
+        "\"unknownMember\": \"Holroyd 9990000018\",",
+        1,
+    );
+    assert_eq!(post(&mut seen, &hospital, "unknown member", json, text).await, 422);
+
+    // The recipients read, look for the person, and answer; a reason tells more than it should.
+    for session in [&home, &others[0], &others[1], &others[2]] {
+        let mut listed = serde_json::Value::Null;
+        let all_there = |listed: &serde_json::Value| listed["entry"].as_array().is_some_and(|all| all.len() >= 3);
+        for _ in 0..10_000 {
+            if all_there(&listed) {
+                break;
+            }
+            let reply = session.get("fhir/R4/Task?patient=9990000018&status=requested,received").await;
+            listed = reply.expect("an answer").json().expect("JSON");
+        }
+        assert!(all_there(&listed), "three messages have arrived: {listed}");
+        for (at, entry) in listed["entry"].as_array().into_iter().flatten().enumerate() {
+            let id = entry["resource"]["id"].as_str().expect("an id");
+            let copy = session.get(&format!("fhir/R4/Bundle/{id}")).await.expect("an answer");
+            assert_eq!(seen.note("copy", &copy), 200);
+            let task = session.get(&format!("fhir/R4/Task/{id}")).await.expect("an answer");
+            let version = task.headers["etag"].to_str().expect("text").to_owned();
+            let answer = if at == 0 {
+                r#"{"resourceType":"Task","status":"rejected","intent":"order","statusReason":{"text":"Mrs Holroyd, 9990000018, is not known"}}"#
+            } else {
+                r#"{"resourceType":"Task","status":"accepted","intent":"order"}"#
+            };
+            let headers = [("content-type", json), ("if-match", version.as_str())];
+            let moved = session.call(Method::PUT, &format!("fhir/R4/Task/{id}"), &headers, answer).await;
+            assert_eq!(seen.note("answered", &moved.expect("an answer")), 200);
+        }
+    }
+    for path in ["fhir/R4/Task?patient=9990000019", "fhir/R4/Task?patient=Holroyd", "fhir/R4/Patient/9990000018"] {
+        let reply = home.get(path).await.expect("an answer");
+        assert!(seen.note("a wrong question", &reply) >= 400, "{path}");
+    }
+
+    for path in ["/metrics", "/readyz", "/healthz"] {
+        seen.0.push((format!("operations: {path}"), process.operations(path).await));
+    }
+    let log = process.log();
+    assert!(log.contains("TRACE") && log.contains("request"), "everything is logged");
+    assert!(log.lines().count() > 1_000, "everything is logged: {} lines", log.lines().count());
+    seen.0.extend(log.lines().map(|line| ("log".to_owned(), line.to_owned())));
+    let mut found = Vec::new();
+    for (place, text) in &seen.0 {
+        for canary in CANARIES.iter().filter(|canary| text.contains(**canary)) {
+            found.push(format!("{place}: {canary}: {}", text.chars().take(400).collect::<String>()));
+        }
+    }
+    println!("{} texts, {} of them lines of the log", seen.0.len(), log.lines().count());
+    assert!(found.is_empty(), "{} times:\n{}", found.len(), found[..found.len().min(20)].join("\n"));
+}

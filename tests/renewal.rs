@@ -1,0 +1,136 @@
+//! Certificate, key and revocation lists change while requests go on (trust.md §2, N5).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use onward_tests::authority::{Authority, Kind};
+use onward_tests::wire::Wire;
+use onward_tests::world::World;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// One request on an open connection; its status, `None` when the connection has ended.
+async fn ask(stream: &mut BufReader<TlsStream<TcpStream>>, port: u16) -> Option<u16> {
+    let request = format!("GET /fhir/R4/metadata HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let (mut status, mut length) = (None, 0);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        if status.is_none() {
+            status = line.get(9..12).and_then(|status| status.parse().ok());
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+            length = value.trim().parse().ok()?;
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    stream.read_exact(&mut vec![0; length]).await.ok()?;
+    status
+}
+
+/// What never comes must not keep the other tests waiting; how soon it comes is not judged here.
+async fn patiently(change: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_secs(120), change).await.expect("the change is in force");
+}
+
+async fn certificate(wire: &Wire) -> Vec<u8> {
+    let stream = wire.connect().await.expect("a handshake");
+    stream.get_ref().1.peer_certificates().expect("shown")[0].to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_drops_no_request() {
+    let world = World::start().await;
+    let (wire, port) = (world.wire(), world.port());
+    let old = certificate(&wire).await;
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut clients = tokio::task::JoinSet::new();
+    for keeps in [true, true, false, false] {
+        let (wire, stop, served) = (wire.clone(), Arc::clone(&stop), Arc::clone(&served));
+        clients.spawn(async move {
+            let mut stream = BufReader::new(wire.connect().await.expect("a handshake"));
+            while !stop.load(Ordering::Relaxed) {
+                if !keeps {
+                    stream = BufReader::new(wire.connect().await.expect("a handshake"));
+                }
+                assert_eq!(ask(&mut stream, port).await, Some(200), "a request is dropped");
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    for renewal in 0..3 {
+        let before = certificate(&wire).await;
+        world.renew_certificate();
+        patiently(async {
+            while certificate(&wire).await == before {
+                tokio::task::yield_now().await;
+            }
+            let seen = served.load(Ordering::Relaxed);
+            while served.load(Ordering::Relaxed) < seen + 20 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        println!("renewal {renewal}: {} requests so far", served.load(Ordering::Relaxed));
+    }
+    stop.store(true, Ordering::Relaxed);
+    while let Some(client) = clients.join_next().await {
+        client.expect("no request is dropped");
+    }
+    assert_ne!(certificate(&wire).await, old);
+}
+
+/// Half a renewal is none: what was in force stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_do_not_fit_change_nothing() {
+    use onward_server::listener::{Tls, TlsFiles};
+    let world = World::start().await;
+    let at = |name: &str| world.folder().join(name);
+    let files = TlsFiles { certificate: at("server.pem"), key: at("server.key"), client_ca: None, client_crl: None };
+    let tls = Tls::open(files).expect("right files");
+    assert!(!tls.reload().expect("readable"), "nothing has changed");
+    let (certificate, key) =
+        (std::fs::read(at("server.pem")).expect("there"), std::fs::read(at("server.key")).expect("there"));
+    world.renew_certificate();
+    let renewed = std::fs::read(at("server.pem")).expect("there");
+    std::fs::write(at("server.pem"), &certificate).expect("written");
+    assert!(tls.reload().is_err(), "the new key does not belong to the old certificate");
+    std::fs::write(at("server.pem"), "no certificate").expect("written");
+    assert!(tls.reload().is_err());
+    std::fs::write(at("server.pem"), &renewed).expect("written");
+    assert!(tls.reload().expect("a whole renewal"));
+    std::fs::write(at("server.pem"), certificate).expect("written");
+    std::fs::write(at("server.key"), key).expect("written");
+    assert!(tls.reload().expect("and back"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_is_out_also_where_it_is_connected() {
+    let authority = Authority::new("An authority");
+    let world = World::start_with_client_authorities(authority.certificate(), &authority.crl(&[], 2099)).await;
+    let port = world.port();
+    let [revoked, kept] = [1, 2].map(|serial| authority.issue(serial, Kind::Right));
+    let wire = |identity| Wire::with_certificate(world.folder(), port, identity);
+    let mut of_revoked = BufReader::new(wire(&revoked).connect().await.expect("a handshake"));
+    let mut of_kept = BufReader::new(wire(&kept).connect().await.expect("a handshake"));
+    assert_eq!(ask(&mut of_revoked, port).await, Some(200));
+    assert_eq!(ask(&mut of_kept, port).await, Some(200));
+    std::fs::write(world.folder().join("client-crl.pem"), authority.crl(&[1], 2099)).expect("written");
+    patiently(async {
+        while ask(&mut of_revoked, port).await.is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let request = format!("GET /fhir/R4/metadata HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    assert_eq!(wire(&revoked).say(request.as_bytes()).await.alert.as_deref(), Some("CertificateRevoked"));
+    assert_eq!(ask(&mut of_kept, port).await, Some(200), "others go on");
+    assert_eq!(wire(&kept).say(request.as_bytes()).await.status(), 200);
+}

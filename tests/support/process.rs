@@ -1,0 +1,128 @@
+//! The gateway as a process of its own: `onward serve` on a world's folder, with its log and its memory in view.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use clap::Parser as _;
+use onward_server::cli::Cli;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+
+use crate::world::World;
+
+/// The test function that becomes the gateway in the child process.
+const ENTRY: &str = "serving::child";
+/// How the child learns its configuration.
+const CONFIG: &str = "ONWARD_TEST_SERVE_CONFIG";
+
+/// `onward serve` in a child process; it ends with this value.
+pub struct Process {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Ends the world's own gateway and serves its folder from a child process, on the same port.
+    ///
+    /// # Panics
+    /// When the child does not start.
+    pub async fn take_over(world: &mut World) -> Self {
+        world.stop().await;
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", ENTRY, "--ignored", "--nocapture"])
+            .env(CONFIG, &world.config_file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a child process");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (tell, serving) = oneshot::channel();
+        let kept = Arc::clone(&log);
+        tokio::spawn(async move {
+            let mut tell = Some(tell);
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.contains("serving")
+                    && line.contains("operations_address")
+                    && let Some(tell) = tell.take()
+                {
+                    let _ = tell.send(());
+                }
+                let mut kept = kept.lock().expect("whole");
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        let process = Self { child, log };
+        if serving.await.is_err() {
+            panic!("the gateway did not start:\n{}", process.log());
+        }
+        process
+    }
+
+    /// What it has logged so far.
+    ///
+    /// # Panics
+    /// When a reader of the log panicked.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().expect("whole").clone()
+    }
+
+    /// Resident memory, bytes: at present, and the most there ever was.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    #[must_use]
+    pub fn memory(&self) -> (usize, usize) {
+        let id = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process is there");
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells");
+            1024 * line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<usize>().expect("a number")
+        };
+        (bytes("VmRSS"), bytes("VmHWM"))
+    }
+
+    /// Ends it as `kill -9` does, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("killed");
+    }
+
+    /// What its operations listener answers to `GET` of this path: everything, head and body.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn operations(&self, path: &str) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let log = self.log();
+        let address = log.split("operations_address=").nth(1).expect("it is logged");
+        let address = address.split_whitespace().next().expect("an address");
+        let mut tcp = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.expect("written");
+        let mut heard = String::new();
+        tcp.read_to_string(&mut heard).await.expect("an answer");
+        heard
+    }
+
+    /// True while it runs.
+    #[must_use]
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+/// What the child does: exactly what the binary does.
+#[expect(clippy::disallowed_methods, reason = "the one word from the test that started this process")]
+pub fn child() {
+    if let Ok(config) = std::env::var(CONFIG) {
+        let _ = Cli::parse_from(["onward", "serve", "--config", &config]).run();
+    }
+}
