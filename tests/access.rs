@@ -184,8 +184,12 @@ async fn every_route_is_in_the_matrix_and_needs_a_token() {
     let routes = onward_server::api::routes();
     for route in &routes {
         let row = MATRIX.iter().find(|row| row.1 == route.method && row.2 == route.path);
-        let open =
-            [("GET", "/fhir/R4/metadata"), ("GET", "/.well-known/smart-configuration"), ("POST", "/oauth2/token")];
+        let open = [
+            ("GET", "/fhir/R4/metadata"),
+            ("GET", "/.well-known/smart-configuration"),
+            ("GET", "/.well-known/jwks.json"),
+            ("POST", "/oauth2/token"),
+        ];
         match route.access {
             Access::Open => assert!(open.contains(&(route.method, route.path)), "{route:?} is open to everybody"),
             Access::Function(action) => {

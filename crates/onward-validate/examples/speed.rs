@@ -55,7 +55,7 @@ fn judge(validator: &Validator, text: &str) -> usize {
 fn document(target: usize, uk_core: bool) -> String {
     let mut entries = vec![entry(0, composition(), uk_core), entry(1, patient(), uk_core)];
     let mut number = 2;
-    while serde_json::to_string(&entries).expect("JSON").len() < target {
+    while serde_json::to_string_pretty(&entries).expect("JSON").len() < target {
         for made in [observation(number), condition(number + 1), medication(number + 2)] {
             entries.push(entry(number, made, uk_core));
             number += 1;
