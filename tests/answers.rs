@@ -356,7 +356,7 @@ async fn a_copy_that_is_listed_can_be_read_and_accepted_before_it_is_dispatched(
     for read_first in [true, false] {
         let transfer = bench.accept().await;
         let query = TaskQuery { copies: true, transfer: Some(transfer), limit: 10, ..TaskQuery::default() };
-        let page = bench.gateway.list(&home, query, None).await.expect("listed");
+        let page = bench.gateway.list(&home, query, "Task?", None).await.expect("listed");
         let [FoundTask::Copy(copy)] = page.tasks.as_slice() else { panic!("its one copy") };
         assert_eq!(copy.state, DeliveryState::Queued);
         let mut version = copy.version;

@@ -3,6 +3,8 @@
 mod access;
 mod answers;
 mod architecture;
+mod audit;
+mod audit_search;
 mod bad_input;
 mod canary;
 mod crawl;
@@ -13,6 +15,7 @@ mod forms;
 mod inbox;
 mod mesh_exchange;
 mod monitoring;
+mod proof;
 mod renewal;
 mod restart;
 mod search;

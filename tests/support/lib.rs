@@ -2,6 +2,7 @@
 //! messages that never repeat unless a test wants them to.
 
 pub mod authority;
+pub mod balp;
 pub mod mesh_sandbox;
 pub mod message;
 pub mod process;

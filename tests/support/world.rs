@@ -390,18 +390,5 @@ fn write_certificate(folder: &Path, issuer: &Issuer<'_, KeyPair>) {
 }
 
 fn entry(detail: &str) -> AuditEntry {
-    AuditEntry {
-        word: AuditWord::Configure,
-        recorded: SystemClock.now(),
-        success: true,
-        agent: Agent { name: "test".to_owned(), organisation: None },
-        transfer: None,
-        delivery: None,
-        recipient: None,
-        patient: None,
-        basis: None,
-        content_sha256: None,
-        request_id: None,
-        detail: detail.to_owned(),
-    }
+    AuditEntry::new(AuditWord::Configure, SystemClock.now(), Agent::named("test", None), detail.to_owned())
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::client::{Client, Role};
 use crate::state::words;
 use crate::{DeliveryId, MeshMailboxId, NhsNumber, OdsCode, TransferId};
 
@@ -24,14 +25,20 @@ words!(
         Disclose = "disclose",
         /// A recipient opened its copy: disclosure.
         Read = "read",
+        /// An infrastructure or business response was sent to the sender; it carries nothing about a person.
+        Respond = "respond",
+        /// A Task was looked at; it names a person.
+        ReadTask = "read-task",
         /// An attempt to send failed.
         AttemptFailed = "attempt-failed",
         /// A delivery waits for a person.
         DeliveryFailed = "delivery-failed",
         /// A recipient acknowledged or refused.
         Acknowledge = "acknowledge",
-        /// A list of tasks or audit events was queried.
+        /// Tasks or audit entries were searched, listed, exported or proven.
         Query = "query",
+        /// Everything about one person was exported for them (subject access): disclosure.
+        SubjectAccess = "subject-access",
         /// A token was issued.
         SignIn = "sign-in",
         /// A sign-in, token or action was denied.
@@ -50,19 +57,42 @@ pub struct Agent {
     pub name: String,
     /// The organisation that the agent acts for.
     pub organisation: Option<OdsCode>,
+    /// As what a registered client acted, at that time.
+    pub role: Option<Role>,
 }
 
 impl Agent {
+    /// The gateway's name among agents.
+    pub const GATEWAY: &str = "onward";
+
+    /// Somebody who is no registered client.
+    #[must_use]
+    pub fn named(name: &str, organisation: Option<OdsCode>) -> Self {
+        Self { name: name.to_owned(), organisation, role: None }
+    }
+
+    /// A registered client.
+    #[must_use]
+    pub fn client(client: &Client) -> Self {
+        Self { name: client.id.clone(), organisation: Some(client.ods.clone()), role: Some(client.role) }
+    }
+
     /// The gateway itself.
     #[must_use]
     pub fn gateway() -> Self {
-        Self { name: "onward".to_owned(), organisation: None }
+        Self::named(Self::GATEWAY, None)
+    }
+
+    /// Whoever uses the command line of the organisation that runs the gateway.
+    #[must_use]
+    pub fn operator(own_ods: &OdsCode) -> Self {
+        Self::named("operator", Some(own_ods.clone()))
     }
 
     /// A MESH mailbox, `unknown` where a message names none.
     #[must_use]
     pub fn mailbox(mailbox: Option<&MeshMailboxId>) -> Self {
-        Self { name: format!("mesh:{}", mailbox.map_or("unknown", MeshMailboxId::as_str)), organisation: None }
+        Self::named(&format!("mesh:{}", mailbox.map_or("unknown", MeshMailboxId::as_str)), None)
     }
 }
 
@@ -91,8 +121,32 @@ pub struct AuditEntry {
     pub content_sha256: Option<String>,
     /// `X-Request-ID`, where there was a request.
     pub request_id: Option<String>,
+    /// What was asked for, as it came (BALP: the raw query), for [`AuditWord::Query`].
+    pub query: Option<String>,
     /// Reason, codes; never patient data.
     pub detail: String,
+}
+
+impl AuditEntry {
+    /// A success of this agent that touched nothing yet; the other fields are for the caller to set.
+    #[must_use]
+    pub fn new(word: AuditWord, recorded: Timestamp, agent: Agent, detail: impl Into<String>) -> Self {
+        Self {
+            word,
+            recorded,
+            success: true,
+            agent,
+            transfer: None,
+            delivery: None,
+            recipient: None,
+            patient: None,
+            basis: None,
+            content_sha256: None,
+            request_id: None,
+            query: None,
+            detail: detail.into(),
+        }
+    }
 }
 
 /// An audit entry as stored: the AuditEvent's bytes, its leaf hash, and the columns it is found by.
@@ -108,6 +162,8 @@ pub struct AuditRow {
     pub transfer: Option<TransferId>,
     /// To which recipient's copy.
     pub delivery: Option<DeliveryId>,
+    /// The agent's name.
+    pub agent: String,
     /// The organisation of the agent.
     pub organisation: Option<OdsCode>,
     /// About whom.
@@ -116,6 +172,51 @@ pub struct AuditRow {
     pub event: Vec<u8>,
     /// Leaf hash of `event` (RFC 6962 §2.1): SHA-256 of 0x00 and the bytes.
     pub leaf: [u8; 32],
+}
+
+/// Which entries to find. The newest come first.
+#[derive(Debug, Clone)]
+pub struct AuditQuery {
+    /// Whose entries: those of this organisation's agents, about what it sent, and about what was addressed to it. None
+    /// means everybody's.
+    pub organisation: Option<OdsCode>,
+    /// About whom.
+    pub patient: Option<NhsNumber>,
+    /// By an agent of this name or of this organisation.
+    pub agent: Option<String>,
+    /// About this transfer or copy, by its identifier.
+    pub entity: Option<String>,
+    /// Recorded at or after this.
+    pub from: Option<Timestamp>,
+    /// Recorded before this.
+    pub until: Option<Timestamp>,
+    /// One of these words; empty means all.
+    pub words: Vec<AuditWord>,
+    /// Cursor: only entries that stand after this one in the order of the answer.
+    pub after: Option<(Timestamp, u64)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// An entry that was found. Its `Debug` names the place only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FoundAudit {
+    /// Its place in the log, from 0.
+    pub index: u64,
+    /// When.
+    pub recorded: Timestamp,
+    /// What happened.
+    pub word: AuditWord,
+    /// About whom.
+    pub patient: Option<NhsNumber>,
+    /// AuditEvent JSON as hashed.
+    pub event: Vec<u8>,
+}
+
+impl std::fmt::Debug for FoundAudit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FoundAudit").field("index", &self.index).field("word", &self.word).finish_non_exhaustive()
+    }
 }
 
 /// A signed statement of the log's size and root (C2SP tlog-checkpoint).

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{AuditRow, StoredCheckpoint};
+use crate::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use crate::client::{Client, Token};
 use crate::directory::{DirectoryEntry, Endpoint};
 use crate::state::{DeliveryState, HoldReason, RecipientKind, TransportKind};
@@ -150,6 +150,8 @@ pub struct Acceptance {
     pub audit: Vec<AuditRow>,
     /// The audit row to commit instead when the message turns out to be a repeat.
     pub audit_if_repeat: AuditRow,
+    /// The audit row to commit instead when its identifier, or its document's, was used before for something else.
+    pub audit_if_conflict: AuditRow,
 }
 
 /// What accepting came to.
@@ -544,6 +546,23 @@ impl fmt::Debug for OriginalMessage {
     }
 }
 
+/// One transfer about a person, with everything that was kept of it. Its `Debug` names the transfer only.
+#[derive(Clone)]
+pub struct SubjectTransfer {
+    /// The transfer and its copies.
+    pub transfer: TransferRecord,
+    /// The sender's bytes, while they are kept.
+    pub original: Option<OriginalMessage>,
+    /// What went to each recipient, while it is kept; responses to the sender carry nothing about a person.
+    pub renditions: Vec<StoredRendition>,
+}
+
+impl fmt::Debug for SubjectTransfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubjectTransfer").field("transfer", &self.transfer.id).finish_non_exhaustive()
+    }
+}
+
 /// One stored audit entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAudit {
@@ -553,6 +572,35 @@ pub struct StoredAudit {
     pub event: Vec<u8>,
     /// Its leaf hash as stored.
     pub leaf: [u8; 32],
+    /// What it is found by. The hash does not cover this: it must say what the event says.
+    pub columns: AuditColumns,
+}
+
+/// The columns beside a stored audit entry, as they are: a verifier judges them, so none is parsed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuditColumns {
+    /// The AuditEvent's id.
+    pub id: String,
+    /// When, to the microsecond.
+    pub recorded: Timestamp,
+    /// What happened.
+    pub word: String,
+    /// To which transfer.
+    pub transfer: Option<String>,
+    /// To which recipient's copy.
+    pub delivery: Option<String>,
+    /// The agent's name; none in entries of a binary before there was such a column.
+    pub agent: Option<String>,
+    /// The agent's organisation.
+    pub organisation: Option<String>,
+    /// About whom.
+    pub patient: Option<String>,
+}
+
+impl fmt::Debug for AuditColumns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditColumns").field("id", &self.id).field("word", &self.word).finish_non_exhaustive()
+    }
 }
 
 /// How the gateway stands, counted. Nothing in it tells who anybody is.
@@ -631,6 +679,10 @@ pub trait Store: Send + Sync + 'static {
     /// The sender's bytes.
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError>;
 
+    /// Everything about one person, the oldest transfer first, in one snapshot. For subject access: reading it this way
+    /// opens no copy; the caller commits its audit before it shows anything.
+    async fn subject_record(&self, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, StoreError>;
+
     /// Open holds, the most urgent first.
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError>;
     /// Closes a hold and queues the copies decided on; `false` when it was closed already.
@@ -674,8 +726,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Audit entries from `from`, at most `limit`, in log order.
     async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError>;
+    /// Audit entries that fit, the newest first.
+    async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError>;
     /// Stores a checkpoint unless one of the same or greater size is there.
     async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<bool, StoreError>;
+    /// All checkpoints, the smallest first.
+    async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError>;
     /// The newest checkpoint.
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError>;
 

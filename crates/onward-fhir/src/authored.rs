@@ -13,7 +13,10 @@ mod parts;
 mod response;
 mod task;
 
-pub use audit::{AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, audit_event};
+pub use audit::{
+    AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, Network, Touched, audit_event,
+    type_codes,
+};
 pub use capability::{CapabilityContent, capability_statement};
 pub use itk3::{ItkResponse, itk3_response};
 pub use outcome::{Issue, IssueCode, Severity, operation_outcome};

@@ -139,16 +139,16 @@ impl Gateway {
             let detail = "PDS asked to trace the person before routing".to_owned();
             let mut looked_up = self.entry(submission, AuditWord::DirectoryLookup, true, Some(id), detail);
             looked_up.agent = Agent::gateway();
+            looked_up.content_sha256 = None;
             looked_up.patient.clone_from(&patient);
             audit.push(self.journal.row(&looked_up));
         }
-        let repeat = self.entry(
-            submission,
-            AuditWord::Duplicate,
-            true,
-            None,
-            "message or document identifier seen before".to_owned(),
-        );
+        let detail = format!("message {} came again and got its first answer", facts.message_id);
+        let mut repeat = self.entry(submission, AuditWord::Duplicate, true, None, detail);
+        repeat.patient.clone_from(&patient);
+        let detail = format!("message {}: its identifier or its document's was used before", facts.message_id);
+        let mut conflict = self.entry(submission, AuditWord::Refuse, false, None, detail);
+        conflict.patient.clone_from(&patient);
         let mut transfer = NewTransfer {
             id,
             sender: submission.client.ods.clone(),
@@ -168,7 +168,8 @@ impl Gateway {
             response: Vec::new(),
         };
         transfer.response = self.receipt_message(&transfer, hold.as_ref(), &prepared.findings);
-        Acceptance { transfer, deliveries, hold, audit, audit_if_repeat: self.journal.row(&repeat) }
+        let (audit_if_repeat, audit_if_conflict) = (self.journal.row(&repeat), self.journal.row(&conflict));
+        Acceptance { transfer, deliveries, hold, audit, audit_if_repeat, audit_if_conflict }
     }
 
     fn entry(
@@ -180,18 +181,11 @@ impl Gateway {
         detail: String,
     ) -> AuditEntry {
         AuditEntry {
-            word,
-            recorded: self.clock.now(),
             success,
-            agent: Agent { name: submission.client.id.clone(), organisation: Some(submission.client.ods.clone()) },
             transfer,
-            delivery: None,
-            recipient: None,
-            patient: None,
-            basis: None,
             content_sha256: Some(crate::sha256_hex(&submission.body)),
             request_id: submission.request_id.clone(),
-            detail,
+            ..AuditEntry::new(word, self.clock.now(), Agent::client(&submission.client), detail)
         }
     }
 }

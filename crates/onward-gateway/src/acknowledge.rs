@@ -123,7 +123,7 @@ impl Gateway {
             return Ok(Moved::CodeContradicts { code });
         }
         let code = code.map(|code| code.code.to_string());
-        let agent = Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) };
+        let agent = Agent::client(client);
         let acknowledgement = Acknowledgement { state, code, reason, agent, request_id };
         if self.apply(&record, acknowledgement).await? {
             Ok(Moved::Done)
@@ -197,7 +197,7 @@ impl Gateway {
                 state: DeliveryState::Failed,
                 code: Some(code.to_owned()),
                 reason: Some(reason),
-                agent: Agent { name: "mesh".to_owned(), organisation: None },
+                agent: Agent::named("mesh", None),
                 request_id: None,
             };
             if self.apply(&record, acknowledgement).await? {
@@ -224,23 +224,23 @@ impl Gateway {
             responses.extend(self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, code));
         }
         let entry = AuditEntry {
-            word: AuditWord::Acknowledge,
-            recorded: at,
             success: acknowledgement.state != DeliveryState::Failed,
-            agent: acknowledgement.agent,
             transfer: Some(record.transfer),
             delivery: Some(record.id),
             recipient: Some(record.recipient.clone()),
             patient: record.patient.clone(),
-            basis: None,
-            content_sha256: None,
             request_id: acknowledgement.request_id.map(str::to_owned),
-            detail: format!(
-                "{} from {}{}",
-                acknowledgement.state,
-                record.state,
-                acknowledgement.code.as_deref().map(|code| format!(", code {code}")).unwrap_or_default()
-            ),
+            ..AuditEntry::new(
+                AuditWord::Acknowledge,
+                at,
+                acknowledgement.agent,
+                format!(
+                    "{} from {}{}",
+                    acknowledgement.state,
+                    record.state,
+                    acknowledgement.code.as_deref().map(|code| format!(", code {code}")).unwrap_or_default()
+                ),
+            )
         };
         let transition = Transition {
             delivery: record.id,
@@ -259,18 +259,16 @@ impl Gateway {
 
     async fn note_late_response(&self, record: &DeliveryRecord, code: &str, agent: Agent) -> Result<(), StoreError> {
         let entry = AuditEntry {
-            word: AuditWord::Acknowledge,
-            recorded: self.clock.now(),
-            success: true,
-            agent,
             transfer: Some(record.transfer),
             delivery: Some(record.id),
             recipient: Some(record.recipient.clone()),
             patient: record.patient.clone(),
-            basis: None,
-            content_sha256: None,
-            request_id: None,
-            detail: format!("code {code} came when the copy was already {}; nothing changed", record.state),
+            ..AuditEntry::new(
+                AuditWord::Acknowledge,
+                self.clock.now(),
+                agent,
+                format!("code {code} came when the copy was already {}; nothing changed", record.state),
+            )
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
     }

@@ -67,18 +67,18 @@ impl Gateway {
             return Ok(None);
         }
         let entry = AuditEntry {
-            word: AuditWord::Read,
-            recorded: self.clock.now(),
-            success: true,
-            agent: Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) },
             transfer: Some(record.transfer),
             delivery: Some(id),
             recipient: Some(client.ods.clone()),
             patient: record.patient.clone(),
             basis: Some(record.basis.clone()),
-            content_sha256: None,
             request_id: request_id.map(str::to_owned),
-            detail: format!("version {} opened", record.version),
+            ..AuditEntry::new(
+                AuditWord::Read,
+                self.clock.now(),
+                Agent::client(client),
+                format!("version {} opened", record.version),
+            )
         };
         let opened = self.store.open_rendition(id, self.clock.now(), vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();
@@ -98,18 +98,11 @@ impl Gateway {
         request_id: Option<&str>,
     ) -> Result<(), StoreError> {
         let entry = AuditEntry {
-            word: AuditWord::Deny,
-            recorded: self.clock.now(),
             success: false,
-            agent: Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) },
             transfer,
             delivery,
-            recipient: None,
-            patient: None,
-            basis: None,
-            content_sha256: None,
             request_id: request_id.map(str::to_owned),
-            detail: detail.to_owned(),
+            ..AuditEntry::new(AuditWord::Deny, self.clock.now(), Agent::client(client), detail.to_owned())
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
     }

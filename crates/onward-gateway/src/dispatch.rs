@@ -117,6 +117,9 @@ impl Gateway {
     /// An attempt that may have reached the partner is a disclosure, whatever its outcome.
     fn attempt_entry(&self, lease: &Lease, outcome: &AttemptOutcome) -> AuditEntry {
         let record = &lease.delivery;
+        // A response to the sender carries nothing about a person.
+        let discloses = record.kind != RecipientKind::Sender;
+        let as_disclosure = |word| if discloses { word } else { AuditWord::Respond };
         let (word, success, detail) = match outcome {
             AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, .. } => {
                 (AuditWord::Disclose, true, "placed in the recipient's inbox; nothing has left yet".to_owned())
@@ -129,18 +132,14 @@ impl Gateway {
             AttemptOutcome::Failed { reason } => (AuditWord::DeliveryFailed, false, reason.clone()),
         };
         AuditEntry {
-            word,
-            recorded: self.clock.now(),
             success,
-            agent: Agent::gateway(),
             transfer: Some(record.transfer),
             delivery: Some(record.id),
             recipient: Some(record.recipient.clone()),
-            patient: record.patient.clone(),
-            basis: (record.kind != RecipientKind::Sender).then(|| record.basis.clone()),
+            patient: record.patient.clone().filter(|_| discloses),
+            basis: discloses.then(|| record.basis.clone()),
             content_sha256: Some(crate::sha256_hex(&lease.rendition.body)),
-            request_id: None,
-            detail,
+            ..AuditEntry::new(as_disclosure(word), self.clock.now(), Agent::gateway(), detail)
         }
     }
 

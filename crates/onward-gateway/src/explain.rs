@@ -84,7 +84,7 @@ impl Gateway {
         media_type: &str,
         request_id: Option<&str>,
     ) -> Result<Result<Findings, Refusal>, StoreError> {
-        let asking = Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) };
+        let asking = Agent::client(client);
         self.note_dry_run(asking, body, "validate", request_id).await?;
         let tree = match read_tree(body, format_of(media_type)) {
             Ok(tree) => tree,
@@ -123,18 +123,9 @@ impl Gateway {
         request_id: Option<&str>,
     ) -> Result<(), StoreError> {
         let entry = AuditEntry {
-            word: AuditWord::DryRun,
-            recorded: self.clock.now(),
-            success: true,
-            agent,
-            transfer: None,
-            delivery: None,
-            recipient: None,
-            patient: None,
-            basis: None,
             content_sha256: Some(crate::sha256_hex(body)),
             request_id: request_id.map(str::to_owned),
-            detail: what.to_owned(),
+            ..AuditEntry::new(AuditWord::DryRun, self.clock.now(), agent, what.to_owned())
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
     }

@@ -255,35 +255,18 @@ impl Gateway {
 
     fn decision_entry(&self, held: &HeldTransfer, decider: &Decider<'_>, success: bool, detail: String) -> AuditEntry {
         AuditEntry {
-            word: AuditWord::Release,
-            recorded: self.clock.now(),
             success,
-            agent: decider.agent.clone(),
             transfer: Some(held.transfer),
-            delivery: None,
-            recipient: None,
-            patient: None,
-            basis: None,
-            content_sha256: None,
-            request_id: None,
-            detail,
+            ..AuditEntry::new(AuditWord::Release, self.clock.now(), decider.agent.clone(), detail)
         }
     }
 
     fn held_row(&self, held: &HeldTransfer, walk: &Walk, cause: &HoldCause) -> AuditRow {
+        let detail = format!("{}: {}", cause.reason, cause.detail);
         self.journal.row(&AuditEntry {
-            word: AuditWord::Hold,
-            recorded: self.clock.now(),
-            success: true,
-            agent: Agent::gateway(),
             transfer: Some(held.transfer),
-            delivery: None,
-            recipient: None,
             patient: walk.patient.clone(),
-            basis: None,
-            content_sha256: None,
-            request_id: None,
-            detail: format!("{}: {}", cause.reason, cause.detail),
+            ..AuditEntry::new(AuditWord::Hold, self.clock.now(), Agent::gateway(), detail)
         })
     }
 
@@ -294,19 +277,12 @@ impl Gateway {
         patient: &NhsNumber,
         request_id: Option<&str>,
     ) -> AuditRow {
+        let detail = "PDS asked to trace the person before routing";
         self.journal.row(&AuditEntry {
-            word: AuditWord::DirectoryLookup,
-            recorded: self.clock.now(),
-            success: true,
-            agent: Agent::gateway(),
             transfer,
-            delivery: None,
-            recipient: None,
             patient: Some(patient.clone()),
-            basis: None,
-            content_sha256: None,
             request_id: request_id.map(str::to_owned),
-            detail: "PDS asked to trace the person before routing".to_owned(),
+            ..AuditEntry::new(AuditWord::DirectoryLookup, self.clock.now(), Agent::gateway(), detail)
         })
     }
 
@@ -318,18 +294,11 @@ impl Gateway {
         let Some(record) = self.store.delivery(delivery).await? else { return Ok(false) };
         let at = self.clock.now();
         let entry = AuditEntry {
-            word: AuditWord::Release,
-            recorded: at,
-            success: true,
-            agent,
             transfer: Some(record.transfer),
             delivery: Some(delivery),
             recipient: Some(record.recipient),
             patient: record.patient,
-            basis: None,
-            content_sha256: None,
-            request_id: None,
-            detail: format!("replay of a failed copy: {reason}"),
+            ..AuditEntry::new(AuditWord::Release, at, agent, format!("replay of a failed copy: {reason}"))
         };
         let requeued = self.store.requeue(delivery, at, vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();

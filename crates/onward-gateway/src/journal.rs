@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use onward_core::OdsCode;
-use onward_core::audit::{AuditEntry, AuditRow, AuditWord, StoredCheckpoint};
-use onward_core::store::StoreError;
-use onward_fhir::authored::{AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, audit_event};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, StoredCheckpoint};
+use onward_core::store::{StoreError, StoredAudit};
+use onward_core::{OdsCode, Timestamp};
+use onward_fhir::authored::{
+    AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, Network, Touched, audit_event,
+    type_codes,
+};
 use onward_ledger::{Checkpoint, SigningKey, Tree, leaf_hash};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::Gateway;
@@ -43,6 +47,7 @@ impl Journal {
             word: entry.word,
             transfer: entry.transfer,
             delivery: entry.delivery,
+            agent: entry.agent.name.clone(),
             organisation: entry.agent.organisation.clone(),
             patient: entry.patient.clone(),
             event,
@@ -51,36 +56,7 @@ impl Journal {
     }
 
     fn content(&self, entry: &AuditEntry, id: &str) -> AuditContent {
-        let mut agents = vec![AuditAgent {
-            part: AgentPart::Client,
-            name: entry.agent.name.clone(),
-            organisation: entry.agent.organisation.as_ref().map(ToString::to_string),
-            requestor: true,
-            policy: Vec::new(),
-        }];
-        let server = entry.recipient.as_ref().filter(|_| entry.word == AuditWord::Disclose);
-        agents.push(AuditAgent {
-            part: AgentPart::Server,
-            name: server.map_or_else(|| self.observer.clone(), ToString::to_string),
-            organisation: Some(server.map_or_else(|| self.own_ods.clone(), ToString::to_string)),
-            requestor: false,
-            policy: Vec::new(),
-        });
-        let mut data = Vec::new();
-        if let Some(delivery) = entry.delivery {
-            let hash = entry.content_sha256.iter().map(|hash| ("sha256".to_owned(), hash.clone()));
-            data.push(AuditData { reference: format!("Bundle/{delivery}"), details: hash.collect() });
-        }
-        if let Some(transfer) = entry.transfer {
-            let own_hash = entry.content_sha256.iter().filter(|_| entry.delivery.is_none());
-            let details = own_hash.map(|hash| ("sha256".to_owned(), hash.clone())).collect();
-            data.push(AuditData { reference: format!("Task/{transfer}"), details });
-        }
-        if let (true, Some(hash)) = (data.is_empty(), &entry.content_sha256) {
-            // Bytes that became nothing of ours: a refused or explained message.
-            let details = vec![("sha256".to_owned(), hash.clone())];
-            data.push(AuditData { reference: format!("urn:sha256:{hash}"), details });
-        }
+        let (data, transfer) = touched(entry);
         AuditContent {
             id: id.to_owned(),
             pattern: pattern(entry.word),
@@ -88,35 +64,178 @@ impl Journal {
             period: None,
             outcome: match (entry.success, entry.word) {
                 (true, _) => AuditOutcome::Success,
-                (false, AuditWord::AttemptFailed) => AuditOutcome::MinorFailure,
+                (false, AuditWord::AttemptFailed | AuditWord::Respond) => AuditOutcome::MinorFailure,
                 (false, _) => AuditOutcome::SeriousFailure,
             },
             outcome_description: Some(format!("{}: {}", entry.word, entry.detail)),
-            agents,
+            agents: self.agents(entry).into(),
             observer: self.observer.clone(),
             observer_ods: Some(self.own_ods.clone()),
             nhs_number: entry.patient.as_ref().map(|number| number.expose().to_owned()),
             data,
+            transfer,
             request_id: entry.request_id.clone(),
-            query: (entry.word == AuditWord::Query).then(|| entry.detail.clone()),
+            query: (entry.word == AuditWord::Query)
+                .then(|| entry.query.clone().unwrap_or_else(|| entry.detail.clone())),
             basis: entry.basis.clone(),
+        }
+    }
+
+    /// The two systems, in BALP's order: client and server; source and recipient of a disclosure.
+    fn agents(&self, entry: &AuditEntry) -> [AuditAgent; 2] {
+        let caller = match entry.agent.name.as_str() {
+            Agent::GATEWAY => self.own(AgentPart::Client),
+            name => AuditAgent {
+                part: AgentPart::Client,
+                name: name.to_owned(),
+                organisation: entry.agent.organisation.as_ref().map(ToString::to_string),
+                requestor: true,
+                role: entry.agent.role.map(|role| role.to_string()),
+                network: match name.starts_with("mesh:") {
+                    true => Network::Uri(name.to_owned()),
+                    false => Network::Machine(name.to_owned()),
+                },
+                policy: Vec::new(),
+            },
+        };
+        match (entry.word, &entry.recipient) {
+            // The source of a disclosure is who observes it (BALP val-audit-source): ourselves.
+            (AuditWord::SubjectAccess, _) => [
+                AuditAgent { requestor: false, ..self.own(AgentPart::Client) },
+                AuditAgent { part: AgentPart::Server, ..caller },
+            ],
+            (
+                AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed | AuditWord::Respond,
+                Some(recipient),
+            ) => [
+                caller,
+                AuditAgent {
+                    part: AgentPart::Server,
+                    name: recipient.to_string(),
+                    organisation: Some(recipient.to_string()),
+                    requestor: false,
+                    role: None,
+                    network: Network::Uri(format!("urn:nhs-uk:addressing:ods:{recipient}")),
+                    policy: Vec::new(),
+                },
+            ],
+            (AuditWord::DirectoryLookup, _) => [
+                caller,
+                AuditAgent {
+                    part: AgentPart::Server,
+                    name: "Personal Demographics Service".to_owned(),
+                    organisation: None,
+                    requestor: false,
+                    role: None,
+                    network: Network::Machine("PDS".to_owned()),
+                    policy: Vec::new(),
+                },
+            ],
+            _ => [caller, AuditAgent { requestor: false, ..self.own(AgentPart::Server) }],
+        }
+    }
+
+    /// The gateway, as the source of its events names it.
+    fn own(&self, part: AgentPart) -> AuditAgent {
+        AuditAgent {
+            part,
+            name: self.observer.clone(),
+            organisation: Some(self.own_ods.clone()),
+            requestor: true,
+            role: None,
+            network: Network::Uri(self.observer.clone()),
+            policy: Vec::new(),
         }
     }
 }
 
+/// The one thing that was touched, and the transfer that it belongs to.
+fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
+    let transfer = entry.transfer.map(|transfer| format!("Task/{transfer}"));
+    let (what, transfer) = match (entry.word, entry.delivery) {
+        (AuditWord::Query, _) => return (None, transfer),
+        (AuditWord::DirectoryLookup, _) => (Some(Touched::Named("PDS demographics")), transfer),
+        (AuditWord::SubjectAccess, _) => (Some(Touched::Named("subject access archive")), transfer),
+        (
+            AuditWord::Read
+            | AuditWord::Disclose
+            | AuditWord::AttemptFailed
+            | AuditWord::DeliveryFailed
+            | AuditWord::Respond,
+            Some(delivery),
+        ) => (Some(Touched::Reference(format!("Bundle/{delivery}"))), transfer),
+        (_, Some(delivery)) => (Some(Touched::Reference(format!("Task/{delivery}"))), transfer),
+        (_, None) => {
+            // Bytes that became nothing of ours: a refused, repeated or explained message.
+            let bytes = || entry.content_sha256.as_ref().map(|hash| format!("urn:sha256:{hash}"));
+            (transfer.or_else(bytes).map(Touched::Reference), None)
+        }
+    };
+    let details = entry.content_sha256.iter().map(|hash| ("sha256".to_owned(), hash.clone())).collect();
+    (what.map(|what| AuditData { what, details }), transfer)
+}
+
 fn pattern(word: AuditWord) -> AuditPattern {
     match word {
-        AuditWord::Accept | AuditWord::Duplicate | AuditWord::Hold => AuditPattern::Create,
-        AuditWord::Release | AuditWord::Acknowledge | AuditWord::AttemptFailed | AuditWord::DeliveryFailed => {
-            AuditPattern::Update
+        AuditWord::Accept | AuditWord::Duplicate | AuditWord::Hold | AuditWord::Respond => AuditPattern::Create,
+        AuditWord::Release | AuditWord::Acknowledge => AuditPattern::Update,
+        // An attempt that failed may still have reached the recipient.
+        AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed | AuditWord::SubjectAccess => {
+            AuditPattern::Disclosure
         }
-        AuditWord::Disclose => AuditPattern::Disclosure,
-        AuditWord::Read | AuditWord::DirectoryLookup => AuditPattern::Read,
+        AuditWord::Read | AuditWord::ReadTask | AuditWord::DirectoryLookup => AuditPattern::Read,
         AuditWord::Query => AuditPattern::Query,
         AuditWord::SignIn => AuditPattern::Authentication,
         AuditWord::Refuse | AuditWord::Deny => AuditPattern::Denial,
         AuditWord::Configure | AuditWord::DryRun => AuditPattern::Activity,
     }
+}
+
+/// Whether the columns that an entry is found by say what its event says. They are outside the hash, so that whoever
+/// can write the store could hide an entry from a search by them.
+#[must_use]
+pub fn columns_fit(stored: &StoredAudit) -> bool {
+    let Ok(event) = serde_json::from_slice::<Value>(&stored.event) else { return false };
+    let columns = &stored.columns;
+    let entities = || event["entity"].as_array().into_iter().flatten();
+    let recorded = event["recorded"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let word = event["outcomeDesc"].as_str().and_then(|text| text.split_once(": ")).map(|(word, _)| word);
+    let patient = entities().find(|entity| entity["role"]["code"] == "1");
+    let patient = patient.and_then(|patient| patient["what"]["identifier"]["value"].as_str());
+    // In the source of a disclosure to an operator, the operator is the recipient.
+    let actor = &event["agent"][usize::from(columns.word == AuditWord::SubjectAccess.as_str())];
+    let is_gateway = columns.agent.as_deref() == Some(Agent::GATEWAY);
+    let actor_fits = if is_gateway {
+        actor["who"] == event["source"]["observer"] && columns.organisation.is_none()
+    } else {
+        actor["who"]["identifier"]["value"].as_str() == columns.organisation.as_deref()
+            && columns.agent.as_deref().is_none_or(|agent| actor["name"] == agent)
+    };
+    let referred = |id: &Option<String>| {
+        id.as_deref().is_none_or(|id| {
+            entities()
+                .filter_map(|entity| entity["what"]["reference"].as_str())
+                .any(|reference| reference.rsplit_once('/').is_some_and(|(_, own)| own == id))
+        })
+    };
+    let references = entities()
+        .filter_map(|entity| entity["what"]["reference"].as_str())
+        .filter(|reference| reference.starts_with("Task/") || reference.starts_with("Bundle/"))
+        .count();
+    event["id"] == columns.id.as_str()
+        && recorded.is_some_and(|at| at.as_microsecond() == columns.recorded.as_microsecond())
+        && word == Some(columns.word.as_str())
+        && patient == columns.patient.as_deref()
+        && actor_fits
+        && referred(&columns.transfer)
+        && referred(&columns.delivery)
+        && references == columns.transfer.iter().chain(&columns.delivery).count()
+}
+
+/// The words whose events have this `AuditEvent.type` or `subtype` code.
+#[must_use]
+pub fn words_of_type(code: &str) -> Vec<AuditWord> {
+    AuditWord::ALL.iter().copied().filter(|word| type_codes(pattern(*word)).contains(&code)).collect()
 }
 
 impl Gateway {

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod acknowledge;
+pub mod audit_search;
 pub mod collect;
 pub mod decision;
 pub mod dispatch;

@@ -213,18 +213,14 @@ impl Gateway {
     async fn note(&self, message: &MeshMessage, detail: &str) -> Result<(), Stay> {
         tracing::warn!(mesh_message = message.id, detail, "a MESH message without effect");
         let entry = AuditEntry {
-            word: AuditWord::Deny,
-            recorded: self.clock.now(),
             success: false,
-            agent: Agent::mailbox(message.from.as_ref()),
-            transfer: None,
-            delivery: None,
-            recipient: None,
-            patient: None,
-            basis: None,
             content_sha256: Some(crate::sha256_hex(&message.body)),
-            request_id: None,
-            detail: format!("{detail} (MESH message {})", message.id),
+            ..AuditEntry::new(
+                AuditWord::Deny,
+                self.clock.now(),
+                Agent::mailbox(message.from.as_ref()),
+                format!("{detail} (MESH message {})", message.id),
+            )
         };
         Ok(self.store.audit(vec![self.journal.row(&entry)]).await?)
     }

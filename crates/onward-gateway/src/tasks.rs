@@ -174,6 +174,7 @@ impl Gateway {
         &self,
         client: &Client,
         mut query: TaskQuery,
+        asked: &str,
         request_id: Option<&str>,
     ) -> Result<Page, StoreError> {
         confine(client, &mut query);
@@ -198,9 +199,13 @@ impl Gateway {
         if people.is_empty() {
             people.push(None);
         }
-        let detail = format!("Task search, {} found", total.unwrap_or(tasks.len() as u64));
         let rows = people.into_iter().map(|patient| {
-            self.journal.row(&self.looked_at(client, (None, None), patient, request_id, detail.clone()))
+            self.journal.row(&AuditEntry {
+                patient,
+                request_id: request_id.map(str::to_owned),
+                query: Some(asked.to_owned()),
+                ..AuditEntry::new(AuditWord::Query, self.clock.now(), Agent::client(client), "Task search")
+            })
         });
         self.store.audit(rows.collect()).await?;
         Ok(Page { tasks, next, total })
@@ -213,36 +218,18 @@ impl Gateway {
     pub async fn note_task_read(
         &self,
         client: &Client,
-        task: (Option<TransferId>, Option<DeliveryId>),
-        patient: Option<NhsNumber>,
-        request_id: Option<&str>,
-    ) -> Result<(), StoreError> {
-        let entry = self.looked_at(client, task, patient, request_id, "Task read".to_owned());
-        self.store.audit(vec![self.journal.row(&entry)]).await
-    }
-
-    fn looked_at(
-        &self,
-        client: &Client,
         (transfer, delivery): (Option<TransferId>, Option<DeliveryId>),
         patient: Option<NhsNumber>,
         request_id: Option<&str>,
-        detail: String,
-    ) -> AuditEntry {
-        AuditEntry {
-            word: AuditWord::Query,
-            recorded: self.clock.now(),
-            success: true,
-            agent: Agent { name: client.id.clone(), organisation: Some(client.ods.clone()) },
+    ) -> Result<(), StoreError> {
+        let entry = AuditEntry {
             transfer,
             delivery,
-            recipient: None,
             patient,
-            basis: None,
-            content_sha256: None,
             request_id: request_id.map(str::to_owned),
-            detail,
-        }
+            ..AuditEntry::new(AuditWord::ReadTask, self.clock.now(), Agent::client(client), "Task read")
+        };
+        self.store.audit(vec![self.journal.row(&entry)]).await
     }
 }
 

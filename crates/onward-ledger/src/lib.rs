@@ -1,12 +1,13 @@
 //! The tamper-evident log: leaf and node hashes, the tree's right edge, tiles, proofs, signed checkpoints and the walk
-//! that names the first entry that does not fit (RFC 6962 and 9162 section 2.1, C2SP tlog-tiles, tlog-checkpoint and
-//! signed-note).
+//! that names the first entry that does not fit (RFC 6962 and 9162 section 2.1, C2SP tlog-tiles, tlog-checkpoint,
+//! tlog-proof and signed-note). `verify/verify.py` checks the same again without any of this code.
 //!
 //! It refuses to read or write anything, to know what an entry means, to encrypt, and to claim what mathematics cannot:
 //! whoever holds the database and the signing key can cut the log back to any earlier state and sign again, and nothing
 //! here notices. Only a checkpoint that somebody else keeps (a witness) shows such a cut; see [`WITHOUT_A_WITNESS`].
 
 mod checkpoint;
+mod evidence;
 mod hash;
 mod note;
 mod proof;
@@ -18,6 +19,7 @@ mod verify;
 mod vectors;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use evidence::{LogProof, NotProven, ProofFormError};
 pub use hash::{ENTRY_BYTES_MAX, Hash, empty_root, leaf_hash, node_hash};
 pub use note::{KeyError, NoteError, SigningKey, VerifyingKey};
 pub use proof::{

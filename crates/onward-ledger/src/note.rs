@@ -133,6 +133,20 @@ impl SigningKey {
         self.sign_text(&checkpoint.to_text())
     }
 
+    /// Signs a statement that is no checkpoint, such as the list of files of an archive. The text is one or more lines, none
+    /// of them empty, each ended by a newline.
+    ///
+    /// # Errors
+    /// When the text has another form, or could be taken for a checkpoint: one key must not say two things in one voice.
+    pub fn sign_statement(&self, text: &str) -> Result<String, NoteError> {
+        let lines = text.strip_suffix('\n').ok_or(NoteError::Form)?;
+        let whole = lines.split('\n').all(|line| !line.is_empty() && !line.bytes().any(|byte| byte < 0x20));
+        if !whole || Checkpoint::from_text(text).is_ok() {
+            return Err(NoteError::Form);
+        }
+        self.sign_text(text)
+    }
+
     fn sign_text(&self, text: &str) -> Result<String, NoteError> {
         let signature = self.pair.try_sign(text.as_bytes()).map_err(|_| NoteError::Library)?;
         let VerifyingKey { name, id, .. } = &self.public;
@@ -193,7 +207,11 @@ impl VerifyingKey {
         if checkpoint.origin == self.name { Ok(checkpoint) } else { Err(NoteError::OtherLog) }
     }
 
-    fn verified_text<'note>(&self, note: &'note str) -> Result<&'note str, NoteError> {
+    /// Checks a note's signature by this key and returns the text that it stands under.
+    ///
+    /// # Errors
+    /// When the note is malformed, is not signed by this key, or was altered.
+    pub fn verified_text<'note>(&self, note: &'note str) -> Result<&'note str, NoteError> {
         if note.len() > NOTE_BYTES_MAX {
             return Err(NoteError::TooLong);
         }
@@ -283,6 +301,18 @@ mod tests {
         let checkpoint = Checkpoint::of_tree(ORIGIN, &tree).unwrap();
         let note = key.sign(&checkpoint).unwrap();
         (key, checkpoint, note)
+    }
+
+    #[test]
+    fn a_statement_is_signed_and_never_taken_for_a_checkpoint() {
+        let (key, checkpoint, _) = signed();
+        let statement = "list of files v1\nab  index.html\n";
+        let note = key.sign_statement(statement).unwrap();
+        assert_eq!(key.verifying_key().verified_text(&note), Ok(statement));
+        assert!(key.verifying_key().open(&note).is_err());
+        for text in [checkpoint.to_text().as_str(), "", "a", "a\n\nb\n", "\n", "a\rb\n"] {
+            assert_eq!(key.sign_statement(text), Err(NoteError::Form), "{text:?}");
+        }
     }
 
     #[test]

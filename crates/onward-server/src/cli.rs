@@ -14,7 +14,9 @@ mod input;
 mod logging;
 mod open;
 mod operations;
+mod output;
 mod policy;
+mod sar;
 mod send;
 mod settings;
 mod status;
@@ -69,10 +71,13 @@ pub enum Command {
     /// Machine clients and their keys
     #[command(subcommand)]
     Client(client::ClientCommand),
-    /// The audit log: verify, export
+    /// The audit log: verify, export, prove, who saw a patient
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Who may receive what
+    /// Subject access: everything about one person as one signed folder
+    #[command(subcommand)]
+    Sar(sar::Sar),
+    /// Who may receive what, and is it what was agreed
     #[command(subcommand)]
     Policy(policy::Policy),
     /// The configuration: defaults, check, what is in force
@@ -155,6 +160,7 @@ impl Command {
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
             Self::Audit(command) => audit::run(command, terminal).await,
+            Self::Sar(command) => sar::run(command, terminal).await,
             Self::Policy(command) => policy::run(command, terminal),
             Self::Config(command) => settings::run(command, terminal),
             Self::Migrate(command) => operations::migrate(command, terminal).await,

@@ -26,6 +26,7 @@ macro_rules! every_contract {
             messages_at_once_keep_the_log_dense,
             what_fails_leaves_nothing,
             a_hold_is_released_once,
+            everything_about_a_person_is_read_without_opening_it,
             a_hold_changes_with_its_reason,
             a_closed_transfer_is_not_sent,
         );
@@ -58,6 +59,9 @@ macro_rules! every_contract {
             a_code_that_two_homes_claim_names_neither,
             checkpoints_only_grow,
             the_log_is_read_in_parts,
+            an_organisation_finds_its_own_entries,
+            entries_are_found_by_what_they_say,
+            found_entries_are_paged_from_the_newest,
             figures_tell_how_things_stand,
             readiness_commits,
         );
@@ -102,6 +106,7 @@ pub(crate) fn row(word: AuditWord) -> AuditRow {
         word,
         transfer: None,
         delivery: None,
+        agent: "ward-system".to_owned(),
         organisation: None,
         patient: None,
         leaf: [7; 32],
@@ -158,6 +163,7 @@ pub(crate) fn acceptance(n: u32) -> Acceptance {
         hold: None,
         audit: vec![row(AuditWord::Accept)],
         audit_if_repeat: row(AuditWord::Duplicate),
+        audit_if_conflict: row(AuditWord::Refuse),
     }
 }
 

@@ -6,4 +6,5 @@
 
 pub mod convert;
 pub mod disclose;
+pub mod redact;
 pub mod render;

@@ -1,9 +1,9 @@
 //! AuditEvent in the shapes of IHE Basic Audit Log Patterns (BALP): identifiers, never results.
 
-use fhir_sdk::r4b::codes::{AuditEventAction, AuditEventOutcome};
+use fhir_sdk::r4b::codes::{AuditEventAction, AuditEventAgentNetworkType, AuditEventOutcome};
 use fhir_sdk::r4b::resources::{
-    AuditEvent, AuditEventAgent, AuditEventEntity, AuditEventEntityDetail, AuditEventEntityDetailValue,
-    AuditEventSource,
+    AuditEvent, AuditEventAgent, AuditEventAgentNetwork, AuditEventEntity, AuditEventEntityDetail,
+    AuditEventEntityDetailValue, AuditEventSource,
 };
 use fhir_sdk::r4b::types::Coding;
 
@@ -17,6 +17,9 @@ const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-ty
 const ENTITY_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
 const SOURCE_TYPE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
 const BALP_ENTITY: &str = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType";
+const RESOURCE_TYPES: &str = "http://hl7.org/fhir/resource-types";
+/// Onward's own code systems: roles of clients.
+const CLIENT_ROLES: &str = "https://onward.example/CodeSystem/client-role";
 const ACT_REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 const BALP: &str = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.";
 
@@ -63,8 +66,21 @@ pub struct AuditAgent {
     pub organisation: Option<String>,
     /// It started the event.
     pub requestor: bool,
+    /// As what it acted (a registered client's role).
+    pub role: Option<String>,
+    /// Where it is, as far as we know it (BALP asks for it of both systems).
+    pub network: Network,
     /// Policies or token identifiers under which it acted (BALP: jti URN, or the tail of an opaque token).
     pub policy: Vec<String>,
+}
+
+/// Where an agent is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// Known by a name of its own: a registered client, the command line.
+    Machine(String),
+    /// Known by an address: a base URL, an ODS or mailbox URN.
+    Uri(String),
 }
 
 /// `outcome`.
@@ -81,10 +97,19 @@ pub enum AuditOutcome {
 /// Data that was touched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditData {
-    /// Reference text (`Task/…`, `Bundle/…`).
-    pub reference: String,
+    /// What it is.
+    pub what: Touched,
     /// Named details, such as the SHA-256 of the bytes. Never patient data.
     pub details: Vec<(String, String)>,
+}
+
+/// How touched data is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Touched {
+    /// Reference text (`Task/…`, `Bundle/…`).
+    Reference(String),
+    /// Something that has no address of ours.
+    Named(&'static str),
 }
 
 /// What an AuditEvent says.
@@ -110,8 +135,10 @@ pub struct AuditContent {
     pub observer_ods: Option<String>,
     /// About whom, by NHS number.
     pub nhs_number: Option<String>,
-    /// What was touched.
-    pub data: Vec<AuditData>,
+    /// What was touched. BALP allows one where something was created, read or updated, and none for a query.
+    pub data: Option<AuditData>,
+    /// The transfer that it belongs to, as the reference of its Task.
+    pub transfer: Option<String>,
     /// `X-Request-ID`.
     pub request_id: Option<String>,
     /// Raw query, for [`AuditPattern::Query`].
@@ -163,13 +190,28 @@ fn shape(pattern: AuditPattern) -> Shape {
     }
 }
 
+/// The codes of `type` and `subtype` of this pattern's events.
+#[must_use]
+pub fn type_codes(pattern: AuditPattern) -> Vec<&'static str> {
+    match pattern {
+        AuditPattern::Create => vec!["rest", "create"],
+        AuditPattern::Update => vec!["rest", "update"],
+        AuditPattern::Read => vec!["rest", "read"],
+        AuditPattern::Query => vec!["rest", "search"],
+        AuditPattern::Disclosure => vec!["110106", "disclose"],
+        AuditPattern::Denial => vec!["110113"],
+        AuditPattern::Authentication => vec!["110114", "110122"],
+        AuditPattern::Activity => vec!["110100"],
+    }
+}
+
 /// An AuditEvent, JSON.
 ///
 /// # Errors
 /// When a time is none.
 pub fn audit_event(content: &AuditContent) -> Result<String, AuthorError> {
     let shape = shape(content.pattern);
-    let profile = shape.profile.map(|name| {
+    let profile = shape.profile.filter(|_| is_claimed(content)).map(|name| {
         // BALP has a profile of its own for the four interactions when a patient is known.
         let about = content.nhs_number.is_some() && content.pattern != AuditPattern::Disclosure;
         format!("{BALP}{}{name}", if about { "Patient" } else { "" })
@@ -207,6 +249,15 @@ pub fn audit_event(content: &AuditContent) -> Result<String, AuthorError> {
     Ok(serde_json::to_string(&event).expect("the model serialises"))
 }
 
+/// BALP's profiles of the interactions are for successes, and a disclosure is always about somebody.
+fn is_claimed(content: &AuditContent) -> bool {
+    match content.pattern {
+        AuditPattern::Disclosure => content.nhs_number.is_some() && content.data.is_some(),
+        AuditPattern::Query => content.outcome == AuditOutcome::Success && content.query.is_some(),
+        _ => content.outcome == AuditOutcome::Success && content.data.is_some(),
+    }
+}
+
 fn agent(who: &AuditAgent, [client, server]: [(&str, &str); 2]) -> AuditEventAgent {
     let mut agent =
         AuditEventAgent::builder().requestor(who.requestor).build().expect("every mandatory element is set");
@@ -226,6 +277,16 @@ fn agent(who: &AuditAgent, [client, server]: [(&str, &str); 2]) -> AuditEventAge
     });
     agent.name = Some(who.name.clone());
     agent.policy = who.policy.iter().cloned().map(Some).collect();
+    agent.role =
+        who.role.iter().map(|role| Some(parts::concept(vec![parts::coding(CLIENT_ROLES, role, None)], None))).collect();
+    let (address, kind) = match &who.network {
+        Network::Machine(name) => (name, AuditEventAgentNetworkType::N1),
+        Network::Uri(uri) => (uri, AuditEventAgentNetworkType::N5),
+    };
+    let mut network = AuditEventAgentNetwork::builder().build().expect("a network has no mandatory element");
+    network.address = Some(address.clone());
+    network.r#type = Some(kind);
+    agent.network = Some(network);
     agent
 }
 
@@ -255,11 +316,20 @@ fn entities(content: &AuditContent) -> Vec<AuditEventEntity> {
         patient.what = Some(parts::patient(nhs_number));
         entities.push(patient);
     }
-    for touched in &content.data {
+    if let Some(touched) = &content.data {
         let mut data = entity(kind("2", "System Object"), role("4", "Domain Resource"));
-        data.what = Some(parts::reference(&touched.reference));
+        data.what = Some(match &touched.what {
+            Touched::Reference(reference) => parts::reference(reference),
+            Touched::Named(name) => parts::displayed(name),
+        });
         data.detail = touched.details.iter().map(|(name, value)| Some(detail(name, value))).collect();
         entities.push(data);
+    }
+    if let Some(transfer) = &content.transfer {
+        // Not "System Object": BALP counts those.
+        let mut job = entity(parts::coding(RESOURCE_TYPES, "Task", None), role("20", "Job"));
+        job.what = Some(parts::reference(transfer));
+        entities.push(job);
     }
     if let Some(query) = &content.query {
         let mut asked = entity(kind("2", "System Object"), role("24", "Query"));

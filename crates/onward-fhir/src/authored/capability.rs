@@ -74,6 +74,12 @@ fn rest(base_url: &str) -> CapabilityStatementRest {
             ],
             &[],
         )),
+        Some(resource(
+            "AuditEvent",
+            &["search-type"],
+            &[("patient", "token"), ("agent", "token"), ("entity", "reference"), ("date", "date"), ("type", "token")],
+            &[],
+        )),
         Some(resource("Bundle", &["read"], &[], &[("validate", VALIDATE)])),
     ];
     rest.operation = vec![

@@ -138,6 +138,8 @@ fn audit(pattern: AuditPattern) -> AuditContent {
                 name: "home-system".to_owned(),
                 organisation: Some("VN6C2".to_owned()),
                 requestor: true,
+                role: Some("care-home".to_owned()),
+                network: Network::Machine("home-system".to_owned()),
                 policy: vec!["urn:uuid:jti".to_owned()],
             },
             AuditAgent {
@@ -145,16 +147,19 @@ fn audit(pattern: AuditPattern) -> AuditContent {
                 name: "onward".to_owned(),
                 organisation: None,
                 requestor: false,
+                role: None,
+                network: Network::Uri("https://gateway.example".to_owned()),
                 policy: Vec::new(),
             },
         ],
         observer: "onward".to_owned(),
         observer_ods: Some("X26".to_owned()),
         nhs_number: Some("9990000018".to_owned()),
-        data: vec![AuditData {
-            reference: "Task/t1".to_owned(),
+        data: Some(AuditData {
+            what: Touched::Reference("Bundle/b1".to_owned()),
             details: vec![("sha256".to_owned(), "00ff".to_owned())],
-        }],
+        }),
+        transfer: Some("Task/t1".to_owned()),
         request_id: Some("c1ab3fba".to_owned()),
         query: None,
         basis: None,
@@ -183,9 +188,34 @@ fn audit_events_have_the_shapes_of_balp() {
         assert_nothing_is_empty(&event, "AuditEvent");
         assert_eq!(event["type"]["code"], kind, "{pattern:?}");
         assert_eq!(event["subtype"][0]["code"].as_str().unwrap_or(""), subtype, "{pattern:?}");
+        let codes: Vec<&str> = [kind, subtype].into_iter().filter(|code| !code.is_empty()).collect();
+        assert_eq!(type_codes(pattern), codes, "{pattern:?}");
         assert_eq!(event["action"], action, "{pattern:?}");
         assert_eq!(event["outcome"], "0", "{pattern:?}");
         assert_eq!(roles(&event), expected, "{pattern:?}");
+        assert_eq!(event["agent"][0]["network"], serde_json::json!({ "address": "home-system", "type": "1" }));
+        assert_eq!(event["agent"][1]["network"]["type"], "5");
+        assert_eq!(event["agent"][0]["role"][0]["coding"][0]["code"], "care-home");
+    }
+}
+
+/// BALP: "failures are recorded differently"; a disclosure is about a patient; a query holds the raw query.
+#[test]
+fn a_profile_is_claimed_only_where_it_holds() {
+    let claimed = |content: &AuditContent| !json(&audit_event(content).expect("an AuditEvent"))["meta"].is_null();
+    for pattern in [AuditPattern::Create, AuditPattern::Read, AuditPattern::Update] {
+        let content = audit(pattern);
+        assert!(claimed(&content), "{pattern:?}");
+        assert!(!claimed(&AuditContent { outcome: AuditOutcome::MinorFailure, ..content.clone() }), "{pattern:?}");
+        assert!(!claimed(&AuditContent { data: None, ..content }), "{pattern:?}");
+    }
+    assert!(!claimed(&audit(AuditPattern::Query)), "without its query");
+    let disclosure = audit(AuditPattern::Disclosure);
+    assert!(claimed(&disclosure));
+    assert!(claimed(&AuditContent { outcome: AuditOutcome::SeriousFailure, ..disclosure.clone() }));
+    assert!(!claimed(&AuditContent { nhs_number: None, ..disclosure }));
+    for pattern in [AuditPattern::Denial, AuditPattern::Authentication, AuditPattern::Activity] {
+        assert!(!claimed(&audit(pattern)), "{pattern:?}");
     }
 }
 
@@ -193,18 +223,17 @@ fn audit_events_have_the_shapes_of_balp() {
 fn audit_entities_name_patient_data_and_request() {
     let mut content = audit(AuditPattern::Query);
     content.query = Some("Task?owner=VN6C2".to_owned());
-    content.outcome = AuditOutcome::SeriousFailure;
     content.basis = Some("direct care".to_owned());
     let event = json(&audit_event(&content).expect("an AuditEvent"));
-    assert_eq!(event["outcome"], "8");
     assert_eq!(event["purposeOfEvent"][0]["text"], "direct care");
     let entities = event["entity"].as_array().expect("entities");
     let kinds: Vec<_> = entities.iter().map(|entity| entity["type"]["code"].as_str().expect("code")).collect();
-    assert_eq!(kinds, ["1", "2", "2", "XrequestId"]);
+    assert_eq!(kinds, ["1", "2", "Task", "2", "XrequestId"]);
     assert_eq!(entities[0]["what"]["identifier"]["value"], "9990000018");
     assert_eq!(entities[1]["detail"][0]["valueString"], "00ff");
-    assert_eq!(entities[2]["query"], "VGFzaz9vd25lcj1WTjZDMg==");
-    assert_eq!(entities[3]["what"]["identifier"]["value"], "c1ab3fba");
+    assert_eq!(entities[2]["what"]["reference"], "Task/t1");
+    assert_eq!(entities[3]["query"], "VGFzaz9vd25lcj1WTjZDMg==");
+    assert_eq!(entities[4]["what"]["identifier"]["value"], "c1ab3fba");
     assert_eq!(
         event["meta"]["profile"][0],
         "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.PatientQuery"

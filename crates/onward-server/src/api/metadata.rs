@@ -39,7 +39,9 @@ pub async fn smart(State(app): State<Arc<App>>) -> Response {
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["RS512", "RS384", "ES384"],
-        "scopes_supported": ["system/Bundle.c", "system/Bundle.r", "system/Task.rs", "system/Task.rsu"],
+        "scopes_supported": [
+            "system/Bundle.c", "system/Bundle.r", "system/Task.rs", "system/Task.rsu", "system/AuditEvent.s",
+        ],
         "capabilities": ["client-confidential-asymmetric", "permission-v2"],
     }))
     .into_response()

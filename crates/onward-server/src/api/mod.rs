@@ -1,6 +1,7 @@
 //! The FHIR edge: one module a resource, and what every request shares.
 
 pub mod accept;
+pub mod audit_event;
 pub mod body;
 pub mod bundle;
 pub mod date;
@@ -63,6 +64,8 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/fhir/R4/Task", Function(Action::SearchTasks), get(task::search::get)),
         route("GET", "/fhir/R4/Task/{id}", Function(Action::ReadTask), get(task::get)),
         route("PUT", "/fhir/R4/Task/{id}", Function(Action::MoveTask), put(task::put)),
+        route("GET", "/fhir/R4/AuditEvent", Function(Action::SearchAudit), get(audit_event::get)),
+        route("POST", "/fhir/R4/AuditEvent/_search", Function(Action::SearchAudit), post(audit_event::post)),
         route("GET", "/fhir/R4/metadata", Open, get(metadata::capability)),
         route("GET", "/.well-known/smart-configuration", Open, get(metadata::smart)),
         route("GET", "/.well-known/jwks.json", Open, get(metadata::jwks)),

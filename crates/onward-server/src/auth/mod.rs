@@ -35,6 +35,6 @@ impl Caller {
     /// The client as audit names it.
     #[must_use]
     pub fn agent(&self) -> Agent {
-        Agent { name: self.client.id.clone(), organisation: Some(self.client.ods.clone()) }
+        Agent::client(&self.client)
     }
 }

@@ -18,6 +18,8 @@ pub enum Action {
     MoveTask,
     /// Read a copy addressed to it.
     ReadRendition,
+    /// Search the audit entries of its own organisation.
+    SearchAudit,
 }
 
 /// Whether the role has the function at all.
@@ -30,6 +32,7 @@ pub fn may(role: Role, action: Action) -> bool {
         Action::ReadTask => {
             matches!(role, Sender | CareHome | Practice | Pharmacy | InformationGovernance | Operator)
         }
+        Action::SearchAudit => role == InformationGovernance,
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
         Action::MoveTask | Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),

@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::SignedDuration;
-use onward_core::OdsCode;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, Token};
 use onward_core::store::StoreError;
@@ -137,7 +136,7 @@ fn scope(client: &Client) -> &'static str {
     match client.role {
         Role::Sender => "system/Bundle.c system/Task.rs",
         Role::CareHome | Role::Practice | Role::Pharmacy => "system/Task.rsu system/Bundle.r",
-        Role::InformationGovernance => "system/Task.rs",
+        Role::InformationGovernance => "system/Task.rs system/AuditEvent.s",
         Role::Operator => "system/Task.rs",
     }
 }
@@ -180,7 +179,7 @@ async fn refuse(app: &App, denied: Denied, request_id: Option<String>) -> Respon
             return crate::outcome::unavailable().into_response();
         }
     };
-    let nobody = Agent { name: "unauthenticated".to_owned(), organisation: None };
+    let nobody = Agent::named("unauthenticated", None);
     let audit = entry(app, AuditWord::Deny, false, nobody, format!("token refused: {description}"), request_id);
     if let Err(error) = app.gateway.store().audit(vec![app.gateway.journal().row(&audit)]).await {
         tracing::error!(%error, "a refused sign-in could not be audited");
@@ -224,7 +223,7 @@ fn hash(text: &str) -> [u8; 32] {
 }
 
 fn agent(client: &Client) -> Agent {
-    Agent { name: client.id.clone(), organisation: Some(OdsCode::clone(&client.ods)) }
+    Agent::client(client)
 }
 
 fn entry(
@@ -235,18 +234,5 @@ fn entry(
     detail: String,
     request_id: Option<String>,
 ) -> AuditEntry {
-    AuditEntry {
-        word,
-        recorded: app.gateway.clock().now(),
-        success,
-        agent,
-        transfer: None,
-        delivery: None,
-        recipient: None,
-        patient: None,
-        basis: None,
-        content_sha256: None,
-        request_id,
-        detail,
-    }
+    AuditEntry { success, request_id, ..AuditEntry::new(word, app.gateway.clock().now(), agent, detail) }
 }

@@ -1,11 +1,16 @@
-//! `onward audit`: the log recomputed from what is stored, and its entries for others.
+//! `onward audit`: the log recomputed from what is stored, its entries for others, and evidence that is checked offline.
 
-use std::path::{Path, PathBuf};
+mod event;
+mod evidence;
+mod who;
+
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onward_core::audit::AuditWord;
-use onward_core::store::Store;
+use onward_core::store::{Store, StoreError};
+use onward_gateway::journal::columns_fit;
 use onward_ledger::{
     Checkpoint, FirstMismatch, LogVerifier, SigningKey, StoredEntry, Verified, VerifyingKey, WITHOUT_A_WITNESS,
 };
@@ -14,6 +19,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure, Outcome};
 use super::input;
 use super::open::{ConfigArgs, Desk};
+use super::output::Output;
 use super::terminal::{Style, Terminal};
 use crate::config::Config;
 
@@ -33,6 +39,44 @@ Exit code: 0 the log is whole, 1 an entry or a checkpoint does not fit.")]
     /// Prints every entry as a FHIR R4 AuditEvent, one a line; the export is itself audited
     #[command(after_help = "Example:\n  onward audit export --config gateway.toml | gzip > audit.ndjson.gz")]
     Export(Export),
+    /// Who saw a patient: who, as what, when, and on what ground; asking is itself audited
+    #[command(after_help = "Examples:
+  onward audit who --nhs-number 9990000018 --config gateway.toml
+  echo 9990000018 | onward audit who --nhs-number - --json | jq -r '[.when, .who, .what] | @tsv'
+
+Exit code 1: the log has no entry about this person.")]
+    Who(who::Who),
+    /// Proves that one entry is in the log: a file (C2SP tlog-proof) that anybody checks offline
+    #[command(after_help = "Examples:
+  onward audit prove 17 --config gateway.toml --out entry-17.tlog-proof
+  onward audit prove 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --hash-only > entry.tlog-proof
+
+The proof carries the entry, which may name a person, unless --hash-only is given; making it is audited.
+Exit code 1: no checkpoint covers such an entry, or the log is not the one that was signed.")]
+    Prove(evidence::Prove),
+    /// Checks a proof without the log
+    #[command(after_help = "Example:
+  onward audit check entry-17.tlog-proof --verifier onward-log.pub
+
+Exit code: 0 proven, 1 not proven. `verify.py` of the source code does the same without Onward.")]
+    Check(evidence::Check),
+    /// Prints the newest signed checkpoint, to be kept where the gateway's operator cannot change it
+    #[command(after_help = "Example:\n  onward audit checkpoint --config gateway.toml > kept-elsewhere.txt")]
+    Checkpoint(evidence::Newest),
+    /// Prints the log's public key, with which others check checkpoints and proofs
+    #[command(after_help = "Example:\n  onward audit key --config gateway.toml > onward-log.pub")]
+    Key(evidence::Newest),
+}
+
+pub(super) use event::Told;
+pub(super) use who::entries as entries_about;
+
+/// Whose signature is expected.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Source {
+    /// The log's public key, where the signing key is out of reach
+    #[arg(long, value_name = "FILE")]
+    verifier: Option<PathBuf>,
 }
 
 /// Against what.
@@ -43,9 +87,8 @@ pub struct Verify {
     /// A checkpoint that somebody else kept: the log must agree with it, too
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
-    /// The log's public key, where the signing key is out of reach
-    #[arg(long, value_name = "FILE")]
-    verifier: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -56,6 +99,8 @@ pub struct Verify {
 pub struct Export {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Runs it.
@@ -66,21 +111,26 @@ pub(super) async fn run(command: &Audit, terminal: &mut Terminal) -> Outcome {
     match command {
         Audit::Verify(verify) => self::verify(verify, terminal).await,
         Audit::Export(export) => self::export(export, terminal).await,
+        Audit::Who(who) => who::run(who, terminal).await,
+        Audit::Prove(prove) => evidence::prove(prove, terminal).await,
+        Audit::Check(check) => evidence::check(check, terminal),
+        Audit::Checkpoint(command) => evidence::checkpoint(command, terminal).await,
+        Audit::Key(command) => evidence::key(command, terminal),
     }
 }
 
 async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     let (config, store) = verify.config.existing_store()?;
-    // Read before the entries: a log that grows meanwhile still covers it.
-    let stored = store.latest_checkpoint().await?;
+    // Read before the entries: a log that grows meanwhile still covers them. Each narrows down where a rewritten log differs.
+    let stored = store.checkpoints().await?;
     let mut notes: Vec<(String, String)> =
-        stored.into_iter().map(|stored| ("the stored checkpoint".to_owned(), stored.note)).collect();
+        stored.into_iter().map(|stored| (format!("the stored checkpoint of {}", stored.size), stored.note)).collect();
     for path in &verify.checkpoint {
         notes.push((path.display().to_string(), input::text(path)?));
     }
     let mut checkpoints = Vec::new();
     if !notes.is_empty() {
-        let key = verifying_key(&config, verify.verifier.as_deref())?;
+        let key = verifying_key(&config, &verify.source)?;
         for (name, note) in &notes {
             match key.open(note) {
                 Ok(checkpoint) => checkpoints.push(checkpoint),
@@ -89,9 +139,22 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
         }
     }
     let count = checkpoints.len();
+    let kept = verify.checkpoint.len();
     match walk(store.as_ref(), checkpoints, terminal).await? {
-        Ok(verified) => Ok(tell_whole(verify.json, &verified, count, terminal)),
-        Err(mismatch) => Ok(tell_no(verify.json, &mismatch.to_string(), Some(mismatch.index), terminal)),
+        Ok(verified) => Ok(tell_whole(verify.json, &verified, count, kept, terminal)),
+        Err(misfit) => Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), terminal)),
+    }
+}
+
+/// The first entry that does not fit.
+struct Misfit {
+    index: u64,
+    why: String,
+}
+
+impl From<FirstMismatch> for Misfit {
+    fn from(mismatch: FirstMismatch) -> Self {
+        Self { index: mismatch.index, why: mismatch.to_string() }
     }
 }
 
@@ -99,31 +162,45 @@ async fn walk(
     store: &dyn Store,
     checkpoints: Vec<Checkpoint>,
     terminal: &mut Terminal,
-) -> Result<Result<Verified, FirstMismatch>, Failure> {
+) -> Result<Result<Verified, Misfit>, Failure> {
     let mut verifier = LogVerifier::new(checkpoints);
-    let mut next = 0;
+    let (mut next, mut limit) = (0, PAGE);
     loop {
-        let page = store.audit_entries(next, PAGE).await?;
+        let page = match store.audit_entries(next, limit).await {
+            Ok(page) => page,
+            // Somewhere on this page: look at its entries one by one.
+            Err(StoreError::Corrupt(_)) if limit > 1 => {
+                limit = 1;
+                continue;
+            }
+            Err(StoreError::Corrupt(what)) => {
+                return Ok(Err(Misfit { index: next, why: format!("entry {next}: unreadable in the store: {what}") }));
+            }
+            Err(error) => return Err(error.into()),
+        };
         for entry in &page {
             let stored = StoredEntry { index: entry.index, entry: entry.event.as_slice(), leaf_hash: entry.leaf };
             if let Err(mismatch) = verifier.push(&stored) {
-                return Ok(Err(mismatch));
+                return Ok(Err(mismatch.into()));
+            }
+            if !columns_fit(entry) {
+                let index = entry.index;
+                let why = format!("entry {index}: the columns that it is found by do not say what it says");
+                return Ok(Err(Misfit { index, why }));
             }
         }
         next = page.last().map_or(next, |last| last.index + 1);
         terminal.progress(format_args!("{next} entries fit so far"));
-        if page.len() < PAGE as usize {
-            return Ok(verifier.finish());
+        if page.len() < limit as usize {
+            return Ok(verifier.finish().map_err(Misfit::from));
         }
     }
 }
 
-fn verifying_key(config: &Config, verifier: Option<&Path>) -> Result<VerifyingKey, Failure> {
-    if let Some(path) = verifier {
-        let key = VerifyingKey::from_text(input::text(path)?.trim());
-        return key
-            .with_context(|| format!("{} is not a log's public key", path.display()))
-            .map_err(Failure::configuration);
+/// The named public key, else that of the configured signing key.
+fn verifying_key(config: &Config, source: &Source) -> Result<VerifyingKey, Failure> {
+    if source.verifier.is_some() {
+        return named_key(source);
     }
     let path = &config.audit.signing_key_file;
     let text = std::fs::read_to_string(path).map_err(|error| {
@@ -138,12 +215,28 @@ fn verifying_key(config: &Config, verifier: Option<&Path>) -> Result<VerifyingKe
     Ok(key.verifying_key().clone())
 }
 
-fn tell_whole(json: bool, verified: &Verified, checkpoints: usize, terminal: &mut Terminal) -> Exit {
+/// The key to check with: `--verifier`, else that of the configuration, which is read only then.
+pub(super) fn key_of(config: &ConfigArgs, source: &Source) -> Result<VerifyingKey, Failure> {
+    match source.verifier {
+        Some(_) => named_key(source),
+        None => verifying_key(&config.load()?.config, source),
+    }
+}
+
+/// The key of `--verifier`.
+fn named_key(source: &Source) -> Result<VerifyingKey, Failure> {
+    let path = source.verifier.as_deref().ok_or_else(|| Failure::usage("--verifier names the log's public key"))?;
+    VerifyingKey::from_text(input::text(path)?.trim())
+        .with_context(|| format!("{} is not a log's public key", path.display()))
+        .map_err(Failure::configuration)
+}
+
+fn tell_whole(json: bool, verified: &Verified, checkpoints: usize, kept: usize, terminal: &mut Terminal) -> Exit {
     let root = hex::encode(verified.root);
     if json {
         terminal.json(&json!({
             "whole": true, "entries": verified.size, "covered": verified.covered, "checkpoints": checkpoints,
-            "root": root, "limits": WITHOUT_A_WITNESS,
+            "kept_elsewhere": kept, "root": root, "limits": WITHOUT_A_WITNESS,
         }));
         return Exit::Done;
     }
@@ -155,6 +248,9 @@ fn tell_whole(json: bool, verified: &Verified, checkpoints: usize, terminal: &mu
         super::validate::counted(checkpoints, "signed checkpoint")
     ));
     terminal.say(format_args!("root {root}"));
+    if kept == 0 {
+        terminal.say("no checkpoint that was kept elsewhere was compared: --checkpoint FILE");
+    }
     terminal.paragraph(0, WITHOUT_A_WITNESS);
     Exit::Done
 }
@@ -174,12 +270,13 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
     // Reading the log is disclosure: first the entry about it, then the bytes.
     let desk = Desk::new(&config)?;
     store.audit(vec![desk.row(AuditWord::Query, "export of the whole audit log")]).await?;
+    let mut sink = export.output.open()?;
     let mut next = 0;
     while !terminal.reader_gone() {
         let page = store.audit_entries(next, PAGE).await?;
         for entry in &page {
-            terminal.write(&entry.event);
-            terminal.write(b"\n");
+            sink.write(&entry.event, terminal)?;
+            sink.write(b"\n", terminal)?;
         }
         next = page.last().map_or(next, |last| last.index + 1);
         terminal.progress(format_args!("{next} entries"));
@@ -187,8 +284,11 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
             break;
         }
     }
+    sink.finish()?;
     Ok(Exit::Done)
 }
 
+#[cfg(test)]
+mod tampering;
 #[cfg(test)]
 mod tests;

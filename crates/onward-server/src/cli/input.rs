@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use onward_core::NhsNumber;
 use onward_fhir::read::{self, Format, Limits, ReadError};
 use onward_fhir::{Release, Tree};
 
@@ -105,6 +106,21 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(Failure::fault(anyhow::anyhow!("{} has more than {BYTES_MAX} bytes", shown.display())));
     }
     Ok(bytes)
+}
+
+/// The NHS number of an argument, or of the first line of standard input for `-`. The message does not repeat it.
+///
+/// # Errors
+/// When it is none, or its check digit does not fit.
+pub(super) fn nhs_number(argument: &str) -> Result<NhsNumber, Failure> {
+    let mut line = String::new();
+    if argument == "-" {
+        std::io::stdin().read_line(&mut line)?;
+    } else {
+        argument.clone_into(&mut line);
+    }
+    let digits: String = line.chars().filter(|c| !c.is_whitespace()).collect();
+    digits.parse().map_err(|_| Failure::usage("--nhs-number takes ten digits whose check digit fits"))
 }
 
 /// The text of a file.

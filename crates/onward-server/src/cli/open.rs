@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::store::Store;
-use onward_core::{Clock, OdsCode, SystemClock, Timestamp};
+use onward_core::{Clock, NhsNumber, OdsCode, SystemClock, Timestamp};
 use onward_gateway::journal::Journal;
 
 use super::exit::Failure;
@@ -127,27 +127,32 @@ impl Desk {
     /// The row of something that the operator did to the gateway itself.
     #[must_use]
     pub(super) fn row(&self, word: AuditWord, detail: impl Into<String>) -> AuditRow {
-        self.journal.row(&AuditEntry {
-            word,
-            recorded: now(),
-            success: true,
-            agent: self.operator(),
-            transfer: None,
-            delivery: None,
-            recipient: None,
-            patient: None,
-            basis: None,
-            content_sha256: None,
-            request_id: None,
-            detail: detail.into(),
-        })
+        self.row_about(word, detail, None)
+    }
+
+    /// The row of something that the operator did, about a person.
+    #[must_use]
+    pub(super) fn row_about(&self, word: AuditWord, detail: impl Into<String>, patient: Option<NhsNumber>) -> AuditRow {
+        self.row_of(&AuditEntry { patient, ..self.entry(word, detail) })
+    }
+
+    /// An entry of something that the operator did, to be filled in.
+    #[must_use]
+    pub(super) fn entry(&self, word: AuditWord, detail: impl Into<String>) -> AuditEntry {
+        AuditEntry::new(word, now(), self.operator(), detail)
+    }
+
+    /// Its row.
+    #[must_use]
+    pub(super) fn row_of(&self, entry: &AuditEntry) -> AuditRow {
+        self.journal.row(entry)
     }
 }
 
 /// The command line as audit names it.
 #[must_use]
 pub(super) fn operator(own_ods: &OdsCode) -> Agent {
-    Agent { name: "operator".to_owned(), organisation: Some(own_ods.clone()) }
+    Agent::operator(own_ods)
 }
 
 /// The present moment.

@@ -1,4 +1,8 @@
-//! `onward policy`: who may receive what.
+//! `onward policy`: who may receive what, and whether that is what was agreed.
+
+mod expectations;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use onward_core::state::RecipientKind;
@@ -20,6 +24,31 @@ pub enum Policy {
 
 Elements without a row go to nobody but recipients of the identical document.")]
     Matrix(Matrix),
+    /// Compares the policies in force with the expectations beside them; fails on every difference
+    #[command(after_help = "Examples:
+  onward policy test
+  onward policy test --config gateway.toml --json | jq -r 'select(.change == \"newly disclosed\") | .element'
+
+Expectations are a matrix that somebody agreed to: expectations.csv in the folder of the policies. A policy that newly
+discloses anything to anyone fails until the expectation says so; one that discloses less fails as well, because an
+expectation that allows more than the policy would let a later widening pass. After agreement, write them anew:
+  onward policy matrix --csv > config/disclosure/expectations.csv
+
+Exit code: 0 as expected, 1 something differs.")]
+    Test(Test),
+}
+
+/// Against what.
+#[derive(Debug, Args)]
+pub struct Test {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Other expectations than those beside the policies
+    #[arg(long, value_name = "FILE")]
+    expectations: Option<PathBuf>,
+    /// One line of JSON for each difference
+    #[arg(long)]
+    json: bool,
 }
 
 /// In which form.
@@ -40,7 +69,13 @@ pub struct Matrix {
 /// # Errors
 /// When a policy cannot be used.
 pub(super) fn run(command: &Policy, terminal: &mut Terminal) -> Outcome {
-    let Policy::Matrix(command) = command;
+    match command {
+        Policy::Matrix(command) => print(command, terminal),
+        Policy::Test(command) => expectations::test(command, terminal),
+    }
+}
+
+fn print(command: &Matrix, terminal: &mut Terminal) -> Outcome {
     let config = command.config.load()?.config;
     let policies: Vec<_> = app::load_policies(&config).map_err(Failure::configuration)?.into_values().collect();
     let rows = matrix(&policies);

@@ -73,18 +73,10 @@ pub(super) async fn settle_in(app: &App, world: &World) -> anyhow::Result<()> {
 }
 
 fn configured(app: &App, detail: String) -> AuditRow {
-    app.gateway.journal().row(&AuditEntry {
-        word: AuditWord::Configure,
-        recorded: app.gateway.clock().now(),
-        success: true,
-        agent: Agent { name: "operator".to_owned(), organisation: None },
-        transfer: None,
-        delivery: None,
-        recipient: None,
-        patient: None,
-        basis: None,
-        content_sha256: None,
-        request_id: None,
+    app.gateway.journal().row(&AuditEntry::new(
+        AuditWord::Configure,
+        app.gateway.clock().now(),
+        Agent::named("operator", None),
         detail,
-    })
+    ))
 }

@@ -58,7 +58,9 @@ pub(crate) async fn an_identifier_is_not_used_for_other_bytes(store: Shared) {
     let mut other = acceptance(1);
     other.transfer.body_sha256 = [99; 32];
     other.transfer.document_id = Some("another document".to_owned());
+    let conflict_row = other.audit_if_conflict.event.clone();
     assert_eq!(store.accept(other).await, Ok(Accepted::MessageIdReused));
+    assert_eq!(log(&store).await[1].event, conflict_row);
     let mut same_header = acceptance(2);
     same_header.transfer.reply.header_id = "header-1".to_owned();
     assert_eq!(store.accept(same_header).await, Ok(Accepted::MessageIdReused), "responses could not be told apart");
@@ -78,9 +80,9 @@ pub(crate) async fn a_document_is_accepted_once_for_each_sender(store: Shared) {
     accept_new(&store, first.clone()).await;
     let mut wrapped_anew = acceptance(2);
     wrapped_anew.transfer.document_id.clone_from(&first.transfer.document_id);
-    let repeat_row = wrapped_anew.audit_if_repeat.event.clone();
+    let conflict_row = wrapped_anew.audit_if_conflict.event.clone();
     assert_eq!(store.accept(wrapped_anew).await, Ok(Accepted::DocumentRepeated { transfer: first.transfer.id }));
-    assert_eq!(log(&store).await[1].event, repeat_row);
+    assert_eq!(log(&store).await[1].event, conflict_row);
     for n in [3, 4] {
         let mut without = acceptance(n);
         without.transfer.document_id = None;
@@ -164,6 +166,26 @@ pub(crate) async fn a_hold_is_released_once(store: Shared) {
     assert_eq!(log(&store).await.len(), 3);
     let read = store.transfer(transfer).await.expect("readable").expect("there");
     assert_eq!(read.deliveries.len(), 1);
+}
+
+pub(crate) async fn everything_about_a_person_is_read_without_opening_it(store: Shared) {
+    let mut first = acceptance(1);
+    first.deliveries.push(delivery(RecipientKind::Sender, "RXH"));
+    let mut second = acceptance(2);
+    second.transfer.patient.clone_from(&first.transfer.patient);
+    second.transfer.received = at(9);
+    let person = first.transfer.patient.clone().expect("a patient");
+    accept_new(&store, second.clone()).await;
+    let copy = accept_new(&store, first.clone()).await;
+    accept_new(&store, acceptance(3)).await;
+    let found = store.subject_record(&person).await.expect("readable");
+    let ids: Vec<_> = found.iter().map(|each| each.transfer.id).collect();
+    assert_eq!(ids, [first.transfer.id, second.transfer.id], "the oldest first, and nobody else's");
+    assert_eq!(found[0].original.as_ref().expect("kept").body, first.transfer.body);
+    assert_eq!(found[0].renditions.len(), 1, "a response to the sender is not about a person");
+    assert_eq!(found[0].renditions[0].body, first.deliveries[0].body);
+    let untouched = store.delivery(copy).await.expect("readable").expect("there");
+    assert_eq!((untouched.state, untouched.opened, untouched.version), (DeliveryState::Queued, None, 1));
 }
 
 fn release(hold: HoldId, deliveries: Vec<NewDelivery>, now: i64) -> Release {

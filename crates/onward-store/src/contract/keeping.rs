@@ -1,13 +1,13 @@
 //! Clients and tokens, the directory, the log and its checkpoints.
 
 use jiff::civil::date;
-use onward_core::audit::{AuditWord, StoredCheckpoint};
+use onward_core::audit::{AuditQuery, AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::client::{Client, NhsNumberPolicy, Role, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy};
 use onward_core::state::{DeliveryState, TransportKind};
 use onward_core::store::{DeliveryFigure, Figures, NewHold};
 
-use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, row};
+use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, patient, row};
 
 fn client(id: &str) -> Client {
     Client {
@@ -171,6 +171,7 @@ pub(crate) async fn checkpoints_only_grow(store: Shared) {
     let other = StoredCheckpoint { note: "a split view\n".to_owned(), ..checkpoint(9) };
     assert_eq!(store.put_checkpoint(other).await, Ok(false));
     assert_eq!(store.latest_checkpoint().await, Ok(Some(checkpoint(9))));
+    assert_eq!(store.checkpoints().await, Ok(vec![checkpoint(0), checkpoint(5), checkpoint(9)]));
 }
 
 pub(crate) async fn the_log_is_read_in_parts(store: Shared) {
@@ -179,12 +180,107 @@ pub(crate) async fn the_log_is_read_in_parts(store: Shared) {
     let entries = store.audit_entries(2, 2).await.expect("readable");
     assert_eq!(entries.iter().map(|e| e.index).collect::<Vec<_>>(), [2, 3]);
     assert_eq!((&entries[0].event, entries[0].leaf), (&rows[2].event, rows[2].leaf));
+    let columns = &entries[0].columns;
+    assert_eq!((columns.id.as_str(), columns.recorded, columns.word.as_str()), (rows[2].id.as_str(), at(0), "query"));
+    assert_eq!((columns.agent.as_deref(), &columns.patient), (Some("ward-system"), &None));
     assert!(store.audit_entries(5, 10).await.expect("readable").is_empty());
     assert!(store.audit_entries(u64::MAX, 10).await.expect("readable").is_empty());
     // Rows of one call stand or fall together.
     let taken = vec![row(AuditWord::Query), rows[0].clone()];
     assert!(store.audit(taken).await.is_err());
     assert_eq!(log(&store).await.len(), 5);
+}
+
+fn everything() -> AuditQuery {
+    AuditQuery {
+        organisation: None,
+        patient: None,
+        agent: None,
+        entity: None,
+        from: None,
+        until: None,
+        words: Vec::new(),
+        after: None,
+        limit: 100,
+    }
+}
+
+async fn found(store: &Shared, query: AuditQuery) -> Vec<u64> {
+    store.search_audit(query).await.expect("readable").iter().map(|entry| entry.index).collect()
+}
+
+/// Accepts a message (entry 0), then: 1 an agent of a stranger, 2 the recipient about its copy, 3 nobody's.
+async fn four_entries(store: &Shared) -> (AuditRow, AuditRow) {
+    let mut message = acceptance(1);
+    message.audit[0].transfer = Some(message.transfer.id);
+    message.audit[0].patient = message.transfer.patient.clone();
+    let accepted = message.audit[0].clone();
+    let copy = accept_new(store, message).await;
+    let stranger = AuditRow { organisation: Some(ods("RYJ")), recorded: at(10), ..row(AuditWord::Query) };
+    let read = AuditRow {
+        organisation: Some(ods("VM1AB")),
+        agent: "home-system".to_owned(),
+        delivery: Some(copy),
+        patient: Some(patient(1)),
+        recorded: at(5),
+        ..row(AuditWord::Read)
+    };
+    let configured = AuditRow { recorded: at(20), ..row(AuditWord::Configure) };
+    store.audit(vec![stranger, read.clone(), configured]).await.expect("committed");
+    (accepted, read)
+}
+
+pub(crate) async fn an_organisation_finds_its_own_entries(store: Shared) {
+    let (_, read) = four_entries(&store).await;
+    let of = |code: &str| AuditQuery { organisation: Some(ods(code)), ..everything() };
+    assert_eq!(found(&store, of("RXH")).await, [0], "what it sent");
+    assert_eq!(found(&store, of("VM1AB")).await, [2], "what its agents did with what was addressed to it");
+    assert_eq!(found(&store, of("RYJ")).await, [1], "what its agents did");
+    assert!(found(&store, of("RZZ")).await.is_empty());
+    assert_eq!(found(&store, everything()).await, [3, 1, 2, 0], "the newest first, by the time of recording");
+    let foreign = AuditQuery { patient: Some(patient(1)), ..of("RYJ") };
+    assert!(found(&store, foreign).await.is_empty(), "a person does not open another organisation's entries");
+    let foreign = AuditQuery { entity: read.delivery.map(|id| id.to_string()), ..of("RYJ") };
+    assert!(found(&store, foreign).await.is_empty(), "nor does a copy");
+}
+
+pub(crate) async fn entries_are_found_by_what_they_say(store: Shared) {
+    let (accepted, read) = four_entries(&store).await;
+    for (query, expected) in [
+        (AuditQuery { patient: Some(patient(1)), ..everything() }, vec![2, 0]),
+        (AuditQuery { patient: Some(patient(2)), ..everything() }, vec![]),
+        (AuditQuery { agent: Some("home-system".to_owned()), ..everything() }, vec![2]),
+        (AuditQuery { agent: Some("RYJ".to_owned()), ..everything() }, vec![1]),
+        (AuditQuery { entity: accepted.transfer.map(|id| id.to_string()), ..everything() }, vec![0]),
+        (AuditQuery { entity: read.delivery.map(|id| id.to_string()), ..everything() }, vec![2]),
+        (AuditQuery { from: Some(at(5)), until: Some(at(20)), ..everything() }, vec![1, 2]),
+        (AuditQuery { words: vec![AuditWord::Read, AuditWord::Configure], ..everything() }, vec![3, 2]),
+        (AuditQuery { words: vec![AuditWord::Read], patient: Some(patient(1)), ..everything() }, vec![2]),
+    ] {
+        assert_eq!(found(&store, query.clone()).await, expected, "{query:?}");
+    }
+    let entries = store.search_audit(AuditQuery { patient: Some(patient(1)), ..everything() }).await.expect("readable");
+    assert_eq!((&entries[0].event, entries[0].word), (&read.event, AuditWord::Read));
+    assert_eq!((&entries[0].patient, entries[0].recorded), (&read.patient, at(5)));
+}
+
+pub(crate) async fn found_entries_are_paged_from_the_newest(store: Shared) {
+    let rows: Vec<_> = (0..7)
+        .map(|n| AuditRow { organisation: Some(ods("RXH")), recorded: at(n / 2), ..row(AuditWord::Query) })
+        .collect();
+    store.audit(rows).await.expect("committed");
+    for organisation in [None, Some(ods("RXH"))] {
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let query = AuditQuery { organisation: organisation.clone(), after, limit: 3, ..everything() };
+            let page = store.search_audit(query).await.expect("readable");
+            let Some(last) = page.last() else { break };
+            after = Some((last.recorded, last.index));
+            seen.extend(page.iter().map(|entry| entry.index));
+        }
+        assert_eq!(seen, [6, 5, 4, 3, 2, 1, 0]);
+    }
 }
 
 pub(crate) async fn readiness_commits(store: Shared) {

@@ -24,15 +24,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use onward_core::audit::{AuditRow, StoredCheckpoint};
+use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, Figures, FoundTask, HeldTransfer,
-    HoldChange, Lease, OriginalMessage, Release, Store, StoreError, StoredAudit, StoredRendition, TaskQuery,
-    TransferRecord, Transition,
+    HoldChange, Lease, OriginalMessage, Release, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer,
+    TaskQuery, TransferRecord, Transition,
 };
-use onward_core::{Clock, DeliveryId, OdsCode, TransferId};
+use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 
 pub use open::OpenError;
 pub use writer::CommitCounts;
@@ -174,6 +174,11 @@ impl Store for SqliteStore {
         self.readers.run(move |c| transfers::original(c, id)).await
     }
 
+    async fn subject_record(&self, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, StoreError> {
+        let patient = patient.clone();
+        self.readers.run(move |c| transfers::about(c, &patient)).await
+    }
+
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
         self.readers.run(transfers::holds).await
     }
@@ -248,8 +253,16 @@ impl Store for SqliteStore {
         self.readers.run(move |c| audit::entries(c, from, limit)).await
     }
 
+    async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError> {
+        self.readers.run(move |c| audit::search(c, &query)).await
+    }
+
     async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<bool, StoreError> {
         self.writer.run(move |c| audit::put_checkpoint(c, &checkpoint)).await
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError> {
+        self.readers.run(audit::checkpoints).await
     }
 
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {

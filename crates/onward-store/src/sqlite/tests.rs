@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use jiff::Timestamp;
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditQuery, AuditWord};
 use onward_core::state::DeliveryState;
 use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, DeliveryQuery, Store, StoreError};
 use onward_core::{Clock, DeliveryId};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::{OpenError, SqliteStore};
-use crate::contract::{Shared, accept_new, acceptance, at, log, ods, row};
+use crate::contract::{Shared, accept_new, acceptance, at, log, ods, patient, row};
 
 struct FixedClock;
 
@@ -439,5 +439,90 @@ async fn claims_and_lists_use_their_indexes() {
     assert!(!figures.contains("TEMP B-TREE"), "{figures}");
     for plan in [claim, list, tasks] {
         assert!(!plan.contains("SCAN older") && !plan.contains("SCAN deliveries"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn audit_searches_use_their_indexes() {
+    let (_folder, store) = fresh();
+    let all = AuditQuery {
+        organisation: None,
+        patient: None,
+        agent: None,
+        entity: None,
+        from: Some(at(0)),
+        until: Some(at(9)),
+        words: vec![AuditWord::Read],
+        after: Some((at(5), 3)),
+        limit: 10,
+    };
+    for (name, query, index) in [
+        ("who saw a person", AuditQuery { patient: Some(patient(1)), ..all.clone() }, "audit_log_patient"),
+        ("own", AuditQuery { organisation: Some(ods("RXH")), ..all.clone() }, "SEARCH p USING PRIMARY KEY"),
+        (
+            "own about a person",
+            AuditQuery { organisation: Some(ods("RXH")), patient: Some(patient(1)), ..all.clone() },
+            "audit_log_patient",
+        ),
+        (
+            "own about a copy",
+            AuditQuery { organisation: Some(ods("RXH")), entity: Some("id".to_owned()), ..all.clone() },
+            "audit_log_delivery",
+        ),
+    ] {
+        let plan = store
+            .writer
+            .run(move |c| {
+                let (sql, values) = super::audit::search_sql(&query);
+                let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+                let lines =
+                    statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>("detail"))?;
+                Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
+            })
+            .await
+            .expect("explained");
+        assert!(plan.contains(index) && !plan.contains("SCAN"), "{name}: {plan}");
+    }
+}
+
+#[tokio::test]
+async fn everything_about_a_person_is_found_by_an_index() {
+    let (_folder, store) = fresh();
+    let plan = store.writer.run(|c| {
+        let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {}", super::transfers::ABOUT))?;
+        let lines = statement.query_map(["9"], |row| row.get::<_, String>("detail"))?;
+        Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
+    });
+    let plan = plan.await.expect("explained");
+    assert!(plan.contains("transfers_patient") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+}
+
+#[tokio::test]
+async fn entries_of_the_first_schema_are_found_after_the_upgrade() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("onward.db");
+    let connection = Connection::open(&path).expect("opens");
+    connection.execute_batch(super::open::MIGRATIONS[0]).expect("runs");
+    connection
+        .execute_batch(
+            "PRAGMA application_id = 0x4F4E5744; PRAGMA user_version = 1; PRAGMA foreign_keys = 0;
+             INSERT INTO transfers (id, sender, client_id, message_id, event, received, reply, changed, body_sha256, response)
+             VALUES ('5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10', 'RXH', 'ward', 'm', 'e', 0, '{}', 0, x'00', x'00');",
+        )
+        .expect("runs");
+    let insert = "INSERT INTO audit_log (position, id, recorded, word, transfer, organisation, leaf, event)
+         VALUES (?, ?, 7, 'read', '5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10', 'RYJ', zeroblob(32), ?)";
+    let event: &[u8] = br#"{"agent":[{"name":"ward"}]}"#;
+    connection.execute(insert, rusqlite::params![0, "a", event]).expect("runs");
+    connection.execute(insert, rusqlite::params![1, "b", b"no JSON".as_slice()]).expect("runs");
+    drop(connection);
+    open(&path).map(drop).expect("is brought forward");
+    let connection = Connection::open(&path).expect("opens");
+    // What the previous binary goes on writing is found, too.
+    connection.execute(insert, rusqlite::params![2, "c", event]).expect("runs");
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("readable");
+    assert_eq!(count("SELECT count(*) FROM audit_log WHERE agent = 'ward'"), 1);
+    for organisation in ["RXH", "RYJ"] {
+        assert_eq!(count(&format!("SELECT count(*) FROM audit_parties WHERE organisation = '{organisation}'")), 3);
     }
 }

@@ -1,9 +1,10 @@
 //! Accepting a message, reading a transfer back, and holds.
 
 use jiff::Timestamp;
+use onward_core::state::RecipientKind;
 use onward_core::store::{
     Acceptance, Accepted, Closure, HeldTransfer, HoldChange, NewHold, NewTransfer, OriginalMessage, Release,
-    TransferRecord,
+    SubjectTransfer, TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::{Connection, Row, params};
@@ -16,13 +17,17 @@ use super::failure::Failure;
 /// The keys decide before anything is written: the message's two identifiers (20007), then the document's (20008).
 pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted, Failure> {
     let transfer = &acceptance.transfer;
-    if let Some(repeat) = earlier_message(c, transfer)? {
-        audit::append(c, std::slice::from_ref(&acceptance.audit_if_repeat))?;
-        return Ok(repeat);
-    }
-    if let Some(repeat) = earlier_document(c, transfer)? {
-        audit::append(c, std::slice::from_ref(&acceptance.audit_if_repeat))?;
-        return Ok(repeat);
+    let earlier = match earlier_message(c, transfer)? {
+        Some(earlier) => Some(earlier),
+        None => earlier_document(c, transfer)?,
+    };
+    if let Some(earlier) = earlier {
+        let row = match &earlier {
+            Accepted::Repeat { .. } => &acceptance.audit_if_repeat,
+            _ => &acceptance.audit_if_conflict,
+        };
+        audit::append(c, std::slice::from_ref(row))?;
+        return Ok(earlier);
     }
     insert(c, transfer)?;
     let origin = Origin {
@@ -175,6 +180,26 @@ pub(super) fn original(c: &Connection, id: TransferId) -> Result<Option<Original
         })?
         .next()
         .transpose()
+}
+
+/// The transfers that are about this person, by the index of that name.
+pub(super) const ABOUT: &str = "SELECT id FROM transfers WHERE patient = ?1 ORDER BY received, id";
+
+pub(super) fn about(c: &Connection, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, Failure> {
+    let ids: Vec<TransferId> = c
+        .prepare_cached(ABOUT)?
+        .query_and_then([patient.expose()], |row| Columns::of("transfers", row).parsed("id"))?
+        .collect::<Result<_, _>>()?;
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        let transfer = transfer(c, id)?.ok_or_else(|| Failure::corrupt("transfers", "id"))?;
+        let mut renditions = Vec::new();
+        for delivery in transfer.deliveries.iter().filter(|delivery| delivery.kind != RecipientKind::Sender) {
+            renditions.extend(deliveries::rendition(c, delivery.id)?);
+        }
+        found.push(SubjectTransfer { original: original(c, id)?, transfer, renditions });
+    }
+    Ok(found)
 }
 
 fn hold(row: &Row<'_>) -> Result<NewHold, Failure> {

@@ -45,7 +45,8 @@ pub async fn get(
         Ok(search) => search,
         Err(text) => return outcome::bad_request(&text).into_response(),
     };
-    match app.gateway.list(&caller.client, search.query.clone(), caller.request_id.as_deref()).await {
+    let asked = format!("Task?{}", raw.unwrap_or_default());
+    match app.gateway.list(&caller.client, search.query.clone(), &asked, caller.request_id.as_deref()).await {
         Ok(page) => ([(header::CONTENT_TYPE, FHIR_JSON)], searchset(&app, &caller, &page, &search)).into_response(),
         Err(error) => outcome::store(&error).into_response(),
     }

@@ -1,5 +1,6 @@
 use clap::Parser as _;
-use onward_core::audit::StoredCheckpoint;
+use onward_core::audit::{Agent, AuditEntry, StoredCheckpoint};
+use onward_core::client::Role;
 use onward_ledger::Tree;
 use tempfile::TempDir;
 
@@ -94,4 +95,116 @@ async fn an_export_is_complete_and_is_itself_the_last_entry() {
     assert_eq!(events.len(), 4);
     assert!(events.iter().all(|event| event["resourceType"] == "AuditEvent"));
     assert!(out.lines().last().is_some_and(|line| line.contains("export of the whole audit log")), "{out}");
+}
+
+/// A path of the folder, as an argument.
+fn path(folder: &TempDir, name: &str) -> String {
+    folder.path().join(name).to_str().expect("UTF-8").to_owned()
+}
+
+#[tokio::test]
+async fn a_proof_of_every_entry_is_checked_without_the_log() {
+    let (folder, _) = place(11).await;
+    let public = path(&folder, "log.pub");
+    assert_eq!(audit(&folder, &["key", "--out", &public]).await.0, Ok(Exit::Done));
+    for entry in 0..11 {
+        let proof = path(&folder, &format!("{entry}.tlog-proof"));
+        assert_eq!(audit(&folder, &["prove", &entry.to_string(), "--out", &proof]).await.0, Ok(Exit::Done));
+        let (outcome, out) = audit(&folder, &["check", &proof, "--verifier", &public, "--json"]).await;
+        let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        assert_eq!(outcome, Ok(Exit::Done), "{out}");
+        assert_eq!((told["entry"].as_u64(), told["size"].as_u64()), (Some(entry), Some(11)));
+        assert!(told["event"]["outcomeDesc"].as_str().is_some_and(|said| said.contains(&format!("entry {entry}"))));
+    }
+    assert_eq!(audit(&folder, &["prove", "0", "--out", &public]).await.0, Err(Exit::Fault), "nothing is overwritten");
+    let (_, log) = audit(&folder, &["export"]).await;
+    assert!(log.contains("proof of entry 7 under a checkpoint of 11"), "handing out an entry is audited");
+}
+
+#[tokio::test]
+async fn a_proof_without_its_entry_names_nobody_and_needs_the_entry() {
+    let (folder, _) = place(4).await;
+    let (_, log) = audit(&folder, &["export"]).await;
+    let line = log.lines().nth(2).expect("an entry");
+    let id = serde_json::from_str::<serde_json::Value>(line).expect("JSON")["id"].as_str().expect("an id").to_owned();
+    let proof = path(&folder, "bare.tlog-proof");
+    assert_eq!(audit(&folder, &["prove", &id, "--hash-only", "--out", &proof]).await.0, Ok(Exit::Done));
+    assert!(!std::fs::read_to_string(&proof).expect("readable").contains("extra"));
+    assert_eq!(audit(&folder, &["check", &proof]).await.0, Ok(Exit::No), "no entry, nothing proven");
+    let entry = path(&folder, "entry.json");
+    std::fs::write(&entry, format!("{line}\n")).expect("writable");
+    assert_eq!(audit(&folder, &["check", &proof, "--entry", &entry]).await.0, Ok(Exit::Done));
+    std::fs::write(&entry, line.replace("entry 2", "entry 3")).expect("writable");
+    let (outcome, out) = audit(&folder, &["check", &proof, "--entry", &entry]).await;
+    assert_eq!(outcome, Ok(Exit::No));
+    assert!(out.starts_with("not proven: "), "{out}");
+}
+
+#[tokio::test]
+async fn what_no_checkpoint_covers_is_not_proven() {
+    let (folder, key) = place(3).await;
+    let (config, store) = config(&folder).existing_store().expect("a store");
+    let desk = Desk::new(&config).expect("an organisation");
+    store.audit(vec![desk.row(AuditWord::Configure, "after the checkpoint")]).await.expect("committed");
+    assert_eq!(audit(&folder, &["prove", "3"]).await.0, Err(Exit::No));
+    assert_eq!(audit(&folder, &["prove", "2b1d5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10"]).await.0, Err(Exit::No));
+    let mut tree = Tree::new();
+    (0..2_u8).for_each(|leaf| {
+        tree.push([leaf; 32]);
+    });
+    let other = path(&folder, "another-history.txt");
+    let note = key.sign(&Checkpoint::of_tree("onward/R9Z", &tree).expect("a checkpoint")).expect("signed");
+    std::fs::write(&other, note).expect("writable");
+    assert_eq!(audit(&folder, &["prove", "0", "--checkpoint", &other]).await.0, Err(Exit::No), "another history");
+    let kept = path(&folder, "kept.txt");
+    assert_eq!(audit(&folder, &["checkpoint", "--out", &kept]).await.0, Ok(Exit::Done));
+    assert_eq!(audit(&folder, &["prove", "2", "--checkpoint", &kept]).await.0, Ok(Exit::Done));
+}
+
+#[tokio::test]
+async fn who_saw_a_patient_is_told_from_the_oldest_and_is_itself_audited() {
+    let (folder, _) = place(2).await;
+    let (config, store) = config(&folder).existing_store().expect("a store");
+    let desk = Desk::new(&config).expect("an organisation");
+    let patient: onward_core::NhsNumber = "9990000018".parse().expect("a test number");
+    let journal = onward_gateway::journal::Journal::new(&"R9Z".parse().expect("a code"), "https://gateway.example");
+    let at = |second: i64| onward_core::Timestamp::from_second(1_795_000_000 + second).expect("in range");
+    let home =
+        Agent { role: Some(Role::CareHome), ..Agent::named("rowan-house", Some("VMH01".parse().expect("a code"))) };
+    let about = |word, second, agent, recipient: Option<&str>| {
+        journal.row(&AuditEntry {
+            patient: Some(patient.clone()),
+            delivery: Some(onward_core::DeliveryId::random()),
+            recipient: recipient.map(|code| code.parse().expect("a code")),
+            basis: Some("direct care".to_owned()),
+            ..AuditEntry::new(word, at(second), agent, "detail")
+        })
+    };
+    let other = desk.row_about(AuditWord::Query, "somebody else", Some("9990000026".parse().expect("a test number")));
+    let rows = vec![
+        about(AuditWord::Read, 9, home, None),
+        about(AuditWord::Disclose, 5, Agent::gateway(), Some("VMH02")),
+        other,
+    ];
+    store.audit(rows).await.expect("committed");
+    let (outcome, out) = audit(&folder, &["who", "--nhs-number", "999 000 0018", "--json"]).await;
+    assert_eq!(outcome, Ok(Exit::Done));
+    let rows: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let told: Vec<[&str; 5]> = rows
+        .iter()
+        .map(|row| ["who", "role", "organisation", "what", "basis"].map(|key| row[key].as_str().unwrap_or("-")))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ["VMH02", "-", "VMH02", "disclose", "direct care"],
+            ["rowan-house", "care-home", "VMH01", "read", "direct care"],
+        ]
+    );
+    assert!(!out.contains("9990000018"), "the answer does not repeat the number");
+    let (_, table) = audit(&folder, &["who", "--nhs-number", "9990000018"]).await;
+    assert!(table.starts_with("when") && table.contains("query") && table.contains("operator"), "{table}");
+    let nobody = audit(&folder, &["who", "--nhs-number", "9990000034"]).await;
+    assert_eq!(nobody.0, Ok(Exit::No));
+    assert_eq!(audit(&folder, &["who", "--nhs-number", "9990000019"]).await.0, Err(Exit::Usage), "check digit");
 }

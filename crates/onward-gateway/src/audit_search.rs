@@ -1,0 +1,60 @@
+//! Audit entries for an information-governance lead: only those of the own organisation, and the look is itself audited.
+
+use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord, FoundAudit};
+use onward_core::client::Client;
+use onward_core::store::StoreError;
+use onward_core::{NhsNumber, Timestamp};
+
+use crate::Gateway;
+
+/// One page of entries.
+#[derive(Debug, Clone)]
+pub struct AuditPage {
+    /// The entries, the newest first.
+    pub entries: Vec<FoundAudit>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<(Timestamp, u64)>,
+}
+
+impl Gateway {
+    /// Finds entries of the client's organisation and commits who looked: one event for each person in the answer or asked
+    /// about, one without a person when there is none (BALP Query). `asked` is the raw query.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
+    pub async fn search_audit(
+        &self,
+        client: &Client,
+        mut query: AuditQuery,
+        asked: &str,
+        request_id: Option<&str>,
+    ) -> Result<AuditPage, StoreError> {
+        query.organisation = Some(client.ods.clone());
+        let asked_about = query.patient.clone();
+        let count = query.limit as usize;
+        query.limit = query.limit.saturating_add(1);
+        let mut entries = self.store.search_audit(query).await?;
+        let more = entries.len() > count;
+        entries.truncate(count);
+        let next = entries.last().filter(|_| more).map(|last| (last.recorded, last.index));
+        let mut people: Vec<Option<&NhsNumber>> = Vec::new();
+        for patient in asked_about.iter().chain(entries.iter().filter_map(|entry| entry.patient.as_ref())) {
+            if !people.contains(&Some(patient)) {
+                people.push(Some(patient));
+            }
+        }
+        if people.is_empty() {
+            people.push(None);
+        }
+        let rows = people.into_iter().map(|patient| {
+            self.journal.row(&AuditEntry {
+                patient: patient.cloned(),
+                request_id: request_id.map(str::to_owned),
+                query: Some(asked.to_owned()),
+                ..AuditEntry::new(AuditWord::Query, self.clock.now(), Agent::client(client), "audit search")
+            })
+        });
+        self.store.audit(rows.collect()).await?;
+        Ok(AuditPage { entries, next })
+    }
+}

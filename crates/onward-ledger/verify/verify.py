@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+"""Checks Onward's audit log without Onward: a second implementation that shares no code with the first.
+
+It needs Python 3.9 and nothing else: no database, no network, no package. Ed25519 is written out below, from RFC 8032.
+
+  verify.py checkpoint --key log.pub checkpoint.txt
+  verify.py proof      --key log.pub entry-17.tlog-proof [--entry entry.json]
+  verify.py log        --key log.pub --checkpoint checkpoint.txt [--checkpoint older.txt ...] audit.ndjson
+
+The files come from `onward audit key`, `audit checkpoint`, `audit prove` and `audit export`. `log` takes each line of the
+export as one entry and recomputes the tree head of every checkpoint from them. A checkpoint that the auditor kept from an
+earlier day shows that nothing before it was changed or removed; without one, a log that was cut back and signed anew
+cannot be told from a shorter log.
+
+Specifications: RFC 6962 section 2.1 (hashes), C2SP signed-note, tlog-checkpoint and tlog-proof (files), RFC 8032 (Ed25519).
+Exit code: 0 it holds, 1 it does not, 2 wrong usage or a file that cannot be read.
+"""
+
+import argparse
+import base64
+import binascii
+import hashlib
+import re
+import sys
+
+NAME = r"[^\s+\x00-\x1f]+"
+
+
+class DoesNotHold(Exception):
+    """What is claimed is not what was signed."""
+
+
+# Ed25519, verification only (RFC 8032 sections 5.1.3 and 5.1.7). Nothing secret is handled, so nothing needs constant time.
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
+
+
+def add(a, b):
+    """Sum of two points in extended coordinates (X, Y, Z, T)."""
+    e = (a[1] - a[0]) * (b[1] - b[0]) % P
+    f = (a[1] + a[0]) * (b[1] + b[0]) % P
+    g = 2 * a[3] * b[3] * D % P
+    h = 2 * a[2] * b[2] % P
+    w, x, y, z = f - e, h - g, h + g, f + e
+    return (w * x % P, y * z % P, x * y % P, w * z % P)
+
+
+def times(scalar, point):
+    """Scalar multiple of a point."""
+    result = (0, 1, 1, 0)
+    while scalar:
+        if scalar & 1:
+            result = add(result, point)
+        point = add(point, point)
+        scalar >>= 1
+    return result
+
+
+def decompress(encoded):
+    """The point of 32 bytes; None when they are not the one canonical encoding of a point."""
+    y = int.from_bytes(encoded, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    if y >= P:
+        return None
+    x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(x2, (P + 3) // 8, P)
+    if (x * x - x2) % P:
+        x = x * ROOT_OF_MINUS_ONE % P
+    if (x * x - x2) % P or (x == 0 and sign):
+        return None
+    if x & 1 != sign:
+        x = P - x
+    return (x, y, 1, x * y % P)
+
+
+def compress(point):
+    """The 32 bytes of a point."""
+    inverse = pow(point[2], P - 2, P)
+    x, y = point[0] * inverse % P, point[1] * inverse % P
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+BASE = decompress((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
+
+
+def is_signed(public, signature, message):
+    """Whether the 64 bytes are this key's signature of the message."""
+    key = decompress(public)
+    s = int.from_bytes(signature[32:], "little")
+    if key is None or len(signature) != 64 or s >= L:
+        return False
+    challenge = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % L
+    negative = (P - key[0], key[1], key[2], P - key[3])
+    return compress(add(times(s, BASE), times(challenge, negative))) == signature[:32]
+
+
+def leaf_hash(entry):
+    return hashlib.sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left, right):
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """The right edge of a growing tree: one root for each set bit of its size."""
+
+    def __init__(self):
+        self.size, self.edge = 0, []
+
+    def push(self, leaf):
+        size, node = self.size, leaf
+        while size & 1:
+            node, size = node_hash(self.edge.pop(), node), size >> 1
+        self.edge.append(node)
+        self.size += 1
+
+    def root(self):
+        if not self.edge:
+            return hashlib.sha256(b"").digest()
+        node = self.edge[-1]
+        for left in reversed(self.edge[:-1]):
+            node = node_hash(left, node)
+        return node
+
+
+def root_of_path(leaf, index, size, path):
+    """The root to which the path leads from this leaf (RFC 9162 section 2.1.3.2)."""
+    if index >= size:
+        raise DoesNotHold(f"entry {index} lies outside the signed log of {size}")
+    node, position, last = leaf, index, size - 1
+    for step in path:
+        if last == 0:
+            raise DoesNotHold("the path is too long")
+        if position & 1 or position == last:
+            node = node_hash(step, node)
+            while position & 1 == 0 and position:
+                position, last = position >> 1, last >> 1
+        else:
+            node = node_hash(node, step)
+        position, last = position >> 1, last >> 1
+    if last:
+        raise DoesNotHold("the path is too short")
+    return node
+
+
+def unbase64(text, what):
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise DoesNotHold(f"{what} is not base64") from None
+    if base64.b64encode(data).decode() != text:
+        raise DoesNotHold(f"{what} is not written in the one canonical way")
+    return data
+
+
+def number(text, what):
+    if not re.fullmatch(r"0|[1-9][0-9]{0,19}", text):
+        raise DoesNotHold(f"{what} is not a decimal number without leading zeros")
+    return int(text)
+
+
+def read_key(text):
+    """Name, key id and public key of `name+keyid+base64`."""
+    found = re.fullmatch(rf"({NAME})\+([0-9a-f]{{8}})\+(\S+)", text.strip())
+    if not found:
+        raise DoesNotHold("the key file holds no key in signed-note form")
+    name, key_id, typed = found[1], bytes.fromhex(found[2]), unbase64(found[3], "the key")
+    if len(typed) != 33 or typed[0] != 1:
+        raise DoesNotHold("the key is not an Ed25519 key")
+    if hashlib.sha256(name.encode() + b"\n" + typed).digest()[:4] != key_id:
+        raise DoesNotHold("the key id does not belong to this name and key")
+    return name, key_id, typed[1:]
+
+
+def read_checkpoint(note, key):
+    """Size and root that the key signed."""
+    name, key_id, public = key
+    text, separator, signatures = note.rpartition("\n\n")
+    if not separator or not signatures.endswith("\n"):
+        raise DoesNotHold("the checkpoint is no signed note")
+    text += "\n"
+    signed = False
+    for line in signatures[:-1].split("\n"):
+        found = re.fullmatch(rf"\u2014 ({NAME}) (\S+)", line)
+        if not found:
+            raise DoesNotHold("the checkpoint has a malformed signature line")
+        data = unbase64(found[2], "a signature")
+        if found[1] == name and data[:4] == key_id:
+            if not is_signed(public, data[4:], text.encode()):
+                raise DoesNotHold("the checkpoint's signature does not fit its text")
+            signed = True
+    if not signed:
+        raise DoesNotHold("the checkpoint is not signed by this key")
+    lines = text.split("\n")
+    if len(lines) != 4:
+        raise DoesNotHold("the checkpoint has not exactly three lines")
+    if lines[0] != name:
+        raise DoesNotHold("the checkpoint belongs to another log")
+    root = unbase64(lines[2], "the root")
+    if len(root) != 32:
+        raise DoesNotHold("the root has not 32 bytes")
+    return number(lines[1], "the tree size"), root
+
+
+def check_proof(text, key, entry):
+    """Index of the entry and size of the log in which it is proven to stand."""
+    head, separator, note = text.partition("\n\n")
+    lines = head.split("\n")
+    if not separator or lines.pop(0) != "c2sp.org/tlog-proof@v1":
+        raise DoesNotHold("the file is no tlog-proof")
+    if lines and lines[0].startswith("extra "):
+        carried = unbase64(lines.pop(0)[6:], "the extra line")
+        if entry is not None and entry != carried:
+            raise DoesNotHold("the proof carries another entry than the one given")
+        entry = carried
+    if entry is None:
+        raise DoesNotHold("the proof carries no entry: give it with --entry")
+    if not lines or not lines[0].startswith("index "):
+        raise DoesNotHold("the index is missing")
+    index = number(lines.pop(0)[6:], "the index")
+    path = [unbase64(line, "a hash") for line in lines]
+    if any(len(step) != 32 for step in path):
+        raise DoesNotHold("a hash of the path has not 32 bytes")
+    size, root = read_checkpoint(note, key)
+    if root_of_path(leaf_hash(entry), index, size, path) != root:
+        raise DoesNotHold("the path does not lead from this entry to the signed root")
+    return index, size
+
+
+def check_log(lines, checkpoints):
+    """Number of entries and how many of them are signed for."""
+    due = sorted(checkpoints)
+    covered, tree = due[-1][0], Tree()
+
+    def compare():
+        while due and due[0][0] == tree.size:
+            if due.pop(0)[1] != tree.root():
+                raise DoesNotHold(f"the first {tree.size} entries are not those that were signed")
+
+    compare()
+    for line in lines:
+        if not line.endswith(b"\n"):
+            raise DoesNotHold(f"entry {tree.size} breaks off")
+        tree.push(leaf_hash(line[:-1]))
+        compare()
+    if due:
+        raise DoesNotHold(f"the log ends after {tree.size} entries, but {covered} were signed")
+    return tree.size, covered
+
+
+def main():
+    usage = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = usage.add_subparsers(dest="command", required=True)
+    for name in ("checkpoint", "proof", "log"):
+        command = commands.add_parser(name)
+        command.add_argument("--key", required=True, help="the log's public key (onward audit key)")
+        command.add_argument("file")
+        if name == "proof":
+            command.add_argument("--entry", help="the entry, where the proof does not carry it")
+        if name == "log":
+            command.add_argument("--checkpoint", action="append", required=True)
+    given = usage.parse_args()
+
+    def text(path):
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
+
+    try:
+        key = read_key(text(given.key))
+        if given.command == "checkpoint":
+            size, root = read_checkpoint(text(given.file), key)
+            print(f"holds: {key[0]} signed {size} entries, root {root.hex()}")
+        elif given.command == "proof":
+            entry = None
+            if given.entry:
+                with open(given.entry, "rb") as file:
+                    entry = file.read()
+                entry = entry[:-1] if entry.endswith(b"\n") else entry
+            index, size = check_proof(text(given.file), key, entry)
+            print(f"holds: the entry is number {index} of the {size} that {key[0]} signed")
+        else:
+            checkpoints = [read_checkpoint(text(path), key) for path in given.checkpoint]
+            with open(given.file, "rb") as file:
+                size, covered = check_log(file, checkpoints)
+            print(f"holds: {size} entries, {covered} of them under {len(checkpoints)} signed checkpoint(s) of {key[0]}")
+    except DoesNotHold as reason:
+        print(f"does not hold: {reason}")
+        return 1
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"verify.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+//! What a stored AuditEvent says, read back from its bytes for people.
+
+use onward_core::NhsNumber;
+use serde_json::Value;
+
+/// One who took part.
+pub(in crate::cli) struct Party {
+    /// Client identifier, ODS code or name.
+    pub name: String,
+    /// As what a registered client acted.
+    pub role: Option<String>,
+    /// ODS code.
+    pub organisation: Option<String>,
+}
+
+/// What an event tells.
+pub(in crate::cli) struct Told {
+    /// Its id.
+    pub id: String,
+    /// Who acted.
+    pub actor: Party,
+    /// The other side: the gateway, or the recipient.
+    pub other: Party,
+    /// It was not denied and did not fail.
+    pub success: bool,
+    /// Lawful basis and policy.
+    pub basis: Option<String>,
+    /// What was touched, as a reference.
+    pub subject: Option<String>,
+    /// Reason, codes.
+    pub detail: String,
+}
+
+impl Told {
+    /// Reads an event; `None` when it is not one of ours.
+    pub(in crate::cli) fn read(event: &[u8]) -> Option<Self> {
+        let event: Value = serde_json::from_slice(event).ok()?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let party = |at: usize| {
+            let agent = &event["agent"][at];
+            Some(Party {
+                name: text(&agent["name"])?,
+                role: text(&agent["role"][0]["coding"][0]["code"]),
+                organisation: text(&agent["who"]["identifier"]["value"]),
+            })
+        };
+        let entities = event["entity"].as_array();
+        let subject = entities.into_iter().flatten().find_map(|entity| text(&entity["what"]["reference"]));
+        Some(Self {
+            id: text(&event["id"])?,
+            actor: party(0)?,
+            other: party(1)?,
+            success: event["outcome"] == "0",
+            basis: text(&event["purposeOfEvent"][0]["text"]),
+            subject,
+            detail: text(&event["outcomeDesc"]).unwrap_or_default(),
+        })
+    }
+}
+
+/// The AuditEvent's id.
+pub(super) fn id(event: &[u8]) -> Option<String> {
+    let event: Value = serde_json::from_slice(event).ok()?;
+    event["id"].as_str().map(str::to_owned)
+}
+
+/// The person that it is about.
+pub(super) fn patient(event: &[u8]) -> Option<NhsNumber> {
+    let event: Value = serde_json::from_slice(event).ok()?;
+    let entities = event["entity"].as_array()?;
+    let patient = entities.iter().find(|entity| entity["role"]["code"] == "1")?;
+    patient["what"]["identifier"]["value"].as_str()?.parse().ok()
+}

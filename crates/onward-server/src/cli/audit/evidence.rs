@@ -1,0 +1,202 @@
+//! Evidence for others: a proof of one entry, the newest checkpoint, the log's public key, and the check of a proof
+//! without the log.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use onward_core::audit::AuditWord;
+use onward_core::store::Store;
+use onward_ledger::{Checkpoint, Hash, LogProof, inclusion_proof, leaf_hash, root_of};
+use serde_json::{Value, json};
+
+use super::{PAGE, Source, verifying_key};
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::input;
+use crate::cli::open::{ConfigArgs, Desk};
+use crate::cli::output::Output;
+use crate::cli::terminal::{Style, Terminal, plain};
+
+/// Of what.
+#[derive(Debug, Args)]
+pub struct Prove {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The entry: its number in the log, from 0, or its AuditEvent's id
+    #[arg(value_name = "ENTRY")]
+    entry: String,
+    /// Leave the entry itself out: the proof then names no person, and is checked with an entry from elsewhere
+    #[arg(long)]
+    hash_only: bool,
+    /// Prove against this checkpoint, which somebody else kept, instead of the newest one
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Which proof.
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The proof
+    #[arg(value_name = "PROOF")]
+    proof: PathBuf,
+    /// The entry, where the proof does not carry it: one line of `onward audit export`
+    #[arg(long, value_name = "FILE")]
+    entry: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where to.
+#[derive(Debug, Args)]
+pub struct Newest {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Which entry is wanted.
+enum Wanted {
+    Index(u64),
+    Id(String),
+}
+
+/// The leaves that a checkpoint covers, and the wanted entry among them.
+struct Found {
+    leaves: Vec<Hash>,
+    entry: Option<(u64, Vec<u8>)>,
+}
+
+pub(super) async fn prove(prove: &Prove, terminal: &mut Terminal) -> Outcome {
+    let wanted = match prove.entry.parse() {
+        Ok(index) => Wanted::Index(index),
+        Err(_) => Wanted::Id(prove.entry.to_ascii_lowercase()),
+    };
+    let (config, store) = prove.config.existing_store()?;
+    let key = verifying_key(&config, &prove.source)?;
+    let note = match &prove.checkpoint {
+        Some(path) => input::text(path)?,
+        None => newest(store.as_ref()).await?,
+    };
+    let checkpoint = key.open(&note).map_err(|error| Failure::no(format!("the checkpoint: {error}")))?;
+    let Found { leaves, entry } = covered(store.as_ref(), &checkpoint, &wanted, terminal).await?;
+    if leaves.len() as u64 != checkpoint.size || root_of(&leaves) != checkpoint.root {
+        return Err(Failure::no("the log is not the one that was signed: `onward audit verify` says where it differs"));
+    }
+    let Some((index, event)) = entry else {
+        return Err(Failure::no(format!(
+            "the checkpoint covers {} entries, and {} is none of them: a new entry is covered within seconds while the \
+             gateway serves",
+            checkpoint.size, prove.entry
+        )));
+    };
+    let path = inclusion_proof(&leaves, index, checkpoint.size).map_err(Failure::fault)?;
+    let patient = super::event::patient(&event);
+    let entry = Some(event).filter(|_| !prove.hash_only);
+    let proof = LogProof { index, path, note, entry };
+    // Handing out an entry is a reading of it: first the entry about that, then the bytes.
+    let desk = Desk::new(&config)?;
+    let detail = format!("proof of entry {index} under a checkpoint of {}", checkpoint.size);
+    store.audit(vec![desk.row_about(AuditWord::Query, detail, patient)]).await?;
+    prove.output.write(proof.to_text().as_bytes(), terminal)?;
+    Ok(Exit::Done)
+}
+
+async fn newest(store: &dyn Store) -> Result<String, Failure> {
+    let stored = store.latest_checkpoint().await?;
+    let none = || Failure::no("there is no checkpoint yet: a serving gateway signs one within seconds of new entries");
+    Ok(stored.ok_or_else(none)?.note)
+}
+
+async fn covered(
+    store: &dyn Store,
+    checkpoint: &Checkpoint,
+    wanted: &Wanted,
+    terminal: &mut Terminal,
+) -> Result<Found, Failure> {
+    let mut found = Found { leaves: Vec::new(), entry: None };
+    loop {
+        let next = found.leaves.len() as u64;
+        let page = store.audit_entries(next, PAGE).await?;
+        let last = page.len() < PAGE as usize;
+        for stored in page {
+            if found.leaves.len() as u64 == checkpoint.size {
+                return Ok(found);
+            }
+            let is_wanted = match wanted {
+                Wanted::Index(index) => stored.index == *index,
+                Wanted::Id(id) => super::event::id(&stored.event).as_ref() == Some(id),
+            };
+            // What is proven is what the bytes are now, whatever hash is stored beside them.
+            found.leaves.push(leaf_hash(&stored.event));
+            if is_wanted {
+                found.entry = Some((stored.index, stored.event));
+            }
+        }
+        terminal.progress(format_args!("{} entries read", found.leaves.len()));
+        if last {
+            return Ok(found);
+        }
+    }
+}
+
+pub(super) fn check(check: &Check, terminal: &mut Terminal) -> Outcome {
+    let key = super::key_of(&check.config, &check.source)?;
+    let text = input::text(&check.proof)?;
+    let leaf = match &check.entry {
+        Some(path) => {
+            let bytes = std::fs::read(path)?;
+            Some(leaf_hash(bytes.strip_suffix(b"\n").unwrap_or(&bytes)))
+        }
+        None => None,
+    };
+    let proven = LogProof::from_text(&text)
+        .map_err(|error| error.to_string())
+        .and_then(|proof| Ok((proof.verify(&key, leaf).map_err(|error| error.to_string())?, proof)));
+    let (checkpoint, proof) = match proven {
+        Ok(proven) => proven,
+        Err(why) => {
+            if check.json {
+                terminal.json(&json!({ "proven": false, "mismatch": why }));
+            } else {
+                let word = terminal.paint(Style::Red, "not proven");
+                terminal.say(format_args!("{word}: {}", plain(&why)));
+            }
+            return Ok(Exit::No);
+        }
+    };
+    if check.json {
+        let event: Value =
+            proof.entry.as_deref().and_then(|entry| serde_json::from_slice(entry).ok()).unwrap_or_default();
+        terminal.json(&json!({
+            "proven": true, "entry": proof.index, "size": checkpoint.size, "log": checkpoint.origin,
+            "root": hex::encode(checkpoint.root), "event": event,
+        }));
+        return Ok(Exit::Done);
+    }
+    let word = terminal.paint(Style::Green, "proven");
+    let (index, size, log) = (proof.index, checkpoint.size, plain(&checkpoint.origin));
+    terminal.say(format_args!("{word}: the entry is number {index} of the {size} that {log} signed"));
+    Ok(Exit::Done)
+}
+
+pub(super) async fn checkpoint(command: &Newest, terminal: &mut Terminal) -> Outcome {
+    let (_, store) = command.config.existing_store()?;
+    command.output.write(newest(store.as_ref()).await?.as_bytes(), terminal)?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn key(command: &Newest, terminal: &mut Terminal) -> Outcome {
+    let config = command.config.load()?.config;
+    let key = verifying_key(&config, &Source { verifier: None })?;
+    command.output.write(format!("{key}\n").as_bytes(), terminal)?;
+    Ok(Exit::Done)
+}

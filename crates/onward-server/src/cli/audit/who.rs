@@ -1,0 +1,124 @@
+//! `onward audit who`: who saw a patient, as what, when, and on what ground. Asking is itself audited.
+
+use clap::Args;
+use onward_core::NhsNumber;
+use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
+use onward_core::store::Store;
+use serde::Serialize;
+
+use super::PAGE;
+use super::event::Told;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::input;
+use crate::cli::open::{ConfigArgs, Desk, minute};
+use crate::cli::terminal::Terminal;
+
+/// About whom.
+#[derive(Debug, Args)]
+pub struct Who {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The person; `-` reads the number from standard input, so that it stands in no process list
+    #[arg(long, value_name = "N")]
+    nhs_number: String,
+    /// One line of JSON for each
+    #[arg(long)]
+    json: bool,
+}
+
+/// One look at a person's data, or one delivery of it.
+#[derive(Serialize)]
+struct Seen {
+    when: String,
+    who: String,
+    role: Option<String>,
+    organisation: Option<String>,
+    what: &'static str,
+    success: bool,
+    basis: Option<String>,
+    subject: Option<String>,
+    detail: String,
+    entry: u64,
+    event: String,
+}
+
+pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
+    let patient = input::nhs_number(&who.nhs_number)?;
+    let (config, store) = who.config.existing_store()?;
+    let desk = Desk::new(&config)?;
+    let entries = entries(store.as_ref(), &patient).await?;
+    // First the entry about the look, then what it shows.
+    store.audit(vec![desk.row_about(AuditWord::Query, "audit who", Some(patient))]).await?;
+    let seen: Vec<Seen> = entries.iter().filter_map(seen).collect();
+    if seen.len() != entries.len() {
+        terminal.note("warning: some entries are not readable AuditEvents: `onward audit verify` names the first");
+    }
+    if who.json {
+        seen.iter().for_each(|row| terminal.json(row));
+    } else if seen.is_empty() {
+        terminal.say("nobody: the log has no entry about this person");
+    } else {
+        let rows: Vec<_> = seen.iter().zip(&entries).map(|(row, entry)| table_row(row, entry)).collect();
+        terminal.table(["when", "who", "role", "organisation", "what", "basis", "entry"], &rows);
+    }
+    Ok(Exit::answer(!seen.is_empty()))
+}
+
+/// Every entry about the person, the oldest first.
+pub(crate) async fn entries(store: &dyn Store, patient: &NhsNumber) -> Result<Vec<FoundAudit>, Failure> {
+    let mut found: Vec<FoundAudit> = Vec::new();
+    loop {
+        let query = AuditQuery {
+            organisation: None,
+            patient: Some(patient.clone()),
+            agent: None,
+            entity: None,
+            from: None,
+            until: None,
+            words: Vec::new(),
+            after: found.last().map(|last| (last.recorded, last.index)),
+            limit: PAGE,
+        };
+        let page = store.search_audit(query).await?;
+        let last = page.len() < PAGE as usize;
+        found.extend(page);
+        if last {
+            found.reverse();
+            return Ok(found);
+        }
+    }
+}
+
+fn seen(entry: &FoundAudit) -> Option<Seen> {
+    let told = Told::read(&entry.event)?;
+    // Who got it: the recipient where it was sent, else whoever acted.
+    let got = match entry.word {
+        AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed => told.other,
+        _ => told.actor,
+    };
+    Some(Seen {
+        when: entry.recorded.to_string(),
+        who: got.name,
+        role: got.role,
+        organisation: got.organisation,
+        what: entry.word.as_str(),
+        success: told.success,
+        basis: told.basis,
+        subject: told.subject,
+        detail: told.detail,
+        entry: entry.index,
+        event: told.id,
+    })
+}
+
+fn table_row(row: &Seen, entry: &FoundAudit) -> [String; 7] {
+    [
+        minute(entry.recorded),
+        row.who.clone(),
+        row.role.clone().unwrap_or_default(),
+        row.organisation.clone().unwrap_or_default(),
+        if row.success { row.what.to_owned() } else { format!("{} (failed)", row.what) },
+        row.basis.clone().unwrap_or_default(),
+        row.entry.to_string(),
+    ]
+}

@@ -1,0 +1,160 @@
+//! `onward sar`: subject access. Everything about one person as one signed folder, third parties withheld by rule; the
+//! export is itself audited before the first byte is written.
+
+mod archive;
+mod page;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use onward_core::audit::{AuditEntry, AuditWord};
+use onward_ledger::SigningKey;
+use serde_json::json;
+
+use super::audit::{self, Source};
+use super::exit::{Exit, Failure, Outcome};
+use super::input;
+use super::open::{ConfigArgs, Desk, now};
+use super::output;
+use super::terminal::{Style, Terminal, plain};
+use crate::listener::sha256_hex;
+use archive::Archive;
+
+/// Subject access.
+#[derive(Debug, Subcommand)]
+pub enum Sar {
+    /// Writes every message, copy, reading and change about one person into a new folder
+    #[command(after_help = "Example:
+  onward sar export --nhs-number 9990000018 --out subject-access --config gateway.toml
+
+The folder holds index.html for people, the messages and copies without third parties' data, the audit entries, what was
+withheld by which rule, and a manifest of SHA-256 hashes signed by the audit log's key. Look through it before it is handed
+out: people whom only a text names are not found, and attached files are withheld until somebody has checked them.
+Exit code 1: there is nothing about this person.")]
+    Export(Export),
+    /// Checks a folder against its manifest and the manifest's signature
+    #[command(after_help = "Example:\n  onward sar check subject-access --verifier onward-log.pub
+
+Exit code: 0 it is as it was written, 1 a file was changed, added or removed.")]
+    Check(Check),
+}
+
+/// About whom, and where to.
+#[derive(Debug, Args)]
+pub struct Export {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The person; `-` reads the number from standard input, so that it stands in no process list
+    #[arg(long, value_name = "N")]
+    nhs_number: String,
+    /// A folder that is not there yet
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which folder.
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    #[command(flatten)]
+    source: Source,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When configuration, key, store or folder cannot be used.
+pub(super) async fn run(command: &Sar, terminal: &mut Terminal) -> Outcome {
+    match command {
+        Sar::Export(command) => export(command, terminal).await,
+        Sar::Check(command) => check(command, terminal),
+    }
+}
+
+async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
+    let patient = input::nhs_number(&command.nhs_number)?;
+    let (config, store) = command.config.existing_store()?;
+    let desk = Desk::new(&config)?;
+    let path = &config.audit.signing_key_file;
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let key = SigningKey::from_secret_text(text.trim())
+        .with_context(|| format!("{} is not the audit log's key", path.display()))
+        .map_err(Failure::configuration)?;
+    if command.out.exists() {
+        return Err(Failure::usage(format!("{} is there already", command.out.display())));
+    }
+    let transfers = store.subject_record(&patient).await?;
+    let entries = audit::entries_about(store.as_ref(), &patient).await?;
+    if transfers.is_empty() && entries.is_empty() {
+        return Err(Failure::no("there is nothing about this person: not in messages, and not in the audit log"));
+    }
+    let archive = Archive::of(&patient, &config.identity.name, now(), &transfers, &entries);
+    let manifest = key.sign_statement(&archive.manifest()).map_err(Failure::fault)?;
+    // Whoever reads the log later finds which archive it was; without the entry no byte is written.
+    let entry = AuditEntry {
+        patient: Some(patient),
+        basis: Some("subject access: UK GDPR Article 15".to_owned()),
+        content_sha256: Some(sha256_hex(manifest.as_bytes())),
+        ..desk.entry(AuditWord::SubjectAccess, format!("{} files, by the hash of their manifest", archive.files.len()))
+    };
+    store.audit(vec![desk.row_of(&entry)]).await?;
+    std::fs::create_dir(&command.out).with_context(|| format!("making {}", command.out.display()))?;
+    for folder in archive::FOLDERS {
+        std::fs::create_dir(command.out.join(folder))?;
+    }
+    let files = archive.files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    for (name, bytes) in files.chain([(archive::MANIFEST, manifest.as_bytes())]) {
+        use std::io::Write as _;
+        let mut file = output::new_file(&command.out.join(name))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+    }
+    let (messages, withheld) = (transfers.len(), archive.withheld);
+    if command.json {
+        terminal.json(&json!({
+            "folder": command.out, "messages": messages, "entries": entries.len(), "files": archive.files.len(),
+            "withheld": withheld,
+        }));
+    } else {
+        let word = terminal.paint(Style::Green, "written");
+        terminal.say(format_args!(
+            "{word}: {} with {messages} messages and {} audit entries; {withheld} places withheld",
+            command.out.display(),
+            entries.len()
+        ));
+        terminal.say("look through it before it is handed out: a rule finds only the people that the structure names");
+    }
+    Ok(Exit::Done)
+}
+
+fn check(command: &Check, terminal: &mut Terminal) -> Outcome {
+    let key = audit::key_of(&command.config, &command.source)?;
+    let manifest = input::text(&command.folder.join(archive::MANIFEST))?;
+    let problem = match key.verified_text(&manifest) {
+        Ok(text) => archive::mismatch(&command.folder, text)?,
+        Err(error) => Some(format!("the manifest: {error}")),
+    };
+    let whole = problem.is_none();
+    if command.json {
+        terminal.json(&json!({ "whole": whole, "mismatch": problem }));
+    } else {
+        let (style, word) = if whole { (Style::Green, "as it was written") } else { (Style::Red, "does not fit") };
+        let word = terminal.paint(style, word);
+        terminal.say(format_args!("{word}{}", problem.map(|why| format!(": {}", plain(&why))).unwrap_or_default()));
+    }
+    Ok(Exit::answer(whole))
+}
+
+#[cfg(test)]
+mod tests;

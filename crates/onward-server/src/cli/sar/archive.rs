@@ -1,0 +1,156 @@
+//! The files of a subject access archive, and their manifest.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use onward_core::audit::FoundAudit;
+use onward_core::store::SubjectTransfer;
+use onward_core::{NhsNumber, Timestamp};
+use onward_fhir::read::{self, Limits};
+use onward_fhir::{message, write};
+use onward_transform::redact::{Redaction, without_third_parties};
+use serde_json::json;
+
+use super::page;
+use crate::cli::exit::Failure;
+use crate::listener::sha256_hex;
+
+/// The signed list of files.
+pub(super) const MANIFEST: &str = "manifest.txt";
+/// Folders inside the archive.
+pub(super) const FOLDERS: [&str; 2] = ["messages", "copies"];
+/// First line of the list. It holds spaces, so that the list can never be taken for a checkpoint of the log.
+const TITLE: &str = "onward subject access manifest v1";
+
+/// Everything about one person.
+pub(super) struct Archive {
+    /// Path and bytes of every file but the manifest.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Places where something was withheld.
+    pub withheld: usize,
+}
+
+/// What was withheld from one file.
+pub(super) struct Withheld {
+    /// The file.
+    pub file: String,
+    /// The places.
+    pub redactions: Vec<Redaction>,
+}
+
+impl Archive {
+    /// Makes it. Nothing is written yet.
+    pub(super) fn of(
+        patient: &NhsNumber,
+        gateway: &str,
+        at: Timestamp,
+        transfers: &[SubjectTransfer],
+        entries: &[FoundAudit],
+    ) -> Self {
+        let mut files = Vec::new();
+        let mut withheld = Vec::new();
+        let mut add = |folder: &str, id: String, media_type: &str, body: &[u8]| {
+            let ending = if media_type.contains("json") { "json" } else { "xml" };
+            let file = format!("{folder}/{id}.{ending}");
+            match redacted(body) {
+                Some((text, redactions)) => {
+                    files.push((file.clone(), text.into_bytes()));
+                    if !redactions.is_empty() {
+                        withheld.push(Withheld { file, redactions });
+                    }
+                }
+                // What cannot be read cannot be cleared of others: it is named and held back.
+                None => withheld.push(Withheld { file, redactions: Vec::new() }),
+            }
+        };
+        for each in transfers {
+            if let Some(original) = &each.original {
+                add("messages", each.transfer.id.to_string(), &original.media_type, &original.body);
+            }
+            for copy in &each.renditions {
+                add("copies", copy.delivery.to_string(), &copy.media_type, &copy.body);
+            }
+        }
+        let mut log = Vec::new();
+        for entry in entries {
+            log.extend_from_slice(&entry.event);
+            log.push(b'\n');
+        }
+        files.push(("audit.ndjson".to_owned(), log));
+        let rows: Vec<_> = withheld
+            .iter()
+            .map(|each| {
+                let places: Vec<_> = each
+                    .redactions
+                    .iter()
+                    .map(|place| json!({ "path": place.path, "rule": place.rule.as_str() }))
+                    .collect();
+                json!({ "file": each.file, "whole": places.is_empty(), "withheld": places })
+            })
+            .collect();
+        let list = serde_json::to_vec_pretty(&rows).expect("strings and booleans are JSON");
+        files.push(("withheld.json".to_owned(), list));
+        let page = page::summary(patient, gateway, at, transfers, entries, &withheld);
+        files.push(("index.html".to_owned(), page.into_bytes()));
+        files.sort();
+        let count = |each: &Withheld| each.redactions.len().max(1);
+        Self { files, withheld: withheld.iter().map(count).sum() }
+    }
+
+    /// One line for each file, as `sha256sum` writes and checks them, beneath the title.
+    pub(super) fn manifest(&self) -> String {
+        let lines = self.files.iter().map(|(name, bytes)| format!("{}  {name}\n", sha256_hex(bytes)));
+        format!("{TITLE}\n{}", lines.collect::<String>())
+    }
+}
+
+/// The document without third parties, in the format it came in; `None` when it cannot be read or written whole.
+fn redacted(body: &[u8]) -> Option<(String, Vec<Redaction>)> {
+    let format = read::sniff(body)?;
+    let tree = read::bytes(body, format, &Limits::default()).ok()?;
+    let release = message::release_of(tree.root());
+    let clean = without_third_parties(tree.root());
+    let written = match format {
+        read::Format::Json => write::json_pretty(clean.tree.root(), release),
+        read::Format::Xml => write::xml(clean.tree.root(), release),
+    };
+    written.losses.is_empty().then_some((written.text, clean.redactions))
+}
+
+/// How a folder differs from the list that was signed; `None` when it does not.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(super) fn mismatch(folder: &Path, manifest: &str) -> Result<Option<String>, Failure> {
+    let mut lines = manifest.lines();
+    if lines.next() != Some(TITLE) {
+        return Ok(Some("what was signed is no manifest of an archive".to_owned()));
+    }
+    let mut listed = BTreeSet::from([MANIFEST.to_owned()]);
+    for line in lines {
+        let Some((hash, name)) = line.split_once("  ").filter(|(_, name)| is_inside(name)) else {
+            return Ok(Some("a line of the manifest is none".to_owned()));
+        };
+        let Ok(bytes) = std::fs::read(folder.join(name)) else { return Ok(Some(format!("{name} is missing"))) };
+        if sha256_hex(&bytes) != hash {
+            return Ok(Some(format!("{name} was changed")));
+        }
+        listed.insert(name.to_owned());
+    }
+    for place in [""].iter().chain(&FOLDERS) {
+        for file in std::fs::read_dir(folder.join(place))? {
+            let file = file?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            let name = if place.is_empty() { name } else { format!("{place}/{name}") };
+            if !FOLDERS.contains(&name.as_str()) && !listed.contains(&name) {
+                return Ok(Some(format!("{name} was added")));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A list from outside must not lead out of the folder.
+fn is_inside(name: &str) -> bool {
+    !name.starts_with('/') && name.split('/').all(|part| !part.is_empty() && part != "..")
+}

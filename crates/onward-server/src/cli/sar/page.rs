@@ -1,0 +1,149 @@
+//! The page of a subject access archive for the person who asked.
+
+use onward_core::audit::FoundAudit;
+use onward_core::state::RecipientKind;
+use onward_core::store::{DeliveryRecord, SubjectTransfer};
+use onward_core::{NhsNumber, Timestamp};
+use onward_transform::redact::Rule;
+
+use super::archive::Withheld;
+use crate::cli::audit::Told;
+use crate::cli::open::minute;
+
+const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
+    table{border-collapse:collapse;width:100%;margin:1rem 0}th,td{border:1px solid #999;padding:.3rem .5rem;\
+    text-align:left;vertical-align:top}th{background:#eee}code{word-break:break-all}";
+
+/// The whole page: it runs nothing and fetches nothing.
+pub(super) fn summary(
+    patient: &NhsNumber,
+    gateway: &str,
+    at: Timestamp,
+    transfers: &[SubjectTransfer],
+    entries: &[FoundAudit],
+    withheld: &[Withheld],
+) -> String {
+    let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\">");
+    html.push_str(&format!("<title>What we hold about you</title><style>{STYLE}</style></head><body>"));
+    html.push_str(&format!(
+        "<h1>What {} holds about you</h1><p>NHS number {}. Written on {}. This gateway carried messages about you from a \
+         hospital to those who care for you. Below is each message, who received a copy, and who looked at what.</p>",
+        escape(gateway),
+        escape(patient.expose()),
+        escape(&minute(at))
+    ));
+    html.push_str("<h2>Messages</h2>");
+    let rows = transfers.iter().map(|each| {
+        let transfer = &each.transfer;
+        let file = link(
+            each.original.as_ref().map(|original| original.media_type.as_str()),
+            "messages",
+            transfer.id,
+            withheld,
+        );
+        let held = transfer.hold.as_ref().map_or("", |_| "waits for a decision");
+        [
+            escape(&minute(transfer.received)),
+            escape(transfer.sender.as_str()),
+            escape(&transfer.event),
+            held.into(),
+            file,
+        ]
+    });
+    html.push_str(&table(["received", "from", "kind", "state", "message"], rows));
+    html.push_str("<h2>Copies</h2>");
+    let rows = transfers.iter().flat_map(|each| {
+        each.transfer.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender).map(|copy| {
+            let media_type = each.renditions.iter().find(|body| body.delivery == copy.id).map(|body| &*body.media_type);
+            copy_row(copy, link(media_type, "copies", copy.id, withheld))
+        })
+    });
+    html.push_str(&table(["sent on", "to", "as", "state", "first opened", "on what ground", "copy"], rows));
+    html.push_str("<h2>Who did what with your data</h2>");
+    let rows = entries.iter().filter_map(|entry| {
+        let told = Told::read(&entry.event)?;
+        let party = |name: &str, organisation: Option<&str>| match organisation {
+            Some(code) if code != name => escape(&format!("{name} ({code})")),
+            _ => escape(name),
+        };
+        Some([
+            escape(&minute(entry.recorded)),
+            party(&told.actor.name, told.actor.organisation.as_deref()),
+            party(&told.other.name, told.other.organisation.as_deref()),
+            escape(&told.detail),
+            escape(told.basis.as_deref().unwrap_or_default()),
+        ])
+    });
+    html.push_str(&table(["when", "who", "with whom", "what", "on what ground"], rows));
+    html.push_str("<h2>What was withheld</h2><p>Data about other people is not shown. ");
+    html.push_str("<code>withheld.json</code> lists every place with its rule:</p><ul>");
+    for rule in Rule::ALL {
+        let places = withheld.iter().flat_map(|each| &each.redactions).filter(|place| place.rule == rule).count();
+        html.push_str(&format!(
+            "<li>{places} &times; {} (<code>{}</code>)</li>",
+            escape(rule.meaning()),
+            rule.as_str()
+        ));
+    }
+    let whole = withheld.iter().filter(|each| each.redactions.is_empty()).count();
+    html.push_str(&format!("<li>{whole} &times; a whole file that could not be read</li></ul>"));
+    html.push_str(
+        "<h2>How to check this folder</h2><p><code>manifest.txt</code> lists the SHA-256 of every file and is signed by the \
+         key of the audit log: <code>onward sar check FOLDER --verifier KEY</code>. Each line of \
+         <code>audit.ndjson</code> is one entry of that log.</p></body></html>\n",
+    );
+    html
+}
+
+fn copy_row(copy: &DeliveryRecord, file: String) -> [String; 7] {
+    [
+        escape(&minute(copy.created)),
+        escape(&format!("{} ({})", copy.recipient_name, copy.recipient)),
+        escape(copy.kind.as_str()),
+        escape(copy.state.as_str()),
+        copy.opened.map(|at| escape(&minute(at))).unwrap_or_default(),
+        escape(&copy.basis),
+        file,
+    ]
+}
+
+fn link(media_type: Option<&str>, folder: &str, id: impl std::fmt::Display, withheld: &[Withheld]) -> String {
+    let Some(media_type) = media_type else { return "no longer kept".to_owned() };
+    let ending = if media_type.contains("json") { "json" } else { "xml" };
+    let file = format!("{folder}/{id}.{ending}");
+    if withheld.iter().any(|each| each.file == file && each.redactions.is_empty()) {
+        return "withheld".to_owned();
+    }
+    format!("<a href=\"{0}\">{0}</a>", escape(&file))
+}
+
+fn table<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut html = String::from("<table><tr>");
+    for heading in headings {
+        html.push_str(&format!("<th>{}</th>", escape(heading)));
+    }
+    html.push_str("</tr>");
+    for row in rows {
+        html.push_str("<tr>");
+        for cell in row {
+            html.push_str(&format!("<td>{cell}</td>"));
+        }
+        html.push_str("</tr>");
+    }
+    html.push_str("</table>");
+    html
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,163 @@
+use clap::Parser as _;
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::DeliveryQuery;
+use tempfile::TempDir;
+
+use super::*;
+use crate::cli::terminal::capture;
+use crate::cli::{Cli, Command};
+
+const DISCHARGE: &str = include_str!("../../../../../fixtures/messages/edischarge-itk3.xml");
+const DIRECTORY: &str = include_str!("../../../../../config/examples/directory.toml");
+const PEOPLE: &str = include_str!("../../../../../config/examples/pds-stand-in.toml");
+
+async fn onward(folder: &TempDir, words: &[&str]) -> (Result<Exit, Exit>, String) {
+    let config = folder.path().join("gateway.toml");
+    let words = [&["onward", "sar"], words, &["--config", config.to_str().expect("UTF-8")]].concat();
+    let Command::Sar(command) = Cli::try_parse_from(words).expect("parses").command else { panic!("another") };
+    let (mut terminal, out, _) = capture::terminal();
+    let outcome = run(&command, &mut terminal).await.map_err(|failure| failure.exit);
+    terminal.finish().expect("written");
+    (outcome, out.text())
+}
+
+/// A gateway's folder into which one discharge was taken; the person's number.
+async fn place() -> (TempDir, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let toml = "[identity]\nods = \"Y99900\"\nname = \"Onward & friends\"\n[pds]\nmode = \"stand-in\"\nstand_in_file = \"people.toml\"\n";
+    std::fs::write(folder.path().join("gateway.toml"), toml).expect("written");
+    std::fs::write(folder.path().join("people.toml"), PEOPLE).expect("written");
+    let key = SigningKey::generate("onward/Y99900").expect("a key");
+    std::fs::write(folder.path().join("audit-signing.key"), key.to_secret_text().expect("text").as_bytes())
+        .expect("written");
+    std::fs::write(folder.path().join("log.pub"), key.verifying_key().to_string()).expect("written");
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (config, store) = config.store().expect("a store");
+    let app = crate::cli::open::build(&config, store).expect("wired");
+    let none = std::collections::BTreeMap::new();
+    let import = crate::directory_import::read(DIRECTORY, crate::directory_import::Format::Toml, &none, now());
+    let store = app.gateway.store();
+    store
+        .import_directory(import.expect("the example is right").entries, "test", now(), Vec::new())
+        .await
+        .expect("stored");
+    let client = onward_core::client::Client {
+        id: "northmoor-epr".to_owned(),
+        ods: "R9Z".parse().expect("a code"),
+        role: onward_core::client::Role::Sender,
+        jwks: "{\"keys\":[]}".to_owned(),
+        certificate_sha256: None,
+        mesh_mailbox: None,
+        nhs_number_policy: onward_core::client::NhsNumberPolicy::Refuse,
+        disabled: false,
+    };
+    let submission = onward_gateway::accept::Submission {
+        client,
+        body: DISCHARGE.into(),
+        media_type: "application/fhir+xml".to_owned(),
+        request_id: None,
+    };
+    let receipt = app.gateway.accept(submission).await.expect("accepted");
+    let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
+    assert!(transfer.deliveries.iter().any(|copy| copy.kind == RecipientKind::CareHome), "it is not held");
+    (folder, transfer.patient.expect("traced").expose().to_owned())
+}
+
+fn path(folder: &TempDir, name: &str) -> String {
+    folder.path().join(name).to_str().expect("UTF-8").to_owned()
+}
+
+#[tokio::test]
+async fn the_archive_holds_everything_and_is_audited_and_signed() {
+    let (folder, patient) = place().await;
+    let out = path(&folder, "subject-access");
+    let (outcome, said) = onward(&folder, &["export", "--nhs-number", &patient, "--out", &out, "--json"]).await;
+    assert_eq!(outcome, Ok(Exit::Done), "{said}");
+    assert!(!said.contains(&patient), "the answer does not repeat the number");
+    let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(told["messages"], 1);
+    let archive = folder.path().join("subject-access");
+    let names = |folder: &str| std::fs::read_dir(archive.join(folder)).expect("readable").count();
+    assert_eq!((names("messages"), names("copies")), (1, 5));
+    let page = std::fs::read_to_string(archive.join("index.html")).expect("readable");
+    assert!(
+        page.contains(&patient) && page.contains("Onward &amp; friends") && page.contains("northmoor-epr"),
+        "{page}"
+    );
+    for copy in std::fs::read_dir(archive.join("copies")).expect("readable") {
+        let name = copy.expect("a file").file_name().into_string().expect("UTF-8");
+        assert!(page.contains(&format!("copies/{name}")), "{name} is linked");
+    }
+    let log = std::fs::read_to_string(archive.join("audit.ndjson")).expect("readable");
+    assert!(log.lines().count() >= 2 && log.lines().all(|line| line.contains(&patient)), "{log}");
+
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.existing_store().expect("a store");
+    let entries = store.audit_entries(0, 1_000).await.expect("readable");
+    let last = String::from_utf8(entries.last().expect("entries").event.clone()).expect("JSON");
+    let manifest = std::fs::read(archive.join("manifest.txt")).expect("readable");
+    assert!(last.contains("subject-access") && last.contains(&sha256_hex(&manifest)), "{last}");
+    assert!(last.contains("PrivacyDisclosure.Source") && last.contains("Article 15"), "{last}");
+    let query = DeliveryQuery { limit: 100, ..DeliveryQuery::default() };
+    let copies = store.deliveries(query).await.expect("readable");
+    assert!(
+        copies.iter().all(|copy| copy.opened.is_none() && copy.state == DeliveryState::Queued),
+        "nothing was opened"
+    );
+
+    let again = onward(&folder, &["export", "--nhs-number", &patient, "--out", &out]).await;
+    assert_eq!(again.0, Err(Exit::Usage), "nothing is overwritten");
+    let nobody = path(&folder, "nobody");
+    assert_eq!(onward(&folder, &["export", "--nhs-number", "9990000034", "--out", &nobody]).await.0, Err(Exit::No));
+    assert!(!folder.path().join("nobody").exists());
+}
+
+#[tokio::test]
+async fn what_is_about_others_is_withheld_and_listed() {
+    let (folder, patient) = place().await;
+    let out = path(&folder, "subject-access");
+    assert_eq!(onward(&folder, &["export", "--nhs-number", &patient, "--out", &out]).await.0, Ok(Exit::Done));
+    let archive = folder.path().join("subject-access");
+    let list: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(archive.join("withheld.json")).expect("readable")).expect("JSON");
+    let rows = list.as_array().expect("a list");
+    assert!(rows.iter().all(|row| row["whole"] == false), "every file could be read: {list:#}");
+    let message = std::fs::read_dir(archive.join("messages")).expect("readable").next().expect("one").expect("a file");
+    let text = std::fs::read_to_string(message.path()).expect("readable");
+    assert!(DISCHARGE.contains("<contact>") && !text.contains("<contact>"), "next of kin are withheld");
+    assert!(rows.iter().any(|row| row["withheld"].to_string().contains("\"contact\"")), "{list:#}");
+}
+
+#[tokio::test]
+async fn every_change_of_the_folder_is_found() {
+    let (folder, patient) = place().await;
+    let out = path(&folder, "subject-access");
+    assert_eq!(onward(&folder, &["export", "--nhs-number", &patient, "--out", &out]).await.0, Ok(Exit::Done));
+    let public = path(&folder, "log.pub");
+    let check = ["check", &out, "--verifier", &public];
+    assert_eq!(onward(&folder, &check).await, (Ok(Exit::Done), "as it was written\n".to_owned()));
+    let archive = folder.path().join("subject-access");
+    for (name, change) in [("index.html", "changed"), ("audit.ndjson", "missing"), ("copies/more.json", "added")] {
+        let file = archive.join(name);
+        let before = std::fs::read(&file).ok();
+        match change {
+            "missing" => std::fs::remove_file(&file).expect("removed"),
+            _ => std::fs::write(&file, "other").expect("written"),
+        }
+        let (outcome, said) = onward(&folder, &check).await;
+        assert_eq!(outcome, Ok(Exit::No), "{name}");
+        assert!(said.contains(name) && said.contains(change), "{said}");
+        match before {
+            Some(bytes) => std::fs::write(&file, bytes).expect("written"),
+            None => std::fs::remove_file(&file).expect("removed"),
+        }
+    }
+    let manifest = archive.join("manifest.txt");
+    let signed = std::fs::read_to_string(&manifest).expect("readable");
+    for (from, to) in [("index.html", "index.htm"), ("\u{2014} onward", "\u{2014} other"), ("v1", "v2")] {
+        std::fs::write(&manifest, signed.replacen(from, to, 1)).expect("written");
+        assert_eq!(onward(&folder, &check).await.0, Ok(Exit::No), "{from}");
+    }
+    std::fs::write(&manifest, &signed).expect("written");
+    assert_eq!(onward(&folder, &check).await.0, Ok(Exit::Done));
+}

@@ -1,0 +1,263 @@
+//! Third parties in a document about somebody else: what a person who asks for their own data may not be shown of others
+//! (UK GDPR Article 15(4), Data Protection Act 2018 Schedule 2 paragraph 16). Professionals stay: they acted as such
+//! (paragraph 17).
+//!
+//! What others are is read from the structure: contacts, related persons, family history. Where their names or numbers
+//! stand in text, the text is withheld as a whole, because text cannot be split safely. It refuses to guess at people whom
+//! only a text names, and at what is inside a file: files are withheld until a person has looked at them.
+
+use std::collections::BTreeSet;
+
+use onward_fhir::{Builder, Element, Tree};
+
+/// What stands where something was withheld.
+pub const WITHHELD: &str = "[withheld: about somebody else]";
+
+/// Shorter texts would be found by chance.
+const NAME_CHARS_MIN: usize = 3;
+const NUMBER_CHARS_MIN: usize = 6;
+
+/// One place where something was withheld.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redaction {
+    /// FHIRPath of the place.
+    pub path: String,
+    /// Why.
+    pub rule: Rule,
+}
+
+/// The rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// `Patient.contact`: next of kin and others.
+    Contact,
+    /// Everything of a RelatedPerson but its identifier in the document.
+    RelatedPerson,
+    /// Who in the family had what; the relationship stays.
+    FamilyHistory,
+    /// A text that names one of them.
+    Mention,
+    /// A file, which nothing here can look into.
+    File,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 5] = [Self::Contact, Self::RelatedPerson, Self::FamilyHistory, Self::Mention, Self::File];
+
+    /// The rule's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Contact => "contact",
+            Self::RelatedPerson => "related-person",
+            Self::FamilyHistory => "family-history",
+            Self::Mention => "mention",
+            Self::File => "file",
+        }
+    }
+
+    /// What it says, for the person who asked.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Contact => "name and details of a contact person",
+            Self::RelatedPerson => "name and details of somebody close to the person",
+            Self::FamilyHistory => "details of a relative; the relationship is kept",
+            Self::Mention => "a text that names one of these people",
+            Self::File => "an attached file: it is given after somebody has checked it for other people's data",
+        }
+    }
+}
+
+/// A copy of a document without third parties.
+#[derive(Debug, Clone)]
+pub struct Redacted {
+    /// The copy.
+    pub tree: Tree<'static>,
+    /// What was withheld, in the order of the document.
+    pub redactions: Vec<Redaction>,
+}
+
+/// Copies a document without what is about others than its subject.
+#[must_use]
+pub fn without_third_parties(root: Element<'_, '_>) -> Redacted {
+    let mut builder = Builder::resource(root.resource_type().unwrap_or("Bundle").to_owned());
+    let mut walk = Walk { names: names_of_others(root), redactions: Vec::new() };
+    for child in root.children() {
+        walk.copy(&mut builder, child, root.resource_type().unwrap_or_default());
+    }
+    Redacted { tree: builder.finish(), redactions: walk.redactions }
+}
+
+struct Walk {
+    names: BTreeSet<String>,
+    redactions: Vec<Redaction>,
+}
+
+impl Walk {
+    fn copy(&mut self, builder: &mut Builder<'_>, element: Element<'_, '_>, within: &str) {
+        let within = element.resource_type().unwrap_or(within);
+        if let Some(rule) = ruled_out(element, within) {
+            self.withhold(element, rule);
+            return;
+        }
+        if let Some(value) = element.value()
+            && !is_professional(within)
+            && self.mentions(value)
+        {
+            self.withhold(element, Rule::Mention);
+            let narrative = element.name() == "div";
+            let text = if narrative {
+                format!("<div xmlns=\"http://www.w3.org/1999/xhtml\">{WITHHELD}</div>")
+            } else {
+                WITHHELD.to_owned()
+            };
+            builder.open_shell_owned(element.name().to_owned(), element);
+            builder.set_value(text, element.lexical());
+            builder.close();
+            return;
+        }
+        builder.open_shell_owned(element.name().to_owned(), element);
+        for child in element.children() {
+            self.copy(builder, child, within);
+        }
+        builder.close();
+    }
+
+    fn withhold(&mut self, element: Element<'_, '_>, rule: Rule) {
+        self.redactions.push(Redaction { path: element.path(), rule });
+    }
+
+    fn mentions(&self, value: &str) -> bool {
+        if self.names.is_empty() {
+            return false;
+        }
+        let folded = fold(value);
+        self.names.iter().any(|name| folded.contains(name.as_str()))
+    }
+}
+
+/// Whether an element goes by its place alone.
+fn ruled_out(element: Element<'_, '_>, within: &str) -> Option<Rule> {
+    let own = element.resource_type().is_none();
+    match (within, element.name()) {
+        ("Patient", "contact") if own => Some(Rule::Contact),
+        ("RelatedPerson", name) if own && !matches!(name, "id" | "patient" | "meta") => {
+            direct_child_of(element, "RelatedPerson").then_some(Rule::RelatedPerson)
+        }
+        ("FamilyMemberHistory", name)
+            if own && !matches!(name, "id" | "meta" | "status" | "patient" | "relationship") =>
+        {
+            direct_child_of(element, "FamilyMemberHistory").then_some(Rule::FamilyHistory)
+        }
+        // Binary.data and Attachment.data; Binary.content in STU3.
+        (_, "data") if element.value().is_some_and(|value| value.len() > 64) => Some(Rule::File),
+        ("Binary", "content") => Some(Rule::File),
+        _ => None,
+    }
+}
+
+fn direct_child_of(element: Element<'_, '_>, resource_type: &str) -> bool {
+    element.parent().is_some_and(|parent| parent.is(resource_type))
+}
+
+fn is_professional(within: &str) -> bool {
+    matches!(
+        within,
+        "Practitioner" | "PractitionerRole" | "Organization" | "Location" | "HealthcareService" | "Patient"
+    )
+}
+
+/// Names and numbers of others, folded for comparison, without what is the person's own too.
+fn names_of_others(root: Element<'_, '_>) -> BTreeSet<String> {
+    let (mut others, mut own) = (BTreeSet::new(), BTreeSet::new());
+    for element in root.descendants() {
+        if element.is("RelatedPerson") {
+            identify(element, &mut others);
+        } else if element.is("FamilyMemberHistory") {
+            others.extend(element.text("name").filter(|name| name.len() >= NAME_CHARS_MIN).map(fold));
+        } else if element.is("Patient") {
+            identify(element, &mut own);
+            for contact in element.all("contact") {
+                identify(contact, &mut others);
+            }
+        }
+    }
+    // A relative's family name is often the person's own.
+    others.retain(|name| !own.contains(name));
+    others
+}
+
+fn identify(person: Element<'_, '_>, names: &mut BTreeSet<String>) {
+    for name in person.all("name") {
+        let parts = ["text", "family", "given"].into_iter().flat_map(|part| name.all(part));
+        names.extend(parts.filter_map(Element::value).filter(|part| part.len() >= NAME_CHARS_MIN).map(fold));
+    }
+    let numbers = person.all("telecom").filter_map(|telecom| telecom.text("value"));
+    names.extend(numbers.filter(|number| number.len() >= NUMBER_CHARS_MIN).map(fold));
+}
+
+/// Lower case without spaces: names and telephone numbers are written in many ways.
+fn fold(text: &str) -> String {
+    text.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use onward_fhir::read::{self, Limits};
+    use onward_fhir::{Release, write};
+
+    use super::*;
+
+    fn redacted(json: &str) -> (String, Vec<(String, Rule)>) {
+        let tree = read::json(json, &Limits::default()).expect("FHIR");
+        let Redacted { tree, redactions } = without_third_parties(tree.root());
+        let written = write::json(tree.root(), Release::R4);
+        assert!(written.losses.is_empty(), "{:?}", written.losses);
+        (written.text, redactions.into_iter().map(|each| (each.path, each.rule)).collect())
+    }
+
+    const DOCUMENT: &str = r#"{"resourceType":"Bundle","type":"document","entry":[
+        {"fullUrl":"urn:uuid:1","resource":{"resourceType":"Patient","id":"1","name":[{"family":"Whitfield","given":["Ada"]}],
+            "telecom":[{"system":"phone","value":"0113 496 0000"}],
+            "contact":[{"name":{"family":"Whitfield","given":["Bertram"]},"telecom":[{"value":"0113 496 0999"}]}]}},
+        {"fullUrl":"urn:uuid:2","resource":{"resourceType":"RelatedPerson","id":"2","patient":{"reference":"urn:uuid:1"},
+            "name":[{"text":"Clara Mint"}],"gender":"female"}},
+        {"fullUrl":"urn:uuid:3","resource":{"resourceType":"FamilyMemberHistory","status":"completed",
+            "patient":{"reference":"urn:uuid:1"},"relationship":{"text":"sister"},"name":"Dora Quill",
+            "condition":[{"code":{"text":"diabetes"}}]}},
+        {"fullUrl":"urn:uuid:4","resource":{"resourceType":"Practitioner","name":[{"family":"Mint","given":["Bertram"]}]}},
+        {"fullUrl":"urn:uuid:5","resource":{"resourceType":"Composition","status":"final","type":{"text":"Discharge"},
+            "date":"2026-11-01","author":[{"display":"Ward"}],"title":"Discharge of Ada Whitfield","section":[
+            {"title":"Social","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">Lives with bertram.</div>"}},
+            {"title":"Plan","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">Ada Whitfield goes home.</div>"}},
+            {"title":"Call","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">Ring 01134960999</div>"}}]}},
+        {"fullUrl":"urn:uuid:6","resource":{"resourceType":"Binary","contentType":"application/pdf",
+            "data":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}]}"#;
+
+    #[test]
+    fn others_go_and_the_person_and_the_professionals_stay() {
+        let (text, redactions) = redacted(DOCUMENT);
+        for gone in ["Clara", "Dora", "diabetes", "bertram", "01134960999", "0113 496 0999", "AAAAAAAA"] {
+            assert!(!text.contains(gone), "{gone}: {text}");
+        }
+        for kept in ["Ada", "Whitfield", "0113 496 0000", "sister", "Ada Whitfield goes home.", "Mint", "urn:uuid:2"] {
+            assert!(text.contains(kept), "{kept}: {text}");
+        }
+        let rules: BTreeSet<Rule> = redactions.iter().map(|(_, rule)| *rule).collect();
+        assert_eq!(rules.into_iter().collect::<Vec<_>>(), Rule::ALL);
+        let mentions: Vec<&str> =
+            redactions.iter().filter(|(_, rule)| *rule == Rule::Mention).map(|(path, _)| path.as_str()).collect();
+        assert_eq!(mentions.len(), 2, "{mentions:?}");
+        read::json(&text, &Limits::default()).expect("what is left is FHIR");
+    }
+
+    #[test]
+    fn a_document_without_others_is_copied_as_it_is() {
+        let plain = r#"{"resourceType":"Bundle","type":"document","entry":[{"resource":{"resourceType":"Patient","id":"1","name":[{"family":"Whitfield"}],"multipleBirthInteger":2}}]}"#;
+        let (text, redactions) = redacted(plain);
+        assert_eq!(text, plain);
+        assert!(redactions.is_empty());
+    }
+}

@@ -1,0 +1,447 @@
+//! Every route and outcome leaves exactly the audit events of a table, each as IHE BALP shapes it; and where nothing can
+//! be audited, nothing about a person leaves.
+
+use onward_connect::http::{HeaderMap, HeaderValue, Method};
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::client::Role;
+use onward_core::state::DeliveryState;
+use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
+use onward_server::session::Session;
+use onward_tests::balp;
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, post_xml};
+use serde_json::Value;
+
+/// Who calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    Hospital,
+    OtherHospital,
+    Home,
+    OtherHome,
+    Governance,
+    Operator,
+    Nobody,
+}
+use Caller::{Governance, Home, Hospital, Nobody, Operator, OtherHome, OtherHospital};
+
+/// What is sent.
+#[derive(Clone, Copy)]
+enum Sent {
+    /// Nothing.
+    Empty,
+    /// The discharge of the table's transfer.
+    Discharge,
+    /// The same with another byte.
+    Altered,
+    /// A message of a fixture, with identifiers of its own.
+    Fresh(&'static str),
+    /// This text as this media type.
+    Text(&'static str, &'static str),
+    /// The Task in this status, against this version.
+    Task(&'static str, Option<&'static str>),
+    /// A sign-in.
+    SignIn,
+    /// The same assertion once more.
+    SignInAgain,
+    /// What is no assertion.
+    Forged,
+}
+use Sent::{Altered, Discharge, Empty, Forged, Fresh, SignIn, SignInAgain, Task, Text};
+
+const PROCESS: &str = "/fhir/R4/$process-message";
+const EXPLAIN: &str = "/fhir/R4/$explain";
+const VALIDATE: &str = "/fhir/R4/Bundle/$validate";
+const BUNDLE: &str = "/fhir/R4/Bundle/{id}";
+const TASKS: &str = "/fhir/R4/Task";
+const TASK: &str = "/fhir/R4/Task/{id}";
+const AUDIT: &str = "/fhir/R4/AuditEvent";
+const AUDIT_SEARCH: &str = "/fhir/R4/AuditEvent/_search";
+const TOKEN: &str = "/oauth2/token";
+
+const XML: &str = "application/fhir+xml";
+const FORM: &str = "application/x-www-form-urlencoded";
+const UNKNOWN: &str = "/3f2b0c9e-0000-4000-8000-000000000000";
+
+const HOSPITAL_DENIED: &str = "110113 E8 - northmoor-epr>onward";
+const STRANGER_DENIED: &str = "110113 E8 - southmoor-epr>onward";
+const HOME_DENIED: &str = "110113 E8 - rowan-house>onward";
+const OTHER_HOME_DENIED: &str = "110113 E8 - elm-court>onward";
+const ACCEPTED: &str = "rest/create C0 PatientCreate northmoor-epr>onward patient";
+const TRACED: &str = "rest/read R0 PatientRead onward>Personal Demographics Service patient";
+const TRIED: &str = "110100 E0 - northmoor-epr>onward";
+
+/// Route, what stands after it (`{t}` the transfer, `{c}` the home's copy), method, caller, body, status, events.
+type Row = (&'static str, &'static str, &'static str, Caller, Sent, u16, &'static [&'static str]);
+
+/// In this order: later rows rest on what earlier ones did.
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    (TOKEN, "", "POST", Hospital, SignIn, 200, &["110114/110122 E0 - northmoor-epr>onward"]),
+    (TOKEN, "", "POST", Hospital, SignInAgain, 400, &["110113 E8 - unauthenticated>onward"]),
+    (TOKEN, "", "POST", Nobody, Forged, 400, &["110113 E8 - unauthenticated>onward"]),
+    (PROCESS, "", "POST", Hospital, Discharge, 200, &[ACCEPTED, TRACED]),
+    (PROCESS, "", "POST", Hospital, Discharge, 200, &[ACCEPTED]),
+    (PROCESS, "", "POST", Hospital, Altered, 409, &["110113 E8 - northmoor-epr>onward patient"]),
+    (PROCESS, "", "POST", Hospital, Fresh(message::RESTRICTED_ITK3), 200,
+        &[ACCEPTED, "rest/create C0 PatientCreate onward>onward patient", TRACED]),
+    (PROCESS, "", "POST", Hospital, Fresh(message::REFUSED_ITK3), 422, &[HOSPITAL_DENIED]),
+    (PROCESS, "", "POST", Hospital, Text(XML, "<Bundle"), 400, &[HOSPITAL_DENIED]),
+    (PROCESS, "", "POST", Hospital, Text("text/plain", "hello"), 415, &[]),
+    (PROCESS, "?response-url=x", "POST", Hospital, Empty, 400, &[]),
+    (PROCESS, "", "POST", OtherHospital, Fresh(message::EDISCHARGE_ITK3), 403,
+        &["110113 E8 - southmoor-epr>onward patient"]),
+    (PROCESS, "", "POST", Home, Fresh(message::EDISCHARGE_ITK3), 403, &[HOME_DENIED]),
+    // Nobody was known and nothing was touched: strangers cannot fill the log.
+    (PROCESS, "", "POST", Nobody, Fresh(message::EDISCHARGE_ITK3), 401, &[]),
+    (EXPLAIN, "", "POST", Hospital, Fresh(message::EDISCHARGE_ITK3), 200, &[TRIED]),
+    (EXPLAIN, "", "POST", Home, Fresh(message::EDISCHARGE_ITK3), 403, &[HOME_DENIED]),
+    (VALIDATE, "", "POST", Hospital, Fresh(message::EDISCHARGE_ITK3), 200, &[TRIED]),
+    (VALIDATE, "", "POST", Home, Fresh(message::EDISCHARGE_ITK3), 403, &[HOME_DENIED]),
+    (TASK, "/{t}", "GET", Hospital, Empty, 200, &["rest/read R0 PatientRead northmoor-epr>onward patient"]),
+    (TASK, "/{t}", "GET", Governance, Empty, 200, &["rest/read R0 PatientRead ig>onward patient"]),
+    (TASK, "/{t}", "GET", OtherHospital, Empty, 404, &[STRANGER_DENIED]),
+    (TASK, "/{c}", "GET", Home, Empty, 200, &["rest/read R0 PatientRead rowan-house>onward patient"]),
+    (TASK, "/{c}", "GET", OtherHome, Empty, 404, &[OTHER_HOME_DENIED]),
+    (TASK, UNKNOWN, "GET", Hospital, Empty, 404, &[]),
+    (TASK, "/{t}", "GET", Nobody, Empty, 401, &[]),
+    (TASKS, "?status=requested", "GET", Home, Empty, 200, &["rest/search E0 PatientQuery rowan-house>onward patient"]),
+    (TASKS, "", "GET", OtherHome, Empty, 200, &["rest/search E0 Query elm-court>onward"]),
+    (TASKS, "?unknown=1", "GET", Home, Empty, 400, &[]),
+    (TASKS, "", "GET", Nobody, Empty, 401, &[]),
+    (BUNDLE, "/{c}", "GET", Home, Empty, 200, &["rest/read R0 PatientRead rowan-house>onward patient"]),
+    (BUNDLE, "/{c}", "GET", OtherHome, Empty, 404, &[OTHER_HOME_DENIED]),
+    (BUNDLE, "/{c}", "GET", Hospital, Empty, 403, &[HOSPITAL_DENIED]),
+    (BUNDLE, "/{c}", "GET", Operator, Empty, 403, &["110113 E8 - ops>onward"]),
+    (BUNDLE, "/{c}", "HEAD", Home, Empty, 405, &[]),
+    (BUNDLE, UNKNOWN, "GET", Home, Empty, 404, &[]),
+    (BUNDLE, "/{c}", "GET", Nobody, Empty, 401, &[]),
+    (TASK, "/{c}", "PUT", Home, Task("accepted", None), 428, &[]),
+    (TASK, "/{c}", "PUT", Home, Task("accepted", Some("W/\"99\"")), 412, &[]),
+    (TASK, "/{c}", "PUT", OtherHome, Task("accepted", Some("W/\"99\"")), 404, &[OTHER_HOME_DENIED]),
+    (TASK, "/{c}", "PUT", Hospital, Task("accepted", Some("W/\"99\"")), 403, &[HOSPITAL_DENIED]),
+    (TASK, "/{c}", "PUT", Home, Task("accepted", Some("{v}")), 200,
+        &["rest/update U0 PatientUpdate rowan-house>onward patient"]),
+    (AUDIT, "?_count=5", "GET", Governance, Empty, 200, &["rest/search E0 PatientQuery ig>onward patient"]),
+    (AUDIT, "?date=lt2020", "GET", Governance, Empty, 200, &["rest/search E0 Query ig>onward"]),
+    (AUDIT, "?unknown=1", "GET", Governance, Empty, 400, &[]),
+    (AUDIT, "", "GET", Hospital, Empty, 403, &[HOSPITAL_DENIED]),
+    (AUDIT, "", "GET", Home, Empty, 403, &[HOME_DENIED]),
+    (AUDIT, "", "GET", Operator, Empty, 403, &["110113 E8 - ops>onward"]),
+    (AUDIT, "", "GET", Nobody, Empty, 401, &[]),
+    (AUDIT_SEARCH, "", "POST", Governance, Text(FORM, "type=110113&date=ge2020"), 200,
+        &["rest/search E0 PatientQuery ig>onward patient"]),
+    (AUDIT_SEARCH, "", "POST", Governance, Text("text/plain", "type=110113"), 415, &[]),
+    (AUDIT_SEARCH, "", "POST", Operator, Text(FORM, ""), 403, &["110113 E8 - ops>onward"]),
+    (AUDIT_SEARCH, "", "POST", Nobody, Text(FORM, ""), 401, &[]),
+    ("/fhir/R4/metadata", "", "GET", Nobody, Empty, 200, &[]),
+    ("/.well-known/smart-configuration", "", "GET", Nobody, Empty, 200, &[]),
+    ("/fhir/R4/Patient", "", "GET", Home, Empty, 404, &[]),
+    (TASKS, "", "DELETE", Home, Empty, 405, &[]),
+];
+
+/// Those who call, the transfer and the home's copy.
+struct Scene {
+    world: World,
+    sessions: Vec<(Caller, Session)>,
+    discharge: String,
+    assertion: String,
+    transfer: Option<TransferId>,
+    copy: Option<DeliveryId>,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let world = World::start().await;
+        let sessions = vec![
+            (Hospital, world.hospital().await),
+            (OtherHospital, world.client("southmoor-epr", "R9Y", Role::Sender).await),
+            (Home, world.care_home().await),
+            (OtherHome, world.client("elm-court", "VMH02", Role::CareHome).await),
+            (Governance, world.client("ig", "R9Z", Role::InformationGovernance).await),
+            (Operator, world.client("ops", "Y99900", Role::Operator).await),
+        ];
+        let assertion = sessions[0].1.assertion().expect("signed");
+        let discharge = fresh(message::EDISCHARGE_ITK3);
+        Self { world, sessions, discharge, assertion, transfer: None, copy: None }
+    }
+
+    fn session(&self, caller: Caller) -> Option<&Session> {
+        self.sessions.iter().find(|(who, _)| *who == caller).map(|(_, session)| session)
+    }
+
+    async fn body(&self, sent: Sent) -> (&'static str, Option<String>, String) {
+        let form = |assertion: &str| {
+            url::form_urlencoded::Serializer::new(String::new())
+                .append_pair("grant_type", "client_credentials")
+                .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+                .append_pair("client_assertion", assertion)
+                .finish()
+        };
+        match sent {
+            Empty => ("application/fhir+json", None, String::new()),
+            Discharge => (XML, None, self.discharge.clone()),
+            Altered => (XML, None, format!("{}\n", self.discharge)),
+            Fresh(text) => (XML, None, fresh(text)),
+            Text(kind, text) => (kind, None, text.to_owned()),
+            Task(status, tag) => {
+                let tag = match tag {
+                    Some("{v}") => Some(format!("W/\"{}\"", self.record().await.1)),
+                    tag => tag.map(str::to_owned),
+                };
+                let task = format!(r#"{{"resourceType":"Task","status":"{status}","intent":"order"}}"#);
+                ("application/fhir+json", tag, task)
+            }
+            SignIn | SignInAgain => (FORM, None, form(&self.assertion)),
+            Forged => (FORM, None, form("none")),
+        }
+    }
+
+    /// State and version of the home's copy.
+    async fn record(&self) -> (DeliveryState, u64) {
+        let copy = self.copy.expect("the discharge was accepted");
+        let record = self.world.gateway().store().delivery(copy).await.expect("readable").expect("there");
+        (record.state, record.version)
+    }
+
+    /// Sends one row's request; status and body.
+    async fn send(&self, row: &Row, request_id: &str) -> (u16, Vec<u8>) {
+        let (route, rest, method, caller, sent, ..) = *row;
+        let id = |id: Option<String>| id.unwrap_or_default();
+        let rest = rest
+            .replace("{t}", &id(self.transfer.map(|id| id.to_string())))
+            .replace("{c}", &id(self.copy.map(|id| id.to_string())));
+        let path = format!("{}{rest}", route.trim_end_matches("/{id}").trim_start_matches('/'));
+        let method: Method = method.parse().expect("a method");
+        let (kind, tag, body) = self.body(sent).await;
+        let mut headers = vec![("content-type", kind), ("x-request-id", request_id)];
+        if let Some(tag) = &tag {
+            headers.push(("if-match", tag));
+        }
+        if let (Some(session), false) = (self.session(caller), route == TOKEN) {
+            let reply = session.call(method, &path, &headers, body).await.expect("an answer");
+            return (reply.status.as_u16(), reply.body.to_vec());
+        }
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        let url = self.world.base().join(&path).expect("a URL");
+        let answer = self.world.http().send(method, url, map, body).await.expect("an answer");
+        (answer.status().as_u16(), answer.bytes().await.expect("a body").to_vec())
+    }
+
+    async fn events(&self) -> Vec<Value> {
+        let entries = self.world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+        entries.iter().map(|entry| serde_json::from_slice(&entry.event).expect("JSON")).collect()
+    }
+
+    /// Remembers transfer and copy of an accepted discharge, once the copy lies in the home's inbox.
+    async fn remember(&mut self, response: &[u8]) {
+        let response: Value = serde_json::from_slice(response).expect("JSON");
+        let task = response["entry"].as_array().into_iter().flatten().find(|e| e["resource"]["resourceType"] == "Task");
+        let id: TransferId =
+            task.and_then(|task| task["resource"]["id"].as_str()).expect("a Task").parse().expect("an id");
+        let record = self.world.gateway().store().transfer(id).await.expect("readable").expect("there");
+        let copy = record.deliveries.iter().find(|copy| copy.kind.as_str() == "care-home").expect("a copy");
+        (self.transfer, self.copy) = (Some(id), Some(copy.id));
+        while self.record().await.0 == DeliveryState::Queued {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// An event in the table's words.
+fn told(event: &Value, observer: &str) -> String {
+    let name = |at: usize| match event["agent"][at]["name"].as_str() {
+        Some(name) if name == observer => "onward".to_owned(),
+        name => name.unwrap_or("?").to_owned(),
+    };
+    let subtype = event["subtype"][0]["code"].as_str().map(|code| format!("/{code}")).unwrap_or_default();
+    let about = event["entity"].as_array().into_iter().flatten().any(|entity| entity["role"]["code"] == "1");
+    format!(
+        "{}{subtype} {}{} {} {}>{}{}",
+        event["type"]["code"].as_str().unwrap_or("?"),
+        event["action"].as_str().unwrap_or("?"),
+        event["outcome"].as_str().unwrap_or("?"),
+        balp::profile(event).unwrap_or("-"),
+        name(0),
+        name(1),
+        if about { " patient" } else { "" }
+    )
+}
+
+fn of_request(event: &Value, request_id: &str) -> bool {
+    let mut entities = event["entity"].as_array().into_iter().flatten();
+    entities.any(|entity| entity["type"]["code"] == "XrequestId" && entity["what"]["identifier"]["value"] == request_id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_and_outcome_leaves_exactly_its_events() {
+    let mut scene = Scene::start().await;
+    let observer = scene.world.gateway().settings().base_url.clone();
+    let mut differing = Vec::new();
+    for (number, row) in TABLE.iter().enumerate() {
+        let (route, rest, method, _, sent, status, expected) = *row;
+        let request_id = format!("row-{number}");
+        let name = format!("{number}: {method} {route}{rest}");
+        let (answered, body) = scene.send(row, &request_id).await;
+        if answered != status {
+            differing.push(format!("{name}: status {answered}, not {status}"));
+        }
+        if matches!(sent, Discharge) && scene.transfer.is_none() {
+            scene.remember(&body).await;
+        }
+        let log = scene.events().await;
+        let mut found: Vec<String> =
+            log.iter().filter(|event| of_request(event, &request_id)).map(|event| told(event, &observer)).collect();
+        let mut expected: Vec<String> = expected.iter().map(|&event| event.to_owned()).collect();
+        found.sort();
+        expected.sort();
+        if found != expected {
+            differing.push(format!("{name}: {found:#?}, not {expected:#?}"));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+    for event in scene.events().await {
+        let problems = balp::problems(&event);
+        assert!(problems.is_empty(), "{problems:?} in {event:#}");
+    }
+}
+
+#[test]
+fn no_route_is_missing_from_the_table() {
+    let router = include_str!("../crates/onward-server/src/api/mod.rs");
+    let routes: Vec<&str> = router.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(routes.len() > 8, "{routes:?}");
+    for route in routes {
+        assert!(TABLE.iter().any(|row| row.0 == route), "{route} has no row");
+    }
+}
+
+/// Also for what only MESH, the dispatcher or the command line write.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_word_has_the_shape_of_balp() {
+    let world = World::start().await;
+    let journal = world.gateway().journal();
+    let patient: onward_core::NhsNumber = "9990000018".parse().expect("a test number");
+    for &word in AuditWord::ALL {
+        for bits in 0..16_u32 {
+            let (with_copy, about, success) = (bits & 1 > 0, bits & 2 > 0, bits & 4 > 0);
+            // Copies and responses are sent by the gateway alone.
+            let sends = [AuditWord::Disclose, AuditWord::AttemptFailed, AuditWord::DeliveryFailed, AuditWord::Respond];
+            let client = bits & 8 > 0 && !sends.contains(&word);
+            let agent =
+                if client { Agent::named("ward", Some("R9Z".parse().expect("a code"))) } else { Agent::gateway() };
+            let entry = AuditEntry {
+                // Refusals and denials are never successes.
+                success: success && !matches!(word, AuditWord::Refuse | AuditWord::Deny),
+                transfer: Some(TransferId::random()),
+                delivery: with_copy.then(DeliveryId::random),
+                recipient: Some("VMH01".parse().expect("a code")),
+                patient: about.then(|| patient.clone()),
+                request_id: Some("request".to_owned()),
+                query: Some("Task?status=requested".to_owned()),
+                ..AuditEntry::new(word, SystemClock.now(), agent, "detail")
+            };
+            let event: Value = serde_json::from_slice(&journal.row(&entry).event).expect("JSON");
+            let problems = balp::problems(&event);
+            assert!(problems.is_empty(), "{word}: {problems:?} in {event:#}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checker_of_shapes_can_say_no() {
+    let world = World::start().await;
+    let patient: onward_core::NhsNumber = "9990000018".parse().expect("a test number");
+    let entry = AuditEntry {
+        transfer: Some(TransferId::random()),
+        patient: Some(patient),
+        ..AuditEntry::new(AuditWord::ReadTask, SystemClock.now(), Agent::named("ward", None), "detail")
+    };
+    let event: Value = serde_json::from_slice(&world.gateway().journal().row(&entry).event).expect("JSON");
+    assert!(balp::problems(&event).is_empty());
+    for (pointer, wrong) in [
+        ("/action", "C"),
+        ("/outcome", "4"),
+        ("/type/code", "110106"),
+        ("/subtype/0/code", "create"),
+        ("/agent/0/type/coding/0/code", "110153"),
+        ("/agent/1/network/address", ""),
+        ("/entity/0/role/code", "4"),
+        ("/entity/1/type/code", "1"),
+        ("/meta/profile/0", "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.Read"),
+    ] {
+        let mut changed = event.clone();
+        let value = changed.pointer_mut(pointer).expect(pointer);
+        *value = if wrong.is_empty() { Value::Null } else { wrong.into() };
+        assert!(!balp::problems(&changed).is_empty(), "{pointer}");
+    }
+}
+
+/// Breaks the audit log of a running gateway, in its own database: every insert into it fails, and with it the
+/// transaction.
+fn refuse_audit(world: &World, refuse: bool) {
+    let connection = rusqlite::Connection::open(world.folder().join("onward.db")).expect("opens");
+    connection.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
+    let sql = if refuse {
+        "CREATE TRIGGER no_audit BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'no audit'); END"
+    } else {
+        "DROP TRIGGER no_audit"
+    };
+    connection.execute_batch(sql).expect("runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_040_no_audit_no_bytes() {
+    let mut scene = Scene::start().await;
+    let (status, _, reply) = post_xml(scene.session(Hospital).expect("there"), scene.discharge.clone()).await;
+    assert_eq!(status, 200);
+    scene.remember(&reply.body).await;
+    // Everybody signs in while that can be audited.
+    for (_, session) in &scene.sessions {
+        session.get("fhir/R4/Task?status=requested").await.expect("an answer");
+    }
+    let store = scene.world.gateway().store();
+    let transfer = store.transfer(scene.transfer.expect("accepted")).await.expect("readable").expect("there");
+    let patient = transfer.patient.expect("traced").expose().to_owned();
+    let before = (scene.record().await, scene.events().await.len());
+
+    refuse_audit(&scene.world, true);
+    let new = fresh(message::EDISCHARGE_ITK3);
+    let text: &'static str = Box::leak(new.into_boxed_str());
+    let rows: &[Row] = &[
+        (BUNDLE, "/{c}", "GET", Home, Empty, 503, &[]),
+        (BUNDLE, "/{c}", "GET", OtherHome, Empty, 503, &[]),
+        (TASK, "/{c}", "GET", Home, Empty, 503, &[]),
+        (TASK, "/{t}", "GET", Hospital, Empty, 503, &[]),
+        (TASKS, "", "GET", Home, Empty, 503, &[]),
+        (TASK, "/{c}", "PUT", Home, Task("accepted", Some("{v}")), 503, &[]),
+        (AUDIT, "", "GET", Governance, Empty, 503, &[]),
+        (AUDIT_SEARCH, "", "POST", Governance, Text(FORM, "type=rest"), 503, &[]),
+        (AUDIT, "", "GET", Home, Empty, 503, &[]),
+        (PROCESS, "", "POST", Hospital, Text(XML, text), 503, &[]),
+        (PROCESS, "", "POST", Hospital, Fresh(message::REFUSED_ITK3), 503, &[]),
+        (EXPLAIN, "", "POST", Hospital, Fresh(message::EDISCHARGE_ITK3), 503, &[]),
+        (VALIDATE, "", "POST", Hospital, Fresh(message::EDISCHARGE_ITK3), 503, &[]),
+        (TOKEN, "", "POST", Hospital, SignIn, 503, &[]),
+        (TOKEN, "", "POST", Nobody, Forged, 503, &[]),
+    ];
+    for row in rows {
+        let (status, body) = scene.send(row, "no-audit").await;
+        assert_eq!(status, 503, "{} {}", row.2, row.0);
+        let body = String::from_utf8_lossy(&body);
+        for canary in [patient.as_str(), "AuditEvent", "access_token", "Composition", "\"Patient\""] {
+            assert!(!body.contains(canary), "{} {}: {canary}", row.2, row.0);
+        }
+    }
+    assert_eq!((scene.record().await, scene.events().await.len()), before, "nothing moved and nothing was opened");
+
+    refuse_audit(&scene.world, false);
+    let (status, body) = scene.send(&rows[0], "audit").await;
+    assert_eq!(status, 200);
+    assert!(String::from_utf8_lossy(&body).contains("Composition"), "the canary sings when it may");
+    let (status, _) = scene.send(&rows[9], "audit").await;
+    assert_eq!(status, 200, "what was refused meanwhile left no trace that would make it a repeat");
+}
