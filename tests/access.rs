@@ -18,6 +18,8 @@ enum Object {
     OwnMessage,
     /// A message that names another hospital as its sender.
     ForeignMessage,
+    /// A form without a person.
+    Form,
     /// Nothing in particular.
     None,
     /// The hospital's transfer.
@@ -56,13 +58,14 @@ const MATRIX: &[Row] = &[
     ("read nothing", "GET", "/fhir/R4/Bundle/{id}", Object::Missing, [403, 404, 404, 404, 403, 403]),
     ("acknowledge another's", "PUT", "/fhir/R4/Task/{id}", Object::ForeignCopy, [403, 404, 404, 404, 403, 403]),
     ("acknowledge", "PUT", "/fhir/R4/Task/{id}", Object::OwnCopy, [403, 200, 200, 200, 403, 403]),
+    ("audit search", "GET", "/fhir/R4/AuditEvent", Object::None, [403, 403, 403, 403, 200, 403]),
+    ("audit search by form", "POST", "/fhir/R4/AuditEvent/_search", Object::Form, [403, 403, 403, 403, 200, 403]),
 ];
 
 /// Rows of trust.md §8 that no route serves yet. A route that appears for one of them is missing from the matrix.
-const NOT_SERVED: [&str; 7] = [
+const NOT_SERVED: [&str; 6] = [
     "read after entitlement ended or re-nomination: a copy is never re-addressed yet",
     "withdraw or replace own",
-    "audit search, own organisation",
     "evidence export",
     "erase, legal hold",
     "clients and keys: on the command line only",
@@ -106,13 +109,14 @@ impl Callers {
             Object::ForeignTransfer => self.foreign.as_str(),
             Object::OwnCopy => own_copy,
             Object::ForeignCopy => self.foreign_copy.as_str(),
-            Object::OwnMessage | Object::ForeignMessage | Object::None | Object::Missing => {
+            Object::OwnMessage | Object::ForeignMessage | Object::None | Object::Missing | Object::Form => {
                 "3f2b0c9e-0000-4000-8000-000000000000"
             }
         };
         let body = match object {
             Object::OwnMessage => fresh(message::EDISCHARGE_ITK3),
             Object::ForeignMessage => for_others(&fresh(message::EDISCHARGE_ITK3)),
+            Object::Form => "_count=1".to_owned(),
             _ => ACCEPTED.to_owned(),
         };
         (path.replace("{id}", id).trim_start_matches('/').to_owned(), body)
@@ -150,7 +154,11 @@ async fn call(session: &Session, method: &str, path: &str, body: String) -> u16 
         _ => None,
     };
     let version = version.and_then(|tag| tag.to_str().ok().map(str::to_owned)).unwrap_or("W/\"1\"".to_owned());
-    let kind = if body.starts_with('{') { "application/fhir+json" } else { "application/fhir+xml" };
+    let kind = match body.chars().next() {
+        Some('{') => "application/fhir+json",
+        Some('<') => "application/fhir+xml",
+        _ => "application/x-www-form-urlencoded",
+    };
     let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let headers = [("content-type", kind), ("if-match", version.as_str())];
     session.call(method, path, &headers, body).await.expect("an answer").status.as_u16()

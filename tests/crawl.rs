@@ -153,7 +153,9 @@ async fn every_client_sees_exactly_what_it_is_entitled_to() {
                 for copy in copies.iter().filter(|copy| text.contains(&copy.id.to_string()) && reply.status == 200) {
                     followed.insert(copy.id.to_string());
                 }
-                let next = reply.json().ok().and_then(|page| page["link"][0]["url"].as_str().map(str::to_owned));
+                let page = reply.json().ok();
+                let links = page.as_ref().and_then(|page| page["link"].as_array()).into_iter().flatten();
+                let next = links.filter(|link| link["relation"] == "next").find_map(|link| link["url"].as_str());
                 if let Some(next) = next {
                     ways.push((next.trim_start_matches(world.base().as_str()).to_owned(), accept));
                 }

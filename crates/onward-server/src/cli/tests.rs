@@ -109,7 +109,7 @@ async fn what_a_command_says_and_how_it_ends() {
     let absent = folder.path().join("absent.toml");
     let cases = [
         (vec!["convert", "--to", "json", "absent.xml"], Exit::Fault, "error: reading absent.xml"),
-        (vec!["validate", "--package", "p", "absent.xml"], Exit::Usage, "coming version"),
+        (vec!["validate", "--package", "p", "absent.xml"], Exit::Usage, "p: No such file"),
         (vec!["config", "check", "--config", absent.to_str().expect("UTF-8")], Exit::Usage, "cannot be read"),
     ];
     for (arguments, expected, said) in cases {

@@ -1,7 +1,5 @@
--- Finding audit entries: by agent, by copy, and by the organisations whose entries they are; and finding everything about
--- one person. All of it follows from the tables that are there; the log itself is the event and its hash.
-
-CREATE INDEX transfers_patient ON transfers (patient, received, id) WHERE patient IS NOT NULL;
+-- Finding audit entries: by agent, by copy, and by the organisations whose entries they are. All of it follows from the
+-- tables that are there; the log itself is the event and its hash.
 
 -- NULL in rows of the previous binary.
 ALTER TABLE audit_log ADD COLUMN agent TEXT;
