@@ -89,6 +89,7 @@ impl Bench {
             policies: app::load_policies(&config).expect("policies"),
             routes: config.load_routes().expect("routes").routes,
             rules: config.load_rules().expect("rules"),
+            profiles: config.load_profiles().expect("profiles"),
             settings: Settings {
                 own_ods: "Y99900".parse().expect("an ODS code"),
                 own_name: "Onward test gateway".to_owned(),

@@ -350,3 +350,19 @@ async fn a_discharge_without_medicines_makes_no_referral() {
     let kinds: Vec<&str> = copies.iter().map(|copy| copy.kind.as_str()).collect();
     assert_eq!(kinds, ["care-home", "covering-practice", "registered-practice", "pharmacy-nomination"], "{response:#}");
 }
+
+/// FHIR's own definitions judge an R4 message on its way in: a code that no value set knows is told, or refused where the
+/// operator says so, and never passed over.
+#[tokio::test(flavor = "multi_thread")]
+async fn profiles_warn_or_refuse_as_configured() {
+    let wrong = |message: &str| fresh(message).replacen("\"gender\": \"female\"", "\"gender\": \"lady\"", 1);
+    for (world, status) in [(World::start().await, 200), (World::start_strict().await, 422)] {
+        let hospital = world.hospital().await;
+        let (found, response, _) = post(&hospital, "application/fhir+json", wrong(message::EDISCHARGE_R4)).await;
+        assert_eq!(found, status, "{response}");
+        let told = response.to_string();
+        assert!(told.contains("gender") && told.contains("administrative-gender"), "{told}");
+        let (found, response, _) = post(&hospital, "application/fhir+json", fresh(message::EDISCHARGE_R4)).await;
+        assert_eq!(found, 200, "the fixture itself is right: {response}");
+    }
+}

@@ -94,6 +94,15 @@ impl World {
         Self::start_with("", &sections, &[], DIRECTORY).await
     }
 
+    /// A fresh world that refuses what FHIR or a declared profile forbids.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_strict() -> Self {
+        let sections = format!("{INBOX_ONLY}\n[validation]\nprofiles = \"refuse\"\n");
+        Self::start_with("", &sections, &[], DIRECTORY).await
+    }
+
     /// A fresh world that exchanges by MESH: the gateway has the mailbox [`GATEWAY_MAILBOX`], the covering practice has
     /// [`PRACTICE_MAILBOX`]. The hospital gets its own by [`World::client_with`].
     ///

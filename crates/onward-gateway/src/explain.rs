@@ -109,9 +109,9 @@ impl Gateway {
 
     fn findings(&self, tree: &Tree<'_>, client: &Client) -> Findings {
         if tree.root().text("type") == Some("message") {
-            onward_validate::validate_message(tree, &self.validation_policy(client))
+            self.profiles.validator.judge_message(tree, &self.validation_policy(client))
         } else {
-            onward_validate::validate_resource(tree)
+            self.profiles.validator.judge(tree, &[])
         }
     }
 

@@ -30,7 +30,7 @@ use onward_core::store::Store;
 use onward_core::transport::{Mailbox, Transport};
 use onward_core::{Clock, MeshMailboxId, OdsCode};
 use onward_transform::disclose::Policy;
-use onward_validate::RuleBook;
+use onward_validate::{Level, RuleBook, Validator};
 use tokio::sync::Notify;
 
 use crate::journal::Journal;
@@ -65,6 +65,15 @@ impl Settings {
     }
 }
 
+/// FHIR R4 and its profiles, and what a breach of them does to a message that is sent.
+#[derive(Clone)]
+pub struct Profiles {
+    /// Knows FHIR and the operator's packages.
+    pub validator: Arc<Validator>,
+    /// Refuse, or warn; `None` looks at no message that is sent.
+    pub level: Option<Level>,
+}
+
 /// The use cases, over their ports.
 pub struct Gateway {
     pub(crate) store: Arc<dyn Store>,
@@ -75,6 +84,7 @@ pub struct Gateway {
     pub(crate) policies: BTreeMap<RecipientKind, Policy>,
     pub(crate) routes: Routes,
     pub(crate) rules: Arc<RuleBook>,
+    pub(crate) profiles: Profiles,
     pub(crate) settings: Settings,
     pub(crate) journal: Journal,
     /// Rung when there may be something to send, or when a state has changed.
@@ -99,6 +109,8 @@ pub struct Parts {
     pub routes: Routes,
     /// What the ITK3 profiles demand, and how grave each rule is.
     pub rules: Arc<RuleBook>,
+    /// FHIR and its profiles.
+    pub profiles: Profiles,
     /// What is told once.
     pub settings: Settings,
 }
@@ -117,6 +129,7 @@ impl Gateway {
             policies: parts.policies,
             routes: parts.routes,
             rules: parts.rules,
+            profiles: parts.profiles,
             settings: parts.settings,
             journal,
             work: Notify::new(),

@@ -14,7 +14,7 @@ use onward_fhir::read::{self, Format, Limits, ReadErrorKind};
 use onward_fhir::{Bundle, Document, Message, Release, Tree, views};
 use onward_transform::convert::{self, Note};
 use onward_transform::render::{self, Original, Parties, RenderError, Rendered};
-use onward_validate::{Findings, Policy as ValidationPolicy};
+use onward_validate::{Findings, Policy as ValidationPolicy, TOO_LARGE};
 
 use crate::Gateway;
 use crate::decision::Decided;
@@ -120,9 +120,6 @@ pub fn format_of(media_type: &str) -> Format {
     if media_type.contains("json") { Format::Json } else { Format::Xml }
 }
 
-/// Rules whose errors say that the message is too much to look at.
-const TOO_LARGE: [&str; 3] = ["message-too-large", "message-too-many-entries", "too-many-contained"];
-
 /// Reads bytes into a tree over them.
 ///
 /// # Errors
@@ -173,7 +170,10 @@ impl Gateway {
         let format = format_of(media_type);
         let tree = read_tree(body, format)?;
         let policy = self.validation_policy(client);
-        let findings = onward_validate::validate_message(&tree, &policy);
+        let findings = match self.profiles.level {
+            Some(level) => self.profiles.validator.judge_sent(&tree, &policy, level),
+            None => onward_validate::validate_message(&tree, &policy),
+        };
         if let Some(finding) = TOO_LARGE.iter().find_map(|rule| findings.by_rule(rule)) {
             // Nothing further looks at such a tree.
             return Err(Refusal::TooLarge(finding.diagnostics.clone()).into());

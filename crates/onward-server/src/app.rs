@@ -134,6 +134,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         policies: load_policies(config)?,
         routes: config.load_routes()?.routes,
         rules: config.load_rules()?,
+        profiles: config.load_profiles()?,
         settings: Settings {
             own_ods,
             own_name: config.identity.name.clone(),

@@ -19,7 +19,9 @@ use std::sync::Arc;
 use onward_connect::egress::EgressHost;
 use onward_core::state::HoldReason;
 use onward_core::{MeshMailboxId, OdsCode};
-use onward_validate::RuleBook;
+use onward_gateway::Profiles;
+use onward_validate::conformance::Conformance;
+use onward_validate::{Level, RuleBook, Validator};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -281,6 +283,22 @@ pub struct Validation {
     /// The rules of the ITK3 profiles and the levels of all; none: the built-in ones.
     #[serde(deserialize_with = "filled")]
     pub rules_file: Option<PathBuf>,
+    /// What a breach of FHIR R4 or of a declared profile does to a message.
+    pub profiles: ProfileLevel,
+    /// FHIR packages beside R4 itself: folders or `.tgz`.
+    pub packages: Vec<PathBuf>,
+}
+
+/// What a breach of FHIR R4 or of a declared profile does to a message that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProfileLevel {
+    /// It is refused.
+    Refuse,
+    /// It is told, and the message carried on.
+    Warn,
+    /// Messages are judged by the rules of transfer of care alone.
+    Off,
 }
 
 /// `[disclosure]`
@@ -432,6 +450,21 @@ impl Config {
         RuleBook::parse(&text).map(Arc::new).map_err(|error| problem(error.to_string()))
     }
 
+    /// FHIR and the profiles in force.
+    ///
+    /// # Errors
+    /// When a package cannot be used.
+    pub fn load_profiles(&self) -> Result<Profiles, ConfigError> {
+        let level = match self.validation.profiles {
+            ProfileLevel::Refuse => Some(Level::Refuse),
+            ProfileLevel::Warn => Some(Level::Warn),
+            ProfileLevel::Off => None,
+        };
+        let conformance = Conformance::with_packages(&self.validation.packages)
+            .map_err(|error| ConfigError { problems: vec![format!("[validation] packages: {error}")] })?;
+        Ok(Profiles { validator: Arc::new(Validator::new(conformance)), level })
+    }
+
     fn resolve(&mut self, folder: &Path) {
         let optional = [
             &mut self.server.tls_certificate_file,
@@ -451,6 +484,9 @@ impl Config {
             &mut self.routes.file,
             &mut self.disclosure.folder,
         ];
+        for package in &mut self.validation.packages {
+            *package = folder.join(&*package);
+        }
         let store = match &mut self.store.url {
             StoreUrl::Sqlite(path) => Some(path),
             StoreUrl::Postgres(_) => None,

@@ -42,6 +42,9 @@ pub use rulebook::{BUILT_IN as BUILT_IN_RULES, Level, Levels, RuleBook, RuleBook
 use findings::Report;
 use onward_fhir::{Document, Element, Release, Tree, message as fhir_message};
 
+/// Rules whose errors say that a message is too much to look at: nothing further does.
+pub const TOO_LARGE: [&str; 3] = ["message-too-large", "message-too-many-entries", "too-many-contained"];
+
 /// ITK response: the message cannot be read.
 const ITK_UNREADABLE: Option<u32> = Some(10009);
 /// ITK response: the header is at fault.

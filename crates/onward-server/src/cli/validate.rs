@@ -1,5 +1,7 @@
 //! `onward validate`: findings about files, without a gateway.
 
+mod excerpt;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -154,12 +156,19 @@ fn page(input: &Input, verdict: &Verdict, terminal: &mut Terminal) -> bool {
                 counted(errors, "error"),
                 counted(warnings, "warning")
             ));
+            // Shown to whoever has the file anyway; in no log and no outcome.
+            let source = String::from_utf8(input.bytes.clone()).ok();
             for finding in findings {
                 let place = match (finding.line, finding.column) {
                     (Some(line), Some(column)) => format!("{line}:{column}"),
                     _ => String::new(),
                 };
                 show(terminal, finding.severity, &place, &finding.expression, &finding.rule, &finding.diagnostics);
+                let excerpt = |line, column| excerpt::excerpt(source.as_deref()?, line, column);
+                if let Some((line, mark)) = finding.line.zip(finding.column).and_then(|(l, c)| excerpt(l, c)) {
+                    let (line, mark) = (terminal.paint(Style::Dim, line), terminal.paint(Style::Red, mark));
+                    terminal.say(format_args!("      | {line}\n      | {mark}"));
+                }
             }
             errors == 0
         }
@@ -238,6 +247,10 @@ mod tests {
         assert_eq!(outcome, Ok(Exit::No));
         assert!(out.contains("bad.json: invalid, 1 error,"), "{out}");
         assert!(out.contains("1:") && out.contains("Organization.nome"), "{out}");
+        let mark = out.lines().find(|line| line.contains("^^^")).expect("the place is underlined");
+        let shown = out.lines().find(|line| line.contains("| {\"resourceType\"")).expect("the line is shown");
+        let at = mark.chars().position(|c| c == '^').expect("marked");
+        assert!(shown.chars().skip(at).collect::<String>().starts_with("\"Northmoor\""), "{out}");
         let (outcome, out, _) = validate(folder.path(), &[("good.json", GOOD)], false);
         assert_eq!(outcome, Ok(Exit::Done));
         assert!(out.contains("good.json: valid, 0 errors,"), "{out}");

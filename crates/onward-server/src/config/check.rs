@@ -294,6 +294,9 @@ fn rules(config: &Config, findings: &mut Findings) {
         Ok(file) => file.warnings.into_iter().for_each(|warning| findings.warning("routes.file", warning)),
         Err(error) => error.problems.into_iter().for_each(|problem| findings.error("routes.file", problem)),
     }
+    if let Err(error) = config.load_profiles() {
+        error.problems.into_iter().for_each(|problem| findings.error("validation.packages", problem));
+    }
     if let Err(error) = config.load_rules() {
         error.problems.into_iter().for_each(|problem| findings.error("validation.rules_file", problem));
     }

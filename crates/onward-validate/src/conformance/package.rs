@@ -308,7 +308,10 @@ fn add(package: Unfolded, into: &mut Conformance) -> Result<(), PackageError> {
             package.manifest.is_some() && file.split('/').any(|step| matches!(step, "example" | "examples"))
         };
         for (file, bytes) in package.files.iter().filter(|(file, _)| !is_example(file)) {
-            let origin = Origin::Package { package: place, file: Arc::clone(file) };
+            let origin = match package.single {
+                true => Origin::Given(Arc::clone(file)),
+                false => Origin::Package { package: place, file: Arc::clone(file) },
+            };
             if let Err(reason) = add_file(into, file, bytes, origin) {
                 if package.single {
                     return Err(PackageError::Unreadable { file: info.path.display().to_string(), reason });

@@ -7,7 +7,11 @@ use onward_fhir::{Release, Tree, message};
 
 use super::{Session, Validator};
 use crate::conformance::Conformance;
-use crate::{Findings, IssueCode, Scope, Severity, by_table, content, transfer_of_care};
+use crate::findings::Report;
+use crate::{
+    Findings, IssueCode, Level, Policy, Scope, Severity, TOO_LARGE, by_table, content, transfer_of_care,
+    validate_message,
+};
 
 impl Validator {
     /// A validator that knows FHIR R4 itself and no package, made once for the process.
@@ -36,16 +40,57 @@ impl Validator {
             fold_attachments(&mut findings);
             return findings;
         };
+        add(&mut findings, session.report.finish(tree.source()));
+        findings
+    }
+
+    /// As [`Validator::judge`] a message of transfer of care, by this sender's policy: everything that there is to say.
+    #[must_use]
+    pub fn judge_message(&self, tree: &Tree<'_>, policy: &Policy) -> Findings {
+        self.message(tree, policy, |_, _| {})
+    }
+
+    /// Judges a message that is sent: by the rules of transfer of care and, where it is written in R4, by FHIR and the
+    /// profiles that it declares. What these forbid is as grave as `profiles` says: real senders are connected while their
+    /// profiles are not perfect yet. Their advice is counted only, or the answer to every message would bury what matters.
+    #[must_use]
+    pub fn judge_sent(&self, tree: &Tree<'_>, policy: &Policy, profiles: Level) -> Findings {
+        self.message(tree, policy, |own, report| {
+            let before = own.len();
+            own.retain(|finding| finding.severity >= Severity::Error);
+            let advice = before - own.len();
+            if profiles == Level::Warn {
+                own.soften();
+            }
+            if advice > 0 {
+                report.add(
+                    Severity::Information,
+                    "profile-advice",
+                    IssueCode::Informational,
+                    tree.root(),
+                    None,
+                    format!(
+                        "FHIR and the declared profiles have {advice} more remarks that refuse nothing (advice, and what could \
+                         not be evaluated). Bundle/$validate and `onward validate` list them."
+                    ),
+                );
+            }
+        })
+    }
+
+    fn message(&self, tree: &Tree<'_>, policy: &Policy, choose: impl FnOnce(&mut Findings, &mut Report)) -> Findings {
+        let mut findings = validate_message(tree, policy);
+        let too_large = TOO_LARGE.iter().any(|rule| findings.by_rule(rule).is_some());
+        if too_large || message::release_of(tree.root()) == Release::Stu3 {
+            return findings;
+        }
+        let mut session = Session::new(self, tree);
+        session.root(tree.root(), &[]);
         let mut own = session.report.finish(tree.source());
-        // The two see the same structure: what the first said of a place is not said again.
-        let places: HashSet<String> = findings
-            .iter()
-            .filter(|finding| finding.severity >= Severity::Error)
-            .map(|finding| finding.expression.clone())
-            .collect();
-        findings.retain(|finding| finding.rule != "not-evaluated");
-        own.retain(|finding| !(is_structure(&finding.rule) && places.contains(&finding.expression)));
-        findings.extend(own);
+        let mut more = Report::new(&policy.levels);
+        choose(&mut own, &mut more);
+        add(&mut findings, own);
+        findings.extend(more.finish(tree.source()));
         findings
     }
 
@@ -63,6 +108,18 @@ impl Validator {
         }
         session.report.finish(tree.source())
     }
+}
+
+/// Adds what the engine found. The two see the same structure: what the first said of a place is not said again.
+fn add(findings: &mut Findings, mut own: Findings) {
+    let places: HashSet<String> = findings
+        .iter()
+        .filter(|finding| finding.severity >= Severity::Error)
+        .map(|finding| finding.expression.clone())
+        .collect();
+    findings.retain(|finding| finding.rule != "not-evaluated");
+    own.retain(|finding| !(is_structure(&finding.rule) && places.contains(&finding.expression)));
+    findings.extend(own);
 }
 
 /// Rules that the element table tells, too.

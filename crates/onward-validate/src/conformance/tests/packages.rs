@@ -97,6 +97,8 @@ fn a_folder_is_searched_and_other_files_are_left_alone() {
     assert_eq!(*two.origin(), Origin::Package { package: 0, file: "a/b/two.xml".into() });
     assert!(conformance.find(Kind::ValueSet, "http://example.org/three").is_none());
     assert!(conformance.definition("http://example.org/old").is_none());
+    let by_itself = Conformance::with_packages(&[folder.path().join("old.json")]).expect("loaded");
+    assert!(by_itself.definition("http://example.org/old").is_some(), "who names a file means it");
     let notices: Vec<_> = conformance.notices().iter().map(ToString::to_string).collect();
     assert_eq!(notices.len(), 3, "{notices:?}");
     assert!(notices.contains(&"old.json is for FHIR 3.0.2, and is left out".to_owned()), "{notices:?}");

@@ -102,6 +102,11 @@ fn official_cases() {
             lost.push(case.id);
         }
     }
+    let page = include_str!("../../../VERDICTS.md");
+    let figures = scopes.iter().map(|(scope, (agreed, all))| format!("| {scope} | {agreed} | {all} |"));
+    for line in figures.chain([format!("in {located} of the {told} agreed invalid cases")]) {
+        assert!(page.contains(&line), "VERDICTS.md does not say {line:?}");
+    }
     let (agreed, all) = scopes.values().fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
     println!("agreement {agreed} of {all}, by scope {scopes:?}; first error located {located} of {told}, not {lost:?}");
     disagreements.sort_unstable();
