@@ -2,6 +2,7 @@
 //! does not.
 //!
 //! `cargo run --release -p onward-validate --example speed [PACKAGE]`: with a package (UK Core), the documents declare its profiles.
+//! With `SPEED_DOCUMENTS=FOLDER` the documents are written there too, for `peers/run` to give to other validators.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -24,6 +25,9 @@ fn main() {
     println!("definitions known after {:?}", started.elapsed());
     for (target, rounds) in [(5_000, 400), (60_000, 60), (500_000, 8)] {
         let text = document(target, package.is_some());
+        if let Some(folder) = std::env::var_os("SPEED_DOCUMENTS") {
+            std::fs::write(PathBuf::from(folder).join(format!("{target}.json")), &text).expect("a folder to write to");
+        }
         let first = Instant::now();
         let findings = judge(&validator, &text);
         let cold = first.elapsed();
