@@ -42,7 +42,7 @@ impl Gateway {
     /// When the store cannot claim or complete; leases then expire and the copies are sent again.
     pub async fn dispatch_due(&self) -> Result<usize, StoreError> {
         let now = self.clock.now();
-        let leases = self.store.claim(now, now + self.settings.lease, self.settings.workers).await?;
+        let leases = self.store.claim(Claim::due(now, now + self.settings.lease, self.settings.workers)).await?;
         if leases.is_empty() {
             return Ok(0);
         }

@@ -4,6 +4,7 @@
 pub(crate) mod accepting;
 pub(crate) mod delivering;
 pub(crate) mod keeping;
+pub(crate) mod lifecycle;
 
 use std::sync::Arc;
 
@@ -49,6 +50,21 @@ macro_rules! every_contract {
             tasks_of_transfers_and_copies_stand_in_one_list,
             a_transfer_is_found_by_the_status_that_it_shows,
             tasks_are_found_by_when_they_changed,
+        );
+        $crate::contract::every_contract!($open, lifecycle:
+            a_later_version_ends_the_earlier_copies,
+            a_later_version_never_overtakes_what_is_being_sent,
+            a_version_has_one_successor,
+            every_earlier_copy_must_be_accounted_for,
+            a_predecessor_is_found_by_document_or_set,
+            what_waits_for_its_predecessor_is_found_and_joined,
+            an_earlier_version_that_is_held_is_overtaken,
+            what_may_have_left_gets_a_notice,
+            a_withdrawn_transfer_takes_its_earlier_versions_along,
+            a_recalled_copy_tells_nothing_any_more,
+            a_pause_holds_back_and_discards_nothing,
+            claims_leave_out_endpoints,
+            a_checkup_accounts_for_every_transfer,
         );
         $crate::contract::every_contract!($open, keeping:
             clients_are_replaced,
@@ -128,6 +144,7 @@ pub(crate) fn delivery(kind: RecipientKind, recipient: &str) -> NewDelivery {
         basis: "direct care, policy 1".to_owned(),
         disclosure: "{}".to_owned(),
         acknowledgement_awaited: true,
+        notice: None,
     }
 }
 
@@ -140,7 +157,11 @@ pub(crate) fn acceptance(n: u32) -> Acceptance {
             client_id: "ward-system".to_owned(),
             message_id: format!("message-{n}"),
             document_id: Some(format!("document-{n}")),
-            document_set_id: Some("set".to_owned()),
+            document_set_id: Some(format!("set-{n}")),
+            dated: None,
+            version: 1,
+            replaces: None,
+            awaits: None,
             event: "ITK003D".to_owned(),
             received: at(0),
             expected: Some(at(7200)),
@@ -161,6 +182,7 @@ pub(crate) fn acceptance(n: u32) -> Acceptance {
         },
         deliveries: vec![delivery(RecipientKind::CareHome, "VM1AB")],
         hold: None,
+        endings: Vec::new(),
         audit: vec![row(AuditWord::Accept)],
         audit_if_repeat: row(AuditWord::Duplicate),
         audit_if_conflict: row(AuditWord::Refuse),

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, StoredRendition, Transition};
+use onward_core::store::{
+    DeliveryQuery, DeliveryRecord, Ended, NewDelivery, Notice, StoredRendition, Transition,
+};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
@@ -14,7 +16,7 @@ use super::failure::Failure;
 
 const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
     attempts, next_attempt, reason, code, reference, correlation_id, workflow, body_bytes, acknowledgement_awaited, \
-    basis, created, changed, opened";
+    basis, created, changed, opened, ended, ended_by, notice_of, notice_why, replay";
 
 /// Where a copy comes from.
 pub(super) struct Origin {
@@ -26,15 +28,36 @@ pub(super) struct Origin {
 
 /// Queues a copy, due at once; an identifier that is there already is an error.
 pub(super) fn insert(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
-    queue(c, origin, delivery, "").map(drop)
+    queue(c, origin, &lane(origin), delivery, "").map(drop)
+}
+
+/// The same behind the copies of another lane than its own origin's.
+pub(super) fn insert_in_lane(
+    c: &Connection,
+    origin: &Origin,
+    lane: &str,
+    delivery: &NewDelivery,
+) -> Result<(), Failure> {
+    queue(c, origin, lane, delivery, "").map(drop)
+}
+
+/// Patient, else transfer.
+fn lane(origin: &Origin) -> String {
+    origin.patient.as_ref().map_or_else(|| origin.transfer.to_string(), |patient| patient.expose().to_owned())
 }
 
 /// Queues a copy unless its identifier is there already.
 pub(super) fn insert_once(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
-    queue(c, origin, delivery, "ON CONFLICT (id) DO NOTHING").map(drop)
+    queue(c, origin, &lane(origin), delivery, "ON CONFLICT (id) DO NOTHING").map(drop)
 }
 
-fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str) -> Result<bool, Failure> {
+fn queue(
+    c: &Connection,
+    origin: &Origin,
+    lane: &str,
+    delivery: &NewDelivery,
+    conflict: &str,
+) -> Result<bool, Failure> {
     let id = delivery.id.to_string();
     let transfer = origin.transfer.to_string();
     let patient = origin.patient.as_ref().map(NhsNumber::expose);
@@ -42,13 +65,13 @@ fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str
         .prepare_cached(&format!(
             "INSERT INTO deliveries (id, transfer, lane, sender, patient, kind, recipient, recipient_name, endpoint,
                  state, version, attempts, next_attempt, correlation_id, workflow, body_bytes,
-                 acknowledgement_awaited, basis, created, changed, disclosure)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 1, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) {conflict}"
+                 acknowledgement_awaited, basis, created, changed, disclosure, notice_of, notice_why)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 1, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {conflict}"
         ))?
         .execute(params![
             id,
             transfer,
-            patient.unwrap_or(&transfer),
+            lane,
             origin.sender.as_str(),
             patient,
             delivery.kind.as_str(),
@@ -64,6 +87,8 @@ fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str
             micros(origin.created),
             micros(origin.created),
             delivery.disclosure,
+            delivery.notice.map(|notice| notice.of.to_string()),
+            delivery.notice.map(|notice| notice.why.as_str()),
         ])?;
     if inserted == 0 {
         return Ok(false);
@@ -130,7 +155,11 @@ pub(super) fn open_rendition(
     at: Timestamp,
     audit: &[AuditRow],
 ) -> Result<Option<StoredRendition>, Failure> {
-    let Some(rendition) = rendition(c, id)? else { return Ok(None) };
+    // Taken back between the caller's look and now: no bytes. What a later version replaced stays readable.
+    let taken_back = c
+        .prepare_cached("SELECT 1 FROM deliveries WHERE id = ? AND ended IS NOT NULL AND ended <> 'superseded'")?
+        .exists([id.to_string()])?;
+    let Some(rendition) = rendition(c, id)?.filter(|_| !taken_back) else { return Ok(None) };
     // Reading collects what waits in the inbox, also before the dispatcher has come by; other transports still send.
     const COLLECTS: &str = "(state = 'awaiting-collection'
         OR state = 'queued' AND json_extract(endpoint, '$.transport') = 'inbox')";
@@ -164,13 +193,19 @@ pub(super) fn rendition(c: &Connection, id: DeliveryId) -> Result<Option<StoredR
         .transpose()
 }
 
-pub(super) fn requeue(c: &Connection, id: DeliveryId, at: Timestamp, audit: &[AuditRow]) -> Result<bool, Failure> {
+pub(super) fn requeue(
+    c: &Connection,
+    id: DeliveryId,
+    why: &str,
+    at: Timestamp,
+    audit: &[AuditRow],
+) -> Result<bool, Failure> {
     let queued = c
         .prepare_cached(
-            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1
+            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1, replay = ?3
              WHERE id = ?2 AND state = 'failed'",
         )?
-        .execute(params![micros(at), id.to_string()])?;
+        .execute(params![micros(at), id.to_string(), why])?;
     if queued == 0 {
         return Ok(false);
     }
@@ -269,5 +304,14 @@ fn record(row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
         created: columns.moment("created")?,
         changed: columns.moment("changed")?,
         opened: columns.moment_opt("opened")?,
+        ended: match columns.parsed_opt("ended")? {
+            Some(why) => Some(Ended { why, by: columns.parsed_opt("ended_by")? }),
+            None => None,
+        },
+        notice: match columns.parsed_opt("notice_of")? {
+            Some(of) => Some(Notice { of, why: columns.parsed("notice_why")? }),
+            None => None,
+        },
+        replay: columns.get("replay")?,
     })
 }

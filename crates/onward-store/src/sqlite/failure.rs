@@ -10,6 +10,8 @@ pub(super) enum Failure {
     Sql(rusqlite::Error),
     /// What is stored is not what was written; names `table.column`.
     Corrupt(String),
+    /// What the operation rests on has changed since the caller read it.
+    Overtaken,
     /// The operation panicked.
     Panicked,
 }
@@ -34,6 +36,7 @@ impl From<&Failure> for StoreError {
             }
             Failure::Sql(error) => Self::Unavailable(told(error)),
             Failure::Corrupt(place) => Self::Corrupt(place.clone()),
+            Failure::Overtaken => Self::Overtaken,
             Failure::Panicked => Self::Unavailable("the operation panicked".to_owned()),
         }
     }

@@ -1,6 +1,7 @@
 //! SQLite, for one server: one writer thread with group commit, a few readers, one file.
 
 mod audit;
+mod checkup;
 mod clients;
 mod columns;
 mod deliveries;
@@ -8,6 +9,7 @@ mod directory;
 mod dispatch;
 mod failure;
 mod figures;
+mod lifecycle;
 mod open;
 mod readers;
 mod tasks;
@@ -28,9 +30,9 @@ use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, Figures, FoundTask, HeldTransfer,
-    HoldChange, Lease, OriginalMessage, Release, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer,
-    TaskQuery, TransferRecord, Transition,
+    Acceptance, Accepted, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord, Figures,
+    FoundTask, HeldTransfer, HoldChange, Lease, OriginalMessage, Pause, Predecessor, Release, Store, StoreError,
+    StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 
@@ -119,8 +121,8 @@ impl Store for SqliteStore {
         self.writer.run(move |c| audit::append(c, &rows)).await
     }
 
-    async fn claim(&self, now: Timestamp, lease_until: Timestamp, limit: u32) -> Result<Vec<Lease>, StoreError> {
-        self.writer.run(move |c| dispatch::claim(c, now, lease_until, limit)).await
+    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+        self.writer.run(move |c| dispatch::claim(c, &claim)).await
     }
 
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError> {
@@ -170,6 +172,41 @@ impl Store for SqliteStore {
         self.readers.run(move |c| tasks::count(c, &query)).await
     }
 
+    async fn rendition(&self, delivery: DeliveryId) -> Result<Option<StoredRendition>, StoreError> {
+        self.readers.run(move |c| deliveries::rendition(c, delivery)).await
+    }
+
+    async fn predecessor(&self, sender: &OdsCode, named: &str) -> Result<Option<Predecessor>, StoreError> {
+        let (sender, named) = (sender.clone(), named.to_owned());
+        self.readers.run(move |c| lifecycle::predecessor(c, &sender, &named)).await
+    }
+
+    async fn waiting(&self, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, StoreError> {
+        let (sender, for_any) = (sender.clone(), for_any.to_vec());
+        self.readers.run(move |c| lifecycle::waiting(c, &sender, &for_any)).await
+    }
+
+    async fn take_back(&self, take_back: TakeBack) -> Result<bool, StoreError> {
+        self.writer.run(move |c| lifecycle::take_back(c, &take_back)).await
+    }
+
+    async fn pause(&self, pause: Pause, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.writer.run(move |c| lifecycle::pause(c, &pause, &audit)).await
+    }
+
+    async fn resume(&self, recipient: Option<&OdsCode>, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        let recipient = recipient.cloned();
+        self.writer.run(move |c| lifecycle::resume(c, recipient.as_ref(), &audit)).await
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        self.readers.run(lifecycle::pauses).await
+    }
+
+    async fn checkup(&self) -> Result<Checkup, StoreError> {
+        self.readers.run(checkup::run).await
+    }
+
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {
         self.readers.run(move |c| transfers::original(c, id)).await
     }
@@ -195,8 +232,15 @@ impl Store for SqliteStore {
         self.writer.run(move |c| transfers::close_hold(c, &closure)).await
     }
 
-    async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
-        self.writer.run(move |c| deliveries::requeue(c, delivery, at, &audit)).await
+    async fn requeue(
+        &self,
+        delivery: DeliveryId,
+        why: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let why = why.to_owned();
+        self.writer.run(move |c| deliveries::requeue(c, delivery, &why, at, &audit)).await
     }
 
     async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError> {

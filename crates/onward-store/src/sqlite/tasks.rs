@@ -12,13 +12,18 @@ use super::{deliveries, transfers};
 
 /// [`onward_core::store::TransferRecord::task_status`] as SQL; the contract compares them.
 const TRANSFER_STATUS: &str = "CASE
+    WHEN t.ended IS NOT NULL THEN 'cancelled'
     WHEN EXISTS (SELECT 1 FROM holds h WHERE h.transfer = t.id AND h.closed IS NULL) THEN 'on-hold'
     WHEN t.not_sent IS NOT NULL OR EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.notice_of IS NULL
         AND c.state IN ('failed', 'rejected')) THEN 'failed'
-    WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender') THEN 'in-progress'
     WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.notice_of IS NULL) THEN 'in-progress'
+    WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.notice_of IS NULL
         AND c.state <> 'withdrawn') THEN 'cancelled'
     WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.notice_of IS NULL
         AND c.state NOT IN ('accepted', 'in-progress', 'completed')) THEN 'completed'
     ELSE 'in-progress' END";
 

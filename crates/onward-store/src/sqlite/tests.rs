@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use jiff::Timestamp;
 use onward_core::audit::{AuditQuery, AuditWord};
 use onward_core::state::DeliveryState;
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, DeliveryQuery, Store, StoreError};
+use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Store, StoreError};
 use onward_core::{Clock, DeliveryId};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -211,7 +211,7 @@ async fn a_restart_keeps_everything_and_ends_leases() {
     let (transfer, body) = (message.transfer.id, message.transfer.body.clone());
     let shared: Shared = store;
     let id = accept_new(&shared, message).await;
-    let dead = shared.claim(at(0), at(3600), 1).await.expect("claimable").remove(0);
+    let dead = shared.claim(Claim::due(at(0), at(3600), 1)).await.expect("claimable").remove(0);
     let events: Vec<_> = log(&shared).await;
     drop(shared);
 
@@ -226,7 +226,7 @@ async fn a_restart_keeps_everything_and_ends_leases() {
         audit: Vec::new(),
     };
     assert_eq!(shared.complete(vec![end]).await, Ok(vec![false]));
-    let heir = shared.claim(at(1), at(31), 1).await.expect("claimable").remove(0);
+    let heir = shared.claim(Claim::due(at(1), at(31), 1)).await.expect("claimable").remove(0);
     assert_eq!((heir.delivery.id, heir.attempt), (id, 2), "not held until the dead server's lease runs out");
 }
 
@@ -336,7 +336,7 @@ async fn fault_031_an_unreadable_copy_parks_itself_only() {
     let healthy = accept_new(&shared, acceptance(3)).await;
     tamper(&folder, &format!("UPDATE deliveries SET workflow = '' WHERE id = '{poisoned}'"));
     tamper(&folder, &format!("DELETE FROM rendition_bodies WHERE delivery = '{bodiless}'"));
-    let leases = shared.claim(at(0), at(30), 10).await.expect("claimable");
+    let leases = shared.claim(Claim::due(at(0), at(30), 10)).await.expect("claimable");
     assert_eq!(leases.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [healthy]);
     for (id, place) in [(poisoned, "deliveries.workflow"), (bodiless, "rendition_bodies.delivery")] {
         let copy = shared.delivery(id).await.expect("readable").expect("there");
@@ -378,7 +378,7 @@ async fn every_version_and_attempt_is_kept() {
         (0, AttemptOutcome::Retry { at: at(10), reason: "503".to_owned() }),
         (10, AttemptOutcome::Sent { state: DeliveryState::Sent, reference: Some("r".to_owned()) }),
     ] {
-        let lease = shared.claim(at(now), at(now + 30), 1).await.expect("claimable").remove(0);
+        let lease = shared.claim(Claim::due(at(now), at(now + 30), 1)).await.expect("claimable").remove(0);
         let end =
             AttemptEnd { delivery: lease.delivery.id, token: lease.token, outcome, at: at(now + 1), audit: Vec::new() };
         assert_eq!(shared.complete(vec![end]).await, Ok(vec![true]));
@@ -407,8 +407,8 @@ async fn claims_and_lists_use_their_indexes() {
             Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
         })
     };
-    let claim = plan(super::dispatch::DUE.replace("?1", "0").replace("?2", "9")).await.expect("explained");
-    assert!(claim.contains("deliveries_due") && claim.contains("deliveries_lane"), "{claim}");
+    let claim = plan(super::dispatch::DUE.replace("?1", "0").replace("?2", "9").replace("?3", "NULL").replace("?4", "NULL")).await.expect("explained");
+    assert!(claim.contains("deliveries_due") && claim.contains("deliveries_lane") && claim.contains("deliveries_leased"), "{claim}");
     let query = DeliveryQuery {
         recipient: Some(ods("VM1AB")),
         after: Some((at(0), DeliveryId::random())),

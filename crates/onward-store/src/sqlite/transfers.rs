@@ -13,6 +13,7 @@ use super::audit;
 use super::columns::{Columns, json, micros, micros_opt, month};
 use super::deliveries::{self, Origin};
 use super::failure::Failure;
+use super::lifecycle;
 
 /// The keys decide before anything is written: the message's two identifiers (20007), then the document's (20008).
 pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted, Failure> {
@@ -30,6 +31,14 @@ pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted
         return Ok(earlier);
     }
     insert(c, transfer)?;
+    if let Some(predecessor) = transfer.replaces
+        && !lifecycle::succeed(c, transfer.id, predecessor, transfer.received)?
+    {
+        return Err(Failure::Overtaken);
+    }
+    if acceptance.hold.is_none() && !lifecycle::supersede(c, transfer.id, &acceptance.endings, transfer.received)? {
+        return Err(Failure::Overtaken);
+    }
     let origin = Origin {
         transfer: transfer.id,
         sender: transfer.sender.clone(),
@@ -85,8 +94,9 @@ fn insert(c: &Connection, transfer: &NewTransfer) -> Result<(), Failure> {
     let id = transfer.id.to_string();
     c.prepare_cached(
         "INSERT INTO transfers (id, sender, client_id, message_id, header_id, document_id, document_set_id, event,
-             received, expected, patient, care_home, reply, changed, body_sha256, response)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             received, expected, patient, care_home, reply, changed, body_sha256, response, version, dated, replaces,
+             awaits)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         id,
@@ -105,6 +115,10 @@ fn insert(c: &Connection, transfer: &NewTransfer) -> Result<(), Failure> {
         micros(transfer.received),
         transfer.body_sha256,
         transfer.response,
+        transfer.version,
+        micros_opt(transfer.dated),
+        transfer.replaces.map(|id| id.to_string()),
+        transfer.awaits,
     ])?;
     c.prepare_cached("INSERT INTO message_bodies (transfer, month, media_type, body) VALUES (?, ?, ?, ?)")?
         .execute(params![id, month(transfer.received), transfer.media_type, transfer.body])?;
@@ -131,7 +145,7 @@ pub(super) fn transfer(c: &Connection, id: TransferId) -> Result<Option<Transfer
     let found = c
         .prepare_cached(
             "SELECT id, sender, client_id, message_id, event, received, expected, patient, care_home, reply,
-                 not_sent, changed
+                 not_sent, changed, version, replaces, replaced_by, ended, ended_reason
              FROM transfers WHERE id = ?",
         )?
         .query_and_then([id.to_string()], record)?
@@ -167,6 +181,13 @@ fn record(row: &Row<'_>) -> Result<TransferRecord, Failure> {
         reply: columns.json("reply")?,
         hold: None,
         not_sent: columns.get("not_sent")?,
+        version: columns.count("version")?,
+        replaces: columns.parsed_opt("replaces")?,
+        replaced_by: columns.parsed_opt("replaced_by")?,
+        ended: match columns.parsed_opt("ended")? {
+            Some(why) => Some((why, columns.get::<Option<String>>("ended_reason")?.unwrap_or_default())),
+            None => None,
+        },
         changed: columns.moment("changed")?,
         deliveries: Vec::new(),
     })
@@ -241,7 +262,7 @@ fn close(c: &Connection, hold: HoldId, at: Timestamp) -> Result<Option<TransferI
 }
 
 /// Marks the transfer as changed and gives what its further copies come from.
-fn origin(c: &Connection, transfer: TransferId, at: Timestamp) -> Result<Origin, Failure> {
+pub(super) fn origin(c: &Connection, transfer: TransferId, at: Timestamp) -> Result<Origin, Failure> {
     c.prepare_cached("UPDATE transfers SET changed = ? WHERE id = ? RETURNING sender, patient")?
         .query_and_then(params![micros(at), transfer.to_string()], |row| {
             let columns = Columns::of("transfers", row);
@@ -258,6 +279,20 @@ fn origin(c: &Connection, transfer: TransferId, at: Timestamp) -> Result<Origin,
 
 pub(super) fn release_hold(c: &Connection, release: &Release) -> Result<bool, Failure> {
     let Some(transfer) = close(c, release.hold, release.at)? else { return Ok(false) };
+    if let Some((predecessor, version)) = release.replaces {
+        if !lifecycle::succeed(c, transfer, predecessor, release.at)? {
+            return Err(Failure::Overtaken);
+        }
+        c.prepare_cached("UPDATE transfers SET replaces = ?, version = ? WHERE id = ?")?.execute(params![
+            predecessor.to_string(),
+            version,
+            transfer.to_string()
+        ])?;
+    }
+    if !lifecycle::supersede(c, transfer, &release.endings, release.at)? {
+        return Err(Failure::Overtaken);
+    }
+    c.prepare_cached("UPDATE transfers SET awaits = NULL WHERE id = ?")?.execute([transfer.to_string()])?;
     // What was not known when it came may be known by now.
     c.prepare_cached(
         "UPDATE transfers SET patient = coalesce(?, patient), care_home = coalesce(?, care_home) WHERE id = ?",

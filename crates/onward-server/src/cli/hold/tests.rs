@@ -153,7 +153,7 @@ async fn a_failed_delivery_is_replayed_only_after_a_preview_and_a_yes() {
     let (folder, app, _) = accepted(DISCHARGE).await;
     let store = app.gateway.store();
     let now = open::now();
-    let leases = store.claim(now, now, 1).await.expect("claimed");
+    let leases = store.claim(Claim::due(now, now, 1)).await.expect("claimed");
     let failed = leases[0].delivery.id;
     let outcome = AttemptOutcome::Failed { reason: "mailbox unknown".to_owned() };
     let end = AttemptEnd { delivery: failed, token: leases[0].token, outcome, at: now, audit: Vec::new() };
@@ -291,7 +291,7 @@ async fn a_closed_hold_ends_the_transfer_and_tells_the_hospital() {
     let mut told = false;
     // The acceptance's own response goes first.
     for _ in 0..2 {
-        for lease in store.claim(open::now(), open::now(), 10).await.expect("claimed") {
+        for lease in store.claim(Claim::due(open::now(), open::now(), 10)).await.expect("claimed") {
             told |= String::from_utf8_lossy(&lease.rendition.body).contains("value=\"30002\"");
             let outcome = AttemptOutcome::Sent { state: DeliveryState::Completed, reference: None };
             let (delivery, token) = (lease.delivery.id, lease.token);
