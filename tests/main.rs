@@ -13,6 +13,7 @@ mod documents;
 mod early_answer;
 mod forms;
 mod inbox;
+mod lifecycle;
 mod mesh_exchange;
 mod monitoring;
 mod proof;

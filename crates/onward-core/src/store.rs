@@ -227,6 +227,8 @@ pub struct TransferRecord {
     pub replaces: Option<TransferId>,
     /// The transfer that came to replace it.
     pub replaced_by: Option<TransferId>,
+    /// The document that it replaces, while that has not come.
+    pub awaits: Option<String>,
     /// How the whole transfer ended, and why.
     pub ended: Option<(EndReason, String)>,
     /// Latest change of the transfer or one of its copies.
@@ -461,6 +463,8 @@ pub struct TaskQuery {
     pub statuses: Vec<String>,
     /// Only copies of this transfer.
     pub transfer: Option<TransferId>,
+    /// No copies that were recalled: their recipient should not have had them.
+    pub without_recalled: bool,
     /// Only about this person.
     pub patient: Option<NhsNumber>,
     /// Latest change, all of them.
@@ -731,8 +735,14 @@ pub trait Store: Send + Sync + 'static {
     async fn count_tasks(&self, query: TaskQuery) -> Result<u64, StoreError>;
     /// What travels of a copy. For the gateway itself: reading it this way opens nothing.
     async fn rendition(&self, delivery: DeliveryId) -> Result<Option<StoredRendition>, StoreError>;
-    /// The transfer of this sender whose document, or newest document of whose set, has this identifier.
-    async fn predecessor(&self, sender: &OdsCode, named: &str) -> Result<Option<Predecessor>, StoreError>;
+    /// The transfer of this sender, other than `except`, whose document, or newest document of whose set, has this
+    /// identifier.
+    async fn predecessor(
+        &self,
+        sender: &OdsCode,
+        named: &str,
+        except: TransferId,
+    ) -> Result<Option<Predecessor>, StoreError>;
     /// Held transfers of this sender that wait for a document, or a set, with one of these identifiers.
     async fn waiting(&self, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, StoreError>;
     /// Takes copies back; `false` when they, or the transfer, had ended already. A copy that cannot have left is only

@@ -6,7 +6,7 @@ use std::time::Duration;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::retry;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::{AttemptEnd, AttemptOutcome, Lease, StoreError};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, Lease, StoreError};
 use onward_core::transport::{Outbound, SendError, Sent, Transport};
 use tokio::sync::watch;
 

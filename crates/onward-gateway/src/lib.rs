@@ -14,6 +14,7 @@ pub mod explain;
 pub mod holds;
 pub mod identify;
 pub mod journal;
+pub mod lifecycle;
 pub mod mailbox;
 pub mod prepare;
 pub mod refusal;

@@ -9,6 +9,7 @@ mod dates;
 mod html;
 mod itk3;
 mod narrative;
+mod notice;
 mod parts;
 mod pharmacy;
 mod registered_practice;
@@ -26,6 +27,7 @@ use onward_core::{DeliveryId, MeshMailboxId, OdsCode, Timestamp, TransferId, Wor
 use onward_fhir::{Bundle, Element, Heading, Release, Tree, views, write};
 
 pub use care_home::care_home;
+pub use notice::{NoticeParts, marked, notice};
 pub use pharmacy::{pharmacy_nomination, pharmacy_referral};
 pub use registered_practice::{Original, registered_practice};
 pub use registration::covering_practice;

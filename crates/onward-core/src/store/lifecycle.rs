@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::NewDelivery;
+use super::{NewDelivery, NewHold};
 use crate::audit::AuditRow;
 use crate::directory::Endpoint;
 use crate::state::EndReason;
@@ -58,8 +58,8 @@ pub struct TakeBack {
     pub reason: String,
     /// The copies.
     pub endings: Vec<Ending>,
-    /// Responses to the sender (inserted once each, by their identifier).
-    pub responses: Vec<NewDelivery>,
+    /// The hold that lets a person send it to the right place, with what has been decided (JSON).
+    pub hold: Option<(NewHold, String)>,
     /// When.
     pub at: Timestamp,
     /// The audit rows.

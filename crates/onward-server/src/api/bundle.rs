@@ -6,6 +6,9 @@ use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 
+use onward_gateway::collect::Opened;
+use onward_transform::render;
+
 use super::accept::{self, Form};
 use super::edge::{self, FHIR_JSON, FHIR_XML};
 use crate::app::App;
@@ -35,18 +38,31 @@ pub async fn get(
         return outcome::not_acceptable("Accept: application/fhir+json, application/fhir+xml or text/html")
             .into_response();
     };
-    let rendition = match app.gateway.open(&caller.client, id, caller.request_id.as_deref()).await {
-        Ok(Some(rendition)) => rendition,
+    let opened = match app.gateway.open(&caller.client, id, caller.request_id.as_deref()).await {
+        Ok(Some(opened)) => opened,
         Ok(None) => return outcome::not_found().into_response(),
         Err(error) => return outcome::store(&error).into_response(),
     };
-    match chosen.form {
-        Form::Html => match rendition.html {
-            Some(html) => page(html),
-            None => outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response(),
-        },
-        form => fhir(rendition.media_type, rendition.body, chosen.named.then_some(form)),
+    let Opened { rendition, superseded } = opened;
+    let mut response = match (chosen.form, rendition.html) {
+        (Form::Html, Some(html)) => page(match &superseded {
+            Some(superseded) => render::marked(&html, &superseded.reason),
+            None => html,
+        }),
+        (Form::Html, None) => outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response(),
+        (form, _) => fhir(rendition.media_type, rendition.body, chosen.named.then_some(form)),
+    };
+    if let Some(superseded) = superseded {
+        // RFC 5829: the link to the version that took the place of this one.
+        let by = superseded.by.map_or_else(|| "none".to_owned(), |by| by.to_string());
+        let headers = response.headers_mut();
+        headers.insert("onward-superseded-by", HeaderValue::from_str(&by).expect("a UUID or a word"));
+        if superseded.by.is_some() {
+            let link = format!("<{by}>; rel=\"successor-version\"");
+            headers.insert(header::LINK, HeaderValue::from_str(&link).expect("a UUID is visible ASCII"));
+        }
     }
+    response
 }
 
 /// The copy as it is, or in the form that was named, when that carries it whole.

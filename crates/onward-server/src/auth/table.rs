@@ -14,7 +14,7 @@ pub enum Action {
     ReadTask,
     /// List Tasks: a recipient its inbox, a sender what became of its own submissions.
     SearchTasks,
-    /// Move the Task of a copy addressed to it.
+    /// Move a Task: a recipient that of a copy addressed to it, a sender that of its own transfer, which withdraws it.
     MoveTask,
     /// Read a copy addressed to it.
     ReadRendition,
@@ -35,6 +35,7 @@ pub fn may(role: Role, action: Action) -> bool {
         Action::SearchAudit => role == InformationGovernance,
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
-        Action::MoveTask | Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
+        Action::MoveTask => matches!(role, Sender | CareHome | Practice | Pharmacy),
+        Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
     }
 }

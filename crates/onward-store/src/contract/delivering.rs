@@ -183,7 +183,11 @@ pub(crate) async fn a_failed_copy_frees_its_lane_and_can_be_queued_again(store: 
     let mut next = acceptance(2);
     next.transfer.patient = Some(patient(1));
     let second = accept_new(&store, next).await;
-    assert_eq!(store.requeue(first, "mended", at(1), vec![row(AuditWord::Release)]).await, Ok(false), "it is not failed");
+    assert_eq!(
+        store.requeue(first, "mended", at(1), vec![row(AuditWord::Release)]).await,
+        Ok(false),
+        "it is not failed"
+    );
     let lease = claim(&store, 0).await.remove(0);
     assert!(end(&store, &lease, AttemptOutcome::Failed { reason: "410".to_owned() }, 1).await);
     let copy = read(&store, first).await;

@@ -1,6 +1,5 @@
 //! Later versions, copies that are taken back, pauses, and the check of it all.
 
-use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
 use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
@@ -8,6 +7,7 @@ use onward_core::store::{
     Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, DeliveryRecord, Ended, Ending, Lease,
     NewDelivery, Notice, Pause, Release, StoreError, TakeBack, TaskQuery,
 };
+use onward_core::{DeliveryId, TransferId};
 
 use super::{Shared, accept_new, acceptance, at, delivery, hold, log, ods, patient, row};
 
@@ -49,7 +49,7 @@ fn take_back(message: &Acceptance, whole: Option<EndReason>, endings: Vec<Ending
         whole,
         reason: "wrong patient".to_owned(),
         endings,
-        responses: Vec::new(),
+        hold: None,
         at: at(60),
         audit: vec![row(AuditWord::Withdraw)],
     }
@@ -77,12 +77,7 @@ async fn all(store: &Shared) -> Vec<DeliveryRecord> {
 async fn status_of(store: &Shared, message: &Acceptance) -> &'static str {
     let transfer = store.transfer(message.transfer.id).await.expect("readable").expect("there");
     let status = transfer.task_status();
-    let query = TaskQuery {
-        transfers: true,
-        statuses: vec![status.to_owned()],
-        limit: 100,
-        ..TaskQuery::default()
-    };
+    let query = TaskQuery { transfers: true, statuses: vec![status.to_owned()], limit: 100, ..TaskQuery::default() };
     let found = store.tasks(query).await.expect("readable");
     assert!(found.iter().any(|task| task.place().1 == transfer.id.0), "found by the status that it shows: {status}");
     status
@@ -174,7 +169,7 @@ pub(crate) async fn a_predecessor_is_found_by_document_or_set(store: Shared) {
     let old = accept_new(&store, first.clone()).await;
     let find = |named: &'static str| {
         let store = &store;
-        async move { store.predecessor(&ods("RXH"), named).await.expect("readable") }
+        async move { store.predecessor(&ods("RXH"), named, TransferId::random()).await.expect("readable") }
     };
     let found = find("document-1").await.expect("by its document");
     assert_eq!((found.transfer, found.version, found.dated), (first.transfer.id, 1, Some(at(-500))));
@@ -185,7 +180,13 @@ pub(crate) async fn a_predecessor_is_found_by_document_or_set(store: Shared) {
     assert_eq!(find("one set").await.expect("by its set").transfer, second.transfer.id, "the newest of the set");
     assert_eq!(find("document-1").await.expect("there").replaced_by, Some(second.transfer.id));
     assert_eq!(find("document-9").await, None);
-    assert_eq!(store.predecessor(&ods("RYJ"), "document-1").await, Ok(None), "identifiers belong to their sender");
+    let not_itself = store.predecessor(&ods("RXH"), "one set", second.transfer.id).await.expect("readable");
+    assert_eq!(not_itself.expect("there").transfer, first.transfer.id);
+    assert_eq!(
+        store.predecessor(&ods("RYJ"), "document-1", TransferId::random()).await,
+        Ok(None),
+        "identifiers belong to their sender"
+    );
 }
 
 pub(crate) async fn what_waits_for_its_predecessor_is_found_and_joined(store: Shared) {
@@ -318,12 +319,25 @@ pub(crate) async fn a_recalled_copy_tells_nothing_any_more(store: Shared) {
     let lease = lease.iter().find(|lease| lease.delivery.id == wrong).expect("claimed");
     assert!(end(&store, lease, 1).await);
     let recall = || Ending { notice: Some(notice(wrong, EndReason::Recalled)), ..ending(wrong, EndReason::Recalled) };
-    assert_eq!(store.take_back(take_back(&first, None, vec![recall()])).await, Ok(true));
+    let waits = hold();
+    let back = TakeBack {
+        hold: Some((waits.clone(), "{\"recalled\":[]}".to_owned())),
+        ..take_back(&first, None, vec![recall()])
+    };
+    assert_eq!(store.take_back(back).await, Ok(true));
+    let held = store.holds().await.expect("readable");
+    assert_eq!((held.len(), &held[0].hold, held[0].decided.as_str()), (1, &waits, "{\"recalled\":[]}"));
     assert_eq!(store.take_back(take_back(&first, None, vec![recall()])).await, Ok(false), "once");
     let told = all(&store).await.into_iter().find(|copy| copy.notice.is_some()).expect("told");
     assert_eq!((told.patient, told.recipient), (None, ods("VM1AB")), "not about whom it was");
     assert_eq!(read(&store, first.deliveries[1].id).await.ended, None, "the others keep theirs");
-    assert_eq!(status_of(&store, &first).await, "in-progress");
+    let query = TaskQuery { copies: true, limit: 100, ..TaskQuery::default() };
+    let found = |without_recalled: bool| {
+        let (store, query) = (&store, TaskQuery { without_recalled, ..query.clone() });
+        async move { store.count_tasks(query).await.expect("readable") }
+    };
+    assert_eq!((found(false).await, found(true).await), (3, 2), "to its recipient there is no such Task");
+    assert_eq!(status_of(&store, &first).await, "on-hold", "until it goes to the right place");
 }
 
 pub(crate) async fn a_pause_holds_back_and_discards_nothing(store: Shared) {
@@ -404,7 +418,8 @@ pub(crate) async fn a_checkup_accounts_for_every_transfer(store: Shared) {
     // An acceptance without its row in the log is told.
     accept_new(&store, acceptance(5)).await;
     let flaws = store.checkup().await.expect("readable").flaws;
-    assert_eq!(flaws.iter().map(|flaw| (flaw.rule, flaw.count)).collect::<Vec<_>>(), [
-        ("every acceptance is in the audit log", 1)
-    ]);
+    assert_eq!(
+        flaws.iter().map(|flaw| (flaw.rule, flaw.count)).collect::<Vec<_>>(),
+        [("every acceptance is in the audit log", 1)]
+    );
 }

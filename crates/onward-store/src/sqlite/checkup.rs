@@ -77,14 +77,8 @@ const RULES: &[(&str, &str)] = &[
         "a copy belongs to its transfer's sender",
         "SELECT d.id FROM deliveries d JOIN transfers t ON t.id = d.transfer WHERE d.sender <> t.sender",
     ),
-    (
-        "a copy that ended is not queued",
-        "SELECT id FROM deliveries WHERE ended IS NOT NULL AND state = 'queued'",
-    ),
-    (
-        "a withdrawn copy says why",
-        "SELECT id FROM deliveries WHERE state = 'withdrawn' AND ended IS NULL",
-    ),
+    ("a copy that ended is not queued", "SELECT id FROM deliveries WHERE ended IS NOT NULL AND state = 'queued'"),
+    ("a withdrawn copy says why", "SELECT id FROM deliveries WHERE state = 'withdrawn' AND ended IS NULL"),
     (
         "a notice tells of a copy that ended",
         "SELECT id FROM deliveries WHERE notice_of IS NOT NULL
@@ -148,7 +142,12 @@ pub(super) fn run(c: &Connection) -> Result<Checkup, Failure> {
     for (rule, sql) in RULES {
         flaw(c, rule, sql, &mut checkup.flaws)?;
     }
-    flaw(c, "every row refers to rows that are there", "SELECT \"table\" FROM pragma_foreign_key_check", &mut checkup.flaws)?;
+    flaw(
+        c,
+        "every row refers to rows that are there",
+        "SELECT \"table\" FROM pragma_foreign_key_check",
+        &mut checkup.flaws,
+    )?;
     flaw(
         c,
         "the file is whole",

@@ -3,9 +3,7 @@
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{
-    DeliveryQuery, DeliveryRecord, Ended, NewDelivery, Notice, StoredRendition, Transition,
-};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, Ended, NewDelivery, Notice, StoredRendition, Transition};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
@@ -51,13 +49,7 @@ pub(super) fn insert_once(c: &Connection, origin: &Origin, delivery: &NewDeliver
     queue(c, origin, &lane(origin), delivery, "ON CONFLICT (id) DO NOTHING").map(drop)
 }
 
-fn queue(
-    c: &Connection,
-    origin: &Origin,
-    lane: &str,
-    delivery: &NewDelivery,
-    conflict: &str,
-) -> Result<bool, Failure> {
+fn queue(c: &Connection, origin: &Origin, lane: &str, delivery: &NewDelivery, conflict: &str) -> Result<bool, Failure> {
     let id = delivery.id.to_string();
     let transfer = origin.transfer.to_string();
     let patient = origin.patient.as_ref().map(NhsNumber::expose);

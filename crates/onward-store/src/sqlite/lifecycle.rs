@@ -19,15 +19,21 @@ use super::transfers;
 const EVERYBODY: &str = "*";
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
-pub(super) fn predecessor(c: &Connection, sender: &OdsCode, named: &str) -> Result<Option<Predecessor>, Failure> {
-    const COLUMNS: &str = "SELECT id, version, dated, patient, replaced_by FROM transfers WHERE sender = ?1";
+pub(super) fn predecessor(
+    c: &Connection,
+    sender: &OdsCode,
+    named: &str,
+    except: TransferId,
+) -> Result<Option<Predecessor>, Failure> {
+    const COLUMNS: &str = "SELECT id, version, dated, patient, replaced_by FROM transfers
+        WHERE sender = ?1 AND id <> ?3";
     for by in [
         "AND document_id = ?2",
         "AND document_set_id = ?2 ORDER BY replaced_by IS NOT NULL, version DESC, received DESC, id LIMIT 1",
     ] {
         let found = c
             .prepare_cached(&format!("{COLUMNS} {by}"))?
-            .query_and_then(params![sender.as_str(), named], |row| {
+            .query_and_then(params![sender.as_str(), named, except.to_string()], |row| {
                 let columns = Columns::of("transfers", row);
                 Ok::<_, Failure>(Predecessor {
                     transfer: columns.parsed("id")?,
@@ -174,13 +180,7 @@ fn end_copy(c: &Connection, ending: &Ending, at: Timestamp) -> Result<bool, Fail
              state = CASE WHEN state IN ('completed', 'rejected') THEN state ELSE 'withdrawn' END
          WHERE id = ?5",
     )?
-    .execute(params![
-        ending.why.as_str(),
-        ending.by.map(|by| by.to_string()),
-        ending.reason,
-        micros(at),
-        id
-    ])?;
+    .execute(params![ending.why.as_str(), ending.by.map(|by| by.to_string()), ending.reason, micros(at), id])?;
     deliveries::keep_version(c, ending.delivery, at)?;
     if let Some(notice) = ending.notice.as_ref().filter(|_| left) {
         let corrupt = |column| move |_| Failure::corrupt("deliveries", column);
@@ -222,9 +222,9 @@ pub(super) fn take_back(c: &Connection, back: &TakeBack) -> Result<bool, Failure
     if back.whole.is_none() && !ended {
         return Ok(false);
     }
-    let origin = transfers::origin(c, back.transfer, back.at)?;
-    for response in &back.responses {
-        deliveries::insert_once(c, &origin, response)?;
+    transfers::origin(c, back.transfer, back.at)?;
+    if let Some((hold, decided)) = &back.hold {
+        transfers::insert_hold(c, back.transfer, hold, decided, back.at)?;
     }
     audit::append(c, &back.audit)?;
     Ok(true)

@@ -30,9 +30,9 @@ use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord, Figures,
-    FoundTask, HeldTransfer, HoldChange, Lease, OriginalMessage, Pause, Predecessor, Release, Store, StoreError,
-    StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    Acceptance, Accepted, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord, Figures, FoundTask,
+    HeldTransfer, HoldChange, Lease, OriginalMessage, Pause, Predecessor, Release, Store, StoreError, StoredAudit,
+    StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 
@@ -176,9 +176,14 @@ impl Store for SqliteStore {
         self.readers.run(move |c| deliveries::rendition(c, delivery)).await
     }
 
-    async fn predecessor(&self, sender: &OdsCode, named: &str) -> Result<Option<Predecessor>, StoreError> {
+    async fn predecessor(
+        &self,
+        sender: &OdsCode,
+        named: &str,
+        except: TransferId,
+    ) -> Result<Option<Predecessor>, StoreError> {
         let (sender, named) = (sender.clone(), named.to_owned());
-        self.readers.run(move |c| lifecycle::predecessor(c, &sender, &named)).await
+        self.readers.run(move |c| lifecycle::predecessor(c, &sender, &named, except)).await
     }
 
     async fn waiting(&self, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, StoreError> {

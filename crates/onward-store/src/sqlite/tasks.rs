@@ -88,6 +88,9 @@ pub(super) fn arms(query: &TaskQuery) -> (Vec<String>, Vec<Value>) {
         arm.condition("d.kind <> ?".to_owned(), [responses.into()]);
         arm.one_of("d.kind", query.kinds.iter().map(|kind| kind.as_str()));
         arm.one_of("d.state", wanted.into_iter());
+        if query.without_recalled {
+            arm.condition("d.ended IS NOT 'recalled'".to_owned(), []);
+        }
         arm.end(&mut arms, &mut values);
     }
     (arms, values)

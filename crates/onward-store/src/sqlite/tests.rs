@@ -407,8 +407,14 @@ async fn claims_and_lists_use_their_indexes() {
             Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
         })
     };
-    let claim = plan(super::dispatch::DUE.replace("?1", "0").replace("?2", "9").replace("?3", "NULL").replace("?4", "NULL")).await.expect("explained");
-    assert!(claim.contains("deliveries_due") && claim.contains("deliveries_lane") && claim.contains("deliveries_leased"), "{claim}");
+    let claim =
+        plan(super::dispatch::DUE.replace("?1", "0").replace("?2", "9").replace("?3", "NULL").replace("?4", "NULL"))
+            .await
+            .expect("explained");
+    assert!(
+        claim.contains("deliveries_due") && claim.contains("deliveries_lane") && claim.contains("deliveries_leased"),
+        "{claim}"
+    );
     let query = DeliveryQuery {
         recipient: Some(ods("VM1AB")),
         after: Some((at(0), DeliveryId::random())),

@@ -49,7 +49,7 @@ pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted
         deliveries::insert(c, &origin, delivery)?;
     }
     if let Some(hold) = &acceptance.hold {
-        insert_hold(c, transfer, hold)?;
+        insert_hold(c, transfer.id, hold, "{}", transfer.received)?;
     }
     audit::append(c, &acceptance.audit)?;
     Ok(Accepted::New)
@@ -125,18 +125,25 @@ fn insert(c: &Connection, transfer: &NewTransfer) -> Result<(), Failure> {
     Ok(())
 }
 
-fn insert_hold(c: &Connection, transfer: &NewTransfer, hold: &NewHold) -> Result<(), Failure> {
+pub(super) fn insert_hold(
+    c: &Connection,
+    transfer: TransferId,
+    hold: &NewHold,
+    decided: &str,
+    opened: Timestamp,
+) -> Result<(), Failure> {
     c.prepare_cached(
-        "INSERT INTO holds (id, transfer, reason, detail, owner, due, opened) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO holds (id, transfer, reason, detail, owner, due, opened, decided) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         hold.id.to_string(),
-        transfer.id.to_string(),
+        transfer.to_string(),
         hold.reason.as_str(),
         hold.detail,
         hold.owner,
         micros(hold.due),
-        micros(transfer.received),
+        micros(opened),
+        decided,
     ])?;
     Ok(())
 }
@@ -145,7 +152,7 @@ pub(super) fn transfer(c: &Connection, id: TransferId) -> Result<Option<Transfer
     let found = c
         .prepare_cached(
             "SELECT id, sender, client_id, message_id, event, received, expected, patient, care_home, reply,
-                 not_sent, changed, version, replaces, replaced_by, ended, ended_reason
+                 not_sent, changed, version, replaces, replaced_by, awaits, ended, ended_reason
              FROM transfers WHERE id = ?",
         )?
         .query_and_then([id.to_string()], record)?
@@ -184,6 +191,7 @@ fn record(row: &Row<'_>) -> Result<TransferRecord, Failure> {
         version: columns.count("version")?,
         replaces: columns.parsed_opt("replaces")?,
         replaced_by: columns.parsed_opt("replaced_by")?,
+        awaits: columns.get("awaits")?,
         ended: match columns.parsed_opt("ended")? {
             Some(why) => Some((why, columns.get::<Option<String>>("ended_reason")?.unwrap_or_default())),
             None => None,
