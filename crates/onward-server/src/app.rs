@@ -15,6 +15,7 @@ use onward_connect::pds::{PdsClient, PdsConfig};
 use onward_connect::secret::Secret;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::directory::Directory;
+use onward_core::retry::Schedule;
 use onward_core::state::RecipientKind;
 use onward_core::store::Store;
 use onward_core::transport::{InboxTransport, Mailbox, Transport};
@@ -24,7 +25,7 @@ use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
-use crate::config::{Config, PdsMode, StoreUrl};
+use crate::config::{Config, PdsMode, Retry, StoreUrl};
 use crate::seal::Seal;
 
 /// What the handlers need.
@@ -143,6 +144,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
             body_bytes_max: config.server.body_bytes_max,
             workers: config.delivery.workers,
             lease: SignedDuration::from_secs(i64::from(config.delivery.lease_seconds)),
+            retry: config.retry.iter().map(|(kind, retry)| (*kind, schedule(retry))).collect(),
             holds,
         },
     });
@@ -155,6 +157,16 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         jwks: jwks(config)?,
         seal: Seal::new()?,
     })
+}
+
+fn schedule(retry: &Retry) -> Schedule {
+    let seconds = |seconds: u32| SignedDuration::from_secs(i64::from(seconds));
+    Schedule {
+        first: seconds(retry.first_seconds),
+        longest: seconds(retry.longest_seconds),
+        retry_after_longest: seconds(retry.retry_after_seconds_max),
+        give_up_after: SignedDuration::from_hours(i64::from(retry.give_up_hours)),
+    }
 }
 
 /// The key of the assertions to the NHS API platform, which fetches it from us; with the stand-in nothing is signed.

@@ -130,19 +130,18 @@ pub async fn put(
     if caller.role() == Role::Sender {
         return withdraw(&app, &caller, &id, version, &headers, &body).await;
     }
+    let found = match find(&app, &caller, &id).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return outcome::not_found().into_response(),
+        Err(error) => return outcome::store(&error).into_response(),
+    };
     let answer = match answer(&headers, &body, &id) {
         Ok(answer) => answer,
         Err(response) => return *response,
     };
-    match find(&app, &caller, &id).await {
-        Ok(Some(found)) => {
-            if let Some(element) = changed_element(&headers, &body, &found.json) {
-                let text = "this element is not the recipient's to change: send it as it was read, or leave it out";
-                return outcome::unprocessable(&format!("Task.{element}"), text).into_response();
-            }
-        }
-        Ok(None) => return outcome::not_found().into_response(),
-        Err(error) => return outcome::store(&error).into_response(),
+    if let Some(element) = changed_element(&headers, &body, &found.json) {
+        let text = "this element is not the recipient's to change: send it as it was read, or leave it out";
+        return outcome::unprocessable(&format!("Task.{element}"), text).into_response();
     }
     let request_id = caller.request_id.as_deref();
     let moved = app.gateway.move_task(&caller.client, delivery, version, answer, request_id).await;
