@@ -18,6 +18,8 @@ mod headers;
 mod inbox;
 mod mesh_exchange;
 mod monitoring;
+mod page_audit;
+mod people;
 mod proof;
 mod renewal;
 mod restart;
