@@ -2,6 +2,7 @@
 //! are committed with it or the effect does not happen.
 
 mod lifecycle;
+pub mod people;
 
 use std::fmt;
 
@@ -691,7 +692,7 @@ pub struct DeliveryFigure {
 
 /// The durable memory of the gateway.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: people::PeopleStore {
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
 

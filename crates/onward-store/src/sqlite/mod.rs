@@ -11,6 +11,7 @@ mod failure;
 mod figures;
 mod lifecycle;
 mod open;
+mod people;
 mod readers;
 mod tasks;
 mod transfers;
