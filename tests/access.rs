@@ -197,6 +197,7 @@ async fn every_route_is_in_the_matrix_and_needs_a_token() {
             ("GET", "/.well-known/smart-configuration"),
             ("GET", "/.well-known/jwks.json"),
             ("POST", "/oauth2/token"),
+            ("GET", "/assets/{name}"),
         ];
         match route.access {
             Access::Open => assert!(open.contains(&(route.method, route.path)), "{route:?} is open to everybody"),

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod listener;
 pub mod metrics;
 pub mod outcome;
+pub mod pages;
 pub mod seal;
 pub mod serve;
 pub mod session;

@@ -25,7 +25,7 @@ use crate::app::App;
 use crate::auth::table::{Action, may};
 use crate::auth::{Caller, token};
 use crate::listener::ClientCertificate;
-use crate::outcome;
+use crate::{outcome, pages};
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,7 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/.well-known/smart-configuration", Open, get(metadata::smart)),
         route("GET", "/.well-known/jwks.json", Open, get(metadata::jwks)),
         route("POST", "/oauth2/token", Open, post(token::issue)),
+        route("GET", "/assets/{name}", Open, get(pages::assets::get)),
     ]
 }
 
