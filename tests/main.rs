@@ -15,6 +15,8 @@ mod forms;
 mod inbox;
 mod mesh_exchange;
 mod monitoring;
+mod page_audit;
+mod people;
 mod proof;
 mod renewal;
 mod restart;

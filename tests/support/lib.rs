@@ -3,6 +3,7 @@
 
 pub mod authority;
 pub mod balp;
+pub mod browser;
 pub mod mesh_sandbox;
 pub mod message;
 pub mod process;

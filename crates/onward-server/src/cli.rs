@@ -21,6 +21,7 @@ mod send;
 mod settings;
 mod status;
 mod terminal;
+mod user;
 mod validate;
 
 use std::path::PathBuf;
@@ -71,6 +72,9 @@ pub enum Command {
     /// Machine clients and their keys
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// People who sign in
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// The audit log: verify, export, prove, who saw a patient
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -159,6 +163,7 @@ impl Command {
             Self::Dead(command) => hold::dead(command, terminal).await,
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
+            Self::User(command) => user::run(command, terminal).await,
             Self::Audit(command) => audit::run(command, terminal).await,
             Self::Sar(command) => sar::run(command, terminal).await,
             Self::Policy(command) => policy::run(command, terminal),

@@ -44,6 +44,8 @@ pub struct Config {
     pub server: Server,
     /// The organisation that runs the gateway.
     pub identity: Identity,
+    /// People who sign in.
+    pub people: People,
     /// Where transfers are kept.
     pub store: Store,
     /// The Message Exchange for Social Care and Health.
@@ -149,6 +151,18 @@ pub struct Identity {
     pub name: String,
     /// Life of an access token, seconds.
     pub token_lifetime_seconds: u32,
+}
+
+/// `[people]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct People {
+    /// A session that is not used for so long is over, minutes.
+    pub session_idle_minutes: u32,
+    /// A session that began so long ago is over, hours.
+    pub session_hours: u32,
+    /// How long an invitation link is good, hours.
+    pub invitation_hours: u32,
 }
 
 /// `[store]`

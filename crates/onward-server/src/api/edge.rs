@@ -65,7 +65,7 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
     };
     let status = response.status();
     let as_text =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if as_text && (status.is_client_error() || status.is_server_error()) {
         response = outcome::of_status(status).into_response();
     }

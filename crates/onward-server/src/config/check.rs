@@ -55,6 +55,7 @@ impl Loaded {
         let config = &self.config;
         server(config, &mut findings);
         identity(config, &mut findings);
+        people(config, &mut findings);
         store(config, &mut findings);
         mesh(config, &mut findings);
         pds(config, &mut findings);
@@ -133,6 +134,19 @@ impl Findings {
         let list = EgressList::new(config.egress.hosts.iter().cloned());
         if let Err(refusal) = list.check_url(url, allow_plain_loopback) {
             self.error(key, format!("{refusal}; see egress.hosts"));
+        }
+    }
+}
+
+fn people(config: &Config, findings: &mut Findings) {
+    let people = &config.people;
+    for (key, value, most) in [
+        ("people.session_idle_minutes", people.session_idle_minutes, 60),
+        ("people.session_hours", people.session_hours, 24),
+        ("people.invitation_hours", people.invitation_hours, 14 * 24),
+    ] {
+        if !(1..=most).contains(&value) {
+            findings.error(key, format!("must be 1 to {most}"));
         }
     }
 }

@@ -1,8 +1,12 @@
 //! `GET /inbox`: who is due to arrive at the home, what to look at first, and how far each has come.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use askama::Template;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use jiff::SignedDuration;
 use onward_core::state::DeliveryState;
 use onward_core::store::Arrival;
@@ -10,7 +14,9 @@ use onward_core::{OdsCode, Timestamp};
 use onward_gateway::checklist;
 use onward_transform::render::{Card, dates};
 
-use super::Shell;
+use super::{OnlyGet, Shell, attendant, page, shell, store_failed};
+use crate::app::App;
+use crate::people::SignedIn;
 
 /// Copies on one list at most.
 pub const ROWS_MAX: u32 = 500;
@@ -35,9 +41,35 @@ impl Show {
     }
 }
 
+/// `GET /inbox`.
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    _: OnlyGet,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let show = Show::of(query.as_deref());
+    let now = app.gateway.clock().now();
+    // An open one stays on the list however old it is.
+    let since = match show {
+        Show::Open => Timestamp::MIN,
+        Show::Recent => now.checked_sub(RECENT).unwrap_or(Timestamp::MIN),
+    };
+    let listed = async {
+        let (shell, homes) = shell(&app, &who).await?;
+        let arrivals = app.gateway.arrivals(&attendant(&who), show == Show::Open, since, ROWS_MAX).await?;
+        Ok(InboxPage::new(shell, &homes, show, arrivals, now))
+    };
+    match listed.await {
+        Ok(template) => page(&headers, StatusCode::OK, &template),
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+/// The page.
 #[derive(Template)]
 #[template(path = "inbox.html")]
-/// The page.
 pub struct InboxPage {
     shell: Shell,
     filter: String,

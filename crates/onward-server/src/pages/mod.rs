@@ -4,23 +4,69 @@
 //! or loads that is not ours, nothing about a person stands in an address or a title, and every page works without JavaScript.
 
 pub mod assets;
+mod checklist;
 pub mod components;
+mod deeds;
 pub mod inbox;
+mod record;
+
+use std::sync::Arc;
 
 use askama::Template;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, get, post};
 use flate2::Compression;
+use onward_core::OdsCode;
+use onward_core::people::Role;
+use onward_core::store::StoreError;
+use onward_gateway::attend::Attendant;
 
 use self::assets::{Assets, assets};
+use crate::api::{Access, Route};
+use crate::app::App;
+use crate::auth::table::Action;
+use crate::people::SignedIn;
 
-/// What pages may do: show and load what is ours, and post back to us.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'none'; \
-    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// Pages smaller than this go as they are.
 const GZIP_BYTES_MIN: usize = 1_024;
 
+/// The pages of a care home.
+pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
+    use Action::{ListArrivals, MoveTask, ReadRendition};
+    let route = |method, path, action, handler| (Route { method, path, access: Access::Page(action) }, handler);
+    vec![
+        route("GET", "/inbox", ListArrivals, get(inbox::get)),
+        route("GET", "/transfers/{id}", ReadRendition, get(record::get)),
+        route("GET", "/transfers/{id}/print", ReadRendition, get(record::print)),
+        route("GET", "/transfers/{id}/files/{number}", ReadRendition, get(record::file)),
+        route("POST", "/transfers/{id}/acknowledge", MoveTask, post(deeds::acknowledge)),
+        route("POST", "/transfers/{id}/arrive", MoveTask, post(deeds::arrive)),
+        route("GET", "/transfers/{id}/query", MoveTask, get(deeds::query_form)),
+        route("POST", "/transfers/{id}/query", MoveTask, post(deeds::query)),
+        route("GET", "/transfers/{id}/decline", MoveTask, get(deeds::decline_form)),
+        route("POST", "/transfers/{id}/decline", MoveTask, post(deeds::decline)),
+        route("GET", "/transfers/{id}/checklist", MoveTask, get(checklist::get)),
+        route("POST", "/transfers/{id}/checklist", MoveTask, post(checklist::post)),
+        route("POST", "/transfers/{id}/finish", MoveTask, post(checklist::finish)),
+    ]
+}
+
+/// A page is asked for by `GET`: a `HEAD` would count as a reading and show nothing.
+pub struct OnlyGet;
+
+impl<S: Sync> FromRequestParts<S> for OnlyGet {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+        if parts.method == Method::GET { Ok(Self) } else { Err(StatusCode::METHOD_NOT_ALLOWED) }
+    }
+}
+
 /// What stands around every page.
+#[derive(Clone)]
 pub struct Shell {
     /// Addresses of style sheets, scripts and icon.
     pub assets: &'static Assets,
@@ -55,6 +101,62 @@ impl Shell {
     }
 }
 
+/// The shell for somebody who is signed in, and the names of their organisations.
+async fn shell(app: &App, who: &SignedIn) -> Result<(Shell, Vec<(OdsCode, String)>), StoreError> {
+    let mut homes = Vec::with_capacity(who.organisations.len());
+    for ods in &who.organisations {
+        let entry = app.gateway.store().directory_entry(ods).await?;
+        homes.push((ods.clone(), entry.map_or_else(|| ods.to_string(), |entry| entry.name().to_owned())));
+    }
+    let told = |(ods, name): &(OdsCode, String)| match name.as_str() == ods.as_str() {
+        true => name.clone(),
+        false => format!("{name} ({ods})"),
+    };
+    let named = homes.iter().map(told).collect::<Vec<_>>().join(" and ");
+    Ok((Shell::signed_in(&who.name, role_in_words(who.role), &named), homes))
+}
+
+/// A role in words.
+#[must_use]
+pub fn role_in_words(role: Role) -> &'static str {
+    match role {
+        Role::CareHomeUser => "care home",
+        Role::WardCoordinator => "ward coordinator",
+        Role::InformationGovernance => "information governance",
+        Role::Operator => "operator",
+    }
+}
+
+/// A field of a form as it was sent, without surrounding space; empty when it is not there.
+fn sent(form: &[u8], name: &str) -> String {
+    let found = url::form_urlencoded::parse(form).find(|(key, _)| key == name);
+    found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+}
+
+fn attendant(who: &SignedIn) -> Attendant {
+    Attendant {
+        user: who.user.to_string(),
+        name: who.name.clone(),
+        organisations: who.organisations.clone(),
+        agent: who.agent(),
+        request_id: who.request_id.clone(),
+    }
+}
+
+/// A store that failed, logged here: nothing is shown.
+fn store_failed(headers: &HeaderMap, error: &StoreError) -> Response {
+    tracing::error!(%error, "a page could not be shown");
+    let status = match error {
+        StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut response = trouble(headers, status);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+    }
+    response
+}
+
 #[derive(Template)]
 #[template(path = "trouble.html")]
 struct TroublePage {
@@ -85,7 +187,6 @@ pub fn page(headers: &HeaderMap, status: StatusCode, template: &impl Template) -
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding, cookie"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
     response
 }
 

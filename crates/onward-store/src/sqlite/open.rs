@@ -20,7 +20,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0001_initial.sql"),
     include_str!("../../schema/sqlite/0002_audit_search.sql"),
-    include_str!("../../schema/sqlite/0003_steps.sql"),
+    include_str!("../../schema/sqlite/0003_people.sql"),
+    include_str!("../../schema/sqlite/0004_steps.sql"),
 ];
 
 /// Why a database was not opened.
