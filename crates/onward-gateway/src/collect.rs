@@ -99,7 +99,7 @@ impl Gateway {
                 format!("version {} opened", record.version),
             )
         };
-        let opened = self.store.open_rendition(id, self.clock.now(), vec![self.journal.row(&entry)]).await?;
+        let opened = self.store.open_rendition(id, self.clock.now(), None, vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();
         let superseded =
             record.ended.map(|ended| Superseded { by: ended.by, reason: record.reason.unwrap_or_default() });

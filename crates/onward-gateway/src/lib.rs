@@ -6,8 +6,10 @@
 
 pub mod accept;
 pub mod acknowledge;
+pub mod attend;
 pub mod audit_search;
 pub mod breaker;
+pub mod checklist;
 pub mod collect;
 pub mod decision;
 pub mod dispatch;

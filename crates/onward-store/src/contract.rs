@@ -2,6 +2,7 @@
 //! empty store whose clock stands at [`at`]`(0)`; [`every_contract`] lists them.
 
 pub(crate) mod accepting;
+pub(crate) mod attending;
 pub(crate) mod delivering;
 pub(crate) mod keeping;
 pub(crate) mod lifecycle;
@@ -66,6 +67,13 @@ macro_rules! every_contract {
             a_pause_holds_back_and_discards_nothing,
             claims_leave_out_endpoints,
             a_checkup_accounts_for_every_transfer,
+        );
+        $crate::contract::every_contract!($open, attending:
+            a_reader_is_kept_once,
+            a_step_and_its_change_are_one,
+            a_step_is_not_kept_without_its_audit,
+            arrivals_are_the_homes_own,
+            settled_items_follow_the_latest_word,
         );
         $crate::contract::every_contract!($open, keeping:
             clients_are_replaced,
@@ -151,6 +159,7 @@ pub(crate) fn delivery(kind: RecipientKind, recipient: &str) -> NewDelivery {
         media_type: "application/fhir+json".to_owned(),
         body: b"what travels".to_vec(),
         html: Some(b"<p>what travels</p>".to_vec()),
+        card: Some(b"{}".to_vec()),
         correlation_id: None,
         workflow: None,
         basis: "direct care, policy 1".to_owned(),

@@ -94,7 +94,7 @@ pub(crate) async fn a_later_version_ends_the_earlier_copies(store: Shared) {
     assert_eq!((copy.state, copy.version, copy.next_attempt), (DeliveryState::Withdrawn, 3, None));
     assert_eq!(copy.ended, Some(Ended { why: EndReason::Superseded, by: Some(new) }));
     assert_eq!((copy.reason.as_deref(), copy.is_readable()), (Some("stop using it"), true));
-    let rendition = store.open_rendition(old, at(2), vec![row(AuditWord::Read)]).await.expect("committed");
+    let rendition = store.open_rendition(old, at(2), None, vec![row(AuditWord::Read)]).await.expect("committed");
     assert_eq!(rendition.expect("still readable").body, b"what travels");
     let transfer = store.transfer(first.transfer.id).await.expect("readable").expect("there");
     assert_eq!((transfer.replaced_by, transfer.version), (Some(second.transfer.id), 1));
@@ -270,7 +270,7 @@ pub(crate) async fn what_may_have_left_gets_a_notice(store: Shared) {
             assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
         }
     }
-    store.open_rendition(opened.id, at(2), vec![row(AuditWord::Read)]).await.expect("committed").expect("there");
+    store.open_rendition(opened.id, at(2), None, vec![row(AuditWord::Read)]).await.expect("committed").expect("there");
     let endings = first.deliveries.iter().map(|copy| Ending {
         notice: Some(NewDelivery {
             kind: copy.kind,
@@ -289,7 +289,7 @@ pub(crate) async fn what_may_have_left_gets_a_notice(store: Shared) {
     assert_eq!(status_of(&store, &first).await, "cancelled");
     assert_eq!(store.take_back(TakeBack { endings: Vec::new(), ..whole }).await, Ok(false), "once");
     assert_eq!(log(&store).await.len(), entries);
-    let gone = store.open_rendition(opened.id, at(61), vec![row(AuditWord::Read)]).await.expect("readable");
+    let gone = store.open_rendition(opened.id, at(61), None, vec![row(AuditWord::Read)]).await.expect("readable");
     assert!(gone.is_none(), "what was withdrawn is not read any more");
     // The notice waits behind what is still being sent to the same recipient.
     assert!(claim(&store, 29).await.iter().all(|lease| lease.delivery.kind == RecipientKind::PharmacyNomination));

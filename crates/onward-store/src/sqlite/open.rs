@@ -21,7 +21,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0001_initial.sql"),
     include_str!("../../schema/sqlite/0002_audit_search.sql"),
     include_str!("../../schema/sqlite/0003_people.sql"),
-    include_str!("../../schema/sqlite/0004_lifecycle.sql"),
+    include_str!("../../schema/sqlite/0004_steps.sql"),
+    include_str!("../../schema/sqlite/0005_lifecycle.sql"),
 ];
 
 /// Why a database was not opened.
