@@ -159,6 +159,7 @@ impl Gateway {
             workflow: rendered.workflow,
             basis: rendered.basis,
             disclosure: "{}".to_owned(),
+            card: None,
             acknowledgement_awaited: true,
             notice: Some(Notice { of: copy.id, why }),
         })

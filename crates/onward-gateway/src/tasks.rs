@@ -84,6 +84,8 @@ impl Gateway {
             (system, known.code.to_string(), Some(known.display.to_owned()))
         });
         let business = known.filter(|known| known.level == onward_fhir::itk::Level::Business);
+        let successor = copy.ended.and_then(|ended| ended.by);
+        let successor = successor.map(|by| parameter("replaced by", format!("Task/{by}")));
         let content = TaskContent {
             id: copy.id.to_string(),
             version: Some(copy.version.to_string()),
@@ -98,12 +100,6 @@ impl Gateway {
                 .map(|notice| parameter("stop using", format!("Task/{}", notice.of)))
                 .into_iter()
                 .collect(),
-            output: copy
-                .ended
-                .and_then(|ended| ended.by)
-                .map(|by| parameter("replaced by", format!("Task/{by}")))
-                .into_iter()
-                .collect(),
             focus: Some(format!("{base}/fhir/R4/Bundle/{}", copy.id)),
             nhs_number: person_shown(client, copy.patient.as_ref()),
             requester: Some(Organisation { ods: copy.sender.to_string(), name: None }),
@@ -111,8 +107,8 @@ impl Gateway {
             part_of: vec![format!("Task/{}", copy.transfer)],
             authored_on: Some(copy.created.to_string()),
             output: match client.role {
-                Role::Operator => Vec::new(),
-                _ => steps.iter().filter_map(|step| receipt(step, copy)).collect(),
+                Role::Operator => successor.into_iter().collect(),
+                _ => successor.into_iter().chain(steps.iter().filter_map(|step| receipt(step, copy))).collect(),
             },
             ..TaskContent::default()
         };
