@@ -131,11 +131,11 @@ mod tests {
         breakers.failed(&other, at(10), None);
         assert_eq!(breakers.open().iter().map(|open| &open.endpoint).collect::<Vec<_>>(), [&one]);
         assert!(breakers.take_probes(at(39)).is_empty());
-        assert_eq!(breakers.take_probes(at(40)), [one.clone()]);
+        assert_eq!(breakers.take_probes(at(40)), std::slice::from_ref(&one));
         assert!(breakers.take_probes(at(41)).is_empty(), "one probe at a time");
         breakers.failed(&one, at(42), Some(SignedDuration::from_secs(300)));
         assert!(breakers.take_probes(at(300)).is_empty(), "it asked for five minutes");
-        assert_eq!(breakers.take_probes(at(342)), [one.clone()]);
+        assert_eq!(breakers.take_probes(at(342)), std::slice::from_ref(&one));
         assert_eq!(breakers.open()[0].since, at(10));
         assert!(breakers.answered(&one));
         assert!(breakers.open().is_empty());
