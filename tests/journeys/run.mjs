@@ -105,6 +105,22 @@ async function tab_to(page, words) {
   throw new Error(`60 presses of Tab do not reach "${words}"`)
 }
 
+// Compressed bytes: of everything that a first visit loads, and of a page alone, for all else is kept by the browser.
+async function weigh(cookie) {
+  const made = await context(cookie)
+  const page = await made.newPage()
+  const sizes = []
+  page.on('requestfinished', (request) => sizes.push(request.sizes().then((size) => size.responseBodySize)))
+  await page.goto(`${told.base}/inbox`, { waitUntil: 'networkidle' })
+  const first = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
+  const answer = await page.goto(`${told.base}/transfers/${told.ids.keyboard}`, { waitUntil: 'load' })
+  const after = (await answer.request().sizes()).responseBodySize
+  console.log(`a first visit loads ${first} bytes, a summary ${after}`)
+  if (first > 120_000 || first < 20_000) say(`a first visit loads ${first} bytes`)
+  if (after > 25_000 || after < 1_000) say(`a summary loads ${after} bytes`)
+  await made.close()
+}
+
 const has = async (page, words, name) => {
   const text = await page.evaluate(() => document.body.textContent.replace(/\s+/g, ' '))
   if (!text.includes(words)) say(`${name}: "${words}" is not there`)
@@ -146,6 +162,7 @@ async function care(name, javaScriptEnabled, id) {
 try {
   const nobody = await context(null)
   await look(nobody, 'sign-in', goto('/sign-in'))
+  await weigh(told.home)
   const home = await context(told.home)
   const other = await context(told.other)
   await look(home, 'inbox', goto('/inbox'))
@@ -154,6 +171,13 @@ try {
   await look(home, 'record', goto(`/transfers/${told.ids.keyboard}`))
   await look(home, 'record-deceased', goto(`/transfers/${told.ids.deceased}`))
   await look(home, 'record-hostile', goto(`/transfers/${told.ids.hostile}`))
+  {
+    const page = await home.newPage()
+    await goto(`/transfers/${told.ids.hostile}`)(page)
+    const text = await page.evaluate(() => document.body.textContent)
+    if (/[\u202a-\u202e\u2066-\u2069]/.test(text)) say('record-hostile: the order of signs can be turned round')
+    await page.close()
+  }
   await look(home, 'print', goto(`/transfers/${told.ids.keyboard}/print`))
   await look(home, 'query', goto(`/transfers/${told.ids.keyboard}/query`))
   await look(home, 'query-error', async (page) => {
