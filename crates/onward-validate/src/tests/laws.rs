@@ -2,7 +2,7 @@
 
 #[path = "../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "the fuzz package has it as a library")]
-mod laws;
+mod targets;
 
 use std::path::Path;
 
@@ -19,15 +19,15 @@ fn each(folder: &str, law: fn(&[u8])) {
 
 #[test]
 fn seeds_keep_the_laws() {
-    each("fuzz/seeds/json", laws::json);
-    each("fuzz/seeds/xml", laws::xml);
-    each("fuzz/seeds/json_xml", laws::json_xml);
-    each("fuzz/seeds/judge", laws::judge);
-    each("fuzz/seeds/narrative", laws::narrative);
-    each("fuzz/seeds/fhirpath", laws::fhirpath);
+    each("fuzz/seeds/json", targets::json);
+    each("fuzz/seeds/xml", targets::xml);
+    each("fuzz/seeds/json_xml", targets::json_xml);
+    each("fuzz/seeds/judge", targets::judge);
+    each("fuzz/seeds/narrative", targets::narrative);
+    each("fuzz/seeds/fhirpath", targets::fhirpath);
 }
 
 #[test]
 fn fixtures_keep_the_laws() {
-    each("../../fixtures/convert", laws::json);
+    each("../../fixtures/convert", targets::json);
 }
