@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod architecture;
+mod asvs;
 mod audit;
 mod audit_search;
 mod bad_input;
@@ -12,6 +13,8 @@ mod destination;
 mod documents;
 mod early_answer;
 mod forms;
+mod hardening;
+mod headers;
 mod inbox;
 mod mesh_exchange;
 mod monitoring;

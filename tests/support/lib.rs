@@ -11,5 +11,6 @@ pub mod process;
 pub mod published;
 pub mod shared;
 pub mod signer;
+pub mod sources;
 pub mod wire;
 pub mod world;

@@ -30,6 +30,7 @@ pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
 pub use values::StoreUrl;
 
+use crate::hardening::Hardening;
 use crate::listener::TlsFiles;
 use values::{filled, parsed};
 
@@ -95,6 +96,8 @@ pub struct Server {
     pub public_url: PublicUrl,
     /// Largest accepted message, bytes.
     pub body_bytes_max: usize,
+    /// What the process gives up before it serves.
+    pub hardening: Hardening,
 }
 
 impl Server {
@@ -422,6 +425,13 @@ impl Config {
             config.resolve(folder);
         }
         Ok(Loaded { config, settings, file: file.map(Path::to_owned) })
+    }
+
+    /// Where the environment says that the system's certificate authorities are (OpenSSL's variables).
+    #[must_use]
+    pub fn authorities_elsewhere() -> Vec<PathBuf> {
+        let lists = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
+        lists.flat_map(|list| std::env::split_paths(&list).collect::<Vec<_>>()).collect()
     }
 
     /// The organisation that runs the gateway.
