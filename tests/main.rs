@@ -20,6 +20,7 @@ mod journeys;
 mod mesh_exchange;
 mod monitoring;
 mod page_audit;
+mod passkeys;
 mod people;
 mod proof;
 mod renewal;
