@@ -5,9 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
-
 use onward_gateway::collect::Opened;
-use onward_transform::render;
+use onward_transform::render::{self, dates};
 
 use super::accept::{self, Form};
 use super::edge::{self, FHIR_JSON, FHIR_XML};
@@ -34,9 +33,12 @@ pub async fn get(
         Err(response) => return response,
     };
     let Ok(id) = id.parse() else { return outcome::not_found().into_response() };
-    let Some(chosen) = accept::choose(&headers, query.as_deref(), &[Form::Json, Form::Xml, Form::Html]) else {
-        return outcome::not_acceptable("Accept: application/fhir+json, application/fhir+xml or text/html")
-            .into_response();
+    let Some(chosen) = accept::choose(&headers, query.as_deref(), &[Form::Json, Form::Xml, Form::Html, Form::Pdf])
+    else {
+        return outcome::not_acceptable(
+            "Accept: application/fhir+json, application/fhir+xml, text/html or application/pdf",
+        )
+        .into_response();
     };
     let opened = match app.gateway.open(&caller.client, id, caller.request_id.as_deref()).await {
         Ok(Some(opened)) => opened,
@@ -44,13 +46,21 @@ pub async fn get(
         Err(error) => return outcome::store(&error).into_response(),
     };
     let Opened { rendition, superseded } = opened;
-    let mut response = match (chosen.form, rendition.html) {
-        (Form::Html, Some(html)) => page(match &superseded {
-            Some(superseded) => render::marked(&html, &superseded.reason),
-            None => html,
-        }),
-        (Form::Html, None) => outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response(),
-        (form, _) => fhir(rendition.media_type, rendition.body, chosen.named.then_some(form)),
+    let html = match &superseded {
+        Some(superseded) => rendition.html.map(|html| render::marked(&html, &superseded.reason)),
+        None => rendition.html,
+    };
+    let no_page = || outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response();
+    let mut response = match chosen.form {
+        Form::Html => html.map_or_else(no_page, page),
+        Form::Pdf => match html {
+            Some(html) => {
+                let made = dates::moment(app.gateway.clock().now());
+                pdf(html, format!("Made {made} for {}.", caller.client.id)).await
+            }
+            None => no_page(),
+        },
+        form => fhir(rendition.media_type, rendition.body, chosen.named.then_some(form)),
     };
     if let Some(superseded) = superseded {
         // RFC 5829: the link to the version that took the place of this one.
@@ -78,6 +88,28 @@ fn fhir(media_type: String, body: Vec<u8>, named: Option<Form>) -> Response {
             "this copy cannot be written as {kind} without loss; ask for {media_type}"
         ))
         .into_response(),
+    }
+}
+
+/// The page as PDF. Drawing takes a while: not on the thread that serves the connection.
+pub(crate) async fn pdf(html: Vec<u8>, foot: String) -> Response {
+    let drawn = tokio::task::spawn_blocking(move || {
+        let page = std::str::from_utf8(&html).map_err(|error| error.to_string())?;
+        onward_transform::pdf::of_page(page, &foot).map_err(|error| error.to_string())
+    });
+    match drawn.await {
+        Ok(Ok(bytes)) => {
+            let mut response = ([(header::CONTENT_TYPE, "application/pdf")], bytes).into_response();
+            // The name of the file says nothing about anybody.
+            let named = HeaderValue::from_static("inline; filename=\"discharge-summary.pdf\"");
+            response.headers_mut().insert(header::CONTENT_DISPOSITION, named);
+            response
+        }
+        Ok(Err(error)) => {
+            tracing::error!(error, "a page could not be written as PDF");
+            outcome::fault().into_response()
+        }
+        Err(_) => outcome::fault().into_response(),
     }
 }
 
