@@ -21,6 +21,7 @@ mod monitoring;
 mod page_audit;
 mod people;
 mod proof;
+mod redaction;
 mod renewal;
 mod restart;
 mod search;

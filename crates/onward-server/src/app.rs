@@ -24,6 +24,7 @@ use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
+use crate::auth::refusals::Refusals;
 use crate::config::{Config, PdsMode, StoreUrl};
 use crate::people::People;
 use crate::seal::Seal;
@@ -46,6 +47,8 @@ pub struct App {
     pub seal: Seal,
     /// How people sign in.
     pub people: People,
+    /// Sign-ins of machines that were refused.
+    pub(crate) refusals: Refusals,
 }
 
 /// Whether this process is the one that serves the store.
@@ -158,6 +161,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         jwks: jwks(config)?,
         seal: Seal::new()?,
         people: People::new(config),
+        refusals: Refusals::default(),
     })
 }
 

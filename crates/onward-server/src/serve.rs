@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::{self, App, Tenure};
+use crate::auth::refusals;
 use crate::config::Config;
 use crate::hardening::Posture;
 use crate::listener::Tls;
@@ -80,6 +81,7 @@ impl Running {
         tasks.spawn(listener::serve(public, tls, api::router(&app), stopped.clone()));
         tasks.spawn(listener::serve(operations, None, operations_router(&app, &posture), stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
+        tasks.spawn(refusals::tell_until(Arc::clone(&app), stopped.clone()));
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
         tasks.spawn(Arc::clone(&gateway).poll_mailbox_until(poll, stopped.clone()));
         let every = Duration::from_secs(u64::from(config.audit.checkpoint_seconds.max(1)));

@@ -2,6 +2,7 @@
 
 pub mod assertion;
 pub mod key_source;
+pub(crate) mod refusals;
 pub mod table;
 pub mod token;
 mod unique;
