@@ -3,16 +3,16 @@
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, StoredRendition, Transition};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
-use super::audit;
 use super::columns::{Columns, json, micros, month, stored_count};
 use super::failure::Failure;
+use super::{audit, steps};
 
-const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
+pub(super) const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
     attempts, next_attempt, reason, code, reference, correlation_id, workflow, body_bytes, acknowledgement_awaited, \
     basis, created, changed, opened";
 
@@ -68,8 +68,17 @@ fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str
     if inserted == 0 {
         return Ok(false);
     }
-    c.prepare_cached("INSERT INTO rendition_bodies (delivery, month, media_type, body, html) VALUES (?, ?, ?, ?, ?)")?
-        .execute(params![id, month(origin.created), delivery.media_type, delivery.body, delivery.html])?;
+    c.prepare_cached(
+        "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card) VALUES (?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        id,
+        month(origin.created),
+        delivery.media_type,
+        delivery.body,
+        delivery.html,
+        delivery.card
+    ])?;
     keep_version(c, delivery.id, origin.created)?;
     Ok(true)
 }
@@ -128,6 +137,7 @@ pub(super) fn open_rendition(
     c: &Connection,
     id: DeliveryId,
     at: Timestamp,
+    reader: Option<&Step>,
     audit: &[AuditRow],
 ) -> Result<Option<StoredRendition>, Failure> {
     let Some(rendition) = rendition(c, id)? else { return Ok(None) };
@@ -144,6 +154,9 @@ pub(super) fn open_rendition(
         .execute(params![micros(at), id.to_string()])?;
     if first == 1 {
         keep_version(c, id, at)?;
+    }
+    if let Some(reader) = reader {
+        steps::opened(c, reader)?;
     }
     audit::append(c, audit)?;
     Ok(Some(rendition))
@@ -244,7 +257,7 @@ pub(super) fn conditions(query: &DeliveryQuery) -> (String, Vec<Value>) {
 }
 
 /// A row of [`DELIVERY`]'s columns.
-fn record(row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
+pub(super) fn record(row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
     let columns = Columns::of("deliveries", row);
     Ok(DeliveryRecord {
         id: columns.parsed("id")?,
