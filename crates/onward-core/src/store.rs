@@ -186,9 +186,13 @@ impl fmt::Debug for Accepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::New => f.write_str("New"),
-            Self::Repeat { transfer, .. } => f.debug_struct("Repeat").field("transfer", transfer).finish_non_exhaustive(),
+            Self::Repeat { transfer, .. } => {
+                f.debug_struct("Repeat").field("transfer", transfer).finish_non_exhaustive()
+            }
             Self::MessageIdReused => f.write_str("MessageIdReused"),
-            Self::DocumentRepeated { transfer } => f.debug_struct("DocumentRepeated").field("transfer", transfer).finish(),
+            Self::DocumentRepeated { transfer } => {
+                f.debug_struct("DocumentRepeated").field("transfer", transfer).finish()
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
+use crate::auth::limit::Limits;
 use crate::auth::refusals::Refusals;
 use crate::config::{Config, PdsMode, StoreUrl};
 use crate::people::People;
@@ -47,6 +48,8 @@ pub struct App {
     pub seal: Seal,
     /// How people sign in.
     pub people: People,
+    /// How much each machine client may ask for.
+    pub(crate) limits: Limits,
     /// Sign-ins of machines that were refused.
     pub(crate) refusals: Refusals,
 }
@@ -161,6 +164,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         jwks: jwks(config)?,
         seal: Seal::new()?,
         people: People::new(config),
+        limits: Limits::new(config),
         refusals: Refusals::default(),
     })
 }
@@ -172,7 +176,7 @@ fn jwks(config: &Config) -> anyhow::Result<String> {
         return Ok(r#"{"keys":[]}"#.to_owned());
     }
     let path = pds.key_file.as_deref().context("pds.key_file is not set")?;
-    crate::keys::assertion_jwks(&read(path)?, &pds.key_id).context("pds.key_file")
+    crate::keys::assertion_jwks(&zeroize::Zeroizing::new(read(path)?), &pds.key_id).context("pds.key_file")
 }
 
 fn public_host(public_url: &str) -> anyhow::Result<String> {

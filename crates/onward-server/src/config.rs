@@ -96,6 +96,10 @@ pub struct Server {
     pub public_url: PublicUrl,
     /// Largest accepted message, bytes.
     pub body_bytes_max: usize,
+    /// Requests that one machine client may make in a minute.
+    pub client_requests_per_minute: u32,
+    /// Requests of one machine client that are answered side by side.
+    pub client_requests_at_once: u32,
     /// What the process gives up before it serves.
     pub hardening: Hardening,
 }

@@ -126,7 +126,7 @@ pub(crate) fn signing_key(path: &Path, config: &Config) -> anyhow::Result<Signin
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let name = log_origin(config)?;
-    match std::fs::read_to_string(path) {
+    match std::fs::read_to_string(path).map(zeroize::Zeroizing::new) {
         Ok(text) => SigningKey::from_secret_text(text.trim())
             .with_context(|| format!("{} is not the audit log's key", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -17,6 +17,7 @@ use onward_core::store::StoreError;
 
 use super::Caller;
 use super::assertion::{Assertion, AssertionError};
+use super::limit::TooMany;
 use super::refusals;
 use crate::app::App;
 use crate::listener::{ClientCertificate, Peer};
@@ -32,12 +33,19 @@ enum Denied {
     /// Status 400, with the error of RFC 6749 §5.2.
     Request(&'static str, String),
     NotTrusted(String),
+    TooMany(TooMany),
     Store(StoreError),
 }
 
 impl Denied {
     fn malformed(text: &str) -> Self {
         Self::Request("invalid_request", text.to_owned())
+    }
+}
+
+impl From<TooMany> for Denied {
+    fn from(too_many: TooMany) -> Self {
+        Self::TooMany(too_many)
     }
 }
 
@@ -97,6 +105,8 @@ async fn grant(
         return Err(Denied::NotTrusted("the client is disabled".to_owned()));
     }
     assertion.verify(app.key_source.of(&client).await?.as_ref())?;
+    // Not before the signature: others must not use up a client's share.
+    drop(app.limits.take(&client.id, now)?);
     let granted = scope(&client);
     if form.scope.split(' ').any(|asked| !asked.is_empty() && !granted.split(' ').any(|scope| scope == asked)) {
         let text = "scope asks for more than the client may do";
@@ -180,6 +190,9 @@ async fn refuse(app: &App, denied: Denied, address: IpAddr, request_id: Option<S
     let (status, error, description) = match denied {
         Denied::Request(error, text) => (StatusCode::BAD_REQUEST, error, text),
         Denied::NotTrusted(text) => (StatusCode::UNAUTHORIZED, "invalid_client", text),
+        Denied::TooMany(TooMany { retry_after_seconds }) => {
+            return crate::outcome::too_many(retry_after_seconds).into_response();
+        }
         Denied::Store(error) => {
             tracing::error!(%error, "no token could be issued");
             return crate::outcome::unavailable().into_response();
@@ -196,7 +209,8 @@ async fn refuse(app: &App, denied: Denied, address: IpAddr, request_id: Option<S
 /// The caller of a request, by its one bearer token.
 ///
 /// # Errors
-/// The response to give instead: 400 for a malformed, 401 for a missing or void token, 503 without a store.
+/// The response to give instead: 400 for a malformed, 401 for a missing or void token, 429 when the client asks too
+/// often, 503 without a store.
 pub async fn caller(
     app: &App,
     headers: &HeaderMap,
@@ -217,7 +231,10 @@ pub async fn caller(
     if token.certificate_sha256.is_some() && token.certificate_sha256.as_ref() != certificate.map(|c| &c.0) {
         return Err(unauthorized());
     }
-    Ok(Caller { client, request_id: crate::api::request_id(headers) })
+    let turn = app.limits.take(&client.id, app.gateway.clock().now());
+    let turn =
+        turn.map_err(|TooMany { retry_after_seconds }| crate::outcome::too_many(retry_after_seconds).into_response())?;
+    Ok(Caller { client, request_id: crate::api::request_id(headers), _turn: turn })
 }
 
 fn hash(text: &str) -> [u8; 32] {

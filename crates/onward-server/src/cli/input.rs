@@ -110,7 +110,7 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// A person's number as it was typed. Its `Debug` leaves it out.
 #[derive(Clone)]
-pub struct Typed(String);
+pub(super) struct Typed(String);
 
 impl Typed {
     pub(super) fn text(&self) -> &str {

@@ -201,6 +201,8 @@ fn server(config: &Config, findings: &mut Findings) {
     if server.listen == server.operations_listen && server.listen.port() != 0 {
         findings.error("server.operations_listen", "is the same address as server.listen");
     }
+    findings.positive("server.client_requests_per_minute", server.client_requests_per_minute);
+    findings.positive("server.client_requests_at_once", server.client_requests_at_once);
     if server.body_bytes_max == 0 {
         findings.error("server.body_bytes_max", "must be more than 0");
     } else if server.body_bytes_max > ITK_BYTES_MAX {
