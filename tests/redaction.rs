@@ -15,6 +15,8 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("Asset", "plain", "ours, and public"),
     ("Asset", "gzip", "ours, and public"),
     ("Passkey", "id", "an identifier that the browser shows to anybody"),
+    ("Registered", "id", "an identifier that the browser shows to anybody"),
+    ("Registered", "public_key", "public"),
     ("Proof", "id", "an identifier that the browser shows to anybody"),
     ("Passkey", "public_key", "public"),
     ("ClientCertificate", "chain_pem", "public"),
