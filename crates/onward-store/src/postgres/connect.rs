@@ -41,15 +41,15 @@ fn address(url: &Url) -> Result<(Config, bool), String> {
             "application_name" | "connect_timeout" => drop(bare.query_pairs_mut().append_pair(&key, &value)),
             _ => {
                 return Err(format!(
-                    "store.url: the parameter {key} is not known; known are sslmode, application_name, \
+                    "the parameter {key} is not known; known are sslmode, application_name, \
                 connect_timeout"
                 ));
             }
         }
     }
-    let config = Config::from_str(bare.as_str()).map_err(|_| "store.url is no address of PostgreSQL".to_owned())?;
+    let config = Config::from_str(bare.as_str()).map_err(|_| "it is no address of PostgreSQL".to_owned())?;
     if config.get_user().is_none() || config.get_dbname().is_none() {
-        return Err("store.url: expected postgres://USER@HOST/DATABASE".to_owned());
+        return Err("expected postgres://USER@HOST/DATABASE".to_owned());
     }
     let near = config.get_hosts().iter().all(is_near);
     match mode.as_deref() {
@@ -57,9 +57,9 @@ fn address(url: &Url) -> Result<(Config, bool), String> {
         None | Some("verify-full" | "require") => Ok((config, true)),
         Some("disable") if near => Ok((config, false)),
         Some("disable") => {
-            Err("store.url: sslmode=disable is for a database on this machine only; it carries patient data".to_owned())
+            Err("sslmode=disable is for a database on this machine only; it carries patient data".to_owned())
         }
-        Some(_) => Err("store.url: sslmode is verify-full (or require, which verifies as well), or disable".to_owned()),
+        Some(_) => Err("sslmode is verify-full (or require, which verifies as well), or disable".to_owned()),
     }
 }
 
@@ -94,7 +94,7 @@ pub(super) fn pool(settings: &PostgresSettings, size: usize) -> Result<Pool, Ope
     let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = if tls {
         config.ssl_mode(SslMode::Require);
-        Manager::from_config(config, MakeRustlsConnect::new(client_tls(settings.root_pem.as_deref())?), how)
+        Manager::from_config(config, MakeRustlsConnect::new(client_tls(settings.ca_pem.as_deref())?), how)
     } else {
         config.ssl_mode(SslMode::Disable);
         Manager::from_config(config, NoTls, how)
@@ -109,17 +109,17 @@ pub(super) fn pool(settings: &PostgresSettings, size: usize) -> Result<Pool, Ope
 }
 
 /// The operating system's authorities, and those of the file. The server's name is always verified.
-fn client_tls(root_pem: Option<&[u8]>) -> Result<ClientConfig, OpenError> {
+fn client_tls(ca_pem: Option<&[u8]>) -> Result<ClientConfig, OpenError> {
     let mut roots = RootCertStore::empty();
     let problem = |text: &str| OpenError::Tls(text.to_owned());
-    match root_pem {
+    match ca_pem {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|_| problem("store.root_file is not PEM"))?;
-                roots.add(certificate).map_err(|_| problem("store.root_file holds something that is no authority"))?;
+                let certificate = certificate.map_err(|_| problem("store.ca_file is not PEM"))?;
+                roots.add(certificate).map_err(|_| problem("store.ca_file holds something that is no authority"))?;
             }
             if roots.is_empty() {
-                return Err(problem("store.root_file holds no certificate"));
+                return Err(problem("store.ca_file holds no certificate"));
             }
         }
         None => {

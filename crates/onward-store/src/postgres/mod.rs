@@ -65,7 +65,7 @@ pub struct PostgresSettings {
     /// The user's password.
     pub password: Option<String>,
     /// The only authorities of the server's certificate, PEM; none: the operating system's.
-    pub root_pem: Option<Vec<u8>>,
+    pub ca_pem: Option<Vec<u8>>,
     /// Takes a server that does not sync: for throw-away databases of tests.
     pub fsync_off_allowed: bool,
 }
@@ -108,6 +108,17 @@ impl PostgresStore {
     /// See [`OpenError`].
     pub async fn open(settings: &PostgresSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         Self::open_with(settings, clock, LeaseClock::Database).await
+    }
+
+    /// The same, but never makes a store where there is none.
+    ///
+    /// # Errors
+    /// [`OpenError::Absent`] where there is none; see [`OpenError`].
+    pub async fn open_existing(settings: &PostgresSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        if !open::is_there(&connect::pool(settings, 1)?).await? {
+            return Err(OpenError::Absent);
+        }
+        Self::open(settings, clock).await
     }
 
     async fn open_with(

@@ -14,7 +14,7 @@ pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../schema/postgres/000
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The address cannot be used.
-    #[error("{0}")]
+    #[error("the address cannot be used: {0}")]
     Address(String),
     /// TLS cannot be spoken as configured.
     #[error("{0}")]
@@ -29,6 +29,9 @@ pub enum OpenError {
         /// What it must be.
         expected: &'static str,
     },
+    /// Nothing of Onward's is there.
+    #[error("there is no store in this database: make one with `onward migrate`")]
+    Absent,
     /// The database holds another program's tables.
     #[error("the database holds tables of these names that are not Onward's: give Onward a database of its own")]
     Foreign,
@@ -106,15 +109,27 @@ pub(super) async fn migrate(pool: &Pool) -> Result<(), OpenError> {
     }
 }
 
-/// The table of the version. Two who create it at once collide in the catalogue; whoever loses finds it the next time.
-async fn make_version(pool: &Pool) -> Result<(), OpenError> {
+/// Whether there is a store.
+pub(super) async fn is_there(pool: &Pool) -> Result<bool, OpenError> {
+    let session = Session::begin(pool, session::READ).await?;
+    let there = has_version(&session).await?;
+    session.commit().await?;
+    Ok(there)
+}
+
+async fn has_version(session: &Session) -> Result<bool, Failure> {
     const THERE: &str = "SELECT table_name FROM information_schema.tables
         WHERE table_schema = current_schema() AND table_name = 'onward_schema'";
+    Ok(session::first(session.client(), THERE, &[]).await?.is_some())
+}
+
+/// The table of the version. Two who create it at once collide in the catalogue; whoever loses finds it the next time.
+async fn make_version(pool: &Pool) -> Result<(), OpenError> {
     const MAKE: &str = "CREATE TABLE IF NOT EXISTS onward_schema (id BIGINT NOT NULL PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL);
         INSERT INTO onward_schema (id, version) VALUES (1, 0) ON CONFLICT DO NOTHING";
     for last in [false, false, true] {
         let session = Session::begin(pool, session::WRITE).await?;
-        if session::first(session.client(), THERE, &[]).await?.is_some() {
+        if has_version(&session).await? {
             session.rollback().await;
             return Ok(());
         }

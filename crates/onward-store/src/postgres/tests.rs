@@ -25,7 +25,7 @@ fn settings(url: &str) -> PostgresSettings {
     PostgresSettings {
         url: url.parse().expect("a URL"),
         password: Some(cluster::PASSWORD.to_owned()),
-        root_pem: None,
+        ca_pem: None,
         fsync_off_allowed: true,
     }
 }
