@@ -1,6 +1,8 @@
 //! The store port. A method is one business transaction, never one table; the audit rows of an effect
 //! are committed with it or the effect does not happen.
 
+pub mod people;
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -635,7 +637,7 @@ pub struct DeliveryFigure {
 
 /// The durable memory of the gateway.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: people::PeopleStore {
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
 

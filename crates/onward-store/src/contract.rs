@@ -4,6 +4,7 @@
 pub(crate) mod accepting;
 pub(crate) mod delivering;
 pub(crate) mod keeping;
+pub(crate) mod people;
 
 use std::sync::Arc;
 
@@ -65,6 +66,17 @@ macro_rules! every_contract {
             found_entries_are_paged_from_the_newest,
             figures_tell_how_things_stand,
             readiness_commits,
+        );
+        $crate::contract::every_contract!($open, people:
+            accounts_are_replaced_and_share_no_address,
+            one_of_many_uses_of_an_invitation_wins,
+            an_invitation_replaces_what_was_lost,
+            a_passkey_belongs_to_one_account,
+            a_code_and_a_counter_work_once,
+            a_session_dies_with_what_it_rests_on,
+            a_new_session_replaces_that_of_its_browser,
+            one_of_many_takers_gets_a_ceremony,
+            failed_attempts_are_counted_and_forgotten,
         );
     };
     ($open:path, $group:ident: $($name:ident),+ $(,)?) => {

@@ -1,5 +1,7 @@
 //! Rows as records of the core, the same for every engine: one function a row type, over the columns that it names.
 
+pub(crate) mod people;
+
 use jiff::Timestamp;
 use onward_core::audit::{FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};

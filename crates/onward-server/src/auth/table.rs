@@ -2,6 +2,7 @@
 //! object is known; a foreign one answers 404.
 
 use onward_core::client::Role;
+use onward_core::people;
 
 /// What a caller wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,5 +37,19 @@ pub fn may(role: Role, action: Action) -> bool {
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
         Action::MoveTask | Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
+    }
+}
+
+/// Whether a person of this role has the function.
+#[must_use]
+pub fn person_may(role: people::Role, action: Action) -> bool {
+    use people::Role::{CareHomeUser, InformationGovernance, Operator, WardCoordinator};
+    match action {
+        // Systems submit; a person who would try out a message has the command line.
+        Action::Submit | Action::DryRun => false,
+        Action::ReadTask => matches!(role, CareHomeUser | WardCoordinator | InformationGovernance | Operator),
+        Action::SearchTasks => matches!(role, CareHomeUser | WardCoordinator),
+        Action::MoveTask | Action::ReadRendition => role == CareHomeUser,
+        Action::SearchAudit => role == InformationGovernance,
     }
 }

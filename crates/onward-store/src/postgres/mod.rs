@@ -13,6 +13,7 @@ mod failure;
 mod figures;
 mod open;
 mod partitions;
+mod people;
 mod readers;
 mod session;
 mod tasks;

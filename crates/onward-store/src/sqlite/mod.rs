@@ -9,6 +9,7 @@ mod dispatch;
 mod failure;
 mod figures;
 mod open;
+mod people;
 mod readers;
 mod tasks;
 mod transfers;

@@ -17,8 +17,11 @@ const APPLICATION_ID: i32 = 0x4F4E_5744;
 /// How long a statement waits for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The schema, one step a file; the first brings version 0 to version 1.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("../../schema/sqlite/0001_initial.sql"), include_str!("../../schema/sqlite/0002_audit_search.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../schema/sqlite/0001_initial.sql"),
+    include_str!("../../schema/sqlite/0002_audit_search.sql"),
+    include_str!("../../schema/sqlite/0003_people.sql"),
+];
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
