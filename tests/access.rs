@@ -121,7 +121,7 @@ impl Callers {
             Object::Form => "_count=1".to_owned(),
             _ => ACCEPTED.to_owned(),
         };
-        (path.replace("{id}", id).trim_start_matches('/').to_owned(), body)
+        (path.replace("{id}", id).replace("{number}", "1").trim_start_matches('/').to_owned(), body)
     }
 }
 
@@ -199,6 +199,7 @@ async fn every_route_is_in_the_matrix_and_needs_a_token() {
             ("GET", "/.well-known/smart-configuration"),
             ("GET", "/.well-known/jwks.json"),
             ("POST", "/oauth2/token"),
+            ("GET", "/assets/{name}"),
         ];
         match route.access {
             Access::Visitor | Access::SignedIn | Access::Page(_) => {}
@@ -230,6 +231,28 @@ type PageRow = (&'static str, &'static str, &'static str, Object, [u16; 4]);
 /// trust.md §8 for people: column U, and I and A where a person acts. A page that shows where to go instead answers 303.
 const PAGES: &[PageRow] = &[
     ("start page", "GET", "/", Object::None, [200, 200, 200, 200]),
+    ("arrivals", "GET", "/inbox", Object::None, [200, 403, 403, 403]),
+    ("open", "GET", "/transfers/{id}", Object::OwnCopy, [200, 403, 403, 403]),
+    ("open another's", "GET", "/transfers/{id}", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("open nothing", "GET", "/transfers/{id}", Object::Missing, [404, 403, 403, 403]),
+    ("print", "GET", "/transfers/{id}/print", Object::OwnCopy, [200, 403, 403, 403]),
+    ("print another's", "GET", "/transfers/{id}/print", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("file", "GET", "/transfers/{id}/files/{number}", Object::OwnCopy, [200, 403, 403, 403]),
+    ("file of another's", "GET", "/transfers/{id}/files/{number}", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("question", "GET", "/transfers/{id}/query", Object::OwnCopy, [200, 403, 403, 403]),
+    ("ask about another's", "GET", "/transfers/{id}/query", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("ask without words", "POST", "/transfers/{id}/query", Object::OwnCopy, [422, 403, 403, 403]),
+    ("refusal", "GET", "/transfers/{id}/decline", Object::OwnCopy, [200, 403, 403, 403]),
+    ("decline without words", "POST", "/transfers/{id}/decline", Object::OwnCopy, [422, 403, 403, 403]),
+    ("acknowledge another's", "POST", "/transfers/{id}/acknowledge", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("acknowledge", "POST", "/transfers/{id}/acknowledge", Object::OwnCopy, [303, 403, 403, 403]),
+    ("arrival of another's", "POST", "/transfers/{id}/arrive", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("arrival", "POST", "/transfers/{id}/arrive", Object::OwnCopy, [303, 403, 403, 403]),
+    ("72 hours", "GET", "/transfers/{id}/checklist", Object::OwnCopy, [200, 403, 403, 403]),
+    ("another's 72 hours", "GET", "/transfers/{id}/checklist", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("tick nothing", "POST", "/transfers/{id}/checklist", Object::OwnCopy, [400, 403, 403, 403]),
+    ("finish what is open", "POST", "/transfers/{id}/finish", Object::OwnCopy, [409, 403, 403, 403]),
+    ("finish another's", "POST", "/transfers/{id}/finish", Object::ForeignCopy, [404, 403, 403, 403]),
     ("sign out", "POST", "/sign-out", Object::None, [303, 303, 303, 303]),
 ];
 

@@ -140,6 +140,7 @@ const TABLE: &[Row] = &[
     ("/fhir/R4/metadata", "", "GET", Nobody, Empty, 200, &[]),
     ("/.well-known/smart-configuration", "", "GET", Nobody, Empty, 200, &[]),
     ("/.well-known/jwks.json", "", "GET", Nobody, Empty, 200, &[]),
+    ("/assets/{name}", "", "GET", Nobody, Empty, 404, &[]),
     ("/fhir/R4/Patient", "", "GET", Home, Empty, 404, &[]),
     (TASKS, "", "DELETE", Home, Empty, 405, &[]),
 ];

@@ -1,9 +1,13 @@
 //! Every page and outcome leaves exactly the audit events of a table, as `audit` says for the API.
 
+use onward_core::client::Role as ClientRole;
 use onward_core::people::Role;
+use onward_core::state::RecipientKind;
+use onward_server::session::Session;
 use onward_tests::balp;
 use onward_tests::browser::{self, Browser, PASSWORD, Person};
-use onward_tests::world::World;
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, post_xml};
 use serde_json::Value;
 
 use crate::audit::{of_request, refuse_audit, told};
@@ -32,6 +36,12 @@ type Row = (
 );
 
 const SIGN_IN: &str = "/sign-in";
+const RECORD: &str = "/transfers/{id}";
+const LISTED: &str = "rest/search E0 Query Person home>onward";
+const OPENED: &str = "rest/read R0 PatientRead Person home>onward patient";
+const LOOKED_AT: &str = OPENED;
+const DONE: &str = "rest/update U0 PatientUpdate Person home>onward patient";
+const HOME_DENIED: &str = "110113 E8 - Person home>onward";
 const INVITATION: &str = "/invitation/{token}";
 const HOME: &str = "home@rowan.example";
 
@@ -41,6 +51,42 @@ const TABLE: &[Row] = &[
     ("/", "", "GET", HomeUser, &[], 200, &[]),
     ("/", "", "GET", Operator, &[], 200, &[]),
     ("/", "", "GET", Stranger, &[], 303, &[]),
+    ("/inbox", "", "GET", HomeUser, &[], 200, &[LISTED]),
+    ("/inbox", "?show=recent", "GET", HomeUser, &[], 200, &[LISTED]),
+    ("/inbox", "", "HEAD", HomeUser, &[], 405, &[]),
+    ("/inbox", "", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
+    ("/inbox", "", "GET", Stranger, &[], 303, &[]),
+    (RECORD, "", "GET", HomeUser, &[], 200, &[OPENED]),
+    (RECORD, "{other}", "GET", HomeUser, &[], 404, &[HOME_DENIED]),
+    (RECORD, "unknown", "GET", HomeUser, &[], 404, &[]),
+    (RECORD, "", "HEAD", HomeUser, &[], 405, &[]),
+    (RECORD, "", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
+    (RECORD, "", "GET", Stranger, &[], 303, &[]),
+    ("/transfers/{id}/print", "", "GET", HomeUser, &[], 200, &[OPENED]),
+    ("/transfers/{id}/print", "{other}", "GET", HomeUser, &[], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/files/{number}", "", "GET", HomeUser, &[], 200, &[OPENED]),
+    ("/transfers/{id}/files/{number}", "{other}", "GET", HomeUser, &[], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/query", "", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/query", "", "POST", HomeUser, &[("words", " ")], 422, &[]),
+    ("/transfers/{id}/query", "", "POST", HomeUser, &[("words", "When was the last dose?")], 303, &[DONE]),
+    ("/transfers/{id}/decline", "", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/decline", "{other}", "POST", HomeUser, &[("words", "full")], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/decline", "", "POST", HomeUser, &[], 422, &[]),
+    ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "identity"), ("outcome", "problem")], 422, &[LOOKED_AT]),
+    ("/transfers/{id}/acknowledge", "{other}", "POST", HomeUser, &[], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/acknowledge", "", "POST", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
+    ("/transfers/{id}/acknowledge", "", "POST", HomeUser, &[], 303, &[DONE]),
+    // Twice is once.
+    ("/transfers/{id}/acknowledge", "", "POST", HomeUser, &[], 303, &[]),
+    ("/transfers/{id}/decline", "", "POST", HomeUser, &[("words", "too late")], 409, &[]),
+    ("/transfers/{id}/arrive", "", "POST", HomeUser, &[], 303, &[DONE]),
+    ("/transfers/{id}/arrive", "", "POST", HomeUser, &[], 303, &[]),
+    ("/transfers/{id}/checklist", "", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "identity"), ("outcome", "done")], 303, &[DONE]),
+    ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "identity"), ("outcome", "done")], 303, &[]),
+    ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "identity"), ("outcome", "?")], 400, &[]),
+    ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "?"), ("outcome", "done")], 409, &[]),
+    ("/transfers/{id}/finish", "", "POST", HomeUser, &[], 409, &[]),
     (SIGN_IN, "", "GET", Stranger, &[], 200, &[]),
     (SIGN_IN, "", "POST", Stranger, &[("email", "nobody@rowan.example"), ("password", PASSWORD), ("code", "000000")], 401,
         &["110113 E8 - unauthenticated>onward"]),
@@ -69,6 +115,17 @@ pub(crate) fn has_row(method: &str, path: &str) -> bool {
     TABLE.iter().any(|row| (row.0, row.2) == (path, method))
 }
 
+/// Sends a discharge and gives the home's copy.
+async fn sent(world: &World, hospital: &Session, message: String) -> String {
+    let (status, response, reply) = post_xml(hospital, message).await;
+    assert_eq!(status, 200, "{response}");
+    let id = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id");
+    let id = id.parse().expect("an id");
+    let transfer = world.gateway().store().transfer(id).await.expect("readable").expect("there");
+    let mut copies = transfer.deliveries.iter().filter(|copy| copy.kind == RecipientKind::CareHome);
+    copies.next().expect("a copy").id.to_string()
+}
+
 async fn events(world: &World) -> Vec<Value> {
     let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     entries.iter().map(|entry| serde_json::from_slice(&entry.event).expect("JSON")).collect()
@@ -82,6 +139,11 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
     let operator = browser::person(&world, "ops@onward.example", Role::Operator, &["Y99900"]).await;
     let (newcomer, path) = browser::invited(&world, "new@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
     let token = path.trim_start_matches("/invitation/").to_owned();
+    let hospital = world.hospital().await;
+    let other_hospital = world.client("southmoor-epr", "R9Y", ClientRole::Sender).await;
+    let own_copy = sent(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let for_others = fresh(message::EDISCHARGE_ITK3).replace("\"R9Z\"", "\"R9Y\"").replace("\"VMH01\"", "\"VMH02\"");
+    let foreign_copy = sent(&world, &other_hospital, for_others).await;
     // What the last page of the invitation holds.
     let (mut form, mut key) = (String::new(), home.key.clone());
     let mut differing = Vec::new();
@@ -110,7 +172,14 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
             })
             .collect();
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let id = match *rest {
+            "{other}" => &foreign_copy,
+            "unknown" => "3f2b0c9e-0000-4000-8000-000000000000",
+            _ => &own_copy,
+        };
         let path = route.replace("{token}", &rest.replace("{own}", &token));
+        let path = path.replace("{id}", id).replace("{number}", "1");
+        let path = if rest.starts_with('?') { path + rest } else { path };
         let page = match *method {
             "POST" => asking.post(&path, &fields).await,
             method => asking.send(method, &path, &[], String::new()).await,
@@ -149,4 +218,47 @@ async fn fault_040_no_audit_no_session() {
     refuse_audit(&world, false);
     assert_eq!(home.browser.get("/").await.status, 200, "still signed in");
     assert_eq!(home.sign_in(&stranger).await.status, 303, "the code was not used up");
+}
+
+/// Nothing about anybody is shown, and nothing is done, where that cannot be audited.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_040_no_audit_no_page() {
+    let world = World::start().await;
+    let home = browser::person(&world, HOME, Role::CareHomeUser, &["VMH01"]).await;
+    let copy = sent(&world, &world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
+    let id = copy.parse().expect("an id");
+    let page = home.browser.get(&format!("/transfers/{copy}")).await;
+    assert!(page.status == 200 && page.text.contains("HOLROYD"), "the canary sings when it may: {}", page.text);
+    let store = world.gateway().store();
+    let version = store.delivery(id).await.expect("readable").expect("there").version;
+    refuse_audit(&world, true);
+    for path in [
+        "/inbox",
+        "/inbox?show=recent",
+        "/transfers/{c}",
+        "/transfers/{c}/print",
+        "/transfers/{c}/query",
+        "/transfers/{c}/decline",
+        "/transfers/{c}/checklist",
+        "/transfers/{c}/files/1",
+    ] {
+        let page = home.browser.get(&path.replace("{c}", &copy)).await;
+        assert_eq!(page.status, 503, "{path}: {}", page.text);
+        for canary in ["HOLROYD", "Holroyd", "999 000", "9990000", "1944"] {
+            assert!(!page.text.contains(canary), "{path}: {canary}");
+        }
+    }
+    let tick = [("item", "identity"), ("outcome", "done")];
+    for (path, fields) in [
+        ("acknowledge", &[][..]),
+        ("arrive", &[]),
+        ("query", &[("words", "why?")]),
+        ("decline", &[("words", "full")]),
+        ("checklist", &tick),
+    ] {
+        assert_eq!(home.browser.post(&format!("/transfers/{copy}/{path}"), fields).await.status, 503, "{path}");
+    }
+    refuse_audit(&world, false);
+    let after = store.delivery(id).await.expect("readable").expect("there");
+    assert_eq!((after.version, store.steps(id).await.expect("readable").len()), (version, 1), "only the first opening");
 }

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod listener;
 pub mod metrics;
 pub mod outcome;
+pub mod pages;
 pub mod people;
 pub mod seal;
 pub mod serve;

@@ -2,6 +2,7 @@
 //! empty store whose clock stands at [`at`]`(0)`; [`every_contract`] lists them.
 
 pub(crate) mod accepting;
+pub(crate) mod attending;
 pub(crate) mod delivering;
 pub(crate) mod keeping;
 pub(crate) mod people;
@@ -51,6 +52,13 @@ macro_rules! every_contract {
             tasks_of_transfers_and_copies_stand_in_one_list,
             a_transfer_is_found_by_the_status_that_it_shows,
             tasks_are_found_by_when_they_changed,
+        );
+        $crate::contract::every_contract!($open, attending:
+            a_reader_is_kept_once,
+            a_step_and_its_change_are_one,
+            a_step_is_not_kept_without_its_audit,
+            arrivals_are_the_homes_own,
+            settled_items_follow_the_latest_word,
         );
         $crate::contract::every_contract!($open, keeping:
             clients_are_replaced,
@@ -137,6 +145,7 @@ pub(crate) fn delivery(kind: RecipientKind, recipient: &str) -> NewDelivery {
         media_type: "application/fhir+json".to_owned(),
         body: b"what travels".to_vec(),
         html: Some(b"<p>what travels</p>".to_vec()),
+        card: Some(b"{}".to_vec()),
         correlation_id: None,
         workflow: None,
         basis: "direct care, policy 1".to_owned(),

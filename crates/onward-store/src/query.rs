@@ -2,9 +2,10 @@
 
 use onward_core::audit::AuditQuery;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{Changed, DeliveryQuery, TaskQuery};
+use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, TaskQuery};
 use uuid::Uuid;
 
+use crate::rows::DELIVERY;
 use crate::stored::{micros, stored_count};
 
 /// A parameter.
@@ -46,6 +47,8 @@ pub(crate) struct Dialect {
     pub(crate) greatest: &'static str,
     /// A join that is walked from left to right, where the engine can be told so.
     pub(crate) ordered_join: &'static str,
+    /// How a delivery `d` finds its content `b`.
+    pub(crate) body_of_delivery: &'static str,
 }
 
 /// Conditions joined by AND, with their parameters.
@@ -97,6 +100,36 @@ pub(crate) fn deliveries(query: &DeliveryQuery) -> (String, Vec<Value>) {
     }
     conditions.one_of("state", query.states.iter().map(|state| state.as_str()));
     (conditions.sql(), conditions.values)
+}
+
+/// The list that people at a recipient start from; none where no recipient is asked for.
+pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(String, Vec<Value>)> {
+    if query.recipients.is_empty() {
+        return None;
+    }
+    let columns = DELIVERY.split(", ").map(|name| format!("d.{name}")).collect::<Vec<_>>().join(", ");
+    let mut conditions = Conditions::default();
+    conditions.one_of("d.recipient", query.recipients.iter().map(|ods| ods.as_str()));
+    conditions.equal("d.kind", Some(query.kind.as_str()));
+    conditions.add("d.created >= ?", [micros(query.since).into()]);
+    if query.open_only {
+        // What needs nobody any more is left out.
+        conditions.add("d.state NOT IN ('completed', 'rejected', 'withdrawn')", []);
+    }
+    let sql = format!(
+        "SELECT {columns}, t.expected AS expected, b.card AS card,
+             (SELECT count(*) FROM recipient_steps s
+              WHERE s.delivery = d.id AND s.kind = 'checked' AND s.outcome <> 'problem'
+                  AND NOT EXISTS (SELECT 1 FROM recipient_steps later
+                      WHERE later.delivery = s.delivery AND later.kind = 'checked' AND later.item = s.item
+                          AND later.step > s.step)) AS settled
+         FROM deliveries d JOIN transfers t ON t.id = d.transfer LEFT JOIN rendition_bodies b ON {}
+         WHERE {} ORDER BY d.created DESC, d.id LIMIT ?",
+        dialect.body_of_delivery,
+        conditions.sql()
+    );
+    conditions.values.push(query.limit.into());
+    Some((sql, conditions.values))
 }
 
 /// [`onward_core::store::TransferRecord::task_status`] as SQL; the contract compares them.

@@ -8,8 +8,8 @@ use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
-    AuditColumns, DeliveryFigure, DeliveryRecord, Figures, HeldTransfer, NewHold, OriginalMessage, StoredAudit,
-    StoredRendition, TransferRecord,
+    Arrival, AuditColumns, DeliveryFigure, DeliveryRecord, Figures, HeldTransfer, NewHold, OriginalMessage, Step,
+    StoredAudit, StoredRendition, TransferRecord,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
@@ -142,6 +142,30 @@ pub(crate) fn held(columns: &Columns<'_>) -> Result<HeldTransfer, Corrupt> {
         sender: columns.parsed("sender")?,
         received: columns.moment("received")?,
         decided: columns.get("decided")?,
+    })
+}
+
+/// Of a row with `kind`, `at`, `user`, `name`, `item`, `outcome` and `text`.
+pub(crate) fn step(columns: &Columns<'_>, delivery: DeliveryId) -> Result<Step, Corrupt> {
+    Ok(Step {
+        delivery,
+        kind: columns.parsed("kind")?,
+        at: columns.moment("at")?,
+        user: columns.get("user")?,
+        name: columns.get("name")?,
+        item: columns.get("item")?,
+        outcome: columns.parsed_opt("outcome")?,
+        text: columns.get("text")?,
+    })
+}
+
+/// Of a row of [`crate::query::arrivals`].
+pub(crate) fn arrival(columns: &Columns<'_>) -> Result<Arrival, Corrupt> {
+    Ok(Arrival {
+        copy: delivery(columns)?,
+        expected: columns.moment_opt("expected")?,
+        card: columns.get("card")?,
+        settled: columns.count("settled")?,
     })
 }
 

@@ -91,7 +91,8 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
 /// needs more than nothing has set its own policy.
 fn for_browsers(headers: &mut HeaderMap) {
     let put = HeaderValue::from_static;
-    headers.insert(header::CACHE_CONTROL, put("no-store"));
+    // Only what is the same for everybody for good has said otherwise.
+    headers.entry(header::CACHE_CONTROL).or_insert(put("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, put("nosniff"));
     headers.insert(header::REFERRER_POLICY, put("no-referrer"));
     headers.insert(header::STRICT_TRANSPORT_SECURITY, put("max-age=31536000; includeSubDomains"));

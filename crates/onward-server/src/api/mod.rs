@@ -25,8 +25,7 @@ use crate::app::App;
 use crate::auth::table::{Action, may};
 use crate::auth::{Caller, token};
 use crate::listener::ClientCertificate;
-use crate::outcome;
-use crate::people;
+use crate::{outcome, pages, people};
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +76,10 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/.well-known/smart-configuration", Open, get(metadata::smart)),
         route("GET", "/.well-known/jwks.json", Open, get(metadata::jwks)),
         route("POST", "/oauth2/token", Open, post(token::issue)),
+        route("GET", "/assets/{name}", Open, get(pages::assets::get)),
     ];
     table.extend(people::table());
+    table.extend(pages::table());
     table
 }
 

@@ -21,6 +21,8 @@ pub enum Action {
     ReadRendition,
     /// Search the audit entries of its own organisation.
     SearchAudit,
+    /// See who is due to arrive at one's own home, on the page.
+    ListArrivals,
 }
 
 /// Whether the role has the function at all.
@@ -34,6 +36,8 @@ pub fn may(role: Role, action: Action) -> bool {
             matches!(role, Sender | CareHome | Practice | Pharmacy | InformationGovernance | Operator)
         }
         Action::SearchAudit => role == InformationGovernance,
+        // A page for people: systems list Tasks.
+        Action::ListArrivals => false,
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
         Action::MoveTask | Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
@@ -49,7 +53,7 @@ pub fn person_may(role: people::Role, action: Action) -> bool {
         Action::Submit | Action::DryRun => false,
         Action::ReadTask => matches!(role, CareHomeUser | WardCoordinator | InformationGovernance | Operator),
         Action::SearchTasks => matches!(role, CareHomeUser | WardCoordinator),
-        Action::MoveTask | Action::ReadRendition => role == CareHomeUser,
+        Action::MoveTask | Action::ReadRendition | Action::ListArrivals => role == CareHomeUser,
         Action::SearchAudit => role == InformationGovernance,
     }
 }

@@ -23,8 +23,8 @@ const TOUCH: SignedDuration = SignedDuration::from_secs(30);
 const NEXT_BYTES_MAX: usize = 512;
 /// Everything a page loads is our own, and nothing in it runs (trust.md §2).
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-                                       font-src 'none'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
-                                       frame-ancestors 'none'";
+                                       font-src 'none'; object-src 'none'; connect-src 'self'; form-action 'self'; \
+                                       base-uri 'none'; frame-ancestors 'none'";
 
 /// The layer of a page's route.
 pub(crate) async fn guard(State((app, access)): State<(Arc<App>, Access)>, request: Request, next: Next) -> Response {

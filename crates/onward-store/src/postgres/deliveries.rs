@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, StoredRendition, Transition};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, TransferId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::columns::numbered;
 use super::failure::Failure;
 use super::session::{self, Params};
+use super::steps;
 use super::work::Work;
 use crate::columns::Columns;
 use crate::query::{self, Value};
@@ -70,6 +71,15 @@ fn origin(row: &Row, created: Timestamp) -> Result<Origin, Failure> {
 pub(super) struct Opening {
     pub(super) delivery: DeliveryId,
     pub(super) at: Timestamp,
+    /// The person who reads, when it is one.
+    pub(super) reader: Option<Step>,
+    pub(super) audit: Vec<AuditRow>,
+}
+
+/// A failed copy that is to be sent again.
+pub(super) struct Again {
+    pub(super) delivery: DeliveryId,
+    pub(super) at: Timestamp,
     pub(super) audit: Vec<AuditRow>,
 }
 
@@ -95,6 +105,9 @@ pub(super) async fn open_rendition<'j>(
     if first == 1 {
         keep_versions(work.client(), &[opening.delivery.0], opening.at).await?;
     }
+    if let Some(reader) = &opening.reader {
+        steps::opened(work.client(), reader).await?;
+    }
     work.audit(&opening.audit);
     Ok(Some(rendition))
 }
@@ -110,7 +123,7 @@ pub(super) async fn rendition(c: &Client, id: DeliveryId) -> Result<Option<Store
     found.map(|row| Ok(rows::rendition(&Columns::of("rendition_bodies", &row), id)?)).transpose()
 }
 
-pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: &'j Opening) -> Result<bool, Failure> {
+pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: &'j Again) -> Result<bool, Failure> {
     let queued = session::execute(
         work.client(),
         "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = $1, changed = $1

@@ -16,6 +16,7 @@ mod partitions;
 mod people;
 mod readers;
 mod session;
+mod steps;
 mod tasks;
 mod transfers;
 mod work;
@@ -35,9 +36,9 @@ use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, Figures, FoundTask, HeldTransfer,
-    HoldChange, Lease, OriginalMessage, Release, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer,
-    TaskQuery, TransferRecord, Transition,
+    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, Figures,
+    FoundTask, HeldTransfer, HoldChange, Lease, OriginalMessage, Release, Step, Store, StoreError, StoredAudit,
+    StoredRendition, SubjectTransfer, TaskQuery, TransferRecord, Transition,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 use url::Url;
@@ -54,7 +55,8 @@ use writers::{WRITERS, Writers};
 /// Connections that read.
 const READERS: usize = 8;
 /// Where PostgreSQL's SQL is its own.
-const DIALECT: Dialect = Dialect { greatest: "greatest", ordered_join: "JOIN" };
+const DIALECT: Dialect =
+    Dialect { greatest: "greatest", ordered_join: "JOIN", body_of_delivery: "b.delivery = d.id AND b.month = d.month" };
 /// The longest month and a day: the next month's partition is there before its first row.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 32);
 
@@ -175,10 +177,33 @@ impl Store for PostgresStore {
         &self,
         delivery: DeliveryId,
         at: Timestamp,
+        reader: Option<Step>,
         audit: Vec<AuditRow>,
     ) -> Result<Option<StoredRendition>, StoreError> {
-        let opening = deliveries::Opening { delivery, at, audit };
+        let opening = deliveries::Opening { delivery, at, reader, audit };
         self.writers.run(opening, |work, opening| deliveries::open_rendition(work, opening).boxed()).await
+    }
+
+    async fn take_step(
+        &self,
+        step: Step,
+        transition: Option<Transition>,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let taken = steps::Taken { step, transition, audit };
+        self.writers.run(taken, |work, taken| steps::take(work, taken).boxed()).await
+    }
+
+    async fn steps(&self, delivery: DeliveryId) -> Result<Vec<Step>, StoreError> {
+        self.read(delivery, |c, delivery| steps::of(c, *delivery).boxed()).await
+    }
+
+    async fn arrivals(&self, query: ArrivalQuery) -> Result<Vec<Arrival>, StoreError> {
+        self.read(query, |c, query| steps::arrivals(c, query).boxed()).await
+    }
+
+    async fn card(&self, delivery: DeliveryId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(delivery, |c, delivery| steps::card(c, *delivery).boxed()).await
     }
 
     async fn transfer(&self, id: TransferId) -> Result<Option<TransferRecord>, StoreError> {
@@ -234,7 +259,7 @@ impl Store for PostgresStore {
     }
 
     async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
-        let again = deliveries::Opening { delivery, at, audit };
+        let again = deliveries::Again { delivery, at, audit };
         self.writers.run(again, |work, again| deliveries::requeue(work, again).boxed()).await
     }
 

@@ -8,8 +8,11 @@ use super::session::{self, Session};
 use crate::columns::Columns;
 
 /// The schema, one step a file; the first brings version 0 to version 1.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("../../schema/postgres/0001_initial.sql"), include_str!("../../schema/postgres/0002_people.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../schema/postgres/0001_initial.sql"),
+    include_str!("../../schema/postgres/0002_people.sql"),
+    include_str!("../../schema/postgres/0003_steps.sql"),
+];
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]

@@ -131,11 +131,12 @@ impl<'j> Work<'j> {
         let media_types: Vec<&str> = copies.iter().map(|copy| copy.delivery.media_type.as_str()).collect();
         let bodies: Vec<&[u8]> = copies.iter().map(|copy| copy.delivery.body.as_slice()).collect();
         let pages: Vec<Option<&[u8]>> = copies.iter().map(|copy| copy.delivery.html.as_deref()).collect();
+        let cards: Vec<Option<&[u8]>> = copies.iter().map(|copy| copy.delivery.card.as_deref()).collect();
         session::execute(
             self.client(),
-            "INSERT INTO rendition_bodies (delivery, month, media_type, body, html)
-             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[], $5::bytea[])",
-            &[&ids, &months, &media_types, &bodies, &pages],
+            "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card)
+             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[], $5::bytea[], $6::bytea[])",
+            &[&ids, &months, &media_types, &bodies, &pages, &cards],
         )
         .await?;
         Ok(())

@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, StoredRendition, Transition};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, NhsNumber, TransferId};
 use rusqlite::{Connection, Row, params, params_from_iter};
 
-use super::audit;
 use super::failure::Failure;
+use super::{audit, steps};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::{self, DELIVERY, Origin};
@@ -57,8 +57,17 @@ fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str
     if inserted == 0 {
         return Ok(false);
     }
-    c.prepare_cached("INSERT INTO rendition_bodies (delivery, month, media_type, body, html) VALUES (?, ?, ?, ?, ?)")?
-        .execute(params![id, month(origin.created), delivery.media_type, delivery.body, delivery.html])?;
+    c.prepare_cached(
+        "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card) VALUES (?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        id,
+        month(origin.created),
+        delivery.media_type,
+        delivery.body,
+        delivery.html,
+        delivery.card
+    ])?;
     keep_version(c, delivery.id, origin.created)?;
     Ok(true)
 }
@@ -112,6 +121,7 @@ pub(super) fn open_rendition(
     c: &Connection,
     id: DeliveryId,
     at: Timestamp,
+    reader: Option<&Step>,
     audit: &[AuditRow],
 ) -> Result<Option<StoredRendition>, Failure> {
     let Some(rendition) = rendition(c, id)? else { return Ok(None) };
@@ -128,6 +138,9 @@ pub(super) fn open_rendition(
         .execute(params![micros(at), id.to_string()])?;
     if first == 1 {
         keep_version(c, id, at)?;
+    }
+    if let Some(reader) = reader {
+        steps::opened(c, reader)?;
     }
     audit::append(c, audit)?;
     Ok(Some(rendition))

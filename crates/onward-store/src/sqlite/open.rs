@@ -21,6 +21,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0001_initial.sql"),
     include_str!("../../schema/sqlite/0002_audit_search.sql"),
     include_str!("../../schema/sqlite/0003_people.sql"),
+    include_str!("../../schema/sqlite/0004_steps.sql"),
 ];
 
 /// Why a database was not opened.
