@@ -257,8 +257,17 @@ const PAGES: &[PageRow] = &[
 ];
 
 /// Pages that need no sign-in.
-const VISITED: &[(&str, &str)] =
-    &[("GET", "/sign-in"), ("POST", "/sign-in"), ("GET", "/invitation/{token}"), ("POST", "/invitation/{token}")];
+const VISITED: &[(&str, &str)] = &[
+    ("GET", "/sign-in"),
+    ("POST", "/sign-in"),
+    ("GET", "/sign-in/passkey.js"),
+    ("POST", "/sign-in/passkey/challenge"),
+    ("POST", "/sign-in/passkey"),
+    ("GET", "/invitation/{token}"),
+    ("POST", "/invitation/{token}"),
+    ("POST", "/invitation/{token}/passkey/challenge"),
+    ("POST", "/invitation/{token}/passkey"),
+];
 
 /// The columns of [`PAGES`].
 const PEOPLE: [people::Role; 4] = [

@@ -19,6 +19,7 @@ mod inbox;
 mod mesh_exchange;
 mod monitoring;
 mod page_audit;
+mod passkeys;
 mod people;
 mod proof;
 mod renewal;

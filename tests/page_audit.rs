@@ -100,6 +100,12 @@ const TABLE: &[Row] = &[
         &["110114/110122 E0 - Person home>onward"]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &["110114/110123 E0 - Person home>onward"]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &[]),
+    // What a passkey's right and wrong answers leave, `passkeys` tells.
+    ("/sign-in/passkey.js", "", "GET", Stranger, &[], 200, &[]),
+    ("/sign-in/passkey/challenge", "", "POST", Stranger, &[], 200, &[]),
+    ("/sign-in/passkey", "", "POST", Stranger, &[], 400, &[]),
+    ("/invitation/{token}/passkey/challenge", "unknown", "POST", Stranger, &[], 404, &[]),
+    ("/invitation/{token}/passkey", "unknown", "POST", Stranger, &[], 400, &[]),
     (INVITATION, "unknown", "GET", Stranger, &[], 404, &[]),
     (INVITATION, "unknown", "POST", Stranger, &[("password", PASSWORD)], 404, &[]),
     (INVITATION, "{own}", "GET", Stranger, &[], 200, &[]),
