@@ -237,6 +237,8 @@ const PAGES: &[PageRow] = &[
     ("open nothing", "GET", "/transfers/{id}", Object::Missing, [404, 403, 403, 403]),
     ("print", "GET", "/transfers/{id}/print", Object::OwnCopy, [200, 403, 403, 403]),
     ("print another's", "GET", "/transfers/{id}/print", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("PDF", "GET", "/transfers/{id}/pdf", Object::OwnCopy, [200, 403, 403, 403]),
+    ("PDF of another's", "GET", "/transfers/{id}/pdf", Object::ForeignCopy, [404, 403, 403, 403]),
     ("file", "GET", "/transfers/{id}/files/{number}", Object::OwnCopy, [200, 403, 403, 403]),
     ("file of another's", "GET", "/transfers/{id}/files/{number}", Object::ForeignCopy, [404, 403, 403, 403]),
     ("question", "GET", "/transfers/{id}/query", Object::OwnCopy, [200, 403, 403, 403]),

@@ -16,6 +16,7 @@ mod forms;
 mod hardening;
 mod headers;
 mod inbox;
+mod journeys;
 mod mesh_exchange;
 mod monitoring;
 mod page_audit;
