@@ -26,7 +26,7 @@ pub struct Fsck {
 /// # Errors
 /// When the store cannot be read.
 pub(super) async fn run(command: &Fsck, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = command.config.existing_store()?;
+    let (_, store) = command.config.existing_store().await?;
     terminal.progress(format_args!("reading the store"));
     let checkup = store.checkup().await?;
     let whole = checkup.flaws.is_empty();

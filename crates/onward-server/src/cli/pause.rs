@@ -59,7 +59,7 @@ pub struct ResumeCommand {
 /// When it is paused already, or the store cannot commit.
 pub(super) async fn pause(command: &PauseCommand, terminal: &mut Terminal) -> Outcome {
     let whom = &command.whom;
-    let (config, store) = whom.config.existing_store()?;
+    let (config, store) = whom.config.existing_store().await?;
     let row = Desk::new(&config)?
         .row(AuditWord::Configure, format!("{} paused by {}: {}", named(whom), whom.by, whom.reason));
     let pause =
@@ -76,7 +76,7 @@ pub(super) async fn pause(command: &PauseCommand, terminal: &mut Terminal) -> Ou
 /// When it is not paused, or the store cannot commit.
 pub(super) async fn resume(command: &ResumeCommand, terminal: &mut Terminal) -> Outcome {
     let whom = &command.whom;
-    let (config, store) = whom.config.existing_store()?;
+    let (config, store) = whom.config.existing_store().await?;
     let detail = format!("{} resumed by {}: {}", named(whom), whom.by, whom.reason);
     let row = Desk::new(&config)?.row(AuditWord::Configure, detail);
     if !store.resume(whom.recipient.as_ref(), vec![row]).await? {

@@ -64,7 +64,7 @@ pub struct Recall {
 /// # Errors
 /// When there is no such thing, or configuration, store or folder cannot be used.
 pub(super) async fn run(command: &Recall, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = command.config.existing_store()?;
+    let (config, store) = command.config.existing_store().await?;
     if let Some(out) = command.out.as_ref().filter(|out| out.exists()) {
         return Err(Failure::usage(format!("{} is there already", out.display())));
     }

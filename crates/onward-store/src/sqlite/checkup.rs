@@ -1,176 +1,41 @@
-//! `fsck`: does everything add up? Each rule is one statement over the whole store, in one snapshot.
+//! Whether everything adds up, by the rules of every engine and SQLite's own.
 
-use onward_core::store::{Checkup, Flaw};
+use onward_core::store::Checkup;
 use rusqlite::Connection;
 
-use super::columns::Columns;
 use super::failure::Failure;
+use crate::checkup::{self, RULES, SIZES, TRANSFERS};
+use crate::columns::Columns;
 
-/// Each transfer once: ended, else parked, else pending, else delivered.
-const TRANSFERS: &str = "SELECT
-    CASE
-        WHEN ended IS NOT NULL OR not_sent IS NOT NULL THEN 'ended'
-        WHEN id IN (SELECT transfer FROM holds WHERE closed IS NULL)
-            OR id IN (SELECT transfer FROM deliveries WHERE state = 'failed' AND kind <> 'sender') THEN 'parked'
-        WHEN id IN (SELECT transfer FROM deliveries WHERE state = 'queued' AND kind <> 'sender') THEN 'pending'
-        WHEN id IN (SELECT transfer FROM deliveries WHERE kind <> 'sender' AND notice_of IS NULL) THEN 'delivered'
-        ELSE 'lost'
-    END AS place, count(*) AS n FROM transfers GROUP BY place";
-
-/// Rule, and a statement that gives an identifier for every row that breaks it.
-const RULES: &[(&str, &str)] = &[
-    (
-        "every transfer has a copy, an open hold, or an end with a reason",
-        "SELECT id FROM transfers WHERE ended IS NULL AND not_sent IS NULL
-             AND id NOT IN (SELECT transfer FROM deliveries WHERE kind <> 'sender' AND notice_of IS NULL)
-             AND id NOT IN (SELECT transfer FROM holds WHERE closed IS NULL)",
-    ),
-    (
-        "every acceptance is in the audit log",
-        "SELECT id FROM transfers WHERE id NOT IN
-             (SELECT transfer FROM audit_log WHERE word = 'accept' AND transfer IS NOT NULL)",
-    ),
-    (
-        "every copy that left is in the audit log",
-        "SELECT id FROM deliveries WHERE state NOT IN ('queued', 'failed', 'withdrawn') AND id NOT IN
-             (SELECT delivery FROM audit_log WHERE delivery IS NOT NULL
-                  AND word IN ('disclose', 'read', 'respond', 'acknowledge', 'attempt-failed', 'delivery-failed'))",
-    ),
-    (
-        "every opened copy has its reading in the audit log",
-        "SELECT id FROM deliveries WHERE opened IS NOT NULL AND id NOT IN
-             (SELECT delivery FROM audit_log WHERE word = 'read' AND delivery IS NOT NULL)",
-    ),
-    (
-        "a queued copy has the moment of its next attempt, and no other has",
-        "SELECT id FROM deliveries WHERE (state = 'queued') <> (next_attempt IS NOT NULL)",
-    ),
-    (
-        "a lease has a token and an end",
-        "SELECT id FROM deliveries WHERE (lease_token IS NULL) <> (lease_until IS NULL)",
-    ),
-    (
-        "a copy has as many attempts as are written down",
-        "SELECT d.id FROM deliveries d LEFT JOIN (SELECT delivery, count(*) AS n FROM attempts GROUP BY delivery) a
-             ON a.delivery = d.id WHERE d.attempts <> coalesce(a.n, 0)",
-    ),
-    (
-        "a copy's history ends with its present version and state",
-        "SELECT d.id FROM deliveries d LEFT JOIN delivery_history h ON h.delivery = d.id AND h.version = d.version
-             WHERE h.state IS NULL OR h.state <> d.state",
-    ),
-    (
-        "a copy has one row of history for every version",
-        "SELECT d.id FROM deliveries d JOIN (SELECT delivery, count(*) AS n FROM delivery_history GROUP BY delivery) h
-             ON h.delivery = d.id WHERE h.n <> d.version",
-    ),
-    (
-        "a copy that waits or failed still has its content",
-        "SELECT id FROM deliveries WHERE state IN ('queued', 'failed', 'awaiting-collection')
-             AND id NOT IN (SELECT delivery FROM rendition_bodies)",
-    ),
-    (
-        "a transfer that waits for a person still has its message",
-        "SELECT transfer FROM holds WHERE closed IS NULL AND transfer NOT IN (SELECT transfer FROM message_bodies)",
-    ),
-    (
-        "a copy belongs to its transfer's sender",
-        "SELECT d.id FROM deliveries d JOIN transfers t ON t.id = d.transfer WHERE d.sender <> t.sender",
-    ),
-    ("a copy that ended is not queued", "SELECT id FROM deliveries WHERE ended IS NOT NULL AND state = 'queued'"),
-    ("a withdrawn copy says why", "SELECT id FROM deliveries WHERE state = 'withdrawn' AND ended IS NULL"),
-    (
-        "a notice tells of a copy that ended",
-        "SELECT id FROM deliveries WHERE notice_of IS NOT NULL
-             AND notice_of NOT IN (SELECT id FROM deliveries WHERE ended IS NOT NULL)",
-    ),
-    (
-        "versions that replace one another name each other",
-        "SELECT t.id FROM transfers t JOIN transfers p ON p.id = t.replaces
-             WHERE p.replaced_by IS NOT t.id OR t.version <> p.version + 1",
-    ),
-    (
-        "an ended transfer has no open hold and no copy that is still used",
-        "SELECT t.id FROM transfers t WHERE t.ended IS NOT NULL AND (
-             t.id IN (SELECT transfer FROM holds WHERE closed IS NULL)
-             OR t.id IN (SELECT transfer FROM deliveries
-                 WHERE ended IS NULL AND kind <> 'sender' AND notice_of IS NULL))",
-    ),
-    (
-        "the audit log counts from 0 without gaps",
-        "SELECT max(position) FROM audit_log HAVING count(*) > 0 AND max(position) <> count(*) - 1",
-    ),
-    (
-        "no checkpoint is larger than the audit log",
-        "SELECT size FROM checkpoints WHERE size > (SELECT count(*) FROM audit_log)",
-    ),
+/// What only SQLite can tell of itself.
+const OWN: [(&str, &str); 2] = [
+    ("every row refers to rows that are there", "SELECT \"table\" AS flaw FROM pragma_foreign_key_check"),
+    ("the file is whole", "SELECT 'see integrity_check' AS flaw FROM pragma_quick_check WHERE quick_check <> 'ok'"),
 ];
 
 pub(super) fn run(c: &Connection) -> Result<Checkup, Failure> {
     let mut checkup = Checkup::default();
-    let mut lost = 0;
-    let mut statement = c.prepare(TRANSFERS)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let columns = Columns::of("transfers", row);
-        let count: u64 = columns.count("n")?;
-        checkup.accepted += count;
-        match columns.get::<String>("place")?.as_str() {
-            "ended" => checkup.ended = count,
-            "parked" => checkup.parked = count,
-            "pending" => checkup.pending = count,
-            "delivered" => checkup.delivered = count,
-            _ => lost = count,
-        }
+    each(c, TRANSFERS, |columns| Ok(checkup::place(&mut checkup, columns)?))?;
+    let mut sizes = [0; 2];
+    for (sql, size) in SIZES.iter().zip(&mut sizes) {
+        each(c, sql, |columns| {
+            *size = columns.count("n")?;
+            Ok(())
+        })?;
     }
-    let count = |sql: &str| -> Result<u64, Failure> {
-        c.prepare(sql)?
-            .query_and_then([], |row| Columns::of("checkup", row).count("n"))?
-            .next()
-            .ok_or_else(|| Failure::corrupt("checkup", "n"))?
-    };
-    checkup.copies = count("SELECT count(*) AS n FROM deliveries")?;
-    checkup.audit = count("SELECT count(*) AS n FROM audit_log")?;
-    let sum = checkup.delivered + checkup.pending + checkup.parked + checkup.ended;
-    if sum != checkup.accepted {
-        checkup.flaws.push(Flaw {
-            rule: "accepted = delivered + pending + parked + ended",
-            count: lost,
-            example: format!("{} accepted, {sum} accounted for", checkup.accepted),
-        });
+    [checkup.copies, checkup.audit] = sizes;
+    checkup::add_up(&mut checkup);
+    for (rule, sql) in RULES.iter().chain(&OWN) {
+        each(c, &checkup::counted(sql), |columns| Ok(checkup::judge(&mut checkup, rule, columns)?))?;
     }
-    for (rule, sql) in RULES {
-        flaw(c, rule, sql, &mut checkup.flaws)?;
-    }
-    flaw(
-        c,
-        "every row refers to rows that are there",
-        "SELECT \"table\" FROM pragma_foreign_key_check",
-        &mut checkup.flaws,
-    )?;
-    flaw(
-        c,
-        "the file is whole",
-        "SELECT 'see integrity_check' FROM pragma_quick_check WHERE quick_check <> 'ok'",
-        &mut checkup.flaws,
-    )?;
     Ok(checkup)
 }
 
-fn flaw(c: &Connection, rule: &'static str, sql: &str, flaws: &mut Vec<Flaw>) -> Result<(), Failure> {
+fn each(c: &Connection, sql: &str, mut take: impl FnMut(&Columns<'_>) -> Result<(), Failure>) -> Result<(), Failure> {
     let mut statement = c.prepare(sql)?;
     let mut rows = statement.query([])?;
-    let (mut count, mut example) = (0, None);
     while let Some(row) = rows.next()? {
-        count += 1;
-        if example.is_none() {
-            example = Some(match row.get_ref(0)? {
-                rusqlite::types::ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
-                rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-                _ => String::new(),
-            });
-        }
+        take(&Columns::of("checkup", row))?;
     }
-    flaws.extend(example.map(|example| Flaw { rule, count, example }));
     Ok(())
 }

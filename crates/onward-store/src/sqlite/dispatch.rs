@@ -10,9 +10,10 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::audit;
-use super::columns::{Columns, json, micros, signed};
 use super::deliveries;
 use super::failure::Failure;
+use crate::columns::Columns;
+use crate::stored::{json, micros, signed};
 
 /// What may be sent at `?1`, at most `?2`, the longest due first; for the endpoint `?3` only, and not for those of the list
 /// `?4` (JSON).
@@ -48,7 +49,7 @@ pub(super) fn claim(c: &Connection, claim: &Claim) -> Result<Vec<Lease>, Failure
     let due = c
         .prepare_cached(DUE)?
         .query_and_then(params![micros(now), limit, only.as_ref().map(json), except], |row| {
-            Columns::of("deliveries", row).parsed("id")
+            Ok(Columns::of("deliveries", row).parsed("id")?)
         })?
         .collect::<Result<Vec<DeliveryId>, Failure>>()?;
     let mut leases = Vec::with_capacity(due.len());
@@ -83,7 +84,7 @@ fn lease(c: &Connection, id: DeliveryId, now: Timestamp, lease_until: Timestamp)
              RETURNING workflow",
         )?
         .query_and_then(params![signed(token), micros(lease_until), id.to_string()], |row| {
-            Columns::of("deliveries", row).parsed_opt::<WorkflowId>("workflow")
+            Ok::<_, Failure>(Columns::of("deliveries", row).parsed_opt::<WorkflowId>("workflow")?)
         })?
         .next()
         .transpose()?

@@ -10,13 +10,12 @@ use onward_core::{DeliveryId, OdsCode, TransferId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::audit;
-use super::columns::{Columns, micros};
-use super::deliveries::{self, Origin};
+use super::deliveries;
 use super::failure::Failure;
 use super::transfers;
-
-/// The pause of everybody.
-const EVERYBODY: &str = "*";
+use crate::columns::Columns;
+use crate::rows::{self, EVERYBODY, Origin, PREDECESSOR};
+use crate::stored::micros;
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) fn predecessor(
@@ -25,23 +24,14 @@ pub(super) fn predecessor(
     named: &str,
     except: TransferId,
 ) -> Result<Option<Predecessor>, Failure> {
-    const COLUMNS: &str = "SELECT id, version, dated, patient, replaced_by FROM transfers
-        WHERE sender = ?1 AND id <> ?3";
     for by in [
         "AND document_id = ?2",
         "AND document_set_id = ?2 ORDER BY replaced_by IS NOT NULL, version DESC, received DESC, id LIMIT 1",
     ] {
         let found = c
-            .prepare_cached(&format!("{COLUMNS} {by}"))?
+            .prepare_cached(&format!("SELECT {PREDECESSOR} FROM transfers WHERE sender = ?1 AND id <> ?3 {by}"))?
             .query_and_then(params![sender.as_str(), named, except.to_string()], |row| {
-                let columns = Columns::of("transfers", row);
-                Ok::<_, Failure>(Predecessor {
-                    transfer: columns.parsed("id")?,
-                    version: columns.count("version")?,
-                    dated: columns.moment_opt("dated")?,
-                    patient: columns.parsed_opt("patient")?,
-                    replaced_by: columns.parsed_opt("replaced_by")?,
-                })
+                Ok::<_, Failure>(rows::predecessor(&Columns::of("transfers", row))?)
             })?
             .next()
             .transpose()?;
@@ -60,8 +50,7 @@ pub(super) fn waiting(c: &Connection, sender: &OdsCode, for_any: &[String]) -> R
     )?;
     for named in for_any {
         for waiting in statement.query_and_then(params![sender.as_str(), named], |row| {
-            let columns = Columns::of("transfers", row);
-            Ok::<_, Failure>(Waiting { hold: columns.parsed("hold")?, transfer: columns.parsed("id")? })
+            Ok::<_, Failure>(rows::waiting(&Columns::of("transfers", row))?)
         })? {
             let waiting = waiting?;
             if !found.contains(&waiting) {
@@ -106,7 +95,7 @@ fn earlier_versions(c: &Connection, transfer: TransferId) -> Result<Vec<Transfer
              UNION ALL SELECT t.id, t.replaces, far + 1 FROM transfers t JOIN chain ON t.id = chain.replaces
          ) SELECT id FROM chain WHERE far > 0 ORDER BY far",
     )?
-    .query_and_then([transfer.to_string()], |row| Columns::of("transfers", row).parsed("id"))?
+    .query_and_then([transfer.to_string()], |row| Ok(Columns::of("transfers", row).parsed("id")?))?
     .collect()
 }
 
@@ -137,7 +126,9 @@ fn live_copies(c: &Connection, transfers: &[TransferId]) -> Result<BTreeSet<Deli
         "SELECT id FROM deliveries WHERE transfer = ? AND kind <> 'sender' AND notice_of IS NULL AND ended IS NULL",
     )?;
     for transfer in transfers {
-        for id in statement.query_and_then([transfer.to_string()], |row| Columns::of("deliveries", row).parsed("id"))? {
+        for id in statement.query_and_then([transfer.to_string()], |row| {
+            Ok::<DeliveryId, Failure>(Columns::of("deliveries", row).parsed("id")?)
+        })? {
             live.insert(id?);
         }
     }
@@ -193,8 +184,9 @@ fn end_copy(c: &Connection, ending: &Ending, at: Timestamp) -> Result<bool, Fail
                 .map(|number| number.parse().map_err(|_| Failure::corrupt("deliveries", "patient")))
                 .transpose()?,
             created: at,
+            behind: Some(lane),
         };
-        deliveries::insert_in_lane(c, &origin, &lane, notice)?;
+        deliveries::insert(c, &origin, notice)?;
     }
     Ok(true)
 }
@@ -239,8 +231,8 @@ fn end_superseded(
 ) -> Result<(), Failure> {
     let superseded = c
         .prepare_cached("SELECT id FROM deliveries WHERE transfer = ? AND ended = 'superseded'")?
-        .query_and_then([transfer.to_string()], |row| Columns::of("deliveries", row).parsed::<DeliveryId>("id"))?
-        .collect::<Result<Vec<_>, _>>()?;
+        .query_and_then([transfer.to_string()], |row| Ok(Columns::of("deliveries", row).parsed("id")?))?
+        .collect::<Result<Vec<DeliveryId>, Failure>>()?;
     for delivery in superseded {
         end_copy(c, &Ending { delivery, why, by: None, reason: reason.to_owned(), notice: None }, at)?;
     }
@@ -276,18 +268,6 @@ pub(super) fn resume(c: &Connection, recipient: Option<&OdsCode>, rows: &[AuditR
 
 pub(super) fn pauses(c: &Connection) -> Result<Vec<Pause>, Failure> {
     c.prepare_cached("SELECT recipient, reason, by, since FROM pauses ORDER BY recipient <> '*', recipient")?
-        .query_and_then([], |row| {
-            let columns = Columns::of("pauses", row);
-            let recipient = match columns.get::<String>("recipient")?.as_str() {
-                EVERYBODY => None,
-                _ => Some(columns.parsed("recipient")?),
-            };
-            Ok(Pause {
-                recipient,
-                reason: columns.get("reason")?,
-                by: columns.get("by")?,
-                since: columns.moment("since")?,
-            })
-        })?
+        .query_and_then([], |row| Ok(rows::pause(&Columns::of("pauses", row))?))?
         .collect()
 }
