@@ -23,7 +23,7 @@ pub(super) fn insert_once(c: &Connection, origin: &Origin, delivery: &NewDeliver
     queue(c, origin, delivery, "ON CONFLICT (id) DO NOTHING").map(drop)
 }
 
-fn queue(c: &Connection, origin: &Origin, lane: &str, delivery: &NewDelivery, conflict: &str) -> Result<bool, Failure> {
+fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str) -> Result<bool, Failure> {
     let id = delivery.id.to_string();
     let transfer = origin.transfer.to_string();
     let patient = origin.patient.as_ref().map(NhsNumber::expose);
