@@ -4,7 +4,7 @@ pub mod assertion;
 pub mod key_source;
 pub mod table;
 pub mod token;
-mod unique;
+pub(crate) mod unique;
 
 use onward_core::OdsCode;
 use onward_core::audit::Agent;
