@@ -26,12 +26,12 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 /// Growth of the gateway's memory over the whole corpus, its highest point included (trust.md §2, N1).
 const GROWTH_MAX: usize = 64 * 1024 * 1024;
 
-/// Rows that other tests send, since they need people who sign in.
+/// Rows that are not sent, and why.
 const NOT_SENT: &[(u16, &str)] = &[
-    (110, "cross-site POST: `people`"),
-    (111, "challenge replay: `passkeys`"),
-    (112, "wrong origin: `passkeys`"),
-    (113, "fixed session id: `people`"),
+    (110, "cross-site POST: a page's, in `people`"),
+    (111, "challenge replay: in `passkeys`"),
+    (112, "wrong origin: in `passkeys`"),
+    (113, "fixed session id: in `people`"),
 ];
 
 /// One row with its answer.
@@ -173,7 +173,7 @@ async fn bad_input_corpus() {
     let (after, highest) = ground.process.memory();
 
     for (number, why) in NOT_SENT {
-        println!("-     bad_input_{number:03} sent elsewhere: {why}");
+        println!("-     bad_input_{number:03} not sent: {why}");
     }
     let growth = highest.saturating_sub(before);
     println!("memory: {} MB before, {} MB after, {} MB at its highest", before >> 20, after >> 20, highest >> 20);

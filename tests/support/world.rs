@@ -55,6 +55,14 @@ impl World {
         Self::start_with("", INBOX_ONLY, &[], DIRECTORY).await
     }
 
+    /// A fresh world with these lines in `[server]`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_limited(server: &str) -> Self {
+        Self::start_with(server, INBOX_ONLY, &[], DIRECTORY).await
+    }
+
     /// A fresh world that takes client certificates of these authorities, with these revocation lists (PEM).
     ///
     /// # Panics

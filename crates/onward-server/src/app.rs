@@ -20,10 +20,13 @@ use onward_core::store::Store;
 use onward_core::transport::{InboxTransport, Mailbox, Transport};
 use onward_core::{Clock, OdsCode, SystemClock};
 use onward_gateway::{Gateway, Parts, Settings};
+use onward_store::postgres::{PostgresSettings, PostgresStore};
 use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
+use crate::auth::limit::Limits;
+use crate::auth::refusals::Refusals;
 use crate::config::{Config, PdsMode, StoreUrl};
 use crate::people::People;
 use crate::seal::Seal;
@@ -46,6 +49,10 @@ pub struct App {
     pub seal: Seal,
     /// How people sign in.
     pub people: People,
+    /// How much each machine client may ask for.
+    pub(crate) limits: Limits,
+    /// Sign-ins of machines that were refused.
+    pub(crate) refusals: Refusals,
 }
 
 /// Whether this process is the one that serves the store.
@@ -55,6 +62,8 @@ pub enum Tenure {
     Server,
     /// A command beside a running server.
     Command,
+    /// The same, but it makes no store where there is none.
+    CommandOnExisting,
 }
 
 /// The compiled-in disclosure policies.
@@ -70,20 +79,35 @@ const POLICIES: [(RecipientKind, &str); 5] = [
 ///
 /// # Errors
 /// When it cannot be opened.
-pub fn open_store(config: &Config, tenure: Tenure) -> anyhow::Result<Arc<dyn Store>> {
+pub async fn open_store(config: &Config, tenure: Tenure) -> anyhow::Result<Arc<dyn Store>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match &config.store.url {
         StoreUrl::Sqlite(path) => {
             let opened = match tenure {
                 Tenure::Server => SqliteStore::open(path, clock),
-                Tenure::Command => SqliteStore::open_shared(path, clock),
+                Tenure::Command | Tenure::CommandOnExisting => SqliteStore::open_shared(path, clock),
             };
             Ok(Arc::new(opened.with_context(|| format!("opening the store {}", path.display()))?))
         }
-        StoreUrl::Postgres(_) => {
-            anyhow::bail!("this version keeps its transfers in the embedded store only: set store.url to sqlite:PATH")
+        StoreUrl::Postgres(url) => {
+            let settings = postgres_settings(config, url)?;
+            let opened = match tenure {
+                Tenure::Server | Tenure::Command => PostgresStore::open(&settings, clock).await,
+                Tenure::CommandOnExisting => PostgresStore::open_existing(&settings, clock).await,
+            };
+            Ok(Arc::new(opened.with_context(|| format!("opening the store {url}"))?))
         }
     }
+}
+
+fn postgres_settings(config: &Config, url: &url::Url) -> anyhow::Result<PostgresSettings> {
+    let password = config.store.password_file.as_deref().map(Secret::from_file).transpose();
+    Ok(PostgresSettings {
+        url: url.clone(),
+        password: password.context("reading store.password_file")?.map(|secret| secret.expose().to_owned()),
+        ca_pem: config.store.ca_file.as_deref().map(read).transpose()?,
+        fsync_off_allowed: config.store.allow_fsync_off,
+    })
 }
 
 /// The policies in force: the folder's, else the compiled-in ones.
@@ -158,6 +182,8 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         jwks: jwks(config)?,
         seal: Seal::new()?,
         people: People::new(config, &http(config, None, None, false)?)?,
+        limits: Limits::new(config),
+        refusals: Refusals::default(),
     })
 }
 
@@ -168,7 +194,7 @@ fn jwks(config: &Config) -> anyhow::Result<String> {
         return Ok(r#"{"keys":[]}"#.to_owned());
     }
     let path = pds.key_file.as_deref().context("pds.key_file is not set")?;
-    crate::keys::assertion_jwks(&read(path)?, &pds.key_id).context("pds.key_file")
+    crate::keys::assertion_jwks(&zeroize::Zeroizing::new(read(path)?), &pds.key_id).context("pds.key_file")
 }
 
 fn public_host(public_url: &str) -> anyhow::Result<String> {

@@ -96,6 +96,10 @@ pub struct Server {
     pub public_url: PublicUrl,
     /// Largest accepted message, bytes.
     pub body_bytes_max: usize,
+    /// Requests that one machine client may make in a minute.
+    pub client_requests_per_minute: u32,
+    /// Requests of one machine client that are answered side by side.
+    pub client_requests_at_once: u32,
     /// What the process gives up before it serves.
     pub hardening: Hardening,
 }
@@ -218,6 +222,11 @@ pub struct Store {
     /// File with the PostgreSQL password.
     #[serde(deserialize_with = "filled")]
     pub password_file: Option<PathBuf>,
+    /// Authorities of the PostgreSQL server's certificate, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub ca_file: Option<PathBuf>,
+    /// Takes a PostgreSQL server that does not sync.
+    pub allow_fsync_off: bool,
 }
 
 /// `[mesh]`
@@ -536,6 +545,7 @@ impl Config {
             &mut self.server.client_ca_file,
             &mut self.server.client_crl_file,
             &mut self.store.password_file,
+            &mut self.store.ca_file,
             &mut self.mesh.password_file,
             &mut self.mesh.shared_key_file,
             &mut self.mesh.certificate_file,

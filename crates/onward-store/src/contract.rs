@@ -16,7 +16,8 @@ use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted, Store, StoredAudit};
 use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 
-/// Makes one test of every contract: `every_contract!(open)`, where `open()` gives a guard and an `Arc<dyn Store>`.
+/// Makes one test of every contract: `every_contract!(open)`, where `open()` gives a guard and an `Arc<dyn Store>`,
+/// or nothing where the engine is not there.
 macro_rules! every_contract {
     ($open:path) => {
         $crate::contract::every_contract!($open, accepting:
@@ -92,7 +93,8 @@ macro_rules! every_contract {
         $(
             #[tokio::test]
             async fn $name() {
-                let (_guard, store) = $open();
+                // An engine that is not there says so itself.
+                let Some((_guard, store)) = $open().await else { return };
                 $crate::contract::$group::$name(store).await;
             }
         )+

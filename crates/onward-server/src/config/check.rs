@@ -7,6 +7,7 @@ use std::path::Path;
 
 use onward_connect::egress::Egress as EgressList;
 use onward_connect::secret::Secret;
+use onward_store::postgres::address_problem;
 use serde::Serialize;
 use url::Url;
 
@@ -224,6 +225,8 @@ fn server(config: &Config, findings: &mut Findings) {
     if server.listen == server.operations_listen && server.listen.port() != 0 {
         findings.error("server.operations_listen", "is the same address as server.listen");
     }
+    findings.positive("server.client_requests_per_minute", server.client_requests_per_minute);
+    findings.positive("server.client_requests_at_once", server.client_requests_at_once);
     if server.body_bytes_max == 0 {
         findings.error("server.body_bytes_max", "must be more than 0");
     } else if server.body_bytes_max > ITK_BYTES_MAX {
@@ -259,6 +262,7 @@ fn identity(config: &Config, findings: &mut Findings) {
 fn store(config: &Config, findings: &mut Findings) {
     findings.secret("store.password_file", config.store.password_file.as_deref());
     findings.own("store.password_file", config.store.password_file.as_deref(), false);
+    findings.readable("store.ca_file", config.store.ca_file.as_deref());
     match &config.store.url {
         StoreUrl::Sqlite(path) => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -268,7 +272,17 @@ fn store(config: &Config, findings: &mut Findings) {
                 findings.error("store.url", format!("{} is a folder", path.display()));
             }
         }
-        StoreUrl::Postgres(_) => findings.error("store.url", "this version stores in SQLite only: use sqlite:PATH"),
+        StoreUrl::Postgres(url) => {
+            if let Some(problem) = address_problem(url) {
+                findings.error("store.url", problem);
+            }
+        }
+    }
+    if config.store.allow_fsync_off {
+        findings.warning(
+            "store.allow_fsync_off",
+            "a power cut may lose acknowledged messages: for throw-away databases of tests only",
+        );
     }
 }
 

@@ -2,27 +2,16 @@
 
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Step, StoredRendition, Transition};
-use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
-use rusqlite::types::Value;
+use onward_core::{DeliveryId, NhsNumber, TransferId};
 use rusqlite::{Connection, Row, params, params_from_iter};
 
-use super::columns::{Columns, json, micros, month, stored_count};
 use super::failure::Failure;
 use super::{audit, steps};
-
-pub(super) const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
-    attempts, next_attempt, reason, code, reference, correlation_id, workflow, body_bytes, acknowledgement_awaited, \
-    basis, created, changed, opened";
-
-/// Where a copy comes from.
-pub(super) struct Origin {
-    pub(super) transfer: TransferId,
-    pub(super) sender: OdsCode,
-    pub(super) patient: Option<NhsNumber>,
-    pub(super) created: Timestamp,
-}
+use crate::columns::Columns;
+use crate::query;
+use crate::rows::{self, DELIVERY, Origin};
+use crate::stored::{json, micros, month, stored_count};
 
 /// Queues a copy, due at once; an identifier that is there already is an error.
 pub(super) fn insert(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
@@ -48,7 +37,7 @@ fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str
         .execute(params![
             id,
             transfer,
-            patient.unwrap_or(&transfer),
+            origin.lane(),
             origin.sender.as_str(),
             patient,
             delivery.kind.as_str(),
@@ -111,14 +100,9 @@ pub(super) fn transition(c: &Connection, change: &Transition) -> Result<bool, Fa
                 change.delivery.to_string(),
                 stored_count(change.expected_version),
             ],
-            |row| {
+            |row| -> Result<Origin, Failure> {
                 let columns = Columns::of("deliveries", row);
-                Ok::<_, Failure>(Origin {
-                    transfer: columns.parsed("transfer")?,
-                    sender: columns.parsed("sender")?,
-                    patient: columns.parsed_opt("patient")?,
-                    created: change.at,
-                })
+                Ok(Origin::of(&columns, columns.parsed("transfer")?, change.at)?)
             },
         )?
         .next()
@@ -164,15 +148,7 @@ pub(super) fn open_rendition(
 
 pub(super) fn rendition(c: &Connection, id: DeliveryId) -> Result<Option<StoredRendition>, Failure> {
     c.prepare_cached("SELECT media_type, body, html FROM rendition_bodies WHERE delivery = ?")?
-        .query_and_then([id.to_string()], |row| {
-            let columns = Columns::of("rendition_bodies", row);
-            Ok(StoredRendition {
-                delivery: id,
-                media_type: columns.get("media_type")?,
-                body: columns.get("body")?,
-                html: columns.get("html")?,
-            })
-        })?
+        .query_and_then([id.to_string()], |row| Ok(rows::rendition(&Columns::of("rendition_bodies", row), id)?))?
         .next()
         .transpose()
 }
@@ -217,70 +193,14 @@ pub(super) fn of_transfer(c: &Connection, id: TransferId) -> Result<Vec<Delivery
         .collect()
 }
 
-pub(super) fn list(c: &Connection, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
-    let (conditions, values) = conditions(query);
+pub(super) fn list(c: &Connection, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
+    let (conditions, values) = query::deliveries(wanted);
     let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE {conditions} ORDER BY created, id LIMIT ?");
-    let values = values.into_iter().chain([Value::from(query.limit)]);
+    let values = values.into_iter().chain([query::Value::from(wanted.limit)]);
     c.prepare_cached(&sql)?.query_and_then(params_from_iter(values), record)?.collect()
 }
 
-/// The query as SQL with its parameters; only fixed texts become SQL.
-pub(super) fn conditions(query: &DeliveryQuery) -> (String, Vec<Value>) {
-    let mut conditions = vec!["1"];
-    let mut values: Vec<Value> = Vec::new();
-    let states;
-    let mut text = |condition, value: Option<String>| {
-        if let Some(value) = value {
-            conditions.push(condition);
-            values.push(value.into());
-        }
-    };
-    text("recipient = ?", query.recipient.as_ref().map(ToString::to_string));
-    text("sender = ?", query.sender.as_ref().map(ToString::to_string));
-    text("transfer = ?", query.transfer.as_ref().map(ToString::to_string));
-    text("patient = ?", query.patient.as_ref().map(|number| number.expose().to_owned()));
-    text("kind <> ?", (!query.include_responses).then(|| RecipientKind::Sender.as_str().to_owned()));
-    if let Some(since) = query.changed_since {
-        conditions.push("changed >= ?");
-        values.push(micros(since).into());
-    }
-    if let Some((created, id)) = query.after {
-        conditions.push("(created, id) > (?, ?)");
-        values.extend([micros(created).into(), id.to_string().into()]);
-    }
-    if !query.states.is_empty() {
-        states = format!("state IN ({})", vec!["?"; query.states.len()].join(", "));
-        conditions.push(&states);
-        values.extend(query.states.iter().map(|state| Value::from(state.as_str().to_owned())));
-    }
-    (conditions.join(" AND "), values)
-}
-
 /// A row of [`DELIVERY`]'s columns.
-pub(super) fn record(row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
-    let columns = Columns::of("deliveries", row);
-    Ok(DeliveryRecord {
-        id: columns.parsed("id")?,
-        transfer: columns.parsed("transfer")?,
-        sender: columns.parsed("sender")?,
-        patient: columns.parsed_opt("patient")?,
-        kind: columns.parsed("kind")?,
-        recipient: columns.parsed("recipient")?,
-        recipient_name: columns.get("recipient_name")?,
-        endpoint: columns.json("endpoint")?,
-        state: columns.parsed::<DeliveryState>("state")?,
-        version: columns.count("version")?,
-        attempts: columns.count("attempts")?,
-        next_attempt: columns.moment_opt("next_attempt")?,
-        reason: columns.get("reason")?,
-        code: columns.get("code")?,
-        reference: columns.get("reference")?,
-        correlation_id: columns.get("correlation_id")?,
-        body_bytes: columns.count("body_bytes")?,
-        acknowledgement_awaited: columns.flag("acknowledgement_awaited")?,
-        basis: columns.get("basis")?,
-        created: columns.moment("created")?,
-        changed: columns.moment("changed")?,
-        opened: columns.moment_opt("opened")?,
-    })
+fn record(row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
+    Ok(rows::delivery(&Columns::of("deliveries", row))?)
 }

@@ -7,8 +7,10 @@ use onward_core::directory::DirectoryEntry;
 use rusqlite::{Connection, Row, params};
 
 use super::audit;
-use super::columns::{Columns, json, micros, stored_count};
 use super::failure::Failure;
+use crate::columns::Columns;
+use crate::rows;
+use crate::stored::{json, micros, stored_count};
 
 /// Only the current entry of each code.
 const CURRENT: &str =
@@ -68,5 +70,5 @@ pub(super) fn all(c: &Connection) -> Result<Vec<DirectoryEntry>, Failure> {
 }
 
 fn read(row: &Row<'_>) -> Result<DirectoryEntry, Failure> {
-    Columns::of("directory_entries", row).json("entry")
+    Ok(rows::directory_entry(&Columns::of("directory_entries", row))?)
 }

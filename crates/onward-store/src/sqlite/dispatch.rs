@@ -8,9 +8,10 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::audit;
-use super::columns::{Columns, micros, signed};
 use super::deliveries;
 use super::failure::Failure;
+use crate::columns::Columns;
+use crate::stored::{micros, signed};
 
 /// What may be sent at `?1`, the longest due first.
 pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
@@ -34,7 +35,7 @@ pub(super) fn end_all_leases(c: &Connection) -> rusqlite::Result<()> {
 pub(super) fn claim(c: &Connection, now: Timestamp, lease_until: Timestamp, limit: u32) -> Result<Vec<Lease>, Failure> {
     let due = c
         .prepare_cached(DUE)?
-        .query_and_then(params![micros(now), limit], |row| Columns::of("deliveries", row).parsed("id"))?
+        .query_and_then(params![micros(now), limit], |row| Ok(Columns::of("deliveries", row).parsed("id")?))?
         .collect::<Result<Vec<DeliveryId>, Failure>>()?;
     let mut leases = Vec::with_capacity(due.len());
     for id in due {
@@ -68,7 +69,7 @@ fn lease(c: &Connection, id: DeliveryId, now: Timestamp, lease_until: Timestamp)
              RETURNING workflow",
         )?
         .query_and_then(params![signed(token), micros(lease_until), id.to_string()], |row| {
-            Columns::of("deliveries", row).parsed_opt::<WorkflowId>("workflow")
+            Ok::<_, Failure>(Columns::of("deliveries", row).parsed_opt::<WorkflowId>("workflow")?)
         })?
         .next()
         .transpose()?

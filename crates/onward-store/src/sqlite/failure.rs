@@ -3,6 +3,8 @@
 use onward_core::store::StoreError;
 use rusqlite::{ErrorCode, ffi};
 
+use crate::columns::Corrupt;
+
 /// Why an operation failed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -16,7 +18,13 @@ pub(super) enum Failure {
 
 impl Failure {
     pub(super) fn corrupt(table: &str, column: &str) -> Self {
-        Self::Corrupt(format!("{table}.{column}"))
+        Corrupt::at(table, column).into()
+    }
+}
+
+impl From<Corrupt> for Failure {
+    fn from(Corrupt(place): Corrupt) -> Self {
+        Self::Corrupt(place)
     }
 }
 

@@ -36,12 +36,28 @@ use onward_core::store::{
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 
+use rusqlite::types::ToSqlOutput;
+
 pub use open::OpenError;
 pub use writer::CommitCounts;
 
+use crate::query::{Dialect, Value};
 use open::Purpose;
 use readers::{READERS, Readers};
 use writer::Writer;
+
+/// Where SQLite's SQL is its own.
+const DIALECT: Dialect = Dialect { greatest: "max", ordered_join: "CROSS JOIN", body_of_delivery: "b.delivery = d.id" };
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Number(number) => (*number).into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::Id(id) => id.to_string().into(),
+        })
+    }
+}
 
 /// The store in one SQLite file. Moments keep microseconds.
 ///

@@ -11,11 +11,12 @@ use onward_core::store::people::{
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::columns::{Columns, json, micros, stored_count};
 use super::failure::Failure;
 use super::{SqliteStore, audit};
+use crate::columns::Columns;
+use crate::rows::people::{self as rows, USER};
+use crate::stored::{json, micros, stored_count};
 
-const USER: &str = "id, name, email, role, organisations, issuer, subject, disabled";
 /// Sessions that are older are forgotten. None is good for as long as this.
 const SESSION_KEPT: SignedDuration = SignedDuration::from_hours(48);
 
@@ -185,10 +186,7 @@ fn put_user(c: &Connection, user: &User, invitation: Option<&Invitation>, rows: 
         subject,
         user.disabled,
     ])?;
-    let still_good = before.is_some_and(|before| {
-        !user.disabled
-            && (before.role, &before.organisations, &before.subject) == (user.role, &user.organisations, &user.subject)
-    });
+    let still_good = before.is_some_and(|before| rows::sessions_survive(&before, user));
     if !still_good {
         c.prepare_cached("DELETE FROM sessions WHERE user = ?")?.execute([&id])?;
     }
@@ -218,18 +216,7 @@ fn user_where<const N: usize>(c: &Connection, condition: &str, values: [String; 
 }
 
 fn user(row: &Row<'_>) -> Result<User, Failure> {
-    let columns = Columns::of("users", row);
-    let issuer: Option<String> = columns.get("issuer")?;
-    let subject: Option<String> = columns.get("subject")?;
-    Ok(User {
-        id: columns.parsed("id")?,
-        name: columns.get("name")?,
-        email: columns.get("email")?,
-        role: columns.parsed("role")?,
-        organisations: columns.json("organisations")?,
-        subject: issuer.zip(subject).map(|(issuer, subject)| Subject { issuer, subject }),
-        disabled: columns.flag("disabled")?,
-    })
+    Ok(rows::user(&Columns::of("users", row))?)
 }
 
 fn invited(c: &Connection, hash: &[u8; 32], now: Timestamp) -> Result<Option<User>, Failure> {
@@ -291,14 +278,7 @@ fn enrol(c: &Connection, enrolment: &Enrolment) -> Result<bool, Failure> {
 
 fn password(c: &Connection, user: UserId) -> Result<Option<Password>, Failure> {
     c.prepare_cached("SELECT hash, totp_secret, totp_step FROM passwords WHERE user = ?")?
-        .query_and_then([user.to_string()], |row| {
-            let columns = Columns::of("passwords", row);
-            Ok(Password {
-                hash: columns.get("hash")?,
-                totp_secret: columns.get("totp_secret")?,
-                totp_step: columns.count("totp_step")?,
-            })
-        })?
+        .query_and_then([user.to_string()], |row| Ok(rows::password(&Columns::of("passwords", row))?))?
         .next()
         .transpose()
 }
@@ -306,16 +286,7 @@ fn password(c: &Connection, user: UserId) -> Result<Option<Password>, Failure> {
 fn passkey(c: &Connection, id: &[u8]) -> Result<Option<(Passkey, User)>, Failure> {
     let found = c
         .prepare_cached("SELECT user, public_key, counter, added FROM passkeys WHERE id = ?")?
-        .query_and_then([id], |row| {
-            let columns = Columns::of("passkeys", row);
-            let passkey = Passkey {
-                id: id.to_owned(),
-                public_key: columns.get("public_key")?,
-                counter: columns.count("counter")?,
-                added: columns.moment("added")?,
-            };
-            Ok::<_, Failure>((passkey, columns.parsed("user")?))
-        })?
+        .query_and_then([id], |row| -> Result<_, Failure> { Ok(rows::passkey(&Columns::of("passkeys", row), id)?) })?
         .next()
         .transpose()?;
     let Some((passkey, user)) = found else { return Ok(None) };
@@ -391,17 +362,8 @@ fn session(
             "SELECT id, user, strength, authenticated, last_seen, provider_session FROM sessions
              WHERE hash = ? AND last_seen >= ? AND authenticated >= ?",
         )?
-        .query_and_then(params![hash, micros(seen_since), micros(authenticated_since)], |row| {
-            let columns = Columns::of("sessions", row);
-            Ok::<_, Failure>(Session {
-                id: columns.parsed("id")?,
-                hash: *hash,
-                user: columns.parsed("user")?,
-                strength: columns.parsed("strength")?,
-                authenticated: columns.moment("authenticated")?,
-                last_seen: columns.moment("last_seen")?,
-                provider_session: columns.get("provider_session")?,
-            })
+        .query_and_then(params![hash, micros(seen_since), micros(authenticated_since)], |row| -> Result<_, Failure> {
+            Ok(rows::session(&Columns::of("sessions", row), hash)?)
         })?
         .next()
         .transpose()?;
@@ -453,14 +415,7 @@ fn take_ceremony(
         "DELETE FROM ceremonies WHERE hash = ? AND purpose = ? AND expires >= ? RETURNING user, data, expires",
     )?
     .query_and_then(params![hash, purpose.as_str(), micros(now)], |row| {
-        let columns = Columns::of("ceremonies", row);
-        Ok(Ceremony {
-            hash,
-            purpose,
-            user: columns.parsed_opt("user")?,
-            data: columns.get("data")?,
-            expires: columns.moment("expires")?,
-        })
+        Ok(rows::ceremony(&Columns::of("ceremonies", row), hash, purpose)?)
     })?
     .next()
     .transpose()

@@ -3,23 +3,13 @@
 use onward_core::DeliveryId;
 use onward_core::audit::AuditRow;
 use onward_core::store::{Arrival, ArrivalQuery, Step, StepKind, Transition};
-use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
-use super::columns::{Columns, micros};
 use super::failure::Failure;
-use super::{audit, deliveries};
-
-/// The list; the recipients' placeholders and the further conditions go in between.
-const ARRIVALS: &str = "t.expected AS expected, b.card AS card,
-         (SELECT count(*) FROM recipient_steps s
-          WHERE s.delivery = d.id AND s.kind = 'checked' AND s.outcome <> 'problem'
-              AND NOT EXISTS (SELECT 1 FROM recipient_steps later
-                  WHERE later.delivery = s.delivery AND later.kind = 'checked' AND later.item = s.item
-                      AND later.step > s.step)) AS settled
-     FROM deliveries d JOIN transfers t ON t.id = d.transfer LEFT JOIN rendition_bodies b ON b.delivery = d.id";
-/// What needs nobody any more.
-const CLOSED: &str = "('completed', 'rejected', 'withdrawn')";
+use super::{DIALECT, audit, deliveries};
+use crate::columns::Columns;
+use crate::stored::micros;
+use crate::{query, rows};
 
 pub(super) fn take(
     c: &Connection,
@@ -67,54 +57,22 @@ pub(super) fn of(c: &Connection, delivery: DeliveryId) -> Result<Vec<Step>, Fail
     c.prepare_cached(
         "SELECT kind, at, user, name, item, outcome, text FROM recipient_steps WHERE delivery = ? ORDER BY step",
     )?
-    .query_and_then([delivery.to_string()], |row| {
-        let columns = Columns::of("recipient_steps", row);
-        Ok(Step {
-            delivery,
-            kind: columns.parsed("kind")?,
-            at: columns.moment("at")?,
-            user: columns.get("user")?,
-            name: columns.get("name")?,
-            item: columns.get("item")?,
-            outcome: columns.parsed_opt("outcome")?,
-            text: columns.get("text")?,
-        })
-    })?
+    .query_and_then([delivery.to_string()], |row| Ok(rows::step(&Columns::of("recipient_steps", row), delivery)?))?
     .collect()
 }
 
-pub(super) fn arrivals(c: &Connection, query: &ArrivalQuery) -> Result<Vec<Arrival>, Failure> {
-    if query.recipients.is_empty() {
-        return Ok(Vec::new());
-    }
-    let recipients = vec!["?"; query.recipients.len()].join(", ");
-    let open = if query.open_only { format!(" AND d.state NOT IN {CLOSED}") } else { String::new() };
-    let columns = deliveries::DELIVERY.split(", ").map(|name| format!("d.{name}")).collect::<Vec<_>>().join(", ");
-    let sql = format!(
-        "SELECT {columns}, {ARRIVALS} WHERE d.recipient IN ({recipients}) AND d.kind = ? AND d.created >= ?{open}
-         ORDER BY d.created DESC, d.id LIMIT ?"
-    );
-    let recipients = query.recipients.iter().map(|ods| Value::from(ods.to_string()));
-    let values =
-        recipients.chain([Value::from(query.kind.as_str().to_owned()), micros(query.since).into(), query.limit.into()]);
+pub(super) fn arrivals(c: &Connection, wanted: &ArrivalQuery) -> Result<Vec<Arrival>, Failure> {
+    let Some((sql, values)) = query::arrivals(wanted, &DIALECT) else { return Ok(Vec::new()) };
     c.prepare_cached(&sql)?
-        .query_and_then(params_from_iter(values), |row| {
-            let columns = Columns::of("arrivals", row);
-            Ok(Arrival {
-                copy: deliveries::record(row)?,
-                expected: columns.moment_opt("expected")?,
-                card: columns.get("card")?,
-                settled: columns.count("settled")?,
-            })
-        })?
+        .query_and_then(params_from_iter(values), |row| Ok(rows::arrival(&Columns::of("arrivals", row))?))?
         .collect()
 }
 
 pub(super) fn card(c: &Connection, delivery: DeliveryId) -> Result<Option<Vec<u8>>, Failure> {
     let found = c
         .prepare_cached("SELECT card FROM rendition_bodies WHERE delivery = ?")?
-        .query_and_then([delivery.to_string()], |row| {
-            Columns::of("rendition_bodies", row).get::<Option<Vec<u8>>>("card")
+        .query_and_then([delivery.to_string()], |row| -> Result<_, Failure> {
+            Ok(Columns::of("rendition_bodies", row).get::<Option<Vec<u8>>>("card")?)
         })?
         .next()
         .transpose()?;

@@ -7,12 +7,14 @@ use onward_core::store::{
     SubjectTransfer, TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 use super::audit;
-use super::columns::{Columns, json, micros, micros_opt, month};
-use super::deliveries::{self, Origin};
+use super::deliveries;
 use super::failure::Failure;
+use crate::columns::Columns;
+use crate::rows::{self, HELD, Origin, TRANSFER};
+use crate::stored::{json, micros, micros_opt, month};
 
 /// The keys decide before anything is written: the message's two identifiers (20007), then the document's (20008).
 pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted, Failure> {
@@ -129,55 +131,29 @@ fn insert_hold(c: &Connection, transfer: &NewTransfer, hold: &NewHold) -> Result
 
 pub(super) fn transfer(c: &Connection, id: TransferId) -> Result<Option<TransferRecord>, Failure> {
     let found = c
-        .prepare_cached(
-            "SELECT id, sender, client_id, message_id, event, received, expected, patient, care_home, reply,
-                 not_sent, changed
-             FROM transfers WHERE id = ?",
-        )?
-        .query_and_then([id.to_string()], record)?
+        .prepare_cached(&format!("SELECT {TRANSFER} FROM transfers WHERE id = ?"))?
+        .query_and_then([id.to_string()], |row| -> Result<TransferRecord, Failure> {
+            Ok(rows::transfer(&Columns::of("transfers", row))?)
+        })?
         .next()
         .transpose()?;
-    let Some(mut record) = found else { return Ok(None) };
-    record.hold = c
+    let Some(record) = found else { return Ok(None) };
+    let hold = c
         .prepare_cached(
             "SELECT id AS hold, reason, detail, owner, due FROM holds
              WHERE transfer = ? AND closed IS NULL ORDER BY due, id LIMIT 1",
         )?
-        .query_and_then([id.to_string()], hold)?
+        .query_and_then([id.to_string()], |row| -> Result<NewHold, Failure> {
+            Ok(rows::hold(&Columns::of("holds", row))?)
+        })?
         .next()
         .transpose()?;
-    record.deliveries = deliveries::of_transfer(c, id)?;
-    let latest = record.deliveries.iter().map(|delivery| delivery.changed).max();
-    record.changed = latest.map_or(record.changed, |latest| latest.max(record.changed));
-    Ok(Some(record))
-}
-
-fn record(row: &Row<'_>) -> Result<TransferRecord, Failure> {
-    let columns = Columns::of("transfers", row);
-    Ok(TransferRecord {
-        id: columns.parsed("id")?,
-        sender: columns.parsed("sender")?,
-        client_id: columns.get("client_id")?,
-        message_id: columns.get("message_id")?,
-        event: columns.get("event")?,
-        received: columns.moment("received")?,
-        expected: columns.moment_opt("expected")?,
-        patient: columns.parsed_opt("patient")?,
-        care_home: columns.parsed_opt("care_home")?,
-        reply: columns.json("reply")?,
-        hold: None,
-        not_sent: columns.get("not_sent")?,
-        changed: columns.moment("changed")?,
-        deliveries: Vec::new(),
-    })
+    Ok(Some(rows::whole(record, hold, deliveries::of_transfer(c, id)?)))
 }
 
 pub(super) fn original(c: &Connection, id: TransferId) -> Result<Option<OriginalMessage>, Failure> {
     c.prepare_cached("SELECT media_type, body FROM message_bodies WHERE transfer = ?")?
-        .query_and_then([id.to_string()], |row| {
-            let columns = Columns::of("message_bodies", row);
-            Ok(OriginalMessage { media_type: columns.get("media_type")?, body: columns.get("body")? })
-        })?
+        .query_and_then([id.to_string()], |row| Ok(rows::original(&Columns::of("message_bodies", row))?))?
         .next()
         .transpose()
 }
@@ -188,8 +164,8 @@ pub(super) const ABOUT: &str = "SELECT id FROM transfers WHERE patient = ?1 ORDE
 pub(super) fn about(c: &Connection, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, Failure> {
     let ids: Vec<TransferId> = c
         .prepare_cached(ABOUT)?
-        .query_and_then([patient.expose()], |row| Columns::of("transfers", row).parsed("id"))?
-        .collect::<Result<_, _>>()?;
+        .query_and_then([patient.expose()], |row| Ok(Columns::of("transfers", row).parsed("id")?))?
+        .collect::<Result<_, Failure>>()?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
         let transfer = transfer(c, id)?.ok_or_else(|| Failure::corrupt("transfers", "id"))?;
@@ -202,40 +178,14 @@ pub(super) fn about(c: &Connection, patient: &NhsNumber) -> Result<Vec<SubjectTr
     Ok(found)
 }
 
-fn hold(row: &Row<'_>) -> Result<NewHold, Failure> {
-    let columns = Columns::of("holds", row);
-    Ok(NewHold {
-        id: columns.parsed("hold")?,
-        reason: columns.parsed("reason")?,
-        detail: columns.get("detail")?,
-        owner: columns.get("owner")?,
-        due: columns.moment("due")?,
-    })
-}
-
 pub(super) fn holds(c: &Connection) -> Result<Vec<HeldTransfer>, Failure> {
-    c.prepare_cached(
-        "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, h.decided, t.id, t.sender, t.received
-         FROM holds h JOIN transfers t ON t.id = h.transfer
-         WHERE h.closed IS NULL ORDER BY h.due, h.id",
-    )?
-    .query_and_then([], |row| {
-        let columns = Columns::of("transfers", row);
-        Ok(HeldTransfer {
-            hold: hold(row)?,
-            transfer: columns.parsed("id")?,
-            sender: columns.parsed("sender")?,
-            received: columns.moment("received")?,
-            decided: columns.get("decided")?,
-        })
-    })?
-    .collect()
+    c.prepare_cached(HELD)?.query_and_then([], |row| Ok(rows::held(&Columns::of("holds", row))?))?.collect()
 }
 
 /// Closes an open hold and gives its transfer.
 fn close(c: &Connection, hold: HoldId, at: Timestamp) -> Result<Option<TransferId>, Failure> {
     c.prepare_cached("UPDATE holds SET closed = ? WHERE id = ? AND closed IS NULL RETURNING transfer")?
-        .query_and_then(params![micros(at), hold.to_string()], |row| Columns::of("holds", row).parsed("transfer"))?
+        .query_and_then(params![micros(at), hold.to_string()], |row| Ok(Columns::of("holds", row).parsed("transfer")?))?
         .next()
         .transpose()
 }
@@ -244,13 +194,7 @@ fn close(c: &Connection, hold: HoldId, at: Timestamp) -> Result<Option<TransferI
 fn origin(c: &Connection, transfer: TransferId, at: Timestamp) -> Result<Origin, Failure> {
     c.prepare_cached("UPDATE transfers SET changed = ? WHERE id = ? RETURNING sender, patient")?
         .query_and_then(params![micros(at), transfer.to_string()], |row| {
-            let columns = Columns::of("transfers", row);
-            Ok::<_, Failure>(Origin {
-                transfer,
-                sender: columns.parsed("sender")?,
-                patient: columns.parsed_opt("patient")?,
-                created: at,
-            })
+            Ok::<_, Failure>(Origin::of(&Columns::of("transfers", row), transfer, at)?)
         })?
         .next()
         .ok_or_else(|| Failure::corrupt("holds", "transfer"))?
@@ -291,7 +235,7 @@ pub(super) fn change_hold(c: &Connection, change: &HoldChange) -> Result<bool, F
                 change.decided,
                 hold.id.to_string()
             ],
-            |row| Columns::of("holds", row).parsed::<TransferId>("transfer"),
+            |row| Ok::<_, Failure>(Columns::of("holds", row).parsed::<TransferId>("transfer")?),
         )?
         .next()
         .transpose()?;

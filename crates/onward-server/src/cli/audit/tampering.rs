@@ -54,7 +54,7 @@ impl Place {
         let secret = key.to_secret_text().expect("text");
         std::fs::write(folder.path().join("audit-signing.key"), secret.as_bytes()).expect("writable");
         let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
-        let (_, store) = config.store().expect("a store");
+        let (_, store) = config.store().await.expect("a store");
         let journal = Journal::new(&ods("R9Z"), "https://gateway.example");
         let mut tree = Tree::new();
         for number in 0..ENTRIES {
