@@ -138,6 +138,7 @@ const TABLE: &[Row] = &[
     (AUDIT_SEARCH, "", "POST", Governance, Text("text/plain", "type=110113"), 415, &[]),
     (AUDIT_SEARCH, "", "POST", Operator, Text(FORM, ""), 403, &["110113 E8 - ops>onward"]),
     (AUDIT_SEARCH, "", "POST", Nobody, Text(FORM, ""), 401, &[]),
+    ("/sign-in/logout/{id}", "/none", "POST", Nobody, Text(FORM, ""), 404, &[]),
     (TASK, "/{t}", "PUT", OtherHospital, Task("cancelled", Some("W/\"99\"")), 404, &[STRANGER_DENIED]),
     (TASK, "/{t}", "PUT", Hospital, Task("cancelled", Some("W/\"99\"")), 412, &[]),
     // The transfer, and each of its five copies.
