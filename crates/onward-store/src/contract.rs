@@ -5,6 +5,7 @@ pub(crate) mod accepting;
 pub(crate) mod attending;
 pub(crate) mod delivering;
 pub(crate) mod keeping;
+pub(crate) mod leasing;
 pub(crate) mod people;
 
 use std::sync::Arc;
@@ -52,6 +53,9 @@ macro_rules! every_contract {
             tasks_of_transfers_and_copies_stand_in_one_list,
             a_transfer_is_found_by_the_status_that_it_shows,
             tasks_are_found_by_when_they_changed,
+        );
+        $crate::contract::every_contract!($open, leasing:
+            leases_follow_their_model,
         );
         $crate::contract::every_contract!($open, attending:
             a_reader_is_kept_once,
