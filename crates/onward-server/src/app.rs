@@ -181,7 +181,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         key_source,
         jwks: jwks(config)?,
         seal: Seal::new()?,
-        people: People::new(config),
+        people: People::new(config, &http(config, None, None, false)?)?,
         limits: Limits::new(config),
         refusals: Refusals::default(),
     })

@@ -6,7 +6,7 @@ pub(crate) mod limit;
 pub(crate) mod refusals;
 pub mod table;
 pub mod token;
-mod unique;
+pub(crate) mod unique;
 
 use onward_core::OdsCode;
 use onward_core::audit::Agent;

@@ -62,6 +62,7 @@ impl Loaded {
         server(config, &mut findings);
         identity(config, &mut findings);
         people(config, &mut findings);
+        issuers(config, &mut findings);
         store(config, &mut findings);
         mesh(config, &mut findings);
         pds(config, &mut findings);
@@ -147,6 +148,28 @@ impl Findings {
         if let Err(refusal) = list.check_url(url, allow_plain_loopback) {
             self.error(key, format!("{refusal}; see egress.hosts"));
         }
+    }
+}
+
+fn issuers(config: &Config, findings: &mut Findings) {
+    const KEY: &str = "identity.issuer";
+    let mut names = std::collections::BTreeSet::new();
+    for issuer in &config.identity.issuer {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if issuer.name.is_empty() || !issuer.name.chars().all(plain) || !names.insert(&issuer.name) {
+            findings.error(KEY, "every name has lower-case letters, digits and '-', and stands once");
+        }
+        match Url::parse(&issuer.issuer) {
+            Ok(url) => findings.reachable(KEY, config, &url, false),
+            Err(error) => findings.error(KEY, format!("issuer is no URL: {error}")),
+        }
+        if issuer.client_id.is_empty() || !issuer.scopes.iter().any(|scope| scope == "openid") {
+            findings.error(KEY, "client_id must be set, and scopes must have openid");
+        }
+        if !(1..=43_200).contains(&issuer.auth_age_max_seconds) {
+            findings.error(KEY, "auth_age_max_seconds must be 1 to 43200");
+        }
+        findings.secret(KEY, Some(&issuer.key_file));
     }
 }
 
