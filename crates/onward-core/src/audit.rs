@@ -164,8 +164,9 @@ impl AuditEntry {
     }
 }
 
-/// An audit entry as stored: the AuditEvent's bytes, its leaf hash, and the columns it is found by.
-#[derive(Debug, Clone)]
+/// An audit entry as stored: the AuditEvent's bytes, its leaf hash, and the columns it is found by. Its `Debug` leaves the
+/// event out, which names the person.
+#[derive(Clone)]
 pub struct AuditRow {
     /// The AuditEvent's id, a UUID.
     pub id: String,
@@ -226,6 +227,12 @@ pub struct FoundAudit {
     pub patient: Option<NhsNumber>,
     /// AuditEvent JSON as hashed.
     pub event: Vec<u8>,
+}
+
+impl std::fmt::Debug for AuditRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuditRow").field("id", &self.id).field("word", &self.word).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for FoundAudit {

@@ -161,8 +161,8 @@ pub struct Acceptance {
     pub audit_if_conflict: AuditRow,
 }
 
-/// What accepting came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What accepting came to. Its `Debug` leaves the answer out, which names the person.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Accepted {
     /// Committed.
     New,
@@ -180,6 +180,21 @@ pub enum Accepted {
         /// The transfer that carried it.
         transfer: TransferId,
     },
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("New"),
+            Self::Repeat { transfer, .. } => {
+                f.debug_struct("Repeat").field("transfer", transfer).finish_non_exhaustive()
+            }
+            Self::MessageIdReused => f.write_str("MessageIdReused"),
+            Self::DocumentRepeated { transfer } => {
+                f.debug_struct("DocumentRepeated").field("transfer", transfer).finish()
+            }
+        }
+    }
 }
 
 /// A transfer as read back, without bodies.
@@ -570,8 +585,8 @@ impl fmt::Debug for SubjectTransfer {
     }
 }
 
-/// One stored audit entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One stored audit entry. Its `Debug` leaves the event out, which names the person.
+#[derive(Clone, PartialEq, Eq)]
 pub struct StoredAudit {
     /// Its place in the log, from 0.
     pub index: u64,
@@ -581,6 +596,12 @@ pub struct StoredAudit {
     pub leaf: [u8; 32],
     /// What it is found by. The hash does not cover this: it must say what the event says.
     pub columns: AuditColumns,
+}
+
+impl fmt::Debug for StoredAudit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredAudit").field("index", &self.index).finish_non_exhaustive()
+    }
 }
 
 /// The columns beside a stored audit entry, as they are: a verifier judges them, so none is parsed.
