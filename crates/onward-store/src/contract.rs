@@ -5,6 +5,7 @@ pub(crate) mod accepting;
 pub(crate) mod attending;
 pub(crate) mod delivering;
 pub(crate) mod keeping;
+pub(crate) mod leasing;
 pub(crate) mod lifecycle;
 pub(crate) mod people;
 
@@ -68,6 +69,9 @@ macro_rules! every_contract {
             a_pause_holds_back_and_discards_nothing,
             claims_leave_out_endpoints,
             a_checkup_accounts_for_every_transfer,
+        );
+        $crate::contract::every_contract!($open, leasing:
+            leases_follow_their_model,
         );
         $crate::contract::every_contract!($open, attending:
             a_reader_is_kept_once,
