@@ -100,7 +100,7 @@ impl Model {
                 let id = accept_new(store, message).await;
                 self.copies.push(Copy { id, person, stage: Stage::Queued, due: self.now, lease: None });
             }
-            Step::Claim { limit, seconds } => self.claim(onward_core::store::Claim::due(store, limit, seconds)).await,
+            Step::Claim { limit, seconds } => self.claim(store, limit, seconds).await,
             Step::End { which, outcome } if !self.leases.is_empty() => {
                 let lease = which.get(&self.leases).clone();
                 self.end(store, &lease, outcome).await;
@@ -108,7 +108,7 @@ impl Model {
             Step::Requeue { which } if !self.copies.is_empty() => {
                 let copy = which.index(self.copies.len());
                 let copy = &mut self.copies[copy];
-                let again = store.requeue(copy.id, at(self.now), vec![row(AuditWord::Release)]).await;
+                let again = store.requeue(copy.id, "again", at(self.now), vec![row(AuditWord::Release)]).await;
                 assert_eq!(again, Ok(copy.stage == Stage::Failed));
                 if copy.stage == Stage::Failed {
                     (copy.stage, copy.due) = (Stage::Queued, self.now);
