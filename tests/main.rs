@@ -21,6 +21,7 @@ mod journeys;
 mod limits;
 mod mesh_exchange;
 mod monitoring;
+mod nodes;
 mod page_audit;
 mod passkeys;
 mod people;
