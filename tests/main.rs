@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod mesh_exchange;
 mod monitoring;
+mod nodes;
 mod page_audit;
 mod passkeys;
 mod people;
