@@ -75,13 +75,19 @@ async fn task(session: &Session, id: impl std::fmt::Display) -> Value {
 /// Moves a Task against the version that it has.
 async fn put(session: &Session, id: impl std::fmt::Display, status: &str, reason: Option<&str>) -> Reply {
     let path = format!("fhir/R4/Task/{id}");
-    let tag = session.get(&path).await.expect("an answer").headers["etag"].to_str().expect("text").to_owned();
     let mut body = json!({ "resourceType": "Task", "status": status, "intent": "order" });
     if let Some(reason) = reason {
         body["statusReason"] = json!({ "text": reason });
     }
-    let headers = [("content-type", "application/fhir+json"), ("if-match", tag.as_str())];
-    session.call(Method::PUT, &path, &headers, body.to_string()).await.expect("an answer")
+    loop {
+        let tag = session.get(&path).await.expect("an answer").headers["etag"].to_str().expect("text").to_owned();
+        let headers = [("content-type", "application/fhir+json"), ("if-match", tag.as_str())];
+        let reply = session.call(Method::PUT, &path, &headers, body.to_string()).await.expect("an answer");
+        // Other copies are on their way meanwhile, and each step of theirs is a new version: look again, as clients do.
+        if reply.status != 412 {
+            return reply;
+        }
+    }
 }
 
 async fn requested(session: &Session) -> Vec<Value> {
