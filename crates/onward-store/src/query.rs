@@ -44,6 +44,12 @@ impl From<Uuid> for Value {
 /// To its recipient, a recalled copy is not there.
 const NOT_RECALLED: &str = "(d.ended IS NULL OR d.ended <> 'recalled')";
 
+/// What witnesses have said.
+pub(crate) const COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures ORDER BY size, witness";
+/// The last word of each.
+pub(crate) const LATEST_COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures c
+     WHERE size = (SELECT max(size) FROM cosignatures later WHERE later.witness = c.witness) ORDER BY witness";
+
 /// In what the engines differ.
 pub(crate) struct Dialect {
     /// The scalar function that gives the greater of two.
