@@ -36,3 +36,4 @@ mod serving;
 mod slow;
 mod submit;
 mod token;
+mod witness;

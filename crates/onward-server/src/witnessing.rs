@@ -111,14 +111,17 @@ impl Witnessing {
         mut stop: watch::Receiver<bool>,
     ) {
         let mut trees = vec![Tree::new(); self.witnesses.len()];
+        // What is here may have been put back since: the witness is asked once even where all is cosigned.
+        let mut first = true;
         if let Err(error) = self.remember(gateway.store().as_ref(), &mut trees).await {
             tracing::error!(%error, "what witnesses have cosigned cannot be read; they are asked anew");
         }
         loop {
             let ending = *stop.borrow();
             for (witness, tree) in self.witnesses.iter().zip(&mut trees) {
-                self.round(&gateway, &log, witness, tree).await;
+                self.round(&gateway, &log, witness, tree, first).await;
             }
+            first = false;
             self.places.round(gateway.as_ref(), ending).await;
             if ending {
                 return;
@@ -144,7 +147,7 @@ impl Witnessing {
     }
 
     /// Submits the newest checkpoint to one witness unless that has cosigned it, and raises the alarm where it must be.
-    async fn round(&self, gateway: &Gateway, log: &VerifyingKey, witness: &Named, tree: &mut Tree) {
+    async fn round(&self, gateway: &Gateway, log: &VerifyingKey, witness: &Named, tree: &mut Tree, ask: bool) {
         let store = gateway.store().as_ref();
         let name = witness.key.name();
         let before = self.standing().remove(name).unwrap_or_default();
@@ -153,7 +156,7 @@ impl Witnessing {
             Ok(None) => return,
             Err(error) => return tracing::error!(%error, "no checkpoint can be read"),
         };
-        if before.at.is_some() && newest.size == before.entries && before.fault.is_none() && !before.mismatch {
+        if !ask && before.at.is_some() && newest.size == before.entries && before.fault.is_none() && !before.mismatch {
             return;
         }
         let verdict = self.submit(store, gateway.clock().as_ref(), log, witness, tree).await;
