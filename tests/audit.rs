@@ -352,7 +352,13 @@ async fn every_word_has_the_shape_of_balp() {
         for bits in 0..16_u32 {
             let (with_copy, about, success) = (bits & 1 > 0, bits & 2 > 0, bits & 4 > 0);
             // Copies and responses are sent by the gateway alone.
-            let sends = [AuditWord::Disclose, AuditWord::AttemptFailed, AuditWord::DeliveryFailed, AuditWord::Respond];
+            let sends = [
+                AuditWord::Intend,
+                AuditWord::Disclose,
+                AuditWord::AttemptFailed,
+                AuditWord::DeliveryFailed,
+                AuditWord::Respond,
+            ];
             let client = bits & 8 > 0 && !sends.contains(&word);
             let agent =
                 if client { Agent::named("ward", Some("R9Z".parse().expect("a code"))) } else { Agent::gateway() };

@@ -35,5 +35,6 @@ mod seen;
 mod serving;
 mod slow;
 mod submit;
+mod syslog;
 mod token;
 mod witness;

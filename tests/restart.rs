@@ -161,3 +161,58 @@ async fn an_orderly_restart_keeps_repeats_tokens_and_states() {
     assert_eq!((status, reply.headers["onward-duplicate"].to_str().expect("text")), (200, "true"));
     assert_eq!(first, again);
 }
+
+/// Fault 3, as audit sees it: what is about to leave is told before it does, so that a node that is killed while it sends has
+/// said what it sent, about whom and to whom.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_003_a_node_that_is_killed_while_it_sends_has_told_what() {
+    let mut world = World::start_reaching_loopback().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://{}/in", listener.local_addr().expect("bound"));
+    // A pharmacy that takes the bytes and does not answer, until it is told to.
+    let (came, mut coming) = tokio::sync::mpsc::unbounded_channel();
+    let answering = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let may_answer = std::sync::Arc::clone(&answering);
+    let app = axum::Router::new().fallback(move |body: axum::body::Bytes| {
+        came.send(body).expect("the test listens");
+        let answers = may_answer.load(std::sync::atomic::Ordering::SeqCst);
+        async move {
+            if !answers {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    let (_stop, stopped) = tokio::sync::watch::channel(false);
+    let tls = Some(std::sync::Arc::new(world.tls()));
+    tokio::spawn(onward_server::listener::serve(listener, tls, app, stopped));
+    world
+        .import_directory(&format!(
+            "[[pharmacy]]\nods = \"FZZ01\"\nname = \"Station Road Pharmacy\"\nexpires = \"2099-12-31\"\n\
+             endpoint = {{ transport = \"https\", url = \"{url}\" }}\n"
+        ))
+        .await;
+    let hospital = world.hospital().await;
+    world.stop().await;
+    let mut child = spawn(&world.config_file);
+    let (status, _, _) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(status, 200);
+    let sent = coming.recv().await.expect("it comes");
+    child.kill();
+
+    answering.store(true, std::sync::atomic::Ordering::SeqCst);
+    world.restart().await;
+    let entries = world.gateway().store().audit_entries(0, 10_000).await.expect("readable");
+    let hash = onward_server::listener::sha256_hex(&sent);
+    let told: Vec<serde_json::Value> = entries
+        .iter()
+        .filter(|entry| entry.columns.word == "intend")
+        .map(|entry| serde_json::from_slice(&entry.event).expect("JSON"))
+        .collect();
+    let first = told.iter().find(|event| event.to_string().contains(&hash)).expect("what was sent was told before");
+    assert_eq!(first["agent"][1]["who"]["identifier"]["value"], "FZZ01", "{first:#}");
+    assert!(first["entity"].as_array().into_iter().flatten().any(|entity| entity["role"]["code"] == "1"), "{first:#}");
+    assert!(
+        first["outcomeDesc"].as_str().is_some_and(|said| said.starts_with("intend: attempt 1 by https")),
+        "{first:#}"
+    );
+}

@@ -276,7 +276,8 @@ pub fn retry_after_seconds(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
     Some(u64::try_from(date.as_second().saturating_sub(now.as_second())).unwrap_or(0))
 }
 
-fn tls(config: &HttpConfig) -> Result<rustls::ClientConfig, HttpSetupError> {
+/// TLS as the client speaks it.
+pub(crate) fn tls(config: &HttpConfig) -> Result<rustls::ClientConfig, HttpSetupError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

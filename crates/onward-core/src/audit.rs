@@ -24,6 +24,9 @@ words!(
         Withdraw = "withdraw",
         /// PDS was asked about a person.
         DirectoryLookup = "directory-lookup",
+        /// A copy is about to be sent: what, about whom, to whom. Whatever becomes of the attempt, or of the process, it is told
+        /// before a byte leaves.
+        Intend = "intend",
         /// A copy was sent to a recipient: disclosure.
         Disclose = "disclose",
         /// A recipient opened its copy: disclosure.

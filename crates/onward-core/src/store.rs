@@ -8,7 +8,7 @@ mod steps;
 
 use std::fmt;
 
-pub use lifecycle::{Checkup, Claim, Ended, Ending, Flaw, Notice, Pause, Predecessor, TakeBack, Waiting};
+pub use lifecycle::{Checkup, Claim, Ended, Ending, Flaw, Intent, Notice, Pause, Predecessor, TakeBack, Waiting};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -728,7 +728,8 @@ pub trait Store: people::PeopleStore + evidence::EvidenceStore {
 
     /// Leases queued copies that are due, in the order of their lane (patient or transfer, recipient, kind): a copy that
     /// is queued, or that somebody is still sending, holds back the younger ones. Nothing is leased for a paused recipient.
-    /// An expired lease may be claimed anew; its old token then completes nothing.
+    /// An expired lease may be claimed anew; its old token then completes nothing. What the claim's intent says of each lease
+    /// is committed with it.
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError>;
 
     /// Commits the ends of attempts; `false` where the token is no longer the copy's (fenced off).

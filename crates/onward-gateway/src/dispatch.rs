@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Lease, StoreError};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Intent, Lease, StoreError};
 use onward_core::transport::{Outbound, SendError, Sent, Transport};
 use tokio::sync::watch;
 
@@ -45,10 +45,10 @@ impl Gateway {
         let now = self.clock.now();
         let lease_until = now + self.settings.lease;
         let except = self.breakers.open().into_iter().map(|open| open.endpoint).collect();
-        let mut leases =
-            self.store.claim(Claim { except, ..Claim::due(now, lease_until, self.settings.workers) }).await?;
+        let due = |limit| Claim { intent: self.intent(), ..Claim::due(now, lease_until, limit) };
+        let mut leases = self.store.claim(Claim { except, ..due(self.settings.workers) }).await?;
         for endpoint in self.breakers.take_probes(now) {
-            let claim = Claim { only: Some(endpoint), ..Claim::due(now, lease_until, 1) };
+            let claim = Claim { only: Some(endpoint), ..due(1) };
             leases.extend(self.store.claim(claim).await?);
         }
         if leases.is_empty() {
@@ -63,6 +63,28 @@ impl Gateway {
             }
         }
         Ok(count)
+    }
+
+    /// What leaves this machine about a person is told before it does, so that a node that is killed while it sends has said so.
+    fn intent(&self) -> Intent {
+        let (journal, clock) = (self.journal.clone(), Arc::clone(&self.clock));
+        Intent::new(move |lease| {
+            let record = &lease.delivery;
+            let transport = record.endpoint.kind();
+            if transport == TransportKind::Inbox || record.kind == RecipientKind::Sender {
+                return Vec::new();
+            }
+            let detail = format!("attempt {} by {transport}, as {}", lease.attempt, record.kind);
+            vec![journal.row(&AuditEntry {
+                transfer: Some(record.transfer),
+                delivery: Some(record.id),
+                recipient: Some(record.recipient.clone()),
+                patient: record.patient.clone(),
+                basis: Some(record.basis.clone()),
+                content_sha256: Some(crate::sha256_hex(&lease.rendition.body)),
+                ..AuditEntry::new(AuditWord::Intend, clock.now(), Agent::gateway(), detail)
+            })]
+        })
     }
 
     async fn attempt(&self, lease: &Lease) -> AttemptEnd {

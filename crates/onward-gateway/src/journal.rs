@@ -106,7 +106,11 @@ impl Journal {
                 AuditAgent { part: AgentPart::Server, ..caller },
             ],
             (
-                AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed | AuditWord::Respond,
+                AuditWord::Intend
+                | AuditWord::Disclose
+                | AuditWord::AttemptFailed
+                | AuditWord::DeliveryFailed
+                | AuditWord::Respond,
                 Some(recipient),
             ) => [
                 caller,
@@ -159,6 +163,7 @@ fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
         (AuditWord::SubjectAccess, _) => (Some(Touched::Named("subject access archive")), transfer),
         (
             AuditWord::Read
+            | AuditWord::Intend
             | AuditWord::Disclose
             | AuditWord::AttemptFailed
             | AuditWord::DeliveryFailed
@@ -189,7 +194,8 @@ fn pattern(word: AuditWord) -> AuditPattern {
         AuditWord::SignIn => AuditPattern::Authentication,
         AuditWord::SignOut => AuditPattern::Logout,
         AuditWord::Refuse | AuditWord::Deny => AuditPattern::Denial,
-        AuditWord::Configure | AuditWord::DryRun | AuditWord::Alarm => AuditPattern::Activity,
+        // It becomes a disclosure by the attempt, and is told again as one when that ends.
+        AuditWord::Configure | AuditWord::DryRun | AuditWord::Alarm | AuditWord::Intend => AuditPattern::Activity,
     }
 }
 

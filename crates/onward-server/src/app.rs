@@ -29,6 +29,7 @@ use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::auth::limit::Limits;
 use crate::auth::refusals::Refusals;
 use crate::config::{Config, PdsMode, Retry, StoreUrl};
+use crate::forwarding::Forwarding;
 use crate::people::People;
 use crate::seal::Seal;
 use crate::witnessing::Witnessing;
@@ -55,6 +56,8 @@ pub struct App {
     pub(crate) limits: Limits,
     /// Sign-ins of machines that were refused.
     pub(crate) refusals: Refusals,
+    /// Where the audit log is forwarded to.
+    pub(crate) forwarding: Option<Arc<Forwarding>>,
     /// Who vouches for the audit log.
     pub witnessing: Arc<Witnessing>,
 }
@@ -189,6 +192,8 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         people: People::new(config, &http(config, None, None, false)?)?,
         limits: Limits::new(config),
         refusals: Refusals::default(),
+        forwarding: Forwarding::new(config, http_config(config, None, config.audit.syslog_ca_file.as_deref(), false)?)?
+            .map(Arc::new),
         witnessing: Arc::new(Witnessing::new(config, http(config, None, None, false)?)),
     })
 }
@@ -274,7 +279,16 @@ fn http(
     ca: Option<&Path>,
     allow_plain_loopback: bool,
 ) -> anyhow::Result<HttpClient> {
-    Ok(HttpClient::new(&HttpConfig {
+    Ok(HttpClient::new(&http_config(config, client_certificate, ca, allow_plain_loopback)?)?)
+}
+
+fn http_config(
+    config: &Config,
+    client_certificate: Option<ClientCertificate>,
+    ca: Option<&Path>,
+    allow_plain_loopback: bool,
+) -> anyhow::Result<HttpConfig> {
+    Ok(HttpConfig {
         egress: config.egress.hosts.clone(),
         connect_timeout: Duration::from_secs(u64::from(config.delivery.connect_seconds)),
         total_timeout: Duration::from_secs(u64::from(config.delivery.attempt_seconds)),
@@ -282,7 +296,7 @@ fn http(
         extra_roots_pem: extra_roots(config, ca)?,
         client_certificate,
         ..HttpConfig::default()
-    })?)
+    })
 }
 
 /// For the key sets of clients: somebody waits for a token meanwhile.

@@ -26,7 +26,7 @@ use onward_validate::{Level, RuleBook, Validator};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub use audit::{Audit, Witness};
+pub use audit::{Audit, HostPort, SyslogContent, Witness};
 pub use check::{Finding, Severity};
 pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
@@ -565,6 +565,9 @@ impl Config {
             &mut self.routes.file,
             &mut self.disclosure.folder,
             &mut self.audit.checkpoint_folder,
+            &mut self.audit.syslog_ca_file,
+            &mut self.audit.syslog_certificate_file,
+            &mut self.audit.syslog_key_file,
         ];
         for issuer in &mut self.identity.issuer {
             issuer.key_file = folder.join(&issuer.key_file);

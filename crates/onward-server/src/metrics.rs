@@ -109,6 +109,20 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         "Entries under the newest checkpoint that this place has taken since the start.",
         shipped.collect(),
     );
+    if let Some((behind, failing)) = standing.syslog {
+        family(
+            "audit_syslog_backlog_entries",
+            "gauge",
+            "Entries of the audit log that the syslog receiver has not taken yet.",
+            one(behind),
+        );
+        family(
+            "audit_syslog_fault",
+            "gauge",
+            "1 while this gateway cannot forward to the syslog receiver.",
+            one(u64::from(failing)),
+        );
+    }
     page
 }
 
@@ -123,6 +137,8 @@ pub struct Standing {
     pub witnesses: BTreeMap<String, WitnessStanding>,
     /// What places have taken of the checkpoints.
     pub shipped: Vec<(&'static str, u64)>,
+    /// Entries that the syslog receiver has not taken, and whether it takes none; none where nothing is forwarded.
+    pub syslog: Option<(u64, bool)>,
 }
 
 #[cfg(test)]
@@ -156,7 +172,7 @@ mod tests {
             WitnessStanding { entries: 40, at: Some(now - jiff::SignedDuration::from_secs(8)), ..Default::default() };
         let cut = WitnessStanding { mismatch: true, fault: Some("cut".to_owned()), ..Default::default() };
         let witnesses = [("w.example".to_owned(), seen), ("cut.example".to_owned(), cut)].into();
-        let standing = Standing { paused: 2, open, witnesses, shipped: vec![("folder", 30)] };
+        let standing = Standing { paused: 2, open, witnesses, shipped: vec![("folder", 30)], syslog: Some((3, true)) };
         let page = page(&figures, &standing, now);
         for line in [
             "onward_messages_accepted_total 7",
@@ -173,6 +189,8 @@ mod tests {
             "onward_audit_witness_mismatch{witness=\"cut.example\"} 1",
             "onward_audit_witness_fault{witness=\"cut.example\"} 1",
             "onward_audit_shipped_entries{to=\"folder\"} 30",
+            "onward_audit_syslog_backlog_entries 3",
+            "onward_audit_syslog_fault 1",
         ] {
             assert!(page.lines().any(|own| own == line), "{line}: {page}");
         }

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use onward_core::store::StoreError;
 use onward_ledger::SigningKey;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -86,6 +87,9 @@ impl Running {
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
         tasks.spawn(Arc::clone(&gateway).poll_mailbox_until(poll, stopped.clone()));
         let every = Duration::from_secs(u64::from(config.audit.checkpoint_seconds.max(1)));
+        if let Some(forwarding) = &app.forwarding {
+            tasks.spawn(Arc::clone(forwarding).until(Arc::clone(&gateway), stopped.clone()));
+        }
         let witnessing = Arc::clone(&app.witnessing);
         let log = signing_key.verifying_key().clone();
         tasks.spawn(witnessing.until(Arc::clone(&gateway), log, every, stopped.clone()));
@@ -169,12 +173,15 @@ fn operations_router(app: &Arc<App>, posture: &Posture) -> Router {
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let now = app.gateway.clock().now();
     let store = app.gateway.store();
-    let found = match store.figures(now).await {
-        Ok(figures) => store.pauses().await.map(|pauses| (figures, pauses)),
-        Err(error) => Err(error),
+    let found = async {
+        let forwarding = match &app.forwarding {
+            Some(forwarding) => Some(forwarding.standing(store.as_ref()).await?),
+            None => None,
+        };
+        Ok::<_, StoreError>((store.figures(now).await?, store.pauses().await?, forwarding))
     };
-    match found {
-        Ok((figures, pauses)) => {
+    match found.await {
+        Ok((figures, pauses, syslog)) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             let paused = u64::try_from(pauses.len()).unwrap_or(u64::MAX);
             let standing = Standing {
@@ -182,6 +189,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
                 open: app.gateway.breakers().open(),
                 witnesses: app.witnessing.standing(),
                 shipped: app.witnessing.shipped(),
+                syslog,
             };
             ([(header::CONTENT_TYPE, kind)], crate::metrics::page(&figures, &standing, now)).into_response()
         }

@@ -1,11 +1,12 @@
 //! What becomes of transfers after they were accepted: later versions, copies that are taken back, pauses.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{NewDelivery, NewHold};
+use super::{Lease, NewDelivery, NewHold};
 use crate::audit::AuditRow;
 use crate::directory::Endpoint;
 use crate::state::EndReason;
@@ -97,13 +98,46 @@ pub struct Claim {
     pub except: Vec<Endpoint>,
     /// Only for this endpoint.
     pub only: Option<Endpoint>,
+    /// What is audited of each lease, in the transaction that leases: before a byte can leave.
+    pub intent: Intent,
+}
+
+type IntentRule = dyn Fn(&Lease) -> Vec<AuditRow> + Send + Sync;
+
+/// The audit rows that say what a lease is about to be used for.
+#[derive(Clone)]
+pub struct Intent(Arc<IntentRule>);
+
+impl Intent {
+    /// Rows by this rule.
+    pub fn new(rule: impl Fn(&Lease) -> Vec<AuditRow> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(rule))
+    }
+
+    /// For leases that send nothing about a person.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new(|_| Vec::new())
+    }
+
+    /// The rows of this lease.
+    #[must_use]
+    pub fn rows(&self, lease: &Lease) -> Vec<AuditRow> {
+        (self.0)(lease)
+    }
+}
+
+impl fmt::Debug for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Intent")
+    }
 }
 
 impl Claim {
-    /// Whatever is due.
+    /// Whatever is due, with nothing audited of it: for what sends nothing.
     #[must_use]
     pub fn due(now: Timestamp, lease_until: Timestamp, limit: u32) -> Self {
-        Self { now, lease_until, limit, except: Vec::new(), only: None }
+        Self { now, lease_until, limit, except: Vec::new(), only: None, intent: Intent::none() }
     }
 }
 

@@ -28,6 +28,53 @@ pub struct Audit {
     pub checkpoint_url: Option<Url>,
     /// Shortest time between two checkpoints that are written or posted.
     pub ship_seconds: u32,
+    /// Syslog receiver that entries are forwarded to.
+    #[serde(deserialize_with = "filled")]
+    pub syslog_address: Option<HostPort>,
+    /// Authorities of the receiver's certificate, beside `egress.extra_ca_file`, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub syslog_ca_file: Option<PathBuf>,
+    /// Our certificate chain to the receiver, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub syslog_certificate_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub syslog_key_file: Option<PathBuf>,
+    /// How much of an entry is forwarded.
+    pub syslog_content: SyslogContent,
+}
+
+/// A host and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl std::str::FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+        match parts {
+            Some((host, port)) if !host.is_empty() && port != 0 => {
+                Ok(Self { host: host.trim_start_matches('[').trim_end_matches(']').to_owned(), port })
+            }
+            _ => Err("expected HOST:PORT, such as siem.example.nhs.uk:6514".to_owned()),
+        }
+    }
+}
+
+/// How much of an entry is forwarded by syslog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyslogContent {
+    /// What happened, by whom, to which transfer or copy; nothing that names a patient.
+    Minimal,
+    /// The whole AuditEvent, which names the patient by NHS number.
+    Event,
 }
 
 /// `[[audit.witness]]`

@@ -12,7 +12,7 @@ use onward_store::postgres::address_problem;
 use serde::Serialize;
 use url::Url;
 
-use super::{Config, Loaded, PdsMode, StoreUrl};
+use super::{Config, Loaded, PdsMode, StoreUrl, SyslogContent};
 
 /// ITK3 receivers refuse larger messages with 20015.
 const ITK_BYTES_MAX: usize = 5 * 1024 * 1024;
@@ -407,6 +407,7 @@ fn audit(config: &Config, findings: &mut Findings) {
     {
         findings.error("audit.checkpoint_folder", format!("the folder {} does not exist", folder.display()));
     }
+    syslog(config, findings);
     let key = &config.audit.signing_key_file;
     if key.exists() {
         findings.secret("audit.signing_key_file", Some(key));
@@ -417,5 +418,27 @@ fn audit(config: &Config, findings: &mut Findings) {
         findings.warning("audit.signing_key_file", format!("{} does not exist yet: serve makes it", key.display()));
     } else {
         findings.error("audit.signing_key_file", format!("the folder {} does not exist", folder.display()));
+    }
+}
+
+fn syslog(config: &Config, findings: &mut Findings) {
+    let audit = &config.audit;
+    findings.readable("audit.syslog_ca_file", audit.syslog_ca_file.as_deref());
+    findings.readable("audit.syslog_certificate_file", audit.syslog_certificate_file.as_deref());
+    findings.secret("audit.syslog_key_file", audit.syslog_key_file.as_deref());
+    if audit.syslog_certificate_file.is_some() != audit.syslog_key_file.is_some() {
+        findings.error("audit.syslog_certificate_file", "certificate and key go together: one of them is not set");
+    }
+    let Some(address) = &audit.syslog_address else { return };
+    let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
+    match Url::parse(&format!("https://{host}:{}/", address.port)) {
+        Ok(url) => findings.reachable("audit.syslog_address", config, &url, false),
+        Err(error) => findings.error("audit.syslog_address", error.to_string()),
+    }
+    if audit.syslog_content == SyslogContent::Event {
+        findings.warning(
+            "audit.syslog_content",
+            "NHS numbers leave with every entry: the receiver must be allowed to know them",
+        );
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use onward_core::DeliveryId;
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{
-    AttemptEnd, AttemptOutcome, Changed, Claim, DeliveryQuery, DeliveryRecord, FoundTask, Lease, TaskQuery, Transition,
+    AttemptEnd, AttemptOutcome, Changed, Claim, DeliveryQuery, DeliveryRecord, FoundTask, Intent, Lease, TaskQuery,
+    Transition,
 };
 
 use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, patient, row};
@@ -91,6 +92,24 @@ pub(crate) async fn claims_at_once_never_share_a_copy(store: Shared) {
     assert_eq!(leased.len(), 60);
     assert_eq!(leased.iter().map(|lease| lease.delivery.id).collect::<BTreeSet<_>>().len(), 60);
     assert_eq!(leased.iter().map(|lease| lease.token).collect::<BTreeSet<_>>().len(), 60);
+}
+
+pub(crate) async fn what_is_about_to_be_sent_is_told_with_its_lease(store: Shared) {
+    accept_new(&store, acceptance(1)).await;
+    accept_new(&store, acceptance(2)).await;
+    let before = log(&store).await.len();
+    let intent = Intent::new(|lease| vec![AuditRow { delivery: Some(lease.delivery.id), ..row(AuditWord::Intend) }]);
+    let leases = store.claim(Claim { intent, ..Claim::due(at(0), at(30), 10) }).await.expect("claimable");
+    let told: Vec<_> = log(&store).await.split_off(before).into_iter().map(|entry| entry.columns.delivery).collect();
+    let leased: Vec<_> = leases.iter().map(|lease| Some(lease.delivery.id.to_string())).collect();
+    assert_eq!(leased.len(), 2);
+    assert_eq!(told, leased);
+    // What cannot be told is not leased either.
+    let taken = row(AuditWord::Intend);
+    store.audit(vec![taken.clone()]).await.expect("committed");
+    let again = Claim { intent: Intent::new(move |_| vec![taken.clone()]), ..Claim::due(at(31), at(60), 10) };
+    assert!(store.claim(again).await.is_err());
+    assert_eq!(store.claim(Claim::due(at(31), at(60), 10)).await.expect("claimable").len(), 2, "free for the next");
 }
 
 pub(crate) async fn an_expired_lease_is_fenced_off(store: Shared) {

@@ -91,6 +91,9 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
         ],
     )
     .await?;
+    for lease in &leases {
+        work.audit_own(claim.intent.rows(lease));
+    }
     Ok(leases)
 }
 

@@ -2,6 +2,7 @@
 //! they write are gathered and written last, so that the one row that everybody waits for (`log_head`) is held for the shortest
 //! time, and always as the last lock: two transactions cannot wait for each other there.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use deadpool_postgres::Client;
@@ -29,7 +30,7 @@ pub(super) struct Work<'j> {
     session: Session,
     shared: &'j Shared,
     queued: Vec<Queued<'j>>,
-    log: Vec<&'j AuditRow>,
+    log: Vec<Cow<'j, AuditRow>>,
     accepted: i64,
     held: i64,
 }
@@ -65,7 +66,12 @@ impl<'j> Work<'j> {
 
     /// Appends rows to the audit log.
     pub(super) fn audit(&mut self, rows: &'j [AuditRow]) {
-        self.log.extend(rows);
+        self.log.extend(rows.iter().map(Cow::Borrowed));
+    }
+
+    /// Appends rows that were made within the transaction.
+    pub(super) fn audit_own(&mut self, rows: Vec<AuditRow>) {
+        self.log.extend(rows.into_iter().map(Cow::Owned));
     }
 
     /// Counts what was accepted and held.
@@ -105,7 +111,8 @@ impl<'j> Work<'j> {
         let inserted = self.insert(&once, of_once, "ON CONFLICT (id) DO NOTHING").await?;
         let new: Vec<_> = once.into_iter().filter(|queued| inserted.contains(&queued.delivery.id.0)).collect();
         self.keep_bodies(&new).await?;
-        audit::insert(self.client(), positions, &self.log).await
+        let log: Vec<&AuditRow> = self.log.iter().map(AsRef::as_ref).collect();
+        audit::insert(self.client(), positions, &log).await
     }
 
     /// The first free position of the log and the first free sequence of copies. Whoever has them keeps everybody else waiting until

@@ -42,7 +42,7 @@ pub(super) fn end_all_leases(c: &Connection) -> rusqlite::Result<()> {
 
 /// Leases what is due, writing each attempt before anything is sent.
 pub(super) fn claim(c: &Connection, claim: &Claim) -> Result<Vec<Lease>, Failure> {
-    let Claim { now, lease_until, limit, except, only } = claim;
+    let Claim { now, lease_until, limit, except, only, intent } = claim;
     let (now, lease_until) = (*now, *lease_until);
     // Endpoints are compared as they are stored.
     let except = (!except.is_empty()).then(|| json(&except.iter().map(json::<Endpoint>).collect::<Vec<_>>()));
@@ -55,7 +55,10 @@ pub(super) fn claim(c: &Connection, claim: &Claim) -> Result<Vec<Lease>, Failure
     let mut leases = Vec::with_capacity(due.len());
     for id in due {
         match lease(c, id, now, lease_until) {
-            Ok(lease) => leases.push(lease),
+            Ok(lease) => {
+                audit::append(c, &intent.rows(&lease))?;
+                leases.push(lease);
+            }
             Err(Failure::Corrupt(place)) => park(c, id, &place, now)?,
             Err(failure) => return Err(failure),
         }

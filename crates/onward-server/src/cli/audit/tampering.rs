@@ -137,8 +137,14 @@ fn ods(code: &str) -> OdsCode {
 /// Entries of every shape, each with something in each column.
 fn entry(number: u64) -> AuditEntry {
     let word = AuditWord::ALL[usize::try_from(number).expect("small") % AuditWord::ALL.len()];
-    let sends =
-        matches!(word, AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed | AuditWord::Respond);
+    let sends = matches!(
+        word,
+        AuditWord::Intend
+            | AuditWord::Disclose
+            | AuditWord::AttemptFailed
+            | AuditWord::DeliveryFailed
+            | AuditWord::Respond
+    );
     let agent = if sends { Agent::gateway() } else { Agent::named("ward-system", Some(ods("R9Z"))) };
     let touches = word != AuditWord::Query;
     AuditEntry {

@@ -93,7 +93,7 @@ fn seen(entry: &FoundAudit) -> Option<Seen> {
     let told = Told::read(&entry.event)?;
     // Who got it: the recipient where it was sent, else whoever acted.
     let got = match entry.word {
-        AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed => told.other,
+        AuditWord::Intend | AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed => told.other,
         _ => told.actor,
     };
     Some(Seen {
