@@ -15,6 +15,7 @@ mod early_answer;
 mod federation;
 mod forms;
 mod hardening;
+mod hazards;
 mod headers;
 mod inbox;
 mod journeys;

@@ -33,8 +33,13 @@ fn acceptor(world: &World) -> TlsAcceptor {
 }
 
 async fn accept(listener: &TcpListener, acceptor: &TlsAcceptor) -> Stream {
-    let (tcp, _) = listener.accept().await.expect("a connection");
-    BufReader::new(acceptor.accept(tcp).await.expect("TLS"))
+    loop {
+        let (tcp, _) = listener.accept().await.expect("a connection");
+        // One that its sender has given up meanwhile is none.
+        if let Ok(stream) = acceptor.accept(tcp).await {
+            return BufReader::new(stream);
+        }
+    }
 }
 
 /// The next message, by its length (RFC 5425 section 4.3).

@@ -4,6 +4,7 @@
 pub mod evidence;
 mod lifecycle;
 pub mod people;
+pub mod reporting;
 mod steps;
 
 use std::fmt;
@@ -719,7 +720,7 @@ pub struct DeliveryFigure {
 
 /// The durable memory of the gateway.
 #[async_trait]
-pub trait Store: people::PeopleStore + evidence::EvidenceStore {
+pub trait Store: people::PeopleStore + evidence::EvidenceStore + reporting::ReportStore {
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
 

@@ -4,6 +4,7 @@
 //! the crates that do, on the same store and with the same audit as the server.
 
 mod audit;
+mod breach;
 mod client;
 mod convert;
 mod directory;
@@ -19,9 +20,12 @@ mod output;
 mod pause;
 mod policy;
 mod recall;
+mod report;
+mod ropa;
 mod sar;
 mod send;
 mod settings;
+mod signed_folder;
 mod status;
 mod terminal;
 mod user;
@@ -72,6 +76,8 @@ pub enum Command {
     Pause(pause::PauseCommand),
     Resume(pause::ResumeCommand),
     Recall(recall::Recall),
+    Report(report::Report),
+    Ropa(ropa::Ropa),
     Fsck(fsck::Fsck),
     /// Care homes, GP practices and pharmacies
     #[command(subcommand)]
@@ -88,6 +94,9 @@ pub enum Command {
     /// Subject access: everything about one person as one signed folder
     #[command(subcommand)]
     Sar(sar::Sar),
+    /// After a breach: what happened to whose records, as one signed folder
+    #[command(subcommand)]
+    Breach(breach::Breach),
     /// Who may receive what, and is it what was agreed
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -185,12 +194,15 @@ impl Command {
             Self::Pause(command) => pause::pause(command, terminal).await,
             Self::Resume(command) => pause::resume(command, terminal).await,
             Self::Recall(command) => recall::run(command, terminal).await,
+            Self::Ropa(command) => ropa::run(command, terminal),
+            Self::Report(command) => report::run(command, terminal).await,
             Self::Fsck(command) => fsck::run(command, terminal).await,
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
             Self::User(command) => user::run(command, terminal).await,
             Self::Audit(command) => audit::run(command, terminal).await,
             Self::Sar(command) => sar::run(command, terminal).await,
+            Self::Breach(command) => breach::run(command, terminal).await,
             Self::Policy(command) => policy::run(command, terminal),
             Self::Config(command) => settings::run(command, terminal),
             Self::Migrate(command) => operations::migrate(command, terminal).await,

@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How long a forwarder that cannot send waits.
 const PAUSE: Duration = Duration::from_secs(5);
 /// One process at a time forwards; another takes over after this.
-const HELD: SignedDuration = SignedDuration::from_secs(60);
+const HELD: SignedDuration = SignedDuration::from_secs(30);
 /// RFC 5424: facility 13, log audit.
 const FACILITY: u8 = 13;
 /// The number that RFC 5612 keeps for examples: Onward has none of its own.
@@ -96,7 +96,13 @@ impl Forwarding {
     /// Forwards until `stop` turns true.
     pub async fn until(self: Arc<Self>, gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
         let mut connection = None;
-        while !*stop.borrow() {
+        loop {
+            if *stop.borrow() {
+                // Whoever comes next need not wait until our time is over.
+                let now = gateway.clock().now();
+                let _ = gateway.store().take_forwarding(&self.sink, self.holder, now, now, 0).await;
+                return;
+            }
             let wait = match self.round(gateway.store().as_ref(), gateway.clock().as_ref(), &mut connection).await {
                 Ok(true) => continue,
                 Ok(false) => IDLE,

@@ -100,6 +100,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, evidence:
             cosignatures_are_kept_by_checkpoint_and_witness,
             the_log_is_forwarded_by_one_at_a_time,
+            what_came_is_reported_with_its_times,
         );
         $crate::contract::every_contract!($open, people:
             accounts_are_replaced_and_share_no_address,

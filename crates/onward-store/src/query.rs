@@ -50,6 +50,21 @@ pub(crate) const COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosig
 pub(crate) const LATEST_COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures c
      WHERE size = (SELECT max(size) FROM cosignatures later WHERE later.witness = c.witness) ORDER BY witness";
 
+/// What is counted of transfers that came in a time.
+pub(crate) const REPORTED_TRANSFERS: &str = "SELECT t.id, t.received, t.sender, t.care_home, t.event,
+         (SELECT h.reason FROM holds h WHERE h.transfer = t.id ORDER BY h.opened, h.id LIMIT 1) AS held
+     FROM transfers t WHERE t.received >= ? AND t.received < ? ORDER BY t.received, t.id";
+/// What is counted of their copies.
+pub(crate) const REPORTED_COPIES: &str = "SELECT d.transfer, d.kind,
+         (SELECT min(h.at) FROM delivery_history h WHERE h.delivery = d.id AND h.state NOT IN ('queued', 'failed', 'withdrawn'))
+             AS delivered,
+         (SELECT min(h.at) FROM delivery_history h WHERE h.delivery = d.id
+             AND h.state IN ('received', 'accepted', 'in-progress', 'completed', 'rejected')) AS answered,
+         d.opened,
+         (SELECT min(s.at) FROM recipient_steps s WHERE s.delivery = d.id AND s.kind = 'arrived') AS arrived, t.expected
+     FROM deliveries d JOIN transfers t ON t.id = d.transfer
+     WHERE t.received >= ? AND t.received < ? AND d.kind <> 'sender' AND d.notice_of IS NULL ORDER BY d.transfer, d.sequence";
+
 /// In what the engines differ.
 pub(crate) struct Dialect {
     /// The scalar function that gives the greater of two.

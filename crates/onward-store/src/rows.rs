@@ -2,12 +2,15 @@
 
 pub(crate) mod people;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use onward_core::audit::{FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::state::DeliveryState;
 use onward_core::store::evidence::StoredCosignature;
+use onward_core::store::reporting::{ReportedCopy, ReportedTransfer};
 use onward_core::store::{
     Arrival, AuditColumns, DeliveryFigure, DeliveryRecord, Ended, Figures, HeldTransfer, NewHold, Notice,
     OriginalMessage, Pause, Predecessor, Step, StoredAudit, StoredRendition, TransferRecord, Waiting,
@@ -312,6 +315,47 @@ pub(crate) fn cosignature(columns: &Columns<'_>) -> Result<StoredCosignature, Co
 
 pub(crate) fn forwarding(columns: &Columns<'_>) -> Result<(String, u64), Corrupt> {
     Ok((columns.get("sink")?, columns.count("position")?))
+}
+
+pub(crate) fn reported_transfer(columns: &Columns<'_>) -> Result<(TransferId, ReportedTransfer), Corrupt> {
+    let transfer = ReportedTransfer {
+        received: columns.moment("received")?,
+        sender: columns.parsed("sender")?,
+        care_home: columns.parsed_opt("care_home")?,
+        event: columns.get("event")?,
+        held: columns.parsed_opt("held")?,
+        copies: Vec::new(),
+    };
+    Ok((columns.parsed("id")?, transfer))
+}
+
+/// An inbox is opened before or without an answer, a system answers without opening: the first of both is when it was read.
+pub(crate) fn reported_copy(columns: &Columns<'_>) -> Result<(TransferId, ReportedCopy), Corrupt> {
+    let (opened, answered) = (columns.moment_opt("opened")?, columns.moment_opt("answered")?);
+    let arrived = columns.moment_opt("arrived")?;
+    let copy = ReportedCopy {
+        kind: columns.parsed("kind")?,
+        delivered: columns.moment_opt("delivered")?,
+        read: [opened, answered].into_iter().flatten().min(),
+        arrived: arrived.or(columns.moment_opt("expected")?),
+    };
+    Ok((columns.parsed("transfer")?, copy))
+}
+
+/// Copies with their transfers.
+pub(crate) fn reported(
+    transfers: Vec<(TransferId, ReportedTransfer)>,
+    copies: Vec<(TransferId, ReportedCopy)>,
+) -> Vec<ReportedTransfer> {
+    let mut by_transfer: BTreeMap<_, Vec<ReportedCopy>> = BTreeMap::new();
+    for (transfer, copy) in copies {
+        by_transfer.entry(transfer.0).or_default().push(copy);
+    }
+    let with_copies = |(id, transfer): (TransferId, ReportedTransfer)| ReportedTransfer {
+        copies: by_transfer.remove(&id.0).unwrap_or_default(),
+        ..transfer
+    };
+    transfers.into_iter().map(with_copies).collect()
 }
 
 /// Adds a row of `what`, `state`, `transport`, `n` and `oldest` to the figures.

@@ -45,6 +45,7 @@ Exit code: 0 the log is whole, 1 an entry, a checkpoint or a cosignature does no
     /// Who saw a patient: who, as what, when, and on what ground; asking is itself audited
     #[command(after_help = "Examples:
   onward audit who --nhs-number 9990000018 --config gateway.toml
+  onward audit who --nhs-number 9990000018 --since 2026-11-01
   echo 9990000018 | onward audit who --nhs-number - --json | jq -r '[.when, .who, .what] | @tsv'
 
 Exit code 1: the log has no entry about this person.")]
@@ -81,8 +82,8 @@ its state file: a witness that forgets what it has seen would cosign a log that 
     Key(evidence::Newest),
 }
 
-pub(super) use event::Told;
-pub(super) use who::entries as entries_about;
+pub(super) use event::{Party, Told};
+pub(super) use who::{all as entries_that_fit, entries as entries_about};
 
 /// Whose signature is expected.
 #[derive(Debug, Clone, Default, Args)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use jiff::Timestamp;
 use onward_core::NhsNumber;
 use onward_fhir::read::{self, Format, Limits, ReadError};
 use onward_fhir::{Release, Tree};
@@ -143,6 +144,21 @@ pub(super) fn nhs_number(argument: &str) -> Result<NhsNumber, Failure> {
     }
     let digits: String = line.chars().filter(|c| !c.is_whitespace()).collect();
     digits.parse().map_err(|_| Failure::usage("--nhs-number takes ten digits whose check digit fits"))
+}
+
+/// A moment: RFC 3339, or a day, which begins at midnight in London.
+///
+/// # Errors
+/// When the text is neither.
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let day: jiff::civil::Date = text
+        .parse()
+        .map_err(|_| "expected a moment such as 2026-11-18T09:30:00Z, or a day such as 2026-11-18".to_owned())?;
+    let london = jiff::tz::TimeZone::get("Europe/London").map_err(|error| error.to_string())?;
+    day.to_zoned(london).map(|at| at.timestamp()).map_err(|error| error.to_string())
 }
 
 /// The text of a file.

@@ -2,21 +2,19 @@
 //! export is itself audited before the first byte is written.
 
 mod archive;
-mod page;
+pub(super) mod page;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onward_core::audit::{AuditEntry, AuditWord};
-use onward_ledger::SigningKey;
 use serde_json::json;
 
 use super::audit::{self, Source};
 use super::exit::{Exit, Failure, Outcome};
 use super::input::{self, Typed};
 use super::open::{ConfigArgs, Desk, now};
-use super::output;
+use super::signed_folder;
 use super::terminal::{Style, Terminal, plain};
 use crate::listener::sha256_hex;
 use archive::Archive;
@@ -86,16 +84,12 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
     let patient = input::nhs_number(command.nhs_number.text())?;
     let (config, store) = command.config.existing_store().await?;
     let desk = Desk::new(&config)?;
-    let path = &config.audit.signing_key_file;
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let key = SigningKey::from_secret_text(text.trim())
-        .with_context(|| format!("{} is not the audit log's key", path.display()))
-        .map_err(Failure::configuration)?;
+    let key = signed_folder::signing_key(&config)?;
     if command.out.exists() {
         return Err(Failure::usage(format!("{} is there already", command.out.display())));
     }
     let transfers = store.subject_record(&patient).await?;
-    let entries = audit::entries_about(store.as_ref(), &patient).await?;
+    let entries = audit::entries_about(store.as_ref(), &patient, None).await?;
     if transfers.is_empty() && entries.is_empty() {
         return Err(Failure::no("there is nothing about this person: not in messages, and not in the audit log"));
     }
@@ -109,17 +103,7 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
         ..desk.entry(AuditWord::SubjectAccess, format!("{} files, by the hash of their manifest", archive.files.len()))
     };
     store.audit(vec![desk.row_of(&entry)]).await?;
-    std::fs::create_dir(&command.out).with_context(|| format!("making {}", command.out.display()))?;
-    for folder in archive::FOLDERS {
-        std::fs::create_dir(command.out.join(folder))?;
-    }
-    let files = archive.files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-    for (name, bytes) in files.chain([(archive::MANIFEST, manifest.as_bytes())]) {
-        use std::io::Write as _;
-        let mut file = output::new_file(&command.out.join(name))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-    }
+    signed_folder::write(&command.out, &archive::FOLDERS, &archive.files, &manifest)?;
     let (messages, withheld) = (transfers.len(), archive.withheld);
     if command.json {
         terminal.json(&json!({
@@ -140,9 +124,9 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
 
 fn check(command: &Check, terminal: &mut Terminal) -> Outcome {
     let key = audit::key_of(&command.config, &command.source)?;
-    let manifest = input::text(&command.folder.join(archive::MANIFEST))?;
+    let manifest = input::text(&command.folder.join(signed_folder::MANIFEST))?;
     let problem = match key.verified_text(&manifest) {
-        Ok(text) => archive::mismatch(&command.folder, text)?,
+        Ok(text) => signed_folder::mismatch(&command.folder, text, archive::TITLE, &archive::FOLDERS)?,
         Err(error) => Some(format!("the manifest: {error}")),
     };
     let whole = problem.is_none();

@@ -1,9 +1,12 @@
 //! What leaves the gateway to prove its audit log.
 
 use onward_core::audit::{AuditWord, StoredCheckpoint};
+use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::evidence::StoredCosignature;
+use onward_core::store::reporting::ReportedCopy;
+use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim};
 
-use super::{Shared, at, at_once, row};
+use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, row};
 
 fn cosignature(size: u64, witness: &str, line: &str) -> StoredCosignature {
     StoredCosignature { size, witness: witness.to_owned(), line: format!("\u{2014} {witness} {line}\n"), at: at(5) }
@@ -44,4 +47,34 @@ pub(crate) async fn the_log_is_forwarded_by_one_at_a_time(store: Shared) {
     assert_eq!(store.forwarded("siem", winner, 4).await, Ok(false), "it comes too late");
     assert_eq!(store.take_forwarding("archive", 7, at(0), at(10), 0).await, Ok(Some(0)), "each sink for itself");
     assert_eq!(store.forwarding().await, Ok(vec![("archive".to_owned(), 0), ("siem".to_owned(), 3)]));
+}
+
+pub(crate) async fn what_came_is_reported_with_its_times(store: Shared) {
+    let mut first = acceptance(1);
+    first.transfer.expected = Some(at(7_200));
+    first.deliveries.push(delivery(RecipientKind::Sender, "RXH"));
+    accept_new(&store, first.clone()).await;
+    let mut held = acceptance(2);
+    held.deliveries.clear();
+    held.hold = Some(hold());
+    assert_eq!(store.accept(held.clone()).await, Ok(Accepted::New));
+    let leases = store.claim(Claim::due(at(0), at(30), 10)).await.expect("claimable");
+    let home = leases.iter().find(|lease| lease.delivery.kind == RecipientKind::CareHome).expect("a copy for the home");
+    let outcome = AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, reference: None };
+    let end = AttemptEnd { delivery: home.delivery.id, token: home.token, outcome, at: at(60), audit: Vec::new() };
+    assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+
+    let found = store.reported(at(0), at(1)).await.expect("readable");
+    let with_copies = found.iter().find(|transfer| !transfer.copies.is_empty()).expect("the first");
+    assert_eq!((found.len(), &with_copies.sender, with_copies.held), (2, &first.transfer.sender, None));
+    let copy =
+        |read| ReportedCopy { kind: RecipientKind::CareHome, delivered: Some(at(60)), read, arrived: Some(at(7_200)) };
+    assert_eq!(with_copies.copies, [copy(None)], "responses are not counted");
+    let waits = found.iter().find(|transfer| transfer.copies.is_empty()).expect("the second");
+    assert_eq!((waits.held, &waits.event), (held.hold.as_ref().map(|hold| hold.reason), &held.transfer.event));
+
+    store.open_rendition(home.delivery.id, at(90), None, Vec::new()).await.expect("committed");
+    let found = store.reported(at(0), at(1)).await.expect("readable");
+    assert!(found.iter().any(|transfer| transfer.copies == [copy(Some(at(90)))]), "{found:?}");
+    assert_eq!(store.reported(at(1), at(100)).await, Ok(Vec::new()), "the time is that of the message");
 }

@@ -17,6 +17,7 @@ mod open;
 mod partitions;
 mod people;
 mod readers;
+mod reporting;
 mod session;
 mod steps;
 mod tasks;

@@ -14,6 +14,7 @@ mod lifecycle;
 mod open;
 mod people;
 mod readers;
+mod reporting;
 mod steps;
 mod tasks;
 mod transfers;

@@ -1,9 +1,9 @@
 //! `onward audit who`: who saw a patient, as what, when, and on what ground. Asking is itself audited.
 
 use clap::Args;
-use onward_core::NhsNumber;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::store::Store;
+use onward_core::{NhsNumber, Timestamp};
 use serde::Serialize;
 
 use super::PAGE;
@@ -21,6 +21,9 @@ pub struct Who {
     /// The person; `-` reads the number from standard input, so that it stands in no process list
     #[arg(long, value_name = "N")]
     nhs_number: Typed,
+    /// Only what was recorded at or after this moment (RFC 3339) or day
+    #[arg(long, value_name = "T", value_parser = input::moment)]
+    since: Option<Timestamp>,
     /// One line of JSON for each
     #[arg(long)]
     json: bool,
@@ -46,7 +49,7 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     let patient = input::nhs_number(who.nhs_number.text())?;
     let (config, store) = who.config.existing_store().await?;
     let desk = Desk::new(&config)?;
-    let entries = entries(store.as_ref(), &patient).await?;
+    let entries = entries(store.as_ref(), &patient, who.since).await?;
     // First the entry about the look, then what it shows.
     store.audit(vec![desk.row_about(AuditWord::Query, "audit who", Some(patient))]).await?;
     let seen: Vec<Seen> = entries.iter().filter_map(seen).collect();
@@ -64,21 +67,35 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     Ok(Exit::answer(!seen.is_empty()))
 }
 
-/// Every entry about the person, the oldest first.
-pub(crate) async fn entries(store: &dyn Store, patient: &NhsNumber) -> Result<Vec<FoundAudit>, Failure> {
+/// Every entry about the person since then, the oldest first.
+pub(crate) async fn entries(
+    store: &dyn Store,
+    patient: &NhsNumber,
+    since: Option<Timestamp>,
+) -> Result<Vec<FoundAudit>, Failure> {
+    let query = AuditQuery {
+        organisation: None,
+        patient: Some(patient.clone()),
+        agent: None,
+        entity: None,
+        from: since,
+        until: None,
+        words: Vec::new(),
+        after: None,
+        limit: PAGE,
+    };
+    all(store, query).await
+}
+
+/// Everything that a query finds, the oldest first.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(crate) async fn all(store: &dyn Store, query: AuditQuery) -> Result<Vec<FoundAudit>, Failure> {
     let mut found: Vec<FoundAudit> = Vec::new();
     loop {
-        let query = AuditQuery {
-            organisation: None,
-            patient: Some(patient.clone()),
-            agent: None,
-            entity: None,
-            from: None,
-            until: None,
-            words: Vec::new(),
-            after: found.last().map(|last| (last.recorded, last.index)),
-            limit: PAGE,
-        };
+        let after = found.last().map(|last| (last.recorded, last.index));
+        let query = AuditQuery { after, limit: PAGE, ..query.clone() };
         let page = store.search_audit(query).await?;
         let last = page.len() < PAGE as usize;
         found.extend(page);

@@ -1,8 +1,5 @@
 //! The files of a subject access archive, and their manifest.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-
 use onward_core::audit::FoundAudit;
 use onward_core::store::SubjectTransfer;
 use onward_core::{NhsNumber, Timestamp};
@@ -12,15 +9,12 @@ use onward_transform::redact::{Redaction, without_third_parties};
 use serde_json::json;
 
 use super::page;
-use crate::cli::exit::Failure;
-use crate::listener::sha256_hex;
+use crate::cli::signed_folder;
 
-/// The signed list of files.
-pub(super) const MANIFEST: &str = "manifest.txt";
 /// Folders inside the archive.
 pub(super) const FOLDERS: [&str; 2] = ["messages", "copies"];
-/// First line of the list. It holds spaces, so that the list can never be taken for a checkpoint of the log.
-const TITLE: &str = "onward subject access manifest v1";
+/// First line of the list.
+pub(super) const TITLE: &str = "onward subject access manifest v1";
 
 /// Everything about one person.
 pub(super) struct Archive {
@@ -97,10 +91,9 @@ impl Archive {
         Self { files, withheld: withheld.iter().map(count).sum() }
     }
 
-    /// One line for each file, as `sha256sum` writes and checks them, beneath the title.
+    /// The list of its files.
     pub(super) fn manifest(&self) -> String {
-        let lines = self.files.iter().map(|(name, bytes)| format!("{}  {name}\n", sha256_hex(bytes)));
-        format!("{TITLE}\n{}", lines.collect::<String>())
+        signed_folder::manifest(TITLE, &self.files)
     }
 }
 
@@ -115,42 +108,4 @@ fn redacted(body: &[u8]) -> Option<(String, Vec<Redaction>)> {
         read::Format::Xml => write::xml(clean.tree.root(), release),
     };
     written.losses.is_empty().then_some((written.text, clean.redactions))
-}
-
-/// How a folder differs from the list that was signed; `None` when it does not.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub(super) fn mismatch(folder: &Path, manifest: &str) -> Result<Option<String>, Failure> {
-    let mut lines = manifest.lines();
-    if lines.next() != Some(TITLE) {
-        return Ok(Some("what was signed is no manifest of an archive".to_owned()));
-    }
-    let mut listed = BTreeSet::from([MANIFEST.to_owned()]);
-    for line in lines {
-        let Some((hash, name)) = line.split_once("  ").filter(|(_, name)| is_inside(name)) else {
-            return Ok(Some("a line of the manifest is none".to_owned()));
-        };
-        let Ok(bytes) = std::fs::read(folder.join(name)) else { return Ok(Some(format!("{name} is missing"))) };
-        if sha256_hex(&bytes) != hash {
-            return Ok(Some(format!("{name} was changed")));
-        }
-        listed.insert(name.to_owned());
-    }
-    for place in [""].iter().chain(&FOLDERS) {
-        for file in std::fs::read_dir(folder.join(place))? {
-            let file = file?;
-            let name = file.file_name().to_string_lossy().into_owned();
-            let name = if place.is_empty() { name } else { format!("{place}/{name}") };
-            if !FOLDERS.contains(&name.as_str()) && !listed.contains(&name) {
-                return Ok(Some(format!("{name} was added")));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// A list from outside must not lead out of the folder.
-fn is_inside(name: &str) -> bool {
-    !name.starts_with('/') && name.split('/').all(|part| !part.is_empty() && part != "..")
 }

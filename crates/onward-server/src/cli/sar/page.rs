@@ -10,7 +10,7 @@ use super::archive::Withheld;
 use crate::cli::audit::Told;
 use crate::cli::open::minute;
 
-const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
+pub(in crate::cli) const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
     table{border-collapse:collapse;width:100%;margin:1rem 0}th,td{border:1px solid #999;padding:.3rem .5rem;\
     text-align:left;vertical-align:top}th{background:#eee}code{word-break:break-all}";
 
@@ -117,7 +117,7 @@ fn link(media_type: Option<&str>, folder: &str, id: impl std::fmt::Display, with
     format!("<a href=\"{0}\">{0}</a>", escape(&file))
 }
 
-fn table<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+pub(in crate::cli) fn table<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut html = String::from("<table><tr>");
     for heading in headings {
         html.push_str(&format!("<th>{}</th>", escape(heading)));
@@ -134,7 +134,7 @@ fn table<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String
     html
 }
 
-fn escape(text: &str) -> String {
+pub(in crate::cli) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

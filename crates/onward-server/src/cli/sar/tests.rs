@@ -3,6 +3,8 @@ use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::DeliveryQuery;
 use tempfile::TempDir;
 
+use onward_ledger::SigningKey;
+
 use super::*;
 use crate::cli::terminal::capture;
 use crate::cli::{Cli, Command};

@@ -1,0 +1,33 @@
+//! What is reported to commissioners.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use onward_core::store::StoreError;
+use onward_core::store::reporting::{ReportStore, ReportedTransfer};
+
+use super::SqliteStore;
+use super::failure::Failure;
+use crate::columns::Columns;
+use crate::query::{REPORTED_COPIES, REPORTED_TRANSFERS};
+use crate::rows;
+use crate::stored::micros;
+
+#[async_trait]
+impl ReportStore for SqliteStore {
+    async fn reported(&self, from: Timestamp, until: Timestamp) -> Result<Vec<ReportedTransfer>, StoreError> {
+        self.readers
+            .run(move |c| {
+                let time = [micros(from), micros(until)];
+                let transfers = c
+                    .prepare_cached(REPORTED_TRANSFERS)?
+                    .query_and_then(time, |row| Ok(rows::reported_transfer(&Columns::of("transfers", row))?))?
+                    .collect::<Result<Vec<_>, Failure>>()?;
+                let copies = c
+                    .prepare_cached(REPORTED_COPIES)?
+                    .query_and_then(time, |row| Ok(rows::reported_copy(&Columns::of("deliveries", row))?))?
+                    .collect::<Result<Vec<_>, Failure>>()?;
+                Ok(rows::reported(transfers, copies))
+            })
+            .await
+    }
+}
