@@ -213,9 +213,9 @@ fn query(from: Timestamp, until: Option<Timestamp>, words: &[AuditWord]) -> Audi
 async fn exposures(store: &dyn Store, command: &Command, whom: &Whom) -> Result<Vec<(FoundAudit, Told)>, Failure> {
     let mut wanted = query(command.from, Some(command.to), &EXPOSURES);
     match whom {
-        Whom::Anybody => {}
+        // Whom an entry went to is read from the entry itself.
+        Whom::Anybody | Whom::Organisation(_) => {}
         Whom::Agent(name, _) => wanted.agent = Some(name.clone()),
-        Whom::Organisation(ods) => wanted.organisation = Some(ods.clone()),
     }
     let found = entries_that_fit(store, wanted).await?;
     let told = found.into_iter().filter(|entry| entry.patient.is_some()).filter_map(|entry| {
@@ -223,7 +223,6 @@ async fn exposures(store: &dyn Store, command: &Command, whom: &Whom) -> Result<
         let fits = match whom {
             Whom::Anybody => true,
             Whom::Agent(name, _) => told.actor.name == *name,
-            // The sender of a transfer is a party to its entries too, and has seen nothing by them.
             Whom::Organisation(ods) => got(&entry, &told).organisation.as_deref() == Some(ods.as_str()),
         };
         fits.then_some((entry, told))

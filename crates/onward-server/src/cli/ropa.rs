@@ -99,7 +99,7 @@ fn record(config: &Config, policies: &[Policy]) -> Result<String, Failure> {
     section("30(1)(d)", "Recipients", &recipients(config, policies)?);
     section("30(1)(e)", "Transfers to third countries", &transfers(config));
     section("30(1)(f)", "Time limits for erasure", &[format!("By the retention schedule of the controller: {OPEN}")]);
-    section("30(1)(g)", "Technical and organisational measures (Article 32)", &measures(config));
+    section("30(1)(g)", "Technical and organisational measures", &measures(config));
     Ok(text.trim_end().to_owned() + "\n")
 }
 
@@ -118,9 +118,7 @@ fn recipients(config: &Config, policies: &[Policy]) -> Result<Vec<String>, Failu
         .collect();
     lines.push("sender: responses and the Task of its own transfer".to_owned());
     lines.push(match config.pds.mode {
-        PdsMode::Pds => {
-            "Personal Demographics Service (NHS England): the NHS number and date of birth that are traced".to_owned()
-        }
+        PdsMode::Pds => "Personal Demographics Service (NHS England): the NHS number that is traced".to_owned(),
         PdsMode::StandIn => "no Personal Demographics Service: people are looked up in a local file".to_owned(),
     });
     if config.mesh.enabled {
@@ -203,7 +201,7 @@ fn appendix(config: &Config, policies: &[Policy]) -> Result<String, Failure> {
     };
     flow("hospital", "gateway", "the whole transfer-of-care message", "direct care, by the hospital's own basis");
     if config.pds.mode == PdsMode::Pds {
-        flow("gateway", "Personal Demographics Service", "NHS number, date of birth", "to send to the right people");
+        flow("gateway", "Personal Demographics Service", "NHS number", "to send to the right people");
     }
     for policy in policies {
         let what = match policy.form {
