@@ -149,7 +149,8 @@ impl AuditEntry {
     }
 }
 
-/// An audit entry as stored: the AuditEvent's bytes, its leaf hash, and the columns it is found by.
+/// An audit entry to be stored: the AuditEvent's bytes, and the columns it is found by. The store seals the event and makes
+/// the entry of the log.
 #[derive(Debug, Clone)]
 pub struct AuditRow {
     /// The AuditEvent's id, a UUID.
@@ -168,10 +169,10 @@ pub struct AuditRow {
     pub organisation: Option<OdsCode>,
     /// About whom.
     pub patient: Option<NhsNumber>,
-    /// FHIR R4 AuditEvent, JSON, exactly as hashed.
+    /// False when it was denied or failed.
+    pub success: bool,
+    /// FHIR R4 AuditEvent, JSON.
     pub event: Vec<u8>,
-    /// Leaf hash of `event` (RFC 6962 §2.1): SHA-256 of 0x00 and the bytes.
-    pub leaf: [u8; 32],
 }
 
 /// Which entries to find. The newest come first.
@@ -207,10 +208,10 @@ pub struct FoundAudit {
     pub recorded: Timestamp,
     /// What happened.
     pub word: AuditWord,
-    /// About whom.
+    /// About whom; none when the person was erased.
     pub patient: Option<NhsNumber>,
-    /// AuditEvent JSON as hashed.
-    pub event: Vec<u8>,
+    /// AuditEvent JSON; none when the person was erased.
+    pub event: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for FoundAudit {

@@ -1,6 +1,9 @@
 //! The store port. A method is one business transaction, never one table; the audit rows of an effect
 //! are committed with it or the effect does not happen.
 
+mod keys;
+mod log;
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -13,6 +16,9 @@ use crate::directory::{DirectoryEntry, Endpoint};
 use crate::state::{DeliveryState, HoldReason, RecipientKind, TransportKind};
 use crate::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
+pub use keys::KeyUsage;
+pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
+
 /// The store did not do it. Texts never carry patient data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -22,6 +28,9 @@ pub enum StoreError {
     /// What is stored is not what was written.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
+    /// The person was erased, and with them what was asked for.
+    #[error("the content was erased")]
+    Erased,
 }
 
 /// Which responses the sender asked for, and where they go (ITK3 MessageHandling).
@@ -168,6 +177,11 @@ pub enum Accepted {
     },
     /// The identifier of the message or of its header was used before for other bytes (20007; HTTP 409).
     MessageIdReused,
+    /// The same message was accepted before, and its person was erased since: there is no answer any more.
+    Erased {
+        /// The first transfer.
+        transfer: TransferId,
+    },
     /// Another message carried the same document before (20008; HTTP 409).
     DocumentRepeated {
         /// The transfer that carried it.
@@ -204,6 +218,8 @@ pub struct TransferRecord {
     pub not_sent: Option<String>,
     /// Latest change of the transfer or one of its copies.
     pub changed: Timestamp,
+    /// The person was erased: nothing that could tell about them is left.
+    pub erased: bool,
     /// Its copies, responses to the sender included.
     pub deliveries: Vec<DeliveryRecord>,
 }
@@ -277,6 +293,8 @@ pub struct DeliveryRecord {
     pub changed: Timestamp,
     /// When the recipient first opened it.
     pub opened: Option<Timestamp>,
+    /// The person was erased: nothing that could tell about them is left.
+    pub erased: bool,
 }
 
 /// What a recipient may read. Its `Debug` names the delivery only.
@@ -563,46 +581,6 @@ impl fmt::Debug for SubjectTransfer {
     }
 }
 
-/// One stored audit entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredAudit {
-    /// Its place in the log, from 0.
-    pub index: u64,
-    /// AuditEvent JSON as hashed.
-    pub event: Vec<u8>,
-    /// Its leaf hash as stored.
-    pub leaf: [u8; 32],
-    /// What it is found by. The hash does not cover this: it must say what the event says.
-    pub columns: AuditColumns,
-}
-
-/// The columns beside a stored audit entry, as they are: a verifier judges them, so none is parsed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AuditColumns {
-    /// The AuditEvent's id.
-    pub id: String,
-    /// When, to the microsecond.
-    pub recorded: Timestamp,
-    /// What happened.
-    pub word: String,
-    /// To which transfer.
-    pub transfer: Option<String>,
-    /// To which recipient's copy.
-    pub delivery: Option<String>,
-    /// The agent's name; none in entries of a binary before there was such a column.
-    pub agent: Option<String>,
-    /// The agent's organisation.
-    pub organisation: Option<String>,
-    /// About whom.
-    pub patient: Option<String>,
-}
-
-impl fmt::Debug for AuditColumns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuditColumns").field("id", &self.id).field("word", &self.word).finish_non_exhaustive()
-    }
-}
-
 /// How the gateway stands, counted. Nothing in it tells who anybody is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -724,6 +702,8 @@ pub trait Store: Send + Sync + 'static {
     /// All entries by kind and code.
     async fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError>;
 
+    /// The leaf hashes of entries from `from`, at most `limit`, in log order.
+    async fn audit_leaves(&self, from: u64, limit: u32) -> Result<Vec<[u8; 32]>, StoreError>;
     /// Audit entries from `from`, at most `limit`, in log order.
     async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError>;
     /// Audit entries that fit, the newest first.
@@ -734,6 +714,12 @@ pub trait Store: Send + Sync + 'static {
     async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError>;
     /// The newest checkpoint.
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError>;
+
+    /// How many data keys each key-encryption key wraps, by its name.
+    async fn key_usage(&self) -> Result<Vec<KeyUsage>, StoreError>;
+    /// Wraps up to `limit` data keys anew that another key than the current one wraps; gives how many. With 0 nothing is
+    /// left to do, and the audit rows are committed.
+    async fn rewrap_keys(&self, limit: u32, audit: Vec<AuditRow>) -> Result<u64, StoreError>;
 
     /// How things stand at `now`, cheap enough to be asked for every few seconds.
     async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError>;

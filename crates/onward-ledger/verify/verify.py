@@ -7,10 +7,10 @@ It needs Python 3.9 and nothing else: no database, no network, no package. Ed255
   verify.py proof      --key log.pub entry-17.tlog-proof [--entry entry.json]
   verify.py log        --key log.pub --checkpoint checkpoint.txt [--checkpoint older.txt ...] audit.ndjson
 
-The files come from `onward audit key`, `audit checkpoint`, `audit prove` and `audit export`. `log` takes each line of the
-export as one entry and recomputes the tree head of every checkpoint from them. A checkpoint that the auditor kept from an
-earlier day shows that nothing before it was changed or removed; without one, a log that was cut back and signed anew
-cannot be told from a shorter log.
+The files come from `onward audit key`, `audit checkpoint`, `audit prove` and `audit export --evidence`. Each line of the
+export is an entry, with the event to which it commits unless that was erased; `log` recomputes the tree head of every
+checkpoint from them. A checkpoint that the auditor kept from an earlier day shows that nothing before it was changed or
+removed; without one, a log that was cut back and signed anew cannot be told from a shorter log.
 
 Specifications: RFC 6962 section 2.1 (hashes), C2SP signed-note, tlog-checkpoint and tlog-proof (files), RFC 8032 (Ed25519).
 Exit code: 0 it holds, 1 it does not, 2 wrong usage or a file that cannot be read.
@@ -18,11 +18,13 @@ Exit code: 0 it holds, 1 it does not, 2 wrong usage or a file that cannot be rea
 
 import argparse
 import base64
-import binascii
 import hashlib
+import hmac
+import json
 import re
 import sys
 
+NUMBER = r"(0|[1-9][0-9]{0,19})"
 NAME = r"[^\s+\x00-\x1f]+"
 
 
@@ -71,8 +73,7 @@ def decompress(encoded):
         x = x * ROOT_OF_MINUS_ONE % P
     if (x * x - x2) % P or (x == 0 and sign):
         return None
-    if x & 1 != sign:
-        x = P - x
+    x = P - x if x & 1 != sign else x
     return (x, y, 1, x * y % P)
 
 
@@ -119,9 +120,7 @@ class Tree:
         self.size += 1
 
     def root(self):
-        if not self.edge:
-            return hashlib.sha256(b"").digest()
-        node = self.edge[-1]
+        node = self.edge[-1] if self.edge else hashlib.sha256(b"").digest()
         for left in reversed(self.edge[:-1]):
             node = node_hash(left, node)
         return node
@@ -150,17 +149,11 @@ def root_of_path(leaf, index, size, path):
 def unbase64(text, what):
     try:
         data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise DoesNotHold(f"{what} is not base64") from None
     if base64.b64encode(data).decode() != text:
         raise DoesNotHold(f"{what} is not written in the one canonical way")
     return data
-
-
-def number(text, what):
-    if not re.fullmatch(r"0|[1-9][0-9]{0,19}", text):
-        raise DoesNotHold(f"{what} is not a decimal number without leading zeros")
-    return int(text)
 
 
 def read_key(text):
@@ -169,10 +162,8 @@ def read_key(text):
     if not found:
         raise DoesNotHold("the key file holds no key in signed-note form")
     name, key_id, typed = found[1], bytes.fromhex(found[2]), unbase64(found[3], "the key")
-    if len(typed) != 33 or typed[0] != 1:
-        raise DoesNotHold("the key is not an Ed25519 key")
-    if hashlib.sha256(name.encode() + b"\n" + typed).digest()[:4] != key_id:
-        raise DoesNotHold("the key id does not belong to this name and key")
+    if len(typed) != 33 or typed[0] != 1 or hashlib.sha256(name.encode() + b"\n" + typed).digest()[:4] != key_id:
+        raise DoesNotHold("the key is not an Ed25519 key of this name and key id")
     return name, key_id, typed[1:]
 
 
@@ -196,14 +187,14 @@ def read_checkpoint(note, key):
     if not signed:
         raise DoesNotHold("the checkpoint is not signed by this key")
     lines = text.split("\n")
-    if len(lines) != 4:
-        raise DoesNotHold("the checkpoint has not exactly three lines")
-    if lines[0] != name:
-        raise DoesNotHold("the checkpoint belongs to another log")
+    if len(lines) != 4 or lines[0] != name:
+        raise DoesNotHold("the checkpoint has not exactly three lines, the first of them this log's name")
     root = unbase64(lines[2], "the root")
     if len(root) != 32:
         raise DoesNotHold("the root has not 32 bytes")
-    return number(lines[1], "the tree size"), root
+    if not re.fullmatch(NUMBER, lines[1]):
+        raise DoesNotHold("the tree size is not a decimal number without leading zeros")
+    return int(lines[1]), root
 
 
 def check_proof(text, key, entry):
@@ -212,58 +203,70 @@ def check_proof(text, key, entry):
     lines = head.split("\n")
     if not separator or lines.pop(0) != "c2sp.org/tlog-proof@v1":
         raise DoesNotHold("the file is no tlog-proof")
+    leaves = {leaf_of_line(entry)[0]} if entry is not None else set()
     if lines and lines[0].startswith("extra "):
-        carried = unbase64(lines.pop(0)[6:], "the extra line")
-        if entry is not None and entry != carried:
-            raise DoesNotHold("the proof carries another entry than the one given")
-        entry = carried
-    if entry is None:
-        raise DoesNotHold("the proof carries no entry: give it with --entry")
-    if not lines or not lines[0].startswith("index "):
-        raise DoesNotHold("the index is missing")
-    index = number(lines.pop(0)[6:], "the index")
+        leaves.add(leaf_of_line(unbase64(lines.pop(0)[6:], "the extra line"))[0])
+    if len(leaves) != 1:
+        raise DoesNotHold("the proof needs one entry, its own or that of --entry, and not two different ones")
+    if not lines or not re.fullmatch("index " + NUMBER, lines[0]):
+        raise DoesNotHold("the index is missing or no decimal number without leading zeros")
+    index = int(lines.pop(0)[6:])
     path = [unbase64(line, "a hash") for line in lines]
     if any(len(step) != 32 for step in path):
         raise DoesNotHold("a hash of the path has not 32 bytes")
     size, root = read_checkpoint(note, key)
-    if root_of_path(leaf_hash(entry), index, size, path) != root:
+    if root_of_path(leaves.pop(), index, size, path) != root:
         raise DoesNotHold("the path does not lead from this entry to the signed root")
     return index, size
 
 
-def check_log(lines, checkpoints):
-    """Number of entries and how many of them are signed for."""
-    due = sorted(checkpoints)
-    covered, tree = due[-1][0], Tree()
+def leaf_of_line(line):
+    """Leaf of a line of evidence, and whether its event is shown: then it must be the one to which the entry commits."""
+    try:
+        shown = json.loads(line)
+        if set(shown) == {"leaf"}:
+            return bytes.fromhex(shown["leaf"]), False
+        entry, event = shown["entry"], shown.get("event")
+        if event is not None:
+            tag = hmac.new(bytes.fromhex(shown["opening"]), event.encode(), hashlib.sha256).hexdigest()
+            if tag != json.loads(entry)["commitment"]:
+                raise DoesNotHold("an event is not the one to which its entry commits")
+        return leaf_hash(entry.encode()), event is not None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DoesNotHold("a line is no line of evidence") from None
 
+
+def check_log(lines, checkpoints):
+    """Number of entries, how many of them are signed for, and how many show their event."""
+    due = sorted(checkpoints)
+    covered, tree, events = due[-1][0], Tree(), 0
     def compare():
         while due and due[0][0] == tree.size:
             if due.pop(0)[1] != tree.root():
                 raise DoesNotHold(f"the first {tree.size} entries are not those that were signed")
-
     compare()
     for line in lines:
         if not line.endswith(b"\n"):
             raise DoesNotHold(f"entry {tree.size} breaks off")
-        tree.push(leaf_hash(line[:-1]))
+        leaf, is_shown = leaf_of_line(line)
+        tree.push(leaf)
+        events += is_shown
         compare()
     if due:
         raise DoesNotHold(f"the log ends after {tree.size} entries, but {covered} were signed")
-    return tree.size, covered
+    return tree.size, covered, events
 
 
 def main():
     usage = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = usage.add_subparsers(dest="command", required=True)
-    for name in ("checkpoint", "proof", "log"):
-        command = commands.add_parser(name)
-        command.add_argument("--key", required=True, help="the log's public key (onward audit key)")
-        command.add_argument("file")
-        if name == "proof":
-            command.add_argument("--entry", help="the entry, where the proof does not carry it")
-        if name == "log":
-            command.add_argument("--checkpoint", action="append", required=True)
+    usage.add_argument("command", choices=("checkpoint", "proof", "log"))
+    usage.add_argument("file")
+    usage.add_argument("--key", required=True, help="the log's public key (onward audit key)")
+    usage.add_argument("--entry", help="proof: the entry, where the proof does not carry it")
+    usage.add_argument("--checkpoint", action="append", help="log: a signed checkpoint; more may be given")
     given = usage.parse_args()
+    if given.command == "log" and not given.checkpoint:
+        usage.error("log needs a --checkpoint")
 
     def text(path):
         with open(path, encoding="utf-8", newline="") as file:
@@ -275,18 +278,15 @@ def main():
             size, root = read_checkpoint(text(given.file), key)
             print(f"holds: {key[0]} signed {size} entries, root {root.hex()}")
         elif given.command == "proof":
-            entry = None
-            if given.entry:
-                with open(given.entry, "rb") as file:
-                    entry = file.read()
-                entry = entry[:-1] if entry.endswith(b"\n") else entry
+            entry = text(given.entry) if given.entry else None
             index, size = check_proof(text(given.file), key, entry)
             print(f"holds: the entry is number {index} of the {size} that {key[0]} signed")
         else:
             checkpoints = [read_checkpoint(text(path), key) for path in given.checkpoint]
             with open(given.file, "rb") as file:
-                size, covered = check_log(file, checkpoints)
-            print(f"holds: {size} entries, {covered} of them under {len(checkpoints)} signed checkpoint(s) of {key[0]}")
+                size, covered, events = check_log(file, checkpoints)
+            under = f"{covered} of them under {len(checkpoints)} signed checkpoint(s) of {key[0]}"
+            print(f"holds: {size} entries, {under}; {events} show the event to which they commit")
     except DoesNotHold as reason:
         print(f"does not hold: {reason}")
         return 1

@@ -26,6 +26,7 @@ use onward_transform::disclose::Policy;
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::config::{Config, PdsMode, StoreUrl};
 use crate::seal::Seal;
+use crate::store_keys;
 
 /// What the handlers need.
 pub struct App {
@@ -66,14 +67,15 @@ const POLICIES: [(RecipientKind, &str); 5] = [
 /// Opens the store that the configuration names.
 ///
 /// # Errors
-/// When it cannot be opened.
+/// When it cannot be opened, or its keys cannot be had.
 pub fn open_store(config: &Config, tenure: Tenure) -> anyhow::Result<Arc<dyn Store>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match &config.store.url {
         StoreUrl::Sqlite(path) => {
+            let keys = store_keys::open(&config.keys)?;
             let opened = match tenure {
-                Tenure::Server => SqliteStore::open(path, clock),
-                Tenure::Command => SqliteStore::open_shared(path, clock),
+                Tenure::Server => SqliteStore::open(path, keys, clock),
+                Tenure::Command => SqliteStore::open_shared(path, keys, clock),
             };
             Ok(Arc::new(opened.with_context(|| format!("opening the store {}", path.display()))?))
         }

@@ -11,6 +11,7 @@ mod exit;
 mod explain;
 mod hold;
 mod input;
+mod keys;
 mod logging;
 mod open;
 mod operations;
@@ -71,6 +72,9 @@ pub enum Command {
     /// Machine clients and their keys
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// The keys under which the store's data lies
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// The audit log: verify, export, prove, who saw a patient
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -159,6 +163,7 @@ impl Command {
             Self::Dead(command) => hold::dead(command, terminal).await,
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
+            Self::Keys(command) => keys::run(command, terminal).await,
             Self::Audit(command) => audit::run(command, terminal).await,
             Self::Sar(command) => sar::run(command, terminal).await,
             Self::Policy(command) => policy::run(command, terminal),

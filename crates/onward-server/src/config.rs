@@ -46,6 +46,8 @@ pub struct Config {
     pub identity: Identity,
     /// Where transfers are kept.
     pub store: Store,
+    /// Under which keys.
+    pub keys: Keys,
     /// The Message Exchange for Social Care and Health.
     pub mesh: Mesh,
     /// The Personal Demographics Service.
@@ -161,6 +163,17 @@ pub struct Store {
     /// File with the PostgreSQL password.
     #[serde(deserialize_with = "filled")]
     pub password_file: Option<PathBuf>,
+}
+
+/// `[keys]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// File of the key-encryption keys.
+    #[serde(deserialize_with = "values::path")]
+    pub file: PathBuf,
+    /// Program and arguments that print such a file; when set, the file is not read.
+    pub command: Vec<String>,
 }
 
 /// `[mesh]`
@@ -492,7 +505,7 @@ impl Config {
             StoreUrl::Postgres(_) => None,
         };
         let set = optional.into_iter().filter_map(Option::as_mut);
-        for path in set.chain([&mut self.audit.signing_key_file]).chain(store) {
+        for path in set.chain([&mut self.audit.signing_key_file, &mut self.keys.file]).chain(store) {
             // Joining an absolute path gives the absolute path.
             *path = folder.join(&*path);
         }

@@ -17,3 +17,4 @@ pub mod outcome;
 pub mod seal;
 pub mod serve;
 pub mod session;
+pub mod store_keys;

@@ -5,7 +5,7 @@ pub(crate) mod accepting;
 pub(crate) mod delivering;
 pub(crate) mod keeping;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::{AuditRow, AuditWord};
@@ -13,6 +13,8 @@ use onward_core::directory::Endpoint;
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted, Store, StoredAudit};
 use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
+
+use crate::sealing::{KeyEncryption, KeyRing};
 
 /// Makes one test of every contract: `every_contract!(open)`, where `open()` gives a guard and an `Arc<dyn Store>`.
 macro_rules! every_contract {
@@ -63,6 +65,7 @@ macro_rules! every_contract {
             entries_are_found_by_what_they_say,
             found_entries_are_paged_from_the_newest,
             figures_tell_how_things_stand,
+            keys_are_counted_and_need_no_wrapping_anew,
             readiness_commits,
         );
     };
@@ -79,6 +82,13 @@ macro_rules! every_contract {
 pub(crate) use every_contract;
 
 pub(crate) type Shared = Arc<dyn Store>;
+
+/// Key-encryption keys, the same for every store of this process.
+pub(crate) fn keys() -> Arc<dyn KeyEncryption> {
+    static RING: LazyLock<String> =
+        LazyLock::new(|| KeyRing::with_new_key(None, "first").expect("randomness").to_string());
+    Arc::new(KeyRing::from_text(&RING).expect("a ring"))
+}
 
 /// A moment of the tests.
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -109,7 +119,7 @@ pub(crate) fn row(word: AuditWord) -> AuditRow {
         agent: "ward-system".to_owned(),
         organisation: None,
         patient: None,
-        leaf: [7; 32],
+        success: true,
     }
 }
 

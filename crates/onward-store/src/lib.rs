@@ -7,6 +7,7 @@
 //! This crate refuses to know FHIR, to decide where a copy goes, to read the wall clock (it asks
 //! [`onward_core::Clock`]), to retry a failed sync, and to put a stored value into an error.
 
+pub mod sealing;
 pub mod sqlite;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod event;
 mod evidence;
+mod line;
 mod who;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use super::open::{ConfigArgs, Desk};
 use super::output::Output;
 use super::terminal::{Style, Terminal};
 use crate::config::Config;
+use line::Line;
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
@@ -37,7 +39,11 @@ pub enum Audit {
 Exit code: 0 the log is whole, 1 an entry or a checkpoint does not fit.")]
     Verify(Verify),
     /// Prints every entry as a FHIR R4 AuditEvent, one a line; the export is itself audited
-    #[command(after_help = "Example:\n  onward audit export --config gateway.toml | gzip > audit.ndjson.gz")]
+    #[command(after_help = "Examples:
+  onward audit export --config gateway.toml | gzip > audit.ndjson.gz
+  onward audit export --evidence --out log.ndjson    # for verify.py: what the log hashes, with the event that it stands for
+
+Entries about erased people have no event: only --evidence lists them.")]
     Export(Export),
     /// Who saw a patient: who, as what, when, and on what ground; asking is itself audited
     #[command(after_help = "Examples:
@@ -99,6 +105,9 @@ pub struct Verify {
 pub struct Export {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Instead of events, the entries as the log hashes them, each with its event and the key of its commitment
+    #[arg(long)]
+    evidence: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -141,7 +150,7 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     let count = checkpoints.len();
     let kept = verify.checkpoint.len();
     match walk(store.as_ref(), checkpoints, terminal).await? {
-        Ok(verified) => Ok(tell_whole(verify.json, &verified, count, kept, terminal)),
+        Ok((verified, erased)) => Ok(tell_whole(verify.json, &verified, erased, [count, kept], terminal)),
         Err(misfit) => Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), terminal)),
     }
 }
@@ -162,9 +171,9 @@ async fn walk(
     store: &dyn Store,
     checkpoints: Vec<Checkpoint>,
     terminal: &mut Terminal,
-) -> Result<Result<Verified, Misfit>, Failure> {
+) -> Result<Result<(Verified, u64), Misfit>, Failure> {
     let mut verifier = LogVerifier::new(checkpoints);
-    let (mut next, mut limit) = (0, PAGE);
+    let (mut next, mut limit, mut erased) = (0, PAGE, 0);
     loop {
         let page = match store.audit_entries(next, limit).await {
             Ok(page) => page,
@@ -179,10 +188,14 @@ async fn walk(
             Err(error) => return Err(error.into()),
         };
         for entry in &page {
-            let stored = StoredEntry { index: entry.index, entry: entry.event.as_slice(), leaf_hash: entry.leaf };
-            if let Err(mismatch) = verifier.push(&stored) {
+            let pushed = match entry.entry.as_deref() {
+                Some(bytes) => verifier.push(&StoredEntry { index: entry.index, entry: bytes, leaf_hash: entry.leaf }),
+                None => verifier.push_erased(entry.index, entry.leaf),
+            };
+            if let Err(mismatch) = pushed {
                 return Ok(Err(mismatch.into()));
             }
+            erased += u64::from(entry.event().is_none());
             if !columns_fit(entry) {
                 let index = entry.index;
                 let why = format!("entry {index}: the columns that it is found by do not say what it says");
@@ -192,7 +205,7 @@ async fn walk(
         next = page.last().map_or(next, |last| last.index + 1);
         terminal.progress(format_args!("{next} entries fit so far"));
         if page.len() < limit as usize {
-            return Ok(verifier.finish().map_err(Misfit::from));
+            return Ok(verifier.finish().map(|verified| (verified, erased)).map_err(Misfit::from));
         }
     }
 }
@@ -231,11 +244,18 @@ fn named_key(source: &Source) -> Result<VerifyingKey, Failure> {
         .map_err(Failure::configuration)
 }
 
-fn tell_whole(json: bool, verified: &Verified, checkpoints: usize, kept: usize, terminal: &mut Terminal) -> Exit {
+fn tell_whole(
+    json: bool,
+    verified: &Verified,
+    erased: u64,
+    [checkpoints, kept]: [usize; 2],
+    terminal: &mut Terminal,
+) -> Exit {
     let root = hex::encode(verified.root);
     if json {
         terminal.json(&json!({
-            "whole": true, "entries": verified.size, "covered": verified.covered, "checkpoints": checkpoints,
+            "whole": true, "entries": verified.size, "covered": verified.covered, "erased": erased,
+            "checkpoints": checkpoints,
             "kept_elsewhere": kept, "root": root, "limits": WITHOUT_A_WITNESS,
         }));
         return Exit::Done;
@@ -247,6 +267,11 @@ fn tell_whole(json: bool, verified: &Verified, checkpoints: usize, kept: usize, 
         verified.covered,
         super::validate::counted(checkpoints, "signed checkpoint")
     ));
+    if erased > 0 {
+        terminal.say(format_args!(
+            "{erased} of them are about people who were erased: their headers fit, and nobody can read what they said"
+        ));
+    }
     terminal.say(format_args!("root {root}"));
     if kept == 0 {
         terminal.say("no checkpoint that was kept elsewhere was compared: --checkpoint FILE");
@@ -271,11 +296,19 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     store.audit(vec![desk.row(AuditWord::Query, "export of the whole audit log")]).await?;
     let mut sink = export.output.open()?;
-    let mut next = 0;
+    let (mut next, mut left_out) = (0, 0);
     while !terminal.reader_gone() {
         let page = store.audit_entries(next, PAGE).await?;
         for entry in &page {
-            sink.write(&entry.event, terminal)?;
+            let line = match (export.evidence, entry.event()) {
+                (true, _) => Line::of(entry)?.to_bytes(),
+                (false, Some(event)) => event.to_vec(),
+                (false, None) => {
+                    left_out += 1;
+                    continue;
+                }
+            };
+            sink.write(&line, terminal)?;
             sink.write(b"\n", terminal)?;
         }
         next = page.last().map_or(next, |last| last.index + 1);
@@ -285,6 +318,9 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
         }
     }
     sink.finish()?;
+    if left_out > 0 {
+        terminal.note(format!("{left_out} entries about erased people have no event: --evidence lists them"));
+    }
     Ok(Exit::Done)
 }
 

@@ -6,15 +6,17 @@ use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, StoredRendition, Transition};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{Row, params, params_from_iter};
 
 use super::audit;
 use super::columns::{Columns, json, micros, month, stored_count};
 use super::failure::Failure;
+use super::keyed::Keyed;
+use crate::sealing::Place;
 
 const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
     attempts, next_attempt, reason, code, reference, correlation_id, workflow, body_bytes, acknowledgement_awaited, \
-    basis, created, changed, opened";
+    basis, created, changed, opened, erased";
 
 /// Where a copy comes from.
 pub(super) struct Origin {
@@ -25,19 +27,20 @@ pub(super) struct Origin {
 }
 
 /// Queues a copy, due at once; an identifier that is there already is an error.
-pub(super) fn insert(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
+pub(super) fn insert(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
     queue(c, origin, delivery, "").map(drop)
 }
 
 /// Queues a copy unless its identifier is there already.
-pub(super) fn insert_once(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
+pub(super) fn insert_once(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
     queue(c, origin, delivery, "ON CONFLICT (id) DO NOTHING").map(drop)
 }
 
-fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str) -> Result<bool, Failure> {
+fn queue(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery, conflict: &str) -> Result<bool, Failure> {
     let id = delivery.id.to_string();
     let transfer = origin.transfer.to_string();
-    let patient = origin.patient.as_ref().map(NhsNumber::expose);
+    let key = c.key_of_transfer(origin.patient.as_ref(), origin.transfer, origin.created)?;
+    let patient = c.index(origin.patient.as_ref());
     let inserted = c
         .prepare_cached(&format!(
             "INSERT INTO deliveries (id, transfer, lane, sender, patient, kind, recipient, recipient_name, endpoint,
@@ -48,7 +51,7 @@ fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str
         .execute(params![
             id,
             transfer,
-            patient.unwrap_or(&transfer),
+            patient.as_ref().unwrap_or(&transfer),
             origin.sender.as_str(),
             patient,
             delivery.kind.as_str(),
@@ -63,19 +66,25 @@ fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str
             delivery.basis,
             micros(origin.created),
             micros(origin.created),
-            delivery.disclosure,
+            c.seal_text(key, Place::new("deliveries", "disclosure", &id), &delivery.disclosure)?,
         ])?;
     if inserted == 0 {
         return Ok(false);
     }
+    let body = c.seal(key, place("body", &id), &delivery.body)?;
+    let html = delivery.html.as_ref().map(|html| c.seal(key, place("html", &id), html)).transpose()?;
     c.prepare_cached("INSERT INTO rendition_bodies (delivery, month, media_type, body, html) VALUES (?, ?, ?, ?, ?)")?
-        .execute(params![id, month(origin.created), delivery.media_type, delivery.body, delivery.html])?;
+        .execute(params![id, month(origin.created), delivery.media_type, body, html])?;
     keep_version(c, delivery.id, origin.created)?;
     Ok(true)
 }
 
+fn place<'r>(column: &'static str, row: &'r str) -> Place<'r> {
+    Place::new("rendition_bodies", column, row)
+}
+
 /// Writes the delivery's present version into its history.
-pub(super) fn keep_version(c: &Connection, id: DeliveryId, at: Timestamp) -> Result<(), Failure> {
+pub(super) fn keep_version(c: &Keyed<'_>, id: DeliveryId, at: Timestamp) -> Result<(), Failure> {
     c.prepare_cached(
         "INSERT INTO delivery_history (delivery, version, state, at, code, reason)
          SELECT id, version, state, ?, code, reason FROM deliveries WHERE id = ?",
@@ -86,12 +95,12 @@ pub(super) fn keep_version(c: &Connection, id: DeliveryId, at: Timestamp) -> Res
 
 /// Changes the state when the version is the expected one. A lease stays: whoever is sending may still
 /// record its attempt and its disclosure, though no longer the state.
-pub(super) fn transition(c: &Connection, change: &Transition) -> Result<bool, Failure> {
+pub(super) fn transition(c: &Keyed<'_>, change: &Transition) -> Result<bool, Failure> {
     let changed = c
         .prepare_cached(
             "UPDATE deliveries SET state = ?1, version = version + 1, code = coalesce(?2, code), reason = ?3,
                  changed = ?4, next_attempt = CASE ?1 WHEN 'queued' THEN ?4 END
-             WHERE id = ?5 AND version = ?6 RETURNING transfer, sender, patient",
+             WHERE id = ?5 AND version = ?6 RETURNING transfer, sender, patient, erased",
         )?
         .query_and_then(
             params![
@@ -107,7 +116,7 @@ pub(super) fn transition(c: &Connection, change: &Transition) -> Result<bool, Fa
                 Ok::<_, Failure>(Origin {
                     transfer: columns.parsed("transfer")?,
                     sender: columns.parsed("sender")?,
-                    patient: columns.parsed_opt("patient")?,
+                    patient: c.patient("deliveries", row)?.0,
                     created: change.at,
                 })
             },
@@ -125,7 +134,7 @@ pub(super) fn transition(c: &Connection, change: &Transition) -> Result<bool, Fa
 
 /// Reads the bytes and records the reading, in the order in which a failure gives no bytes away.
 pub(super) fn open_rendition(
-    c: &Connection,
+    c: &Keyed<'_>,
     id: DeliveryId,
     at: Timestamp,
     audit: &[AuditRow],
@@ -149,22 +158,24 @@ pub(super) fn open_rendition(
     Ok(Some(rendition))
 }
 
-pub(super) fn rendition(c: &Connection, id: DeliveryId) -> Result<Option<StoredRendition>, Failure> {
+pub(super) fn rendition(c: &Keyed<'_>, id: DeliveryId) -> Result<Option<StoredRendition>, Failure> {
     c.prepare_cached("SELECT media_type, body, html FROM rendition_bodies WHERE delivery = ?")?
         .query_and_then([id.to_string()], |row| {
             let columns = Columns::of("rendition_bodies", row);
+            let row = id.to_string();
+            let html = columns.get::<Option<Vec<u8>>>("html")?;
             Ok(StoredRendition {
                 delivery: id,
                 media_type: columns.get("media_type")?,
-                body: columns.get("body")?,
-                html: columns.get("html")?,
+                body: c.open(place("body", &row), &columns.get::<Vec<u8>>("body")?)?,
+                html: html.map(|html| c.open(place("html", &row), &html)).transpose()?,
             })
         })?
         .next()
         .transpose()
 }
 
-pub(super) fn requeue(c: &Connection, id: DeliveryId, at: Timestamp, audit: &[AuditRow]) -> Result<bool, Failure> {
+pub(super) fn requeue(c: &Keyed<'_>, id: DeliveryId, at: Timestamp, audit: &[AuditRow]) -> Result<bool, Failure> {
     let queued = c
         .prepare_cached(
             "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1
@@ -179,40 +190,40 @@ pub(super) fn requeue(c: &Connection, id: DeliveryId, at: Timestamp, audit: &[Au
     Ok(true)
 }
 
-pub(super) fn by_id(c: &Connection, id: DeliveryId) -> Result<Option<DeliveryRecord>, Failure> {
+pub(super) fn by_id(c: &Keyed<'_>, id: DeliveryId) -> Result<Option<DeliveryRecord>, Failure> {
     one(c, "id = ?", &id.to_string())
 }
 
-pub(super) fn by_correlation(c: &Connection, correlation_id: &str) -> Result<Option<DeliveryRecord>, Failure> {
+pub(super) fn by_correlation(c: &Keyed<'_>, correlation_id: &str) -> Result<Option<DeliveryRecord>, Failure> {
     one(c, "correlation_id = ? ORDER BY sequence DESC LIMIT 1", correlation_id)
 }
 
-pub(super) fn by_reference(c: &Connection, reference: &str) -> Result<Option<DeliveryRecord>, Failure> {
+pub(super) fn by_reference(c: &Keyed<'_>, reference: &str) -> Result<Option<DeliveryRecord>, Failure> {
     one(c, "reference = ? ORDER BY sequence DESC LIMIT 1", reference)
 }
 
-fn one(c: &Connection, condition: &str, value: &str) -> Result<Option<DeliveryRecord>, Failure> {
+fn one(c: &Keyed<'_>, condition: &str, value: &str) -> Result<Option<DeliveryRecord>, Failure> {
     c.prepare_cached(&format!("SELECT {DELIVERY} FROM deliveries WHERE {condition}"))?
-        .query_and_then([value], record)?
+        .query_and_then([value], |row| record(c, row))?
         .next()
         .transpose()
 }
 
-pub(super) fn of_transfer(c: &Connection, id: TransferId) -> Result<Vec<DeliveryRecord>, Failure> {
+pub(super) fn of_transfer(c: &Keyed<'_>, id: TransferId) -> Result<Vec<DeliveryRecord>, Failure> {
     c.prepare_cached(&format!("SELECT {DELIVERY} FROM deliveries WHERE transfer = ? ORDER BY created, id"))?
-        .query_and_then([id.to_string()], record)?
+        .query_and_then([id.to_string()], |row| record(c, row))?
         .collect()
 }
 
-pub(super) fn list(c: &Connection, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
-    let (conditions, values) = conditions(query);
+pub(super) fn list(c: &Keyed<'_>, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
+    let (conditions, values) = conditions(query, c.index(query.patient.as_ref()));
     let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE {conditions} ORDER BY created, id LIMIT ?");
     let values = values.into_iter().chain([Value::from(query.limit)]);
-    c.prepare_cached(&sql)?.query_and_then(params_from_iter(values), record)?.collect()
+    c.prepare_cached(&sql)?.query_and_then(params_from_iter(values), |row| record(c, row))?.collect()
 }
 
-/// The query as SQL with its parameters; only fixed texts become SQL.
-pub(super) fn conditions(query: &DeliveryQuery) -> (String, Vec<Value>) {
+/// The query as SQL with its parameters; only fixed texts become SQL. `patient` is the index of the query's person.
+pub(super) fn conditions(query: &DeliveryQuery, patient: Option<String>) -> (String, Vec<Value>) {
     let mut conditions = vec!["1"];
     let mut values: Vec<Value> = Vec::new();
     let states;
@@ -225,7 +236,7 @@ pub(super) fn conditions(query: &DeliveryQuery) -> (String, Vec<Value>) {
     text("recipient = ?", query.recipient.as_ref().map(ToString::to_string));
     text("sender = ?", query.sender.as_ref().map(ToString::to_string));
     text("transfer = ?", query.transfer.as_ref().map(ToString::to_string));
-    text("patient = ?", query.patient.as_ref().map(|number| number.expose().to_owned()));
+    text("patient = ?", patient);
     text("kind <> ?", (!query.include_responses).then(|| RecipientKind::Sender.as_str().to_owned()));
     if let Some(since) = query.changed_since {
         conditions.push("changed >= ?");
@@ -244,13 +255,14 @@ pub(super) fn conditions(query: &DeliveryQuery) -> (String, Vec<Value>) {
 }
 
 /// A row of [`DELIVERY`]'s columns.
-fn record(row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
+fn record(c: &Keyed<'_>, row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
     let columns = Columns::of("deliveries", row);
+    let (patient, erased) = c.patient("deliveries", row)?;
     Ok(DeliveryRecord {
         id: columns.parsed("id")?,
         transfer: columns.parsed("transfer")?,
         sender: columns.parsed("sender")?,
-        patient: columns.parsed_opt("patient")?,
+        patient,
         kind: columns.parsed("kind")?,
         recipient: columns.parsed("recipient")?,
         recipient_name: columns.get("recipient_name")?,
@@ -269,5 +281,6 @@ fn record(row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
         created: columns.moment("created")?,
         changed: columns.moment("changed")?,
         opened: columns.moment_opt("opened")?,
+        erased,
     })
 }

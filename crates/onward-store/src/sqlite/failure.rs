@@ -3,6 +3,8 @@
 use onward_core::store::StoreError;
 use rusqlite::{ErrorCode, ffi};
 
+use crate::sealing::KeyFault;
+
 /// Why an operation failed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -10,6 +12,10 @@ pub(super) enum Failure {
     Sql(rusqlite::Error),
     /// What is stored is not what was written; names `table.column`.
     Corrupt(String),
+    /// A key is missing or nothing can be sealed.
+    Key(KeyFault),
+    /// What was asked for was sealed under a key that is destroyed.
+    Erased,
     /// The operation panicked.
     Panicked,
 }
@@ -34,6 +40,8 @@ impl From<&Failure> for StoreError {
             }
             Failure::Sql(error) => Self::Unavailable(told(error)),
             Failure::Corrupt(place) => Self::Corrupt(place.clone()),
+            Failure::Key(fault) => Self::Unavailable(fault.to_string()),
+            Failure::Erased => Self::Erased,
             Failure::Panicked => Self::Unavailable("the operation panicked".to_owned()),
         }
     }

@@ -3,11 +3,12 @@
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{Changed, FoundTask, TaskQuery};
 use onward_core::{DeliveryId, TransferId};
+use rusqlite::params_from_iter;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
 
 use super::columns::{Columns, micros};
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::{deliveries, transfers};
 
 /// [`onward_core::store::TransferRecord::task_status`] as SQL; the contract compares them.
@@ -26,8 +27,8 @@ const TRANSFER_STATUS: &str = "CASE
 const TRANSFER_CHANGED: &str =
     "max(t.changed, coalesce((SELECT max(c.changed) FROM deliveries c WHERE c.transfer = t.id), t.changed))";
 
-pub(super) fn list(c: &Connection, query: &TaskQuery) -> Result<Vec<FoundTask>, Failure> {
-    let (arms, mut values) = arms(query);
+pub(super) fn list(c: &Keyed<'_>, query: &TaskQuery) -> Result<Vec<FoundTask>, Failure> {
+    let (arms, mut values) = arms(query, c.index(query.patient.as_ref()));
     if arms.is_empty() {
         return Ok(Vec::new());
     }
@@ -51,8 +52,9 @@ pub(super) fn list(c: &Connection, query: &TaskQuery) -> Result<Vec<FoundTask>, 
     found.into_iter().map(read).collect()
 }
 
-pub(super) fn count(c: &Connection, query: &TaskQuery) -> Result<u64, Failure> {
-    let (arms, values) = arms(&TaskQuery { after: None, ..query.clone() });
+pub(super) fn count(c: &Keyed<'_>, query: &TaskQuery) -> Result<u64, Failure> {
+    let query = TaskQuery { after: None, ..query.clone() };
+    let (arms, values) = arms(&query, c.index(query.patient.as_ref()));
     if arms.is_empty() {
         return Ok(0);
     }
@@ -62,12 +64,13 @@ pub(super) fn count(c: &Connection, query: &TaskQuery) -> Result<u64, Failure> {
         .ok_or_else(|| Failure::corrupt("tasks", "count"))?
 }
 
-/// The parts of the list as SQL with their parameters; only fixed texts become SQL.
-pub(super) fn arms(query: &TaskQuery) -> (Vec<String>, Vec<Value>) {
+/// The parts of the list as SQL with their parameters; only fixed texts become SQL. `patient` is the index of the query's
+/// person.
+pub(super) fn arms(query: &TaskQuery, patient: Option<String>) -> (Vec<String>, Vec<Value>) {
     let (mut arms, mut values) = (Vec::new(), Vec::new());
     if query.transfers && query.recipient.is_none() && query.transfer.is_none() && query.kinds.is_empty() {
         let mut arm = Arm::new("SELECT 1 AS whole, t.id AS id, t.received AS created FROM transfers t");
-        arm.shared(query, ["t.sender", "t.patient", "t.received", "t.id"], TRANSFER_CHANGED);
+        arm.shared(query, patient.clone(), ["t.sender", "t.patient", "t.received", "t.id"], TRANSFER_CHANGED);
         arm.one_of(TRANSFER_STATUS, query.statuses.iter().map(String::as_str));
         arm.end(&mut arms, &mut values);
     }
@@ -76,7 +79,7 @@ pub(super) fn arms(query: &TaskQuery) -> (Vec<String>, Vec<Value>) {
     // A status that no copy can have finds none.
     if query.copies && (query.statuses.is_empty() || !wanted.is_empty()) {
         let mut arm = Arm::new("SELECT 0 AS whole, d.id AS id, d.created AS created FROM deliveries d");
-        arm.shared(query, ["d.sender", "d.patient", "d.created", "d.id"], "d.changed");
+        arm.shared(query, patient, ["d.sender", "d.patient", "d.created", "d.id"], "d.changed");
         arm.equal("d.recipient", query.recipient.as_ref().map(ToString::to_string));
         arm.equal("d.transfer", query.transfer.map(|id| id.to_string()));
         let responses = RecipientKind::Sender.as_str().to_owned();
@@ -99,9 +102,10 @@ impl Arm {
         Self { select, conditions: vec!["1".to_owned()], values: Vec::new() }
     }
 
-    fn shared(&mut self, query: &TaskQuery, [sender, patient, created, id]: [&str; 4], changed: &str) {
+    fn shared(&mut self, query: &TaskQuery, index: Option<String>, columns: [&str; 4], changed: &str) {
+        let [sender, patient, created, id] = columns;
         self.equal(sender, query.sender.as_ref().map(ToString::to_string));
-        self.equal(patient, query.patient.as_ref().map(|number| number.expose().to_owned()));
+        self.equal(patient, index);
         if let Some((at, after)) = query.after {
             self.condition(format!("({created}, {id}) > (?, ?)"), [micros(at).into(), after.to_string().into()]);
         }

@@ -1,0 +1,172 @@
+//! The step from plain rows to sealed ones, within the transaction of the schema's step: whole or not at all.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use onward_core::{NhsNumber, TransferId};
+use rusqlite::{Connection, params};
+
+use super::columns::{Columns, stored_count};
+use super::failure::Failure;
+use super::keyed::Keyed;
+use super::{audit, keys, transfers};
+use crate::sealing::{KeyEncryption, Place, Vault};
+
+/// Seals what the schemas before kept plain; false when there is nothing.
+pub(super) fn seal_everything(
+    c: &Connection,
+    encryption: &Arc<dyn KeyEncryption>,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let vault = keys::vault(c, Arc::clone(encryption))?;
+    let step = Step { c, vault: &vault, now };
+    let mut found = false;
+    for id in texts(c, "transfers", "id")? {
+        found = true;
+        step.transfer(&id)?;
+    }
+    for id in texts(c, "deliveries", "id")? {
+        step.delivery(&id)?;
+    }
+    for id in texts(c, "holds", "id")? {
+        step.hold(&id)?;
+    }
+    let entries: i64 = c.query_row("SELECT count(*) FROM audit_log", [], |row| row.get(0))?;
+    for position in 0..u64::try_from(entries).unwrap_or(0) {
+        found = true;
+        step.entry(position)?;
+    }
+    Ok(found)
+}
+
+struct Step<'c> {
+    c: &'c Connection,
+    vault: &'c Vault,
+    now: Timestamp,
+}
+
+impl<'c> Step<'c> {
+    /// Keys are remembered for one row only: a store may know more people than memory should.
+    fn keyed(&self) -> Keyed<'c> {
+        Keyed::new(self.c, self.vault)
+    }
+
+    fn transfer(&self, id: &str) -> Result<(), Failure> {
+        let k = self.keyed();
+        let at = |column| Place::new("transfers", column, id);
+        let (patient, reply, not_sent, response, sha256) = k
+            .prepare_cached("SELECT patient, reply, not_sent, response, body_sha256 FROM transfers WHERE id = ?")?
+            .query_row([id], |row| {
+                let patient: Option<String> = row.get(0)?;
+                let (reply, not_sent): (String, Option<String>) = (row.get(1)?, row.get(2)?);
+                Ok((patient, reply, not_sent, row.get::<_, Vec<u8>>(3)?, row.get::<_, Vec<u8>>(4)?))
+            })?;
+        let person = patient.as_deref().map(|number| number_of("transfers", number)).transpose()?;
+        let transfer: TransferId = id.parse().map_err(|_| Failure::corrupt("transfers", "id"))?;
+        let key = k.key_of_transfer(person.as_ref(), transfer, self.now)?;
+        let sha256 = <[u8; 32]>::try_from(sha256).map_err(|_| Failure::corrupt("transfers", "body_sha256"))?;
+        let not_sent = not_sent.map(|reason| k.seal_text(key, at("not_sent"), &reason)).transpose()?;
+        let body: Option<Vec<u8>> = k
+            .prepare_cached("SELECT body FROM message_bodies WHERE transfer = ?")?
+            .query_map([id], |row| row.get(0))?
+            .next()
+            .transpose()?;
+        if let Some(body) = body {
+            let body = k.seal(key, Place::new("message_bodies", "body", id), &body)?;
+            k.prepare_cached("UPDATE message_bodies SET body = ? WHERE transfer = ?")?.execute(params![body, id])?;
+        }
+        k.prepare_cached(
+            "UPDATE transfers SET patient = ?, reply = ?, not_sent = ?, response = ?, body_sha256 = ? WHERE id = ?",
+        )?
+        .execute(params![
+            self.index("transfers", patient)?,
+            k.seal_text(key, at("reply"), &reply)?,
+            not_sent,
+            k.seal(key, at("response"), &response)?,
+            self.vault.keyed(&sha256),
+            id
+        ])?;
+        Ok(())
+    }
+
+    fn delivery(&self, id: &str) -> Result<(), Failure> {
+        let k = self.keyed();
+        let (transfer, patient, disclosure) = k
+            .prepare_cached("SELECT transfer, patient, disclosure FROM deliveries WHERE id = ?")?
+            .query_row([id], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, String>(2)?))
+            })?;
+        let key = match &patient {
+            Some(number) => k.key_of_person(&number_of("deliveries", number)?, self.now)?,
+            None => transfers::key(&k, &transfer)?,
+        };
+        let patient = self.index("deliveries", patient)?;
+        let bodies = k
+            .prepare_cached("SELECT body, html FROM rendition_bodies WHERE delivery = ?")?
+            .query_map([id], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?)))?
+            .next()
+            .transpose()?;
+        if let Some((body, html)) = bodies {
+            let at = |column| Place::new("rendition_bodies", column, id);
+            let body = k.seal(key, at("body"), &body)?;
+            let html = html.map(|html| k.seal(key, at("html"), &html)).transpose()?;
+            k.prepare_cached("UPDATE rendition_bodies SET body = ?, html = ? WHERE delivery = ?")?
+                .execute(params![body, html, id])?;
+        }
+        let disclosure = k.seal_text(key, Place::new("deliveries", "disclosure", id), &disclosure)?;
+        k.prepare_cached("UPDATE deliveries SET patient = ?, lane = ?, disclosure = ? WHERE id = ?")?
+            .execute(params![patient, patient.as_ref().unwrap_or(&transfer), disclosure, id])?;
+        Ok(())
+    }
+
+    fn hold(&self, id: &str) -> Result<(), Failure> {
+        let k = self.keyed();
+        let (transfer, detail, decided) =
+            k.prepare_cached("SELECT transfer, detail, decided FROM holds WHERE id = ?")?.query_row([id], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+            })?;
+        let key = transfers::key(&k, &transfer)?;
+        let at = |column| Place::new("holds", column, id);
+        k.prepare_cached("UPDATE holds SET detail = ?, decided = ? WHERE id = ?")?.execute(params![
+            k.seal_text(key, at("detail"), &detail)?,
+            k.seal_text(key, at("decided"), &decided)?,
+            id
+        ])?;
+        Ok(())
+    }
+
+    fn entry(&self, position: u64) -> Result<(), Failure> {
+        let k = self.keyed();
+        let position = stored_count(position);
+        let (id, patient, event) = k
+            .prepare_cached("SELECT id, patient, event FROM audit_log WHERE position = ?")?
+            .query_row([position], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Vec<u8>>(2)?))
+            })?;
+        let key = match &patient {
+            Some(number) => k.key_of_person(&number_of("audit_log", number)?, self.now)?,
+            None => self.vault.gateway(),
+        };
+        let event = k.seal(key, audit::content(&id), &event)?;
+        k.prepare_cached("UPDATE audit_log SET patient = ?, event = ? WHERE position = ?")?.execute(params![
+            self.index("audit_log", patient)?,
+            event,
+            position
+        ])?;
+        Ok(())
+    }
+
+    fn index(&self, table: &'static str, patient: Option<String>) -> Result<Option<String>, Failure> {
+        patient.map(|number| Ok(self.vault.index(&number_of(table, &number)?))).transpose()
+    }
+}
+
+fn number_of(table: &'static str, text: &str) -> Result<NhsNumber, Failure> {
+    text.parse().map_err(|_| Failure::corrupt(table, "patient"))
+}
+
+fn texts(c: &Connection, table: &'static str, column: &'static str) -> Result<Vec<String>, Failure> {
+    c.prepare(&format!("SELECT {column} FROM {table}"))?
+        .query_and_then([], |row| Columns::of(table, row).get(column))?
+        .collect()
+}
