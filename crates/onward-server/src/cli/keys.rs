@@ -28,6 +28,7 @@ Keep a copy of the file away from the database and its backups: without it nobod
 takes the new key when it first meets it; `onward keys rotate` puts everything under it.")]
     New(Which),
     /// Lists the keys and how many data keys each wraps
+    #[command(after_help = "Example:\n  onward keys list --json | jq -r '.[] | select(.data_keys == 0) | .key'")]
     List(Which),
     /// Wraps every data key anew, under the current key; a running gateway goes on, and a rotation that was stopped resumes
     #[command(after_help = "Example:
