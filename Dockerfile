@@ -1,7 +1,9 @@
 # syntax=docker/dockerfile:1
 # Onward in a container: no shell, no package manager, no root.
 #   docker build -t onward .
-#   docker run --read-only -p 8443:8443 -v onward-data:/var/lib/onward -v ./etc:/etc/onward:ro onward
+#   docker run --read-only --cap-drop ALL --security-opt no-new-privileges -p 8443:8443 \
+#     -v onward-data:/var/lib/onward -v ./etc:/etc/onward:ro onward
+# Keys in ./etc belong to the user 65532 and to nobody else (chown 65532, chmod 600): others' stop the start.
 
 FROM rust:1.95.0-slim-bookworm AS builder
 WORKDIR /build
@@ -24,8 +26,11 @@ COPY LICENSE /usr/share/doc/onward/LICENSE
 USER nonroot:nonroot
 WORKDIR /var/lib/onward
 VOLUME /var/lib/onward
+# The configuration's folder is read-only, so the audit log's key is made in the volume at first. Better: make it elsewhere, mount
+# it, and name it here: who has both the database and this key can rewrite the log.
 ENV ONWARD__SERVER__LISTEN=0.0.0.0:8443 \
-    ONWARD__STORE__URL=sqlite:/var/lib/onward/onward.db
+    ONWARD__STORE__URL=sqlite:/var/lib/onward/onward.db \
+    ONWARD__AUDIT__SIGNING_KEY_FILE=/var/lib/onward/audit-signing.key
 EXPOSE 8443
 # Asks the operations listener, which stays on the container's loopback.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s \

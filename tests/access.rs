@@ -2,9 +2,11 @@
 
 use onward_connect::http::{HeaderMap, Method};
 use onward_core::client::Role;
+use onward_core::people;
 use onward_server::api::Access;
-use onward_server::auth::table::may;
+use onward_server::auth::table::{may, person_may};
 use onward_server::session::Session;
+use onward_tests::browser::{self, Browser};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 
@@ -119,7 +121,7 @@ impl Callers {
             Object::Form => "_count=1".to_owned(),
             _ => ACCEPTED.to_owned(),
         };
-        (path.replace("{id}", id).trim_start_matches('/').to_owned(), body)
+        (path.replace("{id}", id).replace("{number}", "1").trim_start_matches('/').to_owned(), body)
     }
 }
 
@@ -197,8 +199,10 @@ async fn every_route_is_in_the_matrix_and_needs_a_token() {
             ("GET", "/.well-known/smart-configuration"),
             ("GET", "/.well-known/jwks.json"),
             ("POST", "/oauth2/token"),
+            ("GET", "/assets/{name}"),
         ];
         match route.access {
+            Access::Visitor | Access::SignedIn | Access::Page(_) => {}
             Access::Open => assert!(open.contains(&(route.method, route.path)), "{route:?} is open to everybody"),
             Access::Function(action) => {
                 let (_, _, _, object, _) = row.unwrap_or_else(|| panic!("{route:?} is not in the matrix"));
@@ -218,6 +222,103 @@ async fn every_route_is_in_the_matrix_and_needs_a_token() {
     }
     for (action, method, path, ..) in MATRIX {
         assert!(routes.iter().any(|route| (route.method, route.path) == (*method, *path)), "{action} has no route");
+    }
+}
+
+/// One row for people: statuses of care-home user, ward coordinator, information governance, operator.
+type PageRow = (&'static str, &'static str, &'static str, Object, [u16; 4]);
+
+/// trust.md §8 for people: column U, and I and A where a person acts. A page that shows where to go instead answers 303.
+const PAGES: &[PageRow] = &[
+    ("start page", "GET", "/", Object::None, [200, 200, 200, 200]),
+    ("arrivals", "GET", "/inbox", Object::None, [200, 403, 403, 403]),
+    ("open", "GET", "/transfers/{id}", Object::OwnCopy, [200, 403, 403, 403]),
+    ("open another's", "GET", "/transfers/{id}", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("open nothing", "GET", "/transfers/{id}", Object::Missing, [404, 403, 403, 403]),
+    ("print", "GET", "/transfers/{id}/print", Object::OwnCopy, [200, 403, 403, 403]),
+    ("print another's", "GET", "/transfers/{id}/print", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("file", "GET", "/transfers/{id}/files/{number}", Object::OwnCopy, [200, 403, 403, 403]),
+    ("file of another's", "GET", "/transfers/{id}/files/{number}", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("question", "GET", "/transfers/{id}/query", Object::OwnCopy, [200, 403, 403, 403]),
+    ("ask about another's", "GET", "/transfers/{id}/query", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("ask without words", "POST", "/transfers/{id}/query", Object::OwnCopy, [422, 403, 403, 403]),
+    ("refusal", "GET", "/transfers/{id}/decline", Object::OwnCopy, [200, 403, 403, 403]),
+    ("decline without words", "POST", "/transfers/{id}/decline", Object::OwnCopy, [422, 403, 403, 403]),
+    ("acknowledge another's", "POST", "/transfers/{id}/acknowledge", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("acknowledge", "POST", "/transfers/{id}/acknowledge", Object::OwnCopy, [303, 403, 403, 403]),
+    ("arrival of another's", "POST", "/transfers/{id}/arrive", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("arrival", "POST", "/transfers/{id}/arrive", Object::OwnCopy, [303, 403, 403, 403]),
+    ("72 hours", "GET", "/transfers/{id}/checklist", Object::OwnCopy, [200, 403, 403, 403]),
+    ("another's 72 hours", "GET", "/transfers/{id}/checklist", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("tick nothing", "POST", "/transfers/{id}/checklist", Object::OwnCopy, [400, 403, 403, 403]),
+    ("finish what is open", "POST", "/transfers/{id}/finish", Object::OwnCopy, [409, 403, 403, 403]),
+    ("finish another's", "POST", "/transfers/{id}/finish", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("sign out", "POST", "/sign-out", Object::None, [303, 303, 303, 303]),
+];
+
+/// Pages that need no sign-in.
+const VISITED: &[(&str, &str)] =
+    &[("GET", "/sign-in"), ("POST", "/sign-in"), ("GET", "/invitation/{token}"), ("POST", "/invitation/{token}")];
+
+/// The columns of [`PAGES`].
+const PEOPLE: [people::Role; 4] = [
+    people::Role::CareHomeUser,
+    people::Role::WardCoordinator,
+    people::Role::InformationGovernance,
+    people::Role::Operator,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_asks_for_a_session_and_for_the_role() {
+    let world = World::start().await;
+    let callers = Callers::in_world(&world).await;
+    let stranger = Browser::new(&world);
+    let mut wrong = Vec::new();
+    for (role, at) in PEOPLE.into_iter().zip(0..) {
+        let ods = if role == people::Role::CareHomeUser { "VMH01" } else { "R9Z" };
+        let person = browser::person(&world, &format!("{role}@rowan.example"), role, &[ods]).await;
+        for (action, method, path, object, expected) in PAGES {
+            let (path, _) = callers.request(path, *object, &callers.clients[1].1);
+            let path = format!("/{path}");
+            let page = person.browser.send(method, &path, &[], String::new()).await;
+            if page.status != expected[at] {
+                wrong.push(format!("{action} by {role}: expected {}, got {}", expected[at], page.status));
+            }
+            let page = stranger.send(method, &path, &[], String::new()).await;
+            let asked = page.location().is_some_and(|to| to.starts_with("/sign-in"));
+            assert_eq!((page.status, asked), (303, true), "{action} without a session");
+            let machine = call(&callers.clients[1].0, method, &path[1..], String::new()).await;
+            assert!(matches!(machine, 303 | 403), "{action} with a token: {machine}");
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_page_is_in_the_matrix() {
+    let routes = onward_server::api::routes();
+    for route in &routes {
+        let mut rows = PAGES.iter().filter(|row| (row.1, row.2) == (route.method, route.path)).peekable();
+        match route.access {
+            Access::Open | Access::Function(_) => assert!(rows.next().is_none(), "{route:?} is no page"),
+            Access::Visitor => assert!(VISITED.contains(&(route.method, route.path)), "{route:?} is open to everybody"),
+            Access::SignedIn => assert!(rows.all(|row| !row.4.contains(&403)), "{route:?} is for every role"),
+            Access::Page(action) => {
+                assert!(rows.peek().is_some(), "{route:?} is not in the matrix");
+                let rows: Vec<_> = rows.collect();
+                for (role, at) in PEOPLE.into_iter().zip(0..) {
+                    let lacks = rows.iter().all(|row| row.4[at] == 403);
+                    assert_eq!(person_may(role, action), !lacks, "{role} {action:?}");
+                }
+            }
+        }
+    }
+    let known = |method: &str, path: &str| routes.iter().any(|route| (route.method, route.path) == (method, path));
+    for (action, method, path, ..) in PAGES {
+        assert!(known(method, path), "{action} has no route");
+    }
+    for (method, path) in VISITED {
+        assert!(known(method, path), "{method} {path} is no route");
     }
 }
 

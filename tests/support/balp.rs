@@ -45,7 +45,12 @@ pub fn problems(event: &Value) -> Vec<String> {
         match kind.as_str() {
             // "Authorization failures should follow FHIR core Access Denied."
             Some("110113") => must(action == "E" && outcome == "8", "a denial is E with outcome 8"),
-            Some("110114") => must(action == "E" && subtype("110122"), "a sign-in is E, subtype Login"),
+            Some("110114") => {
+                must(
+                    action == "E" && (subtype("110122") || subtype("110123")),
+                    "a sign-in or -out is E, Login or Logout",
+                );
+            }
             Some("110100") => must(action == "E", "an activity is E"),
             // "Failures are recorded differently."
             Some("rest") => must(outcome != "0", "a successful interaction claims its profile"),

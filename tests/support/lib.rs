@@ -3,11 +3,13 @@
 
 pub mod authority;
 pub mod balp;
+pub mod browser;
 pub mod mesh_sandbox;
 pub mod message;
 pub mod process;
 pub mod published;
 pub mod shared;
 pub mod signer;
+pub mod sources;
 pub mod wire;
 pub mod world;

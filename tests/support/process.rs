@@ -87,6 +87,21 @@ impl Process {
         (bytes("VmRSS"), bytes("VmHWM"))
     }
 
+    /// What the kernel tells under this name of each of its threads.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    #[must_use]
+    pub fn threads(&self, name: &str) -> Vec<String> {
+        let id = self.child.id().expect("it runs");
+        let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("the process is there");
+        let status = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok());
+        let prefix = format!("{name}:");
+        status
+            .filter_map(|text| Some(text.lines().find_map(|line| line.strip_prefix(&prefix))?.trim().to_owned()))
+            .collect()
+    }
+
     /// Ends it as `kill -9` does, and waits until it is gone.
     ///
     /// # Panics

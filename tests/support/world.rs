@@ -307,6 +307,25 @@ allow_plain_loopback = true
         self.gateway().store().put_client(client, vec![row]).await.expect("registered");
     }
 
+    /// The audit row of a change that a test makes to the configuration.
+    ///
+    /// # Panics
+    /// When the gateway is stopped.
+    #[must_use]
+    pub fn configured(&self, detail: &str) -> onward_core::audit::AuditRow {
+        self.gateway().journal().row(&entry(detail))
+    }
+
+    /// Runs SQL in the gateway's own database, beside it.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn tamper(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(self.folder().join("onward.db")).expect("opens");
+        connection.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
+        connection.execute_batch(sql).expect("runs");
+    }
+
     /// The hospital of the neighbourhood.
     pub async fn hospital(&self) -> Session {
         self.client("northmoor-epr", "R9Z", Role::Sender).await

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::client::{Client, Role};
+use crate::client::Client;
+use crate::people::User;
 use crate::state::words;
-use crate::{DeliveryId, MeshMailboxId, NhsNumber, OdsCode, TransferId};
+use crate::{DeliveryId, MeshMailboxId, NhsNumber, OdsCode, TransferId, UserId};
 
 words!(
     /// What happened.
@@ -39,8 +40,10 @@ words!(
         Query = "query",
         /// Everything about one person was exported for them (subject access): disclosure.
         SubjectAccess = "subject-access",
-        /// A token was issued.
+        /// A token was issued, or a person signed in.
         SignIn = "sign-in",
+        /// A person signed out.
+        SignOut = "sign-out",
         /// A sign-in, token or action was denied.
         Deny = "deny",
         /// Clients, directory or configuration changed.
@@ -53,12 +56,14 @@ words!(
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
-    /// Client identifier, `onward` for the gateway itself, or `operator` for the command line.
+    /// Client identifier, a person's name, `onward` for the gateway itself, or `operator` for the command line.
     pub name: String,
     /// The organisation that the agent acts for.
     pub organisation: Option<OdsCode>,
-    /// As what a registered client acted, at that time.
-    pub role: Option<Role>,
+    /// As what a registered client or person acted, at that time.
+    pub role: Option<&'static str>,
+    /// The account of a person.
+    pub user: Option<UserId>,
 }
 
 impl Agent {
@@ -68,13 +73,23 @@ impl Agent {
     /// Somebody who is no registered client.
     #[must_use]
     pub fn named(name: &str, organisation: Option<OdsCode>) -> Self {
-        Self { name: name.to_owned(), organisation, role: None }
+        Self { name: name.to_owned(), organisation, role: None, user: None }
     }
 
     /// A registered client.
     #[must_use]
     pub fn client(client: &Client) -> Self {
-        Self { name: client.id.clone(), organisation: Some(client.ods.clone()), role: Some(client.role) }
+        Self { role: Some(client.role.as_str()), ..Self::named(&client.id, Some(client.ods.clone())) }
+    }
+
+    /// A person, acting for this one of their organisations.
+    #[must_use]
+    pub fn person(user: &User, organisation: Option<&OdsCode>) -> Self {
+        Self {
+            role: Some(user.role.as_str()),
+            user: Some(user.id),
+            ..Self::named(&user.name, organisation.or(user.organisations.first()).cloned())
+        }
     }
 
     /// The gateway itself.

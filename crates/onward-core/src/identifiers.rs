@@ -185,6 +185,14 @@ uuid_identifier!(
     /// One wait for a person's decision.
     HoldId
 );
+uuid_identifier!(
+    /// One account of a person who signs in.
+    UserId
+);
+uuid_identifier!(
+    /// One session of such a person. It names the session and opens nothing.
+    SessionId
+);
 
 #[cfg(test)]
 mod tests {

@@ -8,11 +8,14 @@ pub mod client;
 pub mod clock;
 pub mod directory;
 pub mod identifiers;
+pub mod people;
 pub mod retry;
 pub mod state;
 pub mod store;
 pub mod transport;
 
 pub use clock::{Clock, SystemClock};
-pub use identifiers::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
+pub use identifiers::{
+    DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, SessionId, TransferId, UserId, WorkflowId,
+};
 pub use jiff::Timestamp;

@@ -3,6 +3,8 @@
 
 mod keys;
 mod log;
+pub mod people;
+mod steps;
 
 use std::fmt;
 
@@ -18,6 +20,7 @@ use crate::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, W
 
 pub use keys::KeyUsage;
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
+pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
 
 /// The store did not do it. Texts never carry patient data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +116,8 @@ pub struct NewDelivery {
     pub body: Vec<u8>,
     /// The same for people, where there is such a form (simple HTML, complete page).
     pub html: Option<Vec<u8>>,
+    /// What a list shows of it, so that a list need not read the copies themselves.
+    pub card: Option<Vec<u8>>,
     /// The identifier that the partner's acknowledgement names (our MessageHeader.id).
     pub correlation_id: Option<String>,
     /// MESH workflow.
@@ -613,7 +618,7 @@ pub struct DeliveryFigure {
 
 /// The durable memory of the gateway.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: people::PeopleStore {
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
 
@@ -632,13 +637,29 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads a copy and commits that it was read (first reading sets `opened` and, from
     /// `AwaitingCollection` and for an inbox also from `Queued`, the state `Received`) in one transaction: no audit,
-    /// no bytes.
+    /// no bytes. A person who reads is kept as a step, once for each account.
     async fn open_rendition(
         &self,
         delivery: DeliveryId,
         at: Timestamp,
+        reader: Option<Step>,
         audit: Vec<AuditRow>,
     ) -> Result<Option<StoredRendition>, StoreError>;
+
+    /// Keeps what a person at the recipient did, with the change of state that follows from it; `false`, with nothing
+    /// written, when the version is no longer the one that the change expects.
+    async fn take_step(
+        &self,
+        step: Step,
+        transition: Option<Transition>,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
+    /// What people at the recipient did with a copy, the oldest first.
+    async fn steps(&self, delivery: DeliveryId) -> Result<Vec<Step>, StoreError>;
+    /// The list that people at a recipient start from, the newest copies first.
+    async fn arrivals(&self, query: ArrivalQuery) -> Result<Vec<Arrival>, StoreError>;
+    /// What a list shows of one copy.
+    async fn card(&self, delivery: DeliveryId) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// One transfer.
     async fn transfer(&self, id: TransferId) -> Result<Option<TransferRecord>, StoreError>;

@@ -81,12 +81,12 @@ pub enum Answered {
 }
 
 /// One acknowledgement, however it came.
-struct Acknowledgement<'a> {
-    state: DeliveryState,
-    code: Option<String>,
-    reason: Option<String>,
-    agent: Agent,
-    request_id: Option<&'a str>,
+pub(crate) struct Acknowledgement<'a> {
+    pub(crate) state: DeliveryState,
+    pub(crate) code: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) agent: Agent,
+    pub(crate) request_id: Option<&'a str>,
 }
 
 impl Gateway {
@@ -207,12 +207,27 @@ impl Gateway {
     }
 
     async fn apply(&self, record: &DeliveryRecord, acknowledgement: Acknowledgement<'_>) -> Result<bool, StoreError> {
+        let transition = self.transition_for(record, acknowledgement).await?;
+        let kept = self.store.transition(transition).await?;
+        self.work.notify_one();
+        Ok(kept)
+    }
+
+    /// The change that an acknowledgement makes, with the responses to the sender that follow from it and its audit.
+    pub(crate) async fn transition_for(
+        &self,
+        record: &DeliveryRecord,
+        acknowledgement: Acknowledgement<'_>,
+    ) -> Result<Transition, StoreError> {
         let at = self.clock.now();
         let mut responses = Vec::new();
         if record.kind == RecipientKind::CareHome
             && matches!(
                 acknowledgement.state,
-                DeliveryState::Accepted | DeliveryState::Rejected | DeliveryState::Completed
+                DeliveryState::Accepted
+                    | DeliveryState::InProgress
+                    | DeliveryState::Completed
+                    | DeliveryState::Rejected
             )
             && let Some(transfer) = self.store.transfer(record.transfer).await?
         {
@@ -242,7 +257,7 @@ impl Gateway {
                 ),
             )
         };
-        let transition = Transition {
+        Ok(Transition {
             delivery: record.id,
             expected_version: record.version,
             state: acknowledgement.state,
@@ -251,10 +266,7 @@ impl Gateway {
             at,
             responses,
             audit: vec![self.journal.row(&entry)],
-        };
-        let kept = self.store.transition(transition).await?;
-        self.work.notify_one();
-        Ok(kept)
+        })
     }
 
     async fn note_late_response(&self, record: &DeliveryRecord, code: &str, agent: Agent) -> Result<(), StoreError> {
@@ -296,6 +308,7 @@ impl Gateway {
             media_type: "application/fhir+xml".to_owned(),
             body: self.response_body(id, reply, code)?,
             html: None,
+            card: None,
             correlation_id: None,
             workflow: reply.workflow.clone(),
             basis: "acknowledgement, carries no patient data".to_owned(),
@@ -324,7 +337,7 @@ impl Gateway {
 /// Whether the recipient's word can move the copy to `to`. A copy that was sent may be answered before we know that it
 /// arrived (the answer overtook our commit, or the outcome of the attempt is unknown) or after we gave it up. One for the
 /// inbox is there as soon as it is committed.
-fn may_move(record: &DeliveryRecord, to: DeliveryState) -> bool {
+pub(crate) fn may_move(record: &DeliveryRecord, to: DeliveryState) -> bool {
     let inbox = record.endpoint.kind() == TransportKind::Inbox;
     let sent = record.attempts > 0 && !inbox;
     match record.state {

@@ -80,7 +80,7 @@ impl Gateway {
                 format!("version {} opened", record.version),
             )
         };
-        let opened = self.store.open_rendition(id, self.clock.now(), vec![self.journal.row(&entry)]).await?;
+        let opened = self.store.open_rendition(id, self.clock.now(), None, vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();
         Ok(opened)
     }

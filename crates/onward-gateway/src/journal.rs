@@ -89,10 +89,11 @@ impl Journal {
                 name: name.to_owned(),
                 organisation: entry.agent.organisation.as_ref().map(ToString::to_string),
                 requestor: true,
-                role: entry.agent.role.map(|role| role.to_string()),
-                network: match name.starts_with("mesh:") {
-                    true => Network::Uri(name.to_owned()),
-                    false => Network::Machine(name.to_owned()),
+                role: entry.agent.role.map(str::to_owned),
+                network: match entry.agent.user {
+                    Some(user) => Network::Uri(format!("urn:uuid:{user}")),
+                    None if name.starts_with("mesh:") => Network::Uri(name.to_owned()),
+                    None => Network::Machine(name.to_owned()),
                 },
                 policy: Vec::new(),
             },
@@ -185,6 +186,7 @@ fn pattern(word: AuditWord) -> AuditPattern {
         AuditWord::Read | AuditWord::ReadTask | AuditWord::DirectoryLookup => AuditPattern::Read,
         AuditWord::Query => AuditPattern::Query,
         AuditWord::SignIn => AuditPattern::Authentication,
+        AuditWord::SignOut => AuditPattern::Logout,
         AuditWord::Refuse | AuditWord::Deny => AuditPattern::Denial,
         AuditWord::Configure | AuditWord::DryRun => AuditPattern::Activity,
     }

@@ -6,7 +6,9 @@
 
 pub mod accept;
 pub mod acknowledge;
+pub mod attend;
 pub mod audit_search;
+pub mod checklist;
 pub mod collect;
 pub mod decision;
 pub mod dispatch;

@@ -13,7 +13,7 @@ use onward_fhir::message::DocumentPart;
 use onward_fhir::read::{self, Format, Limits, ReadErrorKind};
 use onward_fhir::{Bundle, Document, Message, Release, Tree, views};
 use onward_transform::convert::{self, Note};
-use onward_transform::render::{self, Original, Parties, RenderError, Rendered};
+use onward_transform::render::{self, Card, Original, Parties, RenderError, Rendered};
 use onward_validate::{Findings, Policy as ValidationPolicy, TOO_LARGE};
 
 use crate::Gateway;
@@ -383,6 +383,7 @@ impl Gateway {
                 media_type: rendered.media_type.clone(),
                 body: rendered.body.clone(),
                 html: rendered.html.clone(),
+                card: rendered.card.as_ref().map(Card::to_json),
                 correlation_id: rendered.correlation_id.clone(),
                 workflow: rendered.workflow.clone(),
                 basis: rendered.basis.clone(),

@@ -3,7 +3,9 @@
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, Role};
 use onward_core::state::RecipientKind;
-use onward_core::store::{DeliveryRecord, FoundTask, NewHold, NewTransfer, StoreError, TaskQuery, TransferRecord};
+use onward_core::store::{
+    DeliveryRecord, FoundTask, NewHold, NewTransfer, Step, StepKind, StoreError, TaskQuery, TransferRecord,
+};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::authored::{
     self, Concept, Issue, IssueCode, Organisation, Parameter, ParameterValue, ResponseContent, Severity, TaskContent,
@@ -67,9 +69,10 @@ impl Gateway {
         transfer.changed.as_microsecond()
     }
 
-    /// The Task of one copy, JSON: what its recipient moves. Operators see states, never whose they are.
+    /// The Task of one copy, JSON: what its recipient moves, with what people there did with it. Operators see states, never
+    /// whose they are or what anybody wrote.
     #[must_use]
-    pub fn delivery_task(&self, copy: &DeliveryRecord, client: &Client) -> String {
+    pub fn delivery_task(&self, copy: &DeliveryRecord, steps: &[Step], client: &Client) -> String {
         let base = &self.settings.base_url;
         // A code of another system (MESH reports have their own) is no ITK3 coding.
         let known = copy.code.as_deref().and_then(onward_fhir::itk::response_code);
@@ -93,6 +96,10 @@ impl Gateway {
             owner: Some(Organisation { ods: copy.recipient.to_string(), name: Some(copy.recipient_name.clone()) }),
             part_of: vec![format!("Task/{}", copy.transfer)],
             authored_on: Some(copy.created.to_string()),
+            output: match client.role {
+                Role::Operator => Vec::new(),
+                _ => steps.iter().filter_map(|step| receipt(step, copy)).collect(),
+            },
             ..TaskContent::default()
         };
         authored::task(&content).expect("states, times and codes are ours")
@@ -231,6 +238,16 @@ impl Gateway {
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
     }
+}
+
+/// What the hospital is told of a step: who at the recipient did what, when. What a home ticks for itself is its own.
+fn receipt(step: &Step, copy: &DeliveryRecord) -> Option<Parameter> {
+    if step.kind == StepKind::Checked {
+        return None;
+    }
+    let said = step.text.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+    let who = format!("{} by {}, {}, {}{said}", step.kind, step.name, copy.recipient_name, step.at.strftime("%FT%TZ"));
+    Some(Parameter { name: Concept::text(step.kind.as_str()), value: ParameterValue::Text(who) })
 }
 
 fn event_system(event: &str) -> &'static str {

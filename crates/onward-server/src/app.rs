@@ -25,6 +25,7 @@ use onward_transform::disclose::Policy;
 
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::config::{Config, PdsMode, StoreUrl};
+use crate::people::People;
 use crate::seal::Seal;
 use crate::store_keys;
 
@@ -44,6 +45,8 @@ pub struct App {
     pub jwks: String,
     /// Seals what our links must not show.
     pub seal: Seal,
+    /// How people sign in.
+    pub people: People,
 }
 
 /// Whether this process is the one that serves the store.
@@ -156,6 +159,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         key_source,
         jwks: jwks(config)?,
         seal: Seal::new()?,
+        people: People::new(config),
     })
 }
 

@@ -22,6 +22,7 @@ mod send;
 mod settings;
 mod status;
 mod terminal;
+mod user;
 mod validate;
 
 use std::path::PathBuf;
@@ -75,6 +76,9 @@ pub enum Command {
     /// The keys under which the store's data lies
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// People who sign in
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// The audit log: verify, export, prove, who saw a patient
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -114,6 +118,16 @@ impl Cli {
     #[must_use]
     pub fn run(self) -> Exit {
         let mut terminal = Terminal::of_process();
+        let prepared = match &self.command {
+            Command::Serve(command) => match operations::prepare(command) {
+                Ok(prepared) => Some(prepared),
+                Err(failure) => {
+                    terminal.error(&failure.error);
+                    return failure.exit;
+                }
+            },
+            _ => None,
+        };
         let runtime = match tokio::runtime::Runtime::new() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -121,11 +135,15 @@ impl Cli {
                 return Exit::Fault;
             }
         };
-        runtime.block_on(self.run_on(&mut terminal))
+        runtime.block_on(self.run_on(prepared, &mut terminal))
     }
 
-    async fn run_on(&self, terminal: &mut Terminal) -> Exit {
-        let exit = match self.command.run(terminal).await {
+    async fn run_on(&self, prepared: Option<operations::Prepared>, terminal: &mut Terminal) -> Exit {
+        let outcome = match prepared {
+            Some(prepared) => operations::serve(prepared).await,
+            None => self.command.run(terminal).await,
+        };
+        let exit = match outcome {
             Ok(exit) => exit,
             Err(failure) => {
                 terminal.error(&failure.error);
@@ -153,7 +171,7 @@ impl Command {
                 demo::run(DemoOptions { dir: dir.clone(), once: *once, json: *json }).await?;
                 Ok(Exit::Done)
             }
-            Self::Serve(command) => operations::serve(command).await,
+            Self::Serve(command) => operations::serve(operations::prepare(command)?).await,
             Self::Validate(command) => validate::run(command, terminal),
             Self::Explain(command) => explain::run(command, terminal).await,
             Self::Convert(command) => convert::run(command, terminal),
@@ -164,6 +182,7 @@ impl Command {
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
             Self::Keys(command) => keys::run(command, terminal).await,
+            Self::User(command) => user::run(command, terminal).await,
             Self::Audit(command) => audit::run(command, terminal).await,
             Self::Sar(command) => sar::run(command, terminal).await,
             Self::Policy(command) => policy::run(command, terminal),

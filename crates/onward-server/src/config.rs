@@ -30,6 +30,7 @@ pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
 pub use values::StoreUrl;
 
+use crate::hardening::Hardening;
 use crate::listener::TlsFiles;
 use values::{filled, parsed};
 
@@ -44,6 +45,8 @@ pub struct Config {
     pub server: Server,
     /// The organisation that runs the gateway.
     pub identity: Identity,
+    /// People who sign in.
+    pub people: People,
     /// Where transfers are kept.
     pub store: Store,
     /// Under which keys.
@@ -95,6 +98,8 @@ pub struct Server {
     pub public_url: PublicUrl,
     /// Largest accepted message, bytes.
     pub body_bytes_max: usize,
+    /// What the process gives up before it serves.
+    pub hardening: Hardening,
 }
 
 impl Server {
@@ -151,6 +156,18 @@ pub struct Identity {
     pub name: String,
     /// Life of an access token, seconds.
     pub token_lifetime_seconds: u32,
+}
+
+/// `[people]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct People {
+    /// A session that is not used for so long is over, minutes.
+    pub session_idle_minutes: u32,
+    /// A session that began so long ago is over, hours.
+    pub session_hours: u32,
+    /// How long an invitation link is good, hours.
+    pub invitation_hours: u32,
 }
 
 /// `[store]`
@@ -421,6 +438,13 @@ impl Config {
             config.resolve(folder);
         }
         Ok(Loaded { config, settings, file: file.map(Path::to_owned) })
+    }
+
+    /// Where the environment says that the system's certificate authorities are (OpenSSL's variables).
+    #[must_use]
+    pub fn authorities_elsewhere() -> Vec<PathBuf> {
+        let lists = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
+        lists.flat_map(|list| std::env::split_paths(&list).collect::<Vec<_>>()).collect()
     }
 
     /// The organisation that runs the gateway.

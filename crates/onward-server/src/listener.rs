@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use frames::FrameGuard;
 use peers::Peers;
+pub(crate) use peers::holder;
 use tls::Trust;
 pub use tls::{Tls, TlsFiles};
 

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{self, App, Tenure};
 use crate::config::Config;
+use crate::hardening::Posture;
 use crate::listener::Tls;
 use crate::{api, listener};
 
@@ -38,6 +39,14 @@ impl Running {
     /// # Errors
     /// When something cannot be opened, read or bound.
     pub async fn start(config: &Config, public: Option<TcpListener>) -> anyhow::Result<Self> {
+        Self::start_as(config, public, Posture::default()).await
+    }
+
+    /// As [`Running::start`], in a process that has given up as much as `posture` tells.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub async fn start_as(config: &Config, public: Option<TcpListener>, posture: Posture) -> anyhow::Result<Self> {
         let tls = match config.server.tls() {
             Some(files) => Some(Arc::new(Tls::open(files)?)),
             None => {
@@ -69,13 +78,13 @@ impl Running {
             tasks.spawn(Arc::clone(tls).reload_until(stopped.clone()));
         }
         tasks.spawn(listener::serve(public, tls, api::router(&app), stopped.clone()));
-        tasks.spawn(listener::serve(operations, None, operations_router(&app), stopped.clone()));
+        tasks.spawn(listener::serve(operations, None, operations_router(&app, &posture), stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
         tasks.spawn(Arc::clone(&gateway).poll_mailbox_until(poll, stopped.clone()));
         let every = Duration::from_secs(u64::from(config.audit.checkpoint_seconds.max(1)));
         tasks.spawn(gateway.checkpoint_until(signing_key, every, stopped));
-        tracing::info!(%address, %operations_address, "serving");
+        tracing::info!(%address, %operations_address, hardening = %posture, "serving");
         Ok(Self { app, address, operations_address, stop, tasks })
     }
 
@@ -90,13 +99,13 @@ impl Running {
 ///
 /// # Errors
 /// As [`Running::start`].
-pub async fn run(config: &Config) -> anyhow::Result<()> {
+pub async fn run(config: &Config, posture: Posture) -> anyhow::Result<()> {
     // The usual message of a panic may quote what was being read: only its place is told.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a panic");
     }));
-    let running = Running::start(config, None).await?;
+    let running = Running::start_as(config, None, posture).await?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -108,7 +117,10 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// The key that signs checkpoints; made, readable by its owner alone, when there is none yet.
-fn signing_key(path: &Path, config: &Config) -> anyhow::Result<SigningKey> {
+///
+/// # Errors
+/// When it cannot be read or made, or the configuration names no organisation.
+pub(crate) fn signing_key(path: &Path, config: &Config) -> anyhow::Result<SigningKey> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let name = log_origin(config)?;
@@ -139,10 +151,11 @@ pub fn log_origin(config: &Config) -> anyhow::Result<String> {
     Ok(format!("onward/{}", config.own_ods()?))
 }
 
-fn operations_router(app: &Arc<App>) -> Router {
+fn operations_router(app: &Arc<App>, posture: &Posture) -> Router {
+    let told = format!("ready\nhardening: {posture}\n");
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(move |State(app): State<Arc<App>>| ready(app, told)))
         .route("/metrics", get(metrics))
         .with_state(Arc::clone(app))
 }
@@ -161,12 +174,12 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+async fn ready(app: Arc<App>, told: String) -> (StatusCode, String) {
     match app.gateway.store().ready().await {
-        Ok(()) => (StatusCode::OK, "ready\n"),
+        Ok(()) => (StatusCode::OK, told),
         Err(error) => {
             tracing::error!(%error, "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, "the store cannot commit\n")
+            (StatusCode::SERVICE_UNAVAILABLE, "the store cannot commit\n".to_owned())
         }
     }
 }

@@ -2,8 +2,10 @@
 //! empty store whose clock stands at [`at`]`(0)`; [`every_contract`] lists them.
 
 pub(crate) mod accepting;
+pub(crate) mod attending;
 pub(crate) mod delivering;
 pub(crate) mod keeping;
+pub(crate) mod people;
 
 use std::sync::{Arc, LazyLock};
 
@@ -52,6 +54,13 @@ macro_rules! every_contract {
             a_transfer_is_found_by_the_status_that_it_shows,
             tasks_are_found_by_when_they_changed,
         );
+        $crate::contract::every_contract!($open, attending:
+            a_reader_is_kept_once,
+            a_step_and_its_change_are_one,
+            a_step_is_not_kept_without_its_audit,
+            arrivals_are_the_homes_own,
+            settled_items_follow_the_latest_word,
+        );
         $crate::contract::every_contract!($open, keeping:
             clients_are_replaced,
             a_token_dies_with_what_it_rests_on,
@@ -67,6 +76,17 @@ macro_rules! every_contract {
             figures_tell_how_things_stand,
             keys_are_counted_and_need_no_wrapping_anew,
             readiness_commits,
+        );
+        $crate::contract::every_contract!($open, people:
+            accounts_are_replaced_and_share_no_address,
+            one_of_many_uses_of_an_invitation_wins,
+            an_invitation_replaces_what_was_lost,
+            a_passkey_belongs_to_one_account,
+            a_code_and_a_counter_work_once,
+            a_session_dies_with_what_it_rests_on,
+            a_new_session_replaces_that_of_its_browser,
+            one_of_many_takers_gets_a_ceremony,
+            failed_attempts_are_counted_and_forgotten,
         );
     };
     ($open:path, $group:ident: $($name:ident),+ $(,)?) => {
@@ -133,6 +153,7 @@ pub(crate) fn delivery(kind: RecipientKind, recipient: &str) -> NewDelivery {
         media_type: "application/fhir+json".to_owned(),
         body: b"what travels".to_vec(),
         html: Some(b"<p>what travels</p>".to_vec()),
+        card: Some(b"{}".to_vec()),
         correlation_id: None,
         workflow: None,
         basis: "direct care, policy 1".to_owned(),

@@ -16,7 +16,7 @@ mod vault;
 
 use std::fmt;
 
-pub(crate) use cipher::{DataKey, KeyId, key_of};
+pub(crate) use cipher::{DataKey, KeyId, key_of, key_of_text};
 pub(crate) use entry::{opened, sealed_entry};
 pub use ring::{KeyEncryption, KeyRing, RingError};
 pub(crate) use vault::{DataKeyRow, Kind, Vault};

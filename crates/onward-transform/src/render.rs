@@ -4,8 +4,10 @@
 //! rest comes from the directory and PDS, as far as the policy names it under `added`. This module refuses to write what would lose something, what is not closed (a
 //! reference that leads nowhere), and what has no NHS number: those are errors, and the gateway holds the transfer.
 
+mod card;
 mod care_home;
-mod dates;
+pub mod dates;
+mod fragment;
 mod html;
 mod itk3;
 mod narrative;
@@ -25,7 +27,9 @@ use onward_core::state::RecipientKind;
 use onward_core::{DeliveryId, MeshMailboxId, OdsCode, Timestamp, TransferId, WorkflowId};
 use onward_fhir::{Bundle, Element, Heading, Release, Tree, views, write};
 
+pub use card::Card;
 pub use care_home::care_home;
+pub use fragment::{Fragment, StoredFile};
 pub use pharmacy::{pharmacy_nomination, pharmacy_referral};
 pub use registered_practice::{Original, registered_practice};
 pub use registration::covering_practice;
@@ -76,6 +80,8 @@ pub struct Rendered {
     pub body: Vec<u8>,
     /// The same for people: one complete page.
     pub html: Option<Vec<u8>>,
+    /// What a list of such copies shows of it.
+    pub card: Option<Card>,
     /// Identifier of the document inside: its own for a copy, the sender's for the identical document.
     pub document_id: String,
     /// MessageHeader.id, where `body` is a message: what acknowledgements name.
@@ -220,6 +226,7 @@ impl Prepared {
             media_type: FHIR_JSON.to_owned(),
             body,
             html: Some(html.into_bytes()),
+            card: None,
             document_id: self.ids.document().to_string(),
             correlation_id: None,
             workflow: None,

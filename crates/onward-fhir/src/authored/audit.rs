@@ -38,8 +38,10 @@ pub enum AuditPattern {
     Disclosure,
     /// A request was refused (DICOM 110113 Security Alert).
     Denial,
-    /// A token was issued or refused (DICOM 110114 User Authentication).
+    /// A token was issued, or a person signed in (DICOM 110114 User Authentication, 110122 Login).
     Authentication,
+    /// A person signed out (110123 Logout).
+    Logout,
     /// The configuration, the clients or the directory changed (DICOM 110100 Application Activity).
     Activity,
 }
@@ -66,7 +68,7 @@ pub struct AuditAgent {
     pub organisation: Option<String>,
     /// It started the event.
     pub requestor: bool,
-    /// As what it acted (a registered client's role).
+    /// As what it acted (a registered client's or a person's role).
     pub role: Option<String>,
     /// Where it is, as far as we know it (BALP asks for it of both systems).
     pub network: Network,
@@ -186,6 +188,9 @@ fn shape(pattern: AuditPattern) -> Shape {
         AuditPattern::Authentication => {
             plain(dicom("110114", "User Authentication"), Some(dicom("110122", "Login")), AuditEventAction::E)
         }
+        AuditPattern::Logout => {
+            plain(dicom("110114", "User Authentication"), Some(dicom("110123", "Logout")), AuditEventAction::E)
+        }
         AuditPattern::Activity => plain(dicom("110100", "Application Activity"), None, AuditEventAction::E),
     }
 }
@@ -201,6 +206,7 @@ pub fn type_codes(pattern: AuditPattern) -> Vec<&'static str> {
         AuditPattern::Disclosure => vec!["110106", "disclose"],
         AuditPattern::Denial => vec!["110113"],
         AuditPattern::Authentication => vec!["110114", "110122"],
+        AuditPattern::Logout => vec!["110114", "110123"],
         AuditPattern::Activity => vec!["110100"],
     }
 }

@@ -68,7 +68,7 @@ fn fhir(media_type: String, body: Vec<u8>, named: Option<Form>) -> Response {
 /// A page that runs nothing and fetches nothing.
 fn page(html: Vec<u8>) -> Response {
     let mut response = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; object-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }

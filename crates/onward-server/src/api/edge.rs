@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use onward_fhir::message::release_of;
@@ -23,6 +23,10 @@ const COPY: &str = "/fhir/R4/Bundle/{id}";
 const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Names and values of all headers.
 const HEADERS_BYTES_MAX: usize = 16 * 1024;
+
+/// What an answer that is no page may do in a browser.
+const NOTHING_RUNS: &str =
+    "default-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 
 /// FHIR JSON, R4.
 pub const FHIR_JSON: &str = "application/fhir+json";
@@ -65,7 +69,7 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
     };
     let status = response.status();
     let as_text =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if as_text && (status.is_client_error() || status.is_server_error()) {
         response = outcome::of_status(status).into_response();
     }
@@ -78,12 +82,26 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
             headers.insert(name, value);
         }
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    for_browsers(headers);
     tracing::info!(%method, route, status = response.status().as_u16(), micros = started.elapsed().as_micros() as u64, "request");
     response
+}
+
+/// What a browser or a cache must know of every answer: nothing is kept, nothing is guessed, nothing runs. A page that
+/// needs more than nothing has set its own policy.
+fn for_browsers(headers: &mut HeaderMap) {
+    let put = HeaderValue::from_static;
+    // Only what is the same for everybody for good has said otherwise.
+    headers.entry(header::CACHE_CONTROL).or_insert(put("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, put("nosniff"));
+    headers.insert(header::REFERRER_POLICY, put("no-referrer"));
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, put("max-age=31536000; includeSubDomains"));
+    headers.insert("cross-origin-resource-policy", put("same-origin"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(put(NOTHING_RUNS));
+    // FHIR is UTF-8 always; who reads XML by its media type alone must be told (RFC 7303, section 3).
+    if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == FHIR_XML) {
+        headers.insert(header::CONTENT_TYPE, put("application/fhir+xml; charset=utf-8"));
+    }
 }
 
 /// Which host, how long, and no token where logs would keep it; before anything is looked up or read.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::Extension;
+use axum::extract::{Extension, Request};
 use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -25,7 +25,7 @@ use crate::app::App;
 use crate::auth::table::{Action, may};
 use crate::auth::{Caller, token};
 use crate::listener::ClientCertificate;
-use crate::outcome;
+use crate::{outcome, pages, people};
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,12 @@ pub enum Access {
     Open,
     /// A token of a client whose role has this function.
     Function(Action),
+    /// A page that needs no sign-in; what it sends comes from our own pages.
+    Visitor,
+    /// A person who is signed in, whatever the role.
+    SignedIn,
+    /// A person who is signed in and whose role has this function.
+    Page(Action),
 }
 
 /// One method of one path.
@@ -56,7 +62,7 @@ pub fn routes() -> Vec<Route> {
 fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
     use Access::{Function, Open};
     let route = |method, path, access, handler| (Route { method, path, access }, handler);
-    vec![
+    let mut table = vec![
         route("POST", "/fhir/R4/$process-message", Function(Action::Submit), post(process_message::post)),
         route("POST", "/fhir/R4/$explain", Function(Action::DryRun), post(dry_run::explain)),
         route("POST", "/fhir/R4/Bundle/$validate", Function(Action::DryRun), post(dry_run::validate)),
@@ -70,22 +76,39 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/.well-known/smart-configuration", Open, get(metadata::smart)),
         route("GET", "/.well-known/jwks.json", Open, get(metadata::jwks)),
         route("POST", "/oauth2/token", Open, post(token::issue)),
-    ]
+        route("GET", "/assets/{name}", Open, get(pages::assets::get)),
+    ];
+    table.extend(people::table());
+    table.extend(pages::table());
+    table
 }
 
 /// The public routes.
 pub fn router(app: &Arc<App>) -> Router {
     table()
         .into_iter()
+        .map(|(route, handler)| (route, guarded(app, route.access, handler)))
         .fold(Router::new(), |router, (route, handler)| match route.path.contains('$') {
             // The same name as clients write it that encode every sign: `%24` is `$` (RFC 3986, section 6.2.2.2).
             true => router.route(&route.path.replace('$', "%24"), handler.clone()).route(route.path, handler),
             false => router.route(route.path, handler),
         })
-        .fallback(|| async { outcome::not_found().into_response() })
+        .fallback(|request: Request| async move {
+            if people::wants_page(&request) { people::not_found() } else { outcome::not_found().into_response() }
+        })
         .method_not_allowed_fallback(|| async { outcome::method_not_allowed().into_response() })
         .layer(middleware::from_fn_with_state(Arc::clone(app), edge::around))
         .with_state(Arc::clone(app))
+}
+
+/// Behind its session and its function, where the route is a page.
+fn guarded(app: &Arc<App>, access: Access, handler: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+    match access {
+        Access::Open | Access::Function(_) => handler,
+        Access::Visitor | Access::SignedIn | Access::Page(_) => {
+            handler.route_layer(middleware::from_fn_with_state((Arc::clone(app), access), people::guard))
+        }
+    }
 }
 
 /// `X-Request-ID`, when it is a plain short token.

@@ -85,7 +85,7 @@ async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<Found>, Sto
         }
         return Ok(Some(Found {
             task: (Some(record.transfer), Some(id)),
-            json: app.gateway.delivery_task(&record, &caller.client),
+            json: app.gateway.delivery_task(&record, &store.steps(id).await?, &caller.client),
             version: record.version.to_string(),
             patient: record.patient,
         }));

@@ -2,6 +2,7 @@
 //! object is known; a foreign one answers 404.
 
 use onward_core::client::Role;
+use onward_core::people;
 
 /// What a caller wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Action {
     ReadRendition,
     /// Search the audit entries of its own organisation.
     SearchAudit,
+    /// See who is due to arrive at one's own home, on the page.
+    ListArrivals,
 }
 
 /// Whether the role has the function at all.
@@ -33,8 +36,24 @@ pub fn may(role: Role, action: Action) -> bool {
             matches!(role, Sender | CareHome | Practice | Pharmacy | InformationGovernance | Operator)
         }
         Action::SearchAudit => role == InformationGovernance,
+        // A page for people: systems list Tasks.
+        Action::ListArrivals => false,
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
         Action::MoveTask | Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
+    }
+}
+
+/// Whether a person of this role has the function.
+#[must_use]
+pub fn person_may(role: people::Role, action: Action) -> bool {
+    use people::Role::{CareHomeUser, InformationGovernance, Operator, WardCoordinator};
+    match action {
+        // Systems submit; a person who would try out a message has the command line.
+        Action::Submit | Action::DryRun => false,
+        Action::ReadTask => matches!(role, CareHomeUser | WardCoordinator | InformationGovernance | Operator),
+        Action::SearchTasks => matches!(role, CareHomeUser | WardCoordinator),
+        Action::MoveTask | Action::ReadRendition | Action::ListArrivals => role == CareHomeUser,
+        Action::SearchAudit => role == InformationGovernance,
     }
 }

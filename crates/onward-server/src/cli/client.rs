@@ -129,7 +129,7 @@ pub struct Disable {
     id: String,
 }
 
-fn words<W: Copy + Send + Sync + 'static>(
+pub(super) fn words<W: Copy + Send + Sync + 'static>(
     all: &'static [W],
     word: fn(W) -> &'static str,
 ) -> impl TypedValueParser<Value = W> {

@@ -13,7 +13,8 @@ use super::exit::{Exit, Failure, Outcome};
 use super::logging;
 use super::open::ConfigArgs;
 use super::terminal::{Style, Terminal};
-use crate::config::{Config, StoreUrl};
+use crate::config::{Config, Loaded, StoreUrl};
+use crate::hardening::{self, Posture};
 use crate::serve;
 
 /// A container's health check is worth nothing if it waits long.
@@ -56,11 +57,18 @@ pub struct Healthcheck {
     json: bool,
 }
 
-/// Runs `onward serve`.
+/// What `onward serve` starts with.
+pub(super) struct Prepared {
+    loaded: Loaded,
+    posture: Posture,
+}
+
+/// Reads and judges the configuration, and gives up what it does not need: before the runtime, since threads that run
+/// already keep what they have.
 ///
 /// # Errors
-/// When something cannot be opened, read or bound.
-pub(super) async fn serve(command: &Serve) -> Outcome {
+/// When the configuration cannot work here, or the kernel does not give what it requires.
+pub(super) fn prepare(command: &Serve) -> Result<Prepared, Failure> {
     let loaded = command.config.load()?;
     logging::start(loaded.config.log.format, &loaded.config.log.filter)?;
     // What cannot work is said at once and whole, not by the first part that fails.
@@ -73,7 +81,18 @@ pub(super) async fn serve(command: &Serve) -> Outcome {
     if !errors.is_empty() {
         return Err(Failure::usage(format!("the configuration cannot work here:\n{}", errors.join("\n"))));
     }
-    serve::run(&loaded.config).await?;
+    // It is made where there is none; afterwards its folder can only be read.
+    serve::signing_key(&loaded.config.audit.signing_key_file, &loaded.config)?;
+    let posture = hardening::harden(&loaded)?;
+    Ok(Prepared { loaded, posture })
+}
+
+/// Runs `onward serve`.
+///
+/// # Errors
+/// When something cannot be opened, read or bound.
+pub(super) async fn serve(prepared: Prepared) -> Outcome {
+    serve::run(&prepared.loaded.config, prepared.posture).await?;
     Ok(Exit::Done)
 }
 

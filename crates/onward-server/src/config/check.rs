@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::Path;
 
 use onward_connect::egress::Egress as EgressList;
+use onward_connect::secret::Secret;
 use serde::Serialize;
 use url::Url;
 
@@ -15,6 +16,10 @@ use super::{Config, Loaded, PdsMode, StoreUrl};
 const ITK_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// Longest token life of the NHS API platform, seconds.
 const TOKEN_SECONDS_MAX: u32 = 600;
+
+/// Secrets of manuals, images and the NHS MESH sandbox.
+const PUBLISHED: [&str; 9] =
+    ["password", "TestKey", "BackBone", "changeme", "change-me", "postgres", "secret", "admin", "onward"];
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,6 +60,7 @@ impl Loaded {
         let config = &self.config;
         server(config, &mut findings);
         identity(config, &mut findings);
+        people(config, &mut findings);
         store(config, &mut findings);
         keys(config, &mut findings);
         mesh(config, &mut findings);
@@ -105,20 +111,26 @@ impl Findings {
         self.secret(key, path);
     }
 
+    /// A secret that anybody can read in a manual protects nothing; with a sandbox on this machine it is in its place.
+    fn own(&mut self, key: &'static str, path: Option<&Path>, sandbox: bool) {
+        let Some(Ok(secret)) = path.map(Secret::from_file) else { return };
+        if !sandbox && PUBLISHED.iter().any(|published| secret.expose().eq_ignore_ascii_case(published)) {
+            self.error(key, "is a published default or sandbox secret: ask for one of your own and put it there");
+        }
+    }
+
     #[cfg(unix)]
     fn private(&mut self, key: &'static str, path: &Path) {
         use std::os::unix::fs::PermissionsExt as _;
         let Ok(metadata) = std::fs::metadata(path) else { return };
         let mode = metadata.permissions().mode();
+        let who = match (mode & 0o007, mode & 0o070) {
+            (0, 0) => return,
+            (0, _) => "the file's group",
+            _ => "every user of this machine",
+        };
         let mend = format!("run: chmod 600 {}", path.display());
-        if mode & 0o007 != 0 {
-            self.error(
-                key,
-                format!("every user of this machine can reach this secret (mode {:o}); {mend}", mode & 0o777),
-            );
-        } else if mode & 0o070 != 0 {
-            self.warning(key, format!("the file's group can reach this secret (mode {:o}); {mend}", mode & 0o777));
-        }
+        self.error(key, format!("{who} can reach this secret (mode {:o}); {mend}", mode & 0o777));
     }
 
     #[cfg(not(unix))]
@@ -134,6 +146,19 @@ impl Findings {
         let list = EgressList::new(config.egress.hosts.iter().cloned());
         if let Err(refusal) = list.check_url(url, allow_plain_loopback) {
             self.error(key, format!("{refusal}; see egress.hosts"));
+        }
+    }
+}
+
+fn people(config: &Config, findings: &mut Findings) {
+    let people = &config.people;
+    for (key, value, most) in [
+        ("people.session_idle_minutes", people.session_idle_minutes, 60),
+        ("people.session_hours", people.session_hours, 24),
+        ("people.invitation_hours", people.invitation_hours, 14 * 24),
+    ] {
+        if !(1..=most).contains(&value) {
+            findings.error(key, format!("must be 1 to {most}"));
         }
     }
 }
@@ -164,12 +189,7 @@ fn server(config: &Config, findings: &mut Findings) {
         _ => {}
     }
     let public = server.public_url.url();
-    let loopback = match public.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
+    let loopback = is_loopback(public);
     if public.scheme() != "https" && !loopback {
         findings.error("server.public_url", "must be https");
     } else if loopback && !server.listen.ip().is_loopback() {
@@ -192,6 +212,15 @@ fn server(config: &Config, findings: &mut Findings) {
     }
 }
 
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 fn identity(config: &Config, findings: &mut Findings) {
     if config.identity.ods.is_none() {
         findings.error("identity.ods", "not set: the ODS code of the organisation that runs this gateway");
@@ -207,6 +236,7 @@ fn identity(config: &Config, findings: &mut Findings) {
 
 fn store(config: &Config, findings: &mut Findings) {
     findings.secret("store.password_file", config.store.password_file.as_deref());
+    findings.own("store.password_file", config.store.password_file.as_deref(), false);
     match &config.store.url {
         StoreUrl::Sqlite(path) => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -230,6 +260,9 @@ fn mesh(config: &Config, findings: &mut Findings) {
     }
     findings.required_secret("mesh.password_file", mesh.password_file.as_deref(), "the mailbox password");
     findings.required_secret("mesh.shared_key_file", mesh.shared_key_file.as_deref(), "the environment's shared key");
+    let sandbox = is_loopback(&mesh.base_url);
+    findings.own("mesh.password_file", mesh.password_file.as_deref(), sandbox);
+    findings.own("mesh.shared_key_file", mesh.shared_key_file.as_deref(), sandbox);
     findings.readable("mesh.certificate_file", mesh.certificate_file.as_deref());
     findings.secret("mesh.key_file", mesh.key_file.as_deref());
     findings.readable("mesh.ca_file", mesh.ca_file.as_deref());

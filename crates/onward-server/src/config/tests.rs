@@ -266,12 +266,60 @@ fn secrets_that_others_can_read_are_found() {
     let folder = tempfile::tempdir().expect("folder");
     let secret = folder.path().join("pw");
     std::fs::write(&secret, "hush").expect("written");
-    for (mode, expected) in [(0o600, ""), (0o400, ""), (0o640, "W"), (0o660, "W"), (0o644, "E"), (0o604, "E")] {
+    for (mode, expected) in [(0o600, ""), (0o400, ""), (0o640, "E"), (0o660, "E"), (0o644, "E"), (0o604, "E")] {
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).expect("set");
         let text = "[mesh]\nenabled = true\npassword_file = \"pw\"\n";
         let loaded = load_in(folder.path(), text, &[]).expect("loads");
         assert_eq!(findings(&loaded, "mesh.password_file"), expected, "{mode:o}");
         assert!(loaded.check().iter().all(|finding| !finding.message.contains("hush")));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn published_secrets_are_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("folder");
+    let secret = folder.path().join("key");
+    let sandbox = "base_url = \"http://127.0.0.1:8700\"\nallow_plain_loopback = true\n";
+    for (text, place, expected) in [
+        ("TestKey\n", "", "E"),
+        ("PASSWORD", "", "E"),
+        ("TestKey", sandbox, ""),
+        ("a secret of our own", "", ""),
+        ("TestKey, but longer", "", ""),
+    ] {
+        std::fs::write(&secret, text).expect("written");
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("set");
+        let mesh = format!("[mesh]\nenabled = true\nshared_key_file = \"key\"\n{place}");
+        let loaded = load_in(folder.path(), &mesh, &[]).expect("loads");
+        assert_eq!(findings(&loaded, "mesh.shared_key_file"), expected, "{text} {place}");
+    }
+}
+
+/// Whatever key of the configuration names a private key or a password is a secret for the check: no such file may be
+/// left out by forgetting it there.
+#[cfg(unix)]
+#[test]
+fn every_secret_file_must_be_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let is_secret = |key: &str| {
+        ["key_file", "password_file", "secret_file"].iter().any(|end| key.ends_with(end)) && !key.contains("public")
+    };
+    let defaults = Config::load_from(None, []).expect("the defaults").settings;
+    let keys: Vec<&str> = defaults.iter().map(|setting| setting.key.as_str()).filter(|key| is_secret(key)).collect();
+    assert!(keys.len() >= 7, "{keys:?}");
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("open");
+    std::fs::write(&file, "hush").expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("set");
+    for key in keys {
+        let variable = format!("ONWARD__{}", key.replace('.', "__").to_ascii_uppercase());
+        let text = "[mesh]\nenabled = true\n";
+        let loaded = load_in(folder.path(), text, &[(&variable, &file.display().to_string())]).expect("loads");
+        let found =
+            loaded.check().into_iter().any(|finding| finding.key == key && finding.message.contains("chmod 600"));
+        assert!(found, "{key} may be read by others");
     }
 }
 

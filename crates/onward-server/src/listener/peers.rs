@@ -48,7 +48,7 @@ impl Drop for Admission {
 }
 
 /// Whoever has one IPv6 address has the /64 around it (RFC 6177).
-fn holder(address: IpAddr) -> IpAddr {
+pub(crate) fn holder(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -273,22 +273,22 @@ pub(crate) async fn reading_is_recorded_with_the_bytes(store: Shared) {
     let inbox = AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, reference: None };
     assert!(end(&store, &lease, inbox, 1).await);
     let before = log(&store).await.len();
-    let unknown = store.open_rendition(DeliveryId::random(), at(2), vec![row(AuditWord::Read)]).await;
+    let unknown = store.open_rendition(DeliveryId::random(), at(2), None, vec![row(AuditWord::Read)]).await;
     assert!(unknown.expect("committed").is_none());
     assert_eq!(log(&store).await.len(), before, "nothing read, nothing recorded");
 
-    let rendition = store.open_rendition(id, at(3), vec![row(AuditWord::Read)]).await.expect("committed");
+    let rendition = store.open_rendition(id, at(3), None, vec![row(AuditWord::Read)]).await.expect("committed");
     assert_eq!(rendition.expect("there").body, b"what travels");
     let copy = read(&store, id).await;
     assert_eq!((copy.state, copy.version, copy.opened), (DeliveryState::Received, 3, Some(at(3))));
-    store.open_rendition(id, at(9), vec![row(AuditWord::Read)]).await.expect("committed").expect("there");
+    store.open_rendition(id, at(9), None, vec![row(AuditWord::Read)]).await.expect("committed").expect("there");
     let copy = read(&store, id).await;
     assert_eq!((copy.version, copy.opened, copy.changed), (3, Some(at(3)), at(3)), "only the first changes it");
     assert_eq!(log(&store).await.len(), before + 2, "but each is recorded");
     // An audit row that cannot be written (its identifier is taken) gives no bytes away.
     let taken = row(AuditWord::Read);
     store.audit(vec![taken.clone()]).await.expect("committed");
-    assert!(store.open_rendition(id, at(10), vec![taken]).await.is_err());
+    assert!(store.open_rendition(id, at(10), None, vec![taken]).await.is_err());
 }
 
 pub(crate) async fn an_inbox_is_read_before_the_dispatcher_comes_by(store: Shared) {
@@ -302,7 +302,7 @@ pub(crate) async fn an_inbox_is_read_before_the_dispatcher_comes_by(store: Share
     let leases = store.claim(at(0), at(30), 100).await.expect("claimable");
     let lease = leases.iter().find(|lease| lease.delivery.id == overtaken).expect("leased");
     for id in [id, sent, overtaken] {
-        assert!(store.open_rendition(id, at(1), vec![row(AuditWord::Read)]).await.expect("committed").is_some());
+        assert!(store.open_rendition(id, at(1), None, vec![row(AuditWord::Read)]).await.expect("committed").is_some());
     }
     assert_eq!((read(&store, id).await.state, read(&store, id).await.next_attempt), (DeliveryState::Received, None));
     let copy = read(&store, sent).await;

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -106,6 +108,11 @@ pub(crate) fn key_of(sealed: &[u8]) -> Option<KeyId> {
     let (head, rest) = sealed.split_at_checked(HEAD)?;
     let id = Uuid::from_slice(head.get(1..)?).ok()?;
     (head[0] == VERSION && rest.len() >= NONCE_LEN + TAG).then_some(KeyId(id))
+}
+
+/// The same of a value in a column of text.
+pub(crate) fn key_of_text(sealed: &str) -> Option<KeyId> {
+    key_of(&STANDARD.decode(sealed).ok()?)
 }
 
 #[cfg(test)]

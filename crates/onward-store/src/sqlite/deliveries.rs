@@ -3,18 +3,18 @@
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, StoredRendition, Transition};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
-use super::audit;
 use super::columns::{Columns, json, micros, month, stored_count};
 use super::failure::Failure;
 use super::keyed::Keyed;
-use crate::sealing::Place;
+use super::{audit, steps};
+use crate::sealing::{KeyId, Place, key_of_text};
 
-const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
+pub(super) const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
     attempts, next_attempt, reason, code, reference, correlation_id, workflow, body_bytes, acknowledgement_awaited, \
     basis, created, changed, opened, erased";
 
@@ -73,14 +73,28 @@ fn queue(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery, conflict: &str)
     }
     let body = c.seal(key, place("body", &id), &delivery.body)?;
     let html = delivery.html.as_ref().map(|html| c.seal(key, place("html", &id), html)).transpose()?;
-    c.prepare_cached("INSERT INTO rendition_bodies (delivery, month, media_type, body, html) VALUES (?, ?, ?, ?, ?)")?
-        .execute(params![id, month(origin.created), delivery.media_type, body, html])?;
+    let card = delivery.card.as_ref().map(|card| c.seal(key, place("card", &id), card)).transpose()?;
+    c.prepare_cached(
+        "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card) VALUES (?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![id, month(origin.created), delivery.media_type, body, html, card])?;
     keep_version(c, delivery.id, origin.created)?;
     Ok(true)
 }
 
-fn place<'r>(column: &'static str, row: &'r str) -> Place<'r> {
+pub(super) fn place<'r>(column: &'static str, row: &'r str) -> Place<'r> {
     Place::new("rendition_bodies", column, row)
+}
+
+/// The data key of a copy: that of its disclosure.
+pub(super) fn key(c: &Keyed<'_>, delivery: &str) -> Result<KeyId, Failure> {
+    let corrupt = || Failure::corrupt("deliveries", "disclosure");
+    let disclosure = c
+        .prepare_cached("SELECT disclosure FROM deliveries WHERE id = ?")?
+        .query_and_then([delivery], |row| Columns::of("deliveries", row).get::<String>("disclosure"))?
+        .next()
+        .ok_or_else(corrupt)??;
+    key_of_text(&disclosure).ok_or_else(corrupt)
 }
 
 /// Writes the delivery's present version into its history.
@@ -137,6 +151,7 @@ pub(super) fn open_rendition(
     c: &Keyed<'_>,
     id: DeliveryId,
     at: Timestamp,
+    reader: Option<&Step>,
     audit: &[AuditRow],
 ) -> Result<Option<StoredRendition>, Failure> {
     let Some(rendition) = rendition(c, id)? else { return Ok(None) };
@@ -153,6 +168,9 @@ pub(super) fn open_rendition(
         .execute(params![micros(at), id.to_string()])?;
     if first == 1 {
         keep_version(c, id, at)?;
+    }
+    if let Some(reader) = reader {
+        steps::opened(c, reader)?;
     }
     audit::append(c, audit)?;
     Ok(Some(rendition))
@@ -255,7 +273,7 @@ pub(super) fn conditions(query: &DeliveryQuery, patient: Option<String>) -> (Str
 }
 
 /// A row of [`DELIVERY`]'s columns.
-fn record(c: &Keyed<'_>, row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
+pub(super) fn record(c: &Keyed<'_>, row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
     let columns = Columns::of("deliveries", row);
     let (patient, erased) = c.patient("deliveries", row)?;
     Ok(DeliveryRecord {

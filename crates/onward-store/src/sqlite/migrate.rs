@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use super::columns::{Columns, stored_count};
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{audit, keys, transfers};
+use super::{audit, deliveries, keys, people, steps, transfers};
 use crate::sealing::{KeyEncryption, Place, Vault};
 
 /// Seals what the schemas before kept plain; false when there is nothing.
@@ -31,6 +31,10 @@ pub(super) fn seal_everything(
     for id in texts(c, "holds", "id")? {
         step.hold(&id)?;
     }
+    for user in texts(c, "passwords", "user")? {
+        step.code_secret(&user)?;
+    }
+    step.recipient_steps()?;
     let entries: i64 = c.query_row("SELECT count(*) FROM audit_log", [], |row| row.get(0))?;
     for position in 0..u64::try_from(entries).unwrap_or(0) {
         found = true;
@@ -102,20 +106,58 @@ impl<'c> Step<'c> {
         };
         let patient = self.index("deliveries", patient)?;
         let bodies = k
-            .prepare_cached("SELECT body, html FROM rendition_bodies WHERE delivery = ?")?
-            .query_map([id], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?)))?
+            .prepare_cached("SELECT body, html, card FROM rendition_bodies WHERE delivery = ?")?
+            .query_map([id], |row| {
+                let (html, card): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
+                Ok((row.get::<_, Vec<u8>>(0)?, html, card))
+            })?
             .next()
             .transpose()?;
-        if let Some((body, html)) = bodies {
-            let at = |column| Place::new("rendition_bodies", column, id);
-            let body = k.seal(key, at("body"), &body)?;
-            let html = html.map(|html| k.seal(key, at("html"), &html)).transpose()?;
-            k.prepare_cached("UPDATE rendition_bodies SET body = ?, html = ? WHERE delivery = ?")?
-                .execute(params![body, html, id])?;
+        if let Some((body, html, card)) = bodies {
+            let sealed = |column, bytes: &[u8]| k.seal(key, deliveries::place(column, id), bytes);
+            let html = html.map(|html| sealed("html", &html)).transpose()?;
+            let card = card.map(|card| sealed("card", &card)).transpose()?;
+            k.prepare_cached("UPDATE rendition_bodies SET body = ?, html = ?, card = ? WHERE delivery = ?")?
+                .execute(params![sealed("body", &body)?, html, card, id])?;
         }
         let disclosure = k.seal_text(key, Place::new("deliveries", "disclosure", id), &disclosure)?;
         k.prepare_cached("UPDATE deliveries SET patient = ?, lane = ?, disclosure = ? WHERE id = ?")?
             .execute(params![patient, patient.as_ref().unwrap_or(&transfer), disclosure, id])?;
+        Ok(())
+    }
+
+    fn code_secret(&self, user: &str) -> Result<(), Failure> {
+        let k = self.keyed();
+        let secret: Vec<u8> = k
+            .prepare_cached("SELECT totp_secret FROM passwords WHERE user = ?")?
+            .query_row([user], |row| row.get(0))?;
+        let secret = k.seal(self.vault.gateway(), people::totp(user), &secret)?;
+        k.prepare_cached("UPDATE passwords SET totp_secret = ? WHERE user = ?")?.execute(params![secret, user])?;
+        Ok(())
+    }
+
+    /// Steps are only ever added, but for this once: the schema's step has taken their guard away.
+    fn recipient_steps(&self) -> Result<(), Failure> {
+        let found = self
+            .c
+            .prepare("SELECT step, delivery, at, user, text FROM recipient_steps WHERE text IS NOT NULL")?
+            .query_map([], |row| {
+                let text: String = row.get("text")?;
+                let (delivery, user): (String, String) = (row.get("delivery")?, row.get("user")?);
+                Ok((row.get::<_, i64>("step")?, delivery, row.get::<_, i64>("at")?, user, text))
+            })?
+            .collect::<Result<Vec<_>, _>>()?;
+        for (step, delivery, at, user, text) in found {
+            let k = self.keyed();
+            let row = steps::row(&delivery, at, &user);
+            let text = k.seal_text(deliveries::key(&k, &delivery)?, steps::place(&row), &text)?;
+            k.prepare_cached("UPDATE recipient_steps SET text = ? WHERE step = ?")?.execute(params![text, step])?;
+        }
+        self.c.execute_batch(
+            "CREATE TRIGGER recipient_steps_stay BEFORE UPDATE ON recipient_steps BEGIN
+                 SELECT RAISE(ABORT, 'steps are only ever added');
+             END;",
+        )?;
         Ok(())
     }
 

@@ -12,7 +12,9 @@ mod keyed;
 mod keys;
 mod migrate;
 mod open;
+mod people;
 mod readers;
+mod steps;
 mod tasks;
 mod transfers;
 mod writer;
@@ -31,9 +33,9 @@ use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, Figures, FoundTask, HeldTransfer,
-    HoldChange, KeyUsage, Lease, OriginalMessage, Release, Store, StoreError, StoredAudit, StoredRendition,
-    SubjectTransfer, TaskQuery, TransferRecord, Transition,
+    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, Figures,
+    FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease, OriginalMessage, Release, Step, Store, StoreError,
+    StoredAudit, StoredRendition, SubjectTransfer, TaskQuery, TransferRecord, Transition,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 
@@ -165,9 +167,31 @@ impl Store for SqliteStore {
         &self,
         delivery: DeliveryId,
         at: Timestamp,
+        reader: Option<Step>,
         audit: Vec<AuditRow>,
     ) -> Result<Option<StoredRendition>, StoreError> {
-        self.write(move |c| deliveries::open_rendition(c, delivery, at, &audit)).await
+        self.write(move |c| deliveries::open_rendition(c, delivery, at, reader.as_ref(), &audit)).await
+    }
+
+    async fn take_step(
+        &self,
+        step: Step,
+        transition: Option<Transition>,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |c| steps::take(c, &step, transition.as_ref(), &audit)).await
+    }
+
+    async fn steps(&self, delivery: DeliveryId) -> Result<Vec<Step>, StoreError> {
+        self.read(move |c| steps::of(c, delivery)).await
+    }
+
+    async fn arrivals(&self, query: ArrivalQuery) -> Result<Vec<Arrival>, StoreError> {
+        self.read(move |c| steps::arrivals(c, &query)).await
+    }
+
+    async fn card(&self, delivery: DeliveryId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(move |c| steps::card(c, delivery)).await
     }
 
     async fn transfer(&self, id: TransferId) -> Result<Option<TransferRecord>, StoreError> {

@@ -24,10 +24,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0001_initial.sql"),
     include_str!("../../schema/sqlite/0002_audit_search.sql"),
-    include_str!("../../schema/sqlite/0003_sealing.sql"),
+    include_str!("../../schema/sqlite/0003_people.sql"),
+    include_str!("../../schema/sqlite/0004_steps.sql"),
+    include_str!("../../schema/sqlite/0005_sealing.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
-const SEALING: usize = 2;
+const SEALING: usize = 4;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]

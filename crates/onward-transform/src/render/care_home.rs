@@ -5,7 +5,7 @@ use onward_core::state::RecipientKind;
 use onward_fhir::Tree;
 
 use super::summary::Summary;
-use super::{Parties, Prepared, RenderError, Rendered, html, is_critical_for_care, r4_json};
+use super::{Card, Parties, Prepared, RenderError, Rendered, html, is_critical_for_care, r4_json};
 use crate::disclose::Policy;
 
 /// The discharge summary for the home, as an R4 document and as a page: medicines first, then allergies, alerts, the
@@ -25,5 +25,6 @@ pub fn care_home(
     let summary = Summary::new(&prepared, parties)?;
     let page = html::care_home(&prepared, &summary, parties)?;
     let body = r4_json(&prepared.projection.tree)?;
-    Ok(prepared.rendered(body, page))
+    let card = Some(Card::new(&summary, parties));
+    Ok(Rendered { card, ..prepared.rendered(body, page) })
 }

@@ -30,9 +30,30 @@ fn day(date: Date) -> String {
 }
 
 /// `3 August 2026 at 15:30`.
-pub(super) fn moment(at: Timestamp) -> String {
+#[must_use]
+pub fn moment(at: Timestamp) -> String {
     let local = at.to_zoned(london());
     format!("{} at {:02}:{:02}", day(local.date()), local.hour(), local.minute())
+}
+
+/// `15:30`.
+#[must_use]
+pub fn time_of_day(at: Timestamp) -> String {
+    let local = at.to_zoned(london());
+    format!("{:02}:{:02}", local.hour(), local.minute())
+}
+
+/// `today at 15:30`, `tomorrow at 09:00`, else as [`moment`]; both days are London's.
+#[must_use]
+pub fn near_moment(at: Timestamp, now: Timestamp) -> String {
+    let (date, today) = (date_of(at), date_of(now));
+    let day = match () {
+        () if date == today => "today",
+        () if today.tomorrow().is_ok_and(|tomorrow| date == tomorrow) => "tomorrow",
+        () if today.yesterday().is_ok_and(|yesterday| date == yesterday) => "yesterday",
+        () => return moment(at),
+    };
+    format!("{day} at {}", time_of_day(at))
 }
 
 /// A FHIR date or dateTime as precise as it is (`2026`, `2026-08`, `2026-08-03`, `2026-08-03T14:30:00Z`); what is none
@@ -99,6 +120,21 @@ mod tests {
         assert_eq!(day_of_fhir("2026-12"), "December 2026");
         for odd in ["", "2026-13", "yesterday", "26-08"] {
             assert_eq!(fhir(odd), odd);
+        }
+    }
+
+    #[test]
+    fn near_days_are_named() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a moment");
+        let now = at("2026-10-24T22:30:00Z");
+        for (moment, words) in [
+            ("2026-10-24T09:05:00Z", "today at 10:05"),
+            ("2026-10-24T23:30:00Z", "tomorrow at 00:30"),
+            ("2026-10-25T23:30:00Z", "tomorrow at 23:30"),
+            ("2026-10-23T12:00:00Z", "yesterday at 13:00"),
+            ("2026-10-26T12:00:00Z", "26 October 2026 at 12:00"),
+        ] {
+            assert_eq!(near_moment(at(moment), now), words, "{moment}");
         }
     }
 

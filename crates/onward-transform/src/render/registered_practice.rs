@@ -72,6 +72,7 @@ pub fn registered_practice(
         body,
         // The practice's own system renders the sender's document.
         html: None,
+        card: None,
         document_id: document.document_id.unwrap_or_default().to_owned(),
         correlation_id: Some(envelope.header_id()),
         workflow: itk_event(kind).and_then(|event| event.workflow).and_then(workflow),

@@ -9,7 +9,7 @@ mod people;
 use onward_core::directory::CareHome;
 use onward_fhir::{Bundle, Document, DocumentKind, Element, Heading, Release, views};
 
-pub(super) use allergies::Allergies;
+pub(super) use allergies::{Allergies, AllergyState};
 pub(super) use medicines::{Change, Medicines};
 pub(super) use people::Person;
 

@@ -172,8 +172,10 @@ async fn who_saw_a_patient_is_told_from_the_oldest_and_is_itself_audited() {
     let patient: onward_core::NhsNumber = "9990000018".parse().expect("a test number");
     let journal = onward_gateway::journal::Journal::new(&"R9Z".parse().expect("a code"), "https://gateway.example");
     let at = |second: i64| onward_core::Timestamp::from_second(1_795_000_000 + second).expect("in range");
-    let home =
-        Agent { role: Some(Role::CareHome), ..Agent::named("rowan-house", Some("VMH01".parse().expect("a code"))) };
+    let home = Agent {
+        role: Some(Role::CareHome.as_str()),
+        ..Agent::named("rowan-house", Some("VMH01".parse().expect("a code")))
+    };
     let about = |word, second, agent, recipient: Option<&str>| {
         journal.row(&AuditEntry {
             patient: Some(patient.clone()),

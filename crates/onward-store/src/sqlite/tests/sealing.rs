@@ -143,7 +143,7 @@ async fn faults_033_and_034_a_missing_or_wrong_key_opens_nothing() {
 /// A store of the schema before sealing, with everything plain.
 fn plain_store(path: &Path) {
     let connection = Connection::open(path).expect("opens");
-    for step in &super::super::open::MIGRATIONS[..2] {
+    for step in &super::super::open::MIGRATIONS[..4] {
         connection.execute_batch(step).expect("runs");
     }
     let number = patient(1);
@@ -157,7 +157,7 @@ fn plain_store(path: &Path) {
     let delivery = "7e0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10";
     connection
         .execute_batch(&format!(
-            "PRAGMA application_id = 0x4F4E5744; PRAGMA user_version = 2;
+            "PRAGMA application_id = 0x4F4E5744; PRAGMA user_version = 4;
              INSERT INTO transfers (id, sender, client_id, message_id, event, received, patient, reply, changed, not_sent,
                  body_sha256, response) VALUES
                  ('{transfer}', 'RXH', 'ward', 'm', 'e', 0, '{number}', '{reply}', 0, NULL, zeroblob(32), {blob}),
@@ -169,8 +169,13 @@ fn plain_store(path: &Path) {
                  version, attempts, next_attempt, body_bytes, acknowledgement_awaited, basis, created, changed, disclosure)
                  VALUES ('{delivery}', '{transfer}', '{number}', 'RXH', '{number}', 'care-home', 'VM1AB', 'Home',
                  '{{\"transport\":\"inbox\"}}', 'queued', 1, 0, 0, 9, 1, 'care', 0, 0, '{CANARY}');
-             INSERT INTO rendition_bodies VALUES
-                 ('{delivery}', 202601, 'text/plain', {blob}, {blob});
+             INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card) VALUES
+                 ('{delivery}', 202601, 'text/plain', {blob}, {blob}, {blob});
+             INSERT INTO recipient_steps (delivery, kind, at, user, name, text) VALUES
+                 ('{delivery}', 'queried', 5, 'u', 'Ada', '{CANARY}');
+             INSERT INTO users (id, name, email, role, organisations, disabled) VALUES
+                 ('u', 'Ada', 'a@example.org', 'care-home', '[]', 0);
+             INSERT INTO passwords VALUES ('u', 'h', {blob}, 0);
              INSERT INTO audit_log (position, id, recorded, word, agent, patient, leaf, event)
                  VALUES (0, 'a', 7, 'accept', 'ward', '{number}', x'{leaf}', CAST('{event}' AS BLOB));"
         ))
@@ -193,6 +198,9 @@ async fn a_store_from_before_is_sealed_when_it_is_opened() {
     assert_eq!(record[0].original.as_ref().map(|original| original.body.as_slice()), Some(CANARY.as_bytes()));
     assert_eq!(record[0].renditions[0].html.as_deref(), Some(CANARY.as_bytes()));
     assert_eq!(store.holds().await.expect("readable")[0].hold.detail, CANARY);
+    let copy = record[0].renditions[0].delivery;
+    assert_eq!(store.card(copy).await.expect("readable").as_deref(), Some(CANARY.as_bytes()));
+    assert_eq!(store.steps(copy).await.expect("readable")[0].text.as_deref(), Some(CANARY));
     let entries = store.audit_entries(0, 10).await.expect("readable");
     let event = entries[0].content.event().expect("there").to_vec();
     assert_eq!(entries[0].leaf, onward_ledger::leaf_hash(&event), "an old entry keeps its leaf");

@@ -1,6 +1,7 @@
 -- Data at rest is sealed; the program seals what is there in the transaction of this step. From now on: `patient` and
 -- `lane` hold a keyed hash of the NHS number, and bodies, renditions, responses, replies, disclosures, the texts of holds
--- and AuditEvents are sealed (texts as base64). The previous binary refuses the file.
+-- and AuditEvents are sealed (texts as base64), and so are cards,
+-- what people wrote in steps, and the secrets of sign-in codes. The previous binary refuses the file.
 
 CREATE TABLE data_keys (
     id TEXT NOT NULL PRIMARY KEY,
@@ -26,6 +27,9 @@ CREATE INDEX data_keys_kek ON data_keys (kek) WHERE wrapped IS NOT NULL;
 -- The clear header of an entry, which the leaf hashes. NULL in entries from before this step: their leaf is the hash of the
 -- event itself.
 ALTER TABLE audit_log ADD COLUMN entry BLOB;
+
+-- The program seals texts once, and puts the guard back.
+DROP TRIGGER recipient_steps_stay;
 
 -- When the person was erased: nothing that could tell about them is left.
 ALTER TABLE transfers ADD COLUMN erased INTEGER;

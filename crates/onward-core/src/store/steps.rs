@@ -1,0 +1,102 @@
+//! What people at a recipient do with a copy, and the list that they start from.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::DeliveryRecord;
+use crate::state::{RecipientKind, words};
+use crate::{DeliveryId, OdsCode};
+
+words!(
+    /// What a person did with a copy.
+    StepKind {
+        /// Opened it; kept once for each person.
+        Opened = "opened",
+        /// Acknowledged that it was received.
+        Acknowledged = "acknowledged",
+        /// Refused it, with a reason.
+        Declined = "declined",
+        /// Told that the person has arrived.
+        Arrived = "arrived",
+        /// Asked the ward something.
+        Queried = "queried",
+        /// Ticked one item of the first 72 hours.
+        Checked = "checked",
+        /// Finished the first 72 hours.
+        Finished = "finished",
+    }
+);
+
+words!(
+    /// What became of an item of the first 72 hours.
+    CheckOutcome {
+        /// Done.
+        Done = "done",
+        /// Does not apply, for a reason.
+        NotApplicable = "not-applicable",
+        /// Cannot be done, for a reason.
+        Problem = "problem",
+    }
+);
+
+/// Something that a person at the recipient did with a copy; it stays. Its `Debug` leaves out what people wrote.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Step {
+    /// With which copy.
+    pub delivery: DeliveryId,
+    /// What.
+    pub kind: StepKind,
+    /// When.
+    pub at: Timestamp,
+    /// The person's account.
+    pub user: String,
+    /// The person's name at that time.
+    pub name: String,
+    /// Which item, for [`StepKind::Checked`].
+    pub item: Option<String>,
+    /// What became of the item.
+    pub outcome: Option<CheckOutcome>,
+    /// The reason or question, as written; it may be about the patient.
+    pub text: Option<String>,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step").field("delivery", &self.delivery).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// Which copies a list of arrivals shows.
+#[derive(Debug, Clone)]
+pub struct ArrivalQuery {
+    /// To these organisations.
+    pub recipients: Vec<OdsCode>,
+    /// As what.
+    pub kind: RecipientKind,
+    /// True for those alone that still need somebody: neither completed, refused nor withdrawn.
+    pub open_only: bool,
+    /// Only those queued at or after this.
+    pub since: Timestamp,
+    /// At most so many, the newest first.
+    pub limit: u32,
+}
+
+/// One line of the list. Its `Debug` names the copy only.
+#[derive(Clone)]
+pub struct Arrival {
+    /// The copy.
+    pub copy: DeliveryRecord,
+    /// When the person is expected.
+    pub expected: Option<Timestamp>,
+    /// What the list shows of the copy (see [`super::NewDelivery::card`]); none once the copy's content is gone.
+    pub card: Option<Vec<u8>>,
+    /// Items of the first 72 hours that are done or do not apply.
+    pub settled: u32,
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrival").field("copy", &self.copy.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,349 @@
+//! What people of a care home do: they look at their arrivals, open a copy, acknowledge or decline it, tell that the person
+//! has arrived, ask the ward, and go through the first 72 hours. Each is kept with its name and moment and audited; what
+//! changes the Task goes the same way as a system's `PUT Task`.
+
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{
+    Arrival, ArrivalQuery, CheckOutcome, DeliveryRecord, Step, StepKind, StoreError, StoredRendition, Transition,
+};
+use onward_core::{DeliveryId, OdsCode, Timestamp};
+
+use crate::acknowledge::{Acknowledgement, may_move};
+use crate::{Gateway, checklist};
+
+/// A signed-in person of one or more homes.
+#[derive(Debug, Clone)]
+pub struct Attendant {
+    /// The account.
+    pub user: String,
+    /// The person's name.
+    pub name: String,
+    /// The homes that they work for.
+    pub organisations: Vec<OdsCode>,
+    /// As audit names them; for which home is filled in for each object.
+    pub agent: Agent,
+    /// `X-Request-ID`.
+    pub request_id: Option<String>,
+}
+
+/// In which form a copy is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// On the screen.
+    Page,
+    /// For printing.
+    Print,
+    /// As PDF.
+    Pdf,
+    /// An attached file, by its number.
+    File(usize),
+}
+
+impl Opening {
+    fn words(self) -> String {
+        match self {
+            Self::Page => "opened".to_owned(),
+            Self::Print => "opened for printing".to_owned(),
+            Self::Pdf => "opened as PDF".to_owned(),
+            Self::File(number) => format!("attachment {number} opened"),
+        }
+    }
+}
+
+/// A copy with what has happened to it.
+#[derive(Debug, Clone)]
+pub struct Attended {
+    /// The copy.
+    pub copy: DeliveryRecord,
+    /// What people did with it.
+    pub steps: Vec<Step>,
+}
+
+/// What a person wants to do.
+#[derive(Clone)]
+pub enum Deed {
+    /// It is received; not a clinical acceptance.
+    Acknowledge,
+    /// The home cannot take the person.
+    Decline {
+        /// Why.
+        reason: String,
+    },
+    /// The person is here.
+    Arrive,
+    /// The ward is asked.
+    Query {
+        /// What.
+        question: String,
+    },
+    /// One item of the first 72 hours.
+    Check {
+        /// Its key.
+        item: String,
+        /// What became of it.
+        outcome: CheckOutcome,
+        /// Why it does not apply or cannot be done.
+        reason: String,
+    },
+    /// All items are settled.
+    Finish,
+}
+
+/// What became of a [`Deed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, or it was done before.
+    Done,
+    /// No such copy for this person.
+    NotFound,
+    /// The state does not allow it.
+    NotAllowed(DeliveryState),
+    /// It needs words.
+    WordsMissing,
+    /// An item is still open.
+    ItemsOpen,
+}
+
+/// Longest reason or question, in characters.
+pub const WORDS_MAX: usize = 2_000;
+
+impl Gateway {
+    /// The arrivals of the person's homes, and the look itself audited with the copies that it shows.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
+    pub async fn arrivals(
+        &self,
+        who: &Attendant,
+        open_only: bool,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Arrival>, StoreError> {
+        let query = ArrivalQuery {
+            recipients: who.organisations.clone(),
+            kind: RecipientKind::CareHome,
+            open_only,
+            since,
+            limit,
+        };
+        let found = self.store.arrivals(query).await?;
+        let shown: Vec<String> = found.iter().map(|arrival| arrival.copy.id.to_string()).collect();
+        let filter = if open_only { "open" } else { "all" };
+        let entry = AuditEntry {
+            request_id: who.request_id.clone(),
+            query: Some(format!("inbox?show={filter}&shown={}", shown.join(","))),
+            ..AuditEntry::new(AuditWord::Query, self.clock.now(), who.agent.clone(), "list of arrivals")
+        };
+        self.store.audit(vec![self.journal.row(&entry)]).await?;
+        Ok(found)
+    }
+
+    /// Opens a copy for a person; `None`: not there, or not theirs.
+    ///
+    /// # Errors
+    /// When the opening cannot be audited: then nothing is released.
+    pub async fn open_for(
+        &self,
+        who: &Attendant,
+        id: DeliveryId,
+        opening: Opening,
+    ) -> Result<Option<(Attended, StoredRendition)>, StoreError> {
+        let Some(copy) = self.theirs(who, id).await? else { return Ok(None) };
+        let now = self.clock.now();
+        let entry = AuditEntry {
+            basis: Some(copy.basis.clone()),
+            ..self.attended(who, &copy, AuditWord::Read, &format!("version {} {}", copy.version, opening.words()))
+        };
+        let reader = step(who, &copy, StepKind::Opened, now);
+        let opened = self.store.open_rendition(id, now, Some(reader), vec![self.journal.row(&entry)]).await?;
+        self.work.notify_one();
+        let Some(rendition) = opened else { return Ok(None) };
+        let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
+        let steps = self.store.steps(id).await?;
+        Ok(Some((Attended { copy, steps }, rendition)))
+    }
+
+    /// What has been done with a copy, without its content; `None`: not there, or not theirs.
+    ///
+    /// # Errors
+    /// When the look cannot be audited: then nothing may be shown.
+    pub async fn look_at(&self, who: &Attendant, id: DeliveryId, what: &str) -> Result<Option<Attended>, StoreError> {
+        let Some(copy) = self.theirs(who, id).await? else { return Ok(None) };
+        let steps = self.store.steps(id).await?;
+        let entry = self.attended(who, &copy, AuditWord::ReadTask, what);
+        self.store.audit(vec![self.journal.row(&entry)]).await?;
+        Ok(Some(Attended { copy, steps }))
+    }
+
+    /// Does it, once: what was done before stays as it was.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn attend(&self, who: &Attendant, id: DeliveryId, deed: Deed) -> Result<Outcome, StoreError> {
+        loop {
+            let Some(copy) = self.theirs(who, id).await? else { return Ok(Outcome::NotFound) };
+            let steps = self.store.steps(id).await?;
+            let (step, state) = match self.plan(who, &copy, &steps, &deed) {
+                Ok(Some(planned)) => planned,
+                Ok(None) => return Ok(Outcome::Done),
+                Err(outcome) => return Ok(outcome),
+            };
+            let (transition, audit) = match state {
+                Some(state) => (Some(self.change(who, &copy, state, &step).await?), Vec::new()),
+                None => {
+                    let item = step.item.as_deref().unwrap_or_default();
+                    let outcome = step.outcome.map(CheckOutcome::as_str).unwrap_or_default();
+                    let detail = format!("{} {item} {outcome}", step.kind);
+                    (None, vec![self.journal.row(&self.attended(who, &copy, AuditWord::Acknowledge, detail.trim()))])
+                }
+            };
+            // Somebody else moved the copy in between: look again and decide anew.
+            if self.store.take_step(step, transition, audit).await? {
+                self.work.notify_one();
+                return Ok(Outcome::Done);
+            }
+        }
+    }
+
+    /// The step to keep, and the state to move to; `None` when it was done before.
+    fn plan(
+        &self,
+        who: &Attendant,
+        copy: &DeliveryRecord,
+        steps: &[Step],
+        deed: &Deed,
+    ) -> Result<Option<(Step, Option<DeliveryState>)>, Outcome> {
+        let now = self.clock.now();
+        let plain = |kind| step(who, copy, kind, now);
+        let moves = |state: DeliveryState| match may_move(copy, state) {
+            true => Ok(Some(state)),
+            false => Err(Outcome::NotAllowed(copy.state)),
+        };
+        let worded = |kind, words: &str| match words.trim() {
+            "" => Err(Outcome::WordsMissing),
+            words => Ok(Step { text: Some(words.chars().take(WORDS_MAX).collect()), ..plain(kind) }),
+        };
+        // The home has it in its hands: nothing is asked or ticked about a copy that nobody opened or that was refused.
+        let in_hand = || match copy.state {
+            DeliveryState::Received
+            | DeliveryState::Accepted
+            | DeliveryState::InProgress
+            | DeliveryState::Completed => Ok(()),
+            state => Err(Outcome::NotAllowed(state)),
+        };
+        let planned = match deed {
+            Deed::Acknowledge if copy.state.is_acknowledged() => return Ok(None),
+            Deed::Acknowledge => (plain(StepKind::Acknowledged), moves(DeliveryState::Accepted)?),
+            Deed::Decline { .. } if copy.state == DeliveryState::Rejected => return Ok(None),
+            Deed::Decline { reason } => (worded(StepKind::Declined, reason)?, moves(DeliveryState::Rejected)?),
+            Deed::Arrive if matches!(copy.state, DeliveryState::InProgress | DeliveryState::Completed) => {
+                return Ok(None);
+            }
+            Deed::Arrive => (plain(StepKind::Arrived), moves(DeliveryState::InProgress)?),
+            Deed::Query { question } => {
+                in_hand()?;
+                // The state stays; the Task's version grows, so that whoever polls it sees the question.
+                (worded(StepKind::Queried, question)?, Some(copy.state))
+            }
+            Deed::Check { item, outcome, reason } => {
+                in_hand()?;
+                let item = checklist::item(item).ok_or(Outcome::WordsMissing)?;
+                let step = match outcome {
+                    CheckOutcome::Done => plain(StepKind::Checked),
+                    _ => worded(StepKind::Checked, reason)?,
+                };
+                let step = Step { item: Some(item.key.to_owned()), outcome: Some(*outcome), ..step };
+                let said = checklist::latest(steps).get(item.key).is_some_and(|last| {
+                    (last.outcome, &last.text, &last.user) == (step.outcome, &step.text, &step.user)
+                });
+                if said {
+                    return Ok(None);
+                }
+                (step, None)
+            }
+            Deed::Finish if copy.state == DeliveryState::Completed => return Ok(None),
+            Deed::Finish if !checklist::is_settled(steps) => return Err(Outcome::ItemsOpen),
+            Deed::Finish => (plain(StepKind::Finished), moves(DeliveryState::Completed)?),
+        };
+        Ok(Some(planned))
+    }
+
+    async fn change(
+        &self,
+        who: &Attendant,
+        copy: &DeliveryRecord,
+        state: DeliveryState,
+        step: &Step,
+    ) -> Result<Transition, StoreError> {
+        if state == copy.state {
+            let entry = self.attended(who, copy, AuditWord::Acknowledge, step.kind.as_str());
+            return Ok(Transition {
+                delivery: copy.id,
+                expected_version: copy.version,
+                state,
+                code: None,
+                reason: copy.reason.clone(),
+                at: step.at,
+                responses: Vec::new(),
+                audit: vec![self.journal.row(&entry)],
+            });
+        }
+        let acknowledgement = Acknowledgement {
+            state,
+            code: None,
+            reason: step.text.clone().filter(|_| state == DeliveryState::Rejected).or_else(|| copy.reason.clone()),
+            agent: agent_for(who, copy),
+            request_id: who.request_id.as_deref(),
+        };
+        self.transition_for(copy, acknowledgement).await
+    }
+
+    /// The copy, when it was addressed to one of the person's homes and was not taken back. Whoever asks for another's is
+    /// audited.
+    async fn theirs(&self, who: &Attendant, id: DeliveryId) -> Result<Option<DeliveryRecord>, StoreError> {
+        let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
+        let addressed = copy.kind == RecipientKind::CareHome && who.organisations.contains(&copy.recipient);
+        if addressed && copy.state != DeliveryState::Withdrawn {
+            return Ok(Some(copy));
+        }
+        let entry = AuditEntry {
+            success: false,
+            transfer: Some(copy.transfer),
+            delivery: Some(id),
+            request_id: who.request_id.clone(),
+            ..AuditEntry::new(AuditWord::Deny, self.clock.now(), who.agent.clone(), "another organisation's copy")
+        };
+        self.store.audit(vec![self.journal.row(&entry)]).await?;
+        Ok(None)
+    }
+
+    fn attended(&self, who: &Attendant, copy: &DeliveryRecord, word: AuditWord, detail: &str) -> AuditEntry {
+        AuditEntry {
+            transfer: Some(copy.transfer),
+            delivery: Some(copy.id),
+            recipient: Some(copy.recipient.clone()),
+            patient: copy.patient.clone(),
+            request_id: who.request_id.clone(),
+            ..AuditEntry::new(word, self.clock.now(), agent_for(who, copy), detail)
+        }
+    }
+}
+
+/// The person as one of the home that the copy is addressed to.
+fn agent_for(who: &Attendant, copy: &DeliveryRecord) -> Agent {
+    Agent { organisation: Some(copy.recipient.clone()), ..who.agent.clone() }
+}
+
+fn step(who: &Attendant, copy: &DeliveryRecord, kind: StepKind, at: Timestamp) -> Step {
+    Step {
+        delivery: copy.id,
+        kind,
+        at,
+        user: who.user.clone(),
+        name: who.name.clone(),
+        item: None,
+        outcome: None,
+        text: None,
+    }
+}

@@ -1,0 +1,193 @@
+//! `/transfers/{id}/checklist`: the first 72 hours in the home. What is recorded is only ever added to.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use onward_core::state::DeliveryState;
+use onward_core::store::{CheckOutcome, Step, StepKind};
+use onward_core::{DeliveryId, Timestamp};
+use onward_gateway::attend::{Attended, Deed, Outcome};
+use onward_gateway::checklist::{self, ITEMS};
+use onward_transform::render::Card;
+
+use super::components::{Choice, Field, FormError};
+use super::record::{settled_count, told};
+use super::{OnlyGet, Shell, attendant, deeds, page, sent, shell, store_failed, trouble};
+use crate::app::App;
+use crate::people::SignedIn;
+
+/// What becomes of an item.
+struct Ticked {
+    item: String,
+    outcome: String,
+    reason: String,
+}
+
+#[derive(Template)]
+#[template(path = "checklist.html")]
+struct ChecklistPage {
+    shell: Shell,
+    card: Option<Card>,
+    path: String,
+    errors: Vec<FormError>,
+    settled: usize,
+    told_arrived: bool,
+    items: Vec<ItemView>,
+    outcomes: Vec<Choice>,
+    finish: bool,
+    finished: bool,
+    finished_words: String,
+}
+
+struct ItemView {
+    key: &'static str,
+    title: &'static str,
+    state: &'static str,
+    colour: &'static str,
+    history: Vec<String>,
+    done_first: bool,
+    is_wrong: bool,
+    other_words: &'static str,
+    outcome: Field,
+    reason: Field,
+}
+
+impl ItemView {
+    fn new(item: checklist::Item, steps: &[Step], wrong: Option<&Ticked>, now: Timestamp) -> Self {
+        let words = |outcome| match outcome {
+            Some(CheckOutcome::Done) => ("Done", "green"),
+            Some(CheckOutcome::NotApplicable) => ("Does not apply", "grey"),
+            Some(CheckOutcome::Problem) => ("Problem", "red"),
+            None => ("Open", "yellow"),
+        };
+        let said: Vec<&Step> = steps
+            .iter()
+            .filter(|step| step.kind == StepKind::Checked && step.item.as_deref() == Some(item.key))
+            .collect();
+        let (state, colour) = words(said.last().and_then(|step| step.outcome));
+        let wrong = wrong.filter(|wrong| wrong.item == item.key);
+        let error = wrong.map(|_| "Say why it does not apply, or what the problem is").unwrap_or_default();
+        let field = |part: &str, label: &str| Field { id: format!("{}-{part}", item.key), ..Field::new(part, label) };
+        Self {
+            key: item.key,
+            title: item.title,
+            state,
+            colour,
+            history: said.iter().map(|step| format!("{}: {}", words(step.outcome).0, told(step, now))).collect(),
+            done_first: said.last().is_none_or(|step| step.outcome != Some(CheckOutcome::Done)),
+            is_wrong: wrong.is_some(),
+            other_words: if said.is_empty() { "Does not apply, or there is a problem" } else { "Record it again" },
+            outcome: Field {
+                value: wrong.map_or_else(|| "not-applicable".to_owned(), |wrong| wrong.outcome.clone()),
+                ..field("outcome", "What became of it")
+            },
+            reason: Field {
+                error: error.to_owned(),
+                value: wrong.map(|wrong| wrong.reason.clone()).unwrap_or_default(),
+                ..field("reason", "Why")
+            },
+        }
+    }
+}
+
+impl ChecklistPage {
+    fn new(shell: Shell, attended: &Attended, card: Option<Card>, wrong: Option<&Ticked>, now: Timestamp) -> Self {
+        let steps = &attended.steps;
+        let items: Vec<ItemView> = ITEMS.into_iter().map(|item| ItemView::new(item, steps, wrong, now)).collect();
+        let errors = items
+            .iter()
+            .filter(|item| item.is_wrong)
+            .map(|item| FormError { field: item.reason.id.clone(), text: item.reason.error.clone() });
+        let finished = steps.iter().find(|step| step.kind == StepKind::Finished);
+        Self {
+            shell,
+            card,
+            path: format!("/transfers/{}", attended.copy.id),
+            errors: errors.collect(),
+            settled: settled_count(steps),
+            told_arrived: steps.iter().any(|step| step.kind == StepKind::Arrived),
+            outcomes: vec![
+                Choice { value: "not-applicable", text: "It does not apply" },
+                Choice { value: "problem", text: "There is a problem" },
+            ],
+            finish: checklist::is_settled(steps) && attended.copy.state != DeliveryState::Completed,
+            finished: finished.is_some(),
+            finished_words: finished.map(|step| format!("Finished by {}", told(step, now))).unwrap_or_default(),
+            items,
+        }
+    }
+}
+
+/// `GET /transfers/{id}/checklist`.
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    _: OnlyGet,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    shown(&app, &who, &id, &headers, StatusCode::OK, None).await
+}
+
+/// `POST /transfers/{id}/checklist`.
+pub(super) async fn post(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    form: Bytes,
+) -> Response {
+    let ticked = Ticked { item: sent(&form, "item"), outcome: sent(&form, "outcome"), reason: sent(&form, "reason") };
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(outcome) = ticked.outcome.parse::<CheckOutcome>() else {
+        return trouble(&headers, StatusCode::BAD_REQUEST);
+    };
+    let deed = Deed::Check { item: ticked.item.clone(), outcome, reason: ticked.reason.clone() };
+    match app.gateway.attend(&attendant(&who), delivery, deed).await {
+        Ok(Outcome::WordsMissing) if checklist::item(&ticked.item).is_some() => {
+            shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&ticked)).await
+        }
+        Ok(outcome) => deeds::answer(&headers, outcome, &format!("/transfers/{delivery}/checklist")),
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+/// `POST /transfers/{id}/finish`.
+pub(super) async fn finish(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    match app.gateway.attend(&attendant(&who), id, Deed::Finish).await {
+        Ok(outcome) => deeds::answer(&headers, outcome, &format!("/transfers/{id}/checklist")),
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+async fn shown(
+    app: &App,
+    who: &SignedIn,
+    id: &str,
+    headers: &HeaderMap,
+    status: StatusCode,
+    wrong: Option<&Ticked>,
+) -> Response {
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let looked = async {
+        let (shell, _) = shell(app, who).await?;
+        let looked = app.gateway.look_at(&attendant(who), id, "the first 72 hours").await?;
+        let card = if looked.is_some() { deeds::card(app, id).await? } else { None };
+        Ok(looked.map(|attended| ChecklistPage::new(shell, &attended, card, wrong, app.gateway.clock().now())))
+    };
+    match looked.await {
+        Ok(Some(template)) => page(headers, status, &template),
+        Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
+        Err(error) => store_failed(headers, &error),
+    }
+}

@@ -1,0 +1,218 @@
+//! What people of a home do with a summary: each form posts, and leads back to the summary.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use onward_core::DeliveryId;
+use onward_core::store::StoreError;
+use onward_gateway::attend::{Deed, Outcome, WORDS_MAX};
+use onward_transform::render::Card;
+
+use super::components::{Field, FormError};
+use super::{OnlyGet, Shell, attendant, page, sent, shell, store_failed, trouble};
+use crate::app::App;
+use crate::people::SignedIn;
+
+/// A page that asks for words before something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    Query,
+    Decline,
+}
+
+#[derive(Template)]
+#[template(path = "words.html")]
+struct WordsPage {
+    shell: Shell,
+    title: &'static str,
+    card: Option<Card>,
+    lines: &'static [&'static str],
+    telephones: Vec<String>,
+    errors: Vec<FormError>,
+    field: Field,
+    button: &'static str,
+    kind: &'static str,
+    back: String,
+    this: String,
+}
+
+impl Asking {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Decline => "decline",
+        }
+    }
+
+    fn deed(self, words: String) -> Deed {
+        match self {
+            Self::Query => Deed::Query { question: words },
+            Self::Decline => Deed::Decline { reason: words },
+        }
+    }
+
+    fn page(self, shell: Shell, id: DeliveryId, card: Option<Card>, error: &str, value: String) -> WordsPage {
+        let (title, lines, label, hint, button, kind): (_, &'static [&'static str], _, _, _, _) = match self {
+            Self::Query => (
+                "Ask the ward",
+                &["The question goes to the hospital's system with your name. Nobody may read it tonight."],
+                "Your question",
+                "The hospital knows whom it is about",
+                "Send the question",
+                "",
+            ),
+            Self::Decline => (
+                "Tell the hospital that you cannot take this person",
+                &["The hospital is told at once, with your name and the reason. This cannot be taken back here."],
+                "Why not",
+                "For example: no bed with nursing is free",
+                "Decline",
+                "warning",
+            ),
+        };
+        let field = Field { error: error.to_owned(), value, hint: hint.to_owned(), ..Field::new("words", label) };
+        let errors = (!error.is_empty()).then(|| FormError { field: field.id.clone(), text: error.to_owned() });
+        let back = format!("/transfers/{id}");
+        WordsPage {
+            shell,
+            title,
+            lines,
+            telephones: card.as_ref().map(|card| card.telephones.clone()).unwrap_or_default(),
+            card,
+            errors: errors.into_iter().collect(),
+            field,
+            button,
+            kind,
+            this: format!("{back}/{}", self.name()),
+            back,
+        }
+    }
+}
+
+/// `POST /transfers/{id}/acknowledge`.
+pub(super) async fn acknowledge(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    simple(&app, &who, &id, &headers, Deed::Acknowledge).await
+}
+
+/// `POST /transfers/{id}/arrive`.
+pub(super) async fn arrive(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    simple(&app, &who, &id, &headers, Deed::Arrive).await
+}
+
+/// `GET /transfers/{id}/query`.
+pub(super) async fn query_form(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    _: OnlyGet,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    form(&app, &who, &id, &headers, Asking::Query).await
+}
+
+/// `POST /transfers/{id}/query`.
+pub(super) async fn query(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    form: Bytes,
+) -> Response {
+    worded(&app, &who, &id, &headers, Asking::Query, sent(&form, "words")).await
+}
+
+/// `GET /transfers/{id}/decline`.
+pub(super) async fn decline_form(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    _: OnlyGet,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    form(&app, &who, &id, &headers, Asking::Decline).await
+}
+
+/// `POST /transfers/{id}/decline`.
+pub(super) async fn decline(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    form: Bytes,
+) -> Response {
+    worded(&app, &who, &id, &headers, Asking::Decline, sent(&form, "words")).await
+}
+
+async fn simple(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, deed: Deed) -> Response {
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    match app.gateway.attend(&attendant(who), id, deed).await {
+        Ok(outcome) => answer(headers, outcome, &format!("/transfers/{id}")),
+        Err(error) => store_failed(headers, &error),
+    }
+}
+
+/// Where an outcome leads, when it needs no words.
+pub(super) fn answer(headers: &HeaderMap, outcome: Outcome, to: &str) -> Response {
+    match outcome {
+        Outcome::Done => (StatusCode::SEE_OTHER, [(header::LOCATION, to.to_owned())]).into_response(),
+        Outcome::NotFound => trouble(headers, StatusCode::NOT_FOUND),
+        Outcome::NotAllowed(_) | Outcome::WordsMissing | Outcome::ItemsOpen => trouble(headers, StatusCode::CONFLICT),
+    }
+}
+
+async fn form(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking) -> Response {
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let looked = async {
+        let looked = app.gateway.look_at(&attendant(who), id, asking.name()).await?;
+        if looked.is_none() {
+            return Ok(None);
+        }
+        Ok::<_, StoreError>(Some((shell(app, who).await?.0, card(app, id).await?)))
+    };
+    match looked.await {
+        Ok(Some((shell, card))) => page(headers, StatusCode::OK, &asking.page(shell, id, card, "", String::new())),
+        Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
+        Err(error) => store_failed(headers, &error),
+    }
+}
+
+async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking, words: String) -> Response {
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let error = match words.trim() {
+        "" => "Write what it is about",
+        words if words.chars().count() > WORDS_MAX => "Write at most 2,000 characters",
+        _ => "",
+    };
+    if !error.is_empty() {
+        // Nothing about the person is shown again for a form that came without its words.
+        return match shell(app, who).await {
+            Ok((shell, _)) => {
+                page(headers, StatusCode::UNPROCESSABLE_ENTITY, &asking.page(shell, id, None, error, words))
+            }
+            Err(error) => store_failed(headers, &error),
+        };
+    }
+    match app.gateway.attend(&attendant(who), id, asking.deed(words)).await {
+        Ok(outcome) => answer(headers, outcome, &format!("/transfers/{id}")),
+        Err(error) => store_failed(headers, &error),
+    }
+}
+
+/// What lists show of the copy, for a banner.
+pub(super) async fn card(app: &App, id: DeliveryId) -> Result<Option<Card>, StoreError> {
+    Ok(app.gateway.store().card(id).await?.as_deref().and_then(Card::from_json))
+}

@@ -1,0 +1,265 @@
+//! `GET /inbox`: who is due to arrive at the home, what to look at first, and how far each has come.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use jiff::SignedDuration;
+use onward_core::state::DeliveryState;
+use onward_core::store::Arrival;
+use onward_core::{OdsCode, Timestamp};
+use onward_gateway::checklist;
+use onward_transform::render::{Card, dates};
+
+use super::{OnlyGet, Shell, attendant, page, shell, store_failed};
+use crate::app::App;
+use crate::people::SignedIn;
+
+/// Copies on one list at most.
+pub const ROWS_MAX: u32 = 500;
+/// How far the longer list goes back.
+pub const RECENT: SignedDuration = SignedDuration::from_hours(28 * 24);
+
+/// Which arrivals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// Those that still need somebody.
+    Open,
+    /// All of the last 28 days.
+    Recent,
+}
+
+impl Show {
+    /// As the query says.
+    #[must_use]
+    pub fn of(query: Option<&str>) -> Self {
+        let recent = query.is_some_and(|query| query.split('&').any(|pair| pair == "show=recent"));
+        if recent { Self::Recent } else { Self::Open }
+    }
+}
+
+/// `GET /inbox`.
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    _: OnlyGet,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let show = Show::of(query.as_deref());
+    let now = app.gateway.clock().now();
+    // An open one stays on the list however old it is.
+    let since = match show {
+        Show::Open => Timestamp::MIN,
+        Show::Recent => now.checked_sub(RECENT).unwrap_or(Timestamp::MIN),
+    };
+    let listed = async {
+        let (shell, homes) = shell(&app, &who).await?;
+        let arrivals = app.gateway.arrivals(&attendant(&who), show == Show::Open, since, ROWS_MAX).await?;
+        Ok(InboxPage::new(shell, &homes, show, arrivals, now))
+    };
+    match listed.await {
+        Ok(template) => page(&headers, StatusCode::OK, &template),
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+/// The page.
+#[derive(Template)]
+#[template(path = "inbox.html")]
+pub struct InboxPage {
+    shell: Shell,
+    filter: String,
+    order: &'static str,
+    correct_at: String,
+    this: &'static str,
+    other: &'static str,
+    other_words: &'static str,
+    nobody: &'static str,
+    rows: Vec<Row>,
+    cut: bool,
+}
+
+struct Row {
+    href: String,
+    expected: String,
+    overdue: bool,
+    name: String,
+    born: String,
+    number: String,
+    home: String,
+    died: String,
+    similar: bool,
+    from: String,
+    check_first: Vec<String>,
+    status: String,
+    colour: &'static str,
+    unopened: bool,
+    replaces: bool,
+}
+
+impl InboxPage {
+    /// The list at `now`, for somebody of these homes (code and name).
+    #[must_use]
+    pub fn new(
+        shell: Shell,
+        homes: &[(OdsCode, String)],
+        show: Show,
+        mut arrivals: Vec<Arrival>,
+        now: Timestamp,
+    ) -> Self {
+        arrivals.sort_by_key(|arrival| {
+            (!is_overdue(arrival, now), arrival.expected.unwrap_or(Timestamp::MAX), arrival.copy.created)
+        });
+        let mut rows: Vec<Row> = arrivals.iter().map(|arrival| Row::new(arrival, homes, now)).collect();
+        flag_similar_names(&mut rows);
+        let names = homes.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(" and ");
+        let (filter, this, other, other_words, nobody) = match show {
+            Show::Open => (
+                format!(
+                    "Everybody on the way to {names}, or there for less than 72 hours: not yet completed, declined or cancelled."
+                ),
+                "/inbox",
+                "/inbox?show=recent",
+                "Show everything of the last 28 days",
+                "Nobody is due to arrive.",
+            ),
+            Show::Recent => (
+                format!("Everything sent to {names} in the last 28 days, whatever became of it."),
+                "/inbox?show=recent",
+                "/inbox",
+                "Show only those that still need somebody",
+                "Nothing was sent in the last 28 days.",
+            ),
+        };
+        Self {
+            shell,
+            filter,
+            order: "Overdue ones stand first, then whoever is expected soonest.",
+            correct_at: dates::time_of_day(now),
+            this,
+            other,
+            other_words,
+            nobody,
+            cut: rows.len() >= ROWS_MAX as usize,
+            rows,
+        }
+    }
+}
+
+/// Expected before now, and nobody has said that the summary is there.
+fn is_overdue(arrival: &Arrival, now: Timestamp) -> bool {
+    let waits = !arrival.copy.state.is_acknowledged() && !arrival.copy.state.is_settled();
+    waits && arrival.expected.is_some_and(|expected| expected < now)
+}
+
+impl Row {
+    fn new(arrival: &Arrival, homes: &[(OdsCode, String)], now: Timestamp) -> Self {
+        let copy = &arrival.copy;
+        let (status, colour) = status(copy.state, arrival.settled);
+        let home = homes.iter().find(|(ods, _)| *ods == copy.recipient).filter(|_| homes.len() > 1);
+        let row = Self {
+            href: format!("/transfers/{}", copy.id),
+            expected: arrival
+                .expected
+                .map_or_else(|| "Time not given".to_owned(), |at| capital(&dates::near_moment(at, now))),
+            overdue: is_overdue(arrival, now),
+            name: "Content no longer held".to_owned(),
+            born: String::new(),
+            number: String::new(),
+            home: home.map(|(_, name)| name.clone()).unwrap_or_default(),
+            died: String::new(),
+            similar: false,
+            from: copy.sender.to_string(),
+            check_first: Vec::new(),
+            status,
+            colour,
+            unopened: copy.opened.is_none(),
+            replaces: false,
+        };
+        let Some(card) = arrival.card.as_deref().and_then(Card::from_json) else { return row };
+        Self {
+            from: if card.ward.is_empty() { card.hospital } else { format!("{}, {}", card.ward, card.hospital) },
+            name: card.name,
+            born: format!("Born {}", card.born),
+            number: card.nhs_number,
+            died: card.died,
+            check_first: card.check_first,
+            replaces: card.replaces,
+            ..row
+        }
+    }
+}
+
+/// The state in words and the colour of its tag.
+#[must_use]
+pub fn status(state: DeliveryState, settled: u32) -> (String, &'static str) {
+    use DeliveryState as S;
+    match state {
+        S::Queued | S::AwaitingCollection | S::Sent | S::Received => ("Not acknowledged".to_owned(), "yellow"),
+        S::Accepted => ("Acknowledged".to_owned(), "blue"),
+        S::InProgress => (format!("Arrived ({settled} of {})", checklist::ITEMS.len()), "green"),
+        S::Completed => ("Completed".to_owned(), "grey"),
+        S::Rejected => ("Declined".to_owned(), "red"),
+        S::Failed => ("Delivery failed".to_owned(), "red"),
+        S::Withdrawn => ("Cancelled".to_owned(), "red"),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// Two people whose names sound alike and whose first names begin alike are taken for one another.
+fn flag_similar_names(rows: &mut [Row]) {
+    let mut people: HashMap<String, Vec<usize>> = HashMap::new();
+    for (at, row) in rows.iter().enumerate().filter(|(_, row)| !row.born.is_empty()) {
+        people.entry(sound(&row.name)).or_default().push(at);
+    }
+    for alike in people.into_values() {
+        // The same person twice (a replacement) is no other person.
+        let numbers: std::collections::BTreeSet<&str> = alike.iter().map(|at| rows[*at].number.as_str()).collect();
+        if numbers.len() > 1 {
+            for at in alike {
+                rows[at].similar = true;
+            }
+        }
+    }
+}
+
+/// Soundex of the family name (`SURNAME, Given`), and the first letter of the given name.
+fn sound(name: &str) -> String {
+    let (family, given) = name.split_once(", ").unwrap_or((name, ""));
+    let code = |c: char| match c.to_ascii_uppercase() {
+        'B' | 'F' | 'P' | 'V' => Some('1'),
+        'C' | 'G' | 'J' | 'K' | 'Q' | 'S' | 'X' | 'Z' => Some('2'),
+        'D' | 'T' => Some('3'),
+        'L' => Some('4'),
+        'M' | 'N' => Some('5'),
+        'R' => Some('6'),
+        _ => None,
+    };
+    let mut letters = family.chars().filter(|c| c.is_alphabetic());
+    let first = letters.next();
+    let mut out: String = first.into_iter().flat_map(char::to_uppercase).collect();
+    let mut last = first.and_then(code);
+    for letter in letters {
+        let digit = code(letter);
+        if let Some(digit) = digit.filter(|digit| Some(*digit) != last) {
+            out.push(digit);
+        }
+        // H and W do not part two letters of one sound.
+        if !matches!(letter.to_ascii_uppercase(), 'H' | 'W') {
+            last = digit;
+        }
+    }
+    let sound: String = out.chars().take(4).collect();
+    format!("{sound} {}", given.chars().next().map(|c| c.to_uppercase().collect::<String>()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! People sign in here: invitation, password with time-based codes, sessions, and the guard of every page.
+//!
+//! A page is a route whose access is [`Access::Page`] or [`Access::SignedIn`]; its handler takes [`SignedIn`]. The guard
+//! around it has looked the session up and asked the authorization table before the handler runs.
+
+mod cookie;
+mod fresh;
+mod guard;
+mod invitation;
+mod invite;
+mod page;
+mod password;
+mod sign_in;
+mod start;
+mod throttle;
+mod totp;
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+use jiff::{SignedDuration, Timestamp};
+use onward_core::audit::Agent;
+use onward_core::people::{Role, Session, Strength, User};
+use onward_core::{OdsCode, SessionId, UserId};
+use url::Url;
+
+use crate::api::{Access, Route};
+use crate::app::App;
+use crate::config::Config;
+
+pub use fresh::Fresh;
+pub(crate) use guard::guard;
+pub use invite::{Invited, invite};
+pub use totp::code_at;
+
+/// Settings and tools of the sign-in.
+pub struct People {
+    /// Scheme, host and port of our own pages: where forms may come from.
+    origin: String,
+    /// A session that is not used for so long is over.
+    idle: SignedDuration,
+    /// A session that began so long ago is over.
+    absolute: SignedDuration,
+    passwords: password::Passwords,
+}
+
+impl People {
+    /// As configured.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let url: &Url = config.server.public_url.url();
+        Self {
+            origin: url.origin().ascii_serialization(),
+            idle: SignedDuration::from_mins(i64::from(config.people.session_idle_minutes)),
+            absolute: SignedDuration::from_hours(i64::from(config.people.session_hours)),
+            passwords: password::Passwords::new(),
+        }
+    }
+}
+
+/// The person whose request this is.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    /// The account.
+    pub user: UserId,
+    /// The person's name.
+    pub name: String,
+    /// What the person is.
+    pub role: Role,
+    /// The organisations that the person acts for; never empty.
+    pub organisations: Vec<OdsCode>,
+    /// The session, as audit names it.
+    pub session: SessionId,
+    /// When the person was recognised.
+    pub authenticated_at: Timestamp,
+    /// How.
+    pub strength: Strength,
+    /// `X-Request-ID` of this request.
+    pub request_id: Option<String>,
+}
+
+impl SignedIn {
+    fn of(session: &Session, user: User, request_id: Option<String>) -> Self {
+        Self {
+            user: user.id,
+            name: user.name,
+            role: user.role,
+            organisations: user.organisations,
+            session: session.id,
+            authenticated_at: session.authenticated,
+            strength: session.strength,
+            request_id,
+        }
+    }
+
+    /// Whether the person acts for this organisation.
+    #[must_use]
+    pub fn acts_for(&self, ods: &OdsCode) -> bool {
+        self.organisations.contains(ods)
+    }
+
+    /// The person as audit names them, acting for this one of their organisations.
+    #[must_use]
+    pub fn agent_for(&self, ods: &OdsCode) -> Agent {
+        Agent { role: Some(self.role.as_str()), user: Some(self.user), ..Agent::named(&self.name, Some(ods.clone())) }
+    }
+
+    /// The person as audit names them, where it is about no one organisation.
+    #[must_use]
+    pub fn agent(&self) -> Agent {
+        self.agent_for(self.organisations.first().expect("an account acts for an organisation"))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for SignedIn {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            tracing::error!("a page's handler stands on a route that no session is asked for");
+            page::fault()
+        })
+    }
+}
+
+/// The pages of the sign-in itself.
+pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
+    let route = |method, path, access, handler| (Route { method, path, access }, handler);
+    vec![
+        route("GET", "/", Access::SignedIn, get(start::get)),
+        route("GET", "/sign-in", Access::Visitor, get(sign_in::get)),
+        route("POST", "/sign-in", Access::Visitor, post(sign_in::post)),
+        route("POST", "/sign-out", Access::SignedIn, post(sign_in::sign_out)),
+        route("GET", "/invitation/{token}", Access::Visitor, get(invitation::get)),
+        route("POST", "/invitation/{token}", Access::Visitor, post(invitation::post)),
+    ]
+}
+
+/// What is there for a person who asks for a page that does not exist.
+pub(crate) fn wants_page(request: &Request) -> bool {
+    let accept = request.headers().get(axum::http::header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// 404, as a page.
+pub(crate) fn not_found() -> Response {
+    guard::secured(page::not_found())
+}
+
+/// SHA-256.
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    hash
+}

@@ -1,0 +1,74 @@
+//! Pages as answers: a template, a status, and for errors the plain words.
+
+use askama::Template;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse as _, Response};
+use onward_core::store::StoreError;
+
+/// A page that says one thing.
+#[derive(Template)]
+#[template(path = "people/message.html")]
+struct Message<'a> {
+    title: &'a str,
+    text: &'a str,
+}
+
+/// A template with its status.
+pub(super) fn of(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(text) => (status, Html(text)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be written");
+            (StatusCode::INTERNAL_SERVER_ERROR, Html("")).into_response()
+        }
+    }
+}
+
+fn message(status: StatusCode, title: &str, text: &str) -> Response {
+    of(status, &Message { title, text })
+}
+
+/// 403: the role has no such function.
+pub(super) fn forbidden() -> Response {
+    let text = "Your account is not one that may do this. If it should be, ask whoever runs this service.";
+    message(StatusCode::FORBIDDEN, "You cannot see this page", text)
+}
+
+/// 403: the form came from elsewhere.
+pub(super) fn cross_site() -> Response {
+    let text = "What was sent did not come from a page of this service, so nothing was done. Go back to the page and try \
+                again; if that does not help, your browser may be too old.";
+    message(StatusCode::FORBIDDEN, "Nothing was done", text)
+}
+
+/// 404.
+pub(super) fn not_found() -> Response {
+    message(StatusCode::NOT_FOUND, "Page not found", "There is nothing here for you. Check the address.")
+}
+
+/// 404: an invitation that does not work.
+pub(super) fn no_invitation() -> Response {
+    let text = "The link has been used, is too old, or is not complete. Ask whoever sent it for a new one.";
+    message(StatusCode::NOT_FOUND, "This invitation does not work", text)
+}
+
+/// 400.
+pub(super) fn bad_request() -> Response {
+    let text = "What was sent cannot be read. Go back and try again.";
+    message(StatusCode::BAD_REQUEST, "Something was missing", text)
+}
+
+/// 500.
+pub(super) fn fault() -> Response {
+    let text = "Something went wrong here. Nothing was shown. Try again, or tell whoever runs this service.";
+    message(StatusCode::INTERNAL_SERVER_ERROR, "Sorry, there is a problem", text)
+}
+
+/// 503: nothing can be recorded, so nothing is shown.
+pub(super) fn store(error: StoreError) -> Response {
+    tracing::error!(%error, "a page could not be shown");
+    let text = "Nothing can be recorded at the moment, so nothing is shown or done. Try again in a minute.";
+    let mut response = message(StatusCode::SERVICE_UNAVAILABLE, "Sorry, there is a problem", text);
+    response.headers_mut().insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static("30"));
+    response
+}

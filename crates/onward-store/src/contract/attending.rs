@@ -1,0 +1,131 @@
+//! What people at a recipient do with a copy, and the list that they start from.
+
+use onward_core::DeliveryId;
+use onward_core::audit::AuditWord;
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{ArrivalQuery, CheckOutcome, Step, StepKind, Transition};
+
+use super::{Shared, accept_new, acceptance, at, log, ods, row};
+
+fn step(delivery: DeliveryId, kind: StepKind, user: &str, seconds: i64) -> Step {
+    Step {
+        delivery,
+        kind,
+        at: at(seconds),
+        user: user.to_owned(),
+        name: format!("The {user}"),
+        item: None,
+        outcome: None,
+        text: None,
+    }
+}
+
+fn checked(delivery: DeliveryId, item: &str, outcome: CheckOutcome, seconds: i64) -> Step {
+    Step { item: Some(item.to_owned()), outcome: Some(outcome), ..step(delivery, StepKind::Checked, "nurse", seconds) }
+}
+
+fn arriving(recipients: &[&str]) -> ArrivalQuery {
+    ArrivalQuery {
+        recipients: recipients.iter().map(|code| ods(code)).collect(),
+        kind: RecipientKind::CareHome,
+        open_only: true,
+        since: at(-1),
+        limit: 100,
+    }
+}
+
+fn acceptance_of(delivery: DeliveryId, expected_version: u64) -> Transition {
+    Transition {
+        delivery,
+        expected_version,
+        state: DeliveryState::Accepted,
+        code: None,
+        reason: None,
+        at: at(2),
+        responses: Vec::new(),
+        audit: Vec::new(),
+    }
+}
+
+pub(crate) async fn a_reader_is_kept_once(store: Shared) {
+    let id = accept_new(&store, acceptance(1)).await;
+    for (user, seconds) in [("nurse", 1), ("nurse", 2), ("manager", 3)] {
+        let reader = step(id, StepKind::Opened, user, seconds);
+        let opened = store.open_rendition(id, at(seconds), Some(reader), vec![row(AuditWord::Read)]).await;
+        assert!(opened.expect("committed").is_some());
+    }
+    let kept = store.steps(id).await.expect("readable");
+    assert_eq!(kept, [step(id, StepKind::Opened, "nurse", 1), step(id, StepKind::Opened, "manager", 3)]);
+    assert!(store.steps(DeliveryId::random()).await.expect("readable").is_empty());
+}
+
+pub(crate) async fn a_step_and_its_change_are_one(store: Shared) {
+    let id = accept_new(&store, acceptance(1)).await;
+    let before = log(&store).await.len();
+    let taken = Step { text: Some("why?".to_owned()), ..step(id, StepKind::Acknowledged, "nurse", 2) };
+    let version = store.delivery(id).await.expect("readable").expect("there").version;
+    let stale = store.take_step(taken.clone(), Some(acceptance_of(id, version + 1)), vec![row(AuditWord::Acknowledge)]);
+    assert!(!stale.await.expect("committed"));
+    assert_eq!((store.steps(id).await.expect("readable").len(), log(&store).await.len()), (0, before));
+    let fits = store.take_step(taken.clone(), Some(acceptance_of(id, version)), vec![row(AuditWord::Acknowledge)]);
+    assert!(fits.await.expect("committed"));
+    assert_eq!(store.delivery(id).await.expect("readable").expect("there").state, DeliveryState::Accepted);
+    assert_eq!(store.steps(id).await.expect("readable"), [taken]);
+    assert_eq!(log(&store).await.len(), before + 1);
+}
+
+pub(crate) async fn a_step_is_not_kept_without_its_audit(store: Shared) {
+    let id = accept_new(&store, acceptance(1)).await;
+    let taken = row(AuditWord::Acknowledge);
+    store.audit(vec![taken.clone()]).await.expect("committed");
+    assert!(store.take_step(step(id, StepKind::Queried, "nurse", 1), None, vec![taken]).await.is_err());
+    assert!(store.steps(id).await.expect("readable").is_empty());
+}
+
+pub(crate) async fn arrivals_are_the_homes_own(store: Shared) {
+    let mut first = acceptance(1);
+    first.deliveries[0].card = Some(b"first".to_vec());
+    let first = accept_new(&store, first).await;
+    let mut other_home = acceptance(2);
+    other_home.deliveries[0].recipient = ods("VM9ZZ");
+    let other_home = accept_new(&store, other_home).await;
+    let mut practice = acceptance(3);
+    practice.deliveries[0].kind = RecipientKind::CoveringPractice;
+    accept_new(&store, practice).await;
+    let ids = async |query: ArrivalQuery| {
+        let found = store.arrivals(query).await.expect("readable");
+        found.into_iter().map(|arrival| arrival.copy.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(arriving(&["VM1AB"])).await, [first]);
+    assert_eq!(ids(arriving(&["VM1AB", "VM9ZZ"])).await.len(), 2);
+    assert_eq!(ids(arriving(&["VM9ZZ"])).await, [other_home]);
+    assert!(ids(arriving(&[])).await.is_empty());
+    assert!(ids(ArrivalQuery { since: at(1), ..arriving(&["VM1AB"]) }).await.is_empty());
+    let line = store.arrivals(arriving(&["VM1AB"])).await.expect("readable").remove(0);
+    assert_eq!((line.expected, line.card.as_deref(), line.settled), (Some(at(7200)), Some(&b"first"[..]), 0));
+    assert_eq!(store.card(first).await.expect("readable").as_deref(), Some(&b"first"[..]));
+    assert!(store.card(DeliveryId::random()).await.expect("readable").is_none());
+    // What was refused needs nobody any more.
+    let refused = Transition { state: DeliveryState::Rejected, ..acceptance_of(first, 1) };
+    assert!(store.transition(refused).await.expect("committed"));
+    assert!(ids(arriving(&["VM1AB"])).await.is_empty());
+    assert_eq!(ids(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await, [first]);
+}
+
+pub(crate) async fn settled_items_follow_the_latest_word(store: Shared) {
+    let id = accept_new(&store, acceptance(1)).await;
+    let settled = async || store.arrivals(arriving(&["VM1AB"])).await.expect("readable")[0].settled;
+    for (item, outcome, count) in [
+        ("identity", CheckOutcome::Done, 1),
+        ("medicines", CheckOutcome::Problem, 1),
+        ("equipment", CheckOutcome::NotApplicable, 2),
+        ("identity", CheckOutcome::Done, 2),
+        ("identity", CheckOutcome::Problem, 1),
+        ("medicines", CheckOutcome::Done, 2),
+    ] {
+        let taken = store.take_step(checked(id, item, outcome, 1), None, vec![row(AuditWord::Acknowledge)]);
+        assert!(taken.await.expect("committed"));
+        assert_eq!(settled().await, count, "{item} {outcome}");
+    }
+    assert_eq!(store.steps(id).await.expect("readable").len(), 6, "every word stays");
+}

@@ -1,0 +1,473 @@
+//! Accounts of people, their credentials and sessions, and what guards the sign-in.
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use onward_core::UserId;
+use onward_core::audit::AuditRow;
+use onward_core::people::{Ceremony, Credential, Invitation, Passkey, Password, Purpose, Session, Subject, User};
+use onward_core::store::StoreError;
+use onward_core::store::people::{Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof, SignIn};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::columns::{Columns, json, micros, stored_count};
+use super::failure::Failure;
+use super::keyed::Keyed;
+use super::{SqliteStore, audit};
+use crate::sealing::Place;
+
+const USER: &str = "id, name, email, role, organisations, issuer, subject, disabled";
+/// Sessions that are older are forgotten. None is good for as long as this.
+const SESSION_KEPT: SignedDuration = SignedDuration::from_hours(48);
+
+#[async_trait]
+impl PeopleStore for SqliteStore {
+    async fn put_user(
+        &self,
+        user: User,
+        invitation: Option<Invitation>,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |c| put_user(c, &user, invitation.as_ref(), &audit)).await
+    }
+
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        self.read(move |c| user_by_id(c, id)).await
+    }
+
+    async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
+        let email = email.to_owned();
+        self.read(move |c| user_where(c, "email = ?", [email])).await
+    }
+
+    async fn user_by_subject(&self, subject: &Subject) -> Result<Option<User>, StoreError> {
+        let Subject { issuer, subject } = subject.clone();
+        self.read(move |c| user_where(c, "issuer = ? AND subject = ?", [issuer, subject])).await
+    }
+
+    async fn users(&self) -> Result<Vec<User>, StoreError> {
+        self.read(|c| {
+            let mut statement = c.prepare_cached(&format!("SELECT {USER} FROM users ORDER BY email"))?;
+            statement.query_and_then([], user)?.collect()
+        })
+        .await
+    }
+
+    async fn invited(&self, invitation: &[u8; 32], now: Timestamp) -> Result<Option<User>, StoreError> {
+        let hash = *invitation;
+        self.read(move |c| invited(c, &hash, now)).await
+    }
+
+    async fn enrol(&self, enrolment: Enrolment) -> Result<bool, StoreError> {
+        self.write(move |c| enrol(c, &enrolment)).await
+    }
+
+    async fn password(&self, user: UserId) -> Result<Option<Password>, StoreError> {
+        self.read(move |c| password(c, user)).await
+    }
+
+    async fn passkey(&self, id: &[u8]) -> Result<Option<(Passkey, User)>, StoreError> {
+        let id = id.to_vec();
+        self.read(move |c| passkey(c, &id)).await
+    }
+
+    async fn sign_in(&self, sign_in: SignIn) -> Result<bool, StoreError> {
+        self.write(move |c| self::sign_in(c, &sign_in)).await
+    }
+
+    async fn session(
+        &self,
+        hash: &[u8; 32],
+        seen_since: Timestamp,
+        authenticated_since: Timestamp,
+    ) -> Result<Option<(Session, User)>, StoreError> {
+        let hash = *hash;
+        self.read(move |c| session(c, &hash, seen_since, authenticated_since)).await
+    }
+
+    async fn touch_session(&self, hash: &[u8; 32], at: Timestamp) -> Result<(), StoreError> {
+        let hash = *hash;
+        self.write(move |c| {
+            c.prepare_cached("UPDATE sessions SET last_seen = max(last_seen, ?) WHERE hash = ?")?
+                .execute(params![micros(at), hash])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn end_session(&self, hash: &[u8; 32], audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        let hash = *hash;
+        self.write(move |c| {
+            if c.prepare_cached("DELETE FROM sessions WHERE hash = ?")?.execute([hash])? == 0 {
+                return Ok(false);
+            }
+            audit::append(c, &audit)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn knows_device(&self, user: UserId, device: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {
+        let device = *device;
+        self.read(move |c| {
+            let mut statement =
+                c.prepare_cached("SELECT 1 FROM devices WHERE hash = ? AND user = ? AND expires >= ?")?;
+            Ok(statement.exists(params![device, user.to_string(), micros(now)])?)
+        })
+        .await
+    }
+
+    async fn put_ceremony(&self, ceremony: Ceremony, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |c| put_ceremony(c, &ceremony, now)).await
+    }
+
+    async fn take_ceremony(
+        &self,
+        hash: &[u8; 32],
+        purpose: Purpose,
+        now: Timestamp,
+    ) -> Result<Option<Ceremony>, StoreError> {
+        let hash = *hash;
+        self.write(move |c| take_ceremony(c, hash, purpose, now)).await
+    }
+
+    async fn note_failure(
+        &self,
+        failed: FailedAttempt,
+        keep: SignedDuration,
+        audit: Vec<AuditRow>,
+    ) -> Result<(), StoreError> {
+        self.write(move |c| note_failure(c, &failed, keep, &audit)).await
+    }
+
+    async fn failures(
+        &self,
+        account: &[u8; 32],
+        address: &[u8; 32],
+        since: Timestamp,
+    ) -> Result<FailedAttempts, StoreError> {
+        let (account, address) = (*account, *address);
+        self.read(move |c| failures(c, &account, &address, since)).await
+    }
+}
+
+fn put_user(c: &Keyed<'_>, user: &User, invitation: Option<&Invitation>, rows: &[AuditRow]) -> Result<bool, Failure> {
+    let id = user.id.to_string();
+    let (issuer, subject) = user.subject.as_ref().map(|s| (&s.issuer, &s.subject)).unzip();
+    let taken = c
+        .prepare_cached("SELECT 1 FROM users WHERE id <> ?1 AND (email = ?2 OR (issuer = ?3 AND subject = ?4))")?
+        .exists(params![id, user.email, issuer, subject])?;
+    if taken {
+        return Ok(false);
+    }
+    let before = user_by_id(c, user.id)?;
+    c.prepare_cached(
+        "INSERT INTO users (id, name, email, role, organisations, issuer, subject, disabled)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email, role = excluded.role,
+             organisations = excluded.organisations, issuer = excluded.issuer, subject = excluded.subject,
+             disabled = excluded.disabled",
+    )?
+    .execute(params![
+        id,
+        user.name,
+        user.email,
+        user.role.as_str(),
+        json(&user.organisations),
+        issuer,
+        subject,
+        user.disabled,
+    ])?;
+    let still_good = before.is_some_and(|before| {
+        !user.disabled
+            && (before.role, &before.organisations, &before.subject) == (user.role, &user.organisations, &user.subject)
+    });
+    if !still_good {
+        c.prepare_cached("DELETE FROM sessions WHERE user = ?")?.execute([&id])?;
+    }
+    if user.disabled || invitation.is_some() {
+        c.prepare_cached("DELETE FROM invitations WHERE user = ?")?.execute([&id])?;
+    }
+    if let (Some(invitation), false) = (invitation, user.disabled) {
+        c.prepare_cached("INSERT INTO invitations (user, hash, expires) VALUES (?, ?, ?)")?.execute(params![
+            id,
+            invitation.hash,
+            micros(invitation.expires)
+        ])?;
+    }
+    audit::append(c, rows)?;
+    Ok(true)
+}
+
+fn user_by_id(c: &Connection, id: UserId) -> Result<Option<User>, Failure> {
+    user_where(c, "id = ?", [id.to_string()])
+}
+
+fn user_where<const N: usize>(c: &Connection, condition: &str, values: [String; N]) -> Result<Option<User>, Failure> {
+    c.prepare_cached(&format!("SELECT {USER} FROM users WHERE {condition}"))?
+        .query_and_then(rusqlite::params_from_iter(values), user)?
+        .next()
+        .transpose()
+}
+
+fn user(row: &Row<'_>) -> Result<User, Failure> {
+    let columns = Columns::of("users", row);
+    let issuer: Option<String> = columns.get("issuer")?;
+    let subject: Option<String> = columns.get("subject")?;
+    Ok(User {
+        id: columns.parsed("id")?,
+        name: columns.get("name")?,
+        email: columns.get("email")?,
+        role: columns.parsed("role")?,
+        organisations: columns.json("organisations")?,
+        subject: issuer.zip(subject).map(|(issuer, subject)| Subject { issuer, subject }),
+        disabled: columns.flag("disabled")?,
+    })
+}
+
+fn invited(c: &Connection, hash: &[u8; 32], now: Timestamp) -> Result<Option<User>, Failure> {
+    c.prepare_cached(&format!(
+        "SELECT {USER} FROM users WHERE NOT disabled
+         AND id = (SELECT user FROM invitations WHERE hash = ? AND expires >= ?)"
+    ))?
+    .query_and_then(params![hash, micros(now)], user)?
+    .next()
+    .transpose()
+}
+
+/// The deletion decides: of any number of uses of one invitation, one finds it.
+fn enrol(c: &Keyed<'_>, enrolment: &Enrolment) -> Result<bool, Failure> {
+    let session = &enrolment.session;
+    let now = session.authenticated;
+    let invited = invited(c, &enrolment.invitation, now)?;
+    if invited.is_none_or(|user| user.id != session.user) {
+        return Ok(false);
+    }
+    let id = session.user.to_string();
+    if let Credential::Passkey(passkey) = &enrolment.credential {
+        // Another account's identifier is refused (WebAuthn §7.1, step 26); one's own may be set up anew.
+        let mut others = c.prepare_cached("SELECT 1 FROM passkeys WHERE id = ? AND user <> ?")?;
+        if others.exists(params![passkey.id, id])? {
+            return Ok(false);
+        }
+    }
+    for table in ["invitations", "passwords", "passkeys", "sessions", "devices"] {
+        c.prepare_cached(&format!("DELETE FROM {table} WHERE user = ?"))?.execute([&id])?;
+    }
+    match &enrolment.credential {
+        Credential::Password(password) => {
+            c.prepare_cached("INSERT INTO passwords (user, hash, totp_secret, totp_step) VALUES (?, ?, ?, ?)")?
+                .execute(params![
+                    id,
+                    password.hash,
+                    c.seal(c.vault().gateway(), totp(&id), &password.totp_secret)?,
+                    stored_count(password.totp_step)
+                ])?;
+        }
+        Credential::Passkey(passkey) => {
+            c.prepare_cached("INSERT INTO passkeys (id, user, public_key, counter, added) VALUES (?, ?, ?, ?, ?)")?
+                .execute(params![passkey.id, id, passkey.public_key, passkey.counter, micros(passkey.added)])?;
+        }
+    }
+    begin(c, session, &enrolment.device)?;
+    audit::append(c, &enrolment.audit)?;
+    Ok(true)
+}
+
+fn password(c: &Keyed<'_>, user: UserId) -> Result<Option<Password>, Failure> {
+    c.prepare_cached("SELECT hash, totp_secret, totp_step FROM passwords WHERE user = ?")?
+        .query_and_then([user.to_string()], |row| {
+            let columns = Columns::of("passwords", row);
+            Ok(Password {
+                hash: columns.get("hash")?,
+                totp_secret: c.open(totp(&user.to_string()), &columns.get::<Vec<u8>>("totp_secret")?)?,
+                totp_step: columns.count("totp_step")?,
+            })
+        })?
+        .next()
+        .transpose()
+}
+
+/// Where the secret of an account's codes is sealed.
+pub(super) fn totp(user: &str) -> Place<'_> {
+    Place::new("passwords", "totp_secret", user)
+}
+
+fn passkey(c: &Connection, id: &[u8]) -> Result<Option<(Passkey, User)>, Failure> {
+    let found = c
+        .prepare_cached("SELECT user, public_key, counter, added FROM passkeys WHERE id = ?")?
+        .query_and_then([id], |row| {
+            let columns = Columns::of("passkeys", row);
+            let passkey = Passkey {
+                id: id.to_owned(),
+                public_key: columns.get("public_key")?,
+                counter: columns.count("counter")?,
+                added: columns.moment("added")?,
+            };
+            Ok::<_, Failure>((passkey, columns.parsed("user")?))
+        })?
+        .next()
+        .transpose()?;
+    let Some((passkey, user)) = found else { return Ok(None) };
+    let user = user_by_id(c, user)?.ok_or_else(|| Failure::corrupt("passkeys", "user"))?;
+    Ok(Some((passkey, user)))
+}
+
+/// The update decides: of any number of uses of one code, one finds an earlier step.
+fn sign_in(c: &Keyed<'_>, sign_in: &SignIn) -> Result<bool, Failure> {
+    let session = &sign_in.session;
+    let id = session.user.to_string();
+    if user_by_id(c, session.user)?.is_none_or(|user| user.disabled) {
+        return Ok(false);
+    }
+    let used = match &sign_in.proof {
+        Proof::Code { step } => c
+            .prepare_cached("UPDATE passwords SET totp_step = ?1 WHERE user = ?2 AND totp_step < ?1")?
+            .execute(params![stored_count(*step), id])?,
+        Proof::Counter { id: passkey, counter } => c
+            .prepare_cached(
+                "UPDATE passkeys SET counter = ?1
+                 WHERE id = ?2 AND user = ?3 AND (counter < ?1 OR (counter = 0 AND ?1 = 0))",
+            )?
+            .execute(params![counter, passkey, id])?,
+        Proof::Federated => 1,
+    };
+    if used == 0 {
+        return Ok(false);
+    }
+    if let Some(replaced) = &sign_in.replaces {
+        c.prepare_cached("DELETE FROM sessions WHERE hash = ?")?.execute([replaced])?;
+    }
+    begin(c, session, &sign_in.device)?;
+    audit::append(c, &sign_in.audit)?;
+    Ok(true)
+}
+
+/// A session and its device; what has long expired goes by the way.
+fn begin(c: &Connection, session: &Session, device: &Device) -> Result<(), Failure> {
+    let now = session.authenticated;
+    let oldest = now.checked_sub(SESSION_KEPT).unwrap_or(Timestamp::MIN);
+    c.prepare_cached("DELETE FROM sessions WHERE authenticated < ?")?.execute([micros(oldest)])?;
+    c.prepare_cached("DELETE FROM devices WHERE expires < ?")?.execute([micros(now)])?;
+    c.prepare_cached(
+        "INSERT INTO sessions (hash, id, user, strength, authenticated, last_seen, provider_session)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        session.hash,
+        session.id.to_string(),
+        session.user.to_string(),
+        session.strength.as_str(),
+        micros(session.authenticated),
+        micros(session.last_seen),
+        session.provider_session,
+    ])?;
+    c.prepare_cached(
+        "INSERT INTO devices (hash, user, expires) VALUES (?, ?, ?)
+         ON CONFLICT (hash, user) DO UPDATE SET expires = excluded.expires",
+    )?
+    .execute(params![device.hash, session.user.to_string(), micros(device.expires)])?;
+    Ok(())
+}
+
+fn session(
+    c: &Connection,
+    hash: &[u8; 32],
+    seen_since: Timestamp,
+    authenticated_since: Timestamp,
+) -> Result<Option<(Session, User)>, Failure> {
+    let found = c
+        .prepare_cached(
+            "SELECT id, user, strength, authenticated, last_seen, provider_session FROM sessions
+             WHERE hash = ? AND last_seen >= ? AND authenticated >= ?",
+        )?
+        .query_and_then(params![hash, micros(seen_since), micros(authenticated_since)], |row| {
+            let columns = Columns::of("sessions", row);
+            Ok::<_, Failure>(Session {
+                id: columns.parsed("id")?,
+                hash: *hash,
+                user: columns.parsed("user")?,
+                strength: columns.parsed("strength")?,
+                authenticated: columns.moment("authenticated")?,
+                last_seen: columns.moment("last_seen")?,
+                provider_session: columns.get("provider_session")?,
+            })
+        })?
+        .next()
+        .transpose()?;
+    let Some(session) = found else { return Ok(None) };
+    let user = user_by_id(c, session.user)?.ok_or_else(|| Failure::corrupt("sessions", "user"))?;
+    Ok((!user.disabled).then_some((session, user)))
+}
+
+fn put_ceremony(c: &Connection, ceremony: &Ceremony, now: Timestamp) -> Result<(), Failure> {
+    c.prepare_cached("DELETE FROM ceremonies WHERE expires < ?")?.execute([micros(now)])?;
+    c.prepare_cached("INSERT INTO ceremonies (hash, purpose, user, data, expires) VALUES (?, ?, ?, ?, ?)")?.execute(
+        params![
+            ceremony.hash,
+            ceremony.purpose.as_str(),
+            ceremony.user.map(|user| user.to_string()),
+            ceremony.data,
+            micros(ceremony.expires),
+        ],
+    )?;
+    Ok(())
+}
+
+fn take_ceremony(
+    c: &Connection,
+    hash: [u8; 32],
+    purpose: Purpose,
+    now: Timestamp,
+) -> Result<Option<Ceremony>, Failure> {
+    c.prepare_cached(
+        "DELETE FROM ceremonies WHERE hash = ? AND purpose = ? AND expires >= ? RETURNING user, data, expires",
+    )?
+    .query_and_then(params![hash, purpose.as_str(), micros(now)], |row| {
+        let columns = Columns::of("ceremonies", row);
+        Ok(Ceremony {
+            hash,
+            purpose,
+            user: columns.parsed_opt("user")?,
+            data: columns.get("data")?,
+            expires: columns.moment("expires")?,
+        })
+    })?
+    .next()
+    .transpose()
+}
+
+fn note_failure(c: &Keyed<'_>, failed: &FailedAttempt, keep: SignedDuration, rows: &[AuditRow]) -> Result<(), Failure> {
+    let oldest = failed.at.checked_sub(keep).unwrap_or(Timestamp::MIN);
+    c.prepare_cached("DELETE FROM sign_in_failures WHERE at < ?")?.execute([micros(oldest)])?;
+    c.prepare_cached("INSERT INTO sign_in_failures (account, address, second_factor, at) VALUES (?, ?, ?, ?)")?
+        .execute(params![failed.account, failed.address, failed.second_factor, micros(failed.at)])?;
+    audit::append(c, rows)
+}
+
+fn failures(
+    c: &Connection,
+    account: &[u8; 32],
+    address: &[u8; 32],
+    since: Timestamp,
+) -> Result<FailedAttempts, Failure> {
+    let of_account = c
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE address = ?2) AS pair, count(*) AS account,
+                    count(*) FILTER (WHERE second_factor) AS second_factor
+             FROM sign_in_failures WHERE account = ?1 AND at >= ?3",
+        )?
+        .query_row(params![account, address, micros(since)], |row| {
+            Ok((row.get::<_, u32>("pair")?, row.get::<_, u32>("account")?, row.get::<_, u32>("second_factor")?))
+        })
+        .optional()?
+        .unwrap_or_default();
+    let of_address: u32 = c
+        .prepare_cached("SELECT count(*) FROM sign_in_failures WHERE address = ? AND at >= ?")?
+        .query_row(params![address, micros(since)], |row| row.get(0))?;
+    Ok(FailedAttempts {
+        pair: of_account.0.into(),
+        address: of_address.into(),
+        account: of_account.1.into(),
+        second_factor: of_account.2.into(),
+    })
+}

@@ -1,0 +1,180 @@
+//! What the process gives up before it serves (trust.md §5, S6), and that it serves as before.
+
+use std::fs;
+use std::io::ErrorKind::PermissionDenied;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use onward_server::config::Config;
+use onward_server::hardening::{Posture, harden};
+use onward_tests::authority::{Authority, Kind};
+use onward_tests::message::{self, fresh};
+use onward_tests::process::Process;
+use onward_tests::wire::Wire;
+use onward_tests::world::{World, post_xml};
+
+/// Runs on a thread of its own, which alone is limited.
+fn hardened<T: Send>(config: &Path, run: impl FnOnce(Posture) -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let limited = scope.spawn(|| {
+            let loaded = Config::load_from(Some(config), []).expect("a configuration");
+            run(harden(&loaded).expect("best effort"))
+        });
+        limited.join().expect("it ends")
+    })
+}
+
+fn port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
+}
+
+/// A folder with a configuration and a folder for the store, and a file elsewhere.
+struct Ground {
+    folder: tempfile::TempDir,
+    elsewhere: tempfile::TempDir,
+    listen: u16,
+}
+
+impl Ground {
+    fn new(more: &str) -> Self {
+        let (folder, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (listen, operations) = (port(), port());
+        fs::create_dir_all(folder.path().join("etc")).expect("made");
+        fs::create_dir_all(folder.path().join("data")).expect("made");
+        fs::write(elsewhere.path().join("secret"), "another program's").expect("written");
+        fs::write(folder.path().join("etc/server.key"), "ours").expect("written");
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:{listen}\"\noperations_listen = \"127.0.0.1:{operations}\"\n{more}\n\
+             tls_key_file = \"server.key\"\n[store]\nurl = \"sqlite:../data/onward.db\"\n"
+        );
+        fs::write(folder.path().join("etc/gateway.toml"), text).expect("written");
+        Self { folder, elsewhere, listen }
+    }
+
+    fn config(&self) -> std::path::PathBuf {
+        self.folder.path().join("etc/gateway.toml")
+    }
+}
+
+/// True where this machine's kernel gives everything; otherwise it says that the test shows nothing.
+fn whole(posture: &Posture) -> bool {
+    let whole = posture.seccomp && posture.landlock.is_some();
+    if !whole {
+        println!("SKIPPED: this kernel gives only: {posture}");
+    }
+    whole
+}
+
+#[test]
+fn what_is_not_configured_is_out_of_reach() {
+    let ground = Ground::new("");
+    let at = |path: &str| ground.folder.path().join(path);
+    hardened(&ground.config(), |posture| {
+        if !whole(&posture) {
+            return;
+        }
+        // What it needs.
+        assert_eq!(fs::read_to_string(at("etc/server.key")).expect("configured"), "ours");
+        fs::write(at("data/onward.db-wal"), "x").expect("the store's folder");
+        fs::rename(at("data/onward.db-wal"), at("data/other")).expect("the store's folder");
+        fs::remove_file(at("data/other")).expect("the store's folder");
+        fs::read("/etc/hosts").expect("names are resolved");
+        // What it does not.
+        let refused = |what: &str, result: std::io::Result<()>| {
+            assert_eq!(result.expect_err(what).kind(), PermissionDenied, "{what}");
+        };
+        refused("a file elsewhere", fs::read(ground.elsewhere.path().join("secret")).map(drop));
+        refused("a new file elsewhere", fs::write(ground.elsewhere.path().join("new"), "x"));
+        refused("the configuration's folder", fs::write(at("etc/server.key"), "theirs"));
+        refused("another's memory", fs::read("/proc/1/environ").map(drop));
+        refused("a program", Command::new("/bin/true").spawn().map(drop));
+        if posture.landlock >= Some(4) {
+            refused("another port", TcpListener::bind(("127.0.0.1", 0)).map(drop));
+            TcpListener::bind(("127.0.0.1", ground.listen)).expect("the configured port");
+        }
+    });
+    assert_eq!(fs::read_to_string(at("etc/server.key")).expect("there"), "ours");
+    fs::write(ground.elsewhere.path().join("new"), "x").expect("other threads are as before");
+}
+
+#[test]
+fn a_renewed_file_is_read_again() {
+    let ground = Ground::new("");
+    let at = |path: &str| ground.folder.path().join(path);
+    let (renew, renewed) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            renew.wait();
+            fs::write(at("etc/next"), "renewed").expect("written");
+            fs::rename(at("etc/next"), at("etc/server.key")).expect("renamed");
+            renewed.wait();
+        });
+        hardened(&ground.config(), |_| {
+            renew.wait();
+            renewed.wait();
+            assert_eq!(fs::read_to_string(at("etc/server.key")).expect("another file by now"), "renewed");
+        });
+    });
+}
+
+#[test]
+fn off_gives_up_nothing() {
+    let ground = Ground::new("hardening = \"off\"");
+    hardened(&ground.config(), |posture| {
+        assert_eq!(posture, Posture::default());
+        fs::write(ground.elsewhere.path().join("new"), "x").expect("nothing is limited");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hardened_gateway_serves_as_before() {
+    let authority = Authority::new("An authority");
+    let mut world = World::start_with_client_authorities(authority.certificate(), &authority.crl(&[], 2099)).await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    let process = Process::take_over(&mut world).await;
+
+    let ready = process.operations("/readyz").await;
+    let told = ready.lines().find_map(|line| line.strip_prefix("hardening: ")).expect("it is told").to_owned();
+    assert!(process.log().contains(&format!("hardening={told}")), "also at start: {}", process.log());
+    if told.contains("seccomp") && told.contains("Landlock") && !told.contains("; no") {
+        // The thread that serves, and all that it has started; that of the test itself came before.
+        let limited = process.threads("Seccomp").iter().filter(|mode| *mode == "2").count();
+        let privileges = process.threads("NoNewPrivs").iter().filter(|flag| *flag == "1").count();
+        assert!(limited > 2 && limited == privileges, "{limited} threads of {:?}", process.threads("Name"));
+    } else {
+        println!("SKIPPED: this kernel gives only: {told}");
+    }
+
+    // A message arrives, its copy is read and accepted; certificate and revocation lists are renewed meanwhile.
+    let (status, response, _) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(status, 200, "{response}");
+    let mut listed = serde_json::Value::Null;
+    while listed["entry"].as_array().is_none_or(Vec::is_empty) {
+        listed = home.get("fhir/R4/Task?status=requested,received").await.expect("an answer").json().expect("JSON");
+    }
+    let id = listed["entry"][0]["resource"]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(home.get(&format!("fhir/R4/Bundle/{id}")).await.expect("an answer").status, 200);
+
+    let request =
+        format!("GET /fhir/R4/metadata HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", world.port());
+    let revoked = authority.issue(1, Kind::Right);
+    let wire = Wire::with_certificate(world.folder(), world.port(), &revoked);
+    assert_eq!(wire.say(request.as_bytes()).await.status(), 200);
+    let before = certificate(&world.wire()).await;
+    world.renew_certificate();
+    fs::write(world.folder().join("client-crl.pem"), authority.crl(&[1], 2099)).expect("written");
+    while certificate(&world.wire()).await == before {
+        tokio::task::yield_now().await;
+    }
+    while wire.say(request.as_bytes()).await.alert.as_deref() != Some("CertificateRevoked") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.wire().say(request.as_bytes()).await.status(), 200);
+    process.kill().await;
+}
+
+async fn certificate(wire: &Wire) -> Vec<u8> {
+    let stream = wire.connect().await.expect("a handshake");
+    stream.get_ref().1.peer_certificates().expect("shown")[0].to_vec()
+}

@@ -1,0 +1,264 @@
+//! Every page and outcome leaves exactly the audit events of a table, as `audit` says for the API.
+
+use onward_core::client::Role as ClientRole;
+use onward_core::people::Role;
+use onward_core::state::RecipientKind;
+use onward_server::session::Session;
+use onward_tests::balp;
+use onward_tests::browser::{self, Browser, PASSWORD, Person};
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, post_xml};
+use serde_json::Value;
+
+use crate::audit::{of_request, refuse_audit, told};
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// A browser without a session.
+    Stranger,
+    /// A person of the care home.
+    HomeUser,
+    /// An operator.
+    Operator,
+}
+use Who::{HomeUser, Operator, Stranger};
+
+/// Route, what stands for `{…}` in it, method, who, form, status, events.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Who,
+    &'static [(&'static str, &'static str)],
+    u16,
+    &'static [&'static str],
+);
+
+const SIGN_IN: &str = "/sign-in";
+const RECORD: &str = "/transfers/{id}";
+const LISTED: &str = "rest/search E0 Query Person home>onward";
+const OPENED: &str = "rest/read R0 PatientRead Person home>onward patient";
+const LOOKED_AT: &str = OPENED;
+const DONE: &str = "rest/update U0 PatientUpdate Person home>onward patient";
+const HOME_DENIED: &str = "110113 E8 - Person home>onward";
+const INVITATION: &str = "/invitation/{token}";
+const HOME: &str = "home@rowan.example";
+
+/// In this order. `{used}` in a field is the code that set the account of the person of the home up, `{next}` that of the next step.
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    ("/", "", "GET", HomeUser, &[], 200, &[]),
+    ("/", "", "GET", Operator, &[], 200, &[]),
+    ("/", "", "GET", Stranger, &[], 303, &[]),
+    ("/inbox", "", "GET", HomeUser, &[], 200, &[LISTED]),
+    ("/inbox", "?show=recent", "GET", HomeUser, &[], 200, &[LISTED]),
+    ("/inbox", "", "HEAD", HomeUser, &[], 405, &[]),
+    ("/inbox", "", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
+    ("/inbox", "", "GET", Stranger, &[], 303, &[]),
+    (RECORD, "", "GET", HomeUser, &[], 200, &[OPENED]),
+    (RECORD, "{other}", "GET", HomeUser, &[], 404, &[HOME_DENIED]),
+    (RECORD, "unknown", "GET", HomeUser, &[], 404, &[]),
+    (RECORD, "", "HEAD", HomeUser, &[], 405, &[]),
+    (RECORD, "", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
+    (RECORD, "", "GET", Stranger, &[], 303, &[]),
+    ("/transfers/{id}/print", "", "GET", HomeUser, &[], 200, &[OPENED]),
+    ("/transfers/{id}/print", "{other}", "GET", HomeUser, &[], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/files/{number}", "", "GET", HomeUser, &[], 200, &[OPENED]),
+    ("/transfers/{id}/files/{number}", "{other}", "GET", HomeUser, &[], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/query", "", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/query", "", "POST", HomeUser, &[("words", " ")], 422, &[]),
+    ("/transfers/{id}/query", "", "POST", HomeUser, &[("words", "When was the last dose?")], 303, &[DONE]),
+    ("/transfers/{id}/decline", "", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/decline", "{other}", "POST", HomeUser, &[("words", "full")], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/decline", "", "POST", HomeUser, &[], 422, &[]),
+    ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "identity"), ("outcome", "problem")], 422, &[LOOKED_AT]),
+    ("/transfers/{id}/acknowledge", "{other}", "POST", HomeUser, &[], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/acknowledge", "", "POST", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
+    ("/transfers/{id}/acknowledge", "", "POST", HomeUser, &[], 303, &[DONE]),
+    // Twice is once.
+    ("/transfers/{id}/acknowledge", "", "POST", HomeUser, &[], 303, &[]),
+    ("/transfers/{id}/decline", "", "POST", HomeUser, &[("words", "too late")], 409, &[]),
+    ("/transfers/{id}/arrive", "", "POST", HomeUser, &[], 303, &[DONE]),
+    ("/transfers/{id}/arrive", "", "POST", HomeUser, &[], 303, &[]),
+    ("/transfers/{id}/checklist", "", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "identity"), ("outcome", "done")], 303, &[DONE]),
+    ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "identity"), ("outcome", "done")], 303, &[]),
+    ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "identity"), ("outcome", "?")], 400, &[]),
+    ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "?"), ("outcome", "done")], 409, &[]),
+    ("/transfers/{id}/finish", "", "POST", HomeUser, &[], 409, &[]),
+    (SIGN_IN, "", "GET", Stranger, &[], 200, &[]),
+    (SIGN_IN, "", "POST", Stranger, &[("email", "nobody@rowan.example"), ("password", PASSWORD), ("code", "000000")], 401,
+        &["110113 E8 - unauthenticated>onward"]),
+    (SIGN_IN, "", "POST", Stranger, &[("email", HOME), ("password", "wrong wrong wrong"), ("code", "{next}")], 401,
+        &["110113 E8 - Person home>onward"]),
+    // The code that set the account up.
+    (SIGN_IN, "", "POST", Stranger, &[("email", HOME), ("password", PASSWORD), ("code", "{used}")], 401,
+        &["110113 E8 - Person home>onward"]),
+    (SIGN_IN, "", "POST", Stranger, &[("email", HOME), ("email", HOME)], 400, &[]),
+    (SIGN_IN, "", "POST", Stranger, &[("email", HOME), ("password", PASSWORD), ("code", "{next}")], 303,
+        &["110114/110122 E0 - Person home>onward"]),
+    ("/sign-out", "", "POST", HomeUser, &[], 303, &["110114/110123 E0 - Person home>onward"]),
+    ("/sign-out", "", "POST", HomeUser, &[], 303, &[]),
+    (INVITATION, "unknown", "GET", Stranger, &[], 404, &[]),
+    (INVITATION, "unknown", "POST", Stranger, &[("password", PASSWORD)], 404, &[]),
+    (INVITATION, "{own}", "GET", Stranger, &[], 200, &[]),
+    (INVITATION, "{own}", "POST", Stranger, &[("form", "{form}"), ("password", "short"), ("code", "{own}")], 422, &[]),
+    (INVITATION, "{own}", "POST", Stranger,
+        &[("form", "{form}"), ("password", PASSWORD), ("again", PASSWORD), ("code", "{own}")], 303,
+        &["110114/110122 E0 - Person new>onward"]),
+    (INVITATION, "{own}", "GET", Stranger, &[], 404, &[]),
+];
+
+/// Whether the table has a row for this route.
+pub(crate) fn has_row(method: &str, path: &str) -> bool {
+    TABLE.iter().any(|row| (row.0, row.2) == (path, method))
+}
+
+/// Sends a discharge and gives the home's copy.
+async fn sent(world: &World, hospital: &Session, message: String) -> String {
+    let (status, response, reply) = post_xml(hospital, message).await;
+    assert_eq!(status, 200, "{response}");
+    let id = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id");
+    let id = id.parse().expect("an id");
+    let transfer = world.gateway().store().transfer(id).await.expect("readable").expect("there");
+    let mut copies = transfer.deliveries.iter().filter(|copy| copy.kind == RecipientKind::CareHome);
+    copies.next().expect("a copy").id.to_string()
+}
+
+async fn events(world: &World) -> Vec<Value> {
+    let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    entries.iter().map(|entry| serde_json::from_slice(entry.event().expect("kept")).expect("JSON")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_and_outcome_leaves_exactly_its_events() {
+    let world = World::start().await;
+    let observer = world.gateway().settings().base_url.clone();
+    let home = browser::person(&world, HOME, Role::CareHomeUser, &["VMH01"]).await;
+    let operator = browser::person(&world, "ops@onward.example", Role::Operator, &["Y99900"]).await;
+    let (newcomer, path) = browser::invited(&world, "new@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let token = path.trim_start_matches("/invitation/").to_owned();
+    let hospital = world.hospital().await;
+    let other_hospital = world.client("southmoor-epr", "R9Y", ClientRole::Sender).await;
+    let own_copy = sent(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let for_others = fresh(message::EDISCHARGE_ITK3).replace("\"R9Z\"", "\"R9Y\"").replace("\"VMH01\"", "\"VMH02\"");
+    let foreign_copy = sent(&world, &other_hospital, for_others).await;
+    // What the last page of the invitation holds.
+    let (mut form, mut key) = (String::new(), home.key.clone());
+    let mut differing = Vec::new();
+    for (number, (route, rest, method, who, fields, status, expected)) in TABLE.iter().enumerate() {
+        let stranger = Browser::new(&world);
+        let asking = match who {
+            Stranger => &stranger,
+            HomeUser => &home.browser,
+            Operator => &operator.browser,
+        };
+        let request_id = format!("row-{number}");
+        asking.set_request_id(&request_id);
+        let own =
+            Person { user: newcomer.clone(), browser: Browser::new(&world), key: key.clone(), used: String::new() };
+        let fields: Vec<(&str, String)> = fields
+            .iter()
+            .map(|(name, value)| {
+                let value = match *value {
+                    "{used}" => home.used.clone(),
+                    "{next}" => home.code(1),
+                    "{own}" => own.code(0),
+                    "{form}" => form.clone(),
+                    value => value.to_owned(),
+                };
+                (*name, value)
+            })
+            .collect();
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let id = match *rest {
+            "{other}" => &foreign_copy,
+            "unknown" => "3f2b0c9e-0000-4000-8000-000000000000",
+            _ => &own_copy,
+        };
+        let path = route.replace("{token}", &rest.replace("{own}", &token));
+        let path = path.replace("{id}", id).replace("{number}", "1");
+        let path = if rest.starts_with('?') { path + rest } else { path };
+        let page = match *method {
+            "POST" => asking.post(&path, &fields).await,
+            method => asking.send(method, &path, &[], String::new()).await,
+        };
+        if let (Some(next_form), Some(next_key)) = (page.field("form"), page.key()) {
+            (form, key) = (next_form.to_owned(), next_key.to_owned());
+        }
+        let name = format!("{number}: {method} {route} {rest}");
+        if page.status != *status {
+            differing.push(format!("{name}: status {}, not {status}: {}", page.status, page.text));
+        }
+        let log = events(&world).await;
+        let found: Vec<String> =
+            log.iter().filter(|event| of_request(event, &request_id)).map(|event| told(event, &observer)).collect();
+        if found != *expected {
+            differing.push(format!("{name}: {found:#?}, not {expected:#?}"));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+    for event in events(&world).await {
+        let problems = balp::problems(&event);
+        assert!(problems.is_empty(), "{problems:?} in {event:#}");
+    }
+}
+
+/// Where nothing can be audited nobody signs in, and what is asked for is not done.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_040_no_audit_no_session() {
+    let world = World::start().await;
+    let home = browser::person(&world, HOME, Role::CareHomeUser, &["VMH01"]).await;
+    refuse_audit(&world, true);
+    let stranger = Browser::new(&world);
+    assert_eq!(home.sign_in(&stranger).await.status, 503);
+    assert_eq!(stranger.cookie("__Host-sid"), None);
+    assert_eq!(home.browser.post("/sign-out", &[]).await.status, 503);
+    refuse_audit(&world, false);
+    assert_eq!(home.browser.get("/").await.status, 200, "still signed in");
+    assert_eq!(home.sign_in(&stranger).await.status, 303, "the code was not used up");
+}
+
+/// Nothing about anybody is shown, and nothing is done, where that cannot be audited.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_040_no_audit_no_page() {
+    let world = World::start().await;
+    let home = browser::person(&world, HOME, Role::CareHomeUser, &["VMH01"]).await;
+    let copy = sent(&world, &world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
+    let id = copy.parse().expect("an id");
+    let page = home.browser.get(&format!("/transfers/{copy}")).await;
+    assert!(page.status == 200 && page.text.contains("HOLROYD"), "the canary sings when it may: {}", page.text);
+    let store = world.gateway().store();
+    let version = store.delivery(id).await.expect("readable").expect("there").version;
+    refuse_audit(&world, true);
+    for path in [
+        "/inbox",
+        "/inbox?show=recent",
+        "/transfers/{c}",
+        "/transfers/{c}/print",
+        "/transfers/{c}/query",
+        "/transfers/{c}/decline",
+        "/transfers/{c}/checklist",
+        "/transfers/{c}/files/1",
+    ] {
+        let page = home.browser.get(&path.replace("{c}", &copy)).await;
+        assert_eq!(page.status, 503, "{path}: {}", page.text);
+        for canary in ["HOLROYD", "Holroyd", "999 000", "9990000", "1944"] {
+            assert!(!page.text.contains(canary), "{path}: {canary}");
+        }
+    }
+    let tick = [("item", "identity"), ("outcome", "done")];
+    for (path, fields) in [
+        ("acknowledge", &[][..]),
+        ("arrive", &[]),
+        ("query", &[("words", "why?")]),
+        ("decline", &[("words", "full")]),
+        ("checklist", &tick),
+    ] {
+        assert_eq!(home.browser.post(&format!("/transfers/{copy}/{path}"), fields).await.status, 503, "{path}");
+    }
+    refuse_audit(&world, false);
+    let after = store.delivery(id).await.expect("readable").expect("there");
+    assert_eq!((after.version, store.steps(id).await.expect("readable").len()), (version, 1), "only the first opening");
+}
