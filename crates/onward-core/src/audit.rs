@@ -48,6 +48,8 @@ words!(
         Deny = "deny",
         /// Clients, directory or configuration changed.
         Configure = "configure",
+        /// The erasure of a person was asked for or done.
+        Erase = "erase",
         /// A validation or dry run was asked for.
         DryRun = "dry-run",
     }

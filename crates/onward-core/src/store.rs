@@ -1,6 +1,7 @@
 //! The store port. A method is one business transaction, never one table; the audit rows of an effect
 //! are committed with it or the effect does not happen.
 
+mod erasure;
 mod keys;
 mod log;
 pub mod people;
@@ -18,6 +19,9 @@ use crate::directory::{DirectoryEntry, Endpoint};
 use crate::state::{DeliveryState, HoldReason, RecipientKind, TransportKind};
 use crate::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
+pub use erasure::{
+    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
+};
 pub use keys::KeyUsage;
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
@@ -741,6 +745,35 @@ pub trait Store: people::PeopleStore {
     /// Wraps up to `limit` data keys anew that another key than the current one wraps; gives how many. With 0 nothing is
     /// left to do, and the audit rows are committed.
     async fn rewrap_keys(&self, limit: u32, audit: Vec<AuditRow>) -> Result<u64, StoreError>;
+
+    /// Keeps a request to erase a person; `false`, with nothing written, when there is nothing about them.
+    async fn request_erasure(
+        &self,
+        patient: &NhsNumber,
+        request: ErasureRequest,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
+    /// The requests that wait for somebody else.
+    async fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StoreError>;
+    /// Destroys the person's keys, so that nothing that was sealed under them can be read, unless something forbids it.
+    async fn confirm_erasure(&self, confirmation: ErasureConfirmation) -> Result<ErasureOutcome, StoreError>;
+    /// Forbids to erase a person.
+    async fn place_legal_hold(
+        &self,
+        patient: &NhsNumber,
+        order: LegalHoldOrder,
+        audit: Vec<AuditRow>,
+    ) -> Result<(), StoreError>;
+    /// Ends a legal hold; `false` when there is none or it has ended.
+    async fn lift_legal_hold(
+        &self,
+        id: uuid::Uuid,
+        by: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
+    /// All legal holds, the lifted ones included.
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>, StoreError>;
 
     /// How things stand at `now`, cheap enough to be asked for every few seconds.
     async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError>;

@@ -188,7 +188,7 @@ fn pattern(word: AuditWord) -> AuditPattern {
         AuditWord::SignIn => AuditPattern::Authentication,
         AuditWord::SignOut => AuditPattern::Logout,
         AuditWord::Refuse | AuditWord::Deny => AuditPattern::Denial,
-        AuditWord::Configure | AuditWord::DryRun => AuditPattern::Activity,
+        AuditWord::Configure | AuditWord::Erase | AuditWord::DryRun => AuditPattern::Activity,
     }
 }
 

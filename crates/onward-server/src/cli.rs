@@ -7,6 +7,7 @@ mod audit;
 mod client;
 mod convert;
 mod directory;
+mod erase;
 mod exit;
 mod explain;
 mod hold;
@@ -79,6 +80,12 @@ pub enum Command {
     /// People who sign in
     #[command(subcommand)]
     User(user::UserCommand),
+    /// The erasure of a person, which two people decide
+    #[command(subcommand)]
+    Erase(erase::Erase),
+    /// Orders that forbid to erase anything about a person
+    #[command(subcommand)]
+    LegalHold(erase::LegalHoldCommand),
     /// The audit log: verify, export, prove, who saw a patient
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -183,6 +190,8 @@ impl Command {
             Self::Client(command) => client::run(command, terminal).await,
             Self::Keys(command) => keys::run(command, terminal).await,
             Self::User(command) => user::run(command, terminal).await,
+            Self::Erase(command) => erase::erase(command, terminal).await,
+            Self::LegalHold(command) => erase::legal_hold(command, terminal).await,
             Self::Audit(command) => audit::run(command, terminal).await,
             Self::Sar(command) => sar::run(command, terminal).await,
             Self::Policy(command) => policy::run(command, terminal),

@@ -4,6 +4,7 @@
 pub(crate) mod accepting;
 pub(crate) mod attending;
 pub(crate) mod delivering;
+pub(crate) mod erasing;
 pub(crate) mod keeping;
 pub(crate) mod people;
 
@@ -60,6 +61,11 @@ macro_rules! every_contract {
             a_step_is_not_kept_without_its_audit,
             arrivals_are_the_homes_own,
             settled_items_follow_the_latest_word,
+        );
+        $crate::contract::every_contract!($open, erasing:
+            an_erased_person_is_gone_and_others_stay,
+            an_erasure_needs_two_people_and_yields_to_a_legal_hold,
+            what_came_before_the_person_was_known_is_erased_with_them,
         );
         $crate::contract::every_contract!($open, keeping:
             clients_are_replaced,

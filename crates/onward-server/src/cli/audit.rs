@@ -5,12 +5,13 @@ mod evidence;
 mod line;
 mod who;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onward_core::audit::AuditWord;
-use onward_core::store::{Store, StoreError};
+use onward_core::store::{AuditHeader, Store, StoreError, StoredAudit};
 use onward_gateway::journal::columns_fit;
 use onward_ledger::{
     Checkpoint, FirstMismatch, LogVerifier, SigningKey, StoredEntry, Verified, VerifyingKey, WITHOUT_A_WITNESS,
@@ -173,7 +174,8 @@ async fn walk(
     terminal: &mut Terminal,
 ) -> Result<Result<(Verified, u64), Misfit>, Failure> {
     let mut verifier = LogVerifier::new(checkpoints);
-    let (mut next, mut limit, mut erased) = (0, PAGE, 0);
+    let (mut next, mut limit) = (0, PAGE);
+    let mut erased = Erased::default();
     loop {
         let page = match store.audit_entries(next, limit).await {
             Ok(page) => page,
@@ -195,7 +197,7 @@ async fn walk(
             if let Err(mismatch) = pushed {
                 return Ok(Err(mismatch.into()));
             }
-            erased += u64::from(entry.event().is_none());
+            erased.see(entry);
             if !columns_fit(entry) {
                 let index = entry.index;
                 let why = format!("entry {index}: the columns that it is found by do not say what it says");
@@ -205,7 +207,48 @@ async fn walk(
         next = page.last().map_or(next, |last| last.index + 1);
         terminal.progress(format_args!("{next} entries fit so far"));
         if page.len() < limit as usize {
-            return Ok(verifier.finish().map(|verified| (verified, erased)).map_err(Misfit::from));
+            let whole = verifier.finish().map_err(Misfit::from);
+            return Ok(whole.and_then(|verified| erased.explained().map(|count| (verified, count))));
+        }
+    }
+}
+
+/// Entries whose content cannot be read any more, and the erasures that the log has for them: whoever destroyed a key in the
+/// store would else hide what the entries said.
+#[derive(Default)]
+struct Erased {
+    count: u64,
+    /// The first entry under each destroyed key.
+    first: BTreeMap<String, u64>,
+    explained: BTreeSet<String>,
+}
+
+impl Erased {
+    fn see(&mut self, entry: &StoredAudit) {
+        match entry.event() {
+            Some(event) if entry.columns.word == AuditWord::Erase.as_str() => {
+                self.explained.extend(event::erased_keys(event));
+            }
+            Some(_) => {}
+            None => {
+                self.count += 1;
+                let header = entry.entry.as_deref().map(serde_json::from_slice::<AuditHeader>);
+                if let Some(Ok(header)) = header {
+                    self.first.entry(header.key).or_insert(entry.index);
+                }
+            }
+        }
+    }
+
+    fn explained(self) -> Result<u64, Misfit> {
+        let unexplained = self.first.iter().filter(|(key, _)| !self.explained.contains(*key)).map(|(_, first)| *first);
+        match unexplained.min() {
+            None => Ok(self.count),
+            Some(index) => {
+                let why =
+                    format!("entry {index}: its key was destroyed, and the log has no erasure that names the key");
+                Err(Misfit { index, why })
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ mod columns;
 mod deliveries;
 mod directory;
 mod dispatch;
+mod erasures;
 mod failure;
 mod figures;
 mod keyed;
@@ -24,7 +25,7 @@ mod tests;
 
 use std::fmt;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -33,11 +34,14 @@ use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord, Figures,
-    FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease, OriginalMessage, Release, Step, Store, StoreError,
-    StoredAudit, StoredRendition, SubjectTransfer, TaskQuery, TransferRecord, Transition,
+    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
+    LegalHold, LegalHoldOrder, OriginalMessage, PendingErasure, Release, Step, Store, StoreError, StoredAudit,
+    StoredRendition, SubjectTransfer, TaskQuery, TransferRecord, Transition,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
+
+use uuid::Uuid;
 
 pub use open::OpenError;
 pub use writer::CommitCounts;
@@ -59,6 +63,7 @@ pub struct SqliteStore {
     readers: Readers,
     writer: Writer,
     vault: Arc<Vault>,
+    path: PathBuf,
     clock: Arc<dyn Clock>,
     _lock: Option<File>,
 }
@@ -105,7 +110,7 @@ impl SqliteStore {
         let vault = Arc::new(keys::open(&writer, keys)?);
         let readers = (0..READERS).map(|_| open::connect(path, Purpose::Read)).collect::<Result<Vec<_>, _>>()?;
         let writer = Writer::start(writer).map_err(OpenError::Thread)?;
-        Ok(Self { readers: Readers::new(readers), writer, vault, clock, _lock: lock })
+        Ok(Self { readers: Readers::new(readers), writer, vault, path: path.to_owned(), clock, _lock: lock })
     }
 
     /// Runs the operation in a transaction of the writer, with the store's keys.
@@ -333,6 +338,55 @@ impl Store for SqliteStore {
 
     async fn rewrap_keys(&self, limit: u32, audit: Vec<AuditRow>) -> Result<u64, StoreError> {
         self.write(move |c| keys::rewrap(c, limit, &audit)).await
+    }
+
+    async fn request_erasure(
+        &self,
+        patient: &NhsNumber,
+        request: ErasureRequest,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let patient = patient.clone();
+        self.write(move |c| erasures::request(c, &patient, &request, &audit)).await
+    }
+
+    async fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StoreError> {
+        self.read(erasures::pending).await
+    }
+
+    async fn confirm_erasure(&self, confirmation: ErasureConfirmation) -> Result<ErasureOutcome, StoreError> {
+        let outcome = self.write(move |c| erasures::confirm(c, &confirmation)).await?;
+        let ErasureOutcome::Erased { transfers, entries, .. } = outcome else { return Ok(outcome) };
+        let path = self.path.clone();
+        // The keys are destroyed and that is durable; the old pages of the log are another matter.
+        let cut = tokio::task::spawn_blocking(move || erasures::cut_log(&path)).await;
+        let log_is_clean = matches!(cut, Ok(Ok(true)));
+        Ok(ErasureOutcome::Erased { transfers, entries, log_is_clean })
+    }
+
+    async fn place_legal_hold(
+        &self,
+        patient: &NhsNumber,
+        order: LegalHoldOrder,
+        audit: Vec<AuditRow>,
+    ) -> Result<(), StoreError> {
+        let patient = patient.clone();
+        self.write(move |c| erasures::place_hold(c, &patient, &order, &audit)).await
+    }
+
+    async fn lift_legal_hold(
+        &self,
+        id: Uuid,
+        by: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let by = by.to_owned();
+        self.write(move |c| erasures::lift_hold(c, id, &by, at, &audit)).await
+    }
+
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>, StoreError> {
+        self.read(erasures::legal_holds).await
     }
 
     async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError> {

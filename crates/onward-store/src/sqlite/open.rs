@@ -27,6 +27,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0003_people.sql"),
     include_str!("../../schema/sqlite/0004_steps.sql"),
     include_str!("../../schema/sqlite/0005_sealing.sql"),
+    include_str!("../../schema/sqlite/0006_erasure.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 4;

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use super::{OpenError, SqliteStore};
 use crate::contract::{Shared, accept_new, acceptance, at, keys, log, ods, patient, row};
 
+mod erasing;
 mod sealing;
 
 struct FixedClock;

@@ -65,3 +65,10 @@ pub(super) fn patient(event: &[u8]) -> Option<NhsNumber> {
     let patient = entities.iter().find(|entity| entity["role"]["code"] == "1")?;
     patient["what"]["identifier"]["value"].as_str()?.parse().ok()
 }
+
+/// The data keys that an erasure says it destroyed.
+pub(super) fn erased_keys(event: &[u8]) -> Vec<String> {
+    let event: Value = serde_json::from_slice(event).unwrap_or_default();
+    let said = event["outcomeDesc"].as_str().and_then(|text| text.rsplit_once("; keys: "));
+    said.into_iter().flat_map(|(_, keys)| keys.split_whitespace()).map(str::to_owned).collect()
+}

@@ -23,7 +23,7 @@ const EVERY: u64 = 10;
 /// Entries under a checkpoint.
 const COVERED: u64 = 60;
 /// Kinds of changes.
-const KINDS: u64 = 14;
+const KINDS: u64 = 15;
 /// Changes of each kind.
 const ROUNDS: u64 = 40;
 
@@ -254,6 +254,11 @@ fn tamper(kind: u64, dice: &mut Dice, connection: &Connection) -> u64 {
         12 => {
             let change = "UPDATE data_keys SET wrapped = randomblob(60) WHERE kind = 'person'";
             assert_eq!(connection.execute(change, []).expect("runs"), 1, "all entries are about one person");
+            0
+        }
+        13 => {
+            let change = "UPDATE data_keys SET wrapped = NULL, number = NULL, destroyed = 1 WHERE kind = 'person'";
+            assert_eq!(connection.execute(change, []).expect("runs"), 1, "no erasure of the log's names this key");
             0
         }
         _ => {

@@ -1,0 +1,155 @@
+//! Erasure and legal holds.
+
+use onward_core::audit::{AuditQuery, AuditRow, AuditWord};
+use onward_core::store::{
+    AuditContent, ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHoldOrder, StoreError,
+};
+use onward_core::{NhsNumber, TransferId};
+use uuid::Uuid;
+
+use super::{Shared, accept_new, acceptance, at, hold, log, patient, row};
+
+pub(crate) fn request(id: Uuid) -> ErasureRequest {
+    ErasureRequest {
+        id,
+        ground: ErasureGround::WrongPerson,
+        reason: "case 17".to_owned(),
+        by: "Ada".to_owned(),
+        at: at(10),
+    }
+}
+
+/// Accepts a message about this person, audited as such, whose copy is sent; gives the transfer.
+pub(crate) async fn settled(store: &Shared, n: u32) -> TransferId {
+    let mut message = acceptance(n);
+    message.audit = vec![AuditRow { patient: message.transfer.patient.clone(), ..row(AuditWord::Accept) }];
+    let transfer = message.transfer.id;
+    let copy = accept_new(store, message).await;
+    assert!(store.open_rendition(copy, at(1), None, Vec::new()).await.expect("readable").is_some());
+    transfer
+}
+
+pub(crate) async fn confirm(store: &Shared, id: Uuid, by: &str) -> ErasureOutcome {
+    let pending = store.pending_erasures().await.expect("readable");
+    let keys = pending.into_iter().find(|pending| pending.request.id == id).map(|pending| pending.keys);
+    let confirmation = ErasureConfirmation {
+        id,
+        by: by.to_owned(),
+        keys: keys.unwrap_or_default(),
+        at: at(20),
+        audit: vec![row(AuditWord::Erase)],
+    };
+    store.confirm_erasure(confirmation).await.expect("committed")
+}
+
+async fn ask(store: &Shared, person: &NhsNumber) -> Uuid {
+    let id = Uuid::new_v4();
+    assert_eq!(store.request_erasure(person, request(id), vec![row(AuditWord::Erase)]).await, Ok(true));
+    id
+}
+
+fn about(person: &NhsNumber) -> AuditQuery {
+    AuditQuery {
+        organisation: None,
+        patient: Some(person.clone()),
+        agent: None,
+        entity: None,
+        from: None,
+        until: None,
+        words: Vec::new(),
+        after: None,
+        limit: 10,
+    }
+}
+
+pub(crate) async fn an_erased_person_is_gone_and_others_stay(store: Shared) {
+    let (gone, kept) = (settled(&store, 1).await, settled(&store, 2).await);
+    let before = log(&store).await;
+    let id = ask(&store, &patient(1)).await;
+    let outcome = confirm(&store, id, "Bea").await;
+    assert!(matches!(outcome, ErasureOutcome::Erased { transfers: 1, entries: 1, .. }), "{outcome:?}");
+    assert_eq!(confirm(&store, id, "Bea").await, ErasureOutcome::NoSuchRequest, "once");
+
+    assert_eq!(store.original(gone).await.map(drop), Err(StoreError::Erased));
+    let record = store.transfer(gone).await.expect("readable").expect("a stub stays");
+    assert!(record.erased && record.patient.is_none() && record.reply.header_id.is_empty());
+    let copy = &record.deliveries[0];
+    assert!(copy.erased && copy.patient.is_none());
+    assert_eq!(store.open_rendition(copy.id, at(30), None, Vec::new()).await.map(drop), Err(StoreError::Erased));
+    assert!(store.subject_record(&patient(1)).await.expect("readable").is_empty());
+    let found = store.search_audit(about(&patient(1))).await.expect("readable");
+    assert!(found.iter().all(|entry| entry.event.is_none() && entry.patient.is_none()), "{found:?}");
+
+    let after = log(&store).await;
+    assert_eq!(after[0].content, AuditContent::Erased);
+    for (old, new) in before.iter().zip(&after) {
+        assert_eq!((&old.entry, old.leaf), (&new.entry, new.leaf), "what the log hashes stays");
+    }
+    assert!(store.original(kept).await.expect("readable").is_some());
+    assert_eq!(store.search_audit(about(&patient(2))).await.expect("readable")[0].patient, Some(patient(2)));
+
+    // The same bytes again find nothing; another message about the same person is taken in under a new key.
+    let again = settled(&store, 1 + 1000).await;
+    let mut late = acceptance(3);
+    late.transfer.patient = Some(patient(1));
+    let late_transfer = late.transfer.id;
+    accept_new(&store, late).await;
+    assert!(store.original(again).await.expect("readable").is_some());
+    assert_eq!(store.transfer(late_transfer).await.expect("readable").expect("there").patient, Some(patient(1)));
+    assert!(store.transfer(gone).await.expect("readable").expect("there").patient.is_none(), "what is gone stays gone");
+    let repeat = store.accept(acceptance(1)).await.expect("committed");
+    assert!(matches!(repeat, onward_core::store::Accepted::Erased { transfer } if transfer == gone), "{repeat:?}");
+}
+
+pub(crate) async fn an_erasure_needs_two_people_and_yields_to_a_legal_hold(store: Shared) {
+    let person = patient(1);
+    let nothing = store.request_erasure(&person, request(Uuid::new_v4()), vec![row(AuditWord::Erase)]).await;
+    assert_eq!(nothing, Ok(false), "there is nothing about them");
+    let transfer = settled(&store, 1).await;
+    let id = ask(&store, &person).await;
+    assert_eq!(confirm(&store, id, " ada ").await, ErasureOutcome::SamePerson);
+    let order = LegalHoldOrder { id: Uuid::new_v4(), reason: "inquest".to_owned(), by: "Cy".to_owned(), at: at(11) };
+    store.place_legal_hold(&person, order.clone(), vec![row(AuditWord::Configure)]).await.expect("committed");
+    assert_eq!(confirm(&store, id, "Bea").await, ErasureOutcome::OnLegalHold);
+    let holds = store.legal_holds().await.expect("readable");
+    assert_eq!((&holds[0].order, holds[0].lifted), (&order, None));
+    assert!(!holds[0].pseudonym.contains(person.expose()));
+    assert_eq!(store.lift_legal_hold(order.id, "Cy", at(12), vec![row(AuditWord::Configure)]).await, Ok(true));
+    assert_eq!(store.lift_legal_hold(order.id, "Cy", at(12), Vec::new()).await, Ok(false));
+
+    let mut queued = acceptance(7);
+    queued.transfer.patient = Some(person.clone());
+    let mut held = acceptance(8);
+    held.transfer.patient = Some(person.clone());
+    held.deliveries.clear();
+    held.hold = Some(hold());
+    accept_new(&store, queued).await;
+    store.accept(held).await.expect("committed");
+    assert_eq!(confirm(&store, id, "Bea").await, ErasureOutcome::UnderWay { queued: 1, holds: 1 });
+    let stale = ErasureConfirmation { id, by: "Bea".to_owned(), keys: Vec::new(), at: at(20), audit: Vec::new() };
+    assert!(matches!(store.confirm_erasure(stale).await, Ok(ErasureOutcome::UnderWay { .. })));
+    assert!(store.original(transfer).await.expect("readable").is_some(), "nothing was erased");
+    assert_eq!(store.pending_erasures().await.expect("readable").len(), 1);
+}
+
+pub(crate) async fn what_came_before_the_person_was_known_is_erased_with_them(store: Shared) {
+    let mut nameless = acceptance(1);
+    nameless.transfer.patient = None;
+    nameless.deliveries.clear();
+    nameless.hold = Some(hold());
+    let (transfer, hold) = (nameless.transfer.id, nameless.hold.as_ref().expect("held").id);
+    store.accept(nameless).await.expect("committed");
+    let release = onward_core::store::Release {
+        hold,
+        patient: Some(patient(5)),
+        care_home: None,
+        deliveries: Vec::new(),
+        at: at(5),
+        audit: vec![row(AuditWord::Release)],
+    };
+    assert_eq!(store.release_hold(release).await, Ok(true));
+    let id = ask(&store, &patient(5)).await;
+    let outcome = confirm(&store, id, "Bea").await;
+    assert!(matches!(outcome, ErasureOutcome::Erased { transfers: 1, .. }), "{outcome:?}");
+    assert_eq!(store.original(transfer).await.map(drop), Err(StoreError::Erased));
+}
