@@ -237,6 +237,8 @@ const PAGES: &[PageRow] = &[
     ("open nothing", "GET", "/transfers/{id}", Object::Missing, [404, 403, 403, 403]),
     ("print", "GET", "/transfers/{id}/print", Object::OwnCopy, [200, 403, 403, 403]),
     ("print another's", "GET", "/transfers/{id}/print", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("PDF", "GET", "/transfers/{id}/pdf", Object::OwnCopy, [200, 403, 403, 403]),
+    ("PDF of another's", "GET", "/transfers/{id}/pdf", Object::ForeignCopy, [404, 403, 403, 403]),
     ("file", "GET", "/transfers/{id}/files/{number}", Object::OwnCopy, [200, 403, 403, 403]),
     ("file of another's", "GET", "/transfers/{id}/files/{number}", Object::ForeignCopy, [404, 403, 403, 403]),
     ("question", "GET", "/transfers/{id}/query", Object::OwnCopy, [200, 403, 403, 403]),
@@ -257,8 +259,17 @@ const PAGES: &[PageRow] = &[
 ];
 
 /// Pages that need no sign-in.
-const VISITED: &[(&str, &str)] =
-    &[("GET", "/sign-in"), ("POST", "/sign-in"), ("GET", "/invitation/{token}"), ("POST", "/invitation/{token}")];
+const VISITED: &[(&str, &str)] = &[
+    ("GET", "/sign-in"),
+    ("POST", "/sign-in"),
+    ("GET", "/sign-in/passkey.js"),
+    ("POST", "/sign-in/passkey/challenge"),
+    ("POST", "/sign-in/passkey"),
+    ("GET", "/invitation/{token}"),
+    ("POST", "/invitation/{token}"),
+    ("POST", "/invitation/{token}/passkey/challenge"),
+    ("POST", "/invitation/{token}/passkey"),
+];
 
 /// The columns of [`PAGES`].
 const PEOPLE: [people::Role; 4] = [

@@ -82,7 +82,7 @@ impl Bench {
         let config = load(&file);
         let mesh = Arc::new(Mesh::default());
         let gateway = Gateway::new(Parts {
-            store: app::open_store(&config, Tenure::Server).expect("a store"),
+            store: app::open_store(&config, Tenure::Server).await.expect("a store"),
             directory: Arc::new(StandInDirectory::load(&folder.path().join("people.toml")).expect("people")),
             transports: vec![Arc::new(InboxTransport), Arc::clone(&mesh) as Arc<dyn Transport>],
             mailbox: None,

@@ -1,6 +1,7 @@
 //! A world for the capability tests: a real gateway on loopback over TLS, with registered clients, a directory, and
 //! messages that never repeat unless a test wants them to.
 
+pub mod authenticator;
 pub mod authority;
 pub mod balp;
 pub mod browser;

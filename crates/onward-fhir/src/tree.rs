@@ -40,6 +40,14 @@ pub enum Lexical {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(u32);
 
+impl NodeId {
+    /// Its number in the arena, below [`Tree::len`].
+    #[must_use]
+    pub fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug, Clone)]
@@ -116,6 +124,12 @@ impl<'s> Tree<'s> {
         line_column(self.source, offset)
     }
 
+    /// How many different names its elements and resource types have.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.names.len()
+    }
+
     fn node(&self, id: NodeId) -> &Node<'s> {
         &self.nodes[id.0 as usize]
     }
@@ -176,6 +190,12 @@ impl<'t, 's> Element<'t, 's> {
     #[must_use]
     pub fn name(self) -> &'t str {
         self.tree.name_of(self.tree.node(self.id).name)
+    }
+
+    /// The place of its name among the names of its tree, below [`Tree::names`]: elements of one name have one place.
+    #[must_use]
+    pub fn name_place(self) -> usize {
+        self.tree.node(self.id).name as usize
     }
 
     /// The type, when this is a resource.

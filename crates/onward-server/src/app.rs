@@ -20,6 +20,7 @@ use onward_core::store::Store;
 use onward_core::transport::{InboxTransport, Mailbox, Transport};
 use onward_core::{Clock, OdsCode, SystemClock};
 use onward_gateway::{Gateway, Parts, Settings};
+use onward_store::postgres::{PostgresSettings, PostgresStore};
 use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
@@ -56,6 +57,8 @@ pub enum Tenure {
     Server,
     /// A command beside a running server.
     Command,
+    /// The same, but it makes no store where there is none.
+    CommandOnExisting,
 }
 
 /// The compiled-in disclosure policies.
@@ -71,21 +74,36 @@ const POLICIES: [(RecipientKind, &str); 5] = [
 ///
 /// # Errors
 /// When it cannot be opened, or its keys cannot be had.
-pub fn open_store(config: &Config, tenure: Tenure) -> anyhow::Result<Arc<dyn Store>> {
+pub async fn open_store(config: &Config, tenure: Tenure) -> anyhow::Result<Arc<dyn Store>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match &config.store.url {
         StoreUrl::Sqlite(path) => {
             let keys = store_keys::open(&config.keys)?;
             let opened = match tenure {
                 Tenure::Server => SqliteStore::open(path, keys, clock),
-                Tenure::Command => SqliteStore::open_shared(path, keys, clock),
+                Tenure::Command | Tenure::CommandOnExisting => SqliteStore::open_shared(path, keys, clock),
             };
             Ok(Arc::new(opened.with_context(|| format!("opening the store {}", path.display()))?))
         }
-        StoreUrl::Postgres(_) => {
-            anyhow::bail!("this version keeps its transfers in the embedded store only: set store.url to sqlite:PATH")
+        StoreUrl::Postgres(url) => {
+            let settings = postgres_settings(config, url)?;
+            let opened = match tenure {
+                Tenure::Server | Tenure::Command => PostgresStore::open(&settings, clock).await,
+                Tenure::CommandOnExisting => PostgresStore::open_existing(&settings, clock).await,
+            };
+            Ok(Arc::new(opened.with_context(|| format!("opening the store {url}"))?))
         }
     }
+}
+
+fn postgres_settings(config: &Config, url: &url::Url) -> anyhow::Result<PostgresSettings> {
+    let password = config.store.password_file.as_deref().map(Secret::from_file).transpose();
+    Ok(PostgresSettings {
+        url: url.clone(),
+        password: password.context("reading store.password_file")?.map(|secret| secret.expose().to_owned()),
+        ca_pem: config.store.ca_file.as_deref().map(read).transpose()?,
+        fsync_off_allowed: config.store.allow_fsync_off,
+    })
 }
 
 /// The policies in force: the folder's, else the compiled-in ones.

@@ -180,6 +180,11 @@ pub struct Store {
     /// File with the PostgreSQL password.
     #[serde(deserialize_with = "filled")]
     pub password_file: Option<PathBuf>,
+    /// Authorities of the PostgreSQL server's certificate, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub ca_file: Option<PathBuf>,
+    /// Takes a PostgreSQL server that does not sync.
+    pub allow_fsync_off: bool,
 }
 
 /// `[keys]`
@@ -509,6 +514,7 @@ impl Config {
             &mut self.server.client_ca_file,
             &mut self.server.client_crl_file,
             &mut self.store.password_file,
+            &mut self.store.ca_file,
             &mut self.mesh.password_file,
             &mut self.mesh.shared_key_file,
             &mut self.mesh.certificate_file,

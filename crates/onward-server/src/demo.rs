@@ -80,7 +80,8 @@ async fn live(options: &DemoOptions, neighbourhood: &mut Neighbourhood, narrator
     if options.once {
         return Ok(());
     }
-    narrator.invite(neighbourhood)?;
+    let link = people::link_for_home(&neighbourhood.gateway.app).await?;
+    narrator.invite(neighbourhood, &link)?;
     tokio::select! {
         told = listen(neighbourhood, narrator) => told,
         interrupted = interrupted() => interrupted,

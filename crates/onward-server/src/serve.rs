@@ -58,7 +58,7 @@ impl Running {
             }
         };
         let signing_key = signing_key(&config.audit.signing_key_file, config)?;
-        let store = app::open_store(config, Tenure::Server)?;
+        let store = app::open_store(config, Tenure::Server).await?;
         let app = Arc::new(app::build(config, store)?);
         app.gateway.store().ready().await.context("the store cannot commit")?;
         let public = match public {

@@ -7,8 +7,14 @@
 //! This crate refuses to know FHIR, to decide where a copy goes, to read the wall clock (it asks
 //! [`onward_core::Clock`]), to retry a failed sync, and to put a stored value into an error.
 
+pub mod postgres;
 pub mod sealing;
 pub mod sqlite;
+
+mod columns;
+mod query;
+mod rows;
+mod stored;
 
 #[cfg(test)]
 mod contract;

@@ -6,5 +6,6 @@
 
 pub mod convert;
 pub mod disclose;
+pub mod pdf;
 pub mod redact;
 pub mod render;

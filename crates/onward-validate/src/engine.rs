@@ -19,15 +19,17 @@ mod whole;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use onward_fhir::elements::TypeDef;
 use onward_fhir::{Element, NodeId, Tree};
 
 use crate::conformance::Conformance;
 use crate::definition::{Kind, core_canonical};
+use crate::fhirpath;
 use crate::findings::{Findings, Report};
 use crate::invariant::Invariants;
-use crate::plan::{Plan, PlanId, compile};
+use crate::plan::{NameKey, Names, Plan, PlanId, ProfileLink, TypeName, compile};
 use crate::rulebook::Levels;
-use crate::snapshot::{Missing, Shapes};
+use crate::snapshot::{Missing, Profile, Shapes, SourceKey};
 use crate::{IssueCode, Severity};
 use views::View;
 
@@ -37,13 +39,10 @@ pub struct Validator {
     shapes: Shapes,
     invariants: Invariants,
     conformance: Arc<Conformance>,
-    plans: RwLock<Plans>,
-}
-
-#[derive(Default)]
-struct Plans {
-    by_url: HashMap<String, Result<PlanId, Missing>>,
-    all: Vec<Arc<Plan>>,
+    names: Names,
+    /// Never taken from, so that a judgement borrows what it walks with.
+    plans: boxcar::Vec<Plan>,
+    plan_ids: RwLock<HashMap<SourceKey, Result<PlanId, Missing>>>,
 }
 
 impl Validator {
@@ -55,7 +54,9 @@ impl Validator {
             shapes: Shapes::new(Arc::clone(&conformance)),
             invariants: Invariants::default(),
             conformance,
-            plans: RwLock::default(),
+            names: Names::default(),
+            plans: boxcar::Vec::new(),
+            plan_ids: RwLock::default(),
         }
     }
 
@@ -68,25 +69,30 @@ impl Validator {
     }
 
     fn plan_id(&self, canonical: &str) -> Result<PlanId, Missing> {
-        if let Some(known) = self.plans.read().unwrap_or_else(PoisonError::into_inner).by_url.get(canonical) {
+        let key = SourceKey::of(self.shapes.source(canonical).ok_or(Missing::Unknown)?);
+        if let Some(known) = self.plan_ids.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return known.clone();
         }
-        let made = self.shapes.get(canonical).map(|profile| compile(&profile, &self.shapes, &self.invariants));
-        let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = plans.by_url.get(canonical) {
-            return known.clone();
-        }
-        let id = made.map(|plan| {
-            let id = PlanId(u32::try_from(plans.all.len()).expect("fewer plans than bytes of memory"));
-            plans.all.push(Arc::new(plan));
-            id
-        });
-        plans.by_url.insert(canonical.to_owned(), id.clone());
-        id
+        let compile = |profile: Arc<Profile>| compile(&profile, &self.shapes, &self.invariants, &self.names);
+        let made = self.shapes.get(canonical).map(compile);
+        let mut ids = self.plan_ids.write().unwrap_or_else(PoisonError::into_inner);
+        let keep = |plan| PlanId(u32::try_from(self.plans.push(plan)).expect("fewer plans than bytes of memory"));
+        ids.entry(key).or_insert_with(|| made.map(keep)).clone()
     }
 
-    fn plan(&self, id: PlanId) -> Arc<Plan> {
-        Arc::clone(&self.plans.read().unwrap_or_else(PoisonError::into_inner).all[id.0 as usize])
+    /// The plan of a profile that a plan names.
+    fn linked(&self, link: &ProfileLink) -> Result<PlanId, Missing> {
+        link.plan.get_or_init(|| self.plan_id(link)).clone()
+    }
+
+    /// FHIR's own definition of a type that a plan names.
+    fn type_of(&self, name: &TypeName) -> Option<(PlanId, Kind)> {
+        *name.definition.get_or_init(|| self.type_of_name(name))
+    }
+
+    fn type_of_name(&self, name: &str) -> Option<(PlanId, Kind)> {
+        let id = self.plan_id(&core_canonical(name)).ok()?;
+        Some((id, self.plans[id.0 as usize].definition.kind))
     }
 }
 
@@ -100,15 +106,20 @@ const PATH_STEPS_MIN: u64 = 5_000_000;
 const DEPTH_MAX: u32 = 160;
 
 /// One judgement.
-struct Session<'v, 't, 's> {
+struct Session<'v: 't, 't, 's> {
     validator: &'v Validator,
     tree: &'t Tree<'s>,
     report: Report,
     /// Plans by their identifier, as far as they were needed.
-    plans: Vec<Option<Arc<Plan>>>,
+    plans: Vec<Option<&'v Plan>>,
     types: HashMap<Box<str>, Option<(PlanId, Kind)>>,
+    /// The numbers of the tree's names, as far as they were needed.
+    keys: Vec<Option<NameKey>>,
     steps_left: u64,
-    path_steps_left: u64,
+    /// What FHIRPath has left, and what it found out of each resource.
+    paths: fhirpath::Session<'t>,
+    /// The element table's type of each node, as far as it was needed.
+    table_types: Vec<Option<Option<&'static TypeDef>>>,
     depth: u32,
     /// While more than 0, findings are only counted: is it of this profile?
     probing: u32,
@@ -147,8 +158,10 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             report: Report::new(&Levels::default()),
             plans: Vec::new(),
             types: HashMap::new(),
+            keys: vec![None; tree.names()],
             steps_left: STEPS_MIN.max(nodes.saturating_mul(STEPS_PER_NODE)),
-            path_steps_left: PATH_STEPS_MIN.max(nodes.saturating_mul(PATH_STEPS_PER_NODE)),
+            paths: fhirpath::Session::new(PATH_STEPS_MIN.max(nodes.saturating_mul(PATH_STEPS_PER_NODE))),
+            table_types: Vec::new(),
             depth: 0,
             probing: 0,
             probe_errors: 0,
@@ -161,12 +174,24 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         }
     }
 
-    fn plan(&mut self, id: PlanId) -> Arc<Plan> {
+    fn plan(&mut self, id: PlanId) -> &'v Plan {
         let at = id.0 as usize;
+        if let Some(Some(known)) = self.plans.get(at) {
+            return known;
+        }
         if self.plans.len() <= at {
             self.plans.resize(at + 1, None);
         }
-        Arc::clone(self.plans[at].get_or_insert_with(|| self.validator.plan(id)))
+        self.plans[at].insert(&self.validator.plans[at])
+    }
+
+    /// The number of an element's name, when a plan has that name.
+    fn key(&mut self, element: Element<'t, 's>) -> Option<NameKey> {
+        let known = &mut self.keys[element.name_place()];
+        if known.is_none() {
+            *known = self.validator.names.element(element.name());
+        }
+        *known
     }
 
     /// The plan of FHIR's own definition of a type.
@@ -178,8 +203,7 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         if let Some(known) = self.types.get(type_name) {
             return *known;
         }
-        let id = self.validator.plan_id(&core_canonical(type_name)).ok();
-        let found = id.map(|id| (id, self.plan(id).definition.kind));
+        let found = self.validator.type_of_name(type_name);
         self.types.insert(type_name.into(), found);
         found
     }
@@ -250,4 +274,4 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -150,24 +150,30 @@ impl Host for Alone {}
 
 /// What an expression is evaluated on.
 #[derive(Clone)]
-pub struct Context<'t> {
+pub struct Context<'h, 't> {
     focus: Node<'t>,
-    resource: Node<'t>,
-    root_resource: Node<'t>,
+    resource: Element<'t, 't>,
+    root_resource: Element<'t, 't>,
     release: Release,
     now: Option<Temporal>,
     variables: Vec<(&'t str, Item<'t>)>,
-    host: &'t dyn Host,
+    host: &'h dyn Host,
     limits: Limits,
 }
 
-impl<'t> Context<'t> {
+impl<'h, 't> Context<'h, 't> {
     /// For an element and the element table's name of its type (`Patient`, `HumanName`, `Patient.contact`, `code`; also as a profile
     /// names it: `SimpleQuantity`, `http://hl7.org/fhirpath/System.String`). A resource tells its own type. `%resource` is the resource that the element is in, `%rootResource` the one around that if it is contained.
     #[must_use]
     pub fn new(element: Element<'t, 't>, type_name: &str, release: Release) -> Self {
-        let table = elements::table(release);
         let type_name = element.resource_type().unwrap_or(type_name);
+        Self::of(Node { element, type_def: types::definition(elements::table(release), type_name) }, release)
+    }
+
+    /// The same for an element whose type is known.
+    #[must_use]
+    pub fn of(focus: Node<'t>, release: Release) -> Self {
+        let element = focus.element;
         let resource = element.resource();
         let mut root = resource;
         while root.name() == "contained" {
@@ -177,9 +183,9 @@ impl<'t> Context<'t> {
             }
         }
         Self {
-            focus: Node { element, type_def: types::definition(table, type_name) },
-            resource: Node::resource(resource, table),
-            root_resource: Node::resource(root, table),
+            focus,
+            resource,
+            root_resource: root,
             release,
             now: None,
             variables: Vec::new(),
@@ -191,16 +197,15 @@ impl<'t> Context<'t> {
     /// With another `%resource` and `%rootResource`.
     #[must_use]
     pub fn with_resources(mut self, resource: Element<'t, 't>, root_resource: Element<'t, 't>) -> Self {
-        self.resource = Node::resource(resource, self.table());
-        self.root_resource = Node::resource(root_resource, self.table());
+        (self.resource, self.root_resource) = (resource, root_resource);
         self
     }
 
     /// With somebody to ask.
     #[must_use]
-    pub fn with_host(mut self, host: &'t dyn Host) -> Self {
-        self.host = host;
-        self
+    pub fn with_host<'n>(self, host: &'n dyn Host) -> Context<'n, 't> {
+        let Self { focus, resource, root_resource, release, now, variables, host: _, limits } = self;
+        Context { focus, resource, root_resource, release, now, variables, host, limits }
     }
 
     /// With the time that `now()`, `today()` and `timeOfDay()` tell.
@@ -267,7 +272,7 @@ impl Expression {
     ///
     /// # Errors
     /// [`EvaluationError`] when there is none.
-    pub fn evaluate<'t>(&'t self, context: &Context<'t>) -> Result<Vec<Item<'t>>, EvaluationError> {
+    pub fn evaluate<'t>(&'t self, context: &Context<'_, 't>) -> Result<Vec<Item<'t>>, EvaluationError> {
         self.evaluate_in(context, &Session::new(u64::MAX))
     }
 
@@ -277,7 +282,7 @@ impl Expression {
     /// [`EvaluationError`] when there is no result, and when the session has no steps left.
     pub fn evaluate_in<'t>(
         &'t self,
-        context: &Context<'t>,
+        context: &Context<'_, 't>,
         session: &Session<'t>,
     ) -> Result<Vec<Item<'t>>, EvaluationError> {
         evaluate::run(self, context, session, false).map(collection::Items::into_vec)
@@ -287,7 +292,7 @@ impl Expression {
     ///
     /// # Errors
     /// [`EvaluationError`] when nobody can tell: never to be taken for a pass.
-    pub fn holds(&self, context: &Context<'_>) -> Result<bool, EvaluationError> {
+    pub fn holds<'t>(&'t self, context: &Context<'_, 't>) -> Result<bool, EvaluationError> {
         self.holds_in(context, &Session::new(u64::MAX))
     }
 
@@ -295,7 +300,7 @@ impl Expression {
     ///
     /// # Errors
     /// [`EvaluationError`] when nobody can tell, and when the session has no steps left: never to be taken for a pass.
-    pub fn holds_in<'t>(&'t self, context: &Context<'t>, session: &Session<'t>) -> Result<bool, EvaluationError> {
+    pub fn holds_in<'t>(&'t self, context: &Context<'_, 't>, session: &Session<'t>) -> Result<bool, EvaluationError> {
         let items = evaluate::run(self, context, session, true)?;
         Ok(match items.as_slice() {
             items @ ([] | [_]) => evaluate::condition(items, "an invariant")?.unwrap_or(false),

@@ -64,6 +64,12 @@ impl Invariants {
         })
     }
 
+    /// How many different expressions there are.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     pub(crate) fn expression(&self, text: &str) -> Arc<Compiled> {
         let mut all = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(text) {

@@ -8,6 +8,9 @@
 //! The crate fetches nothing, decides nothing (a policy says what is refused and what is held), and never puts patient data into
 //! a finding. What it does not evaluate, it says in a finding: of STU3 all profiles, of R4 each rule that it cannot tell.
 
+#[cfg(test)]
+extern crate self as onward_validate;
+
 mod attachments;
 pub mod conformance;
 mod definition;

@@ -3,14 +3,16 @@
 
 mod compile;
 mod discriminate;
+mod link;
 
 use std::sync::Arc;
 
-use crate::definition::{Binding, SlicingRules, StructureDefinition, Value};
-use crate::invariant::Invariant;
+use crate::definition::{SlicingRules, StructureDefinition, Value};
+use crate::invariant::{Compiled, Invariant};
 use crate::snapshot::Problem;
 
 pub(crate) use compile::compile;
+pub(crate) use link::{NameKey, Names, ProfileLink, TypeName, ValueSetLink};
 
 /// The place of a plan in its validator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,9 +21,13 @@ pub(crate) struct PlanId(pub(crate) u32);
 /// One profile.
 pub(crate) struct Plan {
     pub(crate) definition: Arc<StructureDefinition>,
+    /// The type that it defines or constrains.
+    pub(crate) type_name: Arc<TypeName>,
     /// Node 0 is the root.
     pub(crate) nodes: Vec<Node>,
     pub(crate) problems: Vec<Problem>,
+    /// Of an extension: what must hold where it stands.
+    pub(crate) context_invariants: Vec<Arc<Compiled>>,
 }
 
 impl Plan {
@@ -60,12 +66,12 @@ pub(crate) struct Node {
     pub(crate) min_value: Option<Arc<Value>>,
     pub(crate) max_value: Option<Arc<Value>>,
     pub(crate) max_length: Option<u32>,
-    pub(crate) binding: Option<Binding>,
+    pub(crate) binding: Option<BindingPlan>,
     pub(crate) is_modifier: bool,
     pub(crate) invariants: Vec<Invariant>,
     /// In the order of the definition; empty means those of the type.
     pub(crate) children: Vec<u32>,
-    /// Every name that a child may have, sorted.
+    /// Every name that a child may have, sorted by its number.
     pub(crate) names: Vec<ChildName>,
     pub(crate) slicing: Option<SlicingPlan>,
     /// The element of FHIR's own definition whose children it has (`Bundle.link`). A profile's rules on that element
@@ -74,27 +80,41 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn child(&self, name: &str) -> Option<&ChildName> {
-        self.names.binary_search_by(|known| (*known.name).cmp(name)).ok().map(|at| &self.names[at])
+    pub(crate) fn child(&self, key: NameKey) -> Option<&ChildName> {
+        self.names.binary_search_by_key(&key, |known| known.key).ok().map(|at| &self.names[at])
+    }
+
+    /// The same by the name itself.
+    pub(crate) fn child_of_name(&self, name: &str) -> Option<&ChildName> {
+        self.names.iter().find(|known| *known.name == *name)
     }
 }
 
 /// A name under which a child stands in a document.
 pub(crate) struct ChildName {
+    pub(crate) key: NameKey,
     pub(crate) name: Box<str>,
     /// Index into [`Node::children`].
     pub(crate) child: u32,
     /// The type that the name tells, for a choice.
-    pub(crate) type_name: Option<Arc<str>>,
+    pub(crate) type_name: Option<Arc<TypeName>>,
 }
 
 /// An allowed type.
 pub(crate) struct TypePlan {
-    pub(crate) code: Arc<str>,
-    pub(crate) profiles: Vec<Box<str>>,
-    pub(crate) target_profiles: Vec<Box<str>>,
+    pub(crate) code: Arc<TypeName>,
+    pub(crate) profiles: Vec<ProfileLink>,
+    pub(crate) target_profiles: Vec<ProfileLink>,
     pub(crate) aggregation: Vec<Box<str>>,
     pub(crate) versioning: Option<Box<str>>,
+}
+
+/// The value sets that codes must come from: required and extensible bindings only.
+pub(crate) struct BindingPlan {
+    pub(crate) is_required: bool,
+    pub(crate) value_set: Option<ValueSetLink>,
+    /// `elementdefinition-maxValueSet`.
+    pub(crate) max_value_set: Option<ValueSetLink>,
 }
 
 /// How an element is sliced.

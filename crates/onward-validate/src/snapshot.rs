@@ -9,7 +9,7 @@ mod merge;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::conformance::{Conformance, Kind};
+use crate::conformance::{Conformance, Kind, Source};
 use crate::definition::{ElementDefinition, StructureDefinition};
 use draft::Draft;
 
@@ -48,10 +48,26 @@ pub(crate) enum Missing {
     Unusable(String),
 }
 
-/// Shapes by canonical URL, each made once.
+/// A definition of a [`Conformance`], by where it lies: it is immutable and stays there. A document can name one definition by
+/// any number of versions, and must not fill the memory with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SourceKey(usize);
+
+impl SourceKey {
+    pub(crate) fn of(source: &Source) -> Self {
+        Self(std::ptr::from_ref(source) as usize)
+    }
+}
+
+fn read(source: &Source) -> Result<StructureDefinition, Missing> {
+    let tree = source.read().map_err(|error| Missing::Unusable(error.to_string()))?;
+    StructureDefinition::read(tree.root()).map_err(Missing::Unusable)
+}
+
+/// Shapes of definitions, each made once.
 pub(crate) struct Shapes {
     conformance: Arc<Conformance>,
-    made: Mutex<HashMap<String, Result<Arc<Profile>, Missing>>>,
+    made: Mutex<HashMap<SourceKey, Result<Arc<Profile>, Missing>>>,
 }
 
 impl Shapes {
@@ -67,23 +83,32 @@ impl Shapes {
         self.get_within(canonical, &mut Vec::new())
     }
 
+    /// The definition that a canonical URL means. Definitions name each other by versions that packages have moved on from; what is
+    /// pinned is the package.
+    pub(crate) fn source(&self, canonical: &str) -> Option<&Source> {
+        let exact = self.conformance.definition(canonical);
+        exact.or_else(|| self.conformance.find_any_version(Kind::StructureDefinition, canonical))
+    }
+
     /// The same, while the definitions in `making` are in the making: they must not need themselves.
-    fn get_within(&self, canonical: &str, making: &mut Vec<String>) -> Result<Arc<Profile>, Missing> {
-        if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(canonical) {
+    fn get_within(&self, canonical: &str, making: &mut Vec<SourceKey>) -> Result<Arc<Profile>, Missing> {
+        let source = self.source(canonical).ok_or(Missing::Unknown)?;
+        let key = SourceKey::of(source);
+        if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return made.clone();
         }
-        if making.iter().any(|each| each == canonical) || making.len() > MAKING_DEPTH_MAX {
+        if making.contains(&key) || making.len() > MAKING_DEPTH_MAX {
             return Err(Missing::Unusable("it builds on itself".to_owned()));
         }
-        let definition = match self.read(canonical) {
+        let definition = match read(source) {
             Ok(definition) => Arc::new(definition),
-            Err(missing) => return self.keep(canonical, Err(missing)),
+            Err(missing) => return self.keep(key, Err(missing)),
         };
-        making.push(canonical.to_owned());
+        making.push(key);
         let made = self.make(&definition, making);
         making.pop();
         // What failed inside a circle may succeed when asked for by itself.
-        if making.is_empty() || made.is_ok() { self.keep(canonical, made) } else { made }
+        if making.is_empty() || made.is_ok() { self.keep(key, made) } else { made }
     }
 
     /// The shape of a definition that is itself under judgement, by its differential.
@@ -94,23 +119,16 @@ impl Shapes {
         self.make(&Arc::new(StructureDefinition { snapshot: Vec::new(), ..definition }), &mut Vec::new())
     }
 
-    fn read(&self, canonical: &str) -> Result<StructureDefinition, Missing> {
-        // Definitions name each other by versions that packages have moved on from; what is pinned is the package.
-        let source = self
-            .conformance
-            .definition(canonical)
-            .or_else(|| self.conformance.find_any_version(Kind::StructureDefinition, canonical))
-            .ok_or(Missing::Unknown)?;
-        let tree = source.read().map_err(|error| Missing::Unusable(error.to_string()))?;
-        StructureDefinition::read(tree.root()).map_err(Missing::Unusable)
-    }
-
-    fn keep(&self, canonical: &str, made: Result<Arc<Profile>, Missing>) -> Result<Arc<Profile>, Missing> {
+    fn keep(&self, key: SourceKey, made: Result<Arc<Profile>, Missing>) -> Result<Arc<Profile>, Missing> {
         let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(canonical.to_owned()).or_insert(made).clone()
+        all.entry(key).or_insert(made).clone()
     }
 
-    fn make(&self, definition: &Arc<StructureDefinition>, making: &mut Vec<String>) -> Result<Arc<Profile>, Missing> {
+    fn make(
+        &self,
+        definition: &Arc<StructureDefinition>,
+        making: &mut Vec<SourceKey>,
+    ) -> Result<Arc<Profile>, Missing> {
         if !definition.snapshot.is_empty() {
             let draft = Draft::of(&definition.snapshot);
             let root = draft.into_shape(&definition.type_name);

@@ -3,6 +3,7 @@
 mod examples;
 mod fixture;
 mod hostile;
+mod laws;
 mod r4;
 mod responses;
 mod rulebook;

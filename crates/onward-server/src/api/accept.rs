@@ -12,6 +12,8 @@ pub enum Form {
     Xml,
     /// A page for people.
     Html,
+    /// The same page to carry.
+    Pdf,
 }
 
 impl Form {
@@ -21,6 +23,7 @@ impl Form {
             Self::Json => &["application/fhir+json", "application/json", "text/json"],
             Self::Xml => &["application/fhir+xml", "application/xml", "text/xml"],
             Self::Html => &["text/html", "application/xhtml+xml"],
+            Self::Pdf => &["application/pdf"],
         }
     }
 
@@ -29,6 +32,7 @@ impl Form {
             Self::Json => "json",
             Self::Xml => "xml",
             Self::Html => "html",
+            Self::Pdf => "pdf",
         }
     }
 }

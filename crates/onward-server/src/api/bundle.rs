@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::auth::table::Action;
 use crate::listener::ClientCertificate;
 use crate::outcome;
+use onward_transform::render::dates;
 
 /// Releases the copy in the form that `Accept` asks for.
 pub async fn get(
@@ -31,9 +32,12 @@ pub async fn get(
         Err(response) => return response,
     };
     let Ok(id) = id.parse() else { return outcome::not_found().into_response() };
-    let Some(chosen) = accept::choose(&headers, query.as_deref(), &[Form::Json, Form::Xml, Form::Html]) else {
-        return outcome::not_acceptable("Accept: application/fhir+json, application/fhir+xml or text/html")
-            .into_response();
+    let Some(chosen) = accept::choose(&headers, query.as_deref(), &[Form::Json, Form::Xml, Form::Html, Form::Pdf])
+    else {
+        return outcome::not_acceptable(
+            "Accept: application/fhir+json, application/fhir+xml, text/html or application/pdf",
+        )
+        .into_response();
     };
     let rendition = match app.gateway.open(&caller.client, id, caller.request_id.as_deref()).await {
         Ok(Some(rendition)) => rendition,
@@ -43,6 +47,13 @@ pub async fn get(
     match chosen.form {
         Form::Html => match rendition.html {
             Some(html) => page(html),
+            None => outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response(),
+        },
+        Form::Pdf => match rendition.html {
+            Some(html) => {
+                let made = dates::moment(app.gateway.clock().now());
+                pdf(html, format!("Made {made} for {}.", caller.client.id)).await
+            }
             None => outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response(),
         },
         form => fhir(rendition.media_type, rendition.body, chosen.named.then_some(form)),
@@ -62,6 +73,28 @@ fn fhir(media_type: String, body: Vec<u8>, named: Option<Form>) -> Response {
             "this copy cannot be written as {kind} without loss; ask for {media_type}"
         ))
         .into_response(),
+    }
+}
+
+/// The page as PDF. Drawing takes a while: not on the thread that serves the connection.
+pub(crate) async fn pdf(html: Vec<u8>, foot: String) -> Response {
+    let drawn = tokio::task::spawn_blocking(move || {
+        let page = std::str::from_utf8(&html).map_err(|error| error.to_string())?;
+        onward_transform::pdf::of_page(page, &foot).map_err(|error| error.to_string())
+    });
+    match drawn.await {
+        Ok(Ok(bytes)) => {
+            let mut response = ([(header::CONTENT_TYPE, "application/pdf")], bytes).into_response();
+            // The name of the file says nothing about anybody.
+            let named = HeaderValue::from_static("inline; filename=\"discharge-summary.pdf\"");
+            response.headers_mut().insert(header::CONTENT_DISPOSITION, named);
+            response
+        }
+        Ok(Err(error)) => {
+            tracing::error!(error, "a page could not be written as PDF");
+            outcome::fault().into_response()
+        }
+        Err(_) => outcome::fault().into_response(),
     }
 }
 

@@ -130,7 +130,7 @@ pub(super) async fn run(command: &Audit, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = verify.config.existing_store()?;
+    let (config, store) = verify.config.existing_store().await?;
     // Read before the entries: a log that grows meanwhile still covers them. Each narrows down where a rewritten log differs.
     let stored = store.checkpoints().await?;
     let mut notes: Vec<(String, String)> =
@@ -334,7 +334,7 @@ fn tell_no(json: bool, why: &str, index: Option<u64>, terminal: &mut Terminal) -
 }
 
 async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = export.config.existing_store()?;
+    let (config, store) = export.config.existing_store().await?;
     // Reading the log is disclosure: first the entry about it, then the bytes.
     let desk = Desk::new(&config)?;
     store.audit(vec![desk.row(AuditWord::Query, "export of the whole audit log")]).await?;

@@ -162,7 +162,7 @@ pub(super) async fn run(command: &ClientCommand, terminal: &mut Terminal) -> Out
 }
 
 async fn add(add: &Add, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = add.config.store()?;
+    let (config, store) = add.config.store().await?;
     let desk = Desk::new(&config)?;
     if store.client(&add.id).await?.is_some() {
         return Err(Failure::no(format!(
@@ -190,7 +190,7 @@ async fn add(add: &Add, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn rotate(rotate: &Rotate, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = rotate.config.existing_store()?;
+    let (config, store) = rotate.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let mut client = store.client(&rotate.id).await?.ok_or_else(|| unknown(&rotate.id))?;
     let old = kids(&client).join(", ");
@@ -203,7 +203,7 @@ async fn rotate(rotate: &Rotate, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn disable(disable: &Disable, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = disable.config.existing_store()?;
+    let (config, store) = disable.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let mut client = store.client(&disable.id).await?.ok_or_else(|| unknown(&disable.id))?;
     client.disabled = true;
@@ -214,7 +214,7 @@ async fn disable(disable: &Disable, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = list.config.existing_store()?;
+    let (_, store) = list.config.existing_store().await?;
     let clients = store.clients().await?;
     if list.json {
         clients.iter().for_each(|client| terminal.json(&shown(client)));

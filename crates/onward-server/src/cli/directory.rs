@@ -145,7 +145,7 @@ async fn check(files: &Files, terminal: &mut Terminal) -> Outcome {
     // The store only widens what entries may refer to: a file can be checked without one.
     let stored = match open::missing_store(&files.config.load()?.config) {
         Some(_) => Vec::new(),
-        None => files.config.existing_store()?.1.directory().await?,
+        None => files.config.existing_store().await?.1.directory().await?,
     };
     let reading = read(&files.files, &stored)?;
     let good = !reading.refused();
@@ -160,7 +160,7 @@ async fn check(files: &Files, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = files.config.store()?;
+    let (config, store) = files.config.store().await?;
     let desk = Desk::new(&config)?;
     let stored = store.directory().await?;
     let reading = read(&files.files, &stored)?;
@@ -233,7 +233,7 @@ fn changes<'e>(stored: &[DirectoryEntry], new: &'e [DirectoryEntry]) -> Vec<(&'s
 }
 
 async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = list.config.existing_store()?;
+    let (_, store) = list.config.existing_store().await?;
     let entries = store.directory().await?;
     let today = open::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     if list.json {
@@ -259,7 +259,7 @@ async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn show(show: &Show, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = show.config.existing_store()?;
+    let (_, store) = show.config.existing_store().await?;
     let Some(entry) = store.directory_entry(&show.ods).await? else {
         return Err(Failure::no(format!("the directory has no entry {}", show.ods)));
     };

@@ -170,7 +170,7 @@ async fn request(command: &Request, terminal: &mut Terminal) -> Outcome {
              17(3)(c) with 9(2)(h)): name with --ground why these may be erased",
         ));
     };
-    let (config, store) = command.which.config.existing_store()?;
+    let (config, store) = command.which.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let request = ErasureRequest {
         id: Uuid::new_v4(),
@@ -194,7 +194,7 @@ async fn request(command: &Request, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = which.config.existing_store()?;
+    let (_, store) = which.config.existing_store().await?;
     let pending = store.pending_erasures().await?;
     if which.json {
         let rows = pending.iter().map(|each| {
@@ -218,7 +218,7 @@ async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = command.which.config.existing_store()?;
+    let (config, store) = command.which.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let pending = store.pending_erasures().await?;
     let Some(pending) = pending.into_iter().find(|pending| pending.request.id == command.id) else {
@@ -290,7 +290,7 @@ fn why(outcome: &ErasureOutcome) -> String {
 
 async fn add(command: &Add, terminal: &mut Terminal) -> Outcome {
     let patient = input::nhs_number(&command.nhs_number)?;
-    let (config, store) = command.which.config.existing_store()?;
+    let (config, store) = command.which.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let order =
         LegalHoldOrder { id: Uuid::new_v4(), reason: command.reason.clone(), by: command.by.clone(), at: now() };
@@ -307,7 +307,7 @@ async fn add(command: &Add, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn holds(which: &Which, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = which.config.existing_store()?;
+    let (_, store) = which.config.existing_store().await?;
     let holds = store.legal_holds().await?;
     if which.json {
         let rows = holds.iter().map(|hold| {
@@ -330,7 +330,7 @@ async fn holds(which: &Which, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn lift(command: &Lift, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = command.which.config.existing_store()?;
+    let (config, store) = command.which.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let detail = format!("legal hold {} lifted by {}: {}", command.id, command.by, command.reason);
     let row = desk.row(AuditWord::Configure, detail);

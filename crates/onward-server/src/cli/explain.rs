@@ -60,7 +60,7 @@ pub(super) async fn run(command: &Explain, terminal: &mut Terminal) -> Outcome {
         let (app, stand_in) = StandIn::build(loaded.config).await?;
         (app, Some(stand_in))
     } else {
-        (command.config.app()?, None)
+        (command.config.app().await?, None)
     };
     let client = client(command.client.as_deref(), &input, &app, terminal).await?;
     let body = bytes::Bytes::from(input.bytes.clone());

@@ -116,7 +116,7 @@ pub(super) async fn dead(command: &Dead, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn held(list: &List, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = list.config.existing_store()?;
+    let (_, store) = list.config.existing_store().await?;
     let held = store.holds().await?;
     if list.json {
         for held in &held {
@@ -150,7 +150,7 @@ async fn held(list: &List, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn failed(list: &List, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = list.config.existing_store()?;
+    let (_, store) = list.config.existing_store().await?;
     let failed = all_failed(store.as_ref()).await?;
     if list.json {
         for record in &failed {
@@ -199,7 +199,7 @@ async fn all_failed(store: &dyn Store) -> Result<Vec<DeliveryRecord>, Failure> {
 }
 
 async fn replay(replay: &Replay, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = replay.config.existing_store()?;
+    let (config, store) = replay.config.existing_store().await?;
     let Some(record) = store.delivery(replay.id).await? else {
         return Err(Failure::no(format!("there is no delivery {}", replay.id)));
     };

@@ -83,7 +83,7 @@ async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {
     let current = ring.current().map_err(Failure::fault)?;
     let used: Vec<KeyUsage> = match missing_store(&config) {
         Some(_) => Vec::new(),
-        None => which.config.existing_store()?.1.key_usage().await?,
+        None => which.config.existing_store().await?.1.key_usage().await?,
     };
     let mut keys: BTreeMap<String, u64> = ring.names().into_iter().map(|name| (name, 0)).collect();
     keys.extend(used.into_iter().map(|key| (key.id, key.data_keys)));
@@ -111,7 +111,7 @@ async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn rotate(which: &Which, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = which.config.existing_store()?;
+    let (config, store) = which.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let current = store_keys::ring(&config.keys)?.current().map_err(Failure::fault)?;
     let mut wrapped = 0;

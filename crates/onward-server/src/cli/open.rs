@@ -8,6 +8,7 @@ use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::store::Store;
 use onward_core::{Clock, NhsNumber, OdsCode, SystemClock, Timestamp};
 use onward_gateway::journal::Journal;
+use onward_store::postgres::OpenError;
 
 use super::exit::Failure;
 use crate::app::{self, App, Tenure};
@@ -44,7 +45,7 @@ impl ConfigArgs {
     ///
     /// # Errors
     /// When there is none, or it cannot be opened.
-    pub(super) fn existing_store(&self) -> Result<(Config, Arc<dyn Store>), Failure> {
+    pub(super) async fn existing_store(&self) -> Result<(Config, Arc<dyn Store>), Failure> {
         let config = self.load()?.config;
         if let Some(path) = missing_store(&config) {
             return Err(Failure::usage(format!(
@@ -52,7 +53,7 @@ impl ConfigArgs {
                 path.display()
             )));
         }
-        let store = open_store(&config)?;
+        let store = open_store(&config, Tenure::CommandOnExisting).await?;
         Ok((config, store))
     }
 
@@ -60,9 +61,9 @@ impl ConfigArgs {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub(super) fn store(&self) -> Result<(Config, Arc<dyn Store>), Failure> {
+    pub(super) async fn store(&self) -> Result<(Config, Arc<dyn Store>), Failure> {
         let config = self.load()?.config;
-        let store = open_store(&config)?;
+        let store = open_store(&config, Tenure::Command).await?;
         Ok((config, store))
     }
 
@@ -70,8 +71,8 @@ impl ConfigArgs {
     ///
     /// # Errors
     /// When the configuration cannot be used.
-    pub(super) fn app(&self) -> Result<App, Failure> {
-        let (config, store) = self.existing_store()?;
+    pub(super) async fn app(&self) -> Result<App, Failure> {
+        let (config, store) = self.existing_store().await?;
         build(&config, store)
     }
 }
@@ -93,12 +94,11 @@ pub(super) fn missing_store(config: &Config) -> Option<&Path> {
     }
 }
 
-fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
-    let opened = app::open_store(config, Tenure::Command);
-    match config.store.url {
-        StoreUrl::Sqlite(_) => Ok(opened?),
-        StoreUrl::Postgres(_) => opened.map_err(Failure::configuration),
-    }
+async fn open_store(config: &Config, tenure: Tenure) -> Result<Arc<dyn Store>, Failure> {
+    app::open_store(config, tenure).await.map_err(|error| match error.downcast_ref::<OpenError>() {
+        Some(OpenError::Address(_) | OpenError::Tls(_) | OpenError::Absent) => Failure::configuration(error),
+        _ => error.into(),
+    })
 }
 
 /// Writes what an operator did as audit rows.

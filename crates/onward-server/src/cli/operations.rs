@@ -101,7 +101,7 @@ pub(super) async fn serve(prepared: Prepared) -> Outcome {
 /// # Errors
 /// When the store cannot be opened or brought up to date.
 pub(super) async fn migrate(command: &Migrate, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = command.config.store()?;
+    let (config, store) = command.config.store().await?;
     store.ready().await?;
     let place = match &config.store.url {
         StoreUrl::Sqlite(path) => path.display().to_string(),

@@ -84,7 +84,7 @@ pub(super) async fn run(command: &Sar, terminal: &mut Terminal) -> Outcome {
 
 async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
     let patient = input::nhs_number(&command.nhs_number)?;
-    let (config, store) = command.config.existing_store()?;
+    let (config, store) = command.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let path = &config.audit.signing_key_file;
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;

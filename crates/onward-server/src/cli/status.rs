@@ -64,7 +64,7 @@ pub(super) struct Delivery {
 /// # Errors
 /// When there is no such transfer or delivery, or the store cannot be read.
 pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = command.config.existing_store()?;
+    let (_, store) = command.config.existing_store().await?;
     let found = match store.transfer(TransferId(command.id)).await? {
         Some(transfer) => Some(transfer),
         None => match store.delivery(DeliveryId(command.id)).await? {

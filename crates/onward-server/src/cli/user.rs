@@ -120,7 +120,7 @@ pub(super) async fn run(command: &UserCommand, terminal: &mut Terminal) -> Outco
 }
 
 async fn add(add: &Add, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = add.config.store()?;
+    let (config, store) = add.config.store().await?;
     let desk = Desk::new(&config)?;
     let subject = add.issuer.clone().zip(add.subject.clone());
     let user = User {
@@ -146,7 +146,7 @@ async fn add(add: &Add, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn invite_again(which: &Which, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = which.config.existing_store()?;
+    let (config, store) = which.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let user = find(store.as_ref(), &which.email).await?;
     if user.disabled {
@@ -160,7 +160,7 @@ async fn invite_again(which: &Which, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn disable(which: &Which, terminal: &mut Terminal) -> Outcome {
-    let (config, store) = which.config.existing_store()?;
+    let (config, store) = which.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let user = User { disabled: true, ..find(store.as_ref(), &which.email).await? };
     let audit = vec![desk.row(AuditWord::Configure, format!("user {} disabled", user.id))];
@@ -170,7 +170,7 @@ async fn disable(which: &Which, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = list.config.existing_store()?;
+    let (_, store) = list.config.existing_store().await?;
     let users = store.users().await?;
     if list.json {
         users.iter().for_each(|user| terminal.json(&shown(user)));

@@ -79,11 +79,18 @@ pub(super) fn run(command: &Validate, terminal: &mut Terminal) -> Outcome {
             Ok(input) => input,
             Err(failure) => {
                 terminal.error(&failure.error);
-                unread = Some(Exit::Fault);
+                unread = unread.max(Some(failure.exit));
                 continue;
             }
         };
-        let verdict = judge(&input, command.fhir_version, validator, &profiles)?;
+        let verdict = match judge(&input, command.fhir_version, validator, &profiles) {
+            Ok(verdict) => verdict,
+            Err(failure) => {
+                terminal.error(&failure.error);
+                unread = unread.max(Some(failure.exit));
+                continue;
+            }
+        };
         let valid = if command.json { line(&input, &verdict, terminal) } else { page(&input, &verdict, terminal) };
         if !valid {
             exit = Exit::No;
@@ -285,14 +292,21 @@ mod tests {
             json: false,
             files: vec![file.clone()],
         };
-        let cases = [
-            Validate { package: vec![folder.path().join("absent.tgz")], ..plain() },
-            Validate { fhir_version: Some(FhirVersion::Stu3), ..plain() },
-        ];
-        for command in cases {
-            let (mut terminal, ..) = capture::terminal();
-            assert_eq!(run(&command, &mut terminal).expect_err("refused").exit, Exit::Usage);
-        }
+        let absent = Validate { package: vec![folder.path().join("absent.tgz")], ..plain() };
+        let (mut terminal, ..) = capture::terminal();
+        assert_eq!(run(&absent, &mut terminal).expect_err("refused").exit, Exit::Usage);
+        // The files behind one of another release are judged all the same.
+        let broken = folder.path().join("broken.json");
+        std::fs::write(&broken, "{").expect("writable");
+        let files = vec![file.clone(), broken];
+        let other = Validate { fhir_version: Some(FhirVersion::Stu3), files, ..plain() };
+        let (mut terminal, out, err) = capture::terminal();
+        assert_eq!(run(&other, &mut terminal).expect("ran"), Exit::Usage);
+        assert!(
+            err.text().contains("not STU3") && out.text().contains("broken.json: cannot be read"),
+            "{}",
+            err.text()
+        );
         let (mut terminal, ..) = capture::terminal();
         let right = Validate { fhir_version: Some(FhirVersion::R4), ..plain() };
         assert_eq!(run(&right, &mut terminal).expect("ran"), Exit::Done);

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use onward_connect::egress::Egress as EgressList;
 use onward_connect::secret::Secret;
+use onward_store::postgres::address_problem;
 use serde::Serialize;
 use url::Url;
 
@@ -237,6 +238,7 @@ fn identity(config: &Config, findings: &mut Findings) {
 fn store(config: &Config, findings: &mut Findings) {
     findings.secret("store.password_file", config.store.password_file.as_deref());
     findings.own("store.password_file", config.store.password_file.as_deref(), false);
+    findings.readable("store.ca_file", config.store.ca_file.as_deref());
     match &config.store.url {
         StoreUrl::Sqlite(path) => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -246,7 +248,17 @@ fn store(config: &Config, findings: &mut Findings) {
                 findings.error("store.url", format!("{} is a folder", path.display()));
             }
         }
-        StoreUrl::Postgres(_) => findings.error("store.url", "this version stores in SQLite only: use sqlite:PATH"),
+        StoreUrl::Postgres(url) => {
+            if let Some(problem) = address_problem(url) {
+                findings.error("store.url", problem);
+            }
+        }
+    }
+    if config.store.allow_fsync_off {
+        findings.warning(
+            "store.allow_fsync_off",
+            "a power cut may lose acknowledged messages: for throw-away databases of tests only",
+        );
     }
 }
 

@@ -260,7 +260,7 @@ impl Narrator {
     ///
     /// # Errors
     /// When the message to try cannot be written.
-    pub(super) fn invite(&self, neighbourhood: &Neighbourhood) -> anyhow::Result<()> {
+    pub(super) fn invite(&self, neighbourhood: &Neighbourhood, link: &str) -> anyhow::Result<()> {
         let posting = Posting::fresh(DISCHARGE)?;
         let file = self.world.keep("messages/discharge.xml", posting.text.as_bytes())?;
         let key = self.world.path(&format!("clients/{}.key", HOSPITAL.id));
@@ -272,6 +272,11 @@ impl Narrator {
             HOSPITAL.id,
             key.display(),
             file.display()
+        ));
+        self.say(format!(
+            "Somebody of the care home, in a browser: this link works once and sets up their account (the browser warns of the\n\
+             demo's own certificate); after it, the arrivals are at {base}/inbox\n\n  {base}{link}\n",
+            base = neighbourhood.gateway_url.as_str().trim_end_matches('/'),
         ));
         Ok(())
     }

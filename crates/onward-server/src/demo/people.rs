@@ -1,13 +1,17 @@
 //! Who lives in the demo's neighbourhood. Everybody is fictitious.
 
 use anyhow::Context as _;
+use jiff::SignedDuration;
+use onward_core::UserId;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::client::{Client, NhsNumberPolicy, Role};
+use onward_core::people::{self, User};
 
 use super::world::World;
 use crate::app::App;
 use crate::directory_import::{self, Format};
 use crate::keys;
+use crate::people::invite;
 
 /// A system that signs in.
 pub(super) struct Person {
@@ -70,6 +74,35 @@ pub(super) async fn settle_in(app: &App, world: &World) -> anyhow::Result<()> {
     let row = configured(app, format!("directory imported by the demo, {} entries", import.entries.len()));
     store.import_directory(import.entries, "directory.toml", now, vec![row]).await?;
     Ok(())
+}
+
+/// Somebody of the care home who reads in a browser.
+const COORDINATOR: &str = "pat@rowan.example";
+/// How long the link that sets up their account is good for.
+const LINK_GOOD_FOR: SignedDuration = SignedDuration::from_hours(12);
+
+/// The path of a link, good once, by which a person of the care home signs in; what they had before works no more.
+///
+/// # Errors
+/// When the store cannot commit.
+pub(super) async fn link_for_home(app: &App) -> anyhow::Result<String> {
+    let store = app.gateway.store();
+    let user = match store.user_by_email(COORDINATOR).await? {
+        Some(user) => user,
+        None => User {
+            id: UserId::random(),
+            name: "Pat Example".to_owned(),
+            email: COORDINATOR.to_owned(),
+            role: people::Role::CareHomeUser,
+            organisations: vec![CARE_HOME.ods.parse()?],
+            subject: None,
+            disabled: false,
+        },
+    };
+    let invited = invite(app.gateway.clock().now(), LINK_GOOD_FOR)?;
+    let row = configured(app, format!("user {} invited by the demo", user.id));
+    store.put_user(user, Some(invited.invitation), vec![row]).await?;
+    Ok(invited.path)
 }
 
 fn configured(app: &App, detail: String) -> AuditRow {

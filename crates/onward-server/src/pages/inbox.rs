@@ -189,6 +189,10 @@ impl Row {
             died: card.died,
             check_first: card.check_first,
             replaces: card.replaces,
+            expected: match arrival.expected.filter(|_| card.arrival_unknown) {
+                Some(left) => format!("Time not given. Left hospital {}", dates::near_moment(left, now)),
+                None => row.expected,
+            },
             ..row
         }
     }

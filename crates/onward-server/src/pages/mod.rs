@@ -41,6 +41,7 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/inbox", ListArrivals, get(inbox::get)),
         route("GET", "/transfers/{id}", ReadRendition, get(record::get)),
         route("GET", "/transfers/{id}/print", ReadRendition, get(record::print)),
+        route("GET", "/transfers/{id}/pdf", ReadRendition, get(record::pdf)),
         route("GET", "/transfers/{id}/files/{number}", ReadRendition, get(record::file)),
         route("POST", "/transfers/{id}/acknowledge", MoveTask, post(deeds::acknowledge)),
         route("POST", "/transfers/{id}/arrive", MoveTask, post(deeds::arrive)),

@@ -48,6 +48,7 @@ struct RecordPage<'a> {
     shell: Shell,
     heading: String,
     banner: &'a str,
+    stops: String,
     rest: String,
     deceased: bool,
     standing: Vec<Fact>,
@@ -65,6 +66,7 @@ struct PrintPage<'a> {
     shell: Shell,
     heading: String,
     banner: &'a str,
+    stops: String,
     rest: String,
     deceased: bool,
     standing: Vec<Fact>,
@@ -86,11 +88,12 @@ pub(super) async fn get(
         let actions = Actions::of(attended.copy.state);
         let settled = settled_count(&attended.steps);
         let path = format!("/transfers/{}", attended.copy.id);
-        let (banner, rest) = opened.content(&path)?;
+        let (banner, stops, rest) = opened.content(&path)?;
         let template = RecordPage {
             shell: shell.clone(),
             heading: format!("Discharge summary for {}", attended.copy.recipient_name),
             banner,
+            stops,
             rest,
             deceased: card.as_ref().is_some_and(|card| !card.died.is_empty()),
             standing: standing(attended, card.as_ref(), opened.now),
@@ -117,11 +120,12 @@ pub(super) async fn print(
     show(&headers, opened, |opened| {
         let Opened { shell, attended, card, now, .. } = opened;
         let path = format!("/transfers/{}", attended.copy.id);
-        let (banner, rest) = opened.content(&path)?;
+        let (banner, stops, rest) = opened.content(&path)?;
         let template = PrintPage {
             shell: shell.clone(),
             heading: format!("Discharge summary for {}", attended.copy.recipient_name),
             banner,
+            stops,
             rest,
             deceased: card.as_ref().is_some_and(|card| !card.died.is_empty()),
             standing: standing(attended, card.as_ref(), *now),
@@ -134,6 +138,25 @@ pub(super) async fn print(
         };
         Some(page(&headers, StatusCode::OK, &template))
     })
+}
+
+/// `GET /transfers/{id}/pdf`: the summary as a tagged document to carry.
+pub(super) async fn pdf(
+    State(app): State<Arc<App>>,
+    signed_in: SignedIn,
+    _: OnlyGet,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let opened = match open(&app, &signed_in, &id, Opening::Pdf).await {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return trouble(&headers, StatusCode::NOT_FOUND),
+        Err(error) => return store_failed(&headers, &error),
+    };
+    let Some(html) = opened.rendition.html else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let made = dates::moment(opened.now);
+    let foot = format!("Made {made} for {}. Look whether there is a newer version.", signed_in.name);
+    crate::api::bundle::pdf(html, foot).await
 }
 
 /// `GET /transfers/{id}/files/{number}`: a file that came with the summary, to be saved.
@@ -170,10 +193,11 @@ impl Opened {
         Fragment::of(std::str::from_utf8(self.rendition.html.as_deref()?).ok()?)
     }
 
-    /// The banner and the rest, its files linked.
-    fn content(&self, path: &str) -> Option<(&str, String)> {
+    /// The banner, what stops the reader, and the rest with its files linked.
+    fn content(&self, path: &str) -> Option<(&str, String, String)> {
         let fragment = self.fragment()?;
-        Some((fragment.banner, fragment.linked(|number| format!("{path}/files/{number}"))))
+        let rest = fragment.linked(|number| format!("{path}/files/{number}"));
+        Some((fragment.banner, fragment.stops, rest))
     }
 }
 

@@ -1,4 +1,4 @@
-//! People sign in here: invitation, password with time-based codes, sessions, and the guard of every page.
+//! People sign in here: invitation, passkeys, passwords with time-based codes, sessions, and the guard of every page.
 //!
 //! A page is a route whose access is [`Access::Page`] or [`Access::SignedIn`]; its handler takes [`SignedIn`]. The guard
 //! around it has looked the session up and asked the authorization table before the handler runs.
@@ -9,11 +9,13 @@ mod guard;
 mod invitation;
 mod invite;
 mod page;
+mod passkey;
 mod password;
 mod sign_in;
 mod start;
 mod throttle;
 mod totp;
+mod webauthn;
 
 use std::sync::Arc;
 
@@ -45,6 +47,7 @@ pub struct People {
     /// A session that began so long ago is over.
     absolute: SignedDuration,
     passwords: password::Passwords,
+    relying_party: webauthn::RelyingParty,
 }
 
 impl People {
@@ -52,8 +55,11 @@ impl People {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let url: &Url = config.server.public_url.url();
+        let origin = url.origin().ascii_serialization();
+        let id = url.host_str().unwrap_or_default().to_owned();
         Self {
-            origin: url.origin().ascii_serialization(),
+            relying_party: webauthn::RelyingParty { id, origin: origin.clone() },
+            origin,
             idle: SignedDuration::from_mins(i64::from(config.people.session_idle_minutes)),
             absolute: SignedDuration::from_hours(i64::from(config.people.session_hours)),
             passwords: password::Passwords::new(),
@@ -136,6 +142,11 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/sign-out", Access::SignedIn, post(sign_in::sign_out)),
         route("GET", "/invitation/{token}", Access::Visitor, get(invitation::get)),
         route("POST", "/invitation/{token}", Access::Visitor, post(invitation::post)),
+        route("GET", "/sign-in/passkey.js", Access::Visitor, get(passkey::script)),
+        route("POST", "/sign-in/passkey/challenge", Access::Visitor, post(passkey::assertion_challenge)),
+        route("POST", "/sign-in/passkey", Access::Visitor, post(passkey::sign_in)),
+        route("POST", "/invitation/{token}/passkey/challenge", Access::Visitor, post(passkey::registration_challenge)),
+        route("POST", "/invitation/{token}/passkey", Access::Visitor, post(passkey::register)),
     ]
 }
 

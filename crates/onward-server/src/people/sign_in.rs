@@ -126,7 +126,7 @@ async fn try_password(
 }
 
 /// The row of a sign-in that was refused.
-fn denied(app: &App, agent: Agent, what: &str, request_id: Option<String>) -> AuditRow {
+pub(super) fn denied(app: &App, agent: Agent, what: &str, request_id: Option<String>) -> AuditRow {
     let now = app.gateway.clock().now();
     let entry = AuditEntry {
         success: false,
@@ -194,7 +194,8 @@ impl Begun {
         app.gateway.journal().row(&entry)
     }
 
-    fn sign_in(&self, app: &App, proof: Proof, headers: &HeaderMap, request_id: Option<String>) -> SignIn {
+    /// What the store commits.
+    pub(super) fn sign_in(&self, app: &App, proof: Proof, headers: &HeaderMap, request_id: Option<String>) -> SignIn {
         SignIn {
             session: self.session.clone(),
             proof,
@@ -206,7 +207,11 @@ impl Begun {
 
     /// The answer that leads on, with the cookies.
     pub(super) fn answer(&self, next: &str) -> Response {
-        let mut response = guard::see_other(next);
+        self.with_cookies(guard::see_other(next))
+    }
+
+    /// An answer with the cookies.
+    pub(super) fn with_cookies(&self, mut response: Response) -> Response {
         let headers = response.headers_mut();
         headers.append(header::SET_COOKIE, cookie::set(cookie::SESSION, self.session_cookie.text(), None));
         let device = cookie::set(cookie::DEVICE, self.device_cookie.text(), Some(DEVICE.as_secs()));

@@ -69,6 +69,16 @@ impl Attempt {
                     && failed.second_factor < SECOND_FACTOR_MAX))
     }
 
+    /// Whether its address, or known browser, may try anything now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn address_allowed(&self, app: &App) -> Result<bool, StoreError> {
+        let since = app.gateway.clock().now().checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
+        let failed = app.gateway.store().failures(&self.account, &self.origin, since).await?;
+        Ok(failed.address < ADDRESS_MAX)
+    }
+
     /// That it failed.
     pub(super) fn failed(&self, second_factor: bool, at: Timestamp) -> FailedAttempt {
         FailedAttempt { account: self.account, address: self.origin, second_factor, at }

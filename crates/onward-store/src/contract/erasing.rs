@@ -2,7 +2,8 @@
 
 use onward_core::audit::{AuditQuery, AuditRow, AuditWord};
 use onward_core::store::{
-    AuditContent, ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHoldOrder, StoreError,
+    AuditContent, AuditHeader, ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, KeyUsage,
+    LegalHoldOrder, StoreError,
 };
 use onward_core::{NhsNumber, TransferId};
 use uuid::Uuid;
@@ -152,4 +153,26 @@ pub(crate) async fn what_came_before_the_person_was_known_is_erased_with_them(st
     let outcome = confirm(&store, id, "Bea").await;
     assert!(matches!(outcome, ErasureOutcome::Erased { transfers: 1, .. }), "{outcome:?}");
     assert_eq!(store.original(transfer).await.map(drop), Err(StoreError::Erased));
+}
+
+pub(crate) async fn keys_are_counted_and_need_no_wrapping_anew(store: Shared) {
+    accept_new(&store, acceptance(1)).await;
+    let mut nameless = acceptance(2);
+    nameless.transfer.patient = None;
+    accept_new(&store, nameless).await;
+    accept_new(&store, acceptance(1 + 1000)).await;
+    // The index's, the gateway's, two people's and a transfer's.
+    let usage = KeyUsage { id: "first".to_owned(), current: true, data_keys: 5 };
+    assert_eq!(store.key_usage().await, Ok(vec![usage]));
+    let before = log(&store).await.len();
+    assert_eq!(store.rewrap_keys(10, vec![row(AuditWord::Configure)]).await, Ok(0));
+    assert_eq!(log(&store).await.len(), before + 1, "the end is audited");
+}
+
+pub(crate) async fn entries_have_a_header(store: Shared) {
+    let told = row(AuditWord::Query);
+    store.audit(vec![told.clone()]).await.expect("committed");
+    let entries = log(&store).await;
+    let header: AuditHeader = serde_json::from_slice(entries[0].entry.as_deref().expect("kept")).expect("a header");
+    assert_eq!((header.id, header.word.as_str(), header.success), (told.id, "query", true));
 }

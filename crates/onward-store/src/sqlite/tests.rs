@@ -36,13 +36,14 @@ fn fresh() -> (TempDir, Arc<SqliteStore>) {
     (folder, Arc::new(store))
 }
 
-fn fresh_shared() -> (TempDir, Shared) {
+async fn fresh_shared() -> Option<(TempDir, Shared)> {
     let (folder, store) = fresh();
-    (folder, store)
+    Some((folder, store))
 }
 
 mod contract {
     crate::contract::every_contract!(super::fresh_shared);
+    crate::contract::every_contract!(super::fresh_shared, sealed);
 }
 
 /// Runs SQL beside the store, as damage or a curious operator would.

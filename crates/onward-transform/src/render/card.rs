@@ -5,8 +5,8 @@ use std::fmt;
 use onward_fhir::Heading;
 use serde::{Deserialize, Serialize};
 
-use super::Parties;
 use super::summary::{AllergyState, Summary};
+use super::{Parties, html};
 
 /// One copy as a line of a list. Its `Debug` is redacted.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Card {
     pub hospital: String,
     /// Ward; empty where the hospital names none.
     pub ward: String,
+    /// Nobody said when the person comes: the moment of the discharge stands in.
+    pub arrival_unknown: bool,
     /// It replaces an earlier one.
     pub replaces: bool,
     /// Allergies, alerts, decisions about treatment: never empty.
@@ -56,6 +58,9 @@ impl Card {
             died: person.died.clone(),
             hospital: parties.sender_name.to_owned(),
             ward: summary.origin.ward.clone(),
+            arrival_unknown: parties.expected.is_some_and(|expected| {
+                html::is_discharge(summary.origin.discharged_as_sent.as_deref().unwrap_or_default(), expected)
+            }),
             replaces: summary.origin.replaces,
             check_first: check_first(summary),
             telephones: summary.origin.telephones.clone(),
@@ -65,7 +70,7 @@ impl Card {
     /// As the store keeps it.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("texts and flags always serialise")
+        html::without_turns(&serde_json::to_string(self).expect("texts and flags always serialise")).into_bytes()
     }
 
     /// As the store kept it; `None` for what is none.

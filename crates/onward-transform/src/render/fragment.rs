@@ -8,13 +8,18 @@ use base64::engine::general_purpose::STANDARD;
 const BEGINS: &str = "<main>";
 const ENDS: &str = "</main>";
 const BANNER_ENDS: &str = "</section>";
+const STOP_BEGINS: &str = "<div class=\"stop\"";
 const FILE_BEGINS: &str = "<a href=\"data:";
 
-/// The content of a stored page, in two parts: up to the end of the person's banner, and the rest.
+/// The content of a stored page: its heading, the person's banner, and the rest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Fragment<'p> {
+    /// The heading before the banner.
+    pub heading: &'p str,
     /// The person's banner.
     pub banner: &'p str,
+    /// What stops the reader, wherever the page has it: the person has died, the summary replaces another or is replaced.
+    pub stops: String,
     /// Everything after it.
     pub rest: &'p str,
 }
@@ -35,10 +40,17 @@ impl<'p> Fragment<'p> {
     #[must_use]
     pub fn of(page: &'p str) -> Option<Self> {
         let content = page.split_once(BEGINS)?.1.rsplit_once(ENDS)?.0;
-        let (head, rest) = content.split_once(BANNER_ENDS)?;
-        // The heading before the banner gives way to the surrounding page's.
-        let banner = &head[head.find("<section")?..];
-        Some(Self { banner: &content[head.len() - banner.len()..head.len() + BANNER_ENDS.len()], rest })
+        let Some((head, rest)) = content.split_once(BANNER_ENDS) else {
+            // A notice is about no person's content and has no banner.
+            let (above, rest) = stops(content);
+            return Some(Self { heading: "", banner: "", stops: above.to_owned(), rest });
+        };
+        let (above, head) = stops(head);
+        let (below, after) = stops(rest);
+        let heading = &head[..head.find("<section")?];
+        let from = content.len() - rest.len() - BANNER_ENDS.len() - (head.len() - heading.len());
+        let banner = &content[from..content.len() - rest.len()];
+        Some(Self { heading, banner, stops: format!("{above}{below}"), rest: after })
     }
 
     /// The rest, with every file linked instead of held: `link(1)` is the address of the first.
@@ -74,18 +86,35 @@ impl<'p> Fragment<'p> {
     }
 }
 
+/// The blocks at the beginning that stop the reader, and what follows them.
+fn stops(html: &str) -> (&str, &str) {
+    let mut after = html;
+    while after.trim_start().starts_with(STOP_BEGINS) {
+        let Some((_, rest)) = after.split_once("</div>") else { break };
+        after = rest;
+    }
+    html.split_at(html.len() - after.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PAGE: &str = "<html><style>main { }</style><body>\n<main>\n<h1>Summary</h1>\n<section class=\"banner\"><p>DEMO</p></section>\n\
-        <p>Rest</p><li><a href=\"data:text/plain;base64,aGVsbG8=\" download=\"attachment-1.txt\">save</a></li>\
+    const PAGE: &str = "<html><style>main { }</style><body>\n<main>\n<div class=\"stop\" role=\"alert\">\
+        <p>Replaced</p></div>\n<h1>Summary</h1>\n<section class=\"banner\"><p>DEMO</p></section>\n\
+        <div class=\"stop\"><p>Stop</p></div>\n<div class=\"stop\" role=\"alert\"><p>Again</p></div>\n<p>Rest</p><li><a href=\"data:text/plain;base64,aGVsbG8=\" download=\"attachment-1.txt\">save</a></li>\
         <li><a href=\"data:text/plain;base64,dGhlcmU=\" download=\"attachment-2.txt\">save</a></li>\n</main>\n</body>";
 
     #[test]
     fn a_page_comes_apart_and_its_files_are_linked() {
         let fragment = Fragment::of(PAGE).expect("a page");
+        assert_eq!(fragment.heading.trim(), "<h1>Summary</h1>");
         assert_eq!(fragment.banner, "<section class=\"banner\"><p>DEMO</p></section>");
+        assert!(
+            fragment.stops.contains("Stop") && fragment.stops.ends_with("<p>Again</p></div>"),
+            "{}",
+            fragment.stops
+        );
         let linked = fragment.linked(|number| format!("files/{number}"));
         assert!(linked.starts_with("\n<p>Rest</p>") && !linked.contains("data:"), "{linked}");
         assert!(linked.contains("<a href=\"files/2\" download=\"attachment-2.txt\">save</a>"), "{linked}");
@@ -95,8 +124,15 @@ mod tests {
     }
 
     #[test]
+    fn a_notice_has_no_banner() {
+        let fragment = Fragment::of("<main>\n<h1>Taken back</h1><p>Ring.</p></main>").expect("a page");
+        assert_eq!((fragment.banner, fragment.stops.as_str()), ("", ""));
+        assert!(fragment.rest.contains("<h1>Taken back</h1><p>Ring.</p>"));
+    }
+
+    #[test]
     fn what_is_no_page_of_ours_does_not_come_apart() {
-        for bad in ["", "<main></main>", "<section></section>", "</main><main>"] {
+        for bad in ["", "<section></section>", "</main><main>", "<main></section></main>"] {
             assert!(Fragment::of(bad).is_none(), "{bad}");
         }
     }

@@ -53,15 +53,19 @@ impl<'a> Page<'a> {
     }
 }
 
+/// Whether this is the moment of discharge, as it was sent.
+pub(super) fn is_discharge(sent: &str, expected: onward_core::Timestamp) -> bool {
+    match sent.parse::<onward_core::Timestamp>() {
+        Ok(discharged) => discharged == expected,
+        Err(_) => dates::date_of_fhir(sent) == Some(dates::date_of(expected)),
+    }
+}
+
 /// When the person comes. The discharge stands in where the hospital tells nothing else; it is not called arrival.
 fn arrival(summary: &Summary, parties: &Parties<'_>) -> String {
     let origin = &summary.origin;
     let sent = origin.discharged_as_sent.as_deref().unwrap_or_default();
-    let is_discharge = |expected: onward_core::Timestamp| match sent.parse::<onward_core::Timestamp>() {
-        Ok(discharged) => discharged == expected,
-        Err(_) => dates::date_of_fhir(sent) == Some(dates::date_of(expected)),
-    };
-    let expected = parties.expected.filter(|expected| !is_discharge(*expected));
+    let expected = parties.expected.filter(|expected| !is_discharge(sent, *expected));
     let mut text = match expected {
         Some(expected) => format!("Expected {}.", dates::moment(expected)),
         None => "Time of arrival not given.".to_owned(),
@@ -348,7 +352,13 @@ pub(super) fn pharmacy_nomination(
 }
 
 fn written(page: &impl Template) -> Result<String, RenderError> {
-    page.render().map_err(|error| RenderError::Page(error.to_string()))
+    page.render().map(|html| without_turns(&html)).map_err(|error| RenderError::Page(error.to_string()))
+}
+
+/// Without the signs that turn the order of others round: a name that carries one would be read as another, and so would
+/// what stands behind it.
+pub(super) fn without_turns(text: &str) -> String {
+    text.chars().filter(|c| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')).collect()
 }
 
 /// When the stay begins: the expected arrival, else now.

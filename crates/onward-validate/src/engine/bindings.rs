@@ -3,9 +3,8 @@
 use onward_fhir::Element;
 
 use super::{Found, Session};
-use crate::definition::Binding;
-use crate::plan::{Node, Plan};
-use crate::terminology::Membership;
+use crate::plan::{BindingPlan, Node, Plan, ValueSetLink};
+use crate::terminology::{Membership, ValueSet};
 use crate::{IssueCode, Severity, shown};
 
 impl<'t, 's> Session<'_, 't, 's> {
@@ -14,13 +13,11 @@ impl<'t, 's> Session<'_, 't, 's> {
         element: Element<'t, 's>,
         plan: &Plan,
         node: &Node,
-        binding: &Binding,
+        binding: &BindingPlan,
         type_name: Option<&str>,
     ) {
-        if let Some(value_set) = &binding.value_set
-            && matches!(binding.strength.as_str(), "required" | "extensible")
-        {
-            let severity = if binding.strength == "required" { Severity::Error } else { Severity::Warning };
+        if let Some(value_set) = &binding.value_set {
+            let severity = if binding.is_required { Severity::Error } else { Severity::Warning };
             self.bound(element, plan, node, value_set, severity, type_name);
         }
         if let Some(value_set) = &binding.max_value_set {
@@ -33,25 +30,28 @@ impl<'t, 's> Session<'_, 't, 's> {
         element: Element<'t, 's>,
         plan: &Plan,
         node: &Node,
-        value_set: &str,
+        value_set: &ValueSetLink,
         severity: Severity,
         type_name: Option<&str>,
     ) {
-        let (severity, text) = match self.coded_member(element, value_set) {
+        let url: &str = value_set;
+        let terms = self.validator.conformance.terminology();
+        let compiled = value_set.value_set.get_or_init(|| terms.value_set(value_set));
+        let (severity, text) = match coded_member_of(element, compiled.as_deref(), value_set) {
             Some(Membership::Yes { .. }) => return,
             Some(Membership::Unknown { reason }) => (
                 Severity::Information,
-                format!("Whether the code of {} is of {value_set} was not evaluated: {reason}.", node.id),
+                format!("Whether the code of {} is of {url} was not evaluated: {reason}.", node.id),
             ),
             Some(Membership::No) => {
-                (severity, format!("{} must be a code of {value_set}; {} is not.", node.id, found(element)))
+                (severity, format!("{} must be a code of {url}; {} is not.", node.id, found(element)))
             }
             // Text alone is no code: what is required is missing, what is extensible may be so (R4 §4.1.5.1).
             None if severity == Severity::Error
                 && type_name == Some("CodeableConcept")
-                && node.binding.as_ref().is_some_and(|b| b.strength == "required") =>
+                && node.binding.as_ref().is_some_and(|binding| binding.is_required) =>
             {
-                (severity, format!("{} needs a code of {value_set}; it has none.", node.id))
+                (severity, format!("{} needs a code of {url}; it has none.", node.id))
             }
             None => return,
         };
@@ -61,7 +61,7 @@ impl<'t, 's> Session<'_, 't, 's> {
             code: IssueCode::CodeInvalid,
             at: element,
             rule: format!("{}#{} binding-{strength}", plan.url(), node.id),
-            same: &format!("binding {value_set}"),
+            same: &format!("binding {url}"),
             text,
         });
     }
@@ -110,25 +110,33 @@ impl<'t, 's> Session<'_, 't, 's> {
 
     /// Whether what codes an element is of a value set: the best of its codings; nothing when it has no code.
     pub(super) fn coded_member(&mut self, element: Element<'t, 's>, value_set: &str) -> Option<Membership> {
-        let terms = self.validator.conformance.terminology();
-        if let Some(code) = element.value() {
-            return Some(terms.member(value_set, None, code, None));
-        }
-        let of_coding = |coding: Element<'_, '_>| {
-            let code = coding.text("code")?;
-            Some(terms.member(value_set, Some(coding.text("system").unwrap_or_default()), code, coding.text("version")))
-        };
-        if element.get("coding").is_none() {
-            return of_coding(element);
-        }
-        // A member is the best that can be found; what is unknown may be one.
-        let rank = |membership: &Membership| match membership {
-            Membership::Yes { .. } => 2,
-            Membership::Unknown { .. } => 1,
-            Membership::No => 0,
-        };
-        element.all("coding").filter_map(of_coding).max_by_key(rank)
+        let compiled = self.validator.conformance.terminology().value_set(value_set);
+        coded_member_of(element, compiled.as_deref(), value_set)
     }
+}
+
+fn coded_member_of(element: Element<'_, '_>, value_set: Option<&ValueSet>, url: &str) -> Option<Membership> {
+    let member = |system: Option<&str>, code: &str, version: Option<&str>| match value_set {
+        Some(found) => found.member(system, code, version),
+        None => Membership::Unknown { reason: format!("the value set {url} is not here").into() },
+    };
+    if let Some(code) = element.value() {
+        return Some(member(None, code, None));
+    }
+    let of_coding = |coding: Element<'_, '_>| {
+        let code = coding.text("code")?;
+        Some(member(Some(coding.text("system").unwrap_or_default()), code, coding.text("version")))
+    };
+    if element.get("coding").is_none() {
+        return of_coding(element);
+    }
+    // A member is the best that can be found; what is unknown may be one.
+    let rank = |membership: &Membership| match membership {
+        Membership::Yes { .. } => 2,
+        Membership::Unknown { .. } => 1,
+        Membership::No => 0,
+    };
+    element.all("coding").filter_map(of_coding).max_by_key(rank)
 }
 
 /// The codes of an element as far as they may be shown.

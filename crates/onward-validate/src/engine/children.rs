@@ -1,19 +1,17 @@
 //! The children of an element: which are known, how many there may be, and what each is looked at with.
 
-use std::sync::Arc;
-
 use onward_fhir::Element;
 use smallvec::SmallVec;
 
 use super::views::{View, Views};
 use super::{DEPTH_MAX, Found, Session};
 use crate::definition::Kind;
-use crate::plan::{Node, Plan, PlanId};
+use crate::plan::{Node, Plan, PlanId, TypeName};
 use crate::{IssueCode, Severity, shown};
 
 /// The children that one view knows, and how many of each were met.
-struct Known {
-    plan: Arc<Plan>,
+struct Known<'v> {
+    plan: &'v Plan,
     id: PlanId,
     node: u32,
     counts: SmallVec<[u32; 24]>,
@@ -22,29 +20,29 @@ struct Known {
 }
 
 /// Of one element; most have one.
-type Tables = SmallVec<[Known; 2]>;
+type Tables<'v> = SmallVec<[Known<'v>; 2]>;
 
-impl Known {
-    fn node(&self) -> &Node {
+impl<'v> Known<'v> {
+    fn node(&self) -> &'v Node {
         self.plan.node(self.node)
     }
 
-    fn child(&self, index: usize) -> (u32, &Node) {
+    fn child(&self, index: usize) -> (u32, &'v Node) {
         let at = self.node().children[index];
         (at, self.plan.node(at))
     }
 }
 
-impl<'t, 's> Session<'_, 't, 's> {
+impl<'v, 't, 's> Session<'v, 't, 's> {
     /// An element that is no resource.
-    pub(super) fn element(&mut self, element: Element<'t, 's>, views: &Views, type_name: Option<&str>) {
+    pub(super) fn element(&mut self, element: Element<'t, 's>, views: &Views, type_name: Option<&'v TypeName>) {
         if self.is_decided() || self.depth > DEPTH_MAX || !self.step() {
             return;
         }
         self.depth += 1;
-        let sole = if type_name.is_none() { self.sole_type(views) } else { None };
-        let type_name = type_name.or(sole.as_deref());
-        let (type_plan, kind) = type_name.and_then(|name| self.type_and_kind(name)).unzip();
+        let type_name = type_name.or_else(|| self.sole_type(views));
+        let (type_plan, kind) = type_name.and_then(|name| self.validator.type_of(name)).unzip();
+        let type_name = type_name.map(|name| &**name);
         if self.has_right_form(element, kind, type_name) {
             self.values(element, views, type_name);
             match (kind, type_name) {
@@ -68,15 +66,15 @@ impl<'t, 's> Session<'_, 't, 's> {
         views.iter().any(|view| !self.plan(view.plan).node(view.node).children.is_empty())
     }
 
-    fn sole_type(&mut self, views: &Views) -> Option<String> {
+    fn sole_type(&mut self, views: &Views) -> Option<&'v TypeName> {
         views.iter().find_map(|view| {
             let plan = self.plan(view.plan);
             if view.node == 0 {
-                return Some(plan.definition.type_name.clone());
+                return Some(&*plan.type_name);
             }
             match plan.node(view.node).types.as_slice() {
-                [only] => Some(only.code.to_string()),
-                [] => Some("BackboneElement".to_owned()),
+                [only] => Some(&*only.code),
+                [] => Some(&*self.validator.names.backbone),
                 _ => None,
             }
         })
@@ -92,7 +90,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         let mut children = element.children().peekable();
         while let Some(child) = children.next() {
             run.push(child);
-            if children.peek().is_some_and(|next| next.name() == child.name()) {
+            if children.peek().is_some_and(|next| next.name_place() == child.name_place()) {
                 continue;
             }
             self.run(element, &run, &mut known);
@@ -106,7 +104,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         }
     }
 
-    fn known(&mut self, views: &Views, type_plan: Option<PlanId>) -> Tables {
+    fn known(&mut self, views: &Views, type_plan: Option<PlanId>) -> Tables<'v> {
         let mut known: Tables = SmallVec::new();
         for view in views.iter() {
             let plan = self.plan(view.plan);
@@ -137,7 +135,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         known
     }
 
-    fn add_known(&mut self, known: &mut Tables, id: PlanId, node: u32) {
+    fn add_known(&mut self, known: &mut Tables<'v>, id: PlanId, node: u32) {
         if known.iter().any(|each| each.id == id && each.node == node) {
             return;
         }
@@ -147,25 +145,23 @@ impl<'t, 's> Session<'_, 't, 's> {
     }
 
     /// Siblings of one name, one behind the other.
-    fn run(&mut self, parent: Element<'t, 's>, run: &[Element<'t, 's>], known: &mut [Known]) {
-        let name = run[0].name();
+    fn run(&mut self, parent: Element<'t, 's>, run: &[Element<'t, 's>], known: &mut [Known<'v>]) {
+        let (name, key) = (run[0].name(), self.key(run[0]));
         let mut views: SmallVec<[Views; 2]> = run.iter().map(|_| Views::new()).collect();
-        let mut type_name: Option<Arc<str>> = None;
+        let mut type_name: Option<&'v TypeName> = None;
         let mut is_known = false;
         for each in known.iter_mut() {
-            let Some((index, told)) =
-                each.node().child(name).map(|found| (found.child as usize, found.type_name.clone()))
-            else {
-                continue;
-            };
+            let Some(found) = key.and_then(|key| each.node().child(key)) else { continue };
+            let index = found.child as usize;
             let met = u32::try_from(run.len()).unwrap_or(u32::MAX);
             let before = each.counts[index];
             each.counts[index] = before.saturating_add(met);
             let (at, node) = each.child(index);
-            let actual = told.or_else(|| match node.types.as_slice() {
-                [only] => Some(only.code.clone()),
+            let actual = match (&found.type_name, node.types.as_slice()) {
+                (Some(told), _) => Some(&**told),
+                (None, [only]) => Some(&*only.code),
                 _ => None,
-            });
+            };
             if !is_known {
                 self.list_form(run, node);
                 if self.is_xml && index < each.last {
@@ -177,20 +173,19 @@ impl<'t, 's> Session<'_, 't, 's> {
             if !(name == "url" && each.plan.definition.type_name == "Extension") {
                 each.last = each.last.max(index);
             }
-            let (_, node) = each.child(index);
             self.too_many(parent, run, before, each, node);
             if node.max == 0 {
                 continue;
             }
-            if !self.type_fits(run, &each.plan, node, actual.as_deref()) {
+            if !self.type_fits(run, each.plan, node, actual) {
                 continue;
             }
-            type_name = type_name.or_else(|| actual.clone());
+            type_name = type_name.or(actual);
             for views in &mut views {
                 views.add(View { plan: each.id, node: at });
             }
             if node.slicing.is_some() {
-                self.slices(parent, run, each.id, &Arc::clone(&each.plan), at, &mut views);
+                self.slices(parent, run, each.id, each.plan, at, &mut views);
             }
         }
         if !is_known {
@@ -199,14 +194,13 @@ impl<'t, 's> Session<'_, 't, 's> {
         }
         for (child, views) in run.iter().zip(&mut views) {
             if !views.is_empty() {
-                self.child(*child, views, type_name.as_deref());
+                self.child(*child, views, type_name);
             }
         }
     }
 
-    fn child(&mut self, child: Element<'t, 's>, views: &mut Views, type_name: Option<&str>) {
-        let is_resource = type_name.is_none_or(|name| self.is_resource_type(name));
-        if is_resource && type_name.is_some() {
+    fn child(&mut self, child: Element<'t, 's>, views: &mut Views, type_name: Option<&'v TypeName>) {
+        if type_name.is_some_and(|name| self.is_resource_type(name)) {
             let imposed = self.imposed(child, views, child.resource_type());
             self.resource(child, &imposed);
             return;
@@ -214,14 +208,14 @@ impl<'t, 's> Session<'_, 't, 's> {
         if matches!(child.name(), "extension" | "modifierExtension") {
             self.extension(child, views);
         }
-        let imposed = self.imposed(child, views, type_name);
+        let imposed = self.imposed(child, views, type_name.map(|name| &**name));
         for view in imposed.iter() {
             views.add(view);
         }
         self.element(child, views, type_name);
     }
 
-    fn unknown(&mut self, child: Element<'t, 's>, known: &[Known]) {
+    fn unknown(&mut self, child: Element<'t, 's>, known: &[Known<'_>]) {
         let Some(first) = known.first() else { return };
         if child.name() == "fhir_comments" {
             self.find(Found {
@@ -260,7 +254,14 @@ impl<'t, 's> Session<'_, 't, 's> {
         });
     }
 
-    fn too_many(&mut self, parent: Element<'t, 's>, run: &[Element<'t, 's>], before: u32, known: &Known, node: &Node) {
+    fn too_many(
+        &mut self,
+        parent: Element<'t, 's>,
+        run: &[Element<'t, 's>],
+        before: u32,
+        known: &Known<'_>,
+        node: &Node,
+    ) {
         let allowed = node.max.saturating_sub(before);
         let Some(first_over) = run.get(allowed as usize) else { return };
         let count = before as usize + run.len();
@@ -282,7 +283,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         });
     }
 
-    fn missing(&mut self, parent: Element<'t, 's>, known: &Known) {
+    fn missing(&mut self, parent: Element<'t, 's>, known: &Known<'_>) {
         for (index, count) in known.counts.iter().enumerate() {
             let (_, node) = known.child(index);
             if *count < node.min {
@@ -306,7 +307,7 @@ impl<'t, 's> Session<'_, 't, 's> {
                 for slice in &slicing.slices {
                     let sliced = known.plan.node(slice.node);
                     if sliced.min > 0 {
-                        self.slice_missing(parent, &known.plan, sliced, &slice.name, 0, String::new(), false);
+                        self.slice_missing(parent, known.plan, sliced, &slice.name, 0, String::new(), false);
                     }
                 }
             }
@@ -322,5 +323,5 @@ fn nearest<'n>(node: &'n Node, name: &str) -> Option<&'n str> {
             || name.strip_suffix('s') == Some(known)
             || (known.len() == name.len() && known.bytes().zip(name.bytes()).filter(|(a, b)| a != b).count() == 1)
     };
-    node.names.iter().map(|known| &*known.name).find(|known| close(known))
+    node.names.iter().map(|known| &*known.name).filter(|known| close(known)).min()
 }

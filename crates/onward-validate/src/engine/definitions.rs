@@ -5,7 +5,8 @@ use onward_fhir::Element;
 use super::Session;
 use crate::conformance::Kind;
 use crate::definition::StructureDefinition;
-use crate::plan::compile;
+use crate::invariant::Invariants;
+use crate::plan::{Names, compile};
 use crate::snapshot::Missing;
 
 impl<'t, 's> Session<'_, 't, 's> {
@@ -17,7 +18,9 @@ impl<'t, 's> Session<'_, 't, 's> {
         }
         match self.validator.shapes.of_definition(definition) {
             Ok(profile) => {
-                let plan = compile(&profile, &self.validator.shapes, &self.validator.invariants);
+                // What a document names must not stay in the validator's own tables.
+                let (invariants, names) = (Invariants::default(), Names::default());
+                let plan = compile(&profile, &self.validator.shapes, &invariants, &names);
                 let holder = element.get("differential").unwrap_or(element);
                 for problem in plan.problems.iter().filter(|problem| problem.is_wrong) {
                     let at = holder.all("element").find(|each| each.text("id") == Some(problem.element.as_str()));

@@ -8,7 +8,7 @@ use crate::definition::ExtensionContext;
 use crate::plan::Plan;
 use crate::{IssueCode, Severity};
 
-impl<'t, 's> Session<'_, 't, 's> {
+impl<'v, 't, 's> Session<'v, 't, 's> {
     /// Adds the view of an extension's own definition, and judges its place.
     pub(super) fn extension(&mut self, element: Element<'t, 's>, views: &mut Views) {
         let Some(url) = element.text("url") else { return };
@@ -48,7 +48,7 @@ impl<'t, 's> Session<'_, 't, 's> {
             };
             self.extension_error(element, "extension-modifier", text);
         }
-        self.context(element, &plan);
+        self.context(element, plan);
     }
 
     fn unknown_extension(&mut self, element: Element<'t, 's>, url: &str, is_modifier: bool) {
@@ -81,7 +81,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         });
     }
 
-    fn context(&mut self, element: Element<'t, 's>, plan: &Plan) {
+    fn context(&mut self, element: Element<'t, 's>, plan: &'v Plan) {
         let Some(holder) = element.parent() else { return };
         let contexts = &plan.definition.contexts;
         if !contexts.is_empty() && !contexts.iter().any(|context| self.is_context(holder, context)) {
@@ -99,12 +99,15 @@ impl<'t, 's> Session<'_, 't, 's> {
                 self.extension_error(element, "extension-context", text);
             }
         }
-        for text in &plan.definition.context_invariants {
-            let compiled = self.validator.invariants.expression(text);
-            match self.evaluated(holder, &compiled) {
+        for compiled in &plan.context_invariants {
+            match self.evaluated(holder, compiled) {
                 Ok(true) => {}
                 Ok(false) => {
-                    let text = format!("The extension {} stands where its condition does not hold: {text}", plan.url());
+                    let text = format!(
+                        "The extension {} stands where its condition does not hold: {}",
+                        plan.url(),
+                        compiled.text
+                    );
                     self.extension_error(element, "extension-context-invariant", text);
                 }
                 Err(reason) => self.context_unknown(element, &format!("its contextInvariant ({reason})")),
@@ -144,7 +147,7 @@ impl<'t, 's> Session<'_, 't, 's> {
             return true;
         }
         // An element that refers to another's content (`item.item`) is at that one's place.
-        let holder_type = holder.parent().and_then(Self::table_type);
+        let holder_type = holder.parent().and_then(|parent| self.table_type(parent));
         let element = holder_type.and_then(|outer| outer.child(holder.name()).map(|element| (outer, element)));
         if let Some((outer, element)) = element
             && (element.type_name == bare
@@ -190,7 +193,7 @@ impl<'t, 's> Session<'_, 't, 's> {
                 plan = self.plan(id);
                 node = content.and_then(|content| plan.find(&content)).unwrap_or(0);
             }
-            let found = plan.node(node).child(step.name())?;
+            let found = plan.node(node).child_of_name(step.name())?;
             node = plan.node(node).children[found.child as usize];
             type_name = match (&found.type_name, plan.node(node).types.as_slice()) {
                 (Some(told), _) => told.to_string(),

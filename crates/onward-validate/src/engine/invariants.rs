@@ -15,7 +15,7 @@ use crate::plan::{Plan, PlanId};
 use crate::terminology::Membership;
 use crate::{IssueCode, Severity};
 
-impl<'t, 's> Session<'_, 't, 's> {
+impl<'v, 't, 's> Session<'v, 't, 's> {
     pub(super) fn invariants(&mut self, element: Element<'t, 's>, views: &Views, type_plan: Option<PlanId>) {
         let mut done: SmallVec<[*const Compiled; 24]> = SmallVec::new();
         for view in views.iter().chain(type_plan.map(View::root)) {
@@ -30,12 +30,12 @@ impl<'t, 's> Session<'_, 't, 's> {
                     continue;
                 }
                 done.push(compiled);
-                self.invariant(element, &plan, &node.id, invariant);
+                self.invariant(element, plan, &node.id, invariant);
             }
         }
     }
 
-    fn invariant(&mut self, element: Element<'t, 's>, plan: &Plan, node_id: &str, invariant: &Invariant) {
+    fn invariant(&mut self, element: Element<'t, 's>, plan: &Plan, node_id: &str, invariant: &'v Invariant) {
         let compiled = &invariant.compiled;
         let holds = match compiled.known {
             Some(Known::Element) => {
@@ -74,33 +74,45 @@ impl<'t, 's> Session<'_, 't, 's> {
         !self.said.is_empty() && element.children().any(is_broken)
     }
 
-    pub(super) fn evaluated(&mut self, element: Element<'t, 's>, compiled: &Compiled) -> Result<bool, String> {
+    pub(super) fn evaluated(&mut self, element: Element<'t, 's>, compiled: &'v Compiled) -> Result<bool, String> {
         let expression = compiled.expression.as_ref().map_err(|error| error.reason.to_owned())?;
-        let type_name = Self::table_type(element).map_or("Element", TypeDef::name);
-        let host =
-            Surroundings { validator: self.validator, nesting: self.nesting, steps_left: Cell::new(self.steps_left) };
-        let context = Context::new(element, type_name, Release::R4).with_host(&host);
+        let focus = fhirpath::Node { element, type_def: self.table_type(element) };
+        let host = Surroundings {
+            validator: self.validator,
+            nesting: self.nesting,
+            steps_left: Cell::new(self.steps_left),
+            paths: &self.paths,
+        };
+        let context = Context::of(focus, Release::R4).with_host(&host);
         // All invariants of a judgement share a budget, so that many small ones cannot buy what one may not.
-        let budget = fhirpath::Session::new(self.path_steps_left);
-        let holds = expression.holds_in(&context, &budget).map_err(|error| error.to_string());
-        self.path_steps_left = budget.steps_left();
-        if self.path_steps_left == 0 {
+        let holds = expression.holds_in(&context, &self.paths).map_err(|error| error.to_string());
+        self.steps_left = host.steps_left.get();
+        if self.paths.steps_left() == 0 {
             self.exhausted();
         }
-        self.steps_left = host.steps_left.get();
         holds
     }
 
     /// The element table's type of an element, from its resource down.
-    pub(super) fn table_type(element: Element<'t, 's>) -> Option<&'static TypeDef> {
-        let table = elements::table(Release::R4);
-        match element.resource_type() {
-            Some(name) => table.type_def(name),
-            None => {
-                let holder = Self::table_type(element.parent()?)?;
-                table.type_def(holder.child(element.name())?.type_name)
-            }
+    pub(super) fn table_type(&mut self, element: Element<'t, 's>) -> Option<&'static TypeDef> {
+        if self.table_types.is_empty() {
+            self.table_types.resize(self.tree.len(), None);
         }
+        let place = element.id().place();
+        if let Some(known) = self.table_types[place] {
+            return known;
+        }
+        let table = elements::table(Release::R4);
+        let found = match element.resource_type() {
+            Some(name) => table.type_def(name),
+            None => element
+                .parent()
+                .and_then(|parent| self.table_type(parent))
+                .and_then(|holder| holder.child(element.name()))
+                .and_then(|child| table.type_def(child.type_name)),
+        };
+        self.table_types[place] = Some(found);
+        found
     }
 }
 
@@ -111,13 +123,14 @@ const BREAKS: [&str; 3] = ["element-unknown", "form", "type"];
 const NESTING_MAX: u32 = 4;
 
 /// What expressions may ask of the validator.
-struct Surroundings<'v> {
-    validator: &'v Validator,
+struct Surroundings<'c, 't> {
+    validator: &'c Validator,
     nesting: u32,
     steps_left: Cell<u64>,
+    paths: &'c fhirpath::Session<'t>,
 }
 
-impl Host for Surroundings<'_> {
+impl Host for Surroundings<'_, '_> {
     fn member_of(&self, value_set: &str, item: &Item<'_>) -> Option<bool> {
         let element = item.node()?.element;
         let mut session = Session::new(self.validator, element.tree());
@@ -136,8 +149,11 @@ impl Host for Surroundings<'_> {
         let mut session = Session::new(self.validator, element.tree());
         session.nesting = self.nesting + 1;
         session.steps_left = self.steps_left.get();
+        let path_steps = self.paths.steps_left();
+        session.paths = fhirpath::Session::new(path_steps);
         let conforms = session.conforms(element, View::root(id));
         self.steps_left.set(session.steps_left);
+        self.paths.spend(path_steps - session.paths.steps_left());
         Some(conforms)
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use onward_fhir::{Element, NodeId};
+use smallvec::SmallVec;
 
+use super::types::joined;
 use super::views::{View, Views};
 use super::{Found, Session};
 use crate::plan::{Node, Plan, TypePlan};
@@ -120,12 +122,13 @@ impl<'t, 's> Session<'_, 't, 's> {
         for view in views.iter() {
             let plan = self.plan(view.plan);
             let node = plan.node(view.node);
-            let Some(of_type) = node.types.iter().find(|each| matches!(&*each.code, "Reference" | "CodeableReference"))
+            let Some(of_type) =
+                node.types.iter().find(|each| matches!(&**each.code, "Reference" | "CodeableReference"))
             else {
                 continue;
             };
-            self.target(element, &plan, node, of_type, target, actual.or(told));
-            self.aggregation(element, &plan, node, of_type, place);
+            self.target(element, plan, node, of_type, target, actual.or(told));
+            self.aggregation(element, plan, node, of_type, place);
             let versioned = reference.contains("/_history/");
             let breach = match of_type.versioning.as_deref() {
                 Some("specific") => !versioned && place == Where::Elsewhere,
@@ -135,7 +138,7 @@ impl<'t, 's> Session<'_, 't, 's> {
             if breach {
                 let text =
                     format!("{} must be version {}.", node.id, of_type.versioning.as_deref().unwrap_or_default());
-                self.breach(element, &plan, node, "reference-versioning", text);
+                self.breach(element, plan, node, "reference-versioning", text);
             }
         }
     }
@@ -165,14 +168,14 @@ impl<'t, 's> Session<'_, 't, 's> {
             return;
         }
         let Some(actual) = actual else { return };
-        let mut fitting = Vec::new();
-        let mut names = Vec::new();
+        let mut fitting: SmallVec<[(View, bool); 4]> = SmallVec::new();
+        let mut names: SmallVec<[&str; 8]> = SmallVec::new();
         for profile in &of_type.target_profiles {
-            match self.validator.plan_id(profile) {
+            match self.validator.linked(profile) {
                 Ok(id) => {
                     let profile_plan = self.plan(id);
-                    let wanted = profile_plan.definition.type_name.clone();
-                    if self.is_a(actual, &wanted) {
+                    let wanted = profile_plan.definition.type_name.as_str();
+                    if self.is_a(actual, wanted) {
                         fitting.push((View::root(id), profile_plan.definition.constrains));
                     }
                     names.push(wanted);
@@ -198,7 +201,7 @@ impl<'t, 's> Session<'_, 't, 's> {
             let text = format!(
                 "{} points to a {actual} that conforms to none of {}.",
                 node.id,
-                of_type.target_profiles.join(", ")
+                joined(&of_type.target_profiles)
             );
             self.breach(element, plan, node, "reference-profile", text);
         }

@@ -80,8 +80,8 @@ impl<'t, 's> Session<'_, 't, 's> {
 
     fn fits_type(&mut self, element: Element<'t, 's>, plan: PlanId, type_name: &str) -> bool {
         let plan = self.plan(plan);
-        let wanted = plan.definition.type_name.clone();
-        if self.is_a(type_name, &wanted) {
+        let wanted = plan.definition.type_name.as_str();
+        if self.is_a(type_name, wanted) {
             return true;
         }
         self.resource_error(

@@ -1,7 +1,5 @@
 //! Which slice an element is in, and how many each slice may have.
 
-use std::sync::Arc;
-
 use onward_fhir::Element;
 
 use super::views::{View, Views};
@@ -50,7 +48,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         parent: Element<'t, 's>,
         run: &[Element<'t, 's>],
         plan_id: PlanId,
-        plan: &Arc<Plan>,
+        plan: &Plan,
         at: u32,
         views: &mut [Views],
     ) {
@@ -98,7 +96,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         order: &[Option<usize>],
         index: usize,
         plan_id: PlanId,
-        plan: &Arc<Plan>,
+        plan: &Plan,
         at: u32,
         views: &mut [Views],
     ) {

@@ -26,6 +26,12 @@ fn folder(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// VERDICTS.md says this, wherever its lines break.
+pub(crate) fn page_says(sentence: &str) {
+    let page: Vec<&str> = include_str!("../../VERDICTS.md").split_whitespace().collect();
+    assert!(page.join(" ").contains(sentence), "VERDICTS.md does not say {sentence:?}");
+}
+
 fn tree(text: &str) -> Result<Tree<'_>, ReadError> {
     match text.trim_start_matches('\u{feff}').trim_start().starts_with('{') {
         true => read::json(text, &Limits::default()),

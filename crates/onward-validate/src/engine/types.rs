@@ -5,32 +5,34 @@ use onward_fhir::{Element, Lexical};
 use super::views::{View, Views};
 use super::{Found, Session};
 use crate::definition::Kind;
-use crate::plan::{Node, Plan, TypePlan};
+use crate::plan::{Node, Plan, PlanId, ProfileLink, TypeName, TypePlan};
 use crate::snapshot::Missing;
 use crate::{IssueCode, Severity};
 
 impl<'t, 's> Session<'_, 't, 's> {
-    pub(super) fn is_resource_type(&mut self, type_name: &str) -> bool {
-        type_name.starts_with(|c: char| c.is_ascii_uppercase())
-            && self.type_and_kind(type_name).is_some_and(|(_, kind)| kind == Kind::Resource)
+    pub(super) fn is_resource_type(&mut self, type_name: &TypeName) -> bool {
+        self.validator.type_of(type_name).is_some_and(|(_, kind)| kind == Kind::Resource)
     }
 
     /// True when `actual` is `wanted` or is derived from it.
     pub(super) fn is_a(&mut self, actual: &str, wanted: &str) -> bool {
-        let mut name = actual.to_owned();
+        if actual == wanted {
+            return true;
+        }
+        let mut name = actual;
         for _ in 0..8 {
+            let Some(id) = self.type_plan(name) else { return false };
+            let Some(base) = self.plan(id).definition.base.as_deref() else { return false };
+            name = base.rsplit('/').next().unwrap_or_default();
             if name == wanted {
                 return true;
             }
-            let Some(id) = self.type_plan(&name) else { return false };
-            let Some(base) = self.plan(id).definition.base.clone() else { return false };
-            name = base.rsplit('/').next().unwrap_or_default().to_owned();
         }
         false
     }
 
     fn allowed<'p>(&mut self, node: &'p Node, actual: &str) -> Option<&'p TypePlan> {
-        if let Some(exact) = node.types.iter().find(|each| *each.code == *actual) {
+        if let Some(exact) = node.types.iter().find(|each| **each.code == *actual) {
             return Some(exact);
         }
         node.types.iter().find(|each| self.is_a(actual, &each.code))
@@ -42,23 +44,24 @@ impl<'t, 's> Session<'_, 't, 's> {
         run: &[Element<'t, 's>],
         plan: &Plan,
         node: &Node,
-        actual: Option<&str>,
+        actual: Option<&TypeName>,
     ) -> bool {
         let Some(actual) = actual else { return true };
-        if node.types.is_empty() || node.types.iter().any(|each| *each.code == *actual) {
+        // The same name is the same `TypeName`.
+        if node.types.is_empty() || node.types.iter().any(|each| std::ptr::eq(&*each.code, actual)) {
             return true;
         }
         if self.is_resource_type(actual) {
             return true;
         }
-        let allowed: Vec<&str> = node.types.iter().map(|each| &*each.code).collect();
+        let allowed: Vec<&str> = node.types.iter().map(|each| &**each.code).collect();
         self.find(Found {
             severity: Severity::Error,
             code: IssueCode::Structure,
             at: run[0],
             rule: format!("{}#{} type", plan.url(), node.id),
             same: "type",
-            text: format!("{} is of type {actual}; {} allows {}.", node.id, plan.url(), allowed.join(", ")),
+            text: format!("{} is of type {}; {} allows {}.", node.id, &**actual, plan.url(), allowed.join(", ")),
         });
         false
     }
@@ -125,24 +128,24 @@ impl<'t, 's> Session<'_, 't, 's> {
                 continue;
             }
             let Some(of_type) = self.allowed(node, actual) else {
-                self.wrong_resource(element, &plan, node, actual);
+                self.wrong_resource(element, plan, node, actual);
                 continue;
             };
             match of_type.profiles.as_slice() {
                 [] => {}
                 [only] => {
-                    if let Some(view) = self.profile_view(element, only) {
+                    if let Some(view) = self.linked_view(element, only) {
                         imposed.add(view);
                     }
                 }
-                several => self.one_of(element, &plan, node, several, &mut imposed),
+                several => self.one_of(element, plan, node, several, &mut imposed),
             }
         }
         imposed
     }
 
     fn wrong_resource(&mut self, element: Element<'t, 's>, plan: &Plan, node: &Node, actual: &str) {
-        let allowed: Vec<&str> = node.types.iter().map(|each| &*each.code).collect();
+        let allowed: Vec<&str> = node.types.iter().map(|each| &**each.code).collect();
         self.find(Found {
             severity: Severity::Error,
             code: IssueCode::Structure,
@@ -159,12 +162,12 @@ impl<'t, 's> Session<'_, 't, 's> {
         element: Element<'t, 's>,
         plan: &Plan,
         node: &Node,
-        several: &[Box<str>],
+        several: &[ProfileLink],
         imposed: &mut Views,
     ) {
         let mut known = Vec::new();
         for profile in several {
-            known.extend(self.profile_view(element, profile));
+            known.extend(self.linked_view(element, profile));
         }
         for view in &known {
             if self.conforms(element, *view) {
@@ -179,14 +182,30 @@ impl<'t, 's> Session<'_, 't, 's> {
                 at: element,
                 rule: format!("{}#{} profile", plan.url(), node.id),
                 same: "profile",
-                text: format!("{} conforms to none of the profiles that it may have: {}.", node.id, several.join(", ")),
+                text: format!("{} conforms to none of the profiles that it may have: {}.", node.id, joined(several)),
             });
         }
     }
 
     /// The root of a profile that a definition names. One that is not there is an error: its rules go unchecked.
     pub(super) fn profile_view(&mut self, element: Element<'t, 's>, canonical: &str) -> Option<View> {
-        match self.validator.plan_id(canonical) {
+        let found = self.validator.plan_id(canonical);
+        self.found_view(element, canonical, found)
+    }
+
+    /// The same for a profile that a plan names.
+    fn linked_view(&mut self, element: Element<'t, 's>, link: &ProfileLink) -> Option<View> {
+        let found = self.validator.linked(link);
+        self.found_view(element, link, found)
+    }
+
+    fn found_view(
+        &mut self,
+        element: Element<'t, 's>,
+        canonical: &str,
+        found: Result<PlanId, Missing>,
+    ) -> Option<View> {
+        match found {
             Ok(id) => {
                 self.tell_problems(element, id);
                 Some(View::root(id))
@@ -220,4 +239,9 @@ impl<'t, 's> Session<'_, 't, 's> {
             text: format!("The profile {canonical} was not checked: {reason}. Name its package."),
         });
     }
+}
+
+/// Canonical URLs in a row, for people.
+pub(super) fn joined(links: &[ProfileLink]) -> String {
+    links.iter().map(|link| &**link).collect::<Vec<&str>>().join(", ")
 }

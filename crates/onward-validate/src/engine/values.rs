@@ -18,27 +18,27 @@ impl<'t, 's> Session<'_, 't, 's> {
             if let Some(fixed) = &node.fixed
                 && !fixed.equals(element)
             {
-                self.differs(element, &plan, node, "fixed", "must be exactly", fixed);
+                self.differs(element, plan, node, "fixed", "must be exactly", fixed);
             }
             if let Some(pattern) = &node.pattern
                 && !pattern.is_within(element)
             {
-                self.differs(element, &plan, node, "pattern", "must hold at least", pattern);
+                self.differs(element, plan, node, "pattern", "must hold at least", pattern);
             }
-            self.bounds(element, &plan, node);
+            self.bounds(element, plan, node);
             if let Some(max) = node.max_length
                 && element.value().is_some_and(|value| value.chars().count() > max as usize)
             {
                 self.breach(
                     element,
-                    &plan,
+                    plan,
                     node,
                     "max-length",
                     format!("{} may be at most {max} characters long.", node.id),
                 );
             }
             if let Some(binding) = &node.binding {
-                self.binding(element, &plan, node, binding, type_name);
+                self.binding(element, plan, node, binding, type_name);
             }
         }
     }

@@ -20,7 +20,7 @@ pub(super) type Outcome<T> = Result<T, EvaluationError>;
 /// Evaluates a whole expression. `as_validator`: with the liberties of the HL7 validator.
 pub(super) fn run<'t>(
     expression: &'t Expression,
-    context: &Context<'t>,
+    context: &Context<'_, 't>,
     session: &Session<'t>,
     as_validator: bool,
 ) -> Outcome<Items<'t>> {
@@ -37,7 +37,7 @@ pub(super) fn run<'t>(
     let focus = [Item::Node(context.focus)];
     let found = evaluation.node(&expression.root, Frame { this: &focus, index: None, total: None });
     let spent = budget - evaluation.steps_left.get();
-    session.steps_left.set(session.steps_left.get().saturating_sub(spent));
+    session.spend(spent);
     found
 }
 
@@ -65,11 +65,16 @@ impl Session<'_> {
     pub fn steps_left(&self) -> u64 {
         self.steps_left.get()
     }
+
+    /// Takes steps that were made elsewhere.
+    pub fn spend(&self, steps: u64) {
+        self.steps_left.set(self.steps_left.get().saturating_sub(steps));
+    }
 }
 
 /// One evaluation under way.
 pub(super) struct Evaluation<'c, 't> {
-    pub(super) context: &'c Context<'t>,
+    pub(super) context: &'c Context<'c, 't>,
     pub(super) table: &'static Table,
     pub(super) as_validator: bool,
     steps_left: Cell<u64>,
@@ -166,7 +171,7 @@ impl<'t> Evaluation<'_, 't> {
             return Ok(Rc::clone(known));
         }
         // Nobody can free an expression that the session has seen, so that its address stands for it.
-        let resources = (self.context.resource.element.id(), self.context.root_resource.element.id());
+        let resources = (self.context.resource.id(), self.context.root_resource.id());
         let key = (std::ptr::from_ref(self.expression) as usize, slot, resources.0, resources.1);
         let shared = of_resource.then(|| self.session.constants.borrow().get(&key).map(Rc::clone)).flatten();
         let made = match shared {
@@ -261,8 +266,8 @@ impl<'t> Evaluation<'_, 't> {
         let given = || self.context.variables.iter().rev().find(|(each, _)| *each == name);
         Ok(match name {
             "context" => Item::Node(self.context.focus),
-            "resource" => Item::Node(self.context.resource),
-            "rootResource" => Item::Node(self.context.root_resource),
+            "resource" => Item::Node(Node::resource(self.context.resource, self.table)),
+            "rootResource" => Item::Node(Node::resource(self.context.root_resource, self.table)),
             "ucum" => Item::from("http://unitsofmeasure.org"),
             "sct" => Item::from("http://snomed.info/sct"),
             "loinc" => Item::from("http://loinc.org"),

@@ -36,7 +36,7 @@ fn compiled(source: &str) -> Expression {
     Expression::compile(source).unwrap_or_else(|error| panic!("{source}: {error}"))
 }
 
-fn context<'t>(tree: &'t Tree<'t>) -> Context<'t> {
+fn context<'t>(tree: &'t Tree<'t>) -> Context<'t, 't> {
     let now = Temporal::date_time("2026-11-26T13:00:00.000Z").expect("a date-time");
     Context::new(tree.root(), "", Release::R4).with_now(now)
 }

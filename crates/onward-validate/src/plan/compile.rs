@@ -1,21 +1,33 @@
 //! From shape to plan.
 
 use super::discriminate::matchers;
-use super::{ChildName, Node, Plan, SlicePlan, SlicingPlan, TypePlan};
-use crate::definition::{DiscriminatorKind, SlicingRules, TypeRef};
+use super::{BindingPlan, ChildName, Names, Node, Plan, SlicePlan, SlicingPlan, TypePlan};
+use crate::definition::{Binding, DiscriminatorKind, SlicingRules, TypeRef};
 use crate::invariant::Invariants;
 use crate::snapshot::{Problem, Profile, Shape, Shapes};
 
 /// Compiles a profile.
-pub(crate) fn compile(profile: &Profile, shapes: &Shapes, invariants: &Invariants) -> Plan {
-    let mut compiler = Compiler { shapes, invariants, nodes: Vec::new(), problems: profile.problems.clone() };
+pub(crate) fn compile(profile: &Profile, shapes: &Shapes, invariants: &Invariants, names: &Names) -> Plan {
+    let mut compiler = Compiler { shapes, invariants, names, nodes: Vec::new(), problems: profile.problems.clone() };
     compiler.element(&profile.root);
-    Plan { definition: profile.definition.clone(), nodes: compiler.nodes, problems: compiler.problems }
+    Plan {
+        definition: profile.definition.clone(),
+        type_name: names.of_type(&profile.definition.type_name),
+        nodes: compiler.nodes,
+        context_invariants: profile
+            .definition
+            .context_invariants
+            .iter()
+            .map(|text| invariants.expression(text))
+            .collect(),
+        problems: compiler.problems,
+    }
 }
 
 struct Compiler<'a> {
     shapes: &'a Shapes,
     invariants: &'a Invariants,
+    names: &'a Names,
     nodes: Vec<Node>,
     problems: Vec<Problem>,
 }
@@ -25,7 +37,7 @@ impl Compiler<'_> {
         let at = u32::try_from(self.nodes.len()).expect("a definition has fewer elements than bytes");
         self.nodes.push(self.bare(shape));
         let children: Vec<u32> = shape.children.iter().map(|child| self.element(child)).collect();
-        let names = self.names(&children, shape);
+        let names = self.child_names(&children, shape);
         let slicing = self.slicing(shape);
         let node = &mut self.nodes[at as usize];
         (node.children, node.names, node.slicing) = (children, names, slicing);
@@ -41,15 +53,13 @@ impl Compiler<'_> {
             min: definition.min.unwrap_or(0),
             max,
             repeats: definition.base_repeats.or(definition.max.map(|max| max > 1)),
-            types: definition.types.iter().map(type_plan).collect(),
+            types: definition.types.iter().map(|each| self.type_plan(each)).collect(),
             fixed: definition.fixed.clone(),
             pattern: definition.pattern.clone(),
             min_value: definition.min_value.clone(),
             max_value: definition.max_value.clone(),
             max_length: definition.max_length,
-            binding: definition.binding.clone().filter(|binding| {
-                binding.max_value_set.is_some() || matches!(binding.strength.as_str(), "required" | "extensible")
-            }),
+            binding: definition.binding.as_ref().and_then(binding_plan),
             is_modifier: definition.is_modifier,
             invariants: definition.constraints.iter().filter_map(|each| self.invariants.compiled(each)).collect(),
             children: Vec::new(),
@@ -62,21 +72,24 @@ impl Compiler<'_> {
         }
     }
 
-    fn names(&self, children: &[u32], shape: &Shape) -> Vec<ChildName> {
+    fn child_names(&self, children: &[u32], shape: &Shape) -> Vec<ChildName> {
         let mut names = Vec::with_capacity(children.len());
         for (index, (at, child)) in children.iter().zip(&shape.children).enumerate() {
             let child_at = u32::try_from(index).expect("fewer children than nodes");
             let name = &self.nodes[*at as usize].name;
             let Some(stem) = name.strip_suffix("[x]") else {
-                names.push(ChildName { name: name.clone(), child: child_at, type_name: None });
+                let key = self.names.of_element(name);
+                names.push(ChildName { key, name: name.clone(), child: child_at, type_name: None });
                 continue;
             };
             for each in named_types(child) {
-                names.push(ChildName { name: choice_name(stem, each), child: child_at, type_name: Some(each.into()) });
+                let name = choice_name(stem, each);
+                let (key, type_name) = (self.names.of_element(&name), Some(self.names.of_type(each)));
+                names.push(ChildName { key, name, child: child_at, type_name });
             }
         }
-        names.sort_by(|a, b| a.name.cmp(&b.name));
-        names.dedup_by(|a, b| a.name == b.name);
+        names.sort_by_key(|each| each.key);
+        names.dedup_by_key(|each| each.key);
         names
     }
 
@@ -109,17 +122,26 @@ impl Compiler<'_> {
         }
         Some(SlicingPlan { rules: slicing.rules, ordered: slicing.ordered, slices })
     }
+
+    fn type_plan(&self, each: &TypeRef) -> TypePlan {
+        let links = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect();
+        TypePlan {
+            code: self.names.of_type(&each.code),
+            profiles: links(&each.profiles),
+            target_profiles: links(&each.target_profiles),
+            aggregation: each.aggregation.iter().map(|text| text.as_str().into()).collect(),
+            versioning: each.versioning.as_deref().map(Into::into),
+        }
+    }
 }
 
-fn type_plan(each: &TypeRef) -> TypePlan {
-    let own = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect();
-    TypePlan {
-        code: each.code.as_str().into(),
-        profiles: own(&each.profiles),
-        target_profiles: own(&each.target_profiles),
-        aggregation: own(&each.aggregation),
-        versioning: each.versioning.as_deref().map(Into::into),
-    }
+fn binding_plan(binding: &Binding) -> Option<BindingPlan> {
+    let is_required = binding.strength == "required";
+    let is_strong = is_required || binding.strength == "extensible";
+    let link = |url: &String| url.as_str().into();
+    let value_set = binding.value_set.as_ref().filter(|_| is_strong).map(link);
+    let max_value_set = binding.max_value_set.as_ref().map(link);
+    (is_strong || max_value_set.is_some()).then_some(BindingPlan { is_required, value_set, max_value_set })
 }
 
 /// Types that a choice's names may tell: the allowed ones, and any other of FHIR, so that a wrong type is called one and

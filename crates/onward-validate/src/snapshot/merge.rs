@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::draft::Draft;
-use super::{Problem, Shape, Shapes, choice_suffix, suffix_is_type};
+use super::{Problem, Shape, Shapes, SourceKey, choice_suffix, suffix_is_type};
 use crate::definition::{
     Discriminator, DiscriminatorKind, ElementDefinition, Slicing, SlicingRules, StructureDefinition, TypeRef,
     core_canonical,
@@ -11,7 +11,7 @@ use crate::definition::{
 
 pub(super) struct Merge<'a> {
     pub(super) shapes: &'a Shapes,
-    pub(super) making: &'a mut Vec<String>,
+    pub(super) making: &'a mut Vec<SourceKey>,
     /// Root of the base, in which content references are looked up.
     pub(super) base: &'a Arc<Shape>,
     pub(super) definition: &'a StructureDefinition,

@@ -81,7 +81,7 @@ pub(super) async fn prove(prove: &Prove, terminal: &mut Terminal) -> Outcome {
         Ok(index) => Wanted::Index(index),
         Err(_) => Wanted::Id(prove.entry.to_ascii_lowercase()),
     };
-    let (config, store) = prove.config.existing_store()?;
+    let (config, store) = prove.config.existing_store().await?;
     let key = verifying_key(&config, &prove.source)?;
     let note = match &prove.checkpoint {
         Some(path) => input::text(path)?,
@@ -193,7 +193,7 @@ pub(super) fn check(check: &Check, terminal: &mut Terminal) -> Outcome {
 }
 
 pub(super) async fn checkpoint(command: &Newest, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = command.config.existing_store()?;
+    let (_, store) = command.config.existing_store().await?;
     command.output.write(newest(store.as_ref()).await?.as_bytes(), terminal)?;
     Ok(Exit::Done)
 }

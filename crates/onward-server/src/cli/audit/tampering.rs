@@ -57,7 +57,7 @@ impl Place {
         std::fs::write(folder.path().join("audit-signing.key"), secret.as_bytes()).expect("writable");
         crate::store_keys::add_key(&folder.path().join("store.key"), now()).expect("a key");
         let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
-        let (_, store) = config.store().expect("a store");
+        let (_, store) = config.store().await.expect("a store");
         let journal = Journal::new(&ods("R9Z"), "https://gateway.example");
         let mut tree = Tree::new();
         for number in 0..ENTRIES {

@@ -14,7 +14,7 @@ async fn place(entries: usize) -> (TempDir, SigningKey) {
     std::fs::write(folder.path().join("gateway.toml"), "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n")
         .expect("writable");
     crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
-    let (config, store) = config(&folder).store().expect("a store");
+    let (config, store) = config(&folder).store().await.expect("a store");
     let desk = Desk::new(&config).expect("an organisation");
     for entry in 0..entries {
         store.audit(vec![desk.row(AuditWord::Configure, format!("entry {entry}"))]).await.expect("committed");
@@ -146,7 +146,7 @@ async fn a_proof_without_its_entry_names_nobody_and_needs_the_entry() {
 #[tokio::test]
 async fn what_no_checkpoint_covers_is_not_proven() {
     let (folder, key) = place(3).await;
-    let (config, store) = config(&folder).existing_store().expect("a store");
+    let (config, store) = config(&folder).existing_store().await.expect("a store");
     let desk = Desk::new(&config).expect("an organisation");
     store.audit(vec![desk.row(AuditWord::Configure, "after the checkpoint")]).await.expect("committed");
     assert_eq!(audit(&folder, &["prove", "3"]).await.0, Err(Exit::No));
@@ -167,7 +167,7 @@ async fn what_no_checkpoint_covers_is_not_proven() {
 #[tokio::test]
 async fn who_saw_a_patient_is_told_from_the_oldest_and_is_itself_audited() {
     let (folder, _) = place(2).await;
-    let (config, store) = config(&folder).existing_store().expect("a store");
+    let (config, store) = config(&folder).existing_store().await.expect("a store");
     let desk = Desk::new(&config).expect("an organisation");
     let patient: onward_core::NhsNumber = "9990000018".parse().expect("a test number");
     let journal = onward_gateway::journal::Journal::new(&"R9Z".parse().expect("a code"), "https://gateway.example");

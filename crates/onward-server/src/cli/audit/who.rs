@@ -44,7 +44,7 @@ struct Seen {
 
 pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     let patient = input::nhs_number(&who.nhs_number)?;
-    let (config, store) = who.config.existing_store()?;
+    let (config, store) = who.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let entries = entries(store.as_ref(), &patient).await?;
     // First the entry about the look, then what it shows.

@@ -41,7 +41,7 @@ impl Place {
 
     async fn stored(&self) -> (Vec<Client>, Vec<String>) {
         let config = ConfigArgs { config: Some(self.path("gateway.toml")) };
-        let (_, store) = config.existing_store().expect("a store");
+        let (_, store) = config.existing_store().await.expect("a store");
         let clients = store.clients().await.expect("readable");
         let entries = store.audit_entries(0, 100).await.expect("readable");
         (

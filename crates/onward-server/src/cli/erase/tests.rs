@@ -20,7 +20,7 @@ async fn place() -> TempDir {
     let key = SigningKey::generate("onward/R9Z").expect("a key").to_secret_text().expect("text");
     std::fs::write(folder.path().join("audit-signing.key"), key.as_bytes()).expect("writable");
     let config = crate::cli::open::ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
-    let (_, store) = config.store().expect("a store");
+    let (_, store) = config.store().await.expect("a store");
     let journal = Journal::new(&"R9Z".parse().expect("a code"), "https://gateway.example");
     for number in [PERSON, OTHER, PERSON] {
         let entry = AuditEntry {

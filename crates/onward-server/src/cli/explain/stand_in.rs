@@ -38,7 +38,7 @@ impl StandIn {
             config.identity.ods = Some(OWN_ODS.parse().expect("an ODS code"));
             config.identity.name = OWN_NAME.to_owned();
         }
-        let store = app::open_store(&config, Tenure::Command)?;
+        let store = app::open_store(&config, Tenure::Command).await?;
         let import = directory_import::read(DIRECTORY, Format::Toml, &Default::default(), open::now())
             .context("config/examples/directory.toml")?;
         let desk = Desk::new(&config)?;

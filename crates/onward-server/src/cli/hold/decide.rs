@@ -92,7 +92,7 @@ pub(super) async fn close(command: &Decision, terminal: &mut Terminal) -> Outcom
 
 /// `None` ends the transfer.
 async fn decide(decision: &Decision, choice: Option<Choice>, terminal: &mut Terminal) -> Outcome {
-    let app = decision.config.app()?;
+    let app = decision.config.app().await?;
     let agent = open::operator(&app.gateway.settings().own_ods);
     let decider = Decider { agent, by: &decision.by, reason: &decision.reason, act: decision.yes };
     let released = match choice {

@@ -53,7 +53,7 @@ async fn accepted_from(message: &str, mailbox: Option<&str>) -> (TempDir, App, R
     crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
     let import = format!("directory import {}", folder.path().join("directory.toml").display());
     assert_eq!(onward(folder.path(), &import).await.0, Ok(Exit::Done));
-    let app = ConfigArgs { config: Some(folder.path().join("gateway.toml")) }.app().expect("wired");
+    let app = ConfigArgs { config: Some(folder.path().join("gateway.toml")) }.app().await.expect("wired");
     let client = Client {
         id: "northmoor-epr".to_owned(),
         ods: "R9Z".parse().expect("a code"),

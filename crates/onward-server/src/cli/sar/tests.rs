@@ -33,7 +33,7 @@ async fn place() -> (TempDir, String) {
         .expect("written");
     std::fs::write(folder.path().join("log.pub"), key.verifying_key().to_string()).expect("written");
     let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
-    let (config, store) = config.store().expect("a store");
+    let (config, store) = config.store().await.expect("a store");
     let app = crate::cli::open::build(&config, store).expect("wired");
     let none = std::collections::BTreeMap::new();
     let import = crate::directory_import::read(DIRECTORY, crate::directory_import::Format::Toml, &none, now());
@@ -93,7 +93,7 @@ async fn the_archive_holds_everything_and_is_audited_and_signed() {
     assert!(log.lines().count() >= 2 && log.lines().all(|line| line.contains(&patient)), "{log}");
 
     let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
-    let (_, store) = config.existing_store().expect("a store");
+    let (_, store) = config.existing_store().await.expect("a store");
     let entries = store.audit_entries(0, 1_000).await.expect("readable");
     let last = String::from_utf8(entries.last().expect("entries").event().expect("kept").to_vec()).expect("JSON");
     let manifest = std::fs::read(archive.join("manifest.txt")).expect("readable");

@@ -42,7 +42,7 @@ async fn a_person_is_added_listed_invited_again_and_disabled() {
     assert_eq!(outcome, Ok(Exit::Done));
     let token = out.split("/invitation/").nth(1).expect("a link").split_whitespace().next().expect("a token");
     assert_eq!(token.len(), 43, "256 bits");
-    let (_, store) = place.config().existing_store().expect("a store");
+    let (_, store) = place.config().existing_store().await.expect("a store");
     let entries = store.audit_entries(0, 10).await.expect("readable");
     let log: String =
         entries.iter().map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned()).collect();

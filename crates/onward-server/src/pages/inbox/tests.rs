@@ -16,7 +16,7 @@ fn now() -> Timestamp {
 pub(super) fn arrival(name: &str, number: &str, expected: Option<&str>, state: DeliveryState) -> Arrival {
     let card = serde_json::json!({
         "name": name, "born": "1 July 1944", "age": "82 years", "gender": "Female", "nhs_number": number,
-        "nhs_number_note": "", "died": "", "hospital": "Northmoor Hospital", "ward": "Ward 7", "replaces": false,
+        "nhs_number_note": "", "died": "", "hospital": "Northmoor Hospital", "ward": "Ward 7", "arrival_unknown": false, "replaces": false,
         "check_first": ["Known allergies: penicillin"], "telephones": [],
     });
     Arrival {
@@ -131,4 +131,14 @@ fn a_query_says_which_list() {
     for other in [None, Some(""), Some("show=all"), Some("xshow=recent")] {
         assert_eq!(Show::of(other), Show::Open, "{other:?}");
     }
+}
+
+#[test]
+fn the_discharge_is_not_called_arrival() {
+    let mut only_left = arrival("SMITH, John", "1", Some("2026-11-26T09:00:00Z"), DeliveryState::Received);
+    let card = String::from_utf8(only_left.card.take().expect("a card")).expect("text");
+    only_left.card = Some(card.replace("\"arrival_unknown\":false", "\"arrival_unknown\":true").into_bytes());
+    let html = rendered(vec![only_left]);
+    assert!(html.contains("Time not given. Left hospital today at 09:00"), "{html}");
+    assert!(html.contains("Overdue"), "the person left hours ago");
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::tree;
 use crate::conformance::Conformance;
 use crate::engine::Session;
+use crate::fhirpath;
 use crate::{Severity, Validator};
 
 fn validator() -> &'static Validator {
@@ -72,7 +73,7 @@ fn a_spent_budget_is_an_error() {
     let tree = tree(PATIENT).expect("readable");
     for (steps, path_steps) in [(5, u64::MAX), (u64::MAX, 50)] {
         let mut session = Session::new(validator(), &tree);
-        (session.steps_left, session.path_steps_left) = (steps, path_steps);
+        (session.steps_left, session.paths) = (steps, fhirpath::Session::new(path_steps));
         session.root(tree.root(), &[]);
         let findings = session.report.finish(tree.source());
         assert_eq!(
@@ -81,6 +82,63 @@ fn a_spent_budget_is_an_error() {
             "{findings:?}"
         );
     }
+}
+
+/// URLs, versions and names that documents make up leave nothing behind: a gateway judges for months.
+#[test]
+fn made_up_names_leave_nothing_behind() {
+    let validator = Validator::new(Conformance::core());
+    let judged = |round: usize| {
+        let patient = format!(
+            r#"{{"resourceType":"Patient","meta":{{"profile":["http://hl7.org/fhir/StructureDefinition/Patient|{round}"]}},
+            "extension":[{{"url":"http://example.org/{round}","valueString":"x"}},
+            {{"url":"http://hl7.org/fhir/StructureDefinition/patient-birthPlace|{round}","valueAddress":{{"city":"x"}}}}]}}"#
+        );
+        let definition = format!(
+            r#"{{"resourceType":"StructureDefinition","url":"http://example.org/{round}","name":"X","status":"draft","kind":"resource",
+            "abstract":false,"type":"Basic","baseDefinition":"http://hl7.org/fhir/StructureDefinition/Basic","derivation":"constraint",
+            "differential":{{"element":[{{"id":"Basic.made{round}","path":"Basic.made{round}","min":1,"constraint":[{{"key":"x",
+            "severity":"error","human":"x","expression":"made{round}.exists()"}}]}}]}}}}"#
+        );
+        for text in [patient, definition] {
+            let tree = tree(&text).expect("readable");
+            assert!(!validator.validate(&tree, &[]).is_empty());
+        }
+        assert_eq!(validator.names.element(&format!("made{round}")), None);
+        (
+            validator.plan_ids.read().expect("no thread has panicked").len(),
+            validator.plans.count(),
+            validator.invariants.count(),
+        )
+    };
+    let first = judged(0);
+    for round in 1..20 {
+        assert_eq!(judged(round), first, "round {round}");
+    }
+}
+
+/// Twice the document is about twice the work: what is asked of all contained resources is not asked again for each of them.
+#[test]
+fn work_grows_with_the_document_not_its_square() {
+    let spent = |count: usize| {
+        let mut builder = Builder::resource("Patient");
+        for at in 0..count {
+            builder.child_resource("contained", "Organization", |organization| {
+                organization.leaf("id", format!("o{at}"));
+                organization.leaf("name", "x");
+            });
+        }
+        for at in 0..count {
+            builder.node("generalPractitioner", |reference| reference.leaf("reference", format!("#o{at}")));
+        }
+        let tree = builder.finish();
+        let mut session = Session::new(validator(), &tree);
+        let before = (session.steps_left, session.paths.steps_left());
+        session.root(tree.root(), &[]);
+        (before.0 - session.steps_left, before.1 - session.paths.steps_left())
+    };
+    let (small, large) = (spent(200), spent(400));
+    assert!(large.0 < small.0 * 5 / 2 && large.1 < small.1 * 5 / 2, "{small:?} {large:?}");
 }
 
 /// XML has an order, JSON has none.

@@ -194,5 +194,6 @@ fn single_mutations_are_caught() {
     let count: usize = tried.values().sum();
     println!("{count} mutations, {} missed: {tried:?}", missed.len());
     assert_eq!(missed, Vec::<String>::new());
+    super::page_says(&format!("Of {count} mutations of valid examples, {} are missed", missed.len()));
     assert!(count > 3_000 && tried.len() == 10, "{tried:?}");
 }

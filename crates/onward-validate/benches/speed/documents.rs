@@ -1,67 +1,19 @@
-//! How long a judgement takes beside a plain parse of the same bytes, in one run: the ratio holds where the clock of a busy machine
-//! does not.
-//!
-//! `cargo run --release -p onward-validate --example speed [PACKAGE]`: with a package (UK Core), the documents declare its profiles.
-//! With `SPEED_DOCUMENTS=FOLDER` the documents are written there too, for `peers/run` to give to other validators.
+//! Discharge documents of a wanted size, made up of the resources that such documents are full of.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-use onward_fhir::read::{self, Limits};
-use onward_validate::conformance::Conformance;
-use onward_validate::{Severity, Validator};
 use serde_json::{Value, json};
 
 const UK_CORE: &str = "https://fhir.hl7.org.uk/StructureDefinition/UKCore-";
 
-fn main() {
-    let package = std::env::args().nth(1).map(PathBuf::from);
-    let started = Instant::now();
-    let conformance = match &package {
-        Some(path) => Conformance::with_packages(std::slice::from_ref(path)).expect("a package"),
-        None => Conformance::core(),
-    };
-    let validator = Validator::new(conformance);
-    println!("definitions known after {:?}", started.elapsed());
-    for (target, rounds) in [(5_000, 400), (60_000, 60), (500_000, 8)] {
-        let text = document(target, package.is_some());
-        if let Some(folder) = std::env::var_os("SPEED_DOCUMENTS") {
-            std::fs::write(PathBuf::from(folder).join(format!("{target}.json")), &text).expect("a folder to write to");
-        }
-        let first = Instant::now();
-        let findings = judge(&validator, &text);
-        let cold = first.elapsed();
-        let (mut parse, mut judged) = (Duration::MAX, Duration::MAX);
-        // The best of many rounds, each measure in turn: a neighbour's burst hits both.
-        for _ in 0..rounds {
-            let at = Instant::now();
-            let value: Value = serde_json::from_str(&text).expect("JSON");
-            parse = parse.min(at.elapsed());
-            drop(value);
-            let at = Instant::now();
-            let _ = judge(&validator, &text);
-            judged = judged.min(at.elapsed());
-        }
-        println!(
-            "{:>7} bytes: parse {parse:?}, read and judge {judged:?}, ratio {:.1}, first {cold:?}, {findings} errors",
-            text.len(),
-            judged.as_secs_f64() / parse.as_secs_f64()
-        );
-    }
-}
-
-fn judge(validator: &Validator, text: &str) -> usize {
-    let tree = read::json(text, &Limits::default()).expect("FHIR JSON");
-    validator.validate(&tree, &[]).count(Severity::Error)
-}
-
-/// A discharge document of about so many bytes.
-fn document(target: usize, uk_core: bool) -> String {
+/// A discharge document of about so many bytes, written without white space, as senders do.
+pub(super) fn document(target: usize, uk_core: bool) -> String {
     let mut entries = vec![entry(0, composition(), uk_core), entry(1, patient(), uk_core)];
     let mut number = 2;
-    while serde_json::to_string_pretty(&entries).expect("JSON").len() < target {
+    let mut length: usize = entries.iter().map(|entry| entry.to_string().len() + 1).sum();
+    while length < target {
         for made in [observation(number), condition(number + 1), medication(number + 2)] {
-            entries.push(entry(number, made, uk_core));
+            let made = entry(number, made, uk_core);
+            length += made.to_string().len() + 1;
+            entries.push(made);
             number += 1;
         }
     }
@@ -70,7 +22,7 @@ fn document(target: usize, uk_core: bool) -> String {
         "identifier": {"system": "urn:ietf:rfc:3986", "value": "urn:uuid:c757873d-ec9a-4326-a141-556f43239520"},
         "entry": entries
     });
-    serde_json::to_string_pretty(&bundle).expect("JSON")
+    bundle.to_string()
 }
 
 fn url(number: usize) -> String {

@@ -1,0 +1,121 @@
+//! The audit log, its checkpoints, and the proof that something can be committed at all.
+
+use deadpool_postgres::Client;
+use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
+use onward_core::store::StoredAudit;
+use onward_ledger::leaf_hash;
+use tokio_postgres::Row;
+
+use super::failure::Failure;
+use super::session;
+use super::work::Work;
+use super::{DIALECT, deliveries};
+use crate::columns::Columns;
+use crate::query;
+use crate::rows::{self, AUDIT};
+use crate::stored::{micros, stored_count};
+
+/// Writes rows at the places that the caller has taken, and whose entries they are.
+pub(super) async fn insert(
+    c: &Client,
+    positions: impl Iterator<Item = i64>,
+    rows: &[&AuditRow],
+) -> Result<(), Failure> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let leaves: Vec<_> = rows.iter().map(|row| leaf_hash(&row.event)).collect();
+    let positions: Vec<i64> = positions.take(rows.len()).collect();
+    session::execute(
+        c,
+        "INSERT INTO audit_log (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, event)
+         SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+             $8::text[], $9::text[], $10::bytea[], $11::bytea[])",
+        &[
+            &positions,
+            &rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(),
+            &rows.iter().map(|row| micros(row.recorded)).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.word.as_str()).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.transfer.map(|id| id.to_string())).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.delivery.map(|id| id.to_string())).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.agent.as_str()).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.organisation.as_ref().map(|ods| ods.as_str())).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.patient.as_ref().map(|number| number.expose())).collect::<Vec<_>>(),
+            &leaves.iter().map(<[u8; 32]>::as_slice).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.event.as_slice()).collect::<Vec<_>>(),
+        ],
+    )
+    .await?;
+    session::execute(
+        c,
+        "INSERT INTO audit_parties (organisation, recorded, position)
+         SELECT organisation, recorded, position FROM audit_log WHERE position = ANY($1) AND organisation IS NOT NULL
+         UNION SELECT t.sender, a.recorded, a.position FROM audit_log a JOIN transfers t ON t.id = a.transfer::uuid
+             WHERE a.position = ANY($1)
+         UNION SELECT d.recipient, a.recorded, a.position FROM audit_log a JOIN deliveries d ON d.id = a.delivery::uuid
+             WHERE a.position = ANY($1)",
+        &[&positions],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Rows that belong to no other effect.
+pub(super) async fn append<'j>(work: &mut Work<'j>, rows: &'j [AuditRow]) -> Result<(), Failure> {
+    work.audit(rows);
+    Ok(())
+}
+
+pub(super) async fn entries(c: &Client, from: u64, limit: u32) -> Result<Vec<StoredAudit>, Failure> {
+    let sql = format!("SELECT {AUDIT} FROM audit_log WHERE position >= $1 ORDER BY position LIMIT $2");
+    let entries = session::all(c, &sql, &[&stored_count(from), &i64::from(limit)]).await?;
+    entries.iter().map(|row| Ok(rows::audit(&Columns::of("audit_log", row))?)).collect()
+}
+
+pub(super) async fn leaves(c: &Client, from: u64, limit: u32) -> Result<Vec<[u8; 32]>, Failure> {
+    let sql = "SELECT leaf FROM audit_log WHERE position >= $1 ORDER BY position LIMIT $2";
+    let found = session::all(c, sql, &[&stored_count(from), &i64::from(limit)]).await?;
+    found.iter().map(|row| Ok(Columns::of("audit_log", row).get("leaf")?)).collect()
+}
+
+pub(super) async fn search(c: &Client, wanted: &AuditQuery) -> Result<Vec<FoundAudit>, Failure> {
+    let (sql, values) = query::audit(wanted, &DIALECT);
+    let found = deliveries::search(c, &sql, &values).await?;
+    found.iter().map(|row| Ok(rows::found_audit(&Columns::of("audit_log", row))?)).collect()
+}
+
+/// Of several who sign, the first to move the head wins (trust.md §7, fault 13).
+pub(super) async fn put_checkpoint<'j>(work: &mut Work<'j>, checkpoint: &'j StoredCheckpoint) -> Result<bool, Failure> {
+    let c = work.client();
+    let size = stored_count(checkpoint.size);
+    let sql = "UPDATE checkpoint_head SET size = $1 WHERE id = 1 AND size < $1";
+    if session::execute(c, sql, &[&size]).await? == 0 {
+        return Ok(false);
+    }
+    session::execute(c, "INSERT INTO checkpoints (size, note) VALUES ($1, $2)", &[&size, &checkpoint.note]).await?;
+    Ok(true)
+}
+
+pub(super) async fn checkpoints(c: &Client) -> Result<Vec<StoredCheckpoint>, Failure> {
+    session::all(c, "SELECT size, note FROM checkpoints ORDER BY size", &[]).await?.iter().map(checkpoint).collect()
+}
+
+fn checkpoint(row: &Row) -> Result<StoredCheckpoint, Failure> {
+    Ok(rows::checkpoint(&Columns::of("checkpoints", row))?)
+}
+
+pub(super) async fn latest_checkpoint(c: &Client) -> Result<Option<StoredCheckpoint>, Failure> {
+    let sql = "SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1";
+    session::first(c, sql, &[]).await?.as_ref().map(checkpoint).transpose()
+}
+
+pub(super) async fn commit_readiness<'j>(work: &mut Work<'j>, now: &'j i64) -> Result<(), Failure> {
+    let sql = "INSERT INTO readiness (id, checked) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET checked = $1";
+    session::execute(work.client(), sql, &[now]).await?;
+    Ok(())
+}
+
+pub(super) async fn read_readiness(c: &Client) -> Result<(), Failure> {
+    let row = session::first(c, "SELECT checked FROM readiness WHERE id = 1", &[]).await?;
+    row.map(drop).ok_or_else(|| Failure::corrupt("readiness", "checked"))
+}

@@ -1,0 +1,240 @@
+//! Leasing copies for attempts, and the ends of attempts. The order within a lane (patient or transfer, recipient, kind) is kept
+//! here: a copy that is still queued holds back the younger ones of its lane, and commits order them.
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::Client;
+use jiff::Timestamp;
+use onward_core::store::{AttemptEnd, AttemptOutcome, DeliveryRecord, Lease, StoredRendition};
+use onward_core::{DeliveryId, WorkflowId};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::LeaseClock;
+use super::deliveries;
+use super::failure::Failure;
+use super::session;
+use super::work::Work;
+use crate::columns::{Columns, Corrupt};
+use crate::rows::{self, DELIVERY};
+use crate::stored::{micros, signed};
+
+/// What may be sent: due at `$1`, leased by nobody at `$2`, the longest due first. Rows that another node is about to lease are
+/// passed over.
+pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
+     WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $2)
+         AND NOT EXISTS (SELECT 1 FROM deliveries older
+             WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
+                 AND older.kind = d.kind AND older.sequence < d.sequence)
+     ORDER BY d.next_attempt, d.sequence LIMIT $3 FOR UPDATE OF d SKIP LOCKED";
+
+/// What to lease.
+pub(super) struct Claim {
+    pub(super) now: Timestamp,
+    pub(super) lease_until: Timestamp,
+    pub(super) limit: u32,
+}
+
+/// Leases what is due, writing each attempt before anything is sent. Leases run by the database's clock: a node whose own clock is
+/// wrong neither takes others' leases early nor keeps its own too long (trust.md §7, faults 19 to 21).
+pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<Vec<Lease>, Failure> {
+    let c = work.client();
+    let lease_now = match work.shared().lease_clock {
+        LeaseClock::Database => database_now(c).await?,
+        #[cfg(test)]
+        LeaseClock::Caller => micros(claim.now),
+    };
+    let due: Vec<Uuid> = session::all(c, DUE, &[&micros(claim.now), &lease_now, &i64::from(claim.limit)])
+        .await?
+        .iter()
+        .map(|row| Columns::of("deliveries", row).parsed("id"))
+        .collect::<Result<_, _>>()?;
+    if due.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Random rather than counted: no token of an earlier lease, or of a restored backup, can fit again.
+    let tokens: Vec<u64> = due.iter().map(|_| Uuid::new_v4().as_u64_pair().0).collect();
+    let lease_until = lease_now + micros(claim.lease_until) - micros(claim.now);
+    let leased = session::all(
+        c,
+        &format!(
+            "UPDATE deliveries SET lease_token = u.token, lease_until = $1, attempts = attempts + 1
+             FROM unnest($2::uuid[], $3::bigint[]) AS u(leased, token) WHERE id = u.leased RETURNING {DELIVERY}, month"
+        ),
+        &[&lease_until, &due, &tokens.iter().map(|token| signed(*token)).collect::<Vec<_>>()],
+    )
+    .await?;
+    let mut renditions = renditions(c, &leased).await?;
+    let mut by_id = BTreeMap::new();
+    for row in &leased {
+        let id = Columns::of("deliveries", row).parsed::<DeliveryId>("id")?;
+        by_id.insert(id.0, (id, row));
+    }
+    let mut leases = Vec::with_capacity(due.len());
+    for (id, token) in due.iter().zip(tokens) {
+        let Some((id, row)) = by_id.remove(id) else { continue };
+        match lease(row, token, renditions.remove(&id.0)) {
+            Ok(lease) => leases.push(lease),
+            Err(Corrupt(place)) => park(c, id, &place, claim.now).await?,
+        }
+    }
+    session::execute(
+        c,
+        "INSERT INTO attempts (delivery, attempt, started)
+         SELECT delivery, attempt, $1 FROM unnest($2::uuid[], $3::bigint[]) AS u(delivery, attempt)",
+        &[
+            &micros(claim.now),
+            &leases.iter().map(|lease| lease.delivery.id.0).collect::<Vec<_>>(),
+            &leases.iter().map(|lease| i64::from(lease.attempt)).collect::<Vec<_>>(),
+        ],
+    )
+    .await?;
+    Ok(leases)
+}
+
+/// Now by the database's clock, microseconds.
+pub(super) async fn database_now(c: &Client) -> Result<i64, Failure> {
+    let row = session::first(c, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now", &[]).await?;
+    let row = row.ok_or_else(|| Failure::corrupt("clock", "now"))?;
+    Ok(Columns::of("clock", &row).count("now")?)
+}
+
+/// The contents of leased copies. One that cannot be read is among them as such.
+async fn renditions(c: &Client, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<StoredRendition, Corrupt>>, Failure> {
+    let (mut ids, mut months) = (Vec::new(), Vec::new());
+    for row in leased {
+        let columns = Columns::of("deliveries", row);
+        ids.push(columns.parsed::<Uuid>("id")?);
+        months.push(columns.count::<i64>("month")?);
+    }
+    months.sort_unstable();
+    months.dedup();
+    let bodies = session::all(
+        c,
+        "SELECT delivery, media_type, body, html FROM rendition_bodies WHERE delivery = ANY($1) AND month = ANY($2)",
+        &[&ids, &months],
+    )
+    .await?;
+    let mut renditions = BTreeMap::new();
+    for row in &bodies {
+        let columns = Columns::of("rendition_bodies", row);
+        let id = columns.parsed::<DeliveryId>("delivery")?;
+        renditions.insert(id.0, rows::rendition(&columns, id));
+    }
+    Ok(renditions)
+}
+
+fn lease(row: &Row, token: u64, rendition: Option<Result<StoredRendition, Corrupt>>) -> Result<Lease, Corrupt> {
+    let columns = Columns::of("deliveries", row);
+    let delivery: DeliveryRecord = rows::delivery(&columns)?;
+    let rendition = rendition.ok_or_else(|| Corrupt::at("rendition_bodies", "delivery"))??;
+    let workflow = columns.parsed_opt::<WorkflowId>("workflow")?;
+    let attempt = delivery.attempts;
+    Ok(Lease { delivery, rendition, workflow, token, attempt })
+}
+
+/// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim.
+async fn park(c: &Client, id: DeliveryId, place: &str, now: Timestamp) -> Result<(), Failure> {
+    tracing::error!(delivery = %id, place, "a queued copy is unreadable and waits for a person");
+    session::execute(
+        c,
+        "UPDATE deliveries SET state = 'failed', version = version + 1, next_attempt = NULL, lease_token = NULL,
+             lease_until = NULL, reason = $1, changed = $2 WHERE id = $3",
+        &[&format!("unreadable in the store: {place}"), &micros(now), &id.0],
+    )
+    .await?;
+    deliveries::keep_versions(c, &[id.0], now).await
+}
+
+/// A copy as its locked row says.
+struct Held {
+    token: Option<i64>,
+    attempt: i64,
+    queued: bool,
+}
+
+/// Ends attempts; `false`, with nothing written, where the token is no longer the copy's. Where the state has moved on meanwhile
+/// (an acknowledgement was faster than we were), it stays where it is: the attempt, its reference and its audit are recorded all
+/// the same, for the disclosure has happened.
+pub(super) async fn complete<'j>(work: &mut Work<'j>, ends: &'j [AttemptEnd]) -> Result<Vec<bool>, Failure> {
+    let mut held = lock(work.client(), ends).await?;
+    let mut outcomes = Vec::with_capacity(ends.len());
+    let mut kept = Vec::new();
+    for end in ends {
+        let copy = held.get_mut(&end.delivery.0).filter(|copy| copy.token == Some(signed(end.token)));
+        outcomes.push(copy.is_some());
+        if let Some(copy) = copy {
+            // An attempt ends once.
+            copy.token = None;
+            kept.push((end, copy.attempt, copy.queued));
+            work.audit(&end.audit);
+        }
+    }
+    if !kept.is_empty() {
+        finish(work.client(), &kept).await?;
+    }
+    Ok(outcomes)
+}
+
+/// Locks the copies, always in one order.
+async fn lock(c: &Client, ends: &[AttemptEnd]) -> Result<BTreeMap<Uuid, Held>, Failure> {
+    let ids: Vec<Uuid> = ends.iter().map(|end| end.delivery.0).collect();
+    let sql = "SELECT id, lease_token, attempts, state FROM deliveries WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+    let rows = session::all(c, sql, &[&ids]).await?;
+    let mut held = BTreeMap::new();
+    for row in &rows {
+        let columns = Columns::of("deliveries", row);
+        let queued = columns.get::<String>("state")? == "queued";
+        let token = row.try_get("lease_token").map_err(|_| Failure::corrupt("deliveries", "lease_token"))?;
+        held.insert(columns.parsed("id")?, Held { token, attempt: columns.count("attempts")?, queued });
+    }
+    Ok(held)
+}
+
+async fn finish(c: &Client, kept: &[(&AttemptEnd, i64, bool)]) -> Result<(), Failure> {
+    let (mut states, mut next, mut reasons, mut references, mut words) = (vec![], vec![], vec![], vec![], vec![]);
+    for (end, ..) in kept {
+        let (word, state, at, reason, reference) = match &end.outcome {
+            AttemptOutcome::Sent { state, reference } => ("sent", state.as_str(), None, None, reference.as_deref()),
+            AttemptOutcome::Retry { at, reason } => ("retry", "queued", Some(micros(*at)), Some(reason.as_str()), None),
+            AttemptOutcome::Failed { reason } => ("failed", "failed", None, Some(reason.as_str()), None),
+        };
+        words.push(word);
+        states.push(state);
+        next.push(at);
+        reasons.push(reason);
+        references.push(reference);
+    }
+    let ids: Vec<Uuid> = kept.iter().map(|(end, ..)| end.delivery.0).collect();
+    let at: Vec<i64> = kept.iter().map(|(end, ..)| micros(end.at)).collect();
+    session::execute(
+        c,
+        "UPDATE deliveries SET lease_token = NULL, lease_until = NULL, reference = coalesce(u.reference, deliveries.reference),
+             state = CASE WHEN u.queued THEN u.state ELSE deliveries.state END,
+             version = version + CASE WHEN u.queued THEN 1 ELSE 0 END,
+             next_attempt = CASE WHEN u.queued THEN u.next ELSE next_attempt END,
+             reason = CASE WHEN u.queued THEN u.reason ELSE deliveries.reason END,
+             changed = CASE WHEN u.queued THEN u.at ELSE changed END
+         FROM unnest($1::uuid[], $2::boolean[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])
+             AS u(ended, queued, state, next, reason, reference, at) WHERE id = u.ended",
+        &[&ids, &kept.iter().map(|(.., queued)| *queued).collect::<Vec<_>>(), &states, &next, &reasons, &references, &at],
+    )
+    .await?;
+    session::execute(
+        c,
+        "UPDATE attempts SET finished = u.at, outcome = u.word, reason = u.reason, reference = u.reference
+         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[])
+             AS u(ended, number, at, word, reason, reference) WHERE delivery = u.ended AND attempt = u.number",
+        &[&ids, &kept.iter().map(|(_, attempt, _)| *attempt).collect::<Vec<_>>(), &at, &words, &reasons, &references],
+    )
+    .await?;
+    let moved: Vec<Uuid> = kept.iter().filter(|(.., queued)| *queued).map(|(end, ..)| end.delivery.0).collect();
+    session::execute(
+        c,
+        "INSERT INTO delivery_history (delivery, version, state, at, code, reason)
+         SELECT id, version, state, changed, code, reason FROM deliveries WHERE id = ANY($1)",
+        &[&moved],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,393 @@
+//! PostgreSQL, for any number of nodes on one database: a few writers with group commit, and readers. Only SQL that engines
+//! compatible with PostgreSQL have, but for the partitions.
+
+mod accept;
+mod audit;
+mod clients;
+mod columns;
+mod connect;
+mod deliveries;
+mod directory;
+mod dispatch;
+mod failure;
+mod figures;
+mod open;
+mod partitions;
+mod people;
+mod readers;
+mod session;
+mod steps;
+mod tasks;
+mod transfers;
+mod work;
+mod writers;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deadpool_postgres::Pool;
+use futures_util::FutureExt as _;
+use jiff::{SignedDuration, Timestamp};
+use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
+use onward_core::client::{Client, Token};
+use onward_core::directory::DirectoryEntry;
+use onward_core::store::{
+    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
+    LegalHold, LegalHoldOrder, OriginalMessage, PendingErasure, Release, Step, Store, StoreError, StoredAudit,
+    StoredRendition, SubjectTransfer, TaskQuery, TransferRecord, Transition,
+};
+use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
+use url::Url;
+use uuid::Uuid;
+
+pub use connect::address_problem;
+pub use open::OpenError;
+
+use crate::query::Dialect;
+use crate::stored::{micros, month};
+use partitions::Partitions;
+use readers::Look;
+use writers::{WRITERS, Writers};
+
+/// Connections that read.
+const READERS: usize = 8;
+/// Where PostgreSQL's SQL is its own.
+const DIALECT: Dialect =
+    Dialect { greatest: "greatest", ordered_join: "JOIN", body_of_delivery: "b.delivery = d.id AND b.month = d.month" };
+/// The longest month and a day: the next month's partition is there before its first row.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 32);
+
+/// Where the database is, and how it is talked to. `Debug` leaves the password out.
+#[derive(Clone)]
+pub struct PostgresSettings {
+    /// `postgres://USER@HOST/DATABASE`; [`address_problem`] says what may follow.
+    pub url: Url,
+    /// The user's password.
+    pub password: Option<String>,
+    /// The only authorities of the server's certificate, PEM; none: the operating system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Takes a server that does not sync: for throw-away databases of tests.
+    pub fsync_off_allowed: bool,
+}
+
+impl fmt::Debug for PostgresSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSettings").field("url", &self.url.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// By which clock leases run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LeaseClock {
+    /// The database's: the same for every node.
+    Database,
+    /// That of whoever claims: contracts tell the time themselves.
+    #[cfg(test)]
+    Caller,
+}
+
+/// What writers and readers share.
+struct Shared {
+    writes: Pool,
+    reads: Pool,
+    partitions: Partitions,
+    lease_clock: LeaseClock,
+}
+
+/// The store in a PostgreSQL database. Moments keep microseconds.
+pub struct PostgresStore {
+    writers: Writers,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+}
+
+impl PostgresStore {
+    /// Opens the database, migrating it where needed. Any number of nodes and commands may have it open.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(settings: &PostgresSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_with(settings, clock, LeaseClock::Database).await
+    }
+
+    /// The same, but never makes a store where there is none.
+    ///
+    /// # Errors
+    /// [`OpenError::Absent`] where there is none; see [`OpenError`].
+    pub async fn open_existing(settings: &PostgresSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        if !open::is_there(&connect::pool(settings, 1)?).await? {
+            return Err(OpenError::Absent);
+        }
+        Self::open(settings, clock).await
+    }
+
+    async fn open_with(
+        settings: &PostgresSettings,
+        clock: Arc<dyn Clock>,
+        lease_clock: LeaseClock,
+    ) -> Result<Self, OpenError> {
+        let (writes, reads) = (connect::pool(settings, WRITERS)?, connect::pool(settings, READERS)?);
+        open::check_durability(&reads, settings.fsync_off_allowed).await?;
+        open::migrate(&reads).await?;
+        let partitions = Partitions::default();
+        let now = clock.now();
+        partitions.make(&reads, &[month(now), month(now + AHEAD)]).await?;
+        let shared = Arc::new(Shared { writes, reads, partitions, lease_clock });
+        Ok(Self { writers: Writers::start(&shared), shared, clock })
+    }
+
+    async fn read<I, T>(&self, input: I, look: Look<I, T>) -> Result<T, StoreError> {
+        readers::run(&self.shared.reads, input, look).await
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").field("connections", &self.shared.writes.status().size).finish_non_exhaustive()
+    }
+}
+
+/// Why there is nothing to erase and no key to change.
+fn not_sealed() -> StoreError {
+    StoreError::Unavailable(
+        "on PostgreSQL nothing is sealed yet: only the embedded store can erase a person".to_owned(),
+    )
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
+        self.writers.accept(acceptance).await
+    }
+
+    async fn audit(&self, rows: Vec<AuditRow>) -> Result<(), StoreError> {
+        self.writers.run(rows, |work, rows| audit::append(work, rows).boxed()).await
+    }
+
+    async fn claim(&self, now: Timestamp, lease_until: Timestamp, limit: u32) -> Result<Vec<Lease>, StoreError> {
+        let claim = dispatch::Claim { now, lease_until, limit };
+        self.writers.run(claim, |work, claim| dispatch::claim(work, claim).boxed()).await
+    }
+
+    async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError> {
+        self.writers.run(ends, |work, ends| dispatch::complete(work, ends).boxed()).await
+    }
+
+    async fn transition(&self, transition: Transition) -> Result<bool, StoreError> {
+        self.writers.run(transition, |work, change| deliveries::transition(work, change).boxed()).await
+    }
+
+    async fn open_rendition(
+        &self,
+        delivery: DeliveryId,
+        at: Timestamp,
+        reader: Option<Step>,
+        audit: Vec<AuditRow>,
+    ) -> Result<Option<StoredRendition>, StoreError> {
+        let opening = deliveries::Opening { delivery, at, reader, audit };
+        self.writers.run(opening, |work, opening| deliveries::open_rendition(work, opening).boxed()).await
+    }
+
+    async fn take_step(
+        &self,
+        step: Step,
+        transition: Option<Transition>,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let taken = steps::Taken { step, transition, audit };
+        self.writers.run(taken, |work, taken| steps::take(work, taken).boxed()).await
+    }
+
+    async fn steps(&self, delivery: DeliveryId) -> Result<Vec<Step>, StoreError> {
+        self.read(delivery, |c, delivery| steps::of(c, *delivery).boxed()).await
+    }
+
+    async fn arrivals(&self, query: ArrivalQuery) -> Result<Vec<Arrival>, StoreError> {
+        self.read(query, |c, query| steps::arrivals(c, query).boxed()).await
+    }
+
+    async fn card(&self, delivery: DeliveryId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(delivery, |c, delivery| steps::card(c, *delivery).boxed()).await
+    }
+
+    async fn transfer(&self, id: TransferId) -> Result<Option<TransferRecord>, StoreError> {
+        self.read(id, |c, id| transfers::transfer(c, *id).boxed()).await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRecord>, StoreError> {
+        self.read(id, |c, id| deliveries::by_id(c, *id).boxed()).await
+    }
+
+    async fn delivery_by_correlation(&self, correlation_id: &str) -> Result<Option<DeliveryRecord>, StoreError> {
+        self.read(correlation_id.to_owned(), |c, id| deliveries::by_correlation(c, id).boxed()).await
+    }
+
+    async fn delivery_by_reference(&self, reference: &str) -> Result<Option<DeliveryRecord>, StoreError> {
+        self.read(reference.to_owned(), |c, reference| deliveries::by_reference(c, reference).boxed()).await
+    }
+
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
+        self.read(query, |c, query| deliveries::list(c, query).boxed()).await
+    }
+
+    async fn tasks(&self, query: TaskQuery) -> Result<Vec<FoundTask>, StoreError> {
+        self.read(query, |c, query| tasks::list(c, query).boxed()).await
+    }
+
+    async fn count_tasks(&self, query: TaskQuery) -> Result<u64, StoreError> {
+        self.read(query, |c, query| tasks::count(c, query).boxed()).await
+    }
+
+    async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {
+        self.read(id, |c, id| transfers::original(c, *id).boxed()).await
+    }
+
+    async fn subject_record(&self, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, StoreError> {
+        self.read(patient.clone(), |c, patient| transfers::about(c, patient).boxed()).await
+    }
+
+    async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
+        self.read((), |c, ()| transfers::holds(c).boxed()).await
+    }
+
+    async fn release_hold(&self, release: Release) -> Result<bool, StoreError> {
+        self.writers.run(release, |work, release| transfers::release_hold(work, release).boxed()).await
+    }
+
+    async fn change_hold(&self, change: HoldChange) -> Result<bool, StoreError> {
+        self.writers.run(change, |work, change| transfers::change_hold(work, change).boxed()).await
+    }
+
+    async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError> {
+        self.writers.run(closure, |work, closure| transfers::close_hold(work, closure).boxed()).await
+    }
+
+    async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        let again = deliveries::Again { delivery, at, audit };
+        self.writers.run(again, |work, again| deliveries::requeue(work, again).boxed()).await
+    }
+
+    async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError> {
+        self.writers.run((client, audit), |work, input| clients::put(work, input).boxed()).await
+    }
+
+    async fn client(&self, id: &str) -> Result<Option<Client>, StoreError> {
+        self.read(id.to_owned(), |c, id| clients::by_id(c, id).boxed()).await
+    }
+
+    async fn clients(&self) -> Result<Vec<Client>, StoreError> {
+        self.read((), |c, ()| clients::all(c).boxed()).await
+    }
+
+    async fn redeem_assertion(
+        &self,
+        jti: &str,
+        jti_expires: Timestamp,
+        token: Token,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let redemption = clients::Redemption {
+            jti: jti.to_owned(),
+            jti_expires,
+            token,
+            audit,
+            #[cfg(test)]
+            now: self.clock.now(),
+        };
+        self.writers.run(redemption, |work, redemption| clients::redeem(work, redemption).boxed()).await
+    }
+
+    async fn token(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, StoreError> {
+        self.read((*hash, now), |c, (hash, now)| clients::token(c, hash, *now).boxed()).await
+    }
+
+    async fn import_directory(
+        &self,
+        entries: Vec<DirectoryEntry>,
+        source: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<u64, StoreError> {
+        let import = directory::Import { entries, source: source.to_owned(), at, audit };
+        self.writers.run(import, |work, import| directory::import(work, import).boxed()).await
+    }
+
+    async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {
+        self.read(ods.clone(), |c, ods| directory::entry(c, ods).boxed()).await
+    }
+
+    async fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError> {
+        self.read((), |c, ()| directory::all(c).boxed()).await
+    }
+
+    async fn audit_leaves(&self, from: u64, limit: u32) -> Result<Vec<[u8; 32]>, StoreError> {
+        self.read((from, limit), |c, (from, limit)| audit::leaves(c, *from, *limit).boxed()).await
+    }
+
+    async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError> {
+        self.read((from, limit), |c, (from, limit)| audit::entries(c, *from, *limit).boxed()).await
+    }
+
+    async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError> {
+        self.read(query, |c, query| audit::search(c, query).boxed()).await
+    }
+
+    async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<bool, StoreError> {
+        self.writers.run(checkpoint, |work, checkpoint| audit::put_checkpoint(work, checkpoint).boxed()).await
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError> {
+        self.read((), |c, ()| audit::checkpoints(c).boxed()).await
+    }
+
+    async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
+        self.read((), |c, ()| audit::latest_checkpoint(c).boxed()).await
+    }
+
+    async fn key_usage(&self) -> Result<Vec<KeyUsage>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn rewrap_keys(&self, _: u32, _: Vec<AuditRow>) -> Result<u64, StoreError> {
+        Err(not_sealed())
+    }
+
+    async fn request_erasure(&self, _: &NhsNumber, _: ErasureRequest, _: Vec<AuditRow>) -> Result<bool, StoreError> {
+        Err(not_sealed())
+    }
+
+    async fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn confirm_erasure(&self, _: ErasureConfirmation) -> Result<ErasureOutcome, StoreError> {
+        Err(not_sealed())
+    }
+
+    async fn place_legal_hold(&self, _: &NhsNumber, _: LegalHoldOrder, _: Vec<AuditRow>) -> Result<(), StoreError> {
+        Err(not_sealed())
+    }
+
+    async fn lift_legal_hold(&self, _: Uuid, _: &str, _: Timestamp, _: Vec<AuditRow>) -> Result<bool, StoreError> {
+        Err(not_sealed())
+    }
+
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError> {
+        self.read(now, |c, now| figures::read(c, *now).boxed()).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        let now = micros(self.clock.now());
+        self.writers.run(now, |work, now| audit::commit_readiness(work, now).boxed()).await?;
+        self.read((), |c, ()| audit::read_readiness(c).boxed()).await
+    }
+}

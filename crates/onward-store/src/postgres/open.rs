@@ -1,0 +1,151 @@
+//! Opening a database: what it must promise, and the migrations. Any number of nodes may open one at the same time.
+
+use deadpool_postgres::Pool;
+use tokio_postgres::error::SqlState;
+
+use super::failure::{Failure, told};
+use super::session::{self, Session};
+use crate::columns::Columns;
+
+/// The schema, one step a file; the first brings version 0 to version 1.
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../schema/postgres/0001_initial.sql"),
+    include_str!("../../schema/postgres/0002_people.sql"),
+    include_str!("../../schema/postgres/0003_steps.sql"),
+];
+
+/// Why a database was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address cannot be used.
+    #[error("the address cannot be used: {0}")]
+    Address(String),
+    /// TLS cannot be spoken as configured.
+    #[error("{0}")]
+    Tls(String),
+    /// What is committed there can be lost (trust.md §7, fault 18).
+    #[error("the database runs with {setting} = {found}, expected {expected}: acknowledged messages could be lost")]
+    NotDurable {
+        /// The setting.
+        setting: &'static str,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// Nothing of Onward's is there.
+    #[error("there is no store in this database: make one with `onward migrate`")]
+    Absent,
+    /// The database holds another program's tables.
+    #[error("the database holds tables of these names that are not Onward's: give Onward a database of its own")]
+    Foreign,
+    /// A newer Onward wrote it.
+    #[error(
+        "the database has schema version {found}, this program knows versions up to {known}; use the newer program"
+    )]
+    Newer {
+        /// The database's version.
+        found: usize,
+        /// The newest version that this program knows.
+        known: usize,
+    },
+    /// PostgreSQL refused or was not reached.
+    #[error("the database cannot be opened: {0}")]
+    Postgres(String),
+}
+
+impl From<Failure> for OpenError {
+    fn from(failure: Failure) -> Self {
+        Self::Postgres(match &failure {
+            Failure::Sql(error) => told(error),
+            other => onward_core::store::StoreError::from(other).to_string(),
+        })
+    }
+}
+
+/// Refuses a database that acknowledges what it has not made durable.
+pub(super) async fn check_durability(pool: &Pool, fsync_off_allowed: bool) -> Result<(), OpenError> {
+    let session = Session::begin(pool, session::READ).await?;
+    let commit = setting(&session, "synchronous_commit").await?;
+    let fsync = setting(&session, "fsync").await?;
+    session.commit().await?;
+    if !matches!(commit.as_str(), "on" | "remote_apply") {
+        return Err(OpenError::NotDurable { setting: "synchronous_commit", found: commit, expected: "on" });
+    }
+    if fsync != "on" && !fsync_off_allowed {
+        return Err(OpenError::NotDurable { setting: "fsync", found: fsync, expected: "on" });
+    }
+    Ok(())
+}
+
+async fn setting(session: &Session, name: &'static str) -> Result<String, Failure> {
+    let row = session::first(session.client(), "SELECT current_setting($1) AS value", &[&name]).await?;
+    let row = row.ok_or_else(|| Failure::corrupt("settings", name))?;
+    Ok(Columns::of("settings", &row).get("value")?)
+}
+
+/// Brings the schema forward, one transaction a step: an upgrade that is killed leaves whole steps and resumes (fault 37), and nodes
+/// that start at once take turns at the version's row.
+pub(super) async fn migrate(pool: &Pool) -> Result<(), OpenError> {
+    make_version(pool).await?;
+    loop {
+        let session = Session::begin(pool, session::WRITE).await?;
+        let c = session.client();
+        let settings = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'";
+        c.batch_execute(settings).await.map_err(Failure::Sql)?;
+        let row = session::first(c, "SELECT version FROM onward_schema WHERE id = 1 FOR UPDATE", &[]).await?;
+        let row = row.ok_or(OpenError::Foreign)?;
+        let found: usize = Columns::of("onward_schema", &row).count("version").map_err(Failure::from)?;
+        let known = MIGRATIONS.len();
+        if found > known {
+            return Err(OpenError::Newer { found, known });
+        }
+        let Some(step) = MIGRATIONS.get(found) else {
+            session.rollback().await;
+            return Ok(());
+        };
+        c.batch_execute(step).await.map_err(|error| match error.code() {
+            Some(code) if *code == SqlState::DUPLICATE_TABLE => OpenError::Foreign,
+            _ => Failure::Sql(error).into(),
+        })?;
+        session::execute(c, "UPDATE onward_schema SET version = version + 1 WHERE id = 1", &[]).await?;
+        session.commit().await?;
+    }
+}
+
+/// Whether there is a store.
+pub(super) async fn is_there(pool: &Pool) -> Result<bool, OpenError> {
+    let session = Session::begin(pool, session::READ).await?;
+    let there = has_version(&session).await?;
+    session.commit().await?;
+    Ok(there)
+}
+
+async fn has_version(session: &Session) -> Result<bool, Failure> {
+    const THERE: &str = "SELECT table_name FROM information_schema.tables
+        WHERE table_schema = current_schema() AND table_name = 'onward_schema'";
+    Ok(session::first(session.client(), THERE, &[]).await?.is_some())
+}
+
+/// The table of the version. Two who create it at once collide in the catalogue; whoever loses finds it the next time.
+async fn make_version(pool: &Pool) -> Result<(), OpenError> {
+    const MAKE: &str = "CREATE TABLE IF NOT EXISTS onward_schema (id BIGINT NOT NULL PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL);
+        INSERT INTO onward_schema (id, version) VALUES (1, 0) ON CONFLICT DO NOTHING";
+    for last in [false, false, true] {
+        let session = Session::begin(pool, session::WRITE).await?;
+        if has_version(&session).await? {
+            session.rollback().await;
+            return Ok(());
+        }
+        match session.client().batch_execute(MAKE).await {
+            Ok(()) => return Ok(session.commit().await?),
+            Err(error) if last || !collided(&error) => return Err(Failure::Sql(error).into()),
+            Err(_) => session.rollback().await,
+        }
+    }
+    Ok(())
+}
+
+fn collided(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(code) if *code == SqlState::UNIQUE_VIOLATION || *code == SqlState::DUPLICATE_TABLE)
+}

@@ -1,0 +1,40 @@
+//! Reads: each in one snapshot of the primary, by a connection of the readers' own pool. A read is tried once more when its
+//! connection turns out to be closed.
+
+use deadpool_postgres::{Client, Pool};
+use futures_util::future::BoxFuture;
+use onward_core::store::StoreError;
+
+use super::failure::{Failure, told};
+use super::session::{self, Session};
+
+/// What a read does, with its input.
+pub(super) type Look<I, T> = for<'a> fn(&'a Client, &'a I) -> BoxFuture<'a, Result<T, Failure>>;
+
+/// Runs the reads in one snapshot.
+pub(super) async fn run<I, T>(pool: &Pool, input: I, look: Look<I, T>) -> Result<T, StoreError> {
+    let outcome = match snapshot(pool, &input, look).await {
+        Err(failure) if failure.is_connection() || failure.is_passing() => snapshot(pool, &input, look).await,
+        outcome => outcome,
+    };
+    outcome.map_err(|failure| {
+        if let Failure::Sql(error) = &failure {
+            tracing::warn!(error = told(error), "a read of the store failed");
+        }
+        StoreError::from(&failure)
+    })
+}
+
+async fn snapshot<I, T>(pool: &Pool, input: &I, look: Look<I, T>) -> Result<T, Failure> {
+    let session = Session::begin(pool, session::READ).await?;
+    match look(session.client(), input).await {
+        Ok(value) => {
+            session.commit().await?;
+            Ok(value)
+        }
+        Err(failure) => {
+            session.rollback().await;
+            Err(failure)
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What people at a recipient do with a copy, and the list that they start from.
+
+use deadpool_postgres::Client;
+use onward_core::DeliveryId;
+use onward_core::audit::AuditRow;
+use onward_core::store::{Arrival, ArrivalQuery, Step, StepKind, Transition};
+
+use super::failure::Failure;
+use super::work::Work;
+use super::{DIALECT, deliveries, session};
+use crate::columns::Columns;
+use crate::stored::micros;
+use crate::{query, rows};
+
+/// A step with what follows from it.
+pub(super) struct Taken {
+    pub(super) step: Step,
+    pub(super) transition: Option<Transition>,
+    pub(super) audit: Vec<AuditRow>,
+}
+
+pub(super) async fn take<'j>(work: &mut Work<'j>, taken: &'j Taken) -> Result<bool, Failure> {
+    if let Some(transition) = &taken.transition
+        && !deliveries::transition(work, transition).await?
+    {
+        return Ok(false);
+    }
+    lock(work.client(), taken.step.delivery).await?;
+    insert(work.client(), &taken.step).await?;
+    work.audit(&taken.audit);
+    Ok(true)
+}
+
+/// Holds the copy's row, so that its steps are counted by one at a time.
+async fn lock(c: &Client, delivery: DeliveryId) -> Result<(), Failure> {
+    session::first(c, "SELECT id FROM deliveries WHERE id = $1 FOR UPDATE", &[&delivery.0]).await?;
+    Ok(())
+}
+
+async fn insert(c: &Client, step: &Step) -> Result<(), Failure> {
+    session::execute(
+        c,
+        "INSERT INTO recipient_steps (delivery, step, kind, at, account, name, item, outcome, text)
+         VALUES ($1, (SELECT coalesce(max(step) + 1, 0) FROM recipient_steps WHERE delivery = $1), $2, $3, $4, $5, $6, $7, $8)",
+        &[
+            &step.delivery.0,
+            &step.kind.as_str(),
+            &micros(step.at),
+            &step.user,
+            &step.name,
+            &step.item,
+            &step.outcome.map(|outcome| outcome.as_str()),
+            &step.text,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Keeps that a person opened a copy, once for each account.
+pub(super) async fn opened(c: &Client, step: &Step) -> Result<(), Failure> {
+    lock(c, step.delivery).await?;
+    let sql = "SELECT step FROM recipient_steps WHERE delivery = $1 AND kind = $2 AND account = $3";
+    let known = session::first(c, sql, &[&step.delivery.0, &StepKind::Opened.as_str(), &step.user]).await?;
+    if known.is_some() { Ok(()) } else { insert(c, step).await }
+}
+
+pub(super) async fn of(c: &Client, delivery: DeliveryId) -> Result<Vec<Step>, Failure> {
+    let steps = session::all(
+        c,
+        "SELECT kind, at, account AS \"user\", name, item, outcome, text FROM recipient_steps
+         WHERE delivery = $1 ORDER BY step",
+        &[&delivery.0],
+    )
+    .await?;
+    steps.iter().map(|row| Ok(rows::step(&Columns::of("recipient_steps", row), delivery)?)).collect()
+}
+
+pub(super) async fn arrivals(c: &Client, wanted: &ArrivalQuery) -> Result<Vec<Arrival>, Failure> {
+    let Some((sql, values)) = query::arrivals(wanted, &DIALECT) else { return Ok(Vec::new()) };
+    let found = deliveries::search(c, &sql, &values).await?;
+    found.iter().map(|row| Ok(rows::arrival(&Columns::of("arrivals", row))?)).collect()
+}
+
+pub(super) async fn card(c: &Client, delivery: DeliveryId) -> Result<Option<Vec<u8>>, Failure> {
+    let found = session::first(
+        c,
+        "SELECT b.card FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id AND b.month = d.month WHERE d.id = $1",
+        &[&delivery.0],
+    )
+    .await?;
+    let card = found.map(|row| Columns::of("rendition_bodies", &row).get::<Option<Vec<u8>>>("card")).transpose()?;
+    Ok(card.flatten())
+}

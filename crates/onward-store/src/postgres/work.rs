@@ -1,0 +1,202 @@
+//! The transaction of a batch of operations. Operations change rows at once; the copies that they queue and the audit rows that
+//! they write are gathered and written last, so that the one row that everybody waits for (`log_head`) is held for the shortest
+//! time, and always as the last lock: two transactions cannot wait for each other there.
+
+use std::sync::Arc;
+
+use deadpool_postgres::Client;
+use onward_core::audit::{AuditRow, AuditWord};
+use onward_core::store::NewDelivery;
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::session::{self, Session};
+use super::{Shared, audit};
+use crate::columns::Columns;
+use crate::rows::Origin;
+use crate::stored::{json, micros, month, stored_count};
+
+/// A copy to be queued.
+struct Queued<'j> {
+    origin: Arc<Origin>,
+    delivery: &'j NewDelivery,
+    /// Not an error when its identifier is there already.
+    once: bool,
+}
+
+/// What a transaction has still to write.
+pub(super) struct Work<'j> {
+    session: Session,
+    shared: &'j Shared,
+    queued: Vec<Queued<'j>>,
+    log: Vec<&'j AuditRow>,
+    accepted: i64,
+    held: i64,
+}
+
+impl<'j> Work<'j> {
+    pub(super) async fn begin(shared: &'j Shared) -> Result<Self, Failure> {
+        let session = Session::begin(&shared.writes, session::WRITE).await?;
+        Ok(Self { session, shared, queued: Vec::new(), log: Vec::new(), accepted: 0, held: 0 })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.session.client()
+    }
+
+    pub(super) fn shared(&self) -> &'j Shared {
+        self.shared
+    }
+
+    /// Queues a copy, due at once.
+    pub(super) fn queue(&mut self, origin: &Arc<Origin>, delivery: &'j NewDelivery) {
+        self.queued.push(Queued { origin: Arc::clone(origin), delivery, once: false });
+    }
+
+    /// The same unless its identifier is there already.
+    pub(super) fn queue_once(&mut self, origin: &Arc<Origin>, delivery: &'j NewDelivery) {
+        self.queued.push(Queued { origin: Arc::clone(origin), delivery, once: true });
+    }
+
+    /// Appends rows to the audit log.
+    pub(super) fn audit(&mut self, rows: &'j [AuditRow]) {
+        self.log.extend(rows);
+    }
+
+    /// Counts what was accepted and held.
+    pub(super) fn count(&mut self, accepted: usize, held: usize) {
+        self.accepted += stored_count(accepted as u64);
+        self.held += stored_count(held as u64);
+    }
+
+    /// Gives up, leaving nothing.
+    pub(super) async fn rollback(self) {
+        self.session.rollback().await;
+    }
+
+    /// Writes what was gathered, and commits.
+    pub(super) async fn commit(self) -> Result<(), Failure> {
+        match self.settle().await {
+            Ok(()) => self.session.commit().await,
+            Err(failure) => {
+                self.session.rollback().await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn settle(&self) -> Result<(), Failure> {
+        let (once, strict): (Vec<_>, Vec<_>) = self.queued.iter().partition(|queued| queued.once);
+        // Before the head is taken: they are the largest part, and nobody else waits for them.
+        self.keep_bodies(&strict).await?;
+        if self.queued.is_empty() && self.log.is_empty() && self.accepted == 0 && self.held == 0 {
+            return Ok(());
+        }
+        let (first_position, first_sequence) = self.take_places().await?;
+        let (positions, sequences) = (first_position.., first_sequence..);
+        let sequences: Vec<i64> = sequences.take(self.queued.len()).collect();
+        let (of_strict, of_once) = sequences.split_at(strict.len());
+        self.insert(&strict, of_strict, "").await?;
+        let inserted = self.insert(&once, of_once, "ON CONFLICT (id) DO NOTHING").await?;
+        let new: Vec<_> = once.into_iter().filter(|queued| inserted.contains(&queued.delivery.id.0)).collect();
+        self.keep_bodies(&new).await?;
+        audit::insert(self.client(), positions, &self.log).await
+    }
+
+    /// The first free position of the log and the first free sequence of copies. Whoever has them keeps everybody else waiting until
+    /// it commits.
+    async fn take_places(&self) -> Result<(i64, i64), Failure> {
+        let refused = self.log.iter().filter(|row| row.word == AuditWord::Refuse).count();
+        let (entries, copies) = (stored_count(self.log.len() as u64), stored_count(self.queued.len() as u64));
+        let row = session::first(
+            self.client(),
+            "UPDATE log_head SET audit_next = audit_next + $1, delivery_next = delivery_next + $2,
+                 accepted = accepted + $3, refused = refused + $4, held = held + $5
+             WHERE id = 1 RETURNING audit_next, delivery_next",
+            &[&entries, &copies, &self.accepted, &stored_count(refused as u64), &self.held],
+        )
+        .await?
+        .ok_or_else(|| Failure::corrupt("log_head", "id"))?;
+        let columns = Columns::of("log_head", &row);
+        Ok((columns.count::<i64>("audit_next")? - entries, columns.count::<i64>("delivery_next")? - copies))
+    }
+
+    async fn keep_bodies(&self, copies: &[&Queued<'j>]) -> Result<(), Failure> {
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let months: Vec<i64> = copies.iter().map(|copy| month(copy.origin.created)).collect();
+        self.shared.partitions.require(&months)?;
+        let ids: Vec<Uuid> = copies.iter().map(|copy| copy.delivery.id.0).collect();
+        let media_types: Vec<&str> = copies.iter().map(|copy| copy.delivery.media_type.as_str()).collect();
+        let bodies: Vec<&[u8]> = copies.iter().map(|copy| copy.delivery.body.as_slice()).collect();
+        let pages: Vec<Option<&[u8]>> = copies.iter().map(|copy| copy.delivery.html.as_deref()).collect();
+        let cards: Vec<Option<&[u8]>> = copies.iter().map(|copy| copy.delivery.card.as_deref()).collect();
+        session::execute(
+            self.client(),
+            "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card)
+             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[], $5::bytea[], $6::bytea[])",
+            &[&ids, &months, &media_types, &bodies, &pages, &cards],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Inserts copies with their first version, and gives the identifiers of those that were not there.
+    async fn insert(&self, copies: &[&Queued<'j>], sequences: &[i64], conflict: &str) -> Result<Vec<Uuid>, Failure> {
+        if copies.is_empty() {
+            return Ok(Vec::new());
+        }
+        let each = |value: fn(&NewDelivery) -> &str| copies.iter().map(|copy| value(copy.delivery)).collect::<Vec<_>>();
+        let created: Vec<i64> = copies.iter().map(|copy| micros(copy.origin.created)).collect();
+        let rows = session::all(
+            self.client(),
+            &format!(
+                "INSERT INTO deliveries (id, sequence, transfer, month, lane, sender, patient, kind, recipient,
+                     recipient_name, transport, endpoint, state, version, attempts, next_attempt, correlation_id, workflow,
+                     body_bytes, acknowledgement_awaited, basis, created, changed, disclosure)
+                 SELECT id, sequence, transfer, month, lane, sender, patient, kind, recipient, recipient_name, transport,
+                     endpoint, 'queued', 1, 0, created, correlation_id, workflow, body_bytes, acknowledgement_awaited, basis,
+                     created, created, disclosure
+                 FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[],
+                     $16::boolean[], $17::text[], $18::bigint[], $19::text[])
+                     AS u(id, sequence, transfer, month, lane, sender, patient, kind, recipient, recipient_name, transport,
+                     endpoint, correlation_id, workflow, body_bytes, acknowledgement_awaited, basis, created, disclosure)
+                 {conflict} RETURNING id"
+            ),
+            &[
+                &copies.iter().map(|copy| copy.delivery.id.0).collect::<Vec<_>>(),
+                &sequences,
+                &copies.iter().map(|copy| copy.origin.transfer.0).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| month(copy.origin.created)).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| copy.origin.lane()).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| copy.origin.sender.as_str()).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| copy.origin.patient.as_ref().map(|p| p.expose())).collect::<Vec<_>>(),
+                &each(|copy| copy.kind.as_str()),
+                &each(|copy| copy.recipient.as_str()),
+                &each(|copy| copy.recipient_name.as_str()),
+                &each(|copy| copy.endpoint.kind().as_str()),
+                &copies.iter().map(|copy| json(&copy.delivery.endpoint)).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| copy.delivery.correlation_id.as_deref()).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| copy.delivery.workflow.as_ref().map(|w| w.as_str())).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| stored_count(copy.delivery.body.len() as u64)).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| copy.delivery.acknowledgement_awaited).collect::<Vec<_>>(),
+                &each(|copy| copy.basis.as_str()),
+                &created,
+                &each(|copy| copy.disclosure.as_str()),
+            ],
+        )
+        .await?;
+        let new: Vec<Uuid> =
+            rows.iter().map(|row| Columns::of("deliveries", row).parsed("id")).collect::<Result<_, _>>()?;
+        session::execute(
+            self.client(),
+            "INSERT INTO delivery_history (delivery, version, state, at)
+             SELECT id, version, state, created FROM deliveries WHERE id = ANY($1)",
+            &[&new],
+        )
+        .await?;
+        Ok(new)
+    }
+}

@@ -1,0 +1,249 @@
+//! Searches as SQL that both engines read, with `?` for each parameter. Only fixed texts become SQL.
+
+use onward_core::audit::AuditQuery;
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, TaskQuery};
+use uuid::Uuid;
+
+use crate::rows::DELIVERY;
+use crate::stored::{micros, stored_count};
+
+/// A parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Value {
+    Number(i64),
+    Text(String),
+    /// Of a transfer or delivery.
+    Id(Uuid),
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<Uuid> for Value {
+    fn from(id: Uuid) -> Self {
+        Self::Id(id)
+    }
+}
+
+/// In what the engines differ.
+pub(crate) struct Dialect {
+    /// The scalar function that gives the greater of two.
+    pub(crate) greatest: &'static str,
+    /// A join that is walked from left to right, where the engine can be told so.
+    pub(crate) ordered_join: &'static str,
+    /// How a delivery `d` finds its content `b`.
+    pub(crate) body_of_delivery: &'static str,
+}
+
+/// Conditions joined by AND, with their parameters.
+#[derive(Default)]
+struct Conditions {
+    texts: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    fn add(&mut self, condition: impl Into<String>, values: impl IntoIterator<Item = Value>) {
+        self.texts.push(condition.into());
+        self.values.extend(values);
+    }
+
+    fn equal(&mut self, column: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.add(format!("{column} = ?"), [value.into()]);
+        }
+    }
+
+    fn one_of<'v>(&mut self, column: &str, values: impl Iterator<Item = &'v str>) {
+        let values: Vec<Value> = values.map(Value::from).collect();
+        if !values.is_empty() {
+            self.add(format!("{column} IN ({})", vec!["?"; values.len()].join(", ")), values);
+        }
+    }
+
+    fn sql(&self) -> String {
+        if self.texts.is_empty() { "TRUE".to_owned() } else { self.texts.join(" AND ") }
+    }
+}
+
+/// What follows WHERE in a list of deliveries.
+pub(crate) fn deliveries(query: &DeliveryQuery) -> (String, Vec<Value>) {
+    let mut conditions = Conditions::default();
+    conditions.equal("recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
+    conditions.equal("sender", query.sender.as_ref().map(|ods| ods.as_str()));
+    conditions.equal("transfer", query.transfer.map(|id| id.0));
+    conditions.equal("patient", query.patient.as_ref().map(|number| number.expose()));
+    if !query.include_responses {
+        conditions.add("kind <> ?", [RecipientKind::Sender.as_str().into()]);
+    }
+    if let Some(since) = query.changed_since {
+        conditions.add("changed >= ?", [micros(since).into()]);
+    }
+    if let Some((created, id)) = query.after {
+        conditions.add("(created, id) > (?, ?)", [micros(created).into(), id.0.into()]);
+    }
+    conditions.one_of("state", query.states.iter().map(|state| state.as_str()));
+    (conditions.sql(), conditions.values)
+}
+
+/// The list that people at a recipient start from; none where no recipient is asked for.
+pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(String, Vec<Value>)> {
+    if query.recipients.is_empty() {
+        return None;
+    }
+    let columns = DELIVERY.split(", ").map(|name| format!("d.{name}")).collect::<Vec<_>>().join(", ");
+    let mut conditions = Conditions::default();
+    conditions.one_of("d.recipient", query.recipients.iter().map(|ods| ods.as_str()));
+    conditions.equal("d.kind", Some(query.kind.as_str()));
+    conditions.add("d.created >= ?", [micros(query.since).into()]);
+    if query.open_only {
+        // What needs nobody any more is left out.
+        conditions.add("d.state NOT IN ('completed', 'rejected', 'withdrawn')", []);
+    }
+    let sql = format!(
+        "SELECT {columns}, t.expected AS expected, b.card AS card,
+             (SELECT count(*) FROM recipient_steps s
+              WHERE s.delivery = d.id AND s.kind = 'checked' AND s.outcome <> 'problem'
+                  AND NOT EXISTS (SELECT 1 FROM recipient_steps later
+                      WHERE later.delivery = s.delivery AND later.kind = 'checked' AND later.item = s.item
+                          AND later.step > s.step)) AS settled
+         FROM deliveries d JOIN transfers t ON t.id = d.transfer LEFT JOIN rendition_bodies b ON {}
+         WHERE {} ORDER BY d.created DESC, d.id LIMIT ?",
+        dialect.body_of_delivery,
+        conditions.sql()
+    );
+    conditions.values.push(query.limit.into());
+    Some((sql, conditions.values))
+}
+
+/// [`onward_core::store::TransferRecord::task_status`] as SQL; the contract compares them.
+const TRANSFER_STATUS: &str = "CASE
+    WHEN EXISTS (SELECT 1 FROM holds h WHERE h.transfer = t.id AND h.closed IS NULL) THEN 'on-hold'
+    WHEN t.not_sent IS NOT NULL OR EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.state IN ('failed', 'rejected')) THEN 'failed'
+    WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender') THEN 'in-progress'
+    WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.state <> 'withdrawn') THEN 'cancelled'
+    WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.state NOT IN ('accepted', 'in-progress', 'completed')) THEN 'completed'
+    ELSE 'in-progress' END";
+
+/// A list of Tasks as the parts of a UNION ALL: rows of `whole` (a transfer, else a copy), `id` and `created`.
+pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<Value>) {
+    let (mut arms, mut values) = (Vec::new(), Vec::new());
+    if query.transfers && query.recipient.is_none() && query.transfer.is_none() && query.kinds.is_empty() {
+        // Latest change of a transfer or of one of its copies.
+        let changed = format!(
+            "{}(t.changed, coalesce((SELECT max(c.changed) FROM deliveries c WHERE c.transfer = t.id), t.changed))",
+            dialect.greatest
+        );
+        let mut arm = Conditions::default();
+        shared(&mut arm, query, ["t.sender", "t.patient", "t.received", "t.id"], &changed);
+        arm.one_of(TRANSFER_STATUS, query.statuses.iter().map(String::as_str));
+        let select = "SELECT TRUE AS whole, t.id AS id, t.received AS created FROM transfers t";
+        arms.push(format!("{select} WHERE {}", arm.sql()));
+        values.extend(arm.values);
+    }
+    let asked_for = |state: &&DeliveryState| query.statuses.iter().any(|status| status == state.task_status());
+    let wanted: Vec<&str> = DeliveryState::ALL.iter().filter(asked_for).map(|state| state.as_str()).collect();
+    // A status that no copy can have finds none.
+    if query.copies && (query.statuses.is_empty() || !wanted.is_empty()) {
+        let mut arm = Conditions::default();
+        shared(&mut arm, query, ["d.sender", "d.patient", "d.created", "d.id"], "d.changed");
+        arm.equal("d.recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
+        arm.equal("d.transfer", query.transfer.map(|id| id.0));
+        arm.add("d.kind <> ?", [RecipientKind::Sender.as_str().into()]);
+        arm.one_of("d.kind", query.kinds.iter().map(|kind| kind.as_str()));
+        arm.one_of("d.state", wanted.into_iter());
+        let select = "SELECT FALSE AS whole, d.id AS id, d.created AS created FROM deliveries d";
+        arms.push(format!("{select} WHERE {}", arm.sql()));
+        values.extend(arm.values);
+    }
+    (arms, values)
+}
+
+fn shared(arm: &mut Conditions, query: &TaskQuery, [sender, patient, created, id]: [&str; 4], changed: &str) {
+    arm.equal(sender, query.sender.as_ref().map(|ods| ods.as_str()));
+    arm.equal(patient, query.patient.as_ref().map(|number| number.expose()));
+    if let Some((at, after)) = query.after {
+        arm.add(format!("({created}, {id}) > (?, ?)"), [micros(at).into(), after.into()]);
+    }
+    for when in &query.changed {
+        match *when {
+            Changed::Within { from, until } => {
+                if let Some(from) = from {
+                    arm.add(format!("{changed} >= ?"), [micros(from).into()]);
+                }
+                if let Some(until) = until {
+                    arm.add(format!("{changed} < ?"), [micros(until).into()]);
+                }
+            }
+            Changed::Outside { from, until } => {
+                arm.add(format!("({changed} < ? OR {changed} >= ?)"), [micros(from).into(), micros(until).into()]);
+            }
+        }
+    }
+}
+
+/// A search of the audit log. Whoever asks about a person or a transfer is led by their few entries and not by the many of an
+/// organisation; else the organisation's entries are walked in order.
+pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value>) {
+    let mut conditions = Conditions::default();
+    let led_by_entry = query.patient.is_some() || query.entity.is_some();
+    let (from, order) = match &query.organisation {
+        Some(organisation) if led_by_entry => {
+            conditions.add(
+                "EXISTS (SELECT 1 FROM audit_parties p WHERE p.organisation = ? AND p.recorded = a.recorded
+                 AND p.position = a.position)",
+                [organisation.as_str().into()],
+            );
+            ("audit_log a".to_owned(), "a")
+        }
+        Some(organisation) => {
+            conditions.equal("p.organisation", Some(organisation.as_str()));
+            (format!("audit_parties p {} audit_log a ON a.position = p.position", dialect.ordered_join), "p")
+        }
+        None => ("audit_log a".to_owned(), "a"),
+    };
+    conditions.equal("a.patient", query.patient.as_ref().map(|number| number.expose()));
+    if let Some(entity) = query.entity.as_deref() {
+        conditions.add("(a.transfer = ? OR a.delivery = ?)", [entity.into(), entity.into()]);
+    }
+    if let Some(agent) = query.agent.as_deref() {
+        conditions.add("(a.agent = ? OR a.organisation = ?)", [agent.into(), agent.into()]);
+    }
+    if let Some(from) = query.from {
+        conditions.add(format!("{order}.recorded >= ?"), [micros(from).into()]);
+    }
+    if let Some(until) = query.until {
+        conditions.add(format!("{order}.recorded < ?"), [micros(until).into()]);
+    }
+    conditions.one_of("a.word", query.words.iter().map(|word| word.as_str()));
+    if let Some((recorded, index)) = query.after {
+        let place = [micros(recorded).into(), stored_count(index).into()];
+        conditions.add(format!("({order}.recorded, {order}.position) < (?, ?)"), place);
+    }
+    let sql = format!(
+        "SELECT a.position, a.recorded, a.word, a.patient, a.event FROM {from} WHERE {}
+         ORDER BY {order}.recorded DESC, {order}.position DESC LIMIT ?",
+        conditions.sql()
+    );
+    conditions.values.push(query.limit.into());
+    (sql, conditions.values)
+}

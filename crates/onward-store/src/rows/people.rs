@@ -1,0 +1,73 @@
+//! Rows about people who sign in.
+
+use onward_core::UserId;
+use onward_core::people::{Ceremony, Passkey, Password, Purpose, Session, Subject, User};
+
+use crate::columns::{Columns, Corrupt};
+
+/// The columns of [`user`].
+pub(crate) const USER: &str = "id, name, email, role, organisations, issuer, subject, disabled";
+
+pub(crate) fn user(columns: &Columns<'_>) -> Result<User, Corrupt> {
+    let issuer: Option<String> = columns.get("issuer")?;
+    let subject: Option<String> = columns.get("subject")?;
+    Ok(User {
+        id: columns.parsed("id")?,
+        name: columns.get("name")?,
+        email: columns.get("email")?,
+        role: columns.parsed("role")?,
+        organisations: columns.json("organisations")?,
+        subject: issuer.zip(subject).map(|(issuer, subject)| Subject { issuer, subject }),
+        disabled: columns.flag("disabled")?,
+    })
+}
+
+/// Whether sessions live on after an account is replaced: they rest on role, organisations and subject.
+pub(crate) fn sessions_survive(before: &User, after: &User) -> bool {
+    !after.disabled
+        && (before.role, &before.organisations, &before.subject) == (after.role, &after.organisations, &after.subject)
+}
+
+/// Of a row with `hash`, `totp_secret` and `totp_step`.
+pub(crate) fn password(columns: &Columns<'_>) -> Result<Password, Corrupt> {
+    Ok(Password {
+        hash: columns.get("hash")?,
+        totp_secret: columns.get("totp_secret")?,
+        totp_step: columns.count("totp_step")?,
+    })
+}
+
+/// Of a row with `user`, `public_key`, `counter` and `added`: the passkey and whose it is.
+pub(crate) fn passkey(columns: &Columns<'_>, id: &[u8]) -> Result<(Passkey, UserId), Corrupt> {
+    let passkey = Passkey {
+        id: id.to_owned(),
+        public_key: columns.get("public_key")?,
+        counter: columns.count("counter")?,
+        added: columns.moment("added")?,
+    };
+    Ok((passkey, columns.parsed("user")?))
+}
+
+/// Of a row with `id`, `user`, `strength`, `authenticated`, `last_seen` and `provider_session`.
+pub(crate) fn session(columns: &Columns<'_>, hash: &[u8; 32]) -> Result<Session, Corrupt> {
+    Ok(Session {
+        id: columns.parsed("id")?,
+        hash: *hash,
+        user: columns.parsed("user")?,
+        strength: columns.parsed("strength")?,
+        authenticated: columns.moment("authenticated")?,
+        last_seen: columns.moment("last_seen")?,
+        provider_session: columns.get("provider_session")?,
+    })
+}
+
+/// Of a row with `user`, `data` and `expires`.
+pub(crate) fn ceremony(columns: &Columns<'_>, hash: [u8; 32], purpose: Purpose) -> Result<Ceremony, Corrupt> {
+    Ok(Ceremony {
+        hash,
+        purpose,
+        user: columns.parsed_opt("user")?,
+        data: columns.get("data")?,
+        expires: columns.moment("expires")?,
+    })
+}

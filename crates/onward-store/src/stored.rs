@@ -1,0 +1,60 @@
+//! How values of the core look in the columns of every engine.
+
+use jiff::{Timestamp, tz::TimeZone};
+
+/// A moment as stored: microseconds since 1970, which hold every `Timestamp`.
+pub(crate) fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+/// The moment of [`micros`]. `Timestamp::from_microsecond` would refuse the last second that exists.
+pub(crate) fn from_micros(micros: i64) -> Option<Timestamp> {
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).ok()?;
+    Timestamp::new(micros.div_euclid(1_000_000), nanos).ok()
+}
+
+/// The same for a moment that may be missing.
+pub(crate) fn micros_opt(at: Option<Timestamp>) -> Option<i64> {
+    at.map(micros)
+}
+
+/// The month (UTC) by which bodies are retained: year * 100 + month.
+pub(crate) fn month(at: Timestamp) -> i64 {
+    let date = at.to_zoned(TimeZone::UTC).date();
+    i64::from(date.year()) * 100 + i64::from(date.month())
+}
+
+/// A token as stored: the engines' integers are signed, and every bit is kept.
+pub(crate) fn signed(token: u64) -> i64 {
+    i64::from_ne_bytes(token.to_ne_bytes())
+}
+
+/// Our own structures always write: they have no maps with odd keys and no failing serializers.
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("our own structure serializes")
+}
+
+/// A count or size as stored.
+pub(crate) fn stored_count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_moment_survives_to_the_microsecond() {
+        for at in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
+            let back = from_micros(micros(at)).expect("in range");
+            assert!(at.duration_since(back).abs() < jiff::SignedDuration::from_micros(1), "{at}");
+        }
+    }
+
+    #[test]
+    fn months_turn_at_midnight_utc() {
+        let before: Timestamp = "2026-12-31T23:59:59.999999Z".parse().expect("moment");
+        assert_eq!(month(before), 202_612);
+        assert_eq!(month(before + jiff::SignedDuration::from_micros(1)), 202_701);
+    }
+}

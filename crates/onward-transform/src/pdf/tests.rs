@@ -1,0 +1,87 @@
+use super::*;
+
+fn page(rest: &str) -> String {
+    format!(
+        "<html><head><title>Discharge summary for the care home</title></head><body>\n<main>\n<h1>Discharge summary for Rowan House</h1>\n\
+         <section class=\"banner\" aria-label=\"Person\">\n<p class=\"name\">HOLROYD, Margaret (Mrs)</p>\n<p>Born 8 March 1944 · NHS \
+         number <span class=\"number\">999 000 0018</span></p>\n</section>\n{rest}</main>\n</body></html>"
+    )
+}
+
+fn holds(pdf: &[u8], word: &str) -> bool {
+    pdf.windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+fn sheets(pdf: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(pdf);
+    let count =
+        text.split("/Count ").skip(1).filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    count.max().unwrap_or(0)
+}
+
+#[test]
+fn a_page_becomes_a_tagged_document() {
+    let rest = "<h2>Medicines</h2><table><caption>All</caption><thead><tr><th scope=\"col\">Change</th><th>Dose</th></tr></thead>\
+        <tbody><tr><th scope=\"row\">STOPPED</th><td>2.5 mg<br>by mouth</td></tr></tbody></table><ul><li>one</li></ul>";
+    let pdf = of_page(&page(rest), "Made for a test.").expect("a PDF");
+    assert!(pdf.starts_with(b"%PDF-1."));
+    for word in
+        ["/StructTreeRoot", "/Marked true", "/Table", "/TH", "en-GB", "pdfuaid", "Discharge summary for the care home"]
+    {
+        assert!(holds(&pdf, word), "{word}");
+    }
+    assert!(
+        !holds(&pdf, "Holroyd") && !holds(&pdf, "9990000018"),
+        "nothing about anybody stands in the frame of the file"
+    );
+}
+
+#[test]
+fn what_is_no_page_of_ours_is_refused() {
+    assert_eq!(of_page("<p>hello</p>", ""), Err(PdfError("it is no page of ours")));
+}
+
+#[test]
+fn nothing_active_goes_along() {
+    let hostile = "<p>&lt;script&gt;app.alert(1)&lt;/script&gt; \u{202e}txet \u{0}\u{7} مرحبا 🚑</p><p><a href=\"data:application/pdf;\
+        base64,AAAA\" download=\"attachment-1.pdf\">save as attachment-1.pdf</a></p><td>stray</td></table></ul><li>lost</li><table><tr>\
+        <td><table><tr><td>inner</td></tr></table>";
+    let pdf = of_page(&page(hostile), "").expect("a PDF");
+    for word in ["/JavaScript", "/JS", "/URI", "/Launch", "/EmbeddedFile", "/OpenAction", "/Annots"] {
+        assert!(!holds(&pdf, word), "{word}");
+    }
+    let blocks = markup::blocks(Fragment::of(&page(hostile)).expect("a page").rest);
+    let words: Vec<String> = blocks.iter().flat_map(markup::words_of).collect();
+    assert!(words[0].contains("<script>app.alert(1)</script>"), "text stays text: {words:?}");
+    assert_eq!(words[1], "a file of its own, not in this PDF");
+}
+
+#[test]
+fn signs_that_the_type_lacks_are_seen_to_be_missing_and_none_turns_others_round() {
+    let faces = Faces::load().expect("faces");
+    assert_eq!(faces.of(false).shown("a\u{202e}b\u{200b}c مر é ½"), "abc ?? é ½");
+    assert!(faces.of(true).width("W") > faces.of(true).width("i"));
+}
+
+#[test]
+fn order_and_breaks_are_those_of_the_page() {
+    let rest = "<div class=\"stop\"><h2>This person has died</h2><p>Ring.</p></div><h2>Plan</h2><div class=\"words\"><div>First<br/>line\
+        <table><tr><td>a</td><td><p>b</p><p>c</p></td></tr></table></div></div><dl><dt>Key</dt><dd>Value</dd></dl>";
+    let blocks = markup::blocks(rest);
+    let words: Vec<String> = blocks.iter().flat_map(markup::words_of).collect();
+    assert_eq!(words, ["This person has died", "Ring.", "Plan", "First\nline", "a", "b\nc", "Key", "Value"]);
+    assert!(matches!(&blocks[0], Block::Framed(inner) if inner.len() == 2));
+}
+
+#[test]
+fn long_content_runs_over_sheets_and_long_words_over_lines() {
+    let long = "Wolfeschlegelsteinhausen".repeat(40);
+    let row = format!("<tr><th scope=\"row\">New</th><td>{long}</td><td>{}</td></tr>", "word ".repeat(60));
+    let table = format!(
+        "<table><thead><tr><th>Change</th><th>Name</th><th>Why</th></tr></thead><tbody>{}</tbody></table>",
+        row.repeat(40)
+    );
+    let tall = format!("<table><tr><td>{}</td></tr></table>", "line<br>".repeat(400));
+    let pdf = of_page(&page(&format!("{table}{tall}<p>{long}</p>")), "foot").expect("a PDF");
+    assert!(sheets(&pdf) >= 8, "{} sheets", sheets(&pdf));
+}

@@ -1,0 +1,153 @@
+//! The pages in a real browser (Debian's `chromium`, driven by `tests/journeys/run.mjs`). `tests/journeys/install` puts what that
+//! needs into `target/journeys`; without it the test says so loudly, and fails under `ONWARD_REQUIRE_CHROMIUM`.
+
+use std::path::{Path, PathBuf};
+
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::people::Role;
+use onward_core::state::RecipientKind;
+use onward_core::store::{Acceptance, Accepted, NewDelivery, NewTransfer, ReplyWanted};
+use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
+use onward_server::session::Session;
+use onward_tests::browser;
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, post_xml};
+use serde_json::{Value, json};
+
+const CHROMIUM: &str = "/usr/bin/chromium";
+/// Text that would run, turn round or overflow if anything let it.
+const HOSTILE: &str =
+    "&quot;&gt;&lt;img src=x onerror=alert(1)&gt;&lt;script&gt;alert(2)&lt;/script&gt;{{7*7}} \u{202e}txet";
+
+/// The folder with what npm installed; `None`, loudly, when there is none.
+fn installed() -> Option<PathBuf> {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/journeys");
+    if modules.join("node_modules/playwright-core").is_dir() && Path::new(CHROMIUM).exists() {
+        return Some(modules.canonicalize().expect("it is there"));
+    }
+    let required = std::env::var_os("ONWARD_REQUIRE_CHROMIUM").is_some();
+    assert!(!required, "Chromium, playwright-core or axe-core is missing: run tests/journeys/install");
+    println!(
+        "SKIPPED: the journeys through the pages: Chromium or target/journeys is missing; run tests/journeys/install"
+    );
+    None
+}
+
+async fn copy_of(world: &World, hospital: &Session, message: String) -> DeliveryId {
+    let (status, response, reply) = post_xml(hospital, message).await;
+    assert_eq!(status, 200, "{response}");
+    let id = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id").to_owned();
+    let transfer =
+        world.gateway().store().transfer(id.parse().expect("an id")).await.expect("readable").expect("there");
+    transfer.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id
+}
+
+/// A copy like this one, of a person who has died meanwhile: such a message waits for a person, and comes here by release.
+async fn deceased_like(world: &World, copy: DeliveryId) -> DeliveryId {
+    let store = world.gateway().store();
+    let record = store.delivery(copy).await.expect("readable").expect("there");
+    let about = store.subject_record(record.patient.as_ref().expect("traced")).await.expect("readable");
+    let mut renditions = about.iter().flat_map(|transfer| &transfer.renditions);
+    let rendition = renditions.find(|rendition| rendition.delivery == copy).expect("kept");
+    let html = String::from_utf8(rendition.html.clone().expect("a page")).expect("text");
+    let stop = "</section>\n<div class=\"stop\" role=\"alert\"><h2>This person has died</h2><p>Died 25 November 2026. Do not carry \
+        out the requests below. Ring the hospital.</p></div>";
+    let mut card: Value =
+        serde_json::from_slice(&store.card(copy).await.expect("readable").expect("kept")).expect("JSON");
+    card["died"] = "Died 25 November 2026".into();
+    let row = |word| {
+        let agent = Agent::named("test", None);
+        world.gateway().journal().row(&AuditEntry::new(word, SystemClock.now(), agent, "test"))
+    };
+    let id = DeliveryId::random();
+    let transfer = TransferId::random();
+    let acceptance = Acceptance {
+        transfer: NewTransfer {
+            id: transfer,
+            sender: record.sender.clone(),
+            client_id: "test".to_owned(),
+            message_id: transfer.to_string(),
+            document_id: None,
+            document_set_id: None,
+            event: "ITK003D".to_owned(),
+            received: SystemClock.now(),
+            expected: Some(SystemClock.now()),
+            patient: record.patient.clone(),
+            care_home: Some(record.recipient.clone()),
+            reply: ReplyWanted {
+                infrastructure: false,
+                business: false,
+                mailbox: None,
+                header_id: transfer.to_string(),
+                sender_reference: None,
+                workflow: None,
+            },
+            media_type: "application/fhir+json".to_owned(),
+            body: Vec::new(),
+            body_sha256: [0; 32],
+            response: Vec::new(),
+        },
+        deliveries: vec![NewDelivery {
+            id,
+            kind: RecipientKind::CareHome,
+            recipient: record.recipient.clone(),
+            recipient_name: record.recipient_name.clone(),
+            endpoint: record.endpoint.clone(),
+            media_type: rendition.media_type.clone(),
+            body: rendition.body.clone(),
+            html: Some(html.replacen("</section>", stop, 1).into_bytes()),
+            card: Some(card.to_string().into_bytes()),
+            correlation_id: None,
+            workflow: None,
+            basis: record.basis.clone(),
+            disclosure: "{}".to_owned(),
+            acknowledgement_awaited: true,
+        }],
+        hold: None,
+        audit: vec![row(AuditWord::Accept)],
+        audit_if_repeat: row(AuditWord::Duplicate),
+        audit_if_conflict: row(AuditWord::Refuse),
+    };
+    assert_eq!(store.accept(acceptance).await.expect("committed"), Accepted::New);
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_find_their_way_in_a_browser() {
+    let Some(modules) = installed() else { return };
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let home = browser::person(&world, "home@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let other = browser::person(&world, "other@elm.example", Role::CareHomeUser, &["VMH02"]).await;
+    let keyboard = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let plain = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let given = "<given value=\"Margaret\"/>";
+    let text = fresh(message::EDISCHARGE_ITK3);
+    assert!(text.contains(given), "the fixture's person has a given name");
+    let long = format!("<given value=\"{HOSTILE} {}\"/>", "Wolfeschlegelsteinhausen".repeat(10));
+    let hostile = copy_of(&world, &hospital, text.replace(given, &long)).await;
+    let deceased = deceased_like(&world, keyboard).await;
+    let pictures = modules.join("../pages");
+    let folder = tempfile::tempdir().expect("a folder");
+    let cookie = |person: &browser::Person| person.browser.cookie("__Host-sid").expect("signed in");
+    let told = json!({
+        "base": world.base().as_str().trim_end_matches('/'), "modules": modules, "pictures": pictures, "chromium": CHROMIUM,
+        "home": cookie(&home), "other": cookie(&other),
+        "ids": { "keyboard": keyboard, "plain": plain, "hostile": hostile, "deceased": deceased },
+    });
+    let file = folder.path().join("told.json");
+    std::fs::write(&file, told.to_string()).expect("written");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("journeys/run.mjs");
+    let run = tokio::process::Command::new("node")
+        .arg(script)
+        .arg(&file)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("node runs");
+    let stdout = String::from_utf8_lossy(&run.stdout).into_owned();
+    let last = stdout.lines().last().unwrap_or_default();
+    let wrong: Vec<String> = serde_json::from_str(last)
+        .unwrap_or_else(|_| panic!("the journey said {stdout} {}", String::from_utf8_lossy(&run.stderr)));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

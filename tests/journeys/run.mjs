@@ -1,0 +1,208 @@
+// Journeys through the pages in Chromium: by keyboard, with and without JavaScript, each page at each width looked at by axe.
+// `node run.mjs TOLD.json`: what it is told and where it leaves the pictures; prints what is wrong as one JSON array.
+import { createRequire } from 'node:module'
+import { mkdirSync, readFileSync } from 'node:fs'
+
+const told = JSON.parse(readFileSync(process.argv[2], 'utf8'))
+const require = createRequire(`${told.modules}/`)
+const { chromium } = require('playwright-core')
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
+const wrong = []
+const say = (text) => wrong.push(text)
+mkdirSync(told.pictures, { recursive: true })
+
+const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage']
+const browser = await chromium.launch({ executablePath: told.chromium, headless: true, args: flags })
+
+// WCAG 2.2, success criterion 1.4.12.
+const SPACING = '* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important } ' +
+  'p { margin-bottom: 2em !important }'
+
+async function context(cookie, options = {}) {
+  const made = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 900 },
+    reducedMotion: 'reduce', ...options })
+  made.setDefaultTimeout(60_000)
+  if (cookie) {
+    await made.addCookies([{ name: '__Host-sid', value: cookie, url: told.base, secure: true, httpOnly: true, sameSite: 'Lax' }])
+  }
+  return made
+}
+
+function watched(page, name) {
+  page.on('console', (message) => {
+    // An answer that says no is told on the console, too.
+    if (message.type() === 'error' && !/status of (401|404|409|422)/.test(message.text())) say(`${name}: console: ${message.text()}`)
+  })
+  page.on('pageerror', (error) => say(`${name}: script: ${error.message}`))
+  page.on('request', (request) => {
+    if (!request.url().startsWith(told.base) && !request.url().startsWith('data:')) say(`${name}: foreign request ${request.url()}`)
+  })
+  page.on('dialog', (dialog) => { say(`${name}: a dialog opened`); dialog.dismiss() })
+  return page
+}
+
+async function judge(page, name) {
+  await page.evaluate(axe)
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, {
+    runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'], resultTypes: ['violations']
+  }))
+  for (const { id, nodes } of violations) say(`${name}: axe ${id}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(' | ')}`)
+}
+
+async function fits(page, name) {
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+  if (over > 0) say(`${name}: ${over} px too wide`)
+}
+
+const picture = (page, name) => page.screenshot({ path: `${told.pictures}/${name}.png`, fullPage: true })
+
+async function look(signedIn, name, open, widths = [1280, 320]) {
+  for (const width of widths) {
+    const page = watched(await signedIn.newPage(), `${name} ${width}`)
+    await page.setViewportSize({ width, height: 900 })
+    await open(page)
+    await judge(page, `${name} ${width}`)
+    await fits(page, `${name} ${width}`)
+    await picture(page, `${name}-${width}`)
+    if (width === 320) {
+      // In a session of its own over the debugging protocol, where our content security policy does not reach.
+      await page.evaluate((css) => {
+        const sheet = new CSSStyleSheet()
+        sheet.replaceSync(css)
+        document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet]
+      }, SPACING)
+      await fits(page, `${name} ${width} with text spacing`)
+    }
+    if (width === 1280) {
+      await page.emulateMedia({ forcedColors: 'active' })
+      await picture(page, `${name}-forced-colours`)
+      await page.emulateMedia({ forcedColors: 'none' })
+    }
+    await page.close()
+  }
+}
+
+const goto = (path, status = 200) => async (page) => {
+  const answer = await page.goto(told.base + path)
+  if (answer.status() !== status) say(`${path}: ${answer.status()}, not ${status}`)
+}
+
+// By keyboard alone: Tab until the wanted one has the focus, and it must be visible that it has.
+async function tab_to(page, words) {
+  for (let presses = 0; presses < 60; presses++) {
+    await page.keyboard.press('Tab')
+    const found = await page.evaluate((words) => {
+      const here = document.activeElement
+      if (!here || !here.textContent.includes(words)) return null
+      const style = getComputedStyle(here)
+      return style.outlineStyle !== 'none' || style.boxShadow !== 'none' || style.backgroundColor !== 'rgba(0, 0, 0, 0)'
+    }, words)
+    if (found === null) continue
+    if (!found) say(`${words}: the focus cannot be seen`)
+    return
+  }
+  throw new Error(`60 presses of Tab do not reach "${words}"`)
+}
+
+// Compressed bytes: of everything that a first visit loads, and of a page alone, for all else is kept by the browser.
+async function weigh(cookie) {
+  const made = await context(cookie)
+  const page = await made.newPage()
+  const sizes = []
+  page.on('requestfinished', (request) => sizes.push(request.sizes().then((size) => size.responseBodySize)))
+  await page.goto(`${told.base}/inbox`, { waitUntil: 'networkidle' })
+  const first = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
+  const answer = await page.goto(`${told.base}/transfers/${told.ids.keyboard}`, { waitUntil: 'load' })
+  const after = (await answer.request().sizes()).responseBodySize
+  console.log(`a first visit loads ${first} bytes, a summary ${after}`)
+  if (first > 120_000 || first < 20_000) say(`a first visit loads ${first} bytes`)
+  if (after > 25_000 || after < 1_000) say(`a summary loads ${after} bytes`)
+  await made.close()
+}
+
+const has = async (page, words, name) => {
+  const text = await page.evaluate(() => document.body.textContent.replace(/\s+/g, ' '))
+  if (!text.includes(words)) say(`${name}: "${words}" is not there`)
+}
+
+async function care(name, javaScriptEnabled, id) {
+  const made = await context(null, { javaScriptEnabled })
+  const page = watched(await made.newPage(), name)
+  await made.addCookies([{ name: '__Host-sid', value: told.home, url: told.base, secure: true, httpOnly: true, sameSite: 'Lax' }])
+  await page.goto(`${told.base}/inbox`)
+  await tab_to(page, 'Skip to main content')
+  const link = await page.$(`a[href="/transfers/${id}"]`)
+  await tab_to(page, await link.textContent())
+  // The first of that name has the focus; the summary itself is opened by its address.
+  await page.goto(`${told.base}/transfers/${id}`)
+  await tab_to(page, 'Acknowledge receipt')
+  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')])
+  await has(page, 'Acknowledged by', name)
+  await tab_to(page, 'Ask the ward')
+  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')])
+  await tab_to(page, '')
+  await page.focus('#words')
+  await page.keyboard.type('When was the last dose given?')
+  await tab_to(page, 'Send the question')
+  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')])
+  await has(page, 'When was the last dose given?', name)
+  await tab_to(page, 'Record arrival')
+  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')])
+  await has(page, 'Arrival recorded by', name)
+  await tab_to(page, 'First 72 hours')
+  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')])
+  await tab_to(page, 'Done')
+  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')])
+  await has(page, '1 of 9', name)
+  if (/999|%20|HOLROYD/i.test(page.url().replace(told.base, '').replace(/[0-9a-f-]{36}/g, ''))) say(`${name}: ${page.url()}`)
+  await made.close()
+}
+
+try {
+  const nobody = await context(null)
+  await look(nobody, 'sign-in', goto('/sign-in'))
+  await weigh(told.home)
+  const home = await context(told.home)
+  const other = await context(told.other)
+  await look(home, 'inbox', goto('/inbox'))
+  await look(home, 'inbox-recent', goto('/inbox?show=recent'), [1280])
+  await look(other, 'inbox-empty', goto('/inbox'))
+  await look(home, 'record', goto(`/transfers/${told.ids.keyboard}`))
+  await look(home, 'record-deceased', goto(`/transfers/${told.ids.deceased}`))
+  await look(home, 'record-hostile', goto(`/transfers/${told.ids.hostile}`))
+  {
+    const page = await home.newPage()
+    await goto(`/transfers/${told.ids.hostile}`)(page)
+    const text = await page.evaluate(() => document.body.textContent)
+    if (/[\u202a-\u202e\u2066-\u2069]/.test(text)) say('record-hostile: the order of signs can be turned round')
+    await page.close()
+  }
+  await look(home, 'print', goto(`/transfers/${told.ids.keyboard}/print`))
+  await look(home, 'query', goto(`/transfers/${told.ids.keyboard}/query`))
+  await look(home, 'query-error', async (page) => {
+    await goto(`/transfers/${told.ids.keyboard}/query`)(page)
+    await Promise.all([page.waitForNavigation(), page.click('main button')])
+    if (!(await page.title()).startsWith('Error: ')) say('query-error: the title does not say that there is an error')
+  })
+  await look(home, 'decline', goto(`/transfers/${told.ids.keyboard}/decline`))
+  await look(home, 'not-there', goto('/transfers/3f2b0c9e-0000-4000-8000-000000000000', 404))
+  await look(other, 'not-theirs', goto(`/transfers/${told.ids.keyboard}`, 404), [320])
+  await care('by keyboard', true, told.ids.keyboard)
+  await care('by keyboard without JavaScript', false, told.ids.plain)
+  await look(home, 'record-arrived', goto(`/transfers/${told.ids.keyboard}`))
+  await look(home, 'checklist', goto(`/transfers/${told.ids.keyboard}/checklist`))
+  await look(home, 'checklist-error', async (page) => {
+    await goto(`/transfers/${told.ids.keyboard}/checklist`)(page)
+    await page.click('section:nth-of-type(3) summary')
+    await Promise.all([page.waitForNavigation(), page.click('section:nth-of-type(3) details button')])
+  })
+  await look(home, 'inbox-after', goto('/inbox'), [1280, 320])
+  const printed = watched(await home.newPage(), 'print as PDF')
+  await printed.goto(`${told.base}/transfers/${told.ids.keyboard}/print`)
+  await printed.pdf({ path: `${told.pictures}/print.pdf`, format: 'A4', tagged: true })
+} catch (error) {
+  say(`the journey broke off: ${error.stack}`)
+}
+await browser.close()
+console.log(JSON.stringify(wrong))
