@@ -199,6 +199,7 @@ async fn every_route_is_in_the_matrix_and_needs_a_token() {
             ("GET", "/.well-known/smart-configuration"),
             ("GET", "/.well-known/jwks.json"),
             ("POST", "/oauth2/token"),
+            ("POST", "/sign-in/logout/{id}"),
             ("GET", "/assets/{name}"),
         ];
         match route.access {
@@ -269,6 +270,8 @@ const VISITED: &[(&str, &str)] = &[
     ("POST", "/invitation/{token}"),
     ("POST", "/invitation/{token}/passkey/challenge"),
     ("POST", "/invitation/{token}/passkey"),
+    ("GET", "/sign-in/with/{issuer}"),
+    ("GET", "/sign-in/return"),
 ];
 
 /// The columns of [`PAGES`].

@@ -157,4 +157,5 @@ fn no_shell_is_started() {
 async fn a_new_store_knows_nobody() {
     let world = World::start().await;
     assert_eq!(world.gateway().store().clients().await.expect("readable"), Vec::new());
+    assert_eq!(world.gateway().store().users().await.expect("readable"), Vec::new());
 }

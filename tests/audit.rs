@@ -137,6 +137,7 @@ const TABLE: &[Row] = &[
     (AUDIT_SEARCH, "", "POST", Governance, Text("text/plain", "type=110113"), 415, &[]),
     (AUDIT_SEARCH, "", "POST", Operator, Text(FORM, ""), 403, &["110113 E8 - ops>onward"]),
     (AUDIT_SEARCH, "", "POST", Nobody, Text(FORM, ""), 401, &[]),
+    ("/sign-in/logout/{id}", "/none", "POST", Nobody, Text(FORM, ""), 404, &[]),
     ("/fhir/R4/metadata", "", "GET", Nobody, Empty, 200, &[]),
     ("/.well-known/smart-configuration", "", "GET", Nobody, Empty, 200, &[]),
     ("/.well-known/jwks.json", "", "GET", Nobody, Empty, 200, &[]),

@@ -28,10 +28,10 @@ const GROWTH_MAX: usize = 64 * 1024 * 1024;
 
 /// Rows that are not sent, and why.
 const NOT_SENT: &[(u16, &str)] = &[
-    (110, "cross-site POST: there are no pages and no cookies yet"),
-    (111, "challenge replay: there are no passkeys yet"),
-    (112, "wrong origin: there are no passkeys yet"),
-    (113, "fixed session id: there are no sessions of people yet"),
+    (110, "cross-site POST: a page's, in `people`"),
+    (111, "challenge replay: in `passkeys`"),
+    (112, "wrong origin: in `passkeys`"),
+    (113, "fixed session id: in `people`"),
 ];
 
 /// One row with its answer.

@@ -102,6 +102,9 @@ const TABLE: &[Row] = &[
         &["110114/110122 E0 - Person home>onward"]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &["110114/110123 E0 - Person home>onward"]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &[]),
+    // What people and logouts from an identity provider leave, `federation` tells.
+    ("/sign-in/with/{issuer}", "", "GET", Stranger, &[], 404, &[]),
+    ("/sign-in/return", "", "GET", Stranger, &[], 401, &[]),
     // What a passkey's right and wrong answers leave, `passkeys` tells.
     ("/sign-in/passkey.js", "", "GET", Stranger, &[], 200, &[]),
     ("/sign-in/passkey/challenge", "", "POST", Stranger, &[], 200, &[]),

@@ -31,6 +31,15 @@ impl Signer {
         Self { client: client.to_owned(), kid, audience: audience.to_owned(), key_pem: key_pem.to_owned() }
     }
 
+    /// The public half of its key.
+    ///
+    /// # Panics
+    /// When the key is none.
+    #[must_use]
+    pub fn public_jwk(&self) -> jsonwebtoken::jwk::Jwk {
+        keys::public_jwk(&self.key_pem).expect("a JWK")
+    }
+
     /// A right header.
     #[must_use]
     pub fn header(&self) -> Value {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How to connect to one gateway.
 #[derive(Clone)]
 pub struct Wire {
+    /// Our own end, where it matters.
+    from: Option<[u8; 4]>,
     port: u16,
     config: ClientConfig,
 }
@@ -62,7 +64,7 @@ impl Wire {
     /// When the authority's certificate cannot be read.
     #[must_use]
     pub fn new(folder: &Path, port: u16) -> Self {
-        Self { port, config: builder(folder).with_no_client_auth() }
+        Self { from: None, port, config: builder(folder).with_no_client_auth() }
     }
 
     /// The same with a client certificate.
@@ -73,7 +75,15 @@ impl Wire {
     pub fn with_certificate(folder: &Path, port: u16, identity: &Identity) -> Self {
         let chain = vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes()).expect("a certificate")];
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("a key");
-        Self { port, config: builder(folder).with_client_auth_cert(chain, key).expect("a client certificate") }
+        let config = builder(folder).with_client_auth_cert(chain, key).expect("a client certificate");
+        Self { from: None, port, config }
+    }
+
+    /// The same from another address of this machine.
+    #[must_use]
+    pub fn from(mut self, address: [u8; 4]) -> Self {
+        self.from = Some(address);
+        self
     }
 
     /// The same for HTTP/2.
@@ -98,7 +108,12 @@ impl Wire {
     /// # Panics
     /// When there is no TCP connection.
     pub async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // Bound, a port that was used a moment ago cannot be used again: only where the address matters.
+        if let Some(from) = self.from {
+            socket.bind((from, 0).into()).expect("an address of this machine");
+        }
+        let tcp = socket.connect(([127, 0, 0, 1], self.port).into()).await.expect("connected");
         let name = ServerName::try_from("127.0.0.1").expect("a name");
         TlsConnector::from(Arc::new(self.config.clone())).connect(name, tcp).await
     }

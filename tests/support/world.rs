@@ -55,6 +55,14 @@ impl World {
         Self::start_with("", INBOX_ONLY, &[], DIRECTORY).await
     }
 
+    /// A fresh world with these lines in `[server]`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_limited(server: &str) -> Self {
+        Self::start_with(server, INBOX_ONLY, &[], DIRECTORY).await
+    }
+
     /// A fresh world that takes client certificates of these authorities, with these revocation lists (PEM).
     ///
     /// # Panics
@@ -74,15 +82,48 @@ impl World {
         Self::start_with("", sections, &[], DIRECTORY).await
     }
 
+    /// A fresh world whose people sign in through this identity provider too, on loopback; `cis2` is its name.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_with_issuer(issuer: &str, client_id: &str, key_pem: &str) -> Self {
+        let sections = format!(
+            r#"
+[egress]
+hosts = [{{ host = "127.0.0.1", internal = true }}]
+extra_ca_file = "ca.pem"
+
+[[identity.issuer]]
+name = "cis2"
+label = "NHS CIS2"
+issuer = "{issuer}"
+client_id = "{client_id}"
+key_file = "issuer.key"
+key_id = "our-key"
+required_claims = {{ id_assurance_level = ["3"] }}
+"#
+        );
+        Self::start_with("", &sections, &[("issuer.key", key_pem)], DIRECTORY).await
+    }
+
+    /// A server's certificate of this world's authority.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    #[must_use]
+    pub fn tls(&self) -> Tls {
+        let at = |name: &str| self.folder().join(name);
+        let files =
+            TlsFiles { certificate: at("server.pem"), key: at("server.key"), client_ca: None, client_crl: None };
+        Tls::open(files).expect("usable")
+    }
+
     /// A partner's server with a certificate of this world's authority.
     ///
     /// # Panics
     /// When it cannot be started.
     pub async fn publish(&self) -> Published {
-        let at = |name: &str| self.folder().join(name);
-        let files =
-            TlsFiles { certificate: at("server.pem"), key: at("server.key"), client_ca: None, client_crl: None };
-        Published::start(Tls::open(files).expect("usable")).await
+        Published::start(self.tls()).await
     }
 
     /// A fresh world that logs everything, its libraries included.

@@ -198,11 +198,17 @@ impl HttpClient {
     }
 }
 
-/// The head of an answer; its body is read on demand, up to the bound.
-#[derive(Debug)]
+/// The head of an answer; its body is read on demand, up to the bound. Its `Debug` leaves the URL out, which may name a
+/// person.
 pub struct Answer {
     response: reqwest::Response,
     bytes_max: usize,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("status", &self.response.status()).finish_non_exhaustive()
+    }
 }
 
 impl Answer {

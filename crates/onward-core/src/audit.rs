@@ -167,8 +167,8 @@ impl AuditEntry {
 }
 
 /// An audit entry to be stored: the AuditEvent's bytes, and the columns it is found by. The store seals the event and makes
-/// the entry of the log.
-#[derive(Debug, Clone)]
+/// the entry of the log. Its `Debug` leaves the event out, which names the person.
+#[derive(Clone)]
 pub struct AuditRow {
     /// The AuditEvent's id, a UUID.
     pub id: String,
@@ -229,6 +229,12 @@ pub struct FoundAudit {
     pub patient: Option<NhsNumber>,
     /// AuditEvent JSON; none when the person was erased.
     pub event: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for AuditRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuditRow").field("id", &self.id).field("word", &self.word).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for FoundAudit {

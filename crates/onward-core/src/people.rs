@@ -112,6 +112,8 @@ pub enum Credential {
     Password(Password),
     /// A passkey.
     Passkey(Passkey),
+    /// The word of an identity provider.
+    Subject(Subject),
 }
 
 /// A signed-in person's session. The cookie's value is stored as its SHA-256 only.
@@ -144,6 +146,8 @@ words!(
         Assertion = "assertion",
         /// Coming back from an identity provider.
         Federation = "federation",
+        /// A logout token, kept because it serves once.
+        Logout = "logout",
     }
 );
 

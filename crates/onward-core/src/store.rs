@@ -172,8 +172,8 @@ pub struct Acceptance {
     pub audit_if_conflict: AuditRow,
 }
 
-/// What accepting came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What accepting came to. Its `Debug` leaves the answer out, which names the person.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Accepted {
     /// Committed.
     New,
@@ -196,6 +196,21 @@ pub enum Accepted {
         /// The transfer that carried it.
         transfer: TransferId,
     },
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("New"),
+            Self::Repeat { transfer, .. } => {
+                f.debug_struct("Repeat").field("transfer", transfer).finish_non_exhaustive()
+            }
+            Self::MessageIdReused => f.write_str("MessageIdReused"),
+            Self::DocumentRepeated { transfer } => {
+                f.debug_struct("DocumentRepeated").field("transfer", transfer).finish()
+            }
+        }
+    }
 }
 
 /// A transfer as read back, without bodies.

@@ -9,13 +9,19 @@ mod xml;
 use crate::elements::{ElementDef, Table, TypeDef, table};
 use crate::tree::{Element, Release};
 
-/// A text and what it could not carry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A text and what it could not carry. Its `Debug` leaves the text out.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Written {
     /// The document.
     pub text: String,
     /// What is missing from it or stands in it differently; empty when nothing was lost.
     pub losses: Vec<Loss>,
+}
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Written").field("losses", &self.losses).finish_non_exhaustive()
+    }
 }
 
 /// One thing that the format could not carry. Holds names of elements, never their content.

@@ -14,8 +14,8 @@ use crate::Gateway;
 use crate::prepare::{PrepareError, Prepared, Routing, identify_refused};
 use crate::refusal::Refusal;
 
-/// One posted or collected message.
-#[derive(Debug, Clone)]
+/// One posted or collected message. It has no `Debug`: that would show the body.
+#[derive(Clone)]
 pub struct Submission {
     /// Who sends it.
     pub client: Client,
@@ -27,8 +27,8 @@ pub struct Submission {
     pub request_id: Option<String>,
 }
 
-/// An accepted message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An accepted message. Its `Debug` leaves the answer out, which names the person.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The transfer.
     pub transfer: TransferId,
@@ -36,6 +36,12 @@ pub struct Receipt {
     pub response: Vec<u8>,
     /// It had been accepted before.
     pub duplicate: bool,
+}
+
+impl std::fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receipt").field("transfer", &self.transfer).finish_non_exhaustive()
+    }
 }
 
 /// Why there is no transfer.

@@ -25,6 +25,8 @@ use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
+use crate::auth::limit::Limits;
+use crate::auth::refusals::Refusals;
 use crate::config::{Config, PdsMode, StoreUrl};
 use crate::people::People;
 use crate::seal::Seal;
@@ -48,6 +50,10 @@ pub struct App {
     pub seal: Seal,
     /// How people sign in.
     pub people: People,
+    /// How much each machine client may ask for.
+    pub(crate) limits: Limits,
+    /// Sign-ins of machines that were refused.
+    pub(crate) refusals: Refusals,
 }
 
 /// Whether this process is the one that serves the store.
@@ -177,7 +183,9 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         key_source,
         jwks: jwks(config)?,
         seal: Seal::new()?,
-        people: People::new(config),
+        people: People::new(config, &http(config, None, None, false)?)?,
+        limits: Limits::new(config),
+        refusals: Refusals::default(),
     })
 }
 
@@ -188,7 +196,7 @@ fn jwks(config: &Config) -> anyhow::Result<String> {
         return Ok(r#"{"keys":[]}"#.to_owned());
     }
     let path = pds.key_file.as_deref().context("pds.key_file is not set")?;
-    crate::keys::assertion_jwks(&read(path)?, &pds.key_id).context("pds.key_file")
+    crate::keys::assertion_jwks(&zeroize::Zeroizing::new(read(path)?), &pds.key_id).context("pds.key_file")
 }
 
 fn public_host(public_url: &str) -> anyhow::Result<String> {

@@ -98,6 +98,10 @@ pub struct Server {
     pub public_url: PublicUrl,
     /// Largest accepted message, bytes.
     pub body_bytes_max: usize,
+    /// Requests that one machine client may make in a minute.
+    pub client_requests_per_minute: u32,
+    /// Requests of one machine client that are answered side by side.
+    pub client_requests_at_once: u32,
     /// What the process gives up before it serves.
     pub hardening: Hardening,
 }
@@ -156,6 +160,46 @@ pub struct Identity {
     pub name: String,
     /// Life of an access token, seconds.
     pub token_lifetime_seconds: u32,
+    /// Identity providers that people sign in through.
+    pub issuer: Vec<Issuer>,
+}
+
+/// `[[identity.issuer]]`: an OpenID Connect provider.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// Its name in our addresses.
+    pub name: String,
+    /// Its name for people.
+    pub label: String,
+    /// `iss`, to the letter; its description is at `/.well-known/openid-configuration` below it.
+    pub issuer: String,
+    /// Who we are there.
+    pub client_id: String,
+    /// Private key that signs our assertions, PEM: RSA (RS512) or P-384 (ES384).
+    pub key_file: PathBuf,
+    /// `kid` of that key there.
+    pub key_id: String,
+    /// `scope`.
+    #[serde(default = "openid")]
+    pub scopes: Vec<String>,
+    /// `acr_values`; empty: not sent.
+    #[serde(default)]
+    pub acr_values: String,
+    /// How long ago the person may have signed in there, seconds.
+    #[serde(default = "five_minutes")]
+    pub auth_age_max_seconds: u32,
+    /// Claims that the ID token must have, each with the values that are taken.
+    #[serde(default)]
+    pub required_claims: BTreeMap<String, Vec<String>>,
+}
+
+fn openid() -> Vec<String> {
+    vec!["openid".to_owned()]
+}
+
+fn five_minutes() -> u32 {
+    300
 }
 
 /// `[people]`
@@ -527,6 +571,9 @@ impl Config {
             &mut self.routes.file,
             &mut self.disclosure.folder,
         ];
+        for issuer in &mut self.identity.issuer {
+            issuer.key_file = folder.join(&issuer.key_file);
+        }
         for package in &mut self.validation.packages {
             *package = folder.join(&*package);
         }

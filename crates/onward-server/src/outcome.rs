@@ -175,6 +175,14 @@ pub fn fault() -> Outcome {
     Outcome::new(StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception, text)
 }
 
+/// 429, with when to ask again.
+#[must_use]
+pub fn too_many(seconds: i64) -> Outcome {
+    let text = format!("this client has asked too often or too much at once: try again in {seconds} s");
+    Outcome::new(StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled, text)
+        .with(header::RETRY_AFTER, &seconds.to_string())
+}
+
 /// 503: nothing can be made durable, so nothing is taken and nothing is shown.
 #[must_use]
 pub fn unavailable() -> Outcome {

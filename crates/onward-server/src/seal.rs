@@ -15,9 +15,9 @@ impl Seal {
     /// # Errors
     /// When the machine gives no randomness.
     pub fn new() -> anyhow::Result<Self> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|_| anyhow::anyhow!("no randomness for the seal"))?;
-        Ok(Self(RandomizedNonceKey::new(&AES_256_GCM, &key).context("the seal's key")?))
+        let mut key = zeroize::Zeroizing::new([0; 32]);
+        getrandom::fill(key.as_mut_slice()).map_err(|_| anyhow::anyhow!("no randomness for the seal"))?;
+        Ok(Self(RandomizedNonceKey::new(&AES_256_GCM, key.as_slice()).context("the seal's key")?))
     }
 
     /// The text, sealed for this client; `None` when the library fails.

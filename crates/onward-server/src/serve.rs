@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::{self, App, Tenure};
+use crate::auth::refusals;
 use crate::config::Config;
 use crate::hardening::Posture;
 use crate::listener::Tls;
@@ -80,6 +81,7 @@ impl Running {
         tasks.spawn(listener::serve(public, tls, api::router(&app), stopped.clone()));
         tasks.spawn(listener::serve(operations, None, operations_router(&app, &posture), stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
+        tasks.spawn(refusals::tell_until(Arc::clone(&app), stopped.clone()));
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
         tasks.spawn(Arc::clone(&gateway).poll_mailbox_until(poll, stopped.clone()));
         let every = Duration::from_secs(u64::from(config.audit.checkpoint_seconds.max(1)));
@@ -124,7 +126,7 @@ pub(crate) fn signing_key(path: &Path, config: &Config) -> anyhow::Result<Signin
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let name = log_origin(config)?;
-    match std::fs::read_to_string(path) {
+    match std::fs::read_to_string(path).map(zeroize::Zeroizing::new) {
         Ok(text) => SigningKey::from_secret_text(text.trim())
             .with_context(|| format!("{} is not the audit log's key", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

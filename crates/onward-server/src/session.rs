@@ -14,7 +14,7 @@ pub struct Session {
     http: HttpClient,
     base: Url,
     client_id: String,
-    key_pem: String,
+    key_pem: zeroize::Zeroizing<String>,
     token: tokio::sync::Mutex<Option<(String, i64)>>,
 }
 
@@ -32,7 +32,13 @@ impl Session {
     /// A client with its ES384 key in PKCS #8 PEM.
     #[must_use]
     pub fn new(http: HttpClient, base: Url, client_id: &str, key_pem: String) -> Self {
-        Self { http, base, client_id: client_id.to_owned(), key_pem, token: tokio::sync::Mutex::new(None) }
+        Self {
+            http,
+            base,
+            client_id: client_id.to_owned(),
+            key_pem: key_pem.into(),
+            token: tokio::sync::Mutex::new(None),
+        }
     }
 
     /// Who signs in.

@@ -86,6 +86,8 @@ macro_rules! every_contract {
             a_code_and_a_counter_work_once,
             a_session_dies_with_what_it_rests_on,
             a_new_session_replaces_that_of_its_browser,
+            a_subject_stands_for_one_account,
+            a_providers_logout_ends_its_sessions_once,
             one_of_many_takers_gets_a_ceremony,
             failed_attempts_are_counted_and_forgotten,
         );

@@ -66,6 +66,23 @@ pub struct SignIn {
     pub audit: Vec<AuditRow>,
 }
 
+/// A session or person that an identity provider has signed out.
+#[derive(Debug, Clone)]
+pub struct ProviderLogout {
+    /// `iss`.
+    pub issuer: String,
+    /// `sub`; none where it is about one session.
+    pub subject: Option<String>,
+    /// `sid`; none where it is about all sessions of the person.
+    pub provider_session: Option<String>,
+    /// SHA-256 of what names the logout token: it serves once.
+    pub token: [u8; 32],
+    /// Until when the token could be shown again.
+    pub token_until: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
 /// A sign-in that failed. Account and address are hashes: attempts on accounts that do not exist are kept too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedAttempt {
@@ -116,7 +133,7 @@ pub trait PeopleStore: Send + Sync + 'static {
     /// Whose invitation this is, unless it is used up, expired at `now`, or the account is disabled.
     async fn invited(&self, invitation: &[u8; 32], now: Timestamp) -> Result<Option<User>, StoreError>;
     /// Uses an invitation up; `false` when it was, has expired at the session's beginning, the account is disabled, or the
-    /// passkey's identifier is another account's.
+    /// passkey's identifier or the subject is another account's.
     async fn enrol(&self, enrolment: Enrolment) -> Result<bool, StoreError>;
 
     /// The account's password.
@@ -138,6 +155,8 @@ pub trait PeopleStore: Send + Sync + 'static {
     async fn touch_session(&self, hash: &[u8; 32], at: Timestamp) -> Result<(), StoreError>;
     /// Ends a session; `false` when there is none.
     async fn end_session(&self, hash: &[u8; 32], audit: Vec<AuditRow>) -> Result<bool, StoreError>;
+    /// Ends the sessions that an identity provider has ended; `false`, and nothing done, when its token was used before.
+    async fn end_provider_sessions(&self, logout: ProviderLogout) -> Result<bool, StoreError>;
     /// Whether this account has signed in from the browser with this hash.
     async fn knows_device(&self, user: UserId, device: &[u8; 32], now: Timestamp) -> Result<bool, StoreError>;
 

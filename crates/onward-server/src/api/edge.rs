@@ -25,7 +25,7 @@ const TARGET_BYTES_MAX: usize = 8 * 1024;
 const HEADERS_BYTES_MAX: usize = 16 * 1024;
 
 /// What an answer that is no page may do in a browser.
-const NOTHING_RUNS: &str =
+pub(crate) const NOTHING_RUNS: &str =
     "default-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 
 /// FHIR JSON, R4.

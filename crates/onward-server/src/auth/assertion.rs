@@ -29,8 +29,8 @@ pub enum AssertionError {
     NotTrusted(&'static str),
 }
 
-/// An assertion whose form is right and whose signature is not checked yet.
-#[derive(Debug)]
+/// An assertion whose form is right and whose signature is not checked yet. It has no `Debug`: whoever reads it in a log
+/// could use it.
 pub struct Assertion<'a> {
     signed: &'a str,
     signature: &'a str,

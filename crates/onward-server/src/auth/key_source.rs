@@ -70,7 +70,15 @@ impl KeySource {
         let Some(url) = url_of(client) else {
             return serde_json::from_str(&client.jwks).map(Arc::new).map_err(|_| unusable);
         };
-        let kept = Arc::clone(self.kept.lock().expect("no holder of it panics").entry(client.id.clone()).or_default());
+        self.fetched(&client.id, url).await
+    }
+
+    /// The keys at this URL, of whoever has this name.
+    ///
+    /// # Errors
+    /// As [`KeySource::of`].
+    pub async fn fetched(&self, name: &str, url: Url) -> Result<Arc<JwkSet>, AssertionError> {
+        let kept = Arc::clone(self.kept.lock().expect("no holder of it panics").entry(name.to_owned()).or_default());
         // Whoever comes while one fetches waits for what that one gets.
         let mut kept = kept.lock().await;
         if kept.url.as_ref() != Some(&url) {
@@ -81,12 +89,12 @@ impl KeySource {
             kept.asked = Some(now);
             match self.fetch(url).await {
                 Ok(keys) => kept.got = Some((now, Arc::new(keys))),
-                Err(reason) => tracing::warn!(client = client.id, reason, "a client's key set cannot be fetched"),
+                Err(reason) => tracing::warn!(owner = name, reason, "a key set cannot be fetched"),
             }
         }
         match &kept.got {
             Some((got, keys)) if now.duration_since(*got) < KEPT_MAX => Ok(Arc::clone(keys)),
-            _ => Err(AssertionError::NotTrusted("the client's key set cannot be fetched")),
+            _ => Err(AssertionError::NotTrusted("the key set cannot be fetched")),
         }
     }
 

@@ -2,21 +2,25 @@
 
 pub mod assertion;
 pub mod key_source;
+pub(crate) mod limit;
+pub(crate) mod refusals;
 pub mod table;
 pub mod token;
-mod unique;
+pub(crate) mod unique;
 
 use onward_core::OdsCode;
 use onward_core::audit::Agent;
 use onward_core::client::{Client, Role};
 
 /// An authenticated machine client.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Caller {
     /// The registered client.
     pub client: Client,
     /// `X-Request-ID` of this request.
     pub request_id: Option<String>,
+    /// Its place among the client's requests at once.
+    _turn: limit::Turn,
 }
 
 impl Caller {

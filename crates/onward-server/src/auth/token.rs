@@ -1,6 +1,7 @@
 //! `POST /oauth2/token`, and the bearer token of every other request. Tokens are opaque, stored hashed and
 //! looked up on each request, so that a disabled client is out at once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -16,8 +17,10 @@ use onward_core::store::StoreError;
 
 use super::Caller;
 use super::assertion::{Assertion, AssertionError};
+use super::limit::TooMany;
+use super::refusals;
 use crate::app::App;
-use crate::listener::ClientCertificate;
+use crate::listener::{ClientCertificate, Peer};
 
 /// The only assertion type (RFC 7523 §2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -30,12 +33,19 @@ enum Denied {
     /// Status 400, with the error of RFC 6749 §5.2.
     Request(&'static str, String),
     NotTrusted(String),
+    TooMany(TooMany),
     Store(StoreError),
 }
 
 impl Denied {
     fn malformed(text: &str) -> Self {
         Self::Request("invalid_request", text.to_owned())
+    }
+}
+
+impl From<TooMany> for Denied {
+    fn from(too_many: TooMany) -> Self {
+        Self::TooMany(too_many)
     }
 }
 
@@ -57,6 +67,7 @@ impl From<AssertionError> for Denied {
 /// Issues a token for a signed assertion.
 pub async fn issue(
     State(app): State<Arc<App>>,
+    Extension(Peer(peer)): Extension<Peer>,
     certificate: Option<Extension<ClientCertificate>>,
     headers: HeaderMap,
     body: Body,
@@ -72,7 +83,7 @@ pub async fn issue(
             let headers = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
             (StatusCode::OK, headers, axum::Json(answer)).into_response()
         }
-        Err(denied) => refuse(&app, denied, request_id).await,
+        Err(denied) => refuse(&app, denied, peer.ip(), request_id).await,
     }
 }
 
@@ -94,6 +105,8 @@ async fn grant(
         return Err(Denied::NotTrusted("the client is disabled".to_owned()));
     }
     assertion.verify(app.key_source.of(&client).await?.as_ref())?;
+    // Not before the signature: others must not use up a client's share.
+    drop(app.limits.take(&client.id, now)?);
     let granted = scope(&client);
     if form.scope.split(' ').any(|asked| !asked.is_empty() && !granted.split(' ').any(|scope| scope == asked)) {
         let text = "scope asks for more than the client may do";
@@ -114,7 +127,10 @@ async fn grant(
         expires: now + lifetime,
         certificate_sha256: certificate,
     };
-    let audit = entry(app, AuditWord::SignIn, true, agent(&client), "token issued".to_owned(), request_id);
+    let audit = AuditEntry {
+        request_id,
+        ..AuditEntry::new(AuditWord::SignIn, now, Agent::client(&client), "token issued".to_owned())
+    };
     let row = app.gateway.journal().row(&audit);
     // The jti must be kept for as long as the assertion could be shown again, leeway included.
     let jti_expires = assertion.expires + SignedDuration::from_secs(60);
@@ -170,18 +186,19 @@ fn read_form(body: &[u8]) -> Result<Form, Denied> {
     Ok(Form { client_assertion, scope })
 }
 
-async fn refuse(app: &App, denied: Denied, request_id: Option<String>) -> Response {
+async fn refuse(app: &App, denied: Denied, address: IpAddr, request_id: Option<String>) -> Response {
     let (status, error, description) = match denied {
         Denied::Request(error, text) => (StatusCode::BAD_REQUEST, error, text),
         Denied::NotTrusted(text) => (StatusCode::UNAUTHORIZED, "invalid_client", text),
+        Denied::TooMany(TooMany { retry_after_seconds }) => {
+            return crate::outcome::too_many(retry_after_seconds).into_response();
+        }
         Denied::Store(error) => {
             tracing::error!(%error, "no token could be issued");
             return crate::outcome::unavailable().into_response();
         }
     };
-    let nobody = Agent::named("unauthenticated", None);
-    let audit = entry(app, AuditWord::Deny, false, nobody, format!("token refused: {description}"), request_id);
-    if let Err(error) = app.gateway.store().audit(vec![app.gateway.journal().row(&audit)]).await {
+    if let Err(error) = refusals::record(app, &description, address, request_id).await {
         tracing::error!(%error, "a refused sign-in could not be audited");
         return crate::outcome::unavailable().into_response();
     }
@@ -192,7 +209,8 @@ async fn refuse(app: &App, denied: Denied, request_id: Option<String>) -> Respon
 /// The caller of a request, by its one bearer token.
 ///
 /// # Errors
-/// The response to give instead: 400 for a malformed, 401 for a missing or void token, 503 without a store.
+/// The response to give instead: 400 for a malformed, 401 for a missing or void token, 429 when the client asks too
+/// often, 503 without a store.
 pub async fn caller(
     app: &App,
     headers: &HeaderMap,
@@ -213,26 +231,14 @@ pub async fn caller(
     if token.certificate_sha256.is_some() && token.certificate_sha256.as_ref() != certificate.map(|c| &c.0) {
         return Err(unauthorized());
     }
-    Ok(Caller { client, request_id: crate::api::request_id(headers) })
+    let turn = app.limits.take(&client.id, app.gateway.clock().now());
+    let turn =
+        turn.map_err(|TooMany { retry_after_seconds }| crate::outcome::too_many(retry_after_seconds).into_response())?;
+    Ok(Caller { client, request_id: crate::api::request_id(headers), _turn: turn })
 }
 
 fn hash(text: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref());
     hash
-}
-
-fn agent(client: &Client) -> Agent {
-    Agent::client(client)
-}
-
-fn entry(
-    app: &App,
-    word: AuditWord,
-    success: bool,
-    agent: Agent,
-    detail: String,
-    request_id: Option<String>,
-) -> AuditEntry {
-    AuditEntry { success, request_id, ..AuditEntry::new(word, app.gateway.clock().now(), agent, detail) }
 }

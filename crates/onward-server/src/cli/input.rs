@@ -108,6 +108,28 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// A person's number as it was typed. Its `Debug` leaves it out.
+#[derive(Clone)]
+pub(super) struct Typed(String);
+
+impl Typed {
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Typed {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Typed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Typed(redacted)")
+    }
+}
+
 /// The NHS number of an argument, or of the first line of standard input for `-`. The message does not repeat it.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::audit::{self, Source};
 use super::exit::{Exit, Failure, Outcome};
-use super::input;
+use super::input::{self, Typed};
 use super::open::{ConfigArgs, Desk, now};
 use super::output;
 use super::terminal::{Style, Terminal, plain};
@@ -47,7 +47,7 @@ pub struct Export {
     config: ConfigArgs,
     /// The person; `-` reads the number from standard input, so that it stands in no process list
     #[arg(long, value_name = "N")]
-    nhs_number: String,
+    nhs_number: Typed,
     /// A folder that is not there yet
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -83,7 +83,7 @@ pub(super) async fn run(command: &Sar, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
-    let patient = input::nhs_number(&command.nhs_number)?;
+    let patient = input::nhs_number(command.nhs_number.text())?;
     let (config, store) = command.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let path = &config.audit.signing_key_file;

@@ -62,6 +62,7 @@ impl Loaded {
         server(config, &mut findings);
         identity(config, &mut findings);
         people(config, &mut findings);
+        issuers(config, &mut findings);
         store(config, &mut findings);
         keys(config, &mut findings);
         mesh(config, &mut findings);
@@ -151,6 +152,28 @@ impl Findings {
     }
 }
 
+fn issuers(config: &Config, findings: &mut Findings) {
+    const KEY: &str = "identity.issuer";
+    let mut names = std::collections::BTreeSet::new();
+    for issuer in &config.identity.issuer {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if issuer.name.is_empty() || !issuer.name.chars().all(plain) || !names.insert(&issuer.name) {
+            findings.error(KEY, "every name has lower-case letters, digits and '-', and stands once");
+        }
+        match Url::parse(&issuer.issuer) {
+            Ok(url) => findings.reachable(KEY, config, &url, false),
+            Err(error) => findings.error(KEY, format!("issuer is no URL: {error}")),
+        }
+        if issuer.client_id.is_empty() || !issuer.scopes.iter().any(|scope| scope == "openid") {
+            findings.error(KEY, "client_id must be set, and scopes must have openid");
+        }
+        if !(1..=43_200).contains(&issuer.auth_age_max_seconds) {
+            findings.error(KEY, "auth_age_max_seconds must be 1 to 43200");
+        }
+        findings.secret(KEY, Some(&issuer.key_file));
+    }
+}
+
 fn people(config: &Config, findings: &mut Findings) {
     let people = &config.people;
     for (key, value, most) in [
@@ -203,6 +226,8 @@ fn server(config: &Config, findings: &mut Findings) {
     if server.listen == server.operations_listen && server.listen.port() != 0 {
         findings.error("server.operations_listen", "is the same address as server.listen");
     }
+    findings.positive("server.client_requests_per_minute", server.client_requests_per_minute);
+    findings.positive("server.client_requests_at_once", server.client_requests_at_once);
     if server.body_bytes_max == 0 {
         findings.error("server.body_bytes_max", "must be more than 0");
     } else if server.body_bytes_max > ITK_BYTES_MAX {

@@ -12,6 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use super::sha256_hex;
 
@@ -47,18 +48,20 @@ struct Current {
     digests: [Option<String>; 4],
 }
 
-/// The bytes of the four files.
-struct Contents([Option<Vec<u8>>; 4]);
+/// The bytes of the four files; the key's are wiped when dropped, and the others with them.
+struct Contents([Option<Zeroizing<Vec<u8>>>; 4]);
 
 impl Contents {
     fn digests(&self) -> [Option<String>; 4] {
-        self.0.each_ref().map(|file| file.as_deref().map(sha256_hex))
+        self.0.each_ref().map(|file| file.as_deref().map(|bytes| sha256_hex(bytes)))
     }
 }
 
 impl TlsFiles {
     fn read(&self) -> anyhow::Result<Contents> {
-        let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map(Zeroizing::new).with_context(|| format!("reading {}", path.display()))
+        };
         Ok(Contents([
             Some(read(&self.certificate)?),
             Some(read(&self.key)?),
@@ -68,14 +71,15 @@ impl TlsFiles {
     }
 
     fn build(&self, contents: &Contents) -> anyhow::Result<Current> {
-        let Contents([certificate, key, client_ca, client_crl]) = contents;
-        let chain: Vec<CertificateDer<'static>> = pem(certificate.as_deref().unwrap_or_default())
+        let Contents(files) = contents;
+        let [certificate, key, client_ca, client_crl] = files.each_ref().map(|file| file.as_deref().map(Vec::as_slice));
+        let chain: Vec<CertificateDer<'static>> = pem(certificate.unwrap_or_default())
             .with_context(|| format!("the certificate {}", self.certificate.display()))?;
-        let key = PrivateKeyDer::from_pem_slice(key.as_deref().unwrap_or_default())
+        let key = PrivateKeyDer::from_pem_slice(key.unwrap_or_default())
             .with_context(|| format!("the key {}", self.key.display()))?;
         let clients = match client_ca {
             None => None,
-            Some(roots) => Some(client_verifier(roots, client_crl.as_deref())?),
+            Some(roots) => Some(client_verifier(roots, client_crl)?),
         };
         let builder =
             ServerConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions()?;

@@ -16,6 +16,7 @@ use onward_transform::render::{Card, Fragment, dates};
 
 use super::components::Fact;
 use super::{OnlyGet, Shell, attendant, page, shell, store_failed, trouble};
+use crate::api::edge::NOTHING_RUNS;
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -175,7 +176,7 @@ pub(super) async fn file(
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&file.media_type).ok()?);
         let disposition = format!("attachment; filename=\"{}\"", file.name);
         headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_str(&disposition).ok()?);
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NOTHING_RUNS));
         Some(response)
     })
 }

@@ -15,8 +15,9 @@ use qrcodegen::{QrCode, QrCodeEcc};
 
 use super::cookie::Token;
 use super::sign_in::{Begun, form};
-use super::{page, password, sha256, totp};
+use super::{Link, page, password, sha256, totp};
 use crate::app::App;
+use crate::pages::Shell;
 
 /// How long the page may be filled in.
 const FILLING_IN: SignedDuration = SignedDuration::from_mins(30);
@@ -25,6 +26,8 @@ const FILLING_IN: SignedDuration = SignedDuration::from_mins(30);
 #[derive(Template)]
 #[template(path = "people/invitation.html")]
 struct Page<'a> {
+    shell: Shell,
+    providers: Vec<Link>,
     name: &'a str,
     email: &'a str,
     organisations: String,
@@ -138,6 +141,8 @@ async fn show(
     app.gateway.store().put_ceremony(ceremony, now).await?;
     let organisations: Vec<&str> = user.organisations.iter().map(onward_core::OdsCode::as_str).collect();
     let page = Page {
+        shell: Shell::nobody(),
+        providers: app.people.providers_for("invitation", token, false),
         name: &user.name,
         email: &user.email,
         organisations: organisations.join(", "),

@@ -1,4 +1,4 @@
-//! People sign in here: invitation, passkeys, passwords with time-based codes, sessions, and the guard of every page.
+//! People sign in here: invitation, passkeys, passwords with time-based codes, identity providers, sessions, and the guard of every page.
 //!
 //! A page is a route whose access is [`Access::Page`] or [`Access::SignedIn`]; its handler takes [`SignedIn`]. The guard
 //! around it has looked the session up and asked the authorization table before the handler runs.
@@ -8,6 +8,7 @@ mod fresh;
 mod guard;
 mod invitation;
 mod invite;
+mod oidc;
 mod page;
 mod passkey;
 mod password;
@@ -24,6 +25,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use jiff::{SignedDuration, Timestamp};
+use onward_connect::http::HttpClient;
 use onward_core::audit::Agent;
 use onward_core::people::{Role, Session, Strength, User};
 use onward_core::{OdsCode, SessionId, UserId};
@@ -48,22 +50,51 @@ pub struct People {
     absolute: SignedDuration,
     passwords: password::Passwords,
     relying_party: webauthn::RelyingParty,
+    providers: Vec<oidc::Provider>,
+}
+
+/// A button that leads to an identity provider.
+struct Link {
+    href: String,
+    label: String,
 }
 
 impl People {
-    /// As configured.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
+    /// As configured; identity providers are reached by this client.
+    ///
+    /// # Errors
+    /// When a key of an identity provider cannot be used.
+    pub fn new(config: &Config, http: &HttpClient) -> anyhow::Result<Self> {
         let url: &Url = config.server.public_url.url();
         let origin = url.origin().ascii_serialization();
         let id = url.host_str().unwrap_or_default().to_owned();
-        Self {
+        let providers = config.identity.issuer.iter().map(|issuer| oidc::Provider::new(issuer.clone(), http.clone()));
+        Ok(Self {
             relying_party: webauthn::RelyingParty { id, origin: origin.clone() },
             origin,
             idle: SignedDuration::from_mins(i64::from(config.people.session_idle_minutes)),
             absolute: SignedDuration::from_hours(i64::from(config.people.session_hours)),
             passwords: password::Passwords::new(),
-        }
+            providers: providers.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn provider(&self, name: &str) -> Option<&oidc::Provider> {
+        self.providers.iter().find(|provider| provider.issuer.name == name)
+    }
+
+    /// What leads to each identity provider, with this parameter.
+    fn providers_for(&self, name: &str, value: &str, again: bool) -> Vec<Link> {
+        let link = |provider: &oidc::Provider| {
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            query.append_pair(name, value);
+            if again {
+                query.append_pair("again", "1");
+            }
+            let href = format!("/sign-in/with/{}?{}", provider.issuer.name, query.finish());
+            Link { href, label: provider.issuer.label.clone() }
+        };
+        self.providers.iter().map(link).collect()
     }
 }
 
@@ -147,6 +178,10 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/sign-in/passkey", Access::Visitor, post(passkey::sign_in)),
         route("POST", "/invitation/{token}/passkey/challenge", Access::Visitor, post(passkey::registration_challenge)),
         route("POST", "/invitation/{token}/passkey", Access::Visitor, post(passkey::register)),
+        route("GET", "/sign-in/with/{issuer}", Access::Visitor, get(oidc::leave)),
+        route("GET", "/sign-in/return", Access::Visitor, get(oidc::come_back)),
+        // From the provider's server, not from a page: its signature is what counts.
+        route("POST", "/sign-in/logout/{id}", Access::Open, post(oidc::logout)),
     ]
 }
 

@@ -5,10 +5,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use onward_core::store::StoreError;
 
+use crate::pages::Shell;
+
 /// A page that says one thing.
 #[derive(Template)]
 #[template(path = "people/message.html")]
 struct Message<'a> {
+    shell: Shell,
     title: &'a str,
     text: &'a str,
 }
@@ -25,7 +28,7 @@ pub(super) fn of(status: StatusCode, template: &impl Template) -> Response {
 }
 
 fn message(status: StatusCode, title: &str, text: &str) -> Response {
-    of(status, &Message { title, text })
+    of(status, &Message { shell: Shell::nobody(), title, text })
 }
 
 /// 403: the role has no such function.
@@ -50,6 +53,30 @@ pub(super) fn not_found() -> Response {
 pub(super) fn no_invitation() -> Response {
     let text = "The link has been used, is too old, or is not complete. Ask whoever sent it for a new one.";
     message(StatusCode::NOT_FOUND, "This invitation does not work", text)
+}
+
+/// 401: whoever comes back from an identity provider is not whom we sent there, or comes too late.
+pub(super) fn not_this_browser() -> Response {
+    let text = "This sign-in was begun in another browser, was finished before, or took too long. Begin again.";
+    let mut response = message(StatusCode::UNAUTHORIZED, "The sign-in could not be finished", text);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Page"));
+    response
+}
+
+/// 403: the identity provider did not vouch for somebody who has an account here.
+pub(super) fn not_vouched() -> Response {
+    let text = "There is no account here for the person that you signed in as, or the sign-in there was not strong enough. \
+                Ask whoever runs this service for an invitation link.";
+    message(StatusCode::FORBIDDEN, "You cannot sign in this way", text)
+}
+
+/// 503: the identity provider cannot be used.
+pub(super) fn provider_unreachable() -> Response {
+    let text = "The service that you would sign in with does not answer as it should. Try again in a few minutes, or sign in \
+                another way.";
+    let mut response = message(StatusCode::SERVICE_UNAVAILABLE, "Sorry, there is a problem", text);
+    response.headers_mut().insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static("60"));
+    response
 }
 
 /// 400.

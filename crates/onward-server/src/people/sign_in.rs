@@ -17,9 +17,10 @@ use onward_core::{SessionId, UserId};
 
 use super::cookie::{self, Token};
 use super::throttle::{self, Attempt};
-use super::{SignedIn, guard, page, password, totp};
+use super::{Link, SignedIn, guard, page, password, totp};
 use crate::app::App;
 use crate::listener::Peer;
+use crate::pages::Shell;
 
 /// Largest form of the sign-in.
 const FORM_BYTES_MAX: usize = 16 * 1024;
@@ -30,6 +31,8 @@ const DEVICE: SignedDuration = SignedDuration::from_hours(24 * 90);
 #[derive(Template)]
 #[template(path = "people/sign-in.html")]
 struct Page<'a> {
+    shell: Shell,
+    providers: Vec<Link>,
     email: &'a str,
     next: &'a str,
     again: bool,
@@ -44,7 +47,10 @@ pub(super) async fn get(State(app): State<Arc<App>>, headers: HeaderMap, RawQuer
     match guard::session(&app, &headers).await {
         Err(error) => page::store(error),
         Ok(Some(_)) if !again => guard::see_other(next),
-        Ok(_) => page::of(StatusCode::OK, &Page { email: "", next, again, problem: None }),
+        Ok(_) => {
+            let (shell, providers) = (Shell::nobody(), app.people.providers_for("next", next, again));
+            page::of(StatusCode::OK, &Page { shell, providers, email: "", next, again, problem: None })
+        }
     }
 }
 
@@ -60,8 +66,10 @@ pub(super) async fn post(
     };
     let value = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let (email, next) = (value("email").trim().to_lowercase(), guard::local(value("next")).unwrap_or("/"));
-    let again =
-        |status, problem| page::of(status, &Page { email: value("email"), next, again: false, problem: Some(problem) });
+    let again = |status, problem| {
+        let (shell, providers) = (Shell::nobody(), app.people.providers_for("next", next, false));
+        page::of(status, &Page { shell, providers, email: value("email"), next, again: false, problem: Some(problem) })
+    };
     let Some(_turn) = app.people.passwords.turn().await else {
         return wait(again(StatusCode::TOO_MANY_REQUESTS, "Many people are signing in. Try again in a minute."), 60);
     };

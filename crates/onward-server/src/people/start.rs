@@ -5,17 +5,28 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::{SignedIn, page};
+use crate::auth::table::{Action, person_may};
+use crate::pages::{Shell, role_in_words};
 
 #[derive(Template)]
 #[template(path = "people/start.html")]
 struct Start<'a> {
+    shell: Shell,
     name: &'a str,
     role: &'static str,
     organisations: String,
+    arrivals: bool,
 }
 
 pub(super) async fn get(signed_in: SignedIn) -> Response {
     let organisations: Vec<&str> = signed_in.organisations.iter().map(onward_core::OdsCode::as_str).collect();
-    let start = Start { name: &signed_in.name, role: signed_in.role.as_str(), organisations: organisations.join(", ") };
+    let (role, organisations) = (role_in_words(signed_in.role), organisations.join(", "));
+    let start = Start {
+        shell: Shell::signed_in(&signed_in.name, role, &organisations),
+        name: &signed_in.name,
+        role,
+        organisations,
+        arrivals: person_may(signed_in.role, Action::ListArrivals),
+    };
     page::of(StatusCode::OK, &start)
 }

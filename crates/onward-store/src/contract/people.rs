@@ -5,7 +5,7 @@ use onward_core::audit::AuditWord;
 use onward_core::people::{
     Ceremony, Credential, Invitation, Passkey, Password, Purpose, Role, Session, Strength, Subject, User,
 };
-use onward_core::store::people::{Device, Enrolment, FailedAttempt, FailedAttempts, Proof, SignIn};
+use onward_core::store::people::{Device, Enrolment, FailedAttempt, FailedAttempts, Proof, ProviderLogout, SignIn};
 use onward_core::{SessionId, Timestamp, UserId};
 
 use super::{Shared, at, at_once, log, ods, row};
@@ -231,6 +231,53 @@ pub(crate) async fn a_new_session_replaces_that_of_its_browser(store: Shared) {
     assert_eq!(store.end_session(&[2; 32], vec![row(AuditWord::SignOut)]).await, Ok(false));
     assert!(!open(&store, 2).await);
     assert_eq!(log(&store).await.len(), before + 1);
+}
+
+fn subject(n: u32) -> Subject {
+    Subject { issuer: "https://idp.example".to_owned(), subject: n.to_string() }
+}
+
+pub(crate) async fn a_subject_stands_for_one_account(store: Shared) {
+    let ada = enrolled(&store, 1, "ada@home.example", Credential::Subject(subject(1))).await;
+    let found = store.user_by_subject(&subject(1)).await.expect("readable").expect("there");
+    assert_eq!(found, User { subject: Some(subject(1)), ..ada.clone() });
+    let bob = user("bob@home.example");
+    put(&store, &bob, Some(invitation(2))).await;
+    let stolen = enrolment(2, session(2, bob.id, at(10)), Credential::Subject(subject(1)));
+    assert_eq!(store.enrol(stolen).await, Ok(false));
+    assert!(store.invited(&[2; 32], at(0)).await.expect("readable").is_some(), "nothing was used up");
+    put(&store, &found, Some(invitation(3))).await;
+    let anew = enrolment(3, session(3, ada.id, at(20)), secret(1));
+    assert_eq!(store.enrol(anew).await, Ok(true));
+    assert_eq!(store.user_by_subject(&subject(1)).await, Ok(None), "what the account had is void");
+}
+
+pub(crate) async fn a_providers_logout_ends_its_sessions_once(store: Shared) {
+    enrolled(&store, 1, "ada@home.example", Credential::Subject(subject(1))).await;
+    enrolled(&store, 2, "bob@home.example", Credential::Subject(subject(2))).await;
+    let eve = enrolled(&store, 3, "eve@home.example", secret(1)).await;
+    let logout = async |token: u8, of: Option<u32>, session: Option<&str>| {
+        let logout = ProviderLogout {
+            issuer: "https://idp.example".to_owned(),
+            subject: of.map(|n| n.to_string()),
+            provider_session: session.map(str::to_owned),
+            token: [token; 32],
+            token_until: at(300),
+            audit: vec![row(AuditWord::SignOut)],
+        };
+        store.end_provider_sessions(logout).await.expect("committed")
+    };
+    let before = log(&store).await.len();
+    assert!(logout(1, Some(1), Some("another")).await);
+    assert!(open(&store, 1).await, "another session of hers");
+    assert!(logout(2, Some(1), Some("sid")).await);
+    assert!(!open(&store, 1).await && open(&store, 2).await);
+    assert!(!logout(2, Some(2), None).await, "the token was used");
+    assert!(open(&store, 2).await);
+    assert!(logout(3, None, Some("sid")).await);
+    assert!(!open(&store, 2).await && open(&store, 3).await, "an account that the provider does not vouch for");
+    assert_eq!(log(&store).await.len(), before + 3);
+    assert_eq!(store.user(eve.id).await.expect("readable").map(|user| user.disabled), Some(false));
 }
 
 pub(crate) async fn one_of_many_takers_gets_a_ceremony(store: Shared) {

@@ -9,7 +9,9 @@ use onward_core::UserId;
 use onward_core::audit::AuditRow;
 use onward_core::people::{Ceremony, Credential, Invitation, Passkey, Password, Purpose, Session, Subject, User};
 use onward_core::store::StoreError;
-use onward_core::store::people::{Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof, SignIn};
+use onward_core::store::people::{
+    Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof, ProviderLogout, SignIn,
+};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -90,6 +92,10 @@ impl PeopleStore for PostgresStore {
 
     async fn end_session(&self, hash: &[u8; 32], audit: Vec<AuditRow>) -> Result<bool, StoreError> {
         self.writers.run((*hash, audit), |work, (hash, audit)| end_session(work, hash, audit).boxed()).await
+    }
+
+    async fn end_provider_sessions(&self, logout: ProviderLogout) -> Result<bool, StoreError> {
+        self.writers.run(logout, |work, logout| end_provider_sessions(work, logout).boxed()).await
     }
 
     async fn knows_device(&self, user: UserId, device: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {
@@ -213,12 +219,19 @@ async fn enrol<'j>(work: &mut Work<'j>, enrolment: &'j Enrolment) -> Result<bool
     if invited.is_none_or(|user| user.id != session.user) {
         return Ok(false);
     }
-    if let Credential::Passkey(passkey) = &enrolment.credential {
-        // Another account's identifier is refused (WebAuthn §7.1, step 26); one's own may be set up anew.
-        let others = "SELECT account FROM passkeys WHERE id = $1 AND account <> $2";
-        if sql::first(c, others, &[&passkey.id, &id]).await?.is_some() {
-            return Ok(false);
+    // Another account's is refused (WebAuthn §7.1, step 26); one's own may be set up anew.
+    let others = match &enrolment.credential {
+        Credential::Password(_) => None,
+        Credential::Passkey(passkey) => {
+            sql::first(c, "SELECT account FROM passkeys WHERE id = $1 AND account <> $2", &[&passkey.id, &id]).await?
         }
+        Credential::Subject(Subject { issuer, subject }) => {
+            let others = "SELECT id FROM users WHERE issuer = $1 AND subject = $2 AND id <> $3";
+            sql::first(c, others, &[issuer, subject, &id]).await?
+        }
+    };
+    if others.is_some() {
+        return Ok(false);
     }
     let used = "DELETE FROM invitations WHERE account = $1 AND hash = $2";
     if sql::execute(c, used, &[&id, &enrolment.invitation.as_slice()]).await? == 0 {
@@ -227,7 +240,13 @@ async fn enrol<'j>(work: &mut Work<'j>, enrolment: &'j Enrolment) -> Result<bool
     for table in ["passwords", "passkeys", "sessions", "devices"] {
         sql::execute(c, &format!("DELETE FROM {table} WHERE account = $1"), &[&id]).await?;
     }
+    let (issuer, subject) = match &enrolment.credential {
+        Credential::Subject(Subject { issuer, subject }) => (Some(issuer), Some(subject)),
+        Credential::Password(_) | Credential::Passkey(_) => (None, None),
+    };
+    sql::execute(c, "UPDATE users SET issuer = $1, subject = $2 WHERE id = $3", &[&issuer, &subject, &id]).await?;
     match &enrolment.credential {
+        Credential::Subject(_) => {}
         Credential::Password(password) => {
             sql::execute(
                 c,
@@ -371,6 +390,20 @@ async fn end_session<'j>(work: &mut Work<'j>, hash: &[u8; 32], audit: &'j [Audit
         return Ok(false);
     }
     work.audit(audit);
+    Ok(true)
+}
+
+/// The insertion decides: of any number of uses of one token, on any number of nodes, one finds none.
+async fn end_provider_sessions<'j>(work: &mut Work<'j>, logout: &'j ProviderLogout) -> Result<bool, Failure> {
+    let used = "INSERT INTO ceremonies (hash, purpose, data, expires) VALUES ($1, $2, '', $3) ON CONFLICT DO NOTHING";
+    let values: Params<'_> = &[&logout.token.as_slice(), &Purpose::Logout.as_str(), &micros(logout.token_until)];
+    if sql::execute(work.client(), used, values).await? == 0 {
+        return Ok(false);
+    }
+    let ended = "DELETE FROM sessions WHERE ($1::text IS NULL OR provider_session = $1)
+                 AND account IN (SELECT id FROM users WHERE issuer = $2 AND ($3::text IS NULL OR subject = $3))";
+    sql::execute(work.client(), ended, &[&logout.provider_session, &logout.issuer, &logout.subject]).await?;
+    work.audit(&logout.audit);
     Ok(true)
 }
 

@@ -6,7 +6,9 @@ use onward_core::UserId;
 use onward_core::audit::AuditRow;
 use onward_core::people::{Ceremony, Credential, Invitation, Passkey, Password, Purpose, Session, Subject, User};
 use onward_core::store::StoreError;
-use onward_core::store::people::{Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof, SignIn};
+use onward_core::store::people::{
+    Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof, ProviderLogout, SignIn,
+};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::columns::{Columns, json, micros, stored_count};
@@ -104,6 +106,10 @@ impl PeopleStore for SqliteStore {
             Ok(true)
         })
         .await
+    }
+
+    async fn end_provider_sessions(&self, logout: ProviderLogout) -> Result<bool, StoreError> {
+        self.writer.run(move |c| end_provider_sessions(c, &logout)).await
     }
 
     async fn knows_device(&self, user: UserId, device: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {
@@ -243,13 +249,25 @@ fn enrol(c: &Keyed<'_>, enrolment: &Enrolment) -> Result<bool, Failure> {
         return Ok(false);
     }
     let id = session.user.to_string();
-    if let Credential::Passkey(passkey) = &enrolment.credential {
-        // Another account's identifier is refused (WebAuthn §7.1, step 26); one's own may be set up anew.
-        let mut others = c.prepare_cached("SELECT 1 FROM passkeys WHERE id = ? AND user <> ?")?;
-        if others.exists(params![passkey.id, id])? {
-            return Ok(false);
-        }
+    let (issuer, subject) = match &enrolment.credential {
+        Credential::Subject(Subject { issuer, subject }) => (Some(issuer), Some(subject)),
+        Credential::Password(_) | Credential::Passkey(_) => (None, None),
+    };
+    let passkey = match &enrolment.credential {
+        Credential::Passkey(passkey) => Some(&passkey.id),
+        Credential::Password(_) | Credential::Subject(_) => None,
+    };
+    // Another account's is refused (WebAuthn §7.1, step 26); one's own may be set up anew.
+    let others = c
+        .prepare_cached(
+            "SELECT 1 FROM passkeys WHERE id = ?1 AND user <> ?2
+             UNION ALL SELECT 1 FROM users WHERE issuer = ?3 AND subject = ?4 AND id <> ?2",
+        )?
+        .exists(params![passkey, id, issuer, subject])?;
+    if others {
+        return Ok(false);
     }
+    c.prepare_cached("UPDATE users SET issuer = ?, subject = ? WHERE id = ?")?.execute(params![issuer, subject, id])?;
     for table in ["invitations", "passwords", "passkeys", "sessions", "devices"] {
         c.prepare_cached(&format!("DELETE FROM {table} WHERE user = ?"))?.execute([&id])?;
     }
@@ -267,6 +285,7 @@ fn enrol(c: &Keyed<'_>, enrolment: &Enrolment) -> Result<bool, Failure> {
             c.prepare_cached("INSERT INTO passkeys (id, user, public_key, counter, added) VALUES (?, ?, ?, ?, ?)")?
                 .execute(params![passkey.id, id, passkey.public_key, passkey.counter, micros(passkey.added)])?;
         }
+        Credential::Subject(_) => {}
     }
     begin(c, session, &enrolment.device)?;
     audit::append(c, &enrolment.audit)?;
@@ -397,6 +416,25 @@ fn session(
     let Some(session) = found else { return Ok(None) };
     let user = user_by_id(c, session.user)?.ok_or_else(|| Failure::corrupt("sessions", "user"))?;
     Ok((!user.disabled).then_some((session, user)))
+}
+
+/// The insertion decides: of any number of uses of one token, one finds none.
+fn end_provider_sessions(c: &Connection, logout: &ProviderLogout) -> Result<bool, Failure> {
+    let unused = c
+        .prepare_cached(
+            "INSERT INTO ceremonies (hash, purpose, data, expires) VALUES (?, ?, '', ?) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![logout.token, Purpose::Logout.as_str(), micros(logout.token_until)])?;
+    if unused == 0 {
+        return Ok(false);
+    }
+    c.prepare_cached(
+        "DELETE FROM sessions WHERE (?1 IS NULL OR provider_session = ?1)
+         AND user IN (SELECT id FROM users WHERE issuer = ?2 AND (?3 IS NULL OR subject = ?3))",
+    )?
+    .execute(params![logout.provider_session, logout.issuer, logout.subject])?;
+    audit::append(c, &logout.audit)?;
+    Ok(true)
 }
 
 fn put_ceremony(c: &Connection, ceremony: &Ceremony, now: Timestamp) -> Result<(), Failure> {

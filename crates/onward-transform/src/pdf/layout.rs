@@ -299,21 +299,32 @@ impl Layouter<'_> {
         self.mark(Mark::Rule { from: (left, y), to: (right, y), width: 0.5 });
     }
 
-    /// Wide columns for much text: between an equal share and the share of the text.
+    /// Wide columns for much text, none narrower than its longest word: "STOPPED" is one word.
     fn columns(&self, table: &Table, columns: usize, room: f32) -> Vec<f32> {
         let mut weights = vec![1.0_f32; columns];
+        let mut least = vec![0.0_f32; columns];
         for row in &table.rows {
             let mut column = 0;
             for cell in &row.cells {
-                let length: usize = cell.text.iter().map(|run| run.text.chars().count()).sum();
                 if cell.span == 1 && column < columns {
+                    let length: usize = cell.text.iter().map(|run| run.text.chars().count()).sum();
                     weights[column] = weights[column].max((length as f32).sqrt());
+                    least[column] = least[column].max(self.longest_word(&cell.text) + 2.0 * PAD + 0.5);
                 }
                 column += cell.span;
             }
         }
+        // A word that would take the room of others is broken after all.
+        let share = room / columns as f32;
+        least.iter_mut().for_each(|least| *least = least.min(share));
+        let left = room - least.iter().sum::<f32>();
         let sum: f32 = weights.iter().sum();
-        weights.iter().map(|weight| room * weight / sum).collect()
+        weights.iter().zip(least).map(|(weight, least)| least + left * weight / sum).collect()
+    }
+
+    fn longest_word(&self, text: &Inline) -> f32 {
+        let words = text.iter().flat_map(|run| run.text.split_whitespace().map(|word| (run.bold, word)));
+        words.map(|(bold, word)| self.faces.of(bold).width(word) * SMALL).fold(0.0, f32::max)
     }
 
     fn row(&mut self, row: &Row, table: usize, left: f32, widths: &[f32], head: &[&Row]) {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::PAGE;
 use super::event::Told;
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::input;
+use crate::cli::input::{self, Typed};
 use crate::cli::open::{ConfigArgs, Desk, minute};
 use crate::cli::terminal::Terminal;
 
@@ -20,7 +20,7 @@ pub struct Who {
     config: ConfigArgs,
     /// The person; `-` reads the number from standard input, so that it stands in no process list
     #[arg(long, value_name = "N")]
-    nhs_number: String,
+    nhs_number: Typed,
     /// One line of JSON for each
     #[arg(long)]
     json: bool,
@@ -43,7 +43,7 @@ struct Seen {
 }
 
 pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
-    let patient = input::nhs_number(&who.nhs_number)?;
+    let patient = input::nhs_number(who.nhs_number.text())?;
     let (config, store) = who.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let entries = entries(store.as_ref(), &patient).await?;

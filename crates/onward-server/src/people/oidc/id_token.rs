@@ -1,0 +1,205 @@
+//! ID tokens and logout tokens (OpenID Connect Core §3.1.3.7, Back-Channel Logout §2.6), by our own strict structure. The JWT
+//! library verifies signatures and nothing else.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use onward_core::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::auth::unique::Unique;
+use crate::config::Issuer;
+
+/// Clocks may differ by this much, seconds.
+const LEEWAY_SECONDS: i64 = 10;
+/// A logout token is not older than this, seconds (Back-Channel Logout §2.6 leaves it to us).
+const LOGOUT_SECONDS_MAX: i64 = 120;
+/// What a logout token says that it is.
+const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// Why a token is not taken; never with its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Untrusted(pub(super) &'static str);
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    crit: Option<Value>,
+}
+
+/// The claims that both tokens share; the others are kept as they are.
+#[derive(Debug, Deserialize)]
+struct Claims {
+    iss: String,
+    sub: Option<String>,
+    aud: Value,
+    azp: Option<String>,
+    exp: Option<i64>,
+    iat: i64,
+    nonce: Option<String>,
+    auth_time: Option<i64>,
+    sid: Option<String>,
+    jti: Option<String>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+/// Whom an identity provider vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Vouched {
+    /// `sub`.
+    pub(super) subject: String,
+    /// `sid`.
+    pub(super) session: Option<String>,
+}
+
+/// Whose sessions an identity provider has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// `sub`; none where it is about one session.
+    pub(super) subject: Option<String>,
+    /// `sid`; none where it is about all sessions of a person.
+    pub(super) session: Option<String>,
+    /// `jti`, which serves once.
+    pub(super) jti: String,
+    /// Until when it could be shown again.
+    pub(super) until: Timestamp,
+}
+
+/// Reads an ID token that answers this nonce.
+///
+/// # Errors
+/// Why it is not taken.
+pub(super) fn id_token(
+    token: &str,
+    keys: &JwkSet,
+    issuer: &Issuer,
+    nonce: &str,
+    now: Timestamp,
+) -> Result<Vouched, Untrusted> {
+    let claims = signed(token, keys, issuer, now)?;
+    let seconds = now.as_second();
+    if claims.exp.is_none_or(|exp| exp <= seconds - LEEWAY_SECONDS) {
+        return Err(Untrusted("the ID token has expired"));
+    }
+    if claims.nonce.as_deref() != Some(nonce) {
+        return Err(Untrusted("the ID token answers another request"));
+    }
+    let subject = claims.sub.filter(|sub| (1..=255).contains(&sub.len())).ok_or(Untrusted("sub is missing"))?;
+    let age = claims.auth_time.map(|at| seconds - at);
+    let oldest = i64::from(issuer.auth_age_max_seconds) + LEEWAY_SECONDS;
+    if age.is_none_or(|age| !(-LEEWAY_SECONDS..=oldest).contains(&age)) {
+        return Err(Untrusted("the person signed in there too long ago, or auth_time is missing"));
+    }
+    if !assured(&claims.other, &issuer.required_claims) {
+        return Err(Untrusted("the identity provider is not as sure of the person as is asked for"));
+    }
+    Ok(Vouched { subject, session: claims.sid })
+}
+
+/// Reads a logout token.
+///
+/// # Errors
+/// Why it is not taken.
+pub(super) fn logout_token(token: &str, keys: &JwkSet, issuer: &Issuer, now: Timestamp) -> Result<Ended, Untrusted> {
+    let claims = signed(token, keys, issuer, now)?;
+    let seconds = now.as_second();
+    if claims.nonce.is_some() {
+        return Err(Untrusted("a logout token has no nonce"));
+    }
+    if claims.iat < seconds - LOGOUT_SECONDS_MAX || claims.exp.is_some_and(|exp| exp <= seconds - LEEWAY_SECONDS) {
+        return Err(Untrusted("the logout token is too old"));
+    }
+    if !claims.other.get("events").is_some_and(|events| events.get(LOGOUT_EVENT).is_some_and(Value::is_object)) {
+        return Err(Untrusted("the token is not about a logout"));
+    }
+    if claims.sub.is_none() && claims.sid.is_none() {
+        return Err(Untrusted("the logout token names neither sub nor sid"));
+    }
+    let jti = claims.jti.filter(|jti| (1..=255).contains(&jti.len())).ok_or(Untrusted("jti is missing"))?;
+    let until = Timestamp::from_second(claims.iat + LOGOUT_SECONDS_MAX + LEEWAY_SECONDS);
+    let until = until.map_err(|_| Untrusted("iat is out of range"))?;
+    Ok(Ended { subject: claims.sub, session: claims.sid, jti, until })
+}
+
+/// The claims of a token that this issuer has signed for us, lately.
+fn signed(token: &str, keys: &JwkSet, issuer: &Issuer, now: Timestamp) -> Result<Claims, Untrusted> {
+    let (signed, signature) = token.rsplit_once('.').ok_or(Untrusted("not a JWT"))?;
+    let (header, payload) = signed.split_once('.').ok_or(Untrusted("not a JWT"))?;
+    let header: Header = decode(header).ok_or(Untrusted("the JWT header cannot be read"))?;
+    if header.crit.is_some() {
+        return Err(Untrusted("crit is not understood"));
+    }
+    let algorithm = algorithm(&header.alg).ok_or(Untrusted("alg is none that is taken"))?;
+    let named = |key: &&Jwk| header.kid.is_none() || key.common.key_id == header.kid;
+    let mut fitting = keys.keys.iter().filter(named).filter(|key| suits(key, algorithm));
+    let (Some(key), None) = (fitting.next(), fitting.next()) else {
+        return Err(Untrusted("the token names no one key of the issuer's"));
+    };
+    let decoding = DecodingKey::from_jwk(key).map_err(|_| Untrusted("the issuer's key cannot be used"))?;
+    if !matches!(jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &decoding, algorithm), Ok(true)) {
+        return Err(Untrusted("the signature does not fit"));
+    }
+    let claims: Claims = decode(payload).ok_or(Untrusted("the claims are not of the kinds that they must be"))?;
+    if claims.iss != issuer.issuer {
+        return Err(Untrusted("another issuer's token"));
+    }
+    let audience = Value::from(issuer.client_id.as_str());
+    let ours = match &claims.aud {
+        Value::Array(all) => all.contains(&audience) && (all.len() == 1 || claims.azp.is_some()),
+        one => *one == audience,
+    };
+    if !ours || claims.azp.as_ref().is_some_and(|party| *party != issuer.client_id) {
+        return Err(Untrusted("the token is for another client"));
+    }
+    if claims.iat > now.as_second() + LEEWAY_SECONDS {
+        return Err(Untrusted("the token is from the future"));
+    }
+    Ok(claims)
+}
+
+/// Whether every claim that is asked for is there with one of its accepted values.
+fn assured(claims: &Map<String, Value>, required: &BTreeMap<String, Vec<String>>) -> bool {
+    required.iter().all(|(name, accepted)| {
+        let found = match claims.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            _ => return false,
+        };
+        accepted.contains(&found)
+    })
+}
+
+fn algorithm(name: &str) -> Option<Algorithm> {
+    match name {
+        "RS256" => Some(Algorithm::RS256),
+        "RS384" => Some(Algorithm::RS384),
+        "RS512" => Some(Algorithm::RS512),
+        "PS256" => Some(Algorithm::PS256),
+        "ES256" => Some(Algorithm::ES256),
+        "ES384" => Some(Algorithm::ES384),
+        _ => None,
+    }
+}
+
+fn suits(key: &Jwk, algorithm: Algorithm) -> bool {
+    match (&key.algorithm, algorithm) {
+        (AlgorithmParameters::EllipticCurve(parameters), Algorithm::ES256) => parameters.curve == EllipticCurve::P256,
+        (AlgorithmParameters::EllipticCurve(parameters), Algorithm::ES384) => parameters.curve == EllipticCurve::P384,
+        (AlgorithmParameters::RSA(_), other) => !matches!(other, Algorithm::ES256 | Algorithm::ES384),
+        _ => false,
+    }
+}
+
+fn decode<T: DeserializeOwned>(part: &str) -> Option<T> {
+    let json = URL_SAFE_NO_PAD.decode(part).ok()?;
+    serde_json::from_slice::<Unique>(&json).ok()?;
+    serde_json::from_slice(&json).ok()
+}
