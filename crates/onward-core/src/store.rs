@@ -205,6 +205,7 @@ impl fmt::Debug for Accepted {
             Self::Repeat { transfer, .. } => {
                 f.debug_struct("Repeat").field("transfer", transfer).finish_non_exhaustive()
             }
+            Self::Erased { transfer } => f.debug_struct("Erased").field("transfer", transfer).finish(),
             Self::MessageIdReused => f.write_str("MessageIdReused"),
             Self::DocumentRepeated { transfer } => {
                 f.debug_struct("DocumentRepeated").field("transfer", transfer).finish()
