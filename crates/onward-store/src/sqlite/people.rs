@@ -109,7 +109,7 @@ impl PeopleStore for SqliteStore {
     }
 
     async fn end_provider_sessions(&self, logout: ProviderLogout) -> Result<bool, StoreError> {
-        self.writer.run(move |c| end_provider_sessions(c, &logout)).await
+        self.write(move |c| end_provider_sessions(c, &logout)).await
     }
 
     async fn knows_device(&self, user: UserId, device: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {
@@ -419,7 +419,7 @@ fn session(
 }
 
 /// The insertion decides: of any number of uses of one token, one finds none.
-fn end_provider_sessions(c: &Connection, logout: &ProviderLogout) -> Result<bool, Failure> {
+fn end_provider_sessions(c: &Keyed<'_>, logout: &ProviderLogout) -> Result<bool, Failure> {
     let unused = c
         .prepare_cached(
             "INSERT INTO ceremonies (hash, purpose, data, expires) VALUES (?, ?, '', ?) ON CONFLICT DO NOTHING",
