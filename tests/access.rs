@@ -13,6 +13,10 @@ use onward_tests::world::{World, post_xml};
 /// What a recipient would send to accept.
 const ACCEPTED: &str = r#"{"resourceType":"Task","status":"accepted","intent":"order"}"#;
 
+/// What a sender would send to withdraw.
+const CANCELLED: &str =
+    r#"{"resourceType":"Task","status":"cancelled","intent":"order","statusReason":{"text":"wrong ward"}}"#;
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Object {
@@ -26,6 +30,8 @@ enum Object {
     None,
     /// The hospital's transfer.
     OwnTransfer,
+    /// The hospital's transfer, to be taken back.
+    WithdrawnTransfer,
     /// Another hospital's transfer.
     ForeignTransfer,
     /// The copy that is addressed to the caller; for those who receive nothing, the care home's.
@@ -58,16 +64,18 @@ const MATRIX: &[Row] = &[
     ("read", "GET", "/fhir/R4/Bundle/{id}", Object::OwnCopy, [403, 200, 200, 200, 403, 403]),
     ("read another's", "GET", "/fhir/R4/Bundle/{id}", Object::ForeignCopy, [403, 404, 404, 404, 403, 403]),
     ("read nothing", "GET", "/fhir/R4/Bundle/{id}", Object::Missing, [403, 404, 404, 404, 403, 403]),
-    ("acknowledge another's", "PUT", "/fhir/R4/Task/{id}", Object::ForeignCopy, [403, 404, 404, 404, 403, 403]),
+    ("withdraw another's", "PUT", "/fhir/R4/Task/{id}", Object::ForeignTransfer, [404, 404, 404, 404, 403, 403]),
+    ("acknowledge another's", "PUT", "/fhir/R4/Task/{id}", Object::ForeignCopy, [404, 404, 404, 404, 403, 403]),
     ("acknowledge", "PUT", "/fhir/R4/Task/{id}", Object::OwnCopy, [403, 200, 200, 200, 403, 403]),
+    // trust.md §8 "Withdraw/replace own"; to a recipient there is no such Task.
+    ("withdraw", "PUT", "/fhir/R4/Task/{id}", Object::WithdrawnTransfer, [200, 404, 404, 404, 403, 403]),
     ("audit search", "GET", "/fhir/R4/AuditEvent", Object::None, [403, 403, 403, 403, 200, 403]),
     ("audit search by form", "POST", "/fhir/R4/AuditEvent/_search", Object::Form, [403, 403, 403, 403, 200, 403]),
 ];
 
 /// Rows of trust.md §8 that no route serves yet. A route that appears for one of them is missing from the matrix.
-const NOT_SERVED: [&str; 6] = [
+const NOT_SERVED: [&str; 5] = [
     "read after entitlement ended or re-nomination: a copy is never re-addressed yet",
-    "withdraw or replace own",
     "evidence export",
     "erase, legal hold",
     "clients and keys: on the command line only",
@@ -107,7 +115,7 @@ impl Callers {
     /// Path and body of a row for a caller.
     fn request(&self, path: &str, object: Object, own_copy: &str) -> (String, String) {
         let id = match object {
-            Object::OwnTransfer => self.own.as_str(),
+            Object::OwnTransfer | Object::WithdrawnTransfer => self.own.as_str(),
             Object::ForeignTransfer => self.foreign.as_str(),
             Object::OwnCopy => own_copy,
             Object::ForeignCopy => self.foreign_copy.as_str(),
@@ -119,6 +127,7 @@ impl Callers {
             Object::OwnMessage => fresh(message::EDISCHARGE_ITK3),
             Object::ForeignMessage => for_others(&fresh(message::EDISCHARGE_ITK3)),
             Object::Form => "_count=1".to_owned(),
+            Object::WithdrawnTransfer => CANCELLED.to_owned(),
             _ => ACCEPTED.to_owned(),
         };
         (path.replace("{id}", id).replace("{number}", "1").trim_start_matches('/').to_owned(), body)

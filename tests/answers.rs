@@ -99,6 +99,7 @@ impl Bench {
                 body_bytes_max: 5_242_880,
                 workers: 8,
                 lease: jiff::SignedDuration::from_secs(30),
+                retry: BTreeMap::new(),
                 holds: BTreeMap::new(),
             },
         });

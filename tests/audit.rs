@@ -72,6 +72,7 @@ const HOME_DENIED: &str = "110113 E8 - rowan-house>onward";
 const OTHER_HOME_DENIED: &str = "110113 E8 - elm-court>onward";
 const ACCEPTED: &str = "rest/create C0 PatientCreate northmoor-epr>onward patient";
 const TRACED: &str = "rest/read R0 PatientRead onward>Personal Demographics Service patient";
+const WITHDRAWN: &str = "rest/update U0 PatientUpdate northmoor-epr>onward patient";
 const TRIED: &str = "110100 E0 - northmoor-epr>onward";
 
 /// Route, what stands after it (`{t}` the transfer, `{c}` the home's copy), method, caller, body, status, events.
@@ -138,6 +139,11 @@ const TABLE: &[Row] = &[
     (AUDIT_SEARCH, "", "POST", Operator, Text(FORM, ""), 403, &["110113 E8 - ops>onward"]),
     (AUDIT_SEARCH, "", "POST", Nobody, Text(FORM, ""), 401, &[]),
     ("/sign-in/logout/{id}", "/none", "POST", Nobody, Text(FORM, ""), 404, &[]),
+    (TASK, "/{t}", "PUT", OtherHospital, Task("cancelled", Some("W/\"99\"")), 404, &[STRANGER_DENIED]),
+    (TASK, "/{t}", "PUT", Hospital, Task("cancelled", Some("W/\"99\"")), 412, &[]),
+    // The transfer, and each of its five copies.
+    (TASK, "/{t}", "PUT", Hospital, Task("cancelled", Some("{t}")), 200, &[WITHDRAWN; 6]),
+    (BUNDLE, "/{c}", "GET", Home, Empty, 404, &[]),
     ("/fhir/R4/metadata", "", "GET", Nobody, Empty, 200, &[]),
     ("/.well-known/smart-configuration", "", "GET", Nobody, Empty, 200, &[]),
     ("/.well-known/jwks.json", "", "GET", Nobody, Empty, 200, &[]),
@@ -193,9 +199,19 @@ impl Scene {
             Task(status, tag) => {
                 let tag = match tag {
                     Some("{v}") => Some(format!("W/\"{}\"", self.record().await.1)),
+                    Some("{t}") => {
+                        let gateway = self.world.gateway();
+                        let id = self.transfer.expect("the discharge was accepted");
+                        let transfer = gateway.store().transfer(id).await.expect("readable").expect("there");
+                        Some(format!("W/\"{}\"", gateway.transfer_version(&transfer)))
+                    }
                     tag => tag.map(str::to_owned),
                 };
-                let task = format!(r#"{{"resourceType":"Task","status":"{status}","intent":"order"}}"#);
+                let why = match status {
+                    "cancelled" => r#","statusReason":{"text":"wrong ward"}"#,
+                    _ => "",
+                };
+                let task = format!(r#"{{"resourceType":"Task","status":"{status}","intent":"order"{why}}}"#);
                 ("application/fhir+json", tag, task)
             }
             SignIn | SignInAgain => (FORM, None, form(&self.assertion)),

@@ -30,7 +30,8 @@ async fn accept_is_weighed_and_what_cannot_be_given_is_refused() {
         (&home, &home_copy, xml, Some(xml)),
         (&home, &home_copy, json, Some(json)),
         (&home, &home_copy, "text/html", Some("text/html; charset=utf-8")),
-        (&home, &home_copy, "application/pdf", None),
+        (&home, &home_copy, "application/pdf", Some("application/pdf")),
+        (&registered, &original, "application/pdf", None),
         (&registered, &original, json, Some(json)),
         (&registered, &original, xml, Some(xml)),
     ];

@@ -30,10 +30,15 @@ fn serve_for_a_parent() {
 }
 
 /// A server process that ends with the test, whatever becomes of it.
-struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Server {
-    fn kill(&mut self) {
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn kill(&mut self) {
         // SIGKILL; an error means that it is gone already.
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -46,10 +51,11 @@ impl Drop for Server {
     }
 }
 
-fn spawn(world: &World) -> Server {
+/// Serves this configuration from a process of its own.
+pub(crate) fn spawn(config_file: &std::path::Path) -> Server {
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "restart::serve_for_a_parent", "--nocapture", "--test-threads=1"])
-        .env(CHILD, &world.config_file)
+        .env(CHILD, config_file)
         .stdout(Stdio::piped())
         .spawn()
         .expect("a child");
@@ -64,7 +70,7 @@ async fn a_killed_server_has_every_message_that_it_acknowledged_once() {
     let hospital = std::sync::Arc::new(world.hospital().await);
     let home = world.care_home().await;
     world.stop().await;
-    let mut child = spawn(&world);
+    let mut child = spawn(&world.config_file);
     let acknowledged = std::sync::Arc::new(tokio::sync::Mutex::new(BTreeMap::<String, String>::new()));
     let mut posting = tokio::task::JoinSet::new();
     for n in 0..MESSAGES {
@@ -96,7 +102,7 @@ async fn a_killed_server_has_every_message_that_it_acknowledged_once() {
             posting.join_next().await.expect("messages are left").expect("posted");
         }
         child.kill();
-        child = spawn(&world);
+        child = spawn(&world.config_file);
     }
     while let Some(posted) = posting.join_next().await {
         posted.expect("posted");

@@ -126,6 +126,33 @@ required_claims = {{ id_assurance_level = ["3"] }}
         Published::start(self.tls()).await
     }
 
+    /// A fresh world on this PostgreSQL database; its leases are short, so that what a dead node had is soon taken over.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_on_postgres(database: &str) -> Self {
+        let sections = format!(
+            "{INBOX_ONLY}\n[store]\nurl = \"{database}\"\npassword_file = \"store-password\"\nallow_fsync_off = true\n\
+             [delivery]\nlease_seconds = 3\nconnect_seconds = 1\nattempt_seconds = 2\n"
+        );
+        Self::start_with("", &sections, &[("store-password", crate::postgres::PASSWORD)], DIRECTORY).await
+    }
+
+    /// The configuration of a further gateway on the same database under the same public address, and where it listens.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn node(&self, name: &str) -> (PathBuf, Url) {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        let text = std::fs::read_to_string(&self.config_file).expect("readable");
+        let listen = format!("listen = \"127.0.0.1:{}\"", self.port);
+        assert!(text.contains(&listen));
+        let file = self.folder().join(format!("{name}.toml"));
+        std::fs::write(&file, text.replacen(&listen, &format!("listen = \"127.0.0.1:{port}\""), 1)).expect("written");
+        (file, Url::parse(&format!("https://127.0.0.1:{port}")).expect("a URL"))
+    }
+
     /// A fresh world that logs everything, its libraries included.
     ///
     /// # Panics

@@ -20,6 +20,8 @@ words!(
         Hold = "hold",
         /// A person decided about a held transfer or a failed copy.
         Release = "release",
+        /// A copy, or a transfer, was taken back: replaced, withdrawn or recalled.
+        Withdraw = "withdraw",
         /// PDS was asked about a person.
         DirectoryLookup = "directory-lookup",
         /// A copy was sent to a recipient: disclosure.

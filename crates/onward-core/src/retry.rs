@@ -4,23 +4,54 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::DeliveryId;
 
-/// First delay; it doubles with every attempt.
-const BASE_SECONDS: u64 = 5;
-/// Longest delay between two attempts.
-const CAP_SECONDS: u64 = 30 * 60;
-/// A partner's `Retry-After` is honoured up to this.
-const RETRY_AFTER_CAP_SECONDS: u64 = 60 * 60;
-/// After this the delivery becomes a person's task; it is never dropped.
-pub const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(72);
+/// How often an endpoint of one class is tried, and when that becomes a person's task; nothing is ever dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// The first window of jitter; it doubles with every attempt.
+    pub first: SignedDuration,
+    /// The longest window.
+    pub longest: SignedDuration,
+    /// A partner's `Retry-After` is honoured up to this.
+    pub retry_after_longest: SignedDuration,
+    /// After this the delivery waits for a person.
+    pub give_up_after: SignedDuration,
+}
 
-/// The moment of the next attempt after attempt number `attempt` (from 1) failed at `now`:
-/// full jitter over an exponential window, never earlier than a capped `Retry-After`.
-#[must_use]
-pub fn next_attempt(delivery: DeliveryId, attempt: u32, now: Timestamp, retry_after_seconds: Option<u64>) -> Timestamp {
-    let window = BASE_SECONDS.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(CAP_SECONDS);
-    let jitter = 1 + fraction(delivery, attempt) % window;
-    let seconds = jitter.max(retry_after_seconds.unwrap_or(0).min(RETRY_AFTER_CAP_SECONDS));
-    now + SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX / 4))
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            first: SignedDuration::from_secs(5),
+            longest: SignedDuration::from_mins(30),
+            retry_after_longest: SignedDuration::from_hours(1),
+            give_up_after: SignedDuration::from_hours(72),
+        }
+    }
+}
+
+impl Schedule {
+    /// The moment of the next attempt after attempt number `attempt` (from 1) failed at `now`: full jitter over an
+    /// exponential window, never earlier than a capped `Retry-After`.
+    #[must_use]
+    pub fn next_attempt(
+        &self,
+        delivery: DeliveryId,
+        attempt: u32,
+        now: Timestamp,
+        retry_after: Option<SignedDuration>,
+    ) -> Timestamp {
+        let seconds = |duration: SignedDuration| u64::try_from(duration.as_secs()).unwrap_or(0).max(1);
+        let doubled = seconds(self.first).saturating_mul(1 << attempt.saturating_sub(1).min(16));
+        let window = doubled.min(seconds(self.longest));
+        let jitter = SignedDuration::from_secs(i64::try_from(1 + fraction(delivery, attempt) % window).unwrap_or(1));
+        let asked = self.capped(retry_after).unwrap_or(SignedDuration::ZERO);
+        now + jitter.max(asked)
+    }
+
+    /// What a partner asked for, up to the cap.
+    #[must_use]
+    pub fn capped(&self, retry_after: Option<SignedDuration>) -> Option<SignedDuration> {
+        retry_after.map(|asked| asked.min(self.retry_after_longest))
+    }
 }
 
 /// A well-mixed number from identifier and attempt (the finaliser of SplitMix64).
@@ -39,23 +70,30 @@ mod tests {
     #[test]
     fn delays_stay_in_their_window_and_spread() {
         let now = Timestamp::UNIX_EPOCH;
+        let schedule = Schedule::default();
         let mut seen = std::collections::BTreeSet::new();
         for n in 0..200u128 {
             let delivery = DeliveryId(uuid::Uuid::from_u128(n * 7919));
             for attempt in 1..40 {
-                let delay = next_attempt(delivery, attempt, now, None).as_second();
-                assert!((1..=30 * 60).contains(&delay));
+                let delay = schedule.next_attempt(delivery, attempt, now, None).as_second();
+                let window = (5 << (attempt - 1).min(16)).min(30 * 60);
+                assert!((1..=window).contains(&delay), "{attempt}: {delay}");
             }
-            seen.insert(next_attempt(delivery, 8, now, None).as_second());
+            seen.insert(schedule.next_attempt(delivery, 8, now, None).as_second());
         }
         assert!(seen.len() > 100, "jitter spreads: {}", seen.len());
     }
 
     #[test]
-    fn retry_after_is_honoured_and_capped() {
+    fn fault_026_retry_after_is_honoured_and_capped() {
         let delivery = DeliveryId(uuid::Uuid::from_u128(1));
         let now = Timestamp::UNIX_EPOCH;
-        assert!(next_attempt(delivery, 1, now, Some(120)).as_second() >= 120);
-        assert_eq!(next_attempt(delivery, 1, now, Some(u64::MAX)).as_second(), 3600);
+        let asked =
+            |seconds| Schedule::default().next_attempt(delivery, 1, now, Some(SignedDuration::from_secs(seconds)));
+        assert_eq!(asked(120).as_second(), 120);
+        assert_eq!(asked(i64::MAX).as_second(), 3600);
+        let patient = Schedule { retry_after_longest: SignedDuration::from_hours(6), ..Schedule::default() };
+        let asked = patient.next_attempt(delivery, 1, now, Some(SignedDuration::from_hours(5)));
+        assert_eq!(asked.as_second(), 5 * 3600);
     }
 }

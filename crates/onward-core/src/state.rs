@@ -90,8 +90,22 @@ words!(
         Rejected = "rejected",
         /// It cannot be delivered without a person.
         Failed = "failed",
-        /// Taken back by the hospital.
+        /// Ended before its recipient had done it: superseded, withdrawn or recalled.
         Withdrawn = "withdrawn",
+    }
+);
+
+words!(
+    /// Why a copy, or a whole transfer, ended before its time.
+    EndReason {
+        /// A later version took its place.
+        Superseded = "superseded",
+        /// The hospital took it back.
+        Withdrawn = "withdrawn",
+        /// A replacement of it came that could not be processed: neither is to be used (ITK3, 20014).
+        Void = "null-and-void",
+        /// It went to somebody whom it was not for.
+        Recalled = "recalled",
     }
 );
 
@@ -170,7 +184,7 @@ words!(
         RegisteredPracticeUnknown = "registered-practice-unknown",
         /// The person does not go to a care home, so no route applies.
         NotACareHomeDischarge = "not-a-care-home-discharge",
-        /// The document replaces an earlier one: amendment is decided by a person.
+        /// The document replaces one that has not come, or one about another person.
         Replacement = "replacement",
         /// Something of the document could not be carried over to R4 without loss.
         ConversionLoss = "conversion-loss",

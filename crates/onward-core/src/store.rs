@@ -3,11 +3,14 @@
 
 mod erasure;
 mod keys;
+mod lifecycle;
 mod log;
 pub mod people;
 mod steps;
 
 use std::fmt;
+
+pub use lifecycle::{Checkup, Claim, Ended, Ending, Flaw, Notice, Pause, Predecessor, TakeBack, Waiting};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -16,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use crate::client::{Client, Token};
 use crate::directory::{DirectoryEntry, Endpoint};
-use crate::state::{DeliveryState, HoldReason, RecipientKind, TransportKind};
+use crate::state::{DeliveryState, EndReason, HoldReason, RecipientKind, TransportKind};
 use crate::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
 pub use erasure::{
@@ -38,6 +41,9 @@ pub enum StoreError {
     /// The person was erased, and with them what was asked for.
     #[error("the content was erased")]
     Erased,
+    /// What the change rests on has changed meanwhile, and nothing was committed: read it again.
+    #[error("what this rests on changed meanwhile")]
+    Overtaken,
 }
 
 /// Which responses the sender asked for, and where they go (ITK3 MessageHandling).
@@ -73,6 +79,14 @@ pub struct NewTransfer {
     pub document_id: Option<String>,
     /// Composition.identifier, the set that versions of a document share.
     pub document_set_id: Option<String>,
+    /// The date that the document bears.
+    pub dated: Option<Timestamp>,
+    /// Its place among the versions of its document, from 1.
+    pub version: u32,
+    /// The transfer that it replaces.
+    pub replaces: Option<TransferId>,
+    /// The document that it replaces, while that has not come.
+    pub awaits: Option<String>,
     /// The event code, such as `ITK003D` or `document`.
     pub event: String,
     /// When it came.
@@ -132,6 +146,8 @@ pub struct NewDelivery {
     pub disclosure: String,
     /// True when a business acknowledgement is awaited; responses to the sender have none.
     pub acknowledgement_awaited: bool,
+    /// It tells that another copy ended.
+    pub notice: Option<Notice>,
 }
 
 impl fmt::Debug for NewDelivery {
@@ -164,6 +180,8 @@ pub struct Acceptance {
     pub deliveries: Vec<NewDelivery>,
     /// The hold, if any.
     pub hold: Option<NewHold>,
+    /// Unless it is held: the ends of all copies of the versions before it.
+    pub endings: Vec<Ending>,
     /// The audit rows.
     pub audit: Vec<AuditRow>,
     /// The audit row to commit instead when the message turns out to be a repeat.
@@ -241,6 +259,16 @@ pub struct TransferRecord {
     pub hold: Option<NewHold>,
     /// Why a person ended it without sending anything.
     pub not_sent: Option<String>,
+    /// Its place among the versions of its document, from 1.
+    pub version: u32,
+    /// The transfer that it replaces.
+    pub replaces: Option<TransferId>,
+    /// The transfer that came to replace it.
+    pub replaced_by: Option<TransferId>,
+    /// The document that it replaces, while that has not come.
+    pub awaits: Option<String>,
+    /// How the whole transfer ended, and why.
+    pub ended: Option<(EndReason, String)>,
     /// Latest change of the transfer or one of its copies.
     pub changed: Timestamp,
     /// The person was erased: nothing that could tell about them is left.
@@ -250,12 +278,19 @@ pub struct TransferRecord {
 }
 
 impl TransferRecord {
+    /// Its recipients' copies, without responses to the sender and notices.
+    pub fn copies(&self) -> impl Iterator<Item = &DeliveryRecord> {
+        self.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender && copy.notice.is_none())
+    }
+
     /// The FHIR R4 `Task.status` of the transfer. It follows from its copies: what needs a person is told first.
     #[must_use]
     pub fn task_status(&self) -> &'static str {
-        let copies = || self.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender);
+        let copies = || self.copies();
         let any = |state: DeliveryState| copies().any(|copy| copy.state == state);
-        if self.hold.is_some() {
+        if self.ended.is_some() {
+            "cancelled"
+        } else if self.hold.is_some() {
             "on-hold"
         } else if self.not_sent.is_some() || any(DeliveryState::Failed) || any(DeliveryState::Rejected) {
             "failed"
@@ -320,6 +355,20 @@ pub struct DeliveryRecord {
     pub opened: Option<Timestamp>,
     /// The person was erased: nothing that could tell about them is left.
     pub erased: bool,
+    /// How it ended before its time.
+    pub ended: Option<Ended>,
+    /// It tells that another copy ended.
+    pub notice: Option<Notice>,
+    /// Why a person had it sent again.
+    pub replay: Option<String>,
+}
+
+impl DeliveryRecord {
+    /// Whether its recipient may still read it. What a later version took the place of stays readable, marked.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.ended.is_none_or(|ended| ended.why == EndReason::Superseded)
+    }
 }
 
 /// What a recipient may read. Its `Debug` names the delivery only.
@@ -456,6 +505,8 @@ pub struct TaskQuery {
     pub statuses: Vec<String>,
     /// Only copies of this transfer.
     pub transfer: Option<TransferId>,
+    /// No copies that were recalled: their recipient should not have had them.
+    pub without_recalled: bool,
     /// Only about this person.
     pub patient: Option<NhsNumber>,
     /// Latest change, all of them.
@@ -540,6 +591,10 @@ pub struct Release {
     pub care_home: Option<OdsCode>,
     /// The copies to queue.
     pub deliveries: Vec<NewDelivery>,
+    /// The ends of all copies of the versions before it.
+    pub endings: Vec<Ending>,
+    /// The transfer that it replaces, and its own place among the versions, where that was not known when it came.
+    pub replaces: Option<(TransferId, u32)>,
     /// When.
     pub at: Timestamp,
     /// The audit rows.
@@ -645,9 +700,10 @@ pub trait Store: people::PeopleStore {
     /// Commits audit rows that belong to no other effect (refusals, denials, queries, sign-ins).
     async fn audit(&self, rows: Vec<AuditRow>) -> Result<(), StoreError>;
 
-    /// Leases up to `limit` queued copies that are due at `now`, until `lease_until`. An expired lease
-    /// may be claimed anew; its old token then completes nothing.
-    async fn claim(&self, now: Timestamp, lease_until: Timestamp, limit: u32) -> Result<Vec<Lease>, StoreError>;
+    /// Leases queued copies that are due, in the order of their lane (patient or transfer, recipient, kind): a copy that
+    /// is queued, or that somebody is still sending, holds back the younger ones. Nothing is leased for a paused recipient.
+    /// An expired lease may be claimed anew; its old token then completes nothing.
+    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError>;
 
     /// Commits the ends of attempts; `false` where the token is no longer the copy's (fenced off).
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError>;
@@ -657,7 +713,7 @@ pub trait Store: people::PeopleStore {
 
     /// Reads a copy and commits that it was read (first reading sets `opened` and, from
     /// `AwaitingCollection` and for an inbox also from `Queued`, the state `Received`) in one transaction: no audit,
-    /// no bytes. A person who reads is kept as a step, once for each account.
+    /// no bytes; and none of a copy that was taken back. A person who reads is kept as a step, once for each account.
     async fn open_rendition(
         &self,
         delivery: DeliveryId,
@@ -695,6 +751,31 @@ pub trait Store: people::PeopleStore {
     async fn tasks(&self, query: TaskQuery) -> Result<Vec<FoundTask>, StoreError>;
     /// How many Tasks there are, whatever cursor and limit say.
     async fn count_tasks(&self, query: TaskQuery) -> Result<u64, StoreError>;
+    /// What travels of a copy. For the gateway itself: reading it this way opens nothing.
+    async fn rendition(&self, delivery: DeliveryId) -> Result<Option<StoredRendition>, StoreError>;
+    /// The transfer of this sender, other than `except`, whose document, or newest document of whose set, has this
+    /// identifier.
+    async fn predecessor(
+        &self,
+        sender: &OdsCode,
+        named: &str,
+        except: TransferId,
+    ) -> Result<Option<Predecessor>, StoreError>;
+    /// Held transfers of this sender that wait for a document, or a set, with one of these identifiers.
+    async fn waiting(&self, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, StoreError>;
+    /// Takes copies back; `false` when they, or the transfer, had ended already. A copy that cannot have left is only
+    /// cancelled; else its notice is queued.
+    async fn take_back(&self, take_back: TakeBack) -> Result<bool, StoreError>;
+
+    /// Pauses a recipient, or everybody; `false` when it is paused already.
+    async fn pause(&self, pause: Pause, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
+    /// Ends a pause; `false` when there is none.
+    async fn resume(&self, recipient: Option<&OdsCode>, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
+    /// All pauses, that of everybody first.
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError>;
+    /// Counts everything and checks every rule that the rows must keep among themselves, in one snapshot.
+    async fn checkup(&self) -> Result<Checkup, StoreError>;
+
     /// The sender's bytes.
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError>;
 
@@ -710,8 +791,14 @@ pub trait Store: people::PeopleStore {
     async fn change_hold(&self, change: HoldChange) -> Result<bool, StoreError>;
     /// Closes a hold and ends its transfer without copies; `false` when it was closed already.
     async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError>;
-    /// Puts a failed copy back into the queue; `false` when it is not failed.
-    async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
+    /// Puts a failed copy back into the queue as a replay, with why; `false` when it is not failed.
+    async fn requeue(
+        &self,
+        delivery: DeliveryId,
+        why: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
 
     /// Adds or replaces a client.
     async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError>;

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Client;
 use onward_core::state::RecipientKind;
-use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError};
+use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError, TransferRecord};
 use onward_core::{HoldId, TransferId};
 use onward_fhir::authored::Severity;
 
 use crate::Gateway;
+use crate::lifecycle::{TRIES, TakenBack};
 use crate::prepare::{PrepareError, Prepared, Routing, identify_refused};
 use crate::refusal::Refusal;
 
@@ -67,18 +68,32 @@ impl Gateway {
     /// # Errors
     /// See [`AcceptError`]; a refusal has been audited when it is returned.
     pub async fn accept(&self, submission: Submission) -> Result<Receipt, AcceptError> {
+        for _ in 1..TRIES {
+            match self.try_to_accept(&submission).await {
+                // What it replaces moved on between the look and the commit.
+                Err(AcceptError::Store(StoreError::Overtaken)) => {}
+                outcome => return outcome,
+            }
+        }
+        self.try_to_accept(&submission).await
+    }
+
+    async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
         let transfer = TransferId::random();
         let prepared = self.prepare(&submission.client, &submission.body, &submission.media_type, transfer).await;
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(PrepareError::Store(error)) => return Err(error.into()),
-            Err(PrepareError::Refused(refusal)) => return Err(self.refuse(&submission, refusal).await?),
+            Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
-        let acceptance = self.acceptance(&submission, prepared, transfer);
+        let named: Vec<String> =
+            prepared.facts.document_id.iter().chain(&prepared.facts.document_set_id).cloned().collect();
+        let acceptance = self.acceptance(submission, prepared, transfer).await?;
         let response = acceptance.transfer.response.clone();
         match self.store.accept(acceptance).await? {
             Accepted::New => {
                 self.work.notify_one();
+                self.join_waiting(&submission.client.ods, &named).await;
                 Ok(Receipt { transfer, response, duplicate: false })
             }
             Accepted::Repeat { transfer, response } => Ok(Receipt { transfer, response, duplicate: true }),
@@ -109,8 +124,17 @@ impl Gateway {
         Ok(AcceptError::Refused(refusal))
     }
 
-    fn acceptance(&self, submission: &Submission, prepared: Prepared, id: TransferId) -> Acceptance {
+    async fn acceptance(
+        &self,
+        submission: &Submission,
+        prepared: Prepared,
+        id: TransferId,
+    ) -> Result<Acceptance, StoreError> {
         let now = self.clock.now();
+        let version = prepared.version();
+        let awaits = prepared.awaits().map(str::to_owned);
+        let replaces = prepared.predecessor.as_ref().map(|predecessor| predecessor.transfer);
+        let earlier = self.versions_before(prepared.predecessor.as_ref()).await?;
         let (patient, care_home, mut deliveries, hold) = match prepared.routing {
             Routing::Deliver { identified, copies } => {
                 let deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
@@ -124,7 +148,14 @@ impl Gateway {
             }
         };
         let facts = prepared.facts;
-        deliveries.extend(self.response_to_sender(id, &submission.client.ods, &facts.reply, 20013));
+        let endings = match &hold {
+            None => self.superseding(&earlier, version, &deliveries).await?,
+            Some(_) => Vec::new(),
+        };
+        // Whether a replacement can be processed is not known while it waits for a person: 20013 would be final.
+        if hold.is_none() || facts.replaces.is_none() {
+            deliveries.extend(self.response_to_sender(id, &submission.client.ods, &facts.reply, 20013));
+        }
         let detail = format!(
             "event {}, {} copies, route \"{}\"{}",
             facts.event,
@@ -151,6 +182,9 @@ impl Gateway {
             audit.push(self.journal.row(&looked_up));
         }
         let detail = format!("message {} came again and got its first answer", facts.message_id);
+        let back = TakenBack { agent: Agent::gateway(), by: None, reason: "", request_id: None };
+        let copies: Vec<_> = earlier.iter().flat_map(TransferRecord::copies).collect();
+        audit.extend(self.ending_rows(&endings, &copies, &back));
         let mut repeat = self.entry(submission, AuditWord::Duplicate, true, None, detail);
         repeat.patient.clone_from(&patient);
         let detail = format!("message {}: its identifier or its document's was used before", facts.message_id);
@@ -163,6 +197,10 @@ impl Gateway {
             message_id: facts.message_id,
             document_id: facts.document_id,
             document_set_id: facts.document_set_id,
+            dated: facts.dated,
+            version,
+            replaces,
+            awaits,
             event: facts.event,
             received: now,
             expected: facts.expected,
@@ -176,7 +214,7 @@ impl Gateway {
         };
         transfer.response = self.receipt_message(&transfer, hold.as_ref(), &prepared.findings);
         let (audit_if_repeat, audit_if_conflict) = (self.journal.row(&repeat), self.journal.row(&conflict));
-        Acceptance { transfer, deliveries, hold, audit, audit_if_repeat, audit_if_conflict }
+        Ok(Acceptance { transfer, deliveries, hold, endings, audit, audit_if_repeat, audit_if_conflict })
     }
 
     fn entry(

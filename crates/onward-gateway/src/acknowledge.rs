@@ -104,7 +104,7 @@ impl Gateway {
     ) -> Result<Moved, StoreError> {
         let Answer { state, code, reason } = answer;
         let Some(record) = self.store.delivery(id).await? else { return Ok(Moved::NotFound) };
-        if standing(client, &record) != Standing::Recipient || record.state == DeliveryState::Withdrawn {
+        if standing(client, &record) != Standing::Recipient || !record.is_readable() {
             self.deny(client, Some(record.transfer), Some(id), "Task of another organisation", request_id).await?;
             return Ok(Moved::NotFound);
         }
@@ -222,6 +222,7 @@ impl Gateway {
         let at = self.clock.now();
         let mut responses = Vec::new();
         if record.kind == RecipientKind::CareHome
+            && record.notice.is_none()
             && matches!(
                 acknowledgement.state,
                 DeliveryState::Accepted
@@ -314,6 +315,7 @@ impl Gateway {
             basis: "acknowledgement, carries no patient data".to_owned(),
             disclosure: "{}".to_owned(),
             acknowledgement_awaited: false,
+            notice: None,
         })
     }
 

@@ -158,8 +158,13 @@ impl Gateway {
         let reader = step(who, &copy, StepKind::Opened, now);
         let opened = self.store.open_rendition(id, now, Some(reader), vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();
-        let Some(rendition) = opened else { return Ok(None) };
+        let Some(mut rendition) = opened else { return Ok(None) };
         let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
+        if copy.ended.is_some() {
+            // A later version has taken its place: the page says so before anything else.
+            let reason = copy.reason.as_deref().unwrap_or_default();
+            rendition.html = rendition.html.map(|html| onward_transform::render::marked(&html, reason));
+        }
         let steps = self.store.steps(id).await?;
         Ok(Some((Attended { copy, steps }, rendition)))
     }
@@ -304,7 +309,7 @@ impl Gateway {
     async fn theirs(&self, who: &Attendant, id: DeliveryId) -> Result<Option<DeliveryRecord>, StoreError> {
         let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
         let addressed = copy.kind == RecipientKind::CareHome && who.organisations.contains(&copy.recipient);
-        if addressed && copy.state != DeliveryState::Withdrawn {
+        if addressed && copy.is_readable() {
             return Ok(Some(copy));
         }
         let entry = AuditEntry {

@@ -2,7 +2,7 @@
 
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, Role};
-use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::state::RecipientKind;
 use onward_core::store::{DeliveryRecord, StoreError, StoredRendition};
 use onward_core::{DeliveryId, TransferId};
 
@@ -39,6 +39,24 @@ pub fn standing(client: &Client, delivery: &DeliveryRecord) -> Standing {
     }
 }
 
+/// A copy that was released to its recipient.
+#[derive(Debug)]
+pub struct Opened {
+    /// What travels, and the page.
+    pub rendition: StoredRendition,
+    /// A later version has taken its place.
+    pub superseded: Option<Superseded>,
+}
+
+/// What a recipient is told of a copy whose place a later version has taken.
+#[derive(Debug)]
+pub struct Superseded {
+    /// The recipient's copy of the later version.
+    pub by: Option<DeliveryId>,
+    /// In words: stop using it.
+    pub reason: String,
+}
+
 impl Gateway {
     /// Releases a copy to its recipient, committing who read it. `None`: not there, or not theirs.
     ///
@@ -49,7 +67,7 @@ impl Gateway {
         client: &Client,
         id: DeliveryId,
         request_id: Option<&str>,
-    ) -> Result<Option<StoredRendition>, StoreError> {
+    ) -> Result<Option<Opened>, StoreError> {
         let Some(record) = self.store.delivery(id).await? else { return Ok(None) };
         if standing(client, &record) != Standing::Recipient {
             self.deny(
@@ -62,8 +80,9 @@ impl Gateway {
             .await?;
             return Ok(None);
         }
-        // A withdrawn copy is no longer theirs. One that waits for its turn is: it is committed, and they see its Task.
-        if record.state == DeliveryState::Withdrawn {
+        // A copy that was taken back is no longer theirs; one that a later version replaced still is. One that waits for its
+        // turn is: it is committed, and they see its Task.
+        if !record.is_readable() {
             return Ok(None);
         }
         let entry = AuditEntry {
@@ -82,7 +101,9 @@ impl Gateway {
         };
         let opened = self.store.open_rendition(id, self.clock.now(), None, vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();
-        Ok(opened)
+        let superseded =
+            record.ended.map(|ended| Superseded { by: ended.by, reason: record.reason.unwrap_or_default() });
+        Ok(opened.map(|rendition| Opened { rendition, superseded }))
     }
 
     /// Commits that something was denied.

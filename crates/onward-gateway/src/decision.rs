@@ -19,6 +19,8 @@ pub struct Decided {
     pub sent_all_the_same: BTreeSet<HoldReason>,
     /// Who may receive about a restricted person, as agreed with the ward.
     pub agreed_recipients: BTreeSet<RecipientKind>,
+    /// Organisations from which it was recalled: whatever names them is wrong.
+    pub recalled: BTreeSet<OdsCode>,
 }
 
 /// A decision that is not for a person to make, told in words for them.

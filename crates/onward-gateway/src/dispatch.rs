@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
-use onward_core::retry;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::{AttemptEnd, AttemptOutcome, Lease, StoreError};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Lease, StoreError};
 use onward_core::transport::{Outbound, SendError, Sent, Transport};
 use tokio::sync::watch;
 
@@ -36,13 +36,21 @@ impl Gateway {
         }
     }
 
-    /// One round: claims what is due, sends it side by side, commits the ends. Gives the number of copies handled.
+    /// One round: claims what is due, sends it side by side, commits the ends. Gives the number of copies handled. What
+    /// is paused is read with every claim. Endpoints that do not answer are left out, but for one copy that probes.
     ///
     /// # Errors
     /// When the store cannot claim or complete; leases then expire and the copies are sent again.
     pub async fn dispatch_due(&self) -> Result<usize, StoreError> {
         let now = self.clock.now();
-        let leases = self.store.claim(now, now + self.settings.lease, self.settings.workers).await?;
+        let lease_until = now + self.settings.lease;
+        let except = self.breakers.open().into_iter().map(|open| open.endpoint).collect();
+        let mut leases =
+            self.store.claim(Claim { except, ..Claim::due(now, lease_until, self.settings.workers) }).await?;
+        for endpoint in self.breakers.take_probes(now) {
+            let claim = Claim { only: Some(endpoint), ..Claim::due(now, lease_until, 1) };
+            leases.extend(self.store.claim(claim).await?);
+        }
         if leases.is_empty() {
             return Ok(0);
         }
@@ -76,6 +84,7 @@ impl Gateway {
             }),
         };
         let at = self.clock.now();
+        self.note_health(record, &sent);
         let outcome = self.outcome(lease, sent);
         let audit = vec![self.journal.row(&self.attempt_entry(lease, &outcome))];
         tracing::info!(
@@ -83,6 +92,28 @@ impl Gateway {
             outcome = outcome_word(&outcome), "attempt"
         );
         AttemptEnd { delivery: record.id, token: lease.token, outcome, at, audit }
+    }
+
+    /// Whether the endpoint answers; a refusal of one copy is an answer too. The inbox is our own.
+    fn note_health(&self, record: &DeliveryRecord, sent: &Result<Sent, SendError>) {
+        if record.endpoint.kind() == TransportKind::Inbox {
+            return;
+        }
+        let schedule = self.settings.schedule(record.endpoint.kind());
+        match sent {
+            Ok(_) | Err(SendError::Permanent { .. }) => {
+                if self.breakers.answered(&record.endpoint) {
+                    tracing::info!(recipient = %record.recipient, "an endpoint answers again");
+                }
+            }
+            Err(error) => {
+                let wait = schedule.capped(retry_after(error));
+                if self.breakers.failed(&record.endpoint, self.clock.now(), wait) {
+                    let transport = record.endpoint.kind();
+                    tracing::error!(recipient = %record.recipient, %transport, "an endpoint does not answer; its copies wait");
+                }
+            }
+        }
     }
 
     fn outcome(&self, lease: &Lease, sent: Result<Sent, SendError>) -> AttemptOutcome {
@@ -100,15 +131,13 @@ impl Gateway {
             Ok(Sent::Received { reference }) => AttemptOutcome::Sent { state: DeliveryState::Received, reference },
             Err(SendError::Permanent { reason }) => AttemptOutcome::Failed { reason },
             Err(error @ (SendError::Transient { .. } | SendError::Unknown { .. })) => {
-                let retry_after = match &error {
-                    SendError::Transient { retry_after_seconds, .. } => *retry_after_seconds,
-                    _ => None,
-                };
+                let schedule = self.settings.schedule(lease.delivery.endpoint.kind());
                 let reason = error.to_string();
-                if now.duration_since(lease.delivery.created) > retry::GIVE_UP_AFTER {
-                    return AttemptOutcome::Failed { reason: format!("given up after 72 hours: {reason}") };
+                if now.duration_since(lease.delivery.created) > schedule.give_up_after {
+                    let hours = schedule.give_up_after.as_hours();
+                    return AttemptOutcome::Failed { reason: format!("given up after {hours} hours: {reason}") };
                 }
-                let at = retry::next_attempt(lease.delivery.id, lease.attempt, now, retry_after);
+                let at = schedule.next_attempt(lease.delivery.id, lease.attempt, now, retry_after(&error));
                 AttemptOutcome::Retry { at, reason }
             }
         }
@@ -131,6 +160,10 @@ impl Gateway {
             AttemptOutcome::Retry { reason, .. } => (AuditWord::AttemptFailed, false, reason.clone()),
             AttemptOutcome::Failed { reason } => (AuditWord::DeliveryFailed, false, reason.clone()),
         };
+        let detail = match &record.replay {
+            Some(why) => format!("replay ({why}): {detail}"),
+            None => detail,
+        };
         AuditEntry {
             success,
             transfer: Some(record.transfer),
@@ -145,6 +178,15 @@ impl Gateway {
 
     fn transport(&self, kind: TransportKind) -> Option<&Arc<dyn Transport>> {
         self.transports.iter().find(|transport| transport.kind() == kind)
+    }
+}
+
+fn retry_after(error: &SendError) -> Option<SignedDuration> {
+    match error {
+        SendError::Transient { retry_after_seconds, .. } => {
+            retry_after_seconds.map(|seconds| SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
+        }
+        _ => None,
     }
 }
 

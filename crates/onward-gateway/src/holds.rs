@@ -7,16 +7,22 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::state::{HoldReason, RecipientKind, TransportKind};
-use onward_core::store::{Closure, HeldTransfer, HoldChange, NewDelivery, NewHold, Release, StoreError};
-use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode};
+use onward_core::store::{
+    Closure, DeliveryRecord, Ending, HeldTransfer, HoldChange, NewDelivery, NewHold, Release, StoreError,
+    TransferRecord,
+};
+use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 
 use crate::Gateway;
 use crate::decision::{Decided, NotDecidable};
 use crate::identify::HoldCause;
+use crate::lifecycle::{TRIES, TakenBack};
 use crate::prepare::{PrepareError, Routing};
 
 /// The hospital's business response when a person ends a transfer: the one negative that says nothing of a referral.
 const NOT_SENT: u32 = 30002;
+/// The same for a replacement: ITK3 "Unable to Process Replacement Document".
+const NOT_REPLACED: u32 = 20014;
 
 /// Who decides, why, and whether it is only a preview.
 #[derive(Debug, Clone)]
@@ -96,11 +102,23 @@ struct Walk {
     patient: Option<NhsNumber>,
     care_home: Option<OdsCode>,
     deliveries: Vec<NewDelivery>,
+    /// What it replaces, and the ends of the earlier versions' copies.
+    replaces: Option<(TransferId, u32)>,
+    earlier: Vec<TransferRecord>,
+    endings: Vec<Ending>,
 }
 
 impl Walk {
     fn nothing(released: Released) -> Self {
-        Self { released, patient: None, care_home: None, deliveries: Vec::new() }
+        Self {
+            released,
+            patient: None,
+            care_home: None,
+            deliveries: Vec::new(),
+            replaces: None,
+            earlier: Vec::new(),
+            endings: Vec::new(),
+        }
     }
 }
 
@@ -111,14 +129,47 @@ impl Gateway {
     /// # Errors
     /// When the store cannot be read or commit.
     pub async fn release(&self, hold: HoldId, choice: Choice, decider: &Decider<'_>) -> Result<Released, StoreError> {
+        for _ in 1..TRIES {
+            match self.try_to_release(hold, Some(&choice), decider).await {
+                // What it replaces moved on between the look and the commit.
+                Err(StoreError::Overtaken) => {}
+                outcome => return outcome,
+            }
+        }
+        self.try_to_release(hold, Some(&choice), decider).await
+    }
+
+    /// Looks at a replacement again now that what it replaces has come; whether it went on.
+    ///
+    /// # Errors
+    /// When the store cannot be read or commit.
+    pub(crate) async fn join(&self, hold: HoldId) -> Result<bool, StoreError> {
+        let reason = "what it replaces has come";
+        let decider = Decider { agent: Agent::gateway(), by: Agent::GATEWAY, reason, act: true };
+        for _ in 0..TRIES {
+            match self.try_to_release(hold, None, &decider).await {
+                Err(StoreError::Overtaken) => {}
+                outcome => return Ok(matches!(outcome?, Released::Queued(_))),
+            }
+        }
+        Err(StoreError::Overtaken)
+    }
+
+    async fn try_to_release(
+        &self,
+        hold: HoldId,
+        choice: Option<&Choice>,
+        decider: &Decider<'_>,
+    ) -> Result<Released, StoreError> {
         let Some(held) = self.held(hold).await? else { return Ok(Released::NotFound) };
         let mut decided: Decided =
             serde_json::from_str(&held.decided).map_err(|_| StoreError::Corrupt("holds.decided".to_owned()))?;
         let reason = held.hold.reason;
         let said = match choice {
-            Choice::Release { agreed_recipients } => decided.release(reason, &agreed_recipients),
-            Choice::Reroute { care_home, registered_practice } => {
-                decided.reroute(reason, care_home, registered_practice)
+            None => Ok(()),
+            Some(Choice::Release { agreed_recipients }) => decided.release(reason, agreed_recipients),
+            Some(Choice::Reroute { care_home, registered_practice }) => {
+                decided.reroute(reason, care_home.clone(), registered_practice.clone())
             }
         };
         let walk = match said {
@@ -133,8 +184,16 @@ impl Gateway {
                 Ok(Released::WouldQueue(planned.clone()))
             }
             Released::Queued(_) => {
-                let Walk { released, patient, care_home, deliveries } = walk;
-                let release = Release { hold, patient, care_home, deliveries, at, audit };
+                let back = TakenBack {
+                    agent: decider.agent.clone(),
+                    by: Some(decider.by),
+                    reason: decider.reason,
+                    request_id: None,
+                };
+                let copies: Vec<_> = walk.earlier.iter().flat_map(TransferRecord::copies).collect();
+                audit.extend(self.ending_rows(&walk.endings, &copies, &back));
+                let Walk { released, patient, care_home, deliveries, replaces, endings, .. } = walk;
+                let release = Release { hold, patient, care_home, deliveries, endings, replaces, at, audit };
                 let done = self.store.release_hold(release).await?;
                 self.work.notify_one();
                 Ok(if done { released } else { Released::NotFound })
@@ -162,7 +221,9 @@ impl Gateway {
     pub async fn close(&self, hold: HoldId, decider: &Decider<'_>) -> Result<Released, StoreError> {
         let Some(held) = self.held(hold).await? else { return Ok(Released::NotFound) };
         let Some(transfer) = self.store.transfer(held.transfer).await? else { return Ok(Released::NotFound) };
-        let response = self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, NOT_SENT);
+        let is_replacement = transfer.replaces.is_some() || transfer.awaits.is_some();
+        let code = if is_replacement { NOT_REPLACED } else { NOT_SENT };
+        let response = self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, code);
         let told = response.is_some();
         if !decider.act {
             return Ok(Released::WouldClose { response: told });
@@ -179,6 +240,11 @@ impl Gateway {
             audit: vec![self.journal.row(&entry)],
         };
         let done = self.store.close_hold(closure).await?;
+        if done && is_replacement {
+            let why = "a replacement could not be processed";
+            let back = TakenBack { agent: decider.agent.clone(), by: Some(decider.by), reason: why, request_id: None };
+            self.void(transfer.replaces, &back).await?;
+        }
         self.work.notify_one();
         Ok(if done { Released::Closed { response: told } } else { Released::NotFound })
     }
@@ -199,18 +265,37 @@ impl Gateway {
         };
         let body = Bytes::from(original.body);
         let prepared = self.prepare_decided(&client, &body, &original.media_type, held.transfer, decided).await;
-        match prepared.map(|prepared| prepared.routing) {
-            Ok(Routing::Deliver { identified, copies }) => {
-                let deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
+        let parts = prepared.map(|prepared| {
+            let is_replacement = prepared.facts.replaces.is_some();
+            (prepared.routing, prepared.predecessor, is_replacement)
+        });
+        match parts {
+            Ok((Routing::Deliver { identified, copies }, predecessor, is_replacement)) => {
+                let mut deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
+                // After a recall the others keep what they have.
+                deliveries.retain(|new| {
+                    let same = |old: &DeliveryRecord| old.kind == new.kind && old.recipient == new.recipient;
+                    !transfer.copies().any(|old| old.ended.is_none() && same(old))
+                });
+                let released = Released::Queued(deliveries.iter().map(planned).collect());
+                let earlier = self.versions_before(predecessor.as_ref()).await?;
+                let version = predecessor.as_ref().map_or(1, |before| before.version + 1);
+                let endings = self.superseding(&earlier, version, &deliveries).await?;
+                if is_replacement {
+                    deliveries.extend(self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, 20013));
+                }
                 Ok(Walk {
-                    released: Released::Queued(deliveries.iter().map(planned).collect()),
+                    released,
                     patient: Some(identified.patient),
                     care_home: Some(identified.care_home.ods),
                     deliveries,
+                    replaces: predecessor.map(|before| (before.transfer, version)),
+                    earlier,
+                    endings,
                 })
             }
-            Ok(Routing::Hold { patient, care_home, cause }) => {
-                Ok(Walk { released: Released::StillHeld(cause), patient, care_home, deliveries: Vec::new() })
+            Ok((Routing::Hold { patient, care_home, cause }, ..)) => {
+                Ok(Walk { patient, care_home, ..Walk::nothing(Released::StillHeld(cause)) })
             }
             Err(PrepareError::Refused(refusal)) => Ok(Walk::nothing(Released::Refused(refusal.to_string()))),
             Err(PrepareError::Store(error)) => Err(error),
@@ -300,7 +385,7 @@ impl Gateway {
             patient: record.patient,
             ..AuditEntry::new(AuditWord::Release, at, agent, format!("replay of a failed copy: {reason}"))
         };
-        let requeued = self.store.requeue(delivery, at, vec![self.journal.row(&entry)]).await?;
+        let requeued = self.store.requeue(delivery, reason, at, vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();
         Ok(requeued)
     }

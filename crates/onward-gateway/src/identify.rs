@@ -146,16 +146,20 @@ async fn resolve(
     }
     let pds = trace(document, patient, &number, directory, decided, &mut evidence).await?;
     let restricted = labelled || pds.sensitivity != Sensitivity::Unrestricted;
-    let home = match home::resolve(document, message_destinations, store, now, &mut evidence).await {
-        Err(Stop::Hold(cause)) => match decided.home_instead_of(cause.reason) {
-            Some(ods) => decided_home(ods, store, now, &mut evidence).await?,
-            None => return Err(Stop::Hold(cause)),
-        },
-        resolved => resolved?,
-    };
+    let resolved = home::resolve(document, message_destinations, store, now, &mut evidence).await;
+    let home =
+        match resolved.and_then(|home| not_recalled(home.ods.clone(), home, HoldReason::CareHomeConflict, decided)) {
+            Err(Stop::Hold(cause)) => match decided.home_instead_of(cause.reason) {
+                Some(ods) => decided_home(ods, store, now, &mut evidence).await?,
+                None => return Err(Stop::Hold(cause)),
+            },
+            resolved => resolved?,
+        };
     known.1 = Some(home.ods.clone());
     let covering_practice = match current(store, &home.covering_practice, now).await? {
-        Some(DirectoryEntry::Practice(practice)) => practice,
+        Some(DirectoryEntry::Practice(practice)) => {
+            not_recalled(practice.ods.clone(), practice, HoldReason::CoveringPracticeUnknown, decided)?
+        }
         _ => {
             return hold(
                 HoldReason::CoveringPracticeUnknown,
@@ -168,7 +172,9 @@ async fn resolve(
     };
     evidence.push(format!("covering practice {} from the directory entry of {}", covering_practice.ods, home.ods));
     let delivering_pharmacy = match current(store, &home.delivering_pharmacy, now).await? {
-        Some(DirectoryEntry::Pharmacy(pharmacy)) => pharmacy,
+        Some(DirectoryEntry::Pharmacy(pharmacy)) => {
+            not_recalled(pharmacy.ods.clone(), pharmacy, HoldReason::PharmacyUnknown, decided)?
+        }
         _ => {
             return hold(
                 HoldReason::PharmacyUnknown,
@@ -193,7 +199,15 @@ async fn resolve(
             evidence,
         });
     }
-    let registered_practice = match registered_practice(document, patient, &pds, store, now, &mut evidence).await {
+    let registered = registered_practice(document, patient, &pds, store, now, &mut evidence).await;
+    let registered = registered.and_then(|practice| match practice {
+        Some(practice) => {
+            let ods = practice.ods.clone();
+            not_recalled(ods, practice, HoldReason::RegisteredPracticeConflict, decided).map(Some)
+        }
+        None => Ok(None),
+    });
+    let registered_practice = match registered {
         Err(Stop::Hold(cause)) => match decided.practice_instead_of(cause.reason) {
             Some(ods) => Some(decided_practice(ods, store, now, &mut evidence).await?),
             None => return Err(Stop::Hold(cause)),
@@ -210,6 +224,15 @@ async fn resolve(
         only: None,
         evidence,
     })
+}
+
+/// The party, unless the transfer was recalled from it.
+fn not_recalled<T>(ods: OdsCode, party: T, reason: HoldReason, decided: &Decided) -> Result<T, Stop> {
+    if decided.recalled.contains(&ods) {
+        let detail = format!("it was recalled from {ods}: name the right party, or mend the directory");
+        return hold(reason, detail);
+    }
+    Ok(party)
 }
 
 /// The home that a person decided on. It must be in the directory like any other.

@@ -178,7 +178,7 @@ fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
 fn pattern(word: AuditWord) -> AuditPattern {
     match word {
         AuditWord::Accept | AuditWord::Duplicate | AuditWord::Hold | AuditWord::Respond => AuditPattern::Create,
-        AuditWord::Release | AuditWord::Acknowledge => AuditPattern::Update,
+        AuditWord::Release | AuditWord::Acknowledge | AuditWord::Withdraw => AuditPattern::Update,
         // An attempt that failed may still have reached the recipient.
         AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed | AuditWord::SubjectAccess => {
             AuditPattern::Disclosure

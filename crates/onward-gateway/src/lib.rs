@@ -8,6 +8,7 @@ pub mod accept;
 pub mod acknowledge;
 pub mod attend;
 pub mod audit_search;
+pub mod breaker;
 pub mod checklist;
 pub mod collect;
 pub mod decision;
@@ -16,6 +17,7 @@ pub mod explain;
 pub mod holds;
 pub mod identify;
 pub mod journal;
+pub mod lifecycle;
 pub mod mailbox;
 pub mod prepare;
 pub mod refusal;
@@ -27,7 +29,8 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use onward_core::directory::Directory;
-use onward_core::state::{HoldReason, RecipientKind};
+use onward_core::retry::Schedule;
+use onward_core::state::{HoldReason, RecipientKind, TransportKind};
 use onward_core::store::Store;
 use onward_core::transport::{Mailbox, Transport};
 use onward_core::{Clock, MeshMailboxId, OdsCode};
@@ -35,6 +38,7 @@ use onward_transform::disclose::Policy;
 use onward_validate::{Level, RuleBook, Validator};
 use tokio::sync::Notify;
 
+use crate::breaker::Breakers;
 use crate::journal::Journal;
 use crate::routes::Routes;
 
@@ -55,11 +59,19 @@ pub struct Settings {
     pub workers: u32,
     /// How long a leased copy is one worker's.
     pub lease: SignedDuration,
+    /// When to try again, by class of endpoint; the default where nothing is set.
+    pub retry: BTreeMap<TransportKind, Schedule>,
     /// Who decides each kind of hold, and within which time.
     pub holds: BTreeMap<HoldReason, (String, SignedDuration)>,
 }
 
 impl Settings {
+    /// When a copy for such an endpoint is tried again.
+    #[must_use]
+    pub fn schedule(&self, kind: TransportKind) -> Schedule {
+        self.retry.get(&kind).copied().unwrap_or_default()
+    }
+
     /// Who decides this kind of hold, and within which time; four hours of the operator's where nothing is set.
     #[must_use]
     pub fn hold_policy(&self, reason: HoldReason) -> (String, SignedDuration) {
@@ -90,6 +102,7 @@ pub struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) journal: Journal,
     /// Rung when there may be something to send, or when a state has changed.
+    pub(crate) breakers: Breakers,
     pub(crate) work: Notify,
 }
 
@@ -134,6 +147,7 @@ impl Gateway {
             profiles: parts.profiles,
             settings: parts.settings,
             journal,
+            breakers: Breakers::default(),
             work: Notify::new(),
         }
     }
@@ -142,6 +156,12 @@ impl Gateway {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Which endpoints do not answer at present.
+    #[must_use]
+    pub fn breakers(&self) -> &Breakers {
+        &self.breakers
     }
 
     /// Writes audit entries as rows.

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use onward_core::client::{Client, NhsNumberPolicy};
 use onward_core::directory::Endpoint;
 use onward_core::state::{HoldReason, RecipientKind};
-use onward_core::store::{NewDelivery, ReplyWanted, StoreError};
+use onward_core::store::{NewDelivery, Predecessor, ReplyWanted, StoreError};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
+use onward_fhir::document::Replaces;
 use onward_fhir::message::DocumentPart;
 use onward_fhir::read::{self, Format, Limits, ReadErrorKind};
 use onward_fhir::{Bundle, Document, Message, Release, Tree, views};
@@ -19,6 +20,7 @@ use onward_validate::{Findings, Policy as ValidationPolicy, TOO_LARGE};
 use crate::Gateway;
 use crate::decision::Decided;
 use crate::identify::{HoldCause, Identification, Identified, discharge_destination, identify};
+use crate::lifecycle::names_another_person;
 use crate::refusal::Refusal;
 use crate::routes::Decision;
 
@@ -31,6 +33,10 @@ pub struct Facts {
     pub document_id: Option<String>,
     /// The set that versions share.
     pub document_set_id: Option<String>,
+    /// The date that it bears.
+    pub dated: Option<Timestamp>,
+    /// What it replaces: a document, or a set of them, by identifier.
+    pub replaces: Option<String>,
     /// Event code.
     pub event: String,
     /// Release of the document.
@@ -88,11 +94,25 @@ pub struct Prepared {
     pub passed_over: Vec<(String, &'static str)>,
     /// How the parties were found, and copies that are not needed.
     pub evidence: Vec<String>,
+    /// The transfer that it replaces, where that has come.
+    pub predecessor: Option<Predecessor>,
     /// Where it goes.
     pub routing: Routing,
 }
 
 impl Prepared {
+    /// Its place among the versions of its document.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.predecessor.as_ref().map_or(1, |predecessor| predecessor.version + 1)
+    }
+
+    /// What it replaces and has not come.
+    #[must_use]
+    pub fn awaits(&self) -> Option<&str> {
+        self.facts.replaces.as_deref().filter(|_| self.predecessor.is_none())
+    }
+
     /// The person whom PDS was asked about.
     #[must_use]
     pub fn patient(&self) -> Option<&NhsNumber> {
@@ -209,7 +229,11 @@ impl Gateway {
             None => message.release,
         };
         let Ok(original) = Document::read(element, release) else { return Err(Refusal::NotValid(findings).into()) };
+        if original.composition.text("status") == Some("entered-in-error") {
+            return Err(Refusal::InError.into());
+        }
         let facts = facts(&message, &original, client, release);
+        let predecessor = self.predecessor(client, &facts, transfer).await?;
         let conversion = (release == Release::Stu3).then(|| convert::to_r4(element));
         let r4_owned;
         let r4: &Tree<'_> = match &conversion {
@@ -230,7 +254,28 @@ impl Gateway {
                 None => format == Format::Xml,
             },
         };
-        self.route(facts, findings, notes, r4, &message, &original, &original_parts, client, transfer, decided).await
+        let walk = (predecessor, transfer, decided);
+        self.route(facts, findings, notes, r4, &message, &original_parts, client, walk).await
+    }
+
+    /// The version before this one. Only the newest can be replaced, and only by a newer one.
+    async fn predecessor(
+        &self,
+        client: &Client,
+        facts: &Facts,
+        transfer: TransferId,
+    ) -> Result<Option<Predecessor>, PrepareError> {
+        let Some(named) = &facts.replaces else { return Ok(None) };
+        let Some(found) = self.store.predecessor(&client.ods, named, transfer).await? else { return Ok(None) };
+        if found.replaced_by.is_some_and(|by| by != transfer) {
+            return Err(Refusal::NotReplaceable("it was replaced before: name its newest version").into());
+        }
+        if let (Some(before), Some(now)) = (found.dated, facts.dated)
+            && now < before
+        {
+            return Err(Refusal::NotReplaceable("it bears a later date than what is to replace it").into());
+        }
+        Ok(Some(found))
     }
 
     /// The rules that apply to this client's messages.
@@ -255,11 +300,9 @@ impl Gateway {
         notes: Vec<Note>,
         r4: &Tree<'_>,
         message: &Message<'_, '_>,
-        document: &Document<'_, '_>,
         original: &Original<'_, '_>,
         client: &Client,
-        transfer: TransferId,
-        decided: &Decided,
+        (predecessor, transfer, decided): (Option<Predecessor>, TransferId, &Decided),
     ) -> Result<Prepared, PrepareError> {
         let now = self.clock.now();
         let bundle = Bundle::new(r4.root()).ok_or_else(|| Refusal::NotValid(findings.clone()))?;
@@ -280,6 +323,9 @@ impl Gateway {
         let identification =
             identify(&bundle, &destinations, self.store.as_ref(), self.directory.as_ref(), now, decided).await?;
         let mut evidence = Vec::new();
+        let replaced = predecessor.as_ref().map(|before| {
+            format!("replaces version {}, transfer {}: whoever has it is told", before.version, before.transfer)
+        });
         let routing = match (identification, &route.decision) {
             (Identification::Hold { patient, care_home, cause }, _) => Routing::Hold { patient, care_home, cause },
             (Identification::Known(identified), decision) => {
@@ -288,7 +334,10 @@ impl Gateway {
                     Decision::Hold(reason) => {
                         Some(HoldCause::new(*reason, format!("route \"{}\" holds this message", route.name)))
                     }
-                    Decision::Deliver(_) => hold_for_content(document, &notes, decided),
+                    Decision::Deliver(_) => {
+                        let replaces = facts.replaces.is_some().then_some(predecessor.as_ref());
+                        hold_for_content(replaces, &identified.patient, &notes, decided)
+                    }
                 };
                 match (cause, decision) {
                     (None, Decision::Deliver(kinds)) => {
@@ -308,7 +357,9 @@ impl Gateway {
                 }
             }
         };
-        Ok(Prepared { facts, findings, notes, route: route.name.clone(), passed_over, evidence, routing })
+        evidence.extend(replaced);
+        let route = route.name.clone();
+        Ok(Prepared { facts, findings, notes, route, passed_over, evidence, predecessor, routing })
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one walk, split from `route` for its length")]
@@ -389,6 +440,7 @@ impl Gateway {
                 basis: rendered.basis.clone(),
                 disclosure: crate::explain::disclosure_json(&rendered).to_string(),
                 acknowledgement_awaited: true,
+                notice: None,
             };
             copies.push(Copy { delivery, rendered });
         }
@@ -438,9 +490,25 @@ fn held(identified: &Identified, cause: HoldCause) -> Routing {
 }
 
 /// Reasons of the content itself for which a person must decide.
-fn hold_for_content(document: &Document<'_, '_>, notes: &[Note], decided: &Decided) -> Option<HoldCause> {
-    if document.replaces.is_some() && !decided.sends_despite(HoldReason::Replacement) {
-        let detail = "the document replaces an earlier one: make sure that everyone who has the earlier one gets it";
+fn hold_for_content(
+    replaces: Option<Option<&Predecessor>>,
+    patient: &NhsNumber,
+    notes: &[Note],
+    decided: &Decided,
+) -> Option<HoldCause> {
+    let stays = match replaces {
+        None => None,
+        Some(None) => Some(
+            "the document replaces one that has not come: it goes on by itself when that comes; released, it goes as the \
+             first; closed, the hospital hears that it could not be processed",
+        ),
+        Some(Some(before)) if names_another_person(before, Some(patient)) => Some(
+            "the document replaces one about another person: ask the ward which is right; released, whoever has the \
+             earlier one is told to stop using it; closed, both are null and void",
+        ),
+        Some(Some(_)) => None,
+    };
+    if let Some(detail) = stays.filter(|_| !decided.sends_despite(HoldReason::Replacement)) {
         return Some(HoldCause::new(HoldReason::Replacement, detail));
     }
     let lost: Vec<&str> =
@@ -482,6 +550,8 @@ fn facts(message: &Message<'_, '_>, document: &Document<'_, '_>, client: &Client
         message_id: message.message_id.unwrap_or(&header_id).to_owned(),
         document_id: document.document_id.map(str::to_owned),
         document_set_id: document.set_id.map(str::to_owned),
+        dated: dated(document),
+        replaces: document.replaces.map(named),
         event: message.event.map_or_else(String::new, |(_, code)| code.to_owned()),
         release,
         reply: ReplyWanted {
@@ -495,6 +565,23 @@ fn facts(message: &Message<'_, '_>, document: &Document<'_, '_>, client: &Client
         expected: expected(document),
         stay_ends: stay_ends(document),
     }
+}
+
+/// When the document was made: of an ITK3 document `Bundle.meta.lastUpdated`, of an R4 one `Bundle.timestamp`.
+fn dated(document: &Document<'_, '_>) -> Option<Timestamp> {
+    let bundle = document.bundle.element();
+    let made = bundle.text("timestamp").or_else(|| bundle.text_at("meta.lastUpdated"));
+    moment(made.or_else(|| document.composition.text("date"))?, false)
+}
+
+/// The identifier that it replaces; a reference's last part is the identifier of the document that it leads to.
+fn named(replaces: Replaces<'_>) -> String {
+    match replaces {
+        Replaces::Identifier(value) => value,
+        Replaces::Reference(reference) => reference.rsplit(['/', ':']).next().unwrap_or(reference),
+        Replaces::Unnamed => "",
+    }
+    .to_owned()
 }
 
 /// The planned stay at the place that the person goes to (`Encounter.location` with status `planned`).

@@ -38,6 +38,12 @@ pub enum Refusal {
     /// The document came before in another message (20008).
     #[error("the document came before in another message")]
     DocumentRepeated,
+    /// The document replaces one that cannot be replaced by it (20014).
+    #[error("the document cannot take the place of the one that it replaces: {0}")]
+    NotReplaceable(&'static str),
+    /// The document says of itself that it is wrong (20009).
+    #[error("the document was entered in error: its transfer is withdrawn by its Task, not by a message")]
+    InError,
 }
 
 impl Refusal {
@@ -52,6 +58,8 @@ impl Refusal {
             Self::WrongSender => 20012,
             Self::MessageIdReused => 20007,
             Self::DocumentRepeated => 20008,
+            Self::NotReplaceable(_) => 20014,
+            Self::InError => 20009,
         }
     }
 
@@ -67,6 +75,8 @@ impl Refusal {
             Self::WrongSender => "wrong-sender",
             Self::MessageIdReused => "message-id-reused",
             Self::DocumentRepeated => "document-repeated",
+            Self::NotReplaceable(_) => "not-replaceable",
+            Self::InError => "entered-in-error",
         }
     }
 }

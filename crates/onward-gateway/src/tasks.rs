@@ -32,20 +32,16 @@ impl Gateway {
     /// The Task of a transfer, JSON: what the hospital follows. Operators see states, never whose they are.
     #[must_use]
     pub fn transfer_task(&self, transfer: &TransferRecord, client: &Client) -> String {
-        let copies: Vec<&DeliveryRecord> =
-            transfer.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender).collect();
-        let output = copies
-            .iter()
-            .map(|copy| Parameter {
-                name: Concept::text(copy.kind.as_str()),
-                value: ParameterValue::Reference(format!("Task/{}", copy.id)),
-            })
-            .collect();
+        let mut output: Vec<Parameter> =
+            transfer.copies().map(|copy| parameter(copy.kind.as_str(), format!("Task/{}", copy.id))).collect();
+        output.extend(transfer.replaced_by.map(|id| parameter("replaced by", format!("Task/{id}"))));
+        let input = transfer.replaces.map(|id| parameter("replaces", format!("Task/{id}")));
         let content = TaskContent {
             id: transfer.id.to_string(),
             version: Some(self.transfer_version(transfer).to_string()),
             last_updated: Some(transfer.changed.to_string()),
             status: transfer.task_status().to_owned(),
+            input: input.into_iter().collect(),
             output,
             ..self.transfer_content(transfer.id.to_string(), transfer.hold.as_ref())
         };
@@ -53,10 +49,17 @@ impl Gateway {
             requester: Some(Organisation { ods: transfer.sender.to_string(), name: None }),
             nhs_number: person_shown(client, transfer.patient.as_ref()),
             authored_on: Some(transfer.received.to_string()),
-            status_reason: transfer.not_sent.as_deref().map(Concept::text).or(content.status_reason.clone()),
-            business_status: match &transfer.not_sent {
-                Some(_) => Some(Concept::text("closed by a person: not sent")),
-                None => content.business_status.clone(),
+            status_reason: match (&transfer.ended, &transfer.not_sent) {
+                (Some((_, reason)), _) | (None, Some(reason)) => Some(Concept::text(reason)),
+                (None, None) => content.status_reason.clone(),
+            },
+            business_status: match (&transfer.ended, &transfer.not_sent) {
+                (Some((why, _)), _) => Some(Concept::text(why.as_str())),
+                (None, Some(_)) => Some(Concept::text("closed by a person: not sent")),
+                (None, None) if transfer.replaced_by.is_some() => {
+                    Some(Concept::text("a later version has come and waits for a person"))
+                }
+                (None, None) => content.business_status.clone(),
             },
             ..content
         };
@@ -81,6 +84,8 @@ impl Gateway {
             (system, known.code.to_string(), Some(known.display.to_owned()))
         });
         let business = known.filter(|known| known.level == onward_fhir::itk::Level::Business);
+        let successor = copy.ended.and_then(|ended| ended.by);
+        let successor = successor.map(|by| parameter("replaced by", format!("Task/{by}")));
         let content = TaskContent {
             id: copy.id.to_string(),
             version: Some(copy.version.to_string()),
@@ -88,8 +93,13 @@ impl Gateway {
             status: copy.state.task_status().to_owned(),
             status_reason: (copy.reason.is_some() || business.is_some())
                 .then(|| Concept { coding: coding.clone().filter(|_| business.is_some()), text: copy.reason.clone() }),
-            business_status: Some(Concept { coding, text: Some(copy.state.as_str().to_owned()) }),
+            business_status: Some(Concept { coding, text: Some(stands(copy)) }),
             code: Some(Concept::coded(TASK_CODES, copy.kind.as_str(), purpose(copy.kind))),
+            input: copy
+                .notice
+                .map(|notice| parameter("stop using", format!("Task/{}", notice.of)))
+                .into_iter()
+                .collect(),
             focus: Some(format!("{base}/fhir/R4/Bundle/{}", copy.id)),
             nhs_number: person_shown(client, copy.patient.as_ref()),
             requester: Some(Organisation { ods: copy.sender.to_string(), name: None }),
@@ -97,8 +107,8 @@ impl Gateway {
             part_of: vec![format!("Task/{}", copy.transfer)],
             authored_on: Some(copy.created.to_string()),
             output: match client.role {
-                Role::Operator => Vec::new(),
-                _ => steps.iter().filter_map(|step| receipt(step, copy)).collect(),
+                Role::Operator => successor.into_iter().collect(),
+                _ => successor.into_iter().chain(steps.iter().filter_map(|step| receipt(step, copy))).collect(),
             },
             ..TaskContent::default()
         };
@@ -240,6 +250,19 @@ impl Gateway {
     }
 }
 
+fn parameter(name: &str, reference: String) -> Parameter {
+    Parameter { name: Concept::text(name), value: ParameterValue::Reference(reference) }
+}
+
+/// How a copy stands, in a word: how it ended rather than how far it came.
+fn stands(copy: &DeliveryRecord) -> String {
+    match (copy.ended, copy.notice) {
+        (Some(ended), _) => ended.why.to_string(),
+        (None, Some(notice)) => format!("notice: {}, {}", notice.why, copy.state),
+        (None, None) => copy.state.to_string(),
+    }
+}
+
 /// What the hospital is told of a step: who at the recipient did what, when. What a home ticks for itself is its own.
 fn receipt(step: &Step, copy: &DeliveryRecord) -> Option<Parameter> {
     if step.kind == StepKind::Checked {
@@ -281,6 +304,7 @@ fn confine(client: &Client, query: &mut TaskQuery) {
         Role::InformationGovernance | Role::Operator => &[],
     };
     query.transfers = false;
+    query.without_recalled = true;
     query.copies &= !kinds.is_empty() && !foreign(&query.recipient);
     query.recipient = Some(client.ods.clone());
     query.kinds = kinds.to_vec();

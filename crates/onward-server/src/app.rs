@@ -15,6 +15,7 @@ use onward_connect::pds::{PdsClient, PdsConfig};
 use onward_connect::secret::Secret;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::directory::Directory;
+use onward_core::retry::Schedule;
 use onward_core::state::RecipientKind;
 use onward_core::store::Store;
 use onward_core::transport::{InboxTransport, Mailbox, Transport};
@@ -27,7 +28,7 @@ use onward_transform::disclose::Policy;
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::auth::limit::Limits;
 use crate::auth::refusals::Refusals;
-use crate::config::{Config, PdsMode, StoreUrl};
+use crate::config::{Config, PdsMode, Retry, StoreUrl};
 use crate::people::People;
 use crate::seal::Seal;
 use crate::store_keys;
@@ -82,9 +83,9 @@ const POLICIES: [(RecipientKind, &str); 5] = [
 /// When it cannot be opened, or its keys cannot be had.
 pub async fn open_store(config: &Config, tenure: Tenure) -> anyhow::Result<Arc<dyn Store>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let keys = store_keys::open(&config.keys)?;
     match &config.store.url {
         StoreUrl::Sqlite(path) => {
-            let keys = store_keys::open(&config.keys)?;
             let opened = match tenure {
                 Tenure::Server => SqliteStore::open(path, keys, clock),
                 Tenure::Command | Tenure::CommandOnExisting => SqliteStore::open_shared(path, keys, clock),
@@ -94,8 +95,8 @@ pub async fn open_store(config: &Config, tenure: Tenure) -> anyhow::Result<Arc<d
         StoreUrl::Postgres(url) => {
             let settings = postgres_settings(config, url)?;
             let opened = match tenure {
-                Tenure::Server | Tenure::Command => PostgresStore::open(&settings, clock).await,
-                Tenure::CommandOnExisting => PostgresStore::open_existing(&settings, clock).await,
+                Tenure::Server | Tenure::Command => PostgresStore::open(&settings, keys, clock).await,
+                Tenure::CommandOnExisting => PostgresStore::open_existing(&settings, keys, clock).await,
             };
             Ok(Arc::new(opened.with_context(|| format!("opening the store {url}"))?))
         }
@@ -172,6 +173,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
             body_bytes_max: config.server.body_bytes_max,
             workers: config.delivery.workers,
             lease: SignedDuration::from_secs(i64::from(config.delivery.lease_seconds)),
+            retry: config.retry.iter().map(|(kind, retry)| (*kind, schedule(retry))).collect(),
             holds,
         },
     });
@@ -187,6 +189,16 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         limits: Limits::new(config),
         refusals: Refusals::default(),
     })
+}
+
+fn schedule(retry: &Retry) -> Schedule {
+    let seconds = |seconds: u32| SignedDuration::from_secs(i64::from(seconds));
+    Schedule {
+        first: seconds(retry.first_seconds),
+        longest: seconds(retry.longest_seconds),
+        retry_after_longest: seconds(retry.retry_after_seconds_max),
+        give_up_after: SignedDuration::from_hours(i64::from(retry.give_up_hours)),
+    }
 }
 
 /// The key of the assertions to the NHS API platform, which fetches it from us; with the stand-in nothing is signed.

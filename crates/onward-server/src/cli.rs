@@ -10,6 +10,7 @@ mod directory;
 mod erase;
 mod exit;
 mod explain;
+mod fsck;
 mod hold;
 mod input;
 mod keys;
@@ -17,7 +18,9 @@ mod logging;
 mod open;
 mod operations;
 mod output;
+mod pause;
 mod policy;
+mod recall;
 mod sar;
 mod send;
 mod settings;
@@ -68,6 +71,10 @@ pub enum Command {
     /// Deliveries that failed for good
     #[command(subcommand)]
     Dead(hold::Dead),
+    Pause(pause::PauseCommand),
+    Resume(pause::ResumeCommand),
+    Recall(recall::Recall),
+    Fsck(fsck::Fsck),
     /// Care homes, GP practices and pharmacies
     #[command(subcommand)]
     Directory(directory::Directory),
@@ -186,6 +193,10 @@ impl Command {
             Self::Status(command) => status::run(command, terminal).await,
             Self::Hold(command) => hold::hold(command, terminal).await,
             Self::Dead(command) => hold::dead(command, terminal).await,
+            Self::Pause(command) => pause::pause(command, terminal).await,
+            Self::Resume(command) => pause::resume(command, terminal).await,
+            Self::Recall(command) => recall::run(command, terminal).await,
+            Self::Fsck(command) => fsck::run(command, terminal).await,
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
             Self::Keys(command) => keys::run(command, terminal).await,

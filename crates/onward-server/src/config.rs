@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use onward_connect::egress::EgressHost;
-use onward_core::state::HoldReason;
+use onward_core::state::{HoldReason, TransportKind};
 use onward_core::{MeshMailboxId, OdsCode};
 use onward_gateway::Profiles;
 use onward_validate::conformance::Conformance;
@@ -59,6 +59,8 @@ pub struct Config {
     pub egress: Egress,
     /// How copies are sent.
     pub delivery: Delivery,
+    /// When copies are sent again, by class of endpoint.
+    pub retry: BTreeMap<TransportKind, Retry>,
     /// Who decides about a transfer that waits, and how soon. Every reason is there.
     pub holds: BTreeMap<HoldReason, HoldPolicy>,
     /// Which message goes to whom.
@@ -334,6 +336,20 @@ pub struct Delivery {
     pub connect_seconds: u32,
     /// Longest exchange with a partner.
     pub attempt_seconds: u32,
+}
+
+/// `[retry.<transport>]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// First window of jitter.
+    pub first_seconds: u32,
+    /// Longest window.
+    pub longest_seconds: u32,
+    /// `Retry-After` is honoured up to this.
+    pub retry_after_seconds_max: u32,
+    /// After this a person decides.
+    pub give_up_hours: u32,
 }
 
 /// `[holds.<reason>]`

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use onward_core::Timestamp;
-use onward_core::state::DeliveryState;
+use onward_core::state::{DeliveryState, TransportKind};
 use onward_core::store::Figures;
+use onward_gateway::breaker::OpenEndpoint;
 
 /// The page.
 #[must_use]
-pub fn page(figures: &Figures, now: Timestamp) -> String {
+pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
     let mut page = String::new();
     let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
         let _ = write!(page, "# HELP onward_{name} {help}\n# TYPE onward_{name} {kind}\n");
@@ -51,12 +52,36 @@ pub fn page(figures: &Figures, now: Timestamp) -> String {
         "Transfers that have waited for a person longer than they may.",
         one(figures.holds_overdue),
     );
+    family(
+        "paused_recipients",
+        "gauge",
+        "Recipients to whom nothing is sent; everybody counts as one.",
+        one(standing.paused),
+    );
+    let open = TransportKind::ALL.iter().filter(|kind| **kind != TransportKind::Inbox).map(|kind| {
+        let count = standing.open.iter().filter(|open| open.endpoint.kind() == *kind).count();
+        (format!("{{transport=\"{kind}\"}}"), u64::try_from(count).unwrap_or(u64::MAX))
+    });
+    family(
+        "endpoints_not_answering",
+        "gauge",
+        "Endpoints that are left alone after failures in a row.",
+        open.collect(),
+    );
     page
+}
+
+/// What is held back, beside what is counted in the store.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// Pauses.
+    pub paused: u64,
+    /// Endpoints that do not answer at present.
+    pub open: Vec<OpenEndpoint>,
 }
 
 #[cfg(test)]
 mod tests {
-    use onward_core::state::TransportKind;
     use onward_core::store::DeliveryFigure;
 
     use super::*;
@@ -80,13 +105,18 @@ mod tests {
             ],
             ..Figures::default()
         };
-        let page = page(&figures, now);
+        let endpoint = onward_core::directory::Endpoint::Https { url: "https://home.example/in".to_owned() };
+        let open = vec![OpenEndpoint { endpoint, since: now, failures: 5, probe: now }];
+        let page = page(&figures, &Standing { paused: 2, open }, now);
         for line in [
             "onward_messages_accepted_total 7",
             "onward_deliveries{state=\"failed\",transport=\"inbox\"} 2",
             "onward_oldest_undelivered_seconds 90",
             "onward_oldest_unread_seconds 5",
             "onward_holds_overdue 1",
+            "onward_paused_recipients 2",
+            "onward_endpoints_not_answering{transport=\"https\"} 1",
+            "onward_endpoints_not_answering{transport=\"mesh\"} 0",
         ] {
             assert!(page.lines().any(|own| own == line), "{line}: {page}");
         }

@@ -198,7 +198,7 @@ pub fn store(error: &StoreError) -> Outcome {
     }
     tracing::error!(%error, "the store failed");
     match error {
-        StoreError::Unavailable(_) => unavailable(),
+        StoreError::Unavailable(_) | StoreError::Overtaken => unavailable(),
         StoreError::Corrupt(_) | StoreError::Erased => fault(),
     }
 }
@@ -234,6 +234,13 @@ pub fn refusal(refusal: &Refusal) -> Outcome {
             StatusCode::CONFLICT,
             IssueCode::Duplicate,
             "this document came before in another message: a changed document needs a new Bundle identifier".to_owned(),
+        ),
+        Refusal::NotReplaceable(_) => (StatusCode::UNPROCESSABLE_ENTITY, IssueCode::Processing, refusal.to_string()),
+        Refusal::InError => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            IssueCode::Processing,
+            "Composition.status is entered-in-error: a document is taken back by PUT Task/{transfer} with status cancelled"
+                .to_owned(),
         ),
     };
     Outcome { status, issues: vec![issue(code, None, text, itk_code)], header: None }

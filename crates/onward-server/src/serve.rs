@@ -20,6 +20,7 @@ use crate::auth::refusals;
 use crate::config::Config;
 use crate::hardening::Posture;
 use crate::listener::Tls;
+use crate::metrics::Standing;
 use crate::{api, listener};
 
 /// A running gateway.
@@ -164,10 +165,17 @@ fn operations_router(app: &Arc<App>, posture: &Posture) -> Router {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let now = app.gateway.clock().now();
-    match app.gateway.store().figures(now).await {
-        Ok(figures) => {
+    let store = app.gateway.store();
+    let found = match store.figures(now).await {
+        Ok(figures) => store.pauses().await.map(|pauses| (figures, pauses)),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok((figures, pauses)) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], crate::metrics::page(&figures, now)).into_response()
+            let paused = u64::try_from(pauses.len()).unwrap_or(u64::MAX);
+            let standing = Standing { paused, open: app.gateway.breakers().open() };
+            ([(header::CONTENT_TYPE, kind)], crate::metrics::page(&figures, &standing, now)).into_response()
         }
         Err(error) => {
             tracing::error!(%error, "no figures for monitoring");

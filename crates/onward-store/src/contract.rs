@@ -6,6 +6,8 @@ pub(crate) mod attending;
 pub(crate) mod delivering;
 pub(crate) mod erasing;
 pub(crate) mod keeping;
+pub(crate) mod leasing;
+pub(crate) mod lifecycle;
 pub(crate) mod people;
 
 use std::sync::{Arc, LazyLock};
@@ -56,6 +58,31 @@ macro_rules! every_contract {
             a_transfer_is_found_by_the_status_that_it_shows,
             tasks_are_found_by_when_they_changed,
         );
+        $crate::contract::every_contract!($open, lifecycle:
+            a_later_version_ends_the_earlier_copies,
+            a_later_version_never_overtakes_what_is_being_sent,
+            a_version_has_one_successor,
+            every_earlier_copy_must_be_accounted_for,
+            a_predecessor_is_found_by_document_or_set,
+            what_waits_for_its_predecessor_is_found_and_joined,
+            an_earlier_version_that_is_held_is_overtaken,
+            what_may_have_left_gets_a_notice,
+            a_withdrawn_transfer_takes_its_earlier_versions_along,
+            a_recalled_copy_tells_nothing_any_more,
+            a_pause_holds_back_and_discards_nothing,
+            claims_leave_out_endpoints,
+            a_checkup_accounts_for_every_transfer,
+        );
+        $crate::contract::every_contract!($open, erasing:
+            entries_have_a_header,
+            keys_are_counted_and_need_no_wrapping_anew,
+            an_erased_person_is_gone_and_others_stay,
+            an_erasure_needs_two_people_and_yields_to_a_legal_hold,
+            what_came_before_the_person_was_known_is_erased_with_them,
+        );
+        $crate::contract::every_contract!($open, leasing:
+            leases_follow_their_model,
+        );
         $crate::contract::every_contract!($open, attending:
             a_reader_is_kept_once,
             a_step_and_its_change_are_one,
@@ -90,16 +117,6 @@ macro_rules! every_contract {
             a_providers_logout_ends_its_sessions_once,
             one_of_many_takers_gets_a_ceremony,
             failed_attempts_are_counted_and_forgotten,
-        );
-    };
-    // Of an engine that seals.
-    ($open:path, sealed) => {
-        $crate::contract::every_contract!($open, erasing:
-            entries_have_a_header,
-            keys_are_counted_and_need_no_wrapping_anew,
-            an_erased_person_is_gone_and_others_stay,
-            an_erasure_needs_two_people_and_yields_to_a_legal_hold,
-            what_came_before_the_person_was_known_is_erased_with_them,
         );
     };
     ($open:path, $group:ident: $($name:ident),+ $(,)?) => {
@@ -173,6 +190,7 @@ pub(crate) fn delivery(kind: RecipientKind, recipient: &str) -> NewDelivery {
         basis: "direct care, policy 1".to_owned(),
         disclosure: "{}".to_owned(),
         acknowledgement_awaited: true,
+        notice: None,
     }
 }
 
@@ -185,7 +203,11 @@ pub(crate) fn acceptance(n: u32) -> Acceptance {
             client_id: "ward-system".to_owned(),
             message_id: format!("message-{n}"),
             document_id: Some(format!("document-{n}")),
-            document_set_id: Some("set".to_owned()),
+            document_set_id: Some(format!("set-{n}")),
+            dated: None,
+            version: 1,
+            replaces: None,
+            awaits: None,
             event: "ITK003D".to_owned(),
             received: at(0),
             expected: Some(at(7200)),
@@ -206,6 +228,7 @@ pub(crate) fn acceptance(n: u32) -> Acceptance {
         },
         deliveries: vec![delivery(RecipientKind::CareHome, "VM1AB")],
         hold: None,
+        endings: Vec::new(),
         audit: vec![row(AuditWord::Accept)],
         audit_if_repeat: row(AuditWord::Duplicate),
         audit_if_conflict: row(AuditWord::Refuse),

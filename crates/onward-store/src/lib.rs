@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod sealing;
 pub mod sqlite;
 
+mod checkup;
 mod columns;
 mod query;
 mod rows;

@@ -6,6 +6,7 @@ use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, TaskQuery};
 use uuid::Uuid;
 
 use crate::rows::DELIVERY;
+use crate::sealing::Keychain;
 use crate::stored::{micros, stored_count};
 
 /// A parameter.
@@ -35,11 +36,20 @@ impl From<&str> for Value {
     }
 }
 
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
 impl From<Uuid> for Value {
     fn from(id: Uuid) -> Self {
         Self::Id(id)
     }
 }
+
+/// To its recipient, a recalled copy is not there.
+const NOT_RECALLED: &str = "(d.ended IS NULL OR d.ended <> 'recalled')";
 
 /// In what the engines differ.
 pub(crate) struct Dialect {
@@ -83,12 +93,12 @@ impl Conditions {
 }
 
 /// What follows WHERE in a list of deliveries.
-pub(crate) fn deliveries(query: &DeliveryQuery) -> (String, Vec<Value>) {
+pub(crate) fn deliveries(query: &DeliveryQuery, keys: &Keychain) -> (String, Vec<Value>) {
     let mut conditions = Conditions::default();
     conditions.equal("recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
     conditions.equal("sender", query.sender.as_ref().map(|ods| ods.as_str()));
     conditions.equal("transfer", query.transfer.map(|id| id.0));
-    conditions.equal("patient", query.patient.as_ref().map(|number| number.expose()));
+    conditions.equal("patient", keys.index(query.patient.as_ref()));
     if !query.include_responses {
         conditions.add("kind <> ?", [RecipientKind::Sender.as_str().into()]);
     }
@@ -112,6 +122,7 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     conditions.one_of("d.recipient", query.recipients.iter().map(|ods| ods.as_str()));
     conditions.equal("d.kind", Some(query.kind.as_str()));
     conditions.add("d.created >= ?", [micros(query.since).into()]);
+    conditions.add(NOT_RECALLED, []);
     if query.open_only {
         // What needs nobody any more is left out.
         conditions.add("d.state NOT IN ('completed', 'rejected', 'withdrawn')", []);
@@ -134,18 +145,23 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
 
 /// [`onward_core::store::TransferRecord::task_status`] as SQL; the contract compares them.
 const TRANSFER_STATUS: &str = "CASE
+    WHEN t.ended IS NOT NULL THEN 'cancelled'
     WHEN EXISTS (SELECT 1 FROM holds h WHERE h.transfer = t.id AND h.closed IS NULL) THEN 'on-hold'
     WHEN t.not_sent IS NOT NULL OR EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.notice_of IS NULL
         AND c.state IN ('failed', 'rejected')) THEN 'failed'
-    WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender') THEN 'in-progress'
     WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.notice_of IS NULL) THEN 'in-progress'
+    WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.notice_of IS NULL
         AND c.state <> 'withdrawn') THEN 'cancelled'
     WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
+        AND c.notice_of IS NULL
         AND c.state NOT IN ('accepted', 'in-progress', 'completed')) THEN 'completed'
     ELSE 'in-progress' END";
 
 /// A list of Tasks as the parts of a UNION ALL: rows of `whole` (a transfer, else a copy), `id` and `created`.
-pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<Value>) {
+pub(crate) fn tasks(query: &TaskQuery, keys: &Keychain, dialect: &Dialect) -> (Vec<String>, Vec<Value>) {
     let (mut arms, mut values) = (Vec::new(), Vec::new());
     if query.transfers && query.recipient.is_none() && query.transfer.is_none() && query.kinds.is_empty() {
         // Latest change of a transfer or of one of its copies.
@@ -154,7 +170,7 @@ pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<V
             dialect.greatest
         );
         let mut arm = Conditions::default();
-        shared(&mut arm, query, ["t.sender", "t.patient", "t.received", "t.id"], &changed);
+        shared(&mut arm, query, keys, ["t.sender", "t.patient", "t.received", "t.id"], &changed);
         arm.one_of(TRANSFER_STATUS, query.statuses.iter().map(String::as_str));
         let select = "SELECT TRUE AS whole, t.id AS id, t.received AS created FROM transfers t";
         arms.push(format!("{select} WHERE {}", arm.sql()));
@@ -165,12 +181,15 @@ pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<V
     // A status that no copy can have finds none.
     if query.copies && (query.statuses.is_empty() || !wanted.is_empty()) {
         let mut arm = Conditions::default();
-        shared(&mut arm, query, ["d.sender", "d.patient", "d.created", "d.id"], "d.changed");
+        shared(&mut arm, query, keys, ["d.sender", "d.patient", "d.created", "d.id"], "d.changed");
         arm.equal("d.recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
         arm.equal("d.transfer", query.transfer.map(|id| id.0));
         arm.add("d.kind <> ?", [RecipientKind::Sender.as_str().into()]);
         arm.one_of("d.kind", query.kinds.iter().map(|kind| kind.as_str()));
         arm.one_of("d.state", wanted.into_iter());
+        if query.without_recalled {
+            arm.add(NOT_RECALLED, []);
+        }
         let select = "SELECT FALSE AS whole, d.id AS id, d.created AS created FROM deliveries d";
         arms.push(format!("{select} WHERE {}", arm.sql()));
         values.extend(arm.values);
@@ -178,9 +197,15 @@ pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<V
     (arms, values)
 }
 
-fn shared(arm: &mut Conditions, query: &TaskQuery, [sender, patient, created, id]: [&str; 4], changed: &str) {
+fn shared(
+    arm: &mut Conditions,
+    query: &TaskQuery,
+    keys: &Keychain,
+    [sender, patient, created, id]: [&str; 4],
+    changed: &str,
+) {
     arm.equal(sender, query.sender.as_ref().map(|ods| ods.as_str()));
-    arm.equal(patient, query.patient.as_ref().map(|number| number.expose()));
+    arm.equal(patient, keys.index(query.patient.as_ref()));
     if let Some((at, after)) = query.after {
         arm.add(format!("({created}, {id}) > (?, ?)"), [micros(at).into(), after.into()]);
     }
@@ -203,7 +228,7 @@ fn shared(arm: &mut Conditions, query: &TaskQuery, [sender, patient, created, id
 
 /// A search of the audit log. Whoever asks about a person or a transfer is led by their few entries and not by the many of an
 /// organisation; else the organisation's entries are walked in order.
-pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value>) {
+pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (String, Vec<Value>) {
     let mut conditions = Conditions::default();
     let led_by_entry = query.patient.is_some() || query.entity.is_some();
     let (from, order) = match &query.organisation {
@@ -221,7 +246,7 @@ pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value
         }
         None => ("audit_log a".to_owned(), "a"),
     };
-    conditions.equal("a.patient", query.patient.as_ref().map(|number| number.expose()));
+    conditions.equal("a.patient", keys.index(query.patient.as_ref()));
     if let Some(entity) = query.entity.as_deref() {
         conditions.add("(a.transfer = ? OR a.delivery = ?)", [entity.into(), entity.into()]);
     }
@@ -240,7 +265,7 @@ pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value
         conditions.add(format!("({order}.recorded, {order}.position) < (?, ?)"), place);
     }
     let sql = format!(
-        "SELECT a.position, a.recorded, a.word, a.patient, a.event FROM {from} WHERE {}
+        "SELECT a.position, a.id, a.recorded, a.word, a.patient, a.entry, a.event FROM {from} WHERE {}
          ORDER BY {order}.recorded DESC, {order}.position DESC LIMIT ?",
         conditions.sql()
     );

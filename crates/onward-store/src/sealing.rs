@@ -11,13 +11,15 @@
 
 mod cipher;
 mod entry;
+mod keychain;
 mod ring;
 mod vault;
 
 use std::fmt;
 
 pub(crate) use cipher::{DataKey, KeyId, key_of, key_of_text};
-pub(crate) use entry::{opened, sealed_entry};
+pub(crate) use entry::{Sealed, opened, sealed_entry};
+pub(crate) use keychain::{Keychain, Unread, Wanted};
 pub use ring::{KeyEncryption, KeyRing, RingError};
 pub(crate) use vault::{DataKeyRow, Kind, Vault};
 

@@ -70,8 +70,8 @@ pub enum ErasureOutcome {
         transfers: u64,
         /// Audit entries of which only the header is left.
         entries: u64,
-        /// The database's log was cut as well. When not, old pages in it may hold the keys until it is: a reader was busy.
-        log_is_clean: bool,
+        /// Where the destroyed keys, wrapped, may still stand, and what to do about it; none: in no file of the database.
+        remains: Option<&'static str>,
     },
     /// There is no such request, or it was done.
     NoSuchRequest,

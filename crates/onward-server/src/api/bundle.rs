@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
+use onward_gateway::collect::Opened;
+use onward_transform::render::{self, dates};
 
 use super::accept::{self, Form};
 use super::edge::{self, FHIR_JSON, FHIR_XML};
@@ -12,7 +14,6 @@ use crate::app::App;
 use crate::auth::table::Action;
 use crate::listener::ClientCertificate;
 use crate::outcome;
-use onward_transform::render::dates;
 
 /// Releases the copy in the form that `Accept` asks for.
 pub async fn get(
@@ -39,25 +40,39 @@ pub async fn get(
         )
         .into_response();
     };
-    let rendition = match app.gateway.open(&caller.client, id, caller.request_id.as_deref()).await {
-        Ok(Some(rendition)) => rendition,
+    let opened = match app.gateway.open(&caller.client, id, caller.request_id.as_deref()).await {
+        Ok(Some(opened)) => opened,
         Ok(None) => return outcome::not_found().into_response(),
         Err(error) => return outcome::store(&error).into_response(),
     };
-    match chosen.form {
-        Form::Html => match rendition.html {
-            Some(html) => page(html),
-            None => outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response(),
-        },
-        Form::Pdf => match rendition.html {
+    let Opened { rendition, superseded } = opened;
+    let html = match &superseded {
+        Some(superseded) => rendition.html.map(|html| render::marked(&html, &superseded.reason)),
+        None => rendition.html,
+    };
+    let no_page = || outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response();
+    let mut response = match chosen.form {
+        Form::Html => html.map_or_else(no_page, page),
+        Form::Pdf => match html {
             Some(html) => {
                 let made = dates::moment(app.gateway.clock().now());
                 pdf(html, format!("Made {made} for {}.", caller.client.id)).await
             }
-            None => outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response(),
+            None => no_page(),
         },
         form => fhir(rendition.media_type, rendition.body, chosen.named.then_some(form)),
+    };
+    if let Some(superseded) = superseded {
+        // RFC 5829: the link to the version that took the place of this one.
+        let by = superseded.by.map_or_else(|| "none".to_owned(), |by| by.to_string());
+        let headers = response.headers_mut();
+        headers.insert("onward-superseded-by", HeaderValue::from_str(&by).expect("a UUID or a word"));
+        if superseded.by.is_some() {
+            let link = format!("<{by}>; rel=\"successor-version\"");
+            headers.insert(header::LINK, HeaderValue::from_str(&link).expect("a UUID is visible ASCII"));
+        }
     }
+    response
 }
 
 /// The copy as it is, or in the form that was named, when that carries it whole.

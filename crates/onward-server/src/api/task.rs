@@ -9,7 +9,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use onward_core::client::Role;
-use onward_core::state::DeliveryState;
+use onward_core::state::{DeliveryState, EndReason};
 use onward_core::store::StoreError;
 use onward_core::{DeliveryId, NhsNumber, TransferId};
 use onward_fhir::itk::{self, ResponseCode};
@@ -17,6 +17,7 @@ use onward_fhir::read::{self, Limits};
 use onward_fhir::{Element, Tree, views};
 use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::collect::{Standing, standing};
+use onward_gateway::lifecycle::Withdrawn;
 
 use super::edge::{FHIR_JSON, FHIR_XML};
 use crate::app::App;
@@ -78,7 +79,9 @@ async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<Found>, Sto
     if let Ok(id) = id.parse::<DeliveryId>()
         && let Some(record) = store.delivery(id).await?
     {
-        if standing(&caller.client, &record) == Standing::None {
+        let standing = standing(&caller.client, &record);
+        let recalled = record.ended.is_some_and(|ended| ended.why == EndReason::Recalled);
+        if standing == Standing::None || standing == Standing::Recipient && recalled {
             let (transfer, detail) = (Some(record.transfer), "Task of another organisation");
             app.gateway.deny(&caller.client, transfer, Some(id), detail, caller.request_id.as_deref()).await?;
             return Ok(None);
@@ -103,7 +106,7 @@ impl Found {
     }
 }
 
-/// `PUT Task/{id}`: a recipient moves its own Task; `If-Match` is mandatory.
+/// `PUT Task/{id}`: a recipient moves its own Task, a sender cancels that of its transfer; `If-Match` is mandatory.
 pub async fn put(
     State(app): State<Arc<App>>,
     certificate: Option<Extension<ClientCertificate>>,
@@ -124,19 +127,21 @@ pub async fn put(
         Ok(body) => body,
         Err(response) => return response,
     };
+    if caller.role() == Role::Sender {
+        return withdraw(&app, &caller, &id, version, &headers, &body).await;
+    }
+    let found = match find(&app, &caller, &id).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return outcome::not_found().into_response(),
+        Err(error) => return outcome::store(&error).into_response(),
+    };
     let answer = match answer(&headers, &body, &id) {
         Ok(answer) => answer,
         Err(response) => return *response,
     };
-    match find(&app, &caller, &id).await {
-        Ok(Some(found)) => {
-            if let Some(element) = changed_element(&headers, &body, &found.json) {
-                let text = "this element is not the recipient's to change: send it as it was read, or leave it out";
-                return outcome::unprocessable(&format!("Task.{element}"), text).into_response();
-            }
-        }
-        Ok(None) => return outcome::not_found().into_response(),
-        Err(error) => return outcome::store(&error).into_response(),
+    if let Some(element) = changed_element(&headers, &body, &found.json) {
+        let text = "this element is not the recipient's to change: send it as it was read, or leave it out";
+        return outcome::unprocessable(&format!("Task.{element}"), text).into_response();
     }
     let request_id = caller.request_id.as_deref();
     let moved = app.gateway.move_task(&caller.client, delivery, version, answer, request_id).await;
@@ -156,6 +161,57 @@ pub async fn put(
         Ok(Moved::CodeContradicts { code }) => {
             let text = format!("the code {} ({}) does not go with this status", code.code, code.display);
             outcome::unprocessable("Task.statusReason.coding", &text).into_response()
+        }
+        Err(error) => outcome::store(&error).into_response(),
+    }
+}
+
+/// A sender's `PUT`: of its own transfer, to cancel it.
+async fn withdraw(app: &App, caller: &Caller, id: &str, version: u64, headers: &HeaderMap, body: &[u8]) -> Response {
+    let found = match find(app, caller, id).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return outcome::not_found().into_response(),
+        Err(error) => return outcome::store(&error).into_response(),
+    };
+    let (Some(transfer), None) = found.task else {
+        let detail = "a sender moves the Task of its transfer, recipients move those of their copies";
+        let denied =
+            app.gateway.deny(&caller.client, found.task.0, found.task.1, detail, caller.request_id.as_deref()).await;
+        return match denied {
+            Ok(()) => outcome::forbidden(detail).into_response(),
+            Err(error) => outcome::store(&error).into_response(),
+        };
+    };
+    let tree = match read_task(headers, body, id) {
+        Ok(tree) => tree,
+        Err(response) => return *response,
+    };
+    if tree.root().text("status") != Some("cancelled") {
+        let text = "a sender sets cancelled, which withdraws the transfer";
+        return outcome::unprocessable("Task.status", text).into_response();
+    }
+    if let Some(element) = changed_element(headers, body, &found.json) {
+        let text = "this element is not the sender's to change: send it as it was read, or leave it out";
+        return outcome::unprocessable(&format!("Task.{element}"), text).into_response();
+    }
+    let reason = tree.root().get("statusReason").and_then(views::concept_text);
+    let reason: Option<String> = reason.map(|text| text.chars().take(500).collect());
+    let request_id = caller.request_id.as_deref();
+    match app.gateway.withdraw(&caller.client, transfer, version, reason.as_deref(), request_id).await {
+        Ok(Withdrawn::Done) => match find(app, caller, id).await {
+            Ok(Some(found)) => found.tagged(),
+            Ok(None) => outcome::not_found().into_response(),
+            Err(error) => outcome::store(&error).into_response(),
+        },
+        Ok(Withdrawn::NotFound) => outcome::not_found().into_response(),
+        Ok(Withdrawn::VersionChanged { current }) => outcome::version_changed(current).into_response(),
+        Ok(Withdrawn::Ended(why)) => {
+            let text = format!("the transfer has ended already: {why}");
+            outcome::unprocessable("Task.status", &text).into_response()
+        }
+        Ok(Withdrawn::ReasonMissing) => {
+            let text = "a withdrawal needs statusReason.text, which recipients are told; no patient data";
+            outcome::unprocessable("Task.statusReason", text).into_response()
         }
         Err(error) => outcome::store(&error).into_response(),
     }
@@ -197,8 +253,8 @@ fn version(tag: &str) -> Option<u64> {
     tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }
 
-/// What a recipient may change: status and its reason. Everything else of the Task is ours.
-fn answer(headers: &HeaderMap, body: &[u8], id: &str) -> Result<Answer, Box<Response>> {
+/// The body as the Task of this URL.
+fn read_task<'b>(headers: &HeaderMap, body: &'b [u8], id: &str) -> Result<Tree<'b>, Box<Response>> {
     let media_type = super::process_message::media_type(headers)?;
     let bad = |text: &str| Box::new(outcome::bad_request(text).into_response());
     let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8"))?;
@@ -209,6 +265,13 @@ fn answer(headers: &HeaderMap, body: &[u8], id: &str) -> Result<Answer, Box<Resp
     if !task.is("Task") || task.text("id").is_some_and(|own| own != id) {
         return Err(bad("the body must be the Task of this URL"));
     }
+    Ok(tree)
+}
+
+/// What a recipient may change: status and its reason. Everything else of the Task is ours.
+fn answer(headers: &HeaderMap, body: &[u8], id: &str) -> Result<Answer, Box<Response>> {
+    let tree = read_task(headers, body, id)?;
+    let task = tree.root();
     let unprocessable = |text: &str| Box::new(outcome::unprocessable("Task.status", text).into_response());
     let state = match task.text("status") {
         Some("received") => DeliveryState::Received,

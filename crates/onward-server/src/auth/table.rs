@@ -15,7 +15,7 @@ pub enum Action {
     ReadTask,
     /// List Tasks: a recipient its inbox, a sender what became of its own submissions.
     SearchTasks,
-    /// Move the Task of a copy addressed to it.
+    /// Move a Task: a recipient that of a copy addressed to it, a sender that of its own transfer, which withdraws it.
     MoveTask,
     /// Read a copy addressed to it.
     ReadRendition,
@@ -40,7 +40,8 @@ pub fn may(role: Role, action: Action) -> bool {
         Action::ListArrivals => false,
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
-        Action::MoveTask | Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
+        Action::MoveTask => matches!(role, Sender | CareHome | Practice | Pharmacy),
+        Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `onward audit`: the log recomputed from what is stored, its entries for others, and evidence that is checked offline.
 
 mod event;
-mod evidence;
+pub(super) mod evidence;
 mod line;
 mod who;
 

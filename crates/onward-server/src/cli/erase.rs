@@ -236,10 +236,10 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
         audit: vec![erased(&desk, &pending, &command.by)],
     };
     match store.confirm_erasure(confirmation).await? {
-        ErasureOutcome::Erased { transfers, entries, log_is_clean } => {
+        ErasureOutcome::Erased { transfers, entries, remains } => {
             if command.which.json {
                 terminal.json(&json!({
-                    "erased": true, "transfers": transfers, "entries": entries, "log_is_clean": log_is_clean,
+                    "erased": true, "transfers": transfers, "entries": entries, "remains": remains,
                 }));
             } else {
                 let word = terminal.paint(Style::Green, "erased");
@@ -247,10 +247,8 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
                     "{word}: {transfers} transfers and {entries} audit entries cannot be read any more"
                 ));
             }
-            if !log_is_clean {
-                terminal.note(
-                    "the database's log could not be cut, for somebody was reading: restart the gateway, which cuts it",
-                );
+            if let Some(remains) = remains {
+                terminal.note(remains);
             }
             Ok(Exit::Done)
         }

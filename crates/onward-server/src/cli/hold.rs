@@ -30,8 +30,8 @@ pub enum Hold {
   onward hold release ID --reason 'ward confirms the home' --by 'Ada Wells' --recipients-agreed-with-ward care-home --yes
 
 Mend what the hold names (directory entry, PDS record) first. Two reasons are a person's to send despite: the discharge
-destination is no care home although a known one is named (not-a-care-home-discharge), and the document replaces another
-(replacement; deal with the old one first). A restricted person's transfer goes to the kinds agreed with the ward and to
+destination is no care home although a known one is named (not-a-care-home-discharge), and the document replaces one that
+has not come or is about another person (replacement). A restricted person's transfer goes to the kinds agreed with the ward and to
 nobody who would be found by looking the person up. If something else holds it then, the hold takes over that reason, its
 owner and its time. Exit code 1: it is still held, refused now, not a person's to decide, or there is no such hold.")]
     Release(decide::Release),
@@ -239,4 +239,4 @@ async fn replay(replay: &Replay, terminal: &mut Terminal) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

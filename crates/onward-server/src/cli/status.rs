@@ -2,17 +2,21 @@
 
 use clap::Args;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{DeliveryRecord, NewHold, TransferRecord};
+use onward_core::store::{DeliveryFigure, DeliveryRecord, NewHold, Store, TransferRecord};
 use onward_core::{DeliveryId, TransferId};
 use serde::Serialize;
+use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
-use super::open::{ConfigArgs, minute};
+use super::open::{ConfigArgs, minute, now};
+use super::pause;
 use super::terminal::{Style, Terminal};
 
-/// Shows a transfer with its deliveries: states, attempts, acknowledgement codes.
+/// Shows a transfer with its deliveries: states, attempts, acknowledgement codes. Without an identifier: how the gateway
+/// stands, and what is paused.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
+  onward status
   onward status 0b3c1c1e-5f0e-4a43-9a0e-2f3d6f3f5a11 --config demo/gateway.toml")]
 pub struct Status {
     #[command(flatten)]
@@ -22,7 +26,7 @@ pub struct Status {
     json: bool,
     /// Identifier of the transfer or of one of its deliveries (the ids of their Tasks)
     #[arg(value_name = "ID")]
-    id: uuid::Uuid,
+    id: Option<uuid::Uuid>,
 }
 
 /// `--json`. Neither patient nor content.
@@ -37,6 +41,10 @@ struct Shown {
     status: &'static str,
     hold: Option<NewHold>,
     not_sent: Option<String>,
+    version: u32,
+    replaces: Option<String>,
+    replaced_by: Option<String>,
+    ended: Option<String>,
     deliveries: Vec<Delivery>,
 }
 
@@ -50,6 +58,10 @@ pub(super) struct Delivery {
     name: String,
     transport: &'static str,
     state: &'static str,
+    /// How it ended before its time.
+    ended: Option<&'static str>,
+    /// The delivery of whose end it tells.
+    notice_of: Option<String>,
     attempts: u32,
     next_attempt: Option<String>,
     code: Option<String>,
@@ -65,20 +77,57 @@ pub(super) struct Delivery {
 /// When there is no such transfer or delivery, or the store cannot be read.
 pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
     let (_, store) = command.config.existing_store().await?;
-    let found = match store.transfer(TransferId(command.id)).await? {
+    let Some(id) = command.id else { return overview(store.as_ref(), command.json, terminal).await };
+    let found = match store.transfer(TransferId(id)).await? {
         Some(transfer) => Some(transfer),
-        None => match store.delivery(DeliveryId(command.id)).await? {
+        None => match store.delivery(DeliveryId(id)).await? {
             Some(delivery) => store.transfer(delivery.transfer).await?,
             None => None,
         },
     };
     let Some(transfer) = found else {
-        return Err(Failure::no(format!("there is neither a transfer nor a delivery {}", command.id)));
+        return Err(Failure::no(format!("there is neither a transfer nor a delivery {id}")));
     };
     if command.json {
         terminal.json(&shown(&transfer));
     } else {
         page(&transfer, terminal);
+    }
+    Ok(Exit::Done)
+}
+
+/// How the gateway stands.
+async fn overview(store: &dyn Store, as_json: bool, terminal: &mut Terminal) -> Outcome {
+    let figures = store.figures(now()).await?;
+    let pauses = store.pauses().await?;
+    if as_json {
+        let deliveries: Vec<_> = figures
+            .deliveries
+            .iter()
+            .map(|figure| {
+                json!({
+                    "state": figure.state, "transport": figure.transport, "count": figure.count, "oldest": figure.oldest,
+                })
+            })
+            .collect();
+        terminal.json(&json!({
+            "accepted": figures.accepted, "refused": figures.refused, "holds_open": figures.holds_open,
+            "holds_overdue": figures.holds_overdue, "deliveries": deliveries, "paused": pauses,
+        }));
+        return Ok(Exit::Done);
+    }
+    terminal.say(format_args!(
+        "{} accepted, {} refused, {} held now, {} of them overdue",
+        figures.accepted, figures.refused, figures.holds_open, figures.holds_overdue
+    ));
+    let row = |figure: &DeliveryFigure| {
+        let (state, transport) = (figure.state.to_string(), figure.transport.to_string());
+        [state, transport, figure.count.to_string(), minute(figure.oldest)]
+    };
+    let rows: Vec<_> = figures.deliveries.iter().map(row).collect();
+    terminal.table(["state", "by", "deliveries", "oldest"], &rows);
+    if !pauses.is_empty() {
+        pause::show(&pauses, terminal);
     }
     Ok(Exit::Done)
 }
@@ -93,6 +142,10 @@ fn shown(transfer: &TransferRecord) -> Shown {
         received: transfer.received.to_string(),
         hold: transfer.hold.clone(),
         not_sent: transfer.not_sent.clone(),
+        version: transfer.version,
+        replaces: transfer.replaces.map(|id| id.to_string()),
+        replaced_by: transfer.replaced_by.map(|id| id.to_string()),
+        ended: ended(transfer),
         status: transfer.task_status(),
         deliveries: transfer.deliveries.iter().map(delivery).collect(),
     }
@@ -108,6 +161,8 @@ pub(super) fn delivery(record: &DeliveryRecord) -> Delivery {
         name: record.recipient_name.clone(),
         transport: record.endpoint.kind().as_str(),
         state: record.state.as_str(),
+        ended: record.ended.map(|ended| ended.why.as_str()),
+        notice_of: record.notice.map(|notice| notice.of.to_string()),
         attempts: record.attempts,
         next_attempt: record.next_attempt.map(|at| at.to_string()),
         code: record.code.clone(),
@@ -123,6 +178,17 @@ fn page(transfer: &TransferRecord, terminal: &mut Terminal) {
     terminal.say(format_args!("transfer {id}"));
     let about = format!("event {} from {}, received {}", transfer.event, transfer.sender, minute(transfer.received));
     terminal.paragraph(2, &about);
+    let other = |what: &str, id: Option<TransferId>| id.map(|id| format!("{what} {id}"));
+    let versions = [other("replaces", transfer.replaces), other("replaced by", transfer.replaced_by)];
+    if transfer.version > 1 || transfer.replaced_by.is_some() {
+        let versions: Vec<_> = versions.into_iter().flatten().collect();
+        terminal.paragraph(2, &format!("version {} of its document, {}", transfer.version, versions.join(", ")));
+    }
+    if let Some(ended) = ended(transfer) {
+        let word = terminal.paint(Style::Red, "ended");
+        terminal.say(format_args!("  {word}"));
+        terminal.paragraph(2, &ended);
+    }
     if let Some(reason) = &transfer.not_sent {
         let word = terminal.paint(Style::Red, "closed");
         terminal.say(format_args!("  {word}"));
@@ -148,18 +214,24 @@ fn page(transfer: &TransferRecord, terminal: &mut Terminal) {
     }
 }
 
+fn ended(transfer: &TransferRecord) -> Option<String> {
+    transfer.ended.as_ref().map(|(why, reason)| format!("{why}: {reason}"))
+}
+
 fn row(record: &DeliveryRecord) -> [String; 9] {
-    let kind = match record.kind {
-        RecipientKind::Sender => "response to the sender",
-        kind => kind.as_str(),
+    let kind = match (record.kind, record.notice) {
+        (RecipientKind::Sender, _) => "response to the sender".to_owned(),
+        (kind, Some(_)) => format!("notice to {kind}"),
+        (kind, None) => kind.to_string(),
     };
+    let state = record.ended.map_or_else(|| record.state.to_string(), |ended| ended.why.to_string());
     let next = record.next_attempt.filter(|_| record.state == DeliveryState::Queued).map(minute);
     [
         record.id.to_string(),
-        kind.to_owned(),
+        kind,
         record.recipient.to_string(),
         record.endpoint.kind().to_string(),
-        record.state.to_string(),
+        state,
         record.attempts.to_string(),
         next.unwrap_or_default(),
         record.code.clone().unwrap_or_default(),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use onward_connect::egress::Egress as EgressList;
 use onward_connect::secret::Secret;
+use onward_core::state::TransportKind;
 use onward_store::postgres::address_problem;
 use serde::Serialize;
 use url::Url;
@@ -341,6 +342,17 @@ fn delivery(config: &Config, findings: &mut Findings) {
     findings.positive("delivery.workers", delivery.workers);
     findings.positive("delivery.connect_seconds", delivery.connect_seconds);
     findings.positive("delivery.attempt_seconds", delivery.attempt_seconds);
+    for (kind, retry) in &config.retry {
+        if *kind == TransportKind::Inbox {
+            findings.error("retry", "nothing is sent to an inbox: set https and mesh");
+        }
+        for value in [retry.first_seconds, retry.longest_seconds, retry.give_up_hours] {
+            findings.positive("retry", value);
+        }
+        if retry.first_seconds > retry.longest_seconds {
+            findings.error("retry", format!("{kind}: first_seconds is longer than longest_seconds"));
+        }
+    }
     if delivery.connect_seconds > delivery.attempt_seconds {
         findings.error("delivery.connect_seconds", "is longer than delivery.attempt_seconds");
     }

@@ -148,7 +148,7 @@ fn attendant(who: &SignedIn) -> Attendant {
 fn store_failed(headers: &HeaderMap, error: &StoreError) -> Response {
     tracing::error!(%error, "a page could not be shown");
     let status = match error {
-        StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::Unavailable(_) | StoreError::Overtaken => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
         StoreError::Erased => StatusCode::GONE,
     };

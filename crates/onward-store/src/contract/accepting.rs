@@ -190,7 +190,16 @@ pub(crate) async fn everything_about_a_person_is_read_without_opening_it(store: 
 
 fn release(hold: HoldId, deliveries: Vec<NewDelivery>, now: i64) -> Release {
     let audit = vec![row(AuditWord::Release)];
-    Release { hold, patient: None, care_home: None, deliveries, at: at(now), audit }
+    Release {
+        hold,
+        patient: None,
+        care_home: None,
+        deliveries,
+        endings: Vec::new(),
+        replaces: None,
+        at: at(now),
+        audit,
+    }
 }
 
 /// A held transfer without a known person.

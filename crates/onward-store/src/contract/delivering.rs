@@ -7,13 +7,13 @@ use onward_core::audit::AuditWord;
 use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{
-    AttemptEnd, AttemptOutcome, Changed, DeliveryQuery, DeliveryRecord, FoundTask, Lease, TaskQuery, Transition,
+    AttemptEnd, AttemptOutcome, Changed, Claim, DeliveryQuery, DeliveryRecord, FoundTask, Lease, TaskQuery, Transition,
 };
 
 use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, patient, row};
 
 async fn claim(store: &Shared, now: i64) -> Vec<Lease> {
-    store.claim(at(now), at(now + 30), 100).await.expect("claimable")
+    store.claim(Claim::due(at(now), at(now + 30), 100)).await.expect("claimable")
 }
 
 async fn ids_claimed(store: &Shared, now: i64) -> Vec<DeliveryId> {
@@ -56,8 +56,8 @@ pub(crate) async fn a_copy_is_leased_to_one(store: Shared) {
     let mut message = acceptance(1);
     message.deliveries[0].workflow = Some("TOC_FHIR_IP_DISCH".parse().expect("a workflow"));
     let id = accept_new(&store, message).await;
-    assert!(store.claim(at(-1), at(30), 10).await.expect("claimable").is_empty(), "not due yet");
-    assert!(store.claim(at(0), at(30), 0).await.expect("claimable").is_empty());
+    assert!(store.claim(Claim::due(at(-1), at(30), 10)).await.expect("claimable").is_empty(), "not due yet");
+    assert!(store.claim(Claim::due(at(0), at(30), 0)).await.expect("claimable").is_empty());
 
     let leases = claim(&store, 0).await;
     assert_eq!(leases.len(), 1);
@@ -86,7 +86,7 @@ pub(crate) async fn claims_at_once_never_share_a_copy(store: Shared) {
     for n in 0..60 {
         accept_new(&store, acceptance(n)).await;
     }
-    let claims = at_once(&store, 12, |store, _| async move { store.claim(at(0), at(30), 7).await }).await;
+    let claims = at_once(&store, 12, |store, _| async move { store.claim(Claim::due(at(0), at(30), 7)).await }).await;
     let leased: Vec<_> = claims.into_iter().flat_map(|leases| leases.expect("claimable")).collect();
     assert_eq!(leased.len(), 60);
     assert_eq!(leased.iter().map(|lease| lease.delivery.id).collect::<BTreeSet<_>>().len(), 60);
@@ -183,18 +183,23 @@ pub(crate) async fn a_failed_copy_frees_its_lane_and_can_be_queued_again(store: 
     let mut next = acceptance(2);
     next.transfer.patient = Some(patient(1));
     let second = accept_new(&store, next).await;
-    assert_eq!(store.requeue(first, at(1), vec![row(AuditWord::Release)]).await, Ok(false), "it is not failed");
+    assert_eq!(
+        store.requeue(first, "mended", at(1), vec![row(AuditWord::Release)]).await,
+        Ok(false),
+        "it is not failed"
+    );
     let lease = claim(&store, 0).await.remove(0);
     assert!(end(&store, &lease, AttemptOutcome::Failed { reason: "410".to_owned() }, 1).await);
     let copy = read(&store, first).await;
     assert_eq!((copy.state, copy.next_attempt, copy.reason.as_deref()), (DeliveryState::Failed, None, Some("410")));
     assert_eq!(ids_claimed(&store, 2).await, [second]);
 
-    assert_eq!(store.requeue(first, at(40), vec![row(AuditWord::Release)]).await, Ok(true));
-    assert_eq!(store.requeue(first, at(41), vec![row(AuditWord::Release)]).await, Ok(false));
-    assert_eq!(store.requeue(DeliveryId::random(), at(41), vec![row(AuditWord::Release)]).await, Ok(false));
+    assert_eq!(store.requeue(first, "mended", at(40), vec![row(AuditWord::Release)]).await, Ok(true));
+    assert_eq!(store.requeue(first, "mended", at(41), vec![row(AuditWord::Release)]).await, Ok(false));
+    assert_eq!(store.requeue(DeliveryId::random(), "mended", at(41), vec![row(AuditWord::Release)]).await, Ok(false));
     let copy = read(&store, first).await;
     assert_eq!((copy.state, copy.version, copy.next_attempt), (DeliveryState::Queued, 3, Some(at(40))));
+    assert_eq!(copy.replay.as_deref(), Some("mended"));
     assert_eq!(log(&store).await.len(), 4);
     assert_eq!(ids_claimed(&store, 40).await, [first], "the older one goes before the younger again");
 }
@@ -299,7 +304,7 @@ pub(crate) async fn an_inbox_is_read_before_the_dispatcher_comes_by(store: Share
     let mut overtaken = acceptance(3);
     overtaken.deliveries[0].recipient = ods("VM9ZZ");
     let overtaken = accept_new(&store, overtaken).await;
-    let leases = store.claim(at(0), at(30), 100).await.expect("claimable");
+    let leases = store.claim(Claim::due(at(0), at(30), 100)).await.expect("claimable");
     let lease = leases.iter().find(|lease| lease.delivery.id == overtaken).expect("leased");
     for id in [id, sent, overtaken] {
         assert!(store.open_rendition(id, at(1), None, vec![row(AuditWord::Read)]).await.expect("committed").is_some());

@@ -145,6 +145,8 @@ pub(crate) async fn what_came_before_the_person_was_known_is_erased_with_them(st
         patient: Some(patient(5)),
         care_home: None,
         deliveries: Vec::new(),
+        replaces: None,
+        endings: Vec::new(),
         at: at(5),
         audit: vec![row(AuditWord::Release)],
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::Client;
 use jiff::Timestamp;
-use onward_core::store::{AttemptEnd, AttemptOutcome, DeliveryRecord, Lease, StoredRendition};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Lease, StoredRendition};
 use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -13,27 +13,27 @@ use uuid::Uuid;
 use super::LeaseClock;
 use super::deliveries;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::session;
 use super::work::Work;
 use crate::columns::{Columns, Corrupt};
 use crate::rows::{self, DELIVERY};
-use crate::stored::{micros, signed};
+use crate::sealing::{Keychain, Unread};
+use crate::stored::{json, micros, signed};
 
 /// What may be sent: due at `$1`, leased by nobody at `$2`, the longest due first. Rows that another node is about to lease are
-/// passed over.
+/// passed over. For the endpoint `$4` only, and for none of `$5`.
 pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $2)
          AND NOT EXISTS (SELECT 1 FROM deliveries older
              WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
                  AND older.kind = d.kind AND older.sequence < d.sequence)
+         AND NOT EXISTS (SELECT 1 FROM deliveries sending
+             WHERE sending.lease_until > $2 AND sending.lane = d.lane AND sending.recipient = d.recipient
+                 AND sending.kind = d.kind AND sending.sequence < d.sequence)
+         AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient OR p.recipient = '*')
+         AND ($4::text IS NULL OR d.endpoint = $4) AND d.endpoint <> ALL($5::text[])
      ORDER BY d.next_attempt, d.sequence LIMIT $3 FOR UPDATE OF d SKIP LOCKED";
-
-/// What to lease.
-pub(super) struct Claim {
-    pub(super) now: Timestamp,
-    pub(super) lease_until: Timestamp,
-    pub(super) limit: u32,
-}
 
 /// Leases what is due, writing each attempt before anything is sent. Leases run by the database's clock: a node whose own clock is
 /// wrong neither takes others' leases early nor keeps its own too long (trust.md §7, faults 19 to 21).
@@ -44,11 +44,15 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
         #[cfg(test)]
         LeaseClock::Caller => micros(claim.now),
     };
-    let due: Vec<Uuid> = session::all(c, DUE, &[&micros(claim.now), &lease_now, &i64::from(claim.limit)])
-        .await?
-        .iter()
-        .map(|row| Columns::of("deliveries", row).parsed("id"))
-        .collect::<Result<_, _>>()?;
+    // Endpoints are compared as they are stored.
+    let only = claim.only.as_ref().map(json);
+    let except: Vec<String> = claim.except.iter().map(json).collect();
+    let due: Vec<Uuid> =
+        session::all(c, DUE, &[&micros(claim.now), &lease_now, &i64::from(claim.limit), &only, &except])
+            .await?
+            .iter()
+            .map(|row| Columns::of("deliveries", row).parsed("id"))
+            .collect::<Result<_, _>>()?;
     if due.is_empty() {
         return Ok(Vec::new());
     }
@@ -65,17 +69,20 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     )
     .await?;
     let mut renditions = renditions(c, &leased).await?;
+    let copies = c.each(&leased, |row, keys| copy(&Columns::of("deliveries", row), keys)).await?;
     let mut by_id = BTreeMap::new();
-    for row in &leased {
+    for (row, copy) in leased.iter().zip(copies) {
         let id = Columns::of("deliveries", row).parsed::<DeliveryId>("id")?;
-        by_id.insert(id.0, (id, row));
+        by_id.insert(id.0, (id, copy));
     }
     let mut leases = Vec::with_capacity(due.len());
     for (id, token) in due.iter().zip(tokens) {
-        let Some((id, row)) = by_id.remove(id) else { continue };
-        match lease(row, token, renditions.remove(&id.0)) {
+        let Some((id, copy)) = by_id.remove(id) else { continue };
+        match lease(copy, token, renditions.remove(&id.0)) {
             Ok(lease) => leases.push(lease),
-            Err(Corrupt(place)) => park(c, id, &place, claim.now).await?,
+            Err(Unread::Corrupt(place)) => park(c, id, &place, claim.now).await?,
+            Err(Unread::Erased) => park(c, id, "erased", claim.now).await?,
+            Err(unread) => return Err(unread.into()),
         }
     }
     session::execute(
@@ -100,7 +107,7 @@ pub(super) async fn database_now(c: &Client) -> Result<i64, Failure> {
 }
 
 /// The contents of leased copies. One that cannot be read is among them as such.
-async fn renditions(c: &Client, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<StoredRendition, Corrupt>>, Failure> {
+async fn renditions(c: &Keyed, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<StoredRendition, Unread>>, Failure> {
     let (mut ids, mut months) = (Vec::new(), Vec::new());
     for row in leased {
         let columns = Columns::of("deliveries", row);
@@ -115,20 +122,28 @@ async fn renditions(c: &Client, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<
         &[&ids, &months],
     )
     .await?;
-    let mut renditions = BTreeMap::new();
-    for row in &bodies {
+    let read = |row: &Row, keys: &Keychain| {
         let columns = Columns::of("rendition_bodies", row);
-        let id = columns.parsed::<DeliveryId>("delivery")?;
-        renditions.insert(id.0, rows::rendition(&columns, id));
+        rows::rendition(&columns, keys, columns.parsed("delivery")?)
+    };
+    let mut renditions = BTreeMap::new();
+    for (row, rendition) in bodies.iter().zip(c.each(&bodies, read).await?) {
+        renditions.insert(Columns::of("rendition_bodies", row).parsed::<Uuid>("delivery")?, rendition);
     }
     Ok(renditions)
 }
 
-fn lease(row: &Row, token: u64, rendition: Option<Result<StoredRendition, Corrupt>>) -> Result<Lease, Corrupt> {
-    let columns = Columns::of("deliveries", row);
-    let delivery: DeliveryRecord = rows::delivery(&columns)?;
+fn copy(columns: &Columns<'_>, keys: &Keychain) -> Result<(DeliveryRecord, Option<WorkflowId>), Unread> {
+    Ok((rows::delivery(columns, keys)?, columns.parsed_opt("workflow")?))
+}
+
+fn lease(
+    copy: Result<(DeliveryRecord, Option<WorkflowId>), Unread>,
+    token: u64,
+    rendition: Option<Result<StoredRendition, Unread>>,
+) -> Result<Lease, Unread> {
+    let (delivery, workflow) = copy?;
     let rendition = rendition.ok_or_else(|| Corrupt::at("rendition_bodies", "delivery"))??;
-    let workflow = columns.parsed_opt::<WorkflowId>("workflow")?;
     let attempt = delivery.attempts;
     Ok(Lease { delivery, rendition, workflow, token, attempt })
 }

@@ -9,8 +9,13 @@ mod connect;
 mod deliveries;
 mod directory;
 mod dispatch;
+mod erasures;
 mod failure;
 mod figures;
+mod keyed;
+mod keys;
+mod lifecycle;
+mod migrate;
 mod open;
 mod partitions;
 mod people;
@@ -36,10 +41,10 @@ use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord,
+    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, OriginalMessage, PendingErasure, Release, Step, Store, StoreError, StoredAudit,
-    StoredRendition, SubjectTransfer, TaskQuery, TransferRecord, Transition,
+    LegalHold, LegalHoldOrder, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Step, Store, StoreError,
+    StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 use url::Url;
@@ -49,6 +54,7 @@ pub use connect::address_problem;
 pub use open::OpenError;
 
 use crate::query::Dialect;
+use crate::sealing::{KeyEncryption, Vault};
 use crate::stored::{micros, month};
 use partitions::Partitions;
 use readers::Look;
@@ -96,6 +102,7 @@ struct Shared {
     writes: Pool,
     reads: Pool,
     partitions: Partitions,
+    vault: Arc<Vault>,
     lease_clock: LeaseClock,
 }
 
@@ -111,38 +118,48 @@ impl PostgresStore {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(settings: &PostgresSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Self::open_with(settings, clock, LeaseClock::Database).await
+    pub async fn open(
+        settings: &PostgresSettings,
+        keys: Arc<dyn KeyEncryption>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        Self::open_with(settings, keys, clock, LeaseClock::Database).await
     }
 
     /// The same, but never makes a store where there is none.
     ///
     /// # Errors
     /// [`OpenError::Absent`] where there is none; see [`OpenError`].
-    pub async fn open_existing(settings: &PostgresSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    pub async fn open_existing(
+        settings: &PostgresSettings,
+        keys: Arc<dyn KeyEncryption>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         if !open::is_there(&connect::pool(settings, 1)?).await? {
             return Err(OpenError::Absent);
         }
-        Self::open(settings, clock).await
+        Self::open(settings, keys, clock).await
     }
 
     async fn open_with(
         settings: &PostgresSettings,
+        keys: Arc<dyn KeyEncryption>,
         clock: Arc<dyn Clock>,
         lease_clock: LeaseClock,
     ) -> Result<Self, OpenError> {
         let (writes, reads) = (connect::pool(settings, WRITERS)?, connect::pool(settings, READERS)?);
         open::check_durability(&reads, settings.fsync_off_allowed).await?;
-        open::migrate(&reads).await?;
-        let partitions = Partitions::default();
         let now = clock.now();
+        open::migrate(&reads, &keys, now).await?;
+        let vault = Arc::new(keys::open(&reads, keys).await?);
+        let partitions = Partitions::default();
         partitions.make(&reads, &[month(now), month(now + AHEAD)]).await?;
-        let shared = Arc::new(Shared { writes, reads, partitions, lease_clock });
+        let shared = Arc::new(Shared { writes, reads, partitions, vault, lease_clock });
         Ok(Self { writers: Writers::start(&shared), shared, clock })
     }
 
     async fn read<I, T>(&self, input: I, look: Look<I, T>) -> Result<T, StoreError> {
-        readers::run(&self.shared.reads, input, look).await
+        readers::run(&self.shared.reads, &self.shared.vault, input, look).await
     }
 }
 
@@ -150,13 +167,6 @@ impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore").field("connections", &self.shared.writes.status().size).finish_non_exhaustive()
     }
-}
-
-/// Why there is nothing to erase and no key to change.
-fn not_sealed() -> StoreError {
-    StoreError::Unavailable(
-        "on PostgreSQL nothing is sealed yet: only the embedded store can erase a person".to_owned(),
-    )
 }
 
 #[async_trait]
@@ -169,8 +179,7 @@ impl Store for PostgresStore {
         self.writers.run(rows, |work, rows| audit::append(work, rows).boxed()).await
     }
 
-    async fn claim(&self, now: Timestamp, lease_until: Timestamp, limit: u32) -> Result<Vec<Lease>, StoreError> {
-        let claim = dispatch::Claim { now, lease_until, limit };
+    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
         self.writers.run(claim, |work, claim| dispatch::claim(work, claim).boxed()).await
     }
 
@@ -243,6 +252,46 @@ impl Store for PostgresStore {
         self.read(query, |c, query| tasks::count(c, query).boxed()).await
     }
 
+    async fn rendition(&self, delivery: DeliveryId) -> Result<Option<StoredRendition>, StoreError> {
+        self.read(delivery, |c, delivery| deliveries::rendition(c, *delivery).boxed()).await
+    }
+
+    async fn predecessor(
+        &self,
+        sender: &OdsCode,
+        named: &str,
+        except: TransferId,
+    ) -> Result<Option<Predecessor>, StoreError> {
+        let asked = (sender.clone(), named.to_owned(), except);
+        self.read(asked, |c, (sender, named, except)| lifecycle::predecessor(c, sender, named, *except).boxed()).await
+    }
+
+    async fn waiting(&self, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, StoreError> {
+        let asked = (sender.clone(), for_any.to_vec());
+        self.read(asked, |c, (sender, for_any)| lifecycle::waiting(c, sender, for_any).boxed()).await
+    }
+
+    async fn take_back(&self, take_back: TakeBack) -> Result<bool, StoreError> {
+        self.writers.run(take_back, |work, back| lifecycle::take_back(work, back).boxed()).await
+    }
+
+    async fn pause(&self, pause: Pause, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.writers.run((pause, audit), |work, input| lifecycle::pause(work, input).boxed()).await
+    }
+
+    async fn resume(&self, recipient: Option<&OdsCode>, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        let input = (recipient.cloned(), audit);
+        self.writers.run(input, |work, input| lifecycle::resume(work, input).boxed()).await
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        self.read((), |c, ()| lifecycle::pauses(c).boxed()).await
+    }
+
+    async fn checkup(&self) -> Result<Checkup, StoreError> {
+        self.read((), |c, ()| lifecycle::checkup(c).boxed()).await
+    }
+
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {
         self.read(id, |c, id| transfers::original(c, *id).boxed()).await
     }
@@ -267,8 +316,14 @@ impl Store for PostgresStore {
         self.writers.run(closure, |work, closure| transfers::close_hold(work, closure).boxed()).await
     }
 
-    async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
-        let again = deliveries::Again { delivery, at, audit };
+    async fn requeue(
+        &self,
+        delivery: DeliveryId,
+        why: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let again = deliveries::Again { delivery, why: why.to_owned(), at, audit };
         self.writers.run(again, |work, again| deliveries::requeue(work, again).boxed()).await
     }
 
@@ -350,35 +405,65 @@ impl Store for PostgresStore {
     }
 
     async fn key_usage(&self) -> Result<Vec<KeyUsage>, StoreError> {
-        Ok(Vec::new())
+        self.read((), |c, ()| keys::usage(c).boxed()).await
     }
 
-    async fn rewrap_keys(&self, _: u32, _: Vec<AuditRow>) -> Result<u64, StoreError> {
-        Err(not_sealed())
+    async fn rewrap_keys(&self, limit: u32, audit: Vec<AuditRow>) -> Result<u64, StoreError> {
+        self.writers.run((limit, audit), |work, input| keys::rewrap(work, input).boxed()).await
     }
 
-    async fn request_erasure(&self, _: &NhsNumber, _: ErasureRequest, _: Vec<AuditRow>) -> Result<bool, StoreError> {
-        Err(not_sealed())
+    async fn request_erasure(
+        &self,
+        patient: &NhsNumber,
+        request: ErasureRequest,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let asked = erasures::Asked { patient: patient.clone(), request, audit };
+        self.writers.run(asked, |work, asked| erasures::request(work, asked).boxed()).await
     }
 
     async fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StoreError> {
-        Ok(Vec::new())
+        self.read((), |c, ()| erasures::pending(c).boxed()).await
     }
 
-    async fn confirm_erasure(&self, _: ErasureConfirmation) -> Result<ErasureOutcome, StoreError> {
-        Err(not_sealed())
+    async fn confirm_erasure(&self, confirmation: ErasureConfirmation) -> Result<ErasureOutcome, StoreError> {
+        let outcome = self.writers.run(confirmation, |work, done| erasures::confirm(work, done).boxed()).await?;
+        let ErasureOutcome::Erased { transfers, entries, .. } = outcome else { return Ok(outcome) };
+        // The keys are destroyed and that is durable; the old rows in the table's file are another matter.
+        let remains = match erasures::clear_table(&self.shared.reads).await {
+            Ok(()) => {
+                "the write-ahead log and its archives keep the destroyed keys, wrapped, until PostgreSQL recycles them"
+            }
+            Err(_) => {
+                "the table data_keys could not be written anew and keeps the destroyed keys, wrapped: run VACUUM FULL data_keys"
+            }
+        };
+        Ok(ErasureOutcome::Erased { transfers, entries, remains: Some(remains) })
     }
 
-    async fn place_legal_hold(&self, _: &NhsNumber, _: LegalHoldOrder, _: Vec<AuditRow>) -> Result<(), StoreError> {
-        Err(not_sealed())
+    async fn place_legal_hold(
+        &self,
+        patient: &NhsNumber,
+        order: LegalHoldOrder,
+        audit: Vec<AuditRow>,
+    ) -> Result<(), StoreError> {
+        let ordered = erasures::Ordered { patient: patient.clone(), order, audit };
+        self.writers.run(ordered, |work, ordered| erasures::place_hold(work, ordered).boxed()).await
     }
 
-    async fn lift_legal_hold(&self, _: Uuid, _: &str, _: Timestamp, _: Vec<AuditRow>) -> Result<bool, StoreError> {
-        Err(not_sealed())
+    async fn lift_legal_hold(
+        &self,
+        id: Uuid,
+        by: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let lifted = erasures::Lifted { id, by: by.to_owned(), at, audit };
+        self.writers.run(lifted, |work, lifted| erasures::lift_hold(work, lifted).boxed()).await
     }
 
     async fn legal_holds(&self) -> Result<Vec<LegalHold>, StoreError> {
-        Ok(Vec::new())
+        self.read((), |c, ()| erasures::legal_holds(c).boxed()).await
     }
 
     async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError> {

@@ -1,16 +1,20 @@
 //! The contract on PostgreSQL, and what is PostgreSQL's own: several nodes, lost connections, leases by the database's clock.
 
-#[expect(unreachable_pub, dead_code, reason = "the file belongs to the support crate too")]
+#[expect(unreachable_pub, reason = "the file belongs to the support crate too")]
 #[path = "../../../../tests/support/postgres.rs"]
 mod cluster;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use onward_core::Clock;
+use onward_core::audit::{AuditWord, StoredCheckpoint};
+use onward_core::state::DeliveryState;
+use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Lease, StoreError};
+use onward_core::{Clock, DeliveryId, TransferId};
 
-use super::{LeaseClock, PostgresSettings, PostgresStore};
-use crate::contract::{Shared, at};
+use super::{LeaseClock, OpenError, PostgresSettings, PostgresStore};
+use crate::contract::{Shared, accept_new, acceptance, at, keys, log, patient, row};
 use cluster::Cluster;
 
 struct FixedClock;
@@ -31,7 +35,7 @@ fn settings(url: &str) -> PostgresSettings {
 }
 
 async fn node(url: &str, clock: LeaseClock) -> PostgresStore {
-    PostgresStore::open_with(&settings(url), Arc::new(FixedClock), clock).await.expect("opens")
+    PostgresStore::open_with(&settings(url), keys(), Arc::new(FixedClock), clock).await.expect("opens")
 }
 
 /// A database of its own; the guard is its server and address.
@@ -44,4 +48,291 @@ async fn fresh_shared() -> Option<((&'static Cluster, String), Shared)> {
 
 mod contract {
     crate::contract::every_contract!(super::fresh_shared);
+}
+
+/// Two nodes on a database of their own, leases by the database's clock.
+async fn two_nodes() -> Option<(&'static Cluster, String, [Shared; 2])> {
+    let cluster = cluster::shared()?;
+    let url = cluster.database();
+    let first = node(&url, LeaseClock::Database).await;
+    let second = node(&url, LeaseClock::Database).await;
+    Some((cluster, url, [Arc::new(first), Arc::new(second)]))
+}
+
+async fn claim(store: &Shared, now: i64) -> Vec<Lease> {
+    store.claim(onward_core::store::Claim::due(at(now), at(now + 30), 100)).await.expect("claimable")
+}
+
+async fn end(store: &Shared, lease: &Lease) -> bool {
+    let end = AttemptEnd {
+        delivery: lease.delivery.id,
+        token: lease.token,
+        outcome: AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None },
+        at: at(1),
+        audit: vec![row(AuditWord::Disclose)],
+    };
+    store.complete(vec![end]).await.expect("committed")[0]
+}
+
+/// As if the time of every lease were over.
+fn expire_leases(cluster: &Cluster, url: &str) {
+    cluster.tamper(url, "UPDATE deliveries SET lease_until = 0 WHERE lease_token IS NOT NULL");
+}
+
+#[tokio::test]
+async fn fault_013_of_two_sequencers_one_wins() {
+    let Some((_, _, nodes)) = two_nodes().await else { return };
+    for size in [1, 2, 3] {
+        let wins = ["one", "other"].map(|view| StoredCheckpoint { size, note: format!("{view} {size}\n") });
+        let [first, second] = wins;
+        let (first, second) = tokio::join!(nodes[0].put_checkpoint(first), nodes[1].put_checkpoint(second));
+        assert_eq!([first, second].into_iter().filter(|won| *won == Ok(true)).count(), 1);
+    }
+    assert_eq!(nodes[0].checkpoints().await.expect("readable").len(), 3);
+    let smaller = StoredCheckpoint { size: 2, note: "late\n".to_owned() };
+    assert_eq!(nodes[1].put_checkpoint(smaller).await, Ok(false));
+}
+
+#[tokio::test]
+async fn nodes_write_one_log_without_gaps() {
+    let Some((_, _, nodes)) = two_nodes().await else { return };
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..120 {
+        let store = Arc::clone(&nodes[n as usize % 2]);
+        tasks.spawn(async move {
+            let mut message = acceptance(n);
+            // Every tenth fails, and may take no place.
+            if n % 10 == 0 {
+                message.deliveries.push(message.deliveries[0].clone());
+            }
+            store.accept(message).await.is_ok()
+        });
+    }
+    assert_eq!(tasks.join_all().await.into_iter().filter(|accepted| *accepted).count(), 108);
+    assert_eq!(log(&nodes[1]).await.len(), 108);
+}
+
+#[tokio::test]
+async fn fault_019_a_dead_nodes_lease_passes_on_and_fault_020_its_late_end_is_fenced_off() {
+    let Some((cluster, url, [paused, heir])) = two_nodes().await else { return };
+    let id = accept_new(&paused, acceptance(1)).await;
+    let late = claim(&paused, 0).await.remove(0);
+    assert!(claim(&heir, 0).await.is_empty(), "it is leased");
+    expire_leases(cluster, &url);
+    let taken = claim(&heir, 0).await.remove(0);
+    assert_eq!((taken.delivery.id, taken.attempt), (id, 2));
+    assert!(!end(&paused, &late).await, "the paused node resumes too late");
+    assert!(end(&heir, &taken).await);
+    assert_eq!(log(&heir).await.len(), 2, "what does not count has no audit");
+}
+
+#[tokio::test]
+async fn fault_021_a_node_with_a_wrong_clock_steals_no_lease() {
+    let Some((_, _, [right, ahead])) = two_nodes().await else { return };
+    accept_new(&right, acceptance(1)).await;
+    let lease = claim(&right, 0).await.remove(0);
+    for hours in [1, 24, 24 * 365] {
+        assert!(claim(&ahead, hours * 3600).await.is_empty(), "{hours} hours ahead");
+    }
+    assert!(end(&right, &lease).await);
+}
+
+#[tokio::test]
+async fn fault_015_a_restart_of_postgresql_loses_nothing() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let url = cluster.database();
+    let store: Shared = Arc::new(node(&url, LeaseClock::Database).await);
+    let mut accepted = Vec::new();
+    for n in 0..20 {
+        let message = acceptance(n);
+        accepted.push(message.transfer.id);
+        assert_eq!(store.accept(message).await, Ok(Accepted::New));
+        if n % 8 == 7 {
+            cluster.restart();
+        }
+    }
+    for id in accepted {
+        assert!(store.transfer(id).await.expect("readable").is_some());
+    }
+    assert_eq!(log(&store).await.len(), 20);
+    assert_eq!(store.ready().await, Ok(()));
+    drop(cluster);
+    assert!(matches!(store.accept(acceptance(99)).await, Err(StoreError::Unavailable(_))), "503, not a hang");
+    assert!(matches!(store.transfer(TransferId::random()).await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn fault_017_a_deadlock_is_tried_again() {
+    let Some((cluster, url, [store, _])) = two_nodes().await else { return };
+    let mut ids = Vec::new();
+    for n in 0..8 {
+        ids.push(accept_new(&store, acceptance(n)).await);
+    }
+    // In opposite orders, by somebody who holds one row while waiting for the next.
+    let others: Vec<_> =
+        ids.iter().rev().map(|id| format!("UPDATE deliveries SET reason = 'x' WHERE id = '{id}'")).collect();
+    let sql = format!("BEGIN; {}; COMMIT", others.join("; SELECT pg_sleep(0.02); "));
+    let rival = std::thread::spawn(move || cluster.tamper(&url, &sql));
+    let leases = claim(&store, 0).await;
+    for lease in &leases {
+        assert!(end(&store, lease).await);
+    }
+    // Whoever PostgreSQL chose as victim, what we said is so.
+    drop(rival.join());
+    for lease in leases {
+        let copy = store.delivery(lease.delivery.id).await.expect("readable").expect("there");
+        assert_eq!(copy.state, DeliveryState::Sent);
+    }
+}
+
+#[tokio::test]
+async fn fault_018_a_database_that_can_lose_commits_is_refused() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = cluster.database();
+    let strict = PostgresSettings { fsync_off_allowed: false, ..settings(&url) };
+    let refused = PostgresStore::open(&strict, keys(), Arc::new(FixedClock)).await.map(drop);
+    assert!(matches!(refused, Err(OpenError::NotDurable { setting: "fsync", .. })), "{refused:?}");
+    // The role's own default does not count: every connection asks for itself.
+    cluster.tamper(&url, "ALTER ROLE onward SET synchronous_commit = off");
+    let opened = PostgresStore::open(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
+    cluster.tamper(&url, "ALTER ROLE onward RESET synchronous_commit");
+    assert!(opened.is_ok(), "{opened:?}");
+}
+
+#[tokio::test]
+async fn nodes_that_start_at_once_make_one_store() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = cluster.database();
+    let absent = PostgresStore::open_existing(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
+    assert!(matches!(absent, Err(OpenError::Absent)), "looking makes no store: {absent:?}");
+    let mut starting = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let settings = settings(&url);
+        starting.spawn(async move { PostgresStore::open(&settings, keys(), Arc::new(FixedClock)).await.map(drop) });
+    }
+    for opened in starting.join_all().await {
+        assert!(opened.is_ok(), "{opened:?}");
+    }
+    let version = cluster.tamper(&url, "SELECT version FROM onward_schema");
+    assert_eq!(version, [super::open::MIGRATIONS.len().to_string()]);
+    cluster.tamper(&url, "UPDATE onward_schema SET version = 1000");
+    let newer = PostgresStore::open(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
+    assert!(matches!(newer, Err(OpenError::Newer { found: 1000, .. })), "{newer:?}");
+}
+
+#[tokio::test]
+async fn fault_037_an_upgrade_that_was_killed_resumes() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = cluster.database();
+    // The first step stands; the second was never committed.
+    cluster.tamper(&url, super::open::MIGRATIONS[0]);
+    cluster.tamper(&url, "CREATE TABLE onward_schema (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)");
+    cluster.tamper(&url, "INSERT INTO onward_schema VALUES (1, 1)");
+    let store: Shared = Arc::new(node(&url, LeaseClock::Database).await);
+    assert_eq!(store.accept(acceptance(1)).await, Ok(Accepted::New));
+    assert_eq!(store.users().await, Ok(Vec::new()), "the later steps are there");
+}
+
+#[tokio::test]
+async fn tables_of_others_are_left_alone() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = cluster.database();
+    cluster.tamper(&url, "CREATE TABLE deliveries (theirs TEXT)");
+    let refused = PostgresStore::open(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
+    assert!(matches!(refused, Err(OpenError::Foreign)), "{refused:?}");
+    assert_eq!(
+        cluster.tamper(&url, "SELECT count(*) FROM information_schema.tables WHERE table_name = 'transfers'"),
+        ["0"]
+    );
+}
+
+#[tokio::test]
+async fn a_month_is_dropped_and_not_deleted() {
+    let Some((cluster, url, [store, other])) = two_nodes().await else { return };
+    let mut old = acceptance(1);
+    old.transfer.received = "2020-03-31T23:59:59Z".parse().expect("a moment");
+    let (transfer, copy) = (old.transfer.id, old.deliveries[0].id);
+    assert_eq!(store.accept(old).await, Ok(Accepted::New));
+    assert!(store.original(transfer).await.expect("readable").is_some());
+    for table in ["message_bodies", "rendition_bodies"] {
+        assert_eq!(cluster.tamper(&url, &format!("SELECT count(*) FROM {table}_202003")), ["1"]);
+        cluster.tamper(&url, &format!("DROP TABLE {table}_202003"));
+    }
+    assert!(store.original(transfer).await.expect("readable").is_none());
+    assert!(store.transfer(transfer).await.expect("readable").is_some(), "the record stays");
+    let read = store.open_rendition(copy, at(1), None, vec![row(AuditWord::Read)]).await;
+    assert!(read.expect("readable").is_none());
+    // A node that does not know of the drop makes the month anew when it needs it.
+    for (node, n) in [(&store, 2), (&other, 3)] {
+        let mut late = acceptance(n);
+        late.transfer.received = "2020-03-01T00:00:00Z".parse().expect("a moment");
+        assert_eq!(node.accept(late).await, Ok(Accepted::New));
+    }
+}
+
+#[tokio::test]
+async fn fault_031_an_unreadable_copy_parks_itself_only() {
+    let Some((cluster, url, [store, _])) = two_nodes().await else { return };
+    let poisoned = accept_new(&store, acceptance(1)).await;
+    let bodiless = accept_new(&store, acceptance(2)).await;
+    let healthy = accept_new(&store, acceptance(3)).await;
+    cluster.tamper(&url, &format!("UPDATE deliveries SET workflow = '' WHERE id = '{poisoned}'"));
+    cluster.tamper(&url, &format!("DELETE FROM rendition_bodies WHERE delivery = '{bodiless}'"));
+    let leases = claim(&store, 0).await;
+    assert_eq!(leases.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [healthy]);
+    for (id, place) in [(poisoned, "deliveries.workflow"), (bodiless, "rendition_bodies.delivery")] {
+        let copy = store.delivery(id).await.expect("readable").expect("there");
+        assert_eq!(copy.state, DeliveryState::Failed);
+        assert_eq!(copy.reason.as_deref(), Some(format!("unreadable in the store: {place}").as_str()));
+    }
+}
+
+/// Three nodes take in 120 messages of six people and send them, side by side. Every lane leaves in its order, and nothing twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_keep_their_order_across_nodes() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = cluster.database();
+    let mut nodes: Vec<Shared> = Vec::new();
+    for _ in 0..3 {
+        nodes.push(Arc::new(node(&url, LeaseClock::Database).await));
+    }
+    let mut order: Vec<Vec<DeliveryId>> = Vec::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    for person in 0..6 {
+        let nodes = nodes.clone();
+        tasks.spawn(async move {
+            let mut ids = Vec::new();
+            for n in 0..20_u32 {
+                let mut message = acceptance(person * 100 + n);
+                message.transfer.patient = Some(patient(person));
+                // Each is acknowledged before the next is sent, by whichever node.
+                ids.push(accept_new(&nodes[n as usize % 3], message).await);
+            }
+            ids
+        });
+    }
+    let sent = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut workers = tokio::task::JoinSet::new();
+    for store in nodes.clone() {
+        let sent = Arc::clone(&sent);
+        workers.spawn(async move {
+            while sent.lock().expect("whole").len() < 120 {
+                for lease in store.claim(onward_core::store::Claim::due(at(0), at(30), 4)).await.expect("claimable") {
+                    sent.lock().expect("whole").push(lease.delivery.id);
+                    assert!(end(&store, &lease).await);
+                }
+            }
+        });
+    }
+    while let Some(ids) = tasks.join_next().await {
+        order.push(ids.expect("accepted"));
+    }
+    workers.join_all().await;
+    let sent = sent.lock().expect("whole").clone();
+    assert_eq!((sent.len(), sent.iter().collect::<BTreeSet<_>>().len()), (120, 120), "nothing twice");
+    for lane in order {
+        let left: Vec<_> = sent.iter().copied().filter(|id| lane.contains(id)).collect();
+        assert_eq!(left, lane);
+    }
+    assert_eq!(log(&nodes[0]).await.len(), 240);
 }

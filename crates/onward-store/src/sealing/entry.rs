@@ -5,8 +5,10 @@ use onward_core::audit::AuditRow;
 use onward_core::store::{AuditContent, AuditHeader};
 use onward_ledger::{Hash, leaf_hash};
 
+use super::KeyFault;
 use super::cipher::{DataKey, KeyId, fresh, key_of};
-use super::{KeyFault, Place};
+use super::keychain::{Keychain, Unread};
+use crate::rows::of_event;
 
 /// Length of the key of a commitment.
 const OPENING: usize = 32;
@@ -22,9 +24,9 @@ pub(crate) struct Sealed {
 }
 
 /// Seals the event and makes the entry that the log hashes.
-pub(crate) fn sealed_entry(key: &DataKey, id: KeyId, row: &AuditRow) -> Result<Sealed, KeyFault> {
+pub(crate) fn sealed_entry(keys: &Keychain, id: KeyId, row: &AuditRow) -> Result<Sealed, Unread> {
     let opening = fresh()?;
-    let content = key.seal(place(&row.id), &[opening.as_slice(), &row.event].concat())?;
+    let content = keys.seal(id, of_event(&row.id), &[opening.as_slice(), &row.event].concat())?;
     let header = AuditHeader {
         id: row.id.clone(),
         recorded: row.recorded,
@@ -51,7 +53,7 @@ pub(crate) fn opened(
     content: &[u8],
 ) -> Result<AuditContent, KeyFault> {
     let Some(header) = header else {
-        let event = key.map(|key| key.open(place(id), content)).transpose()?;
+        let event = key.map(|key| key.open(of_event(id), content)).transpose()?;
         return Ok(event.map_or(AuditContent::Erased, |event| AuditContent::Open { event, opening: None }));
     };
     let header: AuditHeader = serde_json::from_slice(header).map_err(|_| KeyFault::DoesNotOpen)?;
@@ -60,7 +62,7 @@ pub(crate) fn opened(
         return Err(KeyFault::DoesNotOpen);
     }
     let Some(key) = key else { return Ok(AuditContent::Erased) };
-    let mut opening = key.open(place(id), content)?;
+    let mut opening = key.open(of_event(id), content)?;
     if opening.len() < OPENING {
         return Err(KeyFault::DoesNotOpen);
     }
@@ -69,10 +71,6 @@ pub(crate) fn opened(
     constant_time::verify_slices_are_equal(&commitment(&opening, &event), &tag).map_err(|_| KeyFault::DoesNotOpen)?;
     let opening = opening.try_into().expect("split at that length");
     Ok(AuditContent::Open { event, opening: Some(opening) })
-}
-
-fn place(id: &str) -> Place<'_> {
-    Place::new("audit_log", "event", id)
 }
 
 fn sha256(bytes: &[u8]) -> String {

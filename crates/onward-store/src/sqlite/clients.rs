@@ -6,22 +6,15 @@ use onward_core::client::{Client, Token};
 use rusqlite::{Row, params};
 
 use super::audit;
-use super::columns::{Columns, micros};
 use super::failure::Failure;
 use super::keyed::Keyed;
+use crate::columns::Columns;
+use crate::rows::{self, CLIENT};
+use crate::stored::micros;
 
-const CLIENT: &str = "id, ods, role, jwks, certificate_sha256, mesh_mailbox, nhs_number_policy, disabled";
-
-/// Adds or replaces. Tokens rest on the keys, certificate, organisation and role that the client had, so
-/// a change of these voids them, as disabling does (trust.md §1, goal I3).
+/// Adds or replaces, with the end of the tokens that do not survive it.
 pub(super) fn put(c: &Keyed<'_>, client: &Client, audit: &[AuditRow]) -> Result<(), Failure> {
-    let still_good = by_id(c, &client.id)?.is_some_and(|before| {
-        !client.disabled
-            && before.jwks == client.jwks
-            && before.certificate_sha256 == client.certificate_sha256
-            && before.ods == client.ods
-            && before.role == client.role
-    });
+    let still_good = by_id(c, &client.id)?.is_some_and(|before| rows::tokens_survive(&before, client));
     if !still_good {
         c.prepare_cached("DELETE FROM tokens WHERE client_id = ?")?.execute([&client.id])?;
     }
@@ -57,17 +50,7 @@ pub(super) fn all(c: &Keyed<'_>) -> Result<Vec<Client>, Failure> {
 }
 
 fn client(row: &Row<'_>) -> Result<Client, Failure> {
-    let columns = Columns::of("clients", row);
-    Ok(Client {
-        id: columns.get("id")?,
-        ods: columns.parsed("ods")?,
-        role: columns.parsed("role")?,
-        jwks: columns.get("jwks")?,
-        certificate_sha256: columns.get("certificate_sha256")?,
-        mesh_mailbox: columns.get("mesh_mailbox")?,
-        nhs_number_policy: columns.parsed("nhs_number_policy")?,
-        disabled: columns.flag("disabled")?,
-    })
+    Ok(rows::client(&Columns::of("clients", row))?)
 }
 
 /// The insert decides: of any number of redemptions of one `jti`, one finds no row (goal I2). Expired
@@ -97,14 +80,8 @@ pub(super) fn redeem_assertion(
 pub(super) fn token(c: &Keyed<'_>, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, Failure> {
     let found = c
         .prepare_cached("SELECT client_id, expires, certificate_sha256 FROM tokens WHERE hash = ? AND expires >= ?")?
-        .query_and_then(params![hash, micros(now)], |row| {
-            let columns = Columns::of("tokens", row);
-            Ok::<_, Failure>(Token {
-                hash: *hash,
-                client_id: columns.get("client_id")?,
-                expires: columns.moment("expires")?,
-                certificate_sha256: columns.get("certificate_sha256")?,
-            })
+        .query_and_then(params![hash, micros(now)], |row| -> Result<Token, Failure> {
+            Ok(rows::token(&Columns::of("tokens", row), hash)?)
         })?
         .next()
         .transpose()?;

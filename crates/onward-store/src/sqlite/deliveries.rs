@@ -2,29 +2,18 @@
 
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Step, StoredRendition, Transition};
-use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
-use rusqlite::types::Value;
+use onward_core::{DeliveryId, TransferId};
 use rusqlite::{Row, params, params_from_iter};
 
-use super::columns::{Columns, json, micros, month, stored_count};
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::{audit, steps};
-use crate::sealing::{KeyId, Place, key_of_text};
-
-pub(super) const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
-    attempts, next_attempt, reason, code, reference, correlation_id, workflow, body_bytes, acknowledgement_awaited, \
-    basis, created, changed, opened, erased";
-
-/// Where a copy comes from.
-pub(super) struct Origin {
-    pub(super) transfer: TransferId,
-    pub(super) sender: OdsCode,
-    pub(super) patient: Option<NhsNumber>,
-    pub(super) created: Timestamp,
-}
+use crate::columns::Columns;
+use crate::query;
+use crate::rows::{self, DELIVERY, Origin};
+use crate::sealing::{KeyId, key_of_text};
+use crate::stored::{json, micros, month, stored_count};
 
 /// Queues a copy, due at once; an identifier that is there already is an error.
 pub(super) fn insert(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
@@ -40,18 +29,18 @@ fn queue(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery, conflict: &str)
     let id = delivery.id.to_string();
     let transfer = origin.transfer.to_string();
     let key = c.key_of_transfer(origin.patient.as_ref(), origin.transfer, origin.created)?;
-    let patient = c.index(origin.patient.as_ref());
+    let patient = c.keys().index(origin.patient.as_ref());
     let inserted = c
         .prepare_cached(&format!(
             "INSERT INTO deliveries (id, transfer, lane, sender, patient, kind, recipient, recipient_name, endpoint,
                  state, version, attempts, next_attempt, correlation_id, workflow, body_bytes,
-                 acknowledgement_awaited, basis, created, changed, disclosure)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 1, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) {conflict}"
+                 acknowledgement_awaited, basis, created, changed, disclosure, notice_of, notice_why)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 1, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {conflict}"
         ))?
         .execute(params![
             id,
             transfer,
-            patient.as_ref().unwrap_or(&transfer),
+            origin.lane(c.keys()),
             origin.sender.as_str(),
             patient,
             delivery.kind.as_str(),
@@ -66,24 +55,29 @@ fn queue(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery, conflict: &str)
             delivery.basis,
             micros(origin.created),
             micros(origin.created),
-            c.seal_text(key, Place::new("deliveries", "disclosure", &id), &delivery.disclosure)?,
+            c.seal_text(key, rows::of_disclosure(&id), &delivery.disclosure)?,
+            delivery.notice.map(|notice| notice.of.to_string()),
+            delivery.notice.map(|notice| notice.why.as_str()),
         ])?;
     if inserted == 0 {
         return Ok(false);
     }
-    let body = c.seal(key, place("body", &id), &delivery.body)?;
-    let html = delivery.html.as_ref().map(|html| c.seal(key, place("html", &id), html)).transpose()?;
-    let card = delivery.card.as_ref().map(|card| c.seal(key, place("card", &id), card)).transpose()?;
+    let seal = |column, plain: &[u8]| c.seal(key, rows::of_rendition(column, &id), plain);
+    let html = delivery.html.as_ref().map(|html| seal("html", html)).transpose()?;
+    let card = delivery.card.as_ref().map(|card| seal("card", card)).transpose()?;
     c.prepare_cached(
         "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card) VALUES (?, ?, ?, ?, ?, ?)",
     )?
-    .execute(params![id, month(origin.created), delivery.media_type, body, html, card])?;
+    .execute(params![
+        id,
+        month(origin.created),
+        delivery.media_type,
+        seal("body", &delivery.body)?,
+        html,
+        card
+    ])?;
     keep_version(c, delivery.id, origin.created)?;
     Ok(true)
-}
-
-pub(super) fn place<'r>(column: &'static str, row: &'r str) -> Place<'r> {
-    Place::new("rendition_bodies", column, row)
 }
 
 /// The data key of a copy: that of its disclosure.
@@ -91,7 +85,9 @@ pub(super) fn key(c: &Keyed<'_>, delivery: &str) -> Result<KeyId, Failure> {
     let corrupt = || Failure::corrupt("deliveries", "disclosure");
     let disclosure = c
         .prepare_cached("SELECT disclosure FROM deliveries WHERE id = ?")?
-        .query_and_then([delivery], |row| Columns::of("deliveries", row).get::<String>("disclosure"))?
+        .query_and_then([delivery], |row| -> Result<String, Failure> {
+            Ok(Columns::of("deliveries", row).get("disclosure")?)
+        })?
         .next()
         .ok_or_else(corrupt)??;
     key_of_text(&disclosure).ok_or_else(corrupt)
@@ -125,14 +121,10 @@ pub(super) fn transition(c: &Keyed<'_>, change: &Transition) -> Result<bool, Fai
                 change.delivery.to_string(),
                 stored_count(change.expected_version),
             ],
-            |row| {
+            |row| -> Result<Origin, Failure> {
                 let columns = Columns::of("deliveries", row);
-                Ok::<_, Failure>(Origin {
-                    transfer: columns.parsed("transfer")?,
-                    sender: columns.parsed("sender")?,
-                    patient: c.patient("deliveries", row)?.0,
-                    created: change.at,
-                })
+                let transfer = columns.parsed("transfer")?;
+                c.opened(|keys| Origin::of(&columns, keys, transfer, change.at))
             },
         )?
         .next()
@@ -154,7 +146,11 @@ pub(super) fn open_rendition(
     reader: Option<&Step>,
     audit: &[AuditRow],
 ) -> Result<Option<StoredRendition>, Failure> {
-    let Some(rendition) = rendition(c, id)? else { return Ok(None) };
+    // Taken back between the caller's look and now: no bytes. What a later version replaced stays readable.
+    let taken_back = c
+        .prepare_cached("SELECT 1 FROM deliveries WHERE id = ? AND ended IS NOT NULL AND ended <> 'superseded'")?
+        .exists([id.to_string()])?;
+    let Some(rendition) = rendition(c, id)?.filter(|_| !taken_back) else { return Ok(None) };
     // Reading collects what waits in the inbox, also before the dispatcher has come by; other transports still send.
     const COLLECTS: &str = "(state = 'awaiting-collection'
         OR state = 'queued' AND json_extract(endpoint, '$.transport') = 'inbox')";
@@ -179,27 +175,25 @@ pub(super) fn open_rendition(
 pub(super) fn rendition(c: &Keyed<'_>, id: DeliveryId) -> Result<Option<StoredRendition>, Failure> {
     c.prepare_cached("SELECT media_type, body, html FROM rendition_bodies WHERE delivery = ?")?
         .query_and_then([id.to_string()], |row| {
-            let columns = Columns::of("rendition_bodies", row);
-            let row = id.to_string();
-            let html = columns.get::<Option<Vec<u8>>>("html")?;
-            Ok(StoredRendition {
-                delivery: id,
-                media_type: columns.get("media_type")?,
-                body: c.open(place("body", &row), &columns.get::<Vec<u8>>("body")?)?,
-                html: html.map(|html| c.open(place("html", &row), &html)).transpose()?,
-            })
+            c.opened(|keys| rows::rendition(&Columns::of("rendition_bodies", row), keys, id))
         })?
         .next()
         .transpose()
 }
 
-pub(super) fn requeue(c: &Keyed<'_>, id: DeliveryId, at: Timestamp, audit: &[AuditRow]) -> Result<bool, Failure> {
+pub(super) fn requeue(
+    c: &Keyed<'_>,
+    id: DeliveryId,
+    why: &str,
+    at: Timestamp,
+    audit: &[AuditRow],
+) -> Result<bool, Failure> {
     let queued = c
         .prepare_cached(
-            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1
-             WHERE id = ?2 AND state = 'failed'",
+            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1, replay = ?3
+             WHERE id = ?2 AND state = 'failed' AND erased IS NULL",
         )?
-        .execute(params![micros(at), id.to_string()])?;
+        .execute(params![micros(at), id.to_string(), why])?;
     if queued == 0 {
         return Ok(false);
     }
@@ -233,72 +227,14 @@ pub(super) fn of_transfer(c: &Keyed<'_>, id: TransferId) -> Result<Vec<DeliveryR
         .collect()
 }
 
-pub(super) fn list(c: &Keyed<'_>, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
-    let (conditions, values) = conditions(query, c.index(query.patient.as_ref()));
+pub(super) fn list(c: &Keyed<'_>, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
+    let (conditions, values) = query::deliveries(wanted, c.keys());
     let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE {conditions} ORDER BY created, id LIMIT ?");
-    let values = values.into_iter().chain([Value::from(query.limit)]);
+    let values = values.into_iter().chain([query::Value::from(wanted.limit)]);
     c.prepare_cached(&sql)?.query_and_then(params_from_iter(values), |row| record(c, row))?.collect()
 }
 
-/// The query as SQL with its parameters; only fixed texts become SQL. `patient` is the index of the query's person.
-pub(super) fn conditions(query: &DeliveryQuery, patient: Option<String>) -> (String, Vec<Value>) {
-    let mut conditions = vec!["1"];
-    let mut values: Vec<Value> = Vec::new();
-    let states;
-    let mut text = |condition, value: Option<String>| {
-        if let Some(value) = value {
-            conditions.push(condition);
-            values.push(value.into());
-        }
-    };
-    text("recipient = ?", query.recipient.as_ref().map(ToString::to_string));
-    text("sender = ?", query.sender.as_ref().map(ToString::to_string));
-    text("transfer = ?", query.transfer.as_ref().map(ToString::to_string));
-    text("patient = ?", patient);
-    text("kind <> ?", (!query.include_responses).then(|| RecipientKind::Sender.as_str().to_owned()));
-    if let Some(since) = query.changed_since {
-        conditions.push("changed >= ?");
-        values.push(micros(since).into());
-    }
-    if let Some((created, id)) = query.after {
-        conditions.push("(created, id) > (?, ?)");
-        values.extend([micros(created).into(), id.to_string().into()]);
-    }
-    if !query.states.is_empty() {
-        states = format!("state IN ({})", vec!["?"; query.states.len()].join(", "));
-        conditions.push(&states);
-        values.extend(query.states.iter().map(|state| Value::from(state.as_str().to_owned())));
-    }
-    (conditions.join(" AND "), values)
-}
-
 /// A row of [`DELIVERY`]'s columns.
-pub(super) fn record(c: &Keyed<'_>, row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
-    let columns = Columns::of("deliveries", row);
-    let (patient, erased) = c.patient("deliveries", row)?;
-    Ok(DeliveryRecord {
-        id: columns.parsed("id")?,
-        transfer: columns.parsed("transfer")?,
-        sender: columns.parsed("sender")?,
-        patient,
-        kind: columns.parsed("kind")?,
-        recipient: columns.parsed("recipient")?,
-        recipient_name: columns.get("recipient_name")?,
-        endpoint: columns.json("endpoint")?,
-        state: columns.parsed::<DeliveryState>("state")?,
-        version: columns.count("version")?,
-        attempts: columns.count("attempts")?,
-        next_attempt: columns.moment_opt("next_attempt")?,
-        reason: columns.get("reason")?,
-        code: columns.get("code")?,
-        reference: columns.get("reference")?,
-        correlation_id: columns.get("correlation_id")?,
-        body_bytes: columns.count("body_bytes")?,
-        acknowledgement_awaited: columns.flag("acknowledgement_awaited")?,
-        basis: columns.get("basis")?,
-        created: columns.moment("created")?,
-        changed: columns.moment("changed")?,
-        opened: columns.moment_opt("opened")?,
-        erased,
-    })
+fn record(c: &Keyed<'_>, row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
+    c.opened(|keys| rows::delivery(&Columns::of("deliveries", row), keys))
 }

@@ -7,9 +7,11 @@ use onward_core::directory::DirectoryEntry;
 use rusqlite::{Row, params};
 
 use super::audit;
-use super::columns::{Columns, json, micros, stored_count};
 use super::failure::Failure;
 use super::keyed::Keyed;
+use crate::columns::Columns;
+use crate::rows;
+use crate::stored::{json, micros, stored_count};
 
 /// Only the current entry of each code.
 const CURRENT: &str =
@@ -69,5 +71,5 @@ pub(super) fn all(c: &Keyed<'_>) -> Result<Vec<DirectoryEntry>, Failure> {
 }
 
 fn read(row: &Row<'_>) -> Result<DirectoryEntry, Failure> {
-    Columns::of("directory_entries", row).json("entry")
+    Ok(rows::directory_entry(&Columns::of("directory_entries", row))?)
 }

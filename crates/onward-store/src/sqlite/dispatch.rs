@@ -1,24 +1,34 @@
 //! Leasing copies for attempts, and the ends of attempts. The order within a lane (patient or transfer,
-//! recipient, kind) is kept here: a copy that is still queued holds back the younger ones of its lane.
+//! recipient, kind) is kept here: a copy that is still queued, or that was taken back while somebody is sending it,
+//! holds back the younger ones of its lane.
 
 use jiff::Timestamp;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Lease};
+use onward_core::directory::Endpoint;
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, Lease};
 use onward_core::{DeliveryId, WorkflowId};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::audit;
-use super::columns::{Columns, micros, signed};
 use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
+use crate::columns::Columns;
+use crate::stored::{json, micros, signed};
 
-/// What may be sent at `?1`, the longest due first.
+/// What may be sent at `?1`, at most `?2`, the longest due first; for the endpoint `?3` only, and not for those of the list
+/// `?4` (JSON).
 pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= ?1 AND (d.lease_until IS NULL OR d.lease_until <= ?1)
          AND NOT EXISTS (SELECT 1 FROM deliveries older
              WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
                  AND older.kind = d.kind AND older.sequence < d.sequence)
+         AND NOT EXISTS (SELECT 1 FROM deliveries sending
+             WHERE sending.lease_until > ?1 AND sending.lease_until IS NOT NULL AND sending.lane = d.lane
+                 AND sending.recipient = d.recipient AND sending.kind = d.kind AND sending.sequence < d.sequence)
+         AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient IN (d.recipient, '*'))
+         AND (?3 IS NULL OR d.endpoint = ?3)
+         AND (?4 IS NULL OR d.endpoint NOT IN (SELECT value FROM json_each(?4)))
      ORDER BY d.next_attempt, d.sequence LIMIT ?2";
 
 /// Ends the lease of every queued copy. Only for the sole server at its start: whoever held one is dead, and its token
@@ -32,16 +42,23 @@ pub(super) fn end_all_leases(c: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Leases what is due, writing each attempt before anything is sent.
-pub(super) fn claim(c: &Keyed<'_>, now: Timestamp, lease_until: Timestamp, limit: u32) -> Result<Vec<Lease>, Failure> {
+pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure> {
+    let Claim { now, lease_until, limit, except, only } = claim;
+    let (now, lease_until) = (*now, *lease_until);
+    // Endpoints are compared as they are stored.
+    let except = (!except.is_empty()).then(|| json(&except.iter().map(json::<Endpoint>).collect::<Vec<_>>()));
     let due = c
         .prepare_cached(DUE)?
-        .query_and_then(params![micros(now), limit], |row| Columns::of("deliveries", row).parsed("id"))?
+        .query_and_then(params![micros(now), limit, only.as_ref().map(json), except], |row| {
+            Ok(Columns::of("deliveries", row).parsed("id")?)
+        })?
         .collect::<Result<Vec<DeliveryId>, Failure>>()?;
     let mut leases = Vec::with_capacity(due.len());
     for id in due {
         match lease(c, id, now, lease_until) {
             Ok(lease) => leases.push(lease),
             Err(Failure::Corrupt(place)) => park(c, id, &place, now)?,
+            Err(Failure::Erased) => park(c, id, "erased", now)?,
             Err(failure) => return Err(failure),
         }
     }
@@ -69,7 +86,7 @@ fn lease(c: &Keyed<'_>, id: DeliveryId, now: Timestamp, lease_until: Timestamp) 
              RETURNING workflow",
         )?
         .query_and_then(params![signed(token), micros(lease_until), id.to_string()], |row| {
-            Columns::of("deliveries", row).parsed_opt::<WorkflowId>("workflow")
+            Ok::<_, Failure>(Columns::of("deliveries", row).parsed_opt::<WorkflowId>("workflow")?)
         })?
         .next()
         .transpose()?

@@ -12,10 +12,12 @@ use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::audit;
-use super::columns::{Columns, micros};
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::open::{self, Purpose};
+use crate::columns::Columns;
+use crate::rows;
+use crate::stored::micros;
 
 const PENDING: &str =
     "SELECT id, patient, ground, reason, requested_by, requested FROM erasures WHERE confirmed IS NULL";
@@ -27,7 +29,7 @@ pub(super) fn request(
     request: &ErasureRequest,
     rows: &[AuditRow],
 ) -> Result<bool, Failure> {
-    let index = c.vault().index(patient);
+    let index = c.keys().vault().index(patient);
     if keys(c, &index)?.is_empty() {
         return Ok(false);
     }
@@ -51,22 +53,15 @@ pub(super) fn pending(c: &Keyed<'_>) -> Result<Vec<PendingErasure>, Failure> {
 }
 
 fn waiting(c: &Keyed<'_>, row: &Row<'_>) -> Result<PendingErasure, Failure> {
-    let columns = Columns::of("erasures", row);
-    let pseudonym: String = columns.get("patient")?;
-    let request = ErasureRequest {
-        id: columns.parsed("id")?,
-        ground: columns.parsed("ground")?,
-        reason: columns.get("reason")?,
-        by: columns.get("requested_by")?,
-        at: columns.moment("requested")?,
-    };
-    Ok(PendingErasure { request, keys: keys(c, &pseudonym)?, pseudonym })
+    let mut pending = rows::pending_erasure(&Columns::of("erasures", row))?;
+    pending.keys = keys(c, &pending.pseudonym)?;
+    Ok(pending)
 }
 
 /// The keys of a person that are not destroyed.
 fn keys(c: &Keyed<'_>, index: &str) -> Result<Vec<String>, Failure> {
     c.prepare_cached("SELECT id FROM data_keys WHERE patient = ? AND wrapped IS NOT NULL ORDER BY created, id")?
-        .query_and_then([index], |row| Columns::of("data_keys", row).get("id"))?
+        .query_and_then([index], |row| Ok(Columns::of("data_keys", row).get("id")?))?
         .collect()
 }
 
@@ -129,7 +124,7 @@ pub(super) fn confirm(c: &Keyed<'_>, confirmation: &ErasureConfirmation) -> Resu
         id
     ])?;
     audit::append(c, &confirmation.audit)?;
-    Ok(ErasureOutcome::Erased { transfers: transfers as u64, entries, log_is_clean: false })
+    Ok(ErasureOutcome::Erased { transfers: transfers as u64, entries, remains: None })
 }
 
 /// Carries the log over into the database and cuts it, so that no old page with a destroyed key is left in it. `false` when
@@ -147,7 +142,13 @@ pub(super) fn place_hold(
     rows: &[AuditRow],
 ) -> Result<(), Failure> {
     c.prepare_cached("INSERT INTO legal_holds (id, patient, reason, placed_by, placed) VALUES (?, ?, ?, ?, ?)")?
-        .execute(params![order.id.to_string(), c.vault().index(patient), order.reason, order.by, micros(order.at)])?;
+        .execute(params![
+            order.id.to_string(),
+            c.keys().vault().index(patient),
+            order.reason,
+            order.by,
+            micros(order.at)
+        ])?;
     audit::append(c, rows)
 }
 
@@ -163,16 +164,7 @@ pub(super) fn lift_hold(c: &Keyed<'_>, id: Uuid, by: &str, at: Timestamp, rows: 
 
 pub(super) fn legal_holds(c: &Keyed<'_>) -> Result<Vec<LegalHold>, Failure> {
     c.prepare_cached("SELECT id, patient, reason, placed_by, placed, lifted FROM legal_holds ORDER BY placed, id")?
-        .query_and_then([], |row| {
-            let columns = Columns::of("legal_holds", row);
-            let order = LegalHoldOrder {
-                id: columns.parsed("id")?,
-                reason: columns.get("reason")?,
-                by: columns.get("placed_by")?,
-                at: columns.moment("placed")?,
-            };
-            Ok(LegalHold { order, pseudonym: columns.get("patient")?, lifted: columns.moment_opt("lifted")? })
-        })?
+        .query_and_then([], |row| Ok(rows::legal_hold(&Columns::of("legal_holds", row))?))?
         .collect()
 }
 

@@ -3,7 +3,8 @@
 use onward_core::store::StoreError;
 use rusqlite::{ErrorCode, ffi};
 
-use crate::sealing::KeyFault;
+use crate::columns::Corrupt;
+use crate::sealing::{KeyFault, Unread};
 
 /// Why an operation failed.
 #[derive(Debug)]
@@ -16,13 +17,38 @@ pub(super) enum Failure {
     Key(KeyFault),
     /// What was asked for was sealed under a key that is destroyed.
     Erased,
+    /// What the operation rests on has changed since the caller read it.
+    Overtaken,
     /// The operation panicked.
     Panicked,
 }
 
 impl Failure {
     pub(super) fn corrupt(table: &str, column: &str) -> Self {
-        Self::Corrupt(format!("{table}.{column}"))
+        Corrupt::at(table, column).into()
+    }
+}
+
+impl From<Corrupt> for Failure {
+    fn from(Corrupt(place): Corrupt) -> Self {
+        Self::Corrupt(place)
+    }
+}
+
+impl From<Unread> for Failure {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Corrupt(place) => Self::Corrupt(place),
+            Unread::Erased => Self::Erased,
+            Unread::Key(fault) => Self::Key(fault),
+            Unread::Wanted(_) => Self::corrupt("data_keys", "id"),
+        }
+    }
+}
+
+impl From<KeyFault> for Failure {
+    fn from(fault: KeyFault) -> Self {
+        Unread::from(fault).into()
     }
 }
 
@@ -42,6 +68,7 @@ impl From<&Failure> for StoreError {
             Failure::Corrupt(place) => Self::Corrupt(place.clone()),
             Failure::Key(fault) => Self::Unavailable(fault.to_string()),
             Failure::Erased => Self::Erased,
+            Failure::Overtaken => Self::Overtaken,
             Failure::Panicked => Self::Unavailable("the operation panicked".to_owned()),
         }
     }

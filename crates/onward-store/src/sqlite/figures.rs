@@ -1,11 +1,13 @@
 //! How things stand, for monitoring: one statement over indexes only.
 
 use jiff::Timestamp;
-use onward_core::store::{DeliveryFigure, Figures};
+use onward_core::store::Figures;
 use rusqlite::Connection;
 
-use super::columns::{Columns, micros};
 use super::failure::Failure;
+use crate::columns::Columns;
+use crate::rows::add_figure;
+use crate::stored::micros;
 
 /// `?1` is now.
 pub(super) const FIGURES: &str = "
@@ -23,23 +25,7 @@ pub(super) fn read(c: &Connection, now: Timestamp) -> Result<Figures, Failure> {
     let mut statement = c.prepare_cached(FIGURES)?;
     let mut rows = statement.query([micros(now)])?;
     while let Some(row) = rows.next()? {
-        let columns = Columns::of("figures", row);
-        let count = columns.count("n")?;
-        match columns.get::<String>("what")?.as_str() {
-            "accepted" => figures.accepted = count,
-            "refused" => figures.refused = count,
-            "held" => figures.held = count,
-            "open" => figures.holds_open = count,
-            "overdue" => figures.holds_overdue = count,
-            // A copy whose endpoint is damaged waits for a person, and the log names it.
-            _ if columns.get::<Option<String>>("transport")?.is_none() => {}
-            _ => figures.deliveries.push(DeliveryFigure {
-                state: columns.parsed("state")?,
-                transport: columns.parsed("transport")?,
-                count,
-                oldest: columns.moment("oldest")?,
-            }),
-        }
+        add_figure(&mut figures, &Columns::of("figures", row))?;
     }
     Ok(figures)
 }

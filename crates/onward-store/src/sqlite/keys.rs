@@ -7,11 +7,13 @@ use onward_core::audit::AuditRow;
 use onward_core::store::KeyUsage;
 use rusqlite::{Connection, params};
 
-use super::columns::{Columns, micros};
 use super::failure::Failure;
 use super::keyed::{Keyed, row};
 use super::{OpenError, audit};
-use crate::sealing::{DataKeyRow, KeyEncryption, KeyFault, Kind, Vault};
+use crate::columns::Columns;
+use crate::rows;
+use crate::sealing::{DataKeyRow, KeyEncryption, Kind, Vault};
+use crate::stored::micros;
 
 /// Gives a new store its first keys.
 pub(super) fn begin(c: &Connection, encryption: &dyn KeyEncryption, now: Timestamp) -> Result<(), Failure> {
@@ -43,18 +45,14 @@ pub(super) fn vault(c: &Connection, encryption: Arc<dyn KeyEncryption>) -> Resul
             .next()
             .ok_or_else(|| Failure::corrupt("data_keys", "kind"))?
     };
-    Ok(Vault::open(encryption, &sole(Kind::Index)?, &sole(Kind::Gateway)?)?)
+    Vault::open(encryption, &sole(Kind::Index)?, &sole(Kind::Gateway)?).map_err(Failure::Key)
 }
 
 pub(super) fn usage(c: &Keyed<'_>) -> Result<Vec<KeyUsage>, Failure> {
-    let current = c.vault().current()?;
+    let current = c.keys().vault().current()?;
     let mut used: Vec<KeyUsage> = c
         .prepare_cached("SELECT kek, count(*) AS n FROM data_keys WHERE wrapped IS NOT NULL GROUP BY kek ORDER BY kek")?
-        .query_and_then([], |row| {
-            let columns = Columns::of("data_keys", row);
-            let id: String = columns.get("kek")?;
-            Ok::<_, Failure>(KeyUsage { current: id == current, id, data_keys: columns.count("n")? })
-        })?
+        .query_and_then([], |row| Ok::<_, Failure>(rows::key_usage(&Columns::of("data_keys", row), &current)?))?
         .collect::<Result<_, _>>()?;
     if !used.iter().any(|key| key.current) {
         used.push(KeyUsage { id: current, current: true, data_keys: 0 });
@@ -64,7 +62,7 @@ pub(super) fn usage(c: &Keyed<'_>) -> Result<Vec<KeyUsage>, Failure> {
 
 /// A batch. Whoever reads meanwhile sees a row under the old key or under the new one.
 pub(super) fn rewrap(c: &Keyed<'_>, limit: u32, audit: &[AuditRow]) -> Result<u64, Failure> {
-    let current = c.vault().current()?;
+    let current = c.keys().vault().current()?;
     let old = c
         .prepare_cached(
             "SELECT id, kek, wrapped FROM data_keys WHERE wrapped IS NOT NULL AND (kek < ?1 OR kek > ?1) LIMIT ?2",
@@ -76,10 +74,7 @@ pub(super) fn rewrap(c: &Keyed<'_>, limit: u32, audit: &[AuditRow]) -> Result<u6
     }
     let mut update = c.prepare_cached("UPDATE data_keys SET kek = ?, wrapped = ? WHERE id = ?")?;
     for row in &old {
-        let new = match c.vault().rewrapped(row) {
-            Err(KeyFault::Wrong(_)) => return Err(Failure::corrupt("data_keys", "wrapped")),
-            other => other?.ok_or(Failure::Erased)?,
-        };
+        let new = c.keys().vault().rewrapped(row)?.ok_or(Failure::Erased)?;
         update.execute(params![new.kek, new.wrapped, new.id.to_string()])?;
     }
     Ok(old.len() as u64)

@@ -6,11 +6,14 @@ use jiff::Timestamp;
 use onward_core::{NhsNumber, TransferId};
 use rusqlite::{Connection, params};
 
-use super::columns::{Columns, stored_count};
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{audit, deliveries, keys, people, steps, transfers};
-use crate::sealing::{KeyEncryption, Place, Vault};
+use super::{deliveries, keys, transfers};
+use crate::columns::Columns;
+use crate::rows;
+use crate::rows::people::of_totp;
+use crate::sealing::{KeyEncryption, Vault};
+use crate::stored::stored_count;
 
 /// Seals what the schemas before kept plain; false when there is nothing.
 pub(super) fn seal_everything(
@@ -18,7 +21,7 @@ pub(super) fn seal_everything(
     encryption: &Arc<dyn KeyEncryption>,
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let vault = keys::vault(c, Arc::clone(encryption))?;
+    let vault = Arc::new(keys::vault(c, Arc::clone(encryption))?);
     let step = Step { c, vault: &vault, now };
     let mut found = false;
     for id in texts(c, "transfers", "id")? {
@@ -45,19 +48,19 @@ pub(super) fn seal_everything(
 
 struct Step<'c> {
     c: &'c Connection,
-    vault: &'c Vault,
+    vault: &'c Arc<Vault>,
     now: Timestamp,
 }
 
 impl<'c> Step<'c> {
     /// Keys are remembered for one row only: a store may know more people than memory should.
     fn keyed(&self) -> Keyed<'c> {
-        Keyed::new(self.c, self.vault)
+        Keyed::new(self.c, Arc::clone(self.vault))
     }
 
     fn transfer(&self, id: &str) -> Result<(), Failure> {
         let k = self.keyed();
-        let at = |column| Place::new("transfers", column, id);
+        let at = |column| rows::of_transfer(column, id);
         let (patient, reply, not_sent, response, sha256) = k
             .prepare_cached("SELECT patient, reply, not_sent, response, body_sha256 FROM transfers WHERE id = ?")?
             .query_row([id], |row| {
@@ -76,7 +79,7 @@ impl<'c> Step<'c> {
             .next()
             .transpose()?;
         if let Some(body) = body {
-            let body = k.seal(key, Place::new("message_bodies", "body", id), &body)?;
+            let body = k.seal(key, rows::of_message(id), &body)?;
             k.prepare_cached("UPDATE message_bodies SET body = ? WHERE transfer = ?")?.execute(params![body, id])?;
         }
         k.prepare_cached(
@@ -95,10 +98,11 @@ impl<'c> Step<'c> {
 
     fn delivery(&self, id: &str) -> Result<(), Failure> {
         let k = self.keyed();
-        let (transfer, patient, disclosure) = k
-            .prepare_cached("SELECT transfer, patient, disclosure FROM deliveries WHERE id = ?")?
+        let (transfer, patient, lane, disclosure) = k
+            .prepare_cached("SELECT transfer, patient, lane, disclosure FROM deliveries WHERE id = ?")?
             .query_row([id], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, String>(2)?))
+                let (transfer, patient) = (row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?);
+                Ok((transfer, patient, row.get::<_, String>(2)?, row.get::<_, String>(3)?))
             })?;
         let key = match &patient {
             Some(number) => k.key_of_person(&number_of("deliveries", number)?, self.now)?,
@@ -114,15 +118,15 @@ impl<'c> Step<'c> {
             .next()
             .transpose()?;
         if let Some((body, html, card)) = bodies {
-            let sealed = |column, bytes: &[u8]| k.seal(key, deliveries::place(column, id), bytes);
+            let sealed = |column, bytes: &[u8]| k.seal(key, rows::of_rendition(column, id), bytes);
             let html = html.map(|html| sealed("html", &html)).transpose()?;
             let card = card.map(|card| sealed("card", &card)).transpose()?;
             k.prepare_cached("UPDATE rendition_bodies SET body = ?, html = ?, card = ? WHERE delivery = ?")?
                 .execute(params![sealed("body", &body)?, html, card, id])?;
         }
-        let disclosure = k.seal_text(key, Place::new("deliveries", "disclosure", id), &disclosure)?;
+        let disclosure = k.seal_text(key, rows::of_disclosure(id), &disclosure)?;
         k.prepare_cached("UPDATE deliveries SET patient = ?, lane = ?, disclosure = ? WHERE id = ?")?
-            .execute(params![patient, patient.as_ref().unwrap_or(&transfer), disclosure, id])?;
+            .execute(params![patient, self.lane(lane), disclosure, id])?;
         Ok(())
     }
 
@@ -131,7 +135,7 @@ impl<'c> Step<'c> {
         let secret: Vec<u8> = k
             .prepare_cached("SELECT totp_secret FROM passwords WHERE user = ?")?
             .query_row([user], |row| row.get(0))?;
-        let secret = k.seal(self.vault.gateway(), people::totp(user), &secret)?;
+        let secret = k.seal(self.vault.gateway(), of_totp(user), &secret)?;
         k.prepare_cached("UPDATE passwords SET totp_secret = ? WHERE user = ?")?.execute(params![secret, user])?;
         Ok(())
     }
@@ -149,8 +153,8 @@ impl<'c> Step<'c> {
             .collect::<Result<Vec<_>, _>>()?;
         for (step, delivery, at, user, text) in found {
             let k = self.keyed();
-            let row = steps::row(&delivery, at, &user);
-            let text = k.seal_text(deliveries::key(&k, &delivery)?, steps::place(&row), &text)?;
+            let row = rows::step_row(&delivery, at, &user);
+            let text = k.seal_text(deliveries::key(&k, &delivery)?, rows::of_step(&row), &text)?;
             k.prepare_cached("UPDATE recipient_steps SET text = ? WHERE step = ?")?.execute(params![text, step])?;
         }
         self.c.execute_batch(
@@ -168,7 +172,7 @@ impl<'c> Step<'c> {
                 Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
             })?;
         let key = transfers::key(&k, &transfer)?;
-        let at = |column| Place::new("holds", column, id);
+        let at = |column| rows::of_hold(column, id);
         k.prepare_cached("UPDATE holds SET detail = ?, decided = ? WHERE id = ?")?.execute(params![
             k.seal_text(key, at("detail"), &detail)?,
             k.seal_text(key, at("decided"), &decided)?,
@@ -189,13 +193,21 @@ impl<'c> Step<'c> {
             Some(number) => k.key_of_person(&number_of("audit_log", number)?, self.now)?,
             None => self.vault.gateway(),
         };
-        let event = k.seal(key, audit::content(&id), &event)?;
+        let event = k.seal(key, rows::of_event(&id), &event)?;
         k.prepare_cached("UPDATE audit_log SET patient = ?, event = ? WHERE position = ?")?.execute(params![
             self.index("audit_log", patient)?,
             event,
             position
         ])?;
         Ok(())
+    }
+
+    /// A lane is a person's or a transfer's; a notice goes behind another copy, and may be in a person's lane without naming them.
+    fn lane(&self, lane: String) -> String {
+        match lane.parse::<NhsNumber>() {
+            Ok(number) => self.vault.index(&number),
+            Err(_) => lane,
+        }
     }
 
     fn index(&self, table: &'static str, patient: Option<String>) -> Result<Option<String>, Failure> {
@@ -209,6 +221,6 @@ fn number_of(table: &'static str, text: &str) -> Result<NhsNumber, Failure> {
 
 fn texts(c: &Connection, table: &'static str, column: &'static str) -> Result<Vec<String>, Failure> {
     c.prepare(&format!("SELECT {column} FROM {table}"))?
-        .query_and_then([], |row| Columns::of(table, row).get(column))?
+        .query_and_then([], |row| Ok(Columns::of(table, row).get(column)?))?
         .collect()
 }

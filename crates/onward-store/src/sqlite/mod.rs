@@ -1,6 +1,7 @@
 //! SQLite, for one server: one writer thread with group commit, a few readers, one file.
 
 mod audit;
+mod checkup;
 mod clients;
 mod columns;
 mod deliveries;
@@ -11,6 +12,7 @@ mod failure;
 mod figures;
 mod keyed;
 mod keys;
+mod lifecycle;
 mod migrate;
 mod open;
 mod people;
@@ -34,13 +36,13 @@ use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
-    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Closure, DeliveryQuery, DeliveryRecord,
+    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, OriginalMessage, PendingErasure, Release, Step, Store, StoreError, StoredAudit,
-    StoredRendition, SubjectTransfer, TaskQuery, TransferRecord, Transition,
+    LegalHold, LegalHoldOrder, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Step, Store, StoreError,
+    StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
-
+use rusqlite::types::ToSqlOutput;
 use uuid::Uuid;
 
 pub use open::OpenError;
@@ -52,7 +54,21 @@ use open::Purpose;
 use readers::{READERS, Readers};
 use writer::Writer;
 
+use crate::query::{Dialect, Value};
 use crate::sealing::{KeyEncryption, Vault};
+
+/// Where SQLite's SQL is its own.
+const DIALECT: Dialect = Dialect { greatest: "max", ordered_join: "CROSS JOIN", body_of_delivery: "b.delivery = d.id" };
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Number(number) => (*number).into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::Id(id) => id.to_string().into(),
+        })
+    }
+}
 
 /// The store in one SQLite file. Moments keep microseconds.
 ///
@@ -120,7 +136,7 @@ impl SqliteStore {
         F: FnOnce(&Keyed<'_>) -> Result<T, Failure> + Send + 'static,
     {
         let vault = Arc::clone(&self.vault);
-        self.writer.run(move |c| operation(&Keyed::new(c, &vault))).await
+        self.writer.run(move |c| operation(&Keyed::new(c, vault))).await
     }
 
     /// Runs the reads in one snapshot, with the store's keys.
@@ -130,7 +146,7 @@ impl SqliteStore {
         F: FnOnce(&Keyed<'_>) -> Result<T, Failure> + Send + 'static,
     {
         let vault = Arc::clone(&self.vault);
-        self.readers.run(move |c| reads(&Keyed::new(c, &vault))).await
+        self.readers.run(move |c| reads(&Keyed::new(c, vault))).await
     }
 
     /// How much was committed since it was opened.
@@ -156,8 +172,8 @@ impl Store for SqliteStore {
         self.write(move |c| audit::append(c, &rows)).await
     }
 
-    async fn claim(&self, now: Timestamp, lease_until: Timestamp, limit: u32) -> Result<Vec<Lease>, StoreError> {
-        self.write(move |c| dispatch::claim(c, now, lease_until, limit)).await
+    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+        self.write(move |c| dispatch::claim(c, &claim)).await
     }
 
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError> {
@@ -229,6 +245,46 @@ impl Store for SqliteStore {
         self.read(move |c| tasks::count(c, &query)).await
     }
 
+    async fn rendition(&self, delivery: DeliveryId) -> Result<Option<StoredRendition>, StoreError> {
+        self.read(move |c| deliveries::rendition(c, delivery)).await
+    }
+
+    async fn predecessor(
+        &self,
+        sender: &OdsCode,
+        named: &str,
+        except: TransferId,
+    ) -> Result<Option<Predecessor>, StoreError> {
+        let (sender, named) = (sender.clone(), named.to_owned());
+        self.read(move |c| lifecycle::predecessor(c, &sender, &named, except)).await
+    }
+
+    async fn waiting(&self, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, StoreError> {
+        let (sender, for_any) = (sender.clone(), for_any.to_vec());
+        self.read(move |c| lifecycle::waiting(c, &sender, &for_any)).await
+    }
+
+    async fn take_back(&self, take_back: TakeBack) -> Result<bool, StoreError> {
+        self.write(move |c| lifecycle::take_back(c, &take_back)).await
+    }
+
+    async fn pause(&self, pause: Pause, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.write(move |c| lifecycle::pause(c, &pause, &audit)).await
+    }
+
+    async fn resume(&self, recipient: Option<&OdsCode>, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        let recipient = recipient.cloned();
+        self.write(move |c| lifecycle::resume(c, recipient.as_ref(), &audit)).await
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        self.read(lifecycle::pauses).await
+    }
+
+    async fn checkup(&self) -> Result<Checkup, StoreError> {
+        self.read(|c| checkup::run(c)).await
+    }
+
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {
         self.read(move |c| transfers::original(c, id)).await
     }
@@ -254,8 +310,15 @@ impl Store for SqliteStore {
         self.write(move |c| transfers::close_hold(c, &closure)).await
     }
 
-    async fn requeue(&self, delivery: DeliveryId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
-        self.write(move |c| deliveries::requeue(c, delivery, at, &audit)).await
+    async fn requeue(
+        &self,
+        delivery: DeliveryId,
+        why: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let why = why.to_owned();
+        self.write(move |c| deliveries::requeue(c, delivery, &why, at, &audit)).await
     }
 
     async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError> {
@@ -360,8 +423,10 @@ impl Store for SqliteStore {
         let path = self.path.clone();
         // The keys are destroyed and that is durable; the old pages of the log are another matter.
         let cut = tokio::task::spawn_blocking(move || erasures::cut_log(&path)).await;
-        let log_is_clean = matches!(cut, Ok(Ok(true)));
-        Ok(ErasureOutcome::Erased { transfers, entries, log_is_clean })
+        let remains = (!matches!(cut, Ok(Ok(true)))).then_some(
+            "the database's log could not be cut, for somebody was reading: restart the gateway, which cuts it",
+        );
+        Ok(ErasureOutcome::Erased { transfers, entries, remains })
     }
 
     async fn place_legal_hold(
@@ -396,6 +461,6 @@ impl Store for SqliteStore {
     async fn ready(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.write(move |c| audit::commit_readiness(c, now)).await?;
-        self.read(|c| audit::read_readiness(c)).await
+        self.read(audit::read_readiness).await
     }
 }

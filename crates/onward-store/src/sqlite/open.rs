@@ -26,11 +26,12 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0002_audit_search.sql"),
     include_str!("../../schema/sqlite/0003_people.sql"),
     include_str!("../../schema/sqlite/0004_steps.sql"),
-    include_str!("../../schema/sqlite/0005_sealing.sql"),
-    include_str!("../../schema/sqlite/0006_erasure.sql"),
+    include_str!("../../schema/sqlite/0005_lifecycle.sql"),
+    include_str!("../../schema/sqlite/0006_sealing.sql"),
+    include_str!("../../schema/sqlite/0007_erasure.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
-const SEALING: usize = 4;
+const SEALING: usize = 5;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ impl From<Failure> for OpenError {
             Failure::Sql(error) => error.into(),
             Failure::Key(fault) => fault.into(),
             Failure::Corrupt(place) => Self::Corrupt(place),
-            Failure::Erased | Failure::Panicked => Self::Corrupt("data_keys".to_owned()),
+            Failure::Erased | Failure::Overtaken | Failure::Panicked => Self::Corrupt("data_keys".to_owned()),
         }
     }
 }

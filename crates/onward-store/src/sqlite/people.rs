@@ -9,15 +9,15 @@ use onward_core::store::StoreError;
 use onward_core::store::people::{
     Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof, ProviderLogout, SignIn,
 };
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::columns::{Columns, json, micros, stored_count};
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::{SqliteStore, audit};
-use crate::sealing::Place;
+use crate::columns::Columns;
+use crate::rows::people::{self as rows, USER};
+use crate::stored::{json, micros, stored_count};
 
-const USER: &str = "id, name, email, role, organisations, issuer, subject, disabled";
 /// Sessions that are older are forgotten. None is good for as long as this.
 const SESSION_KEPT: SignedDuration = SignedDuration::from_hours(48);
 
@@ -183,10 +183,7 @@ fn put_user(c: &Keyed<'_>, user: &User, invitation: Option<&Invitation>, rows: &
         subject,
         user.disabled,
     ])?;
-    let still_good = before.is_some_and(|before| {
-        !user.disabled
-            && (before.role, &before.organisations, &before.subject) == (user.role, &user.organisations, &user.subject)
-    });
+    let still_good = before.is_some_and(|before| rows::sessions_survive(&before, user));
     if !still_good {
         c.prepare_cached("DELETE FROM sessions WHERE user = ?")?.execute([&id])?;
     }
@@ -204,11 +201,11 @@ fn put_user(c: &Keyed<'_>, user: &User, invitation: Option<&Invitation>, rows: &
     Ok(true)
 }
 
-fn user_by_id(c: &Connection, id: UserId) -> Result<Option<User>, Failure> {
+fn user_by_id(c: &Keyed<'_>, id: UserId) -> Result<Option<User>, Failure> {
     user_where(c, "id = ?", [id.to_string()])
 }
 
-fn user_where<const N: usize>(c: &Connection, condition: &str, values: [String; N]) -> Result<Option<User>, Failure> {
+fn user_where<const N: usize>(c: &Keyed<'_>, condition: &str, values: [String; N]) -> Result<Option<User>, Failure> {
     c.prepare_cached(&format!("SELECT {USER} FROM users WHERE {condition}"))?
         .query_and_then(rusqlite::params_from_iter(values), user)?
         .next()
@@ -216,21 +213,10 @@ fn user_where<const N: usize>(c: &Connection, condition: &str, values: [String; 
 }
 
 fn user(row: &Row<'_>) -> Result<User, Failure> {
-    let columns = Columns::of("users", row);
-    let issuer: Option<String> = columns.get("issuer")?;
-    let subject: Option<String> = columns.get("subject")?;
-    Ok(User {
-        id: columns.parsed("id")?,
-        name: columns.get("name")?,
-        email: columns.get("email")?,
-        role: columns.parsed("role")?,
-        organisations: columns.json("organisations")?,
-        subject: issuer.zip(subject).map(|(issuer, subject)| Subject { issuer, subject }),
-        disabled: columns.flag("disabled")?,
-    })
+    Ok(rows::user(&Columns::of("users", row))?)
 }
 
-fn invited(c: &Connection, hash: &[u8; 32], now: Timestamp) -> Result<Option<User>, Failure> {
+fn invited(c: &Keyed<'_>, hash: &[u8; 32], now: Timestamp) -> Result<Option<User>, Failure> {
     c.prepare_cached(&format!(
         "SELECT {USER} FROM users WHERE NOT disabled
          AND id = (SELECT user FROM invitations WHERE hash = ? AND expires >= ?)"
@@ -277,7 +263,7 @@ fn enrol(c: &Keyed<'_>, enrolment: &Enrolment) -> Result<bool, Failure> {
                 .execute(params![
                     id,
                     password.hash,
-                    c.seal(c.vault().gateway(), totp(&id), &password.totp_secret)?,
+                    c.seal(c.keys().vault().gateway(), rows::of_totp(&id), &password.totp_secret)?,
                     stored_count(password.totp_step)
                 ])?;
         }
@@ -295,35 +281,16 @@ fn enrol(c: &Keyed<'_>, enrolment: &Enrolment) -> Result<bool, Failure> {
 fn password(c: &Keyed<'_>, user: UserId) -> Result<Option<Password>, Failure> {
     c.prepare_cached("SELECT hash, totp_secret, totp_step FROM passwords WHERE user = ?")?
         .query_and_then([user.to_string()], |row| {
-            let columns = Columns::of("passwords", row);
-            Ok(Password {
-                hash: columns.get("hash")?,
-                totp_secret: c.open(totp(&user.to_string()), &columns.get::<Vec<u8>>("totp_secret")?)?,
-                totp_step: columns.count("totp_step")?,
-            })
+            c.opened(|keys| rows::password(&Columns::of("passwords", row), keys, user))
         })?
         .next()
         .transpose()
 }
 
-/// Where the secret of an account's codes is sealed.
-pub(super) fn totp(user: &str) -> Place<'_> {
-    Place::new("passwords", "totp_secret", user)
-}
-
-fn passkey(c: &Connection, id: &[u8]) -> Result<Option<(Passkey, User)>, Failure> {
+fn passkey(c: &Keyed<'_>, id: &[u8]) -> Result<Option<(Passkey, User)>, Failure> {
     let found = c
         .prepare_cached("SELECT user, public_key, counter, added FROM passkeys WHERE id = ?")?
-        .query_and_then([id], |row| {
-            let columns = Columns::of("passkeys", row);
-            let passkey = Passkey {
-                id: id.to_owned(),
-                public_key: columns.get("public_key")?,
-                counter: columns.count("counter")?,
-                added: columns.moment("added")?,
-            };
-            Ok::<_, Failure>((passkey, columns.parsed("user")?))
-        })?
+        .query_and_then([id], |row| -> Result<_, Failure> { Ok(rows::passkey(&Columns::of("passkeys", row), id)?) })?
         .next()
         .transpose()?;
     let Some((passkey, user)) = found else { return Ok(None) };
@@ -362,7 +329,7 @@ fn sign_in(c: &Keyed<'_>, sign_in: &SignIn) -> Result<bool, Failure> {
 }
 
 /// A session and its device; what has long expired goes by the way.
-fn begin(c: &Connection, session: &Session, device: &Device) -> Result<(), Failure> {
+fn begin(c: &Keyed<'_>, session: &Session, device: &Device) -> Result<(), Failure> {
     let now = session.authenticated;
     let oldest = now.checked_sub(SESSION_KEPT).unwrap_or(Timestamp::MIN);
     c.prepare_cached("DELETE FROM sessions WHERE authenticated < ?")?.execute([micros(oldest)])?;
@@ -389,7 +356,7 @@ fn begin(c: &Connection, session: &Session, device: &Device) -> Result<(), Failu
 }
 
 fn session(
-    c: &Connection,
+    c: &Keyed<'_>,
     hash: &[u8; 32],
     seen_since: Timestamp,
     authenticated_since: Timestamp,
@@ -399,17 +366,8 @@ fn session(
             "SELECT id, user, strength, authenticated, last_seen, provider_session FROM sessions
              WHERE hash = ? AND last_seen >= ? AND authenticated >= ?",
         )?
-        .query_and_then(params![hash, micros(seen_since), micros(authenticated_since)], |row| {
-            let columns = Columns::of("sessions", row);
-            Ok::<_, Failure>(Session {
-                id: columns.parsed("id")?,
-                hash: *hash,
-                user: columns.parsed("user")?,
-                strength: columns.parsed("strength")?,
-                authenticated: columns.moment("authenticated")?,
-                last_seen: columns.moment("last_seen")?,
-                provider_session: columns.get("provider_session")?,
-            })
+        .query_and_then(params![hash, micros(seen_since), micros(authenticated_since)], |row| -> Result<_, Failure> {
+            Ok(rows::session(&Columns::of("sessions", row), hash)?)
         })?
         .next()
         .transpose()?;
@@ -437,7 +395,7 @@ fn end_provider_sessions(c: &Keyed<'_>, logout: &ProviderLogout) -> Result<bool,
     Ok(true)
 }
 
-fn put_ceremony(c: &Connection, ceremony: &Ceremony, now: Timestamp) -> Result<(), Failure> {
+fn put_ceremony(c: &Keyed<'_>, ceremony: &Ceremony, now: Timestamp) -> Result<(), Failure> {
     c.prepare_cached("DELETE FROM ceremonies WHERE expires < ?")?.execute([micros(now)])?;
     c.prepare_cached("INSERT INTO ceremonies (hash, purpose, user, data, expires) VALUES (?, ?, ?, ?, ?)")?.execute(
         params![
@@ -451,24 +409,12 @@ fn put_ceremony(c: &Connection, ceremony: &Ceremony, now: Timestamp) -> Result<(
     Ok(())
 }
 
-fn take_ceremony(
-    c: &Connection,
-    hash: [u8; 32],
-    purpose: Purpose,
-    now: Timestamp,
-) -> Result<Option<Ceremony>, Failure> {
+fn take_ceremony(c: &Keyed<'_>, hash: [u8; 32], purpose: Purpose, now: Timestamp) -> Result<Option<Ceremony>, Failure> {
     c.prepare_cached(
         "DELETE FROM ceremonies WHERE hash = ? AND purpose = ? AND expires >= ? RETURNING user, data, expires",
     )?
     .query_and_then(params![hash, purpose.as_str(), micros(now)], |row| {
-        let columns = Columns::of("ceremonies", row);
-        Ok(Ceremony {
-            hash,
-            purpose,
-            user: columns.parsed_opt("user")?,
-            data: columns.get("data")?,
-            expires: columns.moment("expires")?,
-        })
+        Ok(rows::ceremony(&Columns::of("ceremonies", row), hash, purpose)?)
     })?
     .next()
     .transpose()
@@ -483,7 +429,7 @@ fn note_failure(c: &Keyed<'_>, failed: &FailedAttempt, keep: SignedDuration, row
 }
 
 fn failures(
-    c: &Connection,
+    c: &Keyed<'_>,
     account: &[u8; 32],
     address: &[u8; 32],
     since: Timestamp,

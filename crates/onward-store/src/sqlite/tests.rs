@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use jiff::Timestamp;
 use onward_core::audit::{AuditQuery, AuditWord};
 use onward_core::state::DeliveryState;
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, DeliveryQuery, Store, StoreError};
+use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Store, StoreError};
 use onward_core::{Clock, DeliveryId};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{OpenError, SqliteStore};
 use crate::contract::{Shared, accept_new, acceptance, at, keys, log, ods, patient, row};
+use crate::sealing::Keychain;
 
 mod erasing;
 mod sealing;
@@ -43,7 +44,6 @@ async fn fresh_shared() -> Option<(TempDir, Shared)> {
 
 mod contract {
     crate::contract::every_contract!(super::fresh_shared);
-    crate::contract::every_contract!(super::fresh_shared, sealed);
 }
 
 /// Runs SQL beside the store, as damage or a curious operator would.
@@ -216,7 +216,7 @@ async fn a_restart_keeps_everything_and_ends_leases() {
     let (transfer, body) = (message.transfer.id, message.transfer.body.clone());
     let shared: Shared = store;
     let id = accept_new(&shared, message).await;
-    let dead = shared.claim(at(0), at(3600), 1).await.expect("claimable").remove(0);
+    let dead = shared.claim(Claim::due(at(0), at(3600), 1)).await.expect("claimable").remove(0);
     let events: Vec<_> = log(&shared).await;
     drop(shared);
 
@@ -231,7 +231,7 @@ async fn a_restart_keeps_everything_and_ends_leases() {
         audit: Vec::new(),
     };
     assert_eq!(shared.complete(vec![end]).await, Ok(vec![false]));
-    let heir = shared.claim(at(1), at(31), 1).await.expect("claimable").remove(0);
+    let heir = shared.claim(Claim::due(at(1), at(31), 1)).await.expect("claimable").remove(0);
     assert_eq!((heir.delivery.id, heir.attempt), (id, 2), "not held until the dead server's lease runs out");
 }
 
@@ -341,7 +341,7 @@ async fn fault_031_an_unreadable_copy_parks_itself_only() {
     let healthy = accept_new(&shared, acceptance(3)).await;
     tamper(&folder, &format!("UPDATE deliveries SET workflow = '' WHERE id = '{poisoned}'"));
     tamper(&folder, &format!("DELETE FROM rendition_bodies WHERE delivery = '{bodiless}'"));
-    let leases = shared.claim(at(0), at(30), 10).await.expect("claimable");
+    let leases = shared.claim(Claim::due(at(0), at(30), 10)).await.expect("claimable");
     assert_eq!(leases.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [healthy]);
     for (id, place) in [(poisoned, "deliveries.workflow"), (bodiless, "rendition_bodies.delivery")] {
         let copy = shared.delivery(id).await.expect("readable").expect("there");
@@ -383,7 +383,7 @@ async fn every_version_and_attempt_is_kept() {
         (0, AttemptOutcome::Retry { at: at(10), reason: "503".to_owned() }),
         (10, AttemptOutcome::Sent { state: DeliveryState::Sent, reference: Some("r".to_owned()) }),
     ] {
-        let lease = shared.claim(at(now), at(now + 30), 1).await.expect("claimable").remove(0);
+        let lease = shared.claim(Claim::due(at(now), at(now + 30), 1)).await.expect("claimable").remove(0);
         let end =
             AttemptEnd { delivery: lease.delivery.id, token: lease.token, outcome, at: at(now + 1), audit: Vec::new() };
         assert_eq!(shared.complete(vec![end]).await, Ok(vec![true]));
@@ -412,14 +412,21 @@ async fn claims_and_lists_use_their_indexes() {
             Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
         })
     };
-    let claim = plan(super::dispatch::DUE.replace("?1", "0").replace("?2", "9")).await.expect("explained");
-    assert!(claim.contains("deliveries_due") && claim.contains("deliveries_lane"), "{claim}");
+    let claim =
+        plan(super::dispatch::DUE.replace("?1", "0").replace("?2", "9").replace("?3", "NULL").replace("?4", "NULL"))
+            .await
+            .expect("explained");
+    assert!(
+        claim.contains("deliveries_due") && claim.contains("deliveries_lane") && claim.contains("deliveries_leased"),
+        "{claim}"
+    );
     let query = DeliveryQuery {
         recipient: Some(ods("VM1AB")),
         after: Some((at(0), DeliveryId::random())),
         ..Default::default()
     };
-    let (conditions, values) = super::deliveries::conditions(&query, None);
+    let keys = Keychain::new(Arc::clone(&store.vault));
+    let (conditions, values) = crate::query::deliveries(&query, &keys);
     assert_eq!(conditions.matches('?').count(), values.len());
     let list = format!("SELECT * FROM deliveries WHERE {conditions} ORDER BY created, id").replace('?', "'0'");
     let list = plan(list).await.expect("explained");
@@ -431,7 +438,7 @@ async fn claims_and_lists_use_their_indexes() {
         after: Some((at(0), DeliveryId::random().0)),
         ..Default::default()
     };
-    let (arms, values) = super::tasks::arms(&tasks, None);
+    let (arms, values) = crate::query::tasks(&tasks, &keys, &super::DIALECT);
     let tasks = format!("{} ORDER BY created, id", arms.join(" UNION ALL "));
     assert_eq!(tasks.matches('?').count(), values.len());
     let tasks = plan(tasks.replace('?', "'0'")).await.expect("explained");
@@ -476,10 +483,8 @@ async fn audit_searches_use_their_indexes() {
         ),
     ] {
         let plan = store
-            .writer
-            .run(move |c| {
-                let (sql, values) =
-                    super::audit::search_sql(&query, query.patient.as_ref().map(|_| "index".to_owned()));
+            .write(move |c| {
+                let (sql, values) = crate::query::audit(&query, c.keys(), &super::DIALECT);
                 let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
                 let lines =
                     statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>("detail"))?;

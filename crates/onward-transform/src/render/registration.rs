@@ -29,11 +29,13 @@ const REGISTRATION_TYPE: &str = "https://fhir.nhs.uk/STU3/CodeSystem/CareConnect
 pub(super) const ADDRESS_KEY: &str = "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-AddressKey";
 const ADDRESS_KEY_TYPE: &str = "https://fhir.hl7.org.uk/CodeSystem/UKCore-AddressKeyType";
 const UK_CORE: &str = "https://fhir.hl7.org.uk/StructureDefinition/UKCore-";
-const CARE_CONNECT: &str = "https://fhir.hl7.org.uk/STU3/StructureDefinition/CareConnect-";
+pub(super) const CARE_CONNECT: &str = "https://fhir.hl7.org.uk/STU3/StructureDefinition/CareConnect-";
 /// Send Document, "Current approved codes" of Composition.type: the other is a report of an encounter of the practice.
-const REMOTE_CORRESPONDENCE: (&str, &str) = ("149701000000109", "Remote health correspondence (record artifact)");
-const SEND_DOCUMENT: &str = "https://fhir.nhs.uk/STU3/MessageDefinition/ITK-GPConnectSendDocument-MessageDefinition-1";
-const SEND_DOCUMENT_WORKFLOW: &str = "GPCONNECT_SEND_DOCUMENT";
+pub(super) const REMOTE_CORRESPONDENCE: (&str, &str) =
+    ("149701000000109", "Remote health correspondence (record artifact)");
+pub(super) const SEND_DOCUMENT: &str =
+    "https://fhir.nhs.uk/STU3/MessageDefinition/ITK-GPConnectSendDocument-MessageDefinition-1";
+pub(super) const SEND_DOCUMENT_WORKFLOW: &str = "GPCONNECT_SEND_DOCUMENT";
 
 /// What a practice needs of the Patient to register (GP Connect register patient: names, birth date, gender,
 /// addresses, telecoms, language).

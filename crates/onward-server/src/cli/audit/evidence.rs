@@ -1,6 +1,7 @@
 //! Evidence for others: a proof of one entry, the newest checkpoint, the log's public key, and the check of a proof
 //! without the log.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -16,6 +17,7 @@ use crate::cli::input;
 use crate::cli::open::{ConfigArgs, Desk};
 use crate::cli::output::Output;
 use crate::cli::terminal::{Style, Terminal, plain};
+use crate::config::Config;
 
 /// Of what.
 #[derive(Debug, Args)]
@@ -148,6 +150,44 @@ async fn covered(
             return Ok(found);
         }
     }
+}
+
+/// Proofs of these entries, entry included, under the newest checkpoint; those that it does not cover yet are left out.
+pub(in crate::cli) async fn proofs(
+    store: &dyn Store,
+    config: &Config,
+    wanted: &BTreeSet<u64>,
+    terminal: &mut Terminal,
+) -> Result<Vec<LogProof>, Failure> {
+    let Some(stored) = store.latest_checkpoint().await? else { return Ok(Vec::new()) };
+    let key = verifying_key(config, &Source { verifier: None })?;
+    let checkpoint = key.open(&stored.note).map_err(|error| Failure::no(format!("the checkpoint: {error}")))?;
+    let mut leaves: Vec<Hash> = Vec::new();
+    let mut entries = Vec::new();
+    while (leaves.len() as u64) < checkpoint.size {
+        let page = store.audit_entries(leaves.len() as u64, PAGE).await?;
+        if page.is_empty() {
+            break;
+        }
+        for stored in page {
+            if leaves.len() as u64 == checkpoint.size {
+                break;
+            }
+            leaves.push(stored.entry.as_deref().map_or(stored.leaf, leaf_hash));
+            if wanted.contains(&stored.index) {
+                entries.push((stored.index, Line::of(&stored)?));
+            }
+        }
+        terminal.progress(format_args!("{} entries read", leaves.len()));
+    }
+    if leaves.len() as u64 != checkpoint.size || root_of(&leaves) != checkpoint.root {
+        return Err(Failure::no("the log is not the one that was signed: `onward audit verify` says where it differs"));
+    }
+    let proof = |(index, line): (u64, Line)| {
+        let path = inclusion_proof(&leaves, index, checkpoint.size).map_err(Failure::fault)?;
+        Ok(LogProof { index, path, note: stored.note.clone(), extra: Some(line.to_bytes()) })
+    };
+    entries.into_iter().map(proof).collect()
 }
 
 pub(super) fn check(check: &Check, terminal: &mut Terminal) -> Outcome {

@@ -3,7 +3,7 @@ use std::path::Path;
 use clap::Parser as _;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::state::RecipientKind;
-use onward_core::store::{AttemptEnd, AttemptOutcome};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim};
 use onward_gateway::accept::{Receipt, Submission};
 use tempfile::TempDir;
 
@@ -14,11 +14,11 @@ use crate::cli::{Cli, Command, directory};
 
 const PEOPLE: &str = include_str!("../../../../../config/examples/pds-stand-in.toml");
 const DIRECTORY: &str = include_str!("../../../../../config/examples/directory.toml");
-const DISCHARGE: &str = include_str!("../../../../../fixtures/messages/edischarge-itk3.xml");
+pub(in crate::cli) const DISCHARGE: &str = include_str!("../../../../../fixtures/messages/edischarge-itk3.xml");
 const RESTRICTED: &str = include_str!("../../../../../fixtures/messages/restricted-itk3.xml");
 
 /// Runs a command on the gateway of this folder.
-async fn onward(folder: &Path, line: &str) -> (Result<Exit, Exit>, String) {
+pub(in crate::cli) async fn onward(folder: &Path, line: &str) -> (Result<Exit, Exit>, String) {
     let config = folder.join("gateway.toml").display().to_string();
     let words = ["onward"].into_iter().chain(line.split_whitespace()).map(str::to_owned);
     let cli = Cli::try_parse_from(words.chain(["--config".to_owned(), config])).expect("parses");
@@ -28,17 +28,21 @@ async fn onward(folder: &Path, line: &str) -> (Result<Exit, Exit>, String) {
         Command::Dead(command) => dead(command, &mut terminal).await,
         Command::Status(command) => status::run(command, &mut terminal).await,
         Command::Directory(command) => directory::run(command, &mut terminal).await,
-        _ => unreachable!("the tests of this module name four commands"),
+        Command::Pause(command) => crate::cli::pause::pause(command, &mut terminal).await,
+        Command::Resume(command) => crate::cli::pause::resume(command, &mut terminal).await,
+        Command::Recall(command) => crate::cli::recall::run(command, &mut terminal).await,
+        Command::Fsck(command) => crate::cli::fsck::run(command, &mut terminal).await,
+        _ => unreachable!("the tests of these modules name these commands"),
     };
     (outcome.map_err(|failure| failure.exit), out.text())
 }
 
-fn json(text: &str) -> serde_json::Value {
+pub(in crate::cli) fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text.trim()).expect("one line of JSON")
 }
 
 /// A gateway with the example directory that has accepted this message.
-async fn accepted(message: &str) -> (TempDir, App, Receipt) {
+pub(in crate::cli) async fn accepted(message: &str) -> (TempDir, App, Receipt) {
     accepted_from(message, None).await
 }
 
@@ -154,7 +158,7 @@ async fn a_failed_delivery_is_replayed_only_after_a_preview_and_a_yes() {
     let (folder, app, _) = accepted(DISCHARGE).await;
     let store = app.gateway.store();
     let now = open::now();
-    let leases = store.claim(now, now, 1).await.expect("claimed");
+    let leases = store.claim(Claim::due(now, now, 1)).await.expect("claimed");
     let failed = leases[0].delivery.id;
     let outcome = AttemptOutcome::Failed { reason: "mailbox unknown".to_owned() };
     let end = AttemptEnd { delivery: failed, token: leases[0].token, outcome, at: now, audit: Vec::new() };
@@ -292,7 +296,7 @@ async fn a_closed_hold_ends_the_transfer_and_tells_the_hospital() {
     let mut told = false;
     // The acceptance's own response goes first.
     for _ in 0..2 {
-        for lease in store.claim(open::now(), open::now(), 10).await.expect("claimed") {
+        for lease in store.claim(Claim::due(open::now(), open::now(), 10)).await.expect("claimed") {
             told |= String::from_utf8_lossy(&lease.rendition.body).contains("value=\"30002\"");
             let outcome = AttemptOutcome::Sent { state: DeliveryState::Completed, reference: None };
             let (delivery, token) = (lease.delivery.id, lease.token);

@@ -143,7 +143,7 @@ async fn faults_033_and_034_a_missing_or_wrong_key_opens_nothing() {
 /// A store of the schema before sealing, with everything plain.
 fn plain_store(path: &Path) {
     let connection = Connection::open(path).expect("opens");
-    for step in &super::super::open::MIGRATIONS[..4] {
+    for step in &super::super::open::MIGRATIONS[..5] {
         connection.execute_batch(step).expect("runs");
     }
     let number = patient(1);
@@ -157,7 +157,7 @@ fn plain_store(path: &Path) {
     let delivery = "7e0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10";
     connection
         .execute_batch(&format!(
-            "PRAGMA application_id = 0x4F4E5744; PRAGMA user_version = 4;
+            "PRAGMA application_id = 0x4F4E5744; PRAGMA user_version = 5;
              INSERT INTO transfers (id, sender, client_id, message_id, event, received, patient, reply, changed, not_sent,
                  body_sha256, response) VALUES
                  ('{transfer}', 'RXH', 'ward', 'm', 'e', 0, '{number}', '{reply}', 0, NULL, zeroblob(32), {blob}),
@@ -207,6 +207,6 @@ async fn a_store_from_before_is_sealed_when_it_is_opened() {
     assert_eq!(entries[0].entry, Some(event.clone()));
     assert_eq!(entries[0].content, AuditContent::Open { event, opening: None });
     assert_eq!(entries[0].columns.patient.as_deref(), Some(number.expose()));
-    let lease = store.claim(at(0), at(30), 9).await.expect("claimable").remove(0);
+    let lease = store.claim(Claim::due(at(0), at(30), 9)).await.expect("claimable").remove(0);
     assert_eq!((lease.delivery.patient, lease.rendition.body), (Some(number), CANARY.as_bytes().to_vec()));
 }

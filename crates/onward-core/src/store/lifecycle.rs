@@ -1,0 +1,162 @@
+//! What becomes of transfers after they were accepted: later versions, copies that are taken back, pauses.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{NewDelivery, NewHold};
+use crate::audit::AuditRow;
+use crate::directory::Endpoint;
+use crate::state::EndReason;
+use crate::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
+
+/// A transfer that a later document names as the one it replaces. Its `Debug` names the transfer only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Predecessor {
+    /// The transfer.
+    pub transfer: TransferId,
+    /// Its place among the versions of its document, from 1.
+    pub version: u32,
+    /// The date that its document bears.
+    pub dated: Option<Timestamp>,
+    /// About whom.
+    pub patient: Option<NhsNumber>,
+    /// The transfer that replaced it.
+    pub replaced_by: Option<TransferId>,
+}
+
+impl fmt::Debug for Predecessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Predecessor").field("transfer", &self.transfer).finish_non_exhaustive()
+    }
+}
+
+/// The end of one copy that is still its recipient's.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// The copy.
+    pub delivery: DeliveryId,
+    /// Why.
+    pub why: EndReason,
+    /// The same recipient's copy of the version that takes its place.
+    pub by: Option<DeliveryId>,
+    /// What the recipient is told; no patient data.
+    pub reason: String,
+    /// The notice to queue if the copy, or its content, may have reached the recipient.
+    pub notice: Option<NewDelivery>,
+}
+
+/// Copies that are taken back, or a whole transfer.
+#[derive(Debug, Clone)]
+pub struct TakeBack {
+    /// The transfer.
+    pub transfer: TransferId,
+    /// The transfer itself ends, with its hold, and `endings` are all its copies; else only those listed end.
+    pub whole: Option<EndReason>,
+    /// Why; no patient data.
+    pub reason: String,
+    /// The copies.
+    pub endings: Vec<Ending>,
+    /// The hold that lets a person send it to the right place, with what has been decided (JSON).
+    pub hold: Option<(NewHold, String)>,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+/// A copy that tells of another copy's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notice {
+    /// The copy that ended.
+    pub of: DeliveryId,
+    /// Why.
+    pub why: EndReason,
+}
+
+/// How a copy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub why: EndReason,
+    /// The same recipient's copy of the version that took its place.
+    pub by: Option<DeliveryId>,
+}
+
+/// What may be leased.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The present moment.
+    pub now: Timestamp,
+    /// Until when a leased copy is the claimer's.
+    pub lease_until: Timestamp,
+    /// At most so many.
+    pub limit: u32,
+    /// Nothing for these endpoints: they do not answer at present.
+    pub except: Vec<Endpoint>,
+    /// Only for this endpoint.
+    pub only: Option<Endpoint>,
+}
+
+impl Claim {
+    /// Whatever is due.
+    #[must_use]
+    pub fn due(now: Timestamp, lease_until: Timestamp, limit: u32) -> Self {
+        Self { now, lease_until, limit, except: Vec::new(), only: None }
+    }
+}
+
+/// A recipient, or everybody, to whom nothing is sent until a person says so. Nothing is discarded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// The recipient; none means everybody.
+    pub recipient: Option<OdsCode>,
+    /// Why; no patient data.
+    pub reason: String,
+    /// Who paused it, by name.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A held transfer that waits for the version that it replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its hold.
+    pub hold: HoldId,
+    /// The transfer.
+    pub transfer: TransferId,
+}
+
+/// What does not add up in the store, and where. Texts name identifiers of ours and columns, never values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Flaw {
+    /// The rule that is broken.
+    pub rule: &'static str,
+    /// How many rows break it.
+    pub count: u64,
+    /// The first of them.
+    pub example: String,
+}
+
+/// The whole store, counted and checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Checkup {
+    /// Transfers.
+    pub accepted: u64,
+    /// Transfers whose every copy left, or was placed for its recipient.
+    pub delivered: u64,
+    /// Transfers with a copy that waits for its turn or its next attempt.
+    pub pending: u64,
+    /// Transfers that wait for a person: held, or with a failed copy.
+    pub parked: u64,
+    /// Transfers that were ended: withdrawn, replaced, or closed without being sent.
+    pub ended: u64,
+    /// Copies.
+    pub copies: u64,
+    /// Audit entries.
+    pub audit: u64,
+    /// What is wrong; empty when everything adds up.
+    pub flaws: Vec<Flaw>,
+}

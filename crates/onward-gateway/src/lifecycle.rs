@@ -1,0 +1,402 @@
+//! Later versions of a document, and copies that are taken back: everyone who got the earlier one hears of it.
+//!
+//! A replacement names its immediate predecessor (ITK3). When it is queued, the earlier copies end: who gets the new
+//! version is told by it, who is no longer routed gets a notice, what has not left is cancelled. A replacement that
+//! cannot be processed makes both versions null and void (20014).
+
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
+use onward_core::client::Client;
+use onward_core::state::{EndReason, HoldReason, RecipientKind};
+use onward_core::store::{
+    DeliveryRecord, Ending, NewDelivery, NewHold, Notice, Predecessor, StoreError, TakeBack, TransferRecord,
+};
+use onward_core::{DeliveryId, HoldId, OdsCode, TransferId};
+use onward_fhir::read;
+use onward_transform::render::{self, NoticeParts};
+
+use crate::Gateway;
+use crate::decision::Decided;
+use crate::prepare::read_tree;
+
+/// How often a change is tried again that others overtook.
+pub(crate) const TRIES: usize = 8;
+
+/// Who takes something back, and why.
+#[derive(Debug, Clone)]
+pub struct TakenBack<'t> {
+    /// As audit names the way in.
+    pub agent: Agent,
+    /// The person, by name; none where a client's system says so.
+    pub by: Option<&'t str>,
+    /// Why; no patient data.
+    pub reason: &'t str,
+    /// `X-Request-ID`.
+    pub request_id: Option<&'t str>,
+}
+
+/// What became of a withdrawal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// Done.
+    Done,
+    /// No such transfer for this client.
+    NotFound,
+    /// The Task has another version now.
+    VersionChanged {
+        /// The version that it has.
+        current: u64,
+    },
+    /// It has ended already.
+    Ended(EndReason),
+    /// A withdrawal needs a reason.
+    ReasonMissing,
+}
+
+/// A copy that was, or would be, recalled.
+#[derive(Debug, Clone)]
+pub struct RecalledCopy {
+    /// The copy as it was before.
+    pub copy: DeliveryRecord,
+    /// Its recipient gets a notice: it may have it, or have read it.
+    pub told: bool,
+}
+
+impl Gateway {
+    /// All versions before a transfer, the nearest first.
+    pub(crate) async fn versions_before(
+        &self,
+        predecessor: Option<&Predecessor>,
+    ) -> Result<Vec<TransferRecord>, StoreError> {
+        let mut versions = Vec::new();
+        let mut next = predecessor.map(|predecessor| predecessor.transfer);
+        while let Some(id) = next {
+            let Some(record) = self.store.transfer(id).await? else { break };
+            next = record.replaces;
+            versions.push(record);
+        }
+        Ok(versions)
+    }
+
+    /// The ends of all earlier copies when these are queued as version `version`.
+    pub(crate) async fn superseding(
+        &self,
+        earlier: &[TransferRecord],
+        version: u32,
+        copies: &[NewDelivery],
+    ) -> Result<Vec<Ending>, StoreError> {
+        let mut endings = Vec::new();
+        for record in earlier {
+            for old in record.copies().filter(|copy| copy.ended.is_none()) {
+                let heir = copies.iter().find(|new| new.kind == old.kind && new.recipient == old.recipient);
+                let ending = match heir {
+                    Some(new) => Ending {
+                        delivery: old.id,
+                        why: EndReason::Superseded,
+                        by: Some(new.id),
+                        reason: format!(
+                            "version {version} replaces version {}: stop using version {}",
+                            record.version, record.version
+                        ),
+                        notice: None,
+                    },
+                    None => {
+                        let reason = format!(
+                            "version {version} replaced version {} and does not go to you: stop using version {}",
+                            record.version, record.version
+                        );
+                        self.ending(old, EndReason::Withdrawn, reason).await?
+                    }
+                };
+                endings.push(ending);
+            }
+        }
+        Ok(endings)
+    }
+
+    /// The end of one copy with the notice of it.
+    async fn ending(&self, copy: &DeliveryRecord, why: EndReason, reason: String) -> Result<Ending, StoreError> {
+        let notice = self.notice(copy, why, &reason).await?;
+        Ok(Ending { delivery: copy.id, why, by: None, reason, notice: Some(notice) })
+    }
+
+    async fn notice(&self, copy: &DeliveryRecord, why: EndReason, reason: &str) -> Result<NewDelivery, StoreError> {
+        let id = DeliveryId::random();
+        let kept = self.store.rendition(copy.id).await?;
+        let tree = kept.as_ref().and_then(|kept| read_tree(&kept.body, read::sniff(&kept.body)?).ok());
+        let patient =
+            tree.as_ref().filter(|tree| onward_fhir::message::release_of(tree.root()) == onward_fhir::Release::Stu3);
+        let patient = patient.and_then(|tree| tree.root().descendants().find(|element| element.is("Patient")));
+        let parts = NoticeParts {
+            transfer: copy.transfer,
+            of: copy.id,
+            sent: copy.created,
+            why,
+            reason,
+            kind: copy.kind,
+            recipient: &copy.recipient,
+            recipient_name: &copy.recipient_name,
+            endpoint: &copy.endpoint,
+            nhs_number: copy.patient.as_ref(),
+            patient: patient.filter(|_| why != EndReason::Recalled),
+            sender_ods: &copy.sender,
+            own_ods: &self.settings.own_ods,
+            own_mailbox: self.settings.own_mailbox.as_ref(),
+            now: self.clock.now(),
+        };
+        // All of it is ours: identifiers, times, and a Patient that was written once before.
+        let rendered = render::notice(&parts, id)
+            .map_err(|error| StoreError::Corrupt(format!("the copy {} of a notice: {error}", copy.id)))?;
+        Ok(NewDelivery {
+            id,
+            kind: copy.kind,
+            recipient: copy.recipient.clone(),
+            recipient_name: copy.recipient_name.clone(),
+            endpoint: copy.endpoint.clone(),
+            media_type: rendered.media_type,
+            body: rendered.body,
+            html: rendered.html,
+            correlation_id: rendered.correlation_id,
+            workflow: rendered.workflow,
+            basis: rendered.basis,
+            disclosure: "{}".to_owned(),
+            card: None,
+            acknowledgement_awaited: true,
+            notice: Some(Notice { of: copy.id, why }),
+        })
+    }
+
+    /// The audit rows of these ends.
+    pub(crate) fn ending_rows(
+        &self,
+        endings: &[Ending],
+        copies: &[&DeliveryRecord],
+        back: &TakenBack<'_>,
+    ) -> Vec<AuditRow> {
+        let row = |ending: &Ending| {
+            let copy = copies.iter().find(|copy| copy.id == ending.delivery);
+            let by = back.by.map(|by| format!(", by {by}")).unwrap_or_default();
+            let entry = AuditEntry {
+                transfer: copy.map(|copy| copy.transfer),
+                delivery: Some(ending.delivery),
+                recipient: copy.map(|copy| copy.recipient.clone()),
+                patient: copy.and_then(|copy| copy.patient.clone()),
+                request_id: back.request_id.map(str::to_owned),
+                ..AuditEntry::new(
+                    AuditWord::Withdraw,
+                    self.clock.now(),
+                    back.agent.clone(),
+                    format!("{}{by}: {}", ending.why, ending.reason),
+                )
+            };
+            self.journal.row(&entry)
+        };
+        endings.iter().map(row).collect()
+    }
+
+    /// The hospital takes its own transfer back. What has not left is cancelled, everyone else gets a notice.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn withdraw(
+        &self,
+        client: &Client,
+        id: TransferId,
+        expected_version: u64,
+        reason: Option<&str>,
+        request_id: Option<&str>,
+    ) -> Result<Withdrawn, StoreError> {
+        for _ in 0..TRIES {
+            let Some(record) = self.store.transfer(id).await? else { return Ok(Withdrawn::NotFound) };
+            if record.sender != client.ods {
+                let detail = "withdrawal of another organisation's transfer";
+                self.deny(client, Some(id), None, detail, request_id).await?;
+                return Ok(Withdrawn::NotFound);
+            }
+            let current = u64::try_from(self.transfer_version(&record)).unwrap_or_default();
+            if current != expected_version {
+                return Ok(Withdrawn::VersionChanged { current });
+            }
+            if let Some((why, _)) = record.ended {
+                return Ok(Withdrawn::Ended(why));
+            }
+            let Some(reason) = reason.map(str::trim).filter(|reason| !reason.is_empty()) else {
+                return Ok(Withdrawn::ReasonMissing);
+            };
+            let back = TakenBack { agent: Agent::client(client), by: None, reason, request_id };
+            match self.end_transfer(&record, EndReason::Withdrawn, &back).await {
+                Ok(true) => return Ok(Withdrawn::Done),
+                // A copy moved on, or the transfer ended, between the look and the commit.
+                Ok(false) | Err(StoreError::Overtaken) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Overtaken)
+    }
+
+    /// Ends a whole transfer: `false` when it has ended meanwhile.
+    pub(crate) async fn end_transfer(
+        &self,
+        record: &TransferRecord,
+        why: EndReason,
+        back: &TakenBack<'_>,
+    ) -> Result<bool, StoreError> {
+        let copies: Vec<&DeliveryRecord> = record.copies().filter(|copy| copy.ended.is_none()).collect();
+        let mut endings = Vec::new();
+        for copy in &copies {
+            endings.push(self.ending(copy, why, told(why, back.reason)).await?);
+        }
+        let mut audit = self.ending_rows(&endings, &copies, back);
+        let by = back.by.map(|by| format!(", by {by}")).unwrap_or_default();
+        let entry = AuditEntry {
+            transfer: Some(record.id),
+            patient: record.patient.clone(),
+            request_id: back.request_id.map(str::to_owned),
+            ..AuditEntry::new(
+                AuditWord::Withdraw,
+                self.clock.now(),
+                back.agent.clone(),
+                format!("the whole transfer {why}{by}: {}", back.reason),
+            )
+        };
+        audit.insert(0, self.journal.row(&entry));
+        let done = self
+            .store
+            .take_back(TakeBack {
+                transfer: record.id,
+                whole: Some(why),
+                reason: back.reason.to_owned(),
+                endings,
+                hold: None,
+                at: self.clock.now(),
+                audit,
+            })
+            .await?;
+        self.work.notify_one();
+        Ok(done)
+    }
+
+    /// Recalls copies that went to somebody whom they are not for: they are unreadable from the commit on, and whoever
+    /// may have one is told. Without `act` it only shows what would be recalled.
+    ///
+    /// # Errors
+    /// When the store cannot be read or commit.
+    pub async fn recall(
+        &self,
+        transfer: TransferId,
+        only: Option<DeliveryId>,
+        back: &TakenBack<'_>,
+        act: bool,
+    ) -> Result<Vec<RecalledCopy>, StoreError> {
+        let Some(record) = self.store.transfer(transfer).await? else { return Ok(Vec::new()) };
+        let chosen: Vec<&DeliveryRecord> = record
+            .copies()
+            .filter(|copy| only.is_none_or(|only| only == copy.id))
+            .filter(|copy| copy.ended.is_none_or(|ended| ended.why != EndReason::Recalled))
+            .collect();
+        let recalled =
+            chosen.iter().map(|copy| RecalledCopy { copy: (*copy).clone(), told: may_have_it(copy) }).collect();
+        if !act || chosen.is_empty() {
+            return Ok(recalled);
+        }
+        let mut endings = Vec::new();
+        for copy in &chosen {
+            endings.push(self.ending(copy, EndReason::Recalled, told(EndReason::Recalled, back.reason)).await?);
+        }
+        let audit = self.ending_rows(&endings, &chosen, back);
+        let take_back = TakeBack {
+            transfer,
+            whole: None,
+            reason: back.reason.to_owned(),
+            endings,
+            hold: self.hold_to_reroute(&record, &chosen).await?,
+            at: self.clock.now(),
+            audit,
+        };
+        let done = self.store.take_back(take_back).await?;
+        self.work.notify_one();
+        Ok(if done { recalled } else { Vec::new() })
+    }
+
+    /// The hold by which a person sends a recalled transfer to the right place; none where that has ended or waits already.
+    async fn hold_to_reroute(
+        &self,
+        record: &TransferRecord,
+        recalled: &[&DeliveryRecord],
+    ) -> Result<Option<(NewHold, String)>, StoreError> {
+        if record.ended.is_some() || record.hold.is_some() {
+            return Ok(None);
+        }
+        let mut decided = Decided::default();
+        decided.recalled.extend(recalled.iter().map(|copy| copy.recipient.clone()));
+        let reason = match recalled.first().map(|copy| copy.kind) {
+            Some(RecipientKind::CareHome) => HoldReason::CareHomeConflict,
+            Some(RecipientKind::RegisteredPractice) => HoldReason::RegisteredPracticeConflict,
+            Some(RecipientKind::CoveringPractice) => HoldReason::CoveringPracticeUnknown,
+            _ => HoldReason::PharmacyUnknown,
+        };
+        let (owner, within) = self.settings.hold_policy(reason);
+        let codes: Vec<&str> = decided.recalled.iter().map(OdsCode::as_str).collect();
+        let detail = format!("recalled from {}: name the right party, or close it", codes.join(", "));
+        let hold = NewHold { id: HoldId::random(), reason, detail, owner, due: self.clock.now() + within };
+        Ok(Some((hold, serde_json::to_string(&decided).expect("codes and words are JSON"))))
+    }
+
+    /// Makes the versions before a replacement null and void because that cannot be processed.
+    pub(crate) async fn void(&self, replaces: Option<TransferId>, back: &TakenBack<'_>) -> Result<(), StoreError> {
+        let mut next = replaces;
+        while let Some(id) = next {
+            let Some(record) = self.store.transfer(id).await? else { return Ok(()) };
+            next = record.replaces;
+            if record.ended.is_none() {
+                self.end_transfer(&record, EndReason::Void, back).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets replacements go on that waited for this transfer's document. What cannot be done now is left to the person
+    /// who has the hold.
+    pub(crate) async fn join_waiting(&self, sender: &OdsCode, named: &[String]) {
+        let waiting = match self.store.waiting(sender, named).await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tracing::error!(%error, "replacements that wait for this document could not be looked for");
+                return;
+            }
+        };
+        for waiting in waiting {
+            match self.join(waiting.hold).await {
+                Ok(released) => {
+                    tracing::info!(transfer = %waiting.transfer, released, "what it replaces has come");
+                }
+                Err(error) => {
+                    tracing::error!(transfer = %waiting.transfer, %error, "a replacement could not be joined");
+                }
+            }
+        }
+    }
+}
+
+/// Whether the content of a copy may have reached its recipient.
+#[must_use]
+pub fn may_have_it(copy: &DeliveryRecord) -> bool {
+    use onward_core::state::{DeliveryState, TransportKind};
+    if copy.endpoint.kind() == TransportKind::Inbox {
+        return copy.opened.is_some() || matches!(copy.state, DeliveryState::Completed | DeliveryState::Rejected);
+    }
+    copy.opened.is_some() || copy.attempts > 0 || copy.state != DeliveryState::Queued
+}
+
+/// What a recipient is told.
+fn told(why: EndReason, reason: &str) -> String {
+    match why {
+        EndReason::Recalled => "sent to you by mistake: stop using it and delete it".to_owned(),
+        EndReason::Void => format!("null and void, a replacement could not be processed: stop using it ({reason})"),
+        _ => format!("withdrawn by the hospital: stop using it ({reason})"),
+    }
+}
+
+/// Whether a message names another person than the version before it.
+pub(crate) fn names_another_person(predecessor: &Predecessor, patient: Option<&onward_core::NhsNumber>) -> bool {
+    matches!((&predecessor.patient, patient), (Some(before), Some(now)) if before != now)
+}

@@ -1,0 +1,109 @@
+//! `onward pause` and `onward resume`: nothing is sent to a recipient, or to anybody, until a person says so.
+
+use clap::Args;
+use onward_core::OdsCode;
+use onward_core::audit::AuditWord;
+use onward_core::store::Pause;
+use serde_json::json;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::open::{ConfigArgs, Desk, minute, now};
+use super::terminal::{Style, Terminal};
+
+/// Whom it is about, who says so, and why.
+#[derive(Debug, Args)]
+struct Whom {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The recipient
+    #[arg(value_name = "ODS", required_unless_present = "all", conflicts_with = "all")]
+    recipient: Option<OdsCode>,
+    /// Everybody
+    #[arg(long)]
+    all: bool,
+    /// Why, for the audit log and for whoever looks; no patient data
+    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reason: String,
+    /// Who decides, by name
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    by: String,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Sends nothing more to a recipient, or to anybody, until `resume`. Messages are still taken in and wait; nothing is
+/// discarded. It is read before every attempt, so that it holds at once, also for a gateway that is running.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  onward pause VMH01 --reason 'the home moves its system' --by 'Ada Wells'
+  onward pause --all --reason 'wrong directory imported' --by 'Ada Wells'
+
+`onward status` without an identifier, and the metric onward_paused_recipients, show what is paused.")]
+pub struct PauseCommand {
+    #[command(flatten)]
+    whom: Whom,
+}
+
+/// Ends a pause: what waits is sent in the order in which it came.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  onward resume VMH01 --reason 'the new system is up' --by 'Ada Wells'")]
+pub struct ResumeCommand {
+    #[command(flatten)]
+    whom: Whom,
+}
+
+/// Runs `onward pause`.
+///
+/// # Errors
+/// When it is paused already, or the store cannot commit.
+pub(super) async fn pause(command: &PauseCommand, terminal: &mut Terminal) -> Outcome {
+    let whom = &command.whom;
+    let (config, store) = whom.config.existing_store().await?;
+    let row = Desk::new(&config)?
+        .row(AuditWord::Configure, format!("{} paused by {}: {}", named(whom), whom.by, whom.reason));
+    let pause =
+        Pause { recipient: whom.recipient.clone(), reason: whom.reason.clone(), by: whom.by.clone(), since: now() };
+    if !store.pause(pause, vec![row]).await? {
+        return Err(Failure::no(format!("{} is paused already", named(whom))));
+    }
+    told(whom, "paused", terminal)
+}
+
+/// Runs `onward resume`.
+///
+/// # Errors
+/// When it is not paused, or the store cannot commit.
+pub(super) async fn resume(command: &ResumeCommand, terminal: &mut Terminal) -> Outcome {
+    let whom = &command.whom;
+    let (config, store) = whom.config.existing_store().await?;
+    let detail = format!("{} resumed by {}: {}", named(whom), whom.by, whom.reason);
+    let row = Desk::new(&config)?.row(AuditWord::Configure, detail);
+    if !store.resume(whom.recipient.as_ref(), vec![row]).await? {
+        return Err(Failure::no(format!("{} is not paused", named(whom))));
+    }
+    told(whom, "resumed", terminal)
+}
+
+fn named(whom: &Whom) -> String {
+    whom.recipient.as_ref().map_or_else(|| "everybody".to_owned(), ToString::to_string)
+}
+
+fn told(whom: &Whom, what: &str, terminal: &mut Terminal) -> Outcome {
+    if whom.json {
+        terminal.json(&json!({ "state": what, "recipient": whom.recipient, "all": whom.all }));
+    } else {
+        let word = terminal.paint(Style::Green, what);
+        terminal.say(format_args!("{word}: {}", named(whom)));
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows what is paused.
+pub(super) fn show(pauses: &[Pause], terminal: &mut Terminal) {
+    let row = |pause: &Pause| {
+        let whom = pause.recipient.as_ref().map_or_else(|| "everybody".to_owned(), ToString::to_string);
+        [whom, minute(pause.since), pause.by.clone(), pause.reason.clone()]
+    };
+    terminal.table(["paused", "since", "by", "reason"], &pauses.iter().map(row).collect::<Vec<_>>());
+}

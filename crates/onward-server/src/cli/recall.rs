@@ -1,0 +1,272 @@
+//! `onward recall`: something went to somebody whom it was not for. Access ends at once, whoever may have it is told,
+//! and what happened is written down with proofs.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
+use onward_core::state::EndReason;
+use onward_core::store::{DeliveryRecord, Store, TransferRecord};
+use onward_core::{DeliveryId, TransferId};
+use onward_gateway::lifecycle::{RecalledCopy, TakenBack, may_have_it};
+use serde_json::{Value, json};
+
+use super::audit;
+use super::exit::{Exit, Failure, Outcome};
+use super::open::{self, ConfigArgs, Desk, minute};
+use super::output;
+use super::terminal::{Style, Terminal};
+use crate::config::Config;
+
+/// Entries read at once.
+const PAGE: u32 = 200;
+
+/// Takes a delivery, or all of a transfer's, away from whoever should not have it: from the commit on it cannot be read,
+/// and whoever may have it gets a notice without patient data. Tells who opened it and when. Without --yes it only shows
+/// what it would do.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  onward recall 7e1f4c52-2d4b-4e39-8b0c-3a1d9f6e5b20 --by 'Ada Wells' --reason 'wrong home'
+  onward recall 7e1f4c52-2d4b-4e39-8b0c-3a1d9f6e5b20 --by 'Ada Wells' --reason 'wrong home' --yes --out incident-12
+  onward hold reroute HOLD --care-home VMH02 --by 'Ada Wells' --reason 'ward confirms the home' --yes
+
+The transfer then waits in a hold, by which it is sent to the right place; those who rightly have it keep their copies. With
+--out a folder is written: summary, and every audit entry about the deliveries with its inclusion proof, which
+`onward audit check` and verify.py check without the gateway. It holds patient data. Run it again once a checkpoint covers the
+newest entries, seconds later. Exit code 1: there is no such delivery or transfer.")]
+pub struct Recall {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Why, for the audit log; no patient data
+    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reason: String,
+    /// Who decides, by name
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    by: String,
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+    /// Write the incident pack into this folder, which is not there yet
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// The delivery, or the transfer
+    #[arg(value_name = "ID")]
+    id: uuid::Uuid,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When there is no such thing, or configuration, store or folder cannot be used.
+pub(super) async fn run(command: &Recall, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = command.config.existing_store().await?;
+    if let Some(out) = command.out.as_ref().filter(|out| out.exists()) {
+        return Err(Failure::usage(format!("{} is there already", out.display())));
+    }
+    let (transfer, only) = find(store.as_ref(), command.id).await?;
+    let app = open::build(&config, std::sync::Arc::clone(&store))?;
+    let agent = open::operator(&app.gateway.settings().own_ods);
+    let back = TakenBack { agent, by: Some(&command.by), reason: &command.reason, request_id: None };
+    let recalled = app.gateway.recall(transfer.id, only, &back, command.yes).await?;
+    let now = store.transfer(transfer.id).await?.unwrap_or(transfer);
+    let concerned: Vec<DeliveryRecord> =
+        now.copies().filter(|copy| only.is_none_or(|only| only == copy.id)).cloned().collect();
+    let entries = entries(store.as_ref(), &concerned).await?;
+    let desk = Desk::new(&config)?;
+    let detail = format!("who had {} deliveries of a transfer that is recalled", concerned.len());
+    store.audit(vec![desk.row_about(AuditWord::Query, detail, now.patient.clone())]).await?;
+    let summary = summary(command, &now, &concerned, &recalled, &entries);
+    if let Some(out) = &command.out {
+        let proven = pack(out, store.as_ref(), &config, &summary, &entries, terminal).await?;
+        terminal.note(format!(
+            "{} of {} entries are under a checkpoint and proven in {}",
+            proven,
+            entries.len(),
+            out.display()
+        ));
+    }
+    if command.json {
+        terminal.json(&summary);
+    } else {
+        page(command, &now, &concerned, &recalled, &entries, terminal);
+    }
+    Ok(Exit::Done)
+}
+
+async fn find(store: &dyn Store, id: uuid::Uuid) -> Result<(TransferRecord, Option<DeliveryId>), Failure> {
+    if let Some(transfer) = store.transfer(TransferId(id)).await? {
+        return Ok((transfer, None));
+    }
+    if let Some(delivery) = store.delivery(DeliveryId(id)).await?
+        && let Some(transfer) = store.transfer(delivery.transfer).await?
+    {
+        return Ok((transfer, Some(delivery.id)));
+    }
+    Err(Failure::no(format!("there is neither a transfer nor a delivery {id}")))
+}
+
+/// Every entry about these copies, the oldest first.
+async fn entries(store: &dyn Store, copies: &[DeliveryRecord]) -> Result<Vec<FoundAudit>, Failure> {
+    let mut found: Vec<FoundAudit> = Vec::new();
+    for copy in copies {
+        let mut after = None;
+        loop {
+            let page = store
+                .search_audit(AuditQuery {
+                    organisation: None,
+                    patient: None,
+                    agent: None,
+                    entity: Some(copy.id.to_string()),
+                    from: None,
+                    until: None,
+                    words: Vec::new(),
+                    after,
+                    limit: PAGE,
+                })
+                .await?;
+            after = page.last().map(|last| (last.recorded, last.index));
+            let last = page.len() < PAGE as usize;
+            found.extend(page);
+            if last {
+                break;
+            }
+        }
+    }
+    found.sort_by_key(|entry| entry.index);
+    Ok(found)
+}
+
+/// Who opened a copy, and when, out of the log.
+fn readings(copy: &DeliveryRecord, entries: &[FoundAudit]) -> Vec<Value> {
+    let id = format!("Bundle/{}", copy.id);
+    let read =
+        |entry: &&FoundAudit| entry.word == AuditWord::Read && String::from_utf8_lossy(event(entry)).contains(&id);
+    entries
+        .iter()
+        .filter(read)
+        .map(|entry| {
+            let event: Value = serde_json::from_slice(event(entry)).unwrap_or_default();
+            json!({ "who": event["agent"][0]["name"], "when": entry.recorded, "entry": entry.index })
+        })
+        .collect()
+}
+
+/// The AuditEvent; nothing when it was erased.
+fn event(entry: &FoundAudit) -> &[u8] {
+    entry.event.as_deref().unwrap_or_default()
+}
+
+fn summary(
+    command: &Recall,
+    transfer: &TransferRecord,
+    copies: &[DeliveryRecord],
+    recalled: &[RecalledCopy],
+    entries: &[FoundAudit],
+) -> Value {
+    let delivery = |copy: &DeliveryRecord| {
+        let now = recalled.iter().find(|recalled| recalled.copy.id == copy.id);
+        json!({
+            "delivery": copy.id, "recipient": copy.kind.as_str(), "ods": copy.recipient, "name": copy.recipient_name,
+            "transport": copy.endpoint.kind().as_str(), "attempts": copy.attempts, "queued": copy.created,
+            "state": now.map_or(copy.state, |now| now.copy.state).as_str(),
+            "may_have_it": now.map_or_else(|| may_have_it(copy), |now| now.told),
+            "recalled": copy.ended.is_some_and(|ended| ended.why == EndReason::Recalled),
+            "opened": copy.opened, "readings": readings(copy, entries),
+        })
+    };
+    json!({
+        "state": if command.yes { "recalled" } else { "preview" }, "by": command.by, "reason": command.reason,
+        "transfer": transfer.id, "sender": transfer.sender, "message": transfer.message_id, "received": transfer.received,
+        "hold": transfer.hold.as_ref().map(|hold| hold.id),
+        "deliveries": copies.iter().map(delivery).collect::<Vec<_>>(),
+        "audit_entries": entries.iter().map(|entry| entry.index).collect::<Vec<_>>(),
+    })
+}
+
+/// Writes the incident pack; how many entries are proven in it.
+async fn pack(
+    out: &Path,
+    store: &dyn Store,
+    config: &Config,
+    summary: &Value,
+    entries: &[FoundAudit],
+    terminal: &mut Terminal,
+) -> Result<usize, Failure> {
+    let wanted: BTreeSet<u64> = entries.iter().map(|entry| entry.index).collect();
+    let proofs = audit::evidence::proofs(store, config, &wanted, terminal).await?;
+    std::fs::create_dir(out).with_context(|| format!("making {}", out.display()))?;
+    let mut files = vec![(
+        "summary.json".to_owned(),
+        serde_json::to_string_pretty(summary).expect("a JSON value is JSON").into_bytes(),
+    )];
+    let mut lines = Vec::new();
+    for entry in entries {
+        if let Some(event) = &entry.event {
+            lines.extend_from_slice(event);
+            lines.push(b'\n');
+        }
+    }
+    files.push(("audit.ndjson".to_owned(), lines));
+    for proof in &proofs {
+        files.push((format!("entry-{}.tlog-proof", proof.index), proof.to_text().into_bytes()));
+    }
+    for (name, bytes) in files {
+        use std::io::Write as _;
+        let mut file = output::new_file(&out.join(name))?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+    }
+    Ok(proofs.len())
+}
+
+fn page(
+    command: &Recall,
+    transfer: &TransferRecord,
+    copies: &[DeliveryRecord],
+    recalled: &[RecalledCopy],
+    entries: &[FoundAudit],
+    terminal: &mut Terminal,
+) {
+    let row = |copy: &DeliveryRecord| {
+        let now = recalled.iter().find(|recalled| recalled.copy.id == copy.id);
+        let told = if now.map_or_else(|| may_have_it(copy), |now| now.told) { "yes" } else { "no" };
+        let opened = readings(copy, entries)
+            .iter()
+            .map(|reading| {
+                format!("{} {}", reading["who"].as_str().unwrap_or("?"), reading["when"].as_str().unwrap_or("?"))
+            })
+            .collect::<Vec<_>>();
+        let state = match copy.ended {
+            Some(ended) => ended.why.to_string(),
+            None => copy.state.to_string(),
+        };
+        let (recipient, ods) = (copy.kind.to_string(), copy.recipient.to_string());
+        [copy.id.to_string(), recipient, ods, state, told.to_owned(), opened.join(", ")]
+    };
+    let rows: Vec<_> = copies.iter().map(row).collect();
+    terminal.table(["delivery", "recipient", "ODS", "state", "may have it", "opened by"], &rows);
+    match (command.yes, recalled.is_empty()) {
+        (false, _) => terminal.say("a preview: nothing was changed; --yes recalls it"),
+        (true, true) => terminal.say("nothing was left to recall"),
+        (true, false) => {
+            let word = terminal.paint(Style::Green, "recalled");
+            terminal.say(format_args!("{word}: {} deliveries cannot be read any more", recalled.len()));
+        }
+    }
+    if let Some(hold) = &transfer.hold {
+        let line = format!(
+            "it waits in hold {} until {}: `onward hold reroute` sends it to the right place",
+            hold.id,
+            minute(hold.due)
+        );
+        terminal.paragraph(0, &line);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,425 @@
+//! Later versions, copies that are taken back, pauses, and the check of it all.
+
+use onward_core::audit::AuditWord;
+use onward_core::directory::Endpoint;
+use onward_core::state::{DeliveryState, EndReason, RecipientKind};
+use onward_core::store::{
+    Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, DeliveryRecord, Ended, Ending, Lease,
+    NewDelivery, Notice, Pause, Release, StoreError, TakeBack, TaskQuery,
+};
+use onward_core::{DeliveryId, TransferId};
+
+use super::{Shared, accept_new, acceptance, at, delivery, hold, log, ods, patient, row};
+
+fn https() -> Endpoint {
+    Endpoint::Https { url: "https://partner.example/in".to_owned() }
+}
+
+/// A message about patient 1 whose copy goes out by HTTPS.
+fn sent_out(n: u32) -> Acceptance {
+    let mut message = acceptance(n);
+    message.transfer.patient = Some(patient(1));
+    message.transfer.document_set_id = Some("one set".to_owned());
+    message.deliveries[0].endpoint = https();
+    message
+}
+
+fn ending(of: DeliveryId, why: EndReason) -> Ending {
+    Ending { delivery: of, why, by: None, reason: "stop using it".to_owned(), notice: None }
+}
+
+fn notice(of: DeliveryId, why: EndReason) -> NewDelivery {
+    let kind = RecipientKind::CareHome;
+    NewDelivery { endpoint: https(), notice: Some(Notice { of, why }), ..delivery(kind, "VM1AB") }
+}
+
+/// Version `n` of the document, which ends these copies.
+fn next_version(n: u32, before: &Acceptance, ends: &[DeliveryId]) -> Acceptance {
+    let mut message = sent_out(n);
+    message.transfer.version = before.transfer.version + 1;
+    message.transfer.replaces = Some(before.transfer.id);
+    let by = message.deliveries.first().map(|copy| copy.id);
+    message.endings = ends.iter().map(|of| Ending { by, ..ending(*of, EndReason::Superseded) }).collect();
+    message
+}
+
+fn take_back(message: &Acceptance, whole: Option<EndReason>, endings: Vec<Ending>) -> TakeBack {
+    TakeBack {
+        transfer: message.transfer.id,
+        whole,
+        reason: "wrong patient".to_owned(),
+        endings,
+        hold: None,
+        at: at(60),
+        audit: vec![row(AuditWord::Withdraw)],
+    }
+}
+
+async fn claim(store: &Shared, now: i64) -> Vec<Lease> {
+    store.claim(Claim::due(at(now), at(now + 30), 100)).await.expect("claimable")
+}
+
+async fn end(store: &Shared, lease: &Lease, now: i64) -> bool {
+    let outcome = AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None };
+    let audit = vec![row(AuditWord::Disclose)];
+    let end = AttemptEnd { delivery: lease.delivery.id, token: lease.token, outcome, at: at(now), audit };
+    store.complete(vec![end]).await.expect("committed")[0]
+}
+
+async fn read(store: &Shared, id: DeliveryId) -> DeliveryRecord {
+    store.delivery(id).await.expect("readable").expect("there")
+}
+
+async fn all(store: &Shared) -> Vec<DeliveryRecord> {
+    store.deliveries(DeliveryQuery { limit: 100, ..DeliveryQuery::default() }).await.expect("readable")
+}
+
+async fn status_of(store: &Shared, message: &Acceptance) -> &'static str {
+    let transfer = store.transfer(message.transfer.id).await.expect("readable").expect("there");
+    let status = transfer.task_status();
+    let query = TaskQuery { transfers: true, statuses: vec![status.to_owned()], limit: 100, ..TaskQuery::default() };
+    let found = store.tasks(query).await.expect("readable");
+    assert!(found.iter().any(|task| task.place().1 == transfer.id.0), "found by the status that it shows: {status}");
+    status
+}
+
+pub(crate) async fn a_later_version_ends_the_earlier_copies(store: Shared) {
+    let first = sent_out(1);
+    let old = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 0).await.remove(0);
+    assert!(end(&store, &lease, 1).await);
+    let second = next_version(2, &first, &[old]);
+    let new = accept_new(&store, second.clone()).await;
+    let copy = read(&store, old).await;
+    assert_eq!((copy.state, copy.version, copy.next_attempt), (DeliveryState::Withdrawn, 3, None));
+    assert_eq!(copy.ended, Some(Ended { why: EndReason::Superseded, by: Some(new) }));
+    assert_eq!((copy.reason.as_deref(), copy.is_readable()), (Some("stop using it"), true));
+    let rendition = store.open_rendition(old, at(2), None, vec![row(AuditWord::Read)]).await.expect("committed");
+    assert_eq!(rendition.expect("still readable").body, b"what travels");
+    let transfer = store.transfer(first.transfer.id).await.expect("readable").expect("there");
+    assert_eq!((transfer.replaced_by, transfer.version), (Some(second.transfer.id), 1));
+    assert_eq!(transfer.ended.map(|(why, _)| why), Some(EndReason::Superseded));
+    let transfer = store.transfer(second.transfer.id).await.expect("readable").expect("there");
+    assert_eq!((transfer.replaces, transfer.version), (Some(first.transfer.id), 2));
+    assert_eq!(status_of(&store, &first).await, "cancelled");
+    assert_eq!(status_of(&store, &second).await, "in-progress");
+    assert_eq!(store.requeue(old, "again", at(3), Vec::new()).await, Ok(false), "nobody sends it again");
+    // A third version ends the second only: the first has ended.
+    let third = next_version(3, &second, &[new]);
+    accept_new(&store, third).await;
+    assert_eq!(read(&store, old).await.ended, Some(Ended { why: EndReason::Superseded, by: Some(new) }));
+}
+
+pub(crate) async fn a_later_version_never_overtakes_what_is_being_sent(store: Shared) {
+    let first = sent_out(1);
+    let old = accept_new(&store, first.clone()).await;
+    let sending = claim(&store, 0).await.remove(0);
+    let second = next_version(2, &first, &[old]);
+    let new = accept_new(&store, second).await;
+    assert!(claim(&store, 1).await.is_empty(), "the first is on its way");
+    assert!(end(&store, &sending, 5).await, "its attempt and disclosure are recorded all the same");
+    assert_eq!(read(&store, old).await.state, DeliveryState::Withdrawn, "and its end stands");
+    assert_eq!(log(&store).await.len(), 3);
+    assert_eq!(claim(&store, 6).await[0].delivery.id, new);
+
+    // Whoever was sending has died: its lease ends, and the second goes.
+    let first = sent_out(11);
+    let lost = accept_new(&store, first.clone()).await;
+    let third = next_version(12, &first, &[lost]);
+    let heir = third.deliveries[0].id;
+    let leased = store.claim(Claim::due(at(40), at(70), 1)).await.expect("claimable");
+    assert_eq!(leased.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [new], "the lane's oldest");
+    assert!(end(&store, &leased[0], 41).await);
+    assert_eq!(claim(&store, 42).await[0].delivery.id, lost);
+    accept_new(&store, third).await;
+    assert!(claim(&store, 71).await.is_empty());
+    assert_eq!(claim(&store, 72).await[0].delivery.id, heir);
+}
+
+pub(crate) async fn a_version_has_one_successor(store: Shared) {
+    let first = sent_out(1);
+    let old = accept_new(&store, first.clone()).await;
+    let second = next_version(2, &first, &[old]);
+    let new = accept_new(&store, second.clone()).await;
+    let rival = next_version(3, &first, &[]);
+    assert_eq!(store.accept(rival.clone()).await, Err(StoreError::Overtaken));
+    assert!(store.transfer(rival.transfer.id).await.expect("readable").is_none(), "nothing is left of it");
+    assert_eq!(log(&store).await.len(), 2);
+    let third = next_version(3, &second, &[new]);
+    assert_eq!(store.accept(third).await, Ok(Accepted::New), "what failed has used up no identifier");
+}
+
+pub(crate) async fn every_earlier_copy_must_be_accounted_for(store: Shared) {
+    let mut first = sent_out(1);
+    first.deliveries.push(delivery(RecipientKind::CoveringPractice, "A82608"));
+    accept_new(&store, first.clone()).await;
+    let one = next_version(2, &first, &[first.deliveries[0].id]);
+    assert_eq!(store.accept(one).await, Err(StoreError::Overtaken), "the practice would keep the old one");
+    let copies: Vec<_> = first.deliveries.iter().map(|copy| copy.id).collect();
+    let both = next_version(2, &first, &copies);
+    assert_eq!(store.accept(both.clone()).await, Ok(Accepted::New));
+    let whole = take_back(&both, Some(EndReason::Withdrawn), Vec::new());
+    assert_eq!(store.take_back(whole).await, Err(StoreError::Overtaken));
+    assert_eq!(read(&store, both.deliveries[0].id).await.ended, None);
+}
+
+pub(crate) async fn a_predecessor_is_found_by_document_or_set(store: Shared) {
+    let mut first = sent_out(1);
+    first.transfer.dated = Some(at(-500));
+    let old = accept_new(&store, first.clone()).await;
+    let find = |named: &'static str| {
+        let store = &store;
+        async move { store.predecessor(&ods("RXH"), named, TransferId::random()).await.expect("readable") }
+    };
+    let found = find("document-1").await.expect("by its document");
+    assert_eq!((found.transfer, found.version, found.dated), (first.transfer.id, 1, Some(at(-500))));
+    assert_eq!((found.patient, found.replaced_by), (Some(patient(1)), None));
+    assert_eq!(find("one set").await.expect("by its set").transfer, first.transfer.id);
+    let second = next_version(2, &first, &[old]);
+    accept_new(&store, second.clone()).await;
+    assert_eq!(find("one set").await.expect("by its set").transfer, second.transfer.id, "the newest of the set");
+    assert_eq!(find("document-1").await.expect("there").replaced_by, Some(second.transfer.id));
+    assert_eq!(find("document-9").await, None);
+    let not_itself = store.predecessor(&ods("RXH"), "one set", second.transfer.id).await.expect("readable");
+    assert_eq!(not_itself.expect("there").transfer, first.transfer.id);
+    assert_eq!(
+        store.predecessor(&ods("RYJ"), "document-1", TransferId::random()).await,
+        Ok(None),
+        "identifiers belong to their sender"
+    );
+}
+
+pub(crate) async fn what_waits_for_its_predecessor_is_found_and_joined(store: Shared) {
+    let mut second = sent_out(2);
+    second.deliveries.clear();
+    second.transfer.awaits = Some("document-1".to_owned());
+    let waits = hold();
+    second.hold = Some(waits.clone());
+    assert_eq!(store.accept(second.clone()).await, Ok(Accepted::New));
+    let named = ["set-9".to_owned(), "document-1".to_owned()];
+    let waiting = store.waiting(&ods("RXH"), &named).await.expect("readable");
+    assert_eq!((waiting.len(), waiting[0].hold, waiting[0].transfer), (1, waits.id, second.transfer.id));
+    assert!(store.waiting(&ods("RYJ"), &named).await.expect("readable").is_empty());
+    let first = sent_out(1);
+    let old = accept_new(&store, first.clone()).await;
+    let copy = delivery(RecipientKind::CareHome, "VM1AB");
+    let release = |endings: Vec<Ending>| Release {
+        hold: waits.id,
+        patient: None,
+        care_home: None,
+        deliveries: vec![copy.clone()],
+        endings,
+        replaces: Some((first.transfer.id, 2)),
+        at: at(20),
+        audit: vec![row(AuditWord::Release)],
+    };
+    assert_eq!(store.release_hold(release(Vec::new())).await, Err(StoreError::Overtaken));
+    assert_eq!(store.holds().await.expect("readable").len(), 1, "the hold is still open");
+    let ends = vec![Ending { by: Some(copy.id), ..ending(old, EndReason::Superseded) }];
+    assert_eq!(store.release_hold(release(ends.clone())).await, Ok(true));
+    assert_eq!(store.release_hold(release(ends)).await, Ok(false), "it is closed");
+    let transfer = store.transfer(second.transfer.id).await.expect("readable").expect("there");
+    assert_eq!((transfer.replaces, transfer.version), (Some(first.transfer.id), 2));
+    assert_eq!(read(&store, old).await.state, DeliveryState::Withdrawn);
+    assert!(store.waiting(&ods("RXH"), &named).await.expect("readable").is_empty());
+}
+
+pub(crate) async fn an_earlier_version_that_is_held_is_overtaken(store: Shared) {
+    let mut first = sent_out(1);
+    first.deliveries.clear();
+    first.hold = Some(hold());
+    assert_eq!(store.accept(first.clone()).await, Ok(Accepted::New));
+    let mut second = next_version(2, &first, &[]);
+    second.deliveries.clear();
+    second.hold = Some(hold());
+    assert_eq!(store.accept(second.clone()).await, Ok(Accepted::New), "a version can be held itself");
+    let holds = store.holds().await.expect("readable");
+    assert_eq!(holds.iter().map(|held| held.transfer).collect::<Vec<_>>(), [second.transfer.id]);
+    assert_eq!(status_of(&store, &first).await, "cancelled");
+    assert_eq!(status_of(&store, &second).await, "on-hold");
+    // One that was delivered stays in use until its successor can be.
+    let third = sent_out(3);
+    let used = accept_new(&store, third.clone()).await;
+    let mut fourth = next_version(4, &third, &[]);
+    fourth.deliveries.clear();
+    fourth.hold = Some(hold());
+    assert_eq!(store.accept(fourth).await, Ok(Accepted::New));
+    assert_eq!(read(&store, used).await.ended, None);
+}
+
+pub(crate) async fn what_may_have_left_gets_a_notice(store: Shared) {
+    let mut first = sent_out(1);
+    let untried = delivery(RecipientKind::CoveringPractice, "A82608");
+    let mut inbox = delivery(RecipientKind::PharmacyReferral, "FA123");
+    inbox.endpoint = Endpoint::Inbox {};
+    let mut opened = delivery(RecipientKind::PharmacyNomination, "FA123");
+    opened.endpoint = Endpoint::Inbox {};
+    let mut refused = delivery(RecipientKind::RegisteredPractice, "A82609");
+    refused.endpoint = https();
+    first.deliveries.extend([untried, inbox, opened.clone(), refused]);
+    accept_new(&store, first.clone()).await;
+    // Everything but the practice's copy was claimed; nobody knows what became of it.
+    for lease in claim(&store, 0).await {
+        if lease.delivery.kind == RecipientKind::CoveringPractice {
+            continue;
+        }
+        if matches!(lease.delivery.endpoint, Endpoint::Inbox {}) {
+            let outcome = AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, reference: None };
+            let audit = vec![row(AuditWord::Disclose)];
+            let end = AttemptEnd { delivery: lease.delivery.id, token: lease.token, outcome, at: at(1), audit };
+            assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+        }
+    }
+    store.open_rendition(opened.id, at(2), None, vec![row(AuditWord::Read)]).await.expect("committed").expect("there");
+    let endings = first.deliveries.iter().map(|copy| Ending {
+        notice: Some(NewDelivery {
+            kind: copy.kind,
+            recipient: copy.recipient.clone(),
+            ..notice(copy.id, EndReason::Withdrawn)
+        }),
+        ..ending(copy.id, EndReason::Withdrawn)
+    });
+    let whole = take_back(&first, Some(EndReason::Withdrawn), endings.collect());
+    assert_eq!(store.take_back(whole.clone()).await, Ok(true));
+    let entries = log(&store).await.len();
+    let mut told: Vec<_> = all(&store).await.into_iter().filter_map(|copy| copy.notice.map(|_| copy.kind)).collect();
+    told.sort_unstable();
+    let kinds = [RecipientKind::CareHome, RecipientKind::RegisteredPractice, RecipientKind::PharmacyNomination];
+    assert_eq!(told, kinds, "whoever may have it; not what nobody opened in the inbox");
+    assert_eq!(status_of(&store, &first).await, "cancelled");
+    assert_eq!(store.take_back(TakeBack { endings: Vec::new(), ..whole }).await, Ok(false), "once");
+    assert_eq!(log(&store).await.len(), entries);
+    let gone = store.open_rendition(opened.id, at(61), None, vec![row(AuditWord::Read)]).await.expect("readable");
+    assert!(gone.is_none(), "what was withdrawn is not read any more");
+    // The notice waits behind what is still being sent to the same recipient.
+    assert!(claim(&store, 29).await.iter().all(|lease| lease.delivery.kind == RecipientKind::PharmacyNomination));
+    assert_eq!(claim(&store, 90).await.len(), 3);
+}
+
+pub(crate) async fn a_withdrawn_transfer_takes_its_earlier_versions_along(store: Shared) {
+    let first = sent_out(1);
+    let old = accept_new(&store, first.clone()).await;
+    let second = next_version(2, &first, &[old]);
+    let new = accept_new(&store, second.clone()).await;
+    let whole = take_back(&second, Some(EndReason::Withdrawn), vec![ending(new, EndReason::Withdrawn)]);
+    assert_eq!(store.take_back(whole).await, Ok(true));
+    for id in [old, new] {
+        let copy = read(&store, id).await;
+        assert_eq!(copy.ended.map(|ended| ended.why), Some(EndReason::Withdrawn));
+        assert!(!copy.is_readable());
+    }
+    assert!(claim(&store, 100).await.is_empty(), "what never left is cancelled");
+}
+
+pub(crate) async fn a_recalled_copy_tells_nothing_any_more(store: Shared) {
+    let mut first = sent_out(1);
+    first.deliveries.push(delivery(RecipientKind::CoveringPractice, "A82608"));
+    let wrong = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 0).await;
+    let lease = lease.iter().find(|lease| lease.delivery.id == wrong).expect("claimed");
+    assert!(end(&store, lease, 1).await);
+    let recall = || Ending { notice: Some(notice(wrong, EndReason::Recalled)), ..ending(wrong, EndReason::Recalled) };
+    let waits = hold();
+    let back = TakeBack {
+        hold: Some((waits.clone(), "{\"recalled\":[]}".to_owned())),
+        ..take_back(&first, None, vec![recall()])
+    };
+    assert_eq!(store.take_back(back).await, Ok(true));
+    let held = store.holds().await.expect("readable");
+    assert_eq!((held.len(), &held[0].hold, held[0].decided.as_str()), (1, &waits, "{\"recalled\":[]}"));
+    assert_eq!(store.take_back(take_back(&first, None, vec![recall()])).await, Ok(false), "once");
+    let told = all(&store).await.into_iter().find(|copy| copy.notice.is_some()).expect("told");
+    assert_eq!((told.patient, told.recipient), (None, ods("VM1AB")), "not about whom it was");
+    assert_eq!(read(&store, first.deliveries[1].id).await.ended, None, "the others keep theirs");
+    let query = TaskQuery { copies: true, limit: 100, ..TaskQuery::default() };
+    let found = |without_recalled: bool| {
+        let (store, query) = (&store, TaskQuery { without_recalled, ..query.clone() });
+        async move { store.count_tasks(query).await.expect("readable") }
+    };
+    assert_eq!((found(false).await, found(true).await), (3, 2), "to its recipient there is no such Task");
+    assert_eq!(status_of(&store, &first).await, "on-hold", "until it goes to the right place");
+}
+
+pub(crate) async fn a_pause_holds_back_and_discards_nothing(store: Shared) {
+    accept_new(&store, acceptance(1)).await;
+    let mut other = acceptance(2);
+    other.deliveries[0].recipient = ods("VM2CD");
+    accept_new(&store, other).await;
+    let pause = |recipient: Option<&str>| Pause {
+        recipient: recipient.map(ods),
+        reason: "the home moves".to_owned(),
+        by: "Ada Wells".to_owned(),
+        since: at(0),
+    };
+    let rows = || vec![row(AuditWord::Configure)];
+    assert_eq!(store.pause(pause(Some("VM1AB")), rows()).await, Ok(true));
+    assert_eq!(store.pause(pause(Some("VM1AB")), rows()).await, Ok(false), "it is paused already");
+    let claimed = claim(&store, 1).await;
+    assert_eq!(claimed.iter().map(|lease| lease.delivery.recipient.clone()).collect::<Vec<_>>(), [ods("VM2CD")]);
+    assert_eq!(store.pause(pause(None), rows()).await, Ok(true));
+    assert!(claim(&store, 40).await.is_empty(), "nobody gets anything");
+    assert_eq!(store.pauses().await, Ok(vec![pause(None), pause(Some("VM1AB"))]));
+    assert_eq!(store.resume(None, rows()).await, Ok(true));
+    assert_eq!(store.resume(None, rows()).await, Ok(false));
+    assert_eq!(store.resume(Some(&ods("VM1AB")), rows()).await, Ok(true));
+    assert_eq!(claim(&store, 80).await.len(), 2, "nothing was lost");
+    assert_eq!(log(&store).await.len(), 6, "each change once");
+}
+
+pub(crate) async fn claims_leave_out_endpoints(store: Shared) {
+    let first = accept_new(&store, sent_out(1)).await;
+    let mut other = acceptance(2);
+    other.deliveries[0].endpoint = Endpoint::Https { url: "https://other.example/in".to_owned() };
+    let second = accept_new(&store, other).await;
+    let claim = |except: Vec<Endpoint>, only: Option<Endpoint>, now: i64| {
+        let store = &store;
+        async move {
+            let claim = Claim { except, only, ..Claim::due(at(now), at(now + 30), 100) };
+            store.claim(claim).await.expect("claimable").iter().map(|lease| lease.delivery.id).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(claim(vec![https(), Endpoint::Inbox {}], None, 0).await, [second]);
+    assert_eq!(claim(vec![], Some(Endpoint::Inbox {}), 31).await, []);
+    assert_eq!(claim(vec![], Some(https()), 31).await, [first]);
+    assert_eq!(read(&store, first).await.attempts, 1, "what is left out has no attempt");
+}
+
+pub(crate) async fn a_checkup_accounts_for_every_transfer(store: Shared) {
+    let empty = store.checkup().await.expect("readable");
+    assert_eq!((empty.accepted, empty.flaws.len()), (0, 0));
+    let with_its_row = |mut message: Acceptance| {
+        message.audit[0].transfer = Some(message.transfer.id);
+        message
+    };
+    let delivered = with_its_row(sent_out(1));
+    let id = accept_new(&store, delivered).await;
+    let lease = claim(&store, 0).await.remove(0);
+    let mut disclosed = row(AuditWord::Disclose);
+    disclosed.delivery = Some(id);
+    let outcome = AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None };
+    let end = AttemptEnd { delivery: id, token: lease.token, outcome, at: at(1), audit: vec![disclosed] };
+    assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+    let mut held = with_its_row(acceptance(2));
+    held.deliveries.clear();
+    held.hold = Some(hold());
+    assert_eq!(store.accept(held).await, Ok(Accepted::New));
+    let old = with_its_row(acceptance(3));
+    let of = accept_new(&store, old.clone()).await;
+    let mut new = with_its_row(acceptance(4));
+    new.transfer.replaces = Some(old.transfer.id);
+    new.transfer.version = 2;
+    new.endings = vec![ending(of, EndReason::Superseded)];
+    accept_new(&store, new).await;
+    let checkup = store.checkup().await.expect("readable");
+    assert_eq!(checkup.flaws, []);
+    let places = (checkup.delivered, checkup.pending, checkup.parked, checkup.ended);
+    assert_eq!((checkup.accepted, places), (4, (1, 1, 1, 1)));
+    assert_eq!((checkup.copies, checkup.audit), (3, 5));
+    // An acceptance without its row in the log is told.
+    accept_new(&store, acceptance(5)).await;
+    let flaws = store.checkup().await.expect("readable").flaws;
+    assert_eq!(
+        flaws.iter().map(|flaw| (flaw.rule, flaw.count)).collect::<Vec<_>>(),
+        [("every acceptance is in the audit log", 1)]
+    );
+}

@@ -1,0 +1,275 @@
+//! Later versions, copies that are taken back, pauses, and the check of it all.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use deadpool_postgres::Client;
+use jiff::Timestamp;
+use onward_core::audit::AuditRow;
+use onward_core::state::EndReason;
+use onward_core::store::{Checkup, Ending, Pause, Predecessor, TakeBack, Waiting};
+use onward_core::{DeliveryId, OdsCode, TransferId};
+use uuid::Uuid;
+
+use super::deliveries;
+use super::failure::Failure;
+use super::keyed::Keyed;
+use super::session;
+use super::transfers;
+use super::work::Work;
+use crate::checkup::{self, RULES, SIZES, TRANSFERS};
+use crate::columns::Columns;
+use crate::rows::{self, EVERYBODY, PREDECESSOR};
+use crate::stored::micros;
+
+/// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
+pub(super) async fn predecessor(
+    c: &Keyed,
+    sender: &OdsCode,
+    named: &str,
+    except: TransferId,
+) -> Result<Option<Predecessor>, Failure> {
+    for by in [
+        "AND document_id = $2",
+        "AND document_set_id = $2 ORDER BY (replaced_by IS NOT NULL), version DESC, received DESC, id LIMIT 1",
+    ] {
+        let sql = format!("SELECT {PREDECESSOR} FROM transfers WHERE sender = $1 AND id <> $3 {by}");
+        if let Some(row) = session::first(c, &sql, &[&sender.as_str(), &named, &except.0]).await? {
+            return c.opened_one(Some(&row), |row, keys| rows::predecessor(&Columns::of("transfers", row), keys)).await;
+        }
+    }
+    Ok(None)
+}
+
+pub(super) async fn waiting(c: &Client, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, Failure> {
+    let found = session::all(
+        c,
+        "SELECT h.id AS hold, t.id FROM transfers t JOIN holds h ON h.transfer = t.id
+         WHERE t.sender = $1 AND t.awaits = ANY($2) AND h.closed IS NULL ORDER BY t.dated, t.received, t.id",
+        &[&sender.as_str(), &for_any],
+    )
+    .await?;
+    found.iter().map(|row| Ok(rows::waiting(&Columns::of("transfers", row))?)).collect()
+}
+
+/// Makes `transfer` the successor of `predecessor`, which has no other one.
+pub(super) async fn succeed(
+    c: &Client,
+    transfer: TransferId,
+    predecessor: TransferId,
+    at: Timestamp,
+) -> Result<(), Failure> {
+    let taken = session::execute(
+        c,
+        "UPDATE transfers SET replaced_by = $1, changed = $2
+         WHERE id = $3 AND (replaced_by IS NULL OR replaced_by = $1)",
+        &[&transfer.0, &micros(at), &predecessor.0],
+    )
+    .await?;
+    if taken == 0 {
+        return Err(Failure::Overtaken);
+    }
+    // What waits for a person has been overtaken: nobody needs to decide about it any more.
+    let sql = "UPDATE holds SET closed = $1 WHERE transfer = $2 AND closed IS NULL";
+    if session::execute(c, sql, &[&micros(at), &predecessor.0]).await? > 0 {
+        let reason = "a later version came before it was released";
+        end_transfer(c, predecessor, EndReason::Superseded, reason, at).await?;
+    }
+    Ok(())
+}
+
+/// The versions before this one, the nearest first.
+async fn earlier_versions(c: &Client, transfer: TransferId) -> Result<Vec<TransferId>, Failure> {
+    let found = session::all(
+        c,
+        "WITH RECURSIVE chain (id, replaces, far) AS (
+             SELECT id, replaces, 0 FROM transfers WHERE id = $1
+             UNION ALL SELECT t.id, t.replaces, far + 1 FROM transfers t JOIN chain ON t.id = chain.replaces
+         ) SELECT id FROM chain WHERE far > 0 ORDER BY far",
+        &[&transfer.0],
+    )
+    .await?;
+    found.iter().map(|row| Ok(Columns::of("transfers", row).parsed("id")?)).collect()
+}
+
+/// Ends the copies of all earlier versions, which `endings` must be.
+pub(super) async fn supersede<'j>(
+    work: &mut Work<'j>,
+    transfer: TransferId,
+    endings: &'j [Ending],
+    at: Timestamp,
+) -> Result<(), Failure> {
+    let earlier = earlier_versions(work.client(), transfer).await?;
+    if live_copies(work.client(), &earlier).await? != endings.iter().map(|ending| ending.delivery).collect() {
+        return Err(Failure::Overtaken);
+    }
+    for ending in endings {
+        end_copy(work, ending, at).await?;
+    }
+    for id in earlier {
+        end_transfer(work.client(), id, EndReason::Superseded, "a later version took its place", at).await?;
+    }
+    Ok(())
+}
+
+/// Copies of these transfers that are still their recipients', locked, always in one order.
+async fn live_copies(c: &Client, transfers: &[TransferId]) -> Result<BTreeSet<DeliveryId>, Failure> {
+    let transfers: Vec<Uuid> = transfers.iter().map(|id| id.0).collect();
+    let found = session::all(
+        c,
+        "SELECT id FROM deliveries WHERE transfer = ANY($1) AND kind <> 'sender' AND notice_of IS NULL AND ended IS NULL
+         ORDER BY id FOR UPDATE",
+        &[&transfers],
+    )
+    .await?;
+    found.iter().map(|row| Ok(Columns::of("deliveries", row).parsed("id")?)).collect()
+}
+
+/// Ends a transfer unless it has ended before.
+async fn end_transfer(
+    c: &Client,
+    id: TransferId,
+    why: EndReason,
+    reason: &str,
+    at: Timestamp,
+) -> Result<bool, Failure> {
+    let sql = "UPDATE transfers SET ended = $1, ended_reason = $2, changed = $3 WHERE id = $4 AND ended IS NULL";
+    Ok(session::execute(c, sql, &[&why.as_str(), &reason, &micros(at), &id.0]).await? == 1)
+}
+
+/// Ends one copy and queues its notice if it may have left. A lease stays, so that whoever is sending can still record the
+/// attempt, and the lane waits for that. `false` when it has ended in this way, or in a stricter one, before.
+async fn end_copy<'j>(work: &mut Work<'j>, ending: &'j Ending, at: Timestamp) -> Result<bool, Failure> {
+    let stricter = ending.why != EndReason::Superseded;
+    let found = session::first(
+        work.client(),
+        "SELECT transfer, sender, patient, erased, lane, opened IS NOT NULL OR (state <> 'queued' OR attempts > 0)
+             AND (transport <> 'inbox' OR state IN ('rejected', 'completed')) AS may_have_left
+         FROM deliveries WHERE id = $1
+             AND (ended IS NULL OR $2::boolean AND ended = 'superseded' OR $3::boolean AND ended <> 'recalled') FOR UPDATE",
+        &[&ending.delivery.0, &stricter, &(ending.why == EndReason::Recalled)],
+    )
+    .await?;
+    let Some(row) = found else { return Ok(false) };
+    session::execute(
+        work.client(),
+        "UPDATE deliveries SET ended = $1, ended_by = $2, reason = $3, version = version + 1, changed = $4,
+             next_attempt = NULL,
+             state = CASE WHEN state IN ('completed', 'rejected') THEN state ELSE 'withdrawn' END
+         WHERE id = $5",
+        &[&ending.why.as_str(), &ending.by.map(|by| by.0), &ending.reason, &micros(at), &ending.delivery.0],
+    )
+    .await?;
+    deliveries::keep_versions(work.client(), &[ending.delivery.0], at).await?;
+    let left = Columns::of("deliveries", &row).flag("may_have_left").unwrap_or(true);
+    if let Some(notice) = ending.notice.as_ref().filter(|_| left) {
+        let lane = Columns::of("deliveries", &row).get("lane")?;
+        let mut origin = deliveries::origin(work.client(), &row, at).await?;
+        origin.behind = Some(lane);
+        if ending.why == EndReason::Recalled {
+            // Whoever should not have got it is not told about whom it was.
+            origin.patient = None;
+        }
+        work.queue(&Arc::new(origin), notice);
+    }
+    Ok(true)
+}
+
+pub(super) async fn take_back<'j>(work: &mut Work<'j>, back: &'j TakeBack) -> Result<bool, Failure> {
+    work.needs_every_copy()?;
+    if let Some(why) = back.whole {
+        let live = live_copies(work.client(), &[back.transfer]).await?;
+        if live != back.endings.iter().map(|ending| ending.delivery).collect() {
+            return Err(Failure::Overtaken);
+        }
+        if !end_transfer(work.client(), back.transfer, why, &back.reason, back.at).await? {
+            return Ok(false);
+        }
+        let sql = "UPDATE holds SET closed = $1 WHERE transfer = $2 AND closed IS NULL";
+        session::execute(work.client(), sql, &[&micros(back.at), &back.transfer.0]).await?;
+        // Earlier versions stay readable while a later one stands in for them; now none does.
+        end_superseded(work.client(), back, why).await?;
+    }
+    let mut ended = false;
+    for ending in &back.endings {
+        ended |= end_copy(work, ending, back.at).await?;
+    }
+    if back.whole.is_none() && !ended {
+        return Ok(false);
+    }
+    transfers::origin(work.client(), back.transfer, back.at).await?;
+    if let Some((hold, decided)) = &back.hold {
+        transfers::insert_hold(work.client(), back.transfer, hold, decided, back.at).await?;
+        work.count(0, 1);
+    }
+    work.audit(&back.audit);
+    Ok(true)
+}
+
+async fn end_superseded(c: &Client, back: &TakeBack, why: EndReason) -> Result<(), Failure> {
+    let earlier: Vec<Uuid> = earlier_versions(c, back.transfer).await?.iter().map(|id| id.0).collect();
+    let ended = session::all(
+        c,
+        "UPDATE deliveries SET ended = $1, ended_by = NULL, reason = $2, version = version + 1, changed = $3
+         WHERE transfer = ANY($4) AND ended = 'superseded' RETURNING id",
+        &[&why.as_str(), &back.reason, &micros(back.at), &earlier],
+    )
+    .await?;
+    let ids: Vec<Uuid> =
+        ended.iter().map(|row| Columns::of("deliveries", row).parsed("id")).collect::<Result<_, _>>()?;
+    deliveries::keep_versions(c, &ids, back.at).await
+}
+
+pub(super) async fn pause<'j>(
+    work: &mut Work<'j>,
+    (pause, audit): &'j (Pause, Vec<AuditRow>),
+) -> Result<bool, Failure> {
+    let inserted = session::execute(
+        work.client(),
+        "INSERT INTO pauses (recipient, reason, by, since) VALUES ($1, $2, $3, $4) ON CONFLICT (recipient) DO NOTHING",
+        &[&pause.recipient.as_ref().map_or(EVERYBODY, OdsCode::as_str), &pause.reason, &pause.by, &micros(pause.since)],
+    )
+    .await?;
+    if inserted == 1 {
+        work.audit(audit);
+    }
+    Ok(inserted == 1)
+}
+
+pub(super) async fn resume<'j>(
+    work: &mut Work<'j>,
+    (recipient, audit): &'j (Option<OdsCode>, Vec<AuditRow>),
+) -> Result<bool, Failure> {
+    let whom = recipient.as_ref().map_or(EVERYBODY, OdsCode::as_str);
+    let ended = session::execute(work.client(), "DELETE FROM pauses WHERE recipient = $1", &[&whom]).await?;
+    if ended == 1 {
+        work.audit(audit);
+    }
+    Ok(ended == 1)
+}
+
+pub(super) async fn pauses(c: &Client) -> Result<Vec<Pause>, Failure> {
+    let sql = "SELECT recipient, reason, by, since FROM pauses ORDER BY (recipient <> '*'), recipient";
+    session::all(c, sql, &[]).await?.iter().map(|row| Ok(rows::pause(&Columns::of("pauses", row))?)).collect()
+}
+
+pub(super) async fn checkup(c: &Client) -> Result<Checkup, Failure> {
+    let mut checkup = Checkup::default();
+    for row in session::all(c, TRANSFERS, &[]).await? {
+        checkup::place(&mut checkup, &Columns::of("checkup", &row))?;
+    }
+    let mut sizes = [0; 2];
+    for (sql, size) in SIZES.iter().zip(&mut sizes) {
+        for row in session::all(c, sql, &[]).await? {
+            *size = Columns::of("checkup", &row).count("n")?;
+        }
+    }
+    [checkup.copies, checkup.audit] = sizes;
+    checkup::add_up(&mut checkup);
+    for (rule, sql) in RULES {
+        for row in session::all(c, &checkup::counted(sql), &[]).await? {
+            checkup::judge(&mut checkup, rule, &Columns::of("checkup", &row))?;
+        }
+    }
+    Ok(checkup)
+}

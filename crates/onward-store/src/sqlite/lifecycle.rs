@@ -1,0 +1,265 @@
+//! Later versions, copies that are taken back, and pauses.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use onward_core::audit::AuditRow;
+use onward_core::state::EndReason;
+use onward_core::store::{Ending, Pause, Predecessor, TakeBack, Waiting};
+use onward_core::{DeliveryId, OdsCode, TransferId};
+use rusqlite::params;
+
+use super::audit;
+use super::deliveries;
+use super::failure::Failure;
+use super::keyed::Keyed;
+use super::transfers;
+use crate::columns::Columns;
+use crate::rows::{self, EVERYBODY, Origin, PREDECESSOR};
+use crate::stored::micros;
+
+/// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
+pub(super) fn predecessor(
+    c: &Keyed<'_>,
+    sender: &OdsCode,
+    named: &str,
+    except: TransferId,
+) -> Result<Option<Predecessor>, Failure> {
+    for by in [
+        "AND document_id = ?2",
+        "AND document_set_id = ?2 ORDER BY replaced_by IS NOT NULL, version DESC, received DESC, id LIMIT 1",
+    ] {
+        let found = c
+            .prepare_cached(&format!("SELECT {PREDECESSOR} FROM transfers WHERE sender = ?1 AND id <> ?3 {by}"))?
+            .query_and_then(params![sender.as_str(), named, except.to_string()], |row| {
+                c.opened(|keys| rows::predecessor(&Columns::of("transfers", row), keys))
+            })?
+            .next()
+            .transpose()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn waiting(c: &Keyed<'_>, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, Failure> {
+    let mut found = Vec::new();
+    let mut statement = c.prepare_cached(
+        "SELECT h.id AS hold, t.id FROM transfers t JOIN holds h ON h.transfer = t.id
+         WHERE t.sender = ? AND t.awaits = ? AND h.closed IS NULL ORDER BY t.dated, t.received, t.id",
+    )?;
+    for named in for_any {
+        for waiting in statement.query_and_then(params![sender.as_str(), named], |row| {
+            Ok::<_, Failure>(rows::waiting(&Columns::of("transfers", row))?)
+        })? {
+            let waiting = waiting?;
+            if !found.contains(&waiting) {
+                found.push(waiting);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Makes `transfer` the successor of `predecessor`; `false` when that has another one.
+pub(super) fn succeed(
+    c: &Keyed<'_>,
+    transfer: TransferId,
+    predecessor: TransferId,
+    at: Timestamp,
+) -> Result<bool, Failure> {
+    let taken = c
+        .prepare_cached(
+            "UPDATE transfers SET replaced_by = ?1, changed = ?2
+             WHERE id = ?3 AND (replaced_by IS NULL OR replaced_by = ?1)",
+        )?
+        .execute(params![transfer.to_string(), micros(at), predecessor.to_string()])?;
+    if taken == 0 {
+        return Ok(false);
+    }
+    // What waits for a person has been overtaken: nobody needs to decide about it any more.
+    let waited = c
+        .prepare_cached("UPDATE holds SET closed = ? WHERE transfer = ? AND closed IS NULL")?
+        .execute(params![micros(at), predecessor.to_string()])?;
+    if waited > 0 {
+        end_transfer(c, predecessor, EndReason::Superseded, "a later version came before it was released", at)?;
+    }
+    Ok(true)
+}
+
+/// The versions before this one, the nearest first.
+fn earlier_versions(c: &Keyed<'_>, transfer: TransferId) -> Result<Vec<TransferId>, Failure> {
+    c.prepare_cached(
+        "WITH RECURSIVE chain (id, replaces, far) AS (
+             SELECT id, replaces, 0 FROM transfers WHERE id = ?
+             UNION ALL SELECT t.id, t.replaces, far + 1 FROM transfers t JOIN chain ON t.id = chain.replaces
+         ) SELECT id FROM chain WHERE far > 0 ORDER BY far",
+    )?
+    .query_and_then([transfer.to_string()], |row| Ok(Columns::of("transfers", row).parsed("id")?))?
+    .collect()
+}
+
+/// Ends the copies of all earlier versions; `false`, with nothing to be kept, when `endings` are not all of them.
+pub(super) fn supersede(
+    c: &Keyed<'_>,
+    transfer: TransferId,
+    endings: &[Ending],
+    at: Timestamp,
+) -> Result<bool, Failure> {
+    let earlier = earlier_versions(c, transfer)?;
+    if live_copies(c, &earlier)? != endings.iter().map(|ending| ending.delivery).collect() {
+        return Ok(false);
+    }
+    for ending in endings {
+        end_copy(c, ending, at)?;
+    }
+    for id in earlier {
+        end_transfer(c, id, EndReason::Superseded, "a later version took its place", at)?;
+    }
+    Ok(true)
+}
+
+/// Copies of these transfers that are still their recipients'.
+fn live_copies(c: &Keyed<'_>, transfers: &[TransferId]) -> Result<BTreeSet<DeliveryId>, Failure> {
+    let mut live = BTreeSet::new();
+    let mut statement = c.prepare_cached(
+        "SELECT id FROM deliveries WHERE transfer = ? AND kind <> 'sender' AND notice_of IS NULL AND ended IS NULL",
+    )?;
+    for transfer in transfers {
+        for id in statement.query_and_then([transfer.to_string()], |row| {
+            Ok::<DeliveryId, Failure>(Columns::of("deliveries", row).parsed("id")?)
+        })? {
+            live.insert(id?);
+        }
+    }
+    Ok(live)
+}
+
+/// Ends a transfer unless it has ended before.
+fn end_transfer(c: &Keyed<'_>, id: TransferId, why: EndReason, reason: &str, at: Timestamp) -> Result<bool, Failure> {
+    let ended = c
+        .prepare_cached("UPDATE transfers SET ended = ?, ended_reason = ?, changed = ? WHERE id = ? AND ended IS NULL")?
+        .execute(params![why.as_str(), reason, micros(at), id.to_string()])?;
+    Ok(ended == 1)
+}
+
+/// Ends one copy and queues its notice if it may have left. A lease stays, so that whoever is sending can still record
+/// the attempt, and the lane waits for that. `false` when it has ended in this way, or in a stricter one, before.
+fn end_copy(c: &Keyed<'_>, ending: &Ending, at: Timestamp) -> Result<bool, Failure> {
+    let id = ending.delivery.to_string();
+    let stricter = ending.why != EndReason::Superseded;
+    let found = c
+        .prepare_cached(
+            "SELECT transfer, sender, patient, erased, lane, opened IS NOT NULL OR (state <> 'queued' OR attempts > 0)
+                 AND (json_extract(endpoint, '$.transport') <> 'inbox' OR state IN ('rejected', 'completed')) AS left
+             FROM deliveries WHERE id = ?1 AND (ended IS NULL OR ?2 AND ended = 'superseded' OR ?3 AND ended <> 'recalled')",
+        )?
+        .query_and_then(params![id, stricter, ending.why == EndReason::Recalled], |row| {
+            let columns = Columns::of("deliveries", row);
+            let transfer = columns.parsed("transfer")?;
+            let mut origin = c.opened(|keys| Origin::of(&columns, keys, transfer, at))?;
+            origin.behind = Some(columns.get("lane")?);
+            Ok::<_, Failure>((origin, columns.flag("left")?))
+        })?
+        .next()
+        .transpose()?;
+    let Some((mut origin, left)) = found else { return Ok(false) };
+    c.prepare_cached(
+        "UPDATE deliveries SET ended = ?1, ended_by = ?2, reason = ?3, version = version + 1, changed = ?4,
+             next_attempt = NULL,
+             state = CASE WHEN state IN ('completed', 'rejected') THEN state ELSE 'withdrawn' END
+         WHERE id = ?5",
+    )?
+    .execute(params![ending.why.as_str(), ending.by.map(|by| by.to_string()), ending.reason, micros(at), id])?;
+    deliveries::keep_version(c, ending.delivery, at)?;
+    if let Some(notice) = ending.notice.as_ref().filter(|_| left) {
+        if ending.why == EndReason::Recalled {
+            // Whoever should not have got it is not told about whom it was.
+            origin.patient = None;
+        }
+        deliveries::insert(c, &origin, notice)?;
+    }
+    Ok(true)
+}
+
+pub(super) fn take_back(c: &Keyed<'_>, back: &TakeBack) -> Result<bool, Failure> {
+    if let Some(why) = back.whole {
+        let earlier = earlier_versions(c, back.transfer)?;
+        if live_copies(c, &[back.transfer])? != back.endings.iter().map(|ending| ending.delivery).collect() {
+            return Err(Failure::Overtaken);
+        }
+        if !end_transfer(c, back.transfer, why, &back.reason, back.at)? {
+            return Ok(false);
+        }
+        c.prepare_cached("UPDATE holds SET closed = ? WHERE transfer = ? AND closed IS NULL")?
+            .execute(params![micros(back.at), back.transfer.to_string()])?;
+        // Earlier versions stay readable while a later one stands in for them; now none does.
+        for id in earlier {
+            end_superseded(c, id, why, &back.reason, back.at)?;
+        }
+    }
+    let mut ended = false;
+    for ending in &back.endings {
+        ended |= end_copy(c, ending, back.at)?;
+    }
+    if back.whole.is_none() && !ended {
+        return Ok(false);
+    }
+    transfers::origin(c, back.transfer, back.at)?;
+    if let Some((hold, decided)) = &back.hold {
+        transfers::insert_hold(c, back.transfer, hold, decided, back.at)?;
+    }
+    audit::append(c, &back.audit)?;
+    Ok(true)
+}
+
+fn end_superseded(
+    c: &Keyed<'_>,
+    transfer: TransferId,
+    why: EndReason,
+    reason: &str,
+    at: Timestamp,
+) -> Result<(), Failure> {
+    let superseded = c
+        .prepare_cached("SELECT id FROM deliveries WHERE transfer = ? AND ended = 'superseded'")?
+        .query_and_then([transfer.to_string()], |row| Ok(Columns::of("deliveries", row).parsed("id")?))?
+        .collect::<Result<Vec<DeliveryId>, Failure>>()?;
+    for delivery in superseded {
+        end_copy(c, &Ending { delivery, why, by: None, reason: reason.to_owned(), notice: None }, at)?;
+    }
+    Ok(())
+}
+
+pub(super) fn pause(c: &Keyed<'_>, pause: &Pause, rows: &[AuditRow]) -> Result<bool, Failure> {
+    let inserted = c
+        .prepare_cached(
+            "INSERT INTO pauses (recipient, reason, by, since) VALUES (?, ?, ?, ?) ON CONFLICT (recipient) DO NOTHING",
+        )?
+        .execute(params![
+            pause.recipient.as_ref().map_or(EVERYBODY, OdsCode::as_str),
+            pause.reason,
+            pause.by,
+            micros(pause.since)
+        ])?;
+    if inserted == 1 {
+        audit::append(c, rows)?;
+    }
+    Ok(inserted == 1)
+}
+
+pub(super) fn resume(c: &Keyed<'_>, recipient: Option<&OdsCode>, rows: &[AuditRow]) -> Result<bool, Failure> {
+    let ended = c
+        .prepare_cached("DELETE FROM pauses WHERE recipient = ?")?
+        .execute([recipient.map_or(EVERYBODY, OdsCode::as_str)])?;
+    if ended == 1 {
+        audit::append(c, rows)?;
+    }
+    Ok(ended == 1)
+}
+
+pub(super) fn pauses(c: &Keyed<'_>) -> Result<Vec<Pause>, Failure> {
+    c.prepare_cached("SELECT recipient, reason, by, since FROM pauses ORDER BY recipient <> '*', recipient")?
+        .query_and_then([], |row| Ok(rows::pause(&Columns::of("pauses", row))?))?
+        .collect()
+}

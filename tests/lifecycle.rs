@@ -1,0 +1,249 @@
+//! What was sent is corrected: later versions, withdrawals, recalls. Everyone who got the earlier one hears of it.
+
+use onward_connect::http::Method;
+use onward_core::TransferId;
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{DeliveryRecord, TransferRecord};
+use onward_gateway::holds::Decider;
+use onward_server::session::{Reply, Session};
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, post_xml};
+use serde_json::{Value, json};
+
+/// A discharge as text, and the identifier of its document's set.
+struct Version {
+    text: String,
+    set: String,
+}
+
+impl Version {
+    fn first() -> Self {
+        Self::of(fresh(message::EDISCHARGE_ITK3))
+    }
+
+    fn of(text: String) -> Self {
+        let composition = text.find("<Composition").expect("a document");
+        let identifier = composition + text[composition..].find("<identifier>").expect("an identifier");
+        let value = identifier + text[identifier..].find("<value value=\"").expect("a value") + 14;
+        Self { set: text[value..value + 36].to_owned(), text }
+    }
+
+    /// Another discharge that replaces this one.
+    fn next(&self) -> Self {
+        let text = fresh(message::EDISCHARGE_ITK3);
+        let relation = format!(
+            "<relatesTo><code value=\"replaces\"/><targetIdentifier><system value=\"https://tools.ietf.org/html/rfc4122\"/>\
+             <value value=\"{}\"/></targetIdentifier></relatesTo><section>",
+            self.set
+        );
+        assert!(text.contains("<section>"), "the fixture has sections");
+        Self::of(text.replacen("<section>", &relation, 1))
+    }
+}
+
+async fn posted(hospital: &Session, version: &Version) -> TransferId {
+    let (status, response, reply) = post_xml(hospital, version.text.clone()).await;
+    assert_eq!(status, 200, "{response}");
+    let location = reply.headers["location"].to_str().expect("text");
+    location.rsplit('/').next().expect("an id").parse().expect("an id")
+}
+
+async fn record(world: &World, id: TransferId) -> TransferRecord {
+    world.gateway().store().transfer(id).await.expect("readable").expect("there")
+}
+
+/// The home's copy, once it lies in the inbox.
+async fn arrived(world: &World, id: TransferId) -> DeliveryRecord {
+    loop {
+        let transfer = record(world, id).await;
+        let copy = transfer.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").clone();
+        if copy.state != DeliveryState::Queued {
+            return copy;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn get(session: &Session, path: &str, accept: &str) -> Reply {
+    session.call(Method::GET, path, &[("accept", accept)], Vec::new()).await.expect("an answer")
+}
+
+async fn task(session: &Session, id: impl std::fmt::Display) -> Value {
+    get(session, &format!("fhir/R4/Task/{id}"), "application/fhir+json").await.json().expect("JSON")
+}
+
+/// Moves a Task against the version that it has.
+async fn put(session: &Session, id: impl std::fmt::Display, status: &str, reason: Option<&str>) -> Reply {
+    let path = format!("fhir/R4/Task/{id}");
+    let mut body = json!({ "resourceType": "Task", "status": status, "intent": "order" });
+    if let Some(reason) = reason {
+        body["statusReason"] = json!({ "text": reason });
+    }
+    loop {
+        let tag = session.get(&path).await.expect("an answer").headers["etag"].to_str().expect("text").to_owned();
+        let headers = [("content-type", "application/fhir+json"), ("if-match", tag.as_str())];
+        let reply = session.call(Method::PUT, &path, &headers, body.to_string()).await.expect("an answer");
+        // Other copies are on their way meanwhile, and each step of theirs is a new version: look again, as clients do.
+        if reply.status != 412 {
+            return reply;
+        }
+    }
+}
+
+async fn requested(session: &Session) -> Vec<Value> {
+    let bundle = get(session, "fhir/R4/Task?status=requested", "application/fhir+json").await.json().expect("JSON");
+    bundle["entry"].as_array().into_iter().flatten().map(|entry| entry["resource"].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_takes_the_place_of_the_old_one_everywhere() {
+    let world = World::start().await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    let first = Version::first();
+    let old = posted(&hospital, &first).await;
+    let old_copy = arrived(&world, old).await;
+    let path = format!("fhir/R4/Bundle/{}", old_copy.id);
+    assert_eq!(get(&home, &path, "text/html").await.status, 200, "the home reads the first version");
+
+    let new = posted(&hospital, &first.next()).await;
+    let new_copy = arrived(&world, new).await;
+    let shown = task(&home, old_copy.id).await;
+    assert_eq!(
+        (shown["status"].as_str(), shown["businessStatus"]["text"].as_str()),
+        (Some("cancelled"), Some("superseded"))
+    );
+    assert_eq!(shown["statusReason"]["text"], "version 2 replaces version 1: stop using version 1");
+    assert_eq!(shown["output"][0]["valueReference"]["reference"], format!("Task/{}", new_copy.id));
+    let page = get(&home, &path, "text/html").await;
+    let text = String::from_utf8(page.body.to_vec()).expect("text");
+    assert!(text.contains("Stop using this version") && text.contains("stop using version 1"), "the old page says so");
+    assert_eq!(page.headers["onward-superseded-by"], new_copy.id.to_string().as_str());
+    let page = get(&home, &format!("fhir/R4/Bundle/{}", new_copy.id), "text/html").await;
+    assert!(!page.headers.contains_key("onward-superseded-by"));
+    assert!(String::from_utf8_lossy(&page.body).contains("This replaces an earlier summary"));
+    assert_eq!(put(&home, old_copy.id, "accepted", None).await.status, 422, "nobody works from the old one");
+
+    let shown = task(&hospital, old).await;
+    assert_eq!(
+        (shown["status"].as_str(), shown["businessStatus"]["text"].as_str()),
+        (Some("cancelled"), Some("superseded"))
+    );
+    assert!(
+        shown["output"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .any(|out| out["valueReference"]["reference"] == format!("Task/{new}"))
+    );
+    assert_eq!(task(&hospital, new).await["input"][0]["valueReference"]["reference"], format!("Task/{old}"));
+    let transfer = record(&world, old).await;
+    assert!(transfer.copies().all(|copy| copy.ended.is_some()), "every recipient's copy ended");
+    assert!(transfer.deliveries.iter().all(|copy| copy.notice.is_none()), "the new version tells them");
+    let entries = world.gateway().store().audit_entries(0, 10_000).await.expect("readable");
+    assert_eq!(entries.iter().filter(|entry| entry.columns.word == "withdraw").count(), 5);
+
+    // Only the newest version can be replaced.
+    let (status, outcome, _) = post_xml(&hospital, first.next().text).await;
+    assert_eq!(
+        (status, outcome["issue"][0]["details"]["coding"][0]["code"].as_str()),
+        (422, Some("20014")),
+        "{outcome}"
+    );
+    assert_eq!(arrived(&world, new).await.ended, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_comes_first_waits_for_what_it_replaces() {
+    let world = World::start().await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    let first = Version::first();
+    let second = first.next();
+    let new = posted(&hospital, &second).await;
+    let shown = task(&hospital, new).await;
+    assert_eq!(shown["status"], "on-hold");
+    assert!(shown["businessStatus"]["text"].as_str().expect("text").starts_with("held: replacement"), "{shown}");
+    assert!(requested(&home).await.is_empty());
+    let old = posted(&hospital, &first).await;
+    let copy = arrived(&world, new).await;
+    let transfer = record(&world, new).await;
+    assert_eq!((transfer.replaces, transfer.version, transfer.hold.is_some()), (Some(old), 2, false));
+    assert!(record(&world, old).await.copies().all(|copy| copy.ended.is_some()));
+    loop {
+        let open = requested(&home).await;
+        if !open.is_empty() {
+            assert_eq!(open.len(), 1, "only the new version is to be worked on: {open:?}");
+            assert_eq!(open[0]["id"], copy.id.to_string());
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_reaches_whoever_may_have_it() {
+    let world = World::start().await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    let id = posted(&hospital, &Version::first()).await;
+    let copy = arrived(&world, id).await;
+    let path = format!("fhir/R4/Bundle/{}", copy.id);
+    assert_eq!(get(&home, &path, "application/fhir+json").await.status, 200);
+    assert_eq!(put(&hospital, id, "cancelled", None).await.status, 422, "a reason is needed");
+    assert_eq!(put(&hospital, id, "completed", Some("done")).await.status, 422);
+    assert_eq!(put(&hospital, copy.id, "cancelled", Some("mine")).await.status, 403, "the copy is the home's to move");
+    let stranger = world.client("southmoor-epr", "R9Y", onward_core::client::Role::Sender).await;
+    let headers = [("content-type", "application/fhir+json"), ("if-match", "W/\"1\"")];
+    let foreign = stranger.call(Method::PUT, &format!("fhir/R4/Task/{id}"), &headers, "{}").await.expect("an answer");
+    assert_eq!(foreign.status, 404);
+    let done = put(&hospital, id, "cancelled", Some("written for somebody else")).await;
+    assert_eq!(done.status, 200, "{}", String::from_utf8_lossy(&done.body));
+    let done = done.json().expect("JSON");
+    assert_eq!(
+        (done["status"].as_str(), done["businessStatus"]["text"].as_str()),
+        (Some("cancelled"), Some("withdrawn"))
+    );
+    assert_eq!(put(&hospital, id, "cancelled", Some("again")).await.status, 422, "it has ended");
+
+    assert_eq!(get(&home, &path, "text/html").await.status, 404, "nobody reads it any more");
+    assert_eq!(task(&home, copy.id).await["status"], "cancelled");
+    // The home read it, so it is told; nobody else has opened a copy.
+    let notices: Vec<_> =
+        record(&world, id).await.deliveries.into_iter().filter(|copy| copy.notice.is_some()).collect();
+    assert_eq!(notices.iter().map(|notice| notice.kind).collect::<Vec<_>>(), [RecipientKind::CareHome]);
+    let notice = notices[0].id;
+    let page = get(&home, &format!("fhir/R4/Bundle/{notice}"), "text/html").await;
+    let text = String::from_utf8(page.body.to_vec()).expect("text");
+    assert!(text.contains("The hospital has withdrawn it") && text.contains("written for somebody else"), "{text}");
+    let bundle = get(&home, &format!("fhir/R4/Bundle/{notice}"), "application/fhir+json").await.json().expect("JSON");
+    assert_eq!(bundle["entry"][0]["resource"]["status"], "cancelled");
+    assert_eq!(bundle["entry"][0]["resource"]["identifier"][0]["value"], copy.id.to_string());
+    assert_eq!(put(&home, notice, "accepted", None).await.status, 200, "they confirm that they stopped");
+    assert_eq!(task(&hospital, id).await["status"], "cancelled");
+    let checkup = world.gateway().store().checkup().await.expect("readable");
+    assert_eq!((checkup.flaws, checkup.ended), (vec![], 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_cannot_be_processed_makes_both_null_and_void() {
+    let world = World::start().await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    let first = Version::first();
+    let old = posted(&hospital, &first).await;
+    let copy = arrived(&world, old).await;
+    let path = format!("fhir/R4/Bundle/{}", copy.id);
+    assert_eq!(get(&home, &path, "text/html").await.status, 200);
+    // It names somebody whom PDS knows by another name.
+    let second = first.next();
+    let new = posted(&hospital, &Version::of(second.text.replace("9990000018", "9990000050"))).await;
+    assert_eq!(task(&hospital, new).await["status"], "on-hold");
+    assert_eq!(get(&home, &path, "text/html").await.status, 200, "the first stays in use until somebody decides");
+    assert!(task(&hospital, old).await["businessStatus"]["text"].as_str().expect("text").contains("later version"));
+    let hold = record(&world, new).await.hold.expect("held").id;
+    let agent = onward_core::audit::Agent::named("operator", None);
+    let decider = Decider { agent, by: "Ada Wells", reason: "the number is another person's", act: true };
+    world.gateway().close(hold, &decider).await.expect("committed");
+    assert_eq!(get(&home, &path, "text/html").await.status, 404);
+    let shown = task(&home, copy.id).await;
+    assert_eq!(shown["businessStatus"]["text"], "null-and-void");
+    assert_eq!(task(&hospital, old).await["status"], "cancelled");
+    assert!(record(&world, old).await.deliveries.iter().any(|copy| copy.notice.is_some()), "the home is told");
+}
