@@ -9,6 +9,7 @@ pub(crate) mod keeping;
 pub(crate) mod leasing;
 pub(crate) mod lifecycle;
 pub(crate) mod people;
+pub(crate) mod sealing;
 
 use std::sync::{Arc, LazyLock};
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::exit::{Exit, Failure, Outcome};
-use super::input;
+use super::input::{self, Typed};
 use super::open::{ConfigArgs, Desk, minute, now};
 use super::terminal::{Style, Terminal, plain};
 
@@ -73,7 +73,7 @@ pub struct Request {
     which: Which,
     /// The person; `-` reads the number from standard input, so that it stands in no process list
     #[arg(long, value_name = "N")]
-    nhs_number: String,
+    nhs_number: Typed,
     /// Why these records may be erased
     #[arg(long, value_name = "GROUND", value_parser = ground)]
     ground: Option<ErasureGround>,
@@ -108,7 +108,7 @@ pub struct Add {
     which: Which,
     /// The person; `-` reads the number from standard input, so that it stands in no process list
     #[arg(long, value_name = "N")]
-    nhs_number: String,
+    nhs_number: Typed,
     /// Why, for the audit log; no patient data
     #[arg(long, value_name = "REASON", value_parser = NonEmptyStringValueParser::new())]
     reason: String,
@@ -163,7 +163,7 @@ pub(super) async fn legal_hold(command: &LegalHoldCommand, terminal: &mut Termin
 }
 
 async fn request(command: &Request, terminal: &mut Terminal) -> Outcome {
-    let patient = input::nhs_number(&command.nhs_number)?;
+    let patient = input::nhs_number(command.nhs_number.text())?;
     let Some(ground) = command.ground else {
         return Err(Failure::no(
             "the right to erasure does not reach health records that care under professional secrecy needs (UK GDPR Article \
@@ -287,7 +287,7 @@ fn why(outcome: &ErasureOutcome) -> String {
 }
 
 async fn add(command: &Add, terminal: &mut Terminal) -> Outcome {
-    let patient = input::nhs_number(&command.nhs_number)?;
+    let patient = input::nhs_number(command.nhs_number.text())?;
     let (config, store) = command.which.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let order =

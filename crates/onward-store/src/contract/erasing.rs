@@ -1,13 +1,18 @@
 //! Erasure and legal holds.
 
+use std::sync::Arc;
+
 use onward_core::audit::{AuditQuery, AuditRow, AuditWord};
 use onward_core::store::{
-    AuditContent, AuditHeader, ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, KeyUsage,
+    Accepted, AuditContent, AuditHeader, ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, KeyUsage,
     LegalHoldOrder, StoreError,
 };
 use onward_core::{NhsNumber, TransferId};
+use onward_ledger::{inclusion_proof, leaf_hash, root_of, verify_inclusion};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::sealing::telling;
 use super::{Shared, accept_new, acceptance, at, hold, log, patient, row};
 
 pub(crate) fn request(id: Uuid) -> ErasureRequest {
@@ -41,6 +46,60 @@ pub(crate) async fn confirm(store: &Shared, id: Uuid, by: &str) -> ErasureOutcom
         audit: vec![row(AuditWord::Erase)],
     };
     store.confirm_erasure(confirmation).await.expect("committed")
+}
+
+/// Accepts messages about this many people, with something to be found in each; gives the transfers.
+pub(crate) async fn fill(store: &Shared, people: u32) -> Vec<(u32, TransferId)> {
+    let mut tasks = JoinSet::new();
+    for n in 0..people {
+        let store = Arc::clone(store);
+        tasks.spawn(async move {
+            let mut message = telling(n);
+            message.deliveries.clear();
+            let transfer = message.transfer.id;
+            assert_eq!(store.accept(message).await, Ok(Accepted::New));
+            (n, transfer)
+        });
+    }
+    tasks.join_all().await
+}
+
+/// Erases every `step`-th person, and checks that they are gone, that every leaf and proof stays, and that everybody else can be read.
+pub(crate) async fn erase_every(
+    store: &Shared,
+    transfers: &[(u32, TransferId)],
+    step: usize,
+    remains: Option<&'static str>,
+) {
+    let before = log(store).await;
+    for n in (0..transfers.len()).step_by(step) {
+        let (id, person) = (Uuid::new_v4(), patient(u32::try_from(n).expect("few")));
+        assert_eq!(store.request_erasure(&person, request(id), vec![row(AuditWord::Erase)]).await, Ok(true));
+        let outcome = confirm(store, id, "Bea").await;
+        assert_eq!(outcome, ErasureOutcome::Erased { transfers: 1, entries: 1, remains }, "{n}");
+    }
+    let after = log(store).await;
+    let leaves: Vec<_> = after.iter().map(|entry| entry.leaf).collect();
+    let root = root_of(&leaves);
+    let gone = after.iter().filter(|entry| entry.content == AuditContent::Erased).count();
+    assert_eq!(gone, transfers.len().div_ceil(step));
+    for (at, entry) in after.iter().enumerate() {
+        let leaf = leaf_hash(entry.entry.as_deref().expect("a header"));
+        if entry.content == AuditContent::Erased || at % 97 == 0 {
+            let (index, size) = (at as u64, leaves.len() as u64);
+            let path = inclusion_proof(&leaves, index, size).expect("in the log");
+            assert_eq!(verify_inclusion(&leaf, index, size, &path, &root), Ok(()), "entry {at}");
+        }
+        assert_eq!(leaf, entry.leaf);
+    }
+    assert!(before.iter().zip(&after).all(|(old, new)| old.leaf == new.leaf));
+    for &(n, transfer) in transfers {
+        let original = store.original(transfer).await;
+        match n as usize % step {
+            0 => assert_eq!(original.map(drop), Err(StoreError::Erased), "{n}"),
+            _ => assert!(original.expect("readable").is_some(), "{n}"),
+        }
+    }
 }
 
 async fn ask(store: &Shared, person: &NhsNumber) -> Uuid {
@@ -99,7 +158,7 @@ pub(crate) async fn an_erased_person_is_gone_and_others_stay(store: Shared) {
     assert_eq!(store.transfer(late_transfer).await.expect("readable").expect("there").patient, Some(patient(1)));
     assert!(store.transfer(gone).await.expect("readable").expect("there").patient.is_none(), "what is gone stays gone");
     let repeat = store.accept(acceptance(1)).await.expect("committed");
-    assert!(matches!(repeat, onward_core::store::Accepted::Erased { transfer } if transfer == gone), "{repeat:?}");
+    assert!(matches!(repeat, Accepted::Erased { transfer } if transfer == gone), "{repeat:?}");
 }
 
 pub(crate) async fn an_erasure_needs_two_people_and_yields_to_a_legal_hold(store: Shared) {

@@ -3,6 +3,7 @@
 #[expect(unreachable_pub, reason = "the file belongs to the support crate too")]
 #[path = "../../../../tests/support/postgres.rs"]
 mod cluster;
+mod sealing;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use onward_core::audit::{AuditWord, StoredCheckpoint};
 use onward_core::state::DeliveryState;
+use onward_core::store::Store;
 use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Lease, StoreError};
 use onward_core::{Clock, DeliveryId, TransferId};
 

@@ -110,14 +110,14 @@ impl KeyRing {
         ring.push_str(
             "# read everything; without it nobody can. Keep a copy away from the database and from its backups.\n",
         );
-        ring.push_str(&format!("current = \"{name}\"\n\n[keys]\n"));
+        ring.push_str(&format!("current = {name:?}\n\n[keys]\n"));
         for (id, key) in old.iter().flat_map(|old| &old.keys) {
             if id == name {
                 return Err(RingError(format!("there is a key `{name}` already")));
             }
-            ring.push_str(&Zeroizing::new(format!("{id} = \"{key}\"\n")));
+            ring.push_str(&Zeroizing::new(format!("{id} = {key:?}\n")));
         }
-        ring.push_str(&Zeroizing::new(format!("{name} = \"{}\"\n", *secret)));
+        ring.push_str(&Zeroizing::new(format!("{name} = {:?}\n", *secret)));
         Ok(ring)
     }
 

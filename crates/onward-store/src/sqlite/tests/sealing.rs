@@ -1,36 +1,11 @@
 //! Data at rest: nothing plain in any file, keys that must be there, keys that change, and stores from before.
 
-use onward_core::audit::AuditRow;
-use onward_core::state::RecipientKind;
-use onward_core::store::{AuditContent, NewDelivery};
+use onward_core::store::AuditContent;
 
 use super::*;
-use crate::contract::{delivery, hold};
-use crate::sealing::{KeyEncryption, KeyFault, KeyRing};
-
-/// What must never stand in a file.
-const CANARY: &str = "canary-of-a-person";
-
-/// A message with something to be found in everything that could tell about a person.
-fn telling(n: u32) -> onward_core::store::Acceptance {
-    let mut message = acceptance(n);
-    message.transfer.body = format!("<body>{CANARY}</body>").into_bytes();
-    message.transfer.response = format!("response {CANARY}").into_bytes();
-    message.transfer.reply.sender_reference = Some(CANARY.to_owned());
-    let copy = delivery(RecipientKind::CareHome, "VM1AB");
-    message.deliveries = vec![NewDelivery {
-        body: CANARY.as_bytes().to_vec(),
-        html: Some(format!("<p>{CANARY}</p>").into_bytes()),
-        disclosure: format!("{{\"disclosed\":\"{CANARY}\"}}"),
-        ..copy
-    }];
-    message.audit = vec![AuditRow {
-        event: format!("{{\"about\":\"{CANARY}\"}}").into_bytes(),
-        patient: message.transfer.patient.clone(),
-        ..row(AuditWord::Accept)
-    }];
-    message
-}
+use crate::contract::hold;
+use crate::contract::sealing::{CANARY, ring, telling, without_old};
+use crate::sealing::{KeyFault, KeyRing};
 
 /// Whether a file of the folder holds this text.
 pub(super) fn is_in_a_file(folder: &Path, text: &str) -> bool {
@@ -90,18 +65,13 @@ async fn what_is_moved_to_another_row_does_not_open() {
     assert_eq!(store.original(ids[0]).await.map(drop), Err(StoreError::Corrupt("data_keys.id".to_owned())));
 }
 
-fn ring(text: &str) -> Arc<dyn KeyEncryption> {
-    Arc::new(KeyRing::from_text(text).expect("a ring"))
-}
-
 #[tokio::test]
 async fn faults_033_and_034_a_missing_or_wrong_key_opens_nothing() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("onward.db");
     let old = KeyRing::with_new_key(None, "old").expect("a ring");
     let both = KeyRing::with_new_key(Some(&old), "new").expect("a ring");
-    let new_only: String =
-        both.lines().filter(|line| !line.starts_with("old = ")).map(|line| format!("{line}\n")).collect();
+    let new_only = without_old(&both);
     let open = |text: &str| SqliteStore::open(&path, ring(text), Arc::new(FixedClock));
     let told = |text: &str| match open(text).map(drop) {
         Err(OpenError::Keys(fault)) => fault,
