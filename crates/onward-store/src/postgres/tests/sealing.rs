@@ -44,7 +44,12 @@ async fn no_table_holds_anything_plain_about_a_person() {
     assert_eq!((read.patient.as_ref(), read.reply.sender_reference.as_deref()), (Some(&number), Some(CANARY)));
 
     // Of another row it does not open.
-    cluster.tamper(&url, "UPDATE transfers SET response = (SELECT max(response) FROM transfers), patient = 'nobody'");
+    cluster.tamper(
+        &url,
+        &format!("UPDATE message_bodies SET body = (SELECT body FROM message_bodies WHERE transfer <> '{transfer}')"),
+    );
+    assert_eq!(store.original(transfer).await.map(drop), Err(StoreError::Corrupt("message_bodies.body".to_owned())));
+    cluster.tamper(&url, "UPDATE transfers SET patient = 'nobody'");
     assert_eq!(store.transfer(transfer).await.map(drop), Err(StoreError::Corrupt("transfers.patient".to_owned())));
     cluster.tamper(&url, "DELETE FROM data_keys WHERE kind = 'person'");
     assert_eq!(store.original(transfer).await.map(drop), Err(StoreError::Corrupt("data_keys.id".to_owned())));
