@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0003_people.sql"),
     include_str!("../../schema/sqlite/0004_steps.sql"),
     include_str!("../../schema/sqlite/0005_lifecycle.sql"),
+    include_str!("../../schema/sqlite/0006_operations.sql"),
 ];
 
 /// Why a database was not opened.
