@@ -180,7 +180,10 @@ fn preview_page(
     let (title, lines, copies, button) = match preview {
         Released::WouldQueue(copies) => (
             "Check before it goes on",
-            vec![format!("{} copies would be queued.", copies.len())],
+            vec![match copies.len() {
+                1 => "1 copy would be queued.".to_owned(),
+                count => format!("{count} copies would be queued."),
+            }],
             rows(copies),
             "Yes, let it go on",
         ),
@@ -199,7 +202,7 @@ fn preview_page(
         _ => ("", Vec::new(), Vec::new(), ""),
     };
     let mut form = DeedForm::new(key, "", format!("{back}/{key}"), button);
-    form.kind = "warning";
+    form.kind = if key == "close" { "warning" } else { "" };
     form.hidden = vec![("yes", "1".to_owned()), ("reason", why.to_owned())];
     let agreed = url::form_urlencoded::parse(body).filter(|(name, _)| name == "agreed");
     form.hidden.extend(agreed.map(|(_, kind)| ("agreed", kind.into_owned())));
