@@ -37,3 +37,4 @@ mod serving;
 mod slow;
 mod submit;
 mod token;
+mod witness;

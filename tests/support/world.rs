@@ -78,8 +78,18 @@ impl World {
     /// # Panics
     /// When it cannot be made.
     pub async fn start_reaching_loopback() -> Self {
-        let sections = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n";
-        Self::start_with("", sections, &[], DIRECTORY).await
+        Self::start_reaching_loopback_with("").await
+    }
+
+    /// The same with further sections of configuration.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_reaching_loopback_with(further: &str) -> Self {
+        let sections = format!(
+            "[egress]\nhosts = [{{ host = \"127.0.0.1\", internal = true }}]\nextra_ca_file = \"ca.pem\"\n{further}"
+        );
+        Self::start_with("", &sections, &[], DIRECTORY).await
     }
 
     /// A fresh world in which the covering practice's address may not be reached, and nobody answers at the pharmacy's.

@@ -55,6 +55,8 @@ words!(
         Configure = "configure",
         /// A validation or dry run was asked for.
         DryRun = "dry-run",
+        /// A witness has seen another history of this log than the one that is here.
+        Alarm = "alarm",
     }
 );
 

@@ -191,7 +191,7 @@ fn pattern(word: AuditWord) -> AuditPattern {
         AuditWord::SignIn => AuditPattern::Authentication,
         AuditWord::SignOut => AuditPattern::Logout,
         AuditWord::Refuse | AuditWord::Deny => AuditPattern::Denial,
-        AuditWord::Configure | AuditWord::DryRun => AuditPattern::Activity,
+        AuditWord::Configure | AuditWord::DryRun | AuditWord::Alarm => AuditPattern::Activity,
     }
 }
 

@@ -47,6 +47,12 @@ const NOT_RECALLED: &str = "(d.ended IS NULL OR d.ended <> 'recalled')";
 /// What may be sent although it may have arrived: what failed, and what was handed over and never acknowledged.
 pub(crate) const REPLAYABLE: &str = "state IN ('failed', 'sent')";
 
+/// What witnesses have said.
+pub(crate) const COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures ORDER BY size, witness";
+/// The last word of each.
+pub(crate) const LATEST_COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures c
+     WHERE size = (SELECT max(size) FROM cosignatures later WHERE later.witness = c.witness) ORDER BY witness";
+
 /// In what the engines differ.
 pub(crate) struct Dialect {
     /// The scalar function that gives the greater of two.

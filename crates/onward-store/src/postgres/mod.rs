@@ -9,6 +9,7 @@ mod connect;
 mod deliveries;
 mod directory;
 mod dispatch;
+mod evidence;
 mod failure;
 mod figures;
 mod lifecycle;

@@ -7,6 +7,7 @@ mod columns;
 mod deliveries;
 mod directory;
 mod dispatch;
+mod evidence;
 mod failure;
 mod figures;
 mod lifecycle;
