@@ -7,29 +7,35 @@ It needs Python 3.9 and nothing else: no database, no network, no package. Ed255
   verify.py proof      --key log.pub entry-17.tlog-proof [--entry entry.json]
   verify.py log        --key log.pub --checkpoint checkpoint.txt [--checkpoint older.txt ...] audit.ndjson
 
-The files come from `onward audit key`, `audit checkpoint`, `audit prove` and `audit export --evidence`. Each line of the
-export is an entry, with the event to which it commits unless that was erased; `log` recomputes the tree head of every
-checkpoint from them. A checkpoint that the auditor kept from an earlier day shows that nothing before it was changed or
-removed; without one, a log that was cut back and signed anew cannot be told from a shorter log.
+The files come from `onward audit key`, `audit checkpoint`, `audit prove` and `audit export --evidence`. Each line of that is an
+entry, with the event to which it commits unless that was erased. With --witness witness.pub (repeatable) each of these witnesses
+must have cosigned. A checkpoint that the auditor or a witness kept shows that nothing before it was changed or removed; without
+one, a log that was cut back and signed anew cannot be told from a shorter log.
 
-Specifications: RFC 6962 section 2.1 (hashes), C2SP signed-note, tlog-checkpoint and tlog-proof (files), RFC 8032 (Ed25519).
+Specifications: RFC 6962 section 2.1, C2SP signed-note, tlog-checkpoint, tlog-cosignature, tlog-proof, RFC 8032 (Ed25519).
 Exit code: 0 it holds, 1 it does not, 2 wrong usage or a file that cannot be read.
 """
 
 import argparse
 import base64
+import functools
 import hashlib
 import hmac
+import itertools
 import json
 import re
 import sys
 
-NUMBER = r"(0|[1-9][0-9]{0,19})"
 NAME = r"[^\s+\x00-\x1f]+"
 
 
 class DoesNotHold(Exception):
     """What is claimed is not what was signed."""
+
+
+def need(condition, otherwise):
+    if not condition:
+        raise DoesNotHold(otherwise)
 
 
 # Ed25519, verification only (RFC 8032 sections 5.1.3 and 5.1.7). Nothing secret is handled, so nothing needs constant time.
@@ -42,10 +48,8 @@ ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
 
 def add(a, b):
     """Sum of two points in extended coordinates (X, Y, Z, T)."""
-    e = (a[1] - a[0]) * (b[1] - b[0]) % P
-    f = (a[1] + a[0]) * (b[1] + b[0]) % P
-    g = 2 * a[3] * b[3] * D % P
-    h = 2 * a[2] * b[2] % P
+    e, f = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
+    g, h = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
     w, x, y, z = f - e, h - g, h + g, f + e
     return (w * x % P, y * z % P, x * y % P, w * z % P)
 
@@ -63,8 +67,7 @@ def times(scalar, point):
 
 def decompress(encoded):
     """The point of 32 bytes; None when they are not the one canonical encoding of a point."""
-    y = int.from_bytes(encoded, "little")
-    sign, y = y >> 255, y & ((1 << 255) - 1)
+    sign, y = encoded[31] >> 7, int.from_bytes(encoded, "little") & ((1 << 255) - 1)
     if y >= P:
         return None
     x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
@@ -73,7 +76,7 @@ def decompress(encoded):
         x = x * ROOT_OF_MINUS_ONE % P
     if (x * x - x2) % P or (x == 0 and sign):
         return None
-    x = P - x if x & 1 != sign else x
+    x = x if x & 1 == sign else P - x
     return (x, y, 1, x * y % P)
 
 
@@ -89,8 +92,7 @@ BASE = decompress((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
 
 def is_signed(public, signature, message):
     """Whether the 64 bytes are this key's signature of the message."""
-    key = decompress(public)
-    s = int.from_bytes(signature[32:], "little")
+    key, s = decompress(public), int.from_bytes(signature[32:], "little")
     if key is None or len(signature) != 64 or s >= L:
         return False
     challenge = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % L
@@ -120,20 +122,17 @@ class Tree:
         self.size += 1
 
     def root(self):
-        node = self.edge[-1] if self.edge else hashlib.sha256(b"").digest()
-        for left in reversed(self.edge[:-1]):
-            node = node_hash(left, node)
-        return node
+        if not self.edge:
+            return hashlib.sha256(b"").digest()
+        return functools.reduce(lambda right, left: node_hash(left, right), reversed(self.edge))
 
 
 def root_of_path(leaf, index, size, path):
     """The root to which the path leads from this leaf (RFC 9162 section 2.1.3.2)."""
-    if index >= size:
-        raise DoesNotHold(f"entry {index} lies outside the signed log of {size}")
+    need(index < size, f"entry {index} lies outside the signed log of {size}")
     node, position, last = leaf, index, size - 1
     for step in path:
-        if last == 0:
-            raise DoesNotHold("the path is too long")
+        need(last, "the path is too long")
         if position & 1 or position == last:
             node = node_hash(step, node)
             while position & 1 == 0 and position:
@@ -141,82 +140,82 @@ def root_of_path(leaf, index, size, path):
         else:
             node = node_hash(node, step)
         position, last = position >> 1, last >> 1
-    if last:
-        raise DoesNotHold("the path is too short")
+    need(not last, "the path is too short")
     return node
 
 
-def unbase64(text, what):
+def unbase64(text, what, size=None):
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError:
         raise DoesNotHold(f"{what} is not base64") from None
-    if base64.b64encode(data).decode() != text:
-        raise DoesNotHold(f"{what} is not written in the one canonical way")
+    need(base64.b64encode(data).decode() == text, f"{what} is not written in the one canonical way")
+    need(size in (None, len(data)), f"{what} has not {size} bytes")
     return data
 
 
-def read_key(text):
-    """Name, key id and public key of `name+keyid+base64`."""
+def number(text, what):
+    need(re.fullmatch(r"0|[1-9][0-9]{0,19}", text), f"{what} is not a decimal number without leading zeros")
+    return int(text)
+
+
+def read_key(text, kind=1):
+    """Name, key id and public key of `name+keyid+base64`; kind 1 is a log's, 4 a witness's."""
     found = re.fullmatch(rf"({NAME})\+([0-9a-f]{{8}})\+(\S+)", text.strip())
-    if not found:
-        raise DoesNotHold("the key file holds no key in signed-note form")
-    name, key_id, typed = found[1], bytes.fromhex(found[2]), unbase64(found[3], "the key")
-    if len(typed) != 33 or typed[0] != 1 or hashlib.sha256(name.encode() + b"\n" + typed).digest()[:4] != key_id:
-        raise DoesNotHold("the key is not an Ed25519 key of this name and key id")
+    need(found, "the key file holds no key in signed-note form")
+    name, key_id, typed = found[1], bytes.fromhex(found[2]), unbase64(found[3], "the key", 33)
+    own = hashlib.sha256(name.encode() + b"\n" + typed).digest()[:4] == key_id
+    need(own and typed[0] == kind, "the key is not an Ed25519 key of its kind, name and key id")
     return name, key_id, typed[1:]
+
+
+def signatures_of(note, key):
+    """The text of a note, and what this key signed under it (without the key id)."""
+    text, separator, lines = note.rpartition("\n\n")
+    need(separator and lines.endswith("\n"), "the checkpoint is no signed note")
+    own = []
+    for line in lines[:-1].split("\n"):
+        found = re.fullmatch(rf"\u2014 ({NAME}) (\S+)", line)
+        need(found, "the checkpoint has a malformed signature line")
+        data = unbase64(found[2], "a signature")
+        if found[1] == key[0] and data[:4] == key[1]:
+            own.append(data[4:])
+    return text + "\n", own
+
+
+def cosigned(note, witness):
+    """When the witness cosigned, in seconds since 1970; None when it did not."""
+    text, own = signatures_of(note, witness)
+    for data in own:
+        message = f"cosignature/v1\ntime {int.from_bytes(data[:8], 'big')}\n{text}".encode()
+        need(is_signed(witness[2], data[8:], message), "a cosignature does not fit the checkpoint")
+    return max((int.from_bytes(data[:8], "big") for data in own), default=None)
 
 
 def read_checkpoint(note, key):
     """Size and root that the key signed."""
-    name, key_id, public = key
-    text, separator, signatures = note.rpartition("\n\n")
-    if not separator or not signatures.endswith("\n"):
-        raise DoesNotHold("the checkpoint is no signed note")
-    text += "\n"
-    signed = False
-    for line in signatures[:-1].split("\n"):
-        found = re.fullmatch(rf"\u2014 ({NAME}) (\S+)", line)
-        if not found:
-            raise DoesNotHold("the checkpoint has a malformed signature line")
-        data = unbase64(found[2], "a signature")
-        if found[1] == name and data[:4] == key_id:
-            if not is_signed(public, data[4:], text.encode()):
-                raise DoesNotHold("the checkpoint's signature does not fit its text")
-            signed = True
-    if not signed:
-        raise DoesNotHold("the checkpoint is not signed by this key")
+    text, own = signatures_of(note, key)
+    need(own, "the checkpoint is not signed by this key")
+    need(all(is_signed(key[2], data, text.encode()) for data in own), "the checkpoint's signature does not fit its text")
     lines = text.split("\n")
-    if len(lines) != 4 or lines[0] != name:
-        raise DoesNotHold("the checkpoint has not exactly three lines, the first of them this log's name")
-    root = unbase64(lines[2], "the root")
-    if len(root) != 32:
-        raise DoesNotHold("the root has not 32 bytes")
-    if not re.fullmatch(NUMBER, lines[1]):
-        raise DoesNotHold("the tree size is not a decimal number without leading zeros")
-    return int(lines[1]), root
+    need(len(lines) == 4 and lines[0] == key[0], "the checkpoint has not exactly three lines, the first this log's name")
+    return number(lines[1], "the tree size"), unbase64(lines[2], "the root", 32)
 
 
 def check_proof(text, key, entry):
     """Index of the entry and size of the log in which it is proven to stand."""
     head, separator, note = text.partition("\n\n")
     lines = head.split("\n")
-    if not separator or lines.pop(0) != "c2sp.org/tlog-proof@v1":
-        raise DoesNotHold("the file is no tlog-proof")
+    need(separator and lines.pop(0) == "c2sp.org/tlog-proof@v1", "the file is no tlog-proof")
     leaves = {leaf_of_line(entry)[0]} if entry is not None else set()
     if lines and lines[0].startswith("extra "):
         leaves.add(leaf_of_line(unbase64(lines.pop(0)[6:], "the extra line"))[0])
-    if len(leaves) != 1:
-        raise DoesNotHold("the proof needs one entry, its own or that of --entry, and not two different ones")
-    if not lines or not re.fullmatch("index " + NUMBER, lines[0]):
-        raise DoesNotHold("the index is missing or no decimal number without leading zeros")
-    index = int(lines.pop(0)[6:])
-    path = [unbase64(line, "a hash") for line in lines]
-    if any(len(step) != 32 for step in path):
-        raise DoesNotHold("a hash of the path has not 32 bytes")
+    need(len(leaves) == 1, "the proof needs one entry, its own or that of --entry, and not two different ones")
+    need(lines and lines[0].startswith("index "), "the index is missing")
+    index = number(lines.pop(0)[6:], "the index")
+    path = [unbase64(line, "a hash of the path", 32) for line in lines]
     size, root = read_checkpoint(note, key)
-    if root_of_path(leaves.pop(), index, size, path) != root:
-        raise DoesNotHold("the path does not lead from this entry to the signed root")
+    need(root_of_path(leaves.pop(), index, size, path) == root, "the path does not lead from this entry to the signed root")
     return index, size
 
 
@@ -229,8 +228,7 @@ def leaf_of_line(line):
         entry, event = shown["entry"], shown.get("event")
         if event is not None:
             tag = hmac.new(bytes.fromhex(shown["opening"]), event.encode(), hashlib.sha256).hexdigest()
-            if tag != json.loads(entry)["commitment"]:
-                raise DoesNotHold("an event is not the one to which its entry commits")
+            need(tag == json.loads(entry)["commitment"], "an event is not the one to which its entry commits")
         return leaf_hash(entry.encode()), event is not None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DoesNotHold("a line is no line of evidence") from None
@@ -240,20 +238,15 @@ def check_log(lines, checkpoints):
     """Number of entries, how many of them are signed for, and how many show their event."""
     due = sorted(checkpoints)
     covered, tree, events = due[-1][0], Tree(), 0
-    def compare():
+    for line in itertools.chain([None], lines):  # A checkpoint may be of the empty log.
+        if line is not None:
+            need(line.endswith(b"\n"), f"entry {tree.size} breaks off")
+            leaf, is_shown = leaf_of_line(line)
+            tree.push(leaf)
+            events += is_shown
         while due and due[0][0] == tree.size:
-            if due.pop(0)[1] != tree.root():
-                raise DoesNotHold(f"the first {tree.size} entries are not those that were signed")
-    compare()
-    for line in lines:
-        if not line.endswith(b"\n"):
-            raise DoesNotHold(f"entry {tree.size} breaks off")
-        leaf, is_shown = leaf_of_line(line)
-        tree.push(leaf)
-        events += is_shown
-        compare()
-    if due:
-        raise DoesNotHold(f"the log ends after {tree.size} entries, but {covered} were signed")
+            need(due.pop(0)[1] == tree.root(), f"the first {tree.size} entries are not those that were signed")
+    need(not due, f"the log ends after {tree.size} entries, but {covered} were signed")
     return tree.size, covered, events
 
 
@@ -262,6 +255,7 @@ def main():
     usage.add_argument("command", choices=("checkpoint", "proof", "log"))
     usage.add_argument("file")
     usage.add_argument("--key", required=True, help="the log's public key (onward audit key)")
+    usage.add_argument("--witness", action="append", default=[], help="a witness's public key")
     usage.add_argument("--entry", help="proof: the entry, where the proof does not carry it")
     usage.add_argument("--checkpoint", action="append", help="log: a signed checkpoint; more may be given")
     given = usage.parse_args()
@@ -273,20 +267,26 @@ def main():
             return file.read()
 
     try:
-        key = read_key(text(given.key))
+        key, said = read_key(text(given.key)), []
+        notes = [text(path) for path in (given.checkpoint if given.command == "log" else [given.file])]
+        if given.command == "proof":
+            notes = [notes[0].partition("\n\n")[2]]
+        for witness in (read_key(text(path), 4) for path in given.witness):
+            times = [time for time in (cosigned(note, witness) for note in notes) if time is not None]
+            need(times, f"the witness {witness[0]} has not cosigned")
+            said.append(f"cosigned by {witness[0]} at {max(times)} (seconds since 1970)")
         if given.command == "checkpoint":
-            size, root = read_checkpoint(text(given.file), key)
-            print(f"holds: {key[0]} signed {size} entries, root {root.hex()}")
+            size, root = read_checkpoint(notes[0], key)
+            said.insert(0, f"holds: {key[0]} signed {size} entries, root {root.hex()}")
         elif given.command == "proof":
-            entry = text(given.entry) if given.entry else None
-            index, size = check_proof(text(given.file), key, entry)
-            print(f"holds: the entry is number {index} of the {size} that {key[0]} signed")
+            index, size = check_proof(text(given.file), key, text(given.entry) if given.entry else None)
+            said.insert(0, f"holds: the entry is number {index} of the {size} that {key[0]} signed")
         else:
-            checkpoints = [read_checkpoint(text(path), key) for path in given.checkpoint]
             with open(given.file, "rb") as file:
-                size, covered, events = check_log(file, checkpoints)
-            under = f"{covered} of them under {len(checkpoints)} signed checkpoint(s) of {key[0]}"
-            print(f"holds: {size} entries, {under}; {events} show the event to which they commit")
+                size, covered, events = check_log(file, [read_checkpoint(note, key) for note in notes])
+            under = f"{covered} of them under {len(notes)} signed checkpoint(s) of {key[0]}"
+            said.insert(0, f"holds: {size} entries, {under}; {events} show the event to which they commit")
+        print("\n".join(said))
     except DoesNotHold as reason:
         print(f"does not hold: {reason}")
         return 1

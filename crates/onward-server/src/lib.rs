@@ -21,3 +21,4 @@ pub mod seal;
 pub mod serve;
 pub mod session;
 pub mod store_keys;
+pub mod witnessing;

@@ -1,5 +1,6 @@
 //! Rows as records of the core, the same for every engine: one function a row type, over the columns that it names.
 
+pub(crate) mod operations;
 pub(crate) mod people;
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use onward_core::audit::{FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::state::DeliveryState;
+use onward_core::store::evidence::StoredCosignature;
 use onward_core::store::{
     Accepted, Arrival, AuditColumns, AuditContent, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest, Figures,
     HeldTransfer, KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Pause, PendingErasure,
@@ -488,6 +490,19 @@ pub(crate) fn legal_hold(columns: &Columns<'_>) -> Result<LegalHold, Corrupt> {
         at: columns.moment("placed")?,
     };
     Ok(LegalHold { order, pseudonym: columns.get("patient")?, lifted: columns.moment_opt("lifted")? })
+}
+
+pub(crate) fn cosignature(columns: &Columns<'_>) -> Result<StoredCosignature, Corrupt> {
+    Ok(StoredCosignature {
+        size: columns.count("size")?,
+        witness: columns.get("witness")?,
+        line: columns.get("line")?,
+        at: columns.moment("at")?,
+    })
+}
+
+pub(crate) fn forwarding(columns: &Columns<'_>) -> Result<(String, u64), Corrupt> {
+    Ok((columns.get("sink")?, columns.count("position")?))
 }
 
 /// Adds a row of `what`, `state`, `transport`, `n` and `oldest` to the figures.

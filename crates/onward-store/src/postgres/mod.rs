@@ -10,6 +10,7 @@ mod deliveries;
 mod directory;
 mod dispatch;
 mod erasures;
+mod evidence;
 mod failure;
 mod figures;
 mod keyed;
@@ -17,6 +18,7 @@ mod keys;
 mod lifecycle;
 mod migrate;
 mod open;
+mod operations;
 mod partitions;
 mod people;
 mod readers;
@@ -43,8 +45,9 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Step, Store, StoreError,
-    StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    LegalHold, LegalHoldOrder, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step, Store,
+    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 use url::Url;
@@ -319,11 +322,12 @@ impl Store for PostgresStore {
     async fn requeue(
         &self,
         delivery: DeliveryId,
+        how: Resend,
         why: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        let again = deliveries::Again { delivery, why: why.to_owned(), at, audit };
+        let again = deliveries::Again { delivery, how, why: why.to_owned(), at, audit };
         self.writers.run(again, |work, again| deliveries::requeue(work, again).boxed()).await
     }
 

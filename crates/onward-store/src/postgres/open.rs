@@ -19,10 +19,12 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0002_people.sql"),
     include_str!("../../schema/postgres/0003_steps.sql"),
     include_str!("../../schema/postgres/0004_lifecycle.sql"),
-    include_str!("../../schema/postgres/0005_sealing.sql"),
+    include_str!("../../schema/postgres/0005_evidence.sql"),
+    include_str!("../../schema/postgres/0006_operations.sql"),
+    include_str!("../../schema/postgres/0007_sealing.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
-const SEALING: usize = 4;
+const SEALING: usize = 6;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ mod deliveries;
 mod directory;
 mod dispatch;
 mod erasures;
+mod evidence;
 mod failure;
 mod figures;
 mod keyed;
@@ -15,6 +16,7 @@ mod keys;
 mod lifecycle;
 mod migrate;
 mod open;
+mod operations;
 mod people;
 mod readers;
 mod steps;
@@ -38,8 +40,9 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Step, Store, StoreError,
-    StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    LegalHold, LegalHoldOrder, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step, Store,
+    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::ToSqlOutput;
@@ -313,12 +316,13 @@ impl Store for SqliteStore {
     async fn requeue(
         &self,
         delivery: DeliveryId,
+        how: Resend,
         why: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
         let why = why.to_owned();
-        self.write(move |c| deliveries::requeue(c, delivery, &why, at, &audit)).await
+        self.write(move |c| deliveries::requeue(c, delivery, how, &why, at, &audit)).await
     }
 
     async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError> {

@@ -27,11 +27,13 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0003_people.sql"),
     include_str!("../../schema/sqlite/0004_steps.sql"),
     include_str!("../../schema/sqlite/0005_lifecycle.sql"),
-    include_str!("../../schema/sqlite/0006_sealing.sql"),
-    include_str!("../../schema/sqlite/0007_erasure.sql"),
+    include_str!("../../schema/sqlite/0006_evidence.sql"),
+    include_str!("../../schema/sqlite/0007_operations.sql"),
+    include_str!("../../schema/sqlite/0008_sealing.sql"),
+    include_str!("../../schema/sqlite/0009_erasure.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
-const SEALING: usize = 5;
+const SEALING: usize = 7;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
