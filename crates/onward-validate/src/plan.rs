@@ -61,6 +61,8 @@ pub(crate) struct Node {
     /// Whether FHIR's own definition lets it repeat, so that JSON has an array; `None` where the definition is silent.
     pub(crate) repeats: Option<bool>,
     pub(crate) types: Vec<TypePlan>,
+    /// Whether a type has profiles that its element must conform to.
+    pub(crate) imposes: bool,
     pub(crate) fixed: Option<Arc<Value>>,
     pub(crate) pattern: Option<Arc<Value>>,
     pub(crate) min_value: Option<Arc<Value>>,
@@ -68,9 +70,13 @@ pub(crate) struct Node {
     pub(crate) max_length: Option<u32>,
     pub(crate) binding: Option<BindingPlan>,
     pub(crate) is_modifier: bool,
+    /// `ele-1`, which nearly every element has: apart from the others, so that most have no other.
+    pub(crate) element_rule: Option<Invariant>,
     pub(crate) invariants: Vec<Invariant>,
     /// In the order of the definition; empty means those of the type.
     pub(crate) children: Vec<u32>,
+    /// Indices into `children` of those that may be missed: mandatory themselves, or with a slice that is.
+    pub(crate) mandatory: Vec<u32>,
     /// Every name that a child may have, sorted by its number.
     pub(crate) names: Vec<ChildName>,
     pub(crate) slicing: Option<SlicingPlan>,

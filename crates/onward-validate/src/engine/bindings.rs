@@ -157,5 +157,5 @@ fn found(element: Element<'_, '_>) -> String {
 
 /// Displays are compared without regard to case and white space.
 fn same_words(left: &str, right: &str) -> bool {
-    left.split_whitespace().map(str::to_lowercase).eq(right.split_whitespace().map(str::to_lowercase))
+    left == right || left.split_whitespace().map(str::to_lowercase).eq(right.split_whitespace().map(str::to_lowercase))
 }

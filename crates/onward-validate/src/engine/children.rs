@@ -82,7 +82,8 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
 
     /// The known children of an element, counted and looked at.
     pub(super) fn children(&mut self, element: Element<'t, 's>, views: &Views, type_plan: Option<PlanId>) {
-        let mut known = self.known(views, type_plan);
+        let mut known = Tables::new();
+        self.known(&mut known, views, type_plan);
         if known.is_empty() {
             return;
         }
@@ -104,13 +105,12 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         }
     }
 
-    fn known(&mut self, views: &Views, type_plan: Option<PlanId>) -> Tables<'v> {
-        let mut known: Tables = SmallVec::new();
+    fn known(&mut self, known: &mut Tables<'v>, views: &Views, type_plan: Option<PlanId>) {
         for view in views.iter() {
             let plan = self.plan(view.plan);
             let node = plan.node(view.node);
             if !node.children.is_empty() {
-                self.add_known(&mut known, view.plan, view.node);
+                self.add_known(known, view.plan, view.node);
                 // Of several types a definition can only speak of what all have.
                 if view.node == 0 || node.types.len() == 1 || node.content.is_some() || !node.name.ends_with("[x]") {
                     continue;
@@ -122,17 +122,16 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
                     if let Some(id) = self.type_plan(type_name)
                         && let Some(at) = self.plan(id).find(content)
                     {
-                        self.add_known(&mut known, id, at);
+                        self.add_known(known, id, at);
                     }
                 }
                 None => {
                     if let Some(id) = type_plan {
-                        self.add_known(&mut known, id, 0);
+                        self.add_known(known, id, 0);
                     }
                 }
             }
         }
-        known
     }
 
     fn add_known(&mut self, known: &mut Tables<'v>, id: PlanId, node: u32) {
@@ -284,9 +283,10 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
     }
 
     fn missing(&mut self, parent: Element<'t, 's>, known: &Known<'_>) {
-        for (index, count) in known.counts.iter().enumerate() {
-            let (_, node) = known.child(index);
-            if *count < node.min {
+        for index in &known.node().mandatory {
+            let index = *index as usize;
+            let (count, (_, node)) = (known.counts[index], known.child(index));
+            if count < node.min {
                 self.find(Found {
                     severity: Severity::Error,
                     code: IssueCode::Required,
@@ -301,7 +301,7 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
                         node.name
                     ),
                 });
-            } else if *count == 0
+            } else if count == 0
                 && let Some(slicing) = &node.slicing
             {
                 for slice in &slicing.slices {

@@ -3,7 +3,7 @@
 use super::discriminate::matchers;
 use super::{BindingPlan, ChildName, Names, Node, Plan, SlicePlan, SlicingPlan, TypePlan};
 use crate::definition::{Binding, DiscriminatorKind, SlicingRules, TypeRef};
-use crate::invariant::Invariants;
+use crate::invariant::{Invariants, Known};
 use crate::snapshot::{Problem, Profile, Shape, Shapes};
 
 /// Compiles a profile.
@@ -39,14 +39,25 @@ impl Compiler<'_> {
         let children: Vec<u32> = shape.children.iter().map(|child| self.element(child)).collect();
         let names = self.child_names(&children, shape);
         let slicing = self.slicing(shape);
+        let mandatory =
+            (0..).zip(&children).filter(|(_, child)| self.may_be_missed(**child)).map(|(at, _)| at).collect();
         let node = &mut self.nodes[at as usize];
-        (node.children, node.names, node.slicing) = (children, names, slicing);
+        (node.children, node.mandatory, node.names, node.slicing) = (children, mandatory, names, slicing);
         at
+    }
+
+    fn may_be_missed(&self, child: u32) -> bool {
+        let node = &self.nodes[child as usize];
+        let slices = node.slicing.iter().flat_map(|slicing| &slicing.slices);
+        node.min > 0 || slices.into_iter().any(|slice| self.nodes[slice.node as usize].min > 0)
     }
 
     fn bare(&self, shape: &Shape) -> Node {
         let definition = &shape.definition;
         let max = definition.max.unwrap_or(u32::MAX);
+        let compiled = definition.constraints.iter().filter_map(|each| self.invariants.compiled(each));
+        let (element_rules, invariants): (Vec<_>, Vec<_>) =
+            compiled.partition(|each| each.compiled.known == Some(Known::Element));
         Node {
             id: definition.id.as_str().into(),
             name: definition.name().into(),
@@ -54,6 +65,7 @@ impl Compiler<'_> {
             max,
             repeats: definition.base_repeats.or(definition.max.map(|max| max > 1)),
             types: definition.types.iter().map(|each| self.type_plan(each)).collect(),
+            imposes: definition.types.iter().any(|each| !each.profiles.is_empty()),
             fixed: definition.fixed.clone(),
             pattern: definition.pattern.clone(),
             min_value: definition.min_value.clone(),
@@ -61,8 +73,10 @@ impl Compiler<'_> {
             max_length: definition.max_length,
             binding: definition.binding.as_ref().and_then(binding_plan),
             is_modifier: definition.is_modifier,
-            invariants: definition.constraints.iter().filter_map(|each| self.invariants.compiled(each)).collect(),
+            element_rule: element_rules.into_iter().next(),
+            invariants,
             children: Vec::new(),
+            mandatory: Vec::new(),
             names: Vec::new(),
             slicing: None,
             content: definition
