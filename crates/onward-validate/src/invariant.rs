@@ -33,6 +33,10 @@ pub(crate) enum Known {
     /// ref-1: what the engine says of every reference to a contained resource. As written it fails where there is no
     /// `reference` at all, which R4 allows (§2.3.0).
     Reference,
+    /// dom-6
+    Narrative,
+    /// bdl-8
+    FullUrl,
 }
 
 fn known(text: &str) -> Option<Known> {
@@ -41,6 +45,10 @@ fn known(text: &str) -> Option<Known> {
         "extension.exists() != value.exists()" => Some(Known::Extension),
         "reference.startsWith('#').not() or (reference.substring(1).trace('url') in %rootResource.contained.id.trace('ids'))" => {
             Some(Known::Reference)
+        }
+        "text.`div`.exists()" => Some(Known::Narrative),
+        "fullUrl.contains('/_history/').not()" | "fullUrl.exists() implies fullUrl.contains('/_history/').not()" => {
+            Some(Known::FullUrl)
         }
         _ => None,
     }

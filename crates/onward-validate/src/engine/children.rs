@@ -148,19 +148,15 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         let (name, key) = (run[0].name(), self.key(run[0]));
         let mut views: SmallVec<[Views; 2]> = run.iter().map(|_| Views::new()).collect();
         let mut type_name: Option<&'v TypeName> = None;
-        let mut is_known = false;
+        let (mut is_known, mut imposes) = (false, false);
         for each in known.iter_mut() {
             let Some(found) = key.and_then(|key| each.node().child(key)) else { continue };
             let index = found.child as usize;
             let met = u32::try_from(run.len()).unwrap_or(u32::MAX);
             let before = each.counts[index];
             each.counts[index] = before.saturating_add(met);
-            let (at, node) = each.child(index);
-            let actual = match (&found.type_name, node.types.as_slice()) {
-                (Some(told), _) => Some(&**told),
-                (None, [only]) => Some(&*only.code),
-                _ => None,
-            };
+            let (at, node) = (found.at, each.plan.node(found.at));
+            let actual = found.type_name.as_deref();
             if !is_known {
                 self.list_form(run, node);
                 if self.is_xml && index < each.last {
@@ -176,9 +172,10 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             if node.max == 0 {
                 continue;
             }
-            if !self.type_fits(run, each.plan, node, actual) {
+            if !found.fits && self.has_wrong_type(run, each.plan, node, actual) {
                 continue;
             }
+            imposes |= node.imposes || !found.fits || node.slicing.is_some();
             type_name = type_name.or(actual);
             for views in &mut views {
                 views.add(View { plan: each.id, node: at });
@@ -193,12 +190,13 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         }
         for (child, views) in run.iter().zip(&mut views) {
             if !views.is_empty() {
-                self.child(*child, views, type_name);
+                self.child(*child, views, type_name, imposes);
             }
         }
     }
 
-    fn child(&mut self, child: Element<'t, 's>, views: &mut Views, type_name: Option<&'v TypeName>) {
+    /// `imposes`: a definition may demand more of it than that it is of its type.
+    fn child(&mut self, child: Element<'t, 's>, views: &mut Views, type_name: Option<&'v TypeName>, imposes: bool) {
         if type_name.is_some_and(|name| self.is_resource_type(name)) {
             let imposed = self.imposed(child, views, child.resource_type());
             self.resource(child, &imposed);
@@ -207,9 +205,11 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         if matches!(child.name(), "extension" | "modifierExtension") {
             self.extension(child, views);
         }
-        let imposed = self.imposed(child, views, type_name.map(|name| &**name));
-        for view in imposed.iter() {
-            views.add(view);
+        if imposes {
+            let imposed = self.imposed(child, views, type_name.map(|name| &**name));
+            for view in imposed.iter() {
+                views.add(view);
+            }
         }
         self.element(child, views, type_name);
     }

@@ -45,6 +45,8 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         let holds = match compiled.known {
             Some(Known::Extension) => Ok(element.get("extension").is_some() != element.choice("value").is_some()),
             Some(Known::Reference) => Ok(true),
+            Some(Known::Narrative) => Ok(element.all("text").any(|text| text.get("div").is_some())),
+            Some(Known::FullUrl) if element.text("fullUrl").is_some_and(|url| !url.contains("/_history/")) => Ok(true),
             _ => self.evaluated(element, compiled),
         };
         match holds {

@@ -1,8 +1,8 @@
 //! From shape to plan.
 
 use super::discriminate::matchers;
-use super::{BindingPlan, ChildName, Names, Node, Plan, SlicePlan, SlicingPlan, TypePlan};
-use crate::definition::{Binding, DiscriminatorKind, SlicingRules, TypeRef};
+use super::{BindingPlan, ChildName, NameKey, Names, Node, Plan, SlicePlan, SlicingPlan, TypePlan, ValuesPlan};
+use crate::definition::{Binding, DiscriminatorKind, ElementDefinition, SlicingRules, TypeRef};
 use crate::invariant::{Invariants, Known};
 use crate::snapshot::{Problem, Profile, Shape, Shapes};
 
@@ -37,12 +37,13 @@ impl Compiler<'_> {
         let at = u32::try_from(self.nodes.len()).expect("a definition has fewer elements than bytes");
         self.nodes.push(self.bare(shape));
         let children: Vec<u32> = shape.children.iter().map(|child| self.element(child)).collect();
-        let names = self.child_names(&children, shape);
+        let (keys, names) = self.child_names(&children, shape).into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
         let slicing = self.slicing(shape);
         let mandatory =
             (0..).zip(&children).filter(|(_, child)| self.may_be_missed(**child)).map(|(at, _)| at).collect();
         let node = &mut self.nodes[at as usize];
-        (node.children, node.mandatory, node.names, node.slicing) = (children, mandatory, names, slicing);
+        (node.children, node.mandatory, node.slicing) = (children, mandatory, slicing);
+        (node.keys, node.names) = (keys.into(), names.into());
         at
     }
 
@@ -66,18 +67,14 @@ impl Compiler<'_> {
             repeats: definition.base_repeats.or(definition.max.map(|max| max > 1)),
             types: definition.types.iter().map(|each| self.type_plan(each)).collect(),
             imposes: definition.types.iter().any(|each| !each.profiles.is_empty()),
-            fixed: definition.fixed.clone(),
-            pattern: definition.pattern.clone(),
-            min_value: definition.min_value.clone(),
-            max_value: definition.max_value.clone(),
-            max_length: definition.max_length,
-            binding: definition.binding.as_ref().and_then(binding_plan),
+            values: values_plan(definition),
             is_modifier: definition.is_modifier,
             element_rule: element_rules.into_iter().next(),
             invariants,
             children: Vec::new(),
             mandatory: Vec::new(),
-            names: Vec::new(),
+            keys: Box::default(),
+            names: Box::default(),
             slicing: None,
             content: definition
                 .content_reference
@@ -86,24 +83,26 @@ impl Compiler<'_> {
         }
     }
 
-    fn child_names(&self, children: &[u32], shape: &Shape) -> Vec<ChildName> {
+    fn child_names(&self, children: &[u32], shape: &Shape) -> Vec<(NameKey, ChildName)> {
         let mut names = Vec::with_capacity(children.len());
-        for (index, (at, child)) in children.iter().zip(&shape.children).enumerate() {
-            let child_at = u32::try_from(index).expect("fewer children than nodes");
-            let name = &self.nodes[*at as usize].name;
+        for (child, (at, shape)) in (0..).zip(children.iter().zip(&shape.children)) {
+            let (at, types) = (*at, &shape.definition.types);
+            let name = &self.nodes[at as usize].name;
             let Some(stem) = name.strip_suffix("[x]") else {
+                let sole = if let [only] = types.as_slice() { Some(self.names.of_type(&only.code)) } else { None };
                 let key = self.names.of_element(name);
-                names.push(ChildName { key, name: name.clone(), child: child_at, type_name: None });
+                names.push((key, ChildName { name: name.clone(), child, at, type_name: sole, fits: true }));
                 continue;
             };
-            for each in named_types(child) {
+            for each in named_types(shape) {
                 let name = choice_name(stem, each);
+                let fits = types.is_empty() || types.iter().any(|allowed| allowed.code == each);
                 let (key, type_name) = (self.names.of_element(&name), Some(self.names.of_type(each)));
-                names.push(ChildName { key, name, child: child_at, type_name });
+                names.push((key, ChildName { name, child, at, type_name, fits }));
             }
         }
-        names.sort_by_key(|each| each.key);
-        names.dedup_by_key(|each| each.key);
+        names.sort_by_key(|(key, _)| *key);
+        names.dedup_by_key(|(key, _)| *key);
         names
     }
 
@@ -147,6 +146,24 @@ impl Compiler<'_> {
             versioning: each.versioning.as_deref().map(Into::into),
         }
     }
+}
+
+fn values_plan(definition: &ElementDefinition) -> Option<Box<ValuesPlan>> {
+    let made = ValuesPlan {
+        fixed: definition.fixed.clone(),
+        pattern: definition.pattern.clone(),
+        min_value: definition.min_value.clone(),
+        max_value: definition.max_value.clone(),
+        max_length: definition.max_length,
+        binding: definition.binding.as_ref().and_then(binding_plan),
+    };
+    let demands_something = made.fixed.is_some()
+        || made.pattern.is_some()
+        || made.min_value.is_some()
+        || made.max_value.is_some()
+        || made.max_length.is_some()
+        || made.binding.is_some();
+    demands_something.then(|| Box::new(made))
 }
 
 fn binding_plan(binding: &Binding) -> Option<BindingPlan> {
