@@ -65,6 +65,8 @@ pub(crate) struct Node {
     pub(crate) imposes: bool,
     /// What it demands of a value: most demand nothing.
     pub(crate) values: Option<Box<ValuesPlan>>,
+    /// Whether it demands nothing of a value but to be of its type.
+    pub(crate) is_plain: bool,
     pub(crate) is_modifier: bool,
     /// `ele-1`, which nearly every element has: apart from the others, so that most have no other.
     pub(crate) element_rule: Option<Invariant>,

@@ -43,7 +43,7 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         let type_name = type_name.or_else(|| self.sole_type(views));
         let (type_plan, kind) = type_name.and_then(|name| self.validator.type_of(name)).unzip();
         let type_name = type_name.map(|name| &**name);
-        if self.has_right_form(element, kind, type_name) {
+        if self.has_right_form(element, kind, type_name) && !self.plain_value(element, views, type_name, type_plan) {
             self.values(element, views, type_name);
             match (kind, type_name) {
                 (_, Some("xhtml")) => self.narrative(element),
@@ -60,6 +60,32 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             }
         }
         self.depth -= 1;
+    }
+
+    /// Judges a primitive of which nothing is demanded but that its value is of its type, as of most. False when it is none.
+    fn plain_value(
+        &mut self,
+        element: Element<'t, 's>,
+        views: &Views,
+        type_name: Option<&str>,
+        type_plan: Option<PlanId>,
+    ) -> bool {
+        let (Some(name), Some(type_plan)) = (type_name.filter(|name| *name != "xhtml"), type_plan) else {
+            return false;
+        };
+        let type_plan = self.plan(type_plan);
+        let is_plain = type_plan.definition.kind == Kind::Primitive
+            && type_plan.root().is_plain
+            && element.value().is_some()
+            && !element.has_children()
+            && views.iter().all(|view| {
+                let node = self.plan(view.plan).node(view.node);
+                node.is_plain && node.children.is_empty()
+            });
+        if is_plain {
+            self.primitive(element, name);
+        }
+        is_plain
     }
 
     fn speaks_of_children(&mut self, views: &Views) -> bool {

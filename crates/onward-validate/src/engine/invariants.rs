@@ -18,7 +18,7 @@ use crate::{IssueCode, Severity};
 impl<'v, 't, 's> Session<'v, 't, 's> {
     pub(super) fn invariants(&mut self, element: Element<'t, 's>, views: &Views, type_plan: Option<PlanId>) {
         let mut done: SmallVec<[*const Compiled; 24]> = SmallVec::new();
-        let mut is_empty = element.value().is_none() && element.children().all(|child| child.name() == "id");
+        let mut is_empty = Known::Element.holds(element) == Some(false);
         for view in views.iter().chain(type_plan.map(View::root)) {
             if self.is_decided() {
                 return;
@@ -42,14 +42,8 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
 
     fn invariant(&mut self, element: Element<'t, 's>, plan: &Plan, node_id: &str, invariant: &'v Invariant) {
         let compiled = &invariant.compiled;
-        let holds = match compiled.known {
-            Some(Known::Extension) => Ok(element.get("extension").is_some() != element.choice("value").is_some()),
-            Some(Known::Reference) => Ok(true),
-            Some(Known::Narrative) => Ok(element.all("text").any(|text| text.get("div").is_some())),
-            Some(Known::FullUrl) if element.text("fullUrl").is_some_and(|url| !url.contains("/_history/")) => Ok(true),
-            _ => self.evaluated(element, compiled),
-        };
-        match holds {
+        let known = compiled.known.and_then(|known| known.holds(element));
+        match known.map_or_else(|| self.evaluated(element, compiled), Ok) {
             Ok(true) => {}
             Ok(false) => self.breached(element, plan, node_id, invariant),
             Err(reason) => self.find(Found {

@@ -44,6 +44,7 @@ impl Compiler<'_> {
         let node = &mut self.nodes[at as usize];
         (node.children, node.mandatory, node.slicing) = (children, mandatory, slicing);
         (node.keys, node.names) = (keys.into(), names.into());
+        node.is_plain = node.values.is_none() && node.invariants.is_empty();
         at
     }
 
@@ -68,6 +69,7 @@ impl Compiler<'_> {
             types: definition.types.iter().map(|each| self.type_plan(each)).collect(),
             imposes: definition.types.iter().any(|each| !each.profiles.is_empty()),
             values: values_plan(definition),
+            is_plain: false,
             is_modifier: definition.is_modifier,
             element_rule: element_rules.into_iter().next(),
             invariants,
