@@ -5,7 +5,8 @@ use onward_connect::http::{HeaderMap, HttpClient, HttpConfig, Method};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 
-async fn operations(world: &World, path: &str) -> (u16, String) {
+/// Status and text of a page of the operations listener.
+pub(crate) async fn operations(world: &World, path: &str) -> (u16, String) {
     let http = HttpClient::new(&HttpConfig {
         egress: vec![EgressHost { host: "127.0.0.1".to_owned(), internal: true }],
         allow_plain_loopback: true,

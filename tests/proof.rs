@@ -12,7 +12,7 @@ use onward_tests::world::{World, post_xml};
 const VERIFIER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/onward-ledger/verify/verify.py");
 
 /// Whether Python is there; panics where skipping is forbidden, as for the MESH sandbox, which needs it too.
-fn python() -> bool {
+pub(crate) fn python() -> bool {
     let runs = Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
     let required = std::env::var_os("ONWARD_REQUIRE_MESH_SANDBOX").is_some();
     assert!(runs || !required, "python3 is missing, so the log was not checked by a second implementation");
@@ -23,27 +23,27 @@ fn python() -> bool {
 }
 
 /// Exit code and words of the second implementation.
-fn verify(arguments: &[&str]) -> (i32, String) {
+pub(crate) fn verify(arguments: &[&str]) -> (i32, String) {
     let done = Command::new("python3").arg("-I").arg(VERIFIER).args(arguments).output().expect("python runs");
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     (done.status.code().expect("it ended by itself"), said)
 }
 
-fn refused(arguments: &[&str], what: &str) {
+pub(crate) fn refused(arguments: &[&str], what: &str) {
     let (code, said) = verify(arguments);
     assert_eq!(code, 1, "{what}: {said}");
     assert!(said.starts_with("does not hold: "), "{what}: {said}");
 }
 
 /// Runs `onward audit …` on this world, as an operator would beside the running gateway.
-async fn onward(world: &World, arguments: &[&str]) -> Exit {
+pub(crate) async fn onward(world: &World, arguments: &[&str]) -> Exit {
     let config = world.config_file.to_str().expect("UTF-8");
     let words = [&["onward", "audit"], arguments, &["--config", config]].concat();
     let cli = Cli::try_parse_from(words).expect("parses");
     tokio::task::spawn_blocking(|| cli.run()).await.expect("it ran")
 }
 
-fn write(folder: &Path, name: &str, text: impl AsRef<[u8]>) -> String {
+pub(crate) fn write(folder: &Path, name: &str, text: impl AsRef<[u8]>) -> String {
     let path = folder.join(name);
     std::fs::write(&path, text).expect("written");
     path.to_str().expect("UTF-8").to_owned()

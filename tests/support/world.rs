@@ -78,8 +78,35 @@ impl World {
     /// # Panics
     /// When it cannot be made.
     pub async fn start_reaching_loopback() -> Self {
+        Self::start_reaching_loopback_with("").await
+    }
+
+    /// The same with further sections of configuration.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_reaching_loopback_with(further: &str) -> Self {
+        let sections = format!(
+            "[egress]\nhosts = [{{ host = \"127.0.0.1\", internal = true }}]\nextra_ca_file = \"ca.pem\"\n{further}"
+        );
+        Self::start_with("", &sections, &[], DIRECTORY).await
+    }
+
+    /// A fresh world in which the covering practice's address may not be reached, and nobody answers at the pharmacy's.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_with_broken_partners() -> Self {
+        let at = |name: &str, url: &str, directory: &str| {
+            let inbox = format!("name = \"{name}\"\nendpoint = {{ transport = \"inbox\" }}");
+            assert!(directory.contains(&inbox), "{name} is in the directory");
+            directory
+                .replace(&inbox, &format!("name = \"{name}\"\nendpoint = {{ transport = \"https\", url = \"{url}\" }}"))
+        };
+        let directory = at("Beck Lane Surgery", "https://beck-lane.example/in", DIRECTORY);
+        let directory = at("Station Road Pharmacy", "https://127.0.0.1:9/in", &directory);
         let sections = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n";
-        Self::start_with("", sections, &[], DIRECTORY).await
+        Self::start_with("", sections, &[], &directory).await
     }
 
     /// A fresh world whose people sign in through this identity provider too, on loopback; `cis2` is its name.

@@ -1,4 +1,4 @@
-//! The network clients: HTTPS push, MESH, PDS, and the one HTTP client beneath them.
+//! The network clients: HTTPS push, MESH, PDS, witnesses, and the one HTTP client beneath them.
 //!
 //! This crate refuses to follow redirects, to speak to hosts that the configuration does not list, to reach private
 //! addresses that are not listed as internal, and to put a partner's answer into an error. It carries bytes and
@@ -13,3 +13,4 @@ pub mod mesh;
 pub mod pds;
 pub mod secret;
 pub mod stand_in;
+pub mod witness;

@@ -42,6 +42,9 @@ words!(
         Query = "query",
         /// Everything about one person was exported for them (subject access): disclosure.
         SubjectAccess = "subject-access",
+        /// Whom a copy, a transfer or an entry is about was shown to somebody who runs the gateway or answers for its log:
+        /// disclosure.
+        Reveal = "reveal",
         /// A token was issued, or a person signed in.
         SignIn = "sign-in",
         /// A person signed out.
@@ -52,6 +55,8 @@ words!(
         Configure = "configure",
         /// A validation or dry run was asked for.
         DryRun = "dry-run",
+        /// A witness has seen another history of this log than the one that is here.
+        Alarm = "alarm",
     }
 );
 

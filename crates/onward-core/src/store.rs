@@ -1,7 +1,9 @@
 //! The store port. A method is one business transaction, never one table; the audit rows of an effect
 //! are committed with it or the effect does not happen.
 
+pub mod evidence;
 mod lifecycle;
+mod operations;
 pub mod people;
 mod steps;
 
@@ -19,6 +21,7 @@ use crate::directory::{DirectoryEntry, Endpoint};
 use crate::state::{DeliveryState, EndReason, HoldReason, RecipientKind, TransportKind};
 use crate::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
+pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
 
 /// The store did not do it. Texts never carry patient data.
@@ -718,7 +721,7 @@ pub struct DeliveryFigure {
 
 /// The durable memory of the gateway.
 #[async_trait]
-pub trait Store: people::PeopleStore {
+pub trait Store: people::PeopleStore + evidence::EvidenceStore + OperationsStore {
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
 
@@ -816,10 +819,11 @@ pub trait Store: people::PeopleStore {
     async fn change_hold(&self, change: HoldChange) -> Result<bool, StoreError>;
     /// Closes a hold and ends its transfer without copies; `false` when it was closed already.
     async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError>;
-    /// Puts a failed copy back into the queue as a replay, with why; `false` when it is not failed.
+    /// Queues a copy again, due at once, with why; `false` when its state is none from which it can be sent again so.
     async fn requeue(
         &self,
         delivery: DeliveryId,
+        how: Resend,
         why: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,

@@ -101,7 +101,7 @@ impl Journal {
         };
         match (entry.word, &entry.recipient) {
             // The source of a disclosure is who observes it (BALP val-audit-source): ourselves.
-            (AuditWord::SubjectAccess, _) => [
+            (AuditWord::SubjectAccess | AuditWord::Reveal, _) => [
                 AuditAgent { requestor: false, ..self.own(AgentPart::Client) },
                 AuditAgent { part: AgentPart::Server, ..caller },
             ],
@@ -181,15 +181,17 @@ fn pattern(word: AuditWord) -> AuditPattern {
         AuditWord::Accept | AuditWord::Duplicate | AuditWord::Hold | AuditWord::Respond => AuditPattern::Create,
         AuditWord::Release | AuditWord::Acknowledge | AuditWord::Withdraw => AuditPattern::Update,
         // An attempt that failed may still have reached the recipient.
-        AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed | AuditWord::SubjectAccess => {
-            AuditPattern::Disclosure
-        }
+        AuditWord::Disclose
+        | AuditWord::AttemptFailed
+        | AuditWord::DeliveryFailed
+        | AuditWord::SubjectAccess
+        | AuditWord::Reveal => AuditPattern::Disclosure,
         AuditWord::Read | AuditWord::ReadTask | AuditWord::DirectoryLookup => AuditPattern::Read,
         AuditWord::Query => AuditPattern::Query,
         AuditWord::SignIn => AuditPattern::Authentication,
         AuditWord::SignOut => AuditPattern::Logout,
         AuditWord::Refuse | AuditWord::Deny => AuditPattern::Denial,
-        AuditWord::Configure | AuditWord::DryRun => AuditPattern::Activity,
+        AuditWord::Configure | AuditWord::DryRun | AuditWord::Alarm => AuditPattern::Activity,
     }
 }
 
@@ -204,8 +206,9 @@ pub fn columns_fit(stored: &StoredAudit) -> bool {
     let word = event["outcomeDesc"].as_str().and_then(|text| text.split_once(": ")).map(|(word, _)| word);
     let patient = entities().find(|entity| entity["role"]["code"] == "1");
     let patient = patient.and_then(|patient| patient["what"]["identifier"]["value"].as_str());
-    // In the source of a disclosure to an operator, the operator is the recipient.
-    let actor = &event["agent"][usize::from(columns.word == AuditWord::SubjectAccess.as_str())];
+    // In the source of a disclosure to a person of ours, that person is the recipient.
+    let to_a_person = [AuditWord::SubjectAccess, AuditWord::Reveal].iter().any(|word| columns.word == word.as_str());
+    let actor = &event["agent"][usize::from(to_a_person)];
     let is_gateway = columns.agent.as_deref() == Some(Agent::GATEWAY);
     let actor_fits = if is_gateway {
         actor["who"] == event["source"]["observer"] && columns.organisation.is_none()

@@ -14,8 +14,8 @@ use crate::hash::sha256;
 
 /// The signature type of plain Ed25519.
 const ED25519_TYPE: u8 = 0x01;
-const SECRET_PREFIX: &str = "PRIVATE+KEY+";
-const SIGNATURE_PREFIX: &str = "\u{2014} ";
+pub(crate) const SECRET_PREFIX: &str = "PRIVATE+KEY+";
+pub(crate) const SIGNATURE_PREFIX: &str = "\u{2014} ";
 /// Room for the checkpoint, 16 post-quantum signatures of 5 kB, which every verifier must accept, and some more.
 const NOTE_BYTES_MAX: usize = 256 * 1024;
 
@@ -93,7 +93,7 @@ impl SigningKey {
     pub fn from_secret_text(text: &str) -> Result<Self, KeyError> {
         let text = text.strip_suffix('\n').unwrap_or(text);
         let rest = text.strip_prefix(SECRET_PREFIX).ok_or(KeyError::Form)?;
-        let (name, id, key) = parts_of_key(rest)?;
+        let (name, id, key) = parts_of_key(rest, ED25519_TYPE)?;
         let seed = Zeroizing::new(key);
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed[..]).map_err(|_| KeyError::Library)?;
         let key = Self::from_pair(name, pair)?;
@@ -106,14 +106,7 @@ impl SigningKey {
     /// # Errors
     /// When the cryptographic library does not hand out the seed.
     pub fn to_secret_text(&self) -> Result<Zeroizing<String>, KeyError> {
-        let seed = self.pair.seed().map_err(|_| KeyError::Library)?;
-        let seed: Curve25519SeedBin<'_> = seed.as_be_bytes().map_err(|_| KeyError::Library)?;
-        let mut typed = Zeroizing::new(vec![ED25519_TYPE]);
-        typed.extend_from_slice(seed.as_ref());
-        let encoded = Zeroizing::new(STANDARD.encode(&typed[..]));
-        let VerifyingKey { name, id, .. } = &self.public;
-        let id = u32::from_be_bytes(*id);
-        Ok(Zeroizing::new(format!("{SECRET_PREFIX}{name}+{id:08x}+{}", *encoded)))
+        secret_text(&self.pair, &self.public.name, self.public.id, ED25519_TYPE)
     }
 
     /// The public half.
@@ -176,9 +169,7 @@ impl VerifyingKey {
         if !is_key_name(name) {
             return Err(KeyError::Name);
         }
-        let digest = sha256(&[name.as_bytes(), b"\n", &[ED25519_TYPE], &public]);
-        let id = [digest[0], digest[1], digest[2], digest[3]];
-        Ok(Self { name: name.to_owned(), id, public })
+        Ok(Self { name: name.to_owned(), id: key_id(name, ED25519_TYPE, &public), public })
     }
 
     /// Reads the form that `Display` writes.
@@ -186,7 +177,7 @@ impl VerifyingKey {
     /// # Errors
     /// When the text is no such key or its parts do not belong together.
     pub fn from_text(text: &str) -> Result<Self, KeyError> {
-        let (name, id, public) = parts_of_key(text)?;
+        let (name, id, public) = parts_of_key(text, ED25519_TYPE)?;
         let key = Self::new(name, public)?;
         if key.id == id { Ok(key) } else { Err(KeyError::Id) }
     }
@@ -212,16 +203,7 @@ impl VerifyingKey {
     /// # Errors
     /// When the note is malformed, is not signed by this key, or was altered.
     pub fn verified_text<'note>(&self, note: &'note str) -> Result<&'note str, NoteError> {
-        if note.len() > NOTE_BYTES_MAX {
-            return Err(NoteError::TooLong);
-        }
-        if note.bytes().any(|byte| byte < 0x20 && byte != b'\n') {
-            return Err(NoteError::Form);
-        }
-        // The last empty line separates; the text keeps its own final newline.
-        let separator = note.rfind("\n\n").ok_or(NoteError::Form)?;
-        let (text, signatures) = (&note[..=separator], &note[separator + 2..]);
-        let signatures = signatures.strip_suffix('\n').ok_or(NoteError::Form)?;
+        let (text, signatures) = parts_of_note(note)?;
         let verifier = UnparsedPublicKey::new(&ED25519, &self.public);
         let mut signed = false;
         for line in signatures.split('\n') {
@@ -247,8 +229,44 @@ pub(crate) fn is_key_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(|letter| letter.is_whitespace() || letter == '+' || letter < ' ')
 }
 
+/// The text of a note and its signature lines, without the last newline of these.
+pub(crate) fn parts_of_note(note: &str) -> Result<(&str, &str), NoteError> {
+    if note.len() > NOTE_BYTES_MAX {
+        return Err(NoteError::TooLong);
+    }
+    if note.bytes().any(|byte| byte < 0x20 && byte != b'\n') {
+        return Err(NoteError::Form);
+    }
+    // The last empty line separates; the text keeps its own final newline.
+    let separator = note.rfind("\n\n").ok_or(NoteError::Form)?;
+    let (text, signatures) = (&note[..=separator], &note[separator + 2..]);
+    Ok((text, signatures.strip_suffix('\n').ok_or(NoteError::Form)?))
+}
+
+/// The id of a key of this name and signature type.
+pub(crate) fn key_id(name: &str, kind: u8, public: &[u8; 32]) -> [u8; 4] {
+    let digest = sha256(&[name.as_bytes(), b"\n", &[kind], public]);
+    [digest[0], digest[1], digest[2], digest[3]]
+}
+
+/// A secret key of this signature type as text.
+pub(crate) fn secret_text(
+    pair: &Ed25519KeyPair,
+    name: &str,
+    id: [u8; 4],
+    kind: u8,
+) -> Result<Zeroizing<String>, KeyError> {
+    let seed = pair.seed().map_err(|_| KeyError::Library)?;
+    let seed: Curve25519SeedBin<'_> = seed.as_be_bytes().map_err(|_| KeyError::Library)?;
+    let mut typed = Zeroizing::new(vec![kind]);
+    typed.extend_from_slice(seed.as_ref());
+    let encoded = Zeroizing::new(STANDARD.encode(&typed[..]));
+    let id = u32::from_be_bytes(id);
+    Ok(Zeroizing::new(format!("{SECRET_PREFIX}{name}+{id:08x}+{}", *encoded)))
+}
+
 /// Name, id and 32 key bytes of `name+keyid+base64`. The base64 may itself hold plus signs; a name may not.
-fn parts_of_key(text: &str) -> Result<(&str, [u8; 4], [u8; 32]), KeyError> {
+pub(crate) fn parts_of_key(text: &str, expected: u8) -> Result<(&str, [u8; 4], [u8; 32]), KeyError> {
     let (name, rest) = text.split_once('+').ok_or(KeyError::Form)?;
     let (id, encoded) = rest.split_once('+').ok_or(KeyError::Form)?;
     let number = u32::from_str_radix(id, 16).map_err(|_| KeyError::Form)?;
@@ -258,14 +276,14 @@ fn parts_of_key(text: &str) -> Result<(&str, [u8; 4], [u8; 32]), KeyError> {
     }
     let typed = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| KeyError::Form)?);
     let (&kind, key) = typed.split_first().ok_or(KeyError::Form)?;
-    if kind != ED25519_TYPE {
+    if kind != expected {
         return Err(KeyError::Form);
     }
     Ok((name, number.to_be_bytes(), key.try_into().map_err(|_| KeyError::Form)?))
 }
 
 /// Name, key id and signature of a signature line.
-fn parts_of_signature(line: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
+pub(crate) fn parts_of_signature(line: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
     let (name, encoded) = line.strip_prefix(SIGNATURE_PREFIX)?.split_once(' ')?;
     if !is_key_name(name) {
         return None;

@@ -2,6 +2,7 @@
 //! 2.1.4). Making a proof hashes every leaf of the tree once.
 
 use crate::hash::{Hash, empty_root, node_hash};
+use crate::tree::Tree;
 
 /// Why no proof can be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +111,50 @@ pub fn consistency_proof(leaves: &[Hash], old: u64, new: u64) -> Result<Vec<Hash
     }
     proof.reverse();
     Ok(proof)
+}
+
+/// The same proof from the right edge of the older tree and the leaves that came after it, so that a log need not keep or
+/// read all its leaves to show that it grew.
+pub fn consistency_from_edge(old: &Tree, newer: &[Hash]) -> Vec<Hash> {
+    let size = usize::try_from(old.size()).expect("a log that is kept here is no longer than an address space");
+    let mut proof = Vec::new();
+    if size == 0 || newer.is_empty() {
+        return proof;
+    }
+    // The complete subtrees of the older tree, with where they begin.
+    let mut complete = Vec::new();
+    let mut start = 0;
+    for (root, bit) in old.edge().iter().zip((0..u64::BITS).rev().filter(|bit| old.size() >> bit & 1 == 1)) {
+        complete.push((start, *root));
+        start += 1_usize << bit;
+    }
+    // The root of the leaves from `from` to `to`, which lie on one side of the older tree's end, or end there.
+    let root = |from: usize, to: usize| match from < size {
+        true => {
+            let mut parts = complete.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, root)| *root).rev();
+            let last =
+                parts.next().expect("a part of the older tree that a proof names is made of its complete subtrees");
+            parts.fold(last, |right, left| node_hash(&left, &right))
+        }
+        false => root_of(&newer[from - size..to - size]),
+    };
+    let (mut from, mut to, mut shared_is_old_root) = (0, size + newer.len(), true);
+    while size < to {
+        let middle = from + split_point(to - from);
+        if size <= middle {
+            proof.push(root(middle, to));
+            to = middle;
+        } else {
+            proof.push(root(from, middle));
+            from = middle;
+            shared_is_old_root = false;
+        }
+    }
+    if !shared_is_old_root {
+        proof.push(root(from, to));
+    }
+    proof.reverse();
+    proof
 }
 
 /// Checks that the entry with this leaf hash stands at `index` in the tree of this size and root
@@ -326,6 +371,15 @@ mod tests {
                 _ => proof.insert(place.index(proof.len() + 1), leaf_hash(b"one too many")),
             }
             prop_assert_eq!(verify_consistency(old, &old_root, new, &new_root, &proof), Err(ProofMismatch));
+        }
+
+        #[test]
+        fn the_edge_of_the_older_tree_is_enough_to_show_growth(old in 0_u64..140, more in 0_u64..140) {
+            let all = leaves((old + more) as usize);
+            let mut tree = Tree::new();
+            all[..old as usize].iter().for_each(|leaf| { tree.push(*leaf); });
+            let proof = consistency_from_edge(&tree, &all[old as usize..]);
+            prop_assert_eq!(proof, consistency_proof(&all, old, old + more).unwrap());
         }
 
         #[test]

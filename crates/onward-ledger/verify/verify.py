@@ -8,18 +8,20 @@ It needs Python 3.9 and nothing else: no database, no network, no package. Ed255
   verify.py log        --key log.pub --checkpoint checkpoint.txt [--checkpoint older.txt ...] audit.ndjson
 
 The files come from `onward audit key`, `audit checkpoint`, `audit prove` and `audit export`. `log` takes each line of the
-export as one entry and recomputes the tree head of every checkpoint from them. A checkpoint that the auditor kept from an
-earlier day shows that nothing before it was changed or removed; without one, a log that was cut back and signed anew
-cannot be told from a shorter log.
+export as one entry and recomputes the tree head of every checkpoint. With --witness witness.pub (repeatable) each of these
+witnesses must have cosigned. A checkpoint that the auditor or a witness kept shows that nothing before it was changed or
+removed; without one, a log that was cut back and signed anew cannot be told from a shorter log.
 
-Specifications: RFC 6962 section 2.1 (hashes), C2SP signed-note, tlog-checkpoint and tlog-proof (files), RFC 8032 (Ed25519).
+Specifications: RFC 6962 section 2.1, C2SP signed-note, tlog-checkpoint, tlog-cosignature, tlog-proof, RFC 8032 (Ed25519).
 Exit code: 0 it holds, 1 it does not, 2 wrong usage or a file that cannot be read.
 """
 
 import argparse
 import base64
 import binascii
+import functools
 import hashlib
+import itertools
 import re
 import sys
 
@@ -28,6 +30,11 @@ NAME = r"[^\s+\x00-\x1f]+"
 
 class DoesNotHold(Exception):
     """What is claimed is not what was signed."""
+
+
+def need(condition, otherwise):
+    if not condition:
+        raise DoesNotHold(otherwise)
 
 
 # Ed25519, verification only (RFC 8032 sections 5.1.3 and 5.1.7). Nothing secret is handled, so nothing needs constant time.
@@ -40,10 +47,8 @@ ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
 
 def add(a, b):
     """Sum of two points in extended coordinates (X, Y, Z, T)."""
-    e = (a[1] - a[0]) * (b[1] - b[0]) % P
-    f = (a[1] + a[0]) * (b[1] + b[0]) % P
-    g = 2 * a[3] * b[3] * D % P
-    h = 2 * a[2] * b[2] % P
+    e, f = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
+    g, h = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
     w, x, y, z = f - e, h - g, h + g, f + e
     return (w * x % P, y * z % P, x * y % P, w * z % P)
 
@@ -61,8 +66,7 @@ def times(scalar, point):
 
 def decompress(encoded):
     """The point of 32 bytes; None when they are not the one canonical encoding of a point."""
-    y = int.from_bytes(encoded, "little")
-    sign, y = y >> 255, y & ((1 << 255) - 1)
+    sign, y = encoded[31] >> 7, int.from_bytes(encoded, "little") & ((1 << 255) - 1)
     if y >= P:
         return None
     x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
@@ -71,8 +75,7 @@ def decompress(encoded):
         x = x * ROOT_OF_MINUS_ONE % P
     if (x * x - x2) % P or (x == 0 and sign):
         return None
-    if x & 1 != sign:
-        x = P - x
+    x = x if x & 1 == sign else P - x
     return (x, y, 1, x * y % P)
 
 
@@ -88,8 +91,7 @@ BASE = decompress((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
 
 def is_signed(public, signature, message):
     """Whether the 64 bytes are this key's signature of the message."""
-    key = decompress(public)
-    s = int.from_bytes(signature[32:], "little")
+    key, s = decompress(public), int.from_bytes(signature[32:], "little")
     if key is None or len(signature) != 64 or s >= L:
         return False
     challenge = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % L
@@ -121,20 +123,15 @@ class Tree:
     def root(self):
         if not self.edge:
             return hashlib.sha256(b"").digest()
-        node = self.edge[-1]
-        for left in reversed(self.edge[:-1]):
-            node = node_hash(left, node)
-        return node
+        return functools.reduce(lambda right, left: node_hash(left, right), reversed(self.edge))
 
 
 def root_of_path(leaf, index, size, path):
     """The root to which the path leads from this leaf (RFC 9162 section 2.1.3.2)."""
-    if index >= size:
-        raise DoesNotHold(f"entry {index} lies outside the signed log of {size}")
+    need(index < size, f"entry {index} lies outside the signed log of {size}")
     node, position, last = leaf, index, size - 1
     for step in path:
-        if last == 0:
-            raise DoesNotHold("the path is too long")
+        need(last, "the path is too long")
         if position & 1 or position == last:
             node = node_hash(step, node)
             while position & 1 == 0 and position:
@@ -142,8 +139,7 @@ def root_of_path(leaf, index, size, path):
         else:
             node = node_hash(node, step)
         position, last = position >> 1, last >> 1
-    if last:
-        raise DoesNotHold("the path is too short")
+    need(not last, "the path is too short")
     return node
 
 
@@ -152,57 +148,59 @@ def unbase64(text, what):
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise DoesNotHold(f"{what} is not base64") from None
-    if base64.b64encode(data).decode() != text:
-        raise DoesNotHold(f"{what} is not written in the one canonical way")
+    need(base64.b64encode(data).decode() == text, f"{what} is not written in the one canonical way")
     return data
 
 
 def number(text, what):
-    if not re.fullmatch(r"0|[1-9][0-9]{0,19}", text):
-        raise DoesNotHold(f"{what} is not a decimal number without leading zeros")
+    need(re.fullmatch(r"0|[1-9][0-9]{0,19}", text), f"{what} is not a decimal number without leading zeros")
     return int(text)
 
 
-def read_key(text):
-    """Name, key id and public key of `name+keyid+base64`."""
+def read_key(text, kind=1):
+    """Name, key id and public key of `name+keyid+base64`; kind 1 is a log's, 4 a witness's."""
     found = re.fullmatch(rf"({NAME})\+([0-9a-f]{{8}})\+(\S+)", text.strip())
-    if not found:
-        raise DoesNotHold("the key file holds no key in signed-note form")
+    need(found, "the key file holds no key in signed-note form")
     name, key_id, typed = found[1], bytes.fromhex(found[2]), unbase64(found[3], "the key")
-    if len(typed) != 33 or typed[0] != 1:
-        raise DoesNotHold("the key is not an Ed25519 key")
-    if hashlib.sha256(name.encode() + b"\n" + typed).digest()[:4] != key_id:
-        raise DoesNotHold("the key id does not belong to this name and key")
+    need(len(typed) == 33 and typed[0] == kind, "the key is not an Ed25519 key of its kind")
+    digest = hashlib.sha256(name.encode() + b"\n" + typed).digest()
+    need(digest[:4] == key_id, "the key id does not belong to this name and key")
     return name, key_id, typed[1:]
+
+
+def signatures_of(note, key):
+    """The text of a note, and what this key signed under it (without the key id)."""
+    text, separator, lines = note.rpartition("\n\n")
+    need(separator and lines.endswith("\n"), "the checkpoint is no signed note")
+    own = []
+    for line in lines[:-1].split("\n"):
+        found = re.fullmatch(rf"\u2014 ({NAME}) (\S+)", line)
+        need(found, "the checkpoint has a malformed signature line")
+        data = unbase64(found[2], "a signature")
+        if found[1] == key[0] and data[:4] == key[1]:
+            own.append(data[4:])
+    return text + "\n", own
+
+
+def cosigned(note, witness):
+    """When the witness cosigned, in seconds since 1970; None when it did not."""
+    text, own = signatures_of(note, witness)
+    for data in own:
+        message = f"cosignature/v1\ntime {int.from_bytes(data[:8], 'big')}\n{text}".encode()
+        need(is_signed(witness[2], data[8:], message), "a cosignature does not fit the checkpoint")
+    return max((int.from_bytes(data[:8], "big") for data in own), default=None)
 
 
 def read_checkpoint(note, key):
     """Size and root that the key signed."""
-    name, key_id, public = key
-    text, separator, signatures = note.rpartition("\n\n")
-    if not separator or not signatures.endswith("\n"):
-        raise DoesNotHold("the checkpoint is no signed note")
-    text += "\n"
-    signed = False
-    for line in signatures[:-1].split("\n"):
-        found = re.fullmatch(rf"\u2014 ({NAME}) (\S+)", line)
-        if not found:
-            raise DoesNotHold("the checkpoint has a malformed signature line")
-        data = unbase64(found[2], "a signature")
-        if found[1] == name and data[:4] == key_id:
-            if not is_signed(public, data[4:], text.encode()):
-                raise DoesNotHold("the checkpoint's signature does not fit its text")
-            signed = True
-    if not signed:
-        raise DoesNotHold("the checkpoint is not signed by this key")
+    text, own = signatures_of(note, key)
+    need(own, "the checkpoint is not signed by this key")
+    need(all(is_signed(key[2], data, text.encode()) for data in own), "the checkpoint's signature does not fit its text")
     lines = text.split("\n")
-    if len(lines) != 4:
-        raise DoesNotHold("the checkpoint has not exactly three lines")
-    if lines[0] != name:
-        raise DoesNotHold("the checkpoint belongs to another log")
+    need(len(lines) == 4, "the checkpoint has not exactly three lines")
+    need(lines[0] == key[0], "the checkpoint belongs to another log")
     root = unbase64(lines[2], "the root")
-    if len(root) != 32:
-        raise DoesNotHold("the root has not 32 bytes")
+    need(len(root) == 32, "the root has not 32 bytes")
     return number(lines[1], "the tree size"), root
 
 
@@ -217,14 +215,11 @@ def check_proof(text, key, entry):
         if entry is not None and entry != carried:
             raise DoesNotHold("the proof carries another entry than the one given")
         entry = carried
-    if entry is None:
-        raise DoesNotHold("the proof carries no entry: give it with --entry")
-    if not lines or not lines[0].startswith("index "):
-        raise DoesNotHold("the index is missing")
+    need(entry is not None, "the proof carries no entry: give it with --entry")
+    need(lines and lines[0].startswith("index "), "the index is missing")
     index = number(lines.pop(0)[6:], "the index")
     path = [unbase64(line, "a hash") for line in lines]
-    if any(len(step) != 32 for step in path):
-        raise DoesNotHold("a hash of the path has not 32 bytes")
+    need(all(len(step) == 32 for step in path), "a hash of the path has not 32 bytes")
     size, root = read_checkpoint(note, key)
     if root_of_path(leaf_hash(entry), index, size, path) != root:
         raise DoesNotHold("the path does not lead from this entry to the signed root")
@@ -235,20 +230,15 @@ def check_log(lines, checkpoints):
     """Number of entries and how many of them are signed for."""
     due = sorted(checkpoints)
     covered, tree = due[-1][0], Tree()
-
-    def compare():
+    for line in itertools.chain([None], lines):  # A checkpoint may be of the empty log.
+        if line is not None and not line.endswith(b"\n"):
+            raise DoesNotHold(f"entry {tree.size} breaks off")
+        if line is not None:
+            tree.push(leaf_hash(line[:-1]))
         while due and due[0][0] == tree.size:
             if due.pop(0)[1] != tree.root():
                 raise DoesNotHold(f"the first {tree.size} entries are not those that were signed")
-
-    compare()
-    for line in lines:
-        if not line.endswith(b"\n"):
-            raise DoesNotHold(f"entry {tree.size} breaks off")
-        tree.push(leaf_hash(line[:-1]))
-        compare()
-    if due:
-        raise DoesNotHold(f"the log ends after {tree.size} entries, but {covered} were signed")
+    need(not due, f"the log ends after {tree.size} entries, but {covered} were signed")
     return tree.size, covered
 
 
@@ -258,6 +248,7 @@ def main():
     for name in ("checkpoint", "proof", "log"):
         command = commands.add_parser(name)
         command.add_argument("--key", required=True, help="the log's public key (onward audit key)")
+        command.add_argument("--witness", action="append", default=[], help="a witness's public key")
         command.add_argument("file")
         if name == "proof":
             command.add_argument("--entry", help="the entry, where the proof does not carry it")
@@ -270,23 +261,29 @@ def main():
             return file.read()
 
     try:
-        key = read_key(text(given.key))
+        key, said = read_key(text(given.key)), []
+        notes = [text(path) for path in (given.checkpoint if given.command == "log" else [given.file])]
+        if given.command == "proof":
+            notes = [notes[0].partition("\n\n")[2]]
+        for witness in (read_key(text(path), 4) for path in given.witness):
+            times = [time for time in (cosigned(note, witness) for note in notes) if time is not None]
+            need(times, f"the witness {witness[0]} has not cosigned")
+            said.append(f"cosigned by {witness[0]} at {max(times)} (seconds since 1970)")
         if given.command == "checkpoint":
-            size, root = read_checkpoint(text(given.file), key)
-            print(f"holds: {key[0]} signed {size} entries, root {root.hex()}")
+            size, root = read_checkpoint(notes[0], key)
+            said.insert(0, f"holds: {key[0]} signed {size} entries, root {root.hex()}")
         elif given.command == "proof":
             entry = None
             if given.entry:
                 with open(given.entry, "rb") as file:
-                    entry = file.read()
-                entry = entry[:-1] if entry.endswith(b"\n") else entry
+                    entry = file.read().removesuffix(b"\n")
             index, size = check_proof(text(given.file), key, entry)
-            print(f"holds: the entry is number {index} of the {size} that {key[0]} signed")
+            said.insert(0, f"holds: the entry is number {index} of the {size} that {key[0]} signed")
         else:
-            checkpoints = [read_checkpoint(text(path), key) for path in given.checkpoint]
             with open(given.file, "rb") as file:
-                size, covered = check_log(file, checkpoints)
-            print(f"holds: {size} entries, {covered} of them under {len(checkpoints)} signed checkpoint(s) of {key[0]}")
+                size, covered = check_log(file, [read_checkpoint(note, key) for note in notes])
+            said.insert(0, f"holds: {size} entries, {covered} of them under {len(notes)} signed checkpoint(s) of {key[0]}")
+        print("\n".join(said))
     except DoesNotHold as reason:
         print(f"does not hold: {reason}")
         return 1

@@ -31,6 +31,7 @@ use crate::auth::refusals::Refusals;
 use crate::config::{Config, PdsMode, Retry, StoreUrl};
 use crate::people::People;
 use crate::seal::Seal;
+use crate::witnessing::Witnessing;
 
 /// What the handlers need.
 pub struct App {
@@ -54,6 +55,8 @@ pub struct App {
     pub(crate) limits: Limits,
     /// Sign-ins of machines that were refused.
     pub(crate) refusals: Refusals,
+    /// Who vouches for the audit log.
+    pub witnessing: Arc<Witnessing>,
 }
 
 /// Whether this process is the one that serves the store.
@@ -186,6 +189,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         people: People::new(config, &http(config, None, None, false)?)?,
         limits: Limits::new(config),
         refusals: Refusals::default(),
+        witnessing: Arc::new(Witnessing::new(config, http(config, None, None, false)?)),
     })
 }
 

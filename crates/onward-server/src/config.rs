@@ -4,6 +4,7 @@
 //! reads the process environment. Reading says whether a text is a configuration; [`Loaded::check`] says whether it
 //! can work on this machine.
 
+mod audit;
 pub mod check;
 mod layers;
 pub mod routes;
@@ -25,6 +26,7 @@ use onward_validate::{Level, RuleBook, Validator};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use audit::{Audit, Witness};
 pub use check::{Finding, Severity};
 pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
@@ -392,17 +394,6 @@ pub struct Disclosure {
     pub folder: Option<PathBuf>,
 }
 
-/// `[audit]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Audit {
-    /// Ed25519 key that signs checkpoints.
-    #[serde(deserialize_with = "values::path")]
-    pub signing_key_file: PathBuf,
-    /// Longest time between two checkpoints while entries arrive.
-    pub checkpoint_seconds: u32,
-}
-
 /// `[log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -573,6 +564,7 @@ impl Config {
             &mut self.validation.rules_file,
             &mut self.routes.file,
             &mut self.disclosure.folder,
+            &mut self.audit.checkpoint_folder,
         ];
         for issuer in &mut self.identity.issuer {
             issuer.key_file = folder.join(&issuer.key_file);

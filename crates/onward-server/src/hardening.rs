@@ -132,6 +132,8 @@ impl Reach {
                     self.commands = true;
                 } else if key.ends_with("file") {
                     self.read.extend(folders(&path));
+                } else if key == "checkpoint_folder" {
+                    self.write.push(path);
                 } else if key.ends_with("folder") || key.ends_with("packages") {
                     self.read.push(path);
                 }
@@ -173,7 +175,8 @@ mod tests {
         std::os::unix::fs::symlink("../archive/cert1.pem", at("live/cert.pem")).expect("linked");
         let text = "[server]\ntls_certificate_file = \"live/cert.pem\"\nlisten = \"127.0.0.1:8443\"\n\
                     [store]\nurl = \"sqlite:data/onward.db\"\n[validation]\npackages = [\"uk\", \"own.tgz\"]\n\
-                    [disclosure]\nfolder = \"/srv/policies\"\n";
+                    [disclosure]\nfolder = \"/srv/policies\"\n\
+                    [audit]\ncheckpoint_folder = \"checkpoints\"\n";
         std::fs::write(at("gateway.toml"), text).expect("written");
         let loaded = Config::load_from(Some(&at("gateway.toml")), []).expect("a configuration");
         let reach = Reach::of(&loaded);
@@ -181,7 +184,7 @@ mod tests {
         for path in [at("live"), archive, at("uk"), at("own.tgz"), PathBuf::from("/srv/policies"), at("")] {
             assert!(reach.read.contains(&path), "{} is not in {:?}", path.display(), reach.read);
         }
-        assert!(reach.write.contains(&at("data")), "{:?}", reach.write);
+        assert!(reach.write.contains(&at("data")) && reach.write.contains(&at("checkpoints")), "{:?}", reach.write);
         assert!(!reach.write.contains(&at("live")));
         assert_eq!((reach.ports.as_slice(), reach.commands), ([8443, 9443].as_slice(), false));
     }

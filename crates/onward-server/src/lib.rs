@@ -20,3 +20,4 @@ pub mod people;
 pub mod seal;
 pub mod serve;
 pub mod session;
+pub mod witnessing;

@@ -1,11 +1,14 @@
 //! `/metrics`: how things stand, in Prometheus' text format. No label and no value tells who anybody is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use onward_core::Timestamp;
 use onward_core::state::{DeliveryState, TransportKind};
 use onward_core::store::Figures;
 use onward_gateway::breaker::OpenEndpoint;
+
+use crate::witnessing::Standing as WitnessStanding;
 
 /// The page.
 #[must_use]
@@ -68,6 +71,44 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         "Endpoints that are left alone after failures in a row.",
         open.collect(),
     );
+    let witnesses = || standing.witnesses.iter();
+    let labels = |name: &str| format!("{{witness=\"{}\"}}", name.replace(['\\', '"', '\n'], "_"));
+    family(
+        "audit_cosigned_entries",
+        "gauge",
+        "Entries of the audit log under the largest checkpoint that the witness has cosigned.",
+        witnesses().map(|(name, own)| (labels(name), own.entries)).collect(),
+    );
+    family(
+        "audit_cosignature_age_seconds",
+        "gauge",
+        "Time since the witness cosigned last; 0 when it never has.",
+        witnesses()
+            .map(|(name, own)| {
+                let age = own.at.map_or(0, |at| u64::try_from(now.duration_since(at).as_secs()).unwrap_or(0));
+                (labels(name), age)
+            })
+            .collect(),
+    );
+    family(
+        "audit_witness_fault",
+        "gauge",
+        "1 while the witness does not cosign, for whatever reason.",
+        witnesses().map(|(name, own)| (labels(name), u64::from(own.fault.is_some()))).collect(),
+    );
+    family(
+        "audit_witness_mismatch",
+        "gauge",
+        "1 when the witness has seen another history of the audit log: it was cut back, replaced or rewritten.",
+        witnesses().map(|(name, own)| (labels(name), u64::from(own.mismatch))).collect(),
+    );
+    let shipped = standing.shipped.iter().map(|(to, entries)| (format!("{{to=\"{to}\"}}"), *entries));
+    family(
+        "audit_shipped_entries",
+        "gauge",
+        "Entries under the newest checkpoint that this place has taken since the start.",
+        shipped.collect(),
+    );
     page
 }
 
@@ -78,6 +119,10 @@ pub struct Standing {
     pub paused: u64,
     /// Endpoints that do not answer at present.
     pub open: Vec<OpenEndpoint>,
+    /// How each witness of the audit log stands.
+    pub witnesses: BTreeMap<String, WitnessStanding>,
+    /// What places have taken of the checkpoints.
+    pub shipped: Vec<(&'static str, u64)>,
 }
 
 #[cfg(test)]
@@ -107,7 +152,12 @@ mod tests {
         };
         let endpoint = onward_core::directory::Endpoint::Https { url: "https://home.example/in".to_owned() };
         let open = vec![OpenEndpoint { endpoint, since: now, failures: 5, probe: now }];
-        let page = page(&figures, &Standing { paused: 2, open }, now);
+        let seen =
+            WitnessStanding { entries: 40, at: Some(now - jiff::SignedDuration::from_secs(8)), ..Default::default() };
+        let cut = WitnessStanding { mismatch: true, fault: Some("cut".to_owned()), ..Default::default() };
+        let witnesses = [("w.example".to_owned(), seen), ("cut.example".to_owned(), cut)].into();
+        let standing = Standing { paused: 2, open, witnesses, shipped: vec![("folder", 30)] };
+        let page = page(&figures, &standing, now);
         for line in [
             "onward_messages_accepted_total 7",
             "onward_deliveries{state=\"failed\",transport=\"inbox\"} 2",
@@ -117,6 +167,12 @@ mod tests {
             "onward_paused_recipients 2",
             "onward_endpoints_not_answering{transport=\"https\"} 1",
             "onward_endpoints_not_answering{transport=\"mesh\"} 0",
+            "onward_audit_cosigned_entries{witness=\"w.example\"} 40",
+            "onward_audit_cosignature_age_seconds{witness=\"w.example\"} 8",
+            "onward_audit_witness_mismatch{witness=\"w.example\"} 0",
+            "onward_audit_witness_mismatch{witness=\"cut.example\"} 1",
+            "onward_audit_witness_fault{witness=\"cut.example\"} 1",
+            "onward_audit_shipped_entries{to=\"folder\"} 30",
         ] {
             assert!(page.lines().any(|own| own == line), "{line}: {page}");
         }

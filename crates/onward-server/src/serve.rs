@@ -86,6 +86,9 @@ impl Running {
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
         tasks.spawn(Arc::clone(&gateway).poll_mailbox_until(poll, stopped.clone()));
         let every = Duration::from_secs(u64::from(config.audit.checkpoint_seconds.max(1)));
+        let witnessing = Arc::clone(&app.witnessing);
+        let log = signing_key.verifying_key().clone();
+        tasks.spawn(witnessing.until(Arc::clone(&gateway), log, every, stopped.clone()));
         tasks.spawn(gateway.checkpoint_until(signing_key, every, stopped));
         tracing::info!(%address, %operations_address, hardening = %posture, "serving");
         Ok(Self { app, address, operations_address, stop, tasks })
@@ -174,7 +177,12 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         Ok((figures, pauses)) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             let paused = u64::try_from(pauses.len()).unwrap_or(u64::MAX);
-            let standing = Standing { paused, open: app.gateway.breakers().open() };
+            let standing = Standing {
+                paused,
+                open: app.gateway.breakers().open(),
+                witnesses: app.witnessing.standing(),
+                shipped: app.witnessing.shipped(),
+            };
             ([(header::CONTENT_TYPE, kind)], crate::metrics::page(&figures, &standing, now)).into_response()
         }
         Err(error) => {

@@ -4,9 +4,11 @@
 pub(crate) mod accepting;
 pub(crate) mod attending;
 pub(crate) mod delivering;
+pub(crate) mod evidence;
 pub(crate) mod keeping;
 pub(crate) mod leasing;
 pub(crate) mod lifecycle;
+pub(crate) mod operations;
 pub(crate) mod people;
 
 use std::sync::Arc;
@@ -94,6 +96,15 @@ macro_rules! every_contract {
             found_entries_are_paged_from_the_newest,
             figures_tell_how_things_stand,
             readiness_commits,
+        );
+        $crate::contract::every_contract!($open, evidence:
+            cosignatures_are_kept_by_checkpoint_and_witness,
+            the_log_is_forwarded_by_one_at_a_time,
+        );
+        $crate::contract::every_contract!($open, operations:
+            what_has_not_left_is_counted_by_cause,
+            a_retry_is_the_same_and_a_replay_is_labelled,
+            two_people_decide_together,
         );
         $crate::contract::every_contract!($open, people:
             accounts_are_replaced_and_share_no_address,

@@ -2,7 +2,7 @@
 
 use onward_core::audit::AuditQuery;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, TaskQuery};
+use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StuckQuery, TaskQuery};
 use uuid::Uuid;
 
 use crate::rows::DELIVERY;
@@ -43,6 +43,15 @@ impl From<Uuid> for Value {
 
 /// To its recipient, a recalled copy is not there.
 const NOT_RECALLED: &str = "(d.ended IS NULL OR d.ended <> 'recalled')";
+
+/// What may be sent although it may have arrived: what failed, and what was handed over and never acknowledged.
+pub(crate) const REPLAYABLE: &str = "state IN ('failed', 'sent')";
+
+/// What witnesses have said.
+pub(crate) const COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures ORDER BY size, witness";
+/// The last word of each.
+pub(crate) const LATEST_COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures c
+     WHERE size = (SELECT max(size) FROM cosignatures later WHERE later.witness = c.witness) ORDER BY witness";
 
 /// In what the engines differ.
 pub(crate) struct Dialect {
@@ -254,6 +263,46 @@ pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value
     let sql = format!(
         "SELECT a.position, a.recorded, a.word, a.patient, a.event FROM {from} WHERE {}
          ORDER BY {order}.recorded DESC, {order}.position DESC LIMIT ?",
+        conditions.sql()
+    );
+    conditions.values.push(query.limit.into());
+    (sql, conditions.values)
+}
+
+/// Where a copy `d` waits that has not left ([`onward_core::store::Queue`]).
+const QUEUE: &str = "CASE
+    WHEN d.state = 'failed' THEN 'dead'
+    WHEN EXISTS (SELECT 1 FROM pauses p WHERE p.recipient IN (d.recipient, '*')) THEN 'paused'
+    WHEN d.attempts = 0 OR d.reason IS NULL THEN 'waiting'
+    WHEN d.attempts < 5 THEN 'retrying'
+    ELSE 'failing' END";
+
+/// What has not left, counted; rows of [`crate::rows::operations::backlog`].
+pub(crate) fn backlog() -> String {
+    format!(
+        "SELECT q.queue, q.recipient, min(q.recipient_name) AS recipient_name, q.reason, count(*) AS n, min(q.created) AS oldest
+         FROM (SELECT {QUEUE} AS queue, d.recipient, d.recipient_name, d.reason, d.created FROM deliveries d
+               WHERE d.state IN ('queued', 'failed')) q
+         GROUP BY q.queue, q.recipient, q.reason ORDER BY min(q.created), q.queue, q.recipient"
+    )
+}
+
+/// Copies that have not left; rows of [`crate::rows::operations::stuck`].
+pub(crate) fn stuck(query: &StuckQuery) -> (String, Vec<Value>) {
+    let columns = DELIVERY.split(", ").map(|name| format!("d.{name}")).collect::<Vec<_>>().join(", ");
+    let mut conditions = Conditions::default();
+    conditions.add("d.state IN ('queued', 'failed')", []);
+    conditions.equal("d.recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
+    conditions.one_of(QUEUE, query.queues.iter().map(|queue| queue.as_str()));
+    match query.reasons.as_deref() {
+        Some([]) => conditions.add("FALSE", []),
+        Some(reasons) => conditions.one_of("d.reason", reasons.iter().map(String::as_str)),
+        None => {}
+    }
+    let sql = format!(
+        "SELECT {columns}, {QUEUE} AS queue,
+             (SELECT min(a.finished) FROM attempts a WHERE a.delivery = d.id AND a.outcome <> 'sent') AS first_failed
+         FROM deliveries d WHERE {} ORDER BY d.created, d.id LIMIT ?",
         conditions.sql()
     );
     conditions.values.push(query.limit.into());

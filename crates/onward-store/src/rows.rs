@@ -1,5 +1,6 @@
 //! Rows as records of the core, the same for every engine: one function a row type, over the columns that it names.
 
+pub(crate) mod operations;
 pub(crate) mod people;
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use onward_core::audit::{FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::state::DeliveryState;
+use onward_core::store::evidence::StoredCosignature;
 use onward_core::store::{
     Arrival, AuditColumns, DeliveryFigure, DeliveryRecord, Ended, Figures, HeldTransfer, NewHold, Notice,
     OriginalMessage, Pause, Predecessor, Step, StoredAudit, StoredRendition, TransferRecord, Waiting,
@@ -298,6 +300,19 @@ pub(crate) fn found_audit(columns: &Columns<'_>) -> Result<FoundAudit, Corrupt> 
 
 pub(crate) fn checkpoint(columns: &Columns<'_>) -> Result<StoredCheckpoint, Corrupt> {
     Ok(StoredCheckpoint { size: columns.count("size")?, note: columns.get("note")? })
+}
+
+pub(crate) fn cosignature(columns: &Columns<'_>) -> Result<StoredCosignature, Corrupt> {
+    Ok(StoredCosignature {
+        size: columns.count("size")?,
+        witness: columns.get("witness")?,
+        line: columns.get("line")?,
+        at: columns.moment("at")?,
+    })
+}
+
+pub(crate) fn forwarding(columns: &Columns<'_>) -> Result<(String, u64), Corrupt> {
+    Ok((columns.get("sink")?, columns.count("position")?))
 }
 
 /// Adds a row of `what`, `state`, `transport`, `n` and `oldest` to the figures.

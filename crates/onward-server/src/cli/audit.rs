@@ -1,8 +1,10 @@
 //! `onward audit`: the log recomputed from what is stored, its entries for others, and evidence that is checked offline.
 
+mod cosigned;
 mod event;
 pub(super) mod evidence;
 mod who;
+mod witness;
 
 use std::path::PathBuf;
 
@@ -12,7 +14,7 @@ use onward_core::audit::AuditWord;
 use onward_core::store::{Store, StoreError};
 use onward_gateway::journal::columns_fit;
 use onward_ledger::{
-    Checkpoint, FirstMismatch, LogVerifier, SigningKey, StoredEntry, Verified, VerifyingKey, WITHOUT_A_WITNESS,
+    Checkpoint, FirstMismatch, LogVerifier, SigningKey, StoredEntry, Verified, VerifyingKey, with_cosignatures,
 };
 use serde_json::json;
 
@@ -33,8 +35,9 @@ pub enum Audit {
     #[command(after_help = "Examples:
   onward audit verify --config gateway.toml
   onward audit verify --checkpoint kept-elsewhere.txt --verifier onward-log.pub
+  onward audit verify --ask-witnesses
 
-Exit code: 0 the log is whole, 1 an entry or a checkpoint does not fit.")]
+Exit code: 0 the log is whole, 1 an entry, a checkpoint or a cosignature does not fit, or a witness has seen another log.")]
     Verify(Verify),
     /// Prints every entry as a FHIR R4 AuditEvent, one a line; the export is itself audited
     #[command(after_help = "Example:\n  onward audit export --config gateway.toml | gzip > audit.ndjson.gz")]
@@ -63,6 +66,16 @@ Exit code: 0 proven, 1 not proven. `verify.py` of the source code does the same 
     /// Prints the newest signed checkpoint, to be kept where the gateway's operator cannot change it
     #[command(after_help = "Example:\n  onward audit checkpoint --config gateway.toml > kept-elsewhere.txt")]
     Checkpoint(evidence::Newest),
+    /// Runs a witness of other organisations' logs: it cosigns only checkpoints that grow out of those it has seen
+    #[command(after_help = "Examples:
+  onward audit witness --name witness.example.nhs.uk --key witness.key --show-key
+  onward audit witness --key witness.key --state seen.txt --log onward-log.pub \\
+      --listen 0.0.0.0:8444 --tls-certificate chain.pem --tls-key key.pem
+
+It needs no configuration, no database and no data: only the public keys of the logs (`onward audit key`). The gateway that
+it witnesses names it in [[audit.witness]]. Plain HTTP is served on loopback only, for a proxy that speaks TLS in front. Keep
+its state file: a witness that forgets what it has seen would cosign a log that was cut back.")]
+    Witness(witness::Witness),
     /// Prints the log's public key, with which others check checkpoints and proofs
     #[command(after_help = "Example:\n  onward audit key --config gateway.toml > onward-log.pub")]
     Key(evidence::Newest),
@@ -77,6 +90,9 @@ pub(super) struct Source {
     /// The log's public key, where the signing key is out of reach
     #[arg(long, value_name = "FILE")]
     verifier: Option<PathBuf>,
+    /// Public key of a witness, beside those of the configuration: its cosignatures are checked
+    #[arg(long, value_name = "FILE")]
+    witness: Vec<PathBuf>,
 }
 
 /// Against what.
@@ -89,6 +105,9 @@ pub struct Verify {
     checkpoint: Vec<PathBuf>,
     #[command(flatten)]
     source: Source,
+    /// Ask the configured witnesses whether the log holds what they have seen: a log that was cut back does not
+    #[arg(long)]
+    ask_witnesses: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -114,6 +133,7 @@ pub(super) async fn run(command: &Audit, terminal: &mut Terminal) -> Outcome {
         Audit::Who(who) => who::run(who, terminal).await,
         Audit::Prove(prove) => evidence::prove(prove, terminal).await,
         Audit::Check(check) => evidence::check(check, terminal),
+        Audit::Witness(command) => witness::run(command, terminal).await,
         Audit::Checkpoint(command) => evidence::checkpoint(command, terminal).await,
         Audit::Key(command) => evidence::key(command, terminal),
     }
@@ -122,17 +142,25 @@ pub(super) async fn run(command: &Audit, terminal: &mut Terminal) -> Outcome {
 async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     let (config, store) = verify.config.existing_store().await?;
     // Read before the entries: a log that grows meanwhile still covers them. Each narrows down where a rewritten log differs.
+    let cosignatures = store.cosignatures().await?;
     let stored = store.checkpoints().await?;
-    let mut notes: Vec<(String, String)> =
-        stored.into_iter().map(|stored| (format!("the stored checkpoint of {}", stored.size), stored.note)).collect();
+    let mut notes: Vec<(String, String)> = stored
+        .into_iter()
+        .map(|stored| {
+            let own = cosignatures.iter().filter(|kept| kept.size == stored.size).map(|kept| kept.line.as_str());
+            (format!("the stored checkpoint of {}", stored.size), with_cosignatures(&stored.note, own))
+        })
+        .collect();
     for path in &verify.checkpoint {
         notes.push((path.display().to_string(), input::text(path)?));
     }
+    let witnesses = cosigned::keys(&config, &verify.source)?;
+    let mut stated = cosigned::Stated::new(&witnesses);
     let mut checkpoints = Vec::new();
     if !notes.is_empty() {
         let key = verifying_key(&config, &verify.source)?;
         for (name, note) in &notes {
-            match key.open(note) {
+            match key.open(note).and_then(|checkpoint| stated.take(note).map(|()| checkpoint)) {
                 Ok(checkpoint) => checkpoints.push(checkpoint),
                 Err(error) => return Ok(tell_no(verify.json, &format!("{name}: {error}"), None, terminal)),
             }
@@ -140,10 +168,15 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     }
     let count = checkpoints.len();
     let kept = verify.checkpoint.len();
-    match walk(store.as_ref(), checkpoints, terminal).await? {
-        Ok(verified) => Ok(tell_whole(verify.json, &verified, count, kept, terminal)),
-        Err(misfit) => Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), terminal)),
-    }
+    let verified = match walk(store.as_ref(), checkpoints, terminal).await? {
+        Ok(verified) => verified,
+        Err(misfit) => return Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), terminal)),
+    };
+    let asked = match verify.ask_witnesses {
+        true => Some(cosigned::ask(&config, &store, &verifying_key(&config, &verify.source)?).await?),
+        false => None,
+    };
+    Ok(cosigned::Whole { verified, count, kept, stated, asked }.tell(verify.json, terminal))
 }
 
 /// The first entry that does not fit.
@@ -229,30 +262,6 @@ fn named_key(source: &Source) -> Result<VerifyingKey, Failure> {
     VerifyingKey::from_text(input::text(path)?.trim())
         .with_context(|| format!("{} is not a log's public key", path.display()))
         .map_err(Failure::configuration)
-}
-
-fn tell_whole(json: bool, verified: &Verified, checkpoints: usize, kept: usize, terminal: &mut Terminal) -> Exit {
-    let root = hex::encode(verified.root);
-    if json {
-        terminal.json(&json!({
-            "whole": true, "entries": verified.size, "covered": verified.covered, "checkpoints": checkpoints,
-            "kept_elsewhere": kept, "root": root, "limits": WITHOUT_A_WITNESS,
-        }));
-        return Exit::Done;
-    }
-    let word = terminal.paint(Style::Green, "whole");
-    terminal.say(format_args!(
-        "{word}: {} entries fit, {} of them under {}",
-        verified.size,
-        verified.covered,
-        super::validate::counted(checkpoints, "signed checkpoint")
-    ));
-    terminal.say(format_args!("root {root}"));
-    if kept == 0 {
-        terminal.say("no checkpoint that was kept elsewhere was compared: --checkpoint FILE");
-    }
-    terminal.paragraph(0, WITHOUT_A_WITNESS);
-    Exit::Done
 }
 
 fn tell_no(json: bool, why: &str, index: Option<u64>, terminal: &mut Terminal) -> Exit {

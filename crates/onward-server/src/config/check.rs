@@ -391,6 +391,22 @@ fn rules(config: &Config, findings: &mut Findings) {
 
 fn audit(config: &Config, findings: &mut Findings) {
     findings.positive("audit.checkpoint_seconds", config.audit.checkpoint_seconds);
+    findings.positive("audit.ship_seconds", config.audit.ship_seconds);
+    let mut names = std::collections::BTreeSet::new();
+    for witness in &config.audit.witness {
+        findings.reachable("audit.witness", config, &witness.url, false);
+        if !names.insert(witness.key.name()) {
+            findings.error("audit.witness", format!("{} is there twice", witness.key.name()));
+        }
+    }
+    if let Some(url) = &config.audit.checkpoint_url {
+        findings.reachable("audit.checkpoint_url", config, url, false);
+    }
+    if let Some(folder) = &config.audit.checkpoint_folder
+        && !folder.is_dir()
+    {
+        findings.error("audit.checkpoint_folder", format!("the folder {} does not exist", folder.display()));
+    }
     let key = &config.audit.signing_key_file;
     if key.exists() {
         findings.secret("audit.signing_key_file", Some(key));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, Step, StoredRendition, Transition};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, Resend, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, TransferId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -17,7 +17,7 @@ use super::session::{self, Params};
 use super::steps;
 use super::work::Work;
 use crate::columns::Columns;
-use crate::query::{self, Value};
+use crate::query::{self, REPLAYABLE, Value};
 use crate::rows::{self, DELIVERY, Origin};
 use crate::stored::{micros, stored_count};
 
@@ -76,10 +76,11 @@ pub(super) struct Opening {
     pub(super) audit: Vec<AuditRow>,
 }
 
-/// A failed copy that is to be sent again.
+/// A copy that is to be sent again.
 pub(super) struct Again {
     pub(super) delivery: DeliveryId,
-    /// Why; it is a replay from then on.
+    pub(super) how: Resend,
+    /// Why; a replay is one from then on.
     pub(super) why: String,
     pub(super) at: Timestamp,
     pub(super) audit: Vec<AuditRow>,
@@ -134,9 +135,12 @@ pub(super) async fn rendition(c: &Client, id: DeliveryId) -> Result<Option<Store
 pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: &'j Again) -> Result<bool, Failure> {
     let queued = session::execute(
         work.client(),
-        "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = $1, changed = $1, replay = $3
-         WHERE id = $2 AND state = 'failed'",
-        &[&micros(again.at), &again.delivery.0, &again.why],
+        &format!(
+            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = $1, changed = $1,
+                 replay = CASE WHEN $4 THEN $3 ELSE replay END
+             WHERE id = $2 AND CASE WHEN $4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > $1 END"
+        ),
+        &[&micros(again.at), &again.delivery.0, &again.why, &(again.how == Resend::Replay)],
     )
     .await?;
     if queued == 0 {

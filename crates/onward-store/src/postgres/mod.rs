@@ -9,10 +9,12 @@ mod connect;
 mod deliveries;
 mod directory;
 mod dispatch;
+mod evidence;
 mod failure;
 mod figures;
 mod lifecycle;
 mod open;
+mod operations;
 mod partitions;
 mod people;
 mod readers;
@@ -38,8 +40,8 @@ use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
-    Figures, FoundTask, HeldTransfer, HoldChange, Lease, OriginalMessage, Pause, Predecessor, Release, Step, Store,
-    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    Figures, FoundTask, HeldTransfer, HoldChange, Lease, OriginalMessage, Pause, Predecessor, Release, Resend, Step,
+    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
     Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
@@ -302,11 +304,12 @@ impl Store for PostgresStore {
     async fn requeue(
         &self,
         delivery: DeliveryId,
+        how: Resend,
         why: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        let again = deliveries::Again { delivery, why: why.to_owned(), at, audit };
+        let again = deliveries::Again { delivery, how, why: why.to_owned(), at, audit };
         self.writers.run(again, |work, again| deliveries::requeue(work, again).boxed()).await
     }
 

@@ -13,6 +13,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0002_people.sql"),
     include_str!("../../schema/postgres/0003_steps.sql"),
     include_str!("../../schema/postgres/0004_lifecycle.sql"),
+    include_str!("../../schema/postgres/0005_evidence.sql"),
+    include_str!("../../schema/postgres/0006_operations.sql"),
 ];
 
 /// Why a database was not opened.

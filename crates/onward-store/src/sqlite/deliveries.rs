@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Step, StoredRendition, Transition};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Resend, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, NhsNumber, TransferId};
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::failure::Failure;
 use super::{audit, steps};
 use crate::columns::Columns;
-use crate::query;
+use crate::query::{self, REPLAYABLE};
 use crate::rows::{self, DELIVERY, Origin};
 use crate::stored::{json, micros, month, stored_count};
 
@@ -162,16 +162,18 @@ pub(super) fn rendition(c: &Connection, id: DeliveryId) -> Result<Option<StoredR
 pub(super) fn requeue(
     c: &Connection,
     id: DeliveryId,
+    how: Resend,
     why: &str,
     at: Timestamp,
     audit: &[AuditRow],
 ) -> Result<bool, Failure> {
     let queued = c
-        .prepare_cached(
-            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1, replay = ?3
-             WHERE id = ?2 AND state = 'failed'",
-        )?
-        .execute(params![micros(at), id.to_string(), why])?;
+        .prepare_cached(&format!(
+            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1,
+                 replay = CASE WHEN ?4 THEN ?3 ELSE replay END
+             WHERE id = ?2 AND CASE WHEN ?4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > ?1 END"
+        ))?
+        .execute(params![micros(at), id.to_string(), why, how == Resend::Replay])?;
     if queued == 0 {
         return Ok(false);
     }

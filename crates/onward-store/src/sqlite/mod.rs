@@ -7,10 +7,12 @@ mod columns;
 mod deliveries;
 mod directory;
 mod dispatch;
+mod evidence;
 mod failure;
 mod figures;
 mod lifecycle;
 mod open;
+mod operations;
 mod people;
 mod readers;
 mod steps;
@@ -33,8 +35,8 @@ use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
-    Figures, FoundTask, HeldTransfer, HoldChange, Lease, OriginalMessage, Pause, Predecessor, Release, Step, Store,
-    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    Figures, FoundTask, HeldTransfer, HoldChange, Lease, OriginalMessage, Pause, Predecessor, Release, Resend, Step,
+    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
     Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
@@ -281,12 +283,13 @@ impl Store for SqliteStore {
     async fn requeue(
         &self,
         delivery: DeliveryId,
+        how: Resend,
         why: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
         let why = why.to_owned();
-        self.writer.run(move |c| deliveries::requeue(c, delivery, &why, at, &audit)).await
+        self.writer.run(move |c| deliveries::requeue(c, delivery, how, &why, at, &audit)).await
     }
 
     async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError> {

@@ -23,6 +23,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0003_people.sql"),
     include_str!("../../schema/sqlite/0004_steps.sql"),
     include_str!("../../schema/sqlite/0005_lifecycle.sql"),
+    include_str!("../../schema/sqlite/0006_evidence.sql"),
+    include_str!("../../schema/sqlite/0007_operations.sql"),
 ];
 
 /// Why a database was not opened.

@@ -7,16 +7,17 @@ use std::path::PathBuf;
 use clap::Args;
 use onward_core::audit::AuditWord;
 use onward_core::store::Store;
-use onward_ledger::{Checkpoint, Hash, LogProof, inclusion_proof, leaf_hash, root_of};
+use onward_ledger::{Checkpoint, Hash, LogProof, inclusion_proof, leaf_hash, root_of, with_cosignatures};
 use serde_json::{Value, json};
 
-use super::{PAGE, Source, verifying_key};
+use super::{PAGE, Source, cosigned, verifying_key};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::input;
 use crate::cli::open::{ConfigArgs, Desk};
 use crate::cli::output::Output;
 use crate::cli::terminal::{Style, Terminal, plain};
 use crate::config::Config;
+use crate::witnessing::newest_note;
 
 /// Of what.
 #[derive(Debug, Args)]
@@ -86,8 +87,11 @@ pub(super) async fn prove(prove: &Prove, terminal: &mut Terminal) -> Outcome {
     let key = verifying_key(&config, &prove.source)?;
     let note = match &prove.checkpoint {
         Some(path) => input::text(path)?,
-        None => newest(store.as_ref()).await?,
+        None => best(store.as_ref(), &wanted).await?,
     };
+    let keys = cosigned::keys(&config, &prove.source)?;
+    let mut stated = cosigned::Stated::new(&keys);
+    stated.take(&note).map_err(|error| Failure::no(format!("a cosignature: {error}")))?;
     let checkpoint = key.open(&note).map_err(|error| Failure::no(format!("the checkpoint: {error}")))?;
     let Found { leaves, entry } = covered(store.as_ref(), &checkpoint, &wanted, terminal).await?;
     if leaves.len() as u64 != checkpoint.size || root_of(&leaves) != checkpoint.root {
@@ -109,13 +113,30 @@ pub(super) async fn prove(prove: &Prove, terminal: &mut Terminal) -> Outcome {
     let detail = format!("proof of entry {index} under a checkpoint of {}", checkpoint.size);
     store.audit(vec![desk.row_about(AuditWord::Query, detail, patient)]).await?;
     prove.output.write(proof.to_text().as_bytes(), terminal)?;
+    match stated.all().map(|(name, ..)| name.to_owned()).collect::<Vec<_>>() {
+        names if names.is_empty() => terminal.note("note: no witness has cosigned the checkpoint that vouches for it"),
+        names => terminal.note(format_args!("the checkpoint is cosigned by {}", plain(&names.join(", ")))),
+    }
     Ok(Exit::Done)
 }
 
+/// The newest checkpoint that a witness has cosigned, where it covers the entry; else the newest.
+async fn best(store: &dyn Store, wanted: &Wanted) -> Result<String, Failure> {
+    let cosignatures = store.latest_cosignatures().await?;
+    let largest = cosignatures.iter().map(|kept| kept.size).max().unwrap_or(0);
+    match wanted {
+        Wanted::Index(index) if *index < largest => {}
+        _ => return newest(store).await,
+    }
+    let checkpoints = store.checkpoints().await?;
+    let Some(own) = checkpoints.into_iter().find(|stored| stored.size == largest) else { return newest(store).await };
+    let lines = cosignatures.iter().filter(|kept| kept.size == largest).map(|kept| kept.line.as_str());
+    Ok(with_cosignatures(&own.note, lines))
+}
+
 async fn newest(store: &dyn Store) -> Result<String, Failure> {
-    let stored = store.latest_checkpoint().await?;
     let none = || Failure::no("there is no checkpoint yet: a serving gateway signs one within seconds of new entries");
-    Ok(stored.ok_or_else(none)?.note)
+    Ok(newest_note(store).await?.ok_or_else(none)?.1)
 }
 
 async fn covered(
@@ -158,7 +179,7 @@ pub(in crate::cli) async fn proofs(
     terminal: &mut Terminal,
 ) -> Result<Vec<LogProof>, Failure> {
     let Some(stored) = store.latest_checkpoint().await? else { return Ok(Vec::new()) };
-    let key = verifying_key(config, &Source { verifier: None })?;
+    let key = verifying_key(config, &Source::default())?;
     let checkpoint = key.open(&stored.note).map_err(|error| Failure::no(format!("the checkpoint: {error}")))?;
     let mut leaves: Vec<Hash> = Vec::new();
     let mut entries = Vec::new();
@@ -181,15 +202,20 @@ pub(in crate::cli) async fn proofs(
     if leaves.len() as u64 != checkpoint.size || root_of(&leaves) != checkpoint.root {
         return Err(Failure::no("the log is not the one that was signed: `onward audit verify` says where it differs"));
     }
+    let lines = store.latest_cosignatures().await?;
+    let lines = lines.iter().filter(|kept| kept.size == checkpoint.size).map(|kept| kept.line.as_str());
+    let note = with_cosignatures(&stored.note, lines);
     let proof = |(index, event)| {
         let path = inclusion_proof(&leaves, index, checkpoint.size).map_err(Failure::fault)?;
-        Ok(LogProof { index, path, note: stored.note.clone(), entry: Some(event) })
+        Ok(LogProof { index, path, note: note.clone(), entry: Some(event) })
     };
     entries.into_iter().map(proof).collect()
 }
 
 pub(super) fn check(check: &Check, terminal: &mut Terminal) -> Outcome {
     let key = super::key_of(&check.config, &check.source)?;
+    let witnesses = cosigned::named(&check.source)?;
+    let mut stated = cosigned::Stated::new(&witnesses);
     let text = input::text(&check.proof)?;
     let leaf = match &check.entry {
         Some(path) => {
@@ -198,9 +224,15 @@ pub(super) fn check(check: &Check, terminal: &mut Terminal) -> Outcome {
         }
         None => None,
     };
-    let proven = LogProof::from_text(&text)
-        .map_err(|error| error.to_string())
-        .and_then(|proof| Ok((proof.verify(&key, leaf).map_err(|error| error.to_string())?, proof)));
+    let proven = LogProof::from_text(&text).map_err(|error| error.to_string()).and_then(|proof| {
+        let checkpoint = proof.verify(&key, leaf).map_err(|error| error.to_string())?;
+        stated.take(&proof.note).map_err(|error| format!("a cosignature: {error}"))?;
+        // Whoever names a witness wants its word.
+        match stated.all().count() {
+            count if count == witnesses.len() => Ok((checkpoint, proof)),
+            _ => Err("a witness that was named has not cosigned the checkpoint".to_owned()),
+        }
+    });
     let (checkpoint, proof) = match proven {
         Ok(proven) => proven,
         Err(why) => {
@@ -218,13 +250,16 @@ pub(super) fn check(check: &Check, terminal: &mut Terminal) -> Outcome {
             proof.entry.as_deref().and_then(|entry| serde_json::from_slice(entry).ok()).unwrap_or_default();
         terminal.json(&json!({
             "proven": true, "entry": proof.index, "size": checkpoint.size, "log": checkpoint.origin,
-            "root": hex::encode(checkpoint.root), "event": event,
+            "root": hex::encode(checkpoint.root), "cosigned": stated.json(), "event": event,
         }));
         return Ok(Exit::Done);
     }
     let word = terminal.paint(Style::Green, "proven");
     let (index, size, log) = (proof.index, checkpoint.size, plain(&checkpoint.origin));
     terminal.say(format_args!("{word}: the entry is number {index} of the {size} that {log} signed"));
+    for (name, _, at) in stated.all() {
+        terminal.say(format_args!("cosigned by {} at {at}", plain(name)));
+    }
     Ok(Exit::Done)
 }
 
@@ -236,7 +271,7 @@ pub(super) async fn checkpoint(command: &Newest, terminal: &mut Terminal) -> Out
 
 pub(super) fn key(command: &Newest, terminal: &mut Terminal) -> Outcome {
     let config = command.config.load()?.config;
-    let key = verifying_key(&config, &Source { verifier: None })?;
+    let key = verifying_key(&config, &Source::default())?;
     command.output.write(format!("{key}\n").as_bytes(), terminal)?;
     Ok(Exit::Done)
 }

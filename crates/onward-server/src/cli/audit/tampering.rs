@@ -1,13 +1,15 @@
-//! Random changes of a store file by somebody who can write it but does not have the signing key: `audit verify` finds each,
-//! and names the first entry that is, or may be, wrong.
+//! Random changes of a store file by somebody who can write it, and cannot or can sign as the gateway: what `audit verify` finds
+//! by itself, and what it finds with a witness's last checkpoint. `ONWARD_TAMPERING_CHANGES=10000` makes the long run whose
+//! figures stand in SECURITY.md; they are printed with `--nocapture`.
 
 use std::path::Path;
 
 use clap::Parser as _;
-use onward_core::audit::{Agent, AuditEntry, StoredCheckpoint};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, StoredCheckpoint};
+use onward_core::store::evidence::StoredCosignature;
 use onward_core::{DeliveryId, OdsCode, TransferId};
 use onward_gateway::journal::Journal;
-use onward_ledger::{Tree, leaf_hash};
+use onward_ledger::{CosigningKey, Tree, leaf_hash};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
@@ -22,8 +24,10 @@ const ENTRIES: u64 = 64;
 const EVERY: u64 = 10;
 /// Entries under a checkpoint.
 const COVERED: u64 = 60;
-/// Changes of each kind.
-const ROUNDS: u64 = 40;
+/// Kinds of change.
+const KINDS: u64 = 16;
+/// Changes in all, unless the environment says otherwise.
+const CHANGES: u64 = 240;
 
 /// Repeatable randomness (SplitMix64).
 struct Dice(u64);
@@ -38,11 +42,13 @@ impl Dice {
     }
 }
 
-/// A gateway's folder with its log as it should be, and a checkpoint of all covered entries kept elsewhere.
+/// A gateway's folder with its log as it should be, and the checkpoint of all covered entries that a witness has cosigned.
 struct Place {
     folder: TempDir,
     whole: Vec<u8>,
-    kept: String,
+    /// The whole file as it was at each checkpoint.
+    backups: Vec<Vec<u8>>,
+    key: SigningKey,
 }
 
 impl Place {
@@ -56,21 +62,33 @@ impl Place {
         let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
         let (_, store) = config.store().await.expect("a store");
         let journal = Journal::new(&ods("R9Z"), "https://gateway.example");
-        let mut tree = Tree::new();
+        let witness = CosigningKey::generate("witness.example/w1").expect("a key");
+        std::fs::write(folder.path().join("witness.pub"), witness.witness_key().to_string()).expect("writable");
+        let (mut tree, mut backups, mut kept) = (Tree::new(), Vec::new(), String::new());
         for number in 0..ENTRIES {
             let row = journal.row(&entry(number));
             tree.push(row.leaf);
             store.audit(vec![row]).await.expect("committed");
             if tree.size().is_multiple_of(EVERY) {
-                let note = key.sign(&Checkpoint::of_tree("onward/R9Z", &tree).expect("a checkpoint")).expect("signed");
-                store.put_checkpoint(StoredCheckpoint { size: tree.size(), note }).await.expect("committed");
+                let checkpoint = Checkpoint::of_tree("onward/R9Z", &tree).expect("a checkpoint");
+                let note = key.sign(&checkpoint).expect("signed");
+                let line = witness.cosign(&checkpoint, 1_795_000_000 + number).expect("cosigned");
+                kept = with_cosignatures(&note, [line.as_str()]);
+                let size = tree.size();
+                store.put_checkpoint(StoredCheckpoint { size, note }).await.expect("committed");
+                let witness = witness.witness_key().name().to_owned();
+                store.put_cosignature(StoredCosignature { size, witness, line, at: now() }).await.expect("committed");
+                let copy = folder.path().join(format!("backup-{size}.db"));
+                let connection = Connection::open(folder.path().join("onward.db")).expect("opens");
+                connection.execute("VACUUM INTO ?", [copy.to_str().expect("UTF-8")]).expect("copied");
+                backups.push(std::fs::read(copy).expect("readable"));
             }
         }
-        let kept = store.latest_checkpoint().await.expect("readable").expect("there").note;
+        std::fs::write(folder.path().join("kept-elsewhere.txt"), kept).expect("writable");
         drop(store);
         let whole = std::fs::read(folder.path().join("onward.db")).expect("readable");
         assert!(!folder.path().join("onward.db-wal").exists(), "everything is in the one file");
-        Self { folder, whole, kept }
+        Self { folder, whole, backups, key }
     }
 
     fn path(&self, name: &str) -> String {
@@ -79,12 +97,24 @@ impl Place {
 
     /// The store as it was, then changed.
     fn changed(&self, change: impl FnOnce(&Connection)) {
+        self.replaced(&self.whole, change);
+    }
+
+    /// This file in place of the store, then changed.
+    fn replaced(&self, file: &[u8], change: impl FnOnce(&Connection)) {
         for name in ["onward.db-wal", "onward.db-shm"] {
             let _ = std::fs::remove_file(self.folder.path().join(name));
         }
-        std::fs::write(self.folder.path().join("onward.db"), &self.whole).expect("writable");
+        std::fs::write(self.folder.path().join("onward.db"), file).expect("writable");
         let connection = Connection::open(Path::new(&self.path("onward.db"))).expect("opens");
+        connection.pragma_update(None, "foreign_keys", false).expect("set");
         change(&connection);
+    }
+
+    /// How `audit verify` ends with the checkpoint that the witness has cosigned.
+    async fn verify_with_witness(&self) -> (Exit, Option<u64>, String) {
+        let (kept, key) = (self.path("kept-elsewhere.txt"), self.path("witness.pub"));
+        self.verify(&["--checkpoint", &kept, "--witness", &key]).await
     }
 
     /// How `audit verify` ends, and the entry that it names.
@@ -243,47 +273,117 @@ fn tamper(kind: u64, dice: &mut Dice, connection: &Connection) -> u64 {
     }
 }
 
-#[tokio::test]
-async fn every_change_is_found_and_its_first_entry_named() {
-    let place = Place::new().await;
-    place.changed(|_| {});
-    let (exit, _, out) = place.verify(&[]).await;
-    assert_eq!(exit, Exit::Done, "{out}");
-    let mut found = 0;
-    for kind in 0..12 {
-        for round in 0..ROUNDS {
-            let mut dice = Dice(kind * 1_000 + round);
-            let mut expected = 0;
-            place.changed(|connection| expected = tamper(kind, &mut dice, connection));
-            let (exit, named, out) = place.verify(&[]).await;
-            assert_eq!((exit, named), (Exit::No, Some(expected)), "change {kind}, round {round}: {out}");
-            found += 1;
-        }
+/// Cuts the log back to `at` entries, together with everything that vouches for more.
+fn cut(connection: &Connection, at: u64) {
+    for change in [
+        "DELETE FROM audit_log WHERE position >= ?",
+        "DELETE FROM checkpoints WHERE size > ?",
+        "DELETE FROM cosignatures WHERE size > ?",
+    ] {
+        connection.execute(change, [sql(at)]).expect("runs");
     }
-    assert_eq!(found, 12 * ROUNDS);
 }
 
-/// Whoever cuts the log back together with its checkpoints leaves a shorter whole log. The output says that it cannot tell,
-/// and a checkpoint kept elsewhere does.
-#[tokio::test]
-async fn a_cut_with_its_checkpoints_is_seen_only_by_a_checkpoint_kept_elsewhere() {
-    let place = Place::new().await;
-    let kept = place.path("kept-elsewhere.txt");
-    std::fs::write(&kept, &place.kept).expect("writable");
-    for round in 0..ROUNDS {
-        let at = Dice(round).below(COVERED);
-        place.changed(|connection| {
-            connection.execute("DELETE FROM audit_log WHERE position >= ?", [sql(at)]).expect("runs");
-            connection.execute("DELETE FROM checkpoints WHERE size > ?", [sql(at)]).expect("runs");
-        });
-        let (exit, _, out) = place.verify(&[]).await;
-        assert_eq!(exit, Exit::Done, "nobody can tell: {out}");
-        assert!(out.contains("witness") && out.contains("\"kept_elsewhere\":0"), "and that is said: {out}");
-        let (exit, named, out) = place.verify(&["--checkpoint", &kept]).await;
-        assert_eq!((exit, named), (Exit::No, Some(at)), "{out}");
+/// Another entry, made by somebody who knows how.
+fn put(connection: &Connection, at: u64, row: &AuditRow) {
+    let change = "INSERT INTO audit_log (position, id, recorded, word, agent, organisation, patient, leaf, event)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let organisation = row.organisation.as_ref().map(|ods| ods.as_str());
+    let patient = row.patient.as_ref().map(|number| number.expose());
+    let recorded = row.recorded.as_microsecond();
+    let values =
+        params![sql(at), row.id, recorded, row.word.as_str(), row.agent, organisation, patient, row.leaf, row.event];
+    connection.execute(change, values).expect("runs");
+}
+
+/// Leaves a log that is whole by itself: what only a witness's checkpoint tells. The entry that must be named, where the
+/// signatures in the store still are the gateway's.
+fn replace_history(place: &Place, kind: u64, dice: &mut Dice) -> Option<u64> {
+    let journal = Journal::new(&ods("R9Z"), "https://gateway.example");
+    let other = |number: u64| {
+        let agent = Agent::named("ward-system", Some(ods("R9Z")));
+        journal.row(&AuditEntry::new(AuditWord::Configure, now(), agent, format!("another {number}")))
+    };
+    let at = dice.below(COVERED);
+    match kind {
+        // Cut back.
+        12 => {
+            place.changed(|connection| cut(connection, at));
+            Some(at)
+        }
+        // An older copy of the whole file put back.
+        13 => {
+            let number = usize::try_from(dice.below(COVERED / EVERY - 1)).expect("small");
+            place.replaced(&place.backups[number], |_| {});
+            Some((number as u64 + 1) * EVERY)
+        }
+        // Cut back, and grown again by other entries.
+        14 => {
+            place.changed(|connection| {
+                cut(connection, at);
+                (at..ENTRIES).for_each(|number| put(connection, number, &other(number)));
+            });
+            Some(narrowed(at))
+        }
+        // Rewritten by somebody who has the signing key as well, every checkpoint included.
+        _ => {
+            place.changed(|connection| {
+                connection.execute("DELETE FROM audit_log WHERE position = ?", [sql(at)]).expect("runs");
+                put(connection, at, &other(at));
+                connection.execute("DELETE FROM cosignatures WHERE size > ?", [sql(at)]).expect("runs");
+                let mut tree = Tree::new();
+                for number in 0..COVERED {
+                    tree.push(leaf(connection, number).try_into().expect("a leaf"));
+                    if tree.size().is_multiple_of(EVERY) {
+                        let checkpoint = Checkpoint::of_tree("onward/R9Z", &tree).expect("a checkpoint");
+                        let note = place.key.sign(&checkpoint).expect("signed");
+                        let change = "UPDATE checkpoints SET note = ? WHERE size = ?";
+                        connection.execute(change, params![note, sql(tree.size())]).expect("runs");
+                    }
+                }
+            });
+            None
+        }
     }
+}
+
+#[tokio::test]
+async fn every_change_is_found_and_its_first_entry_named() {
+    let changes = std::env::var_os("ONWARD_TAMPERING_CHANGES");
+    let changes = changes.and_then(|count| count.to_str()?.parse().ok()).unwrap_or(CHANGES);
+    let place = Place::new().await;
     place.changed(|_| {});
-    assert_eq!(place.verify(&["--checkpoint", &kept]).await.0, Exit::Done);
+    for (exit, _, out) in [place.verify(&[]).await, place.verify_with_witness().await] {
+        assert_eq!(exit, Exit::Done, "{out}");
+    }
+    let (mut alone, mut witnessed) = ([0_u64; KINDS as usize], [0_u64; KINDS as usize]);
+    for change in 0..changes {
+        let (kind, mut dice) = (change % KINDS, Dice(change));
+        let mut expected = None;
+        match kind {
+            0..12 => place.changed(|connection| expected = Some(tamper(kind, &mut dice, connection))),
+            _ => expected = replace_history(&place, kind, &mut dice),
+        }
+        let counted = usize::try_from(kind).expect("small");
+        let (exit, named, out) = place.verify(&[]).await;
+        alone[counted] += u64::from(exit == Exit::No);
+        if kind < 12 {
+            assert_eq!((exit, named), (Exit::No, expected), "change {change} of kind {kind}: {out}");
+        } else {
+            assert_eq!(exit, Exit::Done, "nobody can tell: {out}");
+            assert!(
+                out.contains("\"kept_elsewhere\":0") && out.contains("not proven") || out.contains("cut back"),
+                "and that is said: {out}"
+            );
+        }
+        let (exit, named, out) = place.verify_with_witness().await;
+        assert_eq!(exit, Exit::No, "change {change} of kind {kind}, with a witness: {out}");
+        assert!(expected.is_none() || named == expected, "change {change} of kind {kind}, with a witness: {out}");
+        witnessed[counted] += 1;
+    }
+    println!("{changes} changes; found alone, by kind: {alone:?} = {}", alone.iter().sum::<u64>());
+    println!("found with a witness, by kind: {witnessed:?} = {}", witnessed.iter().sum::<u64>());
+    assert_eq!(witnessed.iter().sum::<u64>(), changes);
 }
 
 #[tokio::test]

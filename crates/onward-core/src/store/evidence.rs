@@ -1,0 +1,47 @@
+//! What leaves the gateway to prove its audit log: witnesses' cosignatures, and how far the log was forwarded.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::StoreError;
+
+/// A witness's statement about one of our checkpoints (C2SP tlog-cosignature).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCosignature {
+    /// Number of entries of the checkpoint.
+    pub size: u64,
+    /// The witness's name.
+    pub witness: String,
+    /// The signature line, newline included.
+    pub line: String,
+    /// When it came.
+    pub at: Timestamp,
+}
+
+/// The durable memory of what was proven to others.
+#[async_trait]
+pub trait EvidenceStore: Send + Sync + 'static {
+    /// Keeps a cosignature of a checkpoint that is stored; of the same witness and checkpoint the later one.
+    async fn put_cosignature(&self, cosignature: StoredCosignature) -> Result<(), StoreError>;
+    /// All cosignatures by size, then by witness.
+    async fn cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError>;
+    /// Each witness's cosignature of the largest checkpoint, by witness.
+    async fn latest_cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError>;
+
+    /// Takes the forwarding of the log to `sink` for `holder` until `until`, and says which entry comes next; `None` while
+    /// another holder's time lasts. The first to ask for a sink makes it begin at `from`.
+    async fn take_forwarding(
+        &self,
+        sink: &str,
+        holder: u64,
+        now: Timestamp,
+        until: Timestamp,
+        from: u64,
+    ) -> Result<Option<u64>, StoreError>;
+    /// Notes that every entry before `next` was forwarded; `false` when the forwarding is another holder's by now.
+    async fn forwarded(&self, sink: &str, holder: u64, next: u64) -> Result<bool, StoreError>;
+    /// Which entry comes next, by sink.
+    async fn forwarding(&self) -> Result<Vec<(String, u64)>, StoreError>;
+    /// The number of entries of the log.
+    async fn audit_size(&self) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,115 @@
+//! Witnesses' cosignatures, and how far the log was forwarded.
+
+use async_trait::async_trait;
+use deadpool_postgres::Client;
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use onward_core::store::StoreError;
+use onward_core::store::evidence::{EvidenceStore, StoredCosignature};
+
+use super::PostgresStore;
+use super::failure::Failure;
+use super::session;
+use super::work::Work;
+use crate::columns::Columns;
+use crate::query::{COSIGNATURES, LATEST_COSIGNATURES};
+use crate::rows;
+use crate::stored::{micros, signed, stored_count};
+
+/// Who wants to forward.
+struct Taker {
+    sink: String,
+    holder: i64,
+    now: i64,
+    until: i64,
+    from: i64,
+}
+
+#[async_trait]
+impl EvidenceStore for PostgresStore {
+    async fn put_cosignature(&self, cosignature: StoredCosignature) -> Result<(), StoreError> {
+        self.writers.run(cosignature, |work, cosignature| put_cosignature(work, cosignature).boxed()).await
+    }
+
+    async fn cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError> {
+        self.read((), |c, ()| cosignatures(c, COSIGNATURES).boxed()).await
+    }
+
+    async fn latest_cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError> {
+        self.read((), |c, ()| cosignatures(c, LATEST_COSIGNATURES).boxed()).await
+    }
+
+    async fn take_forwarding(
+        &self,
+        sink: &str,
+        holder: u64,
+        now: Timestamp,
+        until: Timestamp,
+        from: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        let (now, until, from) = (micros(now), micros(until), stored_count(from));
+        let taker = Taker { sink: sink.to_owned(), holder: signed(holder), now, until, from };
+        self.writers.run(taker, |work, taker| take_forwarding(work, taker).boxed()).await
+    }
+
+    async fn forwarded(&self, sink: &str, holder: u64, next: u64) -> Result<bool, StoreError> {
+        let input = (sink.to_owned(), signed(holder), stored_count(next));
+        self.writers.run(input, |work, input| forwarded(work, input).boxed()).await
+    }
+
+    async fn forwarding(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.read((), |c, ()| forwarding(c).boxed()).await
+    }
+
+    async fn audit_size(&self) -> Result<u64, StoreError> {
+        self.read((), |c, ()| audit_size(c).boxed()).await
+    }
+}
+
+async fn put_cosignature<'j>(work: &mut Work<'j>, cosignature: &'j StoredCosignature) -> Result<(), Failure> {
+    let StoredCosignature { size, witness, line, at } = cosignature;
+    session::execute(
+        work.client(),
+        "INSERT INTO cosignatures (size, witness, line, at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (size, witness) DO UPDATE SET line = $3, at = $4",
+        &[&stored_count(*size), witness, line, &micros(*at)],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn cosignatures(c: &Client, sql: &str) -> Result<Vec<StoredCosignature>, Failure> {
+    let found = session::all(c, sql, &[]).await?;
+    found.iter().map(|row| Ok(rows::cosignature(&Columns::of("cosignatures", row))?)).collect()
+}
+
+async fn take_forwarding<'j>(work: &mut Work<'j>, taker: &'j Taker) -> Result<Option<u64>, Failure> {
+    let Taker { sink, holder, now, until, from } = taker;
+    let row = session::first(
+        work.client(),
+        "INSERT INTO forwarding (sink, position, holder, held_until) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (sink) DO UPDATE SET holder = $3, held_until = $4
+             WHERE forwarding.holder = $3 OR forwarding.held_until <= $5
+         RETURNING sink, position",
+        &[sink, from, holder, until, now],
+    )
+    .await?;
+    row.map(|row| Ok(Columns::of("forwarding", &row).count("position")?)).transpose()
+}
+
+async fn forwarded<'j>(work: &mut Work<'j>, input: &'j (String, i64, i64)) -> Result<bool, Failure> {
+    let (sink, holder, next) = input;
+    let sql = "UPDATE forwarding SET position = $1 WHERE sink = $2 AND holder = $3";
+    Ok(session::execute(work.client(), sql, &[next, sink, holder]).await? == 1)
+}
+
+async fn forwarding(c: &Client) -> Result<Vec<(String, u64)>, Failure> {
+    let found = session::all(c, "SELECT sink, position FROM forwarding ORDER BY sink", &[]).await?;
+    found.iter().map(|row| Ok(rows::forwarding(&Columns::of("forwarding", row))?)).collect()
+}
+
+async fn audit_size(c: &Client) -> Result<u64, Failure> {
+    let sql = "SELECT coalesce(max(position) + 1, 0) AS size FROM audit_log";
+    let row = session::first(c, sql, &[]).await?.ok_or_else(|| Failure::corrupt("audit_log", "position"))?;
+    Ok(Columns::of("audit_log", &row).count("size")?)
+}

@@ -1,0 +1,110 @@
+//! Witnesses' cosignatures, and how far the log was forwarded.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use onward_core::store::StoreError;
+use onward_core::store::evidence::{EvidenceStore, StoredCosignature};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::SqliteStore;
+use super::failure::Failure;
+use crate::columns::Columns;
+use crate::query::{COSIGNATURES, LATEST_COSIGNATURES};
+use crate::rows;
+use crate::stored::{micros, signed, stored_count};
+
+#[async_trait]
+impl EvidenceStore for SqliteStore {
+    async fn put_cosignature(&self, cosignature: StoredCosignature) -> Result<(), StoreError> {
+        self.writer.run(move |c| put_cosignature(c, &cosignature)).await
+    }
+
+    async fn cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError> {
+        self.readers.run(|c| cosignatures(c, COSIGNATURES)).await
+    }
+
+    async fn latest_cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError> {
+        self.readers.run(|c| cosignatures(c, LATEST_COSIGNATURES)).await
+    }
+
+    async fn take_forwarding(
+        &self,
+        sink: &str,
+        holder: u64,
+        now: Timestamp,
+        until: Timestamp,
+        from: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        let sink = sink.to_owned();
+        self.writer.run(move |c| take_forwarding(c, &sink, holder, (now, until), from)).await
+    }
+
+    async fn forwarded(&self, sink: &str, holder: u64, next: u64) -> Result<bool, StoreError> {
+        let sink = sink.to_owned();
+        self.writer
+            .run(move |c| {
+                let changed = c
+                    .prepare_cached("UPDATE forwarding SET position = ? WHERE sink = ? AND holder = ?")?
+                    .execute(params![stored_count(next), sink, signed(holder)])?;
+                Ok(changed == 1)
+            })
+            .await
+    }
+
+    async fn forwarding(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.readers
+            .run(|c| {
+                c.prepare_cached("SELECT sink, position FROM forwarding ORDER BY sink")?
+                    .query_and_then([], |row| Ok(rows::forwarding(&Columns::of("forwarding", row))?))?
+                    .collect()
+            })
+            .await
+    }
+
+    async fn audit_size(&self) -> Result<u64, StoreError> {
+        self.readers
+            .run(|c| {
+                let sql = "SELECT coalesce(max(position) + 1, 0) FROM audit_log";
+                let size: i64 = c.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+                u64::try_from(size).map_err(|_| Failure::corrupt("audit_log", "position"))
+            })
+            .await
+    }
+}
+
+fn put_cosignature(c: &Connection, cosignature: &StoredCosignature) -> Result<(), Failure> {
+    let StoredCosignature { size, witness, line, at } = cosignature;
+    c.prepare_cached(
+        "INSERT INTO cosignatures (size, witness, line, at) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (size, witness) DO UPDATE SET line = ?3, at = ?4",
+    )?
+    .execute(params![stored_count(*size), witness, line, micros(*at)])?;
+    Ok(())
+}
+
+fn cosignatures(c: &Connection, sql: &str) -> Result<Vec<StoredCosignature>, Failure> {
+    c.prepare_cached(sql)?
+        .query_and_then([], |row| Ok(rows::cosignature(&Columns::of("cosignatures", row))?))?
+        .collect()
+}
+
+fn take_forwarding(
+    c: &Connection,
+    sink: &str,
+    holder: u64,
+    (now, until): (Timestamp, Timestamp),
+    from: u64,
+) -> Result<Option<u64>, Failure> {
+    let taken = c
+        .prepare_cached(
+            "INSERT INTO forwarding (sink, position, holder, held_until) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (sink) DO UPDATE SET holder = ?3, held_until = ?4
+                 WHERE forwarding.holder = ?3 OR forwarding.held_until <= ?5
+             RETURNING sink, position",
+        )?
+        .query_row(params![sink, stored_count(from), signed(holder), micros(until), micros(now)], |row| {
+            row.get::<_, i64>("position")
+        })
+        .optional()?;
+    Ok(taken.map(|position| u64::try_from(position).unwrap_or(0)))
+}
