@@ -38,6 +38,8 @@ enum Object {
     OwnCopy,
     /// A copy that is addressed to none of the callers.
     ForeignCopy,
+    /// A hold of the hospital's transfer.
+    Hold,
     /// No such thing.
     Missing,
 }
@@ -74,12 +76,11 @@ const MATRIX: &[Row] = &[
 ];
 
 /// Rows of trust.md §8 that no route serves yet. A route that appears for one of them is missing from the matrix.
-const NOT_SERVED: [&str; 5] = [
+const NOT_SERVED: [&str; 4] = [
     "read after entitlement ended or re-nomination: a copy is never re-addressed yet",
     "evidence export",
     "erase, legal hold",
     "clients and keys: on the command line only",
-    "retry parked: on the command line only",
 ];
 
 /// The clients of the matrix, in its order, with the copy that is theirs.
@@ -88,6 +89,7 @@ struct Callers {
     own: String,
     foreign: String,
     foreign_copy: String,
+    hold: String,
 }
 
 impl Callers {
@@ -96,6 +98,9 @@ impl Callers {
         let other = world.client("southmoor-epr", "R9Y", Role::Sender).await;
         let own = submitted(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
         let foreign = submitted(&other, for_others(&fresh(message::EDISCHARGE_ITK3))).await;
+        let held = submitted(&hospital, fresh(message::RESTRICTED_ITK3)).await.parse().expect("an id");
+        let held = world.gateway().store().transfer(held).await.expect("readable").expect("there");
+        let hold = held.hold.expect("held").id.to_string();
         let copy = async |transfer: &str, kind: &str| delivered(world, transfer, kind).await;
         let for_home = copy(&own, "care-home").await;
         let foreign_copy = copy(&foreign, "care-home").await;
@@ -109,7 +114,7 @@ impl Callers {
             (world.client("ig", "R9Z", Role::InformationGovernance).await, for_home.clone()),
             (world.client("ops", "Y99900", Role::Operator).await, for_home),
         ];
-        Self { clients, own, foreign, foreign_copy }
+        Self { clients, own, foreign, foreign_copy, hold }
     }
 
     /// Path and body of a row for a caller.
@@ -119,6 +124,7 @@ impl Callers {
             Object::ForeignTransfer => self.foreign.as_str(),
             Object::OwnCopy => own_copy,
             Object::ForeignCopy => self.foreign_copy.as_str(),
+            Object::Hold => self.hold.as_str(),
             Object::OwnMessage | Object::ForeignMessage | Object::None | Object::Missing | Object::Form => {
                 "3f2b0c9e-0000-4000-8000-000000000000"
             }
@@ -265,6 +271,24 @@ const PAGES: &[PageRow] = &[
     ("tick nothing", "POST", "/transfers/{id}/checklist", Object::OwnCopy, [400, 403, 403, 403]),
     ("finish what is open", "POST", "/transfers/{id}/finish", Object::OwnCopy, [409, 403, 403, 403]),
     ("finish another's", "POST", "/transfers/{id}/finish", Object::ForeignCopy, [404, 403, 403, 403]),
+    ("board", "GET", "/operations", Object::None, [403, 403, 403, 200]),
+    ("counts", "GET", "/operations/totals", Object::None, [403, 403, 403, 200]),
+    ("pause nobody", "POST", "/operations/pause", Object::None, [403, 403, 403, 422]),
+    ("resume for no reason", "POST", "/operations/resume", Object::None, [403, 403, 403, 422]),
+    ("retry all", "GET", "/operations/retry", Object::None, [403, 403, 403, 400]),
+    ("retry all at once", "POST", "/operations/retry", Object::None, [403, 403, 403, 400]),
+    ("a delivery", "GET", "/operations/deliveries/{id}", Object::OwnCopy, [403, 403, 403, 200]),
+    ("no delivery", "GET", "/operations/deliveries/{id}", Object::Missing, [403, 403, 403, 404]),
+    ("send again", "POST", "/operations/deliveries/{id}/resend", Object::OwnCopy, [403, 403, 403, 400]),
+    ("redirect to nobody", "POST", "/operations/deliveries/{id}/redirect", Object::OwnCopy, [403, 403, 403, 422]),
+    ("reveal for no reason", "POST", "/operations/deliveries/{id}/reveal", Object::OwnCopy, [403, 403, 403, 422]),
+    ("a hold", "GET", "/operations/holds/{id}", Object::Hold, [403, 403, 403, 200]),
+    ("no hold", "GET", "/operations/holds/{id}", Object::Missing, [403, 403, 403, 404]),
+    ("release for no reason", "POST", "/operations/holds/{id}/release", Object::Hold, [403, 403, 403, 422]),
+    ("close for no reason", "POST", "/operations/holds/{id}/close", Object::Hold, [403, 403, 403, 422]),
+    ("reroute to nobody", "POST", "/operations/holds/{id}/redirect", Object::Hold, [403, 403, 403, 422]),
+    ("reveal of a hold", "POST", "/operations/holds/{id}/reveal", Object::Hold, [403, 403, 403, 422]),
+    ("no verdict", "POST", "/operations/approvals/{id}", Object::Missing, [403, 403, 403, 400]),
     ("sign out", "POST", "/sign-out", Object::None, [303, 303, 303, 303]),
 ];
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::people::Role;
 use onward_core::state::RecipientKind;
-use onward_core::store::{Acceptance, Accepted, NewDelivery, NewTransfer, ReplyWanted};
-use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
+use onward_core::store::{Acceptance, Accepted, NewDelivery, NewTransfer, Queue, ReplyWanted, StuckQuery};
+use onward_core::{Clock as _, DeliveryId, HoldId, SystemClock, TransferId};
 use onward_server::session::Session;
 use onward_tests::browser;
 use onward_tests::message::{self, fresh};
@@ -118,10 +118,30 @@ async fn deceased_like(world: &World, copy: DeliveryId) -> DeliveryId {
     id
 }
 
+/// The hold of a message about a restricted person.
+async fn held(world: &World, hospital: &Session) -> HoldId {
+    let (status, response, reply) = post_xml(hospital, fresh(message::RESTRICTED_ITK3)).await;
+    assert_eq!(status, 200, "{response}");
+    let id = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id").to_owned();
+    let transfer = world.gateway().store().transfer(id.parse().expect("an id")).await.expect("readable");
+    transfer.and_then(|transfer| transfer.hold).expect("held").id
+}
+
+/// A copy that failed for good.
+async fn dead(world: &World) -> DeliveryId {
+    let query = || StuckQuery { queues: vec![Queue::Dead], limit: 1, ..StuckQuery::default() };
+    loop {
+        if let Some(stuck) = world.gateway().store().stuck(query()).await.expect("readable").first() {
+            return stuck.copy.id;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn people_find_their_way_in_a_browser() {
     let Some(modules) = installed() else { return };
-    let world = World::start().await;
+    let world = World::start_with_broken_partners().await;
     let hospital = world.hospital().await;
     let home = browser::person(&world, "home@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
     let other = browser::person(&world, "other@elm.example", Role::CareHomeUser, &["VMH02"]).await;
@@ -133,13 +153,21 @@ async fn people_find_their_way_in_a_browser() {
     let long = format!("<given value=\"{HOSTILE} {}\"/>", "Wolfeschlegelsteinhausen".repeat(10));
     let hostile = copy_of(&world, &hospital, text.replace(given, &long)).await;
     let deceased = deceased_like(&world, keyboard).await;
+    let operators = [
+        browser::person(&world, "ada@onward.example", Role::Operator, &["Y99900"]).await,
+        browser::person(&world, "ben@onward.example", Role::Operator, &["Y99900"]).await,
+    ];
+    let hold = held(&world, &hospital).await;
+    let dead = dead(&world).await;
     let pictures = modules.join("../pages");
     let folder = tempfile::tempdir().expect("a folder");
     let cookie = |person: &browser::Person| person.browser.cookie("__Host-sid").expect("signed in");
     let told = json!({
         "base": world.base().as_str().trim_end_matches('/'), "modules": modules, "pictures": pictures, "chromium": CHROMIUM,
-        "home": cookie(&home), "other": cookie(&other),
-        "ids": { "keyboard": keyboard, "plain": plain, "hostile": hostile, "deceased": deceased },
+        "home": cookie(&home), "other": cookie(&other), "operators": operators.each_ref().map(cookie),
+        "ids": {
+            "keyboard": keyboard, "plain": plain, "hostile": hostile, "deceased": deceased, "hold": hold, "dead": dead,
+        },
     });
     let file = folder.path().join("told.json");
     std::fs::write(&file, told.to_string()).expect("written");

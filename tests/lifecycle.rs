@@ -239,7 +239,8 @@ async fn a_replacement_that_cannot_be_processed_makes_both_null_and_void() {
     assert!(task(&hospital, old).await["businessStatus"]["text"].as_str().expect("text").contains("later version"));
     let hold = record(&world, new).await.hold.expect("held").id;
     let agent = onward_core::audit::Agent::named("operator", None);
-    let decider = Decider { agent, by: "Ada Wells", reason: "the number is another person's", act: true };
+    let decider =
+        Decider { agent, by: "Ada Wells", reason: "the number is another person's", act: true, request_id: None };
     world.gateway().close(hold, &decider).await.expect("committed");
     assert_eq!(get(&home, &path, "text/html").await.status, 404);
     let shown = task(&home, copy.id).await;

@@ -24,6 +24,7 @@ mod limits;
 mod mesh_exchange;
 mod monitoring;
 mod nodes;
+mod operations;
 mod page_audit;
 mod passkeys;
 mod people;

@@ -42,6 +42,11 @@ const OPENED: &str = "rest/read R0 PatientRead Person home>onward patient";
 const LOOKED_AT: &str = OPENED;
 const DONE: &str = "rest/update U0 PatientUpdate Person home>onward patient";
 const HOME_DENIED: &str = "110113 E8 - Person home>onward";
+const BOARD: &str = "/operations";
+const DELIVERY: &str = "/operations/deliveries/{id}";
+const BOARD_SEEN: &str = "rest/search E0 Query Person ops>onward";
+const BOARD_CHANGED: &str = "110100 E0 - Person ops>onward";
+const REVEALED: &str = "110106/disclose R0 PrivacyDisclosure.Source onward>Person ops patient";
 const INVITATION: &str = "/invitation/{token}";
 const HOME: &str = "home@rowan.example";
 
@@ -89,6 +94,43 @@ const TABLE: &[Row] = &[
     ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "identity"), ("outcome", "?")], 400, &[]),
     ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "?"), ("outcome", "done")], 409, &[]),
     ("/transfers/{id}/finish", "", "POST", HomeUser, &[], 409, &[]),
+    (BOARD, "", "GET", Operator, &[], 200, &[BOARD_SEEN]),
+    (BOARD, "?queue=dead", "GET", Operator, &[], 200, &[BOARD_SEEN]),
+    (BOARD, "?queue=?", "GET", Operator, &[], 404, &[]),
+    (BOARD, "", "HEAD", Operator, &[], 405, &[]),
+    (BOARD, "", "GET", HomeUser, &[], 403, &[HOME_DENIED]),
+    (BOARD, "", "GET", Stranger, &[], 303, &[]),
+    // Counts that name nobody and list nothing; a script asks every half minute.
+    ("/operations/totals", "", "GET", Operator, &[], 200, &[]),
+    ("/operations/totals", "", "GET", HomeUser, &[], 403, &[HOME_DENIED]),
+    ("/operations/pause", "", "POST", Operator, &[("whom", "everybody")], 422, &[BOARD_SEEN]),
+    ("/operations/pause", "", "POST", Operator, &[("recipient", "FZZ02"), ("reason", "moving")], 303, &[BOARD_CHANGED]),
+    ("/operations/resume", "", "POST", Operator, &[("recipient", "FZZ02"), ("reason", "moved")], 303, &[BOARD_CHANGED]),
+    ("/operations/resume", "", "POST", Operator, &[("recipient", "FZZ02"), ("reason", "moved")], 409, &[]),
+    ("/operations/retry", "?cause=blocked", "GET", Operator, &[], 200, &[]),
+    ("/operations/retry", "", "POST", Operator, &[("filter", "cause=blocked"), ("count", "0"), ("reason", "x")], 303, &[]),
+    (DELIVERY, "", "GET", Operator, &[], 200, &[BOARD_SEEN]),
+    (DELIVERY, "unknown", "GET", Operator, &[], 404, &[]),
+    (DELIVERY, "", "GET", HomeUser, &[], 403, &[HOME_DENIED]),
+    ("/operations/deliveries/{id}/resend", "", "POST", Operator, &[("how", "retry"), ("reason", "x")], 409, &[]),
+    ("/operations/deliveries/{id}/reveal", "", "POST", Operator, &[], 422, &[BOARD_SEEN]),
+    ("/operations/deliveries/{id}/reveal", "", "POST", Operator, &[("reason", "the ward rang")], 200,
+        &[REVEALED, BOARD_SEEN]),
+    ("/operations/deliveries/{id}/reveal", "", "POST", HomeUser, &[("reason", "x")], 403, &[HOME_DENIED]),
+    ("/operations/deliveries/{id}/redirect", "", "POST", Operator, &[("care_home", "VMH02"), ("reason", "x")], 303,
+        &["rest/update U0 PatientUpdate Person ops>onward patient"]),
+    ("/operations/holds/{id}", "{hold}", "GET", Operator, &[], 200, &[BOARD_SEEN]),
+    ("/operations/holds/{id}", "unknown", "GET", Operator, &[], 404, &[]),
+    ("/operations/holds/{id}/reveal", "{hold}", "POST", Operator, &[("reason", "the ward rang")], 200,
+        &[REVEALED, BOARD_SEEN]),
+    ("/operations/holds/{id}/release", "{hold}", "POST", Operator, &[("reason", "x"), ("agreed", "care-home")], 200,
+        &["rest/read R0 PatientRead onward>Personal Demographics Service patient",
+            "rest/update U0 PatientUpdate Person ops>onward patient"]),
+    ("/operations/holds/{id}/redirect", "{hold}", "POST", Operator, &[], 422, &[BOARD_SEEN]),
+    ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x")], 200, &[]),
+    ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x"), ("yes", "1")], 303,
+        &["rest/update U0 PatientUpdate Person ops>onward patient"]),
+    ("/operations/approvals/{id}", "unknown", "POST", Operator, &[("verdict", "grant")], 409, &[]),
     (SIGN_IN, "", "GET", Stranger, &[], 200, &[]),
     (SIGN_IN, "", "POST", Stranger, &[("email", "nobody@rowan.example"), ("password", PASSWORD), ("code", "000000")], 401,
         &["110113 E8 - unauthenticated>onward"]),
@@ -139,7 +181,7 @@ async fn sent(world: &World, hospital: &Session, message: String) -> String {
 
 async fn events(world: &World) -> Vec<Value> {
     let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
-    entries.iter().map(|entry| serde_json::from_slice(&entry.event).expect("JSON")).collect()
+    entries.iter().map(|entry| serde_json::from_slice(entry.event().expect("kept")).expect("JSON")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,6 +195,10 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
     let hospital = world.hospital().await;
     let other_hospital = world.client("southmoor-epr", "R9Y", ClientRole::Sender).await;
     let own_copy = sent(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let (_, _, reply) = post_xml(&hospital, fresh(message::RESTRICTED_ITK3)).await;
+    let held = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id");
+    let held = world.gateway().store().transfer(held.parse().expect("an id")).await.expect("readable").expect("there");
+    let hold = held.hold.expect("held").id.to_string();
     let for_others = fresh(message::EDISCHARGE_ITK3).replace("\"R9Z\"", "\"R9Y\"").replace("\"VMH01\"", "\"VMH02\"");
     let foreign_copy = sent(&world, &other_hospital, for_others).await;
     // What the last page of the invitation holds.
@@ -185,6 +231,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let id = match *rest {
             "{other}" => &foreign_copy,
+            "{hold}" => &hold,
             "unknown" => "3f2b0c9e-0000-4000-8000-000000000000",
             _ => &own_copy,
         };

@@ -206,7 +206,7 @@ async fn fault_003_a_node_that_is_killed_while_it_sends_has_told_what() {
     let told: Vec<serde_json::Value> = entries
         .iter()
         .filter(|entry| entry.columns.word == "intend")
-        .map(|entry| serde_json::from_slice(&entry.event).expect("JSON"))
+        .map(|entry| serde_json::from_slice(entry.event().expect("nobody was erased")).expect("JSON"))
         .collect();
     let first = told.iter().find(|event| event.to_string().contains(&hash)).expect("what was sent was told before");
     assert_eq!(first["agent"][1]["who"]["identifier"]["value"], "FZZ01", "{first:#}");

@@ -32,7 +32,7 @@ async function context(cookie, options = {}) {
 function watched(page, name) {
   page.on('console', (message) => {
     // An answer that says no is told on the console, too.
-    if (message.type() === 'error' && !/status of (401|404|409|422)/.test(message.text())) say(`${name}: console: ${message.text()}`)
+    if (message.type() === 'error' && !/status of (400|401|404|409|422)/.test(message.text())) say(`${name}: console: ${message.text()}`)
   })
   page.on('pageerror', (error) => say(`${name}: script: ${error.message}`))
   page.on('request', (request) => {
@@ -159,6 +159,75 @@ async function care(name, javaScriptEnabled, id) {
   await made.close()
 }
 
+const submit = (page, selector) => Promise.all([page.waitForNavigation(), page.click(selector)])
+
+// The person on call: what is stuck, the one safe thing to do, and two people for what is grave.
+async function on_call(javaScriptEnabled) {
+  const name = javaScriptEnabled ? 'on call' : 'on call without JavaScript'
+  const made = await context(told.operators[0], { javaScriptEnabled })
+  const page = watched(await made.newPage(), name)
+  await page.goto(`${told.base}/operations`)
+  await tab_to(page, 'Dead')
+  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')])
+  await has(page, 'in the queue “dead”', name)
+  await page.goto(`${told.base}/operations/deliveries/${told.ids.dead}`)
+  await tab_to(page, 'Show whom it is about')
+  await page.keyboard.press('Enter')
+  await page.focus('#reveal-reason')
+  await page.keyboard.type('the ward rang')
+  await tab_to(page, 'Show the person')
+  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')])
+  await has(page, 'Holroyd', name)
+  if (/999|HOLROYD/i.test(await page.title() + page.url().replace(/[0-9a-f-]{36}/g, ''))) say(`${name}: a name in title or address`)
+  await made.close()
+}
+
+async function operations() {
+  const [ada, ben] = [await context(told.operators[0]), await context(told.operators[1])]
+  await look(ada, 'operations', goto('/operations'))
+  await look(ada, 'operations-nothing', goto('/operations?queue=paused'), [320])
+  await look(ada, 'operations-delivery', goto(`/operations/deliveries/${told.ids.dead}`))
+  await look(ada, 'operations-delivery-error', async (page) => {
+    await goto(`/operations/deliveries/${told.ids.dead}`)(page)
+    await page.click('#retry summary')
+    await submit(page, '#retry button')
+    if (!(await page.title()).startsWith('Error: ')) say('operations-delivery-error: the title does not say that there is an error')
+  })
+  await look(ada, 'operations-hold', goto(`/operations/holds/${told.ids.hold}`))
+  await look(ada, 'operations-hold-preview', async (page) => {
+    await goto(`/operations/holds/${told.ids.hold}`)(page)
+    await page.click('#release summary')
+    await page.check('#release-agreed')
+    await page.fill('#release-reason', 'the ward agrees')
+    await submit(page, '#release button')
+    await has(page, 'Check before it goes on', 'operations-hold-preview')
+  })
+  await look(ada, 'operations-bulk', goto('/operations/retry?cause=blocked'))
+  await on_call(true)
+  await on_call(false)
+  const page = watched(await ada.newPage(), 'redirect')
+  await page.goto(`${told.base}/operations/deliveries/${told.ids.plain}`)
+  await page.click('#redirect summary')
+  await page.fill('#redirect-care_home', 'VMH02')
+  await page.fill('#redirect-reason', 'the ward confirms Elm Court')
+  await submit(page, '#redirect button')
+  await has(page, 'Another operator decides', 'redirect')
+  await page.goto(`${told.base}/operations`)
+  await page.click('#pause summary')
+  await page.fill('#pause-recipient', 'FZZ02')
+  await page.fill('#pause-reason', 'the pharmacy moves')
+  await submit(page, '#pause button')
+  await look(ada, 'operations-asked', goto('/operations?done=asked'), [1280])
+  await look(ben, 'operations-second-person', goto('/operations'))
+  await page.close()
+  const other = watched(await ben.newPage(), 'second person')
+  await other.goto(`${told.base}/operations`)
+  await submit(other, 'section form button')
+  await has(other, 'The copy goes to the other party', 'second person')
+  await ada.close()
+  await ben.close()
+}
+
 try {
   const nobody = await context(null)
   await look(nobody, 'sign-in', goto('/sign-in'))
@@ -198,6 +267,7 @@ try {
     await Promise.all([page.waitForNavigation(), page.click('section:nth-of-type(3) details button')])
   })
   await look(home, 'inbox-after', goto('/inbox'), [1280, 320])
+  await operations()
   const printed = watched(await home.newPage(), 'print as PDF')
   await printed.goto(`${told.base}/transfers/${told.ids.keyboard}/print`)
   await printed.pdf({ path: `${told.pictures}/print.pdf`, format: 'A4', tagged: true })

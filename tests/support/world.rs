@@ -12,7 +12,7 @@ use onward_server::directory_import::Format;
 use onward_server::listener::{Tls, TlsFiles};
 use onward_server::serve::Running;
 use onward_server::session::Session;
-use onward_server::{directory_import, keys};
+use onward_server::{directory_import, keys, store_keys};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -90,6 +90,23 @@ impl World {
             "[egress]\nhosts = [{{ host = \"127.0.0.1\", internal = true }}]\nextra_ca_file = \"ca.pem\"\n{further}"
         );
         Self::start_with("", &sections, &[], DIRECTORY).await
+    }
+
+    /// A fresh world in which the covering practice's address may not be reached, and nobody answers at the pharmacy's.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_with_broken_partners() -> Self {
+        let at = |name: &str, url: &str, directory: &str| {
+            let inbox = format!("name = \"{name}\"\nendpoint = {{ transport = \"inbox\" }}");
+            assert!(directory.contains(&inbox), "{name} is in the directory");
+            directory
+                .replace(&inbox, &format!("name = \"{name}\"\nendpoint = {{ transport = \"https\", url = \"{url}\" }}"))
+        };
+        let directory = at("Beck Lane Surgery", "https://beck-lane.example/in", DIRECTORY);
+        let directory = at("Station Road Pharmacy", "https://127.0.0.1:9/in", &directory);
+        let sections = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n";
+        Self::start_with("", sections, &[], &directory).await
     }
 
     /// A fresh world whose people sign in through this identity provider too, on loopback; `cis2` is its name.
@@ -220,6 +237,7 @@ allow_plain_loopback = true
         let issuer = write_authority(folder.path());
         write_certificate(folder.path(), &issuer);
         std::fs::write(folder.path().join("people.toml"), PEOPLE).expect("written");
+        store_keys::add_key(&folder.path().join("store.key"), SystemClock.now()).expect("a key");
         let config_file = folder.path().join("gateway.toml");
         std::fs::write(&config_file, config_text(port, server) + sections).expect("written");
         for (name, text) in files {

@@ -23,6 +23,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const ONWARD_DELIVERY: HeaderName = HeaderName::from_static("onward-delivery");
 /// The attempt, from 1.
 const ONWARD_ATTEMPT: HeaderName = HeaderName::from_static("onward-attempt");
+/// `true` when a person had it sent again although it may have arrived.
+const ONWARD_REPLAY: HeaderName = HeaderName::from_static("onward-replay");
 /// Set by a partner that has the delivery already.
 const ONWARD_DUPLICATE: &str = "onward-duplicate";
 /// The same for every attempt of one delivery, as the NHS API platform asks of repeats.
@@ -61,6 +63,9 @@ impl HttpsPush {
         headers.insert(ONWARD_DELIVERY, delivery.clone());
         headers.insert(X_REQUEST_ID, delivery);
         headers.insert(ONWARD_ATTEMPT, HeaderValue::from(outbound.attempt));
+        if outbound.replay {
+            headers.insert(ONWARD_REPLAY, HeaderValue::from_static("true"));
+        }
         if let Some(file) = url.host_str().and_then(|host| self.config.bearer_token_files.get(host)) {
             let file = file.clone();
             let token = tokio::task::spawn_blocking(move || Secret::from_file(&file))
@@ -164,6 +169,7 @@ mod tests {
             media_type: "application/fhir+json".to_owned(),
             body: Bytes::from_static(b"{\"resourceType\":\"Bundle\"}"),
             workflow: None,
+            replay: false,
         }
     }
 
@@ -191,6 +197,7 @@ mod tests {
         assert_eq!(push.send(&outbound).await, Ok(Sent::Received { reference: Some("/Bundle/7".to_owned()) }));
         std::fs::write(&file, "second").expect("written");
         outbound.attempt = 4;
+        outbound.replay = true;
         assert!(push.send(&outbound).await.is_ok());
         std::fs::remove_file(&file).expect("removed");
         assert!(matches!(push.send(&outbound).await, Err(SendError::Transient { .. })));
@@ -198,6 +205,8 @@ mod tests {
         let seen = partner.seen();
         assert_eq!(seen.len(), 2, "without its token nothing is sent");
         let delivery = outbound.delivery.to_string();
+        assert_eq!(seen[0].header("onward-replay"), None);
+        assert_eq!(seen[1].header("onward-replay"), Some("true"), "a repeat says that it is one");
         for (request, (attempt, token)) in seen.iter().zip([("3", "Bearer first"), ("4", "Bearer second")]) {
             assert_eq!(request.line, "POST /in?x=1 HTTP/1.1");
             assert_eq!(request.body, outbound.body);

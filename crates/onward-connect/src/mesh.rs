@@ -33,6 +33,8 @@ const JSON_BYTES_MAX: usize = 1024 * 1024;
 const LIST_MAX: &str = "500";
 /// Neutral: the subject is shown in mailbox lists and logs.
 const SUBJECT: &str = "Onward delivery";
+/// The same for what a person had sent again.
+const SUBJECT_OF_REPEAT: &str = "Onward delivery, sent again";
 
 /// Our mailbox and how we use it. Prints without its secrets.
 #[derive(Debug, Clone)]
@@ -247,7 +249,7 @@ impl Transport for MeshClient {
             ("mex-localid", &delivery),
             ("mex-filename", &format!("{delivery}.{}", extension(&outbound.media_type))),
             ("mex-messagetype", "DATA"),
-            ("mex-subject", SUBJECT),
+            ("mex-subject", if outbound.replay { SUBJECT_OF_REPEAT } else { SUBJECT }),
             (header::CONTENT_TYPE.as_str(), &outbound.media_type),
         ] {
             let value = HeaderValue::from_str(value).map_err(|_| permanent("a MESH header is not visible text"))?;

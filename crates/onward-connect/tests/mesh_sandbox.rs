@@ -154,6 +154,7 @@ fn outbound(mailbox: &str, body: &'static [u8]) -> Outbound {
         media_type: "application/fhir+xml".to_owned(),
         body: Bytes::from_static(body),
         workflow: Some(WORKFLOW.parse().expect("a workflow")),
+        replay: false,
     }
 }
 

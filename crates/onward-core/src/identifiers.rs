@@ -186,6 +186,10 @@ uuid_identifier!(
     HoldId
 );
 uuid_identifier!(
+    /// One thing that a person has asked for and another is to decide.
+    ApprovalId
+);
+uuid_identifier!(
     /// One account of a person who signs in.
     UserId
 );

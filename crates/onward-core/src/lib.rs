@@ -4,6 +4,7 @@
 //! This crate refuses to do I/O and knows no FHIR: it compiles in seconds and everything may lean on it.
 
 pub mod audit;
+pub mod cause;
 pub mod client;
 pub mod clock;
 pub mod directory;
@@ -16,6 +17,6 @@ pub mod transport;
 
 pub use clock::{Clock, SystemClock};
 pub use identifiers::{
-    DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, SessionId, TransferId, UserId, WorkflowId,
+    ApprovalId, DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, SessionId, TransferId, UserId, WorkflowId,
 };
 pub use jiff::Timestamp;

@@ -28,6 +28,8 @@ pub struct Outbound {
     pub body: Bytes,
     /// MESH workflow, where the endpoint sets none.
     pub workflow: Option<WorkflowId>,
+    /// A person had it sent again although it may have arrived: the partner is told.
+    pub replay: bool,
 }
 
 impl fmt::Debug for Outbound {

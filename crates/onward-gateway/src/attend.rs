@@ -12,16 +12,16 @@ use onward_core::{DeliveryId, OdsCode, Timestamp};
 use crate::acknowledge::{Acknowledgement, may_move};
 use crate::{Gateway, checklist};
 
-/// A signed-in person of one or more homes.
+/// A signed-in person, of one or more organisations.
 #[derive(Debug, Clone)]
 pub struct Attendant {
     /// The account.
     pub user: String,
     /// The person's name.
     pub name: String,
-    /// The homes that they work for.
+    /// The organisations that they act for.
     pub organisations: Vec<OdsCode>,
-    /// As audit names them; for which home is filled in for each object.
+    /// As audit names them; for which organisation is filled in for each object of a home.
     pub agent: Agent,
     /// `X-Request-ID`.
     pub request_id: Option<String>,

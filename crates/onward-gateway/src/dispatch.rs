@@ -98,6 +98,7 @@ impl Gateway {
             media_type: lease.rendition.media_type.clone(),
             body: lease.rendition.body.clone().into(),
             workflow: lease.workflow.clone(),
+            replay: record.replay.is_some(),
         };
         let sent = match self.transport(record.endpoint.kind()) {
             Some(transport) => transport.send(&outbound).await,

@@ -27,7 +27,7 @@ const NOT_REPLACED: u32 = 20014;
 /// Who decides, why, and whether it is only a preview.
 #[derive(Debug, Clone)]
 pub struct Decider<'d> {
-    /// As audit names the way in: the command line.
+    /// As audit names the way in: the command line, or a person on a page.
     pub agent: Agent,
     /// The person, by name.
     pub by: &'d str,
@@ -35,6 +35,8 @@ pub struct Decider<'d> {
     pub reason: &'d str,
     /// False shows what would happen.
     pub act: bool,
+    /// `X-Request-ID`.
+    pub request_id: Option<&'d str>,
 }
 
 /// What is decided.
@@ -145,7 +147,7 @@ impl Gateway {
     /// When the store cannot be read or commit.
     pub(crate) async fn join(&self, hold: HoldId) -> Result<bool, StoreError> {
         let reason = "what it replaces has come";
-        let decider = Decider { agent: Agent::gateway(), by: Agent::GATEWAY, reason, act: true };
+        let decider = Decider { agent: Agent::gateway(), by: Agent::GATEWAY, reason, act: true, request_id: None };
         for _ in 0..TRIES {
             match self.try_to_release(hold, None, &decider).await {
                 Err(StoreError::Overtaken) => {}
@@ -188,7 +190,7 @@ impl Gateway {
                     agent: decider.agent.clone(),
                     by: Some(decider.by),
                     reason: decider.reason,
-                    request_id: None,
+                    request_id: decider.request_id,
                 };
                 let copies: Vec<_> = walk.earlier.iter().flat_map(TransferRecord::copies).collect();
                 audit.extend(self.ending_rows(&walk.endings, &copies, &back));
@@ -242,7 +244,12 @@ impl Gateway {
         let done = self.store.close_hold(closure).await?;
         if done && is_replacement {
             let why = "a replacement could not be processed";
-            let back = TakenBack { agent: decider.agent.clone(), by: Some(decider.by), reason: why, request_id: None };
+            let back = TakenBack {
+                agent: decider.agent.clone(),
+                by: Some(decider.by),
+                reason: why,
+                request_id: decider.request_id,
+            };
             self.void(transfer.replaces, &back).await?;
         }
         self.work.notify_one();
@@ -334,7 +341,8 @@ impl Gateway {
         let detail = format!("{reason} {what}, by {}{}: {}", decider.by, told(decided), decider.reason);
         let mut entry = self.decision_entry(held, decider, success, detail);
         entry.patient.clone_from(&walk.patient);
-        let lookup = walk.patient.as_ref().map(|patient| self.lookup_row(Some(held.transfer), patient, None));
+        let lookup =
+            walk.patient.as_ref().map(|patient| self.lookup_row(Some(held.transfer), patient, decider.request_id));
         lookup.into_iter().chain([self.journal.row(&entry)]).collect()
     }
 
@@ -342,6 +350,7 @@ impl Gateway {
         AuditEntry {
             success,
             transfer: Some(held.transfer),
+            request_id: decider.request_id.map(str::to_owned),
             ..AuditEntry::new(AuditWord::Release, self.clock.now(), decider.agent.clone(), detail)
         }
     }
@@ -369,25 +378,6 @@ impl Gateway {
             request_id: request_id.map(str::to_owned),
             ..AuditEntry::new(AuditWord::DirectoryLookup, self.clock.now(), Agent::gateway(), detail)
         })
-    }
-
-    /// Sends a failed copy again under its own identifier; `false` when it is not failed.
-    ///
-    /// # Errors
-    /// When the store cannot commit.
-    pub async fn replay(&self, delivery: DeliveryId, agent: Agent, reason: &str) -> Result<bool, StoreError> {
-        let Some(record) = self.store.delivery(delivery).await? else { return Ok(false) };
-        let at = self.clock.now();
-        let entry = AuditEntry {
-            transfer: Some(record.transfer),
-            delivery: Some(delivery),
-            recipient: Some(record.recipient),
-            patient: record.patient,
-            ..AuditEntry::new(AuditWord::Release, at, agent, format!("replay of a failed copy: {reason}"))
-        };
-        let requeued = self.store.requeue(delivery, reason, at, vec![self.journal.row(&entry)]).await?;
-        self.work.notify_one();
-        Ok(requeued)
     }
 }
 

@@ -198,6 +198,7 @@ impl Gateway {
             media_type: "application/fhir+xml".to_owned(),
             body: body.into(),
             workflow,
+            replay: false,
         };
         match transport.send(&outbound).await {
             Ok(_) => Ok(()),

@@ -21,3 +21,29 @@ for (const button of document.querySelectorAll('[data-print]')) {
   button.hidden = false
   button.addEventListener('click', () => window.print())
 }
+
+// Counts are kept fresh where a page asks for it. Rows stay as they are: nothing moves under the reader. Whoever looks
+// elsewhere, or has stopped it, is not disturbed.
+for (const box of document.querySelectorAll('[data-refresh]')) {
+  const controls = document.querySelector('[data-refresh-controls]')
+  const button = document.querySelector('[data-refresh-pause]')
+  const status = document.querySelector('[data-refresh-status]')
+  let stopped = false
+  controls.hidden = false
+  button.addEventListener('click', () => {
+    stopped = !stopped
+    button.textContent = stopped ? 'Count every 30 seconds again' : 'Stop counting every 30 seconds'
+  })
+  setInterval(async () => {
+    if (stopped || document.hidden) return
+    const before = box.querySelector('[data-announce]').dataset.announce
+    const answer = await fetch(box.dataset.refresh, { redirect: 'error' }).catch(() => null)
+    if (!answer || !answer.ok) {
+      status.textContent = 'The counts could not be brought up to date.'
+      return
+    }
+    box.innerHTML = await answer.text()
+    const after = box.querySelector('[data-announce]').dataset.announce
+    if (after !== before) status.textContent = after
+  }, Number(box.dataset.refreshSeconds) * 1000)
+}

@@ -16,6 +16,7 @@ const INTEGRITY = 'sha512-PZorqQZjZx/A26yJoskCL9z0ib6AtkAyF0o4K/RHr8zRrJyXrUOCnM
 const EXAMPLES = {
   'back-link': ['default'],
   button: ['default', 'secondary', 'warning', 'secondary as a link'],
+  checkboxes: ['without heading'],
   details: ['default'],
   'error-summary': ['default', 'with multiple errors'],
   header: ['with service name, account inline (logged in)'],
@@ -23,6 +24,7 @@ const EXAMPLES = {
   'inset-text': ['default'],
   'notification-banner': ['default', 'with success variant'],
   radios: ['without heading', 'with error message, without heading'],
+  select: ['without heading', 'with error message, without heading'],
   'skip-link': ['default'],
   'summary-list': ['with item strings'],
   tag: ['default', 'with text escaping'],

@@ -12,6 +12,7 @@ use onward_core::state::RecipientKind;
 use onward_core::store::{Acceptance, NewDelivery, NewTransfer, ReplyWanted, Store};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, SystemClock, Timestamp, TransferId};
 use onward_gateway::journal::Journal;
+use onward_store::sealing::KeyRing;
 use onward_store::sqlite::SqliteStore;
 
 /// Entries written in one commit.
@@ -150,7 +151,9 @@ fn told(what: &str, found: usize, took: Duration, whole: Duration) {
 async fn main() {
     let entries: u64 = std::env::args().nth(1).map_or(1_000_000, |count| count.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
-    let store = SqliteStore::open(&folder.path().join("scale.db"), Arc::new(SystemClock)).expect("a store");
+    let ring = KeyRing::with_new_key(None, "scale").expect("a key");
+    let keys = Arc::new(KeyRing::from_text(&ring).expect("a ring"));
+    let store = SqliteStore::open(&folder.path().join("scale.db"), keys, Arc::new(SystemClock)).expect("a store");
     let journal = Journal::new(&ods("R9Z"), "https://gateway.example");
     let words = [AuditWord::Read, AuditWord::Disclose, AuditWord::ReadTask, AuditWord::Acknowledge];
     for first in (0..entries).step_by(usize::try_from(BATCH).expect("small")) {

@@ -153,11 +153,16 @@ impl Forwarding {
 
 /// One entry as an RFC 5424 message.
 fn message(entry: &StoredAudit, host: &str, content: SyslogContent) -> String {
-    let event: Value = serde_json::from_slice(&entry.event).unwrap_or_default();
+    let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
     let columns = &entry.columns;
-    let outcome = event["outcome"].as_str().unwrap_or("-");
+    let outcome = match (entry.event(), entry.entry.as_deref()) {
+        (Some(event), _) => read(event)["outcome"].as_str().unwrap_or("-").to_owned(),
+        // Of a person who was erased: the header stays.
+        (None, Some(header)) => if read(header)["success"] == true { "0" } else { "8" }.to_owned(),
+        (None, None) => "-".to_owned(),
+    };
     // Alert, warning, notice.
-    let severity = match (columns.word.as_str(), outcome) {
+    let severity = match (columns.word.as_str(), outcome.as_str()) {
         (word, _) if word == AuditWord::Alarm.as_str() => 1,
         (_, "0") => 5,
         _ => 4,
@@ -166,7 +171,7 @@ fn message(entry: &StoredAudit, host: &str, content: SyslogContent) -> String {
         ("entry", Some(entry.index.to_string())),
         ("event", Some(columns.id.clone())),
         ("what", Some(columns.word.clone())),
-        ("outcome", Some(outcome.to_owned())),
+        ("outcome", Some(outcome.clone())),
         ("agent", columns.agent.clone()),
         ("organisation", columns.organisation.clone()),
         ("transfer", columns.transfer.clone()),
@@ -174,10 +179,10 @@ fn message(entry: &StoredAudit, host: &str, content: SyslogContent) -> String {
     ];
     let facts: String =
         facts.into_iter().filter_map(|(name, value)| Some(format!(" {name}=\"{}\"", escaped(&value?)))).collect();
-    let body = match content {
-        SyslogContent::Minimal => String::new(),
+    let body = match (content, entry.event()) {
         // RFC 5424 section 6.4: UTF-8 is announced.
-        SyslogContent::Event => format!(" \u{feff}{}", String::from_utf8_lossy(&entry.event)),
+        (SyslogContent::Event, Some(event)) => format!(" \u{feff}{}", String::from_utf8_lossy(event)),
+        (SyslogContent::Minimal, _) | (_, None) => String::new(),
     };
     let at = moment(columns.recorded);
     format!("<{}>1 {at} {host} onward - {} [onward@{ENTERPRISE}{facts}]{body}", FACILITY * 8 + severity, columns.word)
@@ -203,7 +208,7 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use onward_core::store::AuditColumns;
+    use onward_core::store::{AuditColumns, AuditContent};
 
     use super::*;
 
@@ -212,7 +217,8 @@ mod tests {
         StoredAudit {
             index: 7,
             leaf: [0; 32],
-            event,
+            entry: Some(b"{\"success\":false}".to_vec()),
+            content: AuditContent::Open { event, opening: None },
             columns: AuditColumns {
                 id: "an-id".to_owned(),
                 recorded: Timestamp::from_second(1_795_000_000).expect("in range"),
@@ -236,6 +242,9 @@ mod tests {
         );
         assert!(message(&entry(AuditWord::Deny, "8"), "h", SyslogContent::Minimal).starts_with("<108>1 "));
         assert!(message(&entry(AuditWord::Alarm, "8"), "h", SyslogContent::Minimal).starts_with("<105>1 "));
+        let erased = StoredAudit { content: AuditContent::Erased, ..entry(AuditWord::Read, "0") };
+        let told = message(&erased, "h", SyslogContent::Event);
+        assert!(told.starts_with("<108>1 ") && told.ends_with(']'), "{told}");
         let whole = message(&entry(AuditWord::Read, "0"), "h", SyslogContent::Event);
         assert!(whole.ends_with("}]}") && whole.contains("] \u{feff}{\"outcome\"") && whole.contains("9990000018"));
     }

@@ -4,13 +4,16 @@
 pub(crate) mod accepting;
 pub(crate) mod attending;
 pub(crate) mod delivering;
+pub(crate) mod erasing;
 pub(crate) mod evidence;
 pub(crate) mod keeping;
 pub(crate) mod leasing;
 pub(crate) mod lifecycle;
+pub(crate) mod operations;
 pub(crate) mod people;
+pub(crate) mod sealing;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::{AuditRow, AuditWord};
@@ -18,6 +21,8 @@ use onward_core::directory::Endpoint;
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted, Store, StoredAudit};
 use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
+
+use crate::sealing::{KeyEncryption, KeyRing};
 
 /// Makes one test of every contract: `every_contract!(open)`, where `open()` gives a guard and an `Arc<dyn Store>`,
 /// or nothing where the engine is not there.
@@ -72,6 +77,13 @@ macro_rules! every_contract {
             claims_leave_out_endpoints,
             a_checkup_accounts_for_every_transfer,
         );
+        $crate::contract::every_contract!($open, erasing:
+            entries_have_a_header,
+            keys_are_counted_and_need_no_wrapping_anew,
+            an_erased_person_is_gone_and_others_stay,
+            an_erasure_needs_two_people_and_yields_to_a_legal_hold,
+            what_came_before_the_person_was_known_is_erased_with_them,
+        );
         $crate::contract::every_contract!($open, leasing:
             leases_follow_their_model,
         );
@@ -102,6 +114,11 @@ macro_rules! every_contract {
             the_log_is_forwarded_by_one_at_a_time,
             what_came_is_reported_with_its_times,
         );
+        $crate::contract::every_contract!($open, operations:
+            what_has_not_left_is_counted_by_cause,
+            a_retry_is_the_same_and_a_replay_is_labelled,
+            two_people_decide_together,
+        );
         $crate::contract::every_contract!($open, people:
             accounts_are_replaced_and_share_no_address,
             one_of_many_uses_of_an_invitation_wins,
@@ -130,6 +147,13 @@ macro_rules! every_contract {
 pub(crate) use every_contract;
 
 pub(crate) type Shared = Arc<dyn Store>;
+
+/// Key-encryption keys, the same for every store of this process.
+pub(crate) fn keys() -> Arc<dyn KeyEncryption> {
+    static RING: LazyLock<String> =
+        LazyLock::new(|| KeyRing::with_new_key(None, "first").expect("randomness").to_string());
+    Arc::new(KeyRing::from_text(&RING).expect("a ring"))
+}
 
 /// A moment of the tests.
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -160,7 +184,7 @@ pub(crate) fn row(word: AuditWord) -> AuditRow {
         agent: "ward-system".to_owned(),
         organisation: None,
         patient: None,
-        leaf: [7; 32],
+        success: true,
     }
 }
 

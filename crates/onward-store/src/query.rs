@@ -2,10 +2,11 @@
 
 use onward_core::audit::AuditQuery;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, TaskQuery};
+use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StuckQuery, TaskQuery};
 use uuid::Uuid;
 
 use crate::rows::DELIVERY;
+use crate::sealing::Keychain;
 use crate::stored::{micros, stored_count};
 
 /// A parameter.
@@ -35,6 +36,12 @@ impl From<&str> for Value {
     }
 }
 
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
 impl From<Uuid> for Value {
     fn from(id: Uuid) -> Self {
         Self::Id(id)
@@ -43,6 +50,9 @@ impl From<Uuid> for Value {
 
 /// To its recipient, a recalled copy is not there.
 const NOT_RECALLED: &str = "(d.ended IS NULL OR d.ended <> 'recalled')";
+
+/// What may be sent although it may have arrived: what failed, and what was handed over and never acknowledged.
+pub(crate) const REPLAYABLE: &str = "state IN ('failed', 'sent')";
 
 /// What witnesses have said.
 pub(crate) const COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures ORDER BY size, witness";
@@ -107,12 +117,12 @@ impl Conditions {
 }
 
 /// What follows WHERE in a list of deliveries.
-pub(crate) fn deliveries(query: &DeliveryQuery) -> (String, Vec<Value>) {
+pub(crate) fn deliveries(query: &DeliveryQuery, keys: &Keychain) -> (String, Vec<Value>) {
     let mut conditions = Conditions::default();
     conditions.equal("recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
     conditions.equal("sender", query.sender.as_ref().map(|ods| ods.as_str()));
     conditions.equal("transfer", query.transfer.map(|id| id.0));
-    conditions.equal("patient", query.patient.as_ref().map(|number| number.expose()));
+    conditions.equal("patient", keys.index(query.patient.as_ref()));
     if !query.include_responses {
         conditions.add("kind <> ?", [RecipientKind::Sender.as_str().into()]);
     }
@@ -175,7 +185,7 @@ const TRANSFER_STATUS: &str = "CASE
     ELSE 'in-progress' END";
 
 /// A list of Tasks as the parts of a UNION ALL: rows of `whole` (a transfer, else a copy), `id` and `created`.
-pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<Value>) {
+pub(crate) fn tasks(query: &TaskQuery, keys: &Keychain, dialect: &Dialect) -> (Vec<String>, Vec<Value>) {
     let (mut arms, mut values) = (Vec::new(), Vec::new());
     if query.transfers && query.recipient.is_none() && query.transfer.is_none() && query.kinds.is_empty() {
         // Latest change of a transfer or of one of its copies.
@@ -184,7 +194,7 @@ pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<V
             dialect.greatest
         );
         let mut arm = Conditions::default();
-        shared(&mut arm, query, ["t.sender", "t.patient", "t.received", "t.id"], &changed);
+        shared(&mut arm, query, keys, ["t.sender", "t.patient", "t.received", "t.id"], &changed);
         arm.one_of(TRANSFER_STATUS, query.statuses.iter().map(String::as_str));
         let select = "SELECT TRUE AS whole, t.id AS id, t.received AS created FROM transfers t";
         arms.push(format!("{select} WHERE {}", arm.sql()));
@@ -195,7 +205,7 @@ pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<V
     // A status that no copy can have finds none.
     if query.copies && (query.statuses.is_empty() || !wanted.is_empty()) {
         let mut arm = Conditions::default();
-        shared(&mut arm, query, ["d.sender", "d.patient", "d.created", "d.id"], "d.changed");
+        shared(&mut arm, query, keys, ["d.sender", "d.patient", "d.created", "d.id"], "d.changed");
         arm.equal("d.recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
         arm.equal("d.transfer", query.transfer.map(|id| id.0));
         arm.add("d.kind <> ?", [RecipientKind::Sender.as_str().into()]);
@@ -211,9 +221,15 @@ pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<V
     (arms, values)
 }
 
-fn shared(arm: &mut Conditions, query: &TaskQuery, [sender, patient, created, id]: [&str; 4], changed: &str) {
+fn shared(
+    arm: &mut Conditions,
+    query: &TaskQuery,
+    keys: &Keychain,
+    [sender, patient, created, id]: [&str; 4],
+    changed: &str,
+) {
     arm.equal(sender, query.sender.as_ref().map(|ods| ods.as_str()));
-    arm.equal(patient, query.patient.as_ref().map(|number| number.expose()));
+    arm.equal(patient, keys.index(query.patient.as_ref()));
     if let Some((at, after)) = query.after {
         arm.add(format!("({created}, {id}) > (?, ?)"), [micros(at).into(), after.into()]);
     }
@@ -236,7 +252,7 @@ fn shared(arm: &mut Conditions, query: &TaskQuery, [sender, patient, created, id
 
 /// A search of the audit log. Whoever asks about a person or a transfer is led by their few entries and not by the many of an
 /// organisation; else the organisation's entries are walked in order.
-pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value>) {
+pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (String, Vec<Value>) {
     let mut conditions = Conditions::default();
     let led_by_entry = query.patient.is_some() || query.entity.is_some();
     let (from, order) = match &query.organisation {
@@ -254,7 +270,7 @@ pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value
         }
         None => ("audit_log a".to_owned(), "a"),
     };
-    conditions.equal("a.patient", query.patient.as_ref().map(|number| number.expose()));
+    conditions.equal("a.patient", keys.index(query.patient.as_ref()));
     if let Some(entity) = query.entity.as_deref() {
         conditions.add("(a.transfer = ? OR a.delivery = ?)", [entity.into(), entity.into()]);
     }
@@ -273,8 +289,48 @@ pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value
         conditions.add(format!("({order}.recorded, {order}.position) < (?, ?)"), place);
     }
     let sql = format!(
-        "SELECT a.position, a.recorded, a.word, a.patient, a.event FROM {from} WHERE {}
+        "SELECT a.position, a.id, a.recorded, a.word, a.patient, a.entry, a.event FROM {from} WHERE {}
          ORDER BY {order}.recorded DESC, {order}.position DESC LIMIT ?",
+        conditions.sql()
+    );
+    conditions.values.push(query.limit.into());
+    (sql, conditions.values)
+}
+
+/// Where a copy `d` waits that has not left ([`onward_core::store::Queue`]).
+const QUEUE: &str = "CASE
+    WHEN d.state = 'failed' THEN 'dead'
+    WHEN EXISTS (SELECT 1 FROM pauses p WHERE p.recipient IN (d.recipient, '*')) THEN 'paused'
+    WHEN d.attempts = 0 OR d.reason IS NULL THEN 'waiting'
+    WHEN d.attempts < 5 THEN 'retrying'
+    ELSE 'failing' END";
+
+/// What has not left, counted; rows of [`crate::rows::operations::backlog`].
+pub(crate) fn backlog() -> String {
+    format!(
+        "SELECT q.queue, q.recipient, min(q.recipient_name) AS recipient_name, q.reason, count(*) AS n, min(q.created) AS oldest
+         FROM (SELECT {QUEUE} AS queue, d.recipient, d.recipient_name, d.reason, d.created FROM deliveries d
+               WHERE d.state IN ('queued', 'failed')) q
+         GROUP BY q.queue, q.recipient, q.reason ORDER BY min(q.created), q.queue, q.recipient"
+    )
+}
+
+/// Copies that have not left; rows of [`crate::rows::operations::stuck`].
+pub(crate) fn stuck(query: &StuckQuery) -> (String, Vec<Value>) {
+    let columns = DELIVERY.split(", ").map(|name| format!("d.{name}")).collect::<Vec<_>>().join(", ");
+    let mut conditions = Conditions::default();
+    conditions.add("d.state IN ('queued', 'failed')", []);
+    conditions.equal("d.recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
+    conditions.one_of(QUEUE, query.queues.iter().map(|queue| queue.as_str()));
+    match query.reasons.as_deref() {
+        Some([]) => conditions.add("FALSE", []),
+        Some(reasons) => conditions.one_of("d.reason", reasons.iter().map(String::as_str)),
+        None => {}
+    }
+    let sql = format!(
+        "SELECT {columns}, {QUEUE} AS queue,
+             (SELECT min(a.finished) FROM attempts a WHERE a.delivery = d.id AND a.outcome <> 'sent') AS first_failed
+         FROM deliveries d WHERE {} ORDER BY d.created, d.id LIMIT ?",
         conditions.sql()
     );
     conditions.values.push(query.limit.into());

@@ -46,6 +46,7 @@ fn outbound() -> Outbound {
         media_type: "application/fhir+xml; fhirVersion=3.0".to_owned(),
         body: Bytes::from_static(b"<Bundle/>"),
         workflow: Some("TOC_FHIR_IP_DISCH".parse().expect("a workflow")),
+        replay: false,
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Action {
     SearchAudit,
     /// See who is due to arrive at one's own home, on the page.
     ListArrivals,
+    /// See what has not left and what waits for a person, and decide about it, on the page.
+    Operate,
 }
 
 /// Whether the role has the function at all.
@@ -37,7 +39,7 @@ pub fn may(role: Role, action: Action) -> bool {
         }
         Action::SearchAudit => role == InformationGovernance,
         // A page for people: systems list Tasks.
-        Action::ListArrivals => false,
+        Action::ListArrivals | Action::Operate => false,
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
         Action::MoveTask => matches!(role, Sender | CareHome | Practice | Pharmacy),
@@ -56,5 +58,6 @@ pub fn person_may(role: people::Role, action: Action) -> bool {
         Action::SearchTasks => matches!(role, CareHomeUser | WardCoordinator),
         Action::MoveTask | Action::ReadRendition | Action::ListArrivals => role == CareHomeUser,
         Action::SearchAudit => role == InformationGovernance,
+        Action::Operate => role == Operator,
     }
 }

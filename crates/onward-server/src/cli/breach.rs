@@ -135,9 +135,15 @@ async fn write(command: &Command, terminal: &mut Terminal) -> Outcome {
     }
     let policies: Vec<_> = app::load_policies(&config).map_err(Failure::configuration)?.into_values().collect();
     let whom = whom(command, store.as_ref()).await?;
-    let window =
-        Window { from: command.from, to: command.to, made: now(), whom: whom.words(), reason: command.reason.clone() };
-    let exposures = exposures(store.as_ref(), command, &whom).await?;
+    let (exposures, erased) = exposures(store.as_ref(), command, &whom).await?;
+    let window = Window {
+        from: command.from,
+        to: command.to,
+        made: now(),
+        whom: whom.words(),
+        reason: command.reason.clone(),
+        erased,
+    };
     if exposures.is_empty() {
         return Err(Failure::no("nobody's data was seen or sent in this window by whom you name"));
     }
@@ -209,8 +215,12 @@ fn query(from: Timestamp, until: Option<Timestamp>, words: &[AuditWord]) -> Audi
     }
 }
 
-/// What was seen or sent about people in the window, the oldest first.
-async fn exposures(store: &dyn Store, command: &Command, whom: &Whom) -> Result<Vec<(FoundAudit, Told)>, Failure> {
+/// What was seen or sent about people in the window, the oldest first; and how many entries are about people who were erased.
+async fn exposures(
+    store: &dyn Store,
+    command: &Command,
+    whom: &Whom,
+) -> Result<(Vec<(FoundAudit, Told)>, usize), Failure> {
     let mut wanted = query(command.from, Some(command.to), &EXPOSURES);
     match whom {
         // Whom an entry went to is read from the entry itself.
@@ -218,8 +228,9 @@ async fn exposures(store: &dyn Store, command: &Command, whom: &Whom) -> Result<
         Whom::Agent(name, _) => wanted.agent = Some(name.clone()),
     }
     let found = entries_that_fit(store, wanted).await?;
+    let erased = found.iter().filter(|entry| entry.event.is_none()).count();
     let told = found.into_iter().filter(|entry| entry.patient.is_some()).filter_map(|entry| {
-        let told = Told::read(&entry.event)?;
+        let told = Told::read(entry.event.as_deref()?)?;
         let fits = match whom {
             Whom::Anybody => true,
             Whom::Agent(name, _) => told.actor.name == *name,
@@ -227,7 +238,7 @@ async fn exposures(store: &dyn Store, command: &Command, whom: &Whom) -> Result<
         };
         fits.then_some((entry, told))
     });
-    Ok(told.collect())
+    Ok((told.collect(), erased))
 }
 
 /// Who got it: the recipient where it was sent, else whoever acted.

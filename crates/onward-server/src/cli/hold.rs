@@ -6,7 +6,8 @@ mod decide;
 use clap::{Args, Subcommand};
 use onward_core::DeliveryId;
 use onward_core::state::DeliveryState;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, Store};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, Resend, Store};
+use onward_gateway::holds::Decider;
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
@@ -209,7 +210,9 @@ async fn replay(replay: &Replay, terminal: &mut Terminal) -> Outcome {
     let done = replay.yes && {
         let app = open::build(&config, store)?;
         let agent = open::operator(&app.gateway.settings().own_ods);
-        app.gateway.replay(replay.id, agent, &replay.reason).await?
+        let by = agent.name.clone();
+        let decider = Decider { agent, by: &by, reason: &replay.reason, act: true, request_id: None };
+        app.gateway.resend(replay.id, Resend::Replay, &decider).await?
     };
     let state = match (replay.yes, done) {
         (false, _) => "preview",

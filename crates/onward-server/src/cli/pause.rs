@@ -2,13 +2,14 @@
 
 use clap::Args;
 use onward_core::OdsCode;
-use onward_core::audit::AuditWord;
 use onward_core::store::Pause;
+use onward_gateway::holds::Decider;
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
-use super::open::{ConfigArgs, Desk, minute, now};
+use super::open::{self, ConfigArgs, minute};
 use super::terminal::{Style, Terminal};
+use crate::app::App;
 
 /// Whom it is about, who says so, and why.
 #[derive(Debug, Args)]
@@ -59,12 +60,8 @@ pub struct ResumeCommand {
 /// When it is paused already, or the store cannot commit.
 pub(super) async fn pause(command: &PauseCommand, terminal: &mut Terminal) -> Outcome {
     let whom = &command.whom;
-    let (config, store) = whom.config.existing_store().await?;
-    let row = Desk::new(&config)?
-        .row(AuditWord::Configure, format!("{} paused by {}: {}", named(whom), whom.by, whom.reason));
-    let pause =
-        Pause { recipient: whom.recipient.clone(), reason: whom.reason.clone(), by: whom.by.clone(), since: now() };
-    if !store.pause(pause, vec![row]).await? {
+    let app = whom.config.app().await?;
+    if !app.gateway.pause(whom.recipient.clone(), &decider(&app, whom)).await? {
         return Err(Failure::no(format!("{} is paused already", named(whom))));
     }
     told(whom, "paused", terminal)
@@ -76,13 +73,16 @@ pub(super) async fn pause(command: &PauseCommand, terminal: &mut Terminal) -> Ou
 /// When it is not paused, or the store cannot commit.
 pub(super) async fn resume(command: &ResumeCommand, terminal: &mut Terminal) -> Outcome {
     let whom = &command.whom;
-    let (config, store) = whom.config.existing_store().await?;
-    let detail = format!("{} resumed by {}: {}", named(whom), whom.by, whom.reason);
-    let row = Desk::new(&config)?.row(AuditWord::Configure, detail);
-    if !store.resume(whom.recipient.as_ref(), vec![row]).await? {
+    let app = whom.config.app().await?;
+    if !app.gateway.resume(whom.recipient.as_ref(), &decider(&app, whom)).await? {
         return Err(Failure::no(format!("{} is not paused", named(whom))));
     }
     told(whom, "resumed", terminal)
+}
+
+fn decider<'w>(app: &App, whom: &'w Whom) -> Decider<'w> {
+    let agent = open::operator(&app.gateway.settings().own_ods);
+    Decider { agent, by: &whom.by, reason: &whom.reason, act: true, request_id: None }
 }
 
 fn named(whom: &Whom) -> String {

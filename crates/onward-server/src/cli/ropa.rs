@@ -178,6 +178,8 @@ fn measures(config: &Config) -> Vec<String> {
             config.identity.token_lifetime_seconds, config.people.session_idle_minutes
         ),
         format!("Store: {store}"),
+        "What is stored about a person is sealed under that person's own key (AES-256-GCM); erasure destroys the key"
+            .to_owned(),
         format!("The process gives up files and system calls that it does not need: {hardening}"),
         "Every look, disclosure, denial and change is an entry of a signed log, in the transaction of its effect"
             .to_owned(),

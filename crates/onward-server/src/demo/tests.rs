@@ -101,6 +101,7 @@ async fn every_form_of_message_reaches_everybody_behind_an_unreadable_one() {
             media_type: "application/fhir+xml".to_owned(),
             body: body.to_owned().into(),
             workflow: None,
+            replay: false,
         };
         mailbox.send(&outbound).await.expect("sent");
         unreadable.push(delivery.to_string());

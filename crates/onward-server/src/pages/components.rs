@@ -24,6 +24,12 @@ impl Field {
         Self { id: name.to_owned(), name: name.to_owned(), label: label.to_owned(), ..Self::default() }
     }
 
+    /// Whether a value is one of those in it, which spaces part.
+    #[must_use]
+    pub fn holds(&self, value: &str) -> bool {
+        self.value.split(' ').any(|held| held == value)
+    }
+
     /// What describes the field to assistive technology.
     #[must_use]
     pub fn described(&self) -> Option<String> {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use askama::Template;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use onward_core::DeliveryId;
 use onward_core::store::StoreError;
 use onward_gateway::attend::{Deed, Outcome, WORDS_MAX};
 use onward_transform::render::Card;
 
 use super::components::{Field, FormError};
-use super::{OnlyGet, Shell, attendant, page, sent, shell, store_failed, trouble};
+use super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -168,7 +168,7 @@ async fn simple(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, deed: 
 /// Where an outcome leads, when it needs no words.
 pub(super) fn answer(headers: &HeaderMap, outcome: Outcome, to: &str) -> Response {
     match outcome {
-        Outcome::Done => (StatusCode::SEE_OTHER, [(header::LOCATION, to.to_owned())]).into_response(),
+        Outcome::Done => see_other(to),
         Outcome::NotFound => trouble(headers, StatusCode::NOT_FOUND),
         Outcome::NotAllowed(_) | Outcome::WordsMissing | Outcome::ItemsOpen => trouble(headers, StatusCode::CONFLICT),
     }

@@ -8,6 +8,7 @@ mod checklist;
 pub mod components;
 mod deeds;
 pub mod inbox;
+mod operations;
 mod record;
 
 use std::sync::Arc;
@@ -33,11 +34,11 @@ use crate::people::SignedIn;
 /// Pages smaller than this go as they are.
 const GZIP_BYTES_MIN: usize = 1_024;
 
-/// The pages of a care home.
+/// The pages of people.
 pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
     use Action::{ListArrivals, MoveTask, ReadRendition};
     let route = |method, path, action, handler| (Route { method, path, access: Access::Page(action) }, handler);
-    vec![
+    let mut table = vec![
         route("GET", "/inbox", ListArrivals, get(inbox::get)),
         route("GET", "/transfers/{id}", ReadRendition, get(record::get)),
         route("GET", "/transfers/{id}/print", ReadRendition, get(record::print)),
@@ -52,7 +53,9 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/transfers/{id}/checklist", MoveTask, get(checklist::get)),
         route("POST", "/transfers/{id}/checklist", MoveTask, post(checklist::post)),
         route("POST", "/transfers/{id}/finish", MoveTask, post(checklist::finish)),
-    ]
+    ];
+    table.extend(operations::table());
+    table
 }
 
 /// A page is asked for by `GET`: a `HEAD` would count as a reading and show nothing.
@@ -71,6 +74,8 @@ impl<S: Sync> FromRequestParts<S> for OnlyGet {
 pub struct Shell {
     /// Addresses of style sheets, scripts and icon.
     pub assets: &'static Assets,
+    /// Where the service's name leads to.
+    pub home: &'static str,
     /// Who is signed in and for whom; empty for nobody.
     pub who: String,
     /// Where the log-out button posts to; empty for nobody.
@@ -85,6 +90,7 @@ impl Shell {
     pub fn nobody() -> Self {
         Self {
             assets: assets(),
+            home: "/",
             who: String::new(),
             sign_out: "",
             footer: "Onward carries discharges from the ward to whoever cares next. It is not an NHS service.",
@@ -114,7 +120,22 @@ async fn shell(app: &App, who: &SignedIn) -> Result<(Shell, Vec<(OdsCode, String
         false => format!("{name} ({ods})"),
     };
     let named = homes.iter().map(told).collect::<Vec<_>>().join(" and ");
-    Ok((Shell::signed_in(&who.name, role_in_words(who.role), &named), homes))
+    let shell = Shell::signed_in(&who.name, role_in_words(who.role), &named);
+    Ok((Shell { home: first_page(who.role), ..shell }, homes))
+}
+
+/// The page that somebody of this role starts from.
+fn first_page(role: Role) -> &'static str {
+    match role {
+        Role::CareHomeUser => "/inbox",
+        Role::Operator => "/operations",
+        Role::WardCoordinator | Role::InformationGovernance => "/",
+    }
+}
+
+/// To another page of ours, after a form.
+fn see_other(to: &str) -> Response {
+    (StatusCode::SEE_OTHER, [(header::LOCATION, to.to_owned())]).into_response()
 }
 
 /// A role in words.
@@ -150,6 +171,7 @@ fn store_failed(headers: &HeaderMap, error: &StoreError) -> Response {
     let status = match error {
         StoreError::Unavailable(_) | StoreError::Overtaken => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        StoreError::Erased => StatusCode::GONE,
     };
     let mut response = trouble(headers, status);
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -201,6 +223,9 @@ pub fn trouble(headers: &HeaderMap, status: StatusCode) -> Response {
                 "There is no such page, or it is not addressed to your organisation. A summary that the hospital has taken back is not shown any more.",
             ],
         ),
+        StatusCode::GONE => {
+            ("This summary was erased", &["What was here about a person was erased, and nobody can read it any more."])
+        }
         StatusCode::FORBIDDEN => ("You cannot see this page", &["Your account does not have this function."]),
         StatusCode::CONFLICT => (
             "This cannot be done any more",

@@ -84,10 +84,16 @@ pub(super) async fn session(app: &App, headers: &HeaderMap) -> Result<Option<(Se
     let found = store.session(&hash, before(app.people.idle), before(app.people.absolute)).await?;
     if let Some((session, _)) = &found
         && now.duration_since(session.last_seen) > TOUCH
+        && !is_a_scripts(headers)
     {
         store.touch_session(&hash, now).await?;
     }
     Ok(found)
+}
+
+/// Whether a script of a page asks, and not a person: a board that stands on a screen keeps nobody signed in.
+fn is_a_scripts(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_some_and(|destination| destination == "empty")
 }
 
 /// Whether a request that changes something comes from our own pages (trust.md §6, row 110). Every browser since 2023 says so

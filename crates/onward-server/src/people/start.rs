@@ -16,6 +16,7 @@ struct Start<'a> {
     role: &'static str,
     organisations: String,
     arrivals: bool,
+    operations: bool,
 }
 
 pub(super) async fn get(signed_in: SignedIn) -> Response {
@@ -27,6 +28,7 @@ pub(super) async fn get(signed_in: SignedIn) -> Response {
         role,
         organisations,
         arrivals: person_may(signed_in.role, Action::ListArrivals),
+        operations: person_may(signed_in.role, Action::Operate),
     };
     page::of(StatusCode::OK, &start)
 }

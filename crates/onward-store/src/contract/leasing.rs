@@ -4,7 +4,7 @@
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
 use onward_core::state::DeliveryState;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Lease};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Lease, Resend};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -108,7 +108,8 @@ impl Model {
             Step::Requeue { which } if !self.copies.is_empty() => {
                 let copy = which.index(self.copies.len());
                 let copy = &mut self.copies[copy];
-                let again = store.requeue(copy.id, "again", at(self.now), vec![row(AuditWord::Release)]).await;
+                let again =
+                    store.requeue(copy.id, Resend::Replay, "again", at(self.now), vec![row(AuditWord::Release)]).await;
                 assert_eq!(again, Ok(copy.stage == Stage::Failed));
                 if copy.stage == Stage::Failed {
                     (copy.stage, copy.due) = (Stage::Queued, self.now);

@@ -5,7 +5,7 @@ use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{
     Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, DeliveryRecord, Ended, Ending, Lease,
-    NewDelivery, Notice, Pause, Release, StoreError, TakeBack, TaskQuery,
+    NewDelivery, Notice, Pause, Release, Resend, StoreError, TakeBack, TaskQuery,
 };
 use onward_core::{DeliveryId, TransferId};
 
@@ -103,7 +103,11 @@ pub(crate) async fn a_later_version_ends_the_earlier_copies(store: Shared) {
     assert_eq!((transfer.replaces, transfer.version), (Some(first.transfer.id), 2));
     assert_eq!(status_of(&store, &first).await, "cancelled");
     assert_eq!(status_of(&store, &second).await, "in-progress");
-    assert_eq!(store.requeue(old, "again", at(3), Vec::new()).await, Ok(false), "nobody sends it again");
+    assert_eq!(
+        store.requeue(old, Resend::Replay, "again", at(3), Vec::new()).await,
+        Ok(false),
+        "nobody sends it again"
+    );
     // A third version ends the second only: the first has ended.
     let third = next_version(3, &second, &[new]);
     accept_new(&store, third).await;

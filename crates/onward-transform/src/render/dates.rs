@@ -58,7 +58,8 @@ pub fn near_moment(at: Timestamp, now: Timestamp) -> String {
 
 /// A FHIR date or dateTime as precise as it is (`2026`, `2026-08`, `2026-08-03`, `2026-08-03T14:30:00Z`); what is none
 /// of these is shown as written.
-pub(super) fn fhir(text: &str) -> String {
+#[must_use]
+pub fn fhir(text: &str) -> String {
     if let Ok(at) = text.parse::<Timestamp>() {
         return moment(at);
     }

@@ -45,6 +45,8 @@ pub(super) struct Window {
     pub(super) made: Timestamp,
     pub(super) whom: String,
     pub(super) reason: String,
+    /// Entries in the window about people who were erased since: nobody can tell whom, to whom, or by whom.
+    pub(super) erased: usize,
 }
 
 /// The files, and whose records they list.
@@ -76,7 +78,7 @@ impl Pack {
         let summary = json!({
             "window": { "from": window.from, "to": window.to }, "made": window.made, "by": window.whom,
             "reason": window.reason, "controller": { "ods": config.identity.ods, "name": config.identity.name },
-            "people": concerned.len(), "exposures": exposures.len(), "copies_of_kind": kinds,
+            "people": concerned.len(), "exposures": exposures.len(), "of_erased_people": window.erased, "copies_of_kind": kinds,
             "categories_of_data": categories, "actions": actions.len(),
             "to_be_filled_in": OPEN_FACTS.map(|(article, fact)| json!({ "article": article, "fact": fact })),
         });
@@ -178,7 +180,7 @@ fn actions_csv(actions: &[FoundAudit]) -> Vec<u8> {
 }
 
 fn action(entry: &FoundAudit) -> Option<[String; 5]> {
-    let told = Told::read(&entry.event)?;
+    let told = Told::read(entry.event.as_deref()?)?;
     let (when, what) = (entry.recorded.to_string(), entry.word.to_string());
     Some([when, what, told.actor.name, told.detail, entry.index.to_string()])
 }
@@ -206,9 +208,10 @@ fn page(
     html.push_str(&format!(
         "<h2>How many</h2><p>Records of <b>{}</b> people, seen or sent <b>{}</b> times. <code>people.csv</code> lists whose, \
          <code>exposures.csv</code> each time. An attempt that failed, or of which nobody knows the end, counts: it may have \
-         arrived.</p>",
+         arrived. Entries about people who were erased since, which nobody can read any more: {}.</p>",
         concerned.len(),
-        exposures.len()
+        exposures.len(),
+        window.erased
     ));
     let mut by_whom: BTreeMap<(String, String), (usize, BTreeSet<&str>)> = BTreeMap::new();
     for (entry, told) in exposures {

@@ -94,7 +94,7 @@ pub(super) async fn close(command: &Decision, terminal: &mut Terminal) -> Outcom
 async fn decide(decision: &Decision, choice: Option<Choice>, terminal: &mut Terminal) -> Outcome {
     let app = decision.config.app().await?;
     let agent = open::operator(&app.gateway.settings().own_ods);
-    let decider = Decider { agent, by: &decision.by, reason: &decision.reason, act: decision.yes };
+    let decider = Decider { agent, by: &decision.by, reason: &decision.reason, act: decision.yes, request_id: None };
     let released = match choice {
         Some(choice) => app.gateway.release(decision.id, choice, &decider).await?,
         None => app.gateway.close(decision.id, &decider).await?,

@@ -167,6 +167,7 @@ async fn answer(
         media_type: "application/fhir+xml".to_owned(),
         body: body.into(),
         workflow: None,
+        replay: false,
     };
     mailbox.send(&outbound).await?;
     if let Some(delivery) = delivery_of(came) {

@@ -56,6 +56,30 @@ fn ours(component: &str, name: &str) -> Option<String> {
             Choice { value: "text", text: "Text message" },
         ]
     };
+    let sorted = || {
+        vec![
+            Choice { value: "published", text: "Recently published" },
+            Choice { value: "updated", text: "Recently updated" },
+            Choice { value: "views", text: "Most views" },
+            Choice { value: "comments", text: "Most comments" },
+        ]
+    };
+    let located = || {
+        [
+            ("choose", "Choose location"),
+            ("eastmidlands", "East Midlands"),
+            ("eastofengland", "East of England"),
+            ("london", "London"),
+            ("northeast", "North East"),
+            ("northwest", "North West"),
+            ("southeast", "South East"),
+            ("southwest", "South West"),
+            ("westmidlands", "West Midlands"),
+            ("yorkshire", "Yorkshire and the Humber"),
+        ]
+        .map(|(value, text)| Choice { value, text })
+        .to_vec()
+    };
     let contact = "How do you want to be contacted about this?";
     let errors = |errors: &[(&str, &str)]| -> Vec<FormError> {
         errors.iter().map(|(field, text)| FormError { field: (*field).to_owned(), text: (*text).to_owned() }).collect()
@@ -119,6 +143,24 @@ fn ours(component: &str, name: &str) -> Option<String> {
             field: Field = field("with-error-message", contact, "Select how you want to be contacted"),
             choices: Vec<Choice> = contacted()
         ),
+        ("select", "without heading") => example!(
+            r##"{% import "components.html" as nhs %}{% call nhs::select(field, choices) %}{% endcall %}"##,
+            field: Field = field("without-heading", "Sort by", ""), choices: Vec<Choice> = sorted()
+        ),
+        ("select", "with error message, without heading") => example!(
+            r##"{% import "components.html" as nhs %}{% call nhs::select(field, choices) %}{% endcall %}"##,
+            field: Field = field("with-error-message", "Choose location", "Select a location"),
+            choices: Vec<Choice> = located()
+        ),
+        ("checkboxes", "without heading") => example!(
+            r##"{% import "components.html" as nhs %}{% call nhs::checkboxes(field, choices) %}{% endcall %}"##,
+            field: Field = field("without-heading", contact, ""),
+            choices: Vec<Choice> = vec![
+                Choice { value: "email", text: "Email" },
+                Choice { value: "phone", text: "Phone" },
+                Choice { value: "text message", text: "Text message" },
+            ]
+        ),
         ("skip-link", "default") => {
             example!(r##"{% import "components.html" as nhs %}{% call nhs::skip_link() %}{% endcall %}"##)
         }
@@ -166,5 +208,5 @@ fn our_components_are_the_published_ones() {
         assert_eq!(normal(&ours), normal(&theirs), "{place:?}");
         compared.insert(place.0);
     }
-    assert!(compared.len() >= 13, "{compared:?}");
+    assert!(compared.len() >= 15, "{compared:?}");
 }

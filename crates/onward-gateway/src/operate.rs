@@ -1,0 +1,370 @@
+//! What those who keep the gateway running see and do: what has not left and why, sending again, pauses, and who a copy is
+//! about when that must be known. Lists name nobody; a name is shown for a reason, and that is a disclosure.
+
+use std::collections::BTreeMap;
+
+use onward_core::audit::{AuditEntry, AuditQuery, AuditWord};
+use onward_core::cause::Cause;
+use onward_core::store::{
+    Approval, ApprovalKind, Backlog, DeliveryRecord, HeldTransfer, OriginalMessage, Pause, Queue, Resend, StoreError,
+    Stuck, StuckQuery,
+};
+use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
+use onward_fhir::views;
+
+use crate::Gateway;
+use crate::attend::Attendant;
+use crate::holds::Decider;
+use crate::prepare::{format_of, read_tree};
+
+/// Copies that one decision sends again at most.
+pub const BULK_MAX: u32 = 500;
+
+/// What the board shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BoardFilter {
+    /// Only this queue.
+    pub queue: Option<Queue>,
+    /// Only to this organisation.
+    pub recipient: Option<OdsCode>,
+    /// Only for this cause.
+    pub cause: Option<Cause>,
+}
+
+/// So many, and since when the oldest of them waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub count: u64,
+    /// When the oldest of them was queued, or came.
+    pub oldest: Timestamp,
+}
+
+impl Tally {
+    fn add(&mut self, count: u64, oldest: Timestamp) {
+        self.count += count;
+        self.oldest = self.oldest.min(oldest);
+    }
+}
+
+/// How the queues stand.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Those of the queues that are not empty.
+    pub queues: BTreeMap<Queue, Tally>,
+    /// Transfers that wait for a person.
+    pub held: Option<Tally>,
+    /// How many of them have waited too long.
+    pub held_overdue: u64,
+}
+
+/// The operator's board.
+#[derive(Debug)]
+pub struct Board {
+    /// The queues, whatever the filter.
+    pub totals: Totals,
+    /// What waits for each recipient: code, name.
+    pub recipients: BTreeMap<(OdsCode, String), Tally>,
+    /// What waits for each cause.
+    pub causes: BTreeMap<Cause, Tally>,
+    /// Transfers that wait for a person, the most urgent first.
+    pub holds: Vec<HeldTransfer>,
+    /// What is paused.
+    pub pauses: Vec<Pause>,
+    /// What one operator has asked for and another is to decide.
+    pub approvals: Vec<Approval>,
+    /// The copies that fit the filter, the oldest first.
+    pub rows: Vec<Stuck>,
+    /// When something was last sent or placed for its recipient; looked for only when nothing waits.
+    pub last_disclosed: Option<Timestamp>,
+}
+
+/// Whom something is about.
+#[derive(Clone)]
+pub struct Revealed {
+    /// Name as the hospital sent it.
+    pub name: Option<String>,
+    /// Date of birth as the hospital sent it.
+    pub born: Option<String>,
+    /// NHS number as the hospital sent it, also one whose check digit is wrong.
+    pub number_as_sent: Option<String>,
+    /// The number under which the person was traced.
+    pub patient: Option<NhsNumber>,
+}
+
+impl std::fmt::Debug for Revealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Revealed(redacted)")
+    }
+}
+
+/// What hides a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hidden {
+    /// A copy.
+    Delivery(DeliveryId),
+    /// A transfer.
+    Transfer(TransferId),
+}
+
+impl Gateway {
+    /// How the queues stand. It names nobody and lists nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn totals(&self) -> Result<Totals, StoreError> {
+        Ok(totals(&self.store.backlog().await?, &self.store.holds().await?, self.clock.now()))
+    }
+
+    /// The board, and the look itself audited.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
+    pub async fn board(&self, who: &Attendant, filter: &BoardFilter, limit: u32) -> Result<Board, StoreError> {
+        let backlog = self.store.backlog().await?;
+        let holds = self.store.holds().await?;
+        let rows = self.store.stuck(stuck_query(filter, &backlog, limit)).await?;
+        let now = self.clock.now();
+        let last_disclosed = match backlog.is_empty() {
+            true => self.last_disclosed().await?,
+            false => None,
+        };
+        let board = Board {
+            totals: totals(&backlog, &holds, now),
+            recipients: tallies(&backlog, |group| (group.recipient.clone(), group.recipient_name.clone())),
+            causes: tallies(&backlog, |group| Cause::of(group.reason.as_deref())),
+            holds,
+            pauses: self.store.pauses().await?,
+            approvals: self.store.approvals(ApprovalKind::Redirect, None, now).await?,
+            rows,
+            last_disclosed,
+        };
+        let shown: Vec<String> = board.rows.iter().map(|row| row.copy.id.to_string()).collect();
+        self.note_look(who, format!("operations?{}&shown={}", filter.told(), shown.join(","))).await?;
+        Ok(board)
+    }
+
+    async fn note_look(&self, who: &Attendant, query: String) -> Result<(), StoreError> {
+        let entry = AuditEntry {
+            request_id: who.request_id.clone(),
+            query: Some(query),
+            ..AuditEntry::new(AuditWord::Query, self.clock.now(), who.agent.clone(), "operator's board")
+        };
+        self.store.audit(vec![self.journal.row(&entry)]).await
+    }
+
+    /// One copy as operators see it, without whom it is about, and the look audited; `None`: there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
+    pub async fn look_at_delivery(
+        &self,
+        who: &Attendant,
+        id: DeliveryId,
+    ) -> Result<Option<DeliveryRecord>, StoreError> {
+        let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
+        self.note_look(who, format!("operations/deliveries/{id}")).await?;
+        Ok(Some(copy))
+    }
+
+    /// Audits that an operator looks at a hold, which tells without whom it is about.
+    ///
+    /// # Errors
+    /// When the look cannot be audited: then nothing may be shown.
+    pub async fn look_at_hold(&self, who: &Attendant, held: &HeldTransfer) -> Result<(), StoreError> {
+        self.note_look(who, format!("operations/holds/{}", held.hold.id)).await
+    }
+
+    async fn last_disclosed(&self) -> Result<Option<Timestamp>, StoreError> {
+        let query = AuditQuery {
+            organisation: None,
+            patient: None,
+            agent: None,
+            entity: None,
+            from: None,
+            until: None,
+            words: vec![AuditWord::Disclose],
+            after: None,
+            limit: 1,
+        };
+        Ok(self.store.search_audit(query).await?.first().map(|entry| entry.recorded))
+    }
+
+    /// Sends a copy again under its own identifier; `false` when it cannot be sent again so.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn resend(&self, delivery: DeliveryId, how: Resend, decider: &Decider<'_>) -> Result<bool, StoreError> {
+        let Some(record) = self.store.delivery(delivery).await? else { return Ok(false) };
+        let at = self.clock.now();
+        let entry = AuditEntry {
+            transfer: Some(record.transfer),
+            delivery: Some(delivery),
+            recipient: Some(record.recipient),
+            patient: record.patient,
+            request_id: decider.request_id.map(str::to_owned),
+            ..AuditEntry::new(
+                AuditWord::Release,
+                at,
+                decider.agent.clone(),
+                format!("{how} of a {} copy: {}", record.state, decider.reason),
+            )
+        };
+        let requeued = self.store.requeue(delivery, how, decider.reason, at, vec![self.journal.row(&entry)]).await?;
+        self.work.notify_one();
+        Ok(requeued)
+    }
+
+    /// The copies that [`Gateway::resend_all`] would send again: those that failed and fit the filter, at most [`BULK_MAX`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn resendable(&self, filter: &BoardFilter) -> Result<Vec<Stuck>, StoreError> {
+        let filter = BoardFilter { queue: Some(Queue::Dead), ..filter.clone() };
+        let backlog = self.store.backlog().await?;
+        self.store.stuck(stuck_query(&filter, &backlog, BULK_MAX)).await
+    }
+
+    /// Retries the copies that failed and fit the filter; how many were queued again. Without a filter it does nothing.
+    ///
+    /// # Errors
+    /// When the store cannot commit; those before stay queued.
+    pub async fn resend_all(&self, filter: &BoardFilter, decider: &Decider<'_>) -> Result<u64, StoreError> {
+        if filter.recipient.is_none() && filter.cause.is_none() {
+            return Ok(0);
+        }
+        let mut done = 0;
+        for stuck in self.resendable(filter).await? {
+            done += u64::from(self.resend(stuck.copy.id, Resend::Retry, decider).await?);
+        }
+        Ok(done)
+    }
+
+    /// Pauses a recipient, or everybody; `false` when it is paused already.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn pause(&self, recipient: Option<OdsCode>, decider: &Decider<'_>) -> Result<bool, StoreError> {
+        let row = self.configured(decider, format!("{} paused by", named(recipient.as_ref())));
+        let pause =
+            Pause { recipient, reason: decider.reason.to_owned(), by: decider.by.to_owned(), since: self.clock.now() };
+        self.store.pause(pause, vec![row]).await
+    }
+
+    /// Ends a pause; `false` when there is none.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn resume(&self, recipient: Option<&OdsCode>, decider: &Decider<'_>) -> Result<bool, StoreError> {
+        let row = self.configured(decider, format!("{} resumed by", named(recipient)));
+        let ended = self.store.resume(recipient, vec![row]).await?;
+        self.work.notify_one();
+        Ok(ended)
+    }
+
+    fn configured(&self, decider: &Decider<'_>, what: String) -> onward_core::audit::AuditRow {
+        let detail = format!("{what} {}: {}", decider.by, decider.reason);
+        self.journal.row(&AuditEntry {
+            request_id: decider.request_id.map(str::to_owned),
+            ..AuditEntry::new(AuditWord::Configure, self.clock.now(), decider.agent.clone(), detail)
+        })
+    }
+
+    /// Whom a copy or transfer is about; `None`: there is no such thing. The disclosure is audited with its reason first.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the disclosure cannot be audited: then nothing may be shown.
+    pub async fn reveal(&self, who: &Attendant, what: Hidden, reason: &str) -> Result<Option<Revealed>, StoreError> {
+        let (transfer, delivery) = match what {
+            Hidden::Transfer(id) => (id, None),
+            Hidden::Delivery(id) => match self.store.delivery(id).await? {
+                Some(copy) => (copy.transfer, Some(copy)),
+                None => return Ok(None),
+            },
+        };
+        let Some(record) = self.store.transfer(transfer).await? else { return Ok(None) };
+        let original = self.store.original(transfer).await?;
+        let revealed = Revealed::of(original.as_ref(), record.patient.clone());
+        let entry = AuditEntry {
+            transfer: Some(transfer),
+            delivery: delivery.map(|copy| copy.id),
+            // A number that is none has no place in the log.
+            patient: record.patient.or_else(|| revealed.number_as_sent.as_deref()?.parse().ok()),
+            request_id: who.request_id.clone(),
+            ..AuditEntry::new(
+                AuditWord::Reveal,
+                self.clock.now(),
+                who.agent.clone(),
+                format!("whom it is about was shown: {reason}"),
+            )
+        };
+        self.store.audit(vec![self.journal.row(&entry)]).await?;
+        Ok(Some(revealed))
+    }
+}
+
+impl Revealed {
+    fn of(original: Option<&OriginalMessage>, patient: Option<NhsNumber>) -> Self {
+        let nobody = Self { name: None, born: None, number_as_sent: None, patient: patient.clone() };
+        let Some(original) = original else { return nobody };
+        let Ok(tree) = read_tree(&original.body, format_of(&original.media_type)) else { return nobody };
+        let Some(person) = tree.root().descendants().find(|element| element.is("Patient")) else { return nobody };
+        Self {
+            name: views::human_name(person),
+            born: person.text("birthDate").map(str::to_owned),
+            number_as_sent: views::nhs_number(person).map(str::to_owned),
+            patient,
+        }
+    }
+}
+
+impl BoardFilter {
+    /// As a query.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let queue = self.queue.map(|queue| ("queue", queue.to_string()));
+        let recipient = self.recipient.as_ref().map(|ods| ("recipient", ods.to_string()));
+        let cause = self.cause.map(|cause| ("cause", cause.to_string()));
+        let parts = queue.into_iter().chain(recipient).chain(cause);
+        parts.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+    }
+}
+
+fn named(recipient: Option<&OdsCode>) -> String {
+    recipient.map_or_else(|| "everybody".to_owned(), ToString::to_string)
+}
+
+fn totals(backlog: &[Backlog], holds: &[HeldTransfer], now: Timestamp) -> Totals {
+    let oldest = holds.iter().map(|held| held.received).min();
+    Totals {
+        queues: tallies(backlog, |group| group.queue),
+        held: oldest.map(|oldest| Tally { count: holds.len() as u64, oldest }),
+        held_overdue: holds.iter().filter(|held| held.hold.due < now).count() as u64,
+    }
+}
+
+fn tallies<K: Ord>(backlog: &[Backlog], key: impl Fn(&Backlog) -> K) -> BTreeMap<K, Tally> {
+    let mut tallies: BTreeMap<K, Tally> = BTreeMap::new();
+    for group in backlog {
+        let tally = tallies.entry(key(group)).or_insert(Tally { count: 0, oldest: group.oldest });
+        tally.add(group.count, group.oldest);
+    }
+    tallies
+}
+
+/// The store compares texts; which of them tell a cause, the backlog says.
+fn stuck_query(filter: &BoardFilter, backlog: &[Backlog], limit: u32) -> StuckQuery {
+    let reasons = filter.cause.filter(|cause| *cause != Cause::None).map(|cause| {
+        let told = backlog.iter().filter_map(|group| group.reason.as_ref());
+        let mut reasons: Vec<String> = told.filter(|reason| Cause::of(Some(reason)) == cause).cloned().collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons
+    });
+    let queues = match (filter.queue, filter.cause) {
+        (Some(queue), _) => vec![queue],
+        (None, Some(Cause::None)) => vec![Queue::Waiting],
+        (None, _) => Vec::new(),
+    };
+    StuckQuery { queues, recipient: filter.recipient.clone(), reasons, limit }
+}

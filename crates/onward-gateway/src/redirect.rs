@@ -1,0 +1,162 @@
+//! A transfer goes to another party: one operator asks, another decides, and only then is anything recalled or sent.
+
+use onward_core::audit::{AuditEntry, AuditWord};
+use onward_core::store::{Approval, ApprovalKind, StoreError, Verdict};
+use onward_core::{ApprovalId, DeliveryId, HoldId, OdsCode, TransferId};
+use serde::{Deserialize, Serialize};
+
+use crate::Gateway;
+use crate::attend::Attendant;
+use crate::holds::{Choice, Decider, Released};
+use crate::lifecycle::TakenBack;
+
+/// For so long a second person can decide.
+const OPEN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+/// What is to go where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// The transfer.
+    pub transfer: TransferId,
+    /// The copy that is taken back first; none where the transfer waits in a hold.
+    pub delivery: Option<DeliveryId>,
+    /// The home that the person goes to.
+    pub care_home: Option<OdsCode>,
+    /// The person's own practice.
+    pub registered_practice: Option<OdsCode>,
+}
+
+impl Redirect {
+    /// What an approval is about; `None` when it is about something else.
+    #[must_use]
+    pub fn of(approval: &Approval) -> Option<Self> {
+        let is_redirect = approval.kind == ApprovalKind::Redirect;
+        serde_json::from_str(&approval.subject).ok().filter(|_| is_redirect)
+    }
+
+    /// The new party, as `care home VMH02`.
+    #[must_use]
+    pub fn to(&self) -> String {
+        let home = self.care_home.as_ref().map(|ods| format!("care home {ods}"));
+        let practice = self.registered_practice.as_ref().map(|ods| format!("registered practice {ods}"));
+        home.into_iter().chain(practice).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+/// What became of asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A second person can decide now.
+    Kept(ApprovalId),
+    /// There is no such transfer or copy, or nothing of it can be redirected.
+    NotFound,
+    /// The directory does not know this party.
+    UnknownParty(OdsCode),
+}
+
+/// What became of the second person's decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redirected {
+    /// Refused; nothing was changed.
+    Refused,
+    /// Granted, and this came of it.
+    Granted(Released),
+    /// There is no such open request, or it is one's own.
+    NotYours,
+}
+
+impl Gateway {
+    /// Keeps the wish to send a transfer to another party.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn ask_redirect(&self, who: &Attendant, redirect: &Redirect, reason: &str) -> Result<Asked, StoreError> {
+        let Some(transfer) = self.store.transfer(redirect.transfer).await? else { return Ok(Asked::NotFound) };
+        let there = match redirect.delivery {
+            Some(id) => transfer.copies().any(|copy| copy.id == id && copy.ended.is_none()),
+            None => transfer.hold.is_some(),
+        };
+        if !there || redirect.to().is_empty() {
+            return Ok(Asked::NotFound);
+        }
+        for party in redirect.care_home.iter().chain(&redirect.registered_practice) {
+            if self.store.directory_entry(party).await?.is_none() {
+                return Ok(Asked::UnknownParty(party.clone()));
+            }
+        }
+        let now = self.clock.now();
+        let approval = Approval {
+            id: ApprovalId::random(),
+            kind: ApprovalKind::Redirect,
+            subject: serde_json::to_string(redirect).expect("codes and identifiers are JSON"),
+            organisation: self.settings.own_ods.clone(),
+            asked_by: who.user.clone(),
+            asked_name: who.name.clone(),
+            reason: reason.to_owned(),
+            asked: now,
+            expires: now + OPEN,
+            verdict: None,
+        };
+        let id = approval.id;
+        let detail = format!("redirect to {} asked for: {reason}", redirect.to());
+        let row = self.journal.row(&AuditEntry {
+            transfer: Some(redirect.transfer),
+            delivery: redirect.delivery,
+            patient: transfer.patient,
+            request_id: who.request_id.clone(),
+            ..AuditEntry::new(AuditWord::Release, now, who.agent.clone(), detail)
+        });
+        self.store.ask_approval(approval, vec![row]).await?;
+        Ok(Asked::Kept(id))
+    }
+
+    /// The second person decides; granted, the copy is recalled where there is one, and the transfer goes to the new party.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn decide_redirect(
+        &self,
+        who: &Attendant,
+        id: ApprovalId,
+        granted: bool,
+    ) -> Result<Redirected, StoreError> {
+        let Some(approval) = self.store.approval(id).await? else { return Ok(Redirected::NotYours) };
+        let Some(redirect) = Redirect::of(&approval) else { return Ok(Redirected::NotYours) };
+        let now = self.clock.now();
+        let verdict = Verdict { by: who.user.clone(), name: who.name.clone(), at: now, granted };
+        let word = if granted { "granted" } else { "refused" };
+        let detail =
+            format!("redirect to {} {word}, asked for by {}: {}", redirect.to(), approval.asked_name, approval.reason);
+        let row = self.journal.row(&AuditEntry {
+            transfer: Some(redirect.transfer),
+            delivery: redirect.delivery,
+            patient: self.store.transfer(redirect.transfer).await?.and_then(|transfer| transfer.patient),
+            request_id: who.request_id.clone(),
+            ..AuditEntry::new(AuditWord::Release, now, who.agent.clone(), detail)
+        });
+        if !self.store.decide_approval(id, verdict, vec![row]).await? {
+            return Ok(Redirected::NotYours);
+        }
+        if !granted {
+            return Ok(Redirected::Refused);
+        }
+        let by = format!("{} and {}", approval.asked_name, who.name);
+        let request_id = who.request_id.as_deref();
+        if let Some(delivery) = redirect.delivery {
+            let back = TakenBack { agent: who.agent.clone(), by: Some(&by), reason: &approval.reason, request_id };
+            self.recall(redirect.transfer, Some(delivery), &back, true).await?;
+        }
+        let Some(hold) = self.hold_of(redirect.transfer).await? else {
+            return Ok(Redirected::Granted(Released::NotFound));
+        };
+        let Redirect { care_home, registered_practice, .. } = redirect;
+        let decider = Decider { agent: who.agent.clone(), by: &by, reason: &approval.reason, act: true, request_id };
+        let released = self.release(hold, Choice::Reroute { care_home, registered_practice }, &decider).await?;
+        Ok(Redirected::Granted(released))
+    }
+
+    async fn hold_of(&self, transfer: TransferId) -> Result<Option<HoldId>, StoreError> {
+        Ok(self.store.transfer(transfer).await?.and_then(|transfer| transfer.hold).map(|hold| hold.id))
+    }
+}

@@ -1,0 +1,286 @@
+//! One copy that has not left, or that must be sent elsewhere.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use onward_core::cause::Cause;
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{DeliveryRecord, Resend, StoreError};
+use onward_core::{DeliveryId, OdsCode, Timestamp};
+use onward_gateway::operate::Hidden;
+use onward_gateway::redirect::{Asked, Redirect};
+use onward_transform::render::dates;
+
+use super::super::components::{Fact, FormError};
+use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
+use super::{DeedForm, Wrong, decider, done_words, errors, reason, told, words};
+use crate::app::App;
+use crate::people::SignedIn;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "operations/one.html")]
+pub(super) struct OnePage {
+    pub shell: Shell,
+    pub title: String,
+    pub done: &'static str,
+    pub errors: Vec<FormError>,
+    pub tag: (&'static str, &'static str),
+    pub facts: Vec<Fact>,
+    pub advice_title: &'static str,
+    pub advice: &'static str,
+    pub person: Vec<String>,
+    pub forms: Vec<DeedForm>,
+}
+
+/// `GET /operations/deliveries/{id}`.
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    _: OnlyGet,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    show(&app, &who, &headers, &id, done_words(query.as_deref()), None, Vec::new()).await
+}
+
+/// `POST /operations/deliveries/{id}/resend`: the same message once more, or labelled as a repeat.
+pub(super) async fn resend(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Ok(how) = sent(&body, "how").parse::<Resend>() else { return trouble(&headers, StatusCode::BAD_REQUEST) };
+    let why = match reason(&body) {
+        Ok(why) => why,
+        Err(error) => {
+            let wrong = Wrong::new(how.as_str(), "reason", error, &body);
+            return show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await;
+        }
+    };
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    match app.gateway.resend(delivery, how, &decider(&who, &why, true)).await {
+        Ok(true) => see_other(&format!("/operations/deliveries/{delivery}?done={how}")),
+        Ok(false) => trouble(&headers, StatusCode::CONFLICT),
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+/// `POST /operations/deliveries/{id}/redirect`: asks another operator.
+pub(super) async fn redirect(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let asked = async {
+        let Some(copy) = app.gateway.store().delivery(delivery).await? else { return Ok(Err(None)) };
+        let parties = match parties(&body) {
+            Ok(parties) => parties,
+            Err((field, error)) => return Ok(Err(Some((field, error)))),
+        };
+        let why = match reason(&body) {
+            Ok(why) => why,
+            Err(error) => return Ok(Err(Some(("reason", error.to_owned())))),
+        };
+        let (care_home, registered_practice) = parties;
+        let redirect = Redirect { transfer: copy.transfer, delivery: Some(copy.id), care_home, registered_practice };
+        Ok::<_, StoreError>(match app.gateway.ask_redirect(&attendant(&who), &redirect, &why).await? {
+            Asked::Kept(_) => Ok(()),
+            Asked::NotFound => Err(None),
+            Asked::UnknownParty(ods) => Err(Some(unknown(&redirect, &ods))),
+        })
+    };
+    match asked.await {
+        Ok(Ok(())) => see_other(&format!("/operations/deliveries/{delivery}?done=asked")),
+        Ok(Err(None)) => trouble(&headers, StatusCode::CONFLICT),
+        Ok(Err(Some((field, error)))) => {
+            let wrong = Wrong::new("redirect", field, error, &body);
+            show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await
+        }
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+/// `POST /operations/deliveries/{id}/reveal`: whom it is about. That is a disclosure.
+pub(super) async fn reveal(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let why = match reason(&body) {
+        Ok(why) => why,
+        Err(error) => {
+            let wrong = Wrong::new("reveal", "reason", error, &body);
+            return show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await;
+        }
+    };
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    match app.gateway.reveal(&attendant(&who), Hidden::Delivery(delivery), &why).await {
+        Ok(Some(revealed)) => show(&app, &who, &headers, &id, "", None, told(&revealed)).await,
+        Ok(None) => trouble(&headers, StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+/// The parties of a form: a home, a practice, or both; else the field and what is wrong with it.
+#[expect(clippy::type_complexity, reason = "two codes, or one field with its error")]
+pub(super) fn parties(body: &[u8]) -> Result<(Option<OdsCode>, Option<OdsCode>), (&'static str, String)> {
+    let code = |field: &'static str| match sent(body, field).to_ascii_uppercase().as_str() {
+        "" => Ok(None),
+        text => text.parse::<OdsCode>().map(Some).map_err(|_| (field, "Write an ODS code, such as VMH01".to_owned())),
+    };
+    match (code("care_home")?, code("registered_practice")?) {
+        (None, None) => Err(("care_home", "Say where it is to go".to_owned())),
+        parties => Ok(parties),
+    }
+}
+
+/// Which field holds a code that the directory does not know.
+pub(super) fn unknown(redirect: &Redirect, ods: &OdsCode) -> (&'static str, String) {
+    let field = if redirect.care_home.as_ref() == Some(ods) { "care_home" } else { "registered_practice" };
+    (field, format!("{ods} is not in the directory"))
+}
+
+async fn show(
+    app: &App,
+    who: &SignedIn,
+    headers: &HeaderMap,
+    id: &str,
+    done: &'static str,
+    wrong: Option<Wrong>,
+    person: Vec<String>,
+) -> Response {
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let looked = async {
+        let Some(copy) = app.gateway.look_at_delivery(&attendant(who), id).await? else { return Ok(None) };
+        Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy)))
+    };
+    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    match looked.await {
+        Ok(Some((shell, copy))) => {
+            let now = app.gateway.clock().now();
+            page(headers, status, &one(shell, &copy, done, wrong.as_ref(), person, now))
+        }
+        Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
+        Err(error) => store_failed(headers, &error),
+    }
+}
+
+fn one(
+    shell: Shell,
+    copy: &DeliveryRecord,
+    done: &'static str,
+    wrong: Option<&Wrong>,
+    person: Vec<String>,
+    now: Timestamp,
+) -> OnePage {
+    let cause = Cause::of(copy.reason.as_deref().filter(|_| waits(copy)));
+    let (advice_title, advice) = match waits(copy) {
+        true => words::cause(cause),
+        false => ("It has left", "Nothing to do, unless the recipient says that it never came: then send it again."),
+    };
+    let forms: Vec<DeedForm> = forms(copy, !person.is_empty(), now).into_iter().map(|form| form.wrong(wrong)).collect();
+    let colour = match copy.state {
+        DeliveryState::Failed => "red",
+        DeliveryState::Queued => "yellow",
+        DeliveryState::Withdrawn | DeliveryState::Rejected => "grey",
+        _ => "green",
+    };
+    OnePage {
+        shell,
+        title: format!("Delivery {}", words::short(copy.id)),
+        done,
+        errors: errors(&forms),
+        tag: (words::state(copy.state), colour),
+        facts: facts(copy, now),
+        advice_title,
+        advice,
+        person,
+        forms,
+    }
+}
+
+fn waits(copy: &DeliveryRecord) -> bool {
+    matches!(copy.state, DeliveryState::Queued | DeliveryState::Failed)
+}
+
+fn facts(copy: &DeliveryRecord, now: Timestamp) -> Vec<Fact> {
+    let mut facts = vec![
+        Fact { key: "To", lines: vec![format!("{} ({})", copy.recipient_name, copy.recipient)] },
+        Fact { key: "As", lines: vec![words::kind(copy.kind).to_owned()] },
+        Fact { key: "By", lines: vec![copy.endpoint.kind().to_string()] },
+        Fact { key: "From", lines: vec![copy.sender.to_string()] },
+        Fact { key: "Queued", lines: vec![dates::near_moment(copy.created, now)] },
+        Fact { key: "Attempts", lines: vec![copy.attempts.to_string()] },
+    ];
+    // What a recipient wrote when it refused may name the person.
+    if let Some(reason) = copy.reason.as_ref().filter(|_| waits(copy)) {
+        let cause = Cause::of(Some(reason));
+        facts.push(Fact { key: "Cause", lines: vec![format!("{} ({cause})", words::cause(cause).0), reason.clone()] });
+    }
+    if let Some(code) = &copy.code {
+        facts.push(Fact { key: "Code", lines: vec![code.clone()] });
+    }
+    if let Some(at) = copy.next_attempt {
+        facts.push(Fact { key: "Next attempt", lines: vec![dates::near_moment(at, now)] });
+    }
+    if let Some(why) = &copy.replay {
+        facts.push(Fact { key: "Sent again because", lines: vec![why.clone()] });
+    }
+    facts.push(Fact { key: "Identifier", lines: vec![copy.id.to_string()] });
+    facts
+}
+
+fn forms(copy: &DeliveryRecord, revealed: bool, now: Timestamp) -> Vec<DeedForm> {
+    let path = format!("/operations/deliveries/{}", copy.id);
+    let resend = |how: Resend, title, button| {
+        let mut form = DeedForm::new(how.as_str(), title, format!("{path}/resend"), button);
+        form.hidden = vec![("how", how.to_string())];
+        form
+    };
+    let mut forms = Vec::new();
+    let later = copy.next_attempt.is_some_and(|at| at > now);
+    if copy.state == DeliveryState::Failed || copy.state == DeliveryState::Queued && later {
+        forms.push(
+            resend(Resend::Retry, "Retry: send the same message now", "Retry now")
+                .saying("It keeps its identifier. A recipient that has it already takes it once."),
+        );
+    }
+    if matches!(copy.state, DeliveryState::Failed | DeliveryState::Sent) {
+        forms.push(
+            resend(Resend::Replay, "Send it again, labelled as a repeat", "Send it again")
+                .saying("For a copy that was handed over and never came. The recipient is told that it is a repeat."),
+        );
+    }
+    let routed = matches!(copy.kind, RecipientKind::CareHome | RecipientKind::RegisteredPractice);
+    if routed && copy.ended.is_none() && copy.notice.is_none() {
+        let (name, label) = match copy.kind {
+            RecipientKind::CareHome => ("care_home", "ODS code of the right care home"),
+            _ => ("registered_practice", "ODS code of the right GP practice"),
+        };
+        forms.push(
+            DeedForm::new("redirect", "Send it to another party", format!("{path}/redirect"), "Ask for it")
+                .saying("Another operator must agree. Then this copy is taken back, whoever may have it is told, and the transfer goes to the other party.")
+                .code(name, label),
+        );
+    }
+    if !revealed {
+        forms.push(
+            DeedForm::new("reveal", "Show whom it is about", format!("{path}/reveal"), "Show the person")
+                .saying("This is a disclosure. It is written down with your name and the reason."),
+        );
+    }
+    forms
+}

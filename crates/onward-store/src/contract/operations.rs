@@ -1,0 +1,146 @@
+//! What has not left, sending again, and what two people decide together.
+
+use jiff::Timestamp;
+use onward_core::ApprovalId;
+use onward_core::audit::AuditWord;
+use onward_core::state::DeliveryState;
+use onward_core::store::{
+    Approval, ApprovalKind, AttemptEnd, AttemptOutcome, Claim, Pause, Queue, Resend, StuckQuery, Verdict,
+};
+
+use super::{Shared, accept_new, acceptance, at, log, ods, row};
+
+/// One attempt at this moment with this outcome; whether there was one to make.
+async fn attempt(store: &Shared, second: i64, outcome: AttemptOutcome) -> bool {
+    let leases = store.claim(Claim::due(at(second), at(second + 60), 1)).await.expect("claimed");
+    let Some(lease) = leases.first() else { return false };
+    let end = AttemptEnd {
+        delivery: lease.delivery.id,
+        token: lease.token,
+        outcome,
+        at: at(second + 1),
+        audit: vec![row(AuditWord::AttemptFailed)],
+    };
+    assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+    true
+}
+
+fn retry(seconds: i64, reason: &str) -> AttemptOutcome {
+    AttemptOutcome::Retry { at: at(seconds), reason: reason.to_owned() }
+}
+
+fn sent() -> AttemptOutcome {
+    AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None }
+}
+
+async fn queue_of(store: &Shared) -> Vec<(Queue, Option<String>, u64, Timestamp)> {
+    let backlog = store.backlog().await.expect("readable");
+    backlog.into_iter().map(|group| (group.queue, group.reason, group.count, group.oldest)).collect()
+}
+
+pub(crate) async fn what_has_not_left_is_counted_by_cause(store: Shared) {
+    assert!(queue_of(&store).await.is_empty());
+    let id = accept_new(&store, acceptance(1)).await;
+    assert_eq!(queue_of(&store).await, [(Queue::Waiting, None, 1, at(0))]);
+    for n in 0..Queue::FAILING_ATTEMPTS {
+        let expected = if n == 0 { Queue::Waiting } else { Queue::Retrying };
+        assert_eq!(queue_of(&store).await[0].0, expected, "after {n} attempts");
+        assert!(attempt(&store, i64::from(n) * 100, retry(i64::from(n) * 100 + 100, "busy")).await);
+    }
+    assert_eq!(queue_of(&store).await, [(Queue::Failing, Some("busy".to_owned()), 1, at(0))]);
+    let stuck = store.stuck(StuckQuery { limit: 10, ..StuckQuery::default() }).await.expect("readable");
+    assert_eq!((stuck.len(), stuck[0].copy.id, stuck[0].queue), (1, id, Queue::Failing));
+    assert_eq!(stuck[0].first_failed, Some(at(1)), "the first failure, not the last");
+    let pause = |recipient| Pause { recipient, reason: "moving".into(), by: "Ada Wells".into(), since: at(1) };
+    assert_eq!(store.pause(pause(Some(ods("VM1AB"))), Vec::new()).await, Ok(true));
+    assert_eq!(queue_of(&store).await[0].0, Queue::Paused);
+    assert_eq!(store.resume(Some(&ods("VM1AB")), Vec::new()).await, Ok(true));
+    assert_eq!(store.pause(pause(None), Vec::new()).await, Ok(true));
+    assert_eq!(queue_of(&store).await[0].0, Queue::Paused);
+    assert_eq!(store.resume(None, Vec::new()).await, Ok(true));
+    assert!(attempt(&store, 1_000, AttemptOutcome::Failed { reason: "410".to_owned() }).await);
+    assert_eq!(queue_of(&store).await, [(Queue::Dead, Some("410".to_owned()), 1, at(0))]);
+    // Other recipients and causes are other groups; the filters find each.
+    let mut other = acceptance(2);
+    other.deliveries[0].recipient = ods("VM9ZZ");
+    let other = accept_new(&store, other).await;
+    assert_eq!(queue_of(&store).await.len(), 2);
+    let found = async |query: StuckQuery| {
+        let stuck = store.stuck(StuckQuery { limit: 10, ..query }).await.expect("readable");
+        stuck.into_iter().map(|stuck| stuck.copy.id).collect::<Vec<_>>()
+    };
+    assert_eq!(found(StuckQuery { queues: vec![Queue::Dead], ..StuckQuery::default() }).await, [id]);
+    assert_eq!(found(StuckQuery { recipient: Some(ods("VM9ZZ")), ..StuckQuery::default() }).await, [other]);
+    assert_eq!(found(StuckQuery { reasons: Some(vec!["410".to_owned()]), ..StuckQuery::default() }).await, [id]);
+    assert!(found(StuckQuery { reasons: Some(Vec::new()), ..StuckQuery::default() }).await.is_empty());
+    assert_eq!(found(StuckQuery::default()).await.len(), 2);
+}
+
+pub(crate) async fn a_retry_is_the_same_and_a_replay_is_labelled(store: Shared) {
+    let id = accept_new(&store, acceptance(1)).await;
+    let again = async |how, second| store.requeue(id, how, "asked", at(second), vec![row(AuditWord::Release)]).await;
+    assert_eq!(again(Resend::Retry, 0).await, Ok(false), "it is due anyhow");
+    assert_eq!(again(Resend::Replay, 0).await, Ok(false), "it has not been sent");
+    assert!(attempt(&store, 0, retry(1_000, "busy")).await);
+    assert!(!attempt(&store, 10, sent()).await, "it waits");
+    let entries = log(&store).await.len();
+    assert_eq!(again(Resend::Retry, 10).await, Ok(true));
+    assert_eq!(log(&store).await.len(), entries + 1);
+    let copy = store.delivery(id).await.expect("readable").expect("there");
+    assert_eq!((copy.replay, copy.next_attempt), (None, Some(at(10))), "a retry is no repeat");
+    assert!(attempt(&store, 10, sent()).await);
+    assert_eq!(again(Resend::Retry, 20).await, Ok(false), "it has left");
+    assert_eq!(again(Resend::Replay, 20).await, Ok(true));
+    let copy = store.delivery(id).await.expect("readable").expect("there");
+    assert_eq!((copy.state, copy.replay.as_deref()), (DeliveryState::Queued, Some("asked")));
+    assert!(attempt(&store, 20, AttemptOutcome::Sent { state: DeliveryState::Received, reference: None }).await);
+    assert_eq!(again(Resend::Replay, 30).await, Ok(false), "it has arrived");
+}
+
+fn asked(kind: ApprovalKind, organisation: &str) -> Approval {
+    Approval {
+        id: ApprovalId::random(),
+        kind,
+        subject: "{\"to\":\"VMH02\"}".to_owned(),
+        organisation: ods(organisation),
+        asked_by: "ada".to_owned(),
+        asked_name: "Ada Wells".to_owned(),
+        reason: "ward confirms".to_owned(),
+        asked: at(0),
+        expires: at(600),
+        verdict: None,
+    }
+}
+
+pub(crate) async fn two_people_decide_together(store: Shared) {
+    let first = asked(ApprovalKind::Redirect, "Y99900");
+    store.ask_approval(first.clone(), vec![row(AuditWord::Release)]).await.expect("committed");
+    store.ask_approval(asked(ApprovalKind::Export, "R9Z"), Vec::new()).await.expect("committed");
+    assert_eq!(store.approval(first.id).await.expect("readable"), Some(first.clone()));
+    assert_eq!(store.approval(ApprovalId::random()).await, Ok(None));
+    let found = store.approvals(ApprovalKind::Redirect, None, at(1)).await.expect("readable");
+    assert_eq!(found, std::slice::from_ref(&first));
+    let of = async |ods: &str, second| {
+        let ods = super::ods(ods);
+        store.approvals(ApprovalKind::Export, Some(&ods), at(second)).await.expect("readable").len()
+    };
+    assert_eq!((of("R9Z", 1).await, of("R9Y", 1).await, of("R9Z", 600).await), (1, 0, 0));
+    let verdict = |by: &str, second| Verdict { by: by.to_owned(), name: by.to_owned(), at: at(second), granted: true };
+    let entries = log(&store).await.len();
+    let decide = async |by, second| {
+        store.decide_approval(first.id, verdict(by, second), vec![row(AuditWord::Release)]).await.expect("committed")
+    };
+    assert!(!decide("ada", 1).await, "nobody grants what they ask for");
+    assert!(!decide("ben", 600).await, "it has expired");
+    assert_eq!(log(&store).await.len(), entries);
+    let first = &first;
+    let won = super::at_once(&store, 8, |store, n| {
+        let (id, verdict) = (first.id, verdict(&format!("person {n}"), 5));
+        async move { store.decide_approval(id, verdict, vec![row(AuditWord::Release)]).await.expect("committed") }
+    })
+    .await;
+    assert_eq!(won.iter().filter(|won| **won).count(), 1, "one of many decisions counts");
+    assert_eq!(log(&store).await.len(), entries + 1);
+    let kept = store.approval(first.id).await.expect("readable").expect("there");
+    assert!(kept.verdict.is_some_and(|verdict| verdict.granted && verdict.at == at(5)));
+}

@@ -1,0 +1,114 @@
+//! What has not left, and what two people decide together.
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use onward_core::audit::AuditRow;
+use onward_core::store::{Approval, ApprovalKind, Backlog, OperationsStore, StoreError, Stuck, StuckQuery, Verdict};
+use onward_core::{ApprovalId, OdsCode};
+use rusqlite::{params, params_from_iter};
+
+use super::failure::Failure;
+use super::keyed::Keyed;
+use super::{SqliteStore, audit};
+use crate::columns::Columns;
+use crate::query;
+use crate::rows::operations::{self as rows, APPROVAL};
+use crate::stored::micros;
+
+/// For so long an approval that expired is kept.
+const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
+
+#[async_trait]
+impl OperationsStore for SqliteStore {
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        self.read(|c| {
+            c.prepare_cached(&query::backlog())?
+                .query_and_then([], |row| Ok(rows::backlog(&Columns::of("deliveries", row))?))?
+                .collect()
+        })
+        .await
+    }
+
+    async fn stuck(&self, query: StuckQuery) -> Result<Vec<Stuck>, StoreError> {
+        self.read(move |c| {
+            let (sql, values) = query::stuck(&query);
+            c.prepare_cached(&sql)?
+                .query_and_then(params_from_iter(values), |row| {
+                    c.opened(|keys| rows::stuck(&Columns::of("deliveries", row), keys))
+                })?
+                .collect()
+        })
+        .await
+    }
+
+    async fn ask_approval(&self, approval: Approval, audit: Vec<AuditRow>) -> Result<(), StoreError> {
+        self.write(move |c| ask(c, &approval, &audit)).await
+    }
+
+    async fn approval(&self, id: ApprovalId) -> Result<Option<Approval>, StoreError> {
+        self.read(move |c| Ok(list(c, "id = ?1", params![id.to_string()])?.into_iter().next())).await
+    }
+
+    async fn approvals(
+        &self,
+        kind: ApprovalKind,
+        organisation: Option<&OdsCode>,
+        now: Timestamp,
+    ) -> Result<Vec<Approval>, StoreError> {
+        let organisation = organisation.map(ToString::to_string);
+        self.read(move |c| {
+            let condition = "kind = ?1 AND (?2 IS NULL OR organisation = ?2) AND expires > ?3 ORDER BY asked DESC, id";
+            list(c, condition, params![kind.as_str(), organisation, micros(now)])
+        })
+        .await
+    }
+
+    async fn decide_approval(
+        &self,
+        id: ApprovalId,
+        verdict: Verdict,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |c| decide(c, id, &verdict, &audit)).await
+    }
+}
+
+fn ask(c: &Keyed<'_>, approval: &Approval, rows: &[AuditRow]) -> Result<(), Failure> {
+    let forgotten = approval.asked.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+    c.prepare_cached("DELETE FROM approvals WHERE expires < ?")?.execute([micros(forgotten)])?;
+    c.prepare_cached(
+        "INSERT INTO approvals (id, kind, subject, organisation, asked_by, asked_name, reason, asked, expires)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        approval.id.to_string(),
+        approval.kind.as_str(),
+        approval.subject,
+        approval.organisation.as_str(),
+        approval.asked_by,
+        approval.asked_name,
+        approval.reason,
+        micros(approval.asked),
+        micros(approval.expires),
+    ])?;
+    audit::append(c, rows)
+}
+
+fn list(c: &Keyed<'_>, condition: &str, values: impl rusqlite::Params) -> Result<Vec<Approval>, Failure> {
+    c.prepare_cached(&format!("SELECT {APPROVAL} FROM approvals WHERE {condition}"))?
+        .query_and_then(values, |row| Ok(rows::approval(&Columns::of("approvals", row))?))?
+        .collect()
+}
+
+fn decide(c: &Keyed<'_>, id: ApprovalId, verdict: &Verdict, rows: &[AuditRow]) -> Result<bool, Failure> {
+    let decided = c
+        .prepare_cached(
+            "UPDATE approvals SET verdict_by = ?2, verdict_name = ?3, verdict_at = ?4, granted = ?5
+             WHERE id = ?1 AND verdict_at IS NULL AND expires > ?4 AND asked_by <> ?2",
+        )?
+        .execute(params![id.to_string(), verdict.by, verdict.name, micros(verdict.at), verdict.granted])?;
+    if decided == 1 {
+        audit::append(c, rows)?;
+    }
+    Ok(decided == 1)
+}

@@ -1,0 +1,238 @@
+//! The operator's board: what is stuck is told without names, a name is shown for a reason, and what is grave takes two people.
+
+use onward_core::people::Role;
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{Approval, ApprovalKind, DeliveryRecord, TransferRecord};
+use onward_core::{Clock as _, SystemClock, TransferId};
+use onward_tests::browser::{self, Person};
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, post_xml};
+
+/// Whatever tells who the person of the fixtures is.
+const CANARIES: [&str; 6] = ["HOLROYD", "Holroyd", "Margaret", "999 000", "9990000", "1944"];
+const WHY: &str = "the ward rang";
+
+async fn operator(world: &World, name: &str) -> Person {
+    browser::person(world, &format!("{name}@onward.example"), Role::Operator, &["Y99900"]).await
+}
+
+async fn sent(world: &World, message: String) -> TransferId {
+    let (status, response, reply) = post_xml(&world.hospital().await, message).await;
+    assert_eq!(status, 200, "{response}");
+    reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id").parse().expect("an id")
+}
+
+async fn record(world: &World, id: TransferId) -> TransferRecord {
+    world.gateway().store().transfer(id).await.expect("readable").expect("there")
+}
+
+/// The copy of this kind, once it is in this state.
+async fn copy_in(world: &World, id: TransferId, kind: RecipientKind, state: DeliveryState) -> DeliveryRecord {
+    for _ in 0..600_000 {
+        let transfer = record(world, id).await;
+        if let Some(copy) = transfer.deliveries.into_iter().find(|copy| (copy.kind, copy.state) == (kind, state)) {
+            return copy;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("no copy for {kind} came to be {state}");
+}
+
+/// A page that names nobody.
+async fn look(person: &Person, path: &str) -> String {
+    let page = person.browser.get(path).await;
+    assert_eq!(page.status, 200, "{path}: {}", page.text);
+    for canary in CANARIES {
+        assert!(!page.text.contains(canary), "{path} says {canary}");
+    }
+    page.text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
+    let world = World::start_with_broken_partners().await;
+    let ada = operator(&world, "ada").await;
+    assert!(look(&ada, "/operations").await.contains("Nothing waits. Nothing has been delivered yet."));
+    let id = sent(&world, fresh(message::EDISCHARGE_ITK3)).await;
+    let dead = copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
+    let board = look(&ada, "/operations").await;
+    for words in ["Our own rules do not let it out", "Beck Lane Surgery", "blocked", "None: a person decides"] {
+        assert!(board.contains(words), "{words}: {board}");
+    }
+    let short: String = dead.id.to_string().chars().take(8).collect();
+    assert!(board.contains(&short));
+    assert!(look(&ada, "/operations?queue=dead").await.contains(&short));
+    assert!(look(&ada, "/operations?cause=blocked&recipient=Y99001").await.contains("Retry all failed copies"));
+    assert!(!look(&ada, "/operations?queue=paused").await.contains(&short));
+    assert_eq!(ada.browser.get("/operations?queue=everything").await.status, 404);
+    assert!(look(&ada, "/operations/totals").await.contains("data-announce=\"Waiting "));
+
+    // A reason is asked for, and it must not name the person.
+    let path = format!("/operations/deliveries/{}", dead.id);
+    assert!(look(&ada, &path).await.contains("Retry: send the same message now"));
+    for (reason, error) in [("", "Say why"), ("for 999 000 0018", "Leave the NHS number out")] {
+        let page = ada.browser.post(&format!("{path}/resend"), &[("how", "retry"), ("reason", reason)]).await;
+        assert!(page.status == 422 && page.text.contains(error), "{}", page.text);
+    }
+    let retried = ada.browser.post(&format!("{path}/resend"), &[("how", "retry"), ("reason", WHY)]).await;
+    assert_eq!(retried.location(), Some(format!("{path}?done=retry").as_str()));
+    let again = copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
+    assert!(again.version > dead.version && again.replay.is_none(), "a retry is not labelled");
+
+    // Several at once: never without a filter, and never more than were shown.
+    assert_eq!(ada.browser.get("/operations/retry").await.status, 400);
+    assert_eq!(ada.browser.get("/operations/retry?queue=dead").await.status, 400);
+    assert!(look(&ada, "/operations/retry?cause=blocked").await.contains("Do you want to retry 1 copy?"));
+    let bulk = async |count: &str| {
+        let fields = [("filter", "cause=blocked"), ("count", count), ("reason", WHY)];
+        ada.browser.post("/operations/retry", &fields).await
+    };
+    let fewer = bulk("0").await;
+    assert!(fewer.status == 422 && fewer.text.contains("There are more now"), "{}", fewer.text);
+    assert_eq!(bulk("1").await.location(), Some("/operations?done=retried"));
+    copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
+
+    // Whom it is about is shown once, for a reason, to whoever asked.
+    let page = ada.browser.post(&format!("{path}/reveal"), &[("reason", WHY)]).await;
+    assert!(page.status == 200 && page.text.contains("Holroyd") && page.text.contains("999 000 0018"), "{}", page.text);
+    look(&ada, &path).await;
+    let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let mut shown = log.iter().filter(|entry| entry.columns.word == "reveal");
+    let entry = shown.next().expect("audited");
+    assert_eq!(entry.columns.patient.as_deref(), Some("9990000018"));
+    let event = String::from_utf8_lossy(entry.event().expect("kept"));
+    assert!(event.contains("disclose") && event.contains("Person ada") && event.contains(WHY), "{event}");
+    assert!(shown.next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_holds_back_until_somebody_resumes() {
+    let world = World::start().await;
+    let ada = operator(&world, "ada").await;
+    let pause = async |fields: &[(&str, &str)]| ada.browser.post("/operations/pause", fields).await;
+    for (fields, error) in [
+        (&[("reason", WHY)][..], "Say whom"),
+        (&[("recipient", "no code"), ("reason", WHY)], "ODS code"),
+        (&[("recipient", "VMH01")], "Say why"),
+    ] {
+        let page = pause(fields).await;
+        assert!(page.status == 422 && page.text.contains(error), "{}", page.text);
+    }
+    assert_eq!(pause(&[("recipient", "vmh01"), ("reason", WHY)]).await.location(), Some("/operations?done=paused"));
+    assert_eq!(pause(&[("recipient", "VMH01"), ("reason", WHY)]).await.status, 409, "it is paused already");
+    let id = sent(&world, fresh(message::EDISCHARGE_ITK3)).await;
+    copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::AwaitingCollection).await;
+    let board = look(&ada, "/operations").await;
+    assert!(board.contains("When it is resumed") && board.contains("by Person ada: the ward rang"), "{board}");
+    assert!(record(&world, id).await.deliveries.iter().any(|copy| copy.state == DeliveryState::Queued));
+    let resume = [("recipient", "VMH01"), ("reason", "it is back")];
+    assert_eq!(ada.browser.post("/operations/resume", &[("recipient", "VMH01")]).await.status, 422);
+    assert_eq!(ada.browser.post("/operations/resume", &resume).await.location(), Some("/operations?done=resumed"));
+    assert_eq!(ada.browser.post("/operations/resume", &resume).await.status, 409);
+    copy_in(&world, id, RecipientKind::CareHome, DeliveryState::AwaitingCollection).await;
+    assert_eq!(pause(&[("whom", "everybody"), ("reason", WHY)]).await.status, 303);
+    assert!(look(&ada, "/operations").await.contains("<strong>Everybody</strong>"));
+    assert!(look(&ada, "/operations").await.contains("Nothing waits. The last delivery left today at"));
+}
+
+async fn the_request(world: &World) -> Approval {
+    let store = world.gateway().store();
+    let mut open = store.approvals(ApprovalKind::Redirect, None, SystemClock.now()).await.expect("readable");
+    open.retain(|approval| approval.verdict.is_none());
+    assert_eq!(open.len(), 1);
+    open.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_takes_two_people() {
+    let world = World::start().await;
+    let (ada, ben) = (operator(&world, "ada").await, operator(&world, "ben").await);
+    let id = sent(&world, fresh(message::EDISCHARGE_ITK3)).await;
+    let copy = copy_in(&world, id, RecipientKind::CareHome, DeliveryState::AwaitingCollection).await;
+    let path = format!("/operations/deliveries/{}", copy.id);
+    let ask =
+        async |home: &str| ada.browser.post(&format!("{path}/redirect"), &[("care_home", home), ("reason", WHY)]).await;
+    for (home, error) in [("", "Say where it is to go"), ("?", "ODS code"), ("VMH99", "is not in the directory")] {
+        let page = ask(home).await;
+        assert!(page.status == 422 && page.text.contains(error), "{}", page.text);
+    }
+    assert_eq!(ask("VMH02").await.status, 303);
+    let decide = async |person: &Person, id: String, verdict: &str| {
+        person.browser.post(&format!("/operations/approvals/{id}"), &[("verdict", verdict)]).await
+    };
+    let first = the_request(&world).await.id.to_string();
+    assert!(look(&ada, "/operations").await.contains("Another operator must decide"));
+    assert_eq!(decide(&ada, first.clone(), "grant").await.status, 409, "nobody grants what they ask for");
+    assert_eq!(record(&world, id).await.deliveries.len(), 5, "and nothing has happened");
+    assert!(look(&ben, "/operations").await.contains("Agree and send it there"));
+    assert_eq!(decide(&ben, first.clone(), "perhaps").await.status, 400);
+    assert_eq!(decide(&ben, first.clone(), "refuse").await.location(), Some("/operations?done=refused"));
+    assert_eq!(decide(&ben, first, "grant").await.status, 409, "it is decided");
+    assert_eq!(record(&world, id).await.deliveries.len(), 5);
+
+    assert_eq!(ask("VMH02").await.status, 303);
+    let second = the_request(&world).await.id.to_string();
+    assert_eq!(decide(&ben, second, "grant").await.location(), Some("/operations?done=redirected"));
+    let moved = record(&world, id).await;
+    assert_eq!(moved.care_home.as_ref().map(ToString::to_string).as_deref(), Some("VMH02"));
+    let old = moved.copies().find(|other| other.id == copy.id).expect("there");
+    assert!(old.ended.is_some(), "the first home's copy is taken back");
+    assert!(moved.copies().any(|copy| copy.recipient.as_str() == "VMH02" && copy.kind == RecipientKind::CareHome));
+    let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let told =
+        log.iter().map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned()).collect::<Vec<_>>();
+    assert!(told.iter().any(|event| event.contains("by Person ada and Person ben")), "both are named");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_is_shown_with_its_clock_and_decided_after_a_look() {
+    let world = World::start().await;
+    let ada = operator(&world, "ada").await;
+    let id = sent(&world, fresh(message::RESTRICTED_ITK3)).await;
+    let hold = record(&world, id).await.hold.expect("held").id;
+    let board = look(&ada, "/operations").await;
+    assert!(board.contains("The person’s record is restricted") && board.contains("restricted-patient"), "{board}");
+    let path = format!("/operations/holds/{hold}");
+    let page = look(&ada, &path).await;
+    for words in ["What resolves it", "Decide by", "Who may receive it, as agreed with the ward"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let release = async |fields: &[(&str, &str)]| ada.browser.post(&format!("{path}/release"), fields).await;
+    let still = release(&[("reason", WHY)]).await;
+    assert!(still.status == 409 && still.text.contains("Nothing was sent"), "{}", still.text);
+    assert_eq!(release(&[("reason", WHY), ("agreed", "anybody")]).await.status, 400);
+    let agreed = [("reason", WHY), ("agreed", "care-home"), ("agreed", "covering-practice")];
+    let preview = release(&agreed).await;
+    assert!(preview.status == 200 && preview.text.contains("2 copies would be queued"), "{}", preview.text);
+    assert!(record(&world, id).await.deliveries.is_empty(), "a look sends nothing");
+    let done = release(&[agreed.as_slice(), &[("yes", "1")]].concat()).await;
+    assert_eq!(done.location(), Some("/operations?done=released"));
+    assert_eq!(record(&world, id).await.deliveries.len(), 2);
+    assert_eq!(ada.browser.get(&path).await.status, 404, "it is no hold any more");
+
+    let id = sent(&world, fresh(message::RESTRICTED_ITK3)).await;
+    let path = format!("/operations/holds/{}", record(&world, id).await.hold.expect("held").id);
+    let close = async |fields: &[(&str, &str)]| ada.browser.post(&format!("{path}/close"), fields).await;
+    let preview = close(&[("reason", WHY)]).await;
+    assert!(preview.status == 200 && preview.text.contains("Check before you end it"), "{}", preview.text);
+    assert!(record(&world, id).await.not_sent.is_none());
+    assert_eq!(close(&[("reason", WHY), ("yes", "1")]).await.location(), Some("/operations?done=closed"));
+    assert!(record(&world, id).await.not_sent.is_some());
+}
+
+/// A board that stands open keeps nobody signed in: its script's requests are no use of the session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_keeps_nobody_signed_in() {
+    let world = World::start().await;
+    let ada = operator(&world, "ada").await;
+    world.tamper("UPDATE sessions SET last_seen = last_seen - 120000000");
+    let last_seen = || {
+        let database = rusqlite::Connection::open(world.folder().join("onward.db")).expect("opens");
+        database.query_row("SELECT max(last_seen) FROM sessions", [], |row| row.get::<_, i64>(0)).expect("a session")
+    };
+    let before = last_seen();
+    let page = ada.browser.send("GET", "/operations/totals", &[("sec-fetch-dest", "empty")], String::new()).await;
+    assert_eq!((page.status, last_seen()), (200, before));
+    assert_eq!(ada.browser.get("/operations/totals").await.status, 200);
+    assert!(last_seen() > before, "a person's request is a use");
+}
