@@ -14,7 +14,7 @@ use crate::auth::Caller;
 use crate::auth::table::Action;
 use crate::listener::ClientCertificate;
 use crate::outcome;
-use crate::pages::findings::Page;
+use crate::pages::findings::{Page, Report};
 
 /// Findings about a message or any Bundle.
 pub async fn validate(
@@ -30,7 +30,7 @@ pub async fn validate(
     };
     match app.gateway.validate(&caller.client, &body, &media_type, caller.request_id.as_deref()).await {
         Ok(Ok(findings)) if wants_page(&headers, uri.query()) => {
-            Page::new("The message", &findings, &body).answer(&headers)
+            Report::new(vec![Page::new("The message", &findings, &body)]).answer(&headers)
         }
         Ok(Ok(findings)) => ([(header::CONTENT_TYPE, FHIR_JSON)], outcome::of_findings(&findings)).into_response(),
         Ok(Err(refusal)) => outcome::refusal(&refusal).into_response(),
@@ -40,7 +40,7 @@ pub async fn validate(
 
 /// An OperationOutcome is the answer, unless a page is asked for by name.
 fn wants_page(headers: &HeaderMap, query: Option<&str>) -> bool {
-    accept::choose(headers, query, &[Form::Json, Form::Html]).is_some_and(|chosen| chosen.form == Form::Html)
+    accept::choose(headers, query, &accept::FINDINGS).is_some_and(|chosen| chosen.form == Form::Html)
 }
 
 /// What would happen to a message.

@@ -1,11 +1,11 @@
-//! What the validator found, as a page: the answer of `$validate` to a browser, and the report of `onward validate --html`.
+//! What the validator found, as a page that needs nothing beside itself: of `onward validate --html`, and of `$validate` to who asks for
+//! `text/html`.
 
 use askama::Template;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_validate::{Findings, Severity};
 
-use super::Shell;
 use crate::excerpt::excerpt;
 
 /// What was found in one text. It shows the sender's own bytes to whoever has them already.
@@ -60,23 +60,6 @@ impl Page {
         };
         Self { name: name.to_owned(), verdict: "invalid", summary: summary(1, 0, 0), findings: vec![finding] }
     }
-
-    /// As the answer to a request.
-    #[must_use]
-    pub fn answer(self, headers: &HeaderMap) -> Response {
-        let Self { name, verdict, summary, findings } = self;
-        super::page(headers, StatusCode::OK, &Served { shell: Shell::nobody(), name, verdict, summary, findings })
-    }
-}
-
-#[derive(Template)]
-#[template(path = "findings/page.html")]
-struct Served {
-    shell: Shell,
-    name: String,
-    verdict: &'static str,
-    summary: String,
-    findings: Vec<Shown>,
 }
 
 /// Several texts in one page that needs nothing beside itself, to be kept or sent on.
@@ -88,6 +71,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// As the answer to a request.
+    #[must_use]
+    pub fn answer(&self, headers: &HeaderMap) -> Response {
+        super::page(headers, StatusCode::OK, self)
+    }
+
     /// Of these texts.
     #[must_use]
     pub fn new(pages: Vec<Page>) -> Self {
@@ -159,7 +148,10 @@ mod tests {
         assert!(html.contains("<mark>&#34;&#60;/mark&#62;&#60;script"), "{html}");
         assert!(!html.contains("<script") && !html.contains("<eof>"), "{html}");
         assert!(html.contains(".app-excerpt mark"), "it carries its own style");
-        assert!(!html.contains("href=") && !html.contains("src=") && !html.contains("url("), "it needs nothing beside itself: {html}");
+        assert!(
+            !html.contains("href=") && !html.contains("src=") && !html.contains("url("),
+            "it needs nothing beside itself: {html}"
+        );
     }
 
     #[test]
