@@ -3,15 +3,17 @@
 mod cosigned;
 mod event;
 pub(super) mod evidence;
+mod line;
 mod who;
 mod witness;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onward_core::audit::AuditWord;
-use onward_core::store::{Store, StoreError};
+use onward_core::store::{AuditHeader, Store, StoreError, StoredAudit};
 use onward_gateway::journal::columns_fit;
 use onward_ledger::{
     Checkpoint, FirstMismatch, LogVerifier, SigningKey, StoredEntry, Verified, VerifyingKey, with_cosignatures,
@@ -24,6 +26,7 @@ use super::open::{ConfigArgs, Desk};
 use super::output::Output;
 use super::terminal::{Style, Terminal};
 use crate::config::Config;
+use line::Line;
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
@@ -40,7 +43,11 @@ pub enum Audit {
 Exit code: 0 the log is whole, 1 an entry, a checkpoint or a cosignature does not fit, or a witness has seen another log.")]
     Verify(Verify),
     /// Prints every entry as a FHIR R4 AuditEvent, one a line; the export is itself audited
-    #[command(after_help = "Example:\n  onward audit export --config gateway.toml | gzip > audit.ndjson.gz")]
+    #[command(after_help = "Examples:
+  onward audit export --config gateway.toml | gzip > audit.ndjson.gz
+  onward audit export --evidence --out log.ndjson    # for verify.py: what the log hashes, with the event that it stands for
+
+Entries about erased people have no event: only --evidence lists them.")]
     Export(Export),
     /// Who saw a patient: who, as what, when, and on what ground; asking is itself audited
     #[command(after_help = "Examples:
@@ -118,6 +125,9 @@ pub struct Verify {
 pub struct Export {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Instead of events, the entries as the log hashes them, each with its event and the key of its commitment
+    #[arg(long)]
+    evidence: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -168,15 +178,15 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     }
     let count = checkpoints.len();
     let kept = verify.checkpoint.len();
-    let verified = match walk(store.as_ref(), checkpoints, terminal).await? {
-        Ok(verified) => verified,
+    let (verified, erased) = match walk(store.as_ref(), checkpoints, terminal).await? {
+        Ok(whole) => whole,
         Err(misfit) => return Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), terminal)),
     };
     let asked = match verify.ask_witnesses {
         true => Some(cosigned::ask(&config, &store, &verifying_key(&config, &verify.source)?).await?),
         false => None,
     };
-    Ok(cosigned::Whole { verified, count, kept, stated, asked }.tell(verify.json, terminal))
+    Ok(cosigned::Whole { verified, erased, count, kept, stated, asked }.tell(verify.json, terminal))
 }
 
 /// The first entry that does not fit.
@@ -195,9 +205,10 @@ async fn walk(
     store: &dyn Store,
     checkpoints: Vec<Checkpoint>,
     terminal: &mut Terminal,
-) -> Result<Result<Verified, Misfit>, Failure> {
+) -> Result<Result<(Verified, u64), Misfit>, Failure> {
     let mut verifier = LogVerifier::new(checkpoints);
     let (mut next, mut limit) = (0, PAGE);
+    let mut erased = Erased::default();
     loop {
         let page = match store.audit_entries(next, limit).await {
             Ok(page) => page,
@@ -212,10 +223,14 @@ async fn walk(
             Err(error) => return Err(error.into()),
         };
         for entry in &page {
-            let stored = StoredEntry { index: entry.index, entry: entry.event.as_slice(), leaf_hash: entry.leaf };
-            if let Err(mismatch) = verifier.push(&stored) {
+            let pushed = match entry.entry.as_deref() {
+                Some(bytes) => verifier.push(&StoredEntry { index: entry.index, entry: bytes, leaf_hash: entry.leaf }),
+                None => verifier.push_erased(entry.index, entry.leaf),
+            };
+            if let Err(mismatch) = pushed {
                 return Ok(Err(mismatch.into()));
             }
+            erased.see(entry);
             if !columns_fit(entry) {
                 let index = entry.index;
                 let why = format!("entry {index}: the columns that it is found by do not say what it says");
@@ -225,7 +240,48 @@ async fn walk(
         next = page.last().map_or(next, |last| last.index + 1);
         terminal.progress(format_args!("{next} entries fit so far"));
         if page.len() < limit as usize {
-            return Ok(verifier.finish().map_err(Misfit::from));
+            let whole = verifier.finish().map_err(Misfit::from);
+            return Ok(whole.and_then(|verified| erased.explained().map(|count| (verified, count))));
+        }
+    }
+}
+
+/// Entries whose content cannot be read any more, and the erasures that the log has for them: whoever destroyed a key in the
+/// store would else hide what the entries said.
+#[derive(Default)]
+struct Erased {
+    count: u64,
+    /// The first entry under each destroyed key.
+    first: BTreeMap<String, u64>,
+    explained: BTreeSet<String>,
+}
+
+impl Erased {
+    fn see(&mut self, entry: &StoredAudit) {
+        match entry.event() {
+            Some(event) if entry.columns.word == AuditWord::Erase.as_str() => {
+                self.explained.extend(event::erased_keys(event));
+            }
+            Some(_) => {}
+            None => {
+                self.count += 1;
+                let header = entry.entry.as_deref().map(serde_json::from_slice::<AuditHeader>);
+                if let Some(Ok(header)) = header {
+                    self.first.entry(header.key).or_insert(entry.index);
+                }
+            }
+        }
+    }
+
+    fn explained(self) -> Result<u64, Misfit> {
+        let unexplained = self.first.iter().filter(|(key, _)| !self.explained.contains(*key)).map(|(_, first)| *first);
+        match unexplained.min() {
+            None => Ok(self.count),
+            Some(index) => {
+                let why =
+                    format!("entry {index}: its key was destroyed, and the log has no erasure that names the key");
+                Err(Misfit { index, why })
+            }
         }
     }
 }
@@ -280,11 +336,19 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     store.audit(vec![desk.row(AuditWord::Query, "export of the whole audit log")]).await?;
     let mut sink = export.output.open()?;
-    let mut next = 0;
+    let (mut next, mut left_out) = (0, 0);
     while !terminal.reader_gone() {
         let page = store.audit_entries(next, PAGE).await?;
         for entry in &page {
-            sink.write(&entry.event, terminal)?;
+            let line = match (export.evidence, entry.event()) {
+                (true, _) => Line::of(entry)?.to_bytes(),
+                (false, Some(event)) => event.to_vec(),
+                (false, None) => {
+                    left_out += 1;
+                    continue;
+                }
+            };
+            sink.write(&line, terminal)?;
             sink.write(b"\n", terminal)?;
         }
         next = page.last().map_or(next, |last| last.index + 1);
@@ -294,6 +358,9 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
         }
     }
     sink.finish()?;
+    if left_out > 0 {
+        terminal.note(format!("{left_out} entries about erased people have no event: --evidence lists them"));
+    }
     Ok(Exit::Done)
 }
 

@@ -58,16 +58,17 @@ impl Told {
     }
 }
 
-/// The AuditEvent's id.
-pub(super) fn id(event: &[u8]) -> Option<String> {
-    let event: Value = serde_json::from_slice(event).ok()?;
-    event["id"].as_str().map(str::to_owned)
-}
-
 /// The person that it is about.
 pub(super) fn patient(event: &[u8]) -> Option<NhsNumber> {
     let event: Value = serde_json::from_slice(event).ok()?;
     let entities = event["entity"].as_array()?;
     let patient = entities.iter().find(|entity| entity["role"]["code"] == "1")?;
     patient["what"]["identifier"]["value"].as_str()?.parse().ok()
+}
+
+/// The data keys that an erasure says it destroyed.
+pub(super) fn erased_keys(event: &[u8]) -> Vec<String> {
+    let event: Value = serde_json::from_slice(event).unwrap_or_default();
+    let said = event["outcomeDesc"].as_str().and_then(|text| text.rsplit_once("; keys: "));
+    said.into_iter().flat_map(|(_, keys)| keys.split_whitespace()).map(str::to_owned).collect()
 }
