@@ -101,6 +101,7 @@ async fn every_entry_reaches_the_receiver_in_order_and_names_no_patient() {
 
     // The receiver dies; what happens meanwhile waits in the store, and the gateway says so.
     drop(stream);
+    let entries = world.gateway().store().audit_size().await.expect("readable");
     discharge(&world).await;
     let metrics = |line: &'static str| {
         let world = &world;

@@ -14,4 +14,5 @@ pub mod pds;
 pub mod secret;
 pub mod stand_in;
 pub mod syslog;
+pub mod terminology;
 pub mod witness;

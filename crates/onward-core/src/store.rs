@@ -9,6 +9,7 @@ mod log;
 mod operations;
 pub mod people;
 pub mod reporting;
+pub mod retention;
 mod steps;
 
 use std::fmt;
@@ -697,7 +698,9 @@ pub struct DeliveryFigure {
 
 /// The durable memory of the gateway.
 #[async_trait]
-pub trait Store: people::PeopleStore + evidence::EvidenceStore + reporting::ReportStore + OperationsStore {
+pub trait Store:
+    people::PeopleStore + evidence::EvidenceStore + reporting::ReportStore + OperationsStore + retention::RetentionStore
+{
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
 

@@ -178,14 +178,20 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
             Some(forwarding) => Some(forwarding.standing(store.as_ref()).await?),
             None => None,
         };
-        Ok::<_, StoreError>((store.figures(now).await?, store.pauses().await?, forwarding))
+        Ok::<_, StoreError>((
+            store.figures(now).await?,
+            store.oldest_bodies().await?,
+            store.pauses().await?,
+            forwarding,
+        ))
     };
     match found.await {
-        Ok((figures, pauses, syslog)) => {
+        Ok((figures, oldest_bodies, pauses, syslog)) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             let paused = u64::try_from(pauses.len()).unwrap_or(u64::MAX);
             let standing = Standing {
                 paused,
+                oldest_bodies,
                 open: app.gateway.breakers().open(),
                 witnesses: app.witnessing.standing(),
                 shipped: app.witnessing.shipped(),

@@ -7,6 +7,7 @@ pub mod assets;
 mod checklist;
 pub mod components;
 mod deeds;
+pub mod findings;
 pub mod inbox;
 mod operations;
 mod record;

@@ -23,6 +23,7 @@ mod partitions;
 mod people;
 mod readers;
 mod reporting;
+mod retention;
 mod session;
 mod steps;
 mod tasks;
