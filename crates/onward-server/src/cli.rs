@@ -3,7 +3,7 @@
 //! Results go to standard output, everything else to standard error. Commands hold no rules of their own: they call
 //! the crates that do, on the same store and with the same audit as the server.
 
-mod audit;
+pub(crate) mod audit;
 mod client;
 mod convert;
 mod directory;
@@ -19,7 +19,7 @@ mod output;
 mod pause;
 mod policy;
 mod recall;
-mod sar;
+pub(crate) mod sar;
 mod send;
 mod settings;
 mod status;

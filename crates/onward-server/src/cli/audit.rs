@@ -1,7 +1,7 @@
 //! `onward audit`: the log recomputed from what is stored, its entries for others, and evidence that is checked offline.
 
 mod cosigned;
-mod event;
+pub(crate) mod event;
 pub(super) mod evidence;
 mod who;
 mod witness;
@@ -11,11 +11,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onward_core::audit::AuditWord;
-use onward_core::store::{Store, StoreError};
-use onward_gateway::journal::columns_fit;
-use onward_ledger::{
-    Checkpoint, FirstMismatch, LogVerifier, SigningKey, StoredEntry, Verified, VerifyingKey, with_cosignatures,
-};
+use onward_gateway::verify::walk;
+use onward_ledger::{SigningKey, VerifyingKey, with_cosignatures};
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
@@ -168,7 +165,8 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     }
     let count = checkpoints.len();
     let kept = verify.checkpoint.len();
-    let verified = match walk(store.as_ref(), checkpoints, terminal).await? {
+    let walked = walk(store.as_ref(), checkpoints, |next| terminal.progress(format_args!("{next} entries fit so far")));
+    let verified = match walked.await? {
         Ok(verified) => verified,
         Err(misfit) => return Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), terminal)),
     };
@@ -177,57 +175,6 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
         false => None,
     };
     Ok(cosigned::Whole { verified, count, kept, stated, asked }.tell(verify.json, terminal))
-}
-
-/// The first entry that does not fit.
-struct Misfit {
-    index: u64,
-    why: String,
-}
-
-impl From<FirstMismatch> for Misfit {
-    fn from(mismatch: FirstMismatch) -> Self {
-        Self { index: mismatch.index, why: mismatch.to_string() }
-    }
-}
-
-async fn walk(
-    store: &dyn Store,
-    checkpoints: Vec<Checkpoint>,
-    terminal: &mut Terminal,
-) -> Result<Result<Verified, Misfit>, Failure> {
-    let mut verifier = LogVerifier::new(checkpoints);
-    let (mut next, mut limit) = (0, PAGE);
-    loop {
-        let page = match store.audit_entries(next, limit).await {
-            Ok(page) => page,
-            // Somewhere on this page: look at its entries one by one.
-            Err(StoreError::Corrupt(_)) if limit > 1 => {
-                limit = 1;
-                continue;
-            }
-            Err(StoreError::Corrupt(what)) => {
-                return Ok(Err(Misfit { index: next, why: format!("entry {next}: unreadable in the store: {what}") }));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        for entry in &page {
-            let stored = StoredEntry { index: entry.index, entry: entry.event.as_slice(), leaf_hash: entry.leaf };
-            if let Err(mismatch) = verifier.push(&stored) {
-                return Ok(Err(mismatch.into()));
-            }
-            if !columns_fit(entry) {
-                let index = entry.index;
-                let why = format!("entry {index}: the columns that it is found by do not say what it says");
-                return Ok(Err(Misfit { index, why }));
-            }
-        }
-        next = page.last().map_or(next, |last| last.index + 1);
-        terminal.progress(format_args!("{next} entries fit so far"));
-        if page.len() < limit as usize {
-            return Ok(verifier.finish().map_err(Misfit::from));
-        }
-    }
 }
 
 /// The named public key, else that of the configured signing key.

@@ -16,14 +16,14 @@ use crate::cli::exit::Failure;
 use crate::listener::sha256_hex;
 
 /// The signed list of files.
-pub(super) const MANIFEST: &str = "manifest.txt";
+pub(crate) const MANIFEST: &str = "manifest.txt";
 /// Folders inside the archive.
 pub(super) const FOLDERS: [&str; 2] = ["messages", "copies"];
 /// First line of the list. It holds spaces, so that the list can never be taken for a checkpoint of the log.
 const TITLE: &str = "onward subject access manifest v1";
 
 /// Everything about one person.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     /// Path and bytes of every file but the manifest.
     pub files: Vec<(String, Vec<u8>)>,
     /// Places where something was withheld.
@@ -40,7 +40,7 @@ pub(super) struct Withheld {
 
 impl Archive {
     /// Makes it. Nothing is written yet.
-    pub(super) fn of(
+    pub(crate) fn of(
         patient: &NhsNumber,
         gateway: &str,
         at: Timestamp,
@@ -98,7 +98,7 @@ impl Archive {
     }
 
     /// One line for each file, as `sha256sum` writes and checks them, beneath the title.
-    pub(super) fn manifest(&self) -> String {
+    pub(crate) fn manifest(&self) -> String {
         let lines = self.files.iter().map(|(name, bytes)| format!("{}  {name}\n", sha256_hex(bytes)));
         format!("{TITLE}\n{}", lines.collect::<String>())
     }
