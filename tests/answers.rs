@@ -78,6 +78,7 @@ impl Bench {
         std::fs::write(&file, text).expect("written");
         std::fs::write(folder.path().join("people.toml"), include_str!("../config/examples/pds-stand-in.toml"))
             .expect("written");
+        onward_server::store_keys::add_key(&folder.path().join("store.key"), SystemClock.now()).expect("a key");
         let config = load(&file);
         let mesh = Arc::new(Mesh::default());
         let gateway = Gateway::new(Parts {
@@ -149,7 +150,7 @@ impl Bench {
 
     async fn audited(&self, text: &str) -> bool {
         let entries = self.gateway.store().audit_entries(0, 10_000).await.expect("readable");
-        entries.iter().any(|entry| String::from_utf8_lossy(&entry.event).contains(text))
+        entries.iter().any(|entry| String::from_utf8_lossy(entry.event().expect("kept")).contains(text))
     }
 }
 

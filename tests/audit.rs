@@ -255,7 +255,7 @@ impl Scene {
 
     async fn events(&self) -> Vec<Value> {
         let entries = self.world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
-        entries.iter().map(|entry| serde_json::from_slice(&entry.event).expect("JSON")).collect()
+        entries.iter().map(|entry| serde_json::from_slice(entry.event().expect("kept")).expect("JSON")).collect()
     }
 
     /// Remembers transfer and copy of an accepted discharge, once the copy lies in the home's inbox.

@@ -53,6 +53,7 @@ async fn accept_is_weighed_and_what_cannot_be_given_is_refused() {
     let reply = hospital.call(Method::POST, "fhir/R4/$process-message", &headers, body).await.expect("an answer");
     assert_eq!(reply.status, 406);
     let after = world.gateway().store().audit_entries(0, 10_000).await.expect("readable");
-    let since = after.iter().skip(before).map(|entry| String::from_utf8_lossy(&entry.event).into_owned());
+    let since =
+        after.iter().skip(before).map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned());
     assert!(!since.into_iter().any(|event| event.contains("accept: event")), "nothing was taken in");
 }

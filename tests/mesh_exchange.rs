@@ -94,7 +94,7 @@ impl Exchange {
     /// All audit entries, as text.
     async fn audit(&self) -> String {
         let entries = self.world.gateway().store().audit_entries(0, 1000).await.expect("readable");
-        entries.iter().map(|entry| String::from_utf8_lossy(&entry.event)).collect::<Vec<_>>().join("\n")
+        entries.iter().map(|entry| String::from_utf8_lossy(entry.event().expect("kept"))).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -100,7 +100,7 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     let mut shown = log.iter().filter(|entry| entry.columns.word == "reveal");
     let entry = shown.next().expect("audited");
     assert_eq!(entry.columns.patient.as_deref(), Some("9990000018"));
-    let event = String::from_utf8_lossy(&entry.event);
+    let event = String::from_utf8_lossy(entry.event().expect("kept"));
     assert!(event.contains("disclose") && event.contains("Person ada") && event.contains(WHY), "{event}");
     assert!(shown.next().is_none());
 }
@@ -179,7 +179,8 @@ async fn a_redirect_takes_two_people() {
     assert!(old.ended.is_some(), "the first home's copy is taken back");
     assert!(moved.copies().any(|copy| copy.recipient.as_str() == "VMH02" && copy.kind == RecipientKind::CareHome));
     let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
-    let told = log.iter().map(|entry| String::from_utf8_lossy(&entry.event).into_owned()).collect::<Vec<_>>();
+    let told =
+        log.iter().map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned()).collect::<Vec<_>>();
     assert!(told.iter().any(|event| event.contains("by Person ada and Person ben")), "both are named");
 }
 

@@ -203,7 +203,7 @@ async fn sent(world: &World, hospital: &Session, message: String) -> String {
 
 async fn events(world: &World) -> Vec<Value> {
     let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
-    entries.iter().map(|entry| serde_json::from_slice(&entry.event).expect("JSON")).collect()
+    entries.iter().map(|entry| serde_json::from_slice(entry.event().expect("kept")).expect("JSON")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,7 +54,8 @@ async fn a_passkey_is_set_up_and_signs_in() {
         assert_eq!(other.get("/").await.status, 200);
     }
     let entries = world.gateway().store().audit_entries(0, 1000).await.expect("readable");
-    let log: Vec<String> = entries.iter().map(|entry| String::from_utf8_lossy(&entry.event).into_owned()).collect();
+    let log: Vec<String> =
+        entries.iter().map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned()).collect();
     assert_eq!(log.iter().filter(|event| event.contains("\"sign-in: passkey, session ")).count(), 3);
     let script = other.get("/sign-in/passkey.js").await;
     assert_eq!(script.status, 200);
@@ -111,7 +112,8 @@ async fn rows_111_and_112_replayed_and_foreign_answers() {
     }
     assert_eq!(browser.cookie("__Host-sid"), None);
     let entries = world.gateway().store().audit_entries(0, 1000).await.expect("readable");
-    let log: Vec<String> = entries.iter().map(|entry| String::from_utf8_lossy(&entry.event).into_owned()).collect();
+    let log: Vec<String> =
+        entries.iter().map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned()).collect();
     assert_eq!(log.iter().filter(|event| event.contains("\"deny: sign-in refused: ")).count(), 9, "one of each");
     assert_eq!(sign_in(&bob.get(&challenge().await)).await, 200, "the right one still works");
 }

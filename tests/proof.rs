@@ -90,7 +90,7 @@ async fn evidence(world: &World) -> Evidence {
     };
     assert_eq!(onward(world, &["key", "--out", &found.key]).await, Exit::Done);
     assert_eq!(onward(world, &["checkpoint", "--out", &found.checkpoint]).await, Exit::Done);
-    assert_eq!(onward(world, &["export", "--out", &found.export]).await, Exit::Done);
+    assert_eq!(onward(world, &["export", "--evidence", "--out", &found.export]).await, Exit::Done);
     found
 }
 
@@ -125,8 +125,11 @@ async fn a_second_implementation_agrees_with_the_whole_log_and_refuses_every_cha
     let joined = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
     for at in [0, 1, covered / 2, covered - 1] {
         let mut edited: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
-        edited[at] = edited[at].replace("\"outcome\":\"", "\"outcome\": \"");
+        edited[at] = edited[at].replace(r#"\"success\":"#, r#"\"success\": "#);
         assert_ne!(edited[at], lines[at]);
+        let mut retold: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+        retold[at] = retold[at].replace(r#"\"outcome\":\""#, r#"\"outcome\": \""#);
+        assert_ne!(retold[at], lines[at]);
         let mut removed = lines.clone();
         removed.remove(at);
         // A copy after the last signed entry is a new entry: doubled in front of it.
@@ -136,6 +139,7 @@ async fn a_second_implementation_agrees_with_the_whole_log_and_refuses_every_cha
         swapped.swap(at, (at + 1) % covered);
         for (what, changed) in [
             ("edited", edited.concat()),
+            ("told otherwise", retold.iter().map(|line| format!("{line}\n")).collect()),
             ("edited", edited.iter().map(|line| format!("{line}\n")).collect()),
             ("removed", joined(&removed)),
             ("doubled", joined(&doubled)),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 async fn events(world: &World) -> Vec<Value> {
     let entries = world.gateway().store().audit_entries(0, 10_000).await.expect("readable");
-    entries.iter().map(|entry| serde_json::from_slice(&entry.event).expect("JSON")).collect()
+    entries.iter().map(|entry| serde_json::from_slice(entry.event().expect("kept")).expect("JSON")).collect()
 }
 
 /// Events of this client whose description has this text, and that name a person.

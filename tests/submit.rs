@@ -137,7 +137,7 @@ async fn a_message_with_errors_is_refused_with_all_of_them_explained() {
     let identifier = tree.root().text_at("identifier.value").expect("an identifier");
     let log = store.audit_entries(0, 1_000).await.expect("readable");
     let told = log.iter().any(|entry| {
-        let event = String::from_utf8_lossy(&entry.event);
+        let event = String::from_utf8_lossy(entry.event().expect("kept"));
         event.contains("refuse: ") && event.contains(identifier) && event.contains("urn:sha256:")
     });
     assert!(told, "a refusal can be found again by the message's identifier and its hash");

@@ -167,7 +167,7 @@ async fn fault_012_a_database_that_was_rolled_back_raises_the_alarm() {
         }
         tokio::task::yield_now().await;
     };
-    let event = String::from_utf8_lossy(&found[0].event).into_owned();
+    let event = String::from_utf8_lossy(found[0].event().expect("kept")).into_owned();
     assert!(event.contains(&format!("it has seen {seen} entries")) && event.contains("was cut back"), "{event}");
 
     // Grown past what was seen, it is another history all the same, and never cosigned.

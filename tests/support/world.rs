@@ -12,7 +12,7 @@ use onward_server::directory_import::Format;
 use onward_server::listener::{Tls, TlsFiles};
 use onward_server::serve::Running;
 use onward_server::session::Session;
-use onward_server::{directory_import, keys};
+use onward_server::{directory_import, keys, store_keys};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -237,6 +237,7 @@ allow_plain_loopback = true
         let issuer = write_authority(folder.path());
         write_certificate(folder.path(), &issuer);
         std::fs::write(folder.path().join("people.toml"), PEOPLE).expect("written");
+        store_keys::add_key(&folder.path().join("store.key"), SystemClock.now()).expect("a key");
         let config_file = folder.path().join("gateway.toml");
         std::fs::write(&config_file, config_text(port, server) + sections).expect("written");
         for (name, text) in files {

@@ -53,6 +53,8 @@ words!(
         Deny = "deny",
         /// Clients, directory or configuration changed.
         Configure = "configure",
+        /// The erasure of a person was asked for or done.
+        Erase = "erase",
         /// A validation or dry run was asked for.
         DryRun = "dry-run",
         /// A witness has seen another history of this log than the one that is here.
@@ -171,8 +173,8 @@ impl AuditEntry {
     }
 }
 
-/// An audit entry as stored: the AuditEvent's bytes, its leaf hash, and the columns it is found by. Its `Debug` leaves the
-/// event out, which names the person.
+/// An audit entry to be stored: the AuditEvent's bytes, and the columns it is found by. The store seals the event and makes
+/// the entry of the log. Its `Debug` leaves the event out, which names the person.
 #[derive(Clone)]
 pub struct AuditRow {
     /// The AuditEvent's id, a UUID.
@@ -191,10 +193,10 @@ pub struct AuditRow {
     pub organisation: Option<OdsCode>,
     /// About whom.
     pub patient: Option<NhsNumber>,
-    /// FHIR R4 AuditEvent, JSON, exactly as hashed.
+    /// False when it was denied or failed.
+    pub success: bool,
+    /// FHIR R4 AuditEvent, JSON.
     pub event: Vec<u8>,
-    /// Leaf hash of `event` (RFC 6962 §2.1): SHA-256 of 0x00 and the bytes.
-    pub leaf: [u8; 32],
 }
 
 /// Which entries to find. The newest come first.
@@ -230,10 +232,10 @@ pub struct FoundAudit {
     pub recorded: Timestamp,
     /// What happened.
     pub word: AuditWord,
-    /// About whom.
+    /// About whom; none when the person was erased.
     pub patient: Option<NhsNumber>,
-    /// AuditEvent JSON as hashed.
-    pub event: Vec<u8>,
+    /// AuditEvent JSON; none when the person was erased.
+    pub event: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for AuditRow {

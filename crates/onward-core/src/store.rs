@@ -1,8 +1,11 @@
 //! The store port. A method is one business transaction, never one table; the audit rows of an effect
 //! are committed with it or the effect does not happen.
 
+mod erasure;
 pub mod evidence;
+mod keys;
 mod lifecycle;
+mod log;
 mod operations;
 pub mod people;
 mod steps;
@@ -21,6 +24,11 @@ use crate::directory::{DirectoryEntry, Endpoint};
 use crate::state::{DeliveryState, EndReason, HoldReason, RecipientKind, TransportKind};
 use crate::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
+pub use erasure::{
+    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
+};
+pub use keys::KeyUsage;
+pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
 
@@ -33,6 +41,9 @@ pub enum StoreError {
     /// What is stored is not what was written.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
+    /// The person was erased, and with them what was asked for.
+    #[error("the content was erased")]
+    Erased,
     /// What the change rests on has changed meanwhile, and nothing was committed: read it again.
     #[error("what this rests on changed meanwhile")]
     Overtaken,
@@ -196,6 +207,11 @@ pub enum Accepted {
     },
     /// The identifier of the message or of its header was used before for other bytes (20007; HTTP 409).
     MessageIdReused,
+    /// The same message was accepted before, and its person was erased since: there is no answer any more.
+    Erased {
+        /// The first transfer.
+        transfer: TransferId,
+    },
     /// Another message carried the same document before (20008; HTTP 409).
     DocumentRepeated {
         /// The transfer that carried it.
@@ -210,6 +226,7 @@ impl fmt::Debug for Accepted {
             Self::Repeat { transfer, .. } => {
                 f.debug_struct("Repeat").field("transfer", transfer).finish_non_exhaustive()
             }
+            Self::Erased { transfer } => f.debug_struct("Erased").field("transfer", transfer).finish(),
             Self::MessageIdReused => f.write_str("MessageIdReused"),
             Self::DocumentRepeated { transfer } => {
                 f.debug_struct("DocumentRepeated").field("transfer", transfer).finish()
@@ -257,6 +274,8 @@ pub struct TransferRecord {
     pub ended: Option<(EndReason, String)>,
     /// Latest change of the transfer or one of its copies.
     pub changed: Timestamp,
+    /// The person was erased: nothing that could tell about them is left.
+    pub erased: bool,
     /// Its copies, responses to the sender included.
     pub deliveries: Vec<DeliveryRecord>,
 }
@@ -337,6 +356,8 @@ pub struct DeliveryRecord {
     pub changed: Timestamp,
     /// When the recipient first opened it.
     pub opened: Option<Timestamp>,
+    /// The person was erased: nothing that could tell about them is left.
+    pub erased: bool,
     /// How it ended before its time.
     pub ended: Option<Ended>,
     /// It tells that another copy ended.
@@ -643,52 +664,6 @@ impl fmt::Debug for SubjectTransfer {
     }
 }
 
-/// One stored audit entry. Its `Debug` leaves the event out, which names the person.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StoredAudit {
-    /// Its place in the log, from 0.
-    pub index: u64,
-    /// AuditEvent JSON as hashed.
-    pub event: Vec<u8>,
-    /// Its leaf hash as stored.
-    pub leaf: [u8; 32],
-    /// What it is found by. The hash does not cover this: it must say what the event says.
-    pub columns: AuditColumns,
-}
-
-impl fmt::Debug for StoredAudit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredAudit").field("index", &self.index).finish_non_exhaustive()
-    }
-}
-
-/// The columns beside a stored audit entry, as they are: a verifier judges them, so none is parsed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AuditColumns {
-    /// The AuditEvent's id.
-    pub id: String,
-    /// When, to the microsecond.
-    pub recorded: Timestamp,
-    /// What happened.
-    pub word: String,
-    /// To which transfer.
-    pub transfer: Option<String>,
-    /// To which recipient's copy.
-    pub delivery: Option<String>,
-    /// The agent's name; none in entries of a binary before there was such a column.
-    pub agent: Option<String>,
-    /// The agent's organisation.
-    pub organisation: Option<String>,
-    /// About whom.
-    pub patient: Option<String>,
-}
-
-impl fmt::Debug for AuditColumns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuditColumns").field("id", &self.id).field("word", &self.word).finish_non_exhaustive()
-    }
-}
-
 /// How the gateway stands, counted. Nothing in it tells who anybody is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -859,6 +834,8 @@ pub trait Store: people::PeopleStore + evidence::EvidenceStore + OperationsStore
     /// All entries by kind and code.
     async fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError>;
 
+    /// The leaf hashes of entries from `from`, at most `limit`, in log order.
+    async fn audit_leaves(&self, from: u64, limit: u32) -> Result<Vec<[u8; 32]>, StoreError>;
     /// Audit entries from `from`, at most `limit`, in log order.
     async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError>;
     /// Audit entries that fit, the newest first.
@@ -869,6 +846,41 @@ pub trait Store: people::PeopleStore + evidence::EvidenceStore + OperationsStore
     async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError>;
     /// The newest checkpoint.
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError>;
+
+    /// How many data keys each key-encryption key wraps, by its name.
+    async fn key_usage(&self) -> Result<Vec<KeyUsage>, StoreError>;
+    /// Wraps up to `limit` data keys anew that another key than the current one wraps; gives how many. With 0 nothing is
+    /// left to do, and the audit rows are committed.
+    async fn rewrap_keys(&self, limit: u32, audit: Vec<AuditRow>) -> Result<u64, StoreError>;
+
+    /// Keeps a request to erase a person; `false`, with nothing written, when there is nothing about them.
+    async fn request_erasure(
+        &self,
+        patient: &NhsNumber,
+        request: ErasureRequest,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
+    /// The requests that wait for somebody else.
+    async fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StoreError>;
+    /// Destroys the person's keys, so that nothing that was sealed under them can be read, unless something forbids it.
+    async fn confirm_erasure(&self, confirmation: ErasureConfirmation) -> Result<ErasureOutcome, StoreError>;
+    /// Forbids to erase a person.
+    async fn place_legal_hold(
+        &self,
+        patient: &NhsNumber,
+        order: LegalHoldOrder,
+        audit: Vec<AuditRow>,
+    ) -> Result<(), StoreError>;
+    /// Ends a legal hold; `false` when there is none or it has ended.
+    async fn lift_legal_hold(
+        &self,
+        id: uuid::Uuid,
+        by: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
+    /// All legal holds, the lifted ones included.
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>, StoreError>;
 
     /// How things stand at `now`, cheap enough to be asked for every few seconds.
     async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError>;

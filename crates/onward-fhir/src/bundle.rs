@@ -1,8 +1,7 @@
 //! A Bundle with its entries indexed, so that references resolve as FHIR says (R4 §2.36.4.1).
 
-use std::collections::HashMap;
-
 use crate::tree::Element;
+use foldhash::{HashMap, HashMapExt};
 
 /// A Bundle element (root or nested) and its index.
 #[derive(Debug, Clone)]

@@ -4,9 +4,10 @@
 //!
 //! It knows structure only: cardinality minimums, bindings and invariants are the validator's.
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::sync::LazyLock;
+
+use foldhash::{HashMap, HashMapExt};
 
 use crate::tree::Release;
 
@@ -24,7 +25,8 @@ pub fn table(release: Release) -> &'static Table {
 /// All types of one FHIR release.
 #[derive(Debug)]
 pub struct Table {
-    types: HashMap<&'static str, TypeDef>,
+    types: Vec<TypeDef>,
+    by_name: HashMap<&'static str, usize>,
 }
 
 /// What sort of type it is.
@@ -77,6 +79,8 @@ pub struct ElementDef {
     pub primitive: Option<JsonKind>,
     /// True for `Narrative.div`.
     pub xhtml: bool,
+    /// The place of its type in the table.
+    type_at: Option<usize>,
 }
 
 impl Table {
@@ -96,13 +100,23 @@ impl Table {
                 types.push(TypeDef::new(first, name));
             }
         }
-        Self { types: types.into_iter().map(|each| (each.name, each)).collect() }
+        let by_name: HashMap<&'static str, usize> = types.iter().zip(0..).map(|(each, at)| (each.name, at)).collect();
+        for element in types.iter_mut().flat_map(|each| &mut each.elements) {
+            element.type_at = by_name.get(element.type_name).copied();
+        }
+        Self { types, by_name }
     }
 
     /// A type by its name: `Patient`, `HumanName`, `dateTime`, `Patient.contact`.
     #[must_use]
     pub fn type_def(&self, name: &str) -> Option<&TypeDef> {
-        self.types.get(name)
+        self.by_name.get(name).map(|at| &self.types[*at])
+    }
+
+    /// The type of an element of this table.
+    #[must_use]
+    pub fn type_of(&self, element: &ElementDef) -> Option<&TypeDef> {
+        element.type_at.map(|at| &self.types[at])
     }
 
     /// True for a concrete resource type of this release.
@@ -118,9 +132,9 @@ impl Table {
         self.type_def(type_name)?.child(name)
     }
 
-    /// Every type, in no order.
+    /// Every type.
     pub fn types(&self) -> impl Iterator<Item = &TypeDef> {
-        self.types.values()
+        self.types.iter()
     }
 }
 
@@ -170,6 +184,7 @@ impl TypeDef {
             choice,
             primitive: json_kind(type_name),
             xhtml: type_name == "xhtml",
+            type_at: None,
         });
     }
 

@@ -97,6 +97,7 @@ impl Gateway {
                 Ok(Receipt { transfer, response, duplicate: false })
             }
             Accepted::Repeat { transfer, response } => Ok(Receipt { transfer, response, duplicate: true }),
+            Accepted::Erased { .. } => Err(AcceptError::Store(StoreError::Erased)),
             Accepted::MessageIdReused => Err(AcceptError::Refused(Refusal::MessageIdReused)),
             Accepted::DocumentRepeated { .. } => Err(AcceptError::Refused(Refusal::DocumentRepeated)),
         }

@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, FoundAudit};
-use onward_core::store::{Approval, ApprovalKind, DeliveryQuery, StoreError, SubjectTransfer, Verdict};
-use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp};
+use onward_core::store::{
+    Approval, ApprovalKind, DeliveryQuery, FoundTask, StoreError, SubjectTransfer, TaskQuery, Verdict,
+};
+use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_ledger::{Checkpoint, Verified};
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +58,8 @@ pub enum ExportForm {
     Sar,
 }
 
-/// What is to leave as a file. Its `Debug` leaves the person out.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is to leave as a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
     /// In which form.
@@ -66,14 +68,8 @@ pub struct Export {
     pub from: Option<Timestamp>,
     /// Recorded before this.
     pub until: Option<Timestamp>,
-    /// About whom; for subject access always.
-    pub patient: Option<NhsNumber>,
-}
-
-impl std::fmt::Debug for Export {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Export").field("form", &self.form).finish_non_exhaustive()
-    }
+    /// About the person of this transfer; for subject access always. A request holds no number of a person.
+    pub about: Option<TransferId>,
 }
 
 impl Export {
@@ -90,6 +86,8 @@ impl Export {
 pub struct Exported {
     /// What was granted.
     pub export: Export,
+    /// About whom.
+    pub patient: Option<NhsNumber>,
     /// The entries, the oldest first.
     pub entries: Vec<FoundAudit>,
     /// For subject access: the messages and copies of the organisation.
@@ -245,10 +243,10 @@ impl Gateway {
         &self,
         inquiry: &Inquiry<'_>,
         checkpoints: Vec<Checkpoint>,
-    ) -> Result<Result<Verified, Misfit>, StoreError> {
+    ) -> Result<Result<(Verified, u64), Misfit>, StoreError> {
         let outcome = walk(self.store.as_ref(), checkpoints, |_| ()).await?;
         let detail = match &outcome {
-            Ok(verified) => {
+            Ok((verified, _)) => {
                 format!("{VERIFIED}whole, {} entries, {} under a checkpoint", verified.size, verified.covered)
             }
             Err(misfit) => format!("{VERIFIED}broken at entry {}", misfit.index),
@@ -280,16 +278,27 @@ impl Gateway {
         }))
     }
 
-    /// Keeps the wish to export; another lead of the organisation must grant it.
+    /// Keeps the wish to export; another lead of the organisation must grant it. `false`: nothing is held about this person.
     ///
     /// # Errors
     /// When the store cannot commit.
-    pub async fn ask_export(&self, inquiry: &Inquiry<'_>, export: &Export) -> Result<(), StoreError> {
+    pub async fn ask_export(
+        &self,
+        inquiry: &Inquiry<'_>,
+        mut export: Export,
+        patient: Option<&NhsNumber>,
+    ) -> Result<bool, StoreError> {
         let now = self.clock.now();
+        if let Some(patient) = patient {
+            let query = TaskQuery { transfers: true, patient: Some(patient.clone()), limit: 1, ..TaskQuery::default() };
+            let found = self.store.tasks(query).await?;
+            let Some(FoundTask::Transfer(transfer)) = found.first() else { return Ok(false) };
+            export.about = Some(transfer.id);
+        }
         let approval = Approval {
             id: ApprovalId::random(),
             kind: ApprovalKind::Export,
-            subject: serde_json::to_string(export).expect("words, moments and numbers are JSON"),
+            subject: serde_json::to_string(&export).expect("words, moments and numbers are JSON"),
             organisation: inquiry.organisation.clone(),
             asked_by: inquiry.who.user.clone(),
             asked_name: inquiry.who.name.clone(),
@@ -298,8 +307,9 @@ impl Gateway {
             expires: now + OPEN,
             verdict: None,
         };
-        let row = self.export_row(inquiry, AuditWord::Query, export, "asked for");
-        self.store.ask_approval(approval, vec![row]).await
+        let row = self.export_row(inquiry, AuditWord::Query, &export, patient.cloned(), "asked for");
+        self.store.ask_approval(approval, vec![row]).await?;
+        Ok(true)
     }
 
     /// The open wishes of an organisation.
@@ -322,7 +332,8 @@ impl Gateway {
     ) -> Result<bool, StoreError> {
         let Some((_, export)) = self.export_of(inquiry, id).await? else { return Ok(false) };
         let word = if granted { "granted" } else { "refused" };
-        let row = self.export_row(inquiry, AuditWord::Query, &export, word);
+        let patient = self.person_of(&export).await?;
+        let row = self.export_row(inquiry, AuditWord::Query, &export, patient, word);
         let who = inquiry.who;
         let verdict = Verdict { by: who.user.clone(), name: who.name.clone(), at: self.clock.now(), granted };
         self.store.decide_approval(id, verdict, vec![row]).await
@@ -345,22 +356,34 @@ impl Gateway {
         if !approval.verdict.as_ref().is_some_and(|verdict| verdict.granted) {
             return Ok(None);
         }
+        let patient = self.person_of(&export).await?;
+        if export.about.is_some() && patient.is_none() {
+            // Erased since.
+            return Ok(None);
+        }
         let query = AuditQuery {
             from: export.from,
             until: export.until,
-            patient: export.patient.clone(),
+            patient: patient.clone(),
             ..everything(Some(inquiry.organisation.clone()))
         };
         let (mut entries, cut) = self.all(query, |_| true).await?;
         entries.reverse();
-        let transfers = match (export.form, &export.patient) {
+        let transfers = match (export.form, &patient) {
             (ExportForm::Sar, Some(patient)) => self.record_of(inquiry.organisation, patient).await?,
             _ => Vec::new(),
         };
-        let word = if export.patient.is_some() { AuditWord::SubjectAccess } else { AuditWord::Query };
+        let word = if patient.is_some() { AuditWord::SubjectAccess } else { AuditWord::Query };
         let told = format!("fetched, {} entries and {} messages", entries.len(), transfers.len());
-        self.store.audit(vec![self.export_row(inquiry, word, &export, &told)]).await?;
-        Ok(Some(Exported { export, entries, transfers, cut }))
+        self.store.audit(vec![self.export_row(inquiry, word, &export, patient.clone(), &told)]).await?;
+        Ok(Some(Exported { export, patient, entries, transfers, cut }))
+    }
+
+    async fn person_of(&self, export: &Export) -> Result<Option<NhsNumber>, StoreError> {
+        match export.about {
+            Some(id) => Ok(self.store.transfer(id).await?.and_then(|transfer| transfer.patient)),
+            None => Ok(None),
+        }
     }
 
     /// What the organisation itself holds about a person: what it sent with all copies, and copies addressed to it.
@@ -383,6 +406,7 @@ impl Gateway {
         inquiry: &Inquiry<'_>,
         word: AuditWord,
         export: &Export,
+        patient: Option<NhsNumber>,
         what: &str,
     ) -> onward_core::audit::AuditRow {
         let form = match export.form {
@@ -391,7 +415,7 @@ impl Gateway {
             ExportForm::Sar => "subject access",
         };
         self.journal.row(&AuditEntry {
-            patient: export.patient.clone(),
+            patient,
             request_id: inquiry.who.request_id.clone(),
             query: Some(inquiry.asked.clone()),
             basis: (word == AuditWord::SubjectAccess && export.form == ExportForm::Sar)
@@ -446,7 +470,7 @@ pub fn everything(organisation: Option<OdsCode>) -> AuditQuery {
 
 /// What an entry says, after its word.
 fn told(entry: &FoundAudit) -> Option<String> {
-    let event: serde_json::Value = serde_json::from_slice(&entry.event).ok()?;
+    let event: serde_json::Value = serde_json::from_slice(entry.event.as_deref()?).ok()?;
     let (_, detail) = event["outcomeDesc"].as_str()?.split_once(": ")?;
     Some(detail.to_owned())
 }
@@ -454,7 +478,7 @@ fn told(entry: &FoundAudit) -> Option<String> {
 /// The raw query that an entry keeps.
 fn query_of(entry: &FoundAudit) -> Option<String> {
     use base64::Engine as _;
-    let event: serde_json::Value = serde_json::from_slice(&entry.event).ok()?;
+    let event: serde_json::Value = serde_json::from_slice(entry.event.as_deref()?).ok()?;
     let coded = event["entity"].as_array()?.iter().find_map(|entity| entity["query"].as_str())?;
     let bytes = base64::engine::general_purpose::STANDARD.decode(coded).ok()?;
     String::from_utf8(bytes).ok()

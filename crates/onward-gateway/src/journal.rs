@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, StoredCheckpoint};
-use onward_core::store::{StoreError, StoredAudit};
+use onward_core::store::{AuditColumns, AuditHeader, StoreError, StoredAudit};
 use onward_core::{OdsCode, Timestamp};
 use onward_fhir::authored::{
     AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, Network, Touched, audit_event,
     type_codes,
 };
-use onward_ledger::{Checkpoint, SigningKey, Tree, leaf_hash};
+use onward_ledger::{Checkpoint, SigningKey, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -33,14 +33,13 @@ impl Journal {
         Self { own_ods: own_ods.to_string(), observer: base_url.to_owned() }
     }
 
-    /// The row of an entry: its AuditEvent, hashed as it will be stored.
+    /// The row of an entry, with its AuditEvent.
     #[must_use]
     pub fn row(&self, entry: &AuditEntry) -> AuditRow {
         let id = uuid::Uuid::new_v4().to_string();
         let event = audit_event(&self.content(entry, &id))
             .expect("every time in it is a Timestamp and every code is one of ours")
             .into_bytes();
-        let leaf = leaf_hash(&event);
         AuditRow {
             id,
             recorded: entry.recorded,
@@ -50,8 +49,8 @@ impl Journal {
             agent: entry.agent.name.clone(),
             organisation: entry.agent.organisation.clone(),
             patient: entry.patient.clone(),
+            success: entry.success,
             event,
-            leaf,
         }
     }
 
@@ -192,16 +191,32 @@ fn pattern(word: AuditWord) -> AuditPattern {
         AuditWord::SignIn => AuditPattern::Authentication,
         AuditWord::SignOut => AuditPattern::Logout,
         AuditWord::Refuse | AuditWord::Deny => AuditPattern::Denial,
-        AuditWord::Configure | AuditWord::DryRun | AuditWord::Alarm => AuditPattern::Activity,
+        AuditWord::Configure | AuditWord::Erase | AuditWord::DryRun | AuditWord::Alarm => AuditPattern::Activity,
     }
 }
 
-/// Whether the columns that an entry is found by say what its event says. They are outside the hash, so that whoever
-/// can write the store could hide an entry from a search by them.
+/// Whether the columns that an entry is found by say what its header and its event say. They are outside the hash, so that
+/// whoever can write the store could hide an entry from a search by them. Of an erased entry the header is left.
 #[must_use]
 pub fn columns_fit(stored: &StoredAudit) -> bool {
-    let Ok(event) = serde_json::from_slice::<Value>(&stored.event) else { return false };
-    let columns = &stored.columns;
+    let header = stored.entry.as_deref().filter(|entry| Some(*entry) != stored.event());
+    let header = header.map(serde_json::from_slice::<AuditHeader>);
+    let header_fits = header.is_none_or(|header| header.is_ok_and(|header| header_fits(&header, &stored.columns)));
+    header_fits && stored.event().is_none_or(|event| event_fits(event, &stored.columns))
+}
+
+fn header_fits(header: &AuditHeader, columns: &AuditColumns) -> bool {
+    header.id == columns.id
+        && header.recorded.as_microsecond() == columns.recorded.as_microsecond()
+        && header.word == columns.word
+        && Some(&header.agent) == columns.agent.as_ref()
+        && header.organisation == columns.organisation
+        && header.transfer == columns.transfer
+        && header.delivery == columns.delivery
+}
+
+fn event_fits(event: &[u8], columns: &AuditColumns) -> bool {
+    let Ok(event) = serde_json::from_slice::<Value>(event) else { return false };
     let entities = || event["entity"].as_array().into_iter().flatten();
     let recorded = event["recorded"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
     let word = event["outcomeDesc"].as_str().and_then(|text| text.split_once(": ")).map(|(word, _)| word);
@@ -273,11 +288,11 @@ impl Gateway {
     /// When the store cannot be read or written.
     pub async fn checkpoint(&self, key: &SigningKey, tree: &mut Tree) -> Result<(), StoreError> {
         loop {
-            let entries = self.store.audit_entries(tree.size(), PAGE).await?;
-            for entry in &entries {
-                tree.push(entry.leaf);
+            let leaves = self.store.audit_leaves(tree.size(), PAGE).await?;
+            for leaf in &leaves {
+                tree.push(*leaf);
             }
-            if entries.len() < PAGE as usize {
+            if leaves.len() < PAGE as usize {
                 break;
             }
         }

@@ -1,17 +1,19 @@
-//! One entry's proof as a file that is checked offline (C2SP tlog-proof): the entry, its index, the hashes up to the
-//! root, and the signed checkpoint that vouches for the root.
+//! One entry's proof as a file that is checked offline (C2SP tlog-proof): its index, the hashes up to the root, the signed
+//! checkpoint that vouches for the root, and room for the entry.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::checkpoint::Checkpoint;
-use crate::hash::{ENTRY_BYTES_MAX, Hash, leaf_hash};
+use crate::hash::{ENTRY_BYTES_MAX, Hash};
 use crate::note::{NoteError, VerifyingKey};
 use crate::proof::verify_inclusion;
 
 const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
 /// A tree of 2^64 entries has no longer path.
 const PATH_MAX: usize = 64;
+/// An entry with what it commits to, both as text in JSON.
+const EXTRA_BYTES_MAX: usize = 4 * ENTRY_BYTES_MAX;
 
 /// A `.tlog-proof` file.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,9 +24,9 @@ pub struct LogProof {
     pub path: Vec<Hash>,
     /// The checkpoint note, cosignatures included, verbatim.
     pub note: String,
-    /// The entry's bytes, carried as the format's `extra` line; none where the verifier has them from elsewhere. They
-    /// are not trusted but hashed: what they say is proven only by [`LogProof::verify`].
-    pub entry: Option<Vec<u8>>,
+    /// The format's `extra` line: the entry, in a form that the log's readers agree on; none where the verifier has it from
+    /// elsewhere. It is not trusted: what it says is proven only when [`LogProof::verify`] accepts its hash.
+    pub extra: Option<Vec<u8>>,
 }
 
 /// A file that is no proof of the form that this log writes.
@@ -33,7 +35,7 @@ pub enum ProofFormError {
     /// The first line names another format.
     #[error("the first line is not {FIRST_LINE}")]
     FirstLine,
-    /// `extra` is not base64 or longer than an entry can be.
+    /// `extra` is not base64 or longer than an entry with its content can be.
     #[error("the extra line is not the base64 of an entry")]
     Extra,
     /// `index` is missing or not a decimal number without leading zeros.
@@ -56,20 +58,14 @@ pub enum NotProven {
     /// The hashes do not lead from this leaf at this index to the signed root.
     #[error("the entry is not at this index of the signed log")]
     NotIncluded,
-    /// Neither the file nor the caller has the entry.
-    #[error("the proof carries no entry, and none was given")]
-    NoEntry,
-    /// The file carries another entry than the one given.
-    #[error("the proof carries another entry than the one given")]
-    OtherEntry,
 }
 
 impl LogProof {
     /// The file's text.
     pub fn to_text(&self) -> String {
         let mut text = format!("{FIRST_LINE}\n");
-        if let Some(entry) = &self.entry {
-            text.push_str(&format!("extra {}\n", STANDARD.encode(entry)));
+        if let Some(extra) = &self.extra {
+            text.push_str(&format!("extra {}\n", STANDARD.encode(extra)));
         }
         text.push_str(&format!("index {}\n", self.index));
         for hash in &self.path {
@@ -92,8 +88,8 @@ impl LogProof {
             return Err(ProofFormError::FirstLine);
         }
         let extra = lines.next_if(|line| line.starts_with("extra ")).and_then(|line| line.strip_prefix("extra "));
-        let entry = extra.map(|encoded| STANDARD.decode(encoded)).transpose().map_err(|_| ProofFormError::Extra)?;
-        if entry.as_ref().is_some_and(|entry| entry.len() > ENTRY_BYTES_MAX) {
+        let extra = extra.map(|encoded| STANDARD.decode(encoded)).transpose().map_err(|_| ProofFormError::Extra)?;
+        if extra.as_ref().is_some_and(|extra| extra.len() > EXTRA_BYTES_MAX) {
             return Err(ProofFormError::Extra);
         }
         let digits = lines.next().and_then(|line| line.strip_prefix("index ")).ok_or(ProofFormError::Index)?;
@@ -110,23 +106,17 @@ impl LogProof {
                 return Err(ProofFormError::Path);
             }
         }
-        Ok(Self { index, path, note: note.to_owned(), entry })
+        Ok(Self { index, path, note: note.to_owned(), extra })
     }
 
-    /// Checks everything: the checkpoint's signature by `key`, and that `leaf` (or the entry that the file carries)
-    /// stands at the index of the signed tree. Returns the checkpoint that vouches for it.
+    /// Checks everything: the checkpoint's signature by `key`, and that `leaf`, the hash of the entry, stands at the index of
+    /// the signed tree. Returns the checkpoint that vouches for it.
     ///
     /// # Errors
     /// See [`NotProven`].
-    pub fn verify(&self, key: &VerifyingKey, leaf: Option<Hash>) -> Result<Checkpoint, NotProven> {
+    pub fn verify(&self, key: &VerifyingKey, leaf: &Hash) -> Result<Checkpoint, NotProven> {
         let checkpoint = key.open(&self.note)?;
-        let carried = self.entry.as_deref().map(leaf_hash);
-        let leaf = match (leaf, carried) {
-            (Some(leaf), Some(carried)) if leaf != carried => return Err(NotProven::OtherEntry),
-            (Some(leaf), _) | (None, Some(leaf)) => leaf,
-            (None, None) => return Err(NotProven::NoEntry),
-        };
-        verify_inclusion(&leaf, self.index, checkpoint.size, &self.path, &checkpoint.root)
+        verify_inclusion(leaf, self.index, checkpoint.size, &self.path, &checkpoint.root)
             .map_err(|_| NotProven::NotIncluded)?;
         Ok(checkpoint)
     }
@@ -144,7 +134,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{SigningKey, Tree, inclusion_proof};
+    use crate::{SigningKey, Tree, inclusion_proof, leaf_hash};
 
     const ORIGIN: &str = "onward.example/audit";
 
@@ -162,7 +152,7 @@ mod tests {
     fn proof(entries: &[Vec<u8>], index: u64, note: &str) -> LogProof {
         let leaves: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
         let path = inclusion_proof(&leaves, index, leaves.len() as u64).unwrap();
-        LogProof { index, path, note: note.to_owned(), entry: Some(entries[usize::try_from(index).unwrap()].clone()) }
+        LogProof { index, path, note: note.to_owned(), extra: Some(entries[usize::try_from(index).unwrap()].clone()) }
     }
 
     #[test]
@@ -172,23 +162,21 @@ mod tests {
         let lines: Vec<&str> = text.split('\n').collect();
         assert_eq!(lines[..3], ["c2sp.org/tlog-proof@v1", "extra ZW50cnkgMA==", "index 0"]);
         assert_eq!(lines[5..7], ["", ORIGIN]);
-        let bare = LogProof { entry: None, ..proof(&entries, 0, &note) };
+        let bare = LogProof { extra: None, ..proof(&entries, 0, &note) };
         assert_eq!(bare.to_text().split('\n').nth(1), Some("index 0"));
         assert!(!format!("{bare:?}").contains("entry"));
     }
 
     #[test]
-    fn an_entry_may_come_from_elsewhere_and_must_come_from_somewhere() {
+    fn only_the_entry_of_the_place_is_proven_and_only_by_the_logs_key() {
         let (key, entries, note) = log(5);
         let whole = proof(&entries, 4, &note);
-        let bare = LogProof { entry: None, ..whole.clone() };
-        assert_eq!(bare.verify(key.verifying_key(), None), Err(NotProven::NoEntry));
-        assert!(bare.verify(key.verifying_key(), Some(leaf_hash(&entries[4]))).is_ok());
-        assert_eq!(whole.verify(key.verifying_key(), Some(leaf_hash(b"other"))), Err(NotProven::OtherEntry));
-        assert_eq!(bare.verify(key.verifying_key(), Some(leaf_hash(b"other"))), Err(NotProven::NotIncluded));
+        let leaf = leaf_hash(&entries[4]);
+        assert!(whole.verify(key.verifying_key(), &leaf).is_ok());
+        assert_eq!(whole.verify(key.verifying_key(), &leaf_hash(b"other")), Err(NotProven::NotIncluded));
         let other = SigningKey::generate(ORIGIN).unwrap();
         assert_eq!(
-            whole.verify(other.verifying_key(), None),
+            whole.verify(other.verifying_key(), &leaf),
             Err(NotProven::Checkpoint(NoteError::NotSigned)),
             "another key of the same name vouches for nothing"
         );
@@ -221,7 +209,8 @@ mod tests {
             let made = proof(&entries, at.index(entries.len()) as u64, &note);
             let read = LogProof::from_text(&made.to_text()).unwrap();
             prop_assert_eq!(&read, &made);
-            prop_assert_eq!(read.verify(key.verifying_key(), None).unwrap().size, size);
+            let leaf = leaf_hash(read.extra.as_deref().unwrap());
+            prop_assert_eq!(read.verify(key.verifying_key(), &leaf).unwrap().size, size);
         }
 
         #[test]
@@ -234,7 +223,10 @@ mod tests {
             let proven = String::from_utf8(bytes)
                 .ok()
                 .and_then(|text| LogProof::from_text(&text).ok())
-                .is_some_and(|read| read.verify(key.verifying_key(), None).is_ok());
+                .is_some_and(|read| {
+                    let leaf = leaf_hash(read.extra.as_deref().unwrap_or_default());
+                    read.verify(key.verifying_key(), &leaf).is_ok()
+                });
             prop_assert!(!proven);
         }
     }

@@ -97,14 +97,26 @@ impl LogVerifier {
     /// # Errors
     /// When this entry does not fit, or with it the log no longer agrees with a checkpoint. The walk ends there.
     pub fn push<B: AsRef<[u8]>>(&mut self, stored: &StoredEntry<B>) -> Result<(), FirstMismatch> {
+        self.next(stored.index, stored.leaf_hash, Some(stored.entry.as_ref()))
+    }
+
+    /// Takes the next row of which only the leaf hash is left: the entry was erased. It is what was signed when a later
+    /// checkpoint agrees.
+    ///
+    /// # Errors
+    /// As [`LogVerifier::push`].
+    pub fn push_erased(&mut self, index: u64, leaf: Hash) -> Result<(), FirstMismatch> {
+        self.next(index, leaf, None)
+    }
+
+    fn next(&mut self, found: u64, leaf: Hash, entry: Option<&[u8]>) -> Result<(), FirstMismatch> {
         // A checkpoint of the empty log is due before the first entry.
         self.compare_with_checkpoints()?;
         let index = self.tree.size();
-        if stored.index != index {
-            return Err(FirstMismatch { index, mismatch: Mismatch::OutOfPlace { found: stored.index } });
+        if found != index {
+            return Err(FirstMismatch { index, mismatch: Mismatch::OutOfPlace { found } });
         }
-        let leaf = leaf_hash(stored.entry.as_ref());
-        if leaf != stored.leaf_hash {
+        if entry.is_some_and(|entry| leaf_hash(entry) != leaf) {
             return Err(FirstMismatch { index, mismatch: Mismatch::Altered });
         }
         self.tree.push(leaf);
@@ -231,6 +243,24 @@ mod tests {
             found.to_string(),
             "entry 0: it, or one before entry 100, was rewritten together with its leaf hash"
         );
+    }
+
+    #[test]
+    fn an_erased_row_stands_by_its_leaf_and_a_false_leaf_is_found() {
+        let rows = log(20);
+        for (change, whole) in [(0, true), (1, false)] {
+            let mut walk = LogVerifier::new([checkpoint(&rows[..10]), checkpoint(&rows)]);
+            let mut leaf = rows[13].leaf_hash;
+            leaf[0] ^= change;
+            let found = rows.iter().try_for_each(|row| match row.index {
+                13 => walk.push_erased(13, leaf),
+                _ => walk.push(row),
+            });
+            let found = found.and_then(|()| walk.finish());
+            assert_eq!(found.is_ok(), whole, "{found:?}");
+            let rewritten = FirstMismatch { index: 10, mismatch: Mismatch::Rewritten { covered: 20 } };
+            assert!(whole || found == Err(rewritten));
+        }
     }
 
     #[test]

@@ -7,10 +7,10 @@ It needs Python 3.9 and nothing else: no database, no network, no package. Ed255
   verify.py proof      --key log.pub entry-17.tlog-proof [--entry entry.json]
   verify.py log        --key log.pub --checkpoint checkpoint.txt [--checkpoint older.txt ...] audit.ndjson
 
-The files come from `onward audit key`, `audit checkpoint`, `audit prove` and `audit export`. `log` takes each line of the
-export as one entry and recomputes the tree head of every checkpoint. With --witness witness.pub (repeatable) each of these
-witnesses must have cosigned. A checkpoint that the auditor or a witness kept shows that nothing before it was changed or
-removed; without one, a log that was cut back and signed anew cannot be told from a shorter log.
+The files come from `onward audit key`, `audit checkpoint`, `audit prove` and `audit export --evidence`. Each line of that is an
+entry, with the event to which it commits unless that was erased. With --witness witness.pub (repeatable) each of these witnesses
+must have cosigned. A checkpoint that the auditor or a witness kept shows that nothing before it was changed or removed; without
+one, a log that was cut back and signed anew cannot be told from a shorter log.
 
 Specifications: RFC 6962 section 2.1, C2SP signed-note, tlog-checkpoint, tlog-cosignature, tlog-proof, RFC 8032 (Ed25519).
 Exit code: 0 it holds, 1 it does not, 2 wrong usage or a file that cannot be read.
@@ -18,10 +18,11 @@ Exit code: 0 it holds, 1 it does not, 2 wrong usage or a file that cannot be rea
 
 import argparse
 import base64
-import binascii
 import functools
 import hashlib
+import hmac
 import itertools
+import json
 import re
 import sys
 
@@ -143,12 +144,13 @@ def root_of_path(leaf, index, size, path):
     return node
 
 
-def unbase64(text, what):
+def unbase64(text, what, size=None):
     try:
         data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise DoesNotHold(f"{what} is not base64") from None
     need(base64.b64encode(data).decode() == text, f"{what} is not written in the one canonical way")
+    need(size in (None, len(data)), f"{what} has not {size} bytes")
     return data
 
 
@@ -161,10 +163,9 @@ def read_key(text, kind=1):
     """Name, key id and public key of `name+keyid+base64`; kind 1 is a log's, 4 a witness's."""
     found = re.fullmatch(rf"({NAME})\+([0-9a-f]{{8}})\+(\S+)", text.strip())
     need(found, "the key file holds no key in signed-note form")
-    name, key_id, typed = found[1], bytes.fromhex(found[2]), unbase64(found[3], "the key")
-    need(len(typed) == 33 and typed[0] == kind, "the key is not an Ed25519 key of its kind")
-    digest = hashlib.sha256(name.encode() + b"\n" + typed).digest()
-    need(digest[:4] == key_id, "the key id does not belong to this name and key")
+    name, key_id, typed = found[1], bytes.fromhex(found[2]), unbase64(found[3], "the key", 33)
+    own = hashlib.sha256(name.encode() + b"\n" + typed).digest()[:4] == key_id
+    need(own and typed[0] == kind, "the key is not an Ed25519 key of its kind, name and key id")
     return name, key_id, typed[1:]
 
 
@@ -197,64 +198,69 @@ def read_checkpoint(note, key):
     need(own, "the checkpoint is not signed by this key")
     need(all(is_signed(key[2], data, text.encode()) for data in own), "the checkpoint's signature does not fit its text")
     lines = text.split("\n")
-    need(len(lines) == 4, "the checkpoint has not exactly three lines")
-    need(lines[0] == key[0], "the checkpoint belongs to another log")
-    root = unbase64(lines[2], "the root")
-    need(len(root) == 32, "the root has not 32 bytes")
-    return number(lines[1], "the tree size"), root
+    need(len(lines) == 4 and lines[0] == key[0], "the checkpoint has not exactly three lines, the first this log's name")
+    return number(lines[1], "the tree size"), unbase64(lines[2], "the root", 32)
 
 
 def check_proof(text, key, entry):
     """Index of the entry and size of the log in which it is proven to stand."""
     head, separator, note = text.partition("\n\n")
     lines = head.split("\n")
-    if not separator or lines.pop(0) != "c2sp.org/tlog-proof@v1":
-        raise DoesNotHold("the file is no tlog-proof")
+    need(separator and lines.pop(0) == "c2sp.org/tlog-proof@v1", "the file is no tlog-proof")
+    leaves = {leaf_of_line(entry)[0]} if entry is not None else set()
     if lines and lines[0].startswith("extra "):
-        carried = unbase64(lines.pop(0)[6:], "the extra line")
-        if entry is not None and entry != carried:
-            raise DoesNotHold("the proof carries another entry than the one given")
-        entry = carried
-    need(entry is not None, "the proof carries no entry: give it with --entry")
+        leaves.add(leaf_of_line(unbase64(lines.pop(0)[6:], "the extra line"))[0])
+    need(len(leaves) == 1, "the proof needs one entry, its own or that of --entry, and not two different ones")
     need(lines and lines[0].startswith("index "), "the index is missing")
     index = number(lines.pop(0)[6:], "the index")
-    path = [unbase64(line, "a hash") for line in lines]
-    need(all(len(step) == 32 for step in path), "a hash of the path has not 32 bytes")
+    path = [unbase64(line, "a hash of the path", 32) for line in lines]
     size, root = read_checkpoint(note, key)
-    if root_of_path(leaf_hash(entry), index, size, path) != root:
-        raise DoesNotHold("the path does not lead from this entry to the signed root")
+    need(root_of_path(leaves.pop(), index, size, path) == root, "the path does not lead from this entry to the signed root")
     return index, size
 
 
+def leaf_of_line(line):
+    """Leaf of a line of evidence, and whether its event is shown: then it must be the one to which the entry commits."""
+    try:
+        shown = json.loads(line)
+        if set(shown) == {"leaf"}:
+            return bytes.fromhex(shown["leaf"]), False
+        entry, event = shown["entry"], shown.get("event")
+        if event is not None:
+            tag = hmac.new(bytes.fromhex(shown["opening"]), event.encode(), hashlib.sha256).hexdigest()
+            need(tag == json.loads(entry)["commitment"], "an event is not the one to which its entry commits")
+        return leaf_hash(entry.encode()), event is not None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DoesNotHold("a line is no line of evidence") from None
+
+
 def check_log(lines, checkpoints):
-    """Number of entries and how many of them are signed for."""
+    """Number of entries, how many of them are signed for, and how many show their event."""
     due = sorted(checkpoints)
-    covered, tree = due[-1][0], Tree()
+    covered, tree, events = due[-1][0], Tree(), 0
     for line in itertools.chain([None], lines):  # A checkpoint may be of the empty log.
-        if line is not None and not line.endswith(b"\n"):
-            raise DoesNotHold(f"entry {tree.size} breaks off")
         if line is not None:
-            tree.push(leaf_hash(line[:-1]))
+            need(line.endswith(b"\n"), f"entry {tree.size} breaks off")
+            leaf, is_shown = leaf_of_line(line)
+            tree.push(leaf)
+            events += is_shown
         while due and due[0][0] == tree.size:
-            if due.pop(0)[1] != tree.root():
-                raise DoesNotHold(f"the first {tree.size} entries are not those that were signed")
+            need(due.pop(0)[1] == tree.root(), f"the first {tree.size} entries are not those that were signed")
     need(not due, f"the log ends after {tree.size} entries, but {covered} were signed")
-    return tree.size, covered
+    return tree.size, covered, events
 
 
 def main():
     usage = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = usage.add_subparsers(dest="command", required=True)
-    for name in ("checkpoint", "proof", "log"):
-        command = commands.add_parser(name)
-        command.add_argument("--key", required=True, help="the log's public key (onward audit key)")
-        command.add_argument("--witness", action="append", default=[], help="a witness's public key")
-        command.add_argument("file")
-        if name == "proof":
-            command.add_argument("--entry", help="the entry, where the proof does not carry it")
-        if name == "log":
-            command.add_argument("--checkpoint", action="append", required=True)
+    usage.add_argument("command", choices=("checkpoint", "proof", "log"))
+    usage.add_argument("file")
+    usage.add_argument("--key", required=True, help="the log's public key (onward audit key)")
+    usage.add_argument("--witness", action="append", default=[], help="a witness's public key")
+    usage.add_argument("--entry", help="proof: the entry, where the proof does not carry it")
+    usage.add_argument("--checkpoint", action="append", help="log: a signed checkpoint; more may be given")
     given = usage.parse_args()
+    if given.command == "log" and not given.checkpoint:
+        usage.error("log needs a --checkpoint")
 
     def text(path):
         with open(path, encoding="utf-8", newline="") as file:
@@ -273,16 +279,13 @@ def main():
             size, root = read_checkpoint(notes[0], key)
             said.insert(0, f"holds: {key[0]} signed {size} entries, root {root.hex()}")
         elif given.command == "proof":
-            entry = None
-            if given.entry:
-                with open(given.entry, "rb") as file:
-                    entry = file.read().removesuffix(b"\n")
-            index, size = check_proof(text(given.file), key, entry)
+            index, size = check_proof(text(given.file), key, text(given.entry) if given.entry else None)
             said.insert(0, f"holds: the entry is number {index} of the {size} that {key[0]} signed")
         else:
             with open(given.file, "rb") as file:
-                size, covered = check_log(file, [read_checkpoint(note, key) for note in notes])
-            said.insert(0, f"holds: {size} entries, {covered} of them under {len(notes)} signed checkpoint(s) of {key[0]}")
+                size, covered, events = check_log(file, [read_checkpoint(note, key) for note in notes])
+            under = f"{covered} of them under {len(notes)} signed checkpoint(s) of {key[0]}"
+            said.insert(0, f"holds: {size} entries, {under}; {events} show the event to which they commit")
         print("\n".join(said))
     except DoesNotHold as reason:
         print(f"does not hold: {reason}")

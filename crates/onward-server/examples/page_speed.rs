@@ -96,6 +96,7 @@ fn arrival(n: u32, home: &OdsCode, now: Timestamp) -> Arrival {
             created: now,
             changed: now,
             opened: None,
+            erased: false,
             ended: None,
             notice: None,
             replay: None,

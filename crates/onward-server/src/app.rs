@@ -32,6 +32,7 @@ use crate::auth::refusals::Refusals;
 use crate::config::{Config, PdsMode, Retry, StoreUrl};
 use crate::people::People;
 use crate::seal::Seal;
+use crate::store_keys;
 use crate::witnessing::Witnessing;
 
 /// What the handlers need.
@@ -87,22 +88,23 @@ const POLICIES: [(RecipientKind, &str); 5] = [
 /// Opens the store that the configuration names.
 ///
 /// # Errors
-/// When it cannot be opened.
+/// When it cannot be opened, or its keys cannot be had.
 pub async fn open_store(config: &Config, tenure: Tenure) -> anyhow::Result<Arc<dyn Store>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let keys = store_keys::open(&config.keys)?;
     match &config.store.url {
         StoreUrl::Sqlite(path) => {
             let opened = match tenure {
-                Tenure::Server => SqliteStore::open(path, clock),
-                Tenure::Command | Tenure::CommandOnExisting => SqliteStore::open_shared(path, clock),
+                Tenure::Server => SqliteStore::open(path, keys, clock),
+                Tenure::Command | Tenure::CommandOnExisting => SqliteStore::open_shared(path, keys, clock),
             };
             Ok(Arc::new(opened.with_context(|| format!("opening the store {}", path.display()))?))
         }
         StoreUrl::Postgres(url) => {
             let settings = postgres_settings(config, url)?;
             let opened = match tenure {
-                Tenure::Server | Tenure::Command => PostgresStore::open(&settings, clock).await,
-                Tenure::CommandOnExisting => PostgresStore::open_existing(&settings, clock).await,
+                Tenure::Server | Tenure::Command => PostgresStore::open(&settings, keys, clock).await,
+                Tenure::CommandOnExisting => PostgresStore::open_existing(&settings, keys, clock).await,
             };
             Ok(Arc::new(opened.with_context(|| format!("opening the store {url}"))?))
         }

@@ -7,11 +7,13 @@ pub(crate) mod audit;
 mod client;
 mod convert;
 mod directory;
+mod erase;
 mod exit;
 mod explain;
 mod fsck;
 mod hold;
 mod input;
+mod keys;
 mod logging;
 mod open;
 mod operations;
@@ -79,9 +81,18 @@ pub enum Command {
     /// Machine clients and their keys
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// The keys under which the store's data lies
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// People who sign in
     #[command(subcommand)]
     User(user::UserCommand),
+    /// The erasure of a person, which two people decide
+    #[command(subcommand)]
+    Erase(erase::Erase),
+    /// Orders that forbid to erase anything about a person
+    #[command(subcommand)]
+    LegalHold(erase::LegalHoldCommand),
     /// The audit log: verify, export, prove, who saw a patient
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -188,7 +199,10 @@ impl Command {
             Self::Fsck(command) => fsck::run(command, terminal).await,
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
+            Self::Keys(command) => keys::run(command, terminal).await,
             Self::User(command) => user::run(command, terminal).await,
+            Self::Erase(command) => erase::erase(command, terminal).await,
+            Self::LegalHold(command) => erase::legal_hold(command, terminal).await,
             Self::Audit(command) => audit::run(command, terminal).await,
             Self::Sar(command) => sar::run(command, terminal).await,
             Self::Policy(command) => policy::run(command, terminal),

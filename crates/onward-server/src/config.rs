@@ -51,6 +51,8 @@ pub struct Config {
     pub people: People,
     /// Where transfers are kept.
     pub store: Store,
+    /// Under which keys.
+    pub keys: Keys,
     /// The Message Exchange for Social Care and Health.
     pub mesh: Mesh,
     /// The Personal Demographics Service.
@@ -231,6 +233,17 @@ pub struct Store {
     pub ca_file: Option<PathBuf>,
     /// Takes a PostgreSQL server that does not sync.
     pub allow_fsync_off: bool,
+}
+
+/// `[keys]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// File of the key-encryption keys.
+    #[serde(deserialize_with = "values::path")]
+    pub file: PathBuf,
+    /// Program and arguments that print such a file; when set, the file is not read.
+    pub command: Vec<String>,
 }
 
 /// `[mesh]`
@@ -577,7 +590,7 @@ impl Config {
             StoreUrl::Postgres(_) => None,
         };
         let set = optional.into_iter().filter_map(Option::as_mut);
-        for path in set.chain([&mut self.audit.signing_key_file]).chain(store) {
+        for path in set.chain([&mut self.audit.signing_key_file, &mut self.keys.file]).chain(store) {
             // Joining an absolute path gives the absolute path.
             *path = folder.join(&*path);
         }

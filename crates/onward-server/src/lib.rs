@@ -20,4 +20,5 @@ pub mod people;
 pub mod seal;
 pub mod serve;
 pub mod session;
+pub mod store_keys;
 pub mod witnessing;

@@ -68,6 +68,11 @@ pub fn not_found() -> Outcome {
     Outcome::new(StatusCode::NOT_FOUND, IssueCode::NotFound, "there is nothing here for this client")
 }
 
+/// 410: the person was erased.
+fn gone() -> Outcome {
+    Outcome::new(StatusCode::GONE, IssueCode::Deleted, "what was here about a person was erased")
+}
+
 /// 405.
 #[must_use]
 pub fn method_not_allowed() -> Outcome {
@@ -188,10 +193,13 @@ pub fn unavailable() -> Outcome {
 /// A store that failed, logged here.
 #[must_use]
 pub fn store(error: &StoreError) -> Outcome {
+    if *error == StoreError::Erased {
+        return gone();
+    }
     tracing::error!(%error, "the store failed");
     match error {
         StoreError::Unavailable(_) | StoreError::Overtaken => unavailable(),
-        StoreError::Corrupt(_) => fault(),
+        StoreError::Corrupt(_) | StoreError::Erased => fault(),
     }
 }
 

@@ -71,6 +71,11 @@ impl<'a> Columns<'a> {
         Self { row, table }
     }
 
+    /// Its table.
+    pub(crate) fn table(&self) -> &'static str {
+        self.table
+    }
+
     /// The column as it is.
     pub(crate) fn get<T: Cell>(&self, column: &'static str) -> Result<T, Corrupt> {
         T::of(self.row, column).ok_or_else(|| self.corrupt(column))
@@ -113,7 +118,8 @@ impl<'a> Columns<'a> {
         self.row.flag(column).ok_or_else(|| self.corrupt(column))
     }
 
-    fn corrupt(&self, column: &str) -> Corrupt {
+    /// That the column is not what was written.
+    pub(crate) fn corrupt(&self, column: &str) -> Corrupt {
         Corrupt::at(self.table, column)
     }
 }

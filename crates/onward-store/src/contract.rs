@@ -4,14 +4,16 @@
 pub(crate) mod accepting;
 pub(crate) mod attending;
 pub(crate) mod delivering;
+pub(crate) mod erasing;
 pub(crate) mod evidence;
 pub(crate) mod keeping;
 pub(crate) mod leasing;
 pub(crate) mod lifecycle;
 pub(crate) mod operations;
 pub(crate) mod people;
+pub(crate) mod sealing;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::{AuditRow, AuditWord};
@@ -19,6 +21,8 @@ use onward_core::directory::Endpoint;
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted, Store, StoredAudit};
 use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
+
+use crate::sealing::{KeyEncryption, KeyRing};
 
 /// Makes one test of every contract: `every_contract!(open)`, where `open()` gives a guard and an `Arc<dyn Store>`,
 /// or nothing where the engine is not there.
@@ -71,6 +75,13 @@ macro_rules! every_contract {
             a_pause_holds_back_and_discards_nothing,
             claims_leave_out_endpoints,
             a_checkup_accounts_for_every_transfer,
+        );
+        $crate::contract::every_contract!($open, erasing:
+            entries_have_a_header,
+            keys_are_counted_and_need_no_wrapping_anew,
+            an_erased_person_is_gone_and_others_stay,
+            an_erasure_needs_two_people_and_yields_to_a_legal_hold,
+            what_came_before_the_person_was_known_is_erased_with_them,
         );
         $crate::contract::every_contract!($open, leasing:
             leases_follow_their_model,
@@ -135,6 +146,13 @@ pub(crate) use every_contract;
 
 pub(crate) type Shared = Arc<dyn Store>;
 
+/// Key-encryption keys, the same for every store of this process.
+pub(crate) fn keys() -> Arc<dyn KeyEncryption> {
+    static RING: LazyLock<String> =
+        LazyLock::new(|| KeyRing::with_new_key(None, "first").expect("randomness").to_string());
+    Arc::new(KeyRing::from_text(&RING).expect("a ring"))
+}
+
 /// A moment of the tests.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000).expect("in range") + SignedDuration::from_secs(seconds)
@@ -164,7 +182,7 @@ pub(crate) fn row(word: AuditWord) -> AuditRow {
         agent: "ward-system".to_owned(),
         organisation: None,
         patient: None,
-        leaf: [7; 32],
+        success: true,
     }
 }
 

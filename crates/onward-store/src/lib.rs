@@ -8,6 +8,7 @@
 //! [`onward_core::Clock`]), to retry a failed sync, and to put a stored value into an error.
 
 pub mod postgres;
+pub mod sealing;
 pub mod sqlite;
 
 mod checkup;

@@ -6,6 +6,7 @@ use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StuckQuery, TaskQ
 use uuid::Uuid;
 
 use crate::rows::DELIVERY;
+use crate::sealing::Keychain;
 use crate::stored::{micros, stored_count};
 
 /// A parameter.
@@ -32,6 +33,12 @@ impl From<u32> for Value {
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
     }
 }
 
@@ -95,12 +102,12 @@ impl Conditions {
 }
 
 /// What follows WHERE in a list of deliveries.
-pub(crate) fn deliveries(query: &DeliveryQuery) -> (String, Vec<Value>) {
+pub(crate) fn deliveries(query: &DeliveryQuery, keys: &Keychain) -> (String, Vec<Value>) {
     let mut conditions = Conditions::default();
     conditions.equal("recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
     conditions.equal("sender", query.sender.as_ref().map(|ods| ods.as_str()));
     conditions.equal("transfer", query.transfer.map(|id| id.0));
-    conditions.equal("patient", query.patient.as_ref().map(|number| number.expose()));
+    conditions.equal("patient", keys.index(query.patient.as_ref()));
     if !query.include_responses {
         conditions.add("kind <> ?", [RecipientKind::Sender.as_str().into()]);
     }
@@ -163,7 +170,7 @@ const TRANSFER_STATUS: &str = "CASE
     ELSE 'in-progress' END";
 
 /// A list of Tasks as the parts of a UNION ALL: rows of `whole` (a transfer, else a copy), `id` and `created`.
-pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<Value>) {
+pub(crate) fn tasks(query: &TaskQuery, keys: &Keychain, dialect: &Dialect) -> (Vec<String>, Vec<Value>) {
     let (mut arms, mut values) = (Vec::new(), Vec::new());
     if query.transfers && query.recipient.is_none() && query.transfer.is_none() && query.kinds.is_empty() {
         // Latest change of a transfer or of one of its copies.
@@ -172,7 +179,7 @@ pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<V
             dialect.greatest
         );
         let mut arm = Conditions::default();
-        shared(&mut arm, query, ["t.sender", "t.patient", "t.received", "t.id"], &changed);
+        shared(&mut arm, query, keys, ["t.sender", "t.patient", "t.received", "t.id"], &changed);
         arm.one_of(TRANSFER_STATUS, query.statuses.iter().map(String::as_str));
         let select = "SELECT TRUE AS whole, t.id AS id, t.received AS created FROM transfers t";
         arms.push(format!("{select} WHERE {}", arm.sql()));
@@ -183,7 +190,7 @@ pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<V
     // A status that no copy can have finds none.
     if query.copies && (query.statuses.is_empty() || !wanted.is_empty()) {
         let mut arm = Conditions::default();
-        shared(&mut arm, query, ["d.sender", "d.patient", "d.created", "d.id"], "d.changed");
+        shared(&mut arm, query, keys, ["d.sender", "d.patient", "d.created", "d.id"], "d.changed");
         arm.equal("d.recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
         arm.equal("d.transfer", query.transfer.map(|id| id.0));
         arm.add("d.kind <> ?", [RecipientKind::Sender.as_str().into()]);
@@ -199,9 +206,15 @@ pub(crate) fn tasks(query: &TaskQuery, dialect: &Dialect) -> (Vec<String>, Vec<V
     (arms, values)
 }
 
-fn shared(arm: &mut Conditions, query: &TaskQuery, [sender, patient, created, id]: [&str; 4], changed: &str) {
+fn shared(
+    arm: &mut Conditions,
+    query: &TaskQuery,
+    keys: &Keychain,
+    [sender, patient, created, id]: [&str; 4],
+    changed: &str,
+) {
     arm.equal(sender, query.sender.as_ref().map(|ods| ods.as_str()));
-    arm.equal(patient, query.patient.as_ref().map(|number| number.expose()));
+    arm.equal(patient, keys.index(query.patient.as_ref()));
     if let Some((at, after)) = query.after {
         arm.add(format!("({created}, {id}) > (?, ?)"), [micros(at).into(), after.into()]);
     }
@@ -224,7 +237,7 @@ fn shared(arm: &mut Conditions, query: &TaskQuery, [sender, patient, created, id
 
 /// A search of the audit log. Whoever asks about a person or a transfer is led by their few entries and not by the many of an
 /// organisation; else the organisation's entries are walked in order.
-pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value>) {
+pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (String, Vec<Value>) {
     let mut conditions = Conditions::default();
     let led_by_entry = query.patient.is_some() || query.entity.is_some();
     let (from, order) = match &query.organisation {
@@ -242,7 +255,7 @@ pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value
         }
         None => ("audit_log a".to_owned(), "a"),
     };
-    conditions.equal("a.patient", query.patient.as_ref().map(|number| number.expose()));
+    conditions.equal("a.patient", keys.index(query.patient.as_ref()));
     if let Some(entity) = query.entity.as_deref() {
         conditions.add("(a.transfer = ? OR a.delivery = ?)", [entity.into(), entity.into()]);
     }
@@ -261,7 +274,7 @@ pub(crate) fn audit(query: &AuditQuery, dialect: &Dialect) -> (String, Vec<Value
         conditions.add(format!("({order}.recorded, {order}.position) < (?, ?)"), place);
     }
     let sql = format!(
-        "SELECT a.position, a.recorded, a.word, a.patient, a.event FROM {from} WHERE {}
+        "SELECT a.position, a.id, a.recorded, a.word, a.patient, a.entry, a.event FROM {from} WHERE {}
          ORDER BY {order}.recorded DESC, {order}.position DESC LIMIT ?",
         conditions.sql()
     );

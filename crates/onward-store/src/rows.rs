@@ -10,12 +10,41 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::state::DeliveryState;
 use onward_core::store::evidence::StoredCosignature;
 use onward_core::store::{
-    Arrival, AuditColumns, DeliveryFigure, DeliveryRecord, Ended, Figures, HeldTransfer, NewHold, Notice,
-    OriginalMessage, Pause, Predecessor, Step, StoredAudit, StoredRendition, TransferRecord, Waiting,
+    Accepted, Arrival, AuditColumns, AuditContent, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest, Figures,
+    HeldTransfer, KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Pause, PendingErasure,
+    Predecessor, ReplyWanted, Step, StoredAudit, StoredRendition, TransferRecord, Waiting,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
 use crate::columns::{Columns, Corrupt};
+use crate::sealing::{self, DataKeyRow, KeyId, Keychain, Place, Unread, key_of};
+use crate::stored::micros;
+
+/// In place of a text that was erased.
+const ERASED: &str = "erased";
+
+/// The person of a row with `patient` and `erased`, and whether it is erased: then it names nobody, though the same person may have
+/// come again.
+pub(crate) fn person(columns: &Columns<'_>, keys: &Keychain) -> Result<(Option<NhsNumber>, bool), Unread> {
+    let erased = columns.moment_opt("erased")?.is_some();
+    match columns.get::<Option<String>>("patient")?.filter(|_| !erased) {
+        Some(index) => Ok((keys.person(columns.table(), &index)?, erased)),
+        None => Ok((None, erased)),
+    }
+}
+
+/// What was erased as nothing, with whatever else is wrong told.
+fn unless_erased<T>(read: Result<T, Unread>) -> Result<Option<T>, Unread> {
+    match read {
+        Err(Unread::Erased) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// A sealed column that may be NULL.
+fn opened(columns: &Columns<'_>, keys: &Keychain, place: Place<'_>) -> Result<Option<Vec<u8>>, Unread> {
+    columns.get::<Option<Vec<u8>>>(place.column)?.map(|sealed| keys.open(place, &sealed)).transpose()
+}
 
 /// Where a copy comes from.
 pub(crate) struct Origin {
@@ -28,17 +57,20 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The lane's first part: the patient, else the transfer.
-    pub(crate) fn lane(&self) -> String {
-        if let Some(lane) = &self.behind {
-            return lane.clone();
-        }
-        self.patient.as_ref().map_or_else(|| self.transfer.to_string(), |patient| patient.expose().to_owned())
+    /// The lane's first part: the patient's index, else the transfer.
+    pub(crate) fn lane(&self, keys: &Keychain) -> String {
+        let own = || keys.index(self.patient.as_ref()).unwrap_or_else(|| self.transfer.to_string());
+        self.behind.clone().unwrap_or_else(own)
     }
 
-    /// Of a row with `sender` and `patient`.
-    pub(crate) fn of(columns: &Columns<'_>, transfer: TransferId, created: Timestamp) -> Result<Self, Corrupt> {
-        let (sender, patient) = (columns.parsed("sender")?, columns.parsed_opt("patient")?);
+    /// Of a row with `sender`, `patient` and `erased`.
+    pub(crate) fn of(
+        columns: &Columns<'_>,
+        keys: &Keychain,
+        transfer: TransferId,
+        created: Timestamp,
+    ) -> Result<Self, Unread> {
+        let (sender, patient) = (columns.parsed("sender")?, person(columns, keys)?.0);
         Ok(Self { transfer, sender, patient, created, behind: None })
     }
 }
@@ -46,14 +78,15 @@ impl Origin {
 /// The columns of [`delivery`].
 pub(crate) const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
     attempts, next_attempt, reason, code, reference, correlation_id, workflow, body_bytes, acknowledgement_awaited, \
-    basis, created, changed, opened, ended, ended_by, notice_of, notice_why, replay";
+    basis, created, changed, opened, ended, ended_by, notice_of, notice_why, replay, erased";
 
-pub(crate) fn delivery(columns: &Columns<'_>) -> Result<DeliveryRecord, Corrupt> {
+pub(crate) fn delivery(columns: &Columns<'_>, keys: &Keychain) -> Result<DeliveryRecord, Unread> {
+    let (patient, erased) = person(columns, keys)?;
     Ok(DeliveryRecord {
         id: columns.parsed("id")?,
         transfer: columns.parsed("transfer")?,
         sender: columns.parsed("sender")?,
-        patient: columns.parsed_opt("patient")?,
+        patient,
         kind: columns.parsed("kind")?,
         recipient: columns.parsed("recipient")?,
         recipient_name: columns.get("recipient_name")?,
@@ -72,6 +105,7 @@ pub(crate) fn delivery(columns: &Columns<'_>) -> Result<DeliveryRecord, Corrupt>
         created: columns.moment("created")?,
         changed: columns.moment("changed")?,
         opened: columns.moment_opt("opened")?,
+        erased,
         ended: match columns.parsed_opt("ended")? {
             Some(why) => Some(Ended { why, by: columns.parsed_opt("ended_by")? }),
             None => None,
@@ -85,21 +119,59 @@ pub(crate) fn delivery(columns: &Columns<'_>) -> Result<DeliveryRecord, Corrupt>
 }
 
 /// Of a row with `media_type`, `body` and `html`.
-pub(crate) fn rendition(columns: &Columns<'_>, delivery: DeliveryId) -> Result<StoredRendition, Corrupt> {
+pub(crate) fn rendition(
+    columns: &Columns<'_>,
+    keys: &Keychain,
+    delivery: DeliveryId,
+) -> Result<StoredRendition, Unread> {
+    let id = delivery.to_string();
     Ok(StoredRendition {
         delivery,
         media_type: columns.get("media_type")?,
-        body: columns.get("body")?,
-        html: columns.get("html")?,
+        body: keys.open(of_rendition("body", &id), &columns.get::<Vec<u8>>("body")?)?,
+        html: opened(columns, keys, of_rendition("html", &id))?,
+    })
+}
+
+/// Where content of a copy is sealed.
+pub(crate) fn of_rendition<'r>(column: &'static str, delivery: &'r str) -> Place<'r> {
+    Place::new("rendition_bodies", column, delivery)
+}
+
+/// Of a row with `card`.
+pub(crate) fn card(columns: &Columns<'_>, keys: &Keychain, delivery: DeliveryId) -> Result<Option<Vec<u8>>, Unread> {
+    opened(columns, keys, of_rendition("card", &delivery.to_string()))
+}
+
+/// Where a transfer's own columns are sealed.
+pub(crate) fn of_transfer<'r>(column: &'static str, transfer: &'r str) -> Place<'r> {
+    Place::new("transfers", column, transfer)
+}
+
+/// What took the place of a message that comes again, of a row with `id`, `body_sha256` (keyed) and `response`.
+pub(crate) fn earlier(columns: &Columns<'_>, keys: &Keychain, sha256: &[u8; 32]) -> Result<Accepted, Unread> {
+    if columns.get::<[u8; 32]>("body_sha256")? != *sha256 {
+        return Ok(Accepted::MessageIdReused);
+    }
+    let transfer: TransferId = columns.parsed("id")?;
+    let response = keys.open(of_transfer("response", &transfer.to_string()), &columns.get::<Vec<u8>>("response")?);
+    Ok(match unless_erased(response)? {
+        Some(response) => Accepted::Repeat { transfer, response },
+        None => Accepted::Erased { transfer },
     })
 }
 
 /// The columns of [`transfer`].
 pub(crate) const TRANSFER: &str = "id, sender, client_id, message_id, event, received, expected, patient, care_home, reply, not_sent, changed, \
-     version, replaces, replaced_by, awaits, ended, ended_reason";
+     version, replaces, replaced_by, awaits, ended, ended_reason, erased";
 
 /// Without its hold and copies.
-pub(crate) fn transfer(columns: &Columns<'_>) -> Result<TransferRecord, Corrupt> {
+pub(crate) fn transfer(columns: &Columns<'_>, keys: &Keychain) -> Result<TransferRecord, Unread> {
+    let (patient, erased) = person(columns, keys)?;
+    let id = columns.get::<String>("id")?;
+    let reply = unless_erased(keys.open_text(of_transfer("reply", &id), &columns.get::<String>("reply")?))?;
+    let not_sent = columns.get::<Option<String>>("not_sent")?;
+    let not_sent = not_sent.map(|sealed| unless_erased(keys.open_text(of_transfer("not_sent", &id), &sealed)));
     Ok(TransferRecord {
         id: columns.parsed("id")?,
         sender: columns.parsed("sender")?,
@@ -108,11 +180,14 @@ pub(crate) fn transfer(columns: &Columns<'_>) -> Result<TransferRecord, Corrupt>
         event: columns.get("event")?,
         received: columns.moment("received")?,
         expected: columns.moment_opt("expected")?,
-        patient: columns.parsed_opt("patient")?,
+        patient,
         care_home: columns.parsed_opt("care_home")?,
-        reply: columns.json("reply")?,
+        reply: match reply {
+            Some(reply) => serde_json::from_str(&reply).map_err(|_| columns.corrupt("reply"))?,
+            None => nothing_wanted(),
+        },
         hold: None,
-        not_sent: columns.get("not_sent")?,
+        not_sent: not_sent.transpose()?.map(|reason| reason.unwrap_or_else(|| ERASED.to_owned())),
         version: columns.count("version")?,
         replaces: columns.parsed_opt("replaces")?,
         replaced_by: columns.parsed_opt("replaced_by")?,
@@ -122,8 +197,21 @@ pub(crate) fn transfer(columns: &Columns<'_>) -> Result<TransferRecord, Corrupt>
             None => None,
         },
         changed: columns.moment("changed")?,
+        erased,
         deliveries: Vec::new(),
     })
+}
+
+/// What a sender wants to hear about a person who was erased.
+fn nothing_wanted() -> ReplyWanted {
+    ReplyWanted {
+        infrastructure: false,
+        business: false,
+        mailbox: None,
+        header_id: String::new(),
+        sender_reference: None,
+        workflow: None,
+    }
 }
 
 /// A transfer with its open hold and its copies.
@@ -140,14 +228,14 @@ pub(crate) fn whole(
 }
 
 /// The columns of [`predecessor`].
-pub(crate) const PREDECESSOR: &str = "id, version, dated, patient, replaced_by";
+pub(crate) const PREDECESSOR: &str = "id, version, dated, patient, replaced_by, erased";
 
-pub(crate) fn predecessor(columns: &Columns<'_>) -> Result<Predecessor, Corrupt> {
+pub(crate) fn predecessor(columns: &Columns<'_>, keys: &Keychain) -> Result<Predecessor, Unread> {
     Ok(Predecessor {
         transfer: columns.parsed("id")?,
         version: columns.count("version")?,
         dated: columns.moment_opt("dated")?,
-        patient: columns.parsed_opt("patient")?,
+        patient: person(columns, keys)?.0,
         replaced_by: columns.parsed_opt("replaced_by")?,
     })
 }
@@ -170,19 +258,35 @@ pub(crate) fn pause(columns: &Columns<'_>) -> Result<Pause, Corrupt> {
 }
 
 /// Of a row with `media_type` and `body`.
-pub(crate) fn original(columns: &Columns<'_>) -> Result<OriginalMessage, Corrupt> {
-    Ok(OriginalMessage { media_type: columns.get("media_type")?, body: columns.get("body")? })
+pub(crate) fn original(
+    columns: &Columns<'_>,
+    keys: &Keychain,
+    transfer: TransferId,
+) -> Result<OriginalMessage, Unread> {
+    let body = keys.open(of_message(&transfer.to_string()), &columns.get::<Vec<u8>>("body")?)?;
+    Ok(OriginalMessage { media_type: columns.get("media_type")?, body })
+}
+
+/// Where a message's bytes are sealed.
+pub(crate) fn of_message(transfer: &str) -> Place<'_> {
+    Place::new("message_bodies", "body", transfer)
 }
 
 /// Of a row whose `hold` is the identifier, with `reason`, `detail`, `owner` and `due`.
-pub(crate) fn hold(columns: &Columns<'_>) -> Result<NewHold, Corrupt> {
+pub(crate) fn hold(columns: &Columns<'_>, keys: &Keychain) -> Result<NewHold, Unread> {
+    let id = columns.get::<String>("hold")?;
     Ok(NewHold {
         id: columns.parsed("hold")?,
         reason: columns.parsed("reason")?,
-        detail: columns.get("detail")?,
+        detail: keys.open_text(of_hold("detail", &id), &columns.get::<String>("detail")?)?,
         owner: columns.get("owner")?,
         due: columns.moment("due")?,
     })
+}
+
+/// Where a hold's texts are sealed.
+pub(crate) fn of_hold<'r>(column: &'static str, hold: &'r str) -> Place<'r> {
+    Place::new("holds", column, hold)
 }
 
 /// The open holds with their transfers, the most urgent first; a row is [`held`].
@@ -190,36 +294,57 @@ pub(crate) const HELD: &str =
     "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, h.decided, t.id, t.sender, t.received
      FROM holds h JOIN transfers t ON t.id = h.transfer WHERE h.closed IS NULL ORDER BY h.due, h.id";
 
-pub(crate) fn held(columns: &Columns<'_>) -> Result<HeldTransfer, Corrupt> {
+pub(crate) fn held(columns: &Columns<'_>, keys: &Keychain) -> Result<HeldTransfer, Unread> {
+    let id = columns.get::<String>("hold")?;
     Ok(HeldTransfer {
-        hold: hold(columns)?,
+        hold: hold(columns, keys)?,
         transfer: columns.parsed("id")?,
         sender: columns.parsed("sender")?,
         received: columns.moment("received")?,
-        decided: columns.get("decided")?,
+        decided: keys.open_text(of_hold("decided", &id), &columns.get::<String>("decided")?)?,
     })
 }
 
 /// Of a row with `kind`, `at`, `user`, `name`, `item`, `outcome` and `text`.
-pub(crate) fn step(columns: &Columns<'_>, delivery: DeliveryId) -> Result<Step, Corrupt> {
+pub(crate) fn step(columns: &Columns<'_>, keys: &Keychain, delivery: DeliveryId) -> Result<Step, Unread> {
+    let user = columns.get::<String>("user")?;
+    let row = step_row(&delivery.to_string(), micros(columns.moment("at")?), &user);
+    let text = columns.get::<Option<String>>("text")?;
+    let text = text.map(|sealed| unless_erased(keys.open_text(of_step(&row), &sealed))).transpose()?;
     Ok(Step {
         delivery,
         kind: columns.parsed("kind")?,
         at: columns.moment("at")?,
-        user: columns.get("user")?,
+        user,
         name: columns.get("name")?,
         item: columns.get("item")?,
         outcome: columns.parsed_opt("outcome")?,
-        text: columns.get("text")?,
+        text: text.flatten(),
     })
 }
 
+/// What names a step before it has a number.
+pub(crate) fn step_row(delivery: &str, at: i64, user: &str) -> String {
+    format!("{delivery} {at} {user}")
+}
+
+/// Where what people wrote is sealed, by [`step_row`].
+pub(crate) fn of_step(row: &str) -> Place<'_> {
+    Place::new("recipient_steps", "text", row)
+}
+
+/// Where what a copy withheld and disclosed is sealed.
+pub(crate) fn of_disclosure(delivery: &str) -> Place<'_> {
+    Place::new("deliveries", "disclosure", delivery)
+}
+
 /// Of a row of [`crate::query::arrivals`].
-pub(crate) fn arrival(columns: &Columns<'_>) -> Result<Arrival, Corrupt> {
+pub(crate) fn arrival(columns: &Columns<'_>, keys: &Keychain) -> Result<Arrival, Unread> {
+    let copy = delivery(columns, keys)?;
     Ok(Arrival {
-        copy: delivery(columns)?,
         expected: columns.moment_opt("expected")?,
-        card: columns.get("card")?,
+        card: if copy.erased { None } else { card(columns, keys, copy.id)? },
+        copy,
         settled: columns.count("settled")?,
     })
 }
@@ -267,12 +392,24 @@ pub(crate) fn directory_entry(columns: &Columns<'_>) -> Result<DirectoryEntry, C
 
 /// The columns of [`audit`].
 pub(crate) const AUDIT: &str =
-    "position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, event";
+    "position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event";
 
-pub(crate) fn audit(columns: &Columns<'_>) -> Result<StoredAudit, Corrupt> {
+pub(crate) fn audit(columns: &Columns<'_>, keys: &Keychain) -> Result<StoredAudit, Unread> {
+    let content = content(columns, keys)?;
+    let patient = match columns.get::<Option<String>>("patient")? {
+        Some(index) if content.event().is_some() => match keys.person(columns.table(), &index) {
+            Ok(person) => person.map(|number| number.expose().to_owned()),
+            // A verifier judges this: what stands there is no person's.
+            Err(Unread::Corrupt(_)) => Some(index),
+            Err(unread) => return Err(unread),
+        },
+        _ => None,
+    };
+    let entry = columns.get::<Option<Vec<u8>>>("entry")?;
     Ok(StoredAudit {
         index: columns.count("position")?,
-        event: columns.get("event")?,
+        entry: entry.or_else(|| content.event().map(<[u8]>::to_vec)),
+        content,
         leaf: columns.get("leaf")?,
         columns: AuditColumns {
             id: columns.get("id")?,
@@ -282,24 +419,77 @@ pub(crate) fn audit(columns: &Columns<'_>) -> Result<StoredAudit, Corrupt> {
             delivery: columns.get("delivery")?,
             agent: columns.get("agent")?,
             organisation: columns.get("organisation")?,
-            patient: columns.get("patient")?,
+            patient,
         },
     })
 }
 
-/// Of a row with `position`, `recorded`, `word`, `patient` and `event`.
-pub(crate) fn found_audit(columns: &Columns<'_>) -> Result<FoundAudit, Corrupt> {
+/// The content of an entry, with every hash that its header has of it checked.
+fn content(columns: &Columns<'_>, keys: &Keychain) -> Result<AuditContent, Unread> {
+    let sealed: Vec<u8> = columns.get("event")?;
+    let header: Option<Vec<u8>> = columns.get("entry")?;
+    let key = unless_erased(keys.key(key_of(&sealed).ok_or_else(|| columns.corrupt("event"))?))?;
+    let opened = sealing::opened(key.as_deref(), &columns.get::<String>("id")?, header.as_deref(), &sealed);
+    Ok(opened.map_err(|_| columns.corrupt("event"))?)
+}
+
+/// Where an AuditEvent is sealed.
+pub(crate) fn of_event(id: &str) -> Place<'_> {
+    Place::new("audit_log", "event", id)
+}
+
+/// Of a row with `position`, `id`, `recorded`, `word`, `patient`, `entry` and `event`.
+pub(crate) fn found_audit(columns: &Columns<'_>, keys: &Keychain) -> Result<FoundAudit, Unread> {
+    let event = match content(columns, keys)? {
+        AuditContent::Open { event, .. } => Some(event),
+        AuditContent::Erased => None,
+    };
+    let index = columns.get::<Option<String>>("patient")?.filter(|_| event.is_some());
     Ok(FoundAudit {
         index: columns.count("position")?,
         recorded: columns.moment("recorded")?,
         word: columns.parsed("word")?,
-        patient: columns.parsed_opt("patient")?,
-        event: columns.get("event")?,
+        patient: index.map(|index| keys.person(columns.table(), &index)).transpose()?.flatten(),
+        event,
     })
 }
 
 pub(crate) fn checkpoint(columns: &Columns<'_>) -> Result<StoredCheckpoint, Corrupt> {
     Ok(StoredCheckpoint { size: columns.count("size")?, note: columns.get("note")? })
+}
+
+/// Of a row with `id`, `kek` and `wrapped`.
+pub(crate) fn data_key(columns: &Columns<'_>) -> Result<DataKeyRow, Corrupt> {
+    Ok(DataKeyRow { id: KeyId(columns.parsed("id")?), kek: columns.get("kek")?, wrapped: columns.get("wrapped")? })
+}
+
+/// Of a row with `kek` and `n`.
+pub(crate) fn key_usage(columns: &Columns<'_>, current: &str) -> Result<KeyUsage, Corrupt> {
+    let id: String = columns.get("kek")?;
+    Ok(KeyUsage { current: id == current, id, data_keys: columns.count("n")? })
+}
+
+/// Of a row with `id`, `patient`, `ground`, `reason`, `requested_by` and `requested`, and without the keys.
+pub(crate) fn pending_erasure(columns: &Columns<'_>) -> Result<PendingErasure, Corrupt> {
+    let request = ErasureRequest {
+        id: columns.parsed("id")?,
+        ground: columns.parsed("ground")?,
+        reason: columns.get("reason")?,
+        by: columns.get("requested_by")?,
+        at: columns.moment("requested")?,
+    };
+    Ok(PendingErasure { request, pseudonym: columns.get("patient")?, keys: Vec::new() })
+}
+
+/// Of a row with `id`, `patient`, `reason`, `placed_by`, `placed` and `lifted`.
+pub(crate) fn legal_hold(columns: &Columns<'_>) -> Result<LegalHold, Corrupt> {
+    let order = LegalHoldOrder {
+        id: columns.parsed("id")?,
+        reason: columns.get("reason")?,
+        by: columns.get("placed_by")?,
+        at: columns.moment("placed")?,
+    };
+    Ok(LegalHold { order, pseudonym: columns.get("patient")?, lifted: columns.moment_opt("lifted")? })
 }
 
 pub(crate) fn cosignature(columns: &Columns<'_>) -> Result<StoredCosignature, Corrupt> {

@@ -8,9 +8,10 @@ mod core;
 mod package;
 mod source;
 
-use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet, HashSetExt};
 
 pub use package::{Notice, PackageError, PackageInfo, PackageLimits, Packages};
 pub use source::{Kind, Origin, Source};

@@ -16,9 +16,9 @@ mod values;
 mod views;
 mod whole;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use onward_fhir::elements::TypeDef;
 use onward_fhir::{Element, NodeId, Tree};
 

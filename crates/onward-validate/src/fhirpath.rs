@@ -26,6 +26,7 @@ mod lexer;
 mod navigate;
 mod operators;
 mod parser;
+mod presence;
 mod quantity;
 mod syntax;
 mod temporal;
@@ -53,6 +54,8 @@ pub struct Expression {
     source: Box<str>,
     root: syntax::Node,
     constants: usize,
+    /// Of an invariant: what the presence of children alone tells.
+    presence: Option<presence::Presence>,
 }
 
 /// Why a text is not an expression.
@@ -242,7 +245,7 @@ impl Expression {
     /// than 64 KiB, or is nested too deep.
     pub fn compile(source: &str) -> Result<Self, SyntaxError> {
         let (root, constants) = parser::parse(source)?;
-        Ok(Self { source: source.into(), root, constants })
+        Ok(Self { source: source.into(), root, constants, presence: None })
     }
 
     /// Compiles an invariant as published, corrected where the publication is known to be wrong (such as `ref-1` of R4 and STU3, which
@@ -251,7 +254,16 @@ impl Expression {
     /// # Errors
     /// As [`Expression::compile`].
     pub fn compile_invariant(published: &str) -> Result<Self, SyntaxError> {
-        Self::compile(errata::corrected(published))
+        let mut made = Self::compile(errata::corrected(published))?;
+        made.presence = presence::Presence::of(&made.root);
+        Ok(made)
+    }
+
+    /// Whether an invariant holds for an element, as [`Expression::holds`] would answer, where the presence of its children alone
+    /// tells; nothing where it has to be evaluated.
+    #[must_use]
+    pub fn holds_by_presence(&self, element: Element<'_, '_>) -> Option<bool> {
+        self.presence.as_ref()?.tells(element)
     }
 
     /// The text that it was compiled from.

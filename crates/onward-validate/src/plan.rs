@@ -61,18 +61,24 @@ pub(crate) struct Node {
     /// Whether FHIR's own definition lets it repeat, so that JSON has an array; `None` where the definition is silent.
     pub(crate) repeats: Option<bool>,
     pub(crate) types: Vec<TypePlan>,
-    pub(crate) fixed: Option<Arc<Value>>,
-    pub(crate) pattern: Option<Arc<Value>>,
-    pub(crate) min_value: Option<Arc<Value>>,
-    pub(crate) max_value: Option<Arc<Value>>,
-    pub(crate) max_length: Option<u32>,
-    pub(crate) binding: Option<BindingPlan>,
+    /// Whether a type has profiles that its element must conform to.
+    pub(crate) imposes: bool,
+    /// What it demands of a value: most demand nothing.
+    pub(crate) values: Option<Box<ValuesPlan>>,
+    /// Whether it demands nothing of a value but to be of its type.
+    pub(crate) is_plain: bool,
     pub(crate) is_modifier: bool,
+    /// `ele-1`, which nearly every element has: apart from the others, so that most have no other.
+    pub(crate) element_rule: Option<Invariant>,
     pub(crate) invariants: Vec<Invariant>,
     /// In the order of the definition; empty means those of the type.
     pub(crate) children: Vec<u32>,
-    /// Every name that a child may have, sorted by its number.
-    pub(crate) names: Vec<ChildName>,
+    /// Indices into `children` of those that may be missed: mandatory themselves, or with a slice that is.
+    pub(crate) mandatory: Vec<u32>,
+    /// The numbers of every name that a child may have, in order.
+    pub(crate) keys: Box<[NameKey]>,
+    /// These names.
+    pub(crate) names: Box<[ChildName]>,
     pub(crate) slicing: Option<SlicingPlan>,
     /// The element of FHIR's own definition whose children it has (`Bundle.link`). A profile's rules on that element
     /// are not meant for this one.
@@ -81,7 +87,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn child(&self, key: NameKey) -> Option<&ChildName> {
-        self.names.binary_search_by_key(&key, |known| known.key).ok().map(|at| &self.names[at])
+        self.keys.binary_search(&key).ok().map(|at| &self.names[at])
     }
 
     /// The same by the name itself.
@@ -92,12 +98,26 @@ impl Node {
 
 /// A name under which a child stands in a document.
 pub(crate) struct ChildName {
-    pub(crate) key: NameKey,
     pub(crate) name: Box<str>,
     /// Index into [`Node::children`].
     pub(crate) child: u32,
-    /// The type that the name tells, for a choice.
+    /// The child itself.
+    pub(crate) at: u32,
+    /// The type that the name of a choice tells, or the only one that there is.
     pub(crate) type_name: Option<Arc<TypeName>>,
+    /// Whether the child may have that type.
+    pub(crate) fits: bool,
+}
+
+/// What a value must be.
+#[derive(Default)]
+pub(crate) struct ValuesPlan {
+    pub(crate) fixed: Option<Arc<Value>>,
+    pub(crate) pattern: Option<Arc<Value>>,
+    pub(crate) min_value: Option<Arc<Value>>,
+    pub(crate) max_value: Option<Arc<Value>>,
+    pub(crate) max_length: Option<u32>,
+    pub(crate) binding: Option<BindingPlan>,
 }
 
 /// An allowed type.

@@ -1,8 +1,7 @@
 //! Rules of references and of what they need to be unambiguous: full URLs, ids, contained resources, nesting.
 //! A document is closed: every reference leads to a resource inside it. Nothing is ever fetched.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use onward_fhir::message::{DocumentPart, Message};
 use onward_fhir::{Bundle, Element};
 

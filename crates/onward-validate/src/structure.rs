@@ -1,8 +1,7 @@
 //! Rules of FHIR's structure by the element table of the release: known types and elements, repetition, choices,
 //! the form of primitives, plausible dates.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use onward_fhir::elements::{self, ElementDef, Table, TypeDef};
 use onward_fhir::{Element, Lexical, Release};
 
@@ -121,7 +120,7 @@ impl Walk {
             );
             return;
         }
-        if let Some(definition) = self.table.type_def(found.type_name).filter(|_| child.has_children()) {
+        if let Some(definition) = self.table.type_of(found).filter(|_| child.has_children()) {
             self.children(child, definition, report);
         }
     }

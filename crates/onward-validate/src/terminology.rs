@@ -8,8 +8,9 @@ mod computed;
 mod filter;
 mod value_set;
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use foldhash::HashMap;
 
 pub use code_system::{CodeSystem, Concept, Content};
 pub use value_set::ValueSet;

@@ -166,6 +166,10 @@ pub(crate) fn for_xml(text: &str) -> Result<(Cow<'_, str>, bool), ReadError> {
     super::check_text(text, &limits)?;
     super::xml::check_characters(text)?;
     let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
+    // As nearly everybody writes it: the first tag need not be read twice.
+    if trimmed.strip_prefix("<div xmlns=\"http://www.w3.org/1999/xhtml\"").is_some_and(|rest| rest.starts_with('>')) {
+        return Ok((standing_alone(trimmed, &limits)?, false));
+    }
     let mut tokens = Tokens::new(trimmed, &limits);
     let (event, span) = tokens.next()?;
     if !matches!(event, Event::Start(_) | Event::Empty(_)) {

@@ -126,7 +126,11 @@ impl<'s, 'l> Tokens<'s, 'l> {
     }
 
     fn declared(&self, prefix: &str) -> Option<&(&'s str, Namespace, usize)> {
-        self.scope.iter().rev().find(|(known, ..)| *known == prefix)
+        // Most elements have no prefix, and most declarations none either.
+        self.scope
+            .iter()
+            .rev()
+            .find(|(known, ..)| known.len() == prefix.len() && (prefix.is_empty() || *known == prefix))
     }
 
     /// True when the prefix is declared by the innermost tag or one of the `levels` around it.

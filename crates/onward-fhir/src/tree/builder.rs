@@ -1,8 +1,9 @@
 //! Building a tree from the root down.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ops::Range;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::{Element, Lexical, NONE, Node, NodeId, Tree};
 
@@ -17,6 +18,10 @@ pub struct Builder<'s> {
 }
 
 const RECENT: usize = 256;
+
+/// What an element takes of a text, about: room is made for them at once.
+const BYTES_PER_NODE: usize = 28;
+const NODES_RESERVED_MAX: usize = 1 << 15;
 
 /// An interned name, for the readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +41,8 @@ impl<'s> Builder<'s> {
     /// Starts a tree over a source text; the caller opens the root itself.
     #[must_use]
     pub fn over(source: &'s str) -> Self {
-        let tree = Tree { source, names: Vec::new(), nodes: Vec::new(), hints: Vec::new() };
+        let nodes = Vec::with_capacity((source.len() / BYTES_PER_NODE).min(NODES_RESERVED_MAX));
+        let tree = Tree { source, names: Vec::new(), nodes, hints: Vec::new() };
         Self { tree, open: Vec::new(), known_names: HashMap::new(), recent_names: Box::new([NONE; RECENT]) }
     }
 

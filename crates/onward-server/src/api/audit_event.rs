@@ -227,8 +227,9 @@ fn bundle(app: &App, caller: &Caller, origin: &str, page: &AuditPage) -> Option<
         links.push(("next", format!("{base}?_cursor={}", app.seal.seal(&caller.client.id, &cursor)?)));
     }
     let mut entries = Vec::new();
-    for found in &page.entries {
-        let resource = String::from_utf8(found.event.clone()).ok()?;
+    // An entry about an erased person has nothing to show.
+    for event in page.entries.iter().filter_map(|found| found.event.as_deref()) {
+        let resource = String::from_utf8(event.to_vec()).ok()?;
         let event: serde_json::Value = serde_json::from_str(&resource).ok()?;
         let full_url = format!("urn:uuid:{}", event["id"].as_str()?);
         entries.push(SearchEntry { full_url, resource });

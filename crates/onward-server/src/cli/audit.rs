@@ -3,6 +3,7 @@
 mod cosigned;
 pub(crate) mod event;
 pub(super) mod evidence;
+mod line;
 mod who;
 mod witness;
 
@@ -21,6 +22,7 @@ use super::open::{ConfigArgs, Desk};
 use super::output::Output;
 use super::terminal::{Style, Terminal};
 use crate::config::Config;
+use line::Line;
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
@@ -37,7 +39,11 @@ pub enum Audit {
 Exit code: 0 the log is whole, 1 an entry, a checkpoint or a cosignature does not fit, or a witness has seen another log.")]
     Verify(Verify),
     /// Prints every entry as a FHIR R4 AuditEvent, one a line; the export is itself audited
-    #[command(after_help = "Example:\n  onward audit export --config gateway.toml | gzip > audit.ndjson.gz")]
+    #[command(after_help = "Examples:
+  onward audit export --config gateway.toml | gzip > audit.ndjson.gz
+  onward audit export --evidence --out log.ndjson    # for verify.py: what the log hashes, with the event that it stands for
+
+Entries about erased people have no event: only --evidence lists them.")]
     Export(Export),
     /// Who saw a patient: who, as what, when, and on what ground; asking is itself audited
     #[command(after_help = "Examples:
@@ -115,6 +121,9 @@ pub struct Verify {
 pub struct Export {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Instead of events, the entries as the log hashes them, each with its event and the key of its commitment
+    #[arg(long)]
+    evidence: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -166,15 +175,15 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     let count = checkpoints.len();
     let kept = verify.checkpoint.len();
     let walked = walk(store.as_ref(), checkpoints, |next| terminal.progress(format_args!("{next} entries fit so far")));
-    let verified = match walked.await? {
-        Ok(verified) => verified,
+    let (verified, erased) = match walked.await? {
+        Ok(whole) => whole,
         Err(misfit) => return Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), terminal)),
     };
     let asked = match verify.ask_witnesses {
         true => Some(cosigned::ask(&config, &store, &verifying_key(&config, &verify.source)?).await?),
         false => None,
     };
-    Ok(cosigned::Whole { verified, count, kept, stated, asked }.tell(verify.json, terminal))
+    Ok(cosigned::Whole { verified, erased, count, kept, stated, asked }.tell(verify.json, terminal))
 }
 
 /// The named public key, else that of the configured signing key.
@@ -227,11 +236,19 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     store.audit(vec![desk.row(AuditWord::Query, "export of the whole audit log")]).await?;
     let mut sink = export.output.open()?;
-    let mut next = 0;
+    let (mut next, mut left_out) = (0, 0);
     while !terminal.reader_gone() {
         let page = store.audit_entries(next, PAGE).await?;
         for entry in &page {
-            sink.write(&entry.event, terminal)?;
+            let line = match (export.evidence, entry.event()) {
+                (true, _) => Line::of(entry)?.to_bytes(),
+                (false, Some(event)) => event.to_vec(),
+                (false, None) => {
+                    left_out += 1;
+                    continue;
+                }
+            };
+            sink.write(&line, terminal)?;
             sink.write(b"\n", terminal)?;
         }
         next = page.last().map_or(next, |last| last.index + 1);
@@ -241,6 +258,9 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
         }
     }
     sink.finish()?;
+    if left_out > 0 {
+        terminal.note(format!("{left_out} entries about erased people have no event: --evidence lists them"));
+    }
     Ok(Exit::Done)
 }
 

@@ -145,15 +145,20 @@ async fn entries(store: &dyn Store, copies: &[DeliveryRecord]) -> Result<Vec<Fou
 fn readings(copy: &DeliveryRecord, entries: &[FoundAudit]) -> Vec<Value> {
     let id = format!("Bundle/{}", copy.id);
     let read =
-        |entry: &&FoundAudit| entry.word == AuditWord::Read && String::from_utf8_lossy(&entry.event).contains(&id);
+        |entry: &&FoundAudit| entry.word == AuditWord::Read && String::from_utf8_lossy(event(entry)).contains(&id);
     entries
         .iter()
         .filter(read)
         .map(|entry| {
-            let event: Value = serde_json::from_slice(&entry.event).unwrap_or_default();
+            let event: Value = serde_json::from_slice(event(entry)).unwrap_or_default();
             json!({ "who": event["agent"][0]["name"], "when": entry.recorded, "entry": entry.index })
         })
         .collect()
+}
+
+/// The AuditEvent; nothing when it was erased.
+fn event(entry: &FoundAudit) -> &[u8] {
+    entry.event.as_deref().unwrap_or_default()
 }
 
 fn summary(
@@ -201,8 +206,10 @@ async fn pack(
     )];
     let mut lines = Vec::new();
     for entry in entries {
-        lines.extend_from_slice(&entry.event);
-        lines.push(b'\n');
+        if let Some(event) = &entry.event {
+            lines.extend_from_slice(event);
+            lines.push(b'\n');
+        }
     }
     files.push(("audit.ndjson".to_owned(), lines));
     for proof in &proofs {

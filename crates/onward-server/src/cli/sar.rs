@@ -96,7 +96,7 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
     }
     let transfers = store.subject_record(&patient).await?;
     let entries = audit::entries_about(store.as_ref(), &patient).await?;
-    if transfers.is_empty() && entries.is_empty() {
+    if transfers.is_empty() && entries.iter().all(|entry| entry.event.is_none()) {
         return Err(Failure::no("there is nothing about this person: not in messages, and not in the audit log"));
     }
     let archive = Archive::of(&patient, &config.identity.name, now(), &transfers, &entries);

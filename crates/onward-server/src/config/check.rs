@@ -65,6 +65,7 @@ impl Loaded {
         people(config, &mut findings);
         issuers(config, &mut findings);
         store(config, &mut findings);
+        keys(config, &mut findings);
         mesh(config, &mut findings);
         pds(config, &mut findings);
         delivery(config, &mut findings);
@@ -386,6 +387,15 @@ fn rules(config: &Config, findings: &mut Findings) {
         && !folder.is_dir()
     {
         findings.error("disclosure.folder", format!("the folder {} does not exist", folder.display()));
+    }
+}
+
+fn keys(config: &Config, findings: &mut Findings) {
+    // A command is not run for a check.
+    if config.keys.command.is_empty()
+        && let Err(error) = crate::store_keys::ring(&config.keys)
+    {
+        findings.error("keys.file", error.to_string());
     }
 }
 

@@ -246,7 +246,7 @@ impl Narrator {
     pub(super) async fn audited(&self) -> anyhow::Result<()> {
         let mut entries = 0;
         loop {
-            let page = self.store.audit_entries(entries, 1_000).await?.len();
+            let page = self.store.audit_leaves(entries, 1_000).await?.len();
             entries += u64::try_from(page)?;
             if page < 1_000 {
                 break;

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use super::certificates;
 use super::people::{CLIENTS, MAILBOXES};
 use crate::config::ConfigError;
-use crate::keys;
+use crate::{keys, store_keys};
 
 /// Tells a person what the folder is, and us that it is ours.
 const MARKER: &str = "neighbourhood.txt";
@@ -103,6 +103,9 @@ impl World {
         self.once("secrets/mesh-shared-key", 0o600, random_secret)?;
         for mailbox in MAILBOXES {
             self.once(&format!("secrets/mesh-password-{mailbox}"), 0o600, random_secret)?;
+        }
+        if !self.path("store.key").exists() {
+            store_keys::add_key(&self.path("store.key"), SystemClock.now())?;
         }
         self.once("pds-stand-in.toml", 0o600, || Ok(PEOPLE_EXAMPLE.to_owned()))
     }

@@ -174,6 +174,7 @@ fn store_failed(headers: &HeaderMap, error: &StoreError) -> Response {
     let status = match error {
         StoreError::Unavailable(_) | StoreError::Overtaken => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        StoreError::Erased => StatusCode::GONE,
     };
     let mut response = trouble(headers, status);
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -225,6 +226,9 @@ pub fn trouble(headers: &HeaderMap, status: StatusCode) -> Response {
                 "There is no such page, or it is not addressed to your organisation. A summary that the hospital has taken back is not shown any more.",
             ],
         ),
+        StatusCode::GONE => {
+            ("This summary was erased", &["What was here about a person was erased, and nobody can read it any more."])
+        }
         StatusCode::FORBIDDEN => ("You cannot see this page", &["Your account does not have this function."]),
         StatusCode::CONFLICT => (
             "This cannot be done any more",

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use onward_core::OdsCode;
 use onward_core::store::{Acceptance, Accepted, NewTransfer};
-use onward_core::{NhsNumber, OdsCode};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::failure::Failure;
+use super::keyed::{Keyed, Whose};
 use super::lifecycle;
 use super::session;
+use super::transfers;
 use super::work::Work;
 use crate::columns::Columns;
-use crate::rows::Origin;
+use crate::rows::{self, Origin};
+use crate::sealing::{KeyId, Keychain};
 use crate::stored::{json, micros, micros_opt, month};
 
 /// The keys decide by insertion: what finds its place taken is a repeat (20007, 20008) of what took it, also when both came at
@@ -20,11 +24,23 @@ pub(super) async fn all<'j>(work: &mut Work<'j>, acceptances: &[&'j Acceptance])
     if acceptances.is_empty() {
         return Ok(Vec::new());
     }
-    let new = insert(work, acceptances).await?;
-    let is_new = |acceptance: &Acceptance| new.contains(&acceptance.transfer.id.0);
-    let accepted: Vec<&Acceptance> = acceptances.iter().copied().filter(|acceptance| is_new(acceptance)).collect();
-    keep_bodies(work, &accepted).await?;
-    keep_holds(work, &accepted).await?;
+    let unknown = without_repeats(work, acceptances).await?;
+    let whose: Vec<Whose<'_>> = unknown.iter().map(|a| Whose::of(a.transfer.patient.as_ref(), a.transfer.id)).collect();
+    let at = acceptances[0].transfer.received;
+    let mut new: Vec<Sealed<'_>> = Vec::with_capacity(unknown.len());
+    for (acceptance, key) in unknown.into_iter().zip(work.client().keys_of(&whose, at).await?) {
+        new.push(sealed(work.client(), acceptance, key)?);
+    }
+    let inserted = insert(work, &mut new).await?;
+    new.retain(|sealed| inserted.contains(&sealed.acceptance.transfer.id.0));
+    keep_bodies(work, &new).await?;
+    for Sealed { acceptance, .. } in &new {
+        if let Some(hold) = &acceptance.hold {
+            let transfer = &acceptance.transfer;
+            transfers::insert_hold(work.client(), transfer.id, hold, "{}", transfer.received).await?;
+        }
+    }
+    let is_new = |acceptance: &Acceptance| inserted.contains(&acceptance.transfer.id.0);
     let mut outcomes = Vec::with_capacity(acceptances.len());
     for acceptance in acceptances {
         if is_new(acceptance) {
@@ -36,6 +52,52 @@ pub(super) async fn all<'j>(work: &mut Work<'j>, acceptances: &[&'j Acceptance])
         }
     }
     Ok(outcomes)
+}
+
+/// An acceptance and what is sealed of it.
+struct Sealed<'j> {
+    acceptance: &'j Acceptance,
+    reply: String,
+    response: Vec<u8>,
+    body: Vec<u8>,
+}
+
+fn sealed<'j>(c: &Keyed, acceptance: &'j Acceptance, key: KeyId) -> Result<Sealed<'j>, Failure> {
+    let (transfer, keys) = (&acceptance.transfer, c.keys());
+    let id = transfer.id.to_string();
+    Ok(Sealed {
+        acceptance,
+        reply: keys.seal_text(key, rows::of_transfer("reply", &id), &json(&transfer.reply))?,
+        response: keys.seal(key, rows::of_transfer("response", &id), &transfer.response)?,
+        body: keys.seal(key, rows::of_message(&id), &transfer.body)?,
+    })
+}
+
+/// Those that are not known to be repeats. A repeat must not leave a new key of somebody who was erased; two who come at once are told
+/// apart by insertion.
+async fn without_repeats<'j>(work: &Work<'_>, acceptances: &[&'j Acceptance]) -> Result<Vec<&'j Acceptance>, Failure> {
+    let each =
+        |value: fn(&NewTransfer) -> Option<&str>| acceptances.iter().map(|a| value(&a.transfer)).collect::<Vec<_>>();
+    let known: Vec<Uuid> = session::all(
+        work.client(),
+        "SELECT u.id FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+             AS u(id, sender, message_id, header_id, document_id)
+         WHERE EXISTS (SELECT 1 FROM transfers t WHERE t.sender = u.sender AND t.message_id = u.message_id)
+             OR EXISTS (SELECT 1 FROM transfers t WHERE t.sender = u.sender AND t.header_id = u.header_id)
+             OR EXISTS (SELECT 1 FROM transfers t WHERE t.sender = u.sender AND t.document_id = u.document_id)",
+        &[
+            &acceptances.iter().map(|a| a.transfer.id.0).collect::<Vec<_>>(),
+            &each(|transfer| Some(transfer.sender.as_str())),
+            &each(|transfer| Some(&transfer.message_id)),
+            &each(header_id),
+            &each(|transfer| transfer.document_id.as_deref()),
+        ],
+    )
+    .await?
+    .iter()
+    .map(|row| Columns::of("transfers", row).parsed("id"))
+    .collect::<Result<_, _>>()?;
+    Ok(acceptances.iter().copied().filter(|acceptance| !known.contains(&acceptance.transfer.id.0)).collect())
 }
 
 /// A later version takes the place of what it replaces.
@@ -72,9 +134,13 @@ fn header_id(transfer: &NewTransfer) -> Option<&str> {
 
 /// Inserts the transfers whose keys are free, and gives their identifiers. One order of all inserts, so that two batches with the
 /// same messages do not wait for each other.
-async fn insert(work: &Work<'_>, acceptances: &[&Acceptance]) -> Result<Vec<Uuid>, Failure> {
-    let mut transfers: Vec<&NewTransfer> = acceptances.iter().map(|acceptance| &acceptance.transfer).collect();
-    transfers.sort_by_key(|transfer| (&transfer.sender, &transfer.message_id));
+async fn insert(work: &Work<'_>, sealed: &mut [Sealed<'_>]) -> Result<Vec<Uuid>, Failure> {
+    if sealed.is_empty() {
+        return Ok(Vec::new());
+    }
+    sealed.sort_by_key(|sealed| (&sealed.acceptance.transfer.sender, &sealed.acceptance.transfer.message_id));
+    let transfers: Vec<&NewTransfer> = sealed.iter().map(|sealed| &sealed.acceptance.transfer).collect();
+    let keys = work.client().keys();
     let received: Vec<i64> = transfers.iter().map(|transfer| micros(transfer.received)).collect();
     session::all(
         work.client(),
@@ -95,12 +161,12 @@ async fn insert(work: &Work<'_>, acceptances: &[&Acceptance]) -> Result<Vec<Uuid
             &transfers.iter().map(|transfer| transfer.event.as_str()).collect::<Vec<_>>(),
             &received,
             &transfers.iter().map(|transfer| micros_opt(transfer.expected)).collect::<Vec<_>>(),
-            &transfers.iter().map(|transfer| transfer.patient.as_ref().map(NhsNumber::expose)).collect::<Vec<_>>(),
+            &transfers.iter().map(|transfer| keys.index(transfer.patient.as_ref())).collect::<Vec<_>>(),
             &transfers.iter().map(|transfer| transfer.care_home.as_ref().map(OdsCode::as_str)).collect::<Vec<_>>(),
-            &transfers.iter().map(|transfer| json(&transfer.reply)).collect::<Vec<_>>(),
+            &sealed.iter().map(|sealed| sealed.reply.as_str()).collect::<Vec<_>>(),
             &received,
-            &transfers.iter().map(|transfer| transfer.body_sha256.as_slice()).collect::<Vec<_>>(),
-            &transfers.iter().map(|transfer| transfer.response.as_slice()).collect::<Vec<_>>(),
+            &transfers.iter().map(|transfer| keys.vault().keyed(&transfer.body_sha256).to_vec()).collect::<Vec<_>>(),
+            &sealed.iter().map(|sealed| sealed.response.as_slice()).collect::<Vec<_>>(),
             &transfers.iter().map(|transfer| i64::from(transfer.version)).collect::<Vec<_>>(),
             &transfers.iter().map(|transfer| micros_opt(transfer.dated)).collect::<Vec<_>>(),
             &transfers.iter().map(|transfer| transfer.replaces.map(|id| id.0)).collect::<Vec<_>>(),
@@ -113,45 +179,24 @@ async fn insert(work: &Work<'_>, acceptances: &[&Acceptance]) -> Result<Vec<Uuid
     .collect()
 }
 
-async fn keep_bodies(work: &Work<'_>, accepted: &[&Acceptance]) -> Result<(), Failure> {
+async fn keep_bodies(work: &Work<'_>, accepted: &[Sealed<'_>]) -> Result<(), Failure> {
     if accepted.is_empty() {
         return Ok(());
     }
-    let months: Vec<i64> = accepted.iter().map(|acceptance| month(acceptance.transfer.received)).collect();
+    let months: Vec<i64> = accepted.iter().map(|sealed| month(sealed.acceptance.transfer.received)).collect();
     work.shared().partitions.require(&months)?;
     session::execute(
         work.client(),
         "INSERT INTO message_bodies (transfer, month, media_type, body)
          SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[])",
         &[
-            &accepted.iter().map(|acceptance| acceptance.transfer.id.0).collect::<Vec<_>>(),
+            &accepted.iter().map(|sealed| sealed.acceptance.transfer.id.0).collect::<Vec<_>>(),
             &months,
-            &accepted.iter().map(|acceptance| acceptance.transfer.media_type.as_str()).collect::<Vec<_>>(),
-            &accepted.iter().map(|acceptance| acceptance.transfer.body.as_slice()).collect::<Vec<_>>(),
+            &accepted.iter().map(|sealed| sealed.acceptance.transfer.media_type.as_str()).collect::<Vec<_>>(),
+            &accepted.iter().map(|sealed| sealed.body.as_slice()).collect::<Vec<_>>(),
         ],
     )
     .await?;
-    Ok(())
-}
-
-async fn keep_holds(work: &Work<'_>, accepted: &[&Acceptance]) -> Result<(), Failure> {
-    for acceptance in accepted {
-        let Some(hold) = &acceptance.hold else { continue };
-        session::execute(
-            work.client(),
-            "INSERT INTO holds (id, transfer, reason, detail, owner, due, opened) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            &[
-                &hold.id.0,
-                &acceptance.transfer.id.0,
-                &hold.reason.as_str(),
-                &hold.detail,
-                &hold.owner,
-                &micros(hold.due),
-                &micros(acceptance.transfer.received),
-            ],
-        )
-        .await?;
-    }
     Ok(())
 }
 
@@ -173,19 +218,16 @@ async fn earlier<'j>(work: &mut Work<'j>, acceptance: &'j Acceptance) -> Result<
 }
 
 async fn earlier_message(work: &Work<'_>, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
+    let sha256 = work.client().keys().vault().keyed(&transfer.body_sha256);
     let found = session::first(
         work.client(),
         "SELECT id, body_sha256, response FROM transfers
          WHERE sender = $1 AND (message_id = $2 OR header_id = $3) ORDER BY (body_sha256 = $4) DESC LIMIT 1",
-        &[&transfer.sender.as_str(), &transfer.message_id, &header_id(transfer), &transfer.body_sha256.as_slice()],
+        &[&transfer.sender.as_str(), &transfer.message_id, &header_id(transfer), &sha256.as_slice()],
     )
     .await?;
-    let Some(row) = found else { return Ok(None) };
-    let columns = Columns::of("transfers", &row);
-    if columns.get::<[u8; 32]>("body_sha256")? != transfer.body_sha256 {
-        return Ok(Some(Accepted::MessageIdReused));
-    }
-    Ok(Some(Accepted::Repeat { transfer: columns.parsed("id")?, response: columns.get("response")? }))
+    let read = |row: &Row, keys: &Keychain| rows::earlier(&Columns::of("transfers", row), keys, &sha256);
+    work.client().opened_one(found.as_ref(), read).await
 }
 
 async fn earlier_document(work: &Work<'_>, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {

@@ -1,24 +1,40 @@
 //! The audit log, its checkpoints, and the proof that something can be committed at all.
 
 use deadpool_postgres::Client;
+use onward_core::Timestamp;
 use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::store::StoredAudit;
 use tokio_postgres::Row;
 
 use super::failure::Failure;
+use super::keyed::{Keyed, Whose};
 use super::session;
 use super::work::Work;
 use super::{DIALECT, deliveries};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::{self, AUDIT};
+use crate::sealing::{KeyId, Sealed, sealed_entry};
 use crate::stored::{micros, stored_count};
+
+/// Seals the rows. What concerns no person is sealed as well: nobody need judge which queries and reasons are harmless.
+pub(super) async fn seal(c: &Keyed, rows: &[&AuditRow]) -> Result<Vec<Sealed>, Failure> {
+    let people: Vec<Whose<'_>> = rows.iter().filter_map(|row| row.patient.as_ref().map(Whose::Person)).collect();
+    let at = rows.first().map_or(Timestamp::UNIX_EPOCH, |row| row.recorded);
+    let mut of_people = c.keys_of(&people, at).await?.into_iter();
+    let gateway = c.keys().vault().gateway();
+    c.load(&[gateway]).await?;
+    let key = |row: &AuditRow| row.patient.as_ref().and_then(|_| of_people.next()).unwrap_or(gateway);
+    let keys: Vec<KeyId> = rows.iter().copied().map(key).collect();
+    rows.iter().zip(keys).map(|(row, key)| Ok(sealed_entry(c.keys(), key, row)?)).collect()
+}
 
 /// Writes rows at the places that the caller has taken, and whose entries they are.
 pub(super) async fn insert(
-    c: &Client,
+    c: &Keyed,
     positions: impl Iterator<Item = i64>,
     rows: &[&AuditRow],
+    sealed: &[Sealed],
 ) -> Result<(), Failure> {
     if rows.is_empty() {
         return Ok(());
@@ -26,9 +42,10 @@ pub(super) async fn insert(
     let positions: Vec<i64> = positions.take(rows.len()).collect();
     session::execute(
         c,
-        "INSERT INTO audit_log (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, event)
+        "INSERT INTO audit_log
+             (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event)
          SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
-             $8::text[], $9::text[], $10::bytea[], $11::bytea[])",
+             $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bytea[])",
         &[
             &positions,
             &rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(),
@@ -38,9 +55,10 @@ pub(super) async fn insert(
             &rows.iter().map(|row| row.delivery.map(|id| id.to_string())).collect::<Vec<_>>(),
             &rows.iter().map(|row| row.agent.as_str()).collect::<Vec<_>>(),
             &rows.iter().map(|row| row.organisation.as_ref().map(|ods| ods.as_str())).collect::<Vec<_>>(),
-            &rows.iter().map(|row| row.patient.as_ref().map(|number| number.expose())).collect::<Vec<_>>(),
-            &rows.iter().map(|row| row.leaf.as_slice()).collect::<Vec<_>>(),
-            &rows.iter().map(|row| row.event.as_slice()).collect::<Vec<_>>(),
+            &rows.iter().map(|row| c.keys().index(row.patient.as_ref())).collect::<Vec<_>>(),
+            &sealed.iter().map(|sealed| sealed.leaf.as_slice()).collect::<Vec<_>>(),
+            &sealed.iter().map(|sealed| sealed.entry.as_slice()).collect::<Vec<_>>(),
+            &sealed.iter().map(|sealed| sealed.content.as_slice()).collect::<Vec<_>>(),
         ],
     )
     .await?;
@@ -64,16 +82,22 @@ pub(super) async fn append<'j>(work: &mut Work<'j>, rows: &'j [AuditRow]) -> Res
     Ok(())
 }
 
-pub(super) async fn entries(c: &Client, from: u64, limit: u32) -> Result<Vec<StoredAudit>, Failure> {
+pub(super) async fn entries(c: &Keyed, from: u64, limit: u32) -> Result<Vec<StoredAudit>, Failure> {
     let sql = format!("SELECT {AUDIT} FROM audit_log WHERE position >= $1 ORDER BY position LIMIT $2");
     let entries = session::all(c, &sql, &[&stored_count(from), &i64::from(limit)]).await?;
-    entries.iter().map(|row| Ok(rows::audit(&Columns::of("audit_log", row))?)).collect()
+    c.opened(&entries, |row, keys| rows::audit(&Columns::of("audit_log", row), keys)).await
 }
 
-pub(super) async fn search(c: &Client, wanted: &AuditQuery) -> Result<Vec<FoundAudit>, Failure> {
-    let (sql, values) = query::audit(wanted, &DIALECT);
+pub(super) async fn leaves(c: &Client, from: u64, limit: u32) -> Result<Vec<[u8; 32]>, Failure> {
+    let sql = "SELECT leaf FROM audit_log WHERE position >= $1 ORDER BY position LIMIT $2";
+    let found = session::all(c, sql, &[&stored_count(from), &i64::from(limit)]).await?;
+    found.iter().map(|row| Ok(Columns::of("audit_log", row).get("leaf")?)).collect()
+}
+
+pub(super) async fn search(c: &Keyed, wanted: &AuditQuery) -> Result<Vec<FoundAudit>, Failure> {
+    let (sql, values) = query::audit(wanted, c.keys(), &DIALECT);
     let found = deliveries::search(c, &sql, &values).await?;
-    found.iter().map(|row| Ok(rows::found_audit(&Columns::of("audit_log", row))?)).collect()
+    c.opened(&found, |row, keys| rows::found_audit(&Columns::of("audit_log", row), keys)).await
 }
 
 /// Of several who sign, the first to move the head wins (trust.md §7, fault 13).

@@ -13,12 +13,14 @@ use uuid::Uuid;
 
 use super::columns::numbered;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::session::{self, Params};
 use super::steps;
 use super::work::Work;
 use crate::columns::Columns;
 use crate::query::{self, REPLAYABLE, Value};
 use crate::rows::{self, DELIVERY, Origin};
+use crate::sealing::{KeyId, Keychain, Unread, key_of_text};
 use crate::stored::{micros, stored_count};
 
 /// Writes the deliveries' present versions into their history.
@@ -41,7 +43,7 @@ pub(super) async fn transition<'j>(work: &mut Work<'j>, change: &'j Transition) 
         work.client(),
         "UPDATE deliveries SET state = $1, version = version + 1, code = coalesce($2, code), reason = $3,
              changed = $4, next_attempt = CASE WHEN $1::text = 'queued' THEN $4::bigint END
-         WHERE id = $5 AND version = $6 RETURNING transfer, sender, patient",
+         WHERE id = $5 AND version = $6 RETURNING transfer, sender, patient, erased",
         &[
             &change.state.as_str(),
             &change.code,
@@ -53,7 +55,7 @@ pub(super) async fn transition<'j>(work: &mut Work<'j>, change: &'j Transition) 
     )
     .await?;
     let Some(row) = changed else { return Ok(false) };
-    let origin = Arc::new(origin(&row, change.at)?);
+    let origin = Arc::new(origin(work.client(), &row, change.at).await?);
     keep_versions(work.client(), &[change.delivery.0], change.at).await?;
     for response in &change.responses {
         work.queue_once(&origin, response);
@@ -62,9 +64,23 @@ pub(super) async fn transition<'j>(work: &mut Work<'j>, change: &'j Transition) 
     Ok(true)
 }
 
-fn origin(row: &Row, created: Timestamp) -> Result<Origin, Failure> {
-    let columns = Columns::of("deliveries", row);
-    Ok(Origin::of(&columns, columns.parsed("transfer")?, created)?)
+/// Of a row with `transfer`, `sender`, `patient` and `erased`.
+pub(super) async fn origin(c: &Keyed, row: &Row, created: Timestamp) -> Result<Origin, Failure> {
+    let read = |row: &Row, keys: &Keychain| {
+        let columns = Columns::of("deliveries", row);
+        Origin::of(&columns, keys, columns.parsed("transfer")?, created)
+    };
+    c.opened_one(Some(row), read).await?.ok_or_else(|| Failure::corrupt("deliveries", "id"))
+}
+
+/// The data key of a copy, at hand: that of its disclosure.
+pub(super) async fn key(c: &Keyed, delivery: DeliveryId) -> Result<KeyId, Failure> {
+    let corrupt = || Failure::corrupt("deliveries", "disclosure");
+    let found = session::first(c, "SELECT disclosure FROM deliveries WHERE id = $1", &[&delivery.0]).await?;
+    let disclosure: String = Columns::of("deliveries", &found.ok_or_else(corrupt)?).get("disclosure")?;
+    let key = key_of_text(&disclosure).ok_or_else(corrupt)?;
+    c.load(&[key]).await?;
+    Ok(key)
 }
 
 /// A reading that is to be recorded.
@@ -121,7 +137,7 @@ pub(super) async fn open_rendition<'j>(
     Ok(Some(rendition))
 }
 
-pub(super) async fn rendition(c: &Client, id: DeliveryId) -> Result<Option<StoredRendition>, Failure> {
+pub(super) async fn rendition(c: &Keyed, id: DeliveryId) -> Result<Option<StoredRendition>, Failure> {
     let found = session::first(
         c,
         "SELECT r.media_type, r.body, r.html FROM deliveries d
@@ -129,7 +145,7 @@ pub(super) async fn rendition(c: &Client, id: DeliveryId) -> Result<Option<Store
         &[&id.0],
     )
     .await?;
-    found.map(|row| Ok(rows::rendition(&Columns::of("rendition_bodies", &row), id)?)).transpose()
+    c.opened_one(found.as_ref(), |row, keys| rows::rendition(&Columns::of("rendition_bodies", row), keys, id)).await
 }
 
 pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: &'j Again) -> Result<bool, Failure> {
@@ -138,7 +154,8 @@ pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: &'j Again) -> Result
         &format!(
             "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = $1, changed = $1,
                  replay = CASE WHEN $4 THEN $3 ELSE replay END
-             WHERE id = $2 AND CASE WHEN $4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > $1 END"
+             WHERE id = $2 AND erased IS NULL
+                 AND CASE WHEN $4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > $1 END"
         ),
         &[&micros(again.at), &again.delivery.0, &again.why, &(again.how == Resend::Replay)],
     )
@@ -151,33 +168,33 @@ pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: &'j Again) -> Result
     Ok(true)
 }
 
-pub(super) async fn by_id(c: &Client, id: DeliveryId) -> Result<Option<DeliveryRecord>, Failure> {
+pub(super) async fn by_id(c: &Keyed, id: DeliveryId) -> Result<Option<DeliveryRecord>, Failure> {
     one(c, "id = $1", &[&id.0]).await
 }
 
-pub(super) async fn by_correlation(c: &Client, correlation_id: &str) -> Result<Option<DeliveryRecord>, Failure> {
+pub(super) async fn by_correlation(c: &Keyed, correlation_id: &str) -> Result<Option<DeliveryRecord>, Failure> {
     one(c, "correlation_id = $1 ORDER BY sequence DESC LIMIT 1", &[&correlation_id]).await
 }
 
-pub(super) async fn by_reference(c: &Client, reference: &str) -> Result<Option<DeliveryRecord>, Failure> {
+pub(super) async fn by_reference(c: &Keyed, reference: &str) -> Result<Option<DeliveryRecord>, Failure> {
     one(c, "reference = $1 ORDER BY sequence DESC LIMIT 1", &[&reference]).await
 }
 
-async fn one(c: &Client, condition: &str, params: Params<'_>) -> Result<Option<DeliveryRecord>, Failure> {
+async fn one(c: &Keyed, condition: &str, params: Params<'_>) -> Result<Option<DeliveryRecord>, Failure> {
     let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE {condition}");
-    session::first(c, &sql, params).await?.as_ref().map(record).transpose()
+    c.opened_one(session::first(c, &sql, params).await?.as_ref(), record).await
 }
 
-pub(super) async fn of_transfer(c: &Client, id: TransferId) -> Result<Vec<DeliveryRecord>, Failure> {
+pub(super) async fn of_transfer(c: &Keyed, id: TransferId) -> Result<Vec<DeliveryRecord>, Failure> {
     let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE transfer = $1 ORDER BY created, id");
-    session::all(c, &sql, &[&id.0]).await?.iter().map(record).collect()
+    c.opened(&session::all(c, &sql, &[&id.0]).await?, record).await
 }
 
-pub(super) async fn list(c: &Client, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
-    let (conditions, mut values) = query::deliveries(wanted);
+pub(super) async fn list(c: &Keyed, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
+    let (conditions, mut values) = query::deliveries(wanted, c.keys());
     values.push(wanted.limit.into());
     let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE {conditions} ORDER BY created, id LIMIT ?");
-    search(c, &sql, &values).await?.iter().map(record).collect()
+    c.opened(&search(c, &sql, &values).await?, record).await
 }
 
 /// Runs a search of [`query`].
@@ -187,6 +204,6 @@ pub(super) async fn search(c: &Client, sql: &str, values: &[Value]) -> Result<Ve
 }
 
 /// A row of [`DELIVERY`]'s columns.
-pub(super) fn record(row: &Row) -> Result<DeliveryRecord, Failure> {
-    Ok(rows::delivery(&Columns::of("deliveries", row))?)
+fn record(row: &Row, keys: &Keychain) -> Result<DeliveryRecord, Unread> {
+    rows::delivery(&Columns::of("deliveries", row), keys)
 }

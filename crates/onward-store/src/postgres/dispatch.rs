@@ -13,10 +13,12 @@ use uuid::Uuid;
 use super::LeaseClock;
 use super::deliveries;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::session;
 use super::work::Work;
 use crate::columns::{Columns, Corrupt};
 use crate::rows::{self, DELIVERY};
+use crate::sealing::{Keychain, Unread};
 use crate::stored::{json, micros, signed};
 
 /// What may be sent: due at `$1`, leased by nobody at `$2`, the longest due first. Rows that another node is about to lease are
@@ -67,17 +69,20 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     )
     .await?;
     let mut renditions = renditions(c, &leased).await?;
+    let copies = c.each(&leased, |row, keys| copy(&Columns::of("deliveries", row), keys)).await?;
     let mut by_id = BTreeMap::new();
-    for row in &leased {
+    for (row, copy) in leased.iter().zip(copies) {
         let id = Columns::of("deliveries", row).parsed::<DeliveryId>("id")?;
-        by_id.insert(id.0, (id, row));
+        by_id.insert(id.0, (id, copy));
     }
     let mut leases = Vec::with_capacity(due.len());
     for (id, token) in due.iter().zip(tokens) {
-        let Some((id, row)) = by_id.remove(id) else { continue };
-        match lease(row, token, renditions.remove(&id.0)) {
+        let Some((id, copy)) = by_id.remove(id) else { continue };
+        match lease(copy, token, renditions.remove(&id.0)) {
             Ok(lease) => leases.push(lease),
-            Err(Corrupt(place)) => park(c, id, &place, claim.now).await?,
+            Err(Unread::Corrupt(place)) => park(c, id, &place, claim.now).await?,
+            Err(Unread::Erased) => park(c, id, "erased", claim.now).await?,
+            Err(unread) => return Err(unread.into()),
         }
     }
     session::execute(
@@ -102,7 +107,7 @@ pub(super) async fn database_now(c: &Client) -> Result<i64, Failure> {
 }
 
 /// The contents of leased copies. One that cannot be read is among them as such.
-async fn renditions(c: &Client, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<StoredRendition, Corrupt>>, Failure> {
+async fn renditions(c: &Keyed, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<StoredRendition, Unread>>, Failure> {
     let (mut ids, mut months) = (Vec::new(), Vec::new());
     for row in leased {
         let columns = Columns::of("deliveries", row);
@@ -117,20 +122,28 @@ async fn renditions(c: &Client, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<
         &[&ids, &months],
     )
     .await?;
-    let mut renditions = BTreeMap::new();
-    for row in &bodies {
+    let read = |row: &Row, keys: &Keychain| {
         let columns = Columns::of("rendition_bodies", row);
-        let id = columns.parsed::<DeliveryId>("delivery")?;
-        renditions.insert(id.0, rows::rendition(&columns, id));
+        rows::rendition(&columns, keys, columns.parsed("delivery")?)
+    };
+    let mut renditions = BTreeMap::new();
+    for (row, rendition) in bodies.iter().zip(c.each(&bodies, read).await?) {
+        renditions.insert(Columns::of("rendition_bodies", row).parsed::<Uuid>("delivery")?, rendition);
     }
     Ok(renditions)
 }
 
-fn lease(row: &Row, token: u64, rendition: Option<Result<StoredRendition, Corrupt>>) -> Result<Lease, Corrupt> {
-    let columns = Columns::of("deliveries", row);
-    let delivery: DeliveryRecord = rows::delivery(&columns)?;
+fn copy(columns: &Columns<'_>, keys: &Keychain) -> Result<(DeliveryRecord, Option<WorkflowId>), Unread> {
+    Ok((rows::delivery(columns, keys)?, columns.parsed_opt("workflow")?))
+}
+
+fn lease(
+    copy: Result<(DeliveryRecord, Option<WorkflowId>), Unread>,
+    token: u64,
+    rendition: Option<Result<StoredRendition, Unread>>,
+) -> Result<Lease, Unread> {
+    let (delivery, workflow) = copy?;
     let rendition = rendition.ok_or_else(|| Corrupt::at("rendition_bodies", "delivery"))??;
-    let workflow = columns.parsed_opt::<WorkflowId>("workflow")?;
     let attempt = delivery.attempts;
     Ok(Lease { delivery, rendition, workflow, token, attempt })
 }

@@ -5,6 +5,7 @@ use onward_core::store::StoreError;
 use tokio_postgres::error::SqlState;
 
 use crate::columns::Corrupt;
+use crate::sealing::{KeyFault, Unread};
 
 /// Why an operation failed.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ pub(super) enum Failure {
     NoPartition(Vec<i64>),
     /// What the operation rests on has changed since the caller read it.
     Overtaken,
+    /// A key is missing or nothing can be sealed.
+    Key(KeyFault),
+    /// What was asked for was sealed under a key that is destroyed.
+    Erased,
     /// The operation rests on rows that others of its batch have still to write: it must be done alone.
     Alone,
     /// The operation panicked.
@@ -73,8 +78,8 @@ impl Failure {
     pub(super) fn is_own(&self) -> bool {
         match self {
             Self::Sql(_) => !self.is_connection(),
-            Self::Corrupt(_) | Self::Overtaken | Self::Alone | Self::Panicked => true,
-            Self::Pool(_) | Self::CommitUnknown | Self::NoPartition(_) => false,
+            Self::Corrupt(_) | Self::Erased | Self::Overtaken | Self::Alone | Self::Panicked => true,
+            Self::Pool(_) | Self::Key(_) | Self::CommitUnknown | Self::NoPartition(_) => false,
         }
     }
 }
@@ -82,6 +87,23 @@ impl Failure {
 impl From<Corrupt> for Failure {
     fn from(Corrupt(place): Corrupt) -> Self {
         Self::Corrupt(place)
+    }
+}
+
+impl From<Unread> for Failure {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Corrupt(place) => Self::Corrupt(place),
+            Unread::Erased => Self::Erased,
+            Unread::Key(fault) => Self::Key(fault),
+            Unread::Wanted(_) => Self::corrupt("data_keys", "id"),
+        }
+    }
+}
+
+impl From<KeyFault> for Failure {
+    fn from(fault: KeyFault) -> Self {
+        Unread::from(fault).into()
     }
 }
 
@@ -117,6 +139,8 @@ impl From<&Failure> for StoreError {
                 Self::Unavailable("the connection to PostgreSQL was lost while a commit was under way".to_owned())
             }
             Failure::NoPartition(_) => Self::Unavailable("a month's partition could not be made".to_owned()),
+            Failure::Key(fault) => Self::Unavailable(fault.to_string()),
+            Failure::Erased => Self::Erased,
             Failure::Overtaken | Failure::Alone => Self::Overtaken,
             Failure::Panicked => Self::Unavailable("the operation panicked".to_owned()),
         }

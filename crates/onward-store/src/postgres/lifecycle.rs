@@ -13,17 +13,18 @@ use uuid::Uuid;
 
 use super::deliveries;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::session;
 use super::transfers;
 use super::work::Work;
 use crate::checkup::{self, RULES, SIZES, TRANSFERS};
 use crate::columns::Columns;
-use crate::rows::{self, EVERYBODY, Origin, PREDECESSOR};
+use crate::rows::{self, EVERYBODY, PREDECESSOR};
 use crate::stored::micros;
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) async fn predecessor(
-    c: &Client,
+    c: &Keyed,
     sender: &OdsCode,
     named: &str,
     except: TransferId,
@@ -34,7 +35,7 @@ pub(super) async fn predecessor(
     ] {
         let sql = format!("SELECT {PREDECESSOR} FROM transfers WHERE sender = $1 AND id <> $3 {by}");
         if let Some(row) = session::first(c, &sql, &[&sender.as_str(), &named, &except.0]).await? {
-            return Ok(Some(rows::predecessor(&Columns::of("transfers", &row))?));
+            return c.opened_one(Some(&row), |row, keys| rows::predecessor(&Columns::of("transfers", row), keys)).await;
         }
     }
     Ok(None)
@@ -142,7 +143,7 @@ async fn end_copy<'j>(work: &mut Work<'j>, ending: &'j Ending, at: Timestamp) ->
     let stricter = ending.why != EndReason::Superseded;
     let found = session::first(
         work.client(),
-        "SELECT transfer, sender, patient, lane, opened IS NOT NULL OR (state <> 'queued' OR attempts > 0)
+        "SELECT transfer, sender, patient, erased, lane, opened IS NOT NULL OR (state <> 'queued' OR attempts > 0)
              AND (transport <> 'inbox' OR state IN ('rejected', 'completed')) AS may_have_left
          FROM deliveries WHERE id = $1
              AND (ended IS NULL OR $2::boolean AND ended = 'superseded' OR $3::boolean AND ended <> 'recalled') FOR UPDATE",
@@ -160,10 +161,11 @@ async fn end_copy<'j>(work: &mut Work<'j>, ending: &'j Ending, at: Timestamp) ->
     )
     .await?;
     deliveries::keep_versions(work.client(), &[ending.delivery.0], at).await?;
-    let columns = Columns::of("deliveries", &row);
-    if let Some(notice) = ending.notice.as_ref().filter(|_| columns.flag("may_have_left").unwrap_or(true)) {
-        let mut origin = Origin::of(&columns, columns.parsed("transfer")?, at)?;
-        origin.behind = Some(columns.get("lane")?);
+    let left = Columns::of("deliveries", &row).flag("may_have_left").unwrap_or(true);
+    if let Some(notice) = ending.notice.as_ref().filter(|_| left) {
+        let lane = Columns::of("deliveries", &row).get("lane")?;
+        let mut origin = deliveries::origin(work.client(), &row, at).await?;
+        origin.behind = Some(lane);
         if ending.why == EndReason::Recalled {
             // Whoever should not have got it is not told about whom it was.
             origin.patient = None;
@@ -197,22 +199,7 @@ pub(super) async fn take_back<'j>(work: &mut Work<'j>, back: &'j TakeBack) -> Re
     }
     transfers::origin(work.client(), back.transfer, back.at).await?;
     if let Some((hold, decided)) = &back.hold {
-        session::execute(
-            work.client(),
-            "INSERT INTO holds (id, transfer, reason, detail, owner, due, opened, decided)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            &[
-                &hold.id.0,
-                &back.transfer.0,
-                &hold.reason.as_str(),
-                &hold.detail,
-                &hold.owner,
-                &micros(hold.due),
-                &micros(back.at),
-                decided,
-            ],
-        )
-        .await?;
+        transfers::insert_hold(work.client(), back.transfer, hold, decided, back.at).await?;
         work.count(0, 1);
     }
     work.audit(&back.audit);

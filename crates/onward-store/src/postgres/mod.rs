@@ -9,10 +9,14 @@ mod connect;
 mod deliveries;
 mod directory;
 mod dispatch;
+mod erasures;
 mod evidence;
 mod failure;
 mod figures;
+mod keyed;
+mod keys;
 mod lifecycle;
+mod migrate;
 mod open;
 mod operations;
 mod partitions;
@@ -40,17 +44,20 @@ use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
-    Figures, FoundTask, HeldTransfer, HoldChange, Lease, OriginalMessage, Pause, Predecessor, Release, Resend, Step,
-    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
+    LegalHold, LegalHoldOrder, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step, Store,
+    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
     Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 use url::Url;
+use uuid::Uuid;
 
 pub use connect::address_problem;
 pub use open::OpenError;
 
 use crate::query::Dialect;
+use crate::sealing::{KeyEncryption, Vault};
 use crate::stored::{micros, month};
 use partitions::Partitions;
 use readers::Look;
@@ -98,6 +105,7 @@ struct Shared {
     writes: Pool,
     reads: Pool,
     partitions: Partitions,
+    vault: Arc<Vault>,
     lease_clock: LeaseClock,
 }
 
@@ -113,38 +121,48 @@ impl PostgresStore {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(settings: &PostgresSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Self::open_with(settings, clock, LeaseClock::Database).await
+    pub async fn open(
+        settings: &PostgresSettings,
+        keys: Arc<dyn KeyEncryption>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        Self::open_with(settings, keys, clock, LeaseClock::Database).await
     }
 
     /// The same, but never makes a store where there is none.
     ///
     /// # Errors
     /// [`OpenError::Absent`] where there is none; see [`OpenError`].
-    pub async fn open_existing(settings: &PostgresSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    pub async fn open_existing(
+        settings: &PostgresSettings,
+        keys: Arc<dyn KeyEncryption>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         if !open::is_there(&connect::pool(settings, 1)?).await? {
             return Err(OpenError::Absent);
         }
-        Self::open(settings, clock).await
+        Self::open(settings, keys, clock).await
     }
 
     async fn open_with(
         settings: &PostgresSettings,
+        keys: Arc<dyn KeyEncryption>,
         clock: Arc<dyn Clock>,
         lease_clock: LeaseClock,
     ) -> Result<Self, OpenError> {
         let (writes, reads) = (connect::pool(settings, WRITERS)?, connect::pool(settings, READERS)?);
         open::check_durability(&reads, settings.fsync_off_allowed).await?;
-        open::migrate(&reads).await?;
-        let partitions = Partitions::default();
         let now = clock.now();
+        open::migrate(&reads, &keys, now).await?;
+        let vault = Arc::new(keys::open(&reads, keys).await?);
+        let partitions = Partitions::default();
         partitions.make(&reads, &[month(now), month(now + AHEAD)]).await?;
-        let shared = Arc::new(Shared { writes, reads, partitions, lease_clock });
+        let shared = Arc::new(Shared { writes, reads, partitions, vault, lease_clock });
         Ok(Self { writers: Writers::start(&shared), shared, clock })
     }
 
     async fn read<I, T>(&self, input: I, look: Look<I, T>) -> Result<T, StoreError> {
-        readers::run(&self.shared.reads, input, look).await
+        readers::run(&self.shared.reads, &self.shared.vault, input, look).await
     }
 }
 
@@ -366,6 +384,10 @@ impl Store for PostgresStore {
         self.read((), |c, ()| directory::all(c).boxed()).await
     }
 
+    async fn audit_leaves(&self, from: u64, limit: u32) -> Result<Vec<[u8; 32]>, StoreError> {
+        self.read((from, limit), |c, (from, limit)| audit::leaves(c, *from, *limit).boxed()).await
+    }
+
     async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError> {
         self.read((from, limit), |c, (from, limit)| audit::entries(c, *from, *limit).boxed()).await
     }
@@ -384,6 +406,68 @@ impl Store for PostgresStore {
 
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
         self.read((), |c, ()| audit::latest_checkpoint(c).boxed()).await
+    }
+
+    async fn key_usage(&self) -> Result<Vec<KeyUsage>, StoreError> {
+        self.read((), |c, ()| keys::usage(c).boxed()).await
+    }
+
+    async fn rewrap_keys(&self, limit: u32, audit: Vec<AuditRow>) -> Result<u64, StoreError> {
+        self.writers.run((limit, audit), |work, input| keys::rewrap(work, input).boxed()).await
+    }
+
+    async fn request_erasure(
+        &self,
+        patient: &NhsNumber,
+        request: ErasureRequest,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let asked = erasures::Asked { patient: patient.clone(), request, audit };
+        self.writers.run(asked, |work, asked| erasures::request(work, asked).boxed()).await
+    }
+
+    async fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StoreError> {
+        self.read((), |c, ()| erasures::pending(c).boxed()).await
+    }
+
+    async fn confirm_erasure(&self, confirmation: ErasureConfirmation) -> Result<ErasureOutcome, StoreError> {
+        let outcome = self.writers.run(confirmation, |work, done| erasures::confirm(work, done).boxed()).await?;
+        let ErasureOutcome::Erased { transfers, entries, .. } = outcome else { return Ok(outcome) };
+        // The keys are destroyed and that is durable; the old rows in the table's file are another matter.
+        let remains = match erasures::clear_table(&self.shared.reads).await {
+            Ok(()) => {
+                "the write-ahead log and its archives keep the destroyed keys, wrapped, until PostgreSQL recycles them"
+            }
+            Err(_) => {
+                "the table data_keys could not be written anew and keeps the destroyed keys, wrapped: run VACUUM FULL data_keys"
+            }
+        };
+        Ok(ErasureOutcome::Erased { transfers, entries, remains: Some(remains) })
+    }
+
+    async fn place_legal_hold(
+        &self,
+        patient: &NhsNumber,
+        order: LegalHoldOrder,
+        audit: Vec<AuditRow>,
+    ) -> Result<(), StoreError> {
+        let ordered = erasures::Ordered { patient: patient.clone(), order, audit };
+        self.writers.run(ordered, |work, ordered| erasures::place_hold(work, ordered).boxed()).await
+    }
+
+    async fn lift_legal_hold(
+        &self,
+        id: Uuid,
+        by: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let lifted = erasures::Lifted { id, by: by.to_owned(), at, audit };
+        self.writers.run(lifted, |work, lifted| erasures::lift_hold(work, lifted).boxed()).await
+    }
+
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>, StoreError> {
+        self.read((), |c, ()| erasures::legal_holds(c).boxed()).await
     }
 
     async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError> {

@@ -1,11 +1,17 @@
 //! Opening a database: what it must promise, and the migrations. Any number of nodes may open one at the same time.
 
-use deadpool_postgres::Pool;
+use std::sync::Arc;
+
+use deadpool_postgres::{Client, Pool};
+use jiff::Timestamp;
 use tokio_postgres::error::SqlState;
 
 use super::failure::{Failure, told};
+use super::keyed::Keyed;
 use super::session::{self, Session};
+use super::{keys, migrate};
 use crate::columns::Columns;
+use crate::sealing::{KeyEncryption, KeyFault};
 
 /// The schema, one step a file; the first brings version 0 to version 1.
 pub(super) const MIGRATIONS: &[&str] = &[
@@ -15,7 +21,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0004_lifecycle.sql"),
     include_str!("../../schema/postgres/0005_evidence.sql"),
     include_str!("../../schema/postgres/0006_operations.sql"),
+    include_str!("../../schema/postgres/0007_sealing.sql"),
 ];
+/// The step whose statements the program follows by sealing what is there.
+const SEALING: usize = 6;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +61,9 @@ pub enum OpenError {
         /// The newest version that this program knows.
         known: usize,
     },
+    /// A key is missing or another one (trust.md §7, faults 33 and 34): nothing is opened, and nothing is stored unsealed.
+    #[error(transparent)]
+    Keys(#[from] KeyFault),
     /// PostgreSQL refused or was not reached.
     #[error("the database cannot be opened: {0}")]
     Postgres(String),
@@ -59,10 +71,11 @@ pub enum OpenError {
 
 impl From<Failure> for OpenError {
     fn from(failure: Failure) -> Self {
-        Self::Postgres(match &failure {
-            Failure::Sql(error) => told(error),
-            other => onward_core::store::StoreError::from(other).to_string(),
-        })
+        match failure {
+            Failure::Key(fault) => Self::Keys(fault),
+            Failure::Sql(error) => Self::Postgres(told(&error)),
+            other => Self::Postgres(onward_core::store::StoreError::from(&other).to_string()),
+        }
     }
 }
 
@@ -89,8 +102,9 @@ async fn setting(session: &Session, name: &'static str) -> Result<String, Failur
 
 /// Brings the schema forward, one transaction a step: an upgrade that is killed leaves whole steps and resumes (fault 37), and nodes
 /// that start at once take turns at the version's row.
-pub(super) async fn migrate(pool: &Pool) -> Result<(), OpenError> {
+pub(super) async fn migrate(pool: &Pool, encryption: &Arc<dyn KeyEncryption>, now: Timestamp) -> Result<(), OpenError> {
     make_version(pool).await?;
+    let mut sealed = false;
     loop {
         let session = Session::begin(pool, session::WRITE).await?;
         let c = session.client();
@@ -105,15 +119,31 @@ pub(super) async fn migrate(pool: &Pool) -> Result<(), OpenError> {
         }
         let Some(step) = MIGRATIONS.get(found) else {
             session.rollback().await;
-            return Ok(());
+            break;
         };
         c.batch_execute(step).await.map_err(|error| match error.code() {
             Some(code) if *code == SqlState::DUPLICATE_TABLE => OpenError::Foreign,
             _ => Failure::Sql(error).into(),
         })?;
         session::execute(c, "UPDATE onward_schema SET version = version + 1 WHERE id = 1", &[]).await?;
-        session.commit().await?;
+        if found == SEALING {
+            keys::begin(c, encryption.as_ref(), now).await?;
+            let vault = Arc::new(keys::vault(c, Arc::clone(encryption)).await?);
+            let keyed = Keyed::with(session, vault);
+            sealed = migrate::seal_everything(&keyed, now).await?;
+            keyed.into_session().commit().await?;
+        } else {
+            session.commit().await?;
+        }
     }
+    if sealed {
+        // What was plain must not stay behind in the tables' files; it goes from the write-ahead log in the server's own time.
+        let client = pool.get().await.map_err(Failure::from)?;
+        client.batch_execute("SET statement_timeout = 0").await.map_err(Failure::Sql)?;
+        client.batch_execute(migrate::WRITTEN_ANEW).await.map_err(Failure::Sql)?;
+        drop(Client::take(client));
+    }
+    Ok(())
 }
 
 /// Whether there is a store.

@@ -9,6 +9,7 @@ use onward_core::store::{Approval, ApprovalKind, Backlog, OperationsStore, Store
 use onward_core::{ApprovalId, OdsCode};
 
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::session::{self, Params};
 use super::work::Work;
 use super::{PostgresStore, deliveries};
@@ -63,10 +64,10 @@ async fn backlog(c: &Client) -> Result<Vec<Backlog>, Failure> {
     found.iter().map(|row| Ok(rows::backlog(&Columns::of("deliveries", row))?)).collect()
 }
 
-async fn stuck(c: &Client, wanted: &StuckQuery) -> Result<Vec<Stuck>, Failure> {
+async fn stuck(c: &Keyed, wanted: &StuckQuery) -> Result<Vec<Stuck>, Failure> {
     let (sql, values) = query::stuck(wanted);
     let found = deliveries::search(c, &sql, &values).await?;
-    found.iter().map(|row| Ok(rows::stuck(&Columns::of("deliveries", row))?)).collect()
+    c.opened(&found, |row, keys| rows::stuck(&Columns::of("deliveries", row), keys)).await
 }
 
 async fn ask<'j>(work: &mut Work<'j>, (approval, audit): &'j (Approval, Vec<AuditRow>)) -> Result<(), Failure> {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::session::{self as sql, Params};
 use super::work::Work;
 use crate::columns::Columns;
@@ -248,10 +249,13 @@ async fn enrol<'j>(work: &mut Work<'j>, enrolment: &'j Enrolment) -> Result<bool
     match &enrolment.credential {
         Credential::Subject(_) => {}
         Credential::Password(password) => {
+            let gateway = c.keys().vault().gateway();
+            c.load(&[gateway]).await?;
+            let secret = c.keys().seal(gateway, rows::of_totp(&id.to_string()), &password.totp_secret)?;
             sql::execute(
                 c,
                 "INSERT INTO passwords (account, hash, totp_secret, totp_step) VALUES ($1, $2, $3, $4)",
-                &[&id, &password.hash, &password.totp_secret, &stored_count(password.totp_step)],
+                &[&id, &password.hash, &secret, &stored_count(password.totp_step)],
             )
             .await?;
         }
@@ -269,10 +273,10 @@ async fn enrol<'j>(work: &mut Work<'j>, enrolment: &'j Enrolment) -> Result<bool
     Ok(true)
 }
 
-async fn password(c: &Client, user: UserId) -> Result<Option<Password>, Failure> {
+async fn password(c: &Keyed, user: UserId) -> Result<Option<Password>, Failure> {
     let sql = "SELECT hash, totp_secret, totp_step FROM passwords WHERE account = $1";
     let found = sql::first(c, sql, &[&user.0]).await?;
-    found.map(|row| Ok(rows::password(&Columns::of("passwords", &row))?)).transpose()
+    c.opened_one(found.as_ref(), |row, keys| rows::password(&Columns::of("passwords", row), keys, user)).await
 }
 
 async fn passkey(c: &Client, id: &[u8]) -> Result<Option<(Passkey, User)>, Failure> {

@@ -4,11 +4,14 @@ use deadpool_postgres::Client;
 use onward_core::DeliveryId;
 use onward_core::audit::AuditRow;
 use onward_core::store::{Arrival, ArrivalQuery, Step, StepKind, Transition};
+use tokio_postgres::Row;
 
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::work::Work;
 use super::{DIALECT, deliveries, session};
 use crate::columns::Columns;
+use crate::sealing::Keychain;
 use crate::stored::micros;
 use crate::{query, rows};
 
@@ -37,7 +40,15 @@ async fn lock(c: &Client, delivery: DeliveryId) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn insert(c: &Client, step: &Step) -> Result<(), Failure> {
+async fn insert(c: &Keyed, step: &Step) -> Result<(), Failure> {
+    let row = rows::step_row(&step.delivery.to_string(), micros(step.at), &step.user);
+    let text = match &step.text {
+        Some(text) => {
+            let key = deliveries::key(c, step.delivery).await?;
+            Some(c.keys().seal_text(key, rows::of_step(&row), text)?)
+        }
+        None => None,
+    };
     session::execute(
         c,
         "INSERT INTO recipient_steps (delivery, step, kind, at, account, name, item, outcome, text)
@@ -50,7 +61,7 @@ async fn insert(c: &Client, step: &Step) -> Result<(), Failure> {
             &step.name,
             &step.item,
             &step.outcome.map(|outcome| outcome.as_str()),
-            &step.text,
+            &text,
         ],
     )
     .await?;
@@ -58,14 +69,14 @@ async fn insert(c: &Client, step: &Step) -> Result<(), Failure> {
 }
 
 /// Keeps that a person opened a copy, once for each account.
-pub(super) async fn opened(c: &Client, step: &Step) -> Result<(), Failure> {
+pub(super) async fn opened(c: &Keyed, step: &Step) -> Result<(), Failure> {
     lock(c, step.delivery).await?;
     let sql = "SELECT step FROM recipient_steps WHERE delivery = $1 AND kind = $2 AND account = $3";
     let known = session::first(c, sql, &[&step.delivery.0, &StepKind::Opened.as_str(), &step.user]).await?;
     if known.is_some() { Ok(()) } else { insert(c, step).await }
 }
 
-pub(super) async fn of(c: &Client, delivery: DeliveryId) -> Result<Vec<Step>, Failure> {
+pub(super) async fn of(c: &Keyed, delivery: DeliveryId) -> Result<Vec<Step>, Failure> {
     let steps = session::all(
         c,
         "SELECT kind, at, account AS \"user\", name, item, outcome, text FROM recipient_steps
@@ -73,22 +84,22 @@ pub(super) async fn of(c: &Client, delivery: DeliveryId) -> Result<Vec<Step>, Fa
         &[&delivery.0],
     )
     .await?;
-    steps.iter().map(|row| Ok(rows::step(&Columns::of("recipient_steps", row), delivery)?)).collect()
+    c.opened(&steps, |row, keys| rows::step(&Columns::of("recipient_steps", row), keys, delivery)).await
 }
 
-pub(super) async fn arrivals(c: &Client, wanted: &ArrivalQuery) -> Result<Vec<Arrival>, Failure> {
+pub(super) async fn arrivals(c: &Keyed, wanted: &ArrivalQuery) -> Result<Vec<Arrival>, Failure> {
     let Some((sql, values)) = query::arrivals(wanted, &DIALECT) else { return Ok(Vec::new()) };
     let found = deliveries::search(c, &sql, &values).await?;
-    found.iter().map(|row| Ok(rows::arrival(&Columns::of("arrivals", row))?)).collect()
+    c.opened(&found, |row, keys| rows::arrival(&Columns::of("arrivals", row), keys)).await
 }
 
-pub(super) async fn card(c: &Client, delivery: DeliveryId) -> Result<Option<Vec<u8>>, Failure> {
+pub(super) async fn card(c: &Keyed, delivery: DeliveryId) -> Result<Option<Vec<u8>>, Failure> {
     let found = session::first(
         c,
         "SELECT b.card FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id AND b.month = d.month WHERE d.id = $1",
         &[&delivery.0],
     )
     .await?;
-    let card = found.map(|row| Columns::of("rendition_bodies", &row).get::<Option<Vec<u8>>>("card")).transpose()?;
-    Ok(card.flatten())
+    let read = |row: &Row, keys: &Keychain| rows::card(&Columns::of("rendition_bodies", row), keys, delivery);
+    Ok(c.opened_one(found.as_ref(), read).await?.flatten())
 }

@@ -1,18 +1,18 @@
 //! Lists of Tasks: transfers and copies in one order, so that a page can hold both.
 
-use deadpool_postgres::Client;
 use onward_core::store::{FoundTask, TaskQuery};
 use onward_core::{DeliveryId, TransferId};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::{DIALECT, deliveries, transfers};
 use crate::columns::Columns;
 use crate::query;
 
-pub(super) async fn list(c: &Client, wanted: &TaskQuery) -> Result<Vec<FoundTask>, Failure> {
-    let (arms, mut values) = query::tasks(wanted, &DIALECT);
+pub(super) async fn list(c: &Keyed, wanted: &TaskQuery) -> Result<Vec<FoundTask>, Failure> {
+    let (arms, mut values) = query::tasks(wanted, c.keys(), &DIALECT);
     if arms.is_empty() {
         return Ok(Vec::new());
     }
@@ -40,8 +40,8 @@ fn place(row: &Row) -> Result<(bool, Uuid), Failure> {
     Ok((columns.flag("whole")?, columns.parsed("id")?))
 }
 
-pub(super) async fn count(c: &Client, wanted: &TaskQuery) -> Result<u64, Failure> {
-    let (arms, values) = query::tasks(&TaskQuery { after: None, ..wanted.clone() }, &DIALECT);
+pub(super) async fn count(c: &Keyed, wanted: &TaskQuery) -> Result<u64, Failure> {
+    let (arms, values) = query::tasks(&TaskQuery { after: None, ..wanted.clone() }, c.keys(), &DIALECT);
     if arms.is_empty() {
         return Ok(0);
     }

@@ -3,6 +3,7 @@
 #[expect(unreachable_pub, reason = "the file belongs to the support crate too")]
 #[path = "../../../../tests/support/postgres.rs"]
 mod cluster;
+mod sealing;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,11 +11,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use onward_core::audit::{AuditWord, StoredCheckpoint};
 use onward_core::state::DeliveryState;
+use onward_core::store::Store;
 use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Lease, StoreError};
 use onward_core::{Clock, DeliveryId, TransferId};
 
 use super::{LeaseClock, OpenError, PostgresSettings, PostgresStore};
-use crate::contract::{Shared, accept_new, acceptance, at, log, patient, row};
+use crate::contract::{Shared, accept_new, acceptance, at, keys, log, patient, row};
 use cluster::Cluster;
 
 struct FixedClock;
@@ -35,7 +37,7 @@ fn settings(url: &str) -> PostgresSettings {
 }
 
 async fn node(url: &str, clock: LeaseClock) -> PostgresStore {
-    PostgresStore::open_with(&settings(url), Arc::new(FixedClock), clock).await.expect("opens")
+    PostgresStore::open_with(&settings(url), keys(), Arc::new(FixedClock), clock).await.expect("opens")
 }
 
 /// A database of its own; the guard is its server and address.
@@ -190,11 +192,11 @@ async fn fault_018_a_database_that_can_lose_commits_is_refused() {
     let Some(cluster) = cluster::shared() else { return };
     let url = cluster.database();
     let strict = PostgresSettings { fsync_off_allowed: false, ..settings(&url) };
-    let refused = PostgresStore::open(&strict, Arc::new(FixedClock)).await.map(drop);
+    let refused = PostgresStore::open(&strict, keys(), Arc::new(FixedClock)).await.map(drop);
     assert!(matches!(refused, Err(OpenError::NotDurable { setting: "fsync", .. })), "{refused:?}");
     // The role's own default does not count: every connection asks for itself.
     cluster.tamper(&url, "ALTER ROLE onward SET synchronous_commit = off");
-    let opened = PostgresStore::open(&settings(&url), Arc::new(FixedClock)).await.map(drop);
+    let opened = PostgresStore::open(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
     cluster.tamper(&url, "ALTER ROLE onward RESET synchronous_commit");
     assert!(opened.is_ok(), "{opened:?}");
 }
@@ -203,12 +205,12 @@ async fn fault_018_a_database_that_can_lose_commits_is_refused() {
 async fn nodes_that_start_at_once_make_one_store() {
     let Some(cluster) = cluster::shared() else { return };
     let url = cluster.database();
-    let absent = PostgresStore::open_existing(&settings(&url), Arc::new(FixedClock)).await.map(drop);
+    let absent = PostgresStore::open_existing(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
     assert!(matches!(absent, Err(OpenError::Absent)), "looking makes no store: {absent:?}");
     let mut starting = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let settings = settings(&url);
-        starting.spawn(async move { PostgresStore::open(&settings, Arc::new(FixedClock)).await.map(drop) });
+        starting.spawn(async move { PostgresStore::open(&settings, keys(), Arc::new(FixedClock)).await.map(drop) });
     }
     for opened in starting.join_all().await {
         assert!(opened.is_ok(), "{opened:?}");
@@ -216,7 +218,7 @@ async fn nodes_that_start_at_once_make_one_store() {
     let version = cluster.tamper(&url, "SELECT version FROM onward_schema");
     assert_eq!(version, [super::open::MIGRATIONS.len().to_string()]);
     cluster.tamper(&url, "UPDATE onward_schema SET version = 1000");
-    let newer = PostgresStore::open(&settings(&url), Arc::new(FixedClock)).await.map(drop);
+    let newer = PostgresStore::open(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
     assert!(matches!(newer, Err(OpenError::Newer { found: 1000, .. })), "{newer:?}");
 }
 
@@ -238,7 +240,7 @@ async fn tables_of_others_are_left_alone() {
     let Some(cluster) = cluster::shared() else { return };
     let url = cluster.database();
     cluster.tamper(&url, "CREATE TABLE deliveries (theirs TEXT)");
-    let refused = PostgresStore::open(&settings(&url), Arc::new(FixedClock)).await.map(drop);
+    let refused = PostgresStore::open(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
     assert!(matches!(refused, Err(OpenError::Foreign)), "{refused:?}");
     assert_eq!(
         cluster.tamper(&url, "SELECT count(*) FROM information_schema.tables WHERE table_name = 'transfers'"),

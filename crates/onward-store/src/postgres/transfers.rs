@@ -6,23 +6,27 @@ use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::state::RecipientKind;
 use onward_core::store::{
-    Closure, HeldTransfer, HoldChange, OriginalMessage, Release, SubjectTransfer, TransferRecord,
+    Closure, HeldTransfer, HoldChange, NewHold, OriginalMessage, Release, SubjectTransfer, TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
+use tokio_postgres::Row;
 
 use super::deliveries;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::lifecycle;
 use super::session;
 use super::work::Work;
 use crate::columns::Columns;
 use crate::rows::{self, HELD, Origin, TRANSFER};
+use crate::sealing::{KeyId, Keychain, key_of};
 use crate::stored::{micros, month};
 
-pub(super) async fn transfer(c: &Client, id: TransferId) -> Result<Option<TransferRecord>, Failure> {
+pub(super) async fn transfer(c: &Keyed, id: TransferId) -> Result<Option<TransferRecord>, Failure> {
     let sql = format!("SELECT {TRANSFER} FROM transfers WHERE id = $1");
-    let Some(row) = session::first(c, &sql, &[&id.0]).await? else { return Ok(None) };
-    let record = rows::transfer(&Columns::of("transfers", &row))?;
+    let found = session::first(c, &sql, &[&id.0]).await?;
+    let record = c.opened_one(found.as_ref(), |row, keys| rows::transfer(&Columns::of("transfers", row), keys)).await?;
+    let Some(record) = record else { return Ok(None) };
     let hold = session::first(
         c,
         "SELECT id AS hold, reason, detail, owner, due FROM holds
@@ -30,11 +34,11 @@ pub(super) async fn transfer(c: &Client, id: TransferId) -> Result<Option<Transf
         &[&id.0],
     )
     .await?;
-    let hold = hold.map(|row| rows::hold(&Columns::of("holds", &row))).transpose()?;
+    let hold = c.opened_one(hold.as_ref(), |row, keys| rows::hold(&Columns::of("holds", row), keys)).await?;
     Ok(Some(rows::whole(record, hold, deliveries::of_transfer(c, id).await?)))
 }
 
-pub(super) async fn original(c: &Client, id: TransferId) -> Result<Option<OriginalMessage>, Failure> {
+pub(super) async fn original(c: &Keyed, id: TransferId) -> Result<Option<OriginalMessage>, Failure> {
     let Some(row) = session::first(c, "SELECT received FROM transfers WHERE id = $1", &[&id.0]).await? else {
         return Ok(None);
     };
@@ -43,17 +47,17 @@ pub(super) async fn original(c: &Client, id: TransferId) -> Result<Option<Origin
 }
 
 /// The month leads to the one partition.
-async fn original_of(c: &Client, id: TransferId, received: Timestamp) -> Result<Option<OriginalMessage>, Failure> {
+async fn original_of(c: &Keyed, id: TransferId, received: Timestamp) -> Result<Option<OriginalMessage>, Failure> {
     let sql = "SELECT media_type, body FROM message_bodies WHERE transfer = $1 AND month = $2";
     let found = session::first(c, sql, &[&id.0, &month(received)]).await?;
-    found.map(|row| Ok(rows::original(&Columns::of("message_bodies", &row))?)).transpose()
+    c.opened_one(found.as_ref(), |row, keys| rows::original(&Columns::of("message_bodies", row), keys, id)).await
 }
 
 /// The transfers that are about this person, by the index of that name.
-pub(super) const ABOUT: &str = "SELECT id FROM transfers WHERE patient = $1 ORDER BY received, id";
+pub(super) const ABOUT: &str = "SELECT id FROM transfers WHERE patient = $1 AND erased IS NULL ORDER BY received, id";
 
-pub(super) async fn about(c: &Client, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, Failure> {
-    let ids = session::all(c, ABOUT, &[&patient.expose()]).await?;
+pub(super) async fn about(c: &Keyed, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, Failure> {
+    let ids = session::all(c, ABOUT, &[&c.keys().vault().index(patient)]).await?;
     let mut found = Vec::with_capacity(ids.len());
     for row in &ids {
         let id = Columns::of("transfers", row).parsed("id")?;
@@ -67,9 +71,47 @@ pub(super) async fn about(c: &Client, patient: &NhsNumber) -> Result<Vec<Subject
     Ok(found)
 }
 
-pub(super) async fn holds(c: &Client) -> Result<Vec<HeldTransfer>, Failure> {
+pub(super) async fn holds(c: &Keyed) -> Result<Vec<HeldTransfer>, Failure> {
     let held = session::all(c, HELD, &[]).await?;
-    held.iter().map(|row| Ok(rows::held(&Columns::of("holds", row))?)).collect()
+    c.opened(&held, |row, keys| rows::held(&Columns::of("holds", row), keys)).await
+}
+
+/// The data key of a transfer, at hand: that of its response.
+pub(super) async fn key(c: &Keyed, transfer: TransferId) -> Result<KeyId, Failure> {
+    let corrupt = || Failure::corrupt("transfers", "response");
+    let found = session::first(c, "SELECT response FROM transfers WHERE id = $1", &[&transfer.0]).await?;
+    let response: Vec<u8> = Columns::of("transfers", &found.ok_or_else(corrupt)?).get("response")?;
+    let key = key_of(&response).ok_or_else(corrupt)?;
+    c.load(&[key]).await?;
+    Ok(key)
+}
+
+/// Keeps a hold of a transfer that is there.
+pub(super) async fn insert_hold(
+    c: &Keyed,
+    transfer: TransferId,
+    hold: &NewHold,
+    decided: &str,
+    opened: Timestamp,
+) -> Result<(), Failure> {
+    let (key, id) = (key(c, transfer).await?, hold.id.to_string());
+    session::execute(
+        c,
+        "INSERT INTO holds (id, transfer, reason, detail, owner, due, opened, decided)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        &[
+            &hold.id.0,
+            &transfer.0,
+            &hold.reason.as_str(),
+            &c.keys().seal_text(key, rows::of_hold("detail", &id), &hold.detail)?,
+            &hold.owner,
+            &micros(hold.due),
+            &micros(opened),
+            &c.keys().seal_text(key, rows::of_hold("decided", &id), decided)?,
+        ],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Closes an open hold and gives its transfer.
@@ -80,11 +122,12 @@ async fn close(c: &Client, hold: HoldId, at: Timestamp) -> Result<Option<Transfe
 }
 
 /// Marks the transfer as changed and gives what its further copies come from.
-pub(super) async fn origin(c: &Client, transfer: TransferId, at: Timestamp) -> Result<Arc<Origin>, Failure> {
-    let sql = "UPDATE transfers SET changed = $1 WHERE id = $2 RETURNING sender, patient";
+pub(super) async fn origin(c: &Keyed, transfer: TransferId, at: Timestamp) -> Result<Arc<Origin>, Failure> {
+    let sql = "UPDATE transfers SET changed = $1 WHERE id = $2 RETURNING sender, patient, erased";
     let row = session::first(c, sql, &[&micros(at), &transfer.0]).await?;
-    let row = row.ok_or_else(|| Failure::corrupt("holds", "transfer"))?;
-    Ok(Arc::new(Origin::of(&Columns::of("transfers", &row), transfer, at)?))
+    let read = |row: &Row, keys: &Keychain| Origin::of(&Columns::of("transfers", row), keys, transfer, at);
+    let origin = c.opened_one(row.as_ref(), read).await?;
+    Ok(Arc::new(origin.ok_or_else(|| Failure::corrupt("holds", "transfer"))?))
 }
 
 pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) -> Result<bool, Failure> {
@@ -98,11 +141,14 @@ pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) 
     lifecycle::supersede(work, transfer, &release.endings, release.at).await?;
     session::execute(work.client(), "UPDATE transfers SET awaits = NULL WHERE id = $1", &[&transfer.0]).await?;
     // What was not known when it came may be known by now.
+    if let Some(patient) = &release.patient {
+        work.client().assign(transfer, patient, release.at).await?;
+    }
     session::execute(
         work.client(),
         "UPDATE transfers SET patient = coalesce($1, patient), care_home = coalesce($2, care_home) WHERE id = $3",
         &[
-            &release.patient.as_ref().map(NhsNumber::expose),
+            &work.client().keys().index(release.patient.as_ref()),
             &release.care_home.as_ref().map(OdsCode::as_str),
             &transfer.0,
         ],
@@ -118,15 +164,24 @@ pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) 
 
 pub(super) async fn change_hold<'j>(work: &mut Work<'j>, change: &'j HoldChange) -> Result<bool, Failure> {
     let hold = &change.hold;
-    let changed = session::first(
-        work.client(),
-        "UPDATE holds SET reason = $1, detail = $2, owner = $3, due = $4, decided = $5 WHERE id = $6 AND closed IS NULL
-         RETURNING transfer",
-        &[&hold.reason.as_str(), &hold.detail, &hold.owner, &micros(hold.due), &change.decided, &hold.id.0],
+    let (c, id) = (work.client(), hold.id.to_string());
+    let open = "SELECT transfer FROM holds WHERE id = $1 AND closed IS NULL FOR UPDATE";
+    let Some(row) = session::first(c, open, &[&hold.id.0]).await? else { return Ok(false) };
+    let transfer: TransferId = Columns::of("holds", &row).parsed("transfer")?;
+    let key = key(c, transfer).await?;
+    session::execute(
+        c,
+        "UPDATE holds SET reason = $1, detail = $2, owner = $3, due = $4, decided = $5 WHERE id = $6",
+        &[
+            &hold.reason.as_str(),
+            &c.keys().seal_text(key, rows::of_hold("detail", &id), &hold.detail)?,
+            &hold.owner,
+            &micros(hold.due),
+            &c.keys().seal_text(key, rows::of_hold("decided", &id), &change.decided)?,
+            &hold.id.0,
+        ],
     )
     .await?;
-    let Some(row) = changed else { return Ok(false) };
-    let transfer = Columns::of("holds", &row).parsed("transfer")?;
     origin(work.client(), transfer, change.at).await?;
     work.audit(&change.audit);
     Ok(true)
@@ -135,8 +190,9 @@ pub(super) async fn change_hold<'j>(work: &mut Work<'j>, change: &'j HoldChange)
 pub(super) async fn close_hold<'j>(work: &mut Work<'j>, closure: &'j Closure) -> Result<bool, Failure> {
     let Some(transfer) = close(work.client(), closure.hold, closure.at).await? else { return Ok(false) };
     let origin = origin(work.client(), transfer, closure.at).await?;
-    let sql = "UPDATE transfers SET not_sent = $1 WHERE id = $2";
-    session::execute(work.client(), sql, &[&closure.reason, &transfer.0]).await?;
+    let (c, id) = (work.client(), transfer.to_string());
+    let reason = c.keys().seal_text(key(c, transfer).await?, rows::of_transfer("not_sent", &id), &closure.reason)?;
+    session::execute(c, "UPDATE transfers SET not_sent = $1 WHERE id = $2", &[&reason, &transfer.0]).await?;
     for response in &closure.responses {
         work.queue_once(&origin, response);
     }

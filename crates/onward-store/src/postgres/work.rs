@@ -4,16 +4,17 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::Client;
 use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::store::NewDelivery;
 use uuid::Uuid;
 
 use super::failure::Failure;
-use super::session::{self, Session};
+use super::keyed::{Keyed, Whose};
+use super::session;
 use super::{Shared, audit};
 use crate::columns::Columns;
-use crate::rows::Origin;
+use crate::rows::{self, Origin};
+use crate::sealing::KeyId;
 use crate::stored::{json, micros, month, stored_count};
 
 /// A copy to be queued.
@@ -24,9 +25,20 @@ struct Queued<'j> {
     once: bool,
 }
 
+/// What is sealed of a copy.
+struct SealedCopy {
+    body: Vec<u8>,
+    html: Option<Vec<u8>>,
+    card: Option<Vec<u8>>,
+    disclosure: String,
+}
+
+/// A copy to be queued and what is sealed of it.
+type Ready<'a, 'j> = (&'a Queued<'j>, &'a SealedCopy);
+
 /// What a transaction has still to write.
 pub(super) struct Work<'j> {
-    session: Session,
+    keyed: Keyed,
     shared: &'j Shared,
     queued: Vec<Queued<'j>>,
     log: Vec<&'j AuditRow>,
@@ -36,12 +48,12 @@ pub(super) struct Work<'j> {
 
 impl<'j> Work<'j> {
     pub(super) async fn begin(shared: &'j Shared) -> Result<Self, Failure> {
-        let session = Session::begin(&shared.writes, session::WRITE).await?;
-        Ok(Self { session, shared, queued: Vec::new(), log: Vec::new(), accepted: 0, held: 0 })
+        let keyed = Keyed::begin(&shared.writes, session::WRITE, &shared.vault).await?;
+        Ok(Self { keyed, shared, queued: Vec::new(), log: Vec::new(), accepted: 0, held: 0 })
     }
 
-    pub(super) fn client(&self) -> &Client {
-        self.session.client()
+    pub(super) fn client(&self) -> &Keyed {
+        &self.keyed
     }
 
     pub(super) fn shared(&self) -> &'j Shared {
@@ -76,22 +88,25 @@ impl<'j> Work<'j> {
 
     /// Gives up, leaving nothing.
     pub(super) async fn rollback(self) {
-        self.session.rollback().await;
+        self.keyed.into_session().rollback().await;
     }
 
     /// Writes what was gathered, and commits.
     pub(super) async fn commit(self) -> Result<(), Failure> {
         match self.settle().await {
-            Ok(()) => self.session.commit().await,
+            Ok(()) => self.keyed.into_session().commit().await,
             Err(failure) => {
-                self.session.rollback().await;
+                self.keyed.into_session().rollback().await;
                 Err(failure)
             }
         }
     }
 
     async fn settle(&self) -> Result<(), Failure> {
-        let (once, strict): (Vec<_>, Vec<_>) = self.queued.iter().partition(|queued| queued.once);
+        let sealed = self.seal_copies().await?;
+        let entries = audit::seal(self.client(), &self.log).await?;
+        let (once, strict): (Vec<Ready<'_, 'j>>, Vec<_>) =
+            self.queued.iter().zip(&sealed).partition(|(queued, _)| queued.once);
         // Before the head is taken: they are the largest part, and nobody else waits for them.
         self.keep_bodies(&strict).await?;
         if self.queued.is_empty() && self.log.is_empty() && self.accepted == 0 && self.held == 0 {
@@ -103,9 +118,29 @@ impl<'j> Work<'j> {
         let (of_strict, of_once) = sequences.split_at(strict.len());
         self.insert(&strict, of_strict, "").await?;
         let inserted = self.insert(&once, of_once, "ON CONFLICT (id) DO NOTHING").await?;
-        let new: Vec<_> = once.into_iter().filter(|queued| inserted.contains(&queued.delivery.id.0)).collect();
+        let new: Vec<_> = once.into_iter().filter(|(queued, _)| inserted.contains(&queued.delivery.id.0)).collect();
         self.keep_bodies(&new).await?;
-        audit::insert(self.client(), positions, &self.log).await
+        audit::insert(self.client(), positions, &self.log, &entries).await
+    }
+
+    /// Seals what is queued before anybody has to wait for it.
+    async fn seal_copies(&self) -> Result<Vec<SealedCopy>, Failure> {
+        let Some(first) = self.queued.first() else { return Ok(Vec::new()) };
+        let origins = self.queued.iter().map(|copy| &copy.origin);
+        let whose: Vec<Whose<'_>> = origins.map(|origin| Whose::of(origin.patient.as_ref(), origin.transfer)).collect();
+        let keys = self.keyed.keys_of(&whose, first.origin.created).await?;
+        self.queued.iter().zip(keys).map(|(copy, key)| self.sealed(copy.delivery, key)).collect()
+    }
+
+    fn sealed(&self, delivery: &NewDelivery, key: KeyId) -> Result<SealedCopy, Failure> {
+        let (id, keys) = (delivery.id.to_string(), self.keyed.keys());
+        let seal = |column, plain: &[u8]| keys.seal(key, rows::of_rendition(column, &id), plain);
+        Ok(SealedCopy {
+            body: seal("body", &delivery.body)?,
+            html: delivery.html.as_ref().map(|html| seal("html", html)).transpose()?,
+            card: delivery.card.as_ref().map(|card| seal("card", card)).transpose()?,
+            disclosure: keys.seal_text(key, rows::of_disclosure(&id), &delivery.disclosure)?,
+        })
     }
 
     /// The first free position of the log and the first free sequence of copies. Whoever has them keeps everybody else waiting until
@@ -126,17 +161,17 @@ impl<'j> Work<'j> {
         Ok((columns.count::<i64>("audit_next")? - entries, columns.count::<i64>("delivery_next")? - copies))
     }
 
-    async fn keep_bodies(&self, copies: &[&Queued<'j>]) -> Result<(), Failure> {
+    async fn keep_bodies(&self, copies: &[Ready<'_, 'j>]) -> Result<(), Failure> {
         if copies.is_empty() {
             return Ok(());
         }
-        let months: Vec<i64> = copies.iter().map(|copy| month(copy.origin.created)).collect();
+        let months: Vec<i64> = copies.iter().map(|(copy, _)| month(copy.origin.created)).collect();
         self.shared.partitions.require(&months)?;
-        let ids: Vec<Uuid> = copies.iter().map(|copy| copy.delivery.id.0).collect();
-        let media_types: Vec<&str> = copies.iter().map(|copy| copy.delivery.media_type.as_str()).collect();
-        let bodies: Vec<&[u8]> = copies.iter().map(|copy| copy.delivery.body.as_slice()).collect();
-        let pages: Vec<Option<&[u8]>> = copies.iter().map(|copy| copy.delivery.html.as_deref()).collect();
-        let cards: Vec<Option<&[u8]>> = copies.iter().map(|copy| copy.delivery.card.as_deref()).collect();
+        let ids: Vec<Uuid> = copies.iter().map(|(copy, _)| copy.delivery.id.0).collect();
+        let media_types: Vec<&str> = copies.iter().map(|(copy, _)| copy.delivery.media_type.as_str()).collect();
+        let bodies: Vec<&[u8]> = copies.iter().map(|(_, sealed)| sealed.body.as_slice()).collect();
+        let pages: Vec<Option<&[u8]>> = copies.iter().map(|(_, sealed)| sealed.html.as_deref()).collect();
+        let cards: Vec<Option<&[u8]>> = copies.iter().map(|(_, sealed)| sealed.card.as_deref()).collect();
         session::execute(
             self.client(),
             "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card)
@@ -148,10 +183,13 @@ impl<'j> Work<'j> {
     }
 
     /// Inserts copies with their first version, and gives the identifiers of those that were not there.
-    async fn insert(&self, copies: &[&Queued<'j>], sequences: &[i64], conflict: &str) -> Result<Vec<Uuid>, Failure> {
+    async fn insert(&self, copies: &[Ready<'_, 'j>], sequences: &[i64], conflict: &str) -> Result<Vec<Uuid>, Failure> {
         if copies.is_empty() {
             return Ok(Vec::new());
         }
+        let disclosures: Vec<&str> = copies.iter().map(|(_, sealed)| sealed.disclosure.as_str()).collect();
+        let copies: Vec<&Queued<'j>> = copies.iter().map(|(copy, _)| *copy).collect();
+        let keys = self.keyed.keys();
         let each = |value: fn(&NewDelivery) -> &str| copies.iter().map(|copy| value(copy.delivery)).collect::<Vec<_>>();
         let created: Vec<i64> = copies.iter().map(|copy| micros(copy.origin.created)).collect();
         let rows = session::all(
@@ -176,9 +214,9 @@ impl<'j> Work<'j> {
                 &sequences,
                 &copies.iter().map(|copy| copy.origin.transfer.0).collect::<Vec<_>>(),
                 &copies.iter().map(|copy| month(copy.origin.created)).collect::<Vec<_>>(),
-                &copies.iter().map(|copy| copy.origin.lane()).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| copy.origin.lane(keys)).collect::<Vec<_>>(),
                 &copies.iter().map(|copy| copy.origin.sender.as_str()).collect::<Vec<_>>(),
-                &copies.iter().map(|copy| copy.origin.patient.as_ref().map(|p| p.expose())).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| keys.index(copy.origin.patient.as_ref())).collect::<Vec<_>>(),
                 &each(|copy| copy.kind.as_str()),
                 &each(|copy| copy.recipient.as_str()),
                 &each(|copy| copy.recipient_name.as_str()),
@@ -190,7 +228,7 @@ impl<'j> Work<'j> {
                 &copies.iter().map(|copy| copy.delivery.acknowledgement_awaited).collect::<Vec<_>>(),
                 &each(|copy| copy.basis.as_str()),
                 &created,
-                &each(|copy| copy.disclosure.as_str()),
+                &disclosures,
                 &copies.iter().map(|copy| copy.delivery.notice.map(|notice| notice.of.0)).collect::<Vec<_>>(),
                 &copies.iter().map(|copy| copy.delivery.notice.map(|n| n.why.as_str())).collect::<Vec<_>>(),
             ],

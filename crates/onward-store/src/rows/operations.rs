@@ -4,6 +4,7 @@ use onward_core::store::{Approval, Backlog, Stuck, Verdict};
 
 use super::delivery;
 use crate::columns::{Columns, Corrupt};
+use crate::sealing::{Keychain, Unread};
 
 /// Of a row of [`crate::query::backlog`].
 pub(crate) fn backlog(columns: &Columns<'_>) -> Result<Backlog, Corrupt> {
@@ -18,9 +19,9 @@ pub(crate) fn backlog(columns: &Columns<'_>) -> Result<Backlog, Corrupt> {
 }
 
 /// Of a row of [`crate::query::stuck`].
-pub(crate) fn stuck(columns: &Columns<'_>) -> Result<Stuck, Corrupt> {
+pub(crate) fn stuck(columns: &Columns<'_>, keys: &Keychain) -> Result<Stuck, Unread> {
     Ok(Stuck {
-        copy: delivery(columns)?,
+        copy: delivery(columns, keys)?,
         queue: columns.parsed("queue")?,
         first_failed: columns.moment_opt("first_failed")?,
     })

@@ -4,6 +4,7 @@ use onward_core::UserId;
 use onward_core::people::{Ceremony, Passkey, Password, Purpose, Session, Subject, User};
 
 use crate::columns::{Columns, Corrupt};
+use crate::sealing::{Keychain, Place, Unread};
 
 /// The columns of [`user`].
 pub(crate) const USER: &str = "id, name, email, role, organisations, issuer, subject, disabled";
@@ -29,12 +30,17 @@ pub(crate) fn sessions_survive(before: &User, after: &User) -> bool {
 }
 
 /// Of a row with `hash`, `totp_secret` and `totp_step`.
-pub(crate) fn password(columns: &Columns<'_>) -> Result<Password, Corrupt> {
+pub(crate) fn password(columns: &Columns<'_>, keys: &Keychain, user: UserId) -> Result<Password, Unread> {
     Ok(Password {
         hash: columns.get("hash")?,
-        totp_secret: columns.get("totp_secret")?,
+        totp_secret: keys.open(of_totp(&user.to_string()), &columns.get::<Vec<u8>>("totp_secret")?)?,
         totp_step: columns.count("totp_step")?,
     })
+}
+
+/// Where the secret of an account's codes is sealed.
+pub(crate) fn of_totp(user: &str) -> Place<'_> {
+    Place::new("passwords", "totp_secret", user)
 }
 
 /// Of a row with `user`, `public_key`, `counter` and `added`: the passkey and whose it is.

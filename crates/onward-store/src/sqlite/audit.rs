@@ -3,24 +3,33 @@
 use jiff::Timestamp;
 use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::store::StoredAudit;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{OptionalExtension, Row, params, params_from_iter};
 
 use super::DIALECT;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::{self, AUDIT};
+use crate::sealing::sealed_entry;
 use crate::stored::{micros, stored_count};
 
 /// Appends rows at the end of the log, within the caller's transaction. The position is taken from the log
 /// itself and not from memory: commands of another process append to it too, and what is rolled back must
 /// leave no gap.
-pub(super) fn append(c: &Connection, rows: &[AuditRow]) -> Result<(), Failure> {
+pub(super) fn append(c: &Keyed<'_>, rows: &[AuditRow]) -> Result<(), Failure> {
     let mut insert = c.prepare_cached(
-        "INSERT INTO audit_log (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, event)
-         VALUES ((SELECT coalesce(max(position) + 1, 0) FROM audit_log), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO audit_log
+             (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event)
+         VALUES ((SELECT coalesce(max(position) + 1, 0) FROM audit_log), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     for row in rows {
+        // What concerns no person is sealed as well: nobody need judge which queries and reasons are harmless.
+        let key = match &row.patient {
+            Some(patient) => c.key_of_person(patient, row.recorded)?,
+            None => c.keys().vault().gateway(),
+        };
+        let sealed = c.opened(|keys| sealed_entry(keys, key, row))?;
         insert.execute(params![
             row.id,
             micros(row.recorded),
@@ -29,28 +38,39 @@ pub(super) fn append(c: &Connection, rows: &[AuditRow]) -> Result<(), Failure> {
             row.delivery.map(|id| id.to_string()),
             row.agent,
             row.organisation.as_ref().map(|ods| ods.as_str()),
-            row.patient.as_ref().map(|number| number.expose()),
-            row.leaf,
-            row.event,
+            c.keys().index(row.patient.as_ref()),
+            sealed.leaf,
+            sealed.entry,
+            sealed.content,
         ])?;
     }
     Ok(())
 }
 
-pub(super) fn entries(c: &Connection, from: u64, limit: u32) -> Result<Vec<StoredAudit>, Failure> {
+pub(super) fn entries(c: &Keyed<'_>, from: u64, limit: u32) -> Result<Vec<StoredAudit>, Failure> {
     c.prepare_cached(&format!("SELECT {AUDIT} FROM audit_log WHERE position >= ? ORDER BY position LIMIT ?"))?
-        .query_and_then(params![stored_count(from), limit], |row| Ok(rows::audit(&Columns::of("audit_log", row))?))?
+        .query_and_then(params![stored_count(from), limit], |row| {
+            c.opened(|keys| rows::audit(&Columns::of("audit_log", row), keys))
+        })?
         .collect()
 }
 
-pub(super) fn search(c: &Connection, wanted: &AuditQuery) -> Result<Vec<FoundAudit>, Failure> {
-    let (sql, values) = query::audit(wanted, &DIALECT);
+pub(super) fn leaves(c: &Keyed<'_>, from: u64, limit: u32) -> Result<Vec<[u8; 32]>, Failure> {
+    c.prepare_cached("SELECT leaf FROM audit_log WHERE position >= ? ORDER BY position LIMIT ?")?
+        .query_and_then(params![stored_count(from), limit], |row| Ok(Columns::of("audit_log", row).get("leaf")?))?
+        .collect()
+}
+
+pub(super) fn search(c: &Keyed<'_>, wanted: &AuditQuery) -> Result<Vec<FoundAudit>, Failure> {
+    let (sql, values) = query::audit(wanted, c.keys(), &DIALECT);
     c.prepare_cached(&sql)?
-        .query_and_then(params_from_iter(values), |row| Ok(rows::found_audit(&Columns::of("audit_log", row))?))?
+        .query_and_then(params_from_iter(values), |row| {
+            c.opened(|keys| rows::found_audit(&Columns::of("audit_log", row), keys))
+        })?
         .collect()
 }
 
-pub(super) fn put_checkpoint(c: &Connection, checkpoint: &StoredCheckpoint) -> Result<bool, Failure> {
+pub(super) fn put_checkpoint(c: &Keyed<'_>, checkpoint: &StoredCheckpoint) -> Result<bool, Failure> {
     let size = stored_count(checkpoint.size);
     let stored = c
         .prepare_cached(
@@ -61,7 +81,7 @@ pub(super) fn put_checkpoint(c: &Connection, checkpoint: &StoredCheckpoint) -> R
     Ok(stored == 1)
 }
 
-pub(super) fn checkpoints(c: &Connection) -> Result<Vec<StoredCheckpoint>, Failure> {
+pub(super) fn checkpoints(c: &Keyed<'_>) -> Result<Vec<StoredCheckpoint>, Failure> {
     c.prepare_cached("SELECT size, note FROM checkpoints ORDER BY size")?.query_and_then([], checkpoint)?.collect()
 }
 
@@ -69,20 +89,20 @@ fn checkpoint(row: &Row<'_>) -> Result<StoredCheckpoint, Failure> {
     Ok(rows::checkpoint(&Columns::of("checkpoints", row))?)
 }
 
-pub(super) fn latest_checkpoint(c: &Connection) -> Result<Option<StoredCheckpoint>, Failure> {
+pub(super) fn latest_checkpoint(c: &Keyed<'_>) -> Result<Option<StoredCheckpoint>, Failure> {
     c.prepare_cached("SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1")?
         .query_and_then([], checkpoint)?
         .next()
         .transpose()
 }
 
-pub(super) fn commit_readiness(c: &Connection, now: Timestamp) -> Result<(), Failure> {
+pub(super) fn commit_readiness(c: &Keyed<'_>, now: Timestamp) -> Result<(), Failure> {
     c.prepare_cached("INSERT INTO readiness (id, checked) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET checked = ?1")?
         .execute([micros(now)])?;
     Ok(())
 }
 
-pub(super) fn read_readiness(c: &Connection) -> Result<(), Failure> {
+pub(super) fn read_readiness(c: &Keyed<'_>) -> Result<(), Failure> {
     let checked: Option<i64> =
         c.prepare_cached("SELECT checked FROM readiness WHERE id = 1")?.query_row([], |row| row.get(0)).optional()?;
     checked.map(drop).ok_or_else(|| Failure::corrupt("readiness", "checked"))

@@ -3,16 +3,17 @@
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::client::{Client, Token};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Row, params};
 
 use super::audit;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use crate::columns::Columns;
 use crate::rows::{self, CLIENT};
 use crate::stored::micros;
 
 /// Adds or replaces, with the end of the tokens that do not survive it.
-pub(super) fn put(c: &Connection, client: &Client, audit: &[AuditRow]) -> Result<(), Failure> {
+pub(super) fn put(c: &Keyed<'_>, client: &Client, audit: &[AuditRow]) -> Result<(), Failure> {
     let still_good = by_id(c, &client.id)?.is_some_and(|before| rows::tokens_survive(&before, client));
     if !still_good {
         c.prepare_cached("DELETE FROM tokens WHERE client_id = ?")?.execute([&client.id])?;
@@ -37,14 +38,14 @@ pub(super) fn put(c: &Connection, client: &Client, audit: &[AuditRow]) -> Result
     audit::append(c, audit)
 }
 
-pub(super) fn by_id(c: &Connection, id: &str) -> Result<Option<Client>, Failure> {
+pub(super) fn by_id(c: &Keyed<'_>, id: &str) -> Result<Option<Client>, Failure> {
     c.prepare_cached(&format!("SELECT {CLIENT} FROM clients WHERE id = ?"))?
         .query_and_then([id], client)?
         .next()
         .transpose()
 }
 
-pub(super) fn all(c: &Connection) -> Result<Vec<Client>, Failure> {
+pub(super) fn all(c: &Keyed<'_>) -> Result<Vec<Client>, Failure> {
     c.prepare_cached(&format!("SELECT {CLIENT} FROM clients ORDER BY id"))?.query_and_then([], client)?.collect()
 }
 
@@ -55,7 +56,7 @@ fn client(row: &Row<'_>) -> Result<Client, Failure> {
 /// The insert decides: of any number of redemptions of one `jti`, one finds no row (goal I2). Expired
 /// assertions and tokens go by the way.
 pub(super) fn redeem_assertion(
-    c: &Connection,
+    c: &Keyed<'_>,
     jti: &str,
     jti_expires: Timestamp,
     token: &Token,
@@ -76,7 +77,7 @@ pub(super) fn redeem_assertion(
     Ok(true)
 }
 
-pub(super) fn token(c: &Connection, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, Failure> {
+pub(super) fn token(c: &Keyed<'_>, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, Failure> {
     let found = c
         .prepare_cached("SELECT client_id, expires, certificate_sha256 FROM tokens WHERE hash = ? AND expires >= ?")?
         .query_and_then(params![hash, micros(now)], |row| -> Result<Token, Failure> {

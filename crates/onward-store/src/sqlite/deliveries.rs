@@ -3,30 +3,33 @@
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Resend, Step, StoredRendition, Transition};
-use onward_core::{DeliveryId, NhsNumber, TransferId};
-use rusqlite::{Connection, Row, params, params_from_iter};
+use onward_core::{DeliveryId, TransferId};
+use rusqlite::{Row, params, params_from_iter};
 
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::{audit, steps};
 use crate::columns::Columns;
 use crate::query::{self, REPLAYABLE};
 use crate::rows::{self, DELIVERY, Origin};
+use crate::sealing::{KeyId, key_of_text};
 use crate::stored::{json, micros, month, stored_count};
 
 /// Queues a copy, due at once; an identifier that is there already is an error.
-pub(super) fn insert(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
+pub(super) fn insert(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
     queue(c, origin, delivery, "").map(drop)
 }
 
 /// Queues a copy unless its identifier is there already.
-pub(super) fn insert_once(c: &Connection, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
+pub(super) fn insert_once(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
     queue(c, origin, delivery, "ON CONFLICT (id) DO NOTHING").map(drop)
 }
 
-fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str) -> Result<bool, Failure> {
+fn queue(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery, conflict: &str) -> Result<bool, Failure> {
     let id = delivery.id.to_string();
     let transfer = origin.transfer.to_string();
-    let patient = origin.patient.as_ref().map(NhsNumber::expose);
+    let key = c.key_of_transfer(origin.patient.as_ref(), origin.transfer, origin.created)?;
+    let patient = c.keys().index(origin.patient.as_ref());
     let inserted = c
         .prepare_cached(&format!(
             "INSERT INTO deliveries (id, transfer, lane, sender, patient, kind, recipient, recipient_name, endpoint,
@@ -37,7 +40,7 @@ fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str
         .execute(params![
             id,
             transfer,
-            origin.lane(),
+            origin.lane(c.keys()),
             origin.sender.as_str(),
             patient,
             delivery.kind.as_str(),
@@ -52,13 +55,16 @@ fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str
             delivery.basis,
             micros(origin.created),
             micros(origin.created),
-            delivery.disclosure,
+            c.seal_text(key, rows::of_disclosure(&id), &delivery.disclosure)?,
             delivery.notice.map(|notice| notice.of.to_string()),
             delivery.notice.map(|notice| notice.why.as_str()),
         ])?;
     if inserted == 0 {
         return Ok(false);
     }
+    let seal = |column, plain: &[u8]| c.seal(key, rows::of_rendition(column, &id), plain);
+    let html = delivery.html.as_ref().map(|html| seal("html", html)).transpose()?;
+    let card = delivery.card.as_ref().map(|card| seal("card", card)).transpose()?;
     c.prepare_cached(
         "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card) VALUES (?, ?, ?, ?, ?, ?)",
     )?
@@ -66,16 +72,29 @@ fn queue(c: &Connection, origin: &Origin, delivery: &NewDelivery, conflict: &str
         id,
         month(origin.created),
         delivery.media_type,
-        delivery.body,
-        delivery.html,
-        delivery.card
+        seal("body", &delivery.body)?,
+        html,
+        card
     ])?;
     keep_version(c, delivery.id, origin.created)?;
     Ok(true)
 }
 
+/// The data key of a copy: that of its disclosure.
+pub(super) fn key(c: &Keyed<'_>, delivery: &str) -> Result<KeyId, Failure> {
+    let corrupt = || Failure::corrupt("deliveries", "disclosure");
+    let disclosure = c
+        .prepare_cached("SELECT disclosure FROM deliveries WHERE id = ?")?
+        .query_and_then([delivery], |row| -> Result<String, Failure> {
+            Ok(Columns::of("deliveries", row).get("disclosure")?)
+        })?
+        .next()
+        .ok_or_else(corrupt)??;
+    key_of_text(&disclosure).ok_or_else(corrupt)
+}
+
 /// Writes the delivery's present version into its history.
-pub(super) fn keep_version(c: &Connection, id: DeliveryId, at: Timestamp) -> Result<(), Failure> {
+pub(super) fn keep_version(c: &Keyed<'_>, id: DeliveryId, at: Timestamp) -> Result<(), Failure> {
     c.prepare_cached(
         "INSERT INTO delivery_history (delivery, version, state, at, code, reason)
          SELECT id, version, state, ?, code, reason FROM deliveries WHERE id = ?",
@@ -86,12 +105,12 @@ pub(super) fn keep_version(c: &Connection, id: DeliveryId, at: Timestamp) -> Res
 
 /// Changes the state when the version is the expected one. A lease stays: whoever is sending may still
 /// record its attempt and its disclosure, though no longer the state.
-pub(super) fn transition(c: &Connection, change: &Transition) -> Result<bool, Failure> {
+pub(super) fn transition(c: &Keyed<'_>, change: &Transition) -> Result<bool, Failure> {
     let changed = c
         .prepare_cached(
             "UPDATE deliveries SET state = ?1, version = version + 1, code = coalesce(?2, code), reason = ?3,
                  changed = ?4, next_attempt = CASE ?1 WHEN 'queued' THEN ?4 END
-             WHERE id = ?5 AND version = ?6 RETURNING transfer, sender, patient",
+             WHERE id = ?5 AND version = ?6 RETURNING transfer, sender, patient, erased",
         )?
         .query_and_then(
             params![
@@ -104,7 +123,8 @@ pub(super) fn transition(c: &Connection, change: &Transition) -> Result<bool, Fa
             ],
             |row| -> Result<Origin, Failure> {
                 let columns = Columns::of("deliveries", row);
-                Ok(Origin::of(&columns, columns.parsed("transfer")?, change.at)?)
+                let transfer = columns.parsed("transfer")?;
+                c.opened(|keys| Origin::of(&columns, keys, transfer, change.at))
             },
         )?
         .next()
@@ -120,7 +140,7 @@ pub(super) fn transition(c: &Connection, change: &Transition) -> Result<bool, Fa
 
 /// Reads the bytes and records the reading, in the order in which a failure gives no bytes away.
 pub(super) fn open_rendition(
-    c: &Connection,
+    c: &Keyed<'_>,
     id: DeliveryId,
     at: Timestamp,
     reader: Option<&Step>,
@@ -152,15 +172,17 @@ pub(super) fn open_rendition(
     Ok(Some(rendition))
 }
 
-pub(super) fn rendition(c: &Connection, id: DeliveryId) -> Result<Option<StoredRendition>, Failure> {
+pub(super) fn rendition(c: &Keyed<'_>, id: DeliveryId) -> Result<Option<StoredRendition>, Failure> {
     c.prepare_cached("SELECT media_type, body, html FROM rendition_bodies WHERE delivery = ?")?
-        .query_and_then([id.to_string()], |row| Ok(rows::rendition(&Columns::of("rendition_bodies", row), id)?))?
+        .query_and_then([id.to_string()], |row| {
+            c.opened(|keys| rows::rendition(&Columns::of("rendition_bodies", row), keys, id))
+        })?
         .next()
         .transpose()
 }
 
 pub(super) fn requeue(
-    c: &Connection,
+    c: &Keyed<'_>,
     id: DeliveryId,
     how: Resend,
     why: &str,
@@ -171,7 +193,8 @@ pub(super) fn requeue(
         .prepare_cached(&format!(
             "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1,
                  replay = CASE WHEN ?4 THEN ?3 ELSE replay END
-             WHERE id = ?2 AND CASE WHEN ?4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > ?1 END"
+             WHERE id = ?2 AND erased IS NULL
+                 AND CASE WHEN ?4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > ?1 END"
         ))?
         .execute(params![micros(at), id.to_string(), why, how == Resend::Replay])?;
     if queued == 0 {
@@ -182,39 +205,39 @@ pub(super) fn requeue(
     Ok(true)
 }
 
-pub(super) fn by_id(c: &Connection, id: DeliveryId) -> Result<Option<DeliveryRecord>, Failure> {
+pub(super) fn by_id(c: &Keyed<'_>, id: DeliveryId) -> Result<Option<DeliveryRecord>, Failure> {
     one(c, "id = ?", &id.to_string())
 }
 
-pub(super) fn by_correlation(c: &Connection, correlation_id: &str) -> Result<Option<DeliveryRecord>, Failure> {
+pub(super) fn by_correlation(c: &Keyed<'_>, correlation_id: &str) -> Result<Option<DeliveryRecord>, Failure> {
     one(c, "correlation_id = ? ORDER BY sequence DESC LIMIT 1", correlation_id)
 }
 
-pub(super) fn by_reference(c: &Connection, reference: &str) -> Result<Option<DeliveryRecord>, Failure> {
+pub(super) fn by_reference(c: &Keyed<'_>, reference: &str) -> Result<Option<DeliveryRecord>, Failure> {
     one(c, "reference = ? ORDER BY sequence DESC LIMIT 1", reference)
 }
 
-fn one(c: &Connection, condition: &str, value: &str) -> Result<Option<DeliveryRecord>, Failure> {
+fn one(c: &Keyed<'_>, condition: &str, value: &str) -> Result<Option<DeliveryRecord>, Failure> {
     c.prepare_cached(&format!("SELECT {DELIVERY} FROM deliveries WHERE {condition}"))?
-        .query_and_then([value], record)?
+        .query_and_then([value], |row| record(c, row))?
         .next()
         .transpose()
 }
 
-pub(super) fn of_transfer(c: &Connection, id: TransferId) -> Result<Vec<DeliveryRecord>, Failure> {
+pub(super) fn of_transfer(c: &Keyed<'_>, id: TransferId) -> Result<Vec<DeliveryRecord>, Failure> {
     c.prepare_cached(&format!("SELECT {DELIVERY} FROM deliveries WHERE transfer = ? ORDER BY created, id"))?
-        .query_and_then([id.to_string()], record)?
+        .query_and_then([id.to_string()], |row| record(c, row))?
         .collect()
 }
 
-pub(super) fn list(c: &Connection, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
-    let (conditions, values) = query::deliveries(wanted);
+pub(super) fn list(c: &Keyed<'_>, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
+    let (conditions, values) = query::deliveries(wanted, c.keys());
     let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE {conditions} ORDER BY created, id LIMIT ?");
     let values = values.into_iter().chain([query::Value::from(wanted.limit)]);
-    c.prepare_cached(&sql)?.query_and_then(params_from_iter(values), record)?.collect()
+    c.prepare_cached(&sql)?.query_and_then(params_from_iter(values), |row| record(c, row))?.collect()
 }
 
 /// A row of [`DELIVERY`]'s columns.
-fn record(row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
-    Ok(rows::delivery(&Columns::of("deliveries", row))?)
+fn record(c: &Keyed<'_>, row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
+    c.opened(|keys| rows::delivery(&Columns::of("deliveries", row), keys))
 }

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use onward_core::OdsCode;
 use onward_core::audit::AuditRow;
 use onward_core::directory::DirectoryEntry;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Row, params};
 
 use super::audit;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use crate::columns::Columns;
 use crate::rows;
 use crate::stored::{json, micros, stored_count};
@@ -17,7 +18,7 @@ const CURRENT: &str =
     "FROM directory_entries e WHERE e.version = (SELECT max(version) FROM directory_entries WHERE ods = e.ods)";
 
 pub(super) fn import(
-    c: &Connection,
+    c: &Keyed<'_>,
     entries: &[DirectoryEntry],
     source: &str,
     at: Timestamp,
@@ -46,7 +47,7 @@ pub(super) fn import(
 
 /// By the code itself, else by another code of a home. A code that two homes claim names neither:
 /// whoever asks must not be given a guess.
-pub(super) fn entry(c: &Connection, ods: &OdsCode) -> Result<Option<DirectoryEntry>, Failure> {
+pub(super) fn entry(c: &Keyed<'_>, ods: &OdsCode) -> Result<Option<DirectoryEntry>, Failure> {
     let own = c
         .prepare_cached(&format!("SELECT e.entry {CURRENT} AND e.ods = ?"))?
         .query_and_then([ods.as_str()], read)?
@@ -65,7 +66,7 @@ pub(super) fn entry(c: &Connection, ods: &OdsCode) -> Result<Option<DirectoryEnt
     Ok(if claimed.len() == 1 { claimed.pop() } else { None })
 }
 
-pub(super) fn all(c: &Connection) -> Result<Vec<DirectoryEntry>, Failure> {
+pub(super) fn all(c: &Keyed<'_>) -> Result<Vec<DirectoryEntry>, Failure> {
     c.prepare_cached(&format!("SELECT e.entry {CURRENT} ORDER BY e.kind, e.ods"))?.query_and_then([], read)?.collect()
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::audit;
 use super::deliveries;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use crate::columns::Columns;
 use crate::stored::{json, micros, signed};
 
@@ -41,7 +42,7 @@ pub(super) fn end_all_leases(c: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Leases what is due, writing each attempt before anything is sent.
-pub(super) fn claim(c: &Connection, claim: &Claim) -> Result<Vec<Lease>, Failure> {
+pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure> {
     let Claim { now, lease_until, limit, except, only } = claim;
     let (now, lease_until) = (*now, *lease_until);
     // Endpoints are compared as they are stored.
@@ -57,6 +58,7 @@ pub(super) fn claim(c: &Connection, claim: &Claim) -> Result<Vec<Lease>, Failure
         match lease(c, id, now, lease_until) {
             Ok(lease) => leases.push(lease),
             Err(Failure::Corrupt(place)) => park(c, id, &place, now)?,
+            Err(Failure::Erased) => park(c, id, "erased", now)?,
             Err(failure) => return Err(failure),
         }
     }
@@ -64,7 +66,7 @@ pub(super) fn claim(c: &Connection, claim: &Claim) -> Result<Vec<Lease>, Failure
 }
 
 /// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim.
-fn park(c: &Connection, id: DeliveryId, place: &str, now: Timestamp) -> Result<(), Failure> {
+fn park(c: &Keyed<'_>, id: DeliveryId, place: &str, now: Timestamp) -> Result<(), Failure> {
     tracing::error!(delivery = %id, place, "a queued copy is unreadable and waits for a person");
     c.prepare_cached(
         "UPDATE deliveries SET state = 'failed', version = version + 1, next_attempt = NULL, lease_token = NULL,
@@ -74,7 +76,7 @@ fn park(c: &Connection, id: DeliveryId, place: &str, now: Timestamp) -> Result<(
     deliveries::keep_version(c, id, now)
 }
 
-fn lease(c: &Connection, id: DeliveryId, now: Timestamp, lease_until: Timestamp) -> Result<Lease, Failure> {
+fn lease(c: &Keyed<'_>, id: DeliveryId, now: Timestamp, lease_until: Timestamp) -> Result<Lease, Failure> {
     let rendition = deliveries::rendition(c, id)?.ok_or_else(|| Failure::corrupt("rendition_bodies", "delivery"))?;
     // Random rather than counted: no token of an earlier lease, or of a restored backup, can fit again.
     let (token, _) = Uuid::new_v4().as_u64_pair();
@@ -102,7 +104,7 @@ fn lease(c: &Connection, id: DeliveryId, now: Timestamp, lease_until: Timestamp)
 /// Ends an attempt; `false`, with nothing written, when the token is no longer the copy's. When the state
 /// has moved on meanwhile (an acknowledgement was faster than we were), it stays where it is: the attempt,
 /// its reference and its audit are recorded all the same, for the disclosure has happened.
-pub(super) fn complete(c: &Connection, end: &AttemptEnd) -> Result<bool, Failure> {
+pub(super) fn complete(c: &Keyed<'_>, end: &AttemptEnd) -> Result<bool, Failure> {
     let id = end.delivery.to_string();
     let held = c
         .prepare_cached(
@@ -128,7 +130,7 @@ pub(super) fn complete(c: &Connection, end: &AttemptEnd) -> Result<bool, Failure
     Ok(true)
 }
 
-fn finish_attempt(c: &Connection, end: &AttemptEnd, attempt: u32) -> Result<(), Failure> {
+fn finish_attempt(c: &Keyed<'_>, end: &AttemptEnd, attempt: u32) -> Result<(), Failure> {
     let (outcome, reason, reference) = match &end.outcome {
         AttemptOutcome::Sent { reference, .. } => ("sent", None, reference.as_deref()),
         AttemptOutcome::Retry { reason, .. } => ("retry", Some(reason.as_str()), None),
@@ -141,7 +143,7 @@ fn finish_attempt(c: &Connection, end: &AttemptEnd, attempt: u32) -> Result<(), 
     Ok(())
 }
 
-fn move_on(c: &Connection, end: &AttemptEnd) -> Result<(), Failure> {
+fn move_on(c: &Keyed<'_>, end: &AttemptEnd) -> Result<(), Failure> {
     let (state, next_attempt, reason) = match &end.outcome {
         AttemptOutcome::Sent { state, .. } => (state.as_str(), None, None),
         AttemptOutcome::Retry { at, reason } => ("queued", Some(micros(*at)), Some(reason)),

@@ -16,15 +16,15 @@ use crate::stored::{micros, signed, stored_count};
 #[async_trait]
 impl EvidenceStore for SqliteStore {
     async fn put_cosignature(&self, cosignature: StoredCosignature) -> Result<(), StoreError> {
-        self.writer.run(move |c| put_cosignature(c, &cosignature)).await
+        self.write(move |c| put_cosignature(c, &cosignature)).await
     }
 
     async fn cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError> {
-        self.readers.run(|c| cosignatures(c, COSIGNATURES)).await
+        self.read(|c| cosignatures(c, COSIGNATURES)).await
     }
 
     async fn latest_cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError> {
-        self.readers.run(|c| cosignatures(c, LATEST_COSIGNATURES)).await
+        self.read(|c| cosignatures(c, LATEST_COSIGNATURES)).await
     }
 
     async fn take_forwarding(
@@ -36,39 +36,36 @@ impl EvidenceStore for SqliteStore {
         from: u64,
     ) -> Result<Option<u64>, StoreError> {
         let sink = sink.to_owned();
-        self.writer.run(move |c| take_forwarding(c, &sink, holder, (now, until), from)).await
+        self.write(move |c| take_forwarding(c, &sink, holder, (now, until), from)).await
     }
 
     async fn forwarded(&self, sink: &str, holder: u64, next: u64) -> Result<bool, StoreError> {
         let sink = sink.to_owned();
-        self.writer
-            .run(move |c| {
-                let changed = c
-                    .prepare_cached("UPDATE forwarding SET position = ? WHERE sink = ? AND holder = ?")?
-                    .execute(params![stored_count(next), sink, signed(holder)])?;
-                Ok(changed == 1)
-            })
-            .await
+        self.write(move |c| {
+            let changed = c
+                .prepare_cached("UPDATE forwarding SET position = ? WHERE sink = ? AND holder = ?")?
+                .execute(params![stored_count(next), sink, signed(holder)])?;
+            Ok(changed == 1)
+        })
+        .await
     }
 
     async fn forwarding(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        self.readers
-            .run(|c| {
-                c.prepare_cached("SELECT sink, position FROM forwarding ORDER BY sink")?
-                    .query_and_then([], |row| Ok(rows::forwarding(&Columns::of("forwarding", row))?))?
-                    .collect()
-            })
-            .await
+        self.read(|c| {
+            c.prepare_cached("SELECT sink, position FROM forwarding ORDER BY sink")?
+                .query_and_then([], |row| Ok(rows::forwarding(&Columns::of("forwarding", row))?))?
+                .collect()
+        })
+        .await
     }
 
     async fn audit_size(&self) -> Result<u64, StoreError> {
-        self.readers
-            .run(|c| {
-                let sql = "SELECT coalesce(max(position) + 1, 0) FROM audit_log";
-                let size: i64 = c.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-                u64::try_from(size).map_err(|_| Failure::corrupt("audit_log", "position"))
-            })
-            .await
+        self.read(|c| {
+            let sql = "SELECT coalesce(max(position) + 1, 0) FROM audit_log";
+            let size: i64 = c.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            u64::try_from(size).map_err(|_| Failure::corrupt("audit_log", "position"))
+        })
+        .await
     }
 }
 

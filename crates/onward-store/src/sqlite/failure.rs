@@ -4,6 +4,7 @@ use onward_core::store::StoreError;
 use rusqlite::{ErrorCode, ffi};
 
 use crate::columns::Corrupt;
+use crate::sealing::{KeyFault, Unread};
 
 /// Why an operation failed.
 #[derive(Debug)]
@@ -12,6 +13,10 @@ pub(super) enum Failure {
     Sql(rusqlite::Error),
     /// What is stored is not what was written; names `table.column`.
     Corrupt(String),
+    /// A key is missing or nothing can be sealed.
+    Key(KeyFault),
+    /// What was asked for was sealed under a key that is destroyed.
+    Erased,
     /// What the operation rests on has changed since the caller read it.
     Overtaken,
     /// The operation panicked.
@@ -30,6 +35,23 @@ impl From<Corrupt> for Failure {
     }
 }
 
+impl From<Unread> for Failure {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Corrupt(place) => Self::Corrupt(place),
+            Unread::Erased => Self::Erased,
+            Unread::Key(fault) => Self::Key(fault),
+            Unread::Wanted(_) => Self::corrupt("data_keys", "id"),
+        }
+    }
+}
+
+impl From<KeyFault> for Failure {
+    fn from(fault: KeyFault) -> Self {
+        Unread::from(fault).into()
+    }
+}
+
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
@@ -44,6 +66,8 @@ impl From<&Failure> for StoreError {
             }
             Failure::Sql(error) => Self::Unavailable(told(error)),
             Failure::Corrupt(place) => Self::Corrupt(place.clone()),
+            Failure::Key(fault) => Self::Unavailable(fault.to_string()),
+            Failure::Erased => Self::Erased,
             Failure::Overtaken => Self::Overtaken,
             Failure::Panicked => Self::Unavailable("the operation panicked".to_owned()),
         }

@@ -7,11 +7,12 @@ use onward_core::audit::AuditRow;
 use onward_core::state::EndReason;
 use onward_core::store::{Ending, Pause, Predecessor, TakeBack, Waiting};
 use onward_core::{DeliveryId, OdsCode, TransferId};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::params;
 
 use super::audit;
 use super::deliveries;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::transfers;
 use crate::columns::Columns;
 use crate::rows::{self, EVERYBODY, Origin, PREDECESSOR};
@@ -19,7 +20,7 @@ use crate::stored::micros;
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) fn predecessor(
-    c: &Connection,
+    c: &Keyed<'_>,
     sender: &OdsCode,
     named: &str,
     except: TransferId,
@@ -31,7 +32,7 @@ pub(super) fn predecessor(
         let found = c
             .prepare_cached(&format!("SELECT {PREDECESSOR} FROM transfers WHERE sender = ?1 AND id <> ?3 {by}"))?
             .query_and_then(params![sender.as_str(), named, except.to_string()], |row| {
-                Ok::<_, Failure>(rows::predecessor(&Columns::of("transfers", row))?)
+                c.opened(|keys| rows::predecessor(&Columns::of("transfers", row), keys))
             })?
             .next()
             .transpose()?;
@@ -42,7 +43,7 @@ pub(super) fn predecessor(
     Ok(None)
 }
 
-pub(super) fn waiting(c: &Connection, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, Failure> {
+pub(super) fn waiting(c: &Keyed<'_>, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, Failure> {
     let mut found = Vec::new();
     let mut statement = c.prepare_cached(
         "SELECT h.id AS hold, t.id FROM transfers t JOIN holds h ON h.transfer = t.id
@@ -63,7 +64,7 @@ pub(super) fn waiting(c: &Connection, sender: &OdsCode, for_any: &[String]) -> R
 
 /// Makes `transfer` the successor of `predecessor`; `false` when that has another one.
 pub(super) fn succeed(
-    c: &Connection,
+    c: &Keyed<'_>,
     transfer: TransferId,
     predecessor: TransferId,
     at: Timestamp,
@@ -88,7 +89,7 @@ pub(super) fn succeed(
 }
 
 /// The versions before this one, the nearest first.
-fn earlier_versions(c: &Connection, transfer: TransferId) -> Result<Vec<TransferId>, Failure> {
+fn earlier_versions(c: &Keyed<'_>, transfer: TransferId) -> Result<Vec<TransferId>, Failure> {
     c.prepare_cached(
         "WITH RECURSIVE chain (id, replaces, far) AS (
              SELECT id, replaces, 0 FROM transfers WHERE id = ?
@@ -101,7 +102,7 @@ fn earlier_versions(c: &Connection, transfer: TransferId) -> Result<Vec<Transfer
 
 /// Ends the copies of all earlier versions; `false`, with nothing to be kept, when `endings` are not all of them.
 pub(super) fn supersede(
-    c: &Connection,
+    c: &Keyed<'_>,
     transfer: TransferId,
     endings: &[Ending],
     at: Timestamp,
@@ -120,7 +121,7 @@ pub(super) fn supersede(
 }
 
 /// Copies of these transfers that are still their recipients'.
-fn live_copies(c: &Connection, transfers: &[TransferId]) -> Result<BTreeSet<DeliveryId>, Failure> {
+fn live_copies(c: &Keyed<'_>, transfers: &[TransferId]) -> Result<BTreeSet<DeliveryId>, Failure> {
     let mut live = BTreeSet::new();
     let mut statement = c.prepare_cached(
         "SELECT id FROM deliveries WHERE transfer = ? AND kind <> 'sender' AND notice_of IS NULL AND ended IS NULL",
@@ -136,7 +137,7 @@ fn live_copies(c: &Connection, transfers: &[TransferId]) -> Result<BTreeSet<Deli
 }
 
 /// Ends a transfer unless it has ended before.
-fn end_transfer(c: &Connection, id: TransferId, why: EndReason, reason: &str, at: Timestamp) -> Result<bool, Failure> {
+fn end_transfer(c: &Keyed<'_>, id: TransferId, why: EndReason, reason: &str, at: Timestamp) -> Result<bool, Failure> {
     let ended = c
         .prepare_cached("UPDATE transfers SET ended = ?, ended_reason = ?, changed = ? WHERE id = ? AND ended IS NULL")?
         .execute(params![why.as_str(), reason, micros(at), id.to_string()])?;
@@ -145,26 +146,25 @@ fn end_transfer(c: &Connection, id: TransferId, why: EndReason, reason: &str, at
 
 /// Ends one copy and queues its notice if it may have left. A lease stays, so that whoever is sending can still record
 /// the attempt, and the lane waits for that. `false` when it has ended in this way, or in a stricter one, before.
-fn end_copy(c: &Connection, ending: &Ending, at: Timestamp) -> Result<bool, Failure> {
+fn end_copy(c: &Keyed<'_>, ending: &Ending, at: Timestamp) -> Result<bool, Failure> {
     let id = ending.delivery.to_string();
     let stricter = ending.why != EndReason::Superseded;
     let found = c
         .prepare_cached(
-            "SELECT transfer, sender, patient, lane, opened IS NOT NULL OR (state <> 'queued' OR attempts > 0)
+            "SELECT transfer, sender, patient, erased, lane, opened IS NOT NULL OR (state <> 'queued' OR attempts > 0)
                  AND (json_extract(endpoint, '$.transport') <> 'inbox' OR state IN ('rejected', 'completed')) AS left
              FROM deliveries WHERE id = ?1 AND (ended IS NULL OR ?2 AND ended = 'superseded' OR ?3 AND ended <> 'recalled')",
         )?
-        .query_row(params![id, stricter, ending.why == EndReason::Recalled], |row| {
-            Ok((
-                row.get::<_, String>("transfer")?,
-                row.get::<_, String>("sender")?,
-                row.get::<_, Option<String>>("patient")?,
-                row.get::<_, String>("lane")?,
-                row.get::<_, bool>("left")?,
-            ))
-        })
-        .optional()?;
-    let Some((transfer, sender, patient, lane, left)) = found else { return Ok(false) };
+        .query_and_then(params![id, stricter, ending.why == EndReason::Recalled], |row| {
+            let columns = Columns::of("deliveries", row);
+            let transfer = columns.parsed("transfer")?;
+            let mut origin = c.opened(|keys| Origin::of(&columns, keys, transfer, at))?;
+            origin.behind = Some(columns.get("lane")?);
+            Ok::<_, Failure>((origin, columns.flag("left")?))
+        })?
+        .next()
+        .transpose()?;
+    let Some((mut origin, left)) = found else { return Ok(false) };
     c.prepare_cached(
         "UPDATE deliveries SET ended = ?1, ended_by = ?2, reason = ?3, version = version + 1, changed = ?4,
              next_attempt = NULL,
@@ -174,24 +174,16 @@ fn end_copy(c: &Connection, ending: &Ending, at: Timestamp) -> Result<bool, Fail
     .execute(params![ending.why.as_str(), ending.by.map(|by| by.to_string()), ending.reason, micros(at), id])?;
     deliveries::keep_version(c, ending.delivery, at)?;
     if let Some(notice) = ending.notice.as_ref().filter(|_| left) {
-        let corrupt = |column| move |_| Failure::corrupt("deliveries", column);
-        let origin = Origin {
-            transfer: transfer.parse().map_err(corrupt("transfer"))?,
-            sender: sender.parse().map_err(corrupt("sender"))?,
+        if ending.why == EndReason::Recalled {
             // Whoever should not have got it is not told about whom it was.
-            patient: patient
-                .filter(|_| ending.why != EndReason::Recalled)
-                .map(|number| number.parse().map_err(|_| Failure::corrupt("deliveries", "patient")))
-                .transpose()?,
-            created: at,
-            behind: Some(lane),
-        };
+            origin.patient = None;
+        }
         deliveries::insert(c, &origin, notice)?;
     }
     Ok(true)
 }
 
-pub(super) fn take_back(c: &Connection, back: &TakeBack) -> Result<bool, Failure> {
+pub(super) fn take_back(c: &Keyed<'_>, back: &TakeBack) -> Result<bool, Failure> {
     if let Some(why) = back.whole {
         let earlier = earlier_versions(c, back.transfer)?;
         if live_copies(c, &[back.transfer])? != back.endings.iter().map(|ending| ending.delivery).collect() {
@@ -223,7 +215,7 @@ pub(super) fn take_back(c: &Connection, back: &TakeBack) -> Result<bool, Failure
 }
 
 fn end_superseded(
-    c: &Connection,
+    c: &Keyed<'_>,
     transfer: TransferId,
     why: EndReason,
     reason: &str,
@@ -239,7 +231,7 @@ fn end_superseded(
     Ok(())
 }
 
-pub(super) fn pause(c: &Connection, pause: &Pause, rows: &[AuditRow]) -> Result<bool, Failure> {
+pub(super) fn pause(c: &Keyed<'_>, pause: &Pause, rows: &[AuditRow]) -> Result<bool, Failure> {
     let inserted = c
         .prepare_cached(
             "INSERT INTO pauses (recipient, reason, by, since) VALUES (?, ?, ?, ?) ON CONFLICT (recipient) DO NOTHING",
@@ -256,7 +248,7 @@ pub(super) fn pause(c: &Connection, pause: &Pause, rows: &[AuditRow]) -> Result<
     Ok(inserted == 1)
 }
 
-pub(super) fn resume(c: &Connection, recipient: Option<&OdsCode>, rows: &[AuditRow]) -> Result<bool, Failure> {
+pub(super) fn resume(c: &Keyed<'_>, recipient: Option<&OdsCode>, rows: &[AuditRow]) -> Result<bool, Failure> {
     let ended = c
         .prepare_cached("DELETE FROM pauses WHERE recipient = ?")?
         .execute([recipient.map_or(EVERYBODY, OdsCode::as_str)])?;
@@ -266,7 +258,7 @@ pub(super) fn resume(c: &Connection, recipient: Option<&OdsCode>, rows: &[AuditR
     Ok(ended == 1)
 }
 
-pub(super) fn pauses(c: &Connection) -> Result<Vec<Pause>, Failure> {
+pub(super) fn pauses(c: &Keyed<'_>) -> Result<Vec<Pause>, Failure> {
     c.prepare_cached("SELECT recipient, reason, by, since FROM pauses ORDER BY recipient <> '*', recipient")?
         .query_and_then([], |row| Ok(rows::pause(&Columns::of("pauses", row))?))?
         .collect()

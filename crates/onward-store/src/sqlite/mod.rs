@@ -7,10 +7,14 @@ mod columns;
 mod deliveries;
 mod directory;
 mod dispatch;
+mod erasures;
 mod evidence;
 mod failure;
 mod figures;
+mod keyed;
+mod keys;
 mod lifecycle;
+mod migrate;
 mod open;
 mod operations;
 mod people;
@@ -25,7 +29,7 @@ mod tests;
 
 use std::fmt;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -35,21 +39,26 @@ use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
-    Figures, FoundTask, HeldTransfer, HoldChange, Lease, OriginalMessage, Pause, Predecessor, Release, Resend, Step,
-    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
+    LegalHold, LegalHoldOrder, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step, Store,
+    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
     Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
-
 use rusqlite::types::ToSqlOutput;
+use uuid::Uuid;
 
 pub use open::OpenError;
 pub use writer::CommitCounts;
 
-use crate::query::{Dialect, Value};
+use failure::Failure;
+use keyed::Keyed;
 use open::Purpose;
 use readers::{READERS, Readers};
 use writer::Writer;
+
+use crate::query::{Dialect, Value};
+use crate::sealing::{KeyEncryption, Vault};
 
 /// Where SQLite's SQL is its own.
 const DIALECT: Dialect = Dialect { greatest: "max", ordered_join: "CROSS JOIN", body_of_delivery: "b.delivery = d.id" };
@@ -72,6 +81,8 @@ pub struct SqliteStore {
     // the lock goes when nothing writes any more.
     readers: Readers,
     writer: Writer,
+    vault: Arc<Vault>,
+    path: PathBuf,
     clock: Arc<dyn Clock>,
     _lock: Option<File>,
 }
@@ -82,14 +93,14 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`OpenError::InUse`] while another process serves it (trust.md §7, fault 14); see [`OpenError`].
-    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, keys: Arc<dyn KeyEncryption>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         open::check_sqlite()?;
         let lock = open::lock(path)?;
         open::create(path)?;
         let mut writer = open::connect(path, Purpose::Write)?;
-        open::migrate(&mut writer)?;
+        open::migrate(&mut writer, &keys, clock.now())?;
         dispatch::end_all_leases(&writer)?;
-        Self::assemble(path, writer, clock, Some(lock))
+        Self::assemble(path, writer, keys, clock, Some(lock))
     }
 
     /// Opens the database beside a server that may be running, for commands. SQLite's own locks order
@@ -97,26 +108,48 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`OpenError::InUse`] when the schema must be brought forward while a server runs; see [`OpenError`].
-    pub fn open_shared(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    pub fn open_shared(path: &Path, keys: Arc<dyn KeyEncryption>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         open::check_sqlite()?;
         open::create(path)?;
         let mut writer = open::connect(path, Purpose::Write)?;
         if open::is_outdated(&writer)? {
             let _sole = open::lock(path)?;
-            open::migrate(&mut writer)?;
+            open::migrate(&mut writer, &keys, clock.now())?;
         }
-        Self::assemble(path, writer, clock, None)
+        Self::assemble(path, writer, keys, clock, None)
     }
 
     fn assemble(
         path: &Path,
         writer: rusqlite::Connection,
+        keys: Arc<dyn KeyEncryption>,
         clock: Arc<dyn Clock>,
         lock: Option<File>,
     ) -> Result<Self, OpenError> {
+        let vault = Arc::new(keys::open(&writer, keys)?);
         let readers = (0..READERS).map(|_| open::connect(path, Purpose::Read)).collect::<Result<Vec<_>, _>>()?;
         let writer = Writer::start(writer).map_err(OpenError::Thread)?;
-        Ok(Self { readers: Readers::new(readers), writer, clock, _lock: lock })
+        Ok(Self { readers: Readers::new(readers), writer, vault, path: path.to_owned(), clock, _lock: lock })
+    }
+
+    /// Runs the operation in a transaction of the writer, with the store's keys.
+    async fn write<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Keyed<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        let vault = Arc::clone(&self.vault);
+        self.writer.run(move |c| operation(&Keyed::new(c, vault))).await
+    }
+
+    /// Runs the reads in one snapshot, with the store's keys.
+    async fn read<T, F>(&self, reads: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Keyed<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        let vault = Arc::clone(&self.vault);
+        self.readers.run(move |c| reads(&Keyed::new(c, vault))).await
     }
 
     /// How much was committed since it was opened.
@@ -135,23 +168,23 @@ impl fmt::Debug for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
-        self.writer.run(move |c| transfers::accept(c, &acceptance)).await
+        self.write(move |c| transfers::accept(c, &acceptance)).await
     }
 
     async fn audit(&self, rows: Vec<AuditRow>) -> Result<(), StoreError> {
-        self.writer.run(move |c| audit::append(c, &rows)).await
+        self.write(move |c| audit::append(c, &rows)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
-        self.writer.run(move |c| dispatch::claim(c, &claim)).await
+        self.write(move |c| dispatch::claim(c, &claim)).await
     }
 
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError> {
-        self.writer.run(move |c| ends.iter().map(|end| dispatch::complete(c, end)).collect()).await
+        self.write(move |c| ends.iter().map(|end| dispatch::complete(c, end)).collect()).await
     }
 
     async fn transition(&self, transition: Transition) -> Result<bool, StoreError> {
-        self.writer.run(move |c| deliveries::transition(c, &transition)).await
+        self.write(move |c| deliveries::transition(c, &transition)).await
     }
 
     async fn open_rendition(
@@ -161,7 +194,7 @@ impl Store for SqliteStore {
         reader: Option<Step>,
         audit: Vec<AuditRow>,
     ) -> Result<Option<StoredRendition>, StoreError> {
-        self.writer.run(move |c| deliveries::open_rendition(c, delivery, at, reader.as_ref(), &audit)).await
+        self.write(move |c| deliveries::open_rendition(c, delivery, at, reader.as_ref(), &audit)).await
     }
 
     async fn take_step(
@@ -170,53 +203,53 @@ impl Store for SqliteStore {
         transition: Option<Transition>,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        self.writer.run(move |c| steps::take(c, &step, transition.as_ref(), &audit)).await
+        self.write(move |c| steps::take(c, &step, transition.as_ref(), &audit)).await
     }
 
     async fn steps(&self, delivery: DeliveryId) -> Result<Vec<Step>, StoreError> {
-        self.readers.run(move |c| steps::of(c, delivery)).await
+        self.read(move |c| steps::of(c, delivery)).await
     }
 
     async fn arrivals(&self, query: ArrivalQuery) -> Result<Vec<Arrival>, StoreError> {
-        self.readers.run(move |c| steps::arrivals(c, &query)).await
+        self.read(move |c| steps::arrivals(c, &query)).await
     }
 
     async fn card(&self, delivery: DeliveryId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.readers.run(move |c| steps::card(c, delivery)).await
+        self.read(move |c| steps::card(c, delivery)).await
     }
 
     async fn transfer(&self, id: TransferId) -> Result<Option<TransferRecord>, StoreError> {
-        self.readers.run(move |c| transfers::transfer(c, id)).await
+        self.read(move |c| transfers::transfer(c, id)).await
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRecord>, StoreError> {
-        self.readers.run(move |c| deliveries::by_id(c, id)).await
+        self.read(move |c| deliveries::by_id(c, id)).await
     }
 
     async fn delivery_by_correlation(&self, correlation_id: &str) -> Result<Option<DeliveryRecord>, StoreError> {
         let correlation_id = correlation_id.to_owned();
-        self.readers.run(move |c| deliveries::by_correlation(c, &correlation_id)).await
+        self.read(move |c| deliveries::by_correlation(c, &correlation_id)).await
     }
 
     async fn delivery_by_reference(&self, reference: &str) -> Result<Option<DeliveryRecord>, StoreError> {
         let reference = reference.to_owned();
-        self.readers.run(move |c| deliveries::by_reference(c, &reference)).await
+        self.read(move |c| deliveries::by_reference(c, &reference)).await
     }
 
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
-        self.readers.run(move |c| deliveries::list(c, &query)).await
+        self.read(move |c| deliveries::list(c, &query)).await
     }
 
     async fn tasks(&self, query: TaskQuery) -> Result<Vec<FoundTask>, StoreError> {
-        self.readers.run(move |c| tasks::list(c, &query)).await
+        self.read(move |c| tasks::list(c, &query)).await
     }
 
     async fn count_tasks(&self, query: TaskQuery) -> Result<u64, StoreError> {
-        self.readers.run(move |c| tasks::count(c, &query)).await
+        self.read(move |c| tasks::count(c, &query)).await
     }
 
     async fn rendition(&self, delivery: DeliveryId) -> Result<Option<StoredRendition>, StoreError> {
-        self.readers.run(move |c| deliveries::rendition(c, delivery)).await
+        self.read(move |c| deliveries::rendition(c, delivery)).await
     }
 
     async fn predecessor(
@@ -226,58 +259,58 @@ impl Store for SqliteStore {
         except: TransferId,
     ) -> Result<Option<Predecessor>, StoreError> {
         let (sender, named) = (sender.clone(), named.to_owned());
-        self.readers.run(move |c| lifecycle::predecessor(c, &sender, &named, except)).await
+        self.read(move |c| lifecycle::predecessor(c, &sender, &named, except)).await
     }
 
     async fn waiting(&self, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, StoreError> {
         let (sender, for_any) = (sender.clone(), for_any.to_vec());
-        self.readers.run(move |c| lifecycle::waiting(c, &sender, &for_any)).await
+        self.read(move |c| lifecycle::waiting(c, &sender, &for_any)).await
     }
 
     async fn take_back(&self, take_back: TakeBack) -> Result<bool, StoreError> {
-        self.writer.run(move |c| lifecycle::take_back(c, &take_back)).await
+        self.write(move |c| lifecycle::take_back(c, &take_back)).await
     }
 
     async fn pause(&self, pause: Pause, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
-        self.writer.run(move |c| lifecycle::pause(c, &pause, &audit)).await
+        self.write(move |c| lifecycle::pause(c, &pause, &audit)).await
     }
 
     async fn resume(&self, recipient: Option<&OdsCode>, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
         let recipient = recipient.cloned();
-        self.writer.run(move |c| lifecycle::resume(c, recipient.as_ref(), &audit)).await
+        self.write(move |c| lifecycle::resume(c, recipient.as_ref(), &audit)).await
     }
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
-        self.readers.run(lifecycle::pauses).await
+        self.read(lifecycle::pauses).await
     }
 
     async fn checkup(&self) -> Result<Checkup, StoreError> {
-        self.readers.run(checkup::run).await
+        self.read(|c| checkup::run(c)).await
     }
 
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {
-        self.readers.run(move |c| transfers::original(c, id)).await
+        self.read(move |c| transfers::original(c, id)).await
     }
 
     async fn subject_record(&self, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, StoreError> {
         let patient = patient.clone();
-        self.readers.run(move |c| transfers::about(c, &patient)).await
+        self.read(move |c| transfers::about(c, &patient)).await
     }
 
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
-        self.readers.run(transfers::holds).await
+        self.read(transfers::holds).await
     }
 
     async fn release_hold(&self, release: Release) -> Result<bool, StoreError> {
-        self.writer.run(move |c| transfers::release_hold(c, &release)).await
+        self.write(move |c| transfers::release_hold(c, &release)).await
     }
 
     async fn change_hold(&self, change: HoldChange) -> Result<bool, StoreError> {
-        self.writer.run(move |c| transfers::change_hold(c, &change)).await
+        self.write(move |c| transfers::change_hold(c, &change)).await
     }
 
     async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError> {
-        self.writer.run(move |c| transfers::close_hold(c, &closure)).await
+        self.write(move |c| transfers::close_hold(c, &closure)).await
     }
 
     async fn requeue(
@@ -289,20 +322,20 @@ impl Store for SqliteStore {
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
         let why = why.to_owned();
-        self.writer.run(move |c| deliveries::requeue(c, delivery, how, &why, at, &audit)).await
+        self.write(move |c| deliveries::requeue(c, delivery, how, &why, at, &audit)).await
     }
 
     async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError> {
-        self.writer.run(move |c| clients::put(c, &client, &audit)).await
+        self.write(move |c| clients::put(c, &client, &audit)).await
     }
 
     async fn client(&self, id: &str) -> Result<Option<Client>, StoreError> {
         let id = id.to_owned();
-        self.readers.run(move |c| clients::by_id(c, &id)).await
+        self.read(move |c| clients::by_id(c, &id)).await
     }
 
     async fn clients(&self) -> Result<Vec<Client>, StoreError> {
-        self.readers.run(clients::all).await
+        self.read(clients::all).await
     }
 
     async fn redeem_assertion(
@@ -314,12 +347,12 @@ impl Store for SqliteStore {
     ) -> Result<bool, StoreError> {
         let jti = jti.to_owned();
         let now = self.clock.now();
-        self.writer.run(move |c| clients::redeem_assertion(c, &jti, jti_expires, &token, now, &audit)).await
+        self.write(move |c| clients::redeem_assertion(c, &jti, jti_expires, &token, now, &audit)).await
     }
 
     async fn token(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, StoreError> {
         let hash = *hash;
-        self.readers.run(move |c| clients::token(c, &hash, now)).await
+        self.read(move |c| clients::token(c, &hash, now)).await
     }
 
     async fn import_directory(
@@ -330,45 +363,108 @@ impl Store for SqliteStore {
         audit: Vec<AuditRow>,
     ) -> Result<u64, StoreError> {
         let source = source.to_owned();
-        self.writer.run(move |c| directory::import(c, &entries, &source, at, &audit)).await
+        self.write(move |c| directory::import(c, &entries, &source, at, &audit)).await
     }
 
     async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {
         let ods = ods.clone();
-        self.readers.run(move |c| directory::entry(c, &ods)).await
+        self.read(move |c| directory::entry(c, &ods)).await
     }
 
     async fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError> {
-        self.readers.run(directory::all).await
+        self.read(directory::all).await
+    }
+
+    async fn audit_leaves(&self, from: u64, limit: u32) -> Result<Vec<[u8; 32]>, StoreError> {
+        self.read(move |c| audit::leaves(c, from, limit)).await
     }
 
     async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError> {
-        self.readers.run(move |c| audit::entries(c, from, limit)).await
+        self.read(move |c| audit::entries(c, from, limit)).await
     }
 
     async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError> {
-        self.readers.run(move |c| audit::search(c, &query)).await
+        self.read(move |c| audit::search(c, &query)).await
     }
 
     async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<bool, StoreError> {
-        self.writer.run(move |c| audit::put_checkpoint(c, &checkpoint)).await
+        self.write(move |c| audit::put_checkpoint(c, &checkpoint)).await
     }
 
     async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError> {
-        self.readers.run(audit::checkpoints).await
+        self.read(audit::checkpoints).await
     }
 
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
-        self.readers.run(audit::latest_checkpoint).await
+        self.read(audit::latest_checkpoint).await
+    }
+
+    async fn key_usage(&self) -> Result<Vec<KeyUsage>, StoreError> {
+        self.read(keys::usage).await
+    }
+
+    async fn rewrap_keys(&self, limit: u32, audit: Vec<AuditRow>) -> Result<u64, StoreError> {
+        self.write(move |c| keys::rewrap(c, limit, &audit)).await
+    }
+
+    async fn request_erasure(
+        &self,
+        patient: &NhsNumber,
+        request: ErasureRequest,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let patient = patient.clone();
+        self.write(move |c| erasures::request(c, &patient, &request, &audit)).await
+    }
+
+    async fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StoreError> {
+        self.read(erasures::pending).await
+    }
+
+    async fn confirm_erasure(&self, confirmation: ErasureConfirmation) -> Result<ErasureOutcome, StoreError> {
+        let outcome = self.write(move |c| erasures::confirm(c, &confirmation)).await?;
+        let ErasureOutcome::Erased { transfers, entries, .. } = outcome else { return Ok(outcome) };
+        let path = self.path.clone();
+        // The keys are destroyed and that is durable; the old pages of the log are another matter.
+        let cut = tokio::task::spawn_blocking(move || erasures::cut_log(&path)).await;
+        let remains = (!matches!(cut, Ok(Ok(true)))).then_some(
+            "the database's log could not be cut, for somebody was reading: restart the gateway, which cuts it",
+        );
+        Ok(ErasureOutcome::Erased { transfers, entries, remains })
+    }
+
+    async fn place_legal_hold(
+        &self,
+        patient: &NhsNumber,
+        order: LegalHoldOrder,
+        audit: Vec<AuditRow>,
+    ) -> Result<(), StoreError> {
+        let patient = patient.clone();
+        self.write(move |c| erasures::place_hold(c, &patient, &order, &audit)).await
+    }
+
+    async fn lift_legal_hold(
+        &self,
+        id: Uuid,
+        by: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let by = by.to_owned();
+        self.write(move |c| erasures::lift_hold(c, id, &by, at, &audit)).await
+    }
+
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>, StoreError> {
+        self.read(erasures::legal_holds).await
     }
 
     async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError> {
-        self.readers.run(move |c| figures::read(c, now)).await
+        self.read(move |c| figures::read(c, now)).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.writer.run(move |c| audit::commit_readiness(c, now)).await?;
-        self.readers.run(audit::read_readiness).await
+        self.write(move |c| audit::commit_readiness(c, now)).await?;
+        self.read(audit::read_readiness).await
     }
 }

@@ -4,11 +4,15 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::failure::told;
+use super::failure::{Failure, told};
+use super::{keys, migrate};
+use crate::sealing::{KeyEncryption, KeyFault};
 
 /// Before this, a race at the reset of the log could lose committed transactions (3.7.0 to 3.51.2).
 const SQLITE_FLOOR: i32 = 3_051_003;
@@ -25,7 +29,11 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0005_lifecycle.sql"),
     include_str!("../../schema/sqlite/0006_evidence.sql"),
     include_str!("../../schema/sqlite/0007_operations.sql"),
+    include_str!("../../schema/sqlite/0008_sealing.sql"),
+    include_str!("../../schema/sqlite/0009_erasure.sql"),
 ];
+/// The step whose statements the program follows by sealing what is there.
+const SEALING: usize = 7;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +78,26 @@ pub enum OpenError {
     /// SQLite refused.
     #[error("the database cannot be opened: {0}")]
     Sqlite(String),
+    /// A key is missing or another one (trust.md §7, faults 33 and 34): nothing is opened, and nothing is stored unsealed.
+    #[error(transparent)]
+    Keys(#[from] KeyFault),
+    /// What is stored in a row is not what was written; names `table.column`.
+    #[error("the database holds something unreadable: {0}")]
+    Corrupt(String),
     /// The writer thread could not be started.
     #[error("the store's writer cannot be started")]
     Thread(#[source] std::io::Error),
+}
+
+impl From<Failure> for OpenError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Sql(error) => error.into(),
+            Failure::Key(fault) => fault.into(),
+            Failure::Corrupt(place) => Self::Corrupt(place),
+            Failure::Erased | Failure::Overtaken | Failure::Panicked => Self::Corrupt("data_keys".to_owned()),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for OpenError {
@@ -146,6 +171,8 @@ pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, O
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
+    // What is deleted or overwritten is zeroed in the file: a destroyed key is gone.
+    connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     // Sorting spills would put patient data into files that nobody guards.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // KiB when negative. The default of 2 MB makes a backlog of copies read the same pages again with every look.
@@ -178,16 +205,30 @@ fn version(connection: &Connection) -> Result<usize, OpenError> {
 }
 
 /// Brings the schema forward, one transaction a step, so that an upgrade that is killed resumes (fault 37).
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+pub(super) fn migrate(
+    connection: &mut Connection,
+    encryption: &Arc<dyn KeyEncryption>,
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    let mut sealed = false;
     loop {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let current = version(&transaction)?;
-        let Some(step) = MIGRATIONS.get(current) else { return Ok(()) };
+        let Some(step) = MIGRATIONS.get(current) else { break };
         transaction.execute_batch(step)?;
+        if current == SEALING {
+            keys::begin(&transaction, encryption.as_ref(), now)?;
+            sealed = migrate::seal_everything(&transaction, encryption, now)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", stored_version(current + 1))?;
         transaction.commit()?;
     }
+    if sealed {
+        // What was plain must not stay behind in free pages or in the log.
+        connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?;
+    }
+    Ok(())
 }
 
 fn stored_version(version: usize) -> i64 {

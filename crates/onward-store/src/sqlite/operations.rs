@@ -5,9 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::AuditRow;
 use onward_core::store::{Approval, ApprovalKind, Backlog, OperationsStore, StoreError, Stuck, StuckQuery, Verdict};
 use onward_core::{ApprovalId, OdsCode};
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{params, params_from_iter};
 
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::{SqliteStore, audit};
 use crate::columns::Columns;
 use crate::query;
@@ -20,32 +21,32 @@ const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
 #[async_trait]
 impl OperationsStore for SqliteStore {
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
-        self.readers
-            .run(|c| {
-                c.prepare_cached(&query::backlog())?
-                    .query_and_then([], |row| Ok(rows::backlog(&Columns::of("deliveries", row))?))?
-                    .collect()
-            })
-            .await
+        self.read(|c| {
+            c.prepare_cached(&query::backlog())?
+                .query_and_then([], |row| Ok(rows::backlog(&Columns::of("deliveries", row))?))?
+                .collect()
+        })
+        .await
     }
 
     async fn stuck(&self, query: StuckQuery) -> Result<Vec<Stuck>, StoreError> {
-        self.readers
-            .run(move |c| {
-                let (sql, values) = query::stuck(&query);
-                c.prepare_cached(&sql)?
-                    .query_and_then(params_from_iter(values), |row| Ok(rows::stuck(&Columns::of("deliveries", row))?))?
-                    .collect()
-            })
-            .await
+        self.read(move |c| {
+            let (sql, values) = query::stuck(&query);
+            c.prepare_cached(&sql)?
+                .query_and_then(params_from_iter(values), |row| {
+                    c.opened(|keys| rows::stuck(&Columns::of("deliveries", row), keys))
+                })?
+                .collect()
+        })
+        .await
     }
 
     async fn ask_approval(&self, approval: Approval, audit: Vec<AuditRow>) -> Result<(), StoreError> {
-        self.writer.run(move |c| ask(c, &approval, &audit)).await
+        self.write(move |c| ask(c, &approval, &audit)).await
     }
 
     async fn approval(&self, id: ApprovalId) -> Result<Option<Approval>, StoreError> {
-        self.readers.run(move |c| Ok(list(c, "id = ?1", params![id.to_string()])?.into_iter().next())).await
+        self.read(move |c| Ok(list(c, "id = ?1", params![id.to_string()])?.into_iter().next())).await
     }
 
     async fn approvals(
@@ -55,13 +56,11 @@ impl OperationsStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Approval>, StoreError> {
         let organisation = organisation.map(ToString::to_string);
-        self.readers
-            .run(move |c| {
-                let condition =
-                    "kind = ?1 AND (?2 IS NULL OR organisation = ?2) AND expires > ?3 ORDER BY asked DESC, id";
-                list(c, condition, params![kind.as_str(), organisation, micros(now)])
-            })
-            .await
+        self.read(move |c| {
+            let condition = "kind = ?1 AND (?2 IS NULL OR organisation = ?2) AND expires > ?3 ORDER BY asked DESC, id";
+            list(c, condition, params![kind.as_str(), organisation, micros(now)])
+        })
+        .await
     }
 
     async fn decide_approval(
@@ -70,11 +69,11 @@ impl OperationsStore for SqliteStore {
         verdict: Verdict,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        self.writer.run(move |c| decide(c, id, &verdict, &audit)).await
+        self.write(move |c| decide(c, id, &verdict, &audit)).await
     }
 }
 
-fn ask(c: &Connection, approval: &Approval, rows: &[AuditRow]) -> Result<(), Failure> {
+fn ask(c: &Keyed<'_>, approval: &Approval, rows: &[AuditRow]) -> Result<(), Failure> {
     let forgotten = approval.asked.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
     c.prepare_cached("DELETE FROM approvals WHERE expires < ?")?.execute([micros(forgotten)])?;
     c.prepare_cached(
@@ -95,13 +94,13 @@ fn ask(c: &Connection, approval: &Approval, rows: &[AuditRow]) -> Result<(), Fai
     audit::append(c, rows)
 }
 
-fn list(c: &Connection, condition: &str, values: impl rusqlite::Params) -> Result<Vec<Approval>, Failure> {
+fn list(c: &Keyed<'_>, condition: &str, values: impl rusqlite::Params) -> Result<Vec<Approval>, Failure> {
     c.prepare_cached(&format!("SELECT {APPROVAL} FROM approvals WHERE {condition}"))?
         .query_and_then(values, |row| Ok(rows::approval(&Columns::of("approvals", row))?))?
         .collect()
 }
 
-fn decide(c: &Connection, id: ApprovalId, verdict: &Verdict, rows: &[AuditRow]) -> Result<bool, Failure> {
+fn decide(c: &Keyed<'_>, id: ApprovalId, verdict: &Verdict, rows: &[AuditRow]) -> Result<bool, Failure> {
     let decided = c
         .prepare_cached(
             "UPDATE approvals SET verdict_by = ?2, verdict_name = ?3, verdict_at = ?4, granted = ?5

@@ -9,9 +9,10 @@ use onward_core::store::StoreError;
 use onward_core::store::people::{
     Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof, ProviderLogout, SignIn,
 };
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::{SqliteStore, audit};
 use crate::columns::Columns;
 use crate::rows::people::{self as rows, USER};
@@ -28,52 +29,51 @@ impl PeopleStore for SqliteStore {
         invitation: Option<Invitation>,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        self.writer.run(move |c| put_user(c, &user, invitation.as_ref(), &audit)).await
+        self.write(move |c| put_user(c, &user, invitation.as_ref(), &audit)).await
     }
 
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        self.readers.run(move |c| user_by_id(c, id)).await
+        self.read(move |c| user_by_id(c, id)).await
     }
 
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
         let email = email.to_owned();
-        self.readers.run(move |c| user_where(c, "email = ?", [email])).await
+        self.read(move |c| user_where(c, "email = ?", [email])).await
     }
 
     async fn user_by_subject(&self, subject: &Subject) -> Result<Option<User>, StoreError> {
         let Subject { issuer, subject } = subject.clone();
-        self.readers.run(move |c| user_where(c, "issuer = ? AND subject = ?", [issuer, subject])).await
+        self.read(move |c| user_where(c, "issuer = ? AND subject = ?", [issuer, subject])).await
     }
 
     async fn users(&self) -> Result<Vec<User>, StoreError> {
-        self.readers
-            .run(|c| {
-                let mut statement = c.prepare_cached(&format!("SELECT {USER} FROM users ORDER BY email"))?;
-                statement.query_and_then([], user)?.collect()
-            })
-            .await
+        self.read(|c| {
+            let mut statement = c.prepare_cached(&format!("SELECT {USER} FROM users ORDER BY email"))?;
+            statement.query_and_then([], user)?.collect()
+        })
+        .await
     }
 
     async fn invited(&self, invitation: &[u8; 32], now: Timestamp) -> Result<Option<User>, StoreError> {
         let hash = *invitation;
-        self.readers.run(move |c| invited(c, &hash, now)).await
+        self.read(move |c| invited(c, &hash, now)).await
     }
 
     async fn enrol(&self, enrolment: Enrolment) -> Result<bool, StoreError> {
-        self.writer.run(move |c| enrol(c, &enrolment)).await
+        self.write(move |c| enrol(c, &enrolment)).await
     }
 
     async fn password(&self, user: UserId) -> Result<Option<Password>, StoreError> {
-        self.readers.run(move |c| password(c, user)).await
+        self.read(move |c| password(c, user)).await
     }
 
     async fn passkey(&self, id: &[u8]) -> Result<Option<(Passkey, User)>, StoreError> {
         let id = id.to_vec();
-        self.readers.run(move |c| passkey(c, &id)).await
+        self.read(move |c| passkey(c, &id)).await
     }
 
     async fn sign_in(&self, sign_in: SignIn) -> Result<bool, StoreError> {
-        self.writer.run(move |c| self::sign_in(c, &sign_in)).await
+        self.write(move |c| self::sign_in(c, &sign_in)).await
     }
 
     async fn session(
@@ -83,50 +83,47 @@ impl PeopleStore for SqliteStore {
         authenticated_since: Timestamp,
     ) -> Result<Option<(Session, User)>, StoreError> {
         let hash = *hash;
-        self.readers.run(move |c| session(c, &hash, seen_since, authenticated_since)).await
+        self.read(move |c| session(c, &hash, seen_since, authenticated_since)).await
     }
 
     async fn touch_session(&self, hash: &[u8; 32], at: Timestamp) -> Result<(), StoreError> {
         let hash = *hash;
-        self.writer
-            .run(move |c| {
-                c.prepare_cached("UPDATE sessions SET last_seen = max(last_seen, ?) WHERE hash = ?")?
-                    .execute(params![micros(at), hash])?;
-                Ok(())
-            })
-            .await
+        self.write(move |c| {
+            c.prepare_cached("UPDATE sessions SET last_seen = max(last_seen, ?) WHERE hash = ?")?
+                .execute(params![micros(at), hash])?;
+            Ok(())
+        })
+        .await
     }
 
     async fn end_session(&self, hash: &[u8; 32], audit: Vec<AuditRow>) -> Result<bool, StoreError> {
         let hash = *hash;
-        self.writer
-            .run(move |c| {
-                if c.prepare_cached("DELETE FROM sessions WHERE hash = ?")?.execute([hash])? == 0 {
-                    return Ok(false);
-                }
-                audit::append(c, &audit)?;
-                Ok(true)
-            })
-            .await
+        self.write(move |c| {
+            if c.prepare_cached("DELETE FROM sessions WHERE hash = ?")?.execute([hash])? == 0 {
+                return Ok(false);
+            }
+            audit::append(c, &audit)?;
+            Ok(true)
+        })
+        .await
     }
 
     async fn end_provider_sessions(&self, logout: ProviderLogout) -> Result<bool, StoreError> {
-        self.writer.run(move |c| end_provider_sessions(c, &logout)).await
+        self.write(move |c| end_provider_sessions(c, &logout)).await
     }
 
     async fn knows_device(&self, user: UserId, device: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {
         let device = *device;
-        self.readers
-            .run(move |c| {
-                let mut statement =
-                    c.prepare_cached("SELECT 1 FROM devices WHERE hash = ? AND user = ? AND expires >= ?")?;
-                Ok(statement.exists(params![device, user.to_string(), micros(now)])?)
-            })
-            .await
+        self.read(move |c| {
+            let mut statement =
+                c.prepare_cached("SELECT 1 FROM devices WHERE hash = ? AND user = ? AND expires >= ?")?;
+            Ok(statement.exists(params![device, user.to_string(), micros(now)])?)
+        })
+        .await
     }
 
     async fn put_ceremony(&self, ceremony: Ceremony, now: Timestamp) -> Result<(), StoreError> {
-        self.writer.run(move |c| put_ceremony(c, &ceremony, now)).await
+        self.write(move |c| put_ceremony(c, &ceremony, now)).await
     }
 
     async fn take_ceremony(
@@ -136,7 +133,7 @@ impl PeopleStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<Ceremony>, StoreError> {
         let hash = *hash;
-        self.writer.run(move |c| take_ceremony(c, hash, purpose, now)).await
+        self.write(move |c| take_ceremony(c, hash, purpose, now)).await
     }
 
     async fn note_failure(
@@ -145,7 +142,7 @@ impl PeopleStore for SqliteStore {
         keep: SignedDuration,
         audit: Vec<AuditRow>,
     ) -> Result<(), StoreError> {
-        self.writer.run(move |c| note_failure(c, &failed, keep, &audit)).await
+        self.write(move |c| note_failure(c, &failed, keep, &audit)).await
     }
 
     async fn failures(
@@ -155,11 +152,11 @@ impl PeopleStore for SqliteStore {
         since: Timestamp,
     ) -> Result<FailedAttempts, StoreError> {
         let (account, address) = (*account, *address);
-        self.readers.run(move |c| failures(c, &account, &address, since)).await
+        self.read(move |c| failures(c, &account, &address, since)).await
     }
 }
 
-fn put_user(c: &Connection, user: &User, invitation: Option<&Invitation>, rows: &[AuditRow]) -> Result<bool, Failure> {
+fn put_user(c: &Keyed<'_>, user: &User, invitation: Option<&Invitation>, rows: &[AuditRow]) -> Result<bool, Failure> {
     let id = user.id.to_string();
     let (issuer, subject) = user.subject.as_ref().map(|s| (&s.issuer, &s.subject)).unzip();
     let taken = c
@@ -204,11 +201,11 @@ fn put_user(c: &Connection, user: &User, invitation: Option<&Invitation>, rows: 
     Ok(true)
 }
 
-fn user_by_id(c: &Connection, id: UserId) -> Result<Option<User>, Failure> {
+fn user_by_id(c: &Keyed<'_>, id: UserId) -> Result<Option<User>, Failure> {
     user_where(c, "id = ?", [id.to_string()])
 }
 
-fn user_where<const N: usize>(c: &Connection, condition: &str, values: [String; N]) -> Result<Option<User>, Failure> {
+fn user_where<const N: usize>(c: &Keyed<'_>, condition: &str, values: [String; N]) -> Result<Option<User>, Failure> {
     c.prepare_cached(&format!("SELECT {USER} FROM users WHERE {condition}"))?
         .query_and_then(rusqlite::params_from_iter(values), user)?
         .next()
@@ -219,7 +216,7 @@ fn user(row: &Row<'_>) -> Result<User, Failure> {
     Ok(rows::user(&Columns::of("users", row))?)
 }
 
-fn invited(c: &Connection, hash: &[u8; 32], now: Timestamp) -> Result<Option<User>, Failure> {
+fn invited(c: &Keyed<'_>, hash: &[u8; 32], now: Timestamp) -> Result<Option<User>, Failure> {
     c.prepare_cached(&format!(
         "SELECT {USER} FROM users WHERE NOT disabled
          AND id = (SELECT user FROM invitations WHERE hash = ? AND expires >= ?)"
@@ -230,7 +227,7 @@ fn invited(c: &Connection, hash: &[u8; 32], now: Timestamp) -> Result<Option<Use
 }
 
 /// The deletion decides: of any number of uses of one invitation, one finds it.
-fn enrol(c: &Connection, enrolment: &Enrolment) -> Result<bool, Failure> {
+fn enrol(c: &Keyed<'_>, enrolment: &Enrolment) -> Result<bool, Failure> {
     let session = &enrolment.session;
     let now = session.authenticated;
     let invited = invited(c, &enrolment.invitation, now)?;
@@ -263,7 +260,12 @@ fn enrol(c: &Connection, enrolment: &Enrolment) -> Result<bool, Failure> {
     match &enrolment.credential {
         Credential::Password(password) => {
             c.prepare_cached("INSERT INTO passwords (user, hash, totp_secret, totp_step) VALUES (?, ?, ?, ?)")?
-                .execute(params![id, password.hash, password.totp_secret, stored_count(password.totp_step)])?;
+                .execute(params![
+                    id,
+                    password.hash,
+                    c.seal(c.keys().vault().gateway(), rows::of_totp(&id), &password.totp_secret)?,
+                    stored_count(password.totp_step)
+                ])?;
         }
         Credential::Passkey(passkey) => {
             c.prepare_cached("INSERT INTO passkeys (id, user, public_key, counter, added) VALUES (?, ?, ?, ?, ?)")?
@@ -276,14 +278,16 @@ fn enrol(c: &Connection, enrolment: &Enrolment) -> Result<bool, Failure> {
     Ok(true)
 }
 
-fn password(c: &Connection, user: UserId) -> Result<Option<Password>, Failure> {
+fn password(c: &Keyed<'_>, user: UserId) -> Result<Option<Password>, Failure> {
     c.prepare_cached("SELECT hash, totp_secret, totp_step FROM passwords WHERE user = ?")?
-        .query_and_then([user.to_string()], |row| Ok(rows::password(&Columns::of("passwords", row))?))?
+        .query_and_then([user.to_string()], |row| {
+            c.opened(|keys| rows::password(&Columns::of("passwords", row), keys, user))
+        })?
         .next()
         .transpose()
 }
 
-fn passkey(c: &Connection, id: &[u8]) -> Result<Option<(Passkey, User)>, Failure> {
+fn passkey(c: &Keyed<'_>, id: &[u8]) -> Result<Option<(Passkey, User)>, Failure> {
     let found = c
         .prepare_cached("SELECT user, public_key, counter, added FROM passkeys WHERE id = ?")?
         .query_and_then([id], |row| -> Result<_, Failure> { Ok(rows::passkey(&Columns::of("passkeys", row), id)?) })?
@@ -295,7 +299,7 @@ fn passkey(c: &Connection, id: &[u8]) -> Result<Option<(Passkey, User)>, Failure
 }
 
 /// The update decides: of any number of uses of one code, one finds an earlier step.
-fn sign_in(c: &Connection, sign_in: &SignIn) -> Result<bool, Failure> {
+fn sign_in(c: &Keyed<'_>, sign_in: &SignIn) -> Result<bool, Failure> {
     let session = &sign_in.session;
     let id = session.user.to_string();
     if user_by_id(c, session.user)?.is_none_or(|user| user.disabled) {
@@ -325,7 +329,7 @@ fn sign_in(c: &Connection, sign_in: &SignIn) -> Result<bool, Failure> {
 }
 
 /// A session and its device; what has long expired goes by the way.
-fn begin(c: &Connection, session: &Session, device: &Device) -> Result<(), Failure> {
+fn begin(c: &Keyed<'_>, session: &Session, device: &Device) -> Result<(), Failure> {
     let now = session.authenticated;
     let oldest = now.checked_sub(SESSION_KEPT).unwrap_or(Timestamp::MIN);
     c.prepare_cached("DELETE FROM sessions WHERE authenticated < ?")?.execute([micros(oldest)])?;
@@ -352,7 +356,7 @@ fn begin(c: &Connection, session: &Session, device: &Device) -> Result<(), Failu
 }
 
 fn session(
-    c: &Connection,
+    c: &Keyed<'_>,
     hash: &[u8; 32],
     seen_since: Timestamp,
     authenticated_since: Timestamp,
@@ -373,7 +377,7 @@ fn session(
 }
 
 /// The insertion decides: of any number of uses of one token, one finds none.
-fn end_provider_sessions(c: &Connection, logout: &ProviderLogout) -> Result<bool, Failure> {
+fn end_provider_sessions(c: &Keyed<'_>, logout: &ProviderLogout) -> Result<bool, Failure> {
     let unused = c
         .prepare_cached(
             "INSERT INTO ceremonies (hash, purpose, data, expires) VALUES (?, ?, '', ?) ON CONFLICT DO NOTHING",
@@ -391,7 +395,7 @@ fn end_provider_sessions(c: &Connection, logout: &ProviderLogout) -> Result<bool
     Ok(true)
 }
 
-fn put_ceremony(c: &Connection, ceremony: &Ceremony, now: Timestamp) -> Result<(), Failure> {
+fn put_ceremony(c: &Keyed<'_>, ceremony: &Ceremony, now: Timestamp) -> Result<(), Failure> {
     c.prepare_cached("DELETE FROM ceremonies WHERE expires < ?")?.execute([micros(now)])?;
     c.prepare_cached("INSERT INTO ceremonies (hash, purpose, user, data, expires) VALUES (?, ?, ?, ?, ?)")?.execute(
         params![
@@ -405,12 +409,7 @@ fn put_ceremony(c: &Connection, ceremony: &Ceremony, now: Timestamp) -> Result<(
     Ok(())
 }
 
-fn take_ceremony(
-    c: &Connection,
-    hash: [u8; 32],
-    purpose: Purpose,
-    now: Timestamp,
-) -> Result<Option<Ceremony>, Failure> {
+fn take_ceremony(c: &Keyed<'_>, hash: [u8; 32], purpose: Purpose, now: Timestamp) -> Result<Option<Ceremony>, Failure> {
     c.prepare_cached(
         "DELETE FROM ceremonies WHERE hash = ? AND purpose = ? AND expires >= ? RETURNING user, data, expires",
     )?
@@ -421,12 +420,7 @@ fn take_ceremony(
     .transpose()
 }
 
-fn note_failure(
-    c: &Connection,
-    failed: &FailedAttempt,
-    keep: SignedDuration,
-    rows: &[AuditRow],
-) -> Result<(), Failure> {
+fn note_failure(c: &Keyed<'_>, failed: &FailedAttempt, keep: SignedDuration, rows: &[AuditRow]) -> Result<(), Failure> {
     let oldest = failed.at.checked_sub(keep).unwrap_or(Timestamp::MIN);
     c.prepare_cached("DELETE FROM sign_in_failures WHERE at < ?")?.execute([micros(oldest)])?;
     c.prepare_cached("INSERT INTO sign_in_failures (account, address, second_factor, at) VALUES (?, ?, ?, ?)")?
@@ -435,7 +429,7 @@ fn note_failure(
 }
 
 fn failures(
-    c: &Connection,
+    c: &Keyed<'_>,
     account: &[u8; 32],
     address: &[u8; 32],
     since: Timestamp,

@@ -3,16 +3,17 @@
 use onward_core::DeliveryId;
 use onward_core::audit::AuditRow;
 use onward_core::store::{Arrival, ArrivalQuery, Step, StepKind, Transition};
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{params, params_from_iter};
 
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::{DIALECT, audit, deliveries};
 use crate::columns::Columns;
 use crate::stored::micros;
 use crate::{query, rows};
 
 pub(super) fn take(
-    c: &Connection,
+    c: &Keyed<'_>,
     step: &Step,
     transition: Option<&Transition>,
     rows: &[AuditRow],
@@ -27,52 +28,62 @@ pub(super) fn take(
     Ok(true)
 }
 
-fn insert(c: &Connection, step: &Step) -> Result<(), Failure> {
+fn insert(c: &Keyed<'_>, step: &Step) -> Result<(), Failure> {
+    let (delivery, at) = (step.delivery.to_string(), micros(step.at));
+    let row = rows::step_row(&delivery, at, &step.user);
+    let text = match &step.text {
+        Some(text) => Some(c.seal_text(deliveries::key(c, &delivery)?, rows::of_step(&row), text)?),
+        None => None,
+    };
     c.prepare_cached(
         "INSERT INTO recipient_steps (delivery, kind, at, user, name, item, outcome, text)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
-        step.delivery.to_string(),
+        delivery,
         step.kind.as_str(),
-        micros(step.at),
+        at,
         step.user,
         step.name,
         step.item,
         step.outcome.map(|outcome| outcome.as_str()),
-        step.text,
+        text,
     ])?;
     Ok(())
 }
 
 /// Keeps that a person opened a copy, once for each account.
-pub(super) fn opened(c: &Connection, step: &Step) -> Result<(), Failure> {
+pub(super) fn opened(c: &Keyed<'_>, step: &Step) -> Result<(), Failure> {
     let known = c
         .prepare_cached("SELECT 1 FROM recipient_steps WHERE delivery = ? AND kind = ? AND user = ?")?
         .exists(params![step.delivery.to_string(), StepKind::Opened.as_str(), step.user])?;
     if known { Ok(()) } else { insert(c, step) }
 }
 
-pub(super) fn of(c: &Connection, delivery: DeliveryId) -> Result<Vec<Step>, Failure> {
+pub(super) fn of(c: &Keyed<'_>, delivery: DeliveryId) -> Result<Vec<Step>, Failure> {
     c.prepare_cached(
         "SELECT kind, at, user, name, item, outcome, text FROM recipient_steps WHERE delivery = ? ORDER BY step",
     )?
-    .query_and_then([delivery.to_string()], |row| Ok(rows::step(&Columns::of("recipient_steps", row), delivery)?))?
+    .query_and_then([delivery.to_string()], |row| {
+        c.opened(|keys| rows::step(&Columns::of("recipient_steps", row), keys, delivery))
+    })?
     .collect()
 }
 
-pub(super) fn arrivals(c: &Connection, wanted: &ArrivalQuery) -> Result<Vec<Arrival>, Failure> {
+pub(super) fn arrivals(c: &Keyed<'_>, wanted: &ArrivalQuery) -> Result<Vec<Arrival>, Failure> {
     let Some((sql, values)) = query::arrivals(wanted, &DIALECT) else { return Ok(Vec::new()) };
     c.prepare_cached(&sql)?
-        .query_and_then(params_from_iter(values), |row| Ok(rows::arrival(&Columns::of("arrivals", row))?))?
+        .query_and_then(params_from_iter(values), |row| {
+            c.opened(|keys| rows::arrival(&Columns::of("arrivals", row), keys))
+        })?
         .collect()
 }
 
-pub(super) fn card(c: &Connection, delivery: DeliveryId) -> Result<Option<Vec<u8>>, Failure> {
+pub(super) fn card(c: &Keyed<'_>, delivery: DeliveryId) -> Result<Option<Vec<u8>>, Failure> {
     let found = c
         .prepare_cached("SELECT card FROM rendition_bodies WHERE delivery = ?")?
-        .query_and_then([delivery.to_string()], |row| -> Result<_, Failure> {
-            Ok(Columns::of("rendition_bodies", row).get::<Option<Vec<u8>>>("card")?)
+        .query_and_then([delivery.to_string()], |row| {
+            c.opened(|keys| rows::card(&Columns::of("rendition_bodies", row), keys, delivery))
         })?
         .next()
         .transpose()?;

@@ -2,15 +2,16 @@
 
 use onward_core::store::{FoundTask, TaskQuery};
 use onward_core::{DeliveryId, TransferId};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::params_from_iter;
 
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::{DIALECT, deliveries, transfers};
 use crate::columns::Columns;
 use crate::query;
 
-pub(super) fn list(c: &Connection, wanted: &TaskQuery) -> Result<Vec<FoundTask>, Failure> {
-    let (arms, mut values) = query::tasks(wanted, &DIALECT);
+pub(super) fn list(c: &Keyed<'_>, wanted: &TaskQuery) -> Result<Vec<FoundTask>, Failure> {
+    let (arms, mut values) = query::tasks(wanted, c.keys(), &DIALECT);
     if arms.is_empty() {
         return Ok(Vec::new());
     }
@@ -34,8 +35,8 @@ pub(super) fn list(c: &Connection, wanted: &TaskQuery) -> Result<Vec<FoundTask>,
     found.into_iter().map(read).collect()
 }
 
-pub(super) fn count(c: &Connection, wanted: &TaskQuery) -> Result<u64, Failure> {
-    let (arms, values) = query::tasks(&TaskQuery { after: None, ..wanted.clone() }, &DIALECT);
+pub(super) fn count(c: &Keyed<'_>, wanted: &TaskQuery) -> Result<u64, Failure> {
+    let (arms, values) = query::tasks(&TaskQuery { after: None, ..wanted.clone() }, c.keys(), &DIALECT);
     if arms.is_empty() {
         return Ok(0);
     }

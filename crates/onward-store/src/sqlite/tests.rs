@@ -13,7 +13,11 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::{OpenError, SqliteStore};
-use crate::contract::{Shared, accept_new, acceptance, at, log, ods, patient, row};
+use crate::contract::{Shared, accept_new, acceptance, at, keys, log, ods, patient, row};
+use crate::sealing::Keychain;
+
+mod erasing;
+mod sealing;
 
 struct FixedClock;
 
@@ -24,7 +28,7 @@ impl Clock for FixedClock {
 }
 
 fn open(path: &Path) -> Result<SqliteStore, OpenError> {
-    SqliteStore::open(path, Arc::new(FixedClock))
+    SqliteStore::open(path, keys(), Arc::new(FixedClock))
 }
 
 fn fresh() -> (TempDir, Arc<SqliteStore>) {
@@ -109,7 +113,7 @@ async fn one_operation_fails_alone() {
                     matches!(store.accept(broken).await, Err(StoreError::Unavailable(_)))
                 }
                 6 => {
-                    let panic = store.writer.run::<(), _>(|c| {
+                    let panic = store.write::<(), _>(|c| {
                         super::audit::append(c, &[row(AuditWord::Query)])?;
                         panic!("a defect")
                     });
@@ -176,7 +180,7 @@ async fn fault_014_a_second_server_is_refused() {
     let path = folder.path().join("onward.db");
     assert!(matches!(open(&path), Err(OpenError::InUse { .. })));
     // A command beside the server: each sees at once what the other commits.
-    let command = SqliteStore::open_shared(&path, Arc::new(FixedClock)).expect("opens beside");
+    let command = SqliteStore::open_shared(&path, keys(), Arc::new(FixedClock)).expect("opens beside");
     let message = acceptance(1);
     let id = message.transfer.id;
     assert_eq!(command.accept(message).await, Ok(Accepted::New));
@@ -191,7 +195,8 @@ async fn fault_014_a_second_server_is_refused() {
 #[tokio::test]
 async fn two_processes_writers_take_turns() {
     let (folder, store) = fresh();
-    let command = SqliteStore::open_shared(&folder.path().join("onward.db"), Arc::new(FixedClock)).expect("opens");
+    let command =
+        SqliteStore::open_shared(&folder.path().join("onward.db"), keys(), Arc::new(FixedClock)).expect("opens");
     let stores = [store, Arc::new(command)];
     let mut tasks = JoinSet::new();
     for n in 0..80 {
@@ -250,7 +255,7 @@ fn only_an_onward_database_is_opened() {
     let newer = Connection::open(at("newer.db")).expect("opens");
     newer.pragma_update(None, "user_version", 1000).expect("set");
     drop(newer);
-    for refused in [open(&at("newer.db")), SqliteStore::open_shared(&at("newer.db"), Arc::new(FixedClock))] {
+    for refused in [open(&at("newer.db")), SqliteStore::open_shared(&at("newer.db"), keys(), Arc::new(FixedClock))] {
         assert!(matches!(refused.map(drop), Err(OpenError::Newer { found: 1000, .. })));
     }
     assert!(matches!(open(&at("no-such-folder/onward.db")), Err(OpenError::File { .. })));
@@ -261,10 +266,10 @@ fn a_command_does_not_migrate_under_a_server() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("onward.db");
     let server = super::open::lock(&path).expect("locks");
-    let refused = SqliteStore::open_shared(&path, Arc::new(FixedClock)).map(drop);
+    let refused = SqliteStore::open_shared(&path, keys(), Arc::new(FixedClock)).map(drop);
     assert!(matches!(refused, Err(OpenError::InUse { .. })));
     drop(server);
-    SqliteStore::open_shared(&path, Arc::new(FixedClock)).map(drop).expect("a command may come first");
+    SqliteStore::open_shared(&path, keys(), Arc::new(FixedClock)).map(drop).expect("a command may come first");
 }
 
 #[cfg(unix)]
@@ -420,7 +425,8 @@ async fn claims_and_lists_use_their_indexes() {
         after: Some((at(0), DeliveryId::random())),
         ..Default::default()
     };
-    let (conditions, values) = crate::query::deliveries(&query);
+    let keys = Keychain::new(Arc::clone(&store.vault));
+    let (conditions, values) = crate::query::deliveries(&query, &keys);
     assert_eq!(conditions.matches('?').count(), values.len());
     let list = format!("SELECT * FROM deliveries WHERE {conditions} ORDER BY created, id").replace('?', "'0'");
     let list = plan(list).await.expect("explained");
@@ -432,7 +438,7 @@ async fn claims_and_lists_use_their_indexes() {
         after: Some((at(0), DeliveryId::random().0)),
         ..Default::default()
     };
-    let (arms, values) = crate::query::tasks(&tasks, &super::DIALECT);
+    let (arms, values) = crate::query::tasks(&tasks, &keys, &super::DIALECT);
     let tasks = format!("{} ORDER BY created, id", arms.join(" UNION ALL "));
     assert_eq!(tasks.matches('?').count(), values.len());
     let tasks = plan(tasks.replace('?', "'0'")).await.expect("explained");
@@ -477,9 +483,8 @@ async fn audit_searches_use_their_indexes() {
         ),
     ] {
         let plan = store
-            .writer
-            .run(move |c| {
-                let (sql, values) = crate::query::audit(&query, &super::DIALECT);
+            .write(move |c| {
+                let (sql, values) = crate::query::audit(&query, c.keys(), &super::DIALECT);
                 let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
                 let lines =
                     statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>("detail"))?;
@@ -513,7 +518,7 @@ async fn entries_of_the_first_schema_are_found_after_the_upgrade() {
         .execute_batch(
             "PRAGMA application_id = 0x4F4E5744; PRAGMA user_version = 1; PRAGMA foreign_keys = 0;
              INSERT INTO transfers (id, sender, client_id, message_id, event, received, reply, changed, body_sha256, response)
-             VALUES ('5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10', 'RXH', 'ward', 'm', 'e', 0, '{}', 0, x'00', x'00');",
+             VALUES ('5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10', 'RXH', 'ward', 'm', 'e', 0, '{}', 0, zeroblob(32), x'00');",
         )
         .expect("runs");
     let insert = "INSERT INTO audit_log (position, id, recorded, word, transfer, organisation, leaf, event)

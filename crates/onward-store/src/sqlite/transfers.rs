@@ -7,18 +7,33 @@ use onward_core::store::{
     SubjectTransfer, TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use super::audit;
 use super::deliveries;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::lifecycle;
 use crate::columns::Columns;
 use crate::rows::{self, HELD, Origin, TRANSFER};
+use crate::sealing::{KeyId, key_of};
 use crate::stored::{json, micros, micros_opt, month};
 
+/// The data key of a transfer: that of its response.
+pub(super) fn key(c: &Keyed<'_>, transfer: &str) -> Result<KeyId, Failure> {
+    let corrupt = || Failure::corrupt("transfers", "response");
+    let response = c
+        .prepare_cached("SELECT response FROM transfers WHERE id = ?")?
+        .query_and_then([transfer], |row| -> Result<Vec<u8>, Failure> {
+            Ok(Columns::of("transfers", row).get("response")?)
+        })?
+        .next()
+        .ok_or_else(corrupt)??;
+    key_of(&response).ok_or_else(corrupt)
+}
+
 /// The keys decide before anything is written: the message's two identifiers (20007), then the document's (20008).
-pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted, Failure> {
+pub(super) fn accept(c: &Keyed<'_>, acceptance: &Acceptance) -> Result<Accepted, Failure> {
     let transfer = &acceptance.transfer;
     let earlier = match earlier_message(c, transfer)? {
         Some(earlier) => Some(earlier),
@@ -60,21 +75,15 @@ pub(super) fn accept(c: &Connection, acceptance: &Acceptance) -> Result<Accepted
 
 /// The identifier of the message Bundle and that of its header are each used once by a sender (ITK3: a message is a
 /// duplicate by either): responses refer to the header.
-fn earlier_message(c: &Connection, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
+fn earlier_message(c: &Keyed<'_>, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
+    let sha256 = c.keys().vault().keyed(&transfer.body_sha256);
     c.prepare_cached(
         "SELECT id, body_sha256, response FROM transfers
          WHERE sender = ?1 AND (message_id = ?2 OR header_id = ?3) ORDER BY body_sha256 = ?4 DESC LIMIT 1",
     )?
-    .query_and_then(
-        params![transfer.sender.as_str(), transfer.message_id, header_id(transfer), transfer.body_sha256],
-        |row| {
-            let columns = Columns::of("transfers", row);
-            if columns.get::<[u8; 32]>("body_sha256")? != transfer.body_sha256 {
-                return Ok(Accepted::MessageIdReused);
-            }
-            Ok(Accepted::Repeat { transfer: columns.parsed("id")?, response: columns.get("response")? })
-        },
-    )?
+    .query_and_then(params![transfer.sender.as_str(), transfer.message_id, header_id(transfer), sha256], |row| {
+        c.opened(|keys| rows::earlier(&Columns::of("transfers", row), keys, &sha256))
+    })?
     .next()
     .transpose()
 }
@@ -83,7 +92,7 @@ fn header_id(transfer: &NewTransfer) -> Option<&str> {
     Some(transfer.reply.header_id.as_str()).filter(|id| !id.is_empty())
 }
 
-fn earlier_document(c: &Connection, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
+fn earlier_document(c: &Keyed<'_>, transfer: &NewTransfer) -> Result<Option<Accepted>, Failure> {
     let Some(document_id) = &transfer.document_id else { return Ok(None) };
     c.prepare_cached("SELECT id FROM transfers WHERE sender = ? AND document_id = ?")?
         .query_and_then(params![transfer.sender.as_str(), document_id], |row| {
@@ -93,8 +102,9 @@ fn earlier_document(c: &Connection, transfer: &NewTransfer) -> Result<Option<Acc
         .transpose()
 }
 
-fn insert(c: &Connection, transfer: &NewTransfer) -> Result<(), Failure> {
+fn insert(c: &Keyed<'_>, transfer: &NewTransfer) -> Result<(), Failure> {
     let id = transfer.id.to_string();
+    let key = c.key_of_transfer(transfer.patient.as_ref(), transfer.id, transfer.received)?;
     c.prepare_cached(
         "INSERT INTO transfers (id, sender, client_id, message_id, header_id, document_id, document_set_id, event,
              received, expected, patient, care_home, reply, changed, body_sha256, response, version, dated, replaces,
@@ -112,50 +122,53 @@ fn insert(c: &Connection, transfer: &NewTransfer) -> Result<(), Failure> {
         transfer.event,
         micros(transfer.received),
         micros_opt(transfer.expected),
-        transfer.patient.as_ref().map(NhsNumber::expose),
+        c.keys().index(transfer.patient.as_ref()),
         transfer.care_home.as_ref().map(OdsCode::as_str),
-        json(&transfer.reply),
+        c.seal_text(key, rows::of_transfer("reply", &id), &json(&transfer.reply))?,
         micros(transfer.received),
-        transfer.body_sha256,
-        transfer.response,
+        c.keys().vault().keyed(&transfer.body_sha256),
+        c.seal(key, rows::of_transfer("response", &id), &transfer.response)?,
         transfer.version,
         micros_opt(transfer.dated),
         transfer.replaces.map(|id| id.to_string()),
         transfer.awaits,
     ])?;
+    let body = c.seal(key, rows::of_message(&id), &transfer.body)?;
     c.prepare_cached("INSERT INTO message_bodies (transfer, month, media_type, body) VALUES (?, ?, ?, ?)")?
-        .execute(params![id, month(transfer.received), transfer.media_type, transfer.body])?;
+        .execute(params![id, month(transfer.received), transfer.media_type, body])?;
     Ok(())
 }
 
 pub(super) fn insert_hold(
-    c: &Connection,
+    c: &Keyed<'_>,
     transfer: TransferId,
     hold: &NewHold,
     decided: &str,
     opened: Timestamp,
 ) -> Result<(), Failure> {
+    let (id, transfer) = (hold.id.to_string(), transfer.to_string());
+    let key = key(c, &transfer)?;
     c.prepare_cached(
         "INSERT INTO holds (id, transfer, reason, detail, owner, due, opened, decided) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
-        hold.id.to_string(),
-        transfer.to_string(),
+        id,
+        transfer,
         hold.reason.as_str(),
-        hold.detail,
+        c.seal_text(key, rows::of_hold("detail", &id), &hold.detail)?,
         hold.owner,
         micros(hold.due),
         micros(opened),
-        decided,
+        c.seal_text(key, rows::of_hold("decided", &id), decided)?,
     ])?;
     Ok(())
 }
 
-pub(super) fn transfer(c: &Connection, id: TransferId) -> Result<Option<TransferRecord>, Failure> {
+pub(super) fn transfer(c: &Keyed<'_>, id: TransferId) -> Result<Option<TransferRecord>, Failure> {
     let found = c
         .prepare_cached(&format!("SELECT {TRANSFER} FROM transfers WHERE id = ?"))?
         .query_and_then([id.to_string()], |row| -> Result<TransferRecord, Failure> {
-            Ok(rows::transfer(&Columns::of("transfers", row))?)
+            c.opened(|keys| rows::transfer(&Columns::of("transfers", row), keys))
         })?
         .next()
         .transpose()?;
@@ -166,27 +179,29 @@ pub(super) fn transfer(c: &Connection, id: TransferId) -> Result<Option<Transfer
              WHERE transfer = ? AND closed IS NULL ORDER BY due, id LIMIT 1",
         )?
         .query_and_then([id.to_string()], |row| -> Result<NewHold, Failure> {
-            Ok(rows::hold(&Columns::of("holds", row))?)
+            c.opened(|keys| rows::hold(&Columns::of("holds", row), keys))
         })?
         .next()
         .transpose()?;
     Ok(Some(rows::whole(record, hold, deliveries::of_transfer(c, id)?)))
 }
 
-pub(super) fn original(c: &Connection, id: TransferId) -> Result<Option<OriginalMessage>, Failure> {
+pub(super) fn original(c: &Keyed<'_>, id: TransferId) -> Result<Option<OriginalMessage>, Failure> {
     c.prepare_cached("SELECT media_type, body FROM message_bodies WHERE transfer = ?")?
-        .query_and_then([id.to_string()], |row| Ok(rows::original(&Columns::of("message_bodies", row))?))?
+        .query_and_then([id.to_string()], |row| {
+            c.opened(|keys| rows::original(&Columns::of("message_bodies", row), keys, id))
+        })?
         .next()
         .transpose()
 }
 
 /// The transfers that are about this person, by the index of that name.
-pub(super) const ABOUT: &str = "SELECT id FROM transfers WHERE patient = ?1 ORDER BY received, id";
+pub(super) const ABOUT: &str = "SELECT id FROM transfers WHERE patient = ?1 AND erased IS NULL ORDER BY received, id";
 
-pub(super) fn about(c: &Connection, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, Failure> {
+pub(super) fn about(c: &Keyed<'_>, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, Failure> {
     let ids: Vec<TransferId> = c
         .prepare_cached(ABOUT)?
-        .query_and_then([patient.expose()], |row| Ok(Columns::of("transfers", row).parsed("id")?))?
+        .query_and_then([c.keys().vault().index(patient)], |row| Ok(Columns::of("transfers", row).parsed("id")?))?
         .collect::<Result<_, Failure>>()?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
@@ -200,12 +215,14 @@ pub(super) fn about(c: &Connection, patient: &NhsNumber) -> Result<Vec<SubjectTr
     Ok(found)
 }
 
-pub(super) fn holds(c: &Connection) -> Result<Vec<HeldTransfer>, Failure> {
-    c.prepare_cached(HELD)?.query_and_then([], |row| Ok(rows::held(&Columns::of("holds", row))?))?.collect()
+pub(super) fn holds(c: &Keyed<'_>) -> Result<Vec<HeldTransfer>, Failure> {
+    c.prepare_cached(HELD)?
+        .query_and_then([], |row| c.opened(|keys| rows::held(&Columns::of("holds", row), keys)))?
+        .collect()
 }
 
 /// Closes an open hold and gives its transfer.
-fn close(c: &Connection, hold: HoldId, at: Timestamp) -> Result<Option<TransferId>, Failure> {
+fn close(c: &Keyed<'_>, hold: HoldId, at: Timestamp) -> Result<Option<TransferId>, Failure> {
     c.prepare_cached("UPDATE holds SET closed = ? WHERE id = ? AND closed IS NULL RETURNING transfer")?
         .query_and_then(params![micros(at), hold.to_string()], |row| Ok(Columns::of("holds", row).parsed("transfer")?))?
         .next()
@@ -213,16 +230,16 @@ fn close(c: &Connection, hold: HoldId, at: Timestamp) -> Result<Option<TransferI
 }
 
 /// Marks the transfer as changed and gives what its further copies come from.
-pub(super) fn origin(c: &Connection, transfer: TransferId, at: Timestamp) -> Result<Origin, Failure> {
-    c.prepare_cached("UPDATE transfers SET changed = ? WHERE id = ? RETURNING sender, patient")?
+pub(super) fn origin(c: &Keyed<'_>, transfer: TransferId, at: Timestamp) -> Result<Origin, Failure> {
+    c.prepare_cached("UPDATE transfers SET changed = ? WHERE id = ? RETURNING sender, patient, erased")?
         .query_and_then(params![micros(at), transfer.to_string()], |row| {
-            Ok::<_, Failure>(Origin::of(&Columns::of("transfers", row), transfer, at)?)
+            c.opened(|keys| Origin::of(&Columns::of("transfers", row), keys, transfer, at))
         })?
         .next()
         .ok_or_else(|| Failure::corrupt("holds", "transfer"))?
 }
 
-pub(super) fn release_hold(c: &Connection, release: &Release) -> Result<bool, Failure> {
+pub(super) fn release_hold(c: &Keyed<'_>, release: &Release) -> Result<bool, Failure> {
     let Some(transfer) = close(c, release.hold, release.at)? else { return Ok(false) };
     if let Some((predecessor, version)) = release.replaces {
         if !lifecycle::succeed(c, transfer, predecessor, release.at)? {
@@ -239,11 +256,14 @@ pub(super) fn release_hold(c: &Connection, release: &Release) -> Result<bool, Fa
     }
     c.prepare_cached("UPDATE transfers SET awaits = NULL WHERE id = ?")?.execute([transfer.to_string()])?;
     // What was not known when it came may be known by now.
+    if let Some(patient) = &release.patient {
+        c.assign(transfer, patient, release.at)?;
+    }
     c.prepare_cached(
         "UPDATE transfers SET patient = coalesce(?, patient), care_home = coalesce(?, care_home) WHERE id = ?",
     )?
     .execute(params![
-        release.patient.as_ref().map(NhsNumber::expose),
+        c.keys().index(release.patient.as_ref()),
         release.care_home.as_ref().map(OdsCode::as_str),
         transfer.to_string()
     ])?;
@@ -255,37 +275,36 @@ pub(super) fn release_hold(c: &Connection, release: &Release) -> Result<bool, Fa
     Ok(true)
 }
 
-pub(super) fn change_hold(c: &Connection, change: &HoldChange) -> Result<bool, Failure> {
+pub(super) fn change_hold(c: &Keyed<'_>, change: &HoldChange) -> Result<bool, Failure> {
     let hold = &change.hold;
+    let id = hold.id.to_string();
     let transfer = c
-        .prepare_cached(
-            "UPDATE holds SET reason = ?, detail = ?, owner = ?, due = ?, decided = ? WHERE id = ? AND closed IS NULL
-             RETURNING transfer",
-        )?
-        .query_and_then(
-            params![
-                hold.reason.as_str(),
-                hold.detail,
-                hold.owner,
-                micros(hold.due),
-                change.decided,
-                hold.id.to_string()
-            ],
-            |row| Ok::<_, Failure>(Columns::of("holds", row).parsed::<TransferId>("transfer")?),
-        )?
+        .prepare_cached("SELECT transfer FROM holds WHERE id = ? AND closed IS NULL")?
+        .query_and_then([&id], |row| Ok::<_, Failure>(Columns::of("holds", row).parsed::<TransferId>("transfer")?))?
         .next()
         .transpose()?;
     let Some(transfer) = transfer else { return Ok(false) };
+    let key = key(c, &transfer.to_string())?;
+    c.prepare_cached("UPDATE holds SET reason = ?, detail = ?, owner = ?, due = ?, decided = ? WHERE id = ?")?
+        .execute(params![
+            hold.reason.as_str(),
+            c.seal_text(key, rows::of_hold("detail", &id), &hold.detail)?,
+            hold.owner,
+            micros(hold.due),
+            c.seal_text(key, rows::of_hold("decided", &id), &change.decided)?,
+            id
+        ])?;
     origin(c, transfer, change.at)?;
     audit::append(c, &change.audit)?;
     Ok(true)
 }
 
-pub(super) fn close_hold(c: &Connection, closure: &Closure) -> Result<bool, Failure> {
+pub(super) fn close_hold(c: &Keyed<'_>, closure: &Closure) -> Result<bool, Failure> {
     let Some(transfer) = close(c, closure.hold, closure.at)? else { return Ok(false) };
     let origin = origin(c, transfer, closure.at)?;
-    c.prepare_cached("UPDATE transfers SET not_sent = ? WHERE id = ?")?
-        .execute(params![closure.reason, transfer.to_string()])?;
+    let id = transfer.to_string();
+    let reason = c.seal_text(key(c, &id)?, rows::of_transfer("not_sent", &id), &closure.reason)?;
+    c.prepare_cached("UPDATE transfers SET not_sent = ? WHERE id = ?")?.execute(params![reason, id])?;
     for response in &closure.responses {
         deliveries::insert_once(c, &origin, response)?;
     }

@@ -1,9 +1,10 @@
 //! The core pack: FHIR 4.0.1 inside the binary. `definitions/README.md` tells its provenance and its format.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::io::Read;
 use std::sync::{LazyLock, OnceLock};
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::source::{Kind, Origin, Source, Text};
 

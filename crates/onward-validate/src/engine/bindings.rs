@@ -16,12 +16,13 @@ impl<'t, 's> Session<'_, 't, 's> {
         binding: &BindingPlan,
         type_name: Option<&str>,
     ) {
+        let needs_code = type_name == Some("CodeableConcept") && binding.is_required;
         if let Some(value_set) = &binding.value_set {
             let severity = if binding.is_required { Severity::Error } else { Severity::Warning };
-            self.bound(element, plan, node, value_set, severity, type_name);
+            self.bound(element, plan, node, value_set, severity, needs_code);
         }
         if let Some(value_set) = &binding.max_value_set {
-            self.bound(element, plan, node, value_set, Severity::Error, type_name);
+            self.bound(element, plan, node, value_set, Severity::Error, needs_code);
         }
     }
 
@@ -32,7 +33,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         node: &Node,
         value_set: &ValueSetLink,
         severity: Severity,
-        type_name: Option<&str>,
+        needs_code: bool,
     ) {
         let url: &str = value_set;
         let terms = self.validator.conformance.terminology();
@@ -47,10 +48,7 @@ impl<'t, 's> Session<'_, 't, 's> {
                 (severity, format!("{} must be a code of {url}; {} is not.", node.id, found(element)))
             }
             // Text alone is no code: what is required is missing, what is extensible may be so (R4 §4.1.5.1).
-            None if severity == Severity::Error
-                && type_name == Some("CodeableConcept")
-                && node.binding.as_ref().is_some_and(|binding| binding.is_required) =>
-            {
+            None if severity == Severity::Error && needs_code => {
                 (severity, format!("{} needs a code of {url}; it has none.", node.id))
             }
             None => return,
@@ -157,5 +155,5 @@ fn found(element: Element<'_, '_>) -> String {
 
 /// Displays are compared without regard to case and white space.
 fn same_words(left: &str, right: &str) -> bool {
-    left.split_whitespace().map(str::to_lowercase).eq(right.split_whitespace().map(str::to_lowercase))
+    left == right || left.split_whitespace().map(str::to_lowercase).eq(right.split_whitespace().map(str::to_lowercase))
 }

@@ -43,7 +43,7 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         let type_name = type_name.or_else(|| self.sole_type(views));
         let (type_plan, kind) = type_name.and_then(|name| self.validator.type_of(name)).unzip();
         let type_name = type_name.map(|name| &**name);
-        if self.has_right_form(element, kind, type_name) {
+        if self.has_right_form(element, kind, type_name) && !self.plain_value(element, views, type_name, type_plan) {
             self.values(element, views, type_name);
             match (kind, type_name) {
                 (_, Some("xhtml")) => self.narrative(element),
@@ -60,6 +60,32 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             }
         }
         self.depth -= 1;
+    }
+
+    /// Judges a primitive of which nothing is demanded but that its value is of its type, as of most. False when it is none.
+    fn plain_value(
+        &mut self,
+        element: Element<'t, 's>,
+        views: &Views,
+        type_name: Option<&str>,
+        type_plan: Option<PlanId>,
+    ) -> bool {
+        let (Some(name), Some(type_plan)) = (type_name.filter(|name| *name != "xhtml"), type_plan) else {
+            return false;
+        };
+        let type_plan = self.plan(type_plan);
+        let is_plain = type_plan.definition.kind == Kind::Primitive
+            && type_plan.root().is_plain
+            && element.value().is_some()
+            && !element.has_children()
+            && views.iter().all(|view| {
+                let node = self.plan(view.plan).node(view.node);
+                node.is_plain && node.children.is_empty()
+            });
+        if is_plain {
+            self.primitive(element, name);
+        }
+        is_plain
     }
 
     fn speaks_of_children(&mut self, views: &Views) -> bool {
@@ -82,7 +108,8 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
 
     /// The known children of an element, counted and looked at.
     pub(super) fn children(&mut self, element: Element<'t, 's>, views: &Views, type_plan: Option<PlanId>) {
-        let mut known = self.known(views, type_plan);
+        let mut known = Tables::new();
+        self.known(&mut known, views, type_plan);
         if known.is_empty() {
             return;
         }
@@ -104,13 +131,12 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         }
     }
 
-    fn known(&mut self, views: &Views, type_plan: Option<PlanId>) -> Tables<'v> {
-        let mut known: Tables = SmallVec::new();
+    fn known(&mut self, known: &mut Tables<'v>, views: &Views, type_plan: Option<PlanId>) {
         for view in views.iter() {
             let plan = self.plan(view.plan);
             let node = plan.node(view.node);
             if !node.children.is_empty() {
-                self.add_known(&mut known, view.plan, view.node);
+                self.add_known(known, view.plan, view.node);
                 // Of several types a definition can only speak of what all have.
                 if view.node == 0 || node.types.len() == 1 || node.content.is_some() || !node.name.ends_with("[x]") {
                     continue;
@@ -122,17 +148,16 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
                     if let Some(id) = self.type_plan(type_name)
                         && let Some(at) = self.plan(id).find(content)
                     {
-                        self.add_known(&mut known, id, at);
+                        self.add_known(known, id, at);
                     }
                 }
                 None => {
                     if let Some(id) = type_plan {
-                        self.add_known(&mut known, id, 0);
+                        self.add_known(known, id, 0);
                     }
                 }
             }
         }
-        known
     }
 
     fn add_known(&mut self, known: &mut Tables<'v>, id: PlanId, node: u32) {
@@ -149,19 +174,15 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         let (name, key) = (run[0].name(), self.key(run[0]));
         let mut views: SmallVec<[Views; 2]> = run.iter().map(|_| Views::new()).collect();
         let mut type_name: Option<&'v TypeName> = None;
-        let mut is_known = false;
+        let (mut is_known, mut imposes) = (false, false);
         for each in known.iter_mut() {
             let Some(found) = key.and_then(|key| each.node().child(key)) else { continue };
             let index = found.child as usize;
             let met = u32::try_from(run.len()).unwrap_or(u32::MAX);
             let before = each.counts[index];
             each.counts[index] = before.saturating_add(met);
-            let (at, node) = each.child(index);
-            let actual = match (&found.type_name, node.types.as_slice()) {
-                (Some(told), _) => Some(&**told),
-                (None, [only]) => Some(&*only.code),
-                _ => None,
-            };
+            let (at, node) = (found.at, each.plan.node(found.at));
+            let actual = found.type_name.as_deref();
             if !is_known {
                 self.list_form(run, node);
                 if self.is_xml && index < each.last {
@@ -177,9 +198,10 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             if node.max == 0 {
                 continue;
             }
-            if !self.type_fits(run, each.plan, node, actual) {
+            if !found.fits && self.has_wrong_type(run, each.plan, node, actual) {
                 continue;
             }
+            imposes |= node.imposes || !found.fits || node.slicing.is_some();
             type_name = type_name.or(actual);
             for views in &mut views {
                 views.add(View { plan: each.id, node: at });
@@ -194,12 +216,13 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         }
         for (child, views) in run.iter().zip(&mut views) {
             if !views.is_empty() {
-                self.child(*child, views, type_name);
+                self.child(*child, views, type_name, imposes);
             }
         }
     }
 
-    fn child(&mut self, child: Element<'t, 's>, views: &mut Views, type_name: Option<&'v TypeName>) {
+    /// `imposes`: a definition may demand more of it than that it is of its type.
+    fn child(&mut self, child: Element<'t, 's>, views: &mut Views, type_name: Option<&'v TypeName>, imposes: bool) {
         if type_name.is_some_and(|name| self.is_resource_type(name)) {
             let imposed = self.imposed(child, views, child.resource_type());
             self.resource(child, &imposed);
@@ -208,9 +231,11 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         if matches!(child.name(), "extension" | "modifierExtension") {
             self.extension(child, views);
         }
-        let imposed = self.imposed(child, views, type_name.map(|name| &**name));
-        for view in imposed.iter() {
-            views.add(view);
+        if imposes {
+            let imposed = self.imposed(child, views, type_name.map(|name| &**name));
+            for view in imposed.iter() {
+                views.add(view);
+            }
         }
         self.element(child, views, type_name);
     }
@@ -284,9 +309,10 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
     }
 
     fn missing(&mut self, parent: Element<'t, 's>, known: &Known<'_>) {
-        for (index, count) in known.counts.iter().enumerate() {
-            let (_, node) = known.child(index);
-            if *count < node.min {
+        for index in &known.node().mandatory {
+            let index = *index as usize;
+            let (count, (_, node)) = (known.counts[index], known.child(index));
+            if count < node.min {
                 self.find(Found {
                     severity: Severity::Error,
                     code: IssueCode::Required,
@@ -301,7 +327,7 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
                         node.name
                     ),
                 });
-            } else if *count == 0
+            } else if count == 0
                 && let Some(slicing) = &node.slicing
             {
                 for slice in &slicing.slices {

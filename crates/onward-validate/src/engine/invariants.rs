@@ -18,12 +18,17 @@ use crate::{IssueCode, Severity};
 impl<'v, 't, 's> Session<'v, 't, 's> {
     pub(super) fn invariants(&mut self, element: Element<'t, 's>, views: &Views, type_plan: Option<PlanId>) {
         let mut done: SmallVec<[*const Compiled; 24]> = SmallVec::new();
+        let mut is_empty = Known::Element.holds(element) == Some(false);
         for view in views.iter().chain(type_plan.map(View::root)) {
             if self.is_decided() {
                 return;
             }
             let plan = self.plan(view.plan);
             let node = plan.node(view.node);
+            if let Some(rule) = node.element_rule.as_ref().filter(|_| is_empty) {
+                self.breached(element, plan, &node.id, rule);
+                is_empty = false;
+            }
             for invariant in &node.invariants {
                 let compiled = Arc::as_ptr(&invariant.compiled);
                 if done.contains(&compiled) {
@@ -37,26 +42,10 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
 
     fn invariant(&mut self, element: Element<'t, 's>, plan: &Plan, node_id: &str, invariant: &'v Invariant) {
         let compiled = &invariant.compiled;
-        let holds = match compiled.known {
-            Some(Known::Element) => {
-                Ok(element.value().is_some() || element.children().any(|child| child.name() != "id"))
-            }
-            Some(Known::Extension) => Ok(element.get("extension").is_some() != element.choice("value").is_some()),
-            Some(Known::Reference) => Ok(true),
-            None => self.evaluated(element, compiled),
-        };
-        match holds {
+        let known = compiled.known.and_then(|known| known.holds(element));
+        match known.map_or_else(|| self.evaluated(element, compiled), Ok) {
             Ok(true) => {}
-            // One cause, one finding: what was found wrong in the element may well be why.
-            Ok(false) if self.has_broken_child(element) => {}
-            Ok(false) => self.find(Found {
-                severity: if invariant.is_error { Severity::Error } else { Severity::Warning },
-                code: IssueCode::Invariant,
-                at: element,
-                rule: format!("{}#{node_id} {}", plan.url(), invariant.key),
-                same: &format!("invariant {}", invariant.key),
-                text: format!("{}: {} ({})", invariant.key, invariant.human, compiled.text),
-            }),
+            Ok(false) => self.breached(element, plan, node_id, invariant),
             Err(reason) => self.find(Found {
                 severity: Severity::Information,
                 code: IssueCode::NotSupported,
@@ -68,6 +57,21 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
         }
     }
 
+    fn breached(&mut self, element: Element<'t, 's>, plan: &Plan, node_id: &str, invariant: &Invariant) {
+        // One cause, one finding: what was found wrong in the element may well be why.
+        if self.has_broken_child(element) {
+            return;
+        }
+        self.find(Found {
+            severity: if invariant.is_error { Severity::Error } else { Severity::Warning },
+            code: IssueCode::Invariant,
+            at: element,
+            rule: format!("{}#{node_id} {}", plan.url(), invariant.key),
+            same: &format!("invariant {}", invariant.key),
+            text: format!("{}: {} ({})", invariant.key, invariant.human, invariant.compiled.text),
+        });
+    }
+
     fn has_broken_child(&self, element: Element<'t, 's>) -> bool {
         let is_broken =
             |child: Element<'t, 's>| BREAKS.iter().any(|what| self.said.contains(&(child.id(), (*what).to_owned())));
@@ -76,6 +80,9 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
 
     pub(super) fn evaluated(&mut self, element: Element<'t, 's>, compiled: &'v Compiled) -> Result<bool, String> {
         let expression = compiled.expression.as_ref().map_err(|error| error.reason.to_owned())?;
+        if let Some(holds) = expression.holds_by_presence(element) {
+            return Ok(holds);
+        }
         let focus = fhirpath::Node { element, type_def: self.table_type(element) };
         let host = Surroundings {
             validator: self.validator,
@@ -109,7 +116,7 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
                 .parent()
                 .and_then(|parent| self.table_type(parent))
                 .and_then(|holder| holder.child(element.name()))
-                .and_then(|child| table.type_def(child.type_name)),
+                .and_then(|child| table.type_of(child)),
         };
         self.table_types[place] = Some(found);
         found

@@ -89,7 +89,9 @@ fn is_code(value: &str) -> bool {
 }
 
 fn uri_fault(value: &str) -> Option<&'static str> {
-    if value.chars().any(char::is_whitespace) {
+    if value.bytes().any(|byte| byte.is_ascii_whitespace() || byte == 0x0b)
+        || (!value.is_ascii() && value.chars().any(char::is_whitespace))
+    {
         return Some("expected a URI without white space");
     }
     if let Some(oid) = value.strip_prefix("urn:oid:") {

@@ -1,7 +1,6 @@
 //! What a reference points to, inside the resource or its Bundle, and whether that is what may stand there (R4 §2.3).
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use onward_fhir::{Element, NodeId};
 use smallvec::SmallVec;
 

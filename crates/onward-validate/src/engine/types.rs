@@ -38,22 +38,16 @@ impl<'t, 's> Session<'_, 't, 's> {
         node.types.iter().find(|each| self.is_a(actual, &each.code))
     }
 
-    /// Whether siblings of one name have an allowed type. A wrong type is told once, and not looked into.
-    pub(super) fn type_fits(
+    /// Siblings of one name, of a type that is not among those allowed: told once, and not looked into. What is a resource is
+    /// judged where its own type is known.
+    pub(super) fn has_wrong_type(
         &mut self,
         run: &[Element<'t, 's>],
         plan: &Plan,
         node: &Node,
         actual: Option<&TypeName>,
     ) -> bool {
-        let Some(actual) = actual else { return true };
-        // The same name is the same `TypeName`.
-        if node.types.is_empty() || node.types.iter().any(|each| std::ptr::eq(&*each.code, actual)) {
-            return true;
-        }
-        if self.is_resource_type(actual) {
-            return true;
-        }
+        let Some(actual) = actual.filter(|actual| !self.is_resource_type(actual)) else { return false };
         let allowed: Vec<&str> = node.types.iter().map(|each| &**each.code).collect();
         self.find(Found {
             severity: Severity::Error,
@@ -63,7 +57,7 @@ impl<'t, 's> Session<'_, 't, 's> {
             same: "type",
             text: format!("{} is of type {}; {} allows {}.", node.id, &**actual, plan.url(), allowed.join(", ")),
         });
-        false
+        true
     }
 
     /// JSON has an array where FHIR lets the element repeat, and only there (R4 §2.6.2.1).

@@ -7,7 +7,7 @@ use onward_fhir::Element;
 use super::views::Views;
 use super::{Found, Session};
 use crate::definition::Value;
-use crate::plan::{Node, Plan};
+use crate::plan::{Node, Plan, ValuesPlan};
 use crate::{IssueCode, Severity};
 
 impl<'t, 's> Session<'_, 't, 's> {
@@ -15,18 +15,19 @@ impl<'t, 's> Session<'_, 't, 's> {
         for view in views.iter() {
             let plan = self.plan(view.plan);
             let node = plan.node(view.node);
-            if let Some(fixed) = &node.fixed
+            let Some(values) = node.values.as_deref() else { continue };
+            if let Some(fixed) = &values.fixed
                 && !fixed.equals(element)
             {
                 self.differs(element, plan, node, "fixed", "must be exactly", fixed);
             }
-            if let Some(pattern) = &node.pattern
+            if let Some(pattern) = &values.pattern
                 && !pattern.is_within(element)
             {
                 self.differs(element, plan, node, "pattern", "must hold at least", pattern);
             }
-            self.bounds(element, plan, node);
-            if let Some(max) = node.max_length
+            self.bounds(element, plan, node, values);
+            if let Some(max) = values.max_length
                 && element.value().is_some_and(|value| value.chars().count() > max as usize)
             {
                 self.breach(
@@ -37,7 +38,7 @@ impl<'t, 's> Session<'_, 't, 's> {
                     format!("{} may be at most {max} characters long.", node.id),
                 );
             }
-            if let Some(binding) = &node.binding {
+            if let Some(binding) = &values.binding {
                 self.binding(element, plan, node, binding, type_name);
             }
         }
@@ -59,9 +60,9 @@ impl<'t, 's> Session<'_, 't, 's> {
         });
     }
 
-    fn bounds(&mut self, element: Element<'t, 's>, plan: &Plan, node: &Node) {
+    fn bounds(&mut self, element: Element<'t, 's>, plan: &Plan, node: &Node, values: &ValuesPlan) {
         let bounds =
-            [(&node.min_value, Ordering::Less, "min-value"), (&node.max_value, Ordering::Greater, "max-value")];
+            [(&values.min_value, Ordering::Less, "min-value"), (&values.max_value, Ordering::Greater, "max-value")];
         for (bound, wrong, what) in bounds {
             let Some(bound) = bound else { continue };
             match compare(element, bound) {

@@ -1,7 +1,6 @@
 //! Rules that see a whole data type or resource: attachments, Bundles.
 
-use std::collections::HashSet;
-
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use onward_fhir::{Element, NodeId};
 
 use super::primitives::{decoded_length, is_base64};
@@ -102,10 +101,10 @@ impl<'t, 's> Session<'_, 't, 's> {
     fn reachable(&mut self, bundle: Element<'t, 's>) {
         let entries: Vec<Element<'t, 's>> = bundle.all("entry").filter_map(|entry| entry.get("resource")).collect();
         let Some(first) = entries.first() else { return };
-        let mut linked: std::collections::HashMap<NodeId, Vec<NodeId>> = std::collections::HashMap::new();
+        let mut linked: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
         for resource in &entries {
-            for element in resource.descendants() {
-                let Some(target) = element.text("reference").filter(|text| !text.starts_with('#')) else { continue };
+            for element in resource.descendants().filter(|element| element.name() == "reference") {
+                let Some(target) = element.value().filter(|text| !text.starts_with('#')) else { continue };
                 if let Some(target) = self.resolve_text(element, target) {
                     linked.entry(resource.id()).or_default().push(target.id());
                     // A resource that speaks of one that is reached belongs to it, as Provenance does.

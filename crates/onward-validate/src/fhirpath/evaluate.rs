@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
+use foldhash::HashMap;
 use onward_fhir::NodeId;
 use onward_fhir::elements::Table;
 

@@ -94,7 +94,7 @@ impl<'t> Node<'t> {
         let type_def = if name == "id" && parent.kind() == TypeKind::Resource {
             table.type_def("id")
         } else {
-            parent.child(name).and_then(|each| table.type_def(each.type_name))
+            parent.child(name).and_then(|each| table.type_of(each))
         };
         Self { element, type_def }
     }

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod invariants;
+mod presence;
 mod sets;
 mod suite;
 

@@ -1,9 +1,9 @@
 //! From shape to plan.
 
 use super::discriminate::matchers;
-use super::{BindingPlan, ChildName, Names, Node, Plan, SlicePlan, SlicingPlan, TypePlan};
-use crate::definition::{Binding, DiscriminatorKind, SlicingRules, TypeRef};
-use crate::invariant::Invariants;
+use super::{BindingPlan, ChildName, NameKey, Names, Node, Plan, SlicePlan, SlicingPlan, TypePlan, ValuesPlan};
+use crate::definition::{Binding, DiscriminatorKind, ElementDefinition, SlicingRules, TypeRef};
+use crate::invariant::{Invariants, Known};
 use crate::snapshot::{Problem, Profile, Shape, Shapes};
 
 /// Compiles a profile.
@@ -37,16 +37,29 @@ impl Compiler<'_> {
         let at = u32::try_from(self.nodes.len()).expect("a definition has fewer elements than bytes");
         self.nodes.push(self.bare(shape));
         let children: Vec<u32> = shape.children.iter().map(|child| self.element(child)).collect();
-        let names = self.child_names(&children, shape);
+        let (keys, names) = self.child_names(&children, shape).into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
         let slicing = self.slicing(shape);
+        let mandatory =
+            (0..).zip(&children).filter(|(_, child)| self.may_be_missed(**child)).map(|(at, _)| at).collect();
         let node = &mut self.nodes[at as usize];
-        (node.children, node.names, node.slicing) = (children, names, slicing);
+        (node.children, node.mandatory, node.slicing) = (children, mandatory, slicing);
+        (node.keys, node.names) = (keys.into(), names.into());
+        node.is_plain = node.values.is_none() && node.invariants.is_empty();
         at
+    }
+
+    fn may_be_missed(&self, child: u32) -> bool {
+        let node = &self.nodes[child as usize];
+        let slices = node.slicing.iter().flat_map(|slicing| &slicing.slices);
+        node.min > 0 || slices.into_iter().any(|slice| self.nodes[slice.node as usize].min > 0)
     }
 
     fn bare(&self, shape: &Shape) -> Node {
         let definition = &shape.definition;
         let max = definition.max.unwrap_or(u32::MAX);
+        let compiled = definition.constraints.iter().filter_map(|each| self.invariants.compiled(each));
+        let (element_rules, invariants): (Vec<_>, Vec<_>) =
+            compiled.partition(|each| each.compiled.known == Some(Known::Element));
         Node {
             id: definition.id.as_str().into(),
             name: definition.name().into(),
@@ -54,16 +67,16 @@ impl Compiler<'_> {
             max,
             repeats: definition.base_repeats.or(definition.max.map(|max| max > 1)),
             types: definition.types.iter().map(|each| self.type_plan(each)).collect(),
-            fixed: definition.fixed.clone(),
-            pattern: definition.pattern.clone(),
-            min_value: definition.min_value.clone(),
-            max_value: definition.max_value.clone(),
-            max_length: definition.max_length,
-            binding: definition.binding.as_ref().and_then(binding_plan),
+            imposes: definition.types.iter().any(|each| !each.profiles.is_empty()),
+            values: values_plan(definition),
+            is_plain: false,
             is_modifier: definition.is_modifier,
-            invariants: definition.constraints.iter().filter_map(|each| self.invariants.compiled(each)).collect(),
+            element_rule: element_rules.into_iter().next(),
+            invariants,
             children: Vec::new(),
-            names: Vec::new(),
+            mandatory: Vec::new(),
+            keys: Box::default(),
+            names: Box::default(),
             slicing: None,
             content: definition
                 .content_reference
@@ -72,24 +85,26 @@ impl Compiler<'_> {
         }
     }
 
-    fn child_names(&self, children: &[u32], shape: &Shape) -> Vec<ChildName> {
+    fn child_names(&self, children: &[u32], shape: &Shape) -> Vec<(NameKey, ChildName)> {
         let mut names = Vec::with_capacity(children.len());
-        for (index, (at, child)) in children.iter().zip(&shape.children).enumerate() {
-            let child_at = u32::try_from(index).expect("fewer children than nodes");
-            let name = &self.nodes[*at as usize].name;
+        for (child, (at, shape)) in (0..).zip(children.iter().zip(&shape.children)) {
+            let (at, types) = (*at, &shape.definition.types);
+            let name = &self.nodes[at as usize].name;
             let Some(stem) = name.strip_suffix("[x]") else {
+                let sole = if let [only] = types.as_slice() { Some(self.names.of_type(&only.code)) } else { None };
                 let key = self.names.of_element(name);
-                names.push(ChildName { key, name: name.clone(), child: child_at, type_name: None });
+                names.push((key, ChildName { name: name.clone(), child, at, type_name: sole, fits: true }));
                 continue;
             };
-            for each in named_types(child) {
+            for each in named_types(shape) {
                 let name = choice_name(stem, each);
+                let fits = types.is_empty() || types.iter().any(|allowed| allowed.code == each);
                 let (key, type_name) = (self.names.of_element(&name), Some(self.names.of_type(each)));
-                names.push(ChildName { key, name, child: child_at, type_name });
+                names.push((key, ChildName { name, child, at, type_name, fits }));
             }
         }
-        names.sort_by_key(|each| each.key);
-        names.dedup_by_key(|each| each.key);
+        names.sort_by_key(|(key, _)| *key);
+        names.dedup_by_key(|(key, _)| *key);
         names
     }
 
@@ -133,6 +148,24 @@ impl Compiler<'_> {
             versioning: each.versioning.as_deref().map(Into::into),
         }
     }
+}
+
+fn values_plan(definition: &ElementDefinition) -> Option<Box<ValuesPlan>> {
+    let made = ValuesPlan {
+        fixed: definition.fixed.clone(),
+        pattern: definition.pattern.clone(),
+        min_value: definition.min_value.clone(),
+        max_value: definition.max_value.clone(),
+        max_length: definition.max_length,
+        binding: definition.binding.as_ref().and_then(binding_plan),
+    };
+    let demands_something = made.fixed.is_some()
+        || made.pattern.is_some()
+        || made.min_value.is_some()
+        || made.max_value.is_some()
+        || made.max_length.is_some()
+        || made.binding.is_some();
+    demands_something.then(|| Box::new(made))
 }
 
 fn binding_plan(binding: &Binding) -> Option<BindingPlan> {

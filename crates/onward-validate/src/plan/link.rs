@@ -1,8 +1,9 @@
 //! Names within plans, and what they stand for: looked up once for each place, not once for each element of a document.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use foldhash::HashMap;
 
 use super::PlanId;
 use crate::definition::Kind;
@@ -84,7 +85,7 @@ impl Default for Names {
     fn default() -> Self {
         let backbone = Arc::new(TypeName { code: "BackboneElement".into(), definition: OnceLock::new() });
         Self {
-            types: RwLock::new(HashMap::from([(Box::from("BackboneElement"), Arc::clone(&backbone))])),
+            types: RwLock::new(HashMap::from_iter([(Box::from("BackboneElement"), Arc::clone(&backbone))])),
             elements: RwLock::default(),
             backbone,
         }

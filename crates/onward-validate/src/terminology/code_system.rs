@@ -1,8 +1,8 @@
 //! A CodeSystem, ready for questions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use onward_fhir::Element;
 
 use super::Membership;

@@ -1,7 +1,6 @@
 //! `ValueSet.compose.include.filter` (R4 §4.9.8), over a code system that is here.
 
-use std::collections::HashSet;
-
+use foldhash::{HashSet, HashSetExt};
 use onward_fhir::Element;
 
 use super::code_system::CodeSystem;
@@ -59,7 +58,7 @@ impl Filter {
         }
         let top = system.place(&self.value).ok_or_else(|| self.cannot("the code system has no such concept"))?;
         if self.operation == "generalizes" {
-            let mut above = HashSet::from([top]);
+            let mut above = HashSet::from_iter([top]);
             let mut waiting = vec![top];
             while let Some(at) = waiting.pop() {
                 waiting.extend(system.concepts[at].parents.iter().copied().filter(|parent| above.insert(*parent)));
@@ -72,7 +71,7 @@ impl Filter {
                 children[*parent].push(at);
             }
         }
-        let mut below = HashSet::from([top]);
+        let mut below = HashSet::from_iter([top]);
         let mut waiting = vec![top];
         while let Some(at) = waiting.pop() {
             waiting.extend(children[at].iter().copied().filter(|child| below.insert(*child)));

@@ -1,8 +1,8 @@
 //! A ValueSet, compiled so that a question costs a look-up in a hash table for each of its few parts.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt, HashSet};
 use onward_fhir::Element;
 
 use super::code_system::CodeSystem;

@@ -114,6 +114,8 @@ pub(super) async fn ask(config: &Config, store: &Arc<dyn Store>, log: &Verifying
 /// A log whose entries, checkpoints and cosignatures fit.
 pub(super) struct Whole<'k> {
     pub(super) verified: Verified,
+    /// Entries whose content was erased.
+    pub(super) erased: u64,
     /// Checkpoints compared.
     pub(super) count: usize,
     /// Those that somebody else kept among them.
@@ -146,7 +148,8 @@ impl Whole<'_> {
             asked.iter().map(told).collect()
         });
         terminal.json(&json!({
-            "whole": whole, "entries": self.verified.size, "covered": self.verified.covered, "checkpoints": self.count,
+            "whole": whole, "entries": self.verified.size, "covered": self.verified.covered,
+            "erased": self.erased, "checkpoints": self.count,
             "kept_elsewhere": self.kept, "cosigned": self.stated.json(), "asked": asked,
             "root": hex::encode(self.verified.root), "limits": self.limits(vouched),
         }));
@@ -159,6 +162,12 @@ impl Whole<'_> {
             "{word}: {size} entries fit, {covered} of them under {}",
             counted(self.count, "signed checkpoint")
         ));
+        if self.erased > 0 {
+            terminal.say(format_args!(
+                "{} of them are about people who were erased: their headers fit, and nobody can read what they said",
+                self.erased
+            ));
+        }
         terminal.say(format_args!("root {}", hex::encode(root)));
         for (name, checkpoint, at) in self.stated.all() {
             terminal.say(format_args!("cosigned by {}: {} entries, at {at}", plain(name), checkpoint.size));

@@ -71,12 +71,6 @@ impl Told {
     }
 }
 
-/// The AuditEvent's id.
-pub(super) fn id(event: &[u8]) -> Option<String> {
-    let event: Value = serde_json::from_slice(event).ok()?;
-    event["id"].as_str().map(str::to_owned)
-}
-
 /// The person that it is about.
 pub(super) fn patient(event: &[u8]) -> Option<NhsNumber> {
     let event: Value = serde_json::from_slice(event).ok()?;

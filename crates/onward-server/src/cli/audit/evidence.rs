@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use onward_core::audit::AuditWord;
-use onward_core::store::Store;
+use onward_core::store::{Store, StoredAudit};
 use onward_ledger::{Checkpoint, Hash, LogProof, inclusion_proof, leaf_hash, root_of, with_cosignatures};
 use serde_json::{Value, json};
 
+use super::line::Line;
 use super::{PAGE, Source, cosigned, verifying_key};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::input;
@@ -47,7 +48,7 @@ pub struct Check {
     /// The proof
     #[arg(value_name = "PROOF")]
     proof: PathBuf,
-    /// The entry, where the proof does not carry it: one line of `onward audit export`
+    /// The entry, where the proof does not carry it: one line of `onward audit export --evidence`
     #[arg(long, value_name = "FILE")]
     entry: Option<PathBuf>,
     #[command(flatten)]
@@ -75,7 +76,7 @@ enum Wanted {
 /// The leaves that a checkpoint covers, and the wanted entry among them.
 struct Found {
     leaves: Vec<Hash>,
-    entry: Option<(u64, Vec<u8>)>,
+    entry: Option<StoredAudit>,
 }
 
 pub(super) async fn prove(prove: &Prove, terminal: &mut Terminal) -> Outcome {
@@ -97,17 +98,18 @@ pub(super) async fn prove(prove: &Prove, terminal: &mut Terminal) -> Outcome {
     if leaves.len() as u64 != checkpoint.size || root_of(&leaves) != checkpoint.root {
         return Err(Failure::no("the log is not the one that was signed: `onward audit verify` says where it differs"));
     }
-    let Some((index, event)) = entry else {
+    let Some(stored) = entry else {
         return Err(Failure::no(format!(
             "the checkpoint covers {} entries, and {} is none of them: a new entry is covered within seconds while the \
              gateway serves",
             checkpoint.size, prove.entry
         )));
     };
+    let index = stored.index;
     let path = inclusion_proof(&leaves, index, checkpoint.size).map_err(Failure::fault)?;
-    let patient = super::event::patient(&event);
-    let entry = Some(event).filter(|_| !prove.hash_only);
-    let proof = LogProof { index, path, note, entry };
+    let patient = stored.event().and_then(super::event::patient);
+    let extra = if prove.hash_only { None } else { Some(Line::of(&stored)?.to_bytes()) };
+    let proof = LogProof { index, path, note, extra };
     // Handing out an entry is a reading of it: first the entry about that, then the bytes.
     let desk = Desk::new(&config)?;
     let detail = format!("proof of entry {index} under a checkpoint of {}", checkpoint.size);
@@ -156,12 +158,12 @@ async fn covered(
             }
             let is_wanted = match wanted {
                 Wanted::Index(index) => stored.index == *index,
-                Wanted::Id(id) => super::event::id(&stored.event).as_ref() == Some(id),
+                Wanted::Id(id) => stored.columns.id == *id,
             };
             // What is proven is what the bytes are now, whatever hash is stored beside them.
-            found.leaves.push(leaf_hash(&stored.event));
+            found.leaves.push(stored.entry.as_deref().map_or(stored.leaf, leaf_hash));
             if is_wanted {
-                found.entry = Some((stored.index, stored.event));
+                found.entry = Some(stored);
             }
         }
         terminal.progress(format_args!("{} entries read", found.leaves.len()));
@@ -192,9 +194,9 @@ pub(in crate::cli) async fn proofs(
             if leaves.len() as u64 == checkpoint.size {
                 break;
             }
-            leaves.push(leaf_hash(&stored.event));
+            leaves.push(stored.entry.as_deref().map_or(stored.leaf, leaf_hash));
             if wanted.contains(&stored.index) {
-                entries.push((stored.index, stored.event));
+                entries.push((stored.index, Line::of(&stored)?));
             }
         }
         terminal.progress(format_args!("{} entries read", leaves.len()));
@@ -205,9 +207,9 @@ pub(in crate::cli) async fn proofs(
     let lines = store.latest_cosignatures().await?;
     let lines = lines.iter().filter(|kept| kept.size == checkpoint.size).map(|kept| kept.line.as_str());
     let note = with_cosignatures(&stored.note, lines);
-    let proof = |(index, event)| {
+    let proof = |(index, line): (u64, Line)| {
         let path = inclusion_proof(&leaves, index, checkpoint.size).map_err(Failure::fault)?;
-        Ok(LogProof { index, path, note: note.clone(), entry: Some(event) })
+        Ok(LogProof { index, path, note: note.clone(), extra: Some(line.to_bytes()) })
     };
     entries.into_iter().map(proof).collect()
 }
@@ -217,23 +219,25 @@ pub(super) fn check(check: &Check, terminal: &mut Terminal) -> Outcome {
     let witnesses = cosigned::named(&check.source)?;
     let mut stated = cosigned::Stated::new(&witnesses);
     let text = input::text(&check.proof)?;
-    let leaf = match &check.entry {
-        Some(path) => {
-            let bytes = std::fs::read(path)?;
-            Some(leaf_hash(bytes.strip_suffix(b"\n").unwrap_or(&bytes)))
-        }
-        None => None,
-    };
+    let given = check.entry.as_deref().map(std::fs::read).transpose()?;
     let proven = LogProof::from_text(&text).map_err(|error| error.to_string()).and_then(|proof| {
-        let checkpoint = proof.verify(&key, leaf).map_err(|error| error.to_string())?;
+        let carried = proof.extra.as_deref().map(Line::read).transpose()?;
+        let line = match (given.as_deref().map(Line::read).transpose()?, carried) {
+            (Some(given), Some(carried)) if given.leaf()? != carried.leaf()? => {
+                return Err("the proof carries another entry than the one given".to_owned());
+            }
+            (Some(line), _) | (None, Some(line)) => line,
+            (None, None) => return Err("the proof carries no entry, and none was given".to_owned()),
+        };
+        let checkpoint = proof.verify(&key, &line.leaf()?).map_err(|error| error.to_string())?;
         stated.take(&proof.note).map_err(|error| format!("a cosignature: {error}"))?;
         // Whoever names a witness wants its word.
         match stated.all().count() {
-            count if count == witnesses.len() => Ok((checkpoint, proof)),
+            count if count == witnesses.len() => Ok((checkpoint, proof.index, line)),
             _ => Err("a witness that was named has not cosigned the checkpoint".to_owned()),
         }
     });
-    let (checkpoint, proof) = match proven {
+    let (checkpoint, index, line) = match proven {
         Ok(proven) => proven,
         Err(why) => {
             if check.json {
@@ -246,16 +250,15 @@ pub(super) fn check(check: &Check, terminal: &mut Terminal) -> Outcome {
         }
     };
     if check.json {
-        let event: Value =
-            proof.entry.as_deref().and_then(|entry| serde_json::from_slice(entry).ok()).unwrap_or_default();
+        let event: Value = line.event().and_then(|event| serde_json::from_str(event).ok()).unwrap_or_default();
         terminal.json(&json!({
-            "proven": true, "entry": proof.index, "size": checkpoint.size, "log": checkpoint.origin,
+            "proven": true, "entry": index, "size": checkpoint.size, "log": checkpoint.origin,
             "root": hex::encode(checkpoint.root), "cosigned": stated.json(), "event": event,
         }));
         return Ok(Exit::Done);
     }
     let word = terminal.paint(Style::Green, "proven");
-    let (index, size, log) = (proof.index, checkpoint.size, plain(&checkpoint.origin));
+    let (size, log) = (checkpoint.size, plain(&checkpoint.origin));
     terminal.say(format_args!("{word}: the entry is number {index} of the {size} that {log} signed"));
     for (name, _, at) in stated.all() {
         terminal.say(format_args!("cosigned by {} at {at}", plain(name)));

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use clap::Parser as _;
-use onward_core::audit::{Agent, AuditEntry, AuditRow, StoredCheckpoint};
+use onward_core::audit::{Agent, AuditEntry, StoredCheckpoint};
 use onward_core::store::evidence::StoredCosignature;
 use onward_core::{DeliveryId, OdsCode, TransferId};
 use onward_gateway::journal::Journal;
@@ -25,9 +25,11 @@ const EVERY: u64 = 10;
 /// Entries under a checkpoint.
 const COVERED: u64 = 60;
 /// Kinds of change.
-const KINDS: u64 = 16;
+const KINDS: u64 = 19;
+/// Those among them that the log itself shows.
+const SHOWN: u64 = 15;
 /// Changes in all, unless the environment says otherwise.
-const CHANGES: u64 = 240;
+const CHANGES: u64 = 247;
 
 /// Repeatable randomness (SplitMix64).
 struct Dice(u64);
@@ -59,6 +61,7 @@ impl Place {
         let key = SigningKey::generate("onward/R9Z").expect("a key");
         let secret = key.to_secret_text().expect("text");
         std::fs::write(folder.path().join("audit-signing.key"), secret.as_bytes()).expect("writable");
+        crate::store_keys::add_key(&folder.path().join("store.key"), now()).expect("a key");
         let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
         let (_, store) = config.store().await.expect("a store");
         let journal = Journal::new(&ods("R9Z"), "https://gateway.example");
@@ -66,9 +69,8 @@ impl Place {
         std::fs::write(folder.path().join("witness.pub"), witness.witness_key().to_string()).expect("writable");
         let (mut tree, mut backups, mut kept) = (Tree::new(), Vec::new(), String::new());
         for number in 0..ENTRIES {
-            let row = journal.row(&entry(number));
-            tree.push(row.leaf);
-            store.audit(vec![row]).await.expect("committed");
+            store.audit(vec![journal.row(&entry(number))]).await.expect("committed");
+            tree.push(store.audit_leaves(number, 1).await.expect("readable")[0]);
             if tree.size().is_multiple_of(EVERY) {
                 let checkpoint = Checkpoint::of_tree("onward/R9Z", &tree).expect("a checkpoint");
                 let note = key.sign(&checkpoint).expect("signed");
@@ -106,6 +108,23 @@ impl Place {
             let _ = std::fs::remove_file(self.folder.path().join(name));
         }
         std::fs::write(self.folder.path().join("onward.db"), file).expect("writable");
+        self.edited(change);
+    }
+
+    /// Further entries, made by somebody who knows how and has the keys as well.
+    async fn append(&self, count: u64) {
+        let config = ConfigArgs { config: Some(self.folder.path().join("gateway.toml")) };
+        let (_, store) = config.store().await.expect("a store");
+        let journal = Journal::new(&ods("R9Z"), "https://gateway.example");
+        for number in 0..count {
+            let agent = Agent::named("ward-system", Some(ods("R9Z")));
+            let entry = AuditEntry::new(AuditWord::Configure, now(), agent, format!("another {number}"));
+            store.audit(vec![journal.row(&entry)]).await.expect("committed");
+        }
+    }
+
+    /// The store as it is, changed.
+    fn edited(&self, change: impl FnOnce(&Connection)) {
         let connection = Connection::open(Path::new(&self.path("onward.db"))).expect("opens");
         connection.pragma_update(None, "foreign_keys", false).expect("set");
         change(&connection);
@@ -158,6 +177,11 @@ fn sql(number: u64) -> i64 {
 
 fn event(connection: &Connection, at: u64) -> Vec<u8> {
     connection.query_row("SELECT event FROM audit_log WHERE position = ?", [sql(at)], |row| row.get(0)).expect("there")
+}
+
+fn header(connection: &Connection, at: u64) -> String {
+    let entry = "SELECT CAST(entry AS TEXT) FROM audit_log WHERE position = ?";
+    connection.query_row(entry, [sql(at)], |row| row.get(0)).expect("there")
 }
 
 fn leaf(connection: &Connection, at: u64) -> Vec<u8> {
@@ -241,9 +265,8 @@ fn tamper(kind: u64, dice: &mut Dice, connection: &Connection) -> u64 {
             narrowed(at.min(other))
         }
         8 => {
-            let text = String::from_utf8(event(connection, at)).expect("JSON");
-            let text = text.replace("entry ", "Entry ");
-            set(connection, "event", at, text.as_bytes());
+            let text = header(connection, at).replace("\"success\":true", "\"success\":false");
+            set(connection, "entry", at, text.as_bytes());
             set(connection, "leaf", at, leaf_hash(text.as_bytes()));
             narrowed(at)
         }
@@ -253,18 +276,37 @@ fn tamper(kind: u64, dice: &mut Dice, connection: &Connection) -> u64 {
             let id: String = connection
                 .query_row("SELECT id FROM audit_log WHERE position = ?", [sql(copied)], |row| row.get(0))
                 .expect("there");
-            let text = String::from_utf8(event(connection, copied)).expect("JSON").replace(&id, "forged");
+            let text = header(connection, copied).replace(&id, "forged");
             let copy = "INSERT INTO audit_log
-                     (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, event)
-                 SELECT ?1, 'forged', recorded, word, transfer, delivery, agent, organisation, patient, ?3, ?4
+                     (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event)
+                 SELECT ?1, 'forged', recorded, word, transfer, delivery, agent, organisation, patient, ?3, ?4, event
                  FROM audit_log WHERE position = ?2";
             let values = params![sql(at), sql(copied), leaf_hash(text.as_bytes()), text.as_bytes()];
             connection.execute(copy, values).expect("runs");
-            narrowed(at)
+            // The sealed event opens under its own id only, which needs no signature to be seen.
+            at
         }
         10 => {
             connection.execute("DELETE FROM audit_log WHERE position >= ?", [sql(at)]).expect("runs");
             at
+        }
+        11 => {
+            let at = dice.below(ENTRIES);
+            let mut bytes = header(connection, at).into_bytes();
+            let place = usize::try_from(dice.below(bytes.len() as u64)).expect("small");
+            bytes[place] ^= 1 << dice.below(8);
+            set(connection, "entry", at, bytes);
+            at
+        }
+        12 => {
+            let change = "UPDATE data_keys SET wrapped = randomblob(60) WHERE kind = 'person'";
+            assert_eq!(connection.execute(change, []).expect("runs"), 1, "all entries are about one person");
+            0
+        }
+        13 => {
+            let change = "UPDATE data_keys SET wrapped = NULL, number = NULL, destroyed = 1 WHERE kind = 'person'";
+            assert_eq!(connection.execute(change, []).expect("runs"), 1, "no erasure of the log's names this key");
+            0
         }
         _ => {
             set(connection, "leaf", at, b"short".as_slice());
@@ -284,52 +326,36 @@ fn cut(connection: &Connection, at: u64) {
     }
 }
 
-/// Another entry, made by somebody who knows how.
-fn put(connection: &Connection, at: u64, row: &AuditRow) {
-    let change = "INSERT INTO audit_log (position, id, recorded, word, agent, organisation, patient, leaf, event)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let organisation = row.organisation.as_ref().map(|ods| ods.as_str());
-    let patient = row.patient.as_ref().map(|number| number.expose());
-    let recorded = row.recorded.as_microsecond();
-    let values =
-        params![sql(at), row.id, recorded, row.word.as_str(), row.agent, organisation, patient, row.leaf, row.event];
-    connection.execute(change, values).expect("runs");
-}
-
 /// Leaves a log that is whole by itself: what only a witness's checkpoint tells. The entry that must be named, where the
 /// signatures in the store still are the gateway's.
-fn replace_history(place: &Place, kind: u64, dice: &mut Dice) -> Option<u64> {
-    let journal = Journal::new(&ods("R9Z"), "https://gateway.example");
-    let other = |number: u64| {
-        let agent = Agent::named("ward-system", Some(ods("R9Z")));
-        journal.row(&AuditEntry::new(AuditWord::Configure, now(), agent, format!("another {number}")))
-    };
+async fn replace_history(place: &Place, kind: u64, dice: &mut Dice) -> Option<u64> {
     let at = dice.below(COVERED);
     match kind {
         // Cut back.
-        12 => {
+        15 => {
             place.changed(|connection| cut(connection, at));
             Some(at)
         }
         // An older copy of the whole file put back.
-        13 => {
+        16 => {
             let number = usize::try_from(dice.below(COVERED / EVERY - 1)).expect("small");
             place.replaced(&place.backups[number], |_| {});
             Some((number as u64 + 1) * EVERY)
         }
         // Cut back, and grown again by other entries.
-        14 => {
-            place.changed(|connection| {
-                cut(connection, at);
-                (at..ENTRIES).for_each(|number| put(connection, number, &other(number)));
-            });
+        17 => {
+            place.changed(|connection| cut(connection, at));
+            place.append(ENTRIES - at).await;
             Some(narrowed(at))
         }
         // Rewritten by somebody who has the signing key as well, every checkpoint included.
         _ => {
-            place.changed(|connection| {
+            place.changed(|_| {});
+            place.append(1).await;
+            place.edited(|connection| {
                 connection.execute("DELETE FROM audit_log WHERE position = ?", [sql(at)]).expect("runs");
-                put(connection, at, &other(at));
+                let moved = "UPDATE audit_log SET position = ? WHERE position = ?";
+                connection.execute(moved, [sql(at), sql(ENTRIES)]).expect("runs");
                 connection.execute("DELETE FROM cosignatures WHERE size > ?", [sql(at)]).expect("runs");
                 let mut tree = Tree::new();
                 for number in 0..COVERED {
@@ -361,13 +387,13 @@ async fn every_change_is_found_and_its_first_entry_named() {
         let (kind, mut dice) = (change % KINDS, Dice(change));
         let mut expected = None;
         match kind {
-            0..12 => place.changed(|connection| expected = Some(tamper(kind, &mut dice, connection))),
-            _ => expected = replace_history(&place, kind, &mut dice),
+            0..SHOWN => place.changed(|connection| expected = Some(tamper(kind, &mut dice, connection))),
+            _ => expected = replace_history(&place, kind, &mut dice).await,
         }
         let counted = usize::try_from(kind).expect("small");
         let (exit, named, out) = place.verify(&[]).await;
         alone[counted] += u64::from(exit == Exit::No);
-        if kind < 12 {
+        if kind < SHOWN {
             assert_eq!((exit, named), (Exit::No, expected), "change {change} of kind {kind}: {out}");
         } else {
             assert_eq!(exit, Exit::Done, "nobody can tell: {out}");

@@ -13,6 +13,7 @@ async fn place(entries: usize) -> (TempDir, SigningKey) {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("gateway.toml"), "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n")
         .expect("writable");
+    crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
     let (config, store) = config(&folder).store().await.expect("a store");
     let desk = Desk::new(&config).expect("an organisation");
     for entry in 0..entries {
@@ -124,9 +125,11 @@ async fn a_proof_of_every_entry_is_checked_without_the_log() {
 #[tokio::test]
 async fn a_proof_without_its_entry_names_nobody_and_needs_the_entry() {
     let (folder, _) = place(4).await;
-    let (_, log) = audit(&folder, &["export"]).await;
+    let (_, log) = audit(&folder, &["export", "--evidence"]).await;
     let line = log.lines().nth(2).expect("an entry");
-    let id = serde_json::from_str::<serde_json::Value>(line).expect("JSON")["id"].as_str().expect("an id").to_owned();
+    let (_, events) = audit(&folder, &["export"]).await;
+    let event: serde_json::Value = serde_json::from_str(events.lines().nth(2).expect("an entry")).expect("JSON");
+    let id = event["id"].as_str().expect("an id").to_owned();
     let proof = path(&folder, "bare.tlog-proof");
     assert_eq!(audit(&folder, &["prove", &id, "--hash-only", "--out", &proof]).await.0, Ok(Exit::Done));
     assert!(!std::fs::read_to_string(&proof).expect("readable").contains("extra"));

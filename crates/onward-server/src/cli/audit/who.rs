@@ -50,7 +50,11 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     // First the entry about the look, then what it shows.
     store.audit(vec![desk.row_about(AuditWord::Query, "audit who", Some(patient))]).await?;
     let seen: Vec<Seen> = entries.iter().filter_map(seen).collect();
-    if seen.len() != entries.len() {
+    let erased = entries.iter().filter(|entry| entry.event.is_none()).count();
+    if erased > 0 {
+        terminal.note(format!("{erased} entries about this person were erased and are not shown"));
+    }
+    if seen.len() + erased != entries.len() {
         terminal.note("warning: some entries are not readable AuditEvents: `onward audit verify` names the first");
     }
     if who.json {
@@ -58,7 +62,8 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     } else if seen.is_empty() {
         terminal.say("nobody: the log has no entry about this person");
     } else {
-        let rows: Vec<_> = seen.iter().zip(&entries).map(|(row, entry)| table_row(row, entry)).collect();
+        let shown = entries.iter().filter(|entry| entry.event.is_some());
+        let rows: Vec<_> = seen.iter().zip(shown).map(|(row, entry)| table_row(row, entry)).collect();
         terminal.table(["when", "who", "role", "organisation", "what", "basis", "entry"], &rows);
     }
     Ok(Exit::answer(!seen.is_empty()))
@@ -90,7 +95,7 @@ pub(crate) async fn entries(store: &dyn Store, patient: &NhsNumber) -> Result<Ve
 }
 
 fn seen(entry: &FoundAudit) -> Option<Seen> {
-    let told = Told::read(&entry.event)?;
+    let told = Told::read(entry.event.as_deref()?)?;
     let (success, basis, subject, detail, id) =
         (told.success, told.basis.clone(), told.subject.clone(), told.detail.clone(), told.id.clone());
     let got = told.got(entry.word);

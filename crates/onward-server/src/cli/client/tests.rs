@@ -15,6 +15,7 @@ impl Place {
         let folder = tempfile::tempdir().expect("a folder");
         let config = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n";
         std::fs::write(folder.path().join("gateway.toml"), config).expect("writable");
+        crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
         Self(folder)
     }
 
@@ -43,7 +44,13 @@ impl Place {
         let (_, store) = config.existing_store().await.expect("a store");
         let clients = store.clients().await.expect("readable");
         let entries = store.audit_entries(0, 100).await.expect("readable");
-        (clients, entries.into_iter().map(|entry| String::from_utf8(entry.event).expect("JSON")).collect())
+        (
+            clients,
+            entries
+                .iter()
+                .map(|entry| String::from_utf8(entry.event().expect("kept").to_vec()).expect("JSON"))
+                .collect(),
+        )
     }
 }
 

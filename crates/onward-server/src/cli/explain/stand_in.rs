@@ -6,8 +6,9 @@ use tempfile::TempDir;
 use crate::app::{self, App, Tenure};
 use crate::cli::exit::Failure;
 use crate::cli::open::{self, Desk};
-use crate::config::{Config, PdsMode, StoreUrl};
+use crate::config::{Config, Keys, PdsMode, StoreUrl};
 use crate::directory_import::{self, Format};
+use crate::store_keys;
 use onward_core::audit::AuditWord;
 
 const DIRECTORY: &str = include_str!("../../../../../config/examples/directory.toml");
@@ -28,6 +29,8 @@ impl StandIn {
         let people = folder.path().join("people.toml");
         std::fs::write(&people, PEOPLE).context("writing the people of the stand-in")?;
         config.store.url = StoreUrl::Sqlite(folder.path().join("onward.db"));
+        config.keys = Keys { file: folder.path().join("store.key"), command: Vec::new() };
+        store_keys::add_key(&config.keys.file, open::now())?;
         config.pds.mode = PdsMode::StandIn;
         config.pds.stand_in_file = Some(people);
         config.mesh.enabled = false;

@@ -54,6 +54,7 @@ async fn accepted_from(message: &str, mailbox: Option<&str>) -> (TempDir, App, R
     for (name, text) in [("gateway.toml", config), ("people.toml", PEOPLE), ("directory.toml", DIRECTORY)] {
         std::fs::write(folder.path().join(name), text).expect("writable");
     }
+    crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
     let import = format!("directory import {}", folder.path().join("directory.toml").display());
     assert_eq!(onward(folder.path(), &import).await.0, Ok(Exit::Done));
     let app = ConfigArgs { config: Some(folder.path().join("gateway.toml")) }.app().await.expect("wired");
@@ -176,7 +177,7 @@ async fn a_failed_delivery_is_replayed_only_after_a_preview_and_a_yes() {
     assert_eq!(store.delivery(failed).await.expect("readable").expect("there").state, DeliveryState::Queued);
     assert_eq!(onward(folder.path(), &format!("{replay} --yes")).await.0, Err(Exit::No), "it is not failed any more");
     let entries = store.audit_entries(0, 1_000).await.expect("readable");
-    let last = String::from_utf8(entries.last().expect("there").event.clone()).expect("JSON");
+    let last = String::from_utf8(entries.last().expect("there").event().expect("kept").to_vec()).expect("JSON");
     assert!(last.contains("replay of a failed copy: mended") && last.contains("operator"), "{last}");
 }
 
@@ -204,7 +205,7 @@ async fn decide(folder: &Path, line: &str) -> (Result<Exit, Exit>, String, Vec<S
 
 async fn audited(app: &App, text: &str) -> bool {
     let entries = app.gateway.store().audit_entries(0, 1_000).await.expect("readable");
-    entries.iter().any(|entry| String::from_utf8_lossy(&entry.event).contains(text))
+    entries.iter().any(|entry| String::from_utf8_lossy(entry.event().expect("kept")).contains(text))
 }
 
 #[tokio::test]

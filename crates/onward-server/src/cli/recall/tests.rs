@@ -114,6 +114,7 @@ async fn a_pause_is_named_and_audited_and_fsck_counts_what_waits() {
     let checkup = json(&onward(folder.path(), "fsck --json").await.1);
     assert_eq!((checkup["pending"].as_u64(), checkup["parked"].as_u64()), (Some(0), Some(1)), "no MESH is set up here");
     let entries = app.gateway.store().audit_entries(0, 1_000).await.expect("readable");
-    let told = entries.iter().filter(|entry| String::from_utf8_lossy(&entry.event).contains("by Ada: mov"));
+    let told =
+        entries.iter().filter(|entry| String::from_utf8_lossy(entry.event().expect("kept")).contains("by Ada: mov"));
     assert_eq!(told.count(), 2);
 }

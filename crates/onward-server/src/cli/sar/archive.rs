@@ -72,8 +72,8 @@ impl Archive {
             }
         }
         let mut log = Vec::new();
-        for entry in entries {
-            log.extend_from_slice(&entry.event);
+        for event in entries.iter().filter_map(|entry| entry.event.as_deref()) {
+            log.extend_from_slice(event);
             log.push(b'\n');
         }
         files.push(("audit.ndjson".to_owned(), log));

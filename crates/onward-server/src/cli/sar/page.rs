@@ -61,7 +61,7 @@ pub(super) fn summary(
     html.push_str(&table(["sent on", "to", "as", "state", "first opened", "on what ground", "copy"], rows));
     html.push_str("<h2>Who did what with your data</h2>");
     let rows = entries.iter().filter_map(|entry| {
-        let told = Told::read(&entry.event)?;
+        let told = Told::read(entry.event.as_deref()?)?;
         let party = |name: &str, organisation: Option<&str>| match organisation {
             Some(code) if code != name => escape(&format!("{name} ({code})")),
             _ => escape(name),

@@ -27,6 +27,7 @@ async fn place() -> (TempDir, String) {
     let toml = "[identity]\nods = \"Y99900\"\nname = \"Onward & friends\"\n[pds]\nmode = \"stand-in\"\nstand_in_file = \"people.toml\"\n";
     std::fs::write(folder.path().join("gateway.toml"), toml).expect("written");
     std::fs::write(folder.path().join("people.toml"), PEOPLE).expect("written");
+    crate::store_keys::add_key(&folder.path().join("store.key"), now()).expect("a key");
     let key = SigningKey::generate("onward/Y99900").expect("a key");
     std::fs::write(folder.path().join("audit-signing.key"), key.to_secret_text().expect("text").as_bytes())
         .expect("written");
@@ -94,7 +95,7 @@ async fn the_archive_holds_everything_and_is_audited_and_signed() {
     let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
     let (_, store) = config.existing_store().await.expect("a store");
     let entries = store.audit_entries(0, 1_000).await.expect("readable");
-    let last = String::from_utf8(entries.last().expect("entries").event.clone()).expect("JSON");
+    let last = String::from_utf8(entries.last().expect("entries").event().expect("kept").to_vec()).expect("JSON");
     let manifest = std::fs::read(archive.join("manifest.txt")).expect("readable");
     assert!(last.contains("subject-access") && last.contains(&sha256_hex(&manifest)), "{last}");
     assert!(last.contains("PrivacyDisclosure.Source") && last.contains("Article 15"), "{last}");

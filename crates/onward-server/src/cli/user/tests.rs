@@ -13,6 +13,7 @@ impl Place {
         let folder = tempfile::tempdir().expect("a folder");
         let config = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n";
         std::fs::write(folder.path().join("gateway.toml"), config).expect("writable");
+        crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
         Self(folder)
     }
 
@@ -43,7 +44,8 @@ async fn a_person_is_added_listed_invited_again_and_disabled() {
     assert_eq!(token.len(), 43, "256 bits");
     let (_, store) = place.config().existing_store().await.expect("a store");
     let entries = store.audit_entries(0, 10).await.expect("readable");
-    let log: String = entries.iter().map(|entry| String::from_utf8_lossy(&entry.event).into_owned()).collect();
+    let log: String =
+        entries.iter().map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned()).collect();
     assert!(log.contains("care-home-user of VMH01") && !log.contains(token) && !log.contains("ada@"), "{log}");
 
     assert_eq!(place.user(&ADD).await.0, Err(Exit::No), "the address is taken");

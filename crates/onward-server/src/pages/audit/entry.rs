@@ -80,7 +80,7 @@ impl EntryPage {
             Fact { key: "When", lines: vec![dates::moment(entry.recorded)] },
             Fact { key: "What happened", lines: vec![word(entry.word).to_owned()] },
         ];
-        if let Some(told) = Told::read(&entry.event) {
+        if let Some(told) = entry.event.as_deref().and_then(Told::read) {
             let party = |party: &crate::cli::audit::event::Party| {
                 let parts = [Some(party.name.clone()), party.role.clone(), party.organisation.clone()];
                 parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

@@ -94,11 +94,16 @@ pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: Hea
         // A person gets everything, whenever it was.
         from: (!is_sar).then_some(asked.from),
         until: (!is_sar).then_some(asked.until),
-        patient: asked.patient.clone(),
+        about: None,
     };
     let person = attendant(&who);
-    match app.gateway.ask_export(&asked.inquiry(&person, "audit/exports"), &export).await {
-        Ok(()) => see_other("/audit/exports?done=asked"),
+    let inquiry = asked.inquiry(&person, "audit/exports");
+    match app.gateway.ask_export(&inquiry, export, asked.patient.as_ref()).await {
+        Ok(true) => see_other("/audit/exports?done=asked"),
+        Ok(false) => {
+            "Nothing is held about this person".clone_into(&mut form.patient.error);
+            show(&app, &who, &headers, form, kind, "").await
+        }
         Err(error) => store_failed(&headers, &error),
     }
 }
@@ -197,7 +202,7 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, form: Form, kind: 
 impl Row {
     fn new(approval: &Approval, me: &str, now: Timestamp) -> Option<Self> {
         let export = Export::of(approval)?;
-        let what = match (export.form, export.patient.is_some()) {
+        let what = match (export.form, export.about.is_some()) {
             (ExportForm::Sar, _) => "Everything about one person",
             (ExportForm::Csv, true) => "Entries about one person (CSV)",
             (ExportForm::Csv, false) => "Entries (CSV)",
@@ -246,7 +251,7 @@ fn written(app: &App, headers: &HeaderMap, exported: &Exported) -> Response {
 }
 
 fn ndjson(entries: &[FoundAudit]) -> Vec<u8> {
-    entries.iter().flat_map(|entry| [entry.event.as_slice(), b"\n"].concat()).collect()
+    entries.iter().filter_map(|entry| entry.event.as_deref()).flat_map(|event| [event, b"\n"].concat()).collect()
 }
 
 fn csv(entries: &[FoundAudit]) -> Vec<u8> {
@@ -268,7 +273,7 @@ fn csv(entries: &[FoundAudit]) -> Vec<u8> {
     let mut write = |row: &[String]| writer.write_record(row.iter().map(|cell| inert(cell)));
     let mut written = write(&head.map(str::to_owned));
     for entry in entries {
-        let told = Told::read(&entry.event);
+        let told = entry.event.as_deref().and_then(Told::read);
         let text = |pick: fn(&Told) -> Option<String>| told.as_ref().and_then(pick).unwrap_or_default();
         let row = [
             entry.index.to_string(),
@@ -301,7 +306,7 @@ fn inert(cell: &str) -> String {
 /// The folder that `sar export` writes, as one file.
 fn archive(app: &App, exported: &Exported) -> anyhow::Result<Vec<u8>> {
     use anyhow::Context as _;
-    let patient = exported.export.patient.as_ref().context("subject access without a person")?;
+    let patient = exported.patient.as_ref().context("subject access without a person")?;
     let key = app.log_key.get().context("this process has no key of the log")?;
     let now = app.gateway.clock().now();
     let archive = Archive::of(patient, &app.own_name, now, &exported.transfers, &exported.entries);

@@ -114,10 +114,15 @@ async fn anchors(app: &App, now: Timestamp) -> Result<Vec<String>, StoreError> {
 }
 
 impl IntegrityPage {
-    fn new(shell: Shell, standing: String, outcome: Option<Result<Verified, Misfit>>, anchors: Vec<String>) -> Self {
+    fn new(
+        shell: Shell,
+        standing: String,
+        outcome: Option<Result<(Verified, u64), Misfit>>,
+        anchors: Vec<String>,
+    ) -> Self {
         let (verdict, facts) = match outcome {
             None => ("", Vec::new()),
-            Some(Ok(verified)) => (
+            Some(Ok((verified, erased))) => (
                 "whole",
                 vec![
                     Fact {
@@ -129,6 +134,7 @@ impl IntegrityPage {
                     },
                     Fact { key: "Entries", lines: vec![verified.size.to_string()] },
                     Fact { key: "Under a checkpoint", lines: vec![verified.covered.to_string()] },
+                    Fact { key: "Erased, by a decision in the log", lines: vec![erased.to_string()] },
                     Fact { key: "Head", lines: vec![hex::encode(verified.root)] },
                 ],
             ),

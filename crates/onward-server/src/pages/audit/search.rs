@@ -217,7 +217,7 @@ impl Results {
             .iter()
             .map(|entry| Disclosed {
                 at: entry.recorded,
-                to: Told::read(&entry.event).map_or_else(
+                to: entry.event.as_deref().and_then(Told::read).map_or_else(
                     || "unreadable".to_owned(),
                     |told| {
                         let got = told.got(entry.word);
@@ -259,7 +259,7 @@ fn counted(count: usize, more: bool) -> String {
 
 impl Row {
     fn new(entry: &FoundAudit, list: bool, now: Timestamp) -> Self {
-        let told = Told::read(&entry.event);
+        let told = entry.event.as_deref().and_then(Told::read);
         let failed = told.as_ref().is_none_or(|told| !told.success);
         let detail =
             told.as_ref().map(|told| told.detail.clone()).unwrap_or_else(|| "This entry cannot be read".into());

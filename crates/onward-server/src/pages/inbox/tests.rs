@@ -43,6 +43,7 @@ pub(super) fn arrival(name: &str, number: &str, expected: Option<&str>, state: D
             created: now(),
             changed: now(),
             opened: None,
+            erased: false,
             ended: None,
             notice: None,
             replay: None,

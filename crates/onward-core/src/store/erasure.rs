@@ -1,0 +1,115 @@
+//! The erasure of a person, which two people decide, and legal holds, which stop it.
+
+use jiff::Timestamp;
+
+use crate::audit::AuditRow;
+use crate::state::words;
+
+words!(
+    /// Why health records may be erased although the right to erasure does not reach records that care under professional
+    /// secrecy needs (UK GDPR Article 17(3)(c) with 9(2)(h)).
+    ErasureGround {
+        /// Their retention is over and nobody needs them (Article 17(1)(a)).
+        RetentionEnded = "retention-ended",
+        /// They were filed under this number by mistake and are not this person's (Article 17(1)(d) with 5(1)(d)).
+        WrongPerson = "wrong-person",
+        /// They should never have been processed here (Article 17(1)(d)).
+        UnlawfulProcessing = "unlawful-processing",
+        /// A law or court demands it (Article 17(1)(e)).
+        LegalObligation = "legal-obligation",
+    }
+);
+
+/// A request to erase a person, which somebody else must confirm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErasureRequest {
+    /// Its identifier.
+    pub id: uuid::Uuid,
+    /// On which ground.
+    pub ground: ErasureGround,
+    /// Why, in words; no patient data.
+    pub reason: String,
+    /// Who asks.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A request that waits, with what it would destroy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingErasure {
+    /// The request.
+    pub request: ErasureRequest,
+    /// The person, by the keyed hash under which the store finds them.
+    pub pseudonym: String,
+    /// The data keys of the person, by name.
+    pub keys: Vec<String>,
+}
+
+/// What a confirmation decides.
+#[derive(Debug, Clone)]
+pub struct ErasureConfirmation {
+    /// The request.
+    pub id: uuid::Uuid,
+    /// Who confirms: somebody else than who asked.
+    pub by: String,
+    /// The keys that the audit row names: others are not destroyed.
+    pub keys: Vec<String>,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows; they name the person by pseudonym only.
+    pub audit: Vec<AuditRow>,
+}
+
+/// What a confirmation came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErasureOutcome {
+    /// The keys are destroyed.
+    Erased {
+        /// Transfers of which nothing can be read any more.
+        transfers: u64,
+        /// Audit entries of which only the header is left.
+        entries: u64,
+        /// Where the destroyed keys, wrapped, may still stand, and what to do about it; none: in no file of the database.
+        remains: Option<&'static str>,
+    },
+    /// There is no such request, or it was done.
+    NoSuchRequest,
+    /// Whoever asked cannot confirm.
+    SamePerson,
+    /// A legal hold forbids it.
+    OnLegalHold,
+    /// Something about the person is still on its way or waits for a decision.
+    UnderWay {
+        /// Copies and responses that are not sent yet.
+        queued: u64,
+        /// Holds that are open.
+        holds: u64,
+    },
+    /// The person has other keys by now: look again.
+    KeysChanged,
+}
+
+/// An order to keep everything about a person, whatever erasure says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegalHoldOrder {
+    /// Its identifier.
+    pub id: uuid::Uuid,
+    /// Why; no patient data.
+    pub reason: String,
+    /// Who places it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An order that was placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegalHold {
+    /// The order.
+    pub order: LegalHoldOrder,
+    /// The person, by the keyed hash under which the store finds them.
+    pub pseudonym: String,
+    /// When it was lifted.
+    pub lifted: Option<Timestamp>,
+}

@@ -1,0 +1,345 @@
+//! `onward erase` and `onward legal-hold`: a person's data destroyed by their key, on two people's decision; and the order
+//! that forbids it.
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand};
+use onward_core::audit::{AuditRow, AuditWord};
+use onward_core::store::{
+    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHoldOrder, PendingErasure,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::input::{self, Typed};
+use super::open::{ConfigArgs, Desk, minute, now};
+use super::terminal::{Style, Terminal, plain};
+
+/// Shown of a keyed hash: enough to tell people apart.
+const PSEUDONYM_SHOWN: usize = 12;
+
+/// Erasing a person.
+#[derive(Debug, Subcommand)]
+pub enum Erase {
+    /// Asks for the erasure of everything about a person; somebody else must confirm it
+    #[command(after_help = "Example:
+  echo 9990000018 | onward erase request --nhs-number - --ground wrong-person --reason 'filed by mistake, case 17' --by Ada
+
+Health records that care needs are not erased on request (UK GDPR Article 17(3)(c) with 9(2)(h)): --ground says why these
+may be. It is one of retention-ended, wrong-person, unlawful-processing, legal-obligation.")]
+    Request(Request),
+    /// Lists the requests that wait for somebody else
+    #[command(after_help = "Example:\n  onward erase list --config gateway.toml")]
+    List(Which),
+    /// Destroys the person's keys: nothing about them can be read any more, in backups neither; proofs go on holding
+    #[command(after_help = "Example:
+  onward erase confirm 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --by Bea --yes
+
+Exit code 1: refused, because the same person asked, a legal hold forbids it, or something about the person is under way.
+A backup from before holds the wrapped key: let such backups expire, or rotate the key-encryption key and let the old one go.")]
+    Confirm(Confirm),
+}
+
+/// Legal holds.
+#[derive(Debug, Subcommand)]
+pub enum LegalHoldCommand {
+    /// Forbids to erase anything about a person
+    #[command(after_help = "Example:
+  echo 9990000018 | onward legal-hold add --nhs-number - --reason 'inquest, letter of 3 May' --by Ada")]
+    Add(Add),
+    /// Lists them, the person by pseudonym
+    #[command(after_help = "Example:\n  onward legal-hold list --json")]
+    List(Which),
+    /// Ends one
+    #[command(after_help = "Example:
+  onward legal-hold lift 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --reason 'inquest closed' --by Ada")]
+    Lift(Lift),
+}
+
+/// Of which gateway.
+#[derive(Debug, Args)]
+pub struct Which {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Whom, why, and who asks.
+#[derive(Debug, Args)]
+pub struct Request {
+    #[command(flatten)]
+    which: Which,
+    /// The person; `-` reads the number from standard input, so that it stands in no process list
+    #[arg(long, value_name = "N")]
+    nhs_number: Typed,
+    /// Why these records may be erased
+    #[arg(long, value_name = "GROUND", value_parser = ground)]
+    ground: Option<ErasureGround>,
+    /// Why, in words, for the audit log; no patient data
+    #[arg(long, value_name = "REASON", value_parser = NonEmptyStringValueParser::new())]
+    reason: String,
+    /// Who asks, by name
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    by: String,
+}
+
+/// Which request, and who confirms.
+#[derive(Debug, Args)]
+pub struct Confirm {
+    #[command(flatten)]
+    which: Which,
+    /// The request
+    #[arg(value_name = "ID")]
+    id: Uuid,
+    /// Who confirms, by name: not who asked
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    by: String,
+    /// Do it; it cannot be undone
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Whom, why, and who says so.
+#[derive(Debug, Args)]
+pub struct Add {
+    #[command(flatten)]
+    which: Which,
+    /// The person; `-` reads the number from standard input, so that it stands in no process list
+    #[arg(long, value_name = "N")]
+    nhs_number: Typed,
+    /// Why, for the audit log; no patient data
+    #[arg(long, value_name = "REASON", value_parser = NonEmptyStringValueParser::new())]
+    reason: String,
+    /// Who places it, by name
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    by: String,
+}
+
+/// Which, why, and who says so.
+#[derive(Debug, Args)]
+pub struct Lift {
+    #[command(flatten)]
+    which: Which,
+    /// The hold
+    #[arg(value_name = "ID")]
+    id: Uuid,
+    /// Why, for the audit log; no patient data
+    #[arg(long, value_name = "REASON", value_parser = NonEmptyStringValueParser::new())]
+    reason: String,
+    /// Who lifts it, by name
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    by: String,
+}
+
+fn ground(text: &str) -> Result<ErasureGround, String> {
+    let grounds: Vec<&str> = ErasureGround::ALL.iter().map(|ground| ground.as_str()).collect();
+    text.parse().map_err(|_| format!("expected one of {}", grounds.join(", ")))
+}
+
+/// Runs `onward erase`.
+///
+/// # Errors
+/// When configuration or store cannot be used.
+pub(super) async fn erase(command: &Erase, terminal: &mut Terminal) -> Outcome {
+    match command {
+        Erase::Request(command) => request(command, terminal).await,
+        Erase::List(which) => list(which, terminal).await,
+        Erase::Confirm(command) => confirm(command, terminal).await,
+    }
+}
+
+/// Runs `onward legal-hold`.
+///
+/// # Errors
+/// When configuration or store cannot be used.
+pub(super) async fn legal_hold(command: &LegalHoldCommand, terminal: &mut Terminal) -> Outcome {
+    match command {
+        LegalHoldCommand::Add(command) => add(command, terminal).await,
+        LegalHoldCommand::List(which) => holds(which, terminal).await,
+        LegalHoldCommand::Lift(command) => lift(command, terminal).await,
+    }
+}
+
+async fn request(command: &Request, terminal: &mut Terminal) -> Outcome {
+    let patient = input::nhs_number(command.nhs_number.text())?;
+    let Some(ground) = command.ground else {
+        return Err(Failure::no(
+            "the right to erasure does not reach health records that care under professional secrecy needs (UK GDPR Article \
+             17(3)(c) with 9(2)(h)): name with --ground why these may be erased",
+        ));
+    };
+    let (config, store) = command.which.config.existing_store().await?;
+    let desk = Desk::new(&config)?;
+    let request = ErasureRequest {
+        id: Uuid::new_v4(),
+        ground,
+        reason: command.reason.clone(),
+        by: command.by.clone(),
+        at: now(),
+    };
+    let detail = format!("erasure {} requested by {}: {ground}, {}", request.id, request.by, request.reason);
+    let row = desk.row_about(AuditWord::Erase, detail, Some(patient.clone()));
+    if !store.request_erasure(&patient, request.clone(), vec![row]).await? {
+        return Err(Failure::no("there is nothing about this person"));
+    }
+    if command.which.json {
+        terminal.json(&json!({ "request": request.id }));
+    } else {
+        terminal.say(format_args!("request {} waits for somebody else than {}:", request.id, plain(&request.by)));
+        terminal.say(format_args!("  onward erase confirm {} --by NAME --yes", request.id));
+    }
+    Ok(Exit::Done)
+}
+
+async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {
+    let (_, store) = which.config.existing_store().await?;
+    let pending = store.pending_erasures().await?;
+    if which.json {
+        let rows = pending.iter().map(|each| {
+            let PendingErasure { request, pseudonym, .. } = each;
+            json!({ "request": request.id, "person": pseudonym, "ground": request.ground.as_str(),
+                "reason": request.reason, "by": request.by, "at": request.at.to_string() })
+        });
+        terminal.json(&rows.collect::<Vec<_>>());
+        return Ok(Exit::Done);
+    }
+    let rows: Vec<_> = pending
+        .iter()
+        .map(|each| {
+            let request = &each.request;
+            let person = each.pseudonym.chars().take(PSEUDONYM_SHOWN).collect();
+            [request.id.to_string(), person, request.ground.to_string(), request.by.clone(), minute(request.at)]
+        })
+        .collect();
+    terminal.table(["request", "person", "ground", "by", "at"], &rows);
+    Ok(Exit::Done)
+}
+
+async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = command.which.config.existing_store().await?;
+    let desk = Desk::new(&config)?;
+    let pending = store.pending_erasures().await?;
+    let Some(pending) = pending.into_iter().find(|pending| pending.request.id == command.id) else {
+        return Err(Failure::no("there is no such request, or it was done"));
+    };
+    if !command.yes {
+        terminal.say("this destroys the person's keys and cannot be undone: say --yes");
+        return Ok(Exit::No);
+    }
+    let confirmation = ErasureConfirmation {
+        id: command.id,
+        by: command.by.clone(),
+        keys: pending.keys.clone(),
+        at: now(),
+        audit: vec![erased(&desk, &pending, &command.by)],
+    };
+    match store.confirm_erasure(confirmation).await? {
+        ErasureOutcome::Erased { transfers, entries, remains } => {
+            if command.which.json {
+                terminal.json(&json!({
+                    "erased": true, "transfers": transfers, "entries": entries, "remains": remains,
+                }));
+            } else {
+                let word = terminal.paint(Style::Green, "erased");
+                terminal.say(format_args!(
+                    "{word}: {transfers} transfers and {entries} audit entries cannot be read any more"
+                ));
+            }
+            if let Some(remains) = remains {
+                terminal.note(remains);
+            }
+            Ok(Exit::Done)
+        }
+        refused => Err(Failure::no(why(&refused))),
+    }
+}
+
+/// What the log says of the erasure for ever: it names the person by pseudonym, and the keys, so that `audit verify` knows
+/// an erasure from a theft of keys.
+fn erased(desk: &Desk, pending: &PendingErasure, by: &str) -> AuditRow {
+    let PendingErasure { request, pseudonym, keys } = pending;
+    let detail = format!(
+        "erasure {} of person {pseudonym}, requested by {} and confirmed by {by}: {}, {}; keys: {}",
+        request.id,
+        request.by,
+        request.ground,
+        request.reason,
+        keys.join(" ")
+    );
+    desk.row(AuditWord::Erase, detail)
+}
+
+fn why(outcome: &ErasureOutcome) -> String {
+    match outcome {
+        ErasureOutcome::SamePerson => "whoever asked cannot confirm: somebody else must".to_owned(),
+        ErasureOutcome::OnLegalHold => "a legal hold forbids it: onward legal-hold list".to_owned(),
+        ErasureOutcome::UnderWay { queued, holds } => format!(
+            "something about this person is under way: {queued} copies or responses to be sent, {holds} holds open; settle these \
+             first (onward hold, onward dead)"
+        ),
+        ErasureOutcome::KeysChanged => "something about this person came in meanwhile: confirm again".to_owned(),
+        ErasureOutcome::NoSuchRequest | ErasureOutcome::Erased { .. } => {
+            "there is no such request, or it was done".to_owned()
+        }
+    }
+}
+
+async fn add(command: &Add, terminal: &mut Terminal) -> Outcome {
+    let patient = input::nhs_number(command.nhs_number.text())?;
+    let (config, store) = command.which.config.existing_store().await?;
+    let desk = Desk::new(&config)?;
+    let order =
+        LegalHoldOrder { id: Uuid::new_v4(), reason: command.reason.clone(), by: command.by.clone(), at: now() };
+    let detail = format!("legal hold {} placed by {}: {}", order.id, order.by, order.reason);
+    let row = desk.row_about(AuditWord::Configure, detail, Some(patient.clone()));
+    let id = order.id;
+    store.place_legal_hold(&patient, order, vec![row]).await?;
+    if command.which.json {
+        terminal.json(&json!({ "hold": id }));
+    } else {
+        terminal.say(format_args!("legal hold {id}: nothing about this person is erased until it is lifted"));
+    }
+    Ok(Exit::Done)
+}
+
+async fn holds(which: &Which, terminal: &mut Terminal) -> Outcome {
+    let (_, store) = which.config.existing_store().await?;
+    let holds = store.legal_holds().await?;
+    if which.json {
+        let rows = holds.iter().map(|hold| {
+            json!({ "hold": hold.order.id, "person": hold.pseudonym, "reason": hold.order.reason, "by": hold.order.by,
+                "placed": hold.order.at.to_string(), "lifted": hold.lifted.map(|at| at.to_string()) })
+        });
+        terminal.json(&rows.collect::<Vec<_>>());
+        return Ok(Exit::Done);
+    }
+    let rows: Vec<_> = holds
+        .iter()
+        .map(|hold| {
+            let person = hold.pseudonym.chars().take(PSEUDONYM_SHOWN).collect();
+            let lifted = hold.lifted.map(minute).unwrap_or_default();
+            [hold.order.id.to_string(), person, hold.order.by.clone(), minute(hold.order.at), lifted]
+        })
+        .collect();
+    terminal.table(["hold", "person", "by", "placed", "lifted"], &rows);
+    Ok(Exit::Done)
+}
+
+async fn lift(command: &Lift, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = command.which.config.existing_store().await?;
+    let desk = Desk::new(&config)?;
+    let detail = format!("legal hold {} lifted by {}: {}", command.id, command.by, command.reason);
+    let row = desk.row(AuditWord::Configure, detail);
+    let lifted = store.lift_legal_hold(command.id, &command.by, now(), vec![row]).await?;
+    if command.which.json {
+        terminal.json(&json!({ "lifted": lifted }));
+    } else {
+        terminal.say(if lifted { "lifted" } else { "there is no such hold, or it was lifted" });
+    }
+    Ok(Exit::answer(lifted))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! `onward keys`: the keys under which the store's data keys lie.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use onward_core::audit::AuditWord;
+use onward_core::store::KeyUsage;
+use onward_store::sealing::KeyEncryption as _;
+use serde_json::json;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::open::{ConfigArgs, Desk, missing_store, now};
+use super::terminal::{Style, Terminal};
+use super::validate::counted;
+use crate::store_keys;
+
+/// Data keys that are wrapped in one transaction.
+const BATCH: u32 = 500;
+
+/// The store's keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Makes a key and puts it, as the current one, into the file that [keys] names
+    #[command(after_help = "Example:
+  onward keys new --config gateway.toml
+
+Keep a copy of the file away from the database and its backups: without it nobody can read the store. A running gateway
+takes the new key when it first meets it; `onward keys rotate` puts everything under it.")]
+    New(Which),
+    /// Lists the keys and how many data keys each wraps
+    #[command(after_help = "Example:\n  onward keys list --json | jq -r '.[] | select(.data_keys == 0) | .key'")]
+    List(Which),
+    /// Wraps every data key anew, under the current key; a running gateway goes on, and a rotation that was stopped resumes
+    #[command(after_help = "Example:
+  onward keys new && onward keys rotate && onward keys list
+
+A key that wraps nothing any more may leave the file once no backup from before the rotation need be restored.")]
+    Rotate(Which),
+}
+
+/// Of which gateway.
+#[derive(Debug, Args)]
+pub struct Which {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When configuration, keys or store cannot be used.
+pub(super) async fn run(command: &KeysCommand, terminal: &mut Terminal) -> Outcome {
+    match command {
+        KeysCommand::New(which) => new(which, terminal),
+        KeysCommand::List(which) => list(which, terminal).await,
+        KeysCommand::Rotate(which) => rotate(which, terminal).await,
+    }
+}
+
+fn new(which: &Which, terminal: &mut Terminal) -> Outcome {
+    let keys = which.config.load()?.config.keys;
+    if !keys.command.is_empty() {
+        return Err(Failure::usage("keys.command gives the keys: make the new one where that command has them from"));
+    }
+    let name = store_keys::add_key(&keys.file, now()).map_err(Failure::configuration)?;
+    if which.json {
+        terminal.json(&json!({ "key": name, "file": keys.file }));
+        return Ok(Exit::Done);
+    }
+    let word = terminal.paint(Style::Green, "made");
+    terminal.say(format_args!("{word}: key {name}, the current one in {}", keys.file.display()));
+    terminal
+        .say("keep a copy of that file away from the database and its backups: without it nobody can read the store");
+    Ok(Exit::Done)
+}
+
+async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {
+    let config = which.config.load()?.config;
+    let ring = store_keys::ring(&config.keys)?;
+    let current = ring.current().map_err(Failure::fault)?;
+    let used: Vec<KeyUsage> = match missing_store(&config) {
+        Some(_) => Vec::new(),
+        None => which.config.existing_store().await?.1.key_usage().await?,
+    };
+    let mut keys: BTreeMap<String, u64> = ring.names().into_iter().map(|name| (name, 0)).collect();
+    keys.extend(used.into_iter().map(|key| (key.id, key.data_keys)));
+    if which.json {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(name, wraps)| json!({ "key": name, "current": *name == current, "data_keys": wraps }))
+            .collect();
+        terminal.json(&keys);
+        return Ok(Exit::Done);
+    }
+    let rows: Vec<_> = keys
+        .iter()
+        .map(|(name, wraps)| {
+            let state = match (*name == current, wraps) {
+                (true, _) => "current",
+                (false, 0) => "wraps nothing",
+                (false, _) => "needed: `onward keys rotate`",
+            };
+            [name.clone(), wraps.to_string(), state.to_owned()]
+        })
+        .collect();
+    terminal.table(["key", "data keys", "state"], &rows);
+    Ok(Exit::Done)
+}
+
+async fn rotate(which: &Which, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = which.config.existing_store().await?;
+    let desk = Desk::new(&config)?;
+    let current = store_keys::ring(&config.keys)?.current().map_err(Failure::fault)?;
+    let mut wrapped = 0;
+    loop {
+        // The last call, which finds nothing left, commits the row.
+        let row = desk.row(AuditWord::Configure, format!("{wrapped} data keys wrapped anew under the key {current}"));
+        let batch = store.rewrap_keys(BATCH, vec![row]).await?;
+        if batch == 0 {
+            break;
+        }
+        wrapped += batch;
+        terminal.progress(format_args!("{wrapped} data keys"));
+    }
+    if which.json {
+        terminal.json(&json!({ "key": current, "wrapped": wrapped }));
+    } else {
+        let word = terminal.paint(Style::Green, "done");
+        let count = usize::try_from(wrapped).unwrap_or(usize::MAX);
+        terminal.say(format_args!("{word}: {} wrapped anew, all under {current}", counted(count, "data key")));
+    }
+    Ok(Exit::Done)
+}

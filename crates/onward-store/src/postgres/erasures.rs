@@ -1,0 +1,177 @@
+//! Erasing a person by destroying their keys, and the legal holds that stop it.
+
+use deadpool_postgres::{Client, Pool};
+use jiff::Timestamp;
+use onward_core::NhsNumber;
+use onward_core::audit::AuditRow;
+use onward_core::store::{
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
+};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::session;
+use super::work::Work;
+use crate::columns::Columns;
+use crate::rows;
+use crate::stored::micros;
+
+const PENDING: &str =
+    "SELECT id, patient, ground, reason, requested_by, requested FROM erasures WHERE confirmed IS NULL";
+
+/// A request with whom it is about.
+pub(super) struct Asked {
+    pub(super) patient: NhsNumber,
+    pub(super) request: ErasureRequest,
+    pub(super) audit: Vec<AuditRow>,
+}
+
+/// A legal hold with whom it is about.
+pub(super) struct Ordered {
+    pub(super) patient: NhsNumber,
+    pub(super) order: LegalHoldOrder,
+    pub(super) audit: Vec<AuditRow>,
+}
+
+/// The end of a legal hold.
+pub(super) struct Lifted {
+    pub(super) id: Uuid,
+    pub(super) by: String,
+    pub(super) at: Timestamp,
+    pub(super) audit: Vec<AuditRow>,
+}
+
+/// Keeps a request; `false`, with nothing written, when the store has no key of this person.
+pub(super) async fn request<'j>(work: &mut Work<'j>, asked: &'j Asked) -> Result<bool, Failure> {
+    let c = work.client();
+    let index = c.keys().vault().index(&asked.patient);
+    if keys(c, &index, "").await?.is_empty() {
+        return Ok(false);
+    }
+    let request = &asked.request;
+    session::execute(
+        c,
+        "INSERT INTO erasures (id, patient, ground, reason, requested_by, requested) VALUES ($1, $2, $3, $4, $5, $6)",
+        &[&request.id, &index, &request.ground.as_str(), &request.reason, &request.by, &micros(request.at)],
+    )
+    .await?;
+    work.audit(&asked.audit);
+    Ok(true)
+}
+
+pub(super) async fn pending(c: &Client) -> Result<Vec<PendingErasure>, Failure> {
+    let mut found = Vec::new();
+    for row in session::all(c, &format!("{PENDING} ORDER BY requested, id"), &[]).await? {
+        found.push(waiting(c, &row, "").await?);
+    }
+    Ok(found)
+}
+
+async fn waiting(c: &Client, row: &Row, lock: &str) -> Result<PendingErasure, Failure> {
+    let mut pending = rows::pending_erasure(&Columns::of("erasures", row))?;
+    pending.keys = keys(c, &pending.pseudonym, lock).await?;
+    Ok(pending)
+}
+
+/// The keys of a person that are not destroyed.
+async fn keys(c: &Client, index: &str, lock: &str) -> Result<Vec<String>, Failure> {
+    let sql =
+        format!("SELECT id FROM data_keys WHERE patient = $1 AND wrapped IS NOT NULL ORDER BY created, id {lock}");
+    let found = session::all(c, &sql, &[&index]).await?;
+    found.iter().map(|row| Ok(Columns::of("data_keys", row).get("id")?)).collect()
+}
+
+/// Destroys the keys. The row of the audit is sealed under the gateway's key, so that it outlives them.
+pub(super) async fn confirm<'j>(
+    work: &mut Work<'j>,
+    confirmation: &'j ErasureConfirmation,
+) -> Result<ErasureOutcome, Failure> {
+    work.needs_every_copy()?;
+    let c = work.client();
+    let found = session::first(c, &format!("{PENDING} AND id = $1 FOR UPDATE"), &[&confirmation.id]).await?;
+    let Some(row) = found else { return Ok(ErasureOutcome::NoSuchRequest) };
+    // With the keys locked, nobody can seal anything more under them: what they have sealed is committed and seen below.
+    let pending = waiting(c, &row, "FOR UPDATE").await?;
+    let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
+    if same(&pending.request.by, &confirmation.by) {
+        return Ok(ErasureOutcome::SamePerson);
+    }
+    let index = &pending.pseudonym;
+    let on_hold = "SELECT count(*) AS n FROM legal_holds WHERE patient = $1 AND lifted IS NULL";
+    if count(c, on_hold, index).await? > 0 {
+        return Ok(ErasureOutcome::OnLegalHold);
+    }
+    let queued = "SELECT count(*) AS n FROM deliveries WHERE patient = $1 AND state = 'queued'";
+    let held = "SELECT count(*) AS n FROM holds h JOIN transfers t ON t.id = h.transfer WHERE t.patient = $1 AND h.closed IS NULL";
+    let (queued, holds) = (count(c, queued, index).await?, count(c, held, index).await?);
+    if queued + holds > 0 {
+        return Ok(ErasureOutcome::UnderWay { queued, holds });
+    }
+    if pending.keys != confirmation.keys {
+        return Ok(ErasureOutcome::KeysChanged);
+    }
+    // A sealed value names its key: version, then the identifier.
+    let entries = "SELECT count(*) AS n FROM audit_log a WHERE a.patient = $1 AND EXISTS (SELECT 1 FROM data_keys k
+         WHERE k.patient = $1 AND k.wrapped IS NOT NULL
+             AND replace(k.id::text, '-', '') = encode(substring(a.event FROM 2 FOR 16), 'hex'))";
+    let entries = count(c, entries, index).await?;
+    let transfers = destroy(c, index, confirmation).await?;
+    work.audit(&confirmation.audit);
+    Ok(ErasureOutcome::Erased { transfers, entries, remains: None })
+}
+
+/// Gives the number of transfers of which nothing can be read any more.
+async fn destroy(c: &Client, index: &str, confirmation: &ErasureConfirmation) -> Result<u64, Failure> {
+    let at = micros(confirmation.at);
+    let keys =
+        "UPDATE data_keys SET wrapped = NULL, number = NULL, destroyed = $1 WHERE patient = $2 AND wrapped IS NOT NULL";
+    session::execute(c, keys, &[&at, &index]).await?;
+    let transfers = "UPDATE transfers SET erased = $1, changed = $1 WHERE patient = $2 AND erased IS NULL";
+    let transfers = session::execute(c, transfers, &[&at, &index]).await?;
+    let copies = "UPDATE deliveries SET erased = $1 WHERE patient = $2 AND erased IS NULL";
+    session::execute(c, copies, &[&at, &index]).await?;
+    let done = "UPDATE erasures SET confirmed_by = $1, confirmed = $2 WHERE id = $3";
+    session::execute(c, done, &[&confirmation.by, &at, &confirmation.id]).await?;
+    Ok(transfers)
+}
+
+/// Writes the table of the keys anew, because rows that were changed stay in its file until then. What the write-ahead log and its
+/// archives keep goes with them, in the server's own time.
+pub(super) async fn clear_table(pool: &Pool) -> Result<(), Failure> {
+    let client = pool.get().await?;
+    Ok(client.batch_execute("VACUUM FULL data_keys").await?)
+}
+
+pub(super) async fn place_hold<'j>(work: &mut Work<'j>, ordered: &'j Ordered) -> Result<(), Failure> {
+    let order = &ordered.order;
+    let index = work.client().keys().vault().index(&ordered.patient);
+    session::execute(
+        work.client(),
+        "INSERT INTO legal_holds (id, patient, reason, placed_by, placed) VALUES ($1, $2, $3, $4, $5)",
+        &[&order.id, &index, &order.reason, &order.by, &micros(order.at)],
+    )
+    .await?;
+    work.audit(&ordered.audit);
+    Ok(())
+}
+
+pub(super) async fn lift_hold<'j>(work: &mut Work<'j>, lifted: &'j Lifted) -> Result<bool, Failure> {
+    let sql = "UPDATE legal_holds SET lifted = $1, lifted_by = $2 WHERE id = $3 AND lifted IS NULL";
+    let changed = session::execute(work.client(), sql, &[&micros(lifted.at), &lifted.by, &lifted.id]).await?;
+    if changed == 1 {
+        work.audit(&lifted.audit);
+    }
+    Ok(changed == 1)
+}
+
+pub(super) async fn legal_holds(c: &Client) -> Result<Vec<LegalHold>, Failure> {
+    let sql = "SELECT id, patient, reason, placed_by, placed, lifted FROM legal_holds ORDER BY placed, id";
+    let found = session::all(c, sql, &[]).await?;
+    found.iter().map(|row| Ok(rows::legal_hold(&Columns::of("legal_holds", row))?)).collect()
+}
+
+async fn count(c: &Client, sql: &str, index: &str) -> Result<u64, Failure> {
+    let row = session::first(c, sql, &[&index]).await?.ok_or_else(|| Failure::corrupt("erasures", "count"))?;
+    Ok(Columns::of("erasures", &row).count("n")?)
+}

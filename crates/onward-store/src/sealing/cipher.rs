@@ -1,0 +1,181 @@
+//! AES-256-GCM over one value. The library makes every nonce; nobody else can give one.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{KeyFault, Place, Redacted};
+
+/// The form of sealed values: version, data key, nonce, ciphertext, tag.
+const VERSION: u8 = 1;
+const HEAD: usize = 1 + 16;
+const TAG: usize = 16;
+
+/// The name of a data key. It says nothing about whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct KeyId(pub(crate) Uuid);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// 256 bits that are wiped when dropped.
+pub(crate) type Secret = Zeroizing<[u8; 32]>;
+
+/// New random bits.
+pub(crate) fn fresh() -> Result<Secret, KeyFault> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| KeyFault::Library)?;
+    Ok(bytes)
+}
+
+/// An AES-256-GCM key that makes its own nonces.
+pub(crate) struct Cipher(RandomizedNonceKey);
+
+impl Cipher {
+    pub(crate) fn new(secret: &Secret) -> Result<Self, KeyFault> {
+        RandomizedNonceKey::new(&AES_256_GCM, secret.as_slice()).map(Self).map_err(|_| KeyFault::Library)
+    }
+
+    /// `head`, nonce, ciphertext and tag; the head is authenticated with the associated data.
+    pub(crate) fn seal(&self, head: &[u8], associated: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyFault> {
+        let mut sealed = Vec::with_capacity(head.len() + NONCE_LEN + plain.len() + TAG);
+        sealed.extend_from_slice(head);
+        sealed.extend_from_slice(&[0; NONCE_LEN]);
+        sealed.extend_from_slice(plain);
+        let (front, body) = sealed.split_at_mut(head.len() + NONCE_LEN);
+        let aad = Aad::from([head, associated].concat());
+        let (nonce, tag) = self.0.seal_in_place_separate_tag(aad, body).map_err(|_| KeyFault::Library)?;
+        front[head.len()..].copy_from_slice(nonce.as_ref());
+        sealed.extend_from_slice(tag.as_ref());
+        Ok(sealed)
+    }
+
+    /// What was sealed behind a head of this length.
+    pub(crate) fn open(&self, head: usize, associated: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
+        let (head, rest) = sealed.split_at_checked(head).ok_or(KeyFault::DoesNotOpen)?;
+        let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().ok_or(KeyFault::DoesNotOpen)?;
+        let mut body = Zeroizing::new(body.to_vec());
+        let aad = Aad::from([head, associated].concat());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let length = self.0.open_in_place(nonce, aad, &mut body).map_err(|_| KeyFault::DoesNotOpen)?.len();
+        body.truncate(length);
+        Ok(body)
+    }
+}
+
+/// A data key, unwrapped for as long as one business transaction lasts.
+pub(crate) struct DataKey {
+    id: KeyId,
+    cipher: Cipher,
+}
+
+impl DataKey {
+    pub(crate) fn new(id: KeyId, secret: &Secret) -> Result<Self, KeyFault> {
+        Ok(Self { id, cipher: Cipher::new(secret)? })
+    }
+
+    /// The value, sealed for its place.
+    pub(crate) fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, KeyFault> {
+        let mut head = [VERSION; HEAD];
+        head[1..].copy_from_slice(self.id.0.as_bytes());
+        self.cipher.seal(&head, &place.associated_data(), plain)
+    }
+
+    /// The value that was sealed for this place.
+    pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, KeyFault> {
+        if key_of(sealed) != Some(self.id) {
+            return Err(KeyFault::DoesNotOpen);
+        }
+        self.cipher.open(HEAD, &place.associated_data(), sealed).map(|mut plain| std::mem::take(&mut *plain))
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataKey").field("id", &self.id).field("key", &Redacted).finish()
+    }
+}
+
+/// The data key under which a value is sealed; `None` when it is no sealed value.
+pub(crate) fn key_of(sealed: &[u8]) -> Option<KeyId> {
+    let (head, rest) = sealed.split_at_checked(HEAD)?;
+    let id = Uuid::from_slice(head.get(1..)?).ok()?;
+    (head[0] == VERSION && rest.len() >= NONCE_LEN + TAG).then_some(KeyId(id))
+}
+
+/// The same of a value in a column of text.
+pub(crate) fn key_of_text(sealed: &str) -> Option<KeyId> {
+    key_of(&STANDARD.decode(sealed).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn key() -> DataKey {
+        DataKey::new(KeyId(Uuid::new_v4()), &fresh().expect("randomness")).expect("a key")
+    }
+
+    fn at(row: &str) -> Place<'_> {
+        Place::new("message_bodies", "body", row)
+    }
+
+    #[test]
+    fn a_value_opens_in_its_own_place_only() {
+        let key = key();
+        let sealed = key.seal(at("a"), b"what was sent").expect("sealed");
+        assert!(!sealed.windows(4).any(|part| part == b"what"));
+        assert_eq!(key.open(at("a"), &sealed).as_deref(), Ok(b"what was sent".as_slice()));
+        for elsewhere in
+            [at("b"), Place::new("message_bodies", "html", "a"), Place::new("rendition_bodies", "body", "a")]
+        {
+            assert_eq!(key.open(elsewhere, &sealed), Err(KeyFault::DoesNotOpen), "{elsewhere:?}");
+        }
+        let other = DataKey::new(key.id, &fresh().expect("randomness")).expect("a key");
+        assert_eq!(other.open(at("a"), &sealed), Err(KeyFault::DoesNotOpen), "another key of the same name");
+        assert_eq!(key.open(at("a"), b"short"), Err(KeyFault::DoesNotOpen));
+        assert_eq!(key.open(at("a"), &[]), Err(KeyFault::DoesNotOpen));
+    }
+
+    #[test]
+    fn no_changed_bit_opens() {
+        let key = key();
+        let sealed = key.seal(at("a"), b"what was sent").expect("sealed");
+        for bit in 0..sealed.len() * 8 {
+            let mut changed = sealed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(key.open(at("a"), &changed), Err(KeyFault::DoesNotOpen), "bit {bit}");
+        }
+        for cut in 0..sealed.len() {
+            assert_eq!(key.open(at("a"), &sealed[..cut]), Err(KeyFault::DoesNotOpen), "cut to {cut}");
+        }
+    }
+
+    #[test]
+    fn no_nonce_is_used_twice() {
+        let key = key();
+        let count = 100_000;
+        let nonces: HashSet<[u8; NONCE_LEN]> = (0..count)
+            .map(|_| {
+                let sealed = key.seal(at("a"), b"").expect("sealed");
+                *sealed[HEAD..].first_chunk().expect("a nonce")
+            })
+            .collect();
+        assert_eq!(nonces.len(), count);
+        assert!(!nonces.contains(&[0; NONCE_LEN]), "the library wrote one each time");
+    }
+
+    #[test]
+    fn keys_print_redacted() {
+        assert!(format!("{:?}", key()).ends_with("key: redacted }"));
+    }
+}
