@@ -267,6 +267,29 @@ async fn a_resource_within_parameters_is_judged_like_the_bare_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn findings_are_a_page_for_who_asks_for_one() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    for (accept, media_type) in [
+        ("text/html", "text/html; charset=utf-8"),
+        ("*/*", "application/fhir+json"),
+        ("application/fhir+json, text/html;q=0.5", "application/fhir+json"),
+    ] {
+        let headers = [("content-type", "application/fhir+xml"), ("accept", accept)];
+        let body = fresh(message::REFUSED_ITK3);
+        let path = "fhir/R4/Bundle/$validate";
+        let reply = hospital.call(onward_connect::http::Method::POST, path, &headers, body).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{accept}");
+        assert_eq!(reply.headers["content-type"], media_type, "{accept}");
+        if accept == "text/html" {
+            let page = String::from_utf8(reply.body.to_vec()).expect("text");
+            assert!(page.contains("The message: invalid") && page.contains("<mark>"), "{page}");
+            assert!(page.contains("line ") && !page.contains("<script>"), "{page}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_is_claimed_must_be_the_contents() {
     let world = World::start().await;
     let hospital = world.hospital().await;

@@ -13,4 +13,5 @@ pub mod mesh;
 pub mod pds;
 pub mod secret;
 pub mod stand_in;
+pub mod terminology;
 pub mod witness;

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod directory_import;
+mod excerpt;
 pub mod hardening;
 pub mod keys;
 pub mod listener;

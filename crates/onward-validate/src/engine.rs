@@ -30,6 +30,7 @@ use crate::invariant::Invariants;
 use crate::plan::{NameKey, Names, Plan, PlanId, ProfileLink, TypeName, compile};
 use crate::rulebook::Levels;
 use crate::snapshot::{Missing, Profile, Shapes, SourceKey};
+use crate::terminology::{Asked, Membership, TerminologyService};
 use crate::{IssueCode, Severity};
 use views::View;
 
@@ -43,6 +44,7 @@ pub struct Validator {
     /// Never taken from, so that a judgement borrows what it walks with.
     plans: boxcar::Vec<Plan>,
     plan_ids: RwLock<HashMap<SourceKey, Result<PlanId, Missing>>>,
+    service: Option<Box<dyn TerminologyService>>,
 }
 
 impl Validator {
@@ -57,6 +59,24 @@ impl Validator {
             names: Names::default(),
             plans: boxcar::Vec::new(),
             plan_ids: RwLock::default(),
+            service: None,
+        }
+    }
+
+    /// With a service to ask where the packages cannot tell whether a code is a member.
+    #[must_use]
+    pub fn with_terminology_service(mut self, service: impl TerminologyService + 'static) -> Self {
+        self.service = Some(Box::new(service));
+        self
+    }
+
+    /// What the packages say, or where they cannot tell, the service.
+    fn told(&self, membership: Membership, asked: &Asked<'_>) -> Membership {
+        let Membership::Unknown { .. } = membership else { return membership };
+        match self.service.as_ref().and_then(|service| service.is_member(asked)) {
+            Some(true) => Membership::Yes { display: None },
+            Some(false) => Membership::No,
+            None => membership,
         }
     }
 

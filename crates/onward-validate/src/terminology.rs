@@ -1,11 +1,13 @@
 //! Whether a code belongs to a value set, as far as the definitions that are here can tell.
 //!
 //! An answer is yes, no, or unknown with a reason. Unknown it stays wherever a code system is not here or not whole (SNOMED CT,
-//! LOINC, dm+d), a filter cannot be computed, or a value set cannot be resolved: nothing is guessed, and no service is asked.
+//! LOINC, dm+d), a filter cannot be computed, or a value set cannot be resolved: nothing is guessed. Who validates may bring a
+//! [`TerminologyService`], which is asked then.
 
 mod code_system;
 mod computed;
 mod filter;
+mod service;
 mod value_set;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,6 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use foldhash::HashMap;
 
 pub use code_system::{CodeSystem, Concept, Content};
+pub use service::{Asked, TerminologyService};
 pub use value_set::ValueSet;
 
 use crate::conformance::{Conformance, Kind};

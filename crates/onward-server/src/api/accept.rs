@@ -37,6 +37,9 @@ impl Form {
     }
 }
 
+/// The forms of findings: all but the last are FHIR, which every answer has.
+pub const FINDINGS: [Form; 3] = [Form::Json, Form::Xml, Form::Html];
+
 /// What was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chosen {

@@ -4,20 +4,23 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 
+use super::accept::{self, Form};
 use super::edge::FHIR_JSON;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::auth::table::Action;
 use crate::listener::ClientCertificate;
 use crate::outcome;
+use crate::pages::findings::{Page, Report};
 
 /// Findings about a message or any Bundle.
 pub async fn validate(
     State(app): State<Arc<App>>,
     certificate: Option<Extension<ClientCertificate>>,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -26,10 +29,18 @@ pub async fn validate(
         Err(response) => return response,
     };
     match app.gateway.validate(&caller.client, &body, &media_type, caller.request_id.as_deref()).await {
+        Ok(Ok(findings)) if wants_page(&headers, uri.query()) => {
+            Report::new(vec![Page::new("The message", &findings, &body)]).answer(&headers)
+        }
         Ok(Ok(findings)) => ([(header::CONTENT_TYPE, FHIR_JSON)], outcome::of_findings(&findings)).into_response(),
         Ok(Err(refusal)) => outcome::refusal(&refusal).into_response(),
         Err(error) => outcome::store(&error).into_response(),
     }
+}
+
+/// An OperationOutcome is the answer, unless a page is asked for by name.
+fn wants_page(headers: &HeaderMap, query: Option<&str>) -> bool {
+    accept::choose(headers, query, &accept::FINDINGS).is_some_and(|chosen| chosen.form == Form::Html)
 }
 
 /// What would happen to a message.

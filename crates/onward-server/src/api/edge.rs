@@ -19,6 +19,8 @@ use crate::outcome::{self, Outcome};
 
 /// The route of a recipient's copy.
 const COPY: &str = "/fhir/R4/Bundle/{id}";
+/// The route whose findings are a page, too.
+const FINDINGS: &str = "/fhir/R4/Bundle/$validate";
 /// Longest path and query.
 const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Names and values of all headers.
@@ -46,7 +48,8 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
     let plain = mirrored.iter().all(|(_, value)| super::plain_token(value).is_some());
     // A copy has pages for people too: it chooses for itself. Everything else that is FHIR is JSON or XML.
     let chooses = route == COPY || !route.starts_with("/fhir/");
-    let chosen = accept::choose(request.headers(), request.uri().query(), &[Form::Json, Form::Xml]);
+    let offered: &[Form] = if route == FINDINGS { &accept::FINDINGS } else { &accept::FINDINGS[..2] };
+    let chosen = accept::choose(request.headers(), request.uri().query(), offered);
     let wants_xml = chosen.is_some_and(|chosen| chosen.form == Form::Xml);
     let mut response = if let Err(outcome) = check_head(&request, &app.public_host) {
         outcome.into_response()

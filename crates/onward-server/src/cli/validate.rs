@@ -1,19 +1,26 @@
 //! `onward validate`: findings about files, without a gateway.
 
-mod excerpt;
+mod terminology;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use askama::Template as _;
 use clap::Args;
 use onward_fhir::authored::{Issue, operation_outcome};
 use onward_validate::conformance::Conformance;
 use onward_validate::{Findings, IssueCode, Severity, Validator};
 use serde::Serialize;
+use url::Url;
 
+use self::terminology::Server;
 use super::exit::{Exit, Failure, Outcome};
 use super::input::{FhirVersion, Input, version_of};
+use super::output::Output;
 use super::terminal::{Style, Terminal};
+use crate::excerpt::excerpt;
 use crate::outcome::of_findings;
+use crate::pages::findings::{Page, Report};
 
 /// Judges resources, Bundles, documents and messages, in JSON or XML, FHIR R4 or STU3.
 #[derive(Debug, Args)]
@@ -28,12 +35,18 @@ pub struct Validate {
     /// Canonical URL of a profile to judge against
     #[arg(long, value_name = "URL")]
     profile: Vec<String>,
+    /// FHIR terminology server (https), asked for codes that the packages cannot tell of; codes go there, nothing else
+    #[arg(long, value_name = "URL")]
+    terminology_server: Option<Url>,
     /// The FHIR release that every file must be written in
     #[arg(long, value_name = "VERSION")]
     fhir_version: Option<FhirVersion>,
     /// One line of JSON for each file
     #[arg(long)]
     json: bool,
+    /// Writes the findings of all files as one page, too; a file that is there is not overwritten
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Files; - reads standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -60,19 +73,24 @@ enum Verdict {
 /// # Errors
 /// When a file cannot be read, or is asked for what this version cannot judge.
 pub(super) fn run(command: &Validate, terminal: &mut Terminal) -> Outcome {
-    let with_packages = match command.package.as_slice() {
-        [] => None,
-        paths => {
-            let conformance = Conformance::with_packages(paths).map_err(|error| Failure::usage(error.to_string()))?;
-            for notice in conformance.notices() {
-                terminal.note(format_args!("note: {notice}"));
-            }
-            Some(Validator::new(conformance))
+    let service = command.terminology_server.as_ref().map(Server::new).transpose()?.map(Arc::new);
+    let own = if command.package.is_empty() && service.is_none() {
+        None
+    } else {
+        let conformance =
+            Conformance::with_packages(&command.package).map_err(|error| Failure::usage(error.to_string()))?;
+        for notice in conformance.notices() {
+            terminal.note(format_args!("note: {notice}"));
         }
+        let validator = Validator::new(conformance);
+        Some(match &service {
+            Some(service) => validator.with_terminology_service(Arc::clone(service)),
+            None => validator,
+        })
     };
-    let validator = with_packages.as_ref().unwrap_or_else(|| Validator::core());
+    let validator = own.as_ref().unwrap_or_else(|| Validator::core());
     let profiles: Vec<&str> = command.profile.iter().map(String::as_str).collect();
-    let (mut exit, mut unread) = (Exit::Done, None);
+    let (mut exit, mut unread, mut pages) = (Exit::Done, None, Vec::new());
     for path in &command.files {
         // One unreadable file must not hide the findings of the others.
         let input = match Input::read(path) {
@@ -91,10 +109,23 @@ pub(super) fn run(command: &Validate, terminal: &mut Terminal) -> Outcome {
                 continue;
             }
         };
+        if command.html.is_some() {
+            pages.push(match &verdict {
+                Verdict::Found(findings) => Page::new(&input.name, findings, &input.bytes),
+                Verdict::Unreadable(issue) => Page::unreadable(&input.name, &issue.diagnostics),
+            });
+        }
         let valid = if command.json { line(&input, &verdict, terminal) } else { page(&input, &verdict, terminal) };
         if !valid {
             exit = Exit::No;
         }
+    }
+    if let Some(fault) = service.and_then(|service| service.fault()) {
+        terminal.note(format_args!("note: the terminology server did not answer everything: {fault}"));
+    }
+    if let Some(path) = &command.html {
+        let html = Report::new(pages).render().map_err(Failure::fault)?;
+        Output { out: Some(path.clone()) }.write(html.as_bytes(), terminal)?;
     }
     Ok(unread.unwrap_or(exit))
 }
@@ -171,8 +202,8 @@ fn page(input: &Input, verdict: &Verdict, terminal: &mut Terminal) -> bool {
                     _ => String::new(),
                 };
                 show(terminal, finding.severity, &place, &finding.expression, &finding.rule, &finding.diagnostics);
-                let excerpt = |line, column| excerpt::excerpt(source.as_deref()?, line, column);
-                if let Some((line, mark)) = finding.line.zip(finding.column).and_then(|(l, c)| excerpt(l, c)) {
+                let of_place = |line, column| excerpt(source.as_deref()?, line, column);
+                if let Some((line, mark)) = finding.line.zip(finding.column).and_then(|(l, c)| of_place(l, c)) {
                     let (line, mark) = (terminal.paint(Style::Dim, line), terminal.paint(Style::Red, mark));
                     terminal.say(format_args!("      | {line}\n      | {mark}"));
                 }
@@ -219,6 +250,8 @@ mod tests {
             profile: Vec::new(),
             fhir_version: None,
             json,
+            html: None,
+            terminology_server: None,
             files: files.iter().map(|(name, _)| folder.join(name)).collect(),
         };
         let (mut terminal, out, err) = capture::terminal();
@@ -272,6 +305,8 @@ mod tests {
             profile: Vec::new(),
             fhir_version: None,
             json: true,
+            html: None,
+            terminology_server: None,
             files: vec![folder.path().join("absent.json"), folder.path().join("good.json")],
         };
         let (mut terminal, out, err) = capture::terminal();
@@ -290,6 +325,8 @@ mod tests {
             profile: Vec::new(),
             fhir_version: None,
             json: false,
+            html: None,
+            terminology_server: None,
             files: vec![file.clone()],
         };
         let absent = Validate { package: vec![folder.path().join("absent.tgz")], ..plain() };
@@ -330,6 +367,8 @@ mod tests {
             profile: vec![profile.to_owned()],
             fhir_version: None,
             json: false,
+            html: None,
+            terminology_server: None,
             files: vec![file.clone()],
         };
         let (mut terminal, out, _) = capture::terminal();
@@ -338,5 +377,97 @@ mod tests {
         let (mut terminal, out, _) = capture::terminal();
         assert_eq!(run(&command("https://example.org/Q"), &mut terminal).expect("ran"), Exit::No);
         assert!(out.text().contains("profile-unresolved"), "{}", out.text());
+    }
+
+    #[test]
+    fn the_page_of_all_files_is_the_owners_and_overwrites_nothing() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let files: Vec<PathBuf> = [("good.json", GOOD), ("bad.json", BAD), ("broken.json", "{")]
+            .into_iter()
+            .map(|(name, text)| {
+                let path = folder.path().join(name);
+                std::fs::write(&path, text).expect("writable");
+                path
+            })
+            .collect();
+        let page = folder.path().join("findings.html");
+        let command = Validate {
+            package: Vec::new(),
+            profile: Vec::new(),
+            terminology_server: None,
+            fhir_version: None,
+            json: false,
+            html: Some(page.clone()),
+            files,
+        };
+        let (mut terminal, ..) = capture::terminal();
+        assert_eq!(run(&command, &mut terminal).expect("ran"), Exit::No);
+        let html = std::fs::read_to_string(&page).expect("a page");
+        assert!(html.contains("good.json: valid") && html.contains("bad.json: invalid"), "{html}");
+        assert!(html.contains("broken.json: invalid") && html.contains("Organization.nome"), "{html}");
+        let mode = std::fs::metadata(&page).expect("a page").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "it shows what was sent");
+        let (mut terminal, ..) = capture::terminal();
+        assert!(run(&command, &mut terminal).is_err(), "a file that is there stays");
+    }
+
+    const CODED: &str = r#"{"resourceType":"Condition","subject":{"reference":"Patient/1"},
+        "code":{"coding":[{"system":"http://snomed.info/sct","code":"22298006"}]},
+        "bodySite":[{"coding":[{"system":"http://snomed.info/sct","code":"22298006"}]}]}"#;
+
+    /// A server that knows no code, or fails; counts its questions.
+    async fn terminology_server(status: u16) -> (Url, Arc<std::sync::atomic::AtomicU32>) {
+        use std::sync::atomic::{AtomicU32, Ordering};
+
+        let asked = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&asked);
+        let answer = move |body: String| async move {
+            counter.fetch_add(1, Ordering::SeqCst);
+            assert!(body.contains("22298006") && !body.contains("Patient"), "{body}");
+            let status = axum::http::StatusCode::from_u16(status).expect("a status");
+            (status, r#"{"resourceType":"Parameters","parameter":[{"name":"result","valueBoolean":false}]}"#)
+        };
+        let routes = axum::Router::new().route("/r4/CodeSystem/$validate-code", axum::routing::post(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        (Url::parse(&format!("http://{address}/r4")).expect("a URL"), asked)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_terminology_server_is_asked_once_for_each_code() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("coded.json");
+        std::fs::write(&file, CODED).expect("writable");
+        for (status, exit, questions) in [(200, Exit::No, 1), (404, Exit::Done, 1)] {
+            let (server, asked) = terminology_server(status).await;
+            let command = Validate {
+                package: Vec::new(),
+                profile: Vec::new(),
+                terminology_server: Some(server),
+                fhir_version: None,
+                json: false,
+                html: None,
+                files: vec![file.clone()],
+            };
+            let (mut terminal, out, _) = capture::terminal();
+            assert_eq!(run(&command, &mut terminal).expect("ran"), exit, "{status}: {}", out.text());
+            assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), questions, "{status}");
+        }
+        // Nobody listens: the file is judged by what is here, and the command says so.
+        let command = Validate {
+            package: Vec::new(),
+            profile: Vec::new(),
+            terminology_server: Some(Url::parse("http://127.0.0.1:1/r4").expect("a URL")),
+            fhir_version: None,
+            json: false,
+            html: None,
+            files: vec![file],
+        };
+        let (mut terminal, _, err) = capture::terminal();
+        assert_eq!(run(&command, &mut terminal).expect("ran"), Exit::Done);
+        assert!(err.text().contains("did not answer everything"), "{}", err.text());
     }
 }

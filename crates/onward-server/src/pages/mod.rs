@@ -8,6 +8,7 @@ mod audit;
 mod checklist;
 pub mod components;
 mod deeds;
+pub mod findings;
 pub mod inbox;
 mod operations;
 mod record;

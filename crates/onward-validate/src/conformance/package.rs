@@ -17,7 +17,8 @@ pub(super) use resources::add_file;
 /// What is loaded beside the core.
 #[derive(Debug, Clone, Default)]
 pub struct Packages {
-    /// Loaded in this order; of two resources with one canonical URL the later counts.
+    /// Loaded in this order; of two resources with one canonical URL the later counts. A folder that is no package but holds some is
+    /// all of these, in the order of their names.
     pub paths: Vec<PathBuf>,
     /// Where dependencies are looked for that are not among `paths`: a folder of `.tgz` files and of unpacked packages.
     pub folder: Option<PathBuf>,
@@ -165,8 +166,10 @@ struct Unfolded {
 pub(super) fn load(packages: &Packages, into: &mut Conformance) -> Result<(), PackageError> {
     let mut shelf = Shelf { limits: &packages.limits, folder: None, read: Vec::new(), by_name: HashMap::new() };
     for path in &packages.paths {
-        let read = read(path, &packages.limits)?;
-        shelf.put(read);
+        let inside = packages_in(path, into)?;
+        for path in if inside.is_empty() { std::slice::from_ref(path) } else { &inside } {
+            shelf.put(read(path, &packages.limits)?);
+        }
     }
     let given = shelf.read.len();
     let mut ordered = Vec::new();
@@ -274,16 +277,43 @@ fn other_version(package: &str, name: String, wanted: String, found: &str) -> No
     Notice::OtherVersion { package: package.to_owned(), name, wanted, found: found.to_owned() }
 }
 
-/// The packages of a folder, by their manifests, ordered by path.
-fn shelved(folder: &Path, limits: &PackageLimits) -> Result<Vec<(PathBuf, Manifest)>, PackageError> {
+/// What a folder holds, in order.
+fn listed(folder: &Path) -> Result<Vec<PathBuf>, PackageError> {
     let io = |error| PackageError::Io { path: folder.to_owned(), error };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         paths.push(entry.map_err(io)?.path());
     }
     paths.sort();
+    Ok(paths)
+}
+
+/// The packages that were dropped into a folder; none for a file, and for a folder that is a package itself.
+fn packages_in(folder: &Path, into: &mut Conformance) -> Result<Vec<PathBuf>, PackageError> {
+    if !folder.is_dir() || folder_manifest(folder)?.is_some() {
+        return Ok(Vec::new());
+    }
+    let (mut found, mut beside) = (Vec::new(), Vec::new());
+    for path in listed(folder)? {
+        if is_archive(&path) || (path.is_dir() && folder_manifest(&path)?.is_some()) {
+            found.push(path);
+        } else if path.is_dir() || is_candidate(&path.to_string_lossy()) {
+            beside.push(path);
+        }
+    }
+    if !found.is_empty() {
+        into.notices.extend(beside.into_iter().map(|path| Notice::Unreadable {
+            file: path.display().to_string(),
+            reason: "it stands among packages and is none; name it by itself".to_owned(),
+        }));
+    }
+    Ok(found)
+}
+
+/// The packages of a folder, by their manifests, ordered by path.
+fn shelved(folder: &Path, limits: &PackageLimits) -> Result<Vec<(PathBuf, Manifest)>, PackageError> {
     let mut found = Vec::new();
-    for path in paths {
+    for path in listed(folder)? {
         let manifest = if path.is_dir() {
             folder_manifest(&path)?
         } else if is_archive(&path) {

@@ -4,7 +4,7 @@ use onward_fhir::Element;
 
 use super::{Found, Session};
 use crate::plan::{BindingPlan, Node, Plan, ValueSetLink};
-use crate::terminology::{Membership, ValueSet};
+use crate::terminology::{Asked, Membership, ValueSet};
 use crate::{IssueCode, Severity, shown};
 
 impl<'t, 's> Session<'_, 't, 's> {
@@ -38,7 +38,7 @@ impl<'t, 's> Session<'_, 't, 's> {
         let url: &str = value_set;
         let terms = self.validator.conformance.terminology();
         let compiled = value_set.value_set.get_or_init(|| terms.value_set(value_set));
-        let (severity, text) = match coded_member_of(element, compiled.as_deref(), value_set) {
+        let (severity, text) = match self.coded_member_of(element, compiled.as_deref(), value_set) {
             Some(Membership::Yes { .. }) => return,
             Some(Membership::Unknown { reason }) => (
                 Severity::Information,
@@ -69,7 +69,9 @@ impl<'t, 's> Session<'_, 't, 's> {
     pub(super) fn coding(&mut self, element: Element<'t, 's>) {
         let (Some(system), Some(code)) = (element.text("system"), element.text("code")) else { return };
         let terms = self.validator.conformance.terminology();
-        match terms.lookup(system, code, element.text("version")) {
+        let version = element.text("version");
+        let asked = Asked { value_set: None, system: Some(system), code, version };
+        match self.validator.told(terms.lookup(system, code, version), &asked) {
             Membership::No => {
                 let text = format!("The code system {system} has no code {}.", shown::code(code));
                 self.find(Found {
@@ -109,32 +111,35 @@ impl<'t, 's> Session<'_, 't, 's> {
     /// Whether what codes an element is of a value set: the best of its codings; nothing when it has no code.
     pub(super) fn coded_member(&mut self, element: Element<'t, 's>, value_set: &str) -> Option<Membership> {
         let compiled = self.validator.conformance.terminology().value_set(value_set);
-        coded_member_of(element, compiled.as_deref(), value_set)
+        self.coded_member_of(element, compiled.as_deref(), value_set)
     }
-}
 
-fn coded_member_of(element: Element<'_, '_>, value_set: Option<&ValueSet>, url: &str) -> Option<Membership> {
-    let member = |system: Option<&str>, code: &str, version: Option<&str>| match value_set {
-        Some(found) => found.member(system, code, version),
-        None => Membership::Unknown { reason: format!("the value set {url} is not here").into() },
-    };
-    if let Some(code) = element.value() {
-        return Some(member(None, code, None));
+    fn coded_member_of(&self, element: Element<'t, 's>, value_set: Option<&ValueSet>, url: &str) -> Option<Membership> {
+        let member = |system: Option<&str>, code: &str, version: Option<&str>| {
+            let here = match value_set {
+                Some(found) => found.member(system, code, version),
+                None => Membership::Unknown { reason: format!("the value set {url} is not here").into() },
+            };
+            self.validator.told(here, &Asked { value_set: Some(url), system, code, version })
+        };
+        if let Some(code) = element.value() {
+            return Some(member(None, code, None));
+        }
+        let of_coding = |coding: Element<'_, '_>| {
+            let code = coding.text("code")?;
+            Some(member(Some(coding.text("system").unwrap_or_default()), code, coding.text("version")))
+        };
+        if element.get("coding").is_none() {
+            return of_coding(element);
+        }
+        // A member is the best that can be found; what is unknown may be one.
+        let rank = |membership: &Membership| match membership {
+            Membership::Yes { .. } => 2,
+            Membership::Unknown { .. } => 1,
+            Membership::No => 0,
+        };
+        element.all("coding").filter_map(of_coding).max_by_key(rank)
     }
-    let of_coding = |coding: Element<'_, '_>| {
-        let code = coding.text("code")?;
-        Some(member(Some(coding.text("system").unwrap_or_default()), code, coding.text("version")))
-    };
-    if element.get("coding").is_none() {
-        return of_coding(element);
-    }
-    // A member is the best that can be found; what is unknown may be one.
-    let rank = |membership: &Membership| match membership {
-        Membership::Yes { .. } => 2,
-        Membership::Unknown { .. } => 1,
-        Membership::No => 0,
-    };
-    element.all("coding").filter_map(of_coding).max_by_key(rank)
 }
 
 /// The codes of an element as far as they may be shown.

@@ -6,6 +6,7 @@ mod mutations;
 mod official;
 mod own_package;
 mod profiles;
+mod service;
 mod uk_core;
 
 use std::path::{Path, PathBuf};

@@ -125,6 +125,27 @@ fn a_package_is_taken_with_its_checksum() {
     assert_eq!(version_of(&conformance, "http://example.org/a|1.2"), Some("1.2.0"));
 }
 
+/// As an operator does with `profiles/packages`.
+#[test]
+fn packages_dropped_into_a_folder_are_taken_each_with_what_it_needs() {
+    let folder = Folder::new();
+    folder.put("a-upper.tgz", package("upper", "1.0.0", r#""lower":"2.x""#, "http://example.org/upper"));
+    folder.put("b-lower.tgz", package("lower", "2.1.0", "", "http://example.org/lower"));
+    folder.put("c/package/package.json", manifest("unpacked", "3.0.0", ""));
+    folder.put("c/package/ValueSet-a.json", value_set("http://example.org/unpacked", "3"));
+    folder.put("loose.json", value_set("http://example.org/loose", "1"));
+    folder.put("README.md", "for people");
+    let conformance = Conformance::with_packages(&[folder.path().to_owned()]).expect("loaded");
+    let names: Vec<_> = conformance.packages().iter().map(|each| each.name.as_deref()).collect();
+    assert_eq!(names, [Some("lower"), Some("upper"), Some("unpacked")], "what is needed comes first");
+    for (name, version) in [("upper", "1.0.0"), ("lower", "2.1.0"), ("unpacked", "3")] {
+        assert_eq!(version_of(&conformance, &format!("http://example.org/{name}")), Some(version));
+    }
+    assert_eq!(version_of(&conformance, "http://example.org/loose"), None);
+    let notices: Vec<String> = conformance.notices().iter().map(ToString::to_string).collect();
+    assert!(matches!(notices.as_slice(), [only] if only.contains("loose.json")), "{notices:?}");
+}
+
 #[test]
 fn the_checksum_of_a_folder_follows_its_content() {
     let of = |text: &str| {

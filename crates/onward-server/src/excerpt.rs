@@ -9,7 +9,7 @@ const BEFORE: usize = 40;
 ///
 /// `line` and `column` count from 1, columns in characters, as findings have them.
 #[must_use]
-pub(super) fn excerpt(source: &str, line: usize, column: usize) -> Option<(String, String)> {
+pub(crate) fn excerpt(source: &str, line: usize, column: usize) -> Option<(String, String)> {
     let text = source.split('\n').nth(line.checked_sub(1)?)?.trim_end_matches('\r');
     let at = column.checked_sub(1)?;
     let (from, rest) = text.char_indices().nth(at).map(|(offset, _)| text.split_at(offset))?;
