@@ -8,6 +8,7 @@ mod lifecycle;
 mod log;
 mod operations;
 pub mod people;
+pub mod retention;
 mod steps;
 
 use std::fmt;
@@ -696,7 +697,7 @@ pub struct DeliveryFigure {
 
 /// The durable memory of the gateway.
 #[async_trait]
-pub trait Store: people::PeopleStore + evidence::EvidenceStore + OperationsStore {
+pub trait Store: people::PeopleStore + evidence::EvidenceStore + OperationsStore + retention::RetentionStore {
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
 

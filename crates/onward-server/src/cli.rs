@@ -21,6 +21,7 @@ mod output;
 mod pause;
 mod policy;
 mod recall;
+mod retention;
 mod sar;
 mod send;
 mod settings;
@@ -93,6 +94,9 @@ pub enum Command {
     /// Orders that forbid to erase anything about a person
     #[command(subcommand)]
     LegalHold(erase::LegalHoldCommand),
+    /// What is removed when its time is over: a plan first, then its run
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// The audit log: verify, export, prove, who saw a patient
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -203,6 +207,7 @@ impl Command {
             Self::User(command) => user::run(command, terminal).await,
             Self::Erase(command) => erase::erase(command, terminal).await,
             Self::LegalHold(command) => erase::legal_hold(command, terminal).await,
+            Self::Retention(command) => retention::run(command, terminal).await,
             Self::Audit(command) => audit::run(command, terminal).await,
             Self::Sar(command) => sar::run(command, terminal).await,
             Self::Policy(command) => policy::run(command, terminal),

@@ -53,6 +53,8 @@ pub struct Config {
     pub store: Store,
     /// Under which keys.
     pub keys: Keys,
+    /// How long what is stored is kept.
+    pub retention: Retention,
     /// The Message Exchange for Social Care and Health.
     pub mesh: Mesh,
     /// The Personal Demographics Service.
@@ -244,6 +246,18 @@ pub struct Keys {
     pub file: PathBuf,
     /// Program and arguments that print such a file; when set, the file is not read.
     pub command: Vec<String>,
+}
+
+/// `[retention]`; 0 keeps for ever.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Days for the senders' bytes.
+    pub messages_days: u32,
+    /// Days for the copies' bytes, pages and cards.
+    pub renditions_days: u32,
+    /// Days after the last record about a person until their keys go, and everything about them with these.
+    pub people_days: u32,
 }
 
 /// `[mesh]`

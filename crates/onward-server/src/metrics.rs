@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use onward_core::Timestamp;
 use onward_core::state::{DeliveryState, TransportKind};
 use onward_core::store::Figures;
+use onward_core::store::retention::BodyClass;
 use onward_gateway::breaker::OpenEndpoint;
 
 use crate::witnessing::Standing as WitnessStanding;
@@ -102,6 +103,16 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         "1 when the witness has seen another history of the audit log: it was cut back, replaced or rewritten.",
         witnesses().map(|(name, own)| (labels(name), u64::from(own.mismatch))).collect(),
     );
+    let months = standing
+        .oldest_bodies
+        .iter()
+        .map(|(class, month)| (format!("{{class=\"{class}\"}}"), age_of_month(*month, now)));
+    family(
+        "oldest_body_age_seconds",
+        "gauge",
+        "Age of the oldest month of which content is stored, counted from its first day.",
+        months.collect(),
+    );
     let shipped = standing.shipped.iter().map(|(to, entries)| (format!("{{to=\"{to}\"}}"), *entries));
     family(
         "audit_shipped_entries",
@@ -112,11 +123,22 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
     page
 }
 
+/// Seconds since a month (year * 100 + month, UTC) began.
+fn age_of_month(month: i64, now: Timestamp) -> u64 {
+    let first = i16::try_from(month / 100).ok().zip(i8::try_from(month % 100).ok());
+    let began = first
+        .and_then(|(year, month)| jiff::civil::Date::new(year, month, 1).ok())
+        .and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok());
+    began.map_or(0, |began| u64::try_from(now.duration_since(began.timestamp()).as_secs()).unwrap_or(0))
+}
+
 /// What is held back, beside what is counted in the store.
 #[derive(Debug, Default)]
 pub struct Standing {
     /// Pauses.
     pub paused: u64,
+    /// The oldest month of each class of which content is stored (year * 100 + month).
+    pub oldest_bodies: Vec<(BodyClass, i64)>,
     /// Endpoints that do not answer at present.
     pub open: Vec<OpenEndpoint>,
     /// How each witness of the audit log stands.
@@ -156,7 +178,8 @@ mod tests {
             WitnessStanding { entries: 40, at: Some(now - jiff::SignedDuration::from_secs(8)), ..Default::default() };
         let cut = WitnessStanding { mismatch: true, fault: Some("cut".to_owned()), ..Default::default() };
         let witnesses = [("w.example".to_owned(), seen), ("cut.example".to_owned(), cut)].into();
-        let standing = Standing { paused: 2, open, witnesses, shipped: vec![("folder", 30)] };
+        let oldest_bodies = vec![(BodyClass::Messages, 202_611)];
+        let standing = Standing { paused: 2, oldest_bodies, open, witnesses, shipped: vec![("folder", 30)] };
         let page = page(&figures, &standing, now);
         for line in [
             "onward_messages_accepted_total 7",
@@ -173,6 +196,7 @@ mod tests {
             "onward_audit_witness_mismatch{witness=\"cut.example\"} 1",
             "onward_audit_witness_fault{witness=\"cut.example\"} 1",
             "onward_audit_shipped_entries{to=\"folder\"} 30",
+            "onward_oldest_body_age_seconds{class=\"messages\"} 1508800",
         ] {
             assert!(page.lines().any(|own| own == line), "{line}: {page}");
         }

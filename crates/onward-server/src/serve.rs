@@ -170,15 +170,19 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     let now = app.gateway.clock().now();
     let store = app.gateway.store();
     let found = match store.figures(now).await {
-        Ok(figures) => store.pauses().await.map(|pauses| (figures, pauses)),
+        Ok(figures) => match store.oldest_bodies().await {
+            Ok(oldest) => store.pauses().await.map(|pauses| (figures, oldest, pauses)),
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     match found {
-        Ok((figures, pauses)) => {
+        Ok((figures, oldest_bodies, pauses)) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             let paused = u64::try_from(pauses.len()).unwrap_or(u64::MAX);
             let standing = Standing {
                 paused,
+                oldest_bodies,
                 open: app.gateway.breakers().open(),
                 witnesses: app.witnessing.standing(),
                 shipped: app.witnessing.shipped(),

@@ -11,6 +11,7 @@ pub(crate) mod leasing;
 pub(crate) mod lifecycle;
 pub(crate) mod operations;
 pub(crate) mod people;
+pub(crate) mod retention;
 pub(crate) mod sealing;
 
 use std::sync::{Arc, LazyLock};
@@ -82,6 +83,11 @@ macro_rules! every_contract {
             an_erased_person_is_gone_and_others_stay,
             an_erasure_needs_two_people_and_yields_to_a_legal_hold,
             what_came_before_the_person_was_known_is_erased_with_them,
+        );
+        $crate::contract::every_contract!($open, retention:
+            a_month_goes_but_for_what_must_stay,
+            people_go_when_nothing_was_recorded_about_them_since,
+            a_plan_is_carried_out_once,
         );
         $crate::contract::every_contract!($open, leasing:
             leases_follow_their_model,

@@ -14,6 +14,7 @@ pub mod sqlite;
 mod checkup;
 mod columns;
 mod query;
+mod retention;
 mod rows;
 mod stored;
 

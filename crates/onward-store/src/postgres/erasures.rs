@@ -116,14 +116,16 @@ pub(super) async fn confirm<'j>(
          WHERE k.patient = $1 AND k.wrapped IS NOT NULL
              AND replace(k.id::text, '-', '') = encode(substring(a.event FROM 2 FOR 16), 'hex'))";
     let entries = count(c, entries, index).await?;
-    let transfers = destroy(c, index, confirmation).await?;
+    let transfers = destroy(c, index, confirmation.at).await?;
+    let done = "UPDATE erasures SET confirmed_by = $1, confirmed = $2 WHERE id = $3";
+    session::execute(c, done, &[&confirmation.by, &micros(confirmation.at), &confirmation.id]).await?;
     work.audit(&confirmation.audit);
     Ok(ErasureOutcome::Erased { transfers, entries, remains: None })
 }
 
-/// Gives the number of transfers of which nothing can be read any more.
-async fn destroy(c: &Client, index: &str, confirmation: &ErasureConfirmation) -> Result<u64, Failure> {
-    let at = micros(confirmation.at);
+/// Destroys the keys of a person and marks what cannot be read any more; gives the number of transfers.
+pub(super) async fn destroy(c: &Client, index: &str, at: Timestamp) -> Result<u64, Failure> {
+    let at = micros(at);
     let keys =
         "UPDATE data_keys SET wrapped = NULL, number = NULL, destroyed = $1 WHERE patient = $2 AND wrapped IS NOT NULL";
     session::execute(c, keys, &[&at, &index]).await?;
@@ -131,8 +133,6 @@ async fn destroy(c: &Client, index: &str, confirmation: &ErasureConfirmation) ->
     let transfers = session::execute(c, transfers, &[&at, &index]).await?;
     let copies = "UPDATE deliveries SET erased = $1 WHERE patient = $2 AND erased IS NULL";
     session::execute(c, copies, &[&at, &index]).await?;
-    let done = "UPDATE erasures SET confirmed_by = $1, confirmed = $2 WHERE id = $3";
-    session::execute(c, done, &[&confirmation.by, &at, &confirmation.id]).await?;
     Ok(transfers)
 }
 

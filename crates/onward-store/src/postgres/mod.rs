@@ -22,6 +22,7 @@ mod operations;
 mod partitions;
 mod people;
 mod readers;
+mod retention;
 mod session;
 mod steps;
 mod tasks;

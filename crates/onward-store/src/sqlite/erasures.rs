@@ -102,7 +102,19 @@ pub(super) fn confirm(c: &Keyed<'_>, confirmation: &ErasureConfirmation) -> Resu
             .transpose()?
             .unwrap_or(0);
     }
-    let at = micros(confirmation.at);
+    let transfers = destroy(c, index, confirmation.at)?;
+    c.prepare_cached("UPDATE erasures SET confirmed_by = ?, confirmed = ? WHERE id = ?")?.execute(params![
+        confirmation.by,
+        micros(confirmation.at),
+        id
+    ])?;
+    audit::append(c, &confirmation.audit)?;
+    Ok(ErasureOutcome::Erased { transfers: transfers as u64, entries, remains: None })
+}
+
+/// Destroys the keys of a person and marks what cannot be read any more; gives the number of transfers.
+pub(super) fn destroy(c: &Keyed<'_>, index: &str, at: Timestamp) -> Result<usize, Failure> {
+    let at = micros(at);
     // Every byte of the row changes before it goes, whatever a page of the file keeps.
     c.prepare_cached(
         "UPDATE data_keys SET wrapped = randomblob(length(wrapped)), number = randomblob(length(number)) WHERE patient = ?
@@ -118,13 +130,7 @@ pub(super) fn confirm(c: &Keyed<'_>, confirmation: &ErasureConfirmation) -> Resu
         .execute(params![at, index])?;
     c.prepare_cached("UPDATE deliveries SET erased = ?1 WHERE patient = ?2 AND erased IS NULL")?
         .execute(params![at, index])?;
-    c.prepare_cached("UPDATE erasures SET confirmed_by = ?, confirmed = ? WHERE id = ?")?.execute(params![
-        confirmation.by,
-        at,
-        id
-    ])?;
-    audit::append(c, &confirmation.audit)?;
-    Ok(ErasureOutcome::Erased { transfers: transfers as u64, entries, remains: None })
+    Ok(transfers)
 }
 
 /// Carries the log over into the database and cuts it, so that no old page with a destroyed key is left in it. `false` when

@@ -19,6 +19,7 @@ mod open;
 mod operations;
 mod people;
 mod readers;
+mod retention;
 mod steps;
 mod tasks;
 mod transfers;
@@ -150,6 +151,13 @@ impl SqliteStore {
     {
         let vault = Arc::clone(&self.vault);
         self.readers.run(move |c| reads(&Keyed::new(c, vault))).await
+    }
+
+    /// Carries the log over into the database and cuts it; `false` when a reader was busy all the while.
+    async fn cut_log(&self) -> bool {
+        let path = self.path.clone();
+        let cut = tokio::task::spawn_blocking(move || erasures::cut_log(&path)).await;
+        matches!(cut, Ok(Ok(true)))
     }
 
     /// How much was committed since it was opened.
@@ -424,10 +432,8 @@ impl Store for SqliteStore {
     async fn confirm_erasure(&self, confirmation: ErasureConfirmation) -> Result<ErasureOutcome, StoreError> {
         let outcome = self.write(move |c| erasures::confirm(c, &confirmation)).await?;
         let ErasureOutcome::Erased { transfers, entries, .. } = outcome else { return Ok(outcome) };
-        let path = self.path.clone();
         // The keys are destroyed and that is durable; the old pages of the log are another matter.
-        let cut = tokio::task::spawn_blocking(move || erasures::cut_log(&path)).await;
-        let remains = (!matches!(cut, Ok(Ok(true)))).then_some(
+        let remains = (!self.cut_log().await).then_some(
             "the database's log could not be cut, for somebody was reading: restart the gateway, which cuts it",
         );
         Ok(ErasureOutcome::Erased { transfers, entries, remains })

@@ -31,6 +31,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0007_operations.sql"),
     include_str!("../../schema/sqlite/0008_sealing.sql"),
     include_str!("../../schema/sqlite/0009_erasure.sql"),
+    include_str!("../../schema/sqlite/0010_retention.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

@@ -1,10 +1,11 @@
 //! Data at rest: nothing plain in any file, keys that must be there, keys that change, and stores from before.
 
-use onward_core::store::AuditContent;
+use onward_core::state::RecipientKind;
+use onward_core::store::{AuditContent, NewDelivery};
 
 use super::*;
-use crate::contract::hold;
 use crate::contract::sealing::{CANARY, ring, telling, without_old};
+use crate::contract::{delivery, hold};
 use crate::sealing::{KeyFault, KeyRing};
 
 /// Whether a file of the folder holds this text.
@@ -179,4 +180,46 @@ async fn a_store_from_before_is_sealed_when_it_is_opened() {
     assert_eq!(entries[0].columns.patient.as_deref(), Some(number.expose()));
     let lease = store.claim(Claim::due(at(0), at(30), 9)).await.expect("claimable").remove(0);
     assert_eq!((lease.delivery.patient, lease.rendition.body), (Some(number), CANARY.as_bytes().to_vec()));
+}
+
+/// What sealing adds to accepting messages: the time of accepting them, and of sealing the same bytes once more by itself.
+/// `cargo test -p onward-store what_sealing_costs -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "it measures, and judges nothing"]
+async fn what_sealing_costs() {
+    const MESSAGES: u32 = 300;
+    let (_folder, store) = fresh();
+    let vault = Arc::clone(&store.vault);
+    let (mut accepting, mut sealing) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
+    for n in 0..MESSAGES {
+        let mut message = telling(n);
+        message.transfer.body = vec![b'x'; 100_000];
+        let copy = delivery(RecipientKind::CareHome, "VM1AB");
+        let copies = (0..5).map(|_| NewDelivery {
+            id: DeliveryId::random(),
+            body: vec![b'y'; 60_000],
+            html: Some(vec![b'z'; 40_000]),
+            ..copy.clone()
+        });
+        message.deliveries = copies.collect();
+        let started = std::time::Instant::now();
+        let (_, key) = vault.new_key().expect("a key");
+        let place = crate::rows::of_message("one");
+        let mut parts = vec![message.transfer.body.as_slice(), &message.transfer.response, b"{}"];
+        for copy in &message.deliveries {
+            parts.extend([copy.body.as_slice(), copy.html.as_deref().unwrap_or_default(), copy.disclosure.as_bytes()]);
+        }
+        parts.extend(message.audit.iter().map(|row| row.event.as_slice()));
+        let sealed: usize = parts.into_iter().map(|part| key.seal(place, part).expect("sealed").len()).sum();
+        sealing += started.elapsed();
+        assert!(sealed > 600_000);
+        let started = std::time::Instant::now();
+        assert_eq!(store.accept(message).await, Ok(Accepted::New));
+        accepting += started.elapsed();
+    }
+    let share = sealing.as_secs_f64() / accepting.as_secs_f64();
+    let with = accepting.as_secs_f64() / (accepting - sealing).as_secs_f64();
+    println!(
+        "{MESSAGES} messages of 600 kB: accepted in {accepting:?}, sealing alone {sealing:?}: {share:.3} of it, ratio {with:.3}"
+    );
 }

@@ -1,0 +1,274 @@
+//! `onward retention`: what is due by the schedule, and its removal: first a plan, then the run of that plan.
+
+use anyhow::Context as _;
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand};
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use onward_core::Timestamp;
+use onward_core::audit::AuditWord;
+use onward_core::store::retention::{Due, DueMonth, DuePerson, Purged, RetentionPlan, Schedule};
+use onward_core::store::{Store, StoreError};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::open::{ConfigArgs, Desk, now};
+use super::output::Output;
+use super::terminal::{Style, Terminal, plain};
+use super::validate::counted;
+use crate::config::Retention;
+use crate::serve::signing_key;
+
+/// How long a plan may be carried out.
+const FRESH: SignedDuration = SignedDuration::from_hours(24);
+/// People whose keys go in one transaction, named in one entry of the log.
+const BATCH: usize = 100;
+
+/// What is removed when its time is over.
+#[derive(Debug, Subcommand)]
+pub enum RetentionCommand {
+    /// Lists what is due by [retention] and keeps that as a plan; nothing is removed
+    #[command(after_help = "Example:\n  onward retention plan --config gateway.toml")]
+    Plan(Which),
+    /// Carries a plan out: months are removed, keys destroyed, and a certificate is signed
+    #[command(after_help = "Example:
+  onward retention run 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --by Bea --yes --out certificate.txt
+
+A plan is good for a day and while what it lists is still exactly what is due. Whatever is under a legal hold stays.
+Exit code 1: the plan is none, is old, was carried out, or is not what is due now.")]
+    Run(Run),
+    /// Prints the signed certificate of a run
+    #[command(after_help = "Example:
+  onward retention certificate 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 > certificate.txt
+
+It is a signed note (C2SP) by the audit log's key: counts, months and who decided, and nothing about a person.")]
+    Certificate(Certificate),
+}
+
+/// Of which gateway.
+#[derive(Debug, Args)]
+pub struct Which {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which plan, and who says so.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The plan
+    #[arg(value_name = "PLAN")]
+    plan: Uuid,
+    /// Who decides it, for the audit log
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    by: String,
+    /// Really do it
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Of which run.
+#[derive(Debug, Args)]
+pub struct Certificate {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The plan that was carried out
+    #[arg(value_name = "PLAN")]
+    plan: Uuid,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When configuration, keys or store cannot be used.
+pub(super) async fn run(command: &RetentionCommand, terminal: &mut Terminal) -> Outcome {
+    match command {
+        RetentionCommand::Plan(which) => plan(which, terminal).await,
+        RetentionCommand::Run(command) => carry_out(command, terminal).await,
+        RetentionCommand::Certificate(command) => certificate(command, terminal).await,
+    }
+}
+
+/// What the configuration lets go at this moment.
+fn schedule(retention: &Retention, at: Timestamp) -> Schedule {
+    let before = |days: u32| {
+        let kept = SignedDuration::from_hours(24 * i64::from(days));
+        (days > 0).then(|| at.checked_sub(kept).unwrap_or(Timestamp::MIN))
+    };
+    let month = |at: Timestamp| {
+        let date = at.to_zoned(TimeZone::UTC).date();
+        i64::from(date.year()) * 100 + i64::from(date.month())
+    };
+    Schedule {
+        messages_before: before(retention.messages_days).map(month),
+        renditions_before: before(retention.renditions_days).map(month),
+        people_before: before(retention.people_days),
+    }
+}
+
+/// Texts of the plan are compared: what is due must be what was planned.
+fn text(due: &Due) -> String {
+    serde_json::to_string(due).expect("our own structure serializes")
+}
+
+async fn plan(which: &Which, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = which.config.existing_store().await?;
+    let at = now();
+    let schedule = schedule(&config.retention, at);
+    if schedule == Schedule::default() {
+        return Err(Failure::no(
+            "nothing has an end by [retention]: set messages_days, renditions_days or people_days",
+        ));
+    }
+    let due = store.retention_due(&schedule).await?;
+    let plan = RetentionPlan { id: Uuid::new_v4(), made: at, due: text(&due), certificate: None };
+    let desk = Desk::new(&config)?;
+    let row = desk.row(AuditWord::Configure, format!("retention plan {}: {}", plan.id, sums(&due)));
+    let id = plan.id;
+    store.put_retention_plan(plan, vec![row]).await?;
+    if which.json {
+        terminal.json(&json!({
+            "plan": id, "months": due.months, "people": due.people.len(), "people_kept": due.people_kept,
+        }));
+        return Ok(Exit::Done);
+    }
+    let row = |month: &DueMonth| {
+        [month.class.to_string(), month.month.to_string(), month.due.to_string(), month.kept.to_string()]
+    };
+    terminal.table(["class", "month", "due", "kept"], &due.months.iter().map(row).collect::<Vec<_>>());
+    terminal.say(format_args!(
+        "{} whose keys are due, {} kept by a legal hold",
+        counted(due.people.len(), "person"),
+        due.people_kept
+    ));
+    match due.is_empty() {
+        true => terminal.say("nothing is due"),
+        false => terminal.say(format_args!("plan {id}, good for a day: onward retention run {id} --by NAME --yes")),
+    }
+    Ok(Exit::Done)
+}
+
+/// A plan or what became of it in one line, for the audit log.
+fn sums(due: &Due) -> String {
+    let sum = |class| -> u64 { due.months.iter().filter(|month| month.class == class).map(|month| month.due).sum() };
+    let [messages, renditions] = [
+        sum(onward_core::store::retention::BodyClass::Messages),
+        sum(onward_core::store::retention::BodyClass::Renditions),
+    ];
+    format!("{messages} messages, {renditions} renditions, keys of {} people", due.people.len())
+}
+
+async fn carry_out(command: &Run, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = command.config.existing_store().await?;
+    let plan = store.retention_plan(command.plan).await?;
+    let plan = plan.ok_or_else(|| Failure::no("there is no such plan: onward retention plan"))?;
+    if plan.certificate.is_some() {
+        return Err(Failure::no("this plan was carried out: onward retention certificate prints what became of it"));
+    }
+    let at = now();
+    if at.duration_since(plan.made) > FRESH {
+        return Err(Failure::no("the plan is older than a day: make a new one and look at it again"));
+    }
+    // By the moment of the plan, so that nothing becomes due between looking and doing.
+    let schedule = schedule(&config.retention, plan.made);
+    let due = store.retention_due(&schedule).await?;
+    if text(&due) != plan.due {
+        return Err(Failure::no("what is due is not what was planned any more: make a new plan and look at it again"));
+    }
+    if !command.yes {
+        terminal.say("this removes what the plan lists and cannot be undone: say --yes");
+        return Ok(Exit::No);
+    }
+    let key = signing_key(&config.audit.signing_key_file, &config).context("the audit log's key")?;
+    let desk = Desk::new(&config)?;
+    let mut lines = vec![
+        "onward retention certificate".to_owned(),
+        format!("log {}", key.verifying_key().name()),
+        format!("plan {} of {}", plan.id, plan.made),
+        format!("carried out by {} at {at}", plain(&command.by)),
+    ];
+    for month in due.months.iter().filter(|month| month.due > 0) {
+        let purged = purge_month(store.as_ref(), &desk, command, month).await?;
+        lines.push(told(month, &purged));
+        terminal.progress(format_args!("{} of {}", month.class, month.month));
+    }
+    let before = schedule.people_before.unwrap_or(Timestamp::MIN);
+    for people in due.people.chunks(BATCH) {
+        purge_people(store.as_ref(), &desk, command, people, before).await?;
+        terminal.progress(format_args!("keys of {} people", people.len()));
+    }
+    let keys: usize = due.people.iter().map(|person| person.keys.len()).sum();
+    lines.push(format!(
+        "people {}: {keys} keys destroyed, {} people kept under legal hold",
+        due.people.len(),
+        due.people_kept
+    ));
+    let note = key.sign_statement(&(lines.join("\n") + "\n")).map_err(Failure::fault)?;
+    let row = desk
+        .row(AuditWord::Configure, format!("retention plan {} carried out by {}: {}", plan.id, command.by, sums(&due)));
+    store.finish_retention_plan(plan.id, &note, vec![row]).await?;
+    command.output.write(note.as_bytes(), terminal)?;
+    let word = terminal.paint(Style::Green, "done");
+    terminal.note(format_args!("{word}: {}", sums(&due)));
+    Ok(Exit::Done)
+}
+
+fn told(month: &DueMonth, purged: &Purged) -> String {
+    let how = if purged.dropped { "the month's partition dropped" } else { "rows removed" };
+    format!("{} {}: {} removed, {} kept, {how}", month.class, month.month, purged.removed, purged.kept)
+}
+
+async fn purge_month(store: &dyn Store, desk: &Desk, command: &Run, month: &DueMonth) -> Result<Purged, Failure> {
+    let detail = format!(
+        "retention plan {} by {}: {} of {} removed, {} kept",
+        command.plan, command.by, month.class, month.month, month.kept
+    );
+    Ok(store.purge_month(month.class, month.month, vec![desk.row(AuditWord::Erase, detail)]).await?)
+}
+
+/// The keys are named, so that `audit verify` knows an end of retention from a theft of keys.
+async fn purge_people(
+    store: &dyn Store,
+    desk: &Desk,
+    command: &Run,
+    people: &[DuePerson],
+    before: Timestamp,
+) -> Result<(), Failure> {
+    let keys: Vec<&str> = people.iter().flat_map(|person| &person.keys).map(String::as_str).collect();
+    let detail = format!(
+        "retention plan {} by {}: everything about {} people; keys: {}",
+        command.plan,
+        command.by,
+        people.len(),
+        keys.join(" ")
+    );
+    let row = desk.row(AuditWord::Erase, detail);
+    match store.purge_people(people.to_vec(), before, now(), vec![row]).await {
+        Err(StoreError::Overtaken) => {
+            Err(Failure::no("something about a person of the plan came in meanwhile: make a new plan for the rest"))
+        }
+        other => Ok(other?),
+    }
+}
+
+async fn certificate(command: &Certificate, terminal: &mut Terminal) -> Outcome {
+    let (_, store) = command.config.existing_store().await?;
+    let plan = store.retention_plan(command.plan).await?;
+    let Some(note) = plan.and_then(|plan| plan.certificate) else {
+        return Err(Failure::no("there is no certificate: the plan is none or was not carried out"));
+    };
+    command.output.write(note.as_bytes(), terminal)?;
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use clap::Parser as _;
+use onward_core::audit::{AuditEntry, AuditWord};
+use onward_core::{Timestamp, TransferId};
+use onward_gateway::journal::Journal;
+use onward_ledger::SigningKey;
+use tempfile::TempDir;
+
+use crate::cli::terminal::capture;
+use crate::cli::{Cli, Exit};
+
+const PERSON: &str = "9990000018";
+const HELD: &str = "9990000026";
+
+/// A gateway's folder whose log has an old entry about each of two people, one under a legal hold.
+async fn place() -> (TempDir, SigningKey) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let toml = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n[retention]\nmessages_days = 30\npeople_days = 30\n";
+    std::fs::write(folder.path().join("gateway.toml"), toml).expect("writable");
+    crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
+    let key = SigningKey::generate("onward/R9Z").expect("a key");
+    let secret = key.to_secret_text().expect("text");
+    std::fs::write(folder.path().join("audit-signing.key"), secret.as_bytes()).expect("writable");
+    let config = crate::cli::open::ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.store().await.expect("a store");
+    let own = "R9Z".parse().expect("a code");
+    let journal = Journal::new(&own, "https://gateway.example");
+    for number in [PERSON, HELD] {
+        let patient = number.parse().expect("a test number");
+        let agent = crate::cli::open::operator(&own);
+        let entry = AuditEntry {
+            patient: Some(patient),
+            transfer: Some(TransferId::random()),
+            ..AuditEntry::new(AuditWord::Accept, Timestamp::UNIX_EPOCH, agent, "in")
+        };
+        store.audit(vec![journal.row(&entry)]).await.expect("committed");
+    }
+    let held = HELD.parse().expect("a test number");
+    let order = onward_core::store::LegalHoldOrder {
+        id: uuid::Uuid::new_v4(),
+        reason: "inquest".to_owned(),
+        by: "Cy".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+    };
+    store.place_legal_hold(&held, order, Vec::new()).await.expect("committed");
+    (folder, key)
+}
+
+async fn onward(folder: &TempDir, line: &str) -> (Exit, String) {
+    let config = folder.path().join("gateway.toml").display().to_string();
+    let words = ["onward"].into_iter().chain(line.split_whitespace()).chain(["--config", &config]);
+    let cli = Cli::try_parse_from(words).expect("parses");
+    let (mut terminal, out, err) = capture::terminal();
+    let exit = cli.run_on(None, &mut terminal).await;
+    (exit, out.text() + &err.text())
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text.trim()).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_plan_comes_before_the_run_and_is_carried_out_once() {
+    let (folder, key) = place().await;
+    let nobody = uuid::Uuid::new_v4();
+    let (exit, said) = onward(&folder, &format!("retention run {nobody} --by Bea --yes")).await;
+    assert!(exit == Exit::No && said.contains("no such plan"), "{said}");
+    let (exit, said) = onward(&folder, "retention plan --json").await;
+    assert_eq!(exit, Exit::Done, "{said}");
+    let plan = json(&said);
+    assert_eq!((plan["people"].as_u64(), plan["people_kept"].as_u64()), (Some(1), Some(1)), "{said}");
+    let id = plan["plan"].as_str().expect("an identifier").to_owned();
+    let (exit, said) = onward(&folder, &format!("retention run {id} --by Bea")).await;
+    assert!(exit == Exit::No && said.contains("--yes"), "{said}");
+    let (exit, said) = onward(&folder, &format!("retention certificate {id}")).await;
+    assert!(exit == Exit::No, "{said}");
+
+    let out = folder.path().join("certificate.txt");
+    let (exit, said) = onward(&folder, &format!("retention run {id} --by Bea --yes --out {}", out.display())).await;
+    assert_eq!(exit, Exit::Done, "{said}");
+    let note = std::fs::read_to_string(&out).expect("written");
+    let text = key.verifying_key().verified_text(&note).expect("signed by the log's key");
+    assert!(
+        text.contains("carried out by Bea") && text.contains("people 1: 1 keys destroyed, 1 people kept"),
+        "{text}"
+    );
+    for number in [PERSON, HELD] {
+        assert!(!note.contains(number), "no patient data");
+    }
+    let (_, kept) = onward(&folder, &format!("retention certificate {id}")).await;
+    assert_eq!(kept, note);
+
+    let (exit, said) = onward(&folder, &format!("retention run {id} --by Bea --yes")).await;
+    assert!(exit == Exit::No && said.contains("was carried out"), "{said}");
+    let (exit, said) = onward(&folder, "retention plan --json").await;
+    assert_eq!((exit, json(&said)["people"].as_u64()), (Exit::Done, Some(0)), "nothing more: {said}");
+    let (exit, said) = onward(&folder, "audit verify --json").await;
+    assert_eq!((exit, json(&said)["erased"].as_u64()), (Exit::Done, Some(1)), "the log explains what is gone: {said}");
+    let (_, said) = onward(&folder, "audit export").await;
+    assert!(said.contains(&format!("retention plan {id} carried out by Bea")), "every run is audited: {said}");
+}
+
+#[tokio::test]
+async fn a_plan_that_is_not_what_is_due_any_more_is_refused() {
+    let (folder, _) = place().await;
+    let (_, said) = onward(&folder, "retention plan --json").await;
+    let id = json(&said)["plan"].as_str().expect("an identifier").to_owned();
+    // Asking about the person is a record about them: their time begins anew.
+    assert_eq!(onward(&folder, &format!("audit who --nhs-number {PERSON}")).await.0, Exit::Done);
+    let (exit, said) = onward(&folder, &format!("retention run {id} --by Bea --yes")).await;
+    assert!(exit == Exit::No && said.contains("not what was planned"), "{said}");
+    let text = std::fs::read_to_string(folder.path().join("gateway.toml")).expect("readable");
+    std::fs::write(folder.path().join("gateway.toml"), text.replace("_days = 30", "_days = 0")).expect("writable");
+    let (exit, said) = onward(&folder, "retention plan").await;
+    assert!(exit == Exit::No && said.contains("people_days"), "{said}");
+}

@@ -1,0 +1,129 @@
+//! What goes when its time is over, and what stays.
+
+use jiff::Timestamp;
+use onward_core::TransferId;
+use onward_core::audit::AuditWord;
+use onward_core::store::retention::{BodyClass, DueMonth, RetentionPlan, Schedule};
+use onward_core::store::{Acceptance, Accepted, Closure, LegalHoldOrder, StoreError};
+use uuid::Uuid;
+
+use super::erasing::settled;
+use super::{Shared, accept_new, acceptance, at, hold, log, patient, row};
+
+const MONTH: i64 = 202_003;
+
+/// A message of long ago.
+fn old(n: u32) -> Acceptance {
+    let mut message = acceptance(n);
+    message.transfer.received = "2020-03-31T23:59:59Z".parse().expect("a moment");
+    message
+}
+
+async fn place_hold(store: &Shared, n: u32) -> Uuid {
+    let order = LegalHoldOrder { id: Uuid::new_v4(), reason: "inquest".to_owned(), by: "Cy".to_owned(), at: at(2) };
+    let id = order.id;
+    store.place_legal_hold(&patient(n), order, vec![row(AuditWord::Configure)]).await.expect("committed");
+    id
+}
+
+async fn is_there(store: &Shared, transfer: TransferId) -> bool {
+    store.original(transfer).await.expect("readable").is_some()
+}
+
+pub(crate) async fn a_month_goes_but_for_what_must_stay(store: Shared) {
+    let (gone, on_hold, mut held, waiting) = (old(1), old(2), old(3), old(4));
+    held.deliveries.clear();
+    held.hold = Some(hold());
+    let [first, second, third, fourth] = [&gone, &on_hold, &held, &waiting].map(|message| message.transfer.id);
+    let held_by = held.hold.as_ref().expect("held").id;
+    for message in [gone, on_hold] {
+        let copy = accept_new(&store, message).await;
+        store.open_rendition(copy, at(1), None, Vec::new()).await.expect("readable").expect("there");
+    }
+    assert_eq!(store.accept(held).await, Ok(Accepted::New));
+    let queued = accept_new(&store, waiting).await;
+    let young = acceptance(5);
+    let fifth = young.transfer.id;
+    accept_new(&store, young).await;
+    let legal = place_hold(&store, 2).await;
+    assert_eq!(store.oldest_bodies().await, Ok(vec![(BodyClass::Messages, MONTH), (BodyClass::Renditions, MONTH)]));
+
+    let schedule =
+        Schedule { messages_before: Some(MONTH + 1), renditions_before: Some(MONTH + 1), people_before: None };
+    let due = store.retention_due(&schedule).await.expect("readable");
+    let month = |class, due, kept| DueMonth { class, month: MONTH, due, kept };
+    assert_eq!(due.months, [month(BodyClass::Messages, 2, 2), month(BodyClass::Renditions, 1, 2)]);
+    let not_yet = Schedule { messages_before: Some(MONTH), ..Schedule::default() };
+    assert!(store.retention_due(&not_yet).await.expect("readable").is_empty(), "the month itself is not over");
+    for class in BodyClass::ALL {
+        let purged = store.purge_month(*class, MONTH, vec![row(AuditWord::Erase)]).await.expect("committed");
+        assert_eq!(purged.kept, 2, "{class}");
+        assert!(!purged.dropped);
+        let again = store.purge_month(*class, MONTH, Vec::new()).await.expect("committed");
+        assert_eq!((again.removed, again.kept), (0, 2), "a second run does nothing more: {class}");
+    }
+    let left = [first, second, third, fourth, fifth];
+    let mut there = Vec::new();
+    for transfer in left {
+        there.push(is_there(&store, transfer).await);
+    }
+    assert_eq!(there, [false, true, true, false, true], "a legal hold and an open hold keep, and what is young stays");
+    assert!(store.rendition(queued).await.expect("readable").is_some(), "what waits to be sent stays");
+    assert!(store.transfer(first).await.expect("readable").is_some(), "the record of it stays");
+
+    // Now nothing must stay any more.
+    store.lift_legal_hold(legal, "Cy", at(3), Vec::new()).await.expect("committed");
+    let closure = Closure {
+        hold: held_by,
+        reason: "duplicate".to_owned(),
+        responses: Vec::new(),
+        at: at(3),
+        audit: vec![row(AuditWord::Release)],
+    };
+    assert_eq!(store.close_hold(closure).await, Ok(true));
+    store.open_rendition(queued, at(3), None, Vec::new()).await.expect("readable").expect("there");
+    for class in BodyClass::ALL {
+        let purged = store.purge_month(*class, MONTH, vec![row(AuditWord::Erase)]).await.expect("committed");
+        assert_eq!((purged.removed, purged.kept), (2, 0), "{class}");
+    }
+    assert!(store.retention_due(&schedule).await.expect("readable").is_empty());
+    assert!(store.oldest_bodies().await.expect("readable").iter().all(|(_, month)| *month > MONTH));
+    assert!(is_there(&store, fifth).await);
+}
+
+pub(crate) async fn people_go_when_nothing_was_recorded_about_them_since(store: Shared) {
+    let (kept, gone) = (settled(&store, 1).await, settled(&store, 2).await);
+    accept_new(&store, acceptance(3)).await;
+    place_hold(&store, 1).await;
+    let by = |before: Timestamp| Schedule { people_before: Some(before), ..Schedule::default() };
+    assert!(store.retention_due(&by(at(-10))).await.expect("readable").is_empty(), "too early");
+    let due = store.retention_due(&by(at(1_000))).await.expect("readable");
+    assert_eq!((due.people.len(), due.people_kept), (1, 1), "one is under a legal hold, of one a copy still waits");
+    let before = log(&store).await;
+    let mut stale = due.people.clone();
+    stale[0].keys.clear();
+    let refused = store.purge_people(stale, at(1_000), at(1_001), vec![row(AuditWord::Erase)]).await;
+    assert_eq!(refused, Err(StoreError::Overtaken), "other keys than were planned");
+    store.purge_people(due.people.clone(), at(1_000), at(1_001), vec![row(AuditWord::Erase)]).await.expect("committed");
+    assert_eq!(store.original(gone).await.map(drop), Err(StoreError::Erased));
+    assert!(is_there(&store, kept).await);
+    let after = log(&store).await;
+    assert_eq!(after.len(), before.len() + 1);
+    assert!(before.iter().zip(&after).all(|(old, new)| (&old.entry, old.leaf) == (&new.entry, new.leaf)));
+    let again = store.purge_people(due.people, at(1_000), at(1_001), vec![row(AuditWord::Erase)]).await;
+    assert_eq!(again, Err(StoreError::Overtaken), "once");
+    assert!(store.retention_due(&by(at(1_000))).await.expect("readable").is_empty());
+}
+
+pub(crate) async fn a_plan_is_carried_out_once(store: Shared) {
+    let plan = RetentionPlan { id: Uuid::new_v4(), made: at(0), due: "{}".to_owned(), certificate: None };
+    let id = plan.id;
+    store.put_retention_plan(plan.clone(), vec![row(AuditWord::Configure)]).await.expect("committed");
+    assert_eq!(store.retention_plan(id).await, Ok(Some(plan)));
+    assert_eq!(store.retention_plan(Uuid::new_v4()).await, Ok(None));
+    assert_eq!(store.finish_retention_plan(id, "signed", vec![row(AuditWord::Configure)]).await, Ok(true));
+    assert_eq!(store.finish_retention_plan(id, "other", vec![row(AuditWord::Configure)]).await, Ok(false));
+    let kept = store.retention_plan(id).await.expect("readable").expect("there");
+    assert_eq!(kept.certificate.as_deref(), Some("signed"));
+    assert_eq!(log(&store).await.len(), 2);
+}

@@ -1,0 +1,186 @@
+//! What goes when its time is over: a month's partition is dropped where nothing of it must stay, keys are destroyed.
+
+use async_trait::async_trait;
+use deadpool_postgres::Client;
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use onward_core::audit::AuditRow;
+use onward_core::store::StoreError;
+use onward_core::store::retention::{BodyClass, Due, DuePerson, Purged, RetentionPlan, RetentionStore, Schedule};
+use uuid::Uuid;
+
+use super::columns::numbered;
+use super::failure::Failure;
+use super::session;
+use super::work::Work;
+use super::{PostgresStore, erasures};
+use crate::columns::Columns;
+use crate::retention::{self, PEOPLE};
+use crate::stored::{micros, stored_count};
+
+/// People whose keys go.
+struct Gone {
+    people: Vec<DuePerson>,
+    before: Timestamp,
+    at: Timestamp,
+    audit: Vec<AuditRow>,
+}
+
+#[async_trait]
+impl RetentionStore for PostgresStore {
+    async fn retention_due(&self, schedule: &Schedule) -> Result<Due, StoreError> {
+        self.read(schedule.clone(), |c, schedule| due(c, schedule).boxed()).await
+    }
+
+    async fn put_retention_plan(&self, plan: RetentionPlan, audit: Vec<AuditRow>) -> Result<(), StoreError> {
+        self.writers.run((plan, audit), |work, input| put_plan(work, input).boxed()).await
+    }
+
+    async fn retention_plan(&self, id: Uuid) -> Result<Option<RetentionPlan>, StoreError> {
+        self.read(id, |c, id| plan(c, *id).boxed()).await
+    }
+
+    async fn purge_month(&self, class: BodyClass, month: i64, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
+        self.writers.run((class, month, audit), |work, input| purge_month(work, input).boxed()).await
+    }
+
+    async fn purge_people(
+        &self,
+        people: Vec<DuePerson>,
+        before: Timestamp,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<(), StoreError> {
+        let gone = Gone { people, before, at, audit };
+        self.writers.run(gone, |work, gone| purge_people(work, gone).boxed()).await?;
+        // The keys are destroyed and that is durable; old rows stay in the table's file until it is written anew.
+        erasures::clear_table(&self.shared.reads).await.map_err(|failure| StoreError::from(&failure))
+    }
+
+    async fn finish_retention_plan(
+        &self,
+        id: Uuid,
+        certificate: &str,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let input = (id, certificate.to_owned(), audit);
+        self.writers.run(input, |work, input| finish(work, input).boxed()).await
+    }
+
+    async fn oldest_bodies(&self) -> Result<Vec<(BodyClass, i64)>, StoreError> {
+        self.read((), |c, ()| oldest(c).boxed()).await
+    }
+}
+
+async fn put_plan<'j>(work: &mut Work<'j>, (plan, audit): &'j (RetentionPlan, Vec<AuditRow>)) -> Result<(), Failure> {
+    let sql = "INSERT INTO retention_plans (id, made, due) VALUES ($1, $2, $3)";
+    session::execute(work.client(), sql, &[&plan.id, &micros(plan.made), &plan.due]).await?;
+    work.audit(audit);
+    Ok(())
+}
+
+async fn plan(c: &Client, id: Uuid) -> Result<Option<RetentionPlan>, Failure> {
+    let sql = "SELECT id, made, due, certificate FROM retention_plans WHERE id = $1";
+    let found = session::first(c, sql, &[&id]).await?;
+    found.map(|row| Ok(retention::plan(&Columns::of("retention_plans", &row))?)).transpose()
+}
+
+async fn finish<'j>(
+    work: &mut Work<'j>,
+    (id, certificate, audit): &'j (Uuid, String, Vec<AuditRow>),
+) -> Result<bool, Failure> {
+    let sql = "UPDATE retention_plans SET certificate = $1 WHERE id = $2 AND certificate IS NULL";
+    let finished = session::execute(work.client(), sql, &[certificate, id]).await?;
+    if finished == 1 {
+        work.audit(audit);
+    }
+    Ok(finished == 1)
+}
+
+async fn due(c: &Client, schedule: &Schedule) -> Result<Due, Failure> {
+    let mut due = Due::default();
+    let cuts = [(BodyClass::Messages, schedule.messages_before), (BodyClass::Renditions, schedule.renditions_before)];
+    for (class, before) in cuts {
+        let Some(before) = before else { continue };
+        for row in session::all(c, &numbered(&retention::months(class)), &[&before]).await? {
+            due.months.push(retention::due_month(class, &Columns::of("bodies", &row))?);
+        }
+    }
+    if let Some(before) = schedule.people_before {
+        let held = people(c, before, &mut due.people).await?;
+        due.people_kept = stored_count(held.len() as u64).unsigned_abs();
+    }
+    Ok(due)
+}
+
+/// Adds the people who are due, and gives those whom a hold keeps.
+async fn people(c: &Client, before: Timestamp, due: &mut Vec<DuePerson>) -> Result<Vec<DuePerson>, Failure> {
+    let (mut held, before) = (Vec::new(), micros(before));
+    for row in session::all(c, &numbered(PEOPLE), &[&before, &before, &before, &before]).await? {
+        retention::add_key(due, &mut held, &Columns::of("data_keys", &row))?;
+    }
+    Ok(held)
+}
+
+/// Nothing else may be in the transaction: a partition is dropped with a lock that everybody waits for.
+async fn purge_month<'j>(
+    work: &mut Work<'j>,
+    (class, month, audit): &'j (BodyClass, i64, Vec<AuditRow>),
+) -> Result<Purged, Failure> {
+    work.needs_every_copy()?;
+    let (c, table) = (work.client(), retention::table(*class));
+    let found = session::all(c, &numbered(&retention::months(*class)), &[&(month + 1)]).await?;
+    let mut counted = Vec::new();
+    for row in &found {
+        counted.push(retention::due_month(*class, &Columns::of("bodies", row))?);
+    }
+    let of_month = counted.into_iter().find(|each| each.month == *month);
+    let purged = match of_month {
+        None => Purged { removed: 0, kept: 0, dropped: false },
+        Some(whole) if whole.kept == 0 => {
+            c.batch_execute(&format!("DROP TABLE IF EXISTS {table}_{month}")).await?;
+            work.shared().partitions.forget();
+            Purged { removed: whole.due, kept: 0, dropped: true }
+        }
+        Some(part) => {
+            let removed = session::execute(c, &numbered(&retention::removal(*class)), &[month]).await?;
+            Purged { removed, kept: part.kept, dropped: false }
+        }
+    };
+    work.audit(audit);
+    Ok(purged)
+}
+
+async fn purge_people<'j>(work: &mut Work<'j>, gone: &'j Gone) -> Result<(), Failure> {
+    work.needs_every_copy()?;
+    let c = work.client();
+    let pseudonyms: Vec<&str> = gone.people.iter().map(|person| person.pseudonym.as_str()).collect();
+    // With the keys locked, nobody can seal anything more under them.
+    let lock = "SELECT id FROM data_keys WHERE patient = ANY($1) AND wrapped IS NOT NULL ORDER BY id FOR UPDATE";
+    session::all(c, lock, &[&pseudonyms]).await?;
+    let mut due = Vec::new();
+    people(c, gone.before, &mut due).await?;
+    if !gone.people.iter().all(|person| due.contains(person)) {
+        return Err(Failure::Overtaken);
+    }
+    for person in &gone.people {
+        erasures::destroy(c, &person.pseudonym, gone.at).await?;
+    }
+    work.audit(&gone.audit);
+    Ok(())
+}
+
+async fn oldest(c: &Client) -> Result<Vec<(BodyClass, i64)>, Failure> {
+    let mut found = Vec::new();
+    for class in BodyClass::ALL {
+        // The months are few, and each leads to its partition.
+        let sql = format!(
+            "SELECT m.month FROM months m WHERE EXISTS (SELECT 1 FROM {} b WHERE b.month = m.month) ORDER BY m.month LIMIT 1",
+            retention::table(*class)
+        );
+        for row in session::all(c, &sql, &[]).await? {
+            found.push((*class, Columns::of("months", &row).count("month")?));
+        }
+    }
+    Ok(found)
+}

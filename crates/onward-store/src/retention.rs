@@ -1,0 +1,87 @@
+//! What is due for removal, as SQL that both engines read. Only fixed texts become SQL.
+
+use onward_core::store::retention::{BodyClass, DueMonth, DuePerson, RetentionPlan};
+
+use crate::columns::{Columns, Corrupt};
+
+/// The table of a class.
+pub(crate) fn table(class: BodyClass) -> &'static str {
+    match class {
+        BodyClass::Messages => "message_bodies",
+        BodyClass::Renditions => "rendition_bodies",
+    }
+}
+
+/// Whether a row `b` of a class must stay: a legal hold, or somebody still has to do something with it.
+pub(crate) fn must_stay(class: BodyClass) -> &'static str {
+    match class {
+        BodyClass::Messages => {
+            "EXISTS (SELECT 1 FROM transfers t WHERE t.id = b.transfer AND (
+                 t.patient IN (SELECT patient FROM legal_holds WHERE lifted IS NULL)
+                 OR EXISTS (SELECT 1 FROM holds h WHERE h.transfer = t.id AND h.closed IS NULL)))"
+        }
+        BodyClass::Renditions => {
+            "EXISTS (SELECT 1 FROM deliveries d WHERE d.id = b.delivery AND (
+                 d.patient IN (SELECT patient FROM legal_holds WHERE lifted IS NULL)
+                 OR d.state IN ('queued', 'failed', 'awaiting-collection')))"
+        }
+    }
+}
+
+/// The months of a class before `?`; rows of [`due_month`].
+pub(crate) fn months(class: BodyClass) -> String {
+    let (table, stays) = (table(class), must_stay(class));
+    format!(
+        "SELECT b.month, count(*) AS n, count(CASE WHEN {stays} THEN 1 END) AS kept FROM {table} b WHERE b.month < ?
+         GROUP BY b.month ORDER BY b.month"
+    )
+}
+
+pub(crate) fn due_month(class: BodyClass, columns: &Columns<'_>) -> Result<DueMonth, Corrupt> {
+    let (all, kept): (u64, u64) = (columns.count("n")?, columns.count("kept")?);
+    Ok(DueMonth { class, month: columns.count("month")?, due: all.saturating_sub(kept), kept })
+}
+
+/// Removes what may go of a month `?`.
+pub(crate) fn removal(class: BodyClass) -> String {
+    format!("DELETE FROM {} AS b WHERE b.month = ? AND NOT {}", table(class), must_stay(class))
+}
+
+/// The keys of people about whom nothing was recorded since `?` (four times), whom nobody waits for; rows of `patient`, `id` and
+/// `held`.
+pub(crate) const PEOPLE: &str = "SELECT k.patient, k.id,
+         k.patient IN (SELECT patient FROM legal_holds WHERE lifted IS NULL) AS held
+     FROM data_keys k WHERE k.patient IS NOT NULL AND k.wrapped IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM data_keys later
+             WHERE later.patient = k.patient AND later.wrapped IS NOT NULL AND later.created >= ?)
+         AND NOT EXISTS (SELECT 1 FROM transfers t WHERE t.patient = k.patient AND t.erased IS NULL AND (t.changed >= ?
+             OR EXISTS (SELECT 1 FROM holds h WHERE h.transfer = t.id AND h.closed IS NULL)))
+         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.patient = k.patient AND d.erased IS NULL
+             AND (d.changed >= ? OR d.state IN ('queued', 'failed', 'awaiting-collection')))
+         AND NOT EXISTS (SELECT 1 FROM audit_log a WHERE a.patient = k.patient AND a.recorded >= ?)
+     ORDER BY k.patient, k.created, k.id";
+
+/// Adds a row of [`PEOPLE`]: to those who are due, or to those whom a hold keeps.
+pub(crate) fn add_key(
+    people: &mut Vec<DuePerson>,
+    held: &mut Vec<DuePerson>,
+    columns: &Columns<'_>,
+) -> Result<(), Corrupt> {
+    let list = if columns.flag("held")? { held } else { people };
+    let (pseudonym, key): (String, String) = (columns.get("patient")?, columns.get("id")?);
+    match list.last_mut().filter(|person| person.pseudonym == pseudonym) {
+        Some(person) => person.keys.push(key),
+        None => list.push(DuePerson { pseudonym, keys: vec![key] }),
+    }
+    Ok(())
+}
+
+/// Of a row with `id`, `made`, `due` and `certificate`.
+pub(crate) fn plan(columns: &Columns<'_>) -> Result<RetentionPlan, Corrupt> {
+    Ok(RetentionPlan {
+        id: columns.parsed("id")?,
+        made: columns.moment("made")?,
+        due: columns.get("due")?,
+        certificate: columns.get("certificate")?,
+    })
+}

@@ -1,0 +1,152 @@
+//! What goes when its time is over: rows are removed and their pages zeroed, keys are destroyed.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use onward_core::audit::AuditRow;
+use onward_core::store::StoreError;
+use onward_core::store::retention::{BodyClass, Due, DuePerson, Purged, RetentionPlan, RetentionStore, Schedule};
+use rusqlite::params;
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::keyed::Keyed;
+use super::{SqliteStore, audit, erasures};
+use crate::columns::Columns;
+use crate::retention::{self, PEOPLE};
+use crate::stored::{micros, stored_count};
+
+#[async_trait]
+impl RetentionStore for SqliteStore {
+    async fn retention_due(&self, schedule: &Schedule) -> Result<Due, StoreError> {
+        let schedule = schedule.clone();
+        self.read(move |c| due(c, &schedule)).await
+    }
+
+    async fn put_retention_plan(&self, plan: RetentionPlan, audit: Vec<AuditRow>) -> Result<(), StoreError> {
+        self.write(move |c| {
+            c.prepare_cached("INSERT INTO retention_plans (id, made, due) VALUES (?, ?, ?)")?.execute(params![
+                plan.id.to_string(),
+                micros(plan.made),
+                plan.due
+            ])?;
+            audit::append(c, &audit)
+        })
+        .await
+    }
+
+    async fn retention_plan(&self, id: Uuid) -> Result<Option<RetentionPlan>, StoreError> {
+        self.read(move |c| {
+            c.prepare_cached("SELECT id, made, due, certificate FROM retention_plans WHERE id = ?")?
+                .query_and_then([id.to_string()], |row| Ok(retention::plan(&Columns::of("retention_plans", row))?))?
+                .next()
+                .transpose()
+        })
+        .await
+    }
+
+    async fn purge_month(&self, class: BodyClass, month: i64, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
+        let purged = self.write(move |c| purge_month(c, class, month, &audit)).await?;
+        self.cut_log().await;
+        Ok(purged)
+    }
+
+    async fn purge_people(
+        &self,
+        people: Vec<DuePerson>,
+        before: Timestamp,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<(), StoreError> {
+        self.write(move |c| purge_people(c, &people, before, at, &audit)).await?;
+        self.cut_log().await;
+        Ok(())
+    }
+
+    async fn finish_retention_plan(
+        &self,
+        id: Uuid,
+        certificate: &str,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let certificate = certificate.to_owned();
+        self.write(move |c| {
+            let finished = c
+                .prepare_cached("UPDATE retention_plans SET certificate = ? WHERE id = ? AND certificate IS NULL")?
+                .execute(params![certificate, id.to_string()])?;
+            if finished == 1 {
+                audit::append(c, &audit)?;
+            }
+            Ok(finished == 1)
+        })
+        .await
+    }
+
+    async fn oldest_bodies(&self) -> Result<Vec<(BodyClass, i64)>, StoreError> {
+        self.read(|c| {
+            let mut found = Vec::new();
+            for class in BodyClass::ALL {
+                let sql = format!("SELECT min(month) FROM {}", retention::table(*class));
+                let month: Option<i64> = c.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
+                found.extend(month.map(|month| (*class, month)));
+            }
+            Ok(found)
+        })
+        .await
+    }
+}
+
+fn due(c: &Keyed<'_>, schedule: &Schedule) -> Result<Due, Failure> {
+    let mut due = Due::default();
+    let cuts = [(BodyClass::Messages, schedule.messages_before), (BodyClass::Renditions, schedule.renditions_before)];
+    for (class, before) in cuts {
+        let Some(before) = before else { continue };
+        let mut months = c.prepare_cached(&retention::months(class))?;
+        for month in months.query_and_then([before], |row| {
+            Ok::<_, Failure>(retention::due_month(class, &Columns::of("bodies", row))?)
+        })? {
+            due.months.push(month?);
+        }
+    }
+    if let Some(before) = schedule.people_before {
+        let held = people(c, before, &mut due.people)?;
+        due.people_kept = stored_count(held.len() as u64).unsigned_abs();
+    }
+    Ok(due)
+}
+
+/// Adds the people who are due, and gives those whom a hold keeps.
+fn people(c: &Keyed<'_>, before: Timestamp, due: &mut Vec<DuePerson>) -> Result<Vec<DuePerson>, Failure> {
+    let mut held = Vec::new();
+    let mut statement = c.prepare_cached(PEOPLE)?;
+    let mut rows = statement.query([micros(before); 4])?;
+    while let Some(row) = rows.next()? {
+        retention::add_key(due, &mut held, &Columns::of("data_keys", row))?;
+    }
+    Ok(held)
+}
+
+fn purge_month(c: &Keyed<'_>, class: BodyClass, month: i64, rows: &[AuditRow]) -> Result<Purged, Failure> {
+    let removed = c.prepare_cached(&retention::removal(class))?.execute([month])?;
+    let left = format!("SELECT count(*) FROM {} WHERE month = ?", retention::table(class));
+    let kept: i64 = c.prepare_cached(&left)?.query_row([month], |row| row.get(0))?;
+    audit::append(c, rows)?;
+    Ok(Purged { removed: removed as u64, kept: kept.unsigned_abs(), dropped: false })
+}
+
+fn purge_people(
+    c: &Keyed<'_>,
+    wanted: &[DuePerson],
+    before: Timestamp,
+    at: Timestamp,
+    rows: &[AuditRow],
+) -> Result<(), Failure> {
+    let mut due = Vec::new();
+    people(c, before, &mut due)?;
+    if !wanted.iter().all(|person| due.contains(person)) {
+        return Err(Failure::Overtaken);
+    }
+    for person in wanted {
+        erasures::destroy(c, &person.pseudonym, at)?;
+    }
+    audit::append(c, rows)
+}
