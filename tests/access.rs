@@ -76,9 +76,8 @@ const MATRIX: &[Row] = &[
 ];
 
 /// Rows of trust.md §8 that no route serves yet. A route that appears for one of them is missing from the matrix.
-const NOT_SERVED: [&str; 4] = [
+const NOT_SERVED: [&str; 3] = [
     "read after entitlement ended or re-nomination: a copy is never re-addressed yet",
-    "evidence export",
     "erase, legal hold",
     "clients and keys: on the command line only",
 ];
@@ -289,6 +288,15 @@ const PAGES: &[PageRow] = &[
     ("reroute to nobody", "POST", "/operations/holds/{id}/redirect", Object::Hold, [403, 403, 403, 422]),
     ("reveal of a hold", "POST", "/operations/holds/{id}/reveal", Object::Hold, [403, 403, 403, 422]),
     ("no verdict", "POST", "/operations/approvals/{id}", Object::Missing, [403, 403, 403, 400]),
+    ("audit", "GET", "/audit", Object::None, [403, 403, 200, 403]),
+    ("audit search for no reason", "POST", "/audit/search", Object::None, [403, 403, 422, 403]),
+    ("no entry", "POST", "/audit/entry", Object::None, [403, 403, 400, 403]),
+    ("integrity", "GET", "/audit/integrity", Object::None, [403, 403, 200, 403]),
+    ("verification", "POST", "/audit/integrity", Object::None, [403, 403, 200, 403]),
+    ("exports", "GET", "/audit/exports", Object::None, [403, 403, 200, 403]),
+    ("export for no reason", "POST", "/audit/exports", Object::None, [403, 403, 422, 403]),
+    ("no verdict on an export", "POST", "/audit/exports/{id}", Object::Missing, [403, 403, 400, 403]),
+    ("no file", "GET", "/audit/exports/{id}/file", Object::Missing, [403, 403, 404, 403]),
     ("sign out", "POST", "/sign-out", Object::None, [303, 303, 303, 303]),
 ];
 

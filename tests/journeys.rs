@@ -157,6 +157,10 @@ async fn people_find_their_way_in_a_browser() {
         browser::person(&world, "ada@onward.example", Role::Operator, &["Y99900"]).await,
         browser::person(&world, "ben@onward.example", Role::Operator, &["Y99900"]).await,
     ];
+    let leads = [
+        browser::person(&world, "cat@ig.example", Role::InformationGovernance, &["R9Z"]).await,
+        browser::person(&world, "dan@ig.example", Role::InformationGovernance, &["R9Z"]).await,
+    ];
     let hold = held(&world, &hospital).await;
     let dead = dead(&world).await;
     let pictures = modules.join("../pages");
@@ -165,6 +169,7 @@ async fn people_find_their_way_in_a_browser() {
     let told = json!({
         "base": world.base().as_str().trim_end_matches('/'), "modules": modules, "pictures": pictures, "chromium": CHROMIUM,
         "home": cookie(&home), "other": cookie(&other), "operators": operators.each_ref().map(cookie),
+        "leads": leads.each_ref().map(cookie),
         "ids": {
             "keyboard": keyboard, "plain": plain, "hostile": hostile, "deceased": deceased, "hold": hold, "dead": dead,
         },

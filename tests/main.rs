@@ -12,6 +12,7 @@ mod crawl;
 mod destination;
 mod documents;
 mod early_answer;
+mod explorer;
 mod federation;
 mod forms;
 mod hardening;

@@ -3,6 +3,7 @@
 use onward_core::client::Role as ClientRole;
 use onward_core::people::Role;
 use onward_core::state::RecipientKind;
+use onward_core::{Clock as _, SystemClock};
 use onward_server::session::Session;
 use onward_tests::balp;
 use onward_tests::browser::{self, Browser, PASSWORD, Person};
@@ -21,8 +22,10 @@ enum Who {
     HomeUser,
     /// An operator.
     Operator,
+    /// An information-governance lead of the hospital.
+    Lead,
 }
-use Who::{HomeUser, Operator, Stranger};
+use Who::{HomeUser, Lead, Operator, Stranger};
 
 /// Route, what stands for `{…}` in it, method, who, form, status, events.
 type Row = (
@@ -42,6 +45,7 @@ const OPENED: &str = "rest/read R0 PatientRead Person home>onward patient";
 const LOOKED_AT: &str = OPENED;
 const DONE: &str = "rest/update U0 PatientUpdate Person home>onward patient";
 const HOME_DENIED: &str = "110113 E8 - Person home>onward";
+const SEARCHED: &str = "rest/search E0 Query Person ig>onward";
 const BOARD: &str = "/operations";
 const DELIVERY: &str = "/operations/deliveries/{id}";
 const BOARD_SEEN: &str = "rest/search E0 Query Person ops>onward";
@@ -131,6 +135,24 @@ const TABLE: &[Row] = &[
     ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x"), ("yes", "1")], 303,
         &["rest/update U0 PatientUpdate Person ops>onward patient"]),
     ("/operations/approvals/{id}", "unknown", "POST", Operator, &[("verdict", "grant")], 409, &[]),
+    // A form without results shows nothing of the log.
+    ("/audit", "", "GET", Lead, &[], 200, &[]),
+    ("/audit", "", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
+    ("/audit/search", "", "POST", Lead, &[("from", "{today}"), ("until", "{today}")], 422, &[]),
+    ("/audit/search", "", "POST", Lead, &[("from", "{today}"), ("until", "{today}"), ("reason", "x")], 200, &[SEARCHED]),
+    ("/audit/search", "", "POST", Lead,
+        &[("tab", "disclosures"), ("from", "{today}"), ("until", "{today}"), ("reason", "x")], 200, &[SEARCHED]),
+    ("/audit/search", "", "POST", Lead,
+        &[("tab", "who"), ("patient", "9990000018"), ("from", "{today}"), ("until", "{today}"), ("reason", "x")], 200,
+        &["rest/search E0 PatientQuery Person ig>onward patient"]),
+    ("/audit/entry", "", "POST", Lead, &[("organisation", "R9Z"), ("place", "0.0"), ("reason", "x")], 404, &[]),
+    ("/audit/integrity", "", "GET", Lead, &[], 200, &[]),
+    ("/audit/integrity", "", "POST", Lead, &[], 200, &[SEARCHED]),
+    ("/audit/exports", "", "GET", Lead, &[], 200, &[]),
+    ("/audit/exports", "", "POST", Lead,
+        &[("form", "csv"), ("from", "{today}"), ("until", "{today}"), ("reason", "x")], 303, &[SEARCHED]),
+    ("/audit/exports/{id}", "unknown", "POST", Lead, &[("verdict", "grant")], 409, &[]),
+    ("/audit/exports/{id}/file", "unknown", "GET", Lead, &[], 404, &[]),
     (SIGN_IN, "", "GET", Stranger, &[], 200, &[]),
     (SIGN_IN, "", "POST", Stranger, &[("email", "nobody@rowan.example"), ("password", PASSWORD), ("code", "000000")], 401,
         &["110113 E8 - unauthenticated>onward"]),
@@ -190,6 +212,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
     let observer = world.gateway().settings().base_url.clone();
     let home = browser::person(&world, HOME, Role::CareHomeUser, &["VMH01"]).await;
     let operator = browser::person(&world, "ops@onward.example", Role::Operator, &["Y99900"]).await;
+    let lead = browser::person(&world, "ig@northmoor.example", Role::InformationGovernance, &["R9Z"]).await;
     let (newcomer, path) = browser::invited(&world, "new@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
     let token = path.trim_start_matches("/invitation/").to_owned();
     let hospital = world.hospital().await;
@@ -210,6 +233,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
             Stranger => &stranger,
             HomeUser => &home.browser,
             Operator => &operator.browser,
+            Lead => &lead.browser,
         };
         let request_id = format!("row-{number}");
         asking.set_request_id(&request_id);
@@ -223,6 +247,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
                     "{next}" => home.code(1),
                     "{own}" => own.code(0),
                     "{form}" => form.clone(),
+                    "{today}" => SystemClock.now().strftime("%Y-%m-%d").to_string(),
                     value => value.to_owned(),
                 };
                 (*name, value)

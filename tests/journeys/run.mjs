@@ -228,6 +228,50 @@ async function operations() {
   await ben.close()
 }
 
+// The information-governance lead: a question without asking IT, and never a number in an address.
+async function explorer() {
+  const [cat, dan] = [await context(told.leads[0]), await context(told.leads[1])]
+  const asked = (tab, fill) => async (page) => {
+    await goto(`/audit?tab=${tab}`)(page)
+    for (const [field, value] of Object.entries(fill)) await page.fill(`#${field}`, value)
+    await submit(page, '.app-filters button')
+  }
+  const reason = 'complaint 12'
+  await look(cat, 'audit', goto('/audit'))
+  await look(cat, 'audit-error', asked('events', { reason: '' }), [320])
+  await look(cat, 'audit-events', asked('events', { reason }))
+  await look(cat, 'audit-nothing', asked('events', { reason, agent: 'nobody' }), [320])
+  await look(cat, 'audit-disclosures', asked('disclosures', { reason }))
+  await look(cat, 'audit-who', asked('who', { reason, patient: '999 000 0018' }))
+  await look(cat, 'audit-entry', async (page) => {
+    await asked('who', { reason, patient: '9990000018' })(page)
+    await submit(page, '.app-link')
+    await page.fill('#reason', reason)
+    await submit(page, 'main form button')
+    await has(page, 'NHS number 999 000 0018', 'audit-entry')
+    if (/999/.test(page.url() + await page.title())) say('audit-entry: a number in address or title')
+  })
+  await look(cat, 'audit-integrity', goto('/audit/integrity'), [320])
+  await look(cat, 'audit-integrity-whole', async (page) => {
+    await goto('/audit/integrity')(page)
+    await submit(page, 'main form button')
+    await has(page, 'The log is whole', 'audit-integrity-whole')
+  })
+  const page = watched(await cat.newPage(), 'export')
+  await page.goto(`${told.base}/audit/exports`)
+  await page.fill('#reason', reason)
+  await submit(page, '.app-filters button')
+  await has(page, 'Another lead of your organisation must decide', 'export')
+  await look(dan, 'audit-exports', goto('/audit/exports'))
+  const plain = await context(told.leads[1], { javaScriptEnabled: false })
+  const other = watched(await plain.newPage(), 'export, second person')
+  await other.goto(`${told.base}/audit/exports`)
+  await tab_to(other, 'Grant it')
+  await Promise.all([other.waitForNavigation(), other.keyboard.press('Enter')])
+  await has(other, 'It is granted', 'export, second person')
+  for (const made of [cat, dan, plain]) await made.close()
+}
+
 try {
   const nobody = await context(null)
   await look(nobody, 'sign-in', goto('/sign-in'))
@@ -268,6 +312,7 @@ try {
   })
   await look(home, 'inbox-after', goto('/inbox'), [1280, 320])
   await operations()
+  await explorer()
   const printed = watched(await home.newPage(), 'print as PDF')
   await printed.goto(`${told.base}/transfers/${told.ids.keyboard}/print`)
   await printed.pdf({ path: `${told.pictures}/print.pdf`, format: 'A4', tagged: true })

@@ -160,6 +160,7 @@ fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
         (AuditWord::Query, _) => return (None, transfer),
         (AuditWord::DirectoryLookup, _) => (Some(Touched::Named("PDS demographics")), transfer),
         (AuditWord::SubjectAccess, _) => (Some(Touched::Named("subject access archive")), transfer),
+        (AuditWord::Reveal, None) if transfer.is_none() => (Some(Touched::Named("audit entry")), None),
         (
             AuditWord::Read
             | AuditWord::Intend
@@ -268,7 +269,12 @@ pub fn words_of_type(code: &str) -> Vec<AuditWord> {
 
 impl Gateway {
     /// Signs a checkpoint whenever entries have arrived, at most once in `every`, until `stop` turns true.
-    pub async fn checkpoint_until(self: Arc<Self>, key: SigningKey, every: Duration, mut stop: watch::Receiver<bool>) {
+    pub async fn checkpoint_until(
+        self: Arc<Self>,
+        key: Arc<SigningKey>,
+        every: Duration,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let mut tree = Tree::new();
         loop {
             if let Err(error) = self.checkpoint(&key, &mut tree).await {

@@ -14,6 +14,7 @@ pub mod collect;
 pub mod decision;
 pub mod dispatch;
 pub mod explain;
+pub mod explore;
 pub mod holds;
 pub mod identify;
 pub mod journal;
@@ -25,6 +26,7 @@ pub mod redirect;
 pub mod refusal;
 pub mod routes;
 pub mod tasks;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,6 +21,7 @@ use onward_core::store::Store;
 use onward_core::transport::{InboxTransport, Mailbox, Transport};
 use onward_core::{Clock, OdsCode, SystemClock};
 use onward_gateway::{Gateway, Parts, Settings};
+use onward_ledger::SigningKey;
 use onward_store::postgres::{PostgresSettings, PostgresStore};
 use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
@@ -53,6 +54,10 @@ pub struct App {
     pub seal: Seal,
     /// How people sign in.
     pub people: People,
+    /// The audit log's key, where this process serves.
+    pub(crate) log_key: OnceLock<Arc<SigningKey>>,
+    /// The name of the organisation that runs the gateway.
+    pub(crate) own_name: String,
     /// How much each machine client may ask for.
     pub(crate) limits: Limits,
     /// Sign-ins of machines that were refused.
@@ -192,6 +197,8 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         jwks: jwks(config)?,
         seal: Seal::new()?,
         people: People::new(config, &http(config, None, None, false)?)?,
+        log_key: OnceLock::new(),
+        own_name: config.identity.name.clone(),
         limits: Limits::new(config),
         refusals: Refusals::default(),
         forwarding: Forwarding::new(config, http_config(config, None, config.audit.syslog_ca_file.as_deref(), false)?)?

@@ -3,7 +3,7 @@
 //! Results go to standard output, everything else to standard error. Commands hold no rules of their own: they call
 //! the crates that do, on the same store and with the same audit as the server.
 
-mod audit;
+pub(crate) mod audit;
 mod breach;
 mod client;
 mod convert;
@@ -25,10 +25,10 @@ mod recall;
 mod report;
 mod retention;
 mod ropa;
-mod sar;
+pub(crate) mod sar;
 mod send;
 mod settings;
-mod signed_folder;
+pub(crate) mod signed_folder;
 mod status;
 mod terminal;
 mod user;

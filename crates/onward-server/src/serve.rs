@@ -60,9 +60,10 @@ impl Running {
                 None
             }
         };
-        let signing_key = signing_key(&config.audit.signing_key_file, config)?;
+        let signing_key = Arc::new(signing_key(&config.audit.signing_key_file, config)?);
         let store = app::open_store(config, Tenure::Server).await?;
         let app = Arc::new(app::build(config, store)?);
+        app.log_key.get_or_init(|| Arc::clone(&signing_key));
         app.gateway.store().ready().await.context("the store cannot commit")?;
         let public = match public {
             Some(listener) => listener,

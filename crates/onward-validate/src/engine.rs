@@ -153,6 +153,8 @@ struct Session<'v: 't, 't, 's> {
     is_xml: bool,
     /// Resources by their names within a Bundle or container.
     names: HashMap<NodeId, HashMap<&'t str, NodeId>>,
+    /// The element that has an id first, by resource.
+    element_ids: HashMap<(NodeId, &'t str), NodeId>,
     /// Judgements around this one, each asked for by an invariant.
     nesting: u32,
 }
@@ -190,6 +192,7 @@ impl<'v, 't, 's> Session<'v, 't, 's> {
             told: HashSet::new(),
             is_xml: tree.source().trim_start().starts_with('<'),
             names: HashMap::new(),
+            element_ids: HashMap::new(),
             nesting: 0,
         }
     }

@@ -25,6 +25,8 @@ pub enum Action {
     ListArrivals,
     /// See what has not left and what waits for a person, and decide about it, on the page.
     Operate,
+    /// Have audit entries, or everything about one person, leave as a file, on the page.
+    ExportEvidence,
 }
 
 /// Whether the role has the function at all.
@@ -39,7 +41,7 @@ pub fn may(role: Role, action: Action) -> bool {
         }
         Action::SearchAudit => role == InformationGovernance,
         // A page for people: systems list Tasks.
-        Action::ListArrivals | Action::Operate => false,
+        Action::ListArrivals | Action::Operate | Action::ExportEvidence => false,
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
         Action::MoveTask => matches!(role, Sender | CareHome | Practice | Pharmacy),
@@ -57,7 +59,7 @@ pub fn person_may(role: people::Role, action: Action) -> bool {
         Action::ReadTask => matches!(role, CareHomeUser | WardCoordinator | InformationGovernance | Operator),
         Action::SearchTasks => matches!(role, CareHomeUser | WardCoordinator),
         Action::MoveTask | Action::ReadRendition | Action::ListArrivals => role == CareHomeUser,
-        Action::SearchAudit => role == InformationGovernance,
+        Action::SearchAudit | Action::ExportEvidence => role == InformationGovernance,
         Action::Operate => role == Operator,
     }
 }

@@ -1,23 +1,19 @@
 //! `onward audit`: the log recomputed from what is stored, its entries for others, and evidence that is checked offline.
 
 mod cosigned;
-mod event;
+pub(crate) mod event;
 pub(super) mod evidence;
 mod line;
 mod who;
 mod witness;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onward_core::audit::AuditWord;
-use onward_core::store::{AuditHeader, Store, StoreError, StoredAudit};
-use onward_gateway::journal::columns_fit;
-use onward_ledger::{
-    Checkpoint, FirstMismatch, LogVerifier, SigningKey, StoredEntry, Verified, VerifyingKey, with_cosignatures,
-};
+use onward_gateway::verify::walk;
+use onward_ledger::{SigningKey, VerifyingKey, with_cosignatures};
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
@@ -179,7 +175,8 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     }
     let count = checkpoints.len();
     let kept = verify.checkpoint.len();
-    let (verified, erased) = match walk(store.as_ref(), checkpoints, terminal).await? {
+    let walked = walk(store.as_ref(), checkpoints, |next| terminal.progress(format_args!("{next} entries fit so far")));
+    let (verified, erased) = match walked.await? {
         Ok(whole) => whole,
         Err(misfit) => return Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), terminal)),
     };
@@ -188,103 +185,6 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
         false => None,
     };
     Ok(cosigned::Whole { verified, erased, count, kept, stated, asked }.tell(verify.json, terminal))
-}
-
-/// The first entry that does not fit.
-struct Misfit {
-    index: u64,
-    why: String,
-}
-
-impl From<FirstMismatch> for Misfit {
-    fn from(mismatch: FirstMismatch) -> Self {
-        Self { index: mismatch.index, why: mismatch.to_string() }
-    }
-}
-
-async fn walk(
-    store: &dyn Store,
-    checkpoints: Vec<Checkpoint>,
-    terminal: &mut Terminal,
-) -> Result<Result<(Verified, u64), Misfit>, Failure> {
-    let mut verifier = LogVerifier::new(checkpoints);
-    let (mut next, mut limit) = (0, PAGE);
-    let mut erased = Erased::default();
-    loop {
-        let page = match store.audit_entries(next, limit).await {
-            Ok(page) => page,
-            // Somewhere on this page: look at its entries one by one.
-            Err(StoreError::Corrupt(_)) if limit > 1 => {
-                limit = 1;
-                continue;
-            }
-            Err(StoreError::Corrupt(what)) => {
-                return Ok(Err(Misfit { index: next, why: format!("entry {next}: unreadable in the store: {what}") }));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        for entry in &page {
-            let pushed = match entry.entry.as_deref() {
-                Some(bytes) => verifier.push(&StoredEntry { index: entry.index, entry: bytes, leaf_hash: entry.leaf }),
-                None => verifier.push_erased(entry.index, entry.leaf),
-            };
-            if let Err(mismatch) = pushed {
-                return Ok(Err(mismatch.into()));
-            }
-            erased.see(entry);
-            if !columns_fit(entry) {
-                let index = entry.index;
-                let why = format!("entry {index}: the columns that it is found by do not say what it says");
-                return Ok(Err(Misfit { index, why }));
-            }
-        }
-        next = page.last().map_or(next, |last| last.index + 1);
-        terminal.progress(format_args!("{next} entries fit so far"));
-        if page.len() < limit as usize {
-            let whole = verifier.finish().map_err(Misfit::from);
-            return Ok(whole.and_then(|verified| erased.explained().map(|count| (verified, count))));
-        }
-    }
-}
-
-/// Entries whose content cannot be read any more, and the erasures that the log has for them: whoever destroyed a key in the
-/// store would else hide what the entries said.
-#[derive(Default)]
-struct Erased {
-    count: u64,
-    /// The first entry under each destroyed key.
-    first: BTreeMap<String, u64>,
-    explained: BTreeSet<String>,
-}
-
-impl Erased {
-    fn see(&mut self, entry: &StoredAudit) {
-        match entry.event() {
-            Some(event) if entry.columns.word == AuditWord::Erase.as_str() => {
-                self.explained.extend(event::erased_keys(event));
-            }
-            Some(_) => {}
-            None => {
-                self.count += 1;
-                let header = entry.entry.as_deref().map(serde_json::from_slice::<AuditHeader>);
-                if let Some(Ok(header)) = header {
-                    self.first.entry(header.key).or_insert(entry.index);
-                }
-            }
-        }
-    }
-
-    fn explained(self) -> Result<u64, Misfit> {
-        let unexplained = self.first.iter().filter(|(key, _)| !self.explained.contains(*key)).map(|(_, first)| *first);
-        match unexplained.min() {
-            None => Ok(self.count),
-            Some(index) => {
-                let why =
-                    format!("entry {index}: its key was destroyed, and the log has no erasure that names the key");
-                Err(Misfit { index, why })
-            }
-        }
-    }
 }
 
 /// The named public key, else that of the configured signing key.

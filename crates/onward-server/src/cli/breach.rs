@@ -24,7 +24,7 @@ use pack::{Pack, Window};
 
 /// Words of entries by which a person's data may have reached somebody. An attempt that failed may have arrived, and one that
 /// was begun and never ended as well.
-const EXPOSURES: [AuditWord; 8] = [
+const EXPOSURES: [AuditWord; 9] = [
     AuditWord::Read,
     AuditWord::ReadTask,
     AuditWord::Query,
@@ -33,6 +33,7 @@ const EXPOSURES: [AuditWord; 8] = [
     AuditWord::AttemptFailed,
     AuditWord::DeliveryFailed,
     AuditWord::SubjectAccess,
+    AuditWord::Reveal,
 ];
 /// Words of entries that may tell of containment: copies taken back, decisions, clients, people and recipients that were stopped.
 const ACTIONS: [AuditWord; 3] = [AuditWord::Withdraw, AuditWord::Release, AuditWord::Configure];
@@ -244,7 +245,12 @@ async fn exposures(
 /// Who got it: the recipient where it was sent, else whoever acted.
 fn got<'t>(entry: &FoundAudit, told: &'t Told) -> &'t super::audit::Party {
     match entry.word {
-        AuditWord::Intend | AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed => &told.other,
+        AuditWord::Intend
+        | AuditWord::Disclose
+        | AuditWord::AttemptFailed
+        | AuditWord::DeliveryFailed
+        | AuditWord::SubjectAccess
+        | AuditWord::Reveal => &told.other,
         _ => &told.actor,
     }
 }

@@ -1,7 +1,7 @@
 //! `onward sar`: subject access. Everything about one person as one signed folder, third parties withheld by rule; the
 //! export is itself audited before the first byte is written.
 
-mod archive;
+pub(crate) mod archive;
 pub(super) mod page;
 
 use std::path::PathBuf;

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::listener::sha256_hex;
 
 /// The signed list of files.
-pub(super) const MANIFEST: &str = "manifest.txt";
+pub(crate) const MANIFEST: &str = "manifest.txt";
 
 /// The key that signs the audit log.
 ///

@@ -111,8 +111,8 @@ impl ChecklistPage {
             settled: settled_count(steps),
             told_arrived: steps.iter().any(|step| step.kind == StepKind::Arrived),
             outcomes: vec![
-                Choice { value: "not-applicable", text: "It does not apply" },
-                Choice { value: "problem", text: "There is a problem" },
+                Choice::new("not-applicable", "It does not apply"),
+                Choice::new("problem", "There is a problem"),
             ],
             finish: checklist::is_settled(steps) && attended.copy.state != DeliveryState::Completed,
             finished: finished.is_some(),

@@ -1,5 +1,7 @@
 //! What the templates' components are made of, and the comparison with the published examples.
 
+use std::borrow::Cow;
+
 /// A field of a form.
 #[derive(Debug, Clone, Default)]
 pub struct Field {
@@ -46,9 +48,17 @@ impl Field {
 #[derive(Debug, Clone)]
 pub struct Choice {
     /// Its value in the form.
-    pub value: &'static str,
+    pub value: Cow<'static, str>,
     /// Its words.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
+}
+
+impl Choice {
+    /// One with these.
+    #[must_use]
+    pub fn new(value: impl Into<Cow<'static, str>>, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { value: value.into(), text: text.into() }
+    }
 }
 
 /// What is wrong with a form.

@@ -4,6 +4,7 @@
 //! or loads that is not ours, nothing about a person stands in an address or a title, and every page works without JavaScript.
 
 pub mod assets;
+mod audit;
 mod checklist;
 pub mod components;
 mod deeds;
@@ -56,6 +57,7 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/transfers/{id}/finish", MoveTask, post(checklist::finish)),
     ];
     table.extend(operations::table());
+    table.extend(audit::table());
     table
 }
 
@@ -130,7 +132,8 @@ fn first_page(role: Role) -> &'static str {
     match role {
         Role::CareHomeUser => "/inbox",
         Role::Operator => "/operations",
-        Role::WardCoordinator | Role::InformationGovernance => "/",
+        Role::InformationGovernance => "/audit",
+        Role::WardCoordinator => "/",
     }
 }
 

@@ -17,6 +17,7 @@ struct Start<'a> {
     organisations: String,
     arrivals: bool,
     operations: bool,
+    audit: bool,
 }
 
 pub(super) async fn get(signed_in: SignedIn) -> Response {
@@ -29,6 +30,7 @@ pub(super) async fn get(signed_in: SignedIn) -> Response {
         organisations,
         arrivals: person_may(signed_in.role, Action::ListArrivals),
         operations: person_may(signed_in.role, Action::Operate),
+        audit: person_may(signed_in.role, Action::SearchAudit),
     };
     page::of(StatusCode::OK, &start)
 }

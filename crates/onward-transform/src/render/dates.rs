@@ -99,6 +99,33 @@ pub(super) fn date_of_fhir(text: &str) -> Option<Date> {
     text.parse::<Timestamp>().map(date_of).or_else(|_| text.parse::<Date>()).ok()
 }
 
+/// The day of a moment in London, in words.
+#[must_use]
+pub fn day_of(at: Timestamp) -> String {
+    day(date_of(at))
+}
+
+/// The day of a moment in London.
+#[must_use]
+pub fn civil(at: Timestamp) -> Date {
+    date_of(at)
+}
+
+/// The first moment of a day in London, and that of the next.
+#[must_use]
+pub fn bounds(date: Date) -> Option<(Timestamp, Timestamp)> {
+    let start = |date: Date| date.to_zoned(london()).ok().map(|zoned| zoned.timestamp());
+    Some((start(date)?, start(date.tomorrow().ok()?)?))
+}
+
+/// Whether a moment is outside Monday to Friday, 08:00 to 18:00, in London. Bank holidays are not known.
+#[must_use]
+pub fn is_out_of_hours(at: Timestamp) -> bool {
+    use jiff::civil::Weekday::{Saturday, Sunday};
+    let local = at.to_zoned(london());
+    matches!(local.weekday(), Saturday | Sunday) || !(8..18).contains(&local.hour())
+}
+
 /// A moment as FHIR instant, in UTC, to the millisecond.
 pub(super) fn instant(at: Timestamp) -> String {
     format!("{at:.3}")
@@ -136,6 +163,24 @@ mod tests {
             ("2026-10-26T12:00:00Z", "26 October 2026 at 12:00"),
         ] {
             assert_eq!(near_moment(at(moment), now), words, "{moment}");
+        }
+    }
+
+    #[test]
+    fn days_and_hours_are_londons() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a moment");
+        let (start, end) = bounds("2026-03-29".parse().expect("a date")).expect("a day");
+        assert_eq!((start, end), (at("2026-03-29T00:00:00Z"), at("2026-03-29T23:00:00Z")), "a day of 23 hours");
+        assert_eq!(day_of(at("2026-06-30T23:30:00Z")), "1 July 2026");
+        for (moment, out) in [
+            ("2026-11-26T07:59:59Z", true),
+            ("2026-11-26T08:00:00Z", false),
+            ("2026-11-26T17:59:59Z", false),
+            ("2026-11-26T18:00:00Z", true),
+            ("2026-07-01T07:30:00Z", false),
+            ("2026-11-28T12:00:00Z", true),
+        ] {
+            assert_eq!(is_out_of_hours(at(moment)), out, "{moment}");
         }
     }
 

@@ -19,6 +19,9 @@ impl<'t, 's> Session<'_, 't, 's> {
         let Some(value) = element.value() else {
             return;
         };
+        if element.name() == "id" && !is_resource_id {
+            self.unique_element_id(element, value);
+        }
         if let Some(fault) = lexical_fault(element.lexical(), type_name) {
             self.value_error(element, "json-lexical", format!("{} is a {type_name}: {fault}.", element.name()));
             return;
@@ -38,6 +41,23 @@ impl<'t, 's> Session<'_, 't, 's> {
                 self.value_error(element, &rule, format!("{} is a {type_name}: {fault}.", element.name()));
             }
             None => {}
+        }
+    }
+
+    /// Element ids are for references within the resource (R4 §2.27.0): two of one name lead nowhere for certain.
+    fn unique_element_id(&mut self, element: Element<'t, 's>, value: &'t str) {
+        let first = *self.element_ids.entry((element.resource().id(), value)).or_insert(element.id());
+        if first != element.id() {
+            self.find(Found {
+                severity: Severity::Warning,
+                code: IssueCode::Value,
+                at: element,
+                rule: "element-id-duplicate".to_owned(),
+                same: "element-id-duplicate",
+                text:
+                    "Another element of this resource has the same id; the id of an element is unique in its resource."
+                        .to_owned(),
+            });
         }
     }
 

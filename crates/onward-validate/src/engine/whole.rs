@@ -47,6 +47,7 @@ impl<'t, 's> Session<'_, 't, 's> {
     }
 
     pub(super) fn whole_resource(&mut self, element: Element<'t, 's>, type_name: &str) {
+        self.contained_ids(element);
         match type_name {
             "Bundle" => self.bundle(element),
             "StructureDefinition" => self.structure_definition(element),
@@ -54,6 +55,19 @@ impl<'t, 's> Session<'_, 't, 's> {
             "ValueSet" => self.value_set(element),
             "QuestionnaireResponse" => self.questionnaire_response(element),
             _ => {}
+        }
+    }
+
+    /// A reference to a contained resource names it by its id alone (R4 §2.3.0.1).
+    fn contained_ids(&mut self, container: Element<'t, 's>) {
+        let mut seen: HashSet<&str> = HashSet::new();
+        for contained in container.all("contained") {
+            let Some(id) = contained.text("id") else { continue };
+            if !seen.insert(id) {
+                let text =
+                    "Another contained resource has the same id: a reference to it could mean either.".to_owned();
+                self.value_error(contained, "contained-id-duplicate", text);
+            }
         }
     }
 

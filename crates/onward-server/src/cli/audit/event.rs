@@ -1,10 +1,11 @@
 //! What a stored AuditEvent says, read back from its bytes for people.
 
 use onward_core::NhsNumber;
+use onward_core::audit::AuditWord;
 use serde_json::Value;
 
 /// One who took part.
-pub(in crate::cli) struct Party {
+pub(crate) struct Party {
     /// Client identifier, ODS code or name.
     pub name: String,
     /// As what a registered client acted.
@@ -14,7 +15,7 @@ pub(in crate::cli) struct Party {
 }
 
 /// What an event tells.
-pub(in crate::cli) struct Told {
+pub(crate) struct Told {
     /// Its id.
     pub id: String,
     /// Who acted.
@@ -32,8 +33,21 @@ pub(in crate::cli) struct Told {
 }
 
 impl Told {
+    /// Who got to know something: the recipient where something was sent or shown by us, else whoever acted.
+    pub(crate) fn got(self, word: AuditWord) -> Party {
+        match word {
+            AuditWord::Intend
+            | AuditWord::Disclose
+            | AuditWord::AttemptFailed
+            | AuditWord::DeliveryFailed
+            | AuditWord::SubjectAccess
+            | AuditWord::Reveal => self.other,
+            _ => self.actor,
+        }
+    }
+
     /// Reads an event; `None` when it is not one of ours.
-    pub(in crate::cli) fn read(event: &[u8]) -> Option<Self> {
+    pub(crate) fn read(event: &[u8]) -> Option<Self> {
         let event: Value = serde_json::from_slice(event).ok()?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let party = |at: usize| {
@@ -64,11 +78,4 @@ pub(super) fn patient(event: &[u8]) -> Option<NhsNumber> {
     let entities = event["entity"].as_array()?;
     let patient = entities.iter().find(|entity| entity["role"]["code"] == "1")?;
     patient["what"]["identifier"]["value"].as_str()?.parse().ok()
-}
-
-/// The data keys that an erasure says it destroyed.
-pub(super) fn erased_keys(event: &[u8]) -> Vec<String> {
-    let event: Value = serde_json::from_slice(event).unwrap_or_default();
-    let said = event["outcomeDesc"].as_str().and_then(|text| text.rsplit_once("; keys: "));
-    said.into_iter().flat_map(|(_, keys)| keys.split_whitespace()).map(str::to_owned).collect()
 }

@@ -1,7 +1,7 @@
 use clap::Parser as _;
 use onward_core::audit::{Agent, AuditEntry, StoredCheckpoint};
 use onward_core::client::Role;
-use onward_ledger::Tree;
+use onward_ledger::{Checkpoint, Tree};
 use tempfile::TempDir;
 
 use super::*;

@@ -113,23 +113,21 @@ pub(crate) async fn all(store: &dyn Store, query: AuditQuery) -> Result<Vec<Foun
 
 fn seen(entry: &FoundAudit) -> Option<Seen> {
     let told = Told::read(entry.event.as_deref()?)?;
-    // Who got it: the recipient where it was sent, else whoever acted.
-    let got = match entry.word {
-        AuditWord::Intend | AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed => told.other,
-        _ => told.actor,
-    };
+    let (success, basis, subject, detail, id) =
+        (told.success, told.basis.clone(), told.subject.clone(), told.detail.clone(), told.id.clone());
+    let got = told.got(entry.word);
     Some(Seen {
         when: entry.recorded.to_string(),
         who: got.name,
         role: got.role,
         organisation: got.organisation,
         what: entry.word.as_str(),
-        success: told.success,
-        basis: told.basis,
-        subject: told.subject,
-        detail: told.detail,
+        success,
+        basis,
+        subject,
+        detail,
         entry: entry.index,
-        event: told.id,
+        event: id,
     })
 }
 

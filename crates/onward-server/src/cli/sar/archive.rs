@@ -17,7 +17,7 @@ pub(super) const FOLDERS: [&str; 2] = ["messages", "copies"];
 pub(super) const TITLE: &str = "onward subject access manifest v1";
 
 /// Everything about one person.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     /// Path and bytes of every file but the manifest.
     pub files: Vec<(String, Vec<u8>)>,
     /// Places where something was withheld.
@@ -34,7 +34,7 @@ pub(super) struct Withheld {
 
 impl Archive {
     /// Makes it. Nothing is written yet.
-    pub(super) fn of(
+    pub(crate) fn of(
         patient: &NhsNumber,
         gateway: &str,
         at: Timestamp,
@@ -92,7 +92,7 @@ impl Archive {
     }
 
     /// The list of its files.
-    pub(super) fn manifest(&self) -> String {
+    pub(crate) fn manifest(&self) -> String {
         signed_folder::manifest(TITLE, &self.files)
     }
 }

@@ -49,19 +49,14 @@ fn field(id: &str, label: &str, error: &str) -> Field {
 }
 
 fn ours(component: &str, name: &str) -> Option<String> {
-    let contacted = || {
-        vec![
-            Choice { value: "email", text: "Email" },
-            Choice { value: "phone", text: "Phone" },
-            Choice { value: "text", text: "Text message" },
-        ]
-    };
+    let contacted =
+        || vec![Choice::new("email", "Email"), Choice::new("phone", "Phone"), Choice::new("text", "Text message")];
     let sorted = || {
         vec![
-            Choice { value: "published", text: "Recently published" },
-            Choice { value: "updated", text: "Recently updated" },
-            Choice { value: "views", text: "Most views" },
-            Choice { value: "comments", text: "Most comments" },
+            Choice::new("published", "Recently published"),
+            Choice::new("updated", "Recently updated"),
+            Choice::new("views", "Most views"),
+            Choice::new("comments", "Most comments"),
         ]
     };
     let located = || {
@@ -77,7 +72,7 @@ fn ours(component: &str, name: &str) -> Option<String> {
             ("westmidlands", "West Midlands"),
             ("yorkshire", "Yorkshire and the Humber"),
         ]
-        .map(|(value, text)| Choice { value, text })
+        .map(|(value, text)| Choice::new(value, text))
         .to_vec()
     };
     let contact = "How do you want to be contacted about this?";
@@ -156,9 +151,9 @@ fn ours(component: &str, name: &str) -> Option<String> {
             r##"{% import "components.html" as nhs %}{% call nhs::checkboxes(field, choices) %}{% endcall %}"##,
             field: Field = field("without-heading", contact, ""),
             choices: Vec<Choice> = vec![
-                Choice { value: "email", text: "Email" },
-                Choice { value: "phone", text: "Phone" },
-                Choice { value: "text message", text: "Text message" },
+                Choice::new("email", "Email"),
+                Choice::new("phone", "Phone"),
+                Choice::new("text message", "Text message"),
             ]
         ),
         ("skip-link", "default") => {

@@ -356,8 +356,7 @@ fn pause_form(filter: &BoardFilter) -> DeedForm {
     form.codes[0].hint = "Leave it empty for everybody".to_owned();
     form.choice = Field { id: "pause-whom".to_owned(), ..Field::new("whom", "Whom") };
     form.choice.value = "one".to_owned();
-    form.choices =
-        vec![Choice { value: "one", text: "One recipient" }, Choice { value: "everybody", text: "Everybody" }];
+    form.choices = vec![Choice::new("one", "One recipient"), Choice::new("everybody", "Everybody")];
     form.kind = "warning";
     form
 }

@@ -289,7 +289,7 @@ fn forms(held: &HeldTransfer, revealed: bool) -> Vec<DeedForm> {
         };
         release.many = true;
         release.choices =
-            Decided::AGREEABLE.iter().map(|kind| Choice { value: kind.as_str(), text: words::kind(*kind) }).collect();
+            Decided::AGREEABLE.iter().map(|kind| Choice::new(kind.as_str(), words::kind(*kind))).collect();
     }
     let mut forms = vec![release];
     let about_home = Decided::default().reroute(reason, "VMH01".parse().ok(), None).is_ok();

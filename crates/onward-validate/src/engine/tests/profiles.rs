@@ -240,3 +240,30 @@ fn contexts_of_extensions() {
     let of_address = patient(&format!(r#""address":[{{"city":"x","_city":{{"extension":[{part}]}}}}]"#));
     assert_eq!(judged(&of_address).as_deref(), Some("Patient.address.city.extension[0]"));
 }
+
+#[test]
+fn ids_are_unique_where_references_name_them() {
+    let rules = |text: &str| -> Vec<(Severity, String)> {
+        let findings = Validator::core().validate(&tree(text).expect("readable"), &[]);
+        let told = findings.iter().filter(|finding| finding.rule.ends_with("-duplicate"));
+        told.map(|finding| (finding.severity, finding.rule.to_string())).collect()
+    };
+    let contained = |ids: [&str; 2]| {
+        patient(&format!(
+            r##""contained":[{{"resourceType":"Organization","id":"{}","name":"a"}},{{"resourceType":"Organization","id":"{}","name":"b"}}],
+            "managingOrganization":{{"reference":"#{}"}},"generalPractitioner":[{{"reference":"#{}"}}]"##,
+            ids[0], ids[1], ids[0], ids[1]
+        ))
+    };
+    assert_eq!(rules(&contained(["a", "b"])), []);
+    assert_eq!(rules(&contained(["a", "a"])), [(Severity::Error, "contained-id-duplicate".to_owned())]);
+    let named = |ids: [&str; 2]| {
+        patient(&format!(r#""name":[{{"id":"{}","family":"A"}},{{"id":"{}","family":"B"}}]"#, ids[0], ids[1]))
+    };
+    assert_eq!(rules(&named(["a", "b"])), []);
+    assert_eq!(rules(&named(["a", "a"])), [(Severity::Warning, "element-id-duplicate".to_owned())]);
+    let two = r#"{"resourceType":"Bundle","type":"collection","entry":[
+        {"fullUrl":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520","resource":{"resourceType":"Patient","name":[{"id":"a","family":"A"}]}},
+        {"fullUrl":"urn:uuid:c757873d-ec9a-4326-a141-556f43239521","resource":{"resourceType":"Patient","name":[{"id":"a","family":"A"}]}}]}"#;
+    assert_eq!(rules(two), [], "each resource has its own");
+}

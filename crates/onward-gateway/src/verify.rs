@@ -1,0 +1,124 @@
+//! The audit log recomputed from what is stored: the same walk for the command and for the page.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onward_core::audit::AuditWord;
+use onward_core::store::{AuditHeader, Store, StoreError, StoredAudit};
+use onward_ledger::{Checkpoint, FirstMismatch, LogVerifier, StoredEntry, Verified};
+
+use crate::journal::columns_fit;
+
+/// Entries read at once.
+const PAGE: u32 = 1_000;
+
+/// The first entry that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// Which.
+    pub index: u64,
+    /// How it does not fit; no patient data.
+    pub why: String,
+}
+
+impl From<FirstMismatch> for Misfit {
+    fn from(mismatch: FirstMismatch) -> Self {
+        Self { index: mismatch.index, why: mismatch.to_string() }
+    }
+}
+
+/// Walks the whole log against these checkpoints, whose signatures were checked before. `progress` hears how many entries fit
+/// so far. Beside what was walked it gives how many entries were erased.
+///
+/// # Errors
+/// When the store cannot be read. An entry that it cannot read back is a misfit.
+pub async fn walk(
+    store: &dyn Store,
+    checkpoints: Vec<Checkpoint>,
+    mut progress: impl FnMut(u64),
+) -> Result<Result<(Verified, u64), Misfit>, StoreError> {
+    let mut verifier = LogVerifier::new(checkpoints);
+    let (mut next, mut limit) = (0, PAGE);
+    let mut erased = Erased::default();
+    loop {
+        let page = match store.audit_entries(next, limit).await {
+            Ok(page) => page,
+            // Somewhere on this page: look at its entries one by one.
+            Err(StoreError::Corrupt(_)) if limit > 1 => {
+                limit = 1;
+                continue;
+            }
+            Err(StoreError::Corrupt(what)) => {
+                return Ok(Err(Misfit { index: next, why: format!("entry {next}: unreadable in the store: {what}") }));
+            }
+            Err(error) => return Err(error),
+        };
+        for entry in &page {
+            let pushed = match entry.entry.as_deref() {
+                Some(bytes) => verifier.push(&StoredEntry { index: entry.index, entry: bytes, leaf_hash: entry.leaf }),
+                None => verifier.push_erased(entry.index, entry.leaf),
+            };
+            if let Err(mismatch) = pushed {
+                return Ok(Err(mismatch.into()));
+            }
+            erased.see(entry);
+            if !columns_fit(entry) {
+                let index = entry.index;
+                let why = format!("entry {index}: the columns that it is found by do not say what it says");
+                return Ok(Err(Misfit { index, why }));
+            }
+        }
+        next = page.last().map_or(next, |last| last.index + 1);
+        progress(next);
+        if page.len() < limit as usize {
+            let whole = verifier.finish().map_err(Misfit::from);
+            return Ok(whole.and_then(|verified| erased.explained().map(|count| (verified, count))));
+        }
+    }
+}
+
+/// Entries whose content cannot be read any more, and the erasures that the log has for them: whoever destroyed a key in the
+/// store would else hide what the entries said.
+#[derive(Default)]
+struct Erased {
+    count: u64,
+    /// The first entry under each destroyed key.
+    first: BTreeMap<String, u64>,
+    explained: BTreeSet<String>,
+}
+
+impl Erased {
+    fn see(&mut self, entry: &StoredAudit) {
+        match entry.event() {
+            Some(event) if entry.columns.word == AuditWord::Erase.as_str() => {
+                self.explained.extend(erased_keys(event));
+            }
+            Some(_) => {}
+            None => {
+                self.count += 1;
+                let header = entry.entry.as_deref().map(serde_json::from_slice::<AuditHeader>);
+                if let Some(Ok(header)) = header {
+                    self.first.entry(header.key).or_insert(entry.index);
+                }
+            }
+        }
+    }
+
+    fn explained(self) -> Result<u64, Misfit> {
+        let unexplained = self.first.iter().filter(|(key, _)| !self.explained.contains(*key)).map(|(_, first)| *first);
+        match unexplained.min() {
+            None => Ok(self.count),
+            Some(index) => {
+                let why =
+                    format!("entry {index}: its key was destroyed, and the log has no erasure that names the key");
+                Err(Misfit { index, why })
+            }
+        }
+    }
+}
+
+/// The keys that an erasure's entry names.
+fn erased_keys(event: &[u8]) -> Vec<String> {
+    let event: serde_json::Value = serde_json::from_slice(event).unwrap_or_default();
+    let said = event["outcomeDesc"].as_str().and_then(|text| text.rsplit_once("; keys: "));
+    said.into_iter().flat_map(|(_, keys)| keys.split_whitespace()).map(str::to_owned).collect()
+}

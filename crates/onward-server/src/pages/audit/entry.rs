@@ -1,0 +1,112 @@
+//! One entry; whom it is about is shown for a reason, and that is a disclosure.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use onward_core::OdsCode;
+use onward_core::audit::FoundAudit;
+use onward_core::store::StoreError;
+use onward_gateway::explore::Inquiry;
+use onward_transform::render::dates;
+
+use super::super::components::{Fact, Field, FormError};
+use super::super::operations::{grouped, reason};
+use super::super::{Shell, attendant, page, sent, shell, store_failed, trouble};
+use super::search::placed;
+use super::words::word;
+use super::{Tab, TabLink};
+use crate::app::App;
+use crate::cli::audit::event::Told;
+use crate::people::SignedIn;
+
+#[derive(Template)]
+#[template(path = "audit/entry.html")]
+struct EntryPage {
+    shell: Shell,
+    tabs: Vec<TabLink>,
+    errors: Vec<FormError>,
+    number: u64,
+    facts: Vec<Fact>,
+    person: String,
+    hidden: bool,
+    place: String,
+    organisation: String,
+    reason: Field,
+}
+
+/// `POST /audit/entry`: by its place; `reveal` shows whom it is about.
+pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
+    let organisation = sent(&body, "organisation").parse::<OdsCode>().ok().filter(|ods| who.acts_for(ods));
+    let (Some(organisation), Some((recorded, index))) = (organisation, placed(&sent(&body, "place"))) else {
+        return trouble(&headers, StatusCode::BAD_REQUEST);
+    };
+    let reveal = sent(&body, "reveal") == "1";
+    let why = reason(&body);
+    let (why, error) = match why {
+        Ok(why) => (why, ""),
+        Err(error) => (String::new(), error),
+    };
+    // Without a reason of its own nothing is revealed; the entry itself was found for one.
+    let reveal = reveal && error.is_empty();
+    let person = attendant(&who);
+    let inquiry = Inquiry {
+        who: &person,
+        organisation: &organisation,
+        reason: &why,
+        asked: format!("audit/entry?entry={index}"),
+    };
+    let looked = async {
+        let entry = app.gateway.one_entry(&inquiry, index, recorded, reveal).await?;
+        Ok::<_, StoreError>((shell(&app, &who).await?.0, entry))
+    };
+    match looked.await {
+        Ok((shell, Some(entry))) => {
+            let status = if error.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+            let place = sent(&body, "place");
+            page(&headers, status, &EntryPage::new(shell, &entry, reveal, error, place, &organisation))
+        }
+        Ok((_, None)) => trouble(&headers, StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+impl EntryPage {
+    fn new(shell: Shell, entry: &FoundAudit, reveal: bool, error: &str, place: String, organisation: &OdsCode) -> Self {
+        let mut facts = vec![
+            Fact { key: "When", lines: vec![dates::moment(entry.recorded)] },
+            Fact { key: "What happened", lines: vec![word(entry.word).to_owned()] },
+        ];
+        if let Some(told) = entry.event.as_deref().and_then(Told::read) {
+            let party = |party: &crate::cli::audit::event::Party| {
+                let parts = [Some(party.name.clone()), party.role.clone(), party.organisation.clone()];
+                parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+            };
+            facts.push(Fact { key: "Who", lines: vec![party(&told.actor)] });
+            facts.push(Fact { key: "The other side", lines: vec![party(&told.other)] });
+            let outcome = if told.success { "It was done" } else { "It failed or was denied" };
+            facts.push(Fact { key: "Outcome", lines: vec![outcome.to_owned(), told.detail.clone()] });
+            let rest = [("Touched", told.subject), ("Ground", told.basis), ("Event", Some(told.id))];
+            facts.extend(rest.into_iter().filter_map(|(key, line)| Some(Fact { key, lines: vec![line?] })));
+        }
+        facts.push(Fact { key: "Place in the log", lines: vec![format!("Entry {}", entry.index)] });
+        let number = entry.patient.as_ref().map(|number| format!("NHS number {}", grouped(number.expose())));
+        let field = Field { error: error.to_owned(), ..Field::new("reason", "Why must you know whom it is about?") };
+        let errors = (!error.is_empty()).then(|| FormError { field: "reason".to_owned(), text: error.to_owned() });
+        Self {
+            shell,
+            tabs: Tab::Events.links(),
+            errors: errors.into_iter().collect(),
+            number: entry.index,
+            facts,
+            hidden: number.is_some() && !reveal,
+            person: number.filter(|_| reveal).unwrap_or_default(),
+            place,
+            organisation: organisation.to_string(),
+            reason: field,
+        }
+    }
+}

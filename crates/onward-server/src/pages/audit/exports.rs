@@ -1,0 +1,338 @@
+//! Files that leave: asked for by one lead, granted by another of the same organisation, fetched for a day by somebody who has
+//! just signed in.
+
+use std::io::{Cursor, Write as _};
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use onward_core::audit::FoundAudit;
+use onward_core::store::{Approval, StoreError};
+use onward_core::{ApprovalId, Timestamp};
+use onward_gateway::explore::{Export, ExportForm, Exported, Inquiry};
+use onward_transform::render::dates;
+use zip::write::{SimpleFileOptions, ZipWriter};
+
+use super::super::components::{Choice, Field, FormError};
+use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
+use super::{Form, Tab, TabLink};
+use crate::app::App;
+use crate::cli::audit::event::Told;
+use crate::cli::sar::archive::Archive;
+use crate::cli::signed_folder::MANIFEST;
+use crate::people::{Fresh, SignedIn};
+
+#[derive(Template)]
+#[template(path = "audit/exports.html")]
+struct ExportsPage {
+    shell: Shell,
+    tabs: Vec<TabLink>,
+    done: &'static str,
+    warning: String,
+    errors: Vec<FormError>,
+    form: Form,
+    kind: Field,
+    kinds: Vec<Choice>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    id: String,
+    what: &'static str,
+    by: String,
+    reason: String,
+    expires: String,
+    /// `ask`, `own`, `granted` or `refused`.
+    state: &'static str,
+    verdict: String,
+}
+
+/// `GET /audit/exports`.
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    _: OnlyGet,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let done = match query.as_deref() {
+        Some("done=asked") => "Your request is kept. Another lead of your organisation decides.",
+        Some("done=granted") => "It is granted. It can be fetched until it expires.",
+        Some("done=refused") => "It is refused.",
+        _ => "",
+    };
+    let form = Form::new(&who, b"", app.gateway.clock().now());
+    show(&app, &who, &headers, form, kind_field(""), done).await
+}
+
+fn kind_field(value: &str) -> Field {
+    Field { value: if value.is_empty() { "csv" } else { value }.to_owned(), ..Field::new("form", "What is to leave") }
+}
+
+/// `POST /audit/exports`: asks for one.
+pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
+    let mut form = Form::new(&who, &body, app.gateway.clock().now());
+    let mut kind = kind_field(&sent(&body, "form"));
+    let chosen = match kind.value.as_str() {
+        "ndjson" => Some(ExportForm::Ndjson),
+        "csv" => Some(ExportForm::Csv),
+        "sar" => Some(ExportForm::Sar),
+        _ => None,
+    };
+    if chosen.is_none() {
+        "Choose what is to leave".clone_into(&mut kind.error);
+    }
+    let is_sar = chosen == Some(ExportForm::Sar);
+    let asked = form.read(&who, &body, is_sar);
+    let (Some(form_of), Some(asked)) = (chosen, asked) else {
+        return show(&app, &who, &headers, form, kind, "").await;
+    };
+    let export = Export {
+        form: form_of,
+        // A person gets everything, whenever it was.
+        from: (!is_sar).then_some(asked.from),
+        until: (!is_sar).then_some(asked.until),
+        about: None,
+    };
+    let person = attendant(&who);
+    let inquiry = asked.inquiry(&person, "audit/exports");
+    match app.gateway.ask_export(&inquiry, export, asked.patient.as_ref()).await {
+        Ok(true) => see_other("/audit/exports?done=asked"),
+        Ok(false) => {
+            "Nothing is held about this person".clone_into(&mut form.patient.error);
+            show(&app, &who, &headers, form, kind, "").await
+        }
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+/// `POST /audit/exports/{id}`: the second person's word.
+pub(super) async fn decide(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Ok(id) = id.parse::<ApprovalId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let granted = match sent(&body, "verdict").as_str() {
+        "grant" => true,
+        "refuse" => false,
+        _ => return trouble(&headers, StatusCode::BAD_REQUEST),
+    };
+    let person = attendant(&who);
+    for organisation in &who.organisations {
+        let inquiry =
+            Inquiry { who: &person, organisation, reason: "second person", asked: "audit/exports".to_owned() };
+        match app.gateway.decide_export(&inquiry, id, granted).await {
+            Ok(true) => {
+                return see_other(match granted {
+                    true => "/audit/exports?done=granted",
+                    false => "/audit/exports?done=refused",
+                });
+            }
+            Ok(false) => {}
+            Err(error) => return store_failed(&headers, &error),
+        }
+    }
+    trouble(&headers, StatusCode::CONFLICT)
+}
+
+/// `GET /audit/exports/{id}/file`: the file itself, for somebody who has signed in within the last five minutes.
+pub(super) async fn file(
+    State(app): State<Arc<App>>,
+    Fresh(who): Fresh,
+    _: OnlyGet,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(id) = id.parse::<ApprovalId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let person = attendant(&who);
+    for organisation in &who.organisations {
+        let inquiry =
+            Inquiry { who: &person, organisation, reason: "granted export", asked: format!("audit/exports/{id}") };
+        match app.gateway.fetch_export(&inquiry, id).await {
+            Ok(Some(exported)) => return written(&app, &headers, &exported),
+            Ok(None) => {}
+            Err(error) => return store_failed(&headers, &error),
+        }
+    }
+    trouble(&headers, StatusCode::NOT_FOUND)
+}
+
+async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, form: Form, kind: Field, done: &'static str) -> Response {
+    let now = app.gateway.clock().now();
+    let looked = async {
+        let mut open: Vec<Approval> = Vec::new();
+        let mut warning = String::new();
+        for organisation in &who.organisations {
+            open.extend(app.gateway.exports(organisation).await?);
+            if let Some((words, false, at)) = app.gateway.last_verification(organisation).await? {
+                warning = format!(
+                    "The log was found {words}, {}. Say so to whoever gets a file.",
+                    dates::near_moment(at, now)
+                );
+            }
+        }
+        Ok::<_, StoreError>((shell(app, who).await?.0, open, warning))
+    };
+    let mut errors = form.errors();
+    if !kind.error.is_empty() {
+        errors.insert(0, FormError { field: kind.id.clone(), text: kind.error.clone() });
+    }
+    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    match looked.await {
+        Ok((shell, open, warning)) => {
+            let me = who.user.to_string();
+            let kinds = vec![
+                Choice::new("csv", "Audit entries as a table (CSV)"),
+                Choice::new("ndjson", "Audit entries as FHIR (NDJSON)"),
+                Choice::new("sar", "Everything about one person, for that person (subject access)"),
+            ];
+            let rows = open.iter().filter_map(|approval| Row::new(approval, &me, now)).collect();
+            let tabs = Tab::Exports.links();
+            page(headers, status, &ExportsPage { shell, tabs, done, warning, errors, form, kind, kinds, rows })
+        }
+        Err(error) => store_failed(headers, &error),
+    }
+}
+
+impl Row {
+    fn new(approval: &Approval, me: &str, now: Timestamp) -> Option<Self> {
+        let export = Export::of(approval)?;
+        let what = match (export.form, export.about.is_some()) {
+            (ExportForm::Sar, _) => "Everything about one person",
+            (ExportForm::Csv, true) => "Entries about one person (CSV)",
+            (ExportForm::Csv, false) => "Entries (CSV)",
+            (ExportForm::Ndjson, true) => "Entries about one person (NDJSON)",
+            (ExportForm::Ndjson, false) => "Entries (NDJSON)",
+        };
+        let (state, verdict) = match &approval.verdict {
+            None if approval.asked_by == me => ("own", String::new()),
+            None => ("ask", String::new()),
+            Some(verdict) => (
+                if verdict.granted { "granted" } else { "refused" },
+                format!("{}, {}", verdict.name, dates::near_moment(verdict.at, now)),
+            ),
+        };
+        Some(Self {
+            id: approval.id.to_string(),
+            what,
+            by: approval.asked_name.clone(),
+            reason: approval.reason.clone(),
+            expires: dates::near_moment(approval.expires, now),
+            state,
+            verdict,
+        })
+    }
+}
+
+/// The file of an export.
+fn written(app: &App, headers: &HeaderMap, exported: &Exported) -> Response {
+    let (bytes, kind, name) = match exported.export.form {
+        ExportForm::Ndjson => (ndjson(&exported.entries), "application/x-ndjson", "audit.ndjson"),
+        ExportForm::Csv => (csv(&exported.entries), "text/csv; charset=utf-8", "audit.csv"),
+        ExportForm::Sar => match archive(app, exported) {
+            Ok(bytes) => (bytes, "application/zip", "subject-access.zip"),
+            Err(error) => {
+                tracing::error!(%error, "a subject access archive could not be written");
+                return trouble(headers, StatusCode::INTERNAL_SERVER_ERROR);
+            }
+        },
+    };
+    let mut response = bytes.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
+    headers.insert(header::CONTENT_DISPOSITION, disposition.expect("a plain name"));
+    response
+}
+
+fn ndjson(entries: &[FoundAudit]) -> Vec<u8> {
+    entries.iter().filter_map(|entry| entry.event.as_deref()).flat_map(|event| [event, b"\n"].concat()).collect()
+}
+
+fn csv(entries: &[FoundAudit]) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let head = [
+        "entry",
+        "recorded",
+        "what",
+        "success",
+        "actor",
+        "role",
+        "organisation",
+        "who got it",
+        "touched",
+        "detail",
+        "NHS number",
+        "event",
+    ];
+    let mut write = |row: &[String]| writer.write_record(row.iter().map(|cell| inert(cell)));
+    let mut written = write(&head.map(str::to_owned));
+    for entry in entries {
+        let told = entry.event.as_deref().and_then(Told::read);
+        let text = |pick: fn(&Told) -> Option<String>| told.as_ref().and_then(pick).unwrap_or_default();
+        let row = [
+            entry.index.to_string(),
+            entry.recorded.to_string(),
+            entry.word.to_string(),
+            told.as_ref().is_some_and(|told| told.success).to_string(),
+            text(|told| Some(told.actor.name.clone())),
+            text(|told| told.actor.role.clone()),
+            text(|told| told.actor.organisation.clone()),
+            text(|told| Some(told.other.name.clone())),
+            text(|told| told.subject.clone()),
+            text(|told| Some(told.detail.clone())),
+            entry.patient.as_ref().map(|number| number.expose().to_owned()).unwrap_or_default(),
+            text(|told| Some(told.id.clone())),
+        ];
+        written = written.and_then(|()| write(&row));
+    }
+    written.expect("rows of one length go into memory");
+    writer.into_inner().expect("memory takes everything")
+}
+
+/// A cell that no spreadsheet takes for a formula (OWASP CSV injection).
+fn inert(cell: &str) -> String {
+    match cell.trim_start().starts_with(['=', '+', '-', '@', '\t', '\r', '|', '%']) {
+        true => format!("'{cell}"),
+        false => cell.to_owned(),
+    }
+}
+
+/// The folder that `sar export` writes, as one file.
+fn archive(app: &App, exported: &Exported) -> anyhow::Result<Vec<u8>> {
+    use anyhow::Context as _;
+    let patient = exported.patient.as_ref().context("subject access without a person")?;
+    let key = app.log_key.get().context("this process has no key of the log")?;
+    let now = app.gateway.clock().now();
+    let archive = Archive::of(patient, &app.own_name, now, &exported.transfers, &exported.entries);
+    let manifest = key.sign_statement(&archive.manifest())?;
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let files = archive.files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    for (name, bytes) in files.chain([(MANIFEST, manifest.as_bytes())]) {
+        zip.start_file(name, options)?;
+        zip.write_all(bytes)?;
+    }
+    Ok(zip.finish()?.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inert;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for formula in ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", " =1", "\r=1", "|x", "%x"] {
+            assert_eq!(inert(formula), format!("'{formula}"));
+        }
+        for plain in ["", "Ada Wells", "2026-11-26", "a=b", "R9Z"] {
+            assert_eq!(inert(plain), plain);
+        }
+    }
+}

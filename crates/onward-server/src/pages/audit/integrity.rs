@@ -1,0 +1,152 @@
+//! Whether the log is whole: not known until somebody looks, and never green by default.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use onward_core::store::StoreError;
+use onward_core::{OdsCode, Timestamp};
+use onward_gateway::explore::Inquiry;
+use onward_gateway::verify::Misfit;
+use onward_ledger::{Checkpoint, Verified, WITHOUT_A_WITNESS, with_cosignatures};
+use onward_transform::render::dates;
+
+use super::super::components::Fact;
+use super::super::{OnlyGet, Shell, attendant, page, shell, store_failed, trouble};
+use super::{Tab, TabLink};
+use crate::app::App;
+use crate::people::SignedIn;
+
+#[derive(Template)]
+#[template(path = "audit/integrity.html")]
+struct IntegrityPage {
+    shell: Shell,
+    tabs: Vec<TabLink>,
+    standing: String,
+    /// `whole`, `broken`, or nothing where it was not looked at now.
+    verdict: &'static str,
+    facts: Vec<Fact>,
+    anchors: Vec<String>,
+    without: &'static str,
+}
+
+/// `GET /audit/integrity`: when somebody last looked, and no more.
+pub(super) async fn get(State(app): State<Arc<App>>, who: SignedIn, _: OnlyGet, headers: HeaderMap) -> Response {
+    let now = app.gateway.clock().now();
+    let looked = async {
+        let last = app.gateway.last_verification(first(&who)).await?;
+        Ok::<_, StoreError>((shell(&app, &who).await?.0, last, anchors(&app, now).await?))
+    };
+    match looked.await {
+        Ok((shell, last, anchors)) => {
+            let standing = match last {
+                Some((words, _, at)) => format!(
+                    "Not checked since {}. What that check found: {words}. The log may have been changed since.",
+                    dates::near_moment(at, now)
+                ),
+                None => "Not checked yet by anybody of your organisation on this page.".to_owned(),
+            };
+            page(&headers, StatusCode::OK, &IntegrityPage::new(shell, standing, None, anchors))
+        }
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+/// `POST /audit/integrity`: recomputes the whole log.
+pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap) -> Response {
+    let now = app.gateway.clock().now();
+    let person = attendant(&who);
+    let inquiry = Inquiry {
+        who: &person,
+        organisation: first(&who),
+        reason: "integrity of the log",
+        asked: "audit/integrity".to_owned(),
+    };
+    let looked = async {
+        let outcome = match checkpoints(&app).await? {
+            Ok(checkpoints) => app.gateway.verify_for(&inquiry, checkpoints).await?,
+            Err(misfit) => Err(misfit),
+        };
+        Ok::<_, StoreError>((shell(&app, &who).await?.0, outcome, anchors(&app, now).await?))
+    };
+    match looked.await {
+        Ok((shell, outcome, anchors)) => {
+            let standing = format!("Checked {}.", dates::near_moment(now, now));
+            page(&headers, StatusCode::OK, &IntegrityPage::new(shell, standing, Some(outcome), anchors))
+        }
+        Err(StoreError::Corrupt(_)) => trouble(&headers, StatusCode::INTERNAL_SERVER_ERROR),
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+fn first(who: &SignedIn) -> &OdsCode {
+    who.organisations.first().expect("an account acts for an organisation")
+}
+
+/// The stored checkpoints, each with a good signature of the log's key.
+async fn checkpoints(app: &App) -> Result<Result<Vec<Checkpoint>, Misfit>, StoreError> {
+    let Some(key) = app.log_key.get() else { return Ok(Ok(Vec::new())) };
+    let store = app.gateway.store();
+    let cosignatures = store.cosignatures().await?;
+    let mut opened = Vec::new();
+    for stored in store.checkpoints().await? {
+        let own = cosignatures.iter().filter(|kept| kept.size == stored.size).map(|kept| kept.line.as_str());
+        match key.verifying_key().open(&with_cosignatures(&stored.note, own)) {
+            Ok(checkpoint) => opened.push(checkpoint),
+            Err(error) => {
+                let why = format!("the stored checkpoint of {} entries: {error}", stored.size);
+                return Ok(Err(Misfit { index: stored.size.saturating_sub(1), why }));
+            }
+        }
+    }
+    Ok(Ok(opened))
+}
+
+/// What others vouch for.
+async fn anchors(app: &App, now: Timestamp) -> Result<Vec<String>, StoreError> {
+    let found = app.gateway.store().latest_cosignatures().await?;
+    let told = found.iter().map(|kept| {
+        format!("{} vouches for the first {} entries, {}", kept.witness, kept.size, dates::near_moment(kept.at, now))
+    });
+    Ok(told.collect())
+}
+
+impl IntegrityPage {
+    fn new(
+        shell: Shell,
+        standing: String,
+        outcome: Option<Result<(Verified, u64), Misfit>>,
+        anchors: Vec<String>,
+    ) -> Self {
+        let (verdict, facts) = match outcome {
+            None => ("", Vec::new()),
+            Some(Ok((verified, erased))) => (
+                "whole",
+                vec![
+                    Fact {
+                        key: "Range",
+                        lines: vec![match verified.size {
+                            0 => "The log is empty".to_owned(),
+                            size => format!("Entry 0 to entry {}", size - 1),
+                        }],
+                    },
+                    Fact { key: "Entries", lines: vec![verified.size.to_string()] },
+                    Fact { key: "Under a checkpoint", lines: vec![verified.covered.to_string()] },
+                    Fact { key: "Erased, by a decision in the log", lines: vec![erased.to_string()] },
+                    Fact { key: "Head", lines: vec![hex::encode(verified.root)] },
+                ],
+            ),
+            Some(Err(misfit)) => (
+                "broken",
+                vec![
+                    Fact { key: "First entry that does not fit", lines: vec![misfit.index.to_string()] },
+                    Fact { key: "How", lines: vec![misfit.why] },
+                ],
+            ),
+        };
+        let without = if anchors.is_empty() { WITHOUT_A_WITNESS } else { "" };
+        Self { shell, tabs: Tab::Integrity.links(), standing, verdict, facts, anchors, without }
+    }
+}

@@ -1,0 +1,287 @@
+//! Events, disclosures, and who saw one person.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use onward_core::Timestamp;
+use onward_core::audit::{AuditQuery, FoundAudit};
+use onward_core::store::StoreError;
+use onward_gateway::explore::{Sightings, everything};
+use onward_transform::render::dates;
+
+use super::super::components::{Choice, FormError};
+use super::super::{OnlyGet, Shell, attendant, page, sent, shell, store_failed};
+use super::charts::{self, Chart, Disclosed};
+use super::words::{DISCLOSURES, GROUPS, word};
+use super::{Asked, Form, Tab, TabLink};
+use crate::app::App;
+use crate::cli::audit::event::Told;
+use crate::people::SignedIn;
+
+/// Rows on one page.
+const ROWS: u32 = 100;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "audit/search.html")]
+struct SearchPage {
+    shell: Shell,
+    tabs: Vec<TabLink>,
+    tab: &'static str,
+    title: &'static str,
+    lines: &'static [&'static str],
+    errors: Vec<FormError>,
+    form: Form,
+    groups: Vec<Choice>,
+    asks_patient: bool,
+    asks_more: bool,
+    results: Option<Results>,
+}
+
+struct Results {
+    heading: String,
+    rows: Vec<Row>,
+    nothing: String,
+    more: String,
+    charts: Vec<Chart>,
+    masked: bool,
+}
+
+struct Row {
+    at: String,
+    actor: String,
+    role: String,
+    got: String,
+    what: &'static str,
+    failed: bool,
+    about: String,
+    detail: String,
+    place: String,
+    entry: u64,
+}
+
+/// `GET /audit`: an empty form; nothing of the log is shown.
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    _: OnlyGet,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let tab = query.as_deref().and_then(|query| query.strip_prefix("tab=")).unwrap_or_default();
+    let form = Form::new(&who, b"", app.gateway.clock().now());
+    show(&app, &who, &headers, Tab::of(tab), form, None).await
+}
+
+/// `POST /audit/search`.
+pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
+    let tab = Tab::of(&sent(&body, "tab"));
+    let now = app.gateway.clock().now();
+    let mut form = Form::new(&who, &body, now);
+    let Some(asked) = form.read(&who, &body, tab == Tab::Who) else {
+        return show(&app, &who, &headers, tab, form, None).await;
+    };
+    let after = cursor(&sent(&body, "after"));
+    match results(&app, &who, tab, &asked, after, now).await {
+        Ok(results) => show(&app, &who, &headers, tab, form, Some(results)).await,
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+async fn results(
+    app: &App,
+    who: &SignedIn,
+    tab: Tab,
+    asked: &Asked,
+    after: Option<(Timestamp, u64)>,
+    now: Timestamp,
+) -> Result<Results, StoreError> {
+    let person = attendant(who);
+    let gateway = &app.gateway;
+    let query = AuditQuery {
+        from: Some(asked.from),
+        until: Some(asked.until),
+        agent: asked.agent.clone(),
+        entity: asked.entity.clone(),
+        words: words_of(tab, &asked.event),
+        after,
+        limit: ROWS,
+        ..everything(None)
+    };
+    match (tab, &asked.patient) {
+        (Tab::Who, Some(patient)) => {
+            let inquiry = asked.inquiry(&person, "audit/who");
+            let seen = gateway.who_saw(&inquiry, patient, Some(asked.from), Some(asked.until)).await?;
+            Ok(Results::sightings(&seen, now))
+        }
+        (Tab::Disclosures, _) => {
+            let inquiry = asked.inquiry(&person, "audit/disclosures");
+            let (found, cut) = gateway.explore_all(&inquiry, query).await?;
+            Ok(Results::disclosures(&found, cut, now))
+        }
+        _ => {
+            let (found, more) = gateway.explore(&asked.inquiry(&person, "audit/events"), query).await?;
+            Ok(Results::events(&found, more, asked, now))
+        }
+    }
+}
+
+fn words_of(tab: Tab, event: &str) -> Vec<onward_core::audit::AuditWord> {
+    match tab {
+        Tab::Disclosures => DISCLOSURES.to_vec(),
+        _ => GROUPS.iter().find(|group| group.0 == event).map(|group| group.2.to_vec()).unwrap_or_default(),
+    }
+}
+
+/// The place after which the next page begins, as `MICROSECONDS.ENTRY`.
+fn cursor(text: &str) -> Option<(Timestamp, u64)> {
+    let (at, index) = text.split_once('.')?;
+    Some((Timestamp::from_microsecond(at.parse().ok()?).ok()?, index.parse().ok()?))
+}
+
+pub(super) fn place(entry: &FoundAudit) -> String {
+    format!("{}.{}", entry.recorded.as_microsecond(), entry.index)
+}
+
+/// What [`place`] wrote.
+pub(super) fn placed(text: &str) -> Option<(Timestamp, u64)> {
+    cursor(text)
+}
+
+async fn show(
+    app: &App,
+    who: &SignedIn,
+    headers: &HeaderMap,
+    tab: Tab,
+    form: Form,
+    results: Option<Results>,
+) -> Response {
+    let shell = match shell(app, who).await {
+        Ok((shell, _)) => shell,
+        Err(error) => return store_failed(headers, &error),
+    };
+    let (title, lines): (_, &'static [&'static str]) = match tab {
+        Tab::Disclosures => (
+            "Disclosures",
+            &[
+                "Whatever somebody got to know about a person, or may have: copies sent or tried, copies opened, exports, identities shown.",
+            ],
+        ),
+        Tab::Who => (
+            "Who saw what",
+            &[
+                "Everybody who saw one person: who was sent a copy or opened one, who looked at its state, and on whose lists the person stood.",
+            ],
+        ),
+        _ => ("Events", &["Everything that the log holds about what your organisation did, sent or received."]),
+    };
+    let errors = form.errors();
+    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let template = SearchPage {
+        shell,
+        tabs: tab.links(),
+        tab: tab.name(),
+        title,
+        lines,
+        errors,
+        form,
+        groups: GROUPS.iter().map(|(value, text, _)| Choice::new(*value, *text)).collect(),
+        asks_patient: tab == Tab::Who,
+        asks_more: tab == Tab::Events,
+        results,
+    };
+    page(headers, status, &template)
+}
+
+impl Results {
+    fn events(found: &[FoundAudit], more: bool, asked: &Asked, now: Timestamp) -> Self {
+        let filters = [asked.agent.is_some(), asked.entity.is_some(), !asked.event.is_empty()];
+        let on = 1 + filters.into_iter().filter(|on| *on).count();
+        let filters = if on == 1 { "1 filter is on".to_owned() } else { format!("{on} filters are on") };
+        Self {
+            heading: counted(found.len(), more),
+            rows: found.iter().map(|entry| Row::new(entry, false, now)).collect(),
+            nothing: format!("No events match; {filters}."),
+            more: found.last().filter(|_| more).map(place).unwrap_or_default(),
+            charts: Vec::new(),
+            masked: true,
+        }
+    }
+
+    fn disclosures(found: &[FoundAudit], cut: bool, now: Timestamp) -> Self {
+        let disclosed: Vec<Disclosed> = found
+            .iter()
+            .map(|entry| Disclosed {
+                at: entry.recorded,
+                to: entry.event.as_deref().and_then(Told::read).map_or_else(
+                    || "unreadable".to_owned(),
+                    |told| {
+                        let got = told.got(entry.word);
+                        got.organisation.unwrap_or(got.name)
+                    },
+                ),
+            })
+            .collect();
+        let shown = found.iter().take(ROWS as usize);
+        Self {
+            heading: counted(found.len(), cut),
+            rows: shown.map(|entry| Row::new(entry, false, now)).collect(),
+            nothing: "Nothing was disclosed in this time.".to_owned(),
+            more: String::new(),
+            charts: if found.is_empty() { Vec::new() } else { charts::charts(&disclosed) },
+            masked: true,
+        }
+    }
+
+    fn sightings(seen: &Sightings, now: Timestamp) -> Self {
+        Self {
+            heading: counted(seen.entries.len(), seen.cut),
+            rows: seen.entries.iter().map(|entry| Row::new(entry, seen.lists.contains(&entry.index), now)).collect(),
+            nothing: "Nobody: the log of your organisation has no entry about this person in this time.".to_owned(),
+            more: String::new(),
+            charts: Vec::new(),
+            masked: false,
+        }
+    }
+}
+
+fn counted(count: usize, more: bool) -> String {
+    match (count, more) {
+        (count, true) => format!("The newest {count} entries"),
+        (1, false) => "1 entry".to_owned(),
+        (count, false) => format!("{count} entries"),
+    }
+}
+
+impl Row {
+    fn new(entry: &FoundAudit, list: bool, now: Timestamp) -> Self {
+        let told = entry.event.as_deref().and_then(Told::read);
+        let failed = told.as_ref().is_none_or(|told| !told.success);
+        let detail =
+            told.as_ref().map(|told| told.detail.clone()).unwrap_or_else(|| "This entry cannot be read".into());
+        let (actor, role) = told.as_ref().map_or_else(Default::default, |told| {
+            let organisation = told.actor.organisation.as_deref().unwrap_or_default();
+            (
+                told.actor.name.clone(),
+                [told.actor.role.as_deref().unwrap_or_default(), organisation].join(" ").trim().to_owned(),
+            )
+        });
+        let got = told.map(|told| told.got(entry.word)).map(|got| got.name).filter(|got| *got != actor);
+        Self {
+            at: dates::near_moment(entry.recorded, now),
+            actor,
+            role,
+            got: got.unwrap_or_default(),
+            what: if list { "Stood on a list" } else { word(entry.word) },
+            failed,
+            about: if entry.patient.is_some() { "A person, hidden".to_owned() } else { "Nobody".to_owned() },
+            detail: detail.split_once(": ").map_or(detail.clone(), |(_, detail)| detail.to_owned()),
+            place: place(entry),
+            entry: entry.index,
+        }
+    }
+}

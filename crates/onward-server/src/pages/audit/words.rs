@@ -1,0 +1,57 @@
+//! What happened, in words, and which of it a search is about.
+
+use onward_core::audit::AuditWord;
+
+/// What an entry tells.
+pub(super) fn word(word: AuditWord) -> &'static str {
+    match word {
+        AuditWord::Accept => "Message accepted",
+        AuditWord::Duplicate => "Message came again",
+        AuditWord::Refuse => "Message refused",
+        AuditWord::Hold => "Transfer held",
+        AuditWord::Release => "Decision of a person",
+        AuditWord::Withdraw => "Taken back",
+        AuditWord::DirectoryLookup => "PDS asked",
+        AuditWord::Disclose => "Sent to a recipient",
+        AuditWord::Read => "Opened",
+        AuditWord::Respond => "Response to the hospital",
+        AuditWord::ReadTask => "State looked at",
+        AuditWord::AttemptFailed => "Attempt failed",
+        AuditWord::DeliveryFailed => "Delivery failed",
+        AuditWord::Acknowledge => "Acknowledged or refused",
+        AuditWord::Query => "Searched or listed",
+        AuditWord::SubjectAccess => "Exported",
+        AuditWord::Reveal => "Identity shown",
+        AuditWord::SignIn => "Signed in",
+        AuditWord::SignOut => "Signed out",
+        AuditWord::Deny => "Denied",
+        AuditWord::Configure => "Settings changed",
+        AuditWord::DryRun => "Tried out",
+        // A word that has no better one yet is told as the log writes it.
+        other => other.as_str(),
+    }
+}
+
+/// What a disclosure is: bytes about a person that somebody got, or may have got.
+pub(super) const DISCLOSURES: [AuditWord; 6] = [
+    AuditWord::Disclose,
+    AuditWord::Read,
+    AuditWord::AttemptFailed,
+    AuditWord::DeliveryFailed,
+    AuditWord::SubjectAccess,
+    AuditWord::Reveal,
+];
+
+/// Groups of words that a search offers: value, words for people, words of the log.
+pub(super) const GROUPS: [(&str, &str, &[AuditWord]); 6] = [
+    ("", "Everything", &[]),
+    ("messages", "Messages that came", &[AuditWord::Accept, AuditWord::Duplicate, AuditWord::Refuse, AuditWord::Hold]),
+    ("reading", "Opened, listed or searched", &[AuditWord::Read, AuditWord::ReadTask, AuditWord::Query]),
+    ("sending", "Sent, or tried", &[AuditWord::Disclose, AuditWord::AttemptFailed, AuditWord::DeliveryFailed]),
+    (
+        "decisions",
+        "Decisions of people",
+        &[AuditWord::Release, AuditWord::Withdraw, AuditWord::Acknowledge, AuditWord::Configure],
+    ),
+    ("access", "Sign-ins and denials", &[AuditWord::SignIn, AuditWord::SignOut, AuditWord::Deny]),
+];

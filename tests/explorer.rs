@@ -1,0 +1,232 @@
+//! The explorer of the audit log: one's own organisation, for a reason, nobody named until revealed, and files by two people.
+
+use onward_core::people::Role;
+use onward_core::state::RecipientKind;
+use onward_core::store::{ApprovalKind, DeliveryRecord};
+use onward_core::{Clock as _, SystemClock};
+use onward_tests::browser::{self, Page, Person};
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, post_xml};
+
+/// Whatever tells who the person of the fixtures is.
+const CANARIES: [&str; 6] = ["HOLROYD", "Holroyd", "Margaret", "999 000", "9990000", "1944"];
+const WHY: &str = "complaint 12";
+
+async fn lead(world: &World, name: &str, ods: &str) -> Person {
+    browser::person(world, &format!("{name}@ig.example"), Role::InformationGovernance, &[ods]).await
+}
+
+/// A discharge, whose home's copy somebody of the home lists and opens.
+async fn seen_at_home(world: &World) -> DeliveryRecord {
+    let (status, response, reply) = post_xml(&world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(status, 200, "{response}");
+    let id = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id");
+    let transfer =
+        world.gateway().store().transfer(id.parse().expect("an id")).await.expect("readable").expect("there");
+    let copy = transfer.deliveries.into_iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy");
+    let nurse = browser::person(world, "nurse@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    assert_eq!(nurse.browser.get("/inbox").await.status, 200);
+    assert_eq!(nurse.browser.get(&format!("/transfers/{}", copy.id)).await.status, 200);
+    copy
+}
+
+/// Searches for everything of today and yesterday.
+async fn search(person: &Person, tab: &str, more: &[(&str, &str)]) -> Page {
+    let today = SystemClock.now();
+    let day = |hours: i64| (today + jiff::SignedDuration::from_hours(hours)).strftime("%Y-%m-%d").to_string();
+    let (from, until) = (day(-24), day(24));
+    let ods = person.user.organisations[0].to_string();
+    let fields = [("tab", tab), ("organisation", &ods), ("from", &from), ("until", &until), ("reason", WHY)];
+    let fields: Vec<_> =
+        more.iter().chain(fields.iter().filter(|field| more.iter().all(|own| own.0 != field.0))).copied().collect();
+    person.browser.post("/audit/search", &fields).await
+}
+
+fn nameless(page: &Page) -> &str {
+    assert_eq!(page.status, 200, "{}", page.text);
+    for canary in CANARIES {
+        assert!(!page.text.contains(canary), "it says {canary}: {}", page.text);
+    }
+    &page.text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lead_finds_what_concerns_their_own_organisation_and_no_name() {
+    let world = World::start().await;
+    let copy = seen_at_home(&world).await;
+    let (own, other) = (lead(&world, "ada", "R9Z").await, lead(&world, "eve", "R9Y").await);
+    let form = own.browser.get("/audit").await;
+    assert!(nameless(&form).contains("Why do you look?") && !form.text.contains("Message accepted"), "nothing unasked");
+    let events = search(&own, "events", &[]).await;
+    let text = nameless(&events);
+    for words in ["Message accepted", "A person, hidden", "northmoor-epr", "Sent to a recipient"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!nameless(&search(&other, "events", &[]).await).contains("Message accepted"), "another hospital's lead");
+    let foreign = search(&other, "events", &[("organisation", "R9Z")]).await;
+    assert!(foreign.status == 422 && foreign.text.contains("Choose one of your organisations"));
+    // Filters, and what is wrong with them.
+    let reading = search(&own, "events", &[("event", "messages"), ("entity", &copy.transfer.to_string())]).await;
+    assert!(nameless(&reading).contains("Message accepted") && !reading.text.contains("Sent to a recipient"));
+    let nothing = search(&own, "events", &[("agent", "nobody"), ("event", "access")]).await;
+    assert!(nameless(&nothing).contains("No events match; 3 filters are on."), "{}", nothing.text);
+    for (field, value, error) in [
+        ("from", "", "Write a day"),
+        ("until", "2020-01-01", "Choose a day after the first one"),
+        ("from", "2020-01-01", "a year later at most"),
+        ("reason", " ", "Say why"),
+        ("reason", "about 9990000018", "Leave the NHS number out"),
+    ] {
+        let page = search(&own, "events", &[(field, value)]).await;
+        assert!(page.status == 422 && page.text.contains(error), "{field} {value}: {}", page.text);
+    }
+    let disclosures = search(&own, "disclosures", &[]).await;
+    let text = nameless(&disclosures);
+    for words in ["Disclosures by day", "Disclosures by recipient", "Out of hours", "<svg", ">VMH01</th>"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("Message accepted"), "that is no disclosure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_saw_a_person_tells_lists_too() {
+    let world = World::start().await;
+    seen_at_home(&world).await;
+    let homes = lead(&world, "ada", "VMH01").await;
+    let asked = search(&homes, "who", &[("patient", "999 000 0018")]).await;
+    assert_eq!(asked.status, 200, "{}", asked.text);
+    for words in ["Stood on a list", "Opened", "Person nurse"] {
+        assert!(asked.text.contains(words), "{words}: {}", asked.text);
+    }
+    let nobody = search(&homes, "who", &[("patient", "9990000026")]).await;
+    assert!(nobody.text.contains("Nobody: the log of your organisation"), "{}", nobody.text);
+    for wrong in ["", "9990000019", "Holroyd"] {
+        let page = search(&homes, "who", &[("patient", wrong)]).await;
+        assert!(page.status == 422 && page.text.contains("Write an NHS number"), "{wrong}");
+    }
+    // The question itself is an entry about the person; the number stands in no query that is kept.
+    let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let question = log.iter().rev().find(|entry| entry.columns.word == "query" && entry.columns.patient.is_some());
+    let question = question.expect("audited");
+    assert_eq!(question.columns.agent.as_deref(), Some("Person ada"));
+    assert!(String::from_utf8_lossy(question.event().expect("readable")).contains(WHY));
+
+    // One entry: hidden, then shown for a reason.
+    let place =
+        asked.text.split("name=\"place\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a row");
+    let entry = async |more: &[(&str, &str)]| {
+        let fields = [&[("organisation", "VMH01"), ("place", place)], more].concat();
+        homes.browser.post("/audit/entry", &fields).await
+    };
+    assert!(nameless(&entry(&[("reason", WHY)]).await).contains("Show whom it is about"));
+    assert_eq!(entry(&[("reason", ""), ("reveal", "1")]).await.status, 422);
+    let shown = entry(&[("reason", WHY), ("reveal", "1")]).await;
+    assert!(shown.status == 200 && shown.text.contains("NHS number 999 000 0018"), "{}", shown.text);
+    let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    assert_eq!(log.iter().filter(|entry| entry.columns.word == "reveal").count(), 1);
+    let other = lead(&world, "eve", "R9Y").await;
+    let fields = [("organisation", "R9Y"), ("place", place), ("reason", WHY), ("reveal", "1")];
+    assert_eq!(other.browser.post("/audit/entry", &fields).await.status, 404, "another organisation's entry");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn integrity_is_never_green_by_default_and_names_what_was_changed() {
+    let world = World::start().await;
+    seen_at_home(&world).await;
+    let ada = lead(&world, "ada", "R9Z").await;
+    let page = ada.browser.get("/audit/integrity").await;
+    assert!(page.text.contains("Not checked yet") && !page.text.contains("app-whole"), "{}", page.text);
+    let page = ada.browser.post("/audit/integrity", &[]).await;
+    assert!(
+        page.status == 200 && page.text.contains("The log is whole") && page.text.contains("Head"),
+        "{}",
+        page.text
+    );
+    assert!(page.text.contains("External anchor") && page.text.contains("cannot be told from a shorter log"));
+    let page = ada.browser.get("/audit/integrity").await;
+    assert!(page.text.contains("Not checked since today at") && !page.text.contains("app-whole"), "{}", page.text);
+    let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let changed = log.iter().find(|entry| entry.columns.word == "accept").expect("a message was accepted").index;
+    world.tamper(&format!("UPDATE audit_log SET leaf = zeroblob(32) WHERE position = {changed}"));
+    let broken = ada.browser.post("/audit/integrity", &[]).await;
+    let named = broken.text.contains("The log is broken") && broken.text.contains(&format!(">{changed}</dd>"));
+    assert!(named && !broken.text.contains("app-whole"), "{}", broken.text);
+    let exports = ada.browser.get("/audit/exports").await;
+    assert!(exports.text.contains(&format!("The log was found broken at entry {changed}")), "{}", exports.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
+    let world = World::start().await;
+    seen_at_home(&world).await;
+    let (ada, ben) = (lead(&world, "ada", "R9Z").await, lead(&world, "ben", "R9Z").await);
+    let other = lead(&world, "eve", "R9Y").await;
+    let day =
+        |hours: i64| (SystemClock.now() + jiff::SignedDuration::from_hours(hours)).strftime("%Y-%m-%d").to_string();
+    let (from, until) = (day(-24), day(24));
+    let ask = async |form: &str, patient: &str| {
+        let fields = [
+            ("form", form),
+            ("organisation", "R9Z"),
+            ("from", from.as_str()),
+            ("until", until.as_str()),
+            ("patient", patient),
+            ("reason", WHY),
+        ];
+        ada.browser.post("/audit/exports", &fields).await
+    };
+    assert_eq!(ask("everything", "").await.status, 422);
+    assert_eq!(ask("sar", "").await.status, 422, "subject access is about somebody");
+    let decide = async |person: &Person, id: &str, verdict: &str| {
+        person.browser.post(&format!("/audit/exports/{id}"), &[("verdict", verdict)]).await.status
+    };
+    for (form, patient) in [("csv", ""), ("ndjson", "9990000018"), ("sar", "9990000018")] {
+        assert_eq!(ask(form, patient).await.location(), Some("/audit/exports?done=asked"));
+        let own = "R9Z".parse().expect("a code");
+        let store = world.gateway().store();
+        let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
+        let id = open.iter().find(|approval| approval.verdict.is_none()).expect("kept").id.to_string();
+        let file = format!("/audit/exports/{id}/file");
+        assert_eq!(ada.browser.get(&file).await.status, 404, "not granted yet");
+        assert_eq!(decide(&ada, &id, "grant").await, 409, "nobody grants what they ask for");
+        assert_eq!(decide(&other, &id, "grant").await, 409, "nor another organisation's lead");
+        let page = ben.browser.get("/audit/exports").await;
+        assert!(nameless(&page).contains("Grant it"));
+        assert_eq!(decide(&ben, &id, "grant").await, 303);
+        assert_eq!(other.browser.get(&file).await.status, 404);
+        let fetched = ada.browser.get(&file).await;
+        assert_eq!(fetched.status, 200);
+        assert!(fetched.headers["content-disposition"].to_str().expect("text").starts_with("attachment; filename="));
+        match form {
+            "csv" => {
+                assert!(fetched.text.starts_with("entry,recorded,what,") && fetched.text.contains("northmoor-epr"))
+            }
+            "ndjson" => {
+                let lines = || fetched.text.lines();
+                assert!(
+                    lines().count() > 3 && lines().all(|line| line.contains("9990000018")),
+                    "about that person alone"
+                );
+            }
+            _ => {
+                for inside in ["PK", "index.html", "manifest.txt", "messages/", "onward subject access manifest"] {
+                    assert!(fetched.text.contains(inside), "{inside}");
+                }
+            }
+        }
+        let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+        let last = log.last().expect("entries");
+        let word = if patient.is_empty() { "query" } else { "subject-access" };
+        assert_eq!((last.columns.word.as_str(), last.columns.patient.is_some()), (word, !patient.is_empty()));
+    }
+    assert_eq!(ask("csv", "").await.status, 303);
+    let own = "R9Z".parse().expect("a code");
+    let store = world.gateway().store();
+    let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
+    let id = open.iter().find(|approval| approval.verdict.is_none()).expect("kept").id;
+    assert_eq!(decide(&ben, &id.to_string(), "grant").await, 303);
+    world.tamper("UPDATE sessions SET authenticated = authenticated - 600000000");
+    let stale = ada.browser.get(&format!("/audit/exports/{id}/file")).await;
+    let back = stale.location().unwrap_or_default();
+    assert!(stale.status == 303 && back.starts_with("/sign-in?next=%2Faudit%2Fexports") && back.ends_with("again=1"));
+}
