@@ -33,6 +33,7 @@ async fn place() -> TempDir {
     let key = onward_ledger::SigningKey::generate("onward/R9Z").expect("a key");
     let secret = key.to_secret_text().expect("text");
     std::fs::write(folder.path().join("audit-signing.key"), secret.as_bytes()).expect("writable");
+    crate::store_keys::add_key(&folder.path().join("store.key"), now()).expect("a key");
     let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
     let (_, store) = config.store().await.expect("a store");
     let home = || Agent { role: Some("care-home"), ..Agent::named("rowan-house", Some(ods("VMH01"))) };

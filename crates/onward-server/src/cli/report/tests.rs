@@ -72,6 +72,7 @@ async fn an_empty_time_makes_no_report() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("gateway.toml");
     std::fs::write(&config, "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n").expect("writable");
+    crate::store_keys::add_key(&folder.path().join("store.key"), now()).expect("a key");
     ConfigArgs { config: Some(config.clone()) }.store().await.expect("a store");
     let (config, out) = (config.to_str().expect("UTF-8"), folder.path().join("out"));
     let words = ["onward", "report", "--from", "2026-11-01", "--to", "2026-12-01", "--config", config, "--out"];
