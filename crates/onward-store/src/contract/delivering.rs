@@ -40,7 +40,7 @@ async fn read(store: &Shared, id: DeliveryId) -> DeliveryRecord {
     store.delivery(id).await.expect("readable").expect("there")
 }
 
-fn change(delivery: DeliveryId, expected_version: u64, state: DeliveryState) -> Transition {
+pub(crate) fn change(delivery: DeliveryId, expected_version: u64, state: DeliveryState) -> Transition {
     Transition {
         delivery,
         expected_version,

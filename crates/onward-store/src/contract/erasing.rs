@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use onward_core::audit::{AuditQuery, AuditRow, AuditWord};
+use onward_core::state::DeliveryState;
 use onward_core::store::{
     Accepted, AuditContent, AuditHeader, ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, KeyUsage,
     LegalHoldOrder, StoreError,
@@ -12,8 +13,12 @@ use onward_ledger::{inclusion_proof, leaf_hash, root_of, verify_inclusion};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::delivering::change;
 use super::sealing::telling;
 use super::{Shared, accept_new, acceptance, at, hold, log, patient, row};
+
+/// What a home may write when it declines.
+pub(crate) const WROTE: &str = "Ms Canary went back to her daughter";
 
 pub(crate) fn request(id: Uuid) -> ErasureRequest {
     ErasureRequest {
@@ -124,6 +129,12 @@ fn about(person: &NhsNumber) -> AuditQuery {
 
 pub(crate) async fn an_erased_person_is_gone_and_others_stay(store: Shared) {
     let (gone, kept) = (settled(&store, 1).await, settled(&store, 2).await);
+    for transfer in [gone, kept] {
+        let copy = &store.transfer(transfer).await.expect("readable").expect("there").deliveries[0];
+        let mut refusal = change(copy.id, copy.version, DeliveryState::Rejected);
+        refusal.reason = Some(WROTE.to_owned());
+        assert_eq!(store.transition(refusal).await, Ok(true));
+    }
     let before = log(&store).await;
     let id = ask(&store, &patient(1)).await;
     let outcome = confirm(&store, id, "Bea").await;
@@ -135,6 +146,9 @@ pub(crate) async fn an_erased_person_is_gone_and_others_stay(store: Shared) {
     assert!(record.erased && record.patient.is_none() && record.reply.header_id.is_empty());
     let copy = &record.deliveries[0];
     assert!(copy.erased && copy.patient.is_none());
+    assert_eq!(copy.reason.as_deref(), Some("erased"), "what people wrote goes, too");
+    let other = store.transfer(kept).await.expect("readable").expect("there");
+    assert_eq!(other.deliveries[0].reason.as_deref(), Some(WROTE));
     assert_eq!(store.open_rendition(copy.id, at(30), None, Vec::new()).await.map(drop), Err(StoreError::Erased));
     assert!(store.subject_record(&patient(1)).await.expect("readable").is_empty());
     let found = store.search_audit(about(&patient(1))).await.expect("readable");

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::session;
 use super::work::Work;
 use crate::columns::Columns;
+use crate::query::WORDS;
 use crate::rows;
 use crate::stored::micros;
 
@@ -131,6 +132,9 @@ pub(super) async fn destroy(c: &Client, index: &str, at: Timestamp) -> Result<u6
     session::execute(c, keys, &[&at, &index]).await?;
     let transfers = "UPDATE transfers SET erased = $1, changed = $1 WHERE patient = $2 AND erased IS NULL";
     let transfers = session::execute(c, transfers, &[&at, &index]).await?;
+    for words in WORDS {
+        session::execute(c, words, &[&index]).await?;
+    }
     let copies = "UPDATE deliveries SET erased = $1 WHERE patient = $2 AND erased IS NULL";
     session::execute(c, copies, &[&at, &index]).await?;
     Ok(transfers)

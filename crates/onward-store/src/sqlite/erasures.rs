@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::open::{self, Purpose};
 use crate::columns::Columns;
+use crate::query::WORDS;
 use crate::rows;
 use crate::stored::micros;
 
@@ -128,6 +129,9 @@ pub(super) fn destroy(c: &Keyed<'_>, index: &str, at: Timestamp) -> Result<usize
     let transfers = c
         .prepare_cached("UPDATE transfers SET erased = ?1, changed = ?1 WHERE patient = ?2 AND erased IS NULL")?
         .execute(params![at, index])?;
+    for words in WORDS {
+        c.prepare_cached(&words.replace("$1", "?1"))?.execute([index])?;
+    }
     c.prepare_cached("UPDATE deliveries SET erased = ?1 WHERE patient = ?2 AND erased IS NULL")?
         .execute(params![at, index])?;
     Ok(transfers)

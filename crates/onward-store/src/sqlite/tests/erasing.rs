@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use super::sealing::is_in_a_file;
 use super::*;
-use crate::contract::erasing::{erase_every, fill};
+use crate::contract::delivering::change;
+use crate::contract::erasing::{WROTE, erase_every, fill, settled};
 use crate::contract::sealing::CANARY;
 
 const PEOPLE: u32 = 1_000;
@@ -57,4 +58,18 @@ async fn fifty_of_a_thousand_people_are_erased() {
     for text in [CANARY, erased.expose()] {
         assert!(!is_in_a_file(folder.path(), text), "neither of the erased nor of the others");
     }
+}
+
+#[tokio::test]
+async fn what_people_wrote_about_an_erased_person_stands_in_no_file() {
+    let (folder, store) = fresh();
+    let shared: Shared = store;
+    let transfer = settled(&shared, 0).await;
+    let copy = shared.transfer(transfer).await.expect("readable").expect("there").deliveries.remove(0);
+    let mut refusal = change(copy.id, copy.version, DeliveryState::Rejected);
+    refusal.reason = Some(WROTE.to_owned());
+    assert_eq!(shared.transition(refusal).await, Ok(true));
+    assert!(is_in_a_file(folder.path(), WROTE), "the search finds what is there");
+    erase_every(&shared, &[(0, transfer)], 1, None).await;
+    assert!(!is_in_a_file(folder.path(), WROTE));
 }
