@@ -98,9 +98,26 @@ fn record(config: &Config, policies: &[Policy]) -> Result<String, Failure> {
     ]);
     section("30(1)(d)", "Recipients", &recipients(config, policies)?);
     section("30(1)(e)", "Transfers to third countries", &transfers(config));
-    section("30(1)(f)", "Time limits for erasure", &[format!("By the retention schedule of the controller: {OPEN}")]);
+    section("30(1)(f)", "Time limits for erasure", &limits(config));
     section("30(1)(g)", "Technical and organisational measures", &measures(config));
     Ok(text.trim_end().to_owned() + "\n")
+}
+
+/// Per class, as `[retention]` has it.
+fn limits(config: &Config) -> Vec<String> {
+    let line = |what: &str, days: u32| match days {
+        0 => format!("{what}: no limit is set; by the retention schedule of the controller: {OPEN}"),
+        days => format!("{what}: {days} days"),
+    };
+    let kept = &config.retention;
+    vec![
+        line("The senders' messages, by whole months", kept.messages_days),
+        line("The copies of each recipient, by whole months", kept.renditions_days),
+        line("Everything about a person, from the last record about them", kept.people_days),
+        "Nothing goes by itself: `onward retention plan` lists what is due, a second command carries it out and signs a certificate. \
+         What is under a legal hold stays"
+            .to_owned(),
+    ]
 }
 
 fn recipients(config: &Config, policies: &[Policy]) -> Result<Vec<String>, Failure> {
