@@ -10,7 +10,7 @@ use axum::response::Response;
 use onward_core::cause::Cause;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryRecord, Resend, StoreError};
-use onward_core::{DeliveryId, OdsCode, Timestamp};
+use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
 use onward_gateway::operate::Hidden;
 use onward_gateway::redirect::{Asked, Redirect};
 use onward_transform::render::dates;
@@ -84,21 +84,7 @@ pub(super) async fn redirect(
     let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
     let asked = async {
         let Some(copy) = app.gateway.store().delivery(delivery).await? else { return Ok(Err(None)) };
-        let parties = match parties(&body) {
-            Ok(parties) => parties,
-            Err((field, error)) => return Ok(Err(Some((field, error)))),
-        };
-        let why = match reason(&body) {
-            Ok(why) => why,
-            Err(error) => return Ok(Err(Some(("reason", error.to_owned())))),
-        };
-        let (care_home, registered_practice) = parties;
-        let redirect = Redirect { transfer: copy.transfer, delivery: Some(copy.id), care_home, registered_practice };
-        Ok::<_, StoreError>(match app.gateway.ask_redirect(&attendant(&who), &redirect, &why).await? {
-            Asked::Kept(_) => Ok(()),
-            Asked::NotFound => Err(None),
-            Asked::UnknownParty(ods) => Err(Some(unknown(&redirect, &ods))),
-        })
+        ask(&app, &who, copy.transfer, Some(copy.id), &body).await
     };
     match asked.await {
         Ok(Ok(())) => see_other(&format!("/operations/deliveries/{delivery}?done=asked")),
@@ -109,6 +95,33 @@ pub(super) async fn redirect(
         }
         Err(error) => store_failed(&headers, &error),
     }
+}
+
+/// What came of asking for a redirect; else the field with what is wrong with it, or nothing when there is nothing to redirect.
+pub(super) type AskedFor = Result<(), Option<(&'static str, String)>>;
+
+/// Asks another operator to send a transfer, or one copy of it, elsewhere.
+pub(super) async fn ask(
+    app: &App,
+    who: &SignedIn,
+    transfer: TransferId,
+    delivery: Option<DeliveryId>,
+    body: &[u8],
+) -> Result<AskedFor, StoreError> {
+    let (care_home, registered_practice) = match parties(body) {
+        Ok(parties) => parties,
+        Err(wrong) => return Ok(Err(Some(wrong))),
+    };
+    let why = match reason(body) {
+        Ok(why) => why,
+        Err(error) => return Ok(Err(Some(("reason", error.to_owned())))),
+    };
+    let redirect = Redirect { transfer, delivery, care_home, registered_practice };
+    Ok(match app.gateway.ask_redirect(&attendant(who), &redirect, &why).await? {
+        Asked::Kept(_) => Ok(()),
+        Asked::NotFound => Err(None),
+        Asked::UnknownParty(ods) => Err(Some(unknown(&redirect, &ods))),
+    })
 }
 
 /// `POST /operations/deliveries/{id}/reveal`: whom it is about. That is a disclosure.
@@ -136,7 +149,7 @@ pub(super) async fn reveal(
 
 /// The parties of a form: a home, a practice, or both; else the field and what is wrong with it.
 #[expect(clippy::type_complexity, reason = "two codes, or one field with its error")]
-pub(super) fn parties(body: &[u8]) -> Result<(Option<OdsCode>, Option<OdsCode>), (&'static str, String)> {
+fn parties(body: &[u8]) -> Result<(Option<OdsCode>, Option<OdsCode>), (&'static str, String)> {
     let code = |field: &'static str| match sent(body, field).to_ascii_uppercase().as_str() {
         "" => Ok(None),
         text => text.parse::<OdsCode>().map(Some).map_err(|_| (field, "Write an ODS code, such as VMH01".to_owned())),
@@ -148,7 +161,7 @@ pub(super) fn parties(body: &[u8]) -> Result<(Option<OdsCode>, Option<OdsCode>),
 }
 
 /// Which field holds a code that the directory does not know.
-pub(super) fn unknown(redirect: &Redirect, ods: &OdsCode) -> (&'static str, String) {
+fn unknown(redirect: &Redirect, ods: &OdsCode) -> (&'static str, String) {
     let field = if redirect.care_home.as_ref() == Some(ods) { "care_home" } else { "registered_practice" };
     (field, format!("{ods} is not in the directory"))
 }

@@ -13,13 +13,12 @@ use onward_core::{HoldId, Timestamp};
 use onward_gateway::decision::Decided;
 use onward_gateway::holds::{Choice as Decision, Released};
 use onward_gateway::operate::Hidden;
-use onward_gateway::redirect::{Asked, Redirect};
 use onward_transform::render::dates;
 
 use super::super::components::{Choice, Fact, Field};
 use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
 use super::decide::{OutcomePage, outcome, rows};
-use super::delivery::{OnePage, parties, unknown};
+use super::delivery::{OnePage, ask};
 use super::{DeedForm, Wrong, decider, done_words, errors, reason, told, words};
 use crate::app::App;
 use crate::people::SignedIn;
@@ -73,20 +72,7 @@ pub(super) async fn redirect(
 ) -> Response {
     let asked = async {
         let Some(held) = held(&app, &id).await? else { return Ok(Err(None)) };
-        let (care_home, registered_practice) = match parties(&body) {
-            Ok(parties) => parties,
-            Err(wrong) => return Ok(Err(Some(wrong))),
-        };
-        let why = match reason(&body) {
-            Ok(why) => why,
-            Err(error) => return Ok(Err(Some(("reason", error.to_owned())))),
-        };
-        let redirect = Redirect { transfer: held.transfer, delivery: None, care_home, registered_practice };
-        Ok::<_, StoreError>(match app.gateway.ask_redirect(&attendant(&who), &redirect, &why).await? {
-            Asked::Kept(_) => Ok(()),
-            Asked::NotFound => Err(None),
-            Asked::UnknownParty(ods) => Err(Some(unknown(&redirect, &ods))),
-        })
+        ask(&app, &who, held.transfer, None, &body).await
     };
     match asked.await {
         Ok(Ok(())) => see_other(&format!("/operations/holds/{id}?done=asked")),
