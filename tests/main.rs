@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod architecture;
+mod arrival;
 mod asvs;
 mod audit;
 mod audit_search;

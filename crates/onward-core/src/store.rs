@@ -1,6 +1,7 @@
 //! The store port. A method is one business transaction, never one table; the audit rows of an effect
 //! are committed with it or the effect does not happen.
 
+pub mod alerts;
 mod erasure;
 pub mod evidence;
 mod keys;
@@ -699,7 +700,12 @@ pub struct DeliveryFigure {
 /// The durable memory of the gateway.
 #[async_trait]
 pub trait Store:
-    people::PeopleStore + evidence::EvidenceStore + reporting::ReportStore + OperationsStore + retention::RetentionStore
+    people::PeopleStore
+    + evidence::EvidenceStore
+    + reporting::ReportStore
+    + OperationsStore
+    + retention::RetentionStore
+    + alerts::AlertStore
 {
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;

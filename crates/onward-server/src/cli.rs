@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error. Commands hold no rules of their own: they call
 //! the crates that do, on the same store and with the same audit as the server.
 
+mod alerts;
 pub(crate) mod audit;
 mod breach;
 mod client;
@@ -82,6 +83,7 @@ pub enum Command {
     Report(report::Report),
     Ropa(ropa::Ropa),
     Fsck(fsck::Fsck),
+    Alerts(alerts::Alerts),
     /// Care homes, GP practices and pharmacies
     #[command(subcommand)]
     Directory(directory::Directory),
@@ -212,6 +214,7 @@ impl Command {
             Self::Ropa(command) => ropa::run(command, terminal),
             Self::Report(command) => report::run(command, terminal).await,
             Self::Fsck(command) => fsck::run(command, terminal).await,
+            Self::Alerts(command) => alerts::run(command, terminal).await,
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
             Self::Keys(command) => keys::run(command, terminal).await,

@@ -2,6 +2,7 @@
 //! compatible with PostgreSQL have, but for the partitions.
 
 mod accept;
+mod alerts;
 mod audit;
 mod clients;
 mod columns;

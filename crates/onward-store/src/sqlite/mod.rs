@@ -1,5 +1,6 @@
 //! SQLite, for one server: one writer thread with group commit, a few readers, one file.
 
+mod alerts;
 mod audit;
 mod checkup;
 mod clients;
