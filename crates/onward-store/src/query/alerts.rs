@@ -27,7 +27,7 @@ pub(crate) const CONCERN: &str = "a.kind, a.step, a.transfer, a.sender, a.delive
 pub(crate) fn concerns() -> String {
     let of_copy = |kind: &str, step: &str, since: &str, from: &str, condition: &str| {
         format!(
-            "SELECT '{kind}' AS kind, d.id AS subject, {step} AS step, d.transfer, d.sender, d.id AS delivery, d.recipient,
+            "SELECT {kind} AS kind, d.id AS subject, {step} AS step, d.transfer, d.sender, d.id AS delivery, d.recipient,
                  CAST(NULL AS UUID) AS hold, {since} AS since
              FROM b CROSS JOIN deliveries d {from} WHERE {condition}"
         )
@@ -40,23 +40,23 @@ pub(crate) fn concerns() -> String {
     let steps = "JOIN transfers t ON t.id = d.transfer
         CROSS JOIN (SELECT CAST(1 AS BIGINT) AS step UNION ALL SELECT 2 UNION ALL SELECT 3) s";
     let union = [
-        of_copy("delivery-failed", once, "d.changed", "", "d.state = 'failed'"),
+        of_copy("'delivery-failed'", once, "d.changed", "", "d.state = 'failed'"),
         of_copy(
-            "unread-before-arrival",
+            "'unread-before-arrival'",
             "s.step",
             &due,
             steps,
             &format!("{UNREAD} AND {due} + (s.step - 1) * b.pace <= b.now"),
         ),
-        of_copy("receipt-missing", once, "d.changed", "", &format!("{UNRECEIVED} AND d.changed <= b.now - b.receipt")),
+        of_copy("'receipt-missing'", once, "d.changed", "", &format!("{UNRECEIVED} AND d.changed <= b.now - b.receipt")),
         of_copy(
-            "acknowledgement-missing",
+            "'acknowledgement-missing'",
             once,
             "d.changed",
             "",
             &format!("{UNACKNOWLEDGED} AND d.changed <= b.now - b.acknowledgement"),
         ),
-        of_copy("arrived", once, "d.changed", "", &format!("b.tell_homes = 1 AND {WAITING}")),
+        of_copy("'arrived'", once, "d.changed", "", &format!("b.tell_homes = 1 AND {WAITING}")),
         "SELECT 'hold-overdue', h.id, CAST(1 AS BIGINT), h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id, h.due
          FROM b CROSS JOIN holds h JOIN transfers t ON t.id = h.transfer WHERE h.closed IS NULL AND h.due < b.now"
             .to_owned(),
