@@ -18,6 +18,7 @@ mod forms;
 mod hardening;
 mod hazards;
 mod headers;
+mod homes;
 mod inbox;
 mod journeys;
 mod lifecycle;

@@ -106,6 +106,7 @@ macro_rules! every_contract {
             one_of_many_redemptions_wins,
             used_assertions_are_kept_until_they_expire,
             the_directory_keeps_versions,
+            an_entry_is_amended_as_it_was_seen,
             a_code_that_two_homes_claim_names_neither,
             checkpoints_only_grow,
             the_log_is_read_in_parts,

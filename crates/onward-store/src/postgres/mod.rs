@@ -378,6 +378,19 @@ impl Store for PostgresStore {
         self.writers.run(import, |work, import| directory::import(work, import).boxed()).await
     }
 
+    async fn amend_directory(
+        &self,
+        was: DirectoryEntry,
+        entry: DirectoryEntry,
+        source: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let import = directory::Import { entries: vec![entry], source: source.to_owned(), at, audit };
+        let amendment = directory::Amendment { was, import };
+        self.writers.run(amendment, |work, amendment| directory::amend(work, amendment).boxed()).await
+    }
+
     async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {
         self.read(ods.clone(), |c, ods| directory::entry(c, ods).boxed()).await
     }

@@ -375,6 +375,18 @@ impl Store for SqliteStore {
         self.write(move |c| directory::import(c, &entries, &source, at, &audit)).await
     }
 
+    async fn amend_directory(
+        &self,
+        was: DirectoryEntry,
+        entry: DirectoryEntry,
+        source: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let source = source.to_owned();
+        self.write(move |c| directory::amend(c, &was, &entry, &source, at, &audit)).await
+    }
+
     async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {
         let ods = ods.clone();
         self.read(move |c| directory::entry(c, &ods)).await
