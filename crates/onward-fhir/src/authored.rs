@@ -15,8 +15,8 @@ mod response;
 mod task;
 
 pub use audit::{
-    AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, Network, Touched, audit_event,
-    type_codes,
+    AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, AuditPurpose, Network, Touched,
+    audit_event, type_codes,
 };
 pub use capability::{CapabilityContent, capability_statement};
 pub use directory::{HomeContent, healthcare_service, location};

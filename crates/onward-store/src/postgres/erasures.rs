@@ -1,5 +1,7 @@
 //! Erasing a person by destroying their keys, and the legal holds that stop it.
 
+use std::time::Duration;
+
 use deadpool_postgres::{Client, Pool};
 use jiff::Timestamp;
 use onward_core::NhsNumber;
@@ -20,6 +22,10 @@ use crate::stored::micros;
 
 const PENDING: &str =
     "SELECT id, patient, ground, reason, requested_by, requested FROM erasures WHERE confirmed IS NULL";
+
+/// How often the table of the keys is tried to be cleared, and how long apart: five seconds in all.
+const TRIES: u32 = 20;
+const APART: Duration = Duration::from_millis(250);
 
 /// A request with whom it is about.
 pub(super) struct Asked {
@@ -140,11 +146,33 @@ pub(super) async fn destroy(c: &Client, index: &str, at: Timestamp) -> Result<u6
     Ok(transfers)
 }
 
-/// Writes the table of the keys anew, because rows that were changed stay in its file until then. What the write-ahead log and its
-/// archives keep goes with them, in the server's own time.
-pub(super) async fn clear_table(pool: &Pool) -> Result<(), Failure> {
+/// Writes the table of the keys anew, because rows that were changed stay in its file until then; false when it may keep them even so,
+/// because somebody still reads the database as it was before (a long report, a backup, a session that is just starting). What the
+/// write-ahead log and its archives keep goes in the server's own time.
+pub(super) async fn clear_table(pool: &Pool) -> Result<bool, Failure> {
     let client = pool.get().await?;
-    Ok(client.batch_execute("VACUUM FULL data_keys").await?)
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            tokio::time::sleep(APART).await;
+        }
+        // The order matters: VACUUM FULL copies rows that somebody may still see, and does not say so. VACUUM counts them, as far as
+        // the server counts at all; when there are none, VACUUM FULL has only living rows to copy.
+        client.batch_execute("VACUUM data_keys").await?;
+        // Statistics before version 15 come late, and none come where they are off: 1 is "unknown".
+        let counted = session::first(
+            &client,
+            "SELECT CASE WHEN current_setting('track_counts')::boolean AND current_setting('server_version_num')::integer >= 150000
+                 THEN pg_stat_get_dead_tuples('data_keys'::regclass) ELSE 1 END AS n",
+            &[],
+        )
+        .await?;
+        let counted = counted.ok_or_else(|| Failure::corrupt("data_keys", "statistics"))?;
+        if Columns::of("data_keys", &counted).count::<u64>("n")? == 0 {
+            client.batch_execute("VACUUM FULL data_keys").await?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(super) async fn place_hold<'j>(work: &mut Work<'j>, ordered: &'j Ordered) -> Result<(), Failure> {

@@ -450,11 +450,11 @@ impl Store for PostgresStore {
         let ErasureOutcome::Erased { transfers, entries, .. } = outcome else { return Ok(outcome) };
         // The keys are destroyed and that is durable; the old rows in the table's file are another matter.
         let remains = match erasures::clear_table(&self.shared.reads).await {
-            Ok(()) => {
+            Ok(true) => {
                 "the write-ahead log and its archives keep the destroyed keys, wrapped, until PostgreSQL recycles them"
             }
-            Err(_) => {
-                "the table data_keys could not be written anew and keeps the destroyed keys, wrapped: run VACUUM FULL data_keys"
+            Ok(false) | Err(_) => {
+                "the table data_keys could not be written anew and keeps the destroyed keys, wrapped: end the sessions that still read the database as it was (pg_stat_activity.backend_xmin tells), then run VACUUM FULL data_keys"
             }
         };
         Ok(ErasureOutcome::Erased { transfers, entries, remains: Some(remains) })

@@ -54,7 +54,15 @@ impl RetentionStore for PostgresStore {
         let gone = Gone { people, before, at, audit };
         self.writers.run(gone, |work, gone| purge_people(work, gone).boxed()).await?;
         // The keys are destroyed and that is durable; old rows stay in the table's file until it is written anew.
-        erasures::clear_table(&self.shared.reads).await.map_err(|failure| StoreError::from(&failure))
+        match erasures::clear_table(&self.shared.reads).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Unavailable(
+                "the keys are destroyed, but the file of the table data_keys keeps them, wrapped, while somebody reads the \
+                 database as it was: run VACUUM FULL data_keys later"
+                    .to_owned(),
+            )),
+            Err(failure) => Err(StoreError::from(&failure)),
+        }
     }
 
     async fn finish_retention_plan(

@@ -1,12 +1,14 @@
 //! Data at rest on PostgreSQL: nothing plain in any table, keys that must be there, keys that change, people who are erased, and
 //! databases from before.
 
-use onward_core::store::{AuditContent, Claim, NewHold};
+use onward_core::audit::AuditWord;
+use onward_core::store::{AuditContent, Claim, ErasureOutcome, NewHold};
+use uuid::Uuid;
 
 use super::*;
-use crate::contract::erasing::{erase_every, fill};
-use crate::contract::hold;
+use crate::contract::erasing::{confirm, erase_every, fill, request};
 use crate::contract::sealing::{CANARY, ring, telling, without_old};
+use crate::contract::{hold, row};
 use crate::sealing::{KeyEncryption, KeyFault, KeyRing};
 
 /// Every row of every table as text, bytes in hexadecimal.
@@ -72,11 +74,43 @@ async fn fifty_of_a_thousand_people_are_erased() {
         assert!(!holds(&dump, text), "neither of the erased nor of the others");
     }
     // The file of the table, too: rows that were changed are not left in it.
-    cluster.tamper(&url, "CHECKPOINT");
-    let file = "SELECT encode(pg_read_binary_file(pg_relation_filepath('data_keys')), 'hex')";
-    let file = cluster.tamper(&url, file).concat();
+    let file = file_of_the_keys(cluster, &url);
     assert!(destroyed.iter().all(|key| !file.contains(key)), "the file keeps a destroyed key");
     assert!(left.iter().all(|key| file.contains(key)), "the search finds the keys that are there");
+}
+
+/// The file of the table of keys, in hexadecimal.
+fn file_of_the_keys(cluster: &Cluster, url: &str) -> String {
+    cluster.tamper(url, "CHECKPOINT");
+    cluster.tamper(url, "SELECT encode(pg_read_binary_file(pg_relation_filepath('data_keys')), 'hex')").concat()
+}
+
+#[tokio::test]
+async fn an_erasure_tells_when_an_older_reader_keeps_its_key_in_the_file() {
+    let Some(((cluster, url), store)) = fresh_shared().await else { return };
+    fill(&store, 2).await;
+    let wrapped = "SELECT encode(wrapped, 'hex') FROM data_keys WHERE kind = 'person' AND wrapped IS NOT NULL";
+    let keys = cluster.tamper(&url, wrapped);
+    let erase = async |n: u32| {
+        let id = Uuid::new_v4();
+        let asked = store.request_erasure(&patient(n), request(id), vec![row(AuditWord::Erase)]).await;
+        assert_eq!(asked, Ok(true));
+        match confirm(&store, id, "Bea").await {
+            ErasureOutcome::Erased { remains, .. } => remains.expect("PostgreSQL always keeps something"),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut config: tokio_postgres::Config = url.parse().expect("an address");
+    config.password(cluster::PASSWORD);
+    let (reader, connection) = config.connect(tokio_postgres::NoTls).await.expect("connects");
+    let connection = tokio::spawn(connection);
+    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.expect("reads");
+    assert!(erase(0).await.starts_with("the table data_keys could not be written anew"));
+    assert!(keys.iter().all(|key| file_of_the_keys(cluster, &url).contains(key)), "it is there and was told");
+    drop(reader);
+    connection.await.expect("ends").expect("without a fault");
+    assert!(erase(1).await.starts_with("the write-ahead log and its archives"));
+    assert!(keys.iter().all(|key| !file_of_the_keys(cluster, &url).contains(key)), "the next one clears both");
 }
 
 async fn open_with(url: &str, keys: Arc<dyn KeyEncryption>) -> Result<PostgresStore, OpenError> {
