@@ -172,4 +172,11 @@ async fn every_client_sees_exactly_what_it_is_entitled_to() {
         assert_eq!(followed, entitled, "copies that {name} knows of");
     }
     println!("{requests} requests of {} clients", visitors.len());
+    let entries = store.audit_entries(0, 1_000_000).await.expect("readable");
+    assert!(entries.len() > 1_000, "{} entries", entries.len());
+    for entry in &entries {
+        let event = serde_json::from_slice(entry.event().expect("kept")).expect("JSON");
+        let problems = onward_tests::balp::problems(&event);
+        assert!(problems.is_empty(), "{problems:#?} in {event:#}");
+    }
 }

@@ -7,6 +7,7 @@ mod architecture;
 mod asvs;
 mod audit;
 mod audit_search;
+mod audit_shapes;
 mod bad_input;
 mod canary;
 mod crawl;

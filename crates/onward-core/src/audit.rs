@@ -123,6 +123,54 @@ impl Agent {
     }
 }
 
+/// Why something was disclosed (HL7 v3 ActReason).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The person is cared for.
+    Treatment,
+    /// The person asked for it.
+    PatientRequest,
+    /// The service is run, or answered for.
+    HealthcareOperations,
+}
+
+/// The ground of a disclosure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Basis {
+    /// Why.
+    pub purpose: Purpose,
+    /// The lawful basis, and the policy that applied it.
+    pub text: String,
+}
+
+impl Basis {
+    /// Care, on the ground that a disclosure policy names.
+    #[must_use]
+    pub fn care(text: &str) -> Self {
+        Self { purpose: Purpose::Treatment, text: text.to_owned() }
+    }
+
+    /// The person asked for what is held about them.
+    #[must_use]
+    pub fn subject_access() -> Self {
+        Self { purpose: Purpose::PatientRequest, text: "subject access: UK GDPR Article 15".to_owned() }
+    }
+
+    /// Somebody who runs the gateway has to know whom something is about.
+    #[must_use]
+    pub fn operation() -> Self {
+        let text = "management of health care: UK GDPR Articles 6(1)(e) and 9(2)(h)".to_owned();
+        Self { purpose: Purpose::HealthcareOperations, text }
+    }
+
+    /// Somebody answers for what was done with personal data.
+    #[must_use]
+    pub fn accountability() -> Self {
+        let text = "accountability: UK GDPR Articles 5(2), 6(1)(e) and 9(2)(h)".to_owned();
+        Self { purpose: Purpose::HealthcareOperations, text }
+    }
+}
+
 /// One thing that happened, before it is written as a FHIR AuditEvent.
 #[derive(Debug, Clone)]
 pub struct AuditEntry {
@@ -142,8 +190,8 @@ pub struct AuditEntry {
     pub recipient: Option<OdsCode>,
     /// About whom.
     pub patient: Option<NhsNumber>,
-    /// Lawful basis and policy, where something was disclosed.
-    pub basis: Option<String>,
+    /// On which ground, where something was disclosed.
+    pub basis: Option<Basis>,
     /// SHA-256, hexadecimal, of the bytes disclosed.
     pub content_sha256: Option<String>,
     /// `X-Request-ID`, where there was a request.

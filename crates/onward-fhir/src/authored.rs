@@ -14,8 +14,8 @@ mod response;
 mod task;
 
 pub use audit::{
-    AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, Network, Touched, audit_event,
-    type_codes,
+    AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, AuditPurpose, Network, Touched,
+    audit_event, type_codes,
 };
 pub use capability::{CapabilityContent, capability_statement};
 pub use itk3::{ItkResponse, itk3_response};

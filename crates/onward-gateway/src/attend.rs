@@ -2,7 +2,7 @@
 //! has arrived, ask the ward, and go through the first 72 hours. Each is kept with its name and moment and audited; what
 //! changes the Task goes the same way as a system's `PUT Task`.
 
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{
     Arrival, ArrivalQuery, CheckOutcome, DeliveryRecord, Step, StepKind, StoreError, StoredRendition, Transition,
@@ -152,7 +152,7 @@ impl Gateway {
         let Some(copy) = self.theirs(who, id).await? else { return Ok(None) };
         let now = self.clock.now();
         let entry = AuditEntry {
-            basis: Some(copy.basis.clone()),
+            basis: Some(Basis::care(&copy.basis)),
             ..self.attended(who, &copy, AuditWord::Read, &format!("version {} {}", copy.version, opening.words()))
         };
         let reader = step(who, &copy, StepKind::Opened, now);

@@ -1,6 +1,6 @@
 //! A recipient reads its copy: reading is disclosure, audited in the transaction that releases the bytes.
 
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
 use onward_core::client::{Client, Role};
 use onward_core::state::RecipientKind;
 use onward_core::store::{DeliveryRecord, StoreError, StoredRendition};
@@ -90,7 +90,7 @@ impl Gateway {
             delivery: Some(id),
             recipient: Some(client.ods.clone()),
             patient: record.patient.clone(),
-            basis: Some(record.basis.clone()),
+            basis: Some(Basis::care(&record.basis)),
             request_id: request_id.map(str::to_owned),
             ..AuditEntry::new(
                 AuditWord::Read,

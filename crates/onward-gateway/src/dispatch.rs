@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Intent, Lease, StoreError};
 use onward_core::transport::{Outbound, SendError, Sent, Transport};
@@ -80,7 +80,7 @@ impl Gateway {
                 delivery: Some(record.id),
                 recipient: Some(record.recipient.clone()),
                 patient: record.patient.clone(),
-                basis: Some(record.basis.clone()),
+                basis: Some(Basis::care(&record.basis)),
                 content_sha256: Some(crate::sha256_hex(&lease.rendition.body)),
                 ..AuditEntry::new(AuditWord::Intend, clock.now(), Agent::gateway(), detail)
             })]
@@ -193,7 +193,7 @@ impl Gateway {
             delivery: Some(record.id),
             recipient: Some(record.recipient.clone()),
             patient: record.patient.clone().filter(|_| discloses),
-            basis: discloses.then(|| record.basis.clone()),
+            basis: discloses.then(|| Basis::care(&record.basis)),
             content_sha256: Some(crate::sha256_hex(&lease.rendition.body)),
             ..AuditEntry::new(as_disclosure(word), self.clock.now(), Agent::gateway(), detail)
         }

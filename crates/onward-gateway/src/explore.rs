@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, FoundAudit};
+use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis, FoundAudit};
 use onward_core::store::{
     Approval, ApprovalKind, DeliveryQuery, FoundTask, StoreError, SubjectTransfer, TaskQuery, Verdict,
 };
@@ -220,6 +220,7 @@ impl Gateway {
         if reveal {
             let row = AuditEntry {
                 patient: entry.patient.clone(),
+                basis: Some(Basis::accountability()),
                 request_id: inquiry.who.request_id.clone(),
                 ..AuditEntry::new(
                     AuditWord::Reveal,
@@ -418,8 +419,10 @@ impl Gateway {
             patient,
             request_id: inquiry.who.request_id.clone(),
             query: Some(inquiry.asked.clone()),
-            basis: (word == AuditWord::SubjectAccess && export.form == ExportForm::Sar)
-                .then(|| "subject access: UK GDPR Article 15".to_owned()),
+            basis: (word == AuditWord::SubjectAccess).then(|| match export.form {
+                ExportForm::Sar => Basis::subject_access(),
+                ExportForm::Ndjson | ExportForm::Csv => Basis::accountability(),
+            }),
             ..AuditEntry::new(
                 word,
                 self.clock.now(),

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, StoredCheckpoint};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Purpose, StoredCheckpoint};
 use onward_core::store::{AuditColumns, AuditHeader, StoreError, StoredAudit};
 use onward_core::{OdsCode, Timestamp};
 use onward_fhir::authored::{
-    AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, Network, Touched, audit_event,
-    type_codes,
+    AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, AuditPurpose, Network, Touched,
+    audit_event, type_codes,
 };
 use onward_ledger::{Checkpoint, SigningKey, Tree};
 use serde_json::Value;
@@ -76,7 +76,7 @@ impl Journal {
             request_id: entry.request_id.clone(),
             query: (entry.word == AuditWord::Query)
                 .then(|| entry.query.clone().unwrap_or_else(|| entry.detail.clone())),
-            basis: entry.basis.clone(),
+            basis: entry.basis.as_ref().map(|basis| (purpose(basis.purpose), basis.text.clone())),
         }
     }
 
@@ -150,6 +150,14 @@ impl Journal {
             network: Network::Uri(self.observer.clone()),
             policy: Vec::new(),
         }
+    }
+}
+
+fn purpose(purpose: Purpose) -> AuditPurpose {
+    match purpose {
+        Purpose::Treatment => AuditPurpose::Treatment,
+        Purpose::PatientRequest => AuditPurpose::PatientRequest,
+        Purpose::HealthcareOperations => AuditPurpose::HealthcareOperations,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use onward_core::audit::{AuditEntry, AuditQuery, AuditWord};
+use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis};
 use onward_core::cause::Cause;
 use onward_core::store::{
     Approval, ApprovalKind, Backlog, DeliveryRecord, HeldTransfer, OriginalMessage, Pause, Queue, Resend, StoreError,
@@ -290,6 +290,7 @@ impl Gateway {
             delivery: delivery.map(|copy| copy.id),
             // A number that is none has no place in the log.
             patient: record.patient.or_else(|| revealed.number_as_sent.as_deref()?.parse().ok()),
+            basis: Some(Basis::operation()),
             request_id: who.request_id.clone(),
             ..AuditEntry::new(
                 AuditWord::Reveal,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord, Basis};
 use onward_core::directory::Endpoint;
 use onward_core::state::RecipientKind;
 use onward_core::store::{Acceptance, NewDelivery, NewTransfer, ReplyWanted, Store};
@@ -164,7 +164,7 @@ async fn main() {
                 recipient: Some(ods("VMH01")),
                 // Spread, so that one person's entries lie far apart.
                 patient: Some(person(number.wrapping_mul(7_919) % PEOPLE)),
-                basis: Some("direct care".to_owned()),
+                basis: Some(Basis::care("direct care")),
                 ..AuditEntry::new(words[usize::try_from(number % 4).expect("small")], at(number * 10), agent, "detail")
             })
         });

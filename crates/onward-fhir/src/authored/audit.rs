@@ -96,6 +96,17 @@ pub enum AuditOutcome {
     SeriousFailure,
 }
 
+/// Why something was disclosed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditPurpose {
+    /// `TREAT`.
+    Treatment,
+    /// `PATRQT`.
+    PatientRequest,
+    /// `HOPERAT`.
+    HealthcareOperations,
+}
+
 /// Data that was touched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditData {
@@ -145,8 +156,8 @@ pub struct AuditContent {
     pub request_id: Option<String>,
     /// Raw query, for [`AuditPattern::Query`].
     pub query: Option<String>,
-    /// Lawful basis and policy, for disclosures.
-    pub basis: Option<String>,
+    /// Why something was disclosed: its purpose, and the lawful basis with the policy.
+    pub basis: Option<(AuditPurpose, String)>,
 }
 
 struct Shape {
@@ -247,9 +258,14 @@ pub fn audit_event(content: &AuditContent) -> Result<String, AuthorError> {
         )),
         None => None,
     };
-    if let Some(basis) = &content.basis {
-        let treatment = parts::coding(ACT_REASON, "TREAT", Some("treatment"));
-        event.purpose_of_event = vec![Some(parts::concept(vec![treatment], Some(basis)))];
+    if let Some((purpose, basis)) = &content.basis {
+        let (code, display) = match purpose {
+            AuditPurpose::Treatment => ("TREAT", "treatment"),
+            AuditPurpose::PatientRequest => ("PATRQT", "patient requested"),
+            AuditPurpose::HealthcareOperations => ("HOPERAT", "healthcare operations"),
+        };
+        let why = parts::coding(ACT_REASON, code, Some(display));
+        event.purpose_of_event = vec![Some(parts::concept(vec![why], Some(basis)))];
     }
     event.entity = entities(content).into_iter().map(Some).collect();
     Ok(serde_json::to_string(&event).expect("the model serialises"))

@@ -223,9 +223,10 @@ fn a_profile_is_claimed_only_where_it_holds() {
 fn audit_entities_name_patient_data_and_request() {
     let mut content = audit(AuditPattern::Query);
     content.query = Some("Task?owner=VN6C2".to_owned());
-    content.basis = Some("direct care".to_owned());
+    content.basis = Some((AuditPurpose::PatientRequest, "subject access".to_owned()));
     let event = json(&audit_event(&content).expect("an AuditEvent"));
-    assert_eq!(event["purposeOfEvent"][0]["text"], "direct care");
+    assert_eq!(event["purposeOfEvent"][0]["text"], "subject access");
+    assert_eq!(event["purposeOfEvent"][0]["coding"][0]["code"], "PATRQT");
     let entities = event["entity"].as_array().expect("entities");
     let kinds: Vec<_> = entities.iter().map(|entity| entity["type"]["code"].as_str().expect("code")).collect();
     assert_eq!(kinds, ["1", "2", "Task", "2", "XrequestId"]);

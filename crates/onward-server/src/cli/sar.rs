@@ -7,7 +7,7 @@ pub(super) mod page;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use onward_core::audit::{AuditEntry, AuditWord};
+use onward_core::audit::{AuditEntry, AuditWord, Basis};
 use serde_json::json;
 
 use super::audit::{self, Source};
@@ -98,7 +98,7 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
     // Whoever reads the log later finds which archive it was; without the entry no byte is written.
     let entry = AuditEntry {
         patient: Some(patient),
-        basis: Some("subject access: UK GDPR Article 15".to_owned()),
+        basis: Some(Basis::subject_access()),
         content_sha256: Some(sha256_hex(manifest.as_bytes())),
         ..desk.entry(AuditWord::SubjectAccess, format!("{} files, by the hash of their manifest", archive.files.len()))
     };

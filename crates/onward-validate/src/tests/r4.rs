@@ -177,7 +177,7 @@ fn what_onward_authors_is_valid() {
         transfer: Some("Task/t".to_owned()),
         request_id: Some("r".to_owned()),
         query: Some("q".to_owned()),
-        basis: Some("b".to_owned()),
+        basis: Some((authored::AuditPurpose::Treatment, "b".to_owned())),
     };
     let capability = authored::CapabilityContent {
         version: "0".to_owned(),

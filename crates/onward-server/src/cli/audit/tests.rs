@@ -1,5 +1,5 @@
 use clap::Parser as _;
-use onward_core::audit::{Agent, AuditEntry, StoredCheckpoint};
+use onward_core::audit::{Agent, AuditEntry, Basis, StoredCheckpoint};
 use onward_core::client::Role;
 use onward_ledger::{Checkpoint, Tree};
 use tempfile::TempDir;
@@ -181,7 +181,7 @@ async fn who_saw_a_patient_is_told_from_the_oldest_and_is_itself_audited() {
             patient: Some(patient.clone()),
             delivery: Some(onward_core::DeliveryId::random()),
             recipient: recipient.map(|code| code.parse().expect("a code")),
-            basis: Some("direct care".to_owned()),
+            basis: Some(Basis::care("direct care")),
             ..AuditEntry::new(word, at(second), agent, "detail")
         })
     };
