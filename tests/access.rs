@@ -297,6 +297,12 @@ const PAGES: &[PageRow] = &[
     ("export for no reason", "POST", "/audit/exports", Object::None, [403, 403, 422, 403]),
     ("no verdict on an export", "POST", "/audit/exports/{id}", Object::Missing, [403, 403, 400, 403]),
     ("no file", "GET", "/audit/exports/{id}/file", Object::Missing, [403, 403, 404, 403]),
+    ("own account", "GET", "/account", Object::None, [200, 200, 200, 200]),
+    ("no password", "POST", "/account/password", Object::None, [400, 400, 400, 400]),
+    ("new passkey", "POST", "/account/passkey/challenge", Object::None, [200, 200, 200, 200]),
+    ("no passkey", "POST", "/account/passkey", Object::None, [400, 400, 400, 400]),
+    ("passkey of nobody", "POST", "/account/passkey/remove", Object::None, [400, 400, 400, 400]),
+    ("no session", "POST", "/account/sessions", Object::None, [400, 400, 400, 400]),
     ("sign out", "POST", "/sign-out", Object::None, [303, 303, 303, 303]),
 ];
 
