@@ -308,6 +308,12 @@ const PAGES: &[PageRow] = &[
     ("directory", "GET", "/directory", Object::None, [200, 200, 403, 200]),
     ("no entry confirmed", "POST", "/directory/confirm", Object::None, [400, 403, 403, 403]),
     ("no entry kept", "POST", "/directory/entry", Object::None, [400, 403, 403, 403]),
+    ("own account", "GET", "/account", Object::None, [200, 200, 200, 200]),
+    ("no password", "POST", "/account/password", Object::None, [400, 400, 400, 400]),
+    ("new passkey", "POST", "/account/passkey/challenge", Object::None, [200, 200, 200, 200]),
+    ("no passkey", "POST", "/account/passkey", Object::None, [400, 400, 400, 400]),
+    ("passkey of nobody", "POST", "/account/passkey/remove", Object::None, [400, 400, 400, 400]),
+    ("no session", "POST", "/account/sessions", Object::None, [400, 400, 400, 400]),
     ("sign out", "POST", "/sign-out", Object::None, [303, 303, 303, 303]),
 ];
 

@@ -1,6 +1,7 @@
 //! Capability tests: each module is one thing that Onward's users rely on.
 
 mod access;
+mod account;
 mod answers;
 mod architecture;
 mod asvs;

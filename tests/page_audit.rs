@@ -40,6 +40,7 @@ type Row = (
     &'static [&'static str],
 );
 
+const NEW_PASSWORD: &str = "seven quiet marble stairs";
 const SIGN_IN: &str = "/sign-in";
 const RECORD: &str = "/transfers/{id}";
 const LISTED: &str = "rest/search E0 Query Person home>onward";
@@ -177,6 +178,18 @@ const TABLE: &[Row] = &[
     (SIGN_IN, "", "POST", Stranger, &[("email", HOME), ("email", HOME)], 400, &[]),
     (SIGN_IN, "", "POST", Stranger, &[("email", HOME), ("password", PASSWORD), ("code", "{next}")], 303,
         &["110114/110122 E0 - Person home>onward"]),
+    ("/account", "", "GET", HomeUser, &[], 200, &[]),
+    ("/account/password", "", "POST", HomeUser,
+        &[("current", "wrong wrong wrong"), ("password", NEW_PASSWORD), ("again", NEW_PASSWORD)], 422,
+        &["110113 E8 - Person home>onward"]),
+    ("/account/password", "", "POST", HomeUser,
+        &[("current", PASSWORD), ("password", NEW_PASSWORD), ("again", NEW_PASSWORD)], 303,
+        &["110100 E0 - Person home>onward"]),
+    // What a passkey that is added or removed leaves, and the end of other sessions, `account` tells.
+    ("/account/passkey/challenge", "", "POST", HomeUser, &[], 200, &[]),
+    ("/account/passkey", "", "POST", HomeUser, &[], 400, &[]),
+    ("/account/passkey/remove", "", "POST", HomeUser, &[], 422, &[]),
+    ("/account/sessions", "", "POST", HomeUser, &[("session", "all")], 303, &[]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &["110114/110123 E0 - Person home>onward"]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &[]),
     // What people and logouts from an identity provider leave, `federation` tells.

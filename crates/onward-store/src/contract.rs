@@ -138,6 +138,9 @@ macro_rules! every_contract {
             a_providers_logout_ends_its_sessions_once,
             one_of_many_takers_gets_a_ceremony,
             failed_attempts_are_counted_and_forgotten,
+            people_change_what_they_are_recognised_by,
+            people_see_and_end_their_own_sessions,
+            sessions_side_by_side_are_limited,
         );
     };
     ($open:path, $group:ident: $($name:ident),+ $(,)?) => {

@@ -19,6 +19,7 @@ mod lifecycle;
 mod migrate;
 mod open;
 mod operations;
+mod own;
 mod partitions;
 mod people;
 mod readers;

@@ -17,6 +17,7 @@ mod lifecycle;
 mod migrate;
 mod open;
 mod operations;
+mod own;
 mod people;
 mod readers;
 mod reporting;
