@@ -163,13 +163,14 @@ async fn people_find_their_way_in_a_browser() {
     ];
     let hold = held(&world, &hospital).await;
     let dead = dead(&world).await;
+    let (_, invitation) = browser::invited(&world, "kit@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
     let pictures = modules.join("../pages");
     let folder = tempfile::tempdir().expect("a folder");
     let cookie = |person: &browser::Person| person.browser.cookie("__Host-sid").expect("signed in");
     let told = json!({
         "base": world.base().as_str().trim_end_matches('/'), "modules": modules, "pictures": pictures, "chromium": CHROMIUM,
         "home": cookie(&home), "other": cookie(&other), "operators": operators.each_ref().map(cookie),
-        "leads": leads.each_ref().map(cookie),
+        "leads": leads.each_ref().map(cookie), "invitation": invitation,
         "ids": {
             "keyboard": keyboard, "plain": plain, "hostile": hostile, "deceased": deceased, "hold": hold, "dead": dead,
         },

@@ -1,6 +1,7 @@
 //! Capability tests: each module is one thing that Onward's users rely on.
 
 mod access;
+mod account;
 mod answers;
 mod architecture;
 mod arrival;
@@ -20,6 +21,7 @@ mod forms;
 mod hardening;
 mod hazards;
 mod headers;
+mod homes;
 mod inbox;
 mod journeys;
 mod lifecycle;

@@ -24,8 +24,10 @@ enum Who {
     Operator,
     /// An information-governance lead of the hospital.
     Lead,
+    /// A ward coordinator of the hospital.
+    Ward,
 }
-use Who::{HomeUser, Lead, Operator, Stranger};
+use Who::{HomeUser, Lead, Operator, Stranger, Ward};
 
 /// Route, what stands for `{…}` in it, method, who, form, status, events.
 type Row = (
@@ -38,6 +40,7 @@ type Row = (
     &'static [&'static str],
 );
 
+const NEW_PASSWORD: &str = "seven quiet marble stairs";
 const SIGN_IN: &str = "/sign-in";
 const RECORD: &str = "/transfers/{id}";
 const LISTED: &str = "rest/search E0 Query Person home>onward";
@@ -153,6 +156,17 @@ const TABLE: &[Row] = &[
         &[("form", "csv"), ("from", "{today}"), ("until", "{today}"), ("reason", "x")], 303, &[SEARCHED]),
     ("/audit/exports/{id}", "unknown", "POST", Lead, &[("verdict", "grant")], 409, &[]),
     ("/audit/exports/{id}/file", "unknown", "GET", Lead, &[], 404, &[]),
+    ("/directory", "", "GET", HomeUser, &[], 200, &[LISTED]),
+    ("/directory", "?need=tracheostomy", "GET", Ward, &[], 200, &["rest/search E0 Query Person ward>onward"]),
+    ("/directory", "?need=x", "GET", Ward, &[], 400, &[]),
+    ("/directory", "", "GET", Lead, &[], 403, &["110113 E8 - Person ig>onward"]),
+    ("/directory/confirm", "", "POST", HomeUser, &[("ods", "VMH01")], 303, &["110100 E0 - Person home>onward"]),
+    ("/directory/confirm", "", "POST", HomeUser, &[("ods", "VMH02")], 404, &[HOME_DENIED]),
+    ("/directory/confirm", "", "POST", Ward, &[("ods", "VMH01")], 403, &["110113 E8 - Person ward>onward"]),
+    ("/directory/entry", "", "POST", HomeUser, &[("ods", "VMH01"), ("free-with", "1")], 422, &[LISTED]),
+    ("/directory/entry", "", "POST", HomeUser, &[("ods", "VMH01"), ("total-with", "1"), ("free-with", "1")], 303,
+        &["110100 E0 - Person home>onward"]),
+    ("/directory/entry", "", "POST", HomeUser, &[("ods", "VMH02")], 404, &[HOME_DENIED]),
     (SIGN_IN, "", "GET", Stranger, &[], 200, &[]),
     (SIGN_IN, "", "POST", Stranger, &[("email", "nobody@rowan.example"), ("password", PASSWORD), ("code", "000000")], 401,
         &["110113 E8 - unauthenticated>onward"]),
@@ -164,6 +178,18 @@ const TABLE: &[Row] = &[
     (SIGN_IN, "", "POST", Stranger, &[("email", HOME), ("email", HOME)], 400, &[]),
     (SIGN_IN, "", "POST", Stranger, &[("email", HOME), ("password", PASSWORD), ("code", "{next}")], 303,
         &["110114/110122 E0 - Person home>onward"]),
+    ("/account", "", "GET", HomeUser, &[], 200, &[]),
+    ("/account/password", "", "POST", HomeUser,
+        &[("current", "wrong wrong wrong"), ("password", NEW_PASSWORD), ("again", NEW_PASSWORD)], 422,
+        &["110113 E8 - Person home>onward"]),
+    ("/account/password", "", "POST", HomeUser,
+        &[("current", PASSWORD), ("password", NEW_PASSWORD), ("again", NEW_PASSWORD)], 303,
+        &["110100 E0 - Person home>onward"]),
+    // What a passkey that is added or removed leaves, and the end of other sessions, `account` tells.
+    ("/account/passkey/challenge", "", "POST", HomeUser, &[], 200, &[]),
+    ("/account/passkey", "", "POST", HomeUser, &[], 400, &[]),
+    ("/account/passkey/remove", "", "POST", HomeUser, &[], 422, &[]),
+    ("/account/sessions", "", "POST", HomeUser, &[("session", "all")], 303, &[]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &["110114/110123 E0 - Person home>onward"]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &[]),
     // What people and logouts from an identity provider leave, `federation` tells.
@@ -213,6 +239,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
     let home = browser::person(&world, HOME, Role::CareHomeUser, &["VMH01"]).await;
     let operator = browser::person(&world, "ops@onward.example", Role::Operator, &["Y99900"]).await;
     let lead = browser::person(&world, "ig@northmoor.example", Role::InformationGovernance, &["R9Z"]).await;
+    let ward = browser::person(&world, "ward@northmoor.example", Role::WardCoordinator, &["R9Z"]).await;
     let (newcomer, path) = browser::invited(&world, "new@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
     let token = path.trim_start_matches("/invitation/").to_owned();
     let hospital = world.hospital().await;
@@ -234,6 +261,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
             HomeUser => &home.browser,
             Operator => &operator.browser,
             Lead => &lead.browser,
+            Ward => &ward.browser,
         };
         let request_id = format!("row-{number}");
         asking.set_request_id(&request_id);

@@ -162,6 +162,46 @@ async function care(name, javaScriptEnabled, id) {
 const submit = (page, selector) => Promise.all([page.waitForNavigation(), page.click(selector)])
 
 // The person on call: what is stuck, the one safe thing to do, and two people for what is grave.
+// By Chromium's own authenticator, from the invitation on: one is set up, one more on the page of the account, and both sign in.
+async function passkeys() {
+  const made = await context(null)
+  const page = watched(await made.newPage(), 'passkeys')
+  const cdp = await made.newCDPSession(page)
+  await cdp.send('WebAuthn.enable')
+  const device = async () => (await cdp.send('WebAuthn.addVirtualAuthenticator', { options: {
+    protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true,
+    automaticPresenceSimulation: true
+  } })).authenticatorId
+  const press = async (words, address) => {
+    await page.click(`button:has-text("${words}")`)
+    await page.waitForURL(`${told.base}${address}`)
+  }
+  const phone = await device()
+  await page.goto(told.base + told.invitation)
+  await press('Set up a passkey', '/')
+  await has(page, 'Signed in as Person kit', 'passkeys, invitation')
+  await page.goto(`${told.base}/account`)
+  await cdp.send('WebAuthn.setUserVerified', { authenticatorId: phone, isUserVerified: false })
+  await page.click('button:has-text("Set up a passkey")')
+  await page.waitForFunction(() => document.querySelector('#passkey [role=alert]').textContent.includes('was not used'))
+  await cdp.send('WebAuthn.removeVirtualAuthenticator', { authenticatorId: phone })
+  await device()
+  await page.goto(`${told.base}/account`)
+  await press('Set up a passkey', '/account?done=passkey')
+  await has(page, 'The passkey is set up', 'passkeys, one more')
+  if (await page.locator('button:has-text("Remove")').count() !== 2) say('passkeys: there are not two')
+  await judge(page, 'passkeys')
+  await picture(page, 'account-passkeys')
+  await press('Log out', '/sign-in')
+  await press('Sign in with a passkey', '/')
+  await has(page, 'Signed in as Person kit', 'passkeys, sign-in')
+  await page.goto(`${told.base}/account`)
+  await page.click('button:has-text("Remove") >> nth=0')
+  await page.waitForURL(`${told.base}/account?done=removed`)
+  if (await page.locator('button:has-text("Remove")').count() !== 0) say('passkeys: the last one can be removed')
+  await made.close()
+}
+
 async function on_call(javaScriptEnabled) {
   const name = javaScriptEnabled ? 'on call' : 'on call without JavaScript'
   const made = await context(told.operators[0], { javaScriptEnabled })
@@ -278,6 +318,16 @@ try {
   await weigh(told.home)
   const home = await context(told.home)
   const other = await context(told.other)
+  await passkeys()
+  await look(home, 'account', goto('/account'))
+  await look(home, 'account-error', async (page) => {
+    await goto('/account')(page)
+    await page.fill('#current', 'one of one of one')
+    await page.fill('#password', 'two of two of two')
+    await page.fill('#again', 'two of two of two')
+    await Promise.all([page.waitForNavigation(), page.click('button:has-text("Change the password")')])
+    await has(page, 'There is a problem', 'account-error')
+  })
   await look(home, 'inbox', goto('/inbox'))
   await look(home, 'inbox-recent', goto('/inbox?show=recent'), [1280])
   await look(other, 'inbox-empty', goto('/inbox'))

@@ -92,7 +92,8 @@ impl World {
         Self::start_with("", &sections, &[], DIRECTORY).await
     }
 
-    /// A fresh world in which the covering practice's address may not be reached, and nobody answers at the pharmacy's.
+    /// A fresh world in which the covering practice's address may not be reached, and nobody answers at the pharmacy's. Its
+    /// public address is a name, because browsers give passkeys to names only.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -106,7 +107,7 @@ impl World {
         let directory = at("Beck Lane Surgery", "https://beck-lane.example/in", DIRECTORY);
         let directory = at("Station Road Pharmacy", "https://127.0.0.1:9/in", &directory);
         let sections = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n";
-        Self::start_with("", sections, &[], &directory).await
+        Self::start_as("localhost", "", sections, &[], &directory).await
     }
 
     /// A fresh world whose people sign in through this identity provider too, on loopback; `cis2` is its name.
@@ -230,16 +231,21 @@ allow_plain_loopback = true
     }
 
     async fn start_with(server: &str, sections: &str, files: &[(&str, &str)], directory: &str) -> Self {
+        Self::start_as("127.0.0.1", server, sections, files, directory).await
+    }
+
+    /// Under this name of loopback.
+    async fn start_as(host: &str, server: &str, sections: &str, files: &[(&str, &str)], directory: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let base = Url::parse(&format!("https://127.0.0.1:{port}")).expect("a URL");
+        let base = Url::parse(&format!("https://{host}:{port}")).expect("a URL");
         let issuer = write_authority(folder.path());
         write_certificate(folder.path(), &issuer);
         std::fs::write(folder.path().join("people.toml"), PEOPLE).expect("written");
         store_keys::add_key(&folder.path().join("store.key"), SystemClock.now()).expect("a key");
         let config_file = folder.path().join("gateway.toml");
-        std::fs::write(&config_file, config_text(port, server) + sections).expect("written");
+        std::fs::write(&config_file, config_text(host, port, server) + sections).expect("written");
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).expect("written");
         }
@@ -333,7 +339,9 @@ allow_plain_loopback = true
     #[must_use]
     pub fn http(&self) -> HttpClient {
         HttpClient::new(&HttpConfig {
-            egress: vec![EgressHost { host: "127.0.0.1".to_owned(), internal: true }],
+            egress: ["127.0.0.1", "localhost"]
+                .map(|host| EgressHost { host: host.to_owned(), internal: true })
+                .to_vec(),
             extra_roots_pem: std::fs::read(self.folder().join("ca.pem")).expect("readable"),
             response_bytes_max: 64 * 1024 * 1024,
             total_timeout: std::time::Duration::from_secs(60),
@@ -473,13 +481,13 @@ pub fn load(file: &Path) -> Config {
     Config::load_from(Some(file), std::iter::empty()).expect("the test configuration is right").config
 }
 
-fn config_text(port: u16, server: &str) -> String {
+fn config_text(host: &str, port: u16, server: &str) -> String {
     format!(
         r#"
 [server]
 listen = "127.0.0.1:{port}"
 operations_listen = "127.0.0.1:0"
-public_url = "https://127.0.0.1:{port}"
+public_url = "https://{host}:{port}"
 tls_certificate_file = "server.pem"
 tls_key_file = "server.key"
 {server}

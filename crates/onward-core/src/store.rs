@@ -840,6 +840,16 @@ pub trait Store:
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<u64, StoreError>;
+    /// Puts an entry in the place of one that still stands as it was, as a version of its own; `false`, and nothing is kept,
+    /// when somebody else has changed it meanwhile.
+    async fn amend_directory(
+        &self,
+        was: DirectoryEntry,
+        entry: DirectoryEntry,
+        source: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
     /// The entry with this ODS code (for a home, also by its other codes), expired or not.
     async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError>;
     /// All entries by kind and code.

@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error. Commands hold no rules of their own: they call
 //! the crates that do, on the same store and with the same audit as the server.
 
+mod account;
 mod alerts;
 pub(crate) mod audit;
 mod breach;
@@ -146,6 +147,7 @@ impl Cli {
     /// Does what was asked for, on the process's own outputs, and says how it ended.
     #[must_use]
     pub fn run(self) -> Exit {
+        account::Account::remember();
         let mut terminal = Terminal::of_process();
         let prepared = match &self.command {
             Command::Serve(command) => match operations::prepare(command) {

@@ -20,6 +20,7 @@
     const options = await send(`${at}/passkey/challenge`, {});
     options.challenge = toBytes(options.challenge);
     options.user.id = toBytes(options.user.id);
+    (options.excludeCredentials || []).forEach(known => { known.id = toBytes(known.id); });
     const made = await navigator.credentials.create({ publicKey: options });
     return send(`${at}/passkey`, {
       id: made.id,
@@ -55,12 +56,12 @@
     button.disabled = true;
     problem.textContent = "";
     try {
-      const said = part.dataset.invitation ? await register(part.dataset.invitation) : await signIn(part.dataset.next);
+      const said = part.dataset.register ? await register(part.dataset.register) : await signIn(part.dataset.next);
       window.location.assign(said.next);
     } catch (error) {
       // A browser's own words are no help; what we answered is.
       problem.textContent = error.name === "Error" ? error.message
-        : "The passkey was not used. Try again, or use a password below.";
+        : "The passkey was not used. Try again, or use another way.";
       button.disabled = false;
     }
   });

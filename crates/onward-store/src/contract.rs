@@ -107,6 +107,7 @@ macro_rules! every_contract {
             one_of_many_redemptions_wins,
             used_assertions_are_kept_until_they_expire,
             the_directory_keeps_versions,
+            an_entry_is_amended_as_it_was_seen,
             a_code_that_two_homes_claim_names_neither,
             checkpoints_only_grow,
             the_log_is_read_in_parts,
@@ -146,6 +147,9 @@ macro_rules! every_contract {
             a_providers_logout_ends_its_sessions_once,
             one_of_many_takers_gets_a_ceremony,
             failed_attempts_are_counted_and_forgotten,
+            people_change_what_they_are_recognised_by,
+            people_see_and_end_their_own_sessions,
+            sessions_side_by_side_are_limited,
         );
     };
     ($open:path, $group:ident: $($name:ident),+ $(,)?) => {

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::StoreError;
-use crate::UserId;
 use crate::audit::AuditRow;
 use crate::people::{Ceremony, Credential, Invitation, Passkey, Password, Purpose, Session, Subject, User};
+use crate::{SessionId, UserId};
 
 /// The end of an invitation: the account's credentials are replaced by this one, its sessions end, a new one begins.
 #[derive(Debug, Clone)]
@@ -50,6 +50,52 @@ pub enum Proof {
     /// Nothing of ours: the ceremony was used up before.
     Federated,
 }
+
+/// What an account is recognised by here, as its owner sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// A password with its codes.
+    pub password: bool,
+    /// The oldest first.
+    pub passkeys: Vec<Passkey>,
+}
+
+/// A change that people make to what they are recognised by. All other sessions of the account end with it.
+#[derive(Clone)]
+pub struct CredentialChange {
+    /// The account.
+    pub user: UserId,
+    /// What changes.
+    pub change: Change,
+    /// SHA-256 of the cookie of the session that goes on.
+    pub keep: [u8; 32],
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+/// What changes.
+#[derive(Clone)]
+pub enum Change {
+    /// One hash of the password in place of another; the codes stay.
+    Password {
+        /// Argon2id, PHC string, as it was read.
+        old: String,
+        /// The same of the new one.
+        new: String,
+    },
+    /// One more passkey.
+    AddPasskey(Passkey),
+    /// One less. Something must be left to sign in with.
+    RemovePasskey {
+        /// Which.
+        id: Vec<u8>,
+    },
+}
+
+/// Most passkeys that an account has.
+pub const PASSKEYS_MAX: u32 = 10;
+/// Most sessions that an account has side by side: one more ends the one that began first (ASVS 7.1.2).
+pub const SESSIONS_MAX: u32 = 10;
 
 /// A sign-in about to be committed.
 #[derive(Debug, Clone)]
@@ -141,6 +187,12 @@ pub trait PeopleStore: Send + Sync + 'static {
     /// The passkey with this identifier and its account, disabled or not.
     async fn passkey(&self, id: &[u8]) -> Result<Option<(Passkey, User)>, StoreError>;
 
+    /// What the account is recognised by here.
+    async fn credentials(&self, user: UserId) -> Result<Credentials, StoreError>;
+    /// Changes it; `false`, and nothing done, when the account is disabled, the password or passkey is not there any more, the new
+    /// passkey is somebody's already or one too many, or nothing would be left.
+    async fn change_credentials(&self, change: CredentialChange) -> Result<bool, StoreError>;
+
     /// Begins a session; `false` when the proof was used before, or the account is disabled.
     async fn sign_in(&self, sign_in: SignIn) -> Result<bool, StoreError>;
     /// The session with this hash and its account, unless it was last seen before `seen_since`, authenticated before
@@ -155,6 +207,21 @@ pub trait PeopleStore: Send + Sync + 'static {
     async fn touch_session(&self, hash: &[u8; 32], at: Timestamp) -> Result<(), StoreError>;
     /// Ends a session; `false` when there is none.
     async fn end_session(&self, hash: &[u8; 32], audit: Vec<AuditRow>) -> Result<bool, StoreError>;
+    /// The account's sessions that are not over, by the same limits as [`PeopleStore::session`]; the newest first.
+    async fn sessions_of(
+        &self,
+        user: UserId,
+        seen_since: Timestamp,
+        authenticated_since: Timestamp,
+    ) -> Result<Vec<Session>, StoreError>;
+    /// Ends the account's session of this name, or all of them, but never that with the hash `keep`; gives how many.
+    async fn end_sessions_of(
+        &self,
+        user: UserId,
+        session: Option<SessionId>,
+        keep: &[u8; 32],
+        audit: Vec<AuditRow>,
+    ) -> Result<u64, StoreError>;
     /// Ends the sessions that an identity provider has ended; `false`, and nothing done, when its token was used before.
     async fn end_provider_sessions(&self, logout: ProviderLogout) -> Result<bool, StoreError>;
     /// Whether this account has signed in from the browser with this hash.

@@ -403,9 +403,21 @@ fn keys(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// Entries that are not under a checkpoint can be taken away without a trace.
+const CHECKPOINT_SECONDS: u32 = 5;
+
 fn audit(config: &Config, findings: &mut Findings) {
     findings.positive("audit.checkpoint_seconds", config.audit.checkpoint_seconds);
     findings.positive("audit.ship_seconds", config.audit.ship_seconds);
+    if config.audit.checkpoint_seconds > CHECKPOINT_SECONDS {
+        findings.warning(
+            "audit.checkpoint_seconds",
+            format!(
+                "entries of the last {} seconds can be cut off unseen: at most {CHECKPOINT_SECONDS} is better",
+                config.audit.checkpoint_seconds
+            ),
+        );
+    }
     let mut names = std::collections::BTreeSet::new();
     for witness in &config.audit.witness {
         findings.reachable("audit.witness", config, &witness.url, false);

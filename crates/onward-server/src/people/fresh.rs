@@ -14,6 +14,11 @@ use crate::app::App;
 /// How long a sign-in is fresh (trust.md §8: five minutes).
 const FRESH: SignedDuration = SignedDuration::from_mins(5);
 
+/// Whether the person was recognised so lately.
+pub(super) fn is_fresh(signed_in: &SignedIn, app: &App) -> bool {
+    app.gateway.clock().now().duration_since(signed_in.authenticated_at) <= FRESH
+}
+
 /// A person who signed in at most five minutes ago; anybody else is sent to do so again and comes back. For exports,
 /// erasure and the like.
 #[derive(Debug, Clone)]
@@ -24,8 +29,7 @@ impl FromRequestParts<Arc<App>> for Fresh {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         let signed_in = SignedIn::from_request_parts(parts, app).await?;
-        let age = app.gateway.clock().now().duration_since(signed_in.authenticated_at);
-        if age <= FRESH {
+        if is_fresh(&signed_in, app) {
             return Ok(Self(signed_in));
         }
         let back = (parts.method == Method::GET).then(|| parts.uri.path_and_query()).flatten();

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use onward_core::audit::{AuditEntry, AuditWord};
 use onward_core::people::{Session, User};
 use onward_core::store::StoreError;
@@ -79,9 +79,9 @@ async fn admit(app: &App, access: Access, mut request: Request) -> Result<Reques
 pub(super) async fn session(app: &App, headers: &HeaderMap) -> Result<Option<(Session, User)>, StoreError> {
     let Some(hash) = cookie::hash_of(headers, cookie::SESSION) else { return Ok(None) };
     let now = app.gateway.clock().now();
-    let before = |span| now.checked_sub(span).unwrap_or(Timestamp::MIN);
     let store = app.gateway.store();
-    let found = store.session(&hash, before(app.people.idle), before(app.people.absolute)).await?;
+    let (seen_since, authenticated_since) = app.people.good_since(now);
+    let found = store.session(&hash, seen_since, authenticated_since).await?;
     if let Some((session, _)) = &found
         && now.duration_since(session.last_seen) > TOUCH
         && !is_a_scripts(headers)

@@ -3,6 +3,7 @@
 //! A page is a route whose access is [`Access::Page`] or [`Access::SignedIn`]; its handler takes [`SignedIn`]. The guard
 //! around it has looked the session up and asked the authorization table before the handler runs.
 
+mod account;
 mod cookie;
 mod fresh;
 mod guard;
@@ -77,6 +78,18 @@ impl People {
             passwords: password::Passwords::new(),
             providers: providers.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Since when a session must have been in use, and since when it must have begun, to be good now.
+    fn good_since(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        let before = |span| now.checked_sub(span).unwrap_or(Timestamp::MIN);
+        (before(self.idle), before(self.absolute))
+    }
+
+    /// What people call an identity provider; its address where it is not configured any more.
+    fn label_of(&self, issuer: &str) -> String {
+        let known = self.providers.iter().find(|provider| provider.issuer.issuer == issuer);
+        known.map_or_else(|| issuer.to_owned(), |provider| provider.issuer.label.clone())
     }
 
     fn provider(&self, name: &str) -> Option<&oidc::Provider> {
@@ -178,6 +191,12 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/sign-in/passkey", Access::Visitor, post(passkey::sign_in)),
         route("POST", "/invitation/{token}/passkey/challenge", Access::Visitor, post(passkey::registration_challenge)),
         route("POST", "/invitation/{token}/passkey", Access::Visitor, post(passkey::register)),
+        route("GET", "/account", Access::SignedIn, get(account::get)),
+        route("POST", "/account/password", Access::SignedIn, post(account::password)),
+        route("POST", "/account/passkey/challenge", Access::SignedIn, post(account::passkey_challenge)),
+        route("POST", "/account/passkey", Access::SignedIn, post(account::add_passkey)),
+        route("POST", "/account/passkey/remove", Access::SignedIn, post(account::remove_passkey)),
+        route("POST", "/account/sessions", Access::SignedIn, post(account::end_sessions)),
         route("GET", "/sign-in/with/{issuer}", Access::Visitor, get(oidc::leave)),
         route("GET", "/sign-in/return", Access::Visitor, get(oidc::come_back)),
         // From the provider's server, not from a page: its signature is what counts.

@@ -35,7 +35,7 @@ const SCRIPT: &str = include_str!("../../static/passkey.js");
 
 /// What a browser makes of an authenticator's answer (`PublicKeyCredential.toJSON`), as far as we read it.
 #[derive(Deserialize)]
-struct Answer {
+pub(super) struct Answer {
     id: String,
     response: AnswerResponse,
     /// Where the person was going.
@@ -80,20 +80,26 @@ pub(super) async fn registration_challenge(State(app): State<Arc<App>>, Path(tok
         let Some(user) = app.gateway.store().invited(&sha256(token.as_bytes()), now).await? else {
             return Ok(page::no_invitation());
         };
-        let challenge = begin(&app, Purpose::Registration, Some(user.id)).await?;
-        let algorithms = ALGORITHMS.map(|algorithm| json!({ "type": "public-key", "alg": algorithm }));
-        Ok(Json(json!({
-            "challenge": challenge,
-            "rp": { "id": app.people.relying_party.id, "name": "Onward" },
-            "user": { "id": handle(&user), "name": user.email, "displayName": user.name },
-            "pubKeyCredParams": algorithms,
-            "authenticatorSelection": { "residentKey": "required", "requireResidentKey": true, "userVerification": "required" },
-            "attestation": "none",
-            "timeout": CEREMONY.as_millis(),
-        }))
-        .into_response())
+        Ok(Json(creation(&app, &user, &[]).await?).into_response())
     };
     options.await.unwrap_or_else(page::store)
+}
+
+/// Options of `navigator.credentials.create`, on a device that has none of these passkeys.
+pub(super) async fn creation(app: &App, user: &User, known: &[Passkey]) -> Result<Value, StoreError> {
+    let challenge = begin(app, Purpose::Registration, Some(user.id)).await?;
+    let algorithms = ALGORITHMS.map(|algorithm| json!({ "type": "public-key", "alg": algorithm }));
+    let known = known.iter().map(|passkey| json!({ "type": "public-key", "id": name(passkey) }));
+    Ok(json!({
+        "challenge": challenge,
+        "rp": { "id": app.people.relying_party.id, "name": "Onward" },
+        "user": { "id": handle(user), "name": user.email, "displayName": user.name },
+        "pubKeyCredParams": algorithms,
+        "excludeCredentials": known.collect::<Vec<_>>(),
+        "authenticatorSelection": { "residentKey": "required", "requireResidentKey": true, "userVerification": "required" },
+        "attestation": "none",
+        "timeout": CEREMONY.as_millis(),
+    }))
 }
 
 pub(super) async fn register(
@@ -134,7 +140,7 @@ pub(super) async fn register(
 }
 
 /// The new passkey, if the answer gives one.
-async fn registered(
+pub(super) async fn registered(
     app: &App,
     answer: &Answer,
     user: &User,
@@ -261,23 +267,28 @@ async fn take(
     Ok(taken.map(|taken| (challenge, taken)))
 }
 
+/// A passkey as browsers name it.
+pub(super) fn name(passkey: &Passkey) -> String {
+    URL_SAFE_NO_PAD.encode(&passkey.id)
+}
+
 /// The account as its authenticator knows it.
 fn handle(user: &User) -> String {
     URL_SAFE_NO_PAD.encode(user.id.0.as_bytes())
 }
 
-async fn read(body: Body) -> Result<Answer, Response> {
+pub(super) async fn read(body: Body) -> Result<Answer, Response> {
     let body = crate::api::body::read(body, ANSWER_BYTES_MAX).await.map_err(|outcome| outcome.into_response())?;
     serde_json::from_slice(&body).map_err(|_| told(StatusCode::BAD_REQUEST, "What was sent cannot be read."))
 }
 
-fn refusal() -> Response {
+pub(super) fn refusal() -> Response {
     let mut response = told(StatusCode::UNAUTHORIZED, "That did not work. Try again, or sign in with your password.");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Page"));
     response
 }
 
-fn told(status: StatusCode, problem: &str) -> Response {
+pub(super) fn told(status: StatusCode, problem: &str) -> Response {
     let body: Value = json!({ "problem": problem });
     (status, Json(body)).into_response()
 }

@@ -5,7 +5,10 @@ use onward_core::audit::AuditWord;
 use onward_core::people::{
     Ceremony, Credential, Invitation, Passkey, Password, Purpose, Role, Session, Strength, Subject, User,
 };
-use onward_core::store::people::{Device, Enrolment, FailedAttempt, FailedAttempts, Proof, ProviderLogout, SignIn};
+use onward_core::store::people::{
+    Change, CredentialChange, Device, Enrolment, FailedAttempt, FailedAttempts, PASSKEYS_MAX, Proof, ProviderLogout,
+    SESSIONS_MAX, SignIn,
+};
 use onward_core::{SessionId, Timestamp, UserId};
 
 use super::{Shared, at, at_once, log, ods, row};
@@ -314,4 +317,97 @@ pub(crate) async fn failed_attempts_are_counted_and_forgotten(store: Shared) {
     fail(3, 7, false, 1021).await;
     assert_eq!(counted(0).await, FailedAttempts { pair: 0, address: 1, account: 0, second_factor: 0 });
     assert_eq!(log(&store).await.len(), 4);
+}
+
+/// A change by whoever holds the session whose hash is `keep`.
+async fn changed(store: &Shared, user: UserId, keep: u8, change: Change) -> bool {
+    let audit = vec![row(AuditWord::Configure)];
+    let change = CredentialChange { user, change, keep: [keep; 32], audit };
+    store.change_credentials(change).await.expect("committed")
+}
+
+fn only_passkey(id: u8) -> Passkey {
+    match passkey(id, 0) {
+        Credential::Passkey(passkey) => passkey,
+        Credential::Password(_) | Credential::Subject(_) => unreachable!("it is a passkey"),
+    }
+}
+
+pub(crate) async fn people_change_what_they_are_recognised_by(store: Shared) {
+    let ada = enrolled(&store, 1, "ada@home.example", secret(7)).await;
+    let bob = enrolled(&store, 2, "bob@home.example", passkey(2, 0)).await;
+    let beside = entry(session(3, ada.id, at(20)), Proof::Code { step: 8 });
+    assert_eq!(store.sign_in(beside).await, Ok(true));
+    let before = log(&store).await.len();
+    let password = |old: &str| Change::Password { old: old.to_owned(), new: "$argon2id$new".to_owned() };
+    assert!(!changed(&store, ada.id, 3, password("$argon2id$other")).await, "it is not the password any more");
+    assert!(!changed(&store, bob.id, 2, password("$argon2id$")).await, "there is none");
+    assert!(!changed(&store, ada.id, 3, Change::RemovePasskey { id: vec![2; 16] }).await, "another's");
+    assert!(!changed(&store, ada.id, 3, Change::AddPasskey(only_passkey(2))).await, "another's");
+    assert!(!changed(&store, bob.id, 2, Change::RemovePasskey { id: vec![2; 16] }).await, "nothing would be left");
+    assert!(open(&store, 1).await && open(&store, 3).await, "what fails ends nothing");
+    assert_eq!(log(&store).await.len(), before, "and is not audited as done");
+
+    assert!(changed(&store, ada.id, 3, password("$argon2id$")).await);
+    assert!(!open(&store, 1).await && open(&store, 3).await && open(&store, 2).await, "only one's other sessions end");
+    let stored = store.password(ada.id).await.expect("readable").expect("there");
+    assert_eq!((stored.hash.as_str(), stored.totp_step, stored.totp_secret), ("$argon2id$new", 8, vec![1, 2, 3]));
+    assert_eq!(log(&store).await.len(), before + 1);
+
+    assert!(changed(&store, bob.id, 2, Change::AddPasskey(only_passkey(9))).await);
+    let has = store.credentials(bob.id).await.expect("readable");
+    assert_eq!((has.password, has.passkeys.len()), (false, 2));
+    assert!(changed(&store, bob.id, 2, Change::RemovePasskey { id: vec![2; 16] }).await, "another is left");
+    assert_eq!(store.credentials(bob.id).await.expect("readable").passkeys, vec![only_passkey(9)]);
+    for n in 0..PASSKEYS_MAX {
+        let id = 100 + n.to_le_bytes()[0];
+        assert_eq!(changed(&store, ada.id, 3, Change::AddPasskey(only_passkey(id))).await, n < PASSKEYS_MAX, "{n}");
+    }
+    assert!(!changed(&store, ada.id, 3, Change::AddPasskey(only_passkey(200))).await, "one too many");
+    put(&store, &User { disabled: true, ..ada.clone() }, None).await;
+    assert!(!changed(&store, ada.id, 3, password("$argon2id$new")).await, "disabled");
+}
+
+pub(crate) async fn people_see_and_end_their_own_sessions(store: Shared) {
+    let ada = enrolled(&store, 1, "ada@home.example", secret(7)).await;
+    let bob = enrolled(&store, 2, "bob@home.example", secret(7)).await;
+    for (n, step) in [(3, 8), (4, 9)] {
+        let more = entry(session(n, ada.id, at(10 + i64::from(n))), Proof::Code { step });
+        assert_eq!(store.sign_in(more).await, Ok(true));
+    }
+    let seen = async |seen: i64, authenticated: i64| {
+        let found = store.sessions_of(ada.id, at(seen), at(authenticated)).await.expect("readable");
+        found.iter().map(|session| session.hash[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(0, 0).await, [4, 3, 1]);
+    assert_eq!(seen(14, 0).await, [4], "idle for too long");
+    assert_eq!(seen(0, 13).await, [4, 3], "too old");
+    let before = log(&store).await.len();
+    let of_bob = store.sessions_of(bob.id, at(0), at(0)).await.expect("readable")[0].id;
+    let name = store.sessions_of(ada.id, at(0), at(0)).await.expect("readable")[1].id;
+    let end = async |session, keep: u8| {
+        let audit = vec![row(AuditWord::SignOut)];
+        store.end_sessions_of(ada.id, session, &[keep; 32], audit).await.expect("committed")
+    };
+    assert_eq!(end(Some(of_bob), 4).await, 0, "another's");
+    assert_eq!(end(Some(name), 3).await, 0, "the one that one sits in goes by signing out");
+    assert_eq!(log(&store).await.len(), before, "nothing was done");
+    assert_eq!(end(Some(name), 4).await, 1);
+    assert_eq!(seen(0, 0).await, [4, 1]);
+    assert_eq!(end(None, 4).await, 1);
+    assert_eq!(seen(0, 0).await, [4]);
+    assert!(open(&store, 2).await);
+    assert_eq!(log(&store).await.len(), before + 2);
+}
+
+pub(crate) async fn sessions_side_by_side_are_limited(store: Shared) {
+    let ada = enrolled(&store, 1, "ada@home.example", secret(7)).await;
+    for n in 1..=SESSIONS_MAX {
+        let hash = 10 + n.to_le_bytes()[0];
+        let more = entry(session(hash, ada.id, at(10 + i64::from(n))), Proof::Code { step: u64::from(n) + 7 });
+        assert_eq!(store.sign_in(more).await, Ok(true));
+    }
+    let open_ones = store.sessions_of(ada.id, at(0), at(0)).await.expect("readable");
+    assert_eq!(open_ones.len(), SESSIONS_MAX as usize);
+    assert!(!open(&store, 1).await && open(&store, 11).await, "that which began first has ended");
 }

@@ -5,21 +5,22 @@ use async_trait::async_trait;
 use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
-use onward_core::UserId;
 use onward_core::audit::AuditRow;
 use onward_core::people::{Ceremony, Credential, Invitation, Passkey, Password, Purpose, Session, Subject, User};
 use onward_core::store::StoreError;
 use onward_core::store::people::{
-    Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof, ProviderLogout, SignIn,
+    CredentialChange, Credentials, Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof,
+    ProviderLogout, SESSIONS_MAX, SignIn,
 };
+use onward_core::{SessionId, UserId};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::PostgresStore;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session::{self as sql, Params};
 use super::work::Work;
+use super::{PostgresStore, own};
 use crate::columns::Columns;
 use crate::rows::people::{self as rows, USER};
 use crate::stored::{json, micros, stored_count};
@@ -93,6 +94,34 @@ impl PeopleStore for PostgresStore {
 
     async fn end_session(&self, hash: &[u8; 32], audit: Vec<AuditRow>) -> Result<bool, StoreError> {
         self.writers.run((*hash, audit), |work, (hash, audit)| end_session(work, hash, audit).boxed()).await
+    }
+
+    async fn sessions_of(
+        &self,
+        user: UserId,
+        seen_since: Timestamp,
+        authenticated_since: Timestamp,
+    ) -> Result<Vec<Session>, StoreError> {
+        self.read((user, seen_since, authenticated_since), |c, input| own::sessions(c, input).boxed()).await
+    }
+
+    async fn end_sessions_of(
+        &self,
+        user: UserId,
+        session: Option<SessionId>,
+        keep: &[u8; 32],
+        audit: Vec<AuditRow>,
+    ) -> Result<u64, StoreError> {
+        let which = own::Which { user, session, keep: *keep };
+        self.writers.run((which, audit), |work, (which, audit)| own::end_sessions(work, which, audit).boxed()).await
+    }
+
+    async fn credentials(&self, user: UserId) -> Result<Credentials, StoreError> {
+        self.read(user, |c, user| own::credentials(c, *user).boxed()).await
+    }
+
+    async fn change_credentials(&self, change: CredentialChange) -> Result<bool, StoreError> {
+        self.writers.run(change, |work, change| own::change(work, change).boxed()).await
     }
 
     async fn end_provider_sessions(&self, logout: ProviderLogout) -> Result<bool, StoreError> {
@@ -188,7 +217,7 @@ async fn put_user<'j>(
     Ok(true)
 }
 
-async fn user_where(c: &Client, condition: &str, params: Params<'_>) -> Result<Option<User>, Failure> {
+pub(super) async fn user_where(c: &Client, condition: &str, params: Params<'_>) -> Result<Option<User>, Failure> {
     let sql = format!("SELECT {USER} FROM users WHERE {condition}");
     sql::first(c, &sql, params).await?.as_ref().map(user).transpose()
 }
@@ -259,14 +288,7 @@ async fn enrol<'j>(work: &mut Work<'j>, enrolment: &'j Enrolment) -> Result<bool
             )
             .await?;
         }
-        Credential::Passkey(passkey) => {
-            sql::execute(
-                c,
-                "INSERT INTO passkeys (id, account, public_key, counter, added) VALUES ($1, $2, $3, $4, $5)",
-                &[&passkey.id, &id, &passkey.public_key, &i64::from(passkey.counter), &micros(passkey.added)],
-            )
-            .await?;
-        }
+        Credential::Passkey(passkey) => own::add_passkey(c, id, passkey).await?,
     }
     begin(c, session, &enrolment.device).await?;
     work.audit(&enrolment.audit);
@@ -353,6 +375,13 @@ async fn begin(c: &Client, session: &Session, device: &Device) -> Result<(), Fai
             &micros(session.last_seen),
             &session.provider_session,
         ],
+    )
+    .await?;
+    sql::execute(
+        c,
+        "DELETE FROM sessions WHERE account = $1 AND hash <> $2 AND hash NOT IN
+             (SELECT hash FROM sessions WHERE account = $1 AND hash <> $2 ORDER BY authenticated DESC, hash LIMIT $3)",
+        &[&session.user.0, &session.hash.as_slice(), &i64::from(SESSIONS_MAX - 1)],
     )
     .await?;
     sql::execute(

@@ -67,6 +67,17 @@ pub(crate) fn session(columns: &Columns<'_>, hash: &[u8; 32]) -> Result<Session,
     })
 }
 
+/// Of a row with `hash`, `id`, `user`, `strength`, `authenticated`, `last_seen` and `provider_session`.
+pub(crate) fn session_by_user(columns: &Columns<'_>) -> Result<Session, Corrupt> {
+    session(columns, &columns.get("hash")?)
+}
+
+/// Of a row with `id`, `user`, `public_key`, `counter` and `added`.
+pub(crate) fn passkey_of(columns: &Columns<'_>) -> Result<Passkey, Corrupt> {
+    let id: Vec<u8> = columns.get("id")?;
+    Ok(passkey(columns, &id)?.0)
+}
+
 /// Of a row with `user`, `data` and `expires`.
 pub(crate) fn ceremony(columns: &Columns<'_>, hash: [u8; 32], purpose: Purpose) -> Result<Ceremony, Corrupt> {
     Ok(Ceremony {

@@ -18,6 +18,7 @@ mod lifecycle;
 mod migrate;
 mod open;
 mod operations;
+mod own;
 mod people;
 mod readers;
 mod reporting;
@@ -374,6 +375,18 @@ impl Store for SqliteStore {
     ) -> Result<u64, StoreError> {
         let source = source.to_owned();
         self.write(move |c| directory::import(c, &entries, &source, at, &audit)).await
+    }
+
+    async fn amend_directory(
+        &self,
+        was: DirectoryEntry,
+        entry: DirectoryEntry,
+        source: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let source = source.to_owned();
+        self.write(move |c| directory::amend(c, &was, &entry, &source, at, &audit)).await
     }
 
     async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {

@@ -2,18 +2,19 @@
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use onward_core::UserId;
 use onward_core::audit::AuditRow;
 use onward_core::people::{Ceremony, Credential, Invitation, Passkey, Password, Purpose, Session, Subject, User};
 use onward_core::store::StoreError;
 use onward_core::store::people::{
-    Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof, ProviderLogout, SignIn,
+    CredentialChange, Credentials, Device, Enrolment, FailedAttempt, FailedAttempts, PeopleStore, Proof,
+    ProviderLogout, SESSIONS_MAX, SignIn,
 };
+use onward_core::{SessionId, UserId};
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{SqliteStore, audit};
+use super::{SqliteStore, audit, own};
 use crate::columns::Columns;
 use crate::rows::people::{self as rows, USER};
 use crate::stored::{json, micros, stored_count};
@@ -106,6 +107,34 @@ impl PeopleStore for SqliteStore {
             Ok(true)
         })
         .await
+    }
+
+    async fn sessions_of(
+        &self,
+        user: UserId,
+        seen_since: Timestamp,
+        authenticated_since: Timestamp,
+    ) -> Result<Vec<Session>, StoreError> {
+        self.read(move |c| own::sessions(c, user, seen_since, authenticated_since)).await
+    }
+
+    async fn end_sessions_of(
+        &self,
+        user: UserId,
+        session: Option<SessionId>,
+        keep: &[u8; 32],
+        audit: Vec<AuditRow>,
+    ) -> Result<u64, StoreError> {
+        let keep = *keep;
+        self.write(move |c| own::end_sessions(c, user, session, keep, &audit)).await
+    }
+
+    async fn credentials(&self, user: UserId) -> Result<Credentials, StoreError> {
+        self.read(move |c| own::credentials(c, user)).await
+    }
+
+    async fn change_credentials(&self, change: CredentialChange) -> Result<bool, StoreError> {
+        self.write(move |c| own::change(c, &change)).await
     }
 
     async fn end_provider_sessions(&self, logout: ProviderLogout) -> Result<bool, StoreError> {
@@ -201,7 +230,7 @@ fn put_user(c: &Keyed<'_>, user: &User, invitation: Option<&Invitation>, rows: &
     Ok(true)
 }
 
-fn user_by_id(c: &Keyed<'_>, id: UserId) -> Result<Option<User>, Failure> {
+pub(super) fn user_by_id(c: &Keyed<'_>, id: UserId) -> Result<Option<User>, Failure> {
     user_where(c, "id = ?", [id.to_string()])
 }
 
@@ -267,10 +296,7 @@ fn enrol(c: &Keyed<'_>, enrolment: &Enrolment) -> Result<bool, Failure> {
                     stored_count(password.totp_step)
                 ])?;
         }
-        Credential::Passkey(passkey) => {
-            c.prepare_cached("INSERT INTO passkeys (id, user, public_key, counter, added) VALUES (?, ?, ?, ?, ?)")?
-                .execute(params![passkey.id, id, passkey.public_key, passkey.counter, micros(passkey.added)])?;
-        }
+        Credential::Passkey(passkey) => own::add_passkey(c, &id, passkey)?,
         Credential::Subject(_) => {}
     }
     begin(c, session, &enrolment.device)?;
@@ -347,6 +373,11 @@ fn begin(c: &Keyed<'_>, session: &Session, device: &Device) -> Result<(), Failur
         micros(session.last_seen),
         session.provider_session,
     ])?;
+    c.prepare_cached(
+        "DELETE FROM sessions WHERE user = ?1 AND hash <> ?2 AND hash NOT IN
+             (SELECT hash FROM sessions WHERE user = ?1 AND hash <> ?2 ORDER BY authenticated DESC, hash LIMIT ?3)",
+    )?
+    .execute(params![session.user.to_string(), session.hash, SESSIONS_MAX - 1])?;
     c.prepare_cached(
         "INSERT INTO devices (hash, user, expires) VALUES (?, ?, ?)
          ON CONFLICT (hash, user) DO UPDATE SET expires = excluded.expires",
