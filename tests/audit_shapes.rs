@@ -13,7 +13,8 @@ use serde_json::Value;
 /// The event of an entry about something of everything.
 fn event(word: AuditWord, change: impl FnOnce(&mut AuditEntry)) -> Value {
     let role = Some(ClientRole::Practice.as_str());
-    let agent = Agent { role, ..Agent::named("ward", Some("R9Z".parse().expect("a code"))) };
+    let account = Some("ada, uid 1001, signed in".to_owned());
+    let agent = Agent { role, account, ..Agent::named("ward", Some("R9Z".parse().expect("a code"))) };
     let mut entry = AuditEntry {
         transfer: Some(TransferId::random()),
         delivery: Some(DeliveryId::random()),
@@ -155,6 +156,8 @@ fn altered(event: &Value, pointer: &str) -> Option<Value> {
 
 /// What may be missing wherever it is.
 const OPTIONAL: &[&str] = &[
+    ".agent[110152].altId",
+    ".agent[110153].altId",
     ".agent[110152].role",
     ".agent[110153].role",
     ".agent[110152].who.identifier",
@@ -172,6 +175,8 @@ const OPTIONAL_WITHOUT_CLAIM: &[&str] = &[".entity", ".entity[1]", ".entity[2]"]
 
 /// What may be any text.
 const FREE: &[&str] = &[
+    ".agent[110152].altId",
+    ".agent[110153].altId",
     ".agent[110152].network.address",
     ".agent[110153].network.address",
     ".agent[110152].who.identifier.value",

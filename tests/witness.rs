@@ -1,8 +1,13 @@
 //! Witnesses of the audit log: a partner's keeps what it has seen, so that a log that was cut back, replaced or forked is
 //! found out; and checkpoints lie where the operator cannot change them.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use axum::Router;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
 use onward_core::audit::AuditWord;
 use onward_ledger::{CosigningKey, SigningKey, VerifyingKey};
 use onward_server::cli::Exit;
@@ -11,7 +16,7 @@ use onward_server::session::Session;
 use onward_server::witnessing::witness::{self, Witness};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::monitoring::operations;
@@ -203,4 +208,111 @@ async fn fault_013_of_two_sequencers_one_is_cosigned() {
     let cosigned = answers.iter().filter(|answer| matches!(answer, witness::Answer::Cosigned(_))).count();
     assert_eq!(cosigned, 1, "{answers:?}");
     assert!(answers.iter().filter(|answer| **answer == witness::Answer::Conflict(1)).count() == 15, "{answers:?}");
+}
+
+/// A place that is asked to keep checkpoints, and does what it is told to.
+#[derive(Default)]
+struct Place {
+    /// Its answer; 0 is 204.
+    status: AtomicU16,
+    asked: AtomicUsize,
+    taken: Mutex<Vec<String>>,
+}
+
+impl Place {
+    fn serve(self: &Arc<Self>, world: &World, listener: TcpListener) -> watch::Sender<bool> {
+        let place = Arc::clone(self);
+        let take = move |headers: HeaderMap, body: String| async move {
+            let status = StatusCode::from_u16(place.status.load(Ordering::SeqCst)).unwrap_or(StatusCode::NO_CONTENT);
+            if status.is_success() {
+                assert!(headers[CONTENT_TYPE].to_str().expect("text").starts_with("text/plain"));
+                place.taken.lock().expect("whole").push(body);
+            }
+            place.asked.fetch_add(1, Ordering::SeqCst);
+            // Where a redirect is followed, this is where it leads.
+            (status, [(LOCATION, "/keep")])
+        };
+        let routes = Router::new().route("/keep", post(take));
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(listener::serve(listener, Some(Arc::new(world.tls())), routes, stopped));
+        stop
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    fn taken(&self) -> Vec<String> {
+        self.taken.lock().expect("whole").clone()
+    }
+
+    /// Entries under the largest checkpoint that it has, which is the newest.
+    fn holds(&self, key: &VerifyingKey) -> u64 {
+        let sizes: Vec<u64> = self.taken().iter().map(|note| key.open(note).expect("signed by the log").size).collect();
+        assert!(sizes.is_sorted(), "none comes after a larger one: {sizes:?}");
+        sizes.last().copied().unwrap_or_default()
+    }
+
+    /// Waits until it has everything that the log holds now.
+    async fn until_it_has_all(&self, world: &World) -> u64 {
+        let (entries, key) = (world.gateway().store().audit_size().await.expect("readable"), log_key(world));
+        while self.holds(&key) < entries {
+            tokio::task::yield_now().await;
+        }
+        self.holds(&key)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_gets_every_newest_checkpoint_whatever_it_answered_before() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let audit = format!(
+        "[audit]\ncheckpoint_seconds = 1\nship_seconds = 1\ncheckpoint_url = \"https://{address}/keep\"\n[delivery]\nconnect_seconds = 1\n"
+    );
+    let mut world = World::start_reaching_loopback_with(&audit).await;
+    let place = Arc::new(Place::default());
+    // Refusals: what is not taken is not counted, and nobody else waits.
+    place.status.store(503, Ordering::SeqCst);
+    let stop = place.serve(&world, listener);
+    let hospital = world.hospital().await;
+    for status in [503, 403, 307] {
+        place.status.store(status, Ordering::SeqCst);
+        discharge(&hospital).await;
+        let before = place.asked();
+        while place.asked() < before + 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(place.taken(), Vec::<String>::new(), "{status}");
+        until_it_is_told(&world, "onward_audit_shipped_entries{to=\"url\"} 0").await;
+    }
+    place.status.store(0, Ordering::SeqCst);
+    let first = place.until_it_has_all(&world).await;
+    until_it_is_told(&world, &format!("onward_audit_shipped_entries{{to=\"url\"}} {first}")).await;
+
+    // An outage: the hospital does not notice, and the place has the newest when it is back.
+    drop(stop);
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    discharge(&hospital).await;
+    let entries = world.gateway().store().audit_size().await.expect("readable");
+    while world.gateway().store().latest_checkpoint().await.expect("readable").is_none_or(|own| own.size < entries) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(place.holds(&log_key(&world)), first, "nothing comes to who is not there");
+    let stop = place.serve(&world, TcpListener::bind(address).await.expect("the port is free again"));
+    let second = place.until_it_has_all(&world).await;
+    assert!(second > first);
+
+    // A restart: nothing that was signed is missing at the place in the end.
+    world.restart().await;
+    discharge(&hospital).await;
+    assert!(place.until_it_has_all(&world).await > second);
+    world.stop().await;
+    drop(stop);
+    let kept = write(world.folder(), "kept.txt", place.taken().last().expect("one"));
+    assert_eq!(onward(&world, &["verify", "--checkpoint", &kept]).await, Exit::Done, "it convicts nobody");
+    let count = place.taken().len();
+    assert!(count < place.asked(), "refusals were asked again, {count} of {}", place.asked());
 }

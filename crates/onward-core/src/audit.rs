@@ -60,6 +60,8 @@ words!(
         Erase = "erase",
         /// A validation or dry run was asked for.
         DryRun = "dry-run",
+        /// Something needs a person, or somebody was told of it.
+        Notify = "notify",
         /// A witness has seen another history of this log than the one that is here.
         Alarm = "alarm",
     }
@@ -76,6 +78,8 @@ pub struct Agent {
     pub role: Option<&'static str>,
     /// The account of a person.
     pub user: Option<UserId>,
+    /// The operating system's account that a command ran under, in words.
+    pub account: Option<String>,
 }
 
 impl Agent {
@@ -85,7 +89,7 @@ impl Agent {
     /// Somebody who is no registered client.
     #[must_use]
     pub fn named(name: &str, organisation: Option<OdsCode>) -> Self {
-        Self { name: name.to_owned(), organisation, role: None, user: None }
+        Self { name: name.to_owned(), organisation, role: None, user: None, account: None }
     }
 
     /// A registered client.
@@ -110,10 +114,10 @@ impl Agent {
         Self::named(Self::GATEWAY, None)
     }
 
-    /// Whoever uses the command line of the organisation that runs the gateway.
+    /// Whoever uses the command line of the organisation that runs the gateway, under this account of the operating system.
     #[must_use]
-    pub fn operator(own_ods: &OdsCode) -> Self {
-        Self::named("operator", Some(own_ods.clone()))
+    pub fn operator(own_ods: &OdsCode, account: Option<String>) -> Self {
+        Self { account, ..Self::named("operator", Some(own_ods.clone())) }
     }
 
     /// A MESH mailbox, `unknown` where a message names none.

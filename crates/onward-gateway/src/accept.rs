@@ -78,7 +78,11 @@ impl Gateway {
         self.try_to_accept(&submission).await
     }
 
-    async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
+    /// Everything that accepting a message does but the commit: what would be committed.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]; a refusal has been audited when it is returned.
+    pub async fn acceptance_of(&self, submission: &Submission) -> Result<Acceptance, AcceptError> {
         let transfer = TransferId::random();
         let prepared = self.prepare(&submission.client, &submission.body, &submission.media_type, transfer).await;
         let prepared = match prepared {
@@ -86,10 +90,14 @@ impl Gateway {
             Err(PrepareError::Store(error)) => return Err(error.into()),
             Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
-        let named: Vec<String> =
-            prepared.facts.document_id.iter().chain(&prepared.facts.document_set_id).cloned().collect();
-        let acceptance = self.acceptance(submission, prepared, transfer).await?;
-        let response = acceptance.transfer.response.clone();
+        Ok(self.acceptance(submission, prepared, transfer).await?)
+    }
+
+    async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
+        let acceptance = self.acceptance_of(submission).await?;
+        let NewTransfer { id: transfer, document_id, document_set_id, response, .. } = &acceptance.transfer;
+        let (transfer, response) = (*transfer, response.clone());
+        let named: Vec<String> = document_id.iter().chain(document_set_id).cloned().collect();
         match self.store.accept(acceptance).await? {
             Accepted::New => {
                 self.work.notify_one();

@@ -88,6 +88,7 @@ impl Journal {
                 part: AgentPart::Client,
                 name: name.to_owned(),
                 organisation: entry.agent.organisation.as_ref().map(ToString::to_string),
+                account: entry.agent.account.clone(),
                 requestor: true,
                 role: entry.agent.role.map(str::to_owned),
                 network: match entry.agent.user {
@@ -117,6 +118,7 @@ impl Journal {
                     part: AgentPart::Server,
                     name: recipient.to_string(),
                     organisation: Some(recipient.to_string()),
+                    account: None,
                     requestor: false,
                     role: None,
                     network: Network::Uri(format!("urn:nhs-uk:addressing:ods:{recipient}")),
@@ -129,6 +131,7 @@ impl Journal {
                     part: AgentPart::Server,
                     name: "Personal Demographics Service".to_owned(),
                     organisation: None,
+                    account: None,
                     requestor: false,
                     role: None,
                     network: Network::Machine("PDS".to_owned()),
@@ -145,6 +148,7 @@ impl Journal {
             part,
             name: self.observer.clone(),
             organisation: Some(self.own_ods.clone()),
+            account: None,
             requestor: true,
             role: None,
             network: Network::Uri(self.observer.clone()),
@@ -205,9 +209,12 @@ fn pattern(word: AuditWord) -> AuditPattern {
         AuditWord::SignOut => AuditPattern::Logout,
         AuditWord::Refuse | AuditWord::Deny => AuditPattern::Denial,
         // An intent becomes a disclosure by the attempt, and is told again as one when that ends.
-        AuditWord::Configure | AuditWord::Erase | AuditWord::DryRun | AuditWord::Alarm | AuditWord::Intend => {
-            AuditPattern::Activity
-        }
+        AuditWord::Configure
+        | AuditWord::Erase
+        | AuditWord::DryRun
+        | AuditWord::Alarm
+        | AuditWord::Intend
+        | AuditWord::Notify => AuditPattern::Activity,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::Gateway;
 use crate::decision::Decided;
 use crate::identify::{HoldCause, Identification, Identified, discharge_destination, identify};
 use crate::lifecycle::names_another_person;
+use crate::needs;
 use crate::refusal::Refusal;
 use crate::routes::Decision;
 
@@ -296,7 +297,7 @@ impl Gateway {
     async fn route(
         &self,
         facts: Facts,
-        findings: Findings,
+        mut findings: Findings,
         notes: Vec<Note>,
         r4: &Tree<'_>,
         message: &Message<'_, '_>,
@@ -330,6 +331,9 @@ impl Gateway {
             (Identification::Hold { patient, care_home, cause }, _) => Routing::Hold { patient, care_home, cause },
             (Identification::Known(identified), decision) => {
                 evidence.clone_from(&identified.evidence);
+                for need in needs::unmet(&bundle, &identified.care_home) {
+                    findings.push(needs::finding(need, &identified.care_home));
+                }
                 let cause = match decision {
                     Decision::Hold(reason) => {
                         Some(HoldCause::new(*reason, format!("route \"{}\" holds this message", route.name)))

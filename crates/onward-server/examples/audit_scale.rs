@@ -1,16 +1,14 @@
 //! How the audit log answers at scale, and what it costs: `cargo run --release --example audit_scale [ENTRIES]` (a million by
 //! default) fills a store with synthetic entries and prints how long "who saw this patient" and the entries of a breach pack take
-//! beside a scan of the whole log; and what accepting costs with and without its audit entries.
+//! beside a scan of the whole log.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord, Basis};
-use onward_core::directory::Endpoint;
-use onward_core::state::RecipientKind;
-use onward_core::store::{Acceptance, NewDelivery, NewTransfer, ReplyWanted, Store};
-use onward_core::{DeliveryId, NhsNumber, OdsCode, SystemClock, Timestamp, TransferId};
+use onward_core::store::Store;
+use onward_core::{DeliveryId, NhsNumber, OdsCode, SystemClock, Timestamp};
 use onward_gateway::journal::Journal;
 use onward_store::sealing::KeyRing;
 use onward_store::sqlite::SqliteStore;
@@ -19,8 +17,6 @@ use onward_store::sqlite::SqliteStore;
 const BATCH: u64 = 1_000;
 /// People among whom the entries are spread.
 const PEOPLE: u64 = 50_000;
-/// Messages accepted with, and as many without, audit.
-const ACCEPTED: u32 = 400;
 
 fn ods(code: &str) -> OdsCode {
     code.parse().expect("an ODS code")
@@ -70,75 +66,6 @@ async fn scan(store: &dyn Store) -> usize {
         if page.len() < 1_000 {
             return found;
         }
-    }
-}
-
-fn acceptance(number: u32, journal: &Journal, audited: bool) -> Acceptance {
-    let patient = person(u64::from(number));
-    let transfer = TransferId::random();
-    let agent = || Agent::named("ward-system", Some(ods("R9Z")));
-    let row = |word| {
-        let entry = AuditEntry::new(word, at(0), agent(), "a discharge");
-        journal.row(&AuditEntry { transfer: Some(transfer), patient: Some(patient.clone()), ..entry })
-    };
-    let copy = |kind| NewDelivery {
-        id: DeliveryId::random(),
-        kind,
-        recipient: ods("VMH01"),
-        recipient_name: "A home".to_owned(),
-        endpoint: Endpoint::Inbox {},
-        media_type: "application/fhir+json".to_owned(),
-        body: vec![b' '; 40_000],
-        html: Some(vec![b' '; 40_000]),
-        card: None,
-        correlation_id: None,
-        workflow: None,
-        basis: "direct care".to_owned(),
-        disclosure: "{}".to_owned(),
-        acknowledgement_awaited: true,
-        notice: None,
-    };
-    Acceptance {
-        transfer: NewTransfer {
-            id: transfer,
-            sender: ods("R9Z"),
-            client_id: "ward-system".to_owned(),
-            message_id: format!("{audited}-{number}"),
-            document_id: None,
-            document_set_id: None,
-            dated: None,
-            version: 1,
-            replaces: None,
-            awaits: None,
-            event: "ITK003D".to_owned(),
-            received: at(0),
-            expected: None,
-            patient: Some(patient.clone()),
-            care_home: Some(ods("VMH01")),
-            reply: ReplyWanted {
-                infrastructure: false,
-                business: false,
-                mailbox: None,
-                header_id: format!("header-{audited}-{number}"),
-                sender_reference: None,
-                workflow: None,
-            },
-            media_type: "application/fhir+xml".to_owned(),
-            body: vec![b' '; 80_000],
-            body_sha256: [0; 32],
-            response: Vec::new(),
-        },
-        deliveries: RecipientKind::ALL
-            .iter()
-            .filter(|kind| **kind != RecipientKind::Sender)
-            .map(|kind| copy(*kind))
-            .collect(),
-        hold: None,
-        endings: Vec::new(),
-        // The message, and the person who was traced.
-        audit: if audited { vec![row(AuditWord::Accept), row(AuditWord::DirectoryLookup)] } else { Vec::new() },
-        audit_if_repeat: row(AuditWord::Duplicate),
-        audit_if_conflict: row(AuditWord::Refuse),
     }
 }
 
@@ -198,18 +125,4 @@ async fn main() {
         let found = all(&store, wanted).await;
         told(what, found, begun.elapsed(), whole);
     }
-    let mut took = [Duration::ZERO; 2];
-    // By turns, so that whatever slows the machine slows both.
-    for number in 0..ACCEPTED {
-        for (audited, took) in [false, true].into_iter().zip(&mut took) {
-            let begun = Instant::now();
-            store.accept(acceptance(number, &journal, audited)).await.expect("accepted");
-            *took += begun.elapsed();
-        }
-    }
-    let [without, with] = took.map(|took| took.as_secs_f64());
-    println!(
-        "accepting in the store: audit makes it {:.3} times as long ({ACCEPTED} messages each way)",
-        with / without
-    );
 }

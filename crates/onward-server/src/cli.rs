@@ -3,6 +3,8 @@
 //! Results go to standard output, everything else to standard error. Commands hold no rules of their own: they call
 //! the crates that do, on the same store and with the same audit as the server.
 
+mod account;
+mod alerts;
 pub(crate) mod audit;
 mod breach;
 mod client;
@@ -82,6 +84,7 @@ pub enum Command {
     Report(report::Report),
     Ropa(ropa::Ropa),
     Fsck(fsck::Fsck),
+    Alerts(alerts::Alerts),
     /// Care homes, GP practices and pharmacies
     #[command(subcommand)]
     Directory(directory::Directory),
@@ -144,6 +147,7 @@ impl Cli {
     /// Does what was asked for, on the process's own outputs, and says how it ended.
     #[must_use]
     pub fn run(self) -> Exit {
+        account::Account::remember();
         let mut terminal = Terminal::of_process();
         let prepared = match &self.command {
             Command::Serve(command) => match operations::prepare(command) {
@@ -212,6 +216,7 @@ impl Command {
             Self::Ropa(command) => ropa::run(command, terminal),
             Self::Report(command) => report::run(command, terminal).await,
             Self::Fsck(command) => fsck::run(command, terminal).await,
+            Self::Alerts(command) => alerts::run(command, terminal).await,
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
             Self::Keys(command) => keys::run(command, terminal).await,

@@ -66,6 +66,8 @@ pub struct AuditAgent {
     pub name: String,
     /// ODS code of its organisation.
     pub organisation: Option<String>,
+    /// Another name of who acted: an account of the operating system.
+    pub account: Option<String>,
     /// It started the event.
     pub requestor: bool,
     /// As what it acted (a registered client's or a person's role).
@@ -297,6 +299,7 @@ fn agent(who: &AuditAgent, [client, server]: [(&str, &str); 2]) -> AuditEventAge
         Some(ods) => parts::organisation(ods, Some(&who.name)),
         None => parts::displayed(&who.name),
     });
+    agent.alt_id = who.account.clone();
     agent.name = Some(who.name.clone());
     agent.policy = who.policy.iter().cloned().map(Some).collect();
     agent.role =

@@ -137,6 +137,7 @@ fn audit(pattern: AuditPattern) -> AuditContent {
                 part: AgentPart::Client,
                 name: "home-system".to_owned(),
                 organisation: Some("VN6C2".to_owned()),
+                account: Some("ada, uid 1001, signed in".to_owned()),
                 requestor: true,
                 role: Some("care-home".to_owned()),
                 network: Network::Machine("home-system".to_owned()),
@@ -146,6 +147,7 @@ fn audit(pattern: AuditPattern) -> AuditContent {
                 part: AgentPart::Server,
                 name: "onward".to_owned(),
                 organisation: None,
+                account: None,
                 requestor: false,
                 role: None,
                 network: Network::Uri("https://gateway.example".to_owned()),
@@ -195,6 +197,7 @@ fn audit_events_have_the_shapes_of_balp() {
         assert_eq!(roles(&event), expected, "{pattern:?}");
         assert_eq!(event["agent"][0]["network"], serde_json::json!({ "address": "home-system", "type": "1" }));
         assert_eq!(event["agent"][1]["network"]["type"], "5");
+        assert_eq!(event["agent"][0]["altId"], "ada, uid 1001, signed in");
         assert_eq!(event["agent"][0]["role"][0]["coding"][0]["code"], "care-home");
     }
 }

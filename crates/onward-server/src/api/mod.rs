@@ -5,6 +5,7 @@ pub mod audit_event;
 pub mod body;
 pub mod bundle;
 pub mod date;
+pub mod directory;
 pub mod dry_run;
 pub mod edge;
 pub mod metadata;
@@ -72,6 +73,10 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("PUT", "/fhir/R4/Task/{id}", Function(Action::MoveTask), put(task::put)),
         route("GET", "/fhir/R4/AuditEvent", Function(Action::SearchAudit), get(audit_event::get)),
         route("POST", "/fhir/R4/AuditEvent/_search", Function(Action::SearchAudit), post(audit_event::post)),
+        route("GET", "/fhir/R4/HealthcareService", Function(Action::SearchDirectory), get(directory::services)),
+        route("GET", "/fhir/R4/HealthcareService/{id}", Function(Action::SearchDirectory), get(directory::service)),
+        route("GET", "/fhir/R4/Location", Function(Action::SearchDirectory), get(directory::locations)),
+        route("GET", "/fhir/R4/Location/{id}", Function(Action::SearchDirectory), get(directory::one_location)),
         route("GET", "/fhir/R4/metadata", Open, get(metadata::capability)),
         route("GET", "/.well-known/smart-configuration", Open, get(metadata::smart)),
         route("GET", "/.well-known/jwks.json", Open, get(metadata::jwks)),

@@ -3,13 +3,15 @@
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use onward_core::audit::{AuditRow, AuditWord};
+use onward_core::audit::{AuditQuery, AuditRow, AuditWord};
 use onward_core::store::{
-    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHoldOrder, PendingErasure,
+    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHoldOrder, PendingErasure, Store,
 };
 use serde_json::json;
 use uuid::Uuid;
 
+use super::account::{Account, not_a_second};
+use super::audit::{Told, entries_that_fit};
 use super::exit::{Exit, Failure, Outcome};
 use super::input::{self, Typed};
 use super::open::{ConfigArgs, Desk, minute, now};
@@ -35,7 +37,9 @@ may be. It is one of retention-ended, wrong-person, unlawful-processing, legal-o
     #[command(after_help = "Example:
   onward erase confirm 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --by Bea --yes
 
-Exit code 1: refused, because the same person asked, a legal hold forbids it, or something about the person is under way.
+The name is what you say it is; the log also keeps the account that the command runs under. Where both accounts are known by their
+sign-in to this machine, they must be two.
+Exit code 1: refused, because the same person or account asked, a legal hold forbids it, or something about the person is under way.
 A backup from before holds the wrapped key: let such backups expire, or rotate the key-encryption key and let the old one go.")]
     Confirm(Confirm),
 }
@@ -228,12 +232,21 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
         terminal.say("this destroys the person's keys and cannot be undone: say --yes");
         return Ok(Exit::No);
     }
+    let asked = account_that_asked(store.as_ref(), &pending.request).await?;
+    if let Some(why) = not_a_second(asked.as_deref(), Account::own()) {
+        return Err(Failure::no(why));
+    }
+    if !Account::own().is_some_and(|own| own.signed_in) {
+        terminal.note(
+            "nobody is signed in to this machine by an account of their own: that two people decided rests on the names given",
+        );
+    }
     let confirmation = ErasureConfirmation {
         id: command.id,
         by: command.by.clone(),
         keys: pending.keys.clone(),
         at: now(),
-        audit: vec![erased(&desk, &pending, &command.by)],
+        audit: vec![erased(&desk, &pending, asked.as_deref(), &command.by)],
     };
     match store.confirm_erasure(confirmation).await? {
         ErasureOutcome::Erased { transfers, entries, remains } => {
@@ -256,12 +269,34 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
     }
 }
 
+/// The account that a request was made under, as the log has it.
+async fn account_that_asked(store: &dyn Store, request: &ErasureRequest) -> Result<Option<String>, Failure> {
+    let query = AuditQuery {
+        organisation: None,
+        patient: None,
+        agent: None,
+        entity: None,
+        from: Some(request.at),
+        until: None,
+        words: vec![AuditWord::Erase],
+        after: None,
+        limit: 0,
+    };
+    let asked = format!("{}: erasure {} requested by ", AuditWord::Erase, request.id);
+    let entries = entries_that_fit(store, query).await?;
+    let told = entries.iter().filter_map(|entry| Told::read(entry.event.as_deref()?));
+    let request = told.into_iter().find(|told| told.detail.starts_with(&asked));
+    Ok(request.and_then(|told| told.actor.account))
+}
+
 /// What the log says of the erasure for ever: it names the person by pseudonym, and the keys, so that `audit verify` knows
 /// an erasure from a theft of keys.
-fn erased(desk: &Desk, pending: &PendingErasure, by: &str) -> AuditRow {
+fn erased(desk: &Desk, pending: &PendingErasure, asked: Option<&str>, by: &str) -> AuditRow {
     let PendingErasure { request, pseudonym, keys } = pending;
+    // The entry of the request is about the person, and goes with them.
+    let account = asked.map_or_else(String::new, |account| format!(" ({account})"));
     let detail = format!(
-        "erasure {} of person {pseudonym}, requested by {} and confirmed by {by}: {}, {}; keys: {}",
+        "erasure {} of person {pseudonym}, requested by {}{account} and confirmed by {by}: {}, {}; keys: {}",
         request.id,
         request.by,
         request.ground,

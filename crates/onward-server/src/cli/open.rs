@@ -10,6 +10,7 @@ use onward_core::{Clock, NhsNumber, OdsCode, SystemClock, Timestamp};
 use onward_gateway::journal::Journal;
 use onward_store::postgres::OpenError;
 
+use super::account::Account;
 use super::exit::Failure;
 use crate::app::{self, App, Tenure};
 use crate::config::{Config, Loaded, StoreUrl};
@@ -149,10 +150,10 @@ impl Desk {
     }
 }
 
-/// The command line as audit names it.
+/// The command line as audit names it, with the account that it runs under.
 #[must_use]
 pub(super) fn operator(own_ods: &OdsCode) -> Agent {
-    Agent::operator(own_ods)
+    Agent::operator(own_ods, Account::own().map(ToString::to_string))
 }
 
 /// The present moment.

@@ -12,6 +12,7 @@ use onward_core::store::{Store, StoreError};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::account::Account;
 use super::exit::{Exit, Failure, Outcome};
 use super::open::{ConfigArgs, Desk, now};
 use super::output::Output;
@@ -36,6 +37,8 @@ pub enum RetentionCommand {
   onward retention run 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --by Bea --yes --out certificate.txt
 
 A plan is good for a day and while what it lists is still exactly what is due. Whatever is under a legal hold stays.
+Nothing is removed unless this command runs. A job may run it: [retention] is the decision, so nobody else is asked.
+  onward retention run \"$(onward retention plan --json | jq -r .plan)\" --by 'monthly job' --yes --out \"purged-$(date +%F).txt\"
 Exit code 1: the plan is none, is old, was carried out, or is not what is due now.")]
     Run(Run),
     /// Prints the signed certificate of a run
@@ -64,7 +67,7 @@ pub struct Run {
     /// The plan
     #[arg(value_name = "PLAN")]
     plan: Uuid,
-    /// Who decides it, for the audit log
+    /// Who decides it, for the audit log and the certificate; both also name the account that the command runs under
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     by: String,
     /// Really do it
@@ -195,6 +198,7 @@ async fn carry_out(command: &Run, terminal: &mut Terminal) -> Outcome {
         format!("log {}", key.verifying_key().name()),
         format!("plan {} of {}", plan.id, plan.made),
         format!("carried out by {} at {at}", plain(&command.by)),
+        format!("account {}", Account::own().map_or_else(|| "unknown".to_owned(), ToString::to_string)),
     ];
     for month in due.months.iter().filter(|month| month.due > 0) {
         let purged = purge_month(store.as_ref(), &desk, command, month).await?;

@@ -2,6 +2,8 @@
 //!
 //! Nothing is connected to and nothing is written. Findings name keys and files, never what a secret file holds.
 
+mod alerts;
+
 use std::fs::File;
 use std::path::Path;
 
@@ -69,6 +71,8 @@ impl Loaded {
         mesh(config, &mut findings);
         pds(config, &mut findings);
         delivery(config, &mut findings);
+        alerts::push(config, &mut findings);
+        alerts::alerts(config, &mut findings);
         rules(config, &mut findings);
         audit(config, &mut findings);
         findings.readable("egress.extra_ca_file", config.egress.extra_ca_file.as_deref());
@@ -399,9 +403,21 @@ fn keys(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// Entries that are not under a checkpoint can be taken away without a trace.
+const CHECKPOINT_SECONDS: u32 = 5;
+
 fn audit(config: &Config, findings: &mut Findings) {
     findings.positive("audit.checkpoint_seconds", config.audit.checkpoint_seconds);
     findings.positive("audit.ship_seconds", config.audit.ship_seconds);
+    if config.audit.checkpoint_seconds > CHECKPOINT_SECONDS {
+        findings.warning(
+            "audit.checkpoint_seconds",
+            format!(
+                "entries of the last {} seconds can be cut off unseen: at most {CHECKPOINT_SECONDS} is better",
+                config.audit.checkpoint_seconds
+            ),
+        );
+    }
     let mut names = std::collections::BTreeSet::new();
     for witness in &config.audit.witness {
         findings.reachable("audit.witness", config, &witness.url, false);

@@ -35,6 +35,7 @@ fn defaults_load_and_name_every_hold_reason() {
         assert!(policy.hours > 0 && !policy.owner.is_empty(), "{reason}");
     }
     assert_eq!(loaded.config.server.body_bytes_max, 5 * 1024 * 1024);
+    assert_eq!(loaded.config.audit.checkpoint_seconds, 5, "entries stand under a signature within five seconds");
     assert!(loaded.settings.iter().all(|setting| setting.source == "default"));
     assert!(loaded.config.own_ods().is_err(), "nobody's name is a default");
 }
@@ -244,6 +245,8 @@ fn contradictions_are_errors() {
         ("[holds.deceased]\nowner = \" \"\n", "holds", "E"),
         ("[routes]\nfile = \"missing.toml\"\n", "routes.file", "E"),
         ("[disclosure]\nfolder = \"missing\"\n", "disclosure.folder", "E"),
+        ("[audit]\ncheckpoint_seconds = 5\n", "audit.checkpoint_seconds", ""),
+        ("[audit]\ncheckpoint_seconds = 6\n", "audit.checkpoint_seconds", "W"),
         ("[audit]\nsigning_key_file = \"new.key\"\n", "audit.signing_key_file", "W"),
         ("[audit]\nsigning_key_file = \"no/folder/new.key\"\n", "audit.signing_key_file", "E"),
     ];

@@ -162,6 +162,7 @@ fn what_onward_authors_is_valid() {
             part: authored::AgentPart::Client,
             name: "x".to_owned(),
             organisation: Some("RR8".to_owned()),
+            account: Some("ada, uid 1001, signed in".to_owned()),
             requestor: true,
             role: Some("sender".to_owned()),
             network: authored::Network::Machine("x".to_owned()),

@@ -12,6 +12,8 @@ pub(crate) struct Party {
     pub role: Option<String>,
     /// ODS code.
     pub organisation: Option<String>,
+    /// The operating system's account that a command ran under.
+    pub account: Option<String>,
 }
 
 /// What an event tells.
@@ -30,6 +32,16 @@ pub(crate) struct Told {
     pub subject: Option<String>,
     /// Reason, codes.
     pub detail: String,
+}
+
+impl Party {
+    /// Its name, with the account behind it.
+    pub(crate) fn called(&self) -> String {
+        match &self.account {
+            Some(account) => format!("{} ({account})", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 impl Told {
@@ -56,6 +68,7 @@ impl Told {
                 name: text(&agent["name"])?,
                 role: text(&agent["role"][0]["coding"][0]["code"]),
                 organisation: text(&agent["who"]["identifier"]["value"]),
+                account: text(&agent["altId"]),
             })
         };
         let entities = event["entity"].as_array();

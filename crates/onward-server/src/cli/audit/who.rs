@@ -118,7 +118,7 @@ fn seen(entry: &FoundAudit) -> Option<Seen> {
     let got = told.got(entry.word);
     Some(Seen {
         when: entry.recorded.to_string(),
-        who: got.name,
+        who: got.called(),
         role: got.role,
         organisation: got.organisation,
         what: entry.word.as_str(),

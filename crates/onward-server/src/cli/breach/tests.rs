@@ -57,8 +57,12 @@ async fn place() -> TempDir {
         nhs_number_policy: NhsNumberPolicy::Hold,
         disabled: true,
     };
-    let entry =
-        AuditEntry::new(AuditWord::Configure, at(30), Agent::operator(&ods("R9Z")), "client rowan-house disabled");
+    let entry = AuditEntry::new(
+        AuditWord::Configure,
+        at(30),
+        Agent::operator(&ods("R9Z"), None),
+        "client rowan-house disabled",
+    );
     let disabled = Journal::new(&ods("R9Z"), "https://gateway.example").row(&entry);
     store.put_client(client, vec![disabled]).await.expect("committed");
     folder
