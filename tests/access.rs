@@ -63,6 +63,7 @@ const MATRIX: &[Row] = &[
     ("status of nothing", "GET", "/fhir/R4/Task/{id}", Object::Missing, [404, 404, 404, 404, 404, 404]),
     // A sender lists its own submissions (interface.md), the inbox is its recipients'; IG leads and operators have neither.
     ("list", "GET", "/fhir/R4/Task", Object::None, [200, 200, 200, 200, 403, 403]),
+    ("list by form", "POST", "/fhir/R4/Task/_search", Object::Form, [200, 200, 200, 200, 403, 403]),
     ("Task of a copy", "GET", "/fhir/R4/Task/{id}", Object::OwnCopy, [200, 200, 200, 200, 200, 200]),
     ("Task of another's copy", "GET", "/fhir/R4/Task/{id}", Object::ForeignCopy, [404, 404, 404, 404, 404, 200]),
     ("read", "GET", "/fhir/R4/Bundle/{id}", Object::OwnCopy, [403, 200, 200, 200, 403, 403]),

@@ -56,6 +56,7 @@ const EXPLAIN: &str = "/fhir/R4/$explain";
 const VALIDATE: &str = "/fhir/R4/Bundle/$validate";
 const BUNDLE: &str = "/fhir/R4/Bundle/{id}";
 const TASKS: &str = "/fhir/R4/Task";
+const TASK_SEARCH: &str = "/fhir/R4/Task/_search";
 const TASK: &str = "/fhir/R4/Task/{id}";
 const AUDIT: &str = "/fhir/R4/AuditEvent";
 const AUDIT_SEARCH: &str = "/fhir/R4/AuditEvent/_search";
@@ -161,6 +162,10 @@ const TABLE: &[Row] = &[
     ("/.well-known/jwks.json", "", "GET", Nobody, Empty, 200, &[]),
     ("/assets/{name}", "", "GET", Nobody, Empty, 404, &[]),
     ("/fhir/R4/Patient", "", "GET", Home, Empty, 404, &[]),
+    (TASK_SEARCH, "", "POST", Home, Text(FORM, "status=requested"), 200,
+        &["rest/search E0 PatientQuery rowan-house>onward patient"]),
+    (TASK_SEARCH, "", "POST", OtherHome, Text("text/plain", "status=requested"), 415, &[]),
+    (TASK_SEARCH, "", "POST", Nobody, Text(FORM, ""), 401, &[]),
     (TASKS, "", "DELETE", Home, Empty, 405, &[]),
 ];
 

@@ -10,6 +10,7 @@ pub mod dry_run;
 pub mod edge;
 pub mod metadata;
 pub mod process_message;
+mod search;
 pub mod task;
 
 use std::sync::Arc;
@@ -69,6 +70,7 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/fhir/R4/Bundle/$validate", Function(Action::DryRun), post(dry_run::validate)),
         route("GET", "/fhir/R4/Bundle/{id}", Function(Action::ReadRendition), get(bundle::get)),
         route("GET", "/fhir/R4/Task", Function(Action::SearchTasks), get(task::search::get)),
+        route("POST", "/fhir/R4/Task/_search", Function(Action::SearchTasks), post(task::search::post)),
         route("GET", "/fhir/R4/Task/{id}", Function(Action::ReadTask), get(task::get)),
         route("PUT", "/fhir/R4/Task/{id}", Function(Action::MoveTask), put(task::put)),
         route("GET", "/fhir/R4/AuditEvent", Function(Action::SearchAudit), get(audit_event::get)),
