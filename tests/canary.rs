@@ -3,7 +3,10 @@
 
 use onward_connect::http::Method;
 use onward_core::client::{NhsNumberPolicy, Role};
+use onward_core::people;
+use onward_core::{Clock as _, SystemClock};
 use onward_server::session::{Reply, Session};
+use onward_tests::browser::{self, Browser, Page};
 use onward_tests::message::{self, fresh};
 use onward_tests::process::Process;
 use onward_tests::world::World;
@@ -43,6 +46,61 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// Notes what of a page may hold no patient data: the addresses that it leads to, and all of it where nobody is named.
+    fn page(&mut self, name: &str, page: &Page, nameless: bool) {
+        assert!(page.status < 400, "{name}: {}", page.text);
+        for (header, value) in &page.headers {
+            self.0.push((format!("{name}: {header}"), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        }
+        for link in page.text.split(" href=\"").skip(1).chain(page.text.split(" action=\"").skip(1)) {
+            self.0.push((format!("{name}: link"), link.split('"').next().unwrap_or_default().to_owned()));
+        }
+        let title = page.text.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
+        self.0.push((format!("{name}: title"), title.unwrap_or_default().to_owned()));
+        if nameless {
+            self.0.push((format!("{name}: body"), page.text.clone()));
+        }
+    }
+}
+
+/// Everybody's pages: those of operators, of the explorer and of the directory name nobody; the home's own do.
+async fn walk_pages(seen: &mut Seen, [home, operator, lead, ward]: [&Browser; 4]) {
+    for path in ["/operations", "/operations?queue=dead", "/operations/totals", "/directory"] {
+        seen.page(path, &operator.get(path).await, true);
+    }
+    let board = operator.get("/operations").await;
+    let links: Vec<&str> =
+        board.text.split("href=\"/operations/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let inner = links.iter().filter(|link| link.starts_with("deliveries/") || link.starts_with("holds/"));
+    let mut walked = 0;
+    for link in inner {
+        seen.page(link, &operator.get(&format!("/operations/{link}")).await, true);
+        walked += 1;
+    }
+    assert!(walked > 0, "something is stuck or held");
+    let today = SystemClock.now().strftime("%Y-%m-%d").to_string();
+    let fields = [("from", today.as_str()), ("until", today.as_str()), ("reason", "complaint 12")];
+    for path in ["/audit", "/audit/integrity", "/audit/exports"] {
+        seen.page(path, &lead.get(path).await, true);
+    }
+    for tab in ["events", "disclosures"] {
+        let page = lead.post("/audit/search", &[&fields[..], &[("tab", tab)]].concat()).await;
+        seen.page(tab, &page, true);
+    }
+    // The number is the question: it comes back in its field, and stands nowhere else.
+    let who = lead.post("/audit/search", &[&fields[..], &[("tab", "who"), ("patient", "9990000018")]].concat()).await;
+    seen.page("who", &who, false);
+    seen.page("directory", &ward.get("/directory?locality=northmoor").await, true);
+    let inbox = home.get("/inbox").await;
+    seen.page("inbox", &inbox, false);
+    let record =
+        inbox.text.split("href=\"/transfers/").nth(1).and_then(|rest| rest.split('"').next()).expect("a record");
+    for part in ["", "/print", "/query", "/decline", "/checklist", "/leave"] {
+        seen.page(part, &home.get(&format!("/transfers/{record}{part}")).await, false);
+    }
+}
+
 async fn post(seen: &mut Seen, session: &Session, name: &str, kind: &str, body: impl Into<Vec<u8>>) -> u16 {
     let headers = [("content-type", kind), ("accept", "application/fhir+json")];
     let reply = session.call(Method::POST, "fhir/R4/$process-message", &headers, body.into()).await;
@@ -60,6 +118,12 @@ async fn no_patient_data_in_logs_errors_and_addresses() {
         world.client("beck-lane", "Y99001", Role::Practice).await,
         world.client("hillside", "Y99002", Role::Practice).await,
         world.client("station-road", "FZZ01", Role::Pharmacy).await,
+    ];
+    let people = [
+        browser::person(&world, "home@rowan.example", people::Role::CareHomeUser, &["VMH01"]).await,
+        browser::person(&world, "ops@onward.example", people::Role::Operator, &["Y99900"]).await,
+        browser::person(&world, "ig@northmoor.example", people::Role::InformationGovernance, &["R9Z"]).await,
+        browser::person(&world, "ward@northmoor.example", people::Role::WardCoordinator, &["R9Z"]).await,
     ];
     let process = Process::take_over(&mut world).await;
     let mut seen = Seen::default();
@@ -138,6 +202,7 @@ async fn no_patient_data_in_logs_errors_and_addresses() {
         assert!(seen.note("a wrong question", &reply) >= 400, "{path}");
     }
 
+    walk_pages(&mut seen, people.each_ref().map(|person| &person.browser)).await;
     for path in ["/metrics", "/readyz", "/healthz"] {
         seen.0.push((format!("operations: {path}"), process.operations(path).await));
     }

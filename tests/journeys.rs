@@ -14,6 +14,8 @@ use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 use serde_json::{Value, json};
 
+use crate::lifecycle::Version;
+
 const CHROMIUM: &str = "/usr/bin/chromium";
 /// Text that would run, turn round or overflow if anything let it.
 const HOSTILE: &str =
@@ -153,6 +155,12 @@ async fn people_find_their_way_in_a_browser() {
     let long = format!("<given value=\"{HOSTILE} {}\"/>", "Wolfeschlegelsteinhausen".repeat(10));
     let hostile = copy_of(&world, &hospital, text.replace(given, &long)).await;
     let deceased = deceased_like(&world, keyboard).await;
+    let first = Version::first();
+    let old = copy_of(&world, &hospital, first.text.clone()).await;
+    let before = home.browser.get(&format!("/transfers/{old}")).await;
+    assert_eq!(before.status, 200, "the first version was read");
+    let new = copy_of(&world, &hospital, first.next().text).await;
+    let ward = browser::person(&world, "ward@northmoor.example", Role::WardCoordinator, &["R9Z"]).await;
     let operators = [
         browser::person(&world, "ada@onward.example", Role::Operator, &["Y99900"]).await,
         browser::person(&world, "ben@onward.example", Role::Operator, &["Y99900"]).await,
@@ -169,10 +177,11 @@ async fn people_find_their_way_in_a_browser() {
     let cookie = |person: &browser::Person| person.browser.cookie("__Host-sid").expect("signed in");
     let told = json!({
         "base": world.base().as_str().trim_end_matches('/'), "modules": modules, "pictures": pictures, "chromium": CHROMIUM,
-        "home": cookie(&home), "other": cookie(&other), "operators": operators.each_ref().map(cookie),
+        "home": cookie(&home), "ward": cookie(&ward), "other": cookie(&other), "operators": operators.each_ref().map(cookie),
         "leads": leads.each_ref().map(cookie), "invitation": invitation,
         "ids": {
             "keyboard": keyboard, "plain": plain, "hostile": hostile, "deceased": deceased, "hold": hold, "dead": dead,
+            "old": old, "new": new,
         },
     });
     let file = folder.path().join("told.json");

@@ -11,13 +11,13 @@ use onward_tests::world::{World, post_xml};
 use serde_json::{Value, json};
 
 /// A discharge as text, and the identifier of its document's set.
-struct Version {
-    text: String,
+pub(crate) struct Version {
+    pub(crate) text: String,
     set: String,
 }
 
 impl Version {
-    fn first() -> Self {
+    pub(crate) fn first() -> Self {
         Self::of(fresh(message::EDISCHARGE_ITK3))
     }
 
@@ -29,7 +29,7 @@ impl Version {
     }
 
     /// Another discharge that replaces this one.
-    fn next(&self) -> Self {
+    pub(crate) fn next(&self) -> Self {
         let text = fresh(message::EDISCHARGE_ITK3);
         let relation = format!(
             "<relatesTo><code value=\"replaces\"/><targetIdentifier><system value=\"https://tools.ietf.org/html/rfc4122\"/>\

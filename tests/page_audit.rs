@@ -101,6 +101,15 @@ const TABLE: &[Row] = &[
     ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "identity"), ("outcome", "?")], 400, &[]),
     ("/transfers/{id}/checklist", "", "POST", HomeUser, &[("item", "?"), ("outcome", "done")], 409, &[]),
     ("/transfers/{id}/finish", "", "POST", HomeUser, &[], 409, &[]),
+    ("/transfers/{id}/visit", "", "POST", HomeUser, &[("agency", " ")], 422, &[LOOKED_AT]),
+    ("/transfers/{id}/visit", "", "POST", HomeUser, &[("agency", "district nurse")], 303, &[DONE]),
+    ("/transfers/{id}/visit", "{other}", "POST", HomeUser, &[("agency", "x")], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/leave", "", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/leave", "{other}", "GET", HomeUser, &[], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "own-home"), ("on", "2020-01-01")], 422, &[]),
+    ("/transfers/{id}/leave", "{other}", "POST", HomeUser, &[("to", "own-home"), ("on", "{today}")], 404, &[HOME_DENIED]),
+    ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "own-home"), ("on", "{today}")], 303, &[DONE]),
+    ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "hospital"), ("on", "{today}")], 303, &[]),
     (BOARD, "", "GET", Operator, &[], 200, &[BOARD_SEEN]),
     (BOARD, "?queue=dead", "GET", Operator, &[], 200, &[BOARD_SEEN]),
     (BOARD, "?queue=?", "GET", Operator, &[], 404, &[]),
@@ -352,6 +361,7 @@ async fn fault_040_no_audit_no_page() {
         "/transfers/{c}/query",
         "/transfers/{c}/decline",
         "/transfers/{c}/checklist",
+        "/transfers/{c}/leave",
         "/transfers/{c}/files/1",
     ] {
         let page = home.browser.get(&path.replace("{c}", &copy)).await;

@@ -106,6 +106,24 @@ words!(
         Void = "null-and-void",
         /// It went to somebody whom it was not for.
         Recalled = "recalled",
+        /// The person has left the home. A notice says so to the others; no copy ends by it.
+        LeftHome = "left-home",
+    }
+);
+
+words!(
+    /// Where somebody goes who leaves the home.
+    Departure {
+        /// To where they live.
+        OwnHome = "own-home",
+        /// To another care home.
+        AnotherHome = "another-care-home",
+        /// Back to a hospital.
+        Hospital = "hospital",
+        /// Somewhere else.
+        Elsewhere = "elsewhere",
+        /// The person has died.
+        Died = "died",
     }
 );
 

@@ -736,12 +736,13 @@ pub trait Store:
         audit: Vec<AuditRow>,
     ) -> Result<Option<StoredRendition>, StoreError>;
 
-    /// Keeps what a person at the recipient did, with the change of state that follows from it; `false`, with nothing
-    /// written, when the version is no longer the one that the change expects.
+    /// Keeps what a person at the recipient did, with the change of state and the notices to others that follow from it;
+    /// `false`, with nothing written, when the version is no longer the one that the change expects.
     async fn take_step(
         &self,
         step: Step,
         transition: Option<Transition>,
+        notices: Vec<NewDelivery>,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError>;
     /// What people at the recipient did with a copy, the oldest first.

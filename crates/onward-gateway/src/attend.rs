@@ -1,16 +1,20 @@
 //! What people of a care home do: they look at their arrivals, open a copy, acknowledge or decline it, tell that the person
-//! has arrived, ask the ward, and go through the first 72 hours. Each is kept with its name and moment and audited; what
-//! changes the Task goes the same way as a system's `PUT Task`.
+//! has arrived, ask the ward, go through the first 72 hours, note who else came, and tell when the person leaves. Each is kept
+//! with its name and moment and audited; what changes the Task goes the same way as a system's `PUT Task`.
 
+use jiff::SignedDuration;
+use jiff::civil::Date;
 use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
-use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::state::{DeliveryState, Departure, RecipientKind};
 use onward_core::store::{
     Arrival, ArrivalQuery, CheckOutcome, DeliveryRecord, Step, StepKind, StoreError, StoredRendition, Transition,
 };
 use onward_core::{DeliveryId, OdsCode, Timestamp};
 
+use onward_transform::render::dates;
+
 use crate::acknowledge::{Acknowledgement, may_move};
-use crate::{Gateway, checklist};
+use crate::{Gateway, checklist, leaving};
 
 /// A signed-in person, of one or more organisations.
 #[derive(Debug, Clone)]
@@ -88,6 +92,20 @@ pub enum Deed {
     },
     /// All items are settled.
     Finish,
+    /// Another agency came to the person.
+    Visit {
+        /// Which, and what for.
+        agency: String,
+    },
+    /// The person has left the home: both practices, the pharmacy and the hospital are told.
+    Leave {
+        /// Where to.
+        to: Departure,
+        /// On which day.
+        on: Date,
+        /// Words for the hospital; nobody else gets them.
+        words: String,
+    },
 }
 
 /// What became of a [`Deed`].
@@ -104,6 +122,9 @@ pub enum Outcome {
     /// An item is still open.
     ItemsOpen,
 }
+
+/// So long before its summary came somebody may have left the home.
+const LATE_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Longest reason or question, in characters.
 pub const WORDS_MAX: usize = 2_000;
@@ -194,6 +215,10 @@ impl Gateway {
                 Ok(None) => return Ok(Outcome::Done),
                 Err(outcome) => return Ok(outcome),
             };
+            let notices = match &deed {
+                Deed::Leave { to, on, .. } => self.leaving_notices(&copy, *to, *on).await?,
+                _ => Vec::new(),
+            };
             let (transition, audit) = match state {
                 Some(state) => (Some(self.change(who, &copy, state, &step).await?), Vec::new()),
                 None => {
@@ -204,7 +229,7 @@ impl Gateway {
                 }
             };
             // Somebody else moved the copy in between: look again and decide anew.
-            if self.store.take_step(step, transition, audit).await? {
+            if self.store.take_step(step, transition, notices, audit).await? {
                 self.work.notify_one();
                 return Ok(Outcome::Done);
             }
@@ -270,6 +295,23 @@ impl Gateway {
             Deed::Finish if copy.state == DeliveryState::Completed => return Ok(None),
             Deed::Finish if !checklist::is_settled(steps) => return Err(Outcome::ItemsOpen),
             Deed::Finish => (plain(StepKind::Finished), moves(DeliveryState::Completed)?),
+            Deed::Visit { agency } => {
+                in_hand()?;
+                (worded(StepKind::Visited, agency)?, None)
+            }
+            Deed::Leave { .. } if steps.iter().any(|step| step.kind == StepKind::Left) => return Ok(None),
+            Deed::Leave { to, on, words } => {
+                if !matches!(copy.state, DeliveryState::InProgress | DeliveryState::Completed) {
+                    return Err(Outcome::NotAllowed(copy.state));
+                }
+                // A summary may come late, but not for somebody who left long ago.
+                if *on > dates::civil(now) || *on < dates::civil(copy.created - LATE_MAX) {
+                    return Err(Outcome::WordsMissing);
+                }
+                let told = [leaving::told(*to, *on), words.trim().to_owned()].join(". ");
+                // The state stays; the Task's version grows, so that the hospital that polls it sees that the person has left.
+                (worded(StepKind::Left, told.trim_end_matches(". "))?, Some(copy.state))
+            }
         };
         Ok(Some(planned))
     }

@@ -15,15 +15,17 @@ pub struct Item {
 }
 
 /// The list, in its order.
-pub const ITEMS: [Item; 9] = [
+pub const ITEMS: [Item; 11] = [
     Item { key: "identity", title: "Check who the person is against the summary" },
     Item { key: "medicines", title: "Check the medicines received against the list, and when each next dose is due" },
+    Item { key: "briefing", title: "Brief the staff of each shift: the plan, what to watch, whom to ring" },
     Item { key: "allergies", title: "Write the allergies into the care plan" },
     Item { key: "controlled-drugs", title: "Check and enter controlled drugs" },
     Item { key: "risks", title: "Assess skin, falls and swallowing" },
     Item { key: "equipment", title: "Check that the equipment is there and works" },
     Item { key: "told", title: "Tell the GP practice and the pharmacy that the person is here" },
     Item { key: "resuscitation", title: "See the resuscitation form, or ask whether there is one" },
+    Item { key: "social-care", title: "Ring social care early about what comes after the stay" },
     Item { key: "follow-up", title: "Book the follow-up that the hospital asks for" },
 ];
 

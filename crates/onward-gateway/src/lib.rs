@@ -20,6 +20,7 @@ pub mod explore;
 pub mod holds;
 pub mod identify;
 pub mod journal;
+pub mod leaving;
 pub mod lifecycle;
 pub mod mailbox;
 pub mod needs;

@@ -6,7 +6,7 @@
 
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::client::Client;
-use onward_core::state::{EndReason, HoldReason, RecipientKind};
+use onward_core::state::{Departure, EndReason, HoldReason, RecipientKind};
 use onward_core::store::{
     DeliveryRecord, Ending, NewDelivery, NewHold, Notice, Predecessor, StoreError, TakeBack, TransferRecord,
 };
@@ -115,11 +115,18 @@ impl Gateway {
 
     /// The end of one copy with the notice of it.
     async fn ending(&self, copy: &DeliveryRecord, why: EndReason, reason: String) -> Result<Ending, StoreError> {
-        let notice = self.notice(copy, why, &reason).await?;
+        let notice = self.notice(copy, why, &reason, None).await?;
         Ok(Ending { delivery: copy.id, why, by: None, reason, notice: Some(notice) })
     }
 
-    async fn notice(&self, copy: &DeliveryRecord, why: EndReason, reason: &str) -> Result<NewDelivery, StoreError> {
+    /// The notice to whoever has a copy; where the person went, when they left the home.
+    pub(crate) async fn notice(
+        &self,
+        copy: &DeliveryRecord,
+        why: EndReason,
+        reason: &str,
+        departure: Option<Departure>,
+    ) -> Result<NewDelivery, StoreError> {
         let id = DeliveryId::random();
         let kept = self.store.rendition(copy.id).await?;
         let tree = kept.as_ref().and_then(|kept| read_tree(&kept.body, read::sniff(&kept.body)?).ok());
@@ -132,6 +139,7 @@ impl Gateway {
             sent: copy.created,
             why,
             reason,
+            departure,
             kind: copy.kind,
             recipient: &copy.recipient,
             recipient_name: &copy.recipient_name,

@@ -2,7 +2,7 @@
 
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, Role};
-use onward_core::state::RecipientKind;
+use onward_core::state::{EndReason, RecipientKind};
 use onward_core::store::{
     DeliveryRecord, FoundTask, NewHold, NewTransfer, Step, StepKind, StoreError, TaskQuery, TransferRecord,
 };
@@ -97,7 +97,10 @@ impl Gateway {
             code: Some(Concept::coded(TASK_CODES, copy.kind.as_str(), purpose(copy.kind))),
             input: copy
                 .notice
-                .map(|notice| parameter("stop using", format!("Task/{}", notice.of)))
+                .map(|notice| match notice.why {
+                    EndReason::LeftHome => parameter("ends with the stay", format!("Task/{}", notice.of)),
+                    _ => parameter("stop using", format!("Task/{}", notice.of)),
+                })
                 .into_iter()
                 .collect(),
             focus: Some(format!("{base}/fhir/R4/Bundle/{}", copy.id)),

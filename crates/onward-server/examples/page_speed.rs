@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use askama::Template as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use onward_core::directory::Endpoint;
+use onward_core::directory::{CareHome, Endpoint, Need};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{Arrival, DeliveryRecord};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
 use onward_server::pages::Shell;
+use onward_server::pages::directory::search::{Looked, SearchPage};
 use onward_server::pages::inbox::{InboxPage, Show};
 use onward_transform::pdf;
 use onward_transform::render::Fragment;
@@ -30,6 +31,12 @@ fn main() -> anyhow::Result<()> {
         InboxPage::new(shell, &homes, Show::Open, arrivals.clone(), now).render().expect("renders")
     };
     told("list of 500 arrivals", list);
+
+    let found: Vec<CareHome> = (0..500).map(care_home).collect();
+    told("directory of 500 homes, the first 100 shown", || {
+        let shell = Shell::signed_in("Sam Hill", "ward coordinator", "R9Z");
+        SearchPage::new(shell, &Looked::default(), found.clone(), now).render().expect("renders")
+    });
 
     let paragraph = "<p>The person walks with a frame and one helper, and needs thickened fluids.</p>\n";
     let page = format!(
@@ -63,6 +70,18 @@ fn best<T>(run: impl Fn() -> T) -> Duration {
         started.elapsed()
     };
     (0..RUNS).map(|_| timed()).min().unwrap_or_default()
+}
+
+fn care_home(n: u32) -> CareHome {
+    let home = serde_json::json!({
+        "ods": format!("VM{n:03}"), "name": format!("Home {n}"), "address": ["1 Rowan Lane", "Northmoor"],
+        "locality": "Northmoor", "postcode": "NM1 1AA", "uprn": "1", "covering_practice": "Y99001",
+        "delivering_pharmacy": "FZZ01", "expires": "2099-12-31", "beds_updated": "2026-11-26T09:00:00Z",
+        "contact": { "name": "Duty manager", "telephone": "01632 960101", "hours": "every day" },
+    });
+    let mut home: CareHome = serde_json::from_value(home).expect("a home");
+    Need::ALL.iter().for_each(|need| home.capabilities.of_mut(*need).offered = true);
+    home
 }
 
 fn arrival(n: u32, home: &OdsCode, now: Timestamp) -> Arrival {

@@ -80,7 +80,7 @@ pub(crate) const RULES: &[(&str, &str)] = &[
     (
         "a notice tells of a copy that ended",
         "SELECT id AS flaw FROM deliveries WHERE notice_of IS NOT NULL
-             AND notice_of NOT IN (SELECT id FROM deliveries WHERE ended IS NOT NULL)",
+             AND notice_why <> 'left-home' AND notice_of NOT IN (SELECT id FROM deliveries WHERE ended IS NOT NULL)",
     ),
     (
         "versions that replace one another name each other",

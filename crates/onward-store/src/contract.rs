@@ -98,6 +98,7 @@ macro_rules! every_contract {
             a_reader_is_kept_once,
             a_step_and_its_change_are_one,
             a_step_is_not_kept_without_its_audit,
+            a_step_tells_others_in_its_own_commit,
             arrivals_are_the_homes_own,
             settled_items_follow_the_latest_word,
         );

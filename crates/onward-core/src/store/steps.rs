@@ -25,6 +25,10 @@ words!(
         Checked = "checked",
         /// Finished the first 72 hours.
         Finished = "finished",
+        /// Told that another agency came to the person.
+        Visited = "visited",
+        /// Told that the person has left the home.
+        Left = "left",
     }
 );
 

@@ -37,6 +37,8 @@ struct ChecklistPage {
     settled: usize,
     told_arrived: bool,
     items: Vec<ItemView>,
+    visits: Vec<String>,
+    visit: Field,
     outcomes: Vec<Choice>,
     finish: bool,
     finished: bool,
@@ -102,12 +104,24 @@ impl ChecklistPage {
             .iter()
             .filter(|item| item.is_wrong)
             .map(|item| FormError { field: item.reason.id.clone(), text: item.reason.error.clone() });
+        let visits = steps.iter().filter(|step| step.kind == StepKind::Visited).map(|step| told(step, now)).collect();
+        let mut visit = Field {
+            hint: "For example: district nurse, for the dressing".to_owned(),
+            ..Field::new("agency", "Who came, and what for")
+        };
+        if let Some(wrong) = wrong.filter(|wrong| wrong.item == VISIT) {
+            (visit.value, visit.error) = (wrong.reason.clone(), "Say who came".to_owned());
+        }
+        let visit_error = Some(&visit).filter(|visit| !visit.error.is_empty());
+        let visit_error = visit_error.map(|visit| FormError { field: visit.id.clone(), text: visit.error.clone() });
         let finished = steps.iter().find(|step| step.kind == StepKind::Finished);
         Self {
             shell,
             card,
             path: format!("/transfers/{}", attended.copy.id),
-            errors: errors.collect(),
+            errors: errors.chain(visit_error).collect(),
+            visits,
+            visit,
             settled: settled_count(steps),
             told_arrived: steps.iter().any(|step| step.kind == StepKind::Arrived),
             outcomes: vec![
@@ -150,6 +164,29 @@ pub(super) async fn post(
     match app.gateway.attend(&attendant(&who), delivery, deed).await {
         Ok(Outcome::WordsMissing) if checklist::item(&ticked.item).is_some() => {
             shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&ticked)).await
+        }
+        Ok(outcome) => deeds::answer(&headers, outcome, &format!("/transfers/{delivery}/checklist")),
+        Err(error) => store_failed(&headers, &error),
+    }
+}
+
+/// Stands for an item where somebody else who came is noted.
+const VISIT: &str = "visit";
+
+/// `POST /transfers/{id}/visit`.
+pub(super) async fn visit(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    form: Bytes,
+) -> Response {
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let agency = sent(&form, "agency");
+    let said = Ticked { item: VISIT.to_owned(), outcome: String::new(), reason: agency.clone() };
+    match app.gateway.attend(&attendant(&who), delivery, Deed::Visit { agency }).await {
+        Ok(Outcome::WordsMissing) => {
+            shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&said)).await
         }
         Ok(outcome) => deeds::answer(&headers, outcome, &format!("/transfers/{delivery}/checklist")),
         Err(error) => store_failed(&headers, &error),

@@ -8,9 +8,10 @@ mod audit;
 mod checklist;
 pub mod components;
 mod deeds;
-mod directory;
+pub mod directory;
 pub mod findings;
 pub mod inbox;
+mod leaving;
 mod operations;
 mod record;
 
@@ -56,6 +57,9 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/transfers/{id}/checklist", MoveTask, get(checklist::get)),
         route("POST", "/transfers/{id}/checklist", MoveTask, post(checklist::post)),
         route("POST", "/transfers/{id}/finish", MoveTask, post(checklist::finish)),
+        route("POST", "/transfers/{id}/visit", MoveTask, post(checklist::visit)),
+        route("GET", "/transfers/{id}/leave", MoveTask, get(leaving::get)),
+        route("POST", "/transfers/{id}/leave", MoveTask, post(leaving::post)),
     ];
     table.extend(operations::table());
     table.extend(audit::table());
@@ -198,7 +202,7 @@ struct TroublePage {
 #[must_use]
 pub fn page(headers: &HeaderMap, status: StatusCode, template: &impl Template) -> Response {
     let html = match template.render() {
-        Ok(html) => html,
+        Ok(html) => without_turns(html),
         Err(error) => {
             tracing::error!(%error, "a page could not be written");
             return (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "")
@@ -217,6 +221,12 @@ pub fn page(headers: &HeaderMap, status: StatusCode, template: &impl Template) -
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding, cookie"));
     response
+}
+
+/// Signs that turn the order of what follows round (UAX #9) could make a name or a dose read as another, whoever wrote it.
+fn without_turns(html: String) -> String {
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if html.contains(turns) { html.replace(turns, "\u{fffd}") } else { html }
 }
 
 /// Nothing can be shown, for a reason that says nothing about anybody.

@@ -28,10 +28,11 @@ struct Actions {
     checklist: bool,
     query: bool,
     decline: bool,
+    leave: bool,
 }
 
 impl Actions {
-    fn of(state: DeliveryState) -> Self {
+    fn of(state: DeliveryState, steps: &[Step]) -> Self {
         use DeliveryState as S;
         Self {
             acknowledge: matches!(state, S::Received),
@@ -39,6 +40,8 @@ impl Actions {
             checklist: matches!(state, S::Accepted | S::InProgress | S::Completed),
             query: matches!(state, S::Received | S::Accepted | S::InProgress | S::Completed),
             decline: matches!(state, S::Received),
+            leave: matches!(state, S::InProgress | S::Completed)
+                && steps.iter().all(|step| step.kind != StepKind::Left),
         }
     }
 }
@@ -86,7 +89,7 @@ pub(super) async fn get(
     let opened = open(&app, &signed_in, &id, Opening::Page).await;
     show(&headers, opened, |opened| {
         let Opened { shell, attended, card, .. } = opened;
-        let actions = Actions::of(attended.copy.state);
+        let actions = Actions::of(attended.copy.state, &attended.steps);
         let settled = settled_count(&attended.steps);
         let path = format!("/transfers/{}", attended.copy.id);
         let (banner, stops, rest) = opened.content(&path)?;
@@ -249,7 +252,9 @@ fn standing(attended: &Attended, card: Option<&Card>, now: Timestamp) -> Vec<Fac
         (StepKind::Declined, "Declined by"),
         (StepKind::Arrived, "Arrival recorded by"),
         (StepKind::Queried, "Asked the ward"),
+        (StepKind::Visited, "Who else came"),
         (StepKind::Finished, "Finished by"),
+        (StepKind::Left, "Left the home"),
     ] {
         let lines = of_kind(kind);
         if !lines.is_empty() {
@@ -267,6 +272,6 @@ pub(super) fn told(step: &Step, now: Timestamp) -> String {
 
 impl Actions {
     fn any(self) -> bool {
-        self.acknowledge || self.arrive || self.checklist || self.query || self.decline
+        self.acknowledge || self.arrive || self.checklist || self.query || self.decline || self.leave
     }
 }

@@ -1,11 +1,13 @@
 //! What people at a recipient do with a copy, and the list that they start from.
 
+use std::collections::BTreeSet;
+
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
-use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{ArrivalQuery, CheckOutcome, Step, StepKind, Transition};
+use onward_core::state::{DeliveryState, EndReason, RecipientKind};
+use onward_core::store::{ArrivalQuery, CheckOutcome, NewDelivery, Notice, Step, StepKind, Transition};
 
-use super::{Shared, accept_new, acceptance, at, log, ods, row};
+use super::{Shared, accept_new, acceptance, at, delivery, log, ods, row};
 
 fn step(delivery: DeliveryId, kind: StepKind, user: &str, seconds: i64) -> Step {
     Step {
@@ -64,10 +66,16 @@ pub(crate) async fn a_step_and_its_change_are_one(store: Shared) {
     let before = log(&store).await.len();
     let taken = Step { text: Some("why?".to_owned()), ..step(id, StepKind::Acknowledged, "nurse", 2) };
     let version = store.delivery(id).await.expect("readable").expect("there").version;
-    let stale = store.take_step(taken.clone(), Some(acceptance_of(id, version + 1)), vec![row(AuditWord::Acknowledge)]);
+    let stale = store.take_step(
+        taken.clone(),
+        Some(acceptance_of(id, version + 1)),
+        Vec::new(),
+        vec![row(AuditWord::Acknowledge)],
+    );
     assert!(!stale.await.expect("committed"));
     assert_eq!((store.steps(id).await.expect("readable").len(), log(&store).await.len()), (0, before));
-    let fits = store.take_step(taken.clone(), Some(acceptance_of(id, version)), vec![row(AuditWord::Acknowledge)]);
+    let fits =
+        store.take_step(taken.clone(), Some(acceptance_of(id, version)), Vec::new(), vec![row(AuditWord::Acknowledge)]);
     assert!(fits.await.expect("committed"));
     assert_eq!(store.delivery(id).await.expect("readable").expect("there").state, DeliveryState::Accepted);
     assert_eq!(store.steps(id).await.expect("readable"), [taken]);
@@ -78,8 +86,42 @@ pub(crate) async fn a_step_is_not_kept_without_its_audit(store: Shared) {
     let id = accept_new(&store, acceptance(1)).await;
     let taken = row(AuditWord::Acknowledge);
     store.audit(vec![taken.clone()]).await.expect("committed");
-    assert!(store.take_step(step(id, StepKind::Queried, "nurse", 1), None, vec![taken]).await.is_err());
+    assert!(store.take_step(step(id, StepKind::Queried, "nurse", 1), None, Vec::new(), vec![taken]).await.is_err());
     assert!(store.steps(id).await.expect("readable").is_empty());
+}
+
+pub(crate) async fn a_step_tells_others_in_its_own_commit(store: Shared) {
+    let id = accept_new(&store, acceptance(1)).await;
+    let notice = || NewDelivery {
+        notice: Some(Notice { of: id, why: EndReason::LeftHome }),
+        ..delivery(RecipientKind::CoveringPractice, "A82608")
+    };
+    let left = step(id, StepKind::Left, "nurse", 2);
+    let copies = async || {
+        let transfer = store.delivery(id).await.expect("readable").expect("there").transfer;
+        store.transfer(transfer).await.expect("readable").expect("there")
+    };
+    let before = copies().await.deliveries.len();
+    let stale = store.take_step(left.clone(), Some(acceptance_of(id, 9)), vec![notice()], Vec::new());
+    assert!(!stale.await.expect("committed"));
+    assert_eq!(copies().await.deliveries.len(), before, "no notice of what was not done");
+    let (first, second) = (notice(), notice());
+    let told = vec![first.clone(), second.clone()];
+    assert!(store.take_step(left.clone(), None, told, vec![row(AuditWord::Acknowledge)]).await.expect("committed"));
+    let transfer = copies().await;
+    let told: Vec<_> = transfer.deliveries.iter().filter(|copy| copy.notice.is_some()).collect();
+    let ids: BTreeSet<_> = told.iter().map(|copy| copy.id).collect();
+    assert_eq!(ids, BTreeSet::from([first.id, second.id]));
+    for copy in told {
+        assert_eq!((copy.state, &copy.patient), (DeliveryState::Queued, &transfer.patient), "about the same person");
+    }
+    assert_eq!(transfer.copies().count(), before, "a notice is none of the transfer's copies");
+    assert_eq!(store.steps(id).await.expect("readable"), [left]);
+    let flaws = store.checkup().await.expect("readable").flaws;
+    assert!(
+        flaws.iter().all(|flaw| !flaw.rule.contains("notice")),
+        "the copy that it tells of has not ended: {flaws:?}"
+    );
 }
 
 pub(crate) async fn arrivals_are_the_homes_own(store: Shared) {
@@ -123,7 +165,7 @@ pub(crate) async fn settled_items_follow_the_latest_word(store: Shared) {
         ("identity", CheckOutcome::Problem, 1),
         ("medicines", CheckOutcome::Done, 2),
     ] {
-        let taken = store.take_step(checked(id, item, outcome, 1), None, vec![row(AuditWord::Acknowledge)]);
+        let taken = store.take_step(checked(id, item, outcome, 1), None, Vec::new(), vec![row(AuditWord::Acknowledge)]);
         assert!(taken.await.expect("committed"));
         assert_eq!(settled().await, count, "{item} {outcome}");
     }

@@ -49,8 +49,8 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step, Store,
-    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    LegalHold, LegalHoldOrder, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step,
+    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
     Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
@@ -213,9 +213,10 @@ impl Store for PostgresStore {
         &self,
         step: Step,
         transition: Option<Transition>,
+        notices: Vec<NewDelivery>,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        let taken = steps::Taken { step, transition, audit };
+        let taken = steps::Taken { step, transition, notices, audit };
         self.writers.run(taken, |work, taken| steps::take(work, taken).boxed()).await
     }
 

@@ -3,13 +3,13 @@
 use deadpool_postgres::Client;
 use onward_core::DeliveryId;
 use onward_core::audit::AuditRow;
-use onward_core::store::{Arrival, ArrivalQuery, Step, StepKind, Transition};
+use onward_core::store::{Arrival, ArrivalQuery, NewDelivery, Step, StepKind, Transition};
 use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::work::Work;
-use super::{DIALECT, deliveries, session};
+use super::{DIALECT, deliveries, session, transfers};
 use crate::columns::Columns;
 use crate::sealing::Keychain;
 use crate::stored::micros;
@@ -19,6 +19,7 @@ use crate::{query, rows};
 pub(super) struct Taken {
     pub(super) step: Step,
     pub(super) transition: Option<Transition>,
+    pub(super) notices: Vec<NewDelivery>,
     pub(super) audit: Vec<AuditRow>,
 }
 
@@ -30,6 +31,17 @@ pub(super) async fn take<'j>(work: &mut Work<'j>, taken: &'j Taken) -> Result<bo
     }
     lock(work.client(), taken.step.delivery).await?;
     insert(work.client(), &taken.step).await?;
+    if !taken.notices.is_empty() {
+        let found =
+            session::first(work.client(), "SELECT transfer FROM deliveries WHERE id = $1", &[&taken.step.delivery.0])
+                .await?;
+        let row = found.ok_or_else(|| Failure::corrupt("deliveries", "transfer"))?;
+        let transfer = Columns::of("deliveries", &row).parsed("transfer")?;
+        let origin = transfers::origin(work.client(), transfer, taken.step.at).await?;
+        for notice in &taken.notices {
+            work.queue(&origin, notice);
+        }
+    }
     work.audit(&taken.audit);
     Ok(true)
 }

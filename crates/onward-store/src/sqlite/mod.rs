@@ -44,8 +44,8 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step, Store,
-    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    LegalHold, LegalHoldOrder, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step,
+    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
     Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
@@ -212,9 +212,10 @@ impl Store for SqliteStore {
         &self,
         step: Step,
         transition: Option<Transition>,
+        notices: Vec<NewDelivery>,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        self.write(move |c| steps::take(c, &step, transition.as_ref(), &audit)).await
+        self.write(move |c| steps::take(c, &step, transition.as_ref(), &notices, &audit)).await
     }
 
     async fn steps(&self, delivery: DeliveryId) -> Result<Vec<Step>, StoreError> {

@@ -1,13 +1,13 @@
 //! What people at a recipient do with a copy, and the list that they start from.
 
-use onward_core::DeliveryId;
 use onward_core::audit::AuditRow;
-use onward_core::store::{Arrival, ArrivalQuery, Step, StepKind, Transition};
+use onward_core::store::{Arrival, ArrivalQuery, NewDelivery, Step, StepKind, Transition};
+use onward_core::{DeliveryId, TransferId};
 use rusqlite::{params, params_from_iter};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{DIALECT, audit, deliveries};
+use super::{DIALECT, audit, deliveries, transfers};
 use crate::columns::Columns;
 use crate::stored::micros;
 use crate::{query, rows};
@@ -16,6 +16,7 @@ pub(super) fn take(
     c: &Keyed<'_>,
     step: &Step,
     transition: Option<&Transition>,
+    notices: &[NewDelivery],
     rows: &[AuditRow],
 ) -> Result<bool, Failure> {
     if let Some(transition) = transition
@@ -24,6 +25,19 @@ pub(super) fn take(
         return Ok(false);
     }
     insert(c, step)?;
+    if !notices.is_empty() {
+        let transfer = c
+            .prepare_cached("SELECT transfer FROM deliveries WHERE id = ?")?
+            .query_and_then([step.delivery.to_string()], |row| -> Result<TransferId, Failure> {
+                Ok(Columns::of("deliveries", row).parsed("transfer")?)
+            })?
+            .next()
+            .ok_or_else(|| Failure::corrupt("deliveries", "transfer"))??;
+        let origin = transfers::origin(c, transfer, step.at)?;
+        for notice in notices {
+            deliveries::insert(c, &origin, notice)?;
+        }
+    }
     audit::append(c, rows)?;
     Ok(true)
 }

@@ -1,5 +1,5 @@
-//! The notice that a copy is no longer to be used. It names the copy and nothing clinical. To whoever should not have
-//! had the copy it does not say whom it was about.
+//! The notice that a copy is no longer to be used, or that the person has left the home. It names the copy and nothing clinical.
+//! To whoever should not have had the copy it does not say whom it was about.
 //!
 //! A practice's system takes in by MESH what is a document: there it is GP Connect Send Document with one page. ITK3 has
 //! no message that cancels another one. Elsewhere it is an R4 Bundle with one cancelled Task.
@@ -8,7 +8,7 @@ use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use onward_core::directory::Endpoint;
-use onward_core::state::{EndReason, RecipientKind};
+use onward_core::state::{Departure, EndReason, RecipientKind};
 use onward_core::{DeliveryId, MeshMailboxId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::{Builder, Element, Tree, itk, systems};
 
@@ -34,6 +34,8 @@ pub struct NoticeParts<'a> {
     pub why: EndReason,
     /// The same in words.
     pub reason: &'a str,
+    /// Where the person went who left the home.
+    pub departure: Option<Departure>,
     /// As what the recipient had it.
     pub kind: RecipientKind,
     /// Who had it.
@@ -65,6 +67,7 @@ impl NoticeParts<'_> {
 #[derive(Template)]
 #[template(path = "notice.html")]
 struct NoticePage<'a> {
+    title: &'static str,
     heading: &'a str,
     reason: &'a str,
     what: &'a str,
@@ -94,7 +97,12 @@ pub fn notice(parts: &NoticeParts<'_>, delivery: DeliveryId) -> Result<Rendered,
         correlation_id: None,
         workflow: None,
         card: None,
-        basis: "notice that an earlier disclosure is no longer to be used".to_owned(),
+        basis: match parts.why {
+            EndReason::LeftHome => {
+                "notice that the person has left the care home that they were discharged to".to_owned()
+            }
+            _ => "notice that an earlier disclosure is no longer to be used".to_owned(),
+        },
         disclosed: Vec::new(),
         withheld: Vec::new(),
     };
@@ -112,8 +120,9 @@ pub fn notice(parts: &NoticeParts<'_>, delivery: DeliveryId) -> Result<Rendered,
 }
 
 fn page(parts: &NoticeParts<'_>) -> Result<String, RenderError> {
-    let recalled = parts.why == EndReason::Recalled;
-    let steps = if recalled {
+    let steps = if parts.why == EndReason::LeftHome {
+        steps_of_leaving(parts)
+    } else if parts.why == EndReason::Recalled {
         vec![
             "Do not read the document any further, and do not pass it on.",
             "Delete every copy of it: downloads, prints, and what was filed in a record.",
@@ -127,6 +136,7 @@ fn page(parts: &NoticeParts<'_>) -> Result<String, RenderError> {
         ]
     };
     let page = NoticePage {
+        title: title(parts.why),
         heading: heading(parts.why),
         reason: parts.reason,
         what: what(parts.kind),
@@ -147,7 +157,36 @@ fn heading(why: EndReason) -> &'static str {
         EndReason::Withdrawn => "The hospital has withdrawn it",
         EndReason::Void => "It is null and void",
         EndReason::Recalled => "It was sent to you by mistake",
+        EndReason::LeftHome => "The stay that you were asked to care for has ended",
     }
+}
+
+fn title(why: EndReason) -> &'static str {
+    match why {
+        EndReason::LeftHome => "The person has left the care home",
+        _ => "Stop using an earlier document",
+    }
+}
+
+/// What each does when the stay is over. Nobody is asked to plan anything with somebody who has died.
+fn steps_of_leaving(parts: &NoticeParts<'_>) -> Vec<&'static str> {
+    let died = parts.departure == Some(Departure::Died);
+    let mut steps = match parts.kind {
+        RecipientKind::CoveringPractice => {
+            vec!["End the temporary registration.", "Send what you wrote during the stay to the registered practice."]
+        }
+        RecipientKind::RegisteredPractice if died => vec!["Cancel what was planned with the person."],
+        RecipientKind::RegisteredPractice => {
+            vec!["Plan the next contact: the covering practice's care ends with the stay."]
+        }
+        _ if died => vec!["Deliver nothing more for this person, and cancel what is being made up."],
+        _ => vec![
+            "Deliver nothing more for this person to the care home.",
+            "Ask the person where their medicines go now, before you cancel what is being made up.",
+        ],
+    };
+    steps.push("Confirm this by accepting this Task.");
+    steps
 }
 
 fn what(kind: RecipientKind) -> &'static str {
@@ -180,7 +219,7 @@ fn bundle(parts: &NoticeParts<'_>, ids: &NewIds) -> Tree<'static> {
             b.leaf("system", systems::UUID);
             b.leaf("value", parts.transfer.to_string());
         });
-        b.leaf("status", "cancelled");
+        b.leaf("status", if parts.why == EndReason::LeftHome { "completed" } else { "cancelled" });
         words(b, "statusReason", parts.reason);
         words(b, "businessStatus", parts.why.as_str());
         b.leaf("intent", "order");
@@ -244,11 +283,11 @@ fn message(parts: &NoticeParts<'_>, ids: &NewIds, patient: Element<'_, '_>, page
             reference(b, "subject", &person);
             b.leaf("date", dates::instant(parts.now));
             reference(b, "author", &author);
-            b.leaf("title", "Stop using an earlier document");
+            b.leaf("title", title(parts.why));
             b.leaf("confidentiality", "N");
             reference(b, "custodian", &author);
             // The registered practice has the hospital's own document, which nobody else may replace.
-            if parts.kind == RecipientKind::CoveringPractice {
+            if parts.kind == RecipientKind::CoveringPractice && parts.why != EndReason::LeftHome {
                 b.node("relatesTo", |b| {
                     b.leaf("code", "replaces");
                     // Composition.identifier of the copy, as it was written there.
@@ -260,7 +299,7 @@ fn message(parts: &NoticeParts<'_>, ids: &NewIds, patient: Element<'_, '_>, page
                 });
             }
             b.node("section", |b| {
-                b.leaf("title", "Stop using an earlier document");
+                b.leaf("title", title(parts.why));
                 reference(b, "entry", &binary);
             });
         });

@@ -14,6 +14,8 @@ pub(crate) struct Party {
     pub organisation: Option<String>,
     /// The operating system's account that a command ran under.
     pub account: Option<String>,
+    /// It is the gateway that wrote the event; its name is then an address.
+    pub gateway: bool,
 }
 
 /// What an event tells.
@@ -42,6 +44,11 @@ impl Party {
             None => self.name.clone(),
         }
     }
+
+    /// As people read it: the gateway by a name and not by its address.
+    pub(crate) fn shown(&self) -> String {
+        if self.gateway { "This gateway".to_owned() } else { self.called() }
+    }
 }
 
 impl Told {
@@ -69,6 +76,7 @@ impl Told {
                 role: text(&agent["role"][0]["coding"][0]["code"]),
                 organisation: text(&agent["who"]["identifier"]["value"]),
                 account: text(&agent["altId"]),
+                gateway: agent["who"] == event["source"]["observer"],
             })
         };
         let entities = event["entity"].as_array();

@@ -82,7 +82,7 @@ impl EntryPage {
         ];
         if let Some(told) = entry.event.as_deref().and_then(Told::read) {
             let party = |party: &crate::cli::audit::event::Party| {
-                let parts = [Some(party.called()), party.role.clone(), party.organisation.clone()];
+                let parts = [Some(party.shown()), party.role.clone(), party.organisation.clone()];
                 parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
             };
             facts.push(Fact { key: "Who", lines: vec![party(&told.actor)] });

@@ -221,7 +221,7 @@ impl Results {
                     || "unreadable".to_owned(),
                     |told| {
                         let got = told.got(entry.word);
-                        got.organisation.unwrap_or(got.name)
+                        got.organisation.clone().unwrap_or_else(|| got.shown())
                     },
                 ),
             })
@@ -266,11 +266,11 @@ impl Row {
         let (actor, role) = told.as_ref().map_or_else(Default::default, |told| {
             let organisation = told.actor.organisation.as_deref().unwrap_or_default();
             (
-                told.actor.name.clone(),
+                told.actor.shown(),
                 [told.actor.role.as_deref().unwrap_or_default(), organisation].join(" ").trim().to_owned(),
             )
         });
-        let got = told.map(|told| told.got(entry.word)).map(|got| got.name).filter(|got| *got != actor);
+        let got = told.map(|told| told.got(entry.word)).map(|got| got.shown()).filter(|got| *got != actor);
         Self {
             at: dates::near_moment(entry.recorded, now),
             actor,

@@ -1,7 +1,7 @@
 //! `/directory`: a home keeps its own entry; a hospital searches for homes. No patient stands in it.
 
 mod own;
-mod search;
+pub mod search;
 
 use std::sync::Arc;
 

@@ -20,9 +20,10 @@ const ROWS_MAX: usize = 100;
 /// Longest text that is looked for, in characters.
 const TEXT_MAX: usize = 200;
 
+/// The page.
 #[derive(Template)]
 #[template(path = "directory/search.html")]
-struct SearchPage {
+pub struct SearchPage {
     shell: Shell,
     need: Field,
     needs: Vec<Choice>,
@@ -50,72 +51,94 @@ struct Row {
     offers: Vec<String>,
 }
 
-pub(super) async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, query: &str) -> Response {
-    let text = |name: &str| sent(query.as_bytes(), name);
-    let chosen = |name: &str| match text(name).as_str() {
-        "" => Ok(None),
-        word => word.parse::<Characteristic>().map(Some),
-    };
-    let (Ok(need), Ok(vacancy)) = (chosen("need"), chosen("vacancy")) else {
-        return trouble(headers, StatusCode::BAD_REQUEST);
-    };
-    let locality = text("locality");
-    if locality.chars().count() > TEXT_MAX {
-        return trouble(headers, StatusCode::BAD_REQUEST);
+/// What a hospital looks for on the page.
+#[derive(Debug, Clone, Default)]
+pub struct Looked {
+    need: Option<Characteristic>,
+    vacancy: Option<Characteristic>,
+    weekend: bool,
+    locality: String,
+}
+
+impl Looked {
+    /// As the address says; `None` when that makes no sense.
+    fn read(query: &str) -> Option<Self> {
+        let text = |name: &str| sent(query.as_bytes(), name);
+        let chosen = |name: &str| match text(name).as_str() {
+            "" => Some(None),
+            word => word.parse::<Characteristic>().ok().map(Some),
+        };
+        let locality = text("locality");
+        (locality.chars().count() <= TEXT_MAX).then_some(())?;
+        Some(Self { need: chosen("need")?, vacancy: chosen("vacancy")?, weekend: text("weekend") == "1", locality })
     }
-    let weekend = (text("weekend") == "1").then_some(Characteristic::AcceptsAtWeekends);
-    let wanted: Vec<Characteristic> = [need, vacancy, weekend].into_iter().flatten().collect();
-    let place = (!locality.is_empty()).then(|| Wanted::containing(&locality));
-    let asked =
-        HomeQuery { characteristics: wanted.iter().map(|each| vec![*each]).collect(), place, ..HomeQuery::default() };
+
+    fn wanted(&self) -> Vec<Characteristic> {
+        let weekend = self.weekend.then_some(Characteristic::AcceptsAtWeekends);
+        [self.need, self.vacancy, weekend].into_iter().flatten().collect()
+    }
+
+    fn query(&self) -> HomeQuery {
+        HomeQuery {
+            characteristics: self.wanted().into_iter().map(|each| vec![each]).collect(),
+            place: (!self.locality.is_empty()).then(|| Wanted::containing(&self.locality)),
+            ..HomeQuery::default()
+        }
+    }
+}
+
+pub(super) async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, query: &str) -> Response {
+    let Some(looked) = Looked::read(query) else { return trouble(headers, StatusCode::BAD_REQUEST) };
     let now = app.gateway.clock().now();
     let told = format!("directory?{query}");
-    let looked = async {
-        let found = app.gateway.find_homes(&who.agent(), who.request_id.as_deref(), &asked, told).await?;
-        Ok::<_, StoreError>((shell(app, who).await?.0, found))
+    let found = async {
+        let homes = app.gateway.find_homes(&who.agent(), who.request_id.as_deref(), &looked.query(), told).await?;
+        Ok::<_, StoreError>((shell(app, who).await?.0, homes))
     };
-    match looked.await {
-        Ok((shell, mut homes)) => {
-            homes.sort_by(|a, b| (&a.name, &a.ods).cmp(&(&b.name, &b.ods)));
-            let mut filter: Vec<String> = wanted.iter().map(|each| each.title().to_owned()).collect();
-            if !locality.is_empty() {
-                filter.push(format!("in “{locality}”"));
-            }
-            let field = |name: &str, label: &str| Field { value: text(name), ..Field::new(name, label) };
-            let template = SearchPage {
-                shell,
-                need: field("need", "Need"),
-                needs: choices("Any", Need::ALL.iter().map(|need| Characteristic::Need(*need))),
-                locality: Field {
-                    hint: "Any part of the address or postcode".to_owned(),
-                    ..field("locality", "Locality")
-                },
-                vacancy: field("vacancy", "Vacancy"),
-                vacancies: choices(
-                    "Free or not",
-                    [
-                        Characteristic::FreeBed,
-                        Characteristic::FreeBedWithNursing,
-                        Characteristic::FreeBedWithoutNursing,
-                    ],
-                ),
-                weekend: weekend.is_some(),
-                heading: match homes.len() {
-                    0 => "No home fits".to_owned(),
-                    1 => "1 home".to_owned(),
-                    count => format!("{count} homes"),
-                },
-                filter: match filter.is_empty() {
-                    true => "All homes whose entry is in use.".to_owned(),
-                    false => format!("Only homes that say: {}.", filter.join("; ")),
-                },
-                correct_at: dates::time_of_day(now),
-                cut: homes.len() > ROWS_MAX,
-                rows: homes.iter().take(ROWS_MAX).map(|home| Row::new(home, now)).collect(),
-            };
-            page(headers, StatusCode::OK, &template)
-        }
+    match found.await {
+        Ok((shell, homes)) => page(headers, StatusCode::OK, &SearchPage::new(shell, &looked, homes, now)),
         Err(error) => store_failed(headers, &error),
+    }
+}
+
+impl SearchPage {
+    /// The list at `now` of the homes that were found.
+    #[must_use]
+    pub fn new(shell: Shell, looked: &Looked, mut homes: Vec<CareHome>, now: Timestamp) -> Self {
+        homes.sort_by(|a, b| (&a.name, &a.ods).cmp(&(&b.name, &b.ods)));
+        let mut filter: Vec<String> = looked.wanted().into_iter().map(|each| each.title().to_owned()).collect();
+        if !looked.locality.is_empty() {
+            filter.push(format!("in “{}”", looked.locality));
+        }
+        let word = |chosen: Option<Characteristic>| chosen.map(|each| each.as_str().to_owned()).unwrap_or_default();
+        Self {
+            shell,
+            need: Field { value: word(looked.need), ..Field::new("need", "Need") },
+            needs: choices("Any", Need::ALL.iter().map(|need| Characteristic::Need(*need))),
+            locality: Field {
+                hint: "Any part of the address or postcode".to_owned(),
+                value: looked.locality.clone(),
+                ..Field::new("locality", "Locality")
+            },
+            vacancy: Field { value: word(looked.vacancy), ..Field::new("vacancy", "Vacancy") },
+            vacancies: choices(
+                "Free or not",
+                [Characteristic::FreeBed, Characteristic::FreeBedWithNursing, Characteristic::FreeBedWithoutNursing],
+            ),
+            weekend: looked.weekend,
+            heading: match homes.len() {
+                0 => "No home fits".to_owned(),
+                1 => "1 home".to_owned(),
+                count => format!("{count} homes"),
+            },
+            filter: match filter.is_empty() {
+                true => "All homes whose entry is in use.".to_owned(),
+                false => format!("Only homes that say: {}.", filter.join("; ")),
+            },
+            correct_at: dates::time_of_day(now),
+            cut: homes.len() > ROWS_MAX,
+            rows: homes.iter().take(ROWS_MAX).map(|home| Row::new(home, now)).collect(),
+        }
     }
 }
 

@@ -90,7 +90,7 @@ fn statuses_are_in_words() {
     let words = |state| status(state, 3).0;
     assert_eq!(words(S::Received), "Not acknowledged");
     assert_eq!(words(S::Accepted), "Acknowledged");
-    assert_eq!(words(S::InProgress), "Arrived (3 of 9)");
+    assert_eq!(words(S::InProgress), "Arrived (3 of 11)");
     assert_eq!(words(S::Rejected), "Declined");
     let all: std::collections::BTreeSet<String> = S::ALL.iter().map(|state| words(*state)).collect();
     assert_eq!(all.len(), 7);
