@@ -20,6 +20,7 @@ pub mod identify;
 pub mod journal;
 pub mod lifecycle;
 pub mod mailbox;
+mod objection;
 pub mod operate;
 pub mod prepare;
 pub mod redirect;
