@@ -40,6 +40,8 @@ enum Object {
     ForeignCopy,
     /// A hold of the hospital's transfer.
     Hold,
+    /// A home's entry of the directory.
+    Home,
     /// No such thing.
     Missing,
 }
@@ -61,6 +63,7 @@ const MATRIX: &[Row] = &[
     ("status of nothing", "GET", "/fhir/R4/Task/{id}", Object::Missing, [404, 404, 404, 404, 404, 404]),
     // A sender lists its own submissions (interface.md), the inbox is its recipients'; IG leads and operators have neither.
     ("list", "GET", "/fhir/R4/Task", Object::None, [200, 200, 200, 200, 403, 403]),
+    ("list by form", "POST", "/fhir/R4/Task/_search", Object::Form, [200, 200, 200, 200, 403, 403]),
     ("Task of a copy", "GET", "/fhir/R4/Task/{id}", Object::OwnCopy, [200, 200, 200, 200, 200, 200]),
     ("Task of another's copy", "GET", "/fhir/R4/Task/{id}", Object::ForeignCopy, [404, 404, 404, 404, 404, 200]),
     ("read", "GET", "/fhir/R4/Bundle/{id}", Object::OwnCopy, [403, 200, 200, 200, 403, 403]),
@@ -72,6 +75,11 @@ const MATRIX: &[Row] = &[
     // trust.md §8 "Withdraw/replace own"; to a recipient there is no such Task.
     ("withdraw", "PUT", "/fhir/R4/Task/{id}", Object::WithdrawnTransfer, [200, 404, 404, 404, 403, 403]),
     ("audit search", "GET", "/fhir/R4/AuditEvent", Object::None, [403, 403, 403, 403, 200, 403]),
+    ("homes", "GET", "/fhir/R4/HealthcareService", Object::None, [200, 403, 403, 403, 403, 200]),
+    ("a home", "GET", "/fhir/R4/HealthcareService/{id}", Object::Home, [200, 403, 403, 403, 403, 200]),
+    ("no home", "GET", "/fhir/R4/HealthcareService/{id}", Object::Missing, [404, 403, 403, 403, 403, 404]),
+    ("places of homes", "GET", "/fhir/R4/Location", Object::None, [200, 403, 403, 403, 403, 200]),
+    ("place of a home", "GET", "/fhir/R4/Location/{id}", Object::Home, [200, 403, 403, 403, 403, 200]),
     ("audit search by form", "POST", "/fhir/R4/AuditEvent/_search", Object::Form, [403, 403, 403, 403, 200, 403]),
 ];
 
@@ -124,6 +132,7 @@ impl Callers {
             Object::OwnCopy => own_copy,
             Object::ForeignCopy => self.foreign_copy.as_str(),
             Object::Hold => self.hold.as_str(),
+            Object::Home => "VMH01",
             Object::OwnMessage | Object::ForeignMessage | Object::None | Object::Missing | Object::Form => {
                 "3f2b0c9e-0000-4000-8000-000000000000"
             }
@@ -297,6 +306,9 @@ const PAGES: &[PageRow] = &[
     ("export for no reason", "POST", "/audit/exports", Object::None, [403, 403, 422, 403]),
     ("no verdict on an export", "POST", "/audit/exports/{id}", Object::Missing, [403, 403, 400, 403]),
     ("no file", "GET", "/audit/exports/{id}/file", Object::Missing, [403, 403, 404, 403]),
+    ("directory", "GET", "/directory", Object::None, [200, 200, 403, 200]),
+    ("no entry confirmed", "POST", "/directory/confirm", Object::None, [400, 403, 403, 403]),
+    ("no entry kept", "POST", "/directory/entry", Object::None, [400, 403, 403, 403]),
     ("own account", "GET", "/account", Object::None, [200, 200, 200, 200]),
     ("no password", "POST", "/account/password", Object::None, [400, 400, 400, 400]),
     ("new passkey", "POST", "/account/passkey/challenge", Object::None, [200, 200, 200, 200]),

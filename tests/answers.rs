@@ -86,6 +86,7 @@ impl Bench {
             directory: Arc::new(StandInDirectory::load(&folder.path().join("people.toml")).expect("people")),
             transports: vec![Arc::new(InboxTransport), Arc::clone(&mesh) as Arc<dyn Transport>],
             mailbox: None,
+            notifiers: Vec::new(),
             clock: Arc::new(SystemClock),
             policies: app::load_policies(&config).expect("policies"),
             routes: config.load_routes().expect("routes").routes,
@@ -101,6 +102,7 @@ impl Bench {
                 lease: jiff::SignedDuration::from_secs(30),
                 retry: BTreeMap::new(),
                 holds: BTreeMap::new(),
+                alerts: app::alerting(&config),
             },
         });
         let bench = Self { gateway, mesh, _folder: folder };

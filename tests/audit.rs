@@ -56,9 +56,14 @@ const EXPLAIN: &str = "/fhir/R4/$explain";
 const VALIDATE: &str = "/fhir/R4/Bundle/$validate";
 const BUNDLE: &str = "/fhir/R4/Bundle/{id}";
 const TASKS: &str = "/fhir/R4/Task";
+const TASK_SEARCH: &str = "/fhir/R4/Task/_search";
 const TASK: &str = "/fhir/R4/Task/{id}";
 const AUDIT: &str = "/fhir/R4/AuditEvent";
 const AUDIT_SEARCH: &str = "/fhir/R4/AuditEvent/_search";
+const HOMES: &str = "/fhir/R4/HealthcareService";
+const HOME: &str = "/fhir/R4/HealthcareService/{id}";
+const PLACES: &str = "/fhir/R4/Location";
+const PLACE: &str = "/fhir/R4/Location/{id}";
 const TOKEN: &str = "/oauth2/token";
 
 const XML: &str = "application/fhir+xml";
@@ -137,6 +142,15 @@ const TABLE: &[Row] = &[
     (AUDIT_SEARCH, "", "POST", Governance, Text("text/plain", "type=110113"), 415, &[]),
     (AUDIT_SEARCH, "", "POST", Operator, Text(FORM, ""), 403, &["110113 E8 - ops>onward"]),
     (AUDIT_SEARCH, "", "POST", Nobody, Text(FORM, ""), 401, &[]),
+    (HOMES, "?characteristic=tracheostomy", "GET", Hospital, Empty, 200, &["rest/search E0 Query northmoor-epr>onward"]),
+    (HOMES, "?unknown=1", "GET", Hospital, Empty, 400, &[]),
+    (HOMES, "", "GET", Home, Empty, 403, &[HOME_DENIED]),
+    (HOMES, "", "GET", Nobody, Empty, 401, &[]),
+    (HOME, "/VMH01", "GET", Operator, Empty, 200, &["rest/search E0 Query ops>onward"]),
+    (HOME, "/VMH09", "GET", Hospital, Empty, 404, &["rest/search E0 Query northmoor-epr>onward"]),
+    (PLACES, "?address-city=Northmoor", "GET", Hospital, Empty, 200, &["rest/search E0 Query northmoor-epr>onward"]),
+    (PLACE, "/VMH01", "GET", Hospital, Empty, 200, &["rest/search E0 Query northmoor-epr>onward"]),
+    (PLACE, "/VMH01", "GET", Governance, Empty, 403, &["110113 E8 - ig>onward"]),
     ("/sign-in/logout/{id}", "/none", "POST", Nobody, Text(FORM, ""), 404, &[]),
     (TASK, "/{t}", "PUT", OtherHospital, Task("cancelled", Some("W/\"99\"")), 404, &[STRANGER_DENIED]),
     (TASK, "/{t}", "PUT", Hospital, Task("cancelled", Some("W/\"99\"")), 412, &[]),
@@ -148,6 +162,10 @@ const TABLE: &[Row] = &[
     ("/.well-known/jwks.json", "", "GET", Nobody, Empty, 200, &[]),
     ("/assets/{name}", "", "GET", Nobody, Empty, 404, &[]),
     ("/fhir/R4/Patient", "", "GET", Home, Empty, 404, &[]),
+    (TASK_SEARCH, "", "POST", Home, Text(FORM, "status=requested"), 200,
+        &["rest/search E0 PatientQuery rowan-house>onward patient"]),
+    (TASK_SEARCH, "", "POST", OtherHome, Text("text/plain", "status=requested"), 415, &[]),
+    (TASK_SEARCH, "", "POST", Nobody, Text(FORM, ""), 401, &[]),
     (TASKS, "", "DELETE", Home, Empty, 405, &[]),
 ];
 

@@ -24,8 +24,10 @@ enum Who {
     Operator,
     /// An information-governance lead of the hospital.
     Lead,
+    /// A ward coordinator of the hospital.
+    Ward,
 }
-use Who::{HomeUser, Lead, Operator, Stranger};
+use Who::{HomeUser, Lead, Operator, Stranger, Ward};
 
 /// Route, what stands for `{…}` in it, method, who, form, status, events.
 type Row = (
@@ -154,6 +156,17 @@ const TABLE: &[Row] = &[
         &[("form", "csv"), ("from", "{today}"), ("until", "{today}"), ("reason", "x")], 303, &[SEARCHED]),
     ("/audit/exports/{id}", "unknown", "POST", Lead, &[("verdict", "grant")], 409, &[]),
     ("/audit/exports/{id}/file", "unknown", "GET", Lead, &[], 404, &[]),
+    ("/directory", "", "GET", HomeUser, &[], 200, &[LISTED]),
+    ("/directory", "?need=tracheostomy", "GET", Ward, &[], 200, &["rest/search E0 Query Person ward>onward"]),
+    ("/directory", "?need=x", "GET", Ward, &[], 400, &[]),
+    ("/directory", "", "GET", Lead, &[], 403, &["110113 E8 - Person ig>onward"]),
+    ("/directory/confirm", "", "POST", HomeUser, &[("ods", "VMH01")], 303, &["110100 E0 - Person home>onward"]),
+    ("/directory/confirm", "", "POST", HomeUser, &[("ods", "VMH02")], 404, &[HOME_DENIED]),
+    ("/directory/confirm", "", "POST", Ward, &[("ods", "VMH01")], 403, &["110113 E8 - Person ward>onward"]),
+    ("/directory/entry", "", "POST", HomeUser, &[("ods", "VMH01"), ("free-with", "1")], 422, &[LISTED]),
+    ("/directory/entry", "", "POST", HomeUser, &[("ods", "VMH01"), ("total-with", "1"), ("free-with", "1")], 303,
+        &["110100 E0 - Person home>onward"]),
+    ("/directory/entry", "", "POST", HomeUser, &[("ods", "VMH02")], 404, &[HOME_DENIED]),
     (SIGN_IN, "", "GET", Stranger, &[], 200, &[]),
     (SIGN_IN, "", "POST", Stranger, &[("email", "nobody@rowan.example"), ("password", PASSWORD), ("code", "000000")], 401,
         &["110113 E8 - unauthenticated>onward"]),
@@ -226,6 +239,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
     let home = browser::person(&world, HOME, Role::CareHomeUser, &["VMH01"]).await;
     let operator = browser::person(&world, "ops@onward.example", Role::Operator, &["Y99900"]).await;
     let lead = browser::person(&world, "ig@northmoor.example", Role::InformationGovernance, &["R9Z"]).await;
+    let ward = browser::person(&world, "ward@northmoor.example", Role::WardCoordinator, &["R9Z"]).await;
     let (newcomer, path) = browser::invited(&world, "new@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
     let token = path.trim_start_matches("/invitation/").to_owned();
     let hospital = world.hospital().await;
@@ -247,6 +261,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
             HomeUser => &home.browser,
             Operator => &operator.browser,
             Lead => &lead.browser,
+            Ward => &ward.browser,
         };
         let request_id = format!("row-{number}");
         asking.set_request_id(&request_id);

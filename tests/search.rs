@@ -169,3 +169,44 @@ async fn governance_and_operators_see_a_state_by_its_identifier_only() {
         assert!(!String::from_utf8_lossy(&shown.body).contains(&number), "an operator sees no person");
     }
 }
+
+/// By a form no NHS number stands in an address, and none in the links of what is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_by_form_finds_the_same_and_names_nobody_in_an_address() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    sent(&hospital, message::EDISCHARGE_ITK3).await;
+    sent(&hospital, message::EDISCHARGE_ITK3).await;
+    let posted = async |query: &str, form: String| {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let path = format!("fhir/R4/Task/_search{query}");
+        let reply = hospital.call(onward_connect::http::Method::POST, &path, &headers, form).await.expect("an answer");
+        (reply.status.as_u16(), reply.json().expect("JSON"))
+    };
+    let all = bundle(&hospital, "").await;
+    let number = tasks(&all)
+        .iter()
+        .find_map(|task| task["for"]["identifier"]["value"].as_str())
+        .expect("a Task names its person")
+        .to_owned();
+    let (status, first) = posted("?_count=3", format!("patient={NHS_NUMBER}|{number}")).await;
+    assert_eq!((status, tasks(&first).len()), (200, 3), "{first}");
+    let mut seen: Vec<String> = Vec::new();
+    let mut page = first;
+    loop {
+        seen.extend(tasks(&page).iter().map(|task| task["id"].as_str().expect("an id").to_owned()));
+        for relation in ["self", "next"] {
+            assert!(!link(&page, relation).unwrap_or_default().contains(&number), "{relation}");
+        }
+        let Some(next) = link(&page, "next") else { break };
+        let query = next.split_once('?').expect("a query").1.to_owned();
+        page = bundle(&hospital, &query).await;
+    }
+    seen.sort();
+    let mut by_address = found(&hospital, &format!("patient={NHS_NUMBER}|{number}")).await;
+    by_address.sort();
+    assert_eq!(seen, by_address);
+    let (status, refused) = posted("", "patient=9990000018&patient=9990000018".to_owned()).await;
+    assert_eq!((status, &refused["resourceType"]), (400, &serde_json::json!("OperationOutcome")));
+    assert_eq!(posted("", "x".repeat(9 * 1024)).await.0, 413);
+}

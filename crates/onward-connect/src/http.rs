@@ -354,7 +354,7 @@ fn fault(error: &reqwest::Error) -> HttpFault {
 }
 
 /// The TLS errors that only a person can mend.
-fn distrust(error: &rustls::Error) -> Option<&'static str> {
+pub(crate) fn distrust(error: &rustls::Error) -> Option<&'static str> {
     match error {
         rustls::Error::InvalidCertificate(reason) => Some(match reason {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => "the partner's certificate expired",

@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::http::{Answer, HeaderMap, HeaderName, HeaderValue, HttpClient, Method, StatusCode, header};
 use crate::secret::Secret;
+use crate::webhook;
 
 /// The partner's key against repeats, as the IETF draft names it.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -38,6 +39,9 @@ pub struct HttpsPushConfig {
     /// Files that hold the bearer token, by host (lower case, without port). Read at every send, so that a rotated
     /// token needs no restart.
     pub bearer_token_files: BTreeMap<String, PathBuf>,
+    /// Files with the keys that sign what goes to a host (Standard Webhooks), by host; read at every send. Two while a key
+    /// is changed.
+    pub signing_key_files: BTreeMap<String, Vec<PathBuf>>,
 }
 
 /// The push transport.
@@ -76,6 +80,10 @@ impl HttpsPush {
             let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| unreadable_token())?;
             bearer.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, bearer);
+        }
+        if let Some(files) = url.host_str().and_then(|host| self.config.signing_key_files.get(host)) {
+            let id = outbound.delivery.to_string();
+            webhook::sign(&mut headers, files.clone(), &id, self.clock.as_ref(), &outbound.body).await?;
         }
         Ok(headers)
     }
@@ -186,12 +194,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_pushed_is_signed_by_every_key_in_force() {
+        let partner = Partner::start(vec![Reply::new("200 OK", &[], b"")]).await;
+        let folder = tempfile::tempdir().expect("folder");
+        let [new, old] = ["new", "old"].map(|name| folder.path().join(name));
+        std::fs::write(&new, "whsk_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n").expect("written");
+        std::fs::write(&old, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").expect("written");
+        let files = vec![new.clone(), old];
+        let config = HttpsPushConfig {
+            signing_key_files: [("127.0.0.1".to_owned(), files)].into(),
+            ..HttpsPushConfig::default()
+        };
+        let push = push(&loopback_config(), config);
+        let outbound = outbound(partner.url("/in").as_str());
+        assert!(push.send(&outbound).await.is_ok());
+        std::fs::write(&new, "no key").expect("written");
+        assert!(matches!(push.send(&outbound).await, Err(SendError::Transient { .. })), "nothing goes unsigned");
+        let seen = partner.seen();
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].header("webhook-id"), Some(outbound.delivery.to_string().as_str()));
+        let schemes: Vec<_> = seen[0]
+            .header("webhook-signature")
+            .expect("signed")
+            .split(' ')
+            .map(|each| each.split_once(',').expect("a scheme").0)
+            .collect();
+        assert_eq!(schemes, ["v1a", "v1"], "one for each key");
+    }
+
+    #[tokio::test]
     async fn the_partner_sees_the_rendition_and_the_delivery() {
         let partner = Partner::start(vec![Reply::new("201 Created", &["Location: /Bundle/7"], b"thanks")]).await;
         let folder = tempfile::tempdir().expect("folder");
         let file = folder.path().join("token");
         std::fs::write(&file, "first\n").expect("written");
-        let tokens = HttpsPushConfig { bearer_token_files: [("127.0.0.1".to_owned(), file.clone())].into() };
+        let tokens = HttpsPushConfig {
+            bearer_token_files: [("127.0.0.1".to_owned(), file.clone())].into(),
+            ..HttpsPushConfig::default()
+        };
         let push = push(&loopback_config(), tokens);
         let mut outbound = outbound(partner.url("/in?x=1").as_str());
         assert_eq!(push.send(&outbound).await, Ok(Sent::Received { reference: Some("/Bundle/7".to_owned()) }));

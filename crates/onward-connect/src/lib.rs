@@ -1,4 +1,4 @@
-//! The network clients: HTTPS push, MESH, PDS, witnesses, syslog, and the one HTTP client beneath them.
+//! The network clients: HTTPS push, MESH, PDS, e-mail, webhooks, witnesses, syslog, and the one HTTP client beneath them.
 //!
 //! This crate refuses to follow redirects, to speak to hosts that the configuration does not list, to reach private
 //! addresses that are not listed as internal, and to put a partner's answer into an error. It carries bytes and
@@ -12,7 +12,9 @@ mod loopback;
 pub mod mesh;
 pub mod pds;
 pub mod secret;
+pub mod smtp;
 pub mod stand_in;
 pub mod syslog;
 pub mod terminology;
+pub mod webhook;
 pub mod witness;

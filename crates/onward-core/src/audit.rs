@@ -60,6 +60,8 @@ words!(
         Erase = "erase",
         /// A validation or dry run was asked for.
         DryRun = "dry-run",
+        /// Something needs a person, or somebody was told of it.
+        Notify = "notify",
         /// A witness has seen another history of this log than the one that is here.
         Alarm = "alarm",
     }

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MeshMailboxId, NhsNumber, OdsCode, WorkflowId};
 
+mod needs;
+
+pub use needs::{Need, OwnWord};
+
 /// Beds of one kind: with nursing and without.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -137,13 +141,16 @@ pub struct CareHome {
     /// Accepts discharges at weekends.
     #[serde(default)]
     pub accepts_discharges_at_weekends: bool,
+    /// Takes in nobody at present.
+    #[serde(default)]
+    pub closed_to_admissions: bool,
     /// All beds.
     #[serde(default)]
     pub beds_total: Beds,
     /// Beds free.
     #[serde(default)]
     pub beds_available: Beds,
-    /// When the free beds were last told.
+    /// When the home last told its free beds, or said that what stands here is still correct.
     #[serde(default)]
     pub beds_updated: Option<Timestamp>,
     /// What it can do.

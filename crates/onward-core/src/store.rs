@@ -1,6 +1,7 @@
 //! The store port. A method is one business transaction, never one table; the audit rows of an effect
 //! are committed with it or the effect does not happen.
 
+pub mod alerts;
 mod erasure;
 pub mod evidence;
 mod keys;
@@ -699,7 +700,12 @@ pub struct DeliveryFigure {
 /// The durable memory of the gateway.
 #[async_trait]
 pub trait Store:
-    people::PeopleStore + evidence::EvidenceStore + reporting::ReportStore + OperationsStore + retention::RetentionStore
+    people::PeopleStore
+    + evidence::EvidenceStore
+    + reporting::ReportStore
+    + OperationsStore
+    + retention::RetentionStore
+    + alerts::AlertStore
 {
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
@@ -834,6 +840,16 @@ pub trait Store:
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<u64, StoreError>;
+    /// Puts an entry in the place of one that still stands as it was, as a version of its own; `false`, and nothing is kept,
+    /// when somebody else has changed it meanwhile.
+    async fn amend_directory(
+        &self,
+        was: DirectoryEntry,
+        entry: DirectoryEntry,
+        source: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
     /// The entry with this ODS code (for a home, also by its other codes), expired or not.
     async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError>;
     /// All entries by kind and code.

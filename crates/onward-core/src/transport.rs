@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::directory::Endpoint;
 use crate::state::{RecipientKind, TransportKind};
+use crate::store::alerts::Channel;
 use crate::{DeliveryId, MeshMailboxId, OdsCode, WorkflowId};
 
 /// One copy on its way out. Its `Debug` names the delivery only.
@@ -109,6 +110,34 @@ impl Transport for InboxTransport {
     async fn send(&self, _: &Outbound) -> Result<Sent, SendError> {
         Ok(Sent::AwaitingCollection)
     }
+}
+
+/// What a person, or the system of one, is told. It names no patient.
+#[derive(Debug, Clone)]
+pub struct Telling {
+    /// The same in every attempt: the receiver's key against repeats.
+    pub id: uuid::Uuid,
+    /// E-mail address, or URL.
+    pub address: String,
+    /// Subject of an e-mail.
+    pub subject: String,
+    /// Text of an e-mail.
+    pub text: String,
+    /// The same for systems, JSON.
+    pub event: String,
+}
+
+/// A way to tell somebody that they must look.
+#[async_trait]
+pub trait Notifier: Send + Sync + 'static {
+    /// Which way this is.
+    fn channel(&self) -> Channel;
+
+    /// Tells it once. May be called again for the same telling.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    async fn tell(&self, telling: &Telling) -> Result<(), SendError>;
 }
 
 /// A message that waits in our own MESH mailbox.

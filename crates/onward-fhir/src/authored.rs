@@ -1,5 +1,5 @@
-//! The few resources that Onward writes itself: outcomes, tasks, audit events, response messages, its capability
-//! statement. R4 ones are made with the generated model, so that a mistyped element does not compile; the
+//! The few resources that Onward writes itself: outcomes, tasks, audit events, response messages, care homes of the directory, its
+//! capability statement. R4 ones are made with the generated model, so that a mistyped element does not compile; the
 //! STU3 response is built as a tree.
 //!
 //! Every function takes a plain structure and gives JSON text (or a tree): the generated model stays inside this
@@ -7,6 +7,7 @@
 
 mod audit;
 mod capability;
+mod directory;
 mod itk3;
 mod outcome;
 mod parts;
@@ -18,6 +19,7 @@ pub use audit::{
     audit_event, type_codes,
 };
 pub use capability::{CapabilityContent, capability_statement};
+pub use directory::{HomeContent, healthcare_service, location};
 pub use itk3::{ItkResponse, itk3_response};
 pub use outcome::{Issue, IssueCode, Severity, operation_outcome};
 pub use response::{ResponseContent, SearchEntry, response_message, searchset};

@@ -209,9 +209,12 @@ fn pattern(word: AuditWord) -> AuditPattern {
         AuditWord::SignOut => AuditPattern::Logout,
         AuditWord::Refuse | AuditWord::Deny => AuditPattern::Denial,
         // An intent becomes a disclosure by the attempt, and is told again as one when that ends.
-        AuditWord::Configure | AuditWord::Erase | AuditWord::DryRun | AuditWord::Alarm | AuditWord::Intend => {
-            AuditPattern::Activity
-        }
+        AuditWord::Configure
+        | AuditWord::Erase
+        | AuditWord::DryRun
+        | AuditWord::Alarm
+        | AuditWord::Intend
+        | AuditWord::Notify => AuditPattern::Activity,
     }
 }
 

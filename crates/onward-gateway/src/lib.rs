@@ -6,12 +6,14 @@
 
 pub mod accept;
 pub mod acknowledge;
+pub mod alerts;
 pub mod attend;
 pub mod audit_search;
 pub mod breaker;
 pub mod checklist;
 pub mod collect;
 pub mod decision;
+pub mod directory;
 pub mod dispatch;
 pub mod explain;
 pub mod explore;
@@ -20,6 +22,7 @@ pub mod identify;
 pub mod journal;
 pub mod lifecycle;
 pub mod mailbox;
+pub mod needs;
 mod objection;
 pub mod operate;
 pub mod prepare;
@@ -37,12 +40,13 @@ use onward_core::directory::Directory;
 use onward_core::retry::Schedule;
 use onward_core::state::{HoldReason, RecipientKind, TransportKind};
 use onward_core::store::Store;
-use onward_core::transport::{Mailbox, Transport};
+use onward_core::transport::{Mailbox, Notifier, Transport};
 use onward_core::{Clock, MeshMailboxId, OdsCode};
 use onward_transform::disclose::Policy;
 use onward_validate::{Level, RuleBook, Validator};
 use tokio::sync::Notify;
 
+use crate::alerts::Alerting;
 use crate::breaker::Breakers;
 use crate::journal::Journal;
 use crate::routes::Routes;
@@ -68,6 +72,8 @@ pub struct Settings {
     pub retry: BTreeMap<TransportKind, Schedule>,
     /// Who decides each kind of hold, and within which time.
     pub holds: BTreeMap<HoldReason, (String, SignedDuration)>,
+    /// When a person must look, and whom that is told.
+    pub alerts: Alerting,
 }
 
 impl Settings {
@@ -99,6 +105,7 @@ pub struct Gateway {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
     pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
+    pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policies: BTreeMap<RecipientKind, Policy>,
     pub(crate) routes: Routes,
@@ -121,6 +128,8 @@ pub struct Parts {
     pub transports: Vec<Arc<dyn Transport>>,
     /// Our own MESH mailbox.
     pub mailbox: Option<Arc<dyn Mailbox>>,
+    /// Ways to tell people that they must look; none: alerts stand in the log, in `/metrics` and in `onward alerts`.
+    pub notifiers: Vec<Arc<dyn Notifier>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// One for each kind of recipient.
@@ -145,6 +154,7 @@ impl Gateway {
             directory: parts.directory,
             transports: parts.transports,
             mailbox: parts.mailbox,
+            notifiers: parts.notifiers,
             clock: parts.clock,
             policies: parts.policies,
             routes: parts.routes,

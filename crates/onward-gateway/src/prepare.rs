@@ -21,6 +21,7 @@ use crate::Gateway;
 use crate::decision::Decided;
 use crate::identify::{HoldCause, Identification, Identified, discharge_destination, identify};
 use crate::lifecycle::names_another_person;
+use crate::needs;
 use crate::objection::Objection;
 use crate::refusal::Refusal;
 use crate::routes::Decision;
@@ -297,7 +298,7 @@ impl Gateway {
     async fn route(
         &self,
         facts: Facts,
-        findings: Findings,
+        mut findings: Findings,
         notes: Vec<Note>,
         r4: &Tree<'_>,
         message: &Message<'_, '_>,
@@ -332,6 +333,9 @@ impl Gateway {
             (Identification::Known(mut identified), decision) => {
                 evidence.clone_from(&identified.evidence);
                 let objection = Objection::of(&bundle, now);
+                for need in needs::unmet(&bundle, &identified.care_home) {
+                    findings.push(needs::finding(need, &identified.care_home));
+                }
                 let cause = match decision {
                     Decision::Hold(reason) => {
                         Some(HoldCause::new(*reason, format!("route \"{}\" holds this message", route.name)))

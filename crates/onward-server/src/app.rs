@@ -1,5 +1,7 @@
 //! Wiring: a checked configuration becomes a gateway with its store, transports and background work.
 
+mod notifying;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -8,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::SignedDuration;
 use onward_connect::http::{ClientCertificate, HttpClient, HttpConfig};
-use onward_connect::https_push::{HttpsPush, HttpsPushConfig};
+use onward_connect::https_push::HttpsPush;
 use onward_connect::mesh::{MeshClient, MeshConfig};
 use onward_connect::pds::token::{TokenClient, TokenConfig};
 use onward_connect::pds::{PdsClient, PdsConfig};
@@ -35,6 +37,8 @@ use crate::people::People;
 use crate::seal::Seal;
 use crate::store_keys;
 use crate::witnessing::Witnessing;
+
+pub use notifying::alerting;
 
 /// What the handlers need.
 pub struct App {
@@ -154,7 +158,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
     let key_source = KeySource::new(HttpClient::new(&key_http(config)?)?, Arc::clone(&clock));
     let mut transports: Vec<Arc<dyn Transport>> = vec![Arc::new(InboxTransport)];
     let push = http(config, None, None, false)?;
-    transports.push(Arc::new(HttpsPush::new(push, HttpsPushConfig::default(), Arc::clone(&clock))));
+    transports.push(Arc::new(HttpsPush::new(push, notifying::push(config), Arc::clone(&clock))));
     let mut mailbox: Option<Arc<dyn Mailbox>> = None;
     if config.mesh.enabled {
         let mesh = Arc::new(mesh(config, &clock)?);
@@ -171,6 +175,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         directory: directory(config, &clock, &own_ods)?,
         transports,
         mailbox,
+        notifiers: notifying::notifiers(config, &clock)?,
         clock,
         policies: load_policies(config)?,
         routes: config.load_routes()?.routes,
@@ -186,6 +191,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
             lease: SignedDuration::from_secs(i64::from(config.delivery.lease_seconds)),
             retry: config.retry.iter().map(|(kind, retry)| (*kind, schedule(retry))).collect(),
             holds,
+            alerts: alerting(config),
         },
     });
     Ok(App {

@@ -4,6 +4,7 @@
 //! the crates that do, on the same store and with the same audit as the server.
 
 mod account;
+mod alerts;
 pub(crate) mod audit;
 mod breach;
 mod client;
@@ -83,6 +84,7 @@ pub enum Command {
     Report(report::Report),
     Ropa(ropa::Ropa),
     Fsck(fsck::Fsck),
+    Alerts(alerts::Alerts),
     /// Care homes, GP practices and pharmacies
     #[command(subcommand)]
     Directory(directory::Directory),
@@ -214,6 +216,7 @@ impl Command {
             Self::Ropa(command) => ropa::run(command, terminal),
             Self::Report(command) => report::run(command, terminal).await,
             Self::Fsck(command) => fsck::run(command, terminal).await,
+            Self::Alerts(command) => alerts::run(command, terminal).await,
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
             Self::Keys(command) => keys::run(command, terminal).await,

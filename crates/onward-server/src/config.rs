@@ -4,6 +4,7 @@
 //! reads the process environment. Reading says whether a text is a configuration; [`Loaded::check`] says whether it
 //! can work on this machine.
 
+mod alerts;
 mod audit;
 pub mod check;
 mod layers;
@@ -26,6 +27,7 @@ use onward_validate::{Level, RuleBook, Validator};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use alerts::{Alerts, PushHost, Smtp, Ward};
 pub use audit::{Audit, HostPort, SyslogContent, Witness};
 pub use check::{Finding, Severity};
 pub(crate) use layers::{line_of, nearest, with_suggestion};
@@ -65,6 +67,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// When copies are sent again, by class of endpoint.
     pub retry: BTreeMap<TransportKind, Retry>,
+    /// When a person must look, and who is told.
+    pub alerts: Alerts,
+    /// The mail server.
+    pub smtp: Smtp,
     /// Who decides about a transfer that waits, and how soon. Every reason is there.
     pub holds: BTreeMap<HoldReason, HoldPolicy>,
     /// Which message goes to whom.
@@ -352,6 +358,8 @@ pub struct Delivery {
     pub connect_seconds: u32,
     /// Longest exchange with a partner.
     pub attempt_seconds: u32,
+    /// Hosts that want a token or signatures.
+    pub push: Vec<PushHost>,
 }
 
 /// `[retry.<transport>]`
@@ -580,6 +588,7 @@ impl Config {
             &mut self.server.client_crl_file,
             &mut self.store.password_file,
             &mut self.store.ca_file,
+            &mut self.smtp.password_file,
             &mut self.mesh.password_file,
             &mut self.mesh.shared_key_file,
             &mut self.mesh.certificate_file,
@@ -599,6 +608,8 @@ impl Config {
         for issuer in &mut self.identity.issuer {
             issuer.key_file = folder.join(&issuer.key_file);
         }
+        self.alerts.resolve(folder);
+        self.delivery.push.iter_mut().for_each(|push| push.resolve(folder));
         for package in &mut self.validation.packages {
             *package = folder.join(&*package);
         }

@@ -96,6 +96,26 @@ pub fn kinds(entries: &[DirectoryEntry]) -> BTreeMap<OdsCode, &'static str> {
     entries.iter().map(|entry| (entry.ods().clone(), entry.kind())).collect()
 }
 
+/// What a home has said of itself later than the file's `beds_updated` stays as it says: an import takes back nothing that is
+/// newer than itself. Gives the homes of which that is so.
+pub fn keep_own_words(entries: &mut [DirectoryEntry], stored: &[DirectoryEntry]) -> Vec<OdsCode> {
+    let mut kept = Vec::new();
+    for entry in entries {
+        let DirectoryEntry::CareHome(home) = entry else { continue };
+        let before = stored.iter().find_map(|stored| match stored {
+            DirectoryEntry::CareHome(before) if before.ods == home.ods => Some(before),
+            _ => None,
+        });
+        let Some(before) = before.filter(|before| before.beds_updated > home.beds_updated) else { continue };
+        if before.own_word() != home.own_word() {
+            kept.push(home.ods.clone());
+        }
+        home.set_own_word(before.own_word());
+        home.beds_updated = before.beds_updated;
+    }
+    kept
+}
+
 /// Reads a file. `stored` are the entries that the store holds already ([`kinds`]), to which new ones may refer.
 ///
 /// # Errors

@@ -130,7 +130,7 @@ impl Reach {
                 let path = base.join(text);
                 if key.ends_with("command") {
                     self.commands = true;
-                } else if key.ends_with("file") {
+                } else if key.ends_with("file") || key.ends_with("files") {
                     self.read.extend(folders(&path));
                 } else if key == "checkpoint_folder" {
                     self.write.push(path);
@@ -192,12 +192,12 @@ mod tests {
     #[test]
     fn nested_keys_and_commands_are_seen() {
         let value: toml::Table =
-            "issuers = [{ jwks_file = \"keys.json\" }]\nkey_command = [\"/usr/bin/unwrap\", \"x\"]"
+            "issuers = [{ jwks_file = \"keys.json\", key_files = [\"new/a\"] }]\nkey_command = [\"/usr/bin/unwrap\", \"x\"]"
                 .parse()
                 .expect("TOML");
         let mut reach = Reach::default();
         value.iter().for_each(|(key, value)| reach.take(Path::new("/etc/onward"), key, value));
-        assert_eq!(reach.read, [PathBuf::from("/etc/onward")]);
+        assert_eq!(reach.read, ["/etc/onward", "/etc/onward/new"].map(PathBuf::from));
         assert!(reach.commands);
     }
 

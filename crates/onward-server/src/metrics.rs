@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use onward_core::Timestamp;
 use onward_core::state::{DeliveryState, TransportKind};
 use onward_core::store::Figures;
+use onward_core::store::alerts::AlertKind;
 use onward_core::store::retention::BodyClass;
 use onward_gateway::breaker::OpenEndpoint;
 
@@ -62,6 +63,11 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         "Recipients to whom nothing is sent; everybody counts as one.",
         one(standing.paused),
     );
+    let alerts = AlertKind::ALL.iter().filter(|kind| kind.is_trouble()).map(|kind| {
+        let count = standing.alerts.iter().find(|(each, _)| each == kind).map_or(0, |(_, count)| *count);
+        (format!("{{kind=\"{kind}\"}}"), count)
+    });
+    family("alerts_open", "gauge", "What needs a person now, by kind.", alerts.collect());
     let open = TransportKind::ALL.iter().filter(|kind| **kind != TransportKind::Inbox).map(|kind| {
         let count = standing.open.iter().filter(|open| open.endpoint.kind() == *kind).count();
         (format!("{{transport=\"{kind}\"}}"), u64::try_from(count).unwrap_or(u64::MAX))
@@ -151,6 +157,8 @@ fn age_of_month(month: i64, now: Timestamp) -> u64 {
 pub struct Standing {
     /// Pauses.
     pub paused: u64,
+    /// Open alerts by kind.
+    pub alerts: Vec<(AlertKind, u64)>,
     /// The oldest month of each class of which content is stored (year * 100 + month).
     pub oldest_bodies: Vec<(BodyClass, i64)>,
     /// Endpoints that do not answer at present.
@@ -196,7 +204,8 @@ mod tests {
         let witnesses = [("w.example".to_owned(), seen), ("cut.example".to_owned(), cut)].into();
         let oldest_bodies = vec![(BodyClass::Messages, 202_611)];
         let shipped = vec![("folder", 30)];
-        let standing = Standing { paused: 2, oldest_bodies, open, witnesses, shipped, syslog: Some((3, true)) };
+        let alerts = vec![(AlertKind::HoldOverdue, 3)];
+        let standing = Standing { paused: 2, alerts, oldest_bodies, open, witnesses, shipped, syslog: Some((3, true)) };
         let page = page(&figures, &standing, now);
         for line in [
             "onward_messages_accepted_total 7",
@@ -205,6 +214,8 @@ mod tests {
             "onward_oldest_unread_seconds 5",
             "onward_holds_overdue 1",
             "onward_paused_recipients 2",
+            "onward_alerts_open{kind=\"hold-overdue\"} 3",
+            "onward_alerts_open{kind=\"delivery-failed\"} 0",
             "onward_endpoints_not_answering{transport=\"https\"} 1",
             "onward_endpoints_not_answering{transport=\"mesh\"} 0",
             "onward_audit_cosigned_entries{witness=\"w.example\"} 40",

@@ -84,6 +84,7 @@ impl Running {
         tasks.spawn(listener::serve(public, tls, api::router(&app), stopped.clone()));
         tasks.spawn(listener::serve(operations, None, operations_router(&app, &posture), stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
+        tasks.spawn(Arc::clone(&gateway).alert_until(stopped.clone()));
         tasks.spawn(refusals::tell_until(Arc::clone(&app), stopped.clone()));
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
         tasks.spawn(Arc::clone(&gateway).poll_mailbox_until(poll, stopped.clone()));
@@ -183,15 +184,17 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
             store.figures(now).await?,
             store.oldest_bodies().await?,
             store.pauses().await?,
+            store.alert_counts().await?,
             forwarding,
         ))
     };
     match found.await {
-        Ok((figures, oldest_bodies, pauses, syslog)) => {
+        Ok((figures, oldest_bodies, pauses, alerts, syslog)) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             let paused = u64::try_from(pauses.len()).unwrap_or(u64::MAX);
             let standing = Standing {
                 paused,
+                alerts,
                 oldest_bodies,
                 open: app.gateway.breakers().open(),
                 witnesses: app.witnessing.standing(),

@@ -2,6 +2,7 @@
 //! empty store whose clock stands at [`at`]`(0)`; [`every_contract`] lists them.
 
 pub(crate) mod accepting;
+pub(crate) mod alerting;
 pub(crate) mod attending;
 pub(crate) mod delivering;
 pub(crate) mod erasing;
@@ -106,6 +107,7 @@ macro_rules! every_contract {
             one_of_many_redemptions_wins,
             used_assertions_are_kept_until_they_expire,
             the_directory_keeps_versions,
+            an_entry_is_amended_as_it_was_seen,
             a_code_that_two_homes_claim_names_neither,
             checkpoints_only_grow,
             the_log_is_read_in_parts,
@@ -124,6 +126,14 @@ macro_rules! every_contract {
             what_has_not_left_is_counted_by_cause,
             a_retry_is_the_same_and_a_replay_is_labelled,
             two_people_decide_together,
+        );
+        $crate::contract::every_contract!($open, alerting:
+            what_needs_a_person_is_raised_once_and_cleared,
+            one_of_many_nodes_raises_an_alert,
+            an_unread_copy_climbs_its_ladder,
+            answers_that_are_missing_are_a_concern,
+            a_home_is_told_of_what_waits_where_that_is_asked_for,
+            a_notification_is_due_until_it_has_ended,
         );
         $crate::contract::every_contract!($open, people:
             accounts_are_replaced_and_share_no_address,

@@ -1,5 +1,7 @@
 //! Searches as SQL that both engines read, with `?` for each parameter. Only fixed texts become SQL.
 
+pub(crate) mod alerts;
+
 use onward_core::audit::AuditQuery;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StuckQuery, TaskQuery};

@@ -90,6 +90,11 @@ impl Findings {
         }
     }
 
+    /// Takes in what was found beyond validation.
+    pub fn push(&mut self, finding: Finding) {
+        self.0.push(finding);
+    }
+
     /// Takes in what another validation found.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);

@@ -81,6 +81,31 @@ fn rest(base_url: &str) -> CapabilityStatementRest {
             &[],
         )),
         Some(resource("Bundle", &["read"], &[], &[("validate", VALIDATE)])),
+        Some(resource(
+            "HealthcareService",
+            &["read", "search-type"],
+            &[
+                ("characteristic", "token"),
+                ("identifier", "token"),
+                ("name", "string"),
+                ("location.address", "string"),
+                ("location.address-city", "string"),
+                ("location.address-postalcode", "string"),
+            ],
+            &[],
+        )),
+        Some(resource(
+            "Location",
+            &["read", "search-type"],
+            &[
+                ("identifier", "token"),
+                ("name", "string"),
+                ("address", "string"),
+                ("address-city", "string"),
+                ("address-postalcode", "string"),
+            ],
+            &[],
+        )),
     ];
     rest.operation = vec![
         Some(operation("process-message", PROCESS_MESSAGE)),

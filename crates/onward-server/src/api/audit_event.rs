@@ -26,8 +26,6 @@ use crate::outcome;
 const COUNT: u32 = 50;
 /// The most that `_count` may ask for.
 const COUNT_MAX: u32 = 200;
-/// Largest form of a search.
-const FORM_BYTES_MAX: usize = 8 * 1024;
 
 const UNDERSTOOD: &str = "understood are patient, agent, entity, date, type, _count and _cursor";
 
@@ -68,21 +66,10 @@ pub async fn post(
         Ok(caller) => caller,
         Err(response) => return response,
     };
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next().map(str::trim) != Some("application/x-www-form-urlencoded") {
-        return outcome::unsupported_media_type("a search is posted as application/x-www-form-urlencoded")
-            .into_response();
+    match super::search::posted(&headers, query.as_deref(), body).await {
+        Ok(search) => answer(&app, &caller, &search).await,
+        Err(outcome) => outcome.into_response(),
     }
-    let body = match super::body::read(body, FORM_BYTES_MAX).await {
-        Ok(body) => body,
-        Err(outcome) => return outcome.into_response(),
-    };
-    let Ok(form) = std::str::from_utf8(&body) else {
-        return outcome::bad_request("the form is not UTF-8").into_response();
-    };
-    let given = [query.as_deref().unwrap_or_default(), form];
-    let search: Vec<&str> = given.into_iter().filter(|part| !part.is_empty()).collect();
-    answer(&app, &caller, &search.join("&")).await
 }
 
 async fn answer(app: &App, caller: &Caller, asked: &str) -> Response {

@@ -5,10 +5,12 @@ pub mod audit_event;
 pub mod body;
 pub mod bundle;
 pub mod date;
+pub mod directory;
 pub mod dry_run;
 pub mod edge;
 pub mod metadata;
 pub mod process_message;
+mod search;
 pub mod task;
 
 use std::sync::Arc;
@@ -68,10 +70,15 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/fhir/R4/Bundle/$validate", Function(Action::DryRun), post(dry_run::validate)),
         route("GET", "/fhir/R4/Bundle/{id}", Function(Action::ReadRendition), get(bundle::get)),
         route("GET", "/fhir/R4/Task", Function(Action::SearchTasks), get(task::search::get)),
+        route("POST", "/fhir/R4/Task/_search", Function(Action::SearchTasks), post(task::search::post)),
         route("GET", "/fhir/R4/Task/{id}", Function(Action::ReadTask), get(task::get)),
         route("PUT", "/fhir/R4/Task/{id}", Function(Action::MoveTask), put(task::put)),
         route("GET", "/fhir/R4/AuditEvent", Function(Action::SearchAudit), get(audit_event::get)),
         route("POST", "/fhir/R4/AuditEvent/_search", Function(Action::SearchAudit), post(audit_event::post)),
+        route("GET", "/fhir/R4/HealthcareService", Function(Action::SearchDirectory), get(directory::services)),
+        route("GET", "/fhir/R4/HealthcareService/{id}", Function(Action::SearchDirectory), get(directory::service)),
+        route("GET", "/fhir/R4/Location", Function(Action::SearchDirectory), get(directory::locations)),
+        route("GET", "/fhir/R4/Location/{id}", Function(Action::SearchDirectory), get(directory::one_location)),
         route("GET", "/fhir/R4/metadata", Open, get(metadata::capability)),
         route("GET", "/.well-known/smart-configuration", Open, get(metadata::smart)),
         route("GET", "/.well-known/jwks.json", Open, get(metadata::jwks)),

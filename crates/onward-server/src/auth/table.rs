@@ -25,6 +25,10 @@ pub enum Action {
     ListArrivals,
     /// See what has not left and what waits for a person, and decide about it, on the page.
     Operate,
+    /// Search the directory of care homes; a person of a home sees its own entry.
+    SearchDirectory,
+    /// Keep the own home's entry of the directory, on the page.
+    KeepEntry,
     /// Have audit entries, or everything about one person, leave as a file, on the page.
     ExportEvidence,
 }
@@ -41,7 +45,8 @@ pub fn may(role: Role, action: Action) -> bool {
         }
         Action::SearchAudit => role == InformationGovernance,
         // A page for people: systems list Tasks.
-        Action::ListArrivals | Action::Operate | Action::ExportEvidence => false,
+        Action::ListArrivals | Action::Operate | Action::ExportEvidence | Action::KeepEntry => false,
+        Action::SearchDirectory => matches!(role, Sender | Operator),
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
         Action::MoveTask => matches!(role, Sender | CareHome | Practice | Pharmacy),
@@ -58,7 +63,8 @@ pub fn person_may(role: people::Role, action: Action) -> bool {
         Action::Submit | Action::DryRun => false,
         Action::ReadTask => matches!(role, CareHomeUser | WardCoordinator | InformationGovernance | Operator),
         Action::SearchTasks => matches!(role, CareHomeUser | WardCoordinator),
-        Action::MoveTask | Action::ReadRendition | Action::ListArrivals => role == CareHomeUser,
+        Action::MoveTask | Action::ReadRendition | Action::ListArrivals | Action::KeepEntry => role == CareHomeUser,
+        Action::SearchDirectory => matches!(role, CareHomeUser | WardCoordinator | Operator),
         Action::SearchAudit | Action::ExportEvidence => role == InformationGovernance,
         Action::Operate => role == Operator,
     }

@@ -150,10 +150,10 @@ async fn grant(
 fn scope(client: &Client) -> &'static str {
     use onward_core::client::Role;
     match client.role {
-        Role::Sender => "system/Bundle.c system/Task.rs",
+        Role::Sender => "system/Bundle.c system/Task.rs system/HealthcareService.rs system/Location.rs",
         Role::CareHome | Role::Practice | Role::Pharmacy => "system/Task.rsu system/Bundle.r",
         Role::InformationGovernance => "system/Task.rs system/AuditEvent.s",
-        Role::Operator => "system/Task.rs",
+        Role::Operator => "system/Task.rs system/HealthcareService.rs system/Location.rs",
     }
 }
 

@@ -163,7 +163,7 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
     let (config, store) = files.config.store().await?;
     let desk = Desk::new(&config)?;
     let stored = store.directory().await?;
-    let reading = read(&files.files, &stored)?;
+    let mut reading = read(&files.files, &stored)?;
     if !files.json {
         tell(&reading, terminal);
     }
@@ -175,6 +175,7 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
         }
         return Ok(Exit::No);
     }
+    let kept = directory_import::keep_own_words(&mut reading.entries, &stored);
     let changes = changes(&stored, &reading.entries);
     let names: Vec<_> =
         files.files.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy()).collect();
@@ -192,7 +193,7 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
             changes.iter().map(|(what, entry)| json!({ "ods": entry.ods(), "kind": entry.kind(), "change": what }));
         let rows: Vec<_> = rows.collect();
         terminal.json(
-            &json!({ "imported": true, "version": version, "entries": rows, "problems": problems_json(&reading) }),
+            &json!({ "imported": true, "version": version, "entries": rows, "kept": kept, "problems": problems_json(&reading) }),
         );
         return Ok(Exit::Done);
     }
@@ -206,6 +207,11 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
         ]
     };
     terminal.table(["change", "kind", "ODS", "name", "expires"], &changes.iter().map(row).collect::<Vec<_>>());
+    for ods in &kept {
+        terminal.say(format_args!(
+            "{ods}: beds, weekends, capabilities and contact stay as the home has confirmed them later than the file's beds_updated"
+        ));
+    }
     terminal.say(format_args!("directory version {version}"));
     Ok(Exit::Done)
 }

@@ -1,8 +1,11 @@
 //! `onward keys`: the keys under which the store's data keys lie.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use onward_connect::secret::Secret;
+use onward_connect::webhook;
 use onward_core::audit::AuditWord;
 use onward_core::store::KeyUsage;
 use onward_store::sealing::KeyEncryption as _;
@@ -36,6 +39,25 @@ takes the new key when it first meets it; `onward keys rotate` puts everything u
 
 A key that wraps nothing any more may leave the file once no backup from before the rotation need be restored.")]
     Rotate(Which),
+    /// Makes a key that signs what is posted to others' systems (Ed25519, Standard Webhooks), or reads one that is there, and shows the
+    /// public key that the receiver checks with
+    #[command(after_help = "Example:
+  onward keys webhook home-new.key
+
+Give the receiver the public key, name the file in [delivery] push or alerts.webhook_key_files beside the old one, and take the
+old one out when the receiver has changed: until then both sign.")]
+    Webhook(WebhookKey),
+}
+
+/// Which file.
+#[derive(Debug, Args)]
+pub struct WebhookKey {
+    /// The key's file; made, readable by its owner alone, where there is none
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// Of which gateway.
@@ -57,6 +79,7 @@ pub(super) async fn run(command: &KeysCommand, terminal: &mut Terminal) -> Outco
         KeysCommand::New(which) => new(which, terminal),
         KeysCommand::List(which) => list(which, terminal).await,
         KeysCommand::Rotate(which) => rotate(which, terminal).await,
+        KeysCommand::Webhook(key) => webhook_key(key, terminal),
     }
 }
 
@@ -75,6 +98,45 @@ fn new(which: &Which, terminal: &mut Terminal) -> Outcome {
     terminal
         .say("keep a copy of that file away from the database and its backups: without it nobody can read the store");
     Ok(Exit::Done)
+}
+
+fn webhook_key(key: &WebhookKey, terminal: &mut Terminal) -> Outcome {
+    let made = match write_private(&key.file, || Ok(webhook::new_key()?)) {
+        Ok(()) => true,
+        Err(error) if is_there(&error) => false,
+        Err(error) => return Err(Failure::fault(error.context(format!("making {}", key.file.display())))),
+    };
+    let secret = Secret::from_file(&key.file).map_err(|error| {
+        Failure::fault(anyhow::Error::from(error).context(format!("reading {}", key.file.display())))
+    })?;
+    let public =
+        webhook::public_key(&secret).map_err(|error| Failure::no(format!("{}: {error}", key.file.display())))?;
+    if key.json {
+        terminal.json(&json!({ "file": key.file, "made": made, "public_key": public }));
+        return Ok(Exit::Done);
+    }
+    if made {
+        let word = terminal.paint(Style::Green, "made");
+        terminal.say(format_args!("{word}: {}", key.file.display()));
+    }
+    match public {
+        Some(public) => terminal.say(public),
+        None => terminal.say("a shared secret: the receiver has the same file's text"),
+    }
+    Ok(Exit::Done)
+}
+
+/// Writes a secret into a file that is not there yet, readable by its owner alone.
+fn write_private(path: &Path, secret: impl FnOnce() -> anyhow::Result<Secret>) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{}", secret()?.expose())?;
+    Ok(file.sync_all()?)
+}
+
+fn is_there(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists)
 }
 
 async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {

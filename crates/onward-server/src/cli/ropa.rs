@@ -141,6 +141,15 @@ fn recipients(config: &Config, policies: &[Policy]) -> Result<Vec<String>, Failu
     if config.mesh.enabled {
         lines.push("NHS England as carrier of MESH messages".to_owned());
     }
+    if !config.smtp.host.is_empty() {
+        lines.push(format!(
+            "mail server {}: staff's e-mail addresses, a link, codes of organisations; no patient",
+            config.smtp.host
+        ));
+    }
+    if let Some(host) = config.alerts.webhook_url.as_ref().and_then(url::Url::host_str) {
+        lines.push(format!("alerts' receiver {host}: identifiers of transfers, codes of organisations; no patient"));
+    }
     if let Some(address) = &config.audit.syslog_address {
         let what = match config.audit.syslog_content {
             SyslogContent::Minimal => "audit entries without anything that names a patient",

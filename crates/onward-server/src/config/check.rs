@@ -2,6 +2,8 @@
 //!
 //! Nothing is connected to and nothing is written. Findings name keys and files, never what a secret file holds.
 
+mod alerts;
+
 use std::fs::File;
 use std::path::Path;
 
@@ -69,6 +71,8 @@ impl Loaded {
         mesh(config, &mut findings);
         pds(config, &mut findings);
         delivery(config, &mut findings);
+        alerts::push(config, &mut findings);
+        alerts::alerts(config, &mut findings);
         rules(config, &mut findings);
         audit(config, &mut findings);
         findings.readable("egress.extra_ca_file", config.egress.extra_ca_file.as_deref());

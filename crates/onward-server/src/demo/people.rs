@@ -68,9 +68,10 @@ pub(super) async fn settle_in(app: &App, world: &World) -> anyhow::Result<()> {
     let file = world.directory_file();
     let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
     let now = app.gateway.clock().now();
-    let stored = directory_import::kinds(&store.directory().await?);
-    let import = directory_import::read(&text, Format::Toml, &stored, now)
+    let stored = store.directory().await?;
+    let mut import = directory_import::read(&text, Format::Toml, &directory_import::kinds(&stored), now)
         .with_context(|| format!("the directory {}", file.display()))?;
+    directory_import::keep_own_words(&mut import.entries, &stored);
     let row = configured(app, format!("directory imported by the demo, {} entries", import.entries.len()));
     store.import_directory(import.entries, "directory.toml", now, vec![row]).await?;
     Ok(())

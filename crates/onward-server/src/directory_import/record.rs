@@ -31,6 +31,7 @@ lead_manager = ""
 acute_trusts = []
 assesses_at_weekends = false
 accepts_discharges_at_weekends = false
+closed_to_admissions = false
 beds_updated = "2000-01-01T00:00:00Z"
 cqc_rating = ""
 cqc_rated = "2000-01-01"

@@ -8,6 +8,7 @@ mod audit;
 mod checklist;
 pub mod components;
 mod deeds;
+mod directory;
 pub mod findings;
 pub mod inbox;
 mod operations;
@@ -58,6 +59,7 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
     ];
     table.extend(operations::table());
     table.extend(audit::table());
+    table.extend(directory::table());
     table
 }
 
@@ -133,7 +135,7 @@ fn first_page(role: Role) -> &'static str {
         Role::CareHomeUser => "/inbox",
         Role::Operator => "/operations",
         Role::InformationGovernance => "/audit",
-        Role::WardCoordinator => "/",
+        Role::WardCoordinator => "/directory",
     }
 }
 

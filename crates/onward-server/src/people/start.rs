@@ -18,6 +18,7 @@ struct Start<'a> {
     arrivals: bool,
     operations: bool,
     audit: bool,
+    directory: &'static str,
 }
 
 pub(super) async fn get(signed_in: SignedIn) -> Response {
@@ -31,6 +32,11 @@ pub(super) async fn get(signed_in: SignedIn) -> Response {
         arrivals: person_may(signed_in.role, Action::ListArrivals),
         operations: person_may(signed_in.role, Action::Operate),
         audit: person_may(signed_in.role, Action::SearchAudit),
+        directory: match signed_in.role {
+            role if person_may(role, Action::KeepEntry) => "Your entry in the directory",
+            role if person_may(role, Action::SearchDirectory) => "Care homes",
+            _ => "",
+        },
     };
     page::of(StatusCode::OK, &start)
 }

@@ -154,6 +154,35 @@ pub(crate) async fn the_directory_keeps_versions(store: Shared) {
     assert_eq!(codes, ["VM1AB", "FA001", "FA123"]);
 }
 
+pub(crate) async fn an_entry_is_amended_as_it_was_seen(store: Shared) {
+    let (first, second) = (home("VM1AB", "First", &["VM1AC"]), home("VM1AB", "Second", &["VM1AD"]));
+    import(&store, vec![first.clone(), home("VM2AB", "Another", &[])]).await;
+    let amend = async |was: &DirectoryEntry, entry: &DirectoryEntry| {
+        let audit = vec![row(AuditWord::Configure)];
+        store.amend_directory(was.clone(), entry.clone(), "the home", at(1), audit).await.expect("committed")
+    };
+    let entries = async || store.audit_entries(0, 100).await.expect("readable").len();
+    let before = entries().await;
+    assert!(amend(&first, &second).await);
+    assert_eq!(store.directory_entry(&ods("VM1AB")).await, Ok(Some(second.clone())));
+    assert_eq!(store.directory_entry(&ods("VM1AC")).await, Ok(None), "its other codes are those of the new version");
+    assert_eq!(entries().await, before + 1);
+    // Somebody who looked before that would take it back unseen.
+    assert!(!amend(&first, &home("VM1AB", "Third", &[])).await);
+    assert!(!amend(&home("VM9ZZ", "Nobody", &[]), &home("VM9ZZ", "Nobody", &[])).await, "there is none");
+    assert_eq!(store.directory_entry(&ods("VM1AB")).await, Ok(Some(second.clone())));
+    assert_eq!(entries().await, before + 1, "what is not done is not audited as done");
+    // Of many who change the same entry at once one does, and the others are told.
+    let third = home("VM1AB", "Third", &[]);
+    let amend = move |store: Shared, _| {
+        let (second, third) = (second.clone(), third.clone());
+        async move { store.amend_directory(second, third, "the home", at(2), Vec::new()).await.expect("committed") }
+    };
+    let done = at_once(&store, 8, amend).await;
+    assert_eq!(done.iter().filter(|done| **done).count(), 1);
+    assert_eq!(import(&store, Vec::new()).await, 4, "each was one version, and refused ones were none");
+}
+
 pub(crate) async fn a_code_that_two_homes_claim_names_neither(store: Shared) {
     let first = home("VM1AB", "First", &["VMX", "VM2AB"]);
     let second = home("VM2AB", "Second", &["VMX"]);

@@ -26,6 +26,22 @@ pub(super) struct Import {
     pub(super) audit: Vec<AuditRow>,
 }
 
+/// A version of one entry, if that still stands as it was.
+pub(super) struct Amendment {
+    pub(super) was: DirectoryEntry,
+    pub(super) import: Import,
+}
+
+pub(super) async fn amend<'j>(work: &mut Work<'j>, amendment: &'j Amendment) -> Result<bool, Failure> {
+    // Whoever else changes the directory waits for this row, so that what is read after it stays true until the commit.
+    session::first(work.client(), "SELECT version FROM directory_head WHERE id = 1 FOR UPDATE", &[]).await?;
+    if entry(work.client(), amendment.was.ods()).await?.as_ref() != Some(&amendment.was) {
+        return Ok(false);
+    }
+    import(work, &amendment.import).await?;
+    Ok(true)
+}
+
 pub(super) async fn import<'j>(work: &mut Work<'j>, import: &'j Import) -> Result<u64, Failure> {
     let c = work.client();
     let sql = "UPDATE directory_head SET version = version + 1 WHERE id = 1 RETURNING version";

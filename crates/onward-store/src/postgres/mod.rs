@@ -2,6 +2,7 @@
 //! compatible with PostgreSQL have, but for the partitions.
 
 mod accept;
+mod alerts;
 mod audit;
 mod clients;
 mod columns;
@@ -377,6 +378,19 @@ impl Store for PostgresStore {
     ) -> Result<u64, StoreError> {
         let import = directory::Import { entries, source: source.to_owned(), at, audit };
         self.writers.run(import, |work, import| directory::import(work, import).boxed()).await
+    }
+
+    async fn amend_directory(
+        &self,
+        was: DirectoryEntry,
+        entry: DirectoryEntry,
+        source: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let import = directory::Import { entries: vec![entry], source: source.to_owned(), at, audit };
+        let amendment = directory::Amendment { was, import };
+        self.writers.run(amendment, |work, amendment| directory::amend(work, amendment).boxed()).await
     }
 
     async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {

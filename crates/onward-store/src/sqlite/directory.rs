@@ -45,6 +45,22 @@ pub(super) fn import(
     u64::try_from(version).map_err(|_| Failure::corrupt("directory_versions", "version"))
 }
 
+/// A version of one entry, if that still stands as it was.
+pub(super) fn amend(
+    c: &Keyed<'_>,
+    was: &DirectoryEntry,
+    entry: &DirectoryEntry,
+    source: &str,
+    at: Timestamp,
+    audit: &[AuditRow],
+) -> Result<bool, Failure> {
+    if self::entry(c, was.ods())?.as_ref() != Some(was) {
+        return Ok(false);
+    }
+    import(c, std::slice::from_ref(entry), source, at, audit)?;
+    Ok(true)
+}
+
 /// By the code itself, else by another code of a home. A code that two homes claim names neither:
 /// whoever asks must not be given a guess.
 pub(super) fn entry(c: &Keyed<'_>, ods: &OdsCode) -> Result<Option<DirectoryEntry>, Failure> {

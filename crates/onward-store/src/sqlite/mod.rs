@@ -1,5 +1,6 @@
 //! SQLite, for one server: one writer thread with group commit, a few readers, one file.
 
+mod alerts;
 mod audit;
 mod checkup;
 mod clients;
@@ -374,6 +375,18 @@ impl Store for SqliteStore {
     ) -> Result<u64, StoreError> {
         let source = source.to_owned();
         self.write(move |c| directory::import(c, &entries, &source, at, &audit)).await
+    }
+
+    async fn amend_directory(
+        &self,
+        was: DirectoryEntry,
+        entry: DirectoryEntry,
+        source: &str,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let source = source.to_owned();
+        self.write(move |c| directory::amend(c, &was, &entry, &source, at, &audit)).await
     }
 
     async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {

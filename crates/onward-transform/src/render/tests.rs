@@ -72,6 +72,7 @@ impl Town {
             acute_trusts: Vec::new(),
             assesses_at_weekends: true,
             accepts_discharges_at_weekends: true,
+            closed_to_admissions: false,
             beds_total: Beds::default(),
             beds_available: Beds::default(),
             beds_updated: None,

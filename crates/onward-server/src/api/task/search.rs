@@ -1,7 +1,8 @@
-//! `GET Task?…`: a recipient's inbox; a sender's transfers with their copies.
+//! `GET Task?…` and `POST Task/_search`: a recipient's inbox; a sender's transfers with their copies.
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -41,13 +42,35 @@ pub async fn get(
         Ok(caller) => caller,
         Err(response) => return response,
     };
-    let search = match Search::read(&app, &caller, raw.as_deref().unwrap_or_default()) {
+    answer(&app, &caller, &raw.unwrap_or_default()).await
+}
+
+/// `POST Task/_search` with a form.
+pub async fn post(
+    State(app): State<Arc<App>>,
+    certificate: Option<Extension<ClientCertificate>>,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let caller = match crate::api::allowed(&app, &headers, certificate, Action::SearchTasks).await {
+        Ok(caller) => caller,
+        Err(response) => return response,
+    };
+    match crate::api::search::posted(&headers, raw.as_deref(), body).await {
+        Ok(search) => answer(&app, &caller, &search).await,
+        Err(outcome) => outcome.into_response(),
+    }
+}
+
+async fn answer(app: &App, caller: &Caller, raw: &str) -> Response {
+    let search = match Search::read(app, caller, raw) {
         Ok(search) => search,
         Err(text) => return outcome::bad_request(&text).into_response(),
     };
-    let asked = format!("Task?{}", raw.unwrap_or_default());
+    let asked = format!("Task?{raw}");
     match app.gateway.list(&caller.client, search.query.clone(), &asked, caller.request_id.as_deref()).await {
-        Ok(page) => ([(header::CONTENT_TYPE, FHIR_JSON)], searchset(&app, &caller, &page, &search)).into_response(),
+        Ok(page) => ([(header::CONTENT_TYPE, FHIR_JSON)], searchset(app, caller, &page, &search)).into_response(),
         Err(error) => outcome::store(&error).into_response(),
     }
 }

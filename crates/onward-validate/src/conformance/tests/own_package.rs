@@ -22,7 +22,7 @@ fn it_is_whole() {
     let conformance = package();
     assert_eq!(conformance.notices(), []);
     let info = &conformance.packages()[0];
-    assert_eq!((info.name.as_deref(), info.resources), (Some("onward.transfer-of-care"), 44));
+    assert_eq!((info.name.as_deref(), info.resources), (Some("onward.transfer-of-care"), 45));
     for source in [Kind::StructureDefinition, Kind::ValueSet, Kind::CodeSystem]
         .into_iter()
         .flat_map(|kind| own(&conformance, kind))

@@ -1,0 +1,246 @@
+//! What a person must look at, who is told of it, and whether they were.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::audit::AuditRow;
+use crate::state::words;
+use crate::{DeliveryId, HoldId, OdsCode, TransferId};
+
+words!(
+    /// What a person must look at.
+    AlertKind {
+        /// A copy waits for the home to open it. Nothing is wrong: the home is told that something is there.
+        Arrived = "arrived",
+        /// The person comes soon, or has come, and the home has not opened its copy.
+        UnreadBeforeArrival = "unread-before-arrival",
+        /// A copy failed for good.
+        DeliveryFailed = "delivery-failed",
+        /// A hold's time is over.
+        HoldOverdue = "hold-overdue",
+        /// A copy was sent and nothing has said that it arrived (infrastructure acknowledgement).
+        ReceiptMissing = "receipt-missing",
+        /// A copy arrived and nobody has acknowledged it in time (business acknowledgement).
+        AcknowledgementMissing = "acknowledgement-missing",
+    }
+);
+
+impl AlertKind {
+    /// Something is wrong, or late.
+    #[must_use]
+    pub fn is_trouble(self) -> bool {
+        self != Self::Arrived
+    }
+}
+
+words!(
+    /// Whom a notification is for.
+    Contacted {
+        /// Whoever runs the gateway.
+        Operations = "operations",
+        /// The home's discharge coordinator.
+        Coordinator = "coordinator",
+        /// The home itself.
+        Home = "home",
+        /// The ward, or the team that the hospital named.
+        Ward = "ward",
+    }
+);
+
+words!(
+    /// How somebody is told.
+    Channel {
+        /// By e-mail.
+        Email = "email",
+        /// By a signed call of their system.
+        Webhook = "webhook",
+    }
+);
+
+words!(
+    /// How far a notification has come.
+    NotificationState {
+        /// To be sent, or tried again.
+        Queued = "queued",
+        /// It was taken.
+        Sent = "sent",
+        /// Given up.
+        Failed = "failed",
+        /// Not sent: what it would have told is over.
+        Dropped = "dropped",
+    }
+);
+
+/// When something becomes a person's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// A home must have opened its copy so long before the person is expected.
+    pub unread_before_arrival: SignedDuration,
+    /// But nobody is called before a copy has waited this long.
+    pub grace: SignedDuration,
+    /// Time between two steps of an escalation.
+    pub step: SignedDuration,
+    /// Something must have said that a copy arrived within this.
+    pub receipt: SignedDuration,
+    /// A copy that arrived must be acknowledged within this.
+    pub acknowledgement: SignedDuration,
+    /// A home is told of each copy that waits for it.
+    pub tell_homes: bool,
+}
+
+/// Something that needs a person now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concern {
+    /// What.
+    pub kind: AlertKind,
+    /// Step of the escalation, from 1.
+    pub step: u32,
+    /// The transfer.
+    pub transfer: TransferId,
+    /// Who sent it.
+    pub sender: OdsCode,
+    /// The copy.
+    pub delivery: Option<DeliveryId>,
+    /// Its recipient.
+    pub recipient: Option<OdsCode>,
+    /// The hold.
+    pub hold: Option<HoldId>,
+    /// Since when it is so.
+    pub since: Timestamp,
+}
+
+impl Concern {
+    /// Steps of an escalation: the coordinator, the home, the ward.
+    pub const STEPS: u32 = 3;
+
+    /// What it is about: the hold, else the copy, else the transfer.
+    #[must_use]
+    pub fn subject(&self) -> Uuid {
+        match (self.hold, self.delivery) {
+            (Some(hold), _) => hold.0,
+            (None, Some(delivery)) => delivery.0,
+            (None, None) => self.transfer.0,
+        }
+    }
+}
+
+/// One person or team to be told. Its `Debug` leaves the address out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewNotification {
+    /// Its identifier.
+    pub id: Uuid,
+    /// Whom.
+    pub contacted: Contacted,
+    /// How.
+    pub channel: Channel,
+    /// E-mail address, or URL.
+    pub address: String,
+}
+
+impl fmt::Debug for NewNotification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewNotification")
+            .field("contacted", &self.contacted)
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A concern that is about to be raised.
+#[derive(Debug, Clone)]
+pub struct NewAlert {
+    /// Its identifier.
+    pub id: Uuid,
+    /// What it is about.
+    pub concern: Concern,
+    /// When.
+    pub at: Timestamp,
+    /// Who is to be told.
+    pub notifications: Vec<NewNotification>,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+/// Who was told, or is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Whom.
+    pub contacted: Contacted,
+    /// How.
+    pub channel: Channel,
+    /// How far that has come.
+    pub state: NotificationState,
+}
+
+/// An open alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// What it is about.
+    pub concern: Concern,
+    /// When it was raised.
+    pub raised: Timestamp,
+    /// Who was told.
+    pub told: Vec<Told>,
+}
+
+/// A notification that was taken to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueNotification {
+    /// It.
+    pub notification: NewNotification,
+    /// What it tells.
+    pub concern: Concern,
+    /// This attempt's number, from 1; only its holder can end it.
+    pub attempt: u32,
+}
+
+/// What became of an attempt to tell somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotificationOutcome {
+    /// It was taken.
+    Sent,
+    /// To be tried again at this moment.
+    Again(Timestamp),
+    /// Given up; these are told instead.
+    Failed(Vec<NewNotification>),
+}
+
+/// The end of an attempt to tell somebody, to be committed with its audit.
+#[derive(Debug, Clone)]
+pub struct NotificationEnd {
+    /// The notification.
+    pub id: Uuid,
+    /// The attempt.
+    pub attempt: u32,
+    /// When.
+    pub at: Timestamp,
+    /// What became of it.
+    pub outcome: NotificationOutcome,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+/// Alerts and the notifications that tell of them.
+#[async_trait]
+pub trait AlertStore: Send + Sync + 'static {
+    /// What needs a person at `now` and is not raised yet, the longest first; what has been so for more than 30 days is history.
+    /// At most 200.
+    async fn concerns(&self, now: Timestamp, deadlines: Deadlines) -> Result<Vec<Concern>, StoreError>;
+    /// Raises an alert with its notifications and audit; `false`, with nothing written, when another node was faster.
+    async fn raise_alert(&self, alert: NewAlert) -> Result<bool, StoreError>;
+    /// Clears the alerts of what is over at `now`, and drops the notifications that nobody has sent yet. Gives how many.
+    async fn settle_alerts(&self, now: Timestamp) -> Result<u64, StoreError>;
+    /// Takes up to 200 notifications that are due at `now`. Nobody else gets them before `again`; whoever takes one and dies
+    /// leaves it due then.
+    async fn take_notifications(&self, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotification>, StoreError>;
+    /// Ends an attempt; `false`, with nothing written, when it is no longer the caller's.
+    async fn end_notification(&self, end: NotificationEnd) -> Result<bool, StoreError>;
+    /// Open alerts, the oldest first.
+    async fn alerts(&self) -> Result<Vec<Alert>, StoreError>;
+    /// Open alerts by kind; kinds without any are left out.
+    async fn alert_counts(&self) -> Result<Vec<(AlertKind, u64)>, StoreError>;
+}

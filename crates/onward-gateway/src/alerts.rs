@@ -1,0 +1,323 @@
+//! The clock of arrivals and answers: what needs a person is found, told to whoever can act, and told once.
+//!
+//! A home that has not opened its copy before the person comes is escalated in steps: its coordinator, the home (and whoever
+//! runs the gateway, with the numbers to ring), the ward. What is told names no patient: what kind of thing it is, and a link.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use onward_core::OdsCode;
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::directory::{CareHome, Contact, DirectoryEntry};
+use onward_core::store::StoreError;
+use onward_core::store::alerts::{
+    AlertKind, Channel, Concern, Contacted, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
+    NotificationOutcome,
+};
+use onward_core::transport::{SendError, Telling};
+use serde_json::json;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::Gateway;
+
+/// How often it looks: a copy that failed for good is a person's within a minute.
+const EVERY: Duration = Duration::from_secs(10);
+/// Whoever takes a notification and dies leaves it due again after this.
+const TAKEN: SignedDuration = SignedDuration::from_secs(120);
+/// Attempts to tell somebody, before others are told instead: a few minutes apart, so most of a day.
+const ATTEMPTS_MAX: u32 = 60;
+/// The longest wait between two of them, minutes.
+const WAIT_MINUTES_MAX: u32 = 15;
+
+/// When a person must look, and whom that is told.
+#[derive(Debug, Clone)]
+pub struct Alerting {
+    /// When.
+    pub deadlines: Deadlines,
+    /// E-mail address of whoever runs the gateway; empty where there is none.
+    pub operations: String,
+    /// E-mail addresses of the wards, by hospital.
+    pub wards: BTreeMap<OdsCode, String>,
+    /// Address of the system that is told of everything; empty where there is none.
+    pub webhook: String,
+}
+
+impl Gateway {
+    /// Looks for what needs a person, and tells it, until `stop` turns true.
+    pub async fn alert_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            if let Err(error) = self.alert_once().await {
+                tracing::error!(%error, "what needs a person could not be looked for");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        }
+    }
+
+    /// One look: clears what is over, raises what nobody knows of, and tells what is due. Gives the number of alerts raised.
+    ///
+    /// # Errors
+    /// When the store cannot be read or commit.
+    pub async fn alert_once(&self) -> Result<usize, StoreError> {
+        let now = self.clock.now();
+        self.store.settle_alerts(now).await?;
+        let mut raised = 0;
+        for concern in self.store.concerns(now, self.settings.alerts.deadlines).await? {
+            raised += usize::from(self.raise(concern).await?);
+        }
+        self.tell_due().await?;
+        Ok(raised)
+    }
+
+    async fn raise(&self, concern: Concern) -> Result<bool, StoreError> {
+        let notifications = self.notifications(&concern).await?;
+        let mut told: Vec<_> =
+            notifications.iter().map(|each| format!("{} by {}", each.contacted, each.channel)).collect();
+        told.dedup();
+        let told = if told.is_empty() { "no way to tell anybody is set up".to_owned() } else { told.join(", ") };
+        let detail = format!("{} (step {}): {told}", concern.kind, concern.step);
+        let entry = self.notify_entry(&concern, true, detail);
+        let alert = NewAlert {
+            id: Uuid::new_v4(),
+            concern: concern.clone(),
+            at: self.clock.now(),
+            notifications,
+            audit: vec![self.journal.row(&entry)],
+        };
+        let raised = self.store.raise_alert(alert).await?;
+        if raised && concern.kind.is_trouble() {
+            tracing::error!(
+                kind = %concern.kind, step = concern.step, transfer = %concern.transfer,
+                delivery = concern.delivery.map(tracing::field::display), "a person must look"
+            );
+        }
+        Ok(raised)
+    }
+
+    fn notify_entry(&self, concern: &Concern, success: bool, detail: String) -> AuditEntry {
+        AuditEntry {
+            success,
+            transfer: Some(concern.transfer),
+            delivery: concern.delivery,
+            recipient: concern.recipient.clone(),
+            ..AuditEntry::new(AuditWord::Notify, self.clock.now(), Agent::gateway(), detail)
+        }
+    }
+
+    fn has(&self, channel: Channel) -> bool {
+        self.notifiers.iter().any(|notifier| notifier.channel() == channel)
+    }
+
+    /// Who is told at this step; nobody where no way is set up or no address is known.
+    async fn notifications(&self, concern: &Concern) -> Result<Vec<NewNotification>, StoreError> {
+        let settings = &self.settings.alerts;
+        let mut chosen = Vec::new();
+        if self.has(Channel::Email) {
+            let addresses = self.addresses(concern).await?;
+            chosen.extend(addresses.into_iter().map(|(who, address)| notification(who, Channel::Email, address)));
+        }
+        if self.has(Channel::Webhook) && !settings.webhook.is_empty() {
+            chosen.push(notification(Contacted::Operations, Channel::Webhook, settings.webhook.clone()));
+        }
+        Ok(chosen)
+    }
+
+    /// Who is told by e-mail. A step without an address must not end in silence: whoever runs the gateway hears it.
+    async fn addresses(&self, concern: &Concern) -> Result<Vec<(Contacted, String)>, StoreError> {
+        let settings = &self.settings.alerts;
+        let operations = || (Contacted::Operations, settings.operations.clone());
+        let home = self.home_of(concern).await?;
+        let email =
+            |of: fn(&CareHome) -> &Contact| home.as_ref().map(|home| of(home).email.clone()).unwrap_or_default();
+        let mut chosen = match (concern.kind, concern.step) {
+            (AlertKind::Arrived, _) => vec![(Contacted::Home, email(|home| &home.contact))],
+            (AlertKind::UnreadBeforeArrival, 1) => vec![(Contacted::Coordinator, email(|home| &home.coordinator))],
+            (AlertKind::UnreadBeforeArrival, 2) => {
+                vec![(Contacted::Home, email(|home| &home.contact)), operations()]
+            }
+            (AlertKind::UnreadBeforeArrival, _) => {
+                vec![(Contacted::Ward, settings.wards.get(&concern.sender).cloned().unwrap_or_default())]
+            }
+            _ => vec![operations()],
+        };
+        chosen.retain(|(_, address)| !address.is_empty());
+        if chosen.is_empty() && concern.kind.is_trouble() {
+            chosen.extend(Some(operations()).filter(|(_, address)| !address.is_empty()));
+        }
+        Ok(chosen)
+    }
+
+    async fn home_of(&self, concern: &Concern) -> Result<Option<CareHome>, StoreError> {
+        let (AlertKind::UnreadBeforeArrival | AlertKind::Arrived, Some(ods)) = (concern.kind, &concern.recipient)
+        else {
+            return Ok(None);
+        };
+        Ok(match self.store.directory_entry(ods).await? {
+            Some(DirectoryEntry::CareHome(home)) => Some(home),
+            _ => None,
+        })
+    }
+
+    /// Tells what is due: what goes to the same address goes as one.
+    async fn tell_due(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut groups: BTreeMap<(&str, String, &str), Vec<DueNotification>> = BTreeMap::new();
+        for due in self.store.take_notifications(now, now + TAKEN).await? {
+            let new = &due.notification;
+            let key = (new.channel.as_str(), new.address.clone(), new.contacted.as_str());
+            groups.entry(key).or_default().push(due);
+        }
+        for group in groups.into_values() {
+            self.tell(group).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, group: Vec<DueNotification>) -> Result<(), StoreError> {
+        let Some(first) = group.first() else { return Ok(()) };
+        let (channel, contacted) = (first.notification.channel, first.notification.contacted);
+        let telling = self.telling(first.notification.clone(), &group).await?;
+        let told = match self.notifiers.iter().find(|notifier| notifier.channel() == channel) {
+            Some(notifier) => notifier.tell(&telling).await,
+            None => Err(SendError::Permanent { reason: format!("no {channel} is set up any more") }),
+        };
+        if let Err(error) = &told {
+            tracing::error!(%error, %channel, %contacted, notification = %telling.id, "somebody could not be told");
+        }
+        for due in group {
+            let (outcome, detail) = self.outcome_of_telling(&due, &told);
+            let entry = self.notify_entry(&due.concern, told.is_ok(), detail);
+            let end = NotificationEnd {
+                id: due.notification.id,
+                attempt: due.attempt,
+                at: self.clock.now(),
+                outcome,
+                audit: vec![self.journal.row(&entry)],
+            };
+            if !self.store.end_notification(end).await? {
+                tracing::warn!(notification = %due.notification.id, "another node has told this meanwhile");
+            }
+        }
+        Ok(())
+    }
+
+    fn outcome_of_telling(&self, due: &DueNotification, told: &Result<(), SendError>) -> (NotificationOutcome, String) {
+        let DueNotification { notification: NewNotification { contacted, channel, address, .. }, concern, attempt } =
+            due;
+        let what = format!("{} (step {}): {contacted} ", concern.kind, concern.step);
+        match told {
+            Ok(()) => (NotificationOutcome::Sent, format!("{what}told by {channel}")),
+            Err(error @ (SendError::Transient { .. } | SendError::Unknown { .. })) if *attempt < ATTEMPTS_MAX => {
+                let wait = SignedDuration::from_mins(i64::from((*attempt).min(WAIT_MINUTES_MAX)));
+                let again = NotificationOutcome::Again(self.clock.now() + wait);
+                (again, format!("{what}not told by {channel} yet: {error}"))
+            }
+            Err(error) => {
+                let operations = &self.settings.alerts.operations;
+                let others = !operations.is_empty() && operations != address && concern.kind.is_trouble();
+                let instead = (others && self.has(Channel::Email))
+                    .then(|| notification(Contacted::Operations, Channel::Email, operations.clone()));
+                (
+                    NotificationOutcome::Failed(instead.into_iter().collect()),
+                    format!("{what}not told by {channel}: {error}"),
+                )
+            }
+        }
+    }
+
+    /// What is told. Identifiers and codes of organisations only.
+    async fn telling(&self, to: NewNotification, group: &[DueNotification]) -> Result<Telling, StoreError> {
+        let mut subjects: Vec<_> = group.iter().map(|due| subject(due.concern.kind)).collect();
+        subjects.dedup();
+        let mut text = String::new();
+        let mut events = Vec::new();
+        for due in group {
+            let concern = &due.concern;
+            let link = self.link(to.contacted, concern);
+            let _ = write!(text, "{}.\n\n", subject(concern.kind));
+            if to.contacted != Contacted::Home && to.contacted != Contacted::Coordinator {
+                let copy = concern.delivery.map(|id| format!(", copy {id}")).unwrap_or_default();
+                let recipient = concern.recipient.as_ref().map(|ods| format!(", for {ods}")).unwrap_or_default();
+                let _ = writeln!(text, "Transfer {}{copy}, from {}{recipient}.", concern.transfer, concern.sender);
+                for number in self.numbers(concern).await? {
+                    let _ = writeln!(text, "Ring {number}");
+                }
+            }
+            if let Some(link) = &link {
+                let _ = writeln!(text, "Sign in to see it: {link}");
+            }
+            text.push('\n');
+            events.push(json!({
+                "kind": concern.kind, "step": concern.step, "since": concern.since, "transfer": concern.transfer,
+                "delivery": concern.delivery, "hold": concern.hold, "sender": concern.sender,
+                "recipient": concern.recipient, "link": link,
+            }));
+        }
+        let _ = writeln!(text, "This message names nobody. It was sent by {}.", self.settings.own_name);
+        let subject = match (subjects.as_slice(), group.len()) {
+            ([one], 1) => (*one).to_owned(),
+            ([one], count) => format!("{one} ({count})"),
+            (_, count) => format!("{count} matters wait for somebody to look"),
+        };
+        let event = json!({ "type": "onward.alerts", "timestamp": self.clock.now(), "data": { "alerts": events } });
+        Ok(Telling { id: to.id, address: to.address, subject, text, event: event.to_string() })
+    }
+
+    /// Where whoever is told finds it. A ward has no account here.
+    fn link(&self, contacted: Contacted, concern: &Concern) -> Option<String> {
+        let base = &self.settings.base_url;
+        match (contacted, concern.delivery) {
+            (Contacted::Ward, _) => None,
+            (Contacted::Home | Contacted::Coordinator, Some(copy)) => Some(format!("{base}/transfers/{copy}")),
+            _ => Some(format!("{base}/operations")),
+        }
+    }
+
+    /// Whom to ring about the recipient, out of the directory: name and number each.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn numbers(&self, concern: &Concern) -> Result<Vec<String>, StoreError> {
+        let Some(ods) = &concern.recipient else { return Ok(Vec::new()) };
+        let named = |name: &str, telephone: &str| {
+            (!telephone.trim().is_empty()).then(|| format!("{name} {telephone}").trim().to_owned())
+        };
+        Ok(match self.store.directory_entry(ods).await? {
+            Some(DirectoryEntry::CareHome(home)) => [&home.contact, &home.coordinator]
+                .into_iter()
+                .filter_map(|contact| {
+                    let name = if contact.name.is_empty() { &home.name } else { &contact.name };
+                    named(name, &contact.telephone)
+                })
+                .collect(),
+            Some(DirectoryEntry::Practice(practice)) => {
+                named(&practice.name, &practice.telephone).into_iter().collect()
+            }
+            Some(DirectoryEntry::Pharmacy(pharmacy)) => {
+                named(&pharmacy.name, &pharmacy.telephone).into_iter().collect()
+            }
+            None => Vec::new(),
+        })
+    }
+}
+
+fn notification(contacted: Contacted, channel: Channel, address: String) -> NewNotification {
+    NewNotification { id: Uuid::new_v4(), contacted, channel, address }
+}
+
+fn subject(kind: AlertKind) -> &'static str {
+    match kind {
+        AlertKind::Arrived => "Something from a hospital waits for you",
+        AlertKind::UnreadBeforeArrival => "Somebody is coming from hospital, and the summary has not been read",
+        AlertKind::DeliveryFailed => "A discharge could not be delivered",
+        AlertKind::HoldOverdue => "A discharge waits for a decision longer than it may",
+        AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
+        AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
+    }
+}

@@ -1,0 +1,80 @@
+//! `onward alerts`: what needs a person now, who was told, and whom to ring.
+
+use clap::Args;
+use onward_core::store::alerts::{Alert, NotificationState, Told};
+use serde_json::json;
+
+use super::exit::{Exit, Outcome};
+use super::open::{ConfigArgs, minute};
+use super::terminal::Terminal;
+
+/// Lists what needs a person now, with whom to ring: homes that have not opened what they must before the person comes,
+/// deliveries that failed, holds whose time is over, receipts and acknowledgements that are missing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  onward alerts
+  onward alerts --json | jq -r 'select(.kind == \"unread-before-arrival\") | .ring[]'
+
+Exit code: 0 there is nothing, 1 there is.")]
+pub struct Alerts {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One line of JSON for each
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) async fn run(command: &Alerts, terminal: &mut Terminal) -> Outcome {
+    let app = command.config.app().await?;
+    let mut rows = Vec::new();
+    for alert in app.gateway.store().alerts().await? {
+        if !alert.concern.kind.is_trouble() {
+            continue;
+        }
+        let ring = app.gateway.numbers(&alert.concern).await?;
+        if command.json {
+            terminal.json(&as_json(&alert, &ring));
+        }
+        let concern = &alert.concern;
+        rows.push([
+            concern.kind.to_string(),
+            concern.step.to_string(),
+            minute(concern.since),
+            concern.subject().to_string(),
+            concern.recipient.as_ref().map(ToString::to_string).unwrap_or_default(),
+            alert.told.iter().map(told).collect::<Vec<_>>().join(", "),
+            ring.join(", "),
+        ]);
+    }
+    if !command.json {
+        if rows.is_empty() {
+            terminal.say("nothing needs a person");
+        } else {
+            terminal.table(["what", "step", "since", "about", "recipient", "told", "ring"], &rows);
+        }
+    }
+    Ok(Exit::answer(rows.is_empty()))
+}
+
+fn told(told: &Told) -> String {
+    match told.state {
+        NotificationState::Sent => format!("{} by {}", told.contacted, told.channel),
+        state => format!("{} by {}: {state}", told.contacted, told.channel),
+    }
+}
+
+fn as_json(alert: &Alert, ring: &[String]) -> serde_json::Value {
+    let concern = &alert.concern;
+    let told = alert.told.iter();
+    let told: Vec<_> =
+        told.map(|told| json!({ "who": told.contacted, "channel": told.channel, "state": told.state })).collect();
+    json!({
+        "kind": concern.kind, "step": concern.step, "since": concern.since, "raised": alert.raised,
+        "transfer": concern.transfer, "delivery": concern.delivery, "hold": concern.hold,
+        "sender": concern.sender, "recipient": concern.recipient, "told": told, "ring": ring,
+    })
+}

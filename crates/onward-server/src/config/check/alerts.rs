@@ -1,0 +1,85 @@
+//! Whether alerts can reach anybody, and whether what is posted can be signed.
+
+use std::path::PathBuf;
+
+use onward_connect::secret::Secret;
+use onward_connect::{smtp, webhook};
+use url::Url;
+
+use super::Findings;
+use crate::config::Config;
+
+pub(super) fn alerts(config: &Config, findings: &mut Findings) {
+    let alerts = &config.alerts;
+    findings.positive("alerts.step_minutes", alerts.step_minutes);
+    findings.positive("alerts.receipt_hours", alerts.receipt_hours);
+    findings.positive("alerts.acknowledgement_hours", alerts.acknowledgement_hours);
+    match &alerts.webhook_url {
+        Some(url) => {
+            findings.reachable("alerts.webhook_url", config, url, false);
+            if alerts.webhook_key_files.is_empty() {
+                findings
+                    .error("alerts.webhook_key_files", "not set: nothing is posted unsigned; see onward keys webhook");
+            }
+        }
+        None if !alerts.webhook_key_files.is_empty() => {
+            findings.warning("alerts.webhook_key_files", "not used: alerts.webhook_url is not set");
+        }
+        None => {}
+    }
+    signing_keys("alerts.webhook_key_files", &alerts.webhook_key_files, findings);
+    mail(config, findings);
+    if config.smtp.host.is_empty() && alerts.webhook_url.is_none() {
+        findings.warning(
+            "alerts",
+            "nobody is told: set [smtp] or alerts.webhook_url. Alerts stand in the log, /metrics and `onward alerts`",
+        );
+    }
+}
+
+fn mail(config: &Config, findings: &mut Findings) {
+    let (alerts, mail) = (&config.alerts, &config.smtp);
+    findings.secret("smtp.password_file", mail.password_file.as_deref());
+    findings.own("smtp.password_file", mail.password_file.as_deref(), false);
+    if mail.password_file.is_some() == mail.user.is_empty() {
+        findings.error("smtp.user", "user and password go together: one of them is not set");
+    }
+    if mail.host.is_empty() {
+        if alerts.tell_homes {
+            findings.error("alerts.tell_homes", "homes are told by e-mail: smtp.host is not set");
+        }
+        return;
+    }
+    match Url::parse(&format!("https://{}:{}/", mail.host, mail.port)) {
+        Ok(url) => findings.reachable("smtp.host", config, &url, false),
+        Err(error) => findings.error("smtp.host", error.to_string()),
+    }
+    if !smtp::is_address(&mail.from) {
+        findings.error("smtp.from", "not an e-mail address: notifications need a sender");
+    }
+    if !smtp::is_address(&alerts.operations_email) {
+        findings.error(
+            "alerts.operations_email",
+            "not an e-mail address: somebody must hear what has no address of its own",
+        );
+    }
+    if alerts.wards.iter().any(|ward| !smtp::is_address(&ward.email)) {
+        findings.error("alerts.wards", "an email is not an e-mail address");
+    }
+}
+
+pub(super) fn push(config: &Config, findings: &mut Findings) {
+    for push in &config.delivery.push {
+        findings.secret("delivery.push", push.bearer_token_file.as_deref());
+        signing_keys("delivery.push", &push.signing_key_files, findings);
+    }
+}
+
+fn signing_keys(key: &'static str, files: &[PathBuf], findings: &mut Findings) {
+    for file in files {
+        findings.secret(key, Some(file));
+        if Secret::from_file(file).is_ok_and(|secret| webhook::public_key(&secret).is_err()) {
+            findings.error(key, format!("{}: {}", file.display(), webhook::NotASigningKey));
+        }
+    }
+}

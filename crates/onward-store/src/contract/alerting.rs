@@ -1,0 +1,241 @@
+//! What needs a person, and who is told.
+
+use jiff::SignedDuration;
+use onward_core::DeliveryId;
+use onward_core::audit::AuditWord;
+use onward_core::state::DeliveryState;
+use onward_core::store::alerts::{
+    AlertKind, Channel, Concern, Contacted, Deadlines, NewAlert, NewNotification, NotificationEnd, NotificationOutcome,
+    NotificationState,
+};
+use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Resend};
+use uuid::Uuid;
+
+use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, row};
+
+/// Two hours before an arrival, ten minutes' grace, steps of half an hour; two hours for a receipt, a day for an
+/// acknowledgement; homes are not told.
+fn deadlines() -> Deadlines {
+    Deadlines {
+        unread_before_arrival: SignedDuration::from_hours(2),
+        grace: SignedDuration::from_mins(10),
+        step: SignedDuration::from_mins(30),
+        receipt: SignedDuration::from_hours(2),
+        acknowledgement: SignedDuration::from_hours(24),
+        tell_homes: false,
+    }
+}
+
+async fn concerns(store: &Shared, now: i64) -> Vec<Concern> {
+    store.concerns(at(now), deadlines()).await.expect("readable")
+}
+
+async fn found(store: &Shared, now: i64) -> Vec<(AlertKind, u32)> {
+    concerns(store, now).await.iter().map(|concern| (concern.kind, concern.step)).collect()
+}
+
+async fn ends(store: &Shared, now: i64, outcome: AttemptOutcome) -> DeliveryId {
+    let lease = store.claim(Claim::due(at(now), at(now + 30), 1)).await.expect("claimable").remove(0);
+    let audit = vec![row(AuditWord::Disclose)];
+    let end = AttemptEnd { delivery: lease.delivery.id, token: lease.token, outcome, at: at(now), audit };
+    assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+    lease.delivery.id
+}
+
+fn failed() -> AttemptOutcome {
+    AttemptOutcome::Failed { reason: "the partner answered 410".to_owned() }
+}
+
+fn sent(state: DeliveryState) -> AttemptOutcome {
+    AttemptOutcome::Sent { state, reference: None }
+}
+
+fn notification(contacted: Contacted) -> NewNotification {
+    let address = "somebody@example.org".to_owned();
+    NewNotification { id: Uuid::new_v4(), contacted, channel: Channel::Email, address }
+}
+
+fn alert(concern: &Concern, now: i64, notifications: Vec<NewNotification>) -> NewAlert {
+    let audit = vec![row(AuditWord::Notify)];
+    NewAlert { id: Uuid::new_v4(), concern: concern.clone(), at: at(now), notifications, audit }
+}
+
+/// A failed copy that was raised, with somebody to be told.
+async fn raised(store: &Shared) -> (DeliveryId, Concern, NewNotification) {
+    let id = accept_new(store, acceptance(1)).await;
+    assert_eq!(ends(store, 5, failed()).await, id);
+    let concern = concerns(store, 6).await.remove(0);
+    let first = notification(Contacted::Operations);
+    assert_eq!(store.raise_alert(alert(&concern, 6, vec![first.clone()])).await, Ok(true));
+    (id, concern, first)
+}
+
+pub(crate) async fn what_needs_a_person_is_raised_once_and_cleared(store: Shared) {
+    let mut fails = acceptance(1);
+    fails.transfer.expected = Some(at(10_000_000));
+    let id = accept_new(&store, fails).await;
+    let mut waits = acceptance(2);
+    waits.deliveries.clear();
+    waits.hold = Some(hold());
+    assert_eq!(store.accept(waits).await, Ok(Accepted::New));
+    assert!(concerns(&store, 0).await.is_empty());
+    ends(&store, 5, failed()).await;
+    let copy = concerns(&store, 6).await;
+    assert_eq!((copy.len(), copy[0].kind, copy[0].delivery), (1, AlertKind::DeliveryFailed, Some(id)));
+    assert_eq!((copy[0].since, copy[0].recipient.clone(), copy[0].subject()), (at(5), Some(ods("VM1AB")), id.0));
+    let before = log(&store).await.len();
+    let told = || vec![notification(Contacted::Operations), notification(Contacted::Ward)];
+    assert_eq!(store.raise_alert(alert(&copy[0], 6, told())).await, Ok(true));
+    assert_eq!(store.raise_alert(alert(&copy[0], 6, told())).await, Ok(false), "once");
+    assert_eq!(log(&store).await.len(), before + 1, "with its audit");
+    assert!(concerns(&store, 7).await.is_empty());
+    let open = store.alerts().await.expect("readable");
+    assert_eq!((open.len(), &open[0].concern, open[0].raised), (1, &copy[0], at(6)));
+    let whom: Vec<_> = open[0].told.iter().map(|told| (told.contacted, told.state)).collect();
+    assert_eq!(whom, [Contacted::Operations, Contacted::Ward].map(|who| (who, NotificationState::Queued)));
+    // The hold's time is over at 3600; nobody is there to be told.
+    assert!(concerns(&store, 3600).await.is_empty());
+    let held = concerns(&store, 3601).await;
+    assert_eq!((held.len(), held[0].kind, held[0].since), (1, AlertKind::HoldOverdue, at(3600)));
+    assert_eq!(held[0].hold.map(|id| id.0), Some(held[0].subject()));
+    assert_eq!(store.raise_alert(alert(&held[0], 3601, Vec::new())).await, Ok(true));
+    assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::DeliveryFailed, 1), (AlertKind::HoldOverdue, 1)]));
+    assert_eq!(store.settle_alerts(at(3602)).await, Ok(0), "both are so still");
+    assert_eq!(store.requeue(id, Resend::Retry, "asked", at(3603), Vec::new()).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(3604)).await, Ok(1));
+    assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::HoldOverdue, 1)]));
+    assert!(store.take_notifications(at(3605), at(3700)).await.expect("taken").is_empty(), "what is over is not told");
+    // When it is so again it is raised again.
+    ends(&store, 3610, failed()).await;
+    let again = concerns(&store, 3611).await;
+    assert_eq!(store.raise_alert(alert(&again[0], 3611, told())).await, Ok(true));
+}
+
+pub(crate) async fn one_of_many_nodes_raises_an_alert(store: Shared) {
+    accept_new(&store, acceptance(1)).await;
+    ends(&store, 5, failed()).await;
+    let concern = concerns(&store, 6).await.remove(0);
+    let before = log(&store).await.len();
+    let raise = move |store: Shared, _| {
+        let alert = alert(&concern, 6, vec![notification(Contacted::Operations)]);
+        async move { store.raise_alert(alert).await.expect("committed") }
+    };
+    let wins = at_once(&store, 8, raise).await;
+    assert_eq!(wins.iter().filter(|won| **won).count(), 1, "{wins:?}");
+    assert_eq!(log(&store).await.len(), before + 1);
+    let taken =
+        at_once(
+            &store,
+            8,
+            |store, _| async move { store.take_notifications(at(7), at(100)).await.expect("taken").len() },
+        )
+        .await;
+    assert_eq!(taken.iter().sum::<usize>(), 1, "one node tells it: {taken:?}");
+}
+
+pub(crate) async fn an_unread_copy_climbs_its_ladder(store: Shared) {
+    // Expected at 7200, so that it must be read from the start; but ten minutes are given.
+    let id = accept_new(&store, acceptance(1)).await;
+    ends(&store, 0, sent(DeliveryState::AwaitingCollection)).await;
+    assert!(found(&store, 599).await.is_empty());
+    let unread = |steps: &[u32]| steps.iter().map(|step| (AlertKind::UnreadBeforeArrival, *step)).collect::<Vec<_>>();
+    assert_eq!(found(&store, 600).await, unread(&[1]));
+    let first = concerns(&store, 600).await.remove(0);
+    assert_eq!((first.since, first.delivery), (at(600), Some(id)));
+    assert_eq!(store.raise_alert(alert(&first, 600, vec![])).await, Ok(true));
+    assert!(found(&store, 2399).await.is_empty());
+    assert_eq!(found(&store, 2400).await, unread(&[2]));
+    // A node that was away finds what is due at once.
+    assert_eq!(found(&store, 4200).await, unread(&[2, 3]));
+    assert_eq!(found(&store, 50_000).await, unread(&[2, 3]), "the ladder has three steps");
+    assert_eq!(store.settle_alerts(at(5000)).await, Ok(0));
+    let read = store.open_rendition(id, at(5001), None, vec![row(AuditWord::Read)]).await;
+    assert!(read.expect("committed").is_some());
+    assert_eq!(store.settle_alerts(at(5002)).await, Ok(1));
+    assert!(found(&store, 5002).await.is_empty());
+    // Expected later: two hours before it; expected at no known time: at once.
+    let (mut later, mut unknown) = (acceptance(2), acceptance(3));
+    later.transfer.expected = Some(at(20_000));
+    unknown.transfer.expected = None;
+    accept_new(&store, later).await;
+    assert!(found(&store, 12_799).await.is_empty());
+    assert_eq!(found(&store, 12_800).await, unread(&[1]));
+    accept_new(&store, unknown).await;
+    assert_eq!(found(&store, 600).await, unread(&[1]));
+    let month = 31 * 24 * 3600;
+    assert!(found(&store, month).await.is_empty(), "what has been so for a month is history");
+}
+
+pub(crate) async fn answers_that_are_missing_are_a_concern(store: Shared) {
+    let far = |n| {
+        let mut acceptance = acceptance(n);
+        acceptance.transfer.expected = Some(at(10_000_000));
+        acceptance
+    };
+    accept_new(&store, far(1)).await;
+    let id = ends(&store, 0, sent(DeliveryState::Sent)).await;
+    assert!(found(&store, 7199).await.is_empty());
+    assert_eq!(found(&store, 7200).await, [(AlertKind::ReceiptMissing, 1)]);
+    let concern = concerns(&store, 7200).await.remove(0);
+    assert_eq!(store.raise_alert(alert(&concern, 7200, vec![])).await, Ok(true));
+    assert_eq!(store.requeue(id, Resend::Replay, "asked", at(7300), Vec::new()).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(7301)).await, Ok(1), "it is sent anew");
+    ends(&store, 7302, sent(DeliveryState::Received)).await;
+    let day = 24 * 3600;
+    assert!(found(&store, 7301 + day).await.is_empty());
+    assert_eq!(found(&store, 7302 + day).await, [(AlertKind::AcknowledgementMissing, 1)]);
+    // A response to the sender awaits nothing.
+    let mut response = far(2);
+    response.deliveries[0].acknowledgement_awaited = false;
+    accept_new(&store, response).await;
+    ends(&store, 7400, sent(DeliveryState::Sent)).await;
+    assert_eq!(found(&store, 7402 + day).await, [(AlertKind::AcknowledgementMissing, 1)]);
+}
+
+pub(crate) async fn a_home_is_told_of_what_waits_where_that_is_asked_for(store: Shared) {
+    let id = accept_new(&store, acceptance(1)).await;
+    let told = Deadlines { tell_homes: true, ..deadlines() };
+    assert!(store.concerns(at(0), told).await.expect("readable").is_empty(), "nothing is there yet");
+    ends(&store, 0, sent(DeliveryState::AwaitingCollection)).await;
+    assert!(concerns(&store, 1).await.is_empty(), "not asked for");
+    let waits = store.concerns(at(1), told).await.expect("readable").remove(0);
+    assert_eq!((waits.kind, waits.delivery), (AlertKind::Arrived, Some(id)));
+    assert_eq!(store.raise_alert(alert(&waits, 1, vec![notification(Contacted::Home)])).await, Ok(true));
+    assert!(store.concerns(at(2), told).await.expect("readable").is_empty(), "once");
+    assert!(store.open_rendition(id, at(3), None, vec![row(AuditWord::Read)]).await.expect("committed").is_some());
+    assert_eq!(store.settle_alerts(at(4)).await, Ok(1));
+}
+
+pub(crate) async fn a_notification_is_due_until_it_has_ended(store: Shared) {
+    let (_, concern, first) = raised(&store).await;
+    assert!(store.take_notifications(at(5), at(65)).await.expect("taken").is_empty(), "not before its time");
+    let taken = store.take_notifications(at(6), at(66)).await.expect("taken");
+    assert_eq!((taken.len(), &taken[0].notification, &taken[0].concern), (1, &first, &concern));
+    assert_eq!(taken[0].attempt, 1);
+    assert!(store.take_notifications(at(65), at(125)).await.expect("taken").is_empty(), "somebody is sending it");
+    // Whoever took it has died.
+    let second = store.take_notifications(at(66), at(126)).await.expect("taken").remove(0);
+    assert_eq!(second.attempt, 2);
+    let end = |attempt, outcome, now| {
+        let audit = vec![row(AuditWord::Notify)];
+        store.end_notification(NotificationEnd { id: first.id, attempt, at: at(now), outcome, audit })
+    };
+    let entries = log(&store).await.len();
+    assert_eq!(end(1, NotificationOutcome::Sent, 67).await, Ok(false), "the first is fenced off");
+    assert_eq!(log(&store).await.len(), entries, "and says nothing");
+    assert_eq!(end(2, NotificationOutcome::Again(at(200)), 68).await, Ok(true));
+    assert_eq!(log(&store).await.len(), entries + 1);
+    assert!(store.take_notifications(at(199), at(260)).await.expect("taken").is_empty());
+    assert_eq!(store.take_notifications(at(200), at(260)).await.expect("taken")[0].attempt, 3);
+    let instead = notification(Contacted::Ward);
+    assert_eq!(end(3, NotificationOutcome::Failed(vec![instead.clone()]), 201).await, Ok(true));
+    assert_eq!(end(3, NotificationOutcome::Sent, 202).await, Ok(false), "it has ended");
+    let taken = store.take_notifications(at(202), at(300)).await.expect("taken");
+    assert_eq!(taken.iter().map(|due| &due.notification).collect::<Vec<_>>(), [&instead]);
+    let told = &store.alerts().await.expect("readable")[0].told;
+    let states: Vec<_> = told.iter().map(|told| (told.contacted, told.state)).collect();
+    assert_eq!(
+        states,
+        [(Contacted::Operations, NotificationState::Failed), (Contacted::Ward, NotificationState::Queued)]
+    );
+}

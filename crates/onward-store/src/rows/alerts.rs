@@ -1,0 +1,66 @@
+//! Rows about what needs a person, and about who is told.
+
+use onward_core::store::alerts::{Alert, AlertKind, Concern, DueNotification, NewNotification, Told};
+use uuid::Uuid;
+
+use crate::columns::{Columns, Corrupt};
+
+/// Of a row with [`crate::query::alerts::CONCERN`].
+pub(crate) fn concern(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
+    Ok(Concern {
+        kind: columns.parsed("kind")?,
+        step: columns.count("step")?,
+        transfer: columns.parsed("transfer")?,
+        sender: columns.parsed("sender")?,
+        delivery: columns.parsed_opt("delivery")?,
+        recipient: columns.parsed_opt("recipient")?,
+        hold: columns.parsed_opt("hold")?,
+        since: columns.moment("since")?,
+    })
+}
+
+/// Of a row of notification `n` and its alert.
+pub(crate) fn due(columns: &Columns<'_>) -> Result<DueNotification, Corrupt> {
+    Ok(DueNotification {
+        notification: NewNotification {
+            id: columns.parsed("id")?,
+            contacted: columns.parsed("contacted")?,
+            channel: columns.parsed("channel")?,
+            address: columns.get("address")?,
+        },
+        concern: concern(columns)?,
+        attempt: columns.count("attempt")?,
+    })
+}
+
+/// Open alerts, gathered from rows of [`crate::query::alerts::open`].
+#[derive(Default)]
+pub(crate) struct Open {
+    last: Option<Uuid>,
+    alerts: Vec<Alert>,
+}
+
+impl Open {
+    /// Takes the next row.
+    pub(crate) fn add(&mut self, columns: &Columns<'_>) -> Result<(), Corrupt> {
+        let id = columns.parsed("id")?;
+        if self.last.replace(id) != Some(id) {
+            let raised = columns.moment("raised")?;
+            self.alerts.push(Alert { concern: concern(columns)?, raised, told: Vec::new() });
+        }
+        if let (Some(alert), Some(contacted)) = (self.alerts.last_mut(), columns.parsed_opt("contacted")?) {
+            alert.told.push(Told { contacted, channel: columns.parsed("channel")?, state: columns.parsed("state")? });
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    pub(crate) fn done(self) -> Vec<Alert> {
+        self.alerts
+    }
+}
+
+/// Of a row of [`crate::query::alerts::COUNTS`].
+pub(crate) fn count(columns: &Columns<'_>) -> Result<(AlertKind, u64), Corrupt> {
+    Ok((columns.parsed("kind")?, columns.count("n")?))
+}

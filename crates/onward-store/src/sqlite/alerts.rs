@@ -1,0 +1,156 @@
+//! What needs a person: found by what the rows say, raised once, cleared when it is over; and who is told.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use onward_core::store::StoreError;
+use onward_core::store::alerts::{
+    Alert, AlertKind, AlertStore, Concern, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
+    NotificationOutcome, NotificationState,
+};
+use rusqlite::{params, params_from_iter};
+
+use super::failure::Failure;
+use super::keyed::Keyed;
+use super::{SqliteStore, audit};
+use crate::columns::Columns;
+use crate::query::alerts as query;
+use crate::rows::alerts as rows;
+use crate::stored::micros;
+
+#[async_trait]
+impl AlertStore for SqliteStore {
+    async fn concerns(&self, now: Timestamp, deadlines: Deadlines) -> Result<Vec<Concern>, StoreError> {
+        self.read(move |c| {
+            c.prepare_cached(&query::concerns())?
+                .query_and_then(params_from_iter(query::bounds(now, &deadlines)), |row| {
+                    Ok(rows::concern(&Columns::of("alerts", row))?)
+                })?
+                .collect()
+        })
+        .await
+    }
+
+    async fn raise_alert(&self, alert: NewAlert) -> Result<bool, StoreError> {
+        self.write(move |c| raise(c, &alert)).await
+    }
+
+    async fn settle_alerts(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.write(move |c| {
+            let cleared = c.prepare_cached(&query::settle())?.execute([micros(now)])?;
+            if cleared > 0 {
+                c.prepare_cached(query::DROP)?.execute([])?;
+            }
+            Ok(u64::try_from(cleared).unwrap_or(u64::MAX))
+        })
+        .await
+    }
+
+    async fn take_notifications(&self, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotification>, StoreError> {
+        self.write(move |c| take(c, now, again)).await
+    }
+
+    async fn end_notification(&self, end: NotificationEnd) -> Result<bool, StoreError> {
+        self.write(move |c| finish(c, &end)).await
+    }
+
+    async fn alerts(&self) -> Result<Vec<Alert>, StoreError> {
+        self.read(|c| {
+            let mut open = rows::Open::default();
+            let mut statement = c.prepare_cached(&query::open())?;
+            let mut found = statement.query([])?;
+            while let Some(row) = found.next()? {
+                open.add(&Columns::of("alerts", row))?;
+            }
+            Ok(open.done())
+        })
+        .await
+    }
+
+    async fn alert_counts(&self) -> Result<Vec<(AlertKind, u64)>, StoreError> {
+        self.read(|c| {
+            c.prepare_cached(query::COUNTS)?
+                .query_and_then([], |row| Ok(rows::count(&Columns::of("alerts", row))?))?
+                .collect()
+        })
+        .await
+    }
+}
+
+fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
+    let concern = &alert.concern;
+    let raised = c
+        .prepare_cached(
+            "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, since, raised)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            alert.id.to_string(),
+            concern.kind.as_str(),
+            concern.subject().to_string(),
+            concern.step,
+            concern.transfer.to_string(),
+            concern.sender.as_str(),
+            concern.delivery.map(|id| id.to_string()),
+            concern.recipient.as_ref().map(|ods| ods.as_str()),
+            concern.hold.map(|id| id.to_string()),
+            micros(concern.since),
+            micros(alert.at),
+        ])?;
+    if raised == 0 {
+        return Ok(false);
+    }
+    queue(c, &alert.id.to_string(), &alert.notifications, alert.at)?;
+    audit::append(c, &alert.audit)?;
+    Ok(true)
+}
+
+fn queue(c: &Keyed<'_>, alert: &str, notifications: &[NewNotification], at: Timestamp) -> Result<(), Failure> {
+    let mut insert = c.prepare_cached(
+        "INSERT INTO notifications (id, alert, contacted, channel, address, state, attempts, next_attempt)
+         VALUES (?, ?, ?, ?, ?, 'queued', 0, ?)",
+    )?;
+    for new in notifications {
+        let (contacted, channel) = (new.contacted.as_str(), new.channel.as_str());
+        insert.execute(params![new.id.to_string(), alert, contacted, channel, new.address, micros(at)])?;
+    }
+    Ok(())
+}
+
+fn take(c: &Keyed<'_>, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotification>, Failure> {
+    let sql = format!(
+        "SELECT n.id, n.contacted, n.channel, n.address, n.attempts + 1 AS attempt, {}
+         FROM notifications n JOIN alerts a ON a.id = n.alert
+         WHERE n.state = 'queued' AND n.next_attempt <= ? ORDER BY n.next_attempt, n.id LIMIT 200",
+        query::CONCERN
+    );
+    let found = c
+        .prepare_cached(&sql)?
+        .query_and_then([micros(now)], |row| Ok::<_, Failure>(rows::due(&Columns::of("notifications", row))?))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut taken =
+        c.prepare_cached("UPDATE notifications SET attempts = attempts + 1, next_attempt = ? WHERE id = ?")?;
+    for due in &found {
+        taken.execute(params![micros(again), due.notification.id.to_string()])?;
+    }
+    Ok(found)
+}
+
+fn finish(c: &Keyed<'_>, end: &NotificationEnd) -> Result<bool, Failure> {
+    let (state, again, instead): (_, _, &[NewNotification]) = match &end.outcome {
+        NotificationOutcome::Sent => (NotificationState::Sent, None, &[]),
+        NotificationOutcome::Again(at) => (NotificationState::Queued, Some(micros(*at)), &[]),
+        NotificationOutcome::Failed(instead) => (NotificationState::Failed, None, instead),
+    };
+    let alert: Option<String> = c
+        .prepare_cached(
+            "UPDATE notifications SET state = ?, next_attempt = ? WHERE id = ? AND attempts = ? AND state = 'queued'
+             RETURNING alert",
+        )?
+        .query_and_then(params![state.as_str(), again, end.id.to_string(), end.attempt], |row| row.get(0))?
+        .next()
+        .transpose()?;
+    let Some(alert) = alert else { return Ok(false) };
+    queue(c, &alert, instead, end.at)?;
+    audit::append(c, &end.audit)?;
+    Ok(true)
+}

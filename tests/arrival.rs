@@ -1,0 +1,392 @@
+//! The clock of arrivals: an unread discharge reaches somebody before the person does, a poison message parks itself alone,
+//! and nobody is told twice.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use onward_connect::stand_in::StandInDirectory;
+use onward_core::client::{Client, NhsNumberPolicy, Role};
+use onward_core::directory::DirectoryEntry;
+use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
+use onward_core::store::alerts::{AlertKind, Channel};
+use onward_core::store::{Resend, TransferRecord};
+use onward_core::transport::{InboxTransport, Notifier, Outbound, SendError, Sent, Telling, Transport};
+use onward_core::{Clock, SystemClock, TransferId};
+use onward_gateway::accept::Submission;
+use onward_gateway::alerts::Alerting;
+use onward_gateway::{Gateway, Parts, Settings};
+use onward_server::app::{self, Tenure};
+use onward_server::directory_import::{self, Format};
+use onward_tests::message::{self, fresh};
+use onward_tests::world::load;
+
+/// A clock that the test turns.
+struct Turned(Mutex<Timestamp>);
+
+impl Clock for Turned {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().expect("whole")
+    }
+}
+
+/// E-mails that would have gone.
+#[derive(Default)]
+struct Letters {
+    sent: Mutex<Vec<(String, String)>>,
+    refuses: Mutex<Option<SendError>>,
+}
+
+#[async_trait]
+impl Notifier for Letters {
+    fn channel(&self) -> Channel {
+        Channel::Email
+    }
+
+    async fn tell(&self, telling: &Telling) -> Result<(), SendError> {
+        if let Some(error) = self.refuses.lock().expect("whole").clone() {
+            return Err(error);
+        }
+        let Telling { address, subject, text, .. } = telling;
+        self.sent.lock().expect("whole").push((address.clone(), format!("{subject}\n{text}")));
+        Ok(())
+    }
+}
+
+/// A partner that answers by a script that the test changes, and keeps what came.
+#[derive(Default)]
+struct Partner {
+    fails: Mutex<Option<SendError>>,
+    came: Mutex<Vec<Outbound>>,
+}
+
+#[async_trait]
+impl Transport for Partner {
+    fn kind(&self) -> TransportKind {
+        TransportKind::Https
+    }
+
+    async fn send(&self, outbound: &Outbound) -> Result<Sent, SendError> {
+        self.came.lock().expect("whole").push(outbound.clone());
+        match &*self.fails.lock().expect("whole") {
+            Some(error) => Err(error.clone()),
+            None => Ok(Sent::Received { reference: None }),
+        }
+    }
+}
+
+struct Bench {
+    gateway: Gateway,
+    clock: Arc<Turned>,
+    letters: Arc<Letters>,
+    partner: Arc<Partner>,
+    _folder: tempfile::TempDir,
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a moment")
+}
+
+fn client(id: &str, ods: &str, role: Role) -> Client {
+    Client {
+        id: id.to_owned(),
+        ods: ods.parse().expect("a code"),
+        role,
+        jwks: r#"{"keys":[]}"#.to_owned(),
+        certificate_sha256: None,
+        mesh_mailbox: None,
+        nhs_number_policy: NhsNumberPolicy::Refuse,
+        disabled: false,
+    }
+}
+
+impl Bench {
+    /// The pharmacy is reached by HTTPS, everybody else collects; the discharge of the fixture is at 14:30.
+    async fn at(now: &str) -> Self {
+        Self::telling_homes(now, false).await
+    }
+
+    async fn telling_homes(now: &str, tell_homes: bool) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("gateway.toml");
+        let text = "[identity]\nods = \"Y99900\"\nname = \"Onward test gateway\"\n[pds]\nmode = \"stand-in\"\nstand_in_file = \"people.toml\"\n";
+        std::fs::write(&file, text).expect("written");
+        let people = include_str!("../config/examples/pds-stand-in.toml");
+        std::fs::write(folder.path().join("people.toml"), people).expect("written");
+        onward_server::store_keys::add_key(&folder.path().join("store.key"), SystemClock.now()).expect("a key");
+        let mut config = load(&file);
+        config.alerts.tell_homes = tell_homes;
+        let clock = Arc::new(Turned(Mutex::new(at(now))));
+        let (letters, partner) = (Arc::new(Letters::default()), Arc::new(Partner::default()));
+        let as_clock = || Arc::clone(&clock) as Arc<dyn Clock>;
+        let gateway = Gateway::new(Parts {
+            store: app::open_store(&config, Tenure::Server).await.expect("a store"),
+            directory: Arc::new(StandInDirectory::load(&folder.path().join("people.toml")).expect("people")),
+            transports: vec![Arc::new(InboxTransport), Arc::clone(&partner) as Arc<dyn Transport>],
+            mailbox: None,
+            notifiers: vec![Arc::clone(&letters) as Arc<dyn Notifier>],
+            clock: as_clock(),
+            policies: app::load_policies(&config).expect("policies"),
+            routes: config.load_routes().expect("routes").routes,
+            rules: config.load_rules().expect("rules"),
+            profiles: config.load_profiles().expect("profiles"),
+            settings: Settings {
+                own_ods: "Y99900".parse().expect("an ODS code"),
+                own_name: "Onward test gateway".to_owned(),
+                own_mailbox: None,
+                base_url: "https://gateway.test".to_owned(),
+                body_bytes_max: 5_242_880,
+                workers: 8,
+                lease: SignedDuration::from_secs(30),
+                retry: BTreeMap::new(),
+                holds: BTreeMap::new(),
+                alerts: Alerting {
+                    operations: "operations@onward.example".to_owned(),
+                    wards: [("R9Z".parse().expect("a code"), "ward@hospital.example".to_owned())].into(),
+                    ..app::alerting(&config)
+                },
+            },
+        });
+        let bench = Self { gateway, clock, letters, partner, _folder: folder };
+        bench.import().await;
+        bench
+    }
+
+    async fn import(&self) {
+        let text = include_str!("support/directory.toml");
+        let coordinator = "telephone = \"01632 960103\"";
+        let pharmacy = "ods = \"FZZ01\"";
+        assert!(text.contains(coordinator) && text.contains(pharmacy));
+        let text = text.replace(coordinator, &format!("{coordinator}, email = \"coordinator@home.example\""));
+        let (before, after) = text.split_once(pharmacy).expect("the pharmacy");
+        let https = "endpoint = { transport = \"https\", url = \"https://pharmacy.example/in\" }";
+        let after = after.replacen("endpoint = { transport = \"inbox\" }", https, 1);
+        let text = format!("{before}{pharmacy}{after}");
+        let now = self.clock.now();
+        let import = directory_import::read(&text, Format::Toml, &BTreeMap::new(), now).expect("a directory");
+        let store = self.gateway.store();
+        store.import_directory(import.entries, "test", now, Vec::new()).await.expect("imported");
+        store.put_client(client("northmoor-epr", "R9Z", Role::Sender), Vec::new()).await.expect("registered");
+    }
+
+    async fn accept(&self) -> TransferId {
+        let submission = Submission {
+            client: client("northmoor-epr", "R9Z", Role::Sender),
+            body: fresh(message::EDISCHARGE_ITK3).into_bytes().into(),
+            media_type: "application/fhir+xml".to_owned(),
+            request_id: None,
+        };
+        self.gateway.accept(submission).await.expect("accepted").transfer
+    }
+
+    fn turn(&self, to: &str) {
+        *self.clock.0.lock().expect("whole") = at(to);
+    }
+
+    fn later(&self, seconds: i64) {
+        let mut now = self.clock.0.lock().expect("whole");
+        *now += SignedDuration::from_secs(seconds);
+    }
+
+    /// What was sent since the last look, by address.
+    fn letters(&self) -> BTreeMap<String, String> {
+        let letters = std::mem::take(&mut *self.letters.sent.lock().expect("whole"));
+        for (_, text) in &letters {
+            for patient in ["9990000018", "999 000", "Holroyd", "HOLROYD", "Margaret", "1944"] {
+                assert!(!text.contains(patient), "no patient data by e-mail: {text}");
+            }
+        }
+        let count = letters.len();
+        let by_address: BTreeMap<_, _> = letters.into_iter().collect();
+        assert_eq!(by_address.len(), count, "what goes to one address goes as one");
+        by_address
+    }
+
+    fn addressed(&self) -> Vec<String> {
+        self.letters().into_keys().collect()
+    }
+
+    fn mail(&self, fault: Option<SendError>) {
+        *self.letters.refuses.lock().expect("whole") = fault;
+    }
+
+    fn partner(&self, fault: Option<SendError>) {
+        *self.partner.fails.lock().expect("whole") = fault;
+    }
+
+    async fn care_home_copy(&self, id: TransferId) -> onward_core::DeliveryId {
+        self.transfer(id).await.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id
+    }
+
+    async fn transfer(&self, id: TransferId) -> TransferRecord {
+        self.gateway.store().transfer(id).await.expect("readable").expect("there")
+    }
+
+    async fn open_alerts(&self) -> Vec<(AlertKind, u32)> {
+        let alerts = self.gateway.store().alerts().await.expect("readable");
+        alerts.iter().map(|alert| (alert.concern.kind, alert.concern.step)).collect()
+    }
+}
+
+fn down() -> SendError {
+    SendError::Transient { reason: "down".to_owned(), retry_after_seconds: None }
+}
+
+fn refused(status: u16) -> SendError {
+    SendError::Permanent { reason: format!("the partner answered {status}") }
+}
+
+#[tokio::test]
+async fn an_unread_discharge_is_escalated_step_by_step_until_somebody_reads_it() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let id = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    bench.turn("2026-11-13T12:29:59Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(0), "more than two hours before the discharge");
+    bench.turn("2026-11-13T12:30:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    let copy = bench.care_home_copy(id).await;
+    let first = bench.letters();
+    assert_eq!(first.keys().collect::<Vec<_>>(), ["coordinator@home.example"]);
+    assert!(first["coordinator@home.example"].contains(&format!("https://gateway.test/transfers/{copy}")), "{first:?}");
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    assert!(bench.addressed().is_empty(), "nobody is told twice");
+    bench.turn("2026-11-13T13:00:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    let second = bench.letters();
+    // The home has no address of its own: whoever runs the gateway rings it.
+    assert_eq!(second.keys().collect::<Vec<_>>(), ["operations@onward.example"]);
+    assert!(second["operations@onward.example"].contains("Ring Duty manager 01632 960101"), "{second:?}");
+    // The mail server is down when it is the ward's turn; the ward hears it all the same.
+    bench.mail(Some(down()));
+    bench.turn("2026-11-13T13:30:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    bench.mail(None);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    assert!(bench.addressed().is_empty(), "not before its time");
+    bench.later(61);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    let third = bench.letters();
+    assert_eq!(third.keys().collect::<Vec<_>>(), ["ward@hospital.example"]);
+    assert!(!third["ward@hospital.example"].contains("https://"), "a ward has no account here: {third:?}");
+    assert_eq!(bench.open_alerts().await, [1, 2, 3].map(|step| (AlertKind::UnreadBeforeArrival, step)));
+    bench.turn("2026-11-13T16:00:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(0), "the ladder has three steps");
+    let home = client("rowan-house", "VMH01", Role::CareHome);
+    bench.gateway.open(&home, copy, None).await.expect("audited").expect("read");
+    bench.gateway.alert_once().await.expect("looked");
+    assert!(bench.open_alerts().await.is_empty(), "it is read: nothing is open any more");
+    let entries = bench.gateway.store().audit_entries(0, 1_000).await.expect("readable");
+    let told: Vec<_> = entries.iter().filter(|entry| entry.columns.word == "notify").collect();
+    assert_eq!(told.len(), 7, "three raised, three told, one attempt that failed");
+    assert!(told.iter().all(|entry| entry.columns.patient.is_none()));
+}
+
+#[tokio::test]
+async fn fault_031_a_poison_message_parks_itself_alone_and_a_person_hears_of_it() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    bench.partner(Some(refused(422)));
+    let poison = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    bench.partner(None);
+    let good = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let states = |transfer: &TransferRecord| {
+        let pharmacy = transfer.copies().filter(|copy| copy.endpoint.kind() == TransportKind::Https);
+        pharmacy.map(|copy| copy.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&bench.transfer(poison).await), [DeliveryState::Failed; 2]);
+    assert_eq!(states(&bench.transfer(good).await), [DeliveryState::Received; 2], "others flow");
+    let home = bench.transfer(poison).await;
+    let home = home.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").state;
+    assert_eq!(home, DeliveryState::AwaitingCollection, "the home has its own");
+    // The gateway looks every ten seconds.
+    bench.later(10);
+    assert_eq!(bench.gateway.alert_once().await, Ok(2), "within a minute");
+    let letters = bench.letters();
+    let letter = &letters["operations@onward.example"];
+    assert_eq!(
+        (letters.len(), letter.matches("A discharge could not be delivered.").count()),
+        (1, 2),
+        "one letter: {letter}"
+    );
+    assert!(letter.contains("https://gateway.test/operations") && letter.contains("FZZ01"), "{letter}");
+    for copy in bench.transfer(poison).await.copies().filter(|copy| copy.state == DeliveryState::Failed) {
+        let store = bench.gateway.store();
+        let again =
+            store.requeue(copy.id, Resend::Retry, "mended at the pharmacy", bench.clock.now(), Vec::new()).await;
+        assert_eq!(again, Ok(true));
+    }
+    bench.gateway.dispatch_due().await.expect("sent");
+    bench.gateway.alert_once().await.expect("looked");
+    assert!(bench.open_alerts().await.is_empty(), "it has left: nothing is open any more");
+}
+
+#[tokio::test]
+async fn fault_030_a_recipient_that_is_gone_is_a_persons_task() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    bench.partner(Some(refused(410)));
+    bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    bench.later(10);
+    bench.gateway.alert_once().await.expect("looked");
+    assert_eq!(bench.open_alerts().await, [(AlertKind::DeliveryFailed, 1); 2]);
+}
+
+#[tokio::test]
+async fn an_address_that_takes_nothing_is_somebody_elses_business() {
+    let bench = Bench::at("2026-11-13T12:00:00Z").await;
+    bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    bench.turn("2026-11-13T12:30:00Z");
+    bench.mail(Some(SendError::Permanent { reason: "the mail server answered 550".to_owned() }));
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    bench.mail(None);
+    bench.later(10);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    assert_eq!(bench.addressed(), ["operations@onward.example"], "the coordinator's address takes nothing");
+    bench.later(10);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    assert!(bench.addressed().is_empty());
+}
+
+#[tokio::test]
+async fn a_home_is_told_by_a_link_that_something_waits() {
+    let bench = Bench::telling_homes("2026-11-13T09:00:00Z", true).await;
+    let entry = bench.gateway.store().directory_entry(&"VMH01".parse().expect("a code")).await.expect("readable");
+    let Some(DirectoryEntry::CareHome(mut home)) = entry else { panic!("a home") };
+    home.contact.email = "duty@home.example".to_owned();
+    let (store, now) = (bench.gateway.store(), bench.clock.now());
+    store.import_directory(vec![DirectoryEntry::CareHome(home)], "test", now, Vec::new()).await.expect("imported");
+    let ids = [bench.accept().await, bench.accept().await];
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    assert_eq!(bench.gateway.alert_once().await, Ok(2));
+    let letters = bench.letters();
+    let letter = &letters["duty@home.example"];
+    assert_eq!(letters.len(), 1, "one letter");
+    for id in ids {
+        let copy = bench.care_home_copy(id).await;
+        assert!(letter.contains(&format!("https://gateway.test/transfers/{copy}")), "{letter}");
+        assert!(!letter.contains("R9Z") && !letter.contains(&id.to_string()), "a link only: {letter}");
+    }
+    let open: Vec<_> = bench.open_alerts().await.into_iter().filter(|(kind, _)| kind.is_trouble()).collect();
+    assert!(open.is_empty(), "an arrival is no trouble: {open:?}");
+}
+
+#[tokio::test]
+async fn answers_that_are_missing_are_told() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let id = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let copy = bench.care_home_copy(id).await;
+    let home = client("rowan-house", "VMH01", Role::CareHome);
+    bench.gateway.open(&home, copy, None).await.expect("audited").expect("read");
+    bench.later(48 * 3_600 - 1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    bench.later(1);
+    let copies = bench.transfer(id).await.copies().count();
+    assert_eq!(bench.gateway.alert_once().await, Ok(copies), "nobody has acknowledged anything");
+    assert!(bench.open_alerts().await.iter().all(|alert| *alert == (AlertKind::AcknowledgementMissing, 1)));
+    assert_eq!(bench.addressed(), ["operations@onward.example"]);
+}
