@@ -25,6 +25,7 @@ pub mod mailbox;
 pub mod needs;
 pub mod operate;
 pub mod prepare;
+pub mod reconcile;
 pub mod redirect;
 pub mod refusal;
 pub mod routes;

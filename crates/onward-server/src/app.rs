@@ -241,7 +241,11 @@ fn public_host(public_url: &str) -> anyhow::Result<String> {
     Ok(url.host_str().context("server.public_url names no host")?.to_owned())
 }
 
-fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<MeshClient> {
+/// The way to MESH, as configured.
+///
+/// # Errors
+/// When a file or address cannot be used.
+pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<MeshClient> {
     let mesh = &config.mesh;
     let secret = |path: &Option<std::path::PathBuf>, key: &str| {
         let path = path.as_deref().with_context(|| format!("{key} is not set"))?;
