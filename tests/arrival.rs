@@ -56,9 +56,11 @@ impl Notifier for Letters {
 
 /// A partner that answers by a script that the test changes, and keeps what came.
 #[derive(Default)]
-struct Partner {
+pub(crate) struct Partner {
     fails: Mutex<Option<SendError>>,
-    came: Mutex<Vec<Outbound>>,
+    /// Of so many it takes one and its answer is lost.
+    pub(crate) loses_one_in: Mutex<Option<usize>>,
+    pub(crate) came: Mutex<Vec<Outbound>>,
 }
 
 #[async_trait]
@@ -68,7 +70,14 @@ impl Transport for Partner {
     }
 
     async fn send(&self, outbound: &Outbound) -> Result<Sent, SendError> {
-        self.came.lock().expect("whole").push(outbound.clone());
+        let count = {
+            let mut came = self.came.lock().expect("whole");
+            came.push(outbound.clone());
+            came.len()
+        };
+        if self.loses_one_in.lock().expect("whole").is_some_and(|one_in| count % one_in == 0) {
+            return Err(SendError::Unknown { reason: "no whole answer: the connection ended".to_owned() });
+        }
         match &*self.fails.lock().expect("whole") {
             Some(error) => Err(error.clone()),
             None => Ok(Sent::Received { reference: None }),
@@ -76,11 +85,11 @@ impl Transport for Partner {
     }
 }
 
-struct Bench {
-    gateway: Gateway,
+pub(crate) struct Bench {
+    pub(crate) gateway: Gateway,
     clock: Arc<Turned>,
     letters: Arc<Letters>,
-    partner: Arc<Partner>,
+    pub(crate) partner: Arc<Partner>,
     _folder: tempfile::TempDir,
 }
 
@@ -103,7 +112,7 @@ fn client(id: &str, ods: &str, role: Role) -> Client {
 
 impl Bench {
     /// The pharmacy is reached by HTTPS, everybody else collects; the discharge of the fixture is at 14:30.
-    async fn at(now: &str) -> Self {
+    pub(crate) async fn at(now: &str) -> Self {
         Self::telling_homes(now, false).await
     }
 
@@ -170,7 +179,7 @@ impl Bench {
         store.put_client(client("northmoor-epr", "R9Z", Role::Sender), Vec::new()).await.expect("registered");
     }
 
-    async fn accept(&self) -> TransferId {
+    pub(crate) async fn accept(&self) -> TransferId {
         let submission = Submission {
             client: client("northmoor-epr", "R9Z", Role::Sender),
             body: fresh(message::EDISCHARGE_ITK3).into_bytes().into(),
@@ -184,7 +193,7 @@ impl Bench {
         *self.clock.0.lock().expect("whole") = at(to);
     }
 
-    fn later(&self, seconds: i64) {
+    pub(crate) fn later(&self, seconds: i64) {
         let mut now = self.clock.0.lock().expect("whole");
         *now += SignedDuration::from_secs(seconds);
     }
@@ -219,7 +228,7 @@ impl Bench {
         self.transfer(id).await.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id
     }
 
-    async fn transfer(&self, id: TransferId) -> TransferRecord {
+    pub(crate) async fn transfer(&self, id: TransferId) -> TransferRecord {
         self.gateway.store().transfer(id).await.expect("readable").expect("there")
     }
 

@@ -12,10 +12,18 @@ use onward_tests::world::{World, load, post_xml};
 
 /// Set in the child: the configuration that it serves.
 const CHILD: &str = "ONWARD_TEST_SERVE";
-/// Messages posted in all.
-const MESSAGES: usize = 200;
-/// Times that the server is killed on the way.
-const KILLS: usize = 6;
+/// Messages posted side by side.
+const AT_ONCE: usize = 200;
+
+/// Messages posted in all, and times that the server is killed on the way: `ONWARD_RESTART_MESSAGES=10000 ONWARD_RESTART_KILLS=200`
+/// takes a while.
+fn extent() -> (usize, usize) {
+    let set = |name: &str, usual: usize| match std::env::var_os(name) {
+        None => usual,
+        Some(text) => text.to_str().and_then(|text| text.parse().ok()).expect("a number"),
+    };
+    (set("ONWARD_RESTART_MESSAGES", 200), set("ONWARD_RESTART_KILLS", 6))
+}
 
 /// Not a test of its own: the process that `a_killed_server…` starts and kills. Does nothing without its variable.
 #[test]
@@ -72,10 +80,14 @@ async fn a_killed_server_has_every_message_that_it_acknowledged_once() {
     world.stop().await;
     let mut child = spawn(&world.config_file);
     let acknowledged = std::sync::Arc::new(tokio::sync::Mutex::new(BTreeMap::<String, String>::new()));
+    let (messages, kills) = extent();
+    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
     let mut posting = tokio::task::JoinSet::new();
-    for n in 0..MESSAGES {
+    for n in 0..messages {
         let (hospital, acknowledged) = (std::sync::Arc::clone(&hospital), std::sync::Arc::clone(&acknowledged));
+        let room = std::sync::Arc::clone(&room);
         posting.spawn(async move {
+            let _place = room.acquire().await.expect("it stays open");
             let body = fresh(message::EDISCHARGE_ITK3);
             loop {
                 let headers = [("content-type", "application/fhir+xml")];
@@ -96,8 +108,8 @@ async fn a_killed_server_has_every_message_that_it_acknowledged_once() {
             }
         });
     }
-    for kill in 1..=KILLS {
-        let enough = kill * MESSAGES / (KILLS + 2);
+    for kill in 1..=kills {
+        let enough = kill * messages / (kills + 2);
         while acknowledged.lock().await.len() < enough {
             posting.join_next().await.expect("messages are left").expect("posted");
         }
@@ -111,7 +123,7 @@ async fn a_killed_server_has_every_message_that_it_acknowledged_once() {
     world.restart().await;
 
     let acknowledged = acknowledged.lock().await;
-    assert_eq!(acknowledged.len(), MESSAGES);
+    assert_eq!(acknowledged.len(), messages);
     let store = world.gateway().store();
     for place in acknowledged.values() {
         let id = place.rsplit('/').next().expect("an id").parse().expect("an id");
@@ -124,7 +136,7 @@ async fn a_killed_server_has_every_message_that_it_acknowledged_once() {
         assert_eq!(transfer.deliveries.iter().filter(|copy| copy.kind == RecipientKind::CareHome).count(), 1);
     }
     let places: std::collections::BTreeSet<_> = acknowledged.values().collect();
-    assert_eq!(places.len(), MESSAGES, "one transfer a message");
+    assert_eq!(places.len(), messages, "one transfer a message");
     // Every copy gets to its inbox exactly once in effect.
     loop {
         let query = DeliveryQuery { states: vec![DeliveryState::Queued], limit: 10, ..DeliveryQuery::default() };
@@ -146,7 +158,7 @@ async fn a_killed_server_has_every_message_that_it_acknowledged_once() {
             .and_then(|url| url.strip_prefix(world.base().as_str()))
             .map(str::to_owned);
     }
-    assert_eq!(arrived.len(), MESSAGES, "as many arrivals as acknowledged messages");
+    assert_eq!(arrived.len(), messages, "as many arrivals as acknowledged messages");
 }
 
 #[tokio::test(flavor = "multi_thread")]

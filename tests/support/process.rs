@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use clap::Parser as _;
+use onward_server::bench::Role;
 use onward_server::cli::Cli;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -15,6 +16,24 @@ use crate::world::World;
 const ENTRY: &str = "serving::child";
 /// How the child learns its configuration.
 const CONFIG: &str = "ONWARD_TEST_SERVE_CONFIG";
+
+/// The same, for the yardstick that only answers.
+const ANSWER: &str = "ONWARD_TEST_ANSWER_CONFIG";
+
+/// A process that serves this configuration, as `onward bench` asks for one.
+///
+/// # Panics
+/// When this program has no name.
+#[must_use]
+pub fn benched(role: Role, config: &std::path::Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    let variable = match role {
+        Role::Gateway => CONFIG,
+        Role::Answer => ANSWER,
+    };
+    command.args(["--exact", ENTRY, "--ignored", "--nocapture"]).env(variable, config);
+    command
+}
 
 /// `onward serve` in a child process; it ends with this value.
 pub struct Process {
@@ -110,6 +129,18 @@ impl Process {
         self.child.kill().await.expect("killed");
     }
 
+    /// Tells it to stop, as a service manager does (SIGTERM), and waits until it has; whether it ended well.
+    ///
+    /// # Panics
+    /// When it cannot be told, or does not stop within a minute.
+    pub async fn terminate(mut self) -> bool {
+        let id = self.child.id().expect("it runs").to_string();
+        let told = std::process::Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        assert!(told.success());
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), self.child.wait()).await;
+        ended.expect("it stops").expect("it is ours").success()
+    }
+
     /// What its operations listener answers to `GET` of this path: everything, head and body.
     ///
     /// # Panics
@@ -139,5 +170,8 @@ impl Process {
 pub fn child() {
     if let Ok(config) = std::env::var(CONFIG) {
         let _ = Cli::parse_from(["onward", "serve", "--config", &config]).run();
+    }
+    if let Ok(config) = std::env::var(ANSWER) {
+        let _ = Cli::parse_from(["onward", "bench", "--answer", &config]).run();
     }
 }

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use onward_core::directory::Endpoint;
 use onward_core::state::TransportKind;
 use onward_core::transport::{Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
-use onward_core::{Clock, MeshMailboxId};
+use onward_core::{Clock, MeshMailboxId, OdsCode, WorkflowId};
 use serde::Deserialize;
 use url::Url;
 
@@ -83,6 +83,17 @@ pub struct Tracking {
     pub status_code: Option<String>,
 }
 
+/// A mailbox that takes a workflow for an organisation (`GET endpointlookup`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct FoundMailbox {
+    /// The mailbox; `address` in version 1 of the answers.
+    #[serde(alias = "address")]
+    pub mailbox_id: MeshMailboxId,
+    /// Its name; `description` in version 1.
+    #[serde(alias = "description", default)]
+    pub mailbox_name: String,
+}
+
 /// The MESH client.
 pub struct MeshClient {
     config: MeshConfig,
@@ -138,6 +149,29 @@ impl MeshClient {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::OK => self.json(answer).await.map(Some),
             _ => Err(self.repeatable_refusal("tracking", answer).await),
+        }
+    }
+
+    /// The mailboxes that an organisation takes a workflow in; none where it takes it nowhere.
+    ///
+    /// # Errors
+    /// See [`SendError`]; never unknown.
+    pub async fn lookup(&self, ods: &OdsCode, workflow: &WorkflowId) -> Result<Vec<FoundMailbox>, SendError> {
+        #[derive(Deserialize)]
+        struct Results {
+            results: Vec<FoundMailbox>,
+        }
+        self.handshake_if_due().await?;
+        let mut url = self.config.base_url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            // The one path of the API without our own mailbox.
+            segments.pop_if_empty().extend(["messageexchange", "endpointlookup", ods.as_str(), workflow.as_str()]);
+        }
+        let answer = self.get(url).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(self.json::<Results>(answer).await?.results),
+            StatusCode::NOT_FOUND => Ok(Vec::new()),
+            _ => Err(self.repeatable_refusal("the endpoint lookup", answer).await),
         }
     }
 

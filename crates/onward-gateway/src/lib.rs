@@ -26,6 +26,7 @@ pub mod needs;
 mod objection;
 pub mod operate;
 pub mod prepare;
+pub mod reconcile;
 pub mod redirect;
 pub mod refusal;
 pub mod routes;

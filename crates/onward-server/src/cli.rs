@@ -6,6 +6,7 @@
 mod account;
 mod alerts;
 pub(crate) mod audit;
+mod bench;
 mod breach;
 mod client;
 mod convert;
@@ -24,6 +25,7 @@ mod output;
 mod pause;
 mod policy;
 mod recall;
+mod reconcile;
 mod report;
 mod retention;
 mod ropa;
@@ -82,6 +84,8 @@ pub enum Command {
     Resume(pause::ResumeCommand),
     Recall(recall::Recall),
     Report(report::Report),
+    Reconcile(reconcile::Reconcile),
+    Bench(bench::Bench),
     Ropa(ropa::Ropa),
     Fsck(fsck::Fsck),
     Alerts(alerts::Alerts),
@@ -215,6 +219,8 @@ impl Command {
             Self::Recall(command) => recall::run(command, terminal).await,
             Self::Ropa(command) => ropa::run(command, terminal),
             Self::Report(command) => report::run(command, terminal).await,
+            Self::Reconcile(command) => reconcile::run(command, terminal).await,
+            Self::Bench(command) => bench::run(command, terminal).await,
             Self::Fsck(command) => fsck::run(command, terminal).await,
             Self::Alerts(command) => alerts::run(command, terminal).await,
             Self::Directory(command) => directory::run(command, terminal).await,

@@ -23,6 +23,9 @@ use anyhow::Context as _;
 use onward_core::TransferId;
 use tokio::time::Instant;
 
+pub(crate) use certificates::issue;
+pub(crate) use messages::renewed;
+
 use messages::{DISCHARGE, Posting, REFUSED, RESTRICTED};
 use narrator::Narrator;
 use neighbourhood::Neighbourhood;

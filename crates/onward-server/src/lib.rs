@@ -6,6 +6,7 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -22,5 +23,6 @@ pub mod people;
 pub mod seal;
 pub mod serve;
 pub mod session;
+mod spreadsheet;
 pub mod store_keys;
 pub mod witnessing;

@@ -304,3 +304,33 @@ fn file_names_follow_the_media_type() {
         assert_eq!(extension(media_type), expected, "{media_type}");
     }
 }
+
+#[tokio::test]
+async fn mailboxes_are_found_by_organisation_and_workflow() {
+    let second = br#"{"results":[{"mailbox_id":"X2612345","mailbox_name":"Beck Lane"},{"mailbox_id":"X2612346","mailbox_name":"Other"}]}"#;
+    let first =
+        br#"{"query_id":"1","results":[{"endpoint_type":"MESH","description":"Beck Lane","address":"X2612345"}]}"#;
+    let replies = vec![
+        ok(),
+        Reply::new("200 OK", &[], second),
+        Reply::new("200 OK", &[], first),
+        Reply::new("404 Not Found", &[], b"{}"),
+        Reply::new("200 OK", &[], br#"{"results":[{"mailbox_id":"../outbox","mailbox_name":""}]}"#),
+        Reply::new("503 Busy", &[], b""),
+    ];
+    let partner = Partner::start(replies).await;
+    let client = client(&partner);
+    let (ods, workflow) = ("Y99001".parse().expect("a code"), "TOC_FHIR_IP_DISCH".parse().expect("a workflow"));
+    let names =
+        |found: Vec<FoundMailbox>| found.into_iter().map(|each| each.mailbox_id.to_string()).collect::<Vec<_>>();
+    assert_eq!(client.lookup(&ods, &workflow).await.map(names), Ok(vec!["X2612345".to_owned(), "X2612346".to_owned()]));
+    assert_eq!(client.lookup(&ods, &workflow).await.map(names), Ok(vec!["X2612345".to_owned()]), "version 1");
+    assert_eq!(client.lookup(&ods, &workflow).await, Ok(Vec::new()), "nowhere");
+    assert!(
+        matches!(client.lookup(&ods, &workflow).await, Err(SendError::Permanent { .. })),
+        "what is no mailbox is none"
+    );
+    assert!(matches!(client.lookup(&ods, &workflow).await, Err(SendError::Transient { .. })));
+    let line = &partner.seen()[1].line;
+    assert_eq!(line, "GET /messageexchange/endpointlookup/Y99001/TOC_FHIR_IP_DISCH HTTP/1.1");
+}

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use onward_core::OdsCode;
+use onward_connect::mesh::FoundMailbox;
 use onward_core::audit::AuditWord;
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::Store;
+use onward_core::{Clock, OdsCode, SystemClock, WorkflowId};
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure, Outcome};
 use super::input;
 use super::open::{self, ConfigArgs, Desk};
-use super::terminal::{Style, Terminal};
+use super::terminal::{Style, Terminal, plain};
+use crate::app;
 use crate::directory_import::{self, Format, Problem};
 
 /// Care homes, GP practices and pharmacies.
@@ -34,6 +37,12 @@ One problem in one file imports nothing; all problems are listed. Entries that t
     /// Shows one entry
     #[command(after_help = "Example:\n  onward directory show VMH01")]
     Show(Show),
+    /// Asks MESH which mailboxes an organisation takes a workflow in, for its entry
+    #[command(after_help = "Example:
+  onward directory mailbox Y99001 --workflow TOC_FHIR_IP_DISCH
+
+Exit code: 1 it takes the workflow nowhere.")]
+    Mailbox(MailboxOf),
 }
 
 /// Which files.
@@ -72,6 +81,22 @@ pub struct Show {
     ods: OdsCode,
 }
 
+/// Whose mailbox.
+#[derive(Debug, Args)]
+pub struct MailboxOf {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One line of JSON for each
+    #[arg(long)]
+    json: bool,
+    /// The organisation
+    #[arg(value_name = "ODS")]
+    ods: OdsCode,
+    /// What is to be sent there
+    #[arg(long, value_name = "ID")]
+    workflow: WorkflowId,
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -82,6 +107,7 @@ pub(super) async fn run(command: &Directory, terminal: &mut Terminal) -> Outcome
         Directory::Check(files) => check(files, terminal).await,
         Directory::List(list) => self::list(list, terminal).await,
         Directory::Show(show) => self::show(show, terminal).await,
+        Directory::Mailbox(of) => mailbox(of, terminal).await,
     }
 }
 
@@ -262,6 +288,22 @@ async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
     };
     terminal.table(["kind", "ODS", "name", "receives by", "expires"], &entries.iter().map(row).collect::<Vec<_>>());
     Ok(Exit::Done)
+}
+
+async fn mailbox(of: &MailboxOf, terminal: &mut Terminal) -> Outcome {
+    let config = of.config.load()?.config;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mesh = app::mesh(&config, &clock).map_err(Failure::configuration)?;
+    let found = mesh.lookup(&of.ods, &of.workflow).await.map_err(Failure::fault)?;
+    if of.json {
+        found.iter().for_each(|each| terminal.json(&json!({ "mailbox": each.mailbox_id, "name": each.mailbox_name })));
+    } else if found.is_empty() {
+        terminal.say(format_args!("{} takes {} in no mailbox", of.ods, of.workflow));
+    } else {
+        let row = |each: &FoundMailbox| [each.mailbox_id.to_string(), plain(&each.mailbox_name)];
+        terminal.table(["mailbox", "name"], &found.iter().map(row).collect::<Vec<_>>());
+    }
+    Ok(Exit::answer(!found.is_empty()))
 }
 
 async fn show(show: &Show, terminal: &mut Terminal) -> Outcome {

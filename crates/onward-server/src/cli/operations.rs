@@ -1,5 +1,6 @@
 //! `onward serve`, `onward migrate` and `onward healthcheck`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -122,16 +123,8 @@ pub(super) async fn migrate(command: &Migrate, terminal: &mut Terminal) -> Outco
 /// When there is no answer.
 pub(super) async fn healthcheck(command: &Healthcheck, terminal: &mut Terminal) -> Outcome {
     let config = command.config.load()?.config;
-    let url = readiness(&config)?;
-    let host = url.host_str().expect("made from an address").to_owned();
-    let http = HttpClient::new(&HttpConfig {
-        egress: vec![EgressHost { host, internal: true }],
-        connect_timeout: TIMEOUT,
-        total_timeout: TIMEOUT,
-        allow_plain_loopback: true,
-        ..HttpConfig::default()
-    })
-    .map_err(Failure::fault)?;
+    let url = operations_page(&config, "readyz")?;
+    let http = loopback(&url)?;
     let answer = http.send(Method::GET, url.clone(), HeaderMap::new(), bytes::Bytes::new()).await;
     let status = answer.map_err(|fault| Failure::fault(anyhow::Error::from(fault).context(url.to_string())))?.status();
     let ready = status.is_success();
@@ -144,8 +137,34 @@ pub(super) async fn healthcheck(command: &Healthcheck, terminal: &mut Terminal) 
     Ok(Exit::answer(ready))
 }
 
-/// The readiness page. A listener on all addresses is asked over loopback; plain HTTP leaves this machine never.
-fn readiness(config: &Config) -> Result<Url, Failure> {
+/// Endpoints that the running gateway leaves alone at present, by transport; none where no gateway answers here.
+pub(super) async fn not_answering(config: &Config) -> Option<BTreeMap<String, u64>> {
+    let url = operations_page(config, "metrics").ok()?;
+    let answer = loopback(&url).ok()?.send(Method::GET, url, HeaderMap::new(), bytes::Bytes::new()).await.ok()?;
+    let page = answer.bytes().await.ok()?;
+    let lines = std::str::from_utf8(&page).ok()?.lines();
+    let told = lines.filter_map(|line| {
+        let (transport, count) =
+            line.strip_prefix("onward_endpoints_not_answering{transport=\"")?.split_once("\"} ")?;
+        Some((transport.to_owned(), count.parse().ok()?))
+    });
+    Some(told.collect())
+}
+
+fn loopback(url: &Url) -> Result<HttpClient, Failure> {
+    let host = url.host_str().expect("made from an address").to_owned();
+    HttpClient::new(&HttpConfig {
+        egress: vec![EgressHost { host, internal: true }],
+        connect_timeout: TIMEOUT,
+        total_timeout: TIMEOUT,
+        allow_plain_loopback: true,
+        ..HttpConfig::default()
+    })
+    .map_err(Failure::fault)
+}
+
+/// A page of the operations listener. A listener on all addresses is asked over loopback; plain HTTP leaves this machine never.
+fn operations_page(config: &Config, page: &str) -> Result<Url, Failure> {
     let address = match config.server.operations_listen {
         SocketAddr::V4(address) if address.ip().is_unspecified() => {
             SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
@@ -163,7 +182,7 @@ fn readiness(config: &Config) -> Result<Url, Failure> {
     if address.port() == 0 {
         return Err(Failure::usage("server.operations_listen has port 0, any free one: nobody can know which"));
     }
-    Ok(Url::parse(&format!("http://{address}/readyz")).expect("an address and a path are a URL"))
+    Ok(Url::parse(&format!("http://{address}/{page}")).expect("an address and a path are a URL"))
 }
 
 #[cfg(test)]
@@ -173,7 +192,7 @@ mod tests {
     fn asked(listen: &str) -> Result<String, Exit> {
         let mut config = Config::load_from(None, []).expect("the defaults").config;
         config.server.operations_listen = listen.parse().expect("an address");
-        readiness(&config).map(String::from).map_err(|failure| failure.exit)
+        operations_page(&config, "readyz").map(String::from).map_err(|failure| failure.exit)
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `onward status`: where a transfer and its copies are.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryFigure, DeliveryRecord, NewHold, Store, TransferRecord};
@@ -9,6 +11,7 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::open::{ConfigArgs, minute, now};
+use super::operations;
 use super::pause;
 use super::terminal::{Style, Terminal};
 
@@ -76,8 +79,11 @@ pub(super) struct Delivery {
 /// # Errors
 /// When there is no such transfer or delivery, or the store cannot be read.
 pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = command.config.existing_store().await?;
-    let Some(id) = command.id else { return overview(store.as_ref(), command.json, terminal).await };
+    let (config, store) = command.config.existing_store().await?;
+    let Some(id) = command.id else {
+        let silent = operations::not_answering(&config).await;
+        return overview(store.as_ref(), silent, command.json, terminal).await;
+    };
     let found = match store.transfer(TransferId(id)).await? {
         Some(transfer) => Some(transfer),
         None => match store.delivery(DeliveryId(id)).await? {
@@ -97,7 +103,12 @@ pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
 }
 
 /// How the gateway stands.
-async fn overview(store: &dyn Store, as_json: bool, terminal: &mut Terminal) -> Outcome {
+async fn overview(
+    store: &dyn Store,
+    silent: Option<BTreeMap<String, u64>>,
+    as_json: bool,
+    terminal: &mut Terminal,
+) -> Outcome {
     let figures = store.figures(now()).await?;
     let pauses = store.pauses().await?;
     if as_json {
@@ -113,6 +124,7 @@ async fn overview(store: &dyn Store, as_json: bool, terminal: &mut Terminal) -> 
         terminal.json(&json!({
             "accepted": figures.accepted, "refused": figures.refused, "holds_open": figures.holds_open,
             "holds_overdue": figures.holds_overdue, "deliveries": deliveries, "paused": pauses,
+            "not_answering": silent,
         }));
         return Ok(Exit::Done);
     }
@@ -128,6 +140,14 @@ async fn overview(store: &dyn Store, as_json: bool, terminal: &mut Terminal) -> 
     terminal.table(["state", "by", "deliveries", "oldest"], &rows);
     if !pauses.is_empty() {
         pause::show(&pauses, terminal);
+    }
+    match silent {
+        Some(silent) => silent.iter().filter(|(_, count)| **count > 0).for_each(|(transport, count)| {
+            terminal.say(format_args!(
+                "{count} endpoint(s) by {transport} do not answer: one copy tries each again in half a minute"
+            ));
+        }),
+        None => terminal.say("no gateway answers on this machine"),
     }
     Ok(Exit::Done)
 }

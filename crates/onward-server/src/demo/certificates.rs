@@ -14,20 +14,20 @@ use rcgen::{
 const YEARS: i16 = 10;
 
 /// PEM texts.
-pub(super) struct Issued {
+pub(crate) struct Issued {
     /// The authority's certificate.
-    pub(super) authority: String,
+    pub(crate) authority: String,
     /// The certificate of every server of the world.
-    pub(super) certificate: String,
+    pub(crate) certificate: String,
     /// Its private key.
-    pub(super) key: String,
+    pub(crate) key: String,
 }
 
 /// A new authority with a certificate for `localhost` and `127.0.0.1`.
 ///
 /// # Errors
 /// When the machine gives no randomness.
-pub(super) fn issue(now: Timestamp) -> anyhow::Result<Issued> {
+pub(crate) fn issue(now: Timestamp) -> anyhow::Result<Issued> {
     let mut authority = params(&[], "Onward demo authority", now)?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -50,7 +50,7 @@ impl Posting {
 }
 
 /// The text with every UUID replaced, the same one by the same one.
-fn renewed(text: &str, mut make: impl FnMut() -> Uuid) -> String {
+pub(crate) fn renewed(text: &str, mut make: impl FnMut() -> Uuid) -> String {
     let mut new: HashMap<Uuid, String> = HashMap::new();
     let mut out = String::with_capacity(text.len());
     let mut copied = 0;

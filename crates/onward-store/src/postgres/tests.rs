@@ -96,6 +96,23 @@ async fn fault_013_of_two_sequencers_one_wins() {
 }
 
 #[tokio::test]
+async fn fault_016_who_gets_no_connection_hears_so_in_time_and_later_gets_one() {
+    let Some(cluster) = cluster::shared() else { return };
+    let store = node(&cluster.database(), LeaseClock::Database).await;
+    let mut held = Vec::new();
+    while held.len() < store.shared.writes.status().max_size {
+        held.push(store.shared.writes.get().await.expect("a free connection"));
+    }
+    // A wait that has no end would hang here; whoever asks over HTTP gets 503 with Retry-After.
+    let refused = store.audit(vec![row(AuditWord::Query)]).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert_eq!(store.pauses().await, Ok(Vec::new()), "reading goes on");
+    drop(held);
+    assert_eq!(store.audit(vec![row(AuditWord::Query)]).await, Ok(()));
+    assert_eq!(store.audit_entries(0, 10).await.expect("readable").len(), 1, "what was refused is not there");
+}
+
+#[tokio::test]
 async fn nodes_write_one_log_without_gaps() {
     let Some((_, _, nodes)) = two_nodes().await else { return };
     let mut tasks = tokio::task::JoinSet::new();

@@ -170,6 +170,11 @@ pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, O
         return Err(OpenError::NoWriteAheadLog);
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // The test of power cuts must be able to show that it would find a store that does not sync.
+    #[cfg(test)]
+    if let Some(weaker) = std::env::var_os("ONWARD_TEST_SYNCHRONOUS") {
+        connection.pragma_update(None, "synchronous", weaker.to_str())?;
+    }
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;

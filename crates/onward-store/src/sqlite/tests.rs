@@ -17,6 +17,8 @@ use crate::contract::{Shared, accept_new, acceptance, at, keys, log, ods, patien
 use crate::sealing::Keychain;
 
 mod erasing;
+mod injection;
+mod power_cut;
 mod sealing;
 
 struct FixedClock;

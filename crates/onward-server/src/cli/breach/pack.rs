@@ -14,6 +14,7 @@ use crate::cli::open::minute;
 use crate::cli::sar::page::{STYLE, escape, table};
 use crate::cli::signed_folder;
 use crate::config::Config;
+use crate::spreadsheet;
 
 /// First line of the manifest.
 pub(super) const TITLE: &str = "onward breach pack manifest v1";
@@ -140,9 +141,9 @@ fn csv<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String; 
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(headings).expect("memory takes everything");
     for row in rows {
-        // A cell that a spreadsheet would compute is text.
-        let guarded = row.map(|cell| if cell.starts_with(['=', '+', '-', '@']) { format!("'{cell}") } else { cell });
-        writer.write_record(guarded).expect("every row has as many columns as the heading");
+        writer
+            .write_record(row.map(|cell| spreadsheet::inert(&cell)))
+            .expect("every row has as many columns as the heading");
     }
     writer.into_inner().expect("memory takes everything")
 }

@@ -24,6 +24,7 @@ use crate::cli::audit::event::Told;
 use crate::cli::sar::archive::Archive;
 use crate::cli::signed_folder::MANIFEST;
 use crate::people::{Fresh, SignedIn};
+use crate::spreadsheet::inert;
 
 #[derive(Template)]
 #[template(path = "audit/exports.html")]
@@ -296,14 +297,6 @@ fn csv(entries: &[FoundAudit]) -> Vec<u8> {
     writer.into_inner().expect("memory takes everything")
 }
 
-/// A cell that no spreadsheet takes for a formula (OWASP CSV injection).
-fn inert(cell: &str) -> String {
-    match cell.trim_start().starts_with(['=', '+', '-', '@', '\t', '\r', '|', '%']) {
-        true => format!("'{cell}"),
-        false => cell.to_owned(),
-    }
-}
-
 /// The folder that `sar export` writes, as one file.
 fn archive(app: &App, exported: &Exported) -> anyhow::Result<Vec<u8>> {
     use anyhow::Context as _;
@@ -320,19 +313,4 @@ fn archive(app: &App, exported: &Exported) -> anyhow::Result<Vec<u8>> {
         zip.write_all(bytes)?;
     }
     Ok(zip.finish()?.into_inner())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::inert;
-
-    #[test]
-    fn no_cell_is_a_formula() {
-        for formula in ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", " =1", "\r=1", "|x", "%x"] {
-            assert_eq!(inert(formula), format!("'{formula}"));
-        }
-        for plain in ["", "Ada Wells", "2026-11-26", "a=b", "R9Z"] {
-            assert_eq!(inert(plain), plain);
-        }
-    }
 }

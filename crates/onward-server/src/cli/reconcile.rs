@@ -1,0 +1,172 @@
+//! `onward reconcile`: the hospital's own list of discharges against what was received, delivered and read.
+
+mod list;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::SignedDuration;
+use onward_core::{OdsCode, Timestamp};
+use onward_gateway::reconcile::{Discharge, Progress, Reconciled};
+use serde::Serialize;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::input;
+use super::open::{self, ConfigArgs, minute};
+use super::terminal::{Style, Terminal, plain};
+use crate::spreadsheet;
+
+/// Discharges that are looked up, and audited, at once.
+const BATCH: usize = 500;
+
+/// Compares the hospital's own list of discharges with what was received, delivered and read. What is missing is the worklist.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  onward reconcile november.csv --sender R9Z
+  onward reconcile november.csv --sender R9Z --csv > work.csv
+
+The list is CSV (UTF-8; comma, semicolon or tab) with a heading: nhs_number, discharged (2026-11-18 or 18/11/2026, with a time if you
+have one) and, if you like, reference, your own name for it. A discharge is matched with the message about the same person that is
+nearest in time. The worklist names lines and references, and no person; each person whose discharge was found is in the audit log.
+
+States: not-received, held, not-sent, withdrawn, failed, not-delivered, declined, not-read, read; unreadable for a row that is no
+discharge, unlisted for a message that came in the list's time and that no row stands for.
+Exit code: 0 every discharge was received, delivered and read, 1 there is work.")]
+pub struct Reconcile {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The list
+    #[arg(value_name = "DISCHARGES.csv")]
+    file: PathBuf,
+    /// The hospital whose list it is
+    #[arg(long, value_name = "ODS")]
+    sender: OdsCode,
+    /// A message may come so many hours after its discharge
+    #[arg(long, value_name = "HOURS", default_value_t = 72)]
+    within_hours: u32,
+    /// What was read, too
+    #[arg(long)]
+    all: bool,
+    /// One line of JSON for each
+    #[arg(long)]
+    json: bool,
+    /// CSV, for a spreadsheet
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+}
+
+/// One line of the worklist.
+#[derive(Debug, Serialize)]
+struct Work {
+    line: Option<u64>,
+    reference: String,
+    state: &'static str,
+    detail: String,
+    transfer: Option<String>,
+    received: Option<Timestamp>,
+}
+
+impl Work {
+    fn of(line: Option<u64>, reference: String, state: &'static str, found: Reconciled) -> Self {
+        let Reconciled { detail, transfer, received, .. } = found;
+        Self { line, reference, state, detail, transfer: transfer.map(|id| id.to_string()), received }
+    }
+
+    fn cells(&self) -> [String; 6] {
+        [
+            self.line.map(|line| line.to_string()).unwrap_or_default(),
+            self.reference.clone(),
+            self.state.to_owned(),
+            self.detail.clone(),
+            self.transfer.clone().unwrap_or_default(),
+            self.received.map(minute).unwrap_or_default(),
+        ]
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When the list cannot be used, or the store cannot be read or commit.
+pub(super) async fn run(command: &Reconcile, terminal: &mut Terminal) -> Outcome {
+    let rows = list::read(&input::bytes(&command.file)?)
+        .map_err(|problem| Failure::usage(format!("{}: {problem}", command.file.display())))?;
+    if rows.is_empty() {
+        return Err(Failure::usage(format!("{}: a heading and no discharge", command.file.display())));
+    }
+    let app = command.config.app().await?;
+    let within = SignedDuration::from_hours(i64::from(command.within_hours));
+    let agent = open::operator(&app.gateway.settings().own_ods);
+    let mut reconciliation = app.gateway.reconcile(command.sender.clone(), within, agent);
+    let (mut work, mut counts) = (Vec::new(), BTreeMap::<&str, u64>::new());
+    let (mut from, mut until) = (Timestamp::MAX, Timestamp::MIN);
+    let total = rows.len();
+    let mut done = 0;
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        let batch: Vec<_> = rows.by_ref().take(BATCH).collect();
+        done += batch.len();
+        let discharges: Vec<Discharge> = batch.iter().filter_map(|row| row.discharge.clone().ok()).collect();
+        for discharge in &discharges {
+            (from, until) = (from.min(discharge.from), until.max(discharge.until));
+        }
+        let mut found = reconciliation.find(&discharges).await?.into_iter();
+        for row in batch {
+            let (line, reference) = (Some(row.line), row.reference);
+            let item = match row.discharge {
+                Ok(_) => {
+                    let found = found.next().expect("one answer for each discharge");
+                    Work::of(line, reference, found.progress.as_str(), found)
+                }
+                Err(problem) => {
+                    Work { detail: problem.to_owned(), ..Work::of(line, reference, "unreadable", nothing()) }
+                }
+            };
+            *counts.entry(item.state).or_default() += 1;
+            if command.all || item.state != Progress::Read.as_str() {
+                work.push(item);
+            }
+        }
+        terminal.progress(format_args!("{done} of {total} discharges"));
+    }
+    let unlisted = if from <= until { reconciliation.unlisted(from, until).await? } else { Vec::new() };
+    for found in unlisted {
+        *counts.entry("unlisted").or_default() += 1;
+        let detail = match found.detail.is_empty() {
+            true => found.progress.as_str().to_owned(),
+            false => format!("{}: {}", found.progress.as_str(), found.detail),
+        };
+        work.push(Work::of(None, String::new(), "unlisted", Reconciled { detail, ..found }));
+    }
+    let summary: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let summary = summary.join(", ");
+    reconciliation.conclude(&summary).await?;
+    print(command, &work, terminal)?;
+    let gap = counts.keys().any(|state| *state != Progress::Read.as_str());
+    let word = if gap { terminal.paint(Style::Yellow, "work") } else { terminal.paint(Style::Green, "whole") };
+    terminal.note(format_args!("{word}: {total} discharges: {summary}"));
+    Ok(Exit::answer(!gap))
+}
+
+fn nothing() -> Reconciled {
+    Reconciled { progress: Progress::NotReceived, detail: String::new(), transfer: None, received: None }
+}
+
+fn print(command: &Reconcile, work: &[Work], terminal: &mut Terminal) -> Result<(), Failure> {
+    const HEADINGS: [&str; 6] = ["line", "reference", "state", "detail", "transfer", "received"];
+    if command.json {
+        work.iter().for_each(|item| terminal.json(item));
+    } else if command.csv {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(HEADINGS).map_err(Failure::fault)?;
+        for item in work {
+            writer.write_record(item.cells().map(|cell| spreadsheet::inert(&cell))).map_err(Failure::fault)?;
+        }
+        terminal.write(&writer.into_inner().map_err(|error| Failure::fault(error.into_error()))?);
+    } else if !work.is_empty() {
+        let rows: Vec<_> = work.iter().map(|item| item.cells().map(|cell| plain(&cell))).collect();
+        terminal.table(HEADINGS, &rows);
+    }
+    Ok(())
+}

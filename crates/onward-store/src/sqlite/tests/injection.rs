@@ -1,0 +1,136 @@
+//! Faults 1, 2, 5, 6 and 7 at every call that touches a file: strace makes a call of a short run fail (EIO, ENOSPC) or kills the process
+//! at it. Whatever happened, what was acknowledged is there afterwards, with its audit, and everything adds up.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use onward_core::audit::AuditRow;
+use onward_core::store::Checkup;
+
+use super::*;
+use crate::sealing::{KeyEncryption, KeyRing};
+
+/// Set in the child: the folder of the store.
+const FOLDER: &str = "ONWARD_TEST_INJECTED";
+/// Set: every call is made to fail, and not one of a few.
+const EVERY: &str = "ONWARD_INJECT_EVERY_CALL";
+/// Messages of a short run.
+const MESSAGES: u32 = 3;
+/// Calls that touch the store's files, as the bundled SQLite makes them.
+const CALLS: [&str; 5] = ["openat", "pread64", "pwrite64", "fsync", "ftruncate"];
+/// How many runs there are for each call and fault where not every call is made to fail.
+const RUNS: usize = 3;
+
+fn keys_of(folder: &Path) -> Arc<dyn KeyEncryption> {
+    let text = std::fs::read_to_string(folder.join("keys")).expect("the keys");
+    Arc::new(KeyRing::from_text(&text).expect("a ring"))
+}
+
+fn at_zero() -> Arc<dyn Clock> {
+    Arc::new(FixedClock)
+}
+
+/// Not a test of its own: the short run. Does nothing without its variable.
+#[tokio::test]
+#[ignore = "the process that strace watches"]
+async fn child() {
+    let Some(folder) = std::env::var_os(FOLDER).map(std::path::PathBuf::from) else { return };
+    let store = SqliteStore::open(&folder.join("onward.db"), keys_of(&folder), at_zero()).expect("opened");
+    for n in 0..MESSAGES {
+        let mut acceptance = acceptance(n);
+        let id = acceptance.transfer.id;
+        acceptance.audit = vec![AuditRow { transfer: Some(id), ..row(AuditWord::Accept) }];
+        if store.accept(acceptance).await == Ok(Accepted::New) {
+            println!("\nacknowledged {id}");
+        }
+    }
+}
+
+/// Runs it under strace; what it acknowledged, and how often it made each call.
+fn run(folder: &Path, inject: Option<&str>) -> (Vec<String>, BTreeMap<String, usize>) {
+    let trace = folder.join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", &format!("trace={}", CALLS.join(",")), "-P"]);
+    command.arg(folder.join("onward.db")).arg("-P").arg(folder.join("onward.db-wal"));
+    command.arg("-P").arg(folder).arg("-o").arg(&trace);
+    if let Some(inject) = inject {
+        command.args(["-e", &format!("inject={inject}")]);
+    }
+    let output = command
+        .arg(std::env::current_exe().expect("this program"))
+        .args(child_arguments())
+        .env(FOLDER, folder)
+        .stderr(Stdio::null())
+        .output()
+        .expect("strace runs");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let acknowledged = told.lines().filter_map(|line| line.strip_prefix("acknowledged ")).map(str::to_owned).collect();
+    let mut calls = BTreeMap::new();
+    for line in std::fs::read_to_string(&trace).unwrap_or_default().lines() {
+        if let Some(name) = CALLS.into_iter().find(|name| line.contains(&format!(" {name}("))) {
+            *calls.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    (acknowledged, calls)
+}
+
+/// What makes this program the short run.
+pub(super) fn child_arguments() -> [&'static str; 5] {
+    ["--exact", "sqlite::tests::injection::child", "--ignored", "--nocapture", "--test-threads=1"]
+}
+
+/// A new folder with keys.
+pub(super) fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ring = KeyRing::with_new_key(None, "first").expect("randomness").to_string();
+    std::fs::write(folder.path().join("keys"), ring.as_str()).expect("written");
+    folder
+}
+
+/// Whether strace may watch processes here; not every container lets it.
+pub(super) fn can_watch() -> bool {
+    let run = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    run.is_ok_and(|status| status.success())
+}
+
+/// Whether a store opens, has what was acknowledged, and adds up; else what is wrong.
+pub(super) async fn adds_up(folder: &Path, acknowledged: &[String]) -> Result<(), String> {
+    let store = SqliteStore::open(&folder.join("onward.db"), keys_of(folder), at_zero());
+    let store = store.map_err(|error| format!("it does not open: {error}"))?;
+    for id in acknowledged {
+        let found = store.transfer(id.parse().expect("an identifier")).await.map_err(|error| error.to_string())?;
+        found.ok_or_else(|| format!("{id} was acknowledged and is lost"))?;
+    }
+    let Checkup { accepted, flaws, .. } = store.checkup().await.map_err(|error| error.to_string())?;
+    let whole = flaws.is_empty() && accepted >= acknowledged.len() as u64;
+    whole.then_some(()).ok_or_else(|| format!("{accepted} accepted, {flaws:?}"))
+}
+
+#[tokio::test]
+async fn faults_001_002_005_006_007_no_call_that_fails_loses_what_was_acknowledged() {
+    if !can_watch() {
+        eprintln!("SKIPPED: strace is not here, or may not watch processes");
+        return;
+    }
+    let whole = folder();
+    let (acknowledged, calls) = run(whole.path(), None);
+    assert_eq!(acknowledged.len(), MESSAGES as usize, "an undisturbed run takes everything: {calls:?}");
+    assert_eq!(adds_up(whole.path(), &acknowledged).await, Ok(()), "undisturbed");
+    assert!(calls["pwrite64"] > 10 && calls["fsync"] >= MESSAGES as usize, "{calls:?}");
+    let every = std::env::var_os(EVERY).is_some();
+    let mut disturbed = 0;
+    for (call, count) in calls {
+        let stride = if every { 1 } else { count.div_ceil(RUNS) };
+        for when in (1..=count).step_by(stride) {
+            for fault in ["error=EIO", "error=ENOSPC", "signal=KILL"] {
+                let inject = format!("{call}:{fault}:when={when}");
+                let place = folder();
+                let (acknowledged, _) = run(place.path(), Some(&inject));
+                disturbed += usize::from(acknowledged.len() < MESSAGES as usize);
+                assert_eq!(adds_up(place.path(), &acknowledged).await, Ok(()), "{inject}");
+            }
+        }
+    }
+    assert!(disturbed > 5, "faults were felt: {disturbed}");
+}
