@@ -23,6 +23,7 @@ pub mod journal;
 pub mod lifecycle;
 pub mod mailbox;
 pub mod needs;
+mod objection;
 pub mod operate;
 pub mod prepare;
 pub mod reconcile;
