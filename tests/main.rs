@@ -34,6 +34,7 @@ mod mesh_exchange;
 mod monitoring;
 mod nodes;
 mod operations;
+mod outside;
 mod page_audit;
 mod passkeys;
 mod people;

@@ -1,8 +1,11 @@
 //! A hospital posts; the answer follows the commit; repeats get the first answer.
 
+use onward_core::audit::Agent;
 use onward_core::client::Role;
+use onward_core::state::RecipientKind;
 use onward_fhir::read::{self, Limits};
 use onward_fhir::{Release, write};
+use onward_gateway::holds::{Choice, Decider};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post, post_xml};
 use serde_json::Value;
@@ -58,7 +61,7 @@ async fn copies(world: &World, transfer: &str) -> Vec<onward_core::store::Delive
     let transfer =
         world.gateway().store().transfer(transfer.parse().expect("an id")).await.expect("readable").expect("there");
     let mut copies: Vec<_> =
-        transfer.deliveries.into_iter().filter(|copy| copy.kind != onward_core::state::RecipientKind::Sender).collect();
+        transfer.deliveries.into_iter().filter(|copy| copy.kind != RecipientKind::Sender).collect();
     copies.sort_by_key(|copy| copy.kind);
     copies
 }
@@ -350,6 +353,64 @@ async fn a_copy_with_a_gap_in_its_allergies_is_held() {
         assert!(hold.detail.contains(told), "{told}: {}", hold.detail);
     }
     assert!(!hold.detail.contains("latex"));
+}
+
+/// The hospital records that the person does not want the home to know: nobody gets a copy before somebody has asked the ward, and
+/// the home never does.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_objection_to_sharing_is_honoured() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let body = |ods: &str| {
+        let url = format!("urn:uuid:{}", uuid::Uuid::new_v4());
+        let system = |name: &str| format!("http://terminology.hl7.org/CodeSystem/{name}");
+        r4_with(|composition, entries| {
+            entries.push(serde_json::json!({"fullUrl": url, "resource": {
+                "resourceType": "Consent", "status": "active",
+                "scope": {"coding": [{"system": system("consentscope"), "code": "patient-privacy"}]},
+                "category": [{"coding": [{"system": system("v3-ActCode"), "code": "INFA"}]}],
+                "patient": composition["subject"], "policyRule": {"text": "as the person said on the ward"},
+                "provision": {"type": "deny", "actor": [{
+                    "role": {"coding": [{"system": system("v3-ParticipationType"), "code": "IRCP"}]},
+                    "reference": {"identifier": {
+                        "system": "https://fhir.nhs.uk/Id/ods-organization-code", "value": ods,
+                    }},
+                }]},
+            }}));
+            let sections = composition["section"].as_array_mut().expect("sections");
+            let legal = sections.iter_mut().find(|section| has_title(section, "Legal information")).expect("there");
+            match legal["entry"].as_array_mut() {
+                Some(entries) => entries.push(serde_json::json!({"reference": url})),
+                None => legal["entry"] = serde_json::json!([{"reference": url}]),
+            }
+        })
+    };
+    let (status, response, _) = post(&hospital, "application/fhir+json", body("VMH02")).await;
+    assert_eq!(status, 200, "{response:#}");
+    let id = task(&response)["id"].as_str().expect("an id").to_owned();
+    assert_eq!(copies(&world, &id).await.len(), 5, "the objection is to another home: {response:#}");
+
+    let (status, response, _) = post(&hospital, "application/fhir+json", body("VMH01")).await;
+    assert_eq!((status, task(&response)["status"].as_str()), (200, Some("on-hold")), "{response:#}");
+    let id = task(&response)["id"].as_str().expect("an id").to_owned();
+    assert!(copies(&world, &id).await.is_empty(), "nothing leaves");
+    let held = world.gateway().store().holds().await.expect("readable").remove(0);
+    assert_eq!((held.hold.reason.as_str(), held.hold.owner.as_str()), ("objection", "information governance"));
+    assert!(held.hold.detail.contains("care-home VMH01"), "{}", held.hold.detail);
+    for (agreed, still_held) in [
+        (&[][..], true),
+        (&[RecipientKind::CareHome], true),
+        (&[RecipientKind::CareHome, RecipientKind::RegisteredPractice], false),
+    ] {
+        let agent = Agent::named("operator", None);
+        let decider = Decider { agent, by: "Ada", reason: "asked the ward", act: true, request_id: None };
+        let choice = Choice::Release { agreed_recipients: agreed.iter().copied().collect() };
+        world.gateway().release(held.hold.id, choice, &decider).await.expect("decided");
+        let holds = world.gateway().store().holds().await.expect("readable");
+        assert_eq!(!holds.is_empty(), still_held, "{agreed:?}");
+    }
+    let kinds: Vec<RecipientKind> = copies(&world, &id).await.iter().map(|copy| copy.kind).collect();
+    assert_eq!(kinds, [RecipientKind::RegisteredPractice], "the home never gets it");
 }
 
 /// Without medicines there is nothing to refer to the pharmacy; the others are not kept waiting for it.

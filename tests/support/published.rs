@@ -23,13 +23,21 @@ impl Published {
     /// # Panics
     /// When there is no port.
     pub async fn start(tls: Tls) -> Self {
+        Self::on(tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port"), tls)
+    }
+
+    /// The same on this port.
+    ///
+    /// # Panics
+    /// When it is not bound.
+    #[must_use]
+    pub fn on(bound: tokio::net::TcpListener, tls: Tls) -> Self {
         let (text, fetched) = (Arc::new(Mutex::new(String::new())), Arc::new(AtomicUsize::new(0)));
         let (told, count) = (Arc::clone(&text), Arc::clone(&fetched));
         let keys = get(move || async move {
             count.fetch_add(1, Ordering::SeqCst);
             told.lock().expect("whole").clone()
         });
-        let bound = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("https://{}/keys", bound.local_addr().expect("bound")).parse().expect("a URL");
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(listener::serve(bound, Some(Arc::new(tls)), Router::new().route("/keys", keys), stopped));

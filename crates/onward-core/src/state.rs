@@ -182,6 +182,8 @@ words!(
         DemographicsConflict = "demographics-conflict",
         /// PDS marks the person as sensitive: address, practice and pharmacy must not be looked up or disclosed.
         RestrictedPatient = "restricted-patient",
+        /// The hospital records that the person objects to sharing with somebody who would receive it.
+        Objection = "objection",
         /// PDS answers with another NHS number.
         SupersededNhsNumber = "superseded-nhs-number",
         /// PDS, or the document, says that the person has died.

@@ -17,7 +17,7 @@ pub struct Decided {
     pub registered_practice: Option<OdsCode>,
     /// Reasons for which it is sent all the same.
     pub sent_all_the_same: BTreeSet<HoldReason>,
-    /// Who may receive about a restricted person, as agreed with the ward.
+    /// Who may receive about a person who is restricted or objects, as agreed with the ward.
     pub agreed_recipients: BTreeSet<RecipientKind>,
     /// Organisations from which it was recalled: whatever names them is wrong.
     pub recalled: BTreeSet<OdsCode>,
@@ -41,24 +41,58 @@ impl Decided {
     /// Reasons for which a person may say: send it all the same.
     const ALL_THE_SAME: [HoldReason; 2] = [HoldReason::NotACareHomeDischarge, HoldReason::Replacement];
     /// Who may receive about a restricted person. Whoever would be found by looking the person up never is.
-    pub const AGREEABLE: [RecipientKind; 3] =
+    const ABOUT_RESTRICTED: [RecipientKind; 3] =
         [RecipientKind::CareHome, RecipientKind::CoveringPractice, RecipientKind::PharmacyReferral];
+    /// Who may receive about a person who objects to sharing.
+    const DESPITE_OBJECTION: [RecipientKind; 5] = [
+        RecipientKind::CareHome,
+        RecipientKind::CoveringPractice,
+        RecipientKind::RegisteredPractice,
+        RecipientKind::PharmacyReferral,
+        RecipientKind::PharmacyNomination,
+    ];
+
+    /// The kinds that can be agreed with the ward for a transfer that is held for this reason; none: there is nothing to agree on.
+    #[must_use]
+    pub fn agreeable(reason: HoldReason) -> &'static [RecipientKind] {
+        match reason {
+            HoldReason::RestrictedPatient => &Self::ABOUT_RESTRICTED,
+            HoldReason::Objection => &Self::DESPITE_OBJECTION,
+            _ => &[],
+        }
+    }
+
+    /// Who may receive, of those that can be agreed for this reason.
+    #[must_use]
+    pub fn agreed(&self, reason: HoldReason) -> BTreeSet<RecipientKind> {
+        let agreeable = Self::agreeable(reason);
+        self.agreed_recipients.iter().copied().filter(|kind| agreeable.contains(kind)).collect()
+    }
 
     /// Adds the decision to release a transfer that is held for this reason.
     ///
     /// # Errors
     /// When a restricted person's recipients are not named, or others' are.
     pub fn release(&mut self, reason: HoldReason, agreed: &BTreeSet<RecipientKind>) -> Result<(), NotDecidable> {
-        if let Some(kind) = agreed.iter().find(|kind| !Self::AGREEABLE.contains(kind)) {
-            return Err(NotDecidable(format!(
-                "{kind} is found by looking the person up, which a restricted record forbids: recipients that can be \
-                 agreed are care-home, covering-practice and pharmacy-referral"
-            )));
-        }
-        if !agreed.is_empty() && reason != HoldReason::RestrictedPatient {
+        let agreeable = Self::agreeable(reason);
+        if !agreed.is_empty() && agreeable.is_empty() {
             return Err(NotDecidable(format!(
                 "the transfer is held for {reason}: there are no recipients to agree on"
             )));
+        }
+        if let Some(kind) = agreed.iter().find(|kind| !agreeable.contains(kind)) {
+            let kinds: Vec<&str> = agreeable.iter().map(|kind| kind.as_str()).collect();
+            let why = match reason {
+                HoldReason::RestrictedPatient => {
+                    " is found by looking the person up, which a restricted record forbids"
+                }
+                _ => " receives nothing about a person",
+            };
+            return Err(NotDecidable(format!("{kind}{why}: recipients that can be agreed are {}", kinds.join(", "))));
+        }
+        // Another agreement takes the place of the last.
+        if !agreed.is_empty() {
+            self.agreed_recipients.clear();
         }
         self.agreed_recipients.extend(agreed);
         if Self::ALL_THE_SAME.contains(&reason) {
@@ -139,11 +173,13 @@ mod tests {
             assert_eq!(decided.sends_despite(reason), sends, "{reason}");
             let agreed = BTreeSet::from([RecipientKind::CareHome]);
             let agreed = Decided::default().release(reason, &agreed);
-            assert_eq!(agreed.is_ok(), reason == HoldReason::RestrictedPatient, "{reason}");
+            assert_eq!(agreed.is_ok(), !Decided::agreeable(reason).is_empty(), "{reason}");
         }
         for kind in [RecipientKind::RegisteredPractice, RecipientKind::PharmacyNomination, RecipientKind::Sender] {
             let agreed = Decided::default().release(HoldReason::RestrictedPatient, &BTreeSet::from([kind]));
             assert!(agreed.is_err(), "{kind}");
+            let agreed = Decided::default().release(HoldReason::Objection, &BTreeSet::from([kind]));
+            assert_eq!(agreed.is_ok(), kind != RecipientKind::Sender, "{kind}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis, FoundAudit};
 use onward_core::store::{
-    Approval, ApprovalKind, DeliveryQuery, FoundTask, StoreError, SubjectTransfer, TaskQuery, Verdict,
+    Approval, ApprovalKind, DeliveryQuery, FoundTask, Store, StoreError, SubjectTransfer, TaskQuery, Verdict,
 };
 use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_ledger::{Checkpoint, Verified};
@@ -147,16 +147,7 @@ impl Gateway {
         let within = AuditQuery { from, until, ..everything(Some(inquiry.organisation.clone())) };
         let (mut entries, cut) =
             self.all(AuditQuery { patient: Some(patient.clone()), ..within.clone() }, |_| true).await?;
-        let copies = self.copies_about(patient).await?;
-        let (lists, lists_cut) = match copies.is_empty() {
-            true => (Vec::new(), false),
-            false => {
-                let shows = |entry: &FoundAudit| {
-                    entry.patient.is_none() && query_of(entry).is_some_and(|query| shows_one_of(&query, &copies))
-                };
-                self.all(AuditQuery { words: vec![AuditWord::Query], ..within }, shows).await?
-            }
-        };
+        let (lists, lists_cut) = lists_that_showed(self.store.as_ref(), patient, within).await?;
         let on_lists = lists.iter().map(|entry| entry.index).collect();
         entries.extend(lists);
         entries.sort_by_key(|entry| std::cmp::Reverse((entry.recorded, entry.index)));
@@ -164,39 +155,13 @@ impl Gateway {
         Ok(Sightings { entries, lists: on_lists, cut: cut || lists_cut })
     }
 
-    async fn copies_about(&self, patient: &NhsNumber) -> Result<BTreeSet<String>, StoreError> {
-        let mut ids = BTreeSet::new();
-        let mut after = None;
-        loop {
-            let query =
-                DeliveryQuery { patient: Some(patient.clone()), after, limit: PAGE, ..DeliveryQuery::default() };
-            let page = self.store.deliveries(query).await?;
-            after = page.last().map(|last| (last.created, last.id));
-            ids.extend(page.iter().map(|copy| copy.id.to_string()));
-            if page.len() < PAGE as usize {
-                return Ok(ids);
-            }
-        }
-    }
-
     /// Whatever fits and is wanted, looking through [`LOOKED_THROUGH_MAX`] entries at most.
     async fn all(
         &self,
-        mut query: AuditQuery,
+        query: AuditQuery,
         wanted: impl Fn(&FoundAudit) -> bool + Send,
     ) -> Result<(Vec<FoundAudit>, bool), StoreError> {
-        query.limit = PAGE;
-        let (mut found, mut seen) = (Vec::new(), 0);
-        loop {
-            let page = self.store.search_audit(query.clone()).await?;
-            query.after = page.last().map(|last| (last.recorded, last.index));
-            let last = page.len() < PAGE as usize;
-            seen += page.len();
-            found.extend(page.into_iter().filter(&wanted));
-            if last || seen >= LOOKED_THROUGH_MAX {
-                return Ok((found, !last));
-            }
-        }
+        look_through(self.store.as_ref(), query, wanted).await
     }
 
     /// One entry of the person's organisation, at this place and moment; with `reveal` whom it is about is disclosed.
@@ -450,6 +415,58 @@ impl Gateway {
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
     }
+}
+
+async fn look_through(
+    store: &dyn Store,
+    mut query: AuditQuery,
+    wanted: impl Fn(&FoundAudit) -> bool + Send,
+) -> Result<(Vec<FoundAudit>, bool), StoreError> {
+    query.limit = PAGE;
+    let (mut found, mut seen) = (Vec::new(), 0);
+    loop {
+        let page = store.search_audit(query.clone()).await?;
+        query.after = page.last().map(|last| (last.recorded, last.index));
+        let last = page.len() < PAGE as usize;
+        seen += page.len();
+        found.extend(page.into_iter().filter(&wanted));
+        if last || seen >= LOOKED_THROUGH_MAX {
+            return Ok((found, !last));
+        }
+    }
+}
+
+/// The entries about lists on which a person's copies stood, the newest first, and whether older ones were not looked through. Such an
+/// entry names no person; it keeps which copies were shown.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn lists_that_showed(
+    store: &dyn Store,
+    patient: &NhsNumber,
+    mut within: AuditQuery,
+) -> Result<(Vec<FoundAudit>, bool), StoreError> {
+    let (mut copies, mut first, mut after) = (BTreeSet::new(), None, None);
+    loop {
+        let query = DeliveryQuery { patient: Some(patient.clone()), after, limit: PAGE, ..DeliveryQuery::default() };
+        let page = store.deliveries(query).await?;
+        after = page.last().map(|last| (last.created, last.id));
+        first = first.into_iter().chain(page.iter().map(|copy| copy.created)).min();
+        copies.extend(page.iter().map(|copy| copy.id.to_string()));
+        if page.len() < PAGE as usize {
+            break;
+        }
+    }
+    if copies.is_empty() {
+        return Ok((Vec::new(), false));
+    }
+    // No list showed a copy before there was one.
+    within.from = within.from.max(first);
+    within.words = vec![AuditWord::Query];
+    let shows = |entry: &FoundAudit| {
+        entry.patient.is_none() && query_of(entry).is_some_and(|query| shows_one_of(&query, &copies))
+    };
+    look_through(store, within, shows).await
 }
 
 /// How a verification's entry begins.

@@ -44,7 +44,7 @@ pub struct Decider<'d> {
 pub enum Choice {
     /// Let it go on.
     Release {
-        /// For a restricted person: who may receive, as agreed with the ward.
+        /// For a person who is restricted or objects: who may receive, as agreed with the ward.
         agreed_recipients: BTreeSet<RecipientKind>,
     },
     /// Let it go on to these parties.

@@ -48,10 +48,20 @@ pub struct Identified {
     pub delivering_pharmacy: Pharmacy,
     /// The pharmacy that PDS has.
     pub nominated_pharmacy: Option<OdsCode>,
-    /// The only kinds that may receive, when the person is restricted.
+    /// The only kinds that may receive, when the person is restricted or objects.
     pub only: Option<BTreeSet<RecipientKind>>,
     /// How each was found, for `explain`.
     pub evidence: Vec<String>,
+}
+
+impl Identified {
+    /// Lets only these kinds receive, of those that might until now.
+    pub(crate) fn narrow(&mut self, to: BTreeSet<RecipientKind>) {
+        self.only = Some(match self.only.take() {
+            Some(only) => only.intersection(&to).copied().collect(),
+            None => to,
+        });
+    }
 }
 
 /// What identification came to.
@@ -195,7 +205,7 @@ async fn resolve(
             registered_practice: None,
             delivering_pharmacy,
             nominated_pharmacy: None,
-            only: Some(decided.agreed_recipients.clone()),
+            only: Some(decided.agreed(HoldReason::RestrictedPatient)),
             evidence,
         });
     }
@@ -294,7 +304,7 @@ async fn trace(
             "PDS answers with another NHS number: the sender's number is superseded; correct it at the source",
         );
     }
-    if pds.sensitivity != Sensitivity::Unrestricted && decided.agreed_recipients.is_empty() {
+    if pds.sensitivity != Sensitivity::Unrestricted && decided.agreed(HoldReason::RestrictedPatient).is_empty() {
         return hold(
             HoldReason::RestrictedPatient,
             "PDS marks this record as sensitive: practice, pharmacy and address must not be looked up or sent; \

@@ -24,6 +24,7 @@ pub mod leaving;
 pub mod lifecycle;
 pub mod mailbox;
 pub mod needs;
+mod objection;
 pub mod operate;
 pub mod prepare;
 pub mod reconcile;

@@ -22,6 +22,7 @@ use crate::decision::Decided;
 use crate::identify::{HoldCause, Identification, Identified, discharge_destination, identify};
 use crate::lifecycle::names_another_person;
 use crate::needs;
+use crate::objection::Objection;
 use crate::refusal::Refusal;
 use crate::routes::Decision;
 
@@ -329,8 +330,9 @@ impl Gateway {
         });
         let routing = match (identification, &route.decision) {
             (Identification::Hold { patient, care_home, cause }, _) => Routing::Hold { patient, care_home, cause },
-            (Identification::Known(identified), decision) => {
+            (Identification::Known(mut identified), decision) => {
                 evidence.clone_from(&identified.evidence);
+                let objection = Objection::of(&bundle, now);
                 for need in needs::unmet(&bundle, &identified.care_home) {
                     findings.push(needs::finding(need, &identified.care_home));
                 }
@@ -338,9 +340,12 @@ impl Gateway {
                     Decision::Hold(reason) => {
                         Some(HoldCause::new(*reason, format!("route \"{}\" holds this message", route.name)))
                     }
-                    Decision::Deliver(_) => {
+                    Decision::Deliver(kinds) => {
                         let replaces = facts.replaces.is_some().then_some(predecessor.as_ref());
-                        hold_for_content(replaces, &identified.patient, &notes, decided)
+                        hold_for_content(replaces, &identified.patient, &notes, decided).or_else(|| {
+                            let lets = objection.lets(&intended(kinds, &identified), decided, &mut evidence);
+                            lets.map(|only| only.into_iter().for_each(|only| identified.narrow(only))).err()
+                        })
                     }
                 };
                 match (cause, decision) {
@@ -399,7 +404,7 @@ impl Gateway {
         let mut copies = Vec::new();
         for &kind in kinds {
             if identified.only.as_ref().is_some_and(|only| !only.contains(&kind)) {
-                evidence.push(format!("no copy for {kind}: not agreed with the ward for a restricted person"));
+                evidence.push(format!("no copy for {kind}: not agreed with the ward"));
                 continue;
             }
             let Some((recipient, name, endpoint)) = recipient_of(kind, identified, evidence) else { continue };
@@ -450,6 +455,13 @@ impl Gateway {
         }
         Ok(copies)
     }
+}
+
+/// Who would receive a copy, whatever the person objects to.
+fn intended(kinds: &[RecipientKind], identified: &Identified) -> Vec<(RecipientKind, OdsCode)> {
+    let ods = |kind| recipient_of(kind, identified, &mut Vec::new()).map(|(ods, ..)| ods.clone());
+    let allowed = |kind: &RecipientKind| identified.only.as_ref().is_none_or(|only| only.contains(kind));
+    kinds.iter().copied().filter(allowed).filter_map(|kind| Some((kind, ods(kind)?))).collect()
 }
 
 /// Whom this copy is for; `None`, with the reason noted, when the copy is not needed.

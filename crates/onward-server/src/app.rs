@@ -31,7 +31,7 @@ use onward_transform::disclose::Policy;
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::auth::limit::Limits;
 use crate::auth::refusals::Refusals;
-use crate::config::{Config, PdsMode, Retry, StoreUrl};
+use crate::config::{Config, PdsMode, Retry, StoreUrl, TokenIssuer};
 use crate::forwarding::Forwarding;
 use crate::people::People;
 use crate::seal::Seal;
@@ -52,6 +52,8 @@ pub struct App {
     pub token_seconds: i64,
     /// Where the keys of clients come from.
     pub key_source: KeySource,
+    /// Who else issues access tokens.
+    pub(crate) token_issuers: Vec<TokenIssuer>,
     /// The public keys that this gateway signs with, a JWK Set.
     pub jwks: String,
     /// Seals what our links must not show.
@@ -200,6 +202,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         token_url: config.server.public_url.at("/oauth2/token"),
         token_seconds: i64::from(config.identity.token_lifetime_seconds),
         key_source,
+        token_issuers: config.identity.token_issuer.clone(),
         jwks: jwks(config)?,
         seal: Seal::new()?,
         people: People::new(config, &http(config, None, None, false)?)?,

@@ -9,6 +9,7 @@ mod audit;
 pub mod check;
 mod layers;
 pub mod routes;
+mod token_issuer;
 mod values;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use audit::{Audit, HostPort, SyslogContent, Witness};
 pub use check::{Finding, Severity};
 pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
+pub use token_issuer::TokenIssuer;
 pub use values::StoreUrl;
 
 use crate::hardening::Hardening;
@@ -174,6 +176,8 @@ pub struct Identity {
     pub token_lifetime_seconds: u32,
     /// Identity providers that people sign in through.
     pub issuer: Vec<Issuer>,
+    /// Who else issues access tokens to machine clients.
+    pub token_issuer: Vec<TokenIssuer>,
 }
 
 /// `[[identity.issuer]]`: an OpenID Connect provider.

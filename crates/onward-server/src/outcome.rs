@@ -62,6 +62,14 @@ pub fn forbidden(text: &str) -> Outcome {
     Outcome::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
 }
 
+/// 403: the token's scopes do not cover it (RFC 6750 §3.1).
+#[must_use]
+pub fn insufficient_scope() -> Outcome {
+    let text = "the token's scopes do not cover this";
+    let challenge = "Bearer error=\"insufficient_scope\"";
+    Outcome::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text).with(header::WWW_AUTHENTICATE, challenge)
+}
+
 /// 404, also for what belongs to somebody else.
 #[must_use]
 pub fn not_found() -> Outcome {

@@ -149,13 +149,17 @@ async fn allowed(
     action: Action,
 ) -> Result<Caller, Response> {
     let caller = token::caller(app, headers, certificate.as_ref().map(|Extension(certificate)| certificate)).await?;
-    if may(caller.role(), action) {
-        return Ok(caller);
-    }
-    let detail = format!("role {} has no function {action:?}", caller.role());
+    let (detail, answer) = match (may(caller.role(), action), caller.token_covers(action)) {
+        (true, true) => return Ok(caller),
+        (true, false) => (format!("the token's scopes do not cover {action:?}"), outcome::insufficient_scope()),
+        (false, _) => (
+            format!("role {} has no function {action:?}", caller.role()),
+            outcome::forbidden("the client's role does not have this function"),
+        ),
+    };
     app.gateway
         .deny(&caller.client, None, None, &detail, caller.request_id.as_deref())
         .await
         .map_err(|error| outcome::store(&error).into_response())?;
-    Err(outcome::forbidden("the client's role does not have this function").into_response())
+    Err(answer.into_response())
 }

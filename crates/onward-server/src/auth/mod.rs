@@ -1,9 +1,12 @@
 //! Who is calling: client assertions become opaque tokens, tokens become callers.
 
 pub mod assertion;
+pub(crate) mod jws;
 pub mod key_source;
 pub(crate) mod limit;
+pub(crate) mod outside;
 pub(crate) mod refusals;
+pub(crate) mod scope;
 pub mod table;
 pub mod token;
 pub(crate) mod unique;
@@ -19,6 +22,8 @@ pub struct Caller {
     pub client: Client,
     /// `X-Request-ID` of this request.
     pub request_id: Option<String>,
+    /// What an outside issuer's token lets it do; none with a token of ours, which lets it do what its role may.
+    scopes: Option<scope::Scopes>,
     /// Its place among the client's requests at once.
     _turn: limit::Turn,
 }
@@ -28,6 +33,12 @@ impl Caller {
     #[must_use]
     pub fn role(&self) -> Role {
         self.client.role
+    }
+
+    /// Whether its token covers this function, which its role must have besides.
+    #[must_use]
+    pub fn token_covers(&self, action: table::Action) -> bool {
+        self.scopes.as_ref().is_none_or(|scopes| scopes.cover(action))
     }
 
     /// The organisation that it acts for.

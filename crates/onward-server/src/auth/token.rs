@@ -12,13 +12,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
-use onward_core::client::{Client, Token};
+use onward_core::client::Token;
 use onward_core::store::StoreError;
 
 use super::Caller;
 use super::assertion::{Assertion, AssertionError};
 use super::limit::TooMany;
-use super::refusals;
+use super::outside::{self, Refused};
+use super::{refusals, scope};
 use crate::app::App;
 use crate::listener::{ClientCertificate, Peer};
 
@@ -107,7 +108,7 @@ async fn grant(
     assertion.verify(app.key_source.of(&client).await?.as_ref())?;
     // Not before the signature: others must not use up a client's share.
     drop(app.limits.take(&client.id, now)?);
-    let granted = scope(&client);
+    let granted = scope::of_role(client.role);
     if form.scope.split(' ').any(|asked| !asked.is_empty() && !granted.split(' ').any(|scope| scope == asked)) {
         let text = "scope asks for more than the client may do";
         return Err(Denied::Request("invalid_scope", text.to_owned()));
@@ -144,17 +145,6 @@ async fn grant(
         "expires_in": app.token_seconds,
         "scope": granted,
     }))
-}
-
-/// What the client's role may do, as SMART scopes.
-fn scope(client: &Client) -> &'static str {
-    use onward_core::client::Role;
-    match client.role {
-        Role::Sender => "system/Bundle.c system/Task.rs system/HealthcareService.rs system/Location.rs",
-        Role::CareHome | Role::Practice | Role::Pharmacy => "system/Task.rsu system/Bundle.r",
-        Role::InformationGovernance => "system/Task.rs system/AuditEvent.s",
-        Role::Operator => "system/Task.rs system/HealthcareService.rs system/Location.rs",
-    }
 }
 
 struct Form {
@@ -223,18 +213,33 @@ pub async fn caller(
         return Err(crate::outcome::bad_request("Authorization is given twice").into_response());
     }
     let text = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(unauthorized)?;
-    let found = app.gateway.store().token(&hash(text), app.gateway.clock().now()).await.map_err(|error| {
-        tracing::error!(%error, "a token could not be looked up");
-        crate::outcome::unavailable().into_response()
-    })?;
-    let (token, client) = found.ok_or_else(unauthorized)?;
-    if token.certificate_sha256.is_some() && token.certificate_sha256.as_ref() != certificate.map(|c| &c.0) {
-        return Err(unauthorized());
-    }
+    let (client, scopes) = match outside::is_one(text) {
+        true => match outside::caller(app, text, certificate.map(|certificate| certificate.0.as_str())).await {
+            Ok((client, scopes)) => (client, Some(scopes)),
+            Err(Refused::Untrusted(why)) => {
+                tracing::info!(why, "an access token of another issuer was not taken");
+                return Err(unauthorized());
+            }
+            Err(Refused::Store(error)) => return Err(not_looked_up(&error)),
+        },
+        false => {
+            let found = app.gateway.store().token(&hash(text), app.gateway.clock().now()).await;
+            let (token, client) = found.map_err(|error| not_looked_up(&error))?.ok_or_else(unauthorized)?;
+            if token.certificate_sha256.is_some() && token.certificate_sha256.as_ref() != certificate.map(|c| &c.0) {
+                return Err(unauthorized());
+            }
+            (client, None)
+        }
+    };
     let turn = app.limits.take(&client.id, app.gateway.clock().now());
     let turn =
         turn.map_err(|TooMany { retry_after_seconds }| crate::outcome::too_many(retry_after_seconds).into_response())?;
-    Ok(Caller { client, request_id: crate::api::request_id(headers), _turn: turn })
+    Ok(Caller { client, request_id: crate::api::request_id(headers), scopes, _turn: turn })
+}
+
+fn not_looked_up(error: &StoreError) -> Response {
+    tracing::error!(%error, "a token could not be looked up");
+    crate::outcome::unavailable().into_response()
 }
 
 fn hash(text: &str) -> [u8; 32] {

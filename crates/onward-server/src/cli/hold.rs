@@ -33,7 +33,8 @@ pub enum Hold {
 Mend what the hold names (directory entry, PDS record) first. Two reasons are a person's to send despite: the discharge
 destination is no care home although a known one is named (not-a-care-home-discharge), and the document replaces one that
 has not come or is about another person (replacement). A restricted person's transfer goes to the kinds agreed with the ward and to
-nobody who would be found by looking the person up. If something else holds it then, the hold takes over that reason, its
+nobody who would be found by looking the person up; that of one who objects to sharing to the kinds agreed with the ward, and
+never to an organisation that the objection names. If something else holds it then, the hold takes over that reason, its
 owner and its time. Exit code 1: it is still held, refused now, not a person's to decide, or there is no such hold.")]
     Release(decide::Release),
     /// Names the party that could not be resolved, and lets the message go on; without --yes it only shows what it would do

@@ -15,6 +15,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::{Config, Loaded, PdsMode, StoreUrl, SyslogContent};
+use crate::auth::scope::Scopes;
 
 /// ITK3 receivers refuse larger messages with 20015.
 const ITK_BYTES_MAX: usize = 5 * 1024 * 1024;
@@ -66,6 +67,7 @@ impl Loaded {
         identity(config, &mut findings);
         people(config, &mut findings);
         issuers(config, &mut findings);
+        token_issuers(config, &mut findings);
         store(config, &mut findings);
         keys(config, &mut findings);
         mesh(config, &mut findings);
@@ -157,14 +159,47 @@ impl Findings {
     }
 }
 
+/// Names that are plain and stand once.
+fn names<'a>(key: &'static str, names: impl Iterator<Item = &'a String>, findings: &mut Findings) {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty() || !name.chars().all(plain) || !seen.insert(name) {
+            findings.error(key, "every name has lower-case letters, digits and '-', and stands once");
+        }
+    }
+}
+
+fn token_issuers(config: &Config, findings: &mut Findings) {
+    const KEY: &str = "identity.token_issuer";
+    let all = &config.identity.token_issuer;
+    names(KEY, all.iter().map(|issuer| &issuer.name), findings);
+    let mut issuers = std::collections::BTreeSet::new();
+    for issuer in all {
+        if issuer.issuer.is_empty() || !issuers.insert(&issuer.issuer) {
+            findings.error(KEY, "every issuer is set, and stands once");
+        }
+        findings.reachable(KEY, config, &issuer.jwks_url, false);
+        if [&issuer.audience, &issuer.kind, &issuer.client_claim, &issuer.scope_claim].into_iter().any(String::is_empty)
+            || issuer.clients.is_empty()
+        {
+            findings.error(KEY, "audience, kind, client_claim, scope_claim and clients must be set");
+        }
+        if !(1..=1_440).contains(&issuer.life_minutes_max) {
+            findings.error(KEY, "life_minutes_max must be 1 to 1440");
+        }
+        for scope in issuer.scopes.values().flatten() {
+            if !Scopes::default().add(scope) {
+                findings.error(KEY, format!("{scope} is no scope of ours: they look like system/Task.rs"));
+            }
+        }
+    }
+}
+
 fn issuers(config: &Config, findings: &mut Findings) {
     const KEY: &str = "identity.issuer";
-    let mut names = std::collections::BTreeSet::new();
+    names(KEY, config.identity.issuer.iter().map(|issuer| &issuer.name), findings);
     for issuer in &config.identity.issuer {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if issuer.name.is_empty() || !issuer.name.chars().all(plain) || !names.insert(&issuer.name) {
-            findings.error(KEY, "every name has lower-case letters, digits and '-', and stands once");
-        }
         match Url::parse(&issuer.issuer) {
             Ok(url) => findings.reachable(KEY, config, &url, false),
             Err(error) => findings.error(KEY, format!("issuer is no URL: {error}")),

@@ -51,6 +51,11 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// An address that is asked as it stands.
+pub(super) fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    url(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
 /// A base URL: paths are appended to it.
 pub(super) fn base_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
     let url = url(&String::deserialize(deserializer)?).map_err(D::Error::custom)?;

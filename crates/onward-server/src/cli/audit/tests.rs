@@ -213,3 +213,25 @@ async fn who_saw_a_patient_is_told_from_the_oldest_and_is_itself_audited() {
     assert_eq!(nobody.0, Ok(Exit::No));
     assert_eq!(audit(&folder, &["who", "--nhs-number", "9990000019"]).await.0, Err(Exit::Usage), "check digit");
 }
+
+#[tokio::test]
+async fn who_saw_a_patient_on_a_list_is_told_too() {
+    use crate::cli::hold::tests::{DISCHARGE, accepted};
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let (store, journal) = (app.gateway.store(), app.gateway.journal());
+    let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
+    let list = |who: &str, shown: String| {
+        journal.row(&AuditEntry {
+            query: Some(format!("inbox?show=open&shown={shown}")),
+            ..AuditEntry::new(AuditWord::Query, crate::cli::open::now(), Agent::named(who, None), "list of arrivals")
+        })
+    };
+    let other = onward_core::DeliveryId::random();
+    let shown = format!("{other},{}", transfer.deliveries[0].id);
+    store.audit(vec![list("Pat Moore", shown), list("Sam Reed", other.to_string())]).await.expect("committed");
+    let (outcome, out) = audit(&folder, &["who", "--nhs-number", "9990000018", "--json"]).await;
+    assert_eq!(outcome, Ok(Exit::Done));
+    let rows: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let lists: Vec<_> = rows.iter().filter(|row| row["what"] == "query, on a list").collect();
+    assert!(lists.len() == 1 && lists[0]["who"] == "Pat Moore", "{out}");
+}

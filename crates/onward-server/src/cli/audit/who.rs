@@ -1,9 +1,12 @@
 //! `onward audit who`: who saw a patient, as what, when, and on what ground. Asking is itself audited.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::store::Store;
 use onward_core::{NhsNumber, Timestamp};
+use onward_gateway::explore::{everything, lists_that_showed};
 use serde::Serialize;
 
 use super::PAGE;
@@ -12,6 +15,9 @@ use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::input::{self, Typed};
 use crate::cli::open::{ConfigArgs, Desk, minute};
 use crate::cli::terminal::Terminal;
+
+/// What an entry tells that is about a list.
+const ON_LIST: &str = "query, on a list";
 
 /// About whom.
 #[derive(Debug, Args)]
@@ -49,10 +55,21 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     let patient = input::nhs_number(who.nhs_number.text())?;
     let (config, store) = who.config.existing_store().await?;
     let desk = Desk::new(&config)?;
-    let entries = entries(store.as_ref(), &patient, who.since).await?;
+    let mut entries = entries(store.as_ref(), &patient, who.since).await?;
+    let within = AuditQuery { from: who.since, ..everything(None) };
+    let (lists, cut) = lists_that_showed(store.as_ref(), &patient, within).await?;
+    if cut {
+        terminal.note("lists from long ago were not looked through: ask again with --since, or on /audit");
+    }
+    let on_lists: BTreeSet<u64> = lists.iter().map(|entry| entry.index).collect();
+    entries.extend(lists);
+    entries.sort_by_key(|entry| (entry.recorded, entry.index));
     // First the entry about the look, then what it shows.
     store.audit(vec![desk.row_about(AuditWord::Query, "audit who", Some(patient))]).await?;
-    let seen: Vec<Seen> = entries.iter().filter_map(seen).collect();
+    let mut seen: Vec<Seen> = entries.iter().filter_map(seen).collect();
+    for row in seen.iter_mut().filter(|row| on_lists.contains(&row.entry)) {
+        row.what = ON_LIST;
+    }
     let erased = entries.iter().filter(|entry| entry.event.is_none()).count();
     if erased > 0 {
         terminal.note(format!("{erased} entries about this person were erased and are not shown"));

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use onward_core::state::RecipientKind;
+use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::{HoldId, OdsCode};
+use onward_gateway::decision::Decided;
 use onward_gateway::holds::{Choice, Decider, Planned, Released};
 use serde_json::{Value, json};
 
@@ -39,7 +40,8 @@ pub struct Decision {
 pub struct Release {
     #[command(flatten)]
     decision: Decision,
-    /// For a restricted person: who may receive, as agreed with the ward (care-home, covering-practice, pharmacy-referral)
+    /// For a person who is restricted or objects to sharing: who may receive, as agreed with the ward; of a restricted one care-home,
+    /// covering-practice and pharmacy-referral
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
     recipients_agreed_with_ward: Vec<RecipientKind>,
 }
@@ -59,7 +61,8 @@ pub struct Reroute {
 
 fn kind(text: &str) -> Result<RecipientKind, String> {
     text.parse().map_err(|_| {
-        let kinds: Vec<&str> = onward_gateway::decision::Decided::AGREEABLE.iter().map(|kind| kind.as_str()).collect();
+        let kinds = Decided::agreeable(HoldReason::Objection);
+        let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
         format!("expected one of {}", kinds.join(", "))
     })
 }

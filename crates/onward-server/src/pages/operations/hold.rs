@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use onward_core::state::{HoldReason, RecipientKind};
+use onward_core::state::RecipientKind;
 use onward_core::store::{HeldTransfer, StoreError};
 use onward_core::{HoldId, Timestamp};
 use onward_gateway::decision::Decided;
@@ -268,14 +268,14 @@ fn forms(held: &HeldTransfer, revealed: bool) -> Vec<DeedForm> {
         "Show what would happen",
     )
     .saying("The message is looked at again with whatever was mended since. Nothing is sent before you confirm.");
-    if reason == HoldReason::RestrictedPatient {
+    if !Decided::agreeable(reason).is_empty() {
         release.choice = Field {
             id: "release-agreed".to_owned(),
             ..Field::new("agreed", "Who may receive it, as agreed with the ward")
         };
         release.many = true;
         release.choices =
-            Decided::AGREEABLE.iter().map(|kind| Choice::new(kind.as_str(), words::kind(*kind))).collect();
+            Decided::agreeable(reason).iter().map(|kind| Choice::new(kind.as_str(), words::kind(*kind))).collect();
     }
     let mut forms = vec![release];
     let about_home = Decided::default().reroute(reason, "VMH01".parse().ok(), None).is_ok();

@@ -96,6 +96,10 @@ pub(super) fn hold(reason: HoldReason) -> (&'static str, &'static str) {
             "The person’s record is restricted",
             "Agree with the ward who may receive it, and name them when you let it go on. The address stays hidden.",
         ),
+        HoldReason::Objection => (
+            "The person objects to sharing",
+            "Agree with the ward and the person who may receive it, and name them. Whoever the objection names never does.",
+        ),
         HoldReason::SupersededNhsNumber => {
             ("PDS has another NHS number for this person", "Ask the ward to send it again under the new number.")
         }

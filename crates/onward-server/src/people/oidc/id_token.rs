@@ -3,16 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::jwk::JwkSet;
 use onward_core::Timestamp;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::auth::unique::Unique;
+use crate::auth::jws;
 use crate::config::Issuer;
 
 /// Clocks may differ by this much, seconds.
@@ -26,13 +22,6 @@ const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Untrusted(pub(super) &'static str);
-
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    kid: Option<String>,
-    crit: Option<Value>,
-}
 
 /// The claims that both tokens share; the others are kept as they are.
 #[derive(Debug, Deserialize)]
@@ -131,23 +120,10 @@ pub(super) fn logout_token(token: &str, keys: &JwkSet, issuer: &Issuer, now: Tim
 
 /// The claims of a token that this issuer has signed for us, lately.
 fn signed(token: &str, keys: &JwkSet, issuer: &Issuer, now: Timestamp) -> Result<Claims, Untrusted> {
-    let (signed, signature) = token.rsplit_once('.').ok_or(Untrusted("not a JWT"))?;
-    let (header, payload) = signed.split_once('.').ok_or(Untrusted("not a JWT"))?;
-    let header: Header = decode(header).ok_or(Untrusted("the JWT header cannot be read"))?;
-    if header.crit.is_some() {
-        return Err(Untrusted("crit is not understood"));
-    }
-    let algorithm = algorithm(&header.alg).ok_or(Untrusted("alg is none that is taken"))?;
-    let named = |key: &&Jwk| header.kid.is_none() || key.common.key_id == header.kid;
-    let mut fitting = keys.keys.iter().filter(named).filter(|key| suits(key, algorithm));
-    let (Some(key), None) = (fitting.next(), fitting.next()) else {
-        return Err(Untrusted("the token names no one key of the issuer's"));
-    };
-    let decoding = DecodingKey::from_jwk(key).map_err(|_| Untrusted("the issuer's key cannot be used"))?;
-    if !matches!(jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &decoding, algorithm), Ok(true)) {
-        return Err(Untrusted("the signature does not fit"));
-    }
-    let claims: Claims = decode(payload).ok_or(Untrusted("the claims are not of the kinds that they must be"))?;
+    let claims: Claims = jws::signed(token, keys)
+        .map_err(Untrusted)?
+        .claims()
+        .ok_or(Untrusted("the claims are not of the kinds that they must be"))?;
     if claims.iss != issuer.issuer {
         return Err(Untrusted("another issuer's token"));
     }
@@ -175,31 +151,4 @@ fn assured(claims: &Map<String, Value>, required: &BTreeMap<String, Vec<String>>
         };
         accepted.contains(&found)
     })
-}
-
-fn algorithm(name: &str) -> Option<Algorithm> {
-    match name {
-        "RS256" => Some(Algorithm::RS256),
-        "RS384" => Some(Algorithm::RS384),
-        "RS512" => Some(Algorithm::RS512),
-        "PS256" => Some(Algorithm::PS256),
-        "ES256" => Some(Algorithm::ES256),
-        "ES384" => Some(Algorithm::ES384),
-        _ => None,
-    }
-}
-
-fn suits(key: &Jwk, algorithm: Algorithm) -> bool {
-    match (&key.algorithm, algorithm) {
-        (AlgorithmParameters::EllipticCurve(parameters), Algorithm::ES256) => parameters.curve == EllipticCurve::P256,
-        (AlgorithmParameters::EllipticCurve(parameters), Algorithm::ES384) => parameters.curve == EllipticCurve::P384,
-        (AlgorithmParameters::RSA(_), other) => !matches!(other, Algorithm::ES256 | Algorithm::ES384),
-        _ => false,
-    }
-}
-
-fn decode<T: DeserializeOwned>(part: &str) -> Option<T> {
-    let json = URL_SAFE_NO_PAD.decode(part).ok()?;
-    serde_json::from_slice::<Unique>(&json).ok()?;
-    serde_json::from_slice(&json).ok()
 }

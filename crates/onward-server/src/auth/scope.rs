@@ -1,0 +1,121 @@
+//! SMART scopes of systems (SMART App Launch 2.2, §Scopes for Backend Services): what a token lets its client do, beside its role.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onward_core::client::Role;
+
+use super::table::Action;
+
+/// What we know scopes about.
+const RESOURCES: [&str; 5] = ["Bundle", "Task", "AuditEvent", "HealthcareService", "Location"];
+
+/// What a client's role may do, as scopes.
+pub(crate) fn of_role(role: Role) -> &'static str {
+    match role {
+        Role::Sender => "system/Bundle.c system/Task.rsu system/HealthcareService.rs system/Location.rs",
+        Role::CareHome | Role::Practice | Role::Pharmacy => "system/Task.rsu system/Bundle.r",
+        Role::InformationGovernance => "system/Task.rs system/AuditEvent.s",
+        Role::Operator => "system/Bundle.c system/Task.rs system/HealthcareService.rs system/Location.rs",
+    }
+}
+
+/// The scopes of a token.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Scopes(BTreeMap<&'static str, BTreeSet<char>>);
+
+impl Scopes {
+    /// Adds `system/RESOURCE.LETTERS`; false when it is none of ours.
+    pub(crate) fn add(&mut self, scope: &str) -> bool {
+        let Some((resource, letters)) = scope.strip_prefix("system/").and_then(|rest| rest.split_once('.')) else {
+            return false;
+        };
+        let known = RESOURCES.into_iter().find(|known| *known == resource);
+        let in_order = letters.chars().map(|letter| "cruds".find(letter)).collect::<Option<Vec<_>>>();
+        let right = in_order.is_some_and(|places| !places.is_empty() && places.is_sorted_by(|a, b| a < b));
+        match known.filter(|_| right) {
+            Some(resource) => {
+                self.0.entry(resource).or_default().extend(letters.chars());
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether they cover this.
+    pub(crate) fn cover(&self, action: Action) -> bool {
+        needed(action).is_some_and(|(resource, letter)| self.0.get(resource).is_some_and(|own| own.contains(&letter)))
+    }
+}
+
+/// What must be covered for this; none for what is done on pages only.
+fn needed(action: Action) -> Option<(&'static str, char)> {
+    match action {
+        Action::Submit | Action::DryRun => Some(("Bundle", 'c')),
+        Action::ReadRendition => Some(("Bundle", 'r')),
+        Action::ReadTask => Some(("Task", 'r')),
+        Action::SearchTasks => Some(("Task", 's')),
+        Action::MoveTask => Some(("Task", 'u')),
+        Action::SearchAudit => Some(("AuditEvent", 's')),
+        Action::SearchDirectory => Some(("HealthcareService", 's')),
+        Action::ListArrivals | Action::Operate | Action::KeepEntry | Action::ExportEvidence => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::table::may;
+
+    fn parsed(text: &str) -> Scopes {
+        let mut scopes = Scopes::default();
+        assert!(text.split(' ').all(|scope| scopes.add(scope)), "{text}");
+        scopes
+    }
+
+    #[test]
+    fn the_scopes_of_a_role_cover_its_functions() {
+        let actions = [
+            Action::Submit,
+            Action::DryRun,
+            Action::ReadTask,
+            Action::SearchTasks,
+            Action::MoveTask,
+            Action::ReadRendition,
+            Action::SearchAudit,
+            Action::SearchDirectory,
+            Action::ListArrivals,
+            Action::Operate,
+        ];
+        for role in Role::ALL {
+            let scopes = parsed(of_role(*role));
+            for action in actions {
+                assert!(!may(*role, action) || scopes.cover(action), "{role} {action:?}");
+            }
+            assert!(!scopes.cover(Action::Operate));
+        }
+    }
+
+    #[test]
+    fn what_is_no_scope_of_ours_adds_nothing() {
+        let mut scopes = Scopes::default();
+        for bad in [
+            "",
+            "openid",
+            "system/Task",
+            "system/Task.",
+            "system/Task.x",
+            "system/Task.sr",
+            "system/Task.rr",
+            "user/Task.r",
+            "system/Patient.r",
+            "system/*.rs",
+            "system/task.r",
+            "patient/Task.r",
+            "system/Task.r system/Task.u",
+        ] {
+            assert!(!scopes.add(bad), "{bad}");
+        }
+        assert_eq!(scopes, Scopes::default());
+        assert!(scopes.add("system/Task.r") && scopes.cover(Action::ReadTask) && !scopes.cover(Action::SearchTasks));
+    }
+}
