@@ -9,10 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::JwkSet;
 use onward_core::Timestamp;
 
+#[path = "../../../onward-server/src/auth"]
 mod auth {
-    #[path = "../../../../onward-server/src/auth/assertion.rs"]
     pub mod assertion;
-    #[path = "../../../../onward-server/src/auth/unique.rs"]
     pub(crate) mod unique;
 }
 
