@@ -112,8 +112,8 @@ impl Transport for InboxTransport {
     }
 }
 
-/// What a person, or the system of one, is told. It names no patient.
-#[derive(Debug, Clone)]
+/// What a person, or the system of one, is told. It names no patient. Its `Debug` names the telling only.
+#[derive(Clone)]
 pub struct Telling {
     /// The same in every attempt: the receiver's key against repeats.
     pub id: uuid::Uuid,
@@ -125,6 +125,12 @@ pub struct Telling {
     pub text: String,
     /// The same for systems, JSON.
     pub event: String,
+}
+
+impl fmt::Debug for Telling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telling").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// A way to tell somebody that they must look.

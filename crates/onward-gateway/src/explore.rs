@@ -7,7 +7,7 @@ use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis, FoundAudit};
 use onward_core::store::{
     Approval, ApprovalKind, DeliveryQuery, FoundTask, Store, StoreError, SubjectTransfer, TaskQuery, Verdict,
 };
-use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp, TransferId};
+use onward_core::{ApprovalId, DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_ledger::{Checkpoint, Verified};
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,8 @@ pub struct Exported {
     pub patient: Option<NhsNumber>,
     /// The entries, the oldest first.
     pub entries: Vec<FoundAudit>,
+    /// For subject access: the entries about lists on which the person stood, the newest first.
+    pub lists: Vec<FoundAudit>,
     /// For subject access: the messages and copies of the organisation.
     pub transfers: Vec<SubjectTransfer>,
     /// There were more entries than are exported at once.
@@ -333,16 +335,20 @@ impl Gateway {
             patient: patient.clone(),
             ..everything(Some(inquiry.organisation.clone()))
         };
+        let within = AuditQuery { patient: None, ..query.clone() };
         let (mut entries, cut) = self.all(query, |_| true).await?;
         entries.reverse();
-        let transfers = match (export.form, &patient) {
-            (ExportForm::Sar, Some(patient)) => self.record_of(inquiry.organisation, patient).await?,
-            _ => Vec::new(),
+        let (transfers, (lists, lists_cut)) = match (export.form, &patient) {
+            (ExportForm::Sar, Some(patient)) => (
+                self.record_of(inquiry.organisation, patient).await?,
+                lists_that_showed(self.store.as_ref(), patient, within).await?,
+            ),
+            _ => Default::default(),
         };
         let word = if patient.is_some() { AuditWord::SubjectAccess } else { AuditWord::Query };
         let told = format!("fetched, {} entries and {} messages", entries.len(), transfers.len());
         self.store.audit(vec![self.export_row(inquiry, word, &export, patient.clone(), &told)]).await?;
-        Ok(Some(Exported { export, patient, entries, transfers, cut }))
+        Ok(Some(Exported { export, patient, entries, lists, transfers, cut: cut || lists_cut }))
     }
 
     async fn person_of(&self, export: &Export) -> Result<Option<NhsNumber>, StoreError> {
@@ -504,10 +510,24 @@ fn query_of(entry: &FoundAudit) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Whether a list's query names one of these copies among those that it showed.
-fn shows_one_of(query: &str, copies: &BTreeSet<String>) -> bool {
+/// The copies that a list showed, by the query of its entry.
+fn shown(query: &str) -> impl Iterator<Item = &str> {
     let shown = query
         .split('&')
         .find_map(|part| part.strip_prefix("shown=").or_else(|| part.split_once("?shown=").map(|(_, ids)| ids)));
-    shown.is_some_and(|ids| ids.split(',').any(|id| copies.contains(id)))
+    shown.into_iter().flat_map(|ids| ids.split(','))
+}
+
+/// Whether a list's query names one of these copies among those that it showed.
+fn shows_one_of(query: &str, copies: &BTreeSet<String>) -> bool {
+    shown(query).any(|id| copies.contains(id))
+}
+
+/// The copies that a list showed, by the entry about it; none for any other entry.
+#[must_use]
+pub fn shown_on(entry: &FoundAudit) -> Vec<DeliveryId> {
+    match entry.word == AuditWord::Query && entry.patient.is_none() {
+        true => query_of(entry).iter().flat_map(|query| shown(query)).filter_map(|id| id.parse().ok()).collect(),
+        false => Vec::new(),
+    }
 }

@@ -1,6 +1,7 @@
 //! A connection under TLS as lettre wants one. A server greets before STARTTLS and not again after it, and lettre reads a
 //! greeting first: it gets one.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -15,8 +16,13 @@ use tokio_rustls::client::TlsStream;
 pub(super) const GREETING: &[u8] = b"220 under TLS\r\n";
 
 /// The connection, and what of the greeting is still to be read.
-#[derive(Debug)]
 pub(super) struct Greeted(pub(super) TlsStream<TcpStream>, pub(super) &'static [u8]);
+
+impl fmt::Debug for Greeted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Greeted").finish_non_exhaustive()
+    }
+}
 
 impl AsyncTokioStream for Greeted {
     fn peer_addr(&self) -> io::Result<SocketAddr> {

@@ -40,7 +40,7 @@ pub async fn smart(State(app): State<Arc<App>>) -> Response {
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["RS512", "RS384", "ES384"],
         "scopes_supported": [
-            "system/Bundle.c", "system/Bundle.r", "system/Task.rs", "system/Task.rsu", "system/AuditEvent.s",
+            "system/Bundle.c", "system/Bundle.r", "system/Task.rs", "system/Task.rus", "system/AuditEvent.s",
             "system/HealthcareService.rs", "system/Location.rs",
         ],
         "capabilities": ["client-confidential-asymmetric", "permission-v2"],

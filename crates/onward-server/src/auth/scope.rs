@@ -12,8 +12,8 @@ const RESOURCES: [&str; 5] = ["Bundle", "Task", "AuditEvent", "HealthcareService
 /// What a client's role may do, as scopes.
 pub(crate) fn of_role(role: Role) -> &'static str {
     match role {
-        Role::Sender => "system/Bundle.c system/Task.rsu system/HealthcareService.rs system/Location.rs",
-        Role::CareHome | Role::Practice | Role::Pharmacy => "system/Task.rsu system/Bundle.r",
+        Role::Sender => "system/Bundle.c system/Task.rus system/HealthcareService.rs system/Location.rs",
+        Role::CareHome | Role::Practice | Role::Pharmacy => "system/Task.rus system/Bundle.r",
         Role::InformationGovernance => "system/Task.rs system/AuditEvent.s",
         Role::Operator => "system/Bundle.c system/Task.rs system/HealthcareService.rs system/Location.rs",
     }
@@ -24,14 +24,33 @@ pub(crate) fn of_role(role: Role) -> &'static str {
 pub(crate) struct Scopes(BTreeMap<&'static str, BTreeSet<char>>);
 
 impl Scopes {
-    /// Adds `system/RESOURCE.LETTERS`; false when it is none of ours.
+    /// Those of a role.
+    pub(crate) fn of(role: Role) -> Self {
+        let mut scopes = Self::default();
+        of_role(role).split(' ').for_each(|scope| {
+            scopes.add(scope);
+        });
+        scopes
+    }
+
+    /// Whether everything that this scope asks for is among them.
+    pub(crate) fn include(&self, asked: &str) -> bool {
+        let mut alone = Self::default();
+        alone.add(asked)
+            && alone
+                .0
+                .iter()
+                .all(|(resource, letters)| self.0.get(resource).is_some_and(|own| own.is_superset(letters)))
+    }
+
+    /// Adds `system/RESOURCE.LETTERS`, the letters in any order; false when it is none of ours.
     pub(crate) fn add(&mut self, scope: &str) -> bool {
         let Some((resource, letters)) = scope.strip_prefix("system/").and_then(|rest| rest.split_once('.')) else {
             return false;
         };
         let known = RESOURCES.into_iter().find(|known| *known == resource);
-        let in_order = letters.chars().map(|letter| "cruds".find(letter)).collect::<Option<Vec<_>>>();
-        let right = in_order.is_some_and(|places| !places.is_empty() && places.is_sorted_by(|a, b| a < b));
+        let distinct: BTreeSet<char> = letters.chars().filter(|letter| "cruds".contains(*letter)).collect();
+        let right = !letters.is_empty() && distinct.len() == letters.chars().count();
         match known.filter(|_| right) {
             Some(resource) => {
                 self.0.entry(resource).or_default().extend(letters.chars());
@@ -104,7 +123,6 @@ mod tests {
             "system/Task",
             "system/Task.",
             "system/Task.x",
-            "system/Task.sr",
             "system/Task.rr",
             "user/Task.r",
             "system/Patient.r",
@@ -116,6 +134,12 @@ mod tests {
             assert!(!scopes.add(bad), "{bad}");
         }
         assert_eq!(scopes, Scopes::default());
+        assert!(
+            Scopes::of(Role::Sender).include("system/Task.rs") && Scopes::of(Role::Sender).include("system/Task.sur")
+        );
+        for more in ["system/Task.crs", "system/AuditEvent.s", "system/Bundle.rc", "openid", ""] {
+            assert!(!Scopes::of(Role::Sender).include(more), "{more}");
+        }
         assert!(scopes.add("system/Task.r") && scopes.cover(Action::ReadTask) && !scopes.cover(Action::SearchTasks));
     }
 }

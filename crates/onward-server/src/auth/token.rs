@@ -19,7 +19,8 @@ use super::Caller;
 use super::assertion::{Assertion, AssertionError};
 use super::limit::TooMany;
 use super::outside::{self, Refused};
-use super::{refusals, scope};
+use super::refusals;
+use super::scope::{self, Scopes};
 use crate::app::App;
 use crate::listener::{ClientCertificate, Peer};
 
@@ -109,7 +110,8 @@ async fn grant(
     // Not before the signature: others must not use up a client's share.
     drop(app.limits.take(&client.id, now)?);
     let granted = scope::of_role(client.role);
-    if form.scope.split(' ').any(|asked| !asked.is_empty() && !granted.split(' ').any(|scope| scope == asked)) {
+    let own = Scopes::of(client.role);
+    if form.scope.split(' ').any(|asked| !asked.is_empty() && !own.include(asked)) {
         let text = "scope asks for more than the client may do";
         return Err(Denied::Request("invalid_scope", text.to_owned()));
     }

@@ -3,13 +3,14 @@
 
 mod pack;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, FoundAudit};
 use onward_core::store::Store;
-use onward_core::{NhsNumber, OdsCode, Timestamp};
+use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp};
+use onward_gateway::explore::shown_on;
 use serde_json::json;
 
 use super::audit::{Source, Told, entries_that_fit, key_of};
@@ -230,16 +231,44 @@ async fn exposures(
     }
     let found = entries_that_fit(store, wanted).await?;
     let erased = found.iter().filter(|entry| entry.event.is_none()).count();
+    let on_lists = on_lists(store, &found).await?;
+    let fits = |entry: &FoundAudit, told: &Told| match whom {
+        Whom::Anybody => true,
+        Whom::Agent(name, _) => told.actor.name == *name,
+        Whom::Organisation(ods) => got(entry, told).organisation.as_deref() == Some(ods.as_str()),
+    };
     let told = found.into_iter().filter(|entry| entry.patient.is_some()).filter_map(|entry| {
         let told = Told::read(entry.event.as_deref()?)?;
-        let fits = match whom {
-            Whom::Anybody => true,
-            Whom::Agent(name, _) => told.actor.name == *name,
-            Whom::Organisation(ods) => got(&entry, &told).organisation.as_deref() == Some(ods.as_str()),
-        };
-        fits.then_some((entry, told))
+        fits(&entry, &told).then_some((entry, told))
     });
-    Ok((told.collect(), erased))
+    let on_lists = on_lists.into_iter().filter(|(entry, told)| fits(entry, told));
+    let mut all: Vec<_> = told.chain(on_lists).collect();
+    all.sort_by_key(|(entry, _)| (entry.recorded, entry.index));
+    Ok((all, erased))
+}
+
+/// Those who stood on a list that somebody looked at, each as an exposure of its own: the entry keeps which copies it showed.
+async fn on_lists(store: &dyn Store, found: &[FoundAudit]) -> Result<Vec<(FoundAudit, Told)>, Failure> {
+    let mut patients: BTreeMap<DeliveryId, Option<NhsNumber>> = BTreeMap::new();
+    let mut exposed = Vec::new();
+    for entry in found {
+        for id in shown_on(entry) {
+            let patient = match patients.get(&id) {
+                Some(patient) => patient.clone(),
+                None => {
+                    let patient = store.delivery(id).await?.and_then(|copy| copy.patient);
+                    patients.insert(id, patient.clone());
+                    patient
+                }
+            };
+            let told = entry.event.as_deref().and_then(Told::read);
+            if let (Some(_), Some(told)) = (&patient, told) {
+                let told = Told { subject: Some(format!("Task/{id}")), ..told };
+                exposed.push((FoundAudit { patient, ..entry.clone() }, told));
+            }
+        }
+    }
+    Ok(exposed)
 }
 
 /// Who got it: the recipient where it was sent, else whoever acted.

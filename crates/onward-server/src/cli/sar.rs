@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use onward_core::audit::{AuditEntry, AuditWord, Basis};
+use onward_gateway::explore::{everything, lists_that_showed};
 use serde_json::json;
 
 use super::audit::{self, Source};
@@ -17,7 +18,7 @@ use super::open::{ConfigArgs, Desk, now};
 use super::signed_folder;
 use super::terminal::{Style, Terminal, plain};
 use crate::listener::sha256_hex;
-use archive::Archive;
+use archive::{Archive, Log};
 
 /// Subject access.
 #[derive(Debug, Subcommand)]
@@ -90,10 +91,15 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
     }
     let transfers = store.subject_record(&patient).await?;
     let entries = audit::entries_about(store.as_ref(), &patient, None).await?;
+    let (lists, cut) = lists_that_showed(store.as_ref(), &patient, everything(None)).await?;
+    if cut {
+        terminal.note("lists from long ago were not looked through: `onward audit export` has them all");
+    }
     if transfers.is_empty() && entries.iter().all(|entry| entry.event.is_none()) {
         return Err(Failure::no("there is nothing about this person: not in messages, and not in the audit log"));
     }
-    let archive = Archive::of(&patient, &config.identity.name, now(), &transfers, &entries);
+    let archive =
+        Archive::of(&patient, &config.identity.name, now(), &transfers, Log { entries: &entries, lists: &lists });
     let manifest = key.sign_statement(&archive.manifest()).map_err(Failure::fault)?;
     // Whoever reads the log later finds which archive it was; without the entry no byte is written.
     let entry = AuditEntry {

@@ -143,3 +143,33 @@ async fn a_pack_is_narrowed_to_a_client_and_empty_ones_are_not_written() {
     );
     assert!(!folder.path().join("none").exists());
 }
+
+/// Whoever looked at a list saw everybody who stood on it.
+#[tokio::test]
+async fn a_list_exposes_everybody_who_stood_on_it() {
+    use crate::cli::hold::tests::{DISCHARGE, accepted};
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let (store, journal) = (app.gateway.store(), app.gateway.journal());
+    let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
+    let person = transfer.patient.expect("traced");
+    let key = onward_ledger::SigningKey::generate("onward/R9Z").expect("a key").to_secret_text().expect("text");
+    std::fs::write(folder.path().join("audit-signing.key"), key.as_bytes()).expect("writable");
+    let shown = format!("{},{}", transfer.deliveries[0].id, onward_core::DeliveryId::random());
+    let reader = Agent::named("Pat Moore", Some(ods("VMH01")));
+    let entry = AuditEntry {
+        query: Some(format!("inbox?show=open&shown={shown}")),
+        ..AuditEntry::new(AuditWord::Query, now(), reader, "list of arrivals")
+    };
+    store.audit(vec![journal.row(&entry)]).await.expect("committed");
+    let out = folder.path().join("pack");
+    let (from, to) = (now() - jiff::SignedDuration::from_hours(1), now() + jiff::SignedDuration::from_hours(1));
+    let (from, to) = (from.to_string(), to.to_string());
+    let path = out.to_str().expect("UTF-8");
+    let arguments = ["pack", "--from", &from, "--to", &to, "--reason", "x", "--recipient", "VMH01", "--out", path];
+    let (outcome, told) = breach(&folder, &arguments).await;
+    assert_eq!(outcome, Ok(Exit::Done), "{told}");
+    let exposures = std::fs::read_to_string(out.join("exposures.csv")).expect("there");
+    assert_eq!(exposures.matches("Pat Moore").count(), 1, "the other copy is nobody's: {exposures}");
+    let row = exposures.lines().find(|line| line.contains("Pat Moore")).expect("a row");
+    assert!(row.contains(person.expose()) && row.contains(&transfer.deliveries[0].id.to_string()), "{row}");
+}

@@ -32,6 +32,16 @@ pub(super) struct Withheld {
     pub redactions: Vec<Redaction>,
 }
 
+/// What the audit log tells of one person.
+#[derive(Clone, Copy)]
+pub(crate) struct Log<'a> {
+    /// The entries about the person.
+    pub(crate) entries: &'a [FoundAudit],
+    /// The entries about lists on which the person stood. They name copies about other people as well: the summary tells who looked and
+    /// when, and they are in no file.
+    pub(crate) lists: &'a [FoundAudit],
+}
+
 impl Archive {
     /// Makes it. Nothing is written yet.
     pub(crate) fn of(
@@ -39,7 +49,7 @@ impl Archive {
         gateway: &str,
         at: Timestamp,
         transfers: &[SubjectTransfer],
-        entries: &[FoundAudit],
+        log: Log<'_>,
     ) -> Self {
         let mut files = Vec::new();
         let mut withheld = Vec::new();
@@ -65,12 +75,12 @@ impl Archive {
                 add("copies", copy.delivery.to_string(), &copy.media_type, &copy.body);
             }
         }
-        let mut log = Vec::new();
-        for event in entries.iter().filter_map(|entry| entry.event.as_deref()) {
-            log.extend_from_slice(event);
-            log.push(b'\n');
+        let mut lines = Vec::new();
+        for event in log.entries.iter().filter_map(|entry| entry.event.as_deref()) {
+            lines.extend_from_slice(event);
+            lines.push(b'\n');
         }
-        files.push(("audit.ndjson".to_owned(), log));
+        files.push(("audit.ndjson".to_owned(), lines));
         let rows: Vec<_> = withheld
             .iter()
             .map(|each| {
@@ -84,7 +94,7 @@ impl Archive {
             .collect();
         let list = serde_json::to_vec_pretty(&rows).expect("strings and booleans are JSON");
         files.push(("withheld.json".to_owned(), list));
-        let page = page::summary(patient, gateway, at, transfers, entries, &withheld);
+        let page = page::summary(patient, gateway, at, transfers, log, &withheld);
         files.push(("index.html".to_owned(), page.into_bytes()));
         files.sort();
         let count = |each: &Withheld| each.redactions.len().max(1);

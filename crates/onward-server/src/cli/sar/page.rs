@@ -6,7 +6,7 @@ use onward_core::store::{DeliveryRecord, SubjectTransfer};
 use onward_core::{NhsNumber, Timestamp};
 use onward_transform::redact::Rule;
 
-use super::archive::Withheld;
+use super::archive::{Log, Withheld};
 use crate::cli::audit::Told;
 use crate::cli::open::minute;
 
@@ -20,7 +20,7 @@ pub(super) fn summary(
     gateway: &str,
     at: Timestamp,
     transfers: &[SubjectTransfer],
-    entries: &[FoundAudit],
+    log: Log<'_>,
     withheld: &[Withheld],
 ) -> String {
     let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\">");
@@ -60,7 +60,9 @@ pub(super) fn summary(
     });
     html.push_str(&table(["sent on", "to", "as", "state", "first opened", "on what ground", "copy"], rows));
     html.push_str("<h2>Who did what with your data</h2>");
-    let rows = entries.iter().filter_map(|entry| {
+    let mut entries: Vec<&FoundAudit> = log.entries.iter().chain(log.lists).collect();
+    entries.sort_by_key(|entry| (entry.recorded, entry.index));
+    let rows = entries.into_iter().filter_map(|entry| {
         let told = Told::read(entry.event.as_deref()?)?;
         let party = |name: &str, organisation: Option<&str>| match organisation {
             Some(code) if code != name => escape(&format!("{name} ({code})")),

@@ -1,4 +1,5 @@
 use clap::Parser as _;
+use onward_core::audit::Agent;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::DeliveryQuery;
 use tempfile::TempDir;
@@ -70,10 +71,30 @@ fn path(folder: &TempDir, name: &str) -> String {
     folder.path().join(name).to_str().expect("UTF-8").to_owned()
 }
 
+/// Somebody looks at a list with the person and somebody else, and another at one without the person; gives the other copy.
+async fn looked_at_a_list(folder: &TempDir, patient: &str) -> String {
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.existing_store().await.expect("a store");
+    let record = store.subject_record(&patient.parse().expect("a number")).await.expect("readable");
+    let own = record[0].transfer.deliveries[0].id;
+    let other = onward_core::DeliveryId::random().to_string();
+    let journal = onward_gateway::journal::Journal::new(&"R9Z".parse().expect("a code"), "https://gateway.example");
+    let list = |who: &str, shown: String| {
+        journal.row(&AuditEntry {
+            query: Some(format!("inbox?show=open&shown={shown}")),
+            ..AuditEntry::new(AuditWord::Query, now(), Agent::named(who, None), "list of arrivals")
+        })
+    };
+    let rows = vec![list("Pat Moore", format!("{own},{other}")), list("Sam Reed", other.clone())];
+    store.audit(rows).await.expect("committed");
+    other
+}
+
 #[tokio::test]
 async fn the_archive_holds_everything_and_is_audited_and_signed() {
     let (folder, patient) = place().await;
     let out = path(&folder, "subject-access");
+    let looked = looked_at_a_list(&folder, &patient).await;
     let (outcome, said) = onward(&folder, &["export", "--nhs-number", &patient, "--out", &out, "--json"]).await;
     assert_eq!(outcome, Ok(Exit::Done), "{said}");
     assert!(!said.contains(&patient), "the answer does not repeat the number");
@@ -91,7 +112,10 @@ async fn the_archive_holds_everything_and_is_audited_and_signed() {
         let name = copy.expect("a file").file_name().into_string().expect("UTF-8");
         assert!(page.contains(&format!("copies/{name}")), "{name} is linked");
     }
+    assert!(page.contains("Pat Moore"), "who looked at a list on which the person stood: {page}");
+    assert!(!page.contains(&looked) && !page.contains("Sam Reed"), "nothing of others who stood on it");
     let log = std::fs::read_to_string(archive.join("audit.ndjson")).expect("readable");
+    assert!(!log.contains(&looked));
     assert!(log.lines().count() >= 2 && log.lines().all(|line| line.contains(&patient)), "{log}");
 
     let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };

@@ -21,7 +21,7 @@ use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, stor
 use super::{Form, Tab, TabLink};
 use crate::app::App;
 use crate::cli::audit::event::Told;
-use crate::cli::sar::archive::Archive;
+use crate::cli::sar::archive::{Archive, Log};
 use crate::cli::signed_folder::MANIFEST;
 use crate::people::{Fresh, SignedIn};
 use crate::spreadsheet::inert;
@@ -303,7 +303,8 @@ fn archive(app: &App, exported: &Exported) -> anyhow::Result<Vec<u8>> {
     let patient = exported.patient.as_ref().context("subject access without a person")?;
     let key = app.log_key.get().context("this process has no key of the log")?;
     let now = app.gateway.clock().now();
-    let archive = Archive::of(patient, &app.own_name, now, &exported.transfers, &exported.entries);
+    let log = Log { entries: &exported.entries, lists: &exported.lists };
+    let archive = Archive::of(patient, &app.own_name, now, &exported.transfers, log);
     let manifest = key.sign_statement(&archive.manifest())?;
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
