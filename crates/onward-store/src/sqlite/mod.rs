@@ -32,7 +32,6 @@ mod writer;
 mod tests;
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,7 +87,7 @@ pub struct SqliteStore {
     vault: Arc<Vault>,
     path: PathBuf,
     clock: Arc<dyn Clock>,
-    _lock: Option<File>,
+    _lock: Option<open::Lock>,
 }
 
 impl SqliteStore {
@@ -128,7 +127,7 @@ impl SqliteStore {
         writer: rusqlite::Connection,
         keys: Arc<dyn KeyEncryption>,
         clock: Arc<dyn Clock>,
-        lock: Option<File>,
+        lock: Option<open::Lock>,
     ) -> Result<Self, OpenError> {
         let vault = Arc::new(keys::open(&writer, keys)?);
         let readers = (0..READERS).map(|_| open::connect(path, Purpose::Read)).collect::<Result<Vec<_>, _>>()?;

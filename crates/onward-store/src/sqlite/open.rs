@@ -123,15 +123,26 @@ pub(super) fn check_sqlite() -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Takes the advisory lock beside the database; it lasts as long as the returned file, and ends with the process.
-pub(super) fn lock(database: &Path) -> Result<File, OpenError> {
+/// The advisory lock beside the database; it ends when it is dropped, and with the process.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone would not do: a child that was forked and has not replaced its program yet holds the file, too.
+    fn drop(&mut self) {
+        // A file that cannot be unlocked is closed in any case.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the lock.
+pub(super) fn lock(database: &Path) -> Result<Lock, OpenError> {
     let mut name = OsString::from(database);
     name.push(".lock");
     let path = PathBuf::from(name);
     let fault = |source| OpenError::File { path: path.clone(), source };
     let file = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&path).map_err(fault)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { lock: path }),
         Err(TryLockError::Error(source)) => Err(OpenError::File { path, source }),
     }
