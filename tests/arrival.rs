@@ -107,6 +107,7 @@ fn client(id: &str, ods: &str, role: Role) -> Client {
         mesh_mailbox: None,
         nhs_number_policy: NhsNumberPolicy::Refuse,
         disabled: false,
+        under: None,
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Request};
+use axum::extract::{Request};
 use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -26,7 +26,7 @@ use axum::routing::{MethodRouter, get, post, put};
 use crate::app::App;
 use crate::auth::table::{Action, may};
 use crate::auth::{Caller, token};
-use crate::listener::ClientCertificate;
+use crate::listener::Connection;
 use crate::{outcome, pages, people};
 
 /// What a route asks of its caller.
@@ -145,10 +145,10 @@ async fn message_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Byte
 async fn allowed(
     app: &App,
     headers: &HeaderMap,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: &Connection,
     action: Action,
 ) -> Result<Caller, Response> {
-    let caller = token::caller(app, headers, certificate.as_ref().map(|Extension(certificate)| certificate)).await?;
+    let caller = token::caller(app, headers, connection).await?;
     let (detail, answer) = match (may(caller.role(), action), caller.token_covers(action)) {
         (true, true) => return Ok(caller),
         (true, false) => (format!("the token's scopes do not cover {action:?}"), outcome::insufficient_scope()),

@@ -67,6 +67,7 @@ async fn accepted_from(message: &str, mailbox: Option<&str>) -> (TempDir, App, R
         mesh_mailbox: mailbox.map(str::to_owned),
         nhs_number_policy: NhsNumberPolicy::Refuse,
         disabled: false,
+        under: None,
     };
     app.gateway.store().put_client(client.clone(), Vec::new()).await.expect("committed");
     let body = message.to_owned().into();
