@@ -7,6 +7,7 @@ use onward_connect::http::{HeaderMap, HeaderValue, Method};
 use onward_core::client::Role;
 use onward_core::{Clock as _, SystemClock};
 use onward_server::keys;
+use onward_server::listener::sha256_hex;
 use onward_tests::message::{self, fresh};
 use onward_tests::published::Published;
 use onward_tests::signer::Signer;
@@ -230,13 +231,9 @@ async fn what_another_issuer_must_not_say() {
 async fn a_client_with_a_certificate_needs_it() {
     let region = Region::start("").await;
     let hash = digest(&SHA256, b"a certificate");
-    region.world.signer("bound", "R9Z", Role::Sender, Some(hex(hash.as_ref()))).await;
+    region.world.signer("bound", "R9Z", Role::Sender, Some(sha256_hex(b"a certificate"))).await;
     let of_bound = region.with(&json!({ "client_id": "0oa4" }));
     assert_eq!(region.list(&of_bound).await, 401);
     let bound = json!({ "cnf": { "x5t#S256": URL_SAFE_NO_PAD.encode(hash.as_ref()) } });
     assert_eq!(region.list(&region.with(&bound)).await, 401);
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

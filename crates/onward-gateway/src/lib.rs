@@ -17,6 +17,7 @@ pub mod directory;
 pub mod dispatch;
 pub mod explain;
 pub mod explore;
+pub mod facts;
 pub mod holds;
 pub mod identify;
 pub mod journal;
