@@ -307,7 +307,6 @@ impl Gateway {
             (Identification::Hold { patient, care_home, cause }, _) => Routing::Hold { patient, care_home, cause },
             (Identification::Known(mut identified), decision) => {
                 evidence.clone_from(&identified.evidence);
-                let objection = Objection::of(&bundle, now);
                 for need in needs::unmet(&bundle, &identified.care_home) {
                     findings.push(needs::finding(need, &identified.care_home));
                 }
@@ -318,8 +317,15 @@ impl Gateway {
                     Decision::Deliver(kinds) => {
                         let replaces = facts.replaces.is_some().then_some(predecessor.as_ref());
                         hold_for_content(replaces, &identified.patient, &notes, decided).or_else(|| {
-                            let lets = objection.lets(&intended(kinds, &identified), decided, &mut evidence);
-                            lets.map(|only| only.into_iter().for_each(|only| identified.narrow(only))).err()
+                            // Of those that may receive at all, so that it only ever narrows.
+                            let may = intended(kinds, &identified);
+                            match Objection::of(&bundle, now).lets(&may, decided, &mut evidence) {
+                                Ok(only) => {
+                                    identified.only = only.or(identified.only.take());
+                                    None
+                                }
+                                Err(cause) => Some(cause),
+                            }
                         })
                     }
                 };
