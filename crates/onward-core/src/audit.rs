@@ -137,7 +137,10 @@ pub mod under {
         #[test]
         fn names_are_uris_that_tell_apart_and_open_nothing() {
             assert_eq!(token(&[0xab; 32]), "https://onward.example/token/abababab");
-            assert_eq!(jti("region", "3F2B0C9E-0000-4000-8000-000000000000"), "urn:uuid:3f2b0c9e-0000-4000-8000-000000000000");
+            assert_eq!(
+                jti("region", "3F2B0C9E-0000-4000-8000-000000000000"),
+                "urn:uuid:3f2b0c9e-0000-4000-8000-000000000000"
+            );
             assert_eq!(jti("region", "a/b c\u{e9}~"), "https://onward.example/token-of/region/a%2Fb%20c%C3%A9~");
             for each in Strength::ALL {
                 assert_eq!(strength_of(&strength(*each)), Some(*each));

@@ -15,9 +15,9 @@ use onward_fhir::views;
 use crate::Gateway;
 use crate::attend::Attendant;
 use crate::holds::Decider;
-use crate::explore::Shown;
 use crate::prepare::{format_of, read_tree};
 use crate::redirect::Redirect;
+use crate::shown::Shown;
 
 /// Copies that one decision sends again at most.
 pub const BULK_MAX: u32 = 500;

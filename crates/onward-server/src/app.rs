@@ -28,9 +28,9 @@ use onward_store::postgres::{PostgresSettings, PostgresStore};
 use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
+use crate::auth::first_uses::FirstUses;
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::auth::limit::Limits;
-use crate::auth::first_uses::FirstUses;
 use crate::auth::refusals::Refusals;
 use crate::config::{Config, PdsMode, Retry, StoreUrl, TokenIssuer};
 use crate::forwarding::Forwarding;

@@ -368,9 +368,7 @@ fn worded(
     plain: &'static str,
 ) -> Result<Option<String>, Unread> {
     match columns.get::<Option<String>>(place.column)? {
-        Some(sealed) => {
-            Ok(Some(unless_erased(keys.open_text(place, &sealed))?.unwrap_or_else(|| ERASED.to_owned())))
-        }
+        Some(sealed) => Ok(Some(unless_erased(keys.open_text(place, &sealed))?.unwrap_or_else(|| ERASED.to_owned()))),
         None => Ok(columns.get(plain)?),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 
@@ -44,12 +44,7 @@ fn wants_page(headers: &HeaderMap, query: Option<&str>) -> bool {
 }
 
 /// What would happen to a message.
-pub async fn explain(
-    State(app): State<Arc<App>>,
-    connection: Connection,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+pub async fn explain(State(app): State<Arc<App>>, connection: Connection, headers: HeaderMap, body: Body) -> Response {
     let (caller, media_type, body) = match received(&app, &connection, &headers, body).await {
         Ok(received) => received,
         Err(response) => return response,

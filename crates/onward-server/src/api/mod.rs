@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -142,12 +142,7 @@ async fn message_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Byte
 }
 
 /// The caller, when its role has the function.
-async fn allowed(
-    app: &App,
-    headers: &HeaderMap,
-    connection: &Connection,
-    action: Action,
-) -> Result<Caller, Response> {
+async fn allowed(app: &App, headers: &HeaderMap, connection: &Connection, action: Action) -> Result<Caller, Response> {
     let caller = token::caller(app, headers, connection).await?;
     let (detail, answer) = match (may(caller.role(), action), caller.token_covers(action)) {
         (true, true) => return Ok(caller),

@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::SignedDuration;
+use onward_core::Timestamp;
 use onward_core::audit::{Agent, AuditEntry, AuditWord, under};
 use onward_core::client::{Client, Token};
-use onward_core::Timestamp;
 use onward_core::store::StoreError;
 
 use super::Caller;
@@ -257,7 +257,8 @@ async fn of_another_issuer(
     let (now, hash) = (app.gateway.clock().now(), hash(text));
     if !app.first_uses.knows(&hash, now) {
         let detail = format!("an access token of {issuer} was used first");
-        let entry = AuditEntry { request_id, ..AuditEntry::new(AuditWord::SignIn, now, Agent::client(&client), detail) };
+        let entry =
+            AuditEntry { request_id, ..AuditEntry::new(AuditWord::SignIn, now, Agent::client(&client), detail) };
         let row = app.gateway.journal().row(&entry);
         let kept = expires.checked_add(outside::LEEWAY).unwrap_or(Timestamp::MAX);
         // No client's identifier has a line break in it.

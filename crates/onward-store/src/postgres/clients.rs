@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 use super::LeaseClock;
 use super::dispatch::database_now;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::session;
 use super::work::Work;
 use crate::columns::Columns;
@@ -79,7 +80,7 @@ pub(super) struct Redemption {
 
 /// The insert decides: of any number of redemptions of one `jti`, on any number of nodes, one finds no row (goal I2). What has
 /// expired goes by the way: by the database's clock, or a node that is ahead would forget what others still believe.
-async fn is_unseen(c: &Client, issuer: &str, jti: &str, expires: Timestamp) -> Result<bool, Failure> {
+async fn is_unseen(c: &Keyed, issuer: &str, jti: &str, expires: Timestamp) -> Result<bool, Failure> {
     let sql = "INSERT INTO assertions (client_id, jti, expires) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     Ok(session::execute(c, sql, &[&issuer, &jti, &micros(expires)]).await? == 1)
 }

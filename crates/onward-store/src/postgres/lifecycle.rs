@@ -127,13 +127,7 @@ async fn live_copies(c: &Client, transfers: &[TransferId]) -> Result<BTreeSet<De
 }
 
 /// Ends a transfer unless it has ended before.
-async fn end_transfer(
-    c: &Keyed,
-    id: TransferId,
-    why: EndReason,
-    reason: &str,
-    at: Timestamp,
-) -> Result<bool, Failure> {
+async fn end_transfer(c: &Keyed, id: TransferId, why: EndReason, reason: &str, at: Timestamp) -> Result<bool, Failure> {
     let key = transfers::key(c, id).await?;
     let words = match c.keys().seal_text(key, rows::of_transfer("ended_words", &id.to_string()), reason) {
         Err(Unread::Erased) => None,

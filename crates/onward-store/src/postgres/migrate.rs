@@ -6,9 +6,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::columns::numbered;
 use super::failure::Failure;
 use super::keyed::{Keyed, Whose};
-use super::columns::numbered;
 use super::{deliveries, operations, session, transfers};
 use crate::columns::{Cell, Columns};
 use crate::query::words;
@@ -90,7 +90,8 @@ async fn copy_words(c: &Keyed, id: DeliveryId) -> Result<(), Failure> {
     let name = id.to_string();
     for (column, read, write) in words::OF_COPY {
         for found in session::all(c, &numbered(read), &[&id.0]).await? {
-            let (plain, version): (String, i64) = (get(&found, "plain")?, Columns::of("copy", &found).count("version")?);
+            let (plain, version): (String, i64) =
+                (get(&found, "plain")?, Columns::of("copy", &found).count("version")?);
             let sealed = c.keys().seal_text(key, rows::of_copy(column, &name), &plain)?;
             session::execute(c, &numbered(write), &[&sealed, &id.0, &version]).await?;
         }

@@ -30,7 +30,8 @@ pub(crate) const OF_COPY: [(&str, &str, &str); 3] = [
 ];
 
 /// Transfers with plain words.
-pub(crate) const TRANSFERS: &str = "SELECT id FROM transfers WHERE ended_reason IS NOT NULL AND erased IS NULL ORDER BY id";
+pub(crate) const TRANSFERS: &str =
+    "SELECT id FROM transfers WHERE ended_reason IS NOT NULL AND erased IS NULL ORDER BY id";
 
 /// Approvals with plain words.
 pub(crate) const APPROVALS: &str = "SELECT id FROM approvals WHERE reason <> '' ORDER BY id";

@@ -49,11 +49,7 @@ pub(super) fn seal_everything(
 }
 
 /// Seals the reasons that the schemas before kept plain; false when there are none.
-pub(super) fn seal_words(
-    c: &Connection,
-    encryption: &Arc<dyn KeyEncryption>,
-    now: Timestamp,
-) -> Result<bool, Failure> {
+pub(super) fn seal_words(c: &Connection, encryption: &Arc<dyn KeyEncryption>, now: Timestamp) -> Result<bool, Failure> {
     let vault = Arc::new(keys::vault(c, Arc::clone(encryption))?);
     let step = Step { c, vault: &vault, now };
     let mut found = false;
@@ -202,9 +198,8 @@ impl<'c> Step<'c> {
 
     fn order_words(&self, table: &'static str, id: &str) -> Result<(), Failure> {
         let k = self.keyed();
-        let plain: String = k
-            .prepare_cached(&format!("SELECT reason FROM {table} WHERE id = ?"))?
-            .query_row([id], |row| row.get(0))?;
+        let plain: String =
+            k.prepare_cached(&format!("SELECT reason FROM {table} WHERE id = ?"))?.query_row([id], |row| row.get(0))?;
         let sealed = k.seal_text(self.vault.gateway(), rows::of_order(table, id), &plain)?;
         k.prepare_cached(&format!("UPDATE {table} SET reason = ? WHERE id = ?"))?.execute(params![sealed, id])?;
         Ok(())
