@@ -12,6 +12,7 @@ use onward_gateway::shown::Shown;
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
+use super::input;
 use super::open::{self, ConfigArgs, Desk, minute};
 use super::status;
 use super::terminal::{Style, Terminal};
@@ -81,7 +82,7 @@ pub struct Replay {
     #[command(flatten)]
     config: ConfigArgs,
     /// Why, for the audit log; no patient data
-    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Do it
     #[arg(long)]
