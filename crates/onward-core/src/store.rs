@@ -12,6 +12,7 @@ pub mod people;
 pub mod reporting;
 pub mod retention;
 mod steps;
+pub mod subscriptions;
 
 use std::fmt;
 
@@ -706,6 +707,7 @@ pub trait Store:
     + OperationsStore
     + retention::RetentionStore
     + alerts::AlertStore
+    + subscriptions::SubscriptionStore
 {
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;

@@ -28,7 +28,7 @@ use onward_validate::{Level, RuleBook, Validator};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub use alerts::{Alerts, PushHost, Smtp, Ward};
+pub use alerts::{Alerts, HookHost, PushHost, Smtp, Ward};
 pub use audit::{Audit, HostPort, SyslogContent, Witness};
 pub use check::{Finding, Severity};
 pub(crate) use layers::{line_of, nearest, with_suggestion};
@@ -364,6 +364,8 @@ pub struct Delivery {
     pub attempt_seconds: u32,
     /// Hosts that want a token or signatures.
     pub push: Vec<PushHost>,
+    /// Where subscriptions may have their owners called.
+    pub hooks: Vec<HookHost>,
 }
 
 /// `[retry.<transport>]`

@@ -76,6 +76,16 @@ pub struct PushHost {
     pub signing_key_files: Vec<PathBuf>,
 }
 
+/// Where the subscriptions of one organisation may have it called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HookHost {
+    /// The organisation, as its clients are registered.
+    pub ods: OdsCode,
+    /// What the address begins with; ends with a slash.
+    pub url: Url,
+}
+
 impl Alerts {
     pub(super) fn resolve(&mut self, folder: &Path) {
         self.webhook_key_files.iter_mut().for_each(|path| *path = folder.join(&*path));

@@ -74,6 +74,7 @@ impl Loaded {
         pds(config, &mut findings);
         delivery(config, &mut findings);
         alerts::push(config, &mut findings);
+        alerts::hooks(config, &mut findings);
         alerts::alerts(config, &mut findings);
         rules(config, &mut findings);
         audit(config, &mut findings);
