@@ -458,7 +458,7 @@ pub async fn lists_that_showed(
         let page = store.deliveries(query).await?;
         after = page.last().map(|last| (last.created, last.id));
         first = first.into_iter().chain(page.iter().map(|copy| copy.created)).min();
-        copies.extend(page.iter().map(|copy| copy.id.to_string()));
+        copies.extend(page.iter().map(|copy| copy.id));
         if page.len() < PAGE as usize {
             break;
         }
@@ -469,9 +469,7 @@ pub async fn lists_that_showed(
     // No list showed a copy before there was one.
     within.from = within.from.max(first);
     within.words = vec![AuditWord::Query];
-    let shows = |entry: &FoundAudit| {
-        entry.patient.is_none() && query_of(entry).is_some_and(|query| shows_one_of(&query, &copies))
-    };
+    let shows = |entry: &FoundAudit| shown_on(entry).iter().any(|id| copies.contains(id));
     look_through(store, within, shows).await
 }
 
@@ -516,11 +514,6 @@ fn shown(query: &str) -> impl Iterator<Item = &str> {
         .split('&')
         .find_map(|part| part.strip_prefix("shown=").or_else(|| part.split_once("?shown=").map(|(_, ids)| ids)));
     shown.into_iter().flat_map(|ids| ids.split(','))
-}
-
-/// Whether a list's query names one of these copies among those that it showed.
-fn shows_one_of(query: &str, copies: &BTreeSet<String>) -> bool {
-    shown(query).any(|id| copies.contains(id))
 }
 
 /// The copies that a list showed, by the entry about it; none for any other entry.
