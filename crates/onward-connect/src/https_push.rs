@@ -143,8 +143,11 @@ impl Hook for HttpsPush {
         }
         headers.insert(ONWARD_ATTEMPT, HeaderValue::from(call.attempt));
         self.authorise(&mut headers, &url, &id, b"").await?;
-        let answer =
-            self.http.send(Method::POST, url, headers, Bytes::new()).await.map_err(crate::http::HttpFault::of_repeatable)?;
+        let answer = self
+            .http
+            .send(Method::POST, url, headers, Bytes::new())
+            .await
+            .map_err(crate::http::HttpFault::of_repeatable)?;
         match outcome(&answer, self.clock.as_ref()) {
             Ok(_) => {
                 let _ = answer.bytes().await;

@@ -110,14 +110,14 @@ impl Gateway {
             Ok(criteria) => criteria,
             Err(reason) => return Ok(Err(reason)),
         };
-        let now = self.clock.now();
+        let now = to_the_microsecond(self.clock.now());
         let new = Subscription {
             id: Uuid::new_v4(),
             client_id: client.id.clone(),
             criteria: criteria.to_string(),
             reason: wanted.reason,
             endpoint: wanted.endpoint,
-            ends: wanted.ends,
+            ends: wanted.ends.map(to_the_microsecond),
             status: if wanted.off { SubscriptionStatus::Off } else { SubscriptionStatus::Requested },
             error: None,
             version: 1,
@@ -153,12 +153,12 @@ impl Gateway {
             Ok(criteria) => criteria,
             Err(reason) => return Ok(Changed::NotTaken(reason)),
         };
-        let now = self.clock.now();
+        let now = to_the_microsecond(self.clock.now());
         let new = Subscription {
             criteria: criteria.to_string(),
             reason: wanted.reason,
             endpoint: wanted.endpoint,
-            ends: wanted.ends,
+            ends: wanted.ends.map(to_the_microsecond),
             status: if wanted.off { SubscriptionStatus::Off } else { SubscriptionStatus::Requested },
             error: None,
             changed: now,
@@ -199,7 +199,7 @@ impl Gateway {
         request_id: Option<&str>,
     ) -> Result<Option<Subscription>, StoreError> {
         let Some(own) = self.own_subscription(client, id, request_id).await? else { return Ok(None) };
-        self.note_look(client, format!("Subscription/{id}"), request_id).await?;
+        self.note_subscriptions_seen(client, format!("Subscription/{id}"), request_id).await?;
         Ok(Some(own))
     }
 
@@ -214,7 +214,7 @@ impl Gateway {
         request_id: Option<&str>,
     ) -> Result<Vec<Subscription>, StoreError> {
         let own = self.store.subscriptions(Some(&client.id)).await?;
-        self.note_look(client, asked, request_id).await?;
+        self.note_subscriptions_seen(client, asked, request_id).await?;
         Ok(own)
     }
 
@@ -269,7 +269,12 @@ impl Gateway {
         }
     }
 
-    async fn note_look(&self, client: &Client, asked: String, request_id: Option<&str>) -> Result<(), StoreError> {
+    async fn note_subscriptions_seen(
+        &self,
+        client: &Client,
+        asked: String,
+        request_id: Option<&str>,
+    ) -> Result<(), StoreError> {
         let entry = AuditEntry {
             request_id: request_id.map(str::to_owned),
             query: Some(asked),
@@ -277,4 +282,9 @@ impl Gateway {
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
     }
+}
+
+/// As the store keeps it: what is shown at once must be what is shown later.
+fn to_the_microsecond(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }

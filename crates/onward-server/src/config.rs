@@ -242,6 +242,10 @@ pub struct Mesh {
     /// Further authorities, PEM.
     #[serde(deserialize_with = "filled")]
     pub ca_file: Option<PathBuf>,
+    /// Send bodies compressed.
+    pub compress: bool,
+    /// Longest part of a message in one request, bytes before compression.
+    pub chunk_bytes: u32,
     /// Time between two looks into our mailbox, seconds.
     pub poll_seconds: u32,
     /// Plain `http:` to a loopback address.

@@ -199,7 +199,10 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
                 paused,
                 alerts,
                 oldest_bodies,
-                open: [app.gateway.breakers(), app.gateway.hook_breakers()].into_iter().flat_map(Breakers::open).collect(),
+                open: [app.gateway.breakers(), app.gateway.hook_breakers()]
+                    .into_iter()
+                    .flat_map(Breakers::open)
+                    .collect(),
                 subscriptions: subscriptions.iter().map(|each| each.status).collect(),
                 witnesses: app.witnessing.standing(),
                 shipped: app.witnessing.shipped(),

@@ -134,13 +134,8 @@ pub trait SubscriptionStore: Send + Sync + 'static {
 
     /// Takes the call of a live subscription that nobody else is making and of which no more was told than `told`; gives the
     /// fencing token. Nobody else gets it before `again`; whoever takes one and dies leaves it due then.
-    async fn take_call(
-        &self,
-        id: Uuid,
-        told: u64,
-        now: Timestamp,
-        again: Timestamp,
-    ) -> Result<Option<u64>, StoreError>;
+    async fn take_call(&self, id: Uuid, told: u64, now: Timestamp, again: Timestamp)
+    -> Result<Option<u64>, StoreError>;
     /// Ends a call; `false`, with nothing written, when it is no longer the caller's.
     async fn end_call(&self, end: CallEnd) -> Result<bool, StoreError>;
 

@@ -77,8 +77,7 @@ impl Gateway {
     async fn end_of_time(&self, subscription: Subscription, now: Timestamp) -> Result<(), StoreError> {
         let detail = format!("subscription {}: its time is over", subscription.id);
         let entry = AuditEntry::new(AuditWord::Configure, now, Agent::gateway(), detail);
-        let off =
-            Subscription { status: SubscriptionStatus::Off, changed: now, next_call: None, ..subscription };
+        let off = Subscription { status: SubscriptionStatus::Off, changed: now, next_call: None, ..subscription };
         // When it is `false` its owner has just changed it: the next look judges it anew.
         self.store.change_subscription(off, vec![self.journal.row(&entry)]).await?;
         Ok(())
@@ -138,10 +137,8 @@ impl Gateway {
         };
         let (outcome, detail) = self.made(&subscription, until).await?;
         let success = matches!(outcome, CallOutcome::Told(_));
-        let entry = AuditEntry {
-            success,
-            ..AuditEntry::new(AuditWord::Notify, self.clock.now(), Agent::gateway(), detail)
-        };
+        let entry =
+            AuditEntry { success, ..AuditEntry::new(AuditWord::Notify, self.clock.now(), Agent::gateway(), detail) };
         if let CallOutcome::Failed(reason) = &outcome {
             tracing::error!(subscription = %subscription.id, reason, "a subscription is given up; its owner must ask anew");
         }

@@ -17,7 +17,9 @@ pub enum CriteriaError {
     #[error("criteria are Task, or Task?status=CODES, Task?owner=ODS or both; a patient is never named in them")]
     Form,
     /// A status that Tasks do not have here.
-    #[error("status takes requested, received, accepted, in-progress, on-hold, completed, rejected, failed and cancelled")]
+    #[error(
+        "status takes requested, received, accepted, in-progress, on-hold, completed, rejected, failed and cancelled"
+    )]
     Status,
     /// No ODS code.
     #[error("owner takes an ODS code, or its system, a bar and the code")]

@@ -84,7 +84,12 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/fhir/R4/Subscription", Function(Action::SearchSubscriptions), get(subscription::search)),
         route("GET", "/fhir/R4/Subscription/{id}", Function(Action::ReadSubscription), get(subscription::get)),
         route("PUT", "/fhir/R4/Subscription/{id}", Function(Action::ChangeSubscription), put(subscription::put)),
-        route("DELETE", "/fhir/R4/Subscription/{id}", Function(Action::DeleteSubscription), delete(subscription::delete)),
+        route(
+            "DELETE",
+            "/fhir/R4/Subscription/{id}",
+            Function(Action::DeleteSubscription),
+            delete(subscription::delete),
+        ),
         route("GET", "/fhir/R4/metadata", Open, get(metadata::capability)),
         route("GET", "/.well-known/smart-configuration", Open, get(metadata::smart)),
         route("GET", "/.well-known/jwks.json", Open, get(metadata::jwks)),

@@ -33,12 +33,7 @@ const ELEMENTS: [&str; 8] = ["id", "meta", "status", "end", "reason", "criteria"
 type Certificate = Option<Extension<ClientCertificate>>;
 
 /// `POST Subscription`.
-pub async fn create(
-    State(app): State<Arc<App>>,
-    certificate: Certificate,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+pub async fn create(State(app): State<Arc<App>>, certificate: Certificate, headers: HeaderMap, body: Body) -> Response {
     let caller = match super::allowed(&app, &headers, certificate, Action::CreateSubscription).await {
         Ok(caller) => caller,
         Err(response) => return response,
@@ -267,7 +262,8 @@ fn endpoint_of(channel: Element<'_, '_>) -> Result<String, Refused> {
                 return Err(refused("Subscription.channel.payload", text));
             }
             "header" => {
-                let text = "headers are not kept: whoever runs the gateway sets what your host asks for ([delivery] push)";
+                let text =
+                    "headers are not kept: whoever runs the gateway sets what your host asks for ([delivery] push)";
                 return Err(refused("Subscription.channel.header", text));
             }
             _ => {

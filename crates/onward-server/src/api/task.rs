@@ -119,7 +119,9 @@ pub async fn put(
         Err(response) => return response,
     };
     let Ok(delivery) = id.parse::<DeliveryId>() else { return outcome::not_found().into_response() };
-    let Some(tag) = headers.get(header::IF_MATCH) else { return outcome::precondition_required("Task").into_response() };
+    let Some(tag) = headers.get(header::IF_MATCH) else {
+        return outcome::precondition_required("Task").into_response();
+    };
     let Some(version) = tag.to_str().ok().and_then(version) else {
         return outcome::bad_request("If-Match takes W/\"version\"").into_response();
     };

@@ -1,6 +1,5 @@
 //! Who is told that a person must look, and by which ways.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -67,30 +66,19 @@ pub(super) fn notifiers(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Resu
 }
 
 /// What the hosts that copies are pushed to ask for.
-///
-/// # Errors
-/// When a host has two entries: one of them would not be heeded.
-pub(super) fn push(config: &Config) -> anyhow::Result<HttpsPushConfig> {
-    let mut seen = BTreeSet::new();
-    let twice = config.delivery.push.iter().find(|push| !seen.insert(push.host.to_ascii_lowercase()));
-    anyhow::ensure!(
-        twice.is_none(),
-        "[delivery] push has two entries for {}: put its token and its keys into one",
-        twice.map_or("one host", |push| push.host.as_str())
-    );
+pub(super) fn push(config: &Config) -> HttpsPushConfig {
     let hosts = || config.delivery.push.iter().map(|push| (push.host.to_ascii_lowercase(), push));
-    Ok(HttpsPushConfig {
+    HttpsPushConfig {
         bearer_token_files: hosts().filter_map(|(host, push)| Some((host, push.bearer_token_file.clone()?))).collect(),
         signing_key_files: hosts()
             .filter(|(_, push)| !push.signing_key_files.is_empty())
             .map(|(host, push)| (host, push.signing_key_files.clone()))
             .collect(),
-    })
+    }
 }
 
 /// The addresses that subscriptions may name.
 pub(super) fn hooks(config: &Config) -> Vec<HookAddress> {
-    let address =
-        |hook: &HookHost| HookAddress { organisation: hook.ods.clone(), prefix: hook.url.to_string() };
+    let address = |hook: &HookHost| HookAddress { organisation: hook.ods.clone(), prefix: hook.url.to_string() };
     config.delivery.hooks.iter().filter(|hook| hook.url.path().ends_with('/')).map(address).collect()
 }

@@ -57,7 +57,11 @@ pub(crate) async fn subscriptions_are_kept_changed_and_removed(store: Shared) {
     assert_eq!(store.change_subscription(off.clone(), vec![row(AuditWord::Configure)]).await, Ok(true));
     assert_eq!(read(&store, own.id).await, Subscription { version: 2, ..off.clone() });
     let before = log(&store).await.len();
-    assert_eq!(store.change_subscription(off, vec![row(AuditWord::Configure)]).await, Ok(false), "it has another version");
+    assert_eq!(
+        store.change_subscription(off, vec![row(AuditWord::Configure)]).await,
+        Ok(false),
+        "it has another version"
+    );
     assert_eq!(log(&store).await.len(), before);
     assert_eq!(store.live_subscriptions().await, Ok(vec![other]), "what is off is not called");
     assert_eq!(store.remove_subscription(own.id, vec![row(AuditWord::Configure)]).await, Ok(true));
@@ -76,7 +80,11 @@ pub(crate) async fn one_of_many_nodes_makes_a_call(store: Shared) {
     // Whoever took it has died.
     let second = store.take_call(id, 0, at(31), at(61)).await.expect("committed").expect("due");
     let entries = log(&store).await.len();
-    assert_eq!(store.end_call(end(&own, taken[0], 32, CallOutcome::Told(5))).await, Ok(false), "the first is fenced off");
+    assert_eq!(
+        store.end_call(end(&own, taken[0], 32, CallOutcome::Told(5))).await,
+        Ok(false),
+        "the first is fenced off"
+    );
     assert_eq!(log(&store).await.len(), entries, "and says nothing");
     assert_eq!(store.end_call(end(&own, second, 33, CallOutcome::Told(5))).await, Ok(true));
     assert_eq!(log(&store).await.len(), entries + 1);

@@ -32,7 +32,9 @@ impl SubscriptionStore for PostgresStore {
         most: u32,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        self.writers.run((subscription, most, audit), |work, (new, most, rows)| add(work, new, *most, rows).boxed()).await
+        self.writers
+            .run((subscription, most, audit), |work, (new, most, rows)| add(work, new, *most, rows).boxed())
+            .await
     }
 
     async fn subscription(&self, id: Uuid) -> Result<Option<Subscription>, StoreError> {
@@ -115,12 +117,7 @@ async fn audited<'j>(
     Ok(changed)
 }
 
-async fn add<'j>(
-    work: &mut Work<'j>,
-    new: &'j Subscription,
-    most: u32,
-    rows: &'j [AuditRow],
-) -> Result<bool, Failure> {
+async fn add<'j>(work: &mut Work<'j>, new: &'j Subscription, most: u32, rows: &'j [AuditRow]) -> Result<bool, Failure> {
     let params: Params<'_> = &[
         &new.id.to_string(),
         &new.client_id,
@@ -178,7 +175,10 @@ async fn finish<'j>(work: &mut Work<'j>, end: &'j CallEnd) -> Result<bool, Failu
     }
 }
 
-async fn changed(c: &Client, (organisation, from, until): &Span) -> Result<Vec<(TransferId, Option<DeliveryId>)>, Failure> {
+async fn changed(
+    c: &Client,
+    (organisation, from, until): &Span,
+) -> Result<Vec<(TransferId, Option<DeliveryId>)>, Failure> {
     let found = session::all(c, &query::changed_tasks(), &[from, until, organisation]).await?;
     found.iter().map(|row| Ok(rows::changed(&Columns::of("audit_log", row))?)).collect()
 }

@@ -16,7 +16,8 @@ pub(crate) const ADD: &str = "INSERT INTO subscriptions (id, client, criteria, r
          CAST($12 AS BIGINT)
      WHERE (SELECT count(*) FROM subscriptions WHERE client = $2) < CAST($13 AS BIGINT)";
 /// A change by its owner, or the end of its time.
-pub(crate) const CHANGE: &str = "UPDATE subscriptions SET criteria = $1, reason = $2, endpoint = $3, ends = $4, status = $5, \
+pub(crate) const CHANGE: &str =
+    "UPDATE subscriptions SET criteria = $1, reason = $2, endpoint = $3, ends = $4, status = $5, \
          error = $6, version = version + 1, changed = $7, told = $8, taken = taken + 1, failures = 0, next_call = $9, \
          failing_since = NULL
      WHERE id = $10 AND version = $11";
@@ -33,11 +34,13 @@ pub(crate) const TOLD: &str = "UPDATE subscriptions SET
          status = 'active', error = NULL, told = $2, failures = 0, next_call = NULL, failing_since = NULL
      WHERE id = $3 AND taken = $4 AND status IN ('requested', 'active')";
 /// A call failed for now.
-pub(crate) const AGAIN: &str = "UPDATE subscriptions SET version = version + 1, changed = $1, error = $2, failures = failures + 1, \
+pub(crate) const AGAIN: &str =
+    "UPDATE subscriptions SET version = version + 1, changed = $1, error = $2, failures = failures + 1, \
          next_call = $3, failing_since = coalesce(failing_since, $1)
      WHERE id = $4 AND taken = $5 AND status IN ('requested', 'active')";
 /// A call failed for good.
-pub(crate) const FAILED: &str = "UPDATE subscriptions SET version = version + 1, changed = $1, error = $2, status = 'error', \
+pub(crate) const FAILED: &str =
+    "UPDATE subscriptions SET version = version + 1, changed = $1, error = $2, status = 'error', \
          failures = failures + 1, next_call = NULL
      WHERE id = $3 AND taken = $4 AND status IN ('requested', 'active')";
 
