@@ -179,6 +179,6 @@ async fn changed(
     c: &Client,
     (organisation, from, until): &Span,
 ) -> Result<Vec<(TransferId, Option<DeliveryId>)>, Failure> {
-    let found = session::all(c, &query::changed_tasks(), &[from, until, organisation]).await?;
+    let found = session::all(c, query::CHANGED_TASKS, &[from, until, organisation]).await?;
     found.iter().map(|row| Ok(rows::changed(&Columns::of("audit_log", row))?)).collect()
 }

@@ -1,7 +1,5 @@
 //! Subscriptions, as SQL that both engines read, with `$1`, `$2` … in the order of their first use.
 
-use onward_core::store::subscriptions::CHANGING;
-
 /// The columns of a subscription.
 const COLUMNS: &str = "id, client, criteria, reason, endpoint, ends, status, error, version, created, changed, told, failures, \
      next_call, failing_since";
@@ -64,13 +62,25 @@ pub(crate) fn live() -> String {
     format!("SELECT {COLUMNS} FROM subscriptions WHERE {LIVE} ORDER BY created, id")
 }
 
-/// What changed: entries of organisation `$3` from `$1` until `$2`.
-pub(crate) fn changed_tasks() -> String {
-    let words = CHANGING.map(|word| format!("'{word}'")).join(", ");
-    format!(
-        "SELECT DISTINCT a.transfer, a.delivery FROM audit_log a
-         WHERE a.position >= $1 AND a.position < $2 AND a.transfer IS NOT NULL AND a.word IN ({words})
-             AND EXISTS (SELECT 1 FROM audit_parties p
-                 WHERE p.organisation = $3 AND p.recorded = a.recorded AND p.position = a.position)"
-    )
+/// What changed: entries of organisation `$3` from `$1` until `$2`, with the words of [`onward_core::store::subscriptions::CHANGING`].
+pub(crate) const CHANGED_TASKS: &str = "SELECT DISTINCT a.transfer, a.delivery FROM audit_log a
+     WHERE a.position >= $1 AND a.position < $2 AND a.transfer IS NOT NULL AND a.word IN
+         ('accept', 'hold', 'release', 'withdraw', 'disclose', 'delivery-failed', 'read', 'acknowledge')
+         AND EXISTS (SELECT 1 FROM audit_parties p
+             WHERE p.organisation = $3 AND p.recorded = a.recorded AND p.position = a.position)";
+
+#[cfg(test)]
+mod tests {
+    use onward_core::audit::AuditWord;
+    use onward_core::store::subscriptions::CHANGING;
+
+    use super::CHANGED_TASKS;
+
+    #[test]
+    fn the_words_of_the_statement_are_those_of_the_port() {
+        let quoted = |word: &AuditWord| CHANGED_TASKS.split('\'').any(|part| part == word.as_str());
+        for word in AuditWord::ALL {
+            assert_eq!(quoted(word), CHANGING.contains(word), "{word}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub(crate) fn subscription(columns: &Columns<'_>) -> Result<Subscription, Corrup
     })
 }
 
-/// Of a row of [`crate::query::subscriptions::changed_tasks`].
+/// Of a row of [`crate::query::subscriptions::CHANGED_TASKS`].
 pub(crate) fn changed(columns: &Columns<'_>) -> Result<(TransferId, Option<DeliveryId>), Corrupt> {
     Ok((columns.parsed("transfer")?, columns.parsed_opt("delivery")?))
 }

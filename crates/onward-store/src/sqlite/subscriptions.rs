@@ -87,7 +87,7 @@ impl SubscriptionStore for SqliteStore {
     ) -> Result<Vec<(TransferId, Option<DeliveryId>)>, StoreError> {
         let organisation = organisation.clone();
         self.read(move |c| {
-            c.prepare_cached(&query::changed_tasks())?
+            c.prepare_cached(query::CHANGED_TASKS)?
                 .query_and_then(params![stored_count(from), stored_count(until), organisation.as_str()], |row| {
                     Ok(rows::changed(&Columns::of("audit_log", row))?)
                 })?
