@@ -38,6 +38,13 @@ impl Kind {
         }
     }
 
+    fn action(self) -> Action {
+        match self {
+            Self::Service => Action::SearchDirectory,
+            Self::Location => Action::SearchPlaces,
+        }
+    }
+
     fn understood(self) -> &'static str {
         match self {
             Self::Service => {
@@ -92,7 +99,7 @@ pub async fn one_location(
 }
 
 async fn read(app: &App, headers: &HeaderMap, connection: &Connection, kind: Kind, id: &str) -> Response {
-    let caller = match super::allowed(app, headers, connection, Action::SearchDirectory).await {
+    let caller = match super::allowed(app, headers, connection, kind.action()).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -110,7 +117,7 @@ async fn read(app: &App, headers: &HeaderMap, connection: &Connection, kind: Kin
 }
 
 async fn search(app: &App, headers: &HeaderMap, connection: &Connection, kind: Kind, raw: &str) -> Response {
-    let caller = match super::allowed(app, headers, connection, Action::SearchDirectory).await {
+    let caller = match super::allowed(app, headers, connection, kind.action()).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };

@@ -24,12 +24,13 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0007_sealing.sql"),
     include_str!("../../schema/postgres/0008_retention.sql"),
     include_str!("../../schema/postgres/0009_alerts.sql"),
-    include_str!("../../schema/postgres/0010_words.sql"),
+    include_str!("../../schema/postgres/0010_subscriptions.sql"),
+    include_str!("../../schema/postgres/0011_words.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 6;
 /// The step that the program follows by sealing what people wrote.
-const WORDS: usize = 9;
+const WORDS: usize = 10;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]

@@ -33,12 +33,13 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0009_erasure.sql"),
     include_str!("../../schema/sqlite/0010_retention.sql"),
     include_str!("../../schema/sqlite/0011_alerts.sql"),
-    include_str!("../../schema/sqlite/0012_words.sql"),
+    include_str!("../../schema/sqlite/0012_subscriptions.sql"),
+    include_str!("../../schema/sqlite/0013_words.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;
 /// The step that the program follows by sealing what people wrote.
-const WORDS: usize = 11;
+const WORDS: usize = 12;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
