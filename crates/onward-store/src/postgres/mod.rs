@@ -85,6 +85,8 @@ pub struct PostgresSettings {
     pub password: Option<String>,
     /// The only authorities of the server's certificate, PEM; none: the operating system's.
     pub ca_pem: Option<Vec<u8>>,
+    /// The user's certificate and its key, PEM, where the server wants them.
+    pub client_pem: Option<(Vec<u8>, String)>,
     /// Takes a server that does not sync: for throw-away databases of tests.
     pub fsync_off_allowed: bool,
 }

@@ -2,7 +2,7 @@ use clap::Parser as _;
 use onward_core::audit::{AuditEntry, AuditWord};
 use onward_core::{Timestamp, TransferId};
 use onward_gateway::journal::Journal;
-use onward_ledger::SigningKey;
+use onward_ledger::SigningKeys;
 use tempfile::TempDir;
 
 use crate::cli::terminal::capture;
@@ -17,7 +17,7 @@ async fn place() -> TempDir {
     std::fs::write(folder.path().join("gateway.toml"), "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n")
         .expect("writable");
     crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
-    let key = SigningKey::generate("onward/R9Z").expect("a key").to_secret_text().expect("text");
+    let key = SigningKeys::generate("onward/R9Z").expect("a key").to_secret_text().expect("text");
     std::fs::write(folder.path().join("audit-signing.key"), key.as_bytes()).expect("writable");
     let config = crate::cli::open::ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
     let (_, store) = config.store().await.expect("a store");
