@@ -71,7 +71,8 @@ const BEFORE: &str =
     UPDATE erasures SET reason = '{w}'; UPDATE legal_holds SET reason = '{w}';
     ALTER TABLE deliveries DROP COLUMN words; ALTER TABLE deliveries DROP COLUMN replay_words;
     ALTER TABLE delivery_history DROP COLUMN words; ALTER TABLE transfers DROP COLUMN ended_words;
-    ALTER TABLE approvals DROP COLUMN words; PRAGMA user_version = 12;";
+    ALTER TABLE approvals DROP COLUMN words; ALTER TABLE users DROP COLUMN disabled_at;
+    PRAGMA user_version = 12;";
 
 #[tokio::test]
 async fn what_people_wrote_about_a_person_stands_in_no_file() {
