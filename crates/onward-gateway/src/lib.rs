@@ -31,6 +31,7 @@ pub mod reconcile;
 pub mod redirect;
 pub mod refusal;
 pub mod routes;
+pub mod shown;
 pub mod tasks;
 pub mod verify;
 

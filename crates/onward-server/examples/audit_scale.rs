@@ -34,15 +34,8 @@ fn at(second: u64) -> Timestamp {
 
 fn query() -> AuditQuery {
     AuditQuery {
-        organisation: None,
-        patient: None,
-        agent: None,
-        entity: None,
-        from: None,
-        until: None,
-        words: Vec::new(),
-        after: None,
         limit: 1_000,
+    ..AuditQuery::default()
     }
 }
 

@@ -112,15 +112,8 @@ impl Search {
 
 fn read_parameters(asked: &str) -> Result<AuditQuery, &'static str> {
     let mut query = AuditQuery {
-        organisation: None,
-        patient: None,
-        agent: None,
-        entity: None,
-        from: None,
-        until: None,
-        words: Vec::new(),
-        after: None,
         limit: COUNT,
+        ..AuditQuery::default()
     };
     let mut range = Range::default();
     let mut seen: Vec<String> = Vec::new();

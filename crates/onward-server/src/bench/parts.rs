@@ -116,15 +116,9 @@ impl Template {
             });
         }
         let query = AuditQuery {
-            organisation: None,
-            patient: None,
-            agent: None,
             entity: Some(record.id.to_string()),
-            from: None,
-            until: None,
-            words: Vec::new(),
-            after: None,
             limit: 100,
+            ..AuditQuery::default()
         };
         let entries = store.search_audit(query).await?;
         let audit = entries.into_iter().filter_map(|entry| Some(row(entry.word, entry.event?))).collect();
@@ -184,6 +178,7 @@ fn row(word: AuditWord, event: Vec<u8>) -> AuditRow {
         organisation: None,
         patient: None,
         success: true,
+        shown: Vec::new(),
         event,
     }
 }

@@ -205,15 +205,10 @@ impl Whom {
 
 fn query(from: Timestamp, until: Option<Timestamp>, words: &[AuditWord]) -> AuditQuery {
     AuditQuery {
-        organisation: None,
-        patient: None,
-        agent: None,
-        entity: None,
         from: Some(from),
         until,
         words: words.to_vec(),
-        after: None,
-        limit: 0,
+    ..AuditQuery::default()
     }
 }
 

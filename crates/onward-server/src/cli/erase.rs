@@ -272,15 +272,9 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
 /// The account that a request was made under, as the log has it.
 async fn account_that_asked(store: &dyn Store, request: &ErasureRequest) -> Result<Option<String>, Failure> {
     let query = AuditQuery {
-        organisation: None,
-        patient: None,
-        agent: None,
-        entity: None,
         from: Some(request.at),
-        until: None,
         words: vec![AuditWord::Erase],
-        after: None,
-        limit: 0,
+        ..AuditQuery::default()
     };
     let asked = format!("{}: erasure {} requested by ", AuditWord::Erase, request.id);
     let entries = entries_that_fit(store, query).await?;

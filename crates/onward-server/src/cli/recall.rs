@@ -118,15 +118,10 @@ async fn entries(store: &dyn Store, copies: &[DeliveryRecord]) -> Result<Vec<Fou
         loop {
             let page = store
                 .search_audit(AuditQuery {
-                    organisation: None,
-                    patient: None,
-                    agent: None,
                     entity: Some(copy.id.to_string()),
-                    from: None,
-                    until: None,
-                    words: Vec::new(),
                     after,
                     limit: PAGE,
+                    ..AuditQuery::default()
                 })
                 .await?;
             after = page.last().map(|last| (last.recorded, last.index));

@@ -33,6 +33,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0009_erasure.sql"),
     include_str!("../../schema/sqlite/0010_retention.sql"),
     include_str!("../../schema/sqlite/0011_alerts.sql"),
+    include_str!("../../schema/sqlite/0012_shown.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

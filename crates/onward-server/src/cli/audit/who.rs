@@ -96,15 +96,10 @@ pub(crate) async fn entries(
     since: Option<Timestamp>,
 ) -> Result<Vec<FoundAudit>, Failure> {
     let query = AuditQuery {
-        organisation: None,
         patient: Some(patient.clone()),
-        agent: None,
-        entity: None,
         from: since,
-        until: None,
-        words: Vec::new(),
-        after: None,
         limit: PAGE,
+        ..AuditQuery::default()
     };
     all(store, query).await
 }
