@@ -19,14 +19,6 @@ async fn ask(browser: &Browser, path: &str, body: &Value) -> (u16, Value) {
     (page.status, serde_json::from_str(&page.text).unwrap_or_default())
 }
 
-/// The events of the log that have this text.
-async fn logged(world: &World, text: &str) -> usize {
-    let entries = world.gateway().store().audit_entries(0, 1000).await.expect("readable");
-    let has =
-        |entry: &&onward_core::store::StoredAudit| String::from_utf8_lossy(entry.event().expect("kept")).contains(text);
-    entries.iter().filter(has).count()
-}
-
 /// A session that began so long ago that nothing grave may be done with it.
 fn age_sessions(world: &World) {
     world.tamper("UPDATE sessions SET authenticated = authenticated - 600000000");
@@ -56,7 +48,7 @@ async fn a_password_is_changed_by_who_knows_it() {
         assert!(!page.text.contains(NEW) && !page.text.contains("another one"), "a password is never shown");
     }
     assert_eq!(elsewhere.get("/").await.status, 200, "nothing has changed");
-    assert_eq!(logged(&world, "sign-in refused: present password, to change it").await, 2);
+    assert_eq!(world.logged("sign-in refused: present password, to change it").await, 2);
 
     let done = change_password(&ada, PASSWORD, NEW, NEW).await;
     assert_eq!((done.status, done.location()), (303, Some("/account?done=password")));
@@ -71,8 +63,8 @@ async fn a_password_is_changed_by_who_knows_it() {
     };
     assert_eq!(with(PASSWORD).await, 401, "the old one is void");
     assert_eq!(with(NEW).await, 303, "the codes are the same ones");
-    assert_eq!(logged(&world, "password changed, other sessions ended").await, 1);
-    assert_eq!(logged(&world, "marble").await, 0);
+    assert_eq!(world.logged("password changed, other sessions ended").await, 1);
+    assert_eq!(world.logged("marble").await, 0);
 }
 
 /// Whoever finds a browser open cannot change what its owner is recognised by, nor guess the password through the form.
@@ -140,7 +132,7 @@ async fn a_second_passkey_is_set_up_and_the_first_removed() {
     assert_eq!(sign_in(&mut key).await.0, 200);
     assert_eq!(ada.browser.post("/account/passkey/remove", &[("passkey", id)]).await.status, 422, "it is gone");
     for (text, times) in [("passkey added, other sessions ended", 2), ("passkey removed, other sessions ended", 1)] {
-        assert_eq!(logged(&world, text).await, times, "{text}");
+        assert_eq!(world.logged(text).await, times, "{text}");
     }
 }
 
@@ -174,6 +166,6 @@ async fn people_see_where_they_are_signed_in_and_end_it() {
     assert_eq!(end(&own).await, 303);
     assert_eq!(end("all").await, 303);
     assert_eq!(ada.browser.get("/").await.status, 200, "the one that asks goes on");
-    assert_eq!(logged(&world, &format!("session {of_elsewhere} ended from session {own}")).await, 1);
-    assert_eq!(logged(&world, "all other sessions ended").await, 0, "there was no other");
+    assert_eq!(world.logged(&format!("session {of_elsewhere} ended from session {own}")).await, 1);
+    assert_eq!(world.logged("all other sessions ended").await, 0, "there was no other");
 }

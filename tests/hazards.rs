@@ -2,6 +2,8 @@
 //! there.
 
 use std::collections::BTreeSet;
+
+use onward_tests::sources;
 use std::path::{Path, PathBuf};
 
 /// Severity by likelihood, as NHS England's clinical risk management standards rate a risk from 1 to 5.
@@ -49,8 +51,7 @@ fn every_test_that_a_control_names_exists() {
         for name in hazard[6].split("; ") {
             let (file, function) = name.split_once('#').unwrap_or_else(|| panic!("{}: {name}", &hazard[0]));
             let content = std::fs::read_to_string(root().join(file)).unwrap_or_default();
-            let defined = content.contains(&format!("fn {function}("));
-            assert!(defined, "{} names {name}, which is nowhere", &hazard[0]);
+            assert!(sources::defines(file, function), "{} names {name}, which is nowhere", &hazard[0]);
             let body = content.split(&format!("fn {function}(")).next().unwrap_or_default();
             let is_test =
                 body.lines().rev().take(6).any(|line| line.contains("test") || line.contains("every_contract"));

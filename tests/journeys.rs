@@ -11,7 +11,7 @@ use onward_core::{Clock as _, DeliveryId, HoldId, SystemClock, TransferId};
 use onward_server::session::Session;
 use onward_tests::browser;
 use onward_tests::message::{self, fresh};
-use onward_tests::world::{World, post_xml};
+use onward_tests::world::{World, accepted};
 use serde_json::{Value, json};
 
 use crate::lifecycle::Version;
@@ -36,11 +36,8 @@ fn installed() -> Option<PathBuf> {
 }
 
 async fn copy_of(world: &World, hospital: &Session, message: String) -> DeliveryId {
-    let (status, response, reply) = post_xml(hospital, message).await;
-    assert_eq!(status, 200, "{response}");
-    let id = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id").to_owned();
-    let transfer =
-        world.gateway().store().transfer(id.parse().expect("an id")).await.expect("readable").expect("there");
+    let id = accepted(hospital, message).await;
+    let transfer = world.gateway().store().transfer(id).await.expect("readable").expect("there");
     transfer.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id
 }
 
@@ -122,10 +119,8 @@ async fn deceased_like(world: &World, copy: DeliveryId) -> DeliveryId {
 
 /// The hold of a message about a restricted person.
 async fn held(world: &World, hospital: &Session) -> HoldId {
-    let (status, response, reply) = post_xml(hospital, fresh(message::RESTRICTED_ITK3)).await;
-    assert_eq!(status, 200, "{response}");
-    let id = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id").to_owned();
-    let transfer = world.gateway().store().transfer(id.parse().expect("an id")).await.expect("readable");
+    let id = accepted(hospital, fresh(message::RESTRICTED_ITK3)).await;
+    let transfer = world.gateway().store().transfer(id).await.expect("readable");
     transfer.and_then(|transfer| transfer.hold).expect("held").id
 }
 

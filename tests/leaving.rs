@@ -9,15 +9,12 @@ use onward_gateway::lifecycle::TakenBack;
 use onward_server::session::Session;
 use onward_tests::browser::{self, Person};
 use onward_tests::message::{self, fresh};
-use onward_tests::world::{World, post_xml};
+use onward_tests::world::{World, accepted};
 use serde_json::Value;
 
 /// A discharge, once every copy lies in its inbox: the transfer and the home's copy.
 async fn sent(world: &World, hospital: &Session) -> (TransferId, DeliveryRecord) {
-    let (status, response, reply) = post_xml(hospital, fresh(message::EDISCHARGE_ITK3)).await;
-    assert_eq!(status, 200, "{response}");
-    let id = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id");
-    let id = id.parse().expect("an id");
+    let id = accepted(hospital, fresh(message::EDISCHARGE_ITK3)).await;
     loop {
         let record = world.gateway().store().transfer(id).await.expect("readable").expect("there");
         if record.deliveries.iter().all(|copy| copy.state != DeliveryState::Queued) {

@@ -7,6 +7,7 @@ use onward_connect::http::{HeaderMap, HeaderValue, Method};
 use onward_core::client::Role;
 use onward_core::{Clock as _, SystemClock};
 use onward_server::keys;
+use onward_server::listener::sha256_hex;
 use onward_tests::message::{self, fresh};
 use onward_tests::published::Published;
 use onward_tests::signer::Signer;
@@ -94,12 +95,6 @@ clients = {{ "0oa1" = "northmoor-epr", "0oa2" = "rowan-house", "0oa3" = "nobody"
     async fn list(&self, token: &str) -> u16 {
         self.call(Method::GET, "fhir/R4/Task", token, String::new()).await.0
     }
-
-    async fn logged(&self, text: &str) -> usize {
-        let entries = self.world.gateway().store().audit_entries(0, 1000).await.expect("readable");
-        let events = entries.iter().map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned());
-        events.filter(|event| event.contains(text)).count()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,14 +107,14 @@ async fn a_regions_token_does_what_its_client_and_scopes_may() {
     let whole = region.with(&json!({}));
     assert_eq!(post(&whole).await.0, 200);
     assert_eq!(region.list(&whole).await, 200, "a token is good until it expires");
-    assert!(region.logged("northmoor-epr").await > 0, "the client is named as ours");
+    assert!(region.world.logged("northmoor-epr").await > 0, "the client is named as ours");
 
     let reading = region.with(&json!({ "scope": "system/Task.rs openid offline_access" }));
     assert_eq!(region.list(&reading).await, 200);
     let (status, headers) = post(&reading).await;
     assert_eq!(status, 403);
     assert_eq!(headers["www-authenticate"], "Bearer error=\"insufficient_scope\"");
-    assert_eq!(region.logged("the token's scopes do not cover Submit").await, 1);
+    assert_eq!(region.world.logged("the token's scopes do not cover Submit").await, 1);
     for nothing in [json!({ "scope": "" }), json!({ "scope": null }), json!({ "scope": "system/*.cruds user/Task.rs" })]
     {
         assert_eq!(region.list(&region.with(&nothing)).await, 403, "{nothing}");
@@ -222,7 +217,7 @@ async fn what_another_issuer_must_not_say() {
     }
     assert_eq!(region.list(&right).await, 200);
     assert!(region.published.fetched() < 10, "{} fetches", region.published.fetched());
-    assert_eq!(region.logged("0oa").await, 0, "nothing of what was refused is kept");
+    assert_eq!(region.world.logged("0oa").await, 0, "nothing of what was refused is kept");
 }
 
 /// A token that is bound to a certificate, or whose client is, is good with that certificate only; here nobody shows one.
@@ -230,13 +225,9 @@ async fn what_another_issuer_must_not_say() {
 async fn a_client_with_a_certificate_needs_it() {
     let region = Region::start("").await;
     let hash = digest(&SHA256, b"a certificate");
-    region.world.signer("bound", "R9Z", Role::Sender, Some(hex(hash.as_ref()))).await;
+    region.world.signer("bound", "R9Z", Role::Sender, Some(sha256_hex(b"a certificate"))).await;
     let of_bound = region.with(&json!({ "client_id": "0oa4" }));
     assert_eq!(region.list(&of_bound).await, 401);
     let bound = json!({ "cnf": { "x5t#S256": URL_SAFE_NO_PAD.encode(hash.as_ref()) } });
     assert_eq!(region.list(&region.with(&bound)).await, 401);
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,7 +8,7 @@ use onward_core::{NhsNumber, Timestamp, TransferId};
 use onward_gateway::reconcile::{Discharge, Progress};
 use onward_server::cli::{Cli, Exit};
 use onward_tests::message::{self, fresh};
-use onward_tests::world::{World, post_xml};
+use onward_tests::world::{World, accepted};
 
 fn day(person: &str) -> Discharge {
     let at = |text: &str| text.parse::<Timestamp>().expect("a moment");
@@ -17,9 +17,7 @@ fn day(person: &str) -> Discharge {
 }
 
 async fn sent(world: &World) -> TransferId {
-    let (status, response, reply) = post_xml(&world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
-    assert_eq!(status, 200, "{response}");
-    reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id").parse().expect("an id")
+    accepted(&world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await
 }
 
 /// The home reads its copy once every copy has left.

@@ -116,7 +116,7 @@ async function tab_to(page, words) {
 }
 
 // Compressed bytes: of everything that a first visit loads, and of a page alone, for all else is kept by the browser.
-async function weigh(cookie, start, then) {
+async function weigh(cookie, start, then, least = 500) {
   const made = await context(cookie)
   const page = await made.newPage()
   const sizes = []
@@ -127,7 +127,7 @@ async function weigh(cookie, start, then) {
   const after = (await answer.request().sizes()).responseBodySize
   console.log(`${start} loads ${first} bytes at first, then ${then} ${after}`)
   if (first > 120_000 || first < 20_000) say(`a first visit of ${start} loads ${first} bytes`)
-  if (after > 25_000 || after < 500) say(`${then} loads ${after} bytes`)
+  if (after > 25_000 || after < least) say(`${then} loads ${after} bytes`)
   await made.close()
 }
 
@@ -176,7 +176,6 @@ async function care(name, javaScriptEnabled, id) {
 
 const submit = (page, selector) => Promise.all([page.waitForNavigation(), page.click(selector)])
 
-// The person on call: what is stuck, the one safe thing to do, and two people for what is grave.
 // By Chromium's own authenticator, from the invitation on: one is set up, one more on the page of the account, and both sign in.
 async function passkeys() {
   const made = await context(null)
@@ -217,6 +216,7 @@ async function passkeys() {
   await made.close()
 }
 
+// The person on call: what is stuck, the one safe thing to do, and two people for what is grave.
 async function on_call(javaScriptEnabled) {
   const name = javaScriptEnabled ? 'on call' : 'on call without JavaScript'
   const made = await context(told.operators[0], { javaScriptEnabled })
@@ -411,7 +411,7 @@ async function explorer() {
 try {
   const nobody = await context(null)
   await look(nobody, 'sign-in', goto('/sign-in'))
-  await weigh(told.home, '/inbox', `/transfers/${told.ids.keyboard}`)
+  await weigh(told.home, '/inbox', `/transfers/${told.ids.keyboard}`, 1_000)
   await weigh(told.ward, '/directory', '/directory?need=tracheostomy')
   await weigh(told.operators[0], '/operations', `/operations/deliveries/${told.ids.dead}`)
   await weigh(told.leads[0], '/audit', '/audit/exports')

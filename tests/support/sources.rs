@@ -28,6 +28,13 @@ pub fn of(folder: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
+/// Whether a file of the project, by its path from the root, defines this function. A mention of the name elsewhere proves nothing.
+#[must_use]
+pub fn defines(file: &str, function: &str) -> bool {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(file);
+    std::fs::read_to_string(path).is_ok_and(|content| content.contains(&format!("fn {function}(")))
+}
+
 /// The same of every crate.
 ///
 /// # Panics

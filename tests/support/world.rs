@@ -6,7 +6,7 @@ use onward_connect::egress::EgressHost;
 use onward_connect::http::{HttpClient, HttpConfig};
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, NhsNumberPolicy, Role};
-use onward_core::{Clock, SystemClock};
+use onward_core::{Clock, SystemClock, TransferId};
 use onward_server::config::Config;
 use onward_server::directory_import::Format;
 use onward_server::listener::{Tls, TlsFiles};
@@ -429,6 +429,16 @@ allow_plain_loopback = true
         connection.execute_batch(sql).expect("runs");
     }
 
+    /// How many events of the audit log have this text.
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    pub async fn logged(&self, text: &str) -> usize {
+        let entries = self.gateway().store().audit_entries(0, 1000).await.expect("readable");
+        let events = entries.iter().map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned());
+        events.filter(|event| event.contains(text)).count()
+    }
+
     /// The hospital of the neighbourhood.
     pub async fn hospital(&self) -> Session {
         self.client("northmoor-epr", "R9Z", Role::Sender).await
@@ -449,6 +459,16 @@ pub async fn post_xml(
     body: impl Into<Vec<u8>>,
 ) -> (u16, serde_json::Value, onward_server::session::Reply) {
     post(session, "application/fhir+xml", body).await
+}
+
+/// Posts a message that is accepted: its transfer.
+///
+/// # Panics
+/// When it is not.
+pub async fn accepted(session: &Session, message: impl Into<Vec<u8>>) -> TransferId {
+    let (status, response, reply) = post_xml(session, message).await;
+    assert_eq!(status, 200, "{response}");
+    reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id").parse().expect("an id")
 }
 
 /// Posts a message and gives status, JSON and the whole reply.

@@ -1,6 +1,7 @@
 //! The store port. A method is one business transaction, never one table; the audit rows of an effect
 //! are committed with it or the effect does not happen.
 
+mod acceptance;
 pub mod alerts;
 mod erasure;
 pub mod evidence;
@@ -9,30 +10,32 @@ mod lifecycle;
 mod log;
 mod operations;
 pub mod people;
+mod records;
 pub mod reporting;
 pub mod retention;
 mod steps;
 
-use std::fmt;
-
-pub use lifecycle::{Checkup, Claim, Ended, Ending, Flaw, Intent, Notice, Pause, Predecessor, TakeBack, Waiting};
-
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use crate::client::{Client, Token};
-use crate::directory::{DirectoryEntry, Endpoint};
-use crate::state::{DeliveryState, EndReason, HoldReason, RecipientKind, TransportKind};
-use crate::{DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, TransferId, WorkflowId};
+use crate::directory::DirectoryEntry;
+use crate::state::{DeliveryState, RecipientKind};
+use crate::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
+pub use acceptance::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted};
 pub use erasure::{
     ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
 };
 pub use keys::KeyUsage;
+pub use lifecycle::{Checkup, Claim, Ended, Ending, Flaw, Intent, Notice, Pause, Predecessor, TakeBack, Waiting};
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
+pub use records::{
+    DeliveryFigure, DeliveryRecord, Figures, FoundTask, HeldTransfer, OriginalMessage, StoredRendition,
+    SubjectTransfer, TransferRecord,
+};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
 
 /// The store did not do it. Texts never carry patient data.
@@ -50,350 +53,6 @@ pub enum StoreError {
     /// What the change rests on has changed meanwhile, and nothing was committed: read it again.
     #[error("what this rests on changed meanwhile")]
     Overtaken,
-}
-
-/// Which responses the sender asked for, and where they go (ITK3 MessageHandling).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplyWanted {
-    /// `InfAckRequested`.
-    pub infrastructure: bool,
-    /// `BusAckRequested`.
-    pub business: bool,
-    /// The sender's mailbox, when one is known.
-    pub mailbox: Option<MeshMailboxId>,
-    /// `MessageHeader.id` of the message: `response.identifier` of every response. A sender uses it once.
-    pub header_id: String,
-    /// `SenderReference`, to be given back.
-    pub sender_reference: Option<String>,
-    /// The workflow of the response (`TOC_FHIR_IP_DISCH_ACK`).
-    pub workflow: Option<WorkflowId>,
-}
-
-/// A message that is about to become a transfer. Its `Debug` names the transfer only.
-#[derive(Clone)]
-pub struct NewTransfer {
-    /// Its identifier.
-    pub id: TransferId,
-    /// The organisation that sent it.
-    pub sender: OdsCode,
-    /// The client that posted it, or `mesh:<mailbox>`.
-    pub client_id: String,
-    /// The message's own identifier (Bundle.identifier, else MessageHeader.id): with `reply.header_id` the first key
-    /// against repeats (20007).
-    pub message_id: String,
-    /// The document's own identifier (Bundle.identifier or id of the document): second key (20008).
-    pub document_id: Option<String>,
-    /// Composition.identifier, the set that versions of a document share.
-    pub document_set_id: Option<String>,
-    /// The date that the document bears.
-    pub dated: Option<Timestamp>,
-    /// Its place among the versions of its document, from 1.
-    pub version: u32,
-    /// The transfer that it replaces.
-    pub replaces: Option<TransferId>,
-    /// The document that it replaces, while that has not come.
-    pub awaits: Option<String>,
-    /// The event code, such as `ITK003D` or `document`.
-    pub event: String,
-    /// When it came.
-    pub received: Timestamp,
-    /// When the person is expected at the home.
-    pub expected: Option<Timestamp>,
-    /// About whom.
-    pub patient: Option<NhsNumber>,
-    /// The home, when it is known.
-    pub care_home: Option<OdsCode>,
-    /// What the sender wants to hear.
-    pub reply: ReplyWanted,
-    /// Media type of `body`.
-    pub media_type: String,
-    /// The sender's bytes, unchanged: the legal record.
-    pub body: Vec<u8>,
-    /// SHA-256 of `body`.
-    pub body_sha256: [u8; 32],
-    /// The response message (FHIR JSON) that this message and every repeat of it gets.
-    pub response: Vec<u8>,
-}
-
-impl fmt::Debug for NewTransfer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewTransfer").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// One recipient's copy that is about to be queued. Its `Debug` names the delivery only.
-#[derive(Clone)]
-pub struct NewDelivery {
-    /// Its identifier.
-    pub id: DeliveryId,
-    /// As what.
-    pub kind: RecipientKind,
-    /// To whom.
-    pub recipient: OdsCode,
-    /// The recipient's name, for people.
-    pub recipient_name: String,
-    /// Where.
-    pub endpoint: Endpoint,
-    /// Media type of `body`.
-    pub media_type: String,
-    /// What travels.
-    pub body: Vec<u8>,
-    /// The same for people, where there is such a form (simple HTML, complete page).
-    pub html: Option<Vec<u8>>,
-    /// What a list shows of it, so that a list need not read the copies themselves.
-    pub card: Option<Vec<u8>>,
-    /// The identifier that the partner's acknowledgement names (our MessageHeader.id).
-    pub correlation_id: Option<String>,
-    /// MESH workflow.
-    pub workflow: Option<WorkflowId>,
-    /// Lawful basis and policy version of the disclosure.
-    pub basis: String,
-    /// What was disclosed and withheld and by which rule (JSON).
-    pub disclosure: String,
-    /// True when a business acknowledgement is awaited; responses to the sender have none.
-    pub acknowledgement_awaited: bool,
-    /// It tells that another copy ended.
-    pub notice: Option<Notice>,
-}
-
-impl fmt::Debug for NewDelivery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewDelivery").field("id", &self.id).field("kind", &self.kind).finish_non_exhaustive()
-    }
-}
-
-/// A wait for a person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewHold {
-    /// Its identifier.
-    pub id: HoldId,
-    /// Why.
-    pub reason: HoldReason,
-    /// What was seen, without patient data.
-    pub detail: String,
-    /// Who must decide: a team or role.
-    pub owner: String,
-    /// By when.
-    pub due: Timestamp,
-}
-
-/// Everything that accepting a message commits.
-#[derive(Debug, Clone)]
-pub struct Acceptance {
-    /// The transfer.
-    pub transfer: NewTransfer,
-    /// The copies; empty when held.
-    pub deliveries: Vec<NewDelivery>,
-    /// The hold, if any.
-    pub hold: Option<NewHold>,
-    /// Unless it is held: the ends of all copies of the versions before it.
-    pub endings: Vec<Ending>,
-    /// The audit rows.
-    pub audit: Vec<AuditRow>,
-    /// The audit row to commit instead when the message turns out to be a repeat.
-    pub audit_if_repeat: AuditRow,
-    /// The audit row to commit instead when its identifier, or its document's, was used before for something else.
-    pub audit_if_conflict: AuditRow,
-}
-
-/// What accepting came to. Its `Debug` leaves the answer out, which names the person.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Accepted {
-    /// Committed.
-    New,
-    /// The same message (same sender, same identifier, same bytes) was accepted before; its first answer.
-    Repeat {
-        /// The first transfer.
-        transfer: TransferId,
-        /// The first answer.
-        response: Vec<u8>,
-    },
-    /// The identifier of the message or of its header was used before for other bytes (20007; HTTP 409).
-    MessageIdReused,
-    /// The same message was accepted before, and its person was erased since: there is no answer any more.
-    Erased {
-        /// The first transfer.
-        transfer: TransferId,
-    },
-    /// Another message carried the same document before (20008; HTTP 409).
-    DocumentRepeated {
-        /// The transfer that carried it.
-        transfer: TransferId,
-    },
-}
-
-impl fmt::Debug for Accepted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::New => f.write_str("New"),
-            Self::Repeat { transfer, .. } => {
-                f.debug_struct("Repeat").field("transfer", transfer).finish_non_exhaustive()
-            }
-            Self::Erased { transfer } => f.debug_struct("Erased").field("transfer", transfer).finish(),
-            Self::MessageIdReused => f.write_str("MessageIdReused"),
-            Self::DocumentRepeated { transfer } => {
-                f.debug_struct("DocumentRepeated").field("transfer", transfer).finish()
-            }
-        }
-    }
-}
-
-/// A transfer as read back, without bodies.
-#[derive(Debug, Clone)]
-pub struct TransferRecord {
-    /// Its identifier.
-    pub id: TransferId,
-    /// Who sent it.
-    pub sender: OdsCode,
-    /// The client that posted it.
-    pub client_id: String,
-    /// The message's own identifier.
-    pub message_id: String,
-    /// The event code.
-    pub event: String,
-    /// When it came.
-    pub received: Timestamp,
-    /// When the person is expected.
-    pub expected: Option<Timestamp>,
-    /// About whom.
-    pub patient: Option<NhsNumber>,
-    /// The home.
-    pub care_home: Option<OdsCode>,
-    /// What the sender wants to hear.
-    pub reply: ReplyWanted,
-    /// Its open hold, if any.
-    pub hold: Option<NewHold>,
-    /// Why a person ended it without sending anything.
-    pub not_sent: Option<String>,
-    /// Its place among the versions of its document, from 1.
-    pub version: u32,
-    /// The transfer that it replaces.
-    pub replaces: Option<TransferId>,
-    /// The transfer that came to replace it.
-    pub replaced_by: Option<TransferId>,
-    /// The document that it replaces, while that has not come.
-    pub awaits: Option<String>,
-    /// How the whole transfer ended, and why.
-    pub ended: Option<(EndReason, String)>,
-    /// Latest change of the transfer or one of its copies.
-    pub changed: Timestamp,
-    /// The person was erased: nothing that could tell about them is left.
-    pub erased: bool,
-    /// Its copies, responses to the sender included.
-    pub deliveries: Vec<DeliveryRecord>,
-}
-
-impl TransferRecord {
-    /// Its recipients' copies, without responses to the sender and notices.
-    pub fn copies(&self) -> impl Iterator<Item = &DeliveryRecord> {
-        self.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender && copy.notice.is_none())
-    }
-
-    /// The FHIR R4 `Task.status` of the transfer. It follows from its copies: what needs a person is told first.
-    #[must_use]
-    pub fn task_status(&self) -> &'static str {
-        let copies = || self.copies();
-        let any = |state: DeliveryState| copies().any(|copy| copy.state == state);
-        if self.ended.is_some() {
-            "cancelled"
-        } else if self.hold.is_some() {
-            "on-hold"
-        } else if self.not_sent.is_some() || any(DeliveryState::Failed) || any(DeliveryState::Rejected) {
-            "failed"
-        } else if copies().next().is_none() {
-            "in-progress"
-        } else if copies().all(|copy| copy.state == DeliveryState::Withdrawn) {
-            "cancelled"
-        } else if copies().all(|copy| copy.state.is_acknowledged()) {
-            "completed"
-        } else {
-            "in-progress"
-        }
-    }
-}
-
-/// A copy as read back, without bodies.
-#[derive(Debug, Clone)]
-pub struct DeliveryRecord {
-    /// Its identifier.
-    pub id: DeliveryId,
-    /// Its transfer.
-    pub transfer: TransferId,
-    /// The transfer's sender.
-    pub sender: OdsCode,
-    /// About whom.
-    pub patient: Option<NhsNumber>,
-    /// As what.
-    pub kind: RecipientKind,
-    /// To whom.
-    pub recipient: OdsCode,
-    /// The recipient's name.
-    pub recipient_name: String,
-    /// Where.
-    pub endpoint: Endpoint,
-    /// How far.
-    pub state: DeliveryState,
-    /// Grows with every change; the Task's version.
-    pub version: u64,
-    /// Attempts so far.
-    pub attempts: u32,
-    /// Next attempt, while queued.
-    pub next_attempt: Option<Timestamp>,
-    /// Why the last attempt failed, or why the recipient refused; no patient data.
-    pub reason: Option<String>,
-    /// The acknowledgement code last received (20013, 30001 …).
-    pub code: Option<String>,
-    /// The partner's reference (MESH message id).
-    pub reference: Option<String>,
-    /// The identifier that acknowledgements name.
-    pub correlation_id: Option<String>,
-    /// Size of what travels, in bytes.
-    pub body_bytes: u64,
-    /// True when a business acknowledgement is awaited.
-    pub acknowledgement_awaited: bool,
-    /// Lawful basis and policy version of the disclosure.
-    pub basis: String,
-    /// When it was queued.
-    pub created: Timestamp,
-    /// Latest change.
-    pub changed: Timestamp,
-    /// When the recipient first opened it.
-    pub opened: Option<Timestamp>,
-    /// The person was erased: nothing that could tell about them is left.
-    pub erased: bool,
-    /// How it ended before its time.
-    pub ended: Option<Ended>,
-    /// It tells that another copy ended.
-    pub notice: Option<Notice>,
-    /// Why a person had it sent again.
-    pub replay: Option<String>,
-}
-
-impl DeliveryRecord {
-    /// Whether its recipient may still read it. What a later version took the place of stays readable, marked.
-    #[must_use]
-    pub fn is_readable(&self) -> bool {
-        self.ended.is_none_or(|ended| ended.why == EndReason::Superseded)
-    }
-}
-
-/// What a recipient may read. Its `Debug` names the delivery only.
-#[derive(Clone)]
-pub struct StoredRendition {
-    /// The delivery.
-    pub delivery: DeliveryId,
-    /// Media type of `body`.
-    pub media_type: String,
-    /// What travels.
-    pub body: Vec<u8>,
-    /// The same for people.
-    pub html: Option<Vec<u8>>,
-}
-
-impl fmt::Debug for StoredRendition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredRendition").field("delivery", &self.delivery).finish_non_exhaustive()
-    }
 }
 
 /// A copy leased for one attempt.
@@ -542,50 +201,6 @@ pub enum Changed {
     },
 }
 
-/// A Task that was found.
-#[derive(Debug, Clone)]
-pub enum FoundTask {
-    /// Of a transfer.
-    Transfer(Box<TransferRecord>),
-    /// Of one recipient's copy.
-    Copy(Box<DeliveryRecord>),
-}
-
-impl FoundTask {
-    /// Its place in the order of lists.
-    #[must_use]
-    pub fn place(&self) -> (Timestamp, uuid::Uuid) {
-        match self {
-            Self::Transfer(transfer) => (transfer.received, transfer.id.0),
-            Self::Copy(copy) => (copy.created, copy.id.0),
-        }
-    }
-
-    /// About whom.
-    #[must_use]
-    pub fn patient(&self) -> Option<&NhsNumber> {
-        match self {
-            Self::Transfer(transfer) => transfer.patient.as_ref(),
-            Self::Copy(copy) => copy.patient.as_ref(),
-        }
-    }
-}
-
-/// A held transfer, for lists.
-#[derive(Debug, Clone)]
-pub struct HeldTransfer {
-    /// The hold.
-    pub hold: NewHold,
-    /// The transfer.
-    pub transfer: TransferId,
-    /// Who sent it.
-    pub sender: OdsCode,
-    /// When it came.
-    pub received: Timestamp,
-    /// What people have decided about it so far (JSON).
-    pub decided: String,
-}
-
 /// What the release of a hold came to.
 #[derive(Debug, Clone)]
 pub struct Release {
@@ -633,68 +248,6 @@ pub struct Closure {
     pub at: Timestamp,
     /// The audit rows.
     pub audit: Vec<AuditRow>,
-}
-
-/// The sender's bytes as kept. Its `Debug` is redacted.
-#[derive(Clone)]
-pub struct OriginalMessage {
-    /// Media type.
-    pub media_type: String,
-    /// The bytes.
-    pub body: Vec<u8>,
-}
-
-impl fmt::Debug for OriginalMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OriginalMessage(redacted)")
-    }
-}
-
-/// One transfer about a person, with everything that was kept of it. Its `Debug` names the transfer only.
-#[derive(Clone)]
-pub struct SubjectTransfer {
-    /// The transfer and its copies.
-    pub transfer: TransferRecord,
-    /// The sender's bytes, while they are kept.
-    pub original: Option<OriginalMessage>,
-    /// What went to each recipient, while it is kept; responses to the sender carry nothing about a person.
-    pub renditions: Vec<StoredRendition>,
-}
-
-impl fmt::Debug for SubjectTransfer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubjectTransfer").field("transfer", &self.transfer.id).finish_non_exhaustive()
-    }
-}
-
-/// How the gateway stands, counted. Nothing in it tells who anybody is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Messages accepted so far.
-    pub accepted: u64,
-    /// Refusals so far, those that a person asked to be refused again included.
-    pub refused: u64,
-    /// Holds so far.
-    pub held: u64,
-    /// Open holds.
-    pub holds_open: u64,
-    /// Open holds whose time is over.
-    pub holds_overdue: u64,
-    /// Copies and responses by state and transport.
-    pub deliveries: Vec<DeliveryFigure>,
-}
-
-/// The copies in one state, of one transport.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliveryFigure {
-    /// How far.
-    pub state: DeliveryState,
-    /// How they travel.
-    pub transport: TransportKind,
-    /// How many.
-    pub count: u64,
-    /// When the oldest of them was queued.
-    pub oldest: Timestamp,
 }
 
 /// The durable memory of the gateway.

@@ -77,9 +77,7 @@ impl Gateway {
 
     async fn raise(&self, concern: Concern) -> Result<bool, StoreError> {
         let notifications = self.notifications(&concern).await?;
-        let mut told: Vec<_> =
-            notifications.iter().map(|each| format!("{} by {}", each.contacted, each.channel)).collect();
-        told.dedup();
+        let told: Vec<_> = notifications.iter().map(|each| format!("{} by {}", each.contacted, each.channel)).collect();
         let told = if told.is_empty() { "no way to tell anybody is set up".to_owned() } else { told.join(", ") };
         let detail = format!("{} (step {}): {told}", concern.kind, concern.step);
         let entry = self.notify_entry(&concern, true, detail);
@@ -259,7 +257,7 @@ impl Gateway {
                 "recipient": concern.recipient, "link": link,
             }));
         }
-        let _ = writeln!(text, "This message names nobody. It was sent by {}.", self.settings.own_name);
+        let _ = writeln!(text, "This message names no patient. It was sent by {}.", self.settings.own_name);
         let subject = match (subjects.as_slice(), group.len()) {
             ([one], 1) => (*one).to_owned(),
             ([one], count) => format!("{one} ({count})"),

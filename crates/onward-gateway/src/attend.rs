@@ -117,7 +117,7 @@ pub enum Outcome {
     NotFound,
     /// The state does not allow it.
     NotAllowed(DeliveryState),
-    /// It needs words.
+    /// Words are missing, or the item or the day cannot be so.
     WordsMissing,
     /// An item is still open.
     ItemsOpen,
@@ -308,9 +308,13 @@ impl Gateway {
                 if *on > dates::civil(now) || *on < dates::civil(copy.created - LATE_MAX) {
                     return Err(Outcome::WordsMissing);
                 }
-                let told = [leaving::told(*to, *on), words.trim().to_owned()].join(". ");
+                let told = leaving::told(*to, *on);
+                let told = match words.trim() {
+                    "" => told,
+                    words => format!("{told}. {words}"),
+                };
                 // The state stays; the Task's version grows, so that the hospital that polls it sees that the person has left.
-                (worded(StepKind::Left, told.trim_end_matches(". "))?, Some(copy.state))
+                (worded(StepKind::Left, &told)?, Some(copy.state))
             }
         };
         Ok(Some(planned))

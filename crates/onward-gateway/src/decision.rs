@@ -72,7 +72,7 @@ impl Decided {
     /// Adds the decision to release a transfer that is held for this reason.
     ///
     /// # Errors
-    /// When a restricted person's recipients are not named, or others' are.
+    /// When recipients are named that cannot be agreed on for this reason.
     pub fn release(&mut self, reason: HoldReason, agreed: &BTreeSet<RecipientKind>) -> Result<(), NotDecidable> {
         let agreeable = Self::agreeable(reason);
         if !agreed.is_empty() && agreeable.is_empty() {
@@ -92,9 +92,8 @@ impl Decided {
         }
         // Another agreement takes the place of the last.
         if !agreed.is_empty() {
-            self.agreed_recipients.clear();
+            self.agreed_recipients.clone_from(agreed);
         }
-        self.agreed_recipients.extend(agreed);
         if Self::ALL_THE_SAME.contains(&reason) {
             self.sent_all_the_same.insert(reason);
         }

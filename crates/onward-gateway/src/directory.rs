@@ -4,7 +4,6 @@
 use std::str::FromStr;
 
 use jiff::SignedDuration;
-use jiff::tz::TimeZone;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::directory::{Beds, CareHome, DirectoryEntry, Need, OwnWord};
 use onward_core::store::StoreError;
@@ -12,6 +11,7 @@ use onward_core::{OdsCode, Timestamp};
 
 use crate::Gateway;
 use crate::attend::Attendant;
+use crate::identify::expired;
 
 /// Free beds that were told longer ago are shown as old.
 pub const FRESH: SignedDuration = SignedDuration::from_hours(24);
@@ -35,7 +35,7 @@ pub enum Characteristic {
 
 impl Characteristic {
     /// All but the needs: word, and its words for people.
-    pub const BESIDE_NEEDS: [(Self, &'static str, &'static str); 5] = [
+    const BESIDE_NEEDS: [(Self, &'static str, &'static str); 5] = [
         (Self::AssessesAtWeekends, "assesses-at-weekends", "Assesses at weekends"),
         (Self::AcceptsAtWeekends, "accepts-discharges-at-weekends", "Accepts discharges at weekends"),
         (Self::FreeBed, "free-bed", "A bed is free"),
@@ -155,7 +155,7 @@ impl HomeQuery {
             home.address.iter().map(String::as_str).chain(fixed)
         };
         let has = |wanted: &Option<Wanted>, text: &str| wanted.as_ref().is_none_or(|wanted| wanted.is_in([text]));
-        home.expires >= now.to_zoned(TimeZone::UTC).date()
+        !expired(home.expires, now)
             && self.characteristics.iter().all(|group| group.iter().any(|each| each.holds(home)))
             && self.place.as_ref().is_none_or(|wanted| wanted.is_in(parts()))
             && has(&self.locality, &home.locality)

@@ -10,6 +10,7 @@ use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{Store, StoreError};
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use onward_fhir::{Bundle, Element, systems, views};
+use onward_transform::render::dates;
 
 use crate::decision::Decided;
 
@@ -52,16 +53,6 @@ pub struct Identified {
     pub only: Option<BTreeSet<RecipientKind>>,
     /// How each was found, for `explain`.
     pub evidence: Vec<String>,
-}
-
-impl Identified {
-    /// Lets only these kinds receive, of those that might until now.
-    pub(crate) fn narrow(&mut self, to: BTreeSet<RecipientKind>) {
-        self.only = Some(match self.only.take() {
-            Some(only) => only.intersection(&to).copied().collect(),
-            None => to,
-        });
-    }
 }
 
 /// What identification came to.
@@ -458,7 +449,7 @@ async fn current(store: &dyn Store, ods: &OdsCode, now: Timestamp) -> Result<Opt
     Ok(store.directory_entry(ods).await?.filter(|entry| !expired(entry.expires(), now)))
 }
 
-fn expired(expires: jiff::civil::Date, now: Timestamp) -> bool {
-    let zone = jiff::tz::TimeZone::get("Europe/London").unwrap_or(jiff::tz::TimeZone::UTC);
-    now.to_zoned(zone).date() > expires
+/// Whether an entry is not used any more; the day is London's.
+pub(crate) fn expired(expires: jiff::civil::Date, now: Timestamp) -> bool {
+    dates::civil(now) > expires
 }

@@ -10,16 +10,15 @@ use onward_transform::render::dates;
 use crate::Gateway;
 
 /// Where somebody went, and when, in words; no name and no place.
-#[must_use]
-pub fn told(to: Departure, on: Date) -> String {
-    let day = dates::fhir(&on.to_string());
-    match to {
-        Departure::OwnHome => format!("To their own home, on {day}"),
-        Departure::AnotherHome => format!("To another care home, on {day}"),
-        Departure::Hospital => format!("To hospital, on {day}"),
-        Departure::Elsewhere => format!("Elsewhere, on {day}"),
-        Departure::Died => format!("The person died, on {day}"),
-    }
+pub(crate) fn told(to: Departure, on: Date) -> String {
+    let to = match to {
+        Departure::OwnHome => "To their own home",
+        Departure::AnotherHome => "To another care home",
+        Departure::Hospital => "To hospital",
+        Departure::Elsewhere => "Elsewhere",
+        Departure::Died => "The person died",
+    };
+    format!("{to}, on {}", dates::fhir(&on.to_string()))
 }
 
 impl Gateway {

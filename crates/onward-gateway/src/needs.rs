@@ -7,7 +7,7 @@ use onward_fhir::{Bundle, Element};
 use onward_validate::Finding;
 
 /// The name of the finding, for `explain` and for those who count them.
-pub const RULE: &str = "directory-need";
+const RULE: &str = "directory-need";
 
 /// Resources whose words are about what the person needs; a nurse or a home may be called anything.
 const CLINICAL: [&str; 10] = [

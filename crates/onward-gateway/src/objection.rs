@@ -3,11 +3,14 @@
 //! Read from Consent resources of the document (R4; STU3's exceptions become nested provisions). What cannot be told is taken as an
 //! objection to everybody: then a person asks the ward. Free text is not read.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
+use jiff::civil::Date;
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::{OdsCode, Timestamp};
 use onward_fhir::{Bundle, Element, views};
+use onward_transform::render::dates;
 
 use crate::decision::Decided;
 use crate::identify::HoldCause;
@@ -126,9 +129,8 @@ impl Objection {
 /// Whether a provision is over, not yet in force, or about purposes that are not care.
 fn ends_or_is_no_care(provision: Element<'_, '_>, now: Timestamp) -> bool {
     let period = provision.get("period");
-    let at = |end: &str| period.and_then(|period| period.text(end));
-    let (over, not_yet) =
-        (at("end").is_some_and(|end| is_before(end, now)), at("start").is_some_and(|start| is_after(start, now)));
+    let stands = |end: &str| against(period?.text(end)?, now);
+    let (over, not_yet) = (stands("end") == Some(Ordering::Less), stands("start") == Some(Ordering::Greater));
     over || not_yet || has_only(provision, "purpose", &NOT_CARE)
 }
 
@@ -144,25 +146,10 @@ fn organisation(document: &Bundle<'_, '_>, actor: Element<'_, '_>) -> Option<Ods
     code?.parse().ok()
 }
 
-/// Whether a FHIR dateTime is over; one that cannot be told, such as a year, is not.
-fn is_before(text: &str, now: Timestamp) -> bool {
-    match (text.parse::<Timestamp>(), text.parse::<jiff::civil::Date>()) {
-        (Ok(at), _) => at < now,
-        (_, Ok(date)) => date < today(now),
-        _ => false,
-    }
-}
-
-fn is_after(text: &str, now: Timestamp) -> bool {
-    match (text.parse::<Timestamp>(), text.parse::<jiff::civil::Date>()) {
-        (Ok(at), _) => at > now,
-        (_, Ok(date)) => date > today(now),
-        _ => false,
-    }
-}
-
-fn today(now: Timestamp) -> jiff::civil::Date {
-    now.to_zoned(jiff::tz::TimeZone::UTC).date()
+/// How a FHIR dateTime stands to now; none of one that cannot be told, such as a year. A day is London's.
+fn against(text: &str, now: Timestamp) -> Option<Ordering> {
+    let day = || text.parse::<Date>().map(|day| day.cmp(&dates::civil(now)));
+    text.parse::<Timestamp>().map(|at| at.cmp(&now)).or_else(|_| day()).ok()
 }
 
 #[cfg(test)]

@@ -7,9 +7,8 @@ use bytes::Bytes;
 use onward_core::client::{Client, NhsNumberPolicy};
 use onward_core::directory::Endpoint;
 use onward_core::state::{HoldReason, RecipientKind};
-use onward_core::store::{NewDelivery, Predecessor, ReplyWanted, StoreError};
-use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
-use onward_fhir::document::Replaces;
+use onward_core::store::{NewDelivery, Predecessor, StoreError};
+use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 use onward_fhir::message::DocumentPart;
 use onward_fhir::read::{self, Format, Limits, ReadErrorKind};
 use onward_fhir::{Bundle, Document, Message, Release, Tree, views};
@@ -19,37 +18,13 @@ use onward_validate::{Findings, Policy as ValidationPolicy, TOO_LARGE};
 
 use crate::Gateway;
 use crate::decision::Decided;
+use crate::facts::{Facts, facts};
 use crate::identify::{HoldCause, Identification, Identified, discharge_destination, identify};
 use crate::lifecycle::names_another_person;
 use crate::needs;
 use crate::objection::Objection;
 use crate::refusal::Refusal;
 use crate::routes::Decision;
-
-/// What a message says of itself.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// First key against repeats.
-    pub message_id: String,
-    /// Second key against repeats.
-    pub document_id: Option<String>,
-    /// The set that versions share.
-    pub document_set_id: Option<String>,
-    /// The date that it bears.
-    pub dated: Option<Timestamp>,
-    /// What it replaces: a document, or a set of them, by identifier.
-    pub replaces: Option<String>,
-    /// Event code.
-    pub event: String,
-    /// Release of the document.
-    pub release: Release,
-    /// What the sender wants to hear.
-    pub reply: ReplyWanted,
-    /// When the person is expected.
-    pub expected: Option<Timestamp>,
-    /// When the stay at the home is planned to end.
-    pub stay_ends: Option<Timestamp>,
-}
 
 /// Where a message goes, or why it waits.
 #[derive(Debug)]
@@ -332,7 +307,6 @@ impl Gateway {
             (Identification::Hold { patient, care_home, cause }, _) => Routing::Hold { patient, care_home, cause },
             (Identification::Known(mut identified), decision) => {
                 evidence.clone_from(&identified.evidence);
-                let objection = Objection::of(&bundle, now);
                 for need in needs::unmet(&bundle, &identified.care_home) {
                     findings.push(needs::finding(need, &identified.care_home));
                 }
@@ -343,8 +317,15 @@ impl Gateway {
                     Decision::Deliver(kinds) => {
                         let replaces = facts.replaces.is_some().then_some(predecessor.as_ref());
                         hold_for_content(replaces, &identified.patient, &notes, decided).or_else(|| {
-                            let lets = objection.lets(&intended(kinds, &identified), decided, &mut evidence);
-                            lets.map(|only| only.into_iter().for_each(|only| identified.narrow(only))).err()
+                            // Of those that may receive at all, so that it only ever narrows.
+                            let may = intended(kinds, &identified);
+                            match Objection::of(&bundle, now).lets(&may, decided, &mut evidence) {
+                                Ok(only) => {
+                                    identified.only = only.or(identified.only.take());
+                                    None
+                                }
+                                Err(cause) => Some(cause),
+                            }
                         })
                     }
                 };
@@ -551,74 +532,6 @@ fn embedded_format(format: onward_fhir::message::Format) -> Format {
         onward_fhir::message::Format::Json => Format::Json,
         onward_fhir::message::Format::Xml => Format::Xml,
     }
-}
-
-fn facts(message: &Message<'_, '_>, document: &Document<'_, '_>, client: &Client, release: Release) -> Facts {
-    let event = message.known_event();
-    let mailbox = message
-        .sender_mailbox()
-        .and_then(|mailbox| mailbox.parse().ok())
-        // A message cannot direct answers to a mailbox that is not registered for its sender.
-        .filter(|mailbox: &onward_core::MeshMailboxId| client.mesh_mailbox.as_deref() == Some(mailbox.as_str()))
-        .or_else(|| client.mesh_mailbox.as_deref().and_then(|mailbox| mailbox.parse().ok()));
-    let header_id = message.header_id.unwrap_or_default().to_owned();
-    Facts {
-        message_id: message.message_id.unwrap_or(&header_id).to_owned(),
-        document_id: document.document_id.map(str::to_owned),
-        document_set_id: document.set_id.map(str::to_owned),
-        dated: dated(document),
-        replaces: document.replaces.map(named),
-        event: message.event.map_or_else(String::new, |(_, code)| code.to_owned()),
-        release,
-        reply: ReplyWanted {
-            infrastructure: message.wants_infrastructure_response(true),
-            business: message.wants_business_response(true),
-            mailbox,
-            header_id,
-            sender_reference: message.handling.sender_reference.map(str::to_owned),
-            workflow: event.and_then(|event| event.acknowledgement_workflow).and_then(|workflow| workflow.parse().ok()),
-        },
-        expected: expected(document),
-        stay_ends: stay_ends(document),
-    }
-}
-
-/// When the document was made: of an ITK3 document `Bundle.meta.lastUpdated`, of an R4 one `Bundle.timestamp`.
-fn dated(document: &Document<'_, '_>) -> Option<Timestamp> {
-    let bundle = document.bundle.element();
-    let made = bundle.text("timestamp").or_else(|| bundle.text_at("meta.lastUpdated"));
-    moment(made.or_else(|| document.composition.text("date"))?, false)
-}
-
-/// The identifier that it replaces; a reference's last part is the identifier of the document that it leads to.
-fn named(replaces: Replaces<'_>) -> String {
-    match replaces {
-        Replaces::Identifier(value) => value,
-        Replaces::Reference(reference) => reference.rsplit(['/', ':']).next().unwrap_or(reference),
-        Replaces::Unnamed => "",
-    }
-    .to_owned()
-}
-
-/// The planned stay at the place that the person goes to (`Encounter.location` with status `planned`).
-fn stay_ends(document: &Document<'_, '_>) -> Option<Timestamp> {
-    let planned = document.encounter?.all("location").filter(|location| location.text("status") == Some("planned"));
-    planned.filter_map(|location| moment(location.text_at("period.end")?, true)).max()
-}
-
-/// A FHIR dateTime as a moment; a date alone means that day in England, from its begin or to its end.
-fn moment(text: &str, ends: bool) -> Option<Timestamp> {
-    if let Ok(moment) = text.parse() {
-        return Some(moment);
-    }
-    let date: jiff::civil::Date = text.parse().ok()?;
-    let time = if ends { date.at(23, 59, 59, 0) } else { date.at(0, 0, 0, 0) };
-    time.in_tz("Europe/London").ok().map(|moment| moment.timestamp())
-}
-
-/// The discharge is the best that a document tells about the arrival (`Encounter.period.end`).
-fn expected(document: &Document<'_, '_>) -> Option<Timestamp> {
-    moment(document.encounter?.text_at("period.end")?, false)
 }
 
 fn custodian_name(r4: &Tree<'_>) -> Option<String> {

@@ -7,7 +7,6 @@ use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{Changed, DeliveryRecord, FoundTask, StoreError, TaskQuery, TransferRecord};
 use onward_core::{NhsNumber, OdsCode, TransferId};
-use serde::Serialize;
 
 use crate::Gateway;
 
@@ -30,8 +29,7 @@ pub struct Discharge {
 }
 
 /// How far the message about a discharge has come. The first that fits is told, and all but the last are work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// Nothing about it came.
     NotReceived,
@@ -123,6 +121,19 @@ pub struct Reconciled {
     pub received: Option<Timestamp>,
 }
 
+impl Reconciled {
+    /// Nothing came.
+    fn nothing() -> Self {
+        Self { progress: Progress::NotReceived, detail: String::new(), transfer: None, received: None }
+    }
+
+    /// This came.
+    fn of(transfer: &TransferRecord) -> Self {
+        let (progress, detail) = Progress::of(transfer);
+        Self { progress, detail, transfer: Some(transfer.id), received: Some(transfer.received) }
+    }
+}
+
 /// One comparison. A transfer stands for one discharge.
 pub struct Reconciliation<'g> {
     gateway: &'g Gateway,
@@ -151,20 +162,18 @@ impl Reconciliation<'_> {
         let mut audit = Vec::new();
         for discharge in discharges {
             let Some(transfer) = self.transfer_of(discharge).await? else {
-                let (progress, detail) = (Progress::NotReceived, String::new());
-                found.push(Reconciled { progress, detail, transfer: None, received: None });
+                found.push(Reconciled::nothing());
                 continue;
             };
             self.used.insert(transfer.id);
-            let (progress, detail) = Progress::of(&transfer);
+            let one = Reconciled::of(&transfer);
             let entry = AuditEntry {
                 transfer: Some(transfer.id),
                 patient: Some(discharge.patient.clone()),
-                ..self.entry(format!("a list of discharges was compared: {}", progress.as_str()))
+                ..self.entry(format!("a list of discharges was compared: {}", one.progress.as_str()))
             };
             audit.push(self.gateway.journal.row(&entry));
-            let (transfer, received) = (Some(transfer.id), Some(transfer.received));
-            found.push(Reconciled { progress, detail, transfer, received });
+            found.push(one);
         }
         if !audit.is_empty() {
             self.gateway.store.audit(audit).await?;
@@ -196,9 +205,7 @@ impl Reconciliation<'_> {
                     return Ok(unlisted);
                 }
                 if transfer.replaced_by.is_none() && !self.used.contains(&transfer.id) {
-                    let (progress, detail) = Progress::of(&transfer);
-                    let (transfer, received) = (Some(transfer.id), Some(transfer.received));
-                    unlisted.push(Reconciled { progress, detail, transfer, received });
+                    unlisted.push(Reconciled::of(&transfer));
                 }
             }
             if !whole {

@@ -1,6 +1,7 @@
 //! `onward bench`: what this machine takes in and sends on, for sizing. A real server with TLS and sign-in runs in a child process;
 //! what it must at least do is measured in the same run: the same TLS server that only answers, preparing a message, and the raw
-//! store doing the same transactions. Everything is on this machine and fictitious, and is removed at the end.
+//! store doing the same transactions. Everything is on this machine and fictitious, and is removed at the end;
+//! a PostgreSQL database is left full.
 
 pub(crate) mod answer;
 mod load;

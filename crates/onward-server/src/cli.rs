@@ -20,7 +20,7 @@ mod input;
 mod keys;
 mod logging;
 mod open;
-mod operations;
+pub(crate) mod operations;
 mod output;
 mod pause;
 mod policy;

@@ -7,9 +7,9 @@
 mod alerts;
 mod audit;
 pub mod check;
+mod identity;
 mod layers;
 pub mod routes;
-mod token_issuer;
 mod values;
 
 use std::collections::BTreeMap;
@@ -31,9 +31,9 @@ use url::Url;
 pub use alerts::{Alerts, PushHost, Smtp, Ward};
 pub use audit::{Audit, HostPort, SyslogContent, Witness};
 pub use check::{Finding, Severity};
+pub use identity::{Identity, Issuer, TokenIssuer};
 pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
-pub use token_issuer::TokenIssuer;
 pub use values::StoreUrl;
 
 use crate::hardening::Hardening;
@@ -161,61 +161,6 @@ impl std::str::FromStr for PublicUrl {
         }
         Ok(Self(url))
     }
-}
-
-/// `[identity]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Identity {
-    /// ODS code of the organisation that runs the gateway; [`Loaded::check`] asks for it.
-    #[serde(deserialize_with = "filled")]
-    pub ods: Option<OdsCode>,
-    /// Its name.
-    pub name: String,
-    /// Life of an access token, seconds.
-    pub token_lifetime_seconds: u32,
-    /// Identity providers that people sign in through.
-    pub issuer: Vec<Issuer>,
-    /// Who else issues access tokens to machine clients.
-    pub token_issuer: Vec<TokenIssuer>,
-}
-
-/// `[[identity.issuer]]`: an OpenID Connect provider.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Issuer {
-    /// Its name in our addresses.
-    pub name: String,
-    /// Its name for people.
-    pub label: String,
-    /// `iss`, to the letter; its description is at `/.well-known/openid-configuration` below it.
-    pub issuer: String,
-    /// Who we are there.
-    pub client_id: String,
-    /// Private key that signs our assertions, PEM: RSA (RS512) or P-384 (ES384).
-    pub key_file: PathBuf,
-    /// `kid` of that key there.
-    pub key_id: String,
-    /// `scope`.
-    #[serde(default = "openid")]
-    pub scopes: Vec<String>,
-    /// `acr_values`; empty: not sent.
-    #[serde(default)]
-    pub acr_values: String,
-    /// How long ago the person may have signed in there, seconds.
-    #[serde(default = "five_minutes")]
-    pub auth_age_max_seconds: u32,
-    /// Claims that the ID token must have, each with the values that are taken.
-    #[serde(default)]
-    pub required_claims: BTreeMap<String, Vec<String>>,
-}
-
-fn openid() -> Vec<String> {
-    vec!["openid".to_owned()]
-}
-
-fn five_minutes() -> u32 {
-    300
 }
 
 /// `[people]`

@@ -207,6 +207,7 @@ mod tests {
         let alerts = vec![(AlertKind::HoldOverdue, 3)];
         let standing = Standing { paused: 2, alerts, oldest_bodies, open, witnesses, shipped, syslog: Some((3, true)) };
         let page = page(&figures, &standing, now);
+        assert_eq!(crate::cli::operations::silent_endpoints(&page)["https"], 1, "`onward status` reads it");
         for line in [
             "onward_messages_accepted_total 7",
             "onward_deliveries{state=\"failed\",transport=\"inbox\"} 2",

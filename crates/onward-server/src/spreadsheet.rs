@@ -8,6 +8,16 @@ pub(crate) fn inert(cell: &str) -> String {
     }
 }
 
+/// Rows under a heading, every cell inert.
+pub(crate) fn csv<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String; N]>) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(headings).expect("memory takes everything");
+    for row in rows {
+        writer.write_record(row.map(|cell| inert(&cell))).expect("every row has as many columns as the heading");
+    }
+    writer.into_inner().expect("memory takes everything")
+}
+
 #[cfg(test)]
 mod tests {
     use super::inert;

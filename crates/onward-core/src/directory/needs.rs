@@ -51,8 +51,8 @@ impl Need {
 impl Capabilities {
     /// What the home says of a need.
     #[must_use]
-    pub fn of(&self, need: Need) -> Capability {
-        *self.clone().of_mut(need)
+    pub fn of(mut self, need: Need) -> Capability {
+        *self.of_mut(need)
     }
 
     /// The same, to be changed.

@@ -97,7 +97,7 @@ pub struct Deadlines {
 pub struct Concern {
     /// What.
     pub kind: AlertKind,
-    /// Step of the escalation, from 1.
+    /// Step of the escalation, from 1: the coordinator, the home, the ward.
     pub step: u32,
     /// The transfer.
     pub transfer: TransferId,
@@ -114,9 +114,6 @@ pub struct Concern {
 }
 
 impl Concern {
-    /// Steps of an escalation: the coordinator, the home, the ward.
-    pub const STEPS: u32 = 3;
-
     /// What it is about: the hold, else the copy, else the transfer.
     #[must_use]
     pub fn subject(&self) -> Uuid {

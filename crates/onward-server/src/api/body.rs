@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use bytes::BytesMut;
 use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt as _;
@@ -119,4 +119,10 @@ pub fn inflate(compressed: &[u8], bytes_max: usize) -> Result<Bytes, Outcome> {
         .read_to_end(&mut plain)
         .map_err(|_| outcome::bad_request("the body is not gzip, though Content-Encoding says so"))?;
     if plain.len() > bytes_max { Err(outcome::too_large(bytes_max)) } else { Ok(plain.into()) }
+}
+
+/// Whether the body is a form, as its type says.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().map(str::trim) == Some("application/x-www-form-urlencoded")
 }

@@ -1,7 +1,7 @@
 //! A search that is posted (R4 HTTP, section 3.1.0.1.10): by a form no NHS number need stand in a URL.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 
 use crate::outcome::{self, Outcome};
 
@@ -13,8 +13,7 @@ const FORM_BYTES_MAX: usize = 8 * 1024;
 /// # Errors
 /// The answer to what is no such form.
 pub(super) async fn posted(headers: &HeaderMap, query: Option<&str>, body: Body) -> Result<String, Outcome> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next().map(str::trim) != Some("application/x-www-form-urlencoded") {
+    if !super::body::is_form(headers) {
         return Err(outcome::unsupported_media_type("a search is posted as application/x-www-form-urlencoded"));
     }
     let body = super::body::read(body, FORM_BYTES_MAX).await?;

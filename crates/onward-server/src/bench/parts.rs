@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use onward_core::audit::{AuditQuery, AuditRow, AuditWord};
 use onward_core::client::Client;
-use onward_core::store::{Acceptance, Accepted, NewDelivery, NewTransfer, Store, TransferRecord};
+use onward_core::store::{Acceptance, Accepted, Store};
 use onward_core::{DeliveryId, TransferId};
 use onward_gateway::accept::Submission;
 use rustix::time::{ClockId, clock_gettime};
@@ -21,15 +20,16 @@ use crate::app::App;
 
 /// Transactions that wait side by side: as many as share a commit.
 const GROUP: usize = 64;
-/// What was disclosed and withheld of a copy is a text about so long.
-const DISCLOSURE: usize = 3_000;
 
 /// Measures the parts of messages of one size.
 pub(super) async fn of(world: &World, messages: &Messages, answer: Measured, time: Duration) -> anyhow::Result<Parts> {
     let app = world.app().await?;
     let client = app.gateway.store().client(CLIENT).await?.context("the client is registered")?;
     let prepare = prepare(&app, &client, messages, time).await?;
-    let template = Template::of(&app, client, messages.plain()).await?;
+    let body = messages.plain().into_bytes().into();
+    let submission = Submission { client, body, media_type: MEDIA_TYPE.to_owned(), request_id: None };
+    let template = app.gateway.acceptance_of(&submission).await;
+    let template = template.map_err(|_| anyhow::anyhow!("a message of the benchmark was not taken"))?;
     let (store, transactions, elapsed) = store(app.gateway.store().as_ref(), &template, time).await?;
     Ok(Parts { kilobytes: messages.kilobytes(), answer, prepare, store, transactions, elapsed })
 }
@@ -58,10 +58,10 @@ async fn prepare(app: &App, client: &Client, messages: &Messages, time: Duration
     Ok(spent / count)
 }
 
-async fn store(store: &dyn Store, template: &Template, time: Duration) -> anyhow::Result<(Duration, u32, Duration)> {
+async fn store(store: &dyn Store, template: &Acceptance, time: Duration) -> anyhow::Result<(Duration, u32, Duration)> {
     let (mut spent, mut elapsed, mut count) = (Duration::ZERO, Duration::ZERO, 0);
     while count == 0 || elapsed < time {
-        let group: Vec<_> = (0..GROUP).map(|_| template.acceptance()).collect();
+        let group: Vec<_> = (0..GROUP).map(|_| again(template)).collect();
         let (before, started) = (cpu(), Instant::now());
         let done = join_all(group.into_iter().map(|acceptance| store.accept(acceptance))).await;
         spent += cpu() - before;
@@ -74,111 +74,21 @@ async fn store(store: &dyn Store, template: &Template, time: Duration) -> anyhow
     Ok((spent / count, count, elapsed))
 }
 
-/// What the gateway commits for one message, to be committed again under other identifiers.
-struct Template {
-    record: TransferRecord,
-    body: Vec<u8>,
-    copies: Vec<NewDelivery>,
-    audit: Vec<AuditRow>,
-}
-
-impl Template {
-    async fn of(app: &App, client: Client, message: String) -> anyhow::Result<Self> {
-        let submission = Submission {
-            client,
-            body: message.into_bytes().into(),
-            media_type: MEDIA_TYPE.to_owned(),
-            request_id: None,
-        };
-        let accepted = app.gateway.accept(submission).await.map_err(|_| anyhow::anyhow!("a message was not taken"))?;
-        let store = app.gateway.store();
-        let record = store.transfer(accepted.transfer).await?.context("it was accepted")?;
-        let body = store.original(record.id).await?.context("it is kept")?.body;
-        let mut copies = Vec::new();
-        for copy in record.copies() {
-            let content = store.rendition(copy.id).await?.context("it is kept")?;
-            copies.push(NewDelivery {
-                id: copy.id,
-                kind: copy.kind,
-                recipient: copy.recipient.clone(),
-                recipient_name: copy.recipient_name.clone(),
-                endpoint: copy.endpoint.clone(),
-                media_type: content.media_type,
-                body: content.body,
-                html: content.html,
-                card: store.card(copy.id).await?,
-                correlation_id: None,
-                workflow: None,
-                basis: copy.basis.clone(),
-                disclosure: "x".repeat(DISCLOSURE),
-                acknowledgement_awaited: copy.acknowledgement_awaited,
-                notice: None,
-            });
-        }
-        let query = AuditQuery {
-            entity: Some(record.id.to_string()),
-            limit: 100,
-            ..AuditQuery::default()
-        };
-        let entries = store.search_audit(query).await?;
-        let audit = entries.into_iter().filter_map(|entry| Some(row(entry.word, entry.event?))).collect();
-        Ok(Self { record, body, copies, audit })
+/// What the gateway commits for one message, as if for another one: under other identifiers.
+fn again(template: &Acceptance) -> Acceptance {
+    let (id, mut again) = (TransferId::random(), template.clone());
+    let fresh = || Uuid::new_v4().to_string();
+    again.transfer.id = id;
+    again.transfer.received = now();
+    again.transfer.message_id = fresh();
+    again.transfer.document_id = Some(fresh());
+    again.transfer.document_set_id = Some(fresh());
+    again.transfer.reply.header_id = fresh();
+    again.deliveries.iter_mut().for_each(|copy| copy.id = DeliveryId::random());
+    let others = [&mut again.audit_if_repeat, &mut again.audit_if_conflict];
+    for row in again.audit.iter_mut().chain(others) {
+        row.id = fresh();
+        row.transfer = row.transfer.map(|_| id);
     }
-
-    fn acceptance(&self) -> Acceptance {
-        let (id, record) = (TransferId::random(), &self.record);
-        let again = |row: &AuditRow| AuditRow { id: Uuid::new_v4().to_string(), ..row.clone() };
-        let mut reply = record.reply.clone();
-        reply.header_id = Uuid::new_v4().to_string();
-        Acceptance {
-            transfer: NewTransfer {
-                id,
-                sender: record.sender.clone(),
-                client_id: record.client_id.clone(),
-                message_id: Uuid::new_v4().to_string(),
-                document_id: Some(Uuid::new_v4().to_string()),
-                document_set_id: Some(Uuid::new_v4().to_string()),
-                dated: None,
-                version: 1,
-                replaces: None,
-                awaits: None,
-                event: record.event.clone(),
-                received: now(),
-                expected: record.expected,
-                patient: record.patient.clone(),
-                care_home: record.care_home.clone(),
-                reply,
-                media_type: MEDIA_TYPE.to_owned(),
-                body: self.body.clone(),
-                body_sha256: [0; 32],
-                response: vec![b'x'; DISCLOSURE],
-            },
-            deliveries: self
-                .copies
-                .iter()
-                .map(|copy| NewDelivery { id: DeliveryId::random(), ..copy.clone() })
-                .collect(),
-            hold: None,
-            endings: Vec::new(),
-            audit: self.audit.iter().map(|row| AuditRow { transfer: Some(id), ..again(row) }).collect(),
-            audit_if_repeat: row(AuditWord::Duplicate, b"{}".to_vec()),
-            audit_if_conflict: row(AuditWord::Refuse, b"{}".to_vec()),
-        }
-    }
-}
-
-fn row(word: AuditWord, event: Vec<u8>) -> AuditRow {
-    AuditRow {
-        id: Uuid::new_v4().to_string(),
-        recorded: now(),
-        word,
-        transfer: None,
-        delivery: None,
-        agent: CLIENT.to_owned(),
-        organisation: None,
-        patient: None,
-        success: true,
-        shown: Vec::new(),
-        event,
-    }
+    again
 }

@@ -85,7 +85,7 @@ its state file: a witness that forgets what it has seen would cosign a log that 
     Key(evidence::Newest),
 }
 
-pub(super) use event::{Party, Told};
+pub(super) use event::Told;
 pub(super) use who::{all as entries_that_fit, entries as entries_about};
 
 /// Whose signature is expected.

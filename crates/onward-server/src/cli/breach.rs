@@ -10,7 +10,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, FoundAudit};
 use onward_core::store::Store;
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp};
-use onward_gateway::explore::shown_on;
+use onward_gateway::explore::{everything, shown_on};
 use serde_json::json;
 
 use super::audit::{Source, Told, entries_that_fit, key_of};
@@ -204,12 +204,7 @@ impl Whom {
 }
 
 fn query(from: Timestamp, until: Option<Timestamp>, words: &[AuditWord]) -> AuditQuery {
-    AuditQuery {
-        from: Some(from),
-        until,
-        words: words.to_vec(),
-    ..AuditQuery::default()
-    }
+    AuditQuery { from: Some(from), until, words: words.to_vec(), ..everything(None) }
 }
 
 /// What was seen or sent about people in the window, the oldest first; and how many entries are about people who were erased.
@@ -230,7 +225,7 @@ async fn exposures(
     let fits = |entry: &FoundAudit, told: &Told| match whom {
         Whom::Anybody => true,
         Whom::Agent(name, _) => told.actor.name == *name,
-        Whom::Organisation(ods) => got(entry, told).organisation.as_deref() == Some(ods.as_str()),
+        Whom::Organisation(ods) => told.got(entry.word).organisation.as_deref() == Some(ods.as_str()),
     };
     let told = found.into_iter().filter(|entry| entry.patient.is_some()).filter_map(|entry| {
         let told = Told::read(entry.event.as_deref()?)?;
@@ -247,7 +242,12 @@ async fn on_lists(store: &dyn Store, found: &[FoundAudit]) -> Result<Vec<(FoundA
     let mut patients: BTreeMap<DeliveryId, Option<NhsNumber>> = BTreeMap::new();
     let mut exposed = Vec::new();
     for entry in found {
-        for id in shown_on(entry) {
+        let shown = shown_on(entry);
+        if shown.is_empty() {
+            continue;
+        }
+        let Some(told) = entry.event.as_deref().and_then(Told::read) else { continue };
+        for id in shown {
             let patient = match patients.get(&id) {
                 Some(patient) => patient.clone(),
                 None => {
@@ -256,27 +256,13 @@ async fn on_lists(store: &dyn Store, found: &[FoundAudit]) -> Result<Vec<(FoundA
                     patient
                 }
             };
-            let told = entry.event.as_deref().and_then(Told::read);
-            if let (Some(_), Some(told)) = (&patient, told) {
-                let told = Told { subject: Some(format!("Task/{id}")), ..told };
+            if patient.is_some() {
+                let told = Told { subject: Some(format!("Task/{id}")), ..told.clone() };
                 exposed.push((FoundAudit { patient, ..entry.clone() }, told));
             }
         }
     }
     Ok(exposed)
-}
-
-/// Who got it: the recipient where it was sent, else whoever acted.
-fn got<'t>(entry: &FoundAudit, told: &'t Told) -> &'t super::audit::Party {
-    match entry.word {
-        AuditWord::Intend
-        | AuditWord::Disclose
-        | AuditWord::AttemptFailed
-        | AuditWord::DeliveryFailed
-        | AuditWord::SubjectAccess
-        | AuditWord::Reveal => &told.other,
-        _ => &told.actor,
-    }
 }
 
 /// As what copies that were seen or sent are made: their policies say which data they hold.

@@ -1,7 +1,6 @@
 //! `onward client`: the machine clients that may sign in. Every change is audited.
 
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -19,6 +18,7 @@ use url::Url;
 use super::exit::{Exit, Failure, Outcome};
 use super::input;
 use super::open::{ConfigArgs, Desk};
+use super::output::new_file;
 use super::terminal::{Style, Terminal};
 use crate::auth::key_source;
 use crate::config::Config;
@@ -262,12 +262,7 @@ impl MadeKeys {
         let path = keys.generate_key.as_ref().expect("clap demands one of the three");
         let pem = keys::generate_pem()?;
         let jwks = keys::jwks_json(keys::public_jwk(&pem)?)?;
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .with_context(|| format!("making {}", path.display()))?;
+        let mut file = new_file(path)?;
         file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()).with_context(|| path.display().to_string())?;
         Ok(Self { jwks, file: Some(path.clone()) })
     }

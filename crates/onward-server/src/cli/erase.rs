@@ -7,6 +7,7 @@ use onward_core::audit::{AuditQuery, AuditRow, AuditWord};
 use onward_core::store::{
     ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHoldOrder, PendingErasure, Store,
 };
+use onward_gateway::explore::everything;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -183,7 +184,7 @@ async fn request(command: &Request, terminal: &mut Terminal) -> Outcome {
         by: command.by.clone(),
         at: now(),
     };
-    let detail = format!("erasure {} requested by {}: {ground}, {}", request.id, request.by, request.reason);
+    let detail = format!("{}{}: {ground}, {}", requested_by(request.id), request.by, request.reason);
     let row = desk.row_about(AuditWord::Erase, detail, Some(patient.clone()));
     if !store.request_erasure(&patient, request.clone(), vec![row]).await? {
         return Err(Failure::no("there is nothing about this person"));
@@ -269,14 +270,15 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
     }
 }
 
+/// How the entry of a request begins, by which its account is found again.
+fn requested_by(id: Uuid) -> String {
+    format!("erasure {id} requested by ")
+}
+
 /// The account that a request was made under, as the log has it.
 async fn account_that_asked(store: &dyn Store, request: &ErasureRequest) -> Result<Option<String>, Failure> {
-    let query = AuditQuery {
-        from: Some(request.at),
-        words: vec![AuditWord::Erase],
-        ..AuditQuery::default()
-    };
-    let asked = format!("{}: erasure {} requested by ", AuditWord::Erase, request.id);
+    let query = AuditQuery { from: Some(request.at), words: vec![AuditWord::Erase], ..everything(None) };
+    let asked = format!("{}: {}", AuditWord::Erase, requested_by(request.id));
     let entries = entries_that_fit(store, query).await?;
     let told = entries.iter().filter_map(|entry| Told::read(entry.event.as_deref()?));
     let request = told.into_iter().find(|told| told.detail.starts_with(&asked));

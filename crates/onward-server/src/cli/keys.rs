@@ -1,7 +1,8 @@
 //! `onward keys`: the keys under which the store's data keys lie.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use onward_connect::secret::Secret;
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::open::{ConfigArgs, Desk, missing_store, now};
+use super::output::new_file;
 use super::terminal::{Style, Terminal};
 use super::validate::counted;
 use crate::store_keys;
@@ -101,11 +103,13 @@ fn new(which: &Which, terminal: &mut Terminal) -> Outcome {
 }
 
 fn webhook_key(key: &WebhookKey, terminal: &mut Terminal) -> Outcome {
-    let made = match write_private(&key.file, || Ok(webhook::new_key()?)) {
-        Ok(()) => true,
-        Err(error) if is_there(&error) => false,
-        Err(error) => return Err(Failure::fault(error.context(format!("making {}", key.file.display())))),
-    };
+    let made = !key.file.exists();
+    if made {
+        // Before the file: without randomness none is left empty.
+        let secret = webhook::new_key().map_err(Failure::fault)?;
+        let mut file = new_file(&key.file)?;
+        writeln!(file, "{}", secret.expose()).and_then(|()| file.sync_all()).map_err(Failure::fault)?;
+    }
     let secret = Secret::from_file(&key.file).map_err(|error| {
         Failure::fault(anyhow::Error::from(error).context(format!("reading {}", key.file.display())))
     })?;
@@ -124,19 +128,6 @@ fn webhook_key(key: &WebhookKey, terminal: &mut Terminal) -> Outcome {
         None => terminal.say("a shared secret: the receiver has the same file's text"),
     }
     Ok(Exit::Done)
-}
-
-/// Writes a secret into a file that is not there yet, readable by its owner alone.
-fn write_private(path: &Path, secret: impl FnOnce() -> anyhow::Result<Secret>) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{}", secret()?.expose())?;
-    Ok(file.sync_all()?)
-}
-
-fn is_there(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists)
 }
 
 async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {

@@ -142,13 +142,17 @@ pub(super) async fn not_answering(config: &Config) -> Option<BTreeMap<String, u6
     let url = operations_page(config, "metrics").ok()?;
     let answer = loopback(&url).ok()?.send(Method::GET, url, HeaderMap::new(), bytes::Bytes::new()).await.ok()?;
     let page = answer.bytes().await.ok()?;
-    let lines = std::str::from_utf8(&page).ok()?.lines();
-    let told = lines.filter_map(|line| {
+    Some(silent_endpoints(std::str::from_utf8(&page).ok()?))
+}
+
+/// The same, read off the page of the metrics.
+pub(crate) fn silent_endpoints(page: &str) -> BTreeMap<String, u64> {
+    let told = page.lines().filter_map(|line| {
         let (transport, count) =
             line.strip_prefix("onward_endpoints_not_answering{transport=\"")?.split_once("\"} ")?;
         Some((transport.to_owned(), count.parse().ok()?))
     });
-    Some(told.collect())
+    told.collect()
 }
 
 fn loopback(url: &Url) -> Result<HttpClient, Failure> {

@@ -10,18 +10,16 @@ use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::state::EndReason;
 use onward_core::store::{DeliveryRecord, Store, TransferRecord};
 use onward_core::{DeliveryId, TransferId};
+use onward_gateway::explore::everything;
 use onward_gateway::lifecycle::{RecalledCopy, TakenBack, may_have_it};
 use serde_json::{Value, json};
 
-use super::audit;
+use super::audit::{self, entries_that_fit};
 use super::exit::{Exit, Failure, Outcome};
 use super::open::{self, ConfigArgs, Desk, minute};
 use super::output;
 use super::terminal::{Style, Terminal};
 use crate::config::Config;
-
-/// Entries read at once.
-const PAGE: u32 = 200;
 
 /// Takes a delivery, or all of a transfer's, away from whoever should not have it: from the commit on it cannot be read,
 /// and whoever may have it gets a notice without patient data. Tells who opened it and when. Without --yes it only shows
@@ -114,23 +112,8 @@ async fn find(store: &dyn Store, id: uuid::Uuid) -> Result<(TransferRecord, Opti
 async fn entries(store: &dyn Store, copies: &[DeliveryRecord]) -> Result<Vec<FoundAudit>, Failure> {
     let mut found: Vec<FoundAudit> = Vec::new();
     for copy in copies {
-        let mut after = None;
-        loop {
-            let page = store
-                .search_audit(AuditQuery {
-                    entity: Some(copy.id.to_string()),
-                    after,
-                    limit: PAGE,
-                    ..AuditQuery::default()
-                })
-                .await?;
-            after = page.last().map(|last| (last.recorded, last.index));
-            let last = page.len() < PAGE as usize;
-            found.extend(page);
-            if last {
-                break;
-            }
-        }
+        let about = AuditQuery { entity: Some(copy.id.to_string()), ..everything(None) };
+        found.extend(entries_that_fit(store, about).await?);
     }
     found.sort_by_key(|entry| entry.index);
     Ok(found)

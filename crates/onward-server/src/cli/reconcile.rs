@@ -120,7 +120,8 @@ pub(super) async fn run(command: &Reconcile, terminal: &mut Terminal) -> Outcome
                     Work::of(line, reference, found.progress.as_str(), found)
                 }
                 Err(problem) => {
-                    Work { detail: problem.to_owned(), ..Work::of(line, reference, "unreadable", nothing()) }
+                    let detail = problem.to_owned();
+                    Work { line, reference, state: "unreadable", detail, transfer: None, received: None }
                 }
             };
             *counts.entry(item.state).or_default() += 1;
@@ -142,31 +143,21 @@ pub(super) async fn run(command: &Reconcile, terminal: &mut Terminal) -> Outcome
     let summary: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let summary = summary.join(", ");
     reconciliation.conclude(&summary).await?;
-    print(command, &work, terminal)?;
+    print(command, &work, terminal);
     let gap = counts.keys().any(|state| *state != Progress::Read.as_str());
     let word = if gap { terminal.paint(Style::Yellow, "work") } else { terminal.paint(Style::Green, "whole") };
     terminal.note(format_args!("{word}: {total} discharges: {summary}"));
     Ok(Exit::answer(!gap))
 }
 
-fn nothing() -> Reconciled {
-    Reconciled { progress: Progress::NotReceived, detail: String::new(), transfer: None, received: None }
-}
-
-fn print(command: &Reconcile, work: &[Work], terminal: &mut Terminal) -> Result<(), Failure> {
+fn print(command: &Reconcile, work: &[Work], terminal: &mut Terminal) {
     const HEADINGS: [&str; 6] = ["line", "reference", "state", "detail", "transfer", "received"];
     if command.json {
         work.iter().for_each(|item| terminal.json(item));
     } else if command.csv {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(HEADINGS).map_err(Failure::fault)?;
-        for item in work {
-            writer.write_record(item.cells().map(|cell| spreadsheet::inert(&cell))).map_err(Failure::fault)?;
-        }
-        terminal.write(&writer.into_inner().map_err(|error| Failure::fault(error.into_error()))?);
+        terminal.write(&spreadsheet::csv(HEADINGS, work.iter().map(Work::cells)));
     } else if !work.is_empty() {
         let rows: Vec<_> = work.iter().map(|item| item.cells().map(|cell| plain(&cell))).collect();
         terminal.table(HEADINGS, &rows);
     }
-    Ok(())
 }

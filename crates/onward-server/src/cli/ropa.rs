@@ -204,10 +204,12 @@ fn measures(config: &Config) -> Vec<String> {
             config.identity.token_lifetime_seconds, config.people.session_idle_minutes
         ),
         format!("Store: {store}"),
-        "What is stored about a person is sealed under that person's own key (AES-256-GCM); erasure destroys the key"
+        "Messages, copies and audit events about a person are sealed under that person's own key (AES-256-GCM); erasure \
+         destroys the key"
             .to_owned(),
         format!("The process gives up files and system calls that it does not need: {hardening}"),
-        "Every look, disclosure, denial and change is an entry of a signed log, in the transaction of its effect"
+        "Looks at messages and copies, disclosures, denials and changes are entries of a signed log, in the transaction of \
+         their effect"
             .to_owned(),
         format!("Audit log: {witnesses}"),
         "No patient data in logs, metrics, errors, addresses".to_owned(),

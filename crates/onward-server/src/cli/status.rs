@@ -144,7 +144,7 @@ async fn overview(
     match silent {
         Some(silent) => silent.iter().filter(|(_, count)| **count > 0).for_each(|(transport, count)| {
             terminal.say(format_args!(
-                "{count} endpoint(s) by {transport} do not answer: one copy tries each again in half a minute"
+                "{count} endpoint(s) by {transport} do not answer: one copy tries each again from time to time"
             ));
         }),
         None => terminal.say("no gateway answers on this machine"),

@@ -151,6 +151,15 @@ impl Findings {
         }
     }
 
+    /// That a host may be reached that is spoken to in another way than by HTTP.
+    fn reachable_host(&mut self, key: &'static str, config: &Config, host: &str, port: u16) {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        match Url::parse(&format!("https://{host}:{port}/")) {
+            Ok(url) => self.reachable(key, config, &url, false),
+            Err(error) => self.error(key, error.to_string()),
+        }
+    }
+
     fn reachable(&mut self, key: &'static str, config: &Config, url: &Url, allow_plain_loopback: bool) {
         let list = EgressList::new(config.egress.hosts.iter().cloned());
         if let Err(refusal) = list.check_url(url, allow_plain_loopback) {
@@ -491,11 +500,7 @@ fn syslog(config: &Config, findings: &mut Findings) {
         findings.error("audit.syslog_certificate_file", "certificate and key go together: one of them is not set");
     }
     let Some(address) = &audit.syslog_address else { return };
-    let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
-    match Url::parse(&format!("https://{host}:{}/", address.port)) {
-        Ok(url) => findings.reachable("audit.syslog_address", config, &url, false),
-        Err(error) => findings.error("audit.syslog_address", error.to_string()),
-    }
+    findings.reachable_host("audit.syslog_address", config, &address.host, address.port);
     if audit.syslog_content == SyslogContent::Event {
         findings.warning(
             "audit.syslog_content",

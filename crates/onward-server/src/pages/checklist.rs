@@ -200,11 +200,7 @@ pub(super) async fn finish(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
-    match app.gateway.attend(&attendant(&who), id, Deed::Finish).await {
-        Ok(outcome) => deeds::answer(&headers, outcome, &format!("/transfers/{id}/checklist")),
-        Err(error) => store_failed(&headers, &error),
-    }
+    deeds::simple(&app, &who, &id, &headers, Deed::Finish, "/checklist").await
 }
 
 async fn shown(

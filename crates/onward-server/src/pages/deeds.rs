@@ -100,7 +100,7 @@ pub(super) async fn acknowledge(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    simple(&app, &who, &id, &headers, Deed::Acknowledge).await
+    simple(&app, &who, &id, &headers, Deed::Acknowledge, "").await
 }
 
 /// `POST /transfers/{id}/arrive`.
@@ -110,7 +110,7 @@ pub(super) async fn arrive(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    simple(&app, &who, &id, &headers, Deed::Arrive).await
+    simple(&app, &who, &id, &headers, Deed::Arrive, "").await
 }
 
 /// `GET /transfers/{id}/query`.
@@ -157,10 +157,18 @@ pub(super) async fn decline(
     worded(&app, &who, &id, &headers, Asking::Decline, sent(&form, "words")).await
 }
 
-async fn simple(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, deed: Deed) -> Response {
+/// Does what needs no words, and leads to the copy's page of this name; its record has none.
+pub(super) async fn simple(
+    app: &App,
+    who: &SignedIn,
+    id: &str,
+    headers: &HeaderMap,
+    deed: Deed,
+    page: &str,
+) -> Response {
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
     match app.gateway.attend(&attendant(who), id, deed).await {
-        Ok(outcome) => answer(headers, outcome, &format!("/transfers/{id}")),
+        Ok(outcome) => answer(headers, outcome, &format!("/transfers/{id}{page}")),
         Err(error) => store_failed(headers, &error),
     }
 }
@@ -175,17 +183,42 @@ pub(super) fn answer(headers: &HeaderMap, outcome: Outcome, to: &str) -> Respons
 }
 
 async fn form(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking) -> Response {
+    empty(app, who, id, headers, asking.name(), |shell, id, card| asking.page(shell, id, card, "", String::new())).await
+}
+
+/// A form about a copy that nobody has filled in yet. The look at it is audited under this name, or nothing is shown.
+pub(super) async fn empty<T: Template>(
+    app: &App,
+    who: &SignedIn,
+    id: &str,
+    headers: &HeaderMap,
+    name: &str,
+    form: impl FnOnce(Shell, DeliveryId, Option<Card>) -> T,
+) -> Response {
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
     let looked = async {
-        let looked = app.gateway.look_at(&attendant(who), id, asking.name()).await?;
+        let looked = app.gateway.look_at(&attendant(who), id, name).await?;
         if looked.is_none() {
             return Ok(None);
         }
         Ok::<_, StoreError>(Some((shell(app, who).await?.0, card(app, id).await?)))
     };
     match looked.await {
-        Ok(Some((shell, card))) => page(headers, StatusCode::OK, &asking.page(shell, id, card, "", String::new())),
+        Ok(Some((shell, card))) => page(headers, StatusCode::OK, &form(shell, id, card)),
         Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
+        Err(error) => store_failed(headers, &error),
+    }
+}
+
+/// The same form with what is wrong. Nothing about the person is shown again for what cannot be so.
+pub(super) async fn again<T: Template>(
+    app: &App,
+    who: &SignedIn,
+    headers: &HeaderMap,
+    form: impl FnOnce(Shell) -> T,
+) -> Response {
+    match shell(app, who).await {
+        Ok((shell, _)) => page(headers, StatusCode::UNPROCESSABLE_ENTITY, &form(shell)),
         Err(error) => store_failed(headers, &error),
     }
 }
@@ -198,13 +231,7 @@ async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking
         _ => "",
     };
     if !error.is_empty() {
-        // Nothing about the person is shown again for a form that came without its words.
-        return match shell(app, who).await {
-            Ok((shell, _)) => {
-                page(headers, StatusCode::UNPROCESSABLE_ENTITY, &asking.page(shell, id, None, error, words))
-            }
-            Err(error) => store_failed(headers, &error),
-        };
+        return again(app, who, headers, |shell| asking.page(shell, id, None, error, words)).await;
     }
     match app.gateway.attend(&attendant(who), id, asking.deed(words)).await {
         Ok(outcome) => answer(headers, outcome, &format!("/transfers/{id}")),

@@ -10,12 +10,11 @@ use axum::response::Response;
 use jiff::civil::Date;
 use onward_core::DeliveryId;
 use onward_core::state::Departure;
-use onward_core::store::StoreError;
 use onward_gateway::attend::{Deed, Outcome, WORDS_MAX};
 use onward_transform::render::{Card, dates};
 
 use super::components::{Choice, Field, FormError};
-use super::{OnlyGet, Shell, attendant, deeds, page, sent, shell, store_failed, trouble};
+use super::{OnlyGet, Shell, attendant, deeds, sent, store_failed, trouble};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -79,19 +78,9 @@ pub(super) async fn get(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
-    let looked = async {
-        if app.gateway.look_at(&attendant(&who), id, "leaving the home").await?.is_none() {
-            return Ok(None);
-        }
-        Ok::<_, StoreError>(Some((shell(&app, &who).await?.0, deeds::card(&app, id).await?)))
-    };
     let today = dates::civil(app.gateway.clock().now());
-    match looked.await {
-        Ok(Some((shell, card))) => page(&headers, StatusCode::OK, &LeavePage::new(shell, id, card, today, b"", None)),
-        Ok(None) => trouble(&headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(&headers, &error),
-    }
+    let form = |shell, id, card| LeavePage::new(shell, id, card, today, b"", None);
+    deeds::empty(&app, &who, &id, &headers, "leaving the home", form).await
 }
 
 /// `POST /transfers/{id}/leave`.
@@ -112,14 +101,7 @@ pub(super) async fn post(
         Err(wrong) => wrong,
     };
     let today = dates::civil(app.gateway.clock().now());
-    match shell(&app, &who).await {
-        // Nothing about the person is shown again for a form that came without its words.
-        Ok((shell, _)) => {
-            let template = LeavePage::new(shell, id, None, today, &form, Some(wrong));
-            page(&headers, StatusCode::UNPROCESSABLE_ENTITY, &template)
-        }
-        Err(error) => store_failed(&headers, &error),
-    }
+    deeds::again(&app, &who, &headers, |shell| LeavePage::new(shell, id, None, today, &form, Some(wrong))).await
 }
 
 fn read(form: &[u8]) -> Result<Deed, Wrong> {

@@ -201,13 +201,9 @@ struct TroublePage {
 /// A page as it goes out.
 #[must_use]
 pub fn page(headers: &HeaderMap, status: StatusCode, template: &impl Template) -> Response {
-    let html = match template.render() {
-        Ok(html) => without_turns(html),
-        Err(error) => {
-            tracing::error!(%error, "a page could not be written");
-            return (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "")
-                .into_response();
-        }
+    let Some(html) = written(template) else {
+        return (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "")
+            .into_response();
     };
     let compressed = html.len() >= GZIP_BYTES_MIN && assets::takes_gzip(headers);
     let mut response = if compressed {
@@ -223,10 +219,18 @@ pub fn page(headers: &HeaderMap, status: StatusCode, template: &impl Template) -
     response
 }
 
-/// Signs that turn the order of what follows round (UAX #9) could make a name or a dose read as another, whoever wrote it.
-fn without_turns(html: String) -> String {
+/// A template's text, or nothing, logged here. Signs that turn the order of what follows round (UAX #9) could make a name or a dose read
+/// as another, whoever wrote it: they are replaced.
+pub(crate) fn written(template: &impl Template) -> Option<String> {
     let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if html.contains(turns) { html.replace(turns, "\u{fffd}") } else { html }
+    match template.render() {
+        Ok(html) if html.contains(turns) => Some(html.replace(turns, "\u{fffd}")),
+        Ok(html) => Some(html),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be written");
+            None
+        }
+    }
 }
 
 /// Nothing can be shown, for a reason that says nothing about anybody.

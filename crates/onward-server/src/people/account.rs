@@ -1,6 +1,7 @@
 //! `/account`: what people see and change of their own account: password, passkeys, and the browsers that they are signed in from.
 //! Every change wants a fresh sign-in and ends the account's other sessions (NIST SP 800-63B-4 §4.1; ASVS 6.2.3, 7.4.3, 7.5.2).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -128,9 +129,15 @@ fn fresh(app: &App, who: &SignedIn, headers: &HeaderMap) -> Option<[u8; 32]> {
     cookie::hash_of(headers, cookie::SESSION).filter(|_| is_fresh(who, app))
 }
 
-/// To a fresh sign-in, and back.
-fn sign_in_again() -> Response {
-    guard::to_sign_in(Some("/account"), true)
+/// The session that goes on and the form, of somebody who is fresh enough to change something; else the answer to give instead.
+async fn asked(
+    app: &App,
+    who: &SignedIn,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<([u8; 32], BTreeMap<String, String>), Response> {
+    let keep = fresh(app, who, headers).ok_or_else(|| guard::to_sign_in(Some("/account"), true))?;
+    Ok((keep, form(headers, body).await?))
 }
 
 /// The row of a change to one's own account.
@@ -154,9 +161,8 @@ pub(super) async fn password(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Some(keep) = fresh(&app, &who, &headers) else { return sign_in_again() };
-    let form = match form(&headers, body).await {
-        Ok(form) => form,
+    let (keep, form) = match asked(&app, &who, &headers, body).await {
+        Ok(asked) => asked,
         Err(response) => return response,
     };
     let value = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
@@ -264,9 +270,8 @@ pub(super) async fn remove_passkey(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Some(keep) = fresh(&app, &who, &headers) else { return sign_in_again() };
-    let form = match form(&headers, body).await {
-        Ok(form) => form,
+    let (keep, form) = match asked(&app, &who, &headers, body).await {
+        Ok(asked) => asked,
         Err(response) => return response,
     };
     let id = super::webauthn::bytes(form.get("passkey").map(String::as_str).unwrap_or_default()).unwrap_or_default();
@@ -286,9 +291,8 @@ pub(super) async fn end_sessions(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Some(keep) = fresh(&app, &who, &headers) else { return sign_in_again() };
-    let form = match form(&headers, body).await {
-        Ok(form) => form,
+    let (keep, form) = match asked(&app, &who, &headers, body).await {
+        Ok(asked) => asked,
         Err(response) => return response,
     };
     let (which, what) = match form.get("session").map(String::as_str) {

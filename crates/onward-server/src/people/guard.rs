@@ -21,7 +21,7 @@ use crate::auth::table::person_may;
 const TOUCH: SignedDuration = SignedDuration::from_secs(30);
 /// Longest address that a sign-in leads back to.
 const NEXT_BYTES_MAX: usize = 512;
-/// Everything a page loads is our own, and nothing in it runs (trust.md §2).
+/// Everything a page loads is our own, and nothing runs that stands in it (trust.md §2).
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                                        font-src 'none'; object-src 'none'; connect-src 'self'; form-action 'self'; \
                                        base-uri 'none'; frame-ancestors 'none'";

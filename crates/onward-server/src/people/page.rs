@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use onward_core::store::StoreError;
 
-use crate::pages::Shell;
+use crate::pages::{Shell, written};
 
 /// A page that says one thing.
 #[derive(Template)]
@@ -18,12 +18,9 @@ struct Message<'a> {
 
 /// A template with its status.
 pub(super) fn of(status: StatusCode, template: &impl Template) -> Response {
-    match template.render() {
-        Ok(text) => (status, Html(text)).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a page could not be written");
-            (StatusCode::INTERNAL_SERVER_ERROR, Html("")).into_response()
-        }
+    match written(template) {
+        Some(text) => (status, Html(text)).into_response(),
+        None => (StatusCode::INTERNAL_SERVER_ERROR, Html("")).into_response(),
     }
 }
 

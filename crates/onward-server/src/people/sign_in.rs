@@ -233,8 +233,7 @@ impl Begun {
 /// # Errors
 /// The answer to give instead.
 pub(super) async fn form(headers: &HeaderMap, body: Body) -> Result<BTreeMap<String, String>, Response> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next().map(str::trim) != Some("application/x-www-form-urlencoded") {
+    if !crate::api::body::is_form(headers) {
         return Err(page::bad_request());
     }
     let body = crate::api::body::read(body, FORM_BYTES_MAX).await.map_err(|_| page::bad_request())?;

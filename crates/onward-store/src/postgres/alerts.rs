@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use onward_core::store::StoreError;
 use onward_core::store::alerts::{
     Alert, AlertKind, AlertStore, Concern, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
-    NotificationOutcome, NotificationState,
 };
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -122,11 +121,7 @@ async fn take(work: &mut Work<'_>, now: Timestamp, again: Timestamp) -> Result<V
 }
 
 async fn finish<'j>(work: &mut Work<'j>, end: &'j NotificationEnd) -> Result<bool, Failure> {
-    let (state, again, instead): (_, _, &[NewNotification]) = match &end.outcome {
-        NotificationOutcome::Sent => (NotificationState::Sent, None, &[]),
-        NotificationOutcome::Again(at) => (NotificationState::Queued, Some(micros(*at)), &[]),
-        NotificationOutcome::Failed(instead) => (NotificationState::Failed, None, instead),
-    };
+    let (state, again, instead) = rows::left_by(&end.outcome);
     let ended = session::first(
         work.client(),
         "UPDATE notifications SET state = $1, next_attempt = $2 WHERE id = $3 AND attempts = $4 AND state = 'queued'

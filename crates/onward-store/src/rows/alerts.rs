@@ -1,9 +1,12 @@
 //! Rows about what needs a person, and about who is told.
 
-use onward_core::store::alerts::{Alert, AlertKind, Concern, DueNotification, NewNotification, Told};
+use onward_core::store::alerts::{
+    Alert, AlertKind, Concern, DueNotification, NewNotification, NotificationOutcome, NotificationState, Told,
+};
 use uuid::Uuid;
 
 use crate::columns::{Columns, Corrupt};
+use crate::stored::micros;
 
 /// Of a row with [`crate::query::alerts::CONCERN`].
 pub(crate) fn concern(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
@@ -63,4 +66,13 @@ impl Open {
 /// Of a row of [`crate::query::alerts::COUNTS`].
 pub(crate) fn count(columns: &Columns<'_>) -> Result<(AlertKind, u64), Corrupt> {
     Ok((columns.parsed("kind")?, columns.count("n")?))
+}
+
+/// How an outcome leaves a notification: its state, the moment of its next attempt, and what is sent in its place.
+pub(crate) fn left_by(outcome: &NotificationOutcome) -> (NotificationState, Option<i64>, &[NewNotification]) {
+    match outcome {
+        NotificationOutcome::Sent => (NotificationState::Sent, None, &[]),
+        NotificationOutcome::Again(at) => (NotificationState::Queued, Some(micros(*at)), &[]),
+        NotificationOutcome::Failed(instead) => (NotificationState::Failed, None, instead),
+    }
 }

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use onward_core::store::StoreError;
 use onward_core::store::alerts::{
     Alert, AlertKind, AlertStore, Concern, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
-    NotificationOutcome, NotificationState,
 };
 use rusqlite::{params, params_from_iter};
 
@@ -136,11 +135,7 @@ fn take(c: &Keyed<'_>, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotifi
 }
 
 fn finish(c: &Keyed<'_>, end: &NotificationEnd) -> Result<bool, Failure> {
-    let (state, again, instead): (_, _, &[NewNotification]) = match &end.outcome {
-        NotificationOutcome::Sent => (NotificationState::Sent, None, &[]),
-        NotificationOutcome::Again(at) => (NotificationState::Queued, Some(micros(*at)), &[]),
-        NotificationOutcome::Failed(instead) => (NotificationState::Failed, None, instead),
-    };
+    let (state, again, instead) = rows::left_by(&end.outcome);
     let alert: Option<String> = c
         .prepare_cached(
             "UPDATE notifications SET state = ?, next_attempt = ? WHERE id = ? AND attempts = ? AND state = 'queued'

@@ -5,6 +5,7 @@ use onward_core::audit::AuditWord;
 use serde_json::Value;
 
 /// One who took part.
+#[derive(Clone)]
 pub(crate) struct Party {
     /// Client identifier, ODS code or name.
     pub name: String,
@@ -19,6 +20,7 @@ pub(crate) struct Party {
 }
 
 /// What an event tells.
+#[derive(Clone)]
 pub(crate) struct Told {
     /// Its id.
     pub id: String,
@@ -53,15 +55,15 @@ impl Party {
 
 impl Told {
     /// Who got to know something: the recipient where something was sent or shown by us, else whoever acted.
-    pub(crate) fn got(self, word: AuditWord) -> Party {
+    pub(crate) fn got(&self, word: AuditWord) -> &Party {
         match word {
             AuditWord::Intend
             | AuditWord::Disclose
             | AuditWord::AttemptFailed
             | AuditWord::DeliveryFailed
             | AuditWord::SubjectAccess
-            | AuditWord::Reveal => self.other,
-            _ => self.actor,
+            | AuditWord::Reveal => &self.other,
+            _ => &self.actor,
         }
     }
 

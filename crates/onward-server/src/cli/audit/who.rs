@@ -1,7 +1,5 @@
 //! `onward audit who`: who saw a patient, as what, when, and on what ground. Asking is itself audited.
 
-use std::collections::BTreeSet;
-
 use clap::Args;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::store::Store;
@@ -61,15 +59,11 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     if cut {
         terminal.note("lists from long ago were not looked through: ask again with --since, or on /audit");
     }
-    let on_lists: BTreeSet<u64> = lists.iter().map(|entry| entry.index).collect();
     entries.extend(lists);
     entries.sort_by_key(|entry| (entry.recorded, entry.index));
     // First the entry about the look, then what it shows.
     store.audit(vec![desk.row_about(AuditWord::Query, "audit who", Some(patient))]).await?;
-    let mut seen: Vec<Seen> = entries.iter().filter_map(seen).collect();
-    for row in seen.iter_mut().filter(|row| on_lists.contains(&row.entry)) {
-        row.what = ON_LIST;
-    }
+    let seen: Vec<Seen> = entries.iter().filter_map(seen).collect();
     let erased = entries.iter().filter(|entry| entry.event.is_none()).count();
     if erased > 0 {
         terminal.note(format!("{erased} entries about this person were erased and are not shown"));
@@ -95,12 +89,7 @@ pub(crate) async fn entries(
     patient: &NhsNumber,
     since: Option<Timestamp>,
 ) -> Result<Vec<FoundAudit>, Failure> {
-    let query = AuditQuery {
-        patient: Some(patient.clone()),
-        from: since,
-        limit: PAGE,
-        ..AuditQuery::default()
-    };
+    let query = AuditQuery { patient: Some(patient.clone()), from: since, ..everything(None) };
     all(store, query).await
 }
 
@@ -125,21 +114,20 @@ pub(crate) async fn all(store: &dyn Store, query: AuditQuery) -> Result<Vec<Foun
 
 fn seen(entry: &FoundAudit) -> Option<Seen> {
     let told = Told::read(entry.event.as_deref()?)?;
-    let (success, basis, subject, detail, id) =
-        (told.success, told.basis.clone(), told.subject.clone(), told.detail.clone(), told.id.clone());
     let got = told.got(entry.word);
     Some(Seen {
         when: entry.recorded.to_string(),
         who: got.called(),
-        role: got.role,
-        organisation: got.organisation,
-        what: entry.word.as_str(),
-        success,
-        basis,
-        subject,
-        detail,
+        role: got.role.clone(),
+        organisation: got.organisation.clone(),
+        // What was found by the list alone is about nobody.
+        what: if entry.patient.is_none() { ON_LIST } else { entry.word.as_str() },
+        success: told.success,
         entry: entry.index,
-        event: id,
+        basis: told.basis,
+        subject: told.subject,
+        detail: told.detail,
+        event: told.id,
     })
 }
 

@@ -8,13 +8,12 @@ use onward_core::{NhsNumber, Timestamp};
 use onward_transform::disclose::{Cell, Policy, matrix};
 use serde_json::json;
 
-use super::got;
 use crate::cli::audit::Told;
 use crate::cli::open::minute;
 use crate::cli::sar::page::{STYLE, escape, table};
 use crate::cli::signed_folder;
 use crate::config::Config;
-use crate::spreadsheet;
+use crate::spreadsheet::csv;
 
 /// First line of the manifest.
 pub(super) const TITLE: &str = "onward breach pack manifest v1";
@@ -125,7 +124,7 @@ fn concerned(exposures: &[(FoundAudit, Told)]) -> BTreeMap<Ordered, Concerned> {
         let person = people.entry(Ordered(patient)).or_insert_with(new);
         person.times += 1;
         person.last = entry.recorded;
-        person.organisations.extend(got(entry, told).organisation.clone());
+        person.organisations.extend(told.got(entry.word).organisation.clone());
     }
     people
 }
@@ -135,17 +134,6 @@ fn categories(kinds: &BTreeSet<RecipientKind>, policies: &[Policy]) -> Vec<Strin
     let disclosed = |cell: &(RecipientKind, Cell)| kinds.contains(&cell.0) && cell.1 != Cell::No;
     let rows = matrix(policies).into_iter().filter(|row| row.cells.iter().any(disclosed));
     rows.map(|row| row.element).collect()
-}
-
-fn csv<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String; N]>) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(headings).expect("memory takes everything");
-    for row in rows {
-        writer
-            .write_record(row.map(|cell| spreadsheet::inert(&cell)))
-            .expect("every row has as many columns as the heading");
-    }
-    writer.into_inner().expect("memory takes everything")
 }
 
 fn people_csv(concerned: &BTreeMap<Ordered, Concerned>) -> Vec<u8> {
@@ -159,7 +147,7 @@ fn people_csv(concerned: &BTreeMap<Ordered, Concerned>) -> Vec<u8> {
 
 fn exposures_csv(exposures: &[(FoundAudit, Told)]) -> Vec<u8> {
     let rows = exposures.iter().map(|(entry, told)| {
-        let who = got(entry, told);
+        let who = told.got(entry.word);
         [
             entry.recorded.to_string(),
             entry.word.to_string(),
@@ -216,7 +204,7 @@ fn page(
     ));
     let mut by_whom: BTreeMap<(String, String), (usize, BTreeSet<&str>)> = BTreeMap::new();
     for (entry, told) in exposures {
-        let who = got(entry, told);
+        let who = told.got(entry.word);
         let own = by_whom.entry((who.name.clone(), who.organisation.clone().unwrap_or_default())).or_default();
         own.0 += 1;
         own.1.extend(entry.patient.as_ref().map(|number| number.expose()));

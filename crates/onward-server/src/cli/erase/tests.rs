@@ -96,3 +96,36 @@ async fn two_people_erase_a_third_and_the_log_stays_whole() {
     let (_, evidence) = onward(&folder, "audit export --evidence").await;
     assert_eq!(evidence.lines().filter(|line| !line.contains("\"event\"")).count(), 4, "{evidence}");
 }
+
+/// Two people are two accounts: the account of the first is found by how the entry of the request begins.
+#[tokio::test]
+async fn the_account_that_asked_is_found_in_the_log() {
+    let folder = place().await;
+    let ask = format!("erase request --nhs-number {PERSON} --ground wrong-person --reason case-17 --by Ada --json");
+    let request = id(&onward(&folder, &ask).await.1, "request").parse().expect("an identifier");
+    let config = crate::cli::open::ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.existing_store().await.expect("a store");
+    let entries = store.audit_entries(0, 100).await.expect("readable");
+    let begins = |entry: &&onward_core::store::StoredAudit| {
+        let told = crate::cli::audit::Told::read(entry.event().unwrap_or_default());
+        told.is_some_and(|told| told.detail.starts_with(&format!("erase: {}", super::requested_by(request))))
+    };
+    assert_eq!(entries.iter().filter(begins).count(), 1, "the command writes what is looked for");
+
+    let (other, account) = (uuid::Uuid::new_v4(), "ada, uid 1001, signed in");
+    let ods = "R9Z".parse().expect("a code");
+    let agent = onward_core::audit::Agent::operator(&ods, Some(account.to_owned()));
+    let detail = format!("{}Ada: wrong-person, case-18", super::requested_by(other));
+    let entry = AuditEntry::new(AuditWord::Erase, crate::cli::open::now(), agent, detail);
+    store.audit(vec![Journal::new(&ods, "https://gateway.example").row(&entry)]).await.expect("committed");
+    let asked = |id| onward_core::store::ErasureRequest {
+        id,
+        ground: onward_core::store::ErasureGround::WrongPerson,
+        reason: "r".to_owned(),
+        by: "Ada".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+    };
+    let found = super::account_that_asked(store.as_ref(), &asked(other)).await.ok().flatten();
+    assert_eq!(found.as_deref(), Some(account));
+    assert_eq!(super::account_that_asked(store.as_ref(), &asked(uuid::Uuid::new_v4())).await.ok().flatten(), None);
+}

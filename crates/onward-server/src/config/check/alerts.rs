@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use onward_connect::secret::Secret;
 use onward_connect::{smtp, webhook};
-use url::Url;
 
 use super::Findings;
 use crate::config::Config;
@@ -50,10 +49,7 @@ fn mail(config: &Config, findings: &mut Findings) {
         }
         return;
     }
-    match Url::parse(&format!("https://{}:{}/", mail.host, mail.port)) {
-        Ok(url) => findings.reachable("smtp.host", config, &url, false),
-        Err(error) => findings.error("smtp.host", error.to_string()),
-    }
+    findings.reachable_host("smtp.host", config, &mail.host, mail.port);
     if !smtp::is_address(&mail.from) {
         findings.error("smtp.from", "not an e-mail address: notifications need a sender");
     }

@@ -270,7 +270,7 @@ impl Row {
                 [told.actor.role.as_deref().unwrap_or_default(), organisation].join(" ").trim().to_owned(),
             )
         });
-        let got = told.map(|told| told.got(entry.word)).map(|got| got.shown()).filter(|got| *got != actor);
+        let got = told.map(|told| told.got(entry.word).shown()).filter(|got| *got != actor);
         Self {
             at: dates::near_moment(entry.recorded, now),
             actor,

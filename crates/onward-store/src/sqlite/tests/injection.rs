@@ -12,7 +12,7 @@ use super::*;
 use crate::sealing::{KeyEncryption, KeyRing};
 
 /// Set in the child: the folder of the store.
-const FOLDER: &str = "ONWARD_TEST_INJECTED";
+pub(super) const FOLDER: &str = "ONWARD_TEST_INJECTED";
 /// Set: every call is made to fail, and not one of a few.
 const EVERY: &str = "ONWARD_INJECT_EVERY_CALL";
 /// Messages of a short run.
@@ -89,9 +89,18 @@ pub(super) fn folder() -> tempfile::TempDir {
 }
 
 /// Whether strace may watch processes here; not every container lets it.
+///
+/// # Panics
+/// When it may not, and `ONWARD_REQUIRE_STRACE` says that it must.
 pub(super) fn can_watch() -> bool {
     let run = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    run.is_ok_and(|status| status.success())
+    let watches = run.is_ok_and(|status| status.success());
+    let required = std::env::var_os("ONWARD_REQUIRE_STRACE").is_some();
+    assert!(watches || !required, "strace may not watch processes, and ONWARD_REQUIRE_STRACE forbids skipping");
+    if !watches {
+        eprintln!("SKIPPED: strace is not here, or may not watch processes");
+    }
+    watches
 }
 
 /// Whether a store opens, has what was acknowledged, and adds up; else what is wrong.
@@ -110,7 +119,6 @@ pub(super) async fn adds_up(folder: &Path, acknowledged: &[String]) -> Result<()
 #[tokio::test]
 async fn faults_001_002_005_006_007_no_call_that_fails_loses_what_was_acknowledged() {
     if !can_watch() {
-        eprintln!("SKIPPED: strace is not here, or may not watch processes");
         return;
     }
     let whole = folder();

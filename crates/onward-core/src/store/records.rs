@@ -1,0 +1,274 @@
+//! What the store gives back: transfers, copies, bodies and figures.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::{Ended, NewHold, Notice, ReplyWanted};
+use crate::directory::Endpoint;
+use crate::state::{DeliveryState, EndReason, RecipientKind, TransportKind};
+use crate::{DeliveryId, NhsNumber, OdsCode, TransferId};
+
+/// A transfer as read back, without bodies.
+#[derive(Debug, Clone)]
+pub struct TransferRecord {
+    /// Its identifier.
+    pub id: TransferId,
+    /// Who sent it.
+    pub sender: OdsCode,
+    /// The client that posted it.
+    pub client_id: String,
+    /// The message's own identifier.
+    pub message_id: String,
+    /// The event code.
+    pub event: String,
+    /// When it came.
+    pub received: Timestamp,
+    /// When the person is expected.
+    pub expected: Option<Timestamp>,
+    /// About whom.
+    pub patient: Option<NhsNumber>,
+    /// The home.
+    pub care_home: Option<OdsCode>,
+    /// What the sender wants to hear.
+    pub reply: ReplyWanted,
+    /// Its open hold, if any.
+    pub hold: Option<NewHold>,
+    /// Why a person ended it without sending anything.
+    pub not_sent: Option<String>,
+    /// Its place among the versions of its document, from 1.
+    pub version: u32,
+    /// The transfer that it replaces.
+    pub replaces: Option<TransferId>,
+    /// The transfer that came to replace it.
+    pub replaced_by: Option<TransferId>,
+    /// The document that it replaces, while that has not come.
+    pub awaits: Option<String>,
+    /// How the whole transfer ended, and why.
+    pub ended: Option<(EndReason, String)>,
+    /// Latest change of the transfer or one of its copies.
+    pub changed: Timestamp,
+    /// The person was erased: nothing that could tell about them is left.
+    pub erased: bool,
+    /// Its copies, responses to the sender included.
+    pub deliveries: Vec<DeliveryRecord>,
+}
+
+impl TransferRecord {
+    /// Its recipients' copies, without responses to the sender and notices.
+    pub fn copies(&self) -> impl Iterator<Item = &DeliveryRecord> {
+        self.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender && copy.notice.is_none())
+    }
+
+    /// The FHIR R4 `Task.status` of the transfer. It follows from its copies: what needs a person is told first.
+    #[must_use]
+    pub fn task_status(&self) -> &'static str {
+        let copies = || self.copies();
+        let any = |state: DeliveryState| copies().any(|copy| copy.state == state);
+        if self.ended.is_some() {
+            "cancelled"
+        } else if self.hold.is_some() {
+            "on-hold"
+        } else if self.not_sent.is_some() || any(DeliveryState::Failed) || any(DeliveryState::Rejected) {
+            "failed"
+        } else if copies().next().is_none() {
+            "in-progress"
+        } else if copies().all(|copy| copy.state == DeliveryState::Withdrawn) {
+            "cancelled"
+        } else if copies().all(|copy| copy.state.is_acknowledged()) {
+            "completed"
+        } else {
+            "in-progress"
+        }
+    }
+}
+
+/// A copy as read back, without bodies.
+#[derive(Debug, Clone)]
+pub struct DeliveryRecord {
+    /// Its identifier.
+    pub id: DeliveryId,
+    /// Its transfer.
+    pub transfer: TransferId,
+    /// The transfer's sender.
+    pub sender: OdsCode,
+    /// About whom.
+    pub patient: Option<NhsNumber>,
+    /// As what.
+    pub kind: RecipientKind,
+    /// To whom.
+    pub recipient: OdsCode,
+    /// The recipient's name.
+    pub recipient_name: String,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// How far.
+    pub state: DeliveryState,
+    /// Grows with every change; the Task's version.
+    pub version: u64,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Next attempt, while queued.
+    pub next_attempt: Option<Timestamp>,
+    /// Why the last attempt failed, or why the recipient refused; no patient data.
+    pub reason: Option<String>,
+    /// The acknowledgement code last received (20013, 30001 …).
+    pub code: Option<String>,
+    /// The partner's reference (MESH message id).
+    pub reference: Option<String>,
+    /// The identifier that acknowledgements name.
+    pub correlation_id: Option<String>,
+    /// Size of what travels, in bytes.
+    pub body_bytes: u64,
+    /// True when a business acknowledgement is awaited.
+    pub acknowledgement_awaited: bool,
+    /// Lawful basis and policy version of the disclosure.
+    pub basis: String,
+    /// When it was queued.
+    pub created: Timestamp,
+    /// Latest change.
+    pub changed: Timestamp,
+    /// When the recipient first opened it.
+    pub opened: Option<Timestamp>,
+    /// The person was erased: nothing that could tell about them is left.
+    pub erased: bool,
+    /// How it ended before its time.
+    pub ended: Option<Ended>,
+    /// It tells that another copy ended.
+    pub notice: Option<Notice>,
+    /// Why a person had it sent again.
+    pub replay: Option<String>,
+}
+
+impl DeliveryRecord {
+    /// Whether its recipient may still read it. What a later version took the place of stays readable, marked.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.ended.is_none_or(|ended| ended.why == EndReason::Superseded)
+    }
+}
+
+/// What a recipient may read. Its `Debug` names the delivery only.
+#[derive(Clone)]
+pub struct StoredRendition {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Media type of `body`.
+    pub media_type: String,
+    /// What travels.
+    pub body: Vec<u8>,
+    /// The same for people.
+    pub html: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for StoredRendition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredRendition").field("delivery", &self.delivery).finish_non_exhaustive()
+    }
+}
+
+/// A Task that was found.
+#[derive(Debug, Clone)]
+pub enum FoundTask {
+    /// Of a transfer.
+    Transfer(Box<TransferRecord>),
+    /// Of one recipient's copy.
+    Copy(Box<DeliveryRecord>),
+}
+
+impl FoundTask {
+    /// Its place in the order of lists.
+    #[must_use]
+    pub fn place(&self) -> (Timestamp, uuid::Uuid) {
+        match self {
+            Self::Transfer(transfer) => (transfer.received, transfer.id.0),
+            Self::Copy(copy) => (copy.created, copy.id.0),
+        }
+    }
+
+    /// About whom.
+    #[must_use]
+    pub fn patient(&self) -> Option<&NhsNumber> {
+        match self {
+            Self::Transfer(transfer) => transfer.patient.as_ref(),
+            Self::Copy(copy) => copy.patient.as_ref(),
+        }
+    }
+}
+
+/// A held transfer, for lists.
+#[derive(Debug, Clone)]
+pub struct HeldTransfer {
+    /// The hold.
+    pub hold: NewHold,
+    /// The transfer.
+    pub transfer: TransferId,
+    /// Who sent it.
+    pub sender: OdsCode,
+    /// When it came.
+    pub received: Timestamp,
+    /// What people have decided about it so far (JSON).
+    pub decided: String,
+}
+
+/// The sender's bytes as kept. Its `Debug` is redacted.
+#[derive(Clone)]
+pub struct OriginalMessage {
+    /// Media type.
+    pub media_type: String,
+    /// The bytes.
+    pub body: Vec<u8>,
+}
+
+impl fmt::Debug for OriginalMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OriginalMessage(redacted)")
+    }
+}
+
+/// One transfer about a person, with everything that was kept of it. Its `Debug` names the transfer only.
+#[derive(Clone)]
+pub struct SubjectTransfer {
+    /// The transfer and its copies.
+    pub transfer: TransferRecord,
+    /// The sender's bytes, while they are kept.
+    pub original: Option<OriginalMessage>,
+    /// What went to each recipient, while it is kept; responses to the sender carry nothing about a person.
+    pub renditions: Vec<StoredRendition>,
+}
+
+impl fmt::Debug for SubjectTransfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubjectTransfer").field("transfer", &self.transfer.id).finish_non_exhaustive()
+    }
+}
+
+/// How the gateway stands, counted. Nothing in it tells who anybody is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Messages accepted so far.
+    pub accepted: u64,
+    /// Refusals so far, those that a person asked to be refused again included.
+    pub refused: u64,
+    /// Holds so far.
+    pub held: u64,
+    /// Open holds.
+    pub holds_open: u64,
+    /// Open holds whose time is over.
+    pub holds_overdue: u64,
+    /// Copies and responses by state and transport.
+    pub deliveries: Vec<DeliveryFigure>,
+}
+
+/// The copies in one state, of one transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryFigure {
+    /// How far.
+    pub state: DeliveryState,
+    /// How they travel.
+    pub transport: TransportKind,
+    /// How many.
+    pub count: u64,
+    /// When the oldest of them was queued.
+    pub oldest: Timestamp,
+}
