@@ -18,7 +18,12 @@ pub enum Shown {
     /// Nobody.
     Nothing,
     /// Copies, or transfers, on a list.
-    OnList(Vec<Uuid>),
+    OnList {
+        /// By identifier.
+        subjects: Vec<Uuid>,
+        /// The list does not say who they are about: the operators' board.
+        nameless: bool,
+    },
     /// Entries of the log.
     Entries(Carried),
 }
@@ -117,7 +122,7 @@ pub fn shown_by(entry: &FoundAudit) -> Shown {
 pub(crate) fn kept(query: &str) -> Vec<String> {
     match shown(query) {
         Shown::Nothing => Vec::new(),
-        Shown::OnList(subjects) => subjects.iter().map(Uuid::to_string).collect(),
+        Shown::OnList { subjects, .. } => subjects.iter().map(Uuid::to_string).collect(),
         Shown::Entries(_) => vec![ENTRIES.to_owned()],
     }
 }
@@ -141,7 +146,10 @@ fn shown(query: &str) -> Shown {
         return Shown::Entries(carried);
     }
     match parameters(query).last() {
-        Some(("shown", ids)) => Shown::OnList(ids.split(',').filter_map(|id| id.parse().ok()).collect()),
+        Some(("shown", ids)) => Shown::OnList {
+            subjects: ids.split(',').filter_map(|id| id.parse().ok()).collect(),
+            nameless: query.starts_with("operations"),
+        },
         _ => Shown::Nothing,
     }
 }
@@ -167,7 +175,7 @@ pub async fn sightings(
     if !unkept.is_empty() {
         let copies = copies_of(store, patient).await?;
         let shows = |entry: &FoundAudit| match shown_by(entry) {
-            Shown::OnList(subjects) => subjects.iter().any(|subject| copies.contains(subject)),
+            Shown::OnList { subjects, .. } => subjects.iter().any(|subject| copies.contains(subject)),
             Shown::Nothing | Shown::Entries(_) => false,
         };
         found.extend(unkept.into_iter().filter(shows).map(|entry| (entry, Sighting::List)));
@@ -254,9 +262,9 @@ mod tests {
     /// What somebody types into a search must not pass for a list or an export.
     #[test]
     fn nobody_outside_can_say_what_was_shown() {
-        let list = Shown::OnList(vec![COPY.parse().expect("a UUID")]);
-        assert_eq!(shown(&format!("inbox?show=open&shown={COPY},x")), list);
-        assert_eq!(shown(&format!("operations?&shown={COPY}")), list);
+        let list = |nameless| Shown::OnList { subjects: vec![COPY.parse().expect("a UUID")], nameless };
+        assert_eq!(shown(&format!("inbox?show=open&shown={COPY},x")), list(false));
+        assert_eq!(shown(&format!("operations?&shown={COPY}")), list(true));
         assert_eq!(kept(&format!("inbox?show=open&shown={COPY}")), [COPY]);
         assert_eq!(kept("audit/exports/1?exported=*&before=9"), ["*"]);
         for query in [

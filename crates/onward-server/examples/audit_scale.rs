@@ -33,10 +33,7 @@ fn at(second: u64) -> Timestamp {
 }
 
 fn query() -> AuditQuery {
-    AuditQuery {
-        limit: 1_000,
-    ..AuditQuery::default()
-    }
+    AuditQuery { limit: 1_000, ..AuditQuery::default() }
 }
 
 async fn all(store: &dyn Store, wanted: AuditQuery) -> usize {

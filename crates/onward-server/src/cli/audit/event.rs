@@ -1,7 +1,7 @@
 //! What a stored AuditEvent says, read back from its bytes for people.
 
-use onward_core::NhsNumber;
 use onward_core::audit::AuditWord;
+use onward_core::{NhsNumber, UserId};
 use serde_json::Value;
 
 /// One who took part.
@@ -15,6 +15,8 @@ pub(crate) struct Party {
     pub organisation: Option<String>,
     /// The operating system's account that a command ran under.
     pub account: Option<String>,
+    /// The account of a person who signed in.
+    pub user: Option<UserId>,
     /// It is the gateway that wrote the event; its name is then an address.
     pub gateway: bool,
 }
@@ -78,6 +80,7 @@ impl Told {
                 role: text(&agent["role"][0]["coding"][0]["code"]),
                 organisation: text(&agent["who"]["identifier"]["value"]),
                 account: text(&agent["altId"]),
+                user: agent["network"]["address"].as_str().and_then(|at| at.strip_prefix("urn:uuid:")?.parse().ok()),
                 gateway: agent["who"] == event["source"]["observer"],
             })
         };
