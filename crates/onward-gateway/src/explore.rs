@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Gateway;
 use crate::attend::Attendant;
-use crate::shown::{Carried, Sighting, all, sightings};
+use crate::sightings::{Carried, Sighting, all, sightings};
 use crate::verify::{Misfit, walk};
 
 /// Entries read at once.

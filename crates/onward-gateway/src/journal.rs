@@ -15,7 +15,7 @@ use onward_ledger::{Checkpoint, SigningKey, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{Gateway, shown};
+use crate::{Gateway, sightings};
 
 /// Entries read at once when a checkpoint is made.
 const PAGE: u32 = 1_000;
@@ -52,7 +52,7 @@ impl Journal {
             patient: entry.patient.clone(),
             success: entry.success,
             shown: match (entry.word, &entry.patient) {
-                (AuditWord::Query, None) => shown::kept(raw_query(entry)),
+                (AuditWord::Query, None) => sightings::kept(raw_query(entry)),
                 _ => Vec::new(),
             },
             event,
@@ -275,7 +275,8 @@ fn event_fits(event: &[u8], columns: &AuditColumns) -> bool {
         .filter(|reference| reference.starts_with("Task/") || reference.starts_with("Bundle/"))
         .count();
     let is_list = columns.word == AuditWord::Query.as_str() && patient.is_none();
-    let showed = || shown::query_of(&event).filter(|_| is_list).map(|query| shown::kept(&query)).unwrap_or_default();
+    let showed =
+        || sightings::query_of(&event).filter(|_| is_list).map(|query| sightings::kept(&query)).unwrap_or_default();
     let shown_fits = columns.shown.as_ref().is_none_or(|shown| {
         let [kept, said] = [shown, &showed()].map(|ids| ids.iter().cloned().collect::<BTreeSet<_>>());
         kept == said

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onward_core::audit::{AuditEntry, AuditWord};
-use onward_gateway::shown::Carried;
+use onward_gateway::sightings::Carried;
 use onward_gateway::verify::walk;
 use onward_ledger::{SigningKey, VerifyingKey, with_cosignatures};
 use serde_json::json;

@@ -1,7 +1,7 @@
 use clap::Parser as _;
 use onward_core::audit::{Agent, AuditEntry, AuditQuery, Basis, Lists, StoredCheckpoint};
 use onward_core::client::Role;
-use onward_gateway::shown::{Shown, shown_by};
+use onward_gateway::sightings::{Showed, shown_by};
 use onward_ledger::{Checkpoint, Tree};
 use tempfile::TempDir;
 
@@ -101,7 +101,7 @@ async fn an_export_is_complete_and_its_entry_says_how_far_it_went() {
     let [told] = &store.search_audit(exports).await.expect("readable")[..] else { panic!("one export") };
     assert!(String::from_utf8_lossy(told.event.as_deref().expect("kept")).contains("export of the whole audit log"));
     let carried = Carried { organisation: None, from: None, until: None, before: 3 };
-    assert_eq!(shown_by(told), Shown::Entries(carried));
+    assert_eq!(shown_by(told), Showed::Entries(carried));
     assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done), "what it carried stands beside it as in it");
 }
 

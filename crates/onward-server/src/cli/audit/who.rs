@@ -5,7 +5,7 @@ use onward_core::Timestamp;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::store::Store;
 use onward_gateway::explore::everything;
-use onward_gateway::shown::{self, Sighting};
+use onward_gateway::sightings::{self, Sighting};
 use serde::Serialize;
 
 use super::event::Told;
@@ -59,8 +59,8 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     let within = AuditQuery { from: who.since, ..everything(None) };
     let about = AuditQuery { patient: Some(patient.clone()), ..within.clone() };
-    let about = shown::all(store.as_ref(), about).await?.into_iter().map(|entry| (entry, None));
-    let among_others = shown::sightings(store.as_ref(), &patient, &within).await?;
+    let about = sightings::all(store.as_ref(), about).await?.into_iter().map(|entry| (entry, None));
+    let among_others = sightings::sightings(store.as_ref(), &patient, &within).await?;
     let among_others = among_others.into_iter().map(|(entry, sighting)| (entry, Some(sighting)));
     let mut entries: Vec<_> = about.chain(among_others).collect();
     entries.sort_by_key(|(entry, _)| (entry.recorded, entry.index));
@@ -90,7 +90,7 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
 /// # Errors
 /// When the store cannot be read.
 pub(crate) async fn all(store: &dyn Store, query: AuditQuery) -> Result<Vec<FoundAudit>, Failure> {
-    let mut found = shown::all(store, query).await?;
+    let mut found = sightings::all(store, query).await?;
     found.reverse();
     Ok(found)
 }

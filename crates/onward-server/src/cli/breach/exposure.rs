@@ -8,7 +8,7 @@ use onward_core::state::RecipientKind;
 use onward_core::store::{DeliveryRecord, Store, StoreError};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId, UserId};
 use onward_gateway::explore::everything;
-use onward_gateway::shown::{Carried, Shown, all, shown_by};
+use onward_gateway::sightings::{Carried, Showed, all, shown_by};
 use onward_transform::disclose::{Cell, Policy, matrix};
 use uuid::Uuid;
 
@@ -76,7 +76,7 @@ pub(super) enum Extent {
     Everything,
     /// A line on a home's list of arrivals.
     ListLine,
-    /// A line on the operators' board.
+    /// A line on a list of operators.
     BoardLine,
     /// Who it is.
     Identity,
@@ -94,7 +94,7 @@ impl Extent {
             Self::Copy(None) => "copy".to_owned(),
             Self::Everything => "subject access archive".to_owned(),
             Self::ListLine => "line on a list of arrivals".to_owned(),
-            Self::BoardLine => "line on the operators' board".to_owned(),
+            Self::BoardLine => "line on a list of operators".to_owned(),
             Self::Identity => "whom it is about".to_owned(),
             Self::State => "state of a transfer or copy".to_owned(),
             Self::Entries => "entries of the audit log".to_owned(),
@@ -206,8 +206,8 @@ impl Search<'_> {
                 self.found.push(exposure(entry, told, got, whose, told.subject.clone(), extent));
             }
             None => match shown_by(entry) {
-                Shown::Nothing => {}
-                Shown::OnList { subjects, nameless } => {
+                Showed::Nothing => {}
+                Showed::OnList { subjects, nameless } => {
                     let extent = if nameless { Extent::BoardLine } else { Extent::ListLine };
                     for id in subjects {
                         if let Some(whose) = self.subject(id).await? {
@@ -216,7 +216,7 @@ impl Search<'_> {
                         }
                     }
                 }
-                Shown::Entries(carried) => {
+                Showed::Entries(carried) => {
                     for whose in self.carried(&carried).await? {
                         let object = Some("audit log".to_owned());
                         self.found.push(exposure(entry, told, got, whose, object, Extent::Entries));

@@ -2,7 +2,7 @@ use clap::Parser as _;
 use onward_core::audit::{Agent, AuditRow};
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_gateway::journal::Journal;
-use onward_gateway::shown::Carried;
+use onward_gateway::sightings::Carried;
 use tempfile::TempDir;
 
 use super::*;

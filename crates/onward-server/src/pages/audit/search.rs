@@ -11,7 +11,7 @@ use onward_core::Timestamp;
 use onward_core::audit::{AuditQuery, FoundAudit};
 use onward_core::store::StoreError;
 use onward_gateway::explore::{Sightings, everything};
-use onward_gateway::shown::Sighting;
+use onward_gateway::sightings::Sighting;
 use onward_transform::render::dates;
 
 use super::super::components::{Choice, FormError};

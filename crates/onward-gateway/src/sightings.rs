@@ -14,14 +14,14 @@ const PAGE: u32 = 1_000;
 
 /// What an entry that names nobody showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
+pub enum Showed {
     /// Nobody.
     Nothing,
     /// Copies, or transfers, on a list.
     OnList {
         /// By identifier.
         subjects: Vec<Uuid>,
-        /// The list does not say who they are about: the operators' board.
+        /// The list does not say who they are about, as those of operators do not: homes' lists of arrivals do.
         nameless: bool,
     },
     /// Entries of the log.
@@ -108,22 +108,22 @@ impl Carried {
 
 /// What an entry showed beside what it names.
 #[must_use]
-pub fn shown_by(entry: &FoundAudit) -> Shown {
+pub fn shown_by(entry: &FoundAudit) -> Showed {
     if entry.word != AuditWord::Query || entry.patient.is_some() || entry.pseudonym.is_some() {
-        return Shown::Nothing;
+        return Showed::Nothing;
     }
     match entry.event.as_deref().and_then(|event| query_of(&serde_json::from_slice(event).ok()?)) {
         Some(query) => shown(&query),
-        None => Shown::Nothing,
+        None => Showed::Nothing,
     }
 }
 
 /// What the store keeps beside an entry with this raw query, to find it by.
 pub(crate) fn kept(query: &str) -> Vec<String> {
     match shown(query) {
-        Shown::Nothing => Vec::new(),
-        Shown::OnList { subjects, .. } => subjects.iter().map(Uuid::to_string).collect(),
-        Shown::Entries(_) => vec![ENTRIES.to_owned()],
+        Showed::Nothing => Vec::new(),
+        Showed::OnList { subjects, .. } => subjects.iter().map(Uuid::to_string).collect(),
+        Showed::Entries(_) => vec![ENTRIES.to_owned()],
     }
 }
 
@@ -135,22 +135,22 @@ pub(crate) fn query_of(event: &Value) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn shown(query: &str) -> Shown {
+fn shown(query: &str) -> Showed {
     // What a client of the API asked, or somebody who searched the directory, is kept as it came: whatever it says, it says nothing
     // of lists. A query of ours begins with a path in lower case.
     let own = query.starts_with(|first: char| first.is_ascii_lowercase()) && !query.starts_with("directory");
     if !own {
-        return Shown::Nothing;
+        return Showed::Nothing;
     }
     if let Some(carried) = Carried::read(query) {
-        return Shown::Entries(carried);
+        return Showed::Entries(carried);
     }
     match parameters(query).last() {
-        Some(("shown", ids)) => Shown::OnList {
+        Some(("shown" | "about", ids)) => Showed::OnList {
             subjects: ids.split(',').filter_map(|id| id.parse().ok()).collect(),
-            nameless: query.starts_with("operations"),
+            nameless: !query.starts_with("inbox"),
         },
-        _ => Shown::Nothing,
+        _ => Showed::Nothing,
     }
 }
 
@@ -175,8 +175,8 @@ pub async fn sightings(
     if !unkept.is_empty() {
         let copies = copies_of(store, patient).await?;
         let shows = |entry: &FoundAudit| match shown_by(entry) {
-            Shown::OnList { subjects, .. } => subjects.iter().any(|subject| copies.contains(subject)),
-            Shown::Nothing | Shown::Entries(_) => false,
+            Showed::OnList { subjects, .. } => subjects.iter().any(|subject| copies.contains(subject)),
+            Showed::Nothing | Showed::Entries(_) => false,
         };
         found.extend(unkept.into_iter().filter(shows).map(|entry| (entry, Sighting::List)));
     }
@@ -194,7 +194,7 @@ async fn exports_that_carried(
     let mut about: BTreeMap<Option<String>, Vec<FoundAudit>> = BTreeMap::new();
     let mut found = Vec::new();
     for entry in all(store, exports).await? {
-        let Shown::Entries(carried) = shown_by(&entry) else { continue };
+        let Showed::Entries(carried) = shown_by(&entry) else { continue };
         let whose = carried.organisation.as_ref().map(ToString::to_string);
         if !about.contains_key(&whose) {
             let query = AuditQuery {
@@ -255,16 +255,17 @@ mod tests {
             Carried { organisation: None, from: None, until: None, before: 0 },
             Carried { organisation: "R9Z".parse().ok(), from: at(0), until: at(9), before: 17 },
         ] {
-            assert_eq!(shown(&format!("audit/exports/1?{}", carried.told())), Shown::Entries(carried));
+            assert_eq!(shown(&format!("audit/exports/1?{}", carried.told())), Showed::Entries(carried));
         }
     }
 
     /// What somebody types into a search must not pass for a list or an export.
     #[test]
     fn nobody_outside_can_say_what_was_shown() {
-        let list = |nameless| Shown::OnList { subjects: vec![COPY.parse().expect("a UUID")], nameless };
+        let list = |nameless| Showed::OnList { subjects: vec![COPY.parse().expect("a UUID")], nameless };
         assert_eq!(shown(&format!("inbox?show=open&shown={COPY},x")), list(false));
         assert_eq!(shown(&format!("operations?&shown={COPY}")), list(true));
+        assert_eq!(shown(&format!("hold list?about={COPY}")), list(true));
         assert_eq!(kept(&format!("inbox?show=open&shown={COPY}")), [COPY]);
         assert_eq!(kept("audit/exports/1?exported=*&before=9"), ["*"]);
         for query in [
@@ -276,7 +277,7 @@ mod tests {
             "audit/exports/1?exported=no code&before=9".to_owned(),
             String::new(),
         ] {
-            assert_eq!(shown(&query), Shown::Nothing, "{query}");
+            assert_eq!(shown(&query), Showed::Nothing, "{query}");
         }
     }
 }
