@@ -17,6 +17,10 @@ const ACCEPTED: &str = r#"{"resourceType":"Task","status":"accepted","intent":"o
 const CANCELLED: &str =
     r#"{"resourceType":"Task","status":"cancelled","intent":"order","statusReason":{"text":"wrong ward"}}"#;
 
+/// A subscription that calls nobody.
+const SUBSCRIPTION: &str = r#"{"resourceType":"Subscription","status":"off","reason":"a test","criteria":"Task",
+    "channel":{"type":"rest-hook","endpoint":"https://127.0.0.1:9/hooks/x"}}"#;
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Object {
@@ -42,6 +46,12 @@ enum Object {
     Hold,
     /// A home's entry of the directory.
     Home,
+    /// A subscription to be made.
+    NewSubscription,
+    /// The caller's own subscription; for those who may have none, the care home's.
+    OwnSubscription,
+    /// Another client's subscription.
+    ForeignSubscription,
     /// No such thing.
     Missing,
 }
@@ -80,6 +90,26 @@ const MATRIX: &[Row] = &[
     ("no home", "GET", "/fhir/R4/HealthcareService/{id}", Object::Missing, [404, 403, 403, 403, 403, 404]),
     ("places of homes", "GET", "/fhir/R4/Location", Object::None, [200, 403, 403, 403, 403, 200]),
     ("place of a home", "GET", "/fhir/R4/Location/{id}", Object::Home, [200, 403, 403, 403, 403, 200]),
+    ("subscribe", "POST", "/fhir/R4/Subscription", Object::NewSubscription, [201, 201, 201, 201, 403, 403]),
+    ("subscriptions", "GET", "/fhir/R4/Subscription", Object::None, [200, 200, 200, 200, 403, 403]),
+    ("subscription", "GET", "/fhir/R4/Subscription/{id}", Object::OwnSubscription, [200, 200, 200, 200, 403, 403]),
+    ("another's", "GET", "/fhir/R4/Subscription/{id}", Object::ForeignSubscription, [404, 404, 404, 404, 403, 403]),
+    ("change", "PUT", "/fhir/R4/Subscription/{id}", Object::OwnSubscription, [200, 200, 200, 200, 403, 403]),
+    (
+        "change another's",
+        "PUT",
+        "/fhir/R4/Subscription/{id}",
+        Object::ForeignSubscription,
+        [404, 404, 404, 404, 403, 403],
+    ),
+    (
+        "end another's",
+        "DELETE",
+        "/fhir/R4/Subscription/{id}",
+        Object::ForeignSubscription,
+        [404, 404, 404, 404, 403, 403],
+    ),
+    ("end", "DELETE", "/fhir/R4/Subscription/{id}", Object::OwnSubscription, [204, 204, 204, 204, 403, 403]),
     ("audit search by form", "POST", "/fhir/R4/AuditEvent/_search", Object::Form, [403, 403, 403, 403, 200, 403]),
 ];
 
@@ -97,6 +127,8 @@ struct Callers {
     foreign: String,
     foreign_copy: String,
     hold: String,
+    /// One of each client, in their order; then that of another client.
+    subscriptions: Vec<String>,
 }
 
 impl Callers {
@@ -121,31 +153,56 @@ impl Callers {
             (world.client("ig", "R9Z", Role::InformationGovernance).await, for_home.clone()),
             (world.client("ops", "Y99900", Role::Operator).await, for_home),
         ];
-        Self { clients, own, foreign, foreign_copy, hold }
+        let sessions =
+            [&clients[0].0, &clients[1].0, &clients[2].0, &clients[3].0, &clients[1].0, &clients[1].0, &other];
+        let mut subscriptions = Vec::new();
+        for session in sessions {
+            subscriptions.push(subscribed(session).await);
+        }
+        Self { clients, own, foreign, foreign_copy, hold, subscriptions }
     }
 
     /// Path and body of a row for a caller.
-    fn request(&self, path: &str, object: Object, own_copy: &str) -> (String, String) {
+    fn request(&self, path: &str, object: Object, at: usize) -> (String, String) {
         let id = match object {
             Object::OwnTransfer | Object::WithdrawnTransfer => self.own.as_str(),
             Object::ForeignTransfer => self.foreign.as_str(),
-            Object::OwnCopy => own_copy,
+            Object::OwnCopy => self.clients[at].1.as_str(),
             Object::ForeignCopy => self.foreign_copy.as_str(),
             Object::Hold => self.hold.as_str(),
             Object::Home => "VMH01",
-            Object::OwnMessage | Object::ForeignMessage | Object::None | Object::Missing | Object::Form => {
-                "3f2b0c9e-0000-4000-8000-000000000000"
-            }
+            Object::OwnSubscription => self.subscriptions[at].as_str(),
+            Object::ForeignSubscription => self.subscriptions.last().expect("another's").as_str(),
+            Object::OwnMessage
+            | Object::ForeignMessage
+            | Object::NewSubscription
+            | Object::None
+            | Object::Missing
+            | Object::Form => "3f2b0c9e-0000-4000-8000-000000000000",
         };
         let body = match object {
             Object::OwnMessage => fresh(message::EDISCHARGE_ITK3),
             Object::ForeignMessage => for_others(&fresh(message::EDISCHARGE_ITK3)),
             Object::Form => "_count=1".to_owned(),
             Object::WithdrawnTransfer => CANCELLED.to_owned(),
+            Object::NewSubscription | Object::OwnSubscription | Object::ForeignSubscription => SUBSCRIPTION.to_owned(),
             _ => ACCEPTED.to_owned(),
         };
         (path.replace("{id}", id).replace("{number}", "1").trim_start_matches('/').to_owned(), body)
     }
+}
+
+/// Makes a subscription that calls nobody.
+async fn subscribed(session: &Session) -> String {
+    let headers = [("content-type", "application/fhir+json")];
+    let reply = session.call(Method::POST, "fhir/R4/Subscription", &headers, SUBSCRIPTION).await.expect("an answer");
+    assert_eq!(reply.status, 201);
+    reply.json().expect("JSON")["id"].as_str().expect("an id").to_owned()
+}
+
+/// A world in which all who may subscribe have an address.
+async fn world() -> World {
+    World::start_with_hooks(9, &["R9Z", "R9Y", "VMH01", "Y99001", "FZZ01"]).await
 }
 
 /// A message of the other hospital, for the other home.
@@ -191,12 +248,12 @@ async fn call(session: &Session, method: &str, path: &str, body: String) -> u16 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_role_has_its_functions_and_foreign_objects_do_not_exist() {
-    let world = World::start().await;
+    let world = world().await;
     let callers = Callers::in_world(&world).await;
     let mut wrong = Vec::new();
     for (action, method, path, object, expected) in MATRIX {
-        for ((session, own_copy), expected) in callers.clients.iter().zip(expected) {
-            let (path, body) = callers.request(path, *object, own_copy);
+        for (at, ((session, _), expected)) in callers.clients.iter().zip(expected).enumerate() {
+            let (path, body) = callers.request(path, *object, at);
             let status = call(session, method, &path, body).await;
             println!("{action}: {} {status}", session.client_id());
             if status != *expected {
@@ -211,7 +268,7 @@ async fn every_role_has_its_functions_and_foreign_objects_do_not_exist() {
 /// A route that the matrix does not know has been forgotten there, or should not exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_is_in_the_matrix_and_needs_a_token() {
-    let world = World::start().await;
+    let world = world().await;
     let callers = Callers::in_world(&world).await;
     let http = world.http();
     let routes = onward_server::api::routes();
@@ -230,7 +287,7 @@ async fn every_route_is_in_the_matrix_and_needs_a_token() {
             Access::Open => assert!(open.contains(&(route.method, route.path)), "{route:?} is open to everybody"),
             Access::Function(action) => {
                 let (_, _, _, object, _) = row.unwrap_or_else(|| panic!("{route:?} is not in the matrix"));
-                let (path, body) = callers.request(route.path, *object, &callers.foreign_copy);
+                let (path, body) = callers.request(route.path, *object, 1);
                 let url = world.base().join(&path).expect("a URL");
                 let method = Method::from_bytes(route.method.as_bytes()).expect("a method");
                 let answer = http.send(method, url, HeaderMap::new(), body).await.expect("an answer");
@@ -348,7 +405,7 @@ const PEOPLE: [people::Role; 4] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_asks_for_a_session_and_for_the_role() {
-    let world = World::start().await;
+    let world = world().await;
     let callers = Callers::in_world(&world).await;
     let stranger = Browser::new(&world);
     let mut wrong = Vec::new();
@@ -356,7 +413,7 @@ async fn every_page_asks_for_a_session_and_for_the_role() {
         let ods = if role == people::Role::CareHomeUser { "VMH01" } else { "R9Z" };
         let person = browser::person(&world, &format!("{role}@rowan.example"), role, &[ods]).await;
         for (action, method, path, object, expected) in PAGES {
-            let (path, _) = callers.request(path, *object, &callers.clients[1].1);
+            let (path, _) = callers.request(path, *object, 1);
             let path = format!("/{path}");
             let page = person.browser.send(method, &path, &[], String::new()).await;
             if page.status != expected[at] {

@@ -87,6 +87,7 @@ impl Bench {
             transports: vec![Arc::new(InboxTransport), Arc::clone(&mesh) as Arc<dyn Transport>],
             mailbox: None,
             notifiers: Vec::new(),
+            hook: None,
             clock: Arc::new(SystemClock),
             policies: app::load_policies(&config).expect("policies"),
             routes: config.load_routes().expect("routes").routes,
@@ -103,6 +104,7 @@ impl Bench {
                 retry: BTreeMap::new(),
                 holds: BTreeMap::new(),
                 alerts: app::alerting(&config),
+                hooks: Vec::new(),
             },
         });
         let bench = Self { gateway, mesh, _folder: folder };

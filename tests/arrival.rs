@@ -135,6 +135,7 @@ impl Bench {
             transports: vec![Arc::new(InboxTransport), Arc::clone(&partner) as Arc<dyn Transport>],
             mailbox: None,
             notifiers: vec![Arc::clone(&letters) as Arc<dyn Notifier>],
+            hook: None,
             clock: as_clock(),
             policies: app::load_policies(&config).expect("policies"),
             routes: config.load_routes().expect("routes").routes,
@@ -155,6 +156,7 @@ impl Bench {
                     wards: [("R9Z".parse().expect("a code"), "ward@hospital.example".to_owned())].into(),
                     ..app::alerting(&config)
                 },
+                hooks: Vec::new(),
             },
         });
         let bench = Self { gateway, clock, letters, partner, _folder: folder };

@@ -64,9 +64,14 @@ const HOMES: &str = "/fhir/R4/HealthcareService";
 const HOME: &str = "/fhir/R4/HealthcareService/{id}";
 const PLACES: &str = "/fhir/R4/Location";
 const PLACE: &str = "/fhir/R4/Location/{id}";
+const SUBSCRIPTIONS: &str = "/fhir/R4/Subscription";
+const SUBSCRIPTION: &str = "/fhir/R4/Subscription/{id}";
 const TOKEN: &str = "/oauth2/token";
 
 const XML: &str = "application/fhir+xml";
+const JSON: &str = "application/fhir+json";
+const OFF: &str = r#"{"resourceType":"Subscription","status":"off","reason":"a test","criteria":"Task",
+    "channel":{"type":"rest-hook","endpoint":"https://127.0.0.1:9/hooks/x"}}"#;
 const FORM: &str = "application/x-www-form-urlencoded";
 const UNKNOWN: &str = "/3f2b0c9e-0000-4000-8000-000000000000";
 
@@ -151,6 +156,21 @@ const TABLE: &[Row] = &[
     (PLACES, "?address-city=Northmoor", "GET", Hospital, Empty, 200, &["rest/search E0 Query northmoor-epr>onward"]),
     (PLACE, "/VMH01", "GET", Hospital, Empty, 200, &["rest/search E0 Query northmoor-epr>onward"]),
     (PLACE, "/VMH01", "GET", Governance, Empty, 403, &["110113 E8 - ig>onward"]),
+    (SUBSCRIPTIONS, "", "POST", Home, Text(JSON, OFF), 201, &["110100 E0 - rowan-house>onward"]),
+    (SUBSCRIPTIONS, "", "POST", OtherHome, Text(JSON, OFF), 422, &[]),
+    (SUBSCRIPTIONS, "", "POST", Home, Text(JSON, "{"), 400, &[]),
+    (SUBSCRIPTIONS, "", "POST", Operator, Text(JSON, OFF), 403, &["110113 E8 - ops>onward"]),
+    (SUBSCRIPTIONS, "", "POST", Nobody, Text(JSON, OFF), 401, &[]),
+    (SUBSCRIPTIONS, "", "GET", Home, Empty, 200, &["rest/search E0 Query rowan-house>onward"]),
+    (SUBSCRIPTIONS, "?unknown=1", "GET", Home, Empty, 400, &[]),
+    (SUBSCRIPTION, "/{s}", "GET", Home, Empty, 200, &["rest/search E0 Query rowan-house>onward"]),
+    (SUBSCRIPTION, "/{s}", "GET", OtherHome, Empty, 404, &[OTHER_HOME_DENIED]),
+    (SUBSCRIPTION, UNKNOWN, "GET", Home, Empty, 404, &[]),
+    (SUBSCRIPTION, "/{s}", "PUT", OtherHome, Text(JSON, OFF), 428, &[]),
+    (SUBSCRIPTION, "/{s}", "DELETE", OtherHome, Empty, 404, &[OTHER_HOME_DENIED]),
+    (SUBSCRIPTION, "/{s}", "DELETE", Home, Empty, 204, &["110100 E0 - rowan-house>onward"]),
+    (SUBSCRIPTION, "/{s}", "DELETE", Home, Empty, 404, &[]),
+    (SUBSCRIPTION, "/{s}", "DELETE", Nobody, Empty, 401, &[]),
     ("/sign-in/logout/{id}", "/none", "POST", Nobody, Text(FORM, ""), 404, &[]),
     (TASK, "/{t}", "PUT", OtherHospital, Task("cancelled", Some("W/\"99\"")), 404, &[STRANGER_DENIED]),
     (TASK, "/{t}", "PUT", Hospital, Task("cancelled", Some("W/\"99\"")), 412, &[]),
@@ -177,11 +197,12 @@ struct Scene {
     assertion: String,
     transfer: Option<TransferId>,
     copy: Option<DeliveryId>,
+    subscription: Option<String>,
 }
 
 impl Scene {
     async fn start() -> Self {
-        let world = World::start().await;
+        let world = World::start_with_hooks(9, &["VMH01"]).await;
         let sessions = vec![
             (Hospital, world.hospital().await),
             (OtherHospital, world.client("southmoor-epr", "R9Y", Role::Sender).await),
@@ -192,7 +213,7 @@ impl Scene {
         ];
         let assertion = sessions[0].1.assertion().expect("signed");
         let discharge = fresh(message::EDISCHARGE_ITK3);
-        Self { world, sessions, discharge, assertion, transfer: None, copy: None }
+        Self { world, sessions, discharge, assertion, transfer: None, copy: None, subscription: None }
     }
 
     fn session(&self, caller: Caller) -> Option<&Session> {
@@ -249,7 +270,8 @@ impl Scene {
         let id = |id: Option<String>| id.unwrap_or_default();
         let rest = rest
             .replace("{t}", &id(self.transfer.map(|id| id.to_string())))
-            .replace("{c}", &id(self.copy.map(|id| id.to_string())));
+            .replace("{c}", &id(self.copy.map(|id| id.to_string())))
+            .replace("{s}", &id(self.subscription.clone()));
         let path = format!("{}{rest}", route.trim_end_matches("/{id}").trim_start_matches('/'));
         let method: Method = method.parse().expect("a method");
         let (kind, tag, body) = self.body(sent).await;
@@ -330,6 +352,10 @@ async fn every_route_and_outcome_leaves_exactly_its_events() {
         }
         if matches!(sent, Discharge) && scene.transfer.is_none() {
             scene.remember(&body).await;
+        }
+        if status == 201 {
+            let made: Value = serde_json::from_slice(&body).expect("JSON");
+            scene.subscription = made["id"].as_str().map(str::to_owned);
         }
         let log = scene.events().await;
         let mut found: Vec<String> =

@@ -202,6 +202,24 @@ async fn no_patient_data_in_logs_errors_and_addresses() {
         assert!(seen.note("a wrong question", &reply) >= 400, "{path}");
     }
 
+    // Subscriptions name no patient, whatever their owner writes.
+    let body = |criteria: &str, endpoint: &str| {
+        let channel = format!(r#"{{"type":"rest-hook","endpoint":"{endpoint}"}}"#);
+        format!(
+            r#"{{"resourceType":"Subscription","status":"requested","reason":"Mrs Holroyd","criteria":"{criteria}","channel":{channel}}}"#
+        )
+    };
+    for (criteria, endpoint) in [
+        ("Task?patient=9990000018", "https://home.example/hooks/x"),
+        ("Task?status=Holroyd", "https://home.example/hooks/x"),
+        ("Task", "https://home.example/9990000018"),
+        ("Task", "Holroyd"),
+    ] {
+        let headers = [("content-type", json)];
+        let made = home.call(Method::POST, "fhir/R4/Subscription", &headers, body(criteria, endpoint)).await;
+        assert_eq!(seen.note("subscription", &made.expect("an answer")), 422, "{criteria}");
+    }
+
     walk_pages(&mut seen, people.each_ref().map(|person| &person.browser)).await;
     for path in ["/metrics", "/readyz", "/healthz"] {
         seen.0.push((format!("operations: {path}"), process.operations(path).await));

@@ -5,15 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::routing::get;
+use onward_connect::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use onward_core::state::{DeliveryState, TransportKind};
 use onward_core::store::DeliveryQuery;
+use onward_server::api::edge;
+use onward_server::listener;
 use onward_tests::message::{self, fresh};
 use onward_tests::process::Process;
 use onward_tests::sources;
 use onward_tests::world::{World, post_xml};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::arrival::Bench;
+use crate::audit::refuse_audit;
 
 #[test]
 fn every_fault_has_a_test_that_exists_or_says_why_not() {
@@ -60,6 +68,46 @@ async fn fault_025_one_lost_answer_in_five_makes_no_second_effect() {
         }
     }
     assert!(effects.is_empty(), "nothing else came");
+}
+
+async fn panics() -> StatusCode {
+    panic!("a message that may quote 9990000018");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_039_a_panic_in_a_handler_is_answered_and_audited_and_the_others_live() {
+    let world = World::start().await;
+    let app = Arc::clone(&world.running.as_ref().expect("the gateway runs").app);
+    // No route of ours panics on purpose: these stand behind the same layer as all of them.
+    let router = Router::new()
+        .route("/fhir/R4/panics", get(panics))
+        .route("/fhir/R4/lives", get(async || "alive"))
+        .layer(middleware::from_fn_with_state(app, edge::around));
+    let bound = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base: url::Url = format!("https://{}", bound.local_addr().expect("bound")).parse().expect("a URL");
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(listener::serve(bound, Some(Arc::new(world.tls())), router, stopped));
+    let http = world.http();
+    let ask = async |path: &str, id: &'static str| {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-request-id"), HeaderValue::from_static(id))]);
+        let answer = http.send(Method::GET, base.join(path).expect("a URL"), headers, "").await.expect("an answer");
+        (answer.status().as_u16(), String::from_utf8(answer.bytes().await.expect("a body").to_vec()).expect("text"))
+    };
+    let ((status, text), others) = tokio::join!(ask("fhir/R4/panics", "broken"), async {
+        [ask("fhir/R4/lives", "a").await, ask("fhir/R4/lives", "b").await]
+    });
+    assert_eq!(status, 500);
+    assert!(text.contains("OperationOutcome") && !text.contains("9990000018"), "{text}");
+    assert_eq!(others.map(|(status, text)| (status, text)), [(200, "alive".to_owned()), (200, "alive".to_owned())]);
+    assert_eq!(ask("fhir/R4/lives", "after").await.0, 200);
+    let log = world.gateway().store().audit_entries(0, 10_000).await.expect("readable");
+    let events = log.iter().filter_map(|entry| entry.event().map(|event| String::from_utf8_lossy(event).into_owned()));
+    let told: Vec<String> = events.filter(|event| event.contains("fault of this gateway")).collect();
+    assert_eq!(told.len(), 1, "audited once");
+    assert!(told[0].contains("/fhir/R4/panics") && told[0].contains("broken") && !told[0].contains("9990000018"));
+    refuse_audit(&world, true);
+    assert_eq!(ask("fhir/R4/panics", "unaudited").await.0, 503, "what cannot be audited says so");
+    refuse_audit(&world, false);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -48,6 +48,7 @@ mod seen;
 mod serving;
 mod slow;
 mod submit;
+mod subscriptions;
 mod syslog;
 mod token;
 mod witness;

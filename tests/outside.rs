@@ -121,6 +121,13 @@ async fn a_regions_token_does_what_its_client_and_scopes_may() {
     }
     let list = region.with(&json!({ "scope": ["system/Task.s", "system/Bundle.c"] }));
     assert_eq!(region.list(&list).await, 200, "scopes may be a list");
+    // Homes are two resources; a scope of one is none of the other.
+    for (scope, statuses) in [("system/Location.rs", [200, 403]), ("system/HealthcareService.rs", [403, 200])] {
+        let token = region.with(&json!({ "scope": scope }));
+        for (path, status) in ["fhir/R4/Location", "fhir/R4/HealthcareService"].into_iter().zip(statuses) {
+            assert_eq!(region.call(Method::GET, path, &token, String::new()).await.0, status, "{path} with {scope}");
+        }
+    }
     // What the role of the client has not, no scope gives.
     let home = region.with(&json!({ "client_id": "0oa2", "scope": "system/Bundle.c system/Task.rs" }));
     assert_eq!((region.list(&home).await, post(&home).await.0), (200, 403));

@@ -14,5 +14,6 @@ pub mod published;
 pub mod shared;
 pub mod signer;
 pub mod sources;
+pub mod subscriber;
 pub mod wire;
 pub mod world;

@@ -92,6 +92,23 @@ impl World {
         Self::start_with("", &sections, &[], DIRECTORY).await
     }
 
+    /// A fresh world in which the subscriptions of these organisations may name `/hooks/` of this port on loopback, which gets a
+    /// bearer token. What fails there is tried again within seconds.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_with_hooks(port: u16, organisations: &[&str]) -> Self {
+        let hook = |ods: &&str| format!("{{ ods = \"{ods}\", url = \"https://127.0.0.1:{port}/hooks/\" }}");
+        let hooks: Vec<String> = organisations.iter().map(hook).collect();
+        let sections = format!(
+            "[egress]\nhosts = [{{ host = \"127.0.0.1\", internal = true }}]\nextra_ca_file = \"ca.pem\"\n\
+             [delivery]\nhooks = [{}]\npush = [{{ host = \"127.0.0.1\", bearer_token_file = \"hook-token\" }}]\n\
+             [retry.https]\nfirst_seconds = 1\nlongest_seconds = 1\n",
+            hooks.join(", ")
+        );
+        Self::start_with("", &sections, &[("hook-token", "the home's token")], DIRECTORY).await
+    }
+
     /// A fresh world in which the covering practice's address may not be reached, and nobody answers at the pharmacy's. Its
     /// public address is a name, because browsers give passkeys to names only.
     ///
@@ -222,6 +239,8 @@ mailbox = "{GATEWAY_MAILBOX}"
 password_file = "mesh-password"
 shared_key_file = "mesh-shared-key"
 poll_seconds = 1
+compress = true
+chunk_bytes = 16384
 allow_plain_loopback = true
 "#,
             sandbox.url()

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use onward_core::Clock;
 use onward_core::directory::Endpoint;
 use onward_core::state::TransportKind;
-use onward_core::transport::{Outbound, SendError, Sent, Transport};
+use onward_core::transport::{Call, Hook, Outbound, SendError, Sent, Transport};
 use url::Url;
 
 use crate::http::{Answer, HeaderMap, HeaderName, HeaderValue, HttpClient, Method, StatusCode, header};
@@ -26,6 +27,8 @@ const ONWARD_DELIVERY: HeaderName = HeaderName::from_static("onward-delivery");
 const ONWARD_ATTEMPT: HeaderName = HeaderName::from_static("onward-attempt");
 /// `true` when a person had it sent again although it may have arrived.
 const ONWARD_REPLAY: HeaderName = HeaderName::from_static("onward-replay");
+/// The subscription that a call is about.
+const ONWARD_SUBSCRIPTION: HeaderName = HeaderName::from_static("onward-subscription");
 /// Set by a partner that has the delivery already.
 const ONWARD_DUPLICATE: &str = "onward-duplicate";
 /// The same for every attempt of one delivery, as the NHS API platform asks of repeats.
@@ -70,6 +73,12 @@ impl HttpsPush {
         if outbound.replay {
             headers.insert(ONWARD_REPLAY, HeaderValue::from_static("true"));
         }
+        self.authorise(&mut headers, url, &outbound.delivery.to_string(), &outbound.body).await?;
+        Ok(headers)
+    }
+
+    /// What the host asks for: its token, and signatures.
+    async fn authorise(&self, headers: &mut HeaderMap, url: &Url, id: &str, body: &[u8]) -> Result<(), SendError> {
         if let Some(file) = url.host_str().and_then(|host| self.config.bearer_token_files.get(host)) {
             let file = file.clone();
             let token = tokio::task::spawn_blocking(move || Secret::from_file(&file))
@@ -82,10 +91,9 @@ impl HttpsPush {
             headers.insert(header::AUTHORIZATION, bearer);
         }
         if let Some(files) = url.host_str().and_then(|host| self.config.signing_key_files.get(host)) {
-            let id = outbound.delivery.to_string();
-            webhook::sign(&mut headers, files.clone(), &id, self.clock.as_ref(), &outbound.body).await?;
+            webhook::sign(headers, files.clone(), id, self.clock.as_ref(), body).await?;
         }
-        Ok(headers)
+        Ok(())
     }
 }
 
@@ -112,6 +120,41 @@ impl Transport for HttpsPush {
             let _ = answer.bytes().await;
         }
         outcome
+    }
+}
+
+#[async_trait]
+impl Hook for HttpsPush {
+    /// R4 Subscription, rest-hook without payload: a POST with an empty body. What was said to one address is never said to
+    /// another.
+    async fn call(&self, call: &Call) -> Result<(), SendError> {
+        let url = Url::parse(&call.address).map_err(|_| permanent("the subscription's address is not a URL"))?;
+        let id = call.id.to_string();
+        let link = format!("<{}>; rel=\"related\"", call.link);
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            (IDEMPOTENCY_KEY, &id),
+            (X_REQUEST_ID, &id),
+            (ONWARD_SUBSCRIPTION, &call.subscription.to_string()),
+            (header::LINK, &link),
+        ] {
+            let value = HeaderValue::from_str(value).map_err(|_| permanent("the link is not visible text"))?;
+            headers.insert(name, value);
+        }
+        headers.insert(ONWARD_ATTEMPT, HeaderValue::from(call.attempt));
+        self.authorise(&mut headers, &url, &id, b"").await?;
+        let answer = self
+            .http
+            .send(Method::POST, url, headers, Bytes::new())
+            .await
+            .map_err(crate::http::HttpFault::of_repeatable)?;
+        match outcome(&answer, self.clock.as_ref()) {
+            Ok(_) => {
+                let _ = answer.bytes().await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -159,7 +202,6 @@ fn unreadable_token() -> SendError {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use onward_core::state::RecipientKind;
     use onward_core::{DeliveryId, SystemClock};
 

@@ -2,11 +2,12 @@
 //! from and acknowledges in our own.
 //!
 //! It refuses to repeat a send by itself (a repeat is a new attempt under the same `Mex-LocalID`), to put anything
-//! about a patient into a header, and to hold more than one message's bound in memory. It neither splits a message
-//! into chunks to send nor addresses by demographics (`GPPROVIDER_…`).
+//! about a patient into a header, and to hold more than one message's bound in memory. It does not address by
+//! demographics (`GPPROVIDER_…`).
 
 mod authorization;
 mod download;
+mod upload;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -49,18 +50,30 @@ pub struct MeshConfig {
     pub shared_key: Secret,
     /// Send bodies gzip-encoded.
     pub compress: bool,
-    /// Largest message taken or sent in one request, bytes; MESH allows 100 MB.
+    /// Largest part of a message sent in one request, bytes before compression; what is longer goes in chunks.
+    pub chunk_bytes: usize,
+    /// Largest message taken, bytes.
     pub message_bytes_max: usize,
 }
 
 impl MeshConfig {
     /// 100 MB, the bound of MESH for one request.
     pub const MESSAGE_BYTES_MAX: usize = 100_000_000;
+    /// What does not compress grows by gzip: a hundredth is room enough.
+    pub const CHUNK_BYTES: usize = 99_000_000;
 
     /// Uncompressed sending, messages up to 100 MB.
     #[must_use]
     pub fn new(base_url: Url, mailbox: MeshMailboxId, password: Secret, shared_key: Secret) -> Self {
-        Self { base_url, mailbox, password, shared_key, compress: false, message_bytes_max: Self::MESSAGE_BYTES_MAX }
+        Self {
+            base_url,
+            mailbox,
+            password,
+            shared_key,
+            compress: false,
+            chunk_bytes: Self::CHUNK_BYTES,
+            message_bytes_max: Self::MESSAGE_BYTES_MAX,
+        }
     }
 }
 
@@ -245,18 +258,6 @@ impl MeshClient {
             }
         }
     }
-
-    async fn encoded(&self, body: &Bytes) -> Result<Bytes, SendError> {
-        let bytes_max = self.config.message_bytes_max;
-        if body.is_empty() {
-            return Err(permanent("MESH takes no empty message"));
-        }
-        let wire = if self.config.compress { download::gzip(body.clone()).await? } else { body.clone() };
-        if wire.len() > bytes_max {
-            return Err(permanent("the rendition is larger than one MESH request may be"));
-        }
-        Ok(wire)
-    }
 }
 
 #[async_trait]
@@ -271,37 +272,7 @@ impl Transport for MeshClient {
         };
         let workflow = workflow.as_ref().or(outbound.workflow.as_ref());
         let workflow = workflow.ok_or_else(|| permanent("no MESH workflow is known for this delivery"))?;
-        let body = self.encoded(&outbound.body).await?;
-        self.handshake_if_due().await?;
-
-        let delivery = outbound.delivery.to_string();
-        let mut headers = self.headers();
-        for (name, value) in [
-            ("mex-from", self.config.mailbox.as_str()),
-            ("mex-to", mailbox.as_str()),
-            ("mex-workflowid", workflow.as_str()),
-            ("mex-localid", &delivery),
-            ("mex-filename", &format!("{delivery}.{}", extension(&outbound.media_type))),
-            ("mex-messagetype", "DATA"),
-            ("mex-subject", if outbound.replay { SUBJECT_OF_REPEAT } else { SUBJECT }),
-            (header::CONTENT_TYPE.as_str(), &outbound.media_type),
-        ] {
-            let value = HeaderValue::from_str(value).map_err(|_| permanent("a MESH header is not visible text"))?;
-            headers.insert(name, value);
-        }
-        if self.config.compress {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        let answer = self.call(Method::POST, &["outbox"], headers, body).await.map_err(HttpFault::of_send)?;
-        if !answer.status().is_success() {
-            return Err(self.refusal("the message", answer).await);
-        }
-        // The message is taken; an answer that cannot be read costs us the reference, not the delivery.
-        let answer = answer.bytes_up_to(JSON_BYTES_MAX).await.unwrap_or_default();
-        match error_code(&answer) {
-            Some(code) => Err(permanent(&format!("MESH refused the message with code {code}"))),
-            None => Ok(Sent::HandedOver { reference: message_id_of(&answer) }),
-        }
+        self.upload(outbound, mailbox, workflow).await
     }
 }
 

@@ -14,6 +14,7 @@ mod records;
 pub mod reporting;
 pub mod retention;
 mod steps;
+pub mod subscriptions;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -259,6 +260,7 @@ pub trait Store:
     + OperationsStore
     + retention::RetentionStore
     + alerts::AlertStore
+    + subscriptions::SubscriptionStore
 {
     /// Commits a message with its copies, hold and audit, or finds that it is a repeat.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;

@@ -146,6 +146,38 @@ pub trait Notifier: Send + Sync + 'static {
     async fn tell(&self, telling: &Telling) -> Result<(), SendError>;
 }
 
+/// A call to whoever subscribed: something that fits has changed. It carries nothing about anybody. Its `Debug` names the call
+/// only.
+#[derive(Clone)]
+pub struct Call {
+    /// The same in every attempt: the receiver's key against repeats.
+    pub id: uuid::Uuid,
+    /// The subscription.
+    pub subscription: uuid::Uuid,
+    /// Attempt number, from 1.
+    pub attempt: u32,
+    /// Absolute URL that is called.
+    pub address: String,
+    /// Absolute URL of the search that shows what there is.
+    pub link: String,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("id", &self.id).field("subscription", &self.subscription).finish_non_exhaustive()
+    }
+}
+
+/// The way to call whoever subscribed (FHIR R4 rest-hook without payload).
+#[async_trait]
+pub trait Hook: Send + Sync + 'static {
+    /// Calls once. May be called again for the same call.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    async fn call(&self, call: &Call) -> Result<(), SendError>;
+}
+
 /// A message that waits in our own MESH mailbox.
 #[derive(Clone)]
 pub struct MeshMessage {

@@ -1,5 +1,5 @@
-//! The few resources that Onward writes itself: outcomes, tasks, audit events, response messages, care homes of the directory, its
-//! capability statement. R4 ones are made with the generated model, so that a mistyped element does not compile; the
+//! The few resources that Onward writes itself: outcomes, tasks, audit events, response messages, care homes of the directory,
+//! subscriptions, its capability statement. R4 ones are made with the generated model, so that a mistyped element does not compile; the
 //! STU3 response is built as a tree.
 //!
 //! Every function takes a plain structure and gives JSON text (or a tree): the generated model stays inside this
@@ -12,6 +12,7 @@ mod itk3;
 mod outcome;
 mod parts;
 mod response;
+mod subscription;
 mod task;
 
 pub use audit::{
@@ -23,6 +24,7 @@ pub use directory::{HomeContent, healthcare_service, location};
 pub use itk3::{ItkResponse, itk3_response};
 pub use outcome::{Issue, IssueCode, Severity, operation_outcome};
 pub use response::{ResponseContent, SearchEntry, response_message, searchset};
+pub use subscription::{SubscriptionContent, subscription};
 pub use task::{Concept, Organisation, Parameter, ParameterValue, TaskContent, task};
 
 /// A value that FHIR does not allow in its place. Names the element, never the value.

@@ -106,6 +106,24 @@ impl Gateway {
         Ok(opened.map(|rendition| Opened { rendition, superseded }))
     }
 
+    /// Commits that a request ended by a fault of ours: what it was about nobody can say any more.
+    ///
+    /// # Errors
+    /// When it cannot be audited.
+    pub async fn note_fault(&self, route: &str, request_id: Option<&str>) -> Result<(), StoreError> {
+        let entry = AuditEntry {
+            success: false,
+            request_id: request_id.map(str::to_owned),
+            ..AuditEntry::new(
+                AuditWord::Notify,
+                self.clock.now(),
+                Agent::gateway(),
+                format!("a request to {route} ended by a fault of this gateway"),
+            )
+        };
+        self.store.audit(vec![self.journal.row(&entry)]).await
+    }
+
     /// Commits that something was denied.
     ///
     /// # Errors

@@ -204,7 +204,7 @@ impl Gateway {
     }
 }
 
-fn retry_after(error: &SendError) -> Option<SignedDuration> {
+pub(crate) fn retry_after(error: &SendError) -> Option<SignedDuration> {
     match error {
         SendError::Transient { retry_after_seconds, .. } => {
             retry_after_seconds.map(|seconds| SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))

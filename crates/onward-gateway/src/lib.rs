@@ -33,18 +33,19 @@ pub mod redirect;
 pub mod refusal;
 pub mod routes;
 pub mod sightings;
+pub mod subscriptions;
 pub mod tasks;
 pub mod verify;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::SignedDuration;
 use onward_core::directory::Directory;
 use onward_core::retry::Schedule;
 use onward_core::state::{HoldReason, RecipientKind, TransportKind};
 use onward_core::store::Store;
-use onward_core::transport::{Mailbox, Notifier, Transport};
+use onward_core::transport::{Hook, Mailbox, Notifier, Transport};
 use onward_core::{Clock, MeshMailboxId, OdsCode};
 use onward_transform::disclose::Policy;
 use onward_validate::{Level, RuleBook, Validator};
@@ -54,6 +55,7 @@ use crate::alerts::Alerting;
 use crate::breaker::Breakers;
 use crate::journal::Journal;
 use crate::routes::Routes;
+use crate::subscriptions::HookAddress;
 
 /// What the gateway is told once, at start.
 #[derive(Debug, Clone)]
@@ -78,6 +80,8 @@ pub struct Settings {
     pub holds: BTreeMap<HoldReason, (String, SignedDuration)>,
     /// When a person must look, and whom that is told.
     pub alerts: Alerting,
+    /// The addresses that subscriptions may name.
+    pub hooks: Vec<HookAddress>,
 }
 
 impl Settings {
@@ -110,6 +114,7 @@ pub struct Gateway {
     pub(crate) transports: Vec<Arc<dyn Transport>>,
     pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
     pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
+    pub(crate) hook: Option<Arc<dyn Hook>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policies: BTreeMap<RecipientKind, Policy>,
     pub(crate) routes: Routes,
@@ -120,6 +125,10 @@ pub struct Gateway {
     /// Rung when there may be something to send, or when a state has changed.
     pub(crate) breakers: Breakers,
     pub(crate) work: Notify,
+    /// Those of subscribers: their probes are calls, not copies.
+    pub(crate) hook_breakers: Breakers,
+    /// How far into the audit log this process has looked for each subscription.
+    pub(crate) looked: Mutex<BTreeMap<uuid::Uuid, u64>>,
 }
 
 /// The ports and rules that a [`Gateway`] is made of.
@@ -134,6 +143,8 @@ pub struct Parts {
     pub mailbox: Option<Arc<dyn Mailbox>>,
     /// Ways to tell people that they must look; none: alerts stand in the log, in `/metrics` and in `onward alerts`.
     pub notifiers: Vec<Arc<dyn Notifier>>,
+    /// The way to call whoever subscribed.
+    pub hook: Option<Arc<dyn Hook>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// One for each kind of recipient.
@@ -159,6 +170,7 @@ impl Gateway {
             transports: parts.transports,
             mailbox: parts.mailbox,
             notifiers: parts.notifiers,
+            hook: parts.hook,
             clock: parts.clock,
             policies: parts.policies,
             routes: parts.routes,
@@ -168,6 +180,8 @@ impl Gateway {
             journal,
             breakers: Breakers::default(),
             work: Notify::new(),
+            hook_breakers: Breakers::default(),
+            looked: Mutex::default(),
         }
     }
 
@@ -181,6 +195,12 @@ impl Gateway {
     #[must_use]
     pub fn breakers(&self) -> &Breakers {
         &self.breakers
+    }
+
+    /// Which subscribers do not answer at present.
+    #[must_use]
+    pub fn hook_breakers(&self) -> &Breakers {
+        &self.hook_breakers
     }
 
     /// Writes audit entries as rows.

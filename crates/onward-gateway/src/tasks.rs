@@ -14,6 +14,10 @@ use onward_validate::Findings;
 
 use crate::Gateway;
 
+/// The FHIR `Task.status` codes that Tasks have here.
+pub const STATUSES: [&str; 9] =
+    ["requested", "received", "accepted", "in-progress", "on-hold", "completed", "rejected", "failed", "cancelled"];
+
 /// Code system of what Onward's Tasks are for.
 const TASK_CODES: &str = "https://onward.example/CodeSystem/task";
 
@@ -293,24 +297,29 @@ fn person_shown(client: &Client, patient: Option<&NhsNumber>) -> Option<String> 
 /// recipient's own copies (trust.md §8). Everybody else finds nothing.
 fn confine(client: &Client, query: &mut TaskQuery) {
     let foreign = |asked: &Option<OdsCode>| asked.as_ref().is_some_and(|asked| *asked != client.ods);
-    let kinds: &[RecipientKind] = match client.role {
-        Role::Sender => {
-            if foreign(&query.sender) {
-                (query.transfers, query.copies) = (false, false);
-            }
-            query.sender = Some(client.ods.clone());
-            return;
+    if client.role == Role::Sender {
+        if foreign(&query.sender) {
+            (query.transfers, query.copies) = (false, false);
         }
-        Role::CareHome => &[RecipientKind::CareHome],
-        Role::Practice => &[RecipientKind::CoveringPractice, RecipientKind::RegisteredPractice],
-        Role::Pharmacy => &[RecipientKind::PharmacyReferral, RecipientKind::PharmacyNomination],
-        Role::InformationGovernance | Role::Operator => &[],
-    };
+        query.sender = Some(client.ods.clone());
+        return;
+    }
+    let kinds = kinds_of(client.role);
     query.transfers = false;
     query.without_recalled = true;
     query.copies &= !kinds.is_empty() && !foreign(&query.recipient);
     query.recipient = Some(client.ods.clone());
     query.kinds = kinds.to_vec();
+}
+
+/// As what a client of this role receives copies.
+pub(crate) fn kinds_of(role: Role) -> &'static [RecipientKind] {
+    match role {
+        Role::CareHome => &[RecipientKind::CareHome],
+        Role::Practice => &[RecipientKind::CoveringPractice, RecipientKind::RegisteredPractice],
+        Role::Pharmacy => &[RecipientKind::PharmacyReferral, RecipientKind::PharmacyNomination],
+        Role::Sender | Role::InformationGovernance | Role::Operator => &[],
+    }
 }
 
 fn purpose(kind: RecipientKind) -> &'static str {

@@ -160,7 +160,8 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
     let key_source = KeySource::new(HttpClient::new(&key_http(config)?)?, Arc::clone(&clock));
     let mut transports: Vec<Arc<dyn Transport>> = vec![Arc::new(InboxTransport)];
     let push = http(config, None, None, false)?;
-    transports.push(Arc::new(HttpsPush::new(push, notifying::push(config), Arc::clone(&clock))));
+    let push = Arc::new(HttpsPush::new(push, notifying::push(config), Arc::clone(&clock)));
+    transports.push(Arc::clone(&push) as Arc<dyn Transport>);
     let mut mailbox: Option<Arc<dyn Mailbox>> = None;
     if config.mesh.enabled {
         let mesh = Arc::new(mesh(config, &clock)?);
@@ -178,6 +179,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         transports,
         mailbox,
         notifiers: notifying::notifiers(config, &clock)?,
+        hook: Some(push),
         clock,
         policies: load_policies(config)?,
         routes: config.load_routes()?.routes,
@@ -194,6 +196,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
             retry: config.retry.iter().map(|(kind, retry)| (*kind, schedule(retry))).collect(),
             holds,
             alerts: alerting(config),
+            hooks: notifying::hooks(config),
         },
     });
     Ok(App {
@@ -260,12 +263,16 @@ pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Me
     };
     let http = http(config, certificate, mesh.ca_file.as_deref(), mesh.allow_plain_loopback)?;
     let mailbox = mesh.mailbox.clone().context("mesh.mailbox is not set")?;
-    let settings = MeshConfig::new(
-        mesh.base_url.clone(),
-        mailbox,
-        secret(&mesh.password_file, "mesh.password_file")?,
-        secret(&mesh.shared_key_file, "mesh.shared_key_file")?,
-    );
+    let settings = MeshConfig {
+        compress: mesh.compress,
+        chunk_bytes: usize::try_from(mesh.chunk_bytes).unwrap_or(MeshConfig::CHUNK_BYTES),
+        ..MeshConfig::new(
+            mesh.base_url.clone(),
+            mailbox,
+            secret(&mesh.password_file, "mesh.password_file")?,
+            secret(&mesh.shared_key_file, "mesh.shared_key_file")?,
+        )
+    };
     Ok(MeshClient::new(settings, http, Arc::clone(clock)))
 }
 

@@ -28,7 +28,7 @@ use onward_validate::{Level, RuleBook, Validator};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub use alerts::{Alerts, PushHost, Smtp, Ward};
+pub use alerts::{Alerts, HookHost, PushHost, Smtp, Ward};
 pub use audit::{Audit, HostPort, SyslogContent, Witness};
 pub use check::{Finding, Severity};
 pub use identity::{Identity, Issuer, TokenIssuer};
@@ -242,6 +242,10 @@ pub struct Mesh {
     /// Further authorities, PEM.
     #[serde(deserialize_with = "filled")]
     pub ca_file: Option<PathBuf>,
+    /// Send bodies compressed.
+    pub compress: bool,
+    /// Longest part of a message in one request, bytes before compression.
+    pub chunk_bytes: u32,
     /// Time between two looks into our mailbox, seconds.
     pub poll_seconds: u32,
     /// Plain `http:` to a loopback address.
@@ -309,6 +313,8 @@ pub struct Delivery {
     pub attempt_seconds: u32,
     /// Hosts that want a token or signatures.
     pub push: Vec<PushHost>,
+    /// Where subscriptions may have their owners called.
+    pub hooks: Vec<HookHost>,
 }
 
 /// `[retry.<transport>]`

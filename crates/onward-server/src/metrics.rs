@@ -8,6 +8,7 @@ use onward_core::state::{DeliveryState, TransportKind};
 use onward_core::store::Figures;
 use onward_core::store::alerts::AlertKind;
 use onward_core::store::retention::BodyClass;
+use onward_core::store::subscriptions::SubscriptionStatus;
 use onward_gateway::breaker::OpenEndpoint;
 
 use crate::witnessing::Standing as WitnessStanding;
@@ -78,6 +79,11 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         "Endpoints that are left alone after failures in a row.",
         open.collect(),
     );
+    let subscriptions = SubscriptionStatus::ALL.iter().map(|status| {
+        let count = standing.subscriptions.iter().filter(|own| *own == status).count();
+        (format!("{{status=\"{status}\"}}"), u64::try_from(count).unwrap_or(u64::MAX))
+    });
+    family("subscriptions", "gauge", "Subscriptions of client systems, by status.", subscriptions.collect());
     let witnesses = || standing.witnesses.iter();
     let labels = |name: &str| format!("{{witness=\"{}\"}}", name.replace(['\\', '"', '\n'], "_"));
     family(
@@ -163,6 +169,8 @@ pub struct Standing {
     pub oldest_bodies: Vec<(BodyClass, i64)>,
     /// Endpoints that do not answer at present.
     pub open: Vec<OpenEndpoint>,
+    /// How each subscription stands.
+    pub subscriptions: Vec<SubscriptionStatus>,
     /// How each witness of the audit log stands.
     pub witnesses: BTreeMap<String, WitnessStanding>,
     /// What places have taken of the checkpoints.
@@ -205,7 +213,9 @@ mod tests {
         let oldest_bodies = vec![(BodyClass::Messages, 202_611)];
         let shipped = vec![("folder", 30)];
         let alerts = vec![(AlertKind::HoldOverdue, 3)];
-        let standing = Standing { paused: 2, alerts, oldest_bodies, open, witnesses, shipped, syslog: Some((3, true)) };
+        let subscriptions = vec![SubscriptionStatus::Active, SubscriptionStatus::Error, SubscriptionStatus::Active];
+        let syslog = Some((3, true));
+        let standing = Standing { paused: 2, alerts, oldest_bodies, open, subscriptions, witnesses, shipped, syslog };
         let page = page(&figures, &standing, now);
         assert_eq!(crate::cli::operations::silent_endpoints(&page)["https"], 1, "`onward status` reads it");
         for line in [
@@ -215,6 +225,9 @@ mod tests {
             "onward_oldest_unread_seconds 5",
             "onward_holds_overdue 1",
             "onward_paused_recipients 2",
+            "onward_subscriptions{status=\"active\"} 2",
+            "onward_subscriptions{status=\"error\"} 1",
+            "onward_subscriptions{status=\"off\"} 0",
             "onward_alerts_open{kind=\"hold-overdue\"} 3",
             "onward_alerts_open{kind=\"delivery-failed\"} 0",
             "onward_endpoints_not_answering{transport=\"https\"} 1",

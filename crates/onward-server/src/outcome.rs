@@ -150,15 +150,15 @@ pub fn unsupported_content_coding() -> Outcome {
 
 /// 412.
 #[must_use]
-pub fn version_changed(current: u64) -> Outcome {
-    let text = format!("the Task has version {current} now: read it again before changing it");
+pub fn version_changed(kind: &str, current: u64) -> Outcome {
+    let text = format!("the {kind} has version {current} now: read it again before changing it");
     Outcome::new(StatusCode::PRECONDITION_FAILED, IssueCode::Conflict, text)
 }
 
 /// 428.
 #[must_use]
-pub fn precondition_required() -> Outcome {
-    let text = "If-Match with the version of the Task (its ETag) is needed";
+pub fn precondition_required(kind: &str) -> Outcome {
+    let text = format!("If-Match with the version of the {kind} (its ETag) is needed");
     Outcome::new(StatusCode::PRECONDITION_REQUIRED, IssueCode::Required, text)
 }
 

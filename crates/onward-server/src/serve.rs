@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use onward_core::store::StoreError;
+use onward_gateway::breaker::Breakers;
 use onward_ledger::SigningKey;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -85,6 +86,7 @@ impl Running {
         tasks.spawn(listener::serve(operations, None, operations_router(&app, &posture), stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).alert_until(stopped.clone()));
+        tasks.spawn(Arc::clone(&gateway).call_subscribers_until(stopped.clone()));
         tasks.spawn(refusals::tell_until(Arc::clone(&app), stopped.clone()));
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
         tasks.spawn(Arc::clone(&gateway).poll_mailbox_until(poll, stopped.clone()));
@@ -185,18 +187,23 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
             store.oldest_bodies().await?,
             store.pauses().await?,
             store.alert_counts().await?,
+            store.subscriptions(None).await?,
             forwarding,
         ))
     };
     match found.await {
-        Ok((figures, oldest_bodies, pauses, alerts, syslog)) => {
+        Ok((figures, oldest_bodies, pauses, alerts, subscriptions, syslog)) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             let paused = u64::try_from(pauses.len()).unwrap_or(u64::MAX);
             let standing = Standing {
                 paused,
                 alerts,
                 oldest_bodies,
-                open: app.gateway.breakers().open(),
+                open: [app.gateway.breakers(), app.gateway.hook_breakers()]
+                    .into_iter()
+                    .flat_map(Breakers::open)
+                    .collect(),
+                subscriptions: subscriptions.iter().map(|each| each.status).collect(),
                 witnesses: app.witnessing.standing(),
                 shipped: app.witnessing.shipped(),
                 syslog,

@@ -15,6 +15,7 @@ pub(crate) mod people;
 pub(crate) mod retention;
 pub(crate) mod sealing;
 pub(crate) mod showing;
+pub(crate) mod subscribing;
 
 use std::sync::{Arc, LazyLock};
 
@@ -141,6 +142,12 @@ macro_rules! every_contract {
             answers_that_are_missing_are_a_concern,
             a_home_is_told_of_what_waits_where_that_is_asked_for,
             a_notification_is_due_until_it_has_ended,
+        );
+        $crate::contract::every_contract!($open, subscribing:
+            subscriptions_are_kept_changed_and_removed,
+            one_of_many_nodes_makes_a_call,
+            a_failing_call_is_tried_again_and_given_up,
+            what_changed_is_told_to_whose_it_is,
         );
         $crate::contract::every_contract!($open, people:
             accounts_are_replaced_and_share_no_address,

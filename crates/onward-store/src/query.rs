@@ -1,6 +1,7 @@
 //! Searches as SQL that both engines read, with `?` for each parameter. Only fixed texts become SQL.
 
 pub(crate) mod alerts;
+pub(crate) mod subscriptions;
 
 use onward_core::audit::{AuditQuery, ENTRIES, Lists};
 use onward_core::state::{DeliveryState, RecipientKind};

@@ -3,6 +3,7 @@
 pub(crate) mod alerts;
 pub(crate) mod operations;
 pub(crate) mod people;
+pub(crate) mod subscriptions;
 
 use std::collections::BTreeMap;
 

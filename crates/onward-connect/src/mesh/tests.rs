@@ -152,10 +152,10 @@ async fn answers_to_a_send() {
 #[tokio::test]
 async fn unsendable_copies_do_not_reach_the_wire() {
     let partner = Partner::start(vec![ok()]).await;
-    let client = client_with(&partner, MeshConfig { message_bytes_max: 8, ..config(&partner) });
+    let client = client_with(&partner, MeshConfig { chunk_bytes: 1, ..config(&partner) });
     let small = || Outbound { body: Bytes::from_static(b"<a/>"), ..outbound() };
     for copy in [
-        outbound(),
+        Outbound { body: vec![b'x'; 1_001].into(), ..outbound() },
         Outbound { body: Bytes::new(), ..outbound() },
         Outbound { workflow: None, ..small() },
         Outbound { endpoint: Endpoint::Inbox {}, ..small() },
@@ -177,6 +177,73 @@ async fn bodies_are_compressed_when_configured() {
     let mut plain = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&seen[1].body[..]), &mut plain).expect("gzip");
     assert_eq!(plain, outbound.body);
+}
+
+/// Sends ten bytes in chunks of four, to a partner that shakes hands and then answers so.
+async fn sent_in_chunks(compress: bool, replies: &[(&str, &str)]) -> (Result<Sent, SendError>, Vec<Seen>) {
+    let replies = replies.iter().map(|(status, body)| Reply::new(status, &[], body.as_bytes()));
+    let partner = Partner::start([vec![ok()], replies.collect()].concat()).await;
+    let outbound = Outbound { body: Bytes::from_static(b"0123456789"), ..outbound() };
+    let sent = client_with(&partner, MeshConfig { compress, chunk_bytes: 4, ..config(&partner) }).send(&outbound).await;
+    (sent, partner.seen())
+}
+
+const TAKEN: (&str, &str) = ("202 Accepted", r#"{"message_id":"A1"}"#);
+
+#[tokio::test]
+async fn what_is_too_long_for_one_request_goes_in_chunks() {
+    for compress in [false, true] {
+        let (sent, seen) = sent_in_chunks(compress, &[TAKEN, ("202 x", ""), ("202 x", "")]).await;
+        assert_eq!(sent, Ok(Sent::HandedOver { reference: Some("A1".to_owned()) }));
+        assert_eq!(seen.len(), 4);
+        for ((chunk, number), bytes) in seen[1..].iter().zip(1..).zip(["0123", "4567", "89"]) {
+            let rest = if number == 1 { String::new() } else { format!("/A1/{number}") };
+            assert_eq!(chunk.line, format!("POST /messageexchange/X26ABC1/outbox{rest} HTTP/1.1"));
+            assert_eq!(chunk.header("mex-chunk-range"), Some(format!("{number}:3").as_str()));
+            assert_eq!(chunk.header("content-encoding"), compress.then_some("gzip"));
+            assert_eq!(chunk.header("mex-to").is_some(), number == 1, "MESH knows the rest from the first");
+            let mut plain = Vec::new();
+            if compress {
+                let mut decoder = flate2::read::GzDecoder::new(&chunk.body[..]);
+                std::io::Read::read_to_end(&mut decoder, &mut plain).expect("each chunk is gzip on its own");
+            } else {
+                plain.clone_from(&chunk.body);
+            }
+            assert_eq!(plain, bytes.as_bytes());
+        }
+        let mut tokens: Vec<_> = seen.iter().map(|each| each.header("authorization")).collect();
+        tokens.dedup();
+        assert_eq!(tokens.len(), 4, "a token is good for one request");
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_whose_fate_is_unknown_is_sent_once_more_and_a_broken_message_is_no_message() {
+    let is_transient = |sent: &Result<Sent, SendError>| matches!(sent, Err(SendError::Transient { .. }));
+    let is_unknown = |sent: &Result<Sent, SendError>| matches!(sent, Err(SendError::Unknown { .. }));
+    let is_permanent = |sent: &Result<Sent, SendError>| matches!(sent, Err(SendError::Permanent { .. }));
+    // A chunk in the middle: the same bytes under the same number.
+    let (sent, seen) = sent_in_chunks(false, &[TAKEN, ("500 x", ""), ("202 x", ""), ("202 x", "")]).await;
+    assert!(sent.is_ok(), "{sent:?}");
+    assert_eq!((&seen[2].line, &seen[2].body), (&seen[3].line, &seen[3].body));
+    // It stays away: nothing was delivered, and the whole may be sent anew.
+    let (sent, seen) = sent_in_chunks(false, &[TAKEN, ("500 x", ""), ("502 x", "")]).await;
+    assert!(is_transient(&sent) && seen.len() == 4, "{sent:?}");
+    // The last one: MESH says that the message is whole, so it had come.
+    let (sent, _) = sent_in_chunks(false, &[TAKEN, ("202 x", ""), ("500 x", ""), ("423 Locked", "")]).await;
+    assert_eq!(sent, Ok(Sent::HandedOver { reference: Some("A1".to_owned()) }));
+    let (sent, _) = sent_in_chunks(false, &[TAKEN, ("202 x", ""), ("500 x", ""), ("500 x", "")]).await;
+    assert!(is_unknown(&sent), "{sent:?}");
+    // Locked without a request of ours before it is no success.
+    let (sent, _) = sent_in_chunks(false, &[TAKEN, ("423 Locked", "")]).await;
+    assert!(is_permanent(&sent), "{sent:?}");
+    // The first one is never repeated by itself; without its identifier there is no second.
+    for first in [("500 x", ""), ("202 x", "no JSON")] {
+        let (sent, seen) = sent_in_chunks(false, &[first]).await;
+        assert!(seen.len() == 2 && (is_transient(&sent) || is_unknown(&sent)), "{sent:?}");
+    }
+    let (sent, seen) = sent_in_chunks(false, &[TAKEN, ("429 x", "")]).await;
+    assert!(is_transient(&sent) && seen.len() == 3, "{sent:?}");
 }
 
 async fn fetched(replies: Vec<Reply>) -> Result<MeshMessage, SendError> {

@@ -80,6 +80,12 @@ fn rest(base_url: &str) -> CapabilityStatementRest {
             &[("patient", "token"), ("agent", "token"), ("entity", "reference"), ("date", "date"), ("type", "token")],
             &[],
         )),
+        Some(resource(
+            "Subscription",
+            &["create", "read", "update", "delete", "search-type"],
+            &[("status", "token")],
+            &[],
+        )),
         Some(resource("Bundle", &["read"], &[], &[("validate", VALIDATE)])),
         Some(resource(
             "HealthcareService",

@@ -38,6 +38,13 @@ impl Kind {
         }
     }
 
+    fn action(self) -> Action {
+        match self {
+            Self::Service => Action::SearchDirectory,
+            Self::Location => Action::SearchPlaces,
+        }
+    }
+
     fn understood(self) -> &'static str {
         match self {
             Self::Service => {
@@ -94,7 +101,7 @@ pub async fn one_location(
 }
 
 async fn read(app: &App, headers: &HeaderMap, certificate: Certificate, kind: Kind, id: &str) -> Response {
-    let caller = match super::allowed(app, headers, certificate, Action::SearchDirectory).await {
+    let caller = match super::allowed(app, headers, certificate, kind.action()).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -112,7 +119,7 @@ async fn read(app: &App, headers: &HeaderMap, certificate: Certificate, kind: Ki
 }
 
 async fn search(app: &App, headers: &HeaderMap, certificate: Certificate, kind: Kind, raw: &str) -> Response {
-    let caller = match super::allowed(app, headers, certificate, Action::SearchDirectory).await {
+    let caller = match super::allowed(app, headers, certificate, kind.action()).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };

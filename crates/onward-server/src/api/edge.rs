@@ -41,6 +41,7 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
     let started = std::time::Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let request_id = super::request_id(request.headers());
     let mirrored: Vec<_> = ["x-request-id", "x-correlation-id"]
         .into_iter()
         .filter_map(|name| request.headers().get(name).map(|value| (name, value.clone())))
@@ -63,7 +64,10 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
             Err(error) => {
                 // Not the error's text: a panic's message may hold what was being read.
                 tracing::error!(panicked = error.is_panic(), route, "a handler failed");
-                outcome::fault().into_response()
+                match app.gateway.note_fault(&route, request_id.as_deref()).await {
+                    Ok(()) => outcome::fault().into_response(),
+                    Err(error) => outcome::store(&error).into_response(),
+                }
             }
         }
     } else {

@@ -41,7 +41,7 @@ pub async fn smart(State(app): State<Arc<App>>) -> Response {
         "token_endpoint_auth_signing_alg_values_supported": ["RS512", "RS384", "ES384"],
         "scopes_supported": [
             "system/Bundle.c", "system/Bundle.r", "system/Task.rs", "system/Task.rus", "system/AuditEvent.s",
-            "system/HealthcareService.rs", "system/Location.rs",
+            "system/HealthcareService.rs", "system/Location.rs", "system/Subscription.cruds",
         ],
         "capabilities": ["client-confidential-asymmetric", "permission-v2"],
     }))

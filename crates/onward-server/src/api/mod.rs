@@ -11,6 +11,7 @@ pub mod edge;
 pub mod metadata;
 pub mod process_message;
 mod search;
+pub mod subscription;
 pub mod task;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use axum::extract::{Extension, Request};
 use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 use crate::app::App;
 use crate::auth::table::{Action, may};
@@ -77,8 +78,18 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/fhir/R4/AuditEvent/_search", Function(Action::SearchAudit), post(audit_event::post)),
         route("GET", "/fhir/R4/HealthcareService", Function(Action::SearchDirectory), get(directory::services)),
         route("GET", "/fhir/R4/HealthcareService/{id}", Function(Action::SearchDirectory), get(directory::service)),
-        route("GET", "/fhir/R4/Location", Function(Action::SearchDirectory), get(directory::locations)),
-        route("GET", "/fhir/R4/Location/{id}", Function(Action::SearchDirectory), get(directory::one_location)),
+        route("GET", "/fhir/R4/Location", Function(Action::SearchPlaces), get(directory::locations)),
+        route("GET", "/fhir/R4/Location/{id}", Function(Action::SearchPlaces), get(directory::one_location)),
+        route("POST", "/fhir/R4/Subscription", Function(Action::CreateSubscription), post(subscription::create)),
+        route("GET", "/fhir/R4/Subscription", Function(Action::SearchSubscriptions), get(subscription::search)),
+        route("GET", "/fhir/R4/Subscription/{id}", Function(Action::ReadSubscription), get(subscription::get)),
+        route("PUT", "/fhir/R4/Subscription/{id}", Function(Action::ChangeSubscription), put(subscription::put)),
+        route(
+            "DELETE",
+            "/fhir/R4/Subscription/{id}",
+            Function(Action::DeleteSubscription),
+            delete(subscription::delete),
+        ),
         route("GET", "/fhir/R4/metadata", Open, get(metadata::capability)),
         route("GET", "/.well-known/smart-configuration", Open, get(metadata::smart)),
         route("GET", "/.well-known/jwks.json", Open, get(metadata::jwks)),

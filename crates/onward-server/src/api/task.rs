@@ -119,7 +119,9 @@ pub async fn put(
         Err(response) => return response,
     };
     let Ok(delivery) = id.parse::<DeliveryId>() else { return outcome::not_found().into_response() };
-    let Some(tag) = headers.get(header::IF_MATCH) else { return outcome::precondition_required().into_response() };
+    let Some(tag) = headers.get(header::IF_MATCH) else {
+        return outcome::precondition_required("Task").into_response();
+    };
     let Some(version) = tag.to_str().ok().and_then(version) else {
         return outcome::bad_request("If-Match takes W/\"version\"").into_response();
     };
@@ -152,7 +154,7 @@ pub async fn put(
             Err(error) => outcome::store(&error).into_response(),
         },
         Ok(Moved::NotFound) => outcome::not_found().into_response(),
-        Ok(Moved::VersionChanged { current }) => outcome::version_changed(current).into_response(),
+        Ok(Moved::VersionChanged { current }) => outcome::version_changed("Task", current).into_response(),
         Ok(Moved::NotAllowed { from }) => outcome::transition_not_allowed(from.task_status()).into_response(),
         Ok(Moved::ReasonMissing) => {
             outcome::unprocessable("Task.statusReason", "a rejection needs statusReason.text or a coding")
@@ -204,7 +206,7 @@ async fn withdraw(app: &App, caller: &Caller, id: &str, version: u64, headers: &
             Err(error) => outcome::store(&error).into_response(),
         },
         Ok(Withdrawn::NotFound) => outcome::not_found().into_response(),
-        Ok(Withdrawn::VersionChanged { current }) => outcome::version_changed(current).into_response(),
+        Ok(Withdrawn::VersionChanged { current }) => outcome::version_changed("Task", current).into_response(),
         Ok(Withdrawn::Ended(why)) => {
             let text = format!("the transfer has ended already: {why}");
             outcome::unprocessable("Task.status", &text).into_response()
@@ -249,7 +251,8 @@ fn says_no_more(given: Element<'_, '_>, ours: Element<'_, '_>) -> bool {
     })
 }
 
-fn version(tag: &str) -> Option<u64> {
+/// The number of `W/"number"`.
+pub(super) fn version(tag: &str) -> Option<u64> {
     tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }
 

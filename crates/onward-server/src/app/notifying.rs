@@ -12,9 +12,10 @@ use onward_core::Clock;
 use onward_core::store::alerts::Deadlines;
 use onward_core::transport::Notifier;
 use onward_gateway::alerts::Alerting;
+use onward_gateway::subscriptions::HookAddress;
 
 use super::{http, http_config};
-use crate::config::Config;
+use crate::config::{Config, HookHost};
 
 /// When something becomes a person's business, and whom that is told, as configured.
 #[must_use]
@@ -74,4 +75,10 @@ pub(super) fn push(config: &Config) -> HttpsPushConfig {
             .map(|(host, push)| (host, push.signing_key_files.clone()))
             .collect(),
     }
+}
+
+/// The addresses that subscriptions may name.
+pub(super) fn hooks(config: &Config) -> Vec<HookAddress> {
+    let address = |hook: &HookHost| HookAddress { organisation: hook.ods.clone(), prefix: hook.url.to_string() };
+    config.delivery.hooks.iter().filter(|hook| hook.url.path().ends_with('/')).map(address).collect()
 }

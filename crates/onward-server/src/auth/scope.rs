@@ -7,13 +7,15 @@ use onward_core::client::Role;
 use super::table::Action;
 
 /// What we know scopes about.
-const RESOURCES: [&str; 5] = ["Bundle", "Task", "AuditEvent", "HealthcareService", "Location"];
+const RESOURCES: [&str; 6] = ["Bundle", "Task", "AuditEvent", "HealthcareService", "Location", "Subscription"];
 
 /// What a client's role may do, as scopes.
 pub(crate) fn of_role(role: Role) -> &'static str {
     match role {
-        Role::Sender => "system/Bundle.c system/Task.rus system/HealthcareService.rs system/Location.rs",
-        Role::CareHome | Role::Practice | Role::Pharmacy => "system/Task.rus system/Bundle.r",
+        Role::Sender => {
+            "system/Bundle.c system/Task.rus system/HealthcareService.rs system/Location.rs system/Subscription.cruds"
+        }
+        Role::CareHome | Role::Practice | Role::Pharmacy => "system/Task.rus system/Bundle.r system/Subscription.cruds",
         Role::InformationGovernance => "system/Task.rs system/AuditEvent.s",
         Role::Operator => "system/Bundle.c system/Task.rs system/HealthcareService.rs system/Location.rs",
     }
@@ -74,8 +76,14 @@ fn needed(action: Action) -> Option<(&'static str, char)> {
         Action::ReadTask => Some(("Task", 'r')),
         Action::SearchTasks => Some(("Task", 's')),
         Action::MoveTask => Some(("Task", 'u')),
+        Action::CreateSubscription => Some(("Subscription", 'c')),
+        Action::ReadSubscription => Some(("Subscription", 'r')),
+        Action::SearchSubscriptions => Some(("Subscription", 's')),
+        Action::ChangeSubscription => Some(("Subscription", 'u')),
+        Action::DeleteSubscription => Some(("Subscription", 'd')),
         Action::SearchAudit => Some(("AuditEvent", 's')),
         Action::SearchDirectory => Some(("HealthcareService", 's')),
+        Action::SearchPlaces => Some(("Location", 's')),
         Action::ListArrivals | Action::Operate | Action::KeepEntry | Action::ExportEvidence => None,
     }
 }
@@ -102,6 +110,12 @@ mod tests {
             Action::ReadRendition,
             Action::SearchAudit,
             Action::SearchDirectory,
+            Action::SearchPlaces,
+            Action::CreateSubscription,
+            Action::ReadSubscription,
+            Action::SearchSubscriptions,
+            Action::ChangeSubscription,
+            Action::DeleteSubscription,
             Action::ListArrivals,
             Action::Operate,
         ];

@@ -27,8 +27,20 @@ pub enum Action {
     Operate,
     /// Search the directory of care homes; a person of a home sees its own entry.
     SearchDirectory,
+    /// The same, of places.
+    SearchPlaces,
     /// Keep the own home's entry of the directory, on the page.
     KeepEntry,
+    /// Ask to be called when a Task of the own organisation changes.
+    CreateSubscription,
+    /// See one of the own subscriptions.
+    ReadSubscription,
+    /// List the own subscriptions.
+    SearchSubscriptions,
+    /// Change one of the own subscriptions.
+    ChangeSubscription,
+    /// End one of the own subscriptions.
+    DeleteSubscription,
     /// Have audit entries, or everything about one person, leave as a file, on the page.
     ExportEvidence,
 }
@@ -46,10 +58,16 @@ pub fn may(role: Role, action: Action) -> bool {
         Action::SearchAudit => role == InformationGovernance,
         // A page for people: systems list Tasks.
         Action::ListArrivals | Action::Operate | Action::ExportEvidence | Action::KeepEntry => false,
-        Action::SearchDirectory => matches!(role, Sender | Operator),
+        Action::SearchDirectory | Action::SearchPlaces => matches!(role, Sender | Operator),
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
         Action::MoveTask => matches!(role, Sender | CareHome | Practice | Pharmacy),
+        // Who lists Tasks may be called when one changes.
+        Action::CreateSubscription
+        | Action::ReadSubscription
+        | Action::SearchSubscriptions
+        | Action::ChangeSubscription
+        | Action::DeleteSubscription => may(role, Action::SearchTasks),
         Action::ReadRendition => matches!(role, CareHome | Practice | Pharmacy),
     }
 }
@@ -60,7 +78,13 @@ pub fn person_may(role: people::Role, action: Action) -> bool {
     use people::Role::{CareHomeUser, InformationGovernance, Operator, WardCoordinator};
     match action {
         // Systems submit; a person who would try out a message has the command line.
-        Action::Submit | Action::DryRun => false,
+        Action::Submit | Action::DryRun | Action::SearchPlaces => false,
+        // Systems are called; people are told by e-mail.
+        Action::CreateSubscription
+        | Action::ReadSubscription
+        | Action::SearchSubscriptions
+        | Action::ChangeSubscription
+        | Action::DeleteSubscription => false,
         Action::ReadTask => matches!(role, CareHomeUser | WardCoordinator | InformationGovernance | Operator),
         Action::SearchTasks => matches!(role, CareHomeUser | WardCoordinator),
         Action::MoveTask | Action::ReadRendition | Action::ListArrivals | Action::KeepEntry => role == CareHomeUser,

@@ -63,7 +63,7 @@ impl World {
         write("people.toml", &people_text())?;
         let pharmacies = TcpListener::bind("127.0.0.1:0").await?;
         let directory = directory_text(pharmacies.local_addr()?.port());
-        let (port, operations) = (free_port().await?, free_port().await?);
+        let (port, operations) = free_ports().await?;
         let config_file = folder.path().join("gateway.toml");
         write("gateway.toml", &config_text(port, operations, postgres, options)?)?;
         let config = Config::load_from(Some(&config_file), std::iter::empty())?.config;
@@ -142,9 +142,10 @@ fn private(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
-/// A port that was free a moment ago: the child binds it.
-async fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
+/// Two ports that were free a moment ago: the child binds them. Held at the same time, they are not the same.
+async fn free_ports() -> anyhow::Result<(u16, u16)> {
+    let (one, other) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
+    Ok((one.local_addr()?.port(), other.local_addr()?.port()))
 }
 
 fn taking(pushed: &Arc<AtomicU64>) -> Router {

@@ -1,5 +1,6 @@
 //! `onward bench`: what this machine takes in and sends on.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,12 +62,10 @@ pub(super) async fn run(command: &Bench, terminal: &mut Terminal) -> Outcome {
         bench::answer::serve(&Config::load_from(Some(file), std::iter::empty())?.config).await?;
         return Ok(Exit::Done);
     }
-    let mut sizes: Vec<usize> = command.sizes.iter().map(|size| usize::from(*size)).collect();
-    sizes.dedup();
     let options = BenchOptions {
         time: Duration::from_secs(command.seconds),
         clients: command.clients.iter().map(|clients| usize::from(*clients)).collect(),
-        sizes_kb: sizes,
+        sizes_kb: once(&command.sizes),
         postgres: command.postgres.clone(),
         postgres_password: command.postgres_password_file.clone(),
         postgres_fsync_off: command.postgres_fsync_off,
@@ -94,6 +93,12 @@ pub(super) async fn run(command: &Bench, terminal: &mut Terminal) -> Outcome {
         terminal.note("some copies had not left when time was over, or something does not add up");
     }
     Ok(Exit::answer(whole))
+}
+
+/// Each once, in the order in which they were asked for.
+fn once(sizes: &[u16]) -> Vec<usize> {
+    let mut seen = BTreeSet::new();
+    sizes.iter().map(|size| usize::from(*size)).filter(|size| seen.insert(*size)).collect()
 }
 
 fn show(report: &Report, terminal: &mut Terminal) {

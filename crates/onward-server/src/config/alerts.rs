@@ -6,7 +6,7 @@ use onward_core::OdsCode;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::values::filled;
+use super::values::{filled, web_address};
 
 /// `[alerts]`
 #[derive(Debug, Clone, Deserialize)]
@@ -74,6 +74,17 @@ pub struct PushHost {
     /// Files with the keys that sign what is pushed.
     #[serde(default)]
     pub signing_key_files: Vec<PathBuf>,
+}
+
+/// Where the subscriptions of one organisation may have it called.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HookHost {
+    /// The organisation, as its clients are registered.
+    pub ods: OdsCode,
+    /// What the address begins with; ends with a slash.
+    #[serde(deserialize_with = "web_address")]
+    pub url: Url,
 }
 
 impl Alerts {

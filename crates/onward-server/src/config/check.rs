@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::Path;
 
 use onward_connect::egress::Egress as EgressList;
+use onward_connect::mesh::MeshConfig;
 use onward_connect::secret::Secret;
 use onward_core::state::TransportKind;
 use onward_store::postgres::address_problem;
@@ -74,6 +75,7 @@ impl Loaded {
         pds(config, &mut findings);
         delivery(config, &mut findings);
         alerts::push(config, &mut findings);
+        alerts::hooks(config, &mut findings);
         alerts::alerts(config, &mut findings);
         rules(config, &mut findings);
         audit(config, &mut findings);
@@ -359,6 +361,11 @@ fn mesh(config: &Config, findings: &mut Findings) {
         findings.warning("mesh.certificate_file", "not set: the NHS MESH environments want mutual TLS");
     }
     findings.positive("mesh.poll_seconds", mesh.poll_seconds);
+    findings.positive("mesh.chunk_bytes", mesh.chunk_bytes);
+    if usize::try_from(mesh.chunk_bytes).is_ok_and(|bytes| bytes > MeshConfig::CHUNK_BYTES) {
+        findings
+            .error("mesh.chunk_bytes", format!("MESH takes 100 MB in a request: at most {}", MeshConfig::CHUNK_BYTES));
+    }
     findings.reachable("mesh.base_url", config, &mesh.base_url, mesh.allow_plain_loopback);
 }
 

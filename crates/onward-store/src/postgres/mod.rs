@@ -28,6 +28,7 @@ mod reporting;
 mod retention;
 mod session;
 mod steps;
+mod subscriptions;
 mod tasks;
 mod transfers;
 mod work;

@@ -24,7 +24,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0007_sealing.sql"),
     include_str!("../../schema/postgres/0008_retention.sql"),
     include_str!("../../schema/postgres/0009_alerts.sql"),
-    include_str!("../../schema/postgres/0010_shown.sql"),
+    include_str!("../../schema/postgres/0010_subscriptions.sql"),
+    include_str!("../../schema/postgres/0011_shown.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 6;

@@ -24,6 +24,7 @@ mod readers;
 mod reporting;
 mod retention;
 mod steps;
+mod subscriptions;
 mod tasks;
 mod transfers;
 mod writer;

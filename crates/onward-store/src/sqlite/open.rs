@@ -33,7 +33,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0009_erasure.sql"),
     include_str!("../../schema/sqlite/0010_retention.sql"),
     include_str!("../../schema/sqlite/0011_alerts.sql"),
-    include_str!("../../schema/sqlite/0012_shown.sql"),
+    include_str!("../../schema/sqlite/0012_subscriptions.sql"),
+    include_str!("../../schema/sqlite/0013_shown.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

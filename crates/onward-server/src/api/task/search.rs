@@ -10,7 +10,7 @@ use onward_core::client::Role;
 use onward_core::store::{Changed, FoundTask, TaskQuery};
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use onward_fhir::systems;
-use onward_gateway::tasks::Page;
+use onward_gateway::tasks::{Page, STATUSES};
 use serde_json::{Value, json};
 
 use crate::api::date::Range;
@@ -28,8 +28,6 @@ const COUNT_MAX: u32 = 200;
 
 const UNDERSTOOD: &str = "understood are owner, status, part-of, patient (owner:identifier and patient:identifier as well), \
                           _lastUpdated, _count and _format";
-const STATUSES: [&str; 9] =
-    ["requested", "received", "accepted", "in-progress", "on-hold", "completed", "rejected", "failed", "cancelled"];
 
 /// `GET Task?…`.
 pub async fn get(

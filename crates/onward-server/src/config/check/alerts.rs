@@ -1,5 +1,6 @@
 //! Whether alerts can reach anybody, and whether what is posted can be signed.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use onward_connect::secret::Secret;
@@ -65,9 +66,24 @@ fn mail(config: &Config, findings: &mut Findings) {
 }
 
 pub(super) fn push(config: &Config, findings: &mut Findings) {
+    let mut hosts = BTreeSet::new();
     for push in &config.delivery.push {
+        if !hosts.insert(push.host.to_ascii_lowercase()) {
+            let text = format!("{} has two entries: put its token and its keys into one", push.host);
+            findings.error("delivery.push", text);
+        }
         findings.secret("delivery.push", push.bearer_token_file.as_deref());
         signing_keys("delivery.push", &push.signing_key_files, findings);
+    }
+}
+
+pub(super) fn hooks(config: &Config, findings: &mut Findings) {
+    for hook in &config.delivery.hooks {
+        findings.reachable("delivery.hooks", config, &hook.url, false);
+        if !hook.url.path().ends_with('/') || hook.url.query().is_some() || hook.url.fragment().is_some() {
+            let text = format!("the address for {} must end with a slash: what begins with it may be called", hook.ods);
+            findings.error("delivery.hooks", text);
+        }
     }
 }
 

@@ -1,0 +1,290 @@
+//! Subscriptions of client systems (FHIR R4 rest-hook): who is called when a Task of theirs changes, and the calls.
+//!
+//! A call carries nothing: whoever gets it asks for its Tasks. What changed is read from the audit log, whose order is that of
+//! commits, so that no change falls between two looks; changes that come before a call is taken become one call.
+
+mod calls;
+mod criteria;
+
+use jiff::Timestamp;
+use onward_core::OdsCode;
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::client::Client;
+use onward_core::store::StoreError;
+use onward_core::store::subscriptions::{Subscription, SubscriptionStatus};
+use onward_fhir::authored::{self, SubscriptionContent};
+use uuid::Uuid;
+
+use crate::Gateway;
+
+pub use criteria::{Criteria, CriteriaError};
+
+/// Subscriptions that one client may have.
+pub const SUBSCRIPTIONS_MAX: u32 = 20;
+
+/// An address prefix that the subscriptions of one organisation may name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookAddress {
+    /// Whose.
+    pub organisation: OdsCode,
+    /// What the address begins with; ends with a slash.
+    pub prefix: String,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Which Tasks.
+    pub criteria: String,
+    /// What for.
+    pub reason: String,
+    /// Where to call, as a URL parser writes it.
+    pub endpoint: String,
+    /// Not after this.
+    pub ends: Option<Timestamp>,
+    /// Kept, but not called.
+    pub off: bool,
+}
+
+/// Why a subscription is not taken as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The criteria are not ones.
+    #[error(transparent)]
+    Criteria(#[from] CriteriaError),
+    /// The address is none that this organisation may name.
+    #[error(
+        "the address is none that this organisation's subscriptions may name: whoever runs the gateway lists them in [delivery] hooks"
+    )]
+    Address,
+    /// Its time is over already.
+    #[error("the end has passed: leave it out, or name a later one")]
+    Ended,
+    /// There is no room.
+    #[error("a client may have {SUBSCRIPTIONS_MAX} subscriptions: delete one first")]
+    TooMany,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone)]
+pub enum Changed {
+    /// Done; this is how it stands.
+    Done(Box<Subscription>),
+    /// Not there, or another client's.
+    NotFound,
+    /// It has this version now.
+    VersionChanged(u64),
+    /// It is not taken as it is.
+    NotTaken(NotTaken),
+}
+
+impl Gateway {
+    /// A subscription as FHIR, JSON.
+    #[must_use]
+    pub fn subscription_resource(&self, subscription: &Subscription) -> String {
+        let content = SubscriptionContent {
+            id: subscription.id.to_string(),
+            version: subscription.version.to_string(),
+            last_updated: subscription.changed.to_string(),
+            status: subscription.status.to_string(),
+            end: subscription.ends.map(|ends| ends.to_string()),
+            reason: subscription.reason.clone(),
+            criteria: subscription.criteria.clone(),
+            error: subscription.error.clone(),
+            endpoint: subscription.endpoint.clone(),
+        };
+        authored::subscription(&content).expect("states and times are ours")
+    }
+
+    /// Keeps a client's new subscription; its address is called before anything is told there.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn subscribe(
+        &self,
+        client: &Client,
+        wanted: Wanted,
+        request_id: Option<&str>,
+    ) -> Result<Result<Subscription, NotTaken>, StoreError> {
+        let criteria = match self.judge(client, &wanted) {
+            Ok(criteria) => criteria,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let now = to_the_microsecond(self.clock.now());
+        let new = Subscription {
+            id: Uuid::new_v4(),
+            client_id: client.id.clone(),
+            criteria: criteria.to_string(),
+            reason: wanted.reason,
+            endpoint: wanted.endpoint,
+            ends: wanted.ends.map(to_the_microsecond),
+            status: if wanted.off { SubscriptionStatus::Off } else { SubscriptionStatus::Requested },
+            error: None,
+            version: 1,
+            created: now,
+            changed: now,
+            told: self.store.audit_size().await?,
+            failures: 0,
+            next_call: (!wanted.off).then_some(now),
+            failing_since: None,
+        };
+        let entry = self.configure_entry(client, &new, "made", request_id);
+        let added = self.store.add_subscription(new.clone(), SUBSCRIPTIONS_MAX, vec![self.journal.row(&entry)]).await?;
+        Ok(if added { Ok(new) } else { Err(NotTaken::TooMany) })
+    }
+
+    /// Changes a client's subscription. One that is not off is requested anew.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn change_subscription(
+        &self,
+        client: &Client,
+        id: Uuid,
+        version: u64,
+        wanted: Wanted,
+        request_id: Option<&str>,
+    ) -> Result<Changed, StoreError> {
+        let Some(own) = self.own_subscription(client, id, request_id).await? else { return Ok(Changed::NotFound) };
+        if own.version != version {
+            return Ok(Changed::VersionChanged(own.version));
+        }
+        let criteria = match self.judge(client, &wanted) {
+            Ok(criteria) => criteria,
+            Err(reason) => return Ok(Changed::NotTaken(reason)),
+        };
+        let now = to_the_microsecond(self.clock.now());
+        let new = Subscription {
+            criteria: criteria.to_string(),
+            reason: wanted.reason,
+            endpoint: wanted.endpoint,
+            ends: wanted.ends.map(to_the_microsecond),
+            status: if wanted.off { SubscriptionStatus::Off } else { SubscriptionStatus::Requested },
+            error: None,
+            changed: now,
+            // What happened while it was off, or could not be told, is history: the first call makes its owner look.
+            told: self.store.audit_size().await?,
+            next_call: (!wanted.off).then_some(now),
+            ..own
+        };
+        let entry = self.configure_entry(client, &new, "changed", request_id);
+        if self.store.change_subscription(new.clone(), vec![self.journal.row(&entry)]).await? {
+            let version = version.saturating_add(1);
+            return Ok(Changed::Done(Box::new(Subscription { version, failures: 0, failing_since: None, ..new })));
+        }
+        Ok(match self.store.subscription(id).await? {
+            Some(other) => Changed::VersionChanged(other.version),
+            None => Changed::NotFound,
+        })
+    }
+
+    /// Removes a client's subscription; `false` when there is none of this client.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn unsubscribe(&self, client: &Client, id: Uuid, request_id: Option<&str>) -> Result<bool, StoreError> {
+        let Some(own) = self.own_subscription(client, id, request_id).await? else { return Ok(false) };
+        let entry = self.configure_entry(client, &own, "deleted", request_id);
+        self.store.remove_subscription(id, vec![self.journal.row(&entry)]).await
+    }
+
+    /// One of the client's subscriptions, audited; another client's is denied and not there.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the look cannot be audited.
+    pub async fn read_subscription(
+        &self,
+        client: &Client,
+        id: Uuid,
+        request_id: Option<&str>,
+    ) -> Result<Option<Subscription>, StoreError> {
+        let Some(own) = self.own_subscription(client, id, request_id).await? else { return Ok(None) };
+        self.note_subscriptions_seen(client, format!("Subscription/{id}"), request_id).await?;
+        Ok(Some(own))
+    }
+
+    /// All of the client's subscriptions, audited as this query.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the look cannot be audited.
+    pub async fn list_subscriptions(
+        &self,
+        client: &Client,
+        asked: String,
+        request_id: Option<&str>,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let own = self.store.subscriptions(Some(&client.id)).await?;
+        self.note_subscriptions_seen(client, asked, request_id).await?;
+        Ok(own)
+    }
+
+    async fn own_subscription(
+        &self,
+        client: &Client,
+        id: Uuid,
+        request_id: Option<&str>,
+    ) -> Result<Option<Subscription>, StoreError> {
+        let Some(found) = self.store.subscription(id).await? else { return Ok(None) };
+        if found.client_id != client.id {
+            self.deny(client, None, None, "subscription of another client", request_id).await?;
+            return Ok(None);
+        }
+        Ok(Some(found))
+    }
+
+    fn judge(&self, client: &Client, wanted: &Wanted) -> Result<Criteria, NotTaken> {
+        let criteria = Criteria::read(&wanted.criteria)?;
+        criteria.fit(client)?;
+        if !self.may_call(&client.ods, &wanted.endpoint) {
+            return Err(NotTaken::Address);
+        }
+        match wanted.ends {
+            Some(ends) if ends <= self.clock.now() => Err(NotTaken::Ended),
+            _ => Ok(criteria),
+        }
+    }
+
+    /// Whether the subscriptions of this organisation may name this address.
+    fn may_call(&self, organisation: &OdsCode, endpoint: &str) -> bool {
+        let own = |hook: &&HookAddress| hook.organisation == *organisation;
+        self.settings.hooks.iter().filter(own).any(|hook| endpoint.starts_with(&hook.prefix))
+    }
+
+    fn configure_entry(
+        &self,
+        client: &Client,
+        subscription: &Subscription,
+        done: &str,
+        request_id: Option<&str>,
+    ) -> AuditEntry {
+        let Subscription { id, criteria, status, .. } = subscription;
+        AuditEntry {
+            request_id: request_id.map(str::to_owned),
+            ..AuditEntry::new(
+                AuditWord::Configure,
+                self.clock.now(),
+                Agent::client(client),
+                format!("subscription {id} {done}: {criteria}, {status}"),
+            )
+        }
+    }
+
+    async fn note_subscriptions_seen(
+        &self,
+        client: &Client,
+        asked: String,
+        request_id: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let entry = AuditEntry {
+            request_id: request_id.map(str::to_owned),
+            query: Some(asked),
+            ..AuditEntry::new(AuditWord::Query, self.clock.now(), Agent::client(client), "subscriptions")
+        };
+        self.store.audit(vec![self.journal.row(&entry)]).await
+    }
+}
+
+/// As the store keeps it: what is shown at once must be what is shown later.
+fn to_the_microsecond(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
