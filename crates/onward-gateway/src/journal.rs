@@ -11,7 +11,7 @@ use onward_fhir::authored::{
     AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, AuditPurpose, Network, Touched,
     audit_event, type_codes,
 };
-use onward_ledger::{Checkpoint, SigningKey, Tree};
+use onward_ledger::{Checkpoint, SigningKeys, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -100,7 +100,7 @@ impl Journal {
                     None if name.starts_with("mesh:") => Network::Uri(name.to_owned()),
                     None => Network::Machine(name.to_owned()),
                 },
-                policy: Vec::new(),
+                policy: entry.agent.under.clone(),
             },
         };
         match (entry.word, &entry.recipient) {
@@ -302,7 +302,7 @@ impl Gateway {
     /// Signs a checkpoint whenever entries have arrived, at most once in `every`, until `stop` turns true.
     pub async fn checkpoint_until(
         self: Arc<Self>,
-        key: Arc<SigningKey>,
+        key: Arc<SigningKeys>,
         every: Duration,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -325,7 +325,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub async fn checkpoint(&self, key: &SigningKey, tree: &mut Tree) -> Result<(), StoreError> {
+    pub async fn checkpoint(&self, key: &SigningKeys, tree: &mut Tree) -> Result<(), StoreError> {
         loop {
             let leaves = self.store.audit_leaves(tree.size(), PAGE).await?;
             for leaf in &leaves {
@@ -338,7 +338,7 @@ impl Gateway {
         if self.store.latest_checkpoint().await?.is_some_and(|checkpoint| checkpoint.size >= tree.size()) {
             return Ok(());
         }
-        let checkpoint = Checkpoint::of_tree(key.verifying_key().name(), tree)
+        let checkpoint = Checkpoint::of_tree(key.verifying_keys().name(), tree)
             .map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let note = key.sign(&checkpoint).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         self.store.put_checkpoint(StoredCheckpoint { size: tree.size(), note }).await?;

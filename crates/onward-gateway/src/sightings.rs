@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, FoundAudit, Lists};
-use onward_core::store::{DeliveryQuery, Store, StoreError};
+use onward_core::store::{FoundTask, Store, StoreError, TaskQuery};
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
@@ -173,9 +173,9 @@ pub async fn sightings(
         all(store, of(Lists::Of(patient.clone()))).await?.into_iter().map(|entry| (entry, Sighting::List)).collect();
     let unkept = all(store, of(Lists::Unkept)).await?;
     if !unkept.is_empty() {
-        let copies = copies_of(store, patient).await?;
+        let about = about(store, patient).await?;
         let shows = |entry: &FoundAudit| match shown_by(entry) {
-            Showed::OnList { subjects, .. } => subjects.iter().any(|subject| copies.contains(subject)),
+            Showed::OnList { subjects, .. } => subjects.iter().any(|subject| about.contains(subject)),
             Showed::Nothing | Showed::Entries(_) => false,
         };
         found.extend(unkept.into_iter().filter(shows).map(|entry| (entry, Sighting::List)));
@@ -228,16 +228,17 @@ pub async fn all(store: &dyn Store, query: AuditQuery) -> Result<Vec<FoundAudit>
     }
 }
 
-/// The person's copies, by identifier.
-async fn copies_of(store: &dyn Store, patient: &NhsNumber) -> Result<BTreeSet<Uuid>, StoreError> {
-    let (mut copies, mut after) = (BTreeSet::new(), None);
+/// The person's copies and transfers, by identifier.
+async fn about(store: &dyn Store, patient: &NhsNumber) -> Result<BTreeSet<Uuid>, StoreError> {
+    let (mut about, mut after) = (BTreeSet::new(), None);
     loop {
-        let query = DeliveryQuery { patient: Some(patient.clone()), after, limit: PAGE, ..DeliveryQuery::default() };
-        let page = store.deliveries(query).await?;
-        after = page.last().map(|last| (last.created, last.id));
-        copies.extend(page.iter().map(|copy| copy.id.0));
+        let patient = Some(patient.clone());
+        let query = TaskQuery { transfers: true, copies: true, patient, after, limit: PAGE, ..TaskQuery::default() };
+        let page = store.tasks(query).await?;
+        after = page.last().map(FoundTask::place);
+        about.extend(page.iter().map(|task| task.place().1));
         if page.len() < PAGE as usize {
-            return Ok(copies);
+            return Ok(about);
         }
     }
 }

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use onward_core::audit::{AuditEntry, AuditWord};
 use onward_gateway::sightings::Carried;
 use onward_gateway::verify::walk;
-use onward_ledger::{SigningKey, VerifyingKey, with_cosignatures};
+use onward_ledger::{SigningKeys, VerifyingKeys, with_cosignatures};
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
@@ -190,7 +190,7 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
 }
 
 /// The named public key, else that of the configured signing key.
-fn verifying_key(config: &Config, source: &Source) -> Result<VerifyingKey, Failure> {
+fn verifying_key(config: &Config, source: &Source) -> Result<VerifyingKeys, Failure> {
     if source.verifier.is_some() {
         return named_key(source);
     }
@@ -201,14 +201,14 @@ fn verifying_key(config: &Config, source: &Source) -> Result<VerifyingKey, Failu
             "audit.signing_key_file {path} cannot be read ({error}): name the log's public key with --verifier"
         ))
     })?;
-    let key = SigningKey::from_secret_text(text.trim())
+    let key = SigningKeys::from_secret_text(text.trim())
         .with_context(|| format!("{} is not the audit log's key", path.display()))
         .map_err(Failure::configuration)?;
-    Ok(key.verifying_key().clone())
+    Ok(key.verifying_keys().clone())
 }
 
 /// The key to check with: `--verifier`, else that of the configuration, which is read only then.
-pub(super) fn key_of(config: &ConfigArgs, source: &Source) -> Result<VerifyingKey, Failure> {
+pub(super) fn key_of(config: &ConfigArgs, source: &Source) -> Result<VerifyingKeys, Failure> {
     match source.verifier {
         Some(_) => named_key(source),
         None => verifying_key(&config.load()?.config, source),
@@ -216,9 +216,9 @@ pub(super) fn key_of(config: &ConfigArgs, source: &Source) -> Result<VerifyingKe
 }
 
 /// The key of `--verifier`.
-fn named_key(source: &Source) -> Result<VerifyingKey, Failure> {
+fn named_key(source: &Source) -> Result<VerifyingKeys, Failure> {
     let path = source.verifier.as_deref().ok_or_else(|| Failure::usage("--verifier names the log's public key"))?;
-    VerifyingKey::from_text(input::text(path)?.trim())
+    VerifyingKeys::from_text(input::text(path)?.trim())
         .with_context(|| format!("{} is not a log's public key", path.display()))
         .map_err(Failure::configuration)
 }

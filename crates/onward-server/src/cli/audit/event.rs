@@ -1,6 +1,7 @@
 //! What a stored AuditEvent says, read back from its bytes for people.
 
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditWord, under};
+use onward_core::people::Strength;
 use onward_core::{NhsNumber, UserId};
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ pub(crate) struct Party {
     pub account: Option<String>,
     /// The account of a person who signed in.
     pub user: Option<UserId>,
+    /// How a person signed in; none of entries from before that was kept.
+    pub strength: Option<Strength>,
     /// It is the gateway that wrote the event; its name is then an address.
     pub gateway: bool,
 }
@@ -81,6 +84,12 @@ impl Told {
                 organisation: text(&agent["who"]["identifier"]["value"]),
                 account: text(&agent["altId"]),
                 user: agent["network"]["address"].as_str().and_then(|at| at.strip_prefix("urn:uuid:")?.parse().ok()),
+                strength: agent["policy"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .find_map(under::strength_of),
                 gateway: agent["who"] == event["source"]["observer"],
             })
         };

@@ -10,7 +10,7 @@ use crate::cli::terminal::capture;
 use crate::cli::{Cli, Command};
 
 /// A gateway's folder whose log holds `entries` entries, with a signed checkpoint over all of them.
-async fn place(entries: usize) -> (TempDir, SigningKey) {
+async fn place(entries: usize) -> (TempDir, SigningKeys) {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("gateway.toml"), "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n")
         .expect("writable");
@@ -20,7 +20,7 @@ async fn place(entries: usize) -> (TempDir, SigningKey) {
     for entry in 0..entries {
         store.audit(vec![desk.row(AuditWord::Configure, format!("entry {entry}"))]).await.expect("committed");
     }
-    let key = SigningKey::generate("onward/R9Z").expect("a key");
+    let key = SigningKeys::generate("onward/R9Z").expect("a key");
     std::fs::write(folder.path().join("audit-signing.key"), key.to_secret_text().expect("text").as_bytes())
         .expect("writable");
     let mut tree = Tree::new();
@@ -78,9 +78,9 @@ async fn a_checkpoint_kept_elsewhere_shows_a_log_that_was_cut() {
 #[tokio::test]
 async fn a_checkpoint_of_another_key_is_a_mismatch() {
     let (folder, _) = place(2).await;
-    let other = SigningKey::generate("onward/R9Z").expect("a key");
+    let other = SigningKeys::generate("onward/R9Z").expect("a key");
     let public = folder.path().join("other.pub");
-    std::fs::write(&public, other.verifying_key().to_string()).expect("writable");
+    std::fs::write(&public, other.verifying_keys().to_string()).expect("writable");
     let (outcome, out) = audit(&folder, &["verify", "--verifier", public.to_str().expect("UTF-8")]).await;
     assert_eq!(outcome, Ok(Exit::No), "{out}");
     assert!(out.contains("the stored checkpoint"), "{out}");

@@ -3,6 +3,7 @@
 use clap::Args;
 use onward_core::Timestamp;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
+use onward_core::people::Strength;
 use onward_core::store::Store;
 use onward_gateway::explore::everything;
 use onward_gateway::sightings::{self, Sighting};
@@ -39,10 +40,12 @@ pub struct Who {
 #[derive(Serialize)]
 struct Seen {
     #[serde(skip)]
-    recorded: Timestamp,
+    at: Timestamp,
     when: String,
     who: String,
     role: Option<String>,
+    /// How a person signed in.
+    strength: Option<Strength>,
     organisation: Option<String>,
     what: &'static str,
     success: bool,
@@ -99,10 +102,11 @@ fn seen(entry: &FoundAudit, sighting: Option<Sighting>) -> Option<Seen> {
     let told = Told::read(entry.event.as_deref()?)?;
     let got = told.got(entry.word);
     Some(Seen {
-        recorded: entry.recorded,
+        at: entry.recorded,
         when: entry.recorded.to_string(),
         who: got.called(),
         role: got.role.clone(),
+        strength: got.strength,
         organisation: got.organisation.clone(),
         what: match sighting {
             None => entry.word.as_str(),
@@ -119,10 +123,11 @@ fn seen(entry: &FoundAudit, sighting: Option<Sighting>) -> Option<Seen> {
 }
 
 fn table_row(row: &Seen) -> [String; 7] {
+    let strength = row.strength.map(|strength| format!("({strength})"));
     [
-        minute(row.recorded),
+        minute(row.at),
         row.who.clone(),
-        row.role.clone().unwrap_or_default(),
+        row.role.clone().into_iter().chain(strength).collect::<Vec<_>>().join(" "),
         row.organisation.clone().unwrap_or_default(),
         if row.success { row.what.to_owned() } else { format!("{} (failed)", row.what) },
         row.basis.clone().unwrap_or_default(),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
+use onward_core::people::Role;
 use onward_core::state::RecipientKind;
 use onward_core::store::{DeliveryRecord, Store, StoreError};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId, UserId};
@@ -16,7 +17,7 @@ use crate::cli::audit::Told;
 use crate::cli::audit::event::Party;
 
 /// Words of entries by which a person's data may have reached somebody. An attempt that failed may have arrived, and one that
-/// was begun and never ended as well.
+/// was begun and never ended as well. What alerts tell names nobody, so that entries about them are none of these.
 const EXPOSURES: [AuditWord; 9] = [
     AuditWord::Read,
     AuditWord::ReadTask,
@@ -76,7 +77,7 @@ pub(super) enum Extent {
     Everything,
     /// A line on a home's list of arrivals.
     ListLine,
-    /// A line on a list of operators.
+    /// A copy, a hold, or a line on a list, as operators see it.
     BoardLine,
     /// Who it is.
     Identity,
@@ -94,7 +95,7 @@ impl Extent {
             Self::Copy(None) => "copy".to_owned(),
             Self::Everything => "subject access archive".to_owned(),
             Self::ListLine => "line on a list of arrivals".to_owned(),
-            Self::BoardLine => "line on a list of operators".to_owned(),
+            Self::BoardLine => "as operators see it, without a name".to_owned(),
             Self::Identity => "whom it is about".to_owned(),
             Self::State => "state of a transfer or copy".to_owned(),
             Self::Entries => "entries of the audit log".to_owned(),
@@ -285,6 +286,7 @@ impl Search<'_> {
 
     async fn extent(&mut self, entry: &FoundAudit, told: &Told) -> Result<Extent, StoreError> {
         Ok(match entry.word {
+            AuditWord::ReadTask if is_operator(told.got(entry.word)) => Extent::BoardLine,
             AuditWord::ReadTask => Extent::State,
             // What is searched but Tasks is the log.
             AuditWord::Query if told.detail == "query: Task search" => Extent::State,
@@ -341,6 +343,11 @@ impl Search<'_> {
             after = next;
         }
     }
+}
+
+/// To operators a look at a copy or a hold names nobody, on pages and on the command line.
+fn is_operator(party: &Party) -> bool {
+    party.role.as_deref() == Some(Role::Operator.as_str()) || party.role.is_none() && party.name == "operator"
 }
 
 fn exposure(

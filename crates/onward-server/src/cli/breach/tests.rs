@@ -31,7 +31,7 @@ async fn place() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let toml = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n";
     std::fs::write(folder.path().join("gateway.toml"), toml).expect("writable");
-    let key = onward_ledger::SigningKey::generate("onward/R9Z").expect("a key");
+    let key = onward_ledger::SigningKeys::generate("onward/R9Z").expect("a key");
     let secret = key.to_secret_text().expect("text");
     std::fs::write(folder.path().join("audit-signing.key"), secret.as_bytes()).expect("writable");
     crate::store_keys::add_key(&folder.path().join("store.key"), now()).expect("a key");
@@ -57,6 +57,7 @@ async fn place() -> TempDir {
         mesh_mailbox: None,
         nhs_number_policy: NhsNumberPolicy::Hold,
         disabled: true,
+        under: None,
     };
     let entry = AuditEntry::new(
         AuditWord::Configure,
@@ -153,7 +154,7 @@ async fn a_list_exposes_everybody_who_stood_on_it() {
     let (store, journal) = (app.gateway.store(), app.gateway.journal());
     let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
     let person = transfer.patient.expect("traced");
-    let key = onward_ledger::SigningKey::generate("onward/R9Z").expect("a key").to_secret_text().expect("text");
+    let key = onward_ledger::SigningKeys::generate("onward/R9Z").expect("a key").to_secret_text().expect("text");
     std::fs::write(folder.path().join("audit-signing.key"), key.as_bytes()).expect("writable");
     let shown = format!("{},{}", transfer.deliveries[0].id, onward_core::DeliveryId::random());
     let reader = Agent::named("Pat Moore", Some(ods("VMH01")));
