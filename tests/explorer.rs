@@ -95,7 +95,7 @@ async fn who_saw_a_person_tells_lists_too() {
     let homes = lead(&world, "ada", "VMH01").await;
     let asked = search(&homes, "who", &[("patient", "999 000 0018")]).await;
     assert_eq!(asked.status, 200, "{}", asked.text);
-    for words in ["Stood on a list", "Opened", "Person nurse"] {
+    for words in ["Stood on a list", "Opened", "Person nurse", "care-home-user VMH01, by password and code"] {
         assert!(asked.text.contains(words), "{words}: {}", asked.text);
     }
     let nobody = search(&homes, "who", &[("patient", "9990000026")]).await;

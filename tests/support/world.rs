@@ -424,6 +424,7 @@ allow_plain_loopback = true
             mesh_mailbox: mesh_mailbox.map(str::to_owned),
             nhs_number_policy,
             disabled: false,
+            under: None,
         };
         let row = self.gateway().journal().row(&entry("client added"));
         self.gateway().store().put_client(client, vec![row]).await.expect("registered");

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Gateway;
 use crate::attend::Attendant;
+use crate::shown::Shown;
 use crate::verify::{Misfit, walk};
 
 /// Entries read at once.
@@ -442,8 +443,8 @@ async fn look_through(
     }
 }
 
-/// The entries about lists on which a person's copies stood, the newest first, and whether older ones were not looked through. Such an
-/// entry names no person; it keeps which copies were shown.
+/// The entries about lists on which a person's copies or transfers stood, the newest first, and whether older ones were not looked
+/// through. Such an entry names no person; it keeps what was shown ([`Shown`]).
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -452,24 +453,43 @@ pub async fn lists_that_showed(
     patient: &NhsNumber,
     mut within: AuditQuery,
 ) -> Result<(Vec<FoundAudit>, bool), StoreError> {
-    let (mut copies, mut first, mut after) = (BTreeSet::new(), None, None);
+    let (mut about, mut first, mut after) = (BTreeSet::new(), None, None);
     loop {
         let query = DeliveryQuery { patient: Some(patient.clone()), after, limit: PAGE, ..DeliveryQuery::default() };
         let page = store.deliveries(query).await?;
         after = page.last().map(|last| (last.created, last.id));
         first = first.into_iter().chain(page.iter().map(|copy| copy.created)).min();
-        copies.extend(page.iter().map(|copy| copy.id));
+        about.extend(page.iter().map(|copy| copy.id.0));
         if page.len() < PAGE as usize {
             break;
         }
     }
-    if copies.is_empty() {
+    let mut after = None;
+    loop {
+        let query =
+            TaskQuery { transfers: true, patient: Some(patient.clone()), after, limit: PAGE, ..TaskQuery::default() };
+        let page = store.tasks(query).await?;
+        after = page.last().map(FoundTask::place);
+        let last = page.len() < PAGE as usize;
+        for task in page {
+            let FoundTask::Transfer(transfer) = task else { continue };
+            first = first.into_iter().chain([transfer.received]).min();
+            about.insert(transfer.id.0);
+        }
+        if last {
+            break;
+        }
+    }
+    if about.is_empty() {
         return Ok((Vec::new(), false));
     }
-    // No list showed a copy before there was one.
+    // No list showed anything of a person before it came.
     within.from = within.from.max(first);
     within.words = vec![AuditWord::Query];
-    let shows = |entry: &FoundAudit| shown_on(entry).iter().any(|id| copies.contains(id));
+    let shows = |entry: &FoundAudit| {
+        let Shown { copies, transfers } = Shown::on(entry);
+        copies.iter().map(|id| id.0).chain(transfers.iter().map(|id| id.0)).any(|id| about.contains(&id))
+    };
     look_through(store, within, shows).await
 }
 
@@ -500,7 +520,7 @@ fn told(entry: &FoundAudit) -> Option<String> {
 }
 
 /// The raw query that an entry keeps.
-fn query_of(entry: &FoundAudit) -> Option<String> {
+pub(crate) fn query_of(entry: &FoundAudit) -> Option<String> {
     use base64::Engine as _;
     let event: serde_json::Value = serde_json::from_slice(entry.event.as_deref()?).ok()?;
     let coded = event["entity"].as_array()?.iter().find_map(|entity| entity["query"].as_str())?;
@@ -508,19 +528,8 @@ fn query_of(entry: &FoundAudit) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The copies that a list showed, by the query of its entry.
-fn shown(query: &str) -> impl Iterator<Item = &str> {
-    let shown = query
-        .split('&')
-        .find_map(|part| part.strip_prefix("shown=").or_else(|| part.split_once("?shown=").map(|(_, ids)| ids)));
-    shown.into_iter().flat_map(|ids| ids.split(','))
-}
-
 /// The copies that a list showed, by the entry about it; none for any other entry.
 #[must_use]
 pub fn shown_on(entry: &FoundAudit) -> Vec<DeliveryId> {
-    match entry.word == AuditWord::Query && entry.patient.is_none() {
-        true => query_of(entry).iter().flat_map(|query| shown(query)).filter_map(|id| id.parse().ok()).collect(),
-        false => Vec::new(),
-    }
+    Shown::on(entry).copies
 }

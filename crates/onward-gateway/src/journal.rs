@@ -96,7 +96,7 @@ impl Journal {
                     None if name.starts_with("mesh:") => Network::Uri(name.to_owned()),
                     None => Network::Machine(name.to_owned()),
                 },
-                policy: Vec::new(),
+                policy: entry.agent.under.clone(),
             },
         };
         match (entry.word, &entry.recipient) {

@@ -32,6 +32,7 @@ pub mod reconcile;
 pub mod redirect;
 pub mod refusal;
 pub mod routes;
+pub mod shown;
 pub mod subscriptions;
 pub mod tasks;
 pub mod verify;

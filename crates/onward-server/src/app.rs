@@ -28,6 +28,7 @@ use onward_store::postgres::{PostgresSettings, PostgresStore};
 use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
+use crate::auth::first_uses::FirstUses;
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::auth::limit::Limits;
 use crate::auth::refusals::Refusals;
@@ -68,6 +69,8 @@ pub struct App {
     pub(crate) limits: Limits,
     /// Sign-ins of machines that were refused.
     pub(crate) refusals: Refusals,
+    /// Tokens of other issuers whose first use is audited.
+    pub(crate) first_uses: FirstUses,
     /// Where the audit log is forwarded to.
     pub(crate) forwarding: Option<Arc<Forwarding>>,
     /// Who vouches for the audit log.
@@ -215,6 +218,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         own_name: config.identity.name.clone(),
         limits: Limits::new(config),
         refusals: Refusals::default(),
+        first_uses: FirstUses::default(),
         forwarding: Forwarding::new(config, http_config(config, None, config.audit.syslog_ca_file.as_deref(), false)?)?
             .map(Arc::new),
         witnessing: Arc::new(Witnessing::new(config, http(config, None, None, false)?)),

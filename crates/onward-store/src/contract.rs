@@ -87,6 +87,9 @@ macro_rules! every_contract {
             an_erasure_needs_two_people_and_yields_to_a_legal_hold,
             what_came_before_the_person_was_known_is_erased_with_them,
         );
+        $crate::contract::every_contract!($open, sealing:
+            reasons_are_read_until_the_person_is_erased,
+        );
         $crate::contract::every_contract!($open, retention:
             a_month_goes_but_for_what_must_stay,
             people_go_when_nothing_was_recorded_about_them_since,
@@ -108,6 +111,7 @@ macro_rules! every_contract {
             a_token_dies_with_what_it_rests_on,
             one_of_many_redemptions_wins,
             used_assertions_are_kept_until_they_expire,
+            a_foreign_token_is_used_first_once,
             the_directory_keeps_versions,
             an_entry_is_amended_as_it_was_seen,
             a_code_that_two_homes_claim_names_neither,

@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod subscriptions;
+pub(crate) mod words;
 
 use onward_core::audit::AuditQuery;
 use onward_core::state::{DeliveryState, RecipientKind};
@@ -12,14 +13,13 @@ use crate::rows::DELIVERY;
 use crate::sealing::Keychain;
 use crate::stored::{micros, stored_count};
 
-/// Takes out what people wrote about the copies of an erased person (`$1`), which is not sealed: the board groups by it.
-pub(crate) const WORDS: [&str; 6] = [
+/// Takes out what is said of the copies of an erased person (`$1`) and is not sealed: by attempts, which the board counts, and by a
+/// previous program that shares the store.
+pub(crate) const WORDS: [&str; 5] = [
     "UPDATE delivery_history SET reason = 'erased' WHERE reason IS NOT NULL
          AND delivery IN (SELECT id FROM deliveries WHERE patient = $1)",
     "UPDATE attempts SET reason = 'erased' WHERE reason IS NOT NULL
          AND delivery IN (SELECT id FROM deliveries WHERE patient = $1)",
-    "UPDATE approvals SET reason = 'erased'
-         WHERE subject IN (SELECT CAST(id AS TEXT) FROM deliveries WHERE patient = $1)",
     "UPDATE deliveries SET reason = 'erased' WHERE patient = $1 AND reason IS NOT NULL",
     "UPDATE deliveries SET replay = 'erased' WHERE patient = $1 AND replay IS NOT NULL",
     "UPDATE transfers SET ended_reason = 'erased' WHERE patient = $1 AND ended_reason IS NOT NULL",

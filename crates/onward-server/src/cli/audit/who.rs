@@ -2,6 +2,7 @@
 
 use clap::Args;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
+use onward_core::people::Strength;
 use onward_core::store::Store;
 use onward_core::{NhsNumber, Timestamp};
 use onward_gateway::explore::{everything, lists_that_showed};
@@ -36,9 +37,13 @@ pub struct Who {
 /// One look at a person's data, or one delivery of it.
 #[derive(Serialize)]
 struct Seen {
+    #[serde(skip)]
+    at: Timestamp,
     when: String,
     who: String,
     role: Option<String>,
+    /// How a person signed in.
+    strength: Option<Strength>,
     organisation: Option<String>,
     what: &'static str,
     success: bool,
@@ -76,8 +81,7 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     } else if seen.is_empty() {
         terminal.say("nobody: the log has no entry about this person");
     } else {
-        let shown = entries.iter().filter(|entry| entry.event.is_some());
-        let rows: Vec<_> = seen.iter().zip(shown).map(|(row, entry)| table_row(row, entry)).collect();
+        let rows: Vec<_> = seen.iter().map(table_row).collect();
         terminal.table(["when", "who", "role", "organisation", "what", "basis", "entry"], &rows);
     }
     Ok(Exit::answer(!seen.is_empty()))
@@ -116,9 +120,11 @@ fn seen(entry: &FoundAudit) -> Option<Seen> {
     let told = Told::read(entry.event.as_deref()?)?;
     let got = told.got(entry.word);
     Some(Seen {
+        at: entry.recorded,
         when: entry.recorded.to_string(),
         who: got.called(),
         role: got.role.clone(),
+        strength: got.strength,
         organisation: got.organisation.clone(),
         // What was found by the list alone is about nobody.
         what: if entry.patient.is_none() { ON_LIST } else { entry.word.as_str() },
@@ -131,11 +137,12 @@ fn seen(entry: &FoundAudit) -> Option<Seen> {
     })
 }
 
-fn table_row(row: &Seen, entry: &FoundAudit) -> [String; 7] {
+fn table_row(row: &Seen) -> [String; 7] {
+    let strength = row.strength.map(|strength| format!("({strength})"));
     [
-        minute(entry.recorded),
+        minute(row.at),
         row.who.clone(),
-        row.role.clone().unwrap_or_default(),
+        row.role.clone().into_iter().chain(strength).collect::<Vec<_>>().join(" "),
         row.organisation.clone().unwrap_or_default(),
         if row.success { row.what.to_owned() } else { format!("{} (failed)", row.what) },
         row.basis.clone().unwrap_or_default(),

@@ -56,6 +56,7 @@ async fn place() -> TempDir {
         mesh_mailbox: None,
         nhs_number_policy: NhsNumberPolicy::Hold,
         disabled: true,
+        under: None,
     };
     let entry = AuditEntry::new(
         AuditWord::Configure,

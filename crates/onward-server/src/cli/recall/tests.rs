@@ -15,6 +15,7 @@ fn home() -> Client {
         mesh_mailbox: None,
         nhs_number_policy: NhsNumberPolicy::Refuse,
         disabled: false,
+        under: None,
     }
 }
 

@@ -54,6 +54,7 @@ async fn place() -> (TempDir, String) {
         mesh_mailbox: None,
         nhs_number_policy: onward_core::client::NhsNumberPolicy::Refuse,
         disabled: false,
+        under: None,
     };
     let submission = onward_gateway::accept::Submission {
         client,

@@ -16,7 +16,7 @@ use onward_transform::render::dates;
 use super::super::components::{Choice, FormError};
 use super::super::{OnlyGet, Shell, attendant, page, sent, shell, store_failed};
 use super::charts::{self, Chart, Disclosed};
-use super::words::{DISCLOSURES, GROUPS, word};
+use super::words::{DISCLOSURES, GROUPS, signed_in_by, word};
 use super::{Asked, Form, Tab, TabLink};
 use crate::app::App;
 use crate::cli::audit::event::Told;
@@ -264,11 +264,11 @@ impl Row {
         let detail =
             told.as_ref().map(|told| told.detail.clone()).unwrap_or_else(|| "This entry cannot be read".into());
         let (actor, role) = told.as_ref().map_or_else(Default::default, |told| {
-            let organisation = told.actor.organisation.as_deref().unwrap_or_default();
-            (
-                told.actor.shown(),
-                [told.actor.role.as_deref().unwrap_or_default(), organisation].join(" ").trim().to_owned(),
-            )
+            let parts = [told.actor.role.as_deref(), told.actor.organisation.as_deref()];
+            let role = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            let strength = told.actor.strength.map(|strength| signed_in_by(strength).to_owned());
+            let parts = [role].into_iter().filter(|role| !role.is_empty()).chain(strength);
+            (told.actor.shown(), parts.collect::<Vec<_>>().join(", "))
         });
         let got = told.map(|told| told.got(entry.word).shown()).filter(|got| *got != actor);
         Self {
