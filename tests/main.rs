@@ -38,6 +38,7 @@ mod outside;
 mod page_audit;
 mod passkeys;
 mod people;
+mod process_message;
 mod proof;
 mod reconcile;
 mod redaction;

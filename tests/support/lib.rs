@@ -8,6 +8,7 @@ pub mod browser;
 pub mod identity_provider;
 pub mod mesh_sandbox;
 pub mod message;
+pub mod message_server;
 pub mod postgres;
 pub mod process;
 pub mod published;

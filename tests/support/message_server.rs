@@ -87,7 +87,8 @@ impl MessageServer {
 async fn process(State(kept): State<Kept>, headers: HeaderMap, body: Bytes) -> Response {
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
     kept.keys.lock().expect("whole").push(key.to_owned());
-    let xml = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/fhir+xml"));
+    let xml =
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/fhir+xml"));
     let text = std::str::from_utf8(&body).expect("FHIR is UTF-8");
     let tree = if xml { read::xml(text, &Limits::default()) } else { read::json(text, &Limits::default()) };
     let tree = tree.expect("what is posted can be read");

@@ -189,6 +189,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
             own_ods,
             own_name: config.identity.name.clone(),
             own_mailbox: config.mesh.mailbox.clone(),
+            gp_routing: config.mesh.enabled && config.mesh.gp_routing,
             base_url: config.server.public_url.at(""),
             body_bytes_max: config.server.body_bytes_max,
             workers: config.delivery.workers,
@@ -265,6 +266,7 @@ pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Me
     let mailbox = mesh.mailbox.clone().context("mesh.mailbox is not set")?;
     let settings = MeshConfig {
         compress: mesh.compress,
+        gp_routing_date: mesh.gp_routing_date,
         chunk_bytes: usize::try_from(mesh.chunk_bytes).unwrap_or(MeshConfig::CHUNK_BYTES),
         ..MeshConfig::new(
             mesh.base_url.clone(),

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use onward_connect::egress::EgressHost;
+use onward_connect::mesh::GpRoutingDate;
 use onward_core::state::{HoldReason, TransportKind};
 use onward_core::{MeshMailboxId, OdsCode};
 use onward_gateway::Profiles;
@@ -246,6 +247,10 @@ pub struct Mesh {
     pub compress: bool,
     /// Longest part of a message in one request, bytes before compression.
     pub chunk_bytes: u32,
+    /// Practices without a directory entry are found by MESH.
+    pub gp_routing: bool,
+    /// How a date of birth stands in that address.
+    pub gp_routing_date: GpRoutingDate,
     /// Time between two looks into our mailbox, seconds.
     pub poll_seconds: u32,
     /// Plain `http:` to a loopback address.
