@@ -52,4 +52,5 @@ mod submit;
 mod subscriptions;
 mod syslog;
 mod token;
+mod traces;
 mod witness;

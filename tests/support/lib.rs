@@ -5,6 +5,7 @@ pub mod authenticator;
 pub mod authority;
 pub mod balp;
 pub mod browser;
+pub mod collector;
 pub mod identity_provider;
 pub mod mesh_sandbox;
 pub mod message;

@@ -33,6 +33,7 @@ const ONWARD_SUBSCRIPTION: HeaderName = HeaderName::from_static("onward-subscrip
 const ONWARD_DUPLICATE: &str = "onward-duplicate";
 /// The same for every attempt of one delivery, as the NHS API platform asks of repeats.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// A partner's reference is kept up to this.
 const REFERENCE_CHARACTERS_MAX: usize = 200;
 
@@ -45,6 +46,8 @@ pub struct HttpsPushConfig {
     /// Files with the keys that sign what goes to a host (Standard Webhooks), by host; read at every send. Two while a key
     /// is changed.
     pub signing_key_files: BTreeMap<String, Vec<PathBuf>>,
+    /// Tells which trace this is part of (W3C Trace Context), where anything is traced.
+    pub traceparent: Option<fn() -> Option<String>>,
 }
 
 /// The push transport.
@@ -89,6 +92,10 @@ impl HttpsPush {
             let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| unreadable_token())?;
             bearer.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, bearer);
+        }
+        let trace = self.config.traceparent.and_then(|tell| tell());
+        if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(&trace).ok()) {
+            headers.insert(TRACEPARENT, trace);
         }
         if let Some(files) = url.host_str().and_then(|host| self.config.signing_key_files.get(host)) {
             webhook::sign(headers, files.clone(), id, self.clock.as_ref(), body).await?;

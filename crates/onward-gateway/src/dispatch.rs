@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use onward_core::TRACES;
 use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
 use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Intent, Lease, StoreError};
 use onward_core::transport::{Outbound, SendError, Sent, Transport};
 use tokio::sync::watch;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::Gateway;
 
@@ -91,7 +94,20 @@ impl Gateway {
         })
     }
 
+    /// One attempt, told as a trace where anything is traced.
     async fn attempt(&self, lease: &Lease) -> AttemptEnd {
+        let record = &lease.delivery;
+        let span = tracing::info_span!(
+            target: TRACES, "attempt", otel.name = "deliver", otel.kind = "client", onward.delivery = %record.id,
+            onward.recipient = %record.recipient, onward.kind = %record.kind,
+            onward.transport = %record.endpoint.kind(), onward.attempt = lease.attempt, onward.outcome = Empty,
+        );
+        let end = self.attempt_once(lease).instrument(span.clone()).await;
+        span.record("onward.outcome", outcome_word(&end.outcome));
+        end
+    }
+
+    async fn attempt_once(&self, lease: &Lease) -> AttemptEnd {
         let record = &lease.delivery;
         let routed = matches!(record.endpoint, Endpoint::GpRouting { .. });
         let outbound = Outbound {

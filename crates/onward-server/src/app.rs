@@ -330,6 +330,14 @@ fn http_config(
     })
 }
 
+/// For the collector of traces, which often stands on the same machine in the clear.
+///
+/// # Errors
+/// When an authority cannot be read.
+pub(crate) fn traces_http(config: &Config) -> anyhow::Result<HttpClient> {
+    http(config, None, None, true)
+}
+
 /// For the key sets of clients: somebody waits for a token meanwhile.
 fn key_http(config: &Config) -> anyhow::Result<HttpConfig> {
     Ok(HttpConfig {

@@ -10,6 +10,7 @@ pub mod check;
 mod identity;
 mod layers;
 pub mod routes;
+mod traces;
 mod values;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub use check::{Finding, Severity};
 pub use identity::{Identity, Issuer, TokenIssuer};
 pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
+pub use traces::{Sampling, Traces};
 pub use values::StoreUrl;
 
 use crate::hardening::Hardening;
@@ -48,6 +50,9 @@ pub const DEFAULTS: &str = include_str!("../../../config/gateway.toml");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Where traces go, as OpenTelemetry's variables say.
+    #[serde(skip)]
+    pub traces: Option<Traces>,
     /// Listeners and limits.
     pub server: Server,
     /// The organisation that runs the gateway.
@@ -470,8 +475,11 @@ impl Config {
                 })?,
             )),
         };
+        let environment: Vec<_> = environment.into_iter().collect();
+        let traces = Traces::read(&environment).map_err(|problems| ConfigError { problems })?;
         let (mut config, settings) =
             layers::merge(text.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), environment)?;
+        config.traces = traces;
         if let Some(folder) = file.and_then(Path::parent) {
             config.resolve(folder);
         }
