@@ -176,6 +176,7 @@ fn hospital() -> Client {
         mesh_mailbox: Some(HOSPITAL.to_owned()),
         nhs_number_policy: NhsNumberPolicy::Refuse,
         disabled: false,
+        under: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Sign-in through an identity provider, by a stand-in of one that is strict with us.
 
+mod peer;
+
 use onward_core::people::Role;
 use onward_server::keys;
 use onward_tests::browser::{self, Browser, Page};

@@ -22,13 +22,14 @@ const HOSTILE: &str =
     "&quot;&gt;&lt;img src=x onerror=alert(1)&gt;&lt;script&gt;alert(2)&lt;/script&gt;{{7*7}} \u{202e}txet";
 
 /// The folder with what npm installed; `None`, loudly, when there is none.
-fn installed() -> Option<PathBuf> {
+pub(crate) fn installed() -> Option<PathBuf> {
     let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/journeys");
-    if modules.join("node_modules/playwright-core").is_dir() && Path::new(CHROMIUM).exists() {
+    let there = |package: &str| modules.join("node_modules").join(package).is_dir();
+    if there("playwright-core") && there("oidc-provider") && Path::new(CHROMIUM).exists() {
         return Some(modules.canonicalize().expect("it is there"));
     }
     let required = std::env::var_os("ONWARD_REQUIRE_CHROMIUM").is_some();
-    assert!(!required, "Chromium, playwright-core or axe-core is missing: run tests/journeys/install");
+    assert!(!required, "Chromium or a package of npm's is missing: run tests/journeys/install");
     println!(
         "SKIPPED: the journeys through the pages: Chromium or target/journeys is missing; run tests/journeys/install"
     );

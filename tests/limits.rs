@@ -1,7 +1,9 @@
 //! One client that runs away leaves the others their share, and strangers cannot fill the audit log.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use onward_connect::http::{HeaderMap, Method};
-use onward_core::client::Role;
+use onward_core::audit::under;
+use onward_core::client::{Client, Role};
 use onward_tests::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,6 +28,42 @@ async fn whoever_asks_too_often_waits_and_nobody_else() {
     assert!((1..=11).contains(&wait), "{wait}");
     assert_eq!(refused.json().expect("JSON")["issue"][0]["code"], "throttled");
     assert_eq!(patient.get("fhir/R4/Task").await.expect("an answer").status, 200, "the other has its own share");
+}
+
+/// What a refused or accepted token leaves names it, by what opens nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn void_and_unknown_tokens_are_told_and_do_not_fill_the_log() {
+    let mut world = World::start().await;
+    let hospital = world.hospital().await;
+    let token = hospital.token().await.expect("signed in");
+    assert_eq!(hospital.get("fhir/R4/Task").await.expect("an answer").status, 200);
+    let name = under::token(digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("32 bytes"));
+    assert_eq!(world.logged(&name).await, 2, "the sign-in and the search");
+    let store = world.gateway().store();
+    let client = store.client("northmoor-epr").await.expect("readable").expect("there");
+    store.put_client(Client { disabled: true, ..client }, Vec::new()).await.expect("stored");
+    let http = world.http();
+    let url = world.base().join("fhir/R4/Task").expect("a URL");
+    let ask = async |token: Option<String>| {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            headers.insert("authorization", format!("Bearer {token}").parse().expect("a header"));
+        }
+        http.send(Method::GET, url.clone(), headers, "").await.expect("an answer").status()
+    };
+    assert_eq!(ask(Some(token.clone())).await, 401);
+    assert_eq!(world.logged(&name).await, 3, "a void token is told");
+    for n in 0..200 {
+        assert_eq!(ask(Some(format!("guess-{n}"))).await, 401);
+    }
+    let before = world.logged("token refused").await;
+    assert_eq!(ask(None).await, 401);
+    assert_eq!(world.logged("token refused").await, before, "who shows none touches nothing");
+    assert!(before < 5, "{before} entries of 201 refusals");
+    assert_eq!(world.logged(&token).await + world.logged("guess-").await, 0, "no token is kept");
+    // What is counted is written at the end at the latest.
+    world.restart().await;
+    assert_eq!(world.logged("token refused 200 more times").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

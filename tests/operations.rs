@@ -1,9 +1,12 @@
 //! The operator's board: what is stuck is told without names, a name is shown for a reason, and what is grave takes two people.
 
+use onward_core::audit::AuditQuery;
 use onward_core::people::Role;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{Approval, ApprovalKind, DeliveryRecord, TransferRecord};
-use onward_core::{Clock as _, SystemClock, TransferId};
+use onward_core::{Clock as _, NhsNumber, SystemClock, TransferId};
+use onward_gateway::explore::everything;
+use onward_gateway::sightings::sightings;
 use onward_tests::browser::{self, Person};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
@@ -103,6 +106,39 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     let event = String::from_utf8_lossy(entry.event().expect("kept"));
     assert!(event.contains("disclose") && event.contains("Person ada") && event.contains(WHY), "{event}");
     assert!(shown.next().is_none());
+}
+
+/// An operator who looked is found by whoever asks who saw the person: on the board, at one copy, at one hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looked_at_a_copy_or_hold_saw_the_person() {
+    let world = World::start_with_broken_partners().await;
+    let ada = operator(&world, "ada").await;
+    let id = sent(&world, fresh(message::EDISCHARGE_ITK3)).await;
+    let dead = copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
+    let held = sent(&world, fresh(message::RESTRICTED_ITK3)).await;
+    let held = record(&world, held).await;
+    let restricted = held.patient.clone().expect("traced");
+    let hold = held.hold.expect("held").id;
+    let seen = async |patient: &NhsNumber| -> Vec<String> {
+        let store = world.gateway().store();
+        let about = AuditQuery { patient: Some(patient.clone()), ..everything(None) };
+        let mut found = store.search_audit(about).await.expect("readable");
+        let on_lists = sightings(store.as_ref(), patient, &everything(None)).await.expect("readable");
+        found.extend(on_lists.into_iter().map(|(entry, _)| entry));
+        let by_ada = found
+            .iter()
+            .filter(|entry| String::from_utf8_lossy(entry.event.as_deref().unwrap_or_default()).contains("Person ada"));
+        by_ada.map(|entry| entry.word.to_string()).collect()
+    };
+    let person: NhsNumber = "9990000018".parse().expect("a test number");
+    assert_eq!((seen(&person).await.len(), seen(&restricted).await.len()), (0, 0));
+    look(&ada, "/operations").await;
+    assert_eq!((seen(&person).await, seen(&restricted).await), (vec!["query".to_owned()], vec!["query".to_owned()]));
+    look(&ada, &format!("/operations/deliveries/{}", dead.id)).await;
+    assert_eq!(seen(&person).await, ["read-task", "query"]);
+    assert_eq!(seen(&restricted).await, ["query"], "that was about somebody else");
+    look(&ada, &format!("/operations/holds/{hold}")).await;
+    assert_eq!(seen(&restricted).await, ["read-task", "query"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,6 +109,15 @@ async fn a_regions_token_does_what_its_client_and_scopes_may() {
     assert_eq!(region.list(&whole).await, 200, "a token is good until it expires");
     assert!(region.world.logged("northmoor-epr").await > 0, "the client is named as ours");
 
+    // Its first use is a sign-in, and everything done with it names it.
+    assert_eq!(region.world.logged("an access token of region was used first").await, 1);
+    let used = region.with(&json!({ "jti": "a/b 1" }));
+    for _ in 0..3 {
+        assert_eq!(region.list(&used).await, 200);
+    }
+    assert_eq!(region.world.logged("an access token of region was used first").await, 2, "once for each token");
+    assert_eq!(region.world.logged("https://onward.example/token-of/region/a%2Fb%201").await, 4, "sign-in and uses");
+
     let reading = region.with(&json!({ "scope": "system/Task.rs openid offline_access" }));
     assert_eq!(region.list(&reading).await, 200);
     let (status, headers) = post(&reading).await;
@@ -225,6 +234,15 @@ async fn what_another_issuer_must_not_say() {
     assert_eq!(region.list(&right).await, 200);
     assert!(region.published.fetched() < 10, "{} fetches", region.published.fetched());
     assert_eq!(region.world.logged("0oa").await, 0, "nothing of what was refused is kept");
+    // Each kind is an entry, with a name of the token that opens nothing; what more of it comes in that minute is counted.
+    for (kind, at_least) in
+        [("the token has expired", 1), ("aud is not this gateway alone", 1), ("the token cannot be read", 1)]
+    {
+        assert_eq!(region.world.logged(&format!("token refused: {kind}")).await, at_least, "{kind}");
+    }
+    let refused = region.world.logged("token refused").await;
+    assert!((10..50).contains(&refused), "{refused} entries of refused tokens");
+    assert_eq!(region.world.logged("https://onward.example/token/").await, refused, "each names its token");
 }
 
 /// A token that is bound to a certificate, or whose client is, is good with that certificate only; here nobody shows one.

@@ -37,8 +37,12 @@ pub(crate) fn refused(arguments: &[&str], what: &str) {
 
 /// Runs `onward audit …` on this world, as an operator would beside the running gateway.
 pub(crate) async fn onward(world: &World, arguments: &[&str]) -> Exit {
+    command(world, &[&["audit"], arguments].concat()).await
+}
+
+async fn command(world: &World, arguments: &[&str]) -> Exit {
     let config = world.config_file.to_str().expect("UTF-8");
-    let words = [&["onward", "audit"], arguments, &["--config", config]].concat();
+    let words = [&["onward"], arguments, &["--config", config]].concat();
     let cli = Cli::try_parse_from(words).expect("parses");
     tokio::task::spawn_blocking(|| cli.run()).await.expect("it ran")
 }
@@ -75,11 +79,7 @@ async fn evidence(world: &World) -> Evidence {
         let (status, response, _) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
         assert_eq!(status, 200, "{response}");
     }
-    let store = world.gateway().store();
-    let entries = store.audit_entries(0, 10_000).await.expect("readable").len() as u64;
-    while store.latest_checkpoint().await.expect("readable").is_none_or(|checkpoint| checkpoint.size < entries) {
-        tokio::task::yield_now().await;
-    }
+    until_covered(world).await;
     let folder = world.folder().to_owned();
     let path = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
     let found = Evidence {
@@ -92,6 +92,15 @@ async fn evidence(world: &World) -> Evidence {
     assert_eq!(onward(world, &["checkpoint", "--out", &found.checkpoint]).await, Exit::Done);
     assert_eq!(onward(world, &["export", "--evidence", "--out", &found.export]).await, Exit::Done);
     found
+}
+
+/// Until a checkpoint covers every entry there is.
+async fn until_covered(world: &World) {
+    let store = world.gateway().store();
+    let entries = store.audit_size().await.expect("readable");
+    while store.latest_checkpoint().await.expect("readable").is_none_or(|checkpoint| checkpoint.size < entries) {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,8 +205,72 @@ async fn a_second_implementation_accepts_proofs_and_refuses_every_change() {
             assert_eq!(onward(&world, &["check", &text, "--verifier", &key]).await, Exit::No, "ours: line {at} {what}");
         }
     }
-    let stranger = onward_ledger::SigningKey::generate("onward/Y99900").expect("a key");
-    let stranger = write(&folder, "stranger.pub", stranger.verifying_key().to_string());
+    let stranger = onward_ledger::SigningKeys::generate("onward/Y99900").expect("a key");
+    let stranger = write(&folder, "stranger.pub", stranger.verifying_keys().to_string());
     let path = folder.join("0.tlog-proof").to_str().expect("UTF-8").to_owned();
     refused(&["proof", "--key", &stranger, &path], "another key of the same name");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_logs_key_is_changed_and_its_past_stays_proven() {
+    if !python() {
+        return;
+    }
+    let mut world = World::start().await;
+    let Evidence { folder, key: old_key, checkpoint: before, .. } = evidence(&world).await;
+    let secret_file = world.folder().join("audit-signing.key");
+    let stolen = std::fs::read_to_string(&secret_file).expect("readable");
+    let path = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
+    let (both, after, export, all_keys) = (path("both.txt"), path("after.txt"), path("later.ndjson"), path("all.pub"));
+
+    assert_eq!(command(&world, &["keys", "log"]).await, Exit::Done);
+    assert_eq!(command(&world, &["keys", "log"]).await, Exit::No, "one change at a time");
+    until_covered(&world).await;
+    assert_eq!(command(&world, &["keys", "log", "--retire"]).await, Exit::No, "no gateway signs with the new key yet");
+    world.restart().await;
+    let hospital = world.hospital().await;
+    assert_eq!(post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await.0, 200);
+    until_covered(&world).await;
+    assert_eq!(onward(&world, &["checkpoint", "--out", &both]).await, Exit::Done);
+    assert_eq!(command(&world, &["keys", "log", "--retire"]).await, Exit::Done);
+    assert_eq!(command(&world, &["keys", "log", "--retire"]).await, Exit::No, "nothing is left to retire");
+    world.restart().await;
+    let hospital = world.hospital().await;
+    assert_eq!(post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await.0, 200);
+    until_covered(&world).await;
+
+    assert_eq!(onward(&world, &["key", "--out", &all_keys]).await, Exit::Done);
+    assert_eq!(onward(&world, &["checkpoint", "--out", &after]).await, Exit::Done);
+    assert_eq!(onward(&world, &["export", "--evidence", "--out", &export]).await, Exit::Done);
+    assert_eq!(onward(&world, &["verify", "--checkpoint", &before, "--checkpoint", &both]).await, Exit::Done);
+    let (code, said) = verify(&[
+        "log",
+        "--key",
+        &all_keys,
+        "--checkpoint",
+        &before,
+        "--checkpoint",
+        &both,
+        "--checkpoint",
+        &after,
+        &export,
+    ]);
+    assert_eq!(code, 0, "{said}");
+    // Who has only the old key follows as far as it signed, and then knows that something changed.
+    for (checkpoint, expected) in [(&before, 0), (&both, 0), (&after, 1)] {
+        assert_eq!(verify(&["checkpoint", "--key", &old_key, checkpoint]).0, expected, "{checkpoint}");
+    }
+    assert_eq!(onward(&world, &["verify", "--verifier", &old_key]).await, Exit::No);
+
+    // Who kept the old secret makes no newer history of it.
+    let kept = std::fs::read_to_string(&secret_file).expect("readable");
+    assert!(!kept.contains(stolen.trim()), "the secret is destroyed");
+    let stolen = onward_ledger::SigningKeys::from_secret_text(&stolen).expect("a key");
+    let honest = std::fs::read_to_string(&after).expect("readable");
+    let checkpoint = std::fs::read_to_string(&all_keys).expect("readable");
+    let keys = onward_ledger::VerifyingKeys::from_text(&checkpoint).expect("keys");
+    let forged = stolen.sign(&keys.open(&honest).expect("signed by the new key")).expect("signs");
+    let forged = write(&folder, "forged.txt", forged);
+    refused(&["checkpoint", "--key", &all_keys, &forged], "signed by the retired key alone");
+    assert_eq!(onward(&world, &["verify", "--checkpoint", &forged]).await, Exit::No);
 }

@@ -55,7 +55,8 @@ async fn a_discharge_is_matched_with_one_message_and_every_gap_is_work() {
     assert!(matches!(unread, Progress::NotRead | Progress::NotDelivered), "{unread:?}");
     let log = gateway.store().audit_entries(entries, 100).await.expect("readable");
     let about: Vec<_> = log.iter().filter(|entry| entry.columns.word == "query").collect();
-    assert_eq!(about.iter().filter(|entry| entry.columns.patient.is_some()).count(), 2, "one for each person told of");
+    let people: Vec<_> = about.iter().filter_map(|entry| entry.columns.patient.as_deref()).collect();
+    assert_eq!(people, [known, other, known, known], "one for each that was told, also that nothing came");
 
     let at = |text: &str| text.parse::<Timestamp>().expect("a moment");
     let (from, until) = (at("2020-01-01T00:00:00Z"), at("2099-01-01T00:00:00Z"));
@@ -63,6 +64,12 @@ async fn a_discharge_is_matched_with_one_message_and_every_gap_is_work() {
     let empty = gateway.reconcile(sender(), SignedDuration::from_hours(72), agent());
     let unlisted = empty.unlisted(from, until).await.expect("readable");
     assert_eq!(unlisted.len(), 2);
+    let log = gateway.store().audit_entries(0, 10_000).await.expect("readable");
+    let last: Vec<_> = log[log.len() - 2..].iter().map(|entry| &entry.columns).collect();
+    for (columns, told) in last.iter().zip(&unlisted) {
+        let transfer = told.transfer.map(|id| id.to_string());
+        assert_eq!((columns.patient.as_deref(), &columns.transfer), (Some(known), &transfer), "whom it was told about");
+    }
     let stranger = gateway.reconcile("RXH".parse().expect("a code"), SignedDuration::from_hours(72), agent());
     assert!(stranger.unlisted(from, until).await.expect("readable").is_empty(), "another hospital's are not told");
 }

@@ -9,7 +9,7 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use onward_core::audit::AuditWord;
-use onward_ledger::{CosigningKey, SigningKey, VerifyingKey};
+use onward_ledger::{CosigningKey, SigningKeys, VerifyingKeys};
 use onward_server::cli::Exit;
 use onward_server::listener;
 use onward_server::session::Session;
@@ -48,9 +48,9 @@ async fn witnessed() -> (World, Partner, tempfile::TempDir) {
     (world, Partner { _stop: stop, key_file }, kept)
 }
 
-fn log_key(world: &World) -> VerifyingKey {
+fn log_key(world: &World) -> VerifyingKeys {
     let secret = std::fs::read_to_string(world.folder().join("audit-signing.key")).expect("there");
-    SigningKey::from_secret_text(&secret).expect("a key").verifying_key().clone()
+    SigningKeys::from_secret_text(&secret).expect("a key").verifying_keys().clone()
 }
 
 async fn discharge(hospital: &Session) {
@@ -189,11 +189,11 @@ async fn fault_012_a_database_that_was_rolled_back_raises_the_alarm() {
 /// Fault 13, at the witness: of two histories of one size that come at the same moment, one is cosigned.
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_013_of_two_sequencers_one_is_cosigned() {
-    let log = SigningKey::generate("onward/R9Z").expect("a key");
+    let log = SigningKeys::generate("onward/R9Z").expect("a key");
     let folder = tempfile::tempdir().expect("a folder");
     let key = CosigningKey::generate("witness.example/w1").expect("a key");
     let seen = folder.path().join("seen.txt");
-    let witness = Arc::new(Witness::open(key, vec![log.verifying_key().clone()], &seen).expect("opens"));
+    let witness = Arc::new(Witness::open(key, vec![log.verifying_keys().clone()], &seen).expect("opens"));
     let mut asking = tokio::task::JoinSet::new();
     for history in 0..16_u8 {
         let mut tree = onward_ledger::Tree::new();
@@ -247,7 +247,7 @@ impl Place {
     }
 
     /// Entries under the largest checkpoint that it has, which is the newest.
-    fn holds(&self, key: &VerifyingKey) -> u64 {
+    fn holds(&self, key: &VerifyingKeys) -> u64 {
         let sizes: Vec<u64> = self.taken().iter().map(|note| key.open(note).expect("signed by the log").size).collect();
         assert!(sizes.is_sorted(), "none comes after a larger one: {sizes:?}");
         sizes.last().copied().unwrap_or_default()

@@ -58,7 +58,7 @@ impl Cluster {
         Self::start_with(options, &[])
     }
 
-    /// The same with files in its data folder, readable by its owner alone.
+    /// The same with files in its data folder, readable by its owner alone; `{data}` in an option stands for that folder.
     ///
     /// # Panics
     /// When it does not start, or is not installed where that is required.
@@ -97,7 +97,8 @@ impl Cluster {
         let port = free_port();
         let options = format!(
             "-h 127.0.0.1 -p {port} -c unix_socket_directories= -c fsync=off -c max_connections=200 \
-             -c shared_buffers=32MB {options}"
+             -c shared_buffers=32MB {}",
+            options.replace("{data}", &folder.join("data").to_string_lossy())
         );
         let keeper = std::sync::Mutex::new(keep(&bin, &folder, &options, owner));
         let cluster = Self { bin, folder, port, options, owner, keeper };

@@ -13,7 +13,7 @@ use onward_server::listener::{Tls, TlsFiles};
 use onward_server::serve::Running;
 use onward_server::session::Session;
 use onward_server::{directory_import, keys, store_keys};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
@@ -443,6 +443,7 @@ allow_plain_loopback = true
             mesh_mailbox: mesh_mailbox.map(str::to_owned),
             nhs_number_policy,
             disabled: false,
+            under: None,
         };
         let row = self.gateway().journal().row(&entry("client added"));
         self.gateway().store().put_client(client, vec![row]).await.expect("registered");
@@ -564,6 +565,8 @@ fn write_authority(folder: &Path) -> Issuer<'static, KeyPair> {
     let key = KeyPair::generate().expect("a key");
     let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // OpenSSL takes a certificate whose issuer has its own name for a self-signed one.
+    authority.distinguished_name.push(DnType::CommonName, "authority");
     std::fs::write(folder.join("ca.pem"), authority.self_signed(&key).expect("a CA").pem()).expect("written");
     Issuer::new(authority, key)
 }

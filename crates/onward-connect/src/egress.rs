@@ -192,7 +192,6 @@ pub(crate) enum Lookup {
     /// The operating system.
     System,
     /// The same addresses for every name.
-    #[cfg(test)]
     Fixed(Vec<IpAddr>),
 }
 
@@ -200,7 +199,6 @@ impl Lookup {
     async fn addresses(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
         match self {
             Self::System => Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect()),
-            #[cfg(test)]
             Self::Fixed(addresses) => Ok(addresses.clone()),
         }
     }

@@ -3,6 +3,8 @@
 //!
 //! It refuses to say more of an answer than its status: bodies and URLs never enter a fault.
 
+mod own;
+
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, CertificateError};
 use url::Url;
 
+pub use self::own::OwnListener;
 use crate::egress::{Egress, EgressHost, EgressRefusal, GuardedResolver, Lookup};
 use crate::secret::Secret;
 
@@ -48,6 +51,8 @@ pub struct HttpConfig {
     pub extra_roots_pem: Vec<u8>,
     /// Our own certificate, where the partner wants one.
     pub client_certificate: Option<ClientCertificate>,
+    /// A listener of our own is asked, and nobody else.
+    pub own: Option<OwnListener>,
 }
 
 impl Default for HttpConfig {
@@ -62,6 +67,7 @@ impl Default for HttpConfig {
             system_roots: true,
             extra_roots_pem: Vec::new(),
             client_certificate: None,
+            own: None,
         }
     }
 }
@@ -144,7 +150,8 @@ impl HttpClient {
     /// # Errors
     /// When a certificate or key cannot be used, or no root is trusted.
     pub fn new(config: &HttpConfig) -> Result<Self, HttpSetupError> {
-        Self::with_lookup(config, Lookup::System)
+        let fixed = config.own.as_ref().map(|own| Lookup::Fixed(vec![own.address]));
+        Self::with_lookup(config, fixed.unwrap_or(Lookup::System))
     }
 
     pub(crate) fn with_lookup(config: &HttpConfig, lookup: Lookup) -> Result<Self, HttpSetupError> {
@@ -279,10 +286,13 @@ pub fn retry_after_seconds(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
 /// TLS as the client speaks it.
 pub(crate) fn tls(config: &HttpConfig) -> Result<rustls::ClientConfig, HttpSetupError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| HttpSetupError::Client(error.to_string()))?
-        .with_root_certificates(roots(config)?);
+        .map_err(|error| HttpSetupError::Client(error.to_string()))?;
+    let builder = match &config.own {
+        Some(own) => builder.dangerous().with_custom_certificate_verifier(own.verifier(&provider)?),
+        None => builder.with_root_certificates(roots(config)?),
+    };
     let mut tls = match &config.client_certificate {
         None => builder.with_no_client_auth(),
         Some(certificate) => {

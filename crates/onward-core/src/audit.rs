@@ -80,6 +80,74 @@ pub struct Agent {
     pub user: Option<UserId>,
     /// The operating system's account that a command ran under, in words.
     pub account: Option<String>,
+    /// What it acts under: names of a token or session, and how its holder signed in ([`under`]).
+    pub under: Vec<String>,
+}
+
+/// URIs of what an agent acts under. None of them lets anybody act.
+pub mod under {
+    use crate::SessionId;
+    use crate::people::Strength;
+
+    const TOKEN: &str = "https://onward.example/token/";
+    const FOREIGN: &str = "https://onward.example/token-of/";
+    const SESSION: &str = "https://onward.example/session/";
+    const SIGN_IN: &str = "https://onward.example/sign-in/";
+
+    /// A token of ours: the first 32 bits of its SHA-256, which tell tokens apart and open nothing.
+    #[must_use]
+    pub fn token(sha256: &[u8; 32]) -> String {
+        let [a, b, c, d, ..] = *sha256;
+        format!("{TOKEN}{:08x}", u32::from_be_bytes([a, b, c, d]))
+    }
+
+    /// A token of another issuer, by its `jti`; a UUID as itself.
+    #[must_use]
+    pub fn jti(issuer: &str, jti: &str) -> String {
+        if let Ok(uuid) = jti.parse::<uuid::Uuid>() {
+            return uuid.urn().to_string();
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        let escaped = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        format!("{FOREIGN}{issuer}/{}", jti.bytes().map(escaped).collect::<String>())
+    }
+
+    /// A session of a person.
+    #[must_use]
+    pub fn session(session: SessionId) -> String {
+        format!("{SESSION}{session}")
+    }
+
+    /// How a person signed in.
+    #[must_use]
+    pub fn strength(strength: Strength) -> String {
+        format!("{SIGN_IN}{strength}")
+    }
+
+    /// How a person signed in, by one of these names; none where it is another one.
+    #[must_use]
+    pub fn strength_of(name: &str) -> Option<Strength> {
+        name.strip_prefix(SIGN_IN)?.parse().ok()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn names_are_uris_that_tell_apart_and_open_nothing() {
+            assert_eq!(token(&[0xab; 32]), "https://onward.example/token/abababab");
+            assert_eq!(
+                jti("region", "3F2B0C9E-0000-4000-8000-000000000000"),
+                "urn:uuid:3f2b0c9e-0000-4000-8000-000000000000"
+            );
+            assert_eq!(jti("region", "a/b c\u{e9}~"), "https://onward.example/token-of/region/a%2Fb%20c%C3%A9~");
+            for each in Strength::ALL {
+                assert_eq!(strength_of(&strength(*each)), Some(*each));
+            }
+            assert_eq!(strength_of(&token(&[0; 32])), None);
+        }
+    }
 }
 
 impl Agent {
@@ -89,13 +157,17 @@ impl Agent {
     /// Somebody who is no registered client.
     #[must_use]
     pub fn named(name: &str, organisation: Option<OdsCode>) -> Self {
-        Self { name: name.to_owned(), organisation, role: None, user: None, account: None }
+        Self { name: name.to_owned(), organisation, role: None, user: None, account: None, under: Vec::new() }
     }
 
     /// A registered client.
     #[must_use]
     pub fn client(client: &Client) -> Self {
-        Self { role: Some(client.role.as_str()), ..Self::named(&client.id, Some(client.ods.clone())) }
+        Self {
+            role: Some(client.role.as_str()),
+            under: client.under.iter().cloned().collect(),
+            ..Self::named(&client.id, Some(client.ods.clone()))
+        }
     }
 
     /// A person, acting for this one of their organisations.
@@ -250,12 +322,28 @@ pub struct AuditRow {
     pub patient: Option<NhsNumber>,
     /// False when it was denied or failed.
     pub success: bool,
+    /// What a list showed of people whom this entry does not name: identifiers of copies and transfers, or [`ENTRIES`].
+    pub shown: Vec<String>,
     /// FHIR R4 AuditEvent, JSON.
     pub event: Vec<u8>,
 }
 
+/// Stands in [`AuditRow::shown`] where entries of the log left as a file.
+pub const ENTRIES: &str = "*";
+
+/// Entries that name nobody and showed many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lists {
+    /// Lists on which a copy or a transfer of this person stood.
+    Of(NhsNumber),
+    /// Exports of entries.
+    Exports,
+    /// Queries that a binary wrote before lists could be found by what they showed: their own words must be read.
+    Unkept,
+}
+
 /// Which entries to find. The newest come first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AuditQuery {
     /// Whose entries: those of this organisation's agents, about what it sent, and about what was addressed to it. None
     /// means everybody's.
@@ -272,6 +360,8 @@ pub struct AuditQuery {
     pub until: Option<Timestamp>,
     /// One of these words; empty means all.
     pub words: Vec<AuditWord>,
+    /// Only lists and exports.
+    pub lists: Option<Lists>,
     /// Cursor: only entries that stand after this one in the order of the answer.
     pub after: Option<(Timestamp, u64)>,
     /// At most so many.
@@ -287,8 +377,16 @@ pub struct FoundAudit {
     pub recorded: Timestamp,
     /// What happened.
     pub word: AuditWord,
+    /// The agent's name; none in entries of a binary before there was such a column.
+    pub agent: Option<String>,
+    /// The agent's organisation.
+    pub organisation: Option<String>,
+    /// To which recipient's copy.
+    pub delivery: Option<DeliveryId>,
     /// About whom; none when the person was erased.
     pub patient: Option<NhsNumber>,
+    /// The keyed hash under which the store finds the person, also one who was erased.
+    pub pseudonym: Option<String>,
     /// AuditEvent JSON; none when the person was erased.
     pub event: Option<Vec<u8>>,
 }

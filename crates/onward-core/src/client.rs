@@ -53,6 +53,9 @@ pub struct Client {
     pub nhs_number_policy: NhsNumberPolicy,
     /// No tokens any more, and the issued ones are void.
     pub disabled: bool,
+    /// The name of the token that it acts under at present ([`crate::audit::under`]); no part of the registration.
+    #[serde(skip)]
+    pub under: Option<String>,
 }
 
 /// An issued access token. Only its SHA-256 is stored.

@@ -385,6 +385,14 @@ pub trait Store:
         token: Token,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError>;
+    /// Takes note that another issuer's token was used, until `expires`; `false`, with nothing written, when it was before.
+    async fn note_first_use(
+        &self,
+        issuer: &str,
+        jti: &str,
+        expires: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError>;
     /// The token with this hash and its client, unless expired at `now` or the client is disabled.
     async fn token(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, StoreError>;
 

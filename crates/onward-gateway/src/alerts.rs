@@ -28,6 +28,8 @@ use crate::Gateway;
 const EVERY: Duration = Duration::from_secs(10);
 /// Whoever takes a notification and dies leaves it due again after this.
 const TAKEN: SignedDuration = SignedDuration::from_secs(120);
+/// No telling takes longer, with all its timeouts. Whoever has less left of its time leaves the rest to the next look.
+const ONE_TELLING: SignedDuration = SignedDuration::from_secs(60);
 /// Attempts to tell somebody, before others are told instead: a few minutes apart, so most of a day.
 const ATTEMPTS_MAX: u32 = 60;
 /// The longest wait between two of them, minutes.
@@ -80,7 +82,7 @@ impl Gateway {
         let told: Vec<_> = notifications.iter().map(|each| format!("{} by {}", each.contacted, each.channel)).collect();
         let told = if told.is_empty() { "no way to tell anybody is set up".to_owned() } else { told.join(", ") };
         let detail = format!("{} (step {}): {told}", concern.kind, concern.step);
-        let entry = self.notify_entry(&concern, true, detail);
+        let entry = self.notify_entry(&concern, true, detail).await?;
         let alert = NewAlert {
             id: Uuid::new_v4(),
             concern: concern.clone(),
@@ -98,14 +100,16 @@ impl Gateway {
         Ok(raised)
     }
 
-    fn notify_entry(&self, concern: &Concern, success: bool, detail: String) -> AuditEntry {
-        AuditEntry {
+    /// What is told names nobody; the entry does, because it is about what became of that person's summary.
+    async fn notify_entry(&self, concern: &Concern, success: bool, detail: String) -> Result<AuditEntry, StoreError> {
+        Ok(AuditEntry {
             success,
             transfer: Some(concern.transfer),
             delivery: concern.delivery,
             recipient: concern.recipient.clone(),
+            patient: self.store.transfer(concern.transfer).await?.and_then(|transfer| transfer.patient),
             ..AuditEntry::new(AuditWord::Notify, self.clock.now(), Agent::gateway(), detail)
-        }
+        })
     }
 
     fn has(&self, channel: Channel) -> bool {
@@ -172,6 +176,10 @@ impl Gateway {
             groups.entry(key).or_default().push(due);
         }
         for group in groups.into_values() {
+            // Another node may take them from then on, and would tell them a second time.
+            if self.clock.now().duration_since(now) > TAKEN - ONE_TELLING {
+                break;
+            }
             self.tell(group).await?;
         }
         Ok(())
@@ -190,7 +198,7 @@ impl Gateway {
         }
         for due in group {
             let (outcome, detail) = self.outcome_of_telling(&due, &told);
-            let entry = self.notify_entry(&due.concern, told.is_ok(), detail);
+            let entry = self.notify_entry(&due.concern, told.is_ok(), detail).await?;
             let end = NotificationEnd {
                 id: due.notification.id,
                 attempt: due.attempt,
@@ -264,7 +272,7 @@ impl Gateway {
             (_, count) => format!("{count} matters wait for somebody to look"),
         };
         let event = json!({ "type": "onward.alerts", "timestamp": self.clock.now(), "data": { "alerts": events } });
-        Ok(Telling { id: to.id, address: to.address, subject, text, event: event.to_string() })
+        Ok(Telling { id: name_of(group), address: to.address, subject, text, event: event.to_string() })
     }
 
     /// Where whoever is told finds it. A ward has no account here.
@@ -307,6 +315,19 @@ impl Gateway {
 
 fn notification(contacted: Contacted, channel: Channel, address: String) -> NewNotification {
     NewNotification { id: Uuid::new_v4(), contacted, channel, address }
+}
+
+/// The name of what is told together: the same for the same matters, so that whoever gets it twice can see that, and another one where
+/// something was added or is over.
+fn name_of(group: &[DueNotification]) -> Uuid {
+    let mut ids: Vec<Uuid> = group.iter().map(|due| due.notification.id).collect();
+    ids.sort_unstable();
+    match ids.as_slice() {
+        [one] => *one,
+        ids => {
+            Uuid::new_v5(&Uuid::NAMESPACE_OID, ids.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<_>>().as_slice())
+        }
+    }
 }
 
 fn subject(kind: AlertKind) -> &'static str {

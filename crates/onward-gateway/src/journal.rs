@@ -1,5 +1,6 @@
 //! Audit entries become FHIR AuditEvents (IHE BALP) with their leaf hash, and the log gets its checkpoints.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use onward_fhir::authored::{
     AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, AuditPurpose, Network, Touched,
     audit_event, type_codes,
 };
-use onward_ledger::{Checkpoint, SigningKey, Tree};
+use onward_ledger::{Checkpoint, SigningKeys, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::Gateway;
+use crate::{Gateway, sightings};
 
 /// Entries read at once when a checkpoint is made.
 const PAGE: u32 = 1_000;
@@ -50,6 +51,10 @@ impl Journal {
             organisation: entry.agent.organisation.clone(),
             patient: entry.patient.clone(),
             success: entry.success,
+            shown: match (entry.word, &entry.patient) {
+                (AuditWord::Query, None) => sightings::kept(raw_query(entry)),
+                _ => Vec::new(),
+            },
             event,
         }
     }
@@ -74,8 +79,7 @@ impl Journal {
             data,
             transfer,
             request_id: entry.request_id.clone(),
-            query: (entry.word == AuditWord::Query)
-                .then(|| entry.query.clone().unwrap_or_else(|| entry.detail.clone())),
+            query: (entry.word == AuditWord::Query).then(|| raw_query(entry).to_owned()),
             basis: entry.basis.as_ref().map(|basis| (purpose(basis.purpose), basis.text.clone())),
         }
     }
@@ -96,7 +100,7 @@ impl Journal {
                     None if name.starts_with("mesh:") => Network::Uri(name.to_owned()),
                     None => Network::Machine(name.to_owned()),
                 },
-                policy: Vec::new(),
+                policy: entry.agent.under.clone(),
             },
         };
         match (entry.word, &entry.recipient) {
@@ -155,6 +159,10 @@ impl Journal {
             policy: Vec::new(),
         }
     }
+}
+
+fn raw_query(entry: &AuditEntry) -> &str {
+    entry.query.as_deref().unwrap_or(&entry.detail)
 }
 
 fn purpose(purpose: Purpose) -> AuditPurpose {
@@ -266,11 +274,19 @@ fn event_fits(event: &[u8], columns: &AuditColumns) -> bool {
         .filter_map(|entity| entity["what"]["reference"].as_str())
         .filter(|reference| reference.starts_with("Task/") || reference.starts_with("Bundle/"))
         .count();
+    let is_list = columns.word == AuditWord::Query.as_str() && patient.is_none();
+    let showed =
+        || sightings::query_of(&event).filter(|_| is_list).map(|query| sightings::kept(&query)).unwrap_or_default();
+    let shown_fits = columns.shown.as_ref().is_none_or(|shown| {
+        let [kept, said] = [shown, &showed()].map(|ids| ids.iter().cloned().collect::<BTreeSet<_>>());
+        kept == said
+    });
     event["id"] == columns.id.as_str()
         && recorded.is_some_and(|at| at.as_microsecond() == columns.recorded.as_microsecond())
         && word == Some(columns.word.as_str())
         && patient == columns.patient.as_deref()
         && actor_fits
+        && shown_fits
         && referred(&columns.transfer)
         && referred(&columns.delivery)
         && references == columns.transfer.iter().chain(&columns.delivery).count()
@@ -286,7 +302,7 @@ impl Gateway {
     /// Signs a checkpoint whenever entries have arrived, at most once in `every`, until `stop` turns true.
     pub async fn checkpoint_until(
         self: Arc<Self>,
-        key: Arc<SigningKey>,
+        key: Arc<SigningKeys>,
         every: Duration,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -309,7 +325,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub async fn checkpoint(&self, key: &SigningKey, tree: &mut Tree) -> Result<(), StoreError> {
+    pub async fn checkpoint(&self, key: &SigningKeys, tree: &mut Tree) -> Result<(), StoreError> {
         loop {
             let leaves = self.store.audit_leaves(tree.size(), PAGE).await?;
             for leaf in &leaves {
@@ -322,7 +338,7 @@ impl Gateway {
         if self.store.latest_checkpoint().await?.is_some_and(|checkpoint| checkpoint.size >= tree.size()) {
             return Ok(());
         }
-        let checkpoint = Checkpoint::of_tree(key.verifying_key().name(), tree)
+        let checkpoint = Checkpoint::of_tree(key.verifying_keys().name(), tree)
             .map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let note = key.sign(&checkpoint).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         self.store.put_checkpoint(StoredCheckpoint { size: tree.size(), note }).await?;

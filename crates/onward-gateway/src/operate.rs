@@ -16,6 +16,8 @@ use crate::Gateway;
 use crate::attend::Attendant;
 use crate::holds::Decider;
 use crate::prepare::{format_of, read_tree};
+use crate::redirect::Redirect;
+use crate::shown::Shown;
 
 /// Copies that one decision sends again at most.
 pub const BULK_MAX: u32 = 500;
@@ -139,16 +141,54 @@ impl Gateway {
             rows,
             last_disclosed,
         };
-        let shown: Vec<String> = board.rows.iter().map(|row| row.copy.id.to_string()).collect();
-        self.note_look(who, format!("operations?{}&shown={}", filter.told(), shown.join(","))).await?;
+        let held = board.holds.iter().map(|held| held.transfer);
+        let asked = board.approvals.iter().filter_map(Redirect::of).map(|redirect| redirect.transfer);
+        let shown = Shown {
+            copies: board.rows.iter().map(|row| row.copy.id).collect(),
+            transfers: held.chain(asked).collect(),
+        };
+        self.note_listed(who, &format!("operations?{}", filter.told()), &shown, "operator's board").await?;
         Ok(board)
     }
 
-    async fn note_look(&self, who: &Attendant, query: String) -> Result<(), StoreError> {
+    /// Audits that a list was looked at, with what stood on it. It names nobody, and who stood on it is found by what the entry
+    /// keeps: an entry for each of them would be many for one look.
+    ///
+    /// # Errors
+    /// When the look cannot be audited: then nothing may be shown.
+    pub async fn note_listed(
+        &self,
+        who: &Attendant,
+        asked: &str,
+        shown: &Shown,
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        let rows = shown.queries(asked).into_iter().map(|query| {
+            let entry = AuditEntry {
+                request_id: who.request_id.clone(),
+                query: Some(query),
+                ..AuditEntry::new(AuditWord::Query, self.clock.now(), who.agent.clone(), detail)
+            };
+            self.journal.row(&entry)
+        });
+        self.store.audit(rows.collect()).await
+    }
+
+    /// Audits a look at one copy or transfer. The view shows no identity, and yet the entry names the person: what happens to their
+    /// summary, and why, is data about them, whoever knows the transfer knows whose it is, and whoever asks who saw them must hear of it.
+    async fn note_look(
+        &self,
+        who: &Attendant,
+        transfer: TransferId,
+        delivery: Option<DeliveryId>,
+        patient: Option<NhsNumber>,
+    ) -> Result<(), StoreError> {
         let entry = AuditEntry {
+            transfer: Some(transfer),
+            delivery,
+            patient,
             request_id: who.request_id.clone(),
-            query: Some(query),
-            ..AuditEntry::new(AuditWord::Query, self.clock.now(), who.agent.clone(), "operator's board")
+            ..AuditEntry::new(AuditWord::ReadTask, self.clock.now(), who.agent.clone(), "operator's board")
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
     }
@@ -163,7 +203,7 @@ impl Gateway {
         id: DeliveryId,
     ) -> Result<Option<DeliveryRecord>, StoreError> {
         let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
-        self.note_look(who, format!("operations/deliveries/{id}")).await?;
+        self.note_look(who, copy.transfer, Some(id), copy.patient.clone()).await?;
         Ok(Some(copy))
     }
 
@@ -172,21 +212,12 @@ impl Gateway {
     /// # Errors
     /// When the look cannot be audited: then nothing may be shown.
     pub async fn look_at_hold(&self, who: &Attendant, held: &HeldTransfer) -> Result<(), StoreError> {
-        self.note_look(who, format!("operations/holds/{}", held.hold.id)).await
+        let patient = self.store.transfer(held.transfer).await?.and_then(|transfer| transfer.patient);
+        self.note_look(who, held.transfer, None, patient).await
     }
 
     async fn last_disclosed(&self) -> Result<Option<Timestamp>, StoreError> {
-        let query = AuditQuery {
-            organisation: None,
-            patient: None,
-            agent: None,
-            entity: None,
-            from: None,
-            until: None,
-            words: vec![AuditWord::Disclose],
-            after: None,
-            limit: 1,
-        };
+        let query = AuditQuery { words: vec![AuditWord::Disclose], limit: 1, ..AuditQuery::default() };
         Ok(self.store.search_audit(query).await?.first().map(|entry| entry.recorded))
     }
 

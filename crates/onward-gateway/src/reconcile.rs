@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{Changed, DeliveryRecord, FoundTask, StoreError, TaskQuery, TransferRecord};
 use onward_core::{NhsNumber, OdsCode, TransferId};
@@ -161,18 +161,11 @@ impl Reconciliation<'_> {
         let mut found = Vec::with_capacity(discharges.len());
         let mut audit = Vec::new();
         for discharge in discharges {
-            let Some(transfer) = self.transfer_of(discharge).await? else {
-                found.push(Reconciled::nothing());
-                continue;
-            };
-            self.used.insert(transfer.id);
-            let one = Reconciled::of(&transfer);
-            let entry = AuditEntry {
-                transfer: Some(transfer.id),
-                patient: Some(discharge.patient.clone()),
-                ..self.entry(format!("a list of discharges was compared: {}", one.progress.as_str()))
-            };
-            audit.push(self.gateway.journal.row(&entry));
+            // That nothing came about somebody is told about them, too.
+            let transfer = self.transfer_of(discharge).await?;
+            self.used.extend(transfer.as_ref().map(|transfer| transfer.id));
+            let one = transfer.as_ref().map_or_else(Reconciled::nothing, Reconciled::of);
+            audit.push(self.row(&one, Some(discharge.patient.clone())));
             found.push(one);
         }
         if !audit.is_empty() {
@@ -181,7 +174,16 @@ impl Reconciliation<'_> {
         Ok(found)
     }
 
-    /// The hospital's transfers that came in this time and that no discharge of the list stands for.
+    fn row(&self, one: &Reconciled, patient: Option<NhsNumber>) -> AuditRow {
+        self.gateway.journal.row(&AuditEntry {
+            transfer: one.transfer,
+            patient,
+            ..self.entry(format!("a list of discharges was compared: {}", one.progress.as_str()))
+        })
+    }
+
+    /// The hospital's transfers that came in this time and that no discharge of the list stands for; each is in the audit log before it is
+    /// told.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -198,17 +200,20 @@ impl Reconciliation<'_> {
             };
             let page = self.gateway.store.tasks(query).await?;
             after = page.last().map(FoundTask::place);
-            let whole = page.len() == PAGE as usize;
+            let last = page.len() < PAGE as usize || page.last().is_some_and(|task| task.place().0 > until);
+            let mut audit = Vec::new();
             for task in page {
                 let FoundTask::Transfer(transfer) = task else { continue };
-                if transfer.received > until {
-                    return Ok(unlisted);
-                }
-                if transfer.replaced_by.is_none() && !self.used.contains(&transfer.id) {
-                    unlisted.push(Reconciled::of(&transfer));
+                if transfer.received <= until && transfer.replaced_by.is_none() && !self.used.contains(&transfer.id) {
+                    let one = Reconciled::of(&transfer);
+                    audit.push(self.row(&one, transfer.patient));
+                    unlisted.push(one);
                 }
             }
-            if !whole {
+            if !audit.is_empty() {
+                self.gateway.store.audit(audit).await?;
+            }
+            if last {
                 return Ok(unlisted);
             }
         }

@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::checkpoint::Checkpoint;
 use crate::hash::{ENTRY_BYTES_MAX, Hash};
-use crate::note::{NoteError, VerifyingKey};
+use crate::log_keys::VerifyingKeys;
+use crate::note::NoteError;
 use crate::proof::verify_inclusion;
 
 const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
@@ -114,7 +115,7 @@ impl LogProof {
     ///
     /// # Errors
     /// See [`NotProven`].
-    pub fn verify(&self, key: &VerifyingKey, leaf: &Hash) -> Result<Checkpoint, NotProven> {
+    pub fn verify(&self, key: &VerifyingKeys, leaf: &Hash) -> Result<Checkpoint, NotProven> {
         let checkpoint = key.open(&self.note)?;
         verify_inclusion(leaf, self.index, checkpoint.size, &self.path, &checkpoint.root)
             .map_err(|_| NotProven::NotIncluded)?;
@@ -134,12 +135,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{SigningKey, Tree, inclusion_proof, leaf_hash};
+    use crate::{SigningKeys, Tree, inclusion_proof, leaf_hash};
 
     const ORIGIN: &str = "onward.example/audit";
 
-    fn log(size: u64) -> (SigningKey, Vec<Vec<u8>>, String) {
-        let key = SigningKey::generate(ORIGIN).unwrap();
+    fn log(size: u64) -> (SigningKeys, Vec<Vec<u8>>, String) {
+        let key = SigningKeys::generate(ORIGIN).unwrap();
         let entries: Vec<Vec<u8>> = (0..size).map(|index| format!("entry {index}").into_bytes()).collect();
         let mut tree = Tree::new();
         for entry in &entries {
@@ -172,11 +173,11 @@ mod tests {
         let (key, entries, note) = log(5);
         let whole = proof(&entries, 4, &note);
         let leaf = leaf_hash(&entries[4]);
-        assert!(whole.verify(key.verifying_key(), &leaf).is_ok());
-        assert_eq!(whole.verify(key.verifying_key(), &leaf_hash(b"other")), Err(NotProven::NotIncluded));
-        let other = SigningKey::generate(ORIGIN).unwrap();
+        assert!(whole.verify(key.verifying_keys(), &leaf).is_ok());
+        assert_eq!(whole.verify(key.verifying_keys(), &leaf_hash(b"other")), Err(NotProven::NotIncluded));
+        let other = SigningKeys::generate(ORIGIN).unwrap();
         assert_eq!(
-            whole.verify(other.verifying_key(), &leaf),
+            whole.verify(other.verifying_keys(), &leaf),
             Err(NotProven::Checkpoint(NoteError::NotSigned)),
             "another key of the same name vouches for nothing"
         );
@@ -210,7 +211,7 @@ mod tests {
             let read = LogProof::from_text(&made.to_text()).unwrap();
             prop_assert_eq!(&read, &made);
             let leaf = leaf_hash(read.extra.as_deref().unwrap());
-            prop_assert_eq!(read.verify(key.verifying_key(), &leaf).unwrap().size, size);
+            prop_assert_eq!(read.verify(key.verifying_keys(), &leaf).unwrap().size, size);
         }
 
         #[test]
@@ -225,7 +226,7 @@ mod tests {
                 .and_then(|text| LogProof::from_text(&text).ok())
                 .is_some_and(|read| {
                     let leaf = leaf_hash(read.extra.as_deref().unwrap_or_default());
-                    read.verify(key.verifying_key(), &leaf).is_ok()
+                    read.verify(key.verifying_keys(), &leaf).is_ok()
                 });
             prop_assert!(!proven);
         }

@@ -10,6 +10,7 @@ mod checkpoint;
 mod cosignature;
 mod evidence;
 mod hash;
+mod log_keys;
 mod note;
 mod proof;
 mod tile;
@@ -24,6 +25,7 @@ pub use checkpoint::{Checkpoint, CheckpointError};
 pub use cosignature::{Cosigned, CosigningKey, WitnessKey, with_cosignatures};
 pub use evidence::{LogProof, NotProven, ProofFormError};
 pub use hash::{ENTRY_BYTES_MAX, Hash, empty_root, leaf_hash, node_hash};
+pub use log_keys::{SigningKeys, VerifyingKeys};
 pub use note::{KeyError, NoteError, SigningKey, VerifyingKey};
 pub use proof::{
     CannotProve, ProofMismatch, consistency_from_edge, consistency_proof, inclusion_proof, root_of, verify_consistency,

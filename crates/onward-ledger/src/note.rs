@@ -46,6 +46,9 @@ pub enum KeyError {
     /// The key id does not follow from the name and the public key: one of them was altered.
     #[error("the key id does not belong to this name and key")]
     Id,
+    /// Keys of several logs, where those of one are expected.
+    #[error("the keys have different names: they belong to different logs")]
+    Names,
     /// The cryptographic library failed.
     #[error("the cryptographic library refused the key")]
     Library,
@@ -63,6 +66,9 @@ pub enum NoteError {
     /// No line is signed by this key.
     #[error("the note is not signed by this key")]
     NotSigned,
+    /// Only a retired key signed it, and that one was retired when the log was smaller.
+    #[error("the note is signed by a key alone that had been retired before")]
+    Retired,
     /// A line claims to be signed by this key and is not.
     #[error("the signature does not fit the text")]
     BadSignature,

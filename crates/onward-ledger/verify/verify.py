@@ -23,6 +23,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import pathlib
 import re
 import sys
 
@@ -58,10 +59,8 @@ def times(scalar, point):
     """Scalar multiple of a point."""
     result = (0, 1, 1, 0)
     while scalar:
-        if scalar & 1:
-            result = add(result, point)
-        point = add(point, point)
-        scalar >>= 1
+        result = add(result, point) if scalar & 1 else result
+        point, scalar = add(point, point), scalar >> 1
     return result
 
 
@@ -72,19 +71,10 @@ def decompress(encoded):
         return None
     x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
     x = pow(x2, (P + 3) // 8, P)
-    if (x * x - x2) % P:
-        x = x * ROOT_OF_MINUS_ONE % P
+    x = x * ROOT_OF_MINUS_ONE % P if (x * x - x2) % P else x
     if (x * x - x2) % P or (x == 0 and sign):
         return None
-    x = x if x & 1 == sign else P - x
-    return (x, y, 1, x * y % P)
-
-
-def compress(point):
-    """The 32 bytes of a point."""
-    inverse = pow(point[2], P - 2, P)
-    x, y = point[0] * inverse % P, point[1] * inverse % P
-    return (y | (x & 1) << 255).to_bytes(32, "little")
+    return (x, y, 1, x * y % P) if x & 1 == sign else (P - x, y, 1, (P - x) * y % P)
 
 
 BASE = decompress((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
@@ -97,15 +87,14 @@ def is_signed(public, signature, message):
         return False
     challenge = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % L
     negative = (P - key[0], key[1], key[2], P - key[3])
-    return compress(add(times(s, BASE), times(challenge, negative))) == signature[:32]
+    x, y, z, _ = add(times(s, BASE), times(challenge, negative))
+    x, y = (coordinate * pow(z, P - 2, P) % P for coordinate in (x, y))
+    return (y | (x & 1) << 255).to_bytes(32, "little") == signature[:32]
 
 
-def leaf_hash(entry):
-    return hashlib.sha256(b"\x00" + entry).digest()
-
-
-def node_hash(left, right):
-    return hashlib.sha256(b"\x01" + left + right).digest()
+def hash_of(*parts):
+    """SHA-256; before a leaf stands the byte 0, before a node's two children the byte 1 (RFC 6962 section 2.1)."""
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 class Tree:
@@ -117,14 +106,14 @@ class Tree:
     def push(self, leaf):
         size, node = self.size, leaf
         while size & 1:
-            node, size = node_hash(self.edge.pop(), node), size >> 1
+            node, size = hash_of(b"\x01", self.edge.pop(), node), size >> 1
         self.edge.append(node)
         self.size += 1
 
     def root(self):
         if not self.edge:
-            return hashlib.sha256(b"").digest()
-        return functools.reduce(lambda right, left: node_hash(left, right), reversed(self.edge))
+            return hash_of()
+        return functools.reduce(lambda right, left: hash_of(b"\x01", left, right), reversed(self.edge))
 
 
 def root_of_path(leaf, index, size, path):
@@ -134,11 +123,11 @@ def root_of_path(leaf, index, size, path):
     for step in path:
         need(last, "the path is too long")
         if position & 1 or position == last:
-            node = node_hash(step, node)
+            node = hash_of(b"\x01", step, node)
             while position & 1 == 0 and position:
                 position, last = position >> 1, last >> 1
         else:
-            node = node_hash(node, step)
+            node = hash_of(b"\x01", node, step)
         position, last = position >> 1, last >> 1
     need(not last, "the path is too short")
     return node
@@ -169,6 +158,14 @@ def read_key(text, kind=1):
     return name, key_id, typed[1:]
 
 
+def read_keys(text):
+    """The keys of a log, newest first, each with the number of entries up to which it vouches where it is retired."""
+    lines = [line.partition(" until ") for line in text.strip().split("\n")]
+    keys = [(read_key(key), number(until, "a key's last size") if retired else None) for key, retired, until in lines]
+    need(len({key[0] for key, _ in keys}) == 1, "the key file holds keys of different logs")
+    return keys
+
+
 def signatures_of(note, key):
     """The text of a note, and what this key signed under it (without the key id)."""
     text, separator, lines = note.rpartition("\n\n")
@@ -192,17 +189,21 @@ def cosigned(note, witness):
     return max((int.from_bytes(data[:8], "big") for data in own), default=None)
 
 
-def read_checkpoint(note, key):
-    """Size and root that the key signed."""
-    text, own = signatures_of(note, key)
-    need(own, "the checkpoint is not signed by this key")
-    need(all(is_signed(key[2], data, text.encode()) for data in own), "the checkpoint's signature does not fit its text")
-    lines = text.split("\n")
-    need(len(lines) == 4 and lines[0] == key[0], "the checkpoint has not exactly three lines, the first this log's name")
-    return number(lines[1], "the tree size"), unbase64(lines[2], "the root", 32)
+def read_checkpoint(note, keys):
+    """Size and root that one of the log's keys signed and may vouch for."""
+    signed, lines = [], note.rpartition("\n\n")[0].split("\n")
+    for key, until in keys:
+        text, own = signatures_of(note, key)
+        need(all(is_signed(key[2], data, text.encode()) for data in own), "a signature does not fit the checkpoint's text")
+        signed += [until] if own else []
+    need(len(lines) == 3 and lines[0] == key[0], "the checkpoint has not exactly three lines, the first this log's name")
+    size = number(lines[1], "the tree size")
+    vouched = None in signed or size <= max(signed, default=-1)
+    need(vouched, "the checkpoint is not signed by this key, or by one that was retired before")
+    return size, unbase64(lines[2], "the root", 32)
 
 
-def check_proof(text, key, entry):
+def check_proof(text, keys, entry):
     """Index of the entry and size of the log in which it is proven to stand."""
     head, separator, note = text.partition("\n\n")
     lines = head.split("\n")
@@ -214,7 +215,7 @@ def check_proof(text, key, entry):
     need(lines and lines[0].startswith("index "), "the index is missing")
     index = number(lines.pop(0)[6:], "the index")
     path = [unbase64(line, "a hash of the path", 32) for line in lines]
-    size, root = read_checkpoint(note, key)
+    size, root = read_checkpoint(note, keys)
     need(root_of_path(leaves.pop(), index, size, path) == root, "the path does not lead from this entry to the signed root")
     return index, size
 
@@ -229,7 +230,7 @@ def leaf_of_line(line):
         if event is not None:
             tag = hmac.new(bytes.fromhex(shown["opening"]), event.encode(), hashlib.sha256).hexdigest()
             need(tag == json.loads(entry)["commitment"], "an event is not the one to which its entry commits")
-        return leaf_hash(entry.encode()), event is not None
+        return hash_of(b"\x00", entry.encode()), event is not None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DoesNotHold("a line is no line of evidence") from None
 
@@ -263,28 +264,27 @@ def main():
         usage.error("log needs a --checkpoint")
 
     def text(path):
-        with open(path, encoding="utf-8", newline="") as file:
-            return file.read()
+        return pathlib.Path(path).read_bytes().decode()
 
     try:
-        key, said = read_key(text(given.key)), []
+        keys, said = read_keys(text(given.key)), []
+        name = keys[0][0][0]
         notes = [text(path) for path in (given.checkpoint if given.command == "log" else [given.file])]
-        if given.command == "proof":
-            notes = [notes[0].partition("\n\n")[2]]
+        notes = [note.partition("\n\n")[2] for note in notes] if given.command == "proof" else notes
         for witness in (read_key(text(path), 4) for path in given.witness):
             times = [time for time in (cosigned(note, witness) for note in notes) if time is not None]
             need(times, f"the witness {witness[0]} has not cosigned")
             said.append(f"cosigned by {witness[0]} at {max(times)} (seconds since 1970)")
         if given.command == "checkpoint":
-            size, root = read_checkpoint(notes[0], key)
-            said.insert(0, f"holds: {key[0]} signed {size} entries, root {root.hex()}")
+            size, root = read_checkpoint(notes[0], keys)
+            said.insert(0, f"holds: {name} signed {size} entries, root {root.hex()}")
         elif given.command == "proof":
-            index, size = check_proof(text(given.file), key, text(given.entry) if given.entry else None)
-            said.insert(0, f"holds: the entry is number {index} of the {size} that {key[0]} signed")
+            index, size = check_proof(text(given.file), keys, text(given.entry) if given.entry else None)
+            said.insert(0, f"holds: the entry is number {index} of the {size} that {name} signed")
         else:
             with open(given.file, "rb") as file:
-                size, covered, events = check_log(file, [read_checkpoint(note, key) for note in notes])
-            under = f"{covered} of them under {len(notes)} signed checkpoint(s) of {key[0]}"
+                size, covered, events = check_log(file, [read_checkpoint(note, keys) for note in notes])
+            under = f"{covered} of them under {len(notes)} signed checkpoint(s) of {name}"
             said.insert(0, f"holds: {size} entries, {under}; {events} show the event to which they commit")
         print("\n".join(said))
     except DoesNotHold as reason:

@@ -23,11 +23,12 @@ use onward_core::store::Store;
 use onward_core::transport::{InboxTransport, Mailbox, Transport};
 use onward_core::{Clock, OdsCode, SystemClock};
 use onward_gateway::{Gateway, Parts, Settings};
-use onward_ledger::SigningKey;
+use onward_ledger::SigningKeys;
 use onward_store::postgres::{PostgresSettings, PostgresStore};
 use onward_store::sqlite::SqliteStore;
 use onward_transform::disclose::Policy;
 
+use crate::auth::first_uses::FirstUses;
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::auth::limit::Limits;
 use crate::auth::refusals::Refusals;
@@ -61,13 +62,15 @@ pub struct App {
     /// How people sign in.
     pub people: People,
     /// The audit log's key, where this process serves.
-    pub(crate) log_key: OnceLock<Arc<SigningKey>>,
+    pub(crate) log_key: OnceLock<Arc<SigningKeys>>,
     /// The name of the organisation that runs the gateway.
     pub(crate) own_name: String,
     /// How much each machine client may ask for.
     pub(crate) limits: Limits,
     /// Sign-ins of machines that were refused.
     pub(crate) refusals: Refusals,
+    /// Tokens of other issuers whose first use is audited.
+    pub(crate) first_uses: FirstUses,
     /// Where the audit log is forwarded to.
     pub(crate) forwarding: Option<Arc<Forwarding>>,
     /// Who vouches for the audit log.
@@ -126,6 +129,8 @@ fn postgres_settings(config: &Config, url: &url::Url) -> anyhow::Result<Postgres
         url: url.clone(),
         password: password.context("reading store.password_file")?.map(|secret| secret.expose().to_owned()),
         ca_pem: config.store.ca_file.as_deref().map(read).transpose()?,
+        client_pem: client_certificate(config.store.certificate_file.as_deref(), config.store.key_file.as_deref())?
+            .map(|certificate| (certificate.chain_pem, certificate.key_pem.expose().to_owned())),
         fsync_off_allowed: config.store.allow_fsync_off,
     })
 }
@@ -214,6 +219,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         own_name: config.identity.name.clone(),
         limits: Limits::new(config),
         refusals: Refusals::default(),
+        first_uses: FirstUses::default(),
         forwarding: Forwarding::new(config, http_config(config, None, config.audit.syslog_ca_file.as_deref(), false)?)?
             .map(Arc::new),
         witnessing: Arc::new(Witnessing::new(config, http(config, None, None, false)?)),
@@ -255,13 +261,7 @@ pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Me
         let path = path.as_deref().with_context(|| format!("{key} is not set"))?;
         Secret::from_file(path).with_context(|| format!("reading {key}"))
     };
-    let certificate = match (&mesh.certificate_file, &mesh.key_file) {
-        (Some(chain), Some(key)) => Some(ClientCertificate {
-            chain_pem: read(chain)?,
-            key_pem: Secret::from_file(key).context("reading mesh.key_file")?,
-        }),
-        _ => None,
-    };
+    let certificate = client_certificate(mesh.certificate_file.as_deref(), mesh.key_file.as_deref())?;
     let http = http(config, certificate, mesh.ca_file.as_deref(), mesh.allow_plain_loopback)?;
     let mailbox = mesh.mailbox.clone().context("mesh.mailbox is not set")?;
     let settings = MeshConfig {
@@ -348,6 +348,19 @@ fn key_http(config: &Config) -> anyhow::Result<HttpConfig> {
         extra_roots_pem: extra_roots(config, None)?,
         ..HttpConfig::default()
     })
+}
+
+/// What we show to who asks for a certificate; nothing where nothing is configured.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(crate) fn client_certificate(
+    chain: Option<&Path>,
+    key: Option<&Path>,
+) -> anyhow::Result<Option<ClientCertificate>> {
+    let Some((chain, key)) = chain.zip(key) else { return Ok(None) };
+    let key_pem = Secret::from_file(key).with_context(|| format!("reading {}", key.display()))?;
+    Ok(Some(ClientCertificate { chain_pem: read(chain)?, key_pem }))
 }
 
 fn extra_roots(config: &Config, ca: Option<&Path>) -> anyhow::Result<Vec<u8>> {

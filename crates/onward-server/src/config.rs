@@ -194,6 +194,12 @@ pub struct Store {
     /// Authorities of the PostgreSQL server's certificate, PEM.
     #[serde(deserialize_with = "filled")]
     pub ca_file: Option<PathBuf>,
+    /// The PostgreSQL user's certificate, where the server wants one, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub certificate_file: Option<PathBuf>,
+    /// Its key, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub key_file: Option<PathBuf>,
     /// Takes a PostgreSQL server that does not sync.
     pub allow_fsync_off: bool,
 }
@@ -556,7 +562,11 @@ impl Config {
             &mut self.server.client_crl_file,
             &mut self.store.password_file,
             &mut self.store.ca_file,
+            &mut self.store.certificate_file,
+            &mut self.store.key_file,
             &mut self.smtp.password_file,
+            &mut self.smtp.certificate_file,
+            &mut self.smtp.key_file,
             &mut self.mesh.password_file,
             &mut self.mesh.shared_key_file,
             &mut self.mesh.certificate_file,

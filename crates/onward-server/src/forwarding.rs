@@ -4,10 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use jiff::SignedDuration;
-use onward_connect::http::{ClientCertificate, HttpConfig};
-use onward_connect::secret::Secret;
+use onward_connect::http::HttpConfig;
 use onward_connect::syslog::{SyslogClient, SyslogConnection, SyslogFault};
 use onward_core::audit::AuditWord;
 use onward_core::store::{Store, StoreError, StoredAudit};
@@ -16,6 +14,7 @@ use onward_gateway::Gateway;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::app::client_certificate;
 use crate::config::{Config, SyslogContent};
 
 /// Entries sent at once.
@@ -59,13 +58,8 @@ impl Forwarding {
     pub fn new(config: &Config, http: HttpConfig) -> anyhow::Result<Option<Self>> {
         let audit = &config.audit;
         let Some(address) = &audit.syslog_address else { return Ok(None) };
-        let client_certificate = match (&audit.syslog_certificate_file, &audit.syslog_key_file) {
-            (Some(chain), Some(key)) => Some(ClientCertificate {
-                chain_pem: std::fs::read(chain).with_context(|| format!("reading {}", chain.display()))?,
-                key_pem: Secret::from_file(key).context("reading audit.syslog_key_file")?,
-            }),
-            _ => None,
-        };
+        let client_certificate =
+            client_certificate(audit.syslog_certificate_file.as_deref(), audit.syslog_key_file.as_deref())?;
         let client = SyslogClient::new(&address.host, address.port, &HttpConfig { client_certificate, ..http })?;
         let mut holder = [0; 8];
         getrandom::fill(&mut holder).map_err(|_| anyhow::anyhow!("no randomness"))?;
@@ -228,6 +222,7 @@ mod tests {
                 agent: Some("Ada \"the\" \\ E]xample\n".to_owned()),
                 organisation: Some("VMH01".to_owned()),
                 patient: Some("9990000018".to_owned()),
+                shown: None,
             },
         }
     }

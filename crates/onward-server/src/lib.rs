@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod outcome;
 pub mod pages;
 pub mod people;
+mod reasons;
 pub mod seal;
 pub mod serve;
 pub mod session;

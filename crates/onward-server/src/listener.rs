@@ -4,13 +4,16 @@ mod frames;
 mod peers;
 mod tls;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -48,6 +51,27 @@ pub struct ClientCertificate(pub String);
 /// The peer's address.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
+
+/// What a request's connection tells of whoever calls.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// The client certificate, verified, where one was shown.
+    pub certificate: Option<ClientCertificate>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Connection {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        let Some(Peer(peer)) = parts.extensions.get().copied() else {
+            tracing::error!("a request came by another way than the listener");
+            return Err(crate::outcome::fault().into_response());
+        };
+        Ok(Self { peer: peer.ip(), certificate: parts.extensions.get().cloned() })
+    }
+}
 
 /// Serves until `stop` turns true, then lets open requests finish.
 ///

@@ -13,7 +13,7 @@ use axum::routing::get;
 use onward_connect::http::HttpClient;
 use onward_core::store::StoreError;
 use onward_gateway::breaker::Breakers;
-use onward_ledger::SigningKey;
+use onward_ledger::SigningKeys;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -64,6 +64,10 @@ impl Running {
             }
         };
         let signing_key = Arc::new(signing_key(&config.audit.signing_key_file, config)?);
+        anyhow::ensure!(
+            tls.is_some() || config.server.operations_listen.ip().is_loopback(),
+            "without server.tls_certificate_file and server.tls_key_file the operations listener is on loopback only"
+        );
         let store = app::open_store(config, Tenure::Server).await?;
         let app = Arc::new(app::build(config, store)?);
         app.log_key.get_or_init(|| Arc::clone(&signing_key));
@@ -84,8 +88,10 @@ impl Running {
         if let Some(tls) = &tls {
             tasks.spawn(Arc::clone(tls).reload_until(stopped.clone()));
         }
+        // In the clear on this machine only, as the configuration's check says.
+        let operations_tls = tls.clone().filter(|_| !operations_address.ip().is_loopback());
         tasks.spawn(listener::serve(public, tls, api::router(&app), stopped.clone()));
-        tasks.spawn(listener::serve(operations, None, operations_router(&app, &posture), stopped.clone()));
+        tasks.spawn(listener::serve(operations, operations_tls, operations_router(&app, &posture), stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).alert_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).call_subscribers_until(stopped.clone()));
@@ -97,7 +103,7 @@ impl Running {
             tasks.spawn(Arc::clone(forwarding).until(Arc::clone(&gateway), stopped.clone()));
         }
         let witnessing = Arc::clone(&app.witnessing);
-        let log = signing_key.verifying_key().clone();
+        let log = signing_key.verifying_keys().clone();
         tasks.spawn(witnessing.until(Arc::clone(&gateway), log, every, stopped.clone()));
         tasks.spawn(gateway.checkpoint_until(signing_key, every, stopped));
         tracing::info!(%address, %operations_address, hardening = %posture, "serving");
@@ -144,15 +150,15 @@ pub async fn run(config: &Config, posture: Posture, traces: Option<Ended>) -> an
 ///
 /// # Errors
 /// When it cannot be read or made, or the configuration names no organisation.
-pub(crate) fn signing_key(path: &Path, config: &Config) -> anyhow::Result<SigningKey> {
+pub(crate) fn signing_key(path: &Path, config: &Config) -> anyhow::Result<SigningKeys> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let name = log_origin(config)?;
     match std::fs::read_to_string(path).map(zeroize::Zeroizing::new) {
-        Ok(text) => SigningKey::from_secret_text(text.trim())
+        Ok(text) => SigningKeys::from_secret_text(text.trim())
             .with_context(|| format!("{} is not the audit log's key", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = SigningKey::generate(&name)?;
+            let key = SigningKeys::generate(&name)?;
             let mut file = std::fs::OpenOptions::new()
                 .write(true)
                 .create_new(true)

@@ -125,8 +125,11 @@ pub fn add_key(path: &Path, now: Timestamp) -> anyhow::Result<String> {
     Ok(name)
 }
 
-/// Whole or not at all: a torn key file would lose the store.
-fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+/// Writes a file of keys for its owner alone, whole or not at all: a torn one would lose the store, or the log's key.
+///
+/// # Errors
+/// When it cannot be written; then the old one is still there.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let told = || format!("writing {}", path.display());
     let mut part = PathBuf::from(path).into_os_string();
     part.push(".part");

@@ -18,7 +18,7 @@ use onward_core::store::evidence::StoredCosignature;
 use onward_core::store::{Store, StoreError};
 use onward_core::{Clock, Timestamp};
 use onward_gateway::Gateway;
-use onward_ledger::{Hash, Submission, Tree, VerifyingKey, WitnessKey, consistency_from_edge, with_cosignatures};
+use onward_ledger::{Hash, Submission, Tree, VerifyingKeys, WitnessKey, consistency_from_edge, with_cosignatures};
 use tokio::sync::watch;
 use url::Url;
 
@@ -106,7 +106,7 @@ impl Witnessing {
     pub async fn until(
         self: Arc<Self>,
         gateway: Arc<Gateway>,
-        log: VerifyingKey,
+        log: VerifyingKeys,
         every: Duration,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -147,7 +147,7 @@ impl Witnessing {
     }
 
     /// Submits the newest checkpoint to one witness unless that has cosigned it, and raises the alarm where it must be.
-    async fn round(&self, gateway: &Gateway, log: &VerifyingKey, witness: &Named, tree: &mut Tree, ask: bool) {
+    async fn round(&self, gateway: &Gateway, log: &VerifyingKeys, witness: &Named, tree: &mut Tree, ask: bool) {
         let store = gateway.store().as_ref();
         let name = witness.key.name();
         let before = self.standing().remove(name).unwrap_or_default();
@@ -190,7 +190,7 @@ impl Witnessing {
         &self,
         store: &dyn Store,
         clock: &dyn Clock,
-        log: &VerifyingKey,
+        log: &VerifyingKeys,
         witness: &Named,
         tree: &mut Tree,
     ) -> Result<Verdict, NoVerdict> {
@@ -252,7 +252,7 @@ impl Witnessing {
         &self,
         store: &dyn Store,
         clock: &dyn Clock,
-        log: &VerifyingKey,
+        log: &VerifyingKeys,
     ) -> Vec<(String, Result<Verdict, NoVerdict>)> {
         let mut told = Vec::new();
         for witness in &self.witnesses {
@@ -282,7 +282,7 @@ impl Witnessing {
 
 /// A witness's answer as it is kept, once it is its own, about this checkpoint.
 fn checked(
-    log: &VerifyingKey,
+    log: &VerifyingKeys,
     witness: &WitnessKey,
     newest: &StoredCheckpoint,
     lines: &str,

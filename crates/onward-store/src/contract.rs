@@ -14,6 +14,7 @@ pub(crate) mod operations;
 pub(crate) mod people;
 pub(crate) mod retention;
 pub(crate) mod sealing;
+pub(crate) mod showing;
 pub(crate) mod subscribing;
 
 use std::sync::{Arc, LazyLock};
@@ -87,6 +88,9 @@ macro_rules! every_contract {
             an_erasure_needs_two_people_and_yields_to_a_legal_hold,
             what_came_before_the_person_was_known_is_erased_with_them,
         );
+        $crate::contract::every_contract!($open, sealing:
+            reasons_are_read_until_the_person_is_erased,
+        );
         $crate::contract::every_contract!($open, retention:
             a_month_goes_but_for_what_must_stay,
             people_go_when_nothing_was_recorded_about_them_since,
@@ -108,6 +112,7 @@ macro_rules! every_contract {
             a_token_dies_with_what_it_rests_on,
             one_of_many_redemptions_wins,
             used_assertions_are_kept_until_they_expire,
+            a_foreign_token_is_used_first_once,
             the_directory_keeps_versions,
             an_entry_is_amended_as_it_was_seen,
             a_code_that_two_homes_claim_names_neither,
@@ -118,6 +123,11 @@ macro_rules! every_contract {
             found_entries_are_paged_from_the_newest,
             figures_tell_how_things_stand,
             readiness_commits,
+        );
+        $crate::contract::every_contract!($open, showing:
+            lists_are_found_by_whom_they_showed,
+            what_a_list_showed_stands_beside_its_entry,
+            an_erased_person_is_still_told_apart,
         );
         $crate::contract::every_contract!($open, evidence:
             cosignatures_are_kept_by_checkpoint_and_witness,
@@ -212,6 +222,7 @@ pub(crate) fn row(word: AuditWord) -> AuditRow {
         organisation: None,
         patient: None,
         success: true,
+        shown: Vec::new(),
     }
 }
 

@@ -83,10 +83,11 @@ impl Origin {
 /// The columns of [`delivery`].
 pub(crate) const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
     attempts, next_attempt, reason, code, reference, correlation_id, workflow, body_bytes, acknowledgement_awaited, \
-    basis, created, changed, opened, ended, ended_by, notice_of, notice_why, replay, erased";
+    basis, created, changed, opened, ended, ended_by, notice_of, notice_why, replay, erased, words, replay_words";
 
 pub(crate) fn delivery(columns: &Columns<'_>, keys: &Keychain) -> Result<DeliveryRecord, Unread> {
     let (patient, erased) = person(columns, keys)?;
+    let id = columns.get::<String>("id")?;
     Ok(DeliveryRecord {
         id: columns.parsed("id")?,
         transfer: columns.parsed("transfer")?,
@@ -100,7 +101,7 @@ pub(crate) fn delivery(columns: &Columns<'_>, keys: &Keychain) -> Result<Deliver
         version: columns.count("version")?,
         attempts: columns.count("attempts")?,
         next_attempt: columns.moment_opt("next_attempt")?,
-        reason: columns.get("reason")?,
+        reason: worded(columns, keys, of_copy("words", &id), "reason")?,
         code: columns.get("code")?,
         reference: columns.get("reference")?,
         correlation_id: columns.get("correlation_id")?,
@@ -119,7 +120,7 @@ pub(crate) fn delivery(columns: &Columns<'_>, keys: &Keychain) -> Result<Deliver
             Some(of) => Some(Notice { of, why: columns.parsed("notice_why")? }),
             None => None,
         },
-        replay: columns.get("replay")?,
+        replay: worded(columns, keys, of_copy("replay_words", &id), "replay")?,
     })
 }
 
@@ -168,7 +169,7 @@ pub(crate) fn earlier(columns: &Columns<'_>, keys: &Keychain, sha256: &[u8; 32])
 
 /// The columns of [`transfer`].
 pub(crate) const TRANSFER: &str = "id, sender, client_id, message_id, event, received, expected, patient, care_home, reply, not_sent, changed, \
-     version, replaces, replaced_by, awaits, ended, ended_reason, erased";
+     version, replaces, replaced_by, awaits, ended, ended_reason, ended_words, erased";
 
 /// Without its hold and copies.
 pub(crate) fn transfer(columns: &Columns<'_>, keys: &Keychain) -> Result<TransferRecord, Unread> {
@@ -198,7 +199,10 @@ pub(crate) fn transfer(columns: &Columns<'_>, keys: &Keychain) -> Result<Transfe
         replaced_by: columns.parsed_opt("replaced_by")?,
         awaits: columns.get("awaits")?,
         ended: match columns.parsed_opt("ended")? {
-            Some(why) => Some((why, columns.get::<Option<String>>("ended_reason")?.unwrap_or_default())),
+            Some(why) => {
+                let told = worded(columns, keys, of_transfer("ended_words", &id), "ended_reason")?;
+                Some((why, told.unwrap_or_default()))
+            }
             None => None,
         },
         changed: columns.moment("changed")?,
@@ -340,7 +344,34 @@ pub(crate) fn of_step(row: &str) -> Place<'_> {
 
 /// Where what a copy withheld and disclosed is sealed.
 pub(crate) fn of_disclosure(delivery: &str) -> Place<'_> {
-    Place::new("deliveries", "disclosure", delivery)
+    of_copy("disclosure", delivery)
+}
+
+/// Where a copy's own columns are sealed; its history has the same value as the copy.
+pub(crate) fn of_copy<'r>(column: &'static str, delivery: &'r str) -> Place<'r> {
+    Place::new("deliveries", column, delivery)
+}
+
+/// In `replay`, of a copy whose `replay_words` say why.
+pub(crate) const REPLAYED: &str = "replay";
+
+/// Whether what is said of a copy in this state comes from people, or from the systems of others. What attempts say of themselves is our
+/// own text, and counted as it is.
+pub(crate) fn is_worded(state: DeliveryState) -> bool {
+    !matches!(state, DeliveryState::Queued | DeliveryState::Failed)
+}
+
+/// What is sealed there, else the text of the plain column: an attempt's own, or what the previous program wrote.
+fn worded(
+    columns: &Columns<'_>,
+    keys: &Keychain,
+    place: Place<'_>,
+    plain: &'static str,
+) -> Result<Option<String>, Unread> {
+    match columns.get::<Option<String>>(place.column)? {
+        Some(sealed) => Ok(Some(unless_erased(keys.open_text(place, &sealed))?.unwrap_or_else(|| ERASED.to_owned()))),
+        None => Ok(columns.get(plain)?),
+    }
 }
 
 /// Of a row of [`crate::query::arrivals`].
@@ -367,6 +398,7 @@ pub(crate) fn client(columns: &Columns<'_>) -> Result<Client, Corrupt> {
         mesh_mailbox: columns.get("mesh_mailbox")?,
         nhs_number_policy: columns.parsed("nhs_number_policy")?,
         disabled: columns.flag("disabled")?,
+        under: None,
     })
 }
 
@@ -397,7 +429,9 @@ pub(crate) fn directory_entry(columns: &Columns<'_>) -> Result<DirectoryEntry, C
 
 /// The columns of [`audit`].
 pub(crate) const AUDIT: &str =
-    "position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event";
+    "position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event,
+     shown IS NOT NULL AS listed, CASE WHEN shown IS NOT NULL THEN (SELECT string_agg(s.subject, ' ') FROM audit_shown s WHERE s.position = audit_log.position) END
+         AS showed";
 
 pub(crate) fn audit(columns: &Columns<'_>, keys: &Keychain) -> Result<StoredAudit, Unread> {
     let content = content(columns, keys)?;
@@ -411,6 +445,8 @@ pub(crate) fn audit(columns: &Columns<'_>, keys: &Keychain) -> Result<StoredAudi
         _ => None,
     };
     let entry = columns.get::<Option<Vec<u8>>>("entry")?;
+    let showed: Option<String> = columns.get("showed")?;
+    let showed: Vec<String> = showed.iter().flat_map(|ids| ids.split(' ')).map(str::to_owned).collect();
     Ok(StoredAudit {
         index: columns.count("position")?,
         entry: entry.or_else(|| content.event().map(<[u8]>::to_vec)),
@@ -425,6 +461,7 @@ pub(crate) fn audit(columns: &Columns<'_>, keys: &Keychain) -> Result<StoredAudi
             agent: columns.get("agent")?,
             organisation: columns.get("organisation")?,
             patient,
+            shown: columns.flag("listed")?.then_some(showed),
         },
     })
 }
@@ -443,18 +480,26 @@ pub(crate) fn of_event(id: &str) -> Place<'_> {
     Place::new("audit_log", "event", id)
 }
 
-/// Of a row with `position`, `id`, `recorded`, `word`, `patient`, `entry` and `event`.
+/// The columns of [`found_audit`], of `audit_log a`.
+pub(crate) const FOUND_AUDIT: &str =
+    "a.position, a.id, a.recorded, a.word, a.delivery, a.agent, a.organisation, a.patient, a.entry, a.event";
+
 pub(crate) fn found_audit(columns: &Columns<'_>, keys: &Keychain) -> Result<FoundAudit, Unread> {
     let event = match content(columns, keys)? {
         AuditContent::Open { event, .. } => Some(event),
         AuditContent::Erased => None,
     };
-    let index = columns.get::<Option<String>>("patient")?.filter(|_| event.is_some());
+    let pseudonym = columns.get::<Option<String>>("patient")?;
+    let index = pseudonym.as_deref().filter(|_| event.is_some());
     Ok(FoundAudit {
         index: columns.count("position")?,
         recorded: columns.moment("recorded")?,
         word: columns.parsed("word")?,
-        patient: index.map(|index| keys.person(columns.table(), &index)).transpose()?.flatten(),
+        agent: columns.get("agent")?,
+        organisation: columns.get("organisation")?,
+        delivery: columns.parsed_opt("delivery")?,
+        patient: index.map(|index| keys.person(columns.table(), index)).transpose()?.flatten(),
+        pseudonym,
         event,
     })
 }
@@ -474,12 +519,22 @@ pub(crate) fn key_usage(columns: &Columns<'_>, current: &str) -> Result<KeyUsage
     Ok(KeyUsage { current: id == current, id, data_keys: columns.count("n")? })
 }
 
+/// Where the reason of an erasure or of a legal hold is sealed: under the gateway's key, for it outlives the person's.
+pub(crate) fn of_order<'r>(table: &'static str, id: &'r str) -> Place<'r> {
+    Place::new(table, "reason", id)
+}
+
+fn reason(columns: &Columns<'_>, keys: &Keychain) -> Result<String, Unread> {
+    let id = columns.get::<String>("id")?;
+    keys.open_text(of_order(columns.table(), &id), &columns.get::<String>("reason")?)
+}
+
 /// Of a row with `id`, `patient`, `ground`, `reason`, `requested_by` and `requested`, and without the keys.
-pub(crate) fn pending_erasure(columns: &Columns<'_>) -> Result<PendingErasure, Corrupt> {
+pub(crate) fn pending_erasure(columns: &Columns<'_>, keys: &Keychain) -> Result<PendingErasure, Unread> {
     let request = ErasureRequest {
         id: columns.parsed("id")?,
         ground: columns.parsed("ground")?,
-        reason: columns.get("reason")?,
+        reason: reason(columns, keys)?,
         by: columns.get("requested_by")?,
         at: columns.moment("requested")?,
     };
@@ -487,10 +542,10 @@ pub(crate) fn pending_erasure(columns: &Columns<'_>) -> Result<PendingErasure, C
 }
 
 /// Of a row with `id`, `patient`, `reason`, `placed_by`, `placed` and `lifted`.
-pub(crate) fn legal_hold(columns: &Columns<'_>) -> Result<LegalHold, Corrupt> {
+pub(crate) fn legal_hold(columns: &Columns<'_>, keys: &Keychain) -> Result<LegalHold, Unread> {
     let order = LegalHoldOrder {
         id: columns.parsed("id")?,
-        reason: columns.get("reason")?,
+        reason: reason(columns, keys)?,
         by: columns.get("placed_by")?,
         at: columns.moment("placed")?,
     };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use onward_core::audit::{AuditQuery, AuditWord};
@@ -19,7 +19,7 @@ use super::edge::FHIR_JSON;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::auth::table::Action;
-use crate::listener::ClientCertificate;
+use crate::listener::Connection;
 use crate::outcome;
 
 /// Entries on one page when `_count` does not say.
@@ -43,11 +43,11 @@ struct Cursor {
 /// `GET AuditEvent?…`
 pub async fn get(
     State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: Connection,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::SearchAudit).await {
+    let caller = match super::allowed(&app, &headers, &connection, Action::SearchAudit).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -57,12 +57,12 @@ pub async fn get(
 /// `POST AuditEvent/_search` with a form.
 pub async fn post(
     State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: Connection,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::SearchAudit).await {
+    let caller = match super::allowed(&app, &headers, &connection, Action::SearchAudit).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -111,17 +111,7 @@ impl Search {
 }
 
 fn read_parameters(asked: &str) -> Result<AuditQuery, &'static str> {
-    let mut query = AuditQuery {
-        organisation: None,
-        patient: None,
-        agent: None,
-        entity: None,
-        from: None,
-        until: None,
-        words: Vec::new(),
-        after: None,
-        limit: COUNT,
-    };
+    let mut query = AuditQuery { limit: COUNT, ..AuditQuery::default() };
     let mut range = Range::default();
     let mut seen: Vec<String> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(asked.as_bytes()) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use onward_gateway::collect::Opened;
@@ -12,13 +12,13 @@ use super::accept::{self, Form};
 use super::edge::{self, FHIR_JSON, FHIR_XML};
 use crate::app::App;
 use crate::auth::table::Action;
-use crate::listener::ClientCertificate;
+use crate::listener::Connection;
 use crate::outcome;
 
 /// Releases the copy in the form that `Accept` asks for.
 pub async fn get(
     State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: Connection,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     method: Method,
@@ -28,7 +28,7 @@ pub async fn get(
         // A HEAD would count as a reading and show nothing.
         return outcome::method_not_allowed().into_response();
     }
-    let caller = match super::allowed(&app, &headers, certificate, Action::ReadRendition).await {
+    let caller = match super::allowed(&app, &headers, &connection, Action::ReadRendition).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };

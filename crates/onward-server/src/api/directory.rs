@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use onward_core::directory::{Beds, CareHome};
@@ -15,7 +15,7 @@ use onward_gateway::directory::{Characteristic, HomeQuery, Wanted};
 use super::edge::FHIR_JSON;
 use crate::app::App;
 use crate::auth::table::Action;
-use crate::listener::ClientCertificate;
+use crate::listener::Connection;
 use crate::outcome;
 
 /// Homes on one page when `_count` does not say.
@@ -58,50 +58,48 @@ impl Kind {
     }
 }
 
-type Certificate = Option<Extension<ClientCertificate>>;
-
 /// `GET HealthcareService?…`.
 pub async fn services(
     State(app): State<Arc<App>>,
-    certificate: Certificate,
+    connection: Connection,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    search(&app, &headers, certificate, Kind::Service, &query.unwrap_or_default()).await
+    search(&app, &headers, &connection, Kind::Service, &query.unwrap_or_default()).await
 }
 
 /// `GET Location?…`.
 pub async fn locations(
     State(app): State<Arc<App>>,
-    certificate: Certificate,
+    connection: Connection,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    search(&app, &headers, certificate, Kind::Location, &query.unwrap_or_default()).await
+    search(&app, &headers, &connection, Kind::Location, &query.unwrap_or_default()).await
 }
 
 /// `GET HealthcareService/{id}`.
 pub async fn service(
     State(app): State<Arc<App>>,
-    certificate: Certificate,
+    connection: Connection,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    read(&app, &headers, certificate, Kind::Service, &id).await
+    read(&app, &headers, &connection, Kind::Service, &id).await
 }
 
 /// `GET Location/{id}`.
 pub async fn one_location(
     State(app): State<Arc<App>>,
-    certificate: Certificate,
+    connection: Connection,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    read(&app, &headers, certificate, Kind::Location, &id).await
+    read(&app, &headers, &connection, Kind::Location, &id).await
 }
 
-async fn read(app: &App, headers: &HeaderMap, certificate: Certificate, kind: Kind, id: &str) -> Response {
-    let caller = match super::allowed(app, headers, certificate, kind.action()).await {
+async fn read(app: &App, headers: &HeaderMap, connection: &Connection, kind: Kind, id: &str) -> Response {
+    let caller = match super::allowed(app, headers, connection, kind.action()).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -118,8 +116,8 @@ async fn read(app: &App, headers: &HeaderMap, certificate: Certificate, kind: Ki
     }
 }
 
-async fn search(app: &App, headers: &HeaderMap, certificate: Certificate, kind: Kind, raw: &str) -> Response {
-    let caller = match super::allowed(app, headers, certificate, kind.action()).await {
+async fn search(app: &App, headers: &HeaderMap, connection: &Connection, kind: Kind, raw: &str) -> Response {
+    let caller = match super::allowed(app, headers, connection, kind.action()).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 
@@ -12,19 +12,19 @@ use super::edge::FHIR_JSON;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::auth::table::Action;
-use crate::listener::ClientCertificate;
+use crate::listener::Connection;
 use crate::outcome;
 use crate::pages::findings::{Page, Report};
 
 /// Findings about a message or any Bundle.
 pub async fn validate(
     State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: Connection,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let (caller, media_type, body) = match received(&app, certificate, &headers, body).await {
+    let (caller, media_type, body) = match received(&app, &connection, &headers, body).await {
         Ok(received) => received,
         Err(response) => return response,
     };
@@ -44,13 +44,8 @@ fn wants_page(headers: &HeaderMap, query: Option<&str>) -> bool {
 }
 
 /// What would happen to a message.
-pub async fn explain(
-    State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let (caller, media_type, body) = match received(&app, certificate, &headers, body).await {
+pub async fn explain(State(app): State<Arc<App>>, connection: Connection, headers: HeaderMap, body: Body) -> Response {
+    let (caller, media_type, body) = match received(&app, &connection, &headers, body).await {
         Ok(received) => received,
         Err(response) => return response,
     };
@@ -67,11 +62,11 @@ pub async fn explain(
 /// Who asks, and about which bytes; else the response to give instead.
 async fn received(
     app: &App,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: &Connection,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(Caller, String, Bytes), Response> {
-    let caller = super::allowed(app, headers, certificate, Action::DryRun).await?;
+    let caller = super::allowed(app, headers, connection, Action::DryRun).await?;
     let media_type = super::process_message::media_type(headers).map_err(|response| *response)?;
     Ok((caller, media_type, super::message_body(app, headers, body).await?))
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -27,7 +27,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use crate::app::App;
 use crate::auth::table::{Action, may};
 use crate::auth::{Caller, token};
-use crate::listener::ClientCertificate;
+use crate::listener::Connection;
 use crate::{outcome, pages, people};
 
 /// What a route asks of its caller.
@@ -153,13 +153,8 @@ async fn message_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Byte
 }
 
 /// The caller, when its role has the function.
-async fn allowed(
-    app: &App,
-    headers: &HeaderMap,
-    certificate: Option<Extension<ClientCertificate>>,
-    action: Action,
-) -> Result<Caller, Response> {
-    let caller = token::caller(app, headers, certificate.as_ref().map(|Extension(certificate)| certificate)).await?;
+async fn allowed(app: &App, headers: &HeaderMap, connection: &Connection, action: Action) -> Result<Caller, Response> {
+    let caller = token::caller(app, headers, connection).await?;
     let (detail, answer) = match (may(caller.role(), action), caller.token_covers(action)) {
         (true, true) => return Ok(caller),
         (true, false) => (format!("the token's scopes do not cover {action:?}"), outcome::insufficient_scope()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use onward_fhir::Release;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::edge::FHIR_JSON;
 use crate::app::App;
 use crate::auth::table::Action;
-use crate::listener::ClientCertificate;
+use crate::listener::Connection;
 use crate::outcome;
 
 /// `async` and `response-url` of FHIR's operation.
@@ -33,12 +33,12 @@ pub struct Parameters {
 /// Takes in one message and answers after the durable commit.
 pub async fn post(
     State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: Connection,
     parameters: Result<Query<Parameters>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::Submit).await {
+    let caller = match super::allowed(&app, &headers, &connection, Action::Submit).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };

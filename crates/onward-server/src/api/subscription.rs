@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use onward_core::Timestamp;
@@ -20,7 +20,7 @@ use super::edge::{FHIR_JSON, FHIR_XML};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::auth::table::Action;
-use crate::listener::ClientCertificate;
+use crate::listener::Connection;
 use crate::outcome::{self, Outcome};
 
 /// Longest `Subscription.reason`, characters.
@@ -30,11 +30,9 @@ const ENDPOINT_BYTES_MAX: usize = 500;
 /// What is kept of a Subscription, or is ours to say. Everything else is refused rather than lost.
 const ELEMENTS: [&str; 8] = ["id", "meta", "status", "end", "reason", "criteria", "error", "channel"];
 
-type Certificate = Option<Extension<ClientCertificate>>;
-
 /// `POST Subscription`.
-pub async fn create(State(app): State<Arc<App>>, certificate: Certificate, headers: HeaderMap, body: Body) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::CreateSubscription).await {
+pub async fn create(State(app): State<Arc<App>>, connection: Connection, headers: HeaderMap, body: Body) -> Response {
+    let caller = match super::allowed(&app, &headers, &connection, Action::CreateSubscription).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -59,11 +57,11 @@ pub async fn create(State(app): State<Arc<App>>, certificate: Certificate, heade
 /// `GET Subscription?…`: the client's own.
 pub async fn search(
     State(app): State<Arc<App>>,
-    certificate: Certificate,
+    connection: Connection,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::SearchSubscriptions).await {
+    let caller = match super::allowed(&app, &headers, &connection, Action::SearchSubscriptions).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -85,11 +83,11 @@ pub async fn search(
 /// `GET Subscription/{id}`.
 pub async fn get(
     State(app): State<Arc<App>>,
-    certificate: Certificate,
+    connection: Connection,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::ReadSubscription).await {
+    let caller = match super::allowed(&app, &headers, &connection, Action::ReadSubscription).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -104,12 +102,12 @@ pub async fn get(
 /// `PUT Subscription/{id}`: its owner changes it, asks for it anew or turns it off; `If-Match` is mandatory.
 pub async fn put(
     State(app): State<Arc<App>>,
-    certificate: Certificate,
+    connection: Connection,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::ChangeSubscription).await {
+    let caller = match super::allowed(&app, &headers, &connection, Action::ChangeSubscription).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -141,11 +139,11 @@ async fn change(app: &App, caller: &Caller, id: Uuid, version: u64, headers: &He
 /// `DELETE Subscription/{id}`.
 pub async fn delete(
     State(app): State<Arc<App>>,
-    certificate: Certificate,
+    connection: Connection,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::DeleteSubscription).await {
+    let caller = match super::allowed(&app, &headers, &connection, Action::DeleteSubscription).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };

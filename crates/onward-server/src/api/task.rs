@@ -5,7 +5,7 @@ pub mod search;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use onward_core::client::Role;
@@ -23,17 +23,17 @@ use super::edge::{FHIR_JSON, FHIR_XML};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::auth::table::Action;
-use crate::listener::ClientCertificate;
+use crate::listener::Connection;
 use crate::outcome;
 
 /// `GET Task/{id}`: of a transfer or of a copy.
 pub async fn get(
     State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: Connection,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::ReadTask).await {
+    let caller = match super::allowed(&app, &headers, &connection, Action::ReadTask).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -109,12 +109,12 @@ impl Found {
 /// `PUT Task/{id}`: a recipient moves its own Task, a sender cancels that of its transfer; `If-Match` is mandatory.
 pub async fn put(
     State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: Connection,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let caller = match super::allowed(&app, &headers, certificate, Action::MoveTask).await {
+    let caller = match super::allowed(&app, &headers, &connection, Action::MoveTask).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };

@@ -14,7 +14,7 @@ use onward_core::transport::Notifier;
 use onward_gateway::alerts::Alerting;
 use onward_gateway::subscriptions::HookAddress;
 
-use super::{http, http_config};
+use super::{client_certificate, http, http_config};
 use crate::config::{Config, HookHost};
 use crate::traces;
 
@@ -52,9 +52,10 @@ pub(super) fn notifiers(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Resu
             None => None,
         };
         let (host, from) = (smtp.host.clone(), smtp.from.clone());
+        let certificate = client_certificate(smtp.certificate_file.as_deref(), smtp.key_file.as_deref())?;
         let mail = Smtp::new(
             SmtpConfig { host, port: smtp.port, from, credentials },
-            &http_config(config, None, None, false)?,
+            &http_config(config, certificate, None, false)?,
         );
         notifiers.push(Arc::new(mail.context("[smtp]")?));
     }

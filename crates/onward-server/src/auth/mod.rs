@@ -1,6 +1,7 @@
 //! Who is calling: client assertions become opaque tokens, tokens become callers.
 
 pub mod assertion;
+pub(crate) mod first_uses;
 pub(crate) mod jws;
 pub mod key_source;
 pub(crate) mod limit;

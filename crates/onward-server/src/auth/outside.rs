@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use jsonwebtoken::jwk::JwkSet;
 use onward_core::Timestamp;
 use onward_core::client::Client;
@@ -18,6 +19,8 @@ use crate::config::TokenIssuer;
 
 /// Clocks may differ by this much, seconds.
 const LEEWAY_SECONDS: i64 = 10;
+/// The same.
+pub(crate) const LEEWAY: SignedDuration = SignedDuration::from_secs(LEEWAY_SECONDS);
 /// Longest token that is read, bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
@@ -62,11 +65,25 @@ pub(crate) fn is_one(token: &str) -> bool {
     token.contains('.')
 }
 
+/// A token that is good here.
+pub(crate) struct Taken {
+    /// Whose it is.
+    pub(crate) client: Client,
+    /// What it lets them do.
+    pub(crate) scopes: Scopes,
+    /// Our name of its issuer.
+    pub(crate) issuer: String,
+    /// Its identifier, as its issuer has it.
+    pub(crate) jti: String,
+    /// When it expires.
+    pub(crate) expires: Timestamp,
+}
+
 /// Whose token it is, and what it lets them do.
 ///
 /// # Errors
 /// [`Refused`].
-pub(crate) async fn caller(app: &App, token: &str, certificate: Option<&str>) -> Result<(Client, Scopes), Refused> {
+pub(crate) async fn caller(app: &App, token: &str, certificate: Option<&str>) -> Result<Taken, Refused> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err("the token is too long".into());
     }
@@ -77,23 +94,32 @@ pub(crate) async fn caller(app: &App, token: &str, certificate: Option<&str>) ->
         .fetched(&format!("token issuer:{}", issuer.name), issuer.jwks_url.clone())
         .await
         .map_err(|_| "the issuer's keys cannot be fetched")?;
-    let (id, scopes) = judged(token, &keys, issuer, app.gateway.clock().now(), certificate)?;
-    let client = app.gateway.store().client(id).await.map_err(Refused::Store)?;
+    let judged = judged(token, &keys, issuer, app.gateway.clock().now(), certificate)?;
+    let client = app.gateway.store().client(judged.client).await.map_err(Refused::Store)?;
     let client = client.filter(|client| !client.disabled).ok_or("its client is disabled or not registered here")?;
     if client.certificate_sha256.is_some() && client.certificate_sha256.as_deref() != certificate {
         return Err("the client must use its registered certificate".into());
     }
-    Ok((client, scopes))
+    let Judged { scopes, jti, expires, .. } = judged;
+    Ok(Taken { client, scopes, issuer: issuer.name.clone(), jti, expires })
 }
 
-/// Our client that the token names, and its scopes.
+/// What a token says that is right.
+struct Judged<'a> {
+    /// Our client that it names.
+    client: &'a str,
+    scopes: Scopes,
+    jti: String,
+    expires: Timestamp,
+}
+
 fn judged<'a>(
     token: &str,
     keys: &JwkSet,
     issuer: &'a TokenIssuer,
     now: Timestamp,
     certificate: Option<&str>,
-) -> Result<(&'a str, Scopes), &'static str> {
+) -> Result<Judged<'a>, &'static str> {
     let signed = jws::signed(token, keys)?;
     if signed.kind.as_deref() != Some(issuer.kind.to_ascii_lowercase().as_str()) {
         return Err("typ is not that of an access token");
@@ -130,7 +156,8 @@ fn judged<'a>(
     }
     let named = claims.other.get(&issuer.client_claim).and_then(Value::as_str).ok_or("it names no client")?;
     let client = issuer.clients.get(named).ok_or("its client is none of ours")?;
-    Ok((client, scopes(claims.other.get(&issuer.scope_claim), issuer)?))
+    let expires = Timestamp::from_second(claims.exp).map_err(|_| "exp is no moment")?;
+    Ok(Judged { client, scopes: scopes(claims.other.get(&issuer.scope_claim), issuer)?, jti: claims.jti, expires })
 }
 
 /// A certificate's hash as RFC 8705 writes it.

@@ -1,4 +1,4 @@
-//! Refused sign-ins in the audit log, so that strangers cannot fill it: of each kind the first of every address is an entry
+//! Refused sign-ins and tokens in the audit log, so that strangers cannot fill it: of each kind the first of every address is an entry
 //! of its own, up to ten addresses a minute; what follows in that minute is counted, and becomes one entry at its end.
 
 use std::collections::{BTreeMap, HashSet};
@@ -85,13 +85,15 @@ impl Refusals {
     }
 }
 
-/// Puts a refusal into the audit log, or counts it.
+/// Puts a refusal into the audit log, or counts it; `shown` is the name of the token that was refused, where one was
+/// ([`onward_core::audit::under`]).
 ///
 /// # Errors
 /// When it is to be an entry of its own and cannot be written.
 pub(super) async fn record(
     app: &App,
     kind: &str,
+    shown: Option<String>,
     address: IpAddr,
     request_id: Option<String>,
 ) -> Result<(), onward_core::store::StoreError> {
@@ -99,7 +101,8 @@ pub(super) async fn record(
     if !app.refusals.is_first(kind, address, now) {
         return Ok(());
     }
-    let entry = AuditEntry { request_id, ..entry(now, format!("token refused: {kind}")) };
+    let mut entry = AuditEntry { request_id, ..entry(now, format!("token refused: {kind}")) };
+    entry.agent.under.extend(shown);
     app.gateway.store().audit(vec![app.gateway.journal().row(&entry)]).await
 }
 

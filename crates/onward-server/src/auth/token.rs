@@ -5,24 +5,25 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::SignedDuration;
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
-use onward_core::client::Token;
+use onward_core::Timestamp;
+use onward_core::audit::{Agent, AuditEntry, AuditWord, under};
+use onward_core::client::{Client, Token};
 use onward_core::store::StoreError;
 
 use super::Caller;
 use super::assertion::{Assertion, AssertionError};
 use super::limit::TooMany;
-use super::outside::{self, Refused};
+use super::outside::{self, Refused, Taken};
 use super::refusals;
 use super::scope::{self, Scopes};
 use crate::app::App;
-use crate::listener::{ClientCertificate, Peer};
+use crate::listener::Connection;
 
 /// The only assertion type (RFC 7523 §2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -69,8 +70,7 @@ impl From<AssertionError> for Denied {
 /// Issues a token for a signed assertion.
 pub async fn issue(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    certificate: Option<Extension<ClientCertificate>>,
+    Connection { peer, certificate }: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -79,13 +79,12 @@ pub async fn issue(
         Err(outcome) => return outcome.into_response(),
     };
     let request_id = crate::api::request_id(&headers);
-    let certificate = certificate.map(|Extension(certificate)| certificate.0);
-    match grant(&app, &body, certificate, request_id.clone()).await {
+    match grant(&app, &body, certificate.map(|certificate| certificate.0), request_id.clone()).await {
         Ok(answer) => {
             let headers = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
             (StatusCode::OK, headers, axum::Json(answer)).into_response()
         }
-        Err(denied) => refuse(&app, denied, peer.ip(), request_id).await,
+        Err(denied) => refuse(&app, denied, peer, request_id).await,
     }
 }
 
@@ -130,10 +129,8 @@ async fn grant(
         expires: now + lifetime,
         certificate_sha256: certificate,
     };
-    let audit = AuditEntry {
-        request_id,
-        ..AuditEntry::new(AuditWord::SignIn, now, Agent::client(&client), "token issued".to_owned())
-    };
+    let agent = Agent { under: vec![under::token(&token.hash)], ..Agent::client(&client) };
+    let audit = AuditEntry { request_id, ..AuditEntry::new(AuditWord::SignIn, now, agent, "token issued") };
     let row = app.gateway.journal().row(&audit);
     // The jti must be kept for as long as the assertion could be shown again, leeway included.
     let jti_expires = assertion.expires + SignedDuration::from_secs(60);
@@ -190,7 +187,7 @@ async fn refuse(app: &App, denied: Denied, address: IpAddr, request_id: Option<S
             return crate::outcome::unavailable().into_response();
         }
     };
-    if let Err(error) = refusals::record(app, &description, address, request_id).await {
+    if let Err(error) = refusals::record(app, &description, None, address, request_id).await {
         tracing::error!(%error, "a refused sign-in could not be audited");
         return crate::outcome::unavailable().into_response();
     }
@@ -198,16 +195,13 @@ async fn refuse(app: &App, denied: Denied, address: IpAddr, request_id: Option<S
     (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
 }
 
-/// The caller of a request, by its one bearer token.
+/// The caller of a request, by its one bearer token. A token that is refused is audited, or counted; a request without one touches
+/// nothing and leaves nothing.
 ///
 /// # Errors
 /// The response to give instead: 400 for a malformed, 401 for a missing or void token, 429 when the client asks too
 /// often, 503 without a store.
-pub async fn caller(
-    app: &App,
-    headers: &HeaderMap,
-    certificate: Option<&ClientCertificate>,
-) -> Result<Caller, Response> {
+pub async fn caller(app: &App, headers: &HeaderMap, connection: &Connection) -> Result<Caller, Response> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let unauthorized = || crate::outcome::unauthorized().into_response();
     let Some(value) = values.next() else { return Err(unauthorized()) };
@@ -215,28 +209,64 @@ pub async fn caller(
         return Err(crate::outcome::bad_request("Authorization is given twice").into_response());
     }
     let text = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(unauthorized)?;
-    let (client, scopes) = match outside::is_one(text) {
-        true => match outside::caller(app, text, certificate.map(|certificate| certificate.0.as_str())).await {
-            Ok((client, scopes)) => (client, Some(scopes)),
-            Err(Refused::Untrusted(why)) => {
-                tracing::info!(why, "an access token of another issuer was not taken");
-                return Err(unauthorized());
-            }
-            Err(Refused::Store(error)) => return Err(not_looked_up(&error)),
-        },
-        false => {
-            let found = app.gateway.store().token(&hash(text), app.gateway.clock().now()).await;
-            let (token, client) = found.map_err(|error| not_looked_up(&error))?.ok_or_else(unauthorized)?;
-            if token.certificate_sha256.is_some() && token.certificate_sha256.as_ref() != certificate.map(|c| &c.0) {
-                return Err(unauthorized());
-            }
-            (client, None)
+    let request_id = crate::api::request_id(headers);
+    let known = match outside::is_one(text) {
+        true => of_another_issuer(app, text, connection, request_id.clone()).await,
+        false => of_ours(app, text, connection).await,
+    };
+    let (client, scopes) = match known {
+        Ok(known) => known,
+        Err(Refused::Store(error)) => return Err(not_looked_up(&error)),
+        Err(Refused::Untrusted(why)) => {
+            let shown = under::token(&hash(text));
+            return Err(match refusals::record(app, why, Some(shown), connection.peer, request_id).await {
+                Ok(()) => unauthorized(),
+                Err(error) => not_looked_up(&error),
+            });
         }
     };
     let turn = app.limits.take(&client.id, app.gateway.clock().now());
     let turn =
         turn.map_err(|TooMany { retry_after_seconds }| crate::outcome::too_many(retry_after_seconds).into_response())?;
-    Ok(Caller { client, request_id: crate::api::request_id(headers), scopes, _turn: turn })
+    Ok(Caller { client, request_id, scopes, _turn: turn })
+}
+
+type Known = (Client, Option<Scopes>);
+
+async fn of_ours(app: &App, text: &str, connection: &Connection) -> Result<Known, Refused> {
+    let hash = hash(text);
+    let found = app.gateway.store().token(&hash, app.gateway.clock().now()).await.map_err(Refused::Store)?;
+    let (token, client) = found.ok_or("the token is unknown, has expired, or is void")?;
+    let certificate = connection.certificate.as_ref().map(|certificate| &certificate.0);
+    if token.certificate_sha256.is_some() && token.certificate_sha256.as_ref() != certificate {
+        return Err("the token is bound to another certificate".into());
+    }
+    Ok((Client { under: Some(under::token(&hash)), ..client }, None))
+}
+
+/// Of another issuer's token the first use is our sign-in: it is audited once, on whichever node that is.
+async fn of_another_issuer(
+    app: &App,
+    text: &str,
+    connection: &Connection,
+    request_id: Option<String>,
+) -> Result<Known, Refused> {
+    let certificate = connection.certificate.as_ref().map(|certificate| certificate.0.as_str());
+    let Taken { client, scopes, issuer, jti, expires } = outside::caller(app, text, certificate).await?;
+    let client = Client { under: Some(under::jti(&issuer, &jti)), ..client };
+    let (now, hash) = (app.gateway.clock().now(), hash(text));
+    if !app.first_uses.knows(&hash, now) {
+        let detail = format!("an access token of {issuer} was used first");
+        let entry =
+            AuditEntry { request_id, ..AuditEntry::new(AuditWord::SignIn, now, Agent::client(&client), detail) };
+        let row = app.gateway.journal().row(&entry);
+        let kept = expires.checked_add(outside::LEEWAY).unwrap_or(Timestamp::MAX);
+        // No client's identifier has a line break in it.
+        let issuer = format!("issuer\n{issuer}");
+        app.gateway.store().note_first_use(&issuer, &jti, kept, vec![row]).await.map_err(Refused::Store)?;
+        app.first_uses.keep(hash, kept, now);
+    }
+    Ok((client, Some(scopes)))
 }
 
 fn not_looked_up(error: &StoreError) -> Response {

@@ -88,6 +88,7 @@ impl World {
             mesh_mailbox: None,
             nhs_number_policy: NhsNumberPolicy::Refuse,
             disabled: false,
+            under: None,
         };
         store.put_client(client, Vec::new()).await?;
         let stored = directory_import::kinds(&store.directory().await?);

@@ -1,11 +1,12 @@
 //! `onward alerts`: what needs a person now, who was told, and whom to ring.
 
 use clap::Args;
-use onward_core::store::alerts::{Alert, NotificationState, Told};
+use onward_core::store::alerts::{Alert, Concern, NotificationState, Told};
+use onward_gateway::shown::Shown;
 use serde_json::json;
 
 use super::exit::{Exit, Outcome};
-use super::open::{ConfigArgs, minute};
+use super::open::{self, ConfigArgs, Desk, minute};
 use super::terminal::Terminal;
 
 /// Lists what needs a person now, with whom to ring: homes that have not opened what they must before the person comes,
@@ -27,14 +28,24 @@ pub struct Alerts {
 /// Runs it.
 ///
 /// # Errors
-/// When the store cannot be read.
+/// When the store cannot be read, or the look cannot be audited.
 pub(super) async fn run(command: &Alerts, terminal: &mut Terminal) -> Outcome {
-    let app = command.config.app().await?;
-    let mut rows = Vec::new();
-    for alert in app.gateway.store().alerts().await? {
-        if !alert.concern.kind.is_trouble() {
-            continue;
+    let (config, store) = command.config.existing_store().await?;
+    let desk = Desk::new(&config)?;
+    let app = open::build(&config, store)?;
+    let mut alerts = app.gateway.store().alerts().await?;
+    alerts.retain(|alert| alert.concern.kind.is_trouble());
+    let mut shown = Shown::default();
+    for Concern { delivery, transfer, .. } in alerts.iter().map(|alert| &alert.concern) {
+        match delivery {
+            Some(copy) => shown.copies.push(*copy),
+            None => shown.transfers.push(*transfer),
         }
+    }
+    // First the entry about the look, then what it shows.
+    app.gateway.store().audit(desk.rows_listed("alerts", &shown)).await?;
+    let mut rows = Vec::new();
+    for alert in alerts {
         let ring = app.gateway.numbers(&alert.concern).await?;
         if command.json {
             terminal.json(&as_json(&alert, &ring));

@@ -181,6 +181,7 @@ async fn add(add: &Add, terminal: &mut Terminal) -> Outcome {
         mesh_mailbox: add.mesh_mailbox.as_ref().map(ToString::to_string),
         nhs_number_policy: add.nhs_number_policy,
         disabled: false,
+        under: None,
     };
     let detail =
         format!("client {} added: {} of {}, keys {}", client.id, client.role, client.ods, kids(&client).join(", "));

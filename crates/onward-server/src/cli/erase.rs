@@ -82,8 +82,8 @@ pub struct Request {
     /// Why these records may be erased
     #[arg(long, value_name = "GROUND", value_parser = ground)]
     ground: Option<ErasureGround>,
-    /// Why, in words, for the audit log; no patient data
-    #[arg(long, value_name = "REASON", value_parser = NonEmptyStringValueParser::new())]
+    /// Why, in words, such as a case number: it is evidence and outlives the person's data, so no name and no number of theirs
+    #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who asks, by name
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
@@ -114,8 +114,8 @@ pub struct Add {
     /// The person; `-` reads the number from standard input, so that it stands in no process list
     #[arg(long, value_name = "N")]
     nhs_number: Typed,
-    /// Why, for the audit log; no patient data
-    #[arg(long, value_name = "REASON", value_parser = NonEmptyStringValueParser::new())]
+    /// Why, such as a case number: it is evidence and outlives the person's data, so no name and no number of theirs
+    #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who places it, by name
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
@@ -130,8 +130,8 @@ pub struct Lift {
     /// The hold
     #[arg(value_name = "ID")]
     id: Uuid,
-    /// Why, for the audit log; no patient data
-    #[arg(long, value_name = "REASON", value_parser = NonEmptyStringValueParser::new())]
+    /// Why, such as a case number: it is evidence and outlives the person's data, so no name and no number of theirs
+    #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who lifts it, by name
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
@@ -230,6 +230,8 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
         return Err(Failure::no("there is no such request, or it was done"));
     };
     if !command.yes {
+        let ErasureRequest { ground, reason, by, .. } = &pending.request;
+        terminal.say(format_args!("asked for by {}, {ground}: {}", plain(by), plain(reason)));
         terminal.say("this destroys the person's keys and cannot be undone: say --yes");
         return Ok(Exit::No);
     }
@@ -291,12 +293,12 @@ fn erased(desk: &Desk, pending: &PendingErasure, asked: Option<&str>, by: &str) 
     let PendingErasure { request, pseudonym, keys } = pending;
     // The entry of the request is about the person, and goes with them.
     let account = asked.map_or_else(String::new, |account| format!(" ({account})"));
+    // Not the reason: nobody can take words out of the log again. It is kept beside the request, for as long as [retention] says.
     let detail = format!(
-        "erasure {} of person {pseudonym}, requested by {}{account} and confirmed by {by}: {}, {}; keys: {}",
+        "erasure {} of person {pseudonym}, requested by {}{account} and confirmed by {by}: {}; keys: {}",
         request.id,
         request.by,
         request.ground,
-        request.reason,
         keys.join(" ")
     );
     desk.row(AuditWord::Erase, detail)

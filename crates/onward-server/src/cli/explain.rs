@@ -114,6 +114,7 @@ async fn client(named: Option<&str>, input: &Input, app: &App, terminal: &mut Te
         mesh_mailbox: None,
         nhs_number_policy: NhsNumberPolicy::Hold,
         disabled: false,
+        under: None,
     })
 }
 

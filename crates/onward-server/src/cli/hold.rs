@@ -8,10 +8,12 @@ use onward_core::DeliveryId;
 use onward_core::state::DeliveryState;
 use onward_core::store::{DeliveryQuery, DeliveryRecord, Resend, Store};
 use onward_gateway::holds::Decider;
+use onward_gateway::shown::Shown;
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
-use super::open::{self, ConfigArgs, minute};
+use super::input;
+use super::open::{self, ConfigArgs, Desk, minute};
 use super::status;
 use super::terminal::{Style, Terminal};
 
@@ -80,7 +82,7 @@ pub struct Replay {
     #[command(flatten)]
     config: ConfigArgs,
     /// Why, for the audit log; no patient data
-    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Do it
     #[arg(long)]
@@ -118,8 +120,12 @@ pub(super) async fn dead(command: &Dead, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn held(list: &List, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = list.config.existing_store().await?;
+    let (config, store) = list.config.existing_store().await?;
+    let desk = Desk::new(&config)?;
     let held = store.holds().await?;
+    let transfers = held.iter().map(|held| held.transfer).collect();
+    // First the entry about the look, then what it shows.
+    store.audit(desk.rows_listed("hold list", &Shown { transfers, ..Shown::default() })).await?;
     if list.json {
         for held in &held {
             terminal.json(&json!({
@@ -152,8 +158,11 @@ async fn held(list: &List, terminal: &mut Terminal) -> Outcome {
 }
 
 async fn failed(list: &List, terminal: &mut Terminal) -> Outcome {
-    let (_, store) = list.config.existing_store().await?;
+    let (config, store) = list.config.existing_store().await?;
+    let desk = Desk::new(&config)?;
     let failed = all_failed(store.as_ref()).await?;
+    let copies = failed.iter().map(|copy| copy.id).collect();
+    store.audit(desk.rows_listed("dead list", &Shown { copies, ..Shown::default() })).await?;
     if list.json {
         for record in &failed {
             terminal.json(&status::delivery(record));
@@ -207,6 +216,11 @@ async fn replay(replay: &Replay, terminal: &mut Terminal) -> Outcome {
     };
     if record.state != DeliveryState::Failed {
         return Err(Failure::no(format!("the delivery is {}: only a failed one is sent again", record.state)));
+    }
+    if !replay.yes {
+        let (transfer, patient) = (record.transfer, record.patient.clone());
+        let row = Desk::new(&config)?.row_seen("dead replay, a preview", transfer, Some(record.id), patient);
+        store.audit(vec![row]).await?;
     }
     let done = replay.yes && {
         let app = open::build(&config, store)?;

@@ -11,6 +11,7 @@ use onward_fhir::read::{self, Format, Limits, ReadError};
 use onward_fhir::{Release, Tree};
 
 use super::exit::Failure;
+use crate::reasons::{REASON_MAX, names_a_number};
 
 /// Larger inputs are not read: the readers' own limit, so that `-` cannot fill the memory.
 const BYTES_MAX: u64 = 64 << 20;
@@ -144,6 +145,22 @@ pub(super) fn nhs_number(argument: &str) -> Result<NhsNumber, Failure> {
     }
     let digits: String = line.chars().filter(|c| !c.is_whitespace()).collect();
     digits.parse().map_err(|_| Failure::usage("--nhs-number takes ten digits whose check digit fits"))
+}
+
+/// Why somebody does something, for `value_parser`. It is kept, so that it must not name whom it is about; of names no program can
+/// tell.
+pub(super) fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("say why".to_owned());
+    }
+    if text.chars().count() > REASON_MAX {
+        return Err(format!("at most {REASON_MAX} characters"));
+    }
+    if names_a_number(text) {
+        return Err("leave the NHS number out: the reason is kept".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// A moment: RFC 3339, or a day, which begins at midnight in London.

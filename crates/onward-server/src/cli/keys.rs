@@ -15,6 +15,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure, Outcome};
 use super::open::{ConfigArgs, Desk, missing_store, now};
 use super::output::new_file;
+use super::signed_folder;
 use super::terminal::{Style, Terminal};
 use super::validate::counted;
 use crate::store_keys;
@@ -41,6 +42,15 @@ takes the new key when it first meets it; `onward keys rotate` puts everything u
 
 A key that wraps nothing any more may leave the file once no backup from before the rotation need be restored.")]
     Rotate(Which),
+    /// Changes the key that signs the audit log: a new one signs beside the old one, which `--retire` then destroys
+    #[command(after_help = "Example:
+  onward keys log                                   # makes a new key; restart the gateways: both sign
+  onward audit key --out onward-log.pub             # for auditors and witnesses, who then trust both
+  onward keys log --retire                          # destroys the old one; restart the gateways
+
+Gateways on one database share the file: copy it to each before its restart. A retired key's public half stays in the file: it
+vouches for the checkpoints from before, and for nothing larger. After a theft, retire at once.")]
+    Log(LogKey),
     /// Makes a key that signs what is posted to others' systems (Ed25519, Standard Webhooks), or reads one that is there, and shows the
     /// public key that the receiver checks with
     #[command(after_help = "Example:
@@ -62,6 +72,16 @@ pub struct WebhookKey {
     json: bool,
 }
 
+/// Which step.
+#[derive(Debug, Args)]
+pub struct LogKey {
+    #[command(flatten)]
+    which: Which,
+    /// Destroy every key but the newest, which must have signed the newest checkpoint
+    #[arg(long)]
+    retire: bool,
+}
+
 /// Of which gateway.
 #[derive(Debug, Args)]
 pub struct Which {
@@ -81,6 +101,7 @@ pub(super) async fn run(command: &KeysCommand, terminal: &mut Terminal) -> Outco
         KeysCommand::New(which) => new(which, terminal),
         KeysCommand::List(which) => list(which, terminal).await,
         KeysCommand::Rotate(which) => rotate(which, terminal).await,
+        KeysCommand::Log(key) => log_key(key, terminal).await,
         KeysCommand::Webhook(key) => webhook_key(key, terminal),
     }
 }
@@ -99,6 +120,50 @@ fn new(which: &Which, terminal: &mut Terminal) -> Outcome {
     terminal.say(format_args!("{word}: key {name}, the current one in {}", keys.file.display()));
     terminal
         .say("keep a copy of that file away from the database and its backups: without it nobody can read the store");
+    Ok(Exit::Done)
+}
+
+async fn log_key(command: &LogKey, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = command.which.config.existing_store().await?;
+    let mut keys = signed_folder::signing_key(&config)?;
+    let newest = store.latest_checkpoint().await?;
+    let (detail, told) = if command.retire {
+        if keys.in_force() == 1 {
+            return Err(Failure::no("one key signs the log: `onward keys log` makes the next"));
+        }
+        // Who trusts the new key alone must find a checkpoint by it that covers what the old one vouched for.
+        let covered = newest.filter(|newest| keys.verifying_keys().newest().open(&newest.note).is_ok());
+        let Some(covered) = covered else {
+            return Err(Failure::no(
+                "the newest checkpoint is not signed by the new key yet: restart every gateway, wait for the next checkpoint",
+            ));
+        };
+        let retired = keys.retire(covered.size);
+        (format!("{retired} key(s) of the audit log retired at {} entries", covered.size), "retired")
+    } else {
+        if keys.in_force() > 1 {
+            return Err(Failure::no(
+                "a new key signs beside the old one already: `onward keys log --retire` ends that",
+            ));
+        }
+        let added = keys.add().map_err(Failure::fault)?;
+        (format!("the audit log gets the further key {added}"), "made")
+    };
+    let desk = Desk::new(&config)?;
+    // First the entry: a change that then fails is tried again, one without an entry would be a gap.
+    store.audit(vec![desk.row(AuditWord::Configure, detail)]).await?;
+    let path = &config.audit.signing_key_file;
+    let text = keys.to_secret_text().map_err(Failure::fault)?;
+    store_keys::replace(path, text.as_bytes())?;
+    let public = keys.verifying_keys();
+    if command.which.json {
+        terminal.json(&json!({ "file": path, "done": told, "keys": public.to_string().lines().collect::<Vec<_>>() }));
+        return Ok(Exit::Done);
+    }
+    let word = terminal.paint(Style::Green, told);
+    terminal.say(format_args!("{word}: {} in force in {}", counted(keys.in_force(), "key"), path.display()));
+    terminal.say(public);
+    terminal.say("restart every gateway, with this file; give the public keys to auditors and witnesses");
     Ok(Exit::Done)
 }
 

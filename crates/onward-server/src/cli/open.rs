@@ -6,8 +6,9 @@ use std::sync::Arc;
 use clap::Args;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::store::Store;
-use onward_core::{Clock, NhsNumber, OdsCode, SystemClock, Timestamp};
+use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, SystemClock, Timestamp, TransferId};
 use onward_gateway::journal::Journal;
+use onward_gateway::shown::Shown;
 use onward_store::postgres::OpenError;
 
 use super::account::Account;
@@ -141,6 +142,30 @@ impl Desk {
     #[must_use]
     pub(super) fn entry(&self, word: AuditWord, detail: impl Into<String>) -> AuditEntry {
         AuditEntry::new(word, now(), self.operator(), detail)
+    }
+
+    /// The rows of a list that the operator looks at, which keep what it shows.
+    #[must_use]
+    pub(super) fn rows_listed(&self, asked: &str, shown: &Shown) -> Vec<AuditRow> {
+        let entry = |query| AuditEntry { query: Some(query), ..self.entry(AuditWord::Query, asked) };
+        shown.queries(asked).into_iter().map(|query| self.row_of(&entry(query))).collect()
+    }
+
+    /// The row of a look at one transfer, or at one copy of it.
+    #[must_use]
+    pub(super) fn row_seen(
+        &self,
+        what: &str,
+        transfer: TransferId,
+        delivery: Option<DeliveryId>,
+        patient: Option<NhsNumber>,
+    ) -> AuditRow {
+        self.row_of(&AuditEntry {
+            transfer: Some(transfer),
+            delivery,
+            patient,
+            ..self.entry(AuditWord::ReadTask, what)
+        })
     }
 
     /// Its row.

@@ -1,12 +1,13 @@
 //! `onward serve`, `onward migrate` and `onward healthcheck`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 use onward_connect::egress::EgressHost;
-use onward_connect::http::{HeaderMap, HttpClient, HttpConfig, Method};
+use onward_connect::http::{HeaderMap, HttpClient, HttpConfig, Method, OwnListener};
 use serde_json::json;
 use url::Url;
 
@@ -126,8 +127,7 @@ pub(super) async fn migrate(command: &Migrate, terminal: &mut Terminal) -> Outco
 /// When there is no answer.
 pub(super) async fn healthcheck(command: &Healthcheck, terminal: &mut Terminal) -> Outcome {
     let config = command.config.load()?.config;
-    let url = operations_page(&config, "readyz")?;
-    let http = loopback(&url)?;
+    let (http, url) = operations_page(&config, "readyz")?;
     let answer = http.send(Method::GET, url.clone(), HeaderMap::new(), bytes::Bytes::new()).await;
     let status = answer.map_err(|fault| Failure::fault(anyhow::Error::from(fault).context(url.to_string())))?.status();
     let ready = status.is_success();
@@ -142,8 +142,8 @@ pub(super) async fn healthcheck(command: &Healthcheck, terminal: &mut Terminal) 
 
 /// Endpoints that the running gateway leaves alone at present, by transport; none where no gateway answers here.
 pub(super) async fn not_answering(config: &Config) -> Option<BTreeMap<String, u64>> {
-    let url = operations_page(config, "metrics").ok()?;
-    let answer = loopback(&url).ok()?.send(Method::GET, url, HeaderMap::new(), bytes::Bytes::new()).await.ok()?;
+    let (http, url) = operations_page(config, "metrics").ok()?;
+    let answer = http.send(Method::GET, url, HeaderMap::new(), bytes::Bytes::new()).await.ok()?;
     let page = answer.bytes().await.ok()?;
     Some(silent_endpoints(std::str::from_utf8(&page).ok()?))
 }
@@ -158,56 +158,71 @@ pub(crate) fn silent_endpoints(page: &str) -> BTreeMap<String, u64> {
     told.collect()
 }
 
-fn loopback(url: &Url) -> Result<HttpClient, Failure> {
-    let host = url.host_str().expect("made from an address").to_owned();
-    HttpClient::new(&HttpConfig {
-        egress: vec![EgressHost { host, internal: true }],
+/// A page of the operations listener, and who asks for it: plain HTTP on this machine, else TLS, where the listener is known by
+/// its certificate.
+fn operations_page(config: &Config, page: &str) -> Result<(HttpClient, Url), Failure> {
+    let server = &config.server;
+    let listen = server.operations_listen;
+    if listen.port() == 0 {
+        return Err(Failure::usage("server.operations_listen has port 0, any free one: nobody can know which"));
+    }
+    let address = match listen.ip() {
+        IpAddr::V4(address) if address.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(address) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        address => address,
+    };
+    let mut http = HttpConfig {
         connect_timeout: TIMEOUT,
         total_timeout: TIMEOUT,
         allow_plain_loopback: true,
         ..HttpConfig::default()
-    })
-    .map_err(Failure::fault)
-}
-
-/// A page of the operations listener. A listener on all addresses is asked over loopback; plain HTTP leaves this machine never.
-fn operations_page(config: &Config, page: &str) -> Result<Url, Failure> {
-    let address = match config.server.operations_listen {
-        SocketAddr::V4(address) if address.ip().is_unspecified() => {
-            SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
-        }
-        SocketAddr::V6(address) if address.ip().is_unspecified() => {
-            SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), address.port())
-        }
-        address => address,
     };
-    if !address.ip().is_loopback() {
-        return Err(Failure::usage(format!(
-            "server.operations_listen is {address}: the health check asks over loopback only"
-        )));
-    }
-    if address.port() == 0 {
-        return Err(Failure::usage("server.operations_listen has port 0, any free one: nobody can know which"));
-    }
-    Ok(Url::parse(&format!("http://{address}/{page}")).expect("an address and a path are a URL"))
+    let mut url = if listen.ip().is_loopback() {
+        Url::parse(&format!("http://{listen}")).expect("an address is a URL's host")
+    } else {
+        let certificate = server.tls_certificate_file.as_deref().ok_or_else(|| {
+            Failure::usage(format!("server.operations_listen is {listen}, which needs server.tls_certificate_file"))
+        })?;
+        let chain_pem = std::fs::read(certificate).with_context(|| format!("reading {}", certificate.display()))?;
+        http.own = Some(OwnListener { address, chain_pem });
+        let mut url = server.public_url.url().clone();
+        url.set_scheme("https").and_then(|()| url.set_port(Some(listen.port()))).expect("a public address has a host");
+        url
+    };
+    url.set_path(page);
+    let host = url.host_str().expect("made with one").to_owned();
+    http.egress = vec![EgressHost { host, internal: true }];
+    Ok((HttpClient::new(&http).map_err(Failure::fault)?, url))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn asked(listen: &str) -> Result<String, Exit> {
+    fn asked(listen: &str, certificate: Option<&Path>) -> Result<String, Exit> {
         let mut config = Config::load_from(None, []).expect("the defaults").config;
         config.server.operations_listen = listen.parse().expect("an address");
-        operations_page(&config, "readyz").map(String::from).map_err(|failure| failure.exit)
+        config.server.tls_certificate_file = certificate.map(Path::to_owned);
+        operations_page(&config, "readyz").map(|(_, url)| url.into()).map_err(|failure| failure.exit)
     }
 
     #[test]
-    fn health_is_asked_over_loopback_only() {
-        assert_eq!(asked("127.0.0.1:9443"), Ok("http://127.0.0.1:9443/readyz".to_owned()));
-        assert_eq!(asked("0.0.0.0:9443"), Ok("http://127.0.0.1:9443/readyz".to_owned()));
-        assert_eq!(asked("[::]:9443"), Ok("http://[::1]:9443/readyz".to_owned()));
-        assert_eq!(asked("192.0.2.7:9443"), Err(Exit::Usage));
-        assert_eq!(asked("127.0.0.1:0"), Err(Exit::Usage));
+    fn health_is_asked_in_the_clear_on_this_machine_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("chain.pem");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        std::fs::write(&file, certificate.self_signed(&key).expect("signed").pem()).expect("written");
+        let certificate = Some(file.as_path());
+
+        assert_eq!(asked("127.0.0.1:9443", None), Ok("http://127.0.0.1:9443/readyz".to_owned()));
+        assert_eq!(asked("[::1]:9443", certificate), Ok("http://[::1]:9443/readyz".to_owned()));
+        for listen in ["0.0.0.0:9443", "[::]:9443", "192.0.2.7:9443"] {
+            assert_eq!(asked(listen, certificate), Ok("https://localhost:9443/readyz".to_owned()), "{listen}");
+            assert_eq!(asked(listen, None), Err(Exit::Usage), "{listen}");
+        }
+        assert_eq!(asked("127.0.0.1:0", None), Err(Exit::Usage));
     }
 }

@@ -7,6 +7,7 @@ use onward_gateway::holds::Decider;
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
+use super::input;
 use super::open::{self, ConfigArgs, minute};
 use super::terminal::{Style, Terminal};
 use crate::app::App;
@@ -23,7 +24,7 @@ struct Whom {
     #[arg(long)]
     all: bool,
     /// Why, for the audit log and for whoever looks; no patient data
-    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who decides, by name
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::audit::{self, entries_that_fit};
 use super::exit::{Exit, Failure, Outcome};
+use super::input;
 use super::open::{self, ConfigArgs, Desk, minute};
 use super::output;
 use super::terminal::{Style, Terminal};
@@ -38,7 +39,7 @@ pub struct Recall {
     #[command(flatten)]
     config: ConfigArgs,
     /// Why, for the audit log; no patient data
-    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who decides, by name
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]

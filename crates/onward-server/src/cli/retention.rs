@@ -195,7 +195,7 @@ async fn carry_out(command: &Run, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     let mut lines = vec![
         "onward retention certificate".to_owned(),
-        format!("log {}", key.verifying_key().name()),
+        format!("log {}", key.verifying_keys().name()),
         format!("plan {} of {}", plan.id, plan.made),
         format!("carried out by {} at {at}", plain(&command.by)),
         format!("account {}", Account::own().map_or_else(|| "unknown".to_owned(), ToString::to_string)),

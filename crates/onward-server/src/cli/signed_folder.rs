@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use onward_ledger::SigningKey;
+use onward_ledger::SigningKeys;
 
 use super::exit::Failure;
 use super::output;
@@ -19,10 +19,10 @@ pub(crate) const MANIFEST: &str = "manifest.txt";
 ///
 /// # Errors
 /// When it cannot be read.
-pub(super) fn signing_key(config: &Config) -> Result<SigningKey, Failure> {
+pub(super) fn signing_key(config: &Config) -> Result<SigningKeys, Failure> {
     let path = &config.audit.signing_key_file;
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    SigningKey::from_secret_text(text.trim())
+    SigningKeys::from_secret_text(text.trim())
         .with_context(|| format!("{} is not the audit log's key", path.display()))
         .map_err(Failure::configuration)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
-use super::open::{ConfigArgs, minute, now};
+use super::open::{ConfigArgs, Desk, minute, now};
 use super::operations;
 use super::pause;
 use super::terminal::{Style, Terminal};
@@ -94,6 +94,9 @@ pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
     let Some(transfer) = found else {
         return Err(Failure::no(format!("there is neither a transfer nor a delivery {id}")));
     };
+    // It shows nobody's name; the entry names the person all the same, as that of an operator's page does.
+    let row = Desk::new(&config)?.row_seen("status", transfer.id, None, transfer.patient.clone());
+    store.audit(vec![row]).await?;
     if command.json {
         terminal.json(&shown(&transfer));
     } else {

@@ -60,6 +60,12 @@ pub struct Smtp {
     /// File with the password.
     #[serde(deserialize_with = "filled")]
     pub password_file: Option<PathBuf>,
+    /// Our certificate, where the server wants one, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub certificate_file: Option<PathBuf>,
+    /// Its key, PEM.
+    #[serde(deserialize_with = "filled")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// One host that copies are pushed to, with what it asks for.

@@ -116,6 +116,15 @@ impl Findings {
         }
     }
 
+    /// A certificate of ours and its key: both or neither.
+    fn client_certificate(&mut self, keys: [&'static str; 2], certificate: Option<&Path>, key: Option<&Path>) {
+        self.readable(keys[0], certificate);
+        self.secret(keys[1], key);
+        if certificate.is_some() != key.is_some() {
+            self.error(keys[0], "certificate and key go together: one of them is not set");
+        }
+    }
+
     fn required_secret(&mut self, key: &'static str, path: Option<&Path>, why: &str) {
         if path.is_none() {
             self.error(key, format!("not set: {why}"));
@@ -272,6 +281,10 @@ fn server(config: &Config, findings: &mut Findings) {
         findings.warning("server.public_url", "names this machine only, but the listener is open to others");
     }
     if !server.operations_listen.ip().is_loopback() {
+        if server.tls().is_none() {
+            findings
+                .error("server.operations_listen", "is no loopback address, so it needs TLS: set certificate and key");
+        }
         findings.warning("server.operations_listen", "metrics and readiness are open to the network");
     }
     // Port 0 is "any free port": two of them never collide.
@@ -316,6 +329,11 @@ fn store(config: &Config, findings: &mut Findings) {
     findings.secret("store.password_file", config.store.password_file.as_deref());
     findings.own("store.password_file", config.store.password_file.as_deref(), false);
     findings.readable("store.ca_file", config.store.ca_file.as_deref());
+    findings.client_certificate(
+        ["store.certificate_file", "store.key_file"],
+        config.store.certificate_file.as_deref(),
+        config.store.key_file.as_deref(),
+    );
     match &config.store.url {
         StoreUrl::Sqlite(path) => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -352,12 +370,12 @@ fn mesh(config: &Config, findings: &mut Findings) {
     let sandbox = is_loopback(&mesh.base_url);
     findings.own("mesh.password_file", mesh.password_file.as_deref(), sandbox);
     findings.own("mesh.shared_key_file", mesh.shared_key_file.as_deref(), sandbox);
-    findings.readable("mesh.certificate_file", mesh.certificate_file.as_deref());
-    findings.secret("mesh.key_file", mesh.key_file.as_deref());
+    findings.client_certificate(
+        ["mesh.certificate_file", "mesh.key_file"],
+        mesh.certificate_file.as_deref(),
+        mesh.key_file.as_deref(),
+    );
     findings.readable("mesh.ca_file", mesh.ca_file.as_deref());
-    if mesh.certificate_file.is_some() != mesh.key_file.is_some() {
-        findings.error("mesh.certificate_file", "certificate and key go together: one of them is not set");
-    }
     if mesh.certificate_file.is_none() && mesh.base_url.scheme() == "https" {
         findings.warning("mesh.certificate_file", "not set: the NHS MESH environments want mutual TLS");
     }
@@ -502,11 +520,11 @@ fn audit(config: &Config, findings: &mut Findings) {
 fn syslog(config: &Config, findings: &mut Findings) {
     let audit = &config.audit;
     findings.readable("audit.syslog_ca_file", audit.syslog_ca_file.as_deref());
-    findings.readable("audit.syslog_certificate_file", audit.syslog_certificate_file.as_deref());
-    findings.secret("audit.syslog_key_file", audit.syslog_key_file.as_deref());
-    if audit.syslog_certificate_file.is_some() != audit.syslog_key_file.is_some() {
-        findings.error("audit.syslog_certificate_file", "certificate and key go together: one of them is not set");
-    }
+    findings.client_certificate(
+        ["audit.syslog_certificate_file", "audit.syslog_key_file"],
+        audit.syslog_certificate_file.as_deref(),
+        audit.syslog_key_file.as_deref(),
+    );
     let Some(address) = &audit.syslog_address else { return };
     findings.reachable_host("audit.syslog_address", config, &address.host, address.port);
     if audit.syslog_content == SyslogContent::Event {

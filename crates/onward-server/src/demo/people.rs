@@ -59,6 +59,7 @@ pub(super) async fn settle_in(app: &App, world: &World) -> anyhow::Result<()> {
             mesh_mailbox: person.mailbox.map(str::to_owned),
             nhs_number_policy: NhsNumberPolicy::Refuse,
             disabled: false,
+            under: None,
         };
         if store.client(person.id).await?.as_ref() != Some(&client) {
             let row = configured(app, format!("client {} registered by the demo", person.id));

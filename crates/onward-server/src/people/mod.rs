@@ -27,7 +27,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use jiff::{SignedDuration, Timestamp};
 use onward_connect::http::HttpClient;
-use onward_core::audit::Agent;
+use onward_core::audit::{Agent, under};
 use onward_core::people::{Role, Session, Strength, User};
 use onward_core::{OdsCode, SessionId, UserId};
 use url::Url;
@@ -155,7 +155,12 @@ impl SignedIn {
     /// The person as audit names them, acting for this one of their organisations.
     #[must_use]
     pub fn agent_for(&self, ods: &OdsCode) -> Agent {
-        Agent { role: Some(self.role.as_str()), user: Some(self.user), ..Agent::named(&self.name, Some(ods.clone())) }
+        Agent {
+            role: Some(self.role.as_str()),
+            user: Some(self.user),
+            under: vec![under::session(self.session), under::strength(self.strength)],
+            ..Agent::named(&self.name, Some(ods.clone()))
+        }
     }
 
     /// The person as audit names them, where it is about no one organisation.

@@ -9,7 +9,7 @@ use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
-use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, under};
 use onward_core::people::{Session, Strength, User};
 use onward_core::store::StoreError;
 use onward_core::store::people::{Device, Proof, SignIn};
@@ -175,9 +175,11 @@ impl Begun {
     pub(super) fn new(app: &App, user: &User, strength: Strength) -> Result<Self, StoreError> {
         let now = app.gateway.clock().now();
         let (session_cookie, device_cookie) = (Token::random()?, Token::random()?);
+        let session = SessionId::random();
+        let under = vec![under::session(session), under::strength(strength)];
         Ok(Self {
             session: Session {
-                id: SessionId::random(),
+                id: session,
                 hash: session_cookie.hash(),
                 user: user.id,
                 strength,
@@ -186,7 +188,7 @@ impl Begun {
                 provider_session: None,
             },
             device: Device { hash: device_cookie.hash(), expires: now.checked_add(DEVICE).unwrap_or(Timestamp::MAX) },
-            agent: Agent::person(user, None),
+            agent: Agent { under, ..Agent::person(user, None) },
             session_cookie,
             device_cookie,
         })

@@ -19,7 +19,7 @@ use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use onward_core::{Clock, SystemClock};
-use onward_ledger::{CosigningKey, NotCosigned, Seen, Submission, VerifyingKey, judge};
+use onward_ledger::{CosigningKey, NotCosigned, Seen, Submission, VerifyingKeys, judge};
 
 /// A checkpoint with a few signatures and the longest proof is far smaller.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -27,7 +27,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A witness.
 pub struct Witness {
     key: CosigningKey,
-    logs: BTreeMap<String, VerifyingKey>,
+    logs: BTreeMap<String, VerifyingKeys>,
     state: Mutex<Record>,
 }
 
@@ -54,13 +54,13 @@ impl Witness {
     ///
     /// # Errors
     /// When the state cannot be read or is another process's, or two logs have one name.
-    pub fn open(key: CosigningKey, logs: Vec<VerifyingKey>, state: &Path) -> anyhow::Result<Self> {
+    pub fn open(key: CosigningKey, logs: Vec<VerifyingKeys>, state: &Path) -> anyhow::Result<Self> {
         let mut by_origin = BTreeMap::new();
         for log in logs {
             let twice = by_origin.insert(log.name().to_owned(), log);
             anyhow::ensure!(
                 twice.is_none(),
-                "two keys are given for the log {}",
+                "the log {} is given twice: the keys of one log stand in one file",
                 twice.map_or_else(String::new, |k| k.name().to_owned())
             );
         }
@@ -218,7 +218,7 @@ fn seen_of(line: &str) -> Option<(String, Seen)> {
 
 #[cfg(test)]
 mod tests {
-    use onward_ledger::{Checkpoint, Hash, SigningKey, consistency_proof, leaf_hash, root_of, with_cosignatures};
+    use onward_ledger::{Checkpoint, Hash, SigningKeys, consistency_proof, leaf_hash, root_of, with_cosignatures};
     use tempfile::TempDir;
 
     use super::*;
@@ -227,7 +227,7 @@ mod tests {
 
     struct Scene {
         folder: TempDir,
-        log: SigningKey,
+        log: SigningKeys,
     }
 
     impl Scene {
@@ -235,7 +235,7 @@ mod tests {
             let folder = tempfile::tempdir().expect("a folder");
             let key = CosigningKey::generate("witness.example/w1").expect("a key");
             std::fs::write(folder.path().join("key"), key.to_secret_text().expect("text").as_bytes()).expect("written");
-            Self { folder, log: SigningKey::generate("onward/R9Z").expect("a key") }
+            Self { folder, log: SigningKeys::generate("onward/R9Z").expect("a key") }
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -244,7 +244,7 @@ mod tests {
 
         fn witness(&self) -> anyhow::Result<Witness> {
             let key = CosigningKey::from_secret_text(&std::fs::read_to_string(self.path("key"))?)?;
-            Witness::open(key, vec![self.log.verifying_key().clone()], &self.path("seen"))
+            Witness::open(key, vec![self.log.verifying_keys().clone()], &self.path("seen"))
         }
 
         fn submission(&self, leaves: &[Hash], old: u64) -> String {

@@ -19,6 +19,7 @@ fn client(id: &str) -> Client {
         mesh_mailbox: Some("X26ABC1".to_owned()),
         nhs_number_policy: NhsNumberPolicy::Hold,
         disabled: false,
+        under: None,
     }
 }
 
@@ -107,6 +108,21 @@ pub(crate) async fn used_assertions_are_kept_until_they_expire(store: Shared) {
     assert_eq!(store.token(&[5; 32], at(-2)).await, Ok(None), "purged");
     let nobody = store.redeem_assertion("5", at(300), token(7, "nobody"), Vec::new()).await;
     assert!(nobody.is_err(), "a token belongs to a client");
+}
+
+pub(crate) async fn a_foreign_token_is_used_first_once(store: Shared) {
+    put(&store, client("ward")).await;
+    let first = async |issuer: &str, jti: &str, expires| {
+        store.note_first_use(issuer, jti, at(expires), vec![row(AuditWord::SignIn)]).await.expect("committed")
+    };
+    assert!(first("region", "1", 300).await && first("region", "2", 300).await);
+    assert!(first("vendor", "1", -1).await, "a jti is the issuer's own");
+    let entries = log(&store).await.len();
+    assert!(!first("region", "1", 300).await);
+    assert_eq!(log(&store).await.len(), entries, "the second use writes nothing");
+    assert!(redeem(&store, "1", token(1, "ward")).await, "an assertion has its own");
+    assert!(first("vendor", "1", 300).await, "what has expired is forgotten");
+    assert!(!first("region", "2", 300).await);
 }
 
 fn pharmacy(code: &str, name: &str) -> DirectoryEntry {
@@ -226,17 +242,7 @@ pub(crate) async fn the_log_is_read_in_parts(store: Shared) {
 }
 
 fn everything() -> AuditQuery {
-    AuditQuery {
-        organisation: None,
-        patient: None,
-        agent: None,
-        entity: None,
-        from: None,
-        until: None,
-        words: Vec::new(),
-        after: None,
-        limit: 100,
-    }
+    AuditQuery { limit: 100, ..AuditQuery::default() }
 }
 
 async fn found(store: &Shared, query: AuditQuery) -> Vec<u64> {

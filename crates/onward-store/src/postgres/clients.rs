@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 use super::LeaseClock;
 use super::dispatch::database_now;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::session;
 use super::work::Work;
 use crate::columns::Columns;
@@ -79,6 +80,28 @@ pub(super) struct Redemption {
 
 /// The insert decides: of any number of redemptions of one `jti`, on any number of nodes, one finds no row (goal I2). What has
 /// expired goes by the way: by the database's clock, or a node that is ahead would forget what others still believe.
+async fn is_unseen(c: &Keyed, issuer: &str, jti: &str, expires: Timestamp) -> Result<bool, Failure> {
+    let sql = "INSERT INTO assertions (client_id, jti, expires) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    Ok(session::execute(c, sql, &[&issuer, &jti, &micros(expires)]).await? == 1)
+}
+
+/// The use of another issuer's token.
+pub(super) struct FirstUse {
+    pub(super) issuer: String,
+    pub(super) jti: String,
+    pub(super) expires: Timestamp,
+    pub(super) audit: Vec<AuditRow>,
+}
+
+/// Expired ones go when an assertion is redeemed.
+pub(super) async fn note_first_use<'j>(work: &mut Work<'j>, used: &'j FirstUse) -> Result<bool, Failure> {
+    let first = is_unseen(work.client(), &used.issuer, &used.jti, used.expires).await?;
+    if first {
+        work.audit(&used.audit);
+    }
+    Ok(first)
+}
+
 pub(super) async fn redeem<'j>(work: &mut Work<'j>, redemption: &'j Redemption) -> Result<bool, Failure> {
     let c = work.client();
     let now = match work.shared().lease_clock {
@@ -101,13 +124,7 @@ pub(super) async fn redeem<'j>(work: &mut Work<'j>, redemption: &'j Redemption) 
     )
     .await?;
     let token = &redemption.token;
-    let unseen = session::execute(
-        c,
-        "INSERT INTO assertions (client_id, jti, expires) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        &[&token.client_id, &redemption.jti, &micros(redemption.jti_expires)],
-    )
-    .await?;
-    if unseen == 0 {
+    if !is_unseen(c, &token.client_id, &redemption.jti, redemption.jti_expires).await? {
         return Ok(false);
     }
     session::execute(

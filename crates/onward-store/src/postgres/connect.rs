@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -94,7 +94,7 @@ pub(super) fn pool(settings: &PostgresSettings, size: usize) -> Result<Pool, Ope
     let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = if tls {
         config.ssl_mode(SslMode::Require);
-        Manager::from_config(config, MakeRustlsConnect::new(client_tls(settings.ca_pem.as_deref())?), how)
+        Manager::from_config(config, MakeRustlsConnect::new(client_tls(settings)?), how)
     } else {
         config.ssl_mode(SslMode::Disable);
         Manager::from_config(config, NoTls, how)
@@ -109,10 +109,10 @@ pub(super) fn pool(settings: &PostgresSettings, size: usize) -> Result<Pool, Ope
 }
 
 /// The operating system's authorities, and those of the file. The server's name is always verified.
-fn client_tls(ca_pem: Option<&[u8]>) -> Result<ClientConfig, OpenError> {
+fn client_tls(settings: &PostgresSettings) -> Result<ClientConfig, OpenError> {
     let mut roots = RootCertStore::empty();
     let problem = |text: &str| OpenError::Tls(text.to_owned());
-    match ca_pem {
+    match &settings.ca_pem {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate = certificate.map_err(|_| problem("store.ca_file is not PEM"))?;
@@ -127,11 +127,16 @@ fn client_tls(ca_pem: Option<&[u8]>) -> Result<ClientConfig, OpenError> {
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|_| problem("no version of TLS is to be had"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+        .with_root_certificates(roots);
+    let Some((chain, key)) = &settings.client_pem else { return Ok(builder.with_no_client_auth()) };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| problem("store.key_file is no key, PEM"))?;
+    builder
+        .with_client_auth_cert(chain.map_err(|_| problem("store.certificate_file is not PEM"))?, key)
+        .map_err(|_| problem("store.certificate_file and store.key_file do not belong together"))
 }
 
 #[cfg(test)]

@@ -19,16 +19,28 @@ use super::steps;
 use super::work::Work;
 use crate::columns::Columns;
 use crate::query::{self, REPLAYABLE, Value};
-use crate::rows::{self, DELIVERY, Origin};
+use crate::rows::{self, DELIVERY, Origin, REPLAYED};
 use crate::sealing::{KeyId, Keychain, Unread, key_of_text};
 use crate::stored::{micros, stored_count};
+
+/// Seals what people say of a copy into this column of it. About a person who was erased nothing is kept.
+pub(super) async fn put_words(c: &Keyed, column: &'static str, id: DeliveryId, text: &str) -> Result<(), Failure> {
+    let key = key(c, id).await?;
+    let sealed = match c.keys().seal_text(key, rows::of_copy(column, &id.to_string()), text) {
+        Err(Unread::Erased) => return Ok(()),
+        sealed => sealed?,
+    };
+    let sql = format!("UPDATE deliveries SET {column} = $1 WHERE id = $2");
+    session::execute(c, &sql, &[&sealed, &id.0]).await?;
+    Ok(())
+}
 
 /// Writes the deliveries' present versions into their history.
 pub(super) async fn keep_versions(c: &Client, ids: &[Uuid], at: Timestamp) -> Result<(), Failure> {
     session::execute(
         c,
-        "INSERT INTO delivery_history (delivery, version, state, at, code, reason)
-         SELECT id, version, state, $1, code, reason FROM deliveries WHERE id = ANY($2)",
+        "INSERT INTO delivery_history (delivery, version, state, at, code, reason, words)
+         SELECT id, version, state, $1, code, reason, words FROM deliveries WHERE id = ANY($2)",
         &[&micros(at), &ids],
     )
     .await?;
@@ -41,13 +53,13 @@ pub(super) async fn transition<'j>(work: &mut Work<'j>, change: &'j Transition) 
     let at = micros(change.at);
     let changed = session::first(
         work.client(),
-        "UPDATE deliveries SET state = $1, version = version + 1, code = coalesce($2, code), reason = $3,
+        "UPDATE deliveries SET state = $1, version = version + 1, code = coalesce($2, code), reason = $3, words = NULL,
              changed = $4, next_attempt = CASE WHEN $1::text = 'queued' THEN $4::bigint END
          WHERE id = $5 AND version = $6 RETURNING transfer, sender, patient, erased",
         &[
             &change.state.as_str(),
             &change.code,
-            &change.reason,
+            &change.reason.as_ref().filter(|_| !rows::is_worded(change.state)),
             &at,
             &change.delivery.0,
             &stored_count(change.expected_version),
@@ -56,6 +68,9 @@ pub(super) async fn transition<'j>(work: &mut Work<'j>, change: &'j Transition) 
     .await?;
     let Some(row) = changed else { return Ok(false) };
     let origin = Arc::new(origin(work.client(), &row, change.at).await?);
+    if let Some(words) = change.reason.as_ref().filter(|_| rows::is_worded(change.state)) {
+        put_words(work.client(), "words", change.delivery, words).await?;
+    }
     keep_versions(work.client(), &[change.delivery.0], change.at).await?;
     for response in &change.responses {
         work.queue_once(&origin, response);
@@ -157,11 +172,14 @@ pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: &'j Again) -> Result
              WHERE id = $2 AND erased IS NULL
                  AND CASE WHEN $4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > $1 END"
         ),
-        &[&micros(again.at), &again.delivery.0, &again.why, &(again.how == Resend::Replay)],
+        &[&micros(again.at), &again.delivery.0, &REPLAYED, &(again.how == Resend::Replay)],
     )
     .await?;
     if queued == 0 {
         return Ok(false);
+    }
+    if again.how == Resend::Replay {
+        put_words(work.client(), "replay_words", again.delivery, &again.why).await?;
     }
     keep_versions(work.client(), &[again.delivery.0], again.at).await?;
     work.audit(&again.audit);

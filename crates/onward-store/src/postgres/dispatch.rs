@@ -232,6 +232,7 @@ async fn finish(c: &Client, kept: &[(&AttemptEnd, i64, bool)]) -> Result<(), Fai
              version = version + CASE WHEN u.queued THEN 1 ELSE 0 END,
              next_attempt = CASE WHEN u.queued THEN u.next ELSE next_attempt END,
              reason = CASE WHEN u.queued THEN u.reason ELSE deliveries.reason END,
+             words = CASE WHEN u.queued THEN NULL ELSE words END,
              changed = CASE WHEN u.queued THEN u.at ELSE changed END
          FROM unnest($1::uuid[], $2::boolean[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])
              AS u(ended, queued, state, next, reason, reference, at) WHERE id = u.ended",
@@ -249,8 +250,8 @@ async fn finish(c: &Client, kept: &[(&AttemptEnd, i64, bool)]) -> Result<(), Fai
     let moved: Vec<Uuid> = kept.iter().filter(|(.., queued)| *queued).map(|(end, ..)| end.delivery.0).collect();
     session::execute(
         c,
-        "INSERT INTO delivery_history (delivery, version, state, at, code, reason)
-         SELECT id, version, state, changed, code, reason FROM deliveries WHERE id = ANY($1)",
+        "INSERT INTO delivery_history (delivery, version, state, at, code, reason, words)
+         SELECT id, version, state, changed, code, reason, words FROM deliveries WHERE id = ANY($1)",
         &[&moved],
     )
     .await?;

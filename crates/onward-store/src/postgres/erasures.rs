@@ -13,11 +13,13 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::session;
 use super::work::Work;
 use crate::columns::Columns;
 use crate::query::WORDS;
 use crate::rows;
+use crate::sealing::Keychain;
 use crate::stored::micros;
 
 const PENDING: &str =
@@ -57,17 +59,25 @@ pub(super) async fn request<'j>(work: &mut Work<'j>, asked: &'j Asked) -> Result
         return Ok(false);
     }
     let request = &asked.request;
+    let reason = reason(c, "erasures", request.id, &request.reason).await?;
     session::execute(
         c,
         "INSERT INTO erasures (id, patient, ground, reason, requested_by, requested) VALUES ($1, $2, $3, $4, $5, $6)",
-        &[&request.id, &index, &request.ground.as_str(), &request.reason, &request.by, &micros(request.at)],
+        &[&request.id, &index, &request.ground.as_str(), &reason, &request.by, &micros(request.at)],
     )
     .await?;
     work.audit(&asked.audit);
     Ok(true)
 }
 
-pub(super) async fn pending(c: &Client) -> Result<Vec<PendingErasure>, Failure> {
+/// A reason as it is kept: it outlives the person's key, so the gateway's seals it.
+async fn reason(c: &Keyed, table: &'static str, id: Uuid, text: &str) -> Result<String, Failure> {
+    let gateway = c.keys().vault().gateway();
+    c.load(&[gateway]).await?;
+    Ok(c.keys().seal_text(gateway, rows::of_order(table, &id.to_string()), text)?)
+}
+
+pub(super) async fn pending(c: &Keyed) -> Result<Vec<PendingErasure>, Failure> {
     let mut found = Vec::new();
     for row in session::all(c, &format!("{PENDING} ORDER BY requested, id"), &[]).await? {
         found.push(waiting(c, &row, "").await?);
@@ -75,8 +85,10 @@ pub(super) async fn pending(c: &Client) -> Result<Vec<PendingErasure>, Failure> 
     Ok(found)
 }
 
-async fn waiting(c: &Client, row: &Row, lock: &str) -> Result<PendingErasure, Failure> {
-    let mut pending = rows::pending_erasure(&Columns::of("erasures", row))?;
+async fn waiting(c: &Keyed, row: &Row, lock: &str) -> Result<PendingErasure, Failure> {
+    let read = |row: &Row, keys: &Keychain| rows::pending_erasure(&Columns::of("erasures", row), keys);
+    let pending = c.opened_one(Some(row), read).await?;
+    let mut pending = pending.ok_or_else(|| Failure::corrupt("erasures", "id"))?;
     pending.keys = keys(c, &pending.pseudonym, lock).await?;
     Ok(pending)
 }
@@ -177,11 +189,13 @@ pub(super) async fn clear_table(pool: &Pool) -> Result<bool, Failure> {
 
 pub(super) async fn place_hold<'j>(work: &mut Work<'j>, ordered: &'j Ordered) -> Result<(), Failure> {
     let order = &ordered.order;
-    let index = work.client().keys().vault().index(&ordered.patient);
+    let c = work.client();
+    let index = c.keys().vault().index(&ordered.patient);
+    let reason = reason(c, "legal_holds", order.id, &order.reason).await?;
     session::execute(
-        work.client(),
+        c,
         "INSERT INTO legal_holds (id, patient, reason, placed_by, placed) VALUES ($1, $2, $3, $4, $5)",
-        &[&order.id, &index, &order.reason, &order.by, &micros(order.at)],
+        &[&order.id, &index, &reason, &order.by, &micros(order.at)],
     )
     .await?;
     work.audit(&ordered.audit);
@@ -197,10 +211,10 @@ pub(super) async fn lift_hold<'j>(work: &mut Work<'j>, lifted: &'j Lifted) -> Re
     Ok(changed == 1)
 }
 
-pub(super) async fn legal_holds(c: &Client) -> Result<Vec<LegalHold>, Failure> {
+pub(super) async fn legal_holds(c: &Keyed) -> Result<Vec<LegalHold>, Failure> {
     let sql = "SELECT id, patient, reason, placed_by, placed, lifted FROM legal_holds ORDER BY placed, id";
     let found = session::all(c, sql, &[]).await?;
-    found.iter().map(|row| Ok(rows::legal_hold(&Columns::of("legal_holds", row))?)).collect()
+    c.opened(&found, |row, keys| rows::legal_hold(&Columns::of("legal_holds", row), keys)).await
 }
 
 async fn count(c: &Client, sql: &str, index: &str) -> Result<u64, Failure> {

@@ -20,6 +20,7 @@ use super::work::Work;
 use crate::checkup::{self, RULES, SIZES, TRANSFERS};
 use crate::columns::Columns;
 use crate::rows::{self, EVERYBODY, PREDECESSOR};
+use crate::sealing::Unread;
 use crate::stored::micros;
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
@@ -54,7 +55,7 @@ pub(super) async fn waiting(c: &Client, sender: &OdsCode, for_any: &[String]) ->
 
 /// Makes `transfer` the successor of `predecessor`, which has no other one.
 pub(super) async fn succeed(
-    c: &Client,
+    c: &Keyed,
     transfer: TransferId,
     predecessor: TransferId,
     at: Timestamp,
@@ -126,15 +127,14 @@ async fn live_copies(c: &Client, transfers: &[TransferId]) -> Result<BTreeSet<De
 }
 
 /// Ends a transfer unless it has ended before.
-async fn end_transfer(
-    c: &Client,
-    id: TransferId,
-    why: EndReason,
-    reason: &str,
-    at: Timestamp,
-) -> Result<bool, Failure> {
-    let sql = "UPDATE transfers SET ended = $1, ended_reason = $2, changed = $3 WHERE id = $4 AND ended IS NULL";
-    Ok(session::execute(c, sql, &[&why.as_str(), &reason, &micros(at), &id.0]).await? == 1)
+async fn end_transfer(c: &Keyed, id: TransferId, why: EndReason, reason: &str, at: Timestamp) -> Result<bool, Failure> {
+    let key = transfers::key(c, id).await?;
+    let words = match c.keys().seal_text(key, rows::of_transfer("ended_words", &id.to_string()), reason) {
+        Err(Unread::Erased) => None,
+        sealed => Some(sealed?),
+    };
+    let sql = "UPDATE transfers SET ended = $1, ended_words = $2, changed = $3 WHERE id = $4 AND ended IS NULL";
+    Ok(session::execute(c, sql, &[&why.as_str(), &words, &micros(at), &id.0]).await? == 1)
 }
 
 /// Ends one copy and queues its notice if it may have left. A lease stays, so that whoever is sending can still record the
@@ -153,13 +153,14 @@ async fn end_copy<'j>(work: &mut Work<'j>, ending: &'j Ending, at: Timestamp) ->
     let Some(row) = found else { return Ok(false) };
     session::execute(
         work.client(),
-        "UPDATE deliveries SET ended = $1, ended_by = $2, reason = $3, version = version + 1, changed = $4,
+        "UPDATE deliveries SET ended = $1, ended_by = $2, reason = NULL, words = NULL, version = version + 1, changed = $3,
              next_attempt = NULL,
              state = CASE WHEN state IN ('completed', 'rejected') THEN state ELSE 'withdrawn' END
-         WHERE id = $5",
-        &[&ending.why.as_str(), &ending.by.map(|by| by.0), &ending.reason, &micros(at), &ending.delivery.0],
+         WHERE id = $4",
+        &[&ending.why.as_str(), &ending.by.map(|by| by.0), &micros(at), &ending.delivery.0],
     )
     .await?;
+    deliveries::put_words(work.client(), "words", ending.delivery, &ending.reason).await?;
     deliveries::keep_versions(work.client(), &[ending.delivery.0], at).await?;
     let left = Columns::of("deliveries", &row).flag("may_have_left").unwrap_or(true);
     if let Some(notice) = ending.notice.as_ref().filter(|_| left) {
@@ -206,17 +207,20 @@ pub(super) async fn take_back<'j>(work: &mut Work<'j>, back: &'j TakeBack) -> Re
     Ok(true)
 }
 
-async fn end_superseded(c: &Client, back: &TakeBack, why: EndReason) -> Result<(), Failure> {
+async fn end_superseded(c: &Keyed, back: &TakeBack, why: EndReason) -> Result<(), Failure> {
     let earlier: Vec<Uuid> = earlier_versions(c, back.transfer).await?.iter().map(|id| id.0).collect();
     let ended = session::all(
         c,
-        "UPDATE deliveries SET ended = $1, ended_by = NULL, reason = $2, version = version + 1, changed = $3
-         WHERE transfer = ANY($4) AND ended = 'superseded' RETURNING id",
-        &[&why.as_str(), &back.reason, &micros(back.at), &earlier],
+        "UPDATE deliveries SET ended = $1, ended_by = NULL, reason = NULL, words = NULL, version = version + 1, changed = $2
+         WHERE transfer = ANY($3) AND ended = 'superseded' RETURNING id",
+        &[&why.as_str(), &micros(back.at), &earlier],
     )
     .await?;
     let ids: Vec<Uuid> =
         ended.iter().map(|row| Columns::of("deliveries", row).parsed("id")).collect::<Result<_, _>>()?;
+    for id in &ids {
+        deliveries::put_words(c, "words", DeliveryId(*id), &back.reason).await?;
+    }
     deliveries::keep_versions(c, &ids, back.at).await
 }
 

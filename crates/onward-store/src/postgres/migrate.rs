@@ -6,18 +6,24 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::columns::numbered;
 use super::failure::Failure;
 use super::keyed::{Keyed, Whose};
-use super::{deliveries, session, transfers};
+use super::{deliveries, operations, session, transfers};
 use crate::columns::{Cell, Columns};
+use crate::query::words;
 use crate::rows;
+use crate::rows::operations::of_approval;
 use crate::rows::people::of_totp;
-use crate::sealing::{KeyId, Place};
+use crate::sealing::{KeyId, Place, Unread};
 use crate::stored::micros;
 
 /// The tables that held something plain.
 pub(super) const WRITTEN_ANEW: &str =
     "VACUUM FULL transfers, message_bodies, holds, deliveries, rendition_bodies, recipient_steps, passwords, audit_log";
+/// The tables that held people's words plain.
+pub(super) const WORDS_WRITTEN_ANEW: &str =
+    "VACUUM FULL transfers, deliveries, delivery_history, approvals, erasures, legal_holds";
 
 /// Seals what the schemas before kept plain; false when there is nothing.
 pub(super) async fn seal_everything(c: &Keyed, now: Timestamp) -> Result<bool, Failure> {
@@ -42,6 +48,75 @@ pub(super) async fn seal_everything(c: &Keyed, now: Timestamp) -> Result<bool, F
         entry(c, position, now).await?;
     }
     Ok(found)
+}
+
+/// Seals the reasons that the schemas before kept plain, or that the previous program wrote since; false when there are none.
+pub(super) async fn seal_words(c: &Keyed) -> Result<bool, Failure> {
+    let mut found = false;
+    for id in ids(c, words::COPIES).await? {
+        found = true;
+        copy_words(c, DeliveryId(id)).await?;
+    }
+    for id in ids(c, words::TRANSFERS).await? {
+        found = true;
+        transfer_words(c, TransferId(id)).await?;
+    }
+    for id in ids(c, words::APPROVALS).await? {
+        found = true;
+        approval_words(c, id).await?;
+    }
+    Ok(found)
+}
+
+/// Seals the reasons of erasures and legal holds, in place: only the program of this schema or a later one writes them from now on.
+pub(super) async fn seal_orders(c: &Keyed) -> Result<bool, Failure> {
+    let gateway = c.keys().vault().gateway();
+    c.load(&[gateway]).await?;
+    let mut found = false;
+    for table in ["erasures", "legal_holds"] {
+        for id in ids(c, &format!("SELECT id FROM {table} ORDER BY id")).await? {
+            found = true;
+            let plain = row(c, &format!("SELECT reason FROM {table} WHERE id = $1"), &id).await?;
+            let sealed = sealed_text(c, gateway, rows::of_order(table, &id.to_string()), &plain)?;
+            let sql = format!("UPDATE {table} SET reason = $1 WHERE id = $2");
+            session::execute(c, &sql, &[&sealed, &id]).await?;
+        }
+    }
+    Ok(found)
+}
+
+async fn copy_words(c: &Keyed, id: DeliveryId) -> Result<(), Failure> {
+    let key = deliveries::key(c, id).await?;
+    let name = id.to_string();
+    for (column, read, write) in words::OF_COPY {
+        for found in session::all(c, &numbered(read), &[&id.0]).await? {
+            let (plain, version): (String, i64) =
+                (get(&found, "plain")?, Columns::of("copy", &found).count("version")?);
+            let sealed = c.keys().seal_text(key, rows::of_copy(column, &name), &plain)?;
+            session::execute(c, &numbered(write), &[&sealed, &id.0, &version]).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn transfer_words(c: &Keyed, id: TransferId) -> Result<(), Failure> {
+    let plain: String = get(&row(c, "SELECT ended_reason FROM transfers WHERE id = $1", &id.0).await?, "ended_reason")?;
+    let key = transfers::key(c, id).await?;
+    let sealed = c.keys().seal_text(key, rows::of_transfer("ended_words", &id.to_string()), &plain)?;
+    let sql = "UPDATE transfers SET ended_words = $1, ended_reason = NULL WHERE id = $2";
+    session::execute(c, sql, &[&sealed, &id.0]).await?;
+    Ok(())
+}
+
+async fn approval_words(c: &Keyed, id: Uuid) -> Result<(), Failure> {
+    let found = row(c, "SELECT subject, reason FROM approvals WHERE id = $1", &id).await?;
+    let key = operations::key(c, &get::<String>(&found, "subject")?).await?;
+    let sealed = match c.keys().seal_text(key, of_approval(&id.to_string()), &get::<String>(&found, "reason")?) {
+        Err(Unread::Erased) => None,
+        sealed => Some(sealed?),
+    };
+    session::execute(c, "UPDATE approvals SET words = $1, reason = '' WHERE id = $2", &[&sealed, &id]).await?;
+    Ok(())
 }
 
 async fn ids(c: &Keyed, sql: &str) -> Result<Vec<Uuid>, Failure> {

@@ -85,6 +85,8 @@ pub struct PostgresSettings {
     pub password: Option<String>,
     /// The only authorities of the server's certificate, PEM; none: the operating system's.
     pub ca_pem: Option<Vec<u8>>,
+    /// The user's certificate and its key, PEM, where the server wants them.
+    pub client_pem: Option<(Vec<u8>, String)>,
     /// Takes a server that does not sync: for throw-away databases of tests.
     pub fsync_off_allowed: bool,
 }
@@ -160,6 +162,7 @@ impl PostgresStore {
         let now = clock.now();
         open::migrate(&reads, &keys, now).await?;
         let vault = Arc::new(keys::open(&reads, keys).await?);
+        open::seal_stragglers(&reads, &vault).await?;
         let partitions = Partitions::default();
         partitions.make(&reads, &[month(now), month(now + AHEAD)]).await?;
         let shared = Arc::new(Shared { writes, reads, partitions, vault, lease_clock });
@@ -365,6 +368,17 @@ impl Store for PostgresStore {
             now: self.clock.now(),
         };
         self.writers.run(redemption, |work, redemption| clients::redeem(work, redemption).boxed()).await
+    }
+
+    async fn note_first_use(
+        &self,
+        issuer: &str,
+        jti: &str,
+        expires: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let used = clients::FirstUse { issuer: issuer.to_owned(), jti: jti.to_owned(), expires, audit };
+        self.writers.run(used, |work, used| clients::note_first_use(work, used).boxed()).await
     }
 
     async fn token(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, StoreError> {

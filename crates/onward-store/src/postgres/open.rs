@@ -11,7 +11,7 @@ use super::keyed::Keyed;
 use super::session::{self, Session};
 use super::{keys, migrate};
 use crate::columns::Columns;
-use crate::sealing::{KeyEncryption, KeyFault};
+use crate::sealing::{KeyEncryption, KeyFault, Vault};
 
 /// The schema, one step a file; the first brings version 0 to version 1.
 pub(super) const MIGRATIONS: &[&str] = &[
@@ -25,9 +25,13 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0008_retention.sql"),
     include_str!("../../schema/postgres/0009_alerts.sql"),
     include_str!("../../schema/postgres/0010_subscriptions.sql"),
+    include_str!("../../schema/postgres/0011_words.sql"),
+    include_str!("../../schema/postgres/0012_shown.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 6;
+/// The step that the program follows by sealing what people wrote.
+const WORDS: usize = 10;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +111,7 @@ async fn setting(session: &Session, name: &'static str) -> Result<String, Failur
 /// that start at once take turns at the version's row.
 pub(super) async fn migrate(pool: &Pool, encryption: &Arc<dyn KeyEncryption>, now: Timestamp) -> Result<(), OpenError> {
     make_version(pool).await?;
-    let mut sealed = false;
+    let mut sealed = Vec::new();
     loop {
         let session = Session::begin(pool, session::WRITE).await?;
         let c = session.client();
@@ -131,22 +135,37 @@ pub(super) async fn migrate(pool: &Pool, encryption: &Arc<dyn KeyEncryption>, no
         session::execute(c, "UPDATE onward_schema SET version = version + 1 WHERE id = 1", &[]).await?;
         if found == SEALING {
             keys::begin(c, encryption.as_ref(), now).await?;
-            let vault = Arc::new(keys::vault(c, Arc::clone(encryption)).await?);
-            let keyed = Keyed::with(session, vault);
-            sealed = migrate::seal_everything(&keyed, now).await?;
-            keyed.into_session().commit().await?;
-        } else {
-            session.commit().await?;
         }
+        if found != SEALING && found != WORDS {
+            session.commit().await?;
+            continue;
+        }
+        let vault = Arc::new(keys::vault(c, Arc::clone(encryption)).await?);
+        let keyed = Keyed::with(session, vault);
+        if found == SEALING {
+            sealed.extend(migrate::seal_everything(&keyed, now).await?.then_some(migrate::WRITTEN_ANEW));
+        } else {
+            let plain = migrate::seal_words(&keyed).await? | migrate::seal_orders(&keyed).await?;
+            sealed.extend(plain.then_some(migrate::WORDS_WRITTEN_ANEW));
+        }
+        keyed.into_session().commit().await?;
     }
-    if sealed {
+    for tables in sealed {
         // What was plain must not stay behind in the tables' files; it goes from the write-ahead log in the server's own time.
         let client = pool.get().await.map_err(Failure::from)?;
         client.batch_execute("SET statement_timeout = 0").await.map_err(Failure::Sql)?;
-        client.batch_execute(migrate::WRITTEN_ANEW).await.map_err(Failure::Sql)?;
+        client.batch_execute(tables).await.map_err(Failure::Sql)?;
         drop(Client::take(client));
     }
     Ok(())
+}
+
+/// Seals what nodes of the previous program have written plain since the schema was brought forward; as a rule nothing. Their old rows
+/// stay in the tables' files until the server's own VACUUM.
+pub(super) async fn seal_stragglers(pool: &Pool, vault: &Arc<Vault>) -> Result<(), OpenError> {
+    let keyed = Keyed::begin(pool, session::WRITE, vault).await?;
+    migrate::seal_words(&keyed).await?;
+    Ok(keyed.into_session().commit().await?)
 }
 
 /// Whether there is a store.

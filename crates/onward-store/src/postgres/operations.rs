@@ -12,10 +12,11 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session::{self, Params};
 use super::work::Work;
-use super::{PostgresStore, deliveries};
+use super::{PostgresStore, deliveries, transfers};
 use crate::columns::Columns;
 use crate::query;
-use crate::rows::operations::{self as rows, APPROVAL};
+use crate::rows::operations::{self as rows, APPROVAL, of_approval, transfer_of};
+use crate::sealing::KeyId;
 use crate::stored::micros;
 
 /// For so long an approval that expired is kept.
@@ -71,12 +72,14 @@ async fn stuck(c: &Keyed, wanted: &StuckQuery) -> Result<Vec<Stuck>, Failure> {
 }
 
 async fn ask<'j>(work: &mut Work<'j>, (approval, audit): &'j (Approval, Vec<AuditRow>)) -> Result<(), Failure> {
+    let key = key(work.client(), &approval.subject).await?;
+    let words = work.client().keys().seal_text(key, of_approval(&approval.id.to_string()), &approval.reason)?;
     let forgotten = approval.asked.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
     session::execute(work.client(), "DELETE FROM approvals WHERE expires < $1", &[&micros(forgotten)]).await?;
     session::execute(
         work.client(),
-        "INSERT INTO approvals (id, kind, subject, organisation, asked_by, asked_name, reason, asked, expires)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO approvals (id, kind, subject, organisation, asked_by, asked_name, reason, words, asked, expires)
+         VALUES ($1, $2, $3, $4, $5, $6, '', $7, $8, $9)",
         &[
             &approval.id.0,
             &approval.kind.as_str(),
@@ -84,7 +87,7 @@ async fn ask<'j>(work: &mut Work<'j>, (approval, audit): &'j (Approval, Vec<Audi
             &approval.organisation.as_str(),
             &approval.asked_by,
             &approval.asked_name,
-            &approval.reason,
+            &words,
             &micros(approval.asked),
             &micros(approval.expires),
         ],
@@ -94,8 +97,20 @@ async fn ask<'j>(work: &mut Work<'j>, (approval, audit): &'j (Approval, Vec<Audi
     Ok(())
 }
 
+/// The key of the person whom an approval is about, else the gateway's; at hand.
+pub(super) async fn key(c: &Keyed, subject: &str) -> Result<KeyId, Failure> {
+    match transfer_of(subject) {
+        Some(transfer) => transfers::key(c, transfer).await,
+        None => {
+            let gateway = c.keys().vault().gateway();
+            c.load(&[gateway]).await?;
+            Ok(gateway)
+        }
+    }
+}
+
 async fn open(
-    c: &Client,
+    c: &Keyed,
     kind: ApprovalKind,
     organisation: Option<&str>,
     now: Timestamp,
@@ -104,9 +119,9 @@ async fn open(
     list(c, condition, &[&kind.as_str(), &organisation, &micros(now)]).await
 }
 
-async fn list(c: &Client, condition: &str, params: Params<'_>) -> Result<Vec<Approval>, Failure> {
+async fn list(c: &Keyed, condition: &str, params: Params<'_>) -> Result<Vec<Approval>, Failure> {
     let found = session::all(c, &format!("SELECT {APPROVAL} FROM approvals WHERE {condition}"), params).await?;
-    found.iter().map(|row| Ok(rows::approval(&Columns::of("approvals", row))?)).collect()
+    c.opened(&found, |row, keys| rows::approval(&Columns::of("approvals", row), keys)).await
 }
 
 async fn decide<'j>(

@@ -3,6 +3,7 @@
 #[expect(unreachable_pub, reason = "the file belongs to the support crate too")]
 #[path = "../../../../tests/support/postgres.rs"]
 mod cluster;
+mod encrypted;
 mod sealing;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ fn settings(url: &str) -> PostgresSettings {
         url: url.parse().expect("a URL"),
         password: Some(cluster::PASSWORD.to_owned()),
         ca_pem: None,
+        client_pem: None,
         fsync_off_allowed: true,
     }
 }

@@ -65,16 +65,35 @@ pub(super) fn redeem_assertion(
 ) -> Result<bool, Failure> {
     c.prepare_cached("DELETE FROM assertions WHERE expires < ?")?.execute([micros(now)])?;
     c.prepare_cached("DELETE FROM tokens WHERE expires < ?")?.execute([micros(now)])?;
-    let unseen = c
-        .prepare_cached("INSERT INTO assertions (client_id, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
-        .execute(params![token.client_id, jti, micros(jti_expires)])?;
-    if unseen == 0 {
+    if !is_unseen(c, &token.client_id, jti, jti_expires)? {
         return Ok(false);
     }
     c.prepare_cached("INSERT INTO tokens (hash, client_id, expires, certificate_sha256) VALUES (?, ?, ?, ?)")?
         .execute(params![token.hash, token.client_id, micros(token.expires), token.certificate_sha256])?;
     audit::append(c, audit)?;
     Ok(true)
+}
+
+fn is_unseen(c: &Keyed<'_>, issuer: &str, jti: &str, expires: Timestamp) -> Result<bool, Failure> {
+    let unseen = c
+        .prepare_cached("INSERT INTO assertions (client_id, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
+        .execute(params![issuer, jti, micros(expires)])?;
+    Ok(unseen == 1)
+}
+
+/// Expired ones go when an assertion is redeemed.
+pub(super) fn note_first_use(
+    c: &Keyed<'_>,
+    issuer: &str,
+    jti: &str,
+    expires: Timestamp,
+    audit: &[AuditRow],
+) -> Result<bool, Failure> {
+    let first = is_unseen(c, issuer, jti, expires)?;
+    if first {
+        audit::append(c, audit)?;
+    }
+    Ok(first)
 }
 
 pub(super) fn token(c: &Keyed<'_>, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, Failure> {

@@ -11,7 +11,7 @@ use super::keyed::Keyed;
 use super::{audit, steps};
 use crate::columns::Columns;
 use crate::query::{self, REPLAYABLE};
-use crate::rows::{self, DELIVERY, Origin};
+use crate::rows::{self, DELIVERY, Origin, REPLAYED};
 use crate::sealing::{KeyId, key_of_text};
 use crate::stored::{json, micros, month, stored_count};
 
@@ -93,11 +93,22 @@ pub(super) fn key(c: &Keyed<'_>, delivery: &str) -> Result<KeyId, Failure> {
     key_of_text(&disclosure).ok_or_else(corrupt)
 }
 
+/// Seals what people say of a copy into this column of it. About a person who was erased nothing is kept.
+pub(super) fn put_words(c: &Keyed<'_>, column: &'static str, id: DeliveryId, text: &str) -> Result<(), Failure> {
+    let id = id.to_string();
+    let sealed = match c.seal_text(key(c, &id)?, rows::of_copy(column, &id), text) {
+        Err(Failure::Erased) => return Ok(()),
+        sealed => sealed?,
+    };
+    c.prepare_cached(&format!("UPDATE deliveries SET {column} = ? WHERE id = ?"))?.execute(params![sealed, id])?;
+    Ok(())
+}
+
 /// Writes the delivery's present version into its history.
 pub(super) fn keep_version(c: &Keyed<'_>, id: DeliveryId, at: Timestamp) -> Result<(), Failure> {
     c.prepare_cached(
-        "INSERT INTO delivery_history (delivery, version, state, at, code, reason)
-         SELECT id, version, state, ?, code, reason FROM deliveries WHERE id = ?",
+        "INSERT INTO delivery_history (delivery, version, state, at, code, reason, words)
+         SELECT id, version, state, ?, code, reason, words FROM deliveries WHERE id = ?",
     )?
     .execute(params![micros(at), id.to_string()])?;
     Ok(())
@@ -108,7 +119,7 @@ pub(super) fn keep_version(c: &Keyed<'_>, id: DeliveryId, at: Timestamp) -> Resu
 pub(super) fn transition(c: &Keyed<'_>, change: &Transition) -> Result<bool, Failure> {
     let changed = c
         .prepare_cached(
-            "UPDATE deliveries SET state = ?1, version = version + 1, code = coalesce(?2, code), reason = ?3,
+            "UPDATE deliveries SET state = ?1, version = version + 1, code = coalesce(?2, code), reason = ?3, words = NULL,
                  changed = ?4, next_attempt = CASE ?1 WHEN 'queued' THEN ?4 END
              WHERE id = ?5 AND version = ?6 RETURNING transfer, sender, patient, erased",
         )?
@@ -116,7 +127,7 @@ pub(super) fn transition(c: &Keyed<'_>, change: &Transition) -> Result<bool, Fai
             params![
                 change.state.as_str(),
                 change.code,
-                change.reason,
+                change.reason.as_ref().filter(|_| !rows::is_worded(change.state)),
                 micros(change.at),
                 change.delivery.to_string(),
                 stored_count(change.expected_version),
@@ -130,6 +141,9 @@ pub(super) fn transition(c: &Keyed<'_>, change: &Transition) -> Result<bool, Fai
         .next()
         .transpose()?;
     let Some(origin) = changed else { return Ok(false) };
+    if let Some(words) = change.reason.as_ref().filter(|_| rows::is_worded(change.state)) {
+        put_words(c, "words", change.delivery, words)?;
+    }
     keep_version(c, change.delivery, change.at)?;
     for response in &change.responses {
         insert_once(c, &origin, response)?;
@@ -196,9 +210,12 @@ pub(super) fn requeue(
              WHERE id = ?2 AND erased IS NULL
                  AND CASE WHEN ?4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > ?1 END"
         ))?
-        .execute(params![micros(at), id.to_string(), why, how == Resend::Replay])?;
+        .execute(params![micros(at), id.to_string(), REPLAYED, how == Resend::Replay])?;
     if queued == 0 {
         return Ok(false);
+    }
+    if how == Resend::Replay {
+        put_words(c, "replay_words", id, why)?;
     }
     keep_version(c, id, at)?;
     audit::append(c, audit)?;

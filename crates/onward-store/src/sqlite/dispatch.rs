@@ -153,7 +153,8 @@ fn move_on(c: &Keyed<'_>, end: &AttemptEnd) -> Result<(), Failure> {
         AttemptOutcome::Failed { reason } => ("failed", None, Some(reason)),
     };
     c.prepare_cached(
-        "UPDATE deliveries SET state = ?, version = version + 1, next_attempt = ?, reason = ?, changed = ? WHERE id = ?",
+        "UPDATE deliveries SET state = ?, version = version + 1, next_attempt = ?, reason = ?, words = NULL, changed = ?
+         WHERE id = ?",
     )?
     .execute(params![state, next_attempt, reason, micros(end.at), end.delivery.to_string()])?;
     Ok(())

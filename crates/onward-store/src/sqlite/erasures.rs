@@ -41,7 +41,7 @@ pub(super) fn request(
         request.id.to_string(),
         index,
         request.ground.as_str(),
-        request.reason,
+        reason(c, "erasures", request.id, &request.reason)?,
         request.by,
         micros(request.at)
     ])?;
@@ -49,12 +49,17 @@ pub(super) fn request(
     Ok(true)
 }
 
+/// A reason as it is kept: it outlives the person's key, so the gateway's seals it.
+fn reason(c: &Keyed<'_>, table: &'static str, id: Uuid, text: &str) -> Result<String, Failure> {
+    c.seal_text(c.keys().vault().gateway(), rows::of_order(table, &id.to_string()), text)
+}
+
 pub(super) fn pending(c: &Keyed<'_>) -> Result<Vec<PendingErasure>, Failure> {
     c.prepare_cached(&format!("{PENDING} ORDER BY requested, id"))?.query_and_then([], |row| waiting(c, row))?.collect()
 }
 
 fn waiting(c: &Keyed<'_>, row: &Row<'_>) -> Result<PendingErasure, Failure> {
-    let mut pending = rows::pending_erasure(&Columns::of("erasures", row))?;
+    let mut pending = c.opened(|keys| rows::pending_erasure(&Columns::of("erasures", row), keys))?;
     pending.keys = keys(c, &pending.pseudonym)?;
     Ok(pending)
 }
@@ -155,7 +160,7 @@ pub(super) fn place_hold(
         .execute(params![
             order.id.to_string(),
             c.keys().vault().index(patient),
-            order.reason,
+            reason(c, "legal_holds", order.id, &order.reason)?,
             order.by,
             micros(order.at)
         ])?;
@@ -174,7 +179,7 @@ pub(super) fn lift_hold(c: &Keyed<'_>, id: Uuid, by: &str, at: Timestamp, rows: 
 
 pub(super) fn legal_holds(c: &Keyed<'_>) -> Result<Vec<LegalHold>, Failure> {
     c.prepare_cached("SELECT id, patient, reason, placed_by, placed, lifted FROM legal_holds ORDER BY placed, id")?
-        .query_and_then([], |row| Ok(rows::legal_hold(&Columns::of("legal_holds", row))?))?
+        .query_and_then([], |row| c.opened(|keys| rows::legal_hold(&Columns::of("legal_holds", row), keys)))?
         .collect()
 }
 

@@ -138,9 +138,14 @@ fn live_copies(c: &Keyed<'_>, transfers: &[TransferId]) -> Result<BTreeSet<Deliv
 
 /// Ends a transfer unless it has ended before.
 fn end_transfer(c: &Keyed<'_>, id: TransferId, why: EndReason, reason: &str, at: Timestamp) -> Result<bool, Failure> {
+    let id = id.to_string();
+    let words = match c.seal_text(transfers::key(c, &id)?, rows::of_transfer("ended_words", &id), reason) {
+        Err(Failure::Erased) => None,
+        sealed => Some(sealed?),
+    };
     let ended = c
-        .prepare_cached("UPDATE transfers SET ended = ?, ended_reason = ?, changed = ? WHERE id = ? AND ended IS NULL")?
-        .execute(params![why.as_str(), reason, micros(at), id.to_string()])?;
+        .prepare_cached("UPDATE transfers SET ended = ?, ended_words = ?, changed = ? WHERE id = ? AND ended IS NULL")?
+        .execute(params![why.as_str(), words, micros(at), id])?;
     Ok(ended == 1)
 }
 
@@ -166,12 +171,13 @@ fn end_copy(c: &Keyed<'_>, ending: &Ending, at: Timestamp) -> Result<bool, Failu
         .transpose()?;
     let Some((mut origin, left)) = found else { return Ok(false) };
     c.prepare_cached(
-        "UPDATE deliveries SET ended = ?1, ended_by = ?2, reason = ?3, version = version + 1, changed = ?4,
+        "UPDATE deliveries SET ended = ?1, ended_by = ?2, reason = NULL, words = NULL, version = version + 1, changed = ?3,
              next_attempt = NULL,
              state = CASE WHEN state IN ('completed', 'rejected') THEN state ELSE 'withdrawn' END
-         WHERE id = ?5",
+         WHERE id = ?4",
     )?
-    .execute(params![ending.why.as_str(), ending.by.map(|by| by.to_string()), ending.reason, micros(at), id])?;
+    .execute(params![ending.why.as_str(), ending.by.map(|by| by.to_string()), micros(at), id])?;
+    deliveries::put_words(c, "words", ending.delivery, &ending.reason)?;
     deliveries::keep_version(c, ending.delivery, at)?;
     if let Some(notice) = ending.notice.as_ref().filter(|_| left) {
         if ending.why == EndReason::Recalled {

@@ -8,9 +8,11 @@ use rusqlite::{Connection, params};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{deliveries, keys, transfers};
+use super::{deliveries, keys, operations, transfers};
 use crate::columns::Columns;
+use crate::query::words;
 use crate::rows;
+use crate::rows::operations::of_approval;
 use crate::rows::people::of_totp;
 use crate::sealing::{KeyEncryption, Vault};
 use crate::stored::stored_count;
@@ -45,6 +47,31 @@ pub(super) fn seal_everything(
     }
     Ok(found)
 }
+
+/// Seals the reasons that the schemas before kept plain; false when there are none.
+pub(super) fn seal_words(c: &Connection, encryption: &Arc<dyn KeyEncryption>, now: Timestamp) -> Result<bool, Failure> {
+    let vault = Arc::new(keys::vault(c, Arc::clone(encryption))?);
+    let step = Step { c, vault: &vault, now };
+    let mut found = false;
+    let all: [(&str, Seal<'_>); 5] = [
+        (words::COPIES, |step, id| step.copy_words(id)),
+        (words::TRANSFERS, |step, id| step.transfer_words(id)),
+        (words::APPROVALS, |step, id| step.approval_words(id)),
+        ("SELECT id FROM erasures", |step, id| step.order_words("erasures", id)),
+        ("SELECT id FROM legal_holds", |step, id| step.order_words("legal_holds", id)),
+    ];
+    for (sql, seal) in all {
+        let ids: Vec<String> = c.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for id in ids {
+            found = true;
+            seal(&step, &id)?;
+        }
+    }
+    Ok(found)
+}
+
+/// What seals a row, by its identifier.
+type Seal<'c> = fn(&Step<'c>, &str) -> Result<(), Failure>;
 
 struct Step<'c> {
     c: &'c Connection,
@@ -127,6 +154,54 @@ impl<'c> Step<'c> {
         let disclosure = k.seal_text(key, rows::of_disclosure(id), &disclosure)?;
         k.prepare_cached("UPDATE deliveries SET patient = ?, lane = ?, disclosure = ? WHERE id = ?")?
             .execute(params![patient, self.lane(lane), disclosure, id])?;
+        Ok(())
+    }
+
+    fn copy_words(&self, id: &str) -> Result<(), Failure> {
+        let k = self.keyed();
+        let key = deliveries::key(&k, id)?;
+        for (column, read, write) in words::OF_COPY {
+            let plain: Vec<(String, i64)> = k
+                .prepare_cached(read)?
+                .query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            for (plain, version) in plain {
+                let sealed = k.seal_text(key, rows::of_copy(column, id), &plain)?;
+                k.prepare_cached(write)?.execute(params![sealed, id, version])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn transfer_words(&self, id: &str) -> Result<(), Failure> {
+        let k = self.keyed();
+        let plain: String =
+            k.prepare_cached("SELECT ended_reason FROM transfers WHERE id = ?")?.query_row([id], |row| row.get(0))?;
+        let sealed = k.seal_text(transfers::key(&k, id)?, rows::of_transfer("ended_words", id), &plain)?;
+        k.prepare_cached("UPDATE transfers SET ended_words = ?, ended_reason = NULL WHERE id = ?")?
+            .execute(params![sealed, id])?;
+        Ok(())
+    }
+
+    fn approval_words(&self, id: &str) -> Result<(), Failure> {
+        let k = self.keyed();
+        let (subject, plain): (String, String) = k
+            .prepare_cached("SELECT subject, reason FROM approvals WHERE id = ?")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let sealed = match k.seal_text(operations::key(&k, &subject)?, of_approval(id), &plain) {
+            Err(Failure::Erased) => None,
+            sealed => Some(sealed?),
+        };
+        k.prepare_cached("UPDATE approvals SET words = ?, reason = '' WHERE id = ?")?.execute(params![sealed, id])?;
+        Ok(())
+    }
+
+    fn order_words(&self, table: &'static str, id: &str) -> Result<(), Failure> {
+        let k = self.keyed();
+        let plain: String =
+            k.prepare_cached(&format!("SELECT reason FROM {table} WHERE id = ?"))?.query_row([id], |row| row.get(0))?;
+        let sealed = k.seal_text(self.vault.gateway(), rows::of_order(table, id), &plain)?;
+        k.prepare_cached(&format!("UPDATE {table} SET reason = ? WHERE id = ?"))?.execute(params![sealed, id])?;
         Ok(())
     }
 

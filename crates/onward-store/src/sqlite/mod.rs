@@ -362,6 +362,17 @@ impl Store for SqliteStore {
         self.write(move |c| clients::redeem_assertion(c, &jti, jti_expires, &token, now, &audit)).await
     }
 
+    async fn note_first_use(
+        &self,
+        issuer: &str,
+        jti: &str,
+        expires: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<bool, StoreError> {
+        let (issuer, jti) = (issuer.to_owned(), jti.to_owned());
+        self.write(move |c| clients::note_first_use(c, &issuer, &jti, expires, &audit)).await
+    }
+
     async fn token(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, StoreError> {
         let hash = *hash;
         self.read(move |c| clients::token(c, &hash, now)).await

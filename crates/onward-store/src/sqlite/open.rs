@@ -34,9 +34,13 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0010_retention.sql"),
     include_str!("../../schema/sqlite/0011_alerts.sql"),
     include_str!("../../schema/sqlite/0012_subscriptions.sql"),
+    include_str!("../../schema/sqlite/0013_words.sql"),
+    include_str!("../../schema/sqlite/0014_shown.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;
+/// The step that the program follows by sealing what people wrote.
+const WORDS: usize = 12;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -238,6 +242,9 @@ pub(super) fn migrate(
         if current == SEALING {
             keys::begin(&transaction, encryption.as_ref(), now)?;
             sealed = migrate::seal_everything(&transaction, encryption, now)?;
+        }
+        if current == WORDS {
+            sealed |= migrate::seal_words(&transaction, encryption, now)?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", stored_version(current + 1))?;

@@ -9,10 +9,11 @@ use rusqlite::{params, params_from_iter};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{SqliteStore, audit};
+use super::{SqliteStore, audit, transfers};
 use crate::columns::Columns;
 use crate::query;
-use crate::rows::operations::{self as rows, APPROVAL};
+use crate::rows::operations::{self as rows, APPROVAL, of_approval, transfer_of};
+use crate::sealing::KeyId;
 use crate::stored::micros;
 
 /// For so long an approval that expired is kept.
@@ -74,29 +75,39 @@ impl OperationsStore for SqliteStore {
 }
 
 fn ask(c: &Keyed<'_>, approval: &Approval, rows: &[AuditRow]) -> Result<(), Failure> {
+    let id = approval.id.to_string();
+    let key = key(c, &approval.subject)?;
     let forgotten = approval.asked.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
     c.prepare_cached("DELETE FROM approvals WHERE expires < ?")?.execute([micros(forgotten)])?;
     c.prepare_cached(
-        "INSERT INTO approvals (id, kind, subject, organisation, asked_by, asked_name, reason, asked, expires)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO approvals (id, kind, subject, organisation, asked_by, asked_name, reason, words, asked, expires)
+         VALUES (?, ?, ?, ?, ?, ?, '', ?, ?, ?)",
     )?
     .execute(params![
-        approval.id.to_string(),
+        id,
         approval.kind.as_str(),
         approval.subject,
         approval.organisation.as_str(),
         approval.asked_by,
         approval.asked_name,
-        approval.reason,
+        c.seal_text(key, of_approval(&id), &approval.reason)?,
         micros(approval.asked),
         micros(approval.expires),
     ])?;
     audit::append(c, rows)
 }
 
+/// The key of the person whom an approval is about, else the gateway's.
+pub(super) fn key(c: &Keyed<'_>, subject: &str) -> Result<KeyId, Failure> {
+    match transfer_of(subject) {
+        Some(transfer) => transfers::key(c, &transfer.to_string()),
+        None => Ok(c.keys().vault().gateway()),
+    }
+}
+
 fn list(c: &Keyed<'_>, condition: &str, values: impl rusqlite::Params) -> Result<Vec<Approval>, Failure> {
     c.prepare_cached(&format!("SELECT {APPROVAL} FROM approvals WHERE {condition}"))?
-        .query_and_then(values, |row| Ok(rows::approval(&Columns::of("approvals", row))?))?
+        .query_and_then(values, |row| c.opened(|keys| rows::approval(&Columns::of("approvals", row), keys)))?
         .collect()
 }
 

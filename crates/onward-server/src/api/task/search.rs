@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use onward_core::client::Role;
@@ -18,7 +18,7 @@ use crate::api::edge::FHIR_JSON;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::auth::table::Action;
-use crate::listener::ClientCertificate;
+use crate::listener::Connection;
 use crate::outcome;
 
 /// Tasks on one page when `_count` does not say.
@@ -32,11 +32,11 @@ const UNDERSTOOD: &str = "understood are owner, status, part-of, patient (owner:
 /// `GET Task?…`.
 pub async fn get(
     State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: Connection,
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match crate::api::allowed(&app, &headers, certificate, Action::SearchTasks).await {
+    let caller = match crate::api::allowed(&app, &headers, &connection, Action::SearchTasks).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -46,12 +46,12 @@ pub async fn get(
 /// `POST Task/_search` with a form.
 pub async fn post(
     State(app): State<Arc<App>>,
-    certificate: Option<Extension<ClientCertificate>>,
+    connection: Connection,
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let caller = match crate::api::allowed(&app, &headers, certificate, Action::SearchTasks).await {
+    let caller = match crate::api::allowed(&app, &headers, &connection, Action::SearchTasks).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };

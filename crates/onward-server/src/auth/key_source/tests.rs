@@ -105,6 +105,7 @@ impl Bench {
             mesh_mailbox: None,
             nhs_number_policy: NhsNumberPolicy::Refuse,
             disabled: false,
+            under: None,
         };
         let source = KeySource::new(http, Arc::clone(&clock) as Arc<dyn Clock>);
         Self { source, clock, says, fetched, elsewhere, client }

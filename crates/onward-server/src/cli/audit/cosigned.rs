@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use onward_core::SystemClock;
 use onward_core::store::Store;
-use onward_ledger::{Checkpoint, Cosigned, NoteError, Verified, VerifyingKey, WITHOUT_A_WITNESS, WitnessKey};
+use onward_ledger::{Checkpoint, Cosigned, NoteError, Verified, VerifyingKeys, WITHOUT_A_WITNESS, WitnessKey};
 use serde_json::{Value, json};
 
 use super::Source;
@@ -98,7 +98,7 @@ pub(super) struct Asked {
 ///
 /// # Errors
 /// When the configuration cannot be used.
-pub(super) async fn ask(config: &Config, store: &Arc<dyn Store>, log: &VerifyingKey) -> Result<Vec<Asked>, Failure> {
+pub(super) async fn ask(config: &Config, store: &Arc<dyn Store>, log: &VerifyingKeys) -> Result<Vec<Asked>, Failure> {
     if config.audit.witness.is_empty() {
         return Err(Failure::usage("there is nobody to ask: no [[audit.witness]] is configured"));
     }

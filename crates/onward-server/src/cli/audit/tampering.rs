@@ -50,7 +50,7 @@ struct Place {
     whole: Vec<u8>,
     /// The whole file as it was at each checkpoint.
     backups: Vec<Vec<u8>>,
-    key: SigningKey,
+    key: SigningKeys,
 }
 
 impl Place {
@@ -58,7 +58,7 @@ impl Place {
         let folder = tempfile::tempdir().expect("a folder");
         let toml = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n";
         std::fs::write(folder.path().join("gateway.toml"), toml).expect("writable");
-        let key = SigningKey::generate("onward/R9Z").expect("a key");
+        let key = SigningKeys::generate("onward/R9Z").expect("a key");
         let secret = key.to_secret_text().expect("text");
         std::fs::write(folder.path().join("audit-signing.key"), secret.as_bytes()).expect("writable");
         crate::store_keys::add_key(&folder.path().join("store.key"), now()).expect("a key");

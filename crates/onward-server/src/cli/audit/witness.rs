@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
-use onward_ledger::{CosigningKey, VerifyingKey};
+use onward_ledger::{CosigningKey, VerifyingKeys};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -110,8 +110,8 @@ fn key(path: &Path, name: Option<&str>) -> Result<CosigningKey, Failure> {
     Ok(key)
 }
 
-fn log_key(path: &Path) -> Result<VerifyingKey, Failure> {
-    VerifyingKey::from_text(input::text(path)?.trim())
+fn log_key(path: &Path) -> Result<VerifyingKeys, Failure> {
+    VerifyingKeys::from_text(input::text(path)?.trim())
         .with_context(|| format!("{} is not a log's public key (`onward audit key`)", path.display()))
         .map_err(Failure::configuration)
 }

@@ -2,7 +2,7 @@ use clap::Parser as _;
 use onward_core::audit::{AuditEntry, AuditWord};
 use onward_core::{Timestamp, TransferId};
 use onward_gateway::journal::Journal;
-use onward_ledger::SigningKey;
+use onward_ledger::SigningKeys;
 use tempfile::TempDir;
 
 use crate::cli::terminal::capture;
@@ -17,7 +17,7 @@ async fn place() -> TempDir {
     std::fs::write(folder.path().join("gateway.toml"), "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n")
         .expect("writable");
     crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
-    let key = SigningKey::generate("onward/R9Z").expect("a key").to_secret_text().expect("text");
+    let key = SigningKeys::generate("onward/R9Z").expect("a key").to_secret_text().expect("text");
     std::fs::write(folder.path().join("audit-signing.key"), key.as_bytes()).expect("writable");
     let config = crate::cli::open::ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
     let (_, store) = config.store().await.expect("a store");
@@ -73,11 +73,14 @@ async fn two_people_erase_a_third_and_the_log_stays_whole() {
     let (exit, said) = onward(&folder, &format!("erase confirm {request} --by Bea --yes")).await;
     assert!(exit == Exit::No && said.contains("legal hold"), "{said}");
     assert_eq!(onward(&folder, &format!("legal-hold lift {hold} --reason closed --by Cy")).await.0, Exit::Done);
-    assert_eq!(
-        onward(&folder, &format!("erase confirm {request} --by Bea")).await.0,
-        Exit::No,
-        "without --yes nothing"
+    let (exit, said) = onward(&folder, &format!("erase confirm {request} --by Bea")).await;
+    assert!(
+        exit == Exit::No && said.contains("wrong-person: case-17"),
+        "without --yes nothing but what was asked: {said}"
     );
+    let named = format!("erase request --nhs-number {PERSON} --ground wrong-person --reason {PERSON} --by Ada");
+    let words = ["onward"].into_iter().chain(named.split_whitespace());
+    assert!(Cli::try_parse_from(words).is_err(), "the reason stays, so it names nobody");
     let (exit, said) = onward(&folder, &format!("erase confirm {request} --by Bea --yes --json")).await;
     assert_eq!(exit, Exit::Done, "{said}");
     assert!(said.contains("\"remains\":null"), "{said}");
@@ -92,7 +95,11 @@ async fn two_people_erase_a_third_and_the_log_stays_whole() {
     assert_eq!(onward(&folder, &format!("audit who --nhs-number {OTHER}")).await.0, Exit::Done);
     let (_, events) = onward(&folder, "audit export").await;
     assert!(events.contains("requested by Ada and confirmed by Bea"), "the erasure itself is kept: {events}");
-    assert!(events.lines().filter(|line| line.contains("confirmed by Bea")).all(|line| !line.contains(PERSON)));
+    let erasures = || events.lines().filter(|line| line.contains("confirmed by Bea"));
+    assert!(
+        erasures().all(|line| !line.contains(PERSON) && !line.contains("case-17")),
+        "no words stay in the log for good"
+    );
     let (_, evidence) = onward(&folder, "audit export --evidence").await;
     assert_eq!(evidence.lines().filter(|line| !line.contains("\"event\"")).count(), 4, "{evidence}");
 }

@@ -57,6 +57,7 @@ async fn of_several_clients_it_says_which_one_explains() {
             mesh_mailbox: None,
             nhs_number_policy,
             disabled: false,
+            under: None,
         };
         app.gateway.store().put_client(client, Vec::new()).await.expect("committed");
     }

@@ -10,6 +10,7 @@ use onward_gateway::holds::{Choice, Decider, Planned, Released};
 use serde_json::{Value, json};
 
 use crate::cli::exit::{Exit, Outcome};
+use crate::cli::input;
 use crate::cli::open::{self, ConfigArgs};
 use crate::cli::terminal::{Style, Terminal, plain};
 
@@ -19,7 +20,7 @@ pub struct Decision {
     #[command(flatten)]
     config: ConfigArgs,
     /// Why, for the audit log, and for the hospital when nothing is sent; no patient data
-    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who decides, by name
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]

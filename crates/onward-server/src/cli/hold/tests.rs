@@ -26,6 +26,7 @@ pub(in crate::cli) async fn onward(folder: &Path, line: &str) -> (Result<Exit, E
     let outcome = match &cli.command {
         Command::Hold(command) => hold(command, &mut terminal).await,
         Command::Dead(command) => dead(command, &mut terminal).await,
+        Command::Alerts(command) => crate::cli::alerts::run(command, &mut terminal).await,
         Command::Status(command) => status::run(command, &mut terminal).await,
         Command::Directory(command) => directory::run(command, &mut terminal).await,
         Command::Pause(command) => crate::cli::pause::pause(command, &mut terminal).await,
@@ -67,6 +68,7 @@ async fn accepted_from(message: &str, mailbox: Option<&str>) -> (TempDir, App, R
         mesh_mailbox: mailbox.map(str::to_owned),
         nhs_number_policy: NhsNumberPolicy::Refuse,
         disabled: false,
+        under: None,
     };
     app.gateway.store().put_client(client.clone(), Vec::new()).await.expect("committed");
     let body = message.to_owned().into();
@@ -127,6 +129,50 @@ async fn status_finds_a_transfer_by_its_own_or_a_deliverys_identifier() {
     assert_eq!(outcome, Ok(Exit::Done));
     assert!(table.contains(&receipt.transfer.to_string()) && table.contains(delivery) && !table.contains(&number));
     assert_eq!(onward(folder.path(), "status 00000000-0000-4000-8000-000000000000").await.0, Err(Exit::No));
+}
+
+/// Each command that shows something of a person's leaves an entry by which that is found, though it names nobody.
+#[tokio::test]
+async fn what_the_commands_show_is_in_the_log() {
+    let (folder, app, receipt) = accepted(RESTRICTED).await;
+    let store = app.gateway.store();
+    let patient = store.transfer(receipt.transfer).await.expect("readable").expect("there").patient.expect("traced");
+    let newest = async || {
+        let mut log = store.audit_entries(0, 10_000).await.expect("readable");
+        let entry = log.pop().expect("an entry");
+        (entry.columns.word, entry.columns.agent, entry.columns.patient, entry.columns.transfer)
+    };
+    let on_lists = async || {
+        let all = onward_gateway::explore::everything(None);
+        onward_gateway::sightings::sightings(store.as_ref(), &patient, &all).await.expect("readable").len()
+    };
+    let operator = || Some("operator".to_owned());
+    assert_eq!(on_lists().await, 0);
+    assert_eq!(onward(folder.path(), "hold list").await.0, Ok(Exit::Done));
+    assert_eq!(newest().await, ("query".to_owned(), operator(), None, None));
+    assert_eq!(on_lists().await, 1);
+    assert_eq!(onward(folder.path(), "dead list --json").await.0, Ok(Exit::Done));
+    assert_eq!(newest().await.0, "query");
+    assert_eq!(onward(folder.path(), "alerts").await.0, Ok(Exit::Done));
+    assert_eq!((newest().await.0.as_str(), on_lists().await), ("query", 1), "neither showed anything");
+    assert_eq!(onward(folder.path(), &format!("status {}", receipt.transfer)).await.0, Ok(Exit::Done));
+    let (word, agent, about, transfer) = newest().await;
+    assert_eq!((word.as_str(), agent, transfer), ("read-task", operator(), Some(receipt.transfer.to_string())));
+    assert_eq!(about.as_deref(), Some(patient.expose()));
+    // What is overdue is an alert.
+    let hour_ago = app.gateway.clock().now() - jiff::SignedDuration::from_hours(1);
+    let database = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    database.execute("UPDATE holds SET due = ?", [hour_ago.as_microsecond()]).expect("runs");
+    drop(database);
+    app.gateway.alert_once().await.expect("looked");
+    let raised = newest().await;
+    assert_eq!(
+        (raised.0.as_str(), raised.2.as_deref()),
+        ("notify", Some(patient.expose())),
+        "an alert is about somebody"
+    );
+    assert_eq!(onward(folder.path(), "alerts").await.0, Ok(Exit::No));
+    assert_eq!(on_lists().await, 2);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::state::RecipientKind;
-use onward_ledger::{SigningKey, Tree};
+use onward_ledger::{SigningKeys, Tree};
 
 use super::*;
 use crate::cli::hold::tests::{DISCHARGE, accepted, json, onward};
@@ -15,6 +15,7 @@ fn home() -> Client {
         mesh_mailbox: None,
         nhs_number_policy: NhsNumberPolicy::Refuse,
         disabled: false,
+        under: None,
     }
 }
 
@@ -36,7 +37,7 @@ async fn what_went_to_the_wrong_home_is_taken_back_told_and_sent_on() {
     assert!(gateway.open(&home(), copy.id, None).await.expect("audited").is_some(), "a preview takes nothing back");
 
     // A serving gateway signs checkpoints; here it is done by hand, before and after.
-    let key = SigningKey::generate("onward/R9Z").expect("a key");
+    let key = SigningKeys::generate("onward/R9Z").expect("a key");
     std::fs::write(folder.path().join("audit-signing.key"), key.to_secret_text().expect("text")).expect("written");
     gateway.checkpoint(&key, &mut Tree::new()).await.expect("signed");
     let pack = folder.path().join("incident");

@@ -2,7 +2,7 @@ use clap::Parser as _;
 use onward_core::audit::{AuditEntry, AuditWord};
 use onward_core::{Timestamp, TransferId};
 use onward_gateway::journal::Journal;
-use onward_ledger::SigningKey;
+use onward_ledger::SigningKeys;
 use tempfile::TempDir;
 
 use crate::cli::terminal::capture;
@@ -12,12 +12,12 @@ const PERSON: &str = "9990000018";
 const HELD: &str = "9990000026";
 
 /// A gateway's folder whose log has an old entry about each of two people, one under a legal hold.
-async fn place() -> (TempDir, SigningKey) {
+async fn place() -> (TempDir, SigningKeys) {
     let folder = tempfile::tempdir().expect("a folder");
     let toml = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n[retention]\nmessages_days = 30\npeople_days = 30\n";
     std::fs::write(folder.path().join("gateway.toml"), toml).expect("writable");
     crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
-    let key = SigningKey::generate("onward/R9Z").expect("a key");
+    let key = SigningKeys::generate("onward/R9Z").expect("a key");
     let secret = key.to_secret_text().expect("text");
     std::fs::write(folder.path().join("audit-signing.key"), secret.as_bytes()).expect("writable");
     let config = crate::cli::open::ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
@@ -78,7 +78,7 @@ async fn a_plan_comes_before_the_run_and_is_carried_out_once() {
     let (exit, said) = onward(&folder, &format!("retention run {id} --by Bea --yes --out {}", out.display())).await;
     assert_eq!(exit, Exit::Done, "{said}");
     let note = std::fs::read_to_string(&out).expect("written");
-    let text = key.verifying_key().verified_text(&note).expect("signed by the log's key");
+    let text = key.verifying_keys().verified_text(&note).expect("signed by the log's key");
     assert!(
         text.contains("carried out by Bea") && text.contains("people 1: 1 keys destroyed, 1 people kept"),
         "{text}"

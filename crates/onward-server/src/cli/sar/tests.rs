@@ -4,7 +4,7 @@ use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::DeliveryQuery;
 use tempfile::TempDir;
 
-use onward_ledger::SigningKey;
+use onward_ledger::SigningKeys;
 
 use super::*;
 use crate::cli::terminal::capture;
@@ -31,10 +31,10 @@ async fn place() -> (TempDir, String) {
     std::fs::write(folder.path().join("gateway.toml"), toml).expect("written");
     std::fs::write(folder.path().join("people.toml"), PEOPLE).expect("written");
     crate::store_keys::add_key(&folder.path().join("store.key"), now()).expect("a key");
-    let key = SigningKey::generate("onward/Y99900").expect("a key");
+    let key = SigningKeys::generate("onward/Y99900").expect("a key");
     std::fs::write(folder.path().join("audit-signing.key"), key.to_secret_text().expect("text").as_bytes())
         .expect("written");
-    std::fs::write(folder.path().join("log.pub"), key.verifying_key().to_string()).expect("written");
+    std::fs::write(folder.path().join("log.pub"), key.verifying_keys().to_string()).expect("written");
     let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
     let (config, store) = config.store().await.expect("a store");
     let app = crate::cli::open::build(&config, store).expect("wired");
@@ -54,6 +54,7 @@ async fn place() -> (TempDir, String) {
         mesh_mailbox: None,
         nhs_number_policy: onward_core::client::NhsNumberPolicy::Refuse,
         disabled: false,
+        under: None,
     };
     let submission = onward_gateway::accept::Submission {
         client,

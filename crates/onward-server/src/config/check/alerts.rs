@@ -41,6 +41,11 @@ fn mail(config: &Config, findings: &mut Findings) {
     let (alerts, mail) = (&config.alerts, &config.smtp);
     findings.secret("smtp.password_file", mail.password_file.as_deref());
     findings.own("smtp.password_file", mail.password_file.as_deref(), false);
+    findings.client_certificate(
+        ["smtp.certificate_file", "smtp.key_file"],
+        mail.certificate_file.as_deref(),
+        mail.key_file.as_deref(),
+    );
     if mail.password_file.is_some() == mail.user.is_empty() {
         findings.error("smtp.user", "user and password go together: one of them is not set");
     }

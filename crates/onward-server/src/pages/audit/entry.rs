@@ -17,7 +17,7 @@ use super::super::components::{Fact, Field, FormError};
 use super::super::operations::{grouped, reason};
 use super::super::{Shell, attendant, page, sent, shell, store_failed, trouble};
 use super::search::placed;
-use super::words::word;
+use super::words::{signed_in_by, word};
 use super::{Tab, TabLink};
 use crate::app::App;
 use crate::cli::audit::event::Told;
@@ -82,7 +82,8 @@ impl EntryPage {
         ];
         if let Some(told) = entry.event.as_deref().and_then(Told::read) {
             let party = |party: &crate::cli::audit::event::Party| {
-                let parts = [Some(party.shown()), party.role.clone(), party.organisation.clone()];
+                let strength = party.strength.map(|strength| signed_in_by(strength).to_owned());
+                let parts = [Some(party.shown()), party.role.clone(), party.organisation.clone(), strength];
                 parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
             };
             facts.push(Fact { key: "Who", lines: vec![party(&told.actor)] });

@@ -93,7 +93,7 @@ async fn checkpoints(app: &App) -> Result<Result<Vec<Checkpoint>, Misfit>, Store
     let mut opened = Vec::new();
     for stored in store.checkpoints().await? {
         let own = cosignatures.iter().filter(|kept| kept.size == stored.size).map(|kept| kept.line.as_str());
-        match key.verifying_key().open(&with_cosignatures(&stored.note, own)) {
+        match key.verifying_keys().open(&with_cosignatures(&stored.note, own)) {
             Ok(checkpoint) => opened.push(checkpoint),
             Err(error) => {
                 let why = format!("the stored checkpoint of {} entries: {error}", stored.size);

@@ -11,12 +11,13 @@ use onward_core::Timestamp;
 use onward_core::audit::{AuditQuery, FoundAudit};
 use onward_core::store::StoreError;
 use onward_gateway::explore::{Sightings, everything};
+use onward_gateway::sightings::Sighting;
 use onward_transform::render::dates;
 
 use super::super::components::{Choice, FormError};
 use super::super::{OnlyGet, Shell, attendant, page, sent, shell, store_failed};
 use super::charts::{self, Chart, Disclosed};
-use super::words::{DISCLOSURES, GROUPS, word};
+use super::words::{DISCLOSURES, GROUPS, signed_in_by, word};
 use super::{Asked, Form, Tab, TabLink};
 use crate::app::App;
 use crate::cli::audit::event::Told;
@@ -174,7 +175,7 @@ async fn show(
         Tab::Who => (
             "Who saw what",
             &[
-                "Everybody who saw one person: who was sent a copy or opened one, who looked at its state, and on whose lists the person stood.",
+                "Everybody who saw one person: who was sent a copy or opened one, who looked at its state, on whose lists the person stood, and which exports of the log had an entry about them.",
             ],
         ),
         _ => ("Events", &["Everything that the log holds about what your organisation did, sent or received."]),
@@ -204,7 +205,7 @@ impl Results {
         let filters = if on == 1 { "1 filter is on".to_owned() } else { format!("{on} filters are on") };
         Self {
             heading: counted(found.len(), more),
-            rows: found.iter().map(|entry| Row::new(entry, false, now)).collect(),
+            rows: found.iter().map(|entry| Row::new(entry, None, now)).collect(),
             nothing: format!("No events match; {filters}."),
             more: found.last().filter(|_| more).map(place).unwrap_or_default(),
             charts: Vec::new(),
@@ -229,7 +230,7 @@ impl Results {
         let shown = found.iter().take(ROWS as usize);
         Self {
             heading: counted(found.len(), cut),
-            rows: shown.map(|entry| Row::new(entry, false, now)).collect(),
+            rows: shown.map(|entry| Row::new(entry, None, now)).collect(),
             nothing: "Nothing was disclosed in this time.".to_owned(),
             more: String::new(),
             charts: if found.is_empty() { Vec::new() } else { charts::charts(&disclosed) },
@@ -239,8 +240,12 @@ impl Results {
 
     fn sightings(seen: &Sightings, now: Timestamp) -> Self {
         Self {
-            heading: counted(seen.entries.len(), seen.cut),
-            rows: seen.entries.iter().map(|entry| Row::new(entry, seen.lists.contains(&entry.index), now)).collect(),
+            heading: counted(seen.entries.len(), false),
+            rows: seen
+                .entries
+                .iter()
+                .map(|entry| Row::new(entry, seen.among_others.get(&entry.index).copied(), now))
+                .collect(),
             nothing: "Nobody: the log of your organisation has no entry about this person in this time.".to_owned(),
             more: String::new(),
             charts: Vec::new(),
@@ -258,17 +263,17 @@ fn counted(count: usize, more: bool) -> String {
 }
 
 impl Row {
-    fn new(entry: &FoundAudit, list: bool, now: Timestamp) -> Self {
+    fn new(entry: &FoundAudit, sighting: Option<Sighting>, now: Timestamp) -> Self {
         let told = entry.event.as_deref().and_then(Told::read);
         let failed = told.as_ref().is_none_or(|told| !told.success);
         let detail =
             told.as_ref().map(|told| told.detail.clone()).unwrap_or_else(|| "This entry cannot be read".into());
         let (actor, role) = told.as_ref().map_or_else(Default::default, |told| {
-            let organisation = told.actor.organisation.as_deref().unwrap_or_default();
-            (
-                told.actor.shown(),
-                [told.actor.role.as_deref().unwrap_or_default(), organisation].join(" ").trim().to_owned(),
-            )
+            let parts = [told.actor.role.as_deref(), told.actor.organisation.as_deref()];
+            let role = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            let strength = told.actor.strength.map(|strength| signed_in_by(strength).to_owned());
+            let parts = [role].into_iter().filter(|role| !role.is_empty()).chain(strength);
+            (told.actor.shown(), parts.collect::<Vec<_>>().join(", "))
         });
         let got = told.map(|told| told.got(entry.word).shown()).filter(|got| *got != actor);
         Self {
@@ -276,7 +281,11 @@ impl Row {
             actor,
             role,
             got: got.unwrap_or_default(),
-            what: if list { "Stood on a list" } else { word(entry.word) },
+            what: match sighting {
+                None => word(entry.word),
+                Some(Sighting::List) => "Stood on a list",
+                Some(Sighting::Export) => "In an export of the log",
+            },
             failed,
             about: if entry.patient.is_some() { "A person, hidden".to_owned() } else { "Nobody".to_owned() },
             detail: detail.split_once(": ").map_or(detail.clone(), |(_, detail)| detail.to_owned()),

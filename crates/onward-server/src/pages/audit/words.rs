@@ -1,6 +1,7 @@
 //! What happened, in words, and which of it a search is about.
 
 use onward_core::audit::AuditWord;
+use onward_core::people::Strength;
 
 /// What an entry tells.
 pub(super) fn word(word: AuditWord) -> &'static str {
@@ -29,6 +30,15 @@ pub(super) fn word(word: AuditWord) -> &'static str {
         AuditWord::DryRun => "Tried out",
         // A word that has no better one yet is told as the log writes it.
         other => other.as_str(),
+    }
+}
+
+/// How a person signed in.
+pub(super) fn signed_in_by(strength: Strength) -> &'static str {
+    match strength {
+        Strength::Passkey => "by passkey",
+        Strength::PasswordAndCode => "by password and code",
+        Strength::Federated => "by an identity provider",
     }
 }
 

@@ -11,7 +11,6 @@ mod words;
 use std::sync::Arc;
 
 use axum::routing::{MethodRouter, get, post};
-use onward_core::NhsNumber;
 use onward_gateway::holds::Decider;
 use onward_gateway::operate::Revealed;
 use onward_transform::render::dates;
@@ -22,9 +21,7 @@ use crate::api::{Access, Route};
 use crate::app::App;
 use crate::auth::table::Action;
 use crate::people::SignedIn;
-
-/// Longest reason, in characters.
-const REASON_MAX: usize = 500;
+use crate::reasons::{REASON_MAX, names_a_number};
 
 pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
     let route = |method, path, handler| (Route { method, path, access: Access::Page(Action::Operate) }, handler);
@@ -154,14 +151,6 @@ pub(super) fn reason(body: &[u8]) -> Result<String, &'static str> {
         return Err("Leave the NHS number out: the reason is kept for good");
     }
     Ok(reason)
-}
-
-/// Whether ten digits of a text, whatever stands between them, are an NHS number.
-fn names_a_number(text: &str) -> bool {
-    let digits: Vec<char> = text.chars().filter(|c| !matches!(c, ' ' | '-' | '\u{a0}' | '.')).collect();
-    digits
-        .split(|c| !c.is_ascii_digit())
-        .any(|run| run.windows(10).any(|ten| ten.iter().collect::<String>().parse::<NhsNumber>().is_ok()))
 }
 
 fn decider<'d>(who: &'d SignedIn, reason: &'d str, act: bool) -> Decider<'d> {

@@ -6,8 +6,8 @@ use onward_core::store::{AuditContent, Claim, ErasureOutcome, NewHold};
 use uuid::Uuid;
 
 use super::*;
-use crate::contract::erasing::{confirm, erase_every, fill, request};
-use crate::contract::sealing::{CANARY, ring, telling, without_old};
+use crate::contract::erasing::{WROTE, confirm, erase_every, fill, request};
+use crate::contract::sealing::{CANARY, ring, telling, without_old, write_everything};
 use crate::contract::{hold, row};
 use crate::sealing::{KeyEncryption, KeyFault, KeyRing};
 
@@ -216,4 +216,54 @@ async fn a_database_from_before_is_sealed_when_it_is_opened() {
     assert_eq!(entries[0].columns.patient.as_deref(), Some(number.expose()));
     let lease = store.claim(Claim::due(at(0), at(30), 9)).await.expect("claimable").remove(0);
     assert_eq!((lease.delivery.patient, lease.rendition.body), (Some(number), CANARY.as_bytes().to_vec()));
+}
+
+/// What a node of the previous program writes about a person into a database of this schema.
+const PREVIOUS: &str = "UPDATE deliveries SET reason = '{w}', words = NULL WHERE words IS NOT NULL;
+    UPDATE deliveries SET replay = '{w}', replay_words = NULL WHERE replay_words IS NOT NULL;
+    UPDATE delivery_history SET reason = '{w}', words = NULL WHERE words IS NOT NULL;
+    UPDATE transfers SET ended_reason = '{w}', ended_words = NULL WHERE ended_words IS NOT NULL;
+    UPDATE approvals SET reason = '{w}', words = NULL WHERE words IS NOT NULL";
+/// And into one of the schema before.
+const BEFORE: &str = "UPDATE erasures SET reason = '{w}'; UPDATE legal_holds SET reason = '{w}';
+    DROP INDEX deliveries_plain, deliveries_replay_plain, delivery_history_plain, transfers_plain;
+    ALTER TABLE deliveries DROP COLUMN words, DROP COLUMN replay_words; ALTER TABLE delivery_history DROP COLUMN words;
+    ALTER TABLE transfers DROP COLUMN ended_words; ALTER TABLE approvals DROP COLUMN words;
+    UPDATE onward_schema SET version = 10";
+
+/// The files of the tables that hold what people write, in hexadecimal.
+fn files_of_words(cluster: &Cluster, url: &str) -> String {
+    cluster.tamper(url, "CHECKPOINT");
+    let tables = ["deliveries", "delivery_history", "transfers", "approvals", "erasures", "legal_holds"];
+    let read = |table| format!("SELECT encode(pg_read_binary_file(pg_relation_filepath('{table}')), 'hex')");
+    tables.map(|table| cluster.tamper(url, &read(table)).concat()).concat()
+}
+
+#[tokio::test]
+async fn what_people_wrote_about_a_person_stands_in_no_table() {
+    let Some(((cluster, url), store)) = fresh_shared().await else { return };
+    let written = write_everything(&store, 1).await;
+    let id = Uuid::new_v4();
+    assert_eq!(store.request_erasure(&patient(1), request(id), vec![row(AuditWord::Erase)]).await, Ok(true));
+    let (all, wrote) = (vec![Some(WROTE.to_owned()); 7], hex::encode(WROTE));
+    for text in [WROTE, "case 17"] {
+        assert!(!holds(&dump(cluster, &url), text), "{text}");
+    }
+    assert!(!files_of_words(cluster, &url).contains(&wrote));
+
+    cluster.tamper(&url, &PREVIOUS.replace("{w}", WROTE));
+    assert_eq!(written.read(&store).await, all, "what the previous program writes is read");
+    let next: Shared = Arc::new(node(&url, LeaseClock::Database).await);
+    assert!(!holds(&dump(cluster, &url), WROTE), "and sealed by the next that starts");
+    assert_eq!(written.read(&next).await, all);
+
+    cluster.tamper(&url, &PREVIOUS.replace("{w}", WROTE));
+    cluster.tamper(&url, &BEFORE.replace("{w}", WROTE));
+    assert!(files_of_words(cluster, &url).contains(&wrote), "the search finds what is there");
+    let next: Shared = Arc::new(node(&url, LeaseClock::Database).await);
+    assert!(!holds(&dump(cluster, &url), WROTE) && !files_of_words(cluster, &url).contains(&wrote));
+    assert_eq!(written.read(&next).await, all);
+    let erased = confirm(&next, id, "Bea").await;
+    assert!(matches!(erased, ErasureOutcome::Erased { transfers: 4, .. }), "{erased:?}");
+    assert_eq!(written.read(&next).await, vec![Some("erased".to_owned()); 7]);
 }

@@ -5,9 +5,8 @@ use std::collections::HashSet;
 
 use super::sealing::is_in_a_file;
 use super::*;
-use crate::contract::delivering::change;
-use crate::contract::erasing::{WROTE, erase_every, fill, settled};
-use crate::contract::sealing::CANARY;
+use crate::contract::erasing::{WROTE, confirm, erase_every, fill, request};
+use crate::contract::sealing::{CANARY, write_everything};
 
 const PEOPLE: u32 = 1_000;
 const ERASED: u32 = 50;
@@ -60,16 +59,42 @@ async fn fifty_of_a_thousand_people_are_erased() {
     }
 }
 
+/// Takes the schema back to the one before words were sealed, with every reason plain as that kept it.
+const BEFORE: &str =
+    "DROP INDEX deliveries_plain; DROP INDEX deliveries_replay_plain; DROP INDEX delivery_history_plain;
+    DROP INDEX transfers_plain;
+    UPDATE deliveries SET reason = '{w}' WHERE words IS NOT NULL;
+    UPDATE deliveries SET replay = '{w}' WHERE replay_words IS NOT NULL;
+    UPDATE delivery_history SET reason = '{w}' WHERE words IS NOT NULL;
+    UPDATE transfers SET ended_reason = '{w}' WHERE ended_words IS NOT NULL;
+    UPDATE approvals SET reason = '{w}' WHERE words IS NOT NULL;
+    UPDATE erasures SET reason = '{w}'; UPDATE legal_holds SET reason = '{w}';
+    ALTER TABLE deliveries DROP COLUMN words; ALTER TABLE deliveries DROP COLUMN replay_words;
+    ALTER TABLE delivery_history DROP COLUMN words; ALTER TABLE transfers DROP COLUMN ended_words;
+    ALTER TABLE approvals DROP COLUMN words; PRAGMA user_version = 12;";
+
 #[tokio::test]
-async fn what_people_wrote_about_an_erased_person_stands_in_no_file() {
+async fn what_people_wrote_about_a_person_stands_in_no_file() {
     let (folder, store) = fresh();
     let shared: Shared = store;
-    let transfer = settled(&shared, 0).await;
-    let copy = shared.transfer(transfer).await.expect("readable").expect("there").deliveries.remove(0);
-    let mut refusal = change(copy.id, copy.version, DeliveryState::Rejected);
-    refusal.reason = Some(WROTE.to_owned());
-    assert_eq!(shared.transition(refusal).await, Ok(true));
+    let written = write_everything(&shared, 1).await;
+    let id = uuid::Uuid::new_v4();
+    assert_eq!(shared.request_erasure(&patient(1), request(id), vec![row(AuditWord::Erase)]).await, Ok(true));
+    for text in [WROTE, "case 17"] {
+        assert!(!is_in_a_file(folder.path(), text), "in the log of the database: {text}");
+    }
+    assert_eq!(written.read(&shared).await, vec![Some(WROTE.to_owned()); 7], "and is read");
+    drop(shared);
+    assert!(!is_in_a_file(folder.path(), WROTE), "in the database");
+
+    tamper(&folder, &BEFORE.replace("{w}", WROTE));
     assert!(is_in_a_file(folder.path(), WROTE), "the search finds what is there");
-    erase_every(&shared, &[(0, transfer)], 1, None).await;
+    let shared: Shared = Arc::new(open(&folder.path().join("onward.db")).expect("is brought forward"));
+    assert!(!is_in_a_file(folder.path(), WROTE), "what was plain does not stay behind");
+    assert_eq!(written.read(&shared).await, vec![Some(WROTE.to_owned()); 7]);
+    assert_eq!(shared.pending_erasures().await.expect("readable")[0].request.reason, WROTE);
+    let erased = confirm(&shared, id, "Bea").await;
+    assert!(matches!(erased, onward_core::store::ErasureOutcome::Erased { transfers: 4, .. }), "{erased:?}");
+    assert_eq!(written.read(&shared).await, vec![Some("erased".to_owned()); 7]);
     assert!(!is_in_a_file(folder.path(), WROTE));
 }
