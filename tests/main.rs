@@ -43,6 +43,7 @@ mod reconcile;
 mod redaction;
 mod renewal;
 mod restart;
+mod scanning;
 mod search;
 mod seen;
 mod serving;
