@@ -219,6 +219,11 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
         let word = if patient.is_empty() { "query" } else { "subject-access" };
         assert_eq!((last.columns.word.as_str(), last.columns.patient.is_some()), (word, !patient.is_empty()));
     }
+    // The whole table carried entries about the person, and names nobody: whoever asks about the person is told of it all the same.
+    let who = search(&ben, "who", &[("patient", "9990000018")]).await;
+    let row = who.text.split("In an export of the log").nth(1);
+    assert!(row.is_some_and(|row| row.contains("granted export")), "{}", who.text);
+    assert_eq!(who.text.matches("In an export of the log").count(), 1, "and of no other: {}", who.text);
     assert_eq!(ask("csv", "").await.status, 303);
     let own = "R9Z".parse().expect("a code");
     let store = world.gateway().store();

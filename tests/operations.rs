@@ -5,7 +5,8 @@ use onward_core::people::Role;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{Approval, ApprovalKind, DeliveryRecord, TransferRecord};
 use onward_core::{Clock as _, NhsNumber, SystemClock, TransferId};
-use onward_gateway::explore::{everything, lists_that_showed};
+use onward_gateway::explore::everything;
+use onward_gateway::sightings::sightings;
 use onward_tests::browser::{self, Person};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
@@ -122,7 +123,8 @@ async fn whoever_looked_at_a_copy_or_hold_saw_the_person() {
         let store = world.gateway().store();
         let about = AuditQuery { patient: Some(patient.clone()), ..everything(None) };
         let mut found = store.search_audit(about).await.expect("readable");
-        found.extend(lists_that_showed(store.as_ref(), patient, everything(None)).await.expect("readable").0);
+        let on_lists = sightings(store.as_ref(), patient, &everything(None)).await.expect("readable");
+        found.extend(on_lists.into_iter().map(|(entry, _)| entry));
         let by_ada = found
             .iter()
             .filter(|entry| String::from_utf8_lossy(entry.event.as_deref().unwrap_or_default()).contains("Person ada"));

@@ -322,12 +322,28 @@ pub struct AuditRow {
     pub patient: Option<NhsNumber>,
     /// False when it was denied or failed.
     pub success: bool,
+    /// What a list showed of people whom this entry does not name: identifiers of copies and transfers, or [`ENTRIES`].
+    pub shown: Vec<String>,
     /// FHIR R4 AuditEvent, JSON.
     pub event: Vec<u8>,
 }
 
+/// Stands in [`AuditRow::shown`] where entries of the log left as a file.
+pub const ENTRIES: &str = "*";
+
+/// Entries that name nobody and showed many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lists {
+    /// Lists on which a copy or a transfer of this person stood.
+    Of(NhsNumber),
+    /// Exports of entries.
+    Exports,
+    /// Queries that a binary wrote before lists could be found by what they showed: their own words must be read.
+    Unkept,
+}
+
 /// Which entries to find. The newest come first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AuditQuery {
     /// Whose entries: those of this organisation's agents, about what it sent, and about what was addressed to it. None
     /// means everybody's.
@@ -344,6 +360,8 @@ pub struct AuditQuery {
     pub until: Option<Timestamp>,
     /// One of these words; empty means all.
     pub words: Vec<AuditWord>,
+    /// Only lists and exports.
+    pub lists: Option<Lists>,
     /// Cursor: only entries that stand after this one in the order of the answer.
     pub after: Option<(Timestamp, u64)>,
     /// At most so many.
@@ -359,8 +377,16 @@ pub struct FoundAudit {
     pub recorded: Timestamp,
     /// What happened.
     pub word: AuditWord,
+    /// The agent's name; none in entries of a binary before there was such a column.
+    pub agent: Option<String>,
+    /// The agent's organisation.
+    pub organisation: Option<String>,
+    /// To which recipient's copy.
+    pub delivery: Option<DeliveryId>,
     /// About whom; none when the person was erased.
     pub patient: Option<NhsNumber>,
+    /// The keyed hash under which the store finds the person, also one who was erased.
+    pub pseudonym: Option<String>,
     /// AuditEvent JSON; none when the person was erased.
     pub event: Option<Vec<u8>>,
 }

@@ -1,25 +1,23 @@
 //! What an information-governance lead finds in the audit log: only what concerns their own organisation, for a reason, and every
 //! look is itself an entry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis, FoundAudit};
-use onward_core::store::{
-    Approval, ApprovalKind, DeliveryQuery, FoundTask, Store, StoreError, SubjectTransfer, TaskQuery, Verdict,
-};
-use onward_core::{ApprovalId, DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
+use onward_core::store::{Approval, ApprovalKind, FoundTask, Store, StoreError, SubjectTransfer, TaskQuery, Verdict};
+use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_ledger::{Checkpoint, Verified};
 use serde::{Deserialize, Serialize};
 
 use crate::Gateway;
 use crate::attend::Attendant;
-use crate::shown::Shown;
+use crate::sightings::{Carried, Sighting, all, sightings};
 use crate::verify::{Misfit, walk};
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
-/// Entries that one search looks through at most where it must read them all.
-pub const LOOKED_THROUGH_MAX: usize = 50_000;
+/// Entries that are counted at most for the charts of disclosures.
+pub const COUNTED_MAX: usize = 50_000;
 /// For so long an export can be granted and fetched.
 const OPEN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
@@ -39,12 +37,10 @@ pub struct Inquiry<'i> {
 /// Who saw a person: the entries about them, and the lists on which they stood.
 #[derive(Debug, Clone, Default)]
 pub struct Sightings {
-    /// Entries about the person, and lists that showed them, the newest first.
+    /// Entries about the person, and lists and exports that showed them, the newest first.
     pub entries: Vec<FoundAudit>,
-    /// Places of those of them that are lists.
-    pub lists: BTreeSet<u64>,
-    /// There were more than were looked through.
-    pub cut: bool,
+    /// Places of those of them that are lists or exports.
+    pub among_others: BTreeMap<u64, Sighting>,
 }
 
 /// In which form entries leave.
@@ -89,14 +85,59 @@ pub struct Exported {
     pub export: Export,
     /// About whom.
     pub patient: Option<NhsNumber>,
-    /// The entries, the oldest first.
+    /// Which entries leave; [`Gateway::exported_page`] reads them.
+    pub carried: Carried,
+}
+
+impl Exported {
+    /// Everything that the organisation itself holds about the person, for subject access.
+    #[must_use]
+    pub fn is_subject_access(&self) -> bool {
+        self.export.form == ExportForm::Sar
+    }
+}
+
+/// What the log and the store hold about one person.
+#[derive(Debug, Clone, Default)]
+pub struct Held {
+    /// The entries about the person, the oldest first.
     pub entries: Vec<FoundAudit>,
-    /// For subject access: the entries about lists on which the person stood, the newest first.
-    pub lists: Vec<FoundAudit>,
-    /// For subject access: the messages and copies of the organisation.
+    /// The entries about lists on which the person stood and exports that carried something about them, the oldest first.
+    pub among_others: Vec<(FoundAudit, Sighting)>,
+    /// The messages and copies.
     pub transfers: Vec<SubjectTransfer>,
-    /// There were more entries than are exported at once.
-    pub cut: bool,
+}
+
+/// Everything about a person; of one organisation, what concerns it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn held_about(
+    store: &dyn Store,
+    patient: &NhsNumber,
+    organisation: Option<&OdsCode>,
+) -> Result<Held, StoreError> {
+    let within = everything(organisation.cloned());
+    let mut entries = all(store, AuditQuery { patient: Some(patient.clone()), ..within.clone() }).await?;
+    entries.reverse();
+    let mut among_others = sightings(store, patient, &within).await?;
+    among_others.reverse();
+    let mut transfers = store.subject_record(patient).await?;
+    if let Some(organisation) = organisation {
+        confine(&mut transfers, organisation);
+    }
+    Ok(Held { entries, among_others, transfers })
+}
+
+/// What the organisation itself holds: what it sent with all copies, and copies addressed to it.
+fn confine(transfers: &mut Vec<SubjectTransfer>, organisation: &OdsCode) {
+    for each in transfers.iter_mut().filter(|each| each.transfer.sender != *organisation) {
+        each.original = None;
+        each.transfer.deliveries.retain(|copy| copy.recipient == *organisation && copy.is_readable());
+        let own: BTreeSet<_> = each.transfer.deliveries.iter().map(|copy| copy.id).collect();
+        each.renditions.retain(|rendition| own.contains(&rendition.delivery));
+    }
+    transfers.retain(|each| each.transfer.sender == *organisation || !each.transfer.deliveries.is_empty());
 }
 
 impl Gateway {
@@ -120,7 +161,7 @@ impl Gateway {
         Ok((found, more))
     }
 
-    /// All entries that fit, the newest first, for counting; whether there were more than [`LOOKED_THROUGH_MAX`].
+    /// All entries that fit, the newest first, for counting; whether there were more than [`COUNTED_MAX`].
     ///
     /// # Errors
     /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
@@ -131,12 +172,13 @@ impl Gateway {
     ) -> Result<(Vec<FoundAudit>, bool), StoreError> {
         let patient = query.patient.clone();
         let query = AuditQuery { organisation: Some(inquiry.organisation.clone()), ..query };
-        let found = self.all(query, |_| true).await?;
+        let found = self.newest(query).await?;
         self.note_inquiry(inquiry, patient).await?;
         Ok(found)
     }
 
-    /// Who saw a person between two moments: also on which lists the person's copies stood.
+    /// Who saw a person between two moments: also on which lists the person's copies stood, and which exports carried entries about
+    /// them.
     ///
     /// # Errors
     /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
@@ -148,23 +190,29 @@ impl Gateway {
         until: Option<Timestamp>,
     ) -> Result<Sightings, StoreError> {
         let within = AuditQuery { from, until, ..everything(Some(inquiry.organisation.clone())) };
-        let (mut entries, cut) =
-            self.all(AuditQuery { patient: Some(patient.clone()), ..within.clone() }, |_| true).await?;
-        let (lists, lists_cut) = lists_that_showed(self.store.as_ref(), patient, within).await?;
-        let on_lists = lists.iter().map(|entry| entry.index).collect();
-        entries.extend(lists);
+        let store = self.store.as_ref();
+        let mut entries = all(store, AuditQuery { patient: Some(patient.clone()), ..within.clone() }).await?;
+        let among_others = sightings(store, patient, &within).await?;
+        let places = among_others.iter().map(|(entry, sighting)| (entry.index, *sighting)).collect();
+        entries.extend(among_others.into_iter().map(|(entry, _)| entry));
         entries.sort_by_key(|entry| std::cmp::Reverse((entry.recorded, entry.index)));
         self.note_inquiry(inquiry, Some(patient.clone())).await?;
-        Ok(Sightings { entries, lists: on_lists, cut: cut || lists_cut })
+        Ok(Sightings { entries, among_others: places })
     }
 
-    /// Whatever fits and is wanted, looking through [`LOOKED_THROUGH_MAX`] entries at most.
-    async fn all(
-        &self,
-        query: AuditQuery,
-        wanted: impl Fn(&FoundAudit) -> bool + Send,
-    ) -> Result<(Vec<FoundAudit>, bool), StoreError> {
-        look_through(self.store.as_ref(), query, wanted).await
+    /// The newest entries that fit, [`COUNTED_MAX`] at most, and whether there were more.
+    async fn newest(&self, mut query: AuditQuery) -> Result<(Vec<FoundAudit>, bool), StoreError> {
+        query.limit = PAGE;
+        let mut found = Vec::new();
+        loop {
+            let page = self.store.search_audit(query.clone()).await?;
+            query.after = page.last().map(|last| (last.recorded, last.index));
+            let last = page.len() < PAGE as usize;
+            found.extend(page);
+            if last || found.len() >= COUNTED_MAX {
+                return Ok((found, !last));
+            }
+        }
     }
 
     /// One entry of the person's organisation, at this place and moment; with `reveal` whom it is about is disclosed.
@@ -183,8 +231,8 @@ impl Gateway {
             until: recorded.checked_add(jiff::SignedDuration::from_micros(1)).ok(),
             ..everything(Some(inquiry.organisation.clone()))
         };
-        let (found, _) = self.all(moment, |entry| entry.index == index).await?;
-        let Some(entry) = found.into_iter().next() else { return Ok(None) };
+        let found = all(self.store.as_ref(), moment).await?;
+        let Some(entry) = found.into_iter().find(|entry| entry.index == index) else { return Ok(None) };
         if reveal {
             let row = AuditEntry {
                 patient: entry.patient.clone(),
@@ -239,12 +287,21 @@ impl Gateway {
         organisation: &OdsCode,
     ) -> Result<Option<(String, bool, Timestamp)>, StoreError> {
         let query = AuditQuery { words: vec![AuditWord::Query], ..everything(Some(organisation.clone())) };
-        let (found, _) = self.all(query, |entry| told(entry).is_some_and(|told| told.starts_with(VERIFIED))).await?;
-        Ok(found.first().and_then(|entry| {
-            let words = told(entry)?.strip_prefix(VERIFIED)?.to_owned();
-            let whole = words.starts_with("whole");
-            Some((words, whole, entry.recorded))
-        }))
+        let (mut after, mut last) = (None, false);
+        while !last {
+            let page = self.store.search_audit(AuditQuery { after, ..query.clone() }).await?;
+            after = page.last().map(|last| (last.recorded, last.index));
+            last = page.len() < PAGE as usize;
+            let found = page.iter().find_map(|entry| {
+                let words = told(entry)?.strip_prefix(VERIFIED)?.to_owned();
+                let whole = words.starts_with("whole");
+                Some((words, whole, entry.recorded))
+            });
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// Keeps the wish to export; another lead of the organisation must grant it. `false`: nothing is held about this person.
@@ -330,26 +387,44 @@ impl Gateway {
             // Erased since.
             return Ok(None);
         }
-        let query = AuditQuery {
+        let carried = Carried {
+            organisation: Some(inquiry.organisation.clone()),
             from: export.from,
             until: export.until,
-            patient: patient.clone(),
-            ..everything(Some(inquiry.organisation.clone()))
+            before: self.store.audit_size().await?,
         };
-        let within = AuditQuery { patient: None, ..query.clone() };
-        let (mut entries, cut) = self.all(query, |_| true).await?;
-        entries.reverse();
-        let (transfers, (lists, lists_cut)) = match (export.form, &patient) {
-            (ExportForm::Sar, Some(patient)) => (
-                self.record_of(inquiry.organisation, patient).await?,
-                lists_that_showed(self.store.as_ref(), patient, within).await?,
-            ),
-            _ => Default::default(),
+        let (word, asked) = match &patient {
+            Some(_) => (AuditWord::SubjectAccess, inquiry.asked.clone()),
+            // It names nobody. Whoever asks about a person is told of it by what it carried.
+            None => (AuditWord::Query, format!("{}?{}", inquiry.asked, carried.told())),
         };
-        let word = if patient.is_some() { AuditWord::SubjectAccess } else { AuditWord::Query };
-        let told = format!("fetched, {} entries and {} messages", entries.len(), transfers.len());
-        self.store.audit(vec![self.export_row(inquiry, word, &export, patient.clone(), &told)]).await?;
-        Ok(Some(Exported { export, patient, entries, lists, transfers, cut: cut || lists_cut }))
+        let told = format!("fetched, of the first {} entries of the log", carried.before);
+        let inquiry = Inquiry { asked, ..inquiry.clone() };
+        self.store.audit(vec![self.export_row(&inquiry, word, &export, patient.clone(), &told)]).await?;
+        Ok(Some(Exported { export, patient, carried }))
+    }
+
+    /// One page of what was granted and audited, the newest entries first, and where the next one begins.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn exported_page(
+        &self,
+        exported: &Exported,
+        after: Option<(Timestamp, u64)>,
+    ) -> Result<(Vec<FoundAudit>, Option<(Timestamp, u64)>), StoreError> {
+        exported.carried.page(self.store.as_ref(), exported.patient.as_ref(), after).await
+    }
+
+    /// What subject access hands out, of what was granted and audited.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn exported_record(&self, exported: &Exported) -> Result<Held, StoreError> {
+        match &exported.patient {
+            Some(patient) => held_about(self.store.as_ref(), patient, exported.carried.organisation.as_ref()).await,
+            None => Ok(Held::default()),
+        }
     }
 
     async fn person_of(&self, export: &Export) -> Result<Option<NhsNumber>, StoreError> {
@@ -357,21 +432,6 @@ impl Gateway {
             Some(id) => Ok(self.store.transfer(id).await?.and_then(|transfer| transfer.patient)),
             None => Ok(None),
         }
-    }
-
-    /// What the organisation itself holds about a person: what it sent with all copies, and copies addressed to it.
-    async fn record_of(&self, organisation: &OdsCode, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, StoreError> {
-        let mut record = self.store.subject_record(patient).await?;
-        for each in &mut record {
-            if each.transfer.sender != *organisation {
-                each.original = None;
-                each.transfer.deliveries.retain(|copy| copy.recipient == *organisation && copy.is_readable());
-                let own: BTreeSet<_> = each.transfer.deliveries.iter().map(|copy| copy.id).collect();
-                each.renditions.retain(|rendition| own.contains(&rendition.delivery));
-            }
-        }
-        record.retain(|each| each.transfer.sender == *organisation || !each.transfer.deliveries.is_empty());
-        Ok(record)
     }
 
     fn export_row(
@@ -424,92 +484,13 @@ impl Gateway {
     }
 }
 
-async fn look_through(
-    store: &dyn Store,
-    mut query: AuditQuery,
-    wanted: impl Fn(&FoundAudit) -> bool + Send,
-) -> Result<(Vec<FoundAudit>, bool), StoreError> {
-    query.limit = PAGE;
-    let (mut found, mut seen) = (Vec::new(), 0);
-    loop {
-        let page = store.search_audit(query.clone()).await?;
-        query.after = page.last().map(|last| (last.recorded, last.index));
-        let last = page.len() < PAGE as usize;
-        seen += page.len();
-        found.extend(page.into_iter().filter(&wanted));
-        if last || seen >= LOOKED_THROUGH_MAX {
-            return Ok((found, !last));
-        }
-    }
-}
-
-/// The entries about lists on which a person's copies or transfers stood, the newest first, and whether older ones were not looked
-/// through. Such an entry names no person; it keeps what was shown ([`Shown`]).
-///
-/// # Errors
-/// When the store cannot be read.
-pub async fn lists_that_showed(
-    store: &dyn Store,
-    patient: &NhsNumber,
-    mut within: AuditQuery,
-) -> Result<(Vec<FoundAudit>, bool), StoreError> {
-    let (mut about, mut first, mut after) = (BTreeSet::new(), None, None);
-    loop {
-        let query = DeliveryQuery { patient: Some(patient.clone()), after, limit: PAGE, ..DeliveryQuery::default() };
-        let page = store.deliveries(query).await?;
-        after = page.last().map(|last| (last.created, last.id));
-        first = first.into_iter().chain(page.iter().map(|copy| copy.created)).min();
-        about.extend(page.iter().map(|copy| copy.id.0));
-        if page.len() < PAGE as usize {
-            break;
-        }
-    }
-    let mut after = None;
-    loop {
-        let query =
-            TaskQuery { transfers: true, patient: Some(patient.clone()), after, limit: PAGE, ..TaskQuery::default() };
-        let page = store.tasks(query).await?;
-        after = page.last().map(FoundTask::place);
-        let last = page.len() < PAGE as usize;
-        for task in page {
-            let FoundTask::Transfer(transfer) = task else { continue };
-            first = first.into_iter().chain([transfer.received]).min();
-            about.insert(transfer.id.0);
-        }
-        if last {
-            break;
-        }
-    }
-    if about.is_empty() {
-        return Ok((Vec::new(), false));
-    }
-    // No list showed anything of a person before it came.
-    within.from = within.from.max(first);
-    within.words = vec![AuditWord::Query];
-    let shows = |entry: &FoundAudit| {
-        let Shown { copies, transfers } = Shown::on(entry);
-        copies.iter().map(|id| id.0).chain(transfers.iter().map(|id| id.0)).any(|id| about.contains(&id))
-    };
-    look_through(store, within, shows).await
-}
-
 /// How a verification's entry begins.
 const VERIFIED: &str = "audit log verified: ";
 
 /// A query that finds everything of an organisation.
 #[must_use]
 pub fn everything(organisation: Option<OdsCode>) -> AuditQuery {
-    AuditQuery {
-        organisation,
-        patient: None,
-        agent: None,
-        entity: None,
-        from: None,
-        until: None,
-        words: Vec::new(),
-        after: None,
-        limit: PAGE,
-    }
+    AuditQuery { organisation, limit: PAGE, ..AuditQuery::default() }
 }
 
 /// What an entry says, after its word.
@@ -517,19 +498,4 @@ fn told(entry: &FoundAudit) -> Option<String> {
     let event: serde_json::Value = serde_json::from_slice(entry.event.as_deref()?).ok()?;
     let (_, detail) = event["outcomeDesc"].as_str()?.split_once(": ")?;
     Some(detail.to_owned())
-}
-
-/// The raw query that an entry keeps.
-pub(crate) fn query_of(entry: &FoundAudit) -> Option<String> {
-    use base64::Engine as _;
-    let event: serde_json::Value = serde_json::from_slice(entry.event.as_deref()?).ok()?;
-    let coded = event["entity"].as_array()?.iter().find_map(|entity| entity["query"].as_str())?;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(coded).ok()?;
-    String::from_utf8(bytes).ok()
-}
-
-/// The copies that a list showed, by the entry about it; none for any other entry.
-#[must_use]
-pub fn shown_on(entry: &FoundAudit) -> Vec<DeliveryId> {
-    Shown::on(entry).copies
 }

@@ -1,5 +1,6 @@
 //! Audit entries become FHIR AuditEvents (IHE BALP) with their leaf hash, and the log gets its checkpoints.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use onward_ledger::{Checkpoint, SigningKeys, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::Gateway;
+use crate::{Gateway, sightings};
 
 /// Entries read at once when a checkpoint is made.
 const PAGE: u32 = 1_000;
@@ -50,6 +51,10 @@ impl Journal {
             organisation: entry.agent.organisation.clone(),
             patient: entry.patient.clone(),
             success: entry.success,
+            shown: match (entry.word, &entry.patient) {
+                (AuditWord::Query, None) => sightings::kept(raw_query(entry)),
+                _ => Vec::new(),
+            },
             event,
         }
     }
@@ -74,8 +79,7 @@ impl Journal {
             data,
             transfer,
             request_id: entry.request_id.clone(),
-            query: (entry.word == AuditWord::Query)
-                .then(|| entry.query.clone().unwrap_or_else(|| entry.detail.clone())),
+            query: (entry.word == AuditWord::Query).then(|| raw_query(entry).to_owned()),
             basis: entry.basis.as_ref().map(|basis| (purpose(basis.purpose), basis.text.clone())),
         }
     }
@@ -155,6 +159,10 @@ impl Journal {
             policy: Vec::new(),
         }
     }
+}
+
+fn raw_query(entry: &AuditEntry) -> &str {
+    entry.query.as_deref().unwrap_or(&entry.detail)
 }
 
 fn purpose(purpose: Purpose) -> AuditPurpose {
@@ -266,11 +274,19 @@ fn event_fits(event: &[u8], columns: &AuditColumns) -> bool {
         .filter_map(|entity| entity["what"]["reference"].as_str())
         .filter(|reference| reference.starts_with("Task/") || reference.starts_with("Bundle/"))
         .count();
+    let is_list = columns.word == AuditWord::Query.as_str() && patient.is_none();
+    let showed =
+        || sightings::query_of(&event).filter(|_| is_list).map(|query| sightings::kept(&query)).unwrap_or_default();
+    let shown_fits = columns.shown.as_ref().is_none_or(|shown| {
+        let [kept, said] = [shown, &showed()].map(|ids| ids.iter().cloned().collect::<BTreeSet<_>>());
+        kept == said
+    });
     event["id"] == columns.id.as_str()
         && recorded.is_some_and(|at| at.as_microsecond() == columns.recorded.as_microsecond())
         && word == Some(columns.word.as_str())
         && patient == columns.patient.as_deref()
         && actor_fits
+        && shown_fits
         && referred(&columns.transfer)
         && referred(&columns.delivery)
         && references == columns.transfer.iter().chain(&columns.delivery).count()

@@ -33,6 +33,7 @@ pub mod redirect;
 pub mod refusal;
 pub mod routes;
 pub mod shown;
+pub mod sightings;
 pub mod subscriptions;
 pub mod tasks;
 pub mod verify;

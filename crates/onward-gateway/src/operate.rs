@@ -217,17 +217,7 @@ impl Gateway {
     }
 
     async fn last_disclosed(&self) -> Result<Option<Timestamp>, StoreError> {
-        let query = AuditQuery {
-            organisation: None,
-            patient: None,
-            agent: None,
-            entity: None,
-            from: None,
-            until: None,
-            words: vec![AuditWord::Disclose],
-            after: None,
-            limit: 1,
-        };
+        let query = AuditQuery { words: vec![AuditWord::Disclose], limit: 1, ..AuditQuery::default() };
         Ok(self.store.search_audit(query).await?.first().map(|entry| entry.recorded))
     }
 

@@ -1,9 +1,6 @@
-//! Who stood on a list that named nobody: the entry about the list keeps what it showed.
+//! What the entry about a list that names nobody keeps of it; [`crate::sightings`] finds people by that.
 
-use onward_core::audit::{AuditWord, FoundAudit};
 use onward_core::{DeliveryId, TransferId};
-
-use crate::explore::query_of;
 
 /// What a list showed that names nobody: the entry about it keeps these, so that whoever stood on it can be found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,30 +27,16 @@ impl Shown {
         }
         queries
     }
-
-    /// What the entry about a list keeps; nothing of any other entry.
-    #[must_use]
-    pub fn on(entry: &FoundAudit) -> Self {
-        let query = Some(entry).filter(|entry| entry.word == AuditWord::Query && entry.patient.is_none());
-        let query = query.and_then(query_of).unwrap_or_default();
-        Self { copies: listed(&query, "shown"), transfers: listed(&query, "about") }
-    }
 }
 
 fn named<T: std::fmt::Display>(name: &str, ids: &[T]) -> String {
     format!("{name}={}", ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
 }
 
-/// The identifiers that a query has under this name.
-fn listed<T: std::str::FromStr>(query: &str, name: &str) -> Vec<T> {
-    let mut parts = query.split(['&', '?']).filter_map(|part| part.split_once('='));
-    let ids = parts.find(|(found, _)| *found == name).map(|(_, ids)| ids).unwrap_or_default();
-    ids.split(',').filter_map(|id| id.parse().ok()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sightings::kept;
 
     #[test]
     fn what_is_kept_is_read_again() {
@@ -62,11 +45,10 @@ mod tests {
         let queries = shown.queries("operations?queue=dead");
         assert_eq!(queries.len(), 3, "as many entries as it takes");
         assert_eq!(queries[2], format!("operations?queue=dead&about={transfer}"));
-        assert_eq!(listed::<DeliveryId>(&queries[0], "shown").len(), SHOWN_MAX);
-        assert_eq!(listed::<DeliveryId>(&queries[1], "shown"), [copy]);
-        assert_eq!(listed::<TransferId>(&queries[2], "about"), [transfer]);
-        assert_eq!(listed::<DeliveryId>(&format!("inbox?shown={copy},no,{copy}"), "shown"), [copy; 2]);
+        assert_eq!(kept(&queries[0]).len(), SHOWN_MAX);
+        assert_eq!(kept(&queries[1]), [copy.to_string()]);
+        assert_eq!(kept(&queries[2]), [transfer.to_string()]);
         assert_eq!(Shown::default().queries("holds"), ["holds?shown="]);
-        assert!(listed::<DeliveryId>("holds?shown=", "shown").is_empty());
+        assert!(kept("holds?shown=").is_empty());
     }
 }

@@ -33,17 +33,7 @@ fn at(second: u64) -> Timestamp {
 }
 
 fn query() -> AuditQuery {
-    AuditQuery {
-        organisation: None,
-        patient: None,
-        agent: None,
-        entity: None,
-        from: None,
-        until: None,
-        words: Vec::new(),
-        after: None,
-        limit: 1_000,
-    }
+    AuditQuery { limit: 1_000, ..AuditQuery::default() }
 }
 
 async fn all(store: &dyn Store, wanted: AuditQuery) -> usize {

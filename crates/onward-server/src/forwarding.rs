@@ -222,6 +222,7 @@ mod tests {
                 agent: Some("Ada \"the\" \\ E]xample\n".to_owned()),
                 organisation: Some("VMH01".to_owned()),
                 patient: Some("9990000018".to_owned()),
+                shown: None,
             },
         }
     }

@@ -14,6 +14,7 @@ pub(crate) mod operations;
 pub(crate) mod people;
 pub(crate) mod retention;
 pub(crate) mod sealing;
+pub(crate) mod showing;
 pub(crate) mod subscribing;
 
 use std::sync::{Arc, LazyLock};
@@ -123,6 +124,11 @@ macro_rules! every_contract {
             figures_tell_how_things_stand,
             readiness_commits,
         );
+        $crate::contract::every_contract!($open, showing:
+            lists_are_found_by_whom_they_showed,
+            what_a_list_showed_stands_beside_its_entry,
+            an_erased_person_is_still_told_apart,
+        );
         $crate::contract::every_contract!($open, evidence:
             cosignatures_are_kept_by_checkpoint_and_witness,
             the_log_is_forwarded_by_one_at_a_time,
@@ -216,6 +222,7 @@ pub(crate) fn row(word: AuditWord) -> AuditRow {
         organisation: None,
         patient: None,
         success: true,
+        shown: Vec::new(),
     }
 }
 

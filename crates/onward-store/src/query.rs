@@ -4,12 +4,12 @@ pub(crate) mod alerts;
 pub(crate) mod subscriptions;
 pub(crate) mod words;
 
-use onward_core::audit::AuditQuery;
+use onward_core::audit::{AuditQuery, ENTRIES, Lists};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StuckQuery, TaskQuery};
 use uuid::Uuid;
 
-use crate::rows::DELIVERY;
+use crate::rows::{DELIVERY, FOUND_AUDIT};
 use crate::sealing::Keychain;
 use crate::stored::{micros, stored_count};
 
@@ -270,7 +270,7 @@ fn shared(
 /// organisation; else the organisation's entries are walked in order.
 pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (String, Vec<Value>) {
     let mut conditions = Conditions::default();
-    let led_by_entry = query.patient.is_some() || query.entity.is_some();
+    let led_by_entry = query.patient.is_some() || query.entity.is_some() || query.lists.is_some();
     let (from, order) = match &query.organisation {
         Some(organisation) if led_by_entry => {
             conditions.add(
@@ -290,6 +290,23 @@ pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (
     if let Some(entity) = query.entity.as_deref() {
         conditions.add("(a.transfer = ? OR a.delivery = ?)", [entity.into(), entity.into()]);
     }
+    match &query.lists {
+        None => {}
+        Some(Lists::Of(patient)) => {
+            let index = keys.index(Some(patient)).unwrap_or_default();
+            conditions.add(
+                "a.position IN (SELECT s.position FROM audit_shown s WHERE s.subject IN
+                     (SELECT CAST(id AS TEXT) FROM deliveries WHERE patient = ?
+                      UNION ALL SELECT CAST(id AS TEXT) FROM transfers WHERE patient = ?))",
+                [index.clone().into(), index.into()],
+            );
+        }
+        Some(Lists::Exports) => {
+            conditions.add("a.position IN (SELECT s.position FROM audit_shown s WHERE s.subject = ?)", [ENTRIES.into()])
+        }
+        // As the index says it.
+        Some(Lists::Unkept) => conditions.add("a.shown IS NULL AND a.word = 'query' AND a.patient IS NULL", []),
+    }
     if let Some(agent) = query.agent.as_deref() {
         conditions.add("(a.agent = ? OR a.organisation = ?)", [agent.into(), agent.into()]);
     }
@@ -305,7 +322,7 @@ pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (
         conditions.add(format!("({order}.recorded, {order}.position) < (?, ?)"), place);
     }
     let sql = format!(
-        "SELECT a.position, a.id, a.recorded, a.word, a.patient, a.entry, a.event FROM {from} WHERE {}
+        "SELECT {FOUND_AUDIT} FROM {from} WHERE {}
          ORDER BY {order}.recorded DESC, {order}.position DESC LIMIT ?",
         conditions.sql()
     );

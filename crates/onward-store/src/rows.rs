@@ -429,7 +429,9 @@ pub(crate) fn directory_entry(columns: &Columns<'_>) -> Result<DirectoryEntry, C
 
 /// The columns of [`audit`].
 pub(crate) const AUDIT: &str =
-    "position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event";
+    "position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event,
+     shown IS NOT NULL AS listed, CASE WHEN shown IS NOT NULL THEN (SELECT string_agg(s.subject, ' ') FROM audit_shown s WHERE s.position = audit_log.position) END
+         AS showed";
 
 pub(crate) fn audit(columns: &Columns<'_>, keys: &Keychain) -> Result<StoredAudit, Unread> {
     let content = content(columns, keys)?;
@@ -443,6 +445,8 @@ pub(crate) fn audit(columns: &Columns<'_>, keys: &Keychain) -> Result<StoredAudi
         _ => None,
     };
     let entry = columns.get::<Option<Vec<u8>>>("entry")?;
+    let showed: Option<String> = columns.get("showed")?;
+    let showed: Vec<String> = showed.iter().flat_map(|ids| ids.split(' ')).map(str::to_owned).collect();
     Ok(StoredAudit {
         index: columns.count("position")?,
         entry: entry.or_else(|| content.event().map(<[u8]>::to_vec)),
@@ -457,6 +461,7 @@ pub(crate) fn audit(columns: &Columns<'_>, keys: &Keychain) -> Result<StoredAudi
             agent: columns.get("agent")?,
             organisation: columns.get("organisation")?,
             patient,
+            shown: columns.flag("listed")?.then_some(showed),
         },
     })
 }
@@ -475,18 +480,26 @@ pub(crate) fn of_event(id: &str) -> Place<'_> {
     Place::new("audit_log", "event", id)
 }
 
-/// Of a row with `position`, `id`, `recorded`, `word`, `patient`, `entry` and `event`.
+/// The columns of [`found_audit`], of `audit_log a`.
+pub(crate) const FOUND_AUDIT: &str =
+    "a.position, a.id, a.recorded, a.word, a.delivery, a.agent, a.organisation, a.patient, a.entry, a.event";
+
 pub(crate) fn found_audit(columns: &Columns<'_>, keys: &Keychain) -> Result<FoundAudit, Unread> {
     let event = match content(columns, keys)? {
         AuditContent::Open { event, .. } => Some(event),
         AuditContent::Erased => None,
     };
-    let index = columns.get::<Option<String>>("patient")?.filter(|_| event.is_some());
+    let pseudonym = columns.get::<Option<String>>("patient")?;
+    let index = pseudonym.as_deref().filter(|_| event.is_some());
     Ok(FoundAudit {
         index: columns.count("position")?,
         recorded: columns.moment("recorded")?,
         word: columns.parsed("word")?,
-        patient: index.map(|index| keys.person(columns.table(), &index)).transpose()?.flatten(),
+        agent: columns.get("agent")?,
+        organisation: columns.get("organisation")?,
+        delivery: columns.parsed_opt("delivery")?,
+        patient: index.map(|index| keys.person(columns.table(), index)).transpose()?.flatten(),
+        pseudonym,
         event,
     })
 }

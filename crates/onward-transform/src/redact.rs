@@ -5,10 +5,17 @@
 //! What others are is read from the structure: contacts, related persons, family history. Where their names or numbers
 //! stand in text, the text is withheld as a whole, because text cannot be split safely. It refuses to guess at people whom
 //! only a text names, and at what is inside a file: files are withheld until a person has looked at them.
+//!
+//! What the audit log and people's own words may tell is decided in [`entry_without_third_parties`] and
+//! [`text_without_third_parties`].
+
+mod log;
 
 use std::collections::BTreeSet;
 
 use onward_fhir::{Builder, Element, Tree};
+
+pub use log::{entry_without_third_parties, overseers, text_without_third_parties};
 
 /// What stands where something was withheld.
 pub const WITHHELD: &str = "[withheld: about somebody else]";
@@ -39,11 +46,29 @@ pub enum Rule {
     Mention,
     /// A file, which nothing here can look into.
     File,
+    /// The account, session or token under which somebody acted.
+    Account,
+    /// The name of somebody who runs or oversees the gateway; the role stays.
+    Staff,
+    /// Why a legal hold was placed or lifted.
+    LegalHold,
+    /// Who else stood on a list, or was in an export.
+    OthersOnList,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 5] = [Self::Contact, Self::RelatedPerson, Self::FamilyHistory, Self::Mention, Self::File];
+    pub const ALL: [Self; 9] = [
+        Self::Contact,
+        Self::RelatedPerson,
+        Self::FamilyHistory,
+        Self::Mention,
+        Self::File,
+        Self::Account,
+        Self::Staff,
+        Self::LegalHold,
+        Self::OthersOnList,
+    ];
 
     /// The rule's word.
     #[must_use]
@@ -54,6 +79,20 @@ impl Rule {
             Self::FamilyHistory => "family-history",
             Self::Mention => "mention",
             Self::File => "file",
+            Self::Account => "account",
+            Self::Staff => "staff",
+            Self::LegalHold => "legal-hold",
+            Self::OthersOnList => "others-on-list",
+        }
+    }
+
+    /// What stands in a text in place of what the rule took.
+    #[must_use]
+    pub fn stand_in(self) -> &'static str {
+        match self {
+            Self::Staff => "[withheld: somebody who runs or oversees the gateway]",
+            Self::LegalHold => "[withheld: why]",
+            _ => WITHHELD,
         }
     }
 
@@ -66,6 +105,10 @@ impl Rule {
             Self::FamilyHistory => "details of a relative; the relationship is kept",
             Self::Mention => "a text that names one of these people",
             Self::File => "an attached file: it is given after somebody has checked it for other people's data",
+            Self::Account => "the account, session or token of whoever acted: the gateway is kept safe by these",
+            Self::Staff => "the name of somebody who runs or oversees the gateway; the role is kept",
+            Self::LegalHold => "why a legal hold was placed or lifted: ask whoever sent you this",
+            Self::OthersOnList => "who else stood on a list or was in an export",
         }
     }
 }
@@ -83,15 +126,61 @@ pub struct Redacted {
 #[must_use]
 pub fn without_third_parties(root: Element<'_, '_>) -> Redacted {
     let mut builder = Builder::resource(root.resource_type().unwrap_or("Bundle").to_owned());
-    let mut walk = Walk { names: names_of_others(root), redactions: Vec::new() };
+    let mut walk = Walk { others: Others::of([root]), redactions: Vec::new() };
     for child in root.children() {
         walk.copy(&mut builder, child, root.resource_type().unwrap_or_default());
     }
     Redacted { tree: builder.finish(), redactions: walk.redactions }
 }
 
-struct Walk {
+/// People other than the subject, as texts may name them.
+#[derive(Default)]
+pub struct Others {
+    /// Names and numbers, folded for comparison.
     names: BTreeSet<String>,
+}
+
+impl Others {
+    /// Those whom documents about one person name as somebody else, without what is the person's own too: a relative's family name
+    /// often is.
+    #[must_use]
+    pub fn of<'t, 's: 't>(documents: impl IntoIterator<Item = Element<'t, 's>>) -> Self {
+        let (mut others, mut own) = (BTreeSet::new(), BTreeSet::new());
+        for element in documents.into_iter().flat_map(Element::descendants) {
+            if element.is("RelatedPerson") {
+                identify(element, &mut others);
+            } else if element.is("FamilyMemberHistory") {
+                others.extend(element.text("name").filter(|name| name.len() >= NAME_CHARS_MIN).map(fold));
+            } else if element.is("Patient") {
+                identify(element, &mut own);
+                for contact in element.all("contact") {
+                    identify(contact, &mut others);
+                }
+            }
+        }
+        others.retain(|name| !own.contains(name));
+        Self { names: others }
+    }
+
+    /// Adds somebody by name, whole and in parts.
+    pub fn add(&mut self, name: &str) {
+        let parts = name.split_whitespace().chain([name]).filter(|part| part.len() >= NAME_CHARS_MIN);
+        self.names.extend(parts.map(fold));
+    }
+
+    /// Whether a text names one of them.
+    #[must_use]
+    pub fn are_named_in(&self, text: &str) -> bool {
+        if self.names.is_empty() {
+            return false;
+        }
+        let folded = fold(text);
+        self.names.iter().any(|name| folded.contains(name.as_str()))
+    }
+}
+
+struct Walk {
+    others: Others,
     redactions: Vec<Redaction>,
 }
 
@@ -104,7 +193,7 @@ impl Walk {
         }
         if let Some(value) = element.value()
             && !is_professional(within)
-            && self.mentions(value)
+            && self.others.are_named_in(value)
         {
             self.withhold(element, Rule::Mention);
             let narrative = element.name() == "div";
@@ -127,14 +216,6 @@ impl Walk {
 
     fn withhold(&mut self, element: Element<'_, '_>, rule: Rule) {
         self.redactions.push(Redaction { path: element.path(), rule });
-    }
-
-    fn mentions(&self, value: &str) -> bool {
-        if self.names.is_empty() {
-            return false;
-        }
-        let folded = fold(value);
-        self.names.iter().any(|name| folded.contains(name.as_str()))
     }
 }
 
@@ -167,26 +248,6 @@ fn is_professional(within: &str) -> bool {
         within,
         "Practitioner" | "PractitionerRole" | "Organization" | "Location" | "HealthcareService" | "Patient"
     )
-}
-
-/// Names and numbers of others, folded for comparison, without what is the person's own too.
-fn names_of_others(root: Element<'_, '_>) -> BTreeSet<String> {
-    let (mut others, mut own) = (BTreeSet::new(), BTreeSet::new());
-    for element in root.descendants() {
-        if element.is("RelatedPerson") {
-            identify(element, &mut others);
-        } else if element.is("FamilyMemberHistory") {
-            others.extend(element.text("name").filter(|name| name.len() >= NAME_CHARS_MIN).map(fold));
-        } else if element.is("Patient") {
-            identify(element, &mut own);
-            for contact in element.all("contact") {
-                identify(contact, &mut others);
-            }
-        }
-    }
-    // A relative's family name is often the person's own.
-    others.retain(|name| !own.contains(name));
-    others
 }
 
 fn identify(person: Element<'_, '_>, names: &mut BTreeSet<String>) {
@@ -246,7 +307,7 @@ mod tests {
             assert!(text.contains(kept), "{kept}: {text}");
         }
         let rules: BTreeSet<Rule> = redactions.iter().map(|(_, rule)| *rule).collect();
-        assert_eq!(rules.into_iter().collect::<Vec<_>>(), Rule::ALL);
+        assert_eq!(rules.into_iter().collect::<Vec<_>>(), Rule::ALL[..5], "every rule of documents");
         let mentions: Vec<&str> =
             redactions.iter().filter(|(_, rule)| *rule == Rule::Mention).map(|(path, _)| path.as_str()).collect();
         assert_eq!(mentions.len(), 2, "{mentions:?}");

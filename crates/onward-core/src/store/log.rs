@@ -123,6 +123,9 @@ pub struct AuditColumns {
     /// About whom: the number that the keyed index stands for, or what stands there when it is no index of ours. None when
     /// the person is erased.
     pub patient: Option<String>,
+    /// What a list showed (see [`crate::audit::AuditRow::shown`]), in no order; none in
+    /// entries of a binary before there was such a table.
+    pub shown: Option<Vec<String>>,
 }
 
 impl fmt::Debug for AuditColumns {

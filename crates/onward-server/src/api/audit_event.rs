@@ -111,17 +111,7 @@ impl Search {
 }
 
 fn read_parameters(asked: &str) -> Result<AuditQuery, &'static str> {
-    let mut query = AuditQuery {
-        organisation: None,
-        patient: None,
-        agent: None,
-        entity: None,
-        from: None,
-        until: None,
-        words: Vec::new(),
-        after: None,
-        limit: COUNT,
-    };
+    let mut query = AuditQuery { limit: COUNT, ..AuditQuery::default() };
     let mut range = Range::default();
     let mut seen: Vec<String> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(asked.as_bytes()) {

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditEntry, AuditWord};
+use onward_gateway::sightings::Carried;
 use onward_gateway::verify::walk;
 use onward_ledger::{SigningKeys, VerifyingKeys, with_cosignatures};
 use serde_json::json;
@@ -43,7 +44,8 @@ Exit code: 0 the log is whole, 1 an entry, a checkpoint or a cosignature does no
   onward audit export --config gateway.toml | gzip > audit.ndjson.gz
   onward audit export --evidence --out log.ndjson    # for verify.py: what the log hashes, with the event that it stands for
 
-Entries about erased people have no event: only --evidence lists them.")]
+Entries about erased people have no event: only --evidence lists them. What is recorded while it runs is not in it, the entry about
+the export itself neither. Everybody about whom an entry left is told of the export: `onward audit who`, `sar`, `breach`.")]
     Export(Export),
     /// Who saw a patient: who, as what, when, and on what ground; asking is itself audited
     #[command(after_help = "Examples:
@@ -86,7 +88,7 @@ its state file: a witness that forgets what it has seen would cosign a log that 
 }
 
 pub(super) use event::Told;
-pub(super) use who::{all as entries_that_fit, entries as entries_about};
+pub(super) use who::all as entries_that_fit;
 
 /// Whose signature is expected.
 #[derive(Debug, Clone, Default, Args)]
@@ -233,13 +235,18 @@ fn tell_no(json: bool, why: &str, index: Option<u64>, terminal: &mut Terminal) -
 
 async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
     let (config, store) = export.config.existing_store().await?;
-    // Reading the log is disclosure: first the entry about it, then the bytes.
+    // Reading the log is disclosure to whoever gets the file: first the entry about it, which says what is carried, then the bytes.
     let desk = Desk::new(&config)?;
-    store.audit(vec![desk.row(AuditWord::Query, "export of the whole audit log")]).await?;
+    let carried = Carried { organisation: None, from: None, until: None, before: store.audit_size().await? };
+    let entry = AuditEntry {
+        query: Some(format!("audit/export?{}", carried.told())),
+        ..desk.entry(AuditWord::Query, "export of the whole audit log")
+    };
+    store.audit(vec![desk.row_of(&entry)]).await?;
     let mut sink = export.output.open()?;
     let (mut next, mut left_out) = (0, 0);
-    while !terminal.reader_gone() {
-        let page = store.audit_entries(next, PAGE).await?;
+    while !terminal.reader_gone() && next < carried.before {
+        let page = store.audit_entries(next, page_until(carried.before, next)).await?;
         for entry in &page {
             let line = match (export.evidence, entry.event()) {
                 (true, _) => Line::of(entry)?.to_bytes(),
@@ -254,7 +261,7 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
         }
         next = page.last().map_or(next, |last| last.index + 1);
         terminal.progress(format_args!("{next} entries"));
-        if page.len() < PAGE as usize {
+        if page.is_empty() {
             break;
         }
     }
@@ -263,6 +270,11 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
         terminal.note(format!("{left_out} entries about erased people have no event: --evidence lists them"));
     }
     Ok(Exit::Done)
+}
+
+/// The number of entries that may be read at once where so many are wanted in all.
+fn page_until(before: u64, next: u64) -> u32 {
+    u32::try_from(before - next).map_or(PAGE, |left| left.min(PAGE))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use onward_core::audit::{AuditEntry, AuditWord, Basis};
-use onward_gateway::explore::{everything, lists_that_showed};
+use onward_gateway::explore::held_about;
 use serde_json::json;
 
 use super::audit::{self, Source};
@@ -18,7 +18,7 @@ use super::open::{ConfigArgs, Desk, now};
 use super::signed_folder;
 use super::terminal::{Style, Terminal, plain};
 use crate::listener::sha256_hex;
-use archive::{Archive, Log};
+use archive::Archive;
 
 /// Subject access.
 #[derive(Debug, Subcommand)]
@@ -89,17 +89,11 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
     if command.out.exists() {
         return Err(Failure::usage(format!("{} is there already", command.out.display())));
     }
-    let transfers = store.subject_record(&patient).await?;
-    let entries = audit::entries_about(store.as_ref(), &patient, None).await?;
-    let (lists, cut) = lists_that_showed(store.as_ref(), &patient, everything(None)).await?;
-    if cut {
-        terminal.note("lists from long ago were not looked through: `onward audit export` has them all");
-    }
-    if transfers.is_empty() && entries.iter().all(|entry| entry.event.is_none()) {
+    let held = held_about(store.as_ref(), &patient, None).await?;
+    if held.transfers.is_empty() && held.entries.iter().all(|entry| entry.event.is_none()) {
         return Err(Failure::no("there is nothing about this person: not in messages, and not in the audit log"));
     }
-    let archive =
-        Archive::of(&patient, &config.identity.name, now(), &transfers, Log { entries: &entries, lists: &lists });
+    let archive = Archive::of(&patient, &config.identity.name, now(), &held);
     let manifest = key.sign_statement(&archive.manifest()).map_err(Failure::fault)?;
     // Whoever reads the log later finds which archive it was; without the entry no byte is written.
     let entry = AuditEntry {
@@ -110,18 +104,17 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
     };
     store.audit(vec![desk.row_of(&entry)]).await?;
     signed_folder::write(&command.out, &archive::FOLDERS, &archive.files, &manifest)?;
-    let (messages, withheld) = (transfers.len(), archive.withheld);
+    let (messages, entries, withheld) = (held.transfers.len(), held.entries.len(), archive.withheld);
     if command.json {
         terminal.json(&json!({
-            "folder": command.out, "messages": messages, "entries": entries.len(), "files": archive.files.len(),
+            "folder": command.out, "messages": messages, "entries": entries, "files": archive.files.len(),
             "withheld": withheld,
         }));
     } else {
         let word = terminal.paint(Style::Green, "written");
         terminal.say(format_args!(
-            "{word}: {} with {messages} messages and {} audit entries; {withheld} places withheld",
-            command.out.display(),
-            entries.len()
+            "{word}: {} with {messages} messages and {entries} audit entries; {withheld} places withheld",
+            command.out.display()
         ));
         terminal.say("look through it before it is handed out: a rule finds only the people that the structure names");
     }

@@ -114,17 +114,7 @@ async fn ask(store: &Shared, person: &NhsNumber) -> Uuid {
 }
 
 fn about(person: &NhsNumber) -> AuditQuery {
-    AuditQuery {
-        organisation: None,
-        patient: Some(person.clone()),
-        agent: None,
-        entity: None,
-        from: None,
-        until: None,
-        words: Vec::new(),
-        after: None,
-        limit: 10,
-    }
+    AuditQuery { patient: Some(person.clone()), limit: 10, ..AuditQuery::default() }
 }
 
 pub(crate) async fn an_erased_person_is_gone_and_others_stay(store: Shared) {

@@ -242,17 +242,7 @@ pub(crate) async fn the_log_is_read_in_parts(store: Shared) {
 }
 
 fn everything() -> AuditQuery {
-    AuditQuery {
-        organisation: None,
-        patient: None,
-        agent: None,
-        entity: None,
-        from: None,
-        until: None,
-        words: Vec::new(),
-        after: None,
-        limit: 100,
-    }
+    AuditQuery { limit: 100, ..AuditQuery::default() }
 }
 
 async fn found(store: &Shared, query: AuditQuery) -> Vec<u64> {

@@ -43,9 +43,9 @@ pub(super) async fn insert(
     session::execute(
         c,
         "INSERT INTO audit_log
-             (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event)
+             (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event, shown)
          SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
-             $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bytea[])",
+             $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bytea[], $13::bigint[])",
         &[
             &positions,
             &rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(),
@@ -59,9 +59,17 @@ pub(super) async fn insert(
             &sealed.iter().map(|sealed| sealed.leaf.as_slice()).collect::<Vec<_>>(),
             &sealed.iter().map(|sealed| sealed.entry.as_slice()).collect::<Vec<_>>(),
             &sealed.iter().map(|sealed| sealed.content.as_slice()).collect::<Vec<_>>(),
+            &rows.iter().map(|row| stored_count(row.shown.len() as u64)).collect::<Vec<_>>(),
         ],
     )
     .await?;
+    let shown = positions.iter().zip(rows).flat_map(|(at, row)| row.shown.iter().map(move |id| (id.as_str(), *at)));
+    let (subjects, places): (Vec<&str>, Vec<i64>) = shown.unzip();
+    if !subjects.is_empty() {
+        let sql = "INSERT INTO audit_shown (subject, position) SELECT * FROM unnest($1::text[], $2::bigint[])
+             ON CONFLICT DO NOTHING";
+        session::execute(c, sql, &[&subjects, &places]).await?;
+    }
     session::execute(
         c,
         "INSERT INTO audit_parties (organisation, recorded, position)

@@ -20,9 +20,11 @@ use crate::stored::{micros, stored_count};
 pub(super) fn append(c: &Keyed<'_>, rows: &[AuditRow]) -> Result<(), Failure> {
     let mut insert = c.prepare_cached(
         "INSERT INTO audit_log
-             (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event)
-         VALUES ((SELECT coalesce(max(position) + 1, 0) FROM audit_log), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             (position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event, shown)
+         VALUES ((SELECT coalesce(max(position) + 1, 0) FROM audit_log), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         RETURNING position",
     )?;
+    let mut show = c.prepare_cached("INSERT OR IGNORE INTO audit_shown (subject, position) VALUES (?, ?)")?;
     for row in rows {
         // What concerns no person is sealed as well: nobody need judge which queries and reasons are harmless.
         let key = match &row.patient {
@@ -30,7 +32,7 @@ pub(super) fn append(c: &Keyed<'_>, rows: &[AuditRow]) -> Result<(), Failure> {
             None => c.keys().vault().gateway(),
         };
         let sealed = c.opened(|keys| sealed_entry(keys, key, row))?;
-        insert.execute(params![
+        let values = params![
             row.id,
             micros(row.recorded),
             row.word.as_str(),
@@ -42,7 +44,12 @@ pub(super) fn append(c: &Keyed<'_>, rows: &[AuditRow]) -> Result<(), Failure> {
             sealed.leaf,
             sealed.entry,
             sealed.content,
-        ])?;
+            stored_count(row.shown.len() as u64),
+        ];
+        let position: i64 = insert.query_row(values, |row| row.get(0))?;
+        for subject in &row.shown {
+            show.execute(params![subject, position])?;
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use jiff::Timestamp;
-use onward_core::audit::{AuditQuery, AuditWord};
+use onward_core::audit::{AuditQuery, AuditWord, Lists};
 use onward_core::state::DeliveryState;
 use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Store, StoreError};
 use onward_core::{Clock, DeliveryId};
@@ -460,15 +460,12 @@ async fn claims_and_lists_use_their_indexes() {
 async fn audit_searches_use_their_indexes() {
     let (_folder, store) = fresh();
     let all = AuditQuery {
-        organisation: None,
-        patient: None,
-        agent: None,
-        entity: None,
         from: Some(at(0)),
         until: Some(at(9)),
         words: vec![AuditWord::Read],
         after: Some((at(5), 3)),
         limit: 10,
+        ..AuditQuery::default()
     };
     for (name, query, index) in [
         ("who saw a person", AuditQuery { patient: Some(patient(1)), ..all.clone() }, "audit_log_patient"),
@@ -483,6 +480,18 @@ async fn audit_searches_use_their_indexes() {
             AuditQuery { organisation: Some(ods("RXH")), entity: Some("id".to_owned()), ..all.clone() },
             "audit_log_delivery",
         ),
+        (
+            "lists with a person",
+            AuditQuery { words: Vec::new(), lists: Some(Lists::Of(patient(1))), ..all.clone() },
+            "SEARCH s USING PRIMARY KEY",
+        ),
+        (
+            "own lists with a person",
+            AuditQuery { organisation: Some(ods("RXH")), lists: Some(Lists::Of(patient(1))), ..all.clone() },
+            "deliveries_patient",
+        ),
+        ("exports", AuditQuery { lists: Some(Lists::Exports), ..all.clone() }, "SEARCH s USING PRIMARY KEY"),
+        ("lists of before", AuditQuery { lists: Some(Lists::Unkept), ..all.clone() }, "audit_log_unkept"),
     ] {
         let plan = store
             .write(move |c| {

@@ -1,8 +1,8 @@
 //! What a stored AuditEvent says, read back from its bytes for people.
 
-use onward_core::NhsNumber;
 use onward_core::audit::{AuditWord, under};
 use onward_core::people::Strength;
+use onward_core::{NhsNumber, UserId};
 use serde_json::Value;
 
 /// One who took part.
@@ -16,6 +16,8 @@ pub(crate) struct Party {
     pub organisation: Option<String>,
     /// The operating system's account that a command ran under.
     pub account: Option<String>,
+    /// The account of a person who signed in.
+    pub user: Option<UserId>,
     /// How a person signed in; none of entries from before that was kept.
     pub strength: Option<Strength>,
     /// It is the gateway that wrote the event; its name is then an address.
@@ -81,6 +83,7 @@ impl Told {
                 role: text(&agent["role"][0]["coding"][0]["code"]),
                 organisation: text(&agent["who"]["identifier"]["value"]),
                 account: text(&agent["altId"]),
+                user: agent["network"]["address"].as_str().and_then(|at| at.strip_prefix("urn:uuid:")?.parse().ok()),
                 strength: agent["policy"]
                     .as_array()
                     .into_iter()

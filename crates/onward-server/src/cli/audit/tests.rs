@@ -1,6 +1,7 @@
 use clap::Parser as _;
-use onward_core::audit::{Agent, AuditEntry, Basis, StoredCheckpoint};
+use onward_core::audit::{Agent, AuditEntry, AuditQuery, Basis, Lists, StoredCheckpoint};
 use onward_core::client::Role;
+use onward_gateway::sightings::{Showed, shown_by};
 use onward_ledger::{Checkpoint, Tree};
 use tempfile::TempDir;
 
@@ -88,14 +89,20 @@ async fn a_checkpoint_of_another_key_is_a_mismatch() {
 }
 
 #[tokio::test]
-async fn an_export_is_complete_and_is_itself_the_last_entry() {
+async fn an_export_is_complete_and_its_entry_says_how_far_it_went() {
     let (folder, _) = place(3).await;
     let (outcome, out) = audit(&folder, &["export"]).await;
     assert_eq!(outcome, Ok(Exit::Done));
     let events: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(events.len(), 4);
+    assert_eq!(events.len(), 3);
     assert!(events.iter().all(|event| event["resourceType"] == "AuditEvent"));
-    assert!(out.lines().last().is_some_and(|line| line.contains("export of the whole audit log")), "{out}");
+    let (_, store) = config(&folder).existing_store().await.expect("a store");
+    let exports = AuditQuery { lists: Some(Lists::Exports), limit: 9, ..AuditQuery::default() };
+    let [told] = &store.search_audit(exports).await.expect("readable")[..] else { panic!("one export") };
+    assert!(String::from_utf8_lossy(told.event.as_deref().expect("kept")).contains("export of the whole audit log"));
+    let carried = Carried { organisation: None, from: None, until: None, before: 3 };
+    assert_eq!(shown_by(told), Showed::Entries(carried));
+    assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done), "what it carried stands beside it as in it");
 }
 
 /// A path of the folder, as an argument.
@@ -234,4 +241,43 @@ async fn who_saw_a_patient_on_a_list_is_told_too() {
     let rows: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let lists: Vec<_> = rows.iter().filter(|row| row["what"] == "query, on a list").collect();
     assert!(lists.len() == 1 && lists[0]["who"] == "Pat Moore", "{out}");
+
+    // Whoever has the log has what it says about everybody; who came later is not in it.
+    assert_eq!(audit(&folder, &["export"]).await.0, Ok(Exit::Done));
+    let late: onward_core::NhsNumber = "9990000026".parse().expect("a test number");
+    let desk = crate::cli::open::Desk::new(&config(&folder).load().expect("right").config).expect("an organisation");
+    store.audit(vec![desk.row_about(AuditWord::Read, "after the export", Some(late))]).await.expect("committed");
+    for (number, exports) in [("9990000018", 1), ("9990000026", 0)] {
+        let (_, out) = audit(&folder, &["who", "--nhs-number", number, "--json"]).await;
+        assert_eq!(out.matches("query, in an export").count(), exports, "{number}: {out}");
+    }
+}
+
+/// What stands beside an entry to be found by is judged: whoever can write the store could hide who looked.
+#[tokio::test]
+async fn a_list_that_is_hidden_from_who_asks_is_found_by_the_verifier() {
+    let (folder, _) = place(2).await;
+    let (_, store) = config(&folder).existing_store().await.expect("a store");
+    let journal = onward_gateway::journal::Journal::new(&"R9Z".parse().expect("a code"), "https://gateway.example");
+    let copy = onward_core::DeliveryId::random();
+    let entry = AuditEntry {
+        query: Some(format!("inbox?show=open&shown={copy}")),
+        ..AuditEntry::new(AuditWord::Query, crate::cli::open::now(), Agent::named("Pat Moore", None), "list")
+    };
+    store.audit(vec![journal.row(&entry)]).await.expect("committed");
+    drop(store);
+    assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    for change in [
+        "DELETE FROM audit_shown",
+        "INSERT INTO audit_shown (subject, position) VALUES ('5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10', 2)",
+        "UPDATE audit_shown SET subject = '*'",
+    ] {
+        file.execute_batch(change).expect("runs");
+        let (outcome, out) = audit(&folder, &["verify"]).await;
+        assert!(outcome == Ok(Exit::No) && out.contains("entry 2"), "{change}: {out}");
+        let restore = format!("DELETE FROM audit_shown; INSERT INTO audit_shown VALUES ('{copy}', 2)");
+        file.execute_batch(&restore).expect("runs");
+        assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
+    }
 }

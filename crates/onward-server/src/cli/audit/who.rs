@@ -1,14 +1,14 @@
 //! `onward audit who`: who saw a patient, as what, when, and on what ground. Asking is itself audited.
 
 use clap::Args;
+use onward_core::Timestamp;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::people::Strength;
 use onward_core::store::Store;
-use onward_core::{NhsNumber, Timestamp};
-use onward_gateway::explore::{everything, lists_that_showed};
+use onward_gateway::explore::everything;
+use onward_gateway::sightings::{self, Sighting};
 use serde::Serialize;
 
-use super::PAGE;
 use super::event::Told;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::input::{self, Typed};
@@ -17,6 +17,8 @@ use crate::cli::terminal::Terminal;
 
 /// What an entry tells that is about a list.
 const ON_LIST: &str = "query, on a list";
+/// What an entry tells that is about an export of the log.
+const IN_EXPORT: &str = "query, in an export";
 
 /// About whom.
 #[derive(Debug, Args)]
@@ -58,18 +60,17 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     let patient = input::nhs_number(who.nhs_number.text())?;
     let (config, store) = who.config.existing_store().await?;
     let desk = Desk::new(&config)?;
-    let mut entries = entries(store.as_ref(), &patient, who.since).await?;
     let within = AuditQuery { from: who.since, ..everything(None) };
-    let (lists, cut) = lists_that_showed(store.as_ref(), &patient, within).await?;
-    if cut {
-        terminal.note("lists from long ago were not looked through: ask again with --since, or on /audit");
-    }
-    entries.extend(lists);
-    entries.sort_by_key(|entry| (entry.recorded, entry.index));
+    let about = AuditQuery { patient: Some(patient.clone()), ..within.clone() };
+    let about = sightings::all(store.as_ref(), about).await?.into_iter().map(|entry| (entry, None));
+    let among_others = sightings::sightings(store.as_ref(), &patient, &within).await?;
+    let among_others = among_others.into_iter().map(|(entry, sighting)| (entry, Some(sighting)));
+    let mut entries: Vec<_> = about.chain(among_others).collect();
+    entries.sort_by_key(|(entry, _)| (entry.recorded, entry.index));
     // First the entry about the look, then what it shows.
     store.audit(vec![desk.row_about(AuditWord::Query, "audit who", Some(patient))]).await?;
-    let seen: Vec<Seen> = entries.iter().filter_map(seen).collect();
-    let erased = entries.iter().filter(|entry| entry.event.is_none()).count();
+    let seen: Vec<Seen> = entries.iter().filter_map(|(entry, sighting)| seen(entry, *sighting)).collect();
+    let erased = entries.iter().filter(|(entry, _)| entry.event.is_none()).count();
     if erased > 0 {
         terminal.note(format!("{erased} entries about this person were erased and are not shown"));
     }
@@ -87,36 +88,17 @@ pub(super) async fn run(who: &Who, terminal: &mut Terminal) -> Outcome {
     Ok(Exit::answer(!seen.is_empty()))
 }
 
-/// Every entry about the person since then, the oldest first.
-pub(crate) async fn entries(
-    store: &dyn Store,
-    patient: &NhsNumber,
-    since: Option<Timestamp>,
-) -> Result<Vec<FoundAudit>, Failure> {
-    let query = AuditQuery { patient: Some(patient.clone()), from: since, ..everything(None) };
-    all(store, query).await
-}
-
 /// Everything that a query finds, the oldest first.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub(crate) async fn all(store: &dyn Store, query: AuditQuery) -> Result<Vec<FoundAudit>, Failure> {
-    let mut found: Vec<FoundAudit> = Vec::new();
-    loop {
-        let after = found.last().map(|last| (last.recorded, last.index));
-        let query = AuditQuery { after, limit: PAGE, ..query.clone() };
-        let page = store.search_audit(query).await?;
-        let last = page.len() < PAGE as usize;
-        found.extend(page);
-        if last {
-            found.reverse();
-            return Ok(found);
-        }
-    }
+    let mut found = sightings::all(store, query).await?;
+    found.reverse();
+    Ok(found)
 }
 
-fn seen(entry: &FoundAudit) -> Option<Seen> {
+fn seen(entry: &FoundAudit, sighting: Option<Sighting>) -> Option<Seen> {
     let told = Told::read(entry.event.as_deref()?)?;
     let got = told.got(entry.word);
     Some(Seen {
@@ -126,8 +108,11 @@ fn seen(entry: &FoundAudit) -> Option<Seen> {
         role: got.role.clone(),
         strength: got.strength,
         organisation: got.organisation.clone(),
-        // What was found by the list alone is about nobody.
-        what: if entry.patient.is_none() { ON_LIST } else { entry.word.as_str() },
+        what: match sighting {
+            None => entry.word.as_str(),
+            Some(Sighting::List) => ON_LIST,
+            Some(Sighting::Export) => IN_EXPORT,
+        },
         success: told.success,
         entry: entry.index,
         basis: told.basis,

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::audit::FoundAudit;
-use onward_core::state::RecipientKind;
 use onward_core::{NhsNumber, Timestamp};
-use onward_transform::disclose::{Cell, Policy, matrix};
+use onward_transform::disclose::Policy;
 use serde_json::json;
 
+use super::exposure::{Exposure, Extent, Whose};
 use crate::cli::audit::Told;
+use crate::cli::exit::Failure;
 use crate::cli::open::minute;
 use crate::cli::sar::page::{STYLE, escape, table};
 use crate::cli::signed_folder;
@@ -17,6 +18,9 @@ use crate::spreadsheet::csv;
 
 /// First line of the manifest.
 pub(super) const TITLE: &str = "onward breach pack manifest v1";
+
+/// So much of a pseudonym tells people apart.
+const PSEUDONYM_SHOWN: usize = 12;
 
 /// What UK GDPR Article 33(3) to (5) and 34 want and no log knows.
 const OPEN_FACTS: [(&str, &str); 10] = [
@@ -45,14 +49,14 @@ pub(super) struct Window {
     pub(super) made: Timestamp,
     pub(super) whom: String,
     pub(super) reason: String,
-    /// Entries in the window about people who were erased since: nobody can tell whom, to whom, or by whom.
-    pub(super) erased: usize,
 }
 
 /// The files, and whose records they list.
 pub(super) struct Pack {
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) people: Vec<NhsNumber>,
+    /// People whose records it counts and who were erased since.
+    pub(super) erased: usize,
 }
 
 /// How often one person's data was seen or sent.
@@ -68,18 +72,23 @@ impl Pack {
     pub(super) fn of(
         window: &Window,
         config: &Config,
-        exposures: &[(FoundAudit, Told)],
+        exposures: &[Exposure],
         actions: &[FoundAudit],
-        kinds: &BTreeSet<RecipientKind>,
         policies: &[Policy],
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let concerned = concerned(exposures);
-        let categories = categories(kinds, policies);
+        let seen = seen(exposures, policies);
+        let people = concerned.keys().filter_map(|whose| whose.number().map(str::parse));
+        let people: Vec<NhsNumber> = people.collect::<Result<_, _>>().map_err(Failure::fault)?;
+        let erased = concerned.len() - people.len();
+        let categories = seen
+            .iter()
+            .map(|kind| json!({ "seen": kind.words, "times": kind.times, "people": kind.people, "data": kind.data }));
         let summary = json!({
             "window": { "from": window.from, "to": window.to }, "made": window.made, "by": window.whom,
             "reason": window.reason, "controller": { "ods": config.identity.ods, "name": config.identity.name },
-            "people": concerned.len(), "exposures": exposures.len(), "of_erased_people": window.erased, "copies_of_kind": kinds,
-            "categories_of_data": categories, "actions": actions.len(),
+            "people": concerned.len(), "erased_people": erased, "exposures": exposures.len(),
+            "categories_of_data": categories.collect::<Vec<_>>(), "actions": actions.len(),
             "to_be_filled_in": OPEN_FACTS.map(|(article, fact)| json!({ "article": article, "fact": fact })),
         });
         let mut files = vec![
@@ -87,10 +96,10 @@ impl Pack {
             ("exposures.csv".to_owned(), exposures_csv(exposures)),
             ("actions.csv".to_owned(), actions_csv(actions)),
             ("summary.json".to_owned(), serde_json::to_vec_pretty(&summary).expect("texts and numbers are JSON")),
-            ("index.html".to_owned(), page(window, config, exposures, actions, &concerned, &categories).into_bytes()),
+            ("index.html".to_owned(), page(window, config, exposures, actions, erased, &seen).into_bytes()),
         ];
         files.sort();
-        Self { files, people: concerned.into_keys().map(|Ordered(number)| number).collect() }
+        Ok(Self { files, people, erased })
     }
 
     /// The list of its files.
@@ -99,69 +108,83 @@ impl Pack {
     }
 }
 
-/// A number that sorts.
-#[derive(Clone, PartialEq, Eq)]
-struct Ordered(NhsNumber);
-
-impl PartialOrd for Ordered {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ordered {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.expose().cmp(other.0.expose())
-    }
-}
-
-fn concerned(exposures: &[(FoundAudit, Told)]) -> BTreeMap<Ordered, Concerned> {
-    let mut people: BTreeMap<Ordered, Concerned> = BTreeMap::new();
-    for (entry, told) in exposures {
-        let Some(patient) = entry.patient.clone() else { continue };
-        let new =
-            || Concerned { times: 0, first: entry.recorded, last: entry.recorded, organisations: BTreeSet::new() };
-        let person = people.entry(Ordered(patient)).or_insert_with(new);
+fn concerned(exposures: &[Exposure]) -> BTreeMap<&Whose, Concerned> {
+    let mut people: BTreeMap<&Whose, Concerned> = BTreeMap::new();
+    for each in exposures {
+        let new = || Concerned { times: 0, first: each.recorded, last: each.recorded, organisations: BTreeSet::new() };
+        let person = people.entry(&each.whose).or_insert_with(new);
         person.times += 1;
-        person.last = entry.recorded;
-        person.organisations.extend(told.got(entry.word).organisation.clone());
+        person.last = each.recorded;
+        person.organisations.extend(each.organisation.clone());
     }
     people
 }
 
-/// The elements that copies of these kinds may hold, by the policies in force; the identical document holds whatever came.
-fn categories(kinds: &BTreeSet<RecipientKind>, policies: &[Policy]) -> Vec<String> {
-    let disclosed = |cell: &(RecipientKind, Cell)| kinds.contains(&cell.0) && cell.1 != Cell::No;
-    let rows = matrix(policies).into_iter().filter(|row| row.cells.iter().any(disclosed));
-    rows.map(|row| row.element).collect()
+/// What was seen in one way.
+struct Seen {
+    words: String,
+    times: usize,
+    people: usize,
+    data: Vec<String>,
 }
 
-fn people_csv(concerned: &BTreeMap<Ordered, Concerned>) -> Vec<u8> {
-    let rows = concerned.iter().map(|(number, person)| {
+fn seen(exposures: &[Exposure], policies: &[Policy]) -> Vec<Seen> {
+    let mut ways: BTreeMap<Extent, (usize, BTreeSet<&Whose>)> = BTreeMap::new();
+    for each in exposures {
+        let way = ways.entry(each.extent).or_default();
+        way.0 += 1;
+        way.1.insert(&each.whose);
+    }
+    let seen = |(extent, (times, people)): (Extent, (usize, BTreeSet<_>))| Seen {
+        words: extent.words(),
+        times,
+        people: people.len(),
+        data: extent.data(policies),
+    };
+    ways.into_iter().map(seen).collect()
+}
+
+/// As a table names somebody; people who were erased by the beginning of their pseudonym, so that they are told apart.
+fn named(whose: &Whose) -> String {
+    match whose {
+        Whose::Person(number) => number.clone(),
+        Whose::Erased(pseudonym) => format!("erased {}", pseudonym.chars().take(PSEUDONYM_SHOWN).collect::<String>()),
+    }
+}
+
+fn people_csv(concerned: &BTreeMap<&Whose, Concerned>) -> Vec<u8> {
+    let rows = concerned.iter().map(|(whose, person)| {
         let organisations = person.organisations.iter().cloned().collect::<Vec<_>>().join(" ");
         let (first, last) = (person.first.to_string(), person.last.to_string());
-        [number.0.expose().to_owned(), person.times.to_string(), first, last, organisations]
+        [named(whose), person.times.to_string(), first, last, organisations]
     });
     csv(["nhs_number", "times", "first", "last", "organisations"], rows)
 }
 
-fn exposures_csv(exposures: &[(FoundAudit, Told)]) -> Vec<u8> {
-    let rows = exposures.iter().map(|(entry, told)| {
-        let who = told.got(entry.word);
+fn exposures_csv(exposures: &[Exposure]) -> Vec<u8> {
+    let rows = exposures.iter().map(|each| {
+        let succeeded = match each.succeeded {
+            Some(true) => "yes",
+            Some(false) => "not known to have succeeded",
+            None => "erased",
+        };
         [
-            entry.recorded.to_string(),
-            entry.word.to_string(),
-            who.name.clone(),
-            who.role.clone().unwrap_or_default(),
-            who.organisation.clone().unwrap_or_default(),
-            entry.patient.as_ref().map(|number| number.expose().to_owned()).unwrap_or_default(),
-            told.subject.clone().unwrap_or_default(),
-            if told.success { "yes" } else { "not known to have succeeded" }.to_owned(),
-            told.basis.clone().unwrap_or_default(),
-            entry.index.to_string(),
+            each.recorded.to_string(),
+            each.what.to_string(),
+            each.who.clone(),
+            each.role.clone().unwrap_or_default(),
+            each.organisation.clone().unwrap_or_default(),
+            named(&each.whose),
+            each.extent.words(),
+            each.object.clone().unwrap_or_default(),
+            succeeded.to_owned(),
+            each.basis.clone().unwrap_or_default(),
+            each.entry.to_string(),
         ]
     });
-    csv(["when", "what", "who", "role", "organisation", "nhs_number", "object", "succeeded", "basis", "entry"], rows)
+    let headings =
+        ["when", "what", "who", "role", "organisation", "nhs_number", "seen", "object", "succeeded", "basis", "entry"];
+    csv(headings, rows)
 }
 
 fn actions_csv(actions: &[FoundAudit]) -> Vec<u8> {
@@ -177,10 +200,10 @@ fn action(entry: &FoundAudit) -> Option<[String; 5]> {
 fn page(
     window: &Window,
     config: &Config,
-    exposures: &[(FoundAudit, Told)],
+    exposures: &[Exposure],
     actions: &[FoundAudit],
-    concerned: &BTreeMap<Ordered, Concerned>,
-    categories: &[String],
+    erased: usize,
+    seen: &[Seen],
 ) -> String {
     let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\">");
     html.push_str(&format!("<title>Breach pack</title><style>{STYLE}</style></head><body><h1>Breach pack</h1>"));
@@ -194,32 +217,35 @@ fn page(
         escape(&minute(window.made)),
         escape(&window.reason),
     ));
+    let people: BTreeSet<&Whose> = exposures.iter().map(|each| &each.whose).collect();
     html.push_str(&format!(
         "<h2>How many</h2><p>Records of <b>{}</b> people, seen or sent <b>{}</b> times. <code>people.csv</code> lists whose, \
          <code>exposures.csv</code> each time. An attempt that failed, or of which nobody knows the end, counts: it may have \
-         arrived. Entries about people who were erased since, which nobody can read any more: {}.</p>",
-        concerned.len(),
+         arrived. Of these people {erased} were erased since: they are counted here and nobody can name them any more.</p>",
+        people.len(),
         exposures.len(),
-        window.erased
     ));
-    let mut by_whom: BTreeMap<(String, String), (usize, BTreeSet<&str>)> = BTreeMap::new();
-    for (entry, told) in exposures {
-        let who = told.got(entry.word);
-        let own = by_whom.entry((who.name.clone(), who.organisation.clone().unwrap_or_default())).or_default();
+    let mut by_whom: BTreeMap<(&str, &str), (usize, BTreeSet<&Whose>)> = BTreeMap::new();
+    for each in exposures {
+        let own = by_whom.entry((&each.who, each.organisation.as_deref().unwrap_or_default())).or_default();
         own.0 += 1;
-        own.1.extend(entry.patient.as_ref().map(|number| number.expose()));
+        own.1.insert(&each.whose);
     }
     html.push_str("<h2>Who saw them</h2>");
     let rows = by_whom.into_iter().map(|((name, organisation), (times, people))| {
-        [escape(&name), escape(&organisation), times.to_string(), people.len().to_string()]
+        [escape(name), escape(organisation), times.to_string(), people.len().to_string()]
     });
     html.push_str(&table(["who", "organisation", "times", "people"], rows));
     html.push_str(
-        "<h2>Kinds of data</h2><p>What the copies may hold by the disclosure policies in force, and special category \
-                   data concerning health throughout (UK GDPR Article 9):</p><ul>",
+        "<h2>Kinds of data</h2><p>What may have been seen: of copies by the disclosure policies in force. Special category data \
+         concerning health throughout (UK GDPR Article 9).</p>",
     );
-    categories.iter().for_each(|element| html.push_str(&format!("<li>{}</li>", escape(element))));
-    html.push_str("</ul><h2>What was done since the window began</h2>");
+    let rows = seen.iter().map(|kind| {
+        let data = kind.data.iter().map(|element| escape(element)).collect::<Vec<_>>().join("<br>");
+        [escape(&kind.words), kind.times.to_string(), kind.people.to_string(), data]
+    });
+    html.push_str(&table(["seen as", "times", "people", "data"], rows));
+    html.push_str("<h2>What was done since the window began</h2>");
     let rows = actions.iter().filter_map(action).map(|row| row.map(|cell| escape(&cell)));
     html.push_str(&table(["when", "what", "by", "detail", "entry"], rows));
     html.push_str("<h2>To be filled in</h2>");

@@ -2,6 +2,7 @@ use clap::Parser as _;
 use onward_core::audit::{Agent, AuditRow};
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_gateway::journal::Journal;
+use onward_gateway::sightings::Carried;
 use tempfile::TempDir;
 
 use super::*;
@@ -173,4 +174,129 @@ async fn a_list_exposes_everybody_who_stood_on_it() {
     assert_eq!(exposures.matches("Pat Moore").count(), 1, "the other copy is nobody's: {exposures}");
     let row = exposures.lines().find(|line| line.contains("Pat Moore")).expect("a row");
     assert!(row.contains(person.expose()) && row.contains(&transfer.deliveries[0].id.to_string()), "{row}");
+    let summary = std::fs::read_to_string(out.join("summary.json")).expect("there");
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+    let kinds = summary["categories_of_data"].as_array().expect("kinds");
+    assert_eq!(kinds.len(), 1, "a list shows a line, and no copy: {summary:#}");
+    let data = kinds[0]["data"].to_string();
+    assert!(data.contains("date of birth") && !data.contains("section"), "{data}");
+}
+
+/// Destroys a person's keys.
+async fn erase(folder: &TempDir, patient: &str) {
+    use onward_core::store::{ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest};
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (config, store) = config.existing_store().await.expect("a store");
+    let desk = Desk::new(&config).expect("an organisation");
+    let request = ErasureRequest {
+        id: uuid::Uuid::new_v4(),
+        ground: ErasureGround::WrongPerson,
+        reason: "case 17".to_owned(),
+        by: "Ada".to_owned(),
+        at: now(),
+    };
+    let id = request.id;
+    let patient = patient.parse().expect("a test number");
+    assert_eq!(store.request_erasure(&patient, request, Vec::new()).await, Ok(true));
+    let pending = store.pending_erasures().await.expect("readable");
+    let keys = pending.into_iter().find(|pending| pending.request.id == id).expect("waits").keys;
+    let audit = vec![desk.row(AuditWord::Erase, format!("erased; keys: {}", keys.join(" ")))];
+    let confirmation = ErasureConfirmation { id, by: "Bea".to_owned(), keys, at: now(), audit };
+    let outcome = store.confirm_erasure(confirmation).await.expect("committed");
+    assert!(matches!(outcome, ErasureOutcome::Erased { .. }), "{outcome:?}");
+}
+
+async fn packed(folder: &TempDir, name: &str, further: &[&str]) -> (Result<Exit, Exit>, serde_json::Value, String) {
+    let out = folder.path().join(name);
+    let arguments = [&WINDOW[..], further, &["--out", out.to_str().expect("UTF-8"), "--json"]].concat();
+    let (outcome, told) = breach(folder, &arguments).await;
+    let exposures = std::fs::read_to_string(out.join("exposures.csv")).unwrap_or_default();
+    (outcome, serde_json::from_str(&told).unwrap_or_default(), exposures)
+}
+
+#[tokio::test]
+async fn people_who_were_erased_since_are_counted_where_they_belong() {
+    let folder = place().await;
+    for patient in ["9990000018", "9990000042"] {
+        erase(&folder, patient).await;
+    }
+    // One whose copy a home opened, and one of whom nothing says to whom the copy went: its row is in no store here.
+    let (outcome, told, exposures) = packed(&folder, "home", &["--recipient", "VMH01"]).await;
+    assert_eq!(outcome, Ok(Exit::Done), "not nobody: {told}");
+    assert_eq!((&told["people"], &told["erased_people"], &told["exposures"]), (&1.into(), &1.into(), &2.into()));
+    assert!(exposures.contains("rowan-house") && !exposures.contains("999"), "{exposures}");
+    let (_, told, _) = packed(&folder, "client", &["--client", "rowan-house"]).await;
+    assert_eq!((&told["people"], &told["erased_people"]), (&1.into(), &1.into()));
+    let (_, told, _) = packed(&folder, "all", &[]).await;
+    assert_eq!((&told["people"], &told["erased_people"], &told["exposures"]), (&3.into(), &2.into(), &4.into()));
+    assert_eq!(packed(&folder, "other", &["--recipient", "VMH09"]).await.0, Err(Exit::No));
+}
+
+#[tokio::test]
+async fn a_person_is_known_by_account_and_reveals_and_archives_count() {
+    use onward_core::UserId;
+    use onward_core::people::{Role, User};
+    let folder = place().await;
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.existing_store().await.expect("a store");
+    let user = |email: &str, subject: Option<Subject>| User {
+        id: UserId::random(),
+        // Two people of one name.
+        name: "Pat Moore".to_owned(),
+        email: email.to_owned(),
+        role: Role::InformationGovernance,
+        organisations: vec![ods("R9Z")],
+        subject,
+        disabled: false,
+    };
+    let subject = Subject { issuer: "https://idp.example".to_owned(), subject: "pat".to_owned() };
+    let (one, two) = (user("pat@one.example", Some(subject)), user("pat@two.example", None));
+    for person in [&one, &two] {
+        store.put_user(person.clone(), None, Vec::new()).await.expect("committed");
+    }
+    let agent = |user: &User| Agent::person(user, None);
+    let rows = vec![
+        row(AuditWord::Reveal, 20, agent(&one), "9990000018", None),
+        row(AuditWord::SubjectAccess, 21, agent(&one), "9990000026", None),
+        row(AuditWord::Reveal, 22, agent(&two), "9990000034", None),
+    ];
+    store.audit(rows).await.expect("committed");
+    let id = one.id.to_string();
+    for (name, whom) in [("mail", "pat@one.example"), ("id", &id), ("subject", "https://idp.example#pat")] {
+        let (outcome, told, exposures) = packed(&folder, name, &["--user", whom]).await;
+        assert_eq!((outcome, &told["people"]), (Ok(Exit::Done), &2.into()), "{whom}: {told}");
+        assert!(exposures.contains("reveal") && exposures.contains("subject-access"), "{exposures}");
+        assert!(!exposures.contains("9990000034"), "another person of that name: {exposures}");
+    }
+    let gone = UserId::random().to_string();
+    assert_eq!(packed(&folder, "gone", &["--user", &gone]).await.0, Err(Exit::No), "nobody saw anything");
+    assert_eq!(packed(&folder, "nobody", &["--user", "nobody@one.example"]).await.0, Err(Exit::No));
+}
+
+/// Whoever has a file of the log knows about everybody in it.
+#[tokio::test]
+async fn an_export_exposes_everybody_whose_entries_it_carried() {
+    let folder = place().await;
+    erase(&folder, "9990000034").await;
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.existing_store().await.expect("a store");
+    let carried = |organisation: &str, before| {
+        let carried = Carried { organisation: Some(ods(organisation)), from: None, until: Some(at(40)), before };
+        let asked = format!("audit/exports/17?{}", carried.told());
+        let agent = Agent::named("Ada Byte", Some(ods(organisation)));
+        let entry = AuditEntry { query: Some(asked), ..AuditEntry::new(AuditWord::Query, at(50), agent, "export") };
+        Journal::new(&ods("R9Z"), "https://gateway.example").row(&entry)
+    };
+    // Of the home: entries 0 to 2, about two people. Of the other hospital: entry 3, about the one who was erased since.
+    store.audit(vec![carried("VMH01", 3), carried("R9Y", 100)]).await.expect("committed");
+    let (_, told, exposures) = packed(&folder, "home", &["--recipient", "VMH01"]).await;
+    assert_eq!((&told["people"], &told["exposures"]), (&3.into(), &5.into()), "{exposures}");
+    let of_export: Vec<&str> = exposures.lines().filter(|line| line.contains("entries of the audit log")).collect();
+    let names = ["9990000018", "9990000026"];
+    assert!(
+        of_export.len() == 2 && names.iter().zip(&of_export).all(|(name, line)| line.contains(name)),
+        "{exposures}"
+    );
+    let (_, told, _) = packed(&folder, "hospital", &["--recipient", "R9Y"]).await;
+    assert_eq!((&told["people"], &told["erased_people"], &told["exposures"]), (&1.into(), &1.into(), &2.into()));
 }

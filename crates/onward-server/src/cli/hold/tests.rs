@@ -143,12 +143,8 @@ async fn what_the_commands_show_is_in_the_log() {
         (entry.columns.word, entry.columns.agent, entry.columns.patient, entry.columns.transfer)
     };
     let on_lists = async || {
-        let found = onward_gateway::explore::lists_that_showed(
-            store.as_ref(),
-            &patient,
-            onward_gateway::explore::everything(None),
-        );
-        found.await.expect("readable").0.len()
+        let all = onward_gateway::explore::everything(None);
+        onward_gateway::sightings::sightings(store.as_ref(), &patient, &all).await.expect("readable").len()
     };
     let operator = || Some("operator".to_owned());
     assert_eq!(on_lists().await, 0);

@@ -1,10 +1,9 @@
 //! The files of a subject access archive, and their manifest.
 
-use onward_core::audit::FoundAudit;
-use onward_core::store::SubjectTransfer;
 use onward_core::{NhsNumber, Timestamp};
 use onward_fhir::read::{self, Limits};
 use onward_fhir::{message, write};
+use onward_gateway::explore::Held;
 use onward_transform::redact::{Redaction, without_third_parties};
 use serde_json::json;
 
@@ -32,25 +31,9 @@ pub(super) struct Withheld {
     pub redactions: Vec<Redaction>,
 }
 
-/// What the audit log tells of one person.
-#[derive(Clone, Copy)]
-pub(crate) struct Log<'a> {
-    /// The entries about the person.
-    pub(crate) entries: &'a [FoundAudit],
-    /// The entries about lists on which the person stood. They name copies about other people as well: the summary tells who looked and
-    /// when, and they are in no file.
-    pub(crate) lists: &'a [FoundAudit],
-}
-
 impl Archive {
     /// Makes it. Nothing is written yet.
-    pub(crate) fn of(
-        patient: &NhsNumber,
-        gateway: &str,
-        at: Timestamp,
-        transfers: &[SubjectTransfer],
-        log: Log<'_>,
-    ) -> Self {
+    pub(crate) fn of(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &Held) -> Self {
         let mut files = Vec::new();
         let mut withheld = Vec::new();
         let mut add = |folder: &str, id: String, media_type: &str, body: &[u8]| {
@@ -67,7 +50,7 @@ impl Archive {
                 None => withheld.push(Withheld { file, redactions: Vec::new() }),
             }
         };
-        for each in transfers {
+        for each in &held.transfers {
             if let Some(original) = &each.original {
                 add("messages", each.transfer.id.to_string(), &original.media_type, &original.body);
             }
@@ -76,7 +59,7 @@ impl Archive {
             }
         }
         let mut lines = Vec::new();
-        for event in log.entries.iter().filter_map(|entry| entry.event.as_deref()) {
+        for event in held.entries.iter().filter_map(|entry| entry.event.as_deref()) {
             lines.extend_from_slice(event);
             lines.push(b'\n');
         }
@@ -94,7 +77,7 @@ impl Archive {
             .collect();
         let list = serde_json::to_vec_pretty(&rows).expect("strings and booleans are JSON");
         files.push(("withheld.json".to_owned(), list));
-        let page = page::summary(patient, gateway, at, transfers, log, &withheld);
+        let page = page::summary(patient, gateway, at, held, &withheld);
         files.push(("index.html".to_owned(), page.into_bytes()));
         files.sort();
         let count = |each: &Withheld| each.redactions.len().max(1);

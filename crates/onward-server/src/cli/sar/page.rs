@@ -2,11 +2,12 @@
 
 use onward_core::audit::FoundAudit;
 use onward_core::state::RecipientKind;
-use onward_core::store::{DeliveryRecord, SubjectTransfer};
+use onward_core::store::DeliveryRecord;
 use onward_core::{NhsNumber, Timestamp};
+use onward_gateway::explore::Held;
 use onward_transform::redact::Rule;
 
-use super::archive::{Log, Withheld};
+use super::archive::Withheld;
 use crate::cli::audit::Told;
 use crate::cli::open::minute;
 
@@ -15,14 +16,7 @@ pub(in crate::cli) const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:
     text-align:left;vertical-align:top}th{background:#eee}code{word-break:break-all}";
 
 /// The whole page: it runs nothing and fetches nothing.
-pub(super) fn summary(
-    patient: &NhsNumber,
-    gateway: &str,
-    at: Timestamp,
-    transfers: &[SubjectTransfer],
-    log: Log<'_>,
-    withheld: &[Withheld],
-) -> String {
+pub(super) fn summary(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &Held, withheld: &[Withheld]) -> String {
     let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\">");
     html.push_str(&format!("<title>What we hold about you</title><style>{STYLE}</style></head><body>"));
     html.push_str(&format!(
@@ -33,6 +27,7 @@ pub(super) fn summary(
         escape(&minute(at))
     ));
     html.push_str("<h2>Messages</h2>");
+    let transfers = &held.transfers;
     let rows = transfers.iter().map(|each| {
         let transfer = &each.transfer;
         let file = link(
@@ -60,7 +55,8 @@ pub(super) fn summary(
     });
     html.push_str(&table(["sent on", "to", "as", "state", "first opened", "on what ground", "copy"], rows));
     html.push_str("<h2>Who did what with your data</h2>");
-    let mut entries: Vec<&FoundAudit> = log.entries.iter().chain(log.lists).collect();
+    let among_others = held.among_others.iter().map(|(entry, _)| entry);
+    let mut entries: Vec<&FoundAudit> = held.entries.iter().chain(among_others).collect();
     entries.sort_by_key(|entry| (entry.recorded, entry.index));
     let rows = entries.into_iter().filter_map(|entry| {
         let told = Told::read(entry.event.as_deref()?)?;

@@ -5,10 +5,11 @@ use std::io::{Cursor, Write as _};
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
+use futures_util::stream;
 use onward_core::audit::FoundAudit;
 use onward_core::store::{Approval, StoreError};
 use onward_core::{ApprovalId, Timestamp};
@@ -21,10 +22,10 @@ use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, stor
 use super::{Form, Tab, TabLink};
 use crate::app::App;
 use crate::cli::audit::event::Told;
-use crate::cli::sar::archive::{Archive, Log};
+use crate::cli::sar::archive::Archive;
 use crate::cli::signed_folder::MANIFEST;
 use crate::people::{Fresh, SignedIn};
-use crate::spreadsheet::inert;
+use crate::spreadsheet::{csv, lines};
 
 #[derive(Template)]
 #[template(path = "audit/exports.html")]
@@ -156,7 +157,7 @@ pub(super) async fn file(
         let inquiry =
             Inquiry { who: &person, organisation, reason: "granted export", asked: format!("audit/exports/{id}") };
         match app.gateway.fetch_export(&inquiry, id).await {
-            Ok(Some(exported)) => return written(&app, &headers, &exported),
+            Ok(Some(exported)) => return written(Arc::clone(&app), &headers, exported).await,
             Ok(None) => {}
             Err(error) => return store_failed(&headers, &error),
         }
@@ -231,20 +232,22 @@ impl Row {
     }
 }
 
-/// The file of an export.
-fn written(app: &App, headers: &HeaderMap, exported: &Exported) -> Response {
-    let (bytes, kind, name) = match exported.export.form {
-        ExportForm::Ndjson => (ndjson(&exported.entries), "application/x-ndjson", "audit.ndjson"),
-        ExportForm::Csv => (csv(&exported.entries), "text/csv; charset=utf-8", "audit.csv"),
-        ExportForm::Sar => match archive(app, exported) {
-            Ok(bytes) => (bytes, "application/zip", "subject-access.zip"),
+/// The file of an export. Tables leave page by page, so that they may be as long as the log is.
+async fn written(app: Arc<App>, headers: &HeaderMap, exported: Exported) -> Response {
+    let (body, kind, name) = match exported.export.form {
+        ExportForm::Ndjson => (pages(app, exported, Vec::new(), ndjson), "application/x-ndjson", "audit.ndjson"),
+        ExportForm::Csv => {
+            (pages(app, exported, csv(HEAD, std::iter::empty()), table), "text/csv; charset=utf-8", "audit.csv")
+        }
+        ExportForm::Sar => match archive(&app, &exported).await {
+            Ok(bytes) => (Body::from(bytes), "application/zip", "subject-access.zip"),
             Err(error) => {
                 tracing::error!(%error, "a subject access archive could not be written");
                 return trouble(headers, StatusCode::INTERNAL_SERVER_ERROR);
             }
         },
     };
-    let mut response = bytes.into_response();
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
@@ -252,59 +255,82 @@ fn written(app: &App, headers: &HeaderMap, exported: &Exported) -> Response {
     response
 }
 
+/// How far a file has been written.
+enum Next {
+    Head(Vec<u8>),
+    Page(Option<(Timestamp, u64)>),
+    Done,
+}
+
+/// A file that is read while it leaves. When the store fails the connection breaks, so that nobody takes a part for the whole.
+fn pages(app: Arc<App>, exported: Exported, head: Vec<u8>, write: fn(&[FoundAudit]) -> Vec<u8>) -> Body {
+    let exported = Arc::new(exported);
+    Body::from_stream(stream::try_unfold(Next::Head(head), move |next| {
+        let (app, exported) = (Arc::clone(&app), Arc::clone(&exported));
+        async move {
+            let after = match next {
+                Next::Head(head) => return Ok(Some((head, Next::Page(None)))),
+                Next::Page(after) => after,
+                Next::Done => return Ok::<_, StoreError>(None),
+            };
+            let (page, next) = app.gateway.exported_page(&exported, after).await.inspect_err(|error| {
+                tracing::error!(%error, "an export broke off");
+            })?;
+            Ok(Some((write(&page), next.map_or(Next::Done, |after| Next::Page(Some(after))))))
+        }
+    }))
+}
+
 fn ndjson(entries: &[FoundAudit]) -> Vec<u8> {
     entries.iter().filter_map(|entry| entry.event.as_deref()).flat_map(|event| [event, b"\n"].concat()).collect()
 }
 
-fn csv(entries: &[FoundAudit]) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let head = [
-        "entry",
-        "recorded",
-        "what",
-        "success",
-        "actor",
-        "role",
-        "organisation",
-        "who got it",
-        "touched",
-        "detail",
-        "NHS number",
-        "event",
-    ];
-    let mut write = |row: &[String]| writer.write_record(row.iter().map(|cell| inert(cell)));
-    let mut written = write(&head.map(str::to_owned));
-    for entry in entries {
-        let told = entry.event.as_deref().and_then(Told::read);
-        let text = |pick: fn(&Told) -> Option<String>| told.as_ref().and_then(pick).unwrap_or_default();
-        let row = [
-            entry.index.to_string(),
-            entry.recorded.to_string(),
-            entry.word.to_string(),
-            told.as_ref().is_some_and(|told| told.success).to_string(),
-            text(|told| Some(told.actor.name.clone())),
-            text(|told| told.actor.role.clone()),
-            text(|told| told.actor.organisation.clone()),
-            text(|told| Some(told.other.name.clone())),
-            text(|told| told.subject.clone()),
-            text(|told| Some(told.detail.clone())),
-            entry.patient.as_ref().map(|number| number.expose().to_owned()).unwrap_or_default(),
-            text(|told| Some(told.id.clone())),
-        ];
-        written = written.and_then(|()| write(&row));
-    }
-    written.expect("rows of one length go into memory");
-    writer.into_inner().expect("memory takes everything")
+const HEAD: [&str; 12] = [
+    "entry",
+    "recorded",
+    "what",
+    "success",
+    "actor",
+    "role",
+    "organisation",
+    "who got it",
+    "touched",
+    "detail",
+    "NHS number",
+    "event",
+];
+
+fn table(entries: &[FoundAudit]) -> Vec<u8> {
+    lines(entries.iter().map(row))
+}
+
+fn row(entry: &FoundAudit) -> [String; 12] {
+    let told = entry.event.as_deref().and_then(Told::read);
+    let text = |pick: fn(&Told) -> Option<String>| told.as_ref().and_then(pick).unwrap_or_default();
+    [
+        entry.index.to_string(),
+        entry.recorded.to_string(),
+        entry.word.to_string(),
+        told.as_ref().is_some_and(|told| told.success).to_string(),
+        text(|told| Some(told.actor.name.clone())),
+        text(|told| told.actor.role.clone()),
+        text(|told| told.actor.organisation.clone()),
+        text(|told| Some(told.other.name.clone())),
+        text(|told| told.subject.clone()),
+        text(|told| Some(told.detail.clone())),
+        entry.patient.as_ref().map(|number| number.expose().to_owned()).unwrap_or_default(),
+        text(|told| Some(told.id.clone())),
+    ]
 }
 
 /// The folder that `sar export` writes, as one file.
-fn archive(app: &App, exported: &Exported) -> anyhow::Result<Vec<u8>> {
+async fn archive(app: &App, exported: &Exported) -> anyhow::Result<Vec<u8>> {
     use anyhow::Context as _;
     let patient = exported.patient.as_ref().context("subject access without a person")?;
     let key = app.log_key.get().context("this process has no key of the log")?;
     let now = app.gateway.clock().now();
-    let log = Log { entries: &exported.entries, lists: &exported.lists };
-    let archive = Archive::of(patient, &app.own_name, now, &exported.transfers, log);
+    let held = app.gateway.exported_record(exported).await?;
+    let archive = Archive::of(patient, &app.own_name, now, &held);
     let manifest = key.sign_statement(&archive.manifest())?;
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);

@@ -11,6 +11,7 @@ use onward_core::Timestamp;
 use onward_core::audit::{AuditQuery, FoundAudit};
 use onward_core::store::StoreError;
 use onward_gateway::explore::{Sightings, everything};
+use onward_gateway::sightings::Sighting;
 use onward_transform::render::dates;
 
 use super::super::components::{Choice, FormError};
@@ -174,7 +175,7 @@ async fn show(
         Tab::Who => (
             "Who saw what",
             &[
-                "Everybody who saw one person: who was sent a copy or opened one, who looked at its state, and on whose lists the person stood.",
+                "Everybody who saw one person: who was sent a copy or opened one, who looked at its state, on whose lists the person stood, and which exports of the log had an entry about them.",
             ],
         ),
         _ => ("Events", &["Everything that the log holds about what your organisation did, sent or received."]),
@@ -204,7 +205,7 @@ impl Results {
         let filters = if on == 1 { "1 filter is on".to_owned() } else { format!("{on} filters are on") };
         Self {
             heading: counted(found.len(), more),
-            rows: found.iter().map(|entry| Row::new(entry, false, now)).collect(),
+            rows: found.iter().map(|entry| Row::new(entry, None, now)).collect(),
             nothing: format!("No events match; {filters}."),
             more: found.last().filter(|_| more).map(place).unwrap_or_default(),
             charts: Vec::new(),
@@ -229,7 +230,7 @@ impl Results {
         let shown = found.iter().take(ROWS as usize);
         Self {
             heading: counted(found.len(), cut),
-            rows: shown.map(|entry| Row::new(entry, false, now)).collect(),
+            rows: shown.map(|entry| Row::new(entry, None, now)).collect(),
             nothing: "Nothing was disclosed in this time.".to_owned(),
             more: String::new(),
             charts: if found.is_empty() { Vec::new() } else { charts::charts(&disclosed) },
@@ -239,8 +240,12 @@ impl Results {
 
     fn sightings(seen: &Sightings, now: Timestamp) -> Self {
         Self {
-            heading: counted(seen.entries.len(), seen.cut),
-            rows: seen.entries.iter().map(|entry| Row::new(entry, seen.lists.contains(&entry.index), now)).collect(),
+            heading: counted(seen.entries.len(), false),
+            rows: seen
+                .entries
+                .iter()
+                .map(|entry| Row::new(entry, seen.among_others.get(&entry.index).copied(), now))
+                .collect(),
             nothing: "Nobody: the log of your organisation has no entry about this person in this time.".to_owned(),
             more: String::new(),
             charts: Vec::new(),
@@ -258,7 +263,7 @@ fn counted(count: usize, more: bool) -> String {
 }
 
 impl Row {
-    fn new(entry: &FoundAudit, list: bool, now: Timestamp) -> Self {
+    fn new(entry: &FoundAudit, sighting: Option<Sighting>, now: Timestamp) -> Self {
         let told = entry.event.as_deref().and_then(Told::read);
         let failed = told.as_ref().is_none_or(|told| !told.success);
         let detail =
@@ -276,7 +281,11 @@ impl Row {
             actor,
             role,
             got: got.unwrap_or_default(),
-            what: if list { "Stood on a list" } else { word(entry.word) },
+            what: match sighting {
+                None => word(entry.word),
+                Some(Sighting::List) => "Stood on a list",
+                Some(Sighting::Export) => "In an export of the log",
+            },
             failed,
             about: if entry.patient.is_some() { "A person, hidden".to_owned() } else { "Nobody".to_owned() },
             detail: detail.split_once(": ").map_or(detail.clone(), |(_, detail)| detail.to_owned()),
