@@ -95,6 +95,7 @@ impl Bench {
             mailbox: None,
             notifiers: Vec::new(),
             hook: None,
+            scanner: None,
             clock: Arc::new(SystemClock),
             policies: app::load_policies(&config).expect("policies"),
             routes: config.load_routes().expect("routes").routes,

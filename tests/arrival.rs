@@ -137,6 +137,7 @@ impl Bench {
             mailbox: None,
             notifiers: vec![Arc::clone(&letters) as Arc<dyn Notifier>],
             hook: None,
+            scanner: None,
             clock: as_clock(),
             policies: app::load_policies(&config).expect("policies"),
             routes: config.load_routes().expect("routes").routes,

@@ -44,6 +44,7 @@ mod reconcile;
 mod redaction;
 mod renewal;
 mod restart;
+mod scanning;
 mod search;
 mod seen;
 mod serving;

@@ -146,6 +146,15 @@ impl World {
         Self::start_as("localhost", "", sections, &[], &directory).await
     }
 
+    /// A fresh world whose attachments this clamd looks through.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_scanning(clamd: &Path) -> Self {
+        let sections = format!("[scanning]\nclamd = \"{}\"\n", clamd.display());
+        Self::start_with("", &sections, &[], DIRECTORY).await
+    }
+
     /// A fresh world whose people sign in through this identity provider too, on loopback; `cis2` is its name.
     ///
     /// # Panics

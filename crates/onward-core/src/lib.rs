@@ -11,6 +11,7 @@ pub mod directory;
 pub mod identifiers;
 pub mod people;
 pub mod retry;
+pub mod scanning;
 pub mod state;
 pub mod store;
 pub mod transport;

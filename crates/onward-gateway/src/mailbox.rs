@@ -8,6 +8,7 @@ use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, Role};
 use onward_core::directory::Endpoint;
+use onward_core::scanning::NotScanned;
 use onward_core::state::{RecipientKind, TransportKind};
 use onward_core::store::{ReplyWanted, StoreError};
 use onward_core::transport::{Mailbox, MeshMessage, Outbound, SendError};
@@ -29,6 +30,8 @@ enum Stay {
     Store(#[from] StoreError),
     #[error(transparent)]
     Mesh(#[from] SendError),
+    #[error(transparent)]
+    NotScanned(#[from] NotScanned),
 }
 
 impl Gateway {
@@ -173,6 +176,7 @@ impl Gateway {
                 self.answer_refusal(message, reply, refusal.itk_code()).await
             }
             Err(AcceptError::Store(error)) => Err(error.into()),
+            Err(AcceptError::NotScanned(error)) => Err(error.into()),
         }
     }
 

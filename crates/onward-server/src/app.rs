@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::SignedDuration;
+use onward_connect::clamd::Clamd;
 use onward_connect::http::{ClientCertificate, HttpClient, HttpConfig};
 use onward_connect::https_push::HttpsPush;
 use onward_connect::mesh::{MeshClient, MeshConfig};
@@ -18,6 +19,7 @@ use onward_connect::secret::Secret;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::directory::Directory;
 use onward_core::retry::Schedule;
+use onward_core::scanning::Scanner;
 use onward_core::state::RecipientKind;
 use onward_core::store::Store;
 use onward_core::transport::{InboxTransport, Mailbox, Transport};
@@ -185,6 +187,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         mailbox,
         notifiers: notifying::notifiers(config, &clock)?,
         hook: Some(push),
+        scanner: config.scanning.clamd.clone().map(|address| Arc::new(Clamd::new(address)) as Arc<dyn Scanner>),
         clock,
         policies: load_policies(config)?,
         routes: config.load_routes()?.routes,

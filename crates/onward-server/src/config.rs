@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use onward_connect::clamd::ClamdAddress;
 use onward_connect::egress::EgressHost;
 use onward_connect::mesh::GpRoutingDate;
 use onward_core::state::{HoldReason, TransportKind};
@@ -85,6 +86,8 @@ pub struct Config {
     pub routes: RoutesFile,
     /// How messages are judged.
     pub validation: Validation,
+    /// What looks for malware.
+    pub scanning: Scanning,
     /// Who may receive what.
     pub disclosure: Disclosure,
     /// The audit log.
@@ -202,6 +205,15 @@ pub struct Store {
     pub key_file: Option<PathBuf>,
     /// Takes a PostgreSQL server that does not sync.
     pub allow_fsync_off: bool,
+}
+
+/// `[scanning]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scanning {
+    /// ClamAV's daemon on this machine.
+    #[serde(deserialize_with = "filled")]
+    pub clamd: Option<ClamdAddress>,
 }
 
 /// `[keys]`
