@@ -147,6 +147,7 @@ impl Bench {
                 own_ods: "Y99900".parse().expect("an ODS code"),
                 own_name: "Onward test gateway".to_owned(),
                 own_mailbox: None,
+                gp_routing: false,
                 base_url: "https://gateway.test".to_owned(),
                 body_bytes_max: 5_242_880,
                 workers: 8,

@@ -16,6 +16,9 @@ pub mod state;
 pub mod store;
 pub mod transport;
 
+/// Target of the `tracing` spans that are told as traces. They name nobody.
+pub const TRACES: &str = "onward::traces";
+
 pub use clock::{Clock, SystemClock};
 pub use identifiers::{
     ApprovalId, DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, SessionId, TransferId, UserId, WorkflowId,

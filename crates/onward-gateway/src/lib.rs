@@ -68,6 +68,8 @@ pub struct Settings {
     pub own_name: String,
     /// Its MESH mailbox.
     pub own_mailbox: Option<MeshMailboxId>,
+    /// Practices without a directory entry are found by MESH.
+    pub gp_routing: bool,
     /// Public base URL, without a trailing slash.
     pub base_url: String,
     /// Largest accepted message, bytes (ITK3: 5 MB).

@@ -20,7 +20,7 @@ use onward_validate::{Findings, Policy as ValidationPolicy, TOO_LARGE};
 use crate::Gateway;
 use crate::decision::Decided;
 use crate::facts::{Facts, facts};
-use crate::identify::{HoldCause, Identification, Identified, discharge_destination, identify};
+use crate::identify::{HoldCause, Identification, Identified, Sources, discharge_destination, identify};
 use crate::lifecycle::names_another_person;
 use crate::needs;
 use crate::objection::Objection;
@@ -310,8 +310,12 @@ impl Gateway {
             .map(|(r, why)| (r.name.clone(), why))
             .collect();
         let destinations: Vec<OdsCode> = message.destination_ods.iter().filter_map(|code| code.parse().ok()).collect();
-        let identification =
-            identify(&bundle, &destinations, self.store.as_ref(), self.directory.as_ref(), now, decided).await?;
+        let sources = Sources {
+            store: self.store.as_ref(),
+            directory: self.directory.as_ref(),
+            gp_routing: self.settings.gp_routing,
+        };
+        let identification = identify(&bundle, &destinations, sources, now, decided).await?;
         let mut evidence = Vec::new();
         let replaced = predecessor.as_ref().map(|before| {
             format!("replaces version {}, transfer {}: whoever has it is told", before.version, before.transfer)

@@ -197,6 +197,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
             own_ods,
             own_name: config.identity.name.clone(),
             own_mailbox: config.mesh.mailbox.clone(),
+            gp_routing: config.mesh.enabled && config.mesh.gp_routing,
             base_url: config.server.public_url.at(""),
             body_bytes_max: config.server.body_bytes_max,
             workers: config.delivery.workers,
@@ -268,6 +269,7 @@ pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Me
     let mailbox = mesh.mailbox.clone().context("mesh.mailbox is not set")?;
     let settings = MeshConfig {
         compress: mesh.compress,
+        gp_routing_date: mesh.gp_routing_date,
         chunk_bytes: usize::try_from(mesh.chunk_bytes).unwrap_or(MeshConfig::CHUNK_BYTES),
         ..MeshConfig::new(
             mesh.base_url.clone(),
@@ -329,6 +331,14 @@ fn http_config(
         client_certificate,
         ..HttpConfig::default()
     })
+}
+
+/// For the collector of traces, which often stands on the same machine in the clear.
+///
+/// # Errors
+/// When an authority cannot be read.
+pub(crate) fn traces_http(config: &Config) -> anyhow::Result<HttpClient> {
+    http(config, None, None, true)
 }
 
 /// For the key sets of clients: somebody waits for a token meanwhile.

@@ -10,6 +10,7 @@ pub mod check;
 mod identity;
 mod layers;
 pub mod routes;
+mod traces;
 mod values;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use onward_connect::clamd::ClamdAddress;
 use onward_connect::egress::EgressHost;
+use onward_connect::mesh::GpRoutingDate;
 use onward_core::state::{HoldReason, TransportKind};
 use onward_core::{MeshMailboxId, OdsCode};
 use onward_gateway::Profiles;
@@ -35,6 +37,7 @@ pub use check::{Finding, Severity};
 pub use identity::{Identity, Issuer, TokenIssuer};
 pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
+pub use traces::{Sampling, Traces};
 pub use values::StoreUrl;
 
 use crate::hardening::Hardening;
@@ -48,6 +51,9 @@ pub const DEFAULTS: &str = include_str!("../../../config/gateway.toml");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Where traces go, as OpenTelemetry's variables say.
+    #[serde(skip)]
+    pub traces: Option<Traces>,
     /// Listeners and limits.
     pub server: Server,
     /// The organisation that runs the gateway.
@@ -231,6 +237,14 @@ pub struct Retention {
     pub renditions_days: u32,
     /// Days after the last record about a person until their keys go, and everything about them with these.
     pub people_days: u32,
+    /// Days for alerts that are over, with who was told.
+    pub alerts_days: u32,
+    /// Days for entries of the directory after others took their place.
+    pub directory_days: u32,
+    /// Days for accounts after they were disabled.
+    pub accounts_days: u32,
+    /// Days for the reasons of erasures, of legal holds that were lifted, and of what two people decided.
+    pub decisions_days: u32,
 }
 
 /// `[mesh]`
@@ -264,6 +278,10 @@ pub struct Mesh {
     pub compress: bool,
     /// Longest part of a message in one request, bytes before compression.
     pub chunk_bytes: u32,
+    /// Practices without a directory entry are found by MESH.
+    pub gp_routing: bool,
+    /// How a date of birth stands in that address.
+    pub gp_routing_date: GpRoutingDate,
     /// Time between two looks into our mailbox, seconds.
     pub poll_seconds: u32,
     /// Plain `http:` to a loopback address.
@@ -483,8 +501,11 @@ impl Config {
                 })?,
             )),
         };
+        let environment: Vec<_> = environment.into_iter().collect();
+        let traces = Traces::read(&environment).map_err(|problems| ConfigError { problems })?;
         let (mut config, settings) =
             layers::merge(text.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), environment)?;
+        config.traces = traces;
         if let Some(folder) = file.and_then(Path::parent) {
             config.resolve(folder);
         }
