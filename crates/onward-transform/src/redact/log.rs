@@ -168,7 +168,7 @@ mod tests {
         let document = read::json(document, &Limits::default()).expect("FHIR");
         let tree = read::json(event, &Limits::default()).expect("FHIR");
         let mut others = Others::of([document.root()]);
-        overseers(tree.root()).for_each(|name| others.add(name));
+        overseers(tree.root()).for_each(|name| others.add_staff(name));
         let Redacted { tree, redactions } = entry_without_third_parties(tree.root(), &others, among_others);
         let written = write::json(tree.root(), Release::R4);
         assert!(written.losses.is_empty(), "{:?}", written.losses);
