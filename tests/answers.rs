@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
+use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::{DeliveryRecord, FoundTask, TaskQuery};
 use onward_core::transport::{InboxTransport, Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
-use onward_core::{Clock, SystemClock, TransferId};
+use onward_core::{Clock, MeshMailboxId, SystemClock, TransferId};
 use onward_fhir::authored::{ItkResponse, itk3_response};
 use onward_fhir::itk::ResponseCode;
 use onward_fhir::{Release, write};
@@ -31,6 +32,8 @@ struct Mesh {
     sends: Mutex<VecDeque<Result<Sent, SendError>>>,
     sent: Mutex<Vec<Outbound>>,
     waiting: Mutex<Vec<MeshMessage>>,
+    /// Where MESH says that it brought what it was asked to find a practice for.
+    found: Mutex<Option<MeshMailboxId>>,
 }
 
 #[async_trait]
@@ -55,6 +58,10 @@ impl Mailbox for Mesh {
     async fn fetch(&self, id: &str) -> Result<MeshMessage, SendError> {
         let found = self.waiting.lock().expect("whole").iter().find(|message| message.id == id).cloned();
         found.ok_or(SendError::Permanent { reason: "gone".to_owned() })
+    }
+
+    async fn recipient(&self, _: &str) -> Result<Option<MeshMailboxId>, SendError> {
+        Ok(self.found.lock().expect("whole").clone())
     }
 
     async fn acknowledge(&self, id: &str) -> Result<(), SendError> {
@@ -88,6 +95,7 @@ impl Bench {
             mailbox: None,
             notifiers: Vec::new(),
             hook: None,
+            scanner: None,
             clock: Arc::new(SystemClock),
             policies: app::load_policies(&config).expect("policies"),
             routes: config.load_routes().expect("routes").routes,
@@ -97,6 +105,7 @@ impl Bench {
                 own_ods: "Y99900".parse().expect("an ODS code"),
                 own_name: "Onward test gateway".to_owned(),
                 own_mailbox: Some("X26OT900".parse().expect("a mailbox")),
+                gp_routing: true,
                 base_url: "https://gateway.test".to_owned(),
                 body_bytes_max: 5_242_880,
                 workers: 8,
@@ -228,6 +237,42 @@ async fn only_the_mailbox_that_has_the_copy_can_answer_for_it() {
     assert!(bench.audited("from a mailbox that the copy was not sent to").await);
     bench.answers(PRACTICE, &correlation(&copy), 20013).await;
     assert_eq!(bench.practice_copy(transfer).await.state, DeliveryState::Received);
+}
+
+/// The registered practice has no entry: MESH is told the person, and only the mailbox that it found can answer.
+#[tokio::test]
+async fn a_practice_that_only_mesh_knows_gets_its_copy_and_answers_for_it() {
+    let bench = Bench::new().await;
+    let store = bench.gateway.store();
+    let other = "Y99002".parse().expect("a code");
+    let Some(DirectoryEntry::Practice(mut entry)) = store.directory_entry(&other).await.expect("readable") else {
+        panic!("Hillside is in the directory")
+    };
+    let was = DirectoryEntry::Practice(entry.clone());
+    entry.expires = jiff::civil::date(2020, 1, 1);
+    let gone = DirectoryEntry::Practice(entry);
+    assert_eq!(store.amend_directory(was, gone, "test", SystemClock.now(), Vec::new()).await, Ok(true));
+    let transfer = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let copy = async || {
+        let record = bench.gateway.store().transfer(transfer).await.expect("readable").expect("there");
+        record.deliveries.into_iter().find(|copy| copy.kind == RecipientKind::RegisteredPractice).expect("a copy")
+    };
+    let sent = copy().await;
+    assert_eq!((sent.state, sent.recipient.as_str()), (DeliveryState::Sent, "Y99002"));
+    assert_eq!(sent.endpoint, Endpoint::GpRouting { workflow: None });
+    let addressee = bench.mesh.sent.lock().expect("whole").iter().find(|sent| sent.addressee.is_some()).cloned();
+    let outbound = addressee.expect("MESH is told whom to look for");
+    assert_eq!((outbound.delivery, outbound.workflow.is_some()), (sent.id, true));
+    let person = outbound.addressee.expect("the person");
+    assert_eq!((person.nhs_number.expose(), person.family.as_str()), ("9990000018", "Holroyd"));
+    for found in [None, Some(PRACTICE.parse().expect("a mailbox"))] {
+        *bench.mesh.found.lock().expect("whole") = found;
+        bench.answers(STRANGER, &correlation(&sent), 20013).await;
+        assert_eq!(copy().await.state, DeliveryState::Sent, "a stranger moves nothing");
+    }
+    bench.answers(PRACTICE, &correlation(&sent), 20013).await;
+    assert_eq!(copy().await.state, DeliveryState::Received);
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ struct Kept {
     /// Messages by `MessageHeader.id`, with how often each came.
     messages: Arc<Mutex<BTreeMap<String, usize>>>,
     keys: Arc<Mutex<Vec<String>>>,
+    traceparents: Arc<Mutex<Vec<String>>>,
 }
 
 /// The server; it ends with this value.
@@ -74,6 +75,15 @@ impl MessageServer {
         self.kept.messages.lock().expect("whole").clone()
     }
 
+    /// `traceparent` of every request so far, empty where there was none.
+    ///
+    /// # Panics
+    /// When a request panicked.
+    #[must_use]
+    pub fn traceparents(&self) -> Vec<String> {
+        self.kept.traceparents.lock().expect("whole").clone()
+    }
+
     /// `Idempotency-Key` of every request so far.
     ///
     /// # Panics
@@ -85,9 +95,12 @@ impl MessageServer {
 }
 
 async fn process(State(kept): State<Kept>, headers: HeaderMap, body: Bytes) -> Response {
-    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    kept.keys.lock().expect("whole").push(key.to_owned());
-    let xml = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/fhir+xml"));
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    kept.traceparents.lock().expect("whole").push(text("traceparent"));
+    let key = text("idempotency-key");
+    kept.keys.lock().expect("whole").push(key);
+    let xml =
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/fhir+xml"));
     let text = std::str::from_utf8(&body).expect("FHIR is UTF-8");
     let tree = if xml { read::xml(text, &Limits::default()) } else { read::json(text, &Limits::default()) };
     let tree = tree.expect("what is posted can be read");

@@ -47,10 +47,19 @@ impl Process {
     /// # Panics
     /// When the child does not start.
     pub async fn take_over(world: &mut World) -> Self {
+        Self::take_over_with(world, &[]).await
+    }
+
+    /// The same with these variables in its environment.
+    ///
+    /// # Panics
+    /// When the child does not start.
+    pub async fn take_over_with(world: &mut World, environment: &[(&str, &str)]) -> Self {
         world.stop().await;
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", ENTRY, "--ignored", "--nocapture"])
             .env(CONFIG, &world.config_file)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -80,6 +89,23 @@ impl Process {
             panic!("the gateway did not start:\n{}", process.log());
         }
         process
+    }
+
+    /// What a gateway says that does not start with these variables in its environment. The world's own must have ended.
+    ///
+    /// # Panics
+    /// When it cannot be tried.
+    pub async fn refused(world: &World, environment: &[(&str, &str)]) -> String {
+        let tried = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", ENTRY, "--ignored", "--nocapture"])
+            .env(CONFIG, &world.config_file)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let tried = tokio::time::timeout(std::time::Duration::from_secs(60), tried).await;
+        let tried = tried.expect("it does not serve").expect("a child process");
+        String::from_utf8_lossy(&tried.stderr).into_owned()
     }
 
     /// What it has logged so far.

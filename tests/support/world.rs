@@ -109,6 +109,25 @@ impl World {
         Self::start_with("", &sections, &[("hook-token", "the home's token")], DIRECTORY).await
     }
 
+    /// A fresh world in which both practices take messages at `$process-message` of this port on loopback. What fails there is tried
+    /// again within seconds.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_with_message_server(port: u16) -> Self {
+        let mut directory = DIRECTORY.to_owned();
+        for name in ["Beck Lane Surgery", "Hillside Medical Practice"] {
+            let inbox = format!("name = \"{name}\"\nendpoint = {{ transport = \"inbox\" }}");
+            assert!(directory.contains(&inbox), "{name} is in the directory");
+            let url = format!("https://127.0.0.1:{port}/fhir/R4");
+            let there = format!("name = \"{name}\"\nendpoint = {{ transport = \"process-message\", url = \"{url}\" }}");
+            directory = directory.replace(&inbox, &there);
+        }
+        let sections = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n\
+                        [retry.https]\nfirst_seconds = 1\nlongest_seconds = 1\n";
+        Self::start_with("", sections, &[], &directory).await
+    }
+
     /// A fresh world in which the covering practice's address may not be reached, and nobody answers at the pharmacy's. Its
     /// public address is a name, because browsers give passkeys to names only.
     ///
@@ -125,6 +144,15 @@ impl World {
         let directory = at("Station Road Pharmacy", "https://127.0.0.1:9/in", &directory);
         let sections = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n";
         Self::start_as("localhost", "", sections, &[], &directory).await
+    }
+
+    /// A fresh world whose attachments this clamd looks through.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_scanning(clamd: &Path) -> Self {
+        let sections = format!("[scanning]\nclamd = \"{}\"\n", clamd.display());
+        Self::start_with("", &sections, &[], DIRECTORY).await
     }
 
     /// A fresh world whose people sign in through this identity provider too, on loopback; `cis2` is its name.

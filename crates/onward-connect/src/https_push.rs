@@ -12,7 +12,7 @@ use bytes::Bytes;
 use onward_core::Clock;
 use onward_core::directory::Endpoint;
 use onward_core::state::TransportKind;
-use onward_core::transport::{Call, Hook, Outbound, SendError, Sent, Transport};
+use onward_core::transport::{Answered, Call, Hook, Outbound, SendError, Sent, Transport};
 use url::Url;
 
 use crate::http::{Answer, HeaderMap, HeaderName, HeaderValue, HttpClient, Method, StatusCode, header};
@@ -33,6 +33,7 @@ const ONWARD_SUBSCRIPTION: HeaderName = HeaderName::from_static("onward-subscrip
 const ONWARD_DUPLICATE: &str = "onward-duplicate";
 /// The same for every attempt of one delivery, as the NHS API platform asks of repeats.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// A partner's reference is kept up to this.
 const REFERENCE_CHARACTERS_MAX: usize = 200;
 
@@ -45,6 +46,8 @@ pub struct HttpsPushConfig {
     /// Files with the keys that sign what goes to a host (Standard Webhooks), by host; read at every send. Two while a key
     /// is changed.
     pub signing_key_files: BTreeMap<String, Vec<PathBuf>>,
+    /// Tells which trace this is part of (W3C Trace Context), where anything is traced.
+    pub traceparent: Option<fn() -> Option<String>>,
 }
 
 /// The push transport.
@@ -90,6 +93,10 @@ impl HttpsPush {
             bearer.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, bearer);
         }
+        let trace = self.config.traceparent.and_then(|tell| tell());
+        if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(&trace).ok()) {
+            headers.insert(TRACEPARENT, trace);
+        }
         if let Some(files) = url.host_str().and_then(|host| self.config.signing_key_files.get(host)) {
             webhook::sign(headers, files.clone(), id, self.clock.as_ref(), body).await?;
         }
@@ -104,16 +111,24 @@ impl Transport for HttpsPush {
     }
 
     async fn send(&self, outbound: &Outbound) -> Result<Sent, SendError> {
-        let Endpoint::Https { url } = &outbound.endpoint else {
-            return Err(permanent("the endpoint is not an HTTPS address"));
+        let (url, is_operation) = match &outbound.endpoint {
+            Endpoint::Https { url } => (url.clone(), false),
+            Endpoint::ProcessMessage { url } => (format!("{}/$process-message", url.trim_end_matches('/')), true),
+            _ => return Err(permanent("the endpoint is not an HTTPS address")),
         };
-        let url = Url::parse(url).map_err(|_| permanent("the endpoint's address is not a URL"))?;
-        let headers = self.headers(outbound, &url).await?;
+        let url = Url::parse(&url).map_err(|_| permanent("the endpoint's address is not a URL"))?;
+        let mut headers = self.headers(outbound, &url).await?;
+        if is_operation {
+            headers.insert(header::ACCEPT, headers[header::CONTENT_TYPE].clone());
+        }
         let answer = self
             .http
             .send(Method::POST, url, headers, outbound.body.clone())
             .await
             .map_err(crate::http::HttpFault::of_send)?;
+        if is_operation && is_answer(answer.status()) {
+            return Ok(Sent::Answered(answered(answer, self.clock.as_ref()).await));
+        }
         let outcome = outcome(&answer, self.clock.as_ref());
         // Reading a small rest lets the connection be used again; what it says, or whether it ends, changes nothing.
         if outcome.is_ok() {
@@ -155,6 +170,21 @@ impl Hook for HttpsPush {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Statuses whose body says what became of a message.
+fn is_answer(status: StatusCode) -> bool {
+    status.is_success()
+        || matches!(status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY)
+}
+
+/// The answer with its body. One that breaks off or is too long says no more than its status: that the message was taken stays so.
+async fn answered(answer: Answer, clock: &dyn Clock) -> Answered {
+    Answered {
+        status: answer.status().as_u16(),
+        retry_after_seconds: answer.retry_after_seconds(clock.now()),
+        body: answer.bytes().await.unwrap_or_default(),
     }
 }
 
@@ -220,6 +250,7 @@ mod tests {
             body: Bytes::from_static(b"{\"resourceType\":\"Bundle\"}"),
             workflow: None,
             replay: false,
+            addressee: None,
         }
     }
 
@@ -338,6 +369,34 @@ mod tests {
                 Err(SendError::Transient { retry_after_seconds, .. }) => assert_eq!(retry_after_seconds, expected),
                 other => panic!("{status}: {other:?}"),
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fhir_server_gets_the_message_at_its_operation_and_its_answer_is_brought_back() {
+        let body = br#"{"resourceType":"OperationOutcome"}"#;
+        let replies = ["200 OK", "409 x", "422 x", "503 x", "404 x", "302 x"];
+        let partner = Partner::start(replies.map(|status| Reply::new(status, &["Location: /x"], body)).to_vec()).await;
+        let push = push(&partner.config(), HttpsPushConfig::default());
+        // With and without a slash at the end of the base.
+        for (base, expected) in [("/fhir/R4", 200), ("/fhir/R4/", 409), ("/fhir/R4", 422)] {
+            let endpoint = Endpoint::ProcessMessage { url: partner.url(base).to_string() };
+            let sent = push.send(&Outbound { endpoint, ..outbound("") }).await;
+            match sent {
+                Ok(Sent::Answered(answered)) => {
+                    assert_eq!((answered.status, &answered.body[..]), (expected, &body[..]))
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let endpoint = Endpoint::ProcessMessage { url: partner.url("/fhir/R4").to_string() };
+        let outbound = Outbound { endpoint, ..outbound("") };
+        assert!(matches!(push.send(&outbound).await, Err(SendError::Transient { .. })), "503");
+        assert!(matches!(push.send(&outbound).await, Err(SendError::Permanent { .. })), "404");
+        assert!(matches!(push.send(&outbound).await, Err(SendError::Permanent { .. })), "302 is not followed");
+        for seen in partner.seen() {
+            assert_eq!(seen.line, "POST /fhir/R4/$process-message HTTP/1.1");
+            assert_eq!(seen.header("accept"), Some("application/fhir+json"));
         }
     }
 

@@ -4,6 +4,7 @@
 //! addresses that are not listed as internal, and to put a partner's answer into an error. It carries bytes and
 //! core types and knows no FHIR; the few fields of a PDS answer are read into structures of its own.
 
+pub mod clamd;
 pub mod egress;
 pub mod http;
 pub mod https_push;

@@ -2,8 +2,8 @@
 //! from and acknowledges in our own.
 //!
 //! It refuses to repeat a send by itself (a repeat is a new attempt under the same `Mex-LocalID`), to put anything
-//! about a patient into a header, and to hold more than one message's bound in memory. It does not address by
-//! demographics (`GPPROVIDER_…`).
+//! about a patient into a header but the address by which MESH itself finds a practice, and to hold more than one
+//! message's bound in memory.
 
 mod authorization;
 mod download;
@@ -54,6 +54,20 @@ pub struct MeshConfig {
     pub chunk_bytes: usize,
     /// Largest message taken, bytes.
     pub message_bytes_max: usize,
+    /// How a date of birth stands in the address of GP auto-routing.
+    pub gp_routing_date: GpRoutingDate,
+}
+
+/// How a date of birth stands in `GPPROVIDER_…`: the NHS's pages differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum GpRoutingDate {
+    /// As NHS England's page on GP auto-routing (2024) writes it.
+    #[default]
+    #[serde(rename = "YYYYMMDD")]
+    YearFirst,
+    /// As GP Connect Messaging 1.5.0 writes it.
+    #[serde(rename = "DDMMYYYY")]
+    DayFirst,
 }
 
 impl MeshConfig {
@@ -73,6 +87,7 @@ impl MeshConfig {
             compress: false,
             chunk_bytes: Self::CHUNK_BYTES,
             message_bytes_max: Self::MESSAGE_BYTES_MAX,
+            gp_routing_date: GpRoutingDate::default(),
         }
     }
 }
@@ -267,12 +282,15 @@ impl Transport for MeshClient {
     }
 
     async fn send(&self, outbound: &Outbound) -> Result<Sent, SendError> {
-        let Endpoint::Mesh { mailbox, workflow } = &outbound.endpoint else {
-            return Err(permanent("the endpoint is not a MESH mailbox"));
+        let (to, workflow) = match &outbound.endpoint {
+            Endpoint::Mesh { mailbox, workflow } => (HeaderValue::from_str(mailbox.as_str()).ok(), workflow),
+            Endpoint::GpRouting { workflow } => (Some(self.gp_address(outbound)?), workflow),
+            _ => (None, &None),
         };
+        let to = to.ok_or_else(|| permanent("the endpoint is not a MESH mailbox"))?;
         let workflow = workflow.as_ref().or(outbound.workflow.as_ref());
         let workflow = workflow.ok_or_else(|| permanent("no MESH workflow is known for this delivery"))?;
-        self.upload(outbound, mailbox, workflow).await
+        self.upload(outbound, to, workflow).await
     }
 }
 
@@ -304,6 +322,11 @@ impl Mailbox for MeshClient {
     async fn fetch(&self, id: &str) -> Result<MeshMessage, SendError> {
         self.handshake_if_due().await?;
         self.download(checked_message_id(id)?).await
+    }
+
+    async fn recipient(&self, id: &str) -> Result<Option<MeshMailboxId>, SendError> {
+        let tracking = self.tracking(id).await?;
+        Ok(tracking.and_then(|tracking| tracking.recipient).and_then(|mailbox| mailbox.parse().ok()))
     }
 
     async fn acknowledge(&self, id: &str) -> Result<(), SendError> {

@@ -155,6 +155,7 @@ fn outbound(mailbox: &str, body: &'static [u8]) -> Outbound {
         body: Bytes::from_static(body),
         workflow: Some(WORKFLOW.parse().expect("a workflow")),
         replay: false,
+        addressee: None,
     }
 }
 

@@ -81,10 +81,23 @@ pub enum Endpoint {
         /// Absolute URL that takes `POST` of the rendition.
         url: String,
     },
+    /// Onward posts message Bundles to `$process-message` of this FHIR server (`https:` only, host on the egress list), and reads the
+    /// response message.
+    ProcessMessage {
+        /// Base URL of the server, such as `https://practice.example/fhir/R4`.
+        url: String,
+    },
     /// A MESH mailbox.
     Mesh {
         /// The mailbox.
         mailbox: MeshMailboxId,
+        /// The workflow, when it is not the usual one for the document.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        workflow: Option<WorkflowId>,
+    },
+    /// The practice that holds the person's record, wherever that is: MESH finds its mailbox by number, birth date and family name
+    /// (GP auto-routing).
+    GpRouting {
         /// The workflow, when it is not the usual one for the document.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         workflow: Option<WorkflowId>,
@@ -97,8 +110,8 @@ impl Endpoint {
     pub fn kind(&self) -> crate::state::TransportKind {
         match self {
             Self::Inbox {} => crate::state::TransportKind::Inbox,
-            Self::Https { .. } => crate::state::TransportKind::Https,
-            Self::Mesh { .. } => crate::state::TransportKind::Mesh,
+            Self::Https { .. } | Self::ProcessMessage { .. } => crate::state::TransportKind::Https,
+            Self::Mesh { .. } | Self::GpRouting { .. } => crate::state::TransportKind::Mesh,
         }
     }
 }

@@ -11,9 +11,13 @@ pub mod directory;
 pub mod identifiers;
 pub mod people;
 pub mod retry;
+pub mod scanning;
 pub mod state;
 pub mod store;
 pub mod transport;
+
+/// Target of the `tracing` spans that are told as traces. They name nobody.
+pub const TRACES: &str = "onward::traces";
 
 pub use clock::{Clock, SystemClock};
 pub use identifiers::{

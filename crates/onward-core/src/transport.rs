@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::directory::Endpoint;
 use crate::state::{RecipientKind, TransportKind};
 use crate::store::alerts::Channel;
-use crate::{DeliveryId, MeshMailboxId, OdsCode, WorkflowId};
+use crate::{DeliveryId, MeshMailboxId, NhsNumber, OdsCode, WorkflowId};
 
 /// One copy on its way out. Its `Debug` names the delivery only.
 #[derive(Clone)]
@@ -31,6 +31,25 @@ pub struct Outbound {
     pub workflow: Option<WorkflowId>,
     /// A person had it sent again although it may have arrived: the partner is told.
     pub replay: bool,
+    /// By whom MESH finds the recipient, where the endpoint leaves that to it.
+    pub addressee: Option<Addressee>,
+}
+
+/// The person by whom MESH finds a practice. Its `Debug` is redacted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Addressee {
+    /// NHS number.
+    pub nhs_number: NhsNumber,
+    /// Date of birth.
+    pub born: jiff::civil::Date,
+    /// Family name.
+    pub family: String,
+}
+
+impl fmt::Debug for Addressee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Addressee(redacted)")
+    }
 }
 
 impl fmt::Debug for Outbound {
@@ -57,6 +76,33 @@ pub enum Sent {
         /// The partner's own reference.
         reference: Option<String>,
     },
+    /// A FHIR server answered: what became of the message stands in its answer.
+    Answered(Answered),
+}
+
+/// What a FHIR server answered to a message. Its `Debug` names the status only: the body may be about the patient.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// HTTP status.
+    pub status: u16,
+    /// The partner's wish.
+    pub retry_after_seconds: Option<u64>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answered {
+    /// The status says that the message was taken.
+    #[must_use]
+    pub fn taken(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+impl fmt::Debug for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answered").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 /// Why a send did not succeed. Texts never carry the partner's body.
@@ -223,4 +269,9 @@ pub trait Mailbox: Send + Sync + 'static {
     /// # Errors
     /// See [`SendError`].
     async fn acknowledge(&self, id: &str) -> Result<(), SendError>;
+    /// The mailbox that a message of ours went to; `None` where MESH does not say.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    async fn recipient(&self, id: &str) -> Result<Option<MeshMailboxId>, SendError>;
 }

@@ -12,7 +12,7 @@ pub use crate::read::Format;
 pub use embedded::{EmbeddedDocument, EmbeddedError, data_of, decode_base64};
 pub use ends::{Endpoint, ods_of_reference};
 pub use handling::{Handling, ResponseRequest};
-pub use response::{Response, ResponseOutcome};
+pub use response::{Response, ResponseOutcome, outcome_code};
 
 use crate::bundle::Bundle;
 use crate::itk::{self, MessageEvent};

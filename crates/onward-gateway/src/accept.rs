@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Client;
+use onward_core::scanning::{NotScanned, Scanned};
 use onward_core::state::RecipientKind;
 use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError, TransferRecord};
 use onward_core::{HoldId, TransferId};
@@ -54,6 +55,9 @@ pub enum AcceptError {
     /// Ours: nothing could be made durable.
     #[error(transparent)]
     Store(StoreError),
+    /// Ours: nobody looked through the attachments, so nothing was taken in.
+    #[error(transparent)]
+    NotScanned(#[from] NotScanned),
 }
 
 impl From<StoreError> for AcceptError {
@@ -90,6 +94,10 @@ impl Gateway {
             Err(PrepareError::Store(error)) => return Err(error.into()),
             Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
+        if let Some(refusal) = self.malware_in(&prepared.to_scan).await? {
+            tracing::error!(client = %submission.client.id, %refusal, "a message is refused");
+            return Err(self.refuse(submission, refusal).await?);
+        }
         Ok(self.acceptance(submission, prepared, transfer).await?)
     }
 
@@ -111,6 +119,17 @@ impl Gateway {
         }
     }
 
+    /// Looks through the attachments, one after the other: the first that holds malware decides.
+    async fn malware_in(&self, attachments: &[Bytes]) -> Result<Option<Refusal>, NotScanned> {
+        let Some(scanner) = &self.scanner else { return Ok(None) };
+        for (place, bytes) in attachments.iter().enumerate() {
+            if let Scanned::Malware(name) = scanner.scan(Bytes::clone(bytes)).await? {
+                return Ok(Some(Refusal::Malware { number: place + 1, name }));
+            }
+        }
+        Ok(None)
+    }
+
     async fn refuse(&self, submission: &Submission, refusal: Refusal) -> Result<AcceptError, StoreError> {
         let detail = match &refusal {
             Refusal::NotValid(findings) => {
@@ -118,6 +137,7 @@ impl Gateway {
                 let rules: BTreeSet<&str> = errors.map(|finding| finding.rule.as_ref()).collect();
                 format!("{}: {}", refusal.word(), rules.into_iter().collect::<Vec<_>>().join(", "))
             }
+            Refusal::Malware { number, name } => format!("{}: {name} in attachment {number}", refusal.word()),
             _ => refusal.word().to_owned(),
         };
         let (message_id, patient) = match &refusal {

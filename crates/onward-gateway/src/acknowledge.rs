@@ -67,6 +67,8 @@ pub struct MeshResponse<'a> {
     pub level: Option<Level>,
     /// The mailbox that it came from.
     pub from: Option<&'a MeshMailboxId>,
+    /// The mailbox that MESH found for the message that it answers, where that was left to MESH.
+    pub found: Option<&'a MeshMailboxId>,
 }
 
 /// What became of an ITK3 response.
@@ -143,7 +145,7 @@ impl Gateway {
         loop {
             let found = self.store.delivery_by_correlation(response.original_header_id).await?;
             let Some(record) = found else { return Ok(Answered::Unknown) };
-            if !response.from.is_some_and(|from| is_endpoint(&record, from)) {
+            if !response.from.is_some_and(|from| is_endpoint(&record, from, response.found)) {
                 return Ok(Answered::WrongMailbox);
             }
             let code = response.code.to_string();
@@ -349,6 +351,10 @@ pub(crate) fn may_move(record: &DeliveryRecord, to: DeliveryState) -> bool {
     }
 }
 
-fn is_endpoint(record: &DeliveryRecord, mailbox: &MeshMailboxId) -> bool {
-    matches!(&record.endpoint, Endpoint::Mesh { mailbox: sent_to, .. } if sent_to == mailbox)
+fn is_endpoint(record: &DeliveryRecord, mailbox: &MeshMailboxId, found: Option<&MeshMailboxId>) -> bool {
+    match &record.endpoint {
+        Endpoint::Mesh { mailbox: sent_to, .. } => sent_to == mailbox,
+        Endpoint::GpRouting { .. } => found == Some(mailbox),
+        _ => false,
+    }
 }

@@ -1,14 +1,21 @@
 //! Leases copies, sends them with no transaction open, and commits attempt and audit together.
 
+mod addressee;
+mod answered;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use onward_core::TRACES;
 use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
+use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Intent, Lease, StoreError};
 use onward_core::transport::{Outbound, SendError, Sent, Transport};
 use tokio::sync::watch;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::Gateway;
 
@@ -87,8 +94,22 @@ impl Gateway {
         })
     }
 
+    /// One attempt, told as a trace where anything is traced.
     async fn attempt(&self, lease: &Lease) -> AttemptEnd {
         let record = &lease.delivery;
+        let span = tracing::info_span!(
+            target: TRACES, "attempt", otel.name = "deliver", otel.kind = "client", onward.delivery = %record.id,
+            onward.recipient = %record.recipient, onward.kind = %record.kind,
+            onward.transport = %record.endpoint.kind(), onward.attempt = lease.attempt, onward.outcome = Empty,
+        );
+        let end = self.attempt_once(lease).instrument(span.clone()).await;
+        span.record("onward.outcome", outcome_word(&end.outcome));
+        end
+    }
+
+    async fn attempt_once(&self, lease: &Lease) -> AttemptEnd {
+        let record = &lease.delivery;
+        let routed = matches!(record.endpoint, Endpoint::GpRouting { .. });
         let outbound = Outbound {
             delivery: record.id,
             attempt: lease.attempt,
@@ -99,9 +120,13 @@ impl Gateway {
             body: lease.rendition.body.clone().into(),
             workflow: lease.workflow.clone(),
             replay: record.replay.is_some(),
+            addressee: routed.then(|| addressee::addressee(&lease.rendition.body)).flatten(),
         };
         let sent = match self.transport(record.endpoint.kind()) {
-            Some(transport) => transport.send(&outbound).await,
+            Some(transport) => match transport.send(&outbound).await {
+                Ok(Sent::Answered(answer)) => answered::understood(record.correlation_id.as_deref(), &answer),
+                sent => sent,
+            },
             None => Err(SendError::Permanent {
                 reason: format!("no {} transport is configured on this gateway", record.endpoint.kind()),
             }),
@@ -150,6 +175,8 @@ impl Gateway {
             Ok(Sent::HandedOver { reference } | Sent::Received { reference }) if responses_end_here => {
                 AttemptOutcome::Sent { state: DeliveryState::Completed, reference }
             }
+            // Read before this: what is left is an answer that nobody could read, to something that was taken.
+            Ok(Sent::Answered(_)) => AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None },
             Ok(Sent::HandedOver { reference }) => AttemptOutcome::Sent { state: DeliveryState::Sent, reference },
             Ok(Sent::Received { reference }) => AttemptOutcome::Sent { state: DeliveryState::Received, reference },
             Err(SendError::Permanent { reason }) => AttemptOutcome::Failed { reason },

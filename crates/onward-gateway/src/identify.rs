@@ -5,7 +5,9 @@ mod home;
 
 use std::collections::BTreeSet;
 
-use onward_core::directory::{CareHome, Directory, DirectoryEntry, PdsPatient, Pharmacy, Practice, Sensitivity};
+use onward_core::directory::{
+    CareHome, Directory, DirectoryEntry, Endpoint, PdsPatient, Pharmacy, Practice, Sensitivity,
+};
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{Store, StoreError};
 use onward_core::{NhsNumber, OdsCode, Timestamp};
@@ -71,6 +73,17 @@ pub enum Identification {
     },
 }
 
+/// What is asked about the parties.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// Our directory of organisations.
+    pub store: &'a dyn Store,
+    /// PDS.
+    pub directory: &'a dyn Directory,
+    /// A practice without an entry is found by MESH.
+    pub gp_routing: bool,
+}
+
 /// Resolves the parties of an R4 document.
 ///
 /// # Errors
@@ -78,13 +91,12 @@ pub enum Identification {
 pub async fn identify(
     document: &Bundle<'_, '_>,
     message_destinations: &[OdsCode],
-    store: &dyn Store,
-    directory: &dyn Directory,
+    sources: Sources<'_>,
     now: Timestamp,
     decided: &Decided,
 ) -> Result<Identification, StoreError> {
     let mut known = (None, None);
-    match resolve(document, message_destinations, store, directory, now, decided, &mut known).await {
+    match resolve(document, message_destinations, sources, now, decided, &mut known).await {
         Ok(identified) => Ok(Identification::Known(Box::new(identified))),
         Err(Stop::Hold(cause)) => Ok(Identification::Hold { patient: known.0, care_home: known.1, cause }),
         Err(Stop::Store(error)) => Err(error),
@@ -109,8 +121,7 @@ fn hold<T>(reason: HoldReason, detail: impl Into<String>) -> Result<T, Stop> {
 async fn resolve(
     document: &Bundle<'_, '_>,
     message_destinations: &[OdsCode],
-    store: &dyn Store,
-    directory: &dyn Directory,
+    Sources { store, directory, gp_routing }: Sources<'_>,
     now: Timestamp,
     decided: &Decided,
     known: &mut (Option<NhsNumber>, Option<OdsCode>),
@@ -200,7 +211,7 @@ async fn resolve(
             evidence,
         });
     }
-    let registered = registered_practice(document, patient, &pds, store, now, &mut evidence).await;
+    let registered = registered_practice(document, patient, &pds, (store, gp_routing), now, &mut evidence).await;
     let registered = registered.and_then(|practice| match practice {
         Some(practice) => {
             let ods = practice.ods.clone();
@@ -375,7 +386,7 @@ async fn registered_practice(
     document: &Bundle<'_, '_>,
     patient: Element<'_, '_>,
     pds: &PdsPatient,
-    store: &dyn Store,
+    (store, gp_routing): (&dyn Store, bool),
     now: Timestamp,
     evidence: &mut Vec<String>,
 ) -> Result<Option<Practice>, Stop> {
@@ -418,7 +429,23 @@ async fn registered_practice(
     };
     match current(store, &code, now).await? {
         Some(DirectoryEntry::Practice(practice)) => Ok(Some(practice)),
+        None if gp_routing => {
+            evidence.push(format!("practice {code} has no current directory entry: MESH finds it by the person"));
+            Ok(Some(found_by_mesh(code, now)))
+        }
         _ => hold(HoldReason::RegisteredPracticeUnknown, format!("practice {code} has no current directory entry")),
+    }
+}
+
+/// A practice of which only PDS tells, and whose mailbox MESH knows.
+fn found_by_mesh(ods: OdsCode, now: Timestamp) -> Practice {
+    Practice {
+        name: format!("Practice {ods}"),
+        ods,
+        telephone: String::new(),
+        postcode: String::new(),
+        endpoint: Endpoint::GpRouting { workflow: None },
+        expires: dates::civil(now),
     }
 }
 

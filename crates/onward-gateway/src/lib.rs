@@ -44,6 +44,7 @@ use std::sync::{Arc, Mutex};
 use jiff::SignedDuration;
 use onward_core::directory::Directory;
 use onward_core::retry::Schedule;
+use onward_core::scanning::Scanner;
 use onward_core::state::{HoldReason, RecipientKind, TransportKind};
 use onward_core::store::Store;
 use onward_core::transport::{Hook, Mailbox, Notifier, Transport};
@@ -67,6 +68,8 @@ pub struct Settings {
     pub own_name: String,
     /// Its MESH mailbox.
     pub own_mailbox: Option<MeshMailboxId>,
+    /// Practices without a directory entry are found by MESH.
+    pub gp_routing: bool,
     /// Public base URL, without a trailing slash.
     pub base_url: String,
     /// Largest accepted message, bytes (ITK3: 5 MB).
@@ -116,6 +119,7 @@ pub struct Gateway {
     pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
     pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
     pub(crate) hook: Option<Arc<dyn Hook>>,
+    pub(crate) scanner: Option<Arc<dyn Scanner>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policies: BTreeMap<RecipientKind, Policy>,
     pub(crate) routes: Routes,
@@ -146,6 +150,8 @@ pub struct Parts {
     pub notifiers: Vec<Arc<dyn Notifier>>,
     /// The way to call whoever subscribed.
     pub hook: Option<Arc<dyn Hook>>,
+    /// What looks for malware in attachments.
+    pub scanner: Option<Arc<dyn Scanner>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// One for each kind of recipient.
@@ -172,6 +178,7 @@ impl Gateway {
             mailbox: parts.mailbox,
             notifiers: parts.notifiers,
             hook: parts.hook,
+            scanner: parts.scanner,
             clock: parts.clock,
             policies: parts.policies,
             routes: parts.routes,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, Role};
 use onward_core::directory::Endpoint;
+use onward_core::scanning::NotScanned;
 use onward_core::state::{RecipientKind, TransportKind};
 use onward_core::store::{ReplyWanted, StoreError};
 use onward_core::transport::{Mailbox, MeshMessage, Outbound, SendError};
@@ -29,6 +30,8 @@ enum Stay {
     Store(#[from] StoreError),
     #[error(transparent)]
     Mesh(#[from] SendError),
+    #[error(transparent)]
+    NotScanned(#[from] NotScanned),
 }
 
 impl Gateway {
@@ -69,7 +72,7 @@ impl Gateway {
         if message.message_type == "REPORT" {
             self.take_report(&message).await?;
         } else {
-            self.take_data(&message).await?;
+            self.take_data(mailbox, &message).await?;
         }
         mailbox.acknowledge(id).await?;
         Ok(())
@@ -85,12 +88,12 @@ impl Gateway {
         Ok(())
     }
 
-    async fn take_data(&self, message: &MeshMessage) -> Result<(), Stay> {
+    async fn take_data(&self, mailbox: &dyn Mailbox, message: &MeshMessage) -> Result<(), Stay> {
         let format = read::sniff(&message.body);
         let tree = format.ok_or(()).and_then(|format| read_tree(&message.body, format).map_err(|_| ()));
         let fhir = tree.as_ref().ok().and_then(|tree| Message::read(tree.root()).ok());
         if let Some(response) = fhir.as_ref().and_then(Response::read) {
-            return self.take_response(message, &response).await;
+            return self.take_response(mailbox, message, &response).await;
         }
         let media_type = match format {
             Some(read::Format::Json) => "application/fhir+json",
@@ -111,13 +114,30 @@ impl Gateway {
         self.take_discharge(message, media_type, reply).await
     }
 
-    async fn take_response(&self, message: &MeshMessage, response: &Response<'_>) -> Result<(), Stay> {
+    /// The mailbox that MESH found for the copy that a response names.
+    async fn found_by_mesh(&self, mailbox: &dyn Mailbox, header_id: &str) -> Result<Option<MeshMailboxId>, Stay> {
+        let copy = self.store.delivery_by_correlation(header_id).await?;
+        let copy = copy.filter(|copy| matches!(copy.endpoint, Endpoint::GpRouting { .. }));
+        match copy.and_then(|copy| copy.reference) {
+            Some(reference) => Ok(mailbox.recipient(&reference).await?),
+            None => Ok(None),
+        }
+    }
+
+    async fn take_response(
+        &self,
+        mailbox: &dyn Mailbox,
+        message: &MeshMessage,
+        response: &Response<'_>,
+    ) -> Result<(), Stay> {
         let (Some(original_header_id), Some(code)) = (response.original_header_id, response.code) else {
             return self.note(message, "an ITK3 response without identifier or code").await;
         };
         let (positive, level) = (response.positive, response.level);
         let from = message.from.as_ref();
-        let response = MeshResponse { original_header_id, code, positive, level, from };
+        let found = self.found_by_mesh(mailbox, original_header_id).await?;
+        let found = found.as_ref();
+        let response = MeshResponse { original_header_id, code, positive, level, from, found };
         match self.acknowledge_by_response(response).await? {
             Answered::Copy(_) => Ok(()),
             Answered::Unknown => {
@@ -156,6 +176,7 @@ impl Gateway {
                 self.answer_refusal(message, reply, refusal.itk_code()).await
             }
             Err(AcceptError::Store(error)) => Err(error.into()),
+            Err(AcceptError::NotScanned(error)) => Err(error.into()),
         }
     }
 
@@ -199,6 +220,7 @@ impl Gateway {
             body: body.into(),
             workflow,
             replay: false,
+            addressee: None,
         };
         match transport.send(&outbound).await {
             Ok(_) => Ok(()),

@@ -9,7 +9,8 @@ use onward_core::directory::Endpoint;
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{NewDelivery, Predecessor, StoreError};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
-use onward_fhir::message::DocumentPart;
+use onward_fhir::document::attachments;
+use onward_fhir::message::{DocumentPart, decode_base64};
 use onward_fhir::read::{self, Format, Limits, ReadErrorKind};
 use onward_fhir::{Bundle, Document, Message, Release, Tree, views};
 use onward_transform::convert::{self, Note};
@@ -19,7 +20,7 @@ use onward_validate::{Findings, Policy as ValidationPolicy, TOO_LARGE};
 use crate::Gateway;
 use crate::decision::Decided;
 use crate::facts::{Facts, facts};
-use crate::identify::{HoldCause, Identification, Identified, discharge_destination, identify};
+use crate::identify::{HoldCause, Identification, Identified, Sources, discharge_destination, identify};
 use crate::lifecycle::names_another_person;
 use crate::needs;
 use crate::objection::Objection;
@@ -75,6 +76,8 @@ pub struct Prepared {
     pub predecessor: Option<Predecessor>,
     /// Where it goes.
     pub routing: Routing,
+    /// What is attached, decoded, in order; empty where nothing looks for malware.
+    pub to_scan: Vec<Bytes>,
 }
 
 impl Prepared {
@@ -115,6 +118,14 @@ pub enum PrepareError {
 #[must_use]
 pub fn format_of(media_type: &str) -> Format {
     if media_type.contains("json") { Format::Json } else { Format::Xml }
+}
+
+/// The bytes of everything attached, in the message and in a document that is embedded in it. They decode: the message is
+/// valid.
+fn attached(message: &Tree<'_>, embedded: Option<&Tree<'_>>) -> Vec<Bytes> {
+    let trees = [Some(message), embedded].into_iter().flatten();
+    let found = trees.flat_map(|tree| attachments(tree.root()));
+    found.filter_map(|attachment| decode_base64(attachment.data?.value()?).ok()).map(Bytes::from).collect()
 }
 
 /// Reads bytes into a tree over them.
@@ -232,7 +243,9 @@ impl Gateway {
             },
         };
         let walk = (predecessor, transfer, decided);
-        self.route(facts, findings, notes, r4, &message, &original_parts, client, walk).await
+        let to_scan = if self.scanner.is_some() { attached(&tree, inner.as_ref()) } else { Vec::new() };
+        let routed = self.route(facts, findings, notes, r4, &message, &original_parts, client, walk).await?;
+        Ok(Prepared { to_scan, ..routed })
     }
 
     /// The version before this one. Only the newest can be replaced, and only by a newer one.
@@ -297,8 +310,12 @@ impl Gateway {
             .map(|(r, why)| (r.name.clone(), why))
             .collect();
         let destinations: Vec<OdsCode> = message.destination_ods.iter().filter_map(|code| code.parse().ok()).collect();
-        let identification =
-            identify(&bundle, &destinations, self.store.as_ref(), self.directory.as_ref(), now, decided).await?;
+        let sources = Sources {
+            store: self.store.as_ref(),
+            directory: self.directory.as_ref(),
+            gp_routing: self.settings.gp_routing,
+        };
+        let identification = identify(&bundle, &destinations, sources, now, decided).await?;
         let mut evidence = Vec::new();
         let replaced = predecessor.as_ref().map(|before| {
             format!("replaces version {}, transfer {}: whoever has it is told", before.version, before.transfer)
@@ -349,7 +366,7 @@ impl Gateway {
         };
         evidence.extend(replaced);
         let route = route.name.clone();
-        Ok(Prepared { facts, findings, notes, route, passed_over, evidence, predecessor, routing })
+        Ok(Prepared { facts, findings, notes, route, passed_over, evidence, predecessor, routing, to_scan: Vec::new() })
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one walk, split from `route` for its length")]

@@ -41,6 +41,14 @@ pub enum Refusal {
     /// The document replaces one that cannot be replaced by it (20014).
     #[error("the document cannot take the place of the one that it replaces: {0}")]
     NotReplaceable(&'static str),
+    /// An attachment holds malware (20004).
+    #[error("attachment {number} holds malware: {name}")]
+    Malware {
+        /// Which attachment, from 1.
+        number: usize,
+        /// Its name in the scanner's signatures.
+        name: String,
+    },
     /// The document says of itself that it is wrong (20009).
     #[error("the document was entered in error: its transfer is withdrawn by its Task, not by a message")]
     InError,
@@ -59,6 +67,7 @@ impl Refusal {
             Self::MessageIdReused => 20007,
             Self::DocumentRepeated => 20008,
             Self::NotReplaceable(_) => 20014,
+            Self::Malware { .. } => 20004,
             Self::InError => 20009,
         }
     }
@@ -76,6 +85,7 @@ impl Refusal {
             Self::MessageIdReused => "message-id-reused",
             Self::DocumentRepeated => "document-repeated",
             Self::NotReplaceable(_) => "not-replaceable",
+            Self::Malware { .. } => "malware",
             Self::InError => "entered-in-error",
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::SignedDuration;
+use onward_connect::clamd::Clamd;
 use onward_connect::http::{ClientCertificate, HttpClient, HttpConfig};
 use onward_connect::https_push::HttpsPush;
 use onward_connect::mesh::{MeshClient, MeshConfig};
@@ -18,6 +19,7 @@ use onward_connect::secret::Secret;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::directory::Directory;
 use onward_core::retry::Schedule;
+use onward_core::scanning::Scanner;
 use onward_core::state::RecipientKind;
 use onward_core::store::Store;
 use onward_core::transport::{InboxTransport, Mailbox, Transport};
@@ -185,6 +187,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         mailbox,
         notifiers: notifying::notifiers(config, &clock)?,
         hook: Some(push),
+        scanner: config.scanning.clamd.clone().map(|address| Arc::new(Clamd::new(address)) as Arc<dyn Scanner>),
         clock,
         policies: load_policies(config)?,
         routes: config.load_routes()?.routes,
@@ -194,6 +197,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
             own_ods,
             own_name: config.identity.name.clone(),
             own_mailbox: config.mesh.mailbox.clone(),
+            gp_routing: config.mesh.enabled && config.mesh.gp_routing,
             base_url: config.server.public_url.at(""),
             body_bytes_max: config.server.body_bytes_max,
             workers: config.delivery.workers,
@@ -265,6 +269,7 @@ pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Me
     let mailbox = mesh.mailbox.clone().context("mesh.mailbox is not set")?;
     let settings = MeshConfig {
         compress: mesh.compress,
+        gp_routing_date: mesh.gp_routing_date,
         chunk_bytes: usize::try_from(mesh.chunk_bytes).unwrap_or(MeshConfig::CHUNK_BYTES),
         ..MeshConfig::new(
             mesh.base_url.clone(),
@@ -326,6 +331,14 @@ fn http_config(
         client_certificate,
         ..HttpConfig::default()
     })
+}
+
+/// For the collector of traces, which often stands on the same machine in the clear.
+///
+/// # Errors
+/// When an authority cannot be read.
+pub(crate) fn traces_http(config: &Config) -> anyhow::Result<HttpClient> {
+    http(config, None, None, true)
 }
 
 /// For the key sets of clients: somebody waits for a token meanwhile.

@@ -198,7 +198,7 @@ impl Cli {
 impl Command {
     async fn run(&self, terminal: &mut Terminal) -> Outcome {
         if !matches!(self, Self::Serve(_)) {
-            logging::start(LogFormat::Text, logging::QUIET)?;
+            logging::start(LogFormat::Text, logging::QUIET, None)?;
         }
         match self {
             Self::Demo(command) => {

@@ -10,6 +10,7 @@ pub mod check;
 mod identity;
 mod layers;
 pub mod routes;
+mod traces;
 mod values;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use onward_connect::clamd::ClamdAddress;
 use onward_connect::egress::EgressHost;
+use onward_connect::mesh::GpRoutingDate;
 use onward_core::state::{HoldReason, TransportKind};
 use onward_core::{MeshMailboxId, OdsCode};
 use onward_gateway::Profiles;
@@ -34,6 +37,7 @@ pub use check::{Finding, Severity};
 pub use identity::{Identity, Issuer, TokenIssuer};
 pub(crate) use layers::{line_of, nearest, with_suggestion};
 pub use routes::RouteFile;
+pub use traces::{Sampling, Traces};
 pub use values::StoreUrl;
 
 use crate::hardening::Hardening;
@@ -47,6 +51,9 @@ pub const DEFAULTS: &str = include_str!("../../../config/gateway.toml");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Where traces go, as OpenTelemetry's variables say.
+    #[serde(skip)]
+    pub traces: Option<Traces>,
     /// Listeners and limits.
     pub server: Server,
     /// The organisation that runs the gateway.
@@ -79,6 +86,8 @@ pub struct Config {
     pub routes: RoutesFile,
     /// How messages are judged.
     pub validation: Validation,
+    /// What looks for malware.
+    pub scanning: Scanning,
     /// Who may receive what.
     pub disclosure: Disclosure,
     /// The audit log.
@@ -198,6 +207,15 @@ pub struct Store {
     pub allow_fsync_off: bool,
 }
 
+/// `[scanning]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scanning {
+    /// ClamAV's daemon on this machine.
+    #[serde(deserialize_with = "filled")]
+    pub clamd: Option<ClamdAddress>,
+}
+
 /// `[keys]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -252,6 +270,10 @@ pub struct Mesh {
     pub compress: bool,
     /// Longest part of a message in one request, bytes before compression.
     pub chunk_bytes: u32,
+    /// Practices without a directory entry are found by MESH.
+    pub gp_routing: bool,
+    /// How a date of birth stands in that address.
+    pub gp_routing_date: GpRoutingDate,
     /// Time between two looks into our mailbox, seconds.
     pub poll_seconds: u32,
     /// Plain `http:` to a loopback address.
@@ -471,8 +493,11 @@ impl Config {
                 })?,
             )),
         };
+        let environment: Vec<_> = environment.into_iter().collect();
+        let traces = Traces::read(&environment).map_err(|problems| ConfigError { problems })?;
         let (mut config, settings) =
             layers::merge(text.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), environment)?;
+        config.traces = traces;
         if let Some(folder) = file.and_then(Path::parent) {
             config.resolve(folder);
         }

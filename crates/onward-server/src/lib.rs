@@ -26,4 +26,5 @@ pub mod serve;
 pub mod session;
 mod spreadsheet;
 pub mod store_keys;
+pub mod traces;
 pub mod witnessing;

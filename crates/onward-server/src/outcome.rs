@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use onward_core::scanning::NotScanned;
 use onward_core::store::StoreError;
 use onward_fhir::authored::{Issue, IssueCode, Severity, operation_outcome};
 use onward_gateway::refusal::Refusal;
@@ -198,6 +199,14 @@ pub fn unavailable() -> Outcome {
     Outcome::new(StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient, text).with(header::RETRY_AFTER, "5")
 }
 
+/// 503: nobody looked through the attachments, so nothing is taken.
+#[must_use]
+pub fn not_scanned(error: &NotScanned) -> Outcome {
+    tracing::error!(%error, "a message is not taken");
+    let text = "attachments cannot be scanned for malware at the moment, so nothing was taken: try again";
+    Outcome::new(StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient, text).with(header::RETRY_AFTER, "30")
+}
+
 /// A store that failed, logged here.
 #[must_use]
 pub fn store(error: &StoreError) -> Outcome {
@@ -244,6 +253,7 @@ pub fn refusal(refusal: &Refusal) -> Outcome {
             "this document came before in another message: a changed document needs a new Bundle identifier".to_owned(),
         ),
         Refusal::NotReplaceable(_) => (StatusCode::UNPROCESSABLE_ENTITY, IssueCode::Processing, refusal.to_string()),
+        Refusal::Malware { .. } => (StatusCode::UNPROCESSABLE_ENTITY, IssueCode::Security, refusal.to_string()),
         Refusal::InError => (
             StatusCode::UNPROCESSABLE_ENTITY,
             IssueCode::Processing,

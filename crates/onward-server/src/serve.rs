@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use onward_connect::http::HttpClient;
 use onward_core::store::StoreError;
 use onward_gateway::breaker::Breakers;
 use onward_ledger::SigningKeys;
@@ -19,10 +20,11 @@ use tokio::task::JoinSet;
 
 use crate::app::{self, App, Tenure};
 use crate::auth::refusals;
-use crate::config::Config;
+use crate::config::{Config, Traces};
 use crate::hardening::Posture;
 use crate::listener::Tls;
 use crate::metrics::Standing;
+use crate::traces::Ended;
 use crate::{api, listener};
 
 /// A running gateway.
@@ -108,6 +110,11 @@ impl Running {
         Ok(Self { app, address, operations_address, stop, tasks })
     }
 
+    /// Exports traces as well.
+    fn export(&mut self, ended: Ended, traces: &Traces, http: HttpClient) {
+        self.tasks.spawn(ended.export_until(http, traces.clone(), self.stop.subscribe()));
+    }
+
     /// Lets open requests and attempts finish, and ends.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
@@ -119,13 +126,16 @@ impl Running {
 ///
 /// # Errors
 /// As [`Running::start`].
-pub async fn run(config: &Config, posture: Posture) -> anyhow::Result<()> {
+pub async fn run(config: &Config, posture: Posture, traces: Option<Ended>) -> anyhow::Result<()> {
     // The usual message of a panic may quote what was being read: only its place is told.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a panic");
     }));
-    let running = Running::start_as(config, None, posture).await?;
+    let mut running = Running::start_as(config, None, posture).await?;
+    if let (Some(ended), Some(traces)) = (traces, &config.traces) {
+        running.export(ended, traces, app::traces_http(config)?);
+    }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => {}

@@ -304,7 +304,12 @@ fn source_endpoint(parties: &Parties<'_>) -> String {
 }
 
 fn goes_by_mesh(endpoint: &Endpoint) -> bool {
-    matches!(endpoint, Endpoint::Mesh { .. })
+    matches!(endpoint, Endpoint::Mesh { .. } | Endpoint::GpRouting { .. })
+}
+
+/// Whether what goes there must be a message Bundle.
+fn takes_messages(endpoint: &Endpoint) -> bool {
+    goes_by_mesh(endpoint) || matches!(endpoint, Endpoint::ProcessMessage { .. })
 }
 
 fn workflow(name: &str) -> Option<WorkflowId> {

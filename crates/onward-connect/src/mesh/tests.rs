@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use onward_core::state::RecipientKind;
+use onward_core::transport::Addressee;
 use onward_core::{DeliveryId, SystemClock};
 
 use super::*;
@@ -47,6 +48,7 @@ fn outbound() -> Outbound {
         body: Bytes::from_static(b"<Bundle/>"),
         workflow: Some("TOC_FHIR_IP_DISCH".parse().expect("a workflow")),
         replay: false,
+        addressee: None,
     }
 }
 
@@ -177,6 +179,53 @@ async fn bodies_are_compressed_when_configured() {
     let mut plain = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&seen[1].body[..]), &mut plain).expect("gzip");
     assert_eq!(plain, outbound.body);
+}
+
+#[tokio::test]
+async fn mesh_finds_a_practice_by_the_person_in_either_form_of_the_date() {
+    let person = |family: &str| Addressee {
+        nhs_number: "9990000018".parse().expect("a number"),
+        born: "1944-03-08".parse().expect("a date"),
+        family: family.to_owned(),
+    };
+    let routed = |addressee| Outbound { endpoint: Endpoint::GpRouting { workflow: None }, addressee, ..outbound() };
+    for (date, expected) in [
+        (GpRoutingDate::YearFirst, "GPPROVIDER_9990000018_19440308_O'Hara Smith"),
+        (GpRoutingDate::DayFirst, "GPPROVIDER_9990000018_08031944_O'Hara Smith"),
+    ] {
+        let partner = Partner::start(vec![ok(), Reply::new(TAKEN.0, &[], TAKEN.1.as_bytes())]).await;
+        let client = client_with(&partner, MeshConfig { gp_routing_date: date, ..config(&partner) });
+        client.send(&routed(Some(person(" O'Hara Smith ")))).await.expect("sent");
+        let seen = partner.seen();
+        assert_eq!(seen[1].header("mex-to"), Some(expected));
+        for name in ["mex-localid", "mex-filename", "mex-subject"] {
+            assert!(!seen[1].header(name).expect("there").contains("9990000018"), "{name} names nobody");
+        }
+    }
+    // What cannot stand there is a person's task, and its reason names nobody.
+    let partner = Partner::start(vec![ok()]).await;
+    let long = "x".repeat(90);
+    for family in ["", " ", "Müller", "a_b", "a\r\nmex-from: EVIL", long.as_str()] {
+        match client(&partner).send(&routed(Some(person(family)))).await {
+            Err(SendError::Permanent { reason }) => assert!(!reason.contains("999000"), "{reason}"),
+            other => panic!("{family:?}: {other:?}"),
+        }
+    }
+    assert!(matches!(client(&partner).send(&routed(None)).await, Err(SendError::Permanent { .. })));
+    assert!(partner.seen().is_empty(), "nothing reaches the wire");
+}
+
+#[tokio::test]
+async fn mesh_says_where_a_message_went() {
+    for (body, expected) in [
+        (r#"{"message_id":"A1","recipient":"X26ABC3"}"#, Some("X26ABC3")),
+        (r#"{"message_id":"A1","recipient":"GPPROVIDER_9990000018_19440308_X"}"#, None),
+        (r#"{"message_id":"A1"}"#, None),
+    ] {
+        let partner = Partner::start(vec![ok(), Reply::new("200 OK", &[], body.as_bytes())]).await;
+        let told = client(&partner).recipient("A1").await.expect("an answer");
+        assert_eq!(told.as_ref().map(MeshMailboxId::as_str), expected);
+    }
 }
 
 /// Sends ten bytes in chunks of four, to a partner that shakes hands and then answers so.

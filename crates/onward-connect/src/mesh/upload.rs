@@ -2,15 +2,19 @@
 //! chunk is there, so that what breaks off earlier can be sent anew.
 
 use bytes::Bytes;
-use onward_core::transport::{Outbound, SendError, Sent};
-use onward_core::{MeshMailboxId, WorkflowId};
+use onward_core::WorkflowId;
+use onward_core::transport::{Addressee, Outbound, SendError, Sent};
+
+use zeroize::Zeroizing;
 
 use super::{
-    JSON_BYTES_MAX, MeshClient, MeshConfig, SUBJECT, SUBJECT_OF_REPEAT, download, error_code, extension, message_id_of,
-    permanent,
+    GpRoutingDate, JSON_BYTES_MAX, MeshClient, MeshConfig, SUBJECT, SUBJECT_OF_REPEAT, download, error_code, extension,
+    message_id_of, permanent,
 };
 use crate::http::{HeaderMap, HeaderName, HeaderValue, HttpFault, Method, StatusCode, header};
 
+/// Longest `Mex-To` (`mesh-api.yaml`).
+const MEX_TO_BYTES_MAX: usize = 100;
 const MEX_CHUNK_RANGE: HeaderName = HeaderName::from_static("mex-chunk-range");
 /// Most chunks that anybody who takes messages of ours should have to fetch.
 const CHUNKS_MAX: usize = 1_000;
@@ -20,7 +24,7 @@ impl MeshClient {
     pub(super) async fn upload(
         &self,
         outbound: &Outbound,
-        mailbox: &MeshMailboxId,
+        to: HeaderValue,
         workflow: &WorkflowId,
     ) -> Result<Sent, SendError> {
         if outbound.body.is_empty() {
@@ -35,7 +39,6 @@ impl MeshClient {
         let delivery = outbound.delivery.to_string();
         for (name, value) in [
             ("mex-from", self.config.mailbox.as_str()),
-            ("mex-to", mailbox.as_str()),
             ("mex-workflowid", workflow.as_str()),
             ("mex-localid", &delivery),
             ("mex-filename", &format!("{delivery}.{}", extension(&outbound.media_type))),
@@ -44,6 +47,7 @@ impl MeshClient {
         ] {
             headers.insert(name, header_value(value)?);
         }
+        headers.insert("mex-to", to);
         let total = chunks.len();
         self.describe(&mut headers, outbound, (1, total))?;
         // A first request that got no answer is not repeated here: MESH would have two messages.
@@ -72,6 +76,27 @@ impl MeshClient {
             }
         }
         Ok(Sent::HandedOver { reference })
+    }
+
+    /// The address by which MESH finds the practice of a person. It is told to MESH alone, and no log shows it.
+    pub(super) fn gp_address(&self, outbound: &Outbound) -> Result<HeaderValue, SendError> {
+        let Some(Addressee { nhs_number, born, family }) = &outbound.addressee else {
+            let text = "the copy does not say number, date of birth and family name, by which MESH finds the practice";
+            return Err(permanent(text));
+        };
+        let born = match self.config.gp_routing_date {
+            GpRoutingDate::YearFirst => born.strftime("%Y%m%d"),
+            GpRoutingDate::DayFirst => born.strftime("%d%m%Y"),
+        };
+        let family = family.trim();
+        let address = Zeroizing::new(format!("GPPROVIDER_{}_{born}_{family}", nhs_number.expose()));
+        let plain = family.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic() && byte != b'_');
+        if family.is_empty() || !plain || address.len() > MEX_TO_BYTES_MAX {
+            return Err(permanent("the family name cannot stand in a MESH address: name the practice's mailbox"));
+        }
+        let mut value = header_value(&address)?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 
     /// One further chunk; once more where nobody knows whether it came: the same chunk under its number is the same chunk.

@@ -63,6 +63,12 @@ impl<'t> Response<'t> {
     }
 }
 
+/// The ITK3 response code of an OperationOutcome.
+#[must_use]
+pub fn outcome_code(outcome: Element<'_, '_>) -> Option<u32> {
+    itk_coding(outcome).map(|(code, _)| code)
+}
+
 fn itk_coding<'t>(outcome: Element<'t, '_>) -> Option<(u32, Option<&'t str>)> {
     outcome.all("issue").filter_map(|issue| issue.get("details")).find_map(|details| {
         views::codings(details)

@@ -138,7 +138,9 @@ mod tests {
         let information = json!({ "resourceType": "OperationOutcome", "issue": [{ "severity": "information", "code": "informational" }] });
         assert_eq!(answered(200, &information), received());
         assert_eq!(answered(409, coded(Some("20007"))), received());
-        for (status, body) in [(200, coded(None)), (422, coded(None)), (400, coded(Some("20009"))), (409, coded(Some("20008")))] {
+        for (status, body) in
+            [(200, coded(None)), (422, coded(None)), (400, coded(Some("20009"))), (409, coded(Some("20008")))]
+        {
             let reason = permanent(answered(status, &body));
             assert!(reason.contains(&status.to_string()) && !reason.contains("9990000018"), "{reason}");
         }

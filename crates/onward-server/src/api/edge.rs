@@ -12,10 +12,12 @@ use axum::response::{IntoResponse, Response};
 use onward_fhir::message::release_of;
 use onward_fhir::read::{self, Limits};
 use onward_fhir::write;
+use tracing::Instrument as _;
 
 use super::accept::{self, Form};
 use crate::app::App;
 use crate::outcome::{self, Outcome};
+use crate::traces;
 
 /// The route of a recipient's copy.
 const COPY: &str = "/fhir/R4/Bundle/{id}";
@@ -42,6 +44,7 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let request_id = super::request_id(request.headers());
+    let span = traces::request(&method, &route, request.headers());
     let mirrored: Vec<_> = ["x-request-id", "x-correlation-id"]
         .into_iter()
         .filter_map(|name| request.headers().get(name).map(|value| (name, value.clone())))
@@ -59,7 +62,7 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
         outcome::not_acceptable("Accept, or _format: application/fhir+json or application/fhir+xml").into_response()
     } else if plain {
         // A panic in a handler is answered and logged; the other requests of the connection live on.
-        match tokio::spawn(next.run(request)).await {
+        match tokio::spawn(next.run(request).instrument(span.clone())).await {
             Ok(response) => response,
             Err(error) => {
                 // Not the error's text: a panic's message may hold what was being read.
@@ -75,6 +78,7 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
             .into_response()
     };
     let status = response.status();
+    traces::answered(&span, status);
     let as_text =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if as_text && (status.is_client_error() || status.is_server_error()) {

@@ -84,6 +84,7 @@ pub async fn post(
         }
         Err(AcceptError::Refused(refusal)) => outcome::refusal(&refusal).into_response(),
         Err(AcceptError::Store(error)) => outcome::store(&error).into_response(),
+        Err(AcceptError::NotScanned(error)) => outcome::not_scanned(&error).into_response(),
     }
 }
 

@@ -16,6 +16,7 @@ use onward_gateway::subscriptions::HookAddress;
 
 use super::{client_certificate, http, http_config};
 use crate::config::{Config, HookHost};
+use crate::traces;
 
 /// When something becomes a person's business, and whom that is told, as configured.
 #[must_use]
@@ -70,6 +71,7 @@ pub(super) fn notifiers(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Resu
 pub(super) fn push(config: &Config) -> HttpsPushConfig {
     let hosts = || config.delivery.push.iter().map(|push| (push.host.to_ascii_lowercase(), push));
     HttpsPushConfig {
+        traceparent: config.traces.as_ref().map(|_| traces::traceparent as fn() -> Option<String>),
         bearer_token_files: hosts().filter_map(|(host, push)| Some((host, push.bearer_token_file.clone()?))).collect(),
         signing_key_files: hosts()
             .filter(|(_, push)| !push.signing_key_files.is_empty())

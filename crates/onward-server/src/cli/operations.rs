@@ -18,6 +18,7 @@ use super::terminal::{Style, Terminal};
 use crate::config::{Config, Loaded, StoreUrl};
 use crate::hardening::{self, Posture};
 use crate::serve;
+use crate::traces::Ended;
 
 /// A container's health check is worth nothing if it waits long.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,6 +64,7 @@ pub struct Healthcheck {
 pub(super) struct Prepared {
     loaded: Loaded,
     posture: Posture,
+    traces: Option<Ended>,
 }
 
 /// Reads and judges the configuration, and gives up what it does not need: before the runtime, since threads that run
@@ -72,7 +74,8 @@ pub(super) struct Prepared {
 /// When the configuration cannot work here, or the kernel does not give what it requires.
 pub(super) fn prepare(command: &Serve) -> Result<Prepared, Failure> {
     let loaded = command.config.load()?;
-    logging::start(loaded.config.log.format, &loaded.config.log.filter)?;
+    let log = &loaded.config.log;
+    let traces = logging::start(log.format, &log.filter, loaded.config.traces.as_ref())?;
     // What cannot work is said at once and whole, not by the first part that fails.
     let errors: Vec<_> = loaded
         .check()
@@ -86,7 +89,7 @@ pub(super) fn prepare(command: &Serve) -> Result<Prepared, Failure> {
     // It is made where there is none; afterwards its folder can only be read.
     serve::signing_key(&loaded.config.audit.signing_key_file, &loaded.config)?;
     let posture = hardening::harden(&loaded)?;
-    Ok(Prepared { loaded, posture })
+    Ok(Prepared { loaded, posture, traces })
 }
 
 /// Runs `onward serve`.
@@ -94,7 +97,7 @@ pub(super) fn prepare(command: &Serve) -> Result<Prepared, Failure> {
 /// # Errors
 /// When something cannot be opened, read or bound.
 pub(super) async fn serve(prepared: Prepared) -> Outcome {
-    serve::run(&prepared.loaded.config, prepared.posture).await?;
+    serve::run(&prepared.loaded.config, prepared.posture, prepared.traces).await?;
     Ok(Exit::Done)
 }
 

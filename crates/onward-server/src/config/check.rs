@@ -76,6 +76,7 @@ impl Loaded {
         delivery(config, &mut findings);
         alerts::push(config, &mut findings);
         alerts::hooks(config, &mut findings);
+        alerts::traces(config, &mut findings);
         alerts::alerts(config, &mut findings);
         rules(config, &mut findings);
         audit(config, &mut findings);

@@ -102,6 +102,7 @@ async fn every_form_of_message_reaches_everybody_behind_an_unreadable_one() {
             body: body.to_owned().into(),
             workflow: None,
             replay: false,
+            addressee: None,
         };
         mailbox.send(&outbound).await.expect("sent");
         unreadable.push(delivery.to_string());

@@ -52,9 +52,14 @@ fn every_field(
         problems.push(record.problem("postcode", "is no postcode: expected such as `NM7 4QD`"));
     }
     expiry(record, entry.expires(), today, problems, warnings);
-    if let Endpoint::Https { url } = endpoint
+    if let Endpoint::Https { url } | Endpoint::ProcessMessage { url } = endpoint
         && let Err(message) = https_url(url)
     {
+        problems.push(record.problem("endpoint", message));
+    }
+    let for_practices = matches!(endpoint, Endpoint::ProcessMessage { .. } | Endpoint::GpRouting { .. });
+    if for_practices && !matches!(entry, DirectoryEntry::Practice(_)) {
+        let message = "process-message and gp-routing are for practices: name another way to homes and pharmacies";
         problems.push(record.problem("endpoint", message));
     }
     if let DirectoryEntry::CareHome(home) = entry {

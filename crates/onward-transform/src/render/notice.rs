@@ -15,7 +15,7 @@ use onward_fhir::{Builder, Element, Tree, itk, systems};
 use super::itk3::{PROFILE, RecipientType, handling};
 use super::parts::{B, coding, concept, entry, entry_of, identifier, organisation, profile, reference, urn, words};
 use super::registration::{CARE_CONNECT, REMOTE_CORRESPONDENCE, SEND_DOCUMENT, SEND_DOCUMENT_WORKFLOW};
-use super::{FHIR_JSON, FHIR_XML, RenderError, Rendered, dates, goes_by_mesh, r4_json, stu3_xml, workflow};
+use super::{FHIR_JSON, FHIR_XML, RenderError, Rendered, dates, r4_json, stu3_xml, takes_messages, workflow};
 use crate::disclose::NewIds;
 
 /// Code system of what Onward's Tasks are for.
@@ -88,7 +88,7 @@ pub fn notice(parts: &NoticeParts<'_>, delivery: DeliveryId) -> Result<Rendered,
     let ids = NewIds::new(delivery, parts.kind, parts.recipient, parts.now);
     let page = page(parts)?;
     let to_practice = matches!(parts.kind, RecipientKind::CoveringPractice | RecipientKind::RegisteredPractice);
-    let mesh_patient = parts.patient.filter(|_| to_practice && goes_by_mesh(parts.endpoint));
+    let mesh_patient = parts.patient.filter(|_| to_practice && takes_messages(parts.endpoint));
     let mut rendered = Rendered {
         media_type: FHIR_JSON.to_owned(),
         body: Vec::new(),

@@ -17,8 +17,8 @@ use super::parts::{
 };
 use super::summary::Summary;
 use super::{
-    FHIR_XML, Parties, Prepared, RenderError, Rendered, dates, goes_by_mesh, html, is_critical_for_care, r4_json,
-    stu3_xml, workflow,
+    FHIR_XML, Parties, Prepared, RenderError, Rendered, dates, html, is_critical_for_care, r4_json, stu3_xml,
+    takes_messages, workflow,
 };
 use crate::disclose::{Added, Policy};
 
@@ -70,7 +70,7 @@ pub fn covering_practice(
     let summary = Summary::new(&prepared, parties)?;
     let stay = (html::stay_start(parties), html::stay_end(&summary, parties));
     let page = html::practice(&prepared, &summary, parties)?;
-    if !goes_by_mesh(&practice.endpoint) {
+    if !takes_messages(&practice.endpoint) {
         let body = r4_json(&request_bundle(&prepared, &stay, parties)?)?;
         return Ok(prepared.rendered(body, page));
     }

@@ -82,6 +82,12 @@ pub(super) fn push(config: &Config, findings: &mut Findings) {
     }
 }
 
+pub(super) fn traces(config: &Config, findings: &mut Findings) {
+    if let Some(traces) = &config.traces {
+        findings.reachable("OTEL_EXPORTER_OTLP_ENDPOINT", config, &traces.endpoint, true);
+    }
+}
+
 pub(super) fn hooks(config: &Config, findings: &mut Findings) {
     for hook in &config.delivery.hooks {
         findings.reachable("delivery.hooks", config, &hook.url, false);

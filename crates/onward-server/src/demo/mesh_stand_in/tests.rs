@@ -193,6 +193,7 @@ async fn our_client_sends_collects_acknowledges_and_tracks() {
         body: Bytes::from_static(b"<Bundle/>"),
         workflow: Some("GPCONNECT_SEND_DOCUMENT".parse().expect("a workflow")),
         replay: false,
+        addressee: None,
     };
     let Ok(Sent::HandedOver { reference: Some(id) }) = onward.send(&outbound).await else { panic!("not sent") };
     assert_eq!(practice.list().await, Ok(vec![id.clone()]));

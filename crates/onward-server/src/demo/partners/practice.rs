@@ -168,6 +168,7 @@ async fn answer(
         body: body.into(),
         workflow: None,
         replay: false,
+        addressee: None,
     };
     mailbox.send(&outbound).await?;
     if let Some(delivery) = delivery_of(came) {

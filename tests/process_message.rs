@@ -1,0 +1,85 @@
+//! Practices that process messages by FHIR's own operation (`$process-message`): each message is there once, whatever gets lost, and
+//! what the practice's system answers is understood.
+
+use std::time::{Duration, Instant};
+
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::DeliveryRecord;
+use onward_tests::message::{self, fresh};
+use onward_tests::message_server::{Does, MessageServer};
+use onward_tests::world::{World, post_xml};
+
+/// Generous: the machine is busy with other tests.
+const WAIT: Duration = Duration::from_secs(60);
+
+async fn world() -> (World, MessageServer) {
+    let bound = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let world = World::start_with_message_server(bound.local_addr().expect("bound").port()).await;
+    let server = MessageServer::start(bound, world.tls());
+    (world, server)
+}
+
+/// The practices' copies of a new discharge, once they have got somewhere.
+async fn copies(world: &World) -> Vec<DeliveryRecord> {
+    let hospital = world.hospital().await;
+    let (status, response, reply) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(status, 200, "{response}");
+    let id =
+        reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id").parse().expect("an id");
+    let begun = Instant::now();
+    loop {
+        let transfer = world.gateway().store().transfer(id).await.expect("readable").expect("there");
+        let practices = [RecipientKind::CoveringPractice, RecipientKind::RegisteredPractice];
+        let copies: Vec<_> = transfer.deliveries.into_iter().filter(|copy| practices.contains(&copy.kind)).collect();
+        assert_eq!(copies.len(), 2);
+        if copies.iter().all(|copy| copy.state != DeliveryState::Queued) {
+            return copies;
+        }
+        assert!(
+            begun.elapsed() < WAIT,
+            "still queued: {:?}",
+            copies.iter().map(|copy| &copy.reason).collect::<Vec<_>>()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_practice_gets_its_message_once_whatever_gets_lost() {
+    let (world, server) = world().await;
+    server.does(&[
+        Does::TakesAndFails,
+        Does::TakesAndFails,
+        Does::RespondsToAnother,
+        Does::Responds("transient-error"),
+        Does::Refuses(409, "20007"),
+    ]);
+    let copies = copies(&world).await;
+    for copy in &copies {
+        assert_eq!(copy.state, DeliveryState::Received, "{:?}", copy.reason);
+    }
+    let messages = server.messages();
+    let headers: Vec<_> = copies.iter().map(|copy| copy.correlation_id.clone().expect("a message")).collect();
+    for header in &headers {
+        assert!(messages.contains_key(header), "what is told as received is there: {messages:?}");
+    }
+    assert_eq!(messages.len(), 2, "a repeat bears the identifier of the first");
+    let mut keys = server.keys();
+    assert!(keys.len() >= 6, "what was lost was sent again: {}", keys.len());
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 2, "one key a copy, in every attempt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_practice_that_refuses_is_a_persons_task_and_its_words_stay_there() {
+    let (world, server) = world().await;
+    server.does(&[Does::Refuses(422, "20009"), Does::Responds("fatal-error")]);
+    let copies = copies(&world).await;
+    let mut reasons: Vec<String> = copies.iter().map(|copy| copy.reason.clone().unwrap_or_default()).collect();
+    reasons.sort();
+    assert!(copies.iter().all(|copy| copy.state == DeliveryState::Failed), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.contains("422: 20009")), "{reasons:?}");
+    assert!(reasons.iter().all(|reason| !reason.contains("Holroyd") && !reason.contains("9990000018")), "{reasons:?}");
+    assert!(server.messages().is_empty());
+}
