@@ -229,6 +229,7 @@ const BEFORE: &str = "UPDATE erasures SET reason = '{w}'; UPDATE legal_holds SET
     DROP INDEX deliveries_plain, deliveries_replay_plain, delivery_history_plain, transfers_plain;
     ALTER TABLE deliveries DROP COLUMN words, DROP COLUMN replay_words; ALTER TABLE delivery_history DROP COLUMN words;
     ALTER TABLE transfers DROP COLUMN ended_words; ALTER TABLE approvals DROP COLUMN words;
+    DROP TABLE audit_shown; ALTER TABLE audit_log DROP COLUMN shown;
     UPDATE onward_schema SET version = 10";
 
 /// The files of the tables that hold what people write, in hexadecimal.
