@@ -60,8 +60,7 @@ async fn fifty_of_a_thousand_people_are_erased() {
 }
 
 /// Takes the schema back to the one before words were sealed, with every reason plain as that kept it.
-const BEFORE: &str =
-    "DROP TABLE audit_shown; DROP INDEX audit_log_unkept; ALTER TABLE audit_log DROP COLUMN shown;
+const BEFORE: &str = "DROP TABLE audit_shown; DROP INDEX audit_log_unkept; ALTER TABLE audit_log DROP COLUMN shown;
     DROP INDEX deliveries_plain; DROP INDEX deliveries_replay_plain; DROP INDEX delivery_history_plain;
     DROP INDEX transfers_plain;
     UPDATE deliveries SET reason = '{w}' WHERE words IS NOT NULL;
