@@ -26,7 +26,7 @@ async fn sent(world: &World, hospital: &Session) -> (TransferId, DeliveryRecord)
 }
 
 /// The home has the person, and then has not.
-async fn leave(home: &Person, copy: &DeliveryRecord, to: &str) {
+pub(crate) async fn leave(home: &Person, copy: &DeliveryRecord, to: &str) {
     let path = format!("/transfers/{}", copy.id);
     assert_eq!(home.browser.get(&path).await.status, 200);
     let today = SystemClock.now().strftime("%Y-%m-%d").to_string();

@@ -237,6 +237,14 @@ pub struct Retention {
     pub renditions_days: u32,
     /// Days after the last record about a person until their keys go, and everything about them with these.
     pub people_days: u32,
+    /// Days for alerts that are over, with who was told.
+    pub alerts_days: u32,
+    /// Days for entries of the directory after others took their place.
+    pub directory_days: u32,
+    /// Days for accounts after they were disabled.
+    pub accounts_days: u32,
+    /// Days for the reasons of erasures, of legal holds that were lifted, and of what two people decided.
+    pub decisions_days: u32,
 }
 
 /// `[mesh]`

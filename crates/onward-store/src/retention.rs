@@ -1,6 +1,6 @@
 //! What is due for removal, as SQL that both engines read. Only fixed texts become SQL.
 
-use onward_core::store::retention::{BodyClass, DueMonth, DuePerson, RetentionPlan};
+use onward_core::store::retention::{BodyClass, DueMonth, DuePerson, DueRows, RetentionPlan, RowClass};
 
 use crate::columns::{Columns, Corrupt};
 
@@ -45,6 +45,71 @@ pub(crate) fn due_month(class: BodyClass, columns: &Columns<'_>) -> Result<DueMo
 /// Removes what may go of a month `?`.
 pub(crate) fn removal(class: BodyClass) -> String {
     format!("DELETE FROM {} AS b WHERE b.month = ? AND NOT {}", table(class), must_stay(class))
+}
+
+/// Whether the transfer of an alert `a` is about somebody under a legal hold.
+const ALERT_STAYS: &str = "EXISTS (SELECT 1 FROM transfers t WHERE t.id = a.transfer
+    AND t.patient IN (SELECT patient FROM legal_holds WHERE lifted IS NULL))";
+/// Whether a later version took the place of a row `e` of the directory before `?`.
+const SUPERSEDED: &str = "EXISTS (SELECT 1 FROM directory_entries l JOIN directory_versions v ON v.version = l.version
+    WHERE l.ods = e.ods AND l.version > e.version AND v.at < ?)";
+/// Accounts that were disabled before `?`.
+const DISABLED: &str = "SELECT id FROM users WHERE disabled AND disabled_at < ?";
+
+/// What is over of a class before `?`, one statement for each kind of row; each gives `n` and, of these, `kept`.
+pub(crate) fn counted_rows(class: RowClass) -> Vec<String> {
+    let counted = |rows: &str| format!("SELECT count(*) AS n, CAST(0 AS BIGINT) AS kept FROM {rows}");
+    match class {
+        RowClass::Alerts => vec![format!(
+            "SELECT count(*) AS n, count(CASE WHEN {ALERT_STAYS} THEN 1 END) AS kept FROM alerts a WHERE a.cleared < ?"
+        )],
+        RowClass::Directory => vec![counted(&format!("directory_entries e WHERE {SUPERSEDED}"))],
+        RowClass::Accounts => vec![counted(&format!("({DISABLED}) d"))],
+        RowClass::Decisions => vec![
+            counted("erasures WHERE confirmed < ?"),
+            counted("legal_holds WHERE lifted < ?"),
+            counted("approvals WHERE expires < ?"),
+        ],
+    }
+}
+
+/// Removes what is over of a class before `?`, in this order; `account` is the column by which rows belong to an account.
+pub(crate) fn removed_rows(class: RowClass, account: &str) -> Vec<String> {
+    match class {
+        RowClass::Alerts => vec![
+            format!(
+                "DELETE FROM notifications WHERE alert IN (SELECT a.id FROM alerts a WHERE a.cleared < ? AND NOT {ALERT_STAYS})"
+            ),
+            format!("DELETE FROM alerts AS a WHERE a.cleared < ? AND NOT {ALERT_STAYS}"),
+        ],
+        RowClass::Directory => vec![
+            format!("DELETE FROM directory_codes AS e WHERE {SUPERSEDED}"),
+            format!("DELETE FROM directory_entries AS e WHERE {SUPERSEDED}"),
+            // The newest stays, so that no number is given twice.
+            "DELETE FROM directory_versions WHERE at < ? AND version < (SELECT max(version) FROM directory_versions)
+                 AND version NOT IN (SELECT version FROM directory_entries)"
+                .to_owned(),
+        ],
+        RowClass::Accounts => ["invitations", "passwords", "passkeys", "sessions", "devices", "ceremonies"]
+            .iter()
+            .map(|table| format!("DELETE FROM {table} WHERE {account} IN ({DISABLED})"))
+            .chain(["DELETE FROM users WHERE disabled AND disabled_at < ?".to_owned()])
+            .collect(),
+        RowClass::Decisions => {
+            ["erasures WHERE confirmed < ?", "legal_holds WHERE lifted < ?", "approvals WHERE expires < ?"]
+                .iter()
+                .map(|rows| format!("DELETE FROM {rows}"))
+                .collect()
+        }
+    }
+}
+
+/// Adds a row of [`counted_rows`].
+pub(crate) fn add_rows(due: &mut DueRows, columns: &Columns<'_>) -> Result<(), Corrupt> {
+    let (all, kept): (u64, u64) = (columns.count("n")?, columns.count("kept")?);
+    due.due += all.saturating_sub(kept);
+    due.kept += kept;
+    Ok(())
 }
 
 /// The keys of people about whom nothing was recorded since `?` (four times), whom nobody waits for; rows of `patient`, `id` and

@@ -18,6 +18,20 @@ words!(
     }
 );
 
+words!(
+    /// What is kept as rows, without content.
+    RowClass {
+        /// Alerts that are over, with who was told.
+        Alerts = "alerts",
+        /// Entries of the directory that a later version took the place of.
+        Directory = "directory",
+        /// Accounts of people that are disabled, with what they were recognised by.
+        Accounts = "accounts",
+        /// Reasons of erasures that were done, of legal holds that were lifted, and what two people decided.
+        Decisions = "decisions",
+    }
+);
+
 /// What may go. Whatever is under a legal hold, or still needed by a person or a delivery, stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schedule {
@@ -27,6 +41,8 @@ pub struct Schedule {
     pub renditions_before: Option<i64>,
     /// Everything about people about whom nothing was recorded since.
     pub people_before: Option<Timestamp>,
+    /// Rows of these classes that were over before these moments.
+    pub rows_before: Vec<(RowClass, Timestamp)>,
 }
 
 /// A month's bytes of a class.
@@ -39,6 +55,17 @@ pub struct DueMonth {
     /// How many go.
     pub due: u64,
     /// How many stay: a legal hold, or somebody still needs them.
+    pub kept: u64,
+}
+
+/// Rows of a class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DueRows {
+    /// Of which class.
+    pub class: RowClass,
+    /// How many go.
+    pub due: u64,
+    /// How many stay because of a legal hold.
     pub kept: u64,
 }
 
@@ -60,13 +87,18 @@ pub struct Due {
     pub people: Vec<DuePerson>,
     /// People whose time is over and whom a legal hold keeps.
     pub people_kept: u64,
+    /// Rows without content; plans of a previous program have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<DueRows>,
 }
 
 impl Due {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.months.iter().all(|month| month.due == 0) && self.people.is_empty()
+        self.months.iter().all(|month| month.due == 0)
+            && self.people.is_empty()
+            && self.rows.iter().all(|rows| rows.due == 0)
     }
 }
 
@@ -105,6 +137,8 @@ pub trait RetentionStore: Send + Sync + 'static {
     async fn retention_plan(&self, id: uuid::Uuid) -> Result<Option<RetentionPlan>, StoreError>;
     /// Removes a month's bytes but for those that must stay.
     async fn purge_month(&self, class: BodyClass, month: i64, audit: Vec<AuditRow>) -> Result<Purged, StoreError>;
+    /// Removes the rows of a class that were over before this moment, but for those that must stay.
+    async fn purge_rows(&self, class: RowClass, before: Timestamp, audit: Vec<AuditRow>) -> Result<Purged, StoreError>;
     /// Destroys the keys of people who are still due, all or none: [`StoreError::Overtaken`] when one of them is not, or has other keys.
     async fn purge_people(
         &self,

@@ -7,7 +7,9 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use onward_core::Timestamp;
 use onward_core::audit::AuditWord;
-use onward_core::store::retention::{Due, DueMonth, DuePerson, Purged, RetentionPlan, Schedule};
+use onward_core::store::retention::{
+    BodyClass, Due, DueMonth, DuePerson, DueRows, Purged, RetentionPlan, RowClass, Schedule,
+};
 use onward_core::store::{Store, StoreError};
 use serde_json::json;
 use uuid::Uuid;
@@ -115,6 +117,19 @@ fn schedule(retention: &Retention, at: Timestamp) -> Schedule {
         messages_before: before(retention.messages_days).map(month),
         renditions_before: before(retention.renditions_days).map(month),
         people_before: before(retention.people_days),
+        rows_before: RowClass::ALL
+            .iter()
+            .filter_map(|class| Some((*class, before(days_of(retention, *class))?)))
+            .collect(),
+    }
+}
+
+fn days_of(retention: &Retention, class: RowClass) -> u32 {
+    match class {
+        RowClass::Alerts => retention.alerts_days,
+        RowClass::Directory => retention.directory_days,
+        RowClass::Accounts => retention.accounts_days,
+        RowClass::Decisions => retention.decisions_days,
     }
 }
 
@@ -129,7 +144,7 @@ async fn plan(which: &Which, terminal: &mut Terminal) -> Outcome {
     let schedule = schedule(&config.retention, at);
     if schedule == Schedule::default() {
         return Err(Failure::no(
-            "nothing has an end by [retention]: set messages_days, renditions_days or people_days",
+            "nothing has an end by [retention]: set messages_days, renditions_days, people_days or another of its keys",
         ));
     }
     let due = store.retention_due(&schedule).await?;
@@ -140,14 +155,16 @@ async fn plan(which: &Which, terminal: &mut Terminal) -> Outcome {
     store.put_retention_plan(plan, vec![row]).await?;
     if which.json {
         terminal.json(&json!({
-            "plan": id, "months": due.months, "people": due.people.len(), "people_kept": due.people_kept,
+            "plan": id, "months": due.months, "people": due.people.len(), "people_kept": due.people_kept, "rows": due.rows,
         }));
         return Ok(Exit::Done);
     }
     let row = |month: &DueMonth| {
         [month.class.to_string(), month.month.to_string(), month.due.to_string(), month.kept.to_string()]
     };
-    terminal.table(["class", "month", "due", "kept"], &due.months.iter().map(row).collect::<Vec<_>>());
+    let rows = |rows: &DueRows| [rows.class.to_string(), String::new(), rows.due.to_string(), rows.kept.to_string()];
+    let table: Vec<_> = due.months.iter().map(row).chain(due.rows.iter().map(rows)).collect();
+    terminal.table(["class", "month", "due", "kept"], &table);
     terminal.say(format_args!(
         "{} whose keys are due, {} kept by a legal hold",
         counted(due.people.len(), "person"),
@@ -163,11 +180,9 @@ async fn plan(which: &Which, terminal: &mut Terminal) -> Outcome {
 /// A plan or what became of it in one line, for the audit log.
 fn sums(due: &Due) -> String {
     let sum = |class| -> u64 { due.months.iter().filter(|month| month.class == class).map(|month| month.due).sum() };
-    let [messages, renditions] = [
-        sum(onward_core::store::retention::BodyClass::Messages),
-        sum(onward_core::store::retention::BodyClass::Renditions),
-    ];
-    format!("{messages} messages, {renditions} renditions, keys of {} people", due.people.len())
+    let [messages, renditions] = [sum(BodyClass::Messages), sum(BodyClass::Renditions)];
+    let rows: String = due.rows.iter().map(|rows| format!(", {} {}", rows.due, rows.class)).collect();
+    format!("{messages} messages, {renditions} renditions, keys of {} people{rows}", due.people.len())
 }
 
 async fn carry_out(command: &Run, terminal: &mut Terminal) -> Outcome {
@@ -204,6 +219,12 @@ async fn carry_out(command: &Run, terminal: &mut Terminal) -> Outcome {
         let purged = purge_month(store.as_ref(), &desk, command, month).await?;
         lines.push(told(month, &purged));
         terminal.progress(format_args!("{} of {}", month.class, month.month));
+    }
+    for ((class, before), _) in schedule.rows_before.iter().zip(&due.rows).filter(|(_, rows)| rows.due > 0) {
+        let detail =
+            format!("retention plan {} by {}: {class} that were over before {before}", command.plan, command.by);
+        let purged = store.purge_rows(*class, *before, vec![desk.row(AuditWord::Erase, detail)]).await?;
+        lines.push(format!("{class}: {} removed, {} kept, rows removed", purged.removed, purged.kept));
     }
     let before = schedule.people_before.unwrap_or(Timestamp::MIN);
     for people in due.people.chunks(BATCH) {

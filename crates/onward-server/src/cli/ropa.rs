@@ -114,6 +114,17 @@ fn limits(config: &Config) -> Vec<String> {
         line("The senders' messages, by whole months", kept.messages_days),
         line("The copies of each recipient, by whole months", kept.renditions_days),
         line("Everything about a person, from the last record about them", kept.people_days),
+        line("Alerts that are over, with the addresses that were told", kept.alerts_days),
+        line("Entries of the directory (names, telephone numbers of staff), after later ones took their place", kept.directory_days),
+        line("Accounts of staff (name, e-mail address, credentials), after they were disabled", kept.accounts_days),
+        line("Reasons of erasures, of lifted legal holds, and of what two people decided", kept.decisions_days),
+        format!(
+            "Sessions of staff: {} idle minutes, {} hours at most; their rows go with a later sign-in, two days after they began",
+            config.people.session_idle_minutes, config.people.session_hours
+        ),
+        "The audit log: entries about a person are unreadable when the person's keys go; what concerns no patient (sign-ins, changes) \
+         stays with the log, for every proof needs every entry"
+            .to_owned(),
         "Nothing goes by itself: `onward retention plan` lists what is due, a second command carries it out and signs a certificate. \
          What is under a legal hold stays"
             .to_owned(),
@@ -204,12 +215,12 @@ fn measures(config: &Config) -> Vec<String> {
             config.identity.token_lifetime_seconds, config.people.session_idle_minutes
         ),
         format!("Store: {store}"),
-        "Messages, copies and audit events about a person are sealed under that person's own key (AES-256-GCM); erasure \
-         destroys the key"
+        "Messages, copies, what people wrote about them, and audit events about a person are sealed under that person's own key \
+         (AES-256-GCM); erasure destroys the key"
             .to_owned(),
         format!("The process gives up files and system calls that it does not need: {hardening}"),
-        "Looks at messages and copies, disclosures, denials and changes are entries of a signed log, in the transaction of \
-         their effect"
+        "Looks at messages, copies, lists and entries, disclosures, denials, alerts and changes are entries of a signed log, in the \
+         transaction of their effect"
             .to_owned(),
         format!("Audit log: {witnesses}"),
         "No patient data in logs, metrics, errors, addresses".to_owned(),

@@ -212,6 +212,9 @@ fn csv_problems_name_the_column_and_the_row() {
         ("kind,ods,ods\npractice,Y99001,Y99002\n", "line 1: column `ods` comes twice"),
         ("kind,ods\nsurgery,Y99001\n", "line 2: kind: expected care-home, practice or pharmacy"),
         ("kind,ods,name\n\npractice,Y99001\n", "line 3: 2 cells under 3 columns"),
+        ("kind,ods\r\nsurgery,Y99001\r\n", "line 2: kind: expected care-home, practice or pharmacy"),
+        ("kind,ods,name\r\n\r\n\r\npractice,Y99001\r\n", "line 4: 2 cells under 3 columns"),
+        ("kind,ods,name\r\n,,\r\n,\"a\r\nb\",\r\npractice,Y99001\r\n", "line 5: 2 cells under 3 columns"),
         (
             "kind,ods,assesses_at_weekends\ncare-home,VMH01,perhaps\n",
             "line 2: care home VMH01: assesses_at_weekends: expected yes or no",

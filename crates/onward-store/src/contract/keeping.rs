@@ -125,7 +125,7 @@ pub(crate) async fn a_foreign_token_is_used_first_once(store: Shared) {
     assert!(!first("region", "2", 300).await);
 }
 
-fn pharmacy(code: &str, name: &str) -> DirectoryEntry {
+pub(super) fn pharmacy(code: &str, name: &str) -> DirectoryEntry {
     DirectoryEntry::Pharmacy(Pharmacy {
         ods: ods(code),
         name: name.to_owned(),

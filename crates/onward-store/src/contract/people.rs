@@ -13,7 +13,7 @@ use onward_core::{SessionId, Timestamp, UserId};
 
 use super::{Shared, at, at_once, log, ods, row};
 
-fn user(email: &str) -> User {
+pub(super) fn user(email: &str) -> User {
     User {
         id: UserId::random(),
         name: "Ada Example".to_owned(),

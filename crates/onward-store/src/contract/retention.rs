@@ -3,12 +3,16 @@
 use jiff::Timestamp;
 use onward_core::TransferId;
 use onward_core::audit::AuditWord;
-use onward_core::store::retention::{BodyClass, DueMonth, RetentionPlan, Schedule};
+use onward_core::people::User;
+use onward_core::store::alerts::{AlertKind, Channel, Concern, Contacted, NewAlert, NewNotification};
+use onward_core::store::retention::{BodyClass, DueMonth, RetentionPlan, RowClass, Schedule};
 use onward_core::store::{Acceptance, Accepted, Closure, LegalHoldOrder, StoreError};
 use uuid::Uuid;
 
 use super::erasing::settled;
-use super::{Shared, accept_new, acceptance, at, hold, log, patient, row};
+use super::keeping::pharmacy;
+use super::people::user;
+use super::{Shared, accept_new, acceptance, at, hold, log, ods, patient, row};
 
 const MONTH: i64 = 202_003;
 
@@ -49,7 +53,7 @@ pub(crate) async fn a_month_goes_but_for_what_must_stay(store: Shared) {
     assert_eq!(store.oldest_bodies().await, Ok(vec![(BodyClass::Messages, MONTH), (BodyClass::Renditions, MONTH)]));
 
     let schedule =
-        Schedule { messages_before: Some(MONTH + 1), renditions_before: Some(MONTH + 1), people_before: None };
+        Schedule { messages_before: Some(MONTH + 1), renditions_before: Some(MONTH + 1), ..Schedule::default() };
     let due = store.retention_due(&schedule).await.expect("readable");
     let month = |class, due, kept| DueMonth { class, month: MONTH, due, kept };
     assert_eq!(due.months, [month(BodyClass::Messages, 2, 2), month(BodyClass::Renditions, 1, 2)]);
@@ -113,6 +117,64 @@ pub(crate) async fn people_go_when_nothing_was_recorded_about_them_since(store: 
     let again = store.purge_people(due.people, at(1_000), at(1_001), vec![row(AuditWord::Erase)]).await;
     assert_eq!(again, Err(StoreError::Overtaken), "once");
     assert!(store.retention_due(&by(at(1_000))).await.expect("readable").is_empty());
+}
+
+pub(crate) async fn rows_go_when_they_are_over(store: Shared) {
+    let due = async |before: i64| {
+        let rows_before = RowClass::ALL.iter().map(|class| (*class, at(before))).collect();
+        let due = store.retention_due(&Schedule { rows_before, ..Schedule::default() }).await.expect("readable");
+        due.rows.into_iter().map(|rows| (rows.due, rows.kept)).collect::<Vec<_>>()
+    };
+    assert_eq!(due(1_000).await, [(0, 0); 4], "in the order of the classes: nothing is there");
+    // Two alerts that are over, one about somebody under a legal hold, and one that is open.
+    for n in 1..4 {
+        let (message, open) = (acceptance(n), n == 3);
+        let (transfer, sender) = (message.transfer.id, message.transfer.sender.clone());
+        let copy = accept_new(&store, message).await;
+        if !open {
+            store.open_rendition(copy, at(1), None, Vec::new()).await.expect("readable").expect("there");
+        }
+        let kind = AlertKind::UnreadBeforeArrival;
+        let (delivery, recipient) = (Some(copy), Some(ods("VM1AB")));
+        let concern = Concern { kind, step: 1, transfer, sender, delivery, recipient, hold: None, since: at(0) };
+        let told = NewNotification {
+            id: Uuid::new_v4(),
+            contacted: Contacted::Home,
+            channel: Channel::Email,
+            address: "home@example.org".to_owned(),
+        };
+        let alert = NewAlert { id: Uuid::new_v4(), concern, at: at(0), notifications: vec![told], audit: Vec::new() };
+        assert_eq!(store.raise_alert(alert).await, Ok(true));
+    }
+    assert_eq!(store.settle_alerts(at(2)).await, Ok(2));
+    let legal = place_hold(&store, 1).await;
+    // A directory of which one entry was replaced, and one that is alone.
+    for (names, second) in [(["Old", "Alone"].as_slice(), 10), (&["New"], 20)] {
+        let codes = ["FZZ01", "FZZ02"];
+        let entries = names.iter().zip(codes).map(|(name, code)| pharmacy(code, name)).collect();
+        store.import_directory(entries, "test", at(second), Vec::new()).await.expect("imported");
+    }
+    let directory = store.directory().await.expect("readable");
+    // An account that is disabled, and one that is not.
+    for (email, disabled) in [("gone@example.org", true), ("ada@example.org", false)] {
+        assert_eq!(store.put_user(User { disabled, ..user(email) }, None, Vec::new()).await, Ok(true));
+    }
+    assert_eq!(due(15).await, [(1, 1), (0, 0), (1, 0), (0, 0)], "not before its successor came");
+    assert_eq!(due(1_000).await, [(1, 1), (1, 0), (1, 0), (0, 0)]);
+    store.lift_legal_hold(legal, "Cy", at(30), Vec::new()).await.expect("committed");
+    assert_eq!(due(1_000).await, [(2, 0), (1, 0), (1, 0), (1, 0)]);
+    let entries = log(&store).await.len();
+    for class in RowClass::ALL {
+        let purged = store.purge_rows(*class, at(1_000), vec![row(AuditWord::Erase)]).await.expect("committed");
+        assert!(purged.removed > 0 && purged.kept == 0, "{class}");
+    }
+    assert_eq!(log(&store).await.len(), entries + 4);
+    assert_eq!(due(1_000).await, [(0, 0); 4], "a second time there is nothing");
+    assert_eq!(store.alerts().await.expect("readable").len(), 1, "what is open stays");
+    assert_eq!(store.directory().await.expect("readable"), directory, "what is in force stays");
+    let users = store.users().await.expect("readable");
+    assert_eq!(users.iter().map(|user| user.disabled).collect::<Vec<_>>(), [false]);
+    assert!(store.legal_holds().await.expect("readable").is_empty());
 }
 
 pub(crate) async fn a_plan_is_carried_out_once(store: Shared) {

@@ -36,7 +36,8 @@ impl PeopleStore for PostgresStore {
         invitation: Option<Invitation>,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        self.writers.run((user, invitation, audit), |work, input| put_user(work, input).boxed()).await
+        let disabled_at = user.disabled.then(|| micros(self.clock.now()));
+        self.writers.run((user, invitation, disabled_at, audit), |work, input| put_user(work, input).boxed()).await
     }
 
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
@@ -166,7 +167,7 @@ impl PeopleStore for PostgresStore {
 
 async fn put_user<'j>(
     work: &mut Work<'j>,
-    (user, invitation, audit): &'j (User, Option<Invitation>, Vec<AuditRow>),
+    (user, invitation, disabled_at, audit): &'j (User, Option<Invitation>, Option<i64>, Vec<AuditRow>),
 ) -> Result<bool, Failure> {
     let c = work.client();
     let (issuer, subject) = user.subject.as_ref().map(|s| (&s.issuer, &s.subject)).unzip();
@@ -182,11 +183,12 @@ async fn put_user<'j>(
     let before = user_where(c, "id = $1 FOR UPDATE", &[&user.id.0]).await?;
     sql::execute(
         c,
-        "INSERT INTO users (id, name, email, role, organisations, issuer, subject, disabled)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        "INSERT INTO users (id, name, email, role, organisations, issuer, subject, disabled, disabled_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email, role = excluded.role,
              organisations = excluded.organisations, issuer = excluded.issuer, subject = excluded.subject,
-             disabled = excluded.disabled",
+             disabled = excluded.disabled,
+             disabled_at = CASE WHEN excluded.disabled THEN coalesce(users.disabled_at, excluded.disabled_at) END",
         &[
             &user.id.0,
             &user.name,
@@ -196,6 +198,7 @@ async fn put_user<'j>(
             &issuer,
             &subject,
             &user.disabled,
+            &disabled_at,
         ],
     )
     .await?;

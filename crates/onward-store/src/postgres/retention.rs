@@ -6,7 +6,9 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::store::StoreError;
-use onward_core::store::retention::{BodyClass, Due, DuePerson, Purged, RetentionPlan, RetentionStore, Schedule};
+use onward_core::store::retention::{
+    BodyClass, Due, DuePerson, DueRows, Purged, RetentionPlan, RetentionStore, RowClass, Schedule,
+};
 use uuid::Uuid;
 
 use super::columns::numbered;
@@ -42,6 +44,10 @@ impl RetentionStore for PostgresStore {
 
     async fn purge_month(&self, class: BodyClass, month: i64, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
         self.writers.run((class, month, audit), |work, input| purge_month(work, input).boxed()).await
+    }
+
+    async fn purge_rows(&self, class: RowClass, before: Timestamp, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
+        self.writers.run((class, before, audit), |work, input| purge_rows(work, input).boxed()).await
     }
 
     async fn purge_people(
@@ -118,7 +124,33 @@ async fn due(c: &Client, schedule: &Schedule) -> Result<Due, Failure> {
         let held = people(c, before, &mut due.people).await?;
         due.people_kept = stored_count(held.len() as u64).unsigned_abs();
     }
+    for (class, before) in &schedule.rows_before {
+        due.rows.push(due_rows(c, *class, *before).await?);
+    }
     Ok(due)
+}
+
+async fn due_rows(c: &Client, class: RowClass, before: Timestamp) -> Result<DueRows, Failure> {
+    let mut due = DueRows { class, due: 0, kept: 0 };
+    for sql in retention::counted_rows(class) {
+        for row in session::all(c, &numbered(&sql), &[&micros(before)]).await? {
+            retention::add_rows(&mut due, &Columns::of("rows", &row))?;
+        }
+    }
+    Ok(due)
+}
+
+async fn purge_rows<'j>(
+    work: &mut Work<'j>,
+    (class, before, audit): &'j (RowClass, Timestamp, Vec<AuditRow>),
+) -> Result<Purged, Failure> {
+    work.needs_every_copy()?;
+    let due = due_rows(work.client(), *class, *before).await?;
+    for sql in retention::removed_rows(*class, "account") {
+        session::execute(work.client(), &numbered(&sql), &[&micros(*before)]).await?;
+    }
+    work.audit(audit);
+    Ok(Purged { removed: due.due, kept: due.kept, dropped: false })
 }
 
 /// Adds the people who are due, and gives those whom a hold keeps.

@@ -148,7 +148,7 @@ pub(super) async fn origin(c: &Keyed, transfer: TransferId, at: Timestamp) -> Re
     let row = session::first(c, sql, &[&micros(at), &transfer.0]).await?;
     let read = |row: &Row, keys: &Keychain| Origin::of(&Columns::of("transfers", row), keys, transfer, at);
     let origin = c.opened_one(row.as_ref(), read).await?;
-    Ok(Arc::new(origin.ok_or_else(|| Failure::corrupt("holds", "transfer"))?))
+    Ok(Arc::new(origin.ok_or_else(|| Failure::corrupt("transfers", "id"))?))
 }
 
 pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) -> Result<bool, Failure> {

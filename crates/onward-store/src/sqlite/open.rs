@@ -36,6 +36,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0012_subscriptions.sql"),
     include_str!("../../schema/sqlite/0013_words.sql"),
     include_str!("../../schema/sqlite/0014_shown.sql"),
+    include_str!("../../schema/sqlite/0015_accounts.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

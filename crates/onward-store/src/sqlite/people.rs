@@ -30,7 +30,8 @@ impl PeopleStore for SqliteStore {
         invitation: Option<Invitation>,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        self.write(move |c| put_user(c, &user, invitation.as_ref(), &audit)).await
+        let now = self.clock.now();
+        self.write(move |c| put_user(c, &user, invitation.as_ref(), now, &audit)).await
     }
 
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
@@ -185,7 +186,13 @@ impl PeopleStore for SqliteStore {
     }
 }
 
-fn put_user(c: &Keyed<'_>, user: &User, invitation: Option<&Invitation>, rows: &[AuditRow]) -> Result<bool, Failure> {
+fn put_user(
+    c: &Keyed<'_>,
+    user: &User,
+    invitation: Option<&Invitation>,
+    now: Timestamp,
+    rows: &[AuditRow],
+) -> Result<bool, Failure> {
     let id = user.id.to_string();
     let (issuer, subject) = user.subject.as_ref().map(|s| (&s.issuer, &s.subject)).unzip();
     let taken = c
@@ -196,11 +203,12 @@ fn put_user(c: &Keyed<'_>, user: &User, invitation: Option<&Invitation>, rows: &
     }
     let before = user_by_id(c, user.id)?;
     c.prepare_cached(
-        "INSERT INTO users (id, name, email, role, organisations, issuer, subject, disabled)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO users (id, name, email, role, organisations, issuer, subject, disabled, disabled_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email, role = excluded.role,
              organisations = excluded.organisations, issuer = excluded.issuer, subject = excluded.subject,
-             disabled = excluded.disabled",
+             disabled = excluded.disabled,
+             disabled_at = CASE WHEN excluded.disabled THEN coalesce(users.disabled_at, excluded.disabled_at) END",
     )?
     .execute(params![
         id,
@@ -211,6 +219,7 @@ fn put_user(c: &Keyed<'_>, user: &User, invitation: Option<&Invitation>, rows: &
         issuer,
         subject,
         user.disabled,
+        user.disabled.then(|| micros(now)),
     ])?;
     let still_good = before.is_some_and(|before| rows::sessions_survive(&before, user));
     if !still_good {

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::store::StoreError;
-use onward_core::store::retention::{BodyClass, Due, DuePerson, Purged, RetentionPlan, RetentionStore, Schedule};
+use onward_core::store::retention::{
+    BodyClass, Due, DuePerson, DueRows, Purged, RetentionPlan, RetentionStore, RowClass, Schedule,
+};
 use rusqlite::params;
 use uuid::Uuid;
 
@@ -46,6 +48,12 @@ impl RetentionStore for SqliteStore {
 
     async fn purge_month(&self, class: BodyClass, month: i64, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
         let purged = self.write(move |c| purge_month(c, class, month, &audit)).await?;
+        self.cut_log().await;
+        Ok(purged)
+    }
+
+    async fn purge_rows(&self, class: RowClass, before: Timestamp, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
+        let purged = self.write(move |c| purge_rows(c, class, before, &audit)).await?;
         self.cut_log().await;
         Ok(purged)
     }
@@ -111,7 +119,31 @@ fn due(c: &Keyed<'_>, schedule: &Schedule) -> Result<Due, Failure> {
         let held = people(c, before, &mut due.people)?;
         due.people_kept = stored_count(held.len() as u64).unsigned_abs();
     }
+    for (class, before) in &schedule.rows_before {
+        due.rows.push(due_rows(c, *class, *before)?);
+    }
     Ok(due)
+}
+
+fn due_rows(c: &Keyed<'_>, class: RowClass, before: Timestamp) -> Result<DueRows, Failure> {
+    let mut due = DueRows { class, due: 0, kept: 0 };
+    for sql in retention::counted_rows(class) {
+        let mut counted = c.prepare_cached(&sql)?;
+        let mut rows = counted.query([micros(before)])?;
+        while let Some(row) = rows.next()? {
+            retention::add_rows(&mut due, &Columns::of("rows", row))?;
+        }
+    }
+    Ok(due)
+}
+
+fn purge_rows(c: &Keyed<'_>, class: RowClass, before: Timestamp, rows: &[AuditRow]) -> Result<Purged, Failure> {
+    let due = due_rows(c, class, before)?;
+    for sql in retention::removed_rows(class, "user") {
+        c.prepare_cached(&sql)?.execute([micros(before)])?;
+    }
+    audit::append(c, rows)?;
+    Ok(Purged { removed: due.due, kept: due.kept, dropped: false })
 }
 
 /// Adds the people who are due, and gives those whom a hold keeps.

@@ -258,7 +258,7 @@ pub(super) fn origin(c: &Keyed<'_>, transfer: TransferId, at: Timestamp) -> Resu
             c.opened(|keys| Origin::of(&Columns::of("transfers", row), keys, transfer, at))
         })?
         .next()
-        .ok_or_else(|| Failure::corrupt("holds", "transfer"))?
+        .ok_or_else(|| Failure::corrupt("transfers", "id"))?
 }
 
 pub(super) fn release_hold(c: &Keyed<'_>, release: &Release) -> Result<bool, Failure> {

@@ -14,7 +14,8 @@ const HELD: &str = "9990000026";
 /// A gateway's folder whose log has an old entry about each of two people, one under a legal hold.
 async fn place() -> (TempDir, SigningKeys) {
     let folder = tempfile::tempdir().expect("a folder");
-    let toml = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n[retention]\nmessages_days = 30\npeople_days = 30\n";
+    let toml = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n[retention]\nmessages_days = 30\npeople_days = 30\n\
+                decisions_days = 30\n";
     std::fs::write(folder.path().join("gateway.toml"), toml).expect("writable");
     crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
     let key = SigningKeys::generate("onward/R9Z").expect("a key");
@@ -41,7 +42,11 @@ async fn place() -> (TempDir, SigningKeys) {
         by: "Cy".to_owned(),
         at: Timestamp::UNIX_EPOCH,
     };
-    store.place_legal_hold(&held, order, Vec::new()).await.expect("committed");
+    store.place_legal_hold(&held, order.clone(), Vec::new()).await.expect("committed");
+    // One that was lifted long ago.
+    let over = onward_core::store::LegalHoldOrder { id: uuid::Uuid::new_v4(), ..order };
+    store.place_legal_hold(&held, over.clone(), Vec::new()).await.expect("committed");
+    assert_eq!(store.lift_legal_hold(over.id, "Cy", Timestamp::UNIX_EPOCH, Vec::new()).await, Ok(true));
     (folder, key)
 }
 
@@ -68,6 +73,7 @@ async fn a_plan_comes_before_the_run_and_is_carried_out_once() {
     assert_eq!(exit, Exit::Done, "{said}");
     let plan = json(&said);
     assert_eq!((plan["people"].as_u64(), plan["people_kept"].as_u64()), (Some(1), Some(1)), "{said}");
+    assert_eq!(plan["rows"], serde_json::json!([{ "class": "decisions", "due": 1, "kept": 0 }]));
     let id = plan["plan"].as_str().expect("an identifier").to_owned();
     let (exit, said) = onward(&folder, &format!("retention run {id} --by Bea")).await;
     assert!(exit == Exit::No && said.contains("--yes"), "{said}");
@@ -83,6 +89,7 @@ async fn a_plan_comes_before_the_run_and_is_carried_out_once() {
         text.contains("carried out by Bea") && text.contains("people 1: 1 keys destroyed, 1 people kept"),
         "{text}"
     );
+    assert!(text.contains("decisions: 1 removed, 0 kept"), "{text}");
     for number in [PERSON, HELD] {
         assert!(!note.contains(number), "no patient data");
     }

@@ -126,6 +126,7 @@ fn plain_store(path: &Path) {
     let nameless = "5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f11";
     let blob = format!("CAST('{CANARY}' AS BLOB)");
     let delivery = "7e0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10";
+    let declined = "7e0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f11";
     connection
         .execute_batch(&format!(
             "PRAGMA application_id = 0x4F4E5744; PRAGMA user_version = 7;
@@ -140,6 +141,15 @@ fn plain_store(path: &Path) {
                  version, attempts, next_attempt, body_bytes, acknowledgement_awaited, basis, created, changed, disclosure)
                  VALUES ('{delivery}', '{transfer}', '{number}', 'RXH', '{number}', 'care-home', 'VM1AB', 'Home',
                  '{{\"transport\":\"inbox\"}}', 'queued', 1, 0, 0, 9, 1, 'care', 0, 0, '{CANARY}');
+             INSERT INTO deliveries (id, transfer, lane, sender, patient, kind, recipient, recipient_name, endpoint, state,
+                 version, attempts, body_bytes, acknowledgement_awaited, basis, created, changed, disclosure, reason, replay)
+                 SELECT '{declined}', transfer, lane, sender, patient, kind, recipient, recipient_name, endpoint, 'rejected', 1, 1,
+                 9, 1, basis, 1, 1, disclosure, '{CANARY}', '{CANARY}' FROM deliveries WHERE id = '{delivery}';
+             INSERT INTO delivery_history (delivery, version, state, at, reason) VALUES
+                 ('{declined}', 1, 'rejected', 0, '{CANARY}');
+             UPDATE transfers SET ended = 'withdrawn', ended_reason = '{CANARY}' WHERE id = '{transfer}';
+             INSERT INTO approvals VALUES ('{declined}', 'redirect', '{{\"transfer\":\"{transfer}\"}}', 'R9Z', 'u', 'Ada',
+                 '{CANARY}', 0, 9, NULL, NULL, NULL, NULL);
              INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card) VALUES
                  ('{delivery}', 202601, 'text/plain', {blob}, {blob}, {blob});
              INSERT INTO recipient_steps (delivery, kind, at, user, name, text) VALUES
