@@ -7,6 +7,7 @@ pub(crate) mod answer;
 mod load;
 mod messages;
 mod parts;
+mod proxy;
 mod report;
 mod server;
 mod world;
@@ -44,6 +45,8 @@ pub struct BenchOptions {
     pub postgres_password: Option<std::path::PathBuf>,
     /// The database does not sync: for trying the benchmark out.
     pub postgres_fsync_off: bool,
+    /// Measure what nginx, which must be installed, spends on handing the same messages on.
+    pub nginx: bool,
 }
 
 /// How a process is started that serves a configuration.
@@ -77,20 +80,30 @@ async fn on(
     let messages: Vec<Arc<Messages>> =
         options.sizes_kb.iter().map(|size| Messages::of(*size).map(Arc::new)).collect::<Result<_, _>>()?;
     tell(format!("{store}: the same TLS server that only answers"));
-    let mut answers = Vec::new();
-    let child = Child::start(program(Role::Answer, &world.config_file), world, Role::Answer).await?;
+    let (mut answers, mut proxied) = (Vec::new(), Vec::new());
+    let child =
+        Child::start(program(Role::Answer, &world.config_file), world.port, "the server that only answers").await?;
     for messages in &messages {
-        answers.push(load::run(world, &child, Role::Answer, messages, 1, options.time).await?);
+        answers.push(load::run(world, world.port, &child, false, messages, 1, options.time).await?);
+    }
+    if options.nginx {
+        tell(format!("{store}: nginx before it"));
+        let port = world::free_ports().await?.0;
+        let nginx = Child::start(proxy::command(world.folder(), port, world.port)?, port, "nginx").await?;
+        for messages in &messages {
+            proxied.push(load::run(world, port, &nginx, false, messages, 1, options.time).await?);
+        }
+        nginx.end().await?;
     }
     child.end().await?;
 
-    let child = Child::start(program(Role::Gateway, &world.config_file), world, Role::Gateway).await?;
+    let child = Child::start(program(Role::Gateway, &world.config_file), world.port, "the gateway").await?;
     world.pause().await?;
     let mut loads = Vec::new();
     for messages in &messages {
         for clients in &options.clients {
             tell(format!("{store}: {} kB from {clients} clients", messages.kilobytes()));
-            let measured = load::run(world, &child, Role::Gateway, messages, *clients, options.time).await?;
+            let measured = load::run(world, world.port, &child, true, messages, *clients, options.time).await?;
             loads.push(Load { kilobytes: messages.kilobytes(), clients: *clients, measured });
         }
     }
@@ -100,9 +113,10 @@ async fn on(
     child.end().await?;
 
     let mut parts = Vec::new();
+    let mut proxied = proxied.into_iter();
     for (messages, answer) in messages.iter().zip(answers) {
         tell(format!("{store}: the parts of {} kB, one by one", messages.kilobytes()));
-        parts.push(parts::of(world, messages, answer, options.time).await?);
+        parts.push(parts::of(world, messages, answer, proxied.next(), options.time).await?);
     }
     tell(format!("{store}: whether everything adds up"));
     let started = Instant::now();

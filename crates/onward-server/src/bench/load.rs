@@ -10,25 +10,26 @@ use url::Url;
 
 use super::messages::{MEDIA_TYPE, Messages};
 use super::report::Measured;
-use super::server::{Child, Role};
+use super::server::Child;
 use super::world::{CLIENT, World};
 use crate::session::Session;
 
-/// Posts from so many clients for so long. Each client has its own connection; all have one token, as a hospital's system has.
+/// Posts from so many clients for so long. Each client has its own connection; all have one token, as a hospital's system has,
+/// or none where none are given.
 pub(super) async fn run(
     world: &World,
+    port: u16,
     child: &Child,
-    role: Role,
+    signs_in: bool,
     messages: &Arc<Messages>,
     clients: usize,
     time: Duration,
 ) -> anyhow::Result<Measured> {
-    // What only answers gives no tokens.
-    let session = (role == Role::Gateway)
-        .then(|| anyhow::Ok(Session::new(world.http()?, world.base()?, CLIENT, world.key_pem.clone())))
+    let session = signs_in
+        .then(|| anyhow::Ok(Session::new(world.http()?, world.base(port)?, CLIENT, world.key_pem.clone())))
         .transpose()?
         .map(Arc::new);
-    let url = world.base()?.join("fhir/R4/$process-message")?;
+    let url = world.base(port)?.join("fhir/R4/$process-message")?;
     // The first of each connection pays for the handshake, and is not counted.
     let mut ready = Vec::new();
     for _ in 0..clients {

@@ -59,9 +59,9 @@ impl Messages {
         self.about(&self.people[count % self.people.len()], count % PDF_EVERY == PDF_EVERY - 1)
     }
 
-    /// A message without a PDF about the first person.
-    pub(super) fn plain(&self) -> String {
-        self.about(&self.people[0], false)
+    /// As many as have the PDF as often as all of them do, about the first person.
+    pub(super) fn some(&self) -> impl Iterator<Item = String> + '_ {
+        (1..=PDF_EVERY).map(|count| self.about(&self.people[0], count == PDF_EVERY))
     }
 
     fn about(&self, person: &str, pdf: bool) -> String {
@@ -102,6 +102,8 @@ mod tests {
         let sizes: Vec<usize> = (0..20).map(|_| messages.next().len()).collect();
         assert_eq!(sizes.iter().filter(|size| **size > PDF).count(), 2, "{sizes:?}");
         assert!(!messages.next().contains(PERSON) && people().len() == PEOPLE);
-        assert_ne!(messages.plain(), messages.plain(), "identifiers of its own");
+        let some: Vec<_> = messages.some().collect();
+        assert_eq!(some.iter().filter(|message| message.len() > PDF).count() * PDF_EVERY, some.len());
+        assert_ne!(some[0], some[1], "identifiers of its own");
     }
 }

@@ -1,5 +1,5 @@
 //! What an accepted message must at least cost, part by part, in CPU time of this process: preparing it, and the raw store doing
-//! the same transaction with the same group commit.
+//! the same transaction with the same group commit. The messages are of the same kinds, as often, as those that are posted.
 
 use std::time::{Duration, Instant};
 
@@ -18,20 +18,29 @@ use super::report::{Measured, Parts};
 use super::world::{CLIENT, World, now};
 use crate::app::App;
 
-/// Transactions that wait side by side: as many as share a commit.
-const GROUP: usize = 64;
+/// Transactions that wait side by side: about as many as share a commit, and each kind of message as often as it is posted.
+const GROUP: usize = 60;
 
 /// Measures the parts of messages of one size.
-pub(super) async fn of(world: &World, messages: &Messages, answer: Measured, time: Duration) -> anyhow::Result<Parts> {
+pub(super) async fn of(
+    world: &World,
+    messages: &Messages,
+    answer: Measured,
+    proxied: Option<Measured>,
+    time: Duration,
+) -> anyhow::Result<Parts> {
     let app = world.app().await?;
     let client = app.gateway.store().client(CLIENT).await?.context("the client is registered")?;
     let prepare = prepare(&app, &client, messages, time).await?;
-    let body = messages.plain().into_bytes().into();
-    let submission = Submission { client, body, media_type: MEDIA_TYPE.to_owned(), request_id: None };
-    let template = app.gateway.acceptance_of(&submission).await;
-    let template = template.map_err(|_| anyhow::anyhow!("a message of the benchmark was not taken"))?;
-    let (store, transactions, elapsed) = store(app.gateway.store().as_ref(), &template, time).await?;
-    Ok(Parts { kilobytes: messages.kilobytes(), answer, prepare, store, transactions, elapsed })
+    let mut templates = Vec::new();
+    for message in messages.some() {
+        let (client, body) = (client.clone(), message.into_bytes().into());
+        let submission = Submission { client, body, media_type: MEDIA_TYPE.to_owned(), request_id: None };
+        let template = app.gateway.acceptance_of(&submission).await;
+        templates.push(template.map_err(|_| anyhow::anyhow!("a message of the benchmark was not taken"))?);
+    }
+    let (store, transactions, elapsed) = store(app.gateway.store().as_ref(), &templates, time).await?;
+    Ok(Parts { kilobytes: messages.kilobytes(), answer, proxied, prepare, store, transactions, elapsed })
 }
 
 /// CPU time of this process.
@@ -44,24 +53,30 @@ fn cpu() -> Duration {
 async fn prepare(app: &App, client: &Client, messages: &Messages, time: Duration) -> anyhow::Result<Duration> {
     let (started, mut spent, mut count) = (Instant::now(), Duration::ZERO, 0);
     while count == 0 || started.elapsed() < time {
-        let message = Bytes::from(messages.plain());
-        let before = cpu();
-        let explained = app.gateway.explain(client, &message, MEDIA_TYPE).await?;
-        spent += cpu() - before;
-        count += 1;
-        anyhow::ensure!(
-            explained.outcome == "deliver",
-            "a message of the benchmark is not delivered: {}",
-            explained.outcome
-        );
+        for message in messages.some() {
+            let message = Bytes::from(message);
+            let before = cpu();
+            let explained = app.gateway.explain(client, &message, MEDIA_TYPE).await?;
+            spent += cpu() - before;
+            count += 1;
+            anyhow::ensure!(
+                explained.outcome == "deliver",
+                "a message of the benchmark is not delivered: {}",
+                explained.outcome
+            );
+        }
     }
     Ok(spent / count)
 }
 
-async fn store(store: &dyn Store, template: &Acceptance, time: Duration) -> anyhow::Result<(Duration, u32, Duration)> {
+async fn store(
+    store: &dyn Store,
+    templates: &[Acceptance],
+    time: Duration,
+) -> anyhow::Result<(Duration, u32, Duration)> {
     let (mut spent, mut elapsed, mut count) = (Duration::ZERO, Duration::ZERO, 0);
     while count == 0 || elapsed < time {
-        let group: Vec<_> = (0..GROUP).map(|_| again(template)).collect();
+        let group: Vec<_> = templates.iter().cycle().take(GROUP).map(again).collect();
         let (before, started) = (cpu(), Instant::now());
         let done = join_all(group.into_iter().map(|acceptance| store.accept(acceptance))).await;
         spent += cpu() - before;

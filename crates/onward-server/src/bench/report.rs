@@ -59,6 +59,8 @@ pub struct Parts {
     pub kilobytes: usize,
     /// The same TLS server, which only answers.
     pub answer: Measured,
+    /// nginx before it.
+    pub proxied: Option<Measured>,
     /// CPU time of preparing a message.
     pub prepare: Duration,
     /// CPU time of a transaction of the raw store.
@@ -136,6 +138,13 @@ impl Report {
         Some(load.measured.cpu_ms() / parts.floor_ms().max(f64::MIN_POSITIVE))
     }
 
+    /// How often a load costs what nginx spends on handing the same messages on, in CPU time; `None` where that was not measured.
+    #[must_use]
+    pub fn of_nginx(&self, load: &Load) -> Option<f64> {
+        let parts = self.parts.iter().find(|parts| parts.kilobytes == load.kilobytes)?;
+        Some(load.measured.cpu_ms() / parts.proxied.as_ref()?.cpu_ms().max(f64::MIN_POSITIVE))
+    }
+
     /// As JSON.
     #[must_use]
     pub fn json(&self) -> Value {
@@ -145,7 +154,7 @@ impl Report {
             json!({
                 "kilobytes": load.kilobytes, "clients": load.clients, "accepted": count, "seconds": time.as_secs_f64(),
                 "accepted_per_second": load.measured.rate(), "p50_ms": ms(*median), "p99_ms": ms(*p99),
-                "cpu_ms": load.measured.cpu_ms(), "of_parts": self.of_parts(load),
+                "cpu_ms": load.measured.cpu_ms(), "of_parts": self.of_parts(load), "of_nginx": self.of_nginx(load),
             })
         });
         let parts = self.parts.iter().map(|parts| {
@@ -153,6 +162,7 @@ impl Report {
                 "kilobytes": parts.kilobytes, "answer_cpu_ms": parts.answer.cpu_ms(), "answers_per_second": parts.answer.rate(),
                 "prepare_cpu_ms": ms(parts.prepare), "store_cpu_ms": ms(parts.store),
                 "store_per_second": f64::from(parts.transactions) / parts.elapsed.as_secs_f64(), "floor_cpu_ms": parts.floor_ms(),
+                "nginx_cpu_ms": parts.proxied.as_ref().map(Measured::cpu_ms),
             })
         });
         let Delivered { copies, left, time, cpu, pushed } = &self.delivered;

@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::process::Command;
 
-use super::world::World;
-
 /// It must serve within this.
 const START: Duration = Duration::from_secs(120);
 /// Linux tells CPU time in hundredths of a second, whatever its own tick is.
@@ -26,18 +24,18 @@ pub enum Role {
 pub(super) struct Child(tokio::process::Child);
 
 impl Child {
-    pub(super) async fn start(mut command: Command, world: &World, role: Role) -> anyhow::Result<Self> {
+    pub(super) async fn start(mut command: Command, port: u16, what: &str) -> anyhow::Result<Self> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn();
-        let mut child = Self(child.with_context(|| format!("starting a process ({role:?})"))?);
+        let mut child = Self(child.with_context(|| format!("starting {what}"))?);
         let started = Instant::now();
         loop {
-            if tokio::net::TcpStream::connect(("127.0.0.1", world.port)).await.is_ok() {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 return Ok(child);
             }
             if let Some(status) = child.0.try_wait()? {
-                anyhow::bail!("the server ended before it served: {status}");
+                anyhow::bail!("{what} ended before it served: {status}");
             }
-            anyhow::ensure!(started.elapsed() < START, "the server does not serve");
+            anyhow::ensure!(started.elapsed() < START, "{what} does not serve");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -126,8 +126,13 @@ impl World {
         })?)
     }
 
-    pub(super) fn base(&self) -> anyhow::Result<Url> {
-        Ok(Url::parse(&format!("https://127.0.0.1:{}/", self.port))?)
+    pub(super) fn base(&self, port: u16) -> anyhow::Result<Url> {
+        Ok(Url::parse(&format!("https://127.0.0.1:{port}/"))?)
+    }
+
+    /// Where everything lies.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What the pharmacies have taken so far.
@@ -144,7 +149,7 @@ fn private(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// Two ports that were free a moment ago: the child binds them. Held at the same time, they are not the same.
-async fn free_ports() -> anyhow::Result<(u16, u16)> {
+pub(super) async fn free_ports() -> anyhow::Result<(u16, u16)> {
     let (one, other) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
     Ok((one.local_addr()?.port(), other.local_addr()?.port()))
 }

@@ -24,7 +24,8 @@ use crate::config::Config;
 
 Each load: messages accepted a second, half and 99 in 100 of the answers, CPU time of the gateway for a message, and how often that is
 what its parts cost, which are measured one by one: the same TLS server answering 202 without doing anything, preparing the message
-(reading, judging, converting, rendering), and the raw store doing the same transaction with the same group commit. One message in
+(reading, judging, converting, rendering), and the raw store doing the same transaction with the same group commit; with `--nginx`
+also how often it is what nginx spends between two TLS connections. One message in
 ten carries a PDF of 1 MB. Clients share the machine with the gateway: compare CPU times and ratios, not rates.")]
 pub struct Bench {
     /// How long each load lasts
@@ -45,6 +46,9 @@ pub struct Bench {
     /// Take a database that does not sync, for trying this out
     #[arg(long, requires = "postgres")]
     postgres_fsync_off: bool,
+    /// Measure nginx, which must be installed, handing the same messages on from TLS to TLS
+    #[arg(long)]
+    nginx: bool,
     /// One JSON object for each store
     #[arg(long)]
     json: bool,
@@ -69,6 +73,7 @@ pub(super) async fn run(command: &Bench, terminal: &mut Terminal) -> Outcome {
         postgres: command.postgres.clone(),
         postgres_password: command.postgres_password_file.clone(),
         postgres_fsync_off: command.postgres_fsync_off,
+        nginx: command.nginx,
     };
     let program = std::env::current_exe().map_err(Failure::fault)?;
     let start = |role: Role, config: &Path| {
@@ -120,10 +125,14 @@ fn show(report: &Report, terminal: &mut Terminal) {
                 ms(measured.p99),
                 format!("{:.3}", measured.cpu_ms()),
                 report.of_parts(load).map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+                report.of_nginx(load).map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
             ]
         })
         .collect();
-    terminal.table(["kB", "clients", "accepted", "a second", "p50 ms", "p99 ms", "CPU ms each", "of its parts"], &rows);
+    terminal.table(
+        ["kB", "clients", "accepted", "a second", "p50 ms", "p99 ms", "CPU ms each", "of its parts", "of nginx's"],
+        &rows,
+    );
     let rows: Vec<_> = report
         .parts
         .iter()
