@@ -12,6 +12,9 @@ use onward_server::listener::{self, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+/// Paths beneath this one never answer.
+pub const HANGING: &str = "/hooks/hanging/";
+
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Called {
@@ -98,6 +101,9 @@ impl Subscriber {
 async fn take(State(kept): State<Kept>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let called = Called { line: format!("{method} {}", uri.path()), headers, body };
     kept.called.lock().expect("whole").push(called);
+    if uri.path().starts_with(HANGING) {
+        return std::future::pending().await;
+    }
     let status = kept.answers.lock().expect("whole").pop().unwrap_or(200);
     let status = StatusCode::from_u16(status).expect("a status");
     // A redirect leads somewhere, and an error says more than it should.
