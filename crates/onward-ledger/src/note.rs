@@ -193,6 +193,10 @@ impl VerifyingKey {
         &self.name
     }
 
+    pub(crate) fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
     /// Checks a note's signature by this key and returns the checkpoint that it vouches for. Signatures of other keys,
     /// such as witnesses, are passed over.
     ///

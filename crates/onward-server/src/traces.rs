@@ -189,11 +189,23 @@ async fn export(http: &HttpClient, traces: &Traces, request: &ExportTraceService
     Ok(())
 }
 
+/// The method as it may be told: any word may stand there, so only those of HTTP are.
+pub(crate) fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "_OTHER",
+    }
+}
+
 /// The span of a request, part of its caller's trace where it names one.
 pub(crate) fn request(method: &Method, route: &str, headers: &HeaderMap) -> tracing::Span {
-    // A method is the caller's word: only those of HTTP are told.
-    let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PATCH];
-    let method = known.iter().find(|known| *known == method).map_or("_OTHER", Method::as_str);
+    let method = self::method(method);
     let span = tracing::info_span!(
         target: TRACES, "request", otel.name = %format_args!("{method} {route}"), otel.kind = "server",
         http.request.method = method, http.route = route, http.response.status_code = Empty, otel.status_code = Empty,

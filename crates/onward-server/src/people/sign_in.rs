@@ -117,13 +117,14 @@ async fn try_password(
         return Ok(Tried::TooOften);
     }
     let stored = store.password(user.as_ref().map_or(UserId(uuid::Uuid::nil()), |user| user.id)).await?;
-    let is_right = password::verify(password.to_owned(), stored.as_ref().map(|stored| stored.hash.clone())).await;
+    let hash = stored.as_ref().map(|stored| stored.hash.clone());
+    let is_right = password::verify(password.to_owned(), hash.clone()).await;
     let secret = stored.map_or_else(|| vec![0; totp::SECRET_BYTES], |stored| stored.totp_secret);
     let step = totp::step_of(&secret, code, now);
     let request_id = crate::api::request_id(headers);
-    if let (Some(user), true, Some(step)) = (&user, is_right, step) {
+    if let (Some(user), true, Some(step), Some(hash)) = (&user, is_right, step, hash) {
         let begun = Begun::new(app, user, Strength::PasswordAndCode)?;
-        if store.sign_in(begun.sign_in(app, Proof::Code { step }, headers, request_id.clone())).await? {
+        if store.sign_in(begun.sign_in(app, Proof::Code { step, hash }, headers, request_id.clone())).await? {
             return Ok(Tried::In(Box::new(begun)));
         }
     }

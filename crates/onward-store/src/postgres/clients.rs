@@ -72,6 +72,8 @@ pub(super) struct Redemption {
     pub(super) jti: String,
     pub(super) jti_expires: Timestamp,
     pub(super) token: Token,
+    /// The client as it was when the assertion was checked.
+    pub(super) client: Client,
     pub(super) audit: Vec<AuditRow>,
     /// Now by this node's clock.
     #[cfg(test)]
@@ -123,6 +125,11 @@ pub(super) async fn redeem<'j>(work: &mut Work<'j>, redemption: &'j Redemption) 
         &[&now],
     )
     .await?;
+    // Whoever changes the client waits for this lock, and then voids the token; whoever was before it is seen here.
+    let client = find(c, &redemption.client.id, "FOR SHARE").await?;
+    if !client.is_some_and(|now| rows::tokens_survive(&redemption.client, &now)) {
+        return Err(Failure::Overtaken);
+    }
     let token = &redemption.token;
     if !is_unseen(c, &token.client_id, &redemption.jti, redemption.jti_expires).await? {
         return Ok(false);

@@ -321,9 +321,9 @@ async fn sign_in<'j>(work: &mut Work<'j>, sign_in: &'j SignIn) -> Result<bool, F
         return Ok(false);
     }
     let used = match &sign_in.proof {
-        Proof::Code { step } => {
-            let sql = "UPDATE passwords SET totp_step = $1 WHERE account = $2 AND totp_step < $1";
-            sql::execute(c, sql, &[&stored_count(*step), &id]).await?
+        Proof::Code { step, hash } => {
+            let sql = "UPDATE passwords SET totp_step = $1 WHERE account = $2 AND totp_step < $1 AND hash = $3";
+            sql::execute(c, sql, &[&stored_count(*step), &id, hash]).await?
         }
         Proof::Counter { id: passkey, counter } => {
             sql::execute(

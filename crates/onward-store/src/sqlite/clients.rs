@@ -60,9 +60,13 @@ pub(super) fn redeem_assertion(
     jti: &str,
     jti_expires: Timestamp,
     token: &Token,
+    client: &Client,
     now: Timestamp,
     audit: &[AuditRow],
 ) -> Result<bool, Failure> {
+    if !by_id(c, &client.id)?.is_some_and(|now| rows::tokens_survive(client, &now)) {
+        return Err(Failure::Overtaken);
+    }
     c.prepare_cached("DELETE FROM assertions WHERE expires < ?")?.execute([micros(now)])?;
     c.prepare_cached("DELETE FROM tokens WHERE expires < ?")?.execute([micros(now)])?;
     if !is_unseen(c, &token.client_id, jti, jti_expires)? {
