@@ -132,7 +132,7 @@ fn codes(bundle: &Value) -> Vec<&str> {
 async fn a_hospitals_system_finds_homes_by_fhir() {
     let world = World::start().await;
     let text = capable(DIRECTORY, "Elm Court", "tracheostomy = { offered = true, beds = { with_nursing = 2 } }");
-    let text = text.replace("uprn = \"100012345679\"\n", "uprn = \"100012345679\"\naccepts_discharges_at_weekends = true\n\
+    let text = text.replace("uprn = \"100012345679\"\n", "uprn = \"100012345679\"\ncqc_location = \"1-999000034\"\naccepts_discharges_at_weekends = true\n\
         beds_total = { with_nursing = 9 }\nbeds_available = { with_nursing = 1 }\nbeds_updated = \"2026-11-01T09:00:00Z\"\n");
     world.import_directory(&text).await;
     let hospital = world.hospital().await;
@@ -152,6 +152,9 @@ async fn a_hospitals_system_finds_homes_by_fhir() {
         ("?name=rowan", &["VMH01"]),
         ("?identifier=VMH00", &["VMH01"]),
         ("?identifier=https://fhir.nhs.uk/Id/ods-organization-code%7CVMH02", &["VMH02"]),
+        ("?identifier=https://www.cqc.org.uk/location%7C1-999000034", &["VMH02"]),
+        ("?identifier=https://www.cqc.org.uk/location%7C1-999000035", &[]),
+        ("?identifier=https://www.cqc.org.uk/location%7C", &[]),
     ] {
         let (status, bundle) = found(&hospital, &format!("{service}{query}")).await;
         assert_eq!((status, codes(&bundle)), (200, expected.to_vec()), "{query}: {bundle}");
@@ -186,6 +189,12 @@ async fn a_hospitals_system_finds_homes_by_fhir() {
         "another code of a home is no identifier of it"
     );
     assert_eq!(service["characteristic"][0]["text"], "2 with nursing, 0 without");
+    assert_eq!(
+        (&service["identifier"][1]["value"], &one["identifier"][1]["value"]),
+        (&"1-999000034".into(), &"1-999000034".into())
+    );
+    let ward = browser::person(&world, "ward@northmoor.example", Role::WardCoordinator, &["R9Z"]).await;
+    assert!(ward.browser.get("/directory").await.text.contains("CQC location 1-999000034"));
     // Both are what FHIR R4 says they are.
     for resource in [&service, one] {
         let headers = [("content-type", "application/fhir+json")];

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::DeliveryRecord;
+use onward_tests::lossy_network::LossyNetwork;
 use onward_tests::message::{self, fresh};
 use onward_tests::message_server::{Does, MessageServer};
 use onward_tests::world::{World, post_xml};
@@ -69,6 +70,38 @@ async fn a_practice_gets_its_message_once_whatever_gets_lost() {
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), 2, "one key a copy, in every attempt");
+}
+
+/// One answer in five is lost on the way, with its connection: the practice has the message, and we do not know it.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_025_a_network_that_loses_answers_makes_no_second_effect() {
+    let near = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let far = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let world = World::start_with_message_server(near.local_addr().expect("bound").port()).await;
+    let network = LossyNetwork::start(near, far.local_addr().expect("bound").port(), 5);
+    let server = MessageServer::start(far, world.tls());
+    let (mut headers, mut repeats) = (Vec::new(), 0);
+    for _ in 0..10 {
+        for copy in copies(&world).await {
+            // An answer that breaks off after its status says that the message was taken, and no more.
+            let arrived = matches!(copy.state, DeliveryState::Received | DeliveryState::Sent);
+            assert!(arrived, "{} {:?}", copy.state, copy.reason);
+            repeats += copy.attempts.saturating_sub(1);
+            headers.push(copy.correlation_id.expect("a message"));
+        }
+    }
+    // What goes side by side may be answered at once: ten answers at least.
+    assert!(network.lost() >= 2, "answers were lost: {}", network.lost());
+    let messages = server.messages();
+    headers.sort();
+    assert_eq!(messages.keys().cloned().collect::<Vec<_>>(), headers, "each is there, once, and nothing else");
+    let came: usize = messages.values().sum();
+    println!("{came} messages came of {} copies; {} answers were lost", headers.len(), network.lost());
+    assert!(repeats > 0, "what was lost was sent again");
+    let mut keys = server.keys();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), headers.len(), "one key a copy, in every attempt");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ pub mod https_push;
 #[cfg(test)]
 mod loopback;
 pub mod mesh;
+pub mod ods;
 pub mod pds;
 pub mod secret;
 pub mod smtp;

@@ -116,6 +116,13 @@ impl Endpoint {
     }
 }
 
+/// Whether a text is a location identifier of the Care Quality Commission: `1-` and 6 to 12 digits.
+#[must_use]
+pub fn is_cqc_location(text: &str) -> bool {
+    let digits = text.strip_prefix("1-").unwrap_or_default();
+    (6..=12).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// A care home, with the fields that the NHS quick guide on care-home services asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -169,6 +176,9 @@ pub struct CareHome {
     /// What it can do.
     #[serde(default)]
     pub capabilities: Capabilities,
+    /// Care Quality Commission location identifier (`1-` and digits); empty where it is not told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cqc_location: String,
     /// Care Quality Commission rating.
     #[serde(default)]
     pub cqc_rating: String,

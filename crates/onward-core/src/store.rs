@@ -14,6 +14,7 @@ mod records;
 pub mod reporting;
 pub mod retention;
 mod steps;
+mod subject;
 pub mod subscriptions;
 
 use async_trait::async_trait;
@@ -34,10 +35,10 @@ pub use lifecycle::{Checkup, Claim, Ended, Ending, Flaw, Intent, Notice, Pause, 
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
 pub use records::{
-    DeliveryFigure, DeliveryRecord, Figures, FoundTask, HeldTransfer, OriginalMessage, StoredRendition,
-    SubjectTransfer, TransferRecord,
+    DeliveryFigure, DeliveryRecord, Figures, FoundTask, HeldTransfer, OriginalMessage, StoredRendition, TransferRecord,
 };
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
+pub use subject::{CopyChange, SubjectHold, SubjectTransfer};
 
 /// The store did not do it. Texts never carry patient data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

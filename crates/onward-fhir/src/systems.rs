@@ -6,6 +6,8 @@ pub const NHS_NUMBER: &str = "https://fhir.nhs.uk/Id/nhs-number";
 pub const ODS_ORGANISATION: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
 /// ODS site code.
 pub const ODS_SITE: &str = "https://fhir.nhs.uk/Id/ods-site-code";
+/// Location identifiers of the Care Quality Commission: its own pages, since no NHS system of identifiers has them.
+pub const CQC_LOCATION: &str = "https://www.cqc.org.uk/location";
 /// UUIDs as identifiers.
 pub const UUID: &str = "https://tools.ietf.org/html/rfc4122";
 /// SNOMED CT.

@@ -144,6 +144,8 @@ pub struct HomeQuery {
     pub name: Option<Wanted>,
     /// The home with this code, also by its other codes.
     pub ods: Option<OdsCode>,
+    /// The home with this CQC location identifier.
+    pub cqc_location: Option<String>,
 }
 
 impl HomeQuery {
@@ -161,6 +163,7 @@ impl HomeQuery {
             && has(&self.locality, &home.locality)
             && has(&self.postcode, &home.postcode)
             && has(&self.name, &home.name)
+            && self.cqc_location.as_ref().is_none_or(|id| !id.is_empty() && home.cqc_location == *id)
             && self.ods.as_ref().is_none_or(|ods| home.ods == *ods || home.other_ods.contains(ods))
     }
 }

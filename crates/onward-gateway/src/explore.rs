@@ -136,6 +136,12 @@ fn confine(transfers: &mut Vec<SubjectTransfer>, organisation: &OdsCode) {
         each.transfer.deliveries.retain(|copy| copy.recipient == *organisation && copy.is_readable());
         let own: BTreeSet<_> = each.transfer.deliveries.iter().map(|copy| copy.id).collect();
         each.renditions.retain(|rendition| own.contains(&rendition.delivery));
+        each.changes.retain(|change| own.contains(&change.delivery));
+        each.steps.retain(|step| own.contains(&step.delivery));
+        each.alerts.retain(|alert| alert.concern.delivery.is_some_and(|id| own.contains(&id)));
+        // These are the sender's, and those of whoever runs the gateway.
+        each.holds.clear();
+        each.approvals.retain(|approval| approval.organisation == *organisation);
     }
     transfers.retain(|each| each.transfer.sender == *organisation || !each.transfer.deliveries.is_empty());
 }

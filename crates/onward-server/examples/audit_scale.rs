@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord, Basis};
-use onward_core::store::Store;
-use onward_core::{DeliveryId, NhsNumber, OdsCode, SystemClock, Timestamp};
+use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditRow, AuditWord, Basis};
+use onward_core::directory::Endpoint;
+use onward_core::state::RecipientKind;
+use onward_core::store::{Acceptance, NewDelivery, NewTransfer, ReplyWanted, Store};
+use onward_core::{DeliveryId, NhsNumber, OdsCode, SystemClock, Timestamp, TransferId};
 use onward_gateway::journal::Journal;
+use onward_gateway::sightings::{Carried, sightings};
 use onward_store::sealing::KeyRing;
 use onward_store::sqlite::SqliteStore;
 
@@ -17,6 +20,8 @@ use onward_store::sqlite::SqliteStore;
 const BATCH: u64 = 1_000;
 /// People among whom the entries are spread.
 const PEOPLE: u64 = 50_000;
+/// Whom is asked about.
+const PERSON: u64 = 4_321;
 
 fn ods(code: &str) -> OdsCode {
     code.parse().expect("an ODS code")
@@ -30,6 +35,91 @@ fn person(number: u64) -> NhsNumber {
 fn at(second: u64) -> Timestamp {
     let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a moment");
     start + SignedDuration::from_secs(i64::try_from(second).expect("small"))
+}
+
+/// Every tenth look is at a list of twenty copies, every five-hundredth list shows the person's; and now and then the log is exported.
+fn looked(number: u64, copy: DeliveryId) -> Option<String> {
+    if number > 0 && number.is_multiple_of(10_000) {
+        let carried = Carried { organisation: None, from: None, until: None, before: number };
+        return Some(format!("audit/export?{}", carried.told()));
+    }
+    let own = number.is_multiple_of(5_000).then_some(copy);
+    let others = std::iter::repeat_with(DeliveryId::random).take(19).chain([own.unwrap_or_else(DeliveryId::random)]);
+    let shown: Vec<String> = others.map(|id| id.to_string()).collect();
+    number.is_multiple_of(10).then(|| format!("inbox?show=open&shown={}", shown.join(",")))
+}
+
+/// A message about the person, with one copy.
+async fn accepted(store: &SqliteStore) -> DeliveryId {
+    let (transfer, copy) = (TransferId::random(), DeliveryId::random());
+    let row = |word| AuditRow {
+        id: TransferId::random().to_string(),
+        recorded: at(0),
+        word,
+        transfer: Some(transfer),
+        delivery: None,
+        agent: "ward".to_owned(),
+        organisation: Some(ods("R9Z")),
+        patient: Some(person(PERSON)),
+        success: true,
+        shown: Vec::new(),
+        event: b"{}".to_vec(),
+    };
+    let acceptance = Acceptance {
+        transfer: NewTransfer {
+            id: transfer,
+            sender: ods("R9Z"),
+            client_id: "ward".to_owned(),
+            message_id: "message".to_owned(),
+            document_id: None,
+            document_set_id: None,
+            dated: None,
+            version: 1,
+            replaces: None,
+            awaits: None,
+            event: "ITK003D".to_owned(),
+            received: at(0),
+            expected: None,
+            patient: Some(person(PERSON)),
+            care_home: None,
+            reply: ReplyWanted {
+                infrastructure: false,
+                business: false,
+                mailbox: None,
+                header_id: "header".to_owned(),
+                sender_reference: None,
+                workflow: None,
+            },
+            media_type: "application/fhir+json".to_owned(),
+            body: b"{}".to_vec(),
+            body_sha256: [0; 32],
+            response: b"{}".to_vec(),
+        },
+        deliveries: vec![NewDelivery {
+            id: copy,
+            kind: RecipientKind::CareHome,
+            recipient: ods("VM001"),
+            recipient_name: "Home".to_owned(),
+            endpoint: Endpoint::Inbox {},
+            media_type: "application/fhir+json".to_owned(),
+            body: b"{}".to_vec(),
+            html: None,
+            card: None,
+            correlation_id: None,
+            workflow: None,
+            basis: "direct care".to_owned(),
+            disclosure: "{}".to_owned(),
+            acknowledgement_awaited: true,
+            notice: None,
+        }],
+        hold: None,
+        endings: Vec::new(),
+        audit: vec![row(AuditWord::Accept)],
+        audit_if_repeat: row(AuditWord::Duplicate),
+        audit_if_conflict: row(AuditWord::Refuse),
+    };
+    store.accept(acceptance).await.expect("committed");
+    copy
 }
 
 fn query() -> AuditQuery {
@@ -73,9 +163,14 @@ async fn main() {
     let store = SqliteStore::open(&folder.path().join("scale.db"), keys, Arc::new(SystemClock)).expect("a store");
     let journal = Journal::new(&ods("R9Z"), "https://gateway.example");
     let words = [AuditWord::Read, AuditWord::Disclose, AuditWord::ReadTask, AuditWord::Acknowledge];
+    let copy = accepted(&store).await;
     for first in (0..entries).step_by(usize::try_from(BATCH).expect("small")) {
         let rows = (first..entries.min(first + BATCH)).map(|number| {
             let agent = Agent::named(&format!("home-{}", number % 500), Some(ods(&format!("VM{:03}", number % 500))));
+            if let Some(query) = looked(number, copy) {
+                let entry = AuditEntry::new(AuditWord::Query, at(number * 10), agent, "list or export");
+                return journal.row(&AuditEntry { query: Some(query), ..entry });
+            }
             journal.row(&AuditEntry {
                 delivery: Some(DeliveryId::random()),
                 recipient: Some(ods("VMH01")),
@@ -95,8 +190,8 @@ async fn main() {
     let middle = at(entries * 5);
     let hour = Some(middle + SignedDuration::from_hours(1));
     let cases = [
-        ("who saw this patient", AuditQuery { patient: Some(person(4_321)), ..query() }),
-        ("the same since the middle", AuditQuery { patient: Some(person(4_321)), from: Some(middle), ..query() }),
+        ("who saw this patient", AuditQuery { patient: Some(person(PERSON)), ..query() }),
+        ("the same since the middle", AuditQuery { patient: Some(person(PERSON)), from: Some(middle), ..query() }),
         ("breach: everybody, an hour", AuditQuery { from: Some(middle), until: hour, ..query() }),
         (
             "breach: one client, a day",
@@ -115,4 +210,8 @@ async fn main() {
         let found = all(&store, wanted).await;
         told(what, found, begun.elapsed(), whole);
     }
+    let begun = Instant::now();
+    let about = all(&store, AuditQuery { patient: Some(person(PERSON)), ..query() }).await;
+    let among_others = sightings(&store, &person(PERSON), &query()).await.expect("readable").len();
+    told("who saw this patient, with lists and exports", about + among_others, begun.elapsed(), whole);
 }

@@ -333,6 +333,14 @@ fn http_config(
     })
 }
 
+/// For the Organisation Data Service.
+///
+/// # Errors
+/// When an authority cannot be read.
+pub(crate) fn ods_http(config: &Config) -> anyhow::Result<HttpClient> {
+    http(config, None, None, config.ods.allow_plain_loopback)
+}
+
 /// For the collector of traces, which often stands on the same machine in the clear.
 ///
 /// # Errors

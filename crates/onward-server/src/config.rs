@@ -70,6 +70,8 @@ pub struct Config {
     pub mesh: Mesh,
     /// The Personal Demographics Service.
     pub pds: Pds,
+    /// The Organisation Data Service.
+    pub ods: Ods,
     /// Where Onward may connect to.
     pub egress: Egress,
     /// How copies are sent.
@@ -322,6 +324,17 @@ pub enum PdsMode {
     Pds,
     /// A local file.
     StandIn,
+}
+
+/// `[ods]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ods {
+    /// Address of the ORD API, version included.
+    #[serde(deserialize_with = "values::base_url")]
+    pub base_url: Url,
+    /// Plain `http:` to a loopback address.
+    pub allow_plain_loopback: bool,
 }
 
 /// `[egress]`

@@ -15,6 +15,7 @@ pub(crate) mod people;
 pub(crate) mod retention;
 pub(crate) mod sealing;
 pub(crate) mod showing;
+pub(crate) mod subject;
 pub(crate) mod subscribing;
 
 use std::sync::{Arc, LazyLock};
@@ -130,6 +131,9 @@ macro_rules! every_contract {
             lists_are_found_by_whom_they_showed,
             what_a_list_showed_stands_beside_its_entry,
             an_erased_person_is_still_told_apart,
+        );
+        $crate::contract::every_contract!($open, subject:
+            what_people_wrote_and_decided_is_part_of_the_record,
         );
         $crate::contract::every_contract!($open, evidence:
             cosignatures_are_kept_by_checkpoint_and_witness,

@@ -15,9 +15,9 @@ use onward_core::state::DeliveryState;
 use onward_core::store::evidence::StoredCosignature;
 use onward_core::store::reporting::{ReportedCopy, ReportedTransfer};
 use onward_core::store::{
-    Accepted, Arrival, AuditColumns, AuditContent, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest, Figures,
-    HeldTransfer, KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Pause, PendingErasure,
-    Predecessor, ReplyWanted, Step, StoredAudit, StoredRendition, TransferRecord, Waiting,
+    Accepted, Arrival, AuditColumns, AuditContent, CopyChange, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest,
+    Figures, HeldTransfer, KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Pause,
+    PendingErasure, Predecessor, ReplyWanted, Step, StoredAudit, StoredRendition, SubjectHold, TransferRecord, Waiting,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
@@ -302,6 +302,38 @@ pub(crate) fn of_hold<'r>(column: &'static str, hold: &'r str) -> Place<'r> {
 pub(crate) const HELD: &str =
     "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, h.decided, t.id, t.sender, t.received
      FROM holds h JOIN transfers t ON t.id = h.transfer WHERE h.closed IS NULL ORDER BY h.due, h.id";
+
+/// Every hold of a transfer (`?`), the oldest first; a row is [`subject_hold`].
+pub(crate) const EVERY_HOLD: &str =
+    "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, h.decided, h.opened, h.closed
+     FROM holds h WHERE h.transfer = ? ORDER BY h.opened, h.id";
+
+pub(crate) fn subject_hold(columns: &Columns<'_>, keys: &Keychain) -> Result<SubjectHold, Unread> {
+    let id = columns.get::<String>("hold")?;
+    Ok(SubjectHold {
+        hold: hold(columns, keys)?,
+        opened: columns.moment("opened")?,
+        closed: columns.moment_opt("closed")?,
+        decided: keys.open_text(of_hold("decided", &id), &columns.get::<String>("decided")?)?,
+    })
+}
+
+/// How the states of a transfer's (`?`) copies changed, by copy, the oldest first; a row is [`copy_change`].
+pub(crate) const CHANGES: &str = "SELECT h.delivery, h.version, h.state, h.at, h.code, h.reason, h.words
+     FROM delivery_history h JOIN deliveries d ON d.id = h.delivery
+     WHERE d.transfer = ? AND d.kind <> 'sender' ORDER BY d.created, d.id, h.version";
+
+pub(crate) fn copy_change(columns: &Columns<'_>, keys: &Keychain) -> Result<CopyChange, Unread> {
+    let delivery = columns.get::<String>("delivery")?;
+    Ok(CopyChange {
+        delivery: columns.parsed("delivery")?,
+        version: columns.count("version")?,
+        state: columns.parsed("state")?,
+        at: columns.moment("at")?,
+        code: columns.get("code")?,
+        reason: worded(columns, keys, of_copy("words", &delivery), "reason")?,
+    })
+}
 
 pub(crate) fn held(columns: &Columns<'_>, keys: &Keychain) -> Result<HeldTransfer, Unread> {
     let id = columns.get::<String>("hold")?;

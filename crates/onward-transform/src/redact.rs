@@ -138,6 +138,10 @@ pub fn without_third_parties(root: Element<'_, '_>) -> Redacted {
 pub struct Others {
     /// Names and numbers, folded for comparison.
     names: BTreeSet<String>,
+    /// Words of names of staff, which are looked for as words: short ones stand inside others.
+    staff: BTreeSet<String>,
+    /// What is the person's own name or number, folded.
+    own: BTreeSet<String>,
 }
 
 impl Others {
@@ -159,24 +163,31 @@ impl Others {
             }
         }
         others.retain(|name| !own.contains(name));
-        Self { names: others }
+        Self { names: others, staff: BTreeSet::new(), own }
     }
 
-    /// Adds somebody by name, whole and in parts.
-    pub fn add(&mut self, name: &str) {
-        let parts = name.split_whitespace().chain([name]).filter(|part| part.len() >= NAME_CHARS_MIN);
-        self.names.extend(parts.map(fold));
+    /// Adds somebody who runs or oversees the gateway, by name.
+    pub fn add_staff(&mut self, name: &str) {
+        let words = words(name).filter(|word| word.len() >= NAME_CHARS_MIN && !self.own.contains(word));
+        self.staff.extend(words.collect::<Vec<_>>());
     }
 
     /// Whether a text names one of them.
     #[must_use]
     pub fn are_named_in(&self, text: &str) -> bool {
+        if !self.staff.is_empty() && words(text).any(|word| self.staff.contains(&word)) {
+            return true;
+        }
         if self.names.is_empty() {
             return false;
         }
         let folded = fold(text);
         self.names.iter().any(|name| folded.contains(name.as_str()))
     }
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(fold)
 }
 
 struct Walk {

@@ -226,23 +226,6 @@ impl fmt::Debug for OriginalMessage {
     }
 }
 
-/// One transfer about a person, with everything that was kept of it. Its `Debug` names the transfer only.
-#[derive(Clone)]
-pub struct SubjectTransfer {
-    /// The transfer and its copies.
-    pub transfer: TransferRecord,
-    /// The sender's bytes, while they are kept.
-    pub original: Option<OriginalMessage>,
-    /// What went to each recipient, while it is kept; responses to the sender carry nothing about a person.
-    pub renditions: Vec<StoredRendition>,
-}
-
-impl fmt::Debug for SubjectTransfer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubjectTransfer").field("transfer", &self.transfer.id).finish_non_exhaustive()
-    }
-}
-
 /// How the gateway stands, counted. Nothing in it tells who anybody is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {

@@ -2,7 +2,7 @@
 
 use fhir_sdk::r4b::codes::{ContactPointSystem, LocationStatus};
 use fhir_sdk::r4b::resources::{HealthcareService, Location};
-use fhir_sdk::r4b::types::{Address, ContactPoint, Reference};
+use fhir_sdk::r4b::types::{Address, ContactPoint, Identifier, Reference};
 
 use super::parts;
 use crate::systems;
@@ -12,6 +12,8 @@ use crate::systems;
 pub struct HomeContent {
     /// ODS code, and `id` of both resources.
     pub ods: String,
+    /// CQC location identifier; empty where it is not told.
+    pub cqc_location: String,
     /// Name.
     pub name: String,
     /// Address lines.
@@ -42,7 +44,7 @@ const CHARACTERISTIC: &str = "https://onward.example/CodeSystem/care-home-charac
 pub fn healthcare_service(home: &HomeContent) -> String {
     let mut service = HealthcareService::builder().build().expect("a HealthcareService has no mandatory element");
     service.id = Some(home.ods.clone());
-    service.identifier = vec![Some(parts::identifier(systems::ODS_ORGANISATION, &home.ods))];
+    service.identifier = identifiers(home, systems::ODS_ORGANISATION);
     service.active = Some(true);
     service.provided_by = Some(parts::organisation(&home.ods, Some(&home.name)));
     service.location = vec![Some(location_of(home))];
@@ -62,7 +64,7 @@ pub fn healthcare_service(home: &HomeContent) -> String {
 pub fn location(home: &HomeContent) -> String {
     let mut location = Location::builder().build().expect("a Location has no mandatory element");
     location.id = Some(home.ods.clone());
-    location.identifier = vec![Some(parts::identifier(systems::ODS_SITE, &home.ods))];
+    location.identifier = identifiers(home, systems::ODS_SITE);
     // Suspended: temporarily closed (R4 LocationStatus).
     location.status = Some(if home.closed { LocationStatus::Suspended } else { LocationStatus::Active });
     location.name = Some(home.name.clone());
@@ -74,6 +76,12 @@ pub fn location(home: &HomeContent) -> String {
     location.address = Some(address);
     location.managing_organization = Some(parts::organisation(&home.ods, Some(&home.name)));
     serde_json::to_string(&location).expect("the model serialises")
+}
+
+fn identifiers(home: &HomeContent, ods: &str) -> Vec<Option<Identifier>> {
+    let cqc = Some(&home.cqc_location).filter(|id| !id.is_empty());
+    let cqc = cqc.map(|id| Some(parts::identifier(systems::CQC_LOCATION, id)));
+    std::iter::once(Some(parts::identifier(ods, &home.ods))).chain(cqc).collect()
 }
 
 fn location_of(home: &HomeContent) -> Reference {

@@ -190,9 +190,15 @@ impl Search {
             }
             (_, "identifier") => {
                 let (system, code) = value.split_once('|').unwrap_or((systems::ODS_ORGANISATION, value));
+                if system == systems::CQC_LOCATION {
+                    self.query.cqc_location = Some(code.to_owned());
+                    return Ok(());
+                }
                 let known = systems::is_ods(system);
                 let code = code.parse().ok().filter(|_| known);
-                self.query.ods = Some(code.ok_or("identifier takes an ODS code, with or without its system")?);
+                self.query.ods = Some(code.ok_or(
+                    "identifier takes an ODS code, with or without its system, or a CQC location with its system",
+                )?);
             }
             (_, "_count") => {
                 let count: usize = value.parse().map_err(|_| "_count takes a number")?;
@@ -253,6 +259,7 @@ fn content(home: &CareHome) -> HomeContent {
     };
     HomeContent {
         ods: home.ods.to_string(),
+        cqc_location: home.cqc_location.clone(),
         name: home.name.clone(),
         address: home.address.clone(),
         locality: home.locality.clone(),

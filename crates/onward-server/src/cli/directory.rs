@@ -1,5 +1,7 @@
 //! `onward directory`: care homes, practices and pharmacies. An import is one version, whole or not at all, audited.
 
+mod current;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +45,13 @@ One problem in one file imports nothing; all problems are listed. Entries that t
 
 Exit code: 1 it takes the workflow nowhere.")]
     Mailbox(MailboxOf),
+    /// Asks the Organisation Data Service whether entries are there still, as what, and who came after them
+    #[command(after_help = "Example:
+  onward directory current
+  onward directory current Y99002 --json
+
+Exit code: 1 an entry needs attention. Nothing is changed.")]
+    Current(current::Current),
 }
 
 /// Which files.
@@ -108,6 +117,7 @@ pub(super) async fn run(command: &Directory, terminal: &mut Terminal) -> Outcome
         Directory::List(list) => self::list(list, terminal).await,
         Directory::Show(show) => self::show(show, terminal).await,
         Directory::Mailbox(of) => mailbox(of, terminal).await,
+        Directory::Current(current) => current::run(current, terminal).await,
     }
 }
 

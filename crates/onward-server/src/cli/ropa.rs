@@ -151,6 +151,11 @@ fn recipients(config: &Config, policies: &[Policy]) -> Result<Vec<String>, Failu
     });
     if config.mesh.enabled {
         lines.push("NHS England as carrier of MESH messages".to_owned());
+        if config.mesh.gp_routing {
+            lines.push(
+                "the same, to find a practice: NHS number, date of birth and family name as the address".to_owned(),
+            );
+        }
     }
     if !config.smtp.host.is_empty() {
         lines.push(format!(

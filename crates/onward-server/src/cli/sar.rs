@@ -3,6 +3,7 @@
 
 pub(crate) mod archive;
 pub(super) mod page;
+mod record;
 
 use std::path::PathBuf;
 
@@ -27,8 +28,9 @@ pub enum Sar {
     #[command(after_help = "Example:
   onward sar export --nhs-number 9990000018 --out subject-access --config gateway.toml
 
-The folder holds index.html for people, the messages and copies without third parties' data, the audit entries, what was
-withheld by which rule, and a manifest of SHA-256 hashes signed by the audit log's key. Look through it before it is handed
+The folder holds index.html for people, the messages and copies, record.json with states, waits, decisions and what people
+wrote, the audit entries, those about lists on which the person stood and exports that carried them, what was withheld by which
+rule, and a manifest of SHA-256 hashes signed by the audit log's key. Look through it before it is handed
 out: people whom only a text names are not found, and attached files are withheld until somebody has checked them.
 Exit code 1: there is nothing about this person.")]
     Export(Export),

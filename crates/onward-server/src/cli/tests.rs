@@ -50,6 +50,7 @@ fn every_command_of_the_interface_parses() {
         &format!("onward hold reroute {id} --care-home VMH01 --registered-practice Y99002 --reason said --by Ada"),
         &format!("onward hold close {id} --reason died --by Ada --yes"),
         "onward dead list",
+        "onward directory current Y99002 --json",
         &format!("onward dead replay {id} --reason mended --yes"),
         "onward audit verify --checkpoint c.txt --json",
         "onward audit export --evidence --out log.ndjson",

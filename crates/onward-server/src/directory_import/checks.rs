@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use onward_core::directory::{Beds, Capabilities, CareHome, Contact, DirectoryEntry, Endpoint};
+use onward_core::directory::{Beds, Capabilities, CareHome, Contact, DirectoryEntry, Endpoint, is_cqc_location};
 use onward_core::{OdsCode, Timestamp};
 use url::Url;
 
@@ -95,6 +95,9 @@ fn care_home(
 ) {
     if !(1..=12).contains(&home.uprn.len()) || !home.uprn.bytes().all(|byte| byte.is_ascii_digit()) {
         problems.push(record.problem("uprn", "a Unique Property Reference Number has 1 to 12 digits"));
+    }
+    if !home.cqc_location.is_empty() && !is_cqc_location(&home.cqc_location) {
+        problems.push(record.problem("cqc_location", "a CQC location identifier is 1- and 6 to 12 digits"));
     }
     if home.address.is_empty() || home.address.iter().any(|line| line.trim().is_empty()) {
         problems.push(record.problem("address", "needs at least one line, and no empty ones"));

@@ -33,6 +33,7 @@ assesses_at_weekends = false
 accepts_discharges_at_weekends = false
 closed_to_admissions = false
 beds_updated = "2000-01-01T00:00:00Z"
+cqc_location = "1-100000000"
 cqc_rating = ""
 cqc_rated = "2000-01-01"
 covering_practice = "AAA"

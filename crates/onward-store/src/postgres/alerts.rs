@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
+use onward_core::TransferId;
 use onward_core::store::StoreError;
 use onward_core::store::alerts::{
     Alert, AlertKind, AlertStore, Concern, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
@@ -139,6 +140,15 @@ async fn finish<'j>(work: &mut Work<'j>, end: &'j NotificationEnd) -> Result<boo
 async fn open(c: &Client) -> Result<Vec<Alert>, Failure> {
     let mut open = rows::Open::default();
     for row in session::all(c, &query::open(), &[]).await? {
+        open.add(&Columns::of("alerts", &row))?;
+    }
+    Ok(open.done())
+}
+
+/// Every alert of a transfer.
+pub(super) async fn about(c: &Client, transfer: TransferId) -> Result<Vec<Alert>, Failure> {
+    let mut open = rows::Open::default();
+    for row in session::all(c, &query::of_transfer().replace('?', "$1"), &[&transfer.0]).await? {
         open.add(&Columns::of("alerts", &row))?;
     }
     Ok(open.done())

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::AuditRow;
 use onward_core::store::{Approval, ApprovalKind, Backlog, OperationsStore, StoreError, Stuck, StuckQuery, Verdict};
-use onward_core::{ApprovalId, OdsCode};
+use onward_core::{ApprovalId, OdsCode, TransferId};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
@@ -122,6 +122,11 @@ async fn open(
 async fn list(c: &Keyed, condition: &str, params: Params<'_>) -> Result<Vec<Approval>, Failure> {
     let found = session::all(c, &format!("SELECT {APPROVAL} FROM approvals WHERE {condition}"), params).await?;
     c.opened(&found, |row, keys| rows::approval(&Columns::of("approvals", row), keys)).await
+}
+
+/// What two people were to decide about a transfer: what an approval is about names it.
+pub(super) async fn about(c: &Keyed, transfer: TransferId) -> Result<Vec<Approval>, Failure> {
+    list(c, "subject LIKE $1 ORDER BY asked, id", &[&format!("%{transfer}%")]).await
 }
 
 async fn decide<'j>(

@@ -11,15 +11,13 @@ use onward_core::store::{
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
 use tokio_postgres::Row;
 
-use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::lifecycle;
-use super::session;
 use super::work::Work;
+use super::{alerts, deliveries, lifecycle, operations, session, steps};
 use crate::columns::Columns;
-use crate::rows::{self, HELD, Origin, TRANSFER};
-use crate::sealing::{KeyId, Keychain, key_of};
+use crate::rows::{self, CHANGES, EVERY_HOLD, HELD, Origin, TRANSFER};
+use crate::sealing::{KeyId, Keychain, Unread, key_of};
 use crate::stored::{micros, month};
 
 pub(super) async fn transfer(c: &Keyed, id: TransferId) -> Result<Option<TransferRecord>, Failure> {
@@ -66,9 +64,32 @@ pub(super) async fn about(c: &Keyed, patient: &NhsNumber) -> Result<Vec<SubjectT
         for delivery in transfer.deliveries.iter().filter(|delivery| delivery.kind != RecipientKind::Sender) {
             renditions.extend(deliveries::rendition(c, delivery.id).await?);
         }
-        found.push(SubjectTransfer { original: original_of(c, id, transfer.received).await?, transfer, renditions });
+        let mut steps = Vec::new();
+        for delivery in &transfer.deliveries {
+            steps.extend(steps::of(c, delivery.id).await?);
+        }
+        found.push(SubjectTransfer {
+            original: original_of(c, id, transfer.received).await?,
+            transfer,
+            renditions,
+            changes: of_transfer(c, id, CHANGES, rows::copy_change).await?,
+            steps,
+            holds: of_transfer(c, id, EVERY_HOLD, rows::subject_hold).await?,
+            approvals: operations::about(c, id).await?,
+            alerts: alerts::about(c, id).await?,
+        });
     }
     Ok(found)
+}
+
+async fn of_transfer<T>(
+    c: &Keyed,
+    id: TransferId,
+    sql: &str,
+    read: fn(&Columns<'_>, &Keychain) -> Result<T, Unread>,
+) -> Result<Vec<T>, Failure> {
+    let found = session::all(c, &sql.replace('?', "$1"), &[&id.0]).await?;
+    c.opened(&found, |row, keys| read(&Columns::of("transfers", row), keys)).await
 }
 
 pub(super) async fn holds(c: &Keyed) -> Result<Vec<HeldTransfer>, Failure> {

@@ -114,6 +114,15 @@ pub(crate) fn open() -> String {
     )
 }
 
+/// Every alert of a transfer (`?`), those that are over included, with who was told, a row each.
+pub(crate) fn of_transfer() -> String {
+    format!(
+        "SELECT a.id, {CONCERN}, a.raised, n.contacted, n.channel, n.state
+         FROM alerts a LEFT JOIN notifications n ON n.alert = a.id
+         WHERE a.transfer = ? ORDER BY a.raised, a.id, n.contacted, n.channel, n.id"
+    )
+}
+
 /// Open alerts by kind.
 pub(crate) const COUNTS: &str =
     "SELECT kind, count(*) AS n FROM alerts WHERE cleared IS NULL GROUP BY kind ORDER BY kind";

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use onward_core::TransferId;
 use onward_core::store::StoreError;
 use onward_core::store::alerts::{
     Alert, AlertKind, AlertStore, Concern, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
@@ -101,6 +102,17 @@ fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
     queue(c, &alert.id.to_string(), &alert.notifications, alert.at)?;
     audit::append(c, &alert.audit)?;
     Ok(true)
+}
+
+/// Every alert of a transfer.
+pub(super) fn about(c: &Keyed<'_>, transfer: TransferId) -> Result<Vec<Alert>, Failure> {
+    let mut open = rows::Open::default();
+    let mut statement = c.prepare_cached(&query::of_transfer())?;
+    let mut found = statement.query([transfer.to_string()])?;
+    while let Some(row) = found.next()? {
+        open.add(&Columns::of("alerts", row))?;
+    }
+    Ok(open.done())
 }
 
 fn queue(c: &Keyed<'_>, alert: &str, notifications: &[NewNotification], at: Timestamp) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::AuditRow;
 use onward_core::store::{Approval, ApprovalKind, Backlog, OperationsStore, StoreError, Stuck, StuckQuery, Verdict};
-use onward_core::{ApprovalId, OdsCode};
+use onward_core::{ApprovalId, OdsCode, TransferId};
 use rusqlite::{params, params_from_iter};
 
 use super::failure::Failure;
@@ -109,6 +109,11 @@ fn list(c: &Keyed<'_>, condition: &str, values: impl rusqlite::Params) -> Result
     c.prepare_cached(&format!("SELECT {APPROVAL} FROM approvals WHERE {condition}"))?
         .query_and_then(values, |row| c.opened(|keys| rows::approval(&Columns::of("approvals", row), keys)))?
         .collect()
+}
+
+/// What two people were to decide about a transfer: what an approval is about names it.
+pub(super) fn about(c: &Keyed<'_>, transfer: TransferId) -> Result<Vec<Approval>, Failure> {
+    list(c, "subject LIKE ?1 ORDER BY asked, id", params![format!("%{transfer}%")])
 }
 
 fn decide(c: &Keyed<'_>, id: ApprovalId, verdict: &Verdict, rows: &[AuditRow]) -> Result<bool, Failure> {

@@ -9,14 +9,12 @@ use onward_core::store::{
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::params;
 
-use super::audit;
-use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::lifecycle;
+use super::{alerts, audit, deliveries, lifecycle, operations, steps};
 use crate::columns::Columns;
-use crate::rows::{self, HELD, Origin, TRANSFER};
-use crate::sealing::{KeyId, key_of};
+use crate::rows::{self, CHANGES, EVERY_HOLD, HELD, Origin, TRANSFER};
+use crate::sealing::{KeyId, Keychain, Unread, key_of};
 use crate::stored::{json, micros, micros_opt, month};
 
 /// The data key of a transfer: that of its response.
@@ -210,9 +208,33 @@ pub(super) fn about(c: &Keyed<'_>, patient: &NhsNumber) -> Result<Vec<SubjectTra
         for delivery in transfer.deliveries.iter().filter(|delivery| delivery.kind != RecipientKind::Sender) {
             renditions.extend(deliveries::rendition(c, delivery.id)?);
         }
-        found.push(SubjectTransfer { original: original(c, id)?, transfer, renditions });
+        let mut steps = Vec::new();
+        for delivery in &transfer.deliveries {
+            steps.extend(steps::of(c, delivery.id)?);
+        }
+        found.push(SubjectTransfer {
+            original: original(c, id)?,
+            transfer,
+            renditions,
+            changes: of_transfer(c, id, CHANGES, rows::copy_change)?,
+            steps,
+            holds: of_transfer(c, id, EVERY_HOLD, rows::subject_hold)?,
+            approvals: operations::about(c, id)?,
+            alerts: alerts::about(c, id)?,
+        });
     }
     Ok(found)
+}
+
+fn of_transfer<T>(
+    c: &Keyed<'_>,
+    id: TransferId,
+    sql: &str,
+    read: fn(&Columns<'_>, &Keychain) -> Result<T, Unread>,
+) -> Result<Vec<T>, Failure> {
+    c.prepare_cached(sql)?
+        .query_and_then([id.to_string()], |row| c.opened(|keys| read(&Columns::of("transfers", row), keys)))?
+        .collect()
 }
 
 pub(super) fn holds(c: &Keyed<'_>) -> Result<Vec<HeldTransfer>, Failure> {

@@ -112,7 +112,7 @@ impl Walk<'_> {
             return;
         }
         let replaced = match (element.name(), element.value()) {
-            ("name", Some(_)) if self.is_name_of_an_overseer(element) => {
+            ("name" | "display", Some(_)) if is_name_of_an_overseer(element) => {
                 Some((Rule::Staff.stand_in().to_owned(), Some(Rule::Staff)))
             }
             ("outcomeDesc", Some(text)) => Some(text_without_third_parties(text, self.others, self.overseeing)),
@@ -143,10 +143,17 @@ impl Walk<'_> {
             _ => None,
         }
     }
+}
 
-    fn is_name_of_an_overseer(&self, element: Element<'_, '_>) -> bool {
-        element.parent().is_some_and(|agent| agent.name() == "agent" && is_overseeing(agent) && !is_command(agent))
-    }
+/// `agent.name`, or `agent.who.display`, which says the same.
+fn is_name_of_an_overseer(element: Element<'_, '_>) -> bool {
+    let parent = element.parent();
+    let agent = if element.name() == "name" {
+        parent
+    } else {
+        parent.filter(|who| who.name() == "who").and_then(Element::parent)
+    };
+    agent.is_some_and(|agent| agent.name() == "agent" && is_overseeing(agent) && !is_command(agent))
 }
 
 #[cfg(test)]
@@ -168,7 +175,7 @@ mod tests {
         let document = read::json(document, &Limits::default()).expect("FHIR");
         let tree = read::json(event, &Limits::default()).expect("FHIR");
         let mut others = Others::of([document.root()]);
-        overseers(tree.root()).for_each(|name| others.add(name));
+        overseers(tree.root()).for_each(|name| others.add_staff(name));
         let Redacted { tree, redactions } = entry_without_third_parties(tree.root(), &others, among_others);
         let written = write::json(tree.root(), Release::R4);
         assert!(written.losses.is_empty(), "{:?}", written.losses);
@@ -177,7 +184,7 @@ mod tests {
 
     fn person(role: &str, name: &str) -> String {
         format!(
-            r#"{{"role":[{{"coding":[{{"code":"{role}"}}]}}],"altId":"ada, uid 1001","name":"{name}","requestor":true,"network":{{"address":"urn:uuid:5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10","type":"5"}},"policy":["https://onward.example/session/1"]}}"#
+            r#"{{"role":[{{"coding":[{{"code":"{role}"}}]}}],"altId":"ada, uid 1001","who":{{"display":"{name}"}},"name":"{name}","requestor":true,"network":{{"address":"urn:uuid:5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10","type":"5"}},"policy":["https://onward.example/session/1"]}}"#
         )
     }
 

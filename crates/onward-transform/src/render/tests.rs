@@ -77,6 +77,7 @@ impl Town {
             beds_available: Beds::default(),
             beds_updated: None,
             capabilities: Capabilities::default(),
+            cqc_location: String::new(),
             cqc_rating: String::new(),
             cqc_rated: None,
             covering_practice: ods("Y99001"),

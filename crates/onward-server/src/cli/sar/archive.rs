@@ -1,17 +1,26 @@
 //! The files of a subject access archive, and their manifest.
 
+use onward_core::audit::FoundAudit;
+use onward_core::store::SubjectTransfer;
 use onward_core::{NhsNumber, Timestamp};
 use onward_fhir::read::{self, Limits};
-use onward_fhir::{message, write};
+use onward_fhir::{Release, Tree, message, write};
 use onward_gateway::explore::Held;
-use onward_transform::redact::{Redaction, without_third_parties};
+use onward_transform::redact::{Others, Redaction, entry_without_third_parties, overseers, without_third_parties};
 use serde_json::json;
 
 use super::page;
+use super::record::Record;
 use crate::cli::signed_folder;
 
 /// Folders inside the archive.
 pub(super) const FOLDERS: [&str; 2] = ["messages", "copies"];
+/// The entries of the audit log about the person, a line each.
+const LOG: &str = "audit.ndjson";
+/// Those about lists on which the person stood, and exports that carried entries about them.
+const LISTS: &str = "lists.ndjson";
+/// What is kept beside messages, copies and entries.
+const RECORD: &str = "record.json";
 /// First line of the list.
 pub(super) const TITLE: &str = "onward subject access manifest v1";
 
@@ -23,61 +32,66 @@ pub(crate) struct Archive {
     pub withheld: usize,
 }
 
-/// What was withheld from one file.
+/// What was withheld from one file, or from one entry in it.
 pub(super) struct Withheld {
     /// The file.
-    pub file: String,
+    pub(super) file: String,
+    /// The entry's place in the audit log.
+    pub(super) entry: Option<u64>,
+    /// All of it: it cannot be read, or not be written without loss.
+    pub(super) whole: bool,
     /// The places.
-    pub redactions: Vec<Redaction>,
+    pub(super) redactions: Vec<Redaction>,
+}
+
+impl Withheld {
+    fn json(&self) -> serde_json::Value {
+        let places = self.redactions.iter().map(|place| json!({ "path": place.path, "rule": place.rule.as_str() }));
+        let places = places.collect::<Vec<_>>();
+        let mut row = json!({ "file": self.file, "whole": self.whole, "withheld": places });
+        if let Some(entry) = self.entry {
+            row["entry"] = entry.into();
+        }
+        row
+    }
 }
 
 impl Archive {
     /// Makes it. Nothing is written yet.
     pub(crate) fn of(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &Held) -> Self {
-        let mut files = Vec::new();
-        let mut withheld = Vec::new();
-        let mut add = |folder: &str, id: String, media_type: &str, body: &[u8]| {
-            let ending = if media_type.contains("json") { "json" } else { "xml" };
-            let file = format!("{folder}/{id}.{ending}");
-            match redacted(body) {
-                Some((text, redactions)) => {
-                    files.push((file.clone(), text.into_bytes()));
-                    if !redactions.is_empty() {
-                        withheld.push(Withheld { file, redactions });
-                    }
-                }
-                // What cannot be read cannot be cleared of others: it is named and held back.
-                None => withheld.push(Withheld { file, redactions: Vec::new() }),
-            }
-        };
-        for each in &held.transfers {
-            if let Some(original) = &each.original {
-                add("messages", each.transfer.id.to_string(), &original.media_type, &original.body);
-            }
-            for copy in &each.renditions {
-                add("copies", copy.delivery.to_string(), &copy.media_type, &copy.body);
+        let documents: Vec<Document<'_>> = held.transfers.iter().flat_map(documents).collect();
+        let mut others = Others::of(documents.iter().filter_map(|each| each.tree.as_ref()).map(Tree::root));
+        let among_others = held.among_others.iter().map(|(entry, _)| (entry, true));
+        let mut entries: Vec<_> = held.entries.iter().map(|entry| (entry, false)).chain(among_others).collect();
+        entries.sort_by_key(|(entry, _)| (entry.recorded, entry.index));
+        for event in entries.iter().filter_map(|(entry, _)| entry.event.as_deref()) {
+            if let Ok(tree) = read::bytes(event, read::Format::Json, &Limits::default()) {
+                overseers(tree.root()).for_each(|name| others.add_staff(name));
             }
         }
-        let mut lines = Vec::new();
-        for event in held.entries.iter().filter_map(|entry| entry.event.as_deref()) {
-            lines.extend_from_slice(event);
-            lines.push(b'\n');
+        let (mut files, mut withheld) = (Vec::new(), Vec::new());
+        for document in documents {
+            let redacted = document.tree.as_ref().and_then(|tree| document.written(tree));
+            // What cannot be read cannot be cleared of others: it is named and held back.
+            let (text, redactions) = redacted.map_or((None, Vec::new()), |(text, places)| (Some(text), places));
+            if text.is_none() || !redactions.is_empty() {
+                withheld.push(Withheld { file: document.file.clone(), entry: None, whole: text.is_none(), redactions });
+            }
+            files.extend(text.map(|text| (document.file, text.into_bytes())));
         }
-        files.push(("audit.ndjson".to_owned(), lines));
-        let rows: Vec<_> = withheld
-            .iter()
-            .map(|each| {
-                let places: Vec<_> = each
-                    .redactions
-                    .iter()
-                    .map(|place| json!({ "path": place.path, "rule": place.rule.as_str() }))
-                    .collect();
-                json!({ "file": each.file, "whole": places.is_empty(), "withheld": places })
-            })
-            .collect();
+        let (log, own, lists) = log(&entries, &others, &mut withheld);
+        files.extend([(LOG.to_owned(), own), (LISTS.to_owned(), lists)]);
+        let record = Record::of(&held.transfers, &others);
+        files.push((RECORD.to_owned(), serde_json::to_vec_pretty(&record.json).expect("texts and numbers are JSON")));
+        if !record.redactions.is_empty() {
+            let (file, redactions) = (RECORD.to_owned(), record.redactions);
+            withheld.push(Withheld { file, entry: None, whole: false, redactions });
+        }
+        let rows: Vec<_> = withheld.iter().map(Withheld::json).collect();
         let list = serde_json::to_vec_pretty(&rows).expect("strings and booleans are JSON");
         files.push(("withheld.json".to_owned(), list));
-        let page = page::summary(patient, gateway, at, held, &withheld);
+        let told = page::Told { log: &log, rows: &record.rows, withheld: &withheld };
+        let page = page::summary(patient, gateway, at, &held.transfers, &told);
         files.push(("index.html".to_owned(), page.into_bytes()));
         files.sort();
         let count = |each: &Withheld| each.redactions.len().max(1);
@@ -90,15 +104,75 @@ impl Archive {
     }
 }
 
-/// The document without third parties, in the format it came in; `None` when it cannot be read or written whole.
-fn redacted(body: &[u8]) -> Option<(String, Vec<Redaction>)> {
-    let format = read::sniff(body)?;
-    let tree = read::bytes(body, format, &Limits::default()).ok()?;
-    let release = message::release_of(tree.root());
-    let clean = without_third_parties(tree.root());
-    let written = match format {
-        read::Format::Json => write::json_pretty(clean.tree.root(), release),
-        read::Format::Xml => write::xml(clean.tree.root(), release),
+/// A message or a copy.
+struct Document<'d> {
+    file: String,
+    /// `None`: it cannot be read.
+    tree: Option<Tree<'d>>,
+    format: Option<read::Format>,
+}
+
+fn documents(each: &SubjectTransfer) -> impl Iterator<Item = Document<'_>> {
+    let document = |folder: &str, id: String, media_type: &str, body| {
+        let ending = if media_type.contains("json") { "json" } else { "xml" };
+        let format = read::sniff(body);
+        let tree = format.and_then(|format| read::bytes(body, format, &Limits::default()).ok());
+        Document { file: format!("{folder}/{id}.{ending}"), tree, format }
     };
-    written.losses.is_empty().then_some((written.text, clean.redactions))
+    let original = each.original.iter();
+    let original = original
+        .map(move |own| document("messages", each.transfer.id.to_string(), &own.media_type, own.body.as_slice()));
+    original.chain(
+        each.renditions
+            .iter()
+            .map(move |copy| document("copies", copy.delivery.to_string(), &copy.media_type, copy.body.as_slice())),
+    )
+}
+
+impl Document<'_> {
+    /// Without third parties, in the format it came in; `None` when it cannot be written whole.
+    fn written(&self, tree: &Tree<'_>) -> Option<(String, Vec<Redaction>)> {
+        let release = message::release_of(tree.root());
+        let clean = without_third_parties(tree.root());
+        let written = match self.format? {
+            read::Format::Json => write::json_pretty(clean.tree.root(), release),
+            read::Format::Xml => write::xml(clean.tree.root(), release),
+        };
+        written.losses.is_empty().then_some((written.text, clean.redactions))
+    }
+}
+
+/// An entry of the log as it is handed out.
+pub(super) struct Entry {
+    pub(super) recorded: Timestamp,
+    pub(super) event: String,
+}
+
+/// The entries without third parties; as lines those about the person, and those about lists and exports. Places are listed by entry.
+fn log(
+    entries: &[(&FoundAudit, bool)],
+    others: &Others,
+    withheld: &mut Vec<Withheld>,
+) -> (Vec<Entry>, Vec<u8>, Vec<u8>) {
+    let (mut log, mut own, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+    for (entry, among_others) in entries {
+        let (file, lines) = if *among_others { (LISTS, &mut lists) } else { (LOG, &mut own) };
+        let Some(event) = entry.event.as_deref() else { continue };
+        let clean = read::bytes(event, read::Format::Json, &Limits::default()).ok().and_then(|tree| {
+            let clean = entry_without_third_parties(tree.root(), others, *among_others);
+            let written = write::json(clean.tree.root(), Release::R4);
+            written.losses.is_empty().then_some((written.text, clean.redactions))
+        });
+        let whole = clean.is_none();
+        let (text, redactions) = clean.map_or((None, Vec::new()), |(text, places)| (Some(text), places));
+        if whole || !redactions.is_empty() {
+            withheld.push(Withheld { file: file.to_owned(), entry: Some(entry.index), whole, redactions });
+        }
+        if let Some(event) = text {
+            lines.extend_from_slice(event.as_bytes());
+            lines.push(b'\n');
+            log.push(Entry { recorded: entry.recorded, event });
+        }
+    }
+    (log, own, lists)
 }

@@ -1,22 +1,35 @@
 //! The page of a subject access archive for the person who asked.
 
-use onward_core::audit::FoundAudit;
 use onward_core::state::RecipientKind;
-use onward_core::store::DeliveryRecord;
+use onward_core::store::{DeliveryRecord, SubjectTransfer};
 use onward_core::{NhsNumber, Timestamp};
-use onward_gateway::explore::Held;
 use onward_transform::redact::Rule;
 
-use super::archive::Withheld;
-use crate::cli::audit::Told;
+use super::archive::{Entry, Withheld};
+use super::record::Row;
+use crate::cli::audit::Told as Event;
 use crate::cli::open::minute;
 
 pub(in crate::cli) const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
     table{border-collapse:collapse;width:100%;margin:1rem 0}th,td{border:1px solid #999;padding:.3rem .5rem;\
     text-align:left;vertical-align:top}th{background:#eee}code{word-break:break-all}";
 
+/// What the page tells beside messages and copies, third parties taken out.
+pub(super) struct Told<'t> {
+    pub(super) log: &'t [Entry],
+    pub(super) rows: &'t [Row],
+    pub(super) withheld: &'t [Withheld],
+}
+
 /// The whole page: it runs nothing and fetches nothing.
-pub(super) fn summary(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &Held, withheld: &[Withheld]) -> String {
+pub(super) fn summary(
+    patient: &NhsNumber,
+    gateway: &str,
+    at: Timestamp,
+    transfers: &[SubjectTransfer],
+    told: &Told<'_>,
+) -> String {
+    let withheld = told.withheld;
     let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\">");
     html.push_str(&format!("<title>What we hold about you</title><style>{STYLE}</style></head><body>"));
     html.push_str(&format!(
@@ -27,7 +40,6 @@ pub(super) fn summary(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &
         escape(&minute(at))
     ));
     html.push_str("<h2>Messages</h2>");
-    let transfers = &held.transfers;
     let rows = transfers.iter().map(|each| {
         let transfer = &each.transfer;
         let file = link(
@@ -54,12 +66,13 @@ pub(super) fn summary(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &
         })
     });
     html.push_str(&table(["sent on", "to", "as", "state", "first opened", "on what ground", "copy"], rows));
+    html.push_str("<h2>What people wrote and decided</h2>");
+    let rows = told.rows.iter();
+    let rows = rows.map(|row| [escape(&minute(row.at)), escape(&row.who), escape(&row.what), escape(&row.text)]);
+    html.push_str(&table(["when", "who", "what", "in words"], rows));
     html.push_str("<h2>Who did what with your data</h2>");
-    let among_others = held.among_others.iter().map(|(entry, _)| entry);
-    let mut entries: Vec<&FoundAudit> = held.entries.iter().chain(among_others).collect();
-    entries.sort_by_key(|entry| (entry.recorded, entry.index));
-    let rows = entries.into_iter().filter_map(|entry| {
-        let told = Told::read(entry.event.as_deref()?)?;
+    let rows = told.log.iter().filter_map(|entry| {
+        let told = Event::read(entry.event.as_bytes())?;
         let party = |name: &str, organisation: Option<&str>| match organisation {
             Some(code) if code != name => escape(&format!("{name} ({code})")),
             _ => escape(name),
@@ -73,7 +86,8 @@ pub(super) fn summary(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &
         ])
     });
     html.push_str(&table(["when", "who", "with whom", "what", "on what ground"], rows));
-    html.push_str("<h2>What was withheld</h2><p>Data about other people is not shown. ");
+    html.push_str("<h2>What was withheld</h2><p>Data about other people is not shown, nor what the gateway is kept safe by. Whoever cares for you is \
+         named, and whoever runs or oversees the gateway is told by role. ");
     html.push_str("<code>withheld.json</code> lists every place with its rule:</p><ul>");
     for rule in Rule::ALL {
         let places = withheld.iter().flat_map(|each| &each.redactions).filter(|place| place.rule == rule).count();
@@ -83,12 +97,14 @@ pub(super) fn summary(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &
             rule.as_str()
         ));
     }
-    let whole = withheld.iter().filter(|each| each.redactions.is_empty()).count();
-    html.push_str(&format!("<li>{whole} &times; a whole file that could not be read</li></ul>"));
+    let whole = withheld.iter().filter(|each| each.whole).count();
+    html.push_str(&format!("<li>{whole} &times; a whole file or entry that could not be read</li></ul>"));
     html.push_str(
         "<h2>How to check this folder</h2><p><code>manifest.txt</code> lists the SHA-256 of every file and is signed by the \
          key of the audit log: <code>onward sar check FOLDER --verifier KEY</code>. Each line of \
-         <code>audit.ndjson</code> is one entry of that log.</p></body></html>\n",
+         <code>audit.ndjson</code> is one entry of that log about you, each of <code>lists.ndjson</code> one about a list on which \
+         you stood or an export in which you were, without what was withheld. <code>record.json</code> holds what else is kept: \
+         states, waits, decisions, what people wrote, and who was told.</p></body></html>\n",
     );
     html
 }
@@ -109,7 +125,7 @@ fn link(media_type: Option<&str>, folder: &str, id: impl std::fmt::Display, with
     let Some(media_type) = media_type else { return "no longer kept".to_owned() };
     let ending = if media_type.contains("json") { "json" } else { "xml" };
     let file = format!("{folder}/{id}.{ending}");
-    if withheld.iter().any(|each| each.file == file && each.redactions.is_empty()) {
+    if withheld.iter().any(|each| each.file == file && each.whole) {
         return "withheld".to_owned();
     }
     format!("<a href=\"{0}\">{0}</a>", escape(&file))

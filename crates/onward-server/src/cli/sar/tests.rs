@@ -156,6 +156,83 @@ async fn what_is_about_others_is_withheld_and_listed() {
     assert!(rows.iter().any(|row| row["withheld"].to_string().contains("\"contact\"")), "{list:#}");
 }
 
+/// What people wrote is the person's; who oversees the gateway, accounts, and who else stood on a list are not.
+#[tokio::test]
+async fn what_people_wrote_is_told_and_the_log_is_cleared_of_others() {
+    use onward_core::store::{CheckOutcome, Step, StepKind};
+    let (folder, patient) = place().await;
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (config, store) = config.existing_store().await.expect("a store");
+    let number: onward_core::NhsNumber = patient.parse().expect("a number");
+    let record = store.subject_record(&number).await.expect("readable");
+    let home = record[0].transfer.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy");
+    let step = |text: &str| Step {
+        delivery: home.id,
+        kind: StepKind::Checked,
+        at: now(),
+        user: "5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10".to_owned(),
+        name: "Pat Moore".to_owned(),
+        item: Some("medicines".to_owned()),
+        outcome: Some(CheckOutcome::Problem),
+        text: Some(text.to_owned()),
+    };
+    store.take_step(step("no insulin came"), None, Vec::new(), Vec::new()).await.expect("committed");
+    store.take_step(step("Ada Byte said wait"), None, Vec::new(), Vec::new()).await.expect("committed");
+    let desk = Desk::new(&config).expect("an organisation");
+    let lead = Agent {
+        role: Some("information-governance"),
+        user: Some(onward_core::UserId::random()),
+        account: Some("ada, uid 1001, signed in".to_owned()),
+        ..Agent::named("Ada Byte", Some("R9Z".parse().expect("a code")))
+    };
+    let reveal = AuditEntry {
+        agent: lead,
+        patient: Some(number.clone()),
+        basis: Some(Basis::accountability()),
+        ..desk.entry(AuditWord::Reveal, "whom it is about was shown: complaint 12")
+    };
+    let hold = desk.row_about(AuditWord::Configure, "legal hold 17 placed by Cy: inquest", Some(number));
+    store.audit(vec![desk.row_of(&reveal), hold]).await.expect("committed");
+    let other = looked_at_a_list(&folder, &patient).await;
+
+    let out = path(&folder, "subject-access");
+    assert_eq!(onward(&folder, &["export", "--nhs-number", &patient, "--out", &out]).await.0, Ok(Exit::Done));
+    let archive = folder.path().join("subject-access");
+    let read = |name: &str| std::fs::read_to_string(archive.join(name)).expect("there");
+    let (page, json, log, lists) =
+        (read("index.html"), read("record.json"), read("audit.ndjson"), read("lists.ndjson"));
+    for text in [&page, &json] {
+        assert!(text.contains("no insulin came") && text.contains("Pat Moore") && text.contains("medicines"), "{text}");
+    }
+    assert!(
+        log.contains("complaint 12") && log.contains("information-governance") && page.contains("legal hold"),
+        "{log}"
+    );
+    assert!(lists.lines().count() == 1 && lists.contains("Pat Moore"), "{lists}");
+    for gone in ["Ada Byte", "uid 1001", "inquest", "urn:uuid:", "5d0f5c0e", &other, "c2hvd249"] {
+        for (name, text) in [("page", &page), ("record", &json), ("log", &log), ("lists", &lists)] {
+            assert!(!text.contains(gone) || gone == "urn:uuid:" && name == "page", "{gone} in {name}: {text}");
+        }
+    }
+    let list: serde_json::Value = serde_json::from_str(&read("withheld.json")).expect("JSON");
+    let rows = list.as_array().expect("rows");
+    let has = |file: &str, rule: &str| {
+        let mut own = rows.iter().filter(|row| row["file"] == file);
+        own.any(|row| row["withheld"].to_string().contains(&format!("\"{rule}\"")))
+    };
+    for (file, rule) in [
+        ("audit.ndjson", "staff"),
+        ("audit.ndjson", "account"),
+        ("audit.ndjson", "legal-hold"),
+        ("lists.ndjson", "others-on-list"),
+        ("record.json", "account"),
+        ("record.json", "mention"),
+    ] {
+        assert!(has(file, rule), "{file} {rule}: {list:#}");
+    }
+    assert!(rows.iter().all(|row| row["whole"] == false), "{list:#}");
+}
+
 #[tokio::test]
 async fn every_change_of_the_folder_is_found() {
     let (folder, patient) = place().await;

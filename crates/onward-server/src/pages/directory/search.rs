@@ -42,6 +42,7 @@ struct Row {
     name: String,
     ods: String,
     place: String,
+    cqc: String,
     contact: Vec<String>,
     weekends: &'static str,
     free: String,
@@ -147,6 +148,18 @@ fn choices(any: &'static str, of: impl IntoIterator<Item = Characteristic>) -> V
     std::iter::once(Choice::new("", any)).chain(named).collect()
 }
 
+/// The Care Quality Commission's name of the home, and what it last said of it; empty where neither is told.
+fn cqc(home: &CareHome) -> String {
+    let rated = match (home.cqc_rating.as_str(), home.cqc_rated) {
+        ("", _) => None,
+        (rating, Some(on)) => Some(format!("rated {rating}, {}", dates::fhir(&on.to_string()))),
+        (rating, None) => Some(format!("rated {rating}")),
+    };
+    let location = Some(&home.cqc_location).filter(|id| !id.is_empty()).map(|id| format!("location {id}"));
+    let parts: Vec<String> = location.into_iter().chain(rated).collect();
+    if parts.is_empty() { String::new() } else { format!("CQC {}", parts.join(", ")) }
+}
+
 impl Row {
     fn new(home: &CareHome, now: Timestamp) -> Self {
         let (age, old) = age(home, now);
@@ -157,6 +170,7 @@ impl Row {
             name: home.name.clone(),
             ods: home.ods.to_string(),
             place: format!("{} {}", home.locality, home.postcode),
+            cqc: cqc(home),
             contact: contact.into_iter().filter(|text| !text.is_empty()).cloned().collect(),
             weekends: match (home.assesses_at_weekends, home.accepts_discharges_at_weekends) {
                 (true, true) => "Assesses and accepts",
