@@ -98,7 +98,7 @@ impl Gateway {
             Err(PrepareError::Store(error)) => return Err(error.into()),
             Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
-        if let Some(refusal) = self.malware_in(&prepared.to_scan).await? {
+        if let Some(refusal) = self.malware_in(&prepared.to_scan.0).await? {
             tracing::error!(client = %submission.client.id, %refusal, "a message is refused");
             return Err(self.refuse(submission, refusal).await?);
         }
