@@ -15,6 +15,7 @@ use onward_fhir::message::{DocumentPart, Response, ResponseOutcome};
 use onward_fhir::read::{self, Limits};
 use onward_fhir::{Document, Message, Release};
 use onward_server::session::Session;
+use onward_tests::balp;
 use onward_tests::browser;
 use onward_tests::mesh_sandbox::{Collected, Packing, Sandbox};
 use onward_tests::message::{self, fresh};
@@ -86,6 +87,8 @@ impl Exchange {
             (waiting.is_empty() && !queued).then_some(())
         })
         .await;
+        // Whatever MESH made the gateway write has the shape of BALP.
+        balp::judge(self.world.gateway().store().as_ref(), 0).await;
     }
 
     /// How the sandbox says that a message fares.
