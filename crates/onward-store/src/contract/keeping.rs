@@ -115,7 +115,7 @@ pub(crate) async fn used_assertions_are_kept_until_they_expire(store: Shared) {
 pub(crate) async fn a_token_rests_on_the_client_that_was_checked(store: Shared) {
     put(&store, client("ward")).await;
     let before = client("ward");
-    let other_keys = Client { jwks: r#"{"keys":[]}"#.to_owned(), ..client("ward") };
+    let other_keys = Client { jwks: "https://ward.example/keys".to_owned(), ..client("ward") };
     assert_ne!(before.jwks, other_keys.jwks);
     for changed in [other_keys, Client { disabled: true, ..client("ward") }] {
         put(&store, changed).await;
