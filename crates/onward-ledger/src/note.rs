@@ -67,7 +67,7 @@ pub enum NoteError {
     #[error("the note is not signed by this key")]
     NotSigned,
     /// Only a retired key signed it, and that one was retired when the log was smaller.
-    #[error("the note is signed by a key alone that had been retired before")]
+    #[error("the note is signed only by a key that had been retired before")]
     Retired,
     /// A line claims to be signed by this key and is not.
     #[error("the signature does not fit the text")]

@@ -179,7 +179,8 @@ async fn belongs(keys: &SigningKeys, store: &dyn Store, path: &Path) -> anyhow::
     let Some(newest) = store.latest_checkpoint().await? else { return Ok(()) };
     keys.verifying_keys().open(&newest.note).map(drop).with_context(|| {
         format!(
-            "the newest checkpoint of the audit log is not signed by the key in {}, which is made where there is none: put the              log's own key there (gateways on one database share it)",
+            "the newest checkpoint of the audit log is not signed by the key in {}, which is made where there is none: put the \
+             log's own key there (gateways on one database share it)",
             path.display()
         )
     })

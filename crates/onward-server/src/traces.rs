@@ -165,8 +165,8 @@ async fn export(http: &HttpClient, traces: &Traces, request: &ExportTraceService
         }
     }
     headers.insert("content-type", HeaderValue::from_static("application/x-protobuf"));
-    let mut wait = Duration::from_secs(1);
-    for attempt in 1..=ATTEMPTS {
+    let (mut attempt, mut wait) = (1, Duration::from_secs(1));
+    loop {
         let sent = http.send(Method::POST, traces.endpoint.clone(), headers.clone(), body.clone());
         let reason = match tokio::time::timeout(traces.timeout, sent).await {
             Ok(Ok(answer)) => match answer.status() {
@@ -184,9 +184,9 @@ async fn export(http: &HttpClient, traces: &Traces, request: &ExportTraceService
             return Err(reason);
         }
         tokio::time::sleep(wait).await;
+        attempt += 1;
         wait *= 2;
     }
-    Ok(())
 }
 
 /// The method as it may be told: any word may stand there, so only those of HTTP are.

@@ -136,7 +136,8 @@ async fn log_key(command: &LogKey, terminal: &mut Terminal) -> Outcome {
         let covered = newest.filter(|newest| keys.verifying_keys().newest().open(&newest.note).is_ok());
         let Some(covered) = covered else {
             return Err(Failure::no(
-                "the newest checkpoint is not signed by the new key yet: restart every gateway, wait for the next checkpoint",
+                "the newest checkpoint is not signed by the new key yet: restart every gateway, and wait for the next checkpoint, \
+                 which is made when something is entered in the log",
             ));
         };
         let retired = keys.retire(covered.size);

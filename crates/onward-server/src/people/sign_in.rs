@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +19,7 @@ use super::cookie::{self, Token};
 use super::throttle::{self, Attempt};
 use super::{Link, SignedIn, guard, page, password, totp};
 use crate::app::App;
-use crate::listener::Peer;
+use crate::listener::Connection;
 use crate::pages::Shell;
 
 /// Largest form of the sign-in.
@@ -56,7 +56,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, headers: HeaderMap, RawQuer
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Connection { peer, .. }: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -73,7 +73,7 @@ pub(super) async fn post(
     let Some(_turn) = app.people.passwords.turn().await else {
         return wait(again(StatusCode::TOO_MANY_REQUESTS, "Many people are signing in. Try again in a minute."), 60);
     };
-    let tried = try_password(&app, &headers, peer.ip(), &email, value("password"), value("code"));
+    let tried = try_password(&app, &headers, peer, &email, value("password"), value("code"));
     match tried.await {
         Ok(Tried::In(begun)) => begun.answer(next),
         Ok(Tried::TooOften) => {

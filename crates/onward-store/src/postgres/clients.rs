@@ -80,8 +80,7 @@ pub(super) struct Redemption {
     pub(super) now: Timestamp,
 }
 
-/// The insert decides: of any number of redemptions of one `jti`, on any number of nodes, one finds no row (goal I2). What has
-/// expired goes by the way: by the database's clock, or a node that is ahead would forget what others still believe.
+/// The insert decides: of any number that take note of one `jti`, on any number of nodes, one finds no row (goal I2).
 async fn is_unseen(c: &Keyed, issuer: &str, jti: &str, expires: Timestamp) -> Result<bool, Failure> {
     let sql = "INSERT INTO assertions (client_id, jti, expires) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     Ok(session::execute(c, sql, &[&issuer, &jti, &micros(expires)]).await? == 1)
@@ -104,6 +103,7 @@ pub(super) async fn note_first_use<'j>(work: &mut Work<'j>, used: &'j FirstUse) 
     Ok(first)
 }
 
+/// What has expired goes by the way: by the database's clock, or a node that is ahead would forget what others still believe.
 pub(super) async fn redeem<'j>(work: &mut Work<'j>, redemption: &'j Redemption) -> Result<bool, Failure> {
     let c = work.client();
     let now = match work.shared().lease_clock {

@@ -281,8 +281,7 @@ async fn enrol<'j>(work: &mut Work<'j>, enrolment: &'j Enrolment) -> Result<bool
     match &enrolment.credential {
         Credential::Subject(_) => {}
         Credential::Password(password) => {
-            let gateway = c.keys().vault().gateway();
-            c.load(&[gateway]).await?;
+            let gateway = c.gateway().await?;
             let secret = c.keys().seal(gateway, rows::of_totp(&id.to_string()), &password.totp_secret)?;
             sql::execute(
                 c,

@@ -53,8 +53,7 @@ fn client(row: &Row<'_>) -> Result<Client, Failure> {
     Ok(rows::client(&Columns::of("clients", row))?)
 }
 
-/// The insert decides: of any number of redemptions of one `jti`, one finds no row (goal I2). Expired
-/// assertions and tokens go by the way.
+/// Expired assertions and tokens go by the way.
 pub(super) fn redeem_assertion(
     c: &Keyed<'_>,
     jti: &str,
@@ -78,6 +77,7 @@ pub(super) fn redeem_assertion(
     Ok(true)
 }
 
+/// The insert decides: of any number that take note of one `jti`, one finds no row (goal I2).
 fn is_unseen(c: &Keyed<'_>, issuer: &str, jti: &str, expires: Timestamp) -> Result<bool, Failure> {
     let unseen = c
         .prepare_cached("INSERT INTO assertions (client_id, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?

@@ -25,11 +25,9 @@ pub(super) fn entry_of(b: &mut B, id: &str, resource: Element<'_, '_>) {
     });
 }
 
-/// The same without the elements that refer to other entries of where it stood.
+/// An entry whose resource is copied without the elements that refer to other entries of where it stood.
 pub(super) fn entry_alone(b: &mut B, id: &str, resource: Element<'_, '_>) {
-    let refers = |child: &Element<'_, '_>| {
-        child.text("reference").is_some() || child.descendants().any(|inner| inner.text("reference").is_some())
-    };
+    let refers = |child: &Element<'_, '_>| child.descendants().any(|inner| inner.text("reference").is_some());
     b.node("entry", |b| {
         b.leaf("fullUrl", urn(id));
         b.open_shell_owned("resource", resource);

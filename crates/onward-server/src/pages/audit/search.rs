@@ -174,9 +174,8 @@ async fn show(
         ),
         Tab::Who => (
             "Who saw what",
-            &[
-                "Everybody who saw one person: who was sent a copy or opened one, who looked at its state, on whose lists the person stood, and which exports of the log had an entry about them.",
-            ],
+            &["Everybody who saw one person: who was sent a copy or opened one, who looked at its state, on \
+                 whose lists the person stood, and which exports of the log had an entry about them."],
         ),
         _ => ("Events", &["Everything that the log holds about what your organisation did, sent or received."]),
     };
