@@ -44,6 +44,7 @@ pub(crate) async fn leave(home: &Person, copy: &DeliveryRecord, to: &str) {
         let page = home.browser.post(&format!("{path}/leave"), &form).await;
         assert!(page.status == 422 && page.text.contains(error), "{wrong:?}: {}", page.text);
         assert!(page.text.contains("Her daughter"), "what was written stays");
+        assert!(page.text.contains("HOLROYD"), "nobody says for good that somebody left without seeing who");
     }
     let page = home.browser.post(&format!("{path}/leave"), &form).await;
     assert_eq!(page.location(), Some(path.as_str()), "{}", page.text);
