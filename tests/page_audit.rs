@@ -109,7 +109,7 @@ const TABLE: &[Row] = &[
     ("/transfers/{id}/visit", "{other}", "POST", HomeUser, &[("agency", "x")], 404, &[HOME_DENIED]),
     ("/transfers/{id}/leave", "", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
     ("/transfers/{id}/leave", "{other}", "GET", HomeUser, &[], 404, &[HOME_DENIED]),
-    ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "own-home"), ("on", "2020-01-01")], 422, &[]),
+    ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "own-home"), ("on", "2020-01-01")], 422, &[LOOKED_AT]),
     ("/transfers/{id}/leave", "{other}", "POST", HomeUser, &[("to", "own-home"), ("on", "{today}")], 404, &[HOME_DENIED]),
     ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "own-home"), ("on", "{today}")], 303, &[DONE]),
     ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "hospital"), ("on", "{today}")], 303, &[]),
