@@ -28,8 +28,10 @@ use crate::Gateway;
 const EVERY: Duration = Duration::from_secs(10);
 /// Whoever takes a notification and dies leaves it due again after this.
 const TAKEN: SignedDuration = SignedDuration::from_secs(120);
-/// No telling takes longer, with all its timeouts. Whoever has less left of its time leaves the rest to the next look.
-const ONE_TELLING: SignedDuration = SignedDuration::from_secs(60);
+/// No telling takes longer: it is ended then. Whoever has less left of its time leaves the rest to the next look.
+const ONE_TELLING: Duration = Duration::from_secs(50);
+/// So long after they were taken a telling may begin: another node may take them when it ends, and its end must be kept before.
+const BEGINS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// Attempts to tell somebody, before others are told instead: a few minutes apart, so most of a day.
 const ATTEMPTS_MAX: u32 = 60;
 /// The longest wait between two of them, minutes.
@@ -177,7 +179,7 @@ impl Gateway {
         }
         for group in groups.into_values() {
             // Another node may take them from then on, and would tell them a second time.
-            if self.clock.now().duration_since(now) > TAKEN - ONE_TELLING {
+            if self.clock.now().duration_since(now) > BEGINS_WITHIN {
                 break;
             }
             self.tell(group).await?;
@@ -190,7 +192,12 @@ impl Gateway {
         let (channel, contacted) = (first.notification.channel, first.notification.contacted);
         let telling = self.telling(first.notification.clone(), &group).await?;
         let told = match self.notifiers.iter().find(|notifier| notifier.channel() == channel) {
-            Some(notifier) => notifier.tell(&telling).await,
+            Some(notifier) => match tokio::time::timeout(ONE_TELLING, notifier.tell(&telling)).await {
+                Ok(told) => told,
+                Err(_) => {
+                    Err(SendError::Unknown { reason: format!("it took longer than {} s", ONE_TELLING.as_secs()) })
+                }
+            },
             None => Err(SendError::Permanent { reason: format!("no {channel} is set up any more") }),
         };
         if let Err(error) = &told {

@@ -157,6 +157,7 @@ macro_rules! every_contract {
             subscriptions_are_kept_changed_and_removed,
             one_of_many_nodes_makes_a_call,
             a_failing_call_is_tried_again_and_given_up,
+            what_concerns_nobody_is_passed_over,
             what_changed_is_told_to_whose_it_is,
         );
         $crate::contract::every_contract!($open, people:

@@ -491,6 +491,11 @@ async fn audit_searches_use_their_indexes() {
             "deliveries_patient",
         ),
         ("exports", AuditQuery { lists: Some(Lists::Exports), ..all.clone() }, "SEARCH s USING PRIMARY KEY"),
+        (
+            "own verifications",
+            AuditQuery { organisation: Some(ods("RXH")), lists: Some(Lists::Verifications), ..all.clone() },
+            "SEARCH s USING PRIMARY KEY",
+        ),
         ("lists of before", AuditQuery { lists: Some(Lists::Unkept), ..all.clone() }, "audit_log_unkept"),
     ] {
         let plan = store
