@@ -1,7 +1,7 @@
 use clap::Parser as _;
 use onward_core::Timestamp;
 use onward_core::audit::AuditWord;
-use onward_core::store::subscriptions::{Subscription, SubscriptionStatus};
+use onward_core::store::subscriptions::{CallEnd, CallOutcome, Subscription, SubscriptionStatus};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -33,20 +33,25 @@ async fn an_operator_sees_subscriptions_without_their_paths_and_turns_one_off() 
         endpoint: "https://record.home.example/hooks/Holroyd".to_owned(),
         ends: None,
         status: SubscriptionStatus::Active,
-        error: Some("the partner answered 503".to_owned()),
+        error: None,
         version: 1,
         created: Timestamp::UNIX_EPOCH,
         changed: Timestamp::UNIX_EPOCH,
         told: 0,
-        failures: 3,
+        failures: 0,
         next_call: Some(Timestamp::UNIX_EPOCH),
-        failing_since: Some(Timestamp::UNIX_EPOCH),
+        failing_since: None,
     };
     assert_eq!(store.add_subscription(own.clone(), 1, Vec::new()).await, Ok(true));
+    let (now, why) = (Timestamp::UNIX_EPOCH, "the partner answered 503");
+    let token = store.take_call(own.id, 0, now, now).await.expect("committed").expect("due");
+    let outcome = CallOutcome::Again { at: now, reason: why.to_owned() };
+    let end = CallEnd { id: own.id, token, at: now, outcome, audit: Vec::new() };
+    assert_eq!(store.end_call(end).await, Ok(true));
     for line in [&["list"][..], &["list", "--json"]] {
         let (exit, said) = onward(&folder, line).await;
         assert_eq!(exit, Exit::Done, "{said}");
-        for part in ["rowan-house", "active", "record.home.example", "the partner answered 503"] {
+        for part in ["rowan-house", "active", "record.home.example", why] {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert!(!said.contains("Holroyd"), "{said}");
@@ -56,7 +61,7 @@ async fn an_operator_sees_subscriptions_without_their_paths_and_turns_one_off() 
     let (exit, said) = onward(&folder, &off).await;
     assert_eq!(exit, Exit::Done, "{said}");
     let now = store.subscription(own.id).await.expect("readable").expect("there");
-    assert_eq!((now.status, now.next_call, now.version), (SubscriptionStatus::Off, None, 2));
+    assert_eq!((now.status, now.next_call, now.version), (SubscriptionStatus::Off, None, 3));
     assert!(now.error.is_some_and(|why| why.contains("whoever runs the gateway")), "its owner learns why");
     assert_eq!(store.live_subscriptions().await, Ok(Vec::new()));
     let (exit, said) = onward(&folder, &off).await;
