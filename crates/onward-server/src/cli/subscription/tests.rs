@@ -10,7 +10,7 @@ use crate::cli::{Cli, Exit};
 
 async fn onward(folder: &TempDir, words: &[&str]) -> (Exit, String) {
     let config = folder.path().join("gateway.toml").display().to_string();
-    let words = ["onward", "subscription"].iter().chain(words).chain(&["--config", config.as_str()]);
+    let words = [&["onward", "subscription"], words, &["--config", config.as_str()]].concat();
     let cli = Cli::try_parse_from(words).expect("parses");
     let (mut terminal, out, err) = capture::terminal();
     let exit = cli.run_on(None, &mut terminal).await;
