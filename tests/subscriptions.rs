@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use onward_connect::http::Method;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Role;
+use onward_core::store::alerts::AlertKind;
 use onward_core::store::subscriptions::SubscriptionStatus;
 use onward_server::session::{Reply, Session};
 use onward_tests::message::{self, fresh};
@@ -177,11 +178,21 @@ async fn a_call_that_fails_is_told_tried_again_and_given_up_when_the_address_is_
         assert!(error.contains(&status.to_string()) && !error.contains("9990000018"), "{error}");
         assert_eq!(subscriber.called().len(), at, "nothing follows");
     }
+    // Whoever runs the gateway is told, by what names nobody, until its owner asks again.
+    let open = || world.gateway().store().alert_counts();
+    let begun = Instant::now();
+    while open().await != Ok(vec![(AlertKind::SubscriptionFailed, 1)]) {
+        world.gateway().alert_once().await.expect("it looks");
+        assert!(begun.elapsed() < WAIT, "{:?}", open().await);
+    }
+    assert!(world.logged("notify: subscription-failed (step 1)").await > 0);
     assert!(subscriber.called().iter().all(|each| each.line == "POST /hooks/tasks"));
     // Its owner asks again, and again it may be called; off is off.
     let (mut body, version) = read(&home, &id).await;
     body["status"] = json!("off");
     let off = send(&home, Method::PUT, &format!("{PATH}/{id}"), Some(&version), &body).await;
+    world.gateway().alert_once().await.expect("it looks");
+    assert_eq!(open().await, Ok(Vec::new()), "off is no trouble");
     assert_eq!((off.status.as_u16(), off.json().expect("JSON")["status"].as_str()), (200, Some("off")));
     assert_eq!(world.gateway().call_subscribers().await, Ok(0));
     let stale = send(&home, Method::PUT, &format!("{PATH}/{id}"), Some(&version), &body).await;

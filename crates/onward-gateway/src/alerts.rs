@@ -95,8 +95,9 @@ impl Gateway {
         let raised = self.store.raise_alert(alert).await?;
         if raised && concern.kind.is_trouble() {
             tracing::error!(
-                kind = %concern.kind, step = concern.step, transfer = %concern.transfer,
-                delivery = concern.delivery.map(tracing::field::display), "a person must look"
+                kind = %concern.kind, step = concern.step, transfer = concern.transfer.map(tracing::field::display),
+                delivery = concern.delivery.map(tracing::field::display),
+                subscription = concern.subscription.map(tracing::field::display), "a person must look"
             );
         }
         Ok(raised)
@@ -104,12 +105,20 @@ impl Gateway {
 
     /// What is told names no patient; the entry does, because it is about what became of that person's summary.
     async fn notify_entry(&self, concern: &Concern, success: bool, detail: String) -> Result<AuditEntry, StoreError> {
+        let transfer = match concern.transfer {
+            Some(transfer) => self.store.transfer(transfer).await?,
+            None => None,
+        };
+        let detail = match concern.subscription {
+            Some(id) => format!("{detail}; subscription {id}"),
+            None => detail,
+        };
         Ok(AuditEntry {
             success,
-            transfer: Some(concern.transfer),
+            transfer: concern.transfer,
             delivery: concern.delivery,
             recipient: concern.recipient.clone(),
-            patient: self.store.transfer(concern.transfer).await?.and_then(|transfer| transfer.patient),
+            patient: transfer.and_then(|transfer| transfer.patient),
             ..AuditEntry::new(AuditWord::Notify, self.clock.now(), Agent::gateway(), detail)
         })
     }
@@ -257,7 +266,17 @@ impl Gateway {
             if to.contacted != Contacted::Home && to.contacted != Contacted::Coordinator {
                 let copy = concern.delivery.map(|id| format!(", copy {id}")).unwrap_or_default();
                 let recipient = concern.recipient.as_ref().map(|ods| format!(", for {ods}")).unwrap_or_default();
-                let _ = writeln!(text, "Transfer {}{copy}, from {}{recipient}.", concern.transfer, concern.sender);
+                if let Some(transfer) = concern.transfer {
+                    let _ = writeln!(text, "Transfer {transfer}{copy}, from {}{recipient}.", concern.sender);
+                }
+                if let Some(id) = concern.subscription {
+                    let see = "`onward subscription list` says why";
+                    let _ = writeln!(
+                        text,
+                        "Subscription {id} of {}: {see}; its owner must ask for it again.",
+                        concern.sender
+                    );
+                }
                 for number in self.numbers(concern).await? {
                     let _ = writeln!(text, "Ring {number}");
                 }
@@ -268,8 +287,8 @@ impl Gateway {
             text.push('\n');
             events.push(json!({
                 "kind": concern.kind, "step": concern.step, "since": concern.since, "transfer": concern.transfer,
-                "delivery": concern.delivery, "hold": concern.hold, "sender": concern.sender,
-                "recipient": concern.recipient, "link": link,
+                "delivery": concern.delivery, "hold": concern.hold, "subscription": concern.subscription,
+                "sender": concern.sender, "recipient": concern.recipient, "link": link,
             }));
         }
         let _ = writeln!(text, "This message names no patient. It was sent by {}.", self.settings.own_name);
@@ -286,6 +305,7 @@ impl Gateway {
     fn link(&self, contacted: Contacted, concern: &Concern) -> Option<String> {
         let base = &self.settings.base_url;
         match (contacted, concern.delivery) {
+            _ if concern.subscription.is_some() => None,
             (Contacted::Ward, _) => None,
             (Contacted::Home | Contacted::Coordinator, Some(copy)) => Some(format!("{base}/transfers/{copy}")),
             _ => Some(format!("{base}/operations")),
@@ -345,5 +365,6 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::HoldOverdue => "A discharge waits for a decision longer than it may",
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
+        AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
     }
 }

@@ -138,7 +138,9 @@ pub(crate) async fn rows_go_when_they_are_over(store: Shared) {
         }
         let kind = AlertKind::UnreadBeforeArrival;
         let (delivery, recipient) = (Some(copy), Some(ods("VM1AB")));
-        let concern = Concern { kind, step: 1, transfer, sender, delivery, recipient, hold: None, since: at(0) };
+        let transfer = Some(transfer);
+        let (hold, subscription, since) = (None, None, at(0));
+        let concern = Concern { kind, step: 1, transfer, sender, delivery, recipient, hold, subscription, since };
         let told = NewNotification {
             id: Uuid::new_v4(),
             contacted: Contacted::Home,

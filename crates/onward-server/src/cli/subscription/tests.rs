@@ -20,7 +20,9 @@ async fn onward(folder: &TempDir, words: &[&str]) -> (Exit, String) {
 #[tokio::test]
 async fn an_operator_sees_subscriptions_without_their_paths_and_turns_one_off() {
     let folder = tempfile::tempdir().expect("a folder");
-    let toml = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n";
+    let toml = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n\
+                [pds]\nmode = \"stand-in\"\nstand_in_file = \"people.toml\"\n";
+    std::fs::write(folder.path().join("people.toml"), "").expect("writable");
     std::fs::write(folder.path().join("gateway.toml"), toml).expect("writable");
     crate::store_keys::add_key(&folder.path().join("store.key"), crate::cli::open::now()).expect("a key");
     let config = crate::cli::open::ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
