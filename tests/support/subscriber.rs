@@ -12,6 +12,8 @@ use onward_server::listener::{self, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::leaks;
+
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Called {
@@ -97,6 +99,7 @@ impl Subscriber {
 
 async fn take(State(kept): State<Kept>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let called = Called { line: format!("{method} {}", uri.path()), headers, body };
+    leaks::look("call of a subscription", &format!("{called:?}"));
     kept.called.lock().expect("whole").push(called);
     let status = kept.answers.lock().expect("whole").pop().unwrap_or(200);
     let status = StatusCode::from_u16(status).expect("a status");
