@@ -7,10 +7,10 @@ use onward_core::people;
 use onward_core::{Clock as _, SystemClock};
 use onward_server::session::Reply;
 use onward_tests::browser::{self, Browser, Page};
-use onward_tests::leaks::{Session, canaries_in};
+use onward_tests::leaks::{Session, canaries_in, lines_seen};
 use onward_tests::message::{self, fresh};
 use onward_tests::process::Process;
-use onward_tests::world::World;
+use onward_tests::world::{self, World};
 
 /// What has been seen outside of contents.
 #[derive(Default)]
@@ -217,6 +217,17 @@ async fn no_patient_data_in_logs_errors_and_addresses() {
     }
     println!("{} texts, {} of them lines of the log", seen.0.len(), log.lines().count());
     assert!(found.is_empty(), "{} times:\n{}", found.len(), found[..found.len().min(20)].join("\n"));
+}
+
+#[tokio::test]
+async fn the_logs_of_every_world_are_looked_at_whole() {
+    let world = World::start().await;
+    let before = lines_seen();
+    let (status, response, _) = world::post_xml(&world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(status, 200, "{response}");
+    // The default of the product says nothing of an ordinary message.
+    assert!(lines_seen() > before + 100, "what libraries say is looked at too: {} lines", lines_seen() - before);
+    drop(world);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
 
 use axum::body::Bytes;
@@ -33,6 +34,15 @@ pub const CANARIES: &[&str] = &[
 
 /// What was found, in the process.
 static FOUND: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// How many lines of logs were looked at.
+static LINES: AtomicUsize = AtomicUsize::new(0);
+
+/// How many lines of this process's logs have been looked at.
+#[must_use]
+pub fn lines_seen() -> usize {
+    LINES.load(Ordering::Relaxed)
+}
 
 /// The canaries of this text, each with where it was found.
 #[must_use]
@@ -88,6 +98,7 @@ struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        LINES.fetch_add(1, Ordering::Relaxed);
         look("log", &String::from_utf8_lossy(line));
         Ok(line.len())
     }
