@@ -99,6 +99,8 @@ pub(crate) struct Dialect {
     pub(crate) ordered_join: &'static str,
     /// How a delivery `d` finds its content `b`.
     pub(crate) body_of_delivery: &'static str,
+    /// The column of `recipient_steps` that names the account.
+    pub(crate) account: &'static str,
 }
 
 /// Conditions joined by AND, with their parameters.
@@ -166,6 +168,8 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     if query.open_only {
         // What needs nobody any more is left out.
         conditions.add("d.state NOT IN ('completed', 'rejected', 'withdrawn')", []);
+        conditions.add("gone.delivery IS NULL", []);
+        conditions.add("(d.notice_of IS NULL OR d.state NOT IN ('accepted', 'in-progress'))", []);
     }
     let sql = format!(
         "SELECT {columns}, t.expected AS expected, b.card AS card,
@@ -173,9 +177,12 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
               WHERE s.delivery = d.id AND s.kind = 'checked' AND s.outcome <> 'problem'
                   AND NOT EXISTS (SELECT 1 FROM recipient_steps later
                       WHERE later.delivery = s.delivery AND later.kind = 'checked' AND later.item = s.item
-                          AND later.step > s.step)) AS settled
+                          AND later.step > s.step)) AS settled,
+             gone.at AS left_at, gone.{} AS left_user, gone.text AS left_text
          FROM deliveries d JOIN transfers t ON t.id = d.transfer LEFT JOIN rendition_bodies b ON {}
+         LEFT JOIN recipient_steps gone ON gone.delivery = d.id AND gone.kind = 'left'
          WHERE {} ORDER BY d.created DESC, d.id LIMIT ?",
+        dialect.account,
         dialect.body_of_delivery,
         conditions.sql()
     );

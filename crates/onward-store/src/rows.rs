@@ -412,9 +412,19 @@ pub(crate) fn arrival(columns: &Columns<'_>, keys: &Keychain) -> Result<Arrival,
     Ok(Arrival {
         expected: columns.moment_opt("expected")?,
         card: if copy.erased { None } else { card(columns, keys, copy.id)? },
-        copy,
         settled: columns.count("settled")?,
+        left: left(columns, keys, copy.id)?,
+        copy,
     })
+}
+
+/// What was told when the person left the home, if they did.
+fn left(columns: &Columns<'_>, keys: &Keychain, delivery: DeliveryId) -> Result<Option<String>, Unread> {
+    let Some(at) = columns.moment_opt("left_at")? else { return Ok(None) };
+    let row = step_row(&delivery.to_string(), micros(at), &columns.get::<String>("left_user")?);
+    let text = columns.get::<Option<String>>("left_text")?;
+    let text = text.map(|sealed| unless_erased(keys.open_text(of_step(&row), &sealed))).transpose()?;
+    Ok(Some(text.flatten().unwrap_or_default()))
 }
 
 /// The columns of [`client`].

@@ -78,7 +78,8 @@ pub struct ArrivalQuery {
     pub recipients: Vec<OdsCode>,
     /// As what.
     pub kind: RecipientKind,
-    /// True for those alone that still need somebody: neither completed, refused nor withdrawn.
+    /// True for those alone that still need somebody: neither completed, refused nor withdrawn, the
+    /// person not gone, and of notices those that nobody has confirmed.
     pub open_only: bool,
     /// Only those queued at or after this.
     pub since: Timestamp,
@@ -93,10 +94,12 @@ pub struct Arrival {
     pub copy: DeliveryRecord,
     /// When the person is expected.
     pub expected: Option<Timestamp>,
-    /// What the list shows of the copy (see [`super::NewDelivery::card`]); none once the copy's content is gone.
+    /// What the list shows of the copy (see [`super::NewDelivery::card`]); none once the copy's content is gone, and none of a notice.
     pub card: Option<Vec<u8>>,
     /// Items of the first 72 hours that are done or do not apply.
     pub settled: u32,
+    /// What the home told when the person left it; empty once that was erased.
+    pub left: Option<String>,
 }
 
 impl fmt::Debug for Arrival {

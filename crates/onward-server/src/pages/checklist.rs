@@ -10,13 +10,13 @@ use axum::response::Response;
 use onward_core::state::DeliveryState;
 use onward_core::store::{CheckOutcome, Step, StepKind};
 use onward_core::{DeliveryId, Timestamp};
-use onward_gateway::attend::{Attended, Deed, Outcome};
+use onward_gateway::attend::{Attended, Deed, Outcome, takes_deeds};
 use onward_gateway::checklist::{self, ITEMS};
 use onward_transform::render::Card;
 
 use super::components::{Choice, Field, FormError};
 use super::record::{settled_count, told};
-use super::{OnlyGet, Shell, attendant, deeds, page, sent, shell, store_failed, trouble};
+use super::{OnlyGet, Shell, attendant, deeds, page, see_other, sent, shell, store_failed, trouble};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -35,6 +35,8 @@ struct ChecklistPage {
     path: String,
     errors: Vec<FormError>,
     settled: usize,
+    /// Something can be recorded: its summary has not been replaced.
+    open: bool,
     told_arrived: bool,
     items: Vec<ItemView>,
     visits: Vec<String>,
@@ -123,12 +125,16 @@ impl ChecklistPage {
             visits,
             visit,
             settled: settled_count(steps),
-            told_arrived: steps.iter().any(|step| step.kind == StepKind::Arrived),
+            open: takes_deeds(&attended.copy),
+            told_arrived: matches!(attended.copy.state, DeliveryState::InProgress | DeliveryState::Completed)
+                || steps.iter().any(|step| step.kind == StepKind::Arrived),
             outcomes: vec![
                 Choice::new("not-applicable", "It does not apply"),
                 Choice::new("problem", "There is a problem"),
             ],
-            finish: checklist::is_settled(steps) && attended.copy.state != DeliveryState::Completed,
+            finish: takes_deeds(&attended.copy)
+                && attended.copy.state == DeliveryState::InProgress
+                && checklist::is_settled(steps),
             finished: finished.is_some(),
             finished_words: finished.map(|step| format!("Finished by {}", told(step, now))).unwrap_or_default(),
             items,
@@ -215,11 +221,17 @@ async fn shown(
     let looked = async {
         let (shell, _) = shell(app, who).await?;
         let looked = app.gateway.look_at(&attendant(who), id, "the first 72 hours").await?;
-        let card = if looked.is_some() { deeds::card(app, id).await? } else { None };
-        Ok(looked.map(|attended| ChecklistPage::new(shell, &attended, card, wrong, app.gateway.clock().now())))
+        let Some(attended) = looked else { return Ok(None) };
+        // What was recorded about a replaced summary stays in sight; of one that was taken back, its own page tells.
+        if !attended.copy.is_readable() || attended.copy.notice.is_some() {
+            return Ok(Some(None));
+        }
+        let card = deeds::card(app, id).await?;
+        Ok(Some(Some(ChecklistPage::new(shell, &attended, card, wrong, app.gateway.clock().now()))))
     };
     match looked.await {
-        Ok(Some(template)) => page(headers, status, &template),
+        Ok(Some(Some(template))) => page(headers, status, &template),
+        Ok(Some(None)) => see_other(&format!("/transfers/{id}")),
         Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
         Err(error) => store_failed(headers, &error),
     }

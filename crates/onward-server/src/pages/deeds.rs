@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::DeliveryId;
 use onward_core::store::StoreError;
-use onward_gateway::attend::{Deed, Outcome, WORDS_MAX};
+use onward_gateway::attend::{Deed, Outcome, WORDS_MAX, takes_deeds};
 use onward_transform::render::Card;
 
 use super::components::{Field, FormError};
@@ -198,13 +198,16 @@ pub(super) async fn empty<T: Template>(
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
     let looked = async {
         let looked = app.gateway.look_at(&attendant(who), id, name).await?;
-        if looked.is_none() {
-            return Ok(None);
+        match looked {
+            None => Ok(None),
+            Some(attended) if !takes_deeds(&attended.copy) => Ok(Some(None)),
+            Some(_) => Ok::<_, StoreError>(Some(Some((shell(app, who).await?.0, card(app, id).await?)))),
         }
-        Ok::<_, StoreError>(Some((shell(app, who).await?.0, card(app, id).await?)))
     };
     match looked.await {
-        Ok(Some((shell, card))) => page(headers, StatusCode::OK, &form(shell, id, card)),
+        // Nothing can be done with it any more: its page says why, and leads on.
+        Ok(Some(None)) => see_other(&format!("/transfers/{id}")),
+        Ok(Some(Some((shell, card)))) => page(headers, StatusCode::OK, &form(shell, id, card)),
         Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
         Err(error) => store_failed(headers, &error),
     }

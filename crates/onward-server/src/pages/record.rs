@@ -7,21 +7,22 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use onward_core::state::DeliveryState;
-use onward_core::store::{Step, StepKind, StoreError, StoredRendition};
+use onward_core::state::{DeliveryState, EndReason};
+use onward_core::store::{DeliveryRecord, Step, StepKind, StoreError, StoredRendition};
 use onward_core::{DeliveryId, Timestamp};
-use onward_gateway::attend::{Attended, Opening};
+use onward_gateway::attend::{Attended, Opening, Sight, takes_deeds};
 use onward_gateway::checklist;
 use onward_transform::render::{Card, Fragment, dates};
 
 use super::components::Fact;
-use super::{OnlyGet, Shell, attendant, page, shell, store_failed, trouble};
+use super::stopped::StoppedPage;
+use super::{OnlyGet, Shell, attendant, deeds, page, shell, store_failed, trouble};
 use crate::api::edge::NOTHING_RUNS;
 use crate::app::App;
 use crate::people::SignedIn;
 
-/// What the state allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the state allows; nothing of a copy that ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Actions {
     acknowledge: bool,
     arrive: bool,
@@ -32,8 +33,12 @@ struct Actions {
 }
 
 impl Actions {
-    fn of(state: DeliveryState, steps: &[Step]) -> Self {
+    fn of(copy: &DeliveryRecord, steps: &[Step]) -> Self {
         use DeliveryState as S;
+        if !takes_deeds(copy) {
+            return Self::default();
+        }
+        let state = copy.state;
         Self {
             acknowledge: matches!(state, S::Received),
             arrive: matches!(state, S::Received | S::Accepted),
@@ -57,11 +62,25 @@ struct RecordPage<'a> {
     deceased: bool,
     standing: Vec<Fact>,
     actions: Actions,
+    heir: String,
     path: String,
     arrive_kind: &'static str,
     checklist_words: String,
     checklist_path: String,
     checklist_kind: &'static str,
+}
+
+/// A notice asks for one thing: to be confirmed.
+#[derive(Template)]
+#[template(path = "notice.html")]
+struct NoticePage {
+    shell: Shell,
+    heading: String,
+    card: Option<Card>,
+    standing: Vec<Fact>,
+    rest: String,
+    path: String,
+    confirm: bool,
 }
 
 #[derive(Template)]
@@ -89,19 +108,23 @@ pub(super) async fn get(
     let opened = open(&app, &signed_in, &id, Opening::Page).await;
     show(&headers, opened, |opened| {
         let Opened { shell, attended, card, .. } = opened;
-        let actions = Actions::of(attended.copy.state, &attended.steps);
+        if attended.copy.notice.is_some() {
+            return Some(page(&headers, StatusCode::OK, &opened.notice()?));
+        }
+        let actions = Actions::of(&attended.copy, &attended.steps);
         let settled = settled_count(&attended.steps);
         let path = format!("/transfers/{}", attended.copy.id);
         let (banner, stops, rest) = opened.content(&path)?;
         let template = RecordPage {
             shell: shell.clone(),
-            heading: format!("Discharge summary for {}", attended.copy.recipient_name),
+            heading: heading(&attended.copy),
             banner,
             stops,
             rest,
             deceased: card.as_ref().is_some_and(|card| !card.died.is_empty()),
             standing: standing(attended, card.as_ref(), opened.now),
             actions,
+            heir: attended.copy.ended.and_then(|ended| ended.by).map(|by| format!("/transfers/{by}")).unwrap_or_default(),
             arrive_kind: if actions.acknowledge { "secondary" } else { "" },
             checklist_words: format!("First 72 hours ({settled} of {})", checklist::ITEMS.len()),
             checklist_path: format!("{path}/checklist"),
@@ -127,7 +150,7 @@ pub(super) async fn print(
         let (banner, stops, rest) = opened.content(&path)?;
         let template = PrintPage {
             shell: shell.clone(),
-            heading: format!("Discharge summary for {}", attended.copy.recipient_name),
+            heading: heading(&attended.copy),
             banner,
             stops,
             rest,
@@ -153,9 +176,8 @@ pub(super) async fn pdf(
     headers: HeaderMap,
 ) -> Response {
     let opened = match open(&app, &signed_in, &id, Opening::Pdf).await {
-        Ok(Some(opened)) => opened,
-        Ok(None) => return trouble(&headers, StatusCode::NOT_FOUND),
-        Err(error) => return store_failed(&headers, &error),
+        Ok(Seen::Opened(opened)) => opened,
+        other => return show(&headers, other, |_| None),
     };
     let Some(html) = opened.rendition.html else { return trouble(&headers, StatusCode::NOT_FOUND) };
     let made = dates::moment(opened.now);
@@ -184,6 +206,13 @@ pub(super) async fn file(
     })
 }
 
+/// What came of asking for a copy.
+enum Seen {
+    Opened(Box<Opened>),
+    Stopped(Box<StoppedPage>),
+    Nothing,
+}
+
 struct Opened {
     shell: Shell,
     attended: Attended,
@@ -201,28 +230,69 @@ impl Opened {
     fn content(&self, path: &str) -> Option<(&str, String, String)> {
         let fragment = self.fragment()?;
         let rest = fragment.linked(|number| format!("{path}/files/{number}"));
-        Some((fragment.banner, fragment.stops, rest))
+        Some((fragment.banner, fragment.stops, with_own_heading(rest, &self.attended.copy)))
+    }
+
+    fn notice(&self) -> Option<NoticePage> {
+        let copy = &self.attended.copy;
+        let path = format!("/transfers/{}", copy.id);
+        let (_, stops, rest) = self.content(&path)?;
+        Some(NoticePage {
+            shell: self.shell.clone(),
+            heading: heading(copy),
+            card: self.card.clone(),
+            standing: standing(&self.attended, None, self.now),
+            rest: stops + &rest,
+            confirm: copy.ended.is_none() && copy.state == DeliveryState::Received,
+            path,
+        })
     }
 }
 
-async fn open(app: &App, signed_in: &SignedIn, id: &str, opening: Opening) -> Result<Option<Opened>, StoreError> {
-    let Ok(id) = id.parse::<DeliveryId>() else { return Ok(None) };
+async fn open(app: &App, signed_in: &SignedIn, id: &str, opening: Opening) -> Result<Seen, StoreError> {
+    let Ok(id) = id.parse::<DeliveryId>() else { return Ok(Seen::Nothing) };
     let (shell, _) = shell(app, signed_in).await?;
-    let Some((attended, rendition)) = app.gateway.open_for(&attendant(signed_in), id, opening).await? else {
-        return Ok(None);
+    let now = app.gateway.clock().now();
+    let (attended, rendition) = match app.gateway.open_for(&attendant(signed_in), id, opening).await? {
+        Sight::Content(content) => *content,
+        Sight::Ended(copy) => {
+            let card = card_of(app, id, copy.ended.map(|ended| ended.why)).await?;
+            return Ok(Seen::Stopped(Box::new(StoppedPage::new(shell, &copy, card, now))));
+        }
+        Sight::Nothing => return Ok(Seen::Nothing),
     };
-    let card = app.gateway.store().card(id).await?.as_deref().and_then(Card::from_json);
-    Ok(Some(Opened { shell, attended, rendition, card, now: app.gateway.clock().now() }))
+    let about = attended.copy.notice.map_or((id, None), |notice| (notice.of, Some(notice.why)));
+    let card = card_of(app, about.0, about.1).await?;
+    Ok(Seen::Opened(Box::new(Opened { shell, attended, rendition, card, now })))
+}
+
+/// Whom a copy is about; nobody where it should never have been the home's.
+async fn card_of(app: &App, id: DeliveryId, why: Option<EndReason>) -> Result<Option<Card>, StoreError> {
+    if why == Some(EndReason::Recalled) { Ok(None) } else { deeds::card(app, id).await }
+}
+
+fn heading(copy: &DeliveryRecord) -> String {
+    let what = if copy.notice.is_some() { "Notice" } else { "Discharge summary" };
+    format!("{what} for {}", copy.recipient_name)
+}
+
+/// A notice brings its own heading, which stands beneath that of the page.
+fn with_own_heading(rest: String, copy: &DeliveryRecord) -> String {
+    match copy.notice {
+        Some(_) => rest.replacen("<h1>", "<h2>", 1).replacen("</h1>", "</h2>", 1),
+        None => rest,
+    }
 }
 
 fn show(
     headers: &HeaderMap,
-    opened: Result<Option<Opened>, StoreError>,
+    opened: Result<Seen, StoreError>,
     shown: impl FnOnce(&Opened) -> Option<Response>,
 ) -> Response {
     match opened {
-        Ok(Some(opened)) => shown(&opened).unwrap_or_else(|| trouble(headers, StatusCode::NOT_FOUND)),
-        Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
+        Ok(Seen::Opened(opened)) => shown(&opened).unwrap_or_else(|| trouble(headers, StatusCode::NOT_FOUND)),
+        Ok(Seen::Stopped(stopped)) => page(headers, StatusCode::OK, &*stopped),
+        Ok(Seen::Nothing) => trouble(headers, StatusCode::NOT_FOUND),
         Err(error) => store_failed(headers, &error),
     }
 }
@@ -235,8 +305,10 @@ pub(super) fn settled_count(steps: &[Step]) -> usize {
 /// How it stands with the copy: which version, who opened and acknowledged it, what was asked.
 fn standing(attended: &Attended, card: Option<&Card>, now: Timestamp) -> Vec<Fact> {
     let copy = &attended.copy;
-    let (status, _) =
-        super::inbox::status(copy.state, u32::try_from(settled_count(&attended.steps)).unwrap_or(u32::MAX));
+    let left = attended.steps.iter().find(|step| step.kind == StepKind::Left);
+    let left = left.map(|step| step.text.as_deref().unwrap_or_default());
+    let settled = u32::try_from(settled_count(&attended.steps)).unwrap_or(u32::MAX);
+    let (status, _) = super::inbox::status(copy, settled, left);
     let sent = format!("Sent to you {}", dates::near_moment(copy.created, now));
     let version = match card.is_some_and(|card| card.replaces) {
         true => format!("{sent}. It replaces an earlier summary: stop using the earlier one."),

@@ -147,11 +147,28 @@ pub(crate) async fn arrivals_are_the_homes_own(store: Shared) {
     assert_eq!((line.expected, line.card.as_deref(), line.settled), (Some(at(7200)), Some(&b"first"[..]), 0));
     assert_eq!(store.card(first).await.expect("readable").as_deref(), Some(&b"first"[..]));
     assert!(store.card(DeliveryId::random()).await.expect("readable").is_none());
+    // Who has left is no longer there; a notice stays until somebody has confirmed it.
+    let mut gone = acceptance(4);
+    gone.deliveries[0].card = Some(b"gone".to_vec());
+    let gone = accept_new(&store, gone).await;
+    let told = Step { text: Some("To hospital".to_owned()), ..step(gone, StepKind::Left, "nurse", 2) };
+    let mut notice = delivery(RecipientKind::CareHome, "VM1AB");
+    notice.notice = Some(Notice { of: gone, why: EndReason::Withdrawn });
+    let notice_id = notice.id;
+    assert!(store.take_step(told, None, vec![notice], vec![row(AuditWord::Acknowledge)]).await.expect("committed"));
+    let open = ids(arriving(&["VM1AB"])).await;
+    assert_eq!(BTreeSet::from_iter(open), BTreeSet::from([first, notice_id]));
+    let all = store.arrivals(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await.expect("readable");
+    let left = |id| all.iter().find(|line| line.copy.id == id).expect("listed").left.as_deref();
+    assert_eq!((all.len(), left(gone), left(first), left(notice_id)), (3, Some("To hospital"), None, None));
+    let version = store.delivery(notice_id).await.expect("readable").expect("there").version;
+    assert!(store.transition(acceptance_of(notice_id, version)).await.expect("committed"));
+    assert_eq!(ids(arriving(&["VM1AB"])).await, [first]);
     // What was refused needs nobody any more.
     let refused = Transition { state: DeliveryState::Rejected, ..acceptance_of(first, 1) };
     assert!(store.transition(refused).await.expect("committed"));
     assert!(ids(arriving(&["VM1AB"])).await.is_empty());
-    assert_eq!(ids(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await, [first]);
+    assert_eq!(ids(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await.len(), 3);
 }
 
 pub(crate) async fn settled_items_follow_the_latest_word(store: Shared) {
