@@ -19,6 +19,7 @@ use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
 use onward_server::directory_import::{self, Format};
+use onward_tests::balp;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::load;
 
@@ -153,7 +154,9 @@ impl Bench {
 
     async fn arrives(&self, message: MeshMessage) {
         self.mesh.waiting.lock().expect("whole").push(message);
+        let before = self.gateway.store().audit_size().await.expect("readable");
         self.gateway.poll_mailbox(self.mesh.as_ref()).await.expect("polled");
+        balp::judge(self.gateway.store().as_ref(), before).await;
         assert!(self.mesh.waiting.lock().expect("whole").is_empty(), "what was dealt with is acknowledged");
     }
 

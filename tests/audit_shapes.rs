@@ -8,6 +8,8 @@ use onward_core::people::Role;
 use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
 use onward_gateway::journal::Journal;
 use onward_tests::balp;
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, accepted};
 use serde_json::Value;
 
 /// The event of an entry about something of everything.
@@ -252,4 +254,52 @@ fn what_does_not_belong_together_is_told() {
             assert!(!balp::judged_by(&event, profile).is_empty(), "{profile} {kind}");
         }
     }
+}
+
+/// What commands write beside a running gateway; also looks of operators at lists and at one transfer.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_commands_write_has_the_shape_of_balp() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let mut ids = Vec::new();
+    for message in [message::EDISCHARGE_ITK3, message::RESTRICTED_ITK3] {
+        ids.push(accepted(&hospital, fresh(message)).await.to_string());
+    }
+    let store = world.gateway().store();
+    let began = balp::judge(store.as_ref(), 0).await;
+    let folder = |name: &str| world.folder().join(name).to_str().expect("UTF-8").to_owned();
+    let (archive, pack, log) = (folder("archive"), folder("pack"), folder("log.ndjson"));
+    let commands: [&[&str]; 15] = [
+        &["status", &ids[0]],
+        &["hold", "list"],
+        &["dead", "list"],
+        &["alerts"],
+        &["audit", "who", "--nhs-number", "9990000018"],
+        &["audit", "export", "--out", &log],
+        &["sar", "export", "--nhs-number", "9990000018", "--out", &archive],
+        &["breach", "pack", "--from", "2020-01-01", "--to", "2100-01-01", "--reason", "a test", "--out", &pack],
+        &["legal-hold", "add", "--nhs-number", "9990000018", "--reason", "a test", "--by", "Cy"],
+        &["legal-hold", "list"],
+        &[
+            "erase",
+            "request",
+            "--nhs-number",
+            "9990000018",
+            "--ground",
+            "wrong-person",
+            "--reason",
+            "a test",
+            "--by",
+            "Ada",
+        ],
+        &["erase", "list"],
+        &["pause", "--all", "--reason", "a test", "--by", "Cy"],
+        &["resume", "--all", "--reason", "a test", "--by", "Cy"],
+        &["client", "list"],
+    ];
+    for words in commands {
+        crate::proof::command(&world, words).await;
+    }
+    let ended = balp::judge(store.as_ref(), began).await;
+    assert!(ended >= began + 12, "the commands left {} entries", ended - began);
 }

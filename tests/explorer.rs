@@ -76,6 +76,8 @@ async fn a_lead_finds_what_concerns_their_own_organisation_and_no_name() {
         ("from", "2020-01-01", "a year later at most"),
         ("reason", " ", "Say why"),
         ("reason", "about 9990000018", "Leave the NHS number out"),
+        ("agent", "999 000 0018", "Leave the NHS number out: what is searched for"),
+        ("entity", "9990000018", "Leave the NHS number out: what is searched for"),
     ] {
         let page = search(&own, "events", &[(field, value)]).await;
         assert!(page.status == 422 && page.text.contains(error), "{field} {value}: {}", page.text);
@@ -119,7 +121,13 @@ async fn who_saw_a_person_tells_lists_too() {
         homes.browser.post("/audit/entry", &fields).await
     };
     assert!(nameless(&entry(&[("reason", WHY)]).await).contains("Show whom it is about"));
-    assert_eq!(entry(&[("reason", ""), ("reveal", "1")]).await.status, 422);
+    let size = world.gateway().store().audit_size().await.expect("readable");
+    for reveal in ["0", "1"] {
+        let page = entry(&[("reason", ""), ("reveal", reveal)]).await;
+        assert!(page.status == 422 && page.text.contains("Say why"), "{}", page.text);
+        assert!(!page.text.contains("Place in the log") && !page.text.contains("Person nurse"), "{}", page.text);
+    }
+    assert_eq!(world.gateway().store().audit_size().await.expect("readable"), size, "nothing was looked at");
     let shown = entry(&[("reason", WHY), ("reveal", "1")]).await;
     assert!(shown.status == 200 && shown.text.contains("NHS number 999 000 0018"), "{}", shown.text);
     let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
@@ -153,6 +161,57 @@ async fn integrity_is_never_green_by_default_and_names_what_was_changed() {
     assert!(named && !broken.text.contains("app-whole"), "{}", broken.text);
     let exports = ada.browser.get("/audit/exports").await;
     assert!(exports.text.contains(&format!("The log was found broken at entry {changed}")), "{}", exports.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_with_a_bad_signature_is_broken_and_that_is_kept() {
+    let world = World::start().await;
+    seen_at_home(&world).await;
+    let ada = lead(&world, "ada", "R9Z").await;
+    world.tamper("INSERT OR REPLACE INTO checkpoints (size, note) VALUES (1, 'forged')");
+    let broken = ada.browser.post("/audit/integrity", &[]).await;
+    let named = broken.text.contains("The log is broken") && broken.text.contains("the stored checkpoint of 1 entries");
+    assert!(named && !broken.text.contains("app-whole"), "{}", broken.text);
+    let page = ada.browser.get("/audit/integrity").await;
+    assert!(page.text.contains("What that check found: broken at entry 0"), "{}", page.text);
+    let exports = ada.browser.get("/audit/exports").await;
+    assert!(exports.text.contains("The log was found broken at entry 0"), "{}", exports.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_for_an_export_tells_nobody_whom_others_treat() {
+    let world = World::start().await;
+    seen_at_home(&world).await;
+    let eve = lead(&world, "eve", "R9Y").await;
+    let home = lead(&world, "ada", "VMH01").await;
+    let day =
+        |hours: i64| (SystemClock.now() + jiff::SignedDuration::from_hours(hours)).strftime("%Y-%m-%d").to_string();
+    let (from, until) = (day(-24), day(24));
+    let ask = async |person: &Person, ods: &str, patient: &str| {
+        let fields = [
+            ("form", "sar"),
+            ("organisation", ods),
+            ("from", from.as_str()),
+            ("until", until.as_str()),
+            ("patient", patient),
+            ("reason", WHY),
+        ];
+        person.browser.post("/audit/exports", &fields).await
+    };
+    let store = world.gateway().store();
+    for (patient, whose) in [("9990000018", "another organisation's"), ("9990000026", "nobody's")] {
+        let size = store.audit_size().await.expect("readable");
+        let page = ask(&eve, "R9Y", patient).await;
+        assert!(page.status == 422, "{whose}: {}", page.text);
+        assert!(page.text.contains("Your organisation holds nothing about this person"), "{whose}: {}", page.text);
+        let new = store.audit_entries(size, 100).await.expect("readable");
+        let asked: Vec<_> = new.iter().filter(|entry| entry.columns.patient.is_some()).collect();
+        assert_eq!(asked.len(), 1, "{whose}: that it was asked is kept");
+    }
+    let own = "R9Y".parse().expect("a code");
+    let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
+    assert!(open.is_empty(), "nothing is kept to be granted");
+    assert_eq!(ask(&home, "VMH01", "9990000018").await.status, 303, "who was sent a copy asks for what they hold");
 }
 
 #[tokio::test(flavor = "multi_thread")]

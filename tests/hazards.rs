@@ -2,9 +2,9 @@
 //! there.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use onward_tests::sources;
-use std::path::{Path, PathBuf};
 
 /// Severity by likelihood, as NHS England's clinical risk management standards rate a risk from 1 to 5.
 const RATINGS: [&str; 5] = ["1", "2", "3", "4", "5"];

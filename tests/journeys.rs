@@ -31,7 +31,7 @@ pub(crate) fn installed() -> Option<PathBuf> {
     let required = std::env::var_os("ONWARD_REQUIRE_CHROMIUM").is_some();
     assert!(!required, "Chromium or a package of npm's is missing: run tests/journeys/install");
     println!(
-        "SKIPPED: the journeys through the pages: Chromium or target/journeys is missing; run tests/journeys/install"
+        "SKIPPED: the journeys through the pages, and sign-in with a provider that is not ours: Chromium or target/journeys is missing; run tests/journeys/install"
     );
     None
 }

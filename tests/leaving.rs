@@ -34,6 +34,13 @@ pub(crate) async fn leave(home: &Person, copy: &DeliveryRecord, to: &str) {
     let early = home.browser.post(&format!("{path}/leave"), &form).await;
     assert_eq!(early.status, 409, "nobody leaves who has not arrived: {}", early.text);
     assert_eq!(home.browser.post(&format!("{path}/arrive"), &[]).await.status, 303);
+    let hours = home.browser.get(&format!("{path}/checklist")).await;
+    assert!(hours.status == 200 && hours.text.contains("There is a problem"), "{}", hours.text);
+    assert!(!hours.text.contains(" checked"), "no outcome is chosen beforehand: {}", hours.text);
+    let fields = [("item", "identity"), ("reason", "two bands")];
+    let page = home.browser.post(&format!("{path}/checklist"), &fields).await;
+    assert!(page.status == 422 && page.text.contains("Say whether it does not apply"), "{}", page.text);
+    assert!(page.text.contains("two bands") && !page.text.contains(" checked"), "what was written stays");
     for (wrong, error) in [
         (("to", "the moon"), "Say where the person went"),
         (("on", ""), "Say on which day"),
@@ -44,6 +51,7 @@ pub(crate) async fn leave(home: &Person, copy: &DeliveryRecord, to: &str) {
         let page = home.browser.post(&format!("{path}/leave"), &form).await;
         assert!(page.status == 422 && page.text.contains(error), "{wrong:?}: {}", page.text);
         assert!(page.text.contains("Her daughter"), "what was written stays");
+        assert!(page.text.contains("HOLROYD"), "nobody says for good that somebody left without seeing who");
     }
     let page = home.browser.post(&format!("{path}/leave"), &form).await;
     assert_eq!(page.location(), Some(path.as_str()), "{}", page.text);

@@ -9,16 +9,20 @@ use onward_core::client::{NhsNumberPolicy, Role};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryQuery, DeliveryRecord};
 use onward_core::transport::Mailbox as _;
-use onward_core::{DeliveryId, TransferId};
+use onward_core::{DeliveryId, TransferId, people};
 use onward_fhir::itk::ResponseCode;
 use onward_fhir::message::{DocumentPart, Response, ResponseOutcome};
 use onward_fhir::read::{self, Limits};
 use onward_fhir::{Document, Message, Release};
 use onward_server::session::Session;
+use onward_tests::balp;
+use onward_tests::browser;
 use onward_tests::mesh_sandbox::{Collected, Packing, Sandbox};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{GATEWAY_MAILBOX, PRACTICE_MAILBOX, World};
 use serde_json::{Value, json};
+
+use crate::leaving;
 
 const HOSPITAL_MAILBOX: &str = "X26ABC1";
 /// eDischarge and its acknowledgements.
@@ -83,6 +87,8 @@ impl Exchange {
             (waiting.is_empty() && !queued).then_some(())
         })
         .await;
+        // Whatever MESH made the gateway write has the shape of BALP.
+        balp::judge(self.world.gateway().store().as_ref(), 0).await;
     }
 
     /// How the sandbox says that a message fares.
@@ -311,6 +317,44 @@ async fn the_practice_gets_send_document_and_its_answers_move_its_copy_only() {
     let codes: Vec<u32> = exchange.sandbox.collect(HOSPITAL_MAILBOX).await.iter().map(|each| told(each).1).collect();
     assert_eq!(codes, [20013, 20013]);
     assert!(exchange.sandbox.collect(PRACTICE_MAILBOX).await.is_empty(), "a response is never answered");
+}
+
+/// The notice that somebody has left the home goes the way of the copy: as a document that the practice can file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_practice_hears_by_mesh_that_somebody_leaves() {
+    let Some(exchange) = Exchange::start().await else { return };
+    exchange.hospital_sends(&fresh(message::EDISCHARGE_ITK3)).await;
+    exchange.quiet().await;
+    assert_eq!(exchange.sandbox.collect(PRACTICE_MAILBOX).await.len(), 1, "the copy itself");
+    let copies = exchange.copies().await;
+    let of_home = copies.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy");
+    let home = browser::person(&exchange.world, "home@rowan.example", people::Role::CareHomeUser, &["VMH01"]).await;
+    leaving::leave(&home, of_home, "own-home").await;
+    exchange.quiet().await;
+    let arrived = exchange.sandbox.collect(PRACTICE_MAILBOX).await;
+    let [arrived] = arrived.as_slice() else { panic!("one notice, not {}", arrived.len()) };
+    let copies = exchange.copies_to_practice().await;
+    let notice = copies.iter().find(|copy| copy.notice.is_some()).expect("a notice");
+    assert_eq!((notice.state, notice.reference.as_deref()), (DeliveryState::Sent, Some(arrived.id.as_str())));
+    assert_eq!(
+        (arrived.local_id.as_str(), arrived.workflow.as_str()),
+        (notice.id.to_string().as_str(), "GPCONNECT_SEND_DOCUMENT")
+    );
+    assert!(!arrived.subject.contains(NHS_NUMBER) && !arrived.subject.contains("Holroyd"), "headers name nobody");
+    let tree = read::xml(&arrived.body, &Limits::default()).expect("readable");
+    let message = Message::read(tree.root()).expect("a message");
+    assert_eq!(message.header_id, notice.correlation_id.as_deref());
+    let DocumentPart::Nested(document) = message.document else { panic!("a document Bundle") };
+    let document = Document::read(document, Release::Stu3).expect("a document");
+    let [section] = document.sections.as_slice() else { panic!("{} sections", document.sections.len()) };
+    let content = section.entries[0].text("content").expect("STU3 content");
+    let page = onward_fhir::message::decode_base64(content).expect("base64");
+    let page = String::from_utf8(page).expect("UTF-8");
+    for words in ["The person has left the care home", "To their own home", "End the temporary registration"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(page.replace(['\u{a0}', ' '], "").contains(NHS_NUMBER), "the page says about whom it is");
+    assert!(!page.contains("daughter"), "the home's own words are for the hospital");
 }
 
 /// GP Connect Send Document (its guide: ITK007C, for action, one attachment a section).

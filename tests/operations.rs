@@ -148,14 +148,20 @@ async fn a_pause_holds_back_until_somebody_resumes() {
     let pause = async |fields: &[(&str, &str)]| ada.browser.post("/operations/pause", fields).await;
     for (fields, error) in [
         (&[("reason", WHY)][..], "Say whom"),
-        (&[("recipient", "no code"), ("reason", WHY)], "ODS code"),
-        (&[("recipient", "VMH01")], "Say why"),
+        (&[("recipient", "VMH01"), ("reason", WHY)], "Say whom"),
+        (&[("whom", "one"), ("recipient", "no code"), ("reason", WHY)], "ODS code"),
+        (&[("whom", "one"), ("recipient", "VMH01")], "Say why"),
+        (&[("whom", "everybody"), ("recipient", "VMH01"), ("reason", WHY)], "Take the code out"),
     ] {
         let page = pause(fields).await;
         assert!(page.status == 422 && page.text.contains(error), "{}", page.text);
     }
-    assert_eq!(pause(&[("recipient", "vmh01"), ("reason", WHY)]).await.location(), Some("/operations?done=paused"));
-    assert_eq!(pause(&[("recipient", "VMH01"), ("reason", WHY)]).await.status, 409, "it is paused already");
+    let paused = pause(&[("whom", "one"), ("recipient", "vmh01"), ("reason", WHY)]).await;
+    assert_eq!(paused.location(), Some("/operations?done=paused&whom=VMH01"));
+    let banner = look(&ada, "/operations?done=paused&whom=VMH01").await;
+    assert!(banner.contains("VMH01: it is paused. Messages are still taken in"), "{banner}");
+    let again = pause(&[("whom", "one"), ("recipient", "VMH01"), ("reason", WHY)]).await;
+    assert_eq!(again.status, 409, "it is paused already");
     let id = sent(&world, fresh(message::EDISCHARGE_ITK3)).await;
     copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::AwaitingCollection).await;
     let board = look(&ada, "/operations").await;
@@ -163,7 +169,10 @@ async fn a_pause_holds_back_until_somebody_resumes() {
     assert!(record(&world, id).await.deliveries.iter().any(|copy| copy.state == DeliveryState::Queued));
     let resume = [("recipient", "VMH01"), ("reason", "it is back")];
     assert_eq!(ada.browser.post("/operations/resume", &[("recipient", "VMH01")]).await.status, 422);
-    assert_eq!(ada.browser.post("/operations/resume", &resume).await.location(), Some("/operations?done=resumed"));
+    assert_eq!(
+        ada.browser.post("/operations/resume", &resume).await.location(),
+        Some("/operations?done=resumed&whom=VMH01")
+    );
     assert_eq!(ada.browser.post("/operations/resume", &resume).await.status, 409);
     copy_in(&world, id, RecipientKind::CareHome, DeliveryState::AwaitingCollection).await;
     assert_eq!(pause(&[("whom", "everybody"), ("reason", WHY)]).await.status, 303);

@@ -8,7 +8,7 @@ use onward_core::store::DeliveryRecord;
 use onward_tests::lossy_network::LossyNetwork;
 use onward_tests::message::{self, fresh};
 use onward_tests::message_server::{Does, MessageServer};
-use onward_tests::world::{World, post_xml};
+use onward_tests::world::{World, accepted};
 
 /// Generous: the machine is busy with other tests.
 const WAIT: Duration = Duration::from_secs(60);
@@ -23,10 +23,7 @@ async fn world() -> (World, MessageServer) {
 /// The practices' copies of a new discharge, once they have got somewhere.
 async fn copies(world: &World) -> Vec<DeliveryRecord> {
     let hospital = world.hospital().await;
-    let (status, response, reply) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
-    assert_eq!(status, 200, "{response}");
-    let id =
-        reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id").parse().expect("an id");
+    let id = accepted(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
     let begun = Instant::now();
     loop {
         let transfer = world.gateway().store().transfer(id).await.expect("readable").expect("there");

@@ -40,7 +40,7 @@ pub(crate) async fn onward(world: &World, arguments: &[&str]) -> Exit {
     command(world, &[&["audit"], arguments].concat()).await
 }
 
-async fn command(world: &World, arguments: &[&str]) -> Exit {
+pub(crate) async fn command(world: &World, arguments: &[&str]) -> Exit {
     let config = world.config_file.to_str().expect("UTF-8");
     let words = [&["onward"], arguments, &["--config", config]].concat();
     let cli = Cli::try_parse_from(words).expect("parses");

@@ -134,3 +134,55 @@ async fn a_revoked_certificate_is_out_also_where_it_is_connected() {
     assert_eq!(ask(&mut of_kept, port).await, Some(200), "others go on");
     assert_eq!(wire(&kept).say(request.as_bytes()).await.status(), 200);
 }
+
+/// A way to the server that lets the client's greeting through and holds what follows until it is told.
+async fn stalling(port: u16) -> (u16, Arc<tokio::sync::Notify>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let own = listener.local_addr().expect("bound").port();
+    let released = Arc::new(tokio::sync::Notify::new());
+    let gate = Arc::clone(&released);
+    tokio::spawn(async move {
+        let (client, _) = listener.accept().await.expect("a client");
+        let server = TcpStream::connect(("127.0.0.1", port)).await.expect("the server");
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+        let mut greeting = vec![0; 16 * 1024];
+        let count = from_client.read(&mut greeting).await.expect("a greeting");
+        to_server.write_all(&greeting[..count]).await.expect("passed on");
+        gate.notified().await;
+        // The server may have given up meanwhile.
+        let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+    });
+    (own, released)
+}
+
+/// Whoever begins a handshake before a list and ends it after is judged by the list.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_lasts_over_a_revocation_is_judged_by_it() {
+    let authority = Authority::new("An authority");
+    let world = World::start_with_client_authorities(authority.certificate(), &authority.crl(&[], 2099)).await;
+    let port = world.port();
+    let revoked = authority.issue(1, Kind::Right);
+    let (stalled, released) = stalling(port).await;
+    let slow = Wire::with_certificate(world.folder(), stalled, &revoked);
+    let slow = tokio::spawn(async move {
+        let Ok(stream) = slow.connect().await else { return };
+        let mut stream = BufReader::new(stream);
+        while ask(&mut stream, port).await.is_some() {
+            tokio::task::yield_now().await;
+        }
+    });
+    std::fs::write(world.folder().join("client-crl.pem"), authority.crl(&[1], 2099)).expect("written");
+    let request = format!("GET /fhir/R4/metadata HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    patiently(async {
+        let another = Wire::with_certificate(world.folder(), port, &revoked);
+        while another.say(request.as_bytes()).await.alert.as_deref() != Some("CertificateRevoked") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    released.notify_one();
+    // A request may be answered while the connection is judged; it is not kept.
+    patiently(async { slow.await.expect("it ends") }).await;
+}

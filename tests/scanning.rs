@@ -14,6 +14,7 @@ const MARK: &str = "onward-test-malware";
 
 /// A daemon; it ends with this value.
 struct Clamd {
+    program: &'static str,
     folder: tempfile::TempDir,
     process: Child,
 }
@@ -27,6 +28,7 @@ impl Clamd {
             assert!(!required, "clamd is missing and ONWARD_REQUIRE_CLAMD forbids skipping (Debian: clamav-daemon)");
             println!("SKIPPED: the tests with a malware scanner: clamd is missing (Debian: clamav-daemon)");
         }
+        let program = *program?;
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir(at("signatures")).expect("made");
@@ -40,8 +42,8 @@ impl Clamd {
             at("clamd.log").display()
         );
         std::fs::write(at("clamd.conf"), settings).expect("written");
-        let process = Self::spawn(program?, folder.path());
-        Some(Self { folder, process })
+        let process = Self::spawn(program, folder.path());
+        Some(Self { program, folder, process })
     }
 
     fn spawn(program: &str, folder: &Path) -> Child {
@@ -114,7 +116,7 @@ async fn attachments_with_malware_are_refused_and_nothing_is_taken_unscanned() {
     assert_eq!(status, 503, "{answer}");
     assert!(reply.headers.contains_key("retry-after"));
     assert_eq!(world.logged("copies, route").await, accepted, "nothing is taken in");
-    clamd.process = Clamd::spawn("/usr/sbin/clamd", clamd.folder.path());
+    clamd.process = Clamd::spawn(clamd.program, clamd.folder.path());
     let (status, answer, _) = post_xml(&hospital, waiting).await;
     assert_eq!(status, 200, "{answer}");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use onward_server::config::Config;
+use onward_tests::balp;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 use tokio::io::{AsyncReadExt as _, BufReader};
@@ -98,6 +99,8 @@ async fn every_entry_reaches_the_receiver_in_order_and_names_no_patient() {
     while !operations(&world, "metrics").await.1.contains("\nonward_audit_syslog_backlog_entries 0\n") {
         tokio::task::yield_now().await;
     }
+
+    balp::judge(world.gateway().store().as_ref(), 0).await;
 
     // The receiver dies; what happens meanwhile waits in the store, and the gateway says so.
     drop(stream);

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use onward_core::store::Store;
 use onward_fhir::read::{self, Limits};
 use onward_validate::conformance::Conformance;
 use onward_validate::{Severity, Validator};
@@ -69,4 +70,18 @@ pub fn judged_by(event: &Value, profile: &str) -> Vec<String> {
             || (finding.rule.starts_with(OWN) && finding.rule.ends_with("not-evaluated"))
     });
     grave.map(|finding| format!("{} {} [{}]", finding.expression, finding.diagnostics, finding.rule)).collect()
+}
+
+/// Judges the entries of a log from this place on, and gives where it ends.
+///
+/// # Panics
+/// When an event is not what its profile allows.
+pub async fn judge(store: &dyn Store, from: u64) -> u64 {
+    let entries = store.audit_entries(from, 100_000).await.expect("readable");
+    for entry in &entries {
+        let event: Value = serde_json::from_slice(entry.event().expect("kept")).expect("JSON");
+        let problems = problems(&event);
+        assert!(problems.is_empty(), "{problems:#?} in {event:#}");
+    }
+    entries.last().map_or(from, |last| last.index + 1)
 }

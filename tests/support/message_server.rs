@@ -97,8 +97,7 @@ impl MessageServer {
 async fn process(State(kept): State<Kept>, headers: HeaderMap, body: Bytes) -> Response {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     kept.traceparents.lock().expect("whole").push(text("traceparent"));
-    let key = text("idempotency-key");
-    kept.keys.lock().expect("whole").push(key);
+    kept.keys.lock().expect("whole").push(text("idempotency-key"));
     let xml =
         headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/fhir+xml"));
     let text = std::str::from_utf8(&body).expect("FHIR is UTF-8");

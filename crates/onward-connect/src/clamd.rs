@@ -49,19 +49,19 @@ impl FromStr for ClamdAddress {
 /// The daemon.
 #[derive(Debug, Clone)]
 pub struct Clamd {
-    address: ClamdAddress,
+    place: ClamdAddress,
     time_max: Duration,
 }
 
 impl Clamd {
     /// The daemon at this address. Nothing is connected yet.
     #[must_use]
-    pub fn new(address: ClamdAddress) -> Self {
-        Self { address, time_max: TIME_MAX }
+    pub fn new(place: ClamdAddress) -> Self {
+        Self { place, time_max: TIME_MAX }
     }
 
     async fn answer(&self, bytes: &[u8]) -> std::io::Result<String> {
-        match &self.address {
+        match &self.place {
             ClamdAddress::Socket(path) => converse(UnixStream::connect(path).await?, bytes).await,
             ClamdAddress::Loopback(address) => converse(TcpStream::connect(address).await?, bytes).await,
         }
@@ -176,18 +176,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_daemon_that_stops_listening_is_heard() {
+    async fn a_daemon_that_stops_listening_never_counts_as_clean() {
         let (clamd, _) = daemon(b"INSTREAM size limit exceeded. ERROR\0", 1).await;
-        let fault = clamd.scan(vec![0; 8 * 1024 * 1024].into()).await.expect_err("too long for it");
-        // A reset may overtake the answer; either way nothing counts as clean.
-        assert!(!fault.0.is_empty());
+        // A reset may overtake the answer; either way nobody knows.
+        clamd.scan(vec![0; 8 * 1024 * 1024].into()).await.expect_err("too long for it");
     }
 
     #[tokio::test]
     async fn a_daemon_that_is_not_there_or_hangs_is_no_verdict() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = ClamdAddress::Loopback(listener.local_addr().expect("bound"));
-        let hangs = Clamd { address: address.clone(), time_max: Duration::from_millis(50) };
+        let hangs = Clamd { place: address.clone(), time_max: Duration::from_millis(50) };
         assert_eq!(hangs.scan(Bytes::new()).await, Err(NotScanned("it takes too long".to_owned())));
         drop(listener);
         assert!(Clamd::new(address).scan(Bytes::new()).await.is_err());

@@ -192,6 +192,7 @@ pub(crate) enum Lookup {
     /// The operating system.
     System,
     /// The same addresses for every name.
+    #[cfg(test)]
     Fixed(Vec<IpAddr>),
 }
 
@@ -199,6 +200,7 @@ impl Lookup {
     async fn addresses(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
         match self {
             Self::System => Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect()),
+            #[cfg(test)]
             Self::Fixed(addresses) => Ok(addresses.clone()),
         }
     }

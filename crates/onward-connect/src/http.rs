@@ -3,7 +3,7 @@
 //!
 //! It refuses to say more of an answer than its status: bodies and URLs never enter a fault.
 
-mod own;
+mod any;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, CertificateError};
 use url::Url;
 
-pub use self::own::OwnListener;
+use self::any::AnyCertificate;
 use crate::egress::{Egress, EgressHost, EgressRefusal, GuardedResolver, Lookup};
 use crate::secret::Secret;
 
@@ -51,8 +51,8 @@ pub struct HttpConfig {
     pub extra_roots_pem: Vec<u8>,
     /// Our own certificate, where the partner wants one.
     pub client_certificate: Option<ClientCertificate>,
-    /// A listener of our own is asked, and nobody else.
-    pub own: Option<OwnListener>,
+    /// Takes whatever certificate is shown: for a listener of our own on this machine, which is asked for its state alone.
+    pub any_certificate: bool,
 }
 
 impl Default for HttpConfig {
@@ -67,7 +67,7 @@ impl Default for HttpConfig {
             system_roots: true,
             extra_roots_pem: Vec::new(),
             client_certificate: None,
-            own: None,
+            any_certificate: false,
         }
     }
 }
@@ -150,8 +150,7 @@ impl HttpClient {
     /// # Errors
     /// When a certificate or key cannot be used, or no root is trusted.
     pub fn new(config: &HttpConfig) -> Result<Self, HttpSetupError> {
-        let fixed = config.own.as_ref().map(|own| Lookup::Fixed(vec![own.address]));
-        Self::with_lookup(config, fixed.unwrap_or(Lookup::System))
+        Self::with_lookup(config, Lookup::System)
     }
 
     pub(crate) fn with_lookup(config: &HttpConfig, lookup: Lookup) -> Result<Self, HttpSetupError> {
@@ -289,9 +288,9 @@ pub(crate) fn tls(config: &HttpConfig) -> Result<rustls::ClientConfig, HttpSetup
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| HttpSetupError::Client(error.to_string()))?;
-    let builder = match &config.own {
-        Some(own) => builder.dangerous().with_custom_certificate_verifier(own.verifier(&provider)?),
-        None => builder.with_root_certificates(roots(config)?),
+    let builder = match config.any_certificate {
+        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
+        false => builder.with_root_certificates(roots(config)?),
     };
     let mut tls = match &config.client_certificate {
         None => builder.with_no_client_auth(),

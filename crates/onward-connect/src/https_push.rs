@@ -1,7 +1,8 @@
-//! Pushes a copy to a partner's HTTPS endpoint.
+//! Pushes a copy to a partner's HTTPS endpoint, and calls those who subscribed.
 //!
 //! It refuses to follow redirects and to repeat a request: the dispatcher does that, under the same delivery
-//! identifier, which the partner sees as `Idempotency-Key`. The partner's body is never kept.
+//! identifier, which the partner sees as `Idempotency-Key`. The partner's body is never kept; what a FHIR
+//! server answers to `$process-message` is brought back to be understood.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -80,7 +81,7 @@ impl HttpsPush {
         Ok(headers)
     }
 
-    /// What the host asks for: its token, and signatures.
+    /// What the host asks for (its token, and signatures), and which trace this is part of.
     async fn authorise(&self, headers: &mut HeaderMap, url: &Url, id: &str, body: &[u8]) -> Result<(), SendError> {
         if let Some(file) = url.host_str().and_then(|host| self.config.bearer_token_files.get(host)) {
             let file = file.clone();
@@ -163,13 +164,10 @@ impl Hook for HttpsPush {
             .send(Method::POST, url, headers, Bytes::new())
             .await
             .map_err(crate::http::HttpFault::of_repeatable)?;
-        match outcome(&answer, self.clock.as_ref()) {
-            Ok(_) => {
-                let _ = answer.bytes().await;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        outcome(&answer, self.clock.as_ref())?;
+        // Read, so that the connection can be used again; what it says changes nothing.
+        let _ = answer.bytes().await;
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! This crate refuses to follow redirects, to speak to hosts that the configuration does not list, to reach private
 //! addresses that are not listed as internal, and to put a partner's answer into an error. It carries bytes and
-//! core types and knows no FHIR; the few fields of a PDS answer are read into structures of its own.
+//! core types and knows no FHIR; the few fields of PDS's and ODS's answers are read into structures of its own.
 
 pub mod clamd;
 pub mod egress;

@@ -76,7 +76,7 @@ impl MeshConfig {
     /// What does not compress grows by gzip: a hundredth is room enough.
     pub const CHUNK_BYTES: usize = 99_000_000;
 
-    /// Uncompressed sending, messages up to 100 MB.
+    /// Uncompressed sending, in chunks of 99 MB; messages of up to 100 MB are taken.
     #[must_use]
     pub fn new(base_url: Url, mailbox: MeshMailboxId, password: Secret, shared_key: Secret) -> Self {
         Self {

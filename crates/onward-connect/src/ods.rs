@@ -61,10 +61,9 @@ pub async fn organisation(http: &HttpClient, base: &Url, ods: &OdsCode) -> Resul
     match status {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND => return Ok(None),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+        status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
             return Err(transient(&format!("ODS answered {}", status.as_u16())));
         }
-        status if status.is_server_error() => return Err(transient(&format!("ODS answered {}", status.as_u16()))),
         status => return Err(permanent(&format!("ODS answered {}", status.as_u16()))),
     }
     let body = answer.bytes_up_to(ANSWER_BYTES_MAX).await.map_err(HttpFault::of_repeatable)?;

@@ -378,12 +378,14 @@ pub trait Store:
     async fn client(&self, id: &str) -> Result<Option<Client>, StoreError>;
     /// All clients by id.
     async fn clients(&self) -> Result<Vec<Client>, StoreError>;
-    /// Takes note of an assertion's `jti` (kept until `jti_expires`) and stores the token; `false` when the `jti` was seen.
+    /// Takes note of an assertion's `jti` (kept until `jti_expires`) and stores the token; `false` when the `jti` was seen,
+    /// [`StoreError::Overtaken`] when what the token rests on of `client`, as the assertion was checked against, has changed.
     async fn redeem_assertion(
         &self,
         jti: &str,
         jti_expires: Timestamp,
         token: Token,
+        client: Client,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError>;
     /// Takes note that another issuer's token was used, until `expires`; `false`, with nothing written, when it was before.

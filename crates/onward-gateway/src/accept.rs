@@ -1,6 +1,7 @@
 //! One message becomes one transfer: prepared, then committed with its copies and its audit before the reply.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
@@ -15,6 +16,9 @@ use crate::Gateway;
 use crate::lifecycle::{TRIES, TakenBack};
 use crate::prepare::{PrepareError, Prepared, Routing, identify_refused};
 use crate::refusal::Refusal;
+
+/// How long all attachments of a message may take to be looked through: somebody waits for the answer.
+const SCAN_MAX: Duration = Duration::from_secs(30);
 
 /// One posted or collected message. It has no `Debug`: that would show the body.
 #[derive(Clone)]
@@ -94,7 +98,7 @@ impl Gateway {
             Err(PrepareError::Store(error)) => return Err(error.into()),
             Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
-        if let Some(refusal) = self.malware_in(&prepared.to_scan).await? {
+        if let Some(refusal) = self.malware_in(&prepared.to_scan.0).await? {
             tracing::error!(client = %submission.client.id, %refusal, "a message is refused");
             return Err(self.refuse(submission, refusal).await?);
         }
@@ -122,12 +126,16 @@ impl Gateway {
     /// Looks through the attachments, one after the other: the first that holds malware decides.
     async fn malware_in(&self, attachments: &[Bytes]) -> Result<Option<Refusal>, NotScanned> {
         let Some(scanner) = &self.scanner else { return Ok(None) };
-        for (place, bytes) in attachments.iter().enumerate() {
-            if let Scanned::Malware(name) = scanner.scan(Bytes::clone(bytes)).await? {
-                return Ok(Some(Refusal::Malware { number: place + 1, name }));
+        let all = async {
+            for (place, bytes) in attachments.iter().enumerate() {
+                if let Scanned::Malware(name) = scanner.scan(Bytes::clone(bytes)).await? {
+                    return Ok(Some(Refusal::Malware { number: place + 1, name }));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        };
+        let late = |_| NotScanned(format!("{} attachments take too long together", attachments.len()));
+        tokio::time::timeout(SCAN_MAX, all).await.map_err(late)?
     }
 
     async fn refuse(&self, submission: &Submission, refusal: Refusal) -> Result<AcceptError, StoreError> {

@@ -100,7 +100,7 @@ impl Gateway {
         Ok(raised)
     }
 
-    /// What is told names nobody; the entry does, because it is about what became of that person's summary.
+    /// What is told names no patient; the entry does, because it is about what became of that person's summary.
     async fn notify_entry(&self, concern: &Concern, success: bool, detail: String) -> Result<AuditEntry, StoreError> {
         Ok(AuditEntry {
             success,

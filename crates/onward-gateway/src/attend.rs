@@ -14,6 +14,7 @@ use onward_core::{DeliveryId, OdsCode, Timestamp};
 use onward_transform::render::dates;
 
 use crate::acknowledge::{Acknowledgement, may_move};
+use crate::shown::Shown;
 use crate::{Gateway, checklist, leaving};
 
 /// A signed-in person, of one or more organisations.
@@ -173,14 +174,10 @@ impl Gateway {
                 arrival.card = self.store.card(notice.of).await?;
             }
         }
-        let shown: Vec<String> = found.iter().map(|arrival| arrival.copy.id.to_string()).collect();
+        let copies = found.iter().map(|arrival| arrival.copy.id).collect();
+        let shown = Shown { copies, transfers: Vec::new() };
         let filter = if open_only { "open" } else { "all" };
-        let entry = AuditEntry {
-            request_id: who.request_id.clone(),
-            query: Some(format!("inbox?show={filter}&shown={}", shown.join(","))),
-            ..AuditEntry::new(AuditWord::Query, self.clock.now(), who.agent.clone(), "list of arrivals")
-        };
-        self.store.audit(vec![self.journal.row(&entry)]).await?;
+        self.note_listed(who, &format!("inbox?show={filter}"), &shown, "list of arrivals").await?;
         Ok(found)
     }
 

@@ -89,14 +89,6 @@ pub struct Exported {
     pub carried: Carried,
 }
 
-impl Exported {
-    /// Everything that the organisation itself holds about the person, for subject access.
-    #[must_use]
-    pub fn is_subject_access(&self) -> bool {
-        self.export.form == ExportForm::Sar
-    }
-}
-
 /// What the log and the store hold about one person.
 #[derive(Debug, Clone, Default)]
 pub struct Held {
@@ -258,17 +250,25 @@ impl Gateway {
         Ok(Some(entry))
     }
 
-    /// Recomputes the log, and keeps what came of it as an entry that [`Gateway::last_verification`] finds.
+    /// Recomputes the log, and keeps what came of it as an entry that [`Gateway::last_verification`] finds. Checkpoints come with
+    /// good signatures; `None` where nothing could check them; a misfit where one of them has no good signature.
     ///
     /// # Errors
     /// When the store cannot be read or the look cannot be audited.
     pub async fn verify_for(
         &self,
         inquiry: &Inquiry<'_>,
-        checkpoints: Vec<Checkpoint>,
+        checkpoints: Result<Option<Vec<Checkpoint>>, Misfit>,
     ) -> Result<Result<(Verified, u64), Misfit>, StoreError> {
-        let outcome = walk(self.store.as_ref(), checkpoints, |_| ()).await?;
+        let signed = !matches!(checkpoints, Ok(None));
+        let outcome = match checkpoints {
+            Ok(checkpoints) => walk(self.store.as_ref(), checkpoints.unwrap_or_default(), |_| ()).await?,
+            Err(misfit) => Err(misfit),
+        };
         let detail = match &outcome {
+            Ok((verified, _)) if !signed => {
+                format!("{VERIFIED}whole in itself, {} entries, but no checkpoint was checked", verified.size)
+            }
             Ok((verified, _)) => {
                 format!("{VERIFIED}whole, {} entries, {} under a checkpoint", verified.size, verified.covered)
             }
@@ -310,10 +310,11 @@ impl Gateway {
         Ok(None)
     }
 
-    /// Keeps the wish to export; another lead of the organisation must grant it. `false`: nothing is held about this person.
+    /// Keeps the wish to export; another lead of the organisation must grant it. `false`: the organisation neither sent nor
+    /// was sent anything about this person, whatever others hold; that it was asked is an entry all the same.
     ///
     /// # Errors
-    /// When the store cannot commit.
+    /// When the store cannot be read or cannot commit.
     pub async fn ask_export(
         &self,
         inquiry: &Inquiry<'_>,
@@ -322,10 +323,13 @@ impl Gateway {
     ) -> Result<bool, StoreError> {
         let now = self.clock.now();
         if let Some(patient) = patient {
-            let query = TaskQuery { transfers: true, patient: Some(patient.clone()), limit: 1, ..TaskQuery::default() };
-            let found = self.store.tasks(query).await?;
-            let Some(FoundTask::Transfer(transfer)) = found.first() else { return Ok(false) };
-            export.about = Some(transfer.id);
+            export.about = self.transfer_within(inquiry.organisation, patient).await?;
+            if export.about.is_none() {
+                let told = "asked for, nothing is held here";
+                let row = self.export_row(inquiry, AuditWord::Query, &export, Some(patient.clone()), told);
+                self.store.audit(vec![row]).await?;
+                return Ok(false);
+            }
         }
         let approval = Approval {
             id: ApprovalId::random(),
@@ -342,6 +346,27 @@ impl Gateway {
         let row = self.export_row(inquiry, AuditWord::Query, &export, patient.cloned(), "asked for");
         self.store.ask_approval(approval, vec![row]).await?;
         Ok(true)
+    }
+
+    /// A transfer about this person that the organisation sent or was sent a copy of.
+    async fn transfer_within(
+        &self,
+        organisation: &OdsCode,
+        patient: &NhsNumber,
+    ) -> Result<Option<TransferId>, StoreError> {
+        let about = TaskQuery { patient: Some(patient.clone()), limit: 1, ..TaskQuery::default() };
+        let own = Some(organisation.clone());
+        for query in [
+            TaskQuery { transfers: true, sender: own.clone(), ..about.clone() },
+            TaskQuery { copies: true, recipient: own.clone(), ..about },
+        ] {
+            match self.store.tasks(query).await?.first() {
+                Some(FoundTask::Transfer(transfer)) => return Ok(Some(transfer.id)),
+                Some(FoundTask::Copy(copy)) => return Ok(Some(copy.transfer)),
+                None => {}
+            }
+        }
+        Ok(None)
     }
 
     /// The open wishes of an organisation.

@@ -335,8 +335,18 @@ impl Gateway {
                 break;
             }
         }
-        if self.store.latest_checkpoint().await?.is_some_and(|checkpoint| checkpoint.size >= tree.size()) {
-            return Ok(());
+        if let Some(newest) = self.store.latest_checkpoint().await? {
+            // The log's key is being changed, and this gateway still has the old file: what it signed alone would not be believed.
+            if !key.verifying_keys().know_all_signers(&newest.note) {
+                return Err(StoreError::Corrupt(
+                    "the newest checkpoint is signed by a key that is not in this gateway's audit.signing_key_file: copy the file \
+                     that the gateways share, and restart"
+                        .to_owned(),
+                ));
+            }
+            if newest.size >= tree.size() {
+                return Ok(());
+            }
         }
         let checkpoint = Checkpoint::of_tree(key.verifying_keys().name(), tree)
             .map_err(|error| StoreError::Corrupt(error.to_string()))?;

@@ -128,8 +128,8 @@ pub struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) journal: Journal,
     /// Rung when there may be something to send, or when a state has changed.
-    pub(crate) breakers: Breakers,
     pub(crate) work: Notify,
+    pub(crate) breakers: Breakers,
     /// Those of subscribers: their probes are calls, not copies.
     pub(crate) hook_breakers: Breakers,
     /// How far into the audit log this process has looked for each subscription.

@@ -156,7 +156,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the look cannot be audited: then nothing may be shown.
-    pub async fn note_listed(
+    pub(crate) async fn note_listed(
         &self,
         who: &Attendant,
         asked: &str,

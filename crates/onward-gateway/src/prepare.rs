@@ -77,7 +77,17 @@ pub struct Prepared {
     /// Where it goes.
     pub routing: Routing,
     /// What is attached, decoded, in order; empty where nothing looks for malware.
-    pub to_scan: Vec<Bytes>,
+    pub to_scan: Attached,
+}
+
+/// The bytes of attachments. Their `Debug` tells only how many there are.
+#[derive(Default)]
+pub struct Attached(pub Vec<Bytes>);
+
+impl std::fmt::Debug for Attached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} attachments", self.0.len())
+    }
 }
 
 impl Prepared {
@@ -122,10 +132,11 @@ pub fn format_of(media_type: &str) -> Format {
 
 /// The bytes of everything attached, in the message and in a document that is embedded in it. They decode: the message is
 /// valid.
-fn attached(message: &Tree<'_>, embedded: Option<&Tree<'_>>) -> Vec<Bytes> {
+fn attached(message: &Tree<'_>, embedded: Option<&Tree<'_>>) -> Attached {
     let trees = [Some(message), embedded].into_iter().flatten();
     let found = trees.flat_map(|tree| attachments(tree.root()));
-    found.filter_map(|attachment| decode_base64(attachment.data?.value()?).ok()).map(Bytes::from).collect()
+    let bytes = found.filter_map(|attachment| decode_base64(attachment.data?.value()?).ok());
+    Attached(bytes.map(Bytes::from).collect())
 }
 
 /// Reads bytes into a tree over them.
@@ -243,7 +254,7 @@ impl Gateway {
             },
         };
         let walk = (predecessor, transfer, decided);
-        let to_scan = if self.scanner.is_some() { attached(&tree, inner.as_ref()) } else { Vec::new() };
+        let to_scan = if self.scanner.is_some() { attached(&tree, inner.as_ref()) } else { Attached::default() };
         let routed = self.route(facts, findings, notes, r4, &message, &original_parts, client, walk).await?;
         Ok(Prepared { to_scan, ..routed })
     }
@@ -366,7 +377,17 @@ impl Gateway {
         };
         evidence.extend(replaced);
         let route = route.name.clone();
-        Ok(Prepared { facts, findings, notes, route, passed_over, evidence, predecessor, routing, to_scan: Vec::new() })
+        Ok(Prepared {
+            facts,
+            findings,
+            notes,
+            route,
+            passed_over,
+            evidence,
+            predecessor,
+            routing,
+            to_scan: Attached::default(),
+        })
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one walk, split from `route` for its length")]

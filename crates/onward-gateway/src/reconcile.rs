@@ -186,7 +186,7 @@ impl Reconciliation<'_> {
     /// told.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read or commit.
     pub async fn unlisted(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Reconciled>, StoreError> {
         let mut unlisted = Vec::new();
         let mut after = Some((from, uuid::Uuid::nil()));

@@ -46,6 +46,13 @@ pub struct Wanted {
     pub off: bool,
 }
 
+impl Wanted {
+    /// Its status from now on, and when it is called next.
+    fn standing(&self, now: Timestamp) -> (SubscriptionStatus, Option<Timestamp>) {
+        if self.off { (SubscriptionStatus::Off, None) } else { (SubscriptionStatus::Requested, Some(now)) }
+    }
+}
+
 /// Why a subscription is not taken as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
@@ -111,6 +118,7 @@ impl Gateway {
             Err(reason) => return Ok(Err(reason)),
         };
         let now = to_the_microsecond(self.clock.now());
+        let (status, next_call) = wanted.standing(now);
         let new = Subscription {
             id: Uuid::new_v4(),
             client_id: client.id.clone(),
@@ -118,14 +126,14 @@ impl Gateway {
             reason: wanted.reason,
             endpoint: wanted.endpoint,
             ends: wanted.ends.map(to_the_microsecond),
-            status: if wanted.off { SubscriptionStatus::Off } else { SubscriptionStatus::Requested },
+            status,
             error: None,
             version: 1,
             created: now,
             changed: now,
             told: self.store.audit_size().await?,
             failures: 0,
-            next_call: (!wanted.off).then_some(now),
+            next_call,
             failing_since: None,
         };
         let entry = self.configure_entry(client, &new, "made", request_id);
@@ -154,17 +162,18 @@ impl Gateway {
             Err(reason) => return Ok(Changed::NotTaken(reason)),
         };
         let now = to_the_microsecond(self.clock.now());
+        let (status, next_call) = wanted.standing(now);
         let new = Subscription {
             criteria: criteria.to_string(),
             reason: wanted.reason,
             endpoint: wanted.endpoint,
             ends: wanted.ends.map(to_the_microsecond),
-            status: if wanted.off { SubscriptionStatus::Off } else { SubscriptionStatus::Requested },
+            status,
             error: None,
             changed: now,
             // What happened while it was off, or could not be told, is history: the first call makes its owner look.
             told: self.store.audit_size().await?,
-            next_call: (!wanted.off).then_some(now),
+            next_call,
             ..own
         };
         let entry = self.configure_entry(client, &new, "changed", request_id);

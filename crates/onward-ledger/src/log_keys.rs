@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use zeroize::Zeroizing;
 
 use crate::checkpoint::Checkpoint;
-use crate::note::{KeyError, NoteError, SECRET_PREFIX, SigningKey, VerifyingKey};
+use crate::note::{KeyError, NoteError, SECRET_PREFIX, SigningKey, VerifyingKey, parts_of_note, parts_of_signature};
 
 /// Between a retired key and the number of entries up to which it vouches.
 const UNTIL: &str = " until ";
@@ -166,6 +166,16 @@ impl VerifyingKeys {
         &self.keys[0].key
     }
 
+    /// Whether every signature under this log's name is by one of these keys. One that is not is by a key that was made
+    /// elsewhere meanwhile; or the note is none.
+    pub fn know_all_signers(&self, note: &str) -> bool {
+        let known = |line: &str| {
+            parts_of_signature(line)
+                .is_some_and(|(name, id, _)| name != self.name() || self.keys.iter().any(|own| own.key.id() == id))
+        };
+        parts_of_note(note).is_ok_and(|(_, signatures)| signatures.split('\n').all(known))
+    }
+
     /// Checks a note's signatures by these keys and returns the checkpoint that one of them may vouch for. Signatures of
     /// other keys, such as witnesses, are passed over.
     ///
@@ -280,6 +290,11 @@ mod tests {
         for verifier in [&first, &second, keys.verifying_keys()] {
             assert_eq!(verifier.open(&both), Ok(checkpoint(3)));
         }
+
+        for (verifier, knows) in [(&first, false), (&second, false), (keys.verifying_keys(), true)] {
+            assert_eq!(verifier.know_all_signers(&both), knows);
+        }
+        assert!(first.know_all_signers(&before) && !first.know_all_signers("no note"));
 
         assert_eq!(keys.retire(3), 1);
         let after = keys.sign(&checkpoint(4)).unwrap();

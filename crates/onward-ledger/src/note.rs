@@ -67,7 +67,7 @@ pub enum NoteError {
     #[error("the note is not signed by this key")]
     NotSigned,
     /// Only a retired key signed it, and that one was retired when the log was smaller.
-    #[error("the note is signed by a key alone that had been retired before")]
+    #[error("the note is signed only by a key that had been retired before")]
     Retired,
     /// A line claims to be signed by this key and is not.
     #[error("the signature does not fit the text")]
@@ -191,6 +191,10 @@ impl VerifyingKey {
     /// The key's name, which is the origin of the log that it signs.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn id(&self) -> [u8; 4] {
+        self.id
     }
 
     /// Checks a note's signature by this key and returns the checkpoint that it vouches for. Signatures of other keys,

@@ -199,7 +199,7 @@ def read_checkpoint(note, keys):
     need(len(lines) == 3 and lines[0] == key[0], "the checkpoint has not exactly three lines, the first this log's name")
     size = number(lines[1], "the tree size")
     vouched = None in signed or size <= max(signed, default=-1)
-    need(vouched, "the checkpoint is not signed by this key, or by one that was retired before")
+    need(vouched, "the checkpoint is signed by none of the log's keys, or only by one that was retired before")
     return size, unbase64(lines[2], "the root", 32)
 
 
@@ -255,7 +255,7 @@ def main():
     usage = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     usage.add_argument("command", choices=("checkpoint", "proof", "log"))
     usage.add_argument("file")
-    usage.add_argument("--key", required=True, help="the log's public key (onward audit key)")
+    usage.add_argument("--key", required=True, help="the log's public keys (onward audit key)")
     usage.add_argument("--witness", action="append", default=[], help="a witness's public key")
     usage.add_argument("--entry", help="proof: the entry, where the proof does not carry it")
     usage.add_argument("--checkpoint", action="append", help="log: a signed checkpoint; more may be given")

@@ -129,10 +129,10 @@ fn postgres_settings(config: &Config, url: &url::Url) -> anyhow::Result<Postgres
     let password = config.store.password_file.as_deref().map(Secret::from_file).transpose();
     Ok(PostgresSettings {
         url: url.clone(),
-        password: password.context("reading store.password_file")?.map(|secret| secret.expose().to_owned()),
+        password: password.context("reading store.password_file")?.map(|secret| secret.expose().to_owned().into()),
         ca_pem: config.store.ca_file.as_deref().map(read).transpose()?,
         client_pem: client_certificate(config.store.certificate_file.as_deref(), config.store.key_file.as_deref())?
-            .map(|certificate| (certificate.chain_pem, certificate.key_pem.expose().to_owned())),
+            .map(|certificate| (certificate.chain_pem, certificate.key_pem.expose().to_owned().into())),
         fsync_off_allowed: config.store.allow_fsync_off,
     })
 }

@@ -9,6 +9,7 @@ mod audit;
 pub mod check;
 mod identity;
 mod layers;
+mod national;
 pub mod routes;
 mod traces;
 mod values;
@@ -22,9 +23,8 @@ use std::sync::Arc;
 
 use onward_connect::clamd::ClamdAddress;
 use onward_connect::egress::EgressHost;
-use onward_connect::mesh::GpRoutingDate;
+use onward_core::OdsCode;
 use onward_core::state::{HoldReason, TransportKind};
-use onward_core::{MeshMailboxId, OdsCode};
 use onward_gateway::Profiles;
 use onward_validate::conformance::Conformance;
 use onward_validate::{Level, RuleBook, Validator};
@@ -36,6 +36,7 @@ pub use audit::{Audit, HostPort, SyslogContent, Witness};
 pub use check::{Finding, Severity};
 pub use identity::{Identity, Issuer, TokenIssuer};
 pub(crate) use layers::{line_of, nearest, with_suggestion};
+pub use national::{Mesh, Ods, Pds, PdsMode};
 pub use routes::RouteFile;
 pub use traces::{Sampling, Traces};
 pub use values::StoreUrl;
@@ -247,94 +248,6 @@ pub struct Retention {
     pub accounts_days: u32,
     /// Days for the reasons of erasures, of legal holds that were lifted, and of what two people decided.
     pub decisions_days: u32,
-}
-
-/// `[mesh]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mesh {
-    /// Send and collect by MESH.
-    pub enabled: bool,
-    /// Address of the MESH API, without `/messageexchange`.
-    #[serde(deserialize_with = "values::base_url")]
-    pub base_url: Url,
-    /// Our own mailbox.
-    #[serde(deserialize_with = "filled")]
-    pub mailbox: Option<MeshMailboxId>,
-    /// File with the mailbox password.
-    #[serde(deserialize_with = "filled")]
-    pub password_file: Option<PathBuf>,
-    /// File with the environment's shared key.
-    #[serde(deserialize_with = "filled")]
-    pub shared_key_file: Option<PathBuf>,
-    /// Client certificate chain, PEM.
-    #[serde(deserialize_with = "filled")]
-    pub certificate_file: Option<PathBuf>,
-    /// Its private key, PEM.
-    #[serde(deserialize_with = "filled")]
-    pub key_file: Option<PathBuf>,
-    /// Further authorities, PEM.
-    #[serde(deserialize_with = "filled")]
-    pub ca_file: Option<PathBuf>,
-    /// Send bodies compressed.
-    pub compress: bool,
-    /// Longest part of a message in one request, bytes before compression.
-    pub chunk_bytes: u32,
-    /// Practices without a directory entry are found by MESH.
-    pub gp_routing: bool,
-    /// How a date of birth stands in that address.
-    pub gp_routing_date: GpRoutingDate,
-    /// Time between two looks into our mailbox, seconds.
-    pub poll_seconds: u32,
-    /// Plain `http:` to a loopback address.
-    pub allow_plain_loopback: bool,
-}
-
-/// `[pds]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pds {
-    /// Which directory of people.
-    pub mode: PdsMode,
-    /// Address of the FHIR API.
-    #[serde(deserialize_with = "values::base_url")]
-    pub base_url: Url,
-    /// Token endpoint; also the `aud` of our assertions.
-    #[serde(deserialize_with = "values::base_url")]
-    pub token_url: Url,
-    /// API key.
-    pub client_id: String,
-    /// File with the private key that signs our assertions, PEM.
-    #[serde(deserialize_with = "filled")]
-    pub key_file: Option<PathBuf>,
-    /// `kid` of that key.
-    pub key_id: String,
-    /// People of the stand-in, TOML.
-    #[serde(deserialize_with = "filled")]
-    pub stand_in_file: Option<PathBuf>,
-    /// Plain `http:` to a loopback address.
-    pub allow_plain_loopback: bool,
-}
-
-/// Where people are looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PdsMode {
-    /// The service itself.
-    Pds,
-    /// A local file.
-    StandIn,
-}
-
-/// `[ods]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ods {
-    /// Address of the ORD API, version included.
-    #[serde(deserialize_with = "values::base_url")]
-    pub base_url: Url,
-    /// Plain `http:` to a loopback address.
-    pub allow_plain_loopback: bool,
 }
 
 /// `[egress]`

@@ -107,14 +107,16 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, app: Router, mu
         tokio::spawn(async move {
             let _held = (permit, admission);
             let Some(tls) = tls else { return connection(stream, app, peer, None, stop).await };
-            let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+            // Before the handshake: what changes while it goes on is judged as well.
+            let guard = tls.guard();
+            let handshake = TlsAcceptor::from(guard.config()).accept(stream);
             let stream = match tokio::time::timeout(HEAD_TIMEOUT, handshake).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => return tracing::debug!("a TLS handshake took too long"),
             };
             let chain = stream.get_ref().1.peer_certificates().filter(|chain| !chain.is_empty());
-            let client = chain.map(|chain| (ClientCertificate(sha256_hex(chain[0].as_ref())), tls.watch(chain)));
+            let client = chain.map(|chain| (ClientCertificate(sha256_hex(chain[0].as_ref())), guard.watch(chain)));
             connection(stream, app, peer, client, stop).await;
         });
     }

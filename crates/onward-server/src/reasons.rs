@@ -19,10 +19,17 @@ mod tests {
 
     #[test]
     fn a_number_is_found_however_it_is_written() {
-        for text in ["9990000018", "for 999 000 0018, please", "999-000-0018", "x999.000.0018x", "1 9990000018"] {
+        for text in [
+            "9990000018",
+            "for 999 000 0018, please",
+            "see 999-000-0018.",
+            "x999.000.0018x",
+            "x9990000018y",
+            "1 9990000018",
+        ] {
             assert!(names_a_number(text), "{text}");
         }
-        for text in ["", "case 17", "9990000019", "01632 960103", "999 000 001"] {
+        for text in ["", "case 17", "9990000019", "the ward rang at 01632 960103", "version 2 of 3", "999 000 001"] {
             assert!(!names_a_number(text), "{text}");
         }
     }

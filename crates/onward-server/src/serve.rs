@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use onward_connect::http::HttpClient;
-use onward_core::store::StoreError;
+use onward_core::store::{Store, StoreError};
 use onward_gateway::breaker::Breakers;
 use onward_ledger::SigningKeys;
 use tokio::net::TcpListener;
@@ -69,6 +69,7 @@ impl Running {
             "without server.tls_certificate_file and server.tls_key_file the operations listener is on loopback only"
         );
         let store = app::open_store(config, Tenure::Server).await?;
+        belongs(&signing_key, store.as_ref(), &config.audit.signing_key_file).await?;
         let app = Arc::new(app::build(config, store)?);
         app.log_key.get_or_init(|| Arc::clone(&signing_key));
         app.gateway.store().ready().await.context("the store cannot commit")?;
@@ -171,6 +172,18 @@ pub(crate) fn signing_key(path: &Path, config: &Config) -> anyhow::Result<Signin
         }
         Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
     }
+}
+
+/// A log that has been signed goes on under its own key: another would be another log's.
+async fn belongs(keys: &SigningKeys, store: &dyn Store, path: &Path) -> anyhow::Result<()> {
+    let Some(newest) = store.latest_checkpoint().await? else { return Ok(()) };
+    keys.verifying_keys().open(&newest.note).map(drop).with_context(|| {
+        format!(
+            "the newest checkpoint of the audit log is not signed by the key in {}, which is made where there is none: put the \
+             log's own key there (gateways on one database share it)",
+            path.display()
+        )
+    })
 }
 
 /// The name of this gateway's audit log: its key's name and its checkpoints' origin.

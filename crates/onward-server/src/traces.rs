@@ -165,8 +165,8 @@ async fn export(http: &HttpClient, traces: &Traces, request: &ExportTraceService
         }
     }
     headers.insert("content-type", HeaderValue::from_static("application/x-protobuf"));
-    let mut wait = Duration::from_secs(1);
-    for attempt in 1..=ATTEMPTS {
+    let (mut attempt, mut wait) = (1, Duration::from_secs(1));
+    loop {
         let sent = http.send(Method::POST, traces.endpoint.clone(), headers.clone(), body.clone());
         let reason = match tokio::time::timeout(traces.timeout, sent).await {
             Ok(Ok(answer)) => match answer.status() {
@@ -184,16 +184,28 @@ async fn export(http: &HttpClient, traces: &Traces, request: &ExportTraceService
             return Err(reason);
         }
         tokio::time::sleep(wait).await;
+        attempt += 1;
         wait *= 2;
     }
-    Ok(())
+}
+
+/// The method as it may be told: any word may stand there, so only those of HTTP are.
+pub(crate) fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "_OTHER",
+    }
 }
 
 /// The span of a request, part of its caller's trace where it names one.
 pub(crate) fn request(method: &Method, route: &str, headers: &HeaderMap) -> tracing::Span {
-    // A method is the caller's word: only those of HTTP are told.
-    let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PATCH];
-    let method = known.iter().find(|known| *known == method).map_or("_OTHER", Method::as_str);
+    let method = self::method(method);
     let span = tracing::info_span!(
         target: TRACES, "request", otel.name = %format_args!("{method} {route}"), otel.kind = "server",
         http.request.method = method, http.route = route, http.response.status_code = Empty, otel.status_code = Empty,

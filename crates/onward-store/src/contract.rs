@@ -114,6 +114,7 @@ macro_rules! every_contract {
             a_token_dies_with_what_it_rests_on,
             one_of_many_redemptions_wins,
             used_assertions_are_kept_until_they_expire,
+            a_token_rests_on_the_client_that_was_checked,
             a_foreign_token_is_used_first_once,
             the_directory_keeps_versions,
             an_entry_is_amended_as_it_was_seen,

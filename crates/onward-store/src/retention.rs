@@ -56,6 +56,10 @@ const SUPERSEDED: &str = "EXISTS (SELECT 1 FROM directory_entries l JOIN directo
 /// Accounts that were disabled before `?`.
 const DISABLED: &str = "SELECT id FROM users WHERE disabled AND disabled_at < ?";
 
+/// Decisions that were over before `?`.
+const DECIDED: [&str; 3] =
+    ["erasures WHERE confirmed < ?", "legal_holds WHERE lifted < ?", "approvals WHERE expires < ?"];
+
 /// What is over of a class before `?`, one statement for each kind of row; each gives `n` and, of these, `kept`.
 pub(crate) fn counted_rows(class: RowClass) -> Vec<String> {
     let counted = |rows: &str| format!("SELECT count(*) AS n, CAST(0 AS BIGINT) AS kept FROM {rows}");
@@ -65,11 +69,7 @@ pub(crate) fn counted_rows(class: RowClass) -> Vec<String> {
         )],
         RowClass::Directory => vec![counted(&format!("directory_entries e WHERE {SUPERSEDED}"))],
         RowClass::Accounts => vec![counted(&format!("({DISABLED}) d"))],
-        RowClass::Decisions => vec![
-            counted("erasures WHERE confirmed < ?"),
-            counted("legal_holds WHERE lifted < ?"),
-            counted("approvals WHERE expires < ?"),
-        ],
+        RowClass::Decisions => DECIDED.iter().map(|rows| counted(rows)).collect(),
     }
 }
 
@@ -95,12 +95,7 @@ pub(crate) fn removed_rows(class: RowClass, account: &str) -> Vec<String> {
             .map(|table| format!("DELETE FROM {table} WHERE {account} IN ({DISABLED})"))
             .chain(["DELETE FROM users WHERE disabled AND disabled_at < ?".to_owned()])
             .collect(),
-        RowClass::Decisions => {
-            ["erasures WHERE confirmed < ?", "legal_holds WHERE lifted < ?", "approvals WHERE expires < ?"]
-                .iter()
-                .map(|rows| format!("DELETE FROM {rows}"))
-                .collect()
-        }
+        RowClass::Decisions => DECIDED.iter().map(|rows| format!("DELETE FROM {rows}")).collect(),
     }
 }
 

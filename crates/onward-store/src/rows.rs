@@ -1,6 +1,7 @@
 //! Rows as records of the core, the same for every engine: one function a row type, over the columns that it names.
 
 pub(crate) mod alerts;
+mod log;
 pub(crate) mod operations;
 pub(crate) mod people;
 pub(crate) mod subscriptions;
@@ -8,21 +9,21 @@ pub(crate) mod subscriptions;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use onward_core::audit::{FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::state::DeliveryState;
-use onward_core::store::evidence::StoredCosignature;
 use onward_core::store::reporting::{ReportedCopy, ReportedTransfer};
 use onward_core::store::{
-    Accepted, Arrival, AuditColumns, AuditContent, CopyChange, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest,
-    Figures, HeldTransfer, KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Pause,
-    PendingErasure, Predecessor, ReplyWanted, Step, StoredAudit, StoredRendition, SubjectHold, TransferRecord, Waiting,
+    Accepted, Arrival, CopyChange, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest, Figures, HeldTransfer,
+    KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Pause, PendingErasure, Predecessor,
+    ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord, Waiting,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
+pub(crate) use log::{AUDIT, FOUND_AUDIT, audit, checkpoint, cosignature, forwarding, found_audit, of_event};
+
 use crate::columns::{Columns, Corrupt};
-use crate::sealing::{self, DataKeyRow, KeyId, Keychain, Place, Unread, key_of};
+use crate::sealing::{DataKeyRow, KeyId, Keychain, Place, Unread};
 use crate::stored::micros;
 
 /// In place of a text that was erased.
@@ -469,87 +470,6 @@ pub(crate) fn directory_entry(columns: &Columns<'_>) -> Result<DirectoryEntry, C
     columns.json("entry")
 }
 
-/// The columns of [`audit`].
-pub(crate) const AUDIT: &str =
-    "position, id, recorded, word, transfer, delivery, agent, organisation, patient, leaf, entry, event,
-     shown IS NOT NULL AS listed, CASE WHEN shown IS NOT NULL THEN (SELECT string_agg(s.subject, ' ') FROM audit_shown s WHERE s.position = audit_log.position) END
-         AS showed";
-
-pub(crate) fn audit(columns: &Columns<'_>, keys: &Keychain) -> Result<StoredAudit, Unread> {
-    let content = content(columns, keys)?;
-    let patient = match columns.get::<Option<String>>("patient")? {
-        Some(index) if content.event().is_some() => match keys.person(columns.table(), &index) {
-            Ok(person) => person.map(|number| number.expose().to_owned()),
-            // A verifier judges this: what stands there is no person's.
-            Err(Unread::Corrupt(_)) => Some(index),
-            Err(unread) => return Err(unread),
-        },
-        _ => None,
-    };
-    let entry = columns.get::<Option<Vec<u8>>>("entry")?;
-    let showed: Option<String> = columns.get("showed")?;
-    let showed: Vec<String> = showed.iter().flat_map(|ids| ids.split(' ')).map(str::to_owned).collect();
-    Ok(StoredAudit {
-        index: columns.count("position")?,
-        entry: entry.or_else(|| content.event().map(<[u8]>::to_vec)),
-        content,
-        leaf: columns.get("leaf")?,
-        columns: AuditColumns {
-            id: columns.get("id")?,
-            recorded: columns.moment("recorded")?,
-            word: columns.get("word")?,
-            transfer: columns.get("transfer")?,
-            delivery: columns.get("delivery")?,
-            agent: columns.get("agent")?,
-            organisation: columns.get("organisation")?,
-            patient,
-            shown: columns.flag("listed")?.then_some(showed),
-        },
-    })
-}
-
-/// The content of an entry, with every hash that its header has of it checked.
-fn content(columns: &Columns<'_>, keys: &Keychain) -> Result<AuditContent, Unread> {
-    let sealed: Vec<u8> = columns.get("event")?;
-    let header: Option<Vec<u8>> = columns.get("entry")?;
-    let key = unless_erased(keys.key(key_of(&sealed).ok_or_else(|| columns.corrupt("event"))?))?;
-    let opened = sealing::opened(key.as_deref(), &columns.get::<String>("id")?, header.as_deref(), &sealed);
-    Ok(opened.map_err(|_| columns.corrupt("event"))?)
-}
-
-/// Where an AuditEvent is sealed.
-pub(crate) fn of_event(id: &str) -> Place<'_> {
-    Place::new("audit_log", "event", id)
-}
-
-/// The columns of [`found_audit`], of `audit_log a`.
-pub(crate) const FOUND_AUDIT: &str =
-    "a.position, a.id, a.recorded, a.word, a.delivery, a.agent, a.organisation, a.patient, a.entry, a.event";
-
-pub(crate) fn found_audit(columns: &Columns<'_>, keys: &Keychain) -> Result<FoundAudit, Unread> {
-    let event = match content(columns, keys)? {
-        AuditContent::Open { event, .. } => Some(event),
-        AuditContent::Erased => None,
-    };
-    let pseudonym = columns.get::<Option<String>>("patient")?;
-    let index = pseudonym.as_deref().filter(|_| event.is_some());
-    Ok(FoundAudit {
-        index: columns.count("position")?,
-        recorded: columns.moment("recorded")?,
-        word: columns.parsed("word")?,
-        agent: columns.get("agent")?,
-        organisation: columns.get("organisation")?,
-        delivery: columns.parsed_opt("delivery")?,
-        patient: index.map(|index| keys.person(columns.table(), index)).transpose()?.flatten(),
-        pseudonym,
-        event,
-    })
-}
-
-pub(crate) fn checkpoint(columns: &Columns<'_>) -> Result<StoredCheckpoint, Corrupt> {
-    Ok(StoredCheckpoint { size: columns.count("size")?, note: columns.get("note")? })
-}
-
 /// Of a row with `id`, `kek` and `wrapped`.
 pub(crate) fn data_key(columns: &Columns<'_>) -> Result<DataKeyRow, Corrupt> {
     Ok(DataKeyRow { id: KeyId(columns.parsed("id")?), kek: columns.get("kek")?, wrapped: columns.get("wrapped")? })
@@ -592,19 +512,6 @@ pub(crate) fn legal_hold(columns: &Columns<'_>, keys: &Keychain) -> Result<Legal
         at: columns.moment("placed")?,
     };
     Ok(LegalHold { order, pseudonym: columns.get("patient")?, lifted: columns.moment_opt("lifted")? })
-}
-
-pub(crate) fn cosignature(columns: &Columns<'_>) -> Result<StoredCosignature, Corrupt> {
-    Ok(StoredCosignature {
-        size: columns.count("size")?,
-        witness: columns.get("witness")?,
-        line: columns.get("line")?,
-        at: columns.moment("at")?,
-    })
-}
-
-pub(crate) fn forwarding(columns: &Columns<'_>) -> Result<(String, u64), Corrupt> {
-    Ok((columns.get("sink")?, columns.count("position")?))
 }
 
 pub(crate) fn reported_transfer(columns: &Columns<'_>) -> Result<(TransferId, ReportedTransfer), Corrupt> {

@@ -4,7 +4,6 @@
 use bytes::Bytes;
 use onward_core::WorkflowId;
 use onward_core::transport::{Addressee, Outbound, SendError, Sent};
-
 use zeroize::Zeroizing;
 
 use super::{

@@ -39,6 +39,8 @@ pub enum Proof {
     Code {
         /// It must be later than that of the code used last.
         step: u64,
+        /// The hash that the password was checked against: it must still be the account's.
+        hash: String,
     },
     /// The signature counter of a passkey.
     Counter {

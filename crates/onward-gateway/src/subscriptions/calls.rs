@@ -11,7 +11,7 @@ use onward_core::state::TransportKind;
 use onward_core::store::StoreError;
 use onward_core::store::subscriptions::{CallEnd, CallOutcome, Subscription, SubscriptionStatus};
 use onward_core::transport::{Call, SendError};
-use onward_core::{DeliveryId, Timestamp};
+use onward_core::{DeliveryId, Timestamp, TransferId};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -110,7 +110,7 @@ impl Gateway {
         &self,
         criteria: &Criteria,
         client: &Client,
-        transfer: onward_core::TransferId,
+        transfer: TransferId,
         copy: Option<DeliveryId>,
     ) -> Result<bool, StoreError> {
         if let Some(copy) = copy

@@ -94,7 +94,15 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
         }
     }
     for_browsers(headers);
-    tracing::info!(%method, route, status = response.status().as_u16(), micros = started.elapsed().as_micros() as u64, "request");
+    // Any word may stand where the method does.
+    let method = traces::method(&method);
+    tracing::info!(
+        method,
+        route,
+        status = response.status().as_u16(),
+        micros = started.elapsed().as_micros() as u64,
+        "request"
+    );
     response
 }
 

@@ -129,6 +129,16 @@ fn guarded(app: &Arc<App>, access: Access, handler: MethodRouter<Arc<App>>) -> M
     }
 }
 
+/// The version that `If-Match: W/"version"` names; a change of this kind of resource must name one.
+fn if_match(headers: &HeaderMap, kind: &str) -> Result<u64, Box<Response>> {
+    let Some(tag) = headers.get(header::IF_MATCH) else {
+        return Err(Box::new(outcome::precondition_required(kind).into_response()));
+    };
+    let number = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+    let wrong = || Box::new(outcome::bad_request("If-Match takes W/\"version\"").into_response());
+    tag.to_str().ok().and_then(number).ok_or_else(wrong)
+}
+
 /// `X-Request-ID`, when it is a plain short token.
 #[must_use]
 pub fn request_id(headers: &HeaderMap) -> Option<String> {

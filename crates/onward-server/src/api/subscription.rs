@@ -112,11 +112,9 @@ pub async fn put(
         Err(response) => return response,
     };
     let Ok(id) = id.parse::<Uuid>() else { return outcome::not_found().into_response() };
-    let Some(tag) = headers.get(header::IF_MATCH) else {
-        return outcome::precondition_required("Subscription").into_response();
-    };
-    let Some(version) = tag.to_str().ok().and_then(super::task::version) else {
-        return outcome::bad_request("If-Match takes W/\"version\"").into_response();
+    let version = match super::if_match(&headers, "Subscription") {
+        Ok(version) => version,
+        Err(response) => return *response,
     };
     change(&app, &caller, id, version, &headers, body).await
 }
@@ -237,11 +235,11 @@ async fn wanted(app: &App, headers: &HeaderMap, body: Body, id: Option<Uuid>) ->
     })?;
     let ends = root.text("end").map(str::parse::<Timestamp>).transpose();
     let ends = ends.map_err(|_| refused("Subscription.end", "an instant is needed, such as 2026-11-30T12:00:00Z"))?;
-    let endpoint = root.get("channel").ok_or_else(|| refused("Subscription.channel", "a channel is needed"))?;
+    let channel = root.get("channel").ok_or_else(|| refused("Subscription.channel", "a channel is needed"))?;
     Ok(Wanted {
         criteria: root.text("criteria").unwrap_or_default().to_owned(),
         reason: reason.to_owned(),
-        endpoint: endpoint_of(endpoint)?,
+        endpoint: endpoint_of(channel)?,
         ends,
         off,
     })
@@ -271,8 +269,10 @@ fn endpoint_of(channel: Element<'_, '_>) -> Result<String, Refused> {
         }
     }
     let wrong = || {
-        let text = "an https address without credentials, query and fragment is needed, of up to 500 bytes";
-        refused("Subscription.channel.endpoint", text)
+        let text = format!(
+            "an https address without credentials, query and fragment is needed, of up to {ENDPOINT_BYTES_MAX} bytes"
+        );
+        refused("Subscription.channel.endpoint", &text)
     };
     let url = channel.text("endpoint").and_then(|text| Url::parse(text).ok()).ok_or_else(wrong)?;
     let plain = url.query().is_none() && url.fragment().is_none();

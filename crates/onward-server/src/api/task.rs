@@ -119,11 +119,9 @@ pub async fn put(
         Err(response) => return response,
     };
     let Ok(delivery) = id.parse::<DeliveryId>() else { return outcome::not_found().into_response() };
-    let Some(tag) = headers.get(header::IF_MATCH) else {
-        return outcome::precondition_required("Task").into_response();
-    };
-    let Some(version) = tag.to_str().ok().and_then(version) else {
-        return outcome::bad_request("If-Match takes W/\"version\"").into_response();
+    let version = match super::if_match(&headers, "Task") {
+        Ok(version) => version,
+        Err(response) => return *response,
     };
     let body = match super::message_body(&app, &headers, body).await {
         Ok(body) => body,
@@ -249,11 +247,6 @@ fn says_no_more(given: Element<'_, '_>, ours: Element<'_, '_>) -> bool {
         let mut own = ours.all(name);
         given.all(name).all(|given| own.next().is_some_and(|own| says_no_more(given, own)))
     })
-}
-
-/// The number of `W/"number"`.
-pub(super) fn version(tag: &str) -> Option<u64> {
-    tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }
 
 /// The body as the Task of this URL.

@@ -19,7 +19,7 @@ use crate::config::TokenIssuer;
 
 /// Clocks may differ by this much, seconds.
 const LEEWAY_SECONDS: i64 = 10;
-/// The same.
+/// The same, as a duration.
 pub(crate) const LEEWAY: SignedDuration = SignedDuration::from_secs(LEEWAY_SECONDS);
 /// Longest token that is read, bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;

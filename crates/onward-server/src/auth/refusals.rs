@@ -97,11 +97,35 @@ pub(super) async fn record(
     address: IpAddr,
     request_id: Option<String>,
 ) -> Result<(), onward_core::store::StoreError> {
+    written(app, format!("token refused: {kind}"), kind, shown, address, request_id).await
+}
+
+/// The same of a person whom an identity provider did not vouch for.
+///
+/// # Errors
+/// As [`record`].
+pub(crate) async fn record_sign_in(
+    app: &App,
+    kind: &str,
+    address: IpAddr,
+    request_id: Option<String>,
+) -> Result<(), onward_core::store::StoreError> {
+    written(app, format!("sign-in refused: {kind}"), kind, None, address, request_id).await
+}
+
+async fn written(
+    app: &App,
+    detail: String,
+    kind: &str,
+    shown: Option<String>,
+    address: IpAddr,
+    request_id: Option<String>,
+) -> Result<(), onward_core::store::StoreError> {
     let now = app.gateway.clock().now();
     if !app.refusals.is_first(kind, address, now) {
         return Ok(());
     }
-    let mut entry = AuditEntry { request_id, ..entry(now, format!("token refused: {kind}")) };
+    let mut entry = AuditEntry { request_id, ..entry(now, detail) };
     entry.agent.under.extend(shown);
     app.gateway.store().audit(vec![app.gateway.journal().row(&entry)]).await
 }

@@ -135,8 +135,13 @@ async fn grant(
     // The jti must be kept for as long as the assertion could be shown again, leeway included.
     let jti_expires = assertion.expires + SignedDuration::from_secs(60);
     let jti = format!("{}\n{}", client.id, assertion.jti);
-    if !store.redeem_assertion(&jti, jti_expires, token, vec![row]).await? {
-        return Err(Denied::malformed("jti was used before"));
+    match store.redeem_assertion(&jti, jti_expires, token, client, vec![row]).await {
+        Ok(true) => {}
+        Ok(false) => return Err(Denied::malformed("jti was used before")),
+        Err(StoreError::Overtaken) => {
+            return Err(Denied::NotTrusted("the client was changed meanwhile: sign in again".to_owned()));
+        }
+        Err(error) => return Err(error.into()),
     }
     Ok(serde_json::json!({
         "access_token": text,

@@ -44,6 +44,6 @@ pub(super) fn command(folder: &Path, port: u16, answer: u16) -> std::io::Result<
     let settings = SETTINGS.replace("{port}", &port.to_string()).replace("{answer}", &answer.to_string());
     std::fs::write(folder.join("nginx.conf"), settings)?;
     let mut command = Command::new("nginx");
-    command.arg("-p").arg(folder).args(["-c", "nginx.conf", "-e", "stderr"]);
+    command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(folder);
     Ok(command)
 }

@@ -195,7 +195,7 @@ fn verifying_key(config: &Config, source: &Source) -> Result<VerifyingKeys, Fail
         return named_key(source);
     }
     let path = &config.audit.signing_key_file;
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = std::fs::read_to_string(path).map(zeroize::Zeroizing::new).map_err(|error| {
         let path = path.display();
         Failure::usage(format!(
             "audit.signing_key_file {path} cannot be read ({error}): name the log's public key with --verifier"

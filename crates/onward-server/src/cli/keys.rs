@@ -49,7 +49,8 @@ A key that wraps nothing any more may leave the file once no backup from before 
   onward keys log --retire                          # destroys the old one; restart the gateways
 
 Gateways on one database share the file: copy it to each before its restart. A retired key's public half stays in the file: it
-vouches for the checkpoints from before, and for nothing larger. After a theft, retire at once.")]
+vouches for the checkpoints from before, and for nothing larger, and for archives, packs and certificates whenever it signed them.
+After a theft, retire it at once and take its line out of the file and of auditors' copies.")]
     Log(LogKey),
     /// Makes a key that signs what is posted to others' systems (Ed25519, Standard Webhooks), or reads one that is there, and shows the
     /// public key that the receiver checks with
@@ -135,7 +136,8 @@ async fn log_key(command: &LogKey, terminal: &mut Terminal) -> Outcome {
         let covered = newest.filter(|newest| keys.verifying_keys().newest().open(&newest.note).is_ok());
         let Some(covered) = covered else {
             return Err(Failure::no(
-                "the newest checkpoint is not signed by the new key yet: restart every gateway, wait for the next checkpoint",
+                "the newest checkpoint is not signed by the new key yet: restart every gateway, and wait for the next checkpoint, \
+                 which is made when something is entered in the log",
             ));
         };
         let retired = keys.retire(covered.size);

@@ -1,13 +1,12 @@
 //! `onward serve`, `onward migrate` and `onward healthcheck`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 use onward_connect::egress::EgressHost;
-use onward_connect::http::{HeaderMap, HttpClient, HttpConfig, Method, OwnListener};
+use onward_connect::http::{HeaderMap, HttpClient, HttpConfig, Method};
 use serde_json::json;
 use url::Url;
 
@@ -158,11 +157,10 @@ pub(crate) fn silent_endpoints(page: &str) -> BTreeMap<String, u64> {
     told.collect()
 }
 
-/// A page of the operations listener, and who asks for it: plain HTTP on this machine, else TLS, where the listener is known by
-/// its certificate.
+/// A page of the operations listener, and who asks for it: plain HTTP on loopback, else TLS, with whatever certificate the listener
+/// shows. It is on this machine, and its state is no secret.
 fn operations_page(config: &Config, page: &str) -> Result<(HttpClient, Url), Failure> {
-    let server = &config.server;
-    let listen = server.operations_listen;
+    let listen = config.server.operations_listen;
     if listen.port() == 0 {
         return Err(Failure::usage("server.operations_listen has port 0, any free one: nobody can know which"));
     }
@@ -171,58 +169,38 @@ fn operations_page(config: &Config, page: &str) -> Result<(HttpClient, Url), Fai
         IpAddr::V6(address) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         address => address,
     };
-    let mut http = HttpConfig {
+    let scheme = if listen.ip().is_loopback() { "http" } else { "https" };
+    let url = format!("{scheme}://{}/{page}", SocketAddr::new(address, listen.port()));
+    let url = Url::parse(&url).expect("an address and a path are a URL");
+    let host = url.host_str().expect("made from an address").to_owned();
+    let http = HttpClient::new(&HttpConfig {
+        egress: vec![EgressHost { host, internal: true }],
         connect_timeout: TIMEOUT,
         total_timeout: TIMEOUT,
         allow_plain_loopback: true,
+        any_certificate: true,
         ..HttpConfig::default()
-    };
-    let mut url = if listen.ip().is_loopback() {
-        Url::parse(&format!("http://{listen}")).expect("an address is a URL's host")
-    } else {
-        let certificate = server.tls_certificate_file.as_deref().ok_or_else(|| {
-            Failure::usage(format!("server.operations_listen is {listen}, which needs server.tls_certificate_file"))
-        })?;
-        let chain_pem = std::fs::read(certificate).with_context(|| format!("reading {}", certificate.display()))?;
-        http.own = Some(OwnListener { address, chain_pem });
-        let mut url = server.public_url.url().clone();
-        url.set_scheme("https").and_then(|()| url.set_port(Some(listen.port()))).expect("a public address has a host");
-        url
-    };
-    url.set_path(page);
-    let host = url.host_str().expect("made with one").to_owned();
-    http.egress = vec![EgressHost { host, internal: true }];
-    Ok((HttpClient::new(&http).map_err(Failure::fault)?, url))
+    });
+    Ok((http.map_err(Failure::fault)?, url))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
-    fn asked(listen: &str, certificate: Option<&Path>) -> Result<String, Exit> {
+    fn asked(listen: &str) -> Result<String, Exit> {
         let mut config = Config::load_from(None, []).expect("the defaults").config;
         config.server.operations_listen = listen.parse().expect("an address");
-        config.server.tls_certificate_file = certificate.map(Path::to_owned);
         operations_page(&config, "readyz").map(|(_, url)| url.into()).map_err(|failure| failure.exit)
     }
 
     #[test]
-    fn health_is_asked_in_the_clear_on_this_machine_only() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("chain.pem");
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-        std::fs::write(&file, certificate.self_signed(&key).expect("signed").pem()).expect("written");
-        let certificate = Some(file.as_path());
-
-        assert_eq!(asked("127.0.0.1:9443", None), Ok("http://127.0.0.1:9443/readyz".to_owned()));
-        assert_eq!(asked("[::1]:9443", certificate), Ok("http://[::1]:9443/readyz".to_owned()));
-        for listen in ["0.0.0.0:9443", "[::]:9443", "192.0.2.7:9443"] {
-            assert_eq!(asked(listen, certificate), Ok("https://localhost:9443/readyz".to_owned()), "{listen}");
-            assert_eq!(asked(listen, None), Err(Exit::Usage), "{listen}");
-        }
-        assert_eq!(asked("127.0.0.1:0", None), Err(Exit::Usage));
+    fn health_is_asked_in_the_clear_on_loopback_only() {
+        assert_eq!(asked("127.0.0.1:9443"), Ok("http://127.0.0.1:9443/readyz".to_owned()));
+        assert_eq!(asked("[::1]:9443"), Ok("http://[::1]:9443/readyz".to_owned()));
+        assert_eq!(asked("0.0.0.0:9443"), Ok("https://127.0.0.1:9443/readyz".to_owned()));
+        assert_eq!(asked("[::]:9443"), Ok("https://[::1]:9443/readyz".to_owned()));
+        assert_eq!(asked("192.0.2.7:9443"), Ok("https://192.0.2.7:9443/readyz".to_owned()));
+        assert_eq!(asked("127.0.0.1:0"), Err(Exit::Usage));
     }
 }

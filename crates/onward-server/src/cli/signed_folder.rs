@@ -21,7 +21,9 @@ pub(crate) const MANIFEST: &str = "manifest.txt";
 /// When it cannot be read.
 pub(super) fn signing_key(config: &Config) -> Result<SigningKeys, Failure> {
     let path = &config.audit.signing_key_file;
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .map(zeroize::Zeroizing::new)
+        .with_context(|| format!("reading {}", path.display()))?;
     SigningKeys::from_secret_text(text.trim())
         .with_context(|| format!("{} is not the audit log's key", path.display()))
         .map_err(Failure::configuration)

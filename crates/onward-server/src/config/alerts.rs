@@ -1,4 +1,5 @@
-//! `[alerts]`, `[smtp]` and what a host that is pushed to asks for: who is told what, and how that is signed.
+//! `[alerts]`, `[smtp]` and what a host that is pushed to asks for: who is told what, and how that is signed;
+//! and where subscriptions may have their owners called.
 
 use std::path::{Path, PathBuf};
 

@@ -238,8 +238,8 @@ fn issuers(config: &Config, findings: &mut Findings) {
 fn people(config: &Config, findings: &mut Findings) {
     let people = &config.people;
     for (key, value, most) in [
-        ("people.session_idle_minutes", people.session_idle_minutes, 60),
-        ("people.session_hours", people.session_hours, 24),
+        ("people.session_idle_minutes", people.session_idle_minutes, 15),
+        ("people.session_hours", people.session_hours, 12),
         ("people.invitation_hours", people.invitation_hours, 14 * 24),
     ] {
         if !(1..=most).contains(&value) {
@@ -321,7 +321,7 @@ fn identity(config: &Config, findings: &mut Findings) {
     }
     findings.positive("identity.token_lifetime_seconds", config.identity.token_lifetime_seconds);
     if config.identity.token_lifetime_seconds > TOKEN_SECONDS_MAX {
-        findings.warning("identity.token_lifetime_seconds", "the NHS API platform allows at most 600");
+        findings.error("identity.token_lifetime_seconds", format!("must be at most {TOKEN_SECONDS_MAX}"));
     }
 }
 

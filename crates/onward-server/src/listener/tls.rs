@@ -179,15 +179,25 @@ impl Tls {
         }
     }
 
-    /// What a new connection is served with.
+    /// For a new connection.
+    pub(super) fn guard(&self) -> Guard {
+        Guard(self.current.subscribe())
+    }
+}
+
+/// The files as they are for one connection, and every later change of them.
+pub(super) struct Guard(watch::Receiver<Current>);
+
+impl Guard {
+    /// What the connection is served with.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.borrow().config)
+        Arc::clone(&self.0.borrow().config)
     }
 
-    /// A watch over the certificate chain that a client has shown.
-    pub(super) fn watch(&self, chain: &[CertificateDer<'_>]) -> Trust {
+    /// A watch over the certificate chain that the client has shown.
+    pub(super) fn watch(self, chain: &[CertificateDer<'_>]) -> Trust {
         let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
-        Trust { chain, current: self.current.subscribe() }
+        Trust { chain, current: self.0 }
     }
 }
 

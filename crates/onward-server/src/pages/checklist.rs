@@ -74,7 +74,9 @@ impl ItemView {
             .collect();
         let (state, colour) = words(said.last().and_then(|step| step.outcome));
         let wrong = wrong.filter(|wrong| wrong.item == item.key);
-        let error = wrong.map(|_| "Say why it does not apply, or what the problem is").unwrap_or_default();
+        let unsaid = wrong.is_some_and(|wrong| wrong.outcome.is_empty());
+        let why_missing = wrong.is_some_and(|wrong| !unsaid || wrong.reason.is_empty());
+        let told_if = |wrong: bool, error: &str| if wrong { error.to_owned() } else { String::new() };
         let field = |part: &str, label: &str| Field { id: format!("{}-{part}", item.key), ..Field::new(part, label) };
         Self {
             key: item.key,
@@ -86,11 +88,13 @@ impl ItemView {
             is_wrong: wrong.is_some(),
             other_words: if said.is_empty() { "Does not apply, or there is a problem" } else { "Record it again" },
             outcome: Field {
-                value: wrong.map_or_else(|| "not-applicable".to_owned(), |wrong| wrong.outcome.clone()),
+                // Nothing is chosen beforehand: whoever writes of a problem in haste would record that the item does not apply.
+                error: told_if(unsaid, "Say whether it does not apply, or there is a problem"),
+                value: wrong.map(|wrong| wrong.outcome.clone()).unwrap_or_default(),
                 ..field("outcome", "What became of it")
             },
             reason: Field {
-                error: error.to_owned(),
+                error: told_if(why_missing, "Say why it does not apply, or what the problem is"),
                 value: wrong.map(|wrong| wrong.reason.clone()).unwrap_or_default(),
                 ..field("reason", "Why")
             },
@@ -104,8 +108,9 @@ impl ChecklistPage {
         let items: Vec<ItemView> = ITEMS.into_iter().map(|item| ItemView::new(item, steps, wrong, now)).collect();
         let errors = items
             .iter()
-            .filter(|item| item.is_wrong)
-            .map(|item| FormError { field: item.reason.id.clone(), text: item.reason.error.clone() });
+            .flat_map(|item| [&item.outcome, &item.reason])
+            .filter(|field| !field.error.is_empty())
+            .map(|field| FormError { field: field.id.clone(), text: field.error.clone() });
         let visits = steps.iter().filter(|step| step.kind == StepKind::Visited).map(|step| told(step, now)).collect();
         let mut visit = Field {
             hint: "For example: district nurse, for the dressing".to_owned(),
@@ -163,6 +168,9 @@ pub(super) async fn post(
 ) -> Response {
     let ticked = Ticked { item: sent(&form, "item"), outcome: sent(&form, "outcome"), reason: sent(&form, "reason") };
     let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    if ticked.outcome.is_empty() && checklist::item(&ticked.item).is_some() {
+        return shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&ticked)).await;
+    }
     let Ok(outcome) = ticked.outcome.parse::<CheckOutcome>() else {
         return trouble(&headers, StatusCode::BAD_REQUEST);
     };

@@ -196,6 +196,18 @@ pub(super) async fn empty<T: Template>(
     form: impl FnOnce(Shell, DeliveryId, Option<Card>) -> T,
 ) -> Response {
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    about(app, who, id, headers, name, StatusCode::OK, form).await
+}
+
+async fn about<T: Template>(
+    app: &App,
+    who: &SignedIn,
+    id: DeliveryId,
+    headers: &HeaderMap,
+    name: &str,
+    status: StatusCode,
+    form: impl FnOnce(Shell, DeliveryId, Option<Card>) -> T,
+) -> Response {
     let looked = async {
         let looked = app.gateway.look_at(&attendant(who), id, name).await?;
         match looked {
@@ -207,23 +219,22 @@ pub(super) async fn empty<T: Template>(
     match looked.await {
         // Nothing can be done with it any more: its page says why, and leads on.
         Ok(Some(None)) => see_other(&format!("/transfers/{id}")),
-        Ok(Some(Some((shell, card)))) => page(headers, StatusCode::OK, &form(shell, id, card)),
+        Ok(Some(Some((shell, card)))) => page(headers, status, &form(shell, id, card)),
         Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
         Err(error) => store_failed(headers, &error),
     }
 }
 
-/// The same form with what is wrong. Nothing about the person is shown again for what cannot be so.
+/// The same form with what is wrong. It says again whom it is about, for what it does cannot be taken back; the look is audited.
 pub(super) async fn again<T: Template>(
     app: &App,
     who: &SignedIn,
+    id: DeliveryId,
     headers: &HeaderMap,
-    form: impl FnOnce(Shell) -> T,
+    name: &str,
+    form: impl FnOnce(Shell, DeliveryId, Option<Card>) -> T,
 ) -> Response {
-    match shell(app, who).await {
-        Ok((shell, _)) => page(headers, StatusCode::UNPROCESSABLE_ENTITY, &form(shell)),
-        Err(error) => store_failed(headers, &error),
-    }
+    about(app, who, id, headers, name, StatusCode::UNPROCESSABLE_ENTITY, form).await
 }
 
 async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking, words: String) -> Response {
@@ -234,7 +245,8 @@ async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking
         _ => "",
     };
     if !error.is_empty() {
-        return again(app, who, headers, |shell| asking.page(shell, id, None, error, words)).await;
+        let form = |shell, id, card| asking.page(shell, id, card, error, words);
+        return again(app, who, id, headers, asking.name(), form).await;
     }
     match app.gateway.attend(&attendant(who), id, asking.deed(words)).await {
         Ok(outcome) => answer(headers, outcome, &format!("/transfers/{id}")),

@@ -67,6 +67,9 @@ impl LeavePage {
     }
 }
 
+/// What the look is called in the log.
+const LEAVING: &str = "leaving the home";
+
 /// A field, and what to do about it.
 type Wrong = (&'static str, &'static str);
 
@@ -80,7 +83,7 @@ pub(super) async fn get(
 ) -> Response {
     let today = dates::civil(app.gateway.clock().now());
     let form = |shell, id, card| LeavePage::new(shell, id, card, today, b"", None);
-    deeds::empty(&app, &who, &id, &headers, "leaving the home", form).await
+    deeds::empty(&app, &who, &id, &headers, LEAVING, form).await
 }
 
 /// `POST /transfers/{id}/leave`.
@@ -101,7 +104,8 @@ pub(super) async fn post(
         Err(wrong) => wrong,
     };
     let today = dates::civil(app.gateway.clock().now());
-    deeds::again(&app, &who, &headers, |shell| LeavePage::new(shell, id, None, today, &form, Some(wrong))).await
+    let filled = |shell, id, card| LeavePage::new(shell, id, card, today, &form, Some(wrong));
+    deeds::again(&app, &who, id, &headers, LEAVING, filled).await
 }
 
 fn read(form: &[u8]) -> Result<Deed, Wrong> {

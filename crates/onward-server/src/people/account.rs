@@ -7,7 +7,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
@@ -24,7 +24,7 @@ use super::sign_in::{denied, form};
 use super::throttle::Attempt;
 use super::{SignedIn, guard, page, passkey, password, throttle};
 use crate::app::App;
-use crate::listener::Peer;
+use crate::listener::Connection;
 use crate::pages::{Shell, role_in_words};
 
 #[derive(Template)]
@@ -156,7 +156,7 @@ async fn change(app: &App, who: &SignedIn, keep: [u8; 32], change: Change, what:
 
 pub(super) async fn password(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Connection { peer, .. }: Connection,
     who: SignedIn,
     headers: HeaderMap,
     body: Body,
@@ -178,7 +178,7 @@ pub(super) async fn password(
         let Some(_turn) = app.people.passwords.turn().await else { return Ok(Err(busy)) };
         // Whoever sits at a browser that somebody left may not guess the old password either.
         let device = cookie::hash_of(&headers, cookie::DEVICE);
-        let attempt = Attempt::new(&app, &user.email, Some(&user), device, peer.ip()).await?;
+        let attempt = Attempt::new(&app, &user.email, Some(&user), device, peer).await?;
         if !attempt.allowed(&app).await? {
             return Ok(Err("There were too many attempts that failed. Wait a quarter of an hour."));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -24,7 +24,7 @@ use super::throttle::{self, Attempt};
 use super::webauthn::{self, ALGORITHMS, Assertion, Refused};
 use super::{guard, page, sha256};
 use crate::app::App;
-use crate::listener::Peer;
+use crate::listener::Connection;
 
 /// How long an authenticator may take.
 const CEREMONY: SignedDuration = SignedDuration::from_mins(5);
@@ -165,7 +165,7 @@ pub(super) async fn registered(
 
 pub(super) async fn sign_in(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Connection { peer, .. }: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -183,7 +183,7 @@ pub(super) async fn sign_in(
         let user = found.as_ref().map(|(_, user)| user);
         let device = cookie::hash_of(&headers, cookie::DEVICE);
         let account = user.map_or(answer.id.as_str(), |user| user.email.as_str());
-        let attempt = Attempt::new(&app, account, user, device, peer.ip()).await?;
+        let attempt = Attempt::new(&app, account, user, device, peer).await?;
         // A passkey is not guessed. Only whoever sends rubbish is stopped, so that the log is not filled with it.
         if !attempt.address_allowed(&app).await? {
             let mut response =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +19,7 @@ use super::cookie::{self, Token};
 use super::throttle::{self, Attempt};
 use super::{Link, SignedIn, guard, page, password, totp};
 use crate::app::App;
-use crate::listener::Peer;
+use crate::listener::Connection;
 use crate::pages::Shell;
 
 /// Largest form of the sign-in.
@@ -56,7 +56,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, headers: HeaderMap, RawQuer
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Connection { peer, .. }: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -73,7 +73,7 @@ pub(super) async fn post(
     let Some(_turn) = app.people.passwords.turn().await else {
         return wait(again(StatusCode::TOO_MANY_REQUESTS, "Many people are signing in. Try again in a minute."), 60);
     };
-    let tried = try_password(&app, &headers, peer.ip(), &email, value("password"), value("code"));
+    let tried = try_password(&app, &headers, peer, &email, value("password"), value("code"));
     match tried.await {
         Ok(Tried::In(begun)) => begun.answer(next),
         Ok(Tried::TooOften) => {
@@ -117,13 +117,14 @@ async fn try_password(
         return Ok(Tried::TooOften);
     }
     let stored = store.password(user.as_ref().map_or(UserId(uuid::Uuid::nil()), |user| user.id)).await?;
-    let is_right = password::verify(password.to_owned(), stored.as_ref().map(|stored| stored.hash.clone())).await;
+    let hash = stored.as_ref().map(|stored| stored.hash.clone());
+    let is_right = password::verify(password.to_owned(), hash.clone()).await;
     let secret = stored.map_or_else(|| vec![0; totp::SECRET_BYTES], |stored| stored.totp_secret);
     let step = totp::step_of(&secret, code, now);
     let request_id = crate::api::request_id(headers);
-    if let (Some(user), true, Some(step)) = (&user, is_right, step) {
+    if let (Some(user), true, Some(step), Some(hash)) = (&user, is_right, step, hash) {
         let begun = Begun::new(app, user, Strength::PasswordAndCode)?;
-        if store.sign_in(begun.sign_in(app, Proof::Code { step }, headers, request_id.clone())).await? {
+        if store.sign_in(begun.sign_in(app, Proof::Code { step, hash }, headers, request_id.clone())).await? {
             return Ok(Tried::In(Box::new(begun)));
         }
     }

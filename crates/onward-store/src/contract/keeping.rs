@@ -5,6 +5,7 @@ use onward_core::audit::{AuditQuery, AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::client::{Client, NhsNumberPolicy, Role, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy};
 use onward_core::state::{DeliveryState, TransportKind};
+use onward_core::store::StoreError;
 use onward_core::store::{DeliveryFigure, Figures, NewHold};
 
 use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, patient, row};
@@ -32,7 +33,8 @@ async fn put(store: &Shared, client: Client) {
 }
 
 async fn redeem(store: &Shared, jti: &str, token: Token) -> bool {
-    store.redeem_assertion(jti, at(300), token, vec![row(AuditWord::SignIn)]).await.expect("committed")
+    let client = client(&token.client_id);
+    store.redeem_assertion(jti, at(300), token, client, vec![row(AuditWord::SignIn)]).await.expect("committed")
 }
 
 pub(crate) async fn clients_are_replaced(store: Shared) {
@@ -103,11 +105,26 @@ pub(crate) async fn used_assertions_are_kept_until_they_expire(store: Shared) {
     assert!(!redeem(&store, "1", token(4, "ward")).await, "others are not forgotten by the way");
     // Before the store's clock: expired when it was presented, and gone with the next redemption.
     let expired = Token { expires: at(-1), ..token(5, "ward") };
-    assert_eq!(store.redeem_assertion("3", at(-1), expired, Vec::new()).await, Ok(true));
+    assert_eq!(store.redeem_assertion("3", at(-1), expired, client("ward"), Vec::new()).await, Ok(true));
     assert!(redeem(&store, "4", token(6, "ward")).await);
     assert_eq!(store.token(&[5; 32], at(-2)).await, Ok(None), "purged");
-    let nobody = store.redeem_assertion("5", at(300), token(7, "nobody"), Vec::new()).await;
-    assert!(nobody.is_err(), "a token belongs to a client");
+    let nobody = store.redeem_assertion("5", at(300), token(7, "nobody"), client("nobody"), Vec::new()).await;
+    assert_eq!(nobody, Err(StoreError::Overtaken), "a token belongs to a client");
+}
+
+pub(crate) async fn a_token_rests_on_the_client_that_was_checked(store: Shared) {
+    put(&store, client("ward")).await;
+    let before = client("ward");
+    let other_keys = Client { jwks: "https://ward.example/keys".to_owned(), ..client("ward") };
+    assert_ne!(before.jwks, other_keys.jwks);
+    for changed in [other_keys, Client { disabled: true, ..client("ward") }] {
+        put(&store, changed).await;
+        let late = store.redeem_assertion("1", at(300), token(1, "ward"), before.clone(), Vec::new()).await;
+        assert_eq!(late, Err(StoreError::Overtaken));
+        assert_eq!(store.token(&[1; 32], at(0)).await, Ok(None));
+    }
+    put(&store, before).await;
+    assert!(redeem(&store, "1", token(1, "ward")).await, "nothing was used up");
 }
 
 pub(crate) async fn a_foreign_token_is_used_first_once(store: Shared) {

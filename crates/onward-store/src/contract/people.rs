@@ -49,6 +49,11 @@ fn secret(step: u64) -> Credential {
     Credential::Password(Password { hash: "$argon2id$".to_owned(), totp_secret: vec![1, 2, 3], totp_step: step })
 }
 
+/// A code beside that password.
+fn code(step: u64) -> Proof {
+    Proof::Code { step, hash: "$argon2id$".to_owned() }
+}
+
 fn passkey(id: u8, counter: u32) -> Credential {
     Credential::Passkey(Passkey { id: vec![id; 16], public_key: vec![9; 70], counter, added: at(5) })
 }
@@ -159,11 +164,13 @@ pub(crate) async fn a_passkey_belongs_to_one_account(store: Shared) {
 
 pub(crate) async fn a_code_and_a_counter_work_once(store: Shared) {
     let ada = enrolled(&store, 1, "ada@home.example", secret(7)).await;
-    let code = async |n: u8, step| {
-        store.sign_in(entry(session(n, ada.id, at(20)), Proof::Code { step })).await.expect("committed")
-    };
-    assert!(!code(10, 7).await, "the code of the enrolment");
-    assert!(code(11, 8).await && !code(12, 8).await && !code(13, 6).await && code(14, 9).await);
+    let tried =
+        async |n: u8, step| store.sign_in(entry(session(n, ada.id, at(20)), code(step))).await.expect("committed");
+    assert!(!tried(10, 7).await, "the code of the enrolment");
+    assert!(tried(11, 8).await && !tried(12, 8).await && !tried(13, 6).await && tried(14, 9).await);
+    let changed_meanwhile = Proof::Code { step: 10, hash: "$argon2id$before".to_owned() };
+    assert_eq!(store.sign_in(entry(session(15, ada.id, at(20)), changed_meanwhile)).await, Ok(false));
+    assert!(!open(&store, 15).await, "checked against a password that is the account's no more");
     assert!(!open(&store, 12).await && open(&store, 14).await);
 
     let bob = enrolled(&store, 2, "bob@home.example", passkey(2, 5)).await;
@@ -179,7 +186,7 @@ pub(crate) async fn a_code_and_a_counter_work_once(store: Shared) {
     let id = ada.id;
     let won = at_once(&store, 20, move |store, n| async move {
         let session = session(100 + n.to_le_bytes()[0], id, at(30));
-        store.sign_in(entry(session, Proof::Code { step: 50 })).await.expect("committed")
+        store.sign_in(entry(session, code(50))).await.expect("committed")
     })
     .await;
     assert_eq!(won.iter().filter(|won| **won).count(), 1);
@@ -207,7 +214,7 @@ pub(crate) async fn a_session_dies_with_what_it_rests_on(store: Shared) {
     ];
     for (n, end) in (10..).zip(ends) {
         put(&store, &ada, None).await;
-        let proof = Proof::Code { step: u64::from(n) };
+        let proof = code(u64::from(n));
         assert!(store.sign_in(entry(session(n, ada.id, at(20)), proof)).await.expect("committed"));
         assert!(open(&store, n).await);
         put(&store, &end, None).await;
@@ -216,14 +223,14 @@ pub(crate) async fn a_session_dies_with_what_it_rests_on(store: Shared) {
         assert!(!open(&store, n).await, "{n}: void stays void");
     }
     put(&store, &User { disabled: true, ..ada.clone() }, None).await;
-    let disabled = entry(session(30, ada.id, at(20)), Proof::Code { step: 90 });
+    let disabled = entry(session(30, ada.id, at(20)), code(90));
     assert_eq!(store.sign_in(disabled).await, Ok(false));
     assert!(!open(&store, 30).await);
 }
 
 pub(crate) async fn a_new_session_replaces_that_of_its_browser(store: Shared) {
     let ada = enrolled(&store, 1, "ada@home.example", secret(7)).await;
-    let next = SignIn { replaces: Some([1; 32]), ..entry(session(2, ada.id, at(20)), Proof::Code { step: 8 }) };
+    let next = SignIn { replaces: Some([1; 32]), ..entry(session(2, ada.id, at(20)), code(8)) };
     assert_eq!(store.sign_in(next).await, Ok(true));
     assert!(!open(&store, 1).await && open(&store, 2).await);
     assert_eq!(store.knows_device(ada.id, &[1; 32], at(100_000)).await, Ok(true));
@@ -336,7 +343,7 @@ fn only_passkey(id: u8) -> Passkey {
 pub(crate) async fn people_change_what_they_are_recognised_by(store: Shared) {
     let ada = enrolled(&store, 1, "ada@home.example", secret(7)).await;
     let bob = enrolled(&store, 2, "bob@home.example", passkey(2, 0)).await;
-    let beside = entry(session(3, ada.id, at(20)), Proof::Code { step: 8 });
+    let beside = entry(session(3, ada.id, at(20)), code(8));
     assert_eq!(store.sign_in(beside).await, Ok(true));
     let before = log(&store).await.len();
     let password = |old: &str| Change::Password { old: old.to_owned(), new: "$argon2id$new".to_owned() };
@@ -372,7 +379,7 @@ pub(crate) async fn people_see_and_end_their_own_sessions(store: Shared) {
     let ada = enrolled(&store, 1, "ada@home.example", secret(7)).await;
     let bob = enrolled(&store, 2, "bob@home.example", secret(7)).await;
     for (n, step) in [(3, 8), (4, 9)] {
-        let more = entry(session(n, ada.id, at(10 + i64::from(n))), Proof::Code { step });
+        let more = entry(session(n, ada.id, at(10 + i64::from(n))), code(step));
         assert_eq!(store.sign_in(more).await, Ok(true));
     }
     let seen = async |seen: i64, authenticated: i64| {
@@ -404,7 +411,7 @@ pub(crate) async fn sessions_side_by_side_are_limited(store: Shared) {
     let ada = enrolled(&store, 1, "ada@home.example", secret(7)).await;
     for n in 1..=SESSIONS_MAX {
         let hash = 10 + n.to_le_bytes()[0];
-        let more = entry(session(hash, ada.id, at(10 + i64::from(n))), Proof::Code { step: u64::from(n) + 7 });
+        let more = entry(session(hash, ada.id, at(10 + i64::from(n))), code(u64::from(n) + 7));
         assert_eq!(store.sign_in(more).await, Ok(true));
     }
     let open_ones = store.sessions_of(ada.id, at(0), at(0)).await.expect("readable");

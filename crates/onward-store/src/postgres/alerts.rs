@@ -138,7 +138,7 @@ async fn finish<'j>(work: &mut Work<'j>, end: &'j NotificationEnd) -> Result<boo
 }
 
 async fn open(c: &Client) -> Result<Vec<Alert>, Failure> {
-    let mut open = rows::Open::default();
+    let mut open = rows::Gathered::default();
     for row in session::all(c, &query::open(), &[]).await? {
         open.add(&Columns::of("alerts", &row))?;
     }
@@ -147,8 +147,8 @@ async fn open(c: &Client) -> Result<Vec<Alert>, Failure> {
 
 /// Every alert of a transfer.
 pub(super) async fn about(c: &Client, transfer: TransferId) -> Result<Vec<Alert>, Failure> {
-    let mut open = rows::Open::default();
-    for row in session::all(c, &query::of_transfer().replace('?', "$1"), &[&transfer.0]).await? {
+    let mut open = rows::Gathered::default();
+    for row in session::all(c, &query::of_transfer(), &[&transfer.0]).await? {
         open.add(&Columns::of("alerts", &row))?;
     }
     Ok(open.done())

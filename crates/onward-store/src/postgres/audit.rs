@@ -22,8 +22,7 @@ pub(super) async fn seal(c: &Keyed, rows: &[&AuditRow]) -> Result<Vec<Sealed>, F
     let people: Vec<Whose<'_>> = rows.iter().filter_map(|row| row.patient.as_ref().map(Whose::Person)).collect();
     let at = rows.first().map_or(Timestamp::UNIX_EPOCH, |row| row.recorded);
     let mut of_people = c.keys_of(&people, at).await?.into_iter();
-    let gateway = c.keys().vault().gateway();
-    c.load(&[gateway]).await?;
+    let gateway = c.gateway().await?;
     let key = |row: &AuditRow| row.patient.as_ref().and_then(|_| of_people.next()).unwrap_or(gateway);
     let keys: Vec<KeyId> = rows.iter().copied().map(key).collect();
     rows.iter().zip(keys).map(|(row, key)| Ok(sealed_entry(c.keys(), key, row)?)).collect()

@@ -72,14 +72,15 @@ pub(super) struct Redemption {
     pub(super) jti: String,
     pub(super) jti_expires: Timestamp,
     pub(super) token: Token,
+    /// The client as it was when the assertion was checked.
+    pub(super) client: Client,
     pub(super) audit: Vec<AuditRow>,
     /// Now by this node's clock.
     #[cfg(test)]
     pub(super) now: Timestamp,
 }
 
-/// The insert decides: of any number of redemptions of one `jti`, on any number of nodes, one finds no row (goal I2). What has
-/// expired goes by the way: by the database's clock, or a node that is ahead would forget what others still believe.
+/// The insert decides: of any number that take note of one `jti`, on any number of nodes, one finds no row (goal I2).
 async fn is_unseen(c: &Keyed, issuer: &str, jti: &str, expires: Timestamp) -> Result<bool, Failure> {
     let sql = "INSERT INTO assertions (client_id, jti, expires) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     Ok(session::execute(c, sql, &[&issuer, &jti, &micros(expires)]).await? == 1)
@@ -102,6 +103,7 @@ pub(super) async fn note_first_use<'j>(work: &mut Work<'j>, used: &'j FirstUse) 
     Ok(first)
 }
 
+/// What has expired goes by the way: by the database's clock, or a node that is ahead would forget what others still believe.
 pub(super) async fn redeem<'j>(work: &mut Work<'j>, redemption: &'j Redemption) -> Result<bool, Failure> {
     let c = work.client();
     let now = match work.shared().lease_clock {
@@ -123,6 +125,11 @@ pub(super) async fn redeem<'j>(work: &mut Work<'j>, redemption: &'j Redemption) 
         &[&now],
     )
     .await?;
+    // Whoever changes the client waits for this lock, and then voids the token; whoever was before it is seen here.
+    let client = find(c, &redemption.client.id, "FOR SHARE").await?;
+    if !client.is_some_and(|now| rows::tokens_survive(&redemption.client, &now)) {
+        return Err(Failure::Overtaken);
+    }
     let token = &redemption.token;
     if !is_unseen(c, &token.client_id, &redemption.jti, redemption.jti_expires).await? {
         return Ok(false);

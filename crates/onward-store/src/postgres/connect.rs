@@ -78,7 +78,7 @@ fn is_near(host: &Host) -> bool {
 pub(super) fn pool(settings: &PostgresSettings, size: usize) -> Result<Pool, OpenError> {
     let (mut config, tls) = address(&settings.url).map_err(OpenError::Address)?;
     if let Some(password) = &settings.password {
-        config.password(password);
+        config.password(password.as_bytes());
     }
     if config.get_application_name().is_none() {
         config.application_name("onward");

@@ -72,8 +72,7 @@ pub(super) async fn request<'j>(work: &mut Work<'j>, asked: &'j Asked) -> Result
 
 /// A reason as it is kept: it outlives the person's key, so the gateway's seals it.
 async fn reason(c: &Keyed, table: &'static str, id: Uuid, text: &str) -> Result<String, Failure> {
-    let gateway = c.keys().vault().gateway();
-    c.load(&[gateway]).await?;
+    let gateway = c.gateway().await?;
     Ok(c.keys().seal_text(gateway, rows::of_order(table, &id.to_string()), text)?)
 }
 

@@ -68,6 +68,13 @@ impl Keyed {
         &self.keys
     }
 
+    /// The gateway's own key, at hand.
+    pub(super) async fn gateway(&self) -> Result<KeyId, Failure> {
+        let gateway = self.keys.vault().gateway();
+        self.load(&[gateway]).await?;
+        Ok(gateway)
+    }
+
     pub(super) fn into_session(self) -> Session {
         self.session
     }

@@ -70,8 +70,7 @@ pub(super) async fn seal_words(c: &Keyed) -> Result<bool, Failure> {
 
 /// Seals the reasons of erasures and legal holds, in place: only the program of this schema or a later one writes them from now on.
 pub(super) async fn seal_orders(c: &Keyed) -> Result<bool, Failure> {
-    let gateway = c.keys().vault().gateway();
-    c.load(&[gateway]).await?;
+    let gateway = c.gateway().await?;
     let mut found = false;
     for table in ["erasures", "legal_holds"] {
         for id in ids(c, &format!("SELECT id FROM {table} ORDER BY id")).await? {
@@ -232,8 +231,7 @@ async fn hold(c: &Keyed, id: Uuid) -> Result<(), Failure> {
 
 async fn code_secret(c: &Keyed, account: Uuid) -> Result<(), Failure> {
     let found = row(c, "SELECT totp_secret FROM passwords WHERE account = $1", &account).await?;
-    let gateway = c.keys().vault().gateway();
-    c.load(&[gateway]).await?;
+    let gateway = c.gateway().await?;
     let secret = sealed(c, gateway, of_totp(&account.to_string()), &found)?;
     session::execute(c, "UPDATE passwords SET totp_secret = $1 WHERE account = $2", &[&secret, &account]).await?;
     Ok(())
@@ -265,11 +263,7 @@ async fn entry(c: &Keyed, position: i64, now: Timestamp) -> Result<(), Failure> 
     let patient = number(&found)?;
     let key = match &patient {
         Some(number) => key_of(c, Whose::Person(number), now).await?,
-        None => {
-            let gateway = c.keys().vault().gateway();
-            c.load(&[gateway]).await?;
-            gateway
-        }
+        None => c.gateway().await?,
     };
     let event = sealed(c, key, rows::of_event(&get::<String>(&found, "id")?), &found)?;
     session::execute(

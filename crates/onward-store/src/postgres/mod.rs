@@ -57,6 +57,7 @@ use onward_core::store::{
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 use url::Url;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 pub use connect::address_problem;
 pub use open::OpenError;
@@ -86,11 +87,11 @@ pub struct PostgresSettings {
     /// `postgres://USER@HOST/DATABASE`; [`address_problem`] says what may follow.
     pub url: Url,
     /// The user's password.
-    pub password: Option<String>,
+    pub password: Option<Zeroizing<String>>,
     /// The only authorities of the server's certificate, PEM; none: the operating system's.
     pub ca_pem: Option<Vec<u8>>,
     /// The user's certificate and its key, PEM, where the server wants them.
-    pub client_pem: Option<(Vec<u8>, String)>,
+    pub client_pem: Option<(Vec<u8>, Zeroizing<String>)>,
     /// Takes a server that does not sync: for throw-away databases of tests.
     pub fsync_off_allowed: bool,
 }
@@ -361,12 +362,14 @@ impl Store for PostgresStore {
         jti: &str,
         jti_expires: Timestamp,
         token: Token,
+        client: Client,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
         let redemption = clients::Redemption {
             jti: jti.to_owned(),
             jti_expires,
             token,
+            client,
             audit,
             #[cfg(test)]
             now: self.clock.now(),

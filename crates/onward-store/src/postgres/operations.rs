@@ -101,11 +101,7 @@ async fn ask<'j>(work: &mut Work<'j>, (approval, audit): &'j (Approval, Vec<Audi
 pub(super) async fn key(c: &Keyed, subject: &str) -> Result<KeyId, Failure> {
     match transfer_of(subject) {
         Some(transfer) => transfers::key(c, transfer).await,
-        None => {
-            let gateway = c.keys().vault().gateway();
-            c.load(&[gateway]).await?;
-            Ok(gateway)
-        }
+        None => c.gateway().await,
     }
 }
 

@@ -281,8 +281,7 @@ async fn enrol<'j>(work: &mut Work<'j>, enrolment: &'j Enrolment) -> Result<bool
     match &enrolment.credential {
         Credential::Subject(_) => {}
         Credential::Password(password) => {
-            let gateway = c.keys().vault().gateway();
-            c.load(&[gateway]).await?;
+            let gateway = c.gateway().await?;
             let secret = c.keys().seal(gateway, rows::of_totp(&id.to_string()), &password.totp_secret)?;
             sql::execute(
                 c,
@@ -321,9 +320,9 @@ async fn sign_in<'j>(work: &mut Work<'j>, sign_in: &'j SignIn) -> Result<bool, F
         return Ok(false);
     }
     let used = match &sign_in.proof {
-        Proof::Code { step } => {
-            let sql = "UPDATE passwords SET totp_step = $1 WHERE account = $2 AND totp_step < $1";
-            sql::execute(c, sql, &[&stored_count(*step), &id]).await?
+        Proof::Code { step, hash } => {
+            let sql = "UPDATE passwords SET totp_step = $1 WHERE account = $2 AND totp_step < $1 AND hash = $3";
+            sql::execute(c, sql, &[&stored_count(*step), &id, hash]).await?
         }
         Proof::Counter { id: passkey, counter } => {
             sql::execute(

@@ -31,7 +31,7 @@ impl Clock for FixedClock {
 fn settings(url: &str) -> PostgresSettings {
     PostgresSettings {
         url: url.parse().expect("a URL"),
-        password: Some(cluster::PASSWORD.to_owned()),
+        password: Some(cluster::PASSWORD.to_owned().into()),
         ca_pem: None,
         client_pem: None,
         fsync_off_allowed: true,

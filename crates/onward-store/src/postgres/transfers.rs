@@ -11,6 +11,7 @@ use onward_core::store::{
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
 use tokio_postgres::Row;
 
+use super::columns::numbered;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::work::Work;
@@ -88,7 +89,7 @@ async fn of_transfer<T>(
     sql: &str,
     read: fn(&Columns<'_>, &Keychain) -> Result<T, Unread>,
 ) -> Result<Vec<T>, Failure> {
-    let found = session::all(c, &sql.replace('?', "$1"), &[&id.0]).await?;
+    let found = session::all(c, &numbered(sql), &[&id.0]).await?;
     c.opened(&found, |row, keys| read(&Columns::of("transfers", row), keys)).await
 }
 

@@ -114,12 +114,12 @@ pub(crate) fn open() -> String {
     )
 }
 
-/// Every alert of a transfer (`?`), those that are over included, with who was told, a row each.
+/// Every alert of a transfer (`$1`), those that are over included, with who was told, a row each.
 pub(crate) fn of_transfer() -> String {
     format!(
         "SELECT a.id, {CONCERN}, a.raised, n.contacted, n.channel, n.state
          FROM alerts a LEFT JOIN notifications n ON n.alert = a.id
-         WHERE a.transfer = ? ORDER BY a.raised, a.id, n.contacted, n.channel, n.id"
+         WHERE a.transfer = $1 ORDER BY a.raised, a.id, n.contacted, n.channel, n.id"
     )
 }
 

@@ -36,14 +36,14 @@ pub(crate) fn due(columns: &Columns<'_>) -> Result<DueNotification, Corrupt> {
     })
 }
 
-/// Open alerts, gathered from rows of [`crate::query::alerts::open`].
+/// Alerts, gathered from rows of [`crate::query::alerts::open`] or [`crate::query::alerts::of_transfer`].
 #[derive(Default)]
-pub(crate) struct Open {
+pub(crate) struct Gathered {
     last: Option<Uuid>,
     alerts: Vec<Alert>,
 }
 
-impl Open {
+impl Gathered {
     /// Takes the next row.
     pub(crate) fn add(&mut self, columns: &Columns<'_>) -> Result<(), Corrupt> {
         let id = columns.parsed("id")?;

@@ -55,7 +55,7 @@ impl AlertStore for SqliteStore {
 
     async fn alerts(&self) -> Result<Vec<Alert>, StoreError> {
         self.read(|c| {
-            let mut open = rows::Open::default();
+            let mut open = rows::Gathered::default();
             let mut statement = c.prepare_cached(&query::open())?;
             let mut found = statement.query([])?;
             while let Some(row) = found.next()? {
@@ -106,7 +106,7 @@ fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
 
 /// Every alert of a transfer.
 pub(super) fn about(c: &Keyed<'_>, transfer: TransferId) -> Result<Vec<Alert>, Failure> {
-    let mut open = rows::Open::default();
+    let mut open = rows::Gathered::default();
     let mut statement = c.prepare_cached(&query::of_transfer())?;
     let mut found = statement.query([transfer.to_string()])?;
     while let Some(row) = found.next()? {

@@ -53,16 +53,19 @@ fn client(row: &Row<'_>) -> Result<Client, Failure> {
     Ok(rows::client(&Columns::of("clients", row))?)
 }
 
-/// The insert decides: of any number of redemptions of one `jti`, one finds no row (goal I2). Expired
-/// assertions and tokens go by the way.
+/// Expired assertions and tokens go by the way.
 pub(super) fn redeem_assertion(
     c: &Keyed<'_>,
     jti: &str,
     jti_expires: Timestamp,
     token: &Token,
+    client: &Client,
     now: Timestamp,
     audit: &[AuditRow],
 ) -> Result<bool, Failure> {
+    if !by_id(c, &client.id)?.is_some_and(|now| rows::tokens_survive(client, &now)) {
+        return Err(Failure::Overtaken);
+    }
     c.prepare_cached("DELETE FROM assertions WHERE expires < ?")?.execute([micros(now)])?;
     c.prepare_cached("DELETE FROM tokens WHERE expires < ?")?.execute([micros(now)])?;
     if !is_unseen(c, &token.client_id, jti, jti_expires)? {
@@ -74,6 +77,7 @@ pub(super) fn redeem_assertion(
     Ok(true)
 }
 
+/// The insert decides: of any number that take note of one `jti`, one finds no row (goal I2).
 fn is_unseen(c: &Keyed<'_>, issuer: &str, jti: &str, expires: Timestamp) -> Result<bool, Failure> {
     let unseen = c
         .prepare_cached("INSERT INTO assertions (client_id, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?

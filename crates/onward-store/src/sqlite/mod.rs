@@ -356,11 +356,12 @@ impl Store for SqliteStore {
         jti: &str,
         jti_expires: Timestamp,
         token: Token,
+        client: Client,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
         let jti = jti.to_owned();
         let now = self.clock.now();
-        self.write(move |c| clients::redeem_assertion(c, &jti, jti_expires, &token, now, &audit)).await
+        self.write(move |c| clients::redeem_assertion(c, &jti, jti_expires, &token, &client, now, &audit)).await
     }
 
     async fn note_first_use(

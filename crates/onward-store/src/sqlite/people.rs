@@ -341,9 +341,9 @@ fn sign_in(c: &Keyed<'_>, sign_in: &SignIn) -> Result<bool, Failure> {
         return Ok(false);
     }
     let used = match &sign_in.proof {
-        Proof::Code { step } => c
-            .prepare_cached("UPDATE passwords SET totp_step = ?1 WHERE user = ?2 AND totp_step < ?1")?
-            .execute(params![stored_count(*step), id])?,
+        Proof::Code { step, hash } => c
+            .prepare_cached("UPDATE passwords SET totp_step = ?1 WHERE user = ?2 AND totp_step < ?1 AND hash = ?3")?
+            .execute(params![stored_count(*step), id, hash])?,
         Proof::Counter { id: passkey, counter } => c
             .prepare_cached(
                 "UPDATE passkeys SET counter = ?1

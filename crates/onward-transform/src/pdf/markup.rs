@@ -1,5 +1,7 @@
 //! Our own pages as blocks: the few elements that the templates and the narrative filter write, and nothing else.
 
+use super::spans;
+
 /// A stretch of text of one look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Run {
@@ -31,6 +33,8 @@ pub(super) struct Table {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) head: bool,
+    /// Counts the sections of the table: nothing spans from one into the next.
+    pub(super) section: usize,
     pub(super) cells: Vec<Cell>,
 }
 
@@ -38,6 +42,8 @@ pub(super) struct Row {
 pub(super) struct Cell {
     pub(super) header: bool,
     pub(super) span: usize,
+    /// Rows that it stands in; 0 for all that are left of its section.
+    pub(super) rows: usize,
     pub(super) text: Inline,
 }
 
@@ -49,8 +55,15 @@ struct Open {
 
 /// Reads what the templates wrote. What is unknown gives its text.
 pub(super) fn blocks(html: &str) -> Vec<Block> {
-    let mut reader =
-        Reader { open: Vec::new(), blocks: vec![Vec::new()], text: Vec::new(), tables: Vec::new(), list: Vec::new() };
+    let mut reader = Reader {
+        open: Vec::new(),
+        blocks: vec![Vec::new()],
+        text: Vec::new(),
+        tables: Vec::new(),
+        sections: 0,
+        repeats: spans::REPEATS_MAX,
+        list: Vec::new(),
+    };
     let mut rest = html;
     while let Some(at) = rest.find('<') {
         reader.text(&rest[..at]);
@@ -87,6 +100,9 @@ struct Reader {
     text: Inline,
     /// The innermost table last; only the outermost becomes one, those in its cells give their text.
     tables: Vec<Table>,
+    sections: usize,
+    /// Cells that may still be repeated.
+    repeats: usize,
     list: Vec<Vec<Inline>>,
 }
 
@@ -146,15 +162,24 @@ impl Reader {
                 }
                 self.tables.push(Table::default());
             }
+            "thead" | "tbody" | "tfoot" => self.sections += 1,
             "tr" if self.tables.len() == 1 => {
-                let head = self.is_open(&["thead"]);
+                let (head, section) = (self.is_open(&["thead"]), self.sections);
                 if let Some(table) = self.tables.last_mut() {
-                    table.rows.push(Row { head, cells: Vec::new() });
+                    table.rows.push(Row { head, section, cells: Vec::new() });
                 }
             }
             "td" | "th" if self.tables.len() == 1 => {
-                let span = attributes.split("colspan=\"").nth(1).and_then(|rest| rest.split('"').next()?.parse().ok());
-                let cell = Cell { header: name == "th", span: span.unwrap_or(1).clamp(1, 20), text: Vec::new() };
+                let span = |name| {
+                    let value = attributes.split(name).nth(1).and_then(|rest| rest.split('"').next()?.parse().ok());
+                    value.unwrap_or(1_usize)
+                };
+                let cell = Cell {
+                    header: name == "th",
+                    span: span("colspan=\"").clamp(1, 20),
+                    rows: span("rowspan=\""),
+                    text: Vec::new(),
+                };
                 if let Some(row) = self.tables.last_mut().and_then(|table| table.rows.last_mut()) {
                     row.cells.push(cell);
                 }
@@ -192,8 +217,9 @@ impl Reader {
         match name {
             "table" => {
                 let table = self.tables.pop();
-                if let Some(table) = table.filter(|table| self.tables.is_empty() && !table.rows.is_empty()) {
+                if let Some(mut table) = table.filter(|table| self.tables.is_empty() && !table.rows.is_empty()) {
                     self.text.clear();
+                    spans::fill(&mut table.rows, &mut self.repeats);
                     self.add(Block::Table(table));
                 }
             }

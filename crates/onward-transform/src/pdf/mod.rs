@@ -6,6 +6,7 @@
 mod faces;
 mod layout;
 mod markup;
+mod spans;
 
 use krilla::configure::{Accessibility, ConfigurationBuilder};
 use krilla::metadata::Metadata;

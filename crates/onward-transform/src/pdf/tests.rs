@@ -30,10 +30,11 @@ fn a_page_becomes_a_tagged_document() {
     {
         assert!(holds(&pdf, word), "{word}");
     }
-    assert!(
-        !holds(&pdf, "Holroyd") && !holds(&pdf, "9990000018"),
-        "nothing about anybody stands in the frame of the file"
-    );
+    for about in ["HOLROYD", "Holroyd", "Margaret", "999 000 0018", "9990000018", "8 March 1944"] {
+        let wide: Vec<u8> = about.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let stands = holds(&pdf, about) || pdf.windows(wide.len()).any(|window| window == wide);
+        assert!(!stands, "nothing about anybody stands in the frame of the file: {about}");
+    }
 }
 
 #[test]
@@ -84,4 +85,47 @@ fn long_content_runs_over_sheets_and_long_words_over_lines() {
     let tall = format!("<table><tr><td>{}</td></tr></table>", "line<br>".repeat(400));
     let pdf = of_page(&page(&format!("{table}{tall}<p>{long}</p>")), "foot").expect("a PDF");
     assert!(sheets(&pdf) >= 8, "{} sheets", sheets(&pdf));
+}
+
+/// The texts of a table's rows, with the columns that each cell spans where there are several.
+fn rows(html: &str) -> Vec<Vec<String>> {
+    let blocks = markup::blocks(html);
+    let [markup::Block::Table(table)] = blocks.as_slice() else { panic!("one table: {blocks:?}") };
+    let words = |cell: &markup::Cell| {
+        let text: String = cell.text.iter().map(|run| run.text.as_str()).collect();
+        if cell.span > 1 { format!("{text}/{}", cell.span) } else { text }
+    };
+    table.rows.iter().map(|row| row.cells.iter().map(words).collect()).collect()
+}
+
+#[test]
+fn a_cell_of_several_rows_stands_in_each_and_no_dose_moves_under_another_heading() {
+    let medicines = "<table><thead><tr><th>Medicine</th><th>When</th><th>Dose</th></tr></thead><tbody>\
+        <tr><td rowspan=\"2\">Furosemide</td><td>morning</td><td>40 mg</td></tr><tr><td>noon</td><td>20 mg</td></tr>\
+        <tr><td>Bisoprolol</td><td colspan=\"2\">as before</td></tr></tbody></table>";
+    assert_eq!(
+        rows(medicines),
+        [
+            vec!["Medicine", "When", "Dose"],
+            vec!["Furosemide", "morning", "40 mg"],
+            vec!["Furosemide", "noon", "20 mg"],
+            vec!["Bisoprolol", "as before/2"],
+        ]
+    );
+    // In the middle and at the end, over a gap, to the end of its section and no further.
+    let odd = "<table><tbody><tr><td>a</td><td rowspan=\"0\" colspan=\"2\">b</td><td rowspan=\"3\">c</td></tr><tr><td>d</td></tr>\
+        <tr></tr></tbody><tbody><tr><td>e</td><td>f</td></tr></tbody></table>";
+    assert_eq!(rows(odd), [vec!["a", "b/2", "c"], vec!["d", "b/2", "c"], vec!["", "b/2", "c"], vec!["e", "f"]]);
+    let long = "x".repeat(300);
+    let far = format!("<table><tr><td rowspan=\"2\">{long}</td><td>1</td></tr><tr><td>2</td></tr></table>");
+    assert_eq!(rows(&far)[1], ["(as above)", "2"]);
+}
+
+#[test]
+fn few_bytes_do_not_become_a_file_of_any_size() {
+    let wide = "<td rowspan=\"255\">w</td>".repeat(400);
+    let table = format!("<table><tr>{wide}</tr>{}</table>", "<tr><td>5 mg</td><td>noon</td></tr>".repeat(200));
+    let rows = rows(&table);
+    assert!(rows.iter().map(Vec::len).sum::<usize>() <= spans::REPEATS_MAX + 1_000);
+    assert_eq!(rows[200], ["5 mg | noon/20"], "under no heading at all");
 }

@@ -13,7 +13,7 @@ use onward_core::{DeliveryId, MeshMailboxId, NhsNumber, OdsCode, Timestamp, Tran
 use onward_fhir::{Builder, Element, Tree, itk, systems};
 
 use super::itk3::{PROFILE, RecipientType, handling};
-use super::parts::{B, coding, concept, entry, entry_of, identifier, organisation, profile, reference, urn, words};
+use super::parts::{B, coding, concept, entry, entry_alone, identifier, organisation, profile, reference, urn, words};
 use super::registration::{CARE_CONNECT, REMOTE_CORRESPONDENCE, SEND_DOCUMENT, SEND_DOCUMENT_WORKFLOW};
 use super::{FHIR_JSON, FHIR_XML, RenderError, Rendered, dates, r4_json, stu3_xml, takes_messages, workflow};
 use crate::disclose::NewIds;
@@ -303,7 +303,8 @@ fn message(parts: &NoticeParts<'_>, ids: &NewIds, patient: Element<'_, '_>, page
                 reference(b, "entry", &binary);
             });
         });
-        entry_of(b, &person, patient);
+        // Its practice is an entry of the copy that ended, and of nothing here.
+        entry_alone(b, &person, patient);
         entry(b, &author, "Organization", |b| hospital(b, &format!("{CARE_CONNECT}Organization-1")));
         entry(b, &binary, "Binary", |b| {
             profile(b, &format!("{PROFILE}ITK-Attachment-Binary-1"));
@@ -322,4 +323,45 @@ pub fn marked(html: &[u8], reason: &str) -> Vec<u8> {
     let place = html.windows(7).position(|window| window == b"<main>\n").map(|at| at + 7);
     let (before, after) = html.split_at(place.unwrap_or(0));
     [before, banner.as_bytes(), after].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use onward_fhir::read::{self, Limits};
+
+    use super::*;
+
+    /// A copy's Patient refers to the practice beside it, which a notice does not have.
+    #[test]
+    fn a_notice_by_mesh_is_closed_in_itself() {
+        let text = "<Patient xmlns=\"http://hl7.org/fhir\"><identifier><system value=\"https://fhir.nhs.uk/Id/nhs-number\"/>\
+                    <value value=\"9990000018\"/></identifier><generalPractitioner>\
+                    <reference value=\"urn:uuid:3f2b0c9e-0000-4000-8000-000000000000\"/></generalPractitioner></Patient>";
+        let patient = read::xml(text, &Limits::default()).expect("readable");
+        let (recipient, own) = ("Y99001".parse().expect("a code"), "Y99900".parse().expect("a code"));
+        let endpoint = Endpoint::Mesh { mailbox: "Y99001OT1".parse().expect("a mailbox"), workflow: None };
+        for why in [EndReason::LeftHome, EndReason::Superseded, EndReason::Withdrawn] {
+            let parts = NoticeParts {
+                transfer: TransferId::random(),
+                of: DeliveryId::random(),
+                sent: Timestamp::UNIX_EPOCH,
+                why,
+                reason: "so it is",
+                departure: None,
+                kind: RecipientKind::CoveringPractice,
+                recipient: &recipient,
+                recipient_name: "Beck Lane Surgery",
+                endpoint: &endpoint,
+                nhs_number: None,
+                patient: Some(patient.root()),
+                sender_ods: &own,
+                own_ods: &own,
+                own_mailbox: None,
+                now: Timestamp::UNIX_EPOCH,
+            };
+            let rendered = notice(&parts, DeliveryId::random()).expect("every reference leads somewhere");
+            let body = String::from_utf8(rendered.body).expect("UTF-8");
+            assert!(body.contains("9990000018") && !body.contains("generalPractitioner"), "{why}: {body}");
+        }
+    }
 }

@@ -25,6 +25,17 @@ pub(super) fn entry_of(b: &mut B, id: &str, resource: Element<'_, '_>) {
     });
 }
 
+/// An entry whose resource is copied without the elements that refer to other entries of where it stood.
+pub(super) fn entry_alone(b: &mut B, id: &str, resource: Element<'_, '_>) {
+    let refers = |child: &Element<'_, '_>| child.descendants().any(|inner| inner.text("reference").is_some());
+    b.node("entry", |b| {
+        b.leaf("fullUrl", urn(id));
+        b.open_shell_owned("resource", resource);
+        resource.children().filter(|child| !refers(child)).for_each(|child| b.copy_owned(child));
+        b.close();
+    });
+}
+
 pub(super) fn urn(id: &str) -> String {
     format!("urn:uuid:{id}")
 }

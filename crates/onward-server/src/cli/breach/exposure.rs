@@ -13,8 +13,9 @@ use onward_gateway::sightings::{Carried, Showed, all, shown_by};
 use onward_transform::disclose::{Cell, Policy, matrix};
 use uuid::Uuid;
 
-use crate::cli::audit::Told;
 use crate::cli::audit::event::Party;
+use crate::cli::audit::{Told, entries_that_fit};
+use crate::cli::exit::Failure;
 
 /// Words of entries by which a person's data may have reached somebody. An attempt that failed may have arrived, and one that
 /// was begun and never ended as well. What alerts tell names nobody, so that entries about them are none of these.
@@ -170,11 +171,10 @@ pub(super) async fn exposures(
     from: Timestamp,
     to: Timestamp,
     whom: &Whom,
-) -> Result<Vec<Exposure>, StoreError> {
+) -> Result<Vec<Exposure>, Failure> {
     let query = AuditQuery { from: Some(from), until: Some(to), words: EXPOSURES.to_vec(), ..everything(None) };
     let mut search = Search { store, whom, copies: BTreeMap::new(), subjects: BTreeMap::new(), found: Vec::new() };
-    let mut entries = all(store, query).await?;
-    entries.reverse();
+    let entries = entries_that_fit(store, query).await?;
     for entry in &entries {
         match entry.event.as_deref().map(Told::read) {
             Some(Some(told)) => search.readable(entry, &told).await?,

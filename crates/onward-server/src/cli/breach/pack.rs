@@ -96,7 +96,10 @@ impl Pack {
             ("exposures.csv".to_owned(), exposures_csv(exposures)),
             ("actions.csv".to_owned(), actions_csv(actions)),
             ("summary.json".to_owned(), serde_json::to_vec_pretty(&summary).expect("texts and numbers are JSON")),
-            ("index.html".to_owned(), page(window, config, exposures, actions, erased, &seen).into_bytes()),
+            (
+                "index.html".to_owned(),
+                page(window, config, exposures, actions, (concerned.len(), erased), &seen).into_bytes(),
+            ),
         ];
         files.sort();
         Ok(Self { files, people, erased })
@@ -202,7 +205,7 @@ fn page(
     config: &Config,
     exposures: &[Exposure],
     actions: &[FoundAudit],
-    erased: usize,
+    (people, erased): (usize, usize),
     seen: &[Seen],
 ) -> String {
     let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\">");
@@ -217,12 +220,11 @@ fn page(
         escape(&minute(window.made)),
         escape(&window.reason),
     ));
-    let people: BTreeSet<&Whose> = exposures.iter().map(|each| &each.whose).collect();
     html.push_str(&format!(
         "<h2>How many</h2><p>Records of <b>{}</b> people, seen or sent <b>{}</b> times. <code>people.csv</code> lists whose, \
          <code>exposures.csv</code> each time. An attempt that failed, or of which nobody knows the end, counts: it may have \
          arrived. Of these people {erased} were erased since: they are counted here and nobody can name them any more.</p>",
-        people.len(),
+        people,
         exposures.len(),
     ));
     let mut by_whom: BTreeMap<(&str, &str), (usize, BTreeSet<&Whose>)> = BTreeMap::new();

@@ -73,7 +73,8 @@ impl Archive {
         for document in documents {
             let redacted = document.tree.as_ref().and_then(|tree| document.written(tree));
             // What cannot be read cannot be cleared of others: it is named and held back.
-            let (text, redactions) = redacted.map_or((None, Vec::new()), |(text, places)| (Some(text), places));
+            let (text, redactions) = redacted.unzip();
+            let redactions = redactions.unwrap_or_default();
             if text.is_none() || !redactions.is_empty() {
                 withheld.push(Withheld { file: document.file.clone(), entry: None, whole: text.is_none(), redactions });
             }
@@ -164,7 +165,8 @@ fn log(
             written.losses.is_empty().then_some((written.text, clean.redactions))
         });
         let whole = clean.is_none();
-        let (text, redactions) = clean.map_or((None, Vec::new()), |(text, places)| (Some(text), places));
+        let (text, redactions) = clean.unzip();
+        let redactions = redactions.unwrap_or_default();
         if whole || !redactions.is_empty() {
             withheld.push(Withheld { file: file.to_owned(), entry: Some(entry.index), whole, redactions });
         }

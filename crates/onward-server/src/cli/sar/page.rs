@@ -86,8 +86,10 @@ pub(super) fn summary(
         ])
     });
     html.push_str(&table(["when", "who", "with whom", "what", "on what ground"], rows));
-    html.push_str("<h2>What was withheld</h2><p>Data about other people is not shown, nor what the gateway is kept safe by. Whoever cares for you is \
-         named, and whoever runs or oversees the gateway is told by role. ");
+    html.push_str(
+        "<h2>What was withheld</h2><p>Data about other people is not shown, nor what the gateway is kept safe by. \
+         Whoever cares for you is named, and whoever runs or oversees the gateway is told by role. ",
+    );
     html.push_str("<code>withheld.json</code> lists every place with its rule:</p><ul>");
     for rule in Rule::ALL {
         let places = withheld.iter().flat_map(|each| &each.redactions).filter(|place| place.rule == rule).count();

@@ -73,15 +73,22 @@ impl Writer<'_> {
             self.row(transfer.changed, "", format!("message ended: {why}"), Some(reason.clone()));
             json!({ "why": why.as_str(), "reason": reason })
         });
-        let holds =
-            numbered(&each.holds).map(|(at, hold)| self.hold(&format!("{path}.holds[{at}]"), hold)).collect::<Vec<_>>();
+        let holds = each
+            .holds
+            .iter()
+            .enumerate()
+            .map(|(at, hold)| self.hold(&format!("{path}.holds[{at}]"), hold))
+            .collect::<Vec<_>>();
         let copies = transfer.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender).enumerate();
         let copies =
             copies.map(|(at, copy)| self.copy(&format!("{path}.copies[{at}]"), copy, each)).collect::<Vec<_>>();
-        let approvals = numbered(&each.approvals);
+        let approvals = each.approvals.iter().enumerate();
         let approvals =
             approvals.map(|(at, own)| self.approval(&format!("{path}.approvals[{at}]"), own)).collect::<Vec<_>>();
-        let alerts = numbered(&each.alerts)
+        let alerts = each
+            .alerts
+            .iter()
+            .enumerate()
             .map(|(at, alert)| self.alert(&format!("{path}.alerts[{at}]"), alert))
             .collect::<Vec<_>>();
         json!({
@@ -174,7 +181,7 @@ impl Writer<'_> {
     }
 
     fn alert(&mut self, path: &str, alert: &Alert) -> Value {
-        let told = numbered(&alert.told).map(|(at, told)| {
+        let told = alert.told.iter().enumerate().map(|(at, told)| {
             self.withheld(&format!("{path}.told[{at}].address"), Rule::Account);
             json!({ "who": told.contacted.as_str(), "how": told.channel.as_str(), "state": told.state.as_str() })
         });
@@ -187,8 +194,4 @@ impl Writer<'_> {
             "raised": alert.raised, "told": told,
         })
     }
-}
-
-fn numbered<T>(items: &[T]) -> impl Iterator<Item = (usize, &T)> {
-    items.iter().enumerate()
 }

@@ -1,4 +1,4 @@
-//! Whether alerts can reach anybody, and whether what is posted can be signed.
+//! Whether alerts, subscribers and the collector of traces can be reached, and whether what is posted can be signed.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

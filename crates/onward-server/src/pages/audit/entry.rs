@@ -33,10 +33,14 @@ struct EntryPage {
     facts: Vec<Fact>,
     person: String,
     hidden: bool,
+    /// Sent with the reason: whether it asks for the person, or for the entry itself.
+    reveal: bool,
     place: String,
     organisation: String,
     reason: Field,
 }
+
+const WHOM: &str = "Why must you know whom it is about?";
 
 /// `POST /audit/entry`: by its place; `reveal` shows whom it is about.
 pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
@@ -45,13 +49,19 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
         return trouble(&headers, StatusCode::BAD_REQUEST);
     };
     let reveal = sent(&body, "reveal") == "1";
-    let why = reason(&body);
-    let (why, error) = match why {
-        Ok(why) => (why, ""),
-        Err(error) => (String::new(), error),
+    let why = match reason(&body) {
+        Ok(why) => why,
+        // Nothing is looked at without a reason.
+        Err(error) => {
+            return match shell(&app, &who).await {
+                Ok((shell, _)) => {
+                    let asking = EntryPage::asking(shell, index, reveal, error, sent(&body, "place"), &organisation);
+                    page(&headers, StatusCode::UNPROCESSABLE_ENTITY, &asking)
+                }
+                Err(error) => store_failed(&headers, &error),
+            };
+        }
     };
-    // Without a reason of its own nothing is revealed; the entry itself was found for one.
-    let reveal = reveal && error.is_empty();
     let person = attendant(&who);
     let inquiry = Inquiry {
         who: &person,
@@ -65,9 +75,8 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
     };
     match looked.await {
         Ok((shell, Some(entry))) => {
-            let status = if error.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
             let place = sent(&body, "place");
-            page(&headers, status, &EntryPage::new(shell, &entry, reveal, error, place, &organisation))
+            page(&headers, StatusCode::OK, &EntryPage::new(shell, &entry, reveal, place, &organisation))
         }
         Ok((_, None)) => trouble(&headers, StatusCode::NOT_FOUND),
         Err(error) => store_failed(&headers, &error),
@@ -75,7 +84,25 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
 }
 
 impl EntryPage {
-    fn new(shell: Shell, entry: &FoundAudit, reveal: bool, error: &str, place: String, organisation: &OdsCode) -> Self {
+    /// Nothing of the entry, and the reason asked for again.
+    fn asking(shell: Shell, number: u64, reveal: bool, error: &str, place: String, organisation: &OdsCode) -> Self {
+        let label = if reveal { WHOM } else { "Why do you look?" };
+        Self {
+            shell,
+            tabs: Tab::Events.links(),
+            errors: vec![FormError { field: "reason".to_owned(), text: error.to_owned() }],
+            number,
+            facts: Vec::new(),
+            person: String::new(),
+            hidden: true,
+            reveal,
+            place,
+            organisation: organisation.to_string(),
+            reason: Field { error: error.to_owned(), ..Field::new("reason", label) },
+        }
+    }
+
+    fn new(shell: Shell, entry: &FoundAudit, reveal: bool, place: String, organisation: &OdsCode) -> Self {
         let mut facts = vec![
             Fact { key: "When", lines: vec![dates::moment(entry.recorded)] },
             Fact { key: "What happened", lines: vec![word(entry.word).to_owned()] },
@@ -95,19 +122,18 @@ impl EntryPage {
         }
         facts.push(Fact { key: "Place in the log", lines: vec![format!("Entry {}", entry.index)] });
         let number = entry.patient.as_ref().map(|number| format!("NHS number {}", grouped(number.expose())));
-        let field = Field { error: error.to_owned(), ..Field::new("reason", "Why must you know whom it is about?") };
-        let errors = (!error.is_empty()).then(|| FormError { field: "reason".to_owned(), text: error.to_owned() });
         Self {
             shell,
             tabs: Tab::Events.links(),
-            errors: errors.into_iter().collect(),
+            errors: Vec::new(),
             number: entry.index,
             facts,
             hidden: number.is_some() && !reveal,
+            reveal: true,
             person: number.filter(|_| reveal).unwrap_or_default(),
             place,
             organisation: organisation.to_string(),
-            reason: field,
+            reason: Field::new("reason", WHOM),
         }
     }
 }

@@ -104,7 +104,7 @@ pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: Hea
     match app.gateway.ask_export(&inquiry, export, asked.patient.as_ref()).await {
         Ok(true) => see_other("/audit/exports?done=asked"),
         Ok(false) => {
-            "Nothing is held about this person".clone_into(&mut form.patient.error);
+            "Your organisation holds nothing about this person".clone_into(&mut form.patient.error);
             show(&app, &who, &headers, form, kind, "").await
         }
         Err(error) => store_failed(&headers, &error),

@@ -25,7 +25,7 @@ struct IntegrityPage {
     shell: Shell,
     tabs: Vec<TabLink>,
     standing: String,
-    /// `whole`, `broken`, or nothing where it was not looked at now.
+    /// `whole`, `unsigned` where no checkpoint was checked, `broken`, or nothing where it was not looked at now.
     verdict: &'static str,
     facts: Vec<Fact>,
     anchors: Vec<String>,
@@ -48,7 +48,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, who: SignedIn, _: OnlyGet, 
                 ),
                 None => "Not checked yet by anybody of your organisation on this page.".to_owned(),
             };
-            page(&headers, StatusCode::OK, &IntegrityPage::new(shell, standing, None, anchors))
+            page(&headers, StatusCode::OK, &IntegrityPage::new(shell, standing, None, true, anchors))
         }
         Err(error) => store_failed(&headers, &error),
     }
@@ -65,16 +65,19 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
         asked: "audit/integrity".to_owned(),
     };
     let looked = async {
-        let outcome = match checkpoints(&app).await? {
-            Ok(checkpoints) => app.gateway.verify_for(&inquiry, checkpoints).await?,
-            Err(misfit) => Err(misfit),
+        let checkpoints = checkpoints(&app).await?;
+        let signed = !matches!(checkpoints, Ok(None));
+        let outcome = app.gateway.verify_for(&inquiry, checkpoints).await?;
+        let anchors = match anchors(&app, now).await {
+            Err(StoreError::Corrupt(_)) => vec!["What is stored of them cannot be read".to_owned()],
+            read => read?,
         };
-        Ok::<_, StoreError>((shell(&app, &who).await?.0, outcome, anchors(&app, now).await?))
+        Ok::<_, StoreError>((shell(&app, &who).await?.0, outcome, signed, anchors))
     };
     match looked.await {
-        Ok((shell, outcome, anchors)) => {
+        Ok((shell, outcome, signed, anchors)) => {
             let standing = format!("Checked {}.", dates::near_moment(now, now));
-            page(&headers, StatusCode::OK, &IntegrityPage::new(shell, standing, Some(outcome), anchors))
+            page(&headers, StatusCode::OK, &IntegrityPage::new(shell, standing, Some(outcome), signed, anchors))
         }
         Err(StoreError::Corrupt(_)) => trouble(&headers, StatusCode::INTERNAL_SERVER_ERROR),
         Err(error) => store_failed(&headers, &error),
@@ -85,13 +88,22 @@ fn first(who: &SignedIn) -> &OdsCode {
     who.organisations.first().expect("an account acts for an organisation")
 }
 
-/// The stored checkpoints, each with a good signature of the log's key.
-async fn checkpoints(app: &App) -> Result<Result<Vec<Checkpoint>, Misfit>, StoreError> {
-    let Some(key) = app.log_key.get() else { return Ok(Ok(Vec::new())) };
+/// The stored checkpoints, each with a good signature of the log's key; `None` where the key is not at hand.
+async fn checkpoints(app: &App) -> Result<Result<Option<Vec<Checkpoint>>, Misfit>, StoreError> {
+    let Some(key) = app.log_key.get() else { return Ok(Ok(None)) };
     let store = app.gateway.store();
-    let cosignatures = store.cosignatures().await?;
+    let read = async { Ok((store.cosignatures().await?, store.checkpoints().await?)) };
+    let (cosignatures, stored) = match read.await {
+        Ok(read) => read,
+        Err(StoreError::Corrupt(what)) => {
+            let why =
+                format!("a stored checkpoint is unreadable, and vouches for nothing from the first entry on: {what}");
+            return Ok(Err(Misfit { index: 0, why }));
+        }
+        Err(error) => return Err(error),
+    };
     let mut opened = Vec::new();
-    for stored in store.checkpoints().await? {
+    for stored in stored {
         let own = cosignatures.iter().filter(|kept| kept.size == stored.size).map(|kept| kept.line.as_str());
         match key.verifying_keys().open(&with_cosignatures(&stored.note, own)) {
             Ok(checkpoint) => opened.push(checkpoint),
@@ -101,7 +113,7 @@ async fn checkpoints(app: &App) -> Result<Result<Vec<Checkpoint>, Misfit>, Store
             }
         }
     }
-    Ok(Ok(opened))
+    Ok(Ok(Some(opened)))
 }
 
 /// What others vouch for.
@@ -113,40 +125,64 @@ async fn anchors(app: &App, now: Timestamp) -> Result<Vec<String>, StoreError> {
     Ok(told.collect())
 }
 
+/// What a check came to; never `whole` where no checkpoint was checked.
+fn verdict(outcome: Option<&Result<(Verified, u64), Misfit>>, signed: bool) -> &'static str {
+    match outcome {
+        None => "",
+        Some(Ok(_)) if signed => "whole",
+        Some(Ok(_)) => "unsigned",
+        Some(Err(_)) => "broken",
+    }
+}
+
 impl IntegrityPage {
     fn new(
         shell: Shell,
         standing: String,
         outcome: Option<Result<(Verified, u64), Misfit>>,
+        signed: bool,
         anchors: Vec<String>,
     ) -> Self {
-        let (verdict, facts) = match outcome {
-            None => ("", Vec::new()),
-            Some(Ok((verified, erased))) => (
-                "whole",
-                vec![
-                    Fact {
-                        key: "Range",
-                        lines: vec![match verified.size {
-                            0 => "The log is empty".to_owned(),
-                            size => format!("Entry 0 to entry {}", size - 1),
-                        }],
-                    },
-                    Fact { key: "Entries", lines: vec![verified.size.to_string()] },
-                    Fact { key: "Under a checkpoint", lines: vec![verified.covered.to_string()] },
-                    Fact { key: "Erased, by a decision in the log", lines: vec![erased.to_string()] },
-                    Fact { key: "Head", lines: vec![hex::encode(verified.root)] },
-                ],
-            ),
-            Some(Err(misfit)) => (
-                "broken",
-                vec![
-                    Fact { key: "First entry that does not fit", lines: vec![misfit.index.to_string()] },
-                    Fact { key: "How", lines: vec![misfit.why] },
-                ],
-            ),
+        let verdict = verdict(outcome.as_ref(), signed);
+        let facts = match outcome {
+            None => Vec::new(),
+            Some(Ok((verified, erased))) => vec![
+                Fact {
+                    key: "Range",
+                    lines: vec![match verified.size {
+                        0 => "The log is empty".to_owned(),
+                        size => format!("Entry 0 to entry {}", size - 1),
+                    }],
+                },
+                Fact { key: "Entries", lines: vec![verified.size.to_string()] },
+                Fact { key: "Under a checkpoint", lines: vec![verified.covered.to_string()] },
+                Fact { key: "Erased, by a decision in the log", lines: vec![erased.to_string()] },
+                Fact { key: "Head", lines: vec![hex::encode(verified.root)] },
+            ],
+            Some(Err(misfit)) => vec![
+                Fact { key: "First entry that does not fit", lines: vec![misfit.index.to_string()] },
+                Fact { key: "How", lines: vec![misfit.why] },
+            ],
         };
         let without = if anchors.is_empty() { WITHOUT_A_WITNESS } else { "" };
         Self { shell, tabs: Tab::Integrity.links(), standing, verdict, facts, anchors, without }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onward_gateway::verify::Misfit;
+    use onward_ledger::LogVerifier;
+
+    use super::verdict;
+
+    #[test]
+    fn without_a_checkpoint_checked_nothing_is_green() {
+        let verified = LogVerifier::new(Vec::new()).finish().expect("an empty log fits");
+        let fits = Ok((verified, 0));
+        assert_eq!(verdict(Some(&fits), true), "whole");
+        assert_eq!(verdict(Some(&fits), false), "unsigned");
+        let misfit = Err(Misfit { index: 0, why: String::new() });
+        assert_eq!((verdict(Some(&misfit), true), verdict(None, true)), ("broken", ""));
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use axum::routing::{MethodRouter, get, post};
 use jiff::civil::Date;
-use onward_core::{NhsNumber, OdsCode, Timestamp};
+use onward_core::{NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_gateway::attend::Attendant;
 use onward_gateway::explore::Inquiry;
 use onward_transform::render::dates;
@@ -23,6 +23,7 @@ use crate::api::{Access, Route};
 use crate::app::App;
 use crate::auth::table::Action;
 use crate::people::SignedIn;
+use crate::reasons::names_a_number;
 
 pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
     let route = |method, path, action, handler| (Route { method, path, access: Access::Page(action) }, handler);
@@ -82,6 +83,8 @@ impl Tab {
     }
 }
 
+const AGENT_HINT: &str = "A name as the log writes it, or an ODS code. Not a resident: it is kept with your search";
+
 /// A form with what was sent in it, and what is wrong with it.
 #[derive(Default)]
 struct Form {
@@ -121,7 +124,7 @@ impl Form {
             from: field("from", "From", ""),
             until: field("until", "Until", "That day included"),
             patient: field("patient", "NHS number", "10 digits. It is sent by form and stands in no address"),
-            agent: field("agent", "Person, system or organisation", "A name as the log writes it, or an ODS code"),
+            agent: field("agent", "Who acted (staff, system or organisation)", AGENT_HINT),
             entity: field("entity", "Transfer or delivery", "Its whole identifier"),
             event: field("event", "What happened", ""),
             reason: field("reason", "Why do you look?", "It is kept with your name. Leave out whom it is about"),
@@ -156,6 +159,13 @@ impl Form {
         let patient = number.parse::<NhsNumber>().ok();
         if patient.is_none() && (needs_patient || !number.is_empty()) {
             "Write an NHS number: 10 digits, the last of which fits".clone_into(&mut self.patient.error);
+        }
+        // An identifier may hold the digits of a number by chance.
+        let is_identifier = self.entity.value.parse::<TransferId>().is_ok();
+        for (field, may_hold) in [(&mut self.agent, false), (&mut self.entity, is_identifier)] {
+            if !may_hold && names_a_number(&field.value) {
+                "Leave the NHS number out: what is searched for is kept for good".clone_into(&mut field.error);
+            }
         }
         let reason = operations::reason(body).map_err(|error| error.clone_into(&mut self.reason.error)).ok();
         let wrong = self.errors();

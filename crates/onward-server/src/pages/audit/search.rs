@@ -174,9 +174,8 @@ async fn show(
         ),
         Tab::Who => (
             "Who saw what",
-            &[
-                "Everybody who saw one person: who was sent a copy or opened one, who looked at its state, on whose lists the person stood, and which exports of the log had an entry about them.",
-            ],
+            &["Everybody who saw one person: who was sent a copy or opened one, who looked at its state, on \
+                 whose lists the person stood, and which exports of the log had an entry about them."],
         ),
         _ => ("Events", &["Everything that the log holds about what your organisation did, sent or received."]),
     };
@@ -229,7 +228,7 @@ impl Results {
             .collect();
         let shown = found.iter().take(ROWS as usize);
         Self {
-            heading: counted(found.len(), cut),
+            heading: counted_of(found.len(), cut),
             rows: shown.map(|entry| Row::new(entry, None, now)).collect(),
             nothing: "Nothing was disclosed in this time.".to_owned(),
             more: String::new(),
@@ -251,6 +250,15 @@ impl Results {
             charts: Vec::new(),
             masked: false,
         }
+    }
+}
+
+/// How many there are where no more than [`ROWS`] of them are shown: the charts count all of them.
+fn counted_of(count: usize, cut: bool) -> String {
+    match (count > ROWS as usize, cut) {
+        (true, true) => format!("The newest {ROWS} of more than {count} entries"),
+        (true, false) => format!("The newest {ROWS} of {count} entries"),
+        (false, cut) => counted(count, cut),
     }
 }
 
@@ -292,5 +300,17 @@ impl Row {
             place: place(entry),
             entry: entry.index,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted_of;
+
+    #[test]
+    fn a_heading_says_when_rows_are_left_out() {
+        assert_eq!(counted_of(100, false), "100 entries");
+        assert_eq!(counted_of(245, false), "The newest 100 of 245 entries");
+        assert_eq!(counted_of(50_000, true), "The newest 100 of more than 50000 entries");
     }
 }

@@ -106,7 +106,7 @@ struct Row {
 #[template(path = "operations/board.html")]
 pub(super) struct BoardPage {
     shell: Shell,
-    done: &'static str,
+    done: String,
     errors: Vec<FormError>,
     totals: TotalsView,
     this: String,
@@ -135,7 +135,7 @@ pub(super) async fn get(
     let Some(filter) = filter_of(query.as_deref().unwrap_or_default()) else {
         return trouble(&headers, StatusCode::NOT_FOUND);
     };
-    let done = done_words(query.as_deref());
+    let done = done_told(query.as_deref().unwrap_or_default());
     show(&app, &who, &headers, &filter, done, None).await
 }
 
@@ -148,29 +148,52 @@ pub(super) async fn totals(State(app): State<Arc<App>>, _: SignedIn, _: OnlyGet,
     }
 }
 
-/// `POST /operations/pause`: a recipient, or everybody where none is named.
+/// What was done, and where somebody was paused or resumed, whom it was about.
+fn done_told(query: &str) -> String {
+    let words = done_words(Some(query));
+    let whom = query.split('&').find_map(|pair| pair.strip_prefix("whom="));
+    let whom = match whom {
+        Some(EVERYBODY) => Some("Everybody".to_owned()),
+        Some(code) => code.parse::<OdsCode>().ok().map(|ods| ods.to_string()),
+        None => None,
+    };
+    match whom.filter(|_| !words.is_empty()) {
+        Some(whom) => format!("{whom}: {}{}", words[..1].to_lowercase(), &words[1..]),
+        None => words.to_owned(),
+    }
+}
+
+fn whom(recipient: Option<&OdsCode>) -> &str {
+    recipient.map_or(EVERYBODY, OdsCode::as_str)
+}
+
+/// Stands for all recipients.
+const EVERYBODY: &str = "everybody";
+
+/// `POST /operations/pause`: one recipient or everybody, as `whom` says.
 pub(super) async fn pause(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
     let recipient = sent(&body, "recipient");
     let why = match reason(&body) {
         Ok(why) => why,
         Err(error) => return refused(&app, &who, &headers, Wrong::new("pause", "reason", error, &body)).await,
     };
-    let recipient = match recipient.as_str() {
-        "" if sent(&body, "whom") != "everybody" => {
-            let wrong = Wrong::new("pause", "whom", "Say whom: one recipient by code, or everybody", &body);
-            return refused(&app, &who, &headers, wrong).await;
-        }
-        "" => None,
-        code => match code.to_ascii_uppercase().parse::<OdsCode>() {
-            Ok(ods) => Some(ods),
-            Err(_) => {
-                let wrong = Wrong::new("pause", "recipient", "Write the recipient’s ODS code, such as VMH01", &body);
-                return refused(&app, &who, &headers, wrong).await;
-            }
+    let read = match (sent(&body, "whom").as_str(), recipient.as_str()) {
+        (EVERYBODY, "") => Ok(None),
+        (EVERYBODY, _) => Err(("recipient", "Take the code out to pause everybody, or choose one recipient")),
+        ("one", code) => match code.to_ascii_uppercase().parse::<OdsCode>() {
+            Ok(ods) => Ok(Some(ods)),
+            Err(_) => Err(("recipient", "Write the recipient’s ODS code, such as VMH01")),
         },
+        _ => Err(("whom", "Say whom: one recipient by code, or everybody")),
     };
-    match app.gateway.pause(recipient, &decider(&who, &why, true)).await {
-        Ok(true) => see_other("/operations?done=paused"),
+    let recipient = match read {
+        Ok(recipient) => recipient,
+        Err((field, error)) => {
+            return refused(&app, &who, &headers, Wrong::new("pause", field, error, &body)).await;
+        }
+    };
+    match app.gateway.pause(recipient.clone(), &decider(&who, &why, true)).await {
+        Ok(true) => see_other(&format!("/operations?done=paused&whom={}", whom(recipient.as_ref()))),
         Ok(false) => trouble(&headers, StatusCode::CONFLICT),
         Err(error) => store_failed(&headers, &error),
     }
@@ -190,14 +213,14 @@ pub(super) async fn resume(State(app): State<Arc<App>>, who: SignedIn, headers: 
         },
     };
     match app.gateway.resume(recipient.as_ref(), &decider(&who, &why, true)).await {
-        Ok(true) => see_other("/operations?done=resumed"),
+        Ok(true) => see_other(&format!("/operations?done=resumed&whom={}", whom(recipient.as_ref()))),
         Ok(false) => trouble(&headers, StatusCode::CONFLICT),
         Err(error) => store_failed(&headers, &error),
     }
 }
 
 async fn refused(app: &App, who: &SignedIn, headers: &HeaderMap, wrong: Wrong) -> Response {
-    show(app, who, headers, &BoardFilter::default(), "", Some(wrong)).await
+    show(app, who, headers, &BoardFilter::default(), String::new(), Some(wrong)).await
 }
 
 async fn show(
@@ -205,7 +228,7 @@ async fn show(
     who: &SignedIn,
     headers: &HeaderMap,
     filter: &BoardFilter,
-    done: &'static str,
+    done: String,
     wrong: Option<Wrong>,
 ) -> Response {
     let looked = async {
@@ -289,7 +312,7 @@ impl BoardPage {
         board: &Board,
         filter: &BoardFilter,
         me: &str,
-        done: &'static str,
+        done: String,
         wrong: Option<&Wrong>,
         now: Timestamp,
     ) -> Self {

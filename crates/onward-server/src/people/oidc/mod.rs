@@ -6,6 +6,7 @@ mod id_token;
 mod provider;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -21,9 +22,11 @@ use onward_core::{OdsCode, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::cookie::{self, Token};
-use super::sign_in::{Begun, denied, form};
+use super::sign_in::{Begun, form};
 use super::{guard, page, sha256};
 use crate::app::App;
+use crate::auth::refusals;
+use crate::listener::Connection;
 use id_token::{Ended, Untrusted, Vouched};
 pub(super) use provider::Provider;
 use provider::Request;
@@ -99,7 +102,12 @@ async fn away(
     Ok(response)
 }
 
-pub(super) async fn come_back(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn come_back(
+    State(app): State<Arc<App>>,
+    Connection { peer, .. }: Connection,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
     let values = values(query.as_deref());
     let text = |key: &str| values.get(key).map(String::as_str);
     let now = app.gateway.clock().now();
@@ -125,7 +133,7 @@ pub(super) async fn come_back(State(app): State<Arc<App>>, headers: HeaderMap, R
             Err(error) => return unreachable_provider(&away.issuer, &error),
         },
     };
-    finish(&app, &headers, provider, &away, vouched, now).await.unwrap_or_else(page::store)
+    finish(&app, &headers, provider, &away, vouched, peer, now).await.unwrap_or_else(page::store)
 }
 
 async fn vouched(
@@ -147,6 +155,7 @@ async fn finish(
     provider: &Provider,
     away: &Away,
     vouched: Result<Vouched, Untrusted>,
+    address: IpAddr,
     now: Timestamp,
 ) -> Result<Response, StoreError> {
     let store = app.gateway.store();
@@ -182,9 +191,8 @@ async fn finish(
             "no account is that person's".to_owned()
         }
     };
-    let agent = Agent::named("unauthenticated", None);
-    let row = denied(app, agent, &format!("identity provider {}: {why}", provider.issuer.name), request_id);
-    store.audit(vec![row]).await?;
+    let kind = format!("identity provider {}: {why}", provider.issuer.name);
+    refusals::record_sign_in(app, &kind, address, request_id).await?;
     Ok(page::not_vouched())
 }
 

@@ -36,7 +36,7 @@ async fn a_real_server_is_verified_and_takes_our_certificate_instead_of_a_passwo
     cluster.tamper(&made, &format!("CREATE ROLE {TLS_USER} LOGIN; ALTER DATABASE {name} OWNER TO {TLS_USER}"));
     let (_, rest) = made.split_once('@').expect("a host");
     let named = rest.replace("127.0.0.1", "localhost");
-    let pem = |(chain, key): (String, String)| Some((chain.into_bytes(), key));
+    let pem = |(chain, key): (String, String)| Some((chain.into_bytes(), key.into()));
     let settings = |host: &str, ca: &str, client_pem| PostgresSettings {
         url: format!("postgres://{TLS_USER}@{host}?sslmode=verify-full").parse().expect("a URL"),
         password: None,
@@ -64,7 +64,7 @@ async fn a_real_server_is_verified_and_takes_our_certificate_instead_of_a_passwo
     ] {
         assert!(open(refused).await.is_err(), "{what}");
     }
-    let mixed = (issued(&ours, &[], TLS_USER).0.into_bytes(), issued(&ours, &[], TLS_USER).1);
+    let mixed = (issued(&ours, &[], TLS_USER).0.into_bytes(), issued(&ours, &[], TLS_USER).1.into());
     let error = open(settings(&named, &ca, Some(mixed))).await.map(drop).expect_err("key of another certificate");
     assert!(error.to_string().contains("do not belong together"), "{error}");
 }
