@@ -76,6 +76,12 @@ pub enum Sight {
     Nothing,
 }
 
+/// Whether it was told that the person is there.
+#[must_use]
+pub fn has_arrived(steps: &[Step]) -> bool {
+    steps.iter().any(|step| step.kind == StepKind::Arrived)
+}
+
 /// Whether anything can be done with a copy but to look at it: one that ended leads to what took its place, and a notice asks only to
 /// be confirmed.
 #[must_use]
@@ -136,6 +142,11 @@ pub enum Outcome {
     NotFound,
     /// The state does not allow it.
     NotAllowed(DeliveryState),
+    /// The copy has ended: nothing was kept, and nobody told.
+    Ended {
+        /// The copy that took its place.
+        by: Option<DeliveryId>,
+    },
     /// Words are missing, or the item or the day cannot be so.
     WordsMissing,
     /// An item is still open.
@@ -173,6 +184,16 @@ impl Gateway {
             if let Some(notice) = arrival.copy.notice.filter(|notice| notice.why != EndReason::Recalled) {
                 arrival.card = self.store.card(notice.of).await?;
             }
+            if arrival.continues {
+                let steps = self.store.steps(arrival.copy.id).await?;
+                arrival.settled = checklist::settled(&steps);
+                arrival.arrived |= has_arrived(&steps);
+                arrival.left = leaving::told_before(&steps).map(str::to_owned);
+            }
+        }
+        if open_only {
+            // With an earlier version it was told that the person has left, and this one is acknowledged.
+            found.retain(|arrival| arrival.left.is_none() || !arrival.copy.state.is_acknowledged());
         }
         let copies = found.iter().map(|arrival| arrival.copy.id).collect();
         let shown = Shown { copies, transfers: Vec::new() };
@@ -185,12 +206,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the opening cannot be audited: then nothing is released.
-    pub async fn open_for(
-        &self,
-        who: &Attendant,
-        id: DeliveryId,
-        opening: Opening,
-    ) -> Result<Sight, StoreError> {
+    pub async fn open_for(&self, who: &Attendant, id: DeliveryId, opening: Opening) -> Result<Sight, StoreError> {
         let Some(copy) = self.theirs(who, id).await? else { return Ok(Sight::Nothing) };
         if !copy.is_readable() {
             return self.stopped(who, copy).await;
@@ -295,11 +311,19 @@ impl Gateway {
             | DeliveryState::Completed => Ok(()),
             state => Err(Outcome::NotAllowed(state)),
         };
-        if copy.ended.is_some() || copy.notice.is_some() && !matches!(deed, Deed::Acknowledge) {
+        if let Some(ended) = copy.ended {
+            return Err(Outcome::Ended { by: ended.by });
+        }
+        if copy.notice.is_some() && !matches!(deed, Deed::Acknowledge) {
             return Err(Outcome::NotAllowed(copy.state));
         }
+        let is_there = has_arrived(steps) && leaving::told_before(steps).is_none();
         let planned = match deed {
             Deed::Acknowledge if copy.state.is_acknowledged() => return Ok(None),
+            // Told with an earlier version; that a later one came does not take the person away.
+            Deed::Acknowledge if is_there && may_move(copy, DeliveryState::InProgress) => {
+                (plain(StepKind::Acknowledged), Some(DeliveryState::InProgress))
+            }
             Deed::Acknowledge => (plain(StepKind::Acknowledged), moves(DeliveryState::Accepted)?),
             Deed::Decline { .. } if copy.state == DeliveryState::Rejected => return Ok(None),
             Deed::Decline { reason } => (worded(StepKind::Declined, reason)?, moves(DeliveryState::Rejected)?),
@@ -340,7 +364,10 @@ impl Gateway {
             Deed::Leave { .. } if steps.iter().any(|step| step.kind == StepKind::Left) => return Ok(None),
             Deed::Leave { to, on, words } => {
                 if !matches!(copy.state, DeliveryState::InProgress | DeliveryState::Completed) {
-                    return Err(Outcome::NotAllowed(copy.state));
+                    in_hand()?;
+                    if !is_there {
+                        return Err(Outcome::NotAllowed(copy.state));
+                    }
                 }
                 // A summary may come late, but not for somebody who left long ago.
                 if *on > dates::civil(now) || *on < dates::civil(copy.created - LATE_MAX) {

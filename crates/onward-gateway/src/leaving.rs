@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 use onward_core::state::{Departure, EndReason, RecipientKind};
-use onward_core::store::{DeliveryRecord, NewDelivery, StoreError};
+use onward_core::store::{DeliveryRecord, NewDelivery, Step, StepKind, StoreError};
 use onward_transform::render::dates;
 
 use crate::Gateway;
@@ -22,6 +22,13 @@ pub(crate) fn told(to: Departure, on: Date) -> String {
         Departure::Died => DIED,
     };
     format!("{to}, on {}", dates::fhir(&on.to_string()))
+}
+
+/// What was told when the person left the home, if they did; empty once that was erased.
+#[must_use]
+pub fn told_before(steps: &[Step]) -> Option<&str> {
+    let left = steps.iter().rev().find(|step| step.kind == StepKind::Left);
+    left.map(|step| step.text.as_deref().unwrap_or_default())
 }
 
 /// In a few words what [`told`] begins with: `Left on 3 August 2026`, `Died on 3 August 2026`.

@@ -4,9 +4,10 @@ pub(crate) mod alerts;
 pub(crate) mod subscriptions;
 pub(crate) mod words;
 
+use onward_core::DeliveryId;
 use onward_core::audit::{AuditQuery, ENTRIES, Lists};
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StuckQuery, TaskQuery};
+use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StepKind, StuckQuery, TaskQuery};
 use uuid::Uuid;
 
 use crate::rows::{DELIVERY, FOUND_AUDIT};
@@ -168,8 +169,8 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     if query.open_only {
         // What needs nobody any more is left out.
         conditions.add("d.state NOT IN ('completed', 'rejected', 'withdrawn')", []);
-        conditions.add("gone.delivery IS NULL", []);
-        conditions.add("(d.notice_of IS NULL OR d.state NOT IN ('accepted', 'in-progress'))", []);
+        conditions
+            .add("(gone.delivery IS NULL AND d.notice_of IS NULL OR d.state NOT IN ('accepted', 'in-progress'))", []);
     }
     let sql = format!(
         "SELECT {columns}, t.expected AS expected, b.card AS card,
@@ -178,6 +179,7 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
                   AND NOT EXISTS (SELECT 1 FROM recipient_steps later
                       WHERE later.delivery = s.delivery AND later.kind = 'checked' AND later.item = s.item
                           AND later.step > s.step)) AS settled,
+             EXISTS (SELECT 1 FROM deliveries e WHERE e.ended_by = d.id) AS continues,
              gone.at AS left_at, gone.{} AS left_user, gone.text AS left_text
          FROM deliveries d JOIN transfers t ON t.id = d.transfer LEFT JOIN rendition_bodies b ON {}
          LEFT JOIN recipient_steps gone ON gone.delivery = d.id AND gone.kind = 'left'
@@ -188,6 +190,23 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     );
     conditions.values.push(query.limit.into());
     Some((sql, conditions.values))
+}
+
+/// What people did with a copy, and what they told of the person with the copies whose place it took, one after another.
+pub(crate) fn steps(delivery: DeliveryId, dialect: &Dialect) -> (String, Vec<Value>) {
+    let told = StepKind::ALL.iter().filter(|kind| kind.is_about_the_person());
+    let told = told.map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ");
+    let Dialect { account, ordered_join, .. } = dialect;
+    let sql = format!(
+        "WITH RECURSIVE line (id, far) AS (
+             SELECT id, 0 FROM deliveries WHERE id = ?
+             UNION ALL SELECT e.id, line.far + 1 FROM line {ordered_join} deliveries e ON e.ended_by = line.id)
+         SELECT s.delivery AS delivery, s.kind AS kind, s.at AS at, s.{account} AS \"user\", s.name AS name, s.item AS item,
+             s.outcome AS outcome, s.text AS text
+         FROM line {ordered_join} recipient_steps s ON s.delivery = line.id
+         WHERE line.far = 0 OR s.kind IN ({told}) ORDER BY line.far DESC, s.step"
+    );
+    (sql, vec![delivery.0.into()])
 }
 
 /// [`onward_core::store::TransferRecord::task_status`] as SQL; the contract compares them.

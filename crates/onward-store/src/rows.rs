@@ -348,7 +348,8 @@ pub(crate) fn held(columns: &Columns<'_>, keys: &Keychain) -> Result<HeldTransfe
 }
 
 /// Of a row with `kind`, `at`, `user`, `name`, `item`, `outcome` and `text`.
-pub(crate) fn step(columns: &Columns<'_>, keys: &Keychain, delivery: DeliveryId) -> Result<Step, Unread> {
+pub(crate) fn step(columns: &Columns<'_>, keys: &Keychain) -> Result<Step, Unread> {
+    let delivery: DeliveryId = columns.parsed("delivery")?;
     let user = columns.get::<String>("user")?;
     let row = step_row(&delivery.to_string(), micros(columns.moment("at")?), &user);
     let text = columns.get::<Option<String>>("text")?;
@@ -414,7 +415,9 @@ pub(crate) fn arrival(columns: &Columns<'_>, keys: &Keychain) -> Result<Arrival,
         expected: columns.moment_opt("expected")?,
         card: if copy.erased { None } else { card(columns, keys, copy.id)? },
         settled: columns.count("settled")?,
+        arrived: matches!(copy.state, DeliveryState::InProgress | DeliveryState::Completed),
         left: left(columns, keys, copy.id)?,
+        continues: columns.flag("continues")?,
         copy,
     })
 }

@@ -101,6 +101,8 @@ struct Row {
     replaces: bool,
     /// Where the summary is that took its place; empty where none did.
     heir: String,
+    /// What was told with an earlier version, while this one waits.
+    told: String,
     notice: bool,
 }
 
@@ -188,6 +190,12 @@ impl Row {
             colour,
             unopened: copy.opened.is_none(),
             replaces: false,
+            told: match &arrival.left {
+                _ if !waits(copy) => String::new(),
+                Some(left) => leaving::in_short(left),
+                None if arrival.arrived => "The person has arrived".to_owned(),
+                None => String::new(),
+            },
             heir: copy.ended.and_then(|ended| ended.by).map(|by| format!("/transfers/{by}")).unwrap_or_default(),
             notice: false,
         };
@@ -234,7 +242,8 @@ impl Row {
 #[must_use]
 pub fn status(copy: &DeliveryRecord, settled: u32, left: Option<&str>) -> (String, &'static str) {
     use DeliveryState as S;
-    match (copy.ended.map(|ended| ended.why), left) {
+    // What came after the person had left wants to be read all the same.
+    match (copy.ended.map(|ended| ended.why), left.filter(|_| !waits(copy))) {
         (Some(EndReason::Superseded), _) => return ("Replaced".to_owned(), "red"),
         (Some(_), _) => return ("Cancelled".to_owned(), "red"),
         (None, Some(left)) => return (leaving::in_short(left), "grey"),
@@ -262,7 +271,7 @@ fn capital(text: &str) -> String {
 /// Two people whose names sound alike and whose first names begin alike are taken for one another.
 fn flag_similar_names(rows: &mut [Row]) {
     let mut people: HashMap<String, Vec<usize>> = HashMap::new();
-    for (at, row) in rows.iter().enumerate().filter(|(_, row)| !row.born.is_empty()) {
+    for (at, row) in rows.iter().enumerate().filter(|(_, row)| !row.born.is_empty() && !row.notice) {
         people.entry(sound(&row.name)).or_default().push(at);
     }
     for alike in people.into_values() {

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 use onward_core::state::{DeliveryState, EndReason};
 use onward_core::store::{DeliveryRecord, Step, StepKind, StoreError, StoredRendition};
 use onward_core::{DeliveryId, Timestamp};
-use onward_gateway::attend::{Attended, Opening, Sight, takes_deeds};
-use onward_gateway::checklist;
+use onward_gateway::attend::{Attended, Opening, Sight, has_arrived, takes_deeds};
+use onward_gateway::{checklist, leaving};
 use onward_transform::render::{Card, Fragment, dates};
 
 use super::components::Fact;
@@ -39,14 +39,17 @@ impl Actions {
             return Self::default();
         }
         let state = copy.state;
+        // As was told with an earlier version.
+        let (arrived, left) = (has_arrived(steps), leaving::told_before(steps).is_some());
         Self {
             acknowledge: matches!(state, S::Received),
-            arrive: matches!(state, S::Received | S::Accepted),
-            checklist: matches!(state, S::Accepted | S::InProgress | S::Completed),
+            arrive: matches!(state, S::Received | S::Accepted) && !arrived,
+            checklist: matches!(state, S::Accepted | S::InProgress | S::Completed) || state == S::Received && arrived,
             query: matches!(state, S::Received | S::Accepted | S::InProgress | S::Completed),
-            decline: matches!(state, S::Received),
-            leave: matches!(state, S::InProgress | S::Completed)
-                && steps.iter().all(|step| step.kind != StepKind::Left),
+            decline: matches!(state, S::Received) && !arrived,
+            leave: !left
+                && (matches!(state, S::InProgress | S::Completed)
+                    || arrived && matches!(state, S::Received | S::Accepted)),
         }
     }
 }
@@ -87,6 +90,7 @@ struct NoticePage {
 #[template(path = "print.html")]
 struct PrintPage<'a> {
     shell: Shell,
+    is_notice: bool,
     heading: String,
     banner: &'a str,
     stops: String,
@@ -112,7 +116,7 @@ pub(super) async fn get(
             return Some(page(&headers, StatusCode::OK, &opened.notice()?));
         }
         let actions = Actions::of(&attended.copy, &attended.steps);
-        let settled = settled_count(&attended.steps);
+        let settled = checklist::settled(&attended.steps);
         let path = format!("/transfers/{}", attended.copy.id);
         let (banner, stops, rest) = opened.content(&path)?;
         let template = RecordPage {
@@ -124,7 +128,12 @@ pub(super) async fn get(
             deceased: card.as_ref().is_some_and(|card| !card.died.is_empty()),
             standing: standing(attended, card.as_ref(), opened.now),
             actions,
-            heir: attended.copy.ended.and_then(|ended| ended.by).map(|by| format!("/transfers/{by}")).unwrap_or_default(),
+            heir: attended
+                .copy
+                .ended
+                .and_then(|ended| ended.by)
+                .map(|by| format!("/transfers/{by}"))
+                .unwrap_or_default(),
             arrive_kind: if actions.acknowledge { "secondary" } else { "" },
             checklist_words: format!("First 72 hours ({settled} of {})", checklist::ITEMS.len()),
             checklist_path: format!("{path}/checklist"),
@@ -150,6 +159,7 @@ pub(super) async fn print(
         let (banner, stops, rest) = opened.content(&path)?;
         let template = PrintPage {
             shell: shell.clone(),
+            is_notice: attended.copy.notice.is_some(),
             heading: heading(&attended.copy),
             banner,
             stops,
@@ -297,30 +307,27 @@ fn show(
     }
 }
 
-pub(super) fn settled_count(steps: &[Step]) -> usize {
-    use onward_core::store::CheckOutcome::Problem;
-    checklist::latest(steps).values().filter(|step| step.outcome != Some(Problem)).count()
-}
-
 /// How it stands with the copy: which version, who opened and acknowledged it, what was asked.
 fn standing(attended: &Attended, card: Option<&Card>, now: Timestamp) -> Vec<Fact> {
     let copy = &attended.copy;
-    let left = attended.steps.iter().find(|step| step.kind == StepKind::Left);
-    let left = left.map(|step| step.text.as_deref().unwrap_or_default());
-    let settled = u32::try_from(settled_count(&attended.steps)).unwrap_or(u32::MAX);
-    let (status, _) = super::inbox::status(copy, settled, left);
+    let settled = checklist::settled(&attended.steps);
+    let (status, _) = super::inbox::status(copy, settled, leaving::told_before(&attended.steps));
     let sent = format!("Sent to you {}", dates::near_moment(copy.created, now));
     let version = match card.is_some_and(|card| card.replaces) {
         true => format!("{sent}. It replaces an earlier summary: stop using the earlier one."),
         false => format!("{sent}."),
     };
-    let mut facts = vec![Fact { key: "Status", lines: vec![status] }, Fact { key: "Version", lines: vec![version] }];
+    let is_notice = copy.notice.is_some();
+    let mut facts = vec![
+        Fact { key: "Status", lines: vec![status] },
+        Fact { key: if is_notice { "Sent" } else { "Version" }, lines: vec![version] },
+    ];
     let of_kind = |kind: StepKind| -> Vec<String> {
-        attended.steps.iter().filter(|step| step.kind == kind).map(|step| told(step, now)).collect()
+        attended.steps.iter().filter(|step| step.kind == kind).map(|step| told(step, copy.id, now)).collect()
     };
     for (kind, key) in [
         (StepKind::Opened, "Opened by"),
-        (StepKind::Acknowledged, "Acknowledged by"),
+        (StepKind::Acknowledged, if is_notice { "Confirmed by" } else { "Acknowledged by" }),
         (StepKind::Declined, "Declined by"),
         (StepKind::Arrived, "Arrival recorded by"),
         (StepKind::Queried, "Asked the ward"),
@@ -336,10 +343,11 @@ fn standing(attended: &Attended, card: Option<&Card>, now: Timestamp) -> Vec<Fac
     facts
 }
 
-/// A step in words.
-pub(super) fn told(step: &Step, now: Timestamp) -> String {
+/// A step in words, on the page of this copy.
+pub(super) fn told(step: &Step, shown_on: DeliveryId, now: Timestamp) -> String {
+    let with = if step.delivery == shown_on { "" } else { " (with an earlier version)" };
     let said = step.text.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
-    format!("{}, {}{said}", step.name, dates::near_moment(step.at, now))
+    format!("{}, {}{with}{said}", step.name, dates::near_moment(step.at, now))
 }
 
 impl Actions {

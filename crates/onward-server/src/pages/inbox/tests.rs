@@ -51,7 +51,9 @@ pub(super) fn arrival(name: &str, number: &str, expected: Option<&str>, state: D
         expected: expected.map(at),
         card: Some(card.to_string().into_bytes()),
         settled: 3,
+        arrived: false,
         left: None,
+        continues: false,
     }
 }
 
