@@ -194,8 +194,8 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
 
 /// What people did with a copy, and what they told of the person with the copies whose place it took, one after another.
 pub(crate) fn steps(delivery: DeliveryId, dialect: &Dialect) -> (String, Vec<Value>) {
-    let told = StepKind::ALL.iter().filter(|kind| kind.is_about_the_person());
-    let told = told.map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ");
+    let told: Vec<&StepKind> = StepKind::ALL.iter().filter(|kind| kind.is_about_the_person()).collect();
+    let places = vec!["?"; told.len()].join(", ");
     let Dialect { account, ordered_join, .. } = dialect;
     let sql = format!(
         "WITH RECURSIVE line (id, far) AS (
@@ -204,9 +204,10 @@ pub(crate) fn steps(delivery: DeliveryId, dialect: &Dialect) -> (String, Vec<Val
          SELECT s.delivery AS delivery, s.kind AS kind, s.at AS at, s.{account} AS \"user\", s.name AS name, s.item AS item,
              s.outcome AS outcome, s.text AS text
          FROM line {ordered_join} recipient_steps s ON s.delivery = line.id
-         WHERE line.far = 0 OR s.kind IN ({told}) ORDER BY line.far DESC, s.step"
+         WHERE line.far = 0 OR s.kind IN ({places}) ORDER BY line.far DESC, s.step"
     );
-    (sql, vec![delivery.0.into()])
+    let told = told.iter().map(|kind| kind.as_str().into());
+    (sql, std::iter::once(delivery.0.into()).chain(told).collect())
 }
 
 /// [`onward_core::store::TransferRecord::task_status`] as SQL; the contract compares them.
