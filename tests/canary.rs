@@ -1,6 +1,8 @@
 //! No patient data where it does not belong (trust.md §4, A6): not in the log of a gateway that logs everything, not in
 //! what it answers when something is wrong, not in the addresses that it makes.
 
+use std::time::{Duration, Instant};
+
 use onward_connect::http::Method;
 use onward_core::client::{NhsNumberPolicy, Role};
 use onward_core::people;
@@ -218,6 +220,23 @@ async fn no_patient_data_in_logs_errors_and_addresses() {
         let headers = [("content-type", json)];
         let made = home.call(Method::POST, "fhir/R4/Subscription", &headers, body(criteria, endpoint)).await;
         assert_eq!(seen.note("subscription", &made.expect("an answer")), 422, "{criteria}");
+    }
+    // One is taken, and its call fails: neither the reason nor the address, which names somebody, is told anywhere.
+    let named = body("Task?status=requested", "https://127.0.0.1:1/hooks/Holroyd");
+    let made = home.call(Method::POST, "fhir/R4/Subscription", &[("content-type", json)], named).await;
+    let made = made.expect("an answer");
+    assert_eq!(seen.note("subscription", &made), 201);
+    let id = made.json().expect("JSON")["id"].as_str().expect("an id").to_owned();
+    let begun = Instant::now();
+    loop {
+        let shown = home.get(&format!("fhir/R4/Subscription/{id}")).await.expect("an answer").json().expect("JSON");
+        if let Some(error) = shown["error"].as_str() {
+            seen.0.push(("subscription: error".to_owned(), error.to_owned()));
+            assert_eq!(shown["reason"], "not kept");
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "it was not called: {}", shown["status"]);
+        tokio::task::yield_now().await;
     }
 
     walk_pages(&mut seen, people.each_ref().map(|person| &person.browser)).await;

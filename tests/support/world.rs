@@ -231,7 +231,9 @@ required_claims = {{ id_assurance_level = ["3"] }}
     /// # Panics
     /// When it cannot be made.
     pub async fn start_talkative() -> Self {
-        let sections = format!("{INBOX_ONLY}\n[log]\nfilter = \"trace\"\n");
+        let hook = "{ ods = \"VMH01\", url = \"https://127.0.0.1:1/hooks/\" }";
+        let hosts = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]";
+        let sections = format!("{hosts}\n[delivery]\nhooks = [{hook}]\n[log]\nfilter = \"trace\"\n");
         Self::start_with("", &sections, &[], DIRECTORY).await
     }
 
