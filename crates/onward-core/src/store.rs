@@ -301,7 +301,8 @@ pub trait Store:
         notices: Vec<NewDelivery>,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError>;
-    /// What people at the recipient did with a copy, the oldest first.
+    /// What people at the recipient did with a copy, the oldest first, after what they told of the person
+    /// ([`StepKind::is_about_the_person`]) with the copies whose place it took.
     async fn steps(&self, delivery: DeliveryId) -> Result<Vec<Step>, StoreError>;
     /// The list that people at a recipient start from, the newest copies first.
     async fn arrivals(&self, query: ArrivalQuery) -> Result<Vec<Arrival>, StoreError>;

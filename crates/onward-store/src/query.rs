@@ -4,9 +4,10 @@ pub(crate) mod alerts;
 pub(crate) mod subscriptions;
 pub(crate) mod words;
 
+use onward_core::DeliveryId;
 use onward_core::audit::{AuditQuery, ENTRIES, Lists};
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StuckQuery, TaskQuery};
+use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StepKind, StuckQuery, TaskQuery};
 use uuid::Uuid;
 
 use crate::rows::{DELIVERY, FOUND_AUDIT};
@@ -99,6 +100,8 @@ pub(crate) struct Dialect {
     pub(crate) ordered_join: &'static str,
     /// How a delivery `d` finds its content `b`.
     pub(crate) body_of_delivery: &'static str,
+    /// The column of `recipient_steps` that names the account.
+    pub(crate) account: &'static str,
 }
 
 /// Conditions joined by AND, with their parameters.
@@ -166,6 +169,8 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     if query.open_only {
         // What needs nobody any more is left out.
         conditions.add("d.state NOT IN ('completed', 'rejected', 'withdrawn')", []);
+        conditions
+            .add("(gone.delivery IS NULL AND d.notice_of IS NULL OR d.state NOT IN ('accepted', 'in-progress'))", []);
     }
     let sql = format!(
         "SELECT {columns}, t.expected AS expected, b.card AS card,
@@ -173,14 +178,36 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
               WHERE s.delivery = d.id AND s.kind = 'checked' AND s.outcome <> 'problem'
                   AND NOT EXISTS (SELECT 1 FROM recipient_steps later
                       WHERE later.delivery = s.delivery AND later.kind = 'checked' AND later.item = s.item
-                          AND later.step > s.step)) AS settled
+                          AND later.step > s.step)) AS settled,
+             EXISTS (SELECT 1 FROM deliveries e WHERE e.ended_by = d.id) AS continues,
+             gone.at AS left_at, gone.{} AS left_user, gone.text AS left_text
          FROM deliveries d JOIN transfers t ON t.id = d.transfer LEFT JOIN rendition_bodies b ON {}
+         LEFT JOIN recipient_steps gone ON gone.delivery = d.id AND gone.kind = 'left'
          WHERE {} ORDER BY d.created DESC, d.id LIMIT ?",
+        dialect.account,
         dialect.body_of_delivery,
         conditions.sql()
     );
     conditions.values.push(query.limit.into());
     Some((sql, conditions.values))
+}
+
+/// What people did with a copy, and what they told of the person with the copies whose place it took, one after another.
+pub(crate) fn steps(delivery: DeliveryId, dialect: &Dialect) -> (String, Vec<Value>) {
+    let told: Vec<&StepKind> = StepKind::ALL.iter().filter(|kind| kind.is_about_the_person()).collect();
+    let places = vec!["?"; told.len()].join(", ");
+    let Dialect { account, ordered_join, .. } = dialect;
+    let sql = format!(
+        "WITH RECURSIVE line (id, far) AS (
+             SELECT id, 0 FROM deliveries WHERE id = ?
+             UNION ALL SELECT e.id, line.far + 1 FROM line {ordered_join} deliveries e ON e.ended_by = line.id)
+         SELECT s.delivery AS delivery, s.kind AS kind, s.at AS at, s.{account} AS \"user\", s.name AS name, s.item AS item,
+             s.outcome AS outcome, s.text AS text
+         FROM line {ordered_join} recipient_steps s ON s.delivery = line.id
+         WHERE line.far = 0 OR s.kind IN ({places}) ORDER BY line.far DESC, s.step"
+    );
+    let told = told.iter().map(|kind| kind.as_str().into());
+    (sql, std::iter::once(delivery.0.into()).chain(told).collect())
 }
 
 /// [`onward_core::store::TransferRecord::task_status`] as SQL; the contract compares them.

@@ -72,8 +72,12 @@ use writers::{WRITERS, Writers};
 /// Connections that read.
 const READERS: usize = 8;
 /// Where PostgreSQL's SQL is its own.
-const DIALECT: Dialect =
-    Dialect { greatest: "greatest", ordered_join: "JOIN", body_of_delivery: "b.delivery = d.id AND b.month = d.month" };
+const DIALECT: Dialect = Dialect {
+    greatest: "greatest",
+    ordered_join: "JOIN",
+    body_of_delivery: "b.delivery = d.id AND b.month = d.month",
+    account: "account",
+};
 /// The longest month and a day: the next month's partition is there before its first row.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 32);
 

@@ -65,7 +65,8 @@ use crate::query::{Dialect, Value};
 use crate::sealing::{KeyEncryption, Vault};
 
 /// Where SQLite's SQL is its own.
-const DIALECT: Dialect = Dialect { greatest: "max", ordered_join: "CROSS JOIN", body_of_delivery: "b.delivery = d.id" };
+const DIALECT: Dialect =
+    Dialect { greatest: "max", ordered_join: "CROSS JOIN", body_of_delivery: "b.delivery = d.id", account: "user" };
 
 impl rusqlite::ToSql for Value {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
