@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use onward_connect::http::Method;
-use onward_server::session::Session;
 use onward_tests::collector::{Collector, spans};
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::message_server::MessageServer;
 use onward_tests::process::Process;
@@ -105,7 +105,7 @@ async fn a_trace_goes_from_the_caller_to_the_collector_and_the_partner_and_names
     assert!(pushed.len() >= 2, "both practices");
     assert!(process.terminate().await, "it exports what is left, and ends");
     for export in collector.exports() {
-        let bytes = String::from_utf8_lossy(&export.body).into_owned();
+        let bytes = String::from_utf8_lossy(&export.plain()).into_owned();
         for canary in ["9990000018", "Holroyd", "1944", "Bramble", "Rowan House"] {
             assert!(!bytes.contains(canary), "{canary}");
         }

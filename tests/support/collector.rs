@@ -15,6 +15,8 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::leaks;
+
 /// One export as it came.
 #[derive(Debug, Clone)]
 pub struct Export {
@@ -31,12 +33,21 @@ impl Export {
     /// When it is none.
     #[must_use]
     pub fn decoded(&self) -> ExportTraceServiceRequest {
+        ExportTraceServiceRequest::decode(self.plain().as_slice()).expect("OTLP")
+    }
+
+    /// The bytes, unpacked where they came in gzip.
+    ///
+    /// # Panics
+    /// When they are not what they are said to be.
+    #[must_use]
+    pub fn plain(&self) -> Vec<u8> {
         let mut plain = self.body.to_vec();
         if self.headers.get("content-encoding").is_some_and(|coding| coding == "gzip") {
             plain.clear();
             flate2::read::GzDecoder::new(&self.body[..]).read_to_end(&mut plain).expect("gzip");
         }
-        ExportTraceServiceRequest::decode(plain.as_slice()).expect("OTLP")
+        plain
     }
 }
 
@@ -117,7 +128,9 @@ async fn take(State(kept): State<Kept>, headers: HeaderMap, body: Bytes) -> Stat
     if let Some(status) = kept.answers.lock().expect("whole").pop() {
         return StatusCode::from_u16(status).expect("a status");
     }
-    kept.exports.send_modify(|exports| exports.push(Export { headers, body }));
+    let export = Export { headers, body };
+    leaks::look("traces", &String::from_utf8_lossy(&export.plain()));
+    kept.exports.send_modify(|exports| exports.push(export));
     if *kept.silent.borrow() {
         return std::future::pending().await;
     }

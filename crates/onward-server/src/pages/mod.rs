@@ -14,6 +14,7 @@ pub mod inbox;
 mod leaving;
 mod operations;
 mod record;
+mod stopped;
 
 use std::sync::Arc;
 
@@ -24,9 +25,9 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use flate2::Compression;
-use onward_core::OdsCode;
 use onward_core::people::Role;
 use onward_core::store::StoreError;
+use onward_core::{DeliveryId, OdsCode};
 use onward_gateway::attend::Attendant;
 
 use self::assets::{Assets, assets};
@@ -196,6 +197,8 @@ struct TroublePage {
     shell: Shell,
     title: &'static str,
     lines: &'static [&'static str],
+    /// Where to go on, and what stands there.
+    onward: (String, &'static str),
 }
 
 /// A page as it goes out.
@@ -264,5 +267,26 @@ pub fn trouble(headers: &HeaderMap, status: StatusCode) -> Response {
             ("Something went wrong", &["Try again in a minute. If it happens again, tell whoever runs Onward for you."])
         }
     };
-    page(headers, status, &TroublePage { shell: Shell::nobody(), title, lines })
+    let onward = ("/".to_owned(), "Go to the start page");
+    page(headers, status, &TroublePage { shell: Shell::nobody(), title, lines, onward })
+}
+
+/// What somebody did with a summary that has ended came too late: nothing was kept of it. `copy` is what they go on with, `replaced`
+/// whether that took the place of theirs.
+fn too_late(headers: &HeaderMap, copy: DeliveryId, replaced: bool) -> Response {
+    let (lines, words): (&'static [_], _) = match replaced {
+        true => (
+            &[
+                "The summary has been replaced in the meantime. Nothing was kept of what you sent, and nobody was told. Do it on the summary that replaces it.",
+            ],
+            "Open the summary that replaces it",
+        ),
+        false => (
+            &["The summary is not to be used any more. Nothing was kept of what you sent, and nobody was told."],
+            "See why",
+        ),
+    };
+    let onward = (format!("/transfers/{copy}"), words);
+    let template = TroublePage { shell: Shell::nobody(), title: "This was not recorded", lines, onward };
+    page(headers, StatusCode::CONFLICT, &template)
 }
