@@ -341,7 +341,7 @@ impl Gateway {
     }
 
     /// A transfer about this person that the organisation sent or was sent a copy of.
-    async fn transfer_within(
+    pub(crate) async fn transfer_within(
         &self,
         organisation: &OdsCode,
         patient: &NhsNumber,
@@ -487,7 +487,7 @@ impl Gateway {
         })
     }
 
-    fn agent_of(&self, inquiry: &Inquiry<'_>) -> onward_core::audit::Agent {
+    pub(crate) fn agent_of(&self, inquiry: &Inquiry<'_>) -> onward_core::audit::Agent {
         onward_core::audit::Agent { organisation: Some(inquiry.organisation.clone()), ..inquiry.who.agent.clone() }
     }
 
@@ -517,7 +517,7 @@ pub fn everything(organisation: Option<OdsCode>) -> AuditQuery {
 }
 
 /// What an entry says, after its word.
-fn told(entry: &FoundAudit) -> Option<String> {
+pub(crate) fn told(entry: &FoundAudit) -> Option<String> {
     let event: serde_json::Value = serde_json::from_slice(entry.event.as_deref()?).ok()?;
     let (_, detail) = event["outcomeDesc"].as_str()?.split_once(": ")?;
     Some(detail.to_owned())
