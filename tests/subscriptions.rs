@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use onward_connect::http::Method;
 use onward_core::client::Role;
-use onward_server::session::{Reply, Session};
+use onward_server::session::Reply;
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::subscriber::{Called, HANGING, Subscriber};
 use onward_tests::world::{World, post_xml};

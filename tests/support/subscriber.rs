@@ -12,6 +12,8 @@ use onward_server::listener::{self, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::leaks;
+
 /// Paths beneath this one never answer.
 pub const HANGING: &str = "/hooks/hanging/";
 
@@ -111,6 +113,7 @@ impl Subscriber {
 
 async fn take(State(kept): State<Kept>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let called = Called { line: format!("{method} {}", uri.path()), headers, body };
+    leaks::look("call of a subscription", &format!("{called:?}"));
     kept.called.send_modify(|all| all.push(called));
     if uri.path().starts_with(HANGING) {
         return std::future::pending().await;

@@ -293,6 +293,31 @@ fn shared(
     }
 }
 
+/// The first entry of the log that is filed under other organisations than those it belongs to. What a purge has taken can
+/// no longer tell whose an entry is: then only the agent's organisation is asked for.
+pub(crate) fn misfiled_audit(dialect: &Dialect) -> String {
+    let join = dialect.ordered_join;
+    format!(
+        "SELECT position FROM (
+             SELECT e.position FROM (
+                 SELECT organisation, recorded, position FROM audit_log WHERE organisation IS NOT NULL
+                 UNION ALL SELECT t.sender, a.recorded, a.position
+                     FROM transfers t {join} audit_log a ON a.transfer = CAST(t.id AS TEXT)
+                 UNION ALL SELECT d.recipient, a.recorded, a.position
+                     FROM deliveries d {join} audit_log a ON a.delivery = CAST(d.id AS TEXT)
+             ) e WHERE NOT EXISTS (SELECT 1 FROM audit_parties p WHERE p.organisation = e.organisation
+                                   AND p.recorded = e.recorded AND p.position = e.position)
+             UNION ALL SELECT p.position FROM audit_parties p
+                 LEFT JOIN audit_log a ON a.position = p.position
+                 LEFT JOIN transfers t ON CAST(t.id AS TEXT) = a.transfer
+                 LEFT JOIN deliveries d ON CAST(d.id AS TEXT) = a.delivery
+                 WHERE a.position IS NULL OR a.recorded <> p.recorded
+                    OR (p.organisation NOT IN (coalesce(a.organisation, ''), coalesce(t.sender, ''), coalesce(d.recipient, ''))
+                        AND (a.transfer IS NULL OR t.id IS NOT NULL) AND (a.delivery IS NULL OR d.id IS NOT NULL))
+         ) misfiled ORDER BY position LIMIT 1"
+    )
+}
+
 /// A search of the audit log. Whoever asks about a person or a transfer is led by their few entries and not by the many of an
 /// organisation; else the organisation's entries are walked in order.
 pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (String, Vec<Value>) {

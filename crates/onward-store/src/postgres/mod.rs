@@ -432,6 +432,10 @@ impl Store for PostgresStore {
         self.read((from, limit), |c, (from, limit)| audit::entries(c, *from, *limit).boxed()).await
     }
 
+    async fn misfiled_audit(&self) -> Result<Option<u64>, StoreError> {
+        self.read((), |c, ()| audit::misfiled(c).boxed()).await
+    }
+
     async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError> {
         self.read(query, |c, query| audit::search(c, query).boxed()).await
     }

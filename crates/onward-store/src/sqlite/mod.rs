@@ -420,6 +420,10 @@ impl Store for SqliteStore {
         self.read(move |c| audit::entries(c, from, limit)).await
     }
 
+    async fn misfiled_audit(&self) -> Result<Option<u64>, StoreError> {
+        self.read(audit::misfiled).await
+    }
+
     async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError> {
         self.read(move |c| audit::search(c, &query)).await
     }
