@@ -6,8 +6,8 @@ use onward_core::store::DeliveryRecord;
 use onward_core::{Clock as _, SystemClock};
 use onward_gateway::checklist::ITEMS;
 use onward_gateway::lifecycle::TakenBack;
-use onward_server::session::Session;
 use onward_tests::browser::{self, Browser, Page, Person};
+use onward_tests::leaks::Session;
 use onward_tests::world::World;
 use serde_json::Value;
 
