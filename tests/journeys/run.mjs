@@ -447,6 +447,12 @@ async function explorer() {
   await submit(page, '.app-filters button')
   await has(page, 'Another lead of your organisation must decide', 'export')
   await look(dan, 'audit-exports', goto('/audit/exports'))
+  await look(dan, 'audit-rights', goto('/audit/rights'))
+  await look(dan, 'audit-rights-wrong', async (page) => {
+    await goto('/audit/rights')(page)
+    await submit(page, 'form[action="/audit/rights/erasures"] button')
+    await has(page, 'are not erased on request', 'audit-rights-wrong')
+  })
   const plain = await context(told.leads[1], { javaScriptEnabled: false })
   const other = watched(await plain.newPage(), 'export, second person')
   await other.goto(`${told.base}/audit/exports`)
