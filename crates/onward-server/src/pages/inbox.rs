@@ -422,7 +422,7 @@ impl Row {
             number: card.nhs_number,
             died: card.died,
             // What it says is not to be acted on.
-            check_first: if copy.ended.is_some() { Vec::new() } else { card.check_first },
+            check_first: if copy.ended.is_some() { vec!["Do not act on it".to_owned()] } else { card.check_first },
             replaces: card.replaces,
             expected: match arrival.expected.filter(|_| card.arrival_unknown) {
                 Some(left) => format!("Time not given. Left hospital {}", dates::near_moment(left, now)),
@@ -441,6 +441,7 @@ impl Row {
         let name = card.as_ref().map(|card| format!("{what} of {}", card.name));
         Self {
             expected: format!("Notice of {}", dates::near_moment(came, now)),
+            check_first: vec!["Nothing: nobody arrives by it".to_owned()],
             from: card.as_ref().map_or(self.from, from),
             sorted_by: card.as_ref().map(|card| card.name.clone()).unwrap_or_default(),
             name: name.unwrap_or_else(|| what.to_owned()),
