@@ -68,6 +68,8 @@ const TABLE: &[Row] = &[
     ("/", "", "GET", Stranger, &[], 303, &[]),
     ("/inbox", "", "GET", HomeUser, &[], 200, &[LISTED]),
     ("/inbox", "?show=recent", "GET", HomeUser, &[], 200, &[LISTED]),
+    ("/inbox", "?status=arrived&sort=name", "GET", HomeUser, &[], 200, &[LISTED]),
+    ("/inbox", "?status=gone", "GET", HomeUser, &[], 400, &[]),
     ("/inbox", "", "HEAD", HomeUser, &[], 405, &[]),
     ("/inbox", "", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
     ("/inbox", "", "GET", Stranger, &[], 303, &[]),

@@ -394,8 +394,20 @@ async function withdrawn(home) {
   await page.goto(`${told.base}/inbox`)
   if ((await page.textContent('main')).includes('Notice: stop')) say('a notice that is confirmed still stands in the list')
   await plain.close()
+  await look(home, 'inbox-filtered', async (page) => {
+    await goto('/inbox?show=recent')(page)
+    await page.selectOption('#status', 'replaced')
+    await page.selectOption('#sort', 'name')
+    await submit(page, '.app-filters button')
+    await has(page, 'Of these only: Replaced. Sorted by name.', 'inbox-filtered')
+    if (await page.locator('tbody tr').count() !== 1) say('inbox-filtered: not one row')
+    await page.goto(`${told.base}/inbox?status=declined`)
+    await has(page, 'Nothing on this list has that status.', 'inbox-filtered')
+    await page.goBack()
+  }, [320])
   await look(home, 'inbox-ended', async (page) => {
     await goto('/inbox?show=recent')(page)
+    if ((await page.locator('tr.app-overdue').allTextContents()).some((row) => row.includes('Notice'))) say('inbox-ended: a confirmed notice stops')
     for (const words of ['Replaced', 'Cancelled', 'Left on', 'Confirmed']) await has(page, words, 'inbox-ended')
   })
 }
@@ -505,7 +517,10 @@ try {
     if (!(await page.title()).startsWith('Error: ')) say('query-error: the title does not say that there is an error')
   })
   await look(home, 'decline', goto(`/transfers/${told.ids.keyboard}/decline`))
-  await look(home, 'not-there', goto('/transfers/3f2b0c9e-0000-4000-8000-000000000000', 404))
+  await look(home, 'not-there', async (page) => {
+    await goto('/transfers/3f2b0c9e-0000-4000-8000-000000000000', 404)(page)
+    await has(page, 'Person home, care home, for Rowan House Care Home (VMH01)', 'not-there')
+  })
   await look(other, 'not-theirs', goto(`/transfers/${told.ids.keyboard}`, 404), [320])
   await care('by keyboard', true, told.ids.keyboard)
   await care('by keyboard without JavaScript', false, told.ids.plain)

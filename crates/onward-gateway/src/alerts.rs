@@ -201,12 +201,7 @@ impl Gateway {
         let (channel, contacted) = (first.notification.channel, first.notification.contacted);
         let telling = self.telling(first.notification.clone(), &group).await?;
         let told = match self.notifiers.iter().find(|notifier| notifier.channel() == channel) {
-            Some(notifier) => match tokio::time::timeout(ONE_TELLING, notifier.tell(&telling)).await {
-                Ok(told) => told,
-                Err(_) => {
-                    Err(SendError::Unknown { reason: format!("it took longer than {} s", ONE_TELLING.as_secs()) })
-                }
-            },
+            Some(notifier) => within(ONE_TELLING, notifier.tell(&telling)).await,
             None => Err(SendError::Permanent { reason: format!("no {channel} is set up any more") }),
         };
         if let Err(error) = &told {
@@ -340,6 +335,12 @@ impl Gateway {
     }
 }
 
+/// What became of a telling; one that takes longer is ended, and may have been taken all the same.
+async fn within(limit: Duration, telling: impl Future<Output = Result<(), SendError>>) -> Result<(), SendError> {
+    let too_long = |_| Err(SendError::Unknown { reason: format!("it took longer than {} s", limit.as_secs()) });
+    tokio::time::timeout(limit, telling).await.unwrap_or_else(too_long)
+}
+
 fn notification(contacted: Contacted, channel: Channel, address: String) -> NewNotification {
     NewNotification { id: Uuid::new_v4(), contacted, channel, address }
 }
@@ -366,5 +367,19 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
         AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_telling_that_does_not_end_is_ended_and_may_have_been_taken() {
+        let ended = within(Duration::from_millis(1), std::future::pending()).await;
+        assert!(matches!(ended, Err(SendError::Unknown { .. })), "{ended:?}");
+        assert_eq!(within(ONE_TELLING, std::future::ready(Ok(()))).await, Ok(()));
+        let (telling, begins) = (SignedDuration::try_from(ONE_TELLING).expect("in range"), BEGINS_WITHIN);
+        assert!(begins + telling < TAKEN, "another node may take them from then on");
     }
 }

@@ -191,7 +191,7 @@ fn store_failed(headers: &HeaderMap, error: &StoreError) -> Response {
     response
 }
 
-#[derive(Template)]
+#[derive(Template, Clone)]
 #[template(path = "trouble.html")]
 struct TroublePage {
     shell: Shell,
@@ -268,7 +268,37 @@ pub fn trouble(headers: &HeaderMap, status: StatusCode) -> Response {
         }
     };
     let onward = ("/".to_owned(), "Go to the start page");
-    page(headers, status, &TroublePage { shell: Shell::nobody(), title, lines, onward })
+    faceless(headers, status, TroublePage { shell: Shell::nobody(), title, lines, onward })
+}
+
+/// A page that its handler made without knowing for whom; [`addressed`] puts them into its header.
+#[derive(Clone)]
+pub(crate) struct Faceless(Arc<dyn Fn(Shell) -> Option<String> + Send + Sync>);
+
+impl Faceless {
+    /// One that this makes.
+    pub(crate) fn new(written: impl Fn(Shell) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(written))
+    }
+}
+
+fn faceless(headers: &HeaderMap, status: StatusCode, template: TroublePage) -> Response {
+    let mut response = page(headers, status, &template);
+    let again = move |shell| written(&TroublePage { shell, ..template.clone() });
+    response.extensions_mut().insert(Faceless::new(again));
+    response
+}
+
+/// The answer, with person, role and organisation in its header where it is a page that knows of nobody: a shared computer shows
+/// whose session it has on errors, too. Where the directory cannot be read it stays as it was.
+pub(crate) async fn addressed(app: &App, who: &SignedIn, mut response: Response) -> Response {
+    let Some(Faceless(again)) = response.extensions_mut().remove::<Faceless>() else { return response };
+    let Ok((shell, _)) = shell(app, who).await else { return response };
+    let Some(html) = again(shell) else { return response };
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_ENCODING);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, html.into())
 }
 
 /// What somebody did with a summary that has ended came too late: nothing was kept of it. `copy` is what they go on with, `replaced`
@@ -288,5 +318,5 @@ fn too_late(headers: &HeaderMap, copy: DeliveryId, replaced: bool) -> Response {
     };
     let onward = (format!("/transfers/{copy}"), words);
     let template = TroublePage { shell: Shell::nobody(), title: "This was not recorded", lines, onward };
-    page(headers, StatusCode::CONFLICT, &template)
+    faceless(headers, StatusCode::CONFLICT, template)
 }

@@ -16,6 +16,7 @@ use super::{SignedIn, cookie, page};
 use crate::api::{Access, request_id};
 use crate::app::App;
 use crate::auth::table::person_may;
+use crate::pages::addressed;
 
 /// A session's use is noted this often, and not with every request.
 const TOUCH: SignedDuration = SignedDuration::from_secs(30);
@@ -29,7 +30,14 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 /// The layer of a page's route.
 pub(crate) async fn guard(State((app, access)): State<(Arc<App>, Access)>, request: Request, next: Next) -> Response {
     secured(match admit(&app, access, request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => {
+            let who = request.extensions().get::<SignedIn>().cloned();
+            let response = next.run(request).await;
+            match who {
+                Some(who) => addressed(&app, &who, response).await,
+                None => response,
+            }
+        }
         Err(response) => response,
     })
 }
@@ -66,7 +74,7 @@ async fn admit(app: &App, access: Access, mut request: Request) -> Result<Reques
             ..AuditEntry::new(AuditWord::Deny, app.gateway.clock().now(), signed_in.agent(), detail)
         };
         app.gateway.store().audit(vec![app.gateway.journal().row(&entry)]).await.map_err(page::store)?;
-        return Err(page::forbidden());
+        return Err(addressed(app, &signed_in, page::forbidden()).await);
     }
     request.extensions_mut().insert(signed_in);
     Ok(request)

@@ -5,15 +5,15 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use onward_core::store::StoreError;
 
-use crate::pages::{Shell, written};
+use crate::pages::{Faceless, Shell, written};
 
 /// A page that says one thing.
 #[derive(Template)]
 #[template(path = "people/message.html")]
-struct Message<'a> {
+struct Message {
     shell: Shell,
-    title: &'a str,
-    text: &'a str,
+    title: &'static str,
+    text: &'static str,
 }
 
 /// A template with its status.
@@ -24,8 +24,10 @@ pub(super) fn of(status: StatusCode, template: &impl Template) -> Response {
     }
 }
 
-fn message(status: StatusCode, title: &str, text: &str) -> Response {
-    of(status, &Message { shell: Shell::nobody(), title, text })
+fn message(status: StatusCode, title: &'static str, text: &'static str) -> Response {
+    let mut response = of(status, &Message { shell: Shell::nobody(), title, text });
+    response.extensions_mut().insert(Faceless::new(move |shell| written(&Message { shell, title, text })));
+    response
 }
 
 /// 403: the role has no such function.
