@@ -1,5 +1,6 @@
 //! Erasure by two leads of one organisation who both know whom, and legal holds, which forbid it.
 
+use onward_core::client::Role as ClientRole;
 use onward_core::people::Role;
 use onward_core::state::RecipientKind;
 use onward_server::cli::Exit;
@@ -37,7 +38,8 @@ async fn a_person_is_erased_by_two_leads_who_know_whom_and_a_hold_forbids_it() {
     let copy = record.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id;
     let home = browser::person(&world, "home@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
     let (ada, ben) = (lead(&world, "ada", "R9Z").await, lead(&world, "ben", "R9Z").await);
-    let (eve, kay) = (lead(&world, "eve", "R9Y").await, lead(&world, "kay", "VMH01").await);
+    let (eve, kay, lou) =
+        (lead(&world, "eve", "R9Y").await, lead(&world, "kay", "VMH01").await, lead(&world, "lou", "VMH01").await);
     let wish = [("patient", "999 000 0018"), ("ground", "wrong-person"), ("reason", "case 17")];
     let said = |page: &Page, status: u16, words: &str| {
         assert!(page.status == status && page.text.contains(words), "{status} {words}: {} {}", page.status, page.text);
@@ -70,11 +72,12 @@ async fn a_person_is_erased_by_two_leads_who_know_whom_and_a_hold_forbids_it() {
     said(&send(&eve, "holds", &keep).await, 422, "Your organisation holds nothing about this person");
     assert_eq!(send(&kay, "holds", &keep).await.location(), Some("/audit/rights?done=kept"));
     said(&send(&ben, &request, &[("patient", NUMBER)]).await, 422, "A legal hold forbids it");
-    let hold = format!("holds/{}", first(&kay.browser.get(RIGHTS).await, "holds"));
+    let hold = format!("holds/{}", first(&lou.browser.get(RIGHTS).await, "holds"));
     assert_eq!(send(&ben, &hold, &[("reason", "not ours")]).await.status, 404);
-    said(&send(&kay, &hold, &[("reason", "")]).await, 422, "Say why");
+    said(&send(&lou, &hold, &[("reason", "")]).await, 422, "Say why");
+    said(&send(&kay, &hold, &[("reason", "inquest over")]).await, 422, "You placed it");
     assert_eq!(home.browser.get(&format!("/transfers/{copy}")).await.status, 200, "nothing was erased so far");
-    assert_eq!(send(&kay, &hold, &[("reason", "inquest over")]).await.location(), Some("/audit/rights?done=lifted"));
+    assert_eq!(send(&lou, &hold, &[("reason", "inquest over")]).await.location(), Some("/audit/rights?done=lifted"));
 
     let erased = loop {
         let page = send(&ben, &request, &[("patient", NUMBER)]).await;
@@ -94,4 +97,21 @@ async fn a_person_is_erased_by_two_leads_who_know_whom_and_a_hold_forbids_it() {
     let stale = ada.browser.get(RIGHTS).await;
     assert_eq!((stale.status, stale.location()), (303, Some("/sign-in?next=%2Faudit%2Frights&again=1")));
     assert_eq!(send(&ada, "erasures", &wish).await.status, 303, "nor is it asked for without");
+}
+
+/// What another hospital sent between the first word and the second is not destroyed with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_erases_what_another_hospital_sent_meanwhile() {
+    let world = World::start().await;
+    let (hospital, other) = (world.hospital().await, world.client("southmoor-epr", "R9Y", ClientRole::Sender).await);
+    accepted(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let (ada, ben) = (lead(&world, "ada", "R9Z").await, lead(&world, "ben", "R9Z").await);
+    let wish = [("patient", NUMBER), ("ground", "wrong-person"), ("reason", "case 17")];
+    assert_eq!(send(&ada, "erasures", &wish).await.location(), Some("/audit/rights?done=asked"));
+    let transfer = accepted(&other, fresh(message::EDISCHARGE_ITK3).replace("\"R9Z\"", "\"R9Y\"")).await;
+    let request = format!("erasures/{}", first(&ben.browser.get(RIGHTS).await, "erasures"));
+    let refused = send(&ben, &request, &[("patient", NUMBER)]).await;
+    assert!(refused.status == 422 && refused.text.contains("Others sent something"), "{}", refused.text);
+    let record = world.gateway().store().transfer(transfer).await.expect("readable").expect("there");
+    assert!(record.patient.is_some(), "it is readable");
 }

@@ -30,6 +30,7 @@ pub const CANARIES: &[&str] = &[
     "Margaret",
     "Bramble",
     "1944-03-08",
+    "8March1944",
 ];
 
 /// What was found, in the process.
@@ -44,11 +45,12 @@ pub fn lines_seen() -> usize {
     LINES.load(Ordering::Relaxed)
 }
 
-/// The canaries of this text, each with where it was found.
+/// The canaries of this text, however they are spaced and in whatever case, each with where it was found.
 #[must_use]
 pub fn canaries_in(place: &str, text: &str) -> Vec<String> {
-    let told = |canary: &&&str| format!("{place}: {canary}: {}", text.chars().take(400).collect::<String>());
-    CANARIES.iter().filter(|canary| text.contains(**canary)).map(|canary| told(&canary)).collect()
+    let plain: String = text.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
+    let told = |canary: &&str| format!("{place}: {canary}: {}", text.chars().take(400).collect::<String>());
+    CANARIES.iter().filter(|canary| plain.contains(&canary.to_lowercase())).map(told).collect()
 }
 
 /// Looks at a text that may name nobody.

@@ -46,6 +46,25 @@ pub struct OwnHold {
     pub by: String,
 }
 
+impl OwnHold {
+    /// Whether this account placed it.
+    #[must_use]
+    pub fn placed_by(&self, account: &str) -> bool {
+        is_account(&self.hold.order.by, account)
+    }
+}
+
+/// What became of the wish to lift a hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifted {
+    /// It is lifted.
+    Yes,
+    /// Whoever placed it does not lift it: two people decide that something may be erased again.
+    SamePerson,
+    /// The organisation has no such order, or it was lifted.
+    NoSuchHold,
+}
+
 /// What became of a second person's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmed {
@@ -88,6 +107,10 @@ pub fn erased(pending: &PendingErasure, account: Option<&str>, by: &str) -> Stri
 /// name.
 fn named(who: &Attendant) -> String {
     format!("{} (account {})", who.name, who.user)
+}
+
+fn is_account(by: &str, account: &str) -> bool {
+    by.ends_with(&format!(" (account {account})"))
 }
 
 fn name_in(by: &str) -> String {
@@ -146,7 +169,7 @@ impl Gateway {
             let entry = entries.iter().find(|entry| told(entry).is_some_and(|detail| detail.starts_with(&begin)))?;
             let patient = entry.patient.clone()?;
             let by = &pending.request.by;
-            Some(OpenErasure { own: by.ends_with(&format!(" (account {who})")), by: name_in(by), patient, pending })
+            Some(OpenErasure { own: is_account(by, who), by: name_in(by), patient, pending })
         };
         Ok(pending.into_iter().filter_map(own).collect())
     }
@@ -178,6 +201,7 @@ impl Gateway {
         let confirmation = ErasureConfirmation {
             id,
             keys: pending.keys.clone(),
+            only_from: Some(inquiry.organisation.clone()),
             at: self.clock.now(),
             audit: vec![self.row_of(inquiry, AuditWord::Erase, erased(&pending, None, &by), None, true)],
             by,
@@ -224,19 +248,21 @@ impl Gateway {
         Ok(holds.into_iter().filter(is_own).map(own).collect())
     }
 
-    /// Ends an order of the organisation; `false` when it has no such order.
+    /// Ends an order of the organisation, by another lead than who placed it.
     ///
     /// # Errors
     /// When the store cannot be read or cannot commit.
-    pub async fn lift_hold(&self, inquiry: &Inquiry<'_>, id: Uuid) -> Result<bool, StoreError> {
+    pub async fn lift_hold(&self, inquiry: &Inquiry<'_>, id: Uuid) -> Result<Lifted, StoreError> {
         let own = self.own_holds(inquiry.organisation).await?;
-        if !own.iter().any(|own| own.hold.order.id == id) {
-            return Ok(false);
+        let Some(found) = own.iter().find(|own| own.hold.order.id == id) else { return Ok(Lifted::NoSuchHold) };
+        if found.placed_by(&inquiry.who.user) {
+            return Ok(Lifted::SamePerson);
         }
         let by = named(inquiry.who);
         let detail = format!("legal hold {id} lifted by {by}: {}", inquiry.reason);
         let row = self.row_of(inquiry, AuditWord::Configure, detail, None, true);
-        self.store.lift_legal_hold(id, &by, self.clock.now(), vec![row]).await
+        let lifted = self.store.lift_legal_hold(id, &by, self.clock.now(), vec![row]).await?;
+        Ok(if lifted { Lifted::Yes } else { Lifted::NoSuchHold })
     }
 
     /// The organisation's entries of a kind since the first of these moments.

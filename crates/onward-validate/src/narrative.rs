@@ -9,7 +9,7 @@ use onward_fhir::Element;
 
 use crate::findings::Report;
 use crate::rulebook::Levels;
-use crate::{ITK_PAYLOAD, IssueCode, Scope, shown};
+use crate::{ITK_PAYLOAD, IssueCode, Scope};
 
 /// Elements of FHIR's narrative (R4 §2.4.0, HTML 4.0 chapters 7–11 without 9.4, and 15).
 const ELEMENTS: &[&str] = &[
@@ -157,6 +157,110 @@ pub(crate) fn validate(root: Element<'_, '_>, scope: Scope, report: &mut Report)
     }
 }
 
+/// What else HTML knows: findings name it, and nothing that only the sender knows.
+const OF_HTML: &[&str] = &[
+    "action",
+    "article",
+    "aside",
+    "background",
+    "bgcolor",
+    "body",
+    "canvas",
+    "center",
+    "clear",
+    "color",
+    "data",
+    "datetime",
+    "details",
+    "dialog",
+    "download",
+    "face",
+    "fieldset",
+    "figcaption",
+    "figure",
+    "font",
+    "footer",
+    "formaction",
+    "head",
+    "header",
+    "hspace",
+    "html",
+    "label",
+    "legend",
+    "loading",
+    "main",
+    "mark",
+    "marquee",
+    "media",
+    "menu",
+    "meta",
+    "meter",
+    "nav",
+    "nobr",
+    "noshade",
+    "noscript",
+    "nowrap",
+    "onabort",
+    "onanimationstart",
+    "onbegin",
+    "onblur",
+    "onchange",
+    "onclick",
+    "ondblclick",
+    "onend",
+    "onerror",
+    "onfocus",
+    "oninput",
+    "onkeydown",
+    "onkeypress",
+    "onkeyup",
+    "onload",
+    "onmousedown",
+    "onmousemove",
+    "onmouseout",
+    "onmouseover",
+    "onmouseup",
+    "onpointerdown",
+    "onreset",
+    "onresize",
+    "onscroll",
+    "onselect",
+    "onsubmit",
+    "ontoggle",
+    "onunload",
+    "onwheel",
+    "output",
+    "picture",
+    "ping",
+    "progress",
+    "role",
+    "ruby",
+    "s",
+    "section",
+    "slot",
+    "srcdoc",
+    "srcset",
+    "start",
+    "strike",
+    "summary",
+    "target",
+    "template",
+    "time",
+    "track",
+    "type",
+    "u",
+    "value",
+    "vspace",
+    "wbr",
+];
+
+/// A name of HTML; anything else may be a person's.
+fn known(name: &str) -> &str {
+    let local = name.rsplit(':').next().unwrap_or(name);
+    let is_known = [ELEMENTS, ATTRIBUTES, ACTIVE, OF_HTML].iter().any(|names| names.contains(&local));
+    if is_known { local } else { "(another name)" }
+}
+
 /// True when a narrative keeps to what FHIR allows (txt-1). Images from elsewhere are FHIR, if not ours.
 pub(crate) fn is_allowed(div: Element<'_, '_>) -> bool {
     let mut report = Report::new(&Levels::default());
@@ -236,9 +340,9 @@ impl Judge<'_, '_> {
         let name = tag[1..name_end].to_ascii_lowercase();
         let local = name.rsplit(':').next().unwrap_or(&name);
         if ACTIVE.contains(&local) {
-            self.active(&format!("the element {}", shown::name(&name)), report);
+            self.active(&format!("the element {}", known(&name)), report);
         } else if !ELEMENTS.contains(&local) {
-            self.unlisted(&format!("the element {}", shown::name(&name)), report);
+            self.unlisted(&format!("the element {}", known(&name)), report);
         }
         let mut at = name_end;
         loop {
@@ -276,7 +380,7 @@ impl Judge<'_, '_> {
         if name.starts_with("on")
             || matches!(name, "srcdoc" | "srcset" | "action" | "formaction" | "background" | "ping")
         {
-            self.active(&format!("the attribute {}", shown::name(attribute)), report);
+            self.active(&format!("the attribute {}", known(attribute)), report);
             return;
         }
         let plain = decoded(value);
@@ -300,7 +404,7 @@ impl Judge<'_, '_> {
             "xmlns" | "schemalocation" => {}
             _ if attribute.starts_with("xmlns:") => {}
             _ if ATTRIBUTES.contains(&attribute) => {}
-            _ => self.unlisted(&format!("the attribute {}", shown::name(attribute)), report),
+            _ => self.unlisted(&format!("the attribute {}", known(attribute)), report),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::OdsCode;
 use crate::audit::AuditRow;
 use crate::state::words;
 
@@ -55,6 +56,9 @@ pub struct ErasureConfirmation {
     pub by: String,
     /// The keys that the audit row names: others are not destroyed.
     pub keys: Vec<String>,
+    /// Only while nobody else than this organisation sent anything about the person: one organisation's word does not destroy
+    /// another's records. None: whoever runs the gateway answers for all of them.
+    pub only_from: Option<OdsCode>,
     /// When.
     pub at: Timestamp,
     /// The audit rows; they name the person by pseudonym only.
@@ -77,6 +81,8 @@ pub enum ErasureOutcome {
     NoSuchRequest,
     /// Whoever asked cannot confirm.
     SamePerson,
+    /// Other organisations sent something about the person.
+    OthersToo,
     /// A legal hold forbids it.
     OnLegalHold,
     /// Something about the person is still on its way or waits for a decision.

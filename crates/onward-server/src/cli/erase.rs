@@ -249,6 +249,7 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
         id: command.id,
         by: command.by.clone(),
         keys: pending.keys.clone(),
+        only_from: None,
         at: now(),
         audit: vec![desk.row(AuditWord::Erase, erasing::erased(&pending, asked.as_deref(), &command.by))],
     };
@@ -291,6 +292,7 @@ fn why(outcome: &ErasureOutcome) -> String {
             "something about this person is under way: {queued} copies or responses to be sent, {holds} holds open; settle these \
              first (onward hold, onward dead)"
         ),
+        ErasureOutcome::OthersToo => "other organisations sent something about this person".to_owned(),
         ErasureOutcome::KeysChanged => "something about this person came in meanwhile: confirm again".to_owned(),
         ErasureOutcome::NoSuchRequest | ErasureOutcome::Erased { .. } => {
             "there is no such request, or it was done".to_owned()

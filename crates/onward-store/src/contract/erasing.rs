@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::delivering::change;
 use super::sealing::telling;
-use super::{Shared, accept_new, acceptance, at, hold, log, patient, row};
+use super::{Shared, accept_new, acceptance, at, hold, log, ods, patient, row};
 
 /// What a home may write when it declines.
 pub(crate) const WROTE: &str = "Ms Canary went back to her daughter";
@@ -47,6 +47,7 @@ pub(crate) async fn confirm(store: &Shared, id: Uuid, by: &str) -> ErasureOutcom
         id,
         by: by.to_owned(),
         keys: keys.unwrap_or_default(),
+        only_from: None,
         at: at(20),
         audit: vec![row(AuditWord::Erase)],
     };
@@ -190,8 +191,17 @@ pub(crate) async fn an_erasure_needs_two_people_and_yields_to_a_legal_hold(store
     accept_new(&store, queued).await;
     store.accept(held).await.expect("committed");
     assert_eq!(confirm(&store, id, "Bea").await, ErasureOutcome::UnderWay { queued: 1, holds: 1 });
-    let stale = ErasureConfirmation { id, by: "Bea".to_owned(), keys: Vec::new(), at: at(20), audit: Vec::new() };
-    assert!(matches!(store.confirm_erasure(stale).await, Ok(ErasureOutcome::UnderWay { .. })));
+    let stale = ErasureConfirmation {
+        id,
+        by: "Bea".to_owned(),
+        keys: Vec::new(),
+        only_from: None,
+        at: at(20),
+        audit: Vec::new(),
+    };
+    assert!(matches!(store.confirm_erasure(stale.clone()).await, Ok(ErasureOutcome::UnderWay { .. })));
+    let of_another = ErasureConfirmation { only_from: Some(ods("ZZZ99")), ..stale };
+    assert_eq!(store.confirm_erasure(of_another).await, Ok(ErasureOutcome::OthersToo));
     assert!(store.original(transfer).await.expect("readable").is_some(), "nothing was erased");
     assert_eq!(store.pending_erasures().await.expect("readable").len(), 1);
 }

@@ -116,6 +116,12 @@ pub(super) async fn confirm<'j>(
         return Ok(ErasureOutcome::SamePerson);
     }
     let index = &pending.pseudonym;
+    if let Some(own) = &confirmation.only_from {
+        let others = "SELECT 1 AS n FROM transfers WHERE patient = $1 AND sender <> $2 LIMIT 1";
+        if session::first(c, others, &[&index, &own.as_str()]).await?.is_some() {
+            return Ok(ErasureOutcome::OthersToo);
+        }
+    }
     let on_hold = "SELECT count(*) AS n FROM legal_holds WHERE patient = $1 AND lifted IS NULL";
     if count(c, on_hold, index).await? > 0 {
         return Ok(ErasureOutcome::OnLegalHold);

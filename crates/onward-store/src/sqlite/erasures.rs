@@ -85,6 +85,13 @@ pub(super) fn confirm(c: &Keyed<'_>, confirmation: &ErasureConfirmation) -> Resu
         return Ok(ErasureOutcome::SamePerson);
     }
     let index = &pending.pseudonym;
+    if let Some(own) = &confirmation.only_from {
+        let sql = "SELECT count(*) FROM transfers WHERE patient = ? AND sender <> ?";
+        let others: i64 = c.prepare_cached(sql)?.query_row(params![index, own.as_str()], |row| row.get(0))?;
+        if others > 0 {
+            return Ok(ErasureOutcome::OthersToo);
+        }
+    }
     if is_on_hold(c, index)? {
         return Ok(ErasureOutcome::OnLegalHold);
     }

@@ -201,7 +201,7 @@ async fn erase(folder: &TempDir, patient: &str) {
     let pending = store.pending_erasures().await.expect("readable");
     let keys = pending.into_iter().find(|pending| pending.request.id == id).expect("waits").keys;
     let audit = vec![desk.row(AuditWord::Erase, format!("erased; keys: {}", keys.join(" ")))];
-    let confirmation = ErasureConfirmation { id, by: "Bea".to_owned(), keys, at: now(), audit };
+    let confirmation = ErasureConfirmation { id, by: "Bea".to_owned(), keys, only_from: None, at: now(), audit };
     let outcome = store.confirm_erasure(confirmation).await.expect("committed");
     assert!(matches!(outcome, ErasureOutcome::Erased { .. }), "{outcome:?}");
 }

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::store::{ErasureGround, ErasureOutcome, StoreError};
 use onward_core::{NhsNumber, OdsCode};
-use onward_gateway::erasing::{AskedErasure, Confirmed};
+use onward_gateway::erasing::{AskedErasure, Confirmed, Lifted};
 use onward_gateway::explore::Inquiry;
 use onward_transform::render::dates;
 use uuid::Uuid;
@@ -186,8 +186,13 @@ pub(super) async fn lift(
     for organisation in &who.organisations {
         let asked = Inquiry { who: &person, organisation, reason: &reason, asked: String::new() };
         match app.gateway.lift_hold(&asked, id).await {
-            Ok(true) => return see_other("/audit/rights?done=lifted"),
-            Ok(false) => {}
+            Ok(Lifted::Yes) => return see_other("/audit/rights?done=lifted"),
+            Ok(Lifted::SamePerson) => {
+                let wrong = "You placed it: another lead of your organisation must lift it";
+                let forms = Forms { row: Some((id, wrong.to_owned())), ..Forms::new(&who) };
+                return show(&app, &who, &headers, forms, "").await;
+            }
+            Ok(Lifted::NoSuchHold) => {}
             Err(error) => return store_failed(&headers, &error),
         }
     }
@@ -214,15 +219,15 @@ pub(super) async fn ask(State(app): State<Arc<App>>, Fresh(who): Fresh, headers:
     let refused = match app.gateway.ask_erasure(&asked, &patient, ground).await {
         Ok(AskedErasure::Kept) => return see_other("/audit/rights?done=asked"),
         Ok(AskedErasure::Nothing) => NOTHING,
-        Ok(AskedErasure::OthersToo) => {
-            "Others sent something about this person, too. Ask whoever runs the gateway: they erase on the word of all of you"
-        }
+        Ok(AskedErasure::OthersToo) => OTHERS_TOO,
         Err(error) => return store_failed(&headers, &error),
     };
     refused.clone_into(&mut forms.erased.error);
     show(&app, &who, &headers, forms, "").await
 }
 
+const OTHERS_TOO: &str =
+    "Others sent something about this person, too. Ask whoever runs the gateway: they erase on the word of all of you";
 const NOTHING: &str = "Your organisation holds nothing about this person";
 
 /// `POST /audit/rights/erasures/{id}`: the second person's word.
@@ -267,6 +272,7 @@ fn why(outcome: &ErasureOutcome) -> String {
             "Something about this person is under way: {queued} copies or answers still to be sent, {holds} holds open. Nothing was \
              erased"
         ),
+        ErasureOutcome::OthersToo => OTHERS_TOO.to_owned(),
         ErasureOutcome::KeysChanged => {
             "Something about this person came in meanwhile. Look again, and confirm again".to_owned()
         }
@@ -305,7 +311,7 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, forms: Forms, done
                     what: "Nothing about one person is erased",
                     reason: order.reason.clone(),
                     at: near(order.at),
-                    own: false,
+                    own: own.placed_by(&me),
                     field: field(order.id, "reason", "Why is it lifted?"),
                     by: own.by,
                 });
