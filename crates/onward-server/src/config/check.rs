@@ -230,9 +230,6 @@ fn issuers(config: &Config, findings: &mut Findings) {
         }
         if !(1..=43_200).contains(&issuer.auth_age_max_seconds) {
             findings.error(KEY, "auth_age_max_seconds must be 1 to 43200");
-        } else if issuer.auth_age_max_seconds > config.people.session_hours.saturating_mul(3600) {
-            // A session counts from the sign-in there: it would be over before it begins.
-            findings.error(KEY, "auth_age_max_seconds must not be longer than people.session_hours");
         }
         findings.secret(KEY, Some(&issuer.key_file));
     }

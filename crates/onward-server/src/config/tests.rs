@@ -217,19 +217,6 @@ fn a_wrong_address_of_subscriptions_is_told_for_what_it_is() {
     }
 }
 
-#[test]
-fn a_sign_in_at_a_provider_is_not_older_than_a_session_may_be() {
-    for (seconds, hours, told) in [(28_800, 8, false), (28_801, 8, true), (43_200, 12, false), (43_201, 12, true)] {
-        let issuer = format!(
-            "[[identity.issuer]]\nname = \"cis2\"\nlabel = \"CIS2\"\nissuer = \"https://id.example\"\nclient_id = \"onward\"\n\
-             key_file = \"key.pem\"\nauth_age_max_seconds = {seconds}\n[people]\nsession_hours = {hours}\n"
-        );
-        let found = load(&issuer, &[]).expect("loads").check();
-        let about_age = found.iter().any(|finding| finding.message.contains("auth_age_max_seconds"));
-        assert_eq!(about_age, told, "{seconds} s and {hours} h: {found:?}");
-    }
-}
-
 fn findings(loaded: &Loaded, key: &str) -> String {
     let letter = |severity| if severity == Severity::Error { 'E' } else { 'W' };
     loaded.check().iter().filter(|finding| finding.key == key).map(|finding| letter(finding.severity)).collect()
