@@ -90,6 +90,47 @@ async fn what_an_identity_provider_must_not_say() {
     }
 }
 
+/// A session that the provider still had is no new sign-in: what is grave counts from the moment that the provider tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_as_fresh_as_the_sign_in_at_the_provider() {
+    const AGAIN: &str = "To change anything here, sign in once more";
+    let (world, provider) = IdentityProvider::with_world().await;
+    federated(&world, &provider, ADA, "subject-1").await;
+    let now = || onward_core::Clock::now(&onward_core::SystemClock).as_second();
+    for (there, here, stale) in [(200, 0, false), (200, 150, true), (20, 150, false), (0, 350, true)] {
+        let browser = Browser::new(&world);
+        let page = go(&browser, &provider, "", "subject-1", &json!({ "auth_time": now() - there })).await;
+        assert_eq!(page.status, 303, "{}", page.text);
+        // As if so much time had passed here.
+        world.tamper(&format!("UPDATE sessions SET authenticated = authenticated - {here}000000"));
+        let page = browser.get("/account").await;
+        assert_eq!((page.status, page.text.contains(AGAIN)), (200, stale), "{there} s there and {here} s here");
+    }
+}
+
+/// Whoever begins sign-ins without end writes no more than an address's share.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_begins_so_many_sign_ins_and_no_more() {
+    let (world, _provider) = IdentityProvider::with_world().await;
+    let bob = browser::person(&world, "bob@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let stranger = Browser::new(&world);
+    let mut refused = 0;
+    // The minute in which they are counted may end once on a slow machine, but not as often as they are asked for.
+    for _ in 0..200 {
+        let away = stranger.get("/sign-in/with/cis2").await;
+        let challenge = stranger.send("POST", "/sign-in/passkey/challenge", &[], String::new()).await;
+        for (page, begun) in [(away, 303), (challenge, 200)] {
+            assert!(page.status == begun || page.status == 429, "{}: {}", page.status, page.text);
+            if page.status == 429 {
+                assert_eq!(page.headers.get("retry-after").and_then(|value| value.to_str().ok()), Some("60"));
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "nothing was refused");
+    assert_eq!(bob.sign_in(&Browser::new(&world)).await.status, 303, "a password needs nothing to be begun");
+}
+
 /// Nobody comes back for another, or twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_comes_back_is_who_went_away() {

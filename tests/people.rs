@@ -184,6 +184,24 @@ async fn guessing_is_stopped_without_locking_anybody_out() {
     assert_eq!(ada.sign_in(&ada.browser).await.status, 303);
 }
 
+/// Whoever guesses in many requests at once gets no more guesses than one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_that_wait_together_are_counted_together() {
+    let world = World::start().await;
+    browser::person(&world, ADA, Role::CareHomeUser, &["VMH01"]).await;
+    let stranger = std::sync::Arc::new(Browser::new(&world));
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let stranger = std::sync::Arc::clone(&stranger);
+        tries.spawn(async move { try_with(&stranger, ADA, "a wrong password", "000000").await.status });
+    }
+    let statuses = tries.join_all().await;
+    assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
+    let judged = statuses.iter().filter(|status| **status == 401).count();
+    // Five, and whoever was being judged beside the fifth.
+    assert!((5..=6).contains(&judged), "{judged} were judged");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_when_it_is_idle_old_or_its_person_changes() {
     let world = World::start().await;

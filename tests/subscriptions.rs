@@ -258,6 +258,14 @@ async fn what_is_no_subscription_of_ours_is_refused_and_calls_nobody() {
         "/hooks/../admin",
         "/hooks/%2e%2e/admin",
         "/hooks/..\\admin",
+        "/hooks/..%2fadmin",
+        "/hooks/..%2Fadmin",
+        "/hooks/..%5cadmin",
+        "/hooks/%2E%2E%5Cadmin",
+        "/hooks/..%252fadmin",
+        "/hooks/..;/admin",
+        "/hooks/./tasks",
+        "/hooks/a/%2E/tasks",
         "/hooks/x?token=1",
         "/hooks/x#fragment",
         "/hooks/9990000018",
@@ -301,6 +309,10 @@ async fn what_is_no_subscription_of_ours_is_refused_and_calls_nobody() {
     let none = home.get(&format!("{PATH}?status=active")).await.expect("an answer").json().expect("JSON");
     assert_eq!(none["total"], 0);
     assert_eq!(home.get(&format!("{PATH}?url=x")).await.expect("an answer").status, 400);
+    for format in ["_format=Holroyd", "_format=json&_format=Holroyd", "_format=json;Holroyd"] {
+        assert_eq!(home.get(&format!("{PATH}?{format}")).await.expect("an answer").status, 406, "{format}");
+    }
+    assert_eq!(world.logged("Holroyd").await, 0, "what means nothing here is not carried into the log");
     assert_eq!(subscriber.called().len(), 0, "nobody was called");
 }
 

@@ -185,7 +185,7 @@ async fn values(ground: &mut Ground) {
         ground.refused(107, &format!("birthDate {year}"), "year is not", &body).await;
     }
 
-    // interface.md: an accepted message gets 200. Nothing of Onward writes CSV, so there is nothing to escape.
+    // interface.md: an accepted message gets 200. What a document says is in none of the CSV files that Onward writes.
     let body = edited(|bundle| {
         first(bundle, "Condition")["code"]["coding"][0]["display"] = json!("=cmd|' /C calc'!A1");
     });

@@ -39,14 +39,18 @@ fn verdict(mut heard: &[u8]) -> &'static str {
     "nothing"
 }
 
-/// The last frame that the server sent before it closed.
+/// The GOAWAY that the server sent, with its reason (RFC 9113 §7); else the last frame. A GOAWAY without a reason is an orderly end, such
+/// as one of a connection that has been silent for long, and ends no flood.
 fn farewell(mut heard: &[u8]) -> String {
     let mut last = "nothing".to_owned();
     while let Some(head) = heard.get(..9) {
         let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        last = if head[3] == GOAWAY { "GOAWAY".to_owned() } else { format!("frame {}", head[3]) };
-        if head[3] == GOAWAY {
-            break;
+        let payload = heard.get(9..9 + length).unwrap_or_default();
+        match (head[3], payload) {
+            (GOAWAY, [_, _, _, _, 0, 0, 0, 0, ..]) => last = "GOAWAY NO_ERROR".to_owned(),
+            (GOAWAY, [_, _, _, _, 0, 0, 0, 11, ..]) => return "GOAWAY ENHANCE_YOUR_CALM".to_owned(),
+            (GOAWAY, [_, _, _, _, code @ ..]) => return format!("GOAWAY {code:?}"),
+            (kind, _) => last = format!("frame {kind}"),
         }
         heard = heard.get(9 + length..).unwrap_or_default();
     }
@@ -70,7 +74,7 @@ pub(super) async fn rows(ground: &mut Ground) {
         reset.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
     }
     let heard = wire.say(&reset).await;
-    ground.row(25, "5,000 requests, each reset at once", "GOAWAY", farewell(&heard.bytes)).await;
+    ground.row(25, "5,000 requests, each reset at once", "GOAWAY ENHANCE_YOUR_CALM", farewell(&heard.bytes)).await;
 
     let mut endless = start.clone();
     endless.extend(frame(HEADERS, END_STREAM, 1, &get));
@@ -78,14 +82,14 @@ pub(super) async fn rows(ground: &mut Ground) {
         endless.extend(frame(CONTINUATION, 0, 1, &fields(&[(&format!("x-{at}"), "a")])));
     }
     let heard = wire.say(&endless).await;
-    ground.row(26, "20,000 CONTINUATION frames", "GOAWAY", farewell(&heard.bytes)).await;
+    ground.row(26, "20,000 CONTINUATION frames", "GOAWAY ENHANCE_YOUR_CALM", farewell(&heard.bytes)).await;
 
     malformed(ground, &start).await;
     let mut empty = start;
     empty.extend(frame(HEADERS, END_HEADERS, 1, &request("POST", "/oauth2/token")));
     empty.extend(frame(DATA, 0, 1, &[]).repeat(50_000));
     let heard = wire.say(&empty).await;
-    ground.row(27, "50,000 empty DATA frames", "GOAWAY", farewell(&heard.bytes)).await;
+    ground.row(27, "50,000 empty DATA frames", "GOAWAY ENHANCE_YOUR_CALM", farewell(&heard.bytes)).await;
 }
 
 /// RFC 9113 §8.1.1 and §8.2: what would be smuggling in HTTP/1.1 is malformed here, and a malformed request is no request.

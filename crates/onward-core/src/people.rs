@@ -127,7 +127,7 @@ pub struct Session {
     pub user: UserId,
     /// How the person was recognised.
     pub strength: Strength,
-    /// When.
+    /// When; where an identity provider did it, when it says that it did.
     pub authenticated: Timestamp,
     /// When it was used last, to within a minute.
     pub last_seen: Timestamp,

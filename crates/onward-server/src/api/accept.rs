@@ -40,6 +40,9 @@ impl Form {
 /// The forms of findings: all but the last are FHIR, which every answer has.
 pub const FINDINGS: [Form; 3] = [Form::Json, Form::Xml, Form::Html];
 
+/// What may follow a media type in `_format`: what every answer is.
+const FORMAT_PARAMETERS: [&str; 2] = ["charset=utf-8", "fhirversion=4.0"];
+
 /// What was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chosen {
@@ -52,13 +55,18 @@ pub struct Chosen {
 /// The best of the forms that are offered, the preferred one first; `None` when none is acceptable.
 #[must_use]
 pub fn choose(headers: &HeaderMap, query: Option<&str>, offered: &[Form]) -> Option<Chosen> {
-    let format = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-        .find(|(name, _)| name == "_format")
+    let mut formats = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .filter(|(name, _)| name == "_format")
         // A plus sign that is not encoded has become a blank.
         .map(|(_, value)| value.replace(' ', "+").to_ascii_lowercase());
-    if let Some(format) = format {
-        let format = format.split(';').next().unwrap_or_default().trim().to_owned();
-        let fits = |form: &&Form| format == form.short() || form.media_types().contains(&format.as_str());
+    if let Some(format) = formats.next() {
+        let mut parts = format.split(';').map(|part| part.trim_matches('+'));
+        let format = parts.next().unwrap_or_default();
+        // Searches are audited as they were asked: what means nothing here is not carried into the log.
+        if formats.next().is_some() || parts.any(|parameter| !FORMAT_PARAMETERS.contains(&parameter)) {
+            return None;
+        }
+        let fits = |form: &&Form| format == form.short() || form.media_types().contains(&format);
         return offered.iter().find(fits).map(|form| Chosen { form: *form, named: true });
     }
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -171,6 +179,11 @@ mod tests {
             ("_format=application/fhir+json", Some(Form::Json)),
             ("_format=html", Some(Form::Html)),
             ("_format=ttl", None),
+            ("_format=application/fhir%2Bjson;+fhirVersion=4.0", Some(Form::Json)),
+            ("_format=application/fhir+json;%20charset=UTF-8", Some(Form::Json)),
+            ("_format=json;anything", None),
+            ("_format=json&_format=xml", None),
+            ("_format=json&_format=anything", None),
         ] {
             assert_eq!(chosen("application/fhir+json", Some(query)).map(|(form, _)| form), expected, "{query}");
         }

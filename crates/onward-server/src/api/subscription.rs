@@ -270,11 +270,13 @@ fn endpoint_of(channel: Element<'_, '_>) -> Result<String, Refused> {
     }
     let wrong = || {
         let text = format!(
-            "an https address without credentials, query and fragment is needed, of up to {ENDPOINT_BYTES_MAX} bytes"
+            "an https address without credentials, query, fragment, dot segments and encoded slashes, backslashes or \
+             percent signs is needed, of up to {ENDPOINT_BYTES_MAX} bytes"
         );
         refused("Subscription.channel.endpoint", &text)
     };
-    let url = channel.text("endpoint").and_then(|text| Url::parse(text).ok()).ok_or_else(wrong)?;
+    let text = channel.text("endpoint").filter(|text| !leads_elsewhere(text)).ok_or_else(wrong)?;
+    let url = Url::parse(text).map_err(|_| wrong())?;
     let plain = url.query().is_none() && url.fragment().is_none();
     let right = url.scheme() == "https" && plain && url.username().is_empty() && url.password().is_none();
     if path_names_a_number(url.path()) {
@@ -283,6 +285,15 @@ fn endpoint_of(channel: Element<'_, '_>) -> Result<String, Refused> {
     }
     let url = url.to_string();
     if right && url.len() <= ENDPOINT_BYTES_MAX { Ok(url) } else { Err(wrong()) }
+}
+
+/// Whether a server may read the path as another one than we compare with the listed addresses (RFC 3986 §3.3, §6.2.2): some undo
+/// escapes before they look for segments, some twice, some cut parameters off.
+fn leads_elsewhere(endpoint: &str) -> bool {
+    let lower = endpoint.to_ascii_lowercase();
+    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    ["\\", "%2f", "%5c", "%25"].iter().any(|escape| lower.contains(escape))
+        || lower.replace("%2e", ".").split('/').any(dots)
 }
 
 /// Whether an NHS number stands in the path, percent-encoded or divided by slashes as well.

@@ -2,14 +2,12 @@
 //! own strict structures. The JWT library verifies signatures and nothing else: with its defaults it lets
 //! arrays, floats, missing claims and far expiries through.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use onward_core::Timestamp;
 use serde::Deserialize;
 
-use super::unique::Unique;
+use super::jws;
 
 /// The longest life of an assertion, seconds (NHS API platform: five minutes).
 const LIFE_SECONDS_MAX: i64 = 300;
@@ -77,7 +75,7 @@ impl<'a> Assertion<'a> {
         use AssertionError::{Malformed, NotTrusted};
         let (signed, signature) = jwt.rsplit_once('.').ok_or(Malformed("client_assertion is not a JWT"))?;
         let (header, payload) = signed.split_once('.').ok_or(Malformed("client_assertion is not a JWT"))?;
-        let header: Header = decode(header).ok_or(Malformed("the JWT header cannot be read"))?;
+        let header: Header = jws::header(header).ok_or(Malformed("the JWT header cannot be read"))?;
         let algorithm = match header.alg.as_deref() {
             Some("RS512") => Algorithm::RS512,
             Some("RS384") => Algorithm::RS384,
@@ -95,7 +93,7 @@ impl<'a> Assertion<'a> {
         if header.jku.is_some() || header.x5u.is_some() || header.jwk.is_some() {
             return Err(NotTrusted("keys are registered, not named by the assertion"));
         }
-        let claims: Claims = decode(payload)
+        let claims: Claims = jws::decode(payload)
             .ok_or(Malformed("iss, sub and jti must be single strings and exp, nbf and iat integers"))?;
         if claims.iss != claims.sub || claims.iss.is_empty() {
             return Err(Malformed("iss and sub must both be the client id"));
@@ -148,10 +146,4 @@ fn suits(key: &Jwk, algorithm: Algorithm) -> bool {
         (AlgorithmParameters::EllipticCurve(parameters), Algorithm::ES384) => parameters.curve == P384,
         _ => false,
     }
-}
-
-fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {
-    let json = URL_SAFE_NO_PAD.decode(part).ok()?;
-    serde_json::from_slice::<Unique>(&json).ok()?;
-    serde_json::from_slice(&json).ok()
 }

@@ -40,7 +40,7 @@ impl Signed<'_> {
 pub(crate) fn signed<'a>(token: &'a str, keys: &JwkSet) -> Result<Signed<'a>, &'static str> {
     let (signed, signature) = token.rsplit_once('.').ok_or("not a JWT")?;
     let (header, payload) = signed.split_once('.').ok_or("not a JWT")?;
-    let header: Header = decode(header).ok_or("the JWT header cannot be read")?;
+    let header: Header = self::header(header).ok_or("the JWT header cannot be read")?;
     if header.crit.is_some() {
         return Err("crit is not understood");
     }
@@ -90,8 +90,41 @@ fn suits(key: &Jwk, algorithm: Algorithm) -> bool {
     }
 }
 
-fn decode<T: DeserializeOwned>(part: &str) -> Option<T> {
+/// A JOSE header. No header parameter takes null (RFC 7515 §4.1), which serde would read as none: `crit` that is null would pass.
+pub(super) fn header<T: DeserializeOwned>(part: &str) -> Option<T> {
+    let members: serde_json::Map<String, Value> = decode(part)?;
+    let whole = members.values().all(|value| !value.is_null());
+    whole.then(|| serde_json::from_value(Value::Object(members)).ok()).flatten()
+}
+
+/// JSON in which nothing stands twice.
+pub(super) fn decode<T: DeserializeOwned>(part: &str) -> Option<T> {
     let json = URL_SAFE_NO_PAD.decode(part).ok()?;
     serde_json::from_slice::<Unique>(&json).ok()?;
     serde_json::from_slice(&json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_has_no_null() {
+        let read = |json: &str| header::<Header>(&URL_SAFE_NO_PAD.encode(json)).is_some();
+        for good in [r#"{"alg":"ES384"}"#, r#"{"alg":"ES384","kid":"1","typ":"at+jwt","x":{"y":null}}"#] {
+            assert!(read(good), "{good}");
+        }
+        for bad in [
+            r#"{"alg":"ES384","crit":null}"#,
+            r#"{"alg":"ES384","kid":null}"#,
+            r#"{"alg":"ES384","typ":null}"#,
+            r#"{"alg":"ES384","x":null}"#,
+            r#"{"alg":null}"#,
+            r#"{"alg":"ES384","kid":"1","kid":"2"}"#,
+            "null",
+            "[]",
+        ] {
+            assert!(!read(bad), "{bad}");
+        }
+    }
 }

@@ -50,6 +50,7 @@ pub struct People {
     /// A session that began so long ago is over.
     absolute: SignedDuration,
     passwords: password::Passwords,
+    beginnings: throttle::Beginnings,
     relying_party: webauthn::RelyingParty,
     providers: Vec<oidc::Provider>,
 }
@@ -76,6 +77,7 @@ impl People {
             idle: SignedDuration::from_mins(i64::from(config.people.session_idle_minutes)),
             absolute: SignedDuration::from_hours(i64::from(config.people.session_hours)),
             passwords: password::Passwords::new(),
+            beginnings: throttle::Beginnings::default(),
             providers: providers.collect::<Result<_, _>>()?,
         })
     }

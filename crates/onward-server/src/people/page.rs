@@ -54,6 +54,12 @@ pub(super) fn no_invitation() -> Response {
     message(StatusCode::NOT_FOUND, "This invitation does not work", text)
 }
 
+/// 429: too many sign-ins are begun from one address.
+pub(super) fn too_many_begun() -> Response {
+    let text = "Many people are signing in from your network. Try again in a minute.";
+    message(StatusCode::TOO_MANY_REQUESTS, "Too many sign-ins at once", text)
+}
+
 /// 401: whoever comes back from an identity provider is not whom we sent there, or comes too late.
 pub(super) fn not_this_browser() -> Response {
     let text = "This sign-in was begun in another browser, was finished before, or took too long. Begin again.";

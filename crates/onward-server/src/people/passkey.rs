@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cookie::{self, Token};
-use super::sign_in::{Begun, denied};
+use super::sign_in::{Begun, denied, wait};
 use super::throttle::{self, Attempt};
 use super::webauthn::{self, ALGORITHMS, Assertion, Refused};
 use super::{guard, page, sha256};
@@ -59,7 +59,11 @@ pub(super) async fn script() -> Response {
 }
 
 /// Options of `navigator.credentials.get`. No account is named: the authenticator knows its own.
-pub(super) async fn assertion_challenge(State(app): State<Arc<App>>) -> Response {
+pub(super) async fn assertion_challenge(State(app): State<Arc<App>>, Connection { peer, .. }: Connection) -> Response {
+    if !app.people.beginnings.begin(peer, app.gateway.clock().now()) {
+        let text = "Many people are signing in from your network. Try again in a minute.";
+        return wait(told(StatusCode::TOO_MANY_REQUESTS, text), throttle::begin_after_seconds());
+    }
     let party = &app.people.relying_party;
     match begin(&app, Purpose::Assertion, None).await {
         Ok(challenge) => Json(json!({
@@ -186,11 +190,9 @@ pub(super) async fn sign_in(
         let attempt = Attempt::new(&app, account, user, device, peer).await?;
         // A passkey is not guessed. Only whoever sends rubbish is stopped, so that the log is not filled with it.
         if !attempt.address_allowed(&app).await? {
-            let mut response =
+            let response =
                 told(StatusCode::TOO_MANY_REQUESTS, "There were too many attempts that failed. Wait a while.");
-            let wait = header::HeaderValue::from(throttle::retry_after_seconds());
-            response.headers_mut().insert(header::RETRY_AFTER, wait);
-            return Ok(response);
+            return Ok(wait(response, throttle::retry_after_seconds()));
         }
         let request_id = crate::api::request_id(&headers);
         let why = match proof(&app, &answer, found.as_ref(), now).await? {

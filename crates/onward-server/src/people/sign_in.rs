@@ -70,12 +70,12 @@ pub(super) async fn post(
         let (shell, providers) = (Shell::nobody(), app.people.providers_for("next", next, false));
         page::of(status, &Page { shell, providers, email: value("email"), next, again: false, problem: Some(problem) })
     };
-    let Some(_turn) = app.people.passwords.turn().await else {
-        return wait(again(StatusCode::TOO_MANY_REQUESTS, "Many people are signing in. Try again in a minute."), 60);
-    };
     let tried = try_password(&app, &headers, peer, &email, value("password"), value("code"));
     match tried.await {
         Ok(Tried::In(begun)) => begun.answer(next),
+        Ok(Tried::Crowded) => {
+            wait(again(StatusCode::TOO_MANY_REQUESTS, "Many people are signing in. Try again in a minute."), 60)
+        }
         Ok(Tried::TooOften) => {
             let text = "There were too many attempts that failed. Wait a quarter of an hour, or use another computer that \
                         you have signed in from.";
@@ -97,6 +97,7 @@ enum Tried {
     In(Box<Begun>),
     Wrong,
     TooOften,
+    Crowded,
 }
 
 /// The same work for accounts that exist, that are disabled, that have no password, and that do not exist (trust.md §1, I6).
@@ -109,13 +110,19 @@ async fn try_password(
     code: &str,
 ) -> Result<Tried, StoreError> {
     let store = app.gateway.store();
-    let now = app.gateway.clock().now();
     let user = store.user_by_email(email).await?;
     let device = cookie::hash_of(headers, cookie::DEVICE);
     let attempt = Attempt::new(app, email, user.as_ref(), device, address).await?;
     if !attempt.allowed(app).await? {
+        // Before the wait: whoever may not try takes nobody's turn.
         return Ok(Tried::TooOften);
     }
+    let Some(_turn) = app.people.passwords.turn().await else { return Ok(Tried::Crowded) };
+    if !attempt.allowed(app).await? {
+        // After it again: of those who waited together, the first may have used the share up.
+        return Ok(Tried::TooOften);
+    }
+    let now = app.gateway.clock().now();
     let stored = store.password(user.as_ref().map_or(UserId(uuid::Uuid::nil()), |user| user.id)).await?;
     let hash = stored.as_ref().map(|stored| stored.hash.clone());
     let is_right = password::verify(password.to_owned(), hash.clone()).await;
@@ -200,7 +207,7 @@ impl Begun {
         let detail = format!("{}, session {}", self.session.strength, self.session.id);
         let entry = AuditEntry {
             request_id,
-            ..AuditEntry::new(AuditWord::SignIn, self.session.authenticated, self.agent.clone(), detail)
+            ..AuditEntry::new(AuditWord::SignIn, self.session.last_seen, self.agent.clone(), detail)
         };
         app.gateway.journal().row(&entry)
     }
@@ -249,7 +256,8 @@ pub(super) async fn form(headers: &HeaderMap, body: Body) -> Result<BTreeMap<Str
     Ok(values)
 }
 
-fn wait(mut response: Response, seconds: i64) -> Response {
+/// An answer that says when to try again.
+pub(super) fn wait(mut response: Response, seconds: i64) -> Response {
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
 }

@@ -1,7 +1,9 @@
 //! How many sign-ins may fail. Nobody can lock somebody else out: what strangers do elsewhere does not count against a
 //! browser that the account has signed in from, and little against other addresses.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Mutex;
 
 use jiff::{SignedDuration, Timestamp};
 use onward_core::people::User;
@@ -24,6 +26,43 @@ const ADDRESS_MAX: u64 = 50;
 const ACCOUNT_MAX: u64 = 100;
 /// With the right password and a wrong code. Only whoever knows the password can use this up.
 const SECOND_FACTOR_MAX: u64 = 10;
+
+/// Sign-ins with a passkey or at an identity provider that one address may begin in [`MINUTE`]: a hospital's whole staff may
+/// share one, and each is a row that anybody can have us write.
+const BEGUN_MAX: u32 = 120;
+/// How long sign-ins that were begun are counted together.
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// Sign-ins that were begun lately, by address. Failures do not count here: who will sign in is not known yet, so that a browser that
+/// the account has signed in from could not be told from strangers behind the same address.
+#[derive(Debug, Default)]
+pub(super) struct Beginnings(Mutex<Lately>);
+
+#[derive(Debug, Default)]
+struct Lately {
+    since: Timestamp,
+    by_address: HashMap<IpAddr, u32>,
+}
+
+impl Beginnings {
+    /// Counts one more from this address; `false` when it has had its share.
+    pub(super) fn begin(&self, address: IpAddr, now: Timestamp) -> bool {
+        let mut lately = self.0.lock().expect("no holder of it panics");
+        if now.duration_since(lately.since).abs() >= MINUTE {
+            // The addresses of a minute that is over are forgotten, so that strangers cannot fill the memory.
+            *lately = Lately { since: now, by_address: HashMap::new() };
+        }
+        let begun = lately.by_address.entry(holder(address)).or_default();
+        let allowed = *begun < BEGUN_MAX;
+        *begun += u32::from(allowed);
+        allowed
+    }
+}
+
+/// After how long an address may begin sign-ins again, seconds.
+pub(super) fn begin_after_seconds() -> i64 {
+    MINUTE.as_secs()
+}
 
 /// One try to sign in, as it is counted.
 #[derive(Debug, Clone, Copy)]
@@ -88,4 +127,24 @@ impl Attempt {
 /// When to try again, seconds.
 pub(super) fn retry_after_seconds() -> i64 {
     WINDOW.as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_begins_its_share_of_sign_ins_a_minute() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).expect("in range");
+        let beginnings = Beginnings::default();
+        for _ in 0..BEGUN_MAX {
+            assert!(beginnings.begin(address("2001:db8::1"), at(0)));
+        }
+        assert!(!beginnings.begin(address("2001:db8::2"), at(59)), "whoever has one address has the /64");
+        assert!(beginnings.begin(address("192.0.2.1"), at(59)), "others have theirs");
+        assert!(beginnings.begin(address("2001:db8::1"), at(60)));
+        assert!(beginnings.begin(address("2001:db8::1"), at(-60)), "a clock that was set back");
+        assert_eq!(beginnings.0.lock().expect("whole").by_address.len(), 1, "what is over is forgotten");
+    }
 }

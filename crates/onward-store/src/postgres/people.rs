@@ -248,7 +248,7 @@ async fn enrol<'j>(work: &mut Work<'j>, enrolment: &'j Enrolment) -> Result<bool
     let c = work.client();
     let session = &enrolment.session;
     let id: Uuid = session.user.0;
-    let invited = invited(c, &enrolment.invitation, session.authenticated, "FOR UPDATE").await?;
+    let invited = invited(c, &enrolment.invitation, session.last_seen, "FOR UPDATE").await?;
     if invited.is_none_or(|user| user.id != session.user) {
         return Ok(false);
     }
@@ -348,7 +348,7 @@ async fn sign_in<'j>(work: &mut Work<'j>, sign_in: &'j SignIn) -> Result<bool, F
 
 /// A session and its device; what has long expired goes by the way, unless another node is at it.
 async fn begin(c: &Client, session: &Session, device: &Device) -> Result<(), Failure> {
-    let now = session.authenticated;
+    let now = session.last_seen;
     let oldest = now.checked_sub(SESSION_KEPT).unwrap_or(Timestamp::MIN);
     sql::execute(
         c,

@@ -267,7 +267,7 @@ fn invited(c: &Keyed<'_>, hash: &[u8; 32], now: Timestamp) -> Result<Option<User
 /// The deletion decides: of any number of uses of one invitation, one finds it.
 fn enrol(c: &Keyed<'_>, enrolment: &Enrolment) -> Result<bool, Failure> {
     let session = &enrolment.session;
-    let now = session.authenticated;
+    let now = session.last_seen;
     let invited = invited(c, &enrolment.invitation, now)?;
     if invited.is_none_or(|user| user.id != session.user) {
         return Ok(false);
@@ -365,7 +365,7 @@ fn sign_in(c: &Keyed<'_>, sign_in: &SignIn) -> Result<bool, Failure> {
 
 /// A session and its device; what has long expired goes by the way.
 fn begin(c: &Keyed<'_>, session: &Session, device: &Device) -> Result<(), Failure> {
-    let now = session.authenticated;
+    let now = session.last_seen;
     let oldest = now.checked_sub(SESSION_KEPT).unwrap_or(Timestamp::MIN);
     c.prepare_cached("DELETE FROM sessions WHERE authenticated < ?")?.execute([micros(oldest)])?;
     c.prepare_cached("DELETE FROM devices WHERE expires < ?")?.execute([micros(now)])?;

@@ -47,6 +47,8 @@ pub(super) struct Vouched {
     pub(super) subject: String,
     /// `sid`.
     pub(super) session: Option<String>,
+    /// `auth_time`, but never later than now: when the person was recognised there.
+    pub(super) authenticated: Timestamp,
 }
 
 /// Whose sessions an identity provider has ended.
@@ -82,15 +84,16 @@ pub(super) fn id_token(
         return Err(Untrusted("the ID token answers another request"));
     }
     let subject = claims.sub.filter(|sub| (1..=255).contains(&sub.len())).ok_or(Untrusted("sub is missing"))?;
-    let age = claims.auth_time.map(|at| seconds - at);
-    let oldest = i64::from(issuer.auth_age_max_seconds) + LEEWAY_SECONDS;
-    if age.is_none_or(|age| !(-LEEWAY_SECONDS..=oldest).contains(&age)) {
-        return Err(Untrusted("the person signed in there too long ago, or auth_time is missing"));
-    }
+    let oldest = seconds - i64::from(issuer.auth_age_max_seconds) - LEEWAY_SECONDS;
+    let authenticated = claims
+        .auth_time
+        .filter(|at| (oldest..=seconds + LEEWAY_SECONDS).contains(at))
+        .and_then(|at| Timestamp::from_second(at).ok())
+        .ok_or(Untrusted("the person signed in there too long ago, or auth_time is missing"))?;
     if !assured(&claims.other, &issuer.required_claims) {
         return Err(Untrusted("the identity provider is not as sure of the person as is asked for"));
     }
-    Ok(Vouched { subject, session: claims.sid })
+    Ok(Vouched { subject, session: claims.sid, authenticated: authenticated.min(now) })
 }
 
 /// Reads a logout token.

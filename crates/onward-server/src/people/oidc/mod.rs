@@ -22,8 +22,8 @@ use onward_core::{OdsCode, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::cookie::{self, Token};
-use super::sign_in::{Begun, form};
-use super::{guard, page, sha256};
+use super::sign_in::{Begun, form, wait};
+use super::{guard, page, sha256, throttle};
 use crate::app::App;
 use crate::auth::refusals;
 use crate::listener::Connection;
@@ -53,10 +53,14 @@ struct Away {
 
 pub(super) async fn leave(
     State(app): State<Arc<App>>,
+    Connection { peer, .. }: Connection,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let Some(provider) = app.people.provider(&name) else { return page::not_found() };
+    if !app.people.beginnings.begin(peer, app.gateway.clock().now()) {
+        return wait(page::too_many_begun(), throttle::begin_after_seconds());
+    }
     let values = values(query.as_deref());
     let text = |key: &str| values.get(key).map(String::as_str);
     let invitation = text("invitation").map(|token| sha256(token.as_bytes()));
@@ -171,6 +175,8 @@ async fn finish(
             if let Some(user) = user {
                 let mut begun = Begun::new(app, &user, Strength::Federated)?;
                 begun.session.provider_session = vouched.session;
+                // A session that the provider still had is no new sign-in: what is grave asks for one.
+                begun.session.authenticated = vouched.authenticated;
                 let done = match away.invitation {
                     Some(invitation) => {
                         let enrolment = Enrolment {
