@@ -54,4 +54,5 @@ mod subscriptions;
 mod syslog;
 mod token;
 mod traces;
+mod unsent;
 mod witness;

@@ -149,6 +149,9 @@ const TABLE: &[Row] = &[
     ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x")], 200, &[]),
     ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x"), ("yes", "1")], 303,
         &["rest/update U0 PatientUpdate Person ops>onward patient"]),
+    ("/operations/approvals/{id}", "unknown", "GET", Operator, &[], 404, &[]),
+    ("/operations/approvals/{id}/reveal", "unknown", "POST", Operator, &[("reason", "x")], 404, &[]),
+    // What a request that is there leaves, `operations` and `explorer` tell.
     ("/operations/approvals/{id}", "unknown", "POST", Operator, &[("verdict", "grant")], 409, &[]),
     // A form without results shows nothing of the log.
     ("/audit", "", "GET", Lead, &[], 200, &[]),
@@ -166,6 +169,8 @@ const TABLE: &[Row] = &[
     ("/audit/exports", "", "GET", Lead, &[], 200, &[]),
     ("/audit/exports", "", "POST", Lead,
         &[("form", "csv"), ("from", "{today}"), ("until", "{today}"), ("reason", "x")], 303, &[SEARCHED]),
+    ("/audit/exports/{id}", "unknown", "GET", Lead, &[], 404, &[]),
+    ("/audit/exports/{id}/reveal", "unknown", "POST", Lead, &[("reason", "x")], 404, &[]),
     ("/audit/exports/{id}", "unknown", "POST", Lead, &[("verdict", "grant")], 409, &[]),
     ("/audit/exports/{id}/file", "unknown", "GET", Lead, &[], 404, &[]),
     ("/directory", "", "GET", HomeUser, &[], 200, &[LISTED]),
@@ -202,6 +207,11 @@ const TABLE: &[Row] = &[
     ("/account/passkey", "", "POST", HomeUser, &[], 400, &[]),
     ("/account/passkey/remove", "", "POST", HomeUser, &[], 422, &[]),
     ("/account/sessions", "", "POST", HomeUser, &[("session", "all")], 303, &[]),
+    ("/session", "", "GET", HomeUser, &[], 200, &[]),
+    ("/session", "", "POST", HomeUser, &[], 303, &[]),
+    ("/session", "", "POST", Stranger, &[], 303, &[]),
+    // Nobody is signed in: nothing is done, and what was written goes back.
+    ("/transfers/{id}/query", "", "POST", Stranger, &[("words", "x")], 401, &[]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &["110114/110123 E0 - Person home>onward"]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &[]),
     // What people and logouts from an identity provider leave, `federation` tells.

@@ -94,23 +94,13 @@ impl Asking {
 }
 
 /// `POST /transfers/{id}/acknowledge`.
-pub(super) async fn acknowledge(
-    State(app): State<Arc<App>>,
-    who: SignedIn,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    simple(&app, &who, &id, &headers, Deed::Acknowledge, "").await
+pub(super) async fn acknowledge(State(app): State<Arc<App>>, who: SignedIn, Path(id): Path<String>) -> Response {
+    simple(&app, &who, &id, Deed::Acknowledge, "").await
 }
 
 /// `POST /transfers/{id}/arrive`.
-pub(super) async fn arrive(
-    State(app): State<Arc<App>>,
-    who: SignedIn,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    simple(&app, &who, &id, &headers, Deed::Arrive, "").await
+pub(super) async fn arrive(State(app): State<Arc<App>>, who: SignedIn, Path(id): Path<String>) -> Response {
+    simple(&app, &who, &id, Deed::Arrive, "").await
 }
 
 /// `GET /transfers/{id}/query`.
@@ -158,27 +148,20 @@ pub(super) async fn decline(
 }
 
 /// Does what needs no words, and leads to the copy's page of this name; its record has none.
-pub(super) async fn simple(
-    app: &App,
-    who: &SignedIn,
-    id: &str,
-    headers: &HeaderMap,
-    deed: Deed,
-    page: &str,
-) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+pub(super) async fn simple(app: &App, who: &SignedIn, id: &str, deed: Deed, page: &str) -> Response {
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     match app.gateway.attend(&attendant(who), id, deed).await {
-        Ok(outcome) => answer(headers, outcome, &format!("/transfers/{id}{page}")),
-        Err(error) => store_failed(headers, &error),
+        Ok(outcome) => answer(outcome, &format!("/transfers/{id}{page}")),
+        Err(error) => store_failed(&error),
     }
 }
 
 /// Where an outcome leads, when it needs no words.
-pub(super) fn answer(headers: &HeaderMap, outcome: Outcome, to: &str) -> Response {
+pub(super) fn answer(outcome: Outcome, to: &str) -> Response {
     match outcome {
         Outcome::Done => see_other(to),
-        Outcome::NotFound => trouble(headers, StatusCode::NOT_FOUND),
-        Outcome::NotAllowed(_) | Outcome::WordsMissing | Outcome::ItemsOpen => trouble(headers, StatusCode::CONFLICT),
+        Outcome::NotFound => trouble(StatusCode::NOT_FOUND),
+        Outcome::NotAllowed(_) | Outcome::WordsMissing | Outcome::ItemsOpen => trouble(StatusCode::CONFLICT),
     }
 }
 
@@ -195,7 +178,7 @@ pub(super) async fn empty<T: Template>(
     name: &str,
     form: impl FnOnce(Shell, DeliveryId, Option<Card>) -> T,
 ) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     about(app, who, id, headers, name, StatusCode::OK, form).await
 }
 
@@ -217,8 +200,8 @@ async fn about<T: Template>(
     };
     match looked.await {
         Ok(Some((shell, card))) => page(headers, status, &form(shell, id, card)),
-        Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(headers, &error),
+        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -235,7 +218,7 @@ pub(super) async fn again<T: Template>(
 }
 
 async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking, words: String) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let error = match words.trim() {
         "" => "Write what it is about",
         words if words.chars().count() > WORDS_MAX => "Write at most 2,000 characters",
@@ -246,8 +229,8 @@ async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking
         return again(app, who, id, headers, asking.name(), form).await;
     }
     match app.gateway.attend(&attendant(who), id, asking.deed(words)).await {
-        Ok(outcome) => answer(headers, outcome, &format!("/transfers/{id}")),
-        Err(error) => store_failed(headers, &error),
+        Ok(outcome) => answer(outcome, &format!("/transfers/{id}")),
+        Err(error) => store_failed(&error),
     }
 }
 

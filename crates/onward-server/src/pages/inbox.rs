@@ -63,7 +63,7 @@ pub(super) async fn get(
     };
     match listed.await {
         Ok(template) => page(&headers, StatusCode::OK, &template),
-        Err(error) => store_failed(&headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 

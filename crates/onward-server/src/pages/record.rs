@@ -87,7 +87,7 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Response {
     let opened = open(&app, &signed_in, &id, Opening::Page).await;
-    show(&headers, opened, |opened| {
+    show(opened, |opened| {
         let Opened { shell, attended, card, .. } = opened;
         let actions = Actions::of(attended.copy.state, &attended.steps);
         let settled = settled_count(&attended.steps);
@@ -121,7 +121,7 @@ pub(super) async fn print(
     headers: HeaderMap,
 ) -> Response {
     let opened = open(&app, &signed_in, &id, Opening::Print).await;
-    show(&headers, opened, |opened| {
+    show(opened, |opened| {
         let Opened { shell, attended, card, now, .. } = opened;
         let path = format!("/transfers/{}", attended.copy.id);
         let (banner, stops, rest) = opened.content(&path)?;
@@ -150,14 +150,13 @@ pub(super) async fn pdf(
     signed_in: SignedIn,
     _: OnlyGet,
     Path(id): Path<String>,
-    headers: HeaderMap,
 ) -> Response {
     let opened = match open(&app, &signed_in, &id, Opening::Pdf).await {
         Ok(Some(opened)) => opened,
-        Ok(None) => return trouble(&headers, StatusCode::NOT_FOUND),
-        Err(error) => return store_failed(&headers, &error),
+        Ok(None) => return trouble(StatusCode::NOT_FOUND),
+        Err(error) => return store_failed(&error),
     };
-    let Some(html) = opened.rendition.html else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Some(html) = opened.rendition.html else { return trouble(StatusCode::NOT_FOUND) };
     let made = dates::moment(opened.now);
     let foot = format!("Made {made} for {}. Look whether there is a newer version.", signed_in.name);
     crate::api::bundle::pdf(html, foot).await
@@ -169,10 +168,9 @@ pub(super) async fn file(
     signed_in: SignedIn,
     _: OnlyGet,
     Path((id, number)): Path<(String, usize)>,
-    headers: HeaderMap,
 ) -> Response {
     let opened = open(&app, &signed_in, &id, Opening::File(number)).await;
-    show(&headers, opened, |opened| {
+    show(opened, |opened| {
         let file = opened.fragment()?.file(number)?;
         let mut response = file.bytes.into_response();
         let headers = response.headers_mut();
@@ -215,15 +213,11 @@ async fn open(app: &App, signed_in: &SignedIn, id: &str, opening: Opening) -> Re
     Ok(Some(Opened { shell, attended, rendition, card, now: app.gateway.clock().now() }))
 }
 
-fn show(
-    headers: &HeaderMap,
-    opened: Result<Option<Opened>, StoreError>,
-    shown: impl FnOnce(&Opened) -> Option<Response>,
-) -> Response {
+fn show(opened: Result<Option<Opened>, StoreError>, shown: impl FnOnce(&Opened) -> Option<Response>) -> Response {
     match opened {
-        Ok(Some(opened)) => shown(&opened).unwrap_or_else(|| trouble(headers, StatusCode::NOT_FOUND)),
-        Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(headers, &error),
+        Ok(Some(opened)) => shown(&opened).unwrap_or_else(|| trouble(StatusCode::NOT_FOUND)),
+        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }
 

@@ -1,0 +1,164 @@
+//! Pages that say why nothing is shown or done, what to do about it, and where the way back is.
+
+use askama::Template;
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
+use super::{Shell, first_page, page};
+use crate::people::SignedIn;
+
+/// Why nothing is shown or done; it says nothing about anybody. An answer carries it until the guard, which knows who asks and from
+/// where, writes the page.
+#[derive(Debug, Clone)]
+pub(crate) struct Trouble {
+    title: &'static str,
+    lines: Vec<&'static str>,
+}
+
+#[derive(Template)]
+#[template(path = "trouble.html")]
+struct TroublePage {
+    shell: Shell,
+    trouble: Trouble,
+    back: (String, &'static str),
+}
+
+impl Trouble {
+    /// One line under a title.
+    pub(crate) fn new(title: &'static str, line: &'static str) -> Self {
+        Self { title, lines: vec![line] }
+    }
+
+    fn of(status: StatusCode) -> Self {
+        let (title, line) = match status {
+            StatusCode::BAD_REQUEST => (
+                "What was sent cannot be read",
+                "Nothing was done. Go back, open the page again and fill in the form there.",
+            ),
+            StatusCode::NOT_FOUND => (
+                "Page not found",
+                "There is no such page, or it is not addressed to your organisation. A summary that the hospital has taken back is not shown any more.",
+            ),
+            StatusCode::METHOD_NOT_ALLOWED => ("This cannot be done here", "Nothing was done. Go back and try again."),
+            StatusCode::GONE => {
+                ("This summary was erased", "What was here about a person was erased, and nobody can read it any more.")
+            }
+            StatusCode::FORBIDDEN => (
+                "You cannot see this page",
+                "Your account is not one that may do this. If it should be, ask whoever runs this service.",
+            ),
+            StatusCode::CONFLICT => (
+                "This cannot be done any more",
+                "Nothing was done now. Somebody may have done something else with it in the meantime. Go back to see how it stands.",
+            ),
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ("Too much was sent", "Nothing was done. Go back, and write less or send less at once.")
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                return Self {
+                    title: "Nothing can be shown at the moment",
+                    lines: vec![
+                        "Onward cannot write down who looks at a record, so it shows none, and what you asked for was not done. Nothing that is kept is lost. Try again in a minute.",
+                        "If a person is about to arrive, ring the ward that they come from. Summaries that you have printed still hold unless the ward says otherwise.",
+                    ],
+                };
+            }
+            _ => (
+                "Something went wrong",
+                "Nothing was shown. Try again in a minute. If it happens again, tell whoever runs Onward for you.",
+            ),
+        };
+        Self::new(title, line)
+    }
+
+    /// The answer that carries it.
+    pub(crate) fn answer(self, status: StatusCode) -> Response {
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Nothing can be shown, for a reason that says nothing about anybody.
+#[must_use]
+pub(crate) fn trouble(status: StatusCode) -> Response {
+    Trouble::of(status).answer(status)
+}
+
+/// The answer with its page, where it carries a reason, or says no without any words for a person.
+pub(crate) fn told(response: Response, headers: &HeaderMap, path: &str, who: Option<&SignedIn>) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let refused = parts.status.is_client_error() || parts.status.is_server_error();
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    let wordless = refused && kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let trouble = match parts.extensions.remove::<Trouble>() {
+        Some(trouble) => trouble,
+        None if wordless => Trouble::of(parts.status),
+        None => return Response::from_parts(parts, body),
+    };
+    let template = TroublePage {
+        // Without a look into the store, which may be what has failed.
+        shell: who.map_or_else(Shell::nobody, |who| Shell::of(who, &who.codes())),
+        trouble,
+        back: back(path, parts.status, who),
+    };
+    let (made, body) = page(headers, parts.status, &template).into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.extend(made.headers);
+    Response::from_parts(parts, Body::new(body))
+}
+
+/// Where the person was, as far as the address tells: browsers are told to send no `Referer`.
+fn back(path: &str, status: StatusCode, who: Option<&SignedIn>) -> (String, &'static str) {
+    let start = match who {
+        Some(who) => (first_page(who.role).to_owned(), "Go to your first page"),
+        None => ("/".to_owned(), "Go to the start page"),
+    };
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let seen = !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN);
+    match parts[..] {
+        _ if status == StatusCode::FORBIDDEN => start,
+        ["transfers", id, ..] if seen => (format!("/transfers/{id}"), "Go back to the summary"),
+        ["operations", kind @ ("deliveries" | "holds" | "approvals"), id, ..] if seen => {
+            (format!("/operations/{kind}/{id}"), "Go back to where you were")
+        }
+        ["operations", ..] => ("/operations".to_owned(), "Go back to the deliveries"),
+        ["audit", "exports", ..] => ("/audit/exports".to_owned(), "Go back to the exports"),
+        ["audit", ..] => ("/audit".to_owned(), "Go back to the audit log"),
+        ["directory", ..] => ("/directory".to_owned(), "Go back to the directory"),
+        ["account", ..] => ("/account".to_owned(), "Go back to your account"),
+        _ => start,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_is_where_the_person_was() {
+        let back = |path, status| back(path, status, None).0;
+        let (gone, late) = (StatusCode::NOT_FOUND, StatusCode::CONFLICT);
+        assert_eq!(back("/transfers/3f2b/decline", late), "/transfers/3f2b");
+        assert_eq!(back("/transfers/3f2b", gone), "/", "not to what is not there");
+        assert_eq!(back("/operations/holds/3f2b/release", late), "/operations/holds/3f2b");
+        assert_eq!(back("/operations/holds/3f2b/release", gone), "/operations");
+        assert_eq!(back("/audit/exports/3f2b/file", gone), "/audit/exports");
+        assert_eq!(back("/audit/entry", StatusCode::FORBIDDEN), "/", "not to what one may not see");
+    }
+
+    #[test]
+    fn words_for_people_are_left_alone_and_headers_stay() {
+        let mut response = trouble(StatusCode::SERVICE_UNAVAILABLE);
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("30"));
+        let told = |response| super::told(response, &HeaderMap::new(), "/inbox", None);
+        let response = told(response);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "30");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+        let json = (StatusCode::BAD_REQUEST, axum::Json("no")).into_response();
+        assert_eq!(told(json).headers()[header::CONTENT_TYPE], "application/json");
+        let bare = told(StatusCode::METHOD_NOT_ALLOWED.into_response());
+        assert_eq!(bare.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+    }
+}
