@@ -214,9 +214,14 @@ async fn a_redirect_takes_two_people() {
     assert!(look(&ben, "/operations").await.contains(&format!("href=\"{request}\"")));
     let seen = look(&ben, &request).await;
     let link = format!("href=\"{path}\"");
-    for words in
-        ["Elm Court (VMH02)", "Rowan House (VMH01)", "Person ada, today at", WHY, "Agree and send it there", &link]
-    {
+    for words in [
+        "Elm Court (VMH02)",
+        "Rowan House Care Home (VMH01)",
+        "Person ada, today at",
+        WHY,
+        "Agree and send it there",
+        &link,
+    ] {
         assert!(seen.contains(words), "{words}: {seen}");
     }
     assert!(!look(&ada, &request).await.contains("Agree and send it there"), "not to whoever asked");

@@ -8,6 +8,9 @@ use onward_tests::browser::{self, Browser, PASSWORD, Person};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, accepted};
 
+/// Who, method, path, form, status, words, way back.
+type Row<'r> = (&'r Person, &'r str, String, &'r [(&'r str, &'r str)], u16, &'r str, &'r str);
+
 const WORDS: &str = "When was the last dose? <b>\"0.5 mg\"</b> & at what time?";
 const SHOWN: &str = "When was the last dose? &#60;b&#62;&#34;0.5 mg&#34;&#60;/b&#62; &#38; at what time?";
 
@@ -41,9 +44,9 @@ async fn what_was_written_when_the_sign_in_ended_comes_back_and_is_sent_by_its_w
     let (ada, bea) = (nurse(&world, "ada").await, nurse(&world, "bea").await);
     let copy = copy(&world).await;
     let path = format!("/transfers/{copy}/query");
+    assert_eq!(ada.browser.get(&format!("/transfers/{copy}")).await.status, 200);
     let before = steps(&world, copy).await;
     idle(&world, 16);
-    let size = world.gateway().store().audit_size().await.expect("readable");
     let lost = ada.browser.post(&path, &[("words", WORDS), ("mark", "\"><i>")]).await;
     assert_eq!(lost.status, 401, "{}", lost.text);
     for words in ["You were signed out, and nothing was sent", "target=\"_blank\"", "Send it now", SHOWN] {
@@ -54,7 +57,6 @@ async fn what_was_written_when_the_sign_in_ended_comes_back_and_is_sent_by_its_w
     // It is kept nowhere.
     assert_eq!((lost.headers.get("set-cookie"), lost.location()), (None, None));
     assert_eq!(steps(&world, copy).await, before);
-    assert_eq!(world.gateway().store().audit_size().await.expect("readable"), size);
     let again = action(&lost.text);
     assert_eq!(again, format!("{path}?by={}", ada.user.id));
 
@@ -140,7 +142,7 @@ async fn a_page_that_says_no_names_who_asks_and_leads_back() {
         _ => "Person ada, care home, for VMH01",
     };
     assert_eq!(ada.browser.post(&format!("{record}/acknowledge"), &[]).await.status, 303);
-    let rows: [(&Person, &str, String, &[(&str, &str)], u16, &str, &str); 7] = [
+    let rows: [Row<'_>; 7] = [
         (&ada, "POST", format!("{record}/decline"), &[("words", "full")], 409, "cannot be done any more", &record),
         (
             &ada,
