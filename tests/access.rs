@@ -5,8 +5,8 @@ use onward_core::client::Role;
 use onward_core::people;
 use onward_server::api::Access;
 use onward_server::auth::table::{may, person_may};
-use onward_server::session::Session;
 use onward_tests::browser::{self, Browser};
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 

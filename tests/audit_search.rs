@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use onward_connect::http::Method;
 use onward_core::client::Role;
-use onward_server::session::Session;
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 use serde_json::Value;

@@ -14,8 +14,8 @@ mod xml;
 
 use onward_core::client::Role;
 use onward_server::listener::sha256_hex;
-use onward_server::session::Session;
 use onward_tests::authority::{Authority, Identity, Kind};
+use onward_tests::leaks::Session;
 use onward_tests::process::Process;
 use onward_tests::signer::Signer;
 use onward_tests::wire::{Heard, Wire};

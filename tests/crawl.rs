@@ -9,7 +9,7 @@ use onward_connect::http::Method;
 use onward_core::client::Role;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryQuery, DeliveryRecord};
-use onward_server::session::Session;
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 

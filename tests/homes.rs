@@ -3,8 +3,8 @@
 use onward_connect::http::Method;
 use onward_core::directory::{CareHome, DirectoryEntry};
 use onward_core::people::Role;
-use onward_server::session::Session;
 use onward_tests::browser;
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 use serde_json::Value;

@@ -7,8 +7,8 @@ use onward_core::people::Role;
 use onward_core::state::RecipientKind;
 use onward_core::store::ApprovalKind;
 use onward_core::{Clock as _, SystemClock};
-use onward_server::session::Session;
 use onward_tests::browser::{self, Page, Person};
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, accepted, post_xml};
 

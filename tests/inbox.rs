@@ -7,7 +7,7 @@ use onward_tests::world::{World, post_xml};
 use serde_json::{Value, json};
 
 /// Waits until the dispatcher has placed the copies.
-async fn arrivals(home: &onward_server::session::Session, query: &str) -> Vec<Value> {
+async fn arrivals(home: &onward_tests::leaks::Session, query: &str) -> Vec<Value> {
     for _ in 0..5_000 {
         let bundle = home.get(&format!("fhir/R4/Task?{query}")).await.expect("an answer").json().expect("JSON");
         let found: Vec<Value> =

@@ -8,13 +8,14 @@ use onward_core::people::Role;
 use onward_core::state::RecipientKind;
 use onward_core::store::{Acceptance, Accepted, NewDelivery, NewTransfer, Queue, ReplyWanted, StuckQuery};
 use onward_core::{Clock as _, DeliveryId, HoldId, SystemClock, TransferId};
-use onward_server::session::Session;
 use onward_tests::browser;
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, accepted};
 use serde_json::{Value, json};
 
 use crate::lifecycle::Version;
+use crate::page_audit::taken_back;
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 /// Text that would run, turn round or overflow if anything let it.
@@ -156,6 +157,9 @@ async fn people_find_their_way_in_a_browser() {
     let before = home.browser.get(&format!("/transfers/{old}")).await;
     assert_eq!(before.status, 200, "the first version was read");
     let new = copy_of(&world, &hospital, first.next().text).await;
+    let withdrawn = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(home.browser.get(&format!("/transfers/{withdrawn}")).await.status, 200, "it was read");
+    let notice = taken_back(&world, &hospital, &withdrawn.to_string()).await;
     let ward = browser::person(&world, "ward@northmoor.example", Role::WardCoordinator, &["R9Z"]).await;
     let operators = [
         browser::person(&world, "ada@onward.example", Role::Operator, &["Y99900"]).await,
@@ -177,7 +181,7 @@ async fn people_find_their_way_in_a_browser() {
         "leads": leads.each_ref().map(cookie), "invitation": invitation,
         "ids": {
             "keyboard": keyboard, "plain": plain, "hostile": hostile, "deceased": deceased, "hold": hold, "dead": dead,
-            "old": old, "new": new,
+            "old": old, "new": new, "withdrawn": withdrawn, "notice": notice,
         },
     });
     let file = folder.path().join("told.json");

@@ -5,7 +5,8 @@ use onward_core::TransferId;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryRecord, TransferRecord};
 use onward_gateway::holds::Decider;
-use onward_server::session::{Reply, Session};
+use onward_server::session::Reply;
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 use serde_json::{Value, json};
@@ -41,19 +42,19 @@ impl Version {
     }
 }
 
-async fn posted(hospital: &Session, version: &Version) -> TransferId {
+pub(crate) async fn posted(hospital: &Session, version: &Version) -> TransferId {
     let (status, response, reply) = post_xml(hospital, version.text.clone()).await;
     assert_eq!(status, 200, "{response}");
     let location = reply.headers["location"].to_str().expect("text");
     location.rsplit('/').next().expect("an id").parse().expect("an id")
 }
 
-async fn record(world: &World, id: TransferId) -> TransferRecord {
+pub(crate) async fn record(world: &World, id: TransferId) -> TransferRecord {
     world.gateway().store().transfer(id).await.expect("readable").expect("there")
 }
 
 /// The home's copy, once it lies in the inbox.
-async fn arrived(world: &World, id: TransferId) -> DeliveryRecord {
+pub(crate) async fn arrived(world: &World, id: TransferId) -> DeliveryRecord {
     loop {
         let transfer = record(world, id).await;
         let copy = transfer.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").clone();
@@ -68,12 +69,12 @@ async fn get(session: &Session, path: &str, accept: &str) -> Reply {
     session.call(Method::GET, path, &[("accept", accept)], Vec::new()).await.expect("an answer")
 }
 
-async fn task(session: &Session, id: impl std::fmt::Display) -> Value {
+pub(crate) async fn task(session: &Session, id: impl std::fmt::Display) -> Value {
     get(session, &format!("fhir/R4/Task/{id}"), "application/fhir+json").await.json().expect("JSON")
 }
 
 /// Moves a Task against the version that it has.
-async fn put(session: &Session, id: impl std::fmt::Display, status: &str, reason: Option<&str>) -> Reply {
+pub(crate) async fn put(session: &Session, id: impl std::fmt::Display, status: &str, reason: Option<&str>) -> Reply {
     let path = format!("fhir/R4/Task/{id}");
     let mut body = json!({ "resourceType": "Task", "status": status, "intent": "order" });
     if let Some(reason) = reason {

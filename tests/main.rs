@@ -16,6 +16,7 @@ mod crawl;
 mod destination;
 mod documents;
 mod early_answer;
+mod ended;
 mod explorer;
 mod faults;
 mod federation;

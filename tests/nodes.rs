@@ -12,7 +12,7 @@ use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryQuery, StoredAudit};
 use onward_ledger::leaf_hash;
 use onward_server::serve::Running;
-use onward_server::session::Session;
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::postgres::{self, Cluster};
 use onward_tests::signer::form;

@@ -4,14 +4,15 @@ use onward_core::client::Role as ClientRole;
 use onward_core::people::Role;
 use onward_core::state::RecipientKind;
 use onward_core::{Clock as _, SystemClock};
-use onward_server::session::Session;
 use onward_tests::balp;
 use onward_tests::browser::{self, Browser, PASSWORD, Person};
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 use serde_json::Value;
 
 use crate::audit::{of_request, refuse_audit, told};
+use crate::lifecycle::{Version, put};
 
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,6 +114,23 @@ const TABLE: &[Row] = &[
     ("/transfers/{id}/leave", "{other}", "POST", HomeUser, &[("to", "own-home"), ("on", "{today}")], 404, &[HOME_DENIED]),
     ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "own-home"), ("on", "{today}")], 303, &[DONE]),
     ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "hospital"), ("on", "{today}")], 303, &[]),
+    // Their own home's looks at what is not to be used any more are looks, and none of them an intrusion.
+    (RECORD, "{withdrawn}", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/print", "{withdrawn}", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/pdf", "{withdrawn}", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/files/{number}", "{withdrawn}", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/checklist", "{withdrawn}", "GET", HomeUser, &[], 303, &[LOOKED_AT]),
+    ("/transfers/{id}/leave", "{withdrawn}", "GET", HomeUser, &[], 303, &[LOOKED_AT]),
+    ("/transfers/{id}/arrive", "{withdrawn}", "POST", HomeUser, &[], 409, &[]),
+    (RECORD, "{withdrawn}", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
+    (RECORD, "{notice}", "GET", HomeUser, &[], 200, &[OPENED]),
+    ("/transfers/{id}/print", "{notice}", "GET", HomeUser, &[], 200, &[OPENED]),
+    ("/transfers/{id}/arrive", "{notice}", "POST", HomeUser, &[], 409, &[]),
+    ("/transfers/{id}/acknowledge", "{notice}", "POST", HomeUser, &[], 303, &[DONE]),
+    (RECORD, "{replaced}", "GET", HomeUser, &[], 200, &[OPENED]),
+    ("/transfers/{id}/checklist", "{replaced}", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
+    ("/transfers/{id}/leave", "{replaced}", "GET", HomeUser, &[], 303, &[LOOKED_AT]),
+    ("/transfers/{id}/leave", "{replaced}", "POST", HomeUser, &[("to", "own-home"), ("on", "{today}")], 409, &[]),
     (BOARD, "", "GET", Operator, &[], 200, &[BOARD_SEEN]),
     (BOARD, "?queue=dead", "GET", Operator, &[], 200, &[BOARD_SEEN]),
     (BOARD, "?queue=?", "GET", Operator, &[], 404, &[]),
@@ -249,6 +267,16 @@ async fn sent(world: &World, hospital: &Session, message: String) -> String {
     copies.next().expect("a copy").id.to_string()
 }
 
+/// The hospital takes this copy back with its transfer; the home's notice of that.
+pub(crate) async fn taken_back(world: &World, hospital: &Session, copy: &str) -> String {
+    let store = world.gateway().store();
+    let copy = store.delivery(copy.parse().expect("an id")).await.expect("readable").expect("there");
+    assert_eq!(put(hospital, copy.transfer, "cancelled", Some("written for somebody else")).await.status, 200);
+    let transfer = store.transfer(copy.transfer).await.expect("readable").expect("there");
+    let notice = transfer.deliveries.iter().find(|other| other.notice.is_some_and(|notice| notice.of == copy.id));
+    notice.expect("the home had opened it").id.to_string()
+}
+
 async fn events(world: &World) -> Vec<Value> {
     let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     entries.iter().map(|entry| serde_json::from_slice(entry.event().expect("kept")).expect("JSON")).collect()
@@ -273,6 +301,12 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
     let hold = held.hold.expect("held").id.to_string();
     let for_others = fresh(message::EDISCHARGE_ITK3).replace("\"R9Z\"", "\"R9Y\"").replace("\"VMH01\"", "\"VMH02\"");
     let foreign_copy = sent(&world, &other_hospital, for_others).await;
+    let first = Version::first();
+    let replaced = sent(&world, &hospital, first.text.clone()).await;
+    sent(&world, &hospital, first.next().text).await;
+    let withdrawn = sent(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(home.browser.get(&format!("/transfers/{withdrawn}")).await.status, 200);
+    let notice = taken_back(&world, &hospital, &withdrawn).await;
     // What the last page of the invitation holds.
     let (mut form, mut key) = (String::new(), home.key.clone());
     let mut differing = Vec::new();
@@ -307,6 +341,9 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
         let id = match *rest {
             "{other}" => &foreign_copy,
             "{hold}" => &hold,
+            "{withdrawn}" => &withdrawn,
+            "{notice}" => &notice,
+            "{replaced}" => &replaced,
             "unknown" => "3f2b0c9e-0000-4000-8000-000000000000",
             _ => &own_copy,
         };

@@ -1,7 +1,7 @@
 //! `GET Task?…` (interface.md; FHIR R4 Search): what each party finds, and by which parameters.
 
 use onward_core::client::Role;
-use onward_server::session::Session;
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use onward_server::session::Session;
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::process::Process;
 use onward_tests::wire::Wire;

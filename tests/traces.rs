@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use onward_connect::http::Method;
-use onward_server::session::Session;
 use onward_tests::collector::Collector;
+use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::message_server::MessageServer;
 use onward_tests::process::Process;

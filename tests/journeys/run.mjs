@@ -411,6 +411,50 @@ async function leaving_and_replaced(home) {
     await goto(`/transfers/${told.ids.new}`)(page)
     await has(page, 'It replaces an earlier summary', 'record-replacing')
   }, [1280])
+  await look(home, 'checklist-replaced', async (page) => {
+    await goto(`/transfers/${told.ids.old}/checklist`)(page)
+    await has(page, 'has been replaced', 'checklist-replaced')
+  }, [320])
+  // A form that was open when the summary was replaced.
+  await look(home, 'too-late', async (page) => {
+    await goto(`/transfers/${told.ids.keyboard}/query`)(page)
+    await page.evaluate((path) => { document.querySelector('main form').action = path }, `/transfers/${told.ids.old}/query`)
+    await page.fill('#words', 'When was the last dose given?')
+    await submit(page, 'main form button')
+    await has(page, 'Nothing was kept of what you sent', 'too-late')
+    await has(page, 'Open the summary that replaces it', 'too-late')
+  }, [320])
+}
+
+// What the hospital took back: the home is told, and confirms with one press.
+async function withdrawn(home) {
+  await look(home, 'inbox-notice', async (page) => {
+    await goto('/inbox')(page)
+    const first = await page.textContent('tbody tr:first-child')
+    if (!first.includes('Notice: stop using an earlier summary of HOLROYD') || /Overdue|Time not given/.test(first)) {
+      say(`inbox-notice: ${first}`)
+    }
+  })
+  await look(home, 'record-stopped', async (page) => {
+    await goto(`/transfers/${told.ids.withdrawn}`)(page)
+    await has(page, 'Do not use this summary', 'record-stopped')
+    await has(page, 'written for somebody else', 'record-stopped')
+  })
+  await look(home, 'notice', goto(`/transfers/${told.ids.notice}`))
+  await look(home, 'notice-print', goto(`/transfers/${told.ids.notice}/print`), [1280])
+  const plain = await context(told.home, { javaScriptEnabled: false })
+  const page = watched(await plain.newPage(), 'notice without JavaScript')
+  await page.goto(`${told.base}/transfers/${told.ids.notice}`)
+  await tab_to(page, 'We have stopped using it')
+  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')])
+  await has(page, 'Confirmed by', 'notice without JavaScript')
+  await page.goto(`${told.base}/inbox`)
+  if ((await page.textContent('main')).includes('Notice: stop')) say('a notice that is confirmed still stands in the list')
+  await plain.close()
+  await look(home, 'inbox-ended', async (page) => {
+    await goto('/inbox?show=recent')(page)
+    for (const words of ['Replaced', 'Cancelled', 'Left on', 'Confirmed']) await has(page, words, 'inbox-ended')
+  })
 }
 
 // The information-governance lead: a question without asking IT, and never a number in an address.
@@ -599,6 +643,7 @@ try {
   })
   await look(home, 'inbox-after', goto('/inbox'), [1280, 320])
   await leaving_and_replaced(home)
+  await withdrawn(home)
   await directory(home)
   await operations()
   await explorer()

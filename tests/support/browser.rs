@@ -9,6 +9,7 @@ use onward_core::{Clock as _, SystemClock, UserId};
 use onward_server::people::{code_at, invite};
 use url::Url;
 
+use crate::leaks;
 use crate::world::World;
 
 /// The password of everybody in the tests.
@@ -116,6 +117,9 @@ impl Browser {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let answer = self.http.send(method, url, map, body).await.expect("an answer");
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        for (name, value) in &headers {
+            leaks::look(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
+        }
         for set in headers.get_all("set-cookie") {
             let set = set.to_str().expect("text");
             let (name, rest) = set.split_once('=').expect("a cookie");

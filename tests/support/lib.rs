@@ -7,6 +7,7 @@ pub mod balp;
 pub mod browser;
 pub mod collector;
 pub mod identity_provider;
+pub mod leaks;
 pub mod lossy_network;
 pub mod mesh_sandbox;
 pub mod message;

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
+use crate::leaks;
 use crate::world::World;
 
 /// The test function that becomes the gateway in the child process.
@@ -79,6 +80,7 @@ impl Process {
                 {
                     let _ = tell.send(());
                 }
+                leaks::look("log of a process", &line);
                 let mut kept = kept.lock().expect("whole");
                 kept.push_str(&line);
                 kept.push('\n');
@@ -172,16 +174,10 @@ impl Process {
     /// # Panics
     /// When there is no answer.
     pub async fn operations(&self, path: &str) -> String {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let log = self.log();
         let address = log.split("operations_address=").nth(1).expect("it is logged");
         let address = address.split_whitespace().next().expect("an address");
-        let mut tcp = tokio::net::TcpStream::connect(address).await.expect("connected");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        tcp.write_all(request.as_bytes()).await.expect("written");
-        let mut heard = String::new();
-        tcp.read_to_string(&mut heard).await.expect("an answer");
-        heard
+        operations(address, path).await
     }
 
     /// True while it runs.
@@ -200,4 +196,19 @@ pub fn child() {
     if let Ok(config) = std::env::var(ANSWER) {
         let _ = Cli::parse_from(["onward", "bench", "--answer", &config]).run();
     }
+}
+
+/// What the operations listener at this address answers.
+///
+/// # Panics
+/// When it does not.
+pub async fn operations(address: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut tcp = tokio::net::TcpStream::connect(address).await.expect("connected");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes()).await.expect("written");
+    let mut heard = String::new();
+    tcp.read_to_string(&mut heard).await.expect("an answer");
+    leaks::look(path, &heard);
+    heard
 }

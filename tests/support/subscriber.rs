@@ -12,6 +12,11 @@ use onward_server::listener::{self, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::leaks;
+
+/// Paths beneath this one never answer.
+pub const HANGING: &str = "/hooks/hanging/";
+
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Called {
@@ -24,6 +29,12 @@ pub struct Called {
 }
 
 impl Called {
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.line.split_once(' ').map_or("", |(_, path)| path)
+    }
+
     /// A header that is there once, as text; empty where it is not.
     ///
     /// # Panics
@@ -37,7 +48,7 @@ impl Called {
 
 #[derive(Clone, Default)]
 struct Kept {
-    called: Arc<Mutex<Vec<Called>>>,
+    called: watch::Sender<Vec<Called>>,
     answers: Arc<Mutex<Vec<u16>>>,
 }
 
@@ -86,18 +97,27 @@ impl Subscriber {
     }
 
     /// The calls so far.
-    ///
-    /// # Panics
-    /// When a request panicked.
     #[must_use]
     pub fn called(&self) -> Vec<Called> {
-        self.kept.called.lock().expect("whole").clone()
+        self.kept.called.borrow().clone()
+    }
+
+    /// Returns when the calls so far are so.
+    ///
+    /// # Panics
+    /// Never: the calls are kept here.
+    pub async fn until(&self, so: impl Fn(&[Called]) -> bool) {
+        self.kept.called.subscribe().wait_for(|called| so(called)).await.expect("the calls are kept here");
     }
 }
 
 async fn take(State(kept): State<Kept>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let called = Called { line: format!("{method} {}", uri.path()), headers, body };
-    kept.called.lock().expect("whole").push(called);
+    leaks::look("call of a subscription", &format!("{called:?}"));
+    kept.called.send_modify(|all| all.push(called));
+    if uri.path().starts_with(HANGING) {
+        return std::future::pending().await;
+    }
     let status = kept.answers.lock().expect("whole").pop().unwrap_or(200);
     let status = StatusCode::from_u16(status).expect("a status");
     // A redirect leads somewhere, and an error says more than it should.

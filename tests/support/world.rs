@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::leaks::{self, Session};
+use crate::process;
 use onward_connect::egress::EgressHost;
 use onward_connect::http::{HttpClient, HttpConfig};
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
@@ -11,7 +13,6 @@ use onward_server::config::Config;
 use onward_server::directory_import::Format;
 use onward_server::listener::{Tls, TlsFiles};
 use onward_server::serve::Running;
-use onward_server::session::Session;
 use onward_server::{directory_import, keys, store_keys};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -231,7 +232,9 @@ required_claims = {{ id_assurance_level = ["3"] }}
     /// # Panics
     /// When it cannot be made.
     pub async fn start_talkative() -> Self {
-        let sections = format!("{INBOX_ONLY}\n[log]\nfilter = \"trace\"\n");
+        let hook = "{ ods = \"VMH01\", url = \"https://127.0.0.1:1/hooks/\" }";
+        let hosts = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]";
+        let sections = format!("{hosts}\n[delivery]\nhooks = [{hook}]\n[log]\nfilter = \"trace\"\n");
         Self::start_with("", &sections, &[], DIRECTORY).await
     }
 
@@ -283,6 +286,7 @@ allow_plain_loopback = true
 
     /// Under this name of loopback.
     async fn start_as(host: &str, server: &str, sections: &str, files: &[(&str, &str)], directory: &str) -> Self {
+        leaks::watch_logs();
         let folder = tempfile::tempdir().expect("a folder");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -314,6 +318,7 @@ allow_plain_loopback = true
     /// Ends the gateway in order.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
+            process::operations(&running.operations_address.to_string(), "/metrics").await;
             running.stop().await;
         }
     }
@@ -419,7 +424,7 @@ allow_plain_loopback = true
     ) -> Session {
         let pem = keys::generate_pem().expect("a key");
         self.register(id, ods, role, &pem, None, nhs_number_policy, mesh_mailbox).await;
-        Session::new(self.http(), self.base.clone(), id, pem)
+        Session::new(onward_server::session::Session::new(self.http(), self.base.clone(), id, pem))
     }
 
     /// Registers a client whose private key the test keeps, bound to a client certificate (SHA-256) when given.
@@ -495,6 +500,12 @@ allow_plain_loopback = true
     /// The care home of the neighbourhood.
     pub async fn care_home(&self) -> Session {
         self.client("rowan-house", "VMH01", Role::CareHome).await
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        leaks::nothing_found();
     }
 }
 

@@ -301,7 +301,8 @@ pub trait Store:
         notices: Vec<NewDelivery>,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError>;
-    /// What people at the recipient did with a copy, the oldest first.
+    /// What people at the recipient did with a copy, the oldest first, after what they told of the person
+    /// ([`StepKind::is_about_the_person`]) with the copies whose place it took.
     async fn steps(&self, delivery: DeliveryId) -> Result<Vec<Step>, StoreError>;
     /// The list that people at a recipient start from, the newest copies first.
     async fn arrivals(&self, query: ArrivalQuery) -> Result<Vec<Arrival>, StoreError>;
@@ -426,6 +427,9 @@ pub trait Store:
     async fn audit_leaves(&self, from: u64, limit: u32) -> Result<Vec<[u8; 32]>, StoreError>;
     /// Audit entries from `from`, at most `limit`, in log order.
     async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError>;
+    /// The first entry that an organisation which it belongs to (the agent's, the sender's, the recipient's) does not find, or
+    /// that one finds which it does not belong to, as far as its transfer and its copy are still there to tell whose it is.
+    async fn misfiled_audit(&self) -> Result<Option<u64>, StoreError>;
     /// Audit entries that fit, the newest first.
     async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError>;
     /// Stores a checkpoint unless one of the same or greater size is there.

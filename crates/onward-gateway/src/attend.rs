@@ -5,7 +5,7 @@
 use jiff::SignedDuration;
 use jiff::civil::Date;
 use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
-use onward_core::state::{DeliveryState, Departure, RecipientKind};
+use onward_core::state::{DeliveryState, Departure, EndReason, RecipientKind};
 use onward_core::store::{
     Arrival, ArrivalQuery, CheckOutcome, DeliveryRecord, Step, StepKind, StoreError, StoredRendition, Transition,
 };
@@ -65,6 +65,30 @@ pub struct Attended {
     pub steps: Vec<Step>,
 }
 
+/// A copy as a person may see it.
+#[derive(Debug, Clone)]
+pub enum Sight {
+    /// With its content.
+    Content(Box<(Attended, StoredRendition)>),
+    /// It was theirs and is not to be used any more: how it ended, without its content.
+    Ended(Box<DeliveryRecord>),
+    /// Not there, or not theirs.
+    Nothing,
+}
+
+/// Whether it was told that the person is there.
+#[must_use]
+pub fn has_arrived(steps: &[Step]) -> bool {
+    steps.iter().any(|step| step.kind == StepKind::Arrived)
+}
+
+/// Whether anything can be done with a copy but to look at it: one that ended leads to what took its place, and a notice asks only to
+/// be confirmed.
+#[must_use]
+pub fn takes_deeds(copy: &DeliveryRecord) -> bool {
+    copy.ended.is_none() && copy.notice.is_none()
+}
+
 /// What a person wants to do.
 #[derive(Clone)]
 pub enum Deed {
@@ -118,6 +142,11 @@ pub enum Outcome {
     NotFound,
     /// The state does not allow it.
     NotAllowed(DeliveryState),
+    /// The copy has ended: nothing was kept, and nobody told.
+    Ended {
+        /// The copy that took its place.
+        by: Option<DeliveryId>,
+    },
     /// Words are missing, or the item or the day cannot be so.
     WordsMissing,
     /// An item is still open.
@@ -149,7 +178,23 @@ impl Gateway {
             since,
             limit,
         };
-        let found = self.store.arrivals(query).await?;
+        let mut found = self.store.arrivals(query).await?;
+        for arrival in &mut found {
+            // Of whom a notice speaks, unless the home should not have known.
+            if let Some(notice) = arrival.copy.notice.filter(|notice| notice.why != EndReason::Recalled) {
+                arrival.card = self.store.card(notice.of).await?;
+            }
+            if arrival.continues {
+                let steps = self.store.steps(arrival.copy.id).await?;
+                arrival.settled = checklist::settled(&steps);
+                arrival.arrived |= has_arrived(&steps);
+                arrival.left = leaving::told_before(&steps).map(str::to_owned);
+            }
+        }
+        if open_only {
+            // With an earlier version it was told that the person has left, and this one is acknowledged.
+            found.retain(|arrival| arrival.left.is_none() || !arrival.copy.state.is_acknowledged());
+        }
         let copies = found.iter().map(|arrival| arrival.copy.id).collect();
         let shown = Shown { copies, transfers: Vec::new() };
         let filter = if open_only { "open" } else { "all" };
@@ -157,17 +202,15 @@ impl Gateway {
         Ok(found)
     }
 
-    /// Opens a copy for a person; `None`: not there, or not theirs.
+    /// Opens a copy for a person. Of one that was taken back they see that, and no content.
     ///
     /// # Errors
     /// When the opening cannot be audited: then nothing is released.
-    pub async fn open_for(
-        &self,
-        who: &Attendant,
-        id: DeliveryId,
-        opening: Opening,
-    ) -> Result<Option<(Attended, StoredRendition)>, StoreError> {
-        let Some(copy) = self.theirs(who, id).await? else { return Ok(None) };
+    pub async fn open_for(&self, who: &Attendant, id: DeliveryId, opening: Opening) -> Result<Sight, StoreError> {
+        let Some(copy) = self.theirs(who, id).await? else { return Ok(Sight::Nothing) };
+        if !copy.is_readable() {
+            return self.stopped(who, copy).await;
+        }
         let now = self.clock.now();
         let entry = AuditEntry {
             basis: Some(Basis::care(&copy.basis)),
@@ -176,15 +219,24 @@ impl Gateway {
         let reader = step(who, &copy, StepKind::Opened, now);
         let opened = self.store.open_rendition(id, now, Some(reader), vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();
-        let Some(mut rendition) = opened else { return Ok(None) };
-        let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
+        let Some(mut rendition) = opened else { return Ok(Sight::Nothing) };
+        let Some(copy) = self.store.delivery(id).await? else { return Ok(Sight::Nothing) };
+        if !copy.is_readable() {
+            return self.stopped(who, copy).await;
+        }
         if copy.ended.is_some() {
             // A later version has taken its place: the page says so before anything else.
             let reason = copy.reason.as_deref().unwrap_or_default();
             rendition.html = rendition.html.map(|html| onward_transform::render::marked(&html, reason));
         }
         let steps = self.store.steps(id).await?;
-        Ok(Some((Attended { copy, steps }, rendition)))
+        Ok(Sight::Content(Box::new((Attended { copy, steps }, rendition))))
+    }
+
+    async fn stopped(&self, who: &Attendant, copy: DeliveryRecord) -> Result<Sight, StoreError> {
+        let entry = self.attended(who, &copy, AuditWord::ReadTask, "that it is not to be used any more");
+        self.store.audit(vec![self.journal.row(&entry)]).await?;
+        Ok(Sight::Ended(Box::new(copy)))
     }
 
     /// What has been done with a copy, without its content; `None`: not there, or not theirs.
@@ -259,8 +311,19 @@ impl Gateway {
             | DeliveryState::Completed => Ok(()),
             state => Err(Outcome::NotAllowed(state)),
         };
+        if let Some(ended) = copy.ended {
+            return Err(Outcome::Ended { by: ended.by });
+        }
+        if copy.notice.is_some() && !matches!(deed, Deed::Acknowledge) {
+            return Err(Outcome::NotAllowed(copy.state));
+        }
+        let is_there = has_arrived(steps) && leaving::told_before(steps).is_none();
         let planned = match deed {
             Deed::Acknowledge if copy.state.is_acknowledged() => return Ok(None),
+            // Told with an earlier version; that a later one came does not take the person away.
+            Deed::Acknowledge if is_there && may_move(copy, DeliveryState::InProgress) => {
+                (plain(StepKind::Acknowledged), Some(DeliveryState::InProgress))
+            }
             Deed::Acknowledge => (plain(StepKind::Acknowledged), moves(DeliveryState::Accepted)?),
             Deed::Decline { .. } if copy.state == DeliveryState::Rejected => return Ok(None),
             Deed::Decline { reason } => (worded(StepKind::Declined, reason)?, moves(DeliveryState::Rejected)?),
@@ -290,6 +353,8 @@ impl Gateway {
                 (step, None)
             }
             Deed::Finish if copy.state == DeliveryState::Completed => return Ok(None),
+            // Nobody has taken over a person who is not there.
+            Deed::Finish if copy.state != DeliveryState::InProgress => return Err(Outcome::NotAllowed(copy.state)),
             Deed::Finish if !checklist::is_settled(steps) => return Err(Outcome::ItemsOpen),
             Deed::Finish => (plain(StepKind::Finished), moves(DeliveryState::Completed)?),
             Deed::Visit { agency } => {
@@ -299,7 +364,10 @@ impl Gateway {
             Deed::Leave { .. } if steps.iter().any(|step| step.kind == StepKind::Left) => return Ok(None),
             Deed::Leave { to, on, words } => {
                 if !matches!(copy.state, DeliveryState::InProgress | DeliveryState::Completed) {
-                    return Err(Outcome::NotAllowed(copy.state));
+                    in_hand()?;
+                    if !is_there {
+                        return Err(Outcome::NotAllowed(copy.state));
+                    }
                 }
                 // A summary may come late, but not for somebody who left long ago.
                 if *on > dates::civil(now) || *on < dates::civil(copy.created - LATE_MAX) {
@@ -347,12 +415,12 @@ impl Gateway {
         self.transition_for(copy, acknowledgement).await
     }
 
-    /// The copy, when it was addressed to one of the person's homes and was not taken back. Whoever asks for another's is
-    /// audited.
+    /// The copy, when it was addressed to one of the person's homes, even if it was taken back. Whoever asks for another's
+    /// is audited.
     async fn theirs(&self, who: &Attendant, id: DeliveryId) -> Result<Option<DeliveryRecord>, StoreError> {
         let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
         let addressed = copy.kind == RecipientKind::CareHome && who.organisations.contains(&copy.recipient);
-        if addressed && copy.is_readable() {
+        if addressed {
             return Ok(Some(copy));
         }
         let entry = AuditEntry {

@@ -42,6 +42,14 @@ pub fn latest(steps: &[Step]) -> BTreeMap<&str, &Step> {
     checked.filter_map(|step| step.item.as_deref().map(|item| (item, step))).collect()
 }
 
+/// How many items are done or do not apply.
+#[must_use]
+pub fn settled(steps: &[Step]) -> u32 {
+    let latest = latest(steps);
+    let count = latest.values().filter(|step| step.outcome != Some(CheckOutcome::Problem)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// Whether every item is done or does not apply.
 #[must_use]
 pub fn is_settled(steps: &[Step]) -> bool {

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 use onward_core::state::{Departure, EndReason, RecipientKind};
-use onward_core::store::{DeliveryRecord, NewDelivery, StoreError};
+use onward_core::store::{DeliveryRecord, NewDelivery, Step, StepKind, StoreError};
 use onward_transform::render::dates;
 
 use crate::Gateway;
+
+/// How [`told`] begins of somebody who did not leave alive.
+const DIED: &str = "The person died";
 
 /// Where somebody went, and when, in words; no name and no place.
 pub(crate) fn told(to: Departure, on: Date) -> String {
@@ -16,9 +19,26 @@ pub(crate) fn told(to: Departure, on: Date) -> String {
         Departure::AnotherHome => "To another care home",
         Departure::Hospital => "To hospital",
         Departure::Elsewhere => "Elsewhere",
-        Departure::Died => "The person died",
+        Departure::Died => DIED,
     };
     format!("{to}, on {}", dates::fhir(&on.to_string()))
+}
+
+/// What was told when the person left the home, if they did; empty once that was erased.
+#[must_use]
+pub fn told_before(steps: &[Step]) -> Option<&str> {
+    let left = steps.iter().rev().find(|step| step.kind == StepKind::Left);
+    left.map(|step| step.text.as_deref().unwrap_or_default())
+}
+
+/// In a few words what [`told`] begins with: `Left on 3 August 2026`, `Died on 3 August 2026`.
+#[must_use]
+pub fn in_short(told: &str) -> String {
+    let word = if told.starts_with(DIED) { "Died" } else { "Left" };
+    match told.split_once(", on ") {
+        Some((_, rest)) => format!("{word} on {}", rest.split('.').next().unwrap_or(rest)),
+        None => word.to_owned(),
+    }
 }
 
 impl Gateway {
@@ -40,5 +60,19 @@ impl Gateway {
             }
         }
         Ok(notices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_is_told_in_short() {
+        let on = jiff::civil::date(2026, 8, 3);
+        let words = format!("{}. She went, on foot. Thank you", told(Departure::OwnHome, on));
+        assert_eq!(in_short(&words), "Left on 3 August 2026");
+        assert_eq!(in_short(&told(Departure::Died, on)), "Died on 3 August 2026");
+        assert_eq!(in_short(""), "Left", "erased");
     }
 }

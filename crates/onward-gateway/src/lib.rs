@@ -21,7 +21,7 @@ pub mod facts;
 pub mod holds;
 pub mod identify;
 pub mod journal;
-mod leaving;
+pub mod leaving;
 pub mod lifecycle;
 pub mod mailbox;
 mod needs;

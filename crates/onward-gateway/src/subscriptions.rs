@@ -22,6 +22,9 @@ pub use criteria::{Criteria, CriteriaError};
 /// Subscriptions that one client may have.
 pub const SUBSCRIPTIONS_MAX: u32 = 20;
 
+/// `Subscription.reason` of every answer: R4 demands one, and what people write there could name a person whom no erasure reaches.
+const REASON_NOT_KEPT: &str = "not kept";
+
 /// An address prefix that the subscriptions of one organisation may name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookAddress {
@@ -36,8 +39,6 @@ pub struct HookAddress {
 pub struct Wanted {
     /// Which Tasks.
     pub criteria: String,
-    /// What for.
-    pub reason: String,
     /// Where to call, as a URL parser writes it.
     pub endpoint: String,
     /// Not after this.
@@ -95,7 +96,7 @@ impl Gateway {
             last_updated: subscription.changed.to_string(),
             status: subscription.status.to_string(),
             end: subscription.ends.map(|ends| ends.to_string()),
-            reason: subscription.reason.clone(),
+            reason: REASON_NOT_KEPT.to_owned(),
             criteria: subscription.criteria.clone(),
             error: subscription.error.clone(),
             endpoint: subscription.endpoint.clone(),
@@ -123,7 +124,6 @@ impl Gateway {
             id: Uuid::new_v4(),
             client_id: client.id.clone(),
             criteria: criteria.to_string(),
-            reason: wanted.reason,
             endpoint: wanted.endpoint,
             ends: wanted.ends.map(to_the_microsecond),
             status,
@@ -165,7 +165,6 @@ impl Gateway {
         let (status, next_call) = wanted.standing(now);
         let new = Subscription {
             criteria: criteria.to_string(),
-            reason: wanted.reason,
             endpoint: wanted.endpoint,
             ends: wanted.ends.map(to_the_microsecond),
             status,
@@ -244,7 +243,7 @@ impl Gateway {
     fn judge(&self, client: &Client, wanted: &Wanted) -> Result<Criteria, NotTaken> {
         let criteria = Criteria::read(&wanted.criteria)?;
         criteria.fit(client)?;
-        if !self.may_call(&client.ods, &wanted.endpoint) {
+        if self.hook_address(&client.ods, &wanted.endpoint).is_none() {
             return Err(NotTaken::Address);
         }
         match wanted.ends {
@@ -253,10 +252,10 @@ impl Gateway {
         }
     }
 
-    /// Whether the subscriptions of this organisation may name this address.
-    fn may_call(&self, organisation: &OdsCode, endpoint: &str) -> bool {
-        let own = |hook: &&HookAddress| hook.organisation == *organisation;
-        self.settings.hooks.iter().filter(own).any(|hook| endpoint.starts_with(&hook.prefix))
+    /// What lets the subscriptions of this organisation name this address, if anything does.
+    fn hook_address(&self, organisation: &OdsCode, endpoint: &str) -> Option<&HookAddress> {
+        let fits = |hook: &&HookAddress| hook.organisation == *organisation && endpoint.starts_with(&hook.prefix);
+        self.settings.hooks.iter().find(fits)
     }
 
     fn configure_entry(

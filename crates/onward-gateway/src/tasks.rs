@@ -275,8 +275,10 @@ fn receipt(step: &Step, copy: &DeliveryRecord) -> Option<Parameter> {
     if step.kind == StepKind::Checked {
         return None;
     }
+    let with = if step.delivery == copy.id { "" } else { ", told with an earlier version" };
     let said = step.text.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
-    let who = format!("{} by {}, {}, {}{said}", step.kind, step.name, copy.recipient_name, step.at.strftime("%FT%TZ"));
+    let who =
+        format!("{} by {}, {}, {}{with}{said}", step.kind, step.name, copy.recipient_name, step.at.strftime("%FT%TZ"));
     Some(Parameter { name: Concept::text(step.kind.as_str()), value: ParameterValue::Text(who) })
 }
 

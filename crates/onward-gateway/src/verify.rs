@@ -71,6 +71,10 @@ pub async fn walk(
         progress(next);
         if page.len() < limit as usize {
             let whole = verifier.finish().map_err(Misfit::from);
+            if let (Ok(_), Some(index)) = (&whole, store.misfiled_audit().await?) {
+                let why = format!("entry {index}: it is filed under other organisations than those it belongs to");
+                return Ok(Err(Misfit { index, why }));
+            }
             return Ok(whole.and_then(|verified| erased.explained().map(|count| (verified, count))));
         }
     }

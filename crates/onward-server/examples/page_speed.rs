@@ -123,5 +123,8 @@ fn arrival(n: u32, home: &OdsCode, now: Timestamp) -> Arrival {
         expected: Some(now),
         card: Some(card.to_string().into_bytes()),
         settled: 0,
+        arrived: false,
+        left: None,
+        continues: false,
     }
 }

@@ -108,6 +108,7 @@ macro_rules! every_contract {
             a_step_tells_others_in_its_own_commit,
             arrivals_are_the_homes_own,
             settled_items_follow_the_latest_word,
+            what_was_told_of_the_person_outlasts_the_version,
         );
         $crate::contract::every_contract!($open, keeping:
             clients_are_replaced,

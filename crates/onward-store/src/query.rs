@@ -4,9 +4,10 @@ pub(crate) mod alerts;
 pub(crate) mod subscriptions;
 pub(crate) mod words;
 
+use onward_core::DeliveryId;
 use onward_core::audit::{AuditQuery, ENTRIES, Lists};
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StuckQuery, TaskQuery};
+use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StepKind, StuckQuery, TaskQuery};
 use uuid::Uuid;
 
 use crate::rows::{DELIVERY, FOUND_AUDIT};
@@ -99,6 +100,8 @@ pub(crate) struct Dialect {
     pub(crate) ordered_join: &'static str,
     /// How a delivery `d` finds its content `b`.
     pub(crate) body_of_delivery: &'static str,
+    /// The column of `recipient_steps` that names the account.
+    pub(crate) account: &'static str,
 }
 
 /// Conditions joined by AND, with their parameters.
@@ -166,6 +169,8 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     if query.open_only {
         // What needs nobody any more is left out.
         conditions.add("d.state NOT IN ('completed', 'rejected', 'withdrawn')", []);
+        conditions
+            .add("(gone.delivery IS NULL AND d.notice_of IS NULL OR d.state NOT IN ('accepted', 'in-progress'))", []);
     }
     let sql = format!(
         "SELECT {columns}, t.expected AS expected, b.card AS card,
@@ -173,14 +178,36 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
               WHERE s.delivery = d.id AND s.kind = 'checked' AND s.outcome <> 'problem'
                   AND NOT EXISTS (SELECT 1 FROM recipient_steps later
                       WHERE later.delivery = s.delivery AND later.kind = 'checked' AND later.item = s.item
-                          AND later.step > s.step)) AS settled
+                          AND later.step > s.step)) AS settled,
+             EXISTS (SELECT 1 FROM deliveries e WHERE e.ended_by = d.id) AS continues,
+             gone.at AS left_at, gone.{} AS left_user, gone.text AS left_text
          FROM deliveries d JOIN transfers t ON t.id = d.transfer LEFT JOIN rendition_bodies b ON {}
+         LEFT JOIN recipient_steps gone ON gone.delivery = d.id AND gone.kind = 'left'
          WHERE {} ORDER BY d.created DESC, d.id LIMIT ?",
+        dialect.account,
         dialect.body_of_delivery,
         conditions.sql()
     );
     conditions.values.push(query.limit.into());
     Some((sql, conditions.values))
+}
+
+/// What people did with a copy, and what they told of the person with the copies whose place it took, one after another.
+pub(crate) fn steps(delivery: DeliveryId, dialect: &Dialect) -> (String, Vec<Value>) {
+    let told: Vec<&StepKind> = StepKind::ALL.iter().filter(|kind| kind.is_about_the_person()).collect();
+    let places = vec!["?"; told.len()].join(", ");
+    let Dialect { account, ordered_join, .. } = dialect;
+    let sql = format!(
+        "WITH RECURSIVE line (id, far) AS (
+             SELECT id, 0 FROM deliveries WHERE id = ?
+             UNION ALL SELECT e.id, line.far + 1 FROM line {ordered_join} deliveries e ON e.ended_by = line.id)
+         SELECT s.delivery AS delivery, s.kind AS kind, s.at AS at, s.{account} AS \"user\", s.name AS name, s.item AS item,
+             s.outcome AS outcome, s.text AS text
+         FROM line {ordered_join} recipient_steps s ON s.delivery = line.id
+         WHERE line.far = 0 OR s.kind IN ({places}) ORDER BY line.far DESC, s.step"
+    );
+    let told = told.iter().map(|kind| kind.as_str().into());
+    (sql, std::iter::once(delivery.0.into()).chain(told).collect())
 }
 
 /// [`onward_core::store::TransferRecord::task_status`] as SQL; the contract compares them.
@@ -264,6 +291,31 @@ fn shared(
             }
         }
     }
+}
+
+/// The first entry of the log that is filed under other organisations than those it belongs to. What a purge has taken can
+/// no longer tell whose an entry is: then only the agent's organisation is asked for.
+pub(crate) fn misfiled_audit(dialect: &Dialect) -> String {
+    let join = dialect.ordered_join;
+    format!(
+        "SELECT position FROM (
+             SELECT e.position FROM (
+                 SELECT organisation, recorded, position FROM audit_log WHERE organisation IS NOT NULL
+                 UNION ALL SELECT t.sender, a.recorded, a.position
+                     FROM transfers t {join} audit_log a ON a.transfer = CAST(t.id AS TEXT)
+                 UNION ALL SELECT d.recipient, a.recorded, a.position
+                     FROM deliveries d {join} audit_log a ON a.delivery = CAST(d.id AS TEXT)
+             ) e WHERE NOT EXISTS (SELECT 1 FROM audit_parties p WHERE p.organisation = e.organisation
+                                   AND p.recorded = e.recorded AND p.position = e.position)
+             UNION ALL SELECT p.position FROM audit_parties p
+                 LEFT JOIN audit_log a ON a.position = p.position
+                 LEFT JOIN transfers t ON CAST(t.id AS TEXT) = a.transfer
+                 LEFT JOIN deliveries d ON CAST(d.id AS TEXT) = a.delivery
+                 WHERE a.position IS NULL OR a.recorded <> p.recorded
+                    OR (p.organisation NOT IN (coalesce(a.organisation, ''), coalesce(t.sender, ''), coalesce(d.recipient, ''))
+                        AND (a.transfer IS NULL OR t.id IS NOT NULL) AND (a.delivery IS NULL OR d.id IS NOT NULL))
+         ) misfiled ORDER BY position LIMIT 1"
+    )
 }
 
 /// A search of the audit log. Whoever asks about a person or a transfer is led by their few entries and not by the many of an

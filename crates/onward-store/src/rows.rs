@@ -348,7 +348,8 @@ pub(crate) fn held(columns: &Columns<'_>, keys: &Keychain) -> Result<HeldTransfe
 }
 
 /// Of a row with `kind`, `at`, `user`, `name`, `item`, `outcome` and `text`.
-pub(crate) fn step(columns: &Columns<'_>, keys: &Keychain, delivery: DeliveryId) -> Result<Step, Unread> {
+pub(crate) fn step(columns: &Columns<'_>, keys: &Keychain) -> Result<Step, Unread> {
+    let delivery: DeliveryId = columns.parsed("delivery")?;
     let user = columns.get::<String>("user")?;
     let row = step_row(&delivery.to_string(), micros(columns.moment("at")?), &user);
     let text = columns.get::<Option<String>>("text")?;
@@ -413,9 +414,21 @@ pub(crate) fn arrival(columns: &Columns<'_>, keys: &Keychain) -> Result<Arrival,
     Ok(Arrival {
         expected: columns.moment_opt("expected")?,
         card: if copy.erased { None } else { card(columns, keys, copy.id)? },
-        copy,
         settled: columns.count("settled")?,
+        arrived: matches!(copy.state, DeliveryState::InProgress | DeliveryState::Completed),
+        left: left(columns, keys, copy.id)?,
+        continues: columns.flag("continues")?,
+        copy,
     })
+}
+
+/// What was told when the person left the home, if they did.
+fn left(columns: &Columns<'_>, keys: &Keychain, delivery: DeliveryId) -> Result<Option<String>, Unread> {
+    let Some(at) = columns.moment_opt("left_at")? else { return Ok(None) };
+    let row = step_row(&delivery.to_string(), micros(at), &columns.get::<String>("left_user")?);
+    let text = columns.get::<Option<String>>("left_text")?;
+    let text = text.map(|sealed| unless_erased(keys.open_text(of_step(&row), &sealed))).transpose()?;
+    Ok(Some(text.flatten().unwrap_or_default()))
 }
 
 /// The columns of [`client`].

@@ -44,6 +44,15 @@ words!(
     }
 );
 
+impl StepKind {
+    /// Whether it tells something about the person, which a later version of the document does not undo; the others are about the
+    /// document alone.
+    #[must_use]
+    pub fn is_about_the_person(self) -> bool {
+        matches!(self, Self::Arrived | Self::Checked | Self::Finished | Self::Visited | Self::Left)
+    }
+}
+
 /// Something that a person at the recipient did with a copy; it stays. Its `Debug` leaves out what people wrote.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Step {
@@ -78,7 +87,8 @@ pub struct ArrivalQuery {
     pub recipients: Vec<OdsCode>,
     /// As what.
     pub kind: RecipientKind,
-    /// True for those alone that still need somebody: neither completed, refused nor withdrawn.
+    /// True for those alone that still need somebody: neither completed, refused nor withdrawn, and, once acknowledged, neither
+    /// about somebody who has gone nor a notice.
     pub open_only: bool,
     /// Only those queued at or after this.
     pub since: Timestamp,
@@ -93,10 +103,17 @@ pub struct Arrival {
     pub copy: DeliveryRecord,
     /// When the person is expected.
     pub expected: Option<Timestamp>,
-    /// What the list shows of the copy (see [`super::NewDelivery::card`]); none once the copy's content is gone.
+    /// What the list shows of the copy (see [`super::NewDelivery::card`]); none once the copy's content is gone, and none of a notice.
     pub card: Option<Vec<u8>>,
     /// Items of the first 72 hours that are done or do not apply.
     pub settled: u32,
+    /// The person is there.
+    pub arrived: bool,
+    /// What the home told when the person left it; empty once that was erased.
+    pub left: Option<String>,
+    /// It took the place of an earlier copy. What was told of the person with that one, [`super::Store::steps`] has; the fields
+    /// above know of this copy alone.
+    pub continues: bool,
 }
 
 impl fmt::Debug for Arrival {

@@ -38,7 +38,7 @@ pub const CHANGING: [AuditWord; 8] = [
     AuditWord::Acknowledge,
 ];
 
-/// One subscription. Its `Debug` leaves out the address and what people wrote.
+/// One subscription. Its `Debug` leaves out the address, which its owner wrote.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Subscription {
     /// Its identifier.
@@ -47,8 +47,6 @@ pub struct Subscription {
     pub client_id: String,
     /// Which Tasks, as a search.
     pub criteria: String,
-    /// What for, in its owner's words.
-    pub reason: String,
     /// Where it is called.
     pub endpoint: String,
     /// Not called after this.

@@ -1,9 +1,11 @@
 //! The calls: leased, tried again with jitter, left alone where nobody answers, and committed with their audit.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Client;
 use onward_core::directory::Endpoint;
@@ -15,7 +17,7 @@ use onward_core::{DeliveryId, Timestamp, TransferId};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::Criteria;
+use super::{Criteria, HookAddress};
 use crate::Gateway;
 use crate::dispatch::retry_after;
 
@@ -23,6 +25,12 @@ use crate::dispatch::retry_after;
 const EVERY: Duration = Duration::from_secs(1);
 /// Entries of the audit log that are looked through at once.
 const ENTRIES: u64 = 2_000;
+/// Calls of one client that are under way at once. There is no bound for all of them together: whoever hangs would fill it, and
+/// others would wait.
+const CALLS_OF_ONE_CLIENT: usize = 4;
+
+/// Whose calls are under way: the client of each subscription.
+type Busy = BTreeMap<Uuid, String>;
 
 /// A call that is due.
 struct Due {
@@ -31,47 +39,115 @@ struct Due {
     until: u64,
 }
 
+/// What one look goes by, and has found so far.
+struct Look {
+    now: Timestamp,
+    size: u64,
+    /// Places that do not answer at present.
+    open: Vec<Endpoint>,
+    /// Those of them where one call may try.
+    probes: Vec<Endpoint>,
+    /// Calls of each client.
+    shares: BTreeMap<String, usize>,
+    due: Vec<Due>,
+}
+
 impl Gateway {
-    /// Calls whoever subscribed, until `stop` turns true.
+    /// Calls whoever subscribed, until `stop` turns true; calls that are under way then are ended. Nobody waits for the calls of
+    /// another client.
     pub async fn call_subscribers_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut under_way = FuturesUnordered::new();
+        let mut busy = Busy::new();
         while !*stop.borrow() {
-            if let Err(error) = self.call_subscribers().await {
-                tracing::error!(%error, "subscribers could not be called");
+            match self.look(&busy).await {
+                Ok(due) => {
+                    for due in due {
+                        busy.insert(due.subscription.id, due.subscription.client_id.clone());
+                        under_way.push(self.call(due));
+                    }
+                }
+                Err(error) => tracing::error!(%error, "subscribers could not be called"),
             }
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
+            let mut pause = std::pin::pin!(tokio::time::sleep(EVERY));
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    _ = stop.wait_for(|stop| *stop) => break,
+                    Some((id, made)) = under_way.next(), if !under_way.is_empty() => {
+                        busy.remove(&id);
+                        note(id, &made);
+                    }
+                }
             }
+        }
+        while let Some((id, made)) = under_way.next().await {
+            note(id, &made);
         }
     }
 
-    /// One look: ends what is over, and makes the calls that are due. Gives how many were made.
+    /// One look, and the calls that it finds due, to their end. Gives how many were made.
     ///
     /// # Errors
     /// When the store cannot be read or commit; what was taken is then due again after its lease.
     pub async fn call_subscribers(&self) -> Result<usize, StoreError> {
-        let live = self.store.live_subscriptions().await?;
+        let due = self.look(&Busy::new()).await?;
+        let calls: FuturesUnordered<_> = due.into_iter().map(|due| self.call(due)).collect();
+        let made: Vec<_> = calls.collect().await;
+        made.into_iter().try_fold(0, |count, (_, made)| Ok(count + usize::from(made?)))
+    }
+
+    /// Ends what is over, and finds the calls that are due beside those under way.
+    async fn look(&self, busy: &Busy) -> Result<Vec<Due>, StoreError> {
+        let mut live = self.store.live_subscriptions().await?;
         if live.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
+        // Those that fail least get their client's share first, and probe: one that never answers stands in nobody's way.
+        live.sort_by_key(|each| each.failures);
         let now = self.clock.now();
-        let probes = self.hook_breakers.take_probes(now);
-        let open = self.hook_breakers.open();
-        let size = self.store.audit_size().await?;
-        let mut due = Vec::new();
-        for subscription in live {
-            let endpoint = endpoint(&subscription);
-            let alone = open.iter().any(|open| open.endpoint == endpoint) && !probes.contains(&endpoint);
-            if subscription.ends.is_some_and(|ends| ends <= now) {
-                self.end_of_time(subscription, now).await?;
-            } else if !alone && self.is_due(&subscription, size, now).await? {
-                due.push(Due { subscription, until: size });
+        let mut look = Look {
+            now,
+            size: self.store.audit_size().await?,
+            probes: self.hook_breakers.take_probes(now),
+            open: self.hook_breakers.open().into_iter().map(|open| open.endpoint).collect(),
+            shares: BTreeMap::new(),
+            due: Vec::new(),
+        };
+        for client in busy.values() {
+            *look.shares.entry(client.clone()).or_default() += 1;
+        }
+        for subscription in live.into_iter().filter(|each| !busy.contains_key(&each.id)) {
+            let id = subscription.id;
+            match self.find_due(subscription, &mut look).await {
+                Ok(()) => {}
+                // The store is gone for all of them.
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => tracing::error!(subscription = %id, %error, "it cannot be told whether a call is due"),
             }
         }
-        let side_by_side = usize::try_from(self.settings.workers).unwrap_or(1).max(1);
-        let calls = futures_util::stream::iter(due).map(|due| self.call(due)).buffer_unordered(side_by_side);
-        let made: Vec<Result<bool, StoreError>> = calls.collect().await;
-        made.into_iter().try_fold(0, |count, made| Ok(count + usize::from(made?)))
+        Ok(look.due)
+    }
+
+    async fn find_due(&self, subscription: Subscription, look: &mut Look) -> Result<(), StoreError> {
+        if subscription.ends.is_some_and(|ends| ends <= look.now) {
+            return self.end_of_time(subscription, look.now).await;
+        }
+        if look.shares.get(&subscription.client_id).is_some_and(|calls| *calls >= CALLS_OF_ONE_CLIENT) {
+            return Ok(());
+        }
+        let client = self.store.client(&subscription.client_id).await?.filter(|client| !client.disabled);
+        let place =
+            client.as_ref().and_then(|client| self.hook_address(&client.ods, &subscription.endpoint)).map(place);
+        let shut = place.filter(|place| look.open.contains(place));
+        if shut.as_ref().is_some_and(|place| !look.probes.contains(place)) {
+            return Ok(());
+        }
+        if self.is_due(&subscription, client.as_ref(), look.size, look.now).await? {
+            look.probes.retain(|probe| Some(probe) != shut.as_ref());
+            *look.shares.entry(subscription.client_id.clone()).or_default() += 1;
+            look.due.push(Due { subscription, until: look.size });
+        }
+        Ok(())
     }
 
     async fn end_of_time(&self, subscription: Subscription, now: Timestamp) -> Result<(), StoreError> {
@@ -84,20 +160,31 @@ impl Gateway {
     }
 
     /// Whether there is something to tell now: a first call, one that failed, or a change that fits.
-    async fn is_due(&self, subscription: &Subscription, size: u64, now: Timestamp) -> Result<bool, StoreError> {
+    async fn is_due(
+        &self,
+        subscription: &Subscription,
+        client: Option<&Client>,
+        size: u64,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         if let Some(at) = subscription.next_call {
             return Ok(at <= now);
         }
-        let Some(client) = self.store.client(&subscription.client_id).await?.filter(|client| !client.disabled) else {
-            return Ok(false);
-        };
+        let Some(client) = client else { return Ok(false) };
         let Ok(criteria) = Criteria::read(&subscription.criteria) else { return Ok(false) };
         let mut from = subscription.told.max(self.looked(subscription.id));
         while from < size {
             let until = size.min(from.saturating_add(ENTRIES));
             for (transfer, copy) in self.store.changed_tasks(&client.ods, from, until).await? {
-                if self.fits(&criteria, &client, transfer, copy).await? {
-                    return Ok(true);
+                match self.fits(&criteria, client, transfer, copy).await {
+                    Ok(false) => {}
+                    Ok(true) => return Ok(true),
+                    // Whoever is called asks, and sees what can be read; to be silent could hide an arrival.
+                    Err(error @ StoreError::Corrupt(_)) => {
+                        tracing::error!(subscription = %subscription.id, %transfer, %error, "a change that cannot be read is told");
+                        return Ok(true);
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             from = until;
@@ -128,7 +215,11 @@ impl Gateway {
         }))
     }
 
-    async fn call(&self, due: Due) -> Result<bool, StoreError> {
+    async fn call(&self, due: Due) -> (Uuid, Result<bool, StoreError>) {
+        (due.subscription.id, self.call_one(due).await)
+    }
+
+    async fn call_one(&self, due: Due) -> Result<bool, StoreError> {
         let Due { subscription, until } = due;
         let now = self.clock.now();
         let again = now + self.settings.lease;
@@ -156,9 +247,9 @@ impl Gateway {
         let failed = |reason: String| (CallOutcome::Failed(reason.clone()), format!("{what}: {reason}"));
         let client = self.store.client(&subscription.client_id).await?.filter(|client| !client.disabled);
         let Some(client) = client else { return Ok(failed("its client may not sign in any more".to_owned())) };
-        if !self.may_call(&client.ods, &subscription.endpoint) {
+        let Some(place) = self.hook_address(&client.ods, &subscription.endpoint).map(place) else {
             return Ok(failed("its address is not in [delivery] hooks any more".to_owned()));
-        }
+        };
         let Some(hook) = &self.hook else { return Ok(failed("this gateway has no way to call".to_owned())) };
         let base = &self.settings.base_url;
         let call = Call {
@@ -169,21 +260,20 @@ impl Gateway {
             address: subscription.endpoint.clone(),
             link: format!("{base}/fhir/R4/{}", subscription.criteria),
         };
-        let endpoint = endpoint(subscription);
         let schedule = self.settings.schedule(TransportKind::Https);
         Ok(match hook.call(&call).await {
             Ok(()) => {
-                self.hook_breakers.answered(&endpoint);
+                self.hook_breakers.answered(&place);
                 (CallOutcome::Told(until), what)
             }
             Err(SendError::Permanent { reason }) => {
-                self.hook_breakers.answered(&endpoint);
+                self.hook_breakers.answered(&place);
                 failed(reason)
             }
             Err(error) => {
                 let (now, reason) = (self.clock.now(), error.to_string());
                 let wait = retry_after(&error);
-                self.hook_breakers.failed(&endpoint, now, schedule.capped(wait));
+                self.hook_breakers.failed(&place, now, schedule.capped(wait));
                 let since = subscription.failing_since.unwrap_or(now);
                 if now.duration_since(since) > schedule.give_up_after {
                     let hours = schedule.give_up_after.as_hours();
@@ -205,6 +295,14 @@ impl Gateway {
     }
 }
 
-fn endpoint(subscription: &Subscription) -> Endpoint {
-    Endpoint::Https { url: subscription.endpoint.clone() }
+/// What does not answer as one: all that one organisation has at an address of the configuration, however many paths its clients
+/// name there; another organisation's calls to the same host do not suffer from it.
+fn place(hook: &HookAddress) -> Endpoint {
+    Endpoint::Https { url: hook.prefix.clone() }
+}
+
+fn note(id: Uuid, made: &Result<bool, StoreError>) {
+    if let Err(error) = made {
+        tracing::error!(subscription = %id, %error, "a subscriber could not be called");
+    }
 }

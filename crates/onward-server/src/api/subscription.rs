@@ -22,12 +22,13 @@ use crate::auth::Caller;
 use crate::auth::table::Action;
 use crate::listener::Connection;
 use crate::outcome::{self, Outcome};
+use crate::reasons::names_a_number;
 
 /// Longest `Subscription.reason`, characters.
 const REASON_CHARACTERS_MAX: usize = 256;
 /// Longest `Subscription.channel.endpoint`, bytes.
 const ENDPOINT_BYTES_MAX: usize = 500;
-/// What is kept of a Subscription, or is ours to say. Everything else is refused rather than lost.
+/// What is read of a Subscription, or is ours to say. Everything else is refused rather than lost.
 const ELEMENTS: [&str; 8] = ["id", "meta", "status", "end", "reason", "criteria", "error", "channel"];
 
 /// `POST Subscription`.
@@ -229,16 +230,15 @@ async fn wanted(app: &App, headers: &HeaderMap, body: Body, id: Option<Uuid>) ->
     };
     let reason = root.text("reason").map(str::trim).filter(|text| !text.is_empty());
     let reason = reason.filter(|text| text.chars().count() <= REASON_CHARACTERS_MAX);
-    let reason = reason.ok_or_else(|| {
+    if reason.is_none_or(names_a_number) {
         let text = format!("say what it is for, in up to {REASON_CHARACTERS_MAX} characters; nothing about a patient");
-        refused("Subscription.reason", &text)
-    })?;
+        return Err(refused("Subscription.reason", &text));
+    }
     let ends = root.text("end").map(str::parse::<Timestamp>).transpose();
     let ends = ends.map_err(|_| refused("Subscription.end", "an instant is needed, such as 2026-11-30T12:00:00Z"))?;
     let channel = root.get("channel").ok_or_else(|| refused("Subscription.channel", "a channel is needed"))?;
     Ok(Wanted {
         criteria: root.text("criteria").unwrap_or_default().to_owned(),
-        reason: reason.to_owned(),
         endpoint: endpoint_of(channel)?,
         ends,
         off,
@@ -277,8 +277,19 @@ fn endpoint_of(channel: Element<'_, '_>) -> Result<String, Refused> {
     let url = channel.text("endpoint").and_then(|text| Url::parse(text).ok()).ok_or_else(wrong)?;
     let plain = url.query().is_none() && url.fragment().is_none();
     let right = url.scheme() == "https" && plain && url.username().is_empty() && url.password().is_none();
+    if path_names_a_number(url.path()) {
+        let text = "the address must not name a patient: it holds a valid NHS number";
+        return Err(refused("Subscription.channel.endpoint", text));
+    }
     let url = url.to_string();
     if right && url.len() <= ENDPOINT_BYTES_MAX { Ok(url) } else { Err(wrong()) }
+}
+
+/// Whether an NHS number stands in the path, percent-encoded or divided by slashes as well.
+fn path_names_a_number(path: &str) -> bool {
+    let decoded: Vec<String> =
+        url::form_urlencoded::parse(path.as_bytes()).map(|(name, value)| format!("{name} {value}")).collect();
+    names_a_number(&decoded.join(" ").replace('/', " "))
 }
 
 /// The name of an element that R4 knows of a Subscription; what a stranger made up is not repeated.

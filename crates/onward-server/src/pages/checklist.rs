@@ -10,13 +10,13 @@ use axum::response::Response;
 use onward_core::state::DeliveryState;
 use onward_core::store::{CheckOutcome, Step, StepKind};
 use onward_core::{DeliveryId, Timestamp};
-use onward_gateway::attend::{Attended, Deed, Outcome};
+use onward_gateway::attend::{Attended, Deed, Outcome, has_arrived, takes_deeds};
 use onward_gateway::checklist::{self, ITEMS};
 use onward_transform::render::Card;
 
 use super::components::{Choice, Field, FormError};
-use super::record::{settled_count, told};
-use super::{OnlyGet, Shell, attendant, deeds, page, sent, shell, store_failed, trouble};
+use super::record::told;
+use super::{OnlyGet, Shell, attendant, deeds, page, see_other, sent, shell, store_failed, trouble};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -34,8 +34,11 @@ struct ChecklistPage {
     card: Option<Card>,
     path: String,
     errors: Vec<FormError>,
-    settled: usize,
-    told_arrived: bool,
+    settled: u32,
+    /// Something can be recorded: its summary has not been replaced.
+    open: bool,
+    /// What must come before the end; empty where nothing must.
+    first: &'static str,
     items: Vec<ItemView>,
     visits: Vec<String>,
     visit: Field,
@@ -59,14 +62,16 @@ struct ItemView {
 }
 
 impl ItemView {
-    fn new(item: checklist::Item, steps: &[Step], wrong: Option<&Ticked>, now: Timestamp) -> Self {
+    fn new(item: checklist::Item, attended: &Attended, wrong: Option<&Ticked>, now: Timestamp) -> Self {
         let words = |outcome| match outcome {
             Some(CheckOutcome::Done) => ("Done", "green"),
             Some(CheckOutcome::NotApplicable) => ("Does not apply", "grey"),
             Some(CheckOutcome::Problem) => ("Problem", "red"),
             None => ("Open", "yellow"),
         };
-        let said: Vec<&Step> = steps
+        let told = |step: &Step| format!("{}: {}", words(step.outcome).0, told(step, attended.copy.id, now));
+        let said: Vec<&Step> = attended
+            .steps
             .iter()
             .filter(|step| step.kind == StepKind::Checked && step.item.as_deref() == Some(item.key))
             .collect();
@@ -81,7 +86,7 @@ impl ItemView {
             title: item.title,
             state,
             colour,
-            history: said.iter().map(|step| format!("{}: {}", words(step.outcome).0, told(step, now))).collect(),
+            history: said.iter().map(|step| told(step)).collect(),
             done_first: said.last().is_none_or(|step| step.outcome != Some(CheckOutcome::Done)),
             is_wrong: wrong.is_some(),
             other_words: if said.is_empty() { "Does not apply, or there is a problem" } else { "Record it again" },
@@ -103,13 +108,16 @@ impl ItemView {
 impl ChecklistPage {
     fn new(shell: Shell, attended: &Attended, card: Option<Card>, wrong: Option<&Ticked>, now: Timestamp) -> Self {
         let steps = &attended.steps;
-        let items: Vec<ItemView> = ITEMS.into_iter().map(|item| ItemView::new(item, steps, wrong, now)).collect();
+        let view = |item| ItemView::new(item, attended, wrong, now);
+        let items: Vec<ItemView> = ITEMS.into_iter().map(view).collect();
         let errors = items
             .iter()
             .flat_map(|item| [&item.outcome, &item.reason])
             .filter(|field| !field.error.is_empty())
             .map(|field| FormError { field: field.id.clone(), text: field.error.clone() });
-        let visits = steps.iter().filter(|step| step.kind == StepKind::Visited).map(|step| told(step, now)).collect();
+        let copy = &attended.copy;
+        let visits = steps.iter().filter(|step| step.kind == StepKind::Visited);
+        let visits = visits.map(|step| told(step, copy.id, now)).collect();
         let mut visit = Field {
             hint: "For example: district nurse, for the dressing".to_owned(),
             ..Field::new("agency", "Who came, and what for")
@@ -119,7 +127,7 @@ impl ChecklistPage {
         }
         let visit_error = Some(&visit).filter(|visit| !visit.error.is_empty());
         let visit_error = visit_error.map(|visit| FormError { field: visit.id.clone(), text: visit.error.clone() });
-        let finished = steps.iter().find(|step| step.kind == StepKind::Finished);
+        let finished = steps.iter().rev().find(|step| step.kind == StepKind::Finished);
         Self {
             shell,
             card,
@@ -127,15 +135,27 @@ impl ChecklistPage {
             errors: errors.chain(visit_error).collect(),
             visits,
             visit,
-            settled: settled_count(steps),
-            told_arrived: steps.iter().any(|step| step.kind == StepKind::Arrived),
+            settled: checklist::settled(steps),
+            open: takes_deeds(copy),
+            first: match copy.state {
+                _ if !takes_deeds(copy) => "This summary has been replaced: nothing more can be recorded with it.",
+                DeliveryState::InProgress | DeliveryState::Completed => "",
+                DeliveryState::Received if has_arrived(steps) => {
+                    "The summary has been corrected. Read and acknowledge the new version before you finish."
+                }
+                _ => {
+                    "Nobody has recorded yet that the person has arrived. Do that on the summary: before it, nobody can finish."
+                }
+            },
             outcomes: vec![
                 Choice::new("not-applicable", "It does not apply"),
                 Choice::new("problem", "There is a problem"),
             ],
-            finish: checklist::is_settled(steps) && attended.copy.state != DeliveryState::Completed,
+            finish: takes_deeds(copy) && copy.state == DeliveryState::InProgress && checklist::is_settled(steps),
             finished: finished.is_some(),
-            finished_words: finished.map(|step| format!("Finished by {}", told(step, now))).unwrap_or_default(),
+            finished_words: finished
+                .map(|step| format!("Finished by {}", told(step, copy.id, now)))
+                .unwrap_or_default(),
             items,
         }
     }
@@ -173,7 +193,7 @@ pub(super) async fn post(
         Ok(Outcome::WordsMissing) if checklist::item(&ticked.item).is_some() => {
             shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&ticked)).await
         }
-        Ok(outcome) => deeds::answer(outcome, &format!("/transfers/{delivery}/checklist")),
+        Ok(outcome) => deeds::answer(delivery, outcome, "/checklist"),
         Err(error) => store_failed(&error),
     }
 }
@@ -196,7 +216,7 @@ pub(super) async fn visit(
         Ok(Outcome::WordsMissing) => {
             shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&said)).await
         }
-        Ok(outcome) => deeds::answer(outcome, &format!("/transfers/{delivery}/checklist")),
+        Ok(outcome) => deeds::answer(delivery, outcome, "/checklist"),
         Err(error) => store_failed(&error),
     }
 }
@@ -218,11 +238,17 @@ async fn shown(
     let looked = async {
         let (shell, _) = shell(app, who).await?;
         let looked = app.gateway.look_at(&attendant(who), id, "the first 72 hours").await?;
-        let card = if looked.is_some() { deeds::card(app, id).await? } else { None };
-        Ok(looked.map(|attended| ChecklistPage::new(shell, &attended, card, wrong, app.gateway.clock().now())))
+        let Some(attended) = looked else { return Ok(None) };
+        // What was recorded about a replaced summary stays in sight; of one that was taken back, its own page tells.
+        if !attended.copy.is_readable() || attended.copy.notice.is_some() {
+            return Ok(Some(None));
+        }
+        let card = deeds::card(app, id).await?;
+        Ok(Some(Some(ChecklistPage::new(shell, &attended, card, wrong, app.gateway.clock().now()))))
     };
     match looked.await {
-        Ok(Some(template)) => page(headers, status, &template),
+        Ok(Some(Some(template))) => page(headers, status, &template),
+        Ok(Some(None)) => see_other(&format!("/transfers/{id}")),
         Ok(None) => trouble(StatusCode::NOT_FOUND),
         Err(error) => store_failed(&error),
     }

@@ -9,11 +9,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::DeliveryId;
 use onward_core::store::StoreError;
-use onward_gateway::attend::{Deed, Outcome, WORDS_MAX};
+use onward_gateway::attend::{Deed, Outcome, WORDS_MAX, takes_deeds};
 use onward_transform::render::Card;
 
 use super::components::{Field, FormError};
-use super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
+use super::trouble::{too_late, trouble};
+use super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -151,15 +152,16 @@ pub(super) async fn decline(
 pub(super) async fn simple(app: &App, who: &SignedIn, id: &str, deed: Deed, page: &str) -> Response {
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     match app.gateway.attend(&attendant(who), id, deed).await {
-        Ok(outcome) => answer(outcome, &format!("/transfers/{id}{page}")),
+        Ok(outcome) => answer(id, outcome, page),
         Err(error) => store_failed(&error),
     }
 }
 
-/// Where an outcome leads, when it needs no words.
-pub(super) fn answer(outcome: Outcome, to: &str) -> Response {
+/// Where an outcome leads, when it needs no words: to the copy's page of this name; its record has none.
+pub(super) fn answer(id: DeliveryId, outcome: Outcome, page: &str) -> Response {
     match outcome {
-        Outcome::Done => see_other(to),
+        Outcome::Done => see_other(&format!("/transfers/{id}{page}")),
+        Outcome::Ended { by } => too_late(by.unwrap_or(id), by.is_some()),
         Outcome::NotFound => trouble(StatusCode::NOT_FOUND),
         Outcome::NotAllowed(_) | Outcome::WordsMissing | Outcome::ItemsOpen => trouble(StatusCode::CONFLICT),
     }
@@ -193,13 +195,16 @@ async fn about<T: Template>(
 ) -> Response {
     let looked = async {
         let looked = app.gateway.look_at(&attendant(who), id, name).await?;
-        if looked.is_none() {
-            return Ok(None);
+        match looked {
+            None => Ok(None),
+            Some(attended) if !takes_deeds(&attended.copy) => Ok(Some(None)),
+            Some(_) => Ok::<_, StoreError>(Some(Some((shell(app, who).await?.0, card(app, id).await?)))),
         }
-        Ok::<_, StoreError>(Some((shell(app, who).await?.0, card(app, id).await?)))
     };
     match looked.await {
-        Ok(Some((shell, card))) => page(headers, status, &form(shell, id, card)),
+        // Nothing can be done with it any more: its page says why, and leads on.
+        Ok(Some(None)) => see_other(&format!("/transfers/{id}")),
+        Ok(Some(Some((shell, card)))) => page(headers, status, &form(shell, id, card)),
         Ok(None) => trouble(StatusCode::NOT_FOUND),
         Err(error) => store_failed(&error),
     }
@@ -229,7 +234,7 @@ async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking
         return again(app, who, id, headers, asking.name(), form).await;
     }
     match app.gateway.attend(&attendant(who), id, asking.deed(words)).await {
-        Ok(outcome) => answer(outcome, &format!("/transfers/{id}")),
+        Ok(outcome) => answer(id, outcome, ""),
         Err(error) => store_failed(&error),
     }
 }

@@ -8,10 +8,10 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use jiff::SignedDuration;
-use onward_core::state::DeliveryState;
-use onward_core::store::Arrival;
+use onward_core::state::{DeliveryState, EndReason};
+use onward_core::store::{Arrival, DeliveryRecord};
 use onward_core::{OdsCode, Timestamp};
-use onward_gateway::checklist;
+use onward_gateway::{checklist, leaving};
 use onward_transform::render::{Card, dates};
 
 use super::{OnlyGet, Shell, attendant, page, shell, store_failed};
@@ -99,6 +99,11 @@ struct Row {
     colour: &'static str,
     unopened: bool,
     replaces: bool,
+    /// Where the summary is that took its place; empty where none did.
+    heir: String,
+    /// What was told with an earlier version, while this one waits.
+    told: String,
+    notice: bool,
 }
 
 impl InboxPage {
@@ -112,7 +117,8 @@ impl InboxPage {
         now: Timestamp,
     ) -> Self {
         arrivals.sort_by_key(|arrival| {
-            (!is_overdue(arrival, now), arrival.expected.unwrap_or(Timestamp::MAX), arrival.copy.created)
+            let stop = arrival.copy.notice.is_some() && waits(&arrival.copy);
+            (!stop, !is_overdue(arrival, now), arrival.expected.unwrap_or(Timestamp::MAX), arrival.copy.created)
         });
         let mut rows: Vec<Row> = arrivals.iter().map(|arrival| Row::new(arrival, homes, now)).collect();
         flag_similar_names(&mut rows);
@@ -120,7 +126,7 @@ impl InboxPage {
         let (filter, this, other, other_words, nobody) = match show {
             Show::Open => (
                 format!(
-                    "Everybody on the way to {names}, or there for less than 72 hours: not yet completed, declined or cancelled."
+                    "Everybody on the way to {names}, or there for less than 72 hours: not yet completed, declined, replaced or cancelled, and not gone. With them stand notices that nobody has confirmed."
                 ),
                 "/inbox",
                 "/inbox?show=recent",
@@ -138,7 +144,7 @@ impl InboxPage {
         Self {
             shell,
             filter,
-            order: "Overdue ones stand first, then whoever is expected soonest.",
+            order: "Notices to confirm stand first, then overdue ones, then whoever is expected soonest.",
             correct_at: dates::time_of_day(now),
             this,
             other,
@@ -150,16 +156,21 @@ impl InboxPage {
     }
 }
 
+/// Nobody has said anything about it yet.
+fn waits(copy: &DeliveryRecord) -> bool {
+    !copy.state.is_acknowledged() && !copy.state.is_settled()
+}
+
 /// Expected before now, and nobody has said that the summary is there.
 fn is_overdue(arrival: &Arrival, now: Timestamp) -> bool {
-    let waits = !arrival.copy.state.is_acknowledged() && !arrival.copy.state.is_settled();
-    waits && arrival.expected.is_some_and(|expected| expected < now)
+    let awaited = arrival.copy.notice.is_none() && waits(&arrival.copy);
+    awaited && arrival.expected.is_some_and(|expected| expected < now)
 }
 
 impl Row {
     fn new(arrival: &Arrival, homes: &[(OdsCode, String)], now: Timestamp) -> Self {
         let copy = &arrival.copy;
-        let (status, colour) = status(copy.state, arrival.settled);
+        let (status, colour) = status(copy, arrival.settled, arrival.left.as_deref());
         let home = homes.iter().find(|(ods, _)| *ods == copy.recipient).filter(|_| homes.len() > 1);
         let row = Self {
             href: format!("/transfers/{}", copy.id),
@@ -179,8 +190,20 @@ impl Row {
             colour,
             unopened: copy.opened.is_none(),
             replaces: false,
+            told: match &arrival.left {
+                _ if !waits(copy) => String::new(),
+                Some(left) => leaving::in_short(left),
+                None if arrival.arrived => "The person has arrived".to_owned(),
+                None => String::new(),
+            },
+            heir: copy.ended.and_then(|ended| ended.by).map(|by| format!("/transfers/{by}")).unwrap_or_default(),
+            notice: false,
         };
-        let Some(card) = arrival.card.as_deref().and_then(Card::from_json) else { return row };
+        let card = arrival.card.as_deref().and_then(Card::from_json);
+        if let Some(notice) = copy.notice {
+            return row.of_notice(notice.why, card, copy.created, now);
+        }
+        let Some(card) = card else { return row };
         Self {
             from: if card.ward.is_empty() { card.hospital } else { format!("{}, {}", card.ward, card.hospital) },
             name: card.name,
@@ -196,13 +219,40 @@ impl Row {
             ..row
         }
     }
+
+    /// A notice is about somebody's summary and nobody's arrival: nothing of the summary stands in it but of whom it was.
+    fn of_notice(self, why: EndReason, card: Option<Card>, came: Timestamp, now: Timestamp) -> Self {
+        let what = match why {
+            EndReason::LeftHome => "Notice: the person has left",
+            _ => "Notice: stop using an earlier summary",
+        };
+        let name = card.as_ref().map(|card| format!("{what} of {}", card.name));
+        Self {
+            expected: format!("Notice of {}", dates::near_moment(came, now)),
+            name: name.unwrap_or_else(|| what.to_owned()),
+            born: card.as_ref().map(|card| format!("Born {}", card.born)).unwrap_or_default(),
+            number: card.map(|card| card.nhs_number).unwrap_or_default(),
+            notice: true,
+            ..self
+        }
+    }
 }
 
-/// The state in words and the colour of its tag.
+/// How it stands with a copy, in words, and the colour of its tag; `left` is what the home told when the person left.
 #[must_use]
-pub fn status(state: DeliveryState, settled: u32) -> (String, &'static str) {
+pub fn status(copy: &DeliveryRecord, settled: u32, left: Option<&str>) -> (String, &'static str) {
     use DeliveryState as S;
-    match state {
+    // What came after the person had left wants to be read all the same.
+    match (copy.ended.map(|ended| ended.why), left.filter(|_| !waits(copy))) {
+        (Some(EndReason::Superseded), _) => return ("Replaced".to_owned(), "red"),
+        (Some(_), _) => return ("Cancelled".to_owned(), "red"),
+        (None, Some(left)) => return (leaving::in_short(left), "grey"),
+        (None, None) => {}
+    }
+    if copy.notice.is_some() {
+        return if waits(copy) { ("Not confirmed".to_owned(), "red") } else { ("Confirmed".to_owned(), "grey") };
+    }
+    match copy.state {
         S::Queued | S::AwaitingCollection | S::Sent | S::Received => ("Not acknowledged".to_owned(), "yellow"),
         S::Accepted => ("Acknowledged".to_owned(), "blue"),
         S::InProgress => (format!("Arrived ({settled} of {})", checklist::ITEMS.len()), "green"),
@@ -221,7 +271,7 @@ fn capital(text: &str) -> String {
 /// Two people whose names sound alike and whose first names begin alike are taken for one another.
 fn flag_similar_names(rows: &mut [Row]) {
     let mut people: HashMap<String, Vec<usize>> = HashMap::new();
-    for (at, row) in rows.iter().enumerate().filter(|(_, row)| !row.born.is_empty()) {
+    for (at, row) in rows.iter().enumerate().filter(|(_, row)| !row.born.is_empty() && !row.notice) {
         people.entry(sound(&row.name)).or_default().push(at);
     }
     for alike in people.into_values() {

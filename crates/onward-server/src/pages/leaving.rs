@@ -98,7 +98,7 @@ pub(super) async fn post(
     let wrong = match read(&form) {
         Ok(deed) => match app.gateway.attend(&attendant(&who), id, deed).await {
             Ok(Outcome::WordsMissing) => ("on", "The day is today or before, and not long before the summary came"),
-            Ok(outcome) => return deeds::answer(outcome, &format!("/transfers/{id}")),
+            Ok(outcome) => return deeds::answer(id, outcome, ""),
             Err(error) => return store_failed(&error),
         },
         Err(wrong) => wrong,

@@ -14,6 +14,7 @@ pub mod inbox;
 mod leaving;
 mod operations;
 mod record;
+mod stopped;
 pub(crate) mod trouble;
 
 use std::sync::Arc;

@@ -7,21 +7,22 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use onward_core::state::DeliveryState;
-use onward_core::store::{Step, StepKind, StoreError, StoredRendition};
+use onward_core::state::{DeliveryState, EndReason};
+use onward_core::store::{DeliveryRecord, Step, StepKind, StoreError, StoredRendition};
 use onward_core::{DeliveryId, Timestamp};
-use onward_gateway::attend::{Attended, Opening};
-use onward_gateway::checklist;
+use onward_gateway::attend::{Attended, Opening, Sight, has_arrived, takes_deeds};
+use onward_gateway::{checklist, leaving};
 use onward_transform::render::{Card, Fragment, dates};
 
 use super::components::Fact;
-use super::{OnlyGet, Shell, attendant, page, shell, store_failed, trouble};
+use super::stopped::StoppedPage;
+use super::{OnlyGet, Shell, attendant, deeds, page, shell, store_failed, trouble};
 use crate::api::edge::NOTHING_RUNS;
 use crate::app::App;
 use crate::people::SignedIn;
 
-/// What the state allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the state allows; nothing of a copy that ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Actions {
     acknowledge: bool,
     arrive: bool,
@@ -32,16 +33,23 @@ struct Actions {
 }
 
 impl Actions {
-    fn of(state: DeliveryState, steps: &[Step]) -> Self {
+    fn of(copy: &DeliveryRecord, steps: &[Step]) -> Self {
         use DeliveryState as S;
+        if !takes_deeds(copy) {
+            return Self::default();
+        }
+        let state = copy.state;
+        // As was told with an earlier version.
+        let (arrived, left) = (has_arrived(steps), leaving::told_before(steps).is_some());
         Self {
             acknowledge: matches!(state, S::Received),
-            arrive: matches!(state, S::Received | S::Accepted),
-            checklist: matches!(state, S::Accepted | S::InProgress | S::Completed),
+            arrive: matches!(state, S::Received | S::Accepted) && !arrived,
+            checklist: matches!(state, S::Accepted | S::InProgress | S::Completed) || state == S::Received && arrived,
             query: matches!(state, S::Received | S::Accepted | S::InProgress | S::Completed),
-            decline: matches!(state, S::Received),
-            leave: matches!(state, S::InProgress | S::Completed)
-                && steps.iter().all(|step| step.kind != StepKind::Left),
+            decline: matches!(state, S::Received) && !arrived,
+            leave: !left
+                && (matches!(state, S::InProgress | S::Completed)
+                    || arrived && matches!(state, S::Received | S::Accepted)),
         }
     }
 }
@@ -57,6 +65,7 @@ struct RecordPage<'a> {
     deceased: bool,
     standing: Vec<Fact>,
     actions: Actions,
+    heir: String,
     path: String,
     arrive_kind: &'static str,
     checklist_words: String,
@@ -64,10 +73,24 @@ struct RecordPage<'a> {
     checklist_kind: &'static str,
 }
 
+/// A notice asks for one thing: to be confirmed.
+#[derive(Template)]
+#[template(path = "notice.html")]
+struct NoticePage {
+    shell: Shell,
+    heading: String,
+    card: Option<Card>,
+    standing: Vec<Fact>,
+    rest: String,
+    path: String,
+    confirm: bool,
+}
+
 #[derive(Template)]
 #[template(path = "print.html")]
 struct PrintPage<'a> {
     shell: Shell,
+    is_notice: bool,
     heading: String,
     banner: &'a str,
     stops: String,
@@ -87,21 +110,30 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Response {
     let opened = open(&app, &signed_in, &id, Opening::Page).await;
-    show(opened, |opened| {
+    show(&headers, opened, |opened| {
         let Opened { shell, attended, card, .. } = opened;
-        let actions = Actions::of(attended.copy.state, &attended.steps);
-        let settled = settled_count(&attended.steps);
+        if attended.copy.notice.is_some() {
+            return Some(page(&headers, StatusCode::OK, &opened.notice()?));
+        }
+        let actions = Actions::of(&attended.copy, &attended.steps);
+        let settled = checklist::settled(&attended.steps);
         let path = format!("/transfers/{}", attended.copy.id);
         let (banner, stops, rest) = opened.content(&path)?;
         let template = RecordPage {
             shell: shell.clone(),
-            heading: format!("Discharge summary for {}", attended.copy.recipient_name),
+            heading: heading(&attended.copy),
             banner,
             stops,
             rest,
             deceased: card.as_ref().is_some_and(|card| !card.died.is_empty()),
             standing: standing(attended, card.as_ref(), opened.now),
             actions,
+            heir: attended
+                .copy
+                .ended
+                .and_then(|ended| ended.by)
+                .map(|by| format!("/transfers/{by}"))
+                .unwrap_or_default(),
             arrive_kind: if actions.acknowledge { "secondary" } else { "" },
             checklist_words: format!("First 72 hours ({settled} of {})", checklist::ITEMS.len()),
             checklist_path: format!("{path}/checklist"),
@@ -121,13 +153,14 @@ pub(super) async fn print(
     headers: HeaderMap,
 ) -> Response {
     let opened = open(&app, &signed_in, &id, Opening::Print).await;
-    show(opened, |opened| {
+    show(&headers, opened, |opened| {
         let Opened { shell, attended, card, now, .. } = opened;
         let path = format!("/transfers/{}", attended.copy.id);
         let (banner, stops, rest) = opened.content(&path)?;
         let template = PrintPage {
             shell: shell.clone(),
-            heading: format!("Discharge summary for {}", attended.copy.recipient_name),
+            is_notice: attended.copy.notice.is_some(),
+            heading: heading(&attended.copy),
             banner,
             stops,
             rest,
@@ -150,11 +183,11 @@ pub(super) async fn pdf(
     signed_in: SignedIn,
     _: OnlyGet,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Response {
     let opened = match open(&app, &signed_in, &id, Opening::Pdf).await {
-        Ok(Some(opened)) => opened,
-        Ok(None) => return trouble(StatusCode::NOT_FOUND),
-        Err(error) => return store_failed(&error),
+        Ok(Seen::Opened(opened)) => opened,
+        other => return show(&headers, other, |_| None),
     };
     let Some(html) = opened.rendition.html else { return trouble(StatusCode::NOT_FOUND) };
     let made = dates::moment(opened.now);
@@ -168,9 +201,10 @@ pub(super) async fn file(
     signed_in: SignedIn,
     _: OnlyGet,
     Path((id, number)): Path<(String, usize)>,
+    headers: HeaderMap,
 ) -> Response {
     let opened = open(&app, &signed_in, &id, Opening::File(number)).await;
-    show(opened, |opened| {
+    show(&headers, opened, |opened| {
         let file = opened.fragment()?.file(number)?;
         let mut response = file.bytes.into_response();
         let headers = response.headers_mut();
@@ -180,6 +214,13 @@ pub(super) async fn file(
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NOTHING_RUNS));
         Some(response)
     })
+}
+
+/// What came of asking for a copy.
+enum Seen {
+    Opened(Box<Opened>),
+    Stopped(Box<StoppedPage>),
+    Nothing,
 }
 
 struct Opened {
@@ -199,50 +240,94 @@ impl Opened {
     fn content(&self, path: &str) -> Option<(&str, String, String)> {
         let fragment = self.fragment()?;
         let rest = fragment.linked(|number| format!("{path}/files/{number}"));
-        Some((fragment.banner, fragment.stops, rest))
+        Some((fragment.banner, fragment.stops, with_own_heading(rest, &self.attended.copy)))
+    }
+
+    fn notice(&self) -> Option<NoticePage> {
+        let copy = &self.attended.copy;
+        let path = format!("/transfers/{}", copy.id);
+        let (_, stops, rest) = self.content(&path)?;
+        Some(NoticePage {
+            shell: self.shell.clone(),
+            heading: heading(copy),
+            card: self.card.clone(),
+            standing: standing(&self.attended, None, self.now),
+            rest: stops + &rest,
+            confirm: copy.ended.is_none() && copy.state == DeliveryState::Received,
+            path,
+        })
     }
 }
 
-async fn open(app: &App, signed_in: &SignedIn, id: &str, opening: Opening) -> Result<Option<Opened>, StoreError> {
-    let Ok(id) = id.parse::<DeliveryId>() else { return Ok(None) };
+async fn open(app: &App, signed_in: &SignedIn, id: &str, opening: Opening) -> Result<Seen, StoreError> {
+    let Ok(id) = id.parse::<DeliveryId>() else { return Ok(Seen::Nothing) };
     let (shell, _) = shell(app, signed_in).await?;
-    let Some((attended, rendition)) = app.gateway.open_for(&attendant(signed_in), id, opening).await? else {
-        return Ok(None);
+    let now = app.gateway.clock().now();
+    let (attended, rendition) = match app.gateway.open_for(&attendant(signed_in), id, opening).await? {
+        Sight::Content(content) => *content,
+        Sight::Ended(copy) => {
+            let card = card_of(app, id, copy.ended.map(|ended| ended.why)).await?;
+            return Ok(Seen::Stopped(Box::new(StoppedPage::new(shell, &copy, card, now))));
+        }
+        Sight::Nothing => return Ok(Seen::Nothing),
     };
-    let card = app.gateway.store().card(id).await?.as_deref().and_then(Card::from_json);
-    Ok(Some(Opened { shell, attended, rendition, card, now: app.gateway.clock().now() }))
+    let about = attended.copy.notice.map_or((id, None), |notice| (notice.of, Some(notice.why)));
+    let card = card_of(app, about.0, about.1).await?;
+    Ok(Seen::Opened(Box::new(Opened { shell, attended, rendition, card, now })))
 }
 
-fn show(opened: Result<Option<Opened>, StoreError>, shown: impl FnOnce(&Opened) -> Option<Response>) -> Response {
+/// Whom a copy is about; nobody where it should never have been the home's.
+async fn card_of(app: &App, id: DeliveryId, why: Option<EndReason>) -> Result<Option<Card>, StoreError> {
+    if why == Some(EndReason::Recalled) { Ok(None) } else { deeds::card(app, id).await }
+}
+
+fn heading(copy: &DeliveryRecord) -> String {
+    let what = if copy.notice.is_some() { "Notice" } else { "Discharge summary" };
+    format!("{what} for {}", copy.recipient_name)
+}
+
+/// A notice brings its own heading, which stands beneath that of the page.
+fn with_own_heading(rest: String, copy: &DeliveryRecord) -> String {
+    match copy.notice {
+        Some(_) => rest.replacen("<h1>", "<h2>", 1).replacen("</h1>", "</h2>", 1),
+        None => rest,
+    }
+}
+
+fn show(
+    headers: &HeaderMap,
+    opened: Result<Seen, StoreError>,
+    shown: impl FnOnce(&Opened) -> Option<Response>,
+) -> Response {
     match opened {
-        Ok(Some(opened)) => shown(&opened).unwrap_or_else(|| trouble(StatusCode::NOT_FOUND)),
-        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Ok(Seen::Opened(opened)) => shown(&opened).unwrap_or_else(|| trouble(StatusCode::NOT_FOUND)),
+        Ok(Seen::Stopped(stopped)) => page(headers, StatusCode::OK, &*stopped),
+        Ok(Seen::Nothing) => trouble(StatusCode::NOT_FOUND),
         Err(error) => store_failed(&error),
     }
-}
-
-pub(super) fn settled_count(steps: &[Step]) -> usize {
-    use onward_core::store::CheckOutcome::Problem;
-    checklist::latest(steps).values().filter(|step| step.outcome != Some(Problem)).count()
 }
 
 /// How it stands with the copy: which version, who opened and acknowledged it, what was asked.
 fn standing(attended: &Attended, card: Option<&Card>, now: Timestamp) -> Vec<Fact> {
     let copy = &attended.copy;
-    let (status, _) =
-        super::inbox::status(copy.state, u32::try_from(settled_count(&attended.steps)).unwrap_or(u32::MAX));
+    let settled = checklist::settled(&attended.steps);
+    let (status, _) = super::inbox::status(copy, settled, leaving::told_before(&attended.steps));
     let sent = format!("Sent to you {}", dates::near_moment(copy.created, now));
     let version = match card.is_some_and(|card| card.replaces) {
         true => format!("{sent}. It replaces an earlier summary: stop using the earlier one."),
         false => format!("{sent}."),
     };
-    let mut facts = vec![Fact { key: "Status", lines: vec![status] }, Fact { key: "Version", lines: vec![version] }];
+    let is_notice = copy.notice.is_some();
+    let mut facts = vec![
+        Fact { key: "Status", lines: vec![status] },
+        Fact { key: if is_notice { "Sent" } else { "Version" }, lines: vec![version] },
+    ];
     let of_kind = |kind: StepKind| -> Vec<String> {
-        attended.steps.iter().filter(|step| step.kind == kind).map(|step| told(step, now)).collect()
+        attended.steps.iter().filter(|step| step.kind == kind).map(|step| told(step, copy.id, now)).collect()
     };
     for (kind, key) in [
         (StepKind::Opened, "Opened by"),
-        (StepKind::Acknowledged, "Acknowledged by"),
+        (StepKind::Acknowledged, if is_notice { "Confirmed by" } else { "Acknowledged by" }),
         (StepKind::Declined, "Declined by"),
         (StepKind::Arrived, "Arrival recorded by"),
         (StepKind::Queried, "Asked the ward"),
@@ -258,10 +343,11 @@ fn standing(attended: &Attended, card: Option<&Card>, now: Timestamp) -> Vec<Fac
     facts
 }
 
-/// A step in words.
-pub(super) fn told(step: &Step, now: Timestamp) -> String {
+/// A step in words, on the page of this copy.
+pub(super) fn told(step: &Step, shown_on: DeliveryId, now: Timestamp) -> String {
+    let with = if step.delivery == shown_on { "" } else { " (with an earlier version)" };
     let said = step.text.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
-    format!("{}, {}{said}", step.name, dates::near_moment(step.at, now))
+    format!("{}, {}{with}{said}", step.name, dates::near_moment(step.at, now))
 }
 
 impl Actions {

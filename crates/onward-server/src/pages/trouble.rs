@@ -5,6 +5,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+use onward_core::DeliveryId;
+
 use super::{Shell, first_page, page};
 use crate::people::SignedIn;
 
@@ -14,6 +16,8 @@ use crate::people::SignedIn;
 pub(crate) struct Trouble {
     title: &'static str,
     lines: Vec<&'static str>,
+    /// Where to go on, and what stands there, where that is not the way back.
+    onward: Option<(String, &'static str)>,
 }
 
 #[derive(Template)]
@@ -27,7 +31,7 @@ struct TroublePage {
 impl Trouble {
     /// One line under a title.
     pub(crate) fn new(title: &'static str, line: &'static str) -> Self {
-        Self { title, lines: vec![line] }
+        Self { title, lines: vec![line], onward: None }
     }
 
     fn of(status: StatusCode) -> Self {
@@ -62,6 +66,7 @@ impl Trouble {
                         "Onward cannot write down who looks at a record, so it shows none, and what you asked for was not done. Nothing that is kept is lost. Try again in a minute.",
                         "If a person is about to arrive, ring the ward that they come from. Summaries that you have printed still hold unless the ward says otherwise.",
                     ],
+                    onward: None,
                 };
             }
             _ => (
@@ -86,6 +91,23 @@ pub(crate) fn trouble(status: StatusCode) -> Response {
     Trouble::of(status).answer(status)
 }
 
+/// What somebody did with a summary that has ended came too late: nothing was kept of it. `copy` is what they go on with, `replaced`
+/// whether that took the place of theirs.
+pub(super) fn too_late(copy: DeliveryId, replaced: bool) -> Response {
+    let (line, words) = match replaced {
+        true => (
+            "The summary has been replaced in the meantime. Nothing was kept of what you sent, and nobody was told. Do it on the summary that replaces it.",
+            "Open the summary that replaces it",
+        ),
+        false => (
+            "The summary is not to be used any more. Nothing was kept of what you sent, and nobody was told.",
+            "See why",
+        ),
+    };
+    let onward = Some((format!("/transfers/{copy}"), words));
+    Trouble { onward, ..Trouble::new("This was not recorded", line) }.answer(StatusCode::CONFLICT)
+}
+
 /// The answer with its page, where it carries a reason, or says no without any words for a person.
 pub(crate) fn told(response: Response, headers: &HeaderMap, path: &str, who: Option<&SignedIn>) -> Response {
     let (mut parts, body) = response.into_parts();
@@ -100,8 +122,8 @@ pub(crate) fn told(response: Response, headers: &HeaderMap, path: &str, who: Opt
     let template = TroublePage {
         // Without a look into the store, which may be what has failed.
         shell: who.map_or_else(Shell::nobody, |who| Shell::of(who, &who.codes())),
+        back: trouble.onward.clone().unwrap_or_else(|| back(path, parts.status, who)),
         trouble,
-        back: back(path, parts.status, who),
     };
     let (made, body) = page(headers, parts.status, &template).into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
-use onward_core::store::{ArrivalQuery, CheckOutcome, NewDelivery, Notice, Step, StepKind, Transition};
+use onward_core::store::{ArrivalQuery, CheckOutcome, Ending, NewDelivery, Notice, Step, StepKind, Transition};
 
 use super::{Shared, accept_new, acceptance, at, delivery, log, ods, row};
 
@@ -147,11 +147,73 @@ pub(crate) async fn arrivals_are_the_homes_own(store: Shared) {
     assert_eq!((line.expected, line.card.as_deref(), line.settled), (Some(at(7200)), Some(&b"first"[..]), 0));
     assert_eq!(store.card(first).await.expect("readable").as_deref(), Some(&b"first"[..]));
     assert!(store.card(DeliveryId::random()).await.expect("readable").is_none());
+    // Who has left is no longer there, once the summary is acknowledged; a notice stays until somebody has confirmed it.
+    let mut gone = acceptance(4);
+    gone.deliveries[0].card = Some(b"gone".to_vec());
+    let gone = accept_new(&store, gone).await;
+    let told = Step { text: Some("To hospital".to_owned()), ..step(gone, StepKind::Left, "nurse", 2) };
+    let mut notice = delivery(RecipientKind::CareHome, "VM1AB");
+    notice.notice = Some(Notice { of: gone, why: EndReason::Withdrawn });
+    let notice_id = notice.id;
+    assert!(store.take_step(told, None, vec![notice], vec![row(AuditWord::Acknowledge)]).await.expect("committed"));
+    assert_eq!(ids(arriving(&["VM1AB"])).await.len(), 3, "nobody has acknowledged the summary");
+    let version = store.delivery(gone).await.expect("readable").expect("there").version;
+    assert!(store.transition(acceptance_of(gone, version)).await.expect("committed"));
+    let open = ids(arriving(&["VM1AB"])).await;
+    assert_eq!(BTreeSet::from_iter(open), BTreeSet::from([first, notice_id]));
+    let all = store.arrivals(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await.expect("readable");
+    let left = |id| all.iter().find(|line| line.copy.id == id).expect("listed").left.as_deref();
+    assert_eq!((all.len(), left(gone), left(first), left(notice_id)), (3, Some("To hospital"), None, None));
+    let version = store.delivery(notice_id).await.expect("readable").expect("there").version;
+    assert!(store.transition(acceptance_of(notice_id, version)).await.expect("committed"));
+    assert_eq!(ids(arriving(&["VM1AB"])).await, [first]);
     // What was refused needs nobody any more.
     let refused = Transition { state: DeliveryState::Rejected, ..acceptance_of(first, 1) };
     assert!(store.transition(refused).await.expect("committed"));
     assert!(ids(arriving(&["VM1AB"])).await.is_empty());
-    assert_eq!(ids(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await, [first]);
+    assert_eq!(ids(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await.len(), 3);
+}
+
+pub(crate) async fn what_was_told_of_the_person_outlasts_the_version(store: Shared) {
+    let first = acceptance(1);
+    let ids = [accept_new(&store, first.clone()).await, DeliveryId::random(), DeliveryId::random()];
+    let mut before = first;
+    for (n, pair) in (2..).zip(ids.windows(2)) {
+        let mut next = acceptance(n);
+        next.transfer.version = before.transfer.version + 1;
+        next.transfer.replaces = Some(before.transfer.id);
+        next.deliveries[0].id = pair[1];
+        let reason = "stop using it".to_owned();
+        next.endings =
+            vec![Ending { delivery: pair[0], why: EndReason::Superseded, by: Some(pair[1]), reason, notice: None }];
+        let told = [
+            step(pair[0], StepKind::Acknowledged, "nurse", 9),
+            Step { text: Some("here".to_owned()), ..step(pair[0], StepKind::Arrived, "nurse", 8) },
+            checked(pair[0], "identity", CheckOutcome::Done, 7),
+        ];
+        for told in told {
+            assert!(
+                store.take_step(told, None, Vec::new(), vec![row(AuditWord::Acknowledge)]).await.expect("committed")
+            );
+        }
+        accept_new(&store, next.clone()).await;
+        before = next;
+    }
+    let kinds = async |id| {
+        let steps = store.steps(id).await.expect("readable");
+        steps.into_iter().map(|step| (step.delivery, step.kind, step.text)).collect::<Vec<_>>()
+    };
+    let here = || Some("here".to_owned());
+    let told = |id| [(id, StepKind::Arrived, here()), (id, StepKind::Checked, None)];
+    assert_eq!(kinds(ids[2]).await, [told(ids[0]), told(ids[1])].concat(), "what was said of a document ends with it");
+    let own = [&[(ids[1], StepKind::Acknowledged, None)][..], &told(ids[1])].concat();
+    assert_eq!(kinds(ids[1]).await, [&told(ids[0])[..], &own].concat(), "the oldest version first");
+    assert_eq!(kinds(ids[0]).await.len(), 3, "nothing of a later version");
+    let all = store.arrivals(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await.expect("readable");
+    for line in all {
+        assert_eq!(line.continues, line.copy.id != ids[0]);
+        assert!(!line.arrived, "no copy has come so far itself");
+    }
 }
 
 pub(crate) async fn settled_items_follow_the_latest_word(store: Shared) {

@@ -289,6 +289,7 @@ async fn four_entries(store: &Shared) -> (AuditRow, AuditRow) {
 
 pub(crate) async fn an_organisation_finds_its_own_entries(store: Shared) {
     let (_, read) = four_entries(&store).await;
+    assert_eq!(store.misfiled_audit().await.expect("readable"), None);
     let of = |code: &str| AuditQuery { organisation: Some(ods(code)), ..everything() };
     assert_eq!(found(&store, of("RXH")).await, [0], "what it sent");
     assert_eq!(found(&store, of("VM1AB")).await, [2], "what its agents did with what was addressed to it");

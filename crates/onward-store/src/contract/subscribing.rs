@@ -13,7 +13,6 @@ fn subscription(client: &str) -> Subscription {
         id: Uuid::new_v4(),
         client_id: client.to_owned(),
         criteria: "Task?status=requested".to_owned(),
-        reason: "the home's own record".to_owned(),
         endpoint: "https://home.example/hooks/tasks".to_owned(),
         ends: Some(at(1_000)),
         status: SubscriptionStatus::Requested,

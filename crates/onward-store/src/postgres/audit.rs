@@ -101,6 +101,11 @@ pub(super) async fn leaves(c: &Client, from: u64, limit: u32) -> Result<Vec<[u8;
     found.iter().map(|row| Ok(Columns::of("audit_log", row).get("leaf")?)).collect()
 }
 
+pub(super) async fn misfiled(c: &Client) -> Result<Option<u64>, Failure> {
+    let found = session::first(c, &query::misfiled_audit(&DIALECT), &[]).await?;
+    Ok(found.map(|row| Columns::of("audit_log", &row).count("position")).transpose()?)
+}
+
 pub(super) async fn search(c: &Keyed, wanted: &AuditQuery) -> Result<Vec<FoundAudit>, Failure> {
     let (sql, values) = query::audit(wanted, c.keys(), &DIALECT);
     let found = deliveries::search(c, &sql, &values).await?;

@@ -72,8 +72,12 @@ use writers::{WRITERS, Writers};
 /// Connections that read.
 const READERS: usize = 8;
 /// Where PostgreSQL's SQL is its own.
-const DIALECT: Dialect =
-    Dialect { greatest: "greatest", ordered_join: "JOIN", body_of_delivery: "b.delivery = d.id AND b.month = d.month" };
+const DIALECT: Dialect = Dialect {
+    greatest: "greatest",
+    ordered_join: "JOIN",
+    body_of_delivery: "b.delivery = d.id AND b.month = d.month",
+    account: "account",
+};
 /// The longest month and a day: the next month's partition is there before its first row.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 32);
 
@@ -426,6 +430,10 @@ impl Store for PostgresStore {
 
     async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError> {
         self.read((from, limit), |c, (from, limit)| audit::entries(c, *from, *limit).boxed()).await
+    }
+
+    async fn misfiled_audit(&self) -> Result<Option<u64>, StoreError> {
+        self.read((), |c, ()| audit::misfiled(c).boxed()).await
     }
 
     async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError> {

@@ -89,14 +89,9 @@ pub(super) async fn opened(c: &Keyed, step: &Step) -> Result<(), Failure> {
 }
 
 pub(super) async fn of(c: &Keyed, delivery: DeliveryId) -> Result<Vec<Step>, Failure> {
-    let steps = session::all(
-        c,
-        "SELECT kind, at, account AS \"user\", name, item, outcome, text FROM recipient_steps
-         WHERE delivery = $1 ORDER BY step",
-        &[&delivery.0],
-    )
-    .await?;
-    c.opened(&steps, |row, keys| rows::step(&Columns::of("recipient_steps", row), keys, delivery)).await
+    let (sql, values) = query::steps(delivery, &DIALECT);
+    let steps = deliveries::search(c, &sql, &values).await?;
+    c.opened(&steps, |row, keys| rows::step(&Columns::of("recipient_steps", row), keys)).await
 }
 
 pub(super) async fn arrivals(c: &Keyed, wanted: &ArrivalQuery) -> Result<Vec<Arrival>, Failure> {

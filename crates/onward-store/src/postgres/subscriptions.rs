@@ -122,7 +122,6 @@ async fn add<'j>(work: &mut Work<'j>, new: &'j Subscription, most: u32, rows: &'
         &new.id.to_string(),
         &new.client_id,
         &new.criteria,
-        &new.reason,
         &new.endpoint,
         &micros_opt(new.ends),
         &new.status.as_str(),
@@ -139,7 +138,6 @@ async fn add<'j>(work: &mut Work<'j>, new: &'j Subscription, most: u32, rows: &'
 async fn change<'j>(work: &mut Work<'j>, new: &'j Subscription, rows: &'j [AuditRow]) -> Result<bool, Failure> {
     let params: Params<'_> = &[
         &new.criteria,
-        &new.reason,
         &new.endpoint,
         &micros_opt(new.ends),
         &new.status.as_str(),

@@ -1,24 +1,25 @@
 //! Subscriptions, as SQL that both engines read, with `$1`, `$2` … in the order of their first use.
 
 /// The columns of a subscription.
-const COLUMNS: &str = "id, client, criteria, reason, endpoint, ends, status, error, version, created, changed, told, failures, \
-     next_call, failing_since";
+const COLUMNS: &str = "id, client, criteria, endpoint, ends, status, error, version, created, changed, told, failures, next_call, \
+     failing_since";
 /// Those that are called.
 const LIVE: &str = "status IN ('requested', 'active')";
 
-/// A new one, unless its client (`$2`) has `$13` already.
-pub(crate) const ADD: &str = "INSERT INTO subscriptions (id, client, criteria, reason, endpoint, ends, status, version, \
+/// A new one, unless its client (`$2`) has `$12` already. Its owner's reason is not kept: nobody could erase a person from it.
+pub(crate) const ADD: &str =
+    "INSERT INTO subscriptions (id, client, criteria, reason, endpoint, ends, status, version, \
          created, changed, told, taken, failures, next_call)
-     SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT),
-         CAST($7 AS TEXT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), CAST($11 AS BIGINT), 0, 0,
-         CAST($12 AS BIGINT)
-     WHERE (SELECT count(*) FROM subscriptions WHERE client = $2) < CAST($13 AS BIGINT)";
+     SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), 'not kept', CAST($4 AS TEXT), CAST($5 AS BIGINT),
+         CAST($6 AS TEXT), CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), 0, 0,
+         CAST($11 AS BIGINT)
+     WHERE (SELECT count(*) FROM subscriptions WHERE client = $2) < CAST($12 AS BIGINT)";
 /// A change by its owner, or the end of its time.
 pub(crate) const CHANGE: &str =
-    "UPDATE subscriptions SET criteria = $1, reason = $2, endpoint = $3, ends = $4, status = $5, \
-         error = $6, version = version + 1, changed = $7, told = $8, taken = taken + 1, failures = 0, next_call = $9, \
+    "UPDATE subscriptions SET criteria = $1, reason = 'not kept', endpoint = $2, ends = $3, status = $4, \
+         error = $5, version = version + 1, changed = $6, told = $7, taken = taken + 1, failures = 0, next_call = $8, \
          failing_since = NULL
-     WHERE id = $10 AND version = $11";
+     WHERE id = $9 AND version = $10";
 /// The end of one.
 pub(crate) const REMOVE: &str = "DELETE FROM subscriptions WHERE id = $1";
 /// A call is begun.

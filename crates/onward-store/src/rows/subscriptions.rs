@@ -11,7 +11,6 @@ pub(crate) fn subscription(columns: &Columns<'_>) -> Result<Subscription, Corrup
         id: columns.parsed("id")?,
         client_id: columns.get("client")?,
         criteria: columns.get("criteria")?,
-        reason: columns.get("reason")?,
         endpoint: columns.get("endpoint")?,
         ends: columns.moment_opt("ends")?,
         status: columns.parsed("status")?,

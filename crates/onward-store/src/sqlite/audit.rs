@@ -68,6 +68,12 @@ pub(super) fn leaves(c: &Keyed<'_>, from: u64, limit: u32) -> Result<Vec<[u8; 32
         .collect()
 }
 
+pub(super) fn misfiled(c: &Keyed<'_>) -> Result<Option<u64>, Failure> {
+    let sql = query::misfiled_audit(&DIALECT);
+    let first = c.query_row(&sql, [], |row| Ok(Columns::of("audit_log", row).count("position"))).optional()?;
+    Ok(first.transpose()?)
+}
+
 pub(super) fn search(c: &Keyed<'_>, wanted: &AuditQuery) -> Result<Vec<FoundAudit>, Failure> {
     let (sql, values) = query::audit(wanted, c.keys(), &DIALECT);
     c.prepare_cached(&sql)?

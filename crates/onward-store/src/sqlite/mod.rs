@@ -65,7 +65,8 @@ use crate::query::{Dialect, Value};
 use crate::sealing::{KeyEncryption, Vault};
 
 /// Where SQLite's SQL is its own.
-const DIALECT: Dialect = Dialect { greatest: "max", ordered_join: "CROSS JOIN", body_of_delivery: "b.delivery = d.id" };
+const DIALECT: Dialect =
+    Dialect { greatest: "max", ordered_join: "CROSS JOIN", body_of_delivery: "b.delivery = d.id", account: "user" };
 
 impl rusqlite::ToSql for Value {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -417,6 +418,10 @@ impl Store for SqliteStore {
 
     async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredAudit>, StoreError> {
         self.read(move |c| audit::entries(c, from, limit)).await
+    }
+
+    async fn misfiled_audit(&self) -> Result<Option<u64>, StoreError> {
+        self.read(audit::misfiled).await
     }
 
     async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError> {

@@ -37,6 +37,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0013_words.sql"),
     include_str!("../../schema/sqlite/0014_shown.sql"),
     include_str!("../../schema/sqlite/0015_accounts.sql"),
+    include_str!("../../schema/sqlite/0016_lines.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

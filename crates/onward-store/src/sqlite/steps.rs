@@ -75,13 +75,12 @@ pub(super) fn opened(c: &Keyed<'_>, step: &Step) -> Result<(), Failure> {
 }
 
 pub(super) fn of(c: &Keyed<'_>, delivery: DeliveryId) -> Result<Vec<Step>, Failure> {
-    c.prepare_cached(
-        "SELECT kind, at, user, name, item, outcome, text FROM recipient_steps WHERE delivery = ? ORDER BY step",
-    )?
-    .query_and_then([delivery.to_string()], |row| {
-        c.opened(|keys| rows::step(&Columns::of("recipient_steps", row), keys, delivery))
-    })?
-    .collect()
+    let (sql, values) = query::steps(delivery, &DIALECT);
+    c.prepare_cached(&sql)?
+        .query_and_then(params_from_iter(values), |row| {
+            c.opened(|keys| rows::step(&Columns::of("recipient_steps", row), keys))
+        })?
+        .collect()
 }
 
 pub(super) fn arrivals(c: &Keyed<'_>, wanted: &ArrivalQuery) -> Result<Vec<Arrival>, Failure> {

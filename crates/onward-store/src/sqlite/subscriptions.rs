@@ -116,7 +116,6 @@ fn add(c: &Keyed<'_>, new: &Subscription, most: u32, audit: &[AuditRow]) -> Resu
         new.id.to_string(),
         new.client_id,
         new.criteria,
-        new.reason,
         new.endpoint,
         micros_opt(new.ends),
         new.status.as_str(),
@@ -133,7 +132,6 @@ fn add(c: &Keyed<'_>, new: &Subscription, most: u32, audit: &[AuditRow]) -> Resu
 fn change(c: &Keyed<'_>, new: &Subscription, audit: &[AuditRow]) -> Result<bool, Failure> {
     let changed = c.prepare_cached(query::CHANGE)?.execute(params![
         new.criteria,
-        new.reason,
         new.endpoint,
         micros_opt(new.ends),
         new.status.as_str(),

@@ -126,13 +126,13 @@ fn page(parts: &NoticeParts<'_>) -> Result<String, RenderError> {
         vec![
             "Do not read the document any further, and do not pass it on.",
             "Delete every copy of it: downloads, prints, and what was filed in a record.",
-            "Confirm this by accepting this Task. You will be asked who has seen it.",
+            "Confirm that you have done so. You will be asked who has seen it.",
         ]
     } else {
         vec![
             "Do not act on the document any more. If you have acted on it already, ring the hospital now.",
             "Mark it in the person's record as not to be used, and take prints away.",
-            "Confirm this by accepting this Task.",
+            "Confirm that you have done so.",
         ]
     };
     let page = NoticePage {
@@ -185,7 +185,7 @@ fn steps_of_leaving(parts: &NoticeParts<'_>) -> Vec<&'static str> {
             "Ask the person where their medicines go now, before you cancel what is being made up.",
         ],
     };
-    steps.push("Confirm this by accepting this Task.");
+    steps.push("Confirm that you have read this.");
     steps
 }
 

@@ -325,6 +325,7 @@ fn tamper(kind: u64, dice: &mut Dice, connection: &Connection) -> u64 {
 fn cut(connection: &Connection, at: u64) {
     for change in [
         "DELETE FROM audit_log WHERE position >= ?",
+        "DELETE FROM audit_parties WHERE position >= ?",
         "DELETE FROM checkpoints WHERE size > ?",
         "DELETE FROM cosignatures WHERE size > ?",
     ] {
@@ -362,6 +363,12 @@ async fn replace_history(place: &Place, kind: u64, dice: &mut Dice) -> Option<u6
                 connection.execute("DELETE FROM audit_log WHERE position = ?", [sql(at)]).expect("runs");
                 let moved = "UPDATE audit_log SET position = ? WHERE position = ?";
                 connection.execute(moved, [sql(at), sql(ENTRIES)]).expect("runs");
+                connection
+                    .execute_batch(
+                        "DELETE FROM audit_parties; INSERT INTO audit_parties (organisation, recorded, position)
+                         SELECT organisation, recorded, position FROM audit_log WHERE organisation IS NOT NULL",
+                    )
+                    .expect("runs");
                 connection.execute("DELETE FROM cosignatures WHERE size > ?", [sql(at)]).expect("runs");
                 let mut tree = Tree::new();
                 for number in 0..COVERED {

@@ -281,3 +281,44 @@ async fn a_list_that_is_hidden_from_who_asks_is_found_by_the_verifier() {
         assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
     }
 }
+
+/// An IG lead sees her organisation's entries by what they are filed under: that too is judged.
+#[tokio::test]
+async fn an_entry_that_is_hidden_from_an_organisation_is_found_by_the_verifier() {
+    use crate::cli::hold::tests::{DISCHARGE, accepted};
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let (store, journal) = (app.gateway.store(), app.gateway.journal());
+    let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
+    let read = journal.row(&AuditEntry {
+        transfer: Some(receipt.transfer),
+        delivery: Some(transfer.deliveries[0].id),
+        ..AuditEntry::new(AuditWord::Read, crate::cli::open::now(), Agent::gateway(), "record")
+    });
+    store.audit(vec![read]).await.expect("committed");
+    drop(app);
+    assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    let keep = "CREATE TABLE IF NOT EXISTS kept AS SELECT * FROM audit_parties";
+    file.execute_batch(keep).expect("runs");
+    let restore = "DELETE FROM audit_parties; INSERT INTO audit_parties SELECT * FROM kept";
+    // The sender, a recipient and an agent lose an entry; a stranger gains one; an entry is filed at another time.
+    let (of_sender, of_recipient) = (
+        "position IN (SELECT a.position FROM audit_log a JOIN transfers t ON t.id = a.transfer AND t.sender = audit_parties.organisation)",
+        "position IN (SELECT a.position FROM audit_log a JOIN deliveries d ON d.id = a.delivery AND d.recipient = audit_parties.organisation)",
+    );
+    for change in [
+        format!("DELETE FROM audit_parties WHERE {of_sender}"),
+        format!("DELETE FROM audit_parties WHERE {of_recipient}"),
+        "DELETE FROM audit_parties WHERE position IN (SELECT position FROM audit_log WHERE organisation IS NOT NULL)"
+            .into(),
+        "INSERT INTO audit_parties SELECT 'ZZZ99', recorded, position FROM audit_log".into(),
+        "INSERT INTO audit_parties VALUES ('ZZZ99', 1, 1000000)".into(),
+        "UPDATE audit_parties SET recorded = recorded + 1".into(),
+    ] {
+        assert!(file.execute(&change, []).expect("runs") > 0, "{change}");
+        let (outcome, out) = audit(&folder, &["verify"]).await;
+        assert!(outcome == Ok(Exit::No) && out.contains("filed under other organisations"), "{change}: {out}");
+        file.execute_batch(restore).expect("runs");
+        assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
+    }
+}

@@ -51,6 +51,9 @@ pub(super) fn arrival(name: &str, number: &str, expected: Option<&str>, state: D
         expected: expected.map(at),
         card: Some(card.to_string().into_bytes()),
         settled: 3,
+        arrived: false,
+        left: None,
+        continues: false,
     }
 }
 
@@ -87,7 +90,8 @@ fn overdue_ones_stand_first_then_the_soonest_then_those_without_a_time() {
 #[test]
 fn statuses_are_in_words() {
     use DeliveryState as S;
-    let words = |state| status(state, 3).0;
+    let copy = |state| arrival("SMITH, John", "1", None, state).copy;
+    let words = |state| status(&copy(state), 3, None).0;
     assert_eq!(words(S::Received), "Not acknowledged");
     assert_eq!(words(S::Accepted), "Acknowledged");
     assert_eq!(words(S::InProgress), "Arrived (3 of 11)");

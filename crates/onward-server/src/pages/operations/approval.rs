@@ -156,7 +156,7 @@ fn facts(wish: &Wish, now: Timestamp) -> Vec<Fact> {
         (Some(copy), _) => {
             let to = format!("{} ({})", copy.recipient_name, copy.recipient);
             facts.push(Fact { key: "Taken back from", lines: vec![to, words::kind(copy.kind).to_owned()] });
-            facts.push(Fact { key: "That copy is now", lines: vec![words::state(copy.state).to_owned()] });
+            facts.push(Fact { key: "That copy is now", lines: vec![words::standing(copy).to_owned()] });
         }
         (None, Some(hold)) => {
             facts.push(Fact {

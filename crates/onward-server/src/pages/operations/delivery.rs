@@ -202,10 +202,14 @@ fn one(
     let cause = Cause::of(copy.reason.as_deref().filter(|_| waits(copy)));
     let (advice_title, advice) = match waits(copy) {
         true => words::cause(cause),
+        false if copy.ended.is_some() => {
+            ("It is not to be used any more", "Nothing to do: whoever may have it has been told.")
+        }
         false => ("It has left", "Nothing to do, unless the recipient says that it never came: then send it again."),
     };
     let forms: Vec<DeedForm> = forms(copy, !person.is_empty(), now).into_iter().map(|form| form.wrong(wrong)).collect();
     let colour = match copy.state {
+        _ if copy.ended.is_some() => "grey",
         DeliveryState::Failed => "red",
         DeliveryState::Queued => "yellow",
         DeliveryState::Withdrawn | DeliveryState::Rejected => "grey",
@@ -216,7 +220,7 @@ fn one(
         title: format!("Delivery {}", words::short(copy.id)),
         done,
         errors: errors(&forms),
-        tag: (words::state(copy.state), colour),
+        tag: (words::standing(copy), colour),
         facts: facts(copy, now),
         advice_title,
         advice,
@@ -230,9 +234,15 @@ fn waits(copy: &DeliveryRecord) -> bool {
 }
 
 fn facts(copy: &DeliveryRecord, now: Timestamp) -> Vec<Fact> {
+    let part = match copy.notice {
+        Some(notice) => {
+            format!("{}: notice that another copy ended or the stay did ({})", words::kind(copy.kind), notice.why)
+        }
+        None => words::kind(copy.kind).to_owned(),
+    };
     let mut facts = vec![
         Fact { key: "To", lines: vec![format!("{} ({})", copy.recipient_name, copy.recipient)] },
-        Fact { key: "As", lines: vec![words::kind(copy.kind).to_owned()] },
+        Fact { key: "As", lines: vec![part] },
         Fact { key: "By", lines: vec![copy.endpoint.kind().to_string()] },
         Fact { key: "From", lines: vec![copy.sender.to_string()] },
         Fact { key: "Queued", lines: vec![dates::near_moment(copy.created, now)] },

@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use onward_core::Timestamp;
 use onward_core::cause::Cause;
-use onward_core::state::{DeliveryState, HoldReason, RecipientKind};
-use onward_core::store::Queue;
+use onward_core::state::{DeliveryState, EndReason, HoldReason, RecipientKind};
+use onward_core::store::{DeliveryRecord, Queue};
 
 /// A queue's name and what it means.
 pub(super) fn queue(queue: Queue) -> (&'static str, &'static str) {
@@ -166,8 +166,19 @@ pub(super) fn kind(kind: RecipientKind) -> &'static str {
     }
 }
 
+/// How a copy stands, in words: how it ended rather than how far it came.
+pub(super) fn standing(copy: &DeliveryRecord) -> &'static str {
+    match copy.ended.map(|ended| ended.why) {
+        Some(EndReason::Superseded) => "Replaced by a later version",
+        Some(EndReason::Void) => "Null and void",
+        Some(EndReason::Recalled) => "Recalled",
+        Some(EndReason::Withdrawn | EndReason::LeftHome) => "Withdrawn",
+        None => state(copy.state),
+    }
+}
+
 /// A copy's state in words.
-pub(super) fn state(state: DeliveryState) -> &'static str {
+fn state(state: DeliveryState) -> &'static str {
     match state {
         DeliveryState::Queued => "Not sent yet",
         DeliveryState::AwaitingCollection => "In the inbox, not opened",
