@@ -455,6 +455,9 @@ fn after<'t>(text: &'t str, mark: &str) -> &'t str {
     text.split(mark).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_else(|| panic!("{mark}: {text}"))
 }
 
+/// Who asks for what, and with which form.
+type Asked<'r> = (&'r Person, &'r str, Option<&'r [(&'r str, &'r str)]>);
+
 /// The same for the pages of operators, governance leads and wards.
 async fn nothing_of_those_who_run_it(run: &[Person; 3], copy: &str, request: &str, entry: &str) {
     let [operator, lead, ward] = run;
@@ -467,7 +470,7 @@ async fn nothing_of_those_who_run_it(run: &[Person; 3], copy: &str, request: &st
     let pause = [("whom", "everybody"), ("reason", "x")];
     let (delivery, request) = (format!("/operations/deliveries/{copy}"), format!("/operations/approvals/{request}"));
     let (revealed, wish) = (format!("{delivery}/reveal"), format!("{request}/reveal"));
-    let rows: [(&Person, &str, Option<&[(&str, &str)]>); 15] = [
+    let rows: [Asked<'_>; 15] = [
         (operator, BOARD, None),
         (operator, "/operations?queue=dead", None),
         (operator, &delivery, None),
