@@ -1,8 +1,10 @@
 //! Whose it is, and who may (trust.md §8).
 
 use onward_connect::http::{HeaderMap, Method};
+use onward_core::audit::Agent;
 use onward_core::client::Role;
 use onward_core::people;
+use onward_gateway::lifecycle::TakenBack;
 use onward_server::api::Access;
 use onward_server::auth::table::{may, person_may};
 use onward_tests::browser::{self, Browser};
@@ -42,6 +44,8 @@ enum Object {
     OwnCopy,
     /// A copy that is addressed to none of the callers.
     ForeignCopy,
+    /// The copy that was addressed to the caller, and recalled; for those who receive nothing, the care home's.
+    RecalledCopy,
     /// A hold of the hospital's transfer.
     Hold,
     /// A home's entry of the directory.
@@ -78,6 +82,8 @@ const MATRIX: &[Row] = &[
     ("Task of another's copy", "GET", "/fhir/R4/Task/{id}", Object::ForeignCopy, [404, 404, 404, 404, 404, 200]),
     ("read", "GET", "/fhir/R4/Bundle/{id}", Object::OwnCopy, [403, 200, 200, 200, 403, 403]),
     ("read another's", "GET", "/fhir/R4/Bundle/{id}", Object::ForeignCopy, [403, 404, 404, 404, 403, 403]),
+    // trust.md §8 "Read after entitlement ended or re-nomination".
+    ("read after its recall", "GET", "/fhir/R4/Bundle/{id}", Object::RecalledCopy, [403, 404, 404, 404, 403, 403]),
     ("read nothing", "GET", "/fhir/R4/Bundle/{id}", Object::Missing, [403, 404, 404, 404, 403, 403]),
     ("withdraw another's", "PUT", "/fhir/R4/Task/{id}", Object::ForeignTransfer, [404, 404, 404, 404, 403, 403]),
     ("acknowledge another's", "PUT", "/fhir/R4/Task/{id}", Object::ForeignCopy, [404, 404, 404, 404, 403, 403]),
@@ -113,12 +119,8 @@ const MATRIX: &[Row] = &[
     ("audit search by form", "POST", "/fhir/R4/AuditEvent/_search", Object::Form, [403, 403, 403, 403, 200, 403]),
 ];
 
-/// Rows of trust.md §8 that no route serves yet. A route that appears for one of them is missing from the matrix.
-const NOT_SERVED: [&str; 3] = [
-    "read after entitlement ended or re-nomination: a copy is never re-addressed yet",
-    "erase, legal hold",
-    "clients and keys: on the command line only",
-];
+/// The row of trust.md §8 that no route serves. A route that appears for it is missing from the matrix.
+const NOT_SERVED: &str = "clients and keys: on the command line only";
 
 /// The clients of the matrix, in its order, with the copy that is theirs.
 struct Callers {
@@ -126,6 +128,8 @@ struct Callers {
     own: String,
     foreign: String,
     foreign_copy: String,
+    /// One for each client, in their order.
+    recalled: Vec<String>,
     hold: String,
     /// One of each client, in their order; then that of another client.
     subscriptions: Vec<String>,
@@ -143,6 +147,12 @@ impl Callers {
         let copy = async |transfer: &str, kind: &str| delivered(world, transfer, kind).await;
         let for_home = copy(&own, "care-home").await;
         let foreign_copy = copy(&foreign, "care-home").await;
+        let other_own = submitted(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+        let mut recalled = Vec::new();
+        for kind in ["care-home", "care-home", "covering-practice", "pharmacy-referral", "care-home", "care-home"] {
+            recalled.push(copy(&other_own, kind).await);
+        }
+        recall(world, &other_own).await;
         let practice = world.client("beck-lane", "Y99001", Role::Practice).await;
         let pharmacy = world.client("station-road", "FZZ01", Role::Pharmacy).await;
         let clients = vec![
@@ -159,7 +169,7 @@ impl Callers {
         for session in sessions {
             subscriptions.push(subscribed(session).await);
         }
-        Self { clients, own, foreign, foreign_copy, hold, subscriptions }
+        Self { clients, own, foreign, foreign_copy, recalled, hold, subscriptions }
     }
 
     /// Path and body of a row for a caller.
@@ -169,6 +179,7 @@ impl Callers {
             Object::ForeignTransfer => self.foreign.as_str(),
             Object::OwnCopy => self.clients[at].1.as_str(),
             Object::ForeignCopy => self.foreign_copy.as_str(),
+            Object::RecalledCopy => self.recalled[at].as_str(),
             Object::Hold => self.hold.as_str(),
             Object::Home => "VMH01",
             Object::OwnSubscription => self.subscriptions[at].as_str(),
@@ -190,6 +201,15 @@ impl Callers {
         };
         (path.replace("{id}", id).replace("{number}", "1").trim_start_matches('/').to_owned(), body)
     }
+}
+
+/// Takes all copies of a transfer back: they went to whom they are not for.
+async fn recall(world: &World, transfer: &str) {
+    let back =
+        TakenBack { agent: Agent::named("ops", None), by: Some("Ada"), reason: "wrong places", request_id: None };
+    let transfer = transfer.parse().expect("an id");
+    let recalled = world.gateway().recall(transfer, None, &back, true).await.expect("committed");
+    assert!(recalled.len() >= 4, "every copy: {}", recalled.len());
 }
 
 /// Makes a subscription that calls nobody.
@@ -262,7 +282,7 @@ async fn every_role_has_its_functions_and_foreign_objects_do_not_exist() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    NOT_SERVED.iter().for_each(|row| println!("not served: {row}"));
+    println!("not served: {NOT_SERVED}");
 }
 
 /// A route that the matrix does not know has been forgotten there, or should not exist.
@@ -372,6 +392,12 @@ const PAGES: &[PageRow] = &[
     ("reveal of an export", "POST", "/audit/exports/{id}/reveal", Object::Missing, [403, 403, 404, 403]),
     ("no verdict on an export", "POST", "/audit/exports/{id}", Object::Missing, [403, 403, 400, 403]),
     ("no file", "GET", "/audit/exports/{id}/file", Object::Missing, [403, 403, 404, 403]),
+    // trust.md §8 "Erase/legal hold": a form's answer leads on, 303, where the matrix has 202.
+    ("erasures and holds", "GET", "/audit/rights", Object::None, [403, 403, 200, 403]),
+    ("erase nobody", "POST", "/audit/rights/erasures", Object::None, [403, 403, 422, 403]),
+    ("confirm nothing", "POST", "/audit/rights/erasures/{id}", Object::Missing, [403, 403, 422, 403]),
+    ("hold nobody", "POST", "/audit/rights/holds", Object::None, [403, 403, 422, 403]),
+    ("lift without a reason", "POST", "/audit/rights/holds/{id}", Object::Missing, [403, 403, 422, 403]),
     ("directory", "GET", "/directory", Object::None, [200, 200, 403, 200]),
     ("no entry confirmed", "POST", "/directory/confirm", Object::None, [400, 403, 403, 403]),
     ("no entry kept", "POST", "/directory/entry", Object::None, [400, 403, 403, 403]),

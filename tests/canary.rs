@@ -66,7 +66,7 @@ async fn walk_pages(seen: &mut Seen, [home, operator, lead, ward]: [&Browser; 4]
     assert!(walked > 0, "something is stuck or held");
     let today = SystemClock.now().strftime("%Y-%m-%d").to_string();
     let fields = [("from", today.as_str()), ("until", today.as_str()), ("reason", "complaint 12")];
-    for path in ["/audit", "/audit/integrity", "/audit/exports"] {
+    for path in ["/audit", "/audit/integrity", "/audit/exports", "/audit/rights"] {
         seen.page(path, &lead.get(path).await, true);
     }
     for tab in ["events", "disclosures"] {

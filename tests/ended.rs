@@ -171,6 +171,11 @@ async fn what_was_told_of_the_person_outlasts_a_correction() {
     let recent = home.get("/inbox?show=recent").await;
     assert!(row(&recent, &old).contains("Replaced") && !row(&recent, &old).contains("Cancelled"), "{}", recent.text);
     assert!(row(&recent, &old).contains(&format!("href=\"/transfers/{}\"", new.id)), "{}", recent.text);
+    let only = home.get("/inbox?show=recent&status=replaced").await;
+    assert!(has_row(&only, &old) && !has_row(&only, &new), "{}", only.text);
+    let entries = world.gateway().store().audit_entries(0, 10_000).await.expect("readable");
+    let looked = entries.iter().rfind(|entry| entry.columns.word == "query").expect("the look is in the log");
+    assert_eq!(looked.columns.shown, Some(vec![old.id.to_string()]), "what was not shown is not said to have been");
     let list = home.get("/inbox").await;
     assert!(!has_row(&list, &old), "{}", list.text);
     for words in ["Not acknowledged", "Replaces an earlier summary", "The person has arrived"] {
@@ -253,6 +258,7 @@ async fn nobody_tells_with_a_replaced_summary_what_nobody_would_hear() {
         let page = home.post(&format!("{old_path}/{part}"), fields).await;
         assert!(page.status == 409 && page.text.contains("Nothing was kept of what you sent"), "{part}: {}", page.text);
         assert!(page.text.contains(&format!("<a href=\"{path}\">")), "{part} leads on: {}", page.text);
+        assert!(page.text.contains("for Rowan House Care Home (VMH01)"), "for whom it is not: {}", page.text);
     }
     assert_eq!(world.gateway().store().steps(old.id).await.expect("readable"), steps, "nothing was kept");
     assert_eq!(home.get(&format!("{old_path}/leave")).await.location(), Some(old_path.as_str()));

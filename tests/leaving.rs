@@ -103,7 +103,7 @@ async fn practices_pharmacy_and_hospital_hear_that_somebody_leaves() {
         {
             assert!(page.contains(words), "{words}: {page}");
         }
-        assert!(page.contains("9990000018"), "about whom");
+        assert!(page.contains("999 000 0018"), "about whom");
         assert!(!page.contains("daughter") && !page.contains("Holroyd"), "the home's own words are for the hospital");
     }
     let task = hospital.get(&format!("fhir/R4/Task/{}", copy.id)).await.expect("an answer").json().expect("JSON");

@@ -17,6 +17,7 @@ mod destination;
 mod documents;
 mod early_answer;
 mod ended;
+mod erasing;
 mod explorer;
 mod faults;
 mod federation;

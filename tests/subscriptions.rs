@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use onward_connect::http::Method;
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Role;
+use onward_core::store::alerts::AlertKind;
+use onward_core::store::subscriptions::SubscriptionStatus;
 use onward_server::session::Reply;
 use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
@@ -176,11 +179,21 @@ async fn a_call_that_fails_is_told_tried_again_and_given_up_when_the_address_is_
         assert!(error.contains(&status.to_string()) && !error.contains("9990000018"), "{error}");
         assert_eq!(subscriber.called().len(), at, "nothing follows");
     }
+    // Whoever runs the gateway is told, by what names nobody, until its owner asks again.
+    let open = || world.gateway().store().alert_counts();
+    let begun = Instant::now();
+    while open().await != Ok(vec![(AlertKind::SubscriptionFailed, 1)]) {
+        world.gateway().alert_once().await.expect("it looks");
+        assert!(begun.elapsed() < WAIT, "{:?}", open().await);
+    }
+    assert!(world.logged("notify: subscription-failed (step 1)").await > 0);
     assert!(subscriber.called().iter().all(|each| each.line == "POST /hooks/tasks"));
     // Its owner asks again, and again it may be called; off is off.
     let (mut body, version) = read(&home, &id).await;
     body["status"] = json!("off");
     let off = send(&home, Method::PUT, &format!("{PATH}/{id}"), Some(&version), &body).await;
+    world.gateway().alert_once().await.expect("it looks");
+    assert_eq!(open().await, Ok(Vec::new()), "off is no trouble");
     assert_eq!((off.status.as_u16(), off.json().expect("JSON")["status"].as_str()), (200, Some("off")));
     assert_eq!(world.gateway().call_subscribers().await, Ok(0));
     let stale = send(&home, Method::PUT, &format!("{PATH}/{id}"), Some(&version), &body).await;
@@ -355,6 +368,18 @@ async fn a_client_that_is_disabled_is_not_called_any_more() {
     until(&home, &id, |shown| shown["status"] == "active").await;
     world.tamper("UPDATE clients SET disabled = 1 WHERE ods = 'VMH01'");
     assert_eq!(post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await.0, 200);
+    let begun = Instant::now();
+    let off = loop {
+        let own =
+            world.gateway().store().subscription(id.parse().expect("an id")).await.expect("readable").expect("kept");
+        if own.status == SubscriptionStatus::Off {
+            break own;
+        }
+        assert!(begun.elapsed() < WAIT, "it stays {}", own.status);
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(off.error.as_deref(), Some("its client may not sign in any more"));
+    assert_eq!(world.logged(&format!("configure: subscription {id}: its client may not sign in")).await, 1);
     assert_eq!(world.gateway().call_subscribers().await, Ok(0));
     assert_eq!(subscriber.called().len(), 1, "only the call before it was disabled");
 }
@@ -373,5 +398,49 @@ async fn an_address_that_is_not_listed_any_more_is_not_called_and_its_owner_lear
     assert_eq!(post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await.0, 200);
     let failed = until(&home, &id, |shown| shown["status"] == "error").await;
     assert!(failed["error"].as_str().is_some_and(|why| why.contains("[delivery] hooks")), "{failed}");
+    assert_eq!(subscriber.called().len(), 1);
+}
+
+/// A call that fails five times opens the breaker of its place; who is not called any more does not answer for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_did_not_answer_is_forgotten_with_its_subscription() {
+    let (world, subscriber) = world().await;
+    let home = world.care_home().await;
+    subscriber.answer(&[503; 20]);
+    let id = made(&home, &subscription(&subscriber.url("/hooks/tasks"))).await;
+    until_called(&subscriber, 5).await;
+    let begun = Instant::now();
+    while world.gateway().hook_breakers().open().is_empty() {
+        assert!(begun.elapsed() < WAIT);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(send(&home, Method::DELETE, &format!("{PATH}/{id}"), None, &Value::Null).await.status, 204);
+    while !world.gateway().hook_breakers().open().is_empty() {
+        assert!(begun.elapsed() < WAIT, "it is open for ever");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Entries that concern nobody are looked through once: the store keeps how far, so that a restart does not begin at the last call.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_concerns_nobody_is_not_looked_through_again_after_a_restart() {
+    let (world, subscriber) = world().await;
+    let home = world.care_home().await;
+    let id = made(&home, &subscription(&subscriber.url("/hooks/tasks"))).await;
+    until(&home, &id, |shown| shown["status"] == "active").await;
+    let store = world.gateway().store();
+    let told = async || store.subscription(id.parse().expect("an id")).await.expect("readable").expect("kept").told;
+    let (before, desk) = (told().await, Agent::gateway());
+    let entry = AuditEntry::new(AuditWord::Configure, world.gateway().clock().now(), desk, "nothing to tell");
+    for _ in 0..20 {
+        let rows = (0..500).map(|_| world.gateway().journal().row(&entry)).collect();
+        store.audit(rows).await.expect("committed");
+    }
+    let begun = Instant::now();
+    while told().await < before + 10_000 {
+        assert!(begun.elapsed() < WAIT, "{} of {}", told().await, store.audit_size().await.expect("readable"));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(read(&home, &id).await.0["meta"]["versionId"], "2", "its owner sees nothing of it");
     assert_eq!(subscriber.called().len(), 1);
 }

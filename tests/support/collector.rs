@@ -1,5 +1,6 @@
 //! A collector of traces (OTLP over HTTP, protobuf): keeps what is posted to `/v1/traces`, and answers as it is told.
 
+use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -32,14 +33,29 @@ impl Export {
     /// When it is none.
     #[must_use]
     pub fn decoded(&self) -> ExportTraceServiceRequest {
-        ExportTraceServiceRequest::decode(self.body.clone()).expect("OTLP")
+        ExportTraceServiceRequest::decode(self.plain().as_slice()).expect("OTLP")
+    }
+
+    /// The bytes, unpacked where they came in gzip.
+    ///
+    /// # Panics
+    /// When they are not what they are said to be.
+    #[must_use]
+    pub fn plain(&self) -> Vec<u8> {
+        let mut plain = self.body.to_vec();
+        if self.headers.get("content-encoding").is_some_and(|coding| coding == "gzip") {
+            plain.clear();
+            flate2::read::GzDecoder::new(&self.body[..]).read_to_end(&mut plain).expect("gzip");
+        }
+        plain
     }
 }
 
 #[derive(Clone, Default)]
 struct Kept {
-    exports: Arc<Mutex<Vec<Export>>>,
+    exports: watch::Sender<Vec<Export>>,
     answers: Arc<Mutex<Vec<u16>>>,
+    silent: watch::Sender<bool>,
 }
 
 /// The collector; it ends with this value.
@@ -78,28 +94,45 @@ impl Collector {
         *self.kept.answers.lock().expect("whole") = statuses.iter().rev().copied().collect();
     }
 
+    /// From now on it takes what comes and never answers.
+    pub fn fall_silent(&self) {
+        self.kept.silent.send_replace(true);
+    }
+
     /// The exports so far.
-    ///
-    /// # Panics
-    /// When a request panicked.
     #[must_use]
     pub fn exports(&self) -> Vec<Export> {
-        self.kept.exports.lock().expect("whole").clone()
+        self.kept.exports.borrow().clone()
+    }
+
+    /// Returns when the exports so far are so.
+    pub async fn until(&self, so: impl Fn(&[Export]) -> bool) {
+        self.kept.exports.subscribe().wait_for(|exports| so(exports)).await.expect("the exports are kept here");
     }
 
     /// The spans so far.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        let all = self.exports().into_iter().flat_map(|export| export.decoded().resource_spans);
-        all.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
+        spans(&self.exports())
     }
+}
+
+/// The spans of these exports.
+#[must_use]
+pub fn spans(exports: &[Export]) -> Vec<Span> {
+    let all = exports.iter().flat_map(|export| export.decoded().resource_spans);
+    all.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
 }
 
 async fn take(State(kept): State<Kept>, headers: HeaderMap, body: Bytes) -> StatusCode {
     if let Some(status) = kept.answers.lock().expect("whole").pop() {
         return StatusCode::from_u16(status).expect("a status");
     }
-    leaks::look("traces", &String::from_utf8_lossy(&body));
-    kept.exports.lock().expect("whole").push(Export { headers, body });
+    let export = Export { headers, body };
+    leaks::look("traces", &String::from_utf8_lossy(&export.plain()));
+    kept.exports.send_modify(|exports| exports.push(export));
+    if *kept.silent.borrow() {
+        return std::future::pending().await;
+    }
     StatusCode::OK
 }

@@ -38,7 +38,7 @@ struct Kept {
     /// Messages by `MessageHeader.id`, with how often each came.
     messages: Arc<Mutex<BTreeMap<String, usize>>>,
     keys: Arc<Mutex<Vec<String>>>,
-    traceparents: Arc<Mutex<Vec<String>>>,
+    traceparents: watch::Sender<Vec<String>>,
 }
 
 /// The server; it ends with this value.
@@ -76,12 +76,15 @@ impl MessageServer {
     }
 
     /// `traceparent` of every request so far, empty where there was none.
-    ///
-    /// # Panics
-    /// When a request panicked.
     #[must_use]
     pub fn traceparents(&self) -> Vec<String> {
-        self.kept.traceparents.lock().expect("whole").clone()
+        self.kept.traceparents.borrow().clone()
+    }
+
+    /// The same, when there were so many requests.
+    pub async fn asked(&self, times: usize) -> Vec<String> {
+        let mut asked = self.kept.traceparents.subscribe();
+        asked.wait_for(|all| all.len() >= times).await.expect("they are kept here").clone()
     }
 
     /// `Idempotency-Key` of every request so far.
@@ -96,7 +99,7 @@ impl MessageServer {
 
 async fn process(State(kept): State<Kept>, headers: HeaderMap, body: Bytes) -> Response {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    kept.traceparents.lock().expect("whole").push(text("traceparent"));
+    kept.traceparents.send_modify(|all| all.push(text("traceparent")));
     kept.keys.lock().expect("whole").push(text("idempotency-key"));
     let xml =
         headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/fhir+xml"));

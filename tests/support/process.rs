@@ -1,14 +1,14 @@
 //! The gateway as a process of its own: `onward serve` on a world's folder, with its log and its memory in view.
 
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use clap::Parser as _;
 use onward_server::bench::Role;
 use onward_server::cli::Cli;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::leaks;
 use crate::world::World;
@@ -39,7 +39,7 @@ pub fn benched(role: Role, config: &std::path::Path) -> Command {
 /// `onward serve` in a child process; it ends with this value.
 pub struct Process {
     child: Child,
-    log: Arc<Mutex<String>>,
+    log: watch::Sender<String>,
 }
 
 impl Process {
@@ -68,9 +68,9 @@ impl Process {
             .spawn()
             .expect("a child process");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = watch::Sender::new(String::new());
         let (tell, serving) = oneshot::channel();
-        let kept = Arc::clone(&log);
+        let kept = log.clone();
         tokio::spawn(async move {
             let mut tell = Some(tell);
             while let Ok(Some(line)) = lines.next_line().await {
@@ -81,9 +81,7 @@ impl Process {
                     let _ = tell.send(());
                 }
                 leaks::look("log of a process", &line);
-                let mut kept = kept.lock().expect("whole");
-                kept.push_str(&line);
-                kept.push('\n');
+                kept.send_modify(|kept| kept.extend([line.as_str(), "\n"]));
             }
         });
         let process = Self { child, log };
@@ -105,18 +103,25 @@ impl Process {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let tried = tokio::time::timeout(std::time::Duration::from_secs(60), tried).await;
+        let tried = tokio::time::timeout(Duration::from_secs(60), tried).await;
         let tried = tried.expect("it does not serve").expect("a child process");
         String::from_utf8_lossy(&tried.stderr).into_owned()
     }
 
     /// What it has logged so far.
-    ///
-    /// # Panics
-    /// When a reader of the log panicked.
     #[must_use]
     pub fn log(&self) -> String {
-        self.log.lock().expect("whole").clone()
+        self.log.borrow().clone()
+    }
+
+    /// Returns when it has logged this.
+    ///
+    /// # Panics
+    /// When it has not within a minute.
+    pub async fn logs(&self, text: &str) {
+        let mut log = self.log.subscribe();
+        let logged = tokio::time::timeout(Duration::from_secs(60), log.wait_for(|log| log.contains(text))).await;
+        assert!(logged.is_ok(), "it does not log {text:?}:\n{}", self.log());
     }
 
     /// Resident memory, bytes: at present, and the most there ever was.
@@ -165,7 +170,7 @@ impl Process {
         let id = self.child.id().expect("it runs").to_string();
         let told = std::process::Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
         assert!(told.success());
-        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), self.child.wait()).await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
         ended.expect("it stops").expect("it is ours").success()
     }
 

@@ -103,9 +103,6 @@ impl Subscriber {
     }
 
     /// Returns when the calls so far are so.
-    ///
-    /// # Panics
-    /// Never: the calls are kept here.
     pub async fn until(&self, so: impl Fn(&[Called]) -> bool) {
         self.kept.called.subscribe().wait_for(|called| so(called)).await.expect("the calls are kept here");
     }

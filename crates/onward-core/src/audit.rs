@@ -322,7 +322,8 @@ pub struct AuditRow {
     pub patient: Option<NhsNumber>,
     /// False when it was denied or failed.
     pub success: bool,
-    /// What a list showed of people whom this entry does not name: identifiers of copies and transfers, or [`ENTRIES`].
+    /// What a list showed of people whom this entry does not name: identifiers of copies and transfers, or [`ENTRIES`]; or
+    /// [`VERIFICATION`].
     pub shown: Vec<String>,
     /// FHIR R4 AuditEvent, JSON.
     pub event: Vec<u8>,
@@ -331,13 +332,18 @@ pub struct AuditRow {
 /// Stands in [`AuditRow::shown`] where entries of the log left as a file.
 pub const ENTRIES: &str = "*";
 
-/// Entries that name nobody and showed many.
+/// Stands in [`AuditRow::shown`] where the log was verified on a page.
+pub const VERIFICATION: &str = "verification";
+
+/// Entries that name nobody and showed many, or what the log came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lists {
     /// Lists on which a copy or a transfer of this person stood.
     Of(NhsNumber),
     /// Exports of entries.
     Exports,
+    /// Verifications of the log.
+    Verifications,
     /// Queries that a binary wrote before lists could be found by what they showed: their own words must be read.
     Unkept,
 }

@@ -28,8 +28,10 @@ use crate::Gateway;
 const EVERY: Duration = Duration::from_secs(10);
 /// Whoever takes a notification and dies leaves it due again after this.
 const TAKEN: SignedDuration = SignedDuration::from_secs(120);
-/// No telling takes longer, with all its timeouts. Whoever has less left of its time leaves the rest to the next look.
-const ONE_TELLING: SignedDuration = SignedDuration::from_secs(60);
+/// No telling takes longer: it is ended then. Whoever has less left of its time leaves the rest to the next look.
+const ONE_TELLING: Duration = Duration::from_secs(50);
+/// So long after they were taken a telling may begin: another node may take them when it ends, and its end must be kept before.
+const BEGINS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// Attempts to tell somebody, before others are told instead: a few minutes apart, so most of a day.
 const ATTEMPTS_MAX: u32 = 60;
 /// The longest wait between two of them, minutes.
@@ -93,8 +95,9 @@ impl Gateway {
         let raised = self.store.raise_alert(alert).await?;
         if raised && concern.kind.is_trouble() {
             tracing::error!(
-                kind = %concern.kind, step = concern.step, transfer = %concern.transfer,
-                delivery = concern.delivery.map(tracing::field::display), "a person must look"
+                kind = %concern.kind, step = concern.step, transfer = concern.transfer.map(tracing::field::display),
+                delivery = concern.delivery.map(tracing::field::display),
+                subscription = concern.subscription.map(tracing::field::display), "a person must look"
             );
         }
         Ok(raised)
@@ -102,12 +105,20 @@ impl Gateway {
 
     /// What is told names no patient; the entry does, because it is about what became of that person's summary.
     async fn notify_entry(&self, concern: &Concern, success: bool, detail: String) -> Result<AuditEntry, StoreError> {
+        let transfer = match concern.transfer {
+            Some(transfer) => self.store.transfer(transfer).await?,
+            None => None,
+        };
+        let detail = match concern.subscription {
+            Some(id) => format!("{detail}; subscription {id}"),
+            None => detail,
+        };
         Ok(AuditEntry {
             success,
-            transfer: Some(concern.transfer),
+            transfer: concern.transfer,
             delivery: concern.delivery,
             recipient: concern.recipient.clone(),
-            patient: self.store.transfer(concern.transfer).await?.and_then(|transfer| transfer.patient),
+            patient: transfer.and_then(|transfer| transfer.patient),
             ..AuditEntry::new(AuditWord::Notify, self.clock.now(), Agent::gateway(), detail)
         })
     }
@@ -177,7 +188,7 @@ impl Gateway {
         }
         for group in groups.into_values() {
             // Another node may take them from then on, and would tell them a second time.
-            if self.clock.now().duration_since(now) > TAKEN - ONE_TELLING {
+            if self.clock.now().duration_since(now) > BEGINS_WITHIN {
                 break;
             }
             self.tell(group).await?;
@@ -190,7 +201,7 @@ impl Gateway {
         let (channel, contacted) = (first.notification.channel, first.notification.contacted);
         let telling = self.telling(first.notification.clone(), &group).await?;
         let told = match self.notifiers.iter().find(|notifier| notifier.channel() == channel) {
-            Some(notifier) => notifier.tell(&telling).await,
+            Some(notifier) => within(ONE_TELLING, notifier.tell(&telling)).await,
             None => Err(SendError::Permanent { reason: format!("no {channel} is set up any more") }),
         };
         if let Err(error) = &told {
@@ -250,7 +261,17 @@ impl Gateway {
             if to.contacted != Contacted::Home && to.contacted != Contacted::Coordinator {
                 let copy = concern.delivery.map(|id| format!(", copy {id}")).unwrap_or_default();
                 let recipient = concern.recipient.as_ref().map(|ods| format!(", for {ods}")).unwrap_or_default();
-                let _ = writeln!(text, "Transfer {}{copy}, from {}{recipient}.", concern.transfer, concern.sender);
+                if let Some(transfer) = concern.transfer {
+                    let _ = writeln!(text, "Transfer {transfer}{copy}, from {}{recipient}.", concern.sender);
+                }
+                if let Some(id) = concern.subscription {
+                    let see = "`onward subscription list` says why";
+                    let _ = writeln!(
+                        text,
+                        "Subscription {id} of {}: {see}; its owner must ask for it again.",
+                        concern.sender
+                    );
+                }
                 for number in self.numbers(concern).await? {
                     let _ = writeln!(text, "Ring {number}");
                 }
@@ -261,8 +282,8 @@ impl Gateway {
             text.push('\n');
             events.push(json!({
                 "kind": concern.kind, "step": concern.step, "since": concern.since, "transfer": concern.transfer,
-                "delivery": concern.delivery, "hold": concern.hold, "sender": concern.sender,
-                "recipient": concern.recipient, "link": link,
+                "delivery": concern.delivery, "hold": concern.hold, "subscription": concern.subscription,
+                "sender": concern.sender, "recipient": concern.recipient, "link": link,
             }));
         }
         let _ = writeln!(text, "This message names no patient. It was sent by {}.", self.settings.own_name);
@@ -279,6 +300,7 @@ impl Gateway {
     fn link(&self, contacted: Contacted, concern: &Concern) -> Option<String> {
         let base = &self.settings.base_url;
         match (contacted, concern.delivery) {
+            _ if concern.subscription.is_some() => None,
             (Contacted::Ward, _) => None,
             (Contacted::Home | Contacted::Coordinator, Some(copy)) => Some(format!("{base}/transfers/{copy}")),
             _ => Some(format!("{base}/operations")),
@@ -313,6 +335,12 @@ impl Gateway {
     }
 }
 
+/// What became of a telling; one that takes longer is ended, and may have been taken all the same.
+async fn within(limit: Duration, telling: impl Future<Output = Result<(), SendError>>) -> Result<(), SendError> {
+    let too_long = |_| Err(SendError::Unknown { reason: format!("it took longer than {} s", limit.as_secs()) });
+    tokio::time::timeout(limit, telling).await.unwrap_or_else(too_long)
+}
+
 fn notification(contacted: Contacted, channel: Channel, address: String) -> NewNotification {
     NewNotification { id: Uuid::new_v4(), contacted, channel, address }
 }
@@ -338,5 +366,20 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::HoldOverdue => "A discharge waits for a decision longer than it may",
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
+        AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_telling_that_does_not_end_is_ended_and_may_have_been_taken() {
+        let ended = within(Duration::from_millis(1), std::future::pending()).await;
+        assert!(matches!(ended, Err(SendError::Unknown { .. })), "{ended:?}");
+        assert_eq!(within(ONE_TELLING, std::future::ready(Ok(()))).await, Ok(()));
+        let (telling, begins) = (SignedDuration::try_from(ONE_TELLING).expect("in range"), BEGINS_WITHIN);
+        assert!(begins + telling < TAKEN, "another node may take them from then on");
     }
 }

@@ -89,6 +89,19 @@ pub fn takes_deeds(copy: &DeliveryRecord) -> bool {
     copy.ended.is_none() && copy.notice.is_none()
 }
 
+/// Which arrivals are listed.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// Those alone that still need somebody.
+    pub open_only: bool,
+    /// Only those queued at or after this.
+    pub since: Timestamp,
+    /// At most so many, the newest.
+    pub limit: u32,
+    /// What was asked for, as the log keeps it.
+    pub asked: String,
+}
+
 /// What a person wants to do.
 #[derive(Clone)]
 pub enum Deed {
@@ -160,17 +173,17 @@ const LATE_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub const WORDS_MAX: usize = 2_000;
 
 impl Gateway {
-    /// The arrivals of the person's homes, and the look itself audited with the copies that it shows.
+    /// The arrivals of the person's homes, as far as they are wanted, and the look itself audited with the copies that it shows.
     ///
     /// # Errors
     /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
     pub async fn arrivals(
         &self,
         who: &Attendant,
-        open_only: bool,
-        since: Timestamp,
-        limit: u32,
+        listing: Listing,
+        wanted: impl Fn(&Arrival) -> bool + Send,
     ) -> Result<Vec<Arrival>, StoreError> {
+        let Listing { open_only, since, limit, asked } = listing;
         let query = ArrivalQuery {
             recipients: who.organisations.clone(),
             kind: RecipientKind::CareHome,
@@ -195,10 +208,11 @@ impl Gateway {
             // With an earlier version it was told that the person has left, and this one is acknowledged.
             found.retain(|arrival| arrival.left.is_none() || !arrival.copy.state.is_acknowledged());
         }
+        // Before it is written down what was shown.
+        found.retain(wanted);
         let copies = found.iter().map(|arrival| arrival.copy.id).collect();
         let shown = Shown { copies, transfers: Vec::new() };
-        let filter = if open_only { "open" } else { "all" };
-        self.note_listed(who, &format!("inbox?show={filter}"), &shown, "list of arrivals").await?;
+        self.note_listed(who, &asked, &shown, "list of arrivals").await?;
         Ok(found)
     }
 

@@ -61,6 +61,11 @@ impl Breakers {
         due
     }
 
+    /// Forgets endpoints that are not used any more.
+    pub fn keep(&self, used: impl Fn(&Endpoint) -> bool) {
+        self.lock().retain(|_, breaker| used(&breaker.endpoint));
+    }
+
     /// It answered, whatever it said; whether it was open.
     pub fn answered(&self, endpoint: &Endpoint) -> bool {
         self.lock().remove(&key(endpoint)).is_some_and(|breaker| breaker.open.is_some())
@@ -137,7 +142,14 @@ mod tests {
         assert!(breakers.take_probes(at(300)).is_empty(), "it asked for five minutes");
         assert_eq!(breakers.take_probes(at(342)), std::slice::from_ref(&one));
         assert_eq!(breakers.open()[0].since, at(10));
+        breakers.keep(|endpoint| *endpoint != other);
+        assert_eq!(breakers.open().len(), 1, "only what is not used is forgotten");
         assert!(breakers.answered(&one));
         assert!(breakers.open().is_empty());
+        for n in 0..5 {
+            breakers.failed(&one, at(400 + n), None);
+        }
+        breakers.keep(|endpoint| *endpoint == other);
+        assert!(breakers.open().is_empty() && breakers.take_probes(at(900)).is_empty());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis, FoundAudit};
+use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis, FoundAudit, Lists};
 use onward_core::store::{Approval, ApprovalKind, FoundTask, Store, StoreError, SubjectTransfer, TaskQuery, Verdict};
 use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_ledger::{Checkpoint, Verified};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Gateway;
 use crate::attend::Attendant;
-use crate::sightings::{Carried, Sighting, all, sightings};
+use crate::sightings::{Carried, Sighting, VERIFYING, all, sightings};
 use crate::verify::{Misfit, walk};
 
 /// Entries read at once.
@@ -277,7 +277,7 @@ impl Gateway {
         let entry = AuditEntry {
             success: outcome.is_ok(),
             request_id: inquiry.who.request_id.clone(),
-            query: Some(inquiry.asked.clone()),
+            query: Some(VERIFYING.to_owned()),
             ..AuditEntry::new(AuditWord::Query, self.clock.now(), self.agent_of(inquiry), detail)
         };
         self.store.audit(vec![self.journal.row(&entry)]).await?;
@@ -292,22 +292,14 @@ impl Gateway {
         &self,
         organisation: &OdsCode,
     ) -> Result<Option<(String, bool, Timestamp)>, StoreError> {
-        let query = AuditQuery { words: vec![AuditWord::Query], ..everything(Some(organisation.clone())) };
-        let (mut after, mut last) = (None, false);
-        while !last {
-            let page = self.store.search_audit(AuditQuery { after, ..query.clone() }).await?;
-            after = page.last().map(|last| (last.recorded, last.index));
-            last = page.len() < PAGE as usize;
-            let found = page.iter().find_map(|entry| {
-                let words = told(entry)?.strip_prefix(VERIFIED)?.to_owned();
-                let whole = words.starts_with("whole");
-                Some((words, whole, entry.recorded))
-            });
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
+        let verifications = Some(Lists::Verifications);
+        let query = AuditQuery { lists: verifications, limit: 1, ..everything(Some(organisation.clone())) };
+        let found = self.store.search_audit(query).await?;
+        Ok(found.first().and_then(|entry| {
+            let words = told(entry)?.strip_prefix(VERIFIED)?.to_owned();
+            let whole = words.starts_with("whole");
+            Some((words, whole, entry.recorded))
+        }))
     }
 
     /// Keeps the wish to export; another lead of the organisation must grant it. `false`: the organisation neither sent nor
@@ -349,7 +341,7 @@ impl Gateway {
     }
 
     /// A transfer about this person that the organisation sent or was sent a copy of.
-    async fn transfer_within(
+    pub(crate) async fn transfer_within(
         &self,
         organisation: &OdsCode,
         patient: &NhsNumber,
@@ -534,7 +526,7 @@ impl Gateway {
         })
     }
 
-    fn agent_of(&self, inquiry: &Inquiry<'_>) -> onward_core::audit::Agent {
+    pub(crate) fn agent_of(&self, inquiry: &Inquiry<'_>) -> onward_core::audit::Agent {
         onward_core::audit::Agent { organisation: Some(inquiry.organisation.clone()), ..inquiry.who.agent.clone() }
     }
 
@@ -564,7 +556,7 @@ pub fn everything(organisation: Option<OdsCode>) -> AuditQuery {
 }
 
 /// What an entry says, after its word.
-fn told(entry: &FoundAudit) -> Option<String> {
+pub(crate) fn told(entry: &FoundAudit) -> Option<String> {
     let event: serde_json::Value = serde_json::from_slice(entry.event.as_deref()?).ok()?;
     let (_, detail) = event["outcomeDesc"].as_str()?.split_once(": ")?;
     Some(detail.to_owned())

@@ -15,6 +15,7 @@ pub mod collect;
 pub mod decision;
 pub mod directory;
 pub mod dispatch;
+pub mod erasing;
 pub mod explain;
 pub mod explore;
 pub mod facts;

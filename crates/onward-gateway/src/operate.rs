@@ -293,7 +293,7 @@ impl Gateway {
         Ok(ended)
     }
 
-    fn configured(&self, decider: &Decider<'_>, what: String) -> onward_core::audit::AuditRow {
+    pub(crate) fn configured(&self, decider: &Decider<'_>, what: String) -> onward_core::audit::AuditRow {
         let detail = format!("{what} {}: {}", decider.by, decider.reason);
         self.journal.row(&AuditEntry {
             request_id: decider.request_id.map(str::to_owned),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, FoundAudit, Lists};
+use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, FoundAudit, Lists, VERIFICATION};
 use onward_core::store::{FoundTask, Store, StoreError, TaskQuery};
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use serde_json::Value;
@@ -118,8 +118,14 @@ pub fn shown_by(entry: &FoundAudit) -> Showed {
     }
 }
 
+/// The raw query of an entry about a verification of the log.
+pub const VERIFYING: &str = "audit/integrity?verified=";
+
 /// What the store keeps beside an entry with this raw query, to find it by.
 pub(crate) fn kept(query: &str) -> Vec<String> {
+    if query == VERIFYING {
+        return vec![VERIFICATION.to_owned()];
+    }
     match shown(query) {
         Showed::Nothing => Vec::new(),
         Showed::OnList { subjects, .. } => subjects.iter().map(Uuid::to_string).collect(),
@@ -269,6 +275,8 @@ mod tests {
         assert_eq!(shown(&format!("hold list?about={COPY}")), list(true));
         assert_eq!(kept(&format!("inbox?show=open&shown={COPY}")), [COPY]);
         assert_eq!(kept("audit/exports/1?exported=*&before=9"), ["*"]);
+        assert_eq!(kept(VERIFYING), [VERIFICATION]);
+        assert!(kept("audit/search?text=x&verified=").is_empty() && kept("AuditEvent?verified=").is_empty());
         for query in [
             format!("Task?shown={COPY}"),
             "AuditEvent?exported=*&before=9".to_owned(),

@@ -16,11 +16,15 @@ use onward_fhir::authored::{self, SubscriptionContent};
 use uuid::Uuid;
 
 use crate::Gateway;
+use crate::holds::Decider;
 
 pub use criteria::{Criteria, CriteriaError};
 
 /// Subscriptions that one client may have.
 pub const SUBSCRIPTIONS_MAX: u32 = 20;
+
+/// How often it is tried to turn one off that changes meanwhile.
+const TURNING_OFF: u32 = 10;
 
 /// `Subscription.reason` of every answer: R4 demands one, and what people write there could name a person whom no erasure reaches.
 const REASON_NOT_KEPT: &str = "not kept";
@@ -71,6 +75,17 @@ pub enum NotTaken {
     /// There is no room.
     #[error("a client may have {SUBSCRIPTIONS_MAX} subscriptions: delete one first")]
     TooMany,
+}
+
+/// What became of an operator's wish to turn a subscription off.
+#[derive(Debug, Clone)]
+pub enum TurnedOff {
+    /// Done; this is how it stands.
+    Done(Box<Subscription>),
+    /// It is off already.
+    Already,
+    /// Not there.
+    NotFound,
 }
 
 /// What became of a change.
@@ -186,6 +201,37 @@ impl Gateway {
         })
     }
 
+    /// Turns anybody's subscription off, for whoever runs the gateway. Its owner sees that, and can ask for it again.
+    ///
+    /// # Errors
+    /// When the store cannot commit; [`StoreError::Overtaken`] when calls and changes come faster than this.
+    pub async fn turn_off_subscription(&self, id: Uuid, decider: &Decider<'_>) -> Result<TurnedOff, StoreError> {
+        for _ in 0..TURNING_OFF {
+            let Some(own) = self.store.subscription(id).await? else { return Ok(TurnedOff::NotFound) };
+            if own.status == SubscriptionStatus::Off {
+                return Ok(TurnedOff::Already);
+            }
+            let now = to_the_microsecond(self.clock.now());
+            let off = turned_off(
+                own,
+                now,
+                Some("turned off by whoever runs the gateway: ask them before you ask for it again"),
+            );
+            let row = self.configured(decider, format!("subscription {id} turned off by"));
+            // When it is `false` its owner, or the end of a call, has just changed it.
+            if self.store.change_subscription(off.clone(), vec![row]).await? {
+                let version = off.version.saturating_add(1);
+                return Ok(TurnedOff::Done(Box::new(Subscription {
+                    version,
+                    failures: 0,
+                    failing_since: None,
+                    ..off
+                })));
+            }
+        }
+        Err(StoreError::Overtaken)
+    }
+
     /// Removes a client's subscription; `false` when there is none of this client.
     ///
     /// # Errors
@@ -290,6 +336,12 @@ impl Gateway {
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
     }
+}
+
+/// As it stands when somebody else than its owner turns it off; `why` takes the place of the last failure.
+fn turned_off(own: Subscription, now: Timestamp, why: Option<&str>) -> Subscription {
+    let error = why.map(str::to_owned).or_else(|| own.error.clone());
+    Subscription { status: SubscriptionStatus::Off, error, changed: now, next_call: None, ..own }
 }
 
 /// As the store keeps it: what is shown at once must be what is shown later.

@@ -15,7 +15,7 @@ use onward_core::store::{Arrival, DeliveryRecord};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
 use onward_server::pages::Shell;
 use onward_server::pages::directory::search::{Looked, SearchPage};
-use onward_server::pages::inbox::{InboxPage, Show};
+use onward_server::pages::inbox::{Asked, InboxPage};
 use onward_transform::pdf;
 use onward_transform::render::Fragment;
 
@@ -28,7 +28,9 @@ fn main() -> anyhow::Result<()> {
     let arrivals: Vec<Arrival> = (0..500).map(|n| arrival(n, &home, now)).collect();
     let list = || {
         let shell = Shell::signed_in("Pat Moore", "care home", "Rowan House (VMH01)");
-        InboxPage::new(shell, &homes, Show::Open, arrivals.clone(), now).render().expect("renders")
+        InboxPage::new(shell, &homes, Asked::read(None).expect("nothing asked for"), arrivals.clone(), now)
+            .render()
+            .expect("renders")
     };
     told("list of 500 arrivals", list);
 

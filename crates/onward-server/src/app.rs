@@ -34,7 +34,7 @@ use crate::auth::first_uses::FirstUses;
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::auth::limit::Limits;
 use crate::auth::refusals::Refusals;
-use crate::config::{Config, PdsMode, Retry, StoreUrl, TokenIssuer};
+use crate::config::{Config, PdsMode, Retry, StoreUrl, TokenIssuer, Traces};
 use crate::forwarding::Forwarding;
 use crate::people::People;
 use crate::seal::Seal;
@@ -341,12 +341,13 @@ pub(crate) fn ods_http(config: &Config) -> anyhow::Result<HttpClient> {
     http(config, None, None, config.ods.allow_plain_loopback)
 }
 
-/// For the collector of traces, which often stands on the same machine in the clear.
+/// For the collector of traces, which often stands on the same machine in the clear. It may take as long as its variable says.
 ///
 /// # Errors
 /// When an authority cannot be read.
-pub(crate) fn traces_http(config: &Config) -> anyhow::Result<HttpClient> {
-    http(config, None, None, true)
+pub(crate) fn traces_http(config: &Config, traces: &Traces) -> anyhow::Result<HttpClient> {
+    let http = HttpConfig { total_timeout: traces.timeout, ..http_config(config, None, None, true)? };
+    Ok(HttpClient::new(&http)?)
 }
 
 /// For the key sets of clients: somebody waits for a token meanwhile.

@@ -34,6 +34,7 @@ mod send;
 mod settings;
 pub(crate) mod signed_folder;
 mod status;
+mod subscription;
 mod terminal;
 mod user;
 mod validate;
@@ -95,6 +96,9 @@ pub enum Command {
     /// Machine clients and their keys
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Client systems that asked to be called when a Task changes
+    #[command(subcommand)]
+    Subscription(subscription::SubscriptionCommand),
     /// The keys under which the store's data lies
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -225,6 +229,7 @@ impl Command {
             Self::Alerts(command) => alerts::run(command, terminal).await,
             Self::Directory(command) => directory::run(command, terminal).await,
             Self::Client(command) => client::run(command, terminal).await,
+            Self::Subscription(command) => subscription::run(command, terminal).await,
             Self::Keys(command) => keys::run(command, terminal).await,
             Self::User(command) => user::run(command, terminal).await,
             Self::Erase(command) => erase::erase(command, terminal).await,

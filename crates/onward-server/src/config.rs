@@ -248,6 +248,8 @@ pub struct Retention {
     pub accounts_days: u32,
     /// Days for the reasons of erasures, of legal holds that were lifted, and of what two people decided.
     pub decisions_days: u32,
+    /// Days for subscriptions that are off or given up.
+    pub subscriptions_days: u32,
 }
 
 /// `[egress]`
@@ -428,10 +430,16 @@ impl Config {
             )),
         };
         let environment: Vec<_> = environment.into_iter().collect();
-        let traces = Traces::read(&environment).map_err(|problems| ConfigError { problems })?;
-        let (mut config, settings) =
-            layers::merge(text.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), environment)?;
-        config.traces = traces;
+        let traces = Traces::read(&environment);
+        let merged = layers::merge(text.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), environment);
+        let (mut config, settings) = match (merged, traces) {
+            (Ok((config, settings)), Ok(traces)) => (Self { traces, ..config }, settings),
+            (merged, traces) => {
+                let mut problems = merged.err().map(|error| error.problems).unwrap_or_default();
+                problems.extend(traces.err().unwrap_or_default());
+                return Err(ConfigError { problems });
+            }
+        };
         if let Some(folder) = file.and_then(Path::parent) {
             config.resolve(folder);
         }

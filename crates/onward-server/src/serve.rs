@@ -135,7 +135,7 @@ pub async fn run(config: &Config, posture: Posture, traces: Option<Ended>) -> an
     }));
     let mut running = Running::start_as(config, None, posture).await?;
     if let (Some(ended), Some(traces)) = (traces, &config.traces) {
-        running.export(ended, traces, app::traces_http(config)?);
+        running.export(ended, traces, app::traces_http(config, traces)?);
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

@@ -4,11 +4,14 @@
 //!
 //! It waits for nothing: a span that finds the queue full is dropped and counted.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Method, StatusCode};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use onward_connect::http::{self as client, HeaderName, HeaderValue, HttpClient};
 use onward_core::TRACES;
 use opentelemetry::trace::{
@@ -38,6 +41,8 @@ const QUEUE: usize = 2_048;
 const BATCH: usize = 512;
 /// How often is exported.
 const EVERY: Duration = Duration::from_secs(1);
+/// What is left when the gateway stops is exported within this, or dropped: an orderly end takes 30 s at most.
+const LAST: Duration = Duration::from_secs(10);
 /// Attempts of one export, for answers that ask for another (OTLP/HTTP, Failures).
 const ATTEMPTS: u32 = 3;
 
@@ -114,8 +119,20 @@ fn sampler(traces: &Traces) -> Sampler {
 }
 
 impl Ended {
-    /// Exports until `stop` turns true, and then what is left.
-    pub(crate) async fn export_until(mut self, http: HttpClient, traces: Traces, mut stop: watch::Receiver<bool>) {
+    /// Exports until `stop` turns true, and then what is left, as far as the collector takes it in time.
+    pub(crate) async fn export_until(self, http: HttpClient, traces: Traces, stop: watch::Receiver<bool>) {
+        let mut stopping = stop.clone();
+        let too_late = async {
+            let _ = stopping.wait_for(|stop| *stop).await;
+            tokio::time::sleep(LAST).await;
+        };
+        tokio::select! {
+            () = self.export_all(http, traces, stop) => {}
+            () = too_late => tracing::warn!("the last traces are not taken in time, and dropped"),
+        }
+    }
+
+    async fn export_all(mut self, http: HttpClient, traces: Traces, mut stop: watch::Receiver<bool>) {
         let resource = ResourceAttributesWithSchema::from(&self.resource);
         let mut failing = false;
         loop {
@@ -155,8 +172,13 @@ impl Ended {
     }
 }
 
+/// `OTEL_EXPORTER_OTLP_TIMEOUT` is that of a whole export.
 async fn export(http: &HttpClient, traces: &Traces, request: &ExportTraceServiceRequest) -> Result<(), String> {
-    let body = bytes::Bytes::from(request.encode_to_vec());
+    let exported = tokio::time::timeout(traces.timeout, exported(http, traces, request)).await;
+    exported.unwrap_or_else(|_| Err("the collector does not answer in time".to_owned()))
+}
+
+async fn exported(http: &HttpClient, traces: &Traces, request: &ExportTraceServiceRequest) -> Result<(), String> {
     let mut headers = client::HeaderMap::new();
     for (name, value) in &traces.headers {
         if let (Ok(name), Ok(mut value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
@@ -165,11 +187,17 @@ async fn export(http: &HttpClient, traces: &Traces, request: &ExportTraceService
         }
     }
     headers.insert("content-type", HeaderValue::from_static("application/x-protobuf"));
+    let mut body = request.encode_to_vec();
+    if traces.gzip {
+        headers.insert("content-encoding", HeaderValue::from_static("gzip"));
+        body = packed(&body);
+    }
+    let body = bytes::Bytes::from(body);
     let (mut attempt, mut wait) = (1, Duration::from_secs(1));
     loop {
         let sent = http.send(Method::POST, traces.endpoint.clone(), headers.clone(), body.clone());
-        let reason = match tokio::time::timeout(traces.timeout, sent).await {
-            Ok(Ok(answer)) => match answer.status() {
+        let reason = match sent.await {
+            Ok(answer) => match answer.status() {
                 status if status.is_success() => return Ok(()),
                 StatusCode::TOO_MANY_REQUESTS
                 | StatusCode::BAD_GATEWAY
@@ -177,8 +205,7 @@ async fn export(http: &HttpClient, traces: &Traces, request: &ExportTraceService
                 | StatusCode::GATEWAY_TIMEOUT => format!("the collector answered {}", answer.status().as_u16()),
                 status => return Err(format!("the collector answered {}", status.as_u16())),
             },
-            Ok(Err(fault)) => fault.to_string(),
-            Err(_) => "the collector does not answer in time".to_owned(),
+            Err(fault) => fault.to_string(),
         };
         if attempt == ATTEMPTS {
             return Err(reason);
@@ -187,6 +214,11 @@ async fn export(http: &HttpClient, traces: &Traces, request: &ExportTraceService
         attempt += 1;
         wait *= 2;
     }
+}
+
+fn packed(body: &[u8]) -> Vec<u8> {
+    let mut packing = GzEncoder::new(Vec::new(), Compression::fast());
+    packing.write_all(body).and_then(|()| packing.finish()).expect("memory takes what is written")
 }
 
 /// The method as it may be told: any word may stand there, so only those of HTTP are.

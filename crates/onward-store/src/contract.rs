@@ -148,6 +148,7 @@ macro_rules! every_contract {
         );
         $crate::contract::every_contract!($open, alerting:
             what_needs_a_person_is_raised_once_and_cleared,
+            a_subscription_that_is_given_up_needs_a_person,
             one_of_many_nodes_raises_an_alert,
             an_unread_copy_climbs_its_ladder,
             answers_that_are_missing_are_a_concern,
@@ -158,6 +159,7 @@ macro_rules! every_contract {
             subscriptions_are_kept_changed_and_removed,
             one_of_many_nodes_makes_a_call,
             a_failing_call_is_tried_again_and_given_up,
+            what_concerns_nobody_is_passed_over,
             what_changed_is_told_to_whose_it_is,
         );
         $crate::contract::every_contract!($open, people:

@@ -5,7 +5,7 @@ pub(crate) mod subscriptions;
 pub(crate) mod words;
 
 use onward_core::DeliveryId;
-use onward_core::audit::{AuditQuery, ENTRIES, Lists};
+use onward_core::audit::{AuditQuery, ENTRIES, Lists, VERIFICATION};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StepKind, StuckQuery, TaskQuery};
 use uuid::Uuid;
@@ -353,8 +353,10 @@ pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (
                 [index.clone().into(), index.into()],
             );
         }
-        Some(Lists::Exports) => {
-            conditions.add("a.position IN (SELECT s.position FROM audit_shown s WHERE s.subject = ?)", [ENTRIES.into()])
+        Some(lists @ (Lists::Exports | Lists::Verifications)) => {
+            let subject = if *lists == Lists::Exports { ENTRIES } else { VERIFICATION };
+            conditions
+                .add("a.position IN (SELECT s.position FROM audit_shown s WHERE s.subject = ?)", [subject.into()]);
         }
         // As the index says it.
         Some(Lists::Unkept) => conditions.add("a.shown IS NULL AND a.word = 'query' AND a.patient IS NULL", []),

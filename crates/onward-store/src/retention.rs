@@ -60,6 +60,9 @@ const DISABLED: &str = "SELECT id FROM users WHERE disabled AND disabled_at < ?"
 const DECIDED: [&str; 3] =
     ["erasures WHERE confirmed < ?", "legal_holds WHERE lifted < ?", "approvals WHERE expires < ?"];
 
+/// Subscriptions that nobody was called for since `?`.
+const UNCALLED: &str = "subscriptions WHERE status IN ('off', 'error') AND changed < ?";
+
 /// What is over of a class before `?`, one statement for each kind of row; each gives `n` and, of these, `kept`.
 pub(crate) fn counted_rows(class: RowClass) -> Vec<String> {
     let counted = |rows: &str| format!("SELECT count(*) AS n, CAST(0 AS BIGINT) AS kept FROM {rows}");
@@ -70,6 +73,7 @@ pub(crate) fn counted_rows(class: RowClass) -> Vec<String> {
         RowClass::Directory => vec![counted(&format!("directory_entries e WHERE {SUPERSEDED}"))],
         RowClass::Accounts => vec![counted(&format!("({DISABLED}) d"))],
         RowClass::Decisions => DECIDED.iter().map(|rows| counted(rows)).collect(),
+        RowClass::Subscriptions => vec![counted(UNCALLED)],
     }
 }
 
@@ -96,6 +100,7 @@ pub(crate) fn removed_rows(class: RowClass, account: &str) -> Vec<String> {
             .chain(["DELETE FROM users WHERE disabled AND disabled_at < ?".to_owned()])
             .collect(),
         RowClass::Decisions => DECIDED.iter().map(|rows| format!("DELETE FROM {rows}")).collect(),
+        RowClass::Subscriptions => vec![format!("DELETE FROM {UNCALLED}")],
     }
 }
 

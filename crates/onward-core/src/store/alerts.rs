@@ -26,6 +26,8 @@ words!(
         ReceiptMissing = "receipt-missing",
         /// A copy arrived and nobody has acknowledged it in time (business acknowledgement).
         AcknowledgementMissing = "acknowledgement-missing",
+        /// A client's subscription was given up: its system is not called any more, and may not know.
+        SubscriptionFailed = "subscription-failed",
     }
 );
 
@@ -99,9 +101,9 @@ pub struct Concern {
     pub kind: AlertKind,
     /// Step of the escalation, from 1: the coordinator, the home, the ward.
     pub step: u32,
-    /// The transfer.
-    pub transfer: TransferId,
-    /// Who sent it.
+    /// The transfer; none where it is about a subscription.
+    pub transfer: Option<TransferId>,
+    /// Who sent it, or whose subscription it is.
     pub sender: OdsCode,
     /// The copy.
     pub delivery: Option<DeliveryId>,
@@ -109,19 +111,20 @@ pub struct Concern {
     pub recipient: Option<OdsCode>,
     /// The hold.
     pub hold: Option<HoldId>,
+    /// The subscription.
+    pub subscription: Option<Uuid>,
     /// Since when it is so.
     pub since: Timestamp,
 }
 
 impl Concern {
-    /// What it is about: the hold, else the copy, else the transfer.
+    /// What it is about: the hold, else the copy, else the transfer, else the subscription.
     #[must_use]
     pub fn subject(&self) -> Uuid {
-        match (self.hold, self.delivery) {
-            (Some(hold), _) => hold.0,
-            (None, Some(delivery)) => delivery.0,
-            (None, None) => self.transfer.0,
-        }
+        let hold = self.hold.map(|id| id.0);
+        let copy = self.delivery.map(|id| id.0);
+        let transfer = self.transfer.map(|id| id.0);
+        hold.or(copy).or(transfer).or(self.subscription).unwrap_or_default()
     }
 }
 

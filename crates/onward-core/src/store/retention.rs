@@ -29,6 +29,8 @@ words!(
         Accounts = "accounts",
         /// Reasons of erasures that were done, of legal holds that were lifted, and what two people decided.
         Decisions = "decisions",
+        /// Subscriptions that are off or given up, with their addresses.
+        Subscriptions = "subscriptions",
     }
 );
 

@@ -137,6 +137,10 @@ pub trait SubscriptionStore: Send + Sync + 'static {
     /// Ends a call; `false`, with nothing written, when it is no longer the caller's.
     async fn end_call(&self, end: CallEnd) -> Result<bool, StoreError>;
 
+    /// Nothing before `until` is to be told of a live subscription of which no more was told than `told`; `false`, with nothing
+    /// written, when that is not so any more, or a call is due or under way. Nobody can see it, so it is not audited.
+    async fn pass_over(&self, id: Uuid, told: u64, until: u64) -> Result<bool, StoreError>;
+
     /// Whose Tasks changed by entries `from` to `until` (excluded) of the audit log, as far as they are this organisation's
     /// entries: transfer and copy, each pair once.
     async fn changed_tasks(

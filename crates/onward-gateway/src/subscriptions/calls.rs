@@ -11,13 +11,13 @@ use onward_core::client::Client;
 use onward_core::directory::Endpoint;
 use onward_core::state::TransportKind;
 use onward_core::store::StoreError;
-use onward_core::store::subscriptions::{CallEnd, CallOutcome, Subscription, SubscriptionStatus};
+use onward_core::store::subscriptions::{CallEnd, CallOutcome, Subscription};
 use onward_core::transport::{Call, SendError};
 use onward_core::{DeliveryId, Timestamp, TransferId};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Criteria, HookAddress};
+use super::{Criteria, HookAddress, turned_off};
 use crate::Gateway;
 use crate::dispatch::retry_after;
 
@@ -25,9 +25,16 @@ use crate::dispatch::retry_after;
 const EVERY: Duration = Duration::from_secs(1);
 /// Entries of the audit log that are looked through at once.
 const ENTRIES: u64 = 2_000;
+/// Entries that are looked through for one subscription in one look: after a restart much may lie behind, and others wait.
+const ENTRIES_OF_ONE_LOOK: u64 = 10 * ENTRIES;
+/// After so many entries that concern nobody the store keeps that they need not be looked through again.
+const ENTRIES_PASSED: u64 = 5 * ENTRIES;
 /// Calls of one client that are under way at once. There is no bound for all of them together: whoever hangs would fill it, and
 /// others would wait.
 const CALLS_OF_ONE_CLIENT: usize = 4;
+
+/// Why the subscriptions of a client that is disabled or not there are not called.
+const CLIENT_GONE: &str = "its client may not sign in any more";
 
 /// Whose calls are under way: the client of each subscription.
 type Busy = BTreeMap<Uuid, String>;
@@ -99,6 +106,7 @@ impl Gateway {
     /// Ends what is over, and finds the calls that are due beside those under way.
     async fn look(&self, busy: &Busy) -> Result<Vec<Due>, StoreError> {
         let mut live = self.store.live_subscriptions().await?;
+        self.forget_all_but(&live);
         if live.is_empty() {
             return Ok(Vec::new());
         }
@@ -130,19 +138,20 @@ impl Gateway {
 
     async fn find_due(&self, subscription: Subscription, look: &mut Look) -> Result<(), StoreError> {
         if subscription.ends.is_some_and(|ends| ends <= look.now) {
-            return self.end_of_time(subscription, look.now).await;
+            return self.turn_off(subscription, look.now, "its time is over", None).await;
         }
+        let Some(client) = self.store.client(&subscription.client_id).await?.filter(|client| !client.disabled) else {
+            return self.turn_off(subscription, look.now, CLIENT_GONE, Some(CLIENT_GONE)).await;
+        };
         if look.shares.get(&subscription.client_id).is_some_and(|calls| *calls >= CALLS_OF_ONE_CLIENT) {
             return Ok(());
         }
-        let client = self.store.client(&subscription.client_id).await?.filter(|client| !client.disabled);
-        let place =
-            client.as_ref().and_then(|client| self.hook_address(&client.ods, &subscription.endpoint)).map(place);
+        let place = self.hook_address(&client.ods, &subscription.endpoint).map(place);
         let shut = place.filter(|place| look.open.contains(place));
         if shut.as_ref().is_some_and(|place| !look.probes.contains(place)) {
             return Ok(());
         }
-        if self.is_due(&subscription, client.as_ref(), look.size, look.now).await? {
+        if self.is_due(&subscription, &client, look.size, look.now).await? {
             look.probes.retain(|probe| Some(probe) != shut.as_ref());
             *look.shares.entry(subscription.client_id.clone()).or_default() += 1;
             look.due.push(Due { subscription, until: look.size });
@@ -150,10 +159,16 @@ impl Gateway {
         Ok(())
     }
 
-    async fn end_of_time(&self, subscription: Subscription, now: Timestamp) -> Result<(), StoreError> {
-        let detail = format!("subscription {}: its time is over", subscription.id);
+    async fn turn_off(
+        &self,
+        subscription: Subscription,
+        now: Timestamp,
+        what: &str,
+        error: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let detail = format!("subscription {}: {what}", subscription.id);
         let entry = AuditEntry::new(AuditWord::Configure, now, Agent::gateway(), detail);
-        let off = Subscription { status: SubscriptionStatus::Off, changed: now, next_call: None, ..subscription };
+        let off = turned_off(subscription, now, error);
         // When it is `false` its owner has just changed it: the next look judges it anew.
         self.store.change_subscription(off, vec![self.journal.row(&entry)]).await?;
         Ok(())
@@ -163,18 +178,18 @@ impl Gateway {
     async fn is_due(
         &self,
         subscription: &Subscription,
-        client: Option<&Client>,
+        client: &Client,
         size: u64,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         if let Some(at) = subscription.next_call {
             return Ok(at <= now);
         }
-        let Some(client) = client else { return Ok(false) };
         let Ok(criteria) = Criteria::read(&subscription.criteria) else { return Ok(false) };
         let mut from = subscription.told.max(self.looked(subscription.id));
-        while from < size {
-            let until = size.min(from.saturating_add(ENTRIES));
+        let end = size.min(from.saturating_add(ENTRIES_OF_ONE_LOOK));
+        while from < end {
+            let until = end.min(from.saturating_add(ENTRIES));
             for (transfer, copy) in self.store.changed_tasks(&client.ods, from, until).await? {
                 match self.fits(&criteria, client, transfer, copy).await {
                     Ok(false) => {}
@@ -189,6 +204,10 @@ impl Gateway {
             }
             from = until;
             self.note_looked(subscription.id, until);
+        }
+        if from.saturating_sub(subscription.told) >= ENTRIES_PASSED {
+            // When it is `false` another node has told or passed over more.
+            self.store.pass_over(subscription.id, subscription.told, from).await?;
         }
         Ok(false)
     }
@@ -246,7 +265,7 @@ impl Gateway {
         let what = format!("subscription {} called", subscription.id);
         let failed = |reason: String| (CallOutcome::Failed(reason.clone()), format!("{what}: {reason}"));
         let client = self.store.client(&subscription.client_id).await?.filter(|client| !client.disabled);
-        let Some(client) = client else { return Ok(failed("its client may not sign in any more".to_owned())) };
+        let Some(client) = client else { return Ok(failed(CLIENT_GONE.to_owned())) };
         let Some(place) = self.hook_address(&client.ods, &subscription.endpoint).map(place) else {
             return Ok(failed("its address is not in [delivery] hooks any more".to_owned()));
         };
@@ -284,6 +303,15 @@ impl Gateway {
                 (CallOutcome::Again { at, reason }, detail)
             }
         })
+    }
+
+    /// Forgets how far it has looked for subscriptions that are not called any more, and what did not answer for them alone.
+    fn forget_all_but(&self, live: &[Subscription]) {
+        let looked = |looked: &mut BTreeMap<Uuid, u64>| looked.retain(|id, _| live.iter().any(|own| own.id == *id));
+        looked(&mut self.looked.lock().unwrap_or_else(PoisonError::into_inner));
+        let named = |hook: &&HookAddress| live.iter().any(|own| own.endpoint.starts_with(&hook.prefix));
+        let used: Vec<Endpoint> = self.settings.hooks.iter().filter(named).map(place).collect();
+        self.hook_breakers.keep(|endpoint| used.contains(endpoint));
     }
 
     fn looked(&self, id: Uuid) -> u64 {

@@ -20,9 +20,28 @@ const ADDRESSES_MAX: usize = 10;
 /// How often closed windows are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Refusals of the current minute, by kind. Kinds are texts of ours, so there are few.
+/// Refusals of the current minute, by what was refused and kind. Kinds are texts of ours, so there are few.
 #[derive(Default)]
-pub(crate) struct Refusals(Mutex<BTreeMap<String, Window>>);
+pub(crate) struct Refusals(Mutex<BTreeMap<Kind, Window>>);
+
+/// What was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Token,
+    SignIn,
+}
+
+impl What {
+    fn refused(self) -> &'static str {
+        match self {
+            Self::Token => "token refused",
+            Self::SignIn => "sign-in refused",
+        }
+    }
+}
+
+/// What was refused, and why.
+type Kind = (What, String);
 
 struct Window {
     opened: Timestamp,
@@ -33,17 +52,24 @@ struct Window {
 /// Refusals that have no entry of their own.
 #[derive(Debug, PartialEq, Eq)]
 struct Counted {
-    kind: String,
+    kind: Kind,
     since: Timestamp,
     number: u64,
 }
 
+impl Counted {
+    fn told(&self) -> String {
+        let Self { kind: (what, why), since, number } = self;
+        format!("{} {number} more times since {since}: {why}", what.refused())
+    }
+}
+
 impl Refusals {
     /// Takes a refusal in; true when it is to be an entry of its own.
-    fn is_first(&self, kind: &str, address: IpAddr, now: Timestamp) -> bool {
+    fn is_first(&self, kind: &Kind, address: IpAddr, now: Timestamp) -> bool {
         let mut windows = self.0.lock().expect("no holder of it panics");
         let fresh = || Window { opened: now, addresses: HashSet::new(), counted: 0 };
-        let window = windows.entry(kind.to_owned()).or_insert_with(fresh);
+        let window = windows.entry(kind.clone()).or_insert_with(fresh);
         // What is counted must first be told, by whoever looks for closed windows.
         if now.duration_since(window.opened) >= WINDOW && window.counted == 0 {
             *window = fresh();
@@ -97,7 +123,7 @@ pub(super) async fn record(
     address: IpAddr,
     request_id: Option<String>,
 ) -> Result<(), onward_core::store::StoreError> {
-    written(app, format!("token refused: {kind}"), kind, shown, address, request_id).await
+    written(app, (What::Token, kind.to_owned()), shown, address, request_id).await
 }
 
 /// The same of a person whom an identity provider did not vouch for.
@@ -110,21 +136,22 @@ pub(crate) async fn record_sign_in(
     address: IpAddr,
     request_id: Option<String>,
 ) -> Result<(), onward_core::store::StoreError> {
-    written(app, format!("sign-in refused: {kind}"), kind, None, address, request_id).await
+    written(app, (What::SignIn, kind.to_owned()), None, address, request_id).await
 }
 
 async fn written(
     app: &App,
-    detail: String,
-    kind: &str,
+    kind: Kind,
     shown: Option<String>,
     address: IpAddr,
     request_id: Option<String>,
 ) -> Result<(), onward_core::store::StoreError> {
     let now = app.gateway.clock().now();
-    if !app.refusals.is_first(kind, address, now) {
+    if !app.refusals.is_first(&kind, address, now) {
         return Ok(());
     }
+    let (what, why) = kind;
+    let detail = format!("{}: {why}", what.refused());
     let mut entry = AuditEntry { request_id, ..entry(now, detail) };
     entry.agent.under.extend(shown);
     app.gateway.store().audit(vec![app.gateway.journal().row(&entry)]).await
@@ -151,8 +178,8 @@ async fn tell(app: &App, closed_at: Option<Timestamp>) {
         return;
     }
     let now = app.gateway.clock().now();
-    let rows = counted.iter().map(|Counted { kind, since, number }| {
-        let text = format!("token refused {number} more times since {since}: {kind}");
+    let rows = counted.iter().map(|counted| {
+        let text = counted.told();
         app.gateway.journal().row(&entry(now, text))
     });
     if let Err(error) = app.gateway.store().audit(rows.collect()).await {
@@ -174,6 +201,10 @@ mod tests {
         Timestamp::from_second(1_795_000_000 + seconds).expect("in range")
     }
 
+    fn token(why: &str) -> Kind {
+        (What::Token, why.to_owned())
+    }
+
     fn address(last: u8) -> IpAddr {
         [192, 0, 2, last].into()
     }
@@ -181,23 +212,40 @@ mod tests {
     #[test]
     fn the_first_of_each_kind_and_address_counts_alone_and_the_rest_together() {
         let refusals = Refusals::default();
-        assert!(refusals.is_first("exp has passed", address(1), at(0)));
-        assert!(refusals.is_first("kid is missing", address(1), at(1)), "another kind");
-        assert!(refusals.is_first("exp has passed", address(2), at(1)), "another address");
+        assert!(refusals.is_first(&token("exp has passed"), address(1), at(0)));
+        assert!(refusals.is_first(&token("kid is missing"), address(1), at(1)), "another kind");
+        assert!(refusals.is_first(&token("exp has passed"), address(2), at(1)), "another address");
         for _ in 0..10_000 {
-            assert!(!refusals.is_first("exp has passed", address(1), at(2)));
+            assert!(!refusals.is_first(&token("exp has passed"), address(1), at(2)));
         }
         assert!(refusals.take(Some(at(59))).is_empty(), "the minute is not over");
         let told = refusals.take(Some(at(60)));
-        let expected = Counted { kind: "exp has passed".to_owned(), since: at(0), number: 10_000 };
+        let expected = Counted { kind: token("exp has passed"), since: at(0), number: 10_000 };
         assert_eq!(told, [expected], "of the other kind there was but one");
-        assert!(refusals.is_first("exp has passed", address(1), at(61)), "a new minute");
+        assert!(refusals.is_first(&token("exp has passed"), address(1), at(61)), "a new minute");
+    }
+
+    #[test]
+    fn a_refused_sign_in_is_told_as_one() {
+        let refusals = Refusals::default();
+        let sign_in = (What::SignIn, "exp has passed".to_owned());
+        for kind in [&token("exp has passed"), &sign_in] {
+            assert!(refusals.is_first(kind, address(1), at(0)), "each is counted for itself");
+            assert!(!refusals.is_first(kind, address(1), at(1)));
+        }
+        let told: Vec<String> = refusals.take(None).iter().map(Counted::told).collect();
+        let since = at(0);
+        assert_eq!(
+            told,
+            ["token", "sign-in"].map(|what| format!("{what} refused 1 more times since {since}: exp has passed"))
+        );
     }
 
     #[test]
     fn many_addresses_are_few_entries() {
         let refusals = Refusals::default();
-        let entries = (0..=255).filter(|last| refusals.is_first("exp has passed", address(*last), at(0))).count();
+        let entries =
+            (0..=255).filter(|last| refusals.is_first(&token("exp has passed"), address(*last), at(0))).count();
         assert_eq!(entries, ADDRESSES_MAX);
         assert_eq!(refusals.take(None)[0].number, 246);
     }
@@ -205,15 +253,15 @@ mod tests {
     #[test]
     fn what_is_counted_is_never_forgotten() {
         let refusals = Refusals::default();
-        assert!(refusals.is_first("exp has passed", address(1), at(0)));
-        assert!(!refusals.is_first("exp has passed", address(1), at(1)));
+        assert!(refusals.is_first(&token("exp has passed"), address(1), at(0)));
+        assert!(!refusals.is_first(&token("exp has passed"), address(1), at(1)));
         // The window is over, and nobody has looked yet.
-        assert!(!refusals.is_first("exp has passed", address(1), at(300)));
+        assert!(!refusals.is_first(&token("exp has passed"), address(1), at(300)));
         let taken = refusals.take(Some(at(300)));
         assert_eq!(taken[0].number, 2);
         // The store failed; refusals go on meanwhile.
-        assert!(refusals.is_first("exp has passed", address(1), at(301)));
-        assert!(!refusals.is_first("exp has passed", address(1), at(302)));
+        assert!(refusals.is_first(&token("exp has passed"), address(1), at(301)));
+        assert!(!refusals.is_first(&token("exp has passed"), address(1), at(302)));
         refusals.put_back(taken);
         assert_eq!(refusals.take(Some(at(303)))[0].number, 3);
         assert!(refusals.take(None).is_empty());

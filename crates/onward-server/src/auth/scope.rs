@@ -84,7 +84,7 @@ fn needed(action: Action) -> Option<(&'static str, char)> {
         Action::SearchAudit => Some(("AuditEvent", 's')),
         Action::SearchDirectory => Some(("HealthcareService", 's')),
         Action::SearchPlaces => Some(("Location", 's')),
-        Action::ListArrivals | Action::Operate | Action::KeepEntry | Action::ExportEvidence => None,
+        Action::ListArrivals | Action::Operate | Action::KeepEntry | Action::ExportEvidence | Action::Erase => None,
     }
 }
 

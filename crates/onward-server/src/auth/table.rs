@@ -43,6 +43,8 @@ pub enum Action {
     DeleteSubscription,
     /// Have audit entries, or everything about one person, leave as a file, on the page.
     ExportEvidence,
+    /// Have a person's data destroyed, which another lead confirms, or kept whatever others wish, on the page.
+    Erase,
 }
 
 /// Whether the role has the function at all.
@@ -57,7 +59,7 @@ pub fn may(role: Role, action: Action) -> bool {
         }
         Action::SearchAudit => role == InformationGovernance,
         // A page for people: systems list Tasks.
-        Action::ListArrivals | Action::Operate | Action::ExportEvidence | Action::KeepEntry => false,
+        Action::ListArrivals | Action::Operate | Action::ExportEvidence | Action::Erase | Action::KeepEntry => false,
         Action::SearchDirectory | Action::SearchPlaces => matches!(role, Sender | Operator),
         // "List inbox, addressed" is no function of IG leads and operators: they see a state whose identifier they know.
         Action::SearchTasks => matches!(role, Sender | CareHome | Practice | Pharmacy),
@@ -89,7 +91,7 @@ pub fn person_may(role: people::Role, action: Action) -> bool {
         Action::SearchTasks => matches!(role, CareHomeUser | WardCoordinator),
         Action::MoveTask | Action::ReadRendition | Action::ListArrivals | Action::KeepEntry => role == CareHomeUser,
         Action::SearchDirectory => matches!(role, CareHomeUser | WardCoordinator | Operator),
-        Action::SearchAudit | Action::ExportEvidence => role == InformationGovernance,
+        Action::SearchAudit | Action::ExportEvidence | Action::Erase => role == InformationGovernance,
         Action::Operate => role == Operator,
     }
 }

@@ -10,7 +10,7 @@ use super::open::{self, ConfigArgs, Desk, minute};
 use super::terminal::Terminal;
 
 /// Lists what needs a person now, with whom to ring: homes that have not opened what they must before the person comes,
-/// deliveries that failed, holds whose time is over, receipts and acknowledgements that are missing.
+/// deliveries that failed, holds whose time is over, receipts and acknowledgements that are missing, subscriptions that were given up.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   onward alerts
@@ -39,7 +39,7 @@ pub(super) async fn run(command: &Alerts, terminal: &mut Terminal) -> Outcome {
     for Concern { delivery, transfer, .. } in alerts.iter().map(|alert| &alert.concern) {
         match delivery {
             Some(copy) => shown.copies.push(*copy),
-            None => shown.transfers.push(*transfer),
+            None => shown.transfers.extend(*transfer),
         }
     }
     // First the entry about the look, then what it shows.
@@ -56,7 +56,12 @@ pub(super) async fn run(command: &Alerts, terminal: &mut Terminal) -> Outcome {
             concern.step.to_string(),
             minute(concern.since),
             concern.subject().to_string(),
-            concern.recipient.as_ref().map(ToString::to_string).unwrap_or_default(),
+            concern
+                .recipient
+                .as_ref()
+                .or(concern.subscription.map(|_| &concern.sender))
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             alert.told.iter().map(told).collect::<Vec<_>>().join(", "),
             ring.join(", "),
         ]);
@@ -65,7 +70,7 @@ pub(super) async fn run(command: &Alerts, terminal: &mut Terminal) -> Outcome {
         if rows.is_empty() {
             terminal.say("nothing needs a person");
         } else {
-            terminal.table(["what", "step", "since", "about", "recipient", "told", "ring"], &rows);
+            terminal.table(["what", "step", "since", "about", "organisation", "told", "ring"], &rows);
         }
     }
     Ok(Exit::answer(rows.is_empty()))
@@ -86,6 +91,7 @@ fn as_json(alert: &Alert, ring: &[String]) -> serde_json::Value {
     json!({
         "kind": concern.kind, "step": concern.step, "since": concern.since, "raised": alert.raised,
         "transfer": concern.transfer, "delivery": concern.delivery, "hold": concern.hold,
+        "subscription": concern.subscription,
         "sender": concern.sender, "recipient": concern.recipient, "told": told, "ring": ring,
     })
 }

@@ -3,10 +3,11 @@
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use onward_core::audit::{AuditQuery, AuditRow, AuditWord};
+use onward_core::audit::{AuditQuery, AuditWord};
 use onward_core::store::{
     ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHoldOrder, PendingErasure, Store,
 };
+use onward_gateway::erasing;
 use onward_gateway::explore::everything;
 use serde_json::json;
 use uuid::Uuid;
@@ -184,7 +185,7 @@ async fn request(command: &Request, terminal: &mut Terminal) -> Outcome {
         by: command.by.clone(),
         at: now(),
     };
-    let detail = format!("{}{}: {ground}, {}", requested_by(request.id), request.by, request.reason);
+    let detail = format!("{}{}: {ground}, {}", erasing::requested(request.id), request.by, request.reason);
     let row = desk.row_about(AuditWord::Erase, detail, Some(patient.clone()));
     if !store.request_erasure(&patient, request.clone(), vec![row]).await? {
         return Err(Failure::no("there is nothing about this person"));
@@ -251,7 +252,7 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
         by: command.by.clone(),
         keys: pending.keys.clone(),
         at: now(),
-        audit: vec![erased(&desk, &pending, asked.as_deref(), &command.by)],
+        audit: vec![desk.row(AuditWord::Erase, erasing::erased(&pending, asked.as_deref(), &command.by))],
     };
     match store.confirm_erasure(confirmation).await? {
         ErasureOutcome::Erased { transfers, entries, remains } => {
@@ -274,36 +275,14 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
     }
 }
 
-/// How the entry of a request begins, by which its account is found again.
-fn requested_by(id: Uuid) -> String {
-    format!("erasure {id} requested by ")
-}
-
 /// The account that a request was made under, as the log has it.
 async fn account_that_asked(store: &dyn Store, request: &ErasureRequest) -> Result<Option<String>, Failure> {
     let query = AuditQuery { from: Some(request.at), words: vec![AuditWord::Erase], ..everything(None) };
-    let asked = format!("{}: {}", AuditWord::Erase, requested_by(request.id));
+    let asked = format!("{}: {}", AuditWord::Erase, erasing::requested(request.id));
     let entries = entries_that_fit(store, query).await?;
     let told = entries.iter().filter_map(|entry| Told::read(entry.event.as_deref()?));
     let request = told.into_iter().find(|told| told.detail.starts_with(&asked));
     Ok(request.and_then(|told| told.actor.account))
-}
-
-/// What the log says of the erasure for ever: it names the person by pseudonym, and the keys, so that `audit verify` knows
-/// an erasure from a theft of keys.
-fn erased(desk: &Desk, pending: &PendingErasure, asked: Option<&str>, by: &str) -> AuditRow {
-    let PendingErasure { request, pseudonym, keys } = pending;
-    // The entry of the request is about the person, and goes with them.
-    let account = asked.map_or_else(String::new, |account| format!(" ({account})"));
-    // Not the reason: nobody can take words out of the log again. It is kept beside the request, for as long as [retention] says.
-    let detail = format!(
-        "erasure {} of person {pseudonym}, requested by {}{account} and confirmed by {by}: {}; keys: {}",
-        request.id,
-        request.by,
-        request.ground,
-        keys.join(" ")
-    );
-    desk.row(AuditWord::Erase, detail)
 }
 
 fn why(outcome: &ErasureOutcome) -> String {
@@ -327,7 +306,7 @@ async fn add(command: &Add, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     let order =
         LegalHoldOrder { id: Uuid::new_v4(), reason: command.reason.clone(), by: command.by.clone(), at: now() };
-    let detail = format!("legal hold {} placed by {}: {}", order.id, order.by, order.reason);
+    let detail = format!("{}{}: {}", erasing::placed(order.id), order.by, order.reason);
     let row = desk.row_about(AuditWord::Configure, detail, Some(patient.clone()));
     let id = order.id;
     store.place_legal_hold(&patient, order, vec![row]).await?;

@@ -130,6 +130,7 @@ fn days_of(retention: &Retention, class: RowClass) -> u32 {
         RowClass::Directory => retention.directory_days,
         RowClass::Accounts => retention.accounts_days,
         RowClass::Decisions => retention.decisions_days,
+        RowClass::Subscriptions => retention.subscriptions_days,
     }
 }
 

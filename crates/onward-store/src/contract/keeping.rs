@@ -10,7 +10,7 @@ use onward_core::store::{DeliveryFigure, Figures, NewHold};
 
 use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, patient, row};
 
-fn client(id: &str) -> Client {
+pub(super) fn client(id: &str) -> Client {
     Client {
         id: id.to_owned(),
         ods: ods("RXH"),

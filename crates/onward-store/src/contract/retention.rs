@@ -6,12 +6,14 @@ use onward_core::audit::AuditWord;
 use onward_core::people::User;
 use onward_core::store::alerts::{AlertKind, Channel, Concern, Contacted, NewAlert, NewNotification};
 use onward_core::store::retention::{BodyClass, DueMonth, RetentionPlan, RowClass, Schedule};
+use onward_core::store::subscriptions::{Subscription, SubscriptionStatus};
 use onward_core::store::{Acceptance, Accepted, Closure, LegalHoldOrder, StoreError};
 use uuid::Uuid;
 
 use super::erasing::settled;
 use super::keeping::pharmacy;
 use super::people::user;
+use super::subscribing::subscription;
 use super::{Shared, accept_new, acceptance, at, hold, log, ods, patient, row};
 
 const MONTH: i64 = 202_003;
@@ -125,7 +127,7 @@ pub(crate) async fn rows_go_when_they_are_over(store: Shared) {
         let due = store.retention_due(&Schedule { rows_before, ..Schedule::default() }).await.expect("readable");
         due.rows.into_iter().map(|rows| (rows.due, rows.kept)).collect::<Vec<_>>()
     };
-    assert_eq!(due(1_000).await, [(0, 0); 4], "in the order of the classes: nothing is there");
+    assert_eq!(due(1_000).await, [(0, 0); 5], "in the order of the classes: nothing is there");
     // Two alerts that are over, one about somebody under a legal hold, and one that is open.
     for n in 1..4 {
         let (message, open) = (acceptance(n), n == 3);
@@ -136,7 +138,9 @@ pub(crate) async fn rows_go_when_they_are_over(store: Shared) {
         }
         let kind = AlertKind::UnreadBeforeArrival;
         let (delivery, recipient) = (Some(copy), Some(ods("VM1AB")));
-        let concern = Concern { kind, step: 1, transfer, sender, delivery, recipient, hold: None, since: at(0) };
+        let transfer = Some(transfer);
+        let (hold, subscription, since) = (None, None, at(0));
+        let concern = Concern { kind, step: 1, transfer, sender, delivery, recipient, hold, subscription, since };
         let told = NewNotification {
             id: Uuid::new_v4(),
             contacted: Contacted::Home,
@@ -159,22 +163,30 @@ pub(crate) async fn rows_go_when_they_are_over(store: Shared) {
     for (email, disabled) in [("gone@example.org", true), ("ada@example.org", false)] {
         assert_eq!(store.put_user(User { disabled, ..user(email) }, None, Vec::new()).await, Ok(true));
     }
-    assert_eq!(due(15).await, [(1, 1), (0, 0), (1, 0), (0, 0)], "not before its successor came");
-    assert_eq!(due(1_000).await, [(1, 1), (1, 0), (1, 0), (0, 0)]);
+    // A subscription that was given up, one that is off since later, and one that is called.
+    let (given_up, off) = (SubscriptionStatus::Error, SubscriptionStatus::Off);
+    for (status, changed) in [(given_up, 12), (off, 16), (SubscriptionStatus::Active, 12)] {
+        let own = Subscription { status, changed: at(changed), next_call: None, ..subscription("rowan-house") };
+        assert_eq!(store.add_subscription(own, 3, Vec::new()).await, Ok(true));
+    }
+    assert_eq!(due(15).await, [(1, 1), (0, 0), (1, 0), (0, 0), (1, 0)], "not before its successor came");
+    assert_eq!(due(1_000).await, [(1, 1), (1, 0), (1, 0), (0, 0), (2, 0)]);
     store.lift_legal_hold(legal, "Cy", at(30), Vec::new()).await.expect("committed");
-    assert_eq!(due(1_000).await, [(2, 0), (1, 0), (1, 0), (1, 0)]);
+    assert_eq!(due(1_000).await, [(2, 0), (1, 0), (1, 0), (1, 0), (2, 0)]);
     let entries = log(&store).await.len();
     for class in RowClass::ALL {
         let purged = store.purge_rows(*class, at(1_000), vec![row(AuditWord::Erase)]).await.expect("committed");
         assert!(purged.removed > 0 && purged.kept == 0, "{class}");
     }
-    assert_eq!(log(&store).await.len(), entries + 4);
-    assert_eq!(due(1_000).await, [(0, 0); 4], "a second time there is nothing");
+    assert_eq!(log(&store).await.len(), entries + 5);
+    assert_eq!(due(1_000).await, [(0, 0); 5], "a second time there is nothing");
     assert_eq!(store.alerts().await.expect("readable").len(), 1, "what is open stays");
     assert_eq!(store.directory().await.expect("readable"), directory, "what is in force stays");
     let users = store.users().await.expect("readable");
     assert_eq!(users.iter().map(|user| user.disabled).collect::<Vec<_>>(), [false]);
     assert!(store.legal_holds().await.expect("readable").is_empty());
+    let called = store.subscriptions(None).await.expect("readable");
+    assert_eq!(called.iter().map(|own| own.status).collect::<Vec<_>>(), [SubscriptionStatus::Active]);
 }
 
 pub(crate) async fn a_plan_is_carried_out_once(store: Shared) {

@@ -1,7 +1,7 @@
 //! Lists and exports, which name nobody and are found by whom they showed.
 
 use onward_core::TransferId;
-use onward_core::audit::{AuditQuery, AuditRow, AuditWord, ENTRIES, Lists};
+use onward_core::audit::{AuditQuery, AuditRow, AuditWord, ENTRIES, Lists, VERIFICATION};
 use uuid::Uuid;
 
 use super::erasing::{confirm, request, settled};
@@ -34,6 +34,7 @@ async fn lists(store: &Shared) {
         list(3, &[transfer]),
         AuditRow { organisation: None, ..list(4, &[ENTRIES.to_owned()]) },
         list(5, &[]),
+        list(6, &[VERIFICATION.to_owned()]),
     ];
     store.audit(rows).await.expect("committed");
 }
@@ -45,6 +46,7 @@ pub(crate) async fn lists_are_found_by_whom_they_showed(store: Shared) {
     assert_eq!(found(&store, of(Lists::Of(patient(2)))).await, [3, 2]);
     assert!(found(&store, of(Lists::Of(patient(3)))).await.is_empty());
     assert_eq!(found(&store, of(Lists::Exports)).await, [4]);
+    assert_eq!(found(&store, of(Lists::Verifications)).await, [6]);
     assert!(found(&store, of(Lists::Unkept)).await.is_empty(), "everything that this binary writes is found");
     let whose = |code: &str| AuditQuery { organisation: Some(ods(code)), ..first.clone() };
     assert_eq!(found(&store, whose("VM1AB")).await, [2, 1]);
@@ -60,7 +62,7 @@ pub(crate) async fn what_a_list_showed_stands_beside_its_entry(store: Shared) {
     lists(&store).await;
     let entries = store.audit_entries(0, 100).await.expect("readable");
     let counts: Vec<_> = entries.iter().map(|entry| entry.columns.shown.as_ref().map(Vec::len)).collect();
-    assert_eq!(counts, [Some(0), Some(0), Some(2), Some(2), Some(1), Some(1), Some(0)]);
+    assert_eq!(counts, [Some(0), Some(0), Some(2), Some(2), Some(1), Some(1), Some(0), Some(1)]);
     assert_eq!(entries[5].columns.shown, Some(vec![ENTRIES.to_owned()]));
 }
 

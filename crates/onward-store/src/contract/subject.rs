@@ -63,11 +63,12 @@ pub(crate) async fn what_people_wrote_and_decided_is_part_of_the_record(store: S
     let concern = Concern {
         kind: AlertKind::Arrived,
         step: 1,
-        transfer,
+        transfer: Some(transfer),
         sender: ods("RXH"),
         delivery: Some(copy),
         recipient: Some(ods("VM1AB")),
         hold: None,
+        subscription: None,
         since: at(0),
     };
     let address = "nurse@rowan.example".to_owned();

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Shared, accept_new, acceptance, at, at_once, log, ods, row};
 
-fn subscription(client: &str) -> Subscription {
+pub(super) fn subscription(client: &str) -> Subscription {
     Subscription {
         id: Uuid::new_v4(),
         client_id: client.to_owned(),
@@ -119,6 +119,22 @@ pub(crate) async fn a_failing_call_is_tried_again_and_given_up(store: Shared) {
     assert_eq!(failed.error.as_deref(), Some("410"));
     assert_eq!(store.take_call(own.id, 0, at(90), at(99)).await, Ok(None), "it is not called any more");
     assert_eq!(store.live_subscriptions().await, Ok(Vec::new()));
+}
+
+pub(crate) async fn what_concerns_nobody_is_passed_over(store: Shared) {
+    let own = added(&store, "rowan-house").await;
+    assert_eq!(store.pass_over(own.id, 0, 7).await, Ok(false), "a call is due");
+    let token = store.take_call(own.id, 0, at(1), at(31)).await.expect("committed").expect("due");
+    assert_eq!(store.end_call(end(&own, token, 2, CallOutcome::Told(3))).await, Ok(true));
+    let (told, entries) = (read(&store, own.id).await, log(&store).await.len());
+    assert_eq!(store.pass_over(own.id, 2, 9).await, Ok(false), "another node has told more");
+    assert_eq!(store.pass_over(own.id, 3, 9).await, Ok(true));
+    assert_eq!(read(&store, own.id).await, Subscription { told: 9, ..told }, "its owner sees nothing of it");
+    assert_eq!(log(&store).await.len(), entries);
+    assert_eq!(store.take_call(own.id, 3, at(4), at(34)).await, Ok(None), "who has not seen that looks again");
+    assert!(store.take_call(own.id, 9, at(4), at(34)).await.expect("committed").is_some());
+    assert_eq!(store.pass_over(own.id, 9, 20).await, Ok(false), "a call is under way");
+    assert_eq!(store.pass_over(Uuid::new_v4(), 0, 1).await, Ok(false));
 }
 
 pub(crate) async fn what_changed_is_told_to_whose_it_is(store: Shared) {

@@ -54,7 +54,8 @@ impl AlertStore for PostgresStore {
 async fn concerns(c: &Client, now: Timestamp, deadlines: &Deadlines) -> Result<Vec<Concern>, Failure> {
     let bounds = query::bounds(now, deadlines);
     let params: Vec<&(dyn ToSql + Sync)> = bounds.iter().map(|bound| bound as _).collect();
-    let found = session::all(c, &query::concerns(), &params).await?;
+    let mut found = session::all(c, &query::concerns(), &params).await?;
+    found.extend(session::all(c, query::GIVEN_UP, &[&query::history(now)]).await?);
     found.iter().map(|row| Ok(rows::concern(&Columns::of("alerts", row))?)).collect()
 }
 
@@ -62,18 +63,19 @@ async fn raise<'j>(work: &mut Work<'j>, alert: &'j NewAlert) -> Result<bool, Fai
     let concern = &alert.concern;
     let raised = session::execute(
         work.client(),
-        "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, since, raised)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+        "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, since, raised)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
         &[
             &alert.id,
             &concern.kind.as_str(),
             &concern.subject(),
             &i64::from(concern.step),
-            &concern.transfer.0,
+            &concern.transfer.map(|id| id.0),
             &concern.sender.as_str(),
             &concern.delivery.map(|id| id.0),
             &concern.recipient.as_ref().map(|ods| ods.as_str()),
             &concern.hold.map(|id| id.0),
+            &concern.subscription.map(|id| id.to_string()),
             &micros(concern.since),
             &micros(alert.at),
         ],

@@ -21,6 +21,8 @@ use crate::stored::{micros, micros_opt, stored_count};
 
 /// Whose call is taken: identifier, what was told, now, and when it is due again.
 type Taking = (String, i64, i64, i64);
+/// Whose entries are passed over: identifier, what was told, and until where.
+type Passing = (String, i64, i64);
 /// Whose changes: organisation, from and until.
 type Span = (String, i64, i64);
 
@@ -70,6 +72,11 @@ impl SubscriptionStore for PostgresStore {
 
     async fn end_call(&self, end: CallEnd) -> Result<bool, StoreError> {
         self.writers.run(end, |work, end| finish(work, end).boxed()).await
+    }
+
+    async fn pass_over(&self, id: Uuid, told: u64, until: u64) -> Result<bool, StoreError> {
+        let passing: Passing = (id.to_string(), stored_count(told), stored_count(until));
+        self.writers.run(passing, |work, passing| pass(work, passing).boxed()).await
     }
 
     async fn changed_tasks(
@@ -158,6 +165,10 @@ async fn remove<'j>(work: &mut Work<'j>, id: &'j String, rows: &'j [AuditRow]) -
 async fn take<'j>(work: &mut Work<'j>, (id, told, now, again): &'j Taking) -> Result<Option<u64>, Failure> {
     let row = session::first(work.client(), query::TAKE, &[again, id, told, now]).await?;
     row.map(|row| Ok(Columns::of("subscriptions", &row).count("taken")?)).transpose()
+}
+
+async fn pass<'j>(work: &mut Work<'j>, (id, told, until): &'j Passing) -> Result<bool, Failure> {
+    Ok(session::execute(work.client(), query::PASS, &[until, id, told]).await? == 1)
 }
 
 async fn finish<'j>(work: &mut Work<'j>, end: &'j CallEnd) -> Result<bool, Failure> {

@@ -21,14 +21,15 @@ const UNACKNOWLEDGED: &str =
     "d.state IN ('awaiting-collection', 'received') AND d.acknowledgement_awaited AND d.ended IS NULL";
 
 /// The columns of an alert's concern.
-pub(crate) const CONCERN: &str = "a.kind, a.step, a.transfer, a.sender, a.delivery, a.recipient, a.hold, a.since";
+pub(crate) const CONCERN: &str =
+    "a.kind, a.step, a.transfer, a.sender, a.delivery, a.recipient, a.hold, a.subscription, a.since";
 
 /// What is so at a moment and not raised yet. Its parameters are [`bounds`].
 pub(crate) fn concerns() -> String {
     let of_copy = |kind: &str, step: &str, since: &str, from: &str, condition: &str| {
         format!(
             "SELECT {kind} AS kind, d.id AS subject, {step} AS step, d.transfer, d.sender, d.id AS delivery, d.recipient,
-                 CAST(NULL AS UUID) AS hold, {since} AS since
+                 CAST(NULL AS UUID) AS hold, CAST(NULL AS TEXT) AS subscription, {since} AS since
              FROM b CROSS JOIN deliveries d {from} WHERE {condition}"
         )
     };
@@ -57,7 +58,8 @@ pub(crate) fn concerns() -> String {
             &format!("{UNACKNOWLEDGED} AND d.changed <= b.now - b.acknowledgement"),
         ),
         of_copy("'arrived'", once, "d.changed", "", &format!("b.tell_homes = 1 AND {WAITING}")),
-        "SELECT 'hold-overdue', h.id, CAST(1 AS BIGINT), h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id, h.due
+        "SELECT 'hold-overdue', h.id, CAST(1 AS BIGINT), h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id,
+             CAST(NULL AS TEXT), h.due
          FROM b CROSS JOIN holds h JOIN transfers t ON t.id = h.transfer WHERE h.closed IS NULL AND h.due < b.now"
             .to_owned(),
     ]
@@ -71,6 +73,21 @@ pub(crate) fn concerns() -> String {
              WHERE a.kind = c.kind AND a.subject = c.subject AND a.step = c.step AND a.cleared IS NULL)
          ORDER BY c.since, c.subject, c.step LIMIT 200"
     )
+}
+
+/// Subscriptions that were given up, as [`concerns`]; `$1` is a moment after which it must have been.
+pub(crate) const GIVEN_UP: &str =
+    "SELECT 'subscription-failed' AS kind, CAST(1 AS BIGINT) AS step, CAST(NULL AS TEXT) AS transfer, c.ods AS sender,
+         CAST(NULL AS TEXT) AS delivery, CAST(NULL AS TEXT) AS recipient, CAST(NULL AS TEXT) AS hold, s.id AS subscription,
+         s.changed AS since
+     FROM subscriptions s JOIN clients c ON c.id = s.client
+     WHERE s.status = 'error' AND s.changed > $1 AND NOT EXISTS (SELECT 1 FROM alerts a
+         WHERE a.kind = 'subscription-failed' AND a.subscription = s.id AND a.cleared IS NULL)
+     ORDER BY s.changed, s.id LIMIT 200";
+
+/// The parameter of [`GIVEN_UP`]; microseconds.
+pub(crate) fn history(now: Timestamp) -> i64 {
+    micros(now) - HISTORY
 }
 
 /// The parameters of [`concerns`]; microseconds.
@@ -97,7 +114,8 @@ pub(crate) fn settle() -> String {
                  OR (alerts.kind = 'unread-before-arrival' AND {UNREAD})
                  OR (alerts.kind = 'receipt-missing' AND {UNRECEIVED})
                  OR (alerts.kind = 'acknowledgement-missing' AND {UNACKNOWLEDGED})
-                 OR (alerts.kind = 'arrived' AND {WAITING})))"
+                 OR (alerts.kind = 'arrived' AND {WAITING})))
+             AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = alerts.subscription AND s.status = 'error')"
     )
 }
 

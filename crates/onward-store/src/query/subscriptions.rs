@@ -26,6 +26,9 @@ pub(crate) const REMOVE: &str = "DELETE FROM subscriptions WHERE id = $1";
 pub(crate) const TAKE: &str = "UPDATE subscriptions SET taken = taken + 1, next_call = $1
      WHERE id = $2 AND status IN ('requested', 'active') AND told = $3 AND (next_call IS NULL OR next_call <= $4)
      RETURNING taken";
+/// What nobody needs to be called for is passed over.
+pub(crate) const PASS: &str = "UPDATE subscriptions SET told = $1
+     WHERE id = $2 AND told = $3 AND next_call IS NULL AND status IN ('requested', 'active')";
 /// A call was taken.
 pub(crate) const TOLD: &str = "UPDATE subscriptions SET
          version = version + CASE WHEN status = 'requested' OR error IS NOT NULL THEN 1 ELSE 0 END,

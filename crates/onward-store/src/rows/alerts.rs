@@ -10,14 +10,18 @@ use crate::stored::micros;
 
 /// Of a row with [`crate::query::alerts::CONCERN`].
 pub(crate) fn concern(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
+    let subscription = columns.parsed_opt("subscription")?;
+    let transfer =
+        if subscription.is_some() { columns.parsed_opt("transfer")? } else { Some(columns.parsed("transfer")?) };
     Ok(Concern {
         kind: columns.parsed("kind")?,
         step: columns.count("step")?,
-        transfer: columns.parsed("transfer")?,
+        transfer,
         sender: columns.parsed("sender")?,
         delivery: columns.parsed_opt("delivery")?,
         recipient: columns.parsed_opt("recipient")?,
         hold: columns.parsed_opt("hold")?,
+        subscription,
         since: columns.moment("since")?,
     })
 }

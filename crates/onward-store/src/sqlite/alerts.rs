@@ -21,11 +21,9 @@ use crate::stored::micros;
 impl AlertStore for SqliteStore {
     async fn concerns(&self, now: Timestamp, deadlines: Deadlines) -> Result<Vec<Concern>, StoreError> {
         self.read(move |c| {
-            c.prepare_cached(&query::concerns())?
-                .query_and_then(params_from_iter(query::bounds(now, &deadlines)), |row| {
-                    Ok(rows::concern(&Columns::of("alerts", row))?)
-                })?
-                .collect()
+            let mut found = concerned(c, &query::concerns(), &query::bounds(now, &deadlines))?;
+            found.extend(concerned(c, query::GIVEN_UP, &[query::history(now)])?);
+            Ok(found)
         })
         .await
     }
@@ -76,23 +74,30 @@ impl AlertStore for SqliteStore {
     }
 }
 
+fn concerned(c: &Keyed<'_>, sql: &str, bounds: &[i64]) -> Result<Vec<Concern>, Failure> {
+    c.prepare_cached(sql)?
+        .query_and_then(params_from_iter(bounds), |row| Ok(rows::concern(&Columns::of("alerts", row))?))?
+        .collect()
+}
+
 fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
     let concern = &alert.concern;
     let raised = c
         .prepare_cached(
-            "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, since, raised)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, since, raised)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             alert.id.to_string(),
             concern.kind.as_str(),
             concern.subject().to_string(),
             concern.step,
-            concern.transfer.to_string(),
+            concern.transfer.map(|id| id.to_string()),
             concern.sender.as_str(),
             concern.delivery.map(|id| id.to_string()),
             concern.recipient.as_ref().map(|ods| ods.as_str()),
             concern.hold.map(|id| id.to_string()),
+            concern.subscription.map(|id| id.to_string()),
             micros(concern.since),
             micros(alert.at),
         ])?;

@@ -1,6 +1,6 @@
 //! Whether everything adds up, by the rules of every engine and SQLite's own.
 
-use onward_core::store::Checkup;
+use onward_core::store::{Checkup, Flaw};
 use rusqlite::Connection;
 
 use super::failure::Failure;
@@ -13,6 +13,7 @@ const OWN: [(&str, &str); 2] = [
     ("the file is whole", "SELECT 'see integrity_check' AS flaw FROM pragma_quick_check WHERE quick_check <> 'ok'"),
 ];
 
+/// By the rules of every engine, in one snapshot.
 pub(super) fn run(c: &Connection) -> Result<Checkup, Failure> {
     let mut checkup = Checkup::default();
     each(c, TRANSFERS, |columns| Ok(checkup::place(&mut checkup, columns)?))?;
@@ -25,10 +26,22 @@ pub(super) fn run(c: &Connection) -> Result<Checkup, Failure> {
     }
     [checkup.copies, checkup.audit] = sizes;
     checkup::add_up(&mut checkup);
-    for (rule, sql) in RULES.iter().chain(&OWN) {
-        each(c, &checkup::counted(sql), |columns| Ok(checkup::judge(&mut checkup, rule, columns)?))?;
-    }
+    judge(c, RULES, &mut checkup)?;
     Ok(checkup)
+}
+
+/// What SQLite finds broken of itself. It reads the whole file, and may do so beside the other rules: none of it depends on theirs.
+pub(super) fn own(c: &Connection) -> Result<Vec<Flaw>, Failure> {
+    let mut checkup = Checkup::default();
+    judge(c, &OWN, &mut checkup)?;
+    Ok(checkup.flaws)
+}
+
+fn judge(c: &Connection, rules: &[(&'static str, &str)], checkup: &mut Checkup) -> Result<(), Failure> {
+    for (rule, sql) in rules {
+        each(c, &checkup::counted(sql), |columns| Ok(checkup::judge(checkup, rule, columns)?))?;
+    }
+    Ok(())
 }
 
 fn each(c: &Connection, sql: &str, mut take: impl FnMut(&Columns<'_>) -> Result<(), Failure>) -> Result<(), Failure> {

@@ -298,7 +298,9 @@ impl Store for SqliteStore {
     }
 
     async fn checkup(&self) -> Result<Checkup, StoreError> {
-        self.read(|c| checkup::run(c)).await
+        let (mut checkup, own) = tokio::try_join!(self.read(|c| checkup::run(c)), self.read(|c| checkup::own(c)))?;
+        checkup.flaws.extend(own);
+        Ok(checkup)
     }
 
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {

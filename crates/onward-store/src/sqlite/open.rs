@@ -38,6 +38,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0014_shown.sql"),
     include_str!("../../schema/sqlite/0015_accounts.sql"),
     include_str!("../../schema/sqlite/0016_lines.sql"),
+    include_str!("../../schema/sqlite/0017_checkup.sql"),
+    include_str!("../../schema/sqlite/0018_subscription_alerts.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

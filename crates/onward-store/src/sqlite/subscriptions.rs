@@ -79,6 +79,14 @@ impl SubscriptionStore for SqliteStore {
         self.write(move |c| finish(c, &end)).await
     }
 
+    async fn pass_over(&self, id: Uuid, told: u64, until: u64) -> Result<bool, StoreError> {
+        self.write(move |c| {
+            let params = params![stored_count(until), id.to_string(), stored_count(told)];
+            Ok(c.prepare_cached(query::PASS)?.execute(params)? == 1)
+        })
+        .await
+    }
+
     async fn changed_tasks(
         &self,
         organisation: &OdsCode,

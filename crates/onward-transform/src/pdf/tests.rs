@@ -42,6 +42,19 @@ fn what_is_no_page_of_ours_is_refused() {
     assert_eq!(of_page("<p>hello</p>", ""), Err(PdfError("it is no page of ours")));
 }
 
+/// A version that was replaced says so on every sheet that is made of it from then on.
+#[test]
+fn the_mark_of_a_replaced_version_goes_along() {
+    let marked = crate::render::marked(page("<p>Plan</p>").as_bytes(), "version 2 replaces version 1");
+    let marked = String::from_utf8(marked).expect("text");
+    let fragment = Fragment::of(&marked).expect("a page");
+    let blocks = markup::blocks(&fragment.stops);
+    let words: Vec<String> = blocks.iter().flat_map(markup::words_of).collect();
+    assert_eq!(words, ["Stop using this version", "version 2 replaces version 1"]);
+    let (with, without) = (of_page(&marked, "").expect("a PDF"), of_page(&page("<p>Plan</p>"), "").expect("a PDF"));
+    assert!(with.len() > without.len(), "the frame and its words are drawn");
+}
+
 #[test]
 fn nothing_active_goes_along() {
     let hostile = "<p>&lt;script&gt;app.alert(1)&lt;/script&gt; \u{202e}txet \u{0}\u{7} مرحبا 🚑</p><p><a href=\"data:application/pdf;\

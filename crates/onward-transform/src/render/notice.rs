@@ -15,6 +15,7 @@ use onward_fhir::{Builder, Element, Tree, itk, systems};
 use super::itk3::{PROFILE, RecipientType, handling};
 use super::parts::{B, coding, concept, entry, entry_alone, identifier, organisation, profile, reference, urn, words};
 use super::registration::{CARE_CONNECT, REMOTE_CORRESPONDENCE, SEND_DOCUMENT, SEND_DOCUMENT_WORKFLOW};
+use super::summary::nhs_number_spaced;
 use super::{FHIR_JSON, FHIR_XML, RenderError, Rendered, dates, r4_json, stu3_xml, takes_messages, workflow};
 use crate::disclose::NewIds;
 
@@ -74,7 +75,7 @@ struct NoticePage<'a> {
     recipient: &'a str,
     sent: String,
     document_id: String,
-    nhs_number: &'a str,
+    nhs_number: String,
     sender_name: &'a str,
     sender_ods: &'a OdsCode,
     steps: Vec<&'a str>,
@@ -143,7 +144,7 @@ fn page(parts: &NoticeParts<'_>) -> Result<String, RenderError> {
         recipient: parts.recipient_name,
         sent: dates::moment(parts.sent),
         document_id: copy_ids(parts).document().to_string(),
-        nhs_number: parts.nhs_number().map_or("", NhsNumber::expose),
+        nhs_number: parts.nhs_number().map(|number| nhs_number_spaced(number.expose())).unwrap_or_default(),
         sender_name: "The sending hospital",
         sender_ods: parts.sender_ods,
         steps,

@@ -11,7 +11,7 @@ use onward_fhir::{Bundle, Document, DocumentKind, Element, Heading, Release, vie
 
 pub(super) use allergies::{Allergies, AllergyState};
 pub(super) use medicines::{Change, Medicines};
-pub(super) use people::Person;
+pub(super) use people::{Person, nhs_number_spaced};
 
 use super::{Parties, Prepared, RenderError, dates, narrative};
 

@@ -115,14 +115,16 @@ async fn the_account_that_asked_is_found_in_the_log() {
     let entries = store.audit_entries(0, 100).await.expect("readable");
     let begins = |entry: &&onward_core::store::StoredAudit| {
         let told = crate::cli::audit::Told::read(entry.event().unwrap_or_default());
-        told.is_some_and(|told| told.detail.starts_with(&format!("erase: {}", super::requested_by(request))))
+        told.is_some_and(|told| {
+            told.detail.starts_with(&format!("erase: {}", onward_gateway::erasing::requested(request)))
+        })
     };
     assert_eq!(entries.iter().filter(begins).count(), 1, "the command writes what is looked for");
 
     let (other, account) = (uuid::Uuid::new_v4(), "ada, uid 1001, signed in");
     let ods = "R9Z".parse().expect("a code");
     let agent = onward_core::audit::Agent::operator(&ods, Some(account.to_owned()));
-    let detail = format!("{}Ada: wrong-person, case-18", super::requested_by(other));
+    let detail = format!("{}Ada: wrong-person, case-18", onward_gateway::erasing::requested(other));
     let entry = AuditEntry::new(AuditWord::Erase, crate::cli::open::now(), agent, detail);
     store.audit(vec![Journal::new(&ods, "https://gateway.example").row(&entry)]).await.expect("committed");
     let asked = |id| onward_core::store::ErasureRequest {

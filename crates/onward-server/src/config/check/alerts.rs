@@ -91,7 +91,11 @@ pub(super) fn traces(config: &Config, findings: &mut Findings) {
 pub(super) fn hooks(config: &Config, findings: &mut Findings) {
     for hook in &config.delivery.hooks {
         findings.reachable("delivery.hooks", config, &hook.url, false);
-        if !hook.url.path().ends_with('/') || hook.url.query().is_some() || hook.url.fragment().is_some() {
+        if hook.url.query().is_some() || hook.url.fragment().is_some() {
+            let text =
+                format!("the address for {} has a query or fragment: leave it out, subscriptions have none", hook.ods);
+            findings.error("delivery.hooks", text);
+        } else if !hook.url.path().ends_with('/') {
             let text = format!("the address for {} must end with a slash: what begins with it may be called", hook.ods);
             findings.error("delivery.hooks", text);
         }

@@ -9,6 +9,7 @@ use axum::response::Response;
 use onward_core::store::StoreError;
 use onward_core::{OdsCode, Timestamp};
 use onward_gateway::explore::Inquiry;
+use onward_gateway::sightings::VERIFYING;
 use onward_gateway::verify::Misfit;
 use onward_ledger::{Checkpoint, Verified, WITHOUT_A_WITNESS, with_cosignatures};
 use onward_transform::render::dates;
@@ -62,7 +63,7 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
         who: &person,
         organisation: first(&who),
         reason: "integrity of the log",
-        asked: "audit/integrity".to_owned(),
+        asked: VERIFYING.to_owned(),
     };
     let looked = async {
         let checkpoints = checkpoints(&app).await?;

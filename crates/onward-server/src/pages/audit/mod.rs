@@ -6,6 +6,7 @@ mod entry;
 mod exports;
 mod integrity;
 mod release;
+mod rights;
 mod search;
 mod words;
 
@@ -28,7 +29,7 @@ use crate::reasons::names_a_number;
 
 pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
     let route = |method, path, action, handler| (Route { method, path, access: Access::Page(action) }, handler);
-    use Action::{ExportEvidence, SearchAudit};
+    use Action::{Erase, ExportEvidence, SearchAudit};
     vec![
         route("GET", "/audit", SearchAudit, get(search::get)),
         route("POST", "/audit/search", SearchAudit, post(search::post)),
@@ -41,6 +42,11 @@ pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/audit/exports/{id}", ExportEvidence, post(exports::decide)),
         route("POST", "/audit/exports/{id}/reveal", ExportEvidence, post(release::reveal)),
         route("GET", "/audit/exports/{id}/file", ExportEvidence, get(exports::file)),
+        route("GET", "/audit/rights", Erase, get(rights::get)),
+        route("POST", "/audit/rights/holds", Erase, post(rights::keep)),
+        route("POST", "/audit/rights/holds/{id}", Erase, post(rights::lift)),
+        route("POST", "/audit/rights/erasures", Erase, post(rights::ask)),
+        route("POST", "/audit/rights/erasures/{id}", Erase, post(rights::confirm)),
     ]
 }
 
@@ -52,6 +58,7 @@ enum Tab {
     Who,
     Integrity,
     Exports,
+    Rights,
 }
 
 /// A link of the explorer's own menu.
@@ -62,12 +69,13 @@ struct TabLink {
 }
 
 impl Tab {
-    const ALL: [(Self, &'static str, &'static str, &'static str); 5] = [
+    const ALL: [(Self, &'static str, &'static str, &'static str); 6] = [
         (Self::Events, "events", "/audit", "Events"),
         (Self::Disclosures, "disclosures", "/audit?tab=disclosures", "Disclosures"),
         (Self::Who, "who", "/audit?tab=who", "Who saw what"),
         (Self::Integrity, "integrity", "/audit/integrity", "Integrity"),
         (Self::Exports, "exports", "/audit/exports", "Exports"),
+        (Self::Rights, "rights", "/audit/rights", "Erasure and legal holds"),
     ];
 
     /// A kind of search; events where it is none.

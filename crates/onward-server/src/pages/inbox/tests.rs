@@ -63,7 +63,8 @@ fn homes() -> Vec<(OdsCode, String)> {
 
 fn rendered(arrivals: Vec<Arrival>) -> String {
     let shell = Shell::signed_in("Pat Moore", "care-home user", "Rowan House (VMH01)");
-    InboxPage::new(shell, &homes(), Show::Open, arrivals, now()).render().expect("renders")
+    let asked = Asked::read(None).expect("nothing asked for");
+    InboxPage::new(shell, &homes(), asked, arrivals, now()).render().expect("renders")
 }
 
 fn order(html: &str, names: &[&str]) -> bool {
@@ -130,6 +131,58 @@ fn what_stands_in_a_name_is_text() {
     assert!(!html.contains("style=") && !html.contains("onclick"), "no inline style or handler");
     let title = &html[html.find("<title>").expect("there")..html.find("</title>").expect("there")];
     assert_eq!(title, "<title>Arrivals – Onward");
+}
+
+#[test]
+fn a_filter_and_an_order_are_asked_for_and_told() {
+    let read = |query: &str| Asked::read(Some(query));
+    for standing in Standing::ALL {
+        let query = format!("status={}&sort=name", standing.key());
+        let asked = read(&query).expect("known");
+        assert_eq!((asked.only, asked.order), (Some(standing), Order::Name));
+        assert_eq!(asked.address(), format!("/inbox?{query}"), "the page leads to itself");
+        assert!(asked.logged().ends_with(standing.key()), "the log says what was asked for");
+    }
+    for wrong in ["status=gone", "sort=colour", "status=arrived;"] {
+        assert!(read(wrong).is_none(), "{wrong}");
+    }
+    let people = || {
+        vec![
+            arrival("YOUNG, Ann", "1", Some("2026-11-26T16:00:00Z"), DeliveryState::Received),
+            arrival("ADAMS, Bea", "2", Some("2026-11-27T16:00:00Z"), DeliveryState::Received),
+        ]
+    };
+    assert!(order(&rendered(people()), &["YOUNG, Ann", "ADAMS, Bea"]));
+    let shell = Shell::signed_in("Pat Moore", "care-home user", "Rowan House (VMH01)");
+    let asked = read("status=not-acknowledged&sort=name").expect("known");
+    let html = InboxPage::new(shell.clone(), &homes(), asked, people(), now()).render().expect("renders");
+    assert!(order(&html, &["ADAMS, Bea", "YOUNG, Ann"]), "{html}");
+    for words in ["Of these only: Not acknowledged.", "Sorted by name.", "value=\"not-acknowledged\" selected"] {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    let html = InboxPage::new(shell, &homes(), asked, Vec::new(), now()).render().expect("renders");
+    assert!(html.contains("Nothing on this list has that status.") && !html.contains("Nobody is due"), "{html}");
+}
+
+#[test]
+fn what_has_ended_shows_nothing_to_act_on() {
+    let mut replaced = arrival("SMITH, John", "1", None, DeliveryState::Withdrawn);
+    replaced.copy.ended =
+        Some(onward_core::store::Ended { why: EndReason::Superseded, by: Some(DeliveryId::random()) });
+    let html = rendered(vec![replaced]);
+    assert!(
+        html.contains("Replaced") && html.contains("Open what replaces it") && !html.contains("penicillin"),
+        "{html}"
+    );
+    let mut notice = arrival("SMITH, John", "1", Some("2026-11-26T12:00:00Z"), DeliveryState::Received);
+    notice.copy.notice = Some(onward_core::store::Notice { of: DeliveryId::random(), why: EndReason::Withdrawn });
+    let html = rendered(vec![notice.clone()]);
+    for words in ["Notice: stop using an earlier summary of SMITH, John", "Not confirmed", "Northmoor Hospital"] {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    assert!(html.contains("app-overdue") && !html.contains("Overdue") && !html.contains("penicillin"), "{html}");
+    notice.copy.state = DeliveryState::Accepted;
+    assert!(!rendered(vec![notice]).contains("app-overdue"), "what is confirmed stops nobody");
 }
 
 #[test]

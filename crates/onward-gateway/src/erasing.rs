@@ -1,0 +1,270 @@
+//! A person's data destroyed on the word of two leads of one organisation, and the orders that forbid it. Each act is an entry of
+//! the same commit. Who runs the gateway has the same by `onward erase` and `onward legal-hold`, for whatever concerns several.
+
+use onward_core::audit::{AuditEntry, AuditQuery, AuditRow, AuditWord, FoundAudit};
+use onward_core::store::{
+    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
+    StoreError,
+};
+use onward_core::{NhsNumber, OdsCode};
+use uuid::Uuid;
+
+use crate::Gateway;
+use crate::attend::Attendant;
+use crate::explore::{Inquiry, everything, told};
+use crate::sightings::all;
+
+/// What became of a wish to erase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedErasure {
+    /// It is kept, and another lead must confirm it.
+    Kept,
+    /// The organisation neither sent nor was sent anything about this person.
+    Nothing,
+    /// Other organisations sent something about this person, which the same key opens: no one of them may destroy it.
+    OthersToo,
+}
+
+/// A request of the organisation that waits for another of its leads.
+#[derive(Debug, Clone)]
+pub struct OpenErasure {
+    /// The request, and what it would destroy.
+    pub pending: PendingErasure,
+    /// The person's name who asked.
+    pub by: String,
+    /// Whether it was this person's own wish.
+    pub own: bool,
+    patient: NhsNumber,
+}
+
+/// An order of the organisation.
+#[derive(Debug, Clone)]
+pub struct OwnHold {
+    /// The order.
+    pub hold: LegalHold,
+    /// The person's name who placed it.
+    pub by: String,
+}
+
+/// What became of a second person's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Confirmed {
+    /// The store has decided.
+    Decided(ErasureOutcome),
+    /// The number that was written is not that of the person whom the request is about.
+    AnotherPerson,
+}
+
+/// How the entry of a request begins, by which it is found again.
+#[must_use]
+pub fn requested(id: Uuid) -> String {
+    format!("erasure {id} requested by ")
+}
+
+/// How the entry of an order begins, by which it is found again.
+#[must_use]
+pub fn placed(id: Uuid) -> String {
+    format!("legal hold {id} placed by ")
+}
+
+/// What the log says of an erasure for ever: it names the person by pseudonym, and the keys, so that a verifier knows an erasure
+/// from a theft of keys. `account` is the one that asked, where the request does not name it. Without the reason: nobody can take
+/// words out of the log again; it is kept beside the request for as long as `[retention]` says.
+#[must_use]
+pub fn erased(pending: &PendingErasure, account: Option<&str>, by: &str) -> String {
+    let PendingErasure { request, pseudonym, keys } = pending;
+    // The entry of the request is about the person, and goes with them.
+    let account = account.map_or_else(String::new, |account| format!(" ({account})"));
+    format!(
+        "erasure {} of person {pseudonym}, requested by {}{account} and confirmed by {by}: {}; keys: {}",
+        request.id,
+        request.by,
+        request.ground,
+        keys.join(" ")
+    )
+}
+
+/// A signed-in person as requests and orders name them: the store refuses the second word of the account that asked, whatever the
+/// name.
+fn named(who: &Attendant) -> String {
+    format!("{} (account {})", who.name, who.user)
+}
+
+fn name_in(by: &str) -> String {
+    by.rsplit_once(" (account ").map_or(by, |(name, _)| name).to_owned()
+}
+
+impl Gateway {
+    /// Keeps the wish to erase a person of whom this organisation alone sent something.
+    ///
+    /// # Errors
+    /// When the store cannot be read or cannot commit.
+    pub async fn ask_erasure(
+        &self,
+        inquiry: &Inquiry<'_>,
+        patient: &NhsNumber,
+        ground: ErasureGround,
+    ) -> Result<AskedErasure, StoreError> {
+        let transfers = self.store.subject_record(patient).await?;
+        let is_own = |sender: &OdsCode| sender == inquiry.organisation;
+        let refused = if self.transfer_within(inquiry.organisation, patient).await?.is_none() {
+            Some((AskedErasure::Nothing, "nothing is held here"))
+        } else if transfers.iter().any(|each| !is_own(&each.transfer.sender)) {
+            Some((AskedErasure::OthersToo, "others sent something too"))
+        } else {
+            None
+        };
+        if let Some((refused, why)) = refused {
+            let detail = format!("erasure asked for, {why}: {}", inquiry.reason);
+            let row = self.row_of(inquiry, AuditWord::Erase, detail, Some(patient.clone()), false);
+            self.store.audit(vec![row]).await?;
+            return Ok(refused);
+        }
+        let request = ErasureRequest {
+            id: Uuid::new_v4(),
+            ground,
+            reason: inquiry.reason.to_owned(),
+            by: named(inquiry.who),
+            at: self.clock.now(),
+        };
+        let detail = format!("{}{}: {ground}, {}", requested(request.id), request.by, request.reason);
+        let row = self.row_of(inquiry, AuditWord::Erase, detail, Some(patient.clone()), true);
+        let kept = self.store.request_erasure(patient, request, vec![row]).await?;
+        Ok(if kept { AskedErasure::Kept } else { AskedErasure::Nothing })
+    }
+
+    /// The requests of this organisation's leads that wait.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn open_erasures(&self, organisation: &OdsCode, who: &str) -> Result<Vec<OpenErasure>, StoreError> {
+        let pending = self.store.pending_erasures().await?;
+        let entries =
+            self.entries_of(organisation, AuditWord::Erase, pending.iter().map(|each| each.request.at)).await?;
+        let own = |pending: PendingErasure| {
+            let begin = requested(pending.request.id);
+            let entry = entries.iter().find(|entry| told(entry).is_some_and(|detail| detail.starts_with(&begin)))?;
+            let patient = entry.patient.clone()?;
+            let by = &pending.request.by;
+            Some(OpenErasure { own: by.ends_with(&format!(" (account {who})")), by: name_in(by), patient, pending })
+        };
+        Ok(pending.into_iter().filter_map(own).collect())
+    }
+
+    /// The second person's word: destroys the keys of the person, whose number they must know. `None`: the organisation has no such
+    /// request.
+    ///
+    /// # Errors
+    /// When the store cannot be read or cannot commit.
+    pub async fn confirm_erasure(
+        &self,
+        inquiry: &Inquiry<'_>,
+        id: Uuid,
+        patient: &NhsNumber,
+    ) -> Result<Option<Confirmed>, StoreError> {
+        let open = self.open_erasures(inquiry.organisation, &inquiry.who.user).await?;
+        let Some(OpenErasure { pending, patient: meant, .. }) =
+            open.into_iter().find(|open| open.pending.request.id == id)
+        else {
+            return Ok(None);
+        };
+        if *patient != meant {
+            let detail = format!("erasure {id} not confirmed: another person was named");
+            let row = self.row_of(inquiry, AuditWord::Erase, detail, Some(patient.clone()), false);
+            self.store.audit(vec![row]).await?;
+            return Ok(Some(Confirmed::AnotherPerson));
+        }
+        let by = named(inquiry.who);
+        let confirmation = ErasureConfirmation {
+            id,
+            keys: pending.keys.clone(),
+            at: self.clock.now(),
+            audit: vec![self.row_of(inquiry, AuditWord::Erase, erased(&pending, None, &by), None, true)],
+            by,
+        };
+        Ok(Some(Confirmed::Decided(self.store.confirm_erasure(confirmation).await?)))
+    }
+
+    /// Forbids to erase a person of whom the organisation holds something; `false` where it does not.
+    ///
+    /// # Errors
+    /// When the store cannot be read or cannot commit.
+    pub async fn place_hold(&self, inquiry: &Inquiry<'_>, patient: &NhsNumber) -> Result<bool, StoreError> {
+        if self.transfer_within(inquiry.organisation, patient).await?.is_none() {
+            let detail = format!("legal hold asked for, nothing is held here: {}", inquiry.reason);
+            let row = self.row_of(inquiry, AuditWord::Configure, detail, Some(patient.clone()), false);
+            self.store.audit(vec![row]).await?;
+            return Ok(false);
+        }
+        let order = LegalHoldOrder {
+            id: Uuid::new_v4(),
+            reason: inquiry.reason.to_owned(),
+            by: named(inquiry.who),
+            at: self.clock.now(),
+        };
+        let detail = format!("{}{}: {}", placed(order.id), order.by, order.reason);
+        let row = self.row_of(inquiry, AuditWord::Configure, detail, Some(patient.clone()), true);
+        self.store.place_legal_hold(patient, order, vec![row]).await?;
+        Ok(true)
+    }
+
+    /// The orders of this organisation's leads that stand.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn own_holds(&self, organisation: &OdsCode) -> Result<Vec<OwnHold>, StoreError> {
+        let holds: Vec<_> = self.store.legal_holds().await?.into_iter().filter(|hold| hold.lifted.is_none()).collect();
+        let entries =
+            self.entries_of(organisation, AuditWord::Configure, holds.iter().map(|hold| hold.order.at)).await?;
+        let is_own = |hold: &LegalHold| {
+            let begin = placed(hold.order.id);
+            entries.iter().any(|entry| told(entry).is_some_and(|detail| detail.starts_with(&begin)))
+        };
+        let own = |hold: LegalHold| OwnHold { by: name_in(&hold.order.by), hold };
+        Ok(holds.into_iter().filter(is_own).map(own).collect())
+    }
+
+    /// Ends an order of the organisation; `false` when it has no such order.
+    ///
+    /// # Errors
+    /// When the store cannot be read or cannot commit.
+    pub async fn lift_hold(&self, inquiry: &Inquiry<'_>, id: Uuid) -> Result<bool, StoreError> {
+        let own = self.own_holds(inquiry.organisation).await?;
+        if !own.iter().any(|own| own.hold.order.id == id) {
+            return Ok(false);
+        }
+        let by = named(inquiry.who);
+        let detail = format!("legal hold {id} lifted by {by}: {}", inquiry.reason);
+        let row = self.row_of(inquiry, AuditWord::Configure, detail, None, true);
+        self.store.lift_legal_hold(id, &by, self.clock.now(), vec![row]).await
+    }
+
+    /// The organisation's entries of a kind since the first of these moments.
+    async fn entries_of(
+        &self,
+        organisation: &OdsCode,
+        word: AuditWord,
+        since: impl Iterator<Item = onward_core::Timestamp>,
+    ) -> Result<Vec<FoundAudit>, StoreError> {
+        let Some(from) = since.min() else { return Ok(Vec::new()) };
+        let query = AuditQuery { from: Some(from), words: vec![word], ..everything(Some(organisation.clone())) };
+        let found = all(self.store.as_ref(), query).await?;
+        Ok(found.into_iter().filter(|entry| entry.organisation.as_deref() == Some(organisation.as_str())).collect())
+    }
+
+    fn row_of(
+        &self,
+        inquiry: &Inquiry<'_>,
+        word: AuditWord,
+        detail: String,
+        patient: Option<NhsNumber>,
+        success: bool,
+    ) -> AuditRow {
+        self.journal.row(&AuditEntry {
+            success,
+            patient,
+            request_id: inquiry.who.request_id.clone(),
+            ..AuditEntry::new(word, self.clock.now(), self.agent_of(inquiry), detail)
+        })
+    }
+}

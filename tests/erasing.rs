@@ -1,0 +1,97 @@
+//! Erasure by two leads of one organisation who both know whom, and legal holds, which forbid it.
+
+use onward_core::people::Role;
+use onward_core::state::RecipientKind;
+use onward_server::cli::Exit;
+use onward_tests::browser::{self, Page, Person};
+use onward_tests::message::{self, fresh};
+use onward_tests::world::{World, accepted};
+
+use crate::proof::onward;
+
+const NUMBER: &str = "9990000018";
+const RIGHTS: &str = "/audit/rights";
+
+async fn lead(world: &World, name: &str, ods: &str) -> Person {
+    browser::person(world, &format!("{name}@ig.example"), Role::InformationGovernance, &[ods]).await
+}
+
+async fn send(person: &Person, path: &str, fields: &[(&str, &str)]) -> Page {
+    let ods = person.user.organisations[0].to_string();
+    let fields = [fields, &[("organisation", ods.as_str())]].concat();
+    person.browser.post(&format!("{RIGHTS}/{path}"), &fields).await
+}
+
+/// The identifier in the address of the first form to this place.
+fn first(page: &Page, place: &str) -> String {
+    let form = page.text.split(&format!("action=\"{RIGHTS}/{place}/")).nth(1);
+    form.and_then(|rest| rest.split('"').next()).unwrap_or_else(|| panic!("a form: {}", page.text)).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_erased_by_two_leads_who_know_whom_and_a_hold_forbids_it() {
+    let world = World::start().await;
+    let transfer = accepted(&world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
+    let store = world.gateway().store();
+    let record = store.transfer(transfer).await.expect("readable").expect("there");
+    let copy = record.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id;
+    let home = browser::person(&world, "home@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let (ada, ben) = (lead(&world, "ada", "R9Z").await, lead(&world, "ben", "R9Z").await);
+    let (eve, kay) = (lead(&world, "eve", "R9Y").await, lead(&world, "kay", "VMH01").await);
+    let wish = [("patient", "999 000 0018"), ("ground", "wrong-person"), ("reason", "case 17")];
+    let said = |page: &Page, status: u16, words: &str| {
+        assert!(page.status == status && page.text.contains(words), "{status} {words}: {} {}", page.status, page.text);
+    };
+
+    said(
+        &send(&ada, "erasures", &[("patient", NUMBER), ("reason", "case 17")]).await,
+        422,
+        "are not erased on request",
+    );
+    said(&send(&ada, "erasures", &[("patient", NUMBER), ("reason", NUMBER)]).await, 422, "Leave the NHS number out");
+    said(&send(&eve, "erasures", &wish).await, 422, "Your organisation holds nothing about this person");
+    said(&send(&kay, "erasures", &wish).await, 422, "Others sent something about this person");
+    assert_eq!(send(&ada, "erasures", &wish).await.location(), Some("/audit/rights?done=asked"));
+    said(&ada.browser.get(RIGHTS).await, 200, "Another lead of your organisation must confirm it");
+    for other in [&eve, &kay] {
+        let page = other.browser.get(RIGHTS).await;
+        assert!(page.status == 200 && !page.text.contains("case 17"), "another organisation's request: {}", page.text);
+    }
+    let page = ben.browser.get(RIGHTS).await;
+    assert!(page.text.contains("asked for by Person ada") && !page.text.contains(NUMBER), "{}", page.text);
+    let request = format!("erasures/{}", first(&page, "erasures"));
+    said(&send(&ada, &request, &[("patient", NUMBER)]).await, 422, "another lead must confirm");
+    assert_eq!(send(&eve, &request, &[("patient", NUMBER)]).await.status, 404);
+    said(&send(&ben, &request, &[("patient", "9990000026")]).await, 422, "not the number of the person");
+    said(&send(&ben, &request, &[("patient", "")]).await, 422, "Write an NHS number");
+
+    // The home has the person's copy, so that its lead may forbid to erase it; nobody else lifts that.
+    let keep = [("patient", NUMBER), ("reason", "inquest")];
+    said(&send(&eve, "holds", &keep).await, 422, "Your organisation holds nothing about this person");
+    assert_eq!(send(&kay, "holds", &keep).await.location(), Some("/audit/rights?done=kept"));
+    said(&send(&ben, &request, &[("patient", NUMBER)]).await, 422, "A legal hold forbids it");
+    let hold = format!("holds/{}", first(&kay.browser.get(RIGHTS).await, "holds"));
+    assert_eq!(send(&ben, &hold, &[("reason", "not ours")]).await.status, 404);
+    said(&send(&kay, &hold, &[("reason", "")]).await, 422, "Say why");
+    assert_eq!(home.browser.get(&format!("/transfers/{copy}")).await.status, 200, "nothing was erased so far");
+    assert_eq!(send(&kay, &hold, &[("reason", "inquest over")]).await.location(), Some("/audit/rights?done=lifted"));
+
+    let erased = loop {
+        let page = send(&ben, &request, &[("patient", NUMBER)]).await;
+        if !page.text.contains("is under way") {
+            break page;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(erased.location(), Some("/audit/rights?done=erased"), "{}", erased.text);
+    let gone = home.browser.get(&format!("/transfers/{copy}")).await;
+    assert!(gone.status >= 400 && !gone.text.contains("HOLROYD"), "{}", gone.text);
+    said(&ada.browser.get(RIGHTS).await, 200, "There are none.");
+    assert_eq!(send(&ben, &request, &[("patient", NUMBER)]).await.status, 404, "once");
+    assert_eq!(onward(&world, &["verify"]).await, Exit::Done, "the log explains whose keys were destroyed");
+
+    world.tamper("UPDATE sessions SET authenticated = authenticated - 600000000");
+    let stale = ada.browser.get(RIGHTS).await;
+    assert_eq!((stale.status, stale.location()), (303, Some("/sign-in?next=%2Faudit%2Frights&again=1")));
+    assert_eq!(send(&ada, "erasures", &wish).await.status, 303, "nor is it asked for without");
+}
