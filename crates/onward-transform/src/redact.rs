@@ -122,13 +122,15 @@ pub struct Redacted {
     pub redactions: Vec<Redaction>,
 }
 
-/// Copies a document without what is about others than its subject.
+/// Copies a document without what is about others than its subject: `others` are those of every document that is handed out with it,
+/// because a text may name somebody whom only another document tells.
 #[must_use]
-pub fn without_third_parties(root: Element<'_, '_>) -> Redacted {
+pub fn without_third_parties(root: Element<'_, '_>, others: &Others) -> Redacted {
     let mut builder = Builder::resource(root.resource_type().unwrap_or("Bundle").to_owned());
-    let mut walk = Walk { others: Others::of([root]), redactions: Vec::new() };
+    let mut walk = Walk { others, redactions: Vec::new() };
+    let within = root.resource_type().unwrap_or_default();
     for child in root.children() {
-        walk.copy(&mut builder, child, root.resource_type().unwrap_or_default());
+        walk.copy(&mut builder, child, Place { within, may_name: is_professional(within) });
     }
     Redacted { tree: builder.finish(), redactions: walk.redactions }
 }
@@ -190,20 +192,38 @@ fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(fold)
 }
 
-struct Walk {
-    others: Others,
+/// Where in a document an element stands.
+#[derive(Clone, Copy)]
+struct Place<'t> {
+    /// The type of the innermost resource.
+    within: &'t str,
+    /// Names there are those of professionals, or the person's own.
+    may_name: bool,
+}
+
+impl<'t> Place<'t> {
+    fn of(self, element: Element<'t, '_>) -> Self {
+        match element.resource_type() {
+            Some(within) => Self { within, may_name: is_professional(within) },
+            None => Self { may_name: self.may_name || is_own_detail(element), ..self },
+        }
+    }
+}
+
+struct Walk<'o> {
+    others: &'o Others,
     redactions: Vec<Redaction>,
 }
 
-impl Walk {
-    fn copy(&mut self, builder: &mut Builder<'_>, element: Element<'_, '_>, within: &str) {
-        let within = element.resource_type().unwrap_or(within);
-        if let Some(rule) = ruled_out(element, within) {
+impl Walk<'_> {
+    fn copy<'t>(&mut self, builder: &mut Builder<'_>, element: Element<'t, '_>, place: Place<'t>) {
+        let place = place.of(element);
+        if let Some(rule) = ruled_out(element, place.within) {
             self.withhold(element, rule);
             return;
         }
         if let Some(value) = element.value()
-            && !is_professional(within)
+            && !place.may_name
             && self.others.are_named_in(value)
         {
             self.withhold(element, Rule::Mention);
@@ -220,7 +240,7 @@ impl Walk {
         }
         builder.open_shell_owned(element.name().to_owned(), element);
         for child in element.children() {
-            self.copy(builder, child, within);
+            self.copy(builder, child, place);
         }
         builder.close();
     }
@@ -255,10 +275,12 @@ fn direct_child_of(element: Element<'_, '_>, resource_type: &str) -> bool {
 }
 
 fn is_professional(within: &str) -> bool {
-    matches!(
-        within,
-        "Practitioner" | "PractitionerRole" | "Organization" | "Location" | "HealthcareService" | "Patient"
-    )
+    matches!(within, "Practitioner" | "PractitionerRole" | "Organization" | "Location" | "HealthcareService")
+}
+
+/// What of a Patient is their own, whoever bears the same name or lives there too; its narrative is a text like others.
+fn is_own_detail(element: Element<'_, '_>) -> bool {
+    matches!(element.name(), "name" | "telecom" | "address") && direct_child_of(element, "Patient")
 }
 
 fn identify(person: Element<'_, '_>, names: &mut BTreeSet<String>) {
@@ -284,7 +306,7 @@ mod tests {
 
     fn redacted(json: &str) -> (String, Vec<(String, Rule)>) {
         let tree = read::json(json, &Limits::default()).expect("FHIR");
-        let Redacted { tree, redactions } = without_third_parties(tree.root());
+        let Redacted { tree, redactions } = without_third_parties(tree.root(), &Others::of([tree.root()]));
         let written = write::json(tree.root(), Release::R4);
         assert!(written.losses.is_empty(), "{:?}", written.losses);
         (written.text, redactions.into_iter().map(|each| (each.path, each.rule)).collect())
@@ -323,6 +345,38 @@ mod tests {
             redactions.iter().filter(|(_, rule)| *rule == Rule::Mention).map(|(path, _)| path.as_str()).collect();
         assert_eq!(mentions.len(), 2, "{mentions:?}");
         read::json(&text, &Limits::default()).expect("what is left is FHIR");
+    }
+
+    #[test]
+    fn a_patients_narrative_is_a_text_like_others_and_their_own_details_stay() {
+        let (text, redactions) = redacted(
+            r#"{"resourceType":"Patient","id":"1","text":{"status":"generated",
+            "div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">Ada Whitfield. Next of kin: Bertram Quill</div>"},
+            "name":[{"family":"Whitfield","given":["Ada"]}],"address":[{"line":["Bertram House"],"city":"Leeds"}],
+            "contact":[{"name":{"family":"Quill","given":["Bertram"]}}]}"#,
+        );
+        assert!(!text.contains("Quill") && !text.contains("Next of kin"), "{text}");
+        for kept in ["Whitfield", "Bertram House", "Leeds"] {
+            assert!(text.contains(kept), "{kept}: {text}");
+        }
+        let told: Vec<_> = redactions.iter().map(|(path, rule)| (path.as_str(), *rule)).collect();
+        assert_eq!(told.iter().map(|(_, rule)| *rule).collect::<Vec<_>>(), [Rule::Mention, Rule::Contact], "{told:?}");
+    }
+
+    #[test]
+    fn whom_another_document_names_is_somebody_else_in_this_one() {
+        let read = |json: &'static str| read::json(json, &Limits::default()).expect("FHIR");
+        let names = read(DOCUMENT);
+        let texts = read(
+            r#"{"resourceType":"Bundle","type":"document","entry":[{"resource":{"resourceType":"Composition",
+            "title":"Ada Whitfield","section":[{"title":"Clara Mint rang"},{"title":"Home"}]}},
+            {"resource":{"resourceType":"Practitioner","name":[{"text":"Clara Mint"}]}}]}"#,
+        );
+        let clean = without_third_parties(texts.root(), &Others::of([names.root(), texts.root()]));
+        let written = write::json(clean.tree.root(), Release::R4).text;
+        assert!(!written.contains("Clara Mint rang") && written.contains("Ada Whitfield"), "{written}");
+        assert!(written.contains(r#""text":"Clara Mint""#), "a professional of the same name stays: {written}");
+        assert_eq!(clean.redactions.len(), 1, "{:?}", clean.redactions);
     }
 
     #[test]

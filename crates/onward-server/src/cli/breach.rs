@@ -1,6 +1,7 @@
 //! `onward breach`: after something went wrong, what an IG lead must know within 72 hours (UK GDPR Article 33): whose records, who
 //! saw them, when, which kinds of data, and what was done; as one signed folder, itself audited.
 
+mod applied;
 mod exposure;
 mod pack;
 

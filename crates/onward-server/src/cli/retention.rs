@@ -11,6 +11,7 @@ use onward_core::store::retention::{
     BodyClass, Due, DueMonth, DuePerson, DueRows, Purged, RetentionPlan, RowClass, Schedule,
 };
 use onward_core::store::{Store, StoreError};
+use onward_ledger::SigningKeys;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -39,9 +40,11 @@ pub enum RetentionCommand {
   onward retention run 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --by Bea --yes --out certificate.txt
 
 A plan is good for a day and while what it lists is still exactly what is due. Whatever is under a legal hold stays.
+A run that stops midway is certified as well: the certificate says what was removed and why it stopped; make a new plan for the rest.
 Nothing is removed unless this command runs. A job may run it: [retention] is the decision, so nobody else is asked.
   onward retention run \"$(onward retention plan --json | jq -r .plan)\" --by 'monthly job' --yes --out \"purged-$(date +%F).txt\"
-Exit code 1: the plan is none, is old, was carried out, or is not what is due now.")]
+Exit code 1: the plan is none, is old, was carried out, is not what is due now, or its run stopped at a person about whom
+something came in meanwhile.")]
     Run(Run),
     /// Prints the signed certificate of a run
     #[command(after_help = "Example:
@@ -191,7 +194,9 @@ async fn carry_out(command: &Run, terminal: &mut Terminal) -> Outcome {
     let plan = store.retention_plan(command.plan).await?;
     let plan = plan.ok_or_else(|| Failure::no("there is no such plan: onward retention plan"))?;
     if plan.certificate.is_some() {
-        return Err(Failure::no("this plan was carried out: onward retention certificate prints what became of it"));
+        return Err(Failure::no(
+            "this plan was carried out, or begun and stopped: onward retention certificate prints what became of it",
+        ));
     }
     let at = now();
     if at.duration_since(plan.made) > FRESH {
@@ -209,43 +214,109 @@ async fn carry_out(command: &Run, terminal: &mut Terminal) -> Outcome {
     }
     let key = signing_key(&config.audit.signing_key_file, &config).context("the audit log's key")?;
     let desk = Desk::new(&config)?;
-    let mut lines = vec![
-        "onward retention certificate".to_owned(),
-        format!("log {}", key.verifying_keys().name()),
-        format!("plan {} of {}", plan.id, plan.made),
-        format!("carried out by {} at {at}", plain(&command.by)),
-        format!("account {}", Account::own().map_or_else(|| "unknown".to_owned(), ToString::to_string)),
-    ];
-    for month in due.months.iter().filter(|month| month.due > 0) {
-        let purged = purge_month(store.as_ref(), &desk, command, month).await?;
-        lines.push(told(month, &purged));
-        terminal.progress(format_args!("{} of {}", month.class, month.month));
+    let work = Work { store: store.as_ref(), desk: &desk, command, schedule: &schedule, due: &due };
+    work.carried_out(&plan, &key, terminal).await
+}
+
+/// A plan that was found good.
+struct Work<'w> {
+    store: &'w dyn Store,
+    desk: &'w Desk,
+    command: &'w Run,
+    schedule: &'w Schedule,
+    due: &'w Due,
+}
+
+/// What a run has removed so far.
+#[derive(Default)]
+struct Done {
+    /// A line of the certificate each.
+    lines: Vec<String>,
+    people: usize,
+    keys: usize,
+}
+
+impl Done {
+    fn is_nothing(&self) -> bool {
+        self.lines.is_empty() && self.people == 0
     }
-    for ((class, before), _) in schedule.rows_before.iter().zip(&due.rows).filter(|(_, rows)| rows.due > 0) {
-        let detail =
-            format!("retention plan {} by {}: {class} that were over before {before}", command.plan, command.by);
-        let purged = store.purge_rows(*class, *before, vec![desk.row(AuditWord::Erase, detail)]).await?;
-        lines.push(format!("{class}: {} removed, {} kept, rows removed", purged.removed, purged.kept));
+}
+
+impl Work<'_> {
+    /// Removes and certifies. A run that stops midway has removed something, too, and nothing brings it back: its certificate says what,
+    /// and why it stopped.
+    async fn carried_out(&self, plan: &RetentionPlan, key: &SigningKeys, terminal: &mut Terminal) -> Outcome {
+        let (at, by) = (now(), plain(&self.command.by));
+        let mut done = Done::default();
+        let stopped = self.purge(&mut done, terminal).await.err();
+        let stopped = match stopped {
+            Some(failure) if done.is_nothing() => return Err(failure),
+            other => other,
+        };
+        let why = stopped.as_ref().map(|failure| plain(&format!("{:#}", failure.error)));
+        let mut lines = vec![
+            "onward retention certificate".to_owned(),
+            format!("log {}", key.verifying_keys().name()),
+            format!("plan {} of {}", plan.id, plan.made),
+            format!("carried out by {by} at {at}"),
+            format!("account {}", Account::own().map_or_else(|| "unknown".to_owned(), ToString::to_string)),
+        ];
+        lines.append(&mut done.lines);
+        let (people, keys) = (done.people, done.keys);
+        lines.push(format!(
+            "people {people}: {keys} keys destroyed, {} people kept under legal hold",
+            self.due.people_kept
+        ));
+        lines.extend(why.as_ref().map(|why| format!("stopped because {why}")));
+        let note = key.sign_statement(&(lines.join("\n") + "\n")).map_err(Failure::fault)?;
+        let became = match &why {
+            None => format!("carried out by {}: {}", self.command.by, sums(self.due)),
+            Some(why) => format!("begun by {} and stopped because {why}", self.command.by),
+        };
+        let row = self.desk.row(AuditWord::Configure, format!("retention plan {} {became}", plan.id));
+        let kept = self.store.finish_retention_plan(plan.id, &note, vec![row]).await;
+        let Some(stopped) = stopped else {
+            kept?;
+            self.command.output.write(note.as_bytes(), terminal)?;
+            let word = terminal.paint(Style::Green, "done");
+            terminal.note(format_args!("{word}: {}", sums(self.due)));
+            return Ok(Exit::Done);
+        };
+        self.command.output.write(note.as_bytes(), terminal)?;
+        let certificate = match kept {
+            Ok(true) => "the run stopped midway, and its certificate says what was removed".to_owned(),
+            Ok(false) => "the run stopped midway; keep the certificate that was printed, because another run of this plan ended first"
+                .to_owned(),
+            Err(error) => format!(
+                "the run stopped midway; keep the certificate that was printed, because the store could not keep it ({error})"
+            ),
+        };
+        Err(Failure { error: stopped.error.context(certificate), ..stopped })
     }
-    let before = schedule.people_before.unwrap_or(Timestamp::MIN);
-    for people in due.people.chunks(BATCH) {
-        purge_people(store.as_ref(), &desk, command, people, before).await?;
-        terminal.progress(format_args!("keys of {} people", people.len()));
+
+    async fn purge(&self, done: &mut Done, terminal: &mut Terminal) -> Result<(), Failure> {
+        let (store, desk, command) = (self.store, self.desk, self.command);
+        for month in self.due.months.iter().filter(|month| month.due > 0) {
+            let purged = purge_month(store, desk, command, month).await?;
+            done.lines.push(told(month, &purged));
+            terminal.progress(format_args!("{} of {}", month.class, month.month));
+        }
+        let rows = self.schedule.rows_before.iter().zip(&self.due.rows);
+        for ((class, before), _) in rows.filter(|(_, rows)| rows.due > 0) {
+            let detail =
+                format!("retention plan {} by {}: {class} that were over before {before}", command.plan, command.by);
+            let purged = store.purge_rows(*class, *before, vec![desk.row(AuditWord::Erase, detail)]).await?;
+            done.lines.push(format!("{class}: {} removed, {} kept, rows removed", purged.removed, purged.kept));
+        }
+        let before = self.schedule.people_before.unwrap_or(Timestamp::MIN);
+        for people in self.due.people.chunks(BATCH) {
+            purge_people(store, desk, command, people, before).await?;
+            done.people += people.len();
+            done.keys += people.iter().map(|person| person.keys.len()).sum::<usize>();
+            terminal.progress(format_args!("keys of {} people", people.len()));
+        }
+        Ok(())
     }
-    let keys: usize = due.people.iter().map(|person| person.keys.len()).sum();
-    lines.push(format!(
-        "people {}: {keys} keys destroyed, {} people kept under legal hold",
-        due.people.len(),
-        due.people_kept
-    ));
-    let note = key.sign_statement(&(lines.join("\n") + "\n")).map_err(Failure::fault)?;
-    let row = desk
-        .row(AuditWord::Configure, format!("retention plan {} carried out by {}: {}", plan.id, command.by, sums(&due)));
-    store.finish_retention_plan(plan.id, &note, vec![row]).await?;
-    command.output.write(note.as_bytes(), terminal)?;
-    let word = terminal.paint(Style::Green, "done");
-    terminal.note(format_args!("{word}: {}", sums(&due)));
-    Ok(Exit::Done)
 }
 
 fn told(month: &DueMonth, purged: &Purged) -> String {

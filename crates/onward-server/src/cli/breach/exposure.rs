@@ -103,7 +103,8 @@ impl Extent {
         }
     }
 
-    /// The kinds of data that somebody saw at most; of a copy by the policies in force, and the identical document holds whatever came.
+    /// The kinds of data that somebody saw at most; of a copy by the policies in force now, not those of
+    /// then ([`super::applied::Applied`]), and the identical document holds whatever came.
     pub(super) fn data(self, policies: &[Policy]) -> Vec<String> {
         let listed = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         match self {

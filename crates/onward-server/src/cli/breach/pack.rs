@@ -7,6 +7,7 @@ use onward_core::{NhsNumber, Timestamp};
 use onward_transform::disclose::Policy;
 use serde_json::json;
 
+use super::applied::Applied;
 use super::exposure::{Exposure, Extent, Whose};
 use crate::cli::audit::Told;
 use crate::cli::exit::Failure;
@@ -21,6 +22,10 @@ pub(super) const TITLE: &str = "onward breach pack manifest v1";
 
 /// So much of a pseudonym tells people apart.
 const PSEUDONYM_SHOWN: usize = 12;
+
+/// What the kinds of data of a copy rest on.
+const BY_POLICIES_NOW: &str = "Kinds of data in copies are told by the disclosure policies in force when this pack was made, compared by version \
+     with those that the entries name.";
 
 /// What UK GDPR Article 33(3) to (5) and 34 want and no log knows.
 const OPEN_FACTS: [(&str, &str); 10] = [
@@ -81,19 +86,17 @@ impl Pack {
         let people = concerned.keys().filter_map(|whose| whose.number().map(str::parse));
         let people: Vec<NhsNumber> = people.collect::<Result<_, _>>().map_err(Failure::fault)?;
         let erased = concerned.len() - people.len();
-        let categories = seen
-            .iter()
-            .map(|kind| json!({ "seen": kind.words, "times": kind.times, "people": kind.people, "data": kind.data }));
+        let categories = seen.iter().map(Seen::json);
         let summary = json!({
             "window": { "from": window.from, "to": window.to }, "made": window.made, "by": window.whom,
             "reason": window.reason, "controller": { "ods": config.identity.ods, "name": config.identity.name },
             "people": concerned.len(), "erased_people": erased, "exposures": exposures.len(),
-            "categories_of_data": categories.collect::<Vec<_>>(), "actions": actions.len(),
+            "categories_of_data": categories.collect::<Vec<_>>(), "categories_by": BY_POLICIES_NOW, "actions": actions.len(),
             "to_be_filled_in": OPEN_FACTS.map(|(article, fact)| json!({ "article": article, "fact": fact })),
         });
         let mut files = vec![
             ("people.csv".to_owned(), people_csv(&concerned)),
-            ("exposures.csv".to_owned(), exposures_csv(exposures)),
+            ("exposures.csv".to_owned(), exposures_csv(exposures, policies)),
             ("actions.csv".to_owned(), actions_csv(actions)),
             ("summary.json".to_owned(), serde_json::to_vec_pretty(&summary).expect("texts and numbers are JSON")),
             (
@@ -129,20 +132,40 @@ struct Seen {
     times: usize,
     people: usize,
     data: Vec<String>,
+    /// How often by each policy, of copies.
+    policies: BTreeMap<Applied, usize>,
+}
+
+impl Seen {
+    fn json(&self) -> serde_json::Value {
+        let policies = self
+            .policies
+            .iter()
+            .map(|(policy, times)| json!({ "policy": policy.named(), "standing": policy.standing(), "times": times }));
+        let policies = policies.collect::<Vec<_>>();
+        json!({
+            "seen": self.words, "times": self.times, "people": self.people, "data": self.data, "policies": policies,
+        })
+    }
 }
 
 fn seen(exposures: &[Exposure], policies: &[Policy]) -> Vec<Seen> {
-    let mut ways: BTreeMap<Extent, (usize, BTreeSet<&Whose>)> = BTreeMap::new();
+    let mut ways: BTreeMap<Extent, Vec<&Exposure>> = BTreeMap::new();
     for each in exposures {
-        let way = ways.entry(each.extent).or_default();
-        way.0 += 1;
-        way.1.insert(&each.whose);
+        ways.entry(each.extent).or_default().push(each);
     }
-    let seen = |(extent, (times, people)): (Extent, (usize, BTreeSet<_>))| Seen {
-        words: extent.words(),
-        times,
-        people: people.len(),
-        data: extent.data(policies),
+    let seen = |(extent, own): (Extent, Vec<&Exposure>)| {
+        let mut by_policy = BTreeMap::new();
+        for applied in own.iter().filter_map(|each| Applied::of(each, policies)) {
+            *by_policy.entry(applied).or_default() += 1;
+        }
+        Seen {
+            words: extent.words(),
+            times: own.len(),
+            people: own.iter().map(|each| &each.whose).collect::<BTreeSet<_>>().len(),
+            data: extent.data(policies),
+            policies: by_policy,
+        }
     };
     ways.into_iter().map(seen).collect()
 }
@@ -164,8 +187,10 @@ fn people_csv(concerned: &BTreeMap<&Whose, Concerned>) -> Vec<u8> {
     csv(["nhs_number", "times", "first", "last", "organisations"], rows)
 }
 
-fn exposures_csv(exposures: &[Exposure]) -> Vec<u8> {
+fn exposures_csv(exposures: &[Exposure], policies: &[Policy]) -> Vec<u8> {
     let rows = exposures.iter().map(|each| {
+        let applied = Applied::of(each, policies);
+        let policy = applied.as_ref().and_then(Applied::named).unwrap_or_default();
         let succeeded = match each.succeeded {
             Some(true) => "yes",
             Some(false) => "not known to have succeeded",
@@ -183,10 +208,25 @@ fn exposures_csv(exposures: &[Exposure]) -> Vec<u8> {
             succeeded.to_owned(),
             each.basis.clone().unwrap_or_default(),
             each.entry.to_string(),
+            policy.to_owned(),
+            applied.as_ref().map_or("", Applied::standing).to_owned(),
         ]
     });
-    let headings =
-        ["when", "what", "who", "role", "organisation", "nhs_number", "seen", "object", "succeeded", "basis", "entry"];
+    let headings = [
+        "when",
+        "what",
+        "who",
+        "role",
+        "organisation",
+        "nhs_number",
+        "seen",
+        "object",
+        "succeeded",
+        "basis",
+        "entry",
+        "policy",
+        "policy_now",
+    ];
     csv(headings, rows)
 }
 
@@ -238,15 +278,7 @@ fn page(
         [escape(name), escape(organisation), times.to_string(), people.len().to_string()]
     });
     html.push_str(&table(["who", "organisation", "times", "people"], rows));
-    html.push_str(
-        "<h2>Kinds of data</h2><p>What may have been seen: of copies by the disclosure policies in force. Special category data \
-         concerning health throughout (UK GDPR Article 9).</p>",
-    );
-    let rows = seen.iter().map(|kind| {
-        let data = kind.data.iter().map(|element| escape(element)).collect::<Vec<_>>().join("<br>");
-        [escape(&kind.words), kind.times.to_string(), kind.people.to_string(), data]
-    });
-    html.push_str(&table(["seen as", "times", "people", "data"], rows));
+    html.push_str(&kinds_of_data(seen));
     html.push_str("<h2>What was done since the window began</h2>");
     let rows = actions.iter().filter_map(action).map(|row| row.map(|cell| escape(&cell)));
     html.push_str(&table(["when", "what", "by", "detail", "entry"], rows));
@@ -255,5 +287,30 @@ fn page(
     html.push_str(&table(["where", "fact", "answer"], rows));
     html.push_str("<p><code>manifest.txt</code> lists the SHA-256 of every file and is signed by the audit log's key: <code>onward \
                    breach check FOLDER --verifier KEY</code>.</p></body></html>\n");
+    html
+}
+
+fn kinds_of_data(seen: &[Seen]) -> String {
+    let differs = seen.iter().flat_map(|kind| &kind.policies);
+    let differs: usize =
+        differs.filter(|(policy, _)| !matches!(policy, Applied::InForce(_))).map(|(_, times)| times).sum();
+    let mut html = format!(
+        "<h2>Kinds of data</h2><p>What may have been seen. {BY_POLICIES_NOW} <b>{differs}</b> times the entry names another version \
+         or none: what left then must be looked up in the policy of that time. Special category data concerning health throughout \
+         (UK GDPR Article 9).</p>"
+    );
+    let rows = seen.iter().map(|kind| {
+        let data = kind.data.iter().map(|element| escape(element)).collect::<Vec<_>>().join("<br>");
+        let policy = |(policy, times): (&Applied, &usize)| {
+            let (named, standing) = (policy.named().unwrap_or("policy"), policy.standing());
+            match policy {
+                Applied::InForce(_) => format!("{}: {standing}, {times} times", escape(named)),
+                _ => format!("<b>{}: {standing}</b>, {times} times", escape(named)),
+            }
+        };
+        let policies = kind.policies.iter().map(policy).collect::<Vec<_>>().join("<br>");
+        [escape(&kind.words), kind.times.to_string(), kind.people.to_string(), policies, data]
+    });
+    html.push_str(&table(["seen as", "times", "people", "policy of the entries", "data, by the policy now"], rows));
     html
 }

@@ -300,3 +300,44 @@ async fn an_export_exposes_everybody_whose_entries_it_carried() {
     let (_, told, _) = packed(&folder, "hospital", &["--recipient", "R9Y"]).await;
     assert_eq!((&told["people"], &told["erased_people"], &told["exposures"]), (&1.into(), &1.into(), &2.into()));
 }
+
+/// What leaked went by the policy of then.
+#[tokio::test]
+async fn a_copy_by_another_policy_than_today_s_is_marked() {
+    let folder = place().await;
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (config, store) = config.existing_store().await.expect("a store");
+    let now = &app::load_policies(&config).expect("built in")[&onward_core::state::RecipientKind::CareHome];
+    let read = |minute, basis: &str| {
+        Journal::new(&ods("R9Z"), "https://gateway.example").row(&AuditEntry {
+            patient: Some("9990000018".parse().expect("a test number")),
+            delivery: Some(onward_core::DeliveryId::random()),
+            basis: Some(onward_core::audit::Basis::care(basis)),
+            ..AuditEntry::new(AuditWord::Read, at(minute), Agent::named("pharmacy", Some(ods("FX999"))), "detail")
+        })
+    };
+    let then = now.basis().replace(&now.version, "2020-01-01");
+    store.audit(vec![read(20, &now.basis()), read(21, &then)]).await.expect("committed");
+    let (outcome, _, exposures) = packed(&folder, "pharmacy", &["--recipient", "FX999"]).await;
+    assert_eq!(outcome, Ok(Exit::Done));
+    let ends: Vec<_> = exposures.lines().map(|line| line.rsplitn(3, ',').take(2).collect::<Vec<_>>()).collect();
+    let in_force = format!("care-home {}", now.version);
+    assert_eq!(
+        ends,
+        [
+            ["policy_now", "policy"],
+            ["in force", &in_force],
+            ["differs from what is in force now", "care-home 2020-01-01"]
+        ]
+    );
+    let read = |name: &str| std::fs::read_to_string(folder.path().join("pharmacy").join(name)).expect("there");
+    let page = read("index.html");
+    for words in ["in force when this pack was made", "<b>1</b> times", "<b>care-home 2020-01-01: differs from"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let summary: serde_json::Value = serde_json::from_str(&read("summary.json")).expect("JSON");
+    let policies = &summary["categories_of_data"][0]["policies"];
+    assert_eq!(policies[1]["policy"], "care-home 2020-01-01", "{summary:#}");
+    let (_, _, unnamed) = packed(&folder, "home", &["--recipient", "VMH01"]).await;
+    assert!(unnamed.lines().skip(1).all(|line| line.ends_with(",,not named by the entry")), "{unnamed}");
+}

@@ -120,3 +120,55 @@ async fn a_plan_that_is_not_what_is_due_any_more_is_refused() {
     let (exit, said) = onward(&folder, "retention plan").await;
     assert!(exit == Exit::No && said.contains("people_days"), "{said}");
 }
+
+#[tokio::test]
+async fn a_run_that_stops_midway_is_certified_with_what_it_removed_and_why_it_stopped() {
+    use super::{Desk, RetentionCommand, Work, schedule};
+    let (folder, key) = place().await;
+    let (_, said) = onward(&folder, "retention plan --json").await;
+    let id = json(&said)["plan"].as_str().expect("an identifier").to_owned();
+    let config = crate::cli::open::ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (config, store) = config.existing_store().await.expect("a store");
+    let plan = store.retention_plan(id.parse().expect("a UUID")).await.expect("readable").expect("kept");
+    let schedule = schedule(&config.retention, plan.made);
+    let due = store.retention_due(&schedule).await.expect("readable");
+    // After the run has looked at what is due, and before it comes to the person.
+    assert_eq!(onward(&folder, &format!("audit who --nhs-number {PERSON}")).await.0, Exit::Done);
+    let words = ["onward", "retention", "run", &id, "--by", "Bea", "--yes"];
+    let Ok(Cli { command: crate::cli::Command::Retention(RetentionCommand::Run(command)), .. }) =
+        Cli::try_parse_from(words)
+    else {
+        panic!("another command")
+    };
+    let desk = Desk::new(&config).expect("an organisation");
+    let work = Work { store: store.as_ref(), desk: &desk, command: &command, schedule: &schedule, due: &due };
+    let (mut terminal, out, _) = capture::terminal();
+    let failure = work.carried_out(&plan, &key, &mut terminal).await.expect_err("it stops");
+    terminal.finish().expect("written");
+    assert_eq!(failure.exit, Exit::No);
+    let said = format!("{:#}", failure.error);
+    assert!(said.contains("stopped midway") && said.contains("make a new plan for the rest"), "{said}");
+
+    let (exit, note) = onward(&folder, &format!("retention certificate {id}")).await;
+    assert_eq!((exit, &note), (Exit::Done, &out.text()), "what was printed is kept");
+    let text = key.verifying_keys().verified_text(&note).expect("signed by the log's key");
+    for line in
+        ["decisions: 1 removed, 0 kept", "people 0: 0 keys destroyed", "stopped because something about a person"]
+    {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let (_, said) = onward(&folder, "audit export").await;
+    assert!(said.contains(&format!("retention plan {id} begun by Bea and stopped because")), "{said}");
+    let (exit, said) = onward(&folder, &format!("retention run {id} --by Bea --yes")).await;
+    assert!(exit == Exit::No && said.contains("begun and stopped"), "{said}");
+
+    // Nothing was removed: nothing to certify, and the failure is told as it is.
+    let (_, said) = onward(&folder, "retention plan --json").await;
+    let id = json(&said)["plan"].as_str().expect("an identifier").to_owned();
+    let plan = store.retention_plan(id.parse().expect("a UUID")).await.expect("readable").expect("kept");
+    let due = super::Due { rows: Vec::new(), ..due.clone() };
+    let work = Work { due: &due, ..work };
+    let failure = work.carried_out(&plan, &key, &mut terminal).await.expect_err("it stops");
+    assert!(!format!("{:#}", failure.error).contains("midway"), "{:#}", failure.error);
+    assert_eq!(onward(&folder, &format!("retention certificate {id}")).await.0, Exit::No);
+}

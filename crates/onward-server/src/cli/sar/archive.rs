@@ -61,17 +61,10 @@ impl Archive {
     pub(crate) fn of(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &Held) -> Self {
         let documents: Vec<Document<'_>> = held.transfers.iter().flat_map(documents).collect();
         let mut others = Others::of(documents.iter().filter_map(|each| each.tree.as_ref()).map(Tree::root));
-        let among_others = held.among_others.iter().map(|(entry, _)| (entry, true));
-        let mut entries: Vec<_> = held.entries.iter().map(|entry| (entry, false)).chain(among_others).collect();
-        entries.sort_by_key(|(entry, _)| (entry.recorded, entry.index));
-        for event in entries.iter().filter_map(|(entry, _)| entry.event.as_deref()) {
-            if let Ok(tree) = read::bytes(event, read::Format::Json, &Limits::default()) {
-                overseers(tree.root()).for_each(|name| others.add_staff(name));
-            }
-        }
         let (mut files, mut withheld) = (Vec::new(), Vec::new());
+        // By the people of all documents, and before staff join them: in documents those stay.
         for document in documents {
-            let redacted = document.tree.as_ref().and_then(|tree| document.written(tree));
+            let redacted = document.tree.as_ref().and_then(|tree| document.written(tree, &others));
             // What cannot be read cannot be cleared of others: it is named and held back.
             let (text, redactions) = redacted.unzip();
             let redactions = redactions.unwrap_or_default();
@@ -79,6 +72,14 @@ impl Archive {
                 withheld.push(Withheld { file: document.file.clone(), entry: None, whole: text.is_none(), redactions });
             }
             files.extend(text.map(|text| (document.file, text.into_bytes())));
+        }
+        let among_others = held.among_others.iter().map(|(entry, _)| (entry, true));
+        let mut entries: Vec<_> = held.entries.iter().map(|entry| (entry, false)).chain(among_others).collect();
+        entries.sort_by_key(|(entry, _)| (entry.recorded, entry.index));
+        for event in entries.iter().filter_map(|(entry, _)| entry.event.as_deref()) {
+            if let Ok(tree) = read::bytes(event, read::Format::Json, &Limits::default()) {
+                overseers(tree.root()).for_each(|name| others.add_staff(name));
+            }
         }
         let (log, own, lists) = log(&entries, &others, &mut withheld);
         files.extend([(LOG.to_owned(), own), (LISTS.to_owned(), lists)]);
@@ -132,9 +133,9 @@ fn documents(each: &SubjectTransfer) -> impl Iterator<Item = Document<'_>> {
 
 impl Document<'_> {
     /// Without third parties, in the format it came in; `None` when it cannot be written whole.
-    fn written(&self, tree: &Tree<'_>) -> Option<(String, Vec<Redaction>)> {
+    fn written(&self, tree: &Tree<'_>, others: &Others) -> Option<(String, Vec<Redaction>)> {
         let release = message::release_of(tree.root());
-        let clean = without_third_parties(tree.root());
+        let clean = without_third_parties(tree.root(), others);
         let written = match self.format? {
             read::Format::Json => write::json_pretty(clean.tree.root(), release),
             read::Format::Xml => write::xml(clean.tree.root(), release),

@@ -156,6 +156,33 @@ async fn what_is_about_others_is_withheld_and_listed() {
     assert!(rows.iter().any(|row| row["withheld"].to_string().contains("\"contact\"")), "{list:#}");
 }
 
+/// A relative whom one document names is somebody else in every other, too.
+#[tokio::test]
+async fn a_document_is_cleared_of_whom_another_names() {
+    let (folder, patient) = place().await;
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.existing_store().await.expect("a store");
+    let number = patient.parse().expect("a number");
+    let mut transfers = store.subject_record(&number).await.expect("readable");
+    let mut second = transfers[0].clone();
+    second.renditions.truncate(1);
+    second.renditions[0].delivery = onward_core::DeliveryId::random();
+    second.renditions[0].media_type = "application/fhir+json".to_owned();
+    second.renditions[0].body =
+        br#"{"resourceType":"Composition","status":"final","title":"Ring Zebedee Quill first"}"#.to_vec();
+    second.original = None;
+    let mut first = second.clone();
+    first.renditions[0].delivery = onward_core::DeliveryId::random();
+    first.renditions[0].body =
+        br#"{"resourceType":"Patient","contact":[{"name":{"family":"Quill","given":["Zebedee"]}}]}"#.to_vec();
+    transfers.extend([first, second]);
+    let held = onward_gateway::explore::Held { transfers, ..Default::default() };
+    let archive = Archive::of(&number, "gateway", now(), &held);
+    for (name, bytes) in &archive.files {
+        assert!(!String::from_utf8_lossy(bytes).contains("Zebedee"), "{name}");
+    }
+}
+
 /// What people wrote is the person's; who oversees the gateway, accounts, and who else stood on a list are not.
 #[tokio::test]
 async fn what_people_wrote_is_told_and_the_log_is_cleared_of_others() {
