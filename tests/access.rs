@@ -378,6 +378,8 @@ const PAGES: &[PageRow] = &[
     ("close for no reason", "POST", "/operations/holds/{id}/close", Object::Hold, [403, 403, 403, 422]),
     ("reroute to nobody", "POST", "/operations/holds/{id}/redirect", Object::Hold, [403, 403, 403, 422]),
     ("reveal of a hold", "POST", "/operations/holds/{id}/reveal", Object::Hold, [403, 403, 403, 422]),
+    ("no request", "GET", "/operations/approvals/{id}", Object::Missing, [403, 403, 403, 404]),
+    ("reveal of a request", "POST", "/operations/approvals/{id}/reveal", Object::Missing, [403, 403, 403, 404]),
     ("no verdict", "POST", "/operations/approvals/{id}", Object::Missing, [403, 403, 403, 400]),
     ("audit", "GET", "/audit", Object::None, [403, 403, 200, 403]),
     ("audit search for no reason", "POST", "/audit/search", Object::None, [403, 403, 422, 403]),
@@ -386,6 +388,8 @@ const PAGES: &[PageRow] = &[
     ("verification", "POST", "/audit/integrity", Object::None, [403, 403, 200, 403]),
     ("exports", "GET", "/audit/exports", Object::None, [403, 403, 200, 403]),
     ("export for no reason", "POST", "/audit/exports", Object::None, [403, 403, 422, 403]),
+    ("no export", "GET", "/audit/exports/{id}", Object::Missing, [403, 403, 404, 403]),
+    ("reveal of an export", "POST", "/audit/exports/{id}/reveal", Object::Missing, [403, 403, 404, 403]),
     ("no verdict on an export", "POST", "/audit/exports/{id}", Object::Missing, [403, 403, 400, 403]),
     ("no file", "GET", "/audit/exports/{id}/file", Object::Missing, [403, 403, 404, 403]),
     // trust.md §8 "Erase/legal hold": a form's answer leads on, 303, where the matrix has 202.
@@ -403,6 +407,8 @@ const PAGES: &[PageRow] = &[
     ("no passkey", "POST", "/account/passkey", Object::None, [400, 400, 400, 400]),
     ("passkey of nobody", "POST", "/account/passkey/remove", Object::None, [400, 400, 400, 400]),
     ("no session", "POST", "/account/sessions", Object::None, [400, 400, 400, 400]),
+    ("until when", "GET", "/session", Object::None, [200, 200, 200, 200]),
+    ("stay signed in", "POST", "/session", Object::None, [303, 303, 303, 303]),
     ("sign out", "POST", "/sign-out", Object::None, [303, 303, 303, 303]),
 ];
 

@@ -239,6 +239,7 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
     let decide = async |person: &Person, id: &str, verdict: &str| {
         person.browser.post(&format!("/audit/exports/{id}"), &[("verdict", verdict)]).await.status
     };
+    let mut reveals = 0;
     for (form, patient) in [("csv", ""), ("ndjson", "9990000018"), ("sar", "9990000018")] {
         assert_eq!(ask(form, patient).await.location(), Some("/audit/exports?done=asked"));
         let own = "R9Z".parse().expect("a code");
@@ -250,7 +251,25 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
         assert_eq!(decide(&ada, &id, "grant").await, 409, "nobody grants what they ask for");
         assert_eq!(decide(&other, &id, "grant").await, 409, "nor another organisation's lead");
         let page = ben.browser.get("/audit/exports").await;
-        assert!(nameless(&page).contains("Grant it"));
+        let request = format!("/audit/exports/{id}");
+        assert!(nameless(&page).contains(&format!("href=\"{request}\"")));
+        assert_eq!(other.browser.get(&request).await.status, 404, "another organisation's lead");
+        assert!(!nameless(&ada.browser.get(&request).await).contains("Grant it"), "not to whoever asked");
+        let seen = ben.browser.get(&request).await;
+        for words in ["Grant it", "Person ada, today at", WHY, "What would leave"] {
+            assert!(nameless(&seen).contains(words), "{words}: {}", seen.text);
+        }
+        let reveal = async |why: &str| ben.browser.post(&format!("{request}/reveal"), &[("reason", why)]).await;
+        assert_eq!(reveal("").await.status, 422);
+        let shown = reveal("the letter names her").await;
+        assert_eq!(shown.status, if patient.is_empty() { 404 } else { 200 }, "{}", shown.text);
+        assert_eq!(shown.text.contains("999 000 0018"), !patient.is_empty());
+        let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+        let revealed = log.iter().filter(|entry| entry.columns.word == "reveal");
+        let revealed = revealed
+            .filter(|entry| String::from_utf8_lossy(entry.event().expect("kept")).contains("the letter names her"));
+        reveals += usize::from(!patient.is_empty());
+        assert_eq!(revealed.count(), reveals, "each is audited");
         assert_eq!(decide(&ben, &id, "grant").await, 303);
         assert_eq!(other.browser.get(&file).await.status, 404);
         let fetched = ada.browser.get(&file).await;

@@ -56,4 +56,5 @@ mod subscriptions;
 mod syslog;
 mod token;
 mod traces;
+mod unsent;
 mod witness;

@@ -209,7 +209,31 @@ async fn a_redirect_takes_two_people() {
     assert!(look(&ada, "/operations").await.contains("Another operator must decide"));
     assert_eq!(decide(&ada, first.clone(), "grant").await.status, 409, "nobody grants what they ask for");
     assert_eq!(record(&world, id).await.deliveries.len(), 5, "and nothing has happened");
-    assert!(look(&ben, "/operations").await.contains("Agree and send it there"));
+    // The second person sees what exactly it is, without a name, and decides there; the first sees it and cannot.
+    let request = format!("/operations/approvals/{first}");
+    assert!(look(&ben, "/operations").await.contains(&format!("href=\"{request}\"")));
+    let seen = look(&ben, &request).await;
+    let link = format!("href=\"{path}\"");
+    for words in [
+        "Elm Court (VMH02)",
+        "Rowan House Care Home (VMH01)",
+        "Person ada, today at",
+        WHY,
+        "Agree and send it there",
+        &link,
+    ] {
+        assert!(seen.contains(words), "{words}: {seen}");
+    }
+    assert!(!look(&ada, &request).await.contains("Agree and send it there"), "not to whoever asked");
+    let reveal = async |why: &str| ben.browser.post(&format!("{request}/reveal"), &[("reason", why)]).await;
+    let blind = reveal(" ").await;
+    assert!(blind.status == 422 && blind.text.contains("Say why") && !blind.text.contains("Holroyd"), "{}", blind.text);
+    let shown = reveal("to compare with the ward's call").await;
+    assert!(shown.status == 200 && shown.text.contains("Holroyd") && shown.text.contains("Agree and send it there"));
+    let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let last = log.iter().rev().find(|entry| entry.columns.word == "reveal").expect("audited");
+    assert_eq!(last.columns.agent.as_deref(), Some("Person ben"));
+    assert_eq!(last.columns.patient.as_deref(), Some("9990000018"));
     assert_eq!(decide(&ben, first.clone(), "perhaps").await.status, 400);
     assert_eq!(decide(&ben, first.clone(), "refuse").await.location(), Some("/operations?done=refused"));
     assert_eq!(decide(&ben, first, "grant").await.status, 409, "it is decided");

@@ -169,6 +169,9 @@ const TABLE: &[Row] = &[
     ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x")], 200, &[]),
     ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x"), ("yes", "1")], 303,
         &["rest/update U0 PatientUpdate Person ops>onward patient"]),
+    ("/operations/approvals/{id}", "unknown", "GET", Operator, &[], 404, &[]),
+    ("/operations/approvals/{id}/reveal", "unknown", "POST", Operator, &[("reason", "x")], 404, &[]),
+    // What a request that is there leaves, `operations` and `explorer` tell.
     ("/operations/approvals/{id}", "unknown", "POST", Operator, &[("verdict", "grant")], 409, &[]),
     // A form without results shows nothing of the log.
     ("/audit", "", "GET", Lead, &[], 200, &[]),
@@ -186,6 +189,8 @@ const TABLE: &[Row] = &[
     ("/audit/exports", "", "GET", Lead, &[], 200, &[]),
     ("/audit/exports", "", "POST", Lead,
         &[("form", "csv"), ("from", "{today}"), ("until", "{today}"), ("reason", "x")], 303, &[SEARCHED]),
+    ("/audit/exports/{id}", "unknown", "GET", Lead, &[], 404, &[]),
+    ("/audit/exports/{id}/reveal", "unknown", "POST", Lead, &[("reason", "x")], 404, &[]),
     ("/audit/exports/{id}", "unknown", "POST", Lead, &[("verdict", "grant")], 409, &[]),
     ("/audit/exports/{id}/file", "unknown", "GET", Lead, &[], 404, &[]),
     ("/audit/rights", "", "GET", Lead, &[], 200, &[]),
@@ -236,6 +241,11 @@ const TABLE: &[Row] = &[
     ("/account/passkey", "", "POST", HomeUser, &[], 400, &[]),
     ("/account/passkey/remove", "", "POST", HomeUser, &[], 422, &[]),
     ("/account/sessions", "", "POST", HomeUser, &[("session", "all")], 303, &[]),
+    ("/session", "", "GET", HomeUser, &[], 200, &[]),
+    ("/session", "", "POST", HomeUser, &[], 303, &[]),
+    ("/session", "", "POST", Stranger, &[], 303, &[]),
+    // Nobody is signed in: nothing is done, and what was written goes back.
+    ("/transfers/{id}/query", "", "POST", Stranger, &[("words", "x")], 401, &[]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &["110114/110123 E0 - Person home>onward"]),
     ("/sign-out", "", "POST", HomeUser, &[], 303, &[]),
     // What people and logouts from an identity provider leave, `federation` tells.
@@ -407,6 +417,20 @@ async fn fault_040_no_audit_no_page() {
     assert!(page.status == 200 && page.text.contains("HOLROYD"), "the canary sings when it may: {}", page.text);
     let store = world.gateway().store();
     let version = store.delivery(id).await.expect("readable").expect("there").version;
+    let run = [
+        browser::person(&world, "ops@onward.example", Role::Operator, &["Y99900"]).await,
+        browser::person(&world, "ig@northmoor.example", Role::InformationGovernance, &["R9Z"]).await,
+        browser::person(&world, "ward@northmoor.example", Role::WardCoordinator, &["R9Z"]).await,
+    ];
+    let [operator, lead, _] = &run;
+    let ask = [("care_home", "VMH02"), ("reason", "the ward rang")];
+    assert_eq!(operator.browser.post(&format!("/operations/deliveries/{copy}/redirect"), &ask).await.status, 303);
+    let board = operator.browser.get(BOARD).await;
+    let request = after(&board.text, "href=\"/operations/approvals/").to_owned();
+    let today = SystemClock.now().strftime("%Y-%m-%d").to_string();
+    let search = [("from", today.as_str()), ("until", &today), ("reason", "complaint 12")];
+    let found = lead.browser.post("/audit/search", &search).await;
+    let entry = after(&found.text, "name=\"place\" value=\"").to_owned();
     refuse_audit(&world, true);
     for path in [
         "/inbox",
@@ -436,7 +460,57 @@ async fn fault_040_no_audit_no_page() {
     ] {
         assert_eq!(home.browser.post(&format!("/transfers/{copy}/{path}"), fields).await.status, 503, "{path}");
     }
+    nothing_of_those_who_run_it(&run, &copy, &request, &entry).await;
     refuse_audit(&world, false);
-    let after = store.delivery(id).await.expect("readable").expect("there");
-    assert_eq!((after.version, store.steps(id).await.expect("readable").len()), (version, 1), "only the first opening");
+    let left = store.delivery(id).await.expect("readable").expect("there");
+    assert_eq!((left.version, store.steps(id).await.expect("readable").len()), (version, 1), "only the first opening");
+}
+
+/// The text behind this, up to the next quotation mark.
+fn after<'t>(text: &'t str, mark: &str) -> &'t str {
+    text.split(mark).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_else(|| panic!("{mark}: {text}"))
+}
+
+/// Who asks for what, and with which form.
+type Asked<'r> = (&'r Person, &'r str, Option<&'r [(&'r str, &'r str)]>);
+
+/// The same for the pages of operators, governance leads and wards.
+async fn nothing_of_those_who_run_it(run: &[Person; 3], copy: &str, request: &str, entry: &str) {
+    let [operator, lead, ward] = run;
+    let today = SystemClock.now().strftime("%Y-%m-%d").to_string();
+    let search = [("from", today.as_str()), ("until", today.as_str()), ("reason", "x")];
+    let who = [&search[..], &[("tab", "who"), ("patient", "9990000018")]].concat();
+    let export = [&search[..], &[("form", "csv")]].concat();
+    let place = [("organisation", "R9Z"), ("place", entry), ("reason", "x"), ("reveal", "1")];
+    let why = [("reason", "x")];
+    let pause = [("whom", "everybody"), ("reason", "x")];
+    let (delivery, request) = (format!("/operations/deliveries/{copy}"), format!("/operations/approvals/{request}"));
+    let (revealed, wish) = (format!("{delivery}/reveal"), format!("{request}/reveal"));
+    let rows: [Asked<'_>; 15] = [
+        (operator, BOARD, None),
+        (operator, "/operations?queue=dead", None),
+        (operator, &delivery, None),
+        (operator, &request, None),
+        (operator, &revealed, Some(&why)),
+        (operator, &wish, Some(&why)),
+        (operator, "/operations/pause", Some(&pause)),
+        (operator, "/directory", None),
+        (lead, "/audit/search", Some(&search)),
+        (lead, "/audit/search", Some(&who)),
+        (lead, "/audit/entry", Some(&place)),
+        (lead, "/audit/integrity", Some(&[])),
+        (lead, "/audit/exports", Some(&export)),
+        (ward, "/directory", None),
+        (ward, "/directory?need=tracheostomy", None),
+    ];
+    for (person, path, form) in rows {
+        let page = match form {
+            Some(fields) => person.browser.post(path, fields).await,
+            None => person.browser.get(path).await,
+        };
+        assert_eq!(page.status, 503, "{path}: {}", page.text);
+        for canary in ["HOLROYD", "Holroyd", "999 000", "9990000", "1944", "Rowan House", "northmoor-epr", "Hash"] {
+            assert!(!page.text.contains(canary), "{path}: {canary}");
+        }
+    }
 }

@@ -98,21 +98,53 @@ const goto = (path, status = 200) => async (page) => {
   if (answer.status() !== status) say(`${path}: ${answer.status()}, not ${status}`)
 }
 
+// Whether what has the focus, which contains these words, looks different without it, and wears the design system's yellow; null
+// where something else has it.
+const shows_focus = (page, words) => page.evaluate((words) => {
+  const here = document.activeElement
+  if (!here || here === document.body || !here.textContent.includes(words)) return null
+  const parts = [here, ...here.querySelectorAll('*')]
+  const told = () => parts.map((part) => {
+    const { outlineStyle, outlineColor, boxShadow, backgroundColor, borderColor, color } = getComputedStyle(part)
+    return [outlineStyle, outlineStyle === 'none' || outlineColor, boxShadow, backgroundColor, borderColor, color].join()
+  }).join('|')
+  const focused = told()
+  here.blur()
+  const plain = told()
+  here.focus({ preventScroll: true })
+  return focused !== plain && focused.includes('255, 235, 59')
+}, words)
+
 // By keyboard alone: Tab until the wanted one has the focus, and it must be visible that it has.
 async function tab_to(page, words) {
   for (let presses = 0; presses < 60; presses++) {
     await page.keyboard.press('Tab')
-    const found = await page.evaluate((words) => {
-      const here = document.activeElement
-      if (!here || !here.textContent.includes(words)) return null
-      const style = getComputedStyle(here)
-      return style.outlineStyle !== 'none' || style.boxShadow !== 'none' || style.backgroundColor !== 'rgba(0, 0, 0, 0)'
-    }, words)
+    const found = await shows_focus(page, words)
     if (found === null) continue
     if (!found) say(`${words}: the focus cannot be seen`)
     return
   }
   throw new Error(`60 presses of Tab do not reach "${words}"`)
+}
+
+// The judge of focus itself: a style sheet that hides it must be found out.
+async function focus_is_judged() {
+  const made = await context(null)
+  const page = await made.newPage()
+  await page.goto(`${told.base}/sign-in`)
+  await page.evaluate(() => {
+    const sheet = new CSSStyleSheet()
+    sheet.replaceSync('*:focus { outline: none !important; box-shadow: none !important; background: #005eb8 !important; color: #fff !important }' +
+      ' a, button { background: #005eb8 !important; color: #fff !important; border-color: #fff !important; box-shadow: none !important }')
+    document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet]
+  })
+  let judged = null
+  for (let presses = 0; presses < 60 && judged === null; presses++) {
+    await page.keyboard.press('Tab')
+    judged = await shows_focus(page, 'Sign in with a passkey')
+  }
+  if (judged !== false) say(`the judge of focus says ${judged} of a button that hides it`)
+  await made.close()
 }
 
 // Compressed bytes: of everything that a first visit loads, and of a page alone, for all else is kept by the browser.
@@ -274,13 +306,38 @@ async function operations() {
   await submit(page, '#pause button')
   await look(ada, 'operations-asked', goto('/operations?done=asked'), [1280])
   await look(ben, 'operations-second-person', goto('/operations'))
+  const opened = async (page) => {
+    await goto('/operations')(page)
+    await submit(page, 'a:has-text("See what it is about, and decide")')
+    await has(page, 'Elm Court (VMH02)', 'operations-request')
+    await has(page, 'the ward confirms Elm Court', 'operations-request')
+  }
+  await look(ben, 'operations-request', opened)
+  await look(ben, 'operations-request-error', async (page) => {
+    await opened(page)
+    await page.click('#reveal summary')
+    await submit(page, '#reveal button')
+    if (!(await page.title()).startsWith('Error: ')) say('operations-request-error: the title does not say that there is an error')
+  }, [320])
   await page.close()
-  const other = watched(await ben.newPage(), 'second person')
+  // By keyboard and without JavaScript: what it is about, whom, and then the decision.
+  const plain = await context(told.operators[1], { javaScriptEnabled: false })
+  const other = watched(await plain.newPage(), 'second person')
+  const press = async (words) => {
+    await tab_to(other, words)
+    await Promise.all([other.waitForNavigation(), other.keyboard.press('Enter')])
+  }
   await other.goto(`${told.base}/operations`)
-  await submit(other, 'section form button')
+  await press('See what it is about, and decide')
+  await tab_to(other, 'Show whom it is about')
+  await other.keyboard.press('Enter')
+  await other.focus('#reveal-reason')
+  await other.keyboard.type('to compare with the call')
+  await press('Show the person')
+  await has(other, 'Holroyd', 'second person')
+  await press('Agree and send it there')
   await has(other, 'The copy goes to the other party', 'second person')
-  await ada.close()
-  await ben.close()
+  for (const made of [ada, ben, plain]) await made.close()
 }
 
 // The home keeps its own entry; the ward finds it by that.
@@ -412,6 +469,21 @@ async function withdrawn(home) {
   })
 }
 
+// Erasure and legal holds want a sign-in of the last five minutes: this journey comes first, for the others take longer on a busy machine.
+async function rights() {
+  const dan = await context(told.leads[1])
+  await look(dan, 'audit-rights', async (page) => {
+    await goto('/audit/rights')(page)
+    if (new URL(page.url()).pathname !== '/audit/rights') say('audit-rights: the sign-in was not fresh')
+  })
+  await look(dan, 'audit-rights-wrong', async (page) => {
+    await goto('/audit/rights')(page)
+    await submit(page, 'form[action="/audit/rights/erasures"] button')
+    await has(page, 'are not erased on request', 'audit-rights-wrong')
+  })
+  await dan.close()
+}
+
 // The information-governance lead: a question without asking IT, and never a number in an address.
 async function explorer() {
   const [cat, dan] = [await context(told.leads[0]), await context(told.leads[1])]
@@ -447,9 +519,16 @@ async function explorer() {
   await submit(page, '.app-filters button')
   await has(page, 'Another lead of your organisation must decide', 'export')
   await look(dan, 'audit-exports', goto('/audit/exports'))
+  await look(dan, 'audit-request', async (page) => {
+    await goto('/audit/exports')(page)
+    await submit(page, 'a:has-text("See what would leave, and decide")')
+    await has(page, reason, 'audit-request')
+  })
   const plain = await context(told.leads[1], { javaScriptEnabled: false })
   const other = watched(await plain.newPage(), 'export, second person')
   await other.goto(`${told.base}/audit/exports`)
+  await tab_to(other, 'See what would leave, and decide')
+  await Promise.all([other.waitForNavigation(), other.keyboard.press('Enter')])
   await tab_to(other, 'Grant it')
   await Promise.all([other.waitForNavigation(), other.keyboard.press('Enter')])
   await has(other, 'It is granted', 'export, second person')
@@ -461,23 +540,84 @@ async function explorer() {
   await tab_to(other, 'Search')
   await Promise.all([other.waitForNavigation(), other.keyboard.press('Enter')])
   await has(other, 'Person home', 'who saw a person, without JavaScript')
+  await tab_to(other, ': show this entry')
+  await Promise.all([other.waitForNavigation(), other.keyboard.press('Enter')])
+  await other.focus('#reason')
+  await other.keyboard.type(reason)
+  await tab_to(other, 'Show the person')
+  await Promise.all([other.waitForNavigation(), other.keyboard.press('Enter')])
+  await has(other, 'NHS number 999 000 0018', 'an entry revealed, without JavaScript')
+  await other.goto(`${told.base}/audit/integrity`)
+  await tab_to(other, 'Check the whole log now')
+  await Promise.all([other.waitForNavigation(), other.keyboard.press('Enter')])
+  await has(other, 'The log is whole', 'integrity, without JavaScript')
   for (const made of [cat, dan, plain]) await made.close()
 }
 
-// Before all else: it wants a sign-in of the last five minutes.
-async function rights() {
-  const lead = await context(told.leads[0])
-  await look(lead, 'audit-rights', goto('/audit/rights'))
-  await look(lead, 'audit-rights-wrong', async (page) => {
-    await goto('/audit/rights')(page)
-    await submit(page, 'form[action="/audit/rights/erasures"] button')
-    await has(page, 'are not erased on request', 'audit-rights-wrong')
-  })
-  await lead.close()
+// A sign-in that is about to end: the warning, the one press that puts it off, and what was written when it has ended.
+async function sign_in_ends(home) {
+  const form = `${told.base}/transfers/${told.ids.keyboard}/query`
+  const soon = (seconds) => ({ contentType: 'text/html', body: `<p data-session-seconds="${seconds}"></p>` })
+  const page = watched(await home.newPage(), 'sign-in ends')
+  await page.clock.install()
+  await page.goto(form)
+  if (await page.isVisible('.app-session')) say('sign-in ends: warned too soon')
+  await page.focus('#words')
+  await page.keyboard.type('When was the last dose given?')
+  await page.route('**/session', (route) => route.fulfill(soon(100)))
+  await page.clock.fastForward('14:00')
+  await page.clock.runFor('00:11')
+  await page.waitForSelector('.app-session-due', { state: 'visible' })
+  await has(page, 'You are signed out in 2 minutes.', 'sign-in ends')
+  await judge(page, 'sign-in ends')
+  await page.setViewportSize({ width: 320, height: 900 })
+  await fits(page, 'sign-in ends')
+  await picture(page, 'sign-in-ends-320')
+  await page.unroute('**/session')
+  await page.click('button:has-text("Stay signed in")')
+  await page.waitForSelector('.app-session', { state: 'hidden' })
+  if (await page.inputValue('#words') !== 'When was the last dose given?') say('sign-in ends: the words are lost')
+  // It ends after all: what is being written stays on the page, and the server gives back what is sent.
+  await page.route('**/session', (route) => route.fulfill(soon(0)))
+  await page.clock.fastForward('15:00')
+  await page.clock.runFor('00:11')
+  await page.waitForSelector('[data-session-over]', { state: 'visible' })
+  if (await page.inputValue('#words') !== 'When was the last dose given?') say('sign-in ends: the words are lost at the end')
+  await picture(page, 'sign-in-ended-320')
+  await page.close()
+  // Where nobody writes, the page leads to the sign-in: it may show a person's record.
+  const open = watched(await home.newPage(), 'sign-in ended')
+  await open.clock.install()
+  await open.goto(`${told.base}/transfers/${told.ids.keyboard}`)
+  await open.route('**/session', (route) => route.fulfill(soon(0)))
+  await open.route('**/sign-in?*', (route) => route.fulfill({ contentType: 'text/html', body: 'sign in here' }))
+  await open.clock.fastForward('15:00')
+  await open.clock.runFor('00:11')
+  await open.waitForURL(`${told.base}/sign-in?next=%2Ftransfers%2F${told.ids.keyboard}`)
+  await open.close()
+  for (const javaScriptEnabled of [true, false]) {
+    const made = await context(null, { javaScriptEnabled })
+    const sent = async (page) => {
+      await made.addCookies([{ name: '__Host-sid', value: told.home, url: told.base, secure: true, httpOnly: true, sameSite: 'Lax' }])
+      await page.goto(form)
+      await page.focus('#words')
+      await page.keyboard.type('When was the last dose given?')
+      await made.clearCookies()
+      await submit(page, 'main button')
+      await has(page, 'You were signed out, and nothing was sent', 'signed-out')
+      if (await page.inputValue('textarea') !== 'When was the last dose given?') say('signed-out: the words are lost')
+    }
+    if (javaScriptEnabled) await look(made, 'signed-out', sent)
+    // What judges pages needs scripts that run.
+    else await sent(watched(await made.newPage(), 'signed out without JavaScript'))
+    await made.close()
+  }
+  await look(home, 'session', goto('/session'), [320])
 }
 
 try {
   await rights()
+  await focus_is_judged()
   const nobody = await context(null)
   await look(nobody, 'sign-in', goto('/sign-in'))
   await weigh(told.home, '/inbox', `/transfers/${told.ids.keyboard}`, 1_000)
@@ -522,6 +662,7 @@ try {
     await has(page, 'Person home, care home, for Rowan House Care Home (VMH01)', 'not-there')
   })
   await look(other, 'not-theirs', goto(`/transfers/${told.ids.keyboard}`, 404), [320])
+  await sign_in_ends(home)
   await care('by keyboard', true, told.ids.keyboard)
   await care('by keyboard without JavaScript', false, told.ids.plain)
   await look(home, 'record-arrived', goto(`/transfers/${told.ids.keyboard}`))

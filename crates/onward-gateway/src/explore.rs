@@ -369,6 +369,45 @@ impl Gateway {
         self.store.approvals(ApprovalKind::Export, Some(organisation), self.clock.now()).await
     }
 
+    /// What an open request asks for, and the look audited; `None`: the organisation has no such request.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
+    pub async fn look_at_export(
+        &self,
+        inquiry: &Inquiry<'_>,
+        id: ApprovalId,
+    ) -> Result<Option<(Approval, Export)>, StoreError> {
+        let Some(found) = self.export_of(inquiry, id).await? else { return Ok(None) };
+        let patient = self.person_of(&found.1).await?;
+        self.note_inquiry(inquiry, patient).await?;
+        Ok(Some(found))
+    }
+
+    /// Whom an open request is about, for whoever decides on it; `None`: about nobody in particular, or the organisation has no such
+    /// request. The disclosure is committed first.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the disclosure cannot be audited: then nothing may be shown.
+    pub async fn reveal_export(&self, inquiry: &Inquiry<'_>, id: ApprovalId) -> Result<Option<NhsNumber>, StoreError> {
+        let Some((_, export)) = self.export_of(inquiry, id).await? else { return Ok(None) };
+        let Some(patient) = self.person_of(&export).await? else { return Ok(None) };
+        let row = AuditEntry {
+            patient: Some(patient.clone()),
+            transfer: export.about,
+            basis: Some(Basis::accountability()),
+            request_id: inquiry.who.request_id.clone(),
+            ..AuditEntry::new(
+                AuditWord::Reveal,
+                self.clock.now(),
+                self.agent_of(inquiry),
+                format!("whom a request for an export is about was shown: {}", inquiry.reason),
+            )
+        };
+        self.store.audit(vec![self.journal.row(&row)]).await?;
+        Ok(Some(patient))
+    }
+
     /// The second person's word; `false` when it is not theirs to give.
     ///
     /// # Errors

@@ -176,7 +176,7 @@ impl Gateway {
 
     /// Audits a look at one copy or transfer. The view shows no identity, and yet the entry names the person: what happens to their
     /// summary, and why, is data about them, whoever knows the transfer knows whose it is, and whoever asks who saw them must hear of it.
-    async fn note_look(
+    pub(crate) async fn note_look(
         &self,
         who: &Attendant,
         transfer: TransferId,

@@ -1,7 +1,7 @@
 //! A transfer goes to another party: one operator asks, another decides, and only then is anything recalled or sent.
 
 use onward_core::audit::{AuditEntry, AuditWord};
-use onward_core::store::{Approval, ApprovalKind, StoreError, Verdict};
+use onward_core::store::{Approval, ApprovalKind, DeliveryRecord, StoreError, TransferRecord, Verdict};
 use onward_core::{ApprovalId, DeliveryId, HoldId, OdsCode, TransferId};
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +66,45 @@ pub enum Redirected {
     NotYours,
 }
 
+/// What a second person must see before deciding; whom it is about is not among it.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Who asked, when and why, and what came of it.
+    pub approval: Approval,
+    /// What is to go where.
+    pub redirect: Redirect,
+    /// The transfer with its copies.
+    pub transfer: TransferRecord,
+    /// The new parties: code, and name where the directory has one.
+    pub parties: Vec<(OdsCode, String)>,
+}
+
+impl Wish {
+    /// The copy that is taken back first, where there is one.
+    #[must_use]
+    pub fn copy(&self) -> Option<&DeliveryRecord> {
+        self.transfer.copies().find(|copy| Some(copy.id) == self.redirect.delivery)
+    }
+}
+
 impl Gateway {
+    /// What a request asks for, and the look audited; `None`: there is no such request.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
+    pub async fn look_at_wish(&self, who: &Attendant, id: ApprovalId) -> Result<Option<Wish>, StoreError> {
+        let Some(approval) = self.store.approval(id).await? else { return Ok(None) };
+        let Some(redirect) = Redirect::of(&approval) else { return Ok(None) };
+        let Some(transfer) = self.store.transfer(redirect.transfer).await? else { return Ok(None) };
+        let mut parties = Vec::new();
+        for party in redirect.care_home.iter().chain(&redirect.registered_practice) {
+            let entry = self.store.directory_entry(party).await?;
+            parties.push((party.clone(), entry.map(|entry| entry.name().to_owned()).unwrap_or_default()));
+        }
+        self.note_look(who, redirect.transfer, redirect.delivery, transfer.patient.clone()).await?;
+        Ok(Some(Wish { approval, redirect, transfer, parties }))
+    }
+
     /// Keeps the wish to send a transfer to another party.
     ///
     /// # Errors

@@ -47,3 +47,58 @@ for (const box of document.querySelectorAll('[data-refresh]')) {
     if (after !== before) status.textContent = after
   }, Number(box.dataset.refreshSeconds) * 1000)
 }
+
+// Who does nothing for a while is signed out. Two minutes before, that is said, and one press puts it off without leaving the page.
+// Another tab may have been used meanwhile: the server is asked before anybody is warned. When it is over, a page on which
+// somebody has written stays, so that nothing is lost, and any other leads to the sign-in: it may show a person's record.
+for (const note of document.querySelectorAll('[data-session-seconds]')) {
+  const form = note.querySelector('form')
+  const status = note.querySelector('[data-session-status]')
+  const over = note.querySelector('[data-session-over]')
+  const warn = Number(note.dataset.sessionWarn) * 1000
+  const words = status.textContent
+  let ends = Date.now() + Number(note.dataset.sessionSeconds) * 1000
+  let written = false
+  let asking = false
+  document.addEventListener('input', () => { written = true })
+
+  // Asked by GET it is no use of the sign-in; by POST it puts the end off. Whoever is signed out is led to a page that tells none.
+  const ask = async (method) => {
+    const answer = await fetch('/session', { method }).catch(() => null)
+    if (!answer || !answer.ok) return
+    const page = new DOMParser().parseFromString(await answer.text(), 'text/html')
+    const told = page.querySelector('[data-session-seconds]')
+    ends = told ? Date.now() + Number(told.dataset.sessionSeconds) * 1000 : 0
+  }
+  const show = () => {
+    const left = ends - Date.now()
+    note.hidden = left > warn
+    note.classList.toggle('app-session-due', left <= warn)
+    if (left > warn) return
+    if (form) form.hidden = left <= 0
+    over.hidden = left > 0
+    status.hidden = left <= 0
+    const minutes = Math.ceil(left / 60_000)
+    const told = form ? `You are signed out in ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}.` : words
+    if (status.textContent !== told) status.textContent = told
+    if (left <= 0 && !written) {
+      location.replace(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`)
+    }
+  }
+  if (form) {
+    note.querySelector('[data-session-tab]').hidden = true
+    form.addEventListener('submit', async (event) => {
+      event.preventDefault()
+      await ask('POST')
+      show()
+    })
+  }
+  show()
+  setInterval(async () => {
+    if (asking || ends - Date.now() > warn) return
+    asking = true
+    await ask('GET')
+    show()
+    asking = false
+  }, 10_000)
+}

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::Request;
-use axum::http::{HeaderMap, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
@@ -111,8 +111,11 @@ pub fn router(app: &Arc<App>) -> Router {
             true => router.route(&route.path.replace('$', "%24"), handler.clone()).route(route.path, handler),
             false => router.route(route.path, handler),
         })
-        .fallback(|request: Request| async move {
-            if people::wants_page(&request) { people::not_found() } else { outcome::not_found().into_response() }
+        .fallback(|State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri| async move {
+            match people::wants_page(&headers) {
+                true => people::not_found(&app, &headers, uri.path()).await,
+                false => outcome::not_found().into_response(),
+            }
         })
         .method_not_allowed_fallback(|| async { outcome::method_not_allowed().into_response() })
         .layer(middleware::from_fn_with_state(Arc::clone(app), edge::around))

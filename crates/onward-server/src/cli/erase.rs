@@ -231,8 +231,10 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
         return Err(Failure::no("there is no such request, or it was done"));
     };
     if !command.yes {
-        let ErasureRequest { ground, reason, by, .. } = &pending.request;
-        terminal.say(format_args!("asked for by {}, {ground}: {}", plain(by), plain(reason)));
+        let ErasureRequest { ground, reason, by, at, .. } = &pending.request;
+        terminal.say(format_args!("asked for by {}, {}, {ground}: {}", plain(by), minute(*at), plain(reason)));
+        let person: String = pending.pseudonym.chars().take(PSEUDONYM_SHOWN).collect();
+        terminal.say(format_args!("about person {person}, under {} keys", pending.keys.len()));
         terminal.say("this destroys the person's keys and cannot be undone: say --yes");
         return Ok(Exit::No);
     }

@@ -181,20 +181,20 @@ pub(super) async fn post(
     form: Bytes,
 ) -> Response {
     let ticked = Ticked { item: sent(&form, "item"), outcome: sent(&form, "outcome"), reason: sent(&form, "reason") };
-    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     if ticked.outcome.is_empty() && checklist::item(&ticked.item).is_some() {
         return shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&ticked)).await;
     }
     let Ok(outcome) = ticked.outcome.parse::<CheckOutcome>() else {
-        return trouble(&headers, StatusCode::BAD_REQUEST);
+        return trouble(StatusCode::BAD_REQUEST);
     };
     let deed = Deed::Check { item: ticked.item.clone(), outcome, reason: ticked.reason.clone() };
     match app.gateway.attend(&attendant(&who), delivery, deed).await {
         Ok(Outcome::WordsMissing) if checklist::item(&ticked.item).is_some() => {
             shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&ticked)).await
         }
-        Ok(outcome) => deeds::answer(&headers, delivery, outcome, "/checklist"),
-        Err(error) => store_failed(&headers, &error),
+        Ok(outcome) => deeds::answer(delivery, outcome, "/checklist"),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -209,26 +209,21 @@ pub(super) async fn visit(
     headers: HeaderMap,
     form: Bytes,
 ) -> Response {
-    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let agency = sent(&form, "agency");
     let said = Ticked { item: VISIT.to_owned(), outcome: String::new(), reason: agency.clone() };
     match app.gateway.attend(&attendant(&who), delivery, Deed::Visit { agency }).await {
         Ok(Outcome::WordsMissing) => {
             shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&said)).await
         }
-        Ok(outcome) => deeds::answer(&headers, delivery, outcome, "/checklist"),
-        Err(error) => store_failed(&headers, &error),
+        Ok(outcome) => deeds::answer(delivery, outcome, "/checklist"),
+        Err(error) => store_failed(&error),
     }
 }
 
 /// `POST /transfers/{id}/finish`.
-pub(super) async fn finish(
-    State(app): State<Arc<App>>,
-    who: SignedIn,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    deeds::simple(&app, &who, &id, &headers, Deed::Finish, "/checklist").await
+pub(super) async fn finish(State(app): State<Arc<App>>, who: SignedIn, Path(id): Path<String>) -> Response {
+    deeds::simple(&app, &who, &id, Deed::Finish, "/checklist").await
 }
 
 async fn shown(
@@ -239,7 +234,7 @@ async fn shown(
     status: StatusCode,
     wrong: Option<&Ticked>,
 ) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let looked = async {
         let (shell, _) = shell(app, who).await?;
         let looked = app.gateway.look_at(&attendant(who), id, "the first 72 hours").await?;
@@ -254,7 +249,7 @@ async fn shown(
     match looked.await {
         Ok(Some(Some(template))) => page(headers, status, &template),
         Ok(Some(None)) => see_other(&format!("/transfers/{id}")),
-        Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(headers, &error),
+        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }

@@ -13,7 +13,8 @@ use onward_gateway::attend::{Deed, Outcome, WORDS_MAX, takes_deeds};
 use onward_transform::render::Card;
 
 use super::components::{Field, FormError};
-use super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, too_late, trouble};
+use super::trouble::{too_late, trouble};
+use super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -94,23 +95,13 @@ impl Asking {
 }
 
 /// `POST /transfers/{id}/acknowledge`.
-pub(super) async fn acknowledge(
-    State(app): State<Arc<App>>,
-    who: SignedIn,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    simple(&app, &who, &id, &headers, Deed::Acknowledge, "").await
+pub(super) async fn acknowledge(State(app): State<Arc<App>>, who: SignedIn, Path(id): Path<String>) -> Response {
+    simple(&app, &who, &id, Deed::Acknowledge, "").await
 }
 
 /// `POST /transfers/{id}/arrive`.
-pub(super) async fn arrive(
-    State(app): State<Arc<App>>,
-    who: SignedIn,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    simple(&app, &who, &id, &headers, Deed::Arrive, "").await
+pub(super) async fn arrive(State(app): State<Arc<App>>, who: SignedIn, Path(id): Path<String>) -> Response {
+    simple(&app, &who, &id, Deed::Arrive, "").await
 }
 
 /// `GET /transfers/{id}/query`.
@@ -158,28 +149,21 @@ pub(super) async fn decline(
 }
 
 /// Does what needs no words, and leads to the copy's page of this name; its record has none.
-pub(super) async fn simple(
-    app: &App,
-    who: &SignedIn,
-    id: &str,
-    headers: &HeaderMap,
-    deed: Deed,
-    page: &str,
-) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+pub(super) async fn simple(app: &App, who: &SignedIn, id: &str, deed: Deed, page: &str) -> Response {
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     match app.gateway.attend(&attendant(who), id, deed).await {
-        Ok(outcome) => answer(headers, id, outcome, page),
-        Err(error) => store_failed(headers, &error),
+        Ok(outcome) => answer(id, outcome, page),
+        Err(error) => store_failed(&error),
     }
 }
 
 /// Where an outcome leads, when it needs no words: to the copy's page of this name; its record has none.
-pub(super) fn answer(headers: &HeaderMap, id: DeliveryId, outcome: Outcome, page: &str) -> Response {
+pub(super) fn answer(id: DeliveryId, outcome: Outcome, page: &str) -> Response {
     match outcome {
         Outcome::Done => see_other(&format!("/transfers/{id}{page}")),
-        Outcome::Ended { by } => too_late(headers, by.unwrap_or(id), by.is_some()),
-        Outcome::NotFound => trouble(headers, StatusCode::NOT_FOUND),
-        Outcome::NotAllowed(_) | Outcome::WordsMissing | Outcome::ItemsOpen => trouble(headers, StatusCode::CONFLICT),
+        Outcome::Ended { by } => too_late(by.unwrap_or(id), by.is_some()),
+        Outcome::NotFound => trouble(StatusCode::NOT_FOUND),
+        Outcome::NotAllowed(_) | Outcome::WordsMissing | Outcome::ItemsOpen => trouble(StatusCode::CONFLICT),
     }
 }
 
@@ -196,7 +180,7 @@ pub(super) async fn empty<T: Template>(
     name: &str,
     form: impl FnOnce(Shell, DeliveryId, Option<Card>) -> T,
 ) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     about(app, who, id, headers, name, StatusCode::OK, form).await
 }
 
@@ -221,8 +205,8 @@ async fn about<T: Template>(
         // Nothing can be done with it any more: its page says why, and leads on.
         Ok(Some(None)) => see_other(&format!("/transfers/{id}")),
         Ok(Some(Some((shell, card)))) => page(headers, status, &form(shell, id, card)),
-        Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(headers, &error),
+        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -239,7 +223,7 @@ pub(super) async fn again<T: Template>(
 }
 
 async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking, words: String) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let error = match words.trim() {
         "" => "Write what it is about",
         words if words.chars().count() > WORDS_MAX => "Write at most 2,000 characters",
@@ -250,8 +234,8 @@ async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking
         return again(app, who, id, headers, asking.name(), form).await;
     }
     match app.gateway.attend(&attendant(who), id, asking.deed(words)).await {
-        Ok(outcome) => answer(headers, id, outcome, ""),
-        Err(error) => store_failed(headers, &error),
+        Ok(outcome) => answer(id, outcome, ""),
+        Err(error) => store_failed(&error),
     }
 }
 

@@ -214,7 +214,7 @@ pub(super) async fn get(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let Some(asked) = Asked::read(query.as_deref()) else { return trouble(&headers, StatusCode::BAD_REQUEST) };
+    let Some(asked) = Asked::read(query.as_deref()) else { return trouble(StatusCode::BAD_REQUEST) };
     let now = app.gateway.clock().now();
     // An open one stays on the list however old it is.
     let since = match asked.show {
@@ -232,7 +232,7 @@ pub(super) async fn get(
     };
     match listed.await {
         Ok(template) => page(&headers, StatusCode::OK, &template),
-        Err(error) => store_failed(&headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 

@@ -94,12 +94,12 @@ pub(super) async fn post(
     headers: HeaderMap,
     form: Bytes,
 ) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let wrong = match read(&form) {
         Ok(deed) => match app.gateway.attend(&attendant(&who), id, deed).await {
             Ok(Outcome::WordsMissing) => ("on", "The day is today or before, and not long before the summary came"),
-            Ok(outcome) => return deeds::answer(&headers, id, outcome, ""),
-            Err(error) => return store_failed(&headers, &error),
+            Ok(outcome) => return deeds::answer(id, outcome, ""),
+            Err(error) => return store_failed(&error),
         },
         Err(wrong) => wrong,
     };

@@ -15,6 +15,7 @@ mod leaving;
 mod operations;
 mod record;
 mod stopped;
+pub(crate) mod trouble;
 
 use std::sync::Arc;
 
@@ -25,12 +26,14 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use flate2::Compression;
+use onward_core::OdsCode;
 use onward_core::people::Role;
 use onward_core::store::StoreError;
-use onward_core::{DeliveryId, OdsCode};
 use onward_gateway::attend::Attendant;
+use onward_transform::render::dates;
 
 use self::assets::{Assets, assets};
+use self::trouble::trouble;
 use crate::api::{Access, Route};
 use crate::app::App;
 use crate::auth::table::Action;
@@ -92,6 +95,19 @@ pub struct Shell {
     pub sign_out: &'static str,
     /// The line at the foot.
     pub footer: &'static str,
+    /// When the sign-in ends; nothing for nobody.
+    pub ends: Option<Ends>,
+}
+
+/// When a sign-in ends that is not used any more.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    /// In so many seconds.
+    pub seconds: i64,
+    /// The same as a time of day.
+    pub at: String,
+    /// Whether using it does not put it off.
+    pub for_good: bool,
 }
 
 impl Shell {
@@ -104,6 +120,7 @@ impl Shell {
             who: String::new(),
             sign_out: "",
             footer: "Onward carries discharges from the ward to whoever cares next. It is not an NHS service.",
+            ends: None,
         }
     }
 
@@ -115,6 +132,14 @@ impl Shell {
             organisations => format!("{name}, {role}, for {organisations}"),
         };
         Self { who, sign_out: "/sign-out", ..Self::nobody() }
+    }
+
+    /// Around a page for this person, who acts for organisations that are called so.
+    #[must_use]
+    pub fn of(who: &SignedIn, organisations: &str) -> Self {
+        let ends = Ends { seconds: who.seconds_left, at: dates::time_of_day(who.until), for_good: who.for_good };
+        let shell = Self::signed_in(&who.name, role_in_words(who.role), organisations);
+        Self { home: first_page(who.role), ends: Some(ends), ..shell }
     }
 }
 
@@ -130,8 +155,7 @@ async fn shell(app: &App, who: &SignedIn) -> Result<(Shell, Vec<(OdsCode, String
         false => format!("{name} ({ods})"),
     };
     let named = homes.iter().map(told).collect::<Vec<_>>().join(" and ");
-    let shell = Shell::signed_in(&who.name, role_in_words(who.role), &named);
-    Ok((Shell { home: first_page(who.role), ..shell }, homes))
+    Ok((Shell::of(who, &named), homes))
 }
 
 /// The page that somebody of this role starts from.
@@ -177,28 +201,18 @@ fn attendant(who: &SignedIn) -> Attendant {
 }
 
 /// A store that failed, logged here: nothing is shown.
-fn store_failed(headers: &HeaderMap, error: &StoreError) -> Response {
+fn store_failed(error: &StoreError) -> Response {
     tracing::error!(%error, "a page could not be shown");
     let status = match error {
         StoreError::Unavailable(_) | StoreError::Overtaken => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
         StoreError::Erased => StatusCode::GONE,
     };
-    let mut response = trouble(headers, status);
+    let mut response = trouble(status);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
     }
     response
-}
-
-#[derive(Template, Clone)]
-#[template(path = "trouble.html")]
-struct TroublePage {
-    shell: Shell,
-    title: &'static str,
-    lines: &'static [&'static str],
-    /// Where to go on, and what stands there.
-    onward: (String, &'static str),
 }
 
 /// A page as it goes out.
@@ -234,89 +248,4 @@ pub(crate) fn written(template: &impl Template) -> Option<String> {
             None
         }
     }
-}
-
-/// Nothing can be shown, for a reason that says nothing about anybody.
-#[must_use]
-pub fn trouble(headers: &HeaderMap, status: StatusCode) -> Response {
-    let (title, lines): (_, &'static [_]) = match status {
-        StatusCode::NOT_FOUND => (
-            "Page not found",
-            &[
-                "There is no such page, or it is not addressed to your organisation. A summary that the hospital has taken back is not shown any more.",
-            ],
-        ),
-        StatusCode::GONE => {
-            ("This summary was erased", &["What was here about a person was erased, and nobody can read it any more."])
-        }
-        StatusCode::FORBIDDEN => ("You cannot see this page", &["Your account does not have this function."]),
-        StatusCode::CONFLICT => (
-            "This cannot be done any more",
-            &[
-                "Somebody may have done something else with this summary in the meantime. Open it again to see how it stands.",
-            ],
-        ),
-        StatusCode::SERVICE_UNAVAILABLE => (
-            "Nothing can be shown at the moment",
-            &[
-                "Onward cannot write down who looks at a record, so it shows none. Nothing is lost. Try again in a minute.",
-                "If a person is about to arrive, ring the ward that they come from. Summaries that you have printed still hold unless the ward says otherwise.",
-            ],
-        ),
-        _ => {
-            ("Something went wrong", &["Try again in a minute. If it happens again, tell whoever runs Onward for you."])
-        }
-    };
-    let onward = ("/".to_owned(), "Go to the start page");
-    faceless(headers, status, TroublePage { shell: Shell::nobody(), title, lines, onward })
-}
-
-/// A page that its handler made without knowing for whom; [`addressed`] puts them into its header.
-#[derive(Clone)]
-pub(crate) struct Faceless(Arc<dyn Fn(Shell) -> Option<String> + Send + Sync>);
-
-impl Faceless {
-    /// One that this makes.
-    pub(crate) fn new(written: impl Fn(Shell) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(written))
-    }
-}
-
-fn faceless(headers: &HeaderMap, status: StatusCode, template: TroublePage) -> Response {
-    let mut response = page(headers, status, &template);
-    let again = move |shell| written(&TroublePage { shell, ..template.clone() });
-    response.extensions_mut().insert(Faceless::new(again));
-    response
-}
-
-/// The answer, with person, role and organisation in its header where it is a page that knows of nobody: a shared computer shows
-/// whose session it has on errors, too. Where the directory cannot be read it stays as it was.
-pub(crate) async fn addressed(app: &App, who: &SignedIn, mut response: Response) -> Response {
-    let Some(Faceless(again)) = response.extensions_mut().remove::<Faceless>() else { return response };
-    let Ok((shell, _)) = shell(app, who).await else { return response };
-    let Some(html) = again(shell) else { return response };
-    let (mut parts, _) = response.into_parts();
-    parts.headers.remove(header::CONTENT_ENCODING);
-    parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, html.into())
-}
-
-/// What somebody did with a summary that has ended came too late: nothing was kept of it. `copy` is what they go on with, `replaced`
-/// whether that took the place of theirs.
-fn too_late(headers: &HeaderMap, copy: DeliveryId, replaced: bool) -> Response {
-    let (lines, words): (&'static [_], _) = match replaced {
-        true => (
-            &[
-                "The summary has been replaced in the meantime. Nothing was kept of what you sent, and nobody was told. Do it on the summary that replaces it.",
-            ],
-            "Open the summary that replaces it",
-        ),
-        false => (
-            &["The summary is not to be used any more. Nothing was kept of what you sent, and nobody was told."],
-            "See why",
-        ),
-    };
-    let onward = (format!("/transfers/{copy}"), words);
-    let template = TroublePage { shell: Shell::nobody(), title: "This was not recorded", lines, onward };
-    faceless(headers, StatusCode::CONFLICT, template)
 }

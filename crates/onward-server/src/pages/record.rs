@@ -189,7 +189,7 @@ pub(super) async fn pdf(
         Ok(Seen::Opened(opened)) => opened,
         other => return show(&headers, other, |_| None),
     };
-    let Some(html) = opened.rendition.html else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Some(html) = opened.rendition.html else { return trouble(StatusCode::NOT_FOUND) };
     let made = dates::moment(opened.now);
     let foot = format!("Made {made} for {}. Look whether there is a newer version.", signed_in.name);
     crate::api::bundle::pdf(html, foot).await
@@ -300,10 +300,10 @@ fn show(
     shown: impl FnOnce(&Opened) -> Option<Response>,
 ) -> Response {
     match opened {
-        Ok(Seen::Opened(opened)) => shown(&opened).unwrap_or_else(|| trouble(headers, StatusCode::NOT_FOUND)),
+        Ok(Seen::Opened(opened)) => shown(&opened).unwrap_or_else(|| trouble(StatusCode::NOT_FOUND)),
         Ok(Seen::Stopped(stopped)) => page(headers, StatusCode::OK, &*stopped),
-        Ok(Seen::Nothing) => trouble(headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(headers, &error),
+        Ok(Seen::Nothing) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }
 

@@ -25,7 +25,7 @@ use super::throttle::Attempt;
 use super::{SignedIn, guard, page, passkey, password, throttle};
 use crate::app::App;
 use crate::listener::Connection;
-use crate::pages::{Shell, role_in_words};
+use crate::pages::Shell;
 
 #[derive(Template)]
 #[template(path = "people/account.html")]
@@ -85,9 +85,8 @@ async fn shown(app: &App, who: &SignedIn, status: StatusCode, done: &'static str
         let (seen_since, authenticated_since) = app.people.good_since(now);
         let sessions = store.sessions_of(who.user, seen_since, authenticated_since).await?;
         let has = store.credentials(who.user).await?;
-        let organisations: Vec<&str> = who.organisations.iter().map(onward_core::OdsCode::as_str).collect();
         let page = Page {
-            shell: Shell::signed_in(&who.name, role_in_words(who.role), &organisations.join(", ")),
+            shell: Shell::of(who, &who.codes()),
             name: &user.name,
             email: &user.email,
             provider: user.subject.as_ref().map(|subject| app.people.label_of(&subject.issuer)),

@@ -6,17 +6,18 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use onward_core::UserId;
 use onward_core::audit::{AuditEntry, AuditWord};
 use onward_core::people::{Session, User};
 use onward_core::store::StoreError;
 use url::Url;
 
-use super::{SignedIn, cookie, page};
+use super::{SignedIn, cookie, page, unsent};
 use crate::api::{Access, request_id};
 use crate::app::App;
 use crate::auth::table::person_may;
-use crate::pages::addressed;
+use crate::pages::trouble;
 
 /// A session's use is noted this often, and not with every request.
 const TOUCH: SignedDuration = SignedDuration::from_secs(30);
@@ -28,18 +29,44 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
                                        base-uri 'none'; frame-ancestors 'none'";
 
 /// The layer of a page's route.
-pub(crate) async fn guard(State((app, access)): State<(Arc<App>, Access)>, request: Request, next: Next) -> Response {
-    secured(match admit(&app, access, request).await {
-        Ok(request) => {
-            let who = request.extensions().get::<SignedIn>().cloned();
-            let response = next.run(request).await;
-            match who {
-                Some(who) => addressed(&app, &who, response).await,
-                None => response,
-            }
-        }
-        Err(response) => response,
-    })
+pub(crate) async fn guard(
+    State((app, access)): State<(Arc<App>, Access)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let asked = (request.headers().clone(), request.uri().path().to_owned());
+    let (response, who) = match admit(&app, access, &mut request).await {
+        Ok(who) => (next.run(request).await, who),
+        Err(Refused::Here(who, response)) => (response, Some(who)),
+        Err(Refused::Out(response)) => (response, None),
+        Err(Refused::Unsent(whose)) => (unsent::answer(whose, request).await, None),
+    };
+    secured(trouble::told(&app, response, &asked.0, &asked.1, who.as_ref()).await)
+}
+
+/// Why a request does not reach its page.
+enum Refused {
+    /// Somebody who is signed in may not.
+    Here(SignedIn, Response),
+    /// Nobody is signed in.
+    Out(Response),
+    /// Nobody is signed in any more, and a form was sent: by this person, as far as is known.
+    Unsent(Option<UserId>),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Out(page::store(error))
+    }
+}
+
+/// 404 for a page that no route has.
+pub(super) async fn nowhere(app: &App, headers: &HeaderMap, path: &str) -> Response {
+    let found = session(app, headers).await.ok().flatten();
+    let now = app.gateway.clock().now();
+    let who = found.map(|(session, user)| SignedIn::of(&session, user, &app.people, now, None));
+    let missing = trouble::trouble(StatusCode::NOT_FOUND);
+    secured(trouble::told(app, missing, headers, path, who.as_ref()).await)
 }
 
 /// With the headers that every page has.
@@ -51,21 +78,27 @@ pub(super) fn secured(mut response: Response) -> Response {
     response
 }
 
-async fn admit(app: &App, access: Access, mut request: Request) -> Result<Request, Response> {
+/// Who asks, where the page needs somebody and they may.
+async fn admit(app: &App, access: Access, request: &mut Request) -> Result<Option<SignedIn>, Refused> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if !reads && !is_from_our_pages(request.headers(), &app.people.origin) {
-        return Err(page::cross_site());
+        return Err(Refused::Out(page::cross_site()));
     }
     let function = match access {
         Access::Page(action) => Some(action),
         Access::SignedIn => None,
-        Access::Open | Access::Visitor | Access::Function(_) => return Ok(request),
+        Access::Open | Access::Visitor | Access::Function(_) => return Ok(None),
     };
-    let Some((session, user)) = session(app, request.headers()).await.map_err(page::store)? else {
+    let Some((session, user)) = session(app, request.headers()).await? else {
+        // What an account's own forms hold, passwords among it, is not given back.
+        if !reads && function.is_some() && crate::api::body::is_form(request.headers()) {
+            return Err(Refused::Unsent(whose(app, request.headers()).await?));
+        }
         let back = reads.then(|| request.uri().path_and_query()).flatten();
-        return Err(to_sign_in(back.map(|path| path.as_str()), false));
+        return Err(Refused::Out(to_sign_in(back.map(|path| path.as_str()), false)));
     };
-    let signed_in = SignedIn::of(&session, user, request_id(request.headers()));
+    let request_id = request_id(request.headers());
+    let signed_in = SignedIn::of(&session, user, &app.people, app.gateway.clock().now(), request_id);
     if let Some(action) = function.filter(|action| !person_may(signed_in.role, *action)) {
         let detail = format!("role {} has no function {action:?}", signed_in.role);
         let entry = AuditEntry {
@@ -73,11 +106,21 @@ async fn admit(app: &App, access: Access, mut request: Request) -> Result<Reques
             request_id: signed_in.request_id.clone(),
             ..AuditEntry::new(AuditWord::Deny, app.gateway.clock().now(), signed_in.agent(), detail)
         };
-        app.gateway.store().audit(vec![app.gateway.journal().row(&entry)]).await.map_err(page::store)?;
-        return Err(addressed(app, &signed_in, page::forbidden()).await);
+        app.gateway.store().audit(vec![app.gateway.journal().row(&entry)]).await?;
+        return Err(Refused::Here(signed_in, page::forbidden()));
     }
-    request.extensions_mut().insert(signed_in);
-    Ok(request)
+    if !reads && !unsent::is_by(request.uri(), signed_in.user) {
+        return Err(Refused::Here(signed_in, page::anothers()));
+    }
+    request.extensions_mut().insert(signed_in.clone());
+    Ok(Some(signed_in))
+}
+
+/// Whose session it was that is over now, while the store still knows.
+async fn whose(app: &App, headers: &HeaderMap) -> Result<Option<UserId>, StoreError> {
+    let Some(hash) = cookie::hash_of(headers, cookie::SESSION) else { return Ok(None) };
+    let found = app.gateway.store().session(&hash, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH).await?;
+    Ok(found.map(|(_, user)| user.id))
 }
 
 /// The session of a request, if it is good; its use is noted.
@@ -89,12 +132,13 @@ pub(super) async fn session(app: &App, headers: &HeaderMap) -> Result<Option<(Se
     let now = app.gateway.clock().now();
     let store = app.gateway.store();
     let (seen_since, authenticated_since) = app.people.good_since(now);
-    let found = store.session(&hash, seen_since, authenticated_since).await?;
-    if let Some((session, _)) = &found
+    let mut found = store.session(&hash, seen_since, authenticated_since).await?;
+    if let Some((session, _)) = &mut found
         && now.duration_since(session.last_seen) > TOUCH
         && !is_a_scripts(headers)
     {
         store.touch_session(&hash, now).await?;
+        session.last_seen = now;
     }
     Ok(found)
 }

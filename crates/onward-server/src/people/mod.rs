@@ -15,13 +15,16 @@ mod passkey;
 mod password;
 mod sign_in;
 mod start;
+mod staying;
 mod throttle;
 mod totp;
+mod unsent;
 mod webauthn;
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
@@ -130,13 +133,26 @@ pub struct SignedIn {
     pub authenticated_at: Timestamp,
     /// How.
     pub strength: Strength,
+    /// When the session ends, if it is not used any more.
+    pub until: Timestamp,
+    /// The same in seconds from now.
+    pub seconds_left: i64,
+    /// Whether using it does not put that off.
+    pub for_good: bool,
     /// `X-Request-ID` of this request.
     pub request_id: Option<String>,
 }
 
 impl SignedIn {
-    fn of(session: &Session, user: User, request_id: Option<String>) -> Self {
+    fn of(session: &Session, user: User, people: &People, now: Timestamp, request_id: Option<String>) -> Self {
+        let after = |from: Timestamp, span| from.checked_add(span).unwrap_or(Timestamp::MAX);
+        let idle = after(session.last_seen, people.idle);
+        let absolute = after(session.authenticated, people.absolute);
+        let until = idle.min(absolute);
         Self {
+            until,
+            seconds_left: until.duration_since(now).as_secs().max(0),
+            for_good: absolute <= idle,
             user: user.id,
             name: user.name,
             role: user.role,
@@ -152,6 +168,11 @@ impl SignedIn {
     #[must_use]
     pub fn acts_for(&self, ods: &OdsCode) -> bool {
         self.organisations.contains(ods)
+    }
+
+    /// Codes of the organisations.
+    pub(crate) fn codes(&self) -> String {
+        self.organisations.iter().map(OdsCode::as_str).collect::<Vec<_>>().join(", ")
     }
 
     /// The person as audit names them, acting for this one of their organisations.
@@ -191,6 +212,8 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/sign-in", Access::Visitor, get(sign_in::get)),
         route("POST", "/sign-in", Access::Visitor, post(sign_in::post)),
         route("POST", "/sign-out", Access::SignedIn, post(sign_in::sign_out)),
+        route("GET", "/session", Access::SignedIn, get(staying::get)),
+        route("POST", "/session", Access::SignedIn, post(staying::post)),
         route("GET", "/invitation/{token}", Access::Visitor, get(invitation::get)),
         route("POST", "/invitation/{token}", Access::Visitor, post(invitation::post)),
         route("GET", "/sign-in/passkey.js", Access::Visitor, get(passkey::script)),
@@ -212,14 +235,14 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
 }
 
 /// What is there for a person who asks for a page that does not exist.
-pub(crate) fn wants_page(request: &Request) -> bool {
-    let accept = request.headers().get(axum::http::header::ACCEPT).and_then(|value| value.to_str().ok());
+pub(crate) fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(axum::http::header::ACCEPT).and_then(|value| value.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// 404, as a page.
-pub(crate) fn not_found() -> Response {
-    guard::secured(page::not_found())
+/// 404, as a page; for whoever is signed in, theirs.
+pub(crate) async fn not_found(app: &App, headers: &HeaderMap, path: &str) -> Response {
+    guard::nowhere(app, headers, path).await
 }
 
 /// SHA-256.

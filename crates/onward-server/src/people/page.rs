@@ -5,16 +5,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use onward_core::store::StoreError;
 
-use crate::pages::{Faceless, Shell, written};
-
-/// A page that says one thing.
-#[derive(Template)]
-#[template(path = "people/message.html")]
-struct Message {
-    shell: Shell,
-    title: &'static str,
-    text: &'static str,
-}
+use crate::pages::trouble::{Trouble, trouble};
+use crate::pages::written;
 
 /// A template with its status.
 pub(super) fn of(status: StatusCode, template: &impl Template) -> Response {
@@ -25,15 +17,19 @@ pub(super) fn of(status: StatusCode, template: &impl Template) -> Response {
 }
 
 fn message(status: StatusCode, title: &'static str, text: &'static str) -> Response {
-    let mut response = of(status, &Message { shell: Shell::nobody(), title, text });
-    response.extensions_mut().insert(Faceless::new(move |shell| written(&Message { shell, title, text })));
-    response
+    Trouble::new(title, text).answer(status)
 }
 
 /// 403: the role has no such function.
 pub(super) fn forbidden() -> Response {
-    let text = "Your account is not one that may do this. If it should be, ask whoever runs this service.";
-    message(StatusCode::FORBIDDEN, "You cannot see this page", text)
+    trouble(StatusCode::FORBIDDEN)
+}
+
+/// 409: somebody else wrote it, who was signed in here before.
+pub(super) fn anothers() -> Response {
+    let text = "What was sent was written by somebody else, who was signed in here before. Nothing was sent, so that it does not \
+                go out under your name. They can send it when they have signed in.";
+    message(StatusCode::CONFLICT, "Somebody else wrote this", text)
 }
 
 /// 403: the form came from elsewhere.
@@ -45,7 +41,7 @@ pub(super) fn cross_site() -> Response {
 
 /// 404.
 pub(super) fn not_found() -> Response {
-    message(StatusCode::NOT_FOUND, "Page not found", "There is nothing here for you. Check the address.")
+    trouble(StatusCode::NOT_FOUND)
 }
 
 /// 404: an invitation that does not work.

@@ -22,10 +22,9 @@ struct Start<'a> {
 }
 
 pub(super) async fn get(signed_in: SignedIn) -> Response {
-    let organisations: Vec<&str> = signed_in.organisations.iter().map(onward_core::OdsCode::as_str).collect();
-    let (role, organisations) = (role_in_words(signed_in.role), organisations.join(", "));
+    let (role, organisations) = (role_in_words(signed_in.role), signed_in.codes());
     let start = Start {
-        shell: Shell::signed_in(&signed_in.name, role, &organisations),
+        shell: Shell { home: "/", ..Shell::of(&signed_in, &organisations) },
         name: &signed_in.name,
         role,
         organisations,

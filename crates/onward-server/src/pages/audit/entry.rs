@@ -46,7 +46,7 @@ const WHOM: &str = "Why must you know whom it is about?";
 pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
     let organisation = sent(&body, "organisation").parse::<OdsCode>().ok().filter(|ods| who.acts_for(ods));
     let (Some(organisation), Some((recorded, index))) = (organisation, placed(&sent(&body, "place"))) else {
-        return trouble(&headers, StatusCode::BAD_REQUEST);
+        return trouble(StatusCode::BAD_REQUEST);
     };
     let reveal = sent(&body, "reveal") == "1";
     let why = match reason(&body) {
@@ -58,7 +58,7 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
                     let asking = EntryPage::asking(shell, index, reveal, error, sent(&body, "place"), &organisation);
                     page(&headers, StatusCode::UNPROCESSABLE_ENTITY, &asking)
                 }
-                Err(error) => store_failed(&headers, &error),
+                Err(error) => store_failed(&error),
             };
         }
     };
@@ -78,8 +78,8 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
             let place = sent(&body, "place");
             page(&headers, StatusCode::OK, &EntryPage::new(shell, &entry, reveal, place, &organisation))
         }
-        Ok((_, None)) => trouble(&headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(&headers, &error),
+        Ok((_, None)) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }
 

@@ -107,7 +107,7 @@ pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: Hea
             "Your organisation holds nothing about this person".clone_into(&mut form.patient.error);
             show(&app, &who, &headers, form, kind, "").await
         }
-        Err(error) => store_failed(&headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -116,14 +116,13 @@ pub(super) async fn decide(
     State(app): State<Arc<App>>,
     who: SignedIn,
     Path(id): Path<String>,
-    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Ok(id) = id.parse::<ApprovalId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<ApprovalId>() else { return trouble(StatusCode::NOT_FOUND) };
     let granted = match sent(&body, "verdict").as_str() {
         "grant" => true,
         "refuse" => false,
-        _ => return trouble(&headers, StatusCode::BAD_REQUEST),
+        _ => return trouble(StatusCode::BAD_REQUEST),
     };
     let person = attendant(&who);
     for organisation in &who.organisations {
@@ -137,10 +136,10 @@ pub(super) async fn decide(
                 });
             }
             Ok(false) => {}
-            Err(error) => return store_failed(&headers, &error),
+            Err(error) => return store_failed(&error),
         }
     }
-    trouble(&headers, StatusCode::CONFLICT)
+    trouble(StatusCode::CONFLICT)
 }
 
 /// `GET /audit/exports/{id}/file`: the file itself, for somebody who has signed in within the last five minutes.
@@ -149,20 +148,19 @@ pub(super) async fn file(
     Fresh(who): Fresh,
     _: OnlyGet,
     Path(id): Path<String>,
-    headers: HeaderMap,
 ) -> Response {
-    let Ok(id) = id.parse::<ApprovalId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<ApprovalId>() else { return trouble(StatusCode::NOT_FOUND) };
     let person = attendant(&who);
     for organisation in &who.organisations {
         let inquiry =
             Inquiry { who: &person, organisation, reason: "granted export", asked: format!("audit/exports/{id}") };
         match app.gateway.fetch_export(&inquiry, id).await {
-            Ok(Some(exported)) => return written(Arc::clone(&app), &headers, exported).await,
+            Ok(Some(exported)) => return written(Arc::clone(&app), exported).await,
             Ok(None) => {}
-            Err(error) => return store_failed(&headers, &error),
+            Err(error) => return store_failed(&error),
         }
     }
-    trouble(&headers, StatusCode::NOT_FOUND)
+    trouble(StatusCode::NOT_FOUND)
 }
 
 async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, form: Form, kind: Field, done: &'static str) -> Response {
@@ -198,20 +196,25 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, form: Form, kind: 
             let tabs = Tab::Exports.links();
             page(headers, status, &ExportsPage { shell, tabs, done, warning, errors, form, kind, kinds, rows })
         }
-        Err(error) => store_failed(headers, &error),
+        Err(error) => store_failed(&error),
+    }
+}
+
+/// What an export holds, in words.
+pub(super) fn in_words(export: &Export) -> &'static str {
+    match (export.form, export.about.is_some()) {
+        (ExportForm::Sar, _) => "Everything about one person",
+        (ExportForm::Csv, true) => "Entries about one person (CSV)",
+        (ExportForm::Csv, false) => "Entries (CSV)",
+        (ExportForm::Ndjson, true) => "Entries about one person (NDJSON)",
+        (ExportForm::Ndjson, false) => "Entries (NDJSON)",
     }
 }
 
 impl Row {
     fn new(approval: &Approval, me: &str, now: Timestamp) -> Option<Self> {
         let export = Export::of(approval)?;
-        let what = match (export.form, export.about.is_some()) {
-            (ExportForm::Sar, _) => "Everything about one person",
-            (ExportForm::Csv, true) => "Entries about one person (CSV)",
-            (ExportForm::Csv, false) => "Entries (CSV)",
-            (ExportForm::Ndjson, true) => "Entries about one person (NDJSON)",
-            (ExportForm::Ndjson, false) => "Entries (NDJSON)",
-        };
+        let what = in_words(&export);
         let (state, verdict) = match &approval.verdict {
             None if approval.asked_by == me => ("own", String::new()),
             None => ("ask", String::new()),
@@ -233,7 +236,7 @@ impl Row {
 }
 
 /// The file of an export. Tables leave page by page, so that they may be as long as the log is.
-async fn written(app: Arc<App>, headers: &HeaderMap, exported: Exported) -> Response {
+async fn written(app: Arc<App>, exported: Exported) -> Response {
     let (body, kind, name) = match exported.export.form {
         ExportForm::Ndjson => (pages(app, exported, Vec::new(), ndjson), "application/x-ndjson", "audit.ndjson"),
         ExportForm::Csv => {
@@ -243,7 +246,7 @@ async fn written(app: Arc<App>, headers: &HeaderMap, exported: Exported) -> Resp
             Ok(bytes) => (Body::from(bytes), "application/zip", "subject-access.zip"),
             Err(error) => {
                 tracing::error!(%error, "a subject access archive could not be written");
-                return trouble(headers, StatusCode::INTERNAL_SERVER_ERROR);
+                return trouble(StatusCode::INTERNAL_SERVER_ERROR);
             }
         },
     };

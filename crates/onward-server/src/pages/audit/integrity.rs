@@ -51,7 +51,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, who: SignedIn, _: OnlyGet, 
             };
             page(&headers, StatusCode::OK, &IntegrityPage::new(shell, standing, None, true, anchors))
         }
-        Err(error) => store_failed(&headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -80,8 +80,8 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
             let standing = format!("Checked {}.", dates::near_moment(now, now));
             page(&headers, StatusCode::OK, &IntegrityPage::new(shell, standing, Some(outcome), signed, anchors))
         }
-        Err(StoreError::Corrupt(_)) => trouble(&headers, StatusCode::INTERNAL_SERVER_ERROR),
-        Err(error) => store_failed(&headers, &error),
+        Err(StoreError::Corrupt(_)) => trouble(StatusCode::INTERNAL_SERVER_ERROR),
+        Err(error) => store_failed(&error),
     }
 }
 

@@ -5,6 +5,7 @@ mod charts;
 mod entry;
 mod exports;
 mod integrity;
+mod release;
 mod rights;
 mod search;
 mod words;
@@ -37,7 +38,9 @@ pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/audit/integrity", SearchAudit, post(integrity::post)),
         route("GET", "/audit/exports", ExportEvidence, get(exports::get)),
         route("POST", "/audit/exports", ExportEvidence, post(exports::ask)),
+        route("GET", "/audit/exports/{id}", ExportEvidence, get(release::get)),
         route("POST", "/audit/exports/{id}", ExportEvidence, post(exports::decide)),
+        route("POST", "/audit/exports/{id}/reveal", ExportEvidence, post(release::reveal)),
         route("GET", "/audit/exports/{id}/file", ExportEvidence, get(exports::file)),
         route("GET", "/audit/rights", Erase, get(rights::get)),
         route("POST", "/audit/rights/holds", Erase, post(rights::keep)),

@@ -162,7 +162,7 @@ pub(super) async fn keep(State(app): State<Arc<App>>, Fresh(who): Fresh, headers
             NOTHING.clone_into(&mut forms.kept.error);
             show(&app, &who, &headers, forms, "").await
         }
-        Err(error) => store_failed(&headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -174,7 +174,7 @@ pub(super) async fn lift(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Ok(id) = id.parse::<Uuid>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<Uuid>() else { return trouble(StatusCode::NOT_FOUND) };
     let reason = match operations::reason(&body) {
         Ok(reason) => reason,
         Err(error) => {
@@ -193,10 +193,10 @@ pub(super) async fn lift(
                 return show(&app, &who, &headers, forms, "").await;
             }
             Ok(Lifted::NoSuchHold) => {}
-            Err(error) => return store_failed(&headers, &error),
+            Err(error) => return store_failed(&error),
         }
     }
-    trouble(&headers, StatusCode::NOT_FOUND)
+    trouble(StatusCode::NOT_FOUND)
 }
 
 /// `POST /audit/rights/erasures`: asks for an erasure.
@@ -220,7 +220,7 @@ pub(super) async fn ask(State(app): State<Arc<App>>, Fresh(who): Fresh, headers:
         Ok(AskedErasure::Kept) => return see_other("/audit/rights?done=asked"),
         Ok(AskedErasure::Nothing) => NOTHING,
         Ok(AskedErasure::OthersToo) => OTHERS_TOO,
-        Err(error) => return store_failed(&headers, &error),
+        Err(error) => return store_failed(&error),
     };
     refused.clone_into(&mut forms.erased.error);
     show(&app, &who, &headers, forms, "").await
@@ -238,7 +238,7 @@ pub(super) async fn confirm(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Ok(id) = id.parse::<Uuid>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<Uuid>() else { return trouble(StatusCode::NOT_FOUND) };
     let mut number = Field::default();
     let Some(patient) = read_number(&body, &mut number) else {
         let forms = Forms { row: Some((id, number.error)), ..Forms::new(&who) };
@@ -256,12 +256,12 @@ pub(super) async fn confirm(
             Ok(Some(Confirmed::AnotherPerson)) => {
                 "This is not the number of the person whom the request is about. Nothing was erased".to_owned()
             }
-            Err(error) => return store_failed(&headers, &error),
+            Err(error) => return store_failed(&error),
         };
         let forms = Forms { row: Some((id, wrong)), ..Forms::new(&who) };
         return show(&app, &who, &headers, forms, "").await;
     }
-    trouble(&headers, StatusCode::NOT_FOUND)
+    trouble(StatusCode::NOT_FOUND)
 }
 
 fn why(outcome: &ErasureOutcome) -> String {
@@ -328,7 +328,7 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, forms: Forms, done
             let tabs = Tab::Rights.links();
             page(headers, status, &RightsPage { shell, tabs, done, errors, forms, grounds, requests, holds })
         }
-        Err(error) => store_failed(headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 

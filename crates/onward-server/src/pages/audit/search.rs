@@ -89,7 +89,7 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
     let after = cursor(&sent(&body, "after"));
     match results(&app, &who, tab, &asked, after, now).await {
         Ok(results) => show(&app, &who, &headers, tab, form, Some(results)).await,
-        Err(error) => store_failed(&headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -163,7 +163,7 @@ async fn show(
 ) -> Response {
     let shell = match shell(app, who).await {
         Ok((shell, _)) => shell,
-        Err(error) => return store_failed(headers, &error),
+        Err(error) => return store_failed(&error),
     };
     let (title, lines): (_, &'static [&'static str]) = match tab {
         Tab::Disclosures => (

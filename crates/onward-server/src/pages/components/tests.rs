@@ -205,3 +205,60 @@ fn our_components_are_the_published_ones() {
     }
     assert!(compared.len() >= 15, "{compared:?}");
 }
+
+/// What a page writes by hand is compared with nothing.
+#[test]
+fn pages_write_no_component_by_hand() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    let (mut folders, mut seen) = (vec![root], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|name| name != "components.html") {
+                let text = std::fs::read_to_string(&path).expect("text");
+                for component in
+                    ["button", "details", "tag", "inset-text", "error-summary", "notification-banner", "radios"]
+                {
+                    let class = format!("class=\"nhsuk-{component}");
+                    assert!(!text.contains(&class), "{} writes {class} itself", path.display());
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "{seen} templates");
+}
+
+/// The variants that no published example has are the published ones with other words in them.
+#[test]
+fn variants_are_the_component_itself() {
+    let plain =
+        example!(r##"{% import "components.html" as nhs %}{% call nhs::button("Go", "secondary") %}{% endcall %}"##);
+    let with =
+        example!(r##"{% import "components.html" as nhs %}{% call nhs::button_with("secondary") %}Go{% endcall %}"##);
+    assert_eq!(with, plain);
+    let scripted = example!(
+        r##"{% import "components.html" as nhs %}{% call nhs::button_scripted("Go", "secondary", "") %}{% endcall %}"##
+    );
+    assert_eq!(scripted.replace("type=\"button\"", "type=\"submit\""), plain);
+    let link =
+        example!(r##"{% import "components.html" as nhs %}{% call nhs::button_link("Go", "#", "") %}{% endcall %}"##);
+    let with =
+        example!(r##"{% import "components.html" as nhs %}{% call nhs::button_link_with("#", "") %}Go{% endcall %}"##);
+    assert_eq!(with, link);
+    let details = example!(r##"{% import "components.html" as nhs %}{% call nhs::details("Why") %}So{% endcall %}"##);
+    let at = example!(
+        r##"{% import "components.html" as nhs %}{% call nhs::details_at("", "Why", "", false) %}So{% endcall %}"##
+    );
+    assert_eq!(at, details);
+    let summary = example!(
+        r##"{% import "components.html" as nhs %}{% call nhs::error_summary(errors) %}{% endcall %}"##,
+        errors: Vec<FormError> = vec![FormError { field: "day".to_owned(), text: "Say when".to_owned() }]
+    );
+    let of = example!(
+        r##"{% import "components.html" as nhs %}{% call nhs::error_summary_of("day", "Say when") %}{% endcall %}"##
+    );
+    assert_eq!(of, summary);
+}

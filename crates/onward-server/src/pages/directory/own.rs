@@ -71,31 +71,24 @@ pub(super) struct Wrong<'b> {
 }
 
 /// `POST /directory/confirm`: what stands there is still correct.
-pub(super) async fn confirm(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
-    keep(&app, &who, &headers, &body, None, "/directory?done=confirmed").await
+pub(super) async fn confirm(State(app): State<Arc<App>>, who: SignedIn, body: Bytes) -> Response {
+    keep(&app, &who, &body, None, "/directory?done=confirmed").await
 }
 
 /// `POST /directory/entry`: what the home says of itself.
 pub(super) async fn entry(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
     match read(&body).and_then(|word| judge(&word).map(|()| word)) {
-        Ok(word) => keep(&app, &who, &headers, &body, Some(word), "/directory?done=kept").await,
+        Ok(word) => keep(&app, &who, &body, Some(word), "/directory?done=kept").await,
         Err(not_so) => show(&app, &who, &headers, "", Some(Wrong { not_so, body: &body })).await,
     }
 }
 
-async fn keep(
-    app: &App,
-    who: &SignedIn,
-    headers: &HeaderMap,
-    body: &[u8],
-    word: Option<OwnWord>,
-    to: &str,
-) -> Response {
-    let Ok(ods) = sent(body, "ods").parse::<OdsCode>() else { return trouble(headers, StatusCode::BAD_REQUEST) };
+async fn keep(app: &App, who: &SignedIn, body: &[u8], word: Option<OwnWord>, to: &str) -> Response {
+    let Ok(ods) = sent(body, "ods").parse::<OdsCode>() else { return trouble(StatusCode::BAD_REQUEST) };
     match app.gateway.keep_entry(&attendant(who), &ods, word).await {
         Ok(true) => see_other(to),
-        Ok(false) => trouble(headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(headers, &error),
+        Ok(false) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -170,7 +163,7 @@ pub(super) async fn show(
             let status = if errors.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
             page(headers, status, &OwnPage { shell, done, errors: errors.into_iter().collect(), homes })
         }
-        Err(error) => store_failed(headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 

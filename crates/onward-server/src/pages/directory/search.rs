@@ -89,7 +89,7 @@ impl Looked {
 }
 
 pub(super) async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, query: &str) -> Response {
-    let Some(looked) = Looked::read(query) else { return trouble(headers, StatusCode::BAD_REQUEST) };
+    let Some(looked) = Looked::read(query) else { return trouble(StatusCode::BAD_REQUEST) };
     let now = app.gateway.clock().now();
     let told = format!("directory?{query}");
     let found = async {
@@ -98,7 +98,7 @@ pub(super) async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, query: 
     };
     match found.await {
         Ok((shell, homes)) => page(headers, StatusCode::OK, &SearchPage::new(shell, &looked, homes, now)),
-        Err(error) => store_failed(headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 

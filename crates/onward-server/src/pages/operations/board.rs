@@ -75,7 +75,6 @@ struct PauseRow {
 }
 
 struct ApprovalRow {
-    id: String,
     href: String,
     to: String,
     by: String,
@@ -133,7 +132,7 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Response {
     let Some(filter) = filter_of(query.as_deref().unwrap_or_default()) else {
-        return trouble(&headers, StatusCode::NOT_FOUND);
+        return trouble(StatusCode::NOT_FOUND);
     };
     let done = done_told(query.as_deref().unwrap_or_default());
     show(&app, &who, &headers, &filter, done, None).await
@@ -144,7 +143,7 @@ pub(super) async fn get(
 pub(super) async fn totals(State(app): State<Arc<App>>, _: SignedIn, _: OnlyGet, headers: HeaderMap) -> Response {
     match app.gateway.totals().await {
         Ok(totals) => page(&headers, StatusCode::OK, &TotalsView::new(&totals, app.gateway.clock().now())),
-        Err(error) => store_failed(&headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -194,8 +193,8 @@ pub(super) async fn pause(State(app): State<Arc<App>>, who: SignedIn, headers: H
     };
     match app.gateway.pause(recipient.clone(), &decider(&who, &why, true)).await {
         Ok(true) => see_other(&format!("/operations?done=paused&whom={}", whom(recipient.as_ref()))),
-        Ok(false) => trouble(&headers, StatusCode::CONFLICT),
-        Err(error) => store_failed(&headers, &error),
+        Ok(false) => trouble(StatusCode::CONFLICT),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -209,13 +208,13 @@ pub(super) async fn resume(State(app): State<Arc<App>>, who: SignedIn, headers: 
         "*" => None,
         code => match code.parse::<OdsCode>() {
             Ok(ods) => Some(ods),
-            Err(_) => return trouble(&headers, StatusCode::BAD_REQUEST),
+            Err(_) => return trouble(StatusCode::BAD_REQUEST),
         },
     };
     match app.gateway.resume(recipient.as_ref(), &decider(&who, &why, true)).await {
         Ok(true) => see_other(&format!("/operations?done=resumed&whom={}", whom(recipient.as_ref()))),
-        Ok(false) => trouble(&headers, StatusCode::CONFLICT),
-        Err(error) => store_failed(&headers, &error),
+        Ok(false) => trouble(StatusCode::CONFLICT),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -242,7 +241,7 @@ async fn show(
             let me = who.user.to_string();
             page(headers, status, &BoardPage::new(shell, &board, filter, &me, done, wrong.as_ref(), now))
         }
-        Err(error) => store_failed(headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -403,8 +402,7 @@ impl ApprovalRow {
             format!("{word} by {}, {}", verdict.name, dates::near_moment(verdict.at, now))
         });
         Some(Self {
-            id: approval.id.to_string(),
-            href: redirect.delivery.map(|id| format!("/operations/deliveries/{id}")).unwrap_or_default(),
+            href: format!("/operations/approvals/{}", approval.id),
             to: redirect.to(),
             by: approval.asked_name.clone(),
             asked: dates::near_moment(approval.asked, now),

@@ -51,7 +51,7 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
         }
     };
     let (Some(filter), Ok(shown)) = (narrow(&query), sent(&body, "count").parse::<usize>()) else {
-        return trouble(&headers, StatusCode::BAD_REQUEST);
+        return trouble(StatusCode::BAD_REQUEST);
     };
     let done = async {
         if app.gateway.resendable(&filter).await?.len() > shown {
@@ -65,7 +65,7 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
             let wrong = Wrong::new("retry", "reason", "There are more now than were shown: look again", &body);
             show(&app, &who, &headers, &query, Some(wrong)).await
         }
-        Err(error) => store_failed(&headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -75,7 +75,7 @@ fn narrow(query: &str) -> Option<BoardFilter> {
 }
 
 async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, query: &str, wrong: Option<Wrong>) -> Response {
-    let Some(filter) = narrow(query) else { return trouble(headers, StatusCode::BAD_REQUEST) };
+    let Some(filter) = narrow(query) else { return trouble(StatusCode::BAD_REQUEST) };
     let looked = async { Ok((shell(app, who).await?.0, app.gateway.resendable(&filter).await?)) };
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     match looked.await {
@@ -83,7 +83,7 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, query: &str, wrong
             let now = app.gateway.clock().now();
             page(headers, status, &BulkPage::new(shell, &filter, &found, wrong.as_ref(), now))
         }
-        Err(error) => store_failed(headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 

@@ -36,21 +36,21 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Ok(id) = id.parse::<ApprovalId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<ApprovalId>() else { return trouble(StatusCode::NOT_FOUND) };
     let granted = match sent(&body, "verdict").as_str() {
         "grant" => true,
         "refuse" => false,
-        _ => return trouble(&headers, StatusCode::BAD_REQUEST),
+        _ => return trouble(StatusCode::BAD_REQUEST),
     };
     match app.gateway.decide_redirect(&attendant(&who), id, granted).await {
         Ok(Redirected::Refused) => see_other("/operations?done=refused"),
         Ok(Redirected::Granted(Released::Queued(_))) => see_other("/operations?done=redirected"),
         Ok(Redirected::Granted(released)) => match shell(&app, &who).await {
             Ok((shell, _)) => outcome(&headers, shell, &released, "/operations".to_owned()),
-            Err(error) => store_failed(&headers, &error),
+            Err(error) => store_failed(&error),
         },
-        Ok(Redirected::NotYours) => trouble(&headers, StatusCode::CONFLICT),
-        Err(error) => store_failed(&headers, &error),
+        Ok(Redirected::NotYours) => trouble(StatusCode::CONFLICT),
+        Err(error) => store_failed(&error),
     }
 }
 

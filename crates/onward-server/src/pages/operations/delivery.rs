@@ -57,7 +57,7 @@ pub(super) async fn resend(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Ok(how) = sent(&body, "how").parse::<Resend>() else { return trouble(&headers, StatusCode::BAD_REQUEST) };
+    let Ok(how) = sent(&body, "how").parse::<Resend>() else { return trouble(StatusCode::BAD_REQUEST) };
     let why = match reason(&body) {
         Ok(why) => why,
         Err(error) => {
@@ -65,11 +65,11 @@ pub(super) async fn resend(
             return show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await;
         }
     };
-    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     match app.gateway.resend(delivery, how, &decider(&who, &why, true)).await {
         Ok(true) => see_other(&format!("/operations/deliveries/{delivery}?done={how}")),
-        Ok(false) => trouble(&headers, StatusCode::CONFLICT),
-        Err(error) => store_failed(&headers, &error),
+        Ok(false) => trouble(StatusCode::CONFLICT),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -81,19 +81,19 @@ pub(super) async fn redirect(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let asked = async {
         let Some(copy) = app.gateway.store().delivery(delivery).await? else { return Ok(Err(None)) };
         ask(&app, &who, copy.transfer, Some(copy.id), &body).await
     };
     match asked.await {
         Ok(Ok(())) => see_other(&format!("/operations/deliveries/{delivery}?done=asked")),
-        Ok(Err(None)) => trouble(&headers, StatusCode::CONFLICT),
+        Ok(Err(None)) => trouble(StatusCode::CONFLICT),
         Ok(Err(Some((field, error)))) => {
             let wrong = Wrong::new("redirect", field, error, &body);
             show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await
         }
-        Err(error) => store_failed(&headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -139,11 +139,11 @@ pub(super) async fn reveal(
             return show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await;
         }
     };
-    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(&headers, StatusCode::NOT_FOUND) };
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     match app.gateway.reveal(&attendant(&who), Hidden::Delivery(delivery), &why).await {
         Ok(Some(revealed)) => show(&app, &who, &headers, &id, "", None, told(&revealed)).await,
-        Ok(None) => trouble(&headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(&headers, &error),
+        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -175,7 +175,7 @@ async fn show(
     wrong: Option<Wrong>,
     person: Vec<String>,
 ) -> Response {
-    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let looked = async {
         let Some(copy) = app.gateway.look_at_delivery(&attendant(who), id).await? else { return Ok(None) };
         Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy)))
@@ -186,8 +186,8 @@ async fn show(
             let now = app.gateway.clock().now();
             page(headers, status, &one(shell, &copy, done, wrong.as_ref(), person, now))
         }
-        Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(headers, &error),
+        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn release(
         .filter(|(name, _)| name == "agreed")
         .map(|(_, kind)| kind.parse::<RecipientKind>())
         .collect();
-    let Ok(agreed_recipients) = agreed else { return trouble(&headers, StatusCode::BAD_REQUEST) };
+    let Ok(agreed_recipients) = agreed else { return trouble(StatusCode::BAD_REQUEST) };
     decide(&app, &who, &headers, &id, "release", Some(Decision::Release { agreed_recipients }), &body).await
 }
 
@@ -76,12 +76,12 @@ pub(super) async fn redirect(
     };
     match asked.await {
         Ok(Ok(())) => see_other(&format!("/operations/holds/{id}?done=asked")),
-        Ok(Err(None)) => trouble(&headers, StatusCode::CONFLICT),
+        Ok(Err(None)) => trouble(StatusCode::CONFLICT),
         Ok(Err(Some((field, error)))) => {
             let wrong = Wrong::new("redirect", field, error, &body);
             show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await
         }
-        Err(error) => store_failed(&headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -106,8 +106,8 @@ pub(super) async fn reveal(
     };
     match revealed.await {
         Ok(Some(revealed)) => show(&app, &who, &headers, &id, "", None, told(&revealed)).await,
-        Ok(None) => trouble(&headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(&headers, &error),
+        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -131,7 +131,7 @@ async fn decide(
             return show(app, who, headers, id, "", Some(Wrong::new(form, "reason", error, body)), Vec::new()).await;
         }
     };
-    let Ok(hold) = id.parse::<HoldId>() else { return trouble(headers, StatusCode::NOT_FOUND) };
+    let Ok(hold) = id.parse::<HoldId>() else { return trouble(StatusCode::NOT_FOUND) };
     let act = sent(body, "yes") == "1";
     let decided = async {
         let decider = decider(who, &why, act);
@@ -143,14 +143,14 @@ async fn decide(
     };
     let back = format!("/operations/holds/{hold}");
     match decided.await {
-        Ok((_, Released::NotFound)) => trouble(headers, StatusCode::NOT_FOUND),
+        Ok((_, Released::NotFound)) => trouble(StatusCode::NOT_FOUND),
         Ok((_, Released::Queued(_))) => see_other("/operations?done=released"),
         Ok((_, Released::Closed { .. })) => see_other("/operations?done=closed"),
         Ok((shell, preview @ (Released::WouldQueue(_) | Released::WouldClose { .. }))) => {
             page(headers, StatusCode::OK, &preview_page(shell, &preview, form, &why, body, back))
         }
         Ok((shell, released)) => outcome(headers, shell, &released, back),
-        Err(error) => store_failed(headers, &error),
+        Err(error) => store_failed(&error),
     }
 }
 
@@ -215,8 +215,8 @@ async fn show(
             let now = app.gateway.clock().now();
             page(headers, status, &one(shell, &held, done, wrong.as_ref(), person, now))
         }
-        Ok(None) => trouble(headers, StatusCode::NOT_FOUND),
-        Err(error) => store_failed(headers, &error),
+        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/operations`: what has not left and why, what waits for a person, and the one safe thing to do. No list names a person;
 //! whom something is about is shown for a reason, and that is a disclosure.
 
+mod approval;
 mod board;
 mod bulk;
 mod decide;
@@ -41,7 +42,9 @@ pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/operations/holds/{id}/close", post(hold::close)),
         route("POST", "/operations/holds/{id}/redirect", post(hold::redirect)),
         route("POST", "/operations/holds/{id}/reveal", post(hold::reveal)),
+        route("GET", "/operations/approvals/{id}", get(approval::get)),
         route("POST", "/operations/approvals/{id}", post(decide::post)),
+        route("POST", "/operations/approvals/{id}/reveal", post(approval::reveal)),
     ]
 }
 
