@@ -74,14 +74,15 @@ impl Process {
         tokio::spawn(async move {
             let mut tell = Some(tell);
             while let Ok(Some(line)) = lines.next_line().await {
+                leaks::look("log of a process", &line);
+                kept.send_modify(|kept| kept.extend([line.as_str(), "\n"]));
+                // Not before it is kept: whoever is told reads the address there.
                 if line.contains("serving")
                     && line.contains("operations_address")
                     && let Some(tell) = tell.take()
                 {
                     let _ = tell.send(());
                 }
-                leaks::look("log of a process", &line);
-                kept.send_modify(|kept| kept.extend([line.as_str(), "\n"]));
             }
         });
         let process = Self { child, log };
