@@ -554,6 +554,9 @@ async function explorer() {
   for (const made of [cat, dan, plain]) await made.close()
 }
 
+// A page that is closed while it asks gets no answer, and needs none.
+const gone = (error) => { if (!/closed/i.test(String(error))) throw error }
+
 // A sign-in that is about to end: the warning, the one press that puts it off, and what was written when it has ended.
 async function sign_in_ends(home) {
   const form = `${told.base}/transfers/${told.ids.keyboard}/query`
@@ -564,7 +567,7 @@ async function sign_in_ends(home) {
   if (await page.isVisible('.app-session')) say('sign-in ends: warned too soon')
   await page.focus('#words')
   await page.keyboard.type('When was the last dose given?')
-  await page.route('**/session', (route) => route.fulfill(soon(100)))
+  await page.route('**/session', (route) => route.fulfill(soon(100)).catch(gone))
   await page.clock.fastForward('14:00')
   await page.clock.runFor('00:11')
   await page.waitForSelector('.app-session-due', { state: 'visible' })
@@ -578,7 +581,7 @@ async function sign_in_ends(home) {
   await page.waitForSelector('.app-session', { state: 'hidden' })
   if (await page.inputValue('#words') !== 'When was the last dose given?') say('sign-in ends: the words are lost')
   // It ends after all: what is being written stays on the page, and the server gives back what is sent.
-  await page.route('**/session', (route) => route.fulfill(soon(0)))
+  await page.route('**/session', (route) => route.fulfill(soon(0)).catch(gone))
   await page.clock.fastForward('15:00')
   await page.clock.runFor('00:11')
   await page.waitForSelector('[data-session-over]', { state: 'visible' })
@@ -589,8 +592,8 @@ async function sign_in_ends(home) {
   const open = watched(await home.newPage(), 'sign-in ended')
   await open.clock.install()
   await open.goto(`${told.base}/transfers/${told.ids.keyboard}`)
-  await open.route('**/session', (route) => route.fulfill(soon(0)))
-  await open.route('**/sign-in?*', (route) => route.fulfill({ contentType: 'text/html', body: 'sign in here' }))
+  await open.route('**/session', (route) => route.fulfill(soon(0)).catch(gone))
+  await open.route('**/sign-in?*', (route) => route.fulfill({ contentType: 'text/html', body: 'sign in here' }).catch(gone))
   await open.clock.fastForward('15:00')
   await open.clock.runFor('00:11')
   await open.waitForURL(`${told.base}/sign-in?next=%2Ftransfers%2F${told.ids.keyboard}`)
