@@ -1,4 +1,6 @@
-//! An authority of client certificates, with its revocation list.
+//! An authority of client certificates, with its revocation list, and the one of servers.
+
+use std::path::Path;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
@@ -108,4 +110,27 @@ fn params(name: &str) -> CertificateParams {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2099, 1, 1);
     params
+}
+
+/// Makes an authority of servers, whose certificate this folder has as `ca.pem`.
+pub(crate) fn write_authority(folder: &Path) -> Issuer<'static, KeyPair> {
+    let key = KeyPair::generate().expect("a key");
+    let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // OpenSSL takes a certificate whose issuer has its own name for a self-signed one.
+    authority.distinguished_name.push(DnType::CommonName, "authority");
+    std::fs::write(folder.join("ca.pem"), authority.self_signed(&key).expect("a CA").pem()).expect("written");
+    Issuer::new(authority, key)
+}
+
+/// Gives the server of this folder a certificate and a key, `server.pem` and `server.key`.
+pub(crate) fn write_certificate(folder: &Path, issuer: &Issuer<'_, KeyPair>) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let key = KeyPair::generate().expect("a key");
+    let parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("parameters");
+    let certificate = parameters.signed_by(&key, issuer).expect("a certificate");
+    std::fs::write(folder.join("server.pem"), certificate.pem()).expect("written");
+    let key_file = folder.join("server.key");
+    std::fs::write(&key_file, key.serialize_pem()).expect("written");
+    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).expect("permitted");
 }

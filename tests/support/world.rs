@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::authority::{write_authority, write_certificate};
 use crate::leaks::{self, Session};
 use crate::process;
 use onward_connect::egress::EgressHost;
@@ -14,7 +15,7 @@ use onward_server::directory_import::Format;
 use onward_server::listener::{Tls, TlsFiles};
 use onward_server::serve::Running;
 use onward_server::{directory_import, keys, store_keys};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
@@ -579,27 +580,6 @@ mode = "stand-in"
 stand_in_file = "people.toml"
 "#
     )
-}
-
-fn write_authority(folder: &Path) -> Issuer<'static, KeyPair> {
-    let key = KeyPair::generate().expect("a key");
-    let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // OpenSSL takes a certificate whose issuer has its own name for a self-signed one.
-    authority.distinguished_name.push(DnType::CommonName, "authority");
-    std::fs::write(folder.join("ca.pem"), authority.self_signed(&key).expect("a CA").pem()).expect("written");
-    Issuer::new(authority, key)
-}
-
-fn write_certificate(folder: &Path, issuer: &Issuer<'_, KeyPair>) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let key = KeyPair::generate().expect("a key");
-    let parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("parameters");
-    let certificate = parameters.signed_by(&key, issuer).expect("a certificate");
-    std::fs::write(folder.join("server.pem"), certificate.pem()).expect("written");
-    let key_file = folder.join("server.key");
-    std::fs::write(&key_file, key.serialize_pem()).expect("written");
-    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).expect("permitted");
 }
 
 fn entry(detail: &str) -> AuditEntry {

@@ -32,8 +32,6 @@ pub struct OpenErasure {
     pub pending: PendingErasure,
     /// The person's name who asked.
     pub by: String,
-    /// Whether it was this person's own wish.
-    pub own: bool,
     patient: NhsNumber,
 }
 
@@ -44,6 +42,14 @@ pub struct OwnHold {
     pub hold: LegalHold,
     /// The person's name who placed it.
     pub by: String,
+}
+
+impl OpenErasure {
+    /// Whether this account asked for it.
+    #[must_use]
+    pub fn asked_by(&self, account: &str) -> bool {
+        is_account(&self.pending.request.by, account)
+    }
 }
 
 impl OwnHold {
@@ -160,7 +166,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn open_erasures(&self, organisation: &OdsCode, who: &str) -> Result<Vec<OpenErasure>, StoreError> {
+    pub async fn open_erasures(&self, organisation: &OdsCode) -> Result<Vec<OpenErasure>, StoreError> {
         let pending = self.store.pending_erasures().await?;
         let entries =
             self.entries_of(organisation, AuditWord::Erase, pending.iter().map(|each| each.request.at)).await?;
@@ -168,8 +174,7 @@ impl Gateway {
             let begin = requested(pending.request.id);
             let entry = entries.iter().find(|entry| told(entry).is_some_and(|detail| detail.starts_with(&begin)))?;
             let patient = entry.patient.clone()?;
-            let by = &pending.request.by;
-            Some(OpenErasure { own: is_account(by, who), by: name_in(by), patient, pending })
+            Some(OpenErasure { by: name_in(&pending.request.by), patient, pending })
         };
         Ok(pending.into_iter().filter_map(own).collect())
     }
@@ -185,7 +190,7 @@ impl Gateway {
         id: Uuid,
         patient: &NhsNumber,
     ) -> Result<Option<Confirmed>, StoreError> {
-        let open = self.open_erasures(inquiry.organisation, &inquiry.who.user).await?;
+        let open = self.open_erasures(inquiry.organisation).await?;
         let Some(OpenErasure { pending, patient: meant, .. }) =
             open.into_iter().find(|open| open.pending.request.id == id)
         else {
@@ -286,11 +291,6 @@ impl Gateway {
         patient: Option<NhsNumber>,
         success: bool,
     ) -> AuditRow {
-        self.journal.row(&AuditEntry {
-            success,
-            patient,
-            request_id: inquiry.who.request_id.clone(),
-            ..AuditEntry::new(word, self.clock.now(), self.agent_of(inquiry), detail)
-        })
+        self.journal.row(&AuditEntry { success, patient, ..self.entry_of(inquiry, word, detail) })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis, FoundAudit, Lists};
+use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord, Basis, FoundAudit, Lists};
 use onward_core::store::{Approval, ApprovalKind, FoundTask, Store, StoreError, SubjectTransfer, TaskQuery, Verdict};
 use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_ledger::{Checkpoint, Verified};
@@ -232,16 +232,11 @@ impl Gateway {
         let found = all(self.store.as_ref(), moment).await?;
         let Some(entry) = found.into_iter().find(|entry| entry.index == index) else { return Ok(None) };
         if reveal {
+            let detail = format!("whom entry {index} is about was shown: {}", inquiry.reason);
             let row = AuditEntry {
                 patient: entry.patient.clone(),
                 basis: Some(Basis::accountability()),
-                request_id: inquiry.who.request_id.clone(),
-                ..AuditEntry::new(
-                    AuditWord::Reveal,
-                    self.clock.now(),
-                    self.agent_of(inquiry),
-                    format!("whom entry {index} is about was shown: {}", inquiry.reason),
-                )
+                ..self.entry_of(inquiry, AuditWord::Reveal, detail)
             };
             self.store.audit(vec![self.journal.row(&row)]).await?;
         } else {
@@ -276,9 +271,8 @@ impl Gateway {
         };
         let entry = AuditEntry {
             success: outcome.is_ok(),
-            request_id: inquiry.who.request_id.clone(),
             query: Some(VERIFYING.to_owned()),
-            ..AuditEntry::new(AuditWord::Query, self.clock.now(), self.agent_of(inquiry), detail)
+            ..self.entry_of(inquiry, AuditWord::Query, detail)
         };
         self.store.audit(vec![self.journal.row(&entry)]).await?;
         Ok(outcome)
@@ -392,17 +386,12 @@ impl Gateway {
     pub async fn reveal_export(&self, inquiry: &Inquiry<'_>, id: ApprovalId) -> Result<Option<NhsNumber>, StoreError> {
         let Some((_, export)) = self.export_of(inquiry, id).await? else { return Ok(None) };
         let Some(patient) = self.person_of(&export).await? else { return Ok(None) };
+        let detail = format!("whom a request for an export is about was shown: {}", inquiry.reason);
         let row = AuditEntry {
             patient: Some(patient.clone()),
             transfer: export.about,
             basis: Some(Basis::accountability()),
-            request_id: inquiry.who.request_id.clone(),
-            ..AuditEntry::new(
-                AuditWord::Reveal,
-                self.clock.now(),
-                self.agent_of(inquiry),
-                format!("whom a request for an export is about was shown: {}", inquiry.reason),
-            )
+            ..self.entry_of(inquiry, AuditWord::Reveal, detail)
         };
         self.store.audit(vec![self.journal.row(&row)]).await?;
         Ok(Some(patient))
@@ -509,40 +498,35 @@ impl Gateway {
             ExportForm::Csv => "CSV",
             ExportForm::Sar => "subject access",
         };
+        let detail = format!("export as {form} {what}: {}", inquiry.reason);
         self.journal.row(&AuditEntry {
             patient,
-            request_id: inquiry.who.request_id.clone(),
             query: Some(inquiry.asked.clone()),
             basis: (word == AuditWord::SubjectAccess).then(|| match export.form {
                 ExportForm::Sar => Basis::subject_access(),
                 ExportForm::Ndjson | ExportForm::Csv => Basis::accountability(),
             }),
-            ..AuditEntry::new(
-                word,
-                self.clock.now(),
-                self.agent_of(inquiry),
-                format!("export as {form} {what}: {}", inquiry.reason),
-            )
+            ..self.entry_of(inquiry, word, detail)
         })
     }
 
-    pub(crate) fn agent_of(&self, inquiry: &Inquiry<'_>) -> onward_core::audit::Agent {
-        onward_core::audit::Agent { organisation: Some(inquiry.organisation.clone()), ..inquiry.who.agent.clone() }
-    }
-
     async fn note_inquiry(&self, inquiry: &Inquiry<'_>, patient: Option<NhsNumber>) -> Result<(), StoreError> {
+        let detail = format!("audit log searched: {}", inquiry.reason);
         let entry = AuditEntry {
             patient,
-            request_id: inquiry.who.request_id.clone(),
             query: Some(inquiry.asked.clone()),
-            ..AuditEntry::new(
-                AuditWord::Query,
-                self.clock.now(),
-                self.agent_of(inquiry),
-                format!("audit log searched: {}", inquiry.reason),
-            )
+            ..self.entry_of(inquiry, AuditWord::Query, detail)
         };
         self.store.audit(vec![self.journal.row(&entry)]).await
+    }
+
+    /// An entry of what the person does for the organisation that they ask for.
+    pub(crate) fn entry_of(&self, inquiry: &Inquiry<'_>, word: AuditWord, detail: String) -> AuditEntry {
+        let agent = Agent { organisation: Some(inquiry.organisation.clone()), ..inquiry.who.agent.clone() };
+        AuditEntry {
+            request_id: inquiry.who.request_id.clone(),
+            ..AuditEntry::new(word, self.clock.now(), agent, detail)
+        }
     }
 }
 

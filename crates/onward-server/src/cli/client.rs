@@ -217,14 +217,6 @@ async fn disable(disable: &Disable, terminal: &mut Terminal) -> Outcome {
 async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
     let (_, store) = list.config.existing_store().await?;
     let clients = store.clients().await?;
-    if list.json {
-        clients.iter().for_each(|client| terminal.json(&shown(client)));
-        return Ok(Exit::Done);
-    }
-    if clients.is_empty() {
-        terminal.say("no client is registered: see `onward client add --help`");
-        return Ok(Exit::Done);
-    }
     let row = |client: &Client| {
         [
             client.id.clone(),
@@ -238,7 +230,13 @@ async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
         ]
     };
     let headings = ["client", "ODS", "role", "state", "mailbox", "NHS numbers", "certificate", "keys"];
-    terminal.table(headings, &clients.iter().map(row).collect::<Vec<_>>());
+    terminal.list(
+        &clients,
+        list.json.then_some(shown),
+        "no client is registered: see `onward client add --help`",
+        headings,
+        row,
+    );
     Ok(Exit::Done)
 }
 

@@ -79,14 +79,6 @@ async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
     let entry = AuditEntry { query: Some(asked.to_owned()), ..desk.entry(AuditWord::Query, asked) };
     store.audit(vec![desk.row_of(&entry)]).await?;
     let all = store.subscriptions(None).await?;
-    if list.json {
-        all.iter().for_each(|each| terminal.json(&shown(each)));
-        return Ok(Exit::Done);
-    }
-    if all.is_empty() {
-        terminal.say("no system has subscribed");
-        return Ok(Exit::Done);
-    }
     let row = |each: &Subscription| {
         [
             each.id.to_string(),
@@ -100,7 +92,7 @@ async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
         ]
     };
     let headings = ["subscription", "client", "status", "since", "host", "criteria", "failures", "why"];
-    terminal.table(headings, &all.iter().map(row).collect::<Vec<_>>());
+    terminal.list(&all, list.json.then_some(shown), "no system has subscribed", headings, row);
     Ok(Exit::Done)
 }
 

@@ -181,6 +181,22 @@ impl Terminal {
         }
     }
 
+    /// What there is: a line of JSON for each, or a table; the words of `nothing` in place of an empty one.
+    pub(super) fn list<T, J: Serialize, const N: usize>(
+        &mut self,
+        all: &[T],
+        json: Option<fn(&T) -> J>,
+        nothing: &str,
+        headings: [&str; N],
+        row: impl Fn(&T) -> [String; N],
+    ) {
+        match json {
+            Some(shown) => all.iter().for_each(|each| self.json(&shown(each))),
+            None if all.is_empty() => self.say(nothing),
+            None => self.table(headings, &all.iter().map(row).collect::<Vec<_>>()),
+        }
+    }
+
     /// Ends the output.
     ///
     /// # Errors

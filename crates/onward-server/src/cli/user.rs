@@ -172,14 +172,6 @@ async fn disable(which: &Which, terminal: &mut Terminal) -> Outcome {
 async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
     let (_, store) = list.config.existing_store().await?;
     let users = store.users().await?;
-    if list.json {
-        users.iter().for_each(|user| terminal.json(&shown(user)));
-        return Ok(Exit::Done);
-    }
-    if users.is_empty() {
-        terminal.say("nobody can sign in: see `onward user add --help`");
-        return Ok(Exit::Done);
-    }
     let row = |user: &User| {
         [
             user.email.clone(),
@@ -191,7 +183,13 @@ async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
         ]
     };
     let headings = ["e-mail", "name", "role", "ODS", "state", "identity provider"];
-    terminal.table(headings, &users.iter().map(row).collect::<Vec<_>>());
+    terminal.list(
+        &users,
+        list.json.then_some(shown),
+        "nobody can sign in: see `onward user add --help`",
+        headings,
+        row,
+    );
     Ok(Exit::Done)
 }
 

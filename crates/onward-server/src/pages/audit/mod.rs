@@ -155,10 +155,7 @@ impl Form {
 
     /// Reads it; what is wrong is written beside the fields.
     fn read(&mut self, who: &SignedIn, body: &[u8], needs_patient: bool) -> Option<Asked> {
-        let organisation = self.organisation.value.parse::<OdsCode>().ok().filter(|ods| who.acts_for(ods));
-        if organisation.is_none() {
-            "Choose one of your organisations".clone_into(&mut self.organisation.error);
-        }
+        let organisation = own_organisation(&mut self.organisation, who);
         let from = day(&mut self.from).map(|day| day.0);
         let until = day(&mut self.until).map(|day| day.1);
         if let (Some(from), Some(until)) = (from, until)
@@ -166,11 +163,8 @@ impl Form {
         {
             "Choose a day after the first one, a year later at most".clone_into(&mut self.until.error);
         }
-        let number = self.patient.value.chars().filter(|c| !c.is_whitespace()).collect::<String>();
-        let patient = number.parse::<NhsNumber>().ok();
-        if patient.is_none() && (needs_patient || !number.is_empty()) {
-            "Write an NHS number: 10 digits, the last of which fits".clone_into(&mut self.patient.error);
-        }
+        let asks = needs_patient || !self.patient.value.trim().is_empty();
+        let patient = asks.then(|| nhs_number(&mut self.patient)).flatten();
         // An identifier may hold the digits of a number by chance.
         let is_identifier = self.entity.value.parse::<TransferId>().is_ok();
         for (field, may_hold) in [(&mut self.agent, false), (&mut self.entity, is_identifier)] {
@@ -212,6 +206,24 @@ impl Form {
     fn several(&self) -> bool {
         self.organisations.len() > 1
     }
+}
+
+/// One of the person's organisations.
+fn own_organisation(field: &mut Field, who: &SignedIn) -> Option<OdsCode> {
+    let organisation = field.value.parse::<OdsCode>().ok().filter(|ods| who.acts_for(ods));
+    if organisation.is_none() {
+        "Choose one of your organisations".clone_into(&mut field.error);
+    }
+    organisation
+}
+
+/// However it is spaced.
+fn nhs_number(field: &mut Field) -> Option<NhsNumber> {
+    let number = field.value.chars().filter(|c| !c.is_whitespace()).collect::<String>().parse().ok();
+    if number.is_none() {
+        "Write an NHS number: 10 digits, the last of which fits".clone_into(&mut field.error);
+    }
+    number
 }
 
 fn day(field: &mut Field) -> Option<(Timestamp, Timestamp)> {

@@ -9,7 +9,6 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::store::{ErasureGround, ErasureOutcome, StoreError};
-use onward_core::{NhsNumber, OdsCode};
 use onward_gateway::erasing::{AskedErasure, Confirmed, Lifted};
 use onward_gateway::explore::Inquiry;
 use onward_transform::render::dates;
@@ -17,7 +16,7 @@ use uuid::Uuid;
 
 use super::super::components::{Choice, Field, FormError};
 use super::super::{OnlyGet, Shell, attendant, operations, page, see_other, sent, shell, store_failed, trouble};
-use super::{Tab, TabLink};
+use super::{Tab, TabLink, nhs_number, own_organisation};
 use crate::app::App;
 use crate::people::{Fresh, SignedIn};
 
@@ -103,28 +102,15 @@ fn row_field(id: Uuid) -> String {
     format!("row-{id}")
 }
 
-/// One of the person's organisations.
-fn read_organisation(who: &SignedIn, body: &[u8], field: &mut Field) -> Option<OdsCode> {
-    field.value = sent(body, "organisation");
-    let organisation = field.value.parse::<OdsCode>().ok().filter(|ods| who.acts_for(ods));
-    if organisation.is_none() {
-        "Choose one of your organisations".clone_into(&mut field.error);
-    }
-    organisation
-}
-
-fn read_number(body: &[u8], field: &mut Field) -> Option<NhsNumber> {
-    field.value = sent(body, "patient");
-    let number = field.value.chars().filter(|c| !c.is_whitespace()).collect::<String>().parse().ok();
-    if number.is_none() {
-        "Write an NHS number: 10 digits, the last of which fits".clone_into(&mut field.error);
-    }
-    number
-}
-
-fn read_reason(body: &[u8], field: &mut Field) -> Option<String> {
-    field.value = sent(body, "reason");
+fn reason(body: &[u8], field: &mut Field) -> Option<String> {
     operations::reason(body).map_err(|error| error.clone_into(&mut field.error)).ok()
+}
+
+/// Puts what was sent into the fields.
+fn fill(body: &[u8], fields: [&mut Field; 3]) {
+    for field in fields {
+        field.value = sent(body, &field.name);
+    }
 }
 
 /// `GET /audit/rights`.
@@ -148,9 +134,10 @@ pub(super) async fn get(
 /// `POST /audit/rights/holds`: forbids to erase a person.
 pub(super) async fn keep(State(app): State<Arc<App>>, Fresh(who): Fresh, headers: HeaderMap, body: Bytes) -> Response {
     let mut forms = Forms::new(&who);
-    let organisation = read_organisation(&who, &body, &mut forms.kept_for);
-    let patient = read_number(&body, &mut forms.kept);
-    let reason = read_reason(&body, &mut forms.kept_reason);
+    fill(&body, [&mut forms.kept_for, &mut forms.kept, &mut forms.kept_reason]);
+    let organisation = own_organisation(&mut forms.kept_for, &who);
+    let patient = nhs_number(&mut forms.kept);
+    let reason = reason(&body, &mut forms.kept_reason);
     let (Some(organisation), Some(patient), Some(reason)) = (organisation, patient, reason) else {
         return show(&app, &who, &headers, forms, "").await;
     };
@@ -202,9 +189,10 @@ pub(super) async fn lift(
 /// `POST /audit/rights/erasures`: asks for an erasure.
 pub(super) async fn ask(State(app): State<Arc<App>>, Fresh(who): Fresh, headers: HeaderMap, body: Bytes) -> Response {
     let mut forms = Forms::new(&who);
-    let organisation = read_organisation(&who, &body, &mut forms.erased_for);
-    let patient = read_number(&body, &mut forms.erased);
-    let reason = read_reason(&body, &mut forms.erased_reason);
+    fill(&body, [&mut forms.erased_for, &mut forms.erased, &mut forms.erased_reason]);
+    let organisation = own_organisation(&mut forms.erased_for, &who);
+    let patient = nhs_number(&mut forms.erased);
+    let reason = reason(&body, &mut forms.erased_reason);
     forms.ground.value = sent(&body, "ground");
     let ground = forms.ground.value.parse::<ErasureGround>().ok();
     if ground.is_none() {
@@ -239,8 +227,8 @@ pub(super) async fn confirm(
     body: Bytes,
 ) -> Response {
     let Ok(id) = id.parse::<Uuid>() else { return trouble(StatusCode::NOT_FOUND) };
-    let mut number = Field::default();
-    let Some(patient) = read_number(&body, &mut number) else {
+    let mut number = Field { value: sent(&body, "patient"), ..Field::default() };
+    let Some(patient) = nhs_number(&mut number) else {
         let forms = Forms { row: Some((id, number.error)), ..Forms::new(&who) };
         return show(&app, &who, &headers, forms, "").await;
     };
@@ -292,14 +280,14 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, forms: Forms, done
     let looked = async {
         let (mut requests, mut holds) = (Vec::new(), Vec::new());
         for organisation in &who.organisations {
-            for open in app.gateway.open_erasures(organisation, &me).await? {
+            for open in app.gateway.open_erasures(organisation).await? {
                 let request = &open.pending.request;
                 requests.push(Row {
                     id: request.id.to_string(),
                     what: ground_words(request.ground),
                     reason: request.reason.clone(),
                     at: near(request.at),
-                    own: open.own,
+                    own: open.asked_by(&me),
                     field: field(request.id, "patient", "NHS number of the person, from your own papers"),
                     by: open.by,
                 });
