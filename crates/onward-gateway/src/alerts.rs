@@ -28,9 +28,10 @@ use crate::Gateway;
 const EVERY: Duration = Duration::from_secs(10);
 /// Whoever takes a notification and dies leaves it due again after this.
 const TAKEN: SignedDuration = SignedDuration::from_secs(120);
-/// No telling takes longer: it is ended then. Whoever has less left of its time leaves the rest to the next look.
+/// No telling takes longer: it is ended then.
 const ONE_TELLING: Duration = Duration::from_secs(50);
-/// So long after they were taken a telling may begin: another node may take them when it ends, and its end must be kept before.
+/// So long after they were taken a telling may begin, and the rest is left to the next look: its end must be kept before another
+/// node may take them.
 const BEGINS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// Attempts to tell somebody, before others are told instead: a few minutes apart, so most of a day.
 const ATTEMPTS_MAX: u32 = 60;
@@ -187,7 +188,7 @@ impl Gateway {
             groups.entry(key).or_default().push(due);
         }
         for group in groups.into_values() {
-            // Another node may take them from then on, and would tell them a second time.
+            // What begins later might end after another node has taken them, and be told a second time.
             if self.clock.now().duration_since(now) > BEGINS_WITHIN {
                 break;
             }

@@ -375,7 +375,7 @@ impl Gateway {
                 in_hand()?;
                 (worded(StepKind::Visited, agency)?, None)
             }
-            Deed::Leave { .. } if steps.iter().any(|step| step.kind == StepKind::Left) => return Ok(None),
+            Deed::Leave { .. } if leaving::told_before(steps).is_some() => return Ok(None),
             Deed::Leave { to, on, words } => {
                 if !matches!(copy.state, DeliveryState::InProgress | DeliveryState::Completed) {
                     in_hand()?;
@@ -433,8 +433,7 @@ impl Gateway {
     /// is audited.
     async fn theirs(&self, who: &Attendant, id: DeliveryId) -> Result<Option<DeliveryRecord>, StoreError> {
         let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
-        let addressed = copy.kind == RecipientKind::CareHome && who.organisations.contains(&copy.recipient);
-        if addressed {
+        if copy.kind == RecipientKind::CareHome && who.organisations.contains(&copy.recipient) {
             return Ok(Some(copy));
         }
         let entry = AuditEntry {

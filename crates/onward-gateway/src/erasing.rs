@@ -35,6 +35,14 @@ pub struct OpenErasure {
     patient: NhsNumber,
 }
 
+impl OpenErasure {
+    /// Whether this account asked for it.
+    #[must_use]
+    pub fn asked_by(&self, account: &str) -> bool {
+        is_account(&self.pending.request.by, account)
+    }
+}
+
 /// An order of the organisation.
 #[derive(Debug, Clone)]
 pub struct OwnHold {
@@ -42,14 +50,6 @@ pub struct OwnHold {
     pub hold: LegalHold,
     /// The person's name who placed it.
     pub by: String,
-}
-
-impl OpenErasure {
-    /// Whether this account asked for it.
-    #[must_use]
-    pub fn asked_by(&self, account: &str) -> bool {
-        is_account(&self.pending.request.by, account)
-    }
 }
 
 impl OwnHold {
@@ -84,6 +84,24 @@ pub enum Confirmed {
 #[must_use]
 pub fn requested(id: Uuid) -> String {
     format!("erasure {id} requested by ")
+}
+
+/// What the log says of a request.
+#[must_use]
+pub fn request_told(request: &ErasureRequest) -> String {
+    format!("{}{}: {}, {}", requested(request.id), request.by, request.ground, request.reason)
+}
+
+/// What the log says of an order.
+#[must_use]
+pub fn order_told(order: &LegalHoldOrder) -> String {
+    format!("{}{}: {}", placed(order.id), order.by, order.reason)
+}
+
+/// What the log says of the end of an order.
+#[must_use]
+pub fn lift_told(id: Uuid, by: &str, reason: &str) -> String {
+    format!("legal hold {id} lifted by {by}: {reason}")
 }
 
 /// How the entry of an order begins, by which it is found again.
@@ -134,11 +152,15 @@ impl Gateway {
         patient: &NhsNumber,
         ground: ErasureGround,
     ) -> Result<AskedErasure, StoreError> {
-        let transfers = self.store.subject_record(patient).await?;
-        let is_own = |sender: &OdsCode| sender == inquiry.organisation;
         let refused = if self.transfer_within(inquiry.organisation, patient).await?.is_none() {
             Some((AskedErasure::Nothing, "nothing is held here"))
-        } else if transfers.iter().any(|each| !is_own(&each.transfer.sender)) {
+        } else if self
+            .store
+            .subject_record(patient)
+            .await?
+            .iter()
+            .any(|each| each.transfer.sender != *inquiry.organisation)
+        {
             Some((AskedErasure::OthersToo, "others sent something too"))
         } else {
             None
@@ -156,7 +178,7 @@ impl Gateway {
             by: named(inquiry.who),
             at: self.clock.now(),
         };
-        let detail = format!("{}{}: {ground}, {}", requested(request.id), request.by, request.reason);
+        let detail = request_told(&request);
         let row = self.row_of(inquiry, AuditWord::Erase, detail, Some(patient.clone()), true);
         let kept = self.store.request_erasure(patient, request, vec![row]).await?;
         Ok(if kept { AskedErasure::Kept } else { AskedErasure::Nothing })
@@ -231,7 +253,7 @@ impl Gateway {
             by: named(inquiry.who),
             at: self.clock.now(),
         };
-        let detail = format!("{}{}: {}", placed(order.id), order.by, order.reason);
+        let detail = order_told(&order);
         let row = self.row_of(inquiry, AuditWord::Configure, detail, Some(patient.clone()), true);
         self.store.place_legal_hold(patient, order, vec![row]).await?;
         Ok(true)
@@ -264,7 +286,7 @@ impl Gateway {
             return Ok(Lifted::SamePerson);
         }
         let by = named(inquiry.who);
-        let detail = format!("legal hold {id} lifted by {by}: {}", inquiry.reason);
+        let detail = lift_told(id, &by, inquiry.reason);
         let row = self.row_of(inquiry, AuditWord::Configure, detail, None, true);
         let lifted = self.store.lift_legal_hold(id, &by, self.clock.now(), vec![row]).await?;
         Ok(if lifted { Lifted::Yes } else { Lifted::NoSuchHold })

@@ -101,6 +101,11 @@ pub enum Changed {
     NotTaken(NotTaken),
 }
 
+/// What the store has made of a change.
+fn changed(sent: Subscription) -> Box<Subscription> {
+    Box::new(Subscription { version: sent.version.saturating_add(1), failures: 0, failing_since: None, ..sent })
+}
+
 impl Gateway {
     /// A subscription as FHIR, JSON.
     #[must_use]
@@ -192,8 +197,7 @@ impl Gateway {
         };
         let entry = self.configure_entry(client, &new, "changed", request_id);
         if self.store.change_subscription(new.clone(), vec![self.journal.row(&entry)]).await? {
-            let version = version.saturating_add(1);
-            return Ok(Changed::Done(Box::new(Subscription { version, failures: 0, failing_since: None, ..new })));
+            return Ok(Changed::Done(changed(new)));
         }
         Ok(match self.store.subscription(id).await? {
             Some(other) => Changed::VersionChanged(other.version),
@@ -220,13 +224,7 @@ impl Gateway {
             let row = self.configured(decider, format!("subscription {id} turned off by"));
             // When it is `false` its owner, or the end of a call, has just changed it.
             if self.store.change_subscription(off.clone(), vec![row]).await? {
-                let version = off.version.saturating_add(1);
-                return Ok(TurnedOff::Done(Box::new(Subscription {
-                    version,
-                    failures: 0,
-                    failing_since: None,
-                    ..off
-                })));
+                return Ok(TurnedOff::Done(changed(off)));
             }
         }
         Err(StoreError::Overtaken)

@@ -100,7 +100,7 @@ pub(crate) struct Dialect {
     pub(crate) ordered_join: &'static str,
     /// How a delivery `d` finds its content `b`.
     pub(crate) body_of_delivery: &'static str,
-    /// The column of `recipient_steps` that names the account.
+    /// The column by which a row belongs to an account.
     pub(crate) account: &'static str,
 }
 

@@ -347,23 +347,32 @@ pub(crate) fn held(columns: &Columns<'_>, keys: &Keychain) -> Result<HeldTransfe
     })
 }
 
-/// Of a row with `kind`, `at`, `user`, `name`, `item`, `outcome` and `text`.
+/// Of a row with `delivery`, `kind`, `at`, `user`, `name`, `item`, `outcome` and `text`.
 pub(crate) fn step(columns: &Columns<'_>, keys: &Keychain) -> Result<Step, Unread> {
-    let delivery: DeliveryId = columns.parsed("delivery")?;
+    let (delivery, at): (DeliveryId, _) = (columns.parsed("delivery")?, columns.moment("at")?);
     let user = columns.get::<String>("user")?;
-    let row = step_row(&delivery.to_string(), micros(columns.moment("at")?), &user);
-    let text = columns.get::<Option<String>>("text")?;
-    let text = text.map(|sealed| unless_erased(keys.open_text(of_step(&row), &sealed))).transpose()?;
     Ok(Step {
+        text: step_text(columns, keys, &step_row(&delivery.to_string(), micros(at), &user), "text")?,
         delivery,
         kind: columns.parsed("kind")?,
-        at: columns.moment("at")?,
+        at,
         user,
         name: columns.get("name")?,
         item: columns.get("item")?,
         outcome: columns.parsed_opt("outcome")?,
-        text: text.flatten(),
     })
+}
+
+/// What people wrote in the step of this [`step_row`]; none too where it was erased.
+fn step_text(
+    columns: &Columns<'_>,
+    keys: &Keychain,
+    row: &str,
+    column: &'static str,
+) -> Result<Option<String>, Unread> {
+    let text = columns.get::<Option<String>>(column)?;
+    let text = text.map(|sealed| unless_erased(keys.open_text(of_step(row), &sealed))).transpose()?;
+    Ok(text.flatten())
 }
 
 /// What names a step before it has a number.
@@ -426,9 +435,7 @@ pub(crate) fn arrival(columns: &Columns<'_>, keys: &Keychain) -> Result<Arrival,
 fn left(columns: &Columns<'_>, keys: &Keychain, delivery: DeliveryId) -> Result<Option<String>, Unread> {
     let Some(at) = columns.moment_opt("left_at")? else { return Ok(None) };
     let row = step_row(&delivery.to_string(), micros(at), &columns.get::<String>("left_user")?);
-    let text = columns.get::<Option<String>>("left_text")?;
-    let text = text.map(|sealed| unless_erased(keys.open_text(of_step(&row), &sealed))).transpose()?;
-    Ok(Some(text.flatten().unwrap_or_default()))
+    Ok(Some(step_text(columns, keys, &row, "left_text")?.unwrap_or_default()))
 }
 
 /// The columns of [`client`].

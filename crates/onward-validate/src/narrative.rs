@@ -147,16 +147,6 @@ const ACTIVE: &[&str] = &[
     "video",
 ];
 
-pub(crate) fn validate(root: Element<'_, '_>, scope: Scope, report: &mut Report) {
-    let narratives = root
-        .descendants()
-        .filter(|element| element.name() == "div" && element.parent().is_some_and(|parent| parent.name() == "text"));
-    for div in narratives {
-        let judge = Judge { div, scope };
-        judge.scan(div.value().unwrap_or_default(), report);
-    }
-}
-
 /// What else HTML knows: findings name it, and nothing that only the sender knows.
 const OF_HTML: &[&str] = &[
     "action",
@@ -193,13 +183,11 @@ const OF_HTML: &[&str] = &[
     "marquee",
     "media",
     "menu",
-    "meta",
     "meter",
     "nav",
     "nobr",
     "noshade",
     "noscript",
-    "nowrap",
     "onabort",
     "onanimationstart",
     "onbegin",
@@ -242,23 +230,29 @@ const OF_HTML: &[&str] = &[
     "srcset",
     "start",
     "strike",
-    "summary",
     "target",
-    "template",
     "time",
     "track",
-    "type",
     "u",
     "value",
     "vspace",
     "wbr",
 ];
 
-/// A name of HTML; anything else may be a person's.
+/// A name of HTML, without its prefix; anything else may be a person's.
 fn known(name: &str) -> &str {
-    let local = name.rsplit(':').next().unwrap_or(name);
-    let is_known = [ELEMENTS, ATTRIBUTES, ACTIVE, OF_HTML].iter().any(|names| names.contains(&local));
-    if is_known { local } else { "(another name)" }
+    let is_known = [ELEMENTS, ATTRIBUTES, ACTIVE, OF_HTML].iter().any(|names| names.contains(&name));
+    if is_known { name } else { "(another name)" }
+}
+
+pub(crate) fn validate(root: Element<'_, '_>, scope: Scope, report: &mut Report) {
+    let narratives = root
+        .descendants()
+        .filter(|element| element.name() == "div" && element.parent().is_some_and(|parent| parent.name() == "text"));
+    for div in narratives {
+        let judge = Judge { div, scope };
+        judge.scan(div.value().unwrap_or_default(), report);
+    }
 }
 
 /// True when a narrative keeps to what FHIR allows (txt-1). Images from elsewhere are FHIR, if not ours.
@@ -340,9 +334,9 @@ impl Judge<'_, '_> {
         let name = tag[1..name_end].to_ascii_lowercase();
         let local = name.rsplit(':').next().unwrap_or(&name);
         if ACTIVE.contains(&local) {
-            self.active(&format!("the element {}", known(&name)), report);
+            self.active(&format!("the element {}", known(local)), report);
         } else if !ELEMENTS.contains(&local) {
-            self.unlisted(&format!("the element {}", known(&name)), report);
+            self.unlisted(&format!("the element {}", known(local)), report);
         }
         let mut at = name_end;
         loop {
@@ -380,7 +374,7 @@ impl Judge<'_, '_> {
         if name.starts_with("on")
             || matches!(name, "srcdoc" | "srcset" | "action" | "formaction" | "background" | "ping")
         {
-            self.active(&format!("the attribute {}", known(attribute)), report);
+            self.active(&format!("the attribute {}", known(name)), report);
             return;
         }
         let plain = decoded(value);
@@ -404,7 +398,7 @@ impl Judge<'_, '_> {
             "xmlns" | "schemalocation" => {}
             _ if attribute.starts_with("xmlns:") => {}
             _ if ATTRIBUTES.contains(&attribute) => {}
-            _ => self.unlisted(&format!("the attribute {}", known(attribute)), report),
+            _ => self.unlisted(&format!("the attribute {}", known(name)), report),
         }
     }
 

@@ -227,8 +227,8 @@ pub struct NotificationEnd {
 /// Alerts and the notifications that tell of them.
 #[async_trait]
 pub trait AlertStore: Send + Sync + 'static {
-    /// What needs a person at `now` and is not raised yet, the longest first; what has been so for more than 30 days is history.
-    /// At most 200.
+    /// What needs a person at `now` and is not raised yet: of holds and copies at most 200, the longest first; then of subscriptions,
+    /// as many, likewise. What has been so for more than 30 days is history.
     async fn concerns(&self, now: Timestamp, deadlines: Deadlines) -> Result<Vec<Concern>, StoreError>;
     /// Raises an alert with its notifications and audit; `false`, with nothing written, when another node was faster.
     async fn raise_alert(&self, alert: NewAlert) -> Result<bool, StoreError>;

@@ -96,7 +96,8 @@ pub struct ArrivalQuery {
     pub limit: u32,
 }
 
-/// One line of the list. Its `Debug` names the copy only.
+/// One line of the list, as the store gives it: the card of a notice, and what was told with earlier copies, are added by whoever
+/// lists it. Its `Debug` names the copy only.
 #[derive(Clone)]
 pub struct Arrival {
     /// The copy.

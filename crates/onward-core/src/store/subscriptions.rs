@@ -53,7 +53,7 @@ pub struct Subscription {
     pub ends: Option<Timestamp>,
     /// How it stands.
     pub status: SubscriptionStatus,
-    /// Why the last call failed; nothing of what the partner said.
+    /// Why the last call failed, or why somebody else than its owner turned it off; nothing of what the partner said.
     pub error: Option<String>,
     /// Grows with every change that its owner can see.
     pub version: u64,

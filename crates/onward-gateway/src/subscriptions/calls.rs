@@ -60,7 +60,7 @@ struct Look {
 }
 
 impl Gateway {
-    /// Calls whoever subscribed, until `stop` turns true; calls that are under way then are ended. Nobody waits for the calls of
+    /// Calls whoever subscribed, until `stop` turns true; calls that are under way then are waited for. Nobody waits for the calls of
     /// another client.
     pub async fn call_subscribers_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut under_way = FuturesUnordered::new();
@@ -140,7 +140,7 @@ impl Gateway {
         if subscription.ends.is_some_and(|ends| ends <= look.now) {
             return self.turn_off(subscription, look.now, "its time is over", None).await;
         }
-        let Some(client) = self.store.client(&subscription.client_id).await?.filter(|client| !client.disabled) else {
+        let Some(client) = self.caller(&subscription).await? else {
             return self.turn_off(subscription, look.now, CLIENT_GONE, Some(CLIENT_GONE)).await;
         };
         if look.shares.get(&subscription.client_id).is_some_and(|calls| *calls >= CALLS_OF_ONE_CLIENT) {
@@ -260,12 +260,16 @@ impl Gateway {
         Ok(true)
     }
 
+    /// Whose it is, while they may have it.
+    async fn caller(&self, of: &Subscription) -> Result<Option<Client>, StoreError> {
+        Ok(self.store.client(&of.client_id).await?.filter(|client| !client.disabled))
+    }
+
     /// Makes the call, and tells what became of it.
     async fn made(&self, subscription: &Subscription, until: u64) -> Result<(CallOutcome, String), StoreError> {
         let what = format!("subscription {} called", subscription.id);
         let failed = |reason: String| (CallOutcome::Failed(reason.clone()), format!("{what}: {reason}"));
-        let client = self.store.client(&subscription.client_id).await?.filter(|client| !client.disabled);
-        let Some(client) = client else { return Ok(failed(CLIENT_GONE.to_owned())) };
+        let Some(client) = self.caller(subscription).await? else { return Ok(failed(CLIENT_GONE.to_owned())) };
         let Some(place) = self.hook_address(&client.ods, &subscription.endpoint).map(place) else {
             return Ok(failed("its address is not in [delivery] hooks any more".to_owned()));
         };
@@ -307,8 +311,9 @@ impl Gateway {
 
     /// Forgets how far it has looked for subscriptions that are not called any more, and what did not answer for them alone.
     fn forget_all_but(&self, live: &[Subscription]) {
-        let looked = |looked: &mut BTreeMap<Uuid, u64>| looked.retain(|id, _| live.iter().any(|own| own.id == *id));
-        looked(&mut self.looked.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.retain(|id, _| live.iter().any(|own| own.id == *id));
+        drop(looked);
         let named = |hook: &&HookAddress| live.iter().any(|own| own.endpoint.starts_with(&hook.prefix));
         let used: Vec<Endpoint> = self.settings.hooks.iter().filter(named).map(place).collect();
         self.hook_breakers.keep(|endpoint| used.contains(endpoint));

@@ -185,7 +185,7 @@ async fn request(command: &Request, terminal: &mut Terminal) -> Outcome {
         by: command.by.clone(),
         at: now(),
     };
-    let detail = format!("{}{}: {ground}, {}", erasing::requested(request.id), request.by, request.reason);
+    let detail = erasing::request_told(&request);
     let row = desk.row_about(AuditWord::Erase, detail, Some(patient.clone()));
     if !store.request_erasure(&patient, request.clone(), vec![row]).await? {
         return Err(Failure::no("there is nothing about this person"));
@@ -308,7 +308,7 @@ async fn add(command: &Add, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     let order =
         LegalHoldOrder { id: Uuid::new_v4(), reason: command.reason.clone(), by: command.by.clone(), at: now() };
-    let detail = format!("{}{}: {}", erasing::placed(order.id), order.by, order.reason);
+    let detail = erasing::order_told(&order);
     let row = desk.row_about(AuditWord::Configure, detail, Some(patient.clone()));
     let id = order.id;
     store.place_legal_hold(&patient, order, vec![row]).await?;
@@ -346,7 +346,7 @@ async fn holds(which: &Which, terminal: &mut Terminal) -> Outcome {
 async fn lift(command: &Lift, terminal: &mut Terminal) -> Outcome {
     let (config, store) = command.which.config.existing_store().await?;
     let desk = Desk::new(&config)?;
-    let detail = format!("legal hold {} lifted by {}: {}", command.id, command.by, command.reason);
+    let detail = erasing::lift_told(command.id, &command.by, &command.reason);
     let row = desk.row(AuditWord::Configure, detail);
     let lifted = store.lift_legal_hold(command.id, &command.by, now(), vec![row]).await?;
     if command.which.json {

@@ -146,7 +146,7 @@ async fn purge_rows<'j>(
 ) -> Result<Purged, Failure> {
     work.needs_every_copy()?;
     let due = due_rows(work.client(), *class, *before).await?;
-    for sql in retention::removed_rows(*class, "account") {
+    for sql in retention::removed_rows(*class, super::DIALECT.account) {
         session::execute(work.client(), &numbered(&sql), &[&micros(*before)]).await?;
     }
     work.audit(audit);

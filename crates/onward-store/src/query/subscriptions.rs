@@ -14,7 +14,7 @@ pub(crate) const ADD: &str =
          CAST($6 AS TEXT), CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), 0, 0,
          CAST($11 AS BIGINT)
      WHERE (SELECT count(*) FROM subscriptions WHERE client = $2) < CAST($12 AS BIGINT)";
-/// A change by its owner, or the end of its time.
+/// A change by its owner, or its being turned off.
 pub(crate) const CHANGE: &str =
     "UPDATE subscriptions SET criteria = $1, reason = 'not kept', endpoint = $2, ends = $3, status = $4, \
          error = $5, version = version + 1, changed = $6, told = $7, taken = taken + 1, failures = 0, next_call = $8, \

@@ -86,9 +86,8 @@ pub(super) fn confirm(c: &Keyed<'_>, confirmation: &ErasureConfirmation) -> Resu
     }
     let index = &pending.pseudonym;
     if let Some(own) = &confirmation.only_from {
-        let sql = "SELECT count(*) FROM transfers WHERE patient = ? AND sender <> ?";
-        let others: i64 = c.prepare_cached(sql)?.query_row(params![index, own.as_str()], |row| row.get(0))?;
-        if others > 0 {
+        let others = "SELECT 1 FROM transfers WHERE patient = ? AND sender <> ?";
+        if c.prepare_cached(others)?.exists(params![index, own.as_str()])? {
             return Ok(ErasureOutcome::OthersToo);
         }
     }

@@ -139,7 +139,7 @@ fn due_rows(c: &Keyed<'_>, class: RowClass, before: Timestamp) -> Result<DueRows
 
 fn purge_rows(c: &Keyed<'_>, class: RowClass, before: Timestamp, rows: &[AuditRow]) -> Result<Purged, Failure> {
     let due = due_rows(c, class, before)?;
-    for sql in retention::removed_rows(class, "user") {
+    for sql in retention::removed_rows(class, super::DIALECT.account) {
         c.prepare_cached(&sql)?.execute([micros(before)])?;
     }
     audit::append(c, rows)?;
