@@ -7,6 +7,7 @@ use onward_core::client::Role as ClientRole;
 use onward_core::people::Role;
 use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
 use onward_gateway::journal::Journal;
+use onward_server::cli::Exit;
 use onward_tests::balp;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, accepted};
@@ -298,8 +299,10 @@ async fn what_commands_write_has_the_shape_of_balp() {
         &["client", "list"],
     ];
     for words in commands {
-        crate::proof::command(&world, words).await;
+        let exit = crate::proof::command(&world, words).await;
+        assert!(matches!(exit, Exit::Done | Exit::No), "{words:?}: {exit:?}");
     }
+    // Not every command leaves an entry, and the running gateway's own come on top.
     let ended = balp::judge(store.as_ref(), began).await;
     assert!(ended >= began + 12, "the commands left {} entries", ended - began);
 }

@@ -8,7 +8,7 @@ use onward_gateway::holds::Decider;
 use onward_server::session::Reply;
 use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
-use onward_tests::world::{World, post_xml};
+use onward_tests::world::{World, accepted, post_xml};
 use serde_json::{Value, json};
 
 /// A discharge as text, and the identifier of its document's set.
@@ -43,10 +43,7 @@ impl Version {
 }
 
 pub(crate) async fn posted(hospital: &Session, version: &Version) -> TransferId {
-    let (status, response, reply) = post_xml(hospital, version.text.clone()).await;
-    assert_eq!(status, 200, "{response}");
-    let location = reply.headers["location"].to_str().expect("text");
-    location.rsplit('/').next().expect("an id").parse().expect("an id")
+    accepted(hospital, version.text.clone()).await
 }
 
 pub(crate) async fn record(world: &World, id: TransferId) -> TransferRecord {

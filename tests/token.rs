@@ -106,7 +106,7 @@ async fn a_hundred_identical_assertions_at_once_give_one_token() {
 /// The 33 negative cases of the NHS API platform's identity service for `client_credentials` with an assertion
 /// (NHSDigital/identity-service-api, `e2e/tests/oauth/test_client_credentials.py`, `@pytest.mark.errors`; its cases of registration go by
 /// the key set's address, which is in `keys_are_fetched_from_the_registered_url`), under its statuses. The errors are those of RFC 6749
-/// §5.2: where the NHS says `invalid_request` with status 401, the RFC's word is `invalid_client`.
+/// §5.2: where the NHS says `invalid_request` with status 401, the RFC's word is `invalid_client`. One of them, RS384, we take.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_33_negative_cases_of_the_nhs_are_refused_with_its_statuses() {
     let desk = Desk::open().await;

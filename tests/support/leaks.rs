@@ -1,5 +1,6 @@
-//! A watch over everything that the gateways of this process say outside of contents: lines of logs at every level, refusals,
-//! headers, notices and metrics. No person of the fixtures may be in it, whichever test makes it say so (trust.md §4, A6).
+//! A watch over what the gateways of this process say outside of contents: lines of logs at every level, refusals and headers as clients
+//! meet them, spans, calls of subscriptions, and what the operations listener answers. No person of the fixtures may be in it, whichever
+//! test makes them say so (trust.md §4, A6).
 
 use std::io::{self, Write};
 use std::ops::Deref;
@@ -15,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 /// Numbers, names and addresses of the people in the fixtures and in the stand-in of PDS.
-pub const CANARIES: &[&str] = &[
+const CANARIES: &[&str] = &[
     "9990000018",
     "9990000026",
     "9990000034",

@@ -41,7 +41,7 @@ const QUEUE: usize = 2_048;
 const BATCH: usize = 512;
 /// How often is exported.
 const EVERY: Duration = Duration::from_secs(1);
-/// What is left when the gateway stops is exported within this, or dropped: an orderly end takes 30 s at most.
+/// What is left when the gateway stops is exported within this, or dropped: open requests get 30 s meanwhile (`listener::DRAIN`).
 const LAST: Duration = Duration::from_secs(10);
 /// Attempts of one export, for answers that ask for another (OTLP/HTTP, Failures).
 const ATTEMPTS: u32 = 3;

@@ -16,11 +16,8 @@ use super::account::{Account, not_a_second};
 use super::audit::{Told, entries_that_fit};
 use super::exit::{Exit, Failure, Outcome};
 use super::input::{self, Typed};
-use super::open::{ConfigArgs, Desk, minute, now};
+use super::open::{ConfigArgs, Desk, minute, now, short};
 use super::terminal::{Style, Terminal, plain};
-
-/// Shown of a keyed hash: enough to tell people apart.
-const PSEUDONYM_SHOWN: usize = 12;
 
 /// Erasing a person.
 #[derive(Debug, Subcommand)]
@@ -215,7 +212,7 @@ async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {
         .iter()
         .map(|each| {
             let request = &each.request;
-            let person = each.pseudonym.chars().take(PSEUDONYM_SHOWN).collect();
+            let person = short(&each.pseudonym);
             [request.id.to_string(), person, request.ground.to_string(), request.by.clone(), minute(request.at)]
         })
         .collect();
@@ -233,7 +230,7 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
     if !command.yes {
         let ErasureRequest { ground, reason, by, at, .. } = &pending.request;
         terminal.say(format_args!("asked for by {}, {}, {ground}: {}", plain(by), minute(*at), plain(reason)));
-        let person: String = pending.pseudonym.chars().take(PSEUDONYM_SHOWN).collect();
+        let person = short(&pending.pseudonym);
         terminal.say(format_args!("about person {person}, under {} keys", pending.keys.len()));
         terminal.say("this destroys the person's keys and cannot be undone: say --yes");
         return Ok(Exit::No);
@@ -334,7 +331,7 @@ async fn holds(which: &Which, terminal: &mut Terminal) -> Outcome {
     let rows: Vec<_> = holds
         .iter()
         .map(|hold| {
-            let person = hold.pseudonym.chars().take(PSEUDONYM_SHOWN).collect();
+            let person = short(&hold.pseudonym);
             let lifted = hold.lifted.map(minute).unwrap_or_default();
             [hold.order.id.to_string(), person, hold.order.by.clone(), minute(hold.order.at), lifted]
         })

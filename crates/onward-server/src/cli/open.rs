@@ -187,6 +187,12 @@ pub(super) fn now() -> Timestamp {
     SystemClock.now()
 }
 
+/// So much of a person's keyed hash as tells people apart.
+#[must_use]
+pub(super) fn short(pseudonym: &str) -> String {
+    pseudonym.chars().take(12).collect()
+}
+
 /// A moment as tables show it: UTC, to the minute.
 #[must_use]
 pub(super) fn minute(at: Timestamp) -> String {

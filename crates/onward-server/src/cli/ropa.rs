@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use onward_core::OdsCode;
 use onward_core::state::RecipientKind;
 use onward_gateway::routes::Decision;
 use onward_transform::disclose::{Cell, Form, Policy, matrix};
@@ -167,11 +168,9 @@ fn recipients(config: &Config, policies: &[Policy]) -> Result<Vec<String>, Failu
     if let Some(host) = config.alerts.webhook_url.as_ref().and_then(url::Url::host_str) {
         lines.push(format!("alerts' receiver {host}: identifiers of transfers, codes of organisations; no patient"));
     }
-    for hook in &config.delivery.hooks {
-        let host = hook.url.host_str().unwrap_or_default();
+    for (ods, host) in subscribed(config) {
         lines.push(format!(
-            "{}'s subscribed systems at {host}: that a Task changed, and the search that finds it; no patient",
-            hook.ods
+            "{ods}'s subscribed systems at {host}: that a Task changed, and the search that finds it; no patient"
         ));
     }
     if let Some(address) = &config.audit.syslog_address {
@@ -266,11 +265,10 @@ fn appendix(config: &Config, policies: &[Policy]) -> Result<String, Failure> {
     }
     flow("recipients", "gateway", "acknowledgements, questions, who opened it and when", "direct care");
     flow("gateway", "hospital", "state of each copy, who acknowledged, answers", "direct care");
-    for hook in &config.delivery.hooks {
-        let host = hook.url.host_str().unwrap_or_default();
+    for (ods, host) in subscribed(config) {
         flow(
             "gateway",
-            &format!("subscribed systems of {} at {host}", hook.ods),
+            &format!("subscribed systems of {ods} at {host}"),
             "that a Task changed; no patient",
             "direct care",
         );
@@ -310,6 +308,11 @@ fn appendix(config: &Config, policies: &[Policy]) -> Result<String, Failure> {
         "\n## Risks and measures\n\nNecessity and proportionality, risks to people and the measures against them (Article 35(7)(b) to (d)): {OPEN}\n"
     );
     Ok(text)
+}
+
+/// Whose systems may be called when a Task changes, and at which host.
+fn subscribed(config: &Config) -> impl Iterator<Item = (&OdsCode, &str)> {
+    config.delivery.hooks.iter().map(|hook| (&hook.ods, hook.url.host_str().unwrap_or_default()))
 }
 
 #[cfg(test)]

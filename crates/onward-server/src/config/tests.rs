@@ -192,7 +192,6 @@ fn a_missing_file_is_named() {
     assert!(error.to_string().contains("/nowhere/gateway.toml"));
 }
 
-/// What `check` says about a key; errors as `E`, warnings as `W`.
 #[test]
 fn a_wrong_variable_of_traces_hides_no_other_problem() {
     let environment =
@@ -217,6 +216,7 @@ fn a_wrong_address_of_subscriptions_is_told_for_what_it_is() {
     }
 }
 
+/// What `check` says about a key; errors as `E`, warnings as `W`.
 fn findings(loaded: &Loaded, key: &str) -> String {
     let letter = |severity| if severity == Severity::Error { 'E' } else { 'W' };
     loaded.check().iter().filter(|finding| finding.key == key).map(|finding| letter(finding.severity)).collect()

@@ -149,11 +149,11 @@ async fn open(c: &Client) -> Result<Vec<Alert>, Failure> {
 
 /// Every alert of a transfer.
 pub(super) async fn about(c: &Client, transfer: TransferId) -> Result<Vec<Alert>, Failure> {
-    let mut open = rows::Gathered::default();
+    let mut gathered = rows::Gathered::default();
     for row in session::all(c, &query::of_transfer(), &[&transfer.0]).await? {
-        open.add(&Columns::of("alerts", &row))?;
+        gathered.add(&Columns::of("alerts", &row))?;
     }
-    Ok(open.done())
+    Ok(gathered.done())
 }
 
 async fn counts(c: &Client) -> Result<Vec<(AlertKind, u64)>, Failure> {

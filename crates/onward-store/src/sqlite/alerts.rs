@@ -111,13 +111,13 @@ fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
 
 /// Every alert of a transfer.
 pub(super) fn about(c: &Keyed<'_>, transfer: TransferId) -> Result<Vec<Alert>, Failure> {
-    let mut open = rows::Gathered::default();
+    let mut gathered = rows::Gathered::default();
     let mut statement = c.prepare_cached(&query::of_transfer())?;
     let mut found = statement.query([transfer.to_string()])?;
     while let Some(row) = found.next()? {
-        open.add(&Columns::of("alerts", row))?;
+        gathered.add(&Columns::of("alerts", row))?;
     }
-    Ok(open.done())
+    Ok(gathered.done())
 }
 
 fn queue(c: &Keyed<'_>, alert: &str, notifications: &[NewNotification], at: Timestamp) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use super::applied::Applied;
 use super::exposure::{Exposure, Extent, Whose};
 use crate::cli::audit::Told;
 use crate::cli::exit::Failure;
-use crate::cli::open::minute;
+use crate::cli::open::{minute, short};
 use crate::cli::sar::page::{STYLE, escape, table};
 use crate::cli::signed_folder;
 use crate::config::Config;
@@ -19,9 +19,6 @@ use crate::spreadsheet::csv;
 
 /// First line of the manifest.
 pub(super) const TITLE: &str = "onward breach pack manifest v1";
-
-/// So much of a pseudonym tells people apart.
-const PSEUDONYM_SHOWN: usize = 12;
 
 /// What the kinds of data of a copy rest on.
 const BY_POLICIES_NOW: &str = "Kinds of data in copies are told by the disclosure policies in force when this pack was made, compared by version \
@@ -174,7 +171,7 @@ fn seen(exposures: &[Exposure], policies: &[Policy]) -> Vec<Seen> {
 fn named(whose: &Whose) -> String {
     match whose {
         Whose::Person(number) => number.clone(),
-        Whose::Erased(pseudonym) => format!("erased {}", pseudonym.chars().take(PSEUDONYM_SHOWN).collect::<String>()),
+        Whose::Erased(pseudonym) => format!("erased {}", short(pseudonym)),
     }
 }
 
