@@ -6,7 +6,7 @@ use onward_core::store::DeliveryRecord;
 use onward_core::{Clock as _, SystemClock};
 use onward_gateway::checklist::ITEMS;
 use onward_gateway::lifecycle::TakenBack;
-use onward_tests::browser::{self, Browser, Page, Person};
+use onward_tests::browser::{self, Browser, Page};
 use onward_tests::leaks::Session;
 use onward_tests::world::World;
 use serde_json::Value;
@@ -15,8 +15,8 @@ use crate::lifecycle::{Version, arrived, posted, put, record, task};
 
 const CONTENT: [&str; 3] = ["ramipril", "Medicines", "Allergies"];
 
-async fn home_of(world: &World) -> Person {
-    browser::person(world, "home@rowan.example", Role::CareHomeUser, &["VMH01"]).await
+async fn home_of(world: &World) -> Browser {
+    browser::person(world, "home@rowan.example", Role::CareHomeUser, &["VMH01"]).await.browser
 }
 
 /// A discharge that the home has opened, and the home's copy of it.
@@ -39,7 +39,7 @@ fn has_row(list: &Page, copy: &DeliveryRecord) -> bool {
 }
 
 /// The notice that this copy ended.
-async fn notice_of(world: &World, copy: &DeliveryRecord) -> Option<DeliveryRecord> {
+pub(crate) async fn notice_of(world: &World, copy: &DeliveryRecord) -> Option<DeliveryRecord> {
     let transfer = record(world, copy.transfer).await;
     transfer.deliveries.into_iter().find(|other| other.notice.is_some_and(|notice| notice.of == copy.id))
 }
@@ -55,7 +55,7 @@ async fn words_of(world: &World, person: &str) -> Vec<String> {
 async fn what_was_taken_back_is_told_and_is_no_arrival() {
     let world = World::start().await;
     let hospital = world.hospital().await;
-    let home = home_of(&world).await.browser;
+    let home = home_of(&world).await;
     let stranger = browser::person(&world, "other@elm.example", Role::CareHomeUser, &["VMH02"]).await.browser;
     let copy = opened(&world, &hospital, &home, &Version::first()).await;
     assert_eq!(put(&hospital, copy.transfer, "cancelled", Some("written for somebody else")).await.status, 200);
@@ -128,7 +128,7 @@ async fn what_was_taken_back_is_told_and_is_no_arrival() {
 async fn a_recalled_copy_says_stop_and_not_whose_it_was() {
     let world = World::start().await;
     let hospital = world.hospital().await;
-    let home = home_of(&world).await.browser;
+    let home = home_of(&world).await;
     let copy = opened(&world, &hospital, &home, &Version::first()).await;
     let agent = onward_core::audit::Agent::named("operator", None);
     let back = TakenBack { agent, by: Some("Ops"), reason: "wrong home", request_id: None };
@@ -153,7 +153,7 @@ async fn a_recalled_copy_says_stop_and_not_whose_it_was() {
 async fn what_was_told_of_the_person_outlasts_a_correction() {
     let world = World::start().await;
     let hospital = world.hospital().await;
-    let home = home_of(&world).await.browser;
+    let home = home_of(&world).await;
     let ops = browser::person(&world, "ops@onward.example", Role::Operator, &["Y99900"]).await.browser;
     let first = Version::first();
     let old = opened(&world, &hospital, &home, &first).await;
@@ -234,7 +234,7 @@ async fn what_was_told_of_the_person_outlasts_a_correction() {
 async fn nobody_tells_with_a_replaced_summary_what_nobody_would_hear() {
     let world = World::start().await;
     let hospital = world.hospital().await;
-    let home = home_of(&world).await.browser;
+    let home = home_of(&world).await;
     let first = Version::first();
     let old = opened(&world, &hospital, &home, &first).await;
     let old_path = format!("/transfers/{}", old.id);
@@ -294,7 +294,7 @@ async fn nobody_tells_with_a_replaced_summary_what_nobody_would_hear() {
 async fn nobody_finishes_before_the_person_has_arrived_and_who_left_is_gone() {
     let world = World::start().await;
     let hospital = world.hospital().await;
-    let home = home_of(&world).await.browser;
+    let home = home_of(&world).await;
     let copy = opened(&world, &hospital, &home, &Version::first()).await;
     let path = format!("/transfers/{}", copy.id);
     assert_eq!(home.post(&format!("{path}/acknowledge"), &[]).await.status, 303);
@@ -324,6 +324,6 @@ async fn nobody_finishes_before_the_person_has_arrived_and_who_left_is_gone() {
     assert_eq!(state().await, DeliveryState::InProgress);
     let outputs: Value = task(&hospital, copy.id).await["output"].clone();
     assert!(outputs.to_string().contains("left by Person home"), "{outputs}");
-    let kinds = record(&world, copy.transfer).await;
-    assert!(kinds.copies().any(|copy| copy.kind == RecipientKind::CareHome && copy.ended.is_none()));
+    let transfer = record(&world, copy.transfer).await;
+    assert!(transfer.copies().any(|copy| copy.kind == RecipientKind::CareHome && copy.ended.is_none()));
 }

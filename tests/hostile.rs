@@ -4,13 +4,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use onward_core::people::Role;
-use onward_core::state::RecipientKind;
 use onward_core::store::ApprovalKind;
 use onward_core::{Clock as _, SystemClock};
 use onward_tests::browser::{self, Page, Person};
-use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
-use onward_tests::world::{World, accepted, post_xml};
+use onward_tests::world::{World, post_xml};
+
+use crate::lifecycle::copy_of;
 
 /// What is written, and what of it must be readable as it is. Markup that ran would not be.
 const CORPUS: [(&str, &str); 14] = [
@@ -62,12 +62,6 @@ fn assert_inert(what: &str, page: &Page) {
     assert_eq!(page.text.matches("</main>").count(), 1, "{what}: our own markup is ended once");
     let policy = page.headers["content-security-policy"].to_str().expect("text");
     assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{what}: {policy}");
-}
-
-async fn copy_of(world: &World, hospital: &Session, message: String) -> String {
-    let transfer = world.gateway().store().transfer(accepted(hospital, message).await).await.expect("readable");
-    let copies = transfer.expect("there").deliveries;
-    copies.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id.to_string()
 }
 
 /// The discharge of somebody whose name, story and file are this text.

@@ -14,7 +14,7 @@ use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, accepted};
 use serde_json::{Value, json};
 
-use crate::lifecycle::Version;
+use crate::lifecycle::{Version, copy_of};
 use crate::page_audit::taken_back;
 
 const CHROMIUM: &str = "/usr/bin/chromium";
@@ -35,12 +35,6 @@ pub(crate) fn installed() -> Option<PathBuf> {
         "SKIPPED: the journeys through the pages, and sign-in with a provider that is not ours: Chromium or target/journeys is missing; run tests/journeys/install"
     );
     None
-}
-
-async fn copy_of(world: &World, hospital: &Session, message: String) -> DeliveryId {
-    let id = accepted(hospital, message).await;
-    let transfer = world.gateway().store().transfer(id).await.expect("readable").expect("there");
-    transfer.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id
 }
 
 /// A copy like this one, of a person who has died meanwhile: such a message waits for a person, and comes here by release.
@@ -159,7 +153,7 @@ async fn people_find_their_way_in_a_browser() {
     let new = copy_of(&world, &hospital, first.next().text).await;
     let withdrawn = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
     assert_eq!(home.browser.get(&format!("/transfers/{withdrawn}")).await.status, 200, "it was read");
-    let notice = taken_back(&world, &hospital, &withdrawn.to_string()).await;
+    let notice = taken_back(&world, &hospital, withdrawn).await;
     let ward = browser::person(&world, "ward@northmoor.example", Role::WardCoordinator, &["R9Z"]).await;
     let operators = [
         browser::person(&world, "ada@onward.example", Role::Operator, &["Y99900"]).await,

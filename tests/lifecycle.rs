@@ -1,9 +1,9 @@
 //! What was sent is corrected: later versions, withdrawals, recalls. Everyone who got the earlier one hears of it.
 
 use onward_connect::http::Method;
-use onward_core::TransferId;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryRecord, TransferRecord};
+use onward_core::{DeliveryId, TransferId};
 use onward_gateway::holds::Decider;
 use onward_server::session::Reply;
 use onward_tests::leaks::Session;
@@ -48,6 +48,12 @@ pub(crate) async fn posted(hospital: &Session, version: &Version) -> TransferId 
 
 pub(crate) async fn record(world: &World, id: TransferId) -> TransferRecord {
     world.gateway().store().transfer(id).await.expect("readable").expect("there")
+}
+
+/// Sends a discharge and gives the home's copy, wherever that is by now.
+pub(crate) async fn copy_of(world: &World, hospital: &Session, message: String) -> DeliveryId {
+    let transfer = record(world, accepted(hospital, message).await).await;
+    transfer.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id
 }
 
 /// The home's copy, once it lies in the inbox.

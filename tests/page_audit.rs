@@ -2,8 +2,7 @@
 
 use onward_core::client::Role as ClientRole;
 use onward_core::people::Role;
-use onward_core::state::RecipientKind;
-use onward_core::{Clock as _, SystemClock};
+use onward_core::{Clock as _, DeliveryId, SystemClock};
 use onward_tests::balp;
 use onward_tests::browser::{self, Browser, PASSWORD, Person};
 use onward_tests::leaks::Session;
@@ -12,7 +11,8 @@ use onward_tests::world::{World, post_xml};
 use serde_json::Value;
 
 use crate::audit::{of_request, refuse_audit, told};
-use crate::lifecycle::{Version, put};
+use crate::ended::notice_of;
+use crate::lifecycle::{Version, copy_of, put};
 
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -272,25 +272,11 @@ pub(crate) fn has_row(method: &str, path: &str) -> bool {
     TABLE.iter().any(|row| (row.0, row.2) == (path, method))
 }
 
-/// Sends a discharge and gives the home's copy.
-async fn sent(world: &World, hospital: &Session, message: String) -> String {
-    let (status, response, reply) = post_xml(hospital, message).await;
-    assert_eq!(status, 200, "{response}");
-    let id = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id");
-    let id = id.parse().expect("an id");
-    let transfer = world.gateway().store().transfer(id).await.expect("readable").expect("there");
-    let mut copies = transfer.deliveries.iter().filter(|copy| copy.kind == RecipientKind::CareHome);
-    copies.next().expect("a copy").id.to_string()
-}
-
 /// The hospital takes this copy back with its transfer; the home's notice of that.
-pub(crate) async fn taken_back(world: &World, hospital: &Session, copy: &str) -> String {
-    let store = world.gateway().store();
-    let copy = store.delivery(copy.parse().expect("an id")).await.expect("readable").expect("there");
+pub(crate) async fn taken_back(world: &World, hospital: &Session, copy: DeliveryId) -> DeliveryId {
+    let copy = world.gateway().store().delivery(copy).await.expect("readable").expect("there");
     assert_eq!(put(hospital, copy.transfer, "cancelled", Some("written for somebody else")).await.status, 200);
-    let transfer = store.transfer(copy.transfer).await.expect("readable").expect("there");
-    let notice = transfer.deliveries.iter().find(|other| other.notice.is_some_and(|notice| notice.of == copy.id));
-    notice.expect("the home had opened it").id.to_string()
+    notice_of(world, &copy).await.expect("the home had opened it").id
 }
 
 async fn events(world: &World) -> Vec<Value> {
@@ -310,19 +296,19 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
     let token = path.trim_start_matches("/invitation/").to_owned();
     let hospital = world.hospital().await;
     let other_hospital = world.client("southmoor-epr", "R9Y", ClientRole::Sender).await;
-    let own_copy = sent(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let own_copy = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
     let (_, _, reply) = post_xml(&hospital, fresh(message::RESTRICTED_ITK3)).await;
     let held = reply.headers["location"].to_str().expect("text").rsplit('/').next().expect("an id");
     let held = world.gateway().store().transfer(held.parse().expect("an id")).await.expect("readable").expect("there");
-    let hold = held.hold.expect("held").id.to_string();
+    let hold = held.hold.expect("held").id;
     let for_others = fresh(message::EDISCHARGE_ITK3).replace("\"R9Z\"", "\"R9Y\"").replace("\"VMH01\"", "\"VMH02\"");
-    let foreign_copy = sent(&world, &other_hospital, for_others).await;
+    let foreign_copy = copy_of(&world, &other_hospital, for_others).await;
     let first = Version::first();
-    let replaced = sent(&world, &hospital, first.text.clone()).await;
-    sent(&world, &hospital, first.next().text).await;
-    let withdrawn = sent(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let replaced = copy_of(&world, &hospital, first.text.clone()).await;
+    copy_of(&world, &hospital, first.next().text).await;
+    let withdrawn = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
     assert_eq!(home.browser.get(&format!("/transfers/{withdrawn}")).await.status, 200);
-    let notice = taken_back(&world, &hospital, &withdrawn).await;
+    let notice = taken_back(&world, &hospital, withdrawn).await;
     // What the last page of the invitation holds.
     let (mut form, mut key) = (String::new(), home.key.clone());
     let mut differing = Vec::new();
@@ -355,16 +341,16 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
             .collect();
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let id = match *rest {
-            "{other}" => &foreign_copy,
-            "{hold}" => &hold,
-            "{withdrawn}" => &withdrawn,
-            "{notice}" => &notice,
-            "{replaced}" => &replaced,
-            "unknown" => "3f2b0c9e-0000-4000-8000-000000000000",
-            _ => &own_copy,
+            "{other}" => foreign_copy.to_string(),
+            "{hold}" => hold.to_string(),
+            "{withdrawn}" => withdrawn.to_string(),
+            "{notice}" => notice.to_string(),
+            "{replaced}" => replaced.to_string(),
+            "unknown" => "3f2b0c9e-0000-4000-8000-000000000000".to_owned(),
+            _ => own_copy.to_string(),
         };
         let path = route.replace("{token}", &rest.replace("{own}", &token));
-        let path = path.replace("{id}", id).replace("{number}", "1");
+        let path = path.replace("{id}", &id).replace("{number}", "1");
         let path = if rest.starts_with('?') { path + rest } else { path };
         let page = match *method {
             "POST" => asking.post(&path, &fields).await,
@@ -411,12 +397,11 @@ async fn fault_040_no_audit_no_session() {
 async fn fault_040_no_audit_no_page() {
     let world = World::start().await;
     let home = browser::person(&world, HOME, Role::CareHomeUser, &["VMH01"]).await;
-    let copy = sent(&world, &world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
-    let id = copy.parse().expect("an id");
+    let copy = copy_of(&world, &world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
     let page = home.browser.get(&format!("/transfers/{copy}")).await;
     assert!(page.status == 200 && page.text.contains("HOLROYD"), "the canary sings when it may: {}", page.text);
     let store = world.gateway().store();
-    let version = store.delivery(id).await.expect("readable").expect("there").version;
+    let version = store.delivery(copy).await.expect("readable").expect("there").version;
     let run = [
         browser::person(&world, "ops@onward.example", Role::Operator, &["Y99900"]).await,
         browser::person(&world, "ig@northmoor.example", Role::InformationGovernance, &["R9Z"]).await,
@@ -444,7 +429,7 @@ async fn fault_040_no_audit_no_page() {
         "/transfers/{c}/leave",
         "/transfers/{c}/files/1",
     ] {
-        let page = home.browser.get(&path.replace("{c}", &copy)).await;
+        let page = home.browser.get(&path.replace("{c}", &copy.to_string())).await;
         assert_eq!(page.status, 503, "{path}: {}", page.text);
         for canary in ["HOLROYD", "Holroyd", "999 000", "9990000", "1944"] {
             assert!(!page.text.contains(canary), "{path}: {canary}");
@@ -460,10 +445,14 @@ async fn fault_040_no_audit_no_page() {
     ] {
         assert_eq!(home.browser.post(&format!("/transfers/{copy}/{path}"), fields).await.status, 503, "{path}");
     }
-    nothing_of_those_who_run_it(&run, &copy, &request, &entry).await;
+    nothing_of_those_who_run_it(&run, copy, &request, &entry).await;
     refuse_audit(&world, false);
-    let left = store.delivery(id).await.expect("readable").expect("there");
-    assert_eq!((left.version, store.steps(id).await.expect("readable").len()), (version, 1), "only the first opening");
+    let left = store.delivery(copy).await.expect("readable").expect("there");
+    assert_eq!(
+        (left.version, store.steps(copy).await.expect("readable").len()),
+        (version, 1),
+        "only the first opening"
+    );
 }
 
 /// The text behind this, up to the next quotation mark.
@@ -475,7 +464,7 @@ fn after<'t>(text: &'t str, mark: &str) -> &'t str {
 type Asked<'r> = (&'r Person, &'r str, Option<&'r [(&'r str, &'r str)]>);
 
 /// The same for the pages of operators, governance leads and wards.
-async fn nothing_of_those_who_run_it(run: &[Person; 3], copy: &str, request: &str, entry: &str) {
+async fn nothing_of_those_who_run_it(run: &[Person; 3], copy: DeliveryId, request: &str, entry: &str) {
     let [operator, lead, ward] = run;
     let today = SystemClock.now().strftime("%Y-%m-%d").to_string();
     let search = [("from", today.as_str()), ("until", today.as_str()), ("reason", "x")];
@@ -483,10 +472,12 @@ async fn nothing_of_those_who_run_it(run: &[Person; 3], copy: &str, request: &st
     let export = [&search[..], &[("form", "csv")]].concat();
     let place = [("organisation", "R9Z"), ("place", entry), ("reason", "x"), ("reveal", "1")];
     let why = [("reason", "x")];
+    let person = [("patient", "9990000018"), ("organisation", "R9Z"), ("reason", "x")];
+    let erasure = [&person[..], &[("ground", "wrong-person")]].concat();
     let pause = [("whom", "everybody"), ("reason", "x")];
     let (delivery, request) = (format!("/operations/deliveries/{copy}"), format!("/operations/approvals/{request}"));
     let (revealed, wish) = (format!("{delivery}/reveal"), format!("{request}/reveal"));
-    let rows: [Asked<'_>; 15] = [
+    let rows: [Asked<'_>; 17] = [
         (operator, BOARD, None),
         (operator, "/operations?queue=dead", None),
         (operator, &delivery, None),
@@ -500,6 +491,8 @@ async fn nothing_of_those_who_run_it(run: &[Person; 3], copy: &str, request: &st
         (lead, "/audit/entry", Some(&place)),
         (lead, "/audit/integrity", Some(&[])),
         (lead, "/audit/exports", Some(&export)),
+        (lead, "/audit/rights/holds", Some(&person)),
+        (lead, "/audit/rights/erasures", Some(&erasure)),
         (ward, "/directory", None),
         (ward, "/directory?need=tracheostomy", None),
     ];

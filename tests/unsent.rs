@@ -3,10 +3,11 @@
 
 use onward_core::DeliveryId;
 use onward_core::people::Role;
-use onward_core::state::RecipientKind;
 use onward_tests::browser::{self, Browser, PASSWORD, Person};
 use onward_tests::message::{self, fresh};
-use onward_tests::world::{World, accepted};
+use onward_tests::world::World;
+
+use crate::lifecycle::copy_of;
 
 /// Who, method, path, form, status, words, way back.
 type Row<'r> = (&'r Person, &'r str, String, &'r [(&'r str, &'r str)], u16, &'r str, &'r str);
@@ -16,12 +17,6 @@ const SHOWN: &str = "When was the last dose? &#60;b&#62;&#34;0.5 mg&#34;&#60;/b&
 
 async fn nurse(world: &World, name: &str) -> Person {
     browser::person(world, &format!("{name}@rowan.example"), Role::CareHomeUser, &["VMH01"]).await
-}
-
-async fn copy(world: &World) -> DeliveryId {
-    let id = accepted(&world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
-    let transfer = world.gateway().store().transfer(id).await.expect("readable").expect("there");
-    transfer.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id
 }
 
 /// Nobody has used any session for so many minutes.
@@ -42,7 +37,7 @@ fn action(text: &str) -> String {
 async fn what_was_written_when_the_sign_in_ended_comes_back_and_is_sent_by_its_writer_alone() {
     let world = World::start().await;
     let (ada, bea) = (nurse(&world, "ada").await, nurse(&world, "bea").await);
-    let copy = copy(&world).await;
+    let copy = copy_of(&world, &world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
     let path = format!("/transfers/{copy}/query");
     assert_eq!(ada.browser.get(&format!("/transfers/{copy}")).await.status, 200);
     let before = steps(&world, copy).await;
@@ -134,7 +129,7 @@ async fn a_page_that_says_no_names_who_asks_and_leads_back() {
     let world = World::start().await;
     let ada = nurse(&world, "ada").await;
     let operator = browser::person(&world, "ops@onward.example", Role::Operator, &["Y99900"]).await;
-    let copy = copy(&world).await;
+    let copy = copy_of(&world, &world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
     let (record, unknown) = (format!("/transfers/{copy}"), "/transfers/3f2b0c9e-0000-4000-8000-000000000000");
     let delivery = format!("/operations/deliveries/{copy}");
     let header = |person: &Person| match person.user.role {

@@ -2,7 +2,7 @@
 //! own strict structures. The JWT library verifies signatures and nothing else: with its defaults it lets
 //! arrays, floats, missing claims and far expiries through.
 
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
+use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use onward_core::Timestamp;
 use serde::Deserialize;
@@ -128,7 +128,7 @@ impl<'a> Assertion<'a> {
         let (Some(key), None) = (fitting.next(), fitting.next()) else {
             return Err(NotTrusted("kid is not one registered key of the client"));
         };
-        if !suits(key, self.algorithm) {
+        if !jws::suits(key, self.algorithm) {
             return Err(NotTrusted("alg does not suit the registered key"));
         }
         let decoding = DecodingKey::from_jwk(key).map_err(|_| NotTrusted("the registered key cannot be used"))?;
@@ -136,14 +136,5 @@ impl<'a> Assertion<'a> {
             Ok(true) => Ok(()),
             _ => Err(NotTrusted("the signature does not fit")),
         }
-    }
-}
-
-fn suits(key: &Jwk, algorithm: Algorithm) -> bool {
-    use jsonwebtoken::jwk::EllipticCurve::P384;
-    match (&key.algorithm, algorithm) {
-        (AlgorithmParameters::RSA(_), Algorithm::RS512 | Algorithm::RS384) => true,
-        (AlgorithmParameters::EllipticCurve(parameters), Algorithm::ES384) => parameters.curve == P384,
-        _ => false,
     }
 }

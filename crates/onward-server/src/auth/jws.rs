@@ -81,7 +81,8 @@ fn algorithm(name: &str) -> Option<Algorithm> {
     }
 }
 
-fn suits(key: &Jwk, algorithm: Algorithm) -> bool {
+/// Whether a key is one of those that this algorithm signs with.
+pub(super) fn suits(key: &Jwk, algorithm: Algorithm) -> bool {
     match (&key.algorithm, algorithm) {
         (AlgorithmParameters::EllipticCurve(parameters), Algorithm::ES256) => parameters.curve == EllipticCurve::P256,
         (AlgorithmParameters::EllipticCurve(parameters), Algorithm::ES384) => parameters.curve == EllipticCurve::P384,

@@ -116,6 +116,7 @@ impl ChecklistPage {
             .filter(|field| !field.error.is_empty())
             .map(|field| FormError { field: field.id.clone(), text: field.error.clone() });
         let copy = &attended.copy;
+        let open = takes_deeds(copy);
         let visits = steps.iter().filter(|step| step.kind == StepKind::Visited);
         let visits = visits.map(|step| told(step, copy.id, now)).collect();
         let mut visit = Field {
@@ -136,9 +137,9 @@ impl ChecklistPage {
             visits,
             visit,
             settled: checklist::settled(steps),
-            open: takes_deeds(copy),
+            open,
             first: match copy.state {
-                _ if !takes_deeds(copy) => "This summary has been replaced: nothing more can be recorded with it.",
+                _ if !open => "This summary has been replaced: nothing more can be recorded with it.",
                 DeliveryState::InProgress | DeliveryState::Completed => "",
                 DeliveryState::Received if has_arrived(steps) => {
                     "The summary has been corrected. Read and acknowledge the new version before you finish."
@@ -151,7 +152,7 @@ impl ChecklistPage {
                 Choice::new("not-applicable", "It does not apply"),
                 Choice::new("problem", "There is a problem"),
             ],
-            finish: takes_deeds(copy) && copy.state == DeliveryState::InProgress && checklist::is_settled(steps),
+            finish: open && copy.state == DeliveryState::InProgress && checklist::is_settled(steps),
             finished: finished.is_some(),
             finished_words: finished
                 .map(|step| format!("Finished by {}", told(step, copy.id, now)))

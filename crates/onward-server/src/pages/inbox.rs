@@ -16,6 +16,7 @@ use onward_gateway::{checklist, leaving};
 use onward_transform::render::{Card, dates};
 
 use super::components::{Choice, Field};
+use super::record::heir;
 use super::{OnlyGet, Shell, attendant, page, sent, shell, store_failed, trouble};
 use crate::app::App;
 use crate::people::SignedIn;
@@ -156,6 +157,28 @@ pub enum Order {
     Newest,
 }
 
+impl Order {
+    const ALL: [Self; 3] = [Self::Expected, Self::Name, Self::Newest];
+
+    /// The word in the address.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Expected => "expected",
+            Self::Name => "name",
+            Self::Newest => "newest",
+        }
+    }
+
+    /// In words, as a choice.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Expected => "What waits, then soonest",
+            Self::Name => "By name",
+            Self::Newest => "Sent last first",
+        }
+    }
+}
+
 /// What somebody asked the list for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
@@ -177,10 +200,8 @@ impl Asked {
             key => Some(Standing::ALL.into_iter().find(|standing| standing.key() == key)?),
         };
         let order = match text("sort").as_str() {
-            "" | "expected" => Order::Expected,
-            "name" => Order::Name,
-            "newest" => Order::Newest,
-            _ => return None,
+            "" => Order::default(),
+            key => Order::ALL.into_iter().find(|order| order.key() == key)?,
         };
         Some(Self { show: Show::of(query), only, order })
     }
@@ -189,11 +210,7 @@ impl Asked {
     fn address(self) -> String {
         let show = (self.show == Show::Recent).then_some("show=recent".to_owned());
         let only = self.only.map(|standing| format!("status={}", standing.key()));
-        let order = match self.order {
-            Order::Expected => None,
-            Order::Name => Some("sort=name".to_owned()),
-            Order::Newest => Some("sort=newest".to_owned()),
-        };
+        let order = (self.order != Order::default()).then(|| format!("sort={}", self.order.key()));
         let parts: Vec<String> = show.into_iter().chain(only).chain(order).collect();
         if parts.is_empty() { "/inbox".to_owned() } else { format!("/inbox?{}", parts.join("&")) }
     }
@@ -332,11 +349,6 @@ impl InboxPage {
             Order::Newest => "What was sent last stands first.",
         };
         let statuses = Standing::ALL.into_iter().map(|standing| Choice::new(standing.key(), standing.words().0));
-        let sort = match asked.order {
-            Order::Expected => "expected",
-            Order::Name => "name",
-            Order::Newest => "newest",
-        };
         Self {
             shell,
             filter,
@@ -347,12 +359,8 @@ impl InboxPage {
                 ..Field::new("status", "Status")
             },
             statuses: std::iter::once(Choice::new("", "All")).chain(statuses).collect(),
-            sort: Field { value: sort.to_owned(), ..Field::new("sort", "Order") },
-            sorts: vec![
-                Choice::new("expected", "What waits, then soonest"),
-                Choice::new("name", "By name"),
-                Choice::new("newest", "Sent last first"),
-            ],
+            sort: Field { value: asked.order.key().to_owned(), ..Field::new("sort", "Order") },
+            sorts: Order::ALL.into_iter().map(|order| Choice::new(order.key(), order.words())).collect(),
             correct_at: dates::time_of_day(now),
             this: asked.address(),
             other,
@@ -406,7 +414,7 @@ impl Row {
                 None if arrival.arrived => "The person has arrived".to_owned(),
                 None => String::new(),
             },
-            heir: copy.ended.and_then(|ended| ended.by).map(|by| format!("/transfers/{by}")).unwrap_or_default(),
+            heir: heir(copy),
             notice: false,
         };
         let card = arrival.card.as_deref().and_then(Card::from_json);

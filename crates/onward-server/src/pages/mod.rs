@@ -26,9 +26,9 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use flate2::Compression;
-use onward_core::OdsCode;
 use onward_core::people::Role;
-use onward_core::store::StoreError;
+use onward_core::store::{StoreError, Verdict};
+use onward_core::{OdsCode, Timestamp};
 use onward_gateway::attend::Attendant;
 use onward_transform::render::dates;
 
@@ -137,9 +137,8 @@ impl Shell {
     /// Around a page for this person, who acts for organisations that are called so.
     #[must_use]
     pub fn of(who: &SignedIn, organisations: &str) -> Self {
-        let ends = Ends { seconds: who.seconds_left, at: dates::time_of_day(who.until), for_good: who.for_good };
         let shell = Self::signed_in(&who.name, role_in_words(who.role), organisations);
-        Self { home: first_page(who.role), ends: Some(ends), ..shell }
+        Self { home: first_page(who.role), ends: Some(who.ends.clone()), ..shell }
     }
 }
 
@@ -182,6 +181,12 @@ pub fn role_in_words(role: Role) -> &'static str {
         Role::InformationGovernance => "information governance",
         Role::Operator => "operator",
     }
+}
+
+/// Who decided, how and when; without a full stop.
+fn decided(verdict: &Verdict, now: Timestamp) -> String {
+    let word = if verdict.granted { "Granted" } else { "Refused" };
+    format!("{word} by {}, {}", verdict.name, dates::near_moment(verdict.at, now))
 }
 
 /// A field of a form as it was sent, without surrounding space; empty when it is not there.

@@ -128,12 +128,7 @@ pub(super) async fn get(
             deceased: card.as_ref().is_some_and(|card| !card.died.is_empty()),
             standing: standing(attended, card.as_ref(), opened.now),
             actions,
-            heir: attended
-                .copy
-                .ended
-                .and_then(|ended| ended.by)
-                .map(|by| format!("/transfers/{by}"))
-                .unwrap_or_default(),
+            heir: heir(&attended.copy),
             arrive_kind: if actions.acknowledge { "secondary" } else { "" },
             checklist_words: format!("First 72 hours ({settled} of {})", checklist::ITEMS.len()),
             checklist_path: format!("{path}/checklist"),
@@ -279,6 +274,11 @@ async fn open(app: &App, signed_in: &SignedIn, id: &str, opening: Opening) -> Re
 /// Whom a copy is about; nobody where it should never have been the home's.
 async fn card_of(app: &App, id: DeliveryId, why: Option<EndReason>) -> Result<Option<Card>, StoreError> {
     if why == Some(EndReason::Recalled) { Ok(None) } else { deeds::card(app, id).await }
+}
+
+/// Where the summary is that took the place of this copy's; empty where none did.
+pub(super) fn heir(copy: &DeliveryRecord) -> String {
+    copy.ended.and_then(|ended| ended.by).map(|by| format!("/transfers/{by}")).unwrap_or_default()
 }
 
 fn heading(copy: &DeliveryRecord) -> String {

@@ -16,7 +16,6 @@ pub(super) struct StoppedPage {
     card: Option<Card>,
     sent: String,
     why: String,
-    telephones: Vec<String>,
     steps: &'static [&'static str],
 }
 
@@ -36,7 +35,6 @@ impl StoppedPage {
             shell,
             sent: dates::near_moment(copy.created, now),
             why: copy.reason.clone().unwrap_or_default(),
-            telephones: card.as_ref().map(|card| card.telephones.clone()).unwrap_or_default(),
             card,
             steps,
         }

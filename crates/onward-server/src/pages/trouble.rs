@@ -4,7 +4,6 @@ use askama::Template;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-
 use onward_core::DeliveryId;
 
 use super::{Shell, first_page, page, shell};
@@ -41,10 +40,9 @@ impl Trouble {
                 "What was sent cannot be read",
                 "Nothing was done. Go back, open the page again and fill in the form there.",
             ),
-            StatusCode::NOT_FOUND => (
-                "Page not found",
-                "There is no such page, or it is not addressed to your organisation. A summary that the hospital has taken back is not shown any more.",
-            ),
+            StatusCode::NOT_FOUND => {
+                ("Page not found", "There is no such page, or it is not addressed to your organisation.")
+            }
             StatusCode::METHOD_NOT_ALLOWED => ("This cannot be done here", "Nothing was done. Go back and try again."),
             StatusCode::GONE => {
                 ("This summary was erased", "What was here about a person was erased, and nobody can read it any more.")

@@ -173,8 +173,7 @@ pub(super) async fn password(
         if let Some(problem) = new_problem(&user, value("password"), value("again")) {
             return Ok(Err(problem));
         }
-        let busy = "Many people are signing in. Try again in a minute.";
-        let Some(_turn) = app.people.passwords.turn().await else { return Ok(Err(busy)) };
+        let Some(_turn) = app.people.passwords.turn().await else { return Ok(Err(throttle::CROWDED)) };
         // Whoever sits at a browser that somebody left may not guess the old password either.
         let device = cookie::hash_of(&headers, cookie::DEVICE);
         let attempt = Attempt::new(&app, &user.email, Some(&user), device, peer).await?;

@@ -15,7 +15,7 @@ use qrcodegen::{QrCode, QrCodeEcc};
 
 use super::cookie::Token;
 use super::sign_in::{Begun, form};
-use super::{Link, page, password, sha256, totp};
+use super::{Link, page, password, sha256, throttle, totp};
 use crate::app::App;
 use crate::pages::Shell;
 
@@ -83,8 +83,7 @@ pub(super) async fn post(
             Err(problem) => return show(&app, &user, &token, begun.data, Some(problem)).await,
         };
         let Some(turn) = app.people.passwords.turn().await else {
-            let problem = "Many people are signing in. Try again in a minute.";
-            return show(&app, &user, &token, begun.data, Some(problem)).await;
+            return show(&app, &user, &token, begun.data, Some(throttle::CROWDED)).await;
         };
         let hashed = password::hash(value("password").to_owned()).await?;
         drop(turn);

@@ -33,11 +33,13 @@ use onward_connect::http::HttpClient;
 use onward_core::audit::{Agent, under};
 use onward_core::people::{Role, Session, Strength, User};
 use onward_core::{OdsCode, SessionId, UserId};
+use onward_transform::render::dates;
 use url::Url;
 
 use crate::api::{Access, Route};
 use crate::app::App;
 use crate::config::Config;
+use crate::pages::Ends;
 
 pub use fresh::Fresh;
 pub(crate) use guard::guard;
@@ -134,11 +136,7 @@ pub struct SignedIn {
     /// How.
     pub strength: Strength,
     /// When the session ends, if it is not used any more.
-    pub until: Timestamp,
-    /// The same in seconds from now.
-    pub seconds_left: i64,
-    /// Whether using it does not put that off.
-    pub for_good: bool,
+    pub ends: Ends,
     /// `X-Request-ID` of this request.
     pub request_id: Option<String>,
 }
@@ -150,9 +148,11 @@ impl SignedIn {
         let absolute = after(session.authenticated, people.absolute);
         let until = idle.min(absolute);
         Self {
-            until,
-            seconds_left: until.duration_since(now).as_secs().max(0),
-            for_good: absolute <= idle,
+            ends: Ends {
+                seconds: until.duration_since(now).as_secs().max(0),
+                at: dates::time_of_day(until),
+                for_good: absolute <= idle,
+            },
             user: user.id,
             name: user.name,
             role: user.role,

@@ -5,6 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use onward_core::store::StoreError;
 
+use super::throttle;
 use crate::pages::trouble::{Trouble, trouble};
 use crate::pages::written;
 
@@ -52,8 +53,7 @@ pub(super) fn no_invitation() -> Response {
 
 /// 429: too many sign-ins are begun from one address.
 pub(super) fn too_many_begun() -> Response {
-    let text = "Many people are signing in from your network. Try again in a minute.";
-    message(StatusCode::TOO_MANY_REQUESTS, "Too many sign-ins at once", text)
+    message(StatusCode::TOO_MANY_REQUESTS, "Too many sign-ins at once", throttle::NETWORK_CROWDED)
 }
 
 /// 401: whoever comes back from an identity provider is not whom we sent there, or comes too late.

@@ -61,8 +61,8 @@ pub(super) async fn script() -> Response {
 /// Options of `navigator.credentials.get`. No account is named: the authenticator knows its own.
 pub(super) async fn assertion_challenge(State(app): State<Arc<App>>, Connection { peer, .. }: Connection) -> Response {
     if !app.people.beginnings.begin(peer, app.gateway.clock().now()) {
-        let text = "Many people are signing in from your network. Try again in a minute.";
-        return wait(told(StatusCode::TOO_MANY_REQUESTS, text), throttle::begin_after_seconds());
+        let crowded = told(StatusCode::TOO_MANY_REQUESTS, throttle::NETWORK_CROWDED);
+        return wait(crowded, throttle::begin_after_seconds());
     }
     let party = &app.people.relying_party;
     match begin(&app, Purpose::Assertion, None).await {

@@ -73,9 +73,7 @@ pub(super) async fn post(
     let tried = try_password(&app, &headers, peer, &email, value("password"), value("code"));
     match tried.await {
         Ok(Tried::In(begun)) => begun.answer(next),
-        Ok(Tried::Crowded) => {
-            wait(again(StatusCode::TOO_MANY_REQUESTS, "Many people are signing in. Try again in a minute."), 60)
-        }
+        Ok(Tried::Crowded) => wait(again(StatusCode::TOO_MANY_REQUESTS, throttle::CROWDED), 60),
         Ok(Tried::TooOften) => {
             let text = "There were too many attempts that failed. Wait a quarter of an hour, or use another computer that \
                         you have signed in from.";

@@ -33,6 +33,11 @@ const BEGUN_MAX: u32 = 120;
 /// How long sign-ins that were begun are counted together.
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
+/// What people read whose address has had its share.
+pub(super) const NETWORK_CROWDED: &str = "Many people are signing in from your network. Try again in a minute.";
+/// What people read when too many wait for their turn with a password.
+pub(super) const CROWDED: &str = "Many people are signing in. Try again in a minute.";
+
 /// Sign-ins that were begun lately, by address. Failures do not count here: who will sign in is not known yet, so that a browser that
 /// the account has signed in from could not be told from strangers behind the same address.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ use super::super::operations::{grouped, reason};
 use super::super::{Shell, attendant, page, sent, shell, store_failed, trouble};
 use super::search::placed;
 use super::words::{signed_in_by, word};
-use super::{Tab, TabLink};
+use super::{Tab, TabLink, WHOM};
 use crate::app::App;
 use crate::cli::audit::event::Told;
 use crate::people::SignedIn;
@@ -39,8 +39,6 @@ struct EntryPage {
     organisation: String,
     reason: Field,
 }
-
-const WHOM: &str = "Why must you know whom it is about?";
 
 /// `POST /audit/entry`: by its place; `reveal` shows whom it is about.
 pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {

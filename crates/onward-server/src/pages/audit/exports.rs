@@ -19,7 +19,7 @@ use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::super::components::{Choice, Field, FormError};
 use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
-use super::{Form, Tab, TabLink};
+use super::{Form, NOTHING, Tab, TabLink};
 use crate::app::App;
 use crate::cli::audit::event::Told;
 use crate::cli::sar::archive::Archive;
@@ -104,7 +104,7 @@ pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: Hea
     match app.gateway.ask_export(&inquiry, export, asked.patient.as_ref()).await {
         Ok(true) => see_other("/audit/exports?done=asked"),
         Ok(false) => {
-            "Your organisation holds nothing about this person".clone_into(&mut form.patient.error);
+            NOTHING.clone_into(&mut form.patient.error);
             show(&app, &who, &headers, form, kind, "").await
         }
         Err(error) => store_failed(&error),

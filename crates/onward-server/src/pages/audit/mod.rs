@@ -94,6 +94,9 @@ impl Tab {
     }
 }
 
+const REASON_HINT: &str = "It is kept with your name. Leave out whom it is about";
+const WHOM: &str = "Why must you know whom it is about?";
+const NOTHING: &str = "Your organisation holds nothing about this person";
 const AGENT_HINT: &str = "A name as the log writes it, or an ODS code. Not a resident: it is kept with your search";
 
 /// A form with what was sent in it, and what is wrong with it.
@@ -138,7 +141,7 @@ impl Form {
             agent: field("agent", "Who acted (staff, system or organisation)", AGENT_HINT),
             entity: field("entity", "Transfer or delivery", "Its whole identifier"),
             event: field("event", "What happened", ""),
-            reason: field("reason", "Why do you look?", "It is kept with your name. Leave out whom it is about"),
+            reason: field("reason", "Why do you look?", REASON_HINT),
         };
         form.organisations =
             who.organisations.iter().map(|ods| Choice::new(ods.to_string(), ods.to_string())).collect();

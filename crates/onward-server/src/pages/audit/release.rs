@@ -14,9 +14,9 @@ use onward_transform::render::dates;
 
 use super::super::components::{Fact, Field, FormError};
 use super::super::operations::{grouped, reason};
-use super::super::{OnlyGet, Shell, attendant, page, sent, shell, store_failed, trouble};
+use super::super::{OnlyGet, Shell, attendant, decided, page, sent, shell, store_failed, trouble};
 use super::exports::in_words;
-use super::{Tab, TabLink};
+use super::{REASON_HINT, Tab, TabLink, WHOM};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -77,8 +77,7 @@ pub(super) async fn reveal(
 }
 
 fn reason_field() -> Field {
-    let hint = "It is kept with your name. Leave out whom it is about".to_owned();
-    Field { hint, ..Field::new("reason", "Why must you know whom it is about?") }
+    Field { hint: REASON_HINT.to_owned(), ..Field::new("reason", WHOM) }
 }
 
 async fn show(
@@ -125,10 +124,7 @@ impl ReleasePage {
         let own = approval.asked_by == me;
         let expires = dates::near_moment(approval.expires, now);
         let standing = match &approval.verdict {
-            Some(verdict) => {
-                let word = if verdict.granted { "Granted" } else { "Refused" };
-                format!("{word} by {}, {}.", verdict.name, dates::near_moment(verdict.at, now))
-            }
+            Some(verdict) => format!("{}.", decided(verdict, now)),
             None if own => format!("Another lead of your organisation must decide, {expires} at the latest."),
             None => format!("It expires {expires}. Once granted, leads of your organisation can fetch it until then."),
         };
@@ -151,7 +147,7 @@ impl ReleasePage {
 
 fn facts(approval: &Approval, export: &Export, now: Timestamp) -> Vec<Fact> {
     let about = match export.about {
-        Some(_) => "One person, hidden until you say why you must know",
+        Some(_) => "One person, shown to whoever says why they must know",
         None => "Everybody whom the entries name",
     };
     let holds: &[&str] = match export.form {

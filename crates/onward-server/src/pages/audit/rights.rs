@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::super::components::{Choice, Field, FormError};
 use super::super::{OnlyGet, Shell, attendant, operations, page, see_other, sent, shell, store_failed, trouble};
-use super::{Tab, TabLink, nhs_number, own_organisation};
+use super::{NOTHING, Tab, TabLink, nhs_number, own_organisation};
 use crate::app::App;
 use crate::people::{Fresh, SignedIn};
 
@@ -216,7 +216,6 @@ pub(super) async fn ask(State(app): State<Arc<App>>, Fresh(who): Fresh, headers:
 
 const OTHERS_TOO: &str =
     "Others sent something about this person, too. Ask whoever runs the gateway: they erase on the word of all of you";
-const NOTHING: &str = "Your organisation holds nothing about this person";
 
 /// `POST /audit/rights/erasures/{id}`: the second person's word.
 pub(super) async fn confirm(

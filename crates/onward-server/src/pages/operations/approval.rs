@@ -6,8 +6,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::store::StoreError;
 use onward_core::{ApprovalId, Timestamp};
@@ -16,8 +15,8 @@ use onward_gateway::redirect::Wish;
 use onward_transform::render::dates;
 
 use super::super::components::{Fact, FormError};
-use super::super::{OnlyGet, Shell, attendant, page, shell, store_failed, trouble};
-use super::{DeedForm, Wrong, errors, reason, told, words};
+use super::super::{OnlyGet, Shell, attendant, decided, page, shell, store_failed, trouble};
+use super::{DeedForm, Wrong, errors, reason, reveal_form, told, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -111,10 +110,7 @@ impl ApprovalPage {
         let open = approval.verdict.is_none() && approval.expires > now;
         let own = approval.asked_by == me;
         let standing = match &approval.verdict {
-            Some(verdict) => {
-                let word = if verdict.granted { "Granted" } else { "Refused" };
-                format!("{word} by {}, {}.", verdict.name, dates::near_moment(verdict.at, now))
-            }
+            Some(verdict) => format!("{}.", decided(verdict, now)),
             None if !open => format!("Nobody decided. It expired {expires}."),
             None if own => format!("Another operator must decide, {expires} at the latest."),
             None => format!(
@@ -123,9 +119,7 @@ impl ApprovalPage {
         };
         let mut forms = Vec::new();
         if person.is_empty() {
-            let form = DeedForm::new("reveal", "Show whom it is about", format!("{path}/reveal"), "Show the person")
-                .saying("This is a disclosure. It is written down with your name and the reason.");
-            forms.push(form.wrong(wrong));
+            forms.push(reveal_form(&path).wrong(wrong));
         }
         Self {
             shell,

@@ -16,7 +16,7 @@ use onward_gateway::redirect::Redirect;
 use onward_transform::render::dates;
 
 use super::super::components::FormError;
-use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
+use super::super::{OnlyGet, Shell, attendant, decided, page, see_other, sent, shell, store_failed, trouble};
 use super::{DeedForm, Wrong, decider, done_words, errors, reason, words};
 use crate::app::App;
 use crate::people::SignedIn;
@@ -397,10 +397,7 @@ fn in_words(filter: &BoardFilter) -> String {
 impl ApprovalRow {
     fn new(approval: &Approval, me: &str, now: Timestamp) -> Option<Self> {
         let redirect = Redirect::of(approval)?;
-        let verdict = approval.verdict.as_ref().map(|verdict| {
-            let word = if verdict.granted { "Granted" } else { "Refused" };
-            format!("{word} by {}, {}", verdict.name, dates::near_moment(verdict.at, now))
-        });
+        let verdict = approval.verdict.as_ref().map(|verdict| decided(verdict, now));
         Some(Self {
             href: format!("/operations/approvals/{}", approval.id),
             to: redirect.to(),

@@ -17,7 +17,7 @@ use onward_transform::render::dates;
 
 use super::super::components::{Fact, FormError};
 use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
-use super::{DeedForm, Wrong, decider, done_words, errors, reason, told, words};
+use super::{DeedForm, Wrong, decider, done_words, errors, reason, reveal_form, told, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -300,10 +300,7 @@ fn forms(copy: &DeliveryRecord, revealed: bool, now: Timestamp) -> Vec<DeedForm>
         );
     }
     if !revealed {
-        forms.push(
-            DeedForm::new("reveal", "Show whom it is about", format!("{path}/reveal"), "Show the person")
-                .saying("This is a disclosure. It is written down with your name and the reason."),
-        );
+        forms.push(reveal_form(&path));
     }
     forms
 }

@@ -19,7 +19,7 @@ use super::super::components::{Choice, Fact, Field};
 use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
 use super::decide::{OutcomePage, outcome, rows};
 use super::delivery::{OnePage, ask};
-use super::{DeedForm, Wrong, decider, done_words, errors, reason, told, words};
+use super::{DeedForm, Wrong, decider, done_words, errors, reason, reveal_form, told, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -297,10 +297,7 @@ fn forms(held: &HeldTransfer, revealed: bool) -> Vec<DeedForm> {
         ),
     );
     if !revealed {
-        forms.push(
-            DeedForm::new("reveal", "Show whom it is about", format!("{path}/reveal"), "Show the person")
-                .saying("This is a disclosure. It is written down with your name and the reason."),
-        );
+        forms.push(reveal_form(&path));
     }
     forms
 }

@@ -122,6 +122,12 @@ impl DeedForm {
     }
 }
 
+/// Asks why somebody must know whom the page at this address is about.
+fn reveal_form(path: &str) -> DeedForm {
+    DeedForm::new("reveal", "Show whom it is about", format!("{path}/reveal"), "Show the person")
+        .saying("This is a disclosure. It is written down with your name and the reason.")
+}
+
 /// What was wrong with a form.
 struct Wrong {
     form: &'static str,
