@@ -179,7 +179,8 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
                     checkpoints.push(checkpoint);
                 }
                 Err(error) => {
-                    let unkept = keep(&config, store.as_ref(), furthest, Err("a checkpoint has no good signature"), true);
+                    let unkept =
+                        keep(&config, store.as_ref(), furthest, Err("a checkpoint has no good signature"), true);
                     return Ok(tell_no(verify.json, &format!("{name}: {error}"), None, unkept.await, terminal));
                 }
             }

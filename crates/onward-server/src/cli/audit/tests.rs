@@ -84,7 +84,9 @@ async fn a_checkpoint_kept_elsewhere_shows_a_log_that_was_cut() {
     assert!(said.contains("no entry of this verification was kept: the log has 3 entries and had 4"), "{said}");
     drop(store);
     let database = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
-    database.execute_batch("DELETE FROM audit_parties WHERE position = 2; DELETE FROM audit_log WHERE position = 2").expect("runs");
+    database
+        .execute_batch("DELETE FROM audit_parties WHERE position = 2; DELETE FROM audit_log WHERE position = 2")
+        .expect("runs");
     let (outcome, said) = audit(&folder, &["verify"]).await;
     assert!(outcome == Ok(Exit::No) && said.contains("the log has 2 entries and had 3"), "by the stored one: {said}");
 }
