@@ -6,10 +6,11 @@ use onward_core::client::Role;
 use onward_core::state::DeliveryState;
 use onward_core::{DeliveryId, TransferId};
 use onward_server::api::Access;
+use onward_server::{app, in_force};
 use onward_tests::balp;
 use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
-use onward_tests::world::{World, post_xml};
+use onward_tests::world::{World, load, post_xml};
 use serde_json::Value;
 
 use crate::page_audit;
@@ -395,6 +396,57 @@ pub(crate) fn refuse_audit(world: &World, refuse: bool) {
         "DROP TRIGGER no_audit"
     };
     world.tamper(sql);
+}
+
+/// What a start puts in force is told once, and again when it is something else; which part, never with which value.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_another_configuration_is_told() {
+    async fn starts(world: &World) -> Vec<String> {
+        let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+        let events = entries.iter().filter_map(|entry| serde_json::from_slice::<Value>(entry.event()?).ok());
+        let said = events.filter_map(|event| event["outcomeDesc"].as_str().map(str::to_owned));
+        said.filter(|said| said.starts_with("configure: start of node ")).collect()
+    }
+    let mut world = World::start().await;
+    assert_eq!(starts(&world).await.len(), 1);
+    world.restart().await;
+    assert_eq!(starts(&world).await.len(), 1, "the same again");
+    let first = in_force::parts(&load(&world.config_file)).expect("readable");
+    // Policies with a comment more, one of them with an element more; and one setting.
+    let policies = world.folder().join("disclosure");
+    std::fs::create_dir(&policies).expect("a folder");
+    for (kind, _, text) in app::policy_texts(&load(&world.config_file)).expect("readable") {
+        let text = match kind.as_str() {
+            "pharmacy-nomination" => text.replace("\"birthDate\"", "\"birthDate\", \"address\""),
+            _ => format!("# A comment more.\n{text}"),
+        };
+        std::fs::write(policies.join(format!("{kind}.toml")), text).expect("written");
+    }
+    let mut text = std::fs::read_to_string(&world.config_file).expect("readable");
+    text.push_str("\n[disclosure]\nfolder = \"disclosure\"\n[retention]\nalerts_days = 4321\n");
+    std::fs::write(&world.config_file, text).expect("written");
+    world.restart().await;
+    let second = in_force::parts(&load(&world.config_file)).expect("readable");
+    let told = starts(&world).await;
+    assert_eq!(told.len(), 2, "{told:?}");
+    let changes = told[1].split_once("; in force: ").expect("said").0;
+    let of = |part: &str| format!("{part} changed ({} to {})", first[part], second[part]);
+    let expected = ["policy pharmacy-nomination", "section disclosure", "section retention"].map(of).join(", ");
+    assert!(changes.ends_with(&format!(": {expected}")), "{changes}");
+    assert!(!told[1].contains("4321"), "no value: {}", told[1]);
+
+    // Each node is held against its own last start, a new one against that of any node.
+    for (node, parts, is_told) in [
+        ("two", &second, false),
+        ("two", &first, true),
+        ("two", &first, false),
+        ("two", &second, true),
+        ("three", &first, true),
+    ] {
+        assert_eq!(in_force::note(world.gateway(), node, parts).await, Ok(is_told), "{node}");
+    }
+    world.restart().await;
+    assert_eq!(starts(&world).await.len(), 5, "this node has what it had");
 }
 
 #[tokio::test(flavor = "multi_thread")]

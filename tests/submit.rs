@@ -388,7 +388,9 @@ async fn an_objection_to_sharing_is_honoured() {
     let (status, response, _) = post(&hospital, "application/fhir+json", body("VMH02")).await;
     assert_eq!(status, 200, "{response:#}");
     let id = task(&response)["id"].as_str().expect("an id").to_owned();
-    assert_eq!(copies(&world, &id).await.len(), 5, "the objection is to another home: {response:#}");
+    let unconcerned = copies(&world, &id).await;
+    assert_eq!(unconcerned.len(), 5, "the objection is to another home: {response:#}");
+    assert!(unconcerned.iter().all(|copy| copy.basis.contains("implied consent")), "{unconcerned:?}");
 
     let (status, response, _) = post(&hospital, "application/fhir+json", body("VMH01")).await;
     assert_eq!((status, task(&response)["status"].as_str()), (200, Some("on-hold")), "{response:#}");
@@ -409,8 +411,12 @@ async fn an_objection_to_sharing_is_honoured() {
         let holds = world.gateway().store().holds().await.expect("readable");
         assert_eq!(!holds.is_empty(), still_held, "{agreed:?}");
     }
-    let kinds: Vec<RecipientKind> = copies(&world, &id).await.iter().map(|copy| copy.kind).collect();
+    let agreed = copies(&world, &id).await;
+    let kinds: Vec<RecipientKind> = agreed.iter().map(|copy| copy.kind).collect();
     assert_eq!(kinds, [RecipientKind::RegisteredPractice], "the home never gets it");
+    let basis = &agreed[0].basis;
+    assert!(basis.contains("agreed with the ward: consent is not implied"), "{basis}");
+    assert!(!basis.contains("implied consent") && basis.contains("policy registered-practice"), "{basis}");
 }
 
 /// Without medicines there is nothing to refer to the pharmacy; the others are not kept waiting for it.

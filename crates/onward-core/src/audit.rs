@@ -229,6 +229,22 @@ impl Basis {
         Self { purpose: Purpose::Treatment, text: text.to_owned() }
     }
 
+    /// Whoever takes part in a transfer sees how it stands: the hospital that sent it, and the recipients of its copies.
+    #[must_use]
+    pub fn following() -> Self {
+        Self::care(
+            "direct care: UK GDPR Articles 6(1)(e) and 9(2)(h); those who take part in a transfer of care follow it",
+        )
+    }
+
+    /// PDS is asked about the person, so that nothing goes to a wrong place.
+    #[must_use]
+    pub fn tracing() -> Self {
+        Self::care(
+            "direct care: UK GDPR Articles 6(1)(e) and 9(2)(h); the person is traced, so that copies go to the right places",
+        )
+    }
+
     /// The person asked for what is held about them.
     #[must_use]
     pub fn subject_access() -> Self {

@@ -109,6 +109,10 @@ impl Gateway {
         let acceptance = self.acceptance_of(submission).await?;
         let NewTransfer { id: transfer, document_id, document_set_id, response, .. } = &acceptance.transfer;
         let (transfer, response) = (*transfer, response.clone());
+        for copy in &acceptance.deliveries {
+            // Read here, so that no transaction waits for it when the copy leaves.
+            self.reader.of(&copy.media_type, &copy.body);
+        }
         let named: Vec<String> = document_id.iter().chain(document_set_id).cloned().collect();
         match self.store.accept(acceptance).await? {
             Accepted::New => {

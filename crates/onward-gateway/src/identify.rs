@@ -53,6 +53,8 @@ pub struct Identified {
     pub nominated_pharmacy: Option<OdsCode>,
     /// The only kinds that may receive, when the person is restricted or objects.
     pub only: Option<BTreeSet<RecipientKind>>,
+    /// The person objects to sharing, and a person agreed with the ward who receives.
+    pub objected: bool,
     /// How each was found, for `explain`.
     pub evidence: Vec<String>,
 }
@@ -208,6 +210,7 @@ async fn resolve(
             delivering_pharmacy,
             nominated_pharmacy: None,
             only: Some(decided.agreed(HoldReason::RestrictedPatient)),
+            objected: false,
             evidence,
         });
     }
@@ -234,6 +237,7 @@ async fn resolve(
         delivering_pharmacy,
         nominated_pharmacy: pds.nominated_pharmacy,
         only: None,
+        objected: false,
         evidence,
     })
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Purpose, StoredCheckpoint};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Basis, Purpose, StoredCheckpoint};
+use onward_core::client::Role;
 use onward_core::store::{AuditColumns, AuditHeader, StoreError, StoredAudit};
 use onward_core::{OdsCode, Timestamp, UserId};
 use onward_fhir::authored::{
@@ -100,7 +101,7 @@ impl Journal {
             transfer,
             request_id: entry.request_id.clone(),
             query: (entry.word == AuditWord::Query).then(|| raw_query(entry).to_owned()),
-            basis: entry.basis.as_ref().map(|basis| (purpose(basis.purpose), basis.text.clone())),
+            basis: ground(entry).map(|basis| (purpose(basis.purpose), basis.text)),
         }
     }
 
@@ -184,6 +185,24 @@ impl Journal {
 
 fn raw_query(entry: &AuditEntry) -> &str {
     entry.query.as_deref().unwrap_or(&entry.detail)
+}
+
+/// The ground on which somebody got to know something about a person: the one that is given, else that of what was done and by whom.
+fn ground(entry: &AuditEntry) -> Option<Basis> {
+    let by_default = || match entry.word {
+        AuditWord::DirectoryLookup => Some(Basis::tracing()),
+        AuditWord::Acknowledge => Some(Basis::following()),
+        AuditWord::ReadTask | AuditWord::Query => Some(match entry.agent.role {
+            Some(role) if role == Role::InformationGovernance.as_str() => Basis::accountability(),
+            Some(role) if role == Role::Operator.as_str() => Basis::operation(),
+            Some(_) => Basis::following(),
+            // The command line: searches are of whoever answers for the log, looks of whoever runs the gateway.
+            None if entry.word == AuditWord::Query => Basis::accountability(),
+            None => Basis::operation(),
+        }),
+        _ => None,
+    };
+    entry.basis.clone().or_else(|| by_default().filter(|_| entry.patient.is_some()))
 }
 
 fn purpose(purpose: Purpose) -> AuditPurpose {
@@ -377,5 +396,41 @@ impl Gateway {
         let note = key.sign(&checkpoint).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         self.store.put_checkpoint(StoredCheckpoint { size: tree.size(), note }).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ground_of(word: AuditWord, role: Option<&'static str>, about_somebody: bool) -> Option<String> {
+        let journal = Journal::new(&"R9Z".parse().expect("a code"), "https://gateway.example");
+        let agent = Agent { role, ..Agent::named("somebody", None) };
+        let patient = about_somebody.then(|| "9990000018".parse().expect("a test number"));
+        let entry = AuditEntry { patient, ..AuditEntry::new(word, Timestamp::UNIX_EPOCH, agent, "a look") };
+        let event: Value = serde_json::from_slice(&journal.row(&entry).event).expect("JSON");
+        event["purposeOfEvent"][0]["text"].as_str().map(str::to_owned)
+    }
+
+    #[test]
+    fn who_sees_that_somebody_is_concerned_has_a_ground() {
+        use AuditWord::{Acknowledge, DirectoryLookup, Query, ReadTask, SignIn};
+        let cases = [
+            (ReadTask, Some("sender"), Basis::following()),
+            (ReadTask, Some("care-home-user"), Basis::following()),
+            (ReadTask, Some("operator"), Basis::operation()),
+            (ReadTask, Some("information-governance"), Basis::accountability()),
+            (ReadTask, None, Basis::operation()),
+            (Query, Some("pharmacy"), Basis::following()),
+            (Query, Some("information-governance"), Basis::accountability()),
+            (Query, None, Basis::accountability()),
+            (Acknowledge, None, Basis::following()),
+            (DirectoryLookup, None, Basis::tracing()),
+        ];
+        for (word, role, expected) in cases {
+            assert_eq!(ground_of(word, role, true), Some(expected.text), "{word} {role:?}");
+            assert_eq!(ground_of(word, role, false), None, "{word} {role:?} about nobody");
+        }
+        assert_eq!(ground_of(SignIn, Some("operator"), true), None, "nothing about the person was told");
     }
 }

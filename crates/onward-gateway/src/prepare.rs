@@ -349,6 +349,7 @@ impl Gateway {
                             let may = intended(kinds, &identified);
                             match Objection::of(&bundle, now).lets(&may, decided, &mut evidence) {
                                 Ok(only) => {
+                                    identified.objected = only.is_some();
                                     identified.only = only.or(identified.only.take());
                                     None
                                 }
@@ -419,6 +420,7 @@ impl Gateway {
             now: self.clock.now(),
             expected: facts.expected,
             stay_ends: facts.stay_ends,
+            objected: identified.objected,
         };
         let mut copies = Vec::new();
         for &kind in kinds {

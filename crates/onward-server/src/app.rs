@@ -142,19 +142,26 @@ fn postgres_settings(config: &Config, url: &url::Url) -> anyhow::Result<Postgres
 /// # Errors
 /// When a policy is missing or not a policy.
 pub fn load_policies(config: &Config) -> anyhow::Result<BTreeMap<RecipientKind, Policy>> {
-    let mut policies = BTreeMap::new();
-    for (kind, built_in) in POLICIES {
-        let (name, text) = match &config.disclosure.folder {
-            None => (format!("{kind}.toml"), built_in.to_owned()),
-            Some(folder) => {
-                let path = folder.join(format!("{kind}.toml"));
-                let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-                (path.display().to_string(), text)
-            }
-        };
-        policies.insert(kind, Policy::parse(&name, &text).with_context(|| format!("disclosure policy {name}"))?);
-    }
-    Ok(policies)
+    let parsed = policy_texts(config)?.into_iter().map(|(kind, name, text)| {
+        Ok((kind, Policy::parse(&name, &text).with_context(|| format!("disclosure policy {name}"))?))
+    });
+    parsed.collect()
+}
+
+/// The disclosure policies as they are written: for whom, the file's name, its text.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn policy_texts(config: &Config) -> anyhow::Result<Vec<(RecipientKind, String, String)>> {
+    let text = |(kind, built_in): (RecipientKind, &str)| match &config.disclosure.folder {
+        None => Ok((kind, format!("{kind}.toml"), built_in.to_owned())),
+        Some(folder) => {
+            let path = folder.join(format!("{kind}.toml"));
+            let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            Ok((kind, path.display().to_string(), text))
+        }
+    };
+    POLICIES.into_iter().map(text).collect()
 }
 
 /// Everything wired, without listeners or background work.

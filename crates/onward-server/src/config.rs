@@ -55,6 +55,9 @@ pub struct Config {
     /// Where traces go, as OpenTelemetry's variables say.
     #[serde(skip)]
     pub traces: Option<Traces>,
+    /// Each section as it is in force, in one text: every key with its value. Never a secret: see [`Setting`].
+    #[serde(skip)]
+    pub sections: BTreeMap<String, String>,
     /// Listeners and limits.
     pub server: Server,
     /// The organisation that runs the gateway.
@@ -440,6 +443,11 @@ impl Config {
                 return Err(ConfigError { problems });
             }
         };
+        for setting in &settings {
+            let section = setting.key.split('.').next().unwrap_or_default();
+            let text = config.sections.entry(section.to_owned()).or_default();
+            text.push_str(&format!("{} = {}\n", setting.key, setting.value));
+        }
         if let Some(folder) = file.and_then(Path::parent) {
             config.resolve(folder);
         }

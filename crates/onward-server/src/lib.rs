@@ -14,6 +14,7 @@ pub mod directory_import;
 mod excerpt;
 pub mod forwarding;
 pub mod hardening;
+pub mod in_force;
 pub mod keys;
 pub mod listener;
 pub mod metrics;

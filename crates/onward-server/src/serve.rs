@@ -25,7 +25,7 @@ use crate::hardening::Posture;
 use crate::listener::Tls;
 use crate::metrics::Standing;
 use crate::traces::Ended;
-use crate::{api, listener};
+use crate::{api, in_force, listener};
 
 /// A running gateway.
 pub struct Running {
@@ -73,6 +73,9 @@ impl Running {
         let app = Arc::new(app::build(config, store)?);
         app.log_key.get_or_init(|| Arc::clone(&signing_key));
         app.gateway.store().ready().await.context("the store cannot commit")?;
+        in_force::note(&app.gateway, &in_force::node(), &in_force::parts(config)?)
+            .await
+            .context("what is in force could not be written to the audit log")?;
         let public = match public {
             Some(listener) => listener,
             None => TcpListener::bind(config.server.listen)

@@ -263,7 +263,17 @@ impl Policy {
     /// Lawful basis and version in one line, as recorded with each disclosure.
     #[must_use]
     pub fn basis(&self) -> String {
-        format!("{}; {}; policy {} {}", self.lawful_basis, self.opt_out, self.recipient, self.version)
+        self.basis_with(&self.lawful_basis)
+    }
+
+    /// The same for a recipient who was agreed with the ward although the person objects to sharing: then no consent is implied.
+    #[must_use]
+    pub fn basis_despite_objection(&self) -> String {
+        self.basis_with(AGREED)
+    }
+
+    fn basis_with(&self, lawful_basis: &str) -> String {
+        format!("{lawful_basis}; {}; policy {} {}", self.opt_out, self.recipient, self.version)
     }
 
     /// Whether a copy with this ground was made by this version of the policy.
@@ -312,6 +322,10 @@ impl Policy {
             }
     }
 }
+
+/// The ground of a recipient who was agreed after an objection, whatever the policy says of consent.
+const AGREED: &str = "direct care: UK GDPR Articles 6(1)(e) and 9(2)(h); the person objects to sharing, and this recipient was agreed \
+                      with the ward: consent is not implied";
 
 const ABSTRACT: [&str; 2] = ["Resource", "DomainResource"];
 

@@ -72,6 +72,15 @@ pub struct Parties<'a> {
     pub expected: Option<Timestamp>,
     /// When the stay ends, where that is known.
     pub stay_ends: Option<Timestamp>,
+    /// The person objects to sharing, and the recipients were agreed with the ward.
+    pub objected: bool,
+}
+
+impl Parties<'_> {
+    /// On what ground a recipient gets the copy that this policy makes.
+    fn basis_of(&self, policy: &Policy) -> String {
+        if self.objected { policy.basis_despite_objection() } else { policy.basis() }
+    }
 }
 
 /// One recipient's copy, ready to be queued. Its `Debug` shows sizes only.
@@ -187,7 +196,7 @@ impl Prepared {
         }
         let ids = NewIds::new(delivery, wanted, recipient, parties.now);
         let projection = project(document, policy, &ids)?;
-        Ok(Self { projection, ids, basis: policy.basis(), added: policy.added.clone() })
+        Ok(Self { projection, ids, basis: parties.basis_of(policy), added: policy.added.clone() })
     }
 
     /// Whether the policy lets this be told beside the document.

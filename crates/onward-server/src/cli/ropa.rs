@@ -180,6 +180,30 @@ fn recipients(config: &Config, policies: &[Policy]) -> Result<Vec<String>, Failu
         };
         lines.push(format!("syslog receiver {}:{}: {what}", address.host, address.port));
     }
+    for issuer in &config.identity.issuer {
+        lines.push(format!(
+            "identity provider {} at {}: that somebody signs in here; it tells who they are; staff, no patient",
+            issuer.label, issuer.issuer
+        ));
+    }
+    for issuer in &config.identity.token_issuer {
+        lines.push(format!(
+            "token issuer {}: asked at {} for its public keys alone; nothing about anybody",
+            issuer.name,
+            issuer.jwks_url.host_str().unwrap_or_default()
+        ));
+    }
+    if config.scanning.clamd.is_some() {
+        lines.push(
+            "malware scanner (clamd) on this machine: the hospital's attachments, whole, to be looked through before anything is kept"
+                .to_owned(),
+        );
+    }
+    if let Some(host) = config.traces.as_ref().and_then(|traces| traces.endpoint.host_str()) {
+        lines.push(format!(
+            "collector of traces {host}: routes, times, statuses, identifiers of copies, codes of organisations; no patient"
+        ));
+    }
     for witness in &config.audit.witness {
         lines.push(format!("witness {}: size and hash of the audit log; no personal data", witness.key.name()));
     }

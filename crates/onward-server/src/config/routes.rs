@@ -54,6 +54,9 @@ struct RouteText {
 }
 
 impl RouteFile {
+    /// The compiled-in rules, as they are written.
+    pub const BUILT_IN: &str = BUILT_IN;
+
     /// The compiled-in rules.
     #[must_use]
     pub fn built_in() -> Self {

@@ -76,7 +76,7 @@ pub fn registered_practice(
         document_id: document.document_id.unwrap_or_default().to_owned(),
         correlation_id: Some(envelope.header_id()),
         workflow: itk_event(kind).and_then(|event| event.workflow).and_then(workflow),
-        basis: policy.basis(),
+        basis: parties.basis_of(policy),
         disclosed: vec![Disclosed {
             path: original.element.path(),
             rule: "document: identical, with every section and attachment".to_owned(),

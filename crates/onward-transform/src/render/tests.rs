@@ -123,6 +123,7 @@ impl Town {
             now: "2026-11-13T12:21:00Z".parse().expect("a time"),
             expected: Some("2026-11-13T15:30:00Z".parse().expect("a time")),
             stay_ends: None,
+            objected: false,
         }
     }
 }

@@ -53,3 +53,46 @@ fn what_only_people_know_is_marked_and_what_is_configured_is_told() {
     );
     assert!(appendix.contains("| inpatient discharge to a care home | care-home, covering-practice,"), "{appendix}");
 }
+
+/// Whoever else gets something, or is asked for something, stands in the record, and with what.
+#[test]
+fn sign_in_keys_scanner_and_collector_are_recipients() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("gateway.toml");
+    let text = r#"
+[[identity.issuer]]
+name = "cis2"
+label = "NHS CIS2"
+issuer = "https://people.example"
+client_id = "onward"
+key_file = "provider.pem"
+key_id = "1"
+
+[[identity.token_issuer]]
+name = "region"
+issuer = "https://tokens.example"
+jwks_url = "https://keys.example/jwks"
+audience = "https://gateway.example/fhir/R4"
+clients = { "0oa1b2c3" = "northmoor-epr" }
+
+[scanning]
+clamd = "/run/clamav/clamd.ctl"
+"#;
+    std::fs::write(&file, text).expect("written");
+    let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT".into(), "https://collector.example:4318".into());
+    let record = |file: Option<&Path>, environment: Vec<_>| {
+        let config = Config::load_from(file, environment).expect("valid").config;
+        recipients(&config, &[]).expect("routes").join("\n")
+    };
+    let (with, without) = (record(Some(&file), vec![collector]), record(None, Vec::new()));
+    for words in [
+        "identity provider NHS CIS2 at https://people.example: that somebody signs in here",
+        "token issuer region: asked at keys.example for its public keys alone",
+        "malware scanner (clamd) on this machine: the hospital's attachments, whole",
+        "collector of traces collector.example: routes, times",
+    ] {
+        assert!(with.contains(words), "{words}: {with}");
+        let kind = words.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        assert!(!without.contains(&kind), "{kind}: {without}");
+    }
+}
