@@ -188,6 +188,8 @@ impl Gateway {
             None => self.superseding(&earlier, version, &deliveries).await?,
             Some(_) => Vec::new(),
         };
+        let sender = &submission.client.ods;
+        let notices = self.leaving_told_before(id, sender, patient.as_ref(), &earlier, &deliveries).await?;
         // Whether a replacement can be processed is not known while it waits for a person: 20013 would be final.
         if hold.is_none() || facts.replaces.is_none() {
             deliveries.extend(self.response_to_sender(id, &submission.client.ods, &facts.reply, 20013));
@@ -199,6 +201,7 @@ impl Gateway {
             prepared.route,
             hold.as_ref().map(|hold| format!(", held: {}", hold.reason)).unwrap_or_default()
         );
+        deliveries.extend(notices);
         let mut accepted = self.entry(submission, AuditWord::Accept, true, Some(id), detail);
         accepted.patient.clone_from(&patient);
         let mut audit = vec![self.journal.row(&accepted)];

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod acknowledge;
 pub mod alerts;
+pub mod arrivals;
 pub mod attend;
 pub mod audit_search;
 pub mod breaker;
@@ -32,6 +33,7 @@ pub mod prepare;
 pub mod reconcile;
 pub mod redirect;
 pub mod refusal;
+pub mod resending;
 pub mod routes;
 pub mod shown;
 pub mod sightings;
@@ -130,6 +132,8 @@ pub struct Gateway {
     pub(crate) journal: Journal,
     /// Rung when there may be something to send, or when a state has changed.
     pub(crate) work: Notify,
+    /// Rung when many copies are to be sent again.
+    pub(crate) bulks: Notify,
     pub(crate) breakers: Breakers,
     /// Those of subscribers: their probes are calls, not copies.
     pub(crate) hook_breakers: Breakers,
@@ -189,6 +193,7 @@ impl Gateway {
             journal,
             breakers: Breakers::default(),
             work: Notify::new(),
+            bulks: Notify::new(),
             hook_breakers: Breakers::default(),
             looked: Mutex::default(),
         }

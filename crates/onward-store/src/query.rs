@@ -166,6 +166,13 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     conditions.equal("d.kind", Some(query.kind.as_str()));
     conditions.add("d.created >= ?", [micros(query.since).into()]);
     conditions.add(NOT_RECALLED, []);
+    if let Some(changed) = query.changed_after {
+        conditions.add("d.changed > ?", [micros(changed).into()]);
+    }
+    if let Some((created, id)) = query.after {
+        let created = || Value::from(micros(created));
+        conditions.add("(d.created < ? OR d.created = ? AND d.id > ?)", [created(), created(), id.0.into()]);
+    }
     if query.open_only {
         // What needs nobody any more is left out.
         conditions.add("d.state NOT IN ('completed', 'rejected', 'withdrawn')", []);

@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 mod log;
 pub(crate) mod operations;
 pub(crate) mod people;
+pub(crate) mod resending;
 pub(crate) mod subscriptions;
 
 use std::collections::BTreeMap;

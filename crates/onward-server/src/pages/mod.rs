@@ -48,6 +48,7 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
     let route = |method, path, action, handler| (Route { method, path, access: Access::Page(action) }, handler);
     let mut table = vec![
         route("GET", "/inbox", ListArrivals, get(inbox::get)),
+        route("GET", "/inbox/news", ListArrivals, get(inbox::news)),
         route("GET", "/transfers/{id}", ReadRendition, get(record::get)),
         route("GET", "/transfers/{id}/print", ReadRendition, get(record::print)),
         route("GET", "/transfers/{id}/pdf", ReadRendition, get(record::pdf)),

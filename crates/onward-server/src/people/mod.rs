@@ -5,6 +5,7 @@
 
 mod account;
 mod cookie;
+mod fields;
 mod fresh;
 mod guard;
 mod invitation;

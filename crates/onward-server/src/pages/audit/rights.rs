@@ -85,12 +85,24 @@ impl Forms {
         }
     }
 
-    fn errors(&self) -> Vec<FormError> {
+    /// What is wrong, each with a place on the page: `shown` are the fields of its rows. A row that went meanwhile is found under its
+    /// heading, and an organisation that stands in no field of its own beside the number.
+    fn errors(&self, shown: &[&str]) -> Vec<FormError> {
         let kept = [&self.kept_for, &self.kept, &self.kept_reason];
         let fields = kept.into_iter().chain([&self.erased_for, &self.erased, &self.ground, &self.erased_reason]);
-        let wrong = fields.filter(|field| !field.error.is_empty());
-        let rows = self.row.iter().map(|(id, text)| FormError { field: row_field(*id), text: text.clone() });
-        rows.chain(wrong.map(|field| FormError { field: field.id.clone(), text: field.error.clone() })).collect()
+        let wrong = fields.filter(|field| !field.error.is_empty()).map(|field| {
+            let place = match field.id.as_str() {
+                "kept-for" if !self.several() => &self.kept.id,
+                "erased-for" if !self.several() => &self.erased.id,
+                _ => &field.id,
+            };
+            FormError { field: place.clone(), text: field.error.clone() }
+        });
+        let rows = self.row.iter().map(|(id, text)| {
+            let field = Some(row_field(*id)).filter(|field| shown.contains(&field.as_str()));
+            FormError { field: field.unwrap_or_else(|| "requests".to_owned()), text: text.clone() }
+        });
+        rows.chain(wrong).collect()
     }
 
     fn several(&self) -> bool {
@@ -306,10 +318,11 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, forms: Forms, done
         }
         Ok::<_, StoreError>((shell(app, who).await?.0, requests, holds))
     };
-    let errors = forms.errors();
-    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     match looked.await {
         Ok((shell, requests, holds)) => {
+            let shown: Vec<&str> = requests.iter().chain(&holds).map(|row| row.field.id.as_str()).collect();
+            let errors = forms.errors(&shown);
+            let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
             let grounds = ErasureGround::ALL.iter().map(|ground| Choice::new(ground.as_str(), ground_words(*ground)));
             let grounds = grounds.collect();
             let tabs = Tab::Rights.links();
@@ -325,5 +338,41 @@ fn ground_words(ground: ErasureGround) -> &'static str {
         ErasureGround::WrongPerson => "It was filed under this person by mistake",
         ErasureGround::UnlawfulProcessing => "It should never have been processed here",
         ErasureGround::LegalObligation => "A law or a court demands it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(id: &str, error: &str) -> Field {
+        Field { error: error.to_owned(), ..Field::new(id, "") }
+    }
+
+    #[test]
+    fn every_error_leads_to_a_place_on_the_page() {
+        let gone = Uuid::from_u128(7);
+        let one = vec![Choice::new("R9Z", "R9Z")];
+        let forms = |organisations: Vec<Choice>, row| Forms {
+            organisations,
+            kept_for: field("kept-for", "not yours"),
+            kept: field("kept", ""),
+            kept_reason: field("kept-reason", ""),
+            erased_for: field("erased-for", "not yours"),
+            erased: field("erased", ""),
+            erased_reason: field("erased-reason", "say why"),
+            ground: field("ground", ""),
+            row,
+        };
+        let places = |forms: &Forms, shown: &[&str]| {
+            forms.errors(shown).into_iter().map(|error| error.field).collect::<Vec<_>>()
+        };
+        let decided = Some((gone, "This was decided meanwhile".to_owned()));
+        let rest = ["kept", "erased", "erased-reason"];
+        assert_eq!(places(&forms(one.clone(), decided.clone()), &[]), [&["requests"], &rest[..]].concat());
+        let shown = row_field(gone);
+        assert_eq!(places(&forms(one.clone(), decided), &[&shown])[0], shown);
+        let several = [one.clone(), one].concat();
+        assert_eq!(places(&forms(several, None), &[]), ["kept-for", "erased-for", "erased-reason"]);
     }
 }
