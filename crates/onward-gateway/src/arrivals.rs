@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use onward_core::audit::{AuditEntry, AuditWord};
-use onward_core::state::{EndReason, RecipientKind};
+use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{Arrival, ArrivalQuery, DeliveryRecord, StoreError};
 use onward_core::{DeliveryId, Timestamp};
 
@@ -159,7 +159,10 @@ impl Gateway {
         if copy.created > since {
             return Ok(Some(News::New));
         }
-        if copy.changed <= since {
+        // On its way, or in the inbox and untouched: only we have moved it.
+        let untouched = copy.ended.is_none()
+            && matches!(copy.state, DeliveryState::Queued | DeliveryState::AwaitingCollection | DeliveryState::Sent);
+        if copy.changed <= since || untouched {
             return Ok(None);
         }
         let steps = self.store.steps(copy.id).await?;
