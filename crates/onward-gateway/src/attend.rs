@@ -367,7 +367,8 @@ impl Gateway {
             agent: agent_for(who, copy),
             request_id: who.request_id.as_deref(),
         };
-        self.transition_for(copy, acknowledgement).await
+        // One moment for both: whoever looks at a change finds whose it was by it.
+        Ok(Transition { at: step.at, ..self.transition_for(copy, acknowledgement).await? })
     }
 
     /// The copy, when it was addressed to one of the person's homes, even if it was taken back. Whoever asks for another's
