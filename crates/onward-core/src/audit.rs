@@ -332,7 +332,7 @@ pub struct AuditRow {
 /// Stands in [`AuditRow::shown`] where entries of the log left as a file.
 pub const ENTRIES: &str = "*";
 
-/// Stands in [`AuditRow::shown`] where the log was verified on a page.
+/// Stands in [`AuditRow::shown`] where the log was verified.
 pub const VERIFICATION: &str = "verification";
 
 /// Entries that name nobody and showed many, or what the log came to.

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onward_core::audit::AuditWord;
+use onward_core::Timestamp;
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::store::{AuditHeader, Store, StoreError, StoredAudit};
 use onward_ledger::{Checkpoint, FirstMismatch, LogVerifier, StoredEntry, Verified};
 
 use crate::journal::columns_fit;
+use crate::sightings::VERIFYING;
+
+/// How a verification's entry begins.
+pub(crate) const VERIFIED: &str = "audit log verified: ";
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
@@ -23,6 +28,43 @@ pub struct Misfit {
 impl From<FirstMismatch> for Misfit {
     fn from(mismatch: FirstMismatch) -> Self {
         Self { index: mismatch.index, why: mismatch.to_string() }
+    }
+}
+
+/// The entry of a verification that came to this, which [`crate::Gateway::last_verification`] finds. `signed`: a checkpoint could be
+/// checked. What is not whole is told without a person's data.
+#[must_use]
+pub fn entry(agent: Agent, at: Timestamp, outcome: Result<&Verified, &str>, signed: bool) -> AuditEntry {
+    let detail = match outcome {
+        Ok(verified) if !signed => {
+            format!("{VERIFIED}whole in itself, {} entries, but no checkpoint was checked", verified.size)
+        }
+        Ok(verified) => format!("{VERIFIED}whole, {} entries, {} under a checkpoint", verified.size, verified.covered),
+        Err(what) => format!("{VERIFIED}{what}"),
+    };
+    AuditEntry {
+        success: outcome.is_ok(),
+        query: Some(VERIFYING.to_owned()),
+        ..AuditEntry::new(AuditWord::Query, at, agent, detail)
+    }
+}
+
+/// Said of a verification that leaves no entry, after what is wrong.
+pub const NOT_KEPT_IN_A_CUT: &str =
+    "; this verification is not kept as an entry, because it would stand where entries are missing and hide that";
+
+/// Whether a log of `held` entries was cut back behind a checkpoint of `known` ones. Nothing must be added to such a log: a new entry
+/// would take the place of a missing one.
+#[must_use]
+pub fn is_cut_back(known: u64, held: u64) -> bool {
+    held < known
+}
+
+impl Misfit {
+    /// What an entry says of it.
+    #[must_use]
+    pub fn told(&self) -> String {
+        format!("broken at entry {}", self.index)
     }
 }
 
