@@ -675,10 +675,11 @@ async function sign_in_ends(home) {
   await page.screenshot({ path: `${told.pictures}/sign-in-ends-focus-320.png` })
   // A judge that cannot say no is none.
   const judged = wrong.length
-  await page.evaluate(() => { document.documentElement.style.scrollPaddingBottom = ''; document.documentElement.style.scrollBehavior = 'auto' })
+  await page.evaluate(() => { document.querySelector('.app-session-due').style.cssText = 'position: fixed; inset: 0; max-height: none' })
   await unobscured(page, 'sign-in ends, warning in the way')
-  if (wrong.length === judged) say('the judge of what the warning lies over finds nothing without scroll padding')
+  if (wrong.length === judged) say('the judge of what the warning lies over finds nothing when it lies over everything')
   else wrong.splice(judged)
+  await page.evaluate(() => { document.querySelector('.app-session-due').style.cssText = '' })
   await page.unroute('**/session')
   await page.click('button:has-text("Stay signed in")')
   await page.waitForSelector('.app-session', { state: 'hidden' })
