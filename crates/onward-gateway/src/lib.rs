@@ -13,6 +13,7 @@ pub mod audit_search;
 pub mod breaker;
 pub mod checklist;
 pub mod collect;
+pub mod contents;
 pub mod decision;
 pub mod directory;
 pub mod dispatch;
@@ -35,6 +36,7 @@ pub mod redirect;
 pub mod refusal;
 pub mod resending;
 pub mod routes;
+pub mod sent;
 pub mod shown;
 pub mod sightings;
 pub mod subscriptions;
@@ -137,6 +139,8 @@ pub struct Gateway {
     pub(crate) breakers: Breakers,
     /// Those of subscribers: their probes are calls, not copies.
     pub(crate) hook_breakers: Breakers,
+    /// What copies carry, as it was read lately.
+    pub(crate) reader: Arc<contents::Reader>,
     /// How far into the audit log this process has looked for each subscription.
     pub(crate) looked: Mutex<BTreeMap<uuid::Uuid, u64>>,
 }
@@ -195,6 +199,7 @@ impl Gateway {
             work: Notify::new(),
             bulks: Notify::new(),
             hook_breakers: Breakers::default(),
+            reader: Arc::default(),
             looked: Mutex::default(),
         }
     }
