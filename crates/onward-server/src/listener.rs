@@ -16,6 +16,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use onward_gateway::journal::asked_from;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -145,7 +146,7 @@ async fn connection<S>(
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        app.clone().oneshot(request)
+        asked_from(peer.ip(), app.clone().oneshot(request))
     });
     let alarm = Arc::new(Notify::new());
     let io = TokioIo::new(FrameGuard::new(stream, Arc::clone(&alarm)));

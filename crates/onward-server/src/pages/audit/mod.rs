@@ -47,6 +47,7 @@ pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/audit/rights/holds/{id}", Erase, post(rights::lift)),
         route("POST", "/audit/rights/erasures", Erase, post(rights::ask)),
         route("POST", "/audit/rights/erasures/{id}", Erase, post(rights::confirm)),
+        route("POST", "/audit/rights/erasures/{id}/refuse", Erase, post(rights::refuse)),
     ]
 }
 
