@@ -154,7 +154,8 @@ impl Gateway {
             _ => identify_refused(&submission.body, &submission.media_type),
         };
         let message = message_id.map_or_else(String::new, |id| format!("message {id}, "));
-        let mut entry = self.entry(submission, AuditWord::Refuse, false, None, format!("{message}{detail}"));
+        let hash = crate::sha256(&submission.body);
+        let mut entry = self.entry((submission, &hash), AuditWord::Refuse, false, None, format!("{message}{detail}"));
         entry.patient = patient;
         self.store.audit(vec![self.journal.row(&entry)]).await?;
         Ok(AcceptError::Refused(refusal))
@@ -167,6 +168,9 @@ impl Gateway {
         id: TransferId,
     ) -> Result<Acceptance, StoreError> {
         let now = self.clock.now();
+        // Once: a body may have megabytes.
+        let hash = crate::sha256(&submission.body);
+        let hashed = (submission, &hash);
         let version = prepared.version();
         let awaits = prepared.awaits().map(str::to_owned);
         let replaces = prepared.predecessor.as_ref().map(|predecessor| predecessor.transfer);
@@ -199,19 +203,19 @@ impl Gateway {
             prepared.route,
             hold.as_ref().map(|hold| format!(", held: {}", hold.reason)).unwrap_or_default()
         );
-        let mut accepted = self.entry(submission, AuditWord::Accept, true, Some(id), detail);
+        let mut accepted = self.entry(hashed, AuditWord::Accept, true, Some(id), detail);
         accepted.patient.clone_from(&patient);
         let mut audit = vec![self.journal.row(&accepted)];
         if let Some(hold) = &hold {
             let mut held =
-                self.entry(submission, AuditWord::Hold, true, Some(id), format!("{}: {}", hold.reason, hold.detail));
+                self.entry(hashed, AuditWord::Hold, true, Some(id), format!("{}: {}", hold.reason, hold.detail));
             held.agent = Agent::gateway();
             held.patient.clone_from(&patient);
             audit.push(self.journal.row(&held));
         }
         if patient.is_some() {
             let detail = "PDS asked to trace the person before routing".to_owned();
-            let mut looked_up = self.entry(submission, AuditWord::DirectoryLookup, true, Some(id), detail);
+            let mut looked_up = self.entry(hashed, AuditWord::DirectoryLookup, true, Some(id), detail);
             looked_up.agent = Agent::gateway();
             looked_up.content_sha256 = None;
             looked_up.patient.clone_from(&patient);
@@ -221,10 +225,10 @@ impl Gateway {
         let back = TakenBack { agent: Agent::gateway(), by: None, reason: "", request_id: None };
         let copies: Vec<_> = earlier.iter().flat_map(TransferRecord::copies).collect();
         audit.extend(self.ending_rows(&endings, &copies, &back));
-        let mut repeat = self.entry(submission, AuditWord::Duplicate, true, None, detail);
+        let mut repeat = self.entry(hashed, AuditWord::Duplicate, true, None, detail);
         repeat.patient.clone_from(&patient);
         let detail = format!("message {}: its identifier or its document's was used before", facts.message_id);
-        let mut conflict = self.entry(submission, AuditWord::Refuse, false, None, detail);
+        let mut conflict = self.entry(hashed, AuditWord::Refuse, false, None, detail);
         conflict.patient.clone_from(&patient);
         let mut transfer = NewTransfer {
             id,
@@ -245,7 +249,7 @@ impl Gateway {
             reply: facts.reply,
             media_type: submission.media_type.clone(),
             body: submission.body.to_vec(),
-            body_sha256: crate::sha256(&submission.body),
+            body_sha256: hash,
             response: Vec::new(),
         };
         transfer.response = self.receipt_message(&transfer, hold.as_ref(), &prepared.findings);
@@ -255,7 +259,7 @@ impl Gateway {
 
     fn entry(
         &self,
-        submission: &Submission,
+        (submission, hash): (&Submission, &[u8; 32]),
         word: AuditWord,
         success: bool,
         transfer: Option<TransferId>,
@@ -264,7 +268,7 @@ impl Gateway {
         AuditEntry {
             success,
             transfer,
-            content_sha256: Some(crate::sha256_hex(&submission.body)),
+            content_sha256: Some(hex::encode(hash)),
             request_id: submission.request_id.clone(),
             ..AuditEntry::new(word, self.clock.now(), Agent::client(&submission.client), detail)
         }
