@@ -11,6 +11,7 @@ use onward_core::state::RecipientKind;
 use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError, TransferRecord};
 use onward_core::{HoldId, TransferId};
 use onward_fhir::authored::Severity;
+use tokio::sync::SemaphorePermit;
 
 use crate::Gateway;
 use crate::lifecycle::{TRIES, TakenBack};
@@ -19,6 +20,10 @@ use crate::refusal::Refusal;
 
 /// How long all attachments of a message may take to be looked through: somebody waits for the answer.
 const SCAN_MAX: Duration = Duration::from_secs(30);
+
+/// Messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until it is
+/// committed: its copies and their pages. More would not be faster, as reading and rendering wait for processors.
+pub(crate) const KILOBYTES_AT_ONCE: u32 = 8_000;
 
 /// One posted or collected message. It has no `Debug`: that would show the body.
 #[derive(Clone)]
@@ -91,6 +96,20 @@ impl Gateway {
     /// # Errors
     /// See [`AcceptError`]; a refusal has been audited when it is returned.
     pub async fn acceptance_of(&self, submission: &Submission) -> Result<Acceptance, AcceptError> {
+        self.acceptance_in(submission, &mut Some(self.room_for(submission).await)).await
+    }
+
+    /// Room for a message, in the order in which they came; the largest has it alone.
+    async fn room_for(&self, submission: &Submission) -> SemaphorePermit<'_> {
+        let kilobytes = u32::try_from(submission.body.len() / 1000).unwrap_or(u32::MAX);
+        self.room.acquire_many(kilobytes.clamp(1, KILOBYTES_AT_ONCE)).await.expect("it is never closed")
+    }
+
+    async fn acceptance_in(
+        &self,
+        submission: &Submission,
+        room: &mut Option<SemaphorePermit<'_>>,
+    ) -> Result<Acceptance, AcceptError> {
         let transfer = TransferId::random();
         let prepared = self.prepare(&submission.client, &submission.body, &submission.media_type, transfer).await;
         let prepared = match prepared {
@@ -98,6 +117,10 @@ impl Gateway {
             Err(PrepareError::Store(error)) => return Err(error.into()),
             Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
+        if !prepared.to_scan.0.is_empty() {
+            // A scanner that is slow keeps nobody waiting but who has attachments.
+            room.take();
+        }
         if let Some(refusal) = self.malware_in(&prepared.to_scan.0).await? {
             tracing::error!(client = %submission.client.id, %refusal, "a message is refused");
             return Err(self.refuse(submission, refusal).await?);
@@ -106,11 +129,15 @@ impl Gateway {
     }
 
     async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
-        let acceptance = self.acceptance_of(submission).await?;
+        // Until the commit, when all that was made of the message is let go.
+        let mut room = Some(self.room_for(submission).await);
+        let acceptance = self.acceptance_in(submission, &mut room).await?;
         let NewTransfer { id: transfer, document_id, document_set_id, response, .. } = &acceptance.transfer;
         let (transfer, response) = (*transfer, response.clone());
         let named: Vec<String> = document_id.iter().chain(document_set_id).cloned().collect();
-        match self.store.accept(acceptance).await? {
+        let accepted = self.store.accept(acceptance).await?;
+        drop(room);
+        match accepted {
             Accepted::New => {
                 self.work.notify_one();
                 self.join_waiting(&submission.client.ods, &named).await;
