@@ -23,7 +23,7 @@ const SCAN_MAX: Duration = Duration::from_secs(30);
 
 /// Messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until it is
 /// committed: its copies and their pages. More would not be faster, as reading and rendering wait for processors.
-pub(crate) const KILOBYTES_AT_ONCE: u32 = 8_000;
+pub(crate) const KILOBYTES_AT_ONCE: u32 = 4_000;
 
 /// One posted or collected message. It has no `Debug`: that would show the body.
 #[derive(Clone)]
