@@ -465,13 +465,14 @@ pub(crate) fn tokens_survive(before: &Client, after: &Client) -> bool {
         && before.role == after.role
 }
 
-/// Of a row with `client_id`, `expires` and `certificate_sha256`.
+/// Of a row with `client_id`, `expires`, `certificate_sha256` and `key_thumbprint`.
 pub(crate) fn token(columns: &Columns<'_>, hash: &[u8; 32]) -> Result<Token, Corrupt> {
     Ok(Token {
         hash: *hash,
         client_id: columns.get("client_id")?,
         expires: columns.moment("expires")?,
         certificate_sha256: columns.get("certificate_sha256")?,
+        key_thumbprint: columns.get("key_thumbprint")?,
     })
 }
 
