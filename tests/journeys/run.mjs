@@ -19,6 +19,9 @@ const browser = await chromium.launch({ executablePath: told.chromium, headless:
 const SPACING = '* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important } ' +
   'p { margin-bottom: 2em !important }'
 
+// Where a click fails, the wait beside it is left behind and ends with the browser: it must not hide what failed.
+process.on('unhandledRejection', (error) => { if (!/closed/i.test(String(error))) throw error })
+
 async function context(cookie, options = {}) {
   const made = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 900 },
     reducedMotion: 'reduce', ...options })
