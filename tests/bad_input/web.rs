@@ -32,8 +32,9 @@ impl Ground {
 
 pub(super) async fn rows(ground: &mut Ground) {
     cross_site(ground).await;
-    passkeys(ground).await;
+    // Before the passkeys: so many failures leave the account's address no further try by password.
     fixed_session(ground).await;
+    passkeys(ground).await;
 }
 
 async fn cross_site(ground: &mut Ground) {

@@ -128,6 +128,8 @@ pub struct Server {
     pub client_requests_per_minute: u32,
     /// Requests of one machine client that are answered side by side.
     pub client_requests_at_once: u32,
+    /// Whether a machine client's search may name a person in its address, in place of a posted form.
+    pub patients_in_addresses: bool,
     /// Seconds that a connection may stay open without a request.
     pub connection_idle_seconds: u32,
     /// Seconds that a connection may stay open in all.
