@@ -394,6 +394,7 @@ const PAGES: &[PageRow] = &[
     ("erasures and holds", "GET", "/audit/rights", Object::None, [403, 403, 200, 403]),
     ("erase nobody", "POST", "/audit/rights/erasures", Object::None, [403, 403, 422, 403]),
     ("confirm nothing", "POST", "/audit/rights/erasures/{id}", Object::Missing, [403, 403, 422, 403]),
+    ("refuse without a reason", "POST", "/audit/rights/erasures/{id}/refuse", Object::Missing, [403, 403, 422, 403]),
     ("hold nobody", "POST", "/audit/rights/holds", Object::None, [403, 403, 422, 403]),
     ("lift without a reason", "POST", "/audit/rights/holds/{id}", Object::Missing, [403, 403, 422, 403]),
     ("directory", "GET", "/directory", Object::None, [200, 200, 403, 200]),

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use onward_connect::http::Method;
 use onward_core::client::Role;
+use onward_core::people::Role as UserRole;
+use onward_server::cli::Exit;
+use onward_tests::browser;
 use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
@@ -81,6 +84,60 @@ async fn the_lead_finds_who_saw_a_patient_of_the_own_organisation_only() {
     }
     let own = search(&stranger, "").await;
     assert!(found(&own).iter().all(|event| event["agent"].to_string().contains("R9Y")), "{own:#}");
+}
+
+/// A list of arrivals shows people whom its entry does not name, and an export carries entries about people whom its own does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_exports_that_showed_the_person_are_found_page_by_page() {
+    let world = World::start().await;
+    let (patient, ..) = read_discharge(&world).await;
+    let reader = browser::person(&world, "home@rowan.example", UserRole::CareHomeUser, &["VMH01"]).await;
+    for _ in 0..3 {
+        assert_eq!(reader.browser.get("/inbox").await.status, 200);
+    }
+    // The command is of the gateway's own organisation, whose lead finds its export.
+    let own = world.gateway().settings().own_ods.to_string();
+    let out = world.folder().join("log.ndjson").display().to_string();
+    assert_eq!(crate::proof::onward(&world, &["export", "--out", &out]).await, Exit::Done);
+    let home_lead = world.client("home-ig", "VMH01", Role::InformationGovernance).await;
+    let own_lead = world.client("own-ig", &own, Role::InformationGovernance).await;
+    let lists = |bundle: &Value| {
+        let listed = |event: &&&Value| {
+            !event["entity"].to_string().contains(&patient) && event["subtype"][0]["code"] == "search"
+        };
+        found(bundle).iter().filter(listed).count()
+    };
+    let whole = post_search(&home_lead, &format!("patient={patient}")).await;
+    assert_eq!(lists(&whole), 3, "{whole:#}");
+    assert_eq!(lists(&post_search(&own_lead, &format!("patient={patient}")).await), 1, "the export");
+    assert_eq!(
+        lists(&post_search(&own_lead, "patient=9990000026").await),
+        0,
+        "which carried nothing about another person"
+    );
+    assert_eq!(lists(&post_search(&home_lead, "patient=9990000026").await), 0);
+    let stranger = world.client("other-ig", "R9Y", Role::InformationGovernance).await;
+    assert_eq!(lists(&post_search(&stranger, &format!("patient={patient}")).await), 0, "other organisations' lists");
+    let narrowed = post_search(&home_lead, &format!("patient={patient}&type=110106")).await;
+    assert_eq!(lists(&narrowed), 0, "what narrows narrows lists, too: {narrowed:#}");
+
+    let id = |event: &&Value| event["id"].as_str().expect("an id").to_owned();
+    let form = format!("patient={patient}&agent=https://fhir.nhs.uk/Id/ods-organization-code%7CVMH01&date=lt2100");
+    let expected: Vec<String> = found(&post_search(&home_lead, &form).await).iter().map(id).collect();
+    let mut page = post_search(&home_lead, &format!("{form}&_count=1")).await;
+    let mut seen = Vec::new();
+    loop {
+        seen.extend(found(&page).iter().map(id));
+        let links = page["link"].as_array().into_iter().flatten();
+        let next = links.filter(|link| link["relation"] == "next").find_map(|link| link["url"].as_str());
+        let Some(next) = next else { break };
+        let path = next.strip_prefix(world.base().as_str()).expect("on this server").to_owned();
+        page = home_lead.get(&path).await.expect("an answer").json().expect("JSON");
+    }
+    // Each search is an entry of the same organisation: the first page of the second walk is about the first search.
+    assert_eq!(seen.iter().filter(|id| expected.contains(id)).count(), expected.len(), "{seen:?} {expected:?}");
+    let distinct: BTreeSet<&String> = seen.iter().collect();
+    assert_eq!(distinct.len(), seen.len(), "nothing comes twice");
 }
 
 fn urlencoded(text: &str) -> String {

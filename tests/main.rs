@@ -12,6 +12,7 @@ mod audit_shapes;
 mod bad_input;
 mod bench;
 mod canary;
+mod command_audit;
 mod crawl;
 mod destination;
 mod documents;

@@ -202,6 +202,7 @@ const TABLE: &[Row] = &[
         &[("patient", "9990000018"), ("organisation", "R9Z"), ("reason", "x"), ("ground", "wrong-person")], 422,
         &["110100 E8 - Person ig>onward patient"]),
     ("/audit/rights/erasures/{id}", "unknown", "POST", Lead, &[("patient", "9990000018")], 404, &[]),
+    ("/audit/rights/erasures/{id}/refuse", "unknown", "POST", Lead, &[("reason", "x")], 404, &[]),
     ("/audit/rights/holds", "", "POST", Lead, &[("patient", "9990000034"), ("organisation", "R9Z"), ("reason", "x")], 422,
         &["110100 E8 - Person ig>onward patient"]),
     ("/audit/rights/holds", "", "POST", Lead, &[("patient", "9990000018"), ("organisation", "R9Z"), ("reason", "x")], 303,

@@ -79,7 +79,12 @@ async fn an_explanation_is_audited_with_the_person_that_pds_was_asked_about() {
         let asked = |event: &&Value| event["outcomeDesc"].as_str().is_some_and(|desc| desc.starts_with("dry-run"));
         assert!(after.iter().filter(asked).any(|event| event["agent"].to_string().contains("northmoor-epr")));
         let named: Vec<_> = after.iter().filter(|event| event.to_string().contains("explain-1")).collect();
-        assert!(named.len() >= 2, "the asking and the look-up belong to one request");
+        assert!(named.len() >= 3, "the asking, the look-up and the showing belong to one request");
+        assert_eq!(
+            about_a_person(&after, "northmoor-epr", "reveal: what PDS"),
+            before + 1,
+            "who was shown what PDS says"
+        );
     }
     assert!(world.gateway().store().holds().await.expect("readable").is_empty(), "nothing else is stored");
 }

@@ -3,6 +3,7 @@
 
 mod acceptance;
 pub mod alerts;
+mod contents;
 mod erasure;
 pub mod evidence;
 mod keys;
@@ -27,6 +28,7 @@ use crate::state::{DeliveryState, RecipientKind};
 use crate::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
 pub use acceptance::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted};
+pub use contents::Contents;
 pub use erasure::{
     ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
 };
@@ -452,8 +454,10 @@ pub trait Store:
         request: ErasureRequest,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError>;
-    /// The requests that wait for somebody else.
+    /// The requests that wait for somebody else, and those that have lapsed.
     async fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StoreError>;
+    /// Takes a request that waits, or has lapsed, back; `false` when there is none. What it was stays in the log.
+    async fn refuse_erasure(&self, id: uuid::Uuid, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
     /// Destroys the person's keys, so that nothing that was sealed under them can be read, unless something forbids it.
     async fn confirm_erasure(&self, confirmation: ErasureConfirmation) -> Result<ErasureOutcome, StoreError>;
     /// Forbids to erase a person.

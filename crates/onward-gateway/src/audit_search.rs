@@ -1,11 +1,14 @@
 //! Audit entries for an information-governance lead: only those of the own organisation, and the look is itself audited.
 
+use std::cmp::Reverse;
+
 use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord, FoundAudit};
 use onward_core::client::Client;
 use onward_core::store::StoreError;
 use onward_core::{NhsNumber, Timestamp};
 
 use crate::Gateway;
+use crate::sightings::sightings;
 
 /// One page of entries.
 #[derive(Debug, Clone)]
@@ -17,7 +20,7 @@ pub struct AuditPage {
 }
 
 impl Gateway {
-    /// Finds entries of the client's organisation and commits who looked: one event for each person in the answer or asked
+    /// Finds entries of the client's organisation, for a person also the lists and exports that showed them, and commits who looked: one event for each person in the answer or asked
     /// about, one without a person when there is none (BALP Query). `asked` is the raw query.
     ///
     /// # Errors
@@ -33,7 +36,14 @@ impl Gateway {
         let asked_about = query.patient.clone();
         let count = query.limit as usize;
         query.limit = query.limit.saturating_add(1);
-        let mut entries = self.store.search_audit(query).await?;
+        let mut entries = self.store.search_audit(query.clone()).await?;
+        if let Some(patient) = &asked_about {
+            // Lists and exports that showed the person do not name them.
+            let among_others = AuditQuery { patient: None, ..query };
+            let among_others = sightings(self.store.as_ref(), patient, &among_others).await?;
+            entries.extend(among_others.into_iter().map(|(entry, _)| entry));
+            entries.sort_by_key(|entry| Reverse((entry.recorded, entry.index)));
+        }
         let more = entries.len() > count;
         entries.truncate(count);
         let next = entries.last().filter(|_| more).map(|last| (last.recorded, last.index));

@@ -6,7 +6,7 @@ use onward_core::store::{
     ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
     StoreError,
 };
-use onward_core::{NhsNumber, OdsCode};
+use onward_core::{NhsNumber, OdsCode, Timestamp};
 use uuid::Uuid;
 
 use crate::Gateway;
@@ -21,8 +21,8 @@ pub enum AskedErasure {
     Kept,
     /// The organisation neither sent nor was sent anything about this person.
     Nothing,
-    /// Other organisations sent something about this person, which the same key opens: no one of them may destroy it.
-    OthersToo,
+    /// It is not for this organisation alone to decide: another one sent something about this person, which the same key opens.
+    NotAlone,
 }
 
 /// A request of the organisation that waits for another of its leads.
@@ -36,6 +36,12 @@ pub struct OpenErasure {
 }
 
 impl OpenErasure {
+    /// Whether it can be confirmed no longer.
+    #[must_use]
+    pub fn has_lapsed(&self, now: Timestamp) -> bool {
+        now >= self.pending.request.lapses()
+    }
+
     /// Whether this account asked for it.
     #[must_use]
     pub fn asked_by(&self, account: &str) -> bool {
@@ -89,8 +95,38 @@ pub fn requested(id: Uuid) -> String {
 /// What the log says of a request.
 #[must_use]
 pub fn request_told(request: &ErasureRequest) -> String {
-    format!("{}{}: {}, {}", requested(request.id), request.by, request.ground, request.reason)
+    let lapses = request.lapses().strftime("%Y-%m-%dT%H:%MZ");
+    format!("{}{}, open until {lapses}: {}, {}", requested(request.id), request.by, request.ground, request.reason)
 }
+
+/// What the log says of a second word that did not count.
+#[must_use]
+pub fn not_confirmed(request: Uuid, by: &str, why: &str) -> String {
+    format!("erasure {request} not confirmed by {by}: {why}")
+}
+
+/// What the log says of a request that is taken back.
+#[must_use]
+pub fn refused(request: Uuid, by: &str, reason: &str) -> String {
+    format!("erasure {request} refused by {by}: {reason}")
+}
+
+/// Why a second word did not count, as the log says it; none where it did, or where there was nothing to decide on.
+#[must_use]
+pub fn refusal(outcome: &ErasureOutcome) -> Option<&'static str> {
+    match outcome {
+        ErasureOutcome::Erased { .. } | ErasureOutcome::NoSuchRequest => None,
+        ErasureOutcome::Lapsed => Some("the request has lapsed"),
+        ErasureOutcome::SamePerson => Some("the same person asked for it"),
+        ErasureOutcome::OthersToo => Some(NOT_ALONE),
+        ErasureOutcome::OnLegalHold => Some("a legal hold forbids it"),
+        ErasureOutcome::UnderWay { .. } => Some("something about the person is under way"),
+        ErasureOutcome::KeysChanged => Some("something about the person came in meanwhile"),
+    }
+}
+
+/// Said of everything that one organisation may not know of, for it reads these entries: what others sent, and whose hold stands.
+const NOT_ALONE: &str = "not for one organisation alone to decide, or on legal hold";
 
 /// What the log says of an order.
 #[must_use]
@@ -161,7 +197,7 @@ impl Gateway {
             .iter()
             .any(|each| each.transfer.sender != *inquiry.organisation)
         {
-            Some((AskedErasure::OthersToo, "others sent something too"))
+            Some((AskedErasure::NotAlone, NOT_ALONE))
         } else {
             None
         };
@@ -184,7 +220,7 @@ impl Gateway {
         Ok(if kept { AskedErasure::Kept } else { AskedErasure::Nothing })
     }
 
-    /// The requests of this organisation's leads that wait.
+    /// The requests of this organisation's leads that wait, and those that have lapsed.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -219,7 +255,7 @@ impl Gateway {
             return Ok(None);
         };
         if *patient != meant {
-            let detail = format!("erasure {id} not confirmed: another person was named");
+            let detail = not_confirmed(id, &inquiry.who.name, "another person was named");
             let row = self.row_of(inquiry, AuditWord::Erase, detail, Some(patient.clone()), false);
             self.store.audit(vec![row]).await?;
             return Ok(Some(Confirmed::AnotherPerson));
@@ -233,7 +269,28 @@ impl Gateway {
             audit: vec![self.row_of(inquiry, AuditWord::Erase, erased(&pending, None, &by), None, true)],
             by,
         };
-        Ok(Some(Confirmed::Decided(self.store.confirm_erasure(confirmation).await?)))
+        let outcome = self.store.confirm_erasure(confirmation).await?;
+        if let Some(why) = refusal(&outcome) {
+            let why = match outcome {
+                ErasureOutcome::OthersToo | ErasureOutcome::OnLegalHold => NOT_ALONE,
+                _ => why,
+            };
+            let detail = not_confirmed(id, &inquiry.who.name, why);
+            self.store.audit(vec![self.row_of(inquiry, AuditWord::Erase, detail, Some(meant), false)]).await?;
+        }
+        Ok(Some(Confirmed::Decided(outcome)))
+    }
+
+    /// Takes a request of the organisation back, on the word of the second lead or of the one who asked; `false`: there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be read or cannot commit.
+    pub async fn refuse_erasure(&self, inquiry: &Inquiry<'_>, id: Uuid) -> Result<bool, StoreError> {
+        let open = self.open_erasures(inquiry.organisation).await?;
+        let Some(open) = open.into_iter().find(|open| open.pending.request.id == id) else { return Ok(false) };
+        let detail = refused(id, &inquiry.who.name, inquiry.reason);
+        let row = self.row_of(inquiry, AuditWord::Erase, detail, Some(open.patient), true);
+        self.store.refuse_erasure(id, vec![row]).await
     }
 
     /// Forbids to erase a person of whom the organisation holds something; `false` where it does not.
@@ -283,6 +340,8 @@ impl Gateway {
         let own = self.own_holds(inquiry.organisation).await?;
         let Some(found) = own.iter().find(|own| own.hold.order.id == id) else { return Ok(Lifted::NoSuchHold) };
         if found.placed_by(&inquiry.who.user) {
+            let detail = format!("legal hold {id} not lifted by {}: the same person placed it", inquiry.who.name);
+            self.store.audit(vec![self.row_of(inquiry, AuditWord::Configure, detail, None, false)]).await?;
             return Ok(Lifted::SamePerson);
         }
         let by = named(inquiry.who);
@@ -297,7 +356,7 @@ impl Gateway {
         &self,
         organisation: &OdsCode,
         word: AuditWord,
-        since: impl Iterator<Item = onward_core::Timestamp>,
+        since: impl Iterator<Item = Timestamp>,
     ) -> Result<Vec<FoundAudit>, StoreError> {
         let Some(from) = since.min() else { return Ok(Vec::new()) };
         let query = AuditQuery { from: Some(from), words: vec![word], ..everything(Some(organisation.clone())) };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use onward_core::TransferId;
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
 use onward_core::client::Client;
 use onward_core::store::StoreError;
 use onward_fhir::Tree;
@@ -42,11 +42,11 @@ pub struct Explanation {
 }
 
 impl Gateway {
-    /// Explains a message to whoever asks, as if `client` had posted it. The asking is audited before PDS is asked, and
-    /// the look-up, with the person whom it was about, before the answer leaves.
+    /// Explains a message to whoever asks, as if `client` had posted it. The asking is audited before PDS is asked. Before the answer
+    /// leaves, the look-up is, and that whoever asks is shown what came of it: an answer tells practice and pharmacy of a person.
     ///
     /// # Errors
-    /// When the store cannot be read, or the asking or the look-up cannot be audited.
+    /// When the store cannot be read, or the asking, the look-up or the showing cannot be audited.
     pub async fn explain_for(
         &self,
         asking: Agent,
@@ -55,12 +55,25 @@ impl Gateway {
         media_type: &str,
         request_id: Option<&str>,
     ) -> Result<Explanation, StoreError> {
-        self.note_dry_run(asking, body, "explain", request_id).await?;
+        self.note_dry_run(asking.clone(), body, "explain", request_id).await?;
         let prepared = self.prepare(client, body, media_type, TransferId::random()).await;
         if let Ok(prepared) = &prepared
             && let Some(patient) = prepared.patient()
         {
-            self.store.audit(vec![self.lookup_row(None, patient, request_id)]).await?;
+            let shown = AuditEntry {
+                patient: Some(patient.clone()),
+                basis: Some(Basis::operation()),
+                content_sha256: Some(crate::sha256_hex(body)),
+                request_id: request_id.map(str::to_owned),
+                ..AuditEntry::new(
+                    AuditWord::Reveal,
+                    self.clock.now(),
+                    asking,
+                    "what PDS and the directory say of the person was shown: explain",
+                )
+            };
+            let rows = vec![self.lookup_row(None, patient, request_id), self.journal.row(&shown)];
+            self.store.audit(rows).await?;
         }
         explained(client, prepared)
     }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Gateway;
 use crate::attend::Attendant;
-use crate::sightings::{Carried, Sighting, VERIFYING, all, sightings};
-use crate::verify::{Misfit, walk};
+use crate::sightings::{Carried, Sighting, all, sightings};
+use crate::verify::{self, Misfit, VERIFIED, walk};
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
@@ -245,7 +245,8 @@ impl Gateway {
         Ok(Some(entry))
     }
 
-    /// Recomputes the log, and keeps what came of it as an entry that [`Gateway::last_verification`] finds. Checkpoints come with
+    /// Recomputes the log, and keeps what came of it as an entry that [`Gateway::last_verification`] finds, unless the log was cut
+    /// back. Checkpoints come with
     /// good signatures; `None` where nothing could check them; a misfit where one of them has no good signature.
     ///
     /// # Errors
@@ -256,29 +257,29 @@ impl Gateway {
         checkpoints: Result<Option<Vec<Checkpoint>>, Misfit>,
     ) -> Result<Result<(Verified, u64), Misfit>, StoreError> {
         let signed = !matches!(checkpoints, Ok(None));
-        let outcome = match checkpoints {
+        let furthest = checkpoints.iter().flatten().flatten().map(|checkpoint| checkpoint.size).max().unwrap_or(0);
+        let mut outcome = match checkpoints {
             Ok(checkpoints) => walk(self.store.as_ref(), checkpoints.unwrap_or_default(), |_| ()).await?,
             Err(misfit) => Err(misfit),
         };
-        let detail = match &outcome {
-            Ok((verified, _)) if !signed => {
-                format!("{VERIFIED}whole in itself, {} entries, but no checkpoint was checked", verified.size)
+        let held = self.store.audit_size().await?;
+        match &mut outcome {
+            Err(misfit) if verify::is_cut_back(furthest, held) => misfit.why.push_str(verify::NOT_KEPT_IN_A_CUT),
+            _ => {
+                let told = outcome.as_ref().map(|(verified, _)| verified).map_err(Misfit::told);
+                let told = told.as_ref().copied().map_err(String::as_str);
+                let agent = self.entry_of(inquiry, AuditWord::Query, String::new()).agent;
+                let entry = AuditEntry {
+                    request_id: inquiry.who.request_id.clone(),
+                    ..verify::entry(agent, self.clock.now(), told, signed)
+                };
+                self.store.audit(vec![self.journal.row(&entry)]).await?;
             }
-            Ok((verified, _)) => {
-                format!("{VERIFIED}whole, {} entries, {} under a checkpoint", verified.size, verified.covered)
-            }
-            Err(misfit) => format!("{VERIFIED}broken at entry {}", misfit.index),
-        };
-        let entry = AuditEntry {
-            success: outcome.is_ok(),
-            query: Some(VERIFYING.to_owned()),
-            ..self.entry_of(inquiry, AuditWord::Query, detail)
-        };
-        self.store.audit(vec![self.journal.row(&entry)]).await?;
+        }
         Ok(outcome)
     }
 
-    /// What the last verification on a page came to, in words, whether it was whole, and when it was.
+    /// What the last verification, on a page or on the command line, came to, in words, whether it was whole, and when it was.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -529,9 +530,6 @@ impl Gateway {
         }
     }
 }
-
-/// How a verification's entry begins.
-const VERIFIED: &str = "audit log verified: ";
 
 /// A query that finds everything of an organisation.
 #[must_use]

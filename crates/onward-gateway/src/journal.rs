@@ -1,12 +1,13 @@
 //! Audit entries become FHIR AuditEvents (IHE BALP) with their leaf hash, and the log gets its checkpoints.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Purpose, StoredCheckpoint};
 use onward_core::store::{AuditColumns, AuditHeader, StoreError, StoredAudit};
-use onward_core::{OdsCode, Timestamp};
+use onward_core::{OdsCode, Timestamp, UserId};
 use onward_fhir::authored::{
     AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, AuditPurpose, Network, Touched,
     audit_event, type_codes,
@@ -15,10 +16,28 @@ use onward_ledger::{Checkpoint, SigningKeys, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{Gateway, sightings};
+use crate::{Gateway, contents, sightings};
 
 /// Entries read at once when a checkpoint is made.
 const PAGE: u32 = 1_000;
+
+tokio::task_local! {
+    /// Where the request came from whose handling writes entries.
+    static ASKED_FROM: IpAddr;
+}
+
+/// Handles a request that came from this address: the entries that it writes say so of whoever asked. What it spawns does not.
+pub async fn asked_from<F: Future>(address: IpAddr, handling: F) -> F::Output {
+    ASKED_FROM.scope(address.to_canonical(), handling).await
+}
+
+/// A person's account among the names of an agent.
+fn user_urn(user: UserId) -> String {
+    format!("{USER_URN}{user}")
+}
+
+/// How the name of a person's account begins.
+pub const USER_URN: &str = "urn:uuid:";
 
 /// Writes audit entries as rows.
 #[derive(Debug, Clone)]
@@ -55,6 +74,7 @@ impl Journal {
                 (AuditWord::Query, None) => sightings::kept(raw_query(entry)),
                 _ => Vec::new(),
             },
+            contents: entry.contents.clone(),
             event,
         }
     }
@@ -92,13 +112,14 @@ impl Journal {
                 part: AgentPart::Client,
                 name: name.to_owned(),
                 organisation: entry.agent.organisation.as_ref().map(ToString::to_string),
-                account: entry.agent.account.clone(),
+                account: entry.agent.user.map(user_urn).or_else(|| entry.agent.account.clone()),
                 requestor: true,
                 role: entry.agent.role.map(str::to_owned),
-                network: match entry.agent.user {
-                    Some(user) => Network::Uri(format!("urn:uuid:{user}")),
-                    None if name.starts_with("mesh:") => Network::Uri(name.to_owned()),
-                    None => Network::Machine(name.to_owned()),
+                network: match (ASKED_FROM.try_with(|address| *address), entry.agent.user) {
+                    (Ok(address), _) => Network::Address(address),
+                    (Err(_), Some(user)) => Network::Uri(user_urn(user)),
+                    (Err(_), None) if name.starts_with("mesh:") => Network::Uri(name.to_owned()),
+                    (Err(_), None) => Network::Machine(name.to_owned()),
                 },
                 policy: entry.agent.under.clone(),
             },
@@ -180,7 +201,9 @@ fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
         (AuditWord::Query, _) => return (None, transfer),
         (AuditWord::DirectoryLookup, _) => (Some(Touched::Named("PDS demographics")), transfer),
         (AuditWord::SubjectAccess, _) => (Some(Touched::Named("subject access archive")), transfer),
-        (AuditWord::Reveal, None) if transfer.is_none() => (Some(Touched::Named("audit entry")), None),
+        (AuditWord::Reveal, None) if transfer.is_none() && entry.content_sha256.is_none() => {
+            (Some(Touched::Named("audit entry")), None)
+        }
         (
             AuditWord::Read
             | AuditWord::Intend
@@ -197,7 +220,8 @@ fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
             (transfer.or_else(bytes).map(Touched::Reference), None)
         }
     };
-    let details = entry.content_sha256.iter().map(|hash| ("sha256".to_owned(), hash.clone())).collect();
+    let mut details: Vec<_> = entry.content_sha256.iter().map(|hash| ("sha256".to_owned(), hash.clone())).collect();
+    details.extend(entry.contents.iter().map(|of| (contents::DETAIL.to_owned(), hex::encode(of.sha256))));
     (what.map(|what| AuditData { what, details }), transfer)
 }
 

@@ -1,12 +1,18 @@
 //! The audit log recomputed from what is stored: the same walk for the command and for the page.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use onward_core::audit::AuditWord;
+use onward_core::Timestamp;
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::store::{AuditHeader, Store, StoreError, StoredAudit};
 use onward_ledger::{Checkpoint, FirstMismatch, LogVerifier, StoredEntry, Verified};
 
 use crate::journal::columns_fit;
+use crate::sightings::VERIFYING;
+use crate::{contents, sent};
+
+/// How a verification's entry begins.
+pub(crate) const VERIFIED: &str = "audit log verified: ";
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
@@ -26,6 +32,43 @@ impl From<FirstMismatch> for Misfit {
     }
 }
 
+/// The entry of a verification that came to this, which [`crate::Gateway::last_verification`] finds. `signed`: a checkpoint could be
+/// checked. What is not whole is told without a person's data.
+#[must_use]
+pub fn entry(agent: Agent, at: Timestamp, outcome: Result<&Verified, &str>, signed: bool) -> AuditEntry {
+    let detail = match outcome {
+        Ok(verified) if !signed => {
+            format!("{VERIFIED}whole in itself, {} entries, but no checkpoint was checked", verified.size)
+        }
+        Ok(verified) => format!("{VERIFIED}whole, {} entries, {} under a checkpoint", verified.size, verified.covered),
+        Err(what) => format!("{VERIFIED}{what}"),
+    };
+    AuditEntry {
+        success: outcome.is_ok(),
+        query: Some(VERIFYING.to_owned()),
+        ..AuditEntry::new(AuditWord::Query, at, agent, detail)
+    }
+}
+
+/// Said of a verification that leaves no entry, after what is wrong.
+pub const NOT_KEPT_IN_A_CUT: &str =
+    "; this verification is not kept as an entry, because it would stand where entries are missing and hide that";
+
+/// Whether a log of `held` entries was cut back behind a checkpoint of `known` ones. Nothing must be added to such a log: a new entry
+/// would take the place of a missing one.
+#[must_use]
+pub fn is_cut_back(known: u64, held: u64) -> bool {
+    held < known
+}
+
+impl Misfit {
+    /// What an entry says of it.
+    #[must_use]
+    pub fn told(&self) -> String {
+        format!("broken at entry {}", self.index)
+    }
+}
+
 /// Walks the whole log against these checkpoints, whose signatures were checked before. `progress` hears how many entries fit
 /// so far. Beside what was walked it gives how many entries were erased.
 ///
@@ -39,6 +82,7 @@ pub async fn walk(
     let mut verifier = LogVerifier::new(checkpoints);
     let (mut next, mut limit) = (0, PAGE);
     let mut erased = Erased::default();
+    let mut lists = HashSet::new();
     loop {
         let page = match store.audit_entries(next, limit).await {
             Ok(page) => page,
@@ -67,6 +111,9 @@ pub async fn walk(
                 return Ok(Err(Misfit { index, why }));
             }
         }
+        if let Some(misfit) = unlisted(store, &page, &mut lists).await? {
+            return Ok(Err(misfit));
+        }
         next = page.last().map_or(next, |last| last.index + 1);
         progress(next);
         if page.len() < limit as usize {
@@ -78,6 +125,29 @@ pub async fn walk(
             return Ok(whole.and_then(|verified| erased.explained().map(|count| (verified, count))));
         }
     }
+}
+
+/// The first entry of a page whose list of what was sent is not there or is another one. `seen` are those that fitted before.
+async fn unlisted(
+    store: &dyn Store,
+    page: &[StoredAudit],
+    seen: &mut HashSet<[u8; 32]>,
+) -> Result<Option<Misfit>, StoreError> {
+    let discloses = |entry: &&StoredAudit| sent::WORDS.iter().any(|word| entry.columns.word == word.as_str());
+    let named = |entry: &StoredAudit| {
+        let event = serde_json::from_slice(entry.event()?).ok()?;
+        Some((contents::named_by(&event)?, entry.index))
+    };
+    let mut named: Vec<_> = page.iter().filter(discloses).filter_map(named).collect();
+    named.retain(|(digest, _)| !seen.contains(digest));
+    let digests: BTreeSet<[u8; 32]> = named.iter().map(|(digest, _)| *digest).collect();
+    let stored = store.contents(&digests.into_iter().collect::<Vec<_>>()).await?;
+    seen.extend(stored.iter().filter(|list| contents::fits(list)).map(|list| list.sha256));
+    let first = named.iter().find(|(digest, _)| !seen.contains(digest));
+    Ok(first.map(|(_, index)| Misfit {
+        index: *index,
+        why: format!("entry {index}: the list of what was sent is not in the store as the entry names it"),
+    }))
 }
 
 /// Entries whose content cannot be read any more, and the erasures that the log has for them: whoever destroyed a key in the

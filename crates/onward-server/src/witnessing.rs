@@ -62,8 +62,13 @@ pub struct Standing {
 pub(crate) enum Verdict {
     /// Cosigned; the number of entries.
     Cosigned(u64),
-    /// The witness has seen another history; how.
-    Mismatch(String),
+    /// The witness has seen another history.
+    Mismatch {
+        /// The number of entries that it has seen.
+        seen: u64,
+        /// How it differs.
+        how: String,
+    },
 }
 
 /// Why there is no verdict.
@@ -168,7 +173,7 @@ impl Witnessing {
                 let at = Some(gateway.clock().now());
                 self.note(name, |standing| *standing = Standing { entries, at, fault: None, mismatch: false });
             }
-            Ok(Verdict::Mismatch(how)) => {
+            Ok(Verdict::Mismatch { how, .. }) => {
                 let first = !before.mismatch;
                 self.note(name, |standing| (standing.mismatch, standing.fault) = (true, Some(how.clone())));
                 if first {
@@ -203,12 +208,13 @@ impl Witnessing {
             if let Some(seen) = asked_size.take() {
                 if seen > newest.size {
                     let ours = newest.size;
-                    return Ok(Verdict::Mismatch(format!(
+                    let how = format!(
                         "it has seen {seen} entries, but the newest checkpoint here has {ours}: the log was cut back"
-                    )));
+                    );
+                    return Ok(Verdict::Mismatch { seen, how });
                 }
                 if seen == tree.size() {
-                    return Ok(Verdict::Mismatch(format!("it has seen another root for {seen} entries")));
+                    return Ok(Verdict::Mismatch { seen, how: format!("it has seen another root for {seen} entries") });
                 }
                 *tree = Tree::new();
                 for leaf in leaves(store, 0, seen).await? {
@@ -233,9 +239,10 @@ impl Witnessing {
                 WitnessAnswer::Seen(size) => asked_size = Some(size),
                 WitnessAnswer::Inconsistent => {
                     let (old, new) = (submission.old, newest.size);
-                    return Ok(Verdict::Mismatch(format!(
+                    let how = format!(
                         "the {new} entries here do not begin with the {old} that it has seen: the log was rewritten"
-                    )));
+                    );
+                    return Ok(Verdict::Mismatch { seen: old, how });
                 }
                 WitnessAnswer::Refused(status) => {
                     return Err(NoVerdict::Answer(format!(

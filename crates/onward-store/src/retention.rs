@@ -56,9 +56,13 @@ const SUPERSEDED: &str = "EXISTS (SELECT 1 FROM directory_entries l JOIN directo
 /// Accounts that were disabled before `?`.
 const DISABLED: &str = "SELECT id FROM users WHERE disabled AND disabled_at < ?";
 
-/// Decisions that were over before `?`.
-const DECIDED: [&str; 3] =
-    ["erasures WHERE confirmed < ?", "legal_holds WHERE lifted < ?", "approvals WHERE expires < ?"];
+/// Decisions that were over before `?`. A request to erase that nobody confirmed lapses after so many microseconds
+/// (`ErasureRequest::OPEN`).
+const DECIDED: [&str; 3] = [
+    "erasures WHERE coalesce(confirmed, requested + 1209600000000) < ?",
+    "legal_holds WHERE lifted < ?",
+    "approvals WHERE expires < ?",
+];
 
 /// Subscriptions that nobody was called for since `?`.
 const UNCALLED: &str = "subscriptions WHERE status IN ('off', 'error') AND changed < ?";

@@ -1,6 +1,6 @@
 //! The erasure of a person, which two people decide, and legal holds, which stop it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::OdsCode;
 use crate::audit::AuditRow;
@@ -34,6 +34,17 @@ pub struct ErasureRequest {
     pub by: String,
     /// When.
     pub at: Timestamp,
+}
+
+impl ErasureRequest {
+    /// For so long a request can be confirmed: a second word that comes later is about what the first did not see.
+    pub const OPEN: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+    /// When it lapses.
+    #[must_use]
+    pub fn lapses(&self) -> Timestamp {
+        self.at.saturating_add(Self::OPEN).expect("a duration of hours has no calendar")
+    }
 }
 
 /// A request that waits, with what it would destroy.
@@ -79,6 +90,8 @@ pub enum ErasureOutcome {
     },
     /// There is no such request, or it was done.
     NoSuchRequest,
+    /// It was not confirmed in time.
+    Lapsed,
     /// Whoever asked cannot confirm.
     SamePerson,
     /// Other organisations sent something about the person.

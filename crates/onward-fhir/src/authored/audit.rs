@@ -66,7 +66,7 @@ pub struct AuditAgent {
     pub name: String,
     /// ODS code of its organisation.
     pub organisation: Option<String>,
-    /// Another name of who acted: an account of the operating system.
+    /// Another name of who acted: the account of a person, as a URN, or an account of the operating system.
     pub account: Option<String>,
     /// It started the event.
     pub requestor: bool,
@@ -85,6 +85,8 @@ pub enum Network {
     Machine(String),
     /// Known by an address: a base URL, an ODS or mailbox URN.
     Uri(String),
+    /// Where its request came from.
+    Address(std::net::IpAddr),
 }
 
 /// `outcome`.
@@ -305,11 +307,12 @@ fn agent(who: &AuditAgent, [client, server]: [(&str, &str); 2]) -> AuditEventAge
     agent.role =
         who.role.iter().map(|role| Some(parts::concept(vec![parts::coding(CLIENT_ROLES, role, None)], None))).collect();
     let (address, kind) = match &who.network {
-        Network::Machine(name) => (name, AuditEventAgentNetworkType::N1),
-        Network::Uri(uri) => (uri, AuditEventAgentNetworkType::N5),
+        Network::Machine(name) => (name.clone(), AuditEventAgentNetworkType::N1),
+        Network::Address(address) => (address.to_string(), AuditEventAgentNetworkType::N2),
+        Network::Uri(uri) => (uri.clone(), AuditEventAgentNetworkType::N5),
     };
     let mut network = AuditEventAgentNetwork::builder().build().expect("a network has no mandatory element");
-    network.address = Some(address.clone());
+    network.address = Some(address);
     network.r#type = Some(kind);
     agent.network = Some(network);
     agent

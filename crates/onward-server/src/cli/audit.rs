@@ -12,14 +12,15 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onward_core::audit::{AuditEntry, AuditWord};
+use onward_core::store::Store;
 use onward_gateway::sightings::Carried;
-use onward_gateway::verify::walk;
-use onward_ledger::{SigningKeys, VerifyingKeys, with_cosignatures};
+use onward_gateway::verify::{self, walk};
+use onward_ledger::{SigningKeys, Verified, VerifyingKeys, with_cosignatures};
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::input;
-use super::open::{ConfigArgs, Desk};
+use super::open::{ConfigArgs, Desk, now};
 use super::output::Output;
 use super::terminal::{Style, Terminal};
 use crate::config::Config;
@@ -31,7 +32,7 @@ const PAGE: u32 = 1_000;
 /// The audit log.
 #[derive(Debug, Subcommand)]
 pub enum Audit {
-    /// Recomputes the log and names the first entry that does not fit
+    /// Recomputes the log and names the first entry that does not fit; the verdict is itself audited, unless the log was cut back
     #[command(after_help = "Examples:
   onward audit verify --config gateway.toml
   onward audit verify --checkpoint kept-elsewhere.txt --verifier onward-log.pub
@@ -153,6 +154,9 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     // Read before the entries: a log that grows meanwhile still covers them. Each narrows down where a rewritten log differs.
     let cosignatures = store.cosignatures().await?;
     let stored = store.checkpoints().await?;
+    // Whatever vouches for it: where in doubt, nothing is added to a log that may have been cut back.
+    let sizes = stored.iter().map(|stored| stored.size).chain(cosignatures.iter().map(|kept| kept.size));
+    let mut furthest = sizes.max().unwrap_or(0);
     let mut notes: Vec<(String, String)> = stored
         .into_iter()
         .map(|stored| {
@@ -170,8 +174,15 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
         let key = verifying_key(&config, &verify.source)?;
         for (name, note) in &notes {
             match key.open(note).and_then(|checkpoint| stated.take(note).map(|()| checkpoint)) {
-                Ok(checkpoint) => checkpoints.push(checkpoint),
-                Err(error) => return Ok(tell_no(verify.json, &format!("{name}: {error}"), None, terminal)),
+                Ok(checkpoint) => {
+                    furthest = furthest.max(checkpoint.size);
+                    checkpoints.push(checkpoint);
+                }
+                Err(error) => {
+                    let unkept =
+                        keep(&config, store.as_ref(), furthest, Err("a checkpoint has no good signature"), true);
+                    return Ok(tell_no(verify.json, &format!("{name}: {error}"), None, unkept.await, terminal));
+                }
             }
         }
     }
@@ -180,13 +191,54 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     let walked = walk(store.as_ref(), checkpoints, |next| terminal.progress(format_args!("{next} entries fit so far")));
     let (verified, erased) = match walked.await? {
         Ok(whole) => whole,
-        Err(misfit) => return Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), terminal)),
+        Err(misfit) => {
+            let unkept = keep(&config, store.as_ref(), furthest, Err(&misfit.told()), count > 0).await;
+            return Ok(tell_no(verify.json, &misfit.why, Some(misfit.index), unkept, terminal));
+        }
     };
     let asked = match verify.ask_witnesses {
         true => Some(cosigned::ask(&config, &store, &verifying_key(&config, &verify.source)?).await?),
         false => None,
     };
-    Ok(cosigned::Whole { verified, erased, count, kept, stated, asked }.tell(verify.json, terminal))
+    let mut whole = cosigned::Whole { verified, erased, count, kept, stated, asked, unkept: None };
+    let outcome = match whole.is_contradicted() {
+        true => Err("a witness has seen another log"),
+        false => Ok(&whole.verified),
+    };
+    let furthest = furthest.max(whole.seen_by_others());
+    whole.unkept = keep(&config, store.as_ref(), furthest, outcome, count > 0).await;
+    Ok(whole.tell(verify.json, terminal))
+}
+
+/// Keeps the verdict as an entry, as the page does, of a broken log too; gives why it is not kept, and the verdict stands. `furthest` is
+/// the largest number of entries that any checkpoint tells of.
+async fn keep(
+    config: &Config,
+    store: &dyn Store,
+    furthest: u64,
+    outcome: Result<&Verified, &str>,
+    signed: bool,
+) -> Option<String> {
+    let kept = async {
+        let held = store.audit_size().await?;
+        if verify::is_cut_back(furthest, held) {
+            return Ok(Some(format!(
+                "the log has {held} entries and had {furthest}; an entry now would stand where others are missing, and hide that"
+            )));
+        }
+        let desk = Desk::new(config)?;
+        let entry = verify::entry(desk.operator(), now(), outcome, signed);
+        store.audit(vec![desk.row_of(&entry)]).await?;
+        Ok::<_, Failure>(None)
+    };
+    kept.await.unwrap_or_else(|failure| Some(super::terminal::plain(&format!("{:#}", failure.error))))
+}
+
+/// Says that the log has no entry of a verification, and why.
+fn say_unkept(why: Option<&str>, terminal: &mut Terminal) {
+    if let Some(why) = why {
+        terminal.say(format_args!("no entry of this verification was kept: {why}"));
+    }
 }
 
 /// The named public key, else that of the configured signing key.
@@ -223,12 +275,15 @@ fn named_key(source: &Source) -> Result<VerifyingKeys, Failure> {
         .map_err(Failure::configuration)
 }
 
-fn tell_no(json: bool, why: &str, index: Option<u64>, terminal: &mut Terminal) -> Exit {
+fn tell_no(json: bool, why: &str, index: Option<u64>, unkept: Option<String>, terminal: &mut Terminal) -> Exit {
     if json {
-        terminal.json(&json!({ "whole": false, "entry": index, "mismatch": why }));
+        terminal.json(&json!({
+            "whole": false, "entry": index, "mismatch": why, "logged": unkept.is_none(), "not_logged": unkept,
+        }));
     } else {
         let word = terminal.paint(Style::Red, "does not fit");
         terminal.say(format_args!("{word}: {}", super::terminal::plain(why)));
+        say_unkept(unkept.as_deref(), terminal);
     }
     Exit::No
 }

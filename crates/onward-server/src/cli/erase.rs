@@ -3,7 +3,7 @@
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use onward_core::audit::{AuditQuery, AuditWord};
+use onward_core::audit::{AuditEntry, AuditQuery, AuditWord};
 use onward_core::store::{
     ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHoldOrder, PendingErasure, Store,
 };
@@ -32,13 +32,19 @@ may be. It is one of retention-ended, wrong-person, unlawful-processing, legal-o
     /// Lists the requests that wait for somebody else
     #[command(after_help = "Example:\n  onward erase list --config gateway.toml")]
     List(Which),
+    /// Takes a request back that waits for somebody else, or that has lapsed
+    #[command(after_help = "Example:
+  onward erase refuse 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --reason 'the records are theirs after all' --by Bea
+
+Exit code 1: there is no such request, or it was done.")]
+    Refuse(Lift),
     /// Destroys the person's keys: nothing about them can be read any more, in backups neither; proofs go on holding
     #[command(after_help = "Example:
   onward erase confirm 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --by Bea --yes
 
 The name is what you say it is; the log also keeps the account that the command runs under. Where both accounts are known by their
 sign-in to this machine, they must be two.
-Exit code 1: refused, because the same person or account asked, a legal hold forbids it, or something about the person is under way.
+Exit code 1: refused, because the same person or account asked, it was asked for more than 14 days ago, a legal hold forbids it, or something about the person is under way.
 A backup from before holds the wrapped key: let such backups expire, or rotate the key-encryption key and let the old one go.")]
     Confirm(Confirm),
 }
@@ -125,13 +131,13 @@ pub struct Add {
 pub struct Lift {
     #[command(flatten)]
     which: Which,
-    /// The hold
+    /// The hold, or the request
     #[arg(value_name = "ID")]
     id: Uuid,
     /// Why, such as a case number: it is evidence and outlives the person's data, so no name and no number of theirs
     #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
-    /// Who lifts it, by name
+    /// Who lifts or refuses it, by name
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     by: String,
 }
@@ -149,6 +155,7 @@ pub(super) async fn erase(command: &Erase, terminal: &mut Terminal) -> Outcome {
     match command {
         Erase::Request(command) => request(command, terminal).await,
         Erase::List(which) => list(which, terminal).await,
+        Erase::Refuse(command) => refuse(command, terminal).await,
         Erase::Confirm(command) => confirm(command, terminal).await,
     }
 }
@@ -190,7 +197,8 @@ async fn request(command: &Request, terminal: &mut Terminal) -> Outcome {
     if command.which.json {
         terminal.json(&json!({ "request": request.id }));
     } else {
-        terminal.say(format_args!("request {} waits for somebody else than {}:", request.id, plain(&request.by)));
+        let (id, by, until) = (request.id, plain(&request.by), minute(request.lapses()));
+        terminal.say(format_args!("request {id} waits until {until} for somebody else than {by}:"));
         terminal.say(format_args!("  onward erase confirm {} --by NAME --yes", request.id));
     }
     Ok(Exit::Done)
@@ -203,7 +211,8 @@ async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {
         let rows = pending.iter().map(|each| {
             let PendingErasure { request, pseudonym, .. } = each;
             json!({ "request": request.id, "person": pseudonym, "ground": request.ground.as_str(),
-                "reason": request.reason, "by": request.by, "at": request.at.to_string() })
+                "reason": request.reason, "by": request.by, "at": request.at.to_string(),
+                "lapses": request.lapses().to_string(), "lapsed": now() >= request.lapses() })
         });
         terminal.json(&rows.collect::<Vec<_>>());
         return Ok(Exit::Done);
@@ -213,10 +222,12 @@ async fn list(which: &Which, terminal: &mut Terminal) -> Outcome {
         .map(|each| {
             let request = &each.request;
             let person = short(&each.pseudonym);
-            [request.id.to_string(), person, request.ground.to_string(), request.by.clone(), minute(request.at)]
+            let until = minute(request.lapses());
+            let until = if now() >= request.lapses() { format!("lapsed {until}") } else { until };
+            [request.id.to_string(), person, request.ground.to_string(), request.by.clone(), minute(request.at), until]
         })
         .collect();
-    terminal.table(["request", "person", "ground", "by", "at"], &rows);
+    terminal.table(["request", "person", "ground", "by", "at", "until"], &rows);
     Ok(Exit::Done)
 }
 
@@ -236,7 +247,14 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
         return Ok(Exit::No);
     }
     let asked = account_that_asked(store.as_ref(), &pending.request).await?;
+    // Whom it is about stands in the entry of the request; here nobody has to know.
+    let denied = |why: &str| {
+        let detail = format!("{}; person {}", erasing::not_confirmed(command.id, &command.by, why), pending.pseudonym);
+        let entry = AuditEntry { success: false, ..desk.entry(AuditWord::Erase, detail) };
+        store.audit(vec![desk.row_of(&entry)])
+    };
     if let Some(why) = not_a_second(asked.as_deref(), Account::own()) {
+        denied("the same account asked for it").await?;
         return Err(Failure::no(why));
     }
     if !Account::own().is_some_and(|own| own.signed_in) {
@@ -269,8 +287,26 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
             }
             Ok(Exit::Done)
         }
-        refused => Err(Failure::no(why(&refused))),
+        refused => {
+            if let Some(told) = erasing::refusal(&refused) {
+                denied(told).await?;
+            }
+            Err(Failure::no(why(&refused)))
+        }
     }
+}
+
+async fn refuse(command: &Lift, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = command.which.config.existing_store().await?;
+    let desk = Desk::new(&config)?;
+    let row = desk.row(AuditWord::Erase, erasing::refused(command.id, &command.by, &command.reason));
+    let refused = store.refuse_erasure(command.id, vec![row]).await?;
+    if command.which.json {
+        terminal.json(&json!({ "refused": refused }));
+    } else {
+        terminal.say(if refused { "refused: nothing was erased" } else { "there is no such request, or it was done" });
+    }
+    Ok(Exit::answer(refused))
 }
 
 /// The account that a request was made under, as the log has it.
@@ -285,6 +321,7 @@ async fn account_that_asked(store: &dyn Store, request: &ErasureRequest) -> Resu
 
 fn why(outcome: &ErasureOutcome) -> String {
     match outcome {
+        ErasureOutcome::Lapsed => "it was asked for more than 14 days ago and has lapsed: ask anew".to_owned(),
         ErasureOutcome::SamePerson => "whoever asked cannot confirm: somebody else must".to_owned(),
         ErasureOutcome::OnLegalHold => "a legal hold forbids it: onward legal-hold list".to_owned(),
         ErasureOutcome::UnderWay { queued, holds } => format!(

@@ -95,7 +95,7 @@ fn record(config: &Config, policies: &[Policy]) -> Result<String, Failure> {
     section("30(1)(c)", "Whose data, and which", &[
         "People discharged from hospital to a care home, and those whom their documents name: relatives, professionals".to_owned(),
         "Health data (Article 9): whatever a discharge document holds; each recipient's part is in the appendix (`--dpia`)".to_owned(),
-        "Staff who sign in: name, e-mail address, organisation, role, credentials, what they did".to_owned(),
+        "Staff who sign in: name, e-mail address, organisation, role, credentials, what they did, and the address that each request came from".to_owned(),
     ]);
     section("30(1)(d)", "Recipients", &recipients(config, policies)?);
     section("30(1)(e)", "Transfers to third countries", &transfers(config));
@@ -124,8 +124,8 @@ fn limits(config: &Config) -> Vec<String> {
             "Sessions of staff: {} idle minutes, {} hours at most; their rows go with a later sign-in, two days after they began",
             config.people.session_idle_minutes, config.people.session_hours
         ),
-        "The audit log: entries about a person are unreadable when the person's keys go; what concerns no patient (sign-ins, changes) \
-         stays with the log, for every proof needs every entry"
+        "The audit log: entries about a person are unreadable when the person's keys go; what concerns no patient (sign-ins, changes), \
+         with the name of who acted and the address they asked from, stays with the log, for every proof needs every entry"
             .to_owned(),
         "Nothing goes by itself: `onward retention plan` lists what is due, a second command carries it out and signs a certificate. \
          What is under a legal hold stays"

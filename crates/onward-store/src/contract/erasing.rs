@@ -200,10 +200,22 @@ pub(crate) async fn an_erasure_needs_two_people_and_yields_to_a_legal_hold(store
         audit: Vec::new(),
     };
     assert!(matches!(store.confirm_erasure(stale.clone()).await, Ok(ErasureOutcome::UnderWay { .. })));
-    let of_another = ErasureConfirmation { only_from: Some(ods("ZZZ99")), ..stale };
+    let of_another = ErasureConfirmation { only_from: Some(ods("ZZZ99")), ..stale.clone() };
     assert_eq!(store.confirm_erasure(of_another).await, Ok(ErasureOutcome::OthersToo));
     assert!(store.original(transfer).await.expect("readable").is_some(), "nothing was erased");
     assert_eq!(store.pending_erasures().await.expect("readable").len(), 1);
+
+    let late = ErasureConfirmation { only_from: None, at: request(id).lapses(), ..stale.clone() };
+    assert_eq!(store.confirm_erasure(late).await, Ok(ErasureOutcome::Lapsed));
+    let before = log(&store).await.len();
+    assert_eq!(store.refuse_erasure(Uuid::new_v4(), vec![row(AuditWord::Erase)]).await, Ok(false), "no such request");
+    assert_eq!(log(&store).await.len(), before, "and nothing is written");
+    assert_eq!(store.refuse_erasure(id, vec![row(AuditWord::Erase)]).await, Ok(true));
+    assert_eq!(store.refuse_erasure(id, vec![row(AuditWord::Erase)]).await, Ok(false), "once");
+    assert_eq!(log(&store).await.len(), before + 1);
+    assert!(store.pending_erasures().await.expect("readable").is_empty());
+    let after = ErasureConfirmation { only_from: None, ..stale };
+    assert_eq!(store.confirm_erasure(after).await, Ok(ErasureOutcome::NoSuchRequest), "what was refused is not done");
 }
 
 pub(crate) async fn what_came_before_the_person_was_known_is_erased_with_them(store: Shared) {

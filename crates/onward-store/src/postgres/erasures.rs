@@ -100,6 +100,16 @@ async fn keys(c: &Client, index: &str, lock: &str) -> Result<Vec<String>, Failur
     found.iter().map(|row| Ok(Columns::of("data_keys", row).get("id")?)).collect()
 }
 
+/// Takes a request back.
+pub(super) async fn refuse<'j>(work: &mut Work<'j>, (id, audit): &'j (Uuid, Vec<AuditRow>)) -> Result<bool, Failure> {
+    let sql = "DELETE FROM erasures WHERE id = $1 AND confirmed IS NULL";
+    let gone = session::execute(work.client(), sql, &[id]).await?;
+    if gone == 1 {
+        work.audit(audit);
+    }
+    Ok(gone == 1)
+}
+
 /// Destroys the keys. The row of the audit is sealed under the gateway's key, so that it outlives them.
 pub(super) async fn confirm<'j>(
     work: &mut Work<'j>,
@@ -111,6 +121,9 @@ pub(super) async fn confirm<'j>(
     let Some(row) = found else { return Ok(ErasureOutcome::NoSuchRequest) };
     // With the keys locked, nobody can seal anything more under them: what they have sealed is committed and seen below.
     let pending = waiting(c, &row, "FOR UPDATE").await?;
+    if confirmation.at >= pending.request.lapses() {
+        return Ok(ErasureOutcome::Lapsed);
+    }
     let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
     if same(&pending.request.by, &confirmation.by) {
         return Ok(ErasureOutcome::SamePerson);

@@ -474,6 +474,10 @@ impl Store for PostgresStore {
         self.read((), |c, ()| erasures::pending(c).boxed()).await
     }
 
+    async fn refuse_erasure(&self, id: Uuid, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.writers.run((id, audit), |work, refused| erasures::refuse(work, refused).boxed()).await
+    }
+
     async fn confirm_erasure(&self, confirmation: ErasureConfirmation) -> Result<ErasureOutcome, StoreError> {
         let outcome = self.writers.run(confirmation, |work, done| erasures::confirm(work, done).boxed()).await?;
         let ErasureOutcome::Erased { transfers, entries, .. } = outcome else { return Ok(outcome) };

@@ -71,6 +71,17 @@ fn keys(c: &Keyed<'_>, index: &str) -> Result<Vec<String>, Failure> {
         .collect()
 }
 
+/// Takes a request back.
+pub(super) fn refuse(c: &Keyed<'_>, id: Uuid, rows: &[AuditRow]) -> Result<bool, Failure> {
+    let gone = c
+        .prepare_cached("DELETE FROM erasures WHERE id = ? AND confirmed IS NULL")?
+        .execute(params![id.to_string()])?;
+    if gone == 1 {
+        audit::append(c, rows)?;
+    }
+    Ok(gone == 1)
+}
+
 /// Destroys the keys. The row of the audit is sealed under the gateway's key, so that it outlives them.
 pub(super) fn confirm(c: &Keyed<'_>, confirmation: &ErasureConfirmation) -> Result<ErasureOutcome, Failure> {
     let id = confirmation.id.to_string();
@@ -80,6 +91,9 @@ pub(super) fn confirm(c: &Keyed<'_>, confirmation: &ErasureConfirmation) -> Resu
         .next()
         .transpose()?;
     let Some(pending) = found else { return Ok(ErasureOutcome::NoSuchRequest) };
+    if confirmation.at >= pending.request.lapses() {
+        return Ok(ErasureOutcome::Lapsed);
+    }
     let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
     if same(&pending.request.by, &confirmation.by) {
         return Ok(ErasureOutcome::SamePerson);

@@ -464,6 +464,10 @@ impl Store for SqliteStore {
         self.read(erasures::pending).await
     }
 
+    async fn refuse_erasure(&self, id: Uuid, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.write(move |c| erasures::refuse(c, id, &audit)).await
+    }
+
     async fn confirm_erasure(&self, confirmation: ErasureConfirmation) -> Result<ErasureOutcome, StoreError> {
         let outcome = self.write(move |c| erasures::confirm(c, &confirmation)).await?;
         let ErasureOutcome::Erased { transfers, entries, .. } = outcome else { return Ok(outcome) };

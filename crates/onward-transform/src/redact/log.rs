@@ -135,7 +135,9 @@ impl Walk<'_> {
 
     fn ruled_out(&self, element: Element<'_, '_>) -> Option<Rule> {
         let of_agent = element.parent().is_some_and(|parent| parent.name() == "agent");
-        let is_account = || element.text("address").is_some_and(|at| at.starts_with("urn:uuid:"));
+        let says = |name, begin: &str| element.text(name).is_some_and(|text| text.starts_with(begin));
+        // An account, or the address of the Internet Protocol that somebody asked from.
+        let is_account = || says("address", "urn:uuid:") || says("type", "2");
         match element.name() {
             "altId" | "policy" if of_agent => Some(Rule::Account),
             "network" if of_agent && is_account() => Some(Rule::Account),
@@ -196,6 +198,11 @@ mod tests {
             assert!(!text.contains(gone), "{gone}: {text}");
         }
         assert_eq!(redactions.iter().map(|(_, rule)| *rule).collect::<Vec<_>>(), [Rule::Account; 3]);
+        let from = person("care-home-user", "Pat Moore")
+            .replace("urn:uuid:5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10\",\"type\":\"5", "192.0.2.17\",\"type\":\"2");
+        let (text, redactions) = redacted(&event(&from, "read: version 1"), false);
+        assert!(text.contains("Pat Moore") && !text.contains("192.0.2.17"), "where staff sit is theirs: {text}");
+        assert_eq!(redactions.len(), 3);
         for role in OVERSEEING {
             let told = "reveal: whom it is about was shown: complaint, Byte asks";
             let (text, redactions) = redacted(&event(&person(role, "Ada Byte"), told), false);

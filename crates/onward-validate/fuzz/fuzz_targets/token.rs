@@ -1,5 +1,5 @@
-//! A client assertion of any form is read or refused, is within the limits when it is read, and is never trusted: nobody here has a
-//! private key. The source is the gateway's own, so that the fuzzer need not build the gateway.
+//! A client assertion or another issuer's token, of any form, is read or refused, is within the limits when it is read, and is never
+//! trusted: nobody here has a private key. The source is the gateway's own, so that the fuzzer need not build the gateway.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -12,6 +12,7 @@ use onward_core::Timestamp;
 #[path = "../../../onward-server/src/auth"]
 mod auth {
     pub mod assertion;
+    pub(crate) mod jws;
     pub(crate) mod unique;
 }
 
@@ -33,6 +34,10 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
 });
 
 fn judge(jwt: &str) {
+    auth::jws::claimed_issuer(jwt);
+    if let Ok(signed) = auth::jws::signed(jwt, &KEYS) {
+        panic!("a forged signature is trusted: {:?} {:?}", signed.kind, signed.claims::<serde_json::Value>());
+    }
     let now = Timestamp::from_second(NOW_SECONDS).expect("a moment");
     let Ok(assertion) = Assertion::read(jwt, AUDIENCE, now) else { return };
     let ahead = assertion.expires.as_second() - NOW_SECONDS;

@@ -122,27 +122,43 @@ pub(super) struct Whole<'k> {
     pub(super) kept: usize,
     pub(super) stated: Stated<'k>,
     pub(super) asked: Option<Vec<Asked>>,
+    /// Why the log has no entry of this verification.
+    pub(super) unkept: Option<String>,
 }
 
 impl Whole<'_> {
+    /// A witness that was asked has seen another log.
+    pub(super) fn is_contradicted(&self) -> bool {
+        self.asked.iter().flatten().any(|asked| matches!(asked.answer, Ok(Verdict::Mismatch { .. })))
+    }
+
+    /// The most entries that a witness who was asked has seen of another log; 0 where none has.
+    pub(super) fn seen_by_others(&self) -> u64 {
+        let seen = self.asked.iter().flatten().map(|asked| match asked.answer {
+            Ok(Verdict::Mismatch { seen, .. }) => seen,
+            Ok(Verdict::Cosigned(_)) | Err(_) => 0,
+        });
+        seen.max().unwrap_or(0)
+    }
+
     /// What is said about it, and how that ends: a witness that has seen another log is a no.
     pub(super) fn tell(&self, json: bool, terminal: &mut Terminal) -> Exit {
         let asked = || self.asked.iter().flatten();
-        let mismatch = asked().find(|asked| matches!(asked.answer, Ok(Verdict::Mismatch(_))));
+        let whole = !self.is_contradicted();
         let vouched = asked().any(|asked| matches!(asked.answer, Ok(Verdict::Cosigned(_))));
         if json {
-            self.print_json(vouched, mismatch.is_none(), terminal);
+            self.print_json(vouched, whole, terminal);
         } else {
-            self.print(vouched, mismatch.is_none(), terminal);
+            self.print(vouched, whole, terminal);
         }
-        Exit::answer(mismatch.is_none())
+        Exit::answer(whole)
     }
 
     fn print_json(&self, vouched: bool, whole: bool, terminal: &mut Terminal) {
         let asked: Option<Vec<Value>> = self.asked.as_ref().map(|asked| {
             let told = |asked: &Asked| match &asked.answer {
                 Ok(Verdict::Cosigned(entries)) => json!({ "witness": asked.witness, "vouches_for": entries }),
-                Ok(Verdict::Mismatch(how)) => json!({ "witness": asked.witness, "mismatch": how }),
+                Ok(Verdict::Mismatch { how, .. }) => json!({ "witness": asked.witness, "mismatch": how }),
                 Err(fault) => json!({ "witness": asked.witness, "fault": fault }),
             };
             asked.iter().map(told).collect()
@@ -152,6 +168,7 @@ impl Whole<'_> {
             "erased": self.erased, "checkpoints": self.count,
             "kept_elsewhere": self.kept, "cosigned": self.stated.json(), "asked": asked,
             "root": hex::encode(self.verified.root), "limits": self.limits(vouched),
+            "logged": self.unkept.is_none(), "not_logged": self.unkept,
         }));
     }
 
@@ -183,7 +200,7 @@ impl Whole<'_> {
                         "{witness} was asked: it has seen nothing else, and vouches for {entries} entries"
                     ));
                 }
-                Ok(Verdict::Mismatch(how)) => {
+                Ok(Verdict::Mismatch { how, .. }) => {
                     let word = terminal.paint(Style::Red, "another history");
                     terminal.say(format_args!("{witness} was asked: {word}: {}", plain(how)));
                 }
@@ -196,6 +213,7 @@ impl Whole<'_> {
         if let Some(limits) = self.limits(vouched) {
             terminal.paragraph(0, limits);
         }
+        super::say_unkept(self.unkept.as_deref(), terminal);
     }
 
     /// What this verification cannot show.

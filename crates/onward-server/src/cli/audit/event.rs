@@ -3,7 +3,11 @@
 use onward_core::audit::{AuditWord, under};
 use onward_core::people::Strength;
 use onward_core::{NhsNumber, UserId};
+use onward_gateway::journal::USER_URN;
 use serde_json::Value;
+
+/// The code of an address of the Internet Protocol (`network-type`).
+const IP_ADDRESS: &str = "2";
 
 /// One who took part.
 #[derive(Clone)]
@@ -18,6 +22,8 @@ pub(crate) struct Party {
     pub account: Option<String>,
     /// The account of a person who signed in.
     pub user: Option<UserId>,
+    /// The address that its request came from; none of commands, of partners that were called, and of entries from before that was kept.
+    pub address: Option<String>,
     /// How a person signed in; none of entries from before that was kept.
     pub strength: Option<Strength>,
     /// It is the gateway that wrote the event; its name is then an address.
@@ -82,8 +88,12 @@ impl Told {
                 name: text(&agent["name"])?,
                 role: text(&agent["role"][0]["coding"][0]["code"]),
                 organisation: text(&agent["who"]["identifier"]["value"]),
-                account: text(&agent["altId"]),
-                user: agent["network"]["address"].as_str().and_then(|at| at.strip_prefix("urn:uuid:")?.parse().ok()),
+                account: text(&agent["altId"]).filter(|name| !name.starts_with(USER_URN)),
+                // Before the address was kept, the account stood in its place.
+                user: [&agent["altId"], &agent["network"]["address"]]
+                    .into_iter()
+                    .find_map(|name| name.as_str()?.strip_prefix(USER_URN)?.parse().ok()),
+                address: text(&agent["network"]["address"]).filter(|_| agent["network"]["type"] == IP_ADDRESS),
                 strength: agent["policy"]
                     .as_array()
                     .into_iter()

@@ -123,6 +123,12 @@ impl Place {
         }
     }
 
+    /// The store as it is.
+    fn file(&self) -> Vec<u8> {
+        self.edited(|connection| connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("runs"));
+        std::fs::read(self.path("onward.db")).expect("readable")
+    }
+
     /// The store as it is, changed.
     fn edited(&self, change: impl FnOnce(&Connection)) {
         let connection = Connection::open(Path::new(&self.path("onward.db"))).expect("opens");
@@ -404,6 +410,7 @@ async fn every_change_is_found_and_its_first_entry_named() {
             _ => expected = replace_history(&place, kind, &mut dice).await,
         }
         let counted = usize::try_from(kind).expect("small");
+        let changed = place.file();
         let (exit, named, out) = place.verify(&[]).await;
         alone[counted] += u64::from(exit == Exit::No);
         if kind < SHOWN {
@@ -415,6 +422,8 @@ async fn every_change_is_found_and_its_first_entry_named() {
                 "and that is said: {out}"
             );
         }
+        // Without the entry of the first verification, which moves the end of a log that was cut.
+        place.replaced(&changed, |_| {});
         let (exit, named, out) = place.verify_with_witness().await;
         assert_eq!(exit, Exit::No, "change {change} of kind {kind}, with a witness: {out}");
         assert!(expected.is_none() || named == expected, "change {change} of kind {kind}, with a witness: {out}");

@@ -56,7 +56,11 @@ async fn a_whole_log_is_whole_and_says_what_that_cannot_show() {
     assert!(out.contains("witness"), "{out}");
     let (_, json) = audit(&folder, &["verify", "--json"]).await;
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!((json["whole"].as_bool(), json["entries"].as_u64()), (Some(true), Some(5)));
+    assert_eq!(
+        (json["whole"].as_bool(), json["entries"].as_u64()),
+        (Some(true), Some(6)),
+        "the first verification is an entry"
+    );
 }
 
 #[tokio::test]
@@ -73,6 +77,18 @@ async fn a_checkpoint_kept_elsewhere_shows_a_log_that_was_cut() {
     assert_eq!(outcome, Ok(Exit::No));
     let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((json["whole"].as_bool(), json["entry"].as_u64()), (Some(false), Some(3)), "{out}");
+    assert_eq!(json["logged"].as_bool(), Some(false), "{out}");
+    let (_, store) = config(&folder).existing_store().await.expect("a store");
+    assert_eq!(store.audit_size().await, Ok(3), "nothing stands where the cut is");
+    let (_, said) = audit(&folder, &["verify", "--checkpoint", file.to_str().expect("UTF-8")]).await;
+    assert!(said.contains("no entry of this verification was kept: the log has 3 entries and had 4"), "{said}");
+    drop(store);
+    let database = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    database
+        .execute_batch("DELETE FROM audit_parties WHERE position = 2; DELETE FROM audit_log WHERE position = 2")
+        .expect("runs");
+    let (outcome, said) = audit(&folder, &["verify"]).await;
+    assert!(outcome == Ok(Exit::No) && said.contains("the log has 2 entries and had 3"), "by the stored one: {said}");
 }
 
 #[tokio::test]
@@ -273,11 +289,13 @@ async fn a_list_that_is_hidden_from_who_asks_is_found_by_the_verifier() {
         "INSERT INTO audit_shown (subject, position) VALUES ('5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10', 2)",
         "UPDATE audit_shown SET subject = '*'",
     ] {
+        file.execute_batch("DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT * FROM audit_shown").expect("runs");
         file.execute_batch(change).expect("runs");
         let (outcome, out) = audit(&folder, &["verify"]).await;
         assert!(outcome == Ok(Exit::No) && out.contains("entry 2"), "{change}: {out}");
-        let restore = format!("DELETE FROM audit_shown; INSERT INTO audit_shown VALUES ('{copy}', 2)");
-        file.execute_batch(&restore).expect("runs");
+        let restore = "DELETE FROM audit_shown WHERE position <= (SELECT max(position) FROM kept);
+                       INSERT INTO audit_shown SELECT * FROM kept";
+        file.execute_batch(restore).expect("runs");
         assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
     }
 }
@@ -298,9 +316,9 @@ async fn an_entry_that_is_hidden_from_an_organisation_is_found_by_the_verifier()
     drop(app);
     assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
     let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
-    let keep = "CREATE TABLE IF NOT EXISTS kept AS SELECT * FROM audit_parties";
-    file.execute_batch(keep).expect("runs");
-    let restore = "DELETE FROM audit_parties; INSERT INTO audit_parties SELECT * FROM kept";
+    let keep = "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT * FROM audit_parties";
+    // What the verifications themselves are filed under stays.
+    let restore = "DELETE FROM audit_parties WHERE organisation = 'ZZZ99' OR position <= (SELECT max(position) FROM kept); INSERT INTO audit_parties SELECT * FROM kept";
     // The sender, a recipient and an agent lose an entry; a stranger gains one; an entry is filed at another time.
     let (of_sender, of_recipient) = (
         "position IN (SELECT a.position FROM audit_log a JOIN transfers t ON t.id = a.transfer AND t.sender = audit_parties.organisation)",
@@ -315,10 +333,41 @@ async fn an_entry_that_is_hidden_from_an_organisation_is_found_by_the_verifier()
         "INSERT INTO audit_parties VALUES ('ZZZ99', 1, 1000000)".into(),
         "UPDATE audit_parties SET recorded = recorded + 1".into(),
     ] {
+        file.execute_batch(keep).expect("runs");
         assert!(file.execute(&change, []).expect("runs") > 0, "{change}");
         let (outcome, out) = audit(&folder, &["verify"]).await;
         assert!(outcome == Ok(Exit::No) && out.contains("filed under other organisations"), "{change}: {out}");
         file.execute_batch(restore).expect("runs");
         assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
     }
+}
+
+/// Whoever answers for the log sees that somebody looked, and what came of it.
+#[tokio::test]
+async fn a_verification_is_an_entry_whatever_it_comes_to() {
+    let (folder, _) = place(3).await;
+    let last = async || {
+        let (_, store) = config(&folder).existing_store().await.expect("a store");
+        let own = Some("R9Z".parse().expect("a code"));
+        let query =
+            AuditQuery { lists: Some(Lists::Verifications), limit: 9, organisation: own, ..AuditQuery::default() };
+        let found = store.search_audit(query).await.expect("readable");
+        let newest = found.iter().max_by_key(|entry| entry.index)?;
+        let told = super::Told::read(newest.event.as_deref()?)?;
+        Some((told.detail, told.success))
+    };
+    assert_eq!(last().await, None);
+    assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
+    let (words, whole) = last().await.expect("an entry");
+    assert!(words.ends_with("audit log verified: whole, 3 entries, 3 under a checkpoint") && whole, "{words}");
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    file.execute_batch("UPDATE audit_log SET recorded = recorded + 1 WHERE position = 1").expect("runs");
+    assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::No));
+    let (words, whole) = last().await.expect("an entry");
+    assert!(words.ends_with("audit log verified: broken at entry 1") && !whole, "{words}");
+    file.execute_batch("CREATE TRIGGER full BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'full'); END")
+        .expect("runs");
+    let (outcome, out) = audit(&folder, &["verify", "--json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((outcome, json["logged"].as_bool()), (Ok(Exit::No), Some(false)), "the verdict stands: {out}");
 }

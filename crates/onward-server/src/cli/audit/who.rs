@@ -47,6 +47,8 @@ struct Seen {
     /// How a person signed in.
     strength: Option<Strength>,
     organisation: Option<String>,
+    /// The address that the request came from.
+    address: Option<String>,
     what: &'static str,
     success: bool,
     basis: Option<String>,
@@ -108,6 +110,7 @@ fn seen(entry: &FoundAudit, sighting: Option<Sighting>) -> Option<Seen> {
         role: got.role.clone(),
         strength: got.strength,
         organisation: got.organisation.clone(),
+        address: got.address.clone(),
         what: match sighting {
             None => entry.word.as_str(),
             Some(Sighting::List) => ON_LIST,

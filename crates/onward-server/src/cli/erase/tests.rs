@@ -68,6 +68,14 @@ async fn two_people_erase_a_third_and_the_log_stays_whole() {
 
     let (exit, said) = onward(&folder, &format!("erase confirm {request} --by Ada --yes")).await;
     assert!(exit == Exit::No && said.contains("somebody else"), "{said}");
+    let (_, said) = onward(&folder, "erase list").await;
+    assert!(said.contains("until"), "{said}");
+    let (exit, said) = onward(&folder, &format!("erase refuse {} --reason r --by Bea", uuid::Uuid::new_v4())).await;
+    assert!(exit == Exit::No && said.contains("no such request"), "{said}");
+    let again = id(&onward(&folder, &ask).await.1, "request");
+    assert_eq!(onward(&folder, &format!("erase refuse {again} --reason theirs --by Bea")).await.0, Exit::Done);
+    let (exit, said) = onward(&folder, &format!("erase confirm {again} --by Bea --yes")).await;
+    assert!(exit == Exit::No && said.contains("no such request"), "{said}");
     let hold = format!("legal-hold add --nhs-number {PERSON} --reason inquest --by Cy --json");
     let hold = id(&onward(&folder, &hold).await.1, "hold");
     let (exit, said) = onward(&folder, &format!("erase confirm {request} --by Bea --yes")).await;
@@ -88,8 +96,8 @@ async fn two_people_erase_a_third_and_the_log_stays_whole() {
     let (exit, said) = onward(&folder, "audit verify --json").await;
     let told: serde_json::Value = serde_json::from_str(said.trim()).expect("JSON");
     assert_eq!((exit, told["whole"].as_bool()), (Exit::Done, Some(true)), "{said}");
-    // Two before, and the request and the legal hold, which were about the person as well.
-    assert_eq!(told["erased"].as_u64(), Some(4), "{said}");
+    // Two before, and the two requests and the legal hold, which were about the person as well.
+    assert_eq!(told["erased"].as_u64(), Some(5), "{said}");
     let (_, who) = onward(&folder, &format!("audit who --nhs-number {PERSON}")).await;
     assert!(who.contains("erased"), "{who}");
     assert_eq!(onward(&folder, &format!("audit who --nhs-number {OTHER}")).await.0, Exit::Done);
@@ -101,7 +109,7 @@ async fn two_people_erase_a_third_and_the_log_stays_whole() {
         "no words stay in the log for good"
     );
     let (_, evidence) = onward(&folder, "audit export --evidence").await;
-    assert_eq!(evidence.lines().filter(|line| !line.contains("\"event\"")).count(), 4, "{evidence}");
+    assert_eq!(evidence.lines().filter(|line| !line.contains("\"event\"")).count(), 5, "{evidence}");
 }
 
 /// Two people are two accounts: the account of the first is found by how the entry of the request begins.

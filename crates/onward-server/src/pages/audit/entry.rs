@@ -108,7 +108,8 @@ impl EntryPage {
         if let Some(told) = entry.event.as_deref().and_then(Told::read) {
             let party = |party: &crate::cli::audit::event::Party| {
                 let strength = party.strength.map(|strength| signed_in_by(strength).to_owned());
-                let parts = [Some(party.shown()), party.role.clone(), party.organisation.clone(), strength];
+                let address = party.address.as_ref().map(|address| format!("from {address}"));
+                let parts = [Some(party.shown()), party.role.clone(), party.organisation.clone(), strength, address];
                 parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
             };
             facts.push(Fact { key: "Who", lines: vec![party(&told.actor)] });

@@ -47,7 +47,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, who: SignedIn, _: OnlyGet, 
                     "Not checked since {}. What that check found: {words}. The log may have been changed since.",
                     dates::near_moment(at, now)
                 ),
-                None => "Not checked yet by anybody of your organisation on this page.".to_owned(),
+                None => "Not checked yet by anybody of your organisation.".to_owned(),
             };
             page(&headers, StatusCode::OK, &IntegrityPage::new(shell, standing, None, true, anchors))
         }

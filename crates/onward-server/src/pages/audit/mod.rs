@@ -48,6 +48,7 @@ pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         fresh("POST", "/audit/rights/holds/{id}", Erase, post(rights::lift)),
         fresh("POST", "/audit/rights/erasures", Erase, post(rights::ask)),
         fresh("POST", "/audit/rights/erasures/{id}", Erase, post(rights::confirm)),
+        fresh("POST", "/audit/rights/erasures/{id}/refuse", Erase, post(rights::refuse)),
     ]
 }
 

@@ -40,9 +40,14 @@ struct Row {
     by: String,
     reason: String,
     at: String,
+    /// Until when a request can be confirmed, in words; empty of orders.
+    until: String,
+    lapsed: bool,
     own: bool,
     /// What must be written to decide on it.
     field: Field,
+    /// Why a request is refused; of orders not used.
+    refusal: Field,
 }
 
 /// The forms with what was sent in them, and what is wrong with it.
@@ -57,6 +62,8 @@ struct Forms {
     ground: Field,
     /// What is wrong with one of the rows: its identifier, and what.
     row: Option<(Uuid, String)>,
+    /// The same of a request that is to be refused.
+    refused: Option<(Uuid, String)>,
 }
 
 impl Forms {
@@ -82,6 +89,7 @@ impl Forms {
             erased_reason: field("erased-reason", "reason", "Why?", reason),
             ground: Field::new("ground", "Why may it be erased?"),
             row: None,
+            refused: None,
         }
     }
 
@@ -90,6 +98,8 @@ impl Forms {
         let fields = kept.into_iter().chain([&self.erased_for, &self.erased, &self.ground, &self.erased_reason]);
         let wrong = fields.filter(|field| !field.error.is_empty());
         let rows = self.row.iter().map(|(id, text)| FormError { field: row_field(*id), text: text.clone() });
+        let refused = self.refused.iter().map(|(id, text)| FormError { field: refusal_field(*id), text: text.clone() });
+        let rows = rows.chain(refused);
         rows.chain(wrong.map(|field| FormError { field: field.id.clone(), text: field.error.clone() })).collect()
     }
 
@@ -100,6 +110,10 @@ impl Forms {
 
 fn row_field(id: Uuid) -> String {
     format!("row-{id}")
+}
+
+fn refusal_field(id: Uuid) -> String {
+    format!("refusal-{id}")
 }
 
 fn reason(body: &[u8], field: &mut Field) -> Option<String> {
@@ -125,6 +139,7 @@ pub(super) async fn get(
         Some("done=kept") => "Nothing about this person is erased until the hold is lifted.",
         Some("done=lifted") => "The hold is lifted.",
         Some("done=asked") => "Your request is kept. Another lead of your organisation must confirm it.",
+        Some("done=refused") => "The request is taken back. Nothing was erased.",
         Some("done=erased") => "The person's keys are destroyed. Nothing about them can be read any more.",
         _ => "",
     };
@@ -207,15 +222,44 @@ pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: Hea
     let refused = match app.gateway.ask_erasure(&asked, &patient, ground).await {
         Ok(AskedErasure::Kept) => return see_other("/audit/rights?done=asked"),
         Ok(AskedErasure::Nothing) => NOTHING,
-        Ok(AskedErasure::OthersToo) => OTHERS_TOO,
+        Ok(AskedErasure::NotAlone) => NOT_ALONE,
         Err(error) => return store_failed(&error),
     };
     refused.clone_into(&mut forms.erased.error);
     show(&app, &who, &headers, forms, "").await
 }
 
-const OTHERS_TOO: &str =
-    "Others sent something about this person, too. Ask whoever runs the gateway: they erase on the word of all of you";
+/// Said of everything that the organisation may not know of: what others sent, and whose hold stands.
+const NOT_ALONE: &str = "Your organisation cannot decide this alone, or a legal hold forbids it. Nothing was erased. Ask whoever runs \
+    the gateway";
+
+/// `POST /audit/rights/erasures/{id}/refuse`: takes a request back.
+pub(super) async fn refuse(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Ok(id) = id.parse::<Uuid>() else { return trouble(StatusCode::NOT_FOUND) };
+    let reason = match operations::reason(&body) {
+        Ok(reason) => reason,
+        Err(error) => {
+            let forms = Forms { refused: Some((id, error.to_owned())), ..Forms::new(&who) };
+            return show(&app, &who, &headers, forms, "").await;
+        }
+    };
+    let person = attendant(&who);
+    for organisation in &who.organisations {
+        let asked = Inquiry { who: &person, organisation, reason: &reason, asked: String::new() };
+        match app.gateway.refuse_erasure(&asked, id).await {
+            Ok(true) => return see_other("/audit/rights?done=refused"),
+            Ok(false) => {}
+            Err(error) => return store_failed(&error),
+        }
+    }
+    trouble(StatusCode::NOT_FOUND)
+}
 
 /// `POST /audit/rights/erasures/{id}`: the second person's word.
 pub(super) async fn confirm(
@@ -254,12 +298,12 @@ pub(super) async fn confirm(
 fn why(outcome: &ErasureOutcome) -> String {
     match outcome {
         ErasureOutcome::SamePerson => "You asked for it: another lead must confirm".to_owned(),
-        ErasureOutcome::OnLegalHold => "A legal hold forbids it. Nothing was erased".to_owned(),
+        ErasureOutcome::Lapsed => "It was not confirmed in time: ask for it anew".to_owned(),
         ErasureOutcome::UnderWay { queued, holds } => format!(
             "Something about this person is under way: {queued} copies or answers still to be sent, {holds} holds open. Nothing was \
              erased"
         ),
-        ErasureOutcome::OthersToo => OTHERS_TOO.to_owned(),
+        ErasureOutcome::OthersToo | ErasureOutcome::OnLegalHold => NOT_ALONE.to_owned(),
         ErasureOutcome::KeysChanged => {
             "Something about this person came in meanwhile. Look again, and confirm again".to_owned()
         }
@@ -276,6 +320,11 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, forms: Forms, done
         error: forms.row.as_ref().filter(|row| row.0 == id).map(|row| row.1.clone()).unwrap_or_default(),
         ..Field::new(&row_field(id), label)
     };
+    let refusal = |id: Uuid| Field {
+        name: "reason".to_owned(),
+        error: forms.refused.as_ref().filter(|row| row.0 == id).map(|row| row.1.clone()).unwrap_or_default(),
+        ..Field::new(&refusal_field(id), "Why is it refused?")
+    };
     let looked = async {
         let (mut requests, mut holds) = (Vec::new(), Vec::new());
         for organisation in &who.organisations {
@@ -286,8 +335,11 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, forms: Forms, done
                     what: ground_words(request.ground),
                     reason: request.reason.clone(),
                     at: near(request.at),
+                    until: dates::moment(request.lapses()),
+                    lapsed: open.has_lapsed(now),
                     own: open.asked_by(&me),
                     field: field(request.id, "patient", "NHS number of the person, from your own papers"),
+                    refusal: refusal(request.id),
                     by: open.by,
                 });
             }
@@ -298,7 +350,10 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, forms: Forms, done
                     what: "Nothing about one person is erased",
                     reason: order.reason.clone(),
                     at: near(order.at),
+                    until: String::new(),
+                    lapsed: false,
                     own: own.placed_by(&me),
+                    refusal: Field::default(),
                     field: field(order.id, "reason", "Why is it lifted?"),
                     by: own.by,
                 });
