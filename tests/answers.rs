@@ -16,6 +16,7 @@ use onward_fhir::itk::ResponseCode;
 use onward_fhir::{Release, write};
 use onward_gateway::accept::Submission;
 use onward_gateway::acknowledge::{Answer, Moved};
+use onward_gateway::collect::Form;
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
 use onward_server::directory_import::{self, Format};
@@ -417,7 +418,7 @@ async fn a_copy_that_is_listed_can_be_read_and_accepted_before_it_is_dispatched(
         assert_eq!(copy.state, DeliveryState::Queued);
         let mut version = copy.version;
         if read_first {
-            assert!(bench.gateway.open(&home, copy.id, None).await.expect("audited").is_some());
+            assert!(bench.gateway.open(&home, copy.id, Form::Document, None).await.expect("audited").is_some());
             let record = bench.gateway.store().delivery(copy.id).await.expect("readable").expect("there");
             assert_eq!(record.state, DeliveryState::Received);
             version = record.version;

@@ -16,6 +16,7 @@ use onward_core::transport::{InboxTransport, Notifier, Outbound, SendError, Sent
 use onward_core::{Clock, SystemClock, TransferId};
 use onward_gateway::accept::Submission;
 use onward_gateway::alerts::Alerting;
+use onward_gateway::collect::Form;
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
 use onward_server::directory_import::{self, Format};
@@ -288,7 +289,7 @@ async fn an_unread_discharge_is_escalated_step_by_step_until_somebody_reads_it()
     bench.turn("2026-11-13T16:00:00Z");
     assert_eq!(bench.gateway.alert_once().await, Ok(0), "the ladder has three steps");
     let home = client("rowan-house", "VMH01", Role::CareHome);
-    bench.gateway.open(&home, copy, None).await.expect("audited").expect("read");
+    bench.gateway.open(&home, copy, Form::Document, None).await.expect("audited").expect("read");
     bench.gateway.alert_once().await.expect("looked");
     assert!(bench.open_alerts().await.is_empty(), "it is read: nothing is open any more");
     let entries = bench.gateway.store().audit_entries(0, 1_000).await.expect("readable");
@@ -396,7 +397,7 @@ async fn answers_that_are_missing_are_told() {
     bench.gateway.dispatch_due().await.expect("sent");
     let copy = bench.care_home_copy(id).await;
     let home = client("rowan-house", "VMH01", Role::CareHome);
-    bench.gateway.open(&home, copy, None).await.expect("audited").expect("read");
+    bench.gateway.open(&home, copy, Form::Document, None).await.expect("audited").expect("read");
     bench.later(48 * 3_600 - 1);
     assert_eq!(bench.gateway.alert_once().await, Ok(0));
     bench.later(1);

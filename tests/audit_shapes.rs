@@ -1,10 +1,12 @@
 //! What our profiles of audit events say: everything that we write conforms to them, and they let nothing go that they are for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
 use onward_core::client::Role as ClientRole;
 use onward_core::people::Role;
+use onward_core::store::Contents;
 use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
 use onward_gateway::journal::Journal;
 use onward_server::cli::Exit;
@@ -25,6 +27,7 @@ fn event(word: AuditWord, change: impl FnOnce(&mut AuditEntry)) -> Value {
         patient: Some("9990000018".parse().expect("a test number")),
         basis: Some(Basis::care("direct care")),
         content_sha256: Some("5e".repeat(32)),
+        contents: Some(Arc::new(Contents { sha256: [0x5e; 32], names: String::new() })),
         request_id: Some("request".to_owned()),
         query: Some("Task?status=requested".to_owned()),
         ..AuditEntry::new(word, SystemClock.now(), agent, "detail")

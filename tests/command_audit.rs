@@ -70,6 +70,7 @@ const SETTLED: &[Row] = &[
     ("fsck", Exit::Done, &[]),
     ("ropa", Exit::Done, &[]),
     ("policy matrix", Exit::Done, &[]),
+    ("policy matrix --sent", Exit::Done, &[ASKED]),
     ("policy test", Exit::Done, &[]),
     ("config check", Exit::Done, &[]),
     ("config show", Exit::Done, &[]),

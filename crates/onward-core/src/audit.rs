@@ -1,10 +1,13 @@
 //! What is audited: the words, and the row that the store commits in the transaction of the effect.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::client::Client;
 use crate::people::User;
 use crate::state::words;
+use crate::store::Contents;
 use crate::{DeliveryId, MeshMailboxId, NhsNumber, OdsCode, TransferId, UserId};
 
 words!(
@@ -270,6 +273,8 @@ pub struct AuditEntry {
     pub basis: Option<Basis>,
     /// SHA-256, hexadecimal, of the bytes disclosed.
     pub content_sha256: Option<String>,
+    /// What those bytes carry, where they left, or may have left, for a recipient.
+    pub contents: Option<Arc<Contents>>,
     /// `X-Request-ID`, where there was a request.
     pub request_id: Option<String>,
     /// What was asked for, as it came (BALP: the raw query), for [`AuditWord::Query`].
@@ -293,6 +298,7 @@ impl AuditEntry {
             patient: None,
             basis: None,
             content_sha256: None,
+            contents: None,
             request_id: None,
             query: None,
             detail: detail.into(),
@@ -325,6 +331,8 @@ pub struct AuditRow {
     /// What a list showed of people whom this entry does not name: identifiers of copies and transfers, or [`ENTRIES`]; or
     /// [`VERIFICATION`].
     pub shown: Vec<String>,
+    /// What the bytes carried that the event tells of; the event names it by its digest.
+    pub contents: Option<Arc<Contents>>,
     /// FHIR R4 AuditEvent, JSON.
     pub event: Vec<u8>,
 }

@@ -3,6 +3,7 @@
 
 mod acceptance;
 pub mod alerts;
+mod contents;
 mod erasure;
 pub mod evidence;
 mod keys;
@@ -27,6 +28,7 @@ use crate::state::{DeliveryState, RecipientKind};
 use crate::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
 pub use acceptance::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted};
+pub use contents::Contents;
 pub use erasure::{
     ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
 };

@@ -226,8 +226,12 @@ impl Gateway {
             return self.stopped(who, copy).await;
         }
         let now = self.clock.now();
+        let Some(rendition) = self.store.rendition(id).await? else { return Ok(Sight::Nothing) };
+        let leaving = self.reader.of_page(&rendition);
         let entry = AuditEntry {
             basis: Some(Basis::care(&copy.basis)),
+            content_sha256: Some(leaving.sha256),
+            contents: Some(leaving.contents),
             ..self.attended(who, &copy, AuditWord::Read, &format!("version {} {}", copy.version, opening.words()))
         };
         let reader = step(who, &copy, StepKind::Opened, now);

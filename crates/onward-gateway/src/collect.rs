@@ -39,6 +39,15 @@ pub fn standing(client: &Client, delivery: &DeliveryRecord) -> Standing {
     }
 }
 
+/// Which of a copy's two forms is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// What travels, as it is or in FHIR's other syntax.
+    Document,
+    /// The page for people, also as PDF.
+    Page,
+}
+
 /// A copy that was released to its recipient.
 #[derive(Debug)]
 pub struct Opened {
@@ -66,6 +75,7 @@ impl Gateway {
         &self,
         client: &Client,
         id: DeliveryId,
+        form: Form,
         request_id: Option<&str>,
     ) -> Result<Option<Opened>, StoreError> {
         let Some(record) = self.store.delivery(id).await? else { return Ok(None) };
@@ -85,7 +95,14 @@ impl Gateway {
         if !record.is_readable() {
             return Ok(None);
         }
+        let Some(rendition) = self.store.rendition(id).await? else { return Ok(None) };
+        let leaving = match form {
+            Form::Document => self.reader.of(&rendition.media_type, &rendition.body),
+            Form::Page => self.reader.of_page(&rendition),
+        };
         let entry = AuditEntry {
+            content_sha256: Some(leaving.sha256),
+            contents: Some(leaving.contents),
             transfer: Some(record.transfer),
             delivery: Some(id),
             recipient: Some(client.ods.clone()),

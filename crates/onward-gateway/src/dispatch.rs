@@ -74,7 +74,7 @@ impl Gateway {
 
     /// What leaves this machine about a person is told before it does, so that a node that is killed while it sends has said so.
     fn intent(&self) -> Intent {
-        let (journal, clock) = (self.journal.clone(), Arc::clone(&self.clock));
+        let (journal, clock, reader) = (self.journal.clone(), Arc::clone(&self.clock), Arc::clone(&self.reader));
         Intent::new(move |lease| {
             let record = &lease.delivery;
             let transport = record.endpoint.kind();
@@ -82,13 +82,15 @@ impl Gateway {
                 return Vec::new();
             }
             let detail = format!("attempt {} by {transport}, as {}", lease.attempt, record.kind);
+            let leaving = reader.of(&lease.rendition.media_type, &lease.rendition.body);
             vec![journal.row(&AuditEntry {
                 transfer: Some(record.transfer),
                 delivery: Some(record.id),
                 recipient: Some(record.recipient.clone()),
                 patient: record.patient.clone(),
                 basis: Some(Basis::care(&record.basis)),
-                content_sha256: Some(crate::sha256_hex(&lease.rendition.body)),
+                content_sha256: Some(leaving.sha256),
+                contents: Some(leaving.contents),
                 ..AuditEntry::new(AuditWord::Intend, clock.now(), Agent::gateway(), detail)
             })]
         })
@@ -214,6 +216,9 @@ impl Gateway {
             Some(why) => format!("replay ({why}): {detail}"),
             None => detail,
         };
+        let leaving = self.reader.of(&lease.rendition.media_type, &lease.rendition.body);
+        // From the inbox nothing has left before it is read.
+        let left = discloses && record.endpoint.kind() != TransportKind::Inbox;
         AuditEntry {
             success,
             transfer: Some(record.transfer),
@@ -221,7 +226,8 @@ impl Gateway {
             recipient: Some(record.recipient.clone()),
             patient: record.patient.clone().filter(|_| discloses),
             basis: discloses.then(|| Basis::care(&record.basis)),
-            content_sha256: Some(crate::sha256_hex(&lease.rendition.body)),
+            content_sha256: Some(leaving.sha256),
+            contents: left.then_some(leaving.contents),
             ..AuditEntry::new(as_disclosure(word), self.clock.now(), Agent::gateway(), detail)
         }
     }

@@ -16,7 +16,7 @@ use onward_ledger::{Checkpoint, SigningKeys, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{Gateway, sightings};
+use crate::{Gateway, contents, sightings};
 
 /// Entries read at once when a checkpoint is made.
 const PAGE: u32 = 1_000;
@@ -74,6 +74,7 @@ impl Journal {
                 (AuditWord::Query, None) => sightings::kept(raw_query(entry)),
                 _ => Vec::new(),
             },
+            contents: entry.contents.clone(),
             event,
         }
     }
@@ -219,7 +220,8 @@ fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
             (transfer.or_else(bytes).map(Touched::Reference), None)
         }
     };
-    let details = entry.content_sha256.iter().map(|hash| ("sha256".to_owned(), hash.clone())).collect();
+    let mut details: Vec<_> = entry.content_sha256.iter().map(|hash| ("sha256".to_owned(), hash.clone())).collect();
+    details.extend(entry.contents.iter().map(|of| (contents::DETAIL.to_owned(), hex::encode(of.sha256))));
     (what.map(|what| AuditData { what, details }), transfer)
 }
 

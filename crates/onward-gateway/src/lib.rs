@@ -12,6 +12,7 @@ pub mod audit_search;
 pub mod breaker;
 pub mod checklist;
 pub mod collect;
+pub mod contents;
 pub mod decision;
 pub mod directory;
 pub mod dispatch;
@@ -33,6 +34,7 @@ pub mod reconcile;
 pub mod redirect;
 pub mod refusal;
 pub mod routes;
+pub mod sent;
 pub mod shown;
 pub mod sightings;
 pub mod subscriptions;
@@ -133,6 +135,8 @@ pub struct Gateway {
     pub(crate) breakers: Breakers,
     /// Those of subscribers: their probes are calls, not copies.
     pub(crate) hook_breakers: Breakers,
+    /// What copies carry, as it was read lately.
+    pub(crate) reader: Arc<contents::Reader>,
     /// How far into the audit log this process has looked for each subscription.
     pub(crate) looked: Mutex<BTreeMap<uuid::Uuid, u64>>,
 }
@@ -190,6 +194,7 @@ impl Gateway {
             breakers: Breakers::default(),
             work: Notify::new(),
             hook_breakers: Breakers::default(),
+            reader: Arc::default(),
             looked: Mutex::default(),
         }
     }

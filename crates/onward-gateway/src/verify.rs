@@ -1,6 +1,6 @@
 //! The audit log recomputed from what is stored: the same walk for the command and for the page.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use onward_core::Timestamp;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
@@ -9,6 +9,7 @@ use onward_ledger::{Checkpoint, FirstMismatch, LogVerifier, StoredEntry, Verifie
 
 use crate::journal::columns_fit;
 use crate::sightings::VERIFYING;
+use crate::{contents, sent};
 
 /// How a verification's entry begins.
 pub(crate) const VERIFIED: &str = "audit log verified: ";
@@ -81,6 +82,7 @@ pub async fn walk(
     let mut verifier = LogVerifier::new(checkpoints);
     let (mut next, mut limit) = (0, PAGE);
     let mut erased = Erased::default();
+    let mut lists = HashSet::new();
     loop {
         let page = match store.audit_entries(next, limit).await {
             Ok(page) => page,
@@ -109,6 +111,9 @@ pub async fn walk(
                 return Ok(Err(Misfit { index, why }));
             }
         }
+        if let Some(misfit) = unlisted(store, &page, &mut lists).await? {
+            return Ok(Err(misfit));
+        }
         next = page.last().map_or(next, |last| last.index + 1);
         progress(next);
         if page.len() < limit as usize {
@@ -120,6 +125,29 @@ pub async fn walk(
             return Ok(whole.and_then(|verified| erased.explained().map(|count| (verified, count))));
         }
     }
+}
+
+/// The first entry of a page whose list of what was sent is not there or is another one. `seen` are those that fitted before.
+async fn unlisted(
+    store: &dyn Store,
+    page: &[StoredAudit],
+    seen: &mut HashSet<[u8; 32]>,
+) -> Result<Option<Misfit>, StoreError> {
+    let discloses = |entry: &&StoredAudit| sent::WORDS.iter().any(|word| entry.columns.word == word.as_str());
+    let named = |entry: &StoredAudit| {
+        let event = serde_json::from_slice(entry.event()?).ok()?;
+        Some((contents::named_by(&event)?, entry.index))
+    };
+    let mut named: Vec<_> = page.iter().filter(discloses).filter_map(named).collect();
+    named.retain(|(digest, _)| !seen.contains(digest));
+    let digests: BTreeSet<[u8; 32]> = named.iter().map(|(digest, _)| *digest).collect();
+    let stored = store.contents(&digests.into_iter().collect::<Vec<_>>()).await?;
+    seen.extend(stored.iter().filter(|list| contents::fits(list)).map(|list| list.sha256));
+    let first = named.iter().find(|(digest, _)| !seen.contains(digest));
+    Ok(first.map(|(_, index)| Misfit {
+        index: *index,
+        why: format!("entry {index}: the list of what was sent is not in the store as the entry names it"),
+    }))
 }
 
 /// Entries whose content cannot be read any more, and the erasures that the log has for them: whoever destroyed a key in the

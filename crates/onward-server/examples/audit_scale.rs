@@ -63,6 +63,7 @@ async fn accepted(store: &SqliteStore) -> DeliveryId {
         patient: Some(person(PERSON)),
         success: true,
         shown: Vec::new(),
+        contents: None,
         event: b"{}".to_vec(),
     };
     let acceptance = Acceptance {

@@ -238,7 +238,7 @@ impl Command {
             Self::Audit(command) => audit::run(command, terminal).await,
             Self::Sar(command) => sar::run(command, terminal).await,
             Self::Breach(command) => breach::run(command, terminal).await,
-            Self::Policy(command) => policy::run(command, terminal),
+            Self::Policy(command) => policy::run(command, terminal).await,
             Self::Config(command) => settings::run(command, terminal),
             Self::Migrate(command) => operations::migrate(command, terminal).await,
             Self::Healthcheck(command) => operations::healthcheck(command, terminal).await,

@@ -20,7 +20,7 @@ use onward_core::store::{
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
-pub(crate) use log::{AUDIT, FOUND_AUDIT, audit, checkpoint, cosignature, forwarding, found_audit, of_event};
+pub(crate) use log::{AUDIT, FOUND_AUDIT, audit, checkpoint, contents, cosignature, forwarding, found_audit, of_event};
 
 use crate::columns::{Columns, Corrupt};
 use crate::sealing::{DataKeyRow, KeyId, Keychain, Place, Unread};

@@ -5,6 +5,7 @@
 //! statement loose from what gives it its meaning (a medicine from its status), and never passes on a narrative
 //! whose entries may not all go: text cannot be split safely. The entries that may go, go without it.
 
+mod carried;
 mod matrix;
 mod meaning;
 mod policy_file;
@@ -20,6 +21,7 @@ use onward_fhir::{Heading, Tree};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use carried::{beyond, carried};
 pub use matrix::{Cell, MatrixRow, matrix};
 pub use policy_file::PolicyError;
 pub use project::{ProjectError, project};
@@ -262,6 +264,12 @@ impl Policy {
     #[must_use]
     pub fn basis(&self) -> String {
         format!("{}; {}; policy {} {}", self.lawful_basis, self.opt_out, self.recipient, self.version)
+    }
+
+    /// Whether a copy with this ground was made by this version of the policy.
+    #[must_use]
+    pub fn made(&self, basis: &str) -> bool {
+        basis.ends_with(&format!("; policy {} {}", self.recipient, self.version))
     }
 
     pub(crate) fn section_rule(&self, heading: Option<Heading>) -> Option<NarrativeRule> {

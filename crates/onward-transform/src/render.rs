@@ -34,6 +34,7 @@ pub use fragment::{Fragment, StoredFile};
 pub use notice::{NoticeParts, marked, notice};
 pub use pharmacy::{pharmacy_nomination, pharmacy_referral};
 pub use registered_practice::{Original, registered_practice};
+pub(crate) use registration::REMOTE_CORRESPONDENCE;
 pub use registration::covering_practice;
 
 use crate::disclose::{Added, Disclosed, Form, Gap, NewIds, Policy, ProjectError, Projection, Withheld, project};

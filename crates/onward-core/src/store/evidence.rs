@@ -1,9 +1,10 @@
-//! What leaves the gateway to prove its audit log: witnesses' cosignatures, and how far the log was forwarded.
+//! What leaves the gateway to prove its audit log, and what its entries name: witnesses' cosignatures, how far the log was forwarded,
+//! what the bytes carried that were sent.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::StoreError;
+use super::{Contents, StoreError};
 
 /// A witness's statement about one of our checkpoints (C2SP tlog-cosignature).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,4 +45,8 @@ pub trait EvidenceStore: Send + Sync + 'static {
     async fn forwarding(&self) -> Result<Vec<(String, u64)>, StoreError>;
     /// The number of entries of the log.
     async fn audit_size(&self) -> Result<u64, StoreError>;
+
+    /// The lists of what was sent with these digests, as they are stored, in no order; one that is not there is left out. The caller
+    /// judges whether a list is what its digest says.
+    async fn contents(&self, sha256s: &[[u8; 32]]) -> Result<Vec<Contents>, StoreError>;
 }

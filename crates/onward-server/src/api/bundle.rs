@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
-use onward_gateway::collect::Opened;
+use onward_gateway::collect::{self, Opened};
 use onward_transform::render::{self, dates};
 
 use super::accept::{self, Form};
@@ -40,7 +40,11 @@ pub async fn get(
         )
         .into_response();
     };
-    let opened = match app.gateway.open(&caller.client, id, caller.request_id.as_deref()).await {
+    let released = match chosen.form {
+        Form::Html | Form::Pdf => collect::Form::Page,
+        _ => collect::Form::Document,
+    };
+    let opened = match app.gateway.open(&caller.client, id, released, caller.request_id.as_deref()).await {
         Ok(Some(opened)) => opened,
         Ok(None) => return outcome::not_found().into_response(),
         Err(error) => return outcome::store(&error).into_response(),

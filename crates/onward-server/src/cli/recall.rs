@@ -248,4 +248,4 @@ fn page(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,10 +1,12 @@
 //! What leaves the gateway to prove its audit log.
 
-use onward_core::audit::{AuditWord, StoredCheckpoint};
+use std::sync::Arc;
+
+use onward_core::audit::{AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::evidence::StoredCosignature;
 use onward_core::store::reporting::{HeldThen, ReportedCopy};
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, ErasureOutcome};
+use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Contents, ErasureOutcome, Intent};
 use uuid::Uuid;
 
 use super::erasing::{confirm, request, settled};
@@ -49,6 +51,49 @@ pub(crate) async fn the_log_is_forwarded_by_one_at_a_time(store: Shared) {
     assert_eq!(store.forwarded("siem", winner, 4).await, Ok(false), "it comes too late");
     assert_eq!(store.take_forwarding("archive", 7, at(0), at(10), 0).await, Ok(Some(0)), "each sink for itself");
     assert_eq!(store.forwarding().await, Ok(vec![("archive".to_owned(), 0), ("siem".to_owned(), 3)]));
+}
+
+fn contents(number: u8) -> Arc<Contents> {
+    Arc::new(Contents { sha256: [number; 32], names: format!("Patient.name\nsection {number}\n") })
+}
+
+pub(crate) async fn what_was_sent_is_kept_once_with_its_entry(store: Shared) {
+    assert_eq!(store.contents(&[[1; 32]]).await, Ok(Vec::new()));
+    let sent = |number| AuditRow { contents: Some(contents(number)), ..row(AuditWord::Disclose) };
+    // Many at once that carry the same, in both orders.
+    at_once(&store, 20, |store, n| async move {
+        let pair = [1, 2].map(|number| if n % 2 == 0 { number } else { 3 - number });
+        store
+            .audit(pair.map(|number| AuditRow { contents: Some(contents(number)), ..row(AuditWord::Read) }).to_vec())
+            .await
+    })
+    .await
+    .into_iter()
+    .for_each(|kept| kept.expect("committed"));
+    store.audit(vec![sent(2), sent(3), row(AuditWord::Query)]).await.expect("committed");
+    let mut found = store.contents(&[[3; 32], [1; 32], [9; 32], [2; 32]]).await.expect("readable");
+    found.sort_by_key(|list| list.sha256);
+    assert_eq!(found, [1, 2, 3].map(|number| (*contents(number)).clone()));
+    assert_eq!(store.contents(&[]).await, Ok(Vec::new()));
+
+    // With what a claim tells, and not without its entry.
+    accept_new(&store, acceptance(1)).await;
+    let intent = Intent::new(|_| vec![AuditRow { contents: Some(contents(4)), ..row(AuditWord::Intend) }]);
+    store.claim(Claim { intent, ..Claim::due(at(0), at(30), 10) }).await.expect("claimable");
+    assert_eq!(store.contents(&[[4; 32]]).await.map(|found| found.len()), Ok(1));
+    let twice = row(AuditWord::Disclose);
+    store.audit(vec![twice.clone()]).await.expect("committed");
+    assert!(store.audit(vec![AuditRow { contents: Some(contents(5)), ..twice }]).await.is_err(), "its id is taken");
+    assert_eq!(store.contents(&[[5; 32]]).await, Ok(Vec::new()), "no entry, no list");
+
+    // A list is about nobody: it outlasts the entry that named it.
+    settled(&store, 7).await;
+    let read = AuditRow { patient: Some(patient(7)), contents: Some(contents(6)), ..row(AuditWord::Read) };
+    store.audit(vec![read]).await.expect("committed");
+    let id = Uuid::new_v4();
+    assert_eq!(store.request_erasure(&patient(7), request(id), vec![row(AuditWord::Erase)]).await, Ok(true));
+    confirm(&store, id, "Bea").await;
+    assert_eq!(store.contents(&[[6; 32]]).await, Ok(vec![(*contents(6)).clone()]));
 }
 
 pub(crate) async fn what_came_is_reported_with_its_times(store: Shared) {

@@ -1,5 +1,7 @@
 //! The audit log, its checkpoints, and the proof that something can be committed at all.
 
+use std::collections::BTreeMap;
+
 use deadpool_postgres::Client;
 use onward_core::Timestamp;
 use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
@@ -80,6 +82,23 @@ pub(super) async fn insert(
         &[&positions],
     )
     .await?;
+    Ok(())
+}
+
+/// Keeps what was sent, each list once. In one order, so that two transactions that keep the same lists do not wait for each other.
+pub(super) async fn keep_contents(c: &Keyed, rows: &[&AuditRow]) -> Result<(), Failure> {
+    let lists: BTreeMap<&[u8], &str> = rows
+        .iter()
+        .filter_map(|row| row.contents.as_deref())
+        .map(|contents| (contents.sha256.as_slice(), contents.names.as_str()))
+        .collect();
+    if lists.is_empty() {
+        return Ok(());
+    }
+    let (sha256s, names): (Vec<&[u8]>, Vec<&str>) = lists.into_iter().unzip();
+    let sql =
+        "INSERT INTO contents (sha256, names) SELECT * FROM unnest($1::bytea[], $2::text[]) ON CONFLICT DO NOTHING";
+    session::execute(c, sql, &[&sha256s, &names]).await?;
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use onward_core::store::StoreError;
 use onward_core::store::evidence::{EvidenceStore, StoredCosignature};
+use onward_core::store::{Contents, StoreError};
 
 use super::PostgresStore;
 use super::failure::Failure;
@@ -64,6 +64,10 @@ impl EvidenceStore for PostgresStore {
     async fn audit_size(&self) -> Result<u64, StoreError> {
         self.read((), |c, ()| audit_size(c).boxed()).await
     }
+
+    async fn contents(&self, sha256s: &[[u8; 32]]) -> Result<Vec<Contents>, StoreError> {
+        self.read(sha256s.to_vec(), |c, sha256s| contents(c, sha256s).boxed()).await
+    }
 }
 
 async fn put_cosignature<'j>(work: &mut Work<'j>, cosignature: &'j StoredCosignature) -> Result<(), Failure> {
@@ -76,6 +80,12 @@ async fn put_cosignature<'j>(work: &mut Work<'j>, cosignature: &'j StoredCosigna
     )
     .await?;
     Ok(())
+}
+
+async fn contents(c: &Client, sha256s: &[[u8; 32]]) -> Result<Vec<Contents>, Failure> {
+    let sha256s: Vec<&[u8]> = sha256s.iter().map(<[u8; 32]>::as_slice).collect();
+    let found = session::all(c, "SELECT sha256, names FROM contents WHERE sha256 = ANY($1)", &[&sha256s]).await?;
+    found.iter().map(|row| Ok(rows::contents(&Columns::of("contents", row))?)).collect()
 }
 
 async fn cosignatures(c: &Client, sql: &str) -> Result<Vec<StoredCosignature>, Failure> {

@@ -116,6 +116,7 @@ impl<'j> Work<'j> {
             self.queued.iter().zip(&sealed).partition(|(queued, _)| queued.once);
         // Before the head is taken: they are the largest part, and nobody else waits for them.
         self.keep_bodies(&strict).await?;
+        audit::keep_contents(self.client(), &log).await?;
         if self.queued.is_empty() && self.log.is_empty() && self.accepted == 0 && self.held == 0 {
             return Ok(());
         }

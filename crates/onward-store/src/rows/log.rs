@@ -2,7 +2,7 @@
 
 use onward_core::audit::{FoundAudit, StoredCheckpoint};
 use onward_core::store::evidence::StoredCosignature;
-use onward_core::store::{AuditColumns, AuditContent, StoredAudit};
+use onward_core::store::{AuditColumns, AuditContent, Contents, StoredAudit};
 
 use super::unless_erased;
 use crate::columns::{Columns, Corrupt};
@@ -98,6 +98,10 @@ pub(crate) fn cosignature(columns: &Columns<'_>) -> Result<StoredCosignature, Co
         line: columns.get("line")?,
         at: columns.moment("at")?,
     })
+}
+
+pub(crate) fn contents(columns: &Columns<'_>) -> Result<Contents, Corrupt> {
+    Ok(Contents { sha256: columns.get("sha256")?, names: columns.get("names")? })
 }
 
 pub(crate) fn forwarding(columns: &Columns<'_>) -> Result<(String, u64), Corrupt> {

@@ -25,7 +25,11 @@ pub(super) fn append(c: &Keyed<'_>, rows: &[AuditRow]) -> Result<(), Failure> {
          RETURNING position",
     )?;
     let mut show = c.prepare_cached("INSERT OR IGNORE INTO audit_shown (subject, position) VALUES (?, ?)")?;
+    let mut keep = c.prepare_cached("INSERT OR IGNORE INTO contents (sha256, names) VALUES (?, ?)")?;
     for row in rows {
+        if let Some(contents) = &row.contents {
+            keep.execute(params![contents.sha256, contents.names])?;
+        }
         // What concerns no person is sealed as well: nobody need judge which queries and reasons are harmless.
         let key = match &row.patient {
             Some(patient) => c.key_of_person(patient, row.recorded)?,

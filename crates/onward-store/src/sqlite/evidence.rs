@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use onward_core::store::StoreError;
 use onward_core::store::evidence::{EvidenceStore, StoredCosignature};
+use onward_core::store::{Contents, StoreError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::SqliteStore;
@@ -64,6 +64,22 @@ impl EvidenceStore for SqliteStore {
             let sql = "SELECT coalesce(max(position) + 1, 0) FROM audit_log";
             let size: i64 = c.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
             u64::try_from(size).map_err(|_| Failure::corrupt("audit_log", "position"))
+        })
+        .await
+    }
+
+    async fn contents(&self, sha256s: &[[u8; 32]]) -> Result<Vec<Contents>, StoreError> {
+        let sha256s = sha256s.to_vec();
+        self.read(move |c| {
+            let mut one = c.prepare_cached("SELECT sha256, names FROM contents WHERE sha256 = ?")?;
+            let mut found = Vec::new();
+            for sha256 in &sha256s {
+                let rows = one.query_and_then([sha256], |row| -> Result<Contents, Failure> {
+                    Ok(rows::contents(&Columns::of("contents", row))?)
+                })?;
+                found.extend(rows.collect::<Result<Vec<_>, _>>()?);
+            }
+            Ok(found)
         })
         .await
     }

@@ -40,6 +40,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0016_lines.sql"),
     include_str!("../../schema/sqlite/0017_checkup.sql"),
     include_str!("../../schema/sqlite/0018_subscription_alerts.sql"),
+    include_str!("../../schema/sqlite/0019_contents.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

@@ -31,7 +31,7 @@ const ADDRESS_KEY_TYPE: &str = "https://fhir.hl7.org.uk/CodeSystem/UKCore-Addres
 const UK_CORE: &str = "https://fhir.hl7.org.uk/StructureDefinition/UKCore-";
 pub(super) const CARE_CONNECT: &str = "https://fhir.hl7.org.uk/STU3/StructureDefinition/CareConnect-";
 /// Send Document, "Current approved codes" of Composition.type: the other is a report of an encounter of the practice.
-pub(super) const REMOTE_CORRESPONDENCE: (&str, &str) =
+pub(crate) const REMOTE_CORRESPONDENCE: (&str, &str) =
     ("149701000000109", "Remote health correspondence (record artifact)");
 pub(super) const SEND_DOCUMENT: &str =
     "https://fhir.nhs.uk/STU3/MessageDefinition/ITK-GPConnectSendDocument-MessageDefinition-1";

@@ -32,6 +32,8 @@ pub(in crate::cli) async fn onward(folder: &Path, line: &str) -> (Result<Exit, E
         Command::Pause(command) => crate::cli::pause::pause(command, &mut terminal).await,
         Command::Resume(command) => crate::cli::pause::resume(command, &mut terminal).await,
         Command::Recall(command) => crate::cli::recall::run(command, &mut terminal).await,
+        Command::Policy(command) => crate::cli::policy::run(command, &mut terminal).await,
+        Command::Audit(command) => crate::cli::audit::run(command, &mut terminal).await,
         Command::Fsck(command) => crate::cli::fsck::run(command, &mut terminal).await,
         _ => unreachable!("the tests of these modules name these commands"),
     };

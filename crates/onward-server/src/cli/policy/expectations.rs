@@ -165,11 +165,11 @@ mod tests {
     use crate::cli::terminal::capture;
     use crate::cli::{Cli, Command};
 
-    fn policy(arguments: &[&str]) -> (Result<Exit, Exit>, String) {
+    async fn policy(arguments: &[&str]) -> (Result<Exit, Exit>, String) {
         let cli = Cli::try_parse_from(["onward", "policy"].iter().chain(arguments)).expect("parses");
         let Command::Policy(command) = cli.command else { panic!("another command") };
         let (mut terminal, out, _) = capture::terminal();
-        let outcome = super::super::run(&command, &mut terminal).map_err(|failure| failure.exit);
+        let outcome = super::super::run(&command, &mut terminal).await.map_err(|failure| failure.exit);
         (outcome, out.text())
     }
 
@@ -195,22 +195,22 @@ mod tests {
     }
 
     /// What CI relies on: a change of a policy fails here until somebody writes the expectation anew.
-    #[test]
-    fn the_policies_of_the_project_are_as_expected() {
-        let (outcome, out) = policy(&["test"]);
+    #[tokio::test]
+    async fn the_policies_of_the_project_are_as_expected() {
+        let (outcome, out) = policy(&["test"]).await;
         assert_eq!(outcome, Ok(Exit::Done), "{out}");
         assert!(out.starts_with("as expected: "), "{out}");
-        let (_, csv) = policy(&["matrix", "--csv"]);
+        let (_, csv) = policy(&["matrix", "--csv"]).await;
         assert_eq!(csv, BUILT_IN, "expectations.csv is what `onward policy matrix --csv` prints");
     }
 
-    #[test]
-    fn an_element_more_for_anyone_fails_and_is_named() {
+    #[tokio::test]
+    async fn an_element_more_for_anyone_fails_and_is_named() {
         let (folder, config) = place();
-        assert_eq!(policy(&["test", "--config", &config]).0, Ok(Exit::Done));
+        assert_eq!(policy(&["test", "--config", &config]).await.0, Ok(Exit::Done));
         let condition = r#"Condition = ["clinicalStatus", "verificationStatus", "code", "subject"]"#;
         edit(&folder, "pharmacy-nomination.toml", "[elements]", &format!("[elements]\n{condition}"));
-        let (outcome, out) = policy(&["test", "--config", &config, "--json"]);
+        let (outcome, out) = policy(&["test", "--config", &config, "--json"]).await;
         assert_eq!(outcome, Ok(Exit::No), "{out}");
         let rows: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         assert!(
@@ -220,18 +220,18 @@ mod tests {
         assert!(rows.iter().any(|row| row["element"].as_str().is_some_and(|e| e.starts_with("Condition."))), "{out}");
     }
 
-    #[test]
-    fn an_element_less_fails_too_and_stale_files_are_refused() {
+    #[tokio::test]
+    async fn an_element_less_fails_too_and_stale_files_are_refused() {
         let (folder, config) = place();
         edit(&folder, "expectations.csv", ",no", ",yes");
-        let (outcome, out) = policy(&["test", "--config", &config]);
+        let (outcome, out) = policy(&["test", "--config", &config]).await;
         assert_eq!(outcome, Ok(Exit::No));
         assert!(out.starts_with("no longer disclosed: "), "{out}");
         edit(&folder, "expectations.csv", ",yes", ",perhaps");
-        assert_eq!(policy(&["test", "--config", &config]).0, Err(Exit::Usage));
+        assert_eq!(policy(&["test", "--config", &config]).await.0, Err(Exit::Usage));
         std::fs::remove_file(folder.path().join("expectations.csv")).expect("there");
-        assert_eq!(policy(&["test", "--config", &config]).0, Err(Exit::Usage));
+        assert_eq!(policy(&["test", "--config", &config]).await.0, Err(Exit::Usage));
         let elsewhere = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/disclosure/expectations.csv");
-        assert_eq!(policy(&["test", "--config", &config, "--expectations", elsewhere]).0, Ok(Exit::Done));
+        assert_eq!(policy(&["test", "--config", &config, "--expectations", elsewhere]).await.0, Ok(Exit::Done));
     }
 }

@@ -1,11 +1,12 @@
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::state::RecipientKind;
+use onward_gateway::collect::Form;
 use onward_ledger::{SigningKeys, Tree};
 
 use super::*;
 use crate::cli::hold::tests::{DISCHARGE, accepted, json, onward};
 
-fn home() -> Client {
+pub(in crate::cli) fn home() -> Client {
     Client {
         id: "rowan-house".to_owned(),
         ods: "VMH01".parse().expect("a code"),
@@ -27,14 +28,17 @@ async fn what_went_to_the_wrong_home_is_taken_back_told_and_sent_on() {
     let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
     let patient = transfer.patient.clone().expect("known").expose().to_owned();
     let copy = transfer.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").clone();
-    gateway.open(&home(), copy.id, None).await.expect("audited").expect("the home reads it");
+    gateway.open(&home(), copy.id, Form::Document, None).await.expect("audited").expect("the home reads it");
 
     let recall = format!("recall --json --by Ada --reason wrong-home {}", copy.id);
     let (outcome, out) = onward(folder.path(), &recall).await;
     let shown = json(&out);
     assert_eq!((outcome, shown["state"].as_str()), (Ok(Exit::Done), Some("preview")), "{out}");
     assert_eq!(shown["deliveries"][0]["readings"][0]["who"], "rowan-house");
-    assert!(gateway.open(&home(), copy.id, None).await.expect("audited").is_some(), "a preview takes nothing back");
+    assert!(
+        gateway.open(&home(), copy.id, Form::Document, None).await.expect("audited").is_some(),
+        "a preview takes nothing back"
+    );
 
     // A serving gateway signs checkpoints; here it is done by hand, before and after.
     let key = SigningKeys::generate("onward/R9Z").expect("a key");
@@ -49,7 +53,10 @@ async fn what_went_to_the_wrong_home_is_taken_back_told_and_sent_on() {
         (Some(true), Some(true))
     );
     assert!(!out.contains(&patient), "no patient data on the screen");
-    assert!(gateway.open(&home(), copy.id, None).await.expect("audited").is_none(), "nobody reads it any more");
+    assert!(
+        gateway.open(&home(), copy.id, Form::Document, None).await.expect("audited").is_none(),
+        "nobody reads it any more"
+    );
     let entries = std::fs::read_to_string(pack.join("audit.ndjson")).expect("written");
     assert!(entries.contains("recalled, by Ada") && entries.contains(&copy.id.to_string()));
     let proofs = std::fs::read_dir(&pack)
@@ -59,7 +66,7 @@ async fn what_went_to_the_wrong_home_is_taken_back_told_and_sent_on() {
 
     let now = store.transfer(receipt.transfer).await.expect("readable").expect("there");
     let notice = now.deliveries.iter().find(|copy| copy.notice.is_some()).expect("the home is told");
-    let told = gateway.open(&home(), notice.id, None).await.expect("audited").expect("theirs");
+    let told = gateway.open(&home(), notice.id, Form::Document, None).await.expect("audited").expect("theirs");
     for bytes in [told.rendition.body, told.rendition.html.expect("a page")] {
         let text = String::from_utf8(bytes).expect("text");
         assert!(!text.contains(&patient) && !text.contains("Holroyd"), "not about whom it was");

@@ -4,6 +4,7 @@ use base64::Engine;
 use onward_fhir::{Document, systems};
 
 use super::*;
+use crate::disclose::{beyond, carried};
 
 fn every(r4: &Tree<'_>, town: &Town, original: &Original<'_, '_>) -> Vec<(&'static str, Rendered)> {
     let parties = town.parties();
@@ -63,6 +64,15 @@ fn every_shape_of_message_gives_five_renditions() {
                 assert!(rendered.media_type.ends_with("xml") == text(rendered).starts_with('<'), "{name} {kind}");
                 assert!(rendered.basis.contains("direct care"), "{name} {kind}");
                 assert!(!rendered.document_id.is_empty() && !rendered.disclosed.is_empty(), "{name} {kind}");
+                let sent = carried(&rendered.media_type, &rendered.body);
+                let shown = rendered.html.as_deref().map(|html| carried("text/html", html)).unwrap_or_default();
+                assert!(
+                    sent.contains("envelope Patient.name") || sent.contains("Patient.name"),
+                    "{name} {kind}: {sent:?}"
+                );
+                assert!(!sent.contains("unreadable FHIR"), "{name} {kind}");
+                let all = sent.iter().chain(&shown).map(String::as_str);
+                assert_eq!(beyond(&policy(kind), all), Vec::<&str>::new(), "{name} {kind}");
             }
         }
     }
@@ -608,4 +618,75 @@ fn no_rendition_carries_what_its_policy_withholds() {
         all.extend(encoded);
         assert!(!all.contains("CANARYRELATIVE"), "{name}");
     }
+}
+
+/// What is sent beyond a policy is read in the bytes, wherever a mistake puts it.
+#[test]
+fn a_mistake_of_the_transform_is_read_in_the_bytes() {
+    let town = Town::new();
+    let r4 = document(&fixture("messages/edischarge-itk3.xml"));
+    let policy = policy("pharmacy-referral");
+    let rendered = pharmacy_referral(&r4, &policy, &town.parties(), delivery(3)).expect("a referral");
+    let whole: serde_json::Value = serde_json::from_slice(&rendered.body).expect("JSON");
+    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let hidden = encode(
+        r#"{"resourceType":"Bundle","type":"document","entry":[{"resource":{"resourceType":"Condition","note":[{"text":"CANARY"}]}}]}"#,
+    );
+    let planted = [
+        (
+            serde_json::json!({"resourceType": "Patient", "maritalStatus": {"text": "CANARY"}}),
+            "envelope Patient.maritalStatus",
+        ),
+        (
+            serde_json::json!({"resourceType": "Patient", "contact": [{"name": {"text": "CANARY"}}]}),
+            "envelope Patient.contact.name",
+        ),
+        (serde_json::json!({"resourceType": "Condition", "note": [{"text": "CANARY"}]}), "envelope Condition.note"),
+        (
+            serde_json::json!({"resourceType": "Binary", "contentType": "application/pdf", "data": encode("CANARY")}),
+            "attachments",
+        ),
+        (
+            serde_json::json!({"resourceType": "Binary", "contentType": "application/fhir+json", "data": hidden}),
+            "Condition.note",
+        ),
+        (
+            serde_json::json!({"resourceType": "Patient", "extension": [{"url": "https://x.example/y", "valueAttachment": {"data": encode("CANARY")}}]}),
+            "attachments",
+        ),
+        (
+            serde_json::json!({"resourceType": "Bundle", "type": "document", "entry": [{"resource": {"resourceType": "Composition", "section": [{
+                "code": {"coding": [{"system": systems::SNOMED_CT, "code": Heading::Safeguarding.snomed()}]},
+                "text": {"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">CANARY</div>"}}]}}]}),
+            "section safeguarding",
+        ),
+        // What a sender could write a number into is not told by its name.
+        (serde_json::json!({"resourceType": "Patient", "CANARY": "x"}), "envelope Patient element of no known name"),
+    ];
+    for (resource, expected) in planted {
+        let mut body = whole.clone();
+        body["entry"].as_array_mut().expect("entries").push(serde_json::json!({ "resource": resource }));
+        let names = carried(&rendered.media_type, body.to_string().as_bytes());
+        let seen = beyond(&policy, names.iter().map(String::as_str));
+        assert!(seen.contains(&expected), "{expected}: {seen:?}");
+        assert!(names.iter().all(|name| !name.contains("CANARY")), "{expected}: names only");
+    }
+    let numbered =
+        serde_json::json!({"resourceType": "Patient", "extension": [{"url": "https://fhir.nhs.uk/9990000018"}]});
+    let names = carried("application/fhir+json", numbered.to_string().as_bytes());
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["envelope extension of another publisher"]);
+    assert_eq!(carried("application/fhir+json", b"{").into_iter().collect::<Vec<_>>(), ["unreadable FHIR"]);
+    // The page too: a section that a policy keeps back, but not what the hospital's own words look like.
+    let page = page(&rendered);
+    let with =
+        |block: &str| page.replace("<h2>Where this comes from</h2>", &format!("{block}<h2>Where this comes from</h2>"));
+    let seen = |page: &str| {
+        let names = carried("text/html", page.as_bytes());
+        beyond(&policy, names.iter().map(String::as_str)).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&with("<h3>Safeguarding</h3><ul><li>CANARY</li></ul>")), ["page section safeguarding"]);
+    assert_eq!(seen(&with("<h3>Family and other contacts</h3><ul></ul>")), ["page contacts of the person"]);
+    let words = "<div class=\"words\"><div><h3>Safeguarding</h3></div><ul><li>x</li></ul></div>";
+    assert_eq!(seen(&with(words)), Vec::<String>::new());
+    assert_eq!(seen(&page), Vec::<String>::new());
 }

@@ -1,0 +1,127 @@
+//! What the bytes of copies carry, computed from those bytes when they leave.
+//!
+//! A list is named by the SHA-256 of its names; audit entries tell digests of bytes and list, so that both are in the log. The store
+//! keeps each list once. What a copy carries is the same each time, so it is read once and remembered for a while.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use onward_core::store::{Contents, StoredRendition};
+use onward_transform::disclose::carried;
+
+/// Copies whose contents are remembered: as many as many dispatchers send within minutes.
+const REMEMBERED: usize = 1_024;
+
+/// The media type of pages for people.
+pub(crate) const PAGE: &str = "text/html";
+
+/// Bytes that leave: their SHA-256, and what they carry.
+#[derive(Debug, Clone)]
+pub(crate) struct Leaving {
+    pub(crate) sha256: String,
+    pub(crate) contents: Arc<Contents>,
+}
+
+/// What was read lately, by the SHA-256 of the bytes.
+#[derive(Default)]
+pub(crate) struct Reader {
+    lately: Mutex<Lately>,
+}
+
+#[derive(Default)]
+struct Lately {
+    known: HashMap<[u8; 32], Arc<Contents>>,
+    order: VecDeque<[u8; 32]>,
+}
+
+impl Reader {
+    /// What these bytes carry.
+    pub(crate) fn of(&self, media_type: &str, bytes: &[u8]) -> Leaving {
+        let sha256 = crate::sha256(bytes);
+        let known = self.lately().known.get(&sha256).cloned();
+        let contents = known.unwrap_or_else(|| {
+            let read = Arc::new(of(media_type, bytes));
+            self.lately().keep(sha256, &read);
+            read
+        });
+        Leaving { sha256: hex::encode(sha256), contents }
+    }
+
+    /// What a reader of the page gets, or, where there is none, of the body.
+    pub(crate) fn of_page(&self, rendition: &StoredRendition) -> Leaving {
+        match &rendition.html {
+            Some(html) => self.of(PAGE, html),
+            None => self.of(&rendition.media_type, &rendition.body),
+        }
+    }
+
+    fn lately(&self) -> std::sync::MutexGuard<'_, Lately> {
+        // What is kept is whole whenever the lock is free.
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lately {
+    fn keep(&mut self, sha256: [u8; 32], contents: &Arc<Contents>) {
+        if self.known.insert(sha256, Arc::clone(contents)).is_none() {
+            self.order.push_back(sha256);
+        }
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+/// The list of what these bytes carry.
+#[must_use]
+pub fn of(media_type: &str, bytes: &[u8]) -> Contents {
+    let mut names = String::new();
+    for name in carried(media_type, bytes) {
+        names.push_str(&name);
+        names.push('\n');
+    }
+    Contents { sha256: crate::sha256(names.as_bytes()), names }
+}
+
+/// Whether a list is what its digest says.
+#[must_use]
+pub fn fits(contents: &Contents) -> bool {
+    crate::sha256(contents.names.as_bytes()) == contents.sha256
+}
+
+/// The digest that an AuditEvent names its list by; none where it names none.
+#[must_use]
+pub fn named_by(event: &serde_json::Value) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(detail(event, DETAIL)?, &mut digest).ok()?;
+    Some(digest)
+}
+
+/// The type of the detail that names a list.
+pub(crate) const DETAIL: &str = "contents";
+
+fn detail<'e>(event: &'e serde_json::Value, kind: &str) -> Option<&'e str> {
+    let entities = event["entity"].as_array().into_iter().flatten();
+    let mut details = entities.filter_map(|entity| entity["detail"].as_array()).flatten();
+    details.find(|detail| detail["type"] == kind)?["valueString"].as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_lately_is_remembered_and_no_more() {
+        let reader = Reader::default();
+        let first = reader.of("application/fhir+json", br#"{"resourceType":"Patient","active":true}"#);
+        assert_eq!(first.contents.names, "envelope Patient.active\n");
+        assert!(fits(&first.contents) && !fits(&Contents { names: String::new(), ..(*first.contents).clone() }));
+        for number in 0..REMEMBERED + 10 {
+            reader.of(PAGE, format!("{number}").as_bytes());
+        }
+        let lately = reader.lately();
+        assert_eq!((lately.known.len(), lately.order.len()), (REMEMBERED, REMEMBERED));
+    }
+}

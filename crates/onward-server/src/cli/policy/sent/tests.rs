@@ -1,0 +1,135 @@
+use onward_core::DeliveryId;
+use onward_core::state::DeliveryState;
+use onward_core::store::{NewDelivery, Transition};
+use onward_gateway::collect::Form;
+
+use super::*;
+use crate::app::App;
+use crate::cli::hold::tests::{DISCHARGE, accepted, onward};
+use crate::cli::recall::tests::home;
+
+const SENT: &str = "policy matrix --sent --json";
+
+/// The rows for one element to care homes: copies with it, of them beyond the policy.
+fn to_homes(out: &str, element: &str) -> Option<(u64, u64)> {
+    let rows = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let mut rows = rows.filter(|row| row["kind"] == "care-home" && row["element"] == element);
+    let row = rows.next()?;
+    Some((row["copies"].as_u64().expect("a number"), row["beyond"].as_u64().expect("a number")))
+}
+
+/// Queues a copy like this one, by the same policy, with one element more: as a mistake of the transform would make it.
+async fn planted(app: &App, like: DeliveryId) -> DeliveryId {
+    let store = app.gateway.store();
+    let record = store.delivery(like).await.expect("readable").expect("there");
+    let rendition = store.rendition(like).await.expect("readable").expect("there");
+    let mut body: serde_json::Value = serde_json::from_slice(&rendition.body).expect("JSON");
+    for entry in body["entry"].as_array_mut().expect("entries") {
+        if entry["resource"]["resourceType"] == "Patient" {
+            entry["resource"]["maritalStatus"] = json!({ "text": "CANARY" });
+        }
+    }
+    let id = DeliveryId::random();
+    let copy = NewDelivery {
+        id,
+        kind: record.kind,
+        recipient: record.recipient.clone(),
+        recipient_name: record.recipient_name.clone(),
+        endpoint: record.endpoint.clone(),
+        media_type: rendition.media_type,
+        body: body.to_string().into_bytes(),
+        html: rendition.html,
+        card: None,
+        correlation_id: None,
+        workflow: None,
+        basis: record.basis.clone(),
+        disclosure: "{}".to_owned(),
+        acknowledgement_awaited: true,
+        notice: None,
+    };
+    let change = Transition {
+        delivery: like,
+        expected_version: record.version,
+        state: DeliveryState::Accepted,
+        code: None,
+        reason: None,
+        at: app.gateway.clock().now(),
+        responses: vec![copy],
+        audit: Vec::new(),
+    };
+    assert_eq!(store.transition(change).await, Ok(true));
+    id
+}
+
+#[tokio::test]
+async fn what_was_sent_is_told_from_the_bytes_and_a_mistake_is_seen() {
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let (gateway, store) = (&app.gateway, app.gateway.store());
+    let (outcome, out) = onward(folder.path(), SENT).await;
+    assert_eq!((outcome, out.as_str()), (Ok(Exit::Done), ""), "nothing was sent yet");
+    gateway.dispatch_due().await.expect("sent");
+    let (outcome, out) = onward(folder.path(), SENT).await;
+    assert_eq!(outcome, Ok(Exit::Done));
+    assert!(out.contains("\"kind\":\"covering-practice\"") && !out.contains("\"kind\":\"care-home\""), "{out}");
+
+    // The inbox's copy counts when it is read, once however often and in whatever form.
+    let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
+    let copy = transfer.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id;
+    for form in [Form::Page, Form::Document, Form::Document] {
+        gateway.open(&home(), copy, form, None).await.expect("audited").expect("the home reads it");
+    }
+    let (outcome, out) = onward(folder.path(), SENT).await;
+    assert_eq!(outcome, Ok(Exit::Done), "{out}");
+    for element in
+        ["Patient.name", "section medications-and-medical-devices", "page section allergies-and-adverse-reaction"]
+    {
+        assert_eq!(to_homes(&out, element), Some((1, 0)), "{element}: {out}");
+    }
+    assert_eq!(to_homes(&out, "section safeguarding"), None);
+    let nhs_number = transfer.patient.as_ref().expect("known").expose();
+    assert!(!out.contains(nhs_number), "names of elements only");
+
+    let second = planted(&app, copy).await;
+    gateway.open(&home(), second, Form::Document, None).await.expect("audited").expect("the home reads it");
+    let (outcome, out) = onward(folder.path(), SENT).await;
+    assert_eq!((outcome, to_homes(&out, "Patient.maritalStatus")), (Ok(Exit::No), Some((1, 1))), "{out}");
+    assert_eq!(to_homes(&out, "Patient.name"), Some((2, 0)));
+    let (outcome, table) = onward(folder.path(), "policy matrix --sent").await;
+    assert!(outcome == Ok(Exit::No) && table.contains("Patient.maritalStatus") && table.contains("1!"), "{table}");
+    let (_, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
+    assert!(
+        dpia.contains("- beyond the policy: Patient.maritalStatus went to VMH01 as care-home in 1 copies"),
+        "{dpia}"
+    );
+    let (_, csv) = onward(folder.path(), "policy matrix --sent --csv").await;
+    assert_eq!(csv.lines().count(), out.lines().count() + 1);
+    assert!(csv.contains("Patient.maritalStatus,care-home,VMH01,1,1,2"), "{csv}");
+    let (outcome, none) = onward(folder.path(), &format!("{SENT} --until 2020-01-01")).await;
+    assert_eq!((outcome, none.as_str()), (Ok(Exit::Done), ""), "the time is kept to");
+    assert_eq!(
+        onward(folder.path(), &format!("{SENT} --from 2020-01-02 --until 2020-01-01")).await.0,
+        Err(Exit::Usage)
+    );
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_what_its_entry_names_is_found() {
+    let (folder, app, _) = accepted(DISCHARGE).await;
+    app.gateway.dispatch_due().await.expect("sent");
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    file.execute_batch("CREATE TABLE kept AS SELECT * FROM contents").expect("runs");
+    for change in [
+        "DELETE FROM contents WHERE sha256 = (SELECT max(sha256) FROM contents)",
+        "UPDATE contents SET names = replace(names, 'Patient.name' || char(10), '')",
+        "UPDATE contents SET names = names || 'Patient.photo' || char(10)",
+    ] {
+        assert!(file.execute(change, []).expect("runs") > 0, "{change}");
+        let (outcome, out) = onward(folder.path(), SENT).await;
+        assert_eq!(outcome, Ok(Exit::No), "{change}: {out}");
+        let (outcome, out) = onward(folder.path(), "audit verify").await;
+        assert!(outcome == Ok(Exit::No) && out.contains("the list of what was sent"), "{change}: {out}");
+        file.execute_batch("DELETE FROM contents; INSERT INTO contents SELECT * FROM kept").expect("runs");
+        assert_eq!(onward(folder.path(), SENT).await.0, Ok(Exit::Done));
+        assert_eq!(onward(folder.path(), "audit verify").await.0, Ok(Exit::Done));
+    }
+}
