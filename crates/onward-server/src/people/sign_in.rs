@@ -66,9 +66,11 @@ pub(super) async fn post(
     };
     let value = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let (email, next) = (value("email").trim().to_lowercase(), guard::local(value("next")).unwrap_or("/"));
+    let once_more = form.contains_key("again");
     let again = |status, problem| {
-        let (shell, providers) = (Shell::nobody(), app.people.providers_for("next", next, false));
-        page::of(status, &Page { shell, providers, email: value("email"), next, again: false, problem: Some(problem) })
+        let (shell, providers) = (Shell::nobody(), app.people.providers_for("next", next, once_more));
+        let again = once_more;
+        page::of(status, &Page { shell, providers, email: value("email"), next, again, problem: Some(problem) })
     };
     let tried = try_password(&app, &headers, peer, &email, value("password"), value("code"));
     match tried.await {
