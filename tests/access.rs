@@ -303,7 +303,7 @@ async fn every_route_is_in_the_matrix_and_needs_a_token() {
             ("GET", "/assets/{name}"),
         ];
         match route.access {
-            Access::Visitor | Access::SignedIn | Access::Page(_) => {}
+            Access::Visitor | Access::SignedIn | Access::Page(_) | Access::Fresh(_) => {}
             Access::Open => assert!(open.contains(&(route.method, route.path)), "{route:?} is open to everybody"),
             Access::Function(action) => {
                 let (_, _, _, object, _) = row.unwrap_or_else(|| panic!("{route:?} is not in the matrix"));
@@ -477,7 +477,7 @@ fn every_page_is_in_the_matrix() {
             Access::Open | Access::Function(_) => assert!(rows.next().is_none(), "{route:?} is no page"),
             Access::Visitor => assert!(VISITED.contains(&(route.method, route.path)), "{route:?} is open to everybody"),
             Access::SignedIn => assert!(rows.all(|row| !row.4.contains(&403)), "{route:?} is for every role"),
-            Access::Page(action) => {
+            Access::Page(action) | Access::Fresh(action) => {
                 assert!(rows.peek().is_some(), "{route:?} is not in the matrix");
                 let rows: Vec<_> = rows.collect();
                 for (role, at) in PEOPLE.into_iter().zip(0..) {

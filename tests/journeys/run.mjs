@@ -19,6 +19,9 @@ const browser = await chromium.launch({ executablePath: told.chromium, headless:
 const SPACING = '* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important } ' +
   'p { margin-bottom: 2em !important }'
 
+// Where a click fails, the wait beside it is left behind and ends with the browser: it must not hide what failed.
+process.on('unhandledRejection', (error) => { if (!/closed/i.test(String(error))) throw error })
+
 async function context(cookie, options = {}) {
   const made = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 900 },
     reducedMotion: 'reduce', ...options })
@@ -545,7 +548,9 @@ async function withdrawn(home) {
   })
 }
 
-// Erasure and legal holds want a sign-in of the last five minutes: this journey comes first, for the others take longer on a busy machine.
+// A page that is closed while it asks gets no answer, and needs none.
+const gone = (error) => { if (!/closed/i.test(String(error))) throw error }
+
 async function rights() {
   const dan = await context(told.leads[1])
   await look(dan, 'audit-rights', async (page) => {
@@ -557,7 +562,34 @@ async function rights() {
     await submit(page, 'form[action="/audit/rights/erasures"] button')
     await has(page, 'are not erased on request', 'audit-rights-wrong')
   })
+  await signed_out_on_an_answer(dan)
   await dan.close()
+}
+
+// A page that answers a form has no address of its own. What was given back in it stays; where nothing was, its form's page is next.
+async function signed_out_on_an_answer(lead) {
+  const soon = { contentType: 'text/html', body: '<p data-session-seconds="0"></p>' }
+  const ended = async (page, fill, button) => {
+    await page.clock.install()
+    for (const [path, fields] of fill) {
+      await page.goto(`${told.base}${path}`)
+      for (const [field, value] of Object.entries(fields)) await page.fill(`#${field}`, value)
+    }
+    await submit(page, button)
+    await page.route('**/session', (route) => route.fulfill(soon).catch(gone))
+    await page.route('**/sign-in?*', (route) => route.fulfill({ contentType: 'text/html', body: 'sign in here' }).catch(gone))
+    await page.clock.fastForward('15:00')
+    await page.clock.runFor('00:11')
+  }
+  const wrong = watched(await lead.newPage(), 'signed out on an error')
+  await ended(wrong, [['/audit/rights', { 'erased-reason': 'case 17' }]], 'form[action="/audit/rights/erasures"] button')
+  await wrong.waitForSelector('[data-session-over]', { state: 'visible' })
+  if (await wrong.inputValue('#erased-reason') !== 'case 17') say('signed out on an error: the words are lost')
+  await wrong.close()
+  const found = watched(await lead.newPage(), 'signed out on an answer')
+  await ended(found, [['/audit?tab=events', { reason: 'complaint 12' }]], '.app-filters button')
+  await found.waitForURL(`${told.base}/sign-in?next=%2Faudit`)
+  await found.close()
 }
 
 // The information-governance lead: a question without asking IT, and never a number in an address.
@@ -626,9 +658,6 @@ async function explorer() {
   await has(other, 'The log is whole', 'integrity, without JavaScript')
   for (const made of [cat, dan, plain]) await made.close()
 }
-
-// A page that is closed while it asks gets no answer, and needs none.
-const gone = (error) => { if (!/closed/i.test(String(error))) throw error }
 
 // What came since the last look is marked, and a page that stands on a screen tells how much is new without changing.
 async function news(home) {

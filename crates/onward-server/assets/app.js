@@ -71,7 +71,8 @@ for (const note of document.querySelectorAll('[data-session-seconds]')) {
   const warn = Number(note.dataset.sessionWarn) * 1000
   const words = status.textContent
   let ends = Date.now() + Number(note.dataset.sessionSeconds) * 1000
-  let written = false
+  // What the server gave back unsent, or with what is wrong in it, was written as well.
+  let written = document.querySelector('.nhsuk-error-summary, [data-unsent]') !== null
   let asking = false
   document.addEventListener('input', () => { written = true })
 
@@ -106,7 +107,8 @@ for (const note of document.querySelectorAll('[data-session-seconds]')) {
     const told = form ? `You are signed out in ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}.` : words
     if (status.textContent !== told) status.textContent = told
     if (left <= 0 && !written) {
-      location.replace(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`)
+      // A page that answered a form has no address of its own: the server names the one that the form stands on.
+      location.replace(`/sign-in?next=${encodeURIComponent(note.dataset.sessionPage)}`)
     }
   }
   if (form) {

@@ -142,6 +142,7 @@ macro_rules! every_contract {
             what_was_sent_is_kept_once_with_its_entry,
             the_log_is_forwarded_by_one_at_a_time,
             what_came_is_reported_with_its_times,
+            whoever_was_held_at_a_moment_is_counted,
         );
         $crate::contract::every_contract!($open, operations:
             what_has_not_left_is_counted_by_cause,

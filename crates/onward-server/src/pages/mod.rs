@@ -109,6 +109,8 @@ pub struct Ends {
     pub at: String,
     /// Whether using it does not put it off.
     pub for_good: bool,
+    /// Where a new sign-in leads to: this page as it can be looked at, which after a form is the form's.
+    pub page: String,
 }
 
 impl Shell {
@@ -207,7 +209,7 @@ fn attendant(who: &SignedIn) -> Attendant {
 }
 
 /// A store that failed, logged here: nothing is shown.
-fn store_failed(error: &StoreError) -> Response {
+pub(crate) fn store_failed(error: &StoreError) -> Response {
     tracing::error!(%error, "a page could not be shown");
     let status = match error {
         StoreError::Unavailable(_) | StoreError::Overtaken => StatusCode::SERVICE_UNAVAILABLE,

@@ -84,9 +84,11 @@ pub(super) async fn post(
     };
     let value = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let (email, next) = (value("email").trim().to_lowercase(), guard::local(value("next")).unwrap_or("/"));
+    let once_more = form.contains_key("again");
     let again = |status, problem| {
-        let providers = app.people.providers_for("next", next, false);
-        page::of(status, &Page { problem: Some(problem), ..Page::new(providers, value("email"), next) })
+        let providers = app.people.providers_for("next", next, once_more);
+        let page = Page { again: once_more, problem: Some(problem), ..Page::new(providers, value("email"), next) };
+        page::of(status, &page)
     };
     let tried = try_password(&app, &headers, peer, &email, value("password"), value("code"));
     match tried.await {

@@ -18,7 +18,7 @@ use super::super::components::{Choice, Field, FormError};
 use super::super::{OnlyGet, Shell, attendant, operations, page, see_other, sent, shell, store_failed, trouble};
 use super::{NOTHING, Tab, TabLink, nhs_number, own_organisation};
 use crate::app::App;
-use crate::people::{Fresh, SignedIn};
+use crate::people::SignedIn;
 
 #[derive(Template)]
 #[template(path = "audit/rights.html")]
@@ -142,7 +142,7 @@ fn fill(body: &[u8], fields: [&mut Field; 3]) {
 /// `GET /audit/rights`.
 pub(super) async fn get(
     State(app): State<Arc<App>>,
-    Fresh(who): Fresh,
+    who: SignedIn,
     _: OnlyGet,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -159,7 +159,7 @@ pub(super) async fn get(
 }
 
 /// `POST /audit/rights/holds`: forbids to erase a person.
-pub(super) async fn keep(State(app): State<Arc<App>>, Fresh(who): Fresh, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn keep(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
     let mut forms = Forms::new(&who);
     fill(&body, [&mut forms.kept_for, &mut forms.kept, &mut forms.kept_reason]);
     let organisation = own_organisation(&mut forms.kept_for, &who);
@@ -183,7 +183,7 @@ pub(super) async fn keep(State(app): State<Arc<App>>, Fresh(who): Fresh, headers
 /// `POST /audit/rights/holds/{id}`: ends a hold.
 pub(super) async fn lift(
     State(app): State<Arc<App>>,
-    Fresh(who): Fresh,
+    who: SignedIn,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -214,7 +214,7 @@ pub(super) async fn lift(
 }
 
 /// `POST /audit/rights/erasures`: asks for an erasure.
-pub(super) async fn ask(State(app): State<Arc<App>>, Fresh(who): Fresh, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
     let mut forms = Forms::new(&who);
     fill(&body, [&mut forms.erased_for, &mut forms.erased, &mut forms.erased_reason]);
     let organisation = own_organisation(&mut forms.erased_for, &who);
@@ -248,7 +248,7 @@ const NOT_ALONE: &str = "Your organisation cannot decide this alone, or a legal 
 /// `POST /audit/rights/erasures/{id}/refuse`: takes a request back.
 pub(super) async fn refuse(
     State(app): State<Arc<App>>,
-    Fresh(who): Fresh,
+    who: SignedIn,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -276,7 +276,7 @@ pub(super) async fn refuse(
 /// `POST /audit/rights/erasures/{id}`: the second person's word.
 pub(super) async fn confirm(
     State(app): State<Arc<App>>,
-    Fresh(who): Fresh,
+    who: SignedIn,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
