@@ -303,7 +303,7 @@ async fn every_route_is_in_the_matrix_and_needs_a_token() {
             ("GET", "/assets/{name}"),
         ];
         match route.access {
-            Access::Visitor | Access::SignedIn | Access::Page(_) => {}
+            Access::Visitor | Access::SignedIn | Access::Page(_) | Access::Fresh(_) => {}
             Access::Open => assert!(open.contains(&(route.method, route.path)), "{route:?} is open to everybody"),
             Access::Function(action) => {
                 let (_, _, _, object, _) = row.unwrap_or_else(|| panic!("{route:?} is not in the matrix"));
@@ -333,6 +333,7 @@ type PageRow = (&'static str, &'static str, &'static str, Object, [u16; 4]);
 const PAGES: &[PageRow] = &[
     ("start page", "GET", "/", Object::None, [200, 200, 200, 200]),
     ("arrivals", "GET", "/inbox", Object::None, [200, 403, 403, 403]),
+    ("what is new, since never", "GET", "/inbox/news", Object::None, [400, 403, 403, 403]),
     ("open", "GET", "/transfers/{id}", Object::OwnCopy, [200, 403, 403, 403]),
     ("open another's", "GET", "/transfers/{id}", Object::ForeignCopy, [404, 403, 403, 403]),
     ("open nothing", "GET", "/transfers/{id}", Object::Missing, [404, 403, 403, 403]),
@@ -367,6 +368,11 @@ const PAGES: &[PageRow] = &[
     ("resume for no reason", "POST", "/operations/resume", Object::None, [403, 403, 403, 422]),
     ("retry all", "GET", "/operations/retry", Object::None, [403, 403, 403, 400]),
     ("retry all at once", "POST", "/operations/retry", Object::None, [403, 403, 403, 400]),
+    ("no decision about many", "GET", "/operations/bulks/{id}", Object::Missing, [403, 403, 403, 404]),
+    ("stop nothing", "POST", "/operations/bulks/{id}/cancel", Object::Missing, [403, 403, 403, 404]),
+    ("no repeat", "GET", "/operations/replays/{id}", Object::Missing, [403, 403, 403, 404]),
+    ("repeat what arrived", "GET", "/operations/deliveries/{id}/replay", Object::OwnCopy, [403, 403, 403, 409]),
+    ("repeat nothing", "GET", "/operations/deliveries/{id}/replay", Object::Missing, [403, 403, 403, 404]),
     ("a delivery", "GET", "/operations/deliveries/{id}", Object::OwnCopy, [403, 403, 403, 200]),
     ("no delivery", "GET", "/operations/deliveries/{id}", Object::Missing, [403, 403, 403, 404]),
     ("send again", "POST", "/operations/deliveries/{id}/resend", Object::OwnCopy, [403, 403, 403, 400]),
@@ -471,7 +477,7 @@ fn every_page_is_in_the_matrix() {
             Access::Open | Access::Function(_) => assert!(rows.next().is_none(), "{route:?} is no page"),
             Access::Visitor => assert!(VISITED.contains(&(route.method, route.path)), "{route:?} is open to everybody"),
             Access::SignedIn => assert!(rows.all(|row| !row.4.contains(&403)), "{route:?} is for every role"),
-            Access::Page(action) => {
+            Access::Page(action) | Access::Fresh(action) => {
                 assert!(rows.peek().is_some(), "{route:?} is not in the matrix");
                 let rows: Vec<_> = rows.collect();
                 for (role, at) in PEOPLE.into_iter().zip(0..) {

@@ -330,8 +330,9 @@ async fn fault_031_a_poison_message_parks_itself_alone_and_a_person_hears_of_it(
     assert!(letter.contains("https://gateway.test/operations") && letter.contains("FZZ01"), "{letter}");
     for copy in bench.transfer(poison).await.copies().filter(|copy| copy.state == DeliveryState::Failed) {
         let store = bench.gateway.store();
-        let again =
-            store.requeue(copy.id, Resend::Retry, "mended at the pharmacy", bench.clock.now(), Vec::new()).await;
+        let again = store
+            .requeue(copy.id, Resend::Retry, "Ada Wells", "mended at the pharmacy", bench.clock.now(), Vec::new())
+            .await;
         assert_eq!(again, Ok(true));
     }
     bench.gateway.dispatch_due().await.expect("sent");

@@ -381,7 +381,9 @@ fn no_route_is_missing_from_the_table() {
     for route in onward_server::api::routes() {
         let in_table = match route.access {
             Access::Open | Access::Function(_) => TABLE.iter().any(|row| (row.0, row.2) == (route.path, route.method)),
-            Access::Visitor | Access::SignedIn | Access::Page(_) => page_audit::has_row(route.method, route.path),
+            Access::Visitor | Access::SignedIn | Access::Page(_) | Access::Fresh(_) => {
+                page_audit::has_row(route.method, route.path)
+            }
         };
         assert!(in_table, "{} {} has no row", route.method, route.path);
     }

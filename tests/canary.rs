@@ -60,7 +60,12 @@ async fn walk_pages(seen: &mut Seen, [home, operator, lead, ward]: [&Browser; 4]
     let inner = links.iter().filter(|link| link.starts_with("deliveries/") || link.starts_with("holds/"));
     let mut walked = 0;
     for link in inner {
-        seen.page(link, &operator.get(&format!("/operations/{link}")).await, true);
+        let page = operator.get(&format!("/operations/{link}")).await;
+        seen.page(link, &page, true);
+        if page.text.contains("/replay\"") {
+            let preview = operator.get(&format!("/operations/{link}/replay")).await;
+            seen.page("preview of a repeat", &preview, true);
+        }
         walked += 1;
     }
     assert!(walked > 0, "something is stuck or held");
@@ -79,6 +84,7 @@ async fn walk_pages(seen: &mut Seen, [home, operator, lead, ward]: [&Browser; 4]
     seen.page("directory", &ward.get("/directory?locality=northmoor").await, true);
     let inbox = home.get("/inbox").await;
     seen.page("inbox", &inbox, false);
+    seen.page("news", &home.get("/inbox/news?since=0").await, true);
     let record =
         inbox.text.split("href=\"/transfers/").nth(1).and_then(|rest| rest.split('"').next()).expect("a record");
     for part in ["", "/print", "/query", "/decline", "/checklist", "/leave"] {

@@ -59,6 +59,8 @@ const SETTLED: &[Row] = &[
     ("sar check {folder}/archive", Exit::Done, &[]),
     ("breach pack --from 2020-01-01 --to 2100-01-01 --reason r --out {folder}/breach", Exit::Done,
         &[ASKED, ASKED_ABOUT, ASKED_ABOUT, ASKED_ABOUT]),
+    ("breach pack --held 2100-01-01 --reason r --out {folder}/held", Exit::Done, &[ASKED, ASKED_ABOUT, ASKED_ABOUT, ASKED_ABOUT]),
+    ("breach pack --held 2020-01-01 --reason r --out {folder}/held-2", Exit::No, &[]),
     ("breach check {folder}/breach", Exit::Done, &[]),
     ("report --from 2020-01-01 --to 2100-01-01 --out {folder}/report", Exit::Done, &[ASKED]),
     ("report --from 2020-01-01 --to 2020-01-02 --out {folder}/empty", Exit::No, &[]),

@@ -312,4 +312,23 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
     let stale = ada.browser.get(&format!("/audit/exports/{id}/file")).await;
     let back = stale.location().unwrap_or_default();
     assert!(stale.status == 303 && back.starts_with("/sign-in?next=%2Faudit%2Fexports") && back.ends_with("again=1"));
+
+    // Nor does a browser that was left open ask or grant. What was written comes back, and is sent after signing in once more.
+    let count =
+        async || store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable").len();
+    let before = count().await;
+    let lost = ask("csv", "").await;
+    assert_eq!(lost.status, 401, "{}", lost.text);
+    let again = format!("action=\"/audit/exports?by={}\"", ada.user.id);
+    for words in ["Sign in again: nothing was sent", WHY, "again=1\"", "value=\"csv\"", "Person ada", &again] {
+        assert!(lost.text.contains(words), "{words}: {}", lost.text);
+    }
+    assert_eq!(decide(&ben, &id.to_string(), "refuse").await, 401);
+    assert_eq!(count().await, before, "nothing was done");
+    world.tamper("UPDATE passwords SET totp_step = 0");
+    assert_eq!(ada.sign_in(&ada.browser).await.status, 303);
+    let fields = [("form", "csv"), ("organisation", "R9Z"), ("from", &from), ("until", &until), ("reason", WHY)];
+    let sent = ada.browser.post(&format!("/audit/exports?by={}", ada.user.id), &fields).await;
+    assert_eq!(sent.location(), Some("/audit/exports?done=asked"), "{}", sent.text);
+    assert_eq!(count().await, before + 1);
 }

@@ -86,7 +86,7 @@ async fn fault_039_a_panic_in_a_handler_is_answered_and_audited_and_the_others_l
     let bound = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base: url::Url = format!("https://{}", bound.local_addr().expect("bound")).parse().expect("a URL");
     let (_stop, stopped) = watch::channel(false);
-    tokio::spawn(listener::serve(bound, Some(Arc::new(world.tls())), router, stopped));
+    tokio::spawn(listener::serve(bound, Some(Arc::new(world.tls())), router, listener::Patience::default(), stopped));
     let http = world.http();
     let ask = async |path: &str, id: &'static str| {
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-request-id"), HeaderValue::from_static(id))]);

@@ -6,6 +6,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use onward_core::{Clock as _, SystemClock};
 use onward_server::config::Config;
 use onward_server::hardening::{Posture, harden};
 use onward_tests::authority::{Authority, Kind};
@@ -171,6 +174,43 @@ async fn a_hardened_gateway_serves_as_before() {
         tokio::task::yield_now().await;
     }
     assert_eq!(world.wire().say(request.as_bytes()).await.status(), 200);
+    process.kill().await;
+}
+
+/// The store's keys as a variable: taken, refused when they are weak or not there, and told to nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stores_keys_may_stand_in_the_environment() {
+    let mut world = World::start().await;
+    let hospital = world.hospital().await;
+    let (file, away) = (world.folder().join("store.key"), tempfile::tempdir().expect("a folder"));
+    let ring = fs::read_to_string(&file).expect("readable");
+    fs::remove_file(&file).expect("there is no file any more");
+    let line = BASE64.encode(&ring);
+    let named = ("ONWARD__KEYS__ENVIRONMENT", "ONWARD_STORE_KEYS");
+    world.stop().await;
+    let zero = format!("current = \"a\"\n[keys]\na = \"{}\"\n", BASE64.encode([0; 32]));
+    let example = format!("current = \"a\"\n[keys]\na = \"{}\"\n", BASE64.encode(b"changemechangemechangemechangeme"));
+    let other = away.path().join("store.key");
+    onward_server::store_keys::add_key(&other, SystemClock.now()).expect("a key");
+    let other = fs::read_to_string(&other).expect("readable");
+    for (value, told) in [
+        (None, "has no variable ONWARD_STORE_KEYS"),
+        (Some("changeme"), "expected a key file"),
+        (Some(zero.as_str()), "no random key"),
+        (Some(example.as_str()), "no random key"),
+        (Some(other.as_str()), "key"),
+    ] {
+        let environment: Vec<_> = [named].into_iter().chain(value.map(|value| ("ONWARD_STORE_KEYS", value))).collect();
+        let said = Process::refused(&world, &environment).await;
+        assert!(said.contains(told), "{told}: {said}");
+        let secret = value.and_then(|value| value.split('"').nth(3)).unwrap_or("changeme");
+        assert!(!said.contains(secret), "it is not repeated: {said}");
+    }
+    let mut process = Process::take_over_with(&mut world, &[named, ("ONWARD_STORE_KEYS", &line)]).await;
+    let (status, response, _) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(status, 200, "{response}");
+    let secret = ring.split('"').nth(3).expect("a key");
+    assert!(process.runs() && !process.log().contains(secret) && !process.log().contains(&line));
     process.kill().await;
 }
 

@@ -34,7 +34,7 @@ fn log() -> Vec<csv::StringRecord> {
 #[test]
 fn every_hazard_has_causes_controls_and_what_is_left() {
     let log = log();
-    assert!(log.len() >= 12, "{} hazards", log.len());
+    assert!(log.len() >= 27, "{} hazards", log.len());
     for (at, hazard) in log.iter().enumerate() {
         assert_eq!(&hazard[0], format!("H{}", at + 1), "numbered in order");
         assert!(hazard.iter().all(|cell| !cell.trim().is_empty()), "{}: a cell is empty", &hazard[0]);
@@ -42,6 +42,37 @@ fn every_hazard_has_causes_controls_and_what_is_left() {
         assert!(RATINGS.contains(&initial) && RATINGS.contains(&residual), "{}: ratings", &hazard[0]);
         assert!(residual <= initial, "{}: a control does not make it worse", &hazard[0]);
     }
+}
+
+/// Whether the attributes right above the function make it a test.
+fn is_test(content: &str, function: &str) -> bool {
+    let Some((above, _)) = content.split_once(&format!("fn {function}(")) else { return false };
+    // The last line is the function's own, up to its `fn`.
+    let above = above.lines().rev().skip(usize::from(!above.ends_with('\n')));
+    let own = above.take_while(|line| ["#[", "///", "//"].iter().any(|begin| line.trim_start().starts_with(begin)));
+    own.into_iter()
+        .any(|line| line.trim_start().starts_with("#[test]") || line.trim_start().starts_with("#[tokio::test"))
+}
+
+/// Whether the contract of the store runs it on both engines.
+fn is_contract(file: &str, function: &str) -> bool {
+    let contract = std::fs::read_to_string(root().join("crates/onward-store/src/contract.rs")).expect("the contract");
+    file.starts_with("crates/onward-store/src/contract/") && contract.contains(&format!("            {function},\n"))
+}
+
+#[test]
+fn what_is_no_test_is_no_evidence() {
+    let content = "#[test]\nfn one() {}\n\n/// Words.\n#[tokio::test(flavor = \"multi_thread\")]\nasync fn two() {}\n\nfn three() {}\n\n// #[test]\nfn four() {}\n";
+    assert_eq!(
+        ["one", "two", "three", "four", "five"].map(|name| is_test(content, name)),
+        [true, true, false, false, false]
+    );
+    let contract = "crates/onward-store/src/contract/erasing.rs";
+    assert!(is_contract(contract, "an_erasure_needs_two_people_and_yields_to_a_legal_hold"));
+    assert!(
+        !is_contract(contract, "settled")
+            && !is_contract("tests/erasing.rs", "an_erased_person_is_gone_and_others_stay")
+    );
 }
 
 /// A test is named `FILE#FUNCTION`; a mention of the name elsewhere proves nothing.
@@ -52,10 +83,8 @@ fn every_test_that_a_control_names_exists() {
             let (file, function) = name.split_once('#').unwrap_or_else(|| panic!("{}: {name}", &hazard[0]));
             let content = std::fs::read_to_string(root().join(file)).unwrap_or_default();
             assert!(sources::defines(file, function), "{} names {name}, which is nowhere", &hazard[0]);
-            let body = content.split(&format!("fn {function}(")).next().unwrap_or_default();
-            let is_test =
-                body.lines().rev().take(6).any(|line| line.contains("test") || line.contains("every_contract"));
-            assert!(is_test || content.contains("pub(crate) async fn"), "{}: {name} is no test", &hazard[0]);
+            let runs = is_test(&content, function) || is_contract(file, function);
+            assert!(runs, "{}: {name} is no test that runs", &hazard[0]);
         }
     }
 }

@@ -6,6 +6,8 @@ use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 use serde_json::{Value, json};
 
+use crate::lifecycle::{copy_of, put};
+
 /// Waits until the dispatcher has placed the copies.
 async fn arrivals(home: &onward_tests::leaks::Session, query: &str) -> Vec<Value> {
     for _ in 0..5_000 {
@@ -182,4 +184,21 @@ async fn what_is_not_the_recipients_to_change_is_refused() {
     let owner = accepted["owner"]["identifier"]["value"].clone();
     accepted["owner"] = json!({ "identifier": { "value": owner } });
     assert_eq!(put(accepted).await.status, 200, "the rest may be sent back, whole or in part");
+}
+
+/// A home's own system takes over nobody who has not arrived, as its page does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_completes_nothing_before_the_arrival() {
+    let world = World::start().await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    let copy = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    for (status, expected) in
+        [("completed", 422), ("accepted", 200), ("completed", 422), ("in-progress", 200), ("completed", 200)]
+    {
+        let reply = put(&home, copy, status, None).await;
+        assert_eq!(reply.status, expected, "{status}: {:?}", reply.json());
+    }
+    let store = world.gateway().store();
+    let state = store.delivery(copy).await.expect("readable").expect("there").state;
+    assert_eq!(state, onward_core::state::DeliveryState::Completed);
 }

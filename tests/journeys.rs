@@ -140,6 +140,9 @@ async fn people_find_their_way_in_a_browser() {
     let other = browser::person(&world, "other@elm.example", Role::CareHomeUser, &["VMH02"]).await;
     let keyboard = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
     let plain = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    // Somebody looked an hour ago: what comes from now on is new to them.
+    assert_eq!(home.browser.get("/inbox").await.status, 200);
+    world.tamper("UPDATE users SET looked = looked - 3600000000; UPDATE deliveries SET created = created - 7200000000");
     let given = "<given value=\"Margaret\"/>";
     let text = fresh(message::EDISCHARGE_ITK3);
     assert!(text.contains(given), "the fixture's person has a given name");
@@ -163,9 +166,16 @@ async fn people_find_their_way_in_a_browser() {
         browser::person(&world, "cat@ig.example", Role::InformationGovernance, &["R9Z"]).await,
         browser::person(&world, "dan@ig.example", Role::InformationGovernance, &["R9Z"]).await,
     ];
+    // What is grave wants a fresh sign-in, and the journey takes more than five minutes on a busy machine.
+    world.tamper("UPDATE sessions SET authenticated = authenticated + 3600000000");
     let hold = held(&world, &hospital).await;
     let dead = dead(&world).await;
     let (_, invitation) = browser::invited(&world, "kit@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    // A busy machine takes longer than a session lasts of which nobody makes use; the home's own shows how that ends.
+    world.tamper(
+        "UPDATE sessions SET last_seen = last_seen + 3600000000
+         WHERE user NOT IN (SELECT id FROM users WHERE email = 'home@rowan.example')",
+    );
     let pictures = modules.join("../pages");
     let folder = tempfile::tempdir().expect("a folder");
     let cookie = |person: &browser::Person| person.browser.cookie("__Host-sid").expect("signed in");

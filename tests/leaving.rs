@@ -12,6 +12,8 @@ use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, accepted};
 use serde_json::Value;
 
+use crate::lifecycle::Version;
+
 /// A discharge, once every copy lies in its inbox: the transfer and the home's copy.
 async fn sent(world: &World, hospital: &Session) -> (TransferId, DeliveryRecord) {
     let id = accepted(hospital, fresh(message::EDISCHARGE_ITK3)).await;
@@ -153,4 +155,47 @@ async fn nobody_is_asked_to_plan_with_the_dead_nor_told_of_who_was_not_theirs() 
         !told.contains(&"Y99001") && told.contains(&"Y99002"),
         "who should not have had it hears no more: {told:?}"
     );
+}
+
+/// The home told with the first version that the person has left. Whoever gets the second one must not care for a stay that is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_gets_a_later_version_hears_of_a_leaving_told_before() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let home = browser::person(&world, "home@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let first = Version::first();
+    let id = accepted(&hospital, first.text.clone()).await;
+    let record = async |id| world.gateway().store().transfer(id).await.expect("readable").expect("there");
+    let of_home = async |id| {
+        let record = record(id).await;
+        record.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").clone()
+    };
+    leave(&home, &of_home(id).await, "hospital").await;
+    let second = accepted(&hospital, first.next().text).await;
+    let told = record(second).await;
+    let notices: Vec<_> = told.deliveries.iter().filter_map(|copy| copy.notice.map(|notice| (copy, notice))).collect();
+    let others: std::collections::BTreeSet<_> =
+        told.copies().filter(|copy| copy.kind != RecipientKind::CareHome).map(|copy| copy.recipient.clone()).collect();
+    assert_eq!(others.len(), 3, "two practices and a pharmacy: {others:?}");
+    assert_eq!(
+        notices.iter().map(|(copy, _)| copy.recipient.clone()).collect::<std::collections::BTreeSet<_>>(),
+        others
+    );
+    assert_eq!(notices.len(), 3, "each hears it once");
+    for (copy, notice) in &notices {
+        assert_eq!(notice.why, onward_core::state::EndReason::LeftHome);
+        let of = told.copies().find(|own| own.id == notice.of).expect("of a copy of this version");
+        assert_eq!(of.recipient, copy.recipient);
+        let page = world.gateway().store().rendition(copy.id).await.expect("readable").expect("kept").html;
+        let page = String::from_utf8(page.expect("a page")).expect("text");
+        assert!(page.contains("To hospital, on") && page.contains("Rowan House Care Home told so"), "{page}");
+        assert!(!page.contains("daughter"), "the home's own words are for the hospital: {page}");
+    }
+    assert!(of_home(second).await.notice.is_none());
+    assert!(world.gateway().store().checkup().await.expect("readable").flaws.is_empty());
+    // Nobody has left whom nobody told of.
+    let other = Version::first();
+    accepted(&hospital, other.text.clone()).await;
+    let third = record(accepted(&hospital, other.next().text).await).await;
+    assert!(third.deliveries.iter().all(|copy| copy.notice.is_none()));
 }

@@ -33,6 +33,7 @@ mod journeys;
 mod leaving;
 mod lifecycle;
 mod limits;
+mod listing;
 mod mesh_exchange;
 mod monitoring;
 mod nodes;

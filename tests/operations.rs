@@ -41,6 +41,11 @@ async fn copy_in(world: &World, id: TransferId, kind: RecipientKind, state: Deli
     panic!("no copy for {kind} came to be {state}");
 }
 
+/// What stands between this text and the next quotation mark.
+fn after<'p>(page: &'p str, text: &str) -> &'p str {
+    page.split(text).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_else(|| panic!("{text} in {page}"))
+}
+
 /// A page that names nobody.
 async fn look(person: &Person, path: &str) -> String {
     let page = person.browser.get(path).await;
@@ -65,7 +70,8 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     let short: String = dead.id.to_string().chars().take(8).collect();
     assert!(board.contains(&short));
     assert!(look(&ada, "/operations?queue=dead").await.contains(&short));
-    assert!(look(&ada, "/operations?cause=blocked&recipient=Y99001").await.contains("Retry all failed copies"));
+    let filtered = look(&ada, "/operations?cause=blocked&recipient=Y99001").await;
+    assert!(filtered.contains("Send all failed copies of this filter again"), "{filtered}");
     assert!(!look(&ada, "/operations?queue=paused").await.contains(&short));
     assert_eq!(ada.browser.get("/operations?queue=everything").await.status, 404);
     assert!(look(&ada, "/operations/totals").await.contains("data-announce=\"Waiting "));
@@ -85,14 +91,66 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     // Several at once: never without a filter, and never more than were shown.
     assert_eq!(ada.browser.get("/operations/retry").await.status, 400);
     assert_eq!(ada.browser.get("/operations/retry?queue=dead").await.status, 400);
-    assert!(look(&ada, "/operations/retry?cause=blocked").await.contains("Do you want to retry 1 copy?"));
+    let asked = look(&ada, "/operations/retry?cause=blocked").await;
+    assert!(asked.contains("Do you want to send 1 copy again?"), "{asked}");
+    let decision = after(&asked, "name=\"bulk\" value=\"").to_owned();
     let bulk = async |count: &str| {
-        let fields = [("filter", "cause=blocked"), ("count", count), ("reason", WHY)];
+        let fields =
+            [("filter", "cause=blocked"), ("count", count), ("reason", WHY), ("bulk", &decision), ("how", "replay")];
         ada.browser.post("/operations/retry", &fields).await
     };
     let fewer = bulk("0").await;
     assert!(fewer.status == 422 && fewer.text.contains("There are more now"), "{}", fewer.text);
-    assert_eq!(bulk("1").await.location(), Some("/operations?done=retried"));
+    let page = format!("/operations/bulks/{decision}");
+    assert_eq!(bulk("1").await.location(), Some(format!("{page}?done=retried").as_str()));
+    assert_eq!(bulk("1").await.location(), Some(format!("{page}?done=retried").as_str()), "pressed twice");
+    let finished = loop {
+        let page = look(&ada, &page).await;
+        if page.contains("Finished") {
+            break page;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(finished.contains("1 of 1 queued again, 0 to go") && finished.contains(WHY), "{finished}");
+    assert!(look(&ada, "/operations").await.contains("As a repeat, 1 copies, by Person ada"));
+    assert_eq!(ada.browser.post(&format!("{page}/cancel"), &[("reason", WHY)]).await.status, 409, "it is over");
+    copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
+    let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let released = log.iter().filter(|entry| entry.columns.word == "release");
+    let of_many: Vec<_> = released
+        .map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned())
+        .filter(|event| event.contains("replay of a failed copy, one of 1"))
+        .collect();
+    let [one] = &of_many[..] else { panic!("decided once, done once: {of_many:?}") };
+    assert!(one.contains("Person ada") && one.contains(WHY) && one.contains(&decision), "{one}");
+
+    // A repeat is seen before it leaves; it leads to the copy, and the copy to it.
+    let replays = world.gateway().store().replays(dead.id).await.expect("readable");
+    let by_many = replays.first().expect("of the decision").id;
+    let preview = look(&ada, &format!("{path}/replay")).await;
+    for words in ["Nothing is sent yet", "The same bytes as before", "Onward-Replay", "Sent again once before"] {
+        assert!(preview.contains(words), "{words}: {preview}");
+    }
+    let unsaid = ada.browser.post(&format!("{path}/resend"), &[("how", "replay")]).await;
+    assert!(unsaid.status == 422 && unsaid.text.contains("Nothing is sent yet"), "{}", unsaid.text);
+    let sent_again = ada.browser.post(&format!("{path}/resend"), &[("how", "replay"), ("reason", WHY)]).await;
+    let replays = world.gateway().store().replays(dead.id).await.expect("readable");
+    let own = replays.last().expect("kept").id;
+    assert_eq!(sent_again.location(), Some(format!("/operations/replays/{own}?done=replay").as_str()));
+    let repeat = look(&ada, &format!("/operations/replays/{own}?done=replay")).await;
+    let others = [format!("href=\"{path}\""), format!("href=\"/operations/replays/{by_many}\""), WHY.to_owned()];
+    for words in others.iter().map(String::as_str).chain(["queued again and labelled", "Person ada, today at"]) {
+        assert!(repeat.contains(words), "{words}: {repeat}");
+    }
+    let of_many = look(&ada, &format!("/operations/replays/{by_many}")).await;
+    assert!(
+        of_many.contains(&format!("href=\"{page}\"")) && of_many.contains("It was repeated again later"),
+        "{of_many}"
+    );
+    let copy = look(&ada, &path).await;
+    for replay in [own, by_many] {
+        assert!(copy.contains(&format!("href=\"/operations/replays/{replay}\"")), "{copy}");
+    }
     copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
 
     // Whom it is about is shown once, for a reason, to whoever asked.

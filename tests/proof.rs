@@ -111,6 +111,7 @@ async fn a_second_implementation_agrees_with_the_whole_log_and_refuses_every_cha
     let world = World::start().await;
     let Evidence { folder, key, checkpoint, export } = evidence(&world).await;
     let (code, said) = verify(&["checkpoint", "--key", &key, &checkpoint]);
+    assert!(said.contains("limit: without a witness"), "what it cannot show is said: {said}");
     assert_eq!(code, 0, "{said}");
     let whole = ["log", "--key", &key, "--checkpoint", &checkpoint, &export];
     let (code, said) = verify(&whole);

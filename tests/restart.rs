@@ -196,7 +196,13 @@ async fn fault_003_a_node_that_is_killed_while_it_sends_has_told_what() {
     });
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     let tls = Some(std::sync::Arc::new(world.tls()));
-    tokio::spawn(onward_server::listener::serve(listener, tls, app, stopped));
+    tokio::spawn(onward_server::listener::serve(
+        listener,
+        tls,
+        app,
+        onward_server::listener::Patience::default(),
+        stopped,
+    ));
     world
         .import_directory(&format!(
             "[[pharmacy]]\nods = \"FZZ01\"\nname = \"Station Road Pharmacy\"\nexpires = \"2099-12-31\"\n\

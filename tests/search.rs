@@ -210,3 +210,29 @@ async fn a_search_by_form_finds_the_same_and_names_nobody_in_an_address() {
     assert_eq!((status, &refused["resourceType"]), (400, &serde_json::json!("OperationOutcome")));
     assert_eq!(posted("", "x".repeat(9 * 1024)).await.0, 413);
 }
+
+/// Addresses stand in the logs of whatever lies between: where the operator says so, none names a person.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_may_take_no_person_in_an_address() {
+    let world = World::start_limited("patients_in_addresses = false\n").await;
+    let hospital = world.hospital().await;
+    let lead = world.client("ig", "R9Z", Role::InformationGovernance).await;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let post = onward_connect::http::Method::POST;
+    for (session, resource) in [(&hospital, "Task"), (&lead, "AuditEvent")] {
+        for query in ["patient=9990000018", "_count=1&pat%69ent=9990000018", "patient:identifier=9990000018"] {
+            let reply = session.get(&format!("fhir/R4/{resource}?{query}")).await.expect("an answer");
+            let text = String::from_utf8_lossy(&reply.body).into_owned();
+            assert_eq!(reply.status, 400, "{resource}: {text}");
+            assert!(text.contains("send the search to _search") && !text.contains("9990000018"), "{resource}: {text}");
+            let path = format!("fhir/R4/{resource}/_search?{query}");
+            let reply = session.call(post.clone(), &path, &form, "_count=1").await.expect("an answer");
+            assert_eq!(reply.status, 400, "{resource}: a form does not help an address");
+        }
+        let reply = session.get(&format!("fhir/R4/{resource}?_count=1")).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{resource}: a search for nobody");
+        let path = format!("fhir/R4/{resource}/_search");
+        let reply = session.call(post.clone(), &path, &form, "patient=9990000018").await.expect("an answer");
+        assert_eq!(reply.status, 200, "{resource}: a search by form");
+    }
+}

@@ -278,6 +278,17 @@ async fn keys_are_fetched_from_the_registered_url() {
         assert_eq!((status, &answer["error"]), (401, &json!("invalid_client")));
     }
     assert_eq!(desk.redeem(&desk.signer.right()).await.0, 200);
+    // A token rests on the very key that it was given for, and ends with it.
+    let token = desk.redeem(&desk.signer.right()).await.1["access_token"].as_str().expect("a token").to_owned();
+    let list = async || {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {token}").parse().expect("a header"));
+        let url = desk.world.base().join("fhir/R4/Task").expect("a URL");
+        desk.http.send(Method::GET, url, headers, String::new()).await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(list().await, 200);
+    desk.world.tamper("UPDATE tokens SET key_thumbprint = 'NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs'");
+    assert_eq!(list().await, 401, "another key is published");
     // Once a minute: the flood may have crossed into another one on a slow machine, not into many.
     assert!(published.fetched() < 10, "{} fetches", published.fetched());
 }

@@ -44,7 +44,13 @@ async fn witnessed() -> (World, Partner, tempfile::TempDir) {
     let key_file = write(world.folder(), "witness.pub", key.witness_key().to_string());
     let witness = Witness::open(key, vec![log_key(&world)], &world.folder().join("seen.txt")).expect("opens");
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(listener::serve(listener, Some(Arc::new(world.tls())), witness::router(Arc::new(witness)), stopped));
+    tokio::spawn(listener::serve(
+        listener,
+        Some(Arc::new(world.tls())),
+        witness::router(Arc::new(witness)),
+        listener::Patience::default(),
+        stopped,
+    ));
     (world, Partner { _stop: stop, key_file }, kept)
 }
 
@@ -234,7 +240,13 @@ impl Place {
         };
         let routes = Router::new().route("/keep", post(take));
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(listener::serve(listener, Some(Arc::new(world.tls())), routes, stopped));
+        tokio::spawn(listener::serve(
+            listener,
+            Some(Arc::new(world.tls())),
+            routes,
+            listener::Patience::default(),
+            stopped,
+        ));
         stop
     }
 

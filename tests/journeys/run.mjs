@@ -19,6 +19,9 @@ const browser = await chromium.launch({ executablePath: told.chromium, headless:
 const SPACING = '* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important } ' +
   'p { margin-bottom: 2em !important }'
 
+// Where a click fails, the wait beside it is left behind and ends with the browser: it must not hide what failed.
+process.on('unhandledRejection', (error) => { if (!/closed/i.test(String(error))) throw error })
+
 async function context(cookie, options = {}) {
   const made = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 900 },
     reducedMotion: 'reduce', ...options })
@@ -205,6 +208,37 @@ async function care(name, javaScriptEnabled, id) {
   await made.close()
 }
 
+// WCAG 2.2, success criterion 2.4.11: whatever can have the focus, the warning that the sign-in ends does not lie over it.
+async function unobscured(page, name) {
+  const hidden = await page.evaluate(() => {
+    const due = document.querySelector('.app-session-due')
+    const found = []
+    let looked = 0
+    for (const one of document.querySelectorAll('main a, main button, main input, main textarea, main select, main summary')) {
+      if (due.contains(one) || !one.checkVisibility()) continue
+      // From above: what is below the window is scrolled to.
+      scrollTo(0, 0)
+      one.focus()
+      if (document.activeElement !== one) continue
+      looked += 1
+      const [box, over] = [one.getBoundingClientRect(), due.getBoundingClientRect()]
+      if (box.bottom > over.top + 1 && box.top < over.bottom) found.push(one.outerHTML.slice(0, 120))
+    }
+    return looked > 1 ? found : [`only ${looked} looked at`]
+  })
+  for (const each of hidden) say(`${name}: the warning lies over ${each}`)
+}
+
+// A page that somebody opens again until it says this.
+async function until(page, path, words) {
+  const soon = Date.now() + 60_000
+  for (;;) {
+    await page.goto(told.base + path)
+    if ((await page.evaluate(() => document.body.textContent)).includes(words)) return
+    if (Date.now() > soon) throw new Error(`${path} does not come to say "${words}"`)
+  }
+}
+
 const submit = (page, selector) => Promise.all([page.waitForNavigation(), page.click(selector)])
 
 // By Chromium's own authenticator, from the invitation on: one is set up, one more on the page of the account, and both sign in.
@@ -266,6 +300,53 @@ async function on_call(javaScriptEnabled) {
   await made.close()
 }
 
+// By keyboard and without JavaScript: a retry, a repeat, many copies at once, and a hold that goes on. Then the pages that they leave.
+async function sent_again(ada) {
+  const plain = await context(told.operators[0], { javaScriptEnabled: false })
+  const page = watched(await plain.newPage(), 'sent again without JavaScript')
+  const why = 'their server is back'
+  const delivery = `/operations/deliveries/${told.ids.dead}`
+  await page.goto(told.base + delivery)
+  await tab_to(page, 'Retry: send the same message now')
+  await page.keyboard.press('Enter')
+  await page.focus('#retry-reason')
+  await page.keyboard.type(why)
+  await press(page, 'Retry now')
+  await has(page, 'It is queued again', 'retry without JavaScript')
+  await until(page, delivery, 'labelled as a repeat')
+  await press(page, 'labelled as a repeat')
+  await page.focus('#replay-reason')
+  await page.keyboard.type(why)
+  await press(page, 'Send it again')
+  await has(page, 'It is queued again and labelled as a repeat', 'repeat without JavaScript')
+  const repeat = new URL(page.url()).pathname
+  await press(page, 'The delivery that it repeats')
+  await has(page, `Repeat ${repeat.split('/').pop().slice(0, 8)}`, 'the copy leads to its repeat')
+  await until(page, '/operations?cause=blocked', 'Send all failed copies of this filter again')
+  await press(page, 'Send all failed copies of this filter again')
+  await page.focus('#retry-reason')
+  await page.keyboard.type(why)
+  await press(page, 'Yes, send them again')
+  await has(page, 'It is kept', 'many without JavaScript')
+  const many = new URL(page.url()).pathname
+  await until(page, many, 'Finished')
+  await page.goto(`${told.base}/operations/holds/${told.ids.hold}`)
+  await tab_to(page, 'Look at it again and let it go on')
+  await page.keyboard.press('Enter')
+  await page.focus('#release-agreed')
+  await page.keyboard.press('Space')
+  await page.focus('#release-reason')
+  await page.keyboard.type('the ward agrees')
+  await press(page, 'Show what would happen')
+  await has(page, 'Check before it goes on', 'hold without JavaScript')
+  await press(page, 'Yes, let it go on')
+  await has(page, 'The copies are queued', 'hold without JavaScript')
+  await plain.close()
+  await look(ada, 'operations-replay', goto(repeat))
+  await look(ada, 'operations-many', goto(many))
+  await look(ada, 'operations-after', goto('/operations'))
+}
+
 async function operations() {
   const [ada, ben] = [await context(told.operators[0]), await context(told.operators[1])]
   await look(ada, 'operations', goto('/operations'))
@@ -287,8 +368,15 @@ async function operations() {
     await has(page, 'Check before it goes on', 'operations-hold-preview')
   })
   await look(ada, 'operations-bulk', goto('/operations/retry?cause=blocked'))
+  await look(ada, 'operations-replay-preview', goto(`/operations/deliveries/${told.ids.dead}/replay`))
+  await look(ada, 'operations-replay-error', async (page) => {
+    await goto(`/operations/deliveries/${told.ids.dead}/replay`)(page)
+    await submit(page, '#replay button')
+    if (!(await page.title()).startsWith('Error: ')) say('operations-replay-error: the title does not say that there is an error')
+  }, [320])
   await on_call(true)
   await on_call(false)
+  await sent_again(ada)
   const page = watched(await ada.newPage(), 'redirect')
   await page.goto(`${told.base}/operations/deliveries/${told.ids.plain}`)
   await page.click('#redirect summary')
@@ -460,7 +548,9 @@ async function withdrawn(home) {
   })
 }
 
-// Erasure and legal holds want a sign-in of the last five minutes: this journey comes first, for the others take longer on a busy machine.
+// A page that is closed while it asks gets no answer, and needs none.
+const gone = (error) => { if (!/closed/i.test(String(error))) throw error }
+
 async function rights() {
   const dan = await context(told.leads[1])
   await look(dan, 'audit-rights', async (page) => {
@@ -472,7 +562,34 @@ async function rights() {
     await submit(page, 'form[action="/audit/rights/erasures"] button')
     await has(page, 'are not erased on request', 'audit-rights-wrong')
   })
+  await signed_out_on_an_answer(dan)
   await dan.close()
+}
+
+// A page that answers a form has no address of its own. What was given back in it stays; where nothing was, its form's page is next.
+async function signed_out_on_an_answer(lead) {
+  const soon = { contentType: 'text/html', body: '<p data-session-seconds="0"></p>' }
+  const ended = async (page, fill, button) => {
+    await page.clock.install()
+    for (const [path, fields] of fill) {
+      await page.goto(`${told.base}${path}`)
+      for (const [field, value] of Object.entries(fields)) await page.fill(`#${field}`, value)
+    }
+    await submit(page, button)
+    await page.route('**/session', (route) => route.fulfill(soon).catch(gone))
+    await page.route('**/sign-in?*', (route) => route.fulfill({ contentType: 'text/html', body: 'sign in here' }).catch(gone))
+    await page.clock.fastForward('15:00')
+    await page.clock.runFor('00:11')
+  }
+  const wrong = watched(await lead.newPage(), 'signed out on an error')
+  await ended(wrong, [['/audit/rights', { 'erased-reason': 'case 17' }]], 'form[action="/audit/rights/erasures"] button')
+  await wrong.waitForSelector('[data-session-over]', { state: 'visible' })
+  if (await wrong.inputValue('#erased-reason') !== 'case 17') say('signed out on an error: the words are lost')
+  await wrong.close()
+  const found = watched(await lead.newPage(), 'signed out on an answer')
+  await ended(found, [['/audit?tab=events', { reason: 'complaint 12' }]], '.app-filters button')
+  await found.waitForURL(`${told.base}/sign-in?next=%2Faudit`)
+  await found.close()
 }
 
 // The information-governance lead: a question without asking IT, and never a number in an address.
@@ -504,11 +621,14 @@ async function explorer() {
     await submit(page, 'main form button')
     await has(page, 'The log is whole', 'audit-integrity-whole')
   })
-  const page = watched(await cat.newPage(), 'export')
+  const asking = await context(told.leads[0], { javaScriptEnabled: false })
+  const page = watched(await asking.newPage(), 'export without JavaScript')
   await page.goto(`${told.base}/audit/exports`)
-  await page.fill('#reason', reason)
-  await submit(page, '.app-filters button')
-  await has(page, 'Another lead of your organisation must decide', 'export')
+  await page.focus('#reason')
+  await page.keyboard.type(reason)
+  await press(page, 'Ask for it')
+  await has(page, 'Another lead of your organisation must decide', 'export without JavaScript')
+  await asking.close()
   await look(dan, 'audit-exports', goto('/audit/exports'))
   await look(dan, 'audit-request', async (page) => {
     await goto('/audit/exports')(page)
@@ -539,8 +659,25 @@ async function explorer() {
   for (const made of [cat, dan, plain]) await made.close()
 }
 
-// A page that is closed while it asks gets no answer, and needs none.
-const gone = (error) => { if (!/closed/i.test(String(error))) throw error }
+// What came since the last look is marked, and a page that stands on a screen tells how much is new without changing.
+async function news(home) {
+  const page = watched(await home.newPage(), 'news')
+  await page.clock.install()
+  await page.goto(`${told.base}/inbox`)
+  await has(page, 'marked on the list', 'news')
+  if (await page.locator('tr:has-text("New since you looked")').count() === 0) say('news: nothing is marked')
+  await page.route('**/inbox/news?*', (route) => route.fulfill({ contentType: 'text/plain', body: '2 new arrivals or notices since 14:05.' }).catch(gone))
+  const rows = await page.locator('tbody tr').allTextContents()
+  await page.clock.runFor('01:01')
+  await page.waitForSelector('[data-news]', { state: 'visible' })
+  await has(page, '2 new arrivals or notices since 14:05. Show', 'news')
+  if (JSON.stringify(await page.locator('tbody tr').allTextContents()) !== JSON.stringify(rows)) say('news: the list changed under the reader')
+  await judge(page, 'news')
+  await page.setViewportSize({ width: 320, height: 900 })
+  await fits(page, 'news')
+  await picture(page, 'inbox-news-320')
+  await page.close()
+}
 
 // A sign-in that is about to end: the warning, the one press that puts it off, and what was written when it has ended.
 async function sign_in_ends(home) {
@@ -561,6 +698,17 @@ async function sign_in_ends(home) {
   await page.setViewportSize({ width: 320, height: 900 })
   await fits(page, 'sign-in ends')
   await picture(page, 'sign-in-ends-320')
+  await page.setViewportSize({ width: 320, height: 480 })
+  await unobscured(page, 'sign-in ends 320')
+  await page.focus('#words')
+  await page.screenshot({ path: `${told.pictures}/sign-in-ends-focus-320.png` })
+  // A judge that cannot say no is none.
+  const judged = wrong.length
+  await page.evaluate(() => { document.querySelector('.app-session-due').style.cssText = 'position: fixed; inset: 0; max-height: none' })
+  await unobscured(page, 'sign-in ends, warning in the way')
+  if (wrong.length === judged) say('the judge of what the warning lies over finds nothing when it lies over everything')
+  else wrong.splice(judged)
+  await page.evaluate(() => { document.querySelector('.app-session-due').style.cssText = '' })
   await page.unroute('**/session')
   await page.click('button:has-text("Stay signed in")')
   await page.waitForSelector('.app-session', { state: 'hidden' })
@@ -625,6 +773,7 @@ try {
     await has(page, 'There is a problem', 'account-error')
   })
   await look(home, 'inbox', goto('/inbox'))
+  await news(home)
   await look(home, 'inbox-recent', goto('/inbox?show=recent'), [1280])
   await look(other, 'inbox-empty', goto('/inbox'))
   await look(home, 'record', goto(`/transfers/${told.ids.keyboard}`))

@@ -76,7 +76,7 @@ impl Collector {
         let kept = Kept::default();
         let (stop, stopped) = watch::channel(false);
         let router = Router::new().route("/v1/traces", post(take)).with_state(kept.clone());
-        tokio::spawn(listener::serve(bound, None, router, stopped));
+        tokio::spawn(listener::serve(bound, None, router, listener::Patience::default(), stopped));
         Self { kept, port, _stop: stop }
     }
 

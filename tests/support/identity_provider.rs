@@ -64,7 +64,13 @@ impl IdentityProvider {
             .route("/token", post(redeem))
             .with_state(Arc::clone(&desk));
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(listener::serve(bound, Some(Arc::new(world.tls())), router, stopped));
+        tokio::spawn(listener::serve(
+            bound,
+            Some(Arc::new(world.tls())),
+            router,
+            listener::Patience::default(),
+            stopped,
+        ));
         (world, Self { issuer, desk, _stop: stop })
     }
 

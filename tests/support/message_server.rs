@@ -54,7 +54,7 @@ impl MessageServer {
         let kept = Kept::default();
         let (stop, stopped) = watch::channel(false);
         let router = Router::new().route("/fhir/R4/$process-message", post(process)).with_state(kept.clone());
-        tokio::spawn(listener::serve(bound, Some(Arc::new(tls)), router, stopped));
+        tokio::spawn(listener::serve(bound, Some(Arc::new(tls)), router, listener::Patience::default(), stopped));
         Self { kept, _stop: stop }
     }
 

@@ -40,7 +40,13 @@ impl Published {
         });
         let url = format!("https://{}/keys", bound.local_addr().expect("bound")).parse().expect("a URL");
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(listener::serve(bound, Some(Arc::new(tls)), Router::new().route("/keys", keys), stopped));
+        tokio::spawn(listener::serve(
+            bound,
+            Some(Arc::new(tls)),
+            Router::new().route("/keys", keys),
+            listener::Patience::default(),
+            stopped,
+        ));
         Self { url, text, fetched, _stop: stop }
     }
 

@@ -78,7 +78,7 @@ impl Subscriber {
         let port = bound.local_addr().expect("bound").port();
         let (stop, stopped) = watch::channel(false);
         let router = Router::new().fallback(take).with_state(kept.clone());
-        tokio::spawn(listener::serve(bound, Some(Arc::new(tls)), router, stopped));
+        tokio::spawn(listener::serve(bound, Some(Arc::new(tls)), router, listener::Patience::default(), stopped));
         Self { kept, port, _stop: stop }
     }
 

@@ -69,4 +69,7 @@ pub struct Token {
     pub expires: Timestamp,
     /// SHA-256 (hexadecimal) of the client certificate that it is bound to (RFC 8705).
     pub certificate_sha256: Option<String>,
+    /// RFC 7638 thumbprint of the key that the client published when it signed in, and must still publish; none where its keys are
+    /// registered here, since a change of these voids the token.
+    pub key_thumbprint: Option<String>,
 }

@@ -190,6 +190,14 @@ uuid_identifier!(
     ApprovalId
 );
 uuid_identifier!(
+    /// One replay of a copy.
+    ReplayId
+);
+uuid_identifier!(
+    /// One decision to send many copies again.
+    BulkId
+);
+uuid_identifier!(
     /// One account of a person who signs in.
     UserId
 );

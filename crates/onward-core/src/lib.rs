@@ -21,6 +21,7 @@ pub const TRACES: &str = "onward::traces";
 
 pub use clock::{Clock, SystemClock};
 pub use identifiers::{
-    ApprovalId, DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, SessionId, TransferId, UserId, WorkflowId,
+    ApprovalId, BulkId, DeliveryId, HoldId, MeshMailboxId, NhsNumber, OdsCode, ReplayId, SessionId, TransferId, UserId,
+    WorkflowId,
 };
 pub use jiff::Timestamp;

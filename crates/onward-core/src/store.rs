@@ -13,6 +13,7 @@ mod operations;
 pub mod people;
 mod records;
 pub mod reporting;
+mod resending;
 pub mod retention;
 mod steps;
 mod subject;
@@ -39,6 +40,7 @@ pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Re
 pub use records::{
     DeliveryFigure, DeliveryRecord, Figures, FoundTask, HeldTransfer, OriginalMessage, StoredRendition, TransferRecord,
 };
+pub use resending::{Bulk, BulkState, BulkStep, NewBulk, Replay, ResendStore};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
 pub use subject::{CopyChange, SubjectHold, SubjectTransfer};
 
@@ -261,6 +263,7 @@ pub trait Store:
     + evidence::EvidenceStore
     + reporting::ReportStore
     + OperationsStore
+    + ResendStore
     + retention::RetentionStore
     + alerts::AlertStore
     + subscriptions::SubscriptionStore
@@ -365,11 +368,13 @@ pub trait Store:
     async fn change_hold(&self, change: HoldChange) -> Result<bool, StoreError>;
     /// Closes a hold and ends its transfer without copies; `false` when it was closed already.
     async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError>;
-    /// Queues a copy again, due at once, with why; `false` when its state is none from which it can be sent again so.
+    /// Queues a copy again, due at once, with who decided it and why; `false` when its state is none from which it can be sent again
+    /// so. A replay is kept beside the copy ([`ResendStore::replays`]).
     async fn requeue(
         &self,
         delivery: DeliveryId,
         how: Resend,
+        by: &str,
         why: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,

@@ -11,6 +11,7 @@ use onward_core::state::RecipientKind;
 use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError, TransferRecord};
 use onward_core::{HoldId, TransferId};
 use onward_fhir::authored::Severity;
+use tokio::sync::SemaphorePermit;
 
 use crate::Gateway;
 use crate::lifecycle::{TRIES, TakenBack};
@@ -19,6 +20,10 @@ use crate::refusal::Refusal;
 
 /// How long all attachments of a message may take to be looked through: somebody waits for the answer.
 const SCAN_MAX: Duration = Duration::from_secs(30);
+
+/// Messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until it is
+/// committed: its copies and their pages. More would not be faster, as reading and rendering wait for processors.
+pub(crate) const KILOBYTES_AT_ONCE: u32 = 4_000;
 
 /// One posted or collected message. It has no `Debug`: that would show the body.
 #[derive(Clone)]
@@ -91,6 +96,20 @@ impl Gateway {
     /// # Errors
     /// See [`AcceptError`]; a refusal has been audited when it is returned.
     pub async fn acceptance_of(&self, submission: &Submission) -> Result<Acceptance, AcceptError> {
+        self.acceptance_in(submission, &mut Some(self.room_for(submission).await)).await
+    }
+
+    /// Room for a message, in the order in which they came; the largest has it alone.
+    async fn room_for(&self, submission: &Submission) -> SemaphorePermit<'_> {
+        let kilobytes = u32::try_from(submission.body.len() / 1000).unwrap_or(u32::MAX);
+        self.room.acquire_many(kilobytes.clamp(1, KILOBYTES_AT_ONCE)).await.expect("it is never closed")
+    }
+
+    async fn acceptance_in(
+        &self,
+        submission: &Submission,
+        room: &mut Option<SemaphorePermit<'_>>,
+    ) -> Result<Acceptance, AcceptError> {
         let transfer = TransferId::random();
         let prepared = self.prepare(&submission.client, &submission.body, &submission.media_type, transfer).await;
         let prepared = match prepared {
@@ -98,6 +117,10 @@ impl Gateway {
             Err(PrepareError::Store(error)) => return Err(error.into()),
             Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
+        if !prepared.to_scan.0.is_empty() {
+            // A scanner that is slow keeps nobody waiting but who has attachments.
+            room.take();
+        }
         if let Some(refusal) = self.malware_in(&prepared.to_scan.0).await? {
             tracing::error!(client = %submission.client.id, %refusal, "a message is refused");
             return Err(self.refuse(submission, refusal).await?);
@@ -106,7 +129,9 @@ impl Gateway {
     }
 
     async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
-        let acceptance = self.acceptance_of(submission).await?;
+        // Until the commit, when all that was made of the message is let go.
+        let mut room = Some(self.room_for(submission).await);
+        let acceptance = self.acceptance_in(submission, &mut room).await?;
         let NewTransfer { id: transfer, document_id, document_set_id, response, .. } = &acceptance.transfer;
         let (transfer, response) = (*transfer, response.clone());
         for copy in &acceptance.deliveries {
@@ -114,7 +139,9 @@ impl Gateway {
             self.reader.of(&copy.media_type, &copy.body);
         }
         let named: Vec<String> = document_id.iter().chain(document_set_id).cloned().collect();
-        match self.store.accept(acceptance).await? {
+        let accepted = self.store.accept(acceptance).await?;
+        drop(room);
+        match accepted {
             Accepted::New => {
                 self.work.notify_one();
                 self.join_waiting(&submission.client.ods, &named).await;
@@ -158,7 +185,8 @@ impl Gateway {
             _ => identify_refused(&submission.body, &submission.media_type),
         };
         let message = message_id.map_or_else(String::new, |id| format!("message {id}, "));
-        let mut entry = self.entry(submission, AuditWord::Refuse, false, None, format!("{message}{detail}"));
+        let hash = crate::sha256(&submission.body);
+        let mut entry = self.entry((submission, &hash), AuditWord::Refuse, false, None, format!("{message}{detail}"));
         entry.patient = patient;
         self.store.audit(vec![self.journal.row(&entry)]).await?;
         Ok(AcceptError::Refused(refusal))
@@ -171,6 +199,9 @@ impl Gateway {
         id: TransferId,
     ) -> Result<Acceptance, StoreError> {
         let now = self.clock.now();
+        // Once: a body may have megabytes.
+        let hash = crate::sha256(&submission.body);
+        let hashed = (submission, &hash);
         let version = prepared.version();
         let awaits = prepared.awaits().map(str::to_owned);
         let replaces = prepared.predecessor.as_ref().map(|predecessor| predecessor.transfer);
@@ -192,6 +223,8 @@ impl Gateway {
             None => self.superseding(&earlier, version, &deliveries).await?,
             Some(_) => Vec::new(),
         };
+        let sender = &submission.client.ods;
+        let notices = self.leaving_told_before(id, sender, patient.as_ref(), &earlier, &deliveries).await?;
         // Whether a replacement can be processed is not known while it waits for a person: 20013 would be final.
         if hold.is_none() || facts.replaces.is_none() {
             deliveries.extend(self.response_to_sender(id, &submission.client.ods, &facts.reply, 20013));
@@ -203,19 +236,20 @@ impl Gateway {
             prepared.route,
             hold.as_ref().map(|hold| format!(", held: {}", hold.reason)).unwrap_or_default()
         );
-        let mut accepted = self.entry(submission, AuditWord::Accept, true, Some(id), detail);
+        deliveries.extend(notices);
+        let mut accepted = self.entry(hashed, AuditWord::Accept, true, Some(id), detail);
         accepted.patient.clone_from(&patient);
         let mut audit = vec![self.journal.row(&accepted)];
         if let Some(hold) = &hold {
             let mut held =
-                self.entry(submission, AuditWord::Hold, true, Some(id), format!("{}: {}", hold.reason, hold.detail));
+                self.entry(hashed, AuditWord::Hold, true, Some(id), format!("{}: {}", hold.reason, hold.detail));
             held.agent = Agent::gateway();
             held.patient.clone_from(&patient);
             audit.push(self.journal.row(&held));
         }
         if patient.is_some() {
             let detail = "PDS asked to trace the person before routing".to_owned();
-            let mut looked_up = self.entry(submission, AuditWord::DirectoryLookup, true, Some(id), detail);
+            let mut looked_up = self.entry(hashed, AuditWord::DirectoryLookup, true, Some(id), detail);
             looked_up.agent = Agent::gateway();
             looked_up.content_sha256 = None;
             looked_up.patient.clone_from(&patient);
@@ -225,10 +259,10 @@ impl Gateway {
         let back = TakenBack { agent: Agent::gateway(), by: None, reason: "", request_id: None };
         let copies: Vec<_> = earlier.iter().flat_map(TransferRecord::copies).collect();
         audit.extend(self.ending_rows(&endings, &copies, &back));
-        let mut repeat = self.entry(submission, AuditWord::Duplicate, true, None, detail);
+        let mut repeat = self.entry(hashed, AuditWord::Duplicate, true, None, detail);
         repeat.patient.clone_from(&patient);
         let detail = format!("message {}: its identifier or its document's was used before", facts.message_id);
-        let mut conflict = self.entry(submission, AuditWord::Refuse, false, None, detail);
+        let mut conflict = self.entry(hashed, AuditWord::Refuse, false, None, detail);
         conflict.patient.clone_from(&patient);
         let mut transfer = NewTransfer {
             id,
@@ -249,7 +283,7 @@ impl Gateway {
             reply: facts.reply,
             media_type: submission.media_type.clone(),
             body: submission.body.to_vec(),
-            body_sha256: crate::sha256(&submission.body),
+            body_sha256: hash,
             response: Vec::new(),
         };
         transfer.response = self.receipt_message(&transfer, hold.as_ref(), &prepared.findings);
@@ -259,7 +293,7 @@ impl Gateway {
 
     fn entry(
         &self,
-        submission: &Submission,
+        (submission, hash): (&Submission, &[u8; 32]),
         word: AuditWord,
         success: bool,
         transfer: Option<TransferId>,
@@ -268,7 +302,7 @@ impl Gateway {
         AuditEntry {
             success,
             transfer,
-            content_sha256: Some(crate::sha256_hex(&submission.body)),
+            content_sha256: Some(hex::encode(hash)),
             request_id: submission.request_id.clone(),
             ..AuditEntry::new(word, self.clock.now(), Agent::client(&submission.client), detail)
         }

@@ -113,7 +113,7 @@ impl Gateway {
         if record.version != expected_version {
             return Ok(Moved::VersionChanged { current: record.version });
         }
-        if !may_move(&record, state) {
+        if !may_move(&record, state) || is_early(&record, state) {
             return Ok(Moved::NotAllowed { from: record.state });
         }
         if state == DeliveryState::Rejected && reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
@@ -349,6 +349,14 @@ pub(crate) fn may_move(record: &DeliveryRecord, to: DeliveryState) -> bool {
         DeliveryState::Queued | DeliveryState::Failed => sent && DeliveryState::Sent.may_become(to),
         state => state.may_become(to),
     }
+}
+
+/// Whether a home would take over a person who has not arrived: neither its page nor its system can.
+pub(crate) fn is_early(record: &DeliveryRecord, to: DeliveryState) -> bool {
+    record.kind == RecipientKind::CareHome
+        && record.notice.is_none()
+        && to == DeliveryState::Completed
+        && !matches!(record.state, DeliveryState::InProgress | DeliveryState::Completed)
 }
 
 fn is_endpoint(record: &DeliveryRecord, mailbox: &MeshMailboxId, found: Option<&MeshMailboxId>) -> bool {

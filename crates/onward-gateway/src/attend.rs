@@ -1,20 +1,17 @@
-//! What people of a care home do: they look at their arrivals, open a copy, acknowledge or decline it, tell that the person
+//! What people of a care home do: they open a copy, acknowledge or decline it, tell that the person
 //! has arrived, ask the ward, go through the first 72 hours, note who else came, and tell when the person leaves. Each is kept
 //! with its name and moment and audited; what changes the Task goes the same way as a system's `PUT Task`.
 
 use jiff::SignedDuration;
 use jiff::civil::Date;
 use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
-use onward_core::state::{DeliveryState, Departure, EndReason, RecipientKind};
-use onward_core::store::{
-    Arrival, ArrivalQuery, CheckOutcome, DeliveryRecord, Step, StepKind, StoreError, StoredRendition, Transition,
-};
+use onward_core::state::{DeliveryState, Departure, RecipientKind};
+use onward_core::store::{CheckOutcome, DeliveryRecord, Step, StepKind, StoreError, StoredRendition, Transition};
 use onward_core::{DeliveryId, OdsCode, Timestamp};
 
 use onward_transform::render::dates;
 
-use crate::acknowledge::{Acknowledgement, may_move};
-use crate::shown::Shown;
+use crate::acknowledge::{Acknowledgement, is_early, may_move};
 use crate::{Gateway, checklist, leaving};
 
 /// A signed-in person, of one or more organisations.
@@ -89,19 +86,6 @@ pub fn takes_deeds(copy: &DeliveryRecord) -> bool {
     copy.ended.is_none() && copy.notice.is_none()
 }
 
-/// Which arrivals are listed.
-#[derive(Debug, Clone)]
-pub struct Listing {
-    /// Those alone that still need somebody.
-    pub open_only: bool,
-    /// Only those queued at or after this.
-    pub since: Timestamp,
-    /// At most so many, the newest.
-    pub limit: u32,
-    /// What was asked for, as the log keeps it.
-    pub asked: String,
-}
-
 /// What a person wants to do.
 #[derive(Clone)]
 pub enum Deed {
@@ -173,49 +157,6 @@ const LATE_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub const WORDS_MAX: usize = 2_000;
 
 impl Gateway {
-    /// The arrivals of the person's homes, as far as they are wanted, and the look itself audited with the copies that it shows.
-    ///
-    /// # Errors
-    /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
-    pub async fn arrivals(
-        &self,
-        who: &Attendant,
-        listing: Listing,
-        wanted: impl Fn(&Arrival) -> bool + Send,
-    ) -> Result<Vec<Arrival>, StoreError> {
-        let Listing { open_only, since, limit, asked } = listing;
-        let query = ArrivalQuery {
-            recipients: who.organisations.clone(),
-            kind: RecipientKind::CareHome,
-            open_only,
-            since,
-            limit,
-        };
-        let mut found = self.store.arrivals(query).await?;
-        for arrival in &mut found {
-            // Of whom a notice speaks, unless the home should not have known.
-            if let Some(notice) = arrival.copy.notice.filter(|notice| notice.why != EndReason::Recalled) {
-                arrival.card = self.store.card(notice.of).await?;
-            }
-            if arrival.continues {
-                let steps = self.store.steps(arrival.copy.id).await?;
-                arrival.settled = checklist::settled(&steps);
-                arrival.arrived |= has_arrived(&steps);
-                arrival.left = leaving::told_before(&steps).map(str::to_owned);
-            }
-        }
-        if open_only {
-            // With an earlier version it was told that the person has left, and this one is acknowledged.
-            found.retain(|arrival| arrival.left.is_none() || !arrival.copy.state.is_acknowledged());
-        }
-        // Before it is written down what was shown.
-        found.retain(wanted);
-        let copies = found.iter().map(|arrival| arrival.copy.id).collect();
-        let shown = Shown { copies, transfers: Vec::new() };
-        self.note_listed(who, &asked, &shown, "list of arrivals").await?;
-        Ok(found)
-    }
-
     /// Opens a copy for a person. Of one that was taken back they see that, and no content.
     ///
     /// # Errors
@@ -372,7 +313,7 @@ impl Gateway {
             }
             Deed::Finish if copy.state == DeliveryState::Completed => return Ok(None),
             // Nobody has taken over a person who is not there.
-            Deed::Finish if copy.state != DeliveryState::InProgress => return Err(Outcome::NotAllowed(copy.state)),
+            Deed::Finish if is_early(copy, DeliveryState::Completed) => return Err(Outcome::NotAllowed(copy.state)),
             Deed::Finish if !checklist::is_settled(steps) => return Err(Outcome::ItemsOpen),
             Deed::Finish => (plain(StepKind::Finished), moves(DeliveryState::Completed)?),
             Deed::Visit { agency } => {
@@ -430,7 +371,8 @@ impl Gateway {
             agent: agent_for(who, copy),
             request_id: who.request_id.as_deref(),
         };
-        self.transition_for(copy, acknowledgement).await
+        // One moment for both: whoever looks at a change finds whose it was by it.
+        Ok(Transition { at: step.at, ..self.transition_for(copy, acknowledgement).await? })
     }
 
     /// The copy, when it was addressed to one of the person's homes, even if it was taken back. Whoever asks for another's

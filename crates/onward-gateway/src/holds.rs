@@ -288,6 +288,9 @@ impl Gateway {
                 let earlier = self.versions_before(predecessor.as_ref()).await?;
                 let version = predecessor.as_ref().map_or(1, |before| before.version + 1);
                 let endings = self.superseding(&earlier, version, &deliveries).await?;
+                let (sender, patient) = (&transfer.sender, Some(&identified.patient));
+                let notices = self.leaving_told_before(transfer.id, sender, patient, &earlier, &deliveries).await?;
+                deliveries.extend(notices);
                 if is_replacement {
                     deliveries.extend(self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, 20013));
                 }

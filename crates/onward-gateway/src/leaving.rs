@@ -4,24 +4,35 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 use onward_core::state::{Departure, EndReason, RecipientKind};
-use onward_core::store::{DeliveryRecord, NewDelivery, Step, StepKind, StoreError};
+use onward_core::store::{DeliveryRecord, NewDelivery, Step, StepKind, StoreError, TransferRecord};
+use onward_core::{NhsNumber, OdsCode, TransferId};
 use onward_transform::render::dates;
 
 use crate::Gateway;
+use crate::lifecycle::Subject;
 
 /// How [`told`] begins of somebody who did not leave alive.
 const DIED: &str = "The person died";
 
 /// Where somebody went, and when, in words; no name and no place.
 pub(crate) fn told(to: Departure, on: Date) -> String {
-    let to = match to {
+    format!("{}, on {}", in_words(to), dates::fhir(&on.to_string()))
+}
+
+fn in_words(to: Departure) -> &'static str {
+    match to {
         Departure::OwnHome => "To their own home",
         Departure::AnotherHome => "To another care home",
         Departure::Hospital => "To hospital",
         Departure::Elsewhere => "Elsewhere",
         Departure::Died => DIED,
-    };
-    format!("{to}, on {}", dates::fhir(&on.to_string()))
+    }
+}
+
+/// Where to, and what [`told`] said, without the home's own words after it; nothing where that was erased.
+fn as_told(words: &str) -> Option<(Departure, &str)> {
+    let to = Departure::ALL.iter().copied().find(|to| words.starts_with(in_words(*to)))?;
+    Some((to, words.split(". ").next().unwrap_or(words)))
 }
 
 /// What was told when the person left the home, if they did; empty once that was erased.
@@ -61,6 +72,37 @@ impl Gateway {
         }
         Ok(notices)
     }
+
+    /// The same for whoever gets a later version, where the home told with an earlier one that the person has left: their copy would ask
+    /// them to care for a stay that is over. `copies` are those of the later version, of which none is in the store yet.
+    pub(crate) async fn leaving_told_before(
+        &self,
+        transfer: TransferId,
+        sender: &OdsCode,
+        patient: Option<&NhsNumber>,
+        earlier: &[TransferRecord],
+        copies: &[NewDelivery],
+    ) -> Result<Vec<NewDelivery>, StoreError> {
+        let of_home = |copy: &&DeliveryRecord| copy.kind == RecipientKind::CareHome && copy.ended.is_none();
+        let stays = copies.iter().filter(|copy| copy.kind == RecipientKind::CareHome);
+        let stays: BTreeSet<&OdsCode> = stays.map(|copy| &copy.recipient).collect();
+        let olds = earlier.iter().flat_map(TransferRecord::copies).filter(of_home);
+        for old in olds.filter(|old| stays.contains(&old.recipient)) {
+            let steps = self.store.steps(old.id).await?;
+            let Some((to, reason)) = told_before(&steps).and_then(as_told) else { continue };
+            let reason = format!("{reason}. The care home {} told so.", old.recipient_name);
+            let mut seen = BTreeSet::new();
+            let others = copies.iter().filter(|copy| copy.kind != RecipientKind::CareHome && copy.notice.is_none());
+            return others
+                .filter(|copy| seen.insert(&copy.recipient))
+                .map(|copy| {
+                    let subject = Subject::of_new(transfer, sender, patient, copy, self.clock.now());
+                    self.notice_of(&subject, EndReason::LeftHome, &reason, Some(to))
+                })
+                .collect();
+        }
+        Ok(Vec::new())
+    }
 }
 
 #[cfg(test)]
@@ -74,5 +116,12 @@ mod tests {
         assert_eq!(in_short(&words), "Left on 3 August 2026");
         assert_eq!(in_short(&told(Departure::Died, on)), "Died on 3 August 2026");
         assert_eq!(in_short(""), "Left", "erased");
+        let plain = told(Departure::OwnHome, on);
+        assert_eq!(as_told(&words), Some((Departure::OwnHome, plain.as_str())), "not what she wrote for the hospital");
+        assert_eq!(as_told(&plain), Some((Departure::OwnHome, plain.as_str())));
+        assert_eq!(as_told(""), None, "erased");
+        for to in Departure::ALL {
+            assert_eq!(as_told(&told(*to, on)).map(|told| told.0), Some(*to));
+        }
     }
 }

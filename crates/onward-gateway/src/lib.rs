@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod acknowledge;
 pub mod alerts;
+pub mod arrivals;
 pub mod attend;
 pub mod audit_search;
 pub mod breaker;
@@ -33,6 +34,7 @@ pub mod prepare;
 pub mod reconcile;
 pub mod redirect;
 pub mod refusal;
+pub mod resending;
 pub mod routes;
 pub mod sent;
 pub mod shown;
@@ -54,7 +56,7 @@ use onward_core::transport::{Hook, Mailbox, Notifier, Transport};
 use onward_core::{Clock, MeshMailboxId, OdsCode};
 use onward_transform::disclose::Policy;
 use onward_validate::{Level, RuleBook, Validator};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::alerts::Alerting;
 use crate::breaker::Breakers;
@@ -132,6 +134,10 @@ pub struct Gateway {
     pub(crate) journal: Journal,
     /// Rung when there may be something to send, or when a state has changed.
     pub(crate) work: Notify,
+    /// Kilobytes of messages that may be taken in at once.
+    pub(crate) room: Semaphore,
+    /// Rung when many copies are to be sent again.
+    pub(crate) bulks: Notify,
     pub(crate) breakers: Breakers,
     /// Those of subscribers: their probes are calls, not copies.
     pub(crate) hook_breakers: Breakers,
@@ -193,6 +199,8 @@ impl Gateway {
             journal,
             breakers: Breakers::default(),
             work: Notify::new(),
+            room: Semaphore::new(accept::KILOBYTES_AT_ONCE as usize),
+            bulks: Notify::new(),
             hook_breakers: Breakers::default(),
             reader: Arc::default(),
             looked: Mutex::default(),

@@ -6,11 +6,12 @@
 
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::client::Client;
+use onward_core::directory::Endpoint;
 use onward_core::state::{Departure, EndReason, HoldReason, RecipientKind};
 use onward_core::store::{
     DeliveryRecord, Ending, NewDelivery, NewHold, Notice, Predecessor, StoreError, TakeBack, TransferRecord,
 };
-use onward_core::{DeliveryId, HoldId, OdsCode, TransferId};
+use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::read;
 use onward_transform::render::{self, NoticeParts};
 
@@ -59,6 +60,59 @@ pub struct RecalledCopy {
     pub copy: DeliveryRecord,
     /// Its recipient gets a notice: it may have it, or have read it.
     pub told: bool,
+}
+
+/// What a notice needs of the copy that it is about.
+pub(crate) struct Subject<'c> {
+    transfer: TransferId,
+    id: DeliveryId,
+    created: Timestamp,
+    kind: RecipientKind,
+    recipient: &'c OdsCode,
+    recipient_name: &'c str,
+    endpoint: &'c Endpoint,
+    sender: &'c OdsCode,
+    patient: Option<&'c NhsNumber>,
+    body: Option<&'c [u8]>,
+}
+
+impl<'c> Subject<'c> {
+    fn of(copy: &'c DeliveryRecord, body: Option<&'c [u8]>) -> Self {
+        Self {
+            transfer: copy.transfer,
+            id: copy.id,
+            created: copy.created,
+            kind: copy.kind,
+            recipient: &copy.recipient,
+            recipient_name: &copy.recipient_name,
+            endpoint: &copy.endpoint,
+            sender: &copy.sender,
+            patient: copy.patient.as_ref(),
+            body,
+        }
+    }
+
+    /// Of a copy that is about to be queued.
+    pub(crate) fn of_new(
+        transfer: TransferId,
+        sender: &'c OdsCode,
+        patient: Option<&'c NhsNumber>,
+        copy: &'c NewDelivery,
+        created: Timestamp,
+    ) -> Self {
+        Self {
+            transfer,
+            id: copy.id,
+            created,
+            kind: copy.kind,
+            recipient: &copy.recipient,
+            recipient_name: &copy.recipient_name,
+            endpoint: &copy.endpoint,
+            sender,
+            patient,
+            body: Some(&copy.body),
+        }
+    }
 }
 
 impl Gateway {
@@ -127,9 +181,21 @@ impl Gateway {
         reason: &str,
         departure: Option<Departure>,
     ) -> Result<NewDelivery, StoreError> {
-        let id = DeliveryId::random();
         let kept = self.store.rendition(copy.id).await?;
-        let tree = kept.as_ref().and_then(|kept| read_tree(&kept.body, read::sniff(&kept.body)?).ok());
+        let body = kept.as_ref().map(|kept| kept.body.as_slice());
+        self.notice_of(&Subject::of(copy, body), why, reason, departure)
+    }
+
+    /// The same of a copy by what a notice needs of it.
+    pub(crate) fn notice_of(
+        &self,
+        copy: &Subject<'_>,
+        why: EndReason,
+        reason: &str,
+        departure: Option<Departure>,
+    ) -> Result<NewDelivery, StoreError> {
+        let id = DeliveryId::random();
+        let tree = copy.body.and_then(|body| read_tree(body, read::sniff(body)?).ok());
         let patient =
             tree.as_ref().filter(|tree| onward_fhir::message::release_of(tree.root()) == onward_fhir::Release::Stu3);
         let patient = patient.and_then(|tree| tree.root().descendants().find(|element| element.is("Patient")));
@@ -141,12 +207,12 @@ impl Gateway {
             reason,
             departure,
             kind: copy.kind,
-            recipient: &copy.recipient,
-            recipient_name: &copy.recipient_name,
-            endpoint: &copy.endpoint,
-            nhs_number: copy.patient.as_ref(),
+            recipient: copy.recipient,
+            recipient_name: copy.recipient_name,
+            endpoint: copy.endpoint,
+            nhs_number: copy.patient,
             patient: patient.filter(|_| why != EndReason::Recalled),
-            sender_ods: &copy.sender,
+            sender_ods: copy.sender,
             own_ods: &self.settings.own_ods,
             own_mailbox: self.settings.own_mailbox.as_ref(),
             now: self.clock.now(),
@@ -158,7 +224,7 @@ impl Gateway {
             id,
             kind: copy.kind,
             recipient: copy.recipient.clone(),
-            recipient_name: copy.recipient_name.clone(),
+            recipient_name: copy.recipient_name.to_owned(),
             endpoint: copy.endpoint.clone(),
             media_type: rendered.media_type,
             body: rendered.body,
@@ -405,6 +471,6 @@ fn told(why: EndReason, reason: &str) -> String {
 }
 
 /// Whether a message names another person than the version before it.
-pub(crate) fn names_another_person(predecessor: &Predecessor, patient: Option<&onward_core::NhsNumber>) -> bool {
+pub(crate) fn names_another_person(predecessor: &Predecessor, patient: Option<&NhsNumber>) -> bool {
     matches!((&predecessor.patient, patient), (Some(before), Some(now)) if before != now)
 }

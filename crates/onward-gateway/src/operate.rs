@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis};
 use onward_core::cause::Cause;
 use onward_core::store::{
-    Approval, ApprovalKind, Backlog, DeliveryRecord, HeldTransfer, OriginalMessage, Pause, Queue, Resend, StoreError,
-    Stuck, StuckQuery,
+    Approval, ApprovalKind, Backlog, Bulk, DeliveryRecord, HeldTransfer, OriginalMessage, Pause, Queue, Resend,
+    StoreError, Stuck, StuckQuery,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::views;
@@ -73,6 +73,8 @@ pub struct Board {
     pub holds: Vec<HeldTransfer>,
     /// What is paused.
     pub pauses: Vec<Pause>,
+    /// Decisions about many copies that run, or ended within a day.
+    pub bulks: Vec<Bulk>,
     /// What one operator has asked for and another is to decide.
     pub approvals: Vec<Approval>,
     /// The copies that fit the filter, the oldest first.
@@ -137,6 +139,7 @@ impl Gateway {
             causes: tallies(&backlog, |group| Cause::of(group.reason.as_deref())),
             holds,
             pauses: self.store.pauses().await?,
+            bulks: self.recent_bulks().await?,
             approvals: self.store.approvals(ApprovalKind::Redirect, None, now).await?,
             rows,
             last_disclosed,
@@ -241,12 +244,13 @@ impl Gateway {
                 format!("{how} of a {} copy: {}", record.state, decider.reason),
             )
         };
-        let requeued = self.store.requeue(delivery, how, decider.reason, at, vec![self.journal.row(&entry)]).await?;
+        let requeued =
+            self.store.requeue(delivery, how, decider.by, decider.reason, at, vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();
         Ok(requeued)
     }
 
-    /// The copies that [`Gateway::resend_all`] would send again: those that failed and fit the filter, at most [`BULK_MAX`].
+    /// The copies that [`Gateway::start_bulk`] would send again: those that failed and fit the filter, at most [`BULK_MAX`].
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -254,21 +258,6 @@ impl Gateway {
         let filter = BoardFilter { queue: Some(Queue::Dead), ..filter.clone() };
         let backlog = self.store.backlog().await?;
         self.store.stuck(stuck_query(&filter, &backlog, BULK_MAX)).await
-    }
-
-    /// Retries the copies that failed and fit the filter; how many were queued again. Without a filter it does nothing.
-    ///
-    /// # Errors
-    /// When the store cannot commit; those before stay queued.
-    pub async fn resend_all(&self, filter: &BoardFilter, decider: &Decider<'_>) -> Result<u64, StoreError> {
-        if filter.recipient.is_none() && filter.cause.is_none() {
-            return Ok(0);
-        }
-        let mut done = 0;
-        for stuck in self.resendable(filter).await? {
-            done += u64::from(self.resend(stuck.copy.id, Resend::Retry, decider).await?);
-        }
-        Ok(done)
     }
 
     /// Pauses a recipient, or everybody; `false` when it is paused already.

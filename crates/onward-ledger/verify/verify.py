@@ -7,10 +7,9 @@ It needs Python 3.9 and nothing else: no database, no network, no package. Ed255
   verify.py proof      --key log.pub entry-17.tlog-proof [--entry entry.json]
   verify.py log        --key log.pub --checkpoint checkpoint.txt [--checkpoint older.txt ...] audit.ndjson
 
-The files come from `onward audit key`, `audit checkpoint`, `audit prove` and `audit export --evidence`. Each line of that is an
-entry, with the event to which it commits unless that was erased. With --witness witness.pub (repeatable) each of these witnesses
-must have cosigned. A checkpoint that the auditor or a witness kept shows that nothing before it was changed or removed; without
-one, a log that was cut back and signed anew cannot be told from a shorter log.
+The files come from `onward audit key`, `audit checkpoint`, `audit prove` and `audit export --evidence`: each line an entry, with
+the event to which it commits unless that was erased. With --witness witness.pub (repeatable) each of these must have cosigned. A
+checkpoint that the auditor or a witness kept shows that nothing before it was changed or removed.
 
 Specifications: RFC 6962 section 2.1, C2SP signed-note, tlog-checkpoint, tlog-cosignature, tlog-proof, RFC 8032 (Ed25519).
 Exit code: 0 it holds, 1 it does not, 2 wrong usage or a file that cannot be read.
@@ -28,6 +27,7 @@ import re
 import sys
 
 NAME = r"[^\s+\x00-\x1f]+"
+LIMIT = "limit: without a witness (--witness), a log that was cut back and signed anew cannot be told from a shorter log"
 
 
 class DoesNotHold(Exception):
@@ -267,7 +267,7 @@ def main():
         return pathlib.Path(path).read_bytes().decode()
 
     try:
-        keys, said = read_keys(text(given.key)), []
+        keys, said = read_keys(text(given.key)), [LIMIT] * (given.command != "proof" and not given.witness)
         name = keys[0][0][0]
         notes = [text(path) for path in (given.checkpoint if given.command == "log" else [given.file])]
         notes = [note.partition("\n\n")[2] for note in notes] if given.command == "proof" else notes

@@ -17,6 +17,19 @@ for (const note of document.querySelectorAll('[data-stale-minutes]')) {
   }, 15_000)
 }
 
+// Nor is it brought up to date by itself: a line tells how much is new, and whoever reads decides when to see it.
+for (const note of document.querySelectorAll('[data-news]')) {
+  const text = note.querySelector('[data-news-text]')
+  setInterval(async () => {
+    if (document.hidden) return
+    const answer = await fetch(note.dataset.news, { redirect: 'error' }).catch(() => null)
+    if (!answer || !answer.ok) return
+    const told = await answer.text()
+    if (text.textContent !== told) text.textContent = told
+    note.hidden = told === ''
+  }, Number(note.dataset.newsSeconds) * 1000)
+}
+
 for (const button of document.querySelectorAll('[data-print]')) {
   button.hidden = false
   button.addEventListener('click', () => window.print())
@@ -58,7 +71,8 @@ for (const note of document.querySelectorAll('[data-session-seconds]')) {
   const warn = Number(note.dataset.sessionWarn) * 1000
   const words = status.textContent
   let ends = Date.now() + Number(note.dataset.sessionSeconds) * 1000
-  let written = false
+  // What the server gave back unsent, or with what is wrong in it, was written as well.
+  let written = document.querySelector('.nhsuk-error-summary, [data-unsent]') !== null
   let asking = false
   document.addEventListener('input', () => { written = true })
 
@@ -70,10 +84,21 @@ for (const note of document.querySelectorAll('[data-session-seconds]')) {
     const told = page.querySelector('[data-session-seconds]')
     ends = told ? Date.now() + Number(told.dataset.sessionSeconds) * 1000 : 0
   }
+  // The warning stays in sight and must not lie over what has the focus (WCAG 2.4.11): what is scrolled to ends above it, and what it
+  // comes to lie over is scrolled out from under it.
+  const clear = (due) => {
+    document.documentElement.style.scrollPaddingBottom = due ? `${note.offsetHeight + 8}px` : ''
+    if (due && !note.contains(document.activeElement)) document.activeElement?.scrollIntoView({ block: 'nearest' })
+  }
+  let warned = false
   const show = () => {
     const left = ends - Date.now()
     note.hidden = left > warn
     note.classList.toggle('app-session-due', left <= warn)
+    if (warned !== left <= warn) {
+      warned = left <= warn
+      clear(warned)
+    }
     if (left > warn) return
     if (form) form.hidden = left <= 0
     over.hidden = left > 0
@@ -82,7 +107,8 @@ for (const note of document.querySelectorAll('[data-session-seconds]')) {
     const told = form ? `You are signed out in ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}.` : words
     if (status.textContent !== told) status.textContent = told
     if (left <= 0 && !written) {
-      location.replace(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`)
+      // A page that answered a form has no address of its own: the server names the one that the form stands on.
+      location.replace(`/sign-in?next=${encodeURIComponent(note.dataset.sessionPage)}`)
     }
   }
   if (form) {

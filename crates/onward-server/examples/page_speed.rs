@@ -13,6 +13,7 @@ use onward_core::directory::{CareHome, Endpoint, Need};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{Arrival, DeliveryRecord};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
+use onward_gateway::arrivals::Listed;
 use onward_server::pages::Shell;
 use onward_server::pages::directory::search::{Looked, SearchPage};
 use onward_server::pages::inbox::{Asked, InboxPage};
@@ -28,7 +29,7 @@ fn main() -> anyhow::Result<()> {
     let arrivals: Vec<Arrival> = (0..500).map(|n| arrival(n, &home, now)).collect();
     let list = || {
         let shell = Shell::signed_in("Pat Moore", "care home", "Rowan House (VMH01)");
-        InboxPage::new(shell, &homes, Asked::read(None).expect("nothing asked for"), arrivals.clone(), now)
+        InboxPage::new(shell, &homes, Asked::read(None).expect("nothing asked for"), listed(&arrivals), now)
             .render()
             .expect("renders")
     };
@@ -84,6 +85,10 @@ fn care_home(n: u32) -> CareHome {
     let mut home: CareHome = serde_json::from_value(home).expect("a home");
     Need::ALL.iter().for_each(|need| home.capabilities.of_mut(*need).offered = true);
     home
+}
+
+fn listed(arrivals: &[Arrival]) -> Listed {
+    Listed { arrivals: arrivals.to_vec(), looked: None, news: std::collections::BTreeMap::new() }
 }
 
 fn arrival(n: u32, home: &OdsCode, now: Timestamp) -> Arrival {

@@ -51,6 +51,8 @@ pub struct App {
     pub public_host: String,
     /// `aud` of client assertions.
     pub token_url: String,
+    /// Whether a search may name a person in its address.
+    pub(crate) patients_in_addresses: bool,
     /// Life of an access token, seconds.
     pub token_seconds: i64,
     /// Where the keys of clients come from.
@@ -219,6 +221,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         gateway: Arc::new(gateway),
         public_host: public_host(&config.server.public_url.at(""))?,
         token_url: config.server.public_url.at("/oauth2/token"),
+        patients_in_addresses: config.server.patients_in_addresses,
         token_seconds: i64::from(config.identity.token_lifetime_seconds),
         key_source,
         token_issuers: config.identity.token_issuer.clone(),

@@ -131,6 +131,14 @@ pub struct Server {
     pub client_requests_per_minute: u32,
     /// Requests of one machine client that are answered side by side.
     pub client_requests_at_once: u32,
+    /// Whether a machine client's search may name a person in its address, in place of a posted form.
+    pub patients_in_addresses: bool,
+    /// Seconds that a connection may stay open without a request.
+    pub connection_idle_seconds: u32,
+    /// Seconds that a connection may stay open in all.
+    pub connection_seconds_max: u32,
+    /// Seconds in which a peer must take something of what is written to it.
+    pub write_stall_seconds: u32,
     /// What the process gives up before it serves.
     pub hardening: Hardening,
 }
@@ -231,6 +239,9 @@ pub struct Keys {
     pub file: PathBuf,
     /// Program and arguments that print such a file; when set, the file is not read.
     pub command: Vec<String>,
+    /// Name of the environment variable that holds what such a file does; when set, the file is not read.
+    #[serde(deserialize_with = "filled")]
+    pub environment: Option<String>,
 }
 
 /// `[retention]`; 0 keeps for ever.
@@ -459,6 +470,11 @@ impl Config {
     pub fn authorities_elsewhere() -> Vec<PathBuf> {
         let lists = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
         lists.flat_map(|list| std::env::split_paths(&list).collect::<Vec<_>>()).collect()
+    }
+
+    /// A secret that the environment holds under this name. It becomes no part of the configuration, which is printed.
+    pub(crate) fn secret_variable(name: &str) -> Option<zeroize::Zeroizing<String>> {
+        std::env::var_os(name).and_then(|value| value.into_string().ok()).map(zeroize::Zeroizing::new)
     }
 
     /// The organisation that runs the gateway.

@@ -1,6 +1,7 @@
 //! The accept loop: TLS, timers and limits that `axum::serve` does not set, and a drain on shutdown.
 
 mod frames;
+mod patience;
 mod peers;
 mod tls;
 
@@ -24,6 +25,8 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use frames::FrameGuard;
+pub use patience::Patience;
+use patience::{Over, Pulse};
 use peers::Peers;
 pub(crate) use peers::holder;
 use tls::Trust;
@@ -78,7 +81,13 @@ impl<S: Sync> FromRequestParts<S> for Connection {
 ///
 /// # Errors
 /// None that end the loop: a failing connection is dropped alone.
-pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, app: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    app: Router,
+    patience: Patience,
+    mut stop: watch::Receiver<bool>,
+) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
     let peers = Peers::new(CONNECTIONS_OF_ONE_MAX);
     loop {
@@ -105,9 +114,10 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, app: Router, mu
         };
         let _ = stream.set_nodelay(true);
         let (app, tls, stop) = (app.clone(), tls.clone(), stop.clone());
+        let pulse = Pulse::new(patience);
         tokio::spawn(async move {
             let _held = (permit, admission);
-            let Some(tls) = tls else { return connection(stream, app, peer, None, stop).await };
+            let Some(tls) = tls else { return connection(stream, app, peer, None, &pulse, stop).await };
             // Before the handshake: what changes while it goes on is judged as well.
             let guard = tls.guard();
             let handshake = TlsAcceptor::from(guard.config()).accept(stream);
@@ -118,7 +128,7 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, app: Router, mu
             };
             let chain = stream.get_ref().1.peer_certificates().filter(|chain| !chain.is_empty());
             let client = chain.map(|chain| (ClientCertificate(sha256_hex(chain[0].as_ref())), guard.watch(chain)));
-            connection(stream, app, peer, client, stop).await;
+            connection(stream, app, peer, client, &pulse, stop).await;
         });
     }
     drop(listener);
@@ -132,6 +142,7 @@ async fn connection<S>(
     app: Router,
     peer: SocketAddr,
     client: Option<(ClientCertificate, Trust)>,
+    pulse: &Arc<Pulse>,
     mut stop: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -139,17 +150,20 @@ async fn connection<S>(
     let (certificate, mut trust) = client.unzip();
     let asked = Arc::new(AtomicBool::new(false));
     let first = Arc::clone(&asked);
+    let beats = Arc::clone(pulse);
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         first.store(true, Ordering::Relaxed);
+        let exchange = beats.exchange();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        asked_from(peer.ip(), app.clone().oneshot(request))
+        let answer = asked_from(peer.ip(), app.clone().oneshot(request));
+        async move { answer.await.map(|answer| answer.map(|body| exchange.watch(body))) }
     });
     let alarm = Arc::new(Notify::new());
-    let io = TokioIo::new(FrameGuard::new(stream, Arc::clone(&alarm)));
+    let io = TokioIo::new(FrameGuard::new(stream, Arc::clone(&alarm), Arc::clone(pulse)));
     let builder = protocol();
     let mut serving = std::pin::pin!(builder.serve_connection(io, service));
     // hyper's timers start when it knows the version and waits for a head; before that nothing limits a silent peer.
@@ -175,6 +189,18 @@ async fn connection<S>(
             tracing::warn!("a connection with a flood of empty frames is closed");
             serving.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(FAREWELL, serving).await;
+            return;
+        }
+        over = pulse.ends() => {
+            tracing::debug!(?over, "a connection ends: it has stayed for long enough");
+            let grace = match over {
+                // It takes nothing, and no farewell either.
+                Over::Stalled => return,
+                Over::Idle => pulse.patience.stall,
+                Over::Old => DRAIN,
+            };
+            serving.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(grace, serving).await;
             return;
         }
         // Open requests are answered, no further ones are taken.

@@ -22,7 +22,7 @@ use crate::app::{self, App, Tenure};
 use crate::auth::refusals;
 use crate::config::{Config, Traces};
 use crate::hardening::Posture;
-use crate::listener::Tls;
+use crate::listener::{Patience, Tls};
 use crate::metrics::Standing;
 use crate::traces::Ended;
 use crate::{api, in_force, listener};
@@ -94,10 +94,18 @@ impl Running {
         }
         // In the clear on this machine only, as the configuration's check says.
         let operations_tls = tls.clone().filter(|_| !operations_address.ip().is_loopback());
-        tasks.spawn(listener::serve(public, tls, api::router(&app), stopped.clone()));
-        tasks.spawn(listener::serve(operations, operations_tls, operations_router(&app, &posture), stopped.clone()));
+        let patience = Patience::of(&config.server);
+        tasks.spawn(listener::serve(public, tls, api::router(&app), patience, stopped.clone()));
+        tasks.spawn(listener::serve(
+            operations,
+            operations_tls,
+            operations_router(&app, &posture),
+            patience,
+            stopped.clone(),
+        ));
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).alert_until(stopped.clone()));
+        tasks.spawn(Arc::clone(&gateway).resend_many_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).call_subscribers_until(stopped.clone()));
         tasks.spawn(refusals::tell_until(Arc::clone(&app), stopped.clone()));
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));

@@ -1,7 +1,8 @@
-//! Where the store's key-encryption keys come from: a file for its owner only, or a command that prints such a file.
+//! Where the store's key-encryption keys come from: a file for its owner only, a command that prints such a file, or a variable of the
+//! environment that holds it.
 //!
-//! A key as a value in the configuration or in an environment variable is not offered: both are printed, inherited and
-//! kept in places that nobody guards.
+//! A key as a value in the configuration is not offered: that is printed. A variable is inherited: it goes with no command, so that a
+//! gateway that has its keys from there starts no program.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -11,11 +12,13 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use onward_core::Timestamp;
 use onward_store::sealing::{KeyEncryption, KeyRing, RingError};
 use zeroize::Zeroizing;
 
-use crate::config::{ConfigError, Keys};
+use crate::config::{Config, ConfigError, Keys};
 
 /// A ring of many keys is far smaller.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -36,16 +39,39 @@ pub fn open(keys: &Keys) -> anyhow::Result<Arc<dyn KeyEncryption>> {
 /// As [`open`].
 pub fn ring(keys: &Keys) -> Result<KeyRing, ConfigError> {
     let told = |error: RingError| ConfigError { problems: vec![format!("[keys] {error}")] };
-    match keys.command.split_first() {
-        Some((program, arguments)) => {
+    match (keys.environment.clone(), keys.command.split_first()) {
+        (Some(_), Some(_)) => {
+            let both = "`environment` and `command` are both set: a command would inherit the keys. Take one of them";
+            Err(told(RingError(both.to_owned())))
+        }
+        (Some(name), None) => {
+            let held = move || {
+                let missing = || RingError(format!("the environment has no variable {name} that is text"));
+                held(&name, Config::secret_variable(&name).ok_or_else(missing)?)
+            };
+            KeyRing::open(held).map_err(told)
+        }
+        (None, Some((program, arguments))) => {
             let (program, arguments) = (program.clone(), arguments.to_vec());
             KeyRing::open(move || printed(&program, &arguments)).map_err(told)
         }
-        None => {
+        (None, None) => {
             let path = keys.file.clone();
             KeyRing::open(move || read(&path)).map_err(told)
         }
     }
+}
+
+/// What a variable holds, as the text of a key file. Such a text has several lines; base64 has one.
+fn held(name: &str, value: Zeroizing<String>) -> Result<Zeroizing<String>, RingError> {
+    let value = match value.trim().contains('\n') {
+        true => return Ok(value),
+        false => Zeroizing::new(value.trim().to_owned()),
+    };
+    let expected = || RingError(format!("variable {name}: expected a key file, or a line of base64 of one"));
+    let bytes = Zeroizing::new(BASE64.decode(value.as_bytes()).map_err(|_| expected())?);
+    let text = std::str::from_utf8(&bytes).map_err(|_| expected())?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// The text of a key file that nobody else can reach.
@@ -149,7 +175,11 @@ mod tests {
     use super::*;
 
     fn keys(file: &Path, command: &[&str]) -> Keys {
-        Keys { file: file.to_owned(), command: command.iter().map(|&word| word.to_owned()).collect() }
+        Keys {
+            file: file.to_owned(),
+            command: command.iter().map(|&word| word.to_owned()).collect(),
+            environment: None,
+        }
     }
 
     #[test]
@@ -170,6 +200,26 @@ mod tests {
             let refused = ring(&keys(&path, &[])).map(drop).expect_err("refused").to_string();
             assert!(refused.contains("chmod 600"), "{mode:o}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_variable_holds_the_file_or_a_line_of_it() {
+        let ring = KeyRing::with_new_key(None, "first").expect("a ring");
+        let line = Zeroizing::new(BASE64.encode(ring.as_bytes()));
+        for value in [ring.to_string(), line.to_string(), format!(" {}\n", *line)] {
+            let text = held("V", Zeroizing::new(value)).expect("a file");
+            assert_eq!(*text, *ring);
+        }
+        for wrong in ["", "secret-value", "c2VjcmV0LXZhbHVl!", "/////w=="] {
+            let error = held("V", Zeroizing::new(wrong.to_owned())).and_then(|text| KeyRing::from_text(&text));
+            let error = error.map(drop).expect_err("refused").to_string();
+            assert!(error.contains("expected") && !error.contains("secret-value"), "{error}");
+        }
+        let both = Keys { environment: Some("V".to_owned()), ..keys(Path::new("nowhere"), &["cat", "x"]) };
+        assert!(super::ring(&both).map(drop).expect_err("refused").to_string().contains("would inherit"));
+        let missing =
+            Keys { environment: Some("ONWARD_NO_SUCH_VARIABLE".to_owned()), ..keys(Path::new("nowhere"), &[]) };
+        assert!(super::ring(&missing).map(drop).expect_err("refused").to_string().contains("has no variable"));
     }
 
     #[test]

@@ -107,6 +107,7 @@ macro_rules! every_contract {
             a_step_is_not_kept_without_its_audit,
             a_step_tells_others_in_its_own_commit,
             arrivals_are_the_homes_own,
+            arrivals_go_on_after_the_last,
             settled_items_follow_the_latest_word,
             what_was_told_of_the_person_outlasts_the_version,
         );
@@ -141,10 +142,12 @@ macro_rules! every_contract {
             what_was_sent_is_kept_once_with_its_entry,
             the_log_is_forwarded_by_one_at_a_time,
             what_came_is_reported_with_its_times,
+            whoever_was_held_at_a_moment_is_counted,
         );
         $crate::contract::every_contract!($open, operations:
             what_has_not_left_is_counted_by_cause,
             a_retry_is_the_same_and_a_replay_is_labelled,
+            many_copies_are_sent_again_by_one_decision,
             two_people_decide_together,
         );
         $crate::contract::every_contract!($open, alerting:
@@ -165,6 +168,7 @@ macro_rules! every_contract {
         );
         $crate::contract::every_contract!($open, people:
             accounts_are_replaced_and_share_no_address,
+            looks_that_follow_one_another_are_one,
             one_of_many_uses_of_an_invitation_wins,
             an_invitation_replaces_what_was_lost,
             a_passkey_belongs_to_one_account,

@@ -92,6 +92,17 @@ pub(crate) const REPORTED_COPIES: &str = "SELECT d.transfer, d.kind,
      FROM deliveries d JOIN transfers t ON t.id = d.transfer
      WHERE t.received >= ? AND t.received < ? AND d.kind <> 'sender' AND d.notice_of IS NULL ORDER BY d.transfer, d.sequence";
 
+/// Everybody who had a key at a moment, with what of theirs had come until then; the moment five times.
+pub(crate) const HELD_PEOPLE: &str = "SELECT k.patient,
+         count(CASE WHEN k.destroyed IS NULL OR k.destroyed > ? THEN 1 END) AS readable,
+         (SELECT count(*) FROM transfers t WHERE t.patient = k.patient AND t.received <= ?) AS messages,
+         (SELECT count(*) FROM deliveries d WHERE d.patient = k.patient AND d.created <= ? AND d.kind <> 'sender') AS copies,
+         (SELECT count(*) FROM audit_log a WHERE a.patient = k.patient AND a.recorded <= ?) AS entries
+     FROM data_keys k WHERE k.patient IS NOT NULL AND k.created <= ? GROUP BY k.patient ORDER BY k.patient";
+/// Messages about nobody who is known that had a readable key at a moment; the moment twice.
+pub(crate) const HELD_NAMELESS: &str = "SELECT count(*) AS n FROM data_keys
+     WHERE kind = 'transfer' AND patient IS NULL AND created <= ? AND (destroyed IS NULL OR destroyed > ?)";
+
 /// In what the engines differ.
 pub(crate) struct Dialect {
     /// The scalar function that gives the greater of two.
@@ -166,6 +177,13 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     conditions.equal("d.kind", Some(query.kind.as_str()));
     conditions.add("d.created >= ?", [micros(query.since).into()]);
     conditions.add(NOT_RECALLED, []);
+    if let Some(changed) = query.changed_after {
+        conditions.add("d.changed > ?", [micros(changed).into()]);
+    }
+    if let Some((created, id)) = query.after {
+        let created = || Value::from(micros(created));
+        conditions.add("(d.created < ? OR d.created = ? AND d.id > ?)", [created(), created(), id.0.into()]);
+    }
     if query.open_only {
         // What needs nobody any more is left out.
         conditions.add("d.state NOT IN ('completed', 'rejected', 'withdrawn')", []);

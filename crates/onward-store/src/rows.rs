@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 mod log;
 pub(crate) mod operations;
 pub(crate) mod people;
+pub(crate) mod resending;
 pub(crate) mod subscriptions;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
 use onward_core::state::DeliveryState;
-use onward_core::store::reporting::{ReportedCopy, ReportedTransfer};
+use onward_core::store::reporting::{HeldPerson, ReportedCopy, ReportedTransfer};
 use onward_core::store::{
     Accepted, Arrival, CopyChange, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest, Figures, HeldTransfer,
     KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Pause, PendingErasure, Predecessor,
@@ -465,13 +466,14 @@ pub(crate) fn tokens_survive(before: &Client, after: &Client) -> bool {
         && before.role == after.role
 }
 
-/// Of a row with `client_id`, `expires` and `certificate_sha256`.
+/// Of a row with `client_id`, `expires`, `certificate_sha256` and `key_thumbprint`.
 pub(crate) fn token(columns: &Columns<'_>, hash: &[u8; 32]) -> Result<Token, Corrupt> {
     Ok(Token {
         hash: *hash,
         client_id: columns.get("client_id")?,
         expires: columns.moment("expires")?,
         certificate_sha256: columns.get("certificate_sha256")?,
+        key_thumbprint: columns.get("key_thumbprint")?,
     })
 }
 
@@ -539,14 +541,27 @@ pub(crate) fn reported_transfer(columns: &Columns<'_>) -> Result<(TransferId, Re
 /// An inbox is opened before or without an answer, a system answers without opening: the first of both is when it was read.
 pub(crate) fn reported_copy(columns: &Columns<'_>) -> Result<(TransferId, ReportedCopy), Corrupt> {
     let (opened, answered) = (columns.moment_opt("opened")?, columns.moment_opt("answered")?);
-    let arrived = columns.moment_opt("arrived")?;
     let copy = ReportedCopy {
         kind: columns.parsed("kind")?,
         delivered: columns.moment_opt("delivered")?,
         read: [opened, answered].into_iter().flatten().min(),
-        arrived: arrived.or(columns.moment_opt("expected")?),
+        arrived: columns.moment_opt("arrived")?,
+        expected: columns.moment_opt("expected")?,
     };
     Ok((columns.parsed("transfer")?, copy))
+}
+
+/// Needs every key of the person.
+pub(crate) fn held_person(columns: &Columns<'_>, keys: &Keychain) -> Result<HeldPerson, Unread> {
+    let pseudonym: String = columns.get("patient")?;
+    Ok(HeldPerson {
+        number: keys.person(columns.table(), &pseudonym)?,
+        readable: columns.count::<u64>("readable")? > 0,
+        messages: columns.count("messages")?,
+        copies: columns.count("copies")?,
+        entries: columns.count("entries")?,
+        pseudonym,
+    })
 }
 
 /// Copies with their transfers.

@@ -3,7 +3,8 @@
 //! Three layers of keys. A *key-encryption key* (KEK) is held outside of the store; see [`KeyEncryption`]. *Data keys* are
 //! rows of `data_keys`, each wrapped by a KEK: one for a person, one for a transfer whose person is not known, one for what
 //! concerns the gateway itself, and one with which names are hashed for searches. A sealed value names its data key, so
-//! that no further column is needed, and is bound to its table, column and row: moved anywhere else it does not open.
+//! that no further column is needed, and is bound to its table, column and row: moved anywhere else it does not open. It is
+//! compressed before where that saves something; lengths tell no more than they did, and nobody can try guesses against them.
 //! Destroying a data key erases everything that was sealed under it, in backups too that do not hold the key.
 //!
 //! Nonces are random (96 bits, made by the library's one type for it). A data key seals far fewer than 2^32 values, the
@@ -12,6 +13,7 @@
 mod cipher;
 mod entry;
 mod keychain;
+mod packing;
 mod ring;
 mod vault;
 

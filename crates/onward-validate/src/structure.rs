@@ -184,7 +184,10 @@ pub(crate) fn value_fault(value: &str, type_name: &str) -> Option<&'static str> 
             value.parse::<i32>().is_ok_and(|n| n > 0) && !value.starts_with('+'),
             "expected a whole number from 1",
         ),
-        "decimal" => unless(is_decimal(value), "expected a decimal number"),
+        "decimal" => unless(
+            is_decimal(value) && outlives_doubles(value),
+            "expected a decimal number that no reader rounds to nothing",
+        ),
         "date" => date_fault(value, false, false),
         "dateTime" => date_fault(value, true, false),
         "instant" => date_fault(value, true, true),
@@ -215,6 +218,13 @@ fn is_decimal(value: &str) -> bool {
     let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(whole, part)| (whole, Some(part)));
     let whole_fits = digits(whole) && (whole == "0" || !whole.starts_with('0'));
     whole_fits && fraction.is_none_or(digits) && exponent.is_none_or(digits)
+}
+
+/// Most systems read decimals into doubles: what becomes 0 or infinite there is another amount (trust.md §6, row 69).
+fn outlives_doubles(value: &str) -> bool {
+    let mantissa = value.split(['e', 'E']).next().unwrap_or_default();
+    let is_something = mantissa.bytes().any(|b| (b'1'..=b'9').contains(&b));
+    value.parse::<f64>().is_ok_and(|read| read.is_finite() && (read != 0.0) == is_something)
 }
 
 fn is_time(value: &str) -> bool {
@@ -330,6 +340,12 @@ mod tests {
         }
         for bad in ["", "-", "01", ".5", "1.", "1e", "NaN", "+1", "1,5", "--1", "0x10"] {
             assert!(!is_decimal(bad), "{bad}");
+        }
+        for lost in ["1e-400", "-0.5e-400", "1e400", "10e999999999999"] {
+            assert!(!outlives_doubles(lost), "{lost}");
+        }
+        for kept in ["0", "-0.0", "0e-400", "1.10", "1e-300", "0.010"] {
+            assert!(outlives_doubles(kept), "{kept}");
         }
     }
 }

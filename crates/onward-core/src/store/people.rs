@@ -178,6 +178,16 @@ pub trait PeopleStore: Send + Sync + 'static {
     /// All accounts by e-mail address.
     async fn users(&self) -> Result<Vec<User>, StoreError>;
 
+    /// Commits that this account looks at its list at `at`, with the audit, and gives when it last looked before: looks that follow one
+    /// another within `spell` are one, so that what is new stays marked while somebody works through it. `None`: never.
+    async fn look(
+        &self,
+        user: UserId,
+        at: Timestamp,
+        spell: SignedDuration,
+        audit: Vec<AuditRow>,
+    ) -> Result<Option<Timestamp>, StoreError>;
+
     /// Whose invitation this is, unless it is used up, expired at `now`, or the account is disabled.
     async fn invited(&self, invitation: &[u8; 32], now: Timestamp) -> Result<Option<User>, StoreError>;
     /// Uses an invitation up; `false` when it was, has expired at the session's beginning, the account is disabled, or the

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::StoreError;
-use crate::OdsCode;
 use crate::state::{HoldReason, RecipientKind};
+use crate::{NhsNumber, OdsCode};
 
 /// One transfer, as far as it is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,42 @@ pub struct ReportedCopy {
     pub delivered: Option<Timestamp>,
     /// When it was first opened or acknowledged.
     pub read: Option<Timestamp>,
-    /// When the person arrived, as the home recorded it, else when they were expected.
+    /// When the person arrived, as the home recorded it.
     pub arrived: Option<Timestamp>,
+    /// When the person was expected, as the message says.
+    pub expected: Option<Timestamp>,
+}
+
+/// One person, as far as the store held anything about them at a moment. Its `Debug` does not name them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HeldPerson {
+    /// The keyed hash under which the store finds them.
+    pub pseudonym: String,
+    /// Who; none when the person was erased since, or had been before.
+    pub number: Option<NhsNumber>,
+    /// A key of theirs was there at that moment, so that whoever had the store and the key-encryption key could read it.
+    pub readable: bool,
+    /// Messages that had come.
+    pub messages: u64,
+    /// Copies of them for recipients.
+    pub copies: u64,
+    /// Entries of the audit log.
+    pub entries: u64,
+}
+
+impl std::fmt::Debug for HeldPerson {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HeldPerson").field("readable", &self.readable).finish_non_exhaustive()
+    }
+}
+
+/// Whom the store held something about at a moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeldThen {
+    /// Each person, by pseudonym.
+    pub people: Vec<HeldPerson>,
+    /// Messages whose person nobody has found out, with a key of their own.
+    pub nameless: u64,
 }
 
 /// What can be counted.
@@ -43,4 +77,6 @@ pub struct ReportedCopy {
 pub trait ReportStore: Send + Sync + 'static {
     /// Every transfer that came in this time, the oldest first.
     async fn reported(&self, from: Timestamp, until: Timestamp) -> Result<Vec<ReportedTransfer>, StoreError>;
+    /// Everybody about whom the store held something at this moment, whatever was removed since counted as far as it has left a trace.
+    async fn held_at(&self, at: Timestamp) -> Result<HeldThen, StoreError>;
 }

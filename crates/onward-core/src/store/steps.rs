@@ -92,6 +92,10 @@ pub struct ArrivalQuery {
     pub open_only: bool,
     /// Only those queued at or after this.
     pub since: Timestamp,
+    /// Only those that changed after this.
+    pub changed_after: Option<Timestamp>,
+    /// Cursor: only those that stand after this one (when it was queued, and which) in the order of the answer.
+    pub after: Option<(Timestamp, DeliveryId)>,
     /// At most so many, the newest first.
     pub limit: u32,
 }

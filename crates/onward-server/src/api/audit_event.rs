@@ -51,7 +51,10 @@ pub async fn get(
         Ok(caller) => caller,
         Err(response) => return response,
     };
-    answer(&app, &caller, &query.unwrap_or_default()).await
+    match super::search::addressed(&app, query) {
+        Ok(search) => answer(&app, &caller, &search).await,
+        Err(outcome) => outcome.into_response(),
+    }
 }
 
 /// `POST AuditEvent/_search` with a form.
@@ -66,7 +69,7 @@ pub async fn post(
         Ok(caller) => caller,
         Err(response) => return response,
     };
-    match super::search::posted(&headers, query.as_deref(), body).await {
+    match super::search::posted(&app, &headers, query, body).await {
         Ok(search) => answer(&app, &caller, &search).await,
         Err(outcome) => outcome.into_response(),
     }

@@ -43,6 +43,8 @@ pub enum Access {
     SignedIn,
     /// A person who is signed in and whose role has this function.
     Page(Action),
+    /// The same for what is grave: a person who signed in within the last five minutes.
+    Fresh(Action),
 }
 
 /// One method of one path.
@@ -103,9 +105,12 @@ fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
 
 /// The public routes.
 pub fn router(app: &Arc<App>) -> Router {
-    table()
+    let table = table();
+    let looked_at: Vec<&str> =
+        table.iter().filter(|(route, _)| route.method == "GET").map(|(route, _)| route.path).collect();
+    table
         .into_iter()
-        .map(|(route, handler)| (route, guarded(app, route.access, handler)))
+        .map(|(route, handler)| (route, guarded(app, route, &looked_at, handler)))
         .fold(Router::new(), |router, (route, handler)| match route.path.contains('$') {
             // The same name as clients write it that encode every sign: `%24` is `$` (RFC 3986, section 6.2.2.2).
             true => router.route(&route.path.replace('$', "%24"), handler.clone()).route(route.path, handler),
@@ -123,13 +128,27 @@ pub fn router(app: &Arc<App>) -> Router {
 }
 
 /// Behind its session and its function, where the route is a page.
-fn guarded(app: &Arc<App>, access: Access, handler: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
-    match access {
+fn guarded(
+    app: &Arc<App>,
+    route: Route,
+    looked_at: &[&str],
+    handler: MethodRouter<Arc<App>>,
+) -> MethodRouter<Arc<App>> {
+    match route.access {
         Access::Open | Access::Function(_) => handler,
-        Access::Visitor | Access::SignedIn | Access::Page(_) => {
-            handler.route_layer(middleware::from_fn_with_state((Arc::clone(app), access), people::guard))
+        Access::Visitor | Access::SignedIn | Access::Page(_) | Access::Fresh(_) => {
+            let door =
+                people::Door { app: Arc::clone(app), access: route.access, page: page_of(route.path, looked_at) };
+            handler.route_layer(middleware::from_fn_with_state(door, people::guard))
         }
     }
+}
+
+/// How many parts of this path lead to a page that can be looked at: the path itself, or the nearest above it.
+fn page_of(path: &str, looked_at: &[&str]) -> usize {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let is_one = |count: &usize| looked_at.contains(&format!("/{}", parts[..*count].join("/")).as_str());
+    (0..=parts.len()).rev().find(is_one).unwrap_or_default()
 }
 
 /// The version that `If-Match: W/"version"` names; a change of this kind of resource must name one.
@@ -181,4 +200,29 @@ async fn allowed(app: &App, headers: &HeaderMap, connection: &Connection, action
         .await
         .map_err(|error| outcome::store(&error).into_response())?;
     Err(answer.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_belongs_to_a_page_that_can_be_looked_at() {
+        let routes = routes();
+        let looked_at: Vec<&str> =
+            routes.iter().filter(|route| route.method == "GET").map(|route| route.path).collect();
+        for (form, page) in [
+            ("/transfers/{id}/query", "/transfers/{id}/query"),
+            ("/transfers/{id}/acknowledge", "/transfers/{id}"),
+            ("/operations/deliveries/{id}/reveal", "/operations/deliveries/{id}"),
+            ("/audit/search", "/audit"),
+            ("/audit/exports/{id}/reveal", "/audit/exports/{id}"),
+            ("/audit/rights/erasures/{id}", "/audit/rights"),
+            ("/sign-out", "/"),
+        ] {
+            assert!(routes.iter().any(|route| (route.method, route.path) == ("POST", form)), "{form}");
+            let parts: Vec<&str> = form.split('/').skip(1).take(page_of(form, &looked_at)).collect();
+            assert_eq!(format!("/{}", parts.join("/")), page, "{form}");
+        }
+    }
 }

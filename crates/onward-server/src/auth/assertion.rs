@@ -2,7 +2,7 @@
 //! own strict structures. The JWT library verifies signatures and nothing else: with its defaults it lets
 //! arrays, floats, missing claims and far expiries through.
 
-use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use onward_core::Timestamp;
 use serde::Deserialize;
@@ -118,11 +118,11 @@ impl<'a> Assertion<'a> {
         Ok(Self { signed, signature, algorithm, key_id, client_id: claims.iss, jti: claims.jti, expires })
     }
 
-    /// Checks the signature with the client's key of that `kid`.
+    /// Checks the signature with the client's key of that `kid`, and gives that key.
     ///
     /// # Errors
     /// [`AssertionError::NotTrusted`] when the key is not there or does not fit.
-    pub fn verify(&self, keys: &JwkSet) -> Result<(), AssertionError> {
+    pub fn verify<'k>(&self, keys: &'k JwkSet) -> Result<&'k Jwk, AssertionError> {
         use AssertionError::NotTrusted;
         let mut fitting = keys.keys.iter().filter(|key| key.common.key_id.as_deref() == Some(self.key_id.as_str()));
         let (Some(key), None) = (fitting.next(), fitting.next()) else {
@@ -133,7 +133,7 @@ impl<'a> Assertion<'a> {
         }
         let decoding = DecodingKey::from_jwk(key).map_err(|_| NotTrusted("the registered key cannot be used"))?;
         match jsonwebtoken::crypto::verify(self.signature, self.signed.as_bytes(), &decoding, self.algorithm) {
-            Ok(true) => Ok(()),
+            Ok(true) => Ok(key),
             _ => Err(NotTrusted("the signature does not fit")),
         }
     }

@@ -1,13 +1,15 @@
 //! A client's keys: registered with us, or fetched from the URL that is registered with us.
 //!
 //! It refuses to go anywhere else: the URL comes from an operator, its host must be on the egress list, redirects are not
-//! followed, and whatever is asked of us, one client's URL is asked once a minute.
+//! followed, and whatever is asked of us, one client's URL is asked once a minute. It refuses what is older than that, too: a key that
+//! is published no more, and every token that was given for it, is good for a minute at most while the URL answers, and for two while it
+//! does not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use jiff::SignedDuration;
-use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::jwk::{Jwk, JwkSet, ThumbprintHash};
 use onward_connect::http::{HeaderMap, HttpClient, Method};
 use onward_core::client::Client;
 use onward_core::{Clock, Timestamp};
@@ -23,8 +25,9 @@ pub const KEY_SET_BYTES_MAX: usize = 64 * 1024;
 pub const FETCH_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 /// Time from one fetch to the next, successful or not: a new key is taken, and a removed one refused, after this.
 const BETWEEN_FETCHES: SignedDuration = SignedDuration::from_secs(60);
-/// How long a key set is used while no newer one can be fetched (trust.md §7, fault 32).
-const KEPT_MAX: SignedDuration = SignedDuration::from_mins(10);
+/// How long a key set is used while no newer one can be fetched (trust.md §7, fault 32): one failing fetch is bridged, so that a server
+/// that starts anew shuts nobody out, and the second one is not, so that nobody keeps a withdrawn key good by holding the URL down.
+const KEPT_MAX: SignedDuration = SignedDuration::from_secs(120);
 
 /// What stands in place of a client's key set when it is fetched (`jwks_uri` of RFC 7591 §2).
 #[must_use]
@@ -37,6 +40,12 @@ pub fn at(url: &Url) -> String {
 pub fn url_of(client: &Client) -> Option<Url> {
     let registered: Value = serde_json::from_str(&client.jwks).ok()?;
     registered["jwks_uri"].as_str()?.parse().ok()
+}
+
+/// RFC 7638 thumbprint of a key, SHA-256; none of a key that has none.
+#[must_use]
+pub fn thumbprint(key: &Jwk) -> Option<String> {
+    key.thumbprint(ThumbprintHash::SHA256).ok()
 }
 
 /// Key sets by client, fetched ones kept for a while.
@@ -71,6 +80,12 @@ impl KeySource {
             return serde_json::from_str(&client.jwks).map(Arc::new).map_err(|_| unusable);
         };
         self.fetched(&client.id, url).await
+    }
+
+    /// Whether the client still publishes the key of this thumbprint.
+    pub async fn publishes(&self, client: &Client, thumbprint: &str) -> bool {
+        let known = self.of(client).await;
+        known.is_ok_and(|keys| keys.keys.iter().any(|key| self::thumbprint(key).as_deref() == Some(thumbprint)))
     }
 
     /// The keys at this URL, of whoever has this name.

@@ -18,6 +18,7 @@ use onward_core::store::StoreError;
 
 use super::Caller;
 use super::assertion::{Assertion, AssertionError};
+use super::key_source;
 use super::limit::TooMany;
 use super::outside::{self, Refused, Taken};
 use super::refusals;
@@ -105,7 +106,15 @@ async fn grant(
     if client.disabled {
         return Err(Denied::NotTrusted("the client is disabled".to_owned()));
     }
-    assertion.verify(app.key_source.of(&client).await?.as_ref())?;
+    let keys = app.key_source.of(&client).await?;
+    let key = assertion.verify(&keys)?;
+    let key_thumbprint = match key_source::url_of(&client) {
+        Some(_) => {
+            let none = || Denied::NotTrusted("the client's key has no thumbprint".to_owned());
+            Some(key_source::thumbprint(key).ok_or_else(none)?)
+        }
+        None => None,
+    };
     // Not before the signature: others must not use up a client's share.
     drop(app.limits.take(&client.id, now)?);
     let granted = scope::of_role(client.role);
@@ -128,6 +137,7 @@ async fn grant(
         client_id: client.id.clone(),
         expires: now + lifetime,
         certificate_sha256: certificate,
+        key_thumbprint,
     };
     let agent = Agent { under: vec![under::token(&token.hash)], ..Agent::client(&client) };
     let audit = AuditEntry { request_id, ..AuditEntry::new(AuditWord::SignIn, now, agent, "token issued") };
@@ -245,6 +255,11 @@ async fn of_ours(app: &App, text: &str, connection: &Connection) -> Result<Known
     let certificate = connection.certificate.as_ref().map(|certificate| &certificate.0);
     if token.certificate_sha256.is_some() && token.certificate_sha256.as_ref() != certificate {
         return Err("the token is bound to another certificate".into());
+    }
+    if let Some(thumbprint) = &token.key_thumbprint
+        && !app.key_source.publishes(&client, thumbprint).await
+    {
+        return Err("the client no longer publishes the key that the token was given for".into());
     }
     Ok((Client { under: Some(under::token(&hash)), ..client }, None))
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::listener::{self, Tls};
+use crate::listener::{self, Patience, Tls};
 
 /// Serves until the process is ended.
 ///
@@ -24,6 +24,6 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         .fallback(|body: Bytes| async move { (StatusCode::ACCEPTED, body.len().to_string()) })
         .layer(DefaultBodyLimit::max(config.server.body_bytes_max));
     let (_stop, stopped) = watch::channel(false);
-    listener::serve(listener, Some(Arc::new(tls)), app, stopped).await;
+    listener::serve(listener, Some(Arc::new(tls)), app, Patience::default(), stopped).await;
     Ok(())
 }

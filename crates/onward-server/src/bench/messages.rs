@@ -76,16 +76,18 @@ pub(super) fn people() -> Vec<String> {
     numbers.filter(|number| number.parse::<NhsNumber>().is_ok()).take(PEOPLE).collect()
 }
 
-/// The same with a PDF that comments have made large.
+/// The same with a PDF that comments have made large. They are noise, as what a PDF holds is compressed already.
 fn with_pdf(text: &str) -> Option<String> {
     // "%PDF-" in base64.
     let begins = text.find("\"JVBERi")? + 1;
     let content = text[begins..].split('"').next()?;
     let mut pdf = BASE64.decode(content).ok()?;
+    let mut noise = [0; 100];
     while pdf.len() < PDF {
-        pdf.extend_from_slice(
-            b"\n% A comment that a reader of the file passes over, as long as it takes to make it large.",
-        );
+        getrandom::fill(&mut noise).ok()?;
+        pdf.extend_from_slice(b"\n%");
+        // A line's end would end the comment.
+        pdf.extend(noise.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
     }
     pdf.extend_from_slice(b"\n%%EOF\n");
     Some(text.replace(content, &BASE64.encode(pdf)))

@@ -25,7 +25,7 @@ use super::messages::people;
 use crate::app::{self, App, Tenure};
 use crate::config::Config;
 use crate::directory_import::{self, Format};
-use crate::listener::{self, Tls};
+use crate::listener::{self, Patience, Tls};
 use crate::{demo, keys, store_keys};
 
 const DIRECTORY: &str = include_str!("../../../../config/examples/directory.toml");
@@ -70,7 +70,7 @@ impl World {
         let pushed = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = watch::channel(false);
         let tls = Arc::new(Tls::open(config.server.tls().context("TLS is configured")?)?);
-        tokio::spawn(listener::serve(pharmacies, Some(tls), taking(&pushed), stopped));
+        tokio::spawn(listener::serve(pharmacies, Some(tls), taking(&pushed), Patience::default(), stopped));
         let key_pem = keys::generate_pem()?;
         let world = Self { config_file, port, key_pem, folder, config, pushed, _stop: stop };
         world.settle(&directory).await?;

@@ -3,6 +3,7 @@
 
 mod applied;
 mod exposure;
+mod held;
 mod pack;
 
 use std::path::PathBuf;
@@ -40,13 +41,18 @@ pub enum Breach {
   onward breach pack --from 2026-11-18T09:00:00Z --to 2026-11-18T17:00:00Z --client rowan-house \\
       --reason 'key published by mistake' --out breach-2026-11-18
   onward breach pack --from 2026-11-18 --to 2026-11-19 --user ada@rowan.example --reason 'account taken over' --out breach
+  onward breach pack --held 2026-11-18T03:00:00Z --reason 'backup of that night stolen, with its key' --out breach
 
 The folder holds index.html (the counts, the kinds of data, what was done, and the facts that Article 33 wants and no log knows),
 people.csv (whose records: handle it as they are), exposures.csv (who saw them, when), actions.csv, summary.json, and a
 manifest of SHA-256 hashes signed by the audit log's key. Whoever is in people.csv gets an audit entry about this pack. Lists
 on which people stood and exports that carried entries about them count, and so do people who were erased since: nobody can name
 them, and of whoever saw them the log has kept the name alone.
-Exit code 1: nothing of the kind happened in the window.")]
+
+With --held, for a database or a backup that was stolen: everybody about whom the store held something at that moment, with counts of
+messages, copies and audit entries. Who was erased since is counted, because the backup holds them; who had been erased before is
+counted apart, because it cannot be read in it. What is removed as rows leaves no trace and is not counted.
+Exit code 1: nothing of the kind happened in the window, or nothing was held.")]
     Pack(Command),
     /// Checks a folder against its manifest and the manifest's signature
     #[command(after_help = "Example:\n  onward breach check breach-2026-11-18 --verifier onward-log.pub
@@ -57,16 +63,19 @@ Exit code: 0 it is as it was written, 1 a file was changed, added or removed.")]
 
 /// What, and where to.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("whom").args(["client", "recipient", "user"])))]
+#[command(group(ArgGroup::new("whom").args(["client", "recipient", "user"]).conflicts_with("held")))]
 pub struct Command {
     #[command(flatten)]
     config: ConfigArgs,
     /// Beginning of the window: a moment (RFC 3339), or a day
-    #[arg(long, value_name = "T", value_parser = input::moment)]
-    from: Timestamp,
+    #[arg(long, value_name = "T", value_parser = input::moment, required_unless_present = "held", conflicts_with = "held")]
+    from: Option<Timestamp>,
     /// End of the window, not itself in it
+    #[arg(long, value_name = "T", value_parser = input::moment, required_unless_present = "held", conflicts_with = "held")]
+    to: Option<Timestamp>,
+    /// Instead of a window: everybody whose data the store held at this moment
     #[arg(long, value_name = "T", value_parser = input::moment)]
-    to: Timestamp,
+    held: Option<Timestamp>,
     /// Only what this machine client saw
     #[arg(long, value_name = "ID")]
     client: Option<String>,
@@ -108,13 +117,17 @@ pub struct Check {
 /// When configuration, key, store or folder cannot be used.
 pub(super) async fn run(command: &Breach, terminal: &mut Terminal) -> Outcome {
     match command {
-        Breach::Pack(command) => write(command, terminal).await,
+        Breach::Pack(command) => match (command.held, command.from, command.to) {
+            (Some(at), ..) => held::write(command, at, terminal).await,
+            (None, Some(from), Some(to)) => write(command, from, to, terminal).await,
+            (None, ..) => Err(Failure::usage("name a window with --from and --to, or a moment with --held")),
+        },
         Breach::Check(command) => check(command, terminal),
     }
 }
 
-async fn write(command: &Command, terminal: &mut Terminal) -> Outcome {
-    if command.from >= command.to {
+async fn write(command: &Command, from: Timestamp, to: Timestamp, terminal: &mut Terminal) -> Outcome {
+    if from >= to {
         return Err(Failure::usage("--from must be before --to"));
     }
     let (config, store) = command.config.existing_store().await?;
@@ -124,26 +137,16 @@ async fn write(command: &Command, terminal: &mut Terminal) -> Outcome {
     }
     let policies: Vec<_> = app::load_policies(&config).map_err(Failure::configuration)?.into_values().collect();
     let (whom, words) = whom(command, store.as_ref()).await?;
-    let exposures = exposures(store.as_ref(), command.from, command.to, &whom).await?;
+    let exposures = exposures(store.as_ref(), from, to, &whom).await?;
     if exposures.is_empty() {
         return Err(Failure::no("nobody's data was seen or sent in this window by whom you name"));
     }
-    let window =
-        Window { from: command.from, to: command.to, made: now(), whom: words, reason: command.reason.clone() };
-    let contained = AuditQuery { from: Some(command.from), words: ACTIONS.to_vec(), ..everything(None) };
+    let window = Window { from, to, made: now(), whom: words, reason: command.reason.clone() };
+    let contained = AuditQuery { from: Some(from), words: ACTIONS.to_vec(), ..everything(None) };
     let actions = entries_that_fit(store.as_ref(), contained).await?;
     let pack = Pack::of(&window, &config, &exposures, &actions, &policies)?;
     let manifest = key.sign_statement(&pack.manifest()).map_err(Failure::fault)?;
-    // First the entries about it, one for each person whose records it lists; without them no byte is written.
-    let entry = |patient: Option<NhsNumber>| {
-        let detail = format!("breach pack: {}", command.reason);
-        let content_sha256 = Some(sha256_hex(manifest.as_bytes()));
-        desk.row_of(&AuditEntry { patient, content_sha256, ..desk.entry(AuditWord::Query, detail) })
-    };
-    store.audit(vec![entry(None)]).await?;
-    for people in pack.people.chunks(PEOPLE_AT_ONCE) {
-        store.audit(people.iter().map(|person| entry(Some(person.clone()))).collect()).await?;
-    }
+    leave_entries(store.as_ref(), &desk, &command.reason, &manifest, &pack.people).await?;
     signed_folder::write(&command.out, &[], &pack.files, &manifest)?;
     let (people, erased, seen) = (pack.people.len() + pack.erased, pack.erased, exposures.len());
     if command.json {
@@ -161,6 +164,26 @@ async fn write(command: &Command, terminal: &mut Terminal) -> Outcome {
         terminal.say("index.html lists the facts of Article 33 that only people know: fill them in within 72 hours");
     }
     Ok(Exit::Done)
+}
+
+/// First the entries about a pack, one for each person whose records it lists; without them no byte is written.
+async fn leave_entries(
+    store: &dyn Store,
+    desk: &Desk,
+    reason: &str,
+    manifest: &str,
+    people: &[NhsNumber],
+) -> Result<(), Failure> {
+    let entry = |patient: Option<NhsNumber>| {
+        let content_sha256 = Some(sha256_hex(manifest.as_bytes()));
+        let detail = format!("breach pack: {reason}");
+        desk.row_of(&AuditEntry { patient, content_sha256, ..desk.entry(AuditWord::Query, detail) })
+    };
+    store.audit(vec![entry(None)]).await?;
+    for people in people.chunks(PEOPLE_AT_ONCE) {
+        store.audit(people.iter().map(|person| entry(Some(person.clone()))).collect()).await?;
+    }
+    Ok(())
 }
 
 /// Whom the pack is about, and in words for its page.

@@ -112,6 +112,10 @@ fn new(which: &Which, terminal: &mut Terminal) -> Outcome {
     if !keys.command.is_empty() {
         return Err(Failure::usage("keys.command gives the keys: make the new one where that command has them from"));
     }
+    if let Some(name) = &keys.environment {
+        let told = format!("keys.environment gives the keys: put the new one into {name}, or unset it to make a file");
+        return Err(Failure::usage(told));
+    }
     let name = store_keys::add_key(&keys.file, now()).map_err(Failure::configuration)?;
     if which.json {
         terminal.json(&json!({ "key": name, "file": keys.file }));

@@ -29,7 +29,8 @@ unread when the person arrived; holds by reason; and index.html with all of them
 
 Numbers from 1 to 4 are printed as *. So that no total minus the others reveals one, further numbers of the same table are
 printed as * until at least two are, and until what they add up to leaves each of them any value from 1 to 5; where there are
-none left, the total goes too. Times are given only where at least five copies count. Days are those of London.
+none left, one row stands for all of them, and the total goes if it is small itself. Who had read it is told by the arrival that the
+home recorded; apart from these, by when the message expected the person. Times are given only where at least five copies count. Days are those of London.
 Exit code 1: nothing came in this time.")]
 pub struct Report {
     #[command(flatten)]

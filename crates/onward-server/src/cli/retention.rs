@@ -276,8 +276,18 @@ impl Work<'_> {
         let row = self.desk.row(AuditWord::Configure, format!("retention plan {} {became}", plan.id));
         let kept = self.store.finish_retention_plan(plan.id, &note, vec![row]).await;
         let Some(stopped) = stopped else {
-            kept?;
+            // What was removed is removed: the certificate is handed out, whatever the store can keep.
             self.command.output.write(note.as_bytes(), terminal)?;
+            match kept {
+                Ok(true) => {}
+                Ok(false) => terminal.note(
+                    "warning: keep the certificate that was printed, because another run of this plan ended first",
+                ),
+                Err(error) => {
+                    let told = "everything was removed; keep the certificate that was printed, because the store could not keep it";
+                    return Err(Failure { error: Failure::from(error).error.context(told), exit: Exit::Fault });
+                }
+            }
             let word = terminal.paint(Style::Green, "done");
             terminal.note(format_args!("{word}: {}", sums(self.due)));
             return Ok(Exit::Done);

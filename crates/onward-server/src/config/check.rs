@@ -230,6 +230,10 @@ fn issuers(config: &Config, findings: &mut Findings) {
         }
         if !(1..=43_200).contains(&issuer.auth_age_max_seconds) {
             findings.error(KEY, "auth_age_max_seconds must be 1 to 43200");
+        } else if u64::from(issuer.auth_age_max_seconds) >= u64::from(config.people.session_hours) * 3_600 {
+            let told = "auth_age_max_seconds is as long as people.session_hours, or longer: a session counts from the sign-in there, \
+                        and one that old would be over at once. Make it shorter";
+            findings.error(KEY, told);
         }
         findings.secret(KEY, Some(&issuer.key_file));
     }
@@ -293,6 +297,9 @@ fn server(config: &Config, findings: &mut Findings) {
     }
     findings.positive("server.client_requests_per_minute", server.client_requests_per_minute);
     findings.positive("server.client_requests_at_once", server.client_requests_at_once);
+    findings.positive("server.connection_idle_seconds", server.connection_idle_seconds);
+    findings.positive("server.connection_seconds_max", server.connection_seconds_max);
+    findings.positive("server.write_stall_seconds", server.write_stall_seconds);
     if server.body_bytes_max == 0 {
         findings.error("server.body_bytes_max", "must be more than 0");
     } else if server.body_bytes_max > ITK_BYTES_MAX {
@@ -466,10 +473,11 @@ fn rules(config: &Config, findings: &mut Findings) {
 
 fn keys(config: &Config, findings: &mut Findings) {
     // A command is not run for a check.
-    if config.keys.command.is_empty()
+    if (config.keys.command.is_empty() || config.keys.environment.is_some())
         && let Err(error) = crate::store_keys::ring(&config.keys)
     {
-        findings.error("keys.file", error.to_string());
+        let key = if config.keys.environment.is_some() { "keys.environment" } else { "keys.file" };
+        findings.error(key, error.to_string());
     }
 }
 

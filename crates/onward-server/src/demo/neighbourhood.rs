@@ -14,7 +14,7 @@ use super::partners::{Event, Post, care_home, hospital, pharmacy, practice};
 use super::people::{COVERING_MAILBOX, MAILBOXES, REGISTERED_MAILBOX, settle_in};
 use super::world::{Ports, World};
 use crate::config::{Config, ConfigError};
-use crate::listener::{self, Tls, TlsFiles};
+use crate::listener::{self, Patience, Tls, TlsFiles};
 use crate::serve::Running;
 
 const COVERING: Practice = Practice {
@@ -98,7 +98,7 @@ impl Neighbourhood {
         for (bound, app) in [(listeners.mesh, exchange), (listeners.pharmacy, pharmacy::router(Arc::clone(&counter)))] {
             let (tls, stop) = (Arc::clone(&tls), servers.stop.subscribe());
             servers.tasks.spawn(async move {
-                listener::serve(bound, Some(tls), app, stop).await;
+                listener::serve(bound, Some(tls), app, Patience::default(), stop).await;
                 Ok(())
             });
         }

@@ -1,4 +1,4 @@
-//! HTTP/2 frames as they come in, before the HTTP library sees them. It refuses one thing that the library lets pass:
+//! HTTP/2 frames as they come in, before the HTTP library sees them, and whether what goes out is taken. It refuses one thing that the library lets pass:
 //! an endless row of empty DATA frames, which costs the sender nothing and us time (RFC 9113 §10.5).
 
 use std::io;
@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
+
+use super::patience::Pulse;
 
 /// What begins every HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -25,11 +27,12 @@ pub(super) struct FrameGuard<S> {
     stream: S,
     scan: Scan,
     alarm: Arc<Notify>,
+    pulse: Arc<Pulse>,
 }
 
 impl<S> FrameGuard<S> {
-    pub(super) fn new(stream: S, alarm: Arc<Notify>) -> Self {
-        Self { stream, scan: Scan::new(), alarm }
+    pub(super) fn new(stream: S, alarm: Arc<Notify>, pulse: Arc<Pulse>) -> Self {
+        Self { stream, scan: Scan::new(), alarm, pulse }
     }
 }
 
@@ -123,11 +126,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameGuard<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for FrameGuard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.pulse.wrote(&polled, written(&polled));
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.pulse.wrote(&polled, 0);
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -139,12 +146,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FrameGuard<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.pulse.wrote(&polled, written(&polled));
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
+}
+
+/// How many bytes have gone.
+fn written(polled: &Poll<io::Result<usize>>) -> usize {
+    if let Poll::Ready(Ok(bytes)) = polled { *bytes } else { 0 }
 }
 
 #[cfg(test)]

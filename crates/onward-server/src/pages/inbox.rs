@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use jiff::SignedDuration;
 use onward_core::state::{DeliveryState, EndReason};
 use onward_core::store::{Arrival, DeliveryRecord};
 use onward_core::{OdsCode, Timestamp};
-use onward_gateway::attend::Listing;
+use onward_gateway::arrivals::{Listed, Listing, News, NewsCount};
 use onward_gateway::{checklist, leaving};
 use onward_transform::render::{Card, dates};
 
@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::people::SignedIn;
 
 /// Copies on one list at most.
-pub const ROWS_MAX: u32 = 500;
+pub const ROWS_MAX: usize = 500;
 /// How far the longer list goes back.
 pub const RECENT: SignedDuration = SignedDuration::from_hours(28 * 24);
 
@@ -244,12 +244,61 @@ pub(super) async fn get(
         let wanted = |arrival: &Arrival| {
             asked.only.is_none_or(|only| only == Standing::of(&arrival.copy, arrival.left.as_deref()))
         };
-        let arrivals = app.gateway.arrivals(&attendant(&who), listing, wanted).await?;
-        Ok(InboxPage::new(shell, &homes, asked, arrivals, now))
+        let listed = app.gateway.arrivals(&attendant(&who), listing, wanted).await?;
+        Ok(InboxPage::new(shell, &homes, asked, listed, now))
     };
     match listed.await {
         Ok(template) => page(&headers, StatusCode::OK, &template),
         Err(error) => store_failed(&error),
+    }
+}
+
+/// `GET /inbox/news?since=…`: how much came or changed since the page was shown (microseconds since 1970), for the script of a page that
+/// stands on a screen. It names nobody and lists nothing; empty when there is nothing.
+pub(super) async fn news(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    _: OnlyGet,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let since = sent(query.unwrap_or_default().as_bytes(), "since").parse().ok();
+    let Some(since) = since.and_then(|micros| Timestamp::from_microsecond(micros).ok()) else {
+        return trouble(StatusCode::BAD_REQUEST);
+    };
+    let oldest = app.gateway.clock().now().checked_sub(RECENT).unwrap_or(Timestamp::MIN);
+    let since = since.max(oldest);
+    match app.gateway.count_news(&attendant(&who), since).await {
+        Ok(count) => {
+            let told = in_words(count).map(|told| format!("{told} since {}.", dates::time_of_day(since)));
+            let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+            (kind, told.unwrap_or_default()).into_response()
+        }
+        Err(error) => store_failed(&error),
+    }
+}
+
+/// How much is new, as the beginning of a sentence; nothing where nothing is.
+fn in_words(count: NewsCount) -> Option<String> {
+    let of = |count: usize, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {many}")),
+    };
+    let parts =
+        [of(count.new, "new arrival or notice", "new arrivals or notices"), of(count.changed, "change", "changes")];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
+}
+
+/// What is new since somebody last looked, in a sentence; empty for whoever looks for the first time.
+fn since_last_look(listed: &Listed, now: Timestamp) -> String {
+    let Some(looked) = listed.looked else { return String::new() };
+    let of = |wanted: News| listed.news.values().filter(|news| **news == wanted).count();
+    let count = NewsCount { new: of(News::New), changed: of(News::Changed) };
+    let when = dates::near_moment(looked, now);
+    match in_words(count) {
+        Some(told) => format!("Since you last looked, {when}: {told}, marked on the list."),
+        None => format!("Nothing on this list came or changed since you last looked, {when}."),
     }
 }
 
@@ -266,6 +315,10 @@ pub struct InboxPage {
     sort: Field,
     sorts: Vec<Choice>,
     correct_at: String,
+    /// The same as `/inbox/news` takes it.
+    correct_micros: i64,
+    /// What is new since the last look.
+    news: String,
     this: String,
     other: &'static str,
     other_words: &'static str,
@@ -298,18 +351,16 @@ struct Row {
     /// What was told with an earlier version, while this one waits.
     told: String,
     notice: bool,
+    /// What happened to it since the last look.
+    news: Option<News>,
 }
 
 impl InboxPage {
     /// The list at `now`, for somebody of these homes (code and name).
     #[must_use]
-    pub fn new(
-        shell: Shell,
-        homes: &[(OdsCode, String)],
-        asked: Asked,
-        mut arrivals: Vec<Arrival>,
-        now: Timestamp,
-    ) -> Self {
+    pub fn new(shell: Shell, homes: &[(OdsCode, String)], asked: Asked, listed: Listed, now: Timestamp) -> Self {
+        let news = since_last_look(&listed, now);
+        let Listed { mut arrivals, news: marked, .. } = listed;
         arrivals.sort_by_key(|arrival| {
             let stop = arrival.copy.notice.is_some() && waits(&arrival.copy);
             (!stop, !is_overdue(arrival, now), arrival.expected.unwrap_or(Timestamp::MAX), arrival.copy.created)
@@ -317,7 +368,9 @@ impl InboxPage {
         if asked.order == Order::Newest {
             arrivals.sort_by_key(|arrival| std::cmp::Reverse(arrival.copy.created));
         }
-        let mut rows: Vec<Row> = arrivals.iter().map(|arrival| Row::new(arrival, homes, now)).collect();
+        let row =
+            |arrival: &Arrival| Row { news: marked.get(&arrival.copy.id).copied(), ..Row::new(arrival, homes, now) };
+        let mut rows: Vec<Row> = arrivals.iter().map(row).collect();
         flag_similar_names(&mut rows);
         if asked.order == Order::Name {
             rows.sort_by(|one, other| one.sorted_by.cmp(&other.sorted_by));
@@ -362,11 +415,13 @@ impl InboxPage {
             sort: Field { value: asked.order.key().to_owned(), ..Field::new("sort", "Order") },
             sorts: Order::ALL.into_iter().map(|order| Choice::new(order.key(), order.words())).collect(),
             correct_at: dates::time_of_day(now),
+            correct_micros: now.as_microsecond(),
+            news,
             this: asked.address(),
             other,
             other_words,
             nobody,
-            cut: rows.len() >= ROWS_MAX as usize,
+            cut: rows.len() >= ROWS_MAX,
             rows,
         }
     }
@@ -416,6 +471,7 @@ impl Row {
             },
             heir: heir(copy),
             notice: false,
+            news: None,
         };
         let card = arrival.card.as_deref().and_then(Card::from_json);
         if let Some(notice) = copy.notice {

@@ -48,6 +48,7 @@ pub(crate) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
     let route = |method, path, action, handler| (Route { method, path, access: Access::Page(action) }, handler);
     let mut table = vec![
         route("GET", "/inbox", ListArrivals, get(inbox::get)),
+        route("GET", "/inbox/news", ListArrivals, get(inbox::news)),
         route("GET", "/transfers/{id}", ReadRendition, get(record::get)),
         route("GET", "/transfers/{id}/print", ReadRendition, get(record::print)),
         route("GET", "/transfers/{id}/pdf", ReadRendition, get(record::pdf)),
@@ -108,6 +109,8 @@ pub struct Ends {
     pub at: String,
     /// Whether using it does not put it off.
     pub for_good: bool,
+    /// Where a new sign-in leads to: this page as it can be looked at, which after a form is the form's.
+    pub page: String,
 }
 
 impl Shell {
@@ -206,7 +209,7 @@ fn attendant(who: &SignedIn) -> Attendant {
 }
 
 /// A store that failed, logged here: nothing is shown.
-fn store_failed(error: &StoreError) -> Response {
+pub(crate) fn store_failed(error: &StoreError) -> Response {
     tracing::error!(%error, "a page could not be shown");
     let status = match error {
         StoreError::Unavailable(_) | StoreError::Overtaken => StatusCode::SERVICE_UNAVAILABLE,

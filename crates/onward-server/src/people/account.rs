@@ -22,10 +22,11 @@ use super::cookie;
 use super::fresh::is_fresh;
 use super::sign_in::{denied, form};
 use super::throttle::Attempt;
-use super::{SignedIn, guard, page, passkey, password, throttle};
+use super::{SignedIn, fields, guard, page, passkey, password, throttle};
 use crate::app::App;
 use crate::listener::Connection;
 use crate::pages::Shell;
+use crate::pages::components::Field;
 
 #[derive(Template)]
 #[template(path = "people/account.html")]
@@ -37,6 +38,8 @@ struct Page<'a> {
     provider: Option<String>,
     fresh: bool,
     password: bool,
+    current: Field,
+    chosen: [Field; 2],
     passkeys: Vec<Key>,
     /// Whether one more may be set up.
     more: bool,
@@ -92,6 +95,8 @@ async fn shown(app: &App, who: &SignedIn, status: StatusCode, done: &'static str
             provider: user.subject.as_ref().map(|subject| app.people.label_of(&subject.issuer)),
             fresh: is_fresh(who, app),
             password: has.password,
+            current: fields::present("current", "Present password"),
+            chosen: fields::chosen("New password", "The new password again"),
             more: has.passkeys.len() < PASSKEYS_MAX as usize,
             passkeys: keys(&has, now),
             sessions: sessions.iter().map(|session| open(session, who, now)).collect(),

@@ -13,7 +13,8 @@ use onward_core::people::{Session, User};
 use onward_core::store::StoreError;
 use url::Url;
 
-use super::{SignedIn, cookie, page, unsent};
+use super::fresh::is_fresh;
+use super::{Asked, SignedIn, cookie, page, unsent};
 use crate::api::{Access, request_id};
 use crate::app::App;
 use crate::auth::table::person_may;
@@ -28,18 +29,50 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
                                        font-src 'none'; object-src 'none'; connect-src 'self'; form-action 'self'; \
                                        base-uri 'none'; frame-ancestors 'none'";
 
+/// What stands before one route of a page.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) app: Arc<App>,
+    pub(crate) access: Access,
+    /// How many parts of the path lead to the page as it can be looked at.
+    pub(crate) page: usize,
+}
+
+impl Door {
+    /// The address of the page that a request is about: its own, or the one that its form stands on.
+    fn page(&self, request: &Request) -> String {
+        let uri = request.uri();
+        match (reads(request), uri.path_and_query()) {
+            (true, Some(whole)) => whole.as_str().to_owned(),
+            _ => {
+                let parts: Vec<&str> = uri.path().split('/').skip(1).take(self.page).collect();
+                format!("/{}", parts.join("/"))
+            }
+        }
+    }
+}
+
+fn reads(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
 /// The layer of a page's route.
-pub(crate) async fn guard(
-    State((app, access)): State<(Arc<App>, Access)>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn guard(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    let app = Arc::clone(&door.app);
     let asked = (request.headers().clone(), request.uri().path().to_owned());
-    let (response, who) = match admit(&app, access, &mut request).await {
+    let (response, who) = match admit(&door, &mut request).await {
         Ok(who) => (next.run(request).await, who),
         Err(Refused::Here(who, response)) => (response, Some(who)),
         Err(Refused::Out(response)) => (response, None),
-        Err(Refused::Unsent(whose)) => (unsent::answer(whose, request).await, None),
+        Err(Refused::Unsent(whose)) => (unsent::signed_out(whose, request).await, None),
+        Err(Refused::Stale(who)) => {
+            let back = door.page(&request);
+            let response = match crate::api::body::is_form(request.headers()) && !reads(&request) {
+                true => unsent::stale(&who, request).await,
+                false => to_sign_in(Some(&back), true),
+            };
+            (response, Some(who))
+        }
     };
     secured(trouble::told(&app, response, &asked.0, &asked.1, who.as_ref()).await)
 }
@@ -50,6 +83,8 @@ enum Refused {
     Here(SignedIn, Response),
     /// Nobody is signed in.
     Out(Response),
+    /// What is asked for wants a sign-in that is fresher than this person's.
+    Stale(SignedIn),
     /// Nobody is signed in any more, and a form was sent: by this person, as far as is known.
     Unsent(Option<UserId>),
 }
@@ -64,7 +99,8 @@ impl From<StoreError> for Refused {
 pub(super) async fn nowhere(app: &App, headers: &HeaderMap, path: &str) -> Response {
     let found = session(app, headers).await.ok().flatten();
     let now = app.gateway.clock().now();
-    let who = found.map(|(session, user)| SignedIn::of(&session, user, &app.people, now, None));
+    let asked = || Asked { page: "/".to_owned(), request_id: None };
+    let who = found.map(|(session, user)| SignedIn::of(&session, user, &app.people, now, asked()));
     let missing = trouble::trouble(StatusCode::NOT_FOUND);
     secured(trouble::told(app, missing, headers, path, who.as_ref()).await)
 }
@@ -79,13 +115,13 @@ pub(super) fn secured(mut response: Response) -> Response {
 }
 
 /// Who asks, where the page needs somebody and they may.
-async fn admit(app: &App, access: Access, request: &mut Request) -> Result<Option<SignedIn>, Refused> {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+async fn admit(door: &Door, request: &mut Request) -> Result<Option<SignedIn>, Refused> {
+    let (app, reads) = (&*door.app, reads(request));
     if !reads && !is_from_our_pages(request.headers(), &app.people.origin) {
         return Err(Refused::Out(page::cross_site()));
     }
-    let function = match access {
-        Access::Page(action) => Some(action),
+    let function = match door.access {
+        Access::Page(action) | Access::Fresh(action) => Some(action),
         Access::SignedIn => None,
         Access::Open | Access::Visitor | Access::Function(_) => return Ok(None),
     };
@@ -97,8 +133,8 @@ async fn admit(app: &App, access: Access, request: &mut Request) -> Result<Optio
         let back = reads.then(|| request.uri().path_and_query()).flatten();
         return Err(Refused::Out(to_sign_in(back.map(|path| path.as_str()), false)));
     };
-    let request_id = request_id(request.headers());
-    let signed_in = SignedIn::of(&session, user, &app.people, app.gateway.clock().now(), request_id);
+    let asked = Asked { page: door.page(request), request_id: request_id(request.headers()) };
+    let signed_in = SignedIn::of(&session, user, &app.people, app.gateway.clock().now(), asked);
     if let Some(action) = function.filter(|action| !person_may(signed_in.role, *action)) {
         let detail = format!("role {} has no function {action:?}", signed_in.role);
         let entry = AuditEntry {
@@ -111,6 +147,9 @@ async fn admit(app: &App, access: Access, request: &mut Request) -> Result<Optio
     }
     if !reads && !unsent::is_by(request.uri(), signed_in.user) {
         return Err(Refused::Here(signed_in, page::anothers()));
+    }
+    if matches!(door.access, Access::Fresh(_)) && !is_fresh(&signed_in, app) {
+        return Err(Refused::Stale(signed_in));
     }
     request.extensions_mut().insert(signed_in.clone());
     Ok(Some(signed_in))

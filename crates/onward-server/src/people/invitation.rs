@@ -15,9 +15,10 @@ use qrcodegen::{QrCode, QrCodeEcc};
 
 use super::cookie::Token;
 use super::sign_in::{Begun, form};
-use super::{Link, page, password, sha256, throttle, totp};
+use super::{Link, fields, page, password, sha256, throttle, totp};
 use crate::app::App;
 use crate::pages::Shell;
+use crate::pages::components::Field;
 
 /// How long the page may be filled in.
 const FILLING_IN: SignedDuration = SignedDuration::from_mins(30);
@@ -33,6 +34,8 @@ struct Page<'a> {
     organisations: String,
     token: &'a str,
     form: &'a str,
+    chosen: [Field; 2],
+    code: Field,
     key: String,
     picture: Option<Picture>,
     problem: Option<&'a str>,
@@ -147,6 +150,8 @@ async fn show(
         organisations: organisations.join(", "),
         token,
         form: form.text(),
+        chosen: fields::chosen("Password", "The same password again"),
+        code: fields::code("The code that the app shows now"),
         key: in_fours(&secret),
         picture: picture(&user.email, &secret),
         problem,

@@ -1,10 +1,11 @@
 //! People sign in here: invitation, passkeys, passwords with time-based codes, identity providers, sessions, and the guard of every page.
 //!
-//! A page is a route whose access is [`Access::Page`] or [`Access::SignedIn`]; its handler takes [`SignedIn`]. The guard
+//! A page is a route whose access is [`Access::Page`], [`Access::Fresh`] or [`Access::SignedIn`]; its handler takes [`SignedIn`]. The guard
 //! around it has looked the session up and asked the authorization table before the handler runs.
 
 mod account;
 mod cookie;
+mod fields;
 mod fresh;
 mod guard;
 mod invitation;
@@ -41,8 +42,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::pages::Ends;
 
-pub use fresh::Fresh;
-pub(crate) use guard::guard;
+pub(crate) use guard::{Door, guard};
 pub use invite::{Invited, invite};
 pub use totp::code_at;
 
@@ -141,8 +141,16 @@ pub struct SignedIn {
     pub request_id: Option<String>,
 }
 
+/// What a request tells beside its session.
+struct Asked {
+    /// The page that it is about, as it can be looked at.
+    page: String,
+    /// `X-Request-ID`.
+    request_id: Option<String>,
+}
+
 impl SignedIn {
-    fn of(session: &Session, user: User, people: &People, now: Timestamp, request_id: Option<String>) -> Self {
+    fn of(session: &Session, user: User, people: &People, now: Timestamp, asked: Asked) -> Self {
         let after = |from: Timestamp, span| from.checked_add(span).unwrap_or(Timestamp::MAX);
         let idle = after(session.last_seen, people.idle);
         let absolute = after(session.authenticated, people.absolute);
@@ -152,6 +160,7 @@ impl SignedIn {
                 seconds: until.duration_since(now).as_secs().max(0),
                 at: dates::time_of_day(until),
                 for_good: absolute <= idle,
+                page: asked.page,
             },
             user: user.id,
             name: user.name,
@@ -160,7 +169,7 @@ impl SignedIn {
             session: session.id,
             authenticated_at: session.authenticated,
             strength: session.strength,
-            request_id,
+            request_id: asked.request_id,
         }
     }
 

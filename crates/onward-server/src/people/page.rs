@@ -7,7 +7,7 @@ use onward_core::store::StoreError;
 
 use super::throttle;
 use crate::pages::trouble::{Trouble, trouble};
-use crate::pages::written;
+use crate::pages::{store_failed, written};
 
 /// A template with its status.
 pub(super) fn of(status: StatusCode, template: &impl Template) -> Response {
@@ -92,11 +92,7 @@ pub(super) fn fault() -> Response {
     message(StatusCode::INTERNAL_SERVER_ERROR, "Sorry, there is a problem", text)
 }
 
-/// 503: nothing can be recorded, so nothing is shown.
+/// 503 where nothing can be recorded, so that nothing is shown; 410 for what was erased, 500 for what cannot be read.
 pub(super) fn store(error: StoreError) -> Response {
-    tracing::error!(%error, "a page could not be shown");
-    let text = "Nothing can be recorded at the moment, so nothing is shown or done. Try again in a minute.";
-    let mut response = message(StatusCode::SERVICE_UNAVAILABLE, "Sorry, there is a problem", text);
-    response.headers_mut().insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static("30"));
-    response
+    store_failed(&error)
 }

@@ -17,10 +17,11 @@ use onward_core::{SessionId, UserId};
 
 use super::cookie::{self, Token};
 use super::throttle::{self, Attempt};
-use super::{Link, SignedIn, guard, page, password, totp};
+use super::{Link, SignedIn, fields, guard, page, password, totp};
 use crate::app::App;
 use crate::listener::Connection;
 use crate::pages::Shell;
+use crate::pages::components::Field;
 
 /// Largest form of the sign-in.
 const FORM_BYTES_MAX: usize = 16 * 1024;
@@ -33,10 +34,27 @@ const DEVICE: SignedDuration = SignedDuration::from_hours(24 * 90);
 struct Page<'a> {
     shell: Shell,
     providers: Vec<Link>,
-    email: &'a str,
+    email: Field,
+    password: Field,
+    code: Field,
     next: &'a str,
     again: bool,
     problem: Option<&'a str>,
+}
+
+impl<'a> Page<'a> {
+    fn new(providers: Vec<Link>, email: &str, next: &'a str) -> Self {
+        Self {
+            shell: Shell::nobody(),
+            providers,
+            email: fields::email(email),
+            password: fields::present("password", "Password"),
+            code: fields::code("Code from your authenticator app"),
+            next,
+            again: false,
+            problem: None,
+        }
+    }
 }
 
 pub(super) async fn get(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
@@ -48,8 +66,8 @@ pub(super) async fn get(State(app): State<Arc<App>>, headers: HeaderMap, RawQuer
         Err(error) => page::store(error),
         Ok(Some(_)) if !again => guard::see_other(next),
         Ok(_) => {
-            let (shell, providers) = (Shell::nobody(), app.people.providers_for("next", next, again));
-            page::of(StatusCode::OK, &Page { shell, providers, email: "", next, again, problem: None })
+            let providers = app.people.providers_for("next", next, again);
+            page::of(StatusCode::OK, &Page { again, ..Page::new(providers, "", next) })
         }
     }
 }
@@ -66,9 +84,11 @@ pub(super) async fn post(
     };
     let value = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let (email, next) = (value("email").trim().to_lowercase(), guard::local(value("next")).unwrap_or("/"));
+    let once_more = form.contains_key("again");
     let again = |status, problem| {
-        let (shell, providers) = (Shell::nobody(), app.people.providers_for("next", next, false));
-        page::of(status, &Page { shell, providers, email: value("email"), next, again: false, problem: Some(problem) })
+        let providers = app.people.providers_for("next", next, once_more);
+        let page = Page { again: once_more, problem: Some(problem), ..Page::new(providers, value("email"), next) };
+        page::of(status, &page)
     };
     let tried = try_password(&app, &headers, peer, &email, value("password"), value("code"));
     match tried.await {

@@ -1,6 +1,6 @@
-//! A form that came when its sender was signed out already. Nothing of it is done, and what was written goes back in the answer, so that
-//! it is not lost. It is kept nowhere: not here, not in a cookie, not in an address. Whoever signs in again, in another tab, sends it
-//! from there, if it is the same person.
+//! A form that came when its sender was signed out already, or had signed in too long ago for what it asks. Nothing of it is done, and what
+//! was written goes back in the answer, so that it is not lost. It is kept nowhere: not here, not in a cookie, not in an address. Whoever
+//! signs in again, in another tab, sends it from there, if it is the same person.
 
 use askama::Template;
 use axum::extract::Request;
@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use onward_core::UserId;
 
-use super::page;
+use super::{SignedIn, page};
 use crate::api::body;
 use crate::pages::Shell;
 use crate::pages::components::Field;
@@ -29,10 +29,21 @@ struct Unsent {
     action: String,
     written: Vec<Field>,
     others: Vec<(String, String)>,
+    /// Somebody is signed in, not lately enough.
+    stale: bool,
 }
 
-/// The answer to a form of this person, as far as they are known.
-pub(super) async fn answer(whose: Option<UserId>, request: Request) -> Response {
+/// The answer to a form of this person, as far as they are known, who is signed out.
+pub(super) async fn signed_out(whose: Option<UserId>, request: Request) -> Response {
+    answer(whose, Shell::nobody(), false, request).await
+}
+
+/// The answer to a form of this person, whose sign-in is not fresh enough for it.
+pub(super) async fn stale(who: &SignedIn, request: Request) -> Response {
+    answer(Some(who.user), Shell::of(who, &who.codes()), true, request).await
+}
+
+async fn answer(whose: Option<UserId>, shell: Shell, stale: bool, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let Ok(body) = body::read(request.into_body(), FORM_BYTES_MAX).await else { return page::bad_request() };
     let (mut written, mut others) = (Vec::new(), Vec::new());
@@ -46,7 +57,7 @@ pub(super) async fn answer(whose: Option<UserId>, request: Request) -> Response 
         }
     }
     let action = whose.map(|user| format!("{path}?{BY}={user}")).unwrap_or_default();
-    let template = Unsent { shell: Shell::nobody(), action, written, others };
+    let template = Unsent { shell, action, written, others, stale };
     let mut response = page::of(StatusCode::UNAUTHORIZED, &template);
     // RFC 9110 §15.5.2 asks for one; no browser knows this scheme, so each shows the page.
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Page"));

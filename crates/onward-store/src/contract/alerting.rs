@@ -131,7 +131,7 @@ pub(crate) async fn what_needs_a_person_is_raised_once_and_cleared(store: Shared
     assert_eq!(store.raise_alert(alert(&held[0], 3601, Vec::new())).await, Ok(true));
     assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::DeliveryFailed, 1), (AlertKind::HoldOverdue, 1)]));
     assert_eq!(store.settle_alerts(at(3602)).await, Ok(0), "both are so still");
-    assert_eq!(store.requeue(id, Resend::Retry, "asked", at(3603), Vec::new()).await, Ok(true));
+    assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "asked", at(3603), Vec::new()).await, Ok(true));
     assert_eq!(store.settle_alerts(at(3604)).await, Ok(1));
     assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::HoldOverdue, 1)]));
     assert!(store.take_notifications(at(3605), at(3700)).await.expect("taken").is_empty(), "what is over is not told");
@@ -208,7 +208,7 @@ pub(crate) async fn answers_that_are_missing_are_a_concern(store: Shared) {
     assert_eq!(found(&store, 7200).await, [(AlertKind::ReceiptMissing, 1)]);
     let concern = concerns(&store, 7200).await.remove(0);
     assert_eq!(store.raise_alert(alert(&concern, 7200, vec![])).await, Ok(true));
-    assert_eq!(store.requeue(id, Resend::Replay, "asked", at(7300), Vec::new()).await, Ok(true));
+    assert_eq!(store.requeue(id, Resend::Replay, "Ada Wells", "asked", at(7300), Vec::new()).await, Ok(true));
     assert_eq!(store.settle_alerts(at(7301)).await, Ok(1), "it is sent anew");
     ends(&store, 7302, sent(DeliveryState::Received)).await;
     let day = 24 * 3600;

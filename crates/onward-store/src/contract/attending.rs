@@ -32,6 +32,8 @@ fn arriving(recipients: &[&str]) -> ArrivalQuery {
         kind: RecipientKind::CareHome,
         open_only: true,
         since: at(-1),
+        changed_after: None,
+        after: None,
         limit: 100,
     }
 }
@@ -143,6 +145,8 @@ pub(crate) async fn arrivals_are_the_homes_own(store: Shared) {
     assert_eq!(ids(arriving(&["VM9ZZ"])).await, [other_home]);
     assert!(ids(arriving(&[])).await.is_empty());
     assert!(ids(ArrivalQuery { since: at(1), ..arriving(&["VM1AB"]) }).await.is_empty());
+    assert_eq!(ids(ArrivalQuery { changed_after: Some(at(-1)), ..arriving(&["VM1AB"]) }).await, [first]);
+    assert!(ids(ArrivalQuery { changed_after: Some(at(0)), ..arriving(&["VM1AB"]) }).await.is_empty());
     let line = store.arrivals(arriving(&["VM1AB"])).await.expect("readable").remove(0);
     assert_eq!((line.expected, line.card.as_deref(), line.settled), (Some(at(7200)), Some(&b"first"[..]), 0));
     assert_eq!(store.card(first).await.expect("readable").as_deref(), Some(&b"first"[..]));
@@ -172,6 +176,28 @@ pub(crate) async fn arrivals_are_the_homes_own(store: Shared) {
     assert!(store.transition(refused).await.expect("committed"));
     assert!(ids(arriving(&["VM1AB"])).await.is_empty());
     assert_eq!(ids(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await.len(), 3);
+}
+
+pub(crate) async fn arrivals_go_on_after_the_last(store: Shared) {
+    let mut all = Vec::new();
+    for n in 1..=5 {
+        let mut next = acceptance(n);
+        // Three of one moment, so that the cursor must tell them apart.
+        next.transfer.received = at(i64::from(n.min(3)));
+        all.push(accept_new(&store, next).await);
+    }
+    let whole = store.arrivals(arriving(&["VM1AB"])).await.expect("readable");
+    assert_eq!(whole.len(), 5);
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let query = ArrivalQuery { after, limit: 2, ..arriving(&["VM1AB"]) };
+        let part = store.arrivals(query).await.expect("readable");
+        let Some(last) = part.last() else { break };
+        after = Some((last.copy.created, last.copy.id));
+        seen.extend(part.iter().map(|arrival| arrival.copy.id));
+    }
+    assert_eq!(seen, whole.iter().map(|arrival| arrival.copy.id).collect::<Vec<_>>());
+    assert_eq!(BTreeSet::from_iter(seen), BTreeSet::from_iter(all));
 }
 
 pub(crate) async fn what_was_told_of_the_person_outlasts_the_version(store: Shared) {

@@ -203,7 +203,7 @@ pub(crate) async fn a_failed_copy_frees_its_lane_and_can_be_queued_again(store: 
     next.transfer.patient = Some(patient(1));
     let second = accept_new(&store, next).await;
     assert_eq!(
-        store.requeue(first, Resend::Replay, "mended", at(1), vec![row(AuditWord::Release)]).await,
+        store.requeue(first, Resend::Replay, "Ada Wells", "mended", at(1), vec![row(AuditWord::Release)]).await,
         Ok(false),
         "it is not failed"
     );
@@ -213,10 +213,18 @@ pub(crate) async fn a_failed_copy_frees_its_lane_and_can_be_queued_again(store: 
     assert_eq!((copy.state, copy.next_attempt, copy.reason.as_deref()), (DeliveryState::Failed, None, Some("410")));
     assert_eq!(ids_claimed(&store, 2).await, [second]);
 
-    assert_eq!(store.requeue(first, Resend::Replay, "mended", at(40), vec![row(AuditWord::Release)]).await, Ok(true));
-    assert_eq!(store.requeue(first, Resend::Replay, "mended", at(41), vec![row(AuditWord::Release)]).await, Ok(false));
     assert_eq!(
-        store.requeue(DeliveryId::random(), Resend::Replay, "mended", at(41), vec![row(AuditWord::Release)]).await,
+        store.requeue(first, Resend::Replay, "Ada Wells", "mended", at(40), vec![row(AuditWord::Release)]).await,
+        Ok(true)
+    );
+    assert_eq!(
+        store.requeue(first, Resend::Replay, "Ada Wells", "mended", at(41), vec![row(AuditWord::Release)]).await,
+        Ok(false)
+    );
+    assert_eq!(
+        store
+            .requeue(DeliveryId::random(), Resend::Replay, "Ada Wells", "mended", at(41), vec![row(AuditWord::Release)])
+            .await,
         Ok(false)
     );
     let copy = read(&store, first).await;

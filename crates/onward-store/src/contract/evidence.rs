@@ -5,9 +5,8 @@ use std::sync::Arc;
 use onward_core::audit::{AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::evidence::StoredCosignature;
-use onward_core::store::reporting::ReportedCopy;
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Contents, Intent};
-
+use onward_core::store::reporting::{HeldThen, ReportedCopy};
+use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Contents, ErasureOutcome, Intent};
 use uuid::Uuid;
 
 use super::erasing::{confirm, request, settled};
@@ -115,8 +114,13 @@ pub(crate) async fn what_came_is_reported_with_its_times(store: Shared) {
     let found = store.reported(at(0), at(1)).await.expect("readable");
     let with_copies = found.iter().find(|transfer| !transfer.copies.is_empty()).expect("the first");
     assert_eq!((found.len(), &with_copies.sender, with_copies.held), (2, &first.transfer.sender, None));
-    let copy =
-        |read| ReportedCopy { kind: RecipientKind::CareHome, delivered: Some(at(60)), read, arrived: Some(at(7_200)) };
+    let copy = |read| ReportedCopy {
+        kind: RecipientKind::CareHome,
+        delivered: Some(at(60)),
+        read,
+        arrived: None,
+        expected: Some(at(7_200)),
+    };
     assert_eq!(with_copies.copies, [copy(None)], "responses are not counted");
     let waits = found.iter().find(|transfer| transfer.copies.is_empty()).expect("the second");
     assert_eq!((waits.held, &waits.event), (held.hold.as_ref().map(|hold| hold.reason), &held.transfer.event));
@@ -125,4 +129,37 @@ pub(crate) async fn what_came_is_reported_with_its_times(store: Shared) {
     let found = store.reported(at(0), at(1)).await.expect("readable");
     assert!(found.iter().any(|transfer| transfer.copies == [copy(Some(at(90)))]), "{found:?}");
     assert_eq!(store.reported(at(1), at(100)).await, Ok(Vec::new()), "the time is that of the message");
+}
+
+/// Whose data a stolen backup of a moment holds, also when they were erased since; who had been erased before is told apart.
+pub(crate) async fn whoever_was_held_at_a_moment_is_counted(store: Shared) {
+    settled(&store, 1).await;
+    settled(&store, 2).await;
+    let mut nameless = acceptance(3);
+    nameless.transfer.patient = None;
+    nameless.deliveries.clear();
+    nameless.hold = Some(hold());
+    assert_eq!(store.accept(nameless).await, Ok(Accepted::New));
+    let earlier = at(0) - jiff::SignedDuration::from_secs(1);
+    assert_eq!(store.held_at(earlier).await, Ok(HeldThen::default()), "nothing had come");
+    let before = store.held_at(at(15)).await.expect("readable");
+    assert_eq!((before.people.len(), before.nameless), (2, 1));
+    let of = |held: &HeldThen, person: u32| {
+        let found = held.people.iter().find(|each| each.number.as_ref() == Some(&patient(person)));
+        found.map(|each| (each.readable, each.messages, each.copies, each.entries))
+    };
+    assert_eq!(of(&before, 1), Some((true, 1, 1, 1)));
+    assert_eq!(of(&before, 1), of(&before, 2));
+
+    let id = Uuid::new_v4();
+    assert_eq!(store.request_erasure(&patient(1), request(id), Vec::new()).await, Ok(true));
+    let outcome = confirm(&store, id, "Bea").await;
+    assert!(matches!(outcome, ErasureOutcome::Erased { .. }), "{outcome:?}");
+    for (moment, readable) in [(15, true), (25, false)] {
+        let held = store.held_at(at(moment)).await.expect("readable");
+        assert_eq!((held.people.len(), of(&held, 1)), (2, None), "nobody can name them");
+        let erased = held.people.iter().find(|each| each.number.is_none()).expect("counted");
+        assert_eq!((erased.readable, erased.messages), (readable, 1), "erased at 20, seen from {moment}");
+        assert!(of(&held, 2).is_some_and(|(readable, ..)| readable));
+    }
 }

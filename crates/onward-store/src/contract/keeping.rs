@@ -25,7 +25,13 @@ pub(super) fn client(id: &str) -> Client {
 }
 
 fn token(hash: u8, client_id: &str) -> Token {
-    Token { hash: [hash; 32], client_id: client_id.to_owned(), expires: at(600), certificate_sha256: None }
+    Token {
+        hash: [hash; 32],
+        client_id: client_id.to_owned(),
+        expires: at(600),
+        certificate_sha256: None,
+        key_thumbprint: None,
+    }
 }
 
 async fn put(store: &Shared, client: Client) {
@@ -108,6 +114,13 @@ pub(crate) async fn used_assertions_are_kept_until_they_expire(store: Shared) {
     assert_eq!(store.redeem_assertion("3", at(-1), expired, client("ward"), Vec::new()).await, Ok(true));
     assert!(redeem(&store, "4", token(6, "ward")).await);
     assert_eq!(store.token(&[5; 32], at(-2)).await, Ok(None), "purged");
+    let bound = Token {
+        certificate_sha256: Some("ab".to_owned()),
+        key_thumbprint: Some("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs".to_owned()),
+        ..token(8, "ward")
+    };
+    assert!(redeem(&store, "6", bound.clone()).await);
+    assert_eq!(store.token(&[8; 32], at(0)).await.expect("readable").map(|found| found.0), Some(bound));
     let nobody = store.redeem_assertion("5", at(300), token(7, "nobody"), client("nobody"), Vec::new()).await;
     assert_eq!(nobody, Err(StoreError::Overtaken), "a token belongs to a client");
 }

@@ -108,8 +108,9 @@ impl Model {
             Step::Requeue { which } if !self.copies.is_empty() => {
                 let copy = which.index(self.copies.len());
                 let copy = &mut self.copies[copy];
-                let again =
-                    store.requeue(copy.id, Resend::Replay, "again", at(self.now), vec![row(AuditWord::Release)]).await;
+                let again = store
+                    .requeue(copy.id, Resend::Replay, "Ada Wells", "again", at(self.now), vec![row(AuditWord::Release)])
+                    .await;
                 assert_eq!(again, Ok(copy.stage == Stage::Failed));
                 if copy.stage == Stage::Failed {
                     (copy.stage, copy.due) = (Stage::Queued, self.now);

@@ -1,12 +1,13 @@
 //! What has not left, sending again, and what two people decide together.
 
 use jiff::Timestamp;
-use onward_core::ApprovalId;
 use onward_core::audit::AuditWord;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
-    Approval, ApprovalKind, AttemptEnd, AttemptOutcome, Claim, Pause, Queue, Resend, StuckQuery, Verdict,
+    Approval, ApprovalKind, AttemptEnd, AttemptOutcome, BulkState, BulkStep, Claim, NewBulk, Pause, Queue, Resend,
+    StuckQuery, Verdict,
 };
+use onward_core::{ApprovalId, BulkId, DeliveryId, ReplayId};
 
 use super::{Shared, accept_new, acceptance, at, log, ods, row};
 
@@ -78,7 +79,9 @@ pub(crate) async fn what_has_not_left_is_counted_by_cause(store: Shared) {
 
 pub(crate) async fn a_retry_is_the_same_and_a_replay_is_labelled(store: Shared) {
     let id = accept_new(&store, acceptance(1)).await;
-    let again = async |how, second| store.requeue(id, how, "asked", at(second), vec![row(AuditWord::Release)]).await;
+    let again = async |how, second| {
+        store.requeue(id, how, "Ada Wells", "asked", at(second), vec![row(AuditWord::Release)]).await
+    };
     assert_eq!(again(Resend::Retry, 0).await, Ok(false), "it is due anyhow");
     assert_eq!(again(Resend::Replay, 0).await, Ok(false), "it has not been sent");
     assert!(attempt(&store, 0, retry(1_000, "busy")).await);
@@ -93,6 +96,12 @@ pub(crate) async fn a_retry_is_the_same_and_a_replay_is_labelled(store: Shared) 
     assert_eq!(again(Resend::Replay, 20).await, Ok(true));
     let copy = store.delivery(id).await.expect("readable").expect("there");
     assert_eq!((copy.state, copy.replay.as_deref()), (DeliveryState::Queued, Some("asked")));
+    let replays = store.replays(id).await.expect("readable");
+    let [replay] = &replays[..] else { panic!("a retry is none: {replays:?}") };
+    assert_eq!((replay.delivery, replay.at, replay.attempts_before, replay.bulk), (id, at(20), 2, None));
+    assert_eq!((replay.by.as_str(), replay.reason.as_deref()), ("Ada Wells", Some("asked")));
+    assert_eq!(store.replay(replay.id).await.expect("readable").as_ref(), Some(replay));
+    assert_eq!(store.replay(ReplayId::random()).await, Ok(None));
     assert!(attempt(&store, 20, AttemptOutcome::Sent { state: DeliveryState::Received, reference: None }).await);
     assert_eq!(again(Resend::Replay, 30).await, Ok(false), "it has arrived");
 }
@@ -143,4 +152,96 @@ pub(crate) async fn two_people_decide_together(store: Shared) {
     assert_eq!(log(&store).await.len(), entries + 1);
     let kept = store.approval(first.id).await.expect("readable").expect("there");
     assert!(kept.verdict.is_some_and(|verdict| verdict.granted && verdict.at == at(5)));
+}
+
+/// Copies that failed, each to a recipient of its own.
+async fn failed(store: &Shared, count: u32) -> Vec<DeliveryId> {
+    let mut ids = Vec::new();
+    for n in 1..=count {
+        ids.push(accept_new(store, acceptance(n)).await);
+        assert!(attempt(store, i64::from(n), AttemptOutcome::Failed { reason: "410".to_owned() }).await);
+    }
+    ids
+}
+
+fn bulk(how: Resend, copies: &[DeliveryId]) -> NewBulk {
+    NewBulk {
+        id: BulkId::random(),
+        how,
+        filter: "cause=gone".to_owned(),
+        reason: "their server is back".to_owned(),
+        by: "Ada Wells".to_owned(),
+        agent: "{}".to_owned(),
+        at: at(100),
+        copies: copies.to_vec(),
+    }
+}
+
+pub(crate) async fn many_copies_are_sent_again_by_one_decision(store: Shared) {
+    let ids = failed(&store, 4).await;
+    let asked = bulk(Resend::Replay, &ids[..3]);
+    let entries = log(&store).await.len();
+    let start = async || store.start_bulk(asked.clone(), vec![row(AuditWord::Configure)]).await;
+    assert_eq!(start().await, Ok(true));
+    assert_eq!(start().await, Ok(false), "pressed twice, decided once");
+    assert_eq!(log(&store).await.len(), entries + 1);
+    let now = async || store.bulk(asked.id).await.expect("readable").expect("there");
+    assert_eq!((now().await.reason.as_str(), now().await.how), ("their server is back", Resend::Replay));
+    assert_eq!(store.bulk_pending(asked.id, 10).await.expect("readable"), ids[..3], "in the order in which they stood");
+    assert_eq!(store.bulk_pending(asked.id, 2).await.expect("readable"), ids[..2]);
+    // One of them was sent again for itself meanwhile.
+    assert_eq!(store.requeue(ids[1], Resend::Retry, "Ben", "mended", at(101), Vec::new()).await, Ok(true));
+    let one = async |copy, second| {
+        store.resend_of_bulk(asked.id, copy, at(second), vec![row(AuditWord::Release)]).await.expect("committed")
+    };
+    let first = ids[0];
+    let steps = super::at_once(&store, 8, |store, _| async move {
+        store
+            .resend_of_bulk(asked_id(&store).await, first, at(102), vec![row(AuditWord::Release)])
+            .await
+            .expect("committed")
+    })
+    .await;
+    assert_eq!(
+        steps.iter().filter(|step| **step == BulkStep::Resent).count(),
+        1,
+        "of many nodes one does it: {steps:?}"
+    );
+    assert_eq!(log(&store).await.len(), entries + 2);
+    assert_eq!(one(ids[1], 103).await, BulkStep::PassedOver);
+    assert_eq!(one(ids[3], 103).await, BulkStep::Overtaken, "it was not asked for");
+    let counted = async || {
+        let now = now().await;
+        (now.state, now.total, now.resent, now.passed_over, now.ended)
+    };
+    assert_eq!(counted().await, (BulkState::Running, 3, 1, 1, None));
+    assert_eq!(store.bulk_pending(asked.id, 10).await.expect("readable"), ids[2..3], "that is what a restart finds");
+    assert_eq!(one(ids[2], 104).await, BulkStep::Resent);
+    assert_eq!(counted().await, (BulkState::Finished, 3, 2, 1, Some(at(104))));
+    assert_eq!(one(ids[2], 105).await, BulkStep::Overtaken);
+    let replays = store.replays(ids[2]).await.expect("readable");
+    assert_eq!(replays.iter().map(|replay| (replay.bulk, replay.at)).collect::<Vec<_>>(), [(Some(asked.id), at(104))]);
+    assert_eq!(store.cancel_bulk(asked.id, at(106), Vec::new()).await, Ok(false), "it has finished");
+
+    let stopped = bulk(Resend::Retry, &ids[3..]);
+    assert_eq!(store.start_bulk(stopped.clone(), Vec::new()).await, Ok(true));
+    let listed = async |second| {
+        let found = store.bulks(at(second)).await.expect("readable");
+        found.into_iter().map(|bulk| bulk.state).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(105).await, [BulkState::Running], "what ended before is left out");
+    assert_eq!(listed(104).await.len(), 2);
+    assert_eq!(store.cancel_bulk(stopped.id, at(107), vec![row(AuditWord::Configure)]).await, Ok(true));
+    assert!(store.bulk_pending(stopped.id, 10).await.expect("readable").is_empty());
+    let late = store.resend_of_bulk(stopped.id, ids[3], at(108), vec![row(AuditWord::Release)]).await;
+    assert_eq!(late, Ok(BulkStep::Overtaken));
+    assert_eq!(store.delivery(ids[3]).await.expect("readable").expect("there").state, DeliveryState::Failed);
+    let empty = bulk(Resend::Retry, &[]);
+    assert_eq!(store.start_bulk(empty.clone(), Vec::new()).await, Ok(true));
+    assert_eq!(store.bulk(empty.id).await.expect("readable").map(|bulk| bulk.state), Some(BulkState::Finished));
+}
+
+/// The one decision that there is.
+async fn asked_id(store: &Shared) -> BulkId {
+    store.bulks(at(0)).await.expect("readable")[0].id
 }

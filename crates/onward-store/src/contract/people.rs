@@ -418,3 +418,24 @@ pub(crate) async fn sessions_side_by_side_are_limited(store: Shared) {
     assert_eq!(open_ones.len(), SESSIONS_MAX as usize);
     assert!(!open(&store, 1).await && open(&store, 11).await, "that which began first has ended");
 }
+
+pub(crate) async fn looks_that_follow_one_another_are_one(store: Shared) {
+    let ada = enrolled(&store, 1, "ada@home.example", secret(7)).await;
+    let bob = enrolled(&store, 2, "bob@home.example", secret(7)).await;
+    let before = log(&store).await.len();
+    let look = async |user, second| {
+        let spell = SignedDuration::from_secs(900);
+        store.look(user, at(second), spell, vec![row(AuditWord::Query)]).await.expect("committed")
+    };
+    assert_eq!(look(ada.id, 100).await, None, "the first ever");
+    assert_eq!(look(ada.id, 900).await, None, "still the same");
+    assert_eq!(look(ada.id, 3000).await, Some(at(900)));
+    assert_eq!(look(ada.id, 3800).await, Some(at(900)), "she is still at it");
+    assert_eq!(look(ada.id, 4701).await, Some(at(3800)));
+    assert_eq!(look(bob.id, 5000).await, None, "somebody else's looks");
+    assert_eq!(log(&store).await.len(), before + 6);
+    let taken = row(AuditWord::Query);
+    store.audit(vec![taken.clone()]).await.expect("committed");
+    assert!(store.look(ada.id, at(9000), SignedDuration::from_secs(900), vec![taken]).await.is_err());
+    assert_eq!(look(ada.id, 9001).await, Some(at(4701)), "what was not audited was no look");
+}

@@ -84,7 +84,7 @@ pub(crate) async fn write_everything(store: &Shared, n: u32) -> Written {
         let back = TakeBack { transfer, whole, reason: words(), endings, hold: None, at: at(5), audit };
         assert_eq!(store.take_back(back).await, Ok(true));
     }
-    assert_eq!(store.requeue(copies[2], Resend::Replay, WROTE, at(6), Vec::new()).await, Ok(true));
+    assert_eq!(store.requeue(copies[2], Resend::Replay, "Ada Wells", WROTE, at(6), Vec::new()).await, Ok(true));
     let lease = store.claim(Claim::due(at(6), at(60), 1)).await.expect("claimed").remove(0);
     end(store, copies[2], lease.token, DeliveryState::Sent).await;
     let approvals = [

@@ -136,8 +136,14 @@ pub(super) async fn redeem<'j>(work: &mut Work<'j>, redemption: &'j Redemption) 
     }
     session::execute(
         c,
-        "INSERT INTO tokens (hash, client_id, expires, certificate_sha256) VALUES ($1, $2, $3, $4)",
-        &[&token.hash.as_slice(), &token.client_id, &micros(token.expires), &token.certificate_sha256],
+        "INSERT INTO tokens (hash, client_id, expires, certificate_sha256, key_thumbprint) VALUES ($1, $2, $3, $4, $5)",
+        &[
+            &token.hash.as_slice(),
+            &token.client_id,
+            &micros(token.expires),
+            &token.certificate_sha256,
+            &token.key_thumbprint,
+        ],
     )
     .await?;
     work.audit(&redemption.audit);
@@ -148,7 +154,7 @@ pub(super) async fn redeem<'j>(work: &mut Work<'j>, redemption: &'j Redemption) 
 pub(super) async fn token(c: &Connection, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, Failure> {
     let found = session::first(
         c,
-        "SELECT t.client_id, t.expires, t.certificate_sha256 AS bound_to, c.id, c.ods, c.role, c.jwks, c.certificate_sha256,
+        "SELECT t.client_id, t.expires, t.certificate_sha256 AS bound_to, t.key_thumbprint, c.id, c.ods, c.role, c.jwks, c.certificate_sha256,
              c.mesh_mailbox, c.nhs_number_policy, c.disabled
          FROM tokens t JOIN clients c ON c.id = t.client_id WHERE t.hash = $1 AND t.expires >= $2 AND NOT c.disabled",
         &[&hash.as_slice(), &micros(now)],

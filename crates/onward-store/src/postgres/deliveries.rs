@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, Resend, Step, StoredRendition, Transition};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, TransferId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -18,8 +18,8 @@ use super::session::{self, Params};
 use super::steps;
 use super::work::Work;
 use crate::columns::Columns;
-use crate::query::{self, REPLAYABLE, Value};
-use crate::rows::{self, DELIVERY, Origin, REPLAYED};
+use crate::query::{self, Value};
+use crate::rows::{self, DELIVERY, Origin};
 use crate::sealing::{KeyId, Keychain, Unread, key_of_text};
 use crate::stored::{micros, stored_count};
 
@@ -107,16 +107,6 @@ pub(super) struct Opening {
     pub(super) audit: Vec<AuditRow>,
 }
 
-/// A copy that is to be sent again.
-pub(super) struct Again {
-    pub(super) delivery: DeliveryId,
-    pub(super) how: Resend,
-    /// Why; a replay is one from then on.
-    pub(super) why: String,
-    pub(super) at: Timestamp,
-    pub(super) audit: Vec<AuditRow>,
-}
-
 /// Reads the bytes and records the reading; they leave after the commit only.
 pub(super) async fn open_rendition<'j>(
     work: &mut Work<'j>,
@@ -161,29 +151,6 @@ pub(super) async fn rendition(c: &Keyed, id: DeliveryId) -> Result<Option<Stored
     )
     .await?;
     c.opened_one(found.as_ref(), |row, keys| rows::rendition(&Columns::of("rendition_bodies", row), keys, id)).await
-}
-
-pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: &'j Again) -> Result<bool, Failure> {
-    let queued = session::execute(
-        work.client(),
-        &format!(
-            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = $1, changed = $1,
-                 replay = CASE WHEN $4 THEN $3 ELSE replay END
-             WHERE id = $2 AND erased IS NULL
-                 AND CASE WHEN $4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > $1 END"
-        ),
-        &[&micros(again.at), &again.delivery.0, &REPLAYED, &(again.how == Resend::Replay)],
-    )
-    .await?;
-    if queued == 0 {
-        return Ok(false);
-    }
-    if again.how == Resend::Replay {
-        put_words(work.client(), "replay_words", again.delivery, &again.why).await?;
-    }
-    keep_versions(work.client(), &[again.delivery.0], again.at).await?;
-    work.audit(&again.audit);
-    Ok(true)
 }
 
 pub(super) async fn by_id(c: &Keyed, id: DeliveryId) -> Result<Option<DeliveryRecord>, Failure> {

@@ -25,6 +25,7 @@ mod partitions;
 mod people;
 mod readers;
 mod reporting;
+mod resending;
 mod retention;
 mod session;
 mod steps;
@@ -337,12 +338,18 @@ impl Store for PostgresStore {
         &self,
         delivery: DeliveryId,
         how: Resend,
+        by: &str,
         why: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        let again = deliveries::Again { delivery, how, why: why.to_owned(), at, audit };
-        self.writers.run(again, |work, again| deliveries::requeue(work, again).boxed()).await
+        let (by, why) = (by.to_owned(), why.to_owned());
+        self.writers
+            .run((delivery, how, by, why, at, audit), |work, (delivery, how, by, why, at, audit)| {
+                let again = resending::Again { delivery: *delivery, how: *how, by, why, at: *at, bulk: None };
+                resending::requeue(work, again, audit).boxed()
+            })
+            .await
     }
 
     async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError> {

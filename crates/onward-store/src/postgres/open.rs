@@ -31,6 +31,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0014_lines.sql"),
     include_str!("../../schema/postgres/0015_subscription_alerts.sql"),
     include_str!("../../schema/postgres/0016_contents.sql"),
+    include_str!("../../schema/postgres/0017_token_keys.sql"),
+    include_str!("../../schema/postgres/0018_resending.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 6;

@@ -60,6 +60,16 @@ impl PeopleStore for PostgresStore {
         self.read((), |c, ()| users(c).boxed()).await
     }
 
+    async fn look(
+        &self,
+        user: UserId,
+        at: Timestamp,
+        spell: SignedDuration,
+        audit: Vec<AuditRow>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.writers.run((user, at, spell, audit), |work, input| look(work, input).boxed()).await
+    }
+
     async fn invited(&self, invitation: &[u8; 32], now: Timestamp) -> Result<Option<User>, StoreError> {
         self.read((*invitation, now), |c, (hash, now)| invited(c, hash, *now, "").boxed()).await
     }
@@ -162,6 +172,26 @@ impl PeopleStore for PostgresStore {
         since: Timestamp,
     ) -> Result<FailedAttempts, StoreError> {
         self.read((*account, *address, since), |c, input| failures(c, input).boxed()).await
+    }
+}
+
+async fn look<'j>(
+    work: &mut Work<'j>,
+    (user, at, spell, audit): &'j (UserId, Timestamp, SignedDuration, Vec<AuditRow>),
+) -> Result<Option<Timestamp>, Failure> {
+    let spell_began = micros(at.checked_sub(*spell).unwrap_or(Timestamp::MIN));
+    let found = sql::first(
+        work.client(),
+        "UPDATE users SET looked_before = CASE WHEN looked < $1 THEN looked ELSE looked_before END,
+             looked = greatest(looked, $2)
+         WHERE id = $3 RETURNING looked_before",
+        &[&spell_began, &micros(*at), &user.0],
+    )
+    .await?;
+    work.audit(audit);
+    match found {
+        Some(row) => Ok(Columns::of("users", &row).moment_opt("looked_before")?),
+        None => Ok(None),
     }
 }
 

@@ -5,12 +5,13 @@ use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use onward_core::store::StoreError;
-use onward_core::store::reporting::{ReportStore, ReportedTransfer};
+use onward_core::store::reporting::{HeldThen, ReportStore, ReportedTransfer};
 
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::{PostgresStore, deliveries};
 use crate::columns::Columns;
-use crate::query::{REPORTED_COPIES, REPORTED_TRANSFERS, Value};
+use crate::query::{HELD_NAMELESS, HELD_PEOPLE, REPORTED_COPIES, REPORTED_TRANSFERS, Value};
 use crate::rows;
 use crate::stored::micros;
 
@@ -19,6 +20,19 @@ impl ReportStore for PostgresStore {
     async fn reported(&self, from: Timestamp, until: Timestamp) -> Result<Vec<ReportedTransfer>, StoreError> {
         self.read((from, until), |c, (from, until)| reported(c, *from, *until).boxed()).await
     }
+
+    async fn held_at(&self, at: Timestamp) -> Result<HeldThen, StoreError> {
+        self.read(at, |c, at| held(c, *at).boxed()).await
+    }
+}
+
+async fn held(c: &Keyed, at: Timestamp) -> Result<HeldThen, Failure> {
+    let at = || Value::from(micros(at));
+    let found = deliveries::search(c, HELD_PEOPLE, &[at(), at(), at(), at(), at()]).await?;
+    let people = c.opened(&found, |row, keys| rows::held_person(&Columns::of("data_keys", row), keys)).await?;
+    let counted = deliveries::search(c, HELD_NAMELESS, &[at(), at()]).await?;
+    let counted = counted.first().ok_or_else(|| Failure::corrupt("data_keys", "count"))?;
+    Ok(HeldThen { people, nameless: Columns::of("data_keys", counted).count("n")? })
 }
 
 async fn reported(c: &Client, from: Timestamp, until: Timestamp) -> Result<Vec<ReportedTransfer>, Failure> {

@@ -8,10 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::packing::{pack, unpack};
 use super::{KeyFault, Place, Redacted};
 
 /// The form of sealed values: version, data key, nonce, ciphertext, tag.
-const VERSION: u8 = 1;
+const PLAIN: u8 = 1;
+/// The same of a value that was compressed before. The version is authenticated like the rest of the head.
+const PACKED: u8 = 2;
 const HEAD: usize = 1 + 16;
 const TAG: usize = 16;
 
@@ -81,11 +84,12 @@ impl DataKey {
         Ok(Self { id, cipher: Cipher::new(secret)? })
     }
 
-    /// The value, sealed for its place.
+    /// The value, sealed for its place; compressed where that makes it smaller.
     pub(crate) fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, KeyFault> {
-        let mut head = [VERSION; HEAD];
+        let packed = pack(plain);
+        let mut head = [if packed.is_some() { PACKED } else { PLAIN }; HEAD];
         head[1..].copy_from_slice(self.id.0.as_bytes());
-        self.cipher.seal(&head, &place.associated_data(), plain)
+        self.cipher.seal(&head, &place.associated_data(), packed.as_ref().map_or(plain, |packed| packed))
     }
 
     /// The value that was sealed for this place.
@@ -93,7 +97,11 @@ impl DataKey {
         if key_of(sealed) != Some(self.id) {
             return Err(KeyFault::DoesNotOpen);
         }
-        self.cipher.open(HEAD, &place.associated_data(), sealed).map(|mut plain| std::mem::take(&mut *plain))
+        let mut value = self.cipher.open(HEAD, &place.associated_data(), sealed)?;
+        match sealed.first() {
+            Some(&PACKED) => unpack(&value).ok_or(KeyFault::DoesNotOpen),
+            _ => Ok(std::mem::take(&mut *value)),
+        }
     }
 }
 
@@ -107,7 +115,7 @@ impl fmt::Debug for DataKey {
 pub(crate) fn key_of(sealed: &[u8]) -> Option<KeyId> {
     let (head, rest) = sealed.split_at_checked(HEAD)?;
     let id = Uuid::from_slice(head.get(1..)?).ok()?;
-    (head[0] == VERSION && rest.len() >= NONCE_LEN + TAG).then_some(KeyId(id))
+    (matches!(head[0], PLAIN | PACKED) && rest.len() >= NONCE_LEN + TAG).then_some(KeyId(id))
 }
 
 /// The same of a value in a column of text.
@@ -144,6 +152,31 @@ mod tests {
         assert_eq!(other.open(at("a"), &sealed), Err(KeyFault::DoesNotOpen), "another key of the same name");
         assert_eq!(key.open(at("a"), b"short"), Err(KeyFault::DoesNotOpen));
         assert_eq!(key.open(at("a"), &[]), Err(KeyFault::DoesNotOpen));
+    }
+
+    #[test]
+    fn a_compressed_value_is_smaller_and_opens_as_it_was() {
+        let key = key();
+        let plain = "what was sent, ".repeat(1000);
+        let sealed = key.seal(at("a"), plain.as_bytes()).expect("sealed");
+        assert_eq!(sealed[0], PACKED);
+        assert!(sealed.len() < plain.len() / 10, "{}", sealed.len());
+        assert_eq!(key_of(&sealed), Some(key.id));
+        assert_eq!(key.open(at("a"), &sealed).as_deref(), Ok(plain.as_bytes()));
+        assert_eq!(key.open(at("b"), &sealed), Err(KeyFault::DoesNotOpen));
+        let mut as_it_is = sealed.clone();
+        as_it_is[0] = PLAIN;
+        assert_eq!(key.open(at("a"), &as_it_is), Err(KeyFault::DoesNotOpen), "the form is authenticated");
+    }
+
+    #[test]
+    fn values_sealed_before_they_were_compressed_open() {
+        let key = key();
+        let plain = b"what was sent, ".repeat(1000);
+        let mut head = [PLAIN; HEAD];
+        head[1..].copy_from_slice(key.id.0.as_bytes());
+        let sealed = key.cipher.seal(&head, &at("a").associated_data(), &plain).expect("sealed");
+        assert_eq!(key.open(at("a"), &sealed), Ok(plain));
     }
 
     #[test]

@@ -71,8 +71,16 @@ pub(super) fn redeem_assertion(
     if !is_unseen(c, &token.client_id, jti, jti_expires)? {
         return Ok(false);
     }
-    c.prepare_cached("INSERT INTO tokens (hash, client_id, expires, certificate_sha256) VALUES (?, ?, ?, ?)")?
-        .execute(params![token.hash, token.client_id, micros(token.expires), token.certificate_sha256])?;
+    c.prepare_cached(
+        "INSERT INTO tokens (hash, client_id, expires, certificate_sha256, key_thumbprint) VALUES (?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        token.hash,
+        token.client_id,
+        micros(token.expires),
+        token.certificate_sha256,
+        token.key_thumbprint,
+    ])?;
     audit::append(c, audit)?;
     Ok(true)
 }
@@ -102,7 +110,9 @@ pub(super) fn note_first_use(
 
 pub(super) fn token(c: &Keyed<'_>, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, Failure> {
     let found = c
-        .prepare_cached("SELECT client_id, expires, certificate_sha256 FROM tokens WHERE hash = ? AND expires >= ?")?
+        .prepare_cached(
+            "SELECT client_id, expires, certificate_sha256, key_thumbprint FROM tokens WHERE hash = ? AND expires >= ?",
+        )?
         .query_and_then(params![hash, micros(now)], |row| -> Result<Token, Failure> {
             Ok(rows::token(&Columns::of("tokens", row), hash)?)
         })?

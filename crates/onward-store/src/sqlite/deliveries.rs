@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Resend, Step, StoredRendition, Transition};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, TransferId};
 use rusqlite::{Row, params, params_from_iter};
 
@@ -10,8 +10,8 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::{audit, steps};
 use crate::columns::Columns;
-use crate::query::{self, REPLAYABLE};
-use crate::rows::{self, DELIVERY, Origin, REPLAYED};
+use crate::query;
+use crate::rows::{self, DELIVERY, Origin};
 use crate::sealing::{KeyId, key_of_text};
 use crate::stored::{json, micros, month, stored_count};
 
@@ -193,33 +193,6 @@ pub(super) fn rendition(c: &Keyed<'_>, id: DeliveryId) -> Result<Option<StoredRe
         })?
         .next()
         .transpose()
-}
-
-pub(super) fn requeue(
-    c: &Keyed<'_>,
-    id: DeliveryId,
-    how: Resend,
-    why: &str,
-    at: Timestamp,
-    audit: &[AuditRow],
-) -> Result<bool, Failure> {
-    let queued = c
-        .prepare_cached(&format!(
-            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1,
-                 replay = CASE WHEN ?4 THEN ?3 ELSE replay END
-             WHERE id = ?2 AND erased IS NULL
-                 AND CASE WHEN ?4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > ?1 END"
-        ))?
-        .execute(params![micros(at), id.to_string(), REPLAYED, how == Resend::Replay])?;
-    if queued == 0 {
-        return Ok(false);
-    }
-    if how == Resend::Replay {
-        put_words(c, "replay_words", id, why)?;
-    }
-    keep_version(c, id, at)?;
-    audit::append(c, audit)?;
-    Ok(true)
 }
 
 pub(super) fn by_id(c: &Keyed<'_>, id: DeliveryId) -> Result<Option<DeliveryRecord>, Failure> {

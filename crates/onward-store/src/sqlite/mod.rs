@@ -22,6 +22,7 @@ mod own;
 mod people;
 mod readers;
 mod reporting;
+mod resending;
 mod retention;
 mod steps;
 mod subscriptions;
@@ -332,12 +333,17 @@ impl Store for SqliteStore {
         &self,
         delivery: DeliveryId,
         how: Resend,
+        by: &str,
         why: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        let why = why.to_owned();
-        self.write(move |c| deliveries::requeue(c, delivery, how, &why, at, &audit)).await
+        let (by, why) = (by.to_owned(), why.to_owned());
+        self.write(move |c| {
+            let again = resending::Again { delivery, how, by: &by, why: &why, at, bulk: None };
+            resending::requeue(c, &again, &audit)
+        })
+        .await
     }
 
     async fn put_client(&self, client: Client, audit: Vec<AuditRow>) -> Result<(), StoreError> {

@@ -41,6 +41,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0017_checkup.sql"),
     include_str!("../../schema/sqlite/0018_subscription_alerts.sql"),
     include_str!("../../schema/sqlite/0019_contents.sql"),
+    include_str!("../../schema/sqlite/0020_token_keys.sql"),
+    include_str!("../../schema/sqlite/0021_resending.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

@@ -56,6 +56,32 @@ impl PeopleStore for SqliteStore {
         .await
     }
 
+    async fn look(
+        &self,
+        user: UserId,
+        at: Timestamp,
+        spell: SignedDuration,
+        audit: Vec<AuditRow>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.write(move |c| {
+            let before = c
+                .prepare_cached(
+                    "UPDATE users SET looked_before = CASE WHEN looked < ?1 THEN looked ELSE looked_before END,
+                         looked = max(coalesce(looked, ?2), ?2)
+                     WHERE id = ?3 RETURNING looked_before",
+                )?
+                .query_and_then(
+                    params![micros(at.checked_sub(spell).unwrap_or(Timestamp::MIN)), micros(at), user.to_string()],
+                    |row| -> Result<_, Failure> { Ok(Columns::of("users", row).moment_opt("looked_before")?) },
+                )?
+                .next()
+                .transpose()?;
+            audit::append(c, &audit)?;
+            Ok(before.flatten())
+        })
+        .await
+    }
+
     async fn invited(&self, invitation: &[u8; 32], now: Timestamp) -> Result<Option<User>, StoreError> {
         let hash = *invitation;
         self.read(move |c| invited(c, &hash, now)).await

@@ -151,6 +151,13 @@ async fn a_caller_who_leaves_does_not_undo() {
     assert!(matches!(again, Ok(Accepted::Repeat { .. })), "{again:?}");
 }
 
+/// What no compression makes smaller.
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    aws_lc_rs::rand::fill(&mut bytes).expect("randomness");
+    bytes
+}
+
 #[tokio::test]
 async fn fault_007_a_full_disk_refuses_and_recovers() {
     let (_folder, store) = fresh();
@@ -165,7 +172,7 @@ async fn fault_007_a_full_disk_refuses_and_recovers() {
     };
     pages(1).await.expect("set to what is used");
     let mut large = acceptance(2);
-    large.transfer.body = vec![b'x'; 1 << 20];
+    large.transfer.body = noise(1 << 20);
     for _ in 0..3 {
         assert!(matches!(store.accept(large.clone()).await, Err(StoreError::Unavailable(_))));
     }

@@ -70,7 +70,7 @@ impl Card {
     /// As the store keeps it.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        html::without_turns(&serde_json::to_string(self).expect("texts and flags always serialise")).into_bytes()
+        html::without_turns(serde_json::to_string(self).expect("texts and flags always serialise")).into_bytes()
     }
 
     /// As the store kept it; `None` for what is none.

@@ -352,13 +352,16 @@ pub(super) fn pharmacy_nomination(
 }
 
 fn written(page: &impl Template) -> Result<String, RenderError> {
-    page.render().map(|html| without_turns(&html)).map_err(|error| RenderError::Page(error.to_string()))
+    page.render().map(without_turns).map_err(|error| RenderError::Page(error.to_string()))
 }
 
 /// Without the signs that turn the order of others round: a name that carries one would be read as another, and so would
 /// what stands behind it.
-pub(super) fn without_turns(text: &str) -> String {
-    text.chars().filter(|c| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')).collect()
+pub(super) fn without_turns(text: String) -> String {
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    // Each is three bytes that begin with 0xe2. Few pages have one, and a page may carry a file of a megabyte.
+    let mut candidates = memchr::memchr_iter(0xe2, text.as_bytes()).filter_map(|at| text[at..].chars().next());
+    if candidates.any(turns) { text.chars().filter(|c| !turns(*c)).collect() } else { text }
 }
 
 /// When the stay begins: the expected arrival, else now.

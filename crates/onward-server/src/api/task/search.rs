@@ -40,7 +40,10 @@ pub async fn get(
         Ok(caller) => caller,
         Err(response) => return response,
     };
-    answer(&app, &caller, &raw.unwrap_or_default()).await
+    match crate::api::search::addressed(&app, raw) {
+        Ok(search) => answer(&app, &caller, &search).await,
+        Err(outcome) => outcome.into_response(),
+    }
 }
 
 /// `POST Task/_search` with a form.
@@ -55,7 +58,7 @@ pub async fn post(
         Ok(caller) => caller,
         Err(response) => return response,
     };
-    match crate::api::search::posted(&headers, raw.as_deref(), body).await {
+    match crate::api::search::posted(&app, &headers, raw, body).await {
         Ok(search) => answer(&app, &caller, &search).await,
         Err(outcome) => outcome.into_response(),
     }

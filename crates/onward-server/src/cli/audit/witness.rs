@@ -15,7 +15,7 @@ use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::input;
 use crate::cli::output::new_file;
 use crate::cli::terminal::Terminal;
-use crate::listener::{self, Tls, TlsFiles};
+use crate::listener::{self, Patience, Tls, TlsFiles};
 use crate::witnessing::witness::{self, Witness as Running};
 
 /// Of which logs, and where.
@@ -80,7 +80,7 @@ pub(super) async fn run(command: &Witness, terminal: &mut Terminal) -> Outcome {
     if let Some(tls) = &tls {
         tasks.spawn(Arc::clone(tls).reload_until(stopped.clone()));
     }
-    tasks.spawn(listener::serve(listener, tls, witness::router(Arc::new(running)), stopped));
+    tasks.spawn(listener::serve(listener, tls, witness::router(Arc::new(running)), Patience::default(), stopped));
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => {}

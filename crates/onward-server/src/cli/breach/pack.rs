@@ -25,7 +25,7 @@ const BY_POLICIES_NOW: &str = "Kinds of data in copies are told by the disclosur
      with those that the entries name.";
 
 /// What UK GDPR Article 33(3) to (5) and 34 want and no log knows.
-const OPEN_FACTS: [(&str, &str); 10] = [
+pub(super) const OPEN_FACTS: [(&str, &str); 10] = [
     ("Art 33(1)", "When did the controller become aware? The 72 hours run from then."),
     ("Art 33(3)(a)", "The nature of the breach: confidentiality, integrity or availability, and how it came about."),
     ("Art 33(3)(b)", "Name and contact details of the data protection officer, or of another contact."),

@@ -341,3 +341,40 @@ async fn a_copy_by_another_policy_than_today_s_is_marked() {
     let (_, _, unnamed) = packed(&folder, "home", &["--recipient", "VMH01"]).await;
     assert!(unnamed.lines().skip(1).all(|line| line.ends_with(",,not named by the entry")), "{unnamed}");
 }
+
+/// A stolen backup holds everybody of its moment, whoever was erased since among them.
+#[tokio::test]
+async fn everybody_whom_the_store_held_at_a_moment_is_told() {
+    let folder = place().await;
+    let held = async |name: &str, at: Timestamp| {
+        let (out, at) = (folder.path().join(name), at.to_string());
+        let path = out.to_str().expect("UTF-8");
+        let (outcome, told) =
+            breach(&folder, &["pack", "--held", &at, "--reason", "stolen", "--out", path, "--json"]).await;
+        let people = std::fs::read_to_string(out.join("people.csv")).unwrap_or_default();
+        (outcome, serde_json::from_str::<serde_json::Value>(&told).unwrap_or_default(), people)
+    };
+    assert_eq!(held("too-early", Timestamp::UNIX_EPOCH).await.0, Err(Exit::No), "nothing had come");
+    let then = now();
+    erase(&folder, "9990000018").await;
+    let (outcome, told, people) = held("then", then).await;
+    assert_eq!(outcome, Ok(Exit::Done), "{told}");
+    let counted = told["people"].as_u64().expect("a number");
+    assert!(counted > 1 && people.lines().count() as u64 == counted + 1, "{told}: {people}");
+    assert_eq!((told["erased_since"].as_u64(), told["erased_before"].as_u64()), (Some(1), Some(0)), "{told}");
+    assert!(people.contains("9990000042") && !people.contains("9990000018"), "{people}");
+    let (_, told, people) = held("now", now()).await;
+    assert_eq!((told["people"].as_u64(), told["erased_before"].as_u64()), (Some(counted - 1), Some(1)), "{told}");
+    assert!(!people.contains("erased"), "who had been erased cannot be read in it: {people}");
+    let path = folder.path().join("then");
+    assert_eq!(breach(&folder, &["check", path.to_str().expect("UTF-8")]).await.0, Ok(Exit::Done));
+    let page = std::fs::read_to_string(path.join("index.html")).expect("there");
+    assert!(page.contains("72 hours") && !page.contains("9990000042"), "the page itself names nobody: {page}");
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.existing_store().await.expect("a store");
+    let log = store.audit_entries(0, 1_000).await.expect("readable");
+    let about = log.iter().filter(|entry| entry.columns.patient.as_deref() == Some("9990000042"));
+    let packs =
+        about.filter(|entry| String::from_utf8_lossy(entry.event().unwrap_or_default()).contains("breach pack"));
+    assert_eq!(packs.count(), 2, "each pack is told to everybody in it");
+}

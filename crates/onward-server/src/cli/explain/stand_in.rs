@@ -29,7 +29,7 @@ impl StandIn {
         let people = folder.path().join("people.toml");
         std::fs::write(&people, PEOPLE).context("writing the people of the stand-in")?;
         config.store.url = StoreUrl::Sqlite(folder.path().join("onward.db"));
-        config.keys = Keys { file: folder.path().join("store.key"), command: Vec::new() };
+        config.keys = Keys { file: folder.path().join("store.key"), command: Vec::new(), environment: None };
         store_keys::add_key(&config.keys.file, open::now())?;
         config.pds.mode = PdsMode::StandIn;
         config.pds.stand_in_file = Some(people);

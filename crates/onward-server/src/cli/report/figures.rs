@@ -72,7 +72,7 @@ impl Figures {
             days: BTreeMap::new(),
             holds: BTreeMap::new(),
             doors: BTreeMap::new(),
-            at_arrival: ["read before", "unread"].map(|word| (word.to_owned(), 0)).into(),
+            at_arrival: AT_ARRIVAL.map(|word| (word.to_owned(), 0)).into(),
         };
         let count = |map: &mut BTreeMap<String, u64>, key: String| *map.entry(key).or_default() += 1;
         for transfer in transfers {
@@ -139,18 +139,36 @@ impl Figures {
     }
 }
 
-/// Whether a home had read its copy when the person arrived; nothing where that is not known yet.
+/// What a home had done with its copy when the person arrived; and, of those whose arrival nobody recorded, when they were expected.
+const AT_ARRIVAL: [&str; 4] = [
+    "read before the arrival",
+    "unread at the arrival",
+    "no arrival recorded: read before it was expected",
+    "no arrival recorded: unread when it was expected",
+];
+
+/// Which of [`AT_ARRIVAL`]; nothing where neither moment has come.
 fn at_arrival(copy: &ReportedCopy, now: Timestamp) -> Option<&'static str> {
-    let arrived = copy.arrived.filter(|at| copy.kind == RecipientKind::CareHome && *at <= now)?;
-    Some(if copy.read.is_some_and(|read| read <= arrived) { "read before" } else { "unread" })
+    let [read, unread, read_before_expected, unread_when_expected] = AT_ARRIVAL;
+    let (at, words) = match (copy.arrived, copy.expected) {
+        (Some(arrived), _) => (arrived, [read, unread]),
+        (None, expected) => (expected?, [read_before_expected, unread_when_expected]),
+    };
+    let counts = copy.kind == RecipientKind::CareHome && at <= now;
+    counts.then(|| words[usize::from(copy.read.is_none_or(|read| read > at))])
 }
 
 fn counted(name: &'static str, title: &'static str, by: &'static str, counts: &BTreeMap<String, u64>) -> Table {
     let shown = suppress(&counts.values().copied().collect::<Vec<_>>());
     let text = |count: &Option<u64>| count.map_or_else(|| "*".to_owned(), |count| count.to_string());
+    let keys = || match &shown.counts {
+        Some(_) => counts.keys().cloned().collect(),
+        None => vec!["all, too few to tell apart".to_owned()],
+    };
+    let of_keys = shown.counts.clone().unwrap_or_else(|| vec![shown.total]);
     let mut rows: Vec<Vec<String>> =
-        counts.keys().zip(&shown.counts).map(|(key, count)| vec![key.clone(), text(count)]).collect();
+        keys().into_iter().zip(&of_keys).map(|(key, count)| vec![key, text(count)]).collect();
     rows.push(vec!["total".to_owned(), text(&shown.total)]);
-    let bars = counts.keys().cloned().zip(shown.counts).collect();
+    let bars = keys().into_iter().zip(of_keys).collect();
     Table { name, title, unit: "transfers", headings: vec![by, "transfers"], rows, bars }
 }

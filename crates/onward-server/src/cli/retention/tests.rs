@@ -172,3 +172,21 @@ async fn a_run_that_stops_midway_is_certified_with_what_it_removed_and_why_it_st
     assert!(!format!("{:#}", failure.error).contains("midway"), "{:#}", failure.error);
     assert_eq!(onward(&folder, &format!("retention certificate {id}")).await.0, Exit::No);
 }
+
+/// What was removed is certified, also where the store can keep nothing any more.
+#[tokio::test]
+async fn a_certificate_that_cannot_be_kept_is_handed_out() {
+    let (folder, key) = place().await;
+    let (_, said) = onward(&folder, "retention plan --json").await;
+    let id = json(&said)["plan"].as_str().expect("an identifier").to_owned();
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON retention_plans BEGIN SELECT RAISE(ABORT, 'full'); END";
+    file.execute_batch(full).expect("runs");
+    let out = folder.path().join("certificate.txt");
+    let (exit, said) = onward(&folder, &format!("retention run {id} --by Bea --yes --out {}", out.display())).await;
+    assert!(exit == Exit::Fault && said.contains("keep the certificate that was printed"), "{said}");
+    let note = std::fs::read_to_string(&out).expect("written");
+    let text = key.verifying_keys().verified_text(&note).expect("signed by the log's key");
+    assert!(text.contains("people 1: 1 keys destroyed"), "{text}");
+    assert_eq!(onward(&folder, &format!("retention certificate {id}")).await.0, Exit::No, "it was not kept");
+}

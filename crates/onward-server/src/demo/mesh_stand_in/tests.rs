@@ -181,7 +181,13 @@ async fn our_client_sends_collects_acknowledges_and_tracks() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let server = tokio::spawn(crate::listener::serve(listener, None, router(exchange()), stopped));
+    let server = tokio::spawn(crate::listener::serve(
+        listener,
+        None,
+        router(exchange()),
+        crate::listener::Patience::default(),
+        stopped,
+    ));
     let (onward, practice) = (client(port, "ONWOT001", "one"), client(port, "Y99001OT1", "two"));
     let outbound = Outbound {
         delivery: DeliveryId::random(),

@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::cli::audit::event::Told;
 use crate::cli::sar::archive::Archive;
 use crate::cli::signed_folder::MANIFEST;
-use crate::people::{Fresh, SignedIn};
+use crate::people::SignedIn;
 use crate::spreadsheet::{csv, lines};
 
 #[derive(Template)]
@@ -143,12 +143,7 @@ pub(super) async fn decide(
 }
 
 /// `GET /audit/exports/{id}/file`: the file itself, for somebody who has signed in within the last five minutes.
-pub(super) async fn file(
-    State(app): State<Arc<App>>,
-    Fresh(who): Fresh,
-    _: OnlyGet,
-    Path(id): Path<String>,
-) -> Response {
+pub(super) async fn file(State(app): State<Arc<App>>, who: SignedIn, _: OnlyGet, Path(id): Path<String>) -> Response {
     let Ok(id) = id.parse::<ApprovalId>() else { return trouble(StatusCode::NOT_FOUND) };
     let person = attendant(&who);
     for organisation in &who.organisations {

@@ -29,6 +29,7 @@ use crate::reasons::names_a_number;
 
 pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
     let route = |method, path, action, handler| (Route { method, path, access: Access::Page(action) }, handler);
+    let fresh = |method, path, action, handler| (Route { method, path, access: Access::Fresh(action) }, handler);
     use Action::{Erase, ExportEvidence, SearchAudit};
     vec![
         route("GET", "/audit", SearchAudit, get(search::get)),
@@ -37,17 +38,17 @@ pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/audit/integrity", SearchAudit, get(integrity::get)),
         route("POST", "/audit/integrity", SearchAudit, post(integrity::post)),
         route("GET", "/audit/exports", ExportEvidence, get(exports::get)),
-        route("POST", "/audit/exports", ExportEvidence, post(exports::ask)),
+        fresh("POST", "/audit/exports", ExportEvidence, post(exports::ask)),
         route("GET", "/audit/exports/{id}", ExportEvidence, get(release::get)),
-        route("POST", "/audit/exports/{id}", ExportEvidence, post(exports::decide)),
+        fresh("POST", "/audit/exports/{id}", ExportEvidence, post(exports::decide)),
         route("POST", "/audit/exports/{id}/reveal", ExportEvidence, post(release::reveal)),
-        route("GET", "/audit/exports/{id}/file", ExportEvidence, get(exports::file)),
-        route("GET", "/audit/rights", Erase, get(rights::get)),
-        route("POST", "/audit/rights/holds", Erase, post(rights::keep)),
-        route("POST", "/audit/rights/holds/{id}", Erase, post(rights::lift)),
-        route("POST", "/audit/rights/erasures", Erase, post(rights::ask)),
-        route("POST", "/audit/rights/erasures/{id}", Erase, post(rights::confirm)),
-        route("POST", "/audit/rights/erasures/{id}/refuse", Erase, post(rights::refuse)),
+        fresh("GET", "/audit/exports/{id}/file", ExportEvidence, get(exports::file)),
+        fresh("GET", "/audit/rights", Erase, get(rights::get)),
+        fresh("POST", "/audit/rights/holds", Erase, post(rights::keep)),
+        fresh("POST", "/audit/rights/holds/{id}", Erase, post(rights::lift)),
+        fresh("POST", "/audit/rights/erasures", Erase, post(rights::ask)),
+        fresh("POST", "/audit/rights/erasures/{id}", Erase, post(rights::confirm)),
+        fresh("POST", "/audit/rights/erasures/{id}/refuse", Erase, post(rights::refuse)),
     ]
 }
 

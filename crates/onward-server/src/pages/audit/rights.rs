@@ -18,7 +18,7 @@ use super::super::components::{Choice, Field, FormError};
 use super::super::{OnlyGet, Shell, attendant, operations, page, see_other, sent, shell, store_failed, trouble};
 use super::{NOTHING, Tab, TabLink, nhs_number, own_organisation};
 use crate::app::App;
-use crate::people::{Fresh, SignedIn};
+use crate::people::SignedIn;
 
 #[derive(Template)]
 #[template(path = "audit/rights.html")]
@@ -93,14 +93,26 @@ impl Forms {
         }
     }
 
-    fn errors(&self) -> Vec<FormError> {
+    /// What is wrong, each with a place on the page: `shown` are the fields of its rows. A row that went meanwhile is found under its
+    /// heading, and an organisation that stands in no field of its own beside the number.
+    fn errors(&self, shown: &[&str]) -> Vec<FormError> {
         let kept = [&self.kept_for, &self.kept, &self.kept_reason];
         let fields = kept.into_iter().chain([&self.erased_for, &self.erased, &self.ground, &self.erased_reason]);
-        let wrong = fields.filter(|field| !field.error.is_empty());
-        let rows = self.row.iter().map(|(id, text)| FormError { field: row_field(*id), text: text.clone() });
-        let refused = self.refused.iter().map(|(id, text)| FormError { field: refusal_field(*id), text: text.clone() });
-        let rows = rows.chain(refused);
-        rows.chain(wrong.map(|field| FormError { field: field.id.clone(), text: field.error.clone() })).collect()
+        let wrong = fields.filter(|field| !field.error.is_empty()).map(|field| {
+            let place = match field.id.as_str() {
+                "kept-for" if !self.several() => &self.kept.id,
+                "erased-for" if !self.several() => &self.erased.id,
+                _ => &field.id,
+            };
+            FormError { field: place.clone(), text: field.error.clone() }
+        });
+        let rows = self.row.iter().map(|(id, text)| (row_field(*id), text));
+        let rows = rows.chain(self.refused.iter().map(|(id, text)| (refusal_field(*id), text)));
+        let rows = rows.map(|(field, text)| {
+            let field = Some(field).filter(|field| shown.contains(&field.as_str()));
+            FormError { field: field.unwrap_or_else(|| "requests".to_owned()), text: text.clone() }
+        });
+        rows.chain(wrong).collect()
     }
 
     fn several(&self) -> bool {
@@ -130,7 +142,7 @@ fn fill(body: &[u8], fields: [&mut Field; 3]) {
 /// `GET /audit/rights`.
 pub(super) async fn get(
     State(app): State<Arc<App>>,
-    Fresh(who): Fresh,
+    who: SignedIn,
     _: OnlyGet,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -147,7 +159,7 @@ pub(super) async fn get(
 }
 
 /// `POST /audit/rights/holds`: forbids to erase a person.
-pub(super) async fn keep(State(app): State<Arc<App>>, Fresh(who): Fresh, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn keep(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
     let mut forms = Forms::new(&who);
     fill(&body, [&mut forms.kept_for, &mut forms.kept, &mut forms.kept_reason]);
     let organisation = own_organisation(&mut forms.kept_for, &who);
@@ -171,7 +183,7 @@ pub(super) async fn keep(State(app): State<Arc<App>>, Fresh(who): Fresh, headers
 /// `POST /audit/rights/holds/{id}`: ends a hold.
 pub(super) async fn lift(
     State(app): State<Arc<App>>,
-    Fresh(who): Fresh,
+    who: SignedIn,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -202,7 +214,7 @@ pub(super) async fn lift(
 }
 
 /// `POST /audit/rights/erasures`: asks for an erasure.
-pub(super) async fn ask(State(app): State<Arc<App>>, Fresh(who): Fresh, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
     let mut forms = Forms::new(&who);
     fill(&body, [&mut forms.erased_for, &mut forms.erased, &mut forms.erased_reason]);
     let organisation = own_organisation(&mut forms.erased_for, &who);
@@ -236,7 +248,7 @@ const NOT_ALONE: &str = "Your organisation cannot decide this alone, or a legal 
 /// `POST /audit/rights/erasures/{id}/refuse`: takes a request back.
 pub(super) async fn refuse(
     State(app): State<Arc<App>>,
-    Fresh(who): Fresh,
+    who: SignedIn,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -264,7 +276,7 @@ pub(super) async fn refuse(
 /// `POST /audit/rights/erasures/{id}`: the second person's word.
 pub(super) async fn confirm(
     State(app): State<Arc<App>>,
-    Fresh(who): Fresh,
+    who: SignedIn,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -361,10 +373,13 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, forms: Forms, done
         }
         Ok::<_, StoreError>((shell(app, who).await?.0, requests, holds))
     };
-    let errors = forms.errors();
-    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     match looked.await {
         Ok((shell, requests, holds)) => {
+            let refusals = requests.iter().map(|row| &row.refusal);
+            let fields = requests.iter().chain(&holds).map(|row| &row.field).chain(refusals);
+            let shown: Vec<&str> = fields.map(|field| field.id.as_str()).collect();
+            let errors = forms.errors(&shown);
+            let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
             let grounds = ErasureGround::ALL.iter().map(|ground| Choice::new(ground.as_str(), ground_words(*ground)));
             let grounds = grounds.collect();
             let tabs = Tab::Rights.links();
@@ -380,5 +395,42 @@ fn ground_words(ground: ErasureGround) -> &'static str {
         ErasureGround::WrongPerson => "It was filed under this person by mistake",
         ErasureGround::UnlawfulProcessing => "It should never have been processed here",
         ErasureGround::LegalObligation => "A law or a court demands it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(id: &str, error: &str) -> Field {
+        Field { error: error.to_owned(), ..Field::new(id, "") }
+    }
+
+    #[test]
+    fn every_error_leads_to_a_place_on_the_page() {
+        let gone = Uuid::from_u128(7);
+        let one = vec![Choice::new("R9Z", "R9Z")];
+        let forms = |organisations: Vec<Choice>, row| Forms {
+            organisations,
+            kept_for: field("kept-for", "not yours"),
+            kept: field("kept", ""),
+            kept_reason: field("kept-reason", ""),
+            erased_for: field("erased-for", "not yours"),
+            erased: field("erased", ""),
+            erased_reason: field("erased-reason", "say why"),
+            ground: field("ground", ""),
+            row,
+            refused: None,
+        };
+        let places = |forms: &Forms, shown: &[&str]| {
+            forms.errors(shown).into_iter().map(|error| error.field).collect::<Vec<_>>()
+        };
+        let decided = Some((gone, "This was decided meanwhile".to_owned()));
+        let rest = ["kept", "erased", "erased-reason"];
+        assert_eq!(places(&forms(one.clone(), decided.clone()), &[]), [&["requests"], &rest[..]].concat());
+        let shown = row_field(gone);
+        assert_eq!(places(&forms(one.clone(), decided), &[&shown])[0], shown);
+        let several = [one.clone(), one].concat();
+        assert_eq!(places(&forms(several, None), &[]), ["kept-for", "erased-for", "erased-reason"]);
     }
 }

@@ -224,6 +224,7 @@ fn pages_write_no_component_by_hand() {
                     let class = format!("class=\"nhsuk-{component}");
                     assert!(!text.contains(&class), "{} writes {class} itself", path.display());
                 }
+                assert_eq!(fields_by_hand(&text), Vec::<&str>::new(), "{}", path.display());
                 seen += 1;
             }
         }
@@ -261,4 +262,53 @@ fn variants_are_the_component_itself() {
         r##"{% import "components.html" as nhs %}{% call nhs::error_summary_of("day", "Say when") %}{% endcall %}"##
     );
     assert_eq!(of, summary);
+}
+
+/// Fields that people see and that no component wrote.
+fn fields_by_hand(template: &str) -> Vec<&str> {
+    let tags = template.match_indices('<').map(|(at, _)| &template[at..]);
+    tags.filter(|tag| ["<input", "<select", "<textarea", "<label"].iter().any(|field| tag.starts_with(field)))
+        .map(|tag| &tag[..tag.find('>').map_or(tag.len(), |end| end + 1)])
+        .filter(|tag| !tag.contains("type=\"hidden\""))
+        .collect()
+}
+
+#[test]
+fn fields_that_are_written_by_hand_are_found() {
+    let page = "<form><input type=\"hidden\" name=\"a\" value=\"1\"><input class=\"nhsuk-input\" name=\"b\"><textarea></textarea>\
+        {% call nhs::input(c, \"text\", \"\", \"\") %}{% endcall %}</form>";
+    assert_eq!(fields_by_hand(page), ["<input class=\"nhsuk-input\" name=\"b\">", "<textarea>"]);
+}
+
+/// What the sign-in asks for is the published input with a browser's own words about passwords and codes.
+#[test]
+fn a_password_is_the_published_input() {
+    let plain = example!(
+        r##"{% import "components.html" as nhs %}{% call nhs::input(field, "text", "", "") %}{% endcall %}"##,
+        field: Field = field("password", "Password", "")
+    );
+    let secret = example!(
+        r##"{% import "components.html" as nhs %}{% call nhs::input(field, "password", "", " autocomplete=\"current-password\" required") %}{% endcall %}"##,
+        field: Field = field("password", "Password", "")
+    );
+    let told = "type=\"password\" autocomplete=\"current-password\" required";
+    assert!(secret.contains(told), "{secret}");
+    assert_eq!(secret.replace(told, "type=\"text\""), plain);
+}
+
+#[test]
+fn one_box_is_an_item_of_the_published_group() {
+    let several = example!(
+        r##"{% import "components.html" as nhs %}{% call nhs::checkboxes(field, choices) %}{% endcall %}"##,
+        field: Field = field("weekend", "When", ""),
+        choices: Vec<Choice> = vec![Choice::new("1", "At weekends")]
+    );
+    let one = example!(
+        r##"{% import "components.html" as nhs %}{% call nhs::checkbox_group("", "") %}{% call nhs::checkbox("weekend", "example", "At weekends", ticked) %}{% endcall %}{% endcall %}"##,
+        ticked: bool = false
+    );
+    let (from, to) =
+        ("<fieldset class=\"nhsuk-fieldset\"><legend class=\"nhsuk-fieldset__legend\">When</legend>", "</fieldset>");
+    assert!(several.contains(from), "{several}");
+    assert_eq!(one, several.replace(from, "").replace(to, ""));
 }

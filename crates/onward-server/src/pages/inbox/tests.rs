@@ -61,10 +61,14 @@ fn homes() -> Vec<(OdsCode, String)> {
     vec![("VMH01".parse().expect("a code"), "Rowan House".to_owned())]
 }
 
+fn first_look(arrivals: Vec<Arrival>) -> Listed {
+    Listed { arrivals, looked: None, news: std::collections::BTreeMap::new() }
+}
+
 fn rendered(arrivals: Vec<Arrival>) -> String {
     let shell = Shell::signed_in("Pat Moore", "care-home user", "Rowan House (VMH01)");
     let asked = Asked::read(None).expect("nothing asked for");
-    InboxPage::new(shell, &homes(), asked, arrivals, now()).render().expect("renders")
+    InboxPage::new(shell, &homes(), asked, first_look(arrivals), now()).render().expect("renders")
 }
 
 fn order(html: &str, names: &[&str]) -> bool {
@@ -155,12 +159,12 @@ fn a_filter_and_an_order_are_asked_for_and_told() {
     assert!(order(&rendered(people()), &["YOUNG, Ann", "ADAMS, Bea"]));
     let shell = Shell::signed_in("Pat Moore", "care-home user", "Rowan House (VMH01)");
     let asked = read("status=not-acknowledged&sort=name").expect("known");
-    let html = InboxPage::new(shell.clone(), &homes(), asked, people(), now()).render().expect("renders");
+    let html = InboxPage::new(shell.clone(), &homes(), asked, first_look(people()), now()).render().expect("renders");
     assert!(order(&html, &["ADAMS, Bea", "YOUNG, Ann"]), "{html}");
     for words in ["Of these only: Not acknowledged.", "Sorted by name.", "value=\"not-acknowledged\" selected"] {
         assert!(html.contains(words), "{words}: {html}");
     }
-    let html = InboxPage::new(shell, &homes(), asked, Vec::new(), now()).render().expect("renders");
+    let html = InboxPage::new(shell, &homes(), asked, first_look(Vec::new()), now()).render().expect("renders");
     assert!(html.contains("Nothing on this list has that status.") && !html.contains("Nobody is due"), "{html}");
 }
 
@@ -201,4 +205,41 @@ fn the_discharge_is_not_called_arrival() {
     let html = rendered(vec![only_left]);
     assert!(html.contains("Time not given. Left hospital today at 09:00"), "{html}");
     assert!(html.contains("Overdue"), "the person left hours ago");
+}
+
+#[test]
+fn what_is_new_since_the_last_look_is_marked() {
+    let people = || {
+        vec![
+            arrival("YOUNG, Ann", "1", None, DeliveryState::Received),
+            arrival("ADAMS, Bea", "2", None, DeliveryState::Received),
+            arrival("MOORE, Cas", "3", None, DeliveryState::Accepted),
+        ]
+    };
+    let shown = |listed: Listed| {
+        let shell = Shell::signed_in("Pat Moore", "care-home user", "Rowan House (VMH01)");
+        let asked = Asked::read(None).expect("nothing asked for");
+        InboxPage::new(shell, &homes(), asked, listed, now()).render().expect("renders")
+    };
+    let html = shown(first_look(people()));
+    assert!(!html.contains("since you"), "whoever looks for the first time has seen nothing before: {html}");
+    let looked = Some(at("2026-11-26T09:30:00Z"));
+    let html = shown(Listed { looked, ..first_look(people()) });
+    assert!(html.contains("Nothing on this list came or changed since you last looked, today at 09:30."), "{html}");
+    let arrivals = people();
+    let news = [(arrivals[1].copy.id, News::New), (arrivals[2].copy.id, News::Changed)].into_iter().collect();
+    let html = shown(Listed { arrivals, looked, news });
+    let told = "Since you last looked, today at 09:30: 1 new arrival or notice and 1 change, marked on the list.";
+    assert!(html.contains(told), "{html}");
+    let row = |name: &str| {
+        let from = html.find(name).expect("listed");
+        &html[from..from + html[from..].find("</tr>").expect("a row")]
+    };
+    assert!(
+        row("ADAMS, Bea").contains("New since you looked") && row("MOORE, Cas").contains("Changed since you looked")
+    );
+    assert!(!row("YOUNG, Ann").contains("since you looked"));
+    assert!(html.contains("/inbox/news?since=1795701900000000\""), "from when on the page asks: {html}");
+    assert_eq!(in_words(NewsCount { new: 2, changed: 0 }).as_deref(), Some("2 new arrivals or notices"));
+    assert_eq!(in_words(NewsCount::default()), None);
 }

@@ -9,13 +9,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use jiff::SignedDuration;
 use onward_core::cause::Cause;
-use onward_core::store::{Approval, HeldTransfer, Pause, Queue, Stuck};
+use onward_core::store::{Approval, Bulk, HeldTransfer, Pause, Queue, Stuck};
 use onward_core::{OdsCode, Timestamp};
 use onward_gateway::operate::{Board, BoardFilter, Tally, Totals};
 use onward_gateway::redirect::Redirect;
 use onward_transform::render::dates;
 
-use super::super::components::FormError;
+use super::super::components::{Field, FormError};
 use super::super::{OnlyGet, Shell, attendant, decided, page, see_other, sent, shell, store_failed, trouble};
 use super::{DeedForm, Wrong, decider, done_words, errors, reason, words};
 use crate::app::App;
@@ -72,6 +72,15 @@ struct PauseRow {
     since: String,
     by: String,
     reason: String,
+    /// Why it can be resumed.
+    why: Field,
+}
+
+struct BulkRow {
+    href: String,
+    what: String,
+    tag: (&'static str, &'static str),
+    told: String,
 }
 
 struct ApprovalRow {
@@ -114,6 +123,7 @@ pub(super) struct BoardPage {
     bulk: String,
     approvals: Vec<ApprovalRow>,
     pauses: Vec<PauseRow>,
+    bulks: Vec<BulkRow>,
     holds: Vec<HoldRow>,
     causes: Vec<TallyRow>,
     recipients: Vec<TallyRow>,
@@ -331,9 +341,11 @@ impl BoardPage {
             oldest: words::span(tally.oldest, now),
         };
         let forms = vec![pause_form(filter).wrong(wrong)];
+        let pauses: Vec<PauseRow> = board.pauses.iter().map(|pause| PauseRow::new(pause, wrong, now)).collect();
         let mut errors = errors(&forms);
         if let Some(wrong) = wrong.filter(|wrong| wrong.form == "resume") {
-            errors.push(FormError { field: "paused".to_owned(), text: wrong.error.clone() });
+            let field = pauses.iter().find(|pause| !pause.why.error.is_empty()).map(|pause| pause.why.id.clone());
+            errors.push(FormError { field: field.unwrap_or_else(|| "rows".to_owned()), text: wrong.error.clone() });
         }
         Self {
             shell,
@@ -345,7 +357,8 @@ impl BoardPage {
             filtered: *filter != BoardFilter::default(),
             bulk: bulk_address(board, filter),
             approvals: board.approvals.iter().filter_map(|approval| ApprovalRow::new(approval, me, now)).collect(),
-            pauses: board.pauses.iter().map(|pause| PauseRow::new(pause, now)).collect(),
+            pauses,
+            bulks: board.bulks.iter().map(|bulk| BulkRow::new(bulk, now)).collect(),
             holds: board.holds.iter().map(|held| HoldRow::new(held, now)).collect(),
             causes: board.causes.iter().map(cause).collect(),
             recipients: board.recipients.iter().map(recipient).collect(),
@@ -383,7 +396,7 @@ fn pause_form(filter: &BoardFilter) -> DeedForm {
     form
 }
 
-fn in_words(filter: &BoardFilter) -> String {
+pub(super) fn in_words(filter: &BoardFilter) -> String {
     let queue = filter.queue.map(|queue| format!("in the queue “{}”", words::queue(queue).0.to_lowercase()));
     let recipient = filter.recipient.as_ref().map(|ods| format!("to {ods}"));
     let cause = filter.cause.map(|cause| format!("because “{}”", words::cause(cause).0));
@@ -412,13 +425,35 @@ impl ApprovalRow {
 }
 
 impl PauseRow {
-    fn new(pause: &Pause, now: Timestamp) -> Self {
+    fn new(pause: &Pause, wrong: Option<&Wrong>, now: Timestamp) -> Self {
+        let recipient = pause.recipient.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+        let sent =
+            |wrong: &&Wrong, name: &str, value: &str| wrong.sent.iter().any(|(key, sent)| key == name && sent == value);
+        let wrong = wrong.filter(|wrong| wrong.form == "resume" && sent(wrong, "recipient", &recipient));
+        let id = format!("resume-{}", recipient.replace('*', EVERYBODY));
         Self {
             whom: pause.recipient.as_ref().map_or_else(|| "Everybody".to_owned(), ToString::to_string),
-            recipient: pause.recipient.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string),
+            why: Field {
+                name: "reason".to_owned(),
+                error: wrong.map(|wrong| wrong.error.clone()).unwrap_or_default(),
+                ..Field::new(&id, "Why can it be resumed?")
+            },
+            recipient,
             since: dates::near_moment(pause.since, now),
             by: pause.by.clone(),
             reason: pause.reason.clone(),
+        }
+    }
+}
+
+impl BulkRow {
+    fn new(bulk: &Bulk, now: Timestamp) -> Self {
+        let how = super::bulk::how(bulk.how);
+        Self {
+            href: format!("/operations/bulks/{}", bulk.id),
+            what: format!("{how}, {} copies, by {}, {}", bulk.total, bulk.by, dates::near_moment(bulk.at, now)),
+            tag: super::bulk::tag(bulk.state),
+            told: super::bulk::told(bulk),
         }
     }
 }

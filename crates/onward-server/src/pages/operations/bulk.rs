@@ -1,19 +1,24 @@
-//! Several failed copies are retried together: a filter says which, and a page in between says how many.
+//! Several failed copies are sent again together: a filter says which, a page in between says how many, and the decision is kept and
+//! carried out behind the page, which tells how far it has come.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
 use axum::body::Bytes;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use onward_core::Timestamp;
-use onward_core::store::Stuck;
+use onward_core::store::{Bulk, BulkState, Resend, Stuck};
+use onward_core::{BulkId, Timestamp};
 use onward_gateway::operate::BoardFilter;
+use onward_gateway::resending::Started;
+use onward_transform::render::dates;
 
-use super::super::components::FormError;
+use super::super::components::{Choice, Fact, Field, FormError};
 use super::super::{OnlyGet, Shell, page, see_other, sent, shell, store_failed, trouble};
-use super::{DeedForm, Wrong, board, decider, errors, reason, words};
+use super::delivery::OnePage;
+use super::{DeedForm, Wrong, board, decider, done_words, errors, reason, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -41,7 +46,7 @@ pub(super) async fn get(
     show(&app, &who, &headers, query.as_deref().unwrap_or_default(), None).await
 }
 
-/// `POST /operations/retry`: does it, if there are no more than were shown.
+/// `POST /operations/retry`: keeps the decision, if there are no more than were shown.
 pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
     let query = sent(&body, "filter");
     let why = match reason(&body) {
@@ -53,15 +58,13 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
     let (Some(filter), Ok(shown)) = (narrow(&query), sent(&body, "count").parse::<usize>()) else {
         return trouble(StatusCode::BAD_REQUEST);
     };
-    let done = async {
-        if app.gateway.resendable(&filter).await?.len() > shown {
-            return Ok(None);
-        }
-        app.gateway.resend_all(&filter, &decider(&who, &why, true)).await.map(Some)
+    let (Ok(id), Ok(how)) = (sent(&body, "bulk").parse::<BulkId>(), sent(&body, "how").parse::<Resend>()) else {
+        return trouble(StatusCode::BAD_REQUEST);
     };
-    match done.await {
-        Ok(Some(_)) => see_other("/operations?done=retried"),
-        Ok(None) => {
+    match app.gateway.start_bulk(id, how, &filter, shown, &decider(&who, &why, true)).await {
+        Ok(Started::Kept) => see_other(&format!("/operations/bulks/{id}?done=retried")),
+        Ok(Started::Nothing) => see_other("/operations?done=nothing"),
+        Ok(Started::More) => {
             let wrong = Wrong::new("retry", "reason", "There are more now than were shown: look again", &body);
             show(&app, &who, &headers, &query, Some(wrong)).await
         }
@@ -89,15 +92,23 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, query: &str, wrong
 
 impl BulkPage {
     fn new(shell: Shell, filter: &BoardFilter, found: &[Stuck], wrong: Option<&Wrong>, now: Timestamp) -> Self {
-        let distinct = |names: Vec<String>| names.into_iter().collect::<std::collections::BTreeSet<_>>();
+        let distinct = |names: Vec<String>| names.into_iter().collect::<BTreeSet<_>>();
         let causes = found
             .iter()
             .map(|stuck| words::cause(onward_core::cause::Cause::of(stuck.copy.reason.as_deref())).0.to_owned());
         let recipients = found.iter().map(|stuck| format!("{} ({})", stuck.copy.recipient_name, stuck.copy.recipient));
-        let mut form = DeedForm::new("retry", "", "/operations/retry".to_owned(), "Yes, retry them").wrong(wrong);
-        form.hidden = vec![("filter", filter.told()), ("count", found.len().to_string())];
+        let mut form = DeedForm::new("retry", "", "/operations/retry".to_owned(), "Yes, send them again");
+        // Made here, so that whoever presses twice has decided once.
+        form.hidden =
+            vec![("filter", filter.told()), ("count", found.len().to_string()), ("bulk", BulkId::random().to_string())];
         form.kind = "warning";
-        let forms = [form];
+        form.choice =
+            Field { id: "retry-how".to_owned(), value: Resend::Retry.to_string(), ..Field::new("how", "How") };
+        form.choices = vec![
+            Choice::new(Resend::Retry.as_str(), "Retry: the same message once more"),
+            Choice::new(Resend::Replay.as_str(), "As a repeat: each recipient is told that it is one"),
+        ];
+        let forms = [form.wrong(wrong)];
         let errors = errors(&forms);
         let [form] = forms;
         Self {
@@ -110,5 +121,132 @@ impl BulkPage {
             back: format!("/operations?{}", filter.told()),
             form,
         }
+    }
+}
+
+/// `GET /operations/bulks/{id}`: how far it has come. Counts that name nobody and list nothing.
+pub(super) async fn progress(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    _: OnlyGet,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    show_progress(&app, &who, &headers, &id, done_words(query.as_deref()), None).await
+}
+
+/// `POST /operations/bulks/{id}/cancel`: what is not queued yet stays as it is.
+pub(super) async fn cancel(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let why = match reason(&body) {
+        Ok(why) => why,
+        Err(error) => {
+            let wrong = Wrong::new("cancel", "reason", error, &body);
+            return show_progress(&app, &who, &headers, &id, "", Some(wrong)).await;
+        }
+    };
+    let Ok(bulk) = id.parse::<BulkId>() else { return trouble(StatusCode::NOT_FOUND) };
+    match app.gateway.cancel_bulk(bulk, &decider(&who, &why, true)).await {
+        Ok(true) => see_other(&format!("/operations/bulks/{bulk}?done=cancelled")),
+        Ok(false) => trouble(StatusCode::CONFLICT),
+        Err(error) => store_failed(&error),
+    }
+}
+
+async fn show_progress(
+    app: &App,
+    who: &SignedIn,
+    headers: &HeaderMap,
+    id: &str,
+    done: &'static str,
+    wrong: Option<Wrong>,
+) -> Response {
+    let Ok(id) = id.parse::<BulkId>() else { return trouble(StatusCode::NOT_FOUND) };
+    let looked = async {
+        match app.gateway.store().bulk(id).await? {
+            Some(bulk) => Ok::<_, onward_core::store::StoreError>(Some((shell(app, who).await?.0, bulk))),
+            None => Ok(None),
+        }
+    };
+    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    match looked.await {
+        Ok(Some((shell, bulk))) => {
+            page(headers, status, &one(shell, &bulk, done, wrong.as_ref(), app.gateway.clock().now()))
+        }
+        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Err(error) => store_failed(&error),
+    }
+}
+
+fn one(shell: Shell, bulk: &Bulk, done: &'static str, wrong: Option<&Wrong>, now: Timestamp) -> OnePage {
+    let mut forms = Vec::new();
+    if bulk.state == BulkState::Running {
+        let path = format!("/operations/bulks/{}/cancel", bulk.id);
+        let form = DeedForm::new("cancel", "Stop it", path, "Stop it");
+        forms.push(form.saying("What is queued again already stays so. The others stay as they are.").wrong(wrong));
+    }
+    let (advice_title, advice) = match bulk.state {
+        BulkState::Running => {
+            ("It goes on by itself", "You can leave this page. Open it again to see how far it has come.")
+        }
+        BulkState::Finished => {
+            ("All were looked at", "Those that were queued again are on the board until they have left.")
+        }
+        BulkState::Cancelled => ("A person has stopped it", "Those that were not queued again stay on the board."),
+    };
+    let asked = format!("{}, {}", bulk.by, dates::near_moment(bulk.at, now));
+    let ended = bulk.ended.map(|at| Fact { key: "Ended", lines: vec![dates::near_moment(at, now)] });
+    let filter = board::filter_of(&bulk.filter).map(|filter| board::in_words(&filter)).unwrap_or_default();
+    let facts = [
+        Fact { key: "How far", lines: vec![told(bulk)] },
+        Fact { key: "How", lines: vec![how(bulk.how).to_owned()] },
+        Fact { key: "Which", lines: vec![filter] },
+        Fact { key: "Asked for by", lines: vec![asked] },
+        Fact { key: "Why", lines: vec![bulk.reason.clone()] },
+    ];
+    OnePage {
+        shell,
+        title: format!("{} copies sent again together", bulk.total),
+        back: ("/operations".to_owned(), "Deliveries"),
+        done,
+        errors: errors(&forms),
+        tag: tag(bulk.state),
+        facts: facts.into_iter().chain(ended).collect(),
+        links: Vec::new(),
+        advice_title,
+        advice,
+        person: Vec::new(),
+        forms,
+    }
+}
+
+/// How far it has come, in a sentence.
+pub(super) fn told(bulk: &Bulk) -> String {
+    let left = bulk.total.saturating_sub(bulk.resent + bulk.passed_over);
+    let passed = match bulk.passed_over {
+        0 => String::new(),
+        count => format!(", {count} passed over because they left, ended or were sent again meanwhile"),
+    };
+    format!("{} of {} queued again{passed}, {left} to go", bulk.resent, bulk.total)
+}
+
+pub(super) fn how(how: Resend) -> &'static str {
+    match how {
+        Resend::Retry => "Retry",
+        Resend::Replay => "As a repeat",
+    }
+}
+
+pub(super) fn tag(state: BulkState) -> (&'static str, &'static str) {
+    match state {
+        BulkState::Running => ("Running", "blue"),
+        BulkState::Finished => ("Finished", "green"),
+        BulkState::Cancelled => ("Stopped", "grey"),
     }
 }

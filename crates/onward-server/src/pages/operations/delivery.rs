@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::cause::Cause;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{DeliveryRecord, Resend, StoreError};
+use onward_core::store::{DeliveryRecord, Replay, Resend, StoreError};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
 use onward_gateway::operate::Hidden;
 use onward_gateway::redirect::{Asked, Redirect};
@@ -17,7 +17,7 @@ use onward_transform::render::dates;
 
 use super::super::components::{Fact, FormError};
 use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
-use super::{DeedForm, Wrong, decider, done_words, errors, reason, reveal_form, told, words};
+use super::{DeedForm, Wrong, decider, done_words, errors, reason, replay, reveal_form, told, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -27,14 +27,24 @@ use crate::people::SignedIn;
 pub(super) struct OnePage {
     pub shell: Shell,
     pub title: String,
+    /// Where it leads back to: address and words.
+    pub back: (String, &'static str),
     pub done: &'static str,
     pub errors: Vec<FormError>,
     pub tag: (&'static str, &'static str),
     pub facts: Vec<Fact>,
+    /// What belongs to it.
+    pub links: Vec<Link>,
     pub advice_title: &'static str,
     pub advice: &'static str,
     pub person: Vec<String>,
     pub forms: Vec<DeedForm>,
+}
+
+/// A way to another page.
+pub(super) struct Link {
+    pub href: String,
+    pub text: String,
 }
 
 /// `GET /operations/deliveries/{id}`.
@@ -62,13 +72,24 @@ pub(super) async fn resend(
         Ok(why) => why,
         Err(error) => {
             let wrong = Wrong::new(how.as_str(), "reason", error, &body);
-            return show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await;
+            return match how {
+                Resend::Retry => show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await,
+                Resend::Replay => replay::show_preview(&app, &who, &headers, &id, Some(wrong)).await,
+            };
         }
     };
     let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
-    match app.gateway.resend(delivery, how, &decider(&who, &why, true)).await {
-        Ok(true) => see_other(&format!("/operations/deliveries/{delivery}?done={how}")),
-        Ok(false) => trouble(StatusCode::CONFLICT),
+    let done = async {
+        let done = app.gateway.resend(delivery, how, &decider(&who, &why, true)).await?;
+        let replays = app.gateway.store().replays(delivery).await?;
+        Ok((done, replays.last().map(|replay| replay.id)))
+    };
+    match done.await {
+        Ok((true, Some(replay))) if how == Resend::Replay => {
+            see_other(&format!("/operations/replays/{replay}?done=replay"))
+        }
+        Ok((true, _)) => see_other(&format!("/operations/deliveries/{delivery}?done={how}")),
+        Ok((false, _)) => trouble(StatusCode::CONFLICT),
         Err(error) => store_failed(&error),
     }
 }
@@ -178,13 +199,15 @@ async fn show(
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let looked = async {
         let Some(copy) = app.gateway.look_at_delivery(&attendant(who), id).await? else { return Ok(None) };
-        Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy)))
+        let replays = app.gateway.store().replays(id).await?;
+        Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy, replays)))
     };
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     match looked.await {
-        Ok(Some((shell, copy))) => {
+        Ok(Some((shell, copy, replays))) => {
             let now = app.gateway.clock().now();
-            page(headers, status, &one(shell, &copy, done, wrong.as_ref(), person, now))
+            let links = links(&copy, &replays, now);
+            page(headers, status, &OnePage { links, ..one(shell, &copy, done, wrong.as_ref(), person, now) })
         }
         Ok(None) => trouble(StatusCode::NOT_FOUND),
         Err(error) => store_failed(&error),
@@ -208,25 +231,45 @@ fn one(
         false => ("It has left", "Nothing to do, unless the recipient says that it never came: then send it again."),
     };
     let forms: Vec<DeedForm> = forms(copy, !person.is_empty(), now).into_iter().map(|form| form.wrong(wrong)).collect();
-    let colour = match copy.state {
-        _ if copy.ended.is_some() => "grey",
-        DeliveryState::Failed => "red",
-        DeliveryState::Queued => "yellow",
-        DeliveryState::Withdrawn | DeliveryState::Rejected => "grey",
-        _ => "green",
-    };
     OnePage {
         shell,
         title: format!("Delivery {}", words::short(copy.id)),
+        back: ("/operations".to_owned(), "Deliveries"),
         done,
         errors: errors(&forms),
-        tag: (words::standing(copy), colour),
+        tag: (words::standing(copy), colour(copy)),
         facts: facts(copy, now),
+        links: Vec::new(),
         advice_title,
         advice,
         person,
         forms,
     }
+}
+
+/// The colour of how it stands.
+pub(super) fn colour(copy: &DeliveryRecord) -> &'static str {
+    match copy.state {
+        _ if copy.ended.is_some() => "grey",
+        DeliveryState::Failed => "red",
+        DeliveryState::Queued => "yellow",
+        DeliveryState::Withdrawn | DeliveryState::Rejected => "grey",
+        _ => "green",
+    }
+}
+
+/// Whether it may be sent again although it may have arrived.
+pub(super) fn is_replayable(copy: &DeliveryRecord) -> bool {
+    matches!(copy.state, DeliveryState::Failed | DeliveryState::Sent)
+}
+
+/// Its replays, and the way to one more.
+fn links(copy: &DeliveryRecord, replays: &[Replay], now: Timestamp) -> Vec<Link> {
+    let again = is_replayable(copy).then(|| Link {
+        href: format!("/operations/deliveries/{}/replay", copy.id),
+        text: "Send it again, labelled as a repeat: see first what would leave".to_owned(),
+    });
+    replays.iter().map(|replay| replay::link(replay, now)).chain(again).collect()
 }
 
 fn waits(copy: &DeliveryRecord) -> bool {
@@ -268,24 +311,13 @@ fn facts(copy: &DeliveryRecord, now: Timestamp) -> Vec<Fact> {
 
 fn forms(copy: &DeliveryRecord, revealed: bool, now: Timestamp) -> Vec<DeedForm> {
     let path = format!("/operations/deliveries/{}", copy.id);
-    let resend = |how: Resend, title, button| {
-        let mut form = DeedForm::new(how.as_str(), title, format!("{path}/resend"), button);
-        form.hidden = vec![("how", how.to_string())];
-        form
-    };
     let mut forms = Vec::new();
     let later = copy.next_attempt.is_some_and(|at| at > now);
     if copy.state == DeliveryState::Failed || copy.state == DeliveryState::Queued && later {
-        forms.push(
-            resend(Resend::Retry, "Retry: send the same message now", "Retry now")
-                .saying("It keeps its identifier. A recipient that has it already takes it once."),
-        );
-    }
-    if matches!(copy.state, DeliveryState::Failed | DeliveryState::Sent) {
-        forms.push(
-            resend(Resend::Replay, "Send it again, labelled as a repeat", "Send it again")
-                .saying("For a copy that was handed over and never came. The recipient is told that it is a repeat."),
-        );
+        let title = "Retry: send the same message now";
+        let mut form = DeedForm::new(Resend::Retry.as_str(), title, format!("{path}/resend"), "Retry now");
+        form.hidden = vec![("how", Resend::Retry.to_string())];
+        forms.push(form.saying("It keeps its identifier. A recipient that has it already takes it once."));
     }
     let routed = matches!(copy.kind, RecipientKind::CareHome | RecipientKind::RegisteredPractice);
     if routed && copy.ended.is_none() && copy.notice.is_none() {

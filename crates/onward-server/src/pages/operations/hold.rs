@@ -239,6 +239,7 @@ fn one(
     OnePage {
         shell,
         title: format!("Held transfer {}", words::short(held.transfer)),
+        back: ("/operations".to_owned(), "Deliveries"),
         done,
         errors: errors(&forms),
         tag: if overdue { ("Overdue", "red") } else { ("Held", "blue") },
@@ -251,6 +252,7 @@ fn one(
             Fact { key: "Came", lines: vec![dates::near_moment(held.received, now)] },
             Fact { key: "Identifier", lines: vec![held.transfer.to_string()] },
         ],
+        links: Vec::new(),
         advice_title: "What resolves it",
         advice,
         person,

@@ -7,6 +7,7 @@ mod bulk;
 mod decide;
 mod delivery;
 mod hold;
+mod replay;
 mod words;
 
 use std::sync::Arc;
@@ -33,7 +34,11 @@ pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("POST", "/operations/resume", post(board::resume)),
         route("GET", "/operations/retry", get(bulk::get)),
         route("POST", "/operations/retry", post(bulk::post)),
+        route("GET", "/operations/bulks/{id}", get(bulk::progress)),
+        route("POST", "/operations/bulks/{id}/cancel", post(bulk::cancel)),
+        route("GET", "/operations/replays/{id}", get(replay::get)),
         route("GET", "/operations/deliveries/{id}", get(delivery::get)),
+        route("GET", "/operations/deliveries/{id}/replay", get(replay::preview)),
         route("POST", "/operations/deliveries/{id}/resend", post(delivery::resend)),
         route("POST", "/operations/deliveries/{id}/redirect", post(delivery::redirect)),
         route("POST", "/operations/deliveries/{id}/reveal", post(delivery::reveal)),
@@ -202,7 +207,9 @@ fn done_words(query: Option<&str>) -> &'static str {
         Some("closed") => "The transfer is ended. Nothing is sent.",
         Some("paused") => "It is paused. Messages are still taken in and wait.",
         Some("resumed") => "It is resumed. What waits is sent in the order in which it came.",
-        Some("retried") => "The failed copies are queued again.",
+        Some("retried") => "It is kept. The copies are queued again one after the other.",
+        Some("cancelled") => "It is stopped.",
+        Some("nothing") => "No failed copy fits any more. Nothing was done.",
         _ => "",
     }
 }

@@ -203,12 +203,12 @@ async fn what_sealing_costs() {
     let (mut accepting, mut sealing) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
     for n in 0..MESSAGES {
         let mut message = telling(n);
-        message.transfer.body = vec![b'x'; 100_000];
+        message.transfer.body = noise(100_000);
         let copy = delivery(RecipientKind::CareHome, "VM1AB");
         let copies = (0..5).map(|_| NewDelivery {
             id: DeliveryId::random(),
-            body: vec![b'y'; 60_000],
-            html: Some(vec![b'z'; 40_000]),
+            body: noise(60_000),
+            html: Some(noise(40_000)),
             ..copy.clone()
         });
         message.deliveries = copies.collect();

@@ -1,0 +1,230 @@
+//! What people have sent again: each replay of a copy, and many copies by one decision.
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use jiff::{SignedDuration, Timestamp};
+use onward_core::audit::AuditRow;
+use onward_core::store::{Bulk, BulkStep, NewBulk, Replay, Resend, ResendStore, StoreError};
+use onward_core::{BulkId, DeliveryId, ReplayId};
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::keyed::Keyed;
+use super::session::{self, Params};
+use super::work::Work;
+use super::{PostgresStore, deliveries};
+use crate::columns::Columns;
+use crate::query::REPLAYABLE;
+use crate::rows::REPLAYED;
+use crate::rows::resending::{self as rows, BULK, OUTCOMES, REPLAY, of_bulk, of_replay};
+use crate::stored::micros;
+
+/// For so long a decision about many copies that has ended is kept.
+const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
+
+#[async_trait]
+impl ResendStore for PostgresStore {
+    async fn replays(&self, delivery: DeliveryId) -> Result<Vec<Replay>, StoreError> {
+        self.read(delivery, |c, delivery| replays(c, "delivery = $1 ORDER BY at, id", delivery.0).boxed()).await
+    }
+
+    async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError> {
+        self.read(id, |c, id| async move { Ok(replays(c, "id = $1", id.0).await?.into_iter().next()) }.boxed()).await
+    }
+
+    async fn start_bulk(&self, bulk: NewBulk, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.writers.run((bulk, audit), |work, (bulk, audit)| start(work, bulk, audit).boxed()).await
+    }
+
+    async fn bulk(&self, id: BulkId) -> Result<Option<Bulk>, StoreError> {
+        self.read(id, |c, id| async move { Ok(bulks(c, "b.id = $1", &[&id.0]).await?.into_iter().next()) }.boxed())
+            .await
+    }
+
+    async fn bulks(&self, since: Timestamp) -> Result<Vec<Bulk>, StoreError> {
+        self.read(micros(since), |c, since| recent(c, *since).boxed()).await
+    }
+
+    async fn bulk_pending(&self, id: BulkId, limit: u32) -> Result<Vec<DeliveryId>, StoreError> {
+        self.read((id, limit), |c, (id, limit)| pending(c, *id, *limit).boxed()).await
+    }
+
+    async fn resend_of_bulk(
+        &self,
+        id: BulkId,
+        delivery: DeliveryId,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<BulkStep, StoreError> {
+        self.writers.run(One { id, delivery, at, audit }, |work, one| step(work, one).boxed()).await
+    }
+
+    async fn cancel_bulk(&self, id: BulkId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.writers.run((id, at, audit), |work, (id, at, audit)| cancel(work, *id, *at, audit).boxed()).await
+    }
+}
+
+/// A copy that is to be sent again.
+pub(super) struct Again<'a> {
+    pub(super) delivery: DeliveryId,
+    pub(super) how: Resend,
+    /// Who decided it, by name.
+    pub(super) by: &'a str,
+    pub(super) why: &'a str,
+    pub(super) at: Timestamp,
+    pub(super) bulk: Option<BulkId>,
+}
+
+/// Queues a copy again, due at once; a replay is kept beside it.
+pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'j [AuditRow]) -> Result<bool, Failure> {
+    let c = work.client();
+    let queued = session::execute(
+        c,
+        &format!(
+            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = $1, changed = $1,
+                 replay = CASE WHEN $4 THEN $3 ELSE replay END
+             WHERE id = $2 AND erased IS NULL
+                 AND CASE WHEN $4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > $1 END"
+        ),
+        &[&micros(again.at), &again.delivery.0, &REPLAYED, &(again.how == Resend::Replay)],
+    )
+    .await?;
+    if queued == 0 {
+        return Ok(false);
+    }
+    if again.how == Resend::Replay {
+        deliveries::put_words(c, "replay_words", again.delivery, again.why).await?;
+        keep(c, &again).await?;
+    }
+    deliveries::keep_versions(c, &[again.delivery.0], again.at).await?;
+    work.audit(audit);
+    Ok(true)
+}
+
+async fn keep(c: &Keyed, again: &Again<'_>) -> Result<(), Failure> {
+    let id = ReplayId::random();
+    let key = deliveries::key(c, again.delivery).await;
+    let sealed = key.and_then(|key| Ok(c.keys().seal_text(key, of_replay(&id.to_string()), again.why)?));
+    let words = match sealed {
+        Err(Failure::Erased) => None,
+        sealed => Some(sealed?),
+    };
+    session::execute(
+        c,
+        "INSERT INTO replays (id, delivery, at, name, words, attempts_before, bulk)
+         SELECT $1, id, $2, $3, $4, attempts, $5 FROM deliveries WHERE id = $6",
+        &[&id.0, &micros(again.at), &again.by, &words, &again.bulk.map(|bulk| bulk.0), &again.delivery.0],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn replays(c: &Keyed, condition: &str, id: Uuid) -> Result<Vec<Replay>, Failure> {
+    let found = session::all(c, &format!("SELECT {REPLAY} FROM replays WHERE {condition}"), &[&id]).await?;
+    c.opened(&found, |row, keys| rows::replay(&Columns::of("replays", row), keys)).await
+}
+
+async fn bulks(c: &Keyed, condition: &str, params: Params<'_>) -> Result<Vec<Bulk>, Failure> {
+    let found = session::all(c, &format!("SELECT {BULK} FROM bulks b WHERE {condition}"), params).await?;
+    c.opened(&found, |row, keys| rows::bulk(&Columns::of("bulks", row), keys)).await
+}
+
+async fn recent(c: &Keyed, since: i64) -> Result<Vec<Bulk>, Failure> {
+    bulks(c, "b.ended IS NULL OR b.ended >= $1 ORDER BY b.at DESC, b.id", &[&since]).await
+}
+
+async fn pending(c: &Keyed, id: BulkId, limit: u32) -> Result<Vec<DeliveryId>, Failure> {
+    let found = session::all(
+        c,
+        "SELECT c.delivery FROM bulk_copies c JOIN bulks b ON b.id = c.bulk
+         WHERE c.bulk = $1 AND c.outcome IS NULL AND b.state = 'running' ORDER BY c.place LIMIT $2",
+        &[&id.0, &i64::from(limit)],
+    )
+    .await?;
+    found.iter().map(|row| Ok(Columns::of("bulk_copies", row).parsed("delivery")?)).collect()
+}
+
+async fn start<'j>(work: &mut Work<'j>, bulk: &'j NewBulk, audit: &'j [AuditRow]) -> Result<bool, Failure> {
+    let c = work.client();
+    let forgotten = bulk.at.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+    session::execute(c, "DELETE FROM bulks WHERE ended < $1", &[&micros(forgotten)]).await?;
+    let key = c.gateway().await?;
+    let words = c.keys().seal_text(key, of_bulk(&bulk.id.to_string()), &bulk.reason)?;
+    let started = session::execute(
+        c,
+        "INSERT INTO bulks (id, how, filter, words, name, agent, at, state) VALUES ($1, $2, $3, $4, $5, $6, $7, 'running')
+         ON CONFLICT (id) DO NOTHING",
+        &[&bulk.id.0, &bulk.how.as_str(), &bulk.filter, &words, &bulk.by, &bulk.agent, &micros(bulk.at)],
+    )
+    .await?;
+    if started == 0 {
+        return Ok(false);
+    }
+    let copies: Vec<Uuid> = bulk.copies.iter().map(|copy| copy.0).collect();
+    session::execute(
+        c,
+        "INSERT INTO bulk_copies (bulk, delivery, place)
+         SELECT $1, t.delivery, t.place FROM unnest($2::uuid[]) WITH ORDINALITY AS t (delivery, place)",
+        &[&bulk.id.0, &copies],
+    )
+    .await?;
+    end(c, bulk.id, bulk.at).await?;
+    work.audit(audit);
+    Ok(true)
+}
+
+/// One copy of many.
+struct One {
+    id: BulkId,
+    delivery: DeliveryId,
+    at: Timestamp,
+    audit: Vec<AuditRow>,
+}
+
+async fn step<'j>(work: &mut Work<'j>, one: &'j One) -> Result<BulkStep, Failure> {
+    // The row is held, so that of several nodes one looks at a copy, and none after it was stopped.
+    let running = "SELECT id FROM bulks WHERE id = $1 AND state = 'running' FOR UPDATE";
+    if session::first(work.client(), running, &[&one.id.0]).await?.is_none() {
+        return Ok(BulkStep::Overtaken);
+    }
+    let pending = "b.id = $1
+        AND EXISTS (SELECT 1 FROM bulk_copies c WHERE c.bulk = b.id AND c.delivery = $2 AND c.outcome IS NULL)";
+    let found = bulks(work.client(), pending, &[&one.id.0, &one.delivery.0]).await?;
+    let Some(found) = found.into_iter().next() else { return Ok(BulkStep::Overtaken) };
+    let again = Again {
+        delivery: one.delivery,
+        how: found.how,
+        by: &found.by,
+        why: &found.reason,
+        at: one.at,
+        bulk: Some(one.id),
+    };
+    let resent = requeue(work, again, &one.audit).await?;
+    let [yes, no] = OUTCOMES;
+    let outcome = if resent { yes } else { no };
+    let sql = "UPDATE bulk_copies SET outcome = $1 WHERE bulk = $2 AND delivery = $3";
+    session::execute(work.client(), sql, &[&outcome, &one.id.0, &one.delivery.0]).await?;
+    end(work.client(), one.id, one.at).await?;
+    Ok(if resent { BulkStep::Resent } else { BulkStep::PassedOver })
+}
+
+/// Ends a decision of which nothing is left to do.
+async fn end(c: &Keyed, bulk: BulkId, at: Timestamp) -> Result<(), Failure> {
+    session::execute(
+        c,
+        "UPDATE bulks SET state = 'finished', ended = $1 WHERE id = $2 AND state = 'running'
+             AND NOT EXISTS (SELECT 1 FROM bulk_copies WHERE bulk = $2 AND outcome IS NULL)",
+        &[&micros(at), &bulk.0],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn cancel<'j>(work: &mut Work<'j>, id: BulkId, at: Timestamp, audit: &'j [AuditRow]) -> Result<bool, Failure> {
+    let sql = "UPDATE bulks SET state = 'cancelled', ended = $1 WHERE id = $2 AND state = 'running'";
+    let stopped = session::execute(work.client(), sql, &[&micros(at), &id.0]).await?;
+    if stopped == 1 {
+        work.audit(audit);
+    }
+    Ok(stopped == 1)
+}

@@ -1,0 +1,78 @@
+//! Compression of what is sealed: a transfer of care and its copies are mostly markup, and shrink to a fifth.
+
+use std::cell::RefCell;
+
+use zeroize::Zeroizing;
+use zstd::bulk::{Compressor, Decompressor};
+
+/// Values below this many bytes stay as they are: they would gain less than a page.
+const LEAST: usize = 512;
+/// The fastest level: higher ones cost several times as much for a tenth of the size.
+const LEVEL: i32 = 1;
+/// More than any value that is ever sealed; what says that it is larger is damaged.
+const MOST: usize = 1 << 28;
+
+thread_local! {
+    // Their tables are large, and the same for every value.
+    static PACK: RefCell<Option<Compressor<'static>>> = RefCell::new(Compressor::new(LEVEL).ok());
+    static UNPACK: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
+}
+
+/// The value as one Zstandard frame (RFC 8878) that tells its size; `None` where that saves less than a sixteenth.
+pub(super) fn pack(plain: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    if plain.len() < LEAST {
+        return None;
+    }
+    let packed = PACK.with_borrow_mut(|compressor| compressor.as_mut()?.compress(plain).ok())?;
+    (packed.len() < plain.len() - plain.len() / 16).then(|| Zeroizing::new(packed))
+}
+
+/// What was packed.
+pub(super) fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
+    let size = Decompressor::upper_bound(packed).filter(|size| *size <= MOST)?;
+    UNPACK.with_borrow_mut(|decompressor| decompressor.as_mut()?.decompress(packed, size).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_back(
+            part in proptest::collection::vec(any::<u8>(), 1..300), times in 1_usize..400
+        ) {
+            let plain = part.repeat(times);
+            if let Some(packed) = pack(&plain) {
+                prop_assert!(packed.len() < plain.len());
+                prop_assert_eq!(unpack(&packed), Some(plain));
+            }
+        }
+
+        #[test]
+        fn nothing_else_is_unpacked_into_much(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(unpack(&bytes).is_none_or(|plain| plain.len() <= MOST));
+        }
+    }
+
+    #[test]
+    fn markup_shrinks_and_noise_stays() {
+        let markup: String = (0..600).map(|n| format!("<p class=\"line\">Line {n} of the plan</p>")).collect();
+        let packed = pack(markup.as_bytes()).expect("it shrinks");
+        assert!(packed.len() * 4 < markup.len(), "{} of {}", packed.len(), markup.len());
+        let mut noise = vec![0; 20_000];
+        aws_lc_rs::rand::fill(&mut noise).expect("randomness");
+        assert!(pack(&noise).is_none());
+        assert!(pack(b"short").is_none());
+    }
+
+    #[test]
+    fn a_frame_that_claims_too_much_is_refused_before_anything_is_set_aside() {
+        // Magic number, single segment with an eight-byte size of 2^40, no block (RFC 8878 section 3.1.1).
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0xe0];
+        frame.extend_from_slice(&(1_u64 << 40).to_le_bytes());
+        assert_eq!(unpack(&frame), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! What people have sent again: each replay of a copy, and many copies by one decision.
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use onward_core::audit::AuditRow;
+use onward_core::store::{Bulk, BulkStep, NewBulk, Replay, Resend, ResendStore, StoreError};
+use onward_core::{BulkId, DeliveryId, ReplayId};
+use rusqlite::{Params, params};
+
+use super::failure::Failure;
+use super::keyed::Keyed;
+use super::{SqliteStore, audit, deliveries};
+use crate::columns::Columns;
+use crate::query::REPLAYABLE;
+use crate::rows::REPLAYED;
+use crate::rows::resending::{self as rows, BULK, OUTCOMES, REPLAY, of_bulk, of_replay};
+use crate::stored::{micros, stored_count};
+
+/// For so long a decision about many copies that has ended is kept.
+const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
+
+#[async_trait]
+impl ResendStore for SqliteStore {
+    async fn replays(&self, delivery: DeliveryId) -> Result<Vec<Replay>, StoreError> {
+        self.read(move |c| replays(c, "delivery = ? ORDER BY at, id", [delivery.to_string()])).await
+    }
+
+    async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError> {
+        self.read(move |c| Ok(replays(c, "id = ?", [id.to_string()])?.into_iter().next())).await
+    }
+
+    async fn start_bulk(&self, bulk: NewBulk, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.write(move |c| start(c, &bulk, &audit)).await
+    }
+
+    async fn bulk(&self, id: BulkId) -> Result<Option<Bulk>, StoreError> {
+        self.read(move |c| Ok(bulks(c, "b.id = ?", [id.to_string()])?.into_iter().next())).await
+    }
+
+    async fn bulks(&self, since: Timestamp) -> Result<Vec<Bulk>, StoreError> {
+        let condition = "b.ended IS NULL OR b.ended >= ? ORDER BY b.at DESC, b.id";
+        self.read(move |c| bulks(c, condition, [micros(since)])).await
+    }
+
+    async fn bulk_pending(&self, id: BulkId, limit: u32) -> Result<Vec<DeliveryId>, StoreError> {
+        self.read(move |c| {
+            c.prepare_cached(
+                "SELECT c.delivery FROM bulk_copies c JOIN bulks b ON b.id = c.bulk
+                 WHERE c.bulk = ? AND c.outcome IS NULL AND b.state = 'running' ORDER BY c.place LIMIT ?",
+            )?
+            .query_and_then(params![id.to_string(), limit], |row| {
+                Ok(Columns::of("bulk_copies", row).parsed("delivery")?)
+            })?
+            .collect()
+        })
+        .await
+    }
+
+    async fn resend_of_bulk(
+        &self,
+        id: BulkId,
+        delivery: DeliveryId,
+        at: Timestamp,
+        audit: Vec<AuditRow>,
+    ) -> Result<BulkStep, StoreError> {
+        self.write(move |c| step(c, id, delivery, at, &audit)).await
+    }
+
+    async fn cancel_bulk(&self, id: BulkId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.write(move |c| {
+            let stopped = c
+                .prepare_cached("UPDATE bulks SET state = 'cancelled', ended = ? WHERE id = ? AND state = 'running'")?
+                .execute(params![micros(at), id.to_string()])?;
+            if stopped == 1 {
+                audit::append(c, &audit)?;
+            }
+            Ok(stopped == 1)
+        })
+        .await
+    }
+}
+
+/// A copy that is to be sent again.
+pub(super) struct Again<'a> {
+    pub(super) delivery: DeliveryId,
+    pub(super) how: Resend,
+    /// Who decided it, by name.
+    pub(super) by: &'a str,
+    pub(super) why: &'a str,
+    pub(super) at: Timestamp,
+    pub(super) bulk: Option<BulkId>,
+}
+
+/// Queues a copy again, due at once; a replay is kept beside it.
+pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> Result<bool, Failure> {
+    let id = again.delivery.to_string();
+    let queued = c
+        .prepare_cached(&format!(
+            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1,
+                 replay = CASE WHEN ?4 THEN ?3 ELSE replay END
+             WHERE id = ?2 AND erased IS NULL
+                 AND CASE WHEN ?4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > ?1 END"
+        ))?
+        .execute(params![micros(again.at), id, REPLAYED, again.how == Resend::Replay])?;
+    if queued == 0 {
+        return Ok(false);
+    }
+    if again.how == Resend::Replay {
+        deliveries::put_words(c, "replay_words", again.delivery, again.why)?;
+        let replay = ReplayId::random().to_string();
+        let words = match c.seal_text(deliveries::key(c, &id)?, of_replay(&replay), again.why) {
+            Err(Failure::Erased) => None,
+            sealed => Some(sealed?),
+        };
+        c.prepare_cached(
+            "INSERT INTO replays (id, delivery, at, name, words, attempts_before, bulk)
+             SELECT ?1, id, ?2, ?3, ?4, attempts, ?5 FROM deliveries WHERE id = ?6",
+        )?
+        .execute(params![
+            replay,
+            micros(again.at),
+            again.by,
+            words,
+            again.bulk.map(|bulk| bulk.to_string()),
+            id
+        ])?;
+    }
+    deliveries::keep_version(c, again.delivery, again.at)?;
+    audit::append(c, audit)?;
+    Ok(true)
+}
+
+fn replays(c: &Keyed<'_>, condition: &str, values: impl Params) -> Result<Vec<Replay>, Failure> {
+    c.prepare_cached(&format!("SELECT {REPLAY} FROM replays WHERE {condition}"))?
+        .query_and_then(values, |row| c.opened(|keys| rows::replay(&Columns::of("replays", row), keys)))?
+        .collect()
+}
+
+fn bulks(c: &Keyed<'_>, condition: &str, values: impl Params) -> Result<Vec<Bulk>, Failure> {
+    c.prepare_cached(&format!("SELECT {BULK} FROM bulks b WHERE {condition}"))?
+        .query_and_then(values, |row| c.opened(|keys| rows::bulk(&Columns::of("bulks", row), keys)))?
+        .collect()
+}
+
+fn start(c: &Keyed<'_>, bulk: &NewBulk, audit: &[AuditRow]) -> Result<bool, Failure> {
+    let id = bulk.id.to_string();
+    let forgotten = bulk.at.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+    c.prepare_cached("DELETE FROM bulks WHERE ended < ?")?.execute([micros(forgotten)])?;
+    let words = c.seal_text(c.keys().vault().gateway(), of_bulk(&id), &bulk.reason)?;
+    let started = c
+        .prepare_cached(
+            "INSERT INTO bulks (id, how, filter, words, name, agent, at, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'running')
+             ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![id, bulk.how.as_str(), bulk.filter, words, bulk.by, bulk.agent, micros(bulk.at)])?;
+    if started == 0 {
+        return Ok(false);
+    }
+    for (place, copy) in bulk.copies.iter().enumerate() {
+        c.prepare_cached("INSERT INTO bulk_copies (bulk, delivery, place) VALUES (?, ?, ?)")?.execute(params![
+            id,
+            copy.to_string(),
+            stored_count(place as u64)
+        ])?;
+    }
+    end(c, &id, bulk.at)?;
+    audit::append(c, audit)?;
+    Ok(true)
+}
+
+fn step(
+    c: &Keyed<'_>,
+    id: BulkId,
+    delivery: DeliveryId,
+    at: Timestamp,
+    audit: &[AuditRow],
+) -> Result<BulkStep, Failure> {
+    let (bulk, copy) = (id.to_string(), delivery.to_string());
+    let pending = "b.id = ? AND b.state = 'running'
+        AND EXISTS (SELECT 1 FROM bulk_copies c WHERE c.bulk = b.id AND c.delivery = ? AND c.outcome IS NULL)";
+    let Some(found) = bulks(c, pending, params![bulk, copy])?.into_iter().next() else {
+        return Ok(BulkStep::Overtaken);
+    };
+    let again = Again { delivery, how: found.how, by: &found.by, why: &found.reason, at, bulk: Some(id) };
+    let resent = requeue(c, &again, audit)?;
+    let [yes, no] = OUTCOMES;
+    c.prepare_cached("UPDATE bulk_copies SET outcome = ? WHERE bulk = ? AND delivery = ?")?.execute(params![
+        if resent { yes } else { no },
+        bulk,
+        copy
+    ])?;
+    end(c, &bulk, at)?;
+    Ok(if resent { BulkStep::Resent } else { BulkStep::PassedOver })
+}
+
+/// Ends a decision of which nothing is left to do.
+fn end(c: &Keyed<'_>, bulk: &str, at: Timestamp) -> Result<(), Failure> {
+    c.prepare_cached(
+        "UPDATE bulks SET state = 'finished', ended = ?1 WHERE id = ?2 AND state = 'running'
+             AND NOT EXISTS (SELECT 1 FROM bulk_copies WHERE bulk = ?2 AND outcome IS NULL)",
+    )?
+    .execute(params![micros(at), bulk])?;
+    Ok(())
+}
