@@ -163,6 +163,14 @@ pub fn erased(pending: &PendingErasure, account: Option<&str>, by: &str) -> Stri
     )
 }
 
+/// What [`erased`] says behind the request's identifier; `None` for every other sentence of this page.
+pub(crate) fn done_in(told: &str) -> Option<&str> {
+    let rest = told.strip_prefix("erasure ")?;
+    let (id, rest) = rest.split_once(' ')?;
+    id.parse::<Uuid>().ok()?;
+    rest.strip_prefix("of person ")
+}
+
 /// A signed-in person as requests and orders name them: the store refuses the second word of the account that asked, whatever the
 /// name.
 fn named(who: &Attendant) -> String {

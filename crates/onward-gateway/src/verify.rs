@@ -7,6 +7,7 @@ use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::store::{AuditHeader, Store, StoreError, StoredAudit};
 use onward_ledger::{Checkpoint, FirstMismatch, LogVerifier, StoredEntry, Verified};
 
+use crate::erasing;
 use crate::journal::columns_fit;
 use crate::sightings::VERIFYING;
 use crate::{contents, sent};
@@ -190,9 +191,49 @@ impl Erased {
     }
 }
 
-/// The keys that an erasure's entry names.
+/// The keys that an erasure's entry names. Of the entries with this word only that of a done erasure has them, and it ends with them;
+/// the others end with what somebody wrote, which explains nothing.
 fn erased_keys(event: &[u8]) -> Vec<String> {
     let event: serde_json::Value = serde_json::from_slice(event).unwrap_or_default();
-    let said = event["outcomeDesc"].as_str().and_then(|text| text.rsplit_once("; keys: "));
-    said.into_iter().flat_map(|(_, keys)| keys.split_whitespace()).map(str::to_owned).collect()
+    let said = event["outcomeDesc"].as_str().filter(|_| event["outcome"] == "0").unwrap_or_default();
+    let done = said.strip_prefix("erase: ").and_then(erasing::done_in);
+    let keys = done.and_then(|text| text.rsplit_once("; keys: "));
+    keys.into_iter().flat_map(|(_, keys)| keys.split_whitespace()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use onward_core::store::{ErasureGround, ErasureRequest, PendingErasure};
+
+    use super::*;
+
+    fn keys_in(outcome: &str, told: &str) -> Vec<String> {
+        erased_keys(
+            serde_json::json!({"outcome": outcome, "outcomeDesc": format!("erase: {told}")}).to_string().as_bytes(),
+        )
+    }
+
+    #[test]
+    fn only_a_done_erasure_explains_a_missing_key() {
+        let words = "as asked; keys: stolen";
+        let request = ErasureRequest {
+            id: uuid::Uuid::new_v4(),
+            ground: ErasureGround::LegalObligation,
+            reason: words.to_owned(),
+            by: words.to_owned(),
+            at: onward_core::Timestamp::UNIX_EPOCH,
+        };
+        for told in [
+            erasing::request_told(&request),
+            erasing::not_confirmed(request.id, words, words),
+            erasing::refused(request.id, words, words),
+            format!("of person p, requested by a; keys: {words}"),
+        ] {
+            assert!(keys_in("0", &told).is_empty(), "{told}");
+        }
+        let pending = PendingErasure { request, pseudonym: "p".to_owned(), keys: vec!["one".into(), "two".into()] };
+        let done = erasing::erased(&pending, None, words);
+        assert_eq!(keys_in("0", &done), ["one", "two"]);
+        assert!(keys_in("4", &done).is_empty(), "what failed destroyed nothing");
+    }
 }
