@@ -578,7 +578,8 @@ async function signed_out_on_an_answer(lead) {
     await submit(page, button)
     await page.route('**/session', (route) => route.fulfill(soon).catch(gone))
     await page.route('**/sign-in?*', (route) => route.fulfill({ contentType: 'text/html', body: 'sign in here' }).catch(gone))
-    await page.clock.fastForward('15:00')
+    // As long as the page says that the sign-in lasts.
+    await page.clock.fastForward(Number(await page.getAttribute('[data-session-seconds]', 'data-session-seconds')) * 1000)
     await page.clock.runFor('00:11')
   }
   const wrong = watched(await lead.newPage(), 'signed out on an error')
