@@ -400,8 +400,26 @@ pub(crate) fn refuse_audit(world: &World, refuse: bool) {
     world.tamper(sql);
 }
 
-/// What a start puts in force is told once, and again when it is something else; which part, never with which value.
+/// From which address a request came is told by the entries of what it did, not only by those of what the listener refused.
 #[tokio::test(flavor = "multi_thread")]
+async fn entries_of_requests_tell_the_address_that_asked() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    onward_tests::world::accepted(&hospital, onward_tests::message::fresh(onward_tests::message::EDISCHARGE_ITK3))
+        .await;
+    let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let events: Vec<Value> = entries.iter().filter_map(|entry| serde_json::from_slice(entry.event()?).ok()).collect();
+    for word in ["token: ", "accept: "] {
+        let said = |event: &&Value| event["outcomeDesc"].as_str().is_some_and(|said| said.starts_with(word));
+        let agents = events.iter().filter(said).flat_map(|event| event["agent"].as_array().expect("agents"));
+        let mut networks = agents.map(|agent| &agent["network"]);
+        let expected = serde_json::json!({ "address": "127.0.0.1", "type": "2" });
+        assert!(networks.any(|network| *network == expected), "{word}");
+    }
+}
+
+/// What a start puts in force is told once, and again when it is something else; which part, never with which value.
+#[tokio::test]
 async fn a_start_with_another_configuration_is_told() {
     async fn starts(world: &World) -> Vec<String> {
         let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");

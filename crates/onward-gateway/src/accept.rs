@@ -24,6 +24,10 @@ const SCAN_MAX: Duration = Duration::from_secs(30);
 /// Messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until it is
 /// committed: its copies and their pages. More would not be faster, as reading and rendering wait for processors.
 pub(crate) const KILOBYTES_AT_ONCE: u32 = 4_000;
+/// Smaller ones need no room: a hundred of them together are not much, and they never wait for large ones.
+const LARGE_KILOBYTES: u32 = 256;
+/// How long a large one waits for room: whoever sends it is told to come again.
+const ROOM_MAX: Duration = Duration::from_secs(30);
 
 /// One posted or collected message. It has no `Debug`: that would show the body.
 #[derive(Clone)]
@@ -96,20 +100,6 @@ impl Gateway {
     /// # Errors
     /// See [`AcceptError`]; a refusal has been audited when it is returned.
     pub async fn acceptance_of(&self, submission: &Submission) -> Result<Acceptance, AcceptError> {
-        self.acceptance_in(submission, &mut Some(self.room_for(submission).await)).await
-    }
-
-    /// Room for a message, in the order in which they came; the largest has it alone.
-    async fn room_for(&self, submission: &Submission) -> SemaphorePermit<'_> {
-        let kilobytes = u32::try_from(submission.body.len() / 1000).unwrap_or(u32::MAX);
-        self.room.acquire_many(kilobytes.clamp(1, KILOBYTES_AT_ONCE)).await.expect("it is never closed")
-    }
-
-    async fn acceptance_in(
-        &self,
-        submission: &Submission,
-        room: &mut Option<SemaphorePermit<'_>>,
-    ) -> Result<Acceptance, AcceptError> {
         let transfer = TransferId::random();
         let prepared = self.prepare(&submission.client, &submission.body, &submission.media_type, transfer).await;
         let prepared = match prepared {
@@ -117,10 +107,6 @@ impl Gateway {
             Err(PrepareError::Store(error)) => return Err(error.into()),
             Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
-        if !prepared.to_scan.0.is_empty() {
-            // A scanner that is slow keeps nobody waiting but who has attachments.
-            room.take();
-        }
         if let Some(refusal) = self.malware_in(&prepared.to_scan.0).await? {
             tracing::error!(client = %submission.client.id, %refusal, "a message is refused");
             return Err(self.refuse(submission, refusal).await?);
@@ -128,10 +114,25 @@ impl Gateway {
         Ok(self.acceptance(submission, prepared, transfer).await?)
     }
 
+    /// Room for a large message, in the order in which they came; the largest has it alone.
+    async fn room_for(&self, submission: &Submission) -> Result<Option<SemaphorePermit<'_>>, StoreError> {
+        let kilobytes = u32::try_from(submission.body.len() / 1000).unwrap_or(u32::MAX);
+        if kilobytes < LARGE_KILOBYTES {
+            return Ok(None);
+        }
+        let room = self.room.acquire_many(kilobytes.min(KILOBYTES_AT_ONCE));
+        match tokio::time::timeout(ROOM_MAX, room).await {
+            Ok(room) => Ok(Some(room.expect("it is never closed"))),
+            Err(_) => {
+                Err(StoreError::Unavailable("too many large messages are being taken in: send it again".to_owned()))
+            }
+        }
+    }
+
     async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
         // Until the commit, when all that was made of the message is let go.
-        let mut room = Some(self.room_for(submission).await);
-        let acceptance = self.acceptance_in(submission, &mut room).await?;
+        let room = self.room_for(submission).await?;
+        let acceptance = self.acceptance_of(submission).await?;
         let NewTransfer { id: transfer, document_id, document_set_id, response, .. } = &acceptance.transfer;
         let (transfer, response) = (*transfer, response.clone());
         for copy in &acceptance.deliveries {

@@ -24,6 +24,8 @@ pub struct Listing {
     pub open_only: bool,
     /// Only those queued at or after this.
     pub since: Timestamp,
+    /// No filter leaves anything out: only such a look counts as one, and tells what is new.
+    pub whole: bool,
     /// At most so many of those that are wanted, the newest.
     pub limit: usize,
     /// What was asked for, as the log keeps it.
@@ -70,12 +72,12 @@ impl Gateway {
         listing: Listing,
         wanted: impl Fn(&Arrival) -> bool + Send,
     ) -> Result<Listed, StoreError> {
-        let Listing { open_only, since, limit, asked } = listing;
+        let Listing { open_only, since, whole, limit, asked } = listing;
         let query = ArrivalQuery { open_only, since, ..homes_of(who) };
         let arrivals = self.wanted(query, limit, wanted).await?;
         let copies = arrivals.iter().map(|arrival| arrival.copy.id).collect();
         let shown = Shown { copies, transfers: Vec::new() };
-        let looked = self.note_arrivals(who, &asked, &shown).await?;
+        let looked = self.note_arrivals(who, (&asked, whole), &shown).await?;
         let mut news = BTreeMap::new();
         if let Some(looked) = looked {
             for arrival in &arrivals {
@@ -173,7 +175,7 @@ impl Gateway {
     async fn note_arrivals(
         &self,
         who: &Attendant,
-        asked: &str,
+        (asked, whole): (&str, bool),
         shown: &Shown,
     ) -> Result<Option<Timestamp>, StoreError> {
         let now = self.clock.now();
@@ -187,8 +189,8 @@ impl Gateway {
         };
         let rows: Vec<_> = shown.queries(asked).into_iter().map(row).collect();
         match who.agent.user {
-            Some(user) => self.store.look(user, now, SPELL, rows).await,
-            None => self.store.audit(rows).await.map(|()| None),
+            Some(user) if whole => self.store.look(user, now, SPELL, rows).await,
+            _ => self.store.audit(rows).await.map(|()| None),
         }
     }
 }

@@ -168,11 +168,12 @@ impl Gateway {
         }
         let now = self.clock.now();
         let Some(rendition) = self.store.rendition(id).await? else { return Ok(Sight::Nothing) };
-        let leaving = self.reader.of_page(&rendition);
+        // Of one file nothing else leaves: a list of the whole page would tell of what was not seen.
+        let leaving = (!matches!(opening, Opening::File(_))).then(|| self.reader.of_page(&rendition));
         let entry = AuditEntry {
             basis: Some(Basis::care(&copy.basis)),
-            content_sha256: Some(leaving.sha256),
-            contents: Some(leaving.contents),
+            content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
+            contents: leaving.map(|leaving| leaving.contents),
             ..self.attended(who, &copy, AuditWord::Read, &format!("version {} {}", copy.version, opening.words()))
         };
         let reader = step(who, &copy, StepKind::Opened, now);

@@ -97,12 +97,13 @@ impl Gateway {
         }
         let Some(rendition) = self.store.rendition(id).await? else { return Ok(None) };
         let leaving = match form {
-            Form::Document => self.reader.of(&rendition.media_type, &rendition.body),
-            Form::Page => self.reader.of_page(&rendition),
+            Form::Document => Some(self.reader.of(&rendition.media_type, &rendition.body)),
+            // Without a page nothing leaves.
+            Form::Page => rendition.html.is_some().then(|| self.reader.of_page(&rendition)),
         };
         let entry = AuditEntry {
-            content_sha256: Some(leaving.sha256),
-            contents: Some(leaving.contents),
+            content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
+            contents: leaving.map(|leaving| leaving.contents),
             transfer: Some(record.transfer),
             delivery: Some(id),
             recipient: Some(client.ods.clone()),

@@ -38,7 +38,9 @@ fn as_told(words: &str) -> Option<(Departure, &str)> {
 /// What was told when the person left the home, if they did; empty once that was erased.
 #[must_use]
 pub fn told_before(steps: &[Step]) -> Option<&str> {
-    let left = steps.iter().rev().find(|step| step.kind == StepKind::Left);
+    let moved = |step: &&Step| matches!(step.kind, StepKind::Left | StepKind::Arrived);
+    // Whoever came again has not left.
+    let left = steps.iter().rev().find(moved).filter(|step| step.kind == StepKind::Left);
     left.map(|step| step.text.as_deref().unwrap_or_default())
 }
 
@@ -83,12 +85,17 @@ impl Gateway {
         earlier: &[TransferRecord],
         copies: &[NewDelivery],
     ) -> Result<Vec<NewDelivery>, StoreError> {
-        let of_home = |copy: &&DeliveryRecord| copy.kind == RecipientKind::CareHome && copy.ended.is_none();
+        // A corrected version may name another person, of whom nothing was told.
+        let same_person = |copy: &DeliveryRecord| patient.is_some() && copy.patient.as_ref() == patient;
+        let of_home =
+            |copy: &&DeliveryRecord| copy.kind == RecipientKind::CareHome && copy.ended.is_none() && same_person(copy);
         let stays = copies.iter().filter(|copy| copy.kind == RecipientKind::CareHome);
         let stays: BTreeSet<&OdsCode> = stays.map(|copy| &copy.recipient).collect();
-        let olds = earlier.iter().flat_map(TransferRecord::copies).filter(of_home);
-        for old in olds.filter(|old| stays.contains(&old.recipient)) {
-            let steps = self.store.steps(old.id).await?;
+        let olds: Vec<_> = earlier.iter().flat_map(TransferRecord::copies).filter(of_home).collect();
+        for old in olds.iter().filter(|old| stays.contains(&old.recipient)) {
+            let mut steps = self.store.steps(old.id).await?;
+            // The store gives those of all versions.
+            steps.retain(|step| olds.iter().any(|old| old.id == step.delivery));
             let Some((to, reason)) = told_before(&steps).and_then(as_told) else { continue };
             let reason = format!("{reason}. The care home {} told so.", old.recipient_name);
             let mut seen = BTreeSet::new();
@@ -107,7 +114,26 @@ impl Gateway {
 
 #[cfg(test)]
 mod tests {
+    use onward_core::DeliveryId;
+
     use super::*;
+
+    #[test]
+    fn whoever_came_again_has_not_left() {
+        let step = |kind| Step {
+            delivery: DeliveryId::random(),
+            kind,
+            at: onward_core::Timestamp::UNIX_EPOCH,
+            user: String::new(),
+            name: String::new(),
+            item: None,
+            outcome: None,
+            text: Some("told".to_owned()),
+        };
+        let [arrived, left, again] = [StepKind::Arrived, StepKind::Left, StepKind::Arrived].map(step);
+        assert_eq!(told_before(&[arrived.clone(), left.clone()]), Some("told"));
+        assert_eq!(told_before(&[arrived, left, again]), None);
+    }
 
     #[test]
     fn what_was_told_is_told_in_short() {

@@ -149,8 +149,10 @@ impl Gateway {
     /// Looks once for what is left to do, and does it.
     async fn resend_many(&self, stop: &watch::Receiver<bool>) -> Result<(), StoreError> {
         let running = self.store.bulks(jiff::Timestamp::MAX).await?;
+        let mut first_error = None;
         for bulk in running.iter().filter(|bulk| bulk.state == BulkState::Running) {
             loop {
+                let mut done = 0_usize;
                 let pending = self.store.bulk_pending(bulk.id, PART).await?;
                 if pending.is_empty() {
                     break;
@@ -159,11 +161,18 @@ impl Gateway {
                     if *stop.borrow() {
                         return Ok(());
                     }
-                    self.resend_one_of(bulk, delivery).await?;
+                    // One that cannot be read keeps none of the others waiting.
+                    match self.resend_one_of(bulk, delivery).await {
+                        Ok(()) => done += 1,
+                        Err(error) => first_error = first_error.or(Some(error)),
+                    }
+                }
+                if done == 0 {
+                    break;
                 }
             }
         }
-        Ok(())
+        first_error.map_or(Ok(()), Err)
     }
 
     async fn resend_one_of(&self, bulk: &Bulk, delivery: DeliveryId) -> Result<(), StoreError> {

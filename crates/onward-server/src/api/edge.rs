@@ -12,10 +12,12 @@ use axum::response::{IntoResponse, Response};
 use onward_fhir::message::release_of;
 use onward_fhir::read::{self, Limits};
 use onward_fhir::write;
+use onward_gateway::journal::asked_from;
 use tracing::Instrument as _;
 
 use super::accept::{self, Form};
 use crate::app::App;
+use crate::listener::Peer;
 use crate::outcome::{self, Outcome};
 use crate::traces;
 
@@ -61,8 +63,16 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
         // Before anything is done: whoever cannot read the answer must not take the deed for undone.
         outcome::not_acceptable("Accept, or _format: application/fhir+json or application/fhir+xml").into_response()
     } else if plain {
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+        // Told again: what the listener told does not reach what is spawned.
+        let handling = async move {
+            match peer {
+                Some(peer) => asked_from(peer, next.run(request)).await,
+                None => next.run(request).await,
+            }
+        };
         // A panic in a handler is answered and logged; the other requests of the connection live on.
-        match tokio::spawn(next.run(request).instrument(span.clone())).await {
+        match tokio::spawn(handling.instrument(span.clone())).await {
             Ok(response) => response,
             Err(error) => {
                 // Not the error's text: a panic's message may hold what was being read.

@@ -240,7 +240,8 @@ pub(super) async fn get(
     };
     let listed = async {
         let (shell, homes) = shell(&app, &who).await?;
-        let listing = Listing { open_only: asked.show == Show::Open, since, limit: ROWS_MAX, asked: asked.logged() };
+        let (open_only, whole) = (asked.show == Show::Open, asked.only.is_none());
+        let listing = Listing { open_only, since, whole, limit: ROWS_MAX, asked: asked.logged() };
         let wanted = |arrival: &Arrival| {
             asked.only.is_none_or(|only| only == Standing::of(&arrival.copy, arrival.left.as_deref()))
         };

@@ -75,7 +75,8 @@ pub(super) struct Again<'a> {
     pub(super) bulk: Option<BulkId>,
 }
 
-/// Queues a copy again, due at once; a replay is kept beside it.
+/// Queues a copy again, due at once; a replay is kept beside it. One of many was decided on because it had failed: if it has left or waits
+/// by now, nothing is to be done.
 pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'j [AuditRow]) -> Result<bool, Failure> {
     let c = work.client();
     let queued = session::execute(
@@ -84,9 +85,9 @@ pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'
             "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = $1, changed = $1,
                  replay = CASE WHEN $4 THEN $3 ELSE replay END
              WHERE id = $2 AND erased IS NULL
-                 AND CASE WHEN $4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > $1 END"
+                 AND CASE WHEN $5 THEN state = 'failed' WHEN $4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > $1 END"
         ),
-        &[&micros(again.at), &again.delivery.0, &REPLAYED, &(again.how == Resend::Replay)],
+        &[&micros(again.at), &again.delivery.0, &REPLAYED, &(again.how == Resend::Replay), &again.bulk.is_some()],
     )
     .await?;
     if queued == 0 {

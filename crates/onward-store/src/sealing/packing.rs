@@ -20,7 +20,7 @@ thread_local! {
 
 /// The value as one Zstandard frame (RFC 8878) that tells its size; `None` where that saves less than a sixteenth.
 pub(super) fn pack(plain: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    if plain.len() < LEAST {
+    if !(LEAST..=MOST).contains(&plain.len()) {
         return None;
     }
     let packed = PACK.with_borrow_mut(|compressor| compressor.as_mut()?.compress(plain).ok())?;

@@ -255,15 +255,12 @@ fn is_masked(element: Element<'_, '_>) -> bool {
     element.value().is_none() && element.has_children() && element.children().all(mark)
 }
 
-/// A URL of a known publisher in which nobody can have hidden a number or a sentence.
+/// The URL of an extension's definition by a known publisher, in which nobody can have hidden a number or a sentence.
 fn is_published(url: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b':' | b'-' | b'_' | b'#');
-    let digits = url.bytes().fold((0_usize, 0_usize), |(run, longest), byte| {
-        let run = if byte.is_ascii_digit() { run + 1 } else { 0 };
-        (run, longest.max(run))
-    });
     url.len() <= 160
-        && digits.1 < 5
+        && url.bytes().filter(u8::is_ascii_digit).count() < 5
+        && url.contains("/StructureDefinition/")
         && url.bytes().all(plain)
         && PUBLISHERS.iter().any(|publisher| url.starts_with(publisher))
 }
