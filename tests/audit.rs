@@ -409,7 +409,7 @@ async fn entries_of_requests_tell_the_address_that_asked() {
         .await;
     let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     let events: Vec<Value> = entries.iter().filter_map(|entry| serde_json::from_slice(entry.event()?).ok()).collect();
-    for word in ["token: ", "accept: "] {
+    for word in ["sign-in: ", "accept: "] {
         let said = |event: &&Value| event["outcomeDesc"].as_str().is_some_and(|said| said.starts_with(word));
         let agents = events.iter().filter(said).flat_map(|event| event["agent"].as_array().expect("agents"));
         let mut networks = agents.map(|agent| &agent["network"]);
