@@ -163,12 +163,13 @@ pub fn erased(pending: &PendingErasure, account: Option<&str>, by: &str) -> Stri
     )
 }
 
-/// What [`erased`] says behind the request's identifier; `None` for every other sentence of this page.
+/// What [`erased`], or a run of retention, says behind its identifier; `None` for every other sentence of this page.
 pub(crate) fn done_in(told: &str) -> Option<&str> {
-    let rest = told.strip_prefix("erasure ")?;
-    let (id, rest) = rest.split_once(' ')?;
-    id.parse::<Uuid>().ok()?;
-    rest.strip_prefix("of person ")
+    [("erasure ", "of person "), ("retention plan ", "by ")].into_iter().find_map(|(begin, then)| {
+        let (id, rest) = told.strip_prefix(begin)?.split_once(' ')?;
+        id.parse::<Uuid>().ok()?;
+        rest.strip_prefix(then)
+    })
 }
 
 /// A signed-in person as requests and orders name them: the store refuses the second word of the account that asked, whatever the

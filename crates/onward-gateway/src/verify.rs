@@ -191,14 +191,16 @@ impl Erased {
     }
 }
 
-/// The keys that an erasure's entry names. Of the entries with this word only that of a done erasure has them, and it ends with them;
-/// the others end with what somebody wrote, which explains nothing.
+/// The keys that an erasure's entry names. Of the entries with this word only those of what was done end with keys and nothing else; what
+/// somebody wrote into a request, or as a name, explains nothing.
 fn erased_keys(event: &[u8]) -> Vec<String> {
     let event: serde_json::Value = serde_json::from_slice(event).unwrap_or_default();
     let said = event["outcomeDesc"].as_str().filter(|_| event["outcome"] == "0").unwrap_or_default();
     let done = said.strip_prefix("erase: ").and_then(erasing::done_in);
     let keys = done.and_then(|text| text.rsplit_once("; keys: "));
-    keys.into_iter().flat_map(|(_, keys)| keys.split_whitespace()).map(str::to_owned).collect()
+    let keys: Vec<&str> = keys.into_iter().flat_map(|(_, keys)| keys.split_whitespace()).collect();
+    let all_are = keys.iter().all(|key| key.parse::<uuid::Uuid>().is_ok());
+    keys.into_iter().filter(|_| all_are).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -215,25 +217,30 @@ mod tests {
 
     #[test]
     fn only_a_done_erasure_explains_a_missing_key() {
-        let words = "as asked; keys: stolen";
+        let [one, two] = ["0b7c4d1e-5a52-4b0a-8f6e-1d2c3b4a5968", "1b7c4d1e-5a52-4b0a-8f6e-1d2c3b4a5968"];
+        let words = &format!("as asked: everything about 1 people; keys: {one} ");
         let request = ErasureRequest {
             id: uuid::Uuid::new_v4(),
             ground: ErasureGround::LegalObligation,
-            reason: words.to_owned(),
-            by: words.to_owned(),
+            reason: words.clone(),
+            by: words.clone(),
             at: onward_core::Timestamp::UNIX_EPOCH,
         };
         for told in [
             erasing::request_told(&request),
             erasing::not_confirmed(request.id, words, words),
             erasing::refused(request.id, words, words),
-            format!("of person p, requested by a; keys: {words}"),
+            format!("of person p, requested by a; keys: {one}"),
+            format!("retention plan {} by {words}: decisions that were over before today", request.id),
         ] {
             assert!(keys_in("0", &told).is_empty(), "{told}");
         }
-        let pending = PendingErasure { request, pseudonym: "p".to_owned(), keys: vec!["one".into(), "two".into()] };
+        let pending = PendingErasure { request, pseudonym: "p".to_owned(), keys: vec![one.into(), two.into()] };
         let done = erasing::erased(&pending, None, words);
-        assert_eq!(keys_in("0", &done), ["one", "two"]);
+        assert_eq!(keys_in("0", &done), [one, two]);
+        let retained =
+            format!("retention plan {} by {words}: everything about 1 people; keys: {two}", uuid::Uuid::new_v4());
+        assert_eq!(keys_in("0", &retained), [two]);
         assert!(keys_in("4", &done).is_empty(), "what failed destroyed nothing");
     }
 }
