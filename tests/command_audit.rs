@@ -269,7 +269,11 @@ async fn settle(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_and_outcome_leaves_exactly_its_events() {
     let mut scene = Scene::start().await;
-    let mut differing = scene.run(SETTLED).await;
+    // Before the last one erases what the entries say.
+    let (erasing, before) = SETTLED.split_last().expect("rows");
+    let mut differing = scene.run(before).await;
+    assert!(balp::judge(scene.store.as_ref(), 0).await > 0);
+    differing.extend(scene.run(std::slice::from_ref(erasing)).await);
     scene.world.restart().await;
     scene.transfer = accepted(&scene.world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
     settle(&scene.world).await;

@@ -21,7 +21,7 @@ use crate::refusal::Refusal;
 /// How long all attachments of a message may take to be looked through: somebody waits for the answer.
 const SCAN_MAX: Duration = Duration::from_secs(30);
 
-/// Messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until it is
+/// Large messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until it is
 /// committed: its copies and their pages. More would not be faster, as reading and rendering wait for processors.
 pub(crate) const KILOBYTES_AT_ONCE: u32 = 4_000;
 /// Smaller ones need no room: a hundred of them together are not much, and they never wait for large ones.

@@ -134,7 +134,7 @@ pub struct Gateway {
     pub(crate) journal: Journal,
     /// Rung when there may be something to send, or when a state has changed.
     pub(crate) work: Notify,
-    /// Kilobytes of messages that may be taken in at once.
+    /// Kilobytes of large messages that may be taken in at once.
     pub(crate) room: Semaphore,
     /// Rung when many copies are to be sent again.
     pub(crate) bulks: Notify,

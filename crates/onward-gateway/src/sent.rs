@@ -62,8 +62,9 @@ struct Gathering<'a> {
     store: &'a dyn Store,
     sent: Sent,
     copies: HashMap<DeliveryId, Option<Copy>>,
-    /// The names of each list that fits, by its place; places by digest, `None` for one that does not.
+    /// The names of each list that fits, by its place.
     lists: Vec<Vec<String>>,
+    /// Places by digest; of one that does not fit, why.
     known: HashMap<[u8; 32], Result<usize, &'static str>>,
 }
 

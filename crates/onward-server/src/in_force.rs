@@ -47,12 +47,9 @@ pub fn parts(config: &Config) -> anyhow::Result<Parts> {
     let routes = config.routes.file.as_deref().map(read).transpose()?;
     parts.insert("routes".to_owned(), meaning("routes", routes.as_deref().unwrap_or(RouteFile::BUILT_IN))?);
     let rules = config.validation.rules_file.as_deref().map(read).transpose()?;
-    parts.insert("rules".to_owned(), meaning("rules", rules.as_deref().unwrap_or(RULES))?);
+    parts.insert("rules".to_owned(), meaning("rules", rules.as_deref().unwrap_or(onward_validate::BUILT_IN_RULES))?);
     Ok(parts)
 }
-
-/// The rules that are used where the configuration names no file.
-const RULES: &str = include_str!("../../../config/rules.toml");
 
 /// The digest of what a TOML file says: comments and their places change nothing.
 fn meaning(name: &str, text: &str) -> anyhow::Result<String> {

@@ -17,7 +17,6 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use onward_gateway::journal::asked_from;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -159,7 +158,7 @@ async fn connection<S>(
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        let answer = asked_from(peer.ip(), app.clone().oneshot(request));
+        let answer = app.clone().oneshot(request);
         async move { answer.await.map(|answer| answer.map(|body| exchange.watch(body))) }
     });
     let alarm = Arc::new(Notify::new());

@@ -64,7 +64,7 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
         outcome::not_acceptable("Accept, or _format: application/fhir+json or application/fhir+xml").into_response()
     } else if plain {
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-        // Told again: what the listener told does not reach what is spawned.
+        // Inside what is spawned: a scope around it would not reach it.
         let handling = async move {
             match peer {
                 Some(peer) => asked_from(peer, next.run(request)).await,

@@ -81,13 +81,14 @@ pub(super) async fn resend(
     let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let done = async {
         let done = app.gateway.resend(delivery, how, &decider(&who, &why, true)).await?;
-        let replays = app.gateway.store().replays(delivery).await?;
-        Ok((done, replays.last().map(|replay| replay.id)))
+        let replay = match how {
+            Resend::Replay if done => app.gateway.store().replays(delivery).await?.pop().map(|replay| replay.id),
+            _ => None,
+        };
+        Ok((done, replay))
     };
     match done.await {
-        Ok((true, Some(replay))) if how == Resend::Replay => {
-            see_other(&format!("/operations/replays/{replay}?done=replay"))
-        }
+        Ok((true, Some(replay))) => see_other(&format!("/operations/replays/{replay}?done=replay")),
         Ok((true, _)) => see_other(&format!("/operations/deliveries/{delivery}?done={how}")),
         Ok((false, _)) => trouble(StatusCode::CONFLICT),
         Err(error) => store_failed(&error),
