@@ -34,6 +34,7 @@ mod leaving;
 mod lifecycle;
 mod limits;
 mod listing;
+mod meanwhile;
 mod mesh_exchange;
 mod monitoring;
 mod nodes;

@@ -14,6 +14,8 @@ use crate::attend::Attendant;
 use crate::sightings::{Carried, Sighting, all, sightings};
 use crate::verify::{self, Misfit, VERIFIED, walk};
 
+pub mod preview;
+
 /// Entries read at once.
 const PAGE: u32 = 1_000;
 /// Entries that are counted at most for the charts of disclosures.

@@ -4,6 +4,7 @@
 pub(crate) mod archive;
 pub(super) mod page;
 mod record;
+mod tables;
 
 use std::path::PathBuf;
 
@@ -28,10 +29,10 @@ pub enum Sar {
     #[command(after_help = "Example:
   onward sar export --nhs-number 9990000018 --out subject-access --config gateway.toml
 
-The folder holds index.html for people, the messages and copies, record.json with states, waits, decisions and what people
-wrote, the audit entries, those about lists on which the person stood and exports that carried them, what was withheld by which
-rule, and a manifest of SHA-256 hashes signed by the audit log's key. Look through it before it is handed
-out: people whom only a text names are not found, and attached files are withheld until somebody has checked them.
+The folder holds index.html for people, the same as summary.pdf, its tables as CSV (tables/), the messages and copies, record.json
+with states, waits, decisions and what people wrote, the audit entries, those about lists on which the person stood and exports that
+carried them, what was withheld by which rule, and a manifest of SHA-256 hashes signed by the audit log's key. Look through it before
+it is handed out: people whom only a text names are not found, and attached files are withheld until somebody has checked them.
 Exit code 1: there is nothing about this person.")]
     Export(Export),
     /// Checks a folder against its manifest and the manifest's signature
@@ -95,7 +96,7 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
     if held.transfers.is_empty() && held.entries.iter().all(|entry| entry.event.is_none()) {
         return Err(Failure::no("there is nothing about this person: not in messages, and not in the audit log"));
     }
-    let archive = Archive::of(&patient, &config.identity.name, now(), &held);
+    let archive = Archive::of(&patient, &config.identity.name, now(), &held).map_err(Failure::fault)?;
     let manifest = key.sign_statement(&archive.manifest()).map_err(Failure::fault)?;
     // Whoever reads the log later finds which archive it was; without the entry no byte is written.
     let entry = AuditEntry {

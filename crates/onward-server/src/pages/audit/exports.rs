@@ -12,8 +12,8 @@ use axum::response::Response;
 use futures_util::stream;
 use onward_core::audit::FoundAudit;
 use onward_core::store::{Approval, StoreError};
-use onward_core::{ApprovalId, Timestamp};
-use onward_gateway::explore::{Export, ExportForm, Exported, Inquiry};
+use onward_core::{ApprovalId, NhsNumber, Timestamp};
+use onward_gateway::explore::{Export, ExportForm, Exported, Held, Inquiry};
 use onward_transform::render::dates;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
@@ -321,14 +321,19 @@ fn row(entry: &FoundAudit) -> [String; 12] {
     ]
 }
 
+/// What `sar export` writes of this. It reads, redacts and sets type, which takes a processor: nobody else waits for it.
+pub(super) async fn archive_of(app: &App, patient: &NhsNumber, held: Held) -> anyhow::Result<Archive> {
+    let (patient, name, now) = (patient.clone(), app.own_name.clone(), app.gateway.clock().now());
+    Ok(tokio::task::spawn_blocking(move || Archive::of(&patient, &name, now, &held)).await??)
+}
+
 /// The folder that `sar export` writes, as one file.
 async fn archive(app: &App, exported: &Exported) -> anyhow::Result<Vec<u8>> {
     use anyhow::Context as _;
     let patient = exported.patient.as_ref().context("subject access without a person")?;
     let key = app.log_key.get().context("this process has no key of the log")?;
-    let now = app.gateway.clock().now();
     let held = app.gateway.exported_record(exported).await?;
-    let archive = Archive::of(patient, &app.own_name, now, &held);
+    let archive = archive_of(app, patient, held).await?;
     let manifest = key.sign_statement(&archive.manifest())?;
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
