@@ -31,7 +31,8 @@ use crate::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId, WorkflowId};
 pub use acceptance::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted};
 pub use contents::Contents;
 pub use erasure::{
-    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
+    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, Lifted,
+    PendingErasure, are_one_person, by_account, who_is_named,
 };
 pub use keys::KeyUsage;
 pub use lifecycle::{Checkup, Claim, Ended, Ending, Flaw, Intent, Notice, Pause, Predecessor, TakeBack, Waiting};
@@ -472,14 +473,14 @@ pub trait Store:
         order: LegalHoldOrder,
         audit: Vec<AuditRow>,
     ) -> Result<(), StoreError>;
-    /// Ends a legal hold; `false` when there is none or it has ended.
+    /// Ends a legal hold, on the word of somebody else than who placed it ([`are_one_person`]). Nothing is written unless it is lifted.
     async fn lift_legal_hold(
         &self,
         id: uuid::Uuid,
         by: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<Lifted, StoreError>;
     /// All legal holds, the lifted ones included.
     async fn legal_holds(&self) -> Result<Vec<LegalHold>, StoreError>;
 

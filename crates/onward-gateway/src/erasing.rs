@@ -3,8 +3,8 @@
 
 use onward_core::audit::{AuditEntry, AuditQuery, AuditRow, AuditWord, FoundAudit};
 use onward_core::store::{
-    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
-    StoreError,
+    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, Lifted,
+    PendingErasure, StoreError, by_account, who_is_named,
 };
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use uuid::Uuid;
@@ -64,17 +64,6 @@ impl OwnHold {
     pub fn placed_by(&self, account: &str) -> bool {
         is_account(&self.hold.order.by, account)
     }
-}
-
-/// What became of the wish to lift a hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifted {
-    /// It is lifted.
-    Yes,
-    /// Whoever placed it does not lift it: two people decide that something may be erased again.
-    SamePerson,
-    /// The organisation has no such order, or it was lifted.
-    NoSuchHold,
 }
 
 /// What became of a second person's word.
@@ -140,6 +129,12 @@ pub fn lift_told(id: Uuid, by: &str, reason: &str) -> String {
     format!("legal hold {id} lifted by {by}: {reason}")
 }
 
+/// What the log says when whoever placed an order wished to end it.
+#[must_use]
+pub fn not_lifted(id: Uuid, by: &str) -> String {
+    format!("legal hold {id} not lifted by {by}: the same person placed it")
+}
+
 /// How the entry of an order begins, by which it is found again.
 #[must_use]
 pub fn placed(id: Uuid) -> String {
@@ -175,15 +170,15 @@ pub(crate) fn done_in(told: &str) -> Option<&str> {
 /// A signed-in person as requests and orders name them: the store refuses the second word of the account that asked, whatever the
 /// name.
 fn named(who: &Attendant) -> String {
-    format!("{} (account {})", who.name, who.user)
+    by_account(&who.name, &who.user)
 }
 
 fn is_account(by: &str, account: &str) -> bool {
-    by.ends_with(&format!(" (account {account})"))
+    who_is_named(by).1 == Some(account)
 }
 
 fn name_in(by: &str) -> String {
-    by.rsplit_once(" (account ").map_or(by, |(name, _)| name).to_owned()
+    who_is_named(by).0.to_owned()
 }
 
 impl Gateway {
@@ -347,17 +342,18 @@ impl Gateway {
     /// When the store cannot be read or cannot commit.
     pub async fn lift_hold(&self, inquiry: &Inquiry<'_>, id: Uuid) -> Result<Lifted, StoreError> {
         let own = self.own_holds(inquiry.organisation).await?;
-        let Some(found) = own.iter().find(|own| own.hold.order.id == id) else { return Ok(Lifted::NoSuchHold) };
-        if found.placed_by(&inquiry.who.user) {
-            let detail = format!("legal hold {id} not lifted by {}: the same person placed it", inquiry.who.name);
-            self.store.audit(vec![self.row_of(inquiry, AuditWord::Configure, detail, None, false)]).await?;
-            return Ok(Lifted::SamePerson);
+        if !own.iter().any(|own| own.hold.order.id == id) {
+            return Ok(Lifted::NoSuchHold);
         }
         let by = named(inquiry.who);
         let detail = lift_told(id, &by, inquiry.reason);
         let row = self.row_of(inquiry, AuditWord::Configure, detail, None, true);
         let lifted = self.store.lift_legal_hold(id, &by, self.clock.now(), vec![row]).await?;
-        Ok(if lifted { Lifted::Yes } else { Lifted::NoSuchHold })
+        if lifted == Lifted::SamePerson {
+            let detail = not_lifted(id, &inquiry.who.name);
+            self.store.audit(vec![self.row_of(inquiry, AuditWord::Configure, detail, None, false)]).await?;
+        }
+        Ok(lifted)
     }
 
     /// The organisation's entries of a kind since the first of these moments.

@@ -1,18 +1,23 @@
 //! What is in force when a gateway starts, part by part, and the entry of the log when it is not what was before.
 //!
 //! Only digests are kept: which section or policy changed is told, never a value. The parts are those of the effective
-//! configuration (which holds no secret), and the contents of the files that decide who gets what.
+//! configuration (which holds no secret), the contents of the files that decide who gets what, and the keys in use: the store's by its
+//! name, the others by their public halves. A file of keys can be made where there is no store yet, and be put in another's place by
+//! hand: the start that first uses it tells.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use onward_connect::secret::Secret;
+use onward_connect::webhook;
 use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord};
 use onward_core::store::{Store, StoreError};
 use onward_gateway::Gateway;
+use onward_store::sealing::KeyEncryption as _;
 
-use crate::app;
 use crate::config::{Config, RouteFile};
 use crate::listener::sha256_hex;
+use crate::{app, serve, store_keys};
 
 /// How the entry begins, before the node's name.
 const BEGINS: &str = "start of node ";
@@ -29,7 +34,7 @@ pub type Parts = BTreeMap<String, String>;
 /// What this configuration puts in force.
 ///
 /// # Errors
-/// When a policy, the routes or the rules cannot be read.
+/// When a policy, the routes, the rules or a key cannot be read.
 pub fn parts(config: &Config) -> anyhow::Result<Parts> {
     let mut parts = Parts::new();
     for (section, text) in &config.sections {
@@ -48,7 +53,27 @@ pub fn parts(config: &Config) -> anyhow::Result<Parts> {
     parts.insert("routes".to_owned(), meaning("routes", routes.as_deref().unwrap_or(RouteFile::BUILT_IN))?);
     let rules = config.validation.rules_file.as_deref().map(read).transpose()?;
     parts.insert("rules".to_owned(), meaning("rules", rules.as_deref().unwrap_or(onward_validate::BUILT_IN_RULES))?);
+    keys(config, &mut parts)?;
     Ok(parts)
+}
+
+fn keys(config: &Config, parts: &mut Parts) -> anyhow::Result<()> {
+    let wraps = store_keys::ring(&config.keys)?.current().context("the keys of the store")?;
+    parts.insert("key of the store".to_owned(), wraps);
+    let log = serve::signing_key(&config.audit.signing_key_file, config)?;
+    parts.insert("keys of the log".to_owned(), told(&log.verifying_keys().to_string()));
+    let files = config.delivery.push.iter().flat_map(|host| &host.signing_key_files);
+    let mut posting = Vec::new();
+    for file in files.chain(&config.alerts.webhook_key_files) {
+        let key = Secret::from_file(file).with_context(|| format!("reading {}", file.display()))?;
+        // Of a secret that both sides have nothing can be told.
+        let public = webhook::public_key(&key).with_context(|| file.display().to_string())?;
+        posting.push(public.unwrap_or_else(|| "shared".to_owned()));
+    }
+    if !posting.is_empty() {
+        parts.insert("keys of posts".to_owned(), told(&posting.join(" ")));
+    }
+    Ok(())
 }
 
 /// The digest of what a TOML file says: comments and their places change nothing.

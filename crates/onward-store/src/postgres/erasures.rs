@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use onward_core::NhsNumber;
 use onward_core::audit::AuditRow;
 use onward_core::store::{
-    ErasureConfirmation, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, Lifted, PendingErasure,
+    are_one_person,
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -44,7 +45,7 @@ pub(super) struct Ordered {
 }
 
 /// The end of a legal hold.
-pub(super) struct Lifted {
+pub(super) struct Lifting {
     pub(super) id: Uuid,
     pub(super) by: String,
     pub(super) at: Timestamp,
@@ -124,8 +125,7 @@ pub(super) async fn confirm<'j>(
     if confirmation.at >= pending.request.lapses() {
         return Ok(ErasureOutcome::Lapsed);
     }
-    let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
-    if same(&pending.request.by, &confirmation.by) {
+    if are_one_person(&pending.request.by, &confirmation.by) {
         return Ok(ErasureOutcome::SamePerson);
     }
     let index = &pending.pseudonym;
@@ -220,13 +220,18 @@ pub(super) async fn place_hold<'j>(work: &mut Work<'j>, ordered: &'j Ordered) ->
     Ok(())
 }
 
-pub(super) async fn lift_hold<'j>(work: &mut Work<'j>, lifted: &'j Lifted) -> Result<bool, Failure> {
-    let sql = "UPDATE legal_holds SET lifted = $1, lifted_by = $2 WHERE id = $3 AND lifted IS NULL";
-    let changed = session::execute(work.client(), sql, &[&micros(lifted.at), &lifted.by, &lifted.id]).await?;
-    if changed == 1 {
-        work.audit(&lifted.audit);
+pub(super) async fn lift_hold<'j>(work: &mut Work<'j>, lifting: &'j Lifting) -> Result<Lifted, Failure> {
+    let c = work.client();
+    let standing = "SELECT placed_by FROM legal_holds WHERE id = $1 AND lifted IS NULL FOR UPDATE";
+    let Some(row) = session::first(c, standing, &[&lifting.id]).await? else { return Ok(Lifted::NoSuchHold) };
+    let placed_by: String = Columns::of("legal_holds", &row).get("placed_by")?;
+    if are_one_person(&placed_by, &lifting.by) {
+        return Ok(Lifted::SamePerson);
     }
-    Ok(changed == 1)
+    let sql = "UPDATE legal_holds SET lifted = $1, lifted_by = $2 WHERE id = $3";
+    session::execute(c, sql, &[&micros(lifting.at), &lifting.by, &lifting.id]).await?;
+    work.audit(&lifting.audit);
+    Ok(Lifted::Yes)
 }
 
 pub(super) async fn legal_holds(c: &Keyed) -> Result<Vec<LegalHold>, Failure> {

@@ -51,7 +51,7 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step,
+    LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step,
     Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
     Waiting,
 };
@@ -516,8 +516,8 @@ impl Store for PostgresStore {
         by: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
-    ) -> Result<bool, StoreError> {
-        let lifted = erasures::Lifted { id, by: by.to_owned(), at, audit };
+    ) -> Result<Lifted, StoreError> {
+        let lifted = erasures::Lifting { id, by: by.to_owned(), at, audit };
         self.writers.run(lifted, |work, lifted| erasures::lift_hold(work, lifted).boxed()).await
     }
 

@@ -45,7 +45,7 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step,
+    LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step,
     Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
     Waiting,
 };
@@ -500,7 +500,7 @@ impl Store for SqliteStore {
         by: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Lifted, StoreError> {
         let by = by.to_owned();
         self.write(move |c| erasures::lift_hold(c, id, &by, at, &audit)).await
     }
