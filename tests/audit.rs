@@ -3,7 +3,7 @@
 
 use onward_connect::http::{HeaderMap, HeaderValue, Method};
 use onward_core::client::Role;
-use onward_core::state::DeliveryState;
+use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
 use onward_server::api::Access;
 use onward_server::{app, in_force, store_keys};
@@ -449,7 +449,18 @@ async fn a_start_with_another_configuration_is_told() {
     assert!(changes.ends_with(&format!(": {expected}")), "{changes}");
     assert!(!told[1].contains("4321"), "no value: {}", told[1]);
 
+    // The policies of both starts are kept, each once however many comments it gets.
+    let kept = world.gateway().store().policies_in_force().await.expect("readable");
+    let of = |kind: RecipientKind| kept.iter().filter(|policy| policy.kind == kind).collect::<Vec<_>>();
+    let nomination = of(RecipientKind::PharmacyNomination);
+    assert_eq!((nomination.len(), of(RecipientKind::CareHome).len()), (2, 1));
+    assert!(
+        !nomination[0].text.contains("\"birthDate\", \"address\"")
+            && nomination[1].text.contains("\"birthDate\", \"address\"")
+    );
+
     // Each node is held against its own last start, a new one against that of any node.
+    let policies = in_force::policies(&load(&world.config_file)).expect("readable");
     for (node, parts, is_told) in [
         ("two", &second, false),
         ("two", &first, true),
@@ -457,7 +468,7 @@ async fn a_start_with_another_configuration_is_told() {
         ("two", &second, true),
         ("three", &first, true),
     ] {
-        assert_eq!(in_force::note(world.gateway(), node, parts).await, Ok(is_told), "{node}");
+        assert_eq!(in_force::note(world.gateway(), node, parts, &policies).await, Ok(is_told), "{node}");
     }
     world.restart().await;
     assert_eq!(starts(&world).await.len(), 5, "this node has what it had");
@@ -477,7 +488,10 @@ async fn a_start_tells_which_keys_are_others_than_before() {
     world.restart().await;
     let newest = starts(&world).await.pop().expect("told");
     let changes = newest.split_once("; in force: ").expect("said").0;
-    assert!(changes.contains(&format!("key of the store changed ({} to {key})", before["key of the store"])), "{changes}");
+    assert!(
+        changes.contains(&format!("key of the store changed ({} to {key})", before["key of the store"])),
+        "{changes}"
+    );
     assert!(changes.contains("keys of posts is new (") && !changes.contains("keys of the log"), "{changes}");
 
     std::fs::write(&hook, onward_connect::webhook::new_key().expect("randomness").expose()).expect("written");

@@ -462,6 +462,9 @@ pub trait Store:
     ) -> Result<bool, StoreError>;
     /// The requests that wait for somebody else, and those that have lapsed.
     async fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StoreError>;
+    /// Keeps that a request lapsed, once; `false`, with nothing written, when that was kept, when it can still be confirmed at `at`, or
+    /// when there is none.
+    async fn lapse_erasure(&self, id: uuid::Uuid, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
     /// Takes a request that waits, or has lapsed, back; `false` when there is none. What it was stays in the log.
     async fn refuse_erasure(&self, id: uuid::Uuid, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
     /// Destroys the person's keys, so that nothing that was sealed under them can be read, unless something forbids it.

@@ -1,7 +1,7 @@
 //! A person's data destroyed on the word of two leads of one organisation, and the orders that forbid it. Each act is an entry of
 //! the same commit. Who runs the gateway has the same by `onward erase` and `onward legal-hold`, for whatever concerns several.
 
-use onward_core::audit::{AuditEntry, AuditQuery, AuditRow, AuditWord, FoundAudit};
+use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditRow, AuditWord, FoundAudit};
 use onward_core::store::{
     ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, Lifted,
     PendingErasure, StoreError, by_account, who_is_named,
@@ -117,6 +117,12 @@ pub fn refusal(outcome: &ErasureOutcome) -> Option<&'static str> {
 /// Said of everything that one organisation may not know of, for it reads these entries: what others sent, and whose hold stands.
 const NOT_ALONE: &str = "not for one organisation alone to decide, or on legal hold";
 
+/// What the log says of a request that nobody confirmed in time.
+#[must_use]
+pub fn lapsed(request: &ErasureRequest) -> String {
+    format!("erasure {} has lapsed: nobody confirmed within 14 days what {} requested", request.id, request.by)
+}
+
 /// What the log says of an order.
 #[must_use]
 pub fn order_told(order: &LegalHoldOrder) -> String {
@@ -146,7 +152,7 @@ pub fn placed(id: Uuid) -> String {
 /// words out of the log again; it is kept beside the request for as long as `[retention]` says.
 #[must_use]
 pub fn erased(pending: &PendingErasure, account: Option<&str>, by: &str) -> String {
-    let PendingErasure { request, pseudonym, keys } = pending;
+    let PendingErasure { request, pseudonym, keys, .. } = pending;
     // The entry of the request is about the person, and goes with them.
     let account = account.map_or_else(String::new, |account| format!(" ({account})"));
     format!(
@@ -283,6 +289,48 @@ impl Gateway {
             self.store.audit(vec![self.row_of(inquiry, AuditWord::Erase, detail, Some(meant), false)]).await?;
         }
         Ok(Some(Confirmed::Decided(outcome)))
+    }
+
+    /// Tells, once, of each request that nobody confirmed in time.
+    ///
+    /// # Errors
+    /// When the store cannot be read or cannot commit.
+    pub(crate) async fn tell_lapses(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let pending = self.store.pending_erasures().await?;
+        for request in pending.iter().filter(|each| each.lapsed.is_none()).map(|each| &each.request) {
+            if now < request.lapses() {
+                continue;
+            }
+            // About whom it was, and whose, stands in the entry of its making, as far as that can be read.
+            let asked = self.entry_about(AuditWord::Erase, request.at, &requested(request.id)).await?;
+            let patient = asked.as_ref().and_then(|entry| entry.patient.clone());
+            let organisation = asked.and_then(|entry| entry.organisation?.parse::<OdsCode>().ok());
+            // By a transfer of theirs the leads of that organisation find it.
+            let transfer = match (&organisation, &patient) {
+                (Some(organisation), Some(patient)) => self.transfer_within(organisation, patient).await?,
+                _ => None,
+            };
+            let entry = AuditEntry {
+                patient,
+                transfer,
+                ..AuditEntry::new(AuditWord::Erase, now, Agent::gateway(), lapsed(request))
+            };
+            self.store.lapse_erasure(request.id, now, vec![self.journal.row(&entry)]).await?;
+        }
+        Ok(())
+    }
+
+    /// The first entry of this word, at or after this moment, that begins so.
+    async fn entry_about(
+        &self,
+        word: AuditWord,
+        from: Timestamp,
+        begins: &str,
+    ) -> Result<Option<FoundAudit>, StoreError> {
+        let query = AuditQuery { from: Some(from), words: vec![word], ..everything(None) };
+        let found = all(self.store.as_ref(), query).await?;
+        Ok(found.into_iter().rev().find(|entry| told(entry).is_some_and(|detail| detail.starts_with(begins))))
     }
 
     /// Takes a request of the organisation back, on the word of the second lead or of the one who asked; `false`: there is none.

@@ -56,6 +56,8 @@ pub struct PendingErasure {
     pub pseudonym: String,
     /// The data keys of the person, by name.
     pub keys: Vec<String>,
+    /// When it was told that nobody confirmed it in time ([`super::Store::lapse_erasure`]).
+    pub lapsed: Option<Timestamp>,
 }
 
 /// What a confirmation decides.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::delivering::change;
 use super::sealing::telling;
-use super::{Shared, accept_new, acceptance, at, hold, log, ods, patient, row};
+use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, patient, row};
 
 /// What a home may write when it declines.
 pub(crate) const WROTE: &str = "Ms Canary went back to her daughter";
@@ -217,8 +217,20 @@ pub(crate) async fn an_erasure_needs_two_people_and_yields_to_a_legal_hold(store
     assert!(store.original(transfer).await.expect("readable").is_some(), "nothing was erased");
     assert_eq!(store.pending_erasures().await.expect("readable").len(), 1);
 
-    let late = ErasureConfirmation { only_from: None, at: request(id).lapses(), ..stale.clone() };
+    let lapses = request(id).lapses();
+    let late = ErasureConfirmation { only_from: None, at: lapses, ..stale.clone() };
     assert_eq!(store.confirm_erasure(late).await, Ok(ErasureOutcome::Lapsed));
+    let before = log(&store).await.len();
+    let lapse = async |id, at| store.lapse_erasure(id, at, vec![row(AuditWord::Erase)]).await;
+    let soon = lapses.checked_sub(jiff::SignedDuration::from_micros(1)).expect("a moment");
+    assert_eq!(lapse(id, soon).await, Ok(false), "it can be confirmed");
+    assert_eq!(lapse(Uuid::new_v4(), lapses).await, Ok(false), "no such request");
+    let told = at_once(&store, 8, |store, _| async move {
+        store.lapse_erasure(id, request(id).lapses(), vec![row(AuditWord::Erase)]).await.expect("committed")
+    });
+    assert_eq!(told.await.into_iter().filter(|told| *told).count(), 1, "by one node, once");
+    assert_eq!(log(&store).await.len(), before + 1);
+    assert_eq!(store.pending_erasures().await.expect("readable")[0].lapsed, Some(lapses));
     let before = log(&store).await.len();
     assert_eq!(store.refuse_erasure(Uuid::new_v4(), vec![row(AuditWord::Erase)]).await, Ok(false), "no such request");
     assert_eq!(log(&store).await.len(), before, "and nothing is written");

@@ -24,7 +24,7 @@ use crate::sealing::Keychain;
 use crate::stored::micros;
 
 const PENDING: &str =
-    "SELECT id, patient, ground, reason, requested_by, requested FROM erasures WHERE confirmed IS NULL";
+    "SELECT id, patient, ground, reason, requested_by, requested, lapsed FROM erasures WHERE confirmed IS NULL";
 
 /// How often the table of the keys is tried to be cleared, and how long apart: five seconds in all.
 const TRIES: u32 = 20;
@@ -99,6 +99,21 @@ async fn keys(c: &Client, index: &str, lock: &str) -> Result<Vec<String>, Failur
         format!("SELECT id FROM data_keys WHERE patient = $1 AND wrapped IS NOT NULL ORDER BY created, id {lock}");
     let found = session::all(c, &sql, &[&index]).await?;
     found.iter().map(|row| Ok(Columns::of("data_keys", row).get("id")?)).collect()
+}
+
+/// Keeps that a request lapsed.
+pub(super) async fn lapse<'j>(
+    work: &mut Work<'j>,
+    (id, at, audit): &'j (Uuid, Timestamp, Vec<AuditRow>),
+) -> Result<bool, Failure> {
+    let asked_before = micros(at.saturating_sub(ErasureRequest::OPEN).expect("a duration of hours has no calendar"));
+    let sql =
+        "UPDATE erasures SET lapsed = $1 WHERE id = $2 AND confirmed IS NULL AND lapsed IS NULL AND requested <= $3";
+    let told = session::execute(work.client(), sql, &[&micros(*at), id, &asked_before]).await?;
+    if told == 1 {
+        work.audit(audit);
+    }
+    Ok(told == 1)
 }
 
 /// Takes a request back.

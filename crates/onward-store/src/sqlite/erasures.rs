@@ -22,7 +22,7 @@ use crate::rows;
 use crate::stored::micros;
 
 const PENDING: &str =
-    "SELECT id, patient, ground, reason, requested_by, requested FROM erasures WHERE confirmed IS NULL";
+    "SELECT id, patient, ground, reason, requested_by, requested, lapsed FROM erasures WHERE confirmed IS NULL";
 
 /// Keeps a request; `false`, with nothing written, when the store has no key of this person.
 pub(super) fn request(
@@ -70,6 +70,20 @@ fn keys(c: &Keyed<'_>, index: &str) -> Result<Vec<String>, Failure> {
     c.prepare_cached("SELECT id FROM data_keys WHERE patient = ? AND wrapped IS NOT NULL ORDER BY created, id")?
         .query_and_then([index], |row| Ok(Columns::of("data_keys", row).get("id")?))?
         .collect()
+}
+
+/// Keeps that a request lapsed.
+pub(super) fn lapse(c: &Keyed<'_>, id: Uuid, at: Timestamp, rows: &[AuditRow]) -> Result<bool, Failure> {
+    let asked_before = micros(at.saturating_sub(ErasureRequest::OPEN).expect("a duration of hours has no calendar"));
+    let told = c
+        .prepare_cached(
+            "UPDATE erasures SET lapsed = ? WHERE id = ? AND confirmed IS NULL AND lapsed IS NULL AND requested <= ?",
+        )?
+        .execute(params![micros(at), id.to_string(), asked_before])?;
+    if told == 1 {
+        audit::append(c, rows)?;
+    }
+    Ok(told == 1)
 }
 
 /// Takes a request back.
@@ -196,7 +210,9 @@ pub(super) fn lift_hold(
 ) -> Result<Lifted, Failure> {
     let placed_by = c
         .prepare_cached("SELECT placed_by FROM legal_holds WHERE id = ? AND lifted IS NULL")?
-        .query_and_then([id.to_string()], |row| Ok::<String, Failure>(Columns::of("legal_holds", row).get("placed_by")?))?
+        .query_and_then([id.to_string()], |row| {
+            Ok::<String, Failure>(Columns::of("legal_holds", row).get("placed_by")?)
+        })?
         .next()
         .transpose()?;
     let Some(placed_by) = placed_by else { return Ok(Lifted::NoSuchHold) };
