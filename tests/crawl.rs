@@ -1,6 +1,8 @@
 //! Every document carries a canary; every client asks for everything by every way that it can think of. What it has seen
 //! in the end is what it is entitled to, and nothing else (trust.md §8, Z2).
 
+mod people;
+
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
@@ -85,10 +87,8 @@ async fn visitors(world: &World) -> Vec<Visitor> {
     visitors
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_client_sees_exactly_what_it_is_entitled_to() {
-    let world = World::start().await;
-    let visitors = visitors(&world).await;
+/// Sends the messages, those of each of the two hospitals by its client; gives their transfers and all copies, once all are there.
+async fn documents(world: &World, hospitals: [&Session; 2]) -> (Vec<String>, Vec<DeliveryRecord>) {
     let mut transfers = Vec::new();
     for (at, (sender, home)) in MESSAGES.into_iter().enumerate() {
         let text = fresh(message::EDISCHARGE_ITK3);
@@ -97,21 +97,28 @@ async fn every_client_sees_exactly_what_it_is_entitled_to() {
             .replace(ADDRESS, &canary(at))
             .replace("\"R9Z\"", &format!("\"{sender}\""))
             .replace("\"VMH01\"", &format!("\"{home}\""));
-        let hospital = visitors.iter().find(|visitor| visitor.ods == sender).expect("one of them");
-        let (status, response, reply) = post_xml(&hospital.session, text).await;
+        let (status, response, reply) = post_xml(hospitals[usize::from(sender == "R9Y")], text).await;
         assert_eq!(status, 200, "{response}");
         let location = reply.headers["location"].to_str().expect("text");
         transfers.push(location.rsplit('/').next().expect("an id").to_owned());
     }
-    let store = world.gateway().store();
-    let copies = loop {
+    loop {
         let query = DeliveryQuery { limit: 1_000, ..DeliveryQuery::default() };
-        let copies = store.deliveries(query).await.expect("readable");
+        let copies = world.gateway().store().deliveries(query).await.expect("readable");
         if copies.iter().all(|copy| copy.state != DeliveryState::Queued) {
-            break copies;
+            return (transfers, copies);
         }
         tokio::task::yield_now().await;
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_client_sees_exactly_what_it_is_entitled_to() {
+    let world = World::start().await;
+    let visitors = visitors(&world).await;
+    let hospitals = ["R9Z", "R9Y"].map(|ods| &visitors.iter().find(|visitor| visitor.ods == ods).expect("one").session);
+    let (transfers, copies) = documents(&world, hospitals).await;
+    let store = world.gateway().store();
     let addressed = copies.iter().filter(|copy| copy.kind != RecipientKind::Sender).count();
     assert_eq!(addressed, 5 * MESSAGES.len(), "home, two practices, two pharmacies");
     let message_of = |copy: &DeliveryRecord| {

@@ -109,6 +109,16 @@ async fn references(ground: &mut Ground) {
         }));
         ground.refused(95, &format!("Attachment.url to {place}"), "outside the message", &body).await;
     }
+    // What is no reference and no attachment is carried on as it is: into copies, pages and PDF, and nobody looks what is there.
+    let body = edited(|bundle| {
+        let organisation = first(bundle, "Organization");
+        organisation["telecom"] = json!([{ "system": "url", "value": ours }]);
+        organisation["identifier"][0]["assigner"] = json!({ "display": ours });
+    });
+    let heard = ground.message(JSON, &body).await;
+    ground.status(95, "an address of a web page is taken", 200, &heard).await;
+    let task = ground.location(&heard);
+    ground.copy_of(&task).await;
     let knocked = std::future::poll_fn(|cx| std::task::Poll::Ready(listener.poll_accept(cx).is_ready())).await;
     ground.row(95, "sockets opened because of content", "none", if knocked { "one" } else { "none" }).await;
 }
@@ -161,7 +171,7 @@ async fn values(ground: &mut Ground) {
         second.as_object_mut().expect("an object").remove("identifier");
         add(document(bundle), second);
     });
-    ground.refused(102, "two Patients", "Patient", &body).await;
+    ground.refused(102, "two Patients", "two Patients may mean", &body).await;
 
     let body = edited(|bundle| {
         first(bundle, "Condition")["subject"]["identifier"] =

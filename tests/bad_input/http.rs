@@ -6,6 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use onward_tests::message;
 use onward_tests::wire::{Heard, Wire};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Ground;
 use onward_tests::signer::form;
@@ -149,10 +150,41 @@ async fn time(ground: &mut Ground) {
     for (number, name, heard) in
         [(20, "a slow head", slow_head), (21, "a silent connection", silent), (21, "half of HTTP/2's preface", half)]
     {
-        let got = if heard.bytes.is_empty() || heard.status() == 408 { "closed".to_owned() } else { heard.text() };
+        let got = if heard.bytes.is_empty() { "closed".to_owned() } else { heard.text() };
         ground.row(number, name, "closed", got).await;
     }
     ground.status(21, "a slow body", 408, &slow_body).await;
+}
+
+/// Rows 20 and 21 by peers that are never silent: a byte a second. Their time runs from the beginning and not from the last byte.
+pub(super) async fn drips(wire: Wire, head: String, body: Vec<u8>) -> [(u16, &'static str, String); 2] {
+    let (head, body) = tokio::join!(drip(&wire, head.as_bytes()), drip(&wire, &body));
+    let status = Heard { bytes: body.into_bytes(), alert: None }.status().to_string();
+    [(20, "a head of a byte a second", head), (21, "a body of a byte a second", status)]
+}
+
+/// What is heard on a connection that is closed before its peer has said a byte a second for three minutes.
+async fn drip(wire: &Wire, first: &[u8]) -> String {
+    let (mut read, mut write) = tokio::io::split(wire.connect().await.expect("a handshake"));
+    let saying = async {
+        let mut taken = write.write_all(first).await.is_ok();
+        for _ in 0..180 {
+            taken = taken && write.write_all(b"a").await.is_ok() && write.flush().await.is_ok();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    };
+    let mut heard = Vec::new();
+    tokio::select! {
+        _ = read.read_to_end(&mut heard) => {}
+        () = saying => return "still open after three minutes".to_owned(),
+    }
+    if heard.is_empty() { "closed".to_owned() } else { String::from_utf8_lossy(&heard).into_owned() }
+}
+
+/// What the two peers of [`drips`] begin with.
+pub(super) fn dripped(ground: &Ground) -> (String, Vec<u8>) {
+    let head = format!("GET {METADATA} HTTP/1.1\r\nHost: {}\r\nX-Slow: ", ground.host);
+    (head, ground.post(&format!("{FORM}Content-Length: 1000\r\n"), "grant_type="))
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

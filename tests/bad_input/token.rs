@@ -83,10 +83,13 @@ pub(super) async fn rows(ground: &mut Ground) {
         ground.redeem(&format!("{}&scope=system%2FTask.rs&scope=system%2FTask.rs", form(&signer.right()))).await;
     ground.status(59, "scope twice in the form (RFC 6749 §3.2)", 400, &heard).await;
 
+    // What an identity provider gives to whoever signs in: right in itself, and no access token (RFC 9068 §5).
+    let id_token = claim(json!({ "nonce": "n-0S6_WzA2Mj", "at_hash": "77QmUPtjPfzWtF2AnpK9RQ", "auth_time": now }));
     let task = ground.get("/fhir/R4/Task");
     let with = |lines: &str| task.replacen("\r\nConnection", &format!("\r\n{lines}\r\nConnection"), 1);
     for (number, name, expected, request) in [
         (61, "an assertion as access token", 401, with(&format!("Authorization: Bearer {right}"))),
+        (61, "an ID token as access token", 401, with(&format!("Authorization: Bearer {id_token}"))),
         (61, "Basic instead of Bearer", 401, with(&format!("Authorization: Basic {token}"))),
         (62, "a token in the query", 400, ground.get(&format!("/fhir/R4/Task?access_token={token}"))),
         (

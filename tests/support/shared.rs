@@ -1,16 +1,26 @@
-//! Real NHS and HL7 files beside the project. They are not ours: a test that needs them says so when they are absent.
+//! Real NHS and HL7 files, and the specification, beside the project. A test that needs them says so when they are absent.
 
 use std::path::PathBuf;
 
 /// The folder, or `None` after a loud word. Panics where skipping is forbidden (CI).
 #[must_use]
 pub fn data(folder: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")).join(folder);
-    if path.is_dir() {
+    place("data", folder)
+}
+
+/// A page of the specification; as [`data`].
+#[must_use]
+pub fn page(name: &str) -> Option<PathBuf> {
+    place("design", name)
+}
+
+fn place(kind: &str, name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")).join(kind).join(name);
+    if path.exists() {
         return Some(path);
     }
     assert!(std::env::var_os("ONWARD_REQUIRE_SHARED_DATA").is_none(), "{} is missing", path.display());
-    eprintln!("SKIPPED: {} is not there, so nothing was checked against real files", path.display());
+    eprintln!("SKIPPED: {} is not there, so nothing was checked against it", path.display());
     None
 }
 
