@@ -3,10 +3,10 @@
 
 use onward_connect::http::{HeaderMap, HeaderValue, Method};
 use onward_core::client::Role;
-use onward_core::state::DeliveryState;
-use onward_core::{DeliveryId, TransferId};
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
 use onward_server::api::Access;
-use onward_server::{app, in_force};
+use onward_server::{app, in_force, store_keys};
 use onward_tests::balp;
 use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
@@ -421,12 +421,6 @@ async fn entries_of_requests_tell_the_address_that_asked() {
 /// What a start puts in force is told once, and again when it is something else; which part, never with which value.
 #[tokio::test]
 async fn a_start_with_another_configuration_is_told() {
-    async fn starts(world: &World) -> Vec<String> {
-        let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
-        let events = entries.iter().filter_map(|entry| serde_json::from_slice::<Value>(entry.event()?).ok());
-        let said = events.filter_map(|event| event["outcomeDesc"].as_str().map(str::to_owned));
-        said.filter(|said| said.starts_with("configure: start of node ")).collect()
-    }
     let mut world = World::start().await;
     assert_eq!(starts(&world).await.len(), 1);
     world.restart().await;
@@ -455,7 +449,18 @@ async fn a_start_with_another_configuration_is_told() {
     assert!(changes.ends_with(&format!(": {expected}")), "{changes}");
     assert!(!told[1].contains("4321"), "no value: {}", told[1]);
 
+    // The policies of both starts are kept, each once however many comments it gets.
+    let kept = world.gateway().store().policies_in_force().await.expect("readable");
+    let of = |kind: RecipientKind| kept.iter().filter(|policy| policy.kind == kind).collect::<Vec<_>>();
+    let nomination = of(RecipientKind::PharmacyNomination);
+    assert_eq!((nomination.len(), of(RecipientKind::CareHome).len()), (2, 1));
+    assert!(
+        !nomination[0].text.contains("\"birthDate\", \"address\"")
+            && nomination[1].text.contains("\"birthDate\", \"address\"")
+    );
+
     // Each node is held against its own last start, a new one against that of any node.
+    let policies = in_force::policies(&load(&world.config_file)).expect("readable");
     for (node, parts, is_told) in [
         ("two", &second, false),
         ("two", &first, true),
@@ -463,10 +468,45 @@ async fn a_start_with_another_configuration_is_told() {
         ("two", &second, true),
         ("three", &first, true),
     ] {
-        assert_eq!(in_force::note(world.gateway(), node, parts).await, Ok(is_told), "{node}");
+        assert_eq!(in_force::note(world.gateway(), node, parts, &policies).await, Ok(is_told), "{node}");
     }
     world.restart().await;
     assert_eq!(starts(&world).await.len(), 5, "this node has what it had");
+}
+
+/// A file of keys changes without the store: by hand, or before there is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_tells_which_keys_are_others_than_before() {
+    let mut world = World::start().await;
+    let before = in_force::parts(&load(&world.config_file)).expect("readable");
+    let key = store_keys::add_key(&world.folder().join("store.key"), SystemClock.now()).expect("made");
+    let hook = world.folder().join("hook.key");
+    std::fs::write(&hook, onward_connect::webhook::new_key().expect("randomness").expose()).expect("written");
+    let mut text = std::fs::read_to_string(&world.config_file).expect("readable");
+    text.push_str("\n[[delivery.push]]\nhost = \"home.example\"\nsigning_key_files = [\"hook.key\"]\n");
+    std::fs::write(&world.config_file, text).expect("written");
+    world.restart().await;
+    let newest = starts(&world).await.pop().expect("told");
+    let changes = newest.split_once("; in force: ").expect("said").0;
+    assert!(
+        changes.contains(&format!("key of the store changed ({} to {key})", before["key of the store"])),
+        "{changes}"
+    );
+    assert!(changes.contains("keys of posts is new (") && !changes.contains("keys of the log"), "{changes}");
+
+    std::fs::write(&hook, onward_connect::webhook::new_key().expect("randomness").expose()).expect("written");
+    world.restart().await;
+    let newest = starts(&world).await.pop().expect("told");
+    let changes = newest.split_once("; in force: ").expect("said").0;
+    assert!(changes.contains(": keys of posts changed (") && !changes.contains("section"), "{changes}");
+}
+
+/// What the entries of starts say, the oldest first.
+async fn starts(world: &World) -> Vec<String> {
+    let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let events = entries.iter().filter_map(|entry| serde_json::from_slice::<Value>(entry.event()?).ok());
+    let said = events.filter_map(|event| event["outcomeDesc"].as_str().map(str::to_owned));
+    said.filter(|said| said.starts_with("configure: start of node ")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

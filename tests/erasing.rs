@@ -1,9 +1,11 @@
 //! Erasure by two leads of one organisation who both know whom, and legal holds, which forbid it.
 
+use onward_core::audit::{AuditQuery, AuditWord};
 use onward_core::client::Role as ClientRole;
 use onward_core::people::Role;
 use onward_core::state::RecipientKind;
 use onward_server::cli::Exit;
+use onward_tests::balp;
 use onward_tests::browser::{self, Page, Person};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, accepted};
@@ -135,6 +137,24 @@ async fn a_person_is_erased_by_two_leads_who_know_whom_and_a_hold_forbids_it() {
     said(&send(&ben, &request, &[("patient", NUMBER)]).await, 422, "It was not confirmed in time");
     let told = denials(&world).await;
     assert!(told.iter().any(|detail| detail.ends_with("by Person ben: the request has lapsed")), "{told:#?}");
+    // That it lapsed is an entry about the person, once, which their organisation's leads find.
+    for _ in 0..2 {
+        world.gateway().alert_once().await.expect("looked");
+    }
+    let about = AuditQuery {
+        patient: Some(NUMBER.parse().expect("a number")),
+        organisation: Some("R9Z".parse().expect("a code")),
+        words: vec![AuditWord::Erase],
+        limit: 100,
+        ..AuditQuery::default()
+    };
+    let found = store.search_audit(about).await.expect("readable");
+    let events = found.iter().filter_map(|entry| serde_json::from_slice::<Value>(entry.event.as_deref()?).ok());
+    let lapses =
+        events.filter(|event| event["outcomeDesc"].as_str().is_some_and(|said| said.contains(" has lapsed: ")));
+    let lapses: Vec<_> = lapses.collect();
+    assert_eq!(lapses.len(), 1, "{lapses:#?}");
+    assert_eq!(balp::problems(&lapses[0]), Vec::<String>::new());
     assert!(store.transfer(late).await.expect("readable").expect("there").patient.is_some(), "nothing was erased");
     assert_eq!(onward(&world, &["verify"]).await, Exit::Done, "the log explains whose keys were destroyed");
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use onward_core::store::Store;
+use onward_core::store::{Store, StoredAudit};
 use onward_fhir::read::{self, Limits};
 use onward_validate::conformance::Conformance;
 use onward_validate::{Severity, Validator};
@@ -46,6 +46,13 @@ pub fn counterpart(event: &Value) -> &'static str {
     }
 }
 
+/// The NHS number of whom the event is about.
+#[must_use]
+pub fn patient(event: &Value) -> Option<&str> {
+    let mut entities = event["entity"].as_array()?.iter();
+    entities.find(|entity| entity["role"]["code"] == "1")?["what"]["identifier"]["value"].as_str()
+}
+
 /// Everything about the event that its profile, or R4, does not allow. Empty when it is right.
 #[must_use]
 pub fn problems(event: &Value) -> Vec<String> {
@@ -75,15 +82,27 @@ pub fn judged_by(event: &Value, profile: &str) -> Vec<String> {
 /// Judges the entries of a log from this place on, and gives where it ends.
 ///
 /// # Panics
-/// When an event is not what its profile allows.
+/// When an event is not what its profile allows, or an entry has none: nobody was erased here, so it was lost.
 pub async fn judge(store: &dyn Store, from: u64) -> u64 {
     let entries = store.audit_entries(from, 100_000).await.expect("readable");
     for entry in &entries {
-        // What was erased says nothing any more.
-        let Some(event) = entry.event() else { continue };
-        let event: Value = serde_json::from_slice(event).expect("JSON");
-        let problems = problems(&event);
-        assert!(problems.is_empty(), "{problems:#?} in {event:#}");
+        assert_conforms(entry.event().unwrap_or_else(|| panic!("entry {} says nothing", entry.index)));
     }
     entries.last().map_or(from, |last| last.index + 1)
+}
+
+/// Judges what an erasure has left of a log, and gives how many events were judged and how many are gone.
+///
+/// # Panics
+/// When an event is not what its profile allows.
+pub async fn judge_what_is_left(store: &dyn Store) -> (usize, usize) {
+    let entries = store.audit_entries(0, 100_000).await.expect("readable");
+    let judged = entries.iter().filter_map(StoredAudit::event).map(assert_conforms).count();
+    (judged, entries.len() - judged)
+}
+
+fn assert_conforms(event: &[u8]) {
+    let event: Value = serde_json::from_slice(event).expect("JSON");
+    let problems = problems(&event);
+    assert!(problems.is_empty(), "{problems:#?} in {event:#}");
 }

@@ -31,7 +31,8 @@ use crate::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId, WorkflowId};
 pub use acceptance::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted};
 pub use contents::Contents;
 pub use erasure::{
-    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
+    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, Lifted,
+    PendingErasure, are_one_person, by_account, who_is_named,
 };
 pub use keys::KeyUsage;
 pub use lifecycle::{Checkup, Claim, Ended, Ending, Flaw, Intent, Notice, Pause, Predecessor, TakeBack, Waiting};
@@ -461,6 +462,9 @@ pub trait Store:
     ) -> Result<bool, StoreError>;
     /// The requests that wait for somebody else, and those that have lapsed.
     async fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StoreError>;
+    /// Keeps that a request lapsed, once; `false`, with nothing written, when that was kept, when it can still be confirmed at `at`, or
+    /// when there is none.
+    async fn lapse_erasure(&self, id: uuid::Uuid, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
     /// Takes a request that waits, or has lapsed, back; `false` when there is none. What it was stays in the log.
     async fn refuse_erasure(&self, id: uuid::Uuid, audit: Vec<AuditRow>) -> Result<bool, StoreError>;
     /// Destroys the person's keys, so that nothing that was sealed under them can be read, unless something forbids it.
@@ -472,14 +476,14 @@ pub trait Store:
         order: LegalHoldOrder,
         audit: Vec<AuditRow>,
     ) -> Result<(), StoreError>;
-    /// Ends a legal hold; `false` when there is none or it has ended.
+    /// Ends a legal hold, on the word of somebody else than who placed it ([`are_one_person`]). Nothing is written unless it is lifted.
     async fn lift_legal_hold(
         &self,
         id: uuid::Uuid,
         by: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<Lifted, StoreError>;
     /// All legal holds, the lifted ones included.
     async fn legal_holds(&self) -> Result<Vec<LegalHold>, StoreError>;
 

@@ -65,13 +65,15 @@ impl Gateway {
         }
     }
 
-    /// One look: clears what is over, raises what nobody knows of, and tells what is due. Gives the number of alerts raised.
+    /// One look: clears what is over, raises what nobody knows of, and tells what is due; tells of erasures that lapsed. Gives the number
+    /// of alerts raised.
     ///
     /// # Errors
     /// When the store cannot be read or commit.
     pub async fn alert_once(&self) -> Result<usize, StoreError> {
         let now = self.clock.now();
         self.store.settle_alerts(now).await?;
+        self.tell_lapses().await?;
         let mut raised = 0;
         for concern in self.store.concerns(now, self.settings.alerts.deadlines).await? {
             raised += usize::from(self.raise(concern).await?);

@@ -1,10 +1,10 @@
 //! A person's data destroyed on the word of two leads of one organisation, and the orders that forbid it. Each act is an entry of
 //! the same commit. Who runs the gateway has the same by `onward erase` and `onward legal-hold`, for whatever concerns several.
 
-use onward_core::audit::{AuditEntry, AuditQuery, AuditRow, AuditWord, FoundAudit};
+use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditRow, AuditWord, FoundAudit};
 use onward_core::store::{
-    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
-    StoreError,
+    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, Lifted,
+    PendingErasure, StoreError, by_account, who_is_named,
 };
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use uuid::Uuid;
@@ -66,17 +66,6 @@ impl OwnHold {
     }
 }
 
-/// What became of the wish to lift a hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifted {
-    /// It is lifted.
-    Yes,
-    /// Whoever placed it does not lift it: two people decide that something may be erased again.
-    SamePerson,
-    /// The organisation has no such order, or it was lifted.
-    NoSuchHold,
-}
-
 /// What became of a second person's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmed {
@@ -128,6 +117,12 @@ pub fn refusal(outcome: &ErasureOutcome) -> Option<&'static str> {
 /// Said of everything that one organisation may not know of, for it reads these entries: what others sent, and whose hold stands.
 const NOT_ALONE: &str = "not for one organisation alone to decide, or on legal hold";
 
+/// What the log says of a request that nobody confirmed in time.
+#[must_use]
+pub fn lapsed(request: &ErasureRequest) -> String {
+    format!("erasure {} has lapsed: nobody confirmed within 14 days what {} requested", request.id, request.by)
+}
+
 /// What the log says of an order.
 #[must_use]
 pub fn order_told(order: &LegalHoldOrder) -> String {
@@ -138,6 +133,12 @@ pub fn order_told(order: &LegalHoldOrder) -> String {
 #[must_use]
 pub fn lift_told(id: Uuid, by: &str, reason: &str) -> String {
     format!("legal hold {id} lifted by {by}: {reason}")
+}
+
+/// What the log says when whoever placed an order wished to end it.
+#[must_use]
+pub fn not_lifted(id: Uuid, by: &str) -> String {
+    format!("legal hold {id} not lifted by {by}: the same person placed it")
 }
 
 /// How the entry of an order begins, by which it is found again.
@@ -151,7 +152,7 @@ pub fn placed(id: Uuid) -> String {
 /// words out of the log again; it is kept beside the request for as long as `[retention]` says.
 #[must_use]
 pub fn erased(pending: &PendingErasure, account: Option<&str>, by: &str) -> String {
-    let PendingErasure { request, pseudonym, keys } = pending;
+    let PendingErasure { request, pseudonym, keys, .. } = pending;
     // The entry of the request is about the person, and goes with them.
     let account = account.map_or_else(String::new, |account| format!(" ({account})"));
     format!(
@@ -175,15 +176,15 @@ pub(crate) fn done_in(told: &str) -> Option<&str> {
 /// A signed-in person as requests and orders name them: the store refuses the second word of the account that asked, whatever the
 /// name.
 fn named(who: &Attendant) -> String {
-    format!("{} (account {})", who.name, who.user)
+    by_account(&who.name, &who.user)
 }
 
 fn is_account(by: &str, account: &str) -> bool {
-    by.ends_with(&format!(" (account {account})"))
+    who_is_named(by).1 == Some(account)
 }
 
 fn name_in(by: &str) -> String {
-    by.rsplit_once(" (account ").map_or(by, |(name, _)| name).to_owned()
+    who_is_named(by).0.to_owned()
 }
 
 impl Gateway {
@@ -290,6 +291,48 @@ impl Gateway {
         Ok(Some(Confirmed::Decided(outcome)))
     }
 
+    /// Tells, once, of each request that nobody confirmed in time.
+    ///
+    /// # Errors
+    /// When the store cannot be read or cannot commit.
+    pub(crate) async fn tell_lapses(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let pending = self.store.pending_erasures().await?;
+        for request in pending.iter().filter(|each| each.lapsed.is_none()).map(|each| &each.request) {
+            if now < request.lapses() {
+                continue;
+            }
+            // About whom it was, and whose, stands in the entry of its making, as far as that can be read.
+            let asked = self.entry_about(AuditWord::Erase, request.at, &requested(request.id)).await?;
+            let patient = asked.as_ref().and_then(|entry| entry.patient.clone());
+            let organisation = asked.and_then(|entry| entry.organisation?.parse::<OdsCode>().ok());
+            // By a transfer of theirs the leads of that organisation find it.
+            let transfer = match (&organisation, &patient) {
+                (Some(organisation), Some(patient)) => self.transfer_within(organisation, patient).await?,
+                _ => None,
+            };
+            let entry = AuditEntry {
+                patient,
+                transfer,
+                ..AuditEntry::new(AuditWord::Erase, now, Agent::gateway(), lapsed(request))
+            };
+            self.store.lapse_erasure(request.id, now, vec![self.journal.row(&entry)]).await?;
+        }
+        Ok(())
+    }
+
+    /// The first entry of this word, at or after this moment, that begins so.
+    async fn entry_about(
+        &self,
+        word: AuditWord,
+        from: Timestamp,
+        begins: &str,
+    ) -> Result<Option<FoundAudit>, StoreError> {
+        let query = AuditQuery { from: Some(from), words: vec![word], ..everything(None) };
+        let found = all(self.store.as_ref(), query).await?;
+        Ok(found.into_iter().rev().find(|entry| told(entry).is_some_and(|detail| detail.starts_with(begins))))
+    }
+
     /// Takes a request of the organisation back, on the word of the second lead or of the one who asked; `false`: there is none.
     ///
     /// # Errors
@@ -347,17 +390,18 @@ impl Gateway {
     /// When the store cannot be read or cannot commit.
     pub async fn lift_hold(&self, inquiry: &Inquiry<'_>, id: Uuid) -> Result<Lifted, StoreError> {
         let own = self.own_holds(inquiry.organisation).await?;
-        let Some(found) = own.iter().find(|own| own.hold.order.id == id) else { return Ok(Lifted::NoSuchHold) };
-        if found.placed_by(&inquiry.who.user) {
-            let detail = format!("legal hold {id} not lifted by {}: the same person placed it", inquiry.who.name);
-            self.store.audit(vec![self.row_of(inquiry, AuditWord::Configure, detail, None, false)]).await?;
-            return Ok(Lifted::SamePerson);
+        if !own.iter().any(|own| own.hold.order.id == id) {
+            return Ok(Lifted::NoSuchHold);
         }
         let by = named(inquiry.who);
         let detail = lift_told(id, &by, inquiry.reason);
         let row = self.row_of(inquiry, AuditWord::Configure, detail, None, true);
         let lifted = self.store.lift_legal_hold(id, &by, self.clock.now(), vec![row]).await?;
-        Ok(if lifted { Lifted::Yes } else { Lifted::NoSuchHold })
+        if lifted == Lifted::SamePerson {
+            let detail = not_lifted(id, &inquiry.who.name);
+            self.store.audit(vec![self.row_of(inquiry, AuditWord::Configure, detail, None, false)]).await?;
+        }
+        Ok(lifted)
     }
 
     /// The organisation's entries of a kind since the first of these moments.

@@ -10,6 +10,7 @@ use onward_core::state::{RecipientKind, TransportKind};
 use onward_core::store::{DeliveryRecord, Store, StoreError};
 use onward_core::{DeliveryId, OdsCode, Timestamp};
 use onward_transform::disclose::{Policy, beyond};
+use serde_json::Value;
 
 use crate::contents;
 
@@ -26,10 +27,9 @@ pub struct Received {
     pub copies: u64,
     /// In how many of them each element went.
     pub elements: BTreeMap<String, u64>,
-    /// In how many of them each element went although the policy that the copy names, which is still in force, lets it go to nobody
-    /// of this kind.
+    /// In how many of them each element went although the policy that made the copy lets it go to nobody of this kind.
     pub beyond: BTreeMap<String, u64>,
-    /// Copies that another policy than the one in force made, or none: these are not held against one.
+    /// Copies that no policy made whose text is known, or none at all: these are held against none.
     pub unjudged: u64,
 }
 
@@ -48,11 +48,30 @@ pub struct Sent {
     pub faults: Vec<String>,
 }
 
+/// A policy, and from when on it was in force.
+#[derive(Debug, Clone)]
+pub struct Dated {
+    /// The policy.
+    pub policy: Policy,
+    /// From when on.
+    pub since: Timestamp,
+}
+
+/// Which of these made a copy of this moment: of those whose version its ground names the one that was in force then. A version that was
+/// changed without another name is told apart by its time; of a copy from before any was kept, the first of its name is taken.
+fn made_by(policies: &[Dated], kind: RecipientKind, basis: &str, at: Timestamp) -> Option<usize> {
+    let named = |(_, dated): &(usize, &Dated)| dated.policy.recipient == kind && dated.policy.made(basis);
+    let named = || policies.iter().enumerate().filter(named);
+    let then = named().filter(|(_, dated)| dated.since <= at).max_by_key(|(_, dated)| dated.since);
+    then.or_else(|| named().min_by_key(|(_, dated)| dated.since)).map(|(place, _)| place)
+}
+
 /// One copy, and which lists its entries name.
 struct Copy {
     kind: RecipientKind,
     recipient: OdsCode,
     basis: String,
+    created: Timestamp,
     inbox: bool,
     lists: BTreeSet<usize>,
 }
@@ -68,13 +87,14 @@ struct Gathering<'a> {
     known: HashMap<[u8; 32], Result<usize, &'static str>>,
 }
 
-/// The matrix of what was sent from `from` (included) until `until` (excluded). `progress` hears how many entries were read.
+/// The matrix of what was sent from `from` (included) until `until` (excluded), each copy held against the one of `policies` that made
+/// it. `progress` hears how many entries were read.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub async fn sent(
     store: &dyn Store,
-    policies: &BTreeMap<RecipientKind, Policy>,
+    policies: &[Dated],
     (from, until): (Option<Timestamp>, Option<Timestamp>),
     mut progress: impl FnMut(u64),
 ) -> Result<Sent, StoreError> {
@@ -84,9 +104,10 @@ pub async fn sent(
     let mut read = 0;
     loop {
         let page = store.search_audit(wanted.clone()).await?;
-        gathering.load_lists(&page).await?;
-        for entry in &page {
-            gathering.take(entry).await?;
+        let events: Vec<Option<Value>> = page.iter().map(event_of).collect();
+        gathering.load_lists(&events).await?;
+        for (entry, event) in page.iter().zip(&events) {
+            gathering.take(entry, event.as_ref()).await?;
         }
         read += page.len() as u64;
         progress(read);
@@ -97,14 +118,14 @@ pub async fn sent(
     }
 }
 
-fn event_of(entry: &FoundAudit) -> Option<serde_json::Value> {
+fn event_of(entry: &FoundAudit) -> Option<Value> {
     serde_json::from_slice(entry.event.as_deref()?).ok()
 }
 
 impl Gathering<'_> {
     /// Reads the lists that these entries name, and judges each once.
-    async fn load_lists(&mut self, page: &[FoundAudit]) -> Result<(), StoreError> {
-        let named = page.iter().filter_map(event_of).filter_map(|event| contents::named_by(&event));
+    async fn load_lists(&mut self, events: &[Option<Value>]) -> Result<(), StoreError> {
+        let named = events.iter().flatten().filter_map(contents::named_by);
         let new: BTreeSet<[u8; 32]> = named.filter(|digest| !self.known.contains_key(digest)).collect();
         let new: Vec<[u8; 32]> = new.into_iter().collect();
         for list in self.store.contents(&new).await? {
@@ -122,8 +143,8 @@ impl Gathering<'_> {
         Ok(())
     }
 
-    async fn take(&mut self, entry: &FoundAudit) -> Result<(), StoreError> {
-        let Some(event) = event_of(entry) else {
+    async fn take(&mut self, entry: &FoundAudit, event: Option<&Value>) -> Result<(), StoreError> {
+        let Some(event) = event else {
             self.sent.erased += 1;
             return Ok(());
         };
@@ -135,7 +156,7 @@ impl Gathering<'_> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(self.store.delivery(id).await?.map(Copy::of)),
         };
-        let Some(digest) = contents::named_by(&event) else {
+        let Some(digest) = contents::named_by(event) else {
             // What was placed in an inbox has not left.
             let placed = entry.word == AuditWord::Disclose && copy.as_ref().is_some_and(|copy| copy.inbox);
             self.sent.unrecorded += u64::from(!placed);
@@ -153,20 +174,21 @@ impl Gathering<'_> {
         Ok(())
     }
 
-    /// Counts. Copies that carried the same lists to the same recipient under the same ground are counted together.
-    fn finish(self, policies: &BTreeMap<RecipientKind, Policy>) -> Sent {
+    /// Counts. Copies that carried the same lists to the same recipient by the same policy are counted together.
+    fn finish(self, policies: &[Dated]) -> Sent {
         let Self { mut sent, copies, lists, .. } = self;
-        let mut alike: HashMap<(RecipientKind, OdsCode, String, BTreeSet<usize>), u64> = HashMap::new();
+        let mut alike: HashMap<(RecipientKind, OdsCode, Option<usize>, BTreeSet<usize>), u64> = HashMap::new();
         for copy in copies.into_values().flatten().filter(|copy| !copy.lists.is_empty()) {
-            *alike.entry((copy.kind, copy.recipient, copy.basis, copy.lists)).or_default() += 1;
+            let made = made_by(policies, copy.kind, &copy.basis, copy.created);
+            *alike.entry((copy.kind, copy.recipient, made, copy.lists)).or_default() += 1;
         }
-        for ((kind, recipient, basis, places), count) in alike {
+        for ((kind, recipient, made, places), count) in alike {
             let names: BTreeSet<&str> = places.iter().flat_map(|place| &lists[*place]).map(String::as_str).collect();
             let received = sent.recipients.entry((kind, recipient)).or_default();
             received.copies += count;
-            match policies.get(&kind).filter(|policy| policy.made(&basis)) {
-                Some(policy) => {
-                    for name in beyond(policy, names.iter().copied()) {
+            match made {
+                Some(place) => {
+                    for name in beyond(&policies[place].policy, names.iter().copied()) {
                         *received.beyond.entry(name.to_owned()).or_default() += count;
                     }
                 }
@@ -187,6 +209,7 @@ impl Copy {
             inbox: record.endpoint.kind() == TransportKind::Inbox,
             recipient: record.recipient,
             basis: record.basis,
+            created: record.created,
             lists: BTreeSet::new(),
         }
     }

@@ -235,7 +235,8 @@ mod tests {
         ] {
             assert!(keys_in("0", &told).is_empty(), "{told}");
         }
-        let pending = PendingErasure { request, pseudonym: "p".to_owned(), keys: vec![one.into(), two.into()] };
+        let pending =
+            PendingErasure { request, pseudonym: "p".to_owned(), keys: vec![one.into(), two.into()], lapsed: None };
         let done = erasing::erased(&pending, None, words);
         assert_eq!(keys_in("0", &done), [one, two]);
         let retained =

@@ -73,7 +73,8 @@ impl Running {
         let app = Arc::new(app::build(config, store)?);
         app.log_key.get_or_init(|| Arc::clone(&signing_key));
         app.gateway.store().ready().await.context("the store cannot commit")?;
-        in_force::note(&app.gateway, &in_force::node(), &in_force::parts(config)?)
+        let (parts, policies) = (in_force::parts(config)?, in_force::policies(config)?);
+        in_force::note(&app.gateway, &in_force::node(), &parts, &policies)
             .await
             .context("what is in force could not be written to the audit log")?;
         let public = match public {

@@ -146,13 +146,29 @@ fn ended(child: &mut Child, error: RingError) -> RingError {
 /// # Errors
 /// When the file cannot be used or written.
 pub fn add_key(path: &Path, now: Timestamp) -> anyhow::Result<String> {
+    let name = key_name(now)?;
+    add_key_named(path, &name)?;
+    Ok(name)
+}
+
+/// A name for a new key, which tells when it was made.
+///
+/// # Errors
+/// When the machine gives no randomness.
+pub(crate) fn key_name(now: Timestamp) -> anyhow::Result<String> {
     let mut suffix = [0; 2];
     getrandom::fill(&mut suffix).map_err(|_| anyhow::anyhow!("the machine gives no randomness"))?;
-    let name = format!("{}-{}", now.strftime("%Y-%m-%d"), hex::encode(suffix));
+    Ok(format!("{}-{}", now.strftime("%Y-%m-%d"), hex::encode(suffix)))
+}
+
+/// As [`add_key`], under this name.
+///
+/// # Errors
+/// When the file cannot be used or written, or has a key of that name.
+pub(crate) fn add_key_named(path: &Path, name: &str) -> anyhow::Result<()> {
     let old = if path.exists() { Some(read(path)?) } else { None };
-    let ring = KeyRing::with_new_key(old.as_ref().map(|text| text.as_str()), &name)?;
-    replace(path, ring.as_bytes())?;
-    Ok(name)
+    let ring = KeyRing::with_new_key(old.as_ref().map(|text| text.as_str()), name)?;
+    replace(path, ring.as_bytes())
 }
 
 /// Writes a file of keys for its owner alone, whole or not at all: a torn one would lose the store, or the log's key.

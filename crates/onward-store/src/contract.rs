@@ -140,6 +140,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, evidence:
             cosignatures_are_kept_by_checkpoint_and_witness,
             what_was_sent_is_kept_once_with_its_entry,
+            policies_are_kept_from_the_moment_that_they_are_in_force,
             the_log_is_forwarded_by_one_at_a_time,
             what_came_is_reported_with_its_times,
             whoever_was_held_at_a_moment_is_counted,

@@ -77,6 +77,9 @@ pub(crate) const COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosig
 pub(crate) const LATEST_COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures c
      WHERE size = (SELECT max(size) FROM cosignatures later WHERE later.witness = c.witness) ORDER BY witness";
 
+/// The policies that were in force.
+pub(crate) const POLICIES: &str = "SELECT kind, since, text FROM policies ORDER BY since, kind";
+
 /// What is counted of transfers that came in a time.
 pub(crate) const REPORTED_TRANSFERS: &str = "SELECT t.id, t.received, t.sender, t.care_home, t.event,
          (SELECT h.reason FROM holds h WHERE h.transfer = t.id ORDER BY h.opened, h.id LIMIT 1) AS held

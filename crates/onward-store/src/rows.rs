@@ -21,7 +21,9 @@ use onward_core::store::{
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
-pub(crate) use log::{AUDIT, FOUND_AUDIT, audit, checkpoint, contents, cosignature, forwarding, found_audit, of_event};
+pub(crate) use log::{
+    AUDIT, FOUND_AUDIT, audit, checkpoint, contents, cosignature, forwarding, found_audit, of_event, policy_in_force,
+};
 
 use crate::columns::{Columns, Corrupt};
 use crate::sealing::{DataKeyRow, KeyId, Keychain, Place, Unread};
@@ -503,7 +505,7 @@ fn reason(columns: &Columns<'_>, keys: &Keychain) -> Result<String, Unread> {
     keys.open_text(of_order(columns.table(), &id), &columns.get::<String>("reason")?)
 }
 
-/// Of a row with `id`, `patient`, `ground`, `reason`, `requested_by` and `requested`, and without the keys.
+/// Of a row with `id`, `patient`, `ground`, `reason`, `requested_by`, `requested` and `lapsed`, and without the keys.
 pub(crate) fn pending_erasure(columns: &Columns<'_>, keys: &Keychain) -> Result<PendingErasure, Unread> {
     let request = ErasureRequest {
         id: columns.parsed("id")?,
@@ -512,7 +514,8 @@ pub(crate) fn pending_erasure(columns: &Columns<'_>, keys: &Keychain) -> Result<
         by: columns.get("requested_by")?,
         at: columns.moment("requested")?,
     };
-    Ok(PendingErasure { request, pseudonym: columns.get("patient")?, keys: Vec::new() })
+    let lapsed = columns.moment_opt("lapsed")?;
+    Ok(PendingErasure { request, pseudonym: columns.get("patient")?, keys: Vec::new(), lapsed })
 }
 
 /// Of a row with `id`, `patient`, `reason`, `placed_by`, `placed` and `lifted`.

@@ -56,6 +56,8 @@ pub struct PendingErasure {
     pub pseudonym: String,
     /// The data keys of the person, by name.
     pub keys: Vec<String>,
+    /// When it was told that nobody confirmed it in time ([`super::Store::lapse_erasure`]).
+    pub lapsed: Option<Timestamp>,
 }
 
 /// What a confirmation decides.
@@ -122,6 +124,41 @@ pub struct LegalHoldOrder {
     pub at: Timestamp,
 }
 
+/// What became of the wish to lift a legal hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifted {
+    /// It is lifted.
+    Yes,
+    /// Whoever placed it does not lift it: two people decide that something may be erased again.
+    SamePerson,
+    /// There is no such order, or it was lifted.
+    NoSuchHold,
+}
+
+/// How requests and orders name a person who is signed in.
+#[must_use]
+pub fn by_account(name: &str, account: &str) -> String {
+    format!("{name}{ACCOUNT}{account})")
+}
+
+/// Name and account of one who is named so; the command line knows no accounts.
+#[must_use]
+pub fn who_is_named(by: &str) -> (&str, Option<&str>) {
+    let named = by.strip_suffix(')').and_then(|by| by.rsplit_once(ACCOUNT));
+    named.map_or((by, None), |(name, account)| (name, Some(account)))
+}
+
+/// Whether two that are named so count as one person: one account has one, and without two accounts one name has.
+#[must_use]
+pub fn are_one_person(first: &str, second: &str) -> bool {
+    match (who_is_named(first), who_is_named(second)) {
+        ((_, Some(first)), (_, Some(second))) => first == second,
+        ((first, _), (second, _)) => first.trim().to_lowercase() == second.trim().to_lowercase(),
+    }
+}
+
+const ACCOUNT: &str = " (account ";
+
 /// An order that was placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegalHold {
@@ -131,4 +168,29 @@ pub struct LegalHold {
     pub pseudonym: String,
     /// When it was lifted.
     pub lifted: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_person_is_another_account_or_else_another_name() {
+        let (ada, renamed, other) = (by_account("Ada", "17"), by_account("Ada Wells", "17"), by_account("Ada", "18"));
+        assert_eq!(who_is_named(&ada), ("Ada", Some("17")));
+        assert_eq!(who_is_named("Ada (ward 7)"), ("Ada (ward 7)", None));
+        for (first, second, one) in [
+            (&*ada, &*ada, true),
+            (&ada, &renamed, true),
+            (&ada, &other, false),
+            (&ada, " ADA ", true),
+            ("Ada Wells", &renamed, true),
+            (&ada, "Bea", false),
+            ("Ada", " ada", true),
+            ("Ada", "Bea", false),
+        ] {
+            assert_eq!(are_one_person(first, second), one, "{first} {second}");
+            assert_eq!(are_one_person(second, first), one, "{second} {first}");
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! What leaves the gateway to prove its audit log, and what its entries name: witnesses' cosignatures, how far the log was forwarded,
-//! what the bytes carried that were sent.
+//! what the bytes carried that were sent, and by which policies they were made.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{Contents, StoreError};
+use crate::audit::AuditRow;
+use crate::state::RecipientKind;
 
 /// A witness's statement about one of our checkpoints (C2SP tlog-cosignature).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,17 @@ pub struct StoredCosignature {
     pub line: String,
     /// When it came.
     pub at: Timestamp,
+}
+
+/// A disclosure policy that was in force. Nothing in it is about a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyInForce {
+    /// For whom.
+    pub kind: RecipientKind,
+    /// From when on.
+    pub since: Timestamp,
+    /// As it was written.
+    pub text: String,
 }
 
 /// The durable memory of what was proven to others.
@@ -49,4 +62,9 @@ pub trait EvidenceStore: Send + Sync + 'static {
     /// The lists of what was sent with these digests, as they are stored, in no order; one that is not there is left out. The caller
     /// judges whether a list is what its digest says.
     async fn contents(&self, sha256s: &[[u8; 32]]) -> Result<Vec<Contents>, StoreError>;
+
+    /// Keeps policies that come into force, with the entry that tells so; of the same kind and moment the first.
+    async fn put_in_force(&self, policies: Vec<PolicyInForce>, audit: Vec<AuditRow>) -> Result<(), StoreError>;
+    /// All policies that were in force since they are kept, the oldest first.
+    async fn policies_in_force(&self) -> Result<Vec<PolicyInForce>, StoreError>;
 }

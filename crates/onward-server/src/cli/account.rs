@@ -63,7 +63,8 @@ pub(super) fn not_a_second(asked: Option<&str>, own: Option<&Account>) -> Option
     let own = own.filter(|own| own.signed_in)?.to_string();
     (asked == Some(own.as_str())).then(|| {
         format!(
-            "the account that asked ({own}) cannot confirm: somebody else must, signed in to this machine as themselves"
+            "this account ({own}) gave the first word and cannot give the second: somebody else must, signed in to this machine \
+             as themselves"
         )
     })
 }

@@ -3,9 +3,11 @@
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
+use onward_core::Timestamp;
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord};
 use onward_core::store::{
-    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHoldOrder, PendingErasure, Store,
+    ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, Lifted,
+    PendingErasure, Store,
 };
 use onward_gateway::erasing;
 use onward_gateway::explore::everything;
@@ -18,6 +20,10 @@ use super::exit::{Exit, Failure, Outcome};
 use super::input::{self, Typed};
 use super::open::{ConfigArgs, Desk, minute, now, short};
 use super::terminal::{Style, Terminal, plain};
+
+/// What two people's decision rests on where no account tells them apart.
+const ON_NAMES: &str =
+    "nobody is signed in to this machine by an account of their own: that two people decided rests on the names given";
 
 /// Erasing a person.
 #[derive(Debug, Subcommand)]
@@ -59,9 +65,13 @@ pub enum LegalHoldCommand {
     /// Lists them, the person by pseudonym
     #[command(after_help = "Example:\n  onward legal-hold list --json")]
     List(Which),
-    /// Ends one
+    /// Ends one, on the word of somebody else than who placed it
     #[command(after_help = "Example:
-  onward legal-hold lift 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --reason 'inquest closed' --by Ada")]
+  onward legal-hold lift 5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10 --reason 'inquest closed' --by Bea
+
+The name is what you say it is; the log also keeps the account that the command runs under. Where both accounts are known by their
+sign-in to this machine, they must be two.
+Exit code 1: there is no such hold, or the same person or account placed it.")]
     Lift(Lift),
 }
 
@@ -258,9 +268,7 @@ async fn confirm(command: &Confirm, terminal: &mut Terminal) -> Outcome {
         return Err(Failure::no(why));
     }
     if !Account::own().is_some_and(|own| own.signed_in) {
-        terminal.note(
-            "nobody is signed in to this machine by an account of their own: that two people decided rests on the names given",
-        );
+        terminal.note(ON_NAMES);
     }
     let confirmation = ErasureConfirmation {
         id: command.id,
@@ -311,12 +319,21 @@ async fn refuse(command: &Lift, terminal: &mut Terminal) -> Outcome {
 
 /// The account that a request was made under, as the log has it.
 async fn account_that_asked(store: &dyn Store, request: &ErasureRequest) -> Result<Option<String>, Failure> {
-    let query = AuditQuery { from: Some(request.at), words: vec![AuditWord::Erase], ..everything(None) };
-    let asked = format!("{}: {}", AuditWord::Erase, erasing::requested(request.id));
+    let begins = format!("{}: {}", AuditWord::Erase, erasing::requested(request.id));
+    account_behind(store, AuditWord::Erase, request.at, &begins).await
+}
+
+/// The account of the first entry of this word, at or after this moment, that begins so.
+async fn account_behind(
+    store: &dyn Store,
+    word: AuditWord,
+    from: Timestamp,
+    begins: &str,
+) -> Result<Option<String>, Failure> {
+    let query = AuditQuery { from: Some(from), words: vec![word], ..everything(None) };
     let entries = entries_that_fit(store, query).await?;
-    let told = entries.iter().filter_map(|entry| Told::read(entry.event.as_deref()?));
-    let request = told.into_iter().find(|told| told.detail.starts_with(&asked));
-    Ok(request.and_then(|told| told.actor.account))
+    let mut told = entries.iter().filter_map(|entry| Told::read(entry.event.as_deref()?));
+    Ok(told.find(|told| told.detail.starts_with(begins)).and_then(|told| told.actor.account))
 }
 
 fn why(outcome: &ErasureOutcome) -> String {
@@ -380,15 +397,37 @@ async fn holds(which: &Which, terminal: &mut Terminal) -> Outcome {
 async fn lift(command: &Lift, terminal: &mut Terminal) -> Outcome {
     let (config, store) = command.which.config.existing_store().await?;
     let desk = Desk::new(&config)?;
-    let detail = erasing::lift_told(command.id, &command.by, &command.reason);
-    let row = desk.row(AuditWord::Configure, detail);
-    let lifted = store.lift_legal_hold(command.id, &command.by, now(), vec![row]).await?;
-    if command.which.json {
-        terminal.json(&json!({ "lifted": lifted }));
-    } else {
-        terminal.say(if lifted { "lifted" } else { "there is no such hold, or it was lifted" });
+    let found = store.legal_holds().await?.into_iter().find(|hold| hold.order.id == command.id);
+    let Some(LegalHold { order, lifted: None, .. }) = found else {
+        return Err(Failure::no("there is no such hold, or it was lifted"));
+    };
+    let begins = format!("{}: {}", AuditWord::Configure, erasing::placed(order.id));
+    let account = account_behind(store.as_ref(), AuditWord::Configure, order.at, &begins).await?;
+    let same_account = not_a_second(account.as_deref(), Account::own());
+    let lifted = match same_account {
+        Some(_) => Lifted::SamePerson,
+        None => {
+            let detail = erasing::lift_told(command.id, &command.by, &command.reason);
+            let row = desk.row(AuditWord::Configure, detail);
+            store.lift_legal_hold(command.id, &command.by, now(), vec![row]).await?
+        }
+    };
+    match lifted {
+        Lifted::Yes if command.which.json => terminal.json(&json!({ "lifted": true })),
+        Lifted::Yes => terminal.say("lifted"),
+        Lifted::NoSuchHold => return Err(Failure::no("there is no such hold, or it was lifted")),
+        Lifted::SamePerson => {
+            let detail = erasing::not_lifted(command.id, &command.by);
+            let entry = AuditEntry { success: false, ..desk.entry(AuditWord::Configure, detail) };
+            store.audit(vec![desk.row_of(&entry)]).await?;
+            let why = "whoever placed it does not lift it: somebody else must";
+            return Err(Failure::no(same_account.unwrap_or_else(|| why.to_owned())));
+        }
     }
-    Ok(Exit::answer(lifted))
+    if !Account::own().is_some_and(|own| own.signed_in) {
+        terminal.note(ON_NAMES);
+    }
+    Ok(Exit::Done)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use onward_store::sealing::KeyEncryption as _;
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
-use super::open::{ConfigArgs, Desk, missing_store, now};
+use super::open::{ConfigArgs, Desk, missing_store, now, store_if_any};
 use super::output::new_file;
 use super::signed_folder;
 use super::terminal::{Style, Terminal};
@@ -31,7 +31,8 @@ pub enum KeysCommand {
   onward keys new --config gateway.toml
 
 Keep a copy of the file away from the database and its backups: without it nobody can read the store. A running gateway
-takes the new key when it first meets it; `onward keys rotate` puts everything under it.")]
+takes the new key when it first meets it; `onward keys rotate` puts everything under it. The audit log keeps that it was made; of the
+first one, made before there is a store, the gateway's first start does.")]
     New(Which),
     /// Lists the keys and how many data keys each wraps
     #[command(after_help = "Example:\n  onward keys list --json | jq -r '.[] | select(.data_keys == 0) | .key'")]
@@ -99,7 +100,7 @@ pub struct Which {
 /// When configuration, keys or store cannot be used.
 pub(super) async fn run(command: &KeysCommand, terminal: &mut Terminal) -> Outcome {
     match command {
-        KeysCommand::New(which) => new(which, terminal),
+        KeysCommand::New(which) => new(which, terminal).await,
         KeysCommand::List(which) => list(which, terminal).await,
         KeysCommand::Rotate(which) => rotate(which, terminal).await,
         KeysCommand::Log(key) => log_key(key, terminal).await,
@@ -107,8 +108,9 @@ pub(super) async fn run(command: &KeysCommand, terminal: &mut Terminal) -> Outco
     }
 }
 
-fn new(which: &Which, terminal: &mut Terminal) -> Outcome {
-    let keys = which.config.load()?.config.keys;
+async fn new(which: &Which, terminal: &mut Terminal) -> Outcome {
+    let config = which.config.load()?.config;
+    let keys = &config.keys;
     if !keys.command.is_empty() {
         return Err(Failure::usage("keys.command gives the keys: make the new one where that command has them from"));
     }
@@ -116,7 +118,15 @@ fn new(which: &Which, terminal: &mut Terminal) -> Outcome {
         let told = format!("keys.environment gives the keys: put the new one into {name}, or unset it to make a file");
         return Err(Failure::usage(told));
     }
-    let name = store_keys::add_key(&keys.file, now()).map_err(Failure::configuration)?;
+    let name = store_keys::key_name(now()).map_err(Failure::fault)?;
+    // The first key comes before any store: of that one the gateway's first start leaves the entry.
+    let store = if keys.file.exists() { store_if_any(&config).await? } else { None };
+    if let Some(store) = store {
+        // First the entry: a change that then fails is tried again, one without an entry would be a gap.
+        let detail = format!("the store gets the further key {name}, which wraps from its first use on");
+        store.audit(vec![Desk::new(&config)?.row(AuditWord::Configure, detail)]).await?;
+    }
+    store_keys::add_key_named(&keys.file, &name).map_err(Failure::configuration)?;
     if which.json {
         terminal.json(&json!({ "key": name, "file": keys.file }));
         return Ok(Exit::Done);

@@ -96,6 +96,20 @@ pub(super) fn missing_store(config: &Config) -> Option<&Path> {
     }
 }
 
+/// The store of a gateway that has run before; none where there is none.
+///
+/// # Errors
+/// When it is there and cannot be opened.
+pub(super) async fn store_if_any(config: &Config) -> Result<Option<Arc<dyn Store>>, Failure> {
+    if missing_store(config).is_some() {
+        return Ok(None);
+    }
+    match app::open_store(config, Tenure::CommandOnExisting).await {
+        Err(error) if matches!(error.downcast_ref::<OpenError>(), Some(OpenError::Absent)) => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
+}
+
 async fn open_store(config: &Config, tenure: Tenure) -> Result<Arc<dyn Store>, Failure> {
     app::open_store(config, tenure).await.map_err(|error| match error.downcast_ref::<OpenError>() {
         Some(OpenError::Address(_) | OpenError::Tls(_) | OpenError::Absent) => Failure::configuration(error),

@@ -6,7 +6,7 @@ use onward_core::audit::{AuditQuery, AuditRow, AuditWord};
 use onward_core::state::DeliveryState;
 use onward_core::store::{
     Accepted, AuditContent, AuditHeader, ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, KeyUsage,
-    LegalHoldOrder, StoreError,
+    LegalHoldOrder, Lifted, StoreError,
 };
 use onward_core::{NhsNumber, TransferId};
 use onward_ledger::{inclusion_proof, leaf_hash, root_of, verify_inclusion};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::delivering::change;
 use super::sealing::telling;
-use super::{Shared, accept_new, acceptance, at, hold, log, ods, patient, row};
+use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, patient, row};
 
 /// What a home may write when it declines.
 pub(crate) const WROTE: &str = "Ms Canary went back to her daughter";
@@ -179,8 +179,20 @@ pub(crate) async fn an_erasure_needs_two_people_and_yields_to_a_legal_hold(store
     let holds = store.legal_holds().await.expect("readable");
     assert_eq!((&holds[0].order, holds[0].lifted), (&order, None));
     assert!(!holds[0].pseudonym.contains(person.expose()));
-    assert_eq!(store.lift_legal_hold(order.id, "Cy", at(12), vec![row(AuditWord::Configure)]).await, Ok(true));
-    assert_eq!(store.lift_legal_hold(order.id, "Cy", at(12), Vec::new()).await, Ok(false));
+    let before = log(&store).await.len();
+    let lift = async |by: &str| store.lift_legal_hold(order.id, by, at(12), vec![row(AuditWord::Configure)]).await;
+    assert_eq!(lift(" cy ").await, Ok(Lifted::SamePerson));
+    assert_eq!((log(&store).await.len(), store.legal_holds().await.expect("readable")[0].lifted), (before, None));
+    assert_eq!(lift("Dot").await, Ok(Lifted::Yes));
+    assert_eq!(lift("Dot").await, Ok(Lifted::NoSuchHold), "once");
+    assert_eq!(log(&store).await.len(), before + 1);
+    let by = |name, account| onward_core::store::by_account(name, account);
+    let order = LegalHoldOrder { id: Uuid::new_v4(), by: by("Cy", "7"), ..order.clone() };
+    store.place_legal_hold(&person, order.clone(), vec![row(AuditWord::Configure)]).await.expect("committed");
+    let lift = async |by: &str| store.lift_legal_hold(order.id, by, at(12), vec![row(AuditWord::Configure)]).await;
+    assert_eq!(lift(&by("Cy Young", "7")).await, Ok(Lifted::SamePerson), "one account is one person");
+    assert_eq!(lift("cy").await, Ok(Lifted::SamePerson), "a name without an account may be that account's");
+    assert_eq!(lift(&by("Cy", "8")).await, Ok(Lifted::Yes));
 
     let mut queued = acceptance(7);
     queued.transfer.patient = Some(person.clone());
@@ -205,8 +217,20 @@ pub(crate) async fn an_erasure_needs_two_people_and_yields_to_a_legal_hold(store
     assert!(store.original(transfer).await.expect("readable").is_some(), "nothing was erased");
     assert_eq!(store.pending_erasures().await.expect("readable").len(), 1);
 
-    let late = ErasureConfirmation { only_from: None, at: request(id).lapses(), ..stale.clone() };
+    let lapses = request(id).lapses();
+    let late = ErasureConfirmation { only_from: None, at: lapses, ..stale.clone() };
     assert_eq!(store.confirm_erasure(late).await, Ok(ErasureOutcome::Lapsed));
+    let before = log(&store).await.len();
+    let lapse = async |id, at| store.lapse_erasure(id, at, vec![row(AuditWord::Erase)]).await;
+    let soon = lapses.checked_sub(jiff::SignedDuration::from_micros(1)).expect("a moment");
+    assert_eq!(lapse(id, soon).await, Ok(false), "it can be confirmed");
+    assert_eq!(lapse(Uuid::new_v4(), lapses).await, Ok(false), "no such request");
+    let told = at_once(&store, 8, |store, _| async move {
+        store.lapse_erasure(id, request(id).lapses(), vec![row(AuditWord::Erase)]).await.expect("committed")
+    });
+    assert_eq!(told.await.into_iter().filter(|told| *told).count(), 1, "by one node, once");
+    assert_eq!(log(&store).await.len(), before + 1);
+    assert_eq!(store.pending_erasures().await.expect("readable")[0].lapsed, Some(lapses));
     let before = log(&store).await.len();
     assert_eq!(store.refuse_erasure(Uuid::new_v4(), vec![row(AuditWord::Erase)]).await, Ok(false), "no such request");
     assert_eq!(log(&store).await.len(), before, "and nothing is written");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use onward_core::audit::{AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::evidence::StoredCosignature;
+use onward_core::store::evidence::{PolicyInForce, StoredCosignature};
 use onward_core::store::reporting::{HeldThen, ReportedCopy};
 use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Contents, ErasureOutcome, Intent};
 use uuid::Uuid;
@@ -51,6 +51,24 @@ pub(crate) async fn the_log_is_forwarded_by_one_at_a_time(store: Shared) {
     assert_eq!(store.forwarded("siem", winner, 4).await, Ok(false), "it comes too late");
     assert_eq!(store.take_forwarding("archive", 7, at(0), at(10), 0).await, Ok(Some(0)), "each sink for itself");
     assert_eq!(store.forwarding().await, Ok(vec![("archive".to_owned(), 0), ("siem".to_owned(), 3)]));
+}
+
+pub(crate) async fn policies_are_kept_from_the_moment_that_they_are_in_force(store: Shared) {
+    let policy = |kind, since, text: &str| PolicyInForce { kind, since: at(since), text: text.to_owned() };
+    let (home, practice) = (RecipientKind::CareHome, RecipientKind::CoveringPractice);
+    assert_eq!(store.policies_in_force().await, Ok(Vec::new()));
+    let first = vec![policy(home, 5, "version = \"1\"\n"), policy(practice, 5, "version = \"1\"\n")];
+    store.put_in_force(first.clone(), vec![row(AuditWord::Configure)]).await.expect("committed");
+    let again = vec![policy(home, 3, "version = \"0\"\n"), policy(home, 5, "another node's, at the same moment")];
+    store.put_in_force(again, vec![row(AuditWord::Configure)]).await.expect("committed");
+    let expected = [vec![policy(home, 3, "version = \"0\"\n")], first].concat();
+    assert_eq!(store.policies_in_force().await, Ok(expected.clone()));
+    assert_eq!(store.audit_size().await, Ok(2));
+    let twice = row(AuditWord::Configure);
+    store.audit(vec![twice.clone()]).await.expect("committed");
+    let refused = store.put_in_force(vec![policy(home, 9, "x")], vec![twice]).await;
+    assert!(refused.is_err(), "its id is taken");
+    assert_eq!(store.policies_in_force().await, Ok(expected), "no entry, no policy");
 }
 
 fn contents(number: u8) -> Arc<Contents> {

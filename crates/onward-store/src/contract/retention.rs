@@ -7,7 +7,7 @@ use onward_core::people::User;
 use onward_core::store::alerts::{AlertKind, Channel, Concern, Contacted, NewAlert, NewNotification};
 use onward_core::store::retention::{BodyClass, DueMonth, RetentionPlan, RowClass, Schedule};
 use onward_core::store::subscriptions::{Subscription, SubscriptionStatus};
-use onward_core::store::{Acceptance, Accepted, Closure, LegalHoldOrder, StoreError};
+use onward_core::store::{Acceptance, Accepted, Closure, LegalHoldOrder, Lifted, StoreError};
 use uuid::Uuid;
 
 use super::erasing::settled;
@@ -78,7 +78,7 @@ pub(crate) async fn a_month_goes_but_for_what_must_stay(store: Shared) {
     assert!(store.transfer(first).await.expect("readable").is_some(), "the record of it stays");
 
     // Now nothing must stay any more.
-    store.lift_legal_hold(legal, "Cy", at(3), Vec::new()).await.expect("committed");
+    assert_eq!(store.lift_legal_hold(legal, "Dot", at(3), Vec::new()).await, Ok(Lifted::Yes));
     let closure = Closure {
         hold: held_by,
         reason: "duplicate".to_owned(),
@@ -171,7 +171,7 @@ pub(crate) async fn rows_go_when_they_are_over(store: Shared) {
     }
     assert_eq!(due(15).await, [(1, 1), (0, 0), (1, 0), (0, 0), (1, 0)], "not before its successor came");
     assert_eq!(due(1_000).await, [(1, 1), (1, 0), (1, 0), (0, 0), (2, 0)]);
-    store.lift_legal_hold(legal, "Cy", at(30), Vec::new()).await.expect("committed");
+    assert_eq!(store.lift_legal_hold(legal, "Dot", at(30), Vec::new()).await, Ok(Lifted::Yes));
     assert_eq!(due(1_000).await, [(2, 0), (1, 0), (1, 0), (1, 0), (2, 0)]);
     let entries = log(&store).await.len();
     for class in RowClass::ALL {

@@ -6,7 +6,7 @@ use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{
     Acceptance, Approval, ApprovalKind, AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Ending, LegalHoldOrder,
-    NewDelivery, Resend, TakeBack,
+    Lifted, NewDelivery, Resend, TakeBack,
 };
 use onward_core::{ApprovalId, DeliveryId, TransferId};
 use uuid::Uuid;
@@ -140,7 +140,7 @@ pub(crate) async fn reasons_are_read_until_the_person_is_erased(store: Shared) {
     let order = LegalHoldOrder { id: Uuid::new_v4(), reason: "inquest".to_owned(), by: "Cy".to_owned(), at: at(7) };
     store.place_legal_hold(&patient(1), order.clone(), vec![row(AuditWord::Configure)]).await.expect("committed");
     assert_eq!(store.legal_holds().await.expect("readable")[0].order, order);
-    assert_eq!(store.lift_legal_hold(order.id, "Cy", at(8), Vec::new()).await, Ok(true));
+    assert_eq!(store.lift_legal_hold(order.id, "Dot", at(8), Vec::new()).await, Ok(Lifted::Yes));
     let id = Uuid::new_v4();
     assert_eq!(store.request_erasure(&patient(1), request(id), vec![row(AuditWord::Erase)]).await, Ok(true));
     assert_eq!(store.pending_erasures().await.expect("readable")[0].request, request(id));

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use onward_core::NhsNumber;
 use onward_core::audit::AuditRow;
 use onward_core::store::{
-    ErasureConfirmation, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, Lifted, PendingErasure,
+    are_one_person,
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -23,7 +24,7 @@ use crate::sealing::Keychain;
 use crate::stored::micros;
 
 const PENDING: &str =
-    "SELECT id, patient, ground, reason, requested_by, requested FROM erasures WHERE confirmed IS NULL";
+    "SELECT id, patient, ground, reason, requested_by, requested, lapsed FROM erasures WHERE confirmed IS NULL";
 
 /// How often the table of the keys is tried to be cleared, and how long apart: five seconds in all.
 const TRIES: u32 = 20;
@@ -44,7 +45,7 @@ pub(super) struct Ordered {
 }
 
 /// The end of a legal hold.
-pub(super) struct Lifted {
+pub(super) struct Lifting {
     pub(super) id: Uuid,
     pub(super) by: String,
     pub(super) at: Timestamp,
@@ -100,6 +101,21 @@ async fn keys(c: &Client, index: &str, lock: &str) -> Result<Vec<String>, Failur
     found.iter().map(|row| Ok(Columns::of("data_keys", row).get("id")?)).collect()
 }
 
+/// Keeps that a request lapsed.
+pub(super) async fn lapse<'j>(
+    work: &mut Work<'j>,
+    (id, at, audit): &'j (Uuid, Timestamp, Vec<AuditRow>),
+) -> Result<bool, Failure> {
+    let asked_before = micros(at.saturating_sub(ErasureRequest::OPEN).expect("a duration of hours has no calendar"));
+    let sql =
+        "UPDATE erasures SET lapsed = $1 WHERE id = $2 AND confirmed IS NULL AND lapsed IS NULL AND requested <= $3";
+    let told = session::execute(work.client(), sql, &[&micros(*at), id, &asked_before]).await?;
+    if told == 1 {
+        work.audit(audit);
+    }
+    Ok(told == 1)
+}
+
 /// Takes a request back.
 pub(super) async fn refuse<'j>(work: &mut Work<'j>, (id, audit): &'j (Uuid, Vec<AuditRow>)) -> Result<bool, Failure> {
     let sql = "DELETE FROM erasures WHERE id = $1 AND confirmed IS NULL";
@@ -124,8 +140,7 @@ pub(super) async fn confirm<'j>(
     if confirmation.at >= pending.request.lapses() {
         return Ok(ErasureOutcome::Lapsed);
     }
-    let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
-    if same(&pending.request.by, &confirmation.by) {
+    if are_one_person(&pending.request.by, &confirmation.by) {
         return Ok(ErasureOutcome::SamePerson);
     }
     let index = &pending.pseudonym;
@@ -220,13 +235,18 @@ pub(super) async fn place_hold<'j>(work: &mut Work<'j>, ordered: &'j Ordered) ->
     Ok(())
 }
 
-pub(super) async fn lift_hold<'j>(work: &mut Work<'j>, lifted: &'j Lifted) -> Result<bool, Failure> {
-    let sql = "UPDATE legal_holds SET lifted = $1, lifted_by = $2 WHERE id = $3 AND lifted IS NULL";
-    let changed = session::execute(work.client(), sql, &[&micros(lifted.at), &lifted.by, &lifted.id]).await?;
-    if changed == 1 {
-        work.audit(&lifted.audit);
+pub(super) async fn lift_hold<'j>(work: &mut Work<'j>, lifting: &'j Lifting) -> Result<Lifted, Failure> {
+    let c = work.client();
+    let standing = "SELECT placed_by FROM legal_holds WHERE id = $1 AND lifted IS NULL FOR UPDATE";
+    let Some(row) = session::first(c, standing, &[&lifting.id]).await? else { return Ok(Lifted::NoSuchHold) };
+    let placed_by: String = Columns::of("legal_holds", &row).get("placed_by")?;
+    if are_one_person(&placed_by, &lifting.by) {
+        return Ok(Lifted::SamePerson);
     }
-    Ok(changed == 1)
+    let sql = "UPDATE legal_holds SET lifted = $1, lifted_by = $2 WHERE id = $3";
+    session::execute(c, sql, &[&micros(lifting.at), &lifting.by, &lifting.id]).await?;
+    work.audit(&lifting.audit);
+    Ok(Lifted::Yes)
 }
 
 pub(super) async fn legal_holds(c: &Keyed) -> Result<Vec<LegalHold>, Failure> {

@@ -1,18 +1,20 @@
-//! Witnesses' cosignatures, and how far the log was forwarded.
+//! Witnesses' cosignatures, how far the log was forwarded, what was sent, and the policies that were in force.
 
 use async_trait::async_trait;
 use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use onward_core::store::evidence::{EvidenceStore, StoredCosignature};
+use onward_core::audit::AuditRow;
+use onward_core::store::evidence::{EvidenceStore, PolicyInForce, StoredCosignature};
 use onward_core::store::{Contents, StoreError};
+use tokio_postgres::types::ToSql;
 
 use super::PostgresStore;
 use super::failure::Failure;
 use super::session;
 use super::work::Work;
 use crate::columns::Columns;
-use crate::query::{COSIGNATURES, LATEST_COSIGNATURES};
+use crate::query::{COSIGNATURES, LATEST_COSIGNATURES, POLICIES};
 use crate::rows;
 use crate::stored::{micros, signed, stored_count};
 
@@ -68,6 +70,32 @@ impl EvidenceStore for PostgresStore {
     async fn contents(&self, sha256s: &[[u8; 32]]) -> Result<Vec<Contents>, StoreError> {
         self.read(sha256s.to_vec(), |c, sha256s| contents(c, sha256s).boxed()).await
     }
+
+    async fn put_in_force(&self, policies: Vec<PolicyInForce>, audit: Vec<AuditRow>) -> Result<(), StoreError> {
+        self.writers.run((policies, audit), |work, kept| put_in_force(work, kept).boxed()).await
+    }
+
+    async fn policies_in_force(&self) -> Result<Vec<PolicyInForce>, StoreError> {
+        self.read((), |c, ()| policies_in_force(c).boxed()).await
+    }
+}
+
+async fn put_in_force<'j>(
+    work: &mut Work<'j>,
+    (policies, audit): &'j (Vec<PolicyInForce>, Vec<AuditRow>),
+) -> Result<(), Failure> {
+    let sql = "INSERT INTO policies (kind, since, text) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    for policy in policies {
+        let kept: [&(dyn ToSql + Sync); 3] = [&policy.kind.as_str(), &micros(policy.since), &policy.text];
+        session::execute(work.client(), sql, &kept).await?;
+    }
+    work.audit(audit);
+    Ok(())
+}
+
+async fn policies_in_force(c: &Client) -> Result<Vec<PolicyInForce>, Failure> {
+    let found = session::all(c, POLICIES, &[]).await?;
+    found.iter().map(|row| Ok(rows::policy_in_force(&Columns::of("policies", row))?)).collect()
 }
 
 async fn put_cosignature<'j>(work: &mut Work<'j>, cosignature: &'j StoredCosignature) -> Result<(), Failure> {

@@ -51,9 +51,9 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step,
-    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
-    Waiting,
+    LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release,
+    Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery,
+    TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 use rustls::crypto::CryptoProvider;
@@ -65,6 +65,7 @@ pub use connect::address_problem;
 pub use open::OpenError;
 
 use crate::query::Dialect;
+use crate::rows::resending::Again;
 use crate::sealing::{KeyEncryption, Vault};
 use crate::stored::{micros, month};
 use partitions::Partitions;
@@ -349,7 +350,7 @@ impl Store for PostgresStore {
         let (by, why) = (by.to_owned(), why.to_owned());
         self.writers
             .run((delivery, how, by, why, at, audit), |work, (delivery, how, by, why, at, audit)| {
-                let again = resending::Again { delivery: *delivery, how: *how, by, why, at: *at, bulk: None };
+                let again = Again { delivery: *delivery, how: *how, by, why, at: *at, bulk: None };
                 resending::requeue(work, again, audit).boxed()
             })
             .await
@@ -484,6 +485,10 @@ impl Store for PostgresStore {
         self.read((), |c, ()| erasures::pending(c).boxed()).await
     }
 
+    async fn lapse_erasure(&self, id: Uuid, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.writers.run((id, at, audit), |work, lapsed| erasures::lapse(work, lapsed).boxed()).await
+    }
+
     async fn refuse_erasure(&self, id: Uuid, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
         self.writers.run((id, audit), |work, refused| erasures::refuse(work, refused).boxed()).await
     }
@@ -519,8 +524,8 @@ impl Store for PostgresStore {
         by: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
-    ) -> Result<bool, StoreError> {
-        let lifted = erasures::Lifted { id, by: by.to_owned(), at, audit };
+    ) -> Result<Lifted, StoreError> {
+        let lifted = erasures::Lifting { id, by: by.to_owned(), at, audit };
         self.writers.run(lifted, |work, lifted| erasures::lift_hold(work, lifted).boxed()).await
     }
 

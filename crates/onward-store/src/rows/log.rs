@@ -1,7 +1,7 @@
 //! Rows of the audit log: entries as a verifier and as a search read them, checkpoints, and who else has them.
 
 use onward_core::audit::{FoundAudit, StoredCheckpoint};
-use onward_core::store::evidence::StoredCosignature;
+use onward_core::store::evidence::{PolicyInForce, StoredCosignature};
 use onward_core::store::{AuditColumns, AuditContent, Contents, StoredAudit};
 
 use super::unless_erased;
@@ -102,6 +102,10 @@ pub(crate) fn cosignature(columns: &Columns<'_>) -> Result<StoredCosignature, Co
 
 pub(crate) fn contents(columns: &Columns<'_>) -> Result<Contents, Corrupt> {
     Ok(Contents { sha256: columns.get("sha256")?, names: columns.get("names")? })
+}
+
+pub(crate) fn policy_in_force(columns: &Columns<'_>) -> Result<PolicyInForce, Corrupt> {
+    Ok(PolicyInForce { kind: columns.parsed("kind")?, since: columns.moment("since")?, text: columns.get("text")? })
 }
 
 pub(crate) fn forwarding(columns: &Columns<'_>) -> Result<(String, u64), Corrupt> {

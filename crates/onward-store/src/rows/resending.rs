@@ -1,10 +1,26 @@
 //! Rows about what people have sent again.
 
-use onward_core::store::{Bulk, Replay};
+use jiff::{SignedDuration, Timestamp};
+use onward_core::store::{Bulk, Replay, Resend};
+use onward_core::{BulkId, DeliveryId};
 
 use super::unless_erased;
 use crate::columns::Columns;
 use crate::sealing::{Keychain, Place, Unread};
+
+/// For so long a decision about many copies that has ended is kept.
+pub(crate) const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
+
+/// A copy that is to be sent again.
+pub(crate) struct Again<'a> {
+    pub(crate) delivery: DeliveryId,
+    pub(crate) how: Resend,
+    /// Who decided it, by name.
+    pub(crate) by: &'a str,
+    pub(crate) why: &'a str,
+    pub(crate) at: Timestamp,
+    pub(crate) bulk: Option<BulkId>,
+}
 
 /// The columns of [`replay`].
 pub(crate) const REPLAY: &str = "id, delivery, at, name, words, attempts_before, bulk";

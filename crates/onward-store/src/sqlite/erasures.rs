@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use onward_core::NhsNumber;
 use onward_core::audit::AuditRow;
 use onward_core::store::{
-    ErasureConfirmation, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, PendingErasure,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, Lifted, PendingErasure,
+    are_one_person,
 };
 use rusqlite::{Row, params};
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use crate::rows;
 use crate::stored::micros;
 
 const PENDING: &str =
-    "SELECT id, patient, ground, reason, requested_by, requested FROM erasures WHERE confirmed IS NULL";
+    "SELECT id, patient, ground, reason, requested_by, requested, lapsed FROM erasures WHERE confirmed IS NULL";
 
 /// Keeps a request; `false`, with nothing written, when the store has no key of this person.
 pub(super) fn request(
@@ -71,6 +72,20 @@ fn keys(c: &Keyed<'_>, index: &str) -> Result<Vec<String>, Failure> {
         .collect()
 }
 
+/// Keeps that a request lapsed.
+pub(super) fn lapse(c: &Keyed<'_>, id: Uuid, at: Timestamp, rows: &[AuditRow]) -> Result<bool, Failure> {
+    let asked_before = micros(at.saturating_sub(ErasureRequest::OPEN).expect("a duration of hours has no calendar"));
+    let told = c
+        .prepare_cached(
+            "UPDATE erasures SET lapsed = ? WHERE id = ? AND confirmed IS NULL AND lapsed IS NULL AND requested <= ?",
+        )?
+        .execute(params![micros(at), id.to_string(), asked_before])?;
+    if told == 1 {
+        audit::append(c, rows)?;
+    }
+    Ok(told == 1)
+}
+
 /// Takes a request back.
 pub(super) fn refuse(c: &Keyed<'_>, id: Uuid, rows: &[AuditRow]) -> Result<bool, Failure> {
     let gone = c
@@ -94,8 +109,7 @@ pub(super) fn confirm(c: &Keyed<'_>, confirmation: &ErasureConfirmation) -> Resu
     if confirmation.at >= pending.request.lapses() {
         return Ok(ErasureOutcome::Lapsed);
     }
-    let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
-    if same(&pending.request.by, &confirmation.by) {
+    if are_one_person(&pending.request.by, &confirmation.by) {
         return Ok(ErasureOutcome::SamePerson);
     }
     let index = &pending.pseudonym;
@@ -187,14 +201,31 @@ pub(super) fn place_hold(
     audit::append(c, rows)
 }
 
-pub(super) fn lift_hold(c: &Keyed<'_>, id: Uuid, by: &str, at: Timestamp, rows: &[AuditRow]) -> Result<bool, Failure> {
-    let lifted = c
-        .prepare_cached("UPDATE legal_holds SET lifted = ?, lifted_by = ? WHERE id = ? AND lifted IS NULL")?
-        .execute(params![micros(at), by, id.to_string()])?;
-    if lifted == 1 {
-        audit::append(c, rows)?;
+pub(super) fn lift_hold(
+    c: &Keyed<'_>,
+    id: Uuid,
+    by: &str,
+    at: Timestamp,
+    rows: &[AuditRow],
+) -> Result<Lifted, Failure> {
+    let placed_by = c
+        .prepare_cached("SELECT placed_by FROM legal_holds WHERE id = ? AND lifted IS NULL")?
+        .query_and_then([id.to_string()], |row| {
+            Ok::<String, Failure>(Columns::of("legal_holds", row).get("placed_by")?)
+        })?
+        .next()
+        .transpose()?;
+    let Some(placed_by) = placed_by else { return Ok(Lifted::NoSuchHold) };
+    if are_one_person(&placed_by, by) {
+        return Ok(Lifted::SamePerson);
     }
-    Ok(lifted == 1)
+    c.prepare_cached("UPDATE legal_holds SET lifted = ?, lifted_by = ? WHERE id = ?")?.execute(params![
+        micros(at),
+        by,
+        id.to_string()
+    ])?;
+    audit::append(c, rows)?;
+    Ok(Lifted::Yes)
 }
 
 pub(super) fn legal_holds(c: &Keyed<'_>) -> Result<Vec<LegalHold>, Failure> {

@@ -1,15 +1,16 @@
-//! Witnesses' cosignatures, and how far the log was forwarded.
+//! Witnesses' cosignatures, how far the log was forwarded, what was sent, and the policies that were in force.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use onward_core::store::evidence::{EvidenceStore, StoredCosignature};
+use onward_core::audit::AuditRow;
+use onward_core::store::evidence::{EvidenceStore, PolicyInForce, StoredCosignature};
 use onward_core::store::{Contents, StoreError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::SqliteStore;
 use super::failure::Failure;
+use super::{SqliteStore, audit};
 use crate::columns::Columns;
-use crate::query::{COSIGNATURES, LATEST_COSIGNATURES};
+use crate::query::{COSIGNATURES, LATEST_COSIGNATURES, POLICIES};
 use crate::rows;
 use crate::stored::{micros, signed, stored_count};
 
@@ -80,6 +81,26 @@ impl EvidenceStore for SqliteStore {
                 found.extend(rows.collect::<Result<Vec<_>, _>>()?);
             }
             Ok(found)
+        })
+        .await
+    }
+
+    async fn put_in_force(&self, policies: Vec<PolicyInForce>, audit: Vec<AuditRow>) -> Result<(), StoreError> {
+        self.write(move |c| {
+            let mut keep = c.prepare_cached("INSERT OR IGNORE INTO policies (kind, since, text) VALUES (?, ?, ?)")?;
+            for policy in &policies {
+                keep.execute(params![policy.kind.as_str(), micros(policy.since), policy.text])?;
+            }
+            audit::append(c, &audit)
+        })
+        .await
+    }
+
+    async fn policies_in_force(&self) -> Result<Vec<PolicyInForce>, StoreError> {
+        self.read(|c| {
+            c.prepare_cached(POLICIES)?
+                .query_and_then([], |row| Ok(rows::policy_in_force(&Columns::of("policies", row))?))?
+                .collect()
         })
         .await
     }

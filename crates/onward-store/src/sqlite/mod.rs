@@ -45,9 +45,9 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release, Resend, Step,
-    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
-    Waiting,
+    LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release,
+    Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery,
+    TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::ToSqlOutput;
@@ -63,6 +63,7 @@ use readers::{READERS, Readers};
 use writer::Writer;
 
 use crate::query::{Dialect, Value};
+use crate::rows::resending::Again;
 use crate::sealing::{KeyEncryption, Vault};
 
 /// Where SQLite's SQL is its own.
@@ -340,7 +341,7 @@ impl Store for SqliteStore {
     ) -> Result<bool, StoreError> {
         let (by, why) = (by.to_owned(), why.to_owned());
         self.write(move |c| {
-            let again = resending::Again { delivery, how, by: &by, why: &why, at, bulk: None };
+            let again = Again { delivery, how, by: &by, why: &why, at, bulk: None };
             resending::requeue(c, &again, &audit)
         })
         .await
@@ -470,6 +471,10 @@ impl Store for SqliteStore {
         self.read(erasures::pending).await
     }
 
+    async fn lapse_erasure(&self, id: Uuid, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
+        self.write(move |c| erasures::lapse(c, id, at, &audit)).await
+    }
+
     async fn refuse_erasure(&self, id: Uuid, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
         self.write(move |c| erasures::refuse(c, id, &audit)).await
     }
@@ -500,7 +505,7 @@ impl Store for SqliteStore {
         by: &str,
         at: Timestamp,
         audit: Vec<AuditRow>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Lifted, StoreError> {
         let by = by.to_owned();
         self.write(move |c| erasures::lift_hold(c, id, &by, at, &audit)).await
     }

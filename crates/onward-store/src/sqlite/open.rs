@@ -43,6 +43,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0019_contents.sql"),
     include_str!("../../schema/sqlite/0020_token_keys.sql"),
     include_str!("../../schema/sqlite/0021_resending.sql"),
+    include_str!("../../schema/sqlite/0022_in_force.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

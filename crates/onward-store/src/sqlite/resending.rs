@@ -1,7 +1,7 @@
 //! What people have sent again: each replay of a copy, and many copies by one decision.
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::store::{Bulk, BulkStep, NewBulk, Replay, Resend, ResendStore, StoreError};
 use onward_core::{BulkId, DeliveryId, ReplayId};
@@ -13,11 +13,8 @@ use super::{SqliteStore, audit, deliveries};
 use crate::columns::Columns;
 use crate::query::REPLAYABLE;
 use crate::rows::REPLAYED;
-use crate::rows::resending::{self as rows, BULK, OUTCOMES, REPLAY, of_bulk, of_replay};
+use crate::rows::resending::{self as rows, Again, BULK, KEPT, OUTCOMES, REPLAY, of_bulk, of_replay};
 use crate::stored::{micros, stored_count};
-
-/// For so long a decision about many copies that has ended is kept.
-const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
 
 #[async_trait]
 impl ResendStore for SqliteStore {
@@ -78,17 +75,6 @@ impl ResendStore for SqliteStore {
         })
         .await
     }
-}
-
-/// A copy that is to be sent again.
-pub(super) struct Again<'a> {
-    pub(super) delivery: DeliveryId,
-    pub(super) how: Resend,
-    /// Who decided it, by name.
-    pub(super) by: &'a str,
-    pub(super) why: &'a str,
-    pub(super) at: Timestamp,
-    pub(super) bulk: Option<BulkId>,
 }
 
 /// Queues a copy again, due at once; a replay is kept beside it. One of many was decided on because it had failed: if it has left or waits

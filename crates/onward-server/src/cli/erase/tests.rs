@@ -80,7 +80,16 @@ async fn two_people_erase_a_third_and_the_log_stays_whole() {
     let hold = id(&onward(&folder, &hold).await.1, "hold");
     let (exit, said) = onward(&folder, &format!("erase confirm {request} --by Bea --yes")).await;
     assert!(exit == Exit::No && said.contains("legal hold"), "{said}");
-    assert_eq!(onward(&folder, &format!("legal-hold lift {hold} --reason closed --by Cy")).await.0, Exit::Done);
+    let (exit, said) = onward(&folder, &format!("legal-hold lift {hold} --reason closed --by CY")).await;
+    assert!(exit == Exit::No && said.contains("somebody else"), "{said}");
+    let (_, events) = onward(&folder, "audit export").await;
+    assert!(
+        events.contains(&onward_gateway::erasing::not_lifted(hold.parse().expect("an identifier"), "CY")),
+        "{events}"
+    );
+    let (exit, said) = onward(&folder, &format!("erase confirm {request} --by Bea --yes")).await;
+    assert!(exit == Exit::No && said.contains("legal hold"), "it stands: {said}");
+    assert_eq!(onward(&folder, &format!("legal-hold lift {hold} --reason closed --by Dot")).await.0, Exit::Done);
     let (exit, said) = onward(&folder, &format!("erase confirm {request} --by Bea")).await;
     assert!(
         exit == Exit::No && said.contains("wrong-person: case-17"),

@@ -10,10 +10,10 @@ use onward_gateway::sent::{Received, Sent, sent};
 use serde_json::json;
 
 use super::{Format, Matrix};
-use crate::app;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::open::{Desk, minute};
 use crate::cli::terminal::{Style, Terminal};
+use crate::{app, in_force};
 
 /// The five kinds, as the columns of a table have them.
 const KINDS: [RecipientKind; 5] = [
@@ -38,12 +38,14 @@ pub(super) async fn print(command: &Matrix, terminal: &mut Terminal) -> Outcome 
         return Err(Failure::usage("--from must be before --until"));
     }
     let (config, store) = command.config.existing_store().await?;
-    let policies = app::load_policies(&config).map_err(Failure::configuration)?;
+    let configured = app::load_policies(&config).map_err(Failure::configuration)?.into_values();
+    let (policies, faults) = in_force::dated_policies(store.as_ref(), configured).await?;
     let period = period(command.from, command.until);
-    let found = sent(store.as_ref(), &policies, (command.from, command.until), |read| {
+    let mut found = sent(store.as_ref(), &policies, (command.from, command.until), |read| {
         terminal.progress(format_args!("{read} entries"));
     })
     .await?;
+    found.faults.extend(faults);
     let detail = format!("matrix of what was sent, {period}");
     store.audit(vec![Desk::new(&config)?.row(AuditWord::Query, detail)]).await?;
     match command.format() {
@@ -74,8 +76,8 @@ fn notes(found: &Sent) -> Vec<String> {
     let unjudged: u64 = found.recipients.values().map(|to| to.unjudged).sum();
     if unjudged > 0 {
         notes.push(format!(
-            "{unjudged} copies were made by no policy that is in force now (notices, or an earlier version): they are counted, and \
-             held against none"
+            "{unjudged} copies were made by no policy (notices), or by one from before policies were kept: they are counted, and held \
+             against none"
         ));
     }
     for ((kind, ods), to) in &found.recipients {

@@ -1,5 +1,6 @@
 use clap::Parser as _;
 use onward_core::audit::{AuditEntry, AuditWord};
+use onward_core::store::Lifted;
 use onward_core::{Timestamp, TransferId};
 use onward_gateway::journal::Journal;
 use onward_ledger::SigningKeys;
@@ -46,7 +47,7 @@ async fn place() -> (TempDir, SigningKeys) {
     // One that was lifted long ago.
     let over = onward_core::store::LegalHoldOrder { id: uuid::Uuid::new_v4(), ..order };
     store.place_legal_hold(&held, over.clone(), Vec::new()).await.expect("committed");
-    assert_eq!(store.lift_legal_hold(over.id, "Cy", Timestamp::UNIX_EPOCH, Vec::new()).await, Ok(true));
+    assert_eq!(store.lift_legal_hold(over.id, "Dot", Timestamp::UNIX_EPOCH, Vec::new()).await, Ok(Lifted::Yes));
     (folder, key)
 }
 

@@ -8,8 +8,8 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use onward_core::store::{ErasureGround, ErasureOutcome, StoreError};
-use onward_gateway::erasing::{AskedErasure, Confirmed, Lifted};
+use onward_core::store::{ErasureGround, ErasureOutcome, Lifted, StoreError};
+use onward_gateway::erasing::{AskedErasure, Confirmed};
 use onward_gateway::explore::Inquiry;
 use onward_transform::render::dates;
 use uuid::Uuid;
@@ -60,10 +60,8 @@ struct Forms {
     erased: Field,
     erased_reason: Field,
     ground: Field,
-    /// What is wrong with one of the rows: its identifier, and what.
-    row: Option<(Uuid, String)>,
-    /// The same of a request that is to be refused.
-    refused: Option<(Uuid, String)>,
+    /// What is wrong with one of the rows: the field of it, and what.
+    row: Option<(String, String)>,
 }
 
 impl Forms {
@@ -89,7 +87,6 @@ impl Forms {
             erased_reason: field("erased-reason", "reason", "Why?", reason),
             ground: Field::new("ground", "Why may it be erased?"),
             row: None,
-            refused: None,
         }
     }
 
@@ -106,13 +103,11 @@ impl Forms {
             };
             FormError { field: place.clone(), text: field.error.clone() }
         });
-        let rows = self.row.iter().map(|(id, text)| (row_field(*id), text));
-        let rows = rows.chain(self.refused.iter().map(|(id, text)| (refusal_field(*id), text)));
-        let rows = rows.map(|(field, text)| {
-            let field = Some(field).filter(|field| shown.contains(&field.as_str()));
-            FormError { field: field.unwrap_or_else(|| "requests".to_owned()), text: text.clone() }
+        let row = self.row.iter().map(|(field, text)| {
+            let field = if shown.contains(&field.as_str()) { field } else { "requests" };
+            FormError { field: field.to_owned(), text: text.clone() }
         });
-        rows.chain(wrong).collect()
+        row.chain(wrong).collect()
     }
 
     fn several(&self) -> bool {
@@ -192,7 +187,7 @@ pub(super) async fn lift(
     let reason = match operations::reason(&body) {
         Ok(reason) => reason,
         Err(error) => {
-            let forms = Forms { row: Some((id, error.to_owned())), ..Forms::new(&who) };
+            let forms = Forms { row: Some((row_field(id), error.to_owned())), ..Forms::new(&who) };
             return show(&app, &who, &headers, forms, "").await;
         }
     };
@@ -203,7 +198,7 @@ pub(super) async fn lift(
             Ok(Lifted::Yes) => return see_other("/audit/rights?done=lifted"),
             Ok(Lifted::SamePerson) => {
                 let wrong = "You placed it: another lead of your organisation must lift it";
-                let forms = Forms { row: Some((id, wrong.to_owned())), ..Forms::new(&who) };
+                let forms = Forms { row: Some((row_field(id), wrong.to_owned())), ..Forms::new(&who) };
                 return show(&app, &who, &headers, forms, "").await;
             }
             Ok(Lifted::NoSuchHold) => {}
@@ -257,7 +252,7 @@ pub(super) async fn refuse(
     let reason = match operations::reason(&body) {
         Ok(reason) => reason,
         Err(error) => {
-            let forms = Forms { refused: Some((id, error.to_owned())), ..Forms::new(&who) };
+            let forms = Forms { row: Some((refusal_field(id), error.to_owned())), ..Forms::new(&who) };
             return show(&app, &who, &headers, forms, "").await;
         }
     };
@@ -284,7 +279,7 @@ pub(super) async fn confirm(
     let Ok(id) = id.parse::<Uuid>() else { return trouble(StatusCode::NOT_FOUND) };
     let mut number = Field { value: sent(&body, "patient"), ..Field::default() };
     let Some(patient) = nhs_number(&mut number) else {
-        let forms = Forms { row: Some((id, number.error)), ..Forms::new(&who) };
+        let forms = Forms { row: Some((row_field(id), number.error)), ..Forms::new(&who) };
         return show(&app, &who, &headers, forms, "").await;
     };
     let person = attendant(&who);
@@ -301,7 +296,7 @@ pub(super) async fn confirm(
             }
             Err(error) => return store_failed(&error),
         };
-        let forms = Forms { row: Some((id, wrong)), ..Forms::new(&who) };
+        let forms = Forms { row: Some((row_field(id), wrong)), ..Forms::new(&who) };
         return show(&app, &who, &headers, forms, "").await;
     }
     trouble(StatusCode::NOT_FOUND)
@@ -327,16 +322,13 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, forms: Forms, done
     let now = app.gateway.clock().now();
     let me = who.user.to_string();
     let near = |at| dates::near_moment(at, now);
-    let field = |id: Uuid, name: &str, label: &str| Field {
+    let of_row = |place: String, name: &str, label: &str| Field {
         name: name.to_owned(),
-        error: forms.row.as_ref().filter(|row| row.0 == id).map(|row| row.1.clone()).unwrap_or_default(),
-        ..Field::new(&row_field(id), label)
+        error: forms.row.as_ref().filter(|row| row.0 == place).map(|row| row.1.clone()).unwrap_or_default(),
+        ..Field::new(&place, label)
     };
-    let refusal = |id: Uuid| Field {
-        name: "reason".to_owned(),
-        error: forms.refused.as_ref().filter(|row| row.0 == id).map(|row| row.1.clone()).unwrap_or_default(),
-        ..Field::new(&refusal_field(id), "Why is it refused?")
-    };
+    let field = |id: Uuid, name: &str, label: &str| of_row(row_field(id), name, label);
+    let refusal = |id: Uuid| of_row(refusal_field(id), "reason", "Why is it refused?");
     let looked = async {
         let (mut requests, mut holds) = (Vec::new(), Vec::new());
         for organisation in &who.organisations {
@@ -420,12 +412,11 @@ mod tests {
             erased_reason: field("erased-reason", "say why"),
             ground: field("ground", ""),
             row,
-            refused: None,
         };
         let places = |forms: &Forms, shown: &[&str]| {
             forms.errors(shown).into_iter().map(|error| error.field).collect::<Vec<_>>()
         };
-        let decided = Some((gone, "This was decided meanwhile".to_owned()));
+        let decided = Some((row_field(gone), "This was decided meanwhile".to_owned()));
         let rest = ["kept", "erased", "erased-reason"];
         assert_eq!(places(&forms(one.clone(), decided.clone()), &[]), [&["requests"], &rest[..]].concat());
         let shown = row_field(gone);

@@ -133,3 +133,55 @@ async fn a_list_that_is_not_what_its_entry_names_is_found() {
         assert_eq!(onward(folder.path(), "audit verify").await.0, Ok(Exit::Done));
     }
 }
+
+/// A later version that lets more go does not excuse a copy that an earlier one made; nor does a text that somebody changed in the store.
+#[tokio::test]
+async fn a_copy_is_held_against_the_policy_of_its_time() {
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let (gateway, store) = (&app.gateway, app.gateway.store());
+    let config_file = folder.path().join("gateway.toml");
+    let starts = async || {
+        let config = crate::config::Config::load(Some(&config_file)).expect("a configuration").config;
+        let (parts, policies) = (in_force::parts(&config), in_force::policies(&config));
+        in_force::note(gateway, "one", &parts.expect("readable"), &policies.expect("readable")).await
+    };
+    assert_eq!(starts().await, Ok(true));
+    assert_eq!(starts().await, Ok(false), "the same again");
+    let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
+    let copy = transfer.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id;
+    let second = planted(&app, copy).await;
+    gateway.open(&home(), second, Form::Document, None).await.expect("audited").expect("the home reads it");
+    let beyond = async || {
+        let (outcome, out) = onward(folder.path(), SENT).await;
+        (outcome, to_homes(&out, "Patient.maritalStatus"))
+    };
+    assert_eq!(beyond().await, (Ok(Exit::No), Some((1, 1))));
+
+    let config = crate::config::Config::load(Some(&config_file)).expect("a configuration").config;
+    let policies = folder.path().join("disclosure");
+    std::fs::create_dir(&policies).expect("a folder");
+    for (kind, text) in in_force::policies(&config).expect("readable") {
+        let text = match kind {
+            RecipientKind::CareHome => text
+                .replace("version = \"2026-11-26\"", "version = \"later\"")
+                .replace("\"birthDate\"", "\"birthDate\", \"maritalStatus\""),
+            _ => text,
+        };
+        std::fs::write(policies.join(format!("{kind}.toml")), text).expect("written");
+    }
+    let text = std::fs::read_to_string(&config_file).expect("readable");
+    std::fs::write(&config_file, text + "\n[disclosure]\nfolder = \"disclosure\"\n").expect("written");
+    assert_eq!(starts().await, Ok(true));
+    assert_eq!(store.policies_in_force().await.map(|kept| kept.len()), Ok(6), "five, and the later one");
+    assert_eq!(beyond().await, (Ok(Exit::No), Some((1, 1))), "its own policy did not let it go");
+    let (_, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
+    assert!(!dpia.contains("made by no policy"), "it is held against its own: {dpia}");
+
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    let widened = "UPDATE policies SET text = replace(text, '\"birthDate\"', '\"birthDate\", \"maritalStatus\"')
+        WHERE kind = 'care-home' AND text NOT LIKE '%later%'";
+    assert_eq!(file.execute(widened, []), Ok(1));
+    let (outcome, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
+    assert_eq!(outcome, Ok(Exit::No));
+    assert!(dpia.contains("not linked: the policy for care-home that is kept since"), "{dpia}");
+}
