@@ -214,7 +214,7 @@ async fn files_that_were_handed_out_are_told_from_their_bytes() {
         ("log-export", "envelope AuditEvent.recorded", 2, 2),
         ("log-export", "what the log hashes", 1, 2),
         ("subject-access", "index.html heading Messages", 1, 1),
-        ("subject-access", "section diagnoses", 1, 1),
+        ("subject-access", "section medications-and-medical-devices", 1, 1),
         ("breach-pack", "people.csv column nhs_number", 1, 1),
     ] {
         let found = rows.iter().find(|row| row["kind"] == kind && row["element"] == element);
