@@ -34,6 +34,9 @@ struct Property {
     holes: bool,
 }
 
+/// The element that has `resourceType` as an ordinary child: `ExampleScenario.instance`.
+pub(crate) const TYPED_BY_CHILD: &str = "instance";
+
 /// What an object stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -41,8 +44,9 @@ enum Role {
     Root,
     /// An element, or a resource when it says `resourceType`.
     Element,
-    /// `_field`: the `id` and `extension` of a primitive; or an element that has `resourceType` as an
-    /// ordinary child (`ExampleScenario.instance`): in neither is it a type.
+    /// `_field`: the `id` and `extension` of a primitive, which is no resource.
+    Companion,
+    /// [`TYPED_BY_CHILD`]: there `resourceType` is no type.
     Untyped,
 }
 
@@ -139,6 +143,10 @@ impl<'s> Reader<'s, '_> {
         let key = self.string()?;
         self.expect(b':', "expected : after a property name")?;
         self.skip_space();
+        if key == "resourceType" && role == Role::Companion {
+            // In XML it would stand as a child like any other, and come back from there as the type of a resource.
+            return self.not_fhir(key_at, "a _companion with a resourceType");
+        }
         if key == "resourceType" && role != Role::Untyped {
             // An object is the ordinary element of STU3's Claim.payee and ExplanationOfBenefit.payee.
             if self.peek() != Some(b'{') {
@@ -338,7 +346,7 @@ impl<'s> Reader<'s, '_> {
         let node = self.open_at(name, begun)?;
         let primitive = match self.peek() {
             Some(b'{') => {
-                let scenario = self.builder.so_far().element(node).name() == "instance";
+                let scenario = self.builder.so_far().element(node).name() == TYPED_BY_CHILD;
                 self.object(if scenario { Role::Untyped } else { Role::Element })?;
                 false
             }
@@ -375,10 +383,10 @@ impl<'s> Reader<'s, '_> {
         let node = self.open_at(name, begun)?;
         if begun.is_none() {
             self.builder.set_valueless();
-            self.object(Role::Untyped)?;
+            self.object(Role::Companion)?;
             self.builder.set_span(node, start..self.at);
         } else {
-            self.object(Role::Untyped)?;
+            self.object(Role::Companion)?;
         }
         self.builder.close();
         Ok(node)

@@ -162,7 +162,8 @@ fn check_attributes(
 /// Looks at a narrative text as JSON carries it. Gives the text to insert into XML, and whether the XHTML
 /// namespace had to be declared for that.
 pub(crate) fn for_xml(text: &str) -> Result<(Cow<'_, str>, bool), ReadError> {
-    let limits = Limits { depth: 256, ..Limits::default() };
+    // The limits of the XML that it goes into.
+    let limits = Limits::default();
     super::check_text(text, &limits)?;
     super::xml::check_characters(text)?;
     let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);

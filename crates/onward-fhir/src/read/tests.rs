@@ -331,6 +331,18 @@ fn json_that_is_no_resource_is_refused() {
 }
 
 #[test]
+fn a_companion_is_no_resource() {
+    for text in [
+        r#"{"resourceType":"Patient","_active":{"resourceType":"X"}}"#,
+        r#"{"resourceType":"Patient","active":true,"_active":{"resourceType":"X"}}"#,
+        r#"{"resourceType":"Patient","name":[{"_given":[{"id":"a","resourceType":{"id":"b"}}]}]}"#,
+    ] {
+        let error = json(text, &Limits::default()).unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (ReadErrorKind::NotFhir, "a _companion with a resourceType"));
+    }
+}
+
+#[test]
 fn companions_merge_whichever_comes_first() {
     let after = patient(
         r#""name":[{"given":["a",null,"b"],"_given":[null,{"id":"i"},{"id":"j"}]}],"gender":"male","_gender":{"id":"k"}"#,

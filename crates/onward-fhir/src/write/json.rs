@@ -2,7 +2,7 @@
 
 use super::{Ledger, Written};
 use crate::elements::{ElementDef, JsonKind, TypeDef};
-use crate::read::json::plain_until;
+use crate::read::json::{TYPED_BY_CHILD, plain_until};
 use crate::tree::{Element, Lexical, Release};
 
 pub(super) fn write(element: Element<'_, '_>, release: Release, pretty: bool) -> Written {
@@ -71,6 +71,9 @@ impl Writer {
     fn object<'t, 's>(&mut self, element: Element<'t, 's>, type_def: Option<&'static TypeDef>) {
         self.open('{');
         if let Some(resource_type) = element.resource_type() {
+            if element.name() == TYPED_BY_CHILD && element.parent().is_some() {
+                self.ledger.lose(element, "is a resource where JSON takes its type for an ordinary element");
+            }
             self.key("", "resourceType");
             self.string(resource_type);
         }
@@ -90,6 +93,10 @@ impl Writer {
             done.push(name);
             items.clear();
             items.extend(element.all(name));
+            if is_mistaken_for_type(child) {
+                self.ledger.lose(child, MISTAKEN);
+                continue;
+            }
             let def = self.ledger.child(element, type_def, name);
             self.group(name, &items, def);
         }
@@ -140,10 +147,16 @@ impl Writer {
         for item in group.items.iter().filter(|item| is_hollow(**item)) {
             self.ledger.lose(*item, "is empty, which JSON cannot express");
         }
+        // Of those that have a companion its writing tells.
+        for item in group.items.iter().filter(|item| item.value().is_some() && !has_companion(**item)) {
+            for child in item.children().filter(|child| is_mistaken_for_type(*child)) {
+                self.ledger.lose(child, MISTAKEN);
+            }
+        }
         let type_def = group.def.and_then(|def| self.ledger.table.type_def(def.type_name));
         for companion in [false, true] {
             let present = |item: &Element<'_, '_>| {
-                if companion { !item.children().all(is_hollow) } else { item.value().is_some() }
+                if companion { has_companion(*item) } else { item.value().is_some() }
             };
             if !group.items.iter().any(present) {
                 continue;
@@ -197,6 +210,23 @@ impl Writer {
     }
 }
 
+/// True for a child of the name `resourceType` that would not come back from JSON as a child. Where FHIR has one it is an object (STU3's
+/// `Claim.payee`), or its holder is no resource ([`TYPED_BY_CHILD`]).
+fn is_mistaken_for_type(child: Element<'_, '_>) -> bool {
+    if child.name() != "resourceType" {
+        return false;
+    }
+    let Some(holder) = child.parent() else { return false };
+    let is_valued = |item: Element<'_, '_>| item.value().is_some() || item.lexical() != Lexical::Untold;
+    // Of a primitive it would stand in the companion.
+    let of_primitive = holder.parent().is_some_and(|around| around.all(holder.name()).any(is_valued));
+    if holder.resource_type().is_some() || of_primitive {
+        return true;
+    }
+    let is_object = !is_valued(child) && child.listed() != Some(true) && holder.all(child.name()).nth(1).is_none();
+    !is_object && holder.name() != TYPED_BY_CHILD
+}
+
 /// A primitive by what it holds, else by its type.
 fn is_primitive(items: &[Element<'_, '_>], def: Option<&ElementDef>) -> bool {
     if items.iter().any(|item| item.resource_type().is_some()) {
@@ -209,9 +239,19 @@ fn is_primitive(items: &[Element<'_, '_>], def: Option<&ElementDef>) -> bool {
         && items.iter().all(|item| item.children().all(|child| matches!(child.name(), "id" | "extension")))
 }
 
+/// What is lost of [`is_mistaken_for_type`].
+const MISTAKEN: &str = "would be read as the type of a resource in JSON: not written";
+
+/// True when anything of the element must stand beside its value, in `_field`.
+fn has_companion(element: Element<'_, '_>) -> bool {
+    element.children().any(|child| !is_hollow(child) && !is_mistaken_for_type(child))
+}
+
 /// True when nothing of the element can stand in JSON, which has neither empty objects nor empty arrays.
 fn is_hollow(element: Element<'_, '_>) -> bool {
-    element.value().is_none() && element.resource_type().is_none() && element.children().all(is_hollow)
+    element.value().is_none()
+        && element.resource_type().is_none()
+        && element.children().all(|child| is_hollow(child) || is_mistaken_for_type(child))
 }
 
 fn escape(text: &str, out: &mut String) {

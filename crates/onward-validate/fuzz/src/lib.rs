@@ -18,13 +18,23 @@ pub fn json(data: &[u8]) {
     }
 }
 
-/// What is read as XML is written as XML that reads the same.
+/// What is read as XML is written as XML that reads the same, and, by way of JSON, too.
 pub fn xml(data: &[u8]) {
     let Some(tree) = tree(data, Format::Xml) else { return };
     let first = write::xml(tree.root(), Release::R4);
     if first.losses.is_empty() {
         let again = read::xml(&first.text, &Limits::default()).expect("what was written can be read");
         assert_eq!(first.text, write::xml(again.root(), Release::R4).text);
+    }
+    let there = write::json(tree.root(), Release::R4);
+    if !there.losses.is_empty() {
+        return;
+    }
+    let in_json = read::json(&there.text, &Limits::default()).expect("what was written can be read");
+    let back = write::xml(in_json.root(), Release::R4);
+    if back.losses.is_empty() {
+        let in_xml = read::xml(&back.text, &Limits::default()).expect("what was written can be read");
+        assert_eq!(there.text, write::json(in_xml.root(), Release::R4).text);
     }
 }
 
