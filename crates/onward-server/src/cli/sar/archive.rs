@@ -5,7 +5,7 @@ use onward_core::store::SubjectTransfer;
 use onward_core::{NhsNumber, Timestamp};
 use onward_fhir::read::{self, Limits};
 use onward_fhir::{Release, Tree, message, write};
-use onward_gateway::explore::Held;
+use onward_gateway::held::{Held, Identified};
 use onward_transform::redact::{Others, Redaction, entry_without_third_parties, overseers, without_third_parties};
 use serde_json::json;
 
@@ -58,7 +58,7 @@ impl Withheld {
 
 impl Archive {
     /// Makes it. Nothing is written yet.
-    pub(crate) fn of(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &Held) -> Self {
+    pub(crate) fn of(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &Held, identified: Identified) -> Self {
         let documents: Vec<Document<'_>> = held.transfers.iter().flat_map(documents).collect();
         let mut others = Others::of(documents.iter().filter_map(|each| each.tree.as_ref()).map(Tree::root));
         let (mut files, mut withheld) = (Vec::new(), Vec::new());
@@ -83,7 +83,9 @@ impl Archive {
         }
         let (log, own, lists) = log(&entries, &others, &mut withheld);
         files.extend([(LOG.to_owned(), own), (LISTS.to_owned(), lists)]);
-        let record = Record::of(&held.transfers, &others);
+        let mut record = Record::of(&held.transfers, &others);
+        record.json["only_questions"] = held.is_only_questions().into();
+        record.json["identified"] = serde_json::to_value(identified).expect("a word is JSON");
         files.push((RECORD.to_owned(), serde_json::to_vec_pretty(&record.json).expect("texts and numbers are JSON")));
         if !record.redactions.is_empty() {
             let (file, redactions) = (RECORD.to_owned(), record.redactions);
@@ -93,7 +95,7 @@ impl Archive {
         let list = serde_json::to_vec_pretty(&rows).expect("strings and booleans are JSON");
         files.push(("withheld.json".to_owned(), list));
         let told = page::Told { log: &log, rows: &record.rows, withheld: &withheld };
-        let page = page::summary(patient, gateway, at, &held.transfers, &told);
+        let page = page::summary((patient, identified), gateway, at, held, &told);
         files.push(("index.html".to_owned(), page.into_bytes()));
         files.sort();
         let count = |each: &Withheld| each.redactions.len().max(1);

@@ -1,8 +1,9 @@
 //! The page of a subject access archive for the person who asked.
 
 use onward_core::state::RecipientKind;
-use onward_core::store::{DeliveryRecord, SubjectTransfer};
+use onward_core::store::DeliveryRecord;
 use onward_core::{NhsNumber, Timestamp};
+use onward_gateway::held::{Held, Identified};
 use onward_transform::redact::Rule;
 
 use super::archive::{Entry, Withheld};
@@ -21,24 +22,45 @@ pub(super) struct Told<'t> {
     pub(super) withheld: &'t [Withheld],
 }
 
+const HELD: &str = "This gateway carried messages about you from a hospital to those who care for you. Below is each message, who \
+    received a copy, and who looked at what.";
+const NOTHING_HELD: &str = "<strong>This gateway holds no message, no copy and nothing else about a person of this number.</strong> \
+    Its audit log keeps that somebody asked about the number, or ordered something for it: below is who, when and why.";
+
 /// The whole page: it runs nothing and fetches nothing.
 pub(super) fn summary(
-    patient: &NhsNumber,
+    (patient, identified): (&NhsNumber, Identified),
     gateway: &str,
     at: Timestamp,
-    transfers: &[SubjectTransfer],
+    held: &Held,
     told: &Told<'_>,
 ) -> String {
-    let withheld = told.withheld;
+    let (withheld, transfers) = (told.withheld, &held.transfers);
     let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\">");
     html.push_str(&format!("<title>What we hold about you</title><style>{STYLE}</style></head><body>"));
     html.push_str(&format!(
-        "<h1>What {} holds about you</h1><p>NHS number {}. Written on {}. This gateway carried messages about you from a \
-         hospital to those who care for you. Below is each message, who received a copy, and who looked at what.</p>",
+        "<h1>What {} holds about you</h1><p>NHS number {}. Written on {}. {}</p><p>{}</p>",
         escape(gateway),
         escape(patient.expose()),
-        escape(&minute(at))
+        escape(&minute(at)),
+        match held.is_only_questions() {
+            true => NOTHING_HELD,
+            false => HELD,
+        },
+        match identified {
+            Identified::NumberAndBirth => "Two identifiers were checked before this was written: NHS number and date of birth.",
+            Identified::NothingToCompare => {
+                "One identifier was checked before this was written, the NHS number: nothing that is kept says a date of birth."
+            }
+            Identified::NumberAlone => "One identifier was checked before this was written: the NHS number.",
+        }
     ));
+    let erased = held.entries.iter().filter(|entry| entry.event.is_none()).count();
+    if erased > 0 {
+        html.push_str(&format!(
+            "<p>What {erased} entries of the audit log said about this number was erased, and nobody can read it any more.</p>"
+        ));
+    }
     html.push_str("<h2>Messages</h2>");
     let rows = transfers.iter().map(|each| {
         let transfer = &each.transfer;
