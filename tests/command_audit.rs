@@ -26,6 +26,7 @@ const ASKED_ABOUT: &str = "rest/search E0 PatientQuery operator>onward patient";
 const LOOKED: &str = "rest/read R0 PatientRead operator>onward patient";
 const TRACED: &str = "rest/read R0 PatientRead onward>Personal Demographics Service patient";
 const SHOWN: &str = "110106/disclose R0 PrivacyDisclosure.Source onward>operator patient";
+const HANDED: &str = "110106/disclose R0 - onward>operator";
 const DECIDED: &str = "rest/update U0 PatientUpdate operator>onward patient";
 const PREVIEWED: &str = DECIDED;
 
@@ -45,7 +46,7 @@ const SETTLED: &[Row] = &[
     ("subscription off {unknown} --reason r --by Ada", Exit::No, &[]),
     ("audit who --nhs-number 9990000018", Exit::Done, &[ASKED_ABOUT]),
     ("audit who --nhs-number 9990000034", Exit::No, &[ASKED_ABOUT]),
-    ("audit export --out {folder}/log.ndjson", Exit::Done, &[ASKED]),
+    ("audit export --out {folder}/log.ndjson", Exit::Done, &[ASKED, HANDED]),
     ("audit export --out {folder}/log.ndjson", Exit::Fault, &[ASKED]),
     ("audit verify", Exit::Done, &[ASKED]),
     ("audit prove 0 --out {folder}/proof", Exit::Done, &[ASKED]),
@@ -56,10 +57,15 @@ const SETTLED: &[Row] = &[
     ("sar export --nhs-number 9990000018 --out {folder}/archive", Exit::Done, &[SHOWN]),
     ("sar export --nhs-number 9990000018 --out {folder}/archive", Exit::Usage, &[]),
     ("sar export --nhs-number 9990000042 --out {folder}/nothing", Exit::No, &[]),
+    ("sar export --nhs-number 9990000018 --born 1944-03-08 --out {folder}/archive-2", Exit::Done, &[SHOWN]),
+    ("sar export --nhs-number 9990000018 --born 1944-03-09 --out {folder}/archive-3", Exit::No,
+        &["rest/search E8 - operator>onward patient"]),
+    // Of whom nothing is held but the question above.
+    ("sar export --nhs-number 9990000034 --out {folder}/questions", Exit::Done, &[SHOWN]),
     ("sar check {folder}/archive", Exit::Done, &[]),
     ("breach pack --from 2020-01-01 --to 2100-01-01 --reason r --out {folder}/breach", Exit::Done,
-        &[ASKED, ASKED_ABOUT, ASKED_ABOUT, ASKED_ABOUT]),
-    ("breach pack --held 2100-01-01 --reason r --out {folder}/held", Exit::Done, &[ASKED, ASKED_ABOUT, ASKED_ABOUT, ASKED_ABOUT]),
+        &[HANDED, ASKED_ABOUT, ASKED_ABOUT]),
+    ("breach pack --held 2100-01-01 --reason r --out {folder}/held", Exit::Done, &[HANDED, ASKED_ABOUT, ASKED_ABOUT]),
     ("breach pack --held 2020-01-01 --reason r --out {folder}/held-2", Exit::No, &[]),
     ("breach check {folder}/breach", Exit::Done, &[]),
     ("report --from 2020-01-01 --to 2100-01-01 --out {folder}/report", Exit::Done, &[ASKED]),

@@ -4,6 +4,7 @@ use onward_core::people::Role;
 use onward_core::state::RecipientKind;
 use onward_core::store::{ApprovalKind, DeliveryRecord};
 use onward_core::{Clock as _, SystemClock};
+use onward_gateway::held::ANOTHER_PERSON;
 use onward_tests::browser::{self, Page, Person};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
@@ -194,6 +195,7 @@ async fn asking_for_an_export_tells_nobody_whom_others_treat() {
             ("from", from.as_str()),
             ("until", until.as_str()),
             ("patient", patient),
+            ("born", "1944-03-08"),
             ("reason", WHY),
         ];
         person.browser.post("/audit/exports", &fields).await
@@ -223,19 +225,32 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
     let day =
         |hours: i64| (SystemClock.now() + jiff::SignedDuration::from_hours(hours)).strftime("%Y-%m-%d").to_string();
     let (from, until) = (day(-24), day(24));
-    let ask = async |form: &str, patient: &str| {
+    let ask_born = async |form: &str, patient: &str, born: &str| {
         let fields = [
             ("form", form),
             ("organisation", "R9Z"),
             ("from", from.as_str()),
             ("until", until.as_str()),
             ("patient", patient),
+            ("born", born),
             ("reason", WHY),
         ];
         ada.browser.post("/audit/exports", &fields).await
     };
+    let ask = async |form: &str, patient: &str| ask_born(form, patient, "1944-03-08").await;
     assert_eq!(ask("everything", "").await.status, 422);
     assert_eq!(ask("sar", "").await.status, 422, "subject access is about somebody");
+    for (born, words) in [("", "Write the date of birth"), ("1944-08-03", "This is not the date of birth that is held")]
+    {
+        let page = ask_born("sar", "9990000018", born).await;
+        assert!(page.status == 422 && page.text.contains(words), "{born}: {}", page.text);
+    }
+    let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let refused = log.iter().filter_map(|entry| entry.event()).filter(|event| {
+        let event = String::from_utf8_lossy(event);
+        event.contains(ANOTHER_PERSON) && event.contains("9990000018") && !event.contains("1944")
+    });
+    assert_eq!(refused.count(), 1, "that another date was given is an entry about the person");
     let decide = async |person: &Person, id: &str, verdict: &str| {
         person.browser.post(&format!("/audit/exports/{id}"), &[("verdict", verdict)]).await.status
     };
@@ -320,6 +335,7 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
                     "manifest.txt",
                     "messages/",
                     "onward subject access manifest",
+                    "Two identifiers were checked",
                 ] {
                     assert!(fetched.text.contains(inside), "{inside}");
                 }
@@ -327,7 +343,7 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
         }
         let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
         let last = log.last().expect("entries");
-        let word = if patient.is_empty() { "query" } else { "subject-access" };
+        let word = if form == "sar" { "subject-access" } else { "export" };
         assert_eq!((last.columns.word.as_str(), last.columns.patient.is_some()), (word, !patient.is_empty()));
     }
     // The whole table carried entries about the person, and names nobody: whoever asks about the person is told of it all the same.

@@ -3,8 +3,10 @@
 use onward_connect::http::Method;
 use onward_core::client::Role;
 use onward_core::state::RecipientKind;
+use onward_server::listener::sha256_hex;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
+use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accept_is_weighed_and_what_cannot_be_given_is_refused() {
@@ -43,6 +45,19 @@ async fn accept_is_weighed_and_what_cannot_be_given_is_refused() {
                 assert!(reply.headers["content-type"].to_str().expect("text").starts_with(kind), "{path} {accept}");
                 let first = reply.body.iter().find(|byte| !byte.is_ascii_whitespace());
                 assert_eq!(first == Some(&b'{'), kind == json, "{path} {accept}: the body is what its type says");
+                if path.contains("/Bundle/") {
+                    let log = world.gateway().store().audit_entries(0, 10_000).await.expect("readable");
+                    let read = log.iter().rev().find(|entry| entry.columns.word == "read").expect("an entry");
+                    let event: Value = serde_json::from_slice(read.event().expect("kept")).expect("JSON");
+                    let details = event["entity"].as_array().into_iter().flatten();
+                    let mut details = details.filter_map(|entity| entity["detail"].as_array()).flatten();
+                    let digest = details.find(|detail| detail["type"] == "sha256").expect("a digest");
+                    assert_eq!(
+                        digest["valueString"],
+                        sha256_hex(&reply.body),
+                        "{accept}: of the bytes that were shown"
+                    );
+                }
             }
             None => assert_eq!(reply.status, 406, "{path} {accept}"),
         }

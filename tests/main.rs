@@ -49,6 +49,7 @@ mod reconcile;
 mod redaction;
 mod renewal;
 mod restart;
+mod room;
 mod scanning;
 mod search;
 mod seen;

@@ -48,6 +48,8 @@ words!(
         Query = "query",
         /// Everything about one person was exported for them (subject access): disclosure.
         SubjectAccess = "subject-access",
+        /// A file that was made of the log, or of what it says about many, was handed out: what its bytes carried.
+        Export = "export",
         /// Whom a copy, a transfer or an entry is about was shown to somebody who runs the gateway or answers for its log:
         /// disclosure.
         Reveal = "reveal",
@@ -69,6 +71,18 @@ words!(
         Alarm = "alarm",
     }
 );
+
+impl AuditWord {
+    /// Words of entries that tell of questions about a number and of orders for it. Anybody can ask about any number: where the log
+    /// has nothing else, nothing is held about a person.
+    pub const QUESTIONS: [Self; 5] = [Self::Query, Self::SubjectAccess, Self::Export, Self::Configure, Self::Erase];
+
+    /// Whether entries of this word tell of more than [`AuditWord::QUESTIONS`] do.
+    #[must_use]
+    pub fn tells_of_data(self) -> bool {
+        !Self::QUESTIONS.contains(&self)
+    }
+}
 
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 //! has arrived, ask the ward, go through the first 72 hours, note who else came, and tell when the person leaves. Each is kept
 //! with its name and moment and audited; what changes the Task goes the same way as a system's `PUT Task`.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use jiff::civil::Date;
 use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
@@ -9,10 +11,12 @@ use onward_core::state::{DeliveryState, Departure, RecipientKind};
 use onward_core::store::{CheckOutcome, DeliveryRecord, Step, StepKind, StoreError, StoredRendition, Transition};
 use onward_core::{DeliveryId, OdsCode, Timestamp};
 
-use onward_transform::render::dates;
+use onward_transform::render::{Fragment, dates, marked};
 
 use crate::acknowledge::{Acknowledgement, is_early, may_move};
-use crate::{Gateway, checklist, leaving};
+use crate::collect::{Made, Unmade, drawn};
+use crate::contents::{self, Leaving};
+use crate::{Gateway, checklist, leaving, sha256_hex};
 
 /// A signed-in person, of one or more organisations.
 #[derive(Debug, Clone)]
@@ -62,11 +66,22 @@ pub struct Attended {
     pub steps: Vec<Step>,
 }
 
+/// What a person gets of a copy.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// The copy, with what has happened to it.
+    pub attended: Attended,
+    /// What travels, and the page, marked where a later version has taken the copy's place.
+    pub rendition: StoredRendition,
+    /// The page as PDF, where that was asked for and there is a page.
+    pub pdf: Option<Result<Made, Unmade>>,
+}
+
 /// A copy as a person may see it.
 #[derive(Debug, Clone)]
 pub enum Sight {
     /// With its content.
-    Content(Box<(Attended, StoredRendition)>),
+    Content(Box<Content>),
     /// It was theirs and is not to be used any more: how it ended, without its content.
     Ended(Box<DeliveryRecord>),
     /// Not there, or not theirs.
@@ -156,6 +171,12 @@ const LATE_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Longest reason or question, in characters.
 pub const WORDS_MAX: usize = 2_000;
 
+/// A file on the page of a copy, by its number.
+fn file_of(rendition: &StoredRendition, number: usize) -> Option<Vec<u8>> {
+    let page = std::str::from_utf8(rendition.html.as_deref()?).ok()?;
+    Some(Fragment::of(page)?.file(number)?.bytes)
+}
+
 impl Gateway {
     /// Opens a copy for a person. Of one that was taken back they see that, and no content.
     ///
@@ -167,9 +188,35 @@ impl Gateway {
             return self.stopped(who, copy).await;
         }
         let now = self.clock.now();
-        let Some(rendition) = self.store.rendition(id).await? else { return Ok(Sight::Nothing) };
-        // Of one file nothing else leaves: a list of the whole page would tell of what was not seen.
-        let leaving = (!matches!(opening, Opening::File(_))).then(|| self.reader.of_page(&rendition));
+        let Some(mut rendition) = self.store.rendition(id).await? else { return Ok(Sight::Nothing) };
+        let mark = |rendition: &mut StoredRendition, copy: &DeliveryRecord| {
+            // A later version has taken its place: the page says so before anything else.
+            let reason = copy.ended.and(copy.reason.as_deref());
+            if let (Some(reason), Some(html)) = (reason, &mut rendition.html) {
+                *html = marked(html, reason);
+            }
+        };
+        mark(&mut rendition, &copy);
+        let pdf = match (opening, rendition.html.clone()) {
+            (Opening::Pdf, Some(html)) => {
+                let foot =
+                    format!("Made {} for {}. Look whether there is a newer version.", dates::moment(now), who.name);
+                Some(drawn(html, foot).await)
+            }
+            _ => None,
+        };
+        let leaving = match (opening, &pdf) {
+            // Of one file nothing else leaves: a list of the whole page would tell of what was not seen.
+            (Opening::File(number), _) => file_of(&rendition, number).map(|bytes| {
+                let contents = Arc::new(contents::of("application/octet-stream", &bytes));
+                Leaving { sha256: sha256_hex(&bytes), contents }
+            }),
+            (Opening::Pdf, None | Some(Err(_))) => None,
+            (Opening::Pdf, Some(Ok(pdf))) => {
+                Some(Leaving { sha256: sha256_hex(&pdf.bytes), ..self.reader.of_page(&rendition) })
+            }
+            (Opening::Page | Opening::Print, _) => Some(self.reader.of_page(&rendition)),
+        };
         let entry = AuditEntry {
             basis: Some(Basis::care(&copy.basis)),
             content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
@@ -179,18 +226,19 @@ impl Gateway {
         let reader = step(who, &copy, StepKind::Opened, now);
         let opened = self.store.open_rendition(id, now, Some(reader), vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();
-        let Some(mut rendition) = opened else { return Ok(Sight::Nothing) };
+        if opened.is_none() {
+            return Ok(Sight::Nothing);
+        }
+        let had_ended = copy.ended.is_some();
         let Some(copy) = self.store.delivery(id).await? else { return Ok(Sight::Nothing) };
         if !copy.is_readable() {
             return self.stopped(who, copy).await;
         }
-        if copy.ended.is_some() {
-            // A later version has taken its place: the page says so before anything else.
-            let reason = copy.reason.as_deref().unwrap_or_default();
-            rendition.html = rendition.html.map(|html| onward_transform::render::marked(&html, reason));
+        if !had_ended {
+            mark(&mut rendition, &copy);
         }
         let steps = self.store.steps(id).await?;
-        Ok(Sight::Content(Box::new((Attended { copy, steps }, rendition))))
+        Ok(Sight::Content(Box::new(Content { attended: Attended { copy, steps }, rendition, pdf })))
     }
 
     async fn stopped(&self, who: &Attendant, copy: DeliveryRecord) -> Result<Sight, StoreError> {

@@ -5,8 +5,16 @@ use onward_core::client::{Client, Role};
 use onward_core::state::RecipientKind;
 use onward_core::store::{DeliveryRecord, StoreError, StoredRendition};
 use onward_core::{DeliveryId, TransferId};
+use onward_fhir::message::release_of;
+use onward_fhir::{read, write};
+use onward_transform::render::{dates, marked};
 
-use crate::Gateway;
+use crate::contents::{self, Leaving};
+use crate::prepare::read_tree;
+use crate::{Gateway, sha256_hex};
+
+const FHIR_JSON: &str = "application/fhir+json";
+const FHIR_XML: &str = "application/fhir+xml";
 
 /// What a client is to a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,20 +47,46 @@ pub fn standing(client: &Client, delivery: &DeliveryRecord) -> Standing {
     }
 }
 
-/// Which of a copy's two forms is asked for.
+/// In which form a copy is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// What travels, as it is or in FHIR's other syntax.
+    /// What travels, as it is.
     Document,
-    /// The page for people, also as PDF.
+    /// The same as FHIR JSON.
+    Json,
+    /// The same as FHIR XML.
+    Xml,
+    /// The page for people.
     Page,
+    /// The page as PDF.
+    Pdf,
+}
+
+/// What a reader gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Media type, as `Content-Type` has it.
+    pub media_type: String,
+    /// The bytes, whose digest is in the entry of the reading.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a reader gets nothing in the form that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unmade {
+    /// The copy has no page for people.
+    NoPage,
+    /// It cannot be written as the first of these media types without loss; it is kept as the second.
+    Loss(&'static str, String),
+    /// The page could not be drawn: a fault of ours.
+    NotDrawn,
 }
 
 /// A copy that was released to its recipient.
 #[derive(Debug)]
 pub struct Opened {
-    /// What travels, and the page.
-    pub rendition: StoredRendition,
+    /// What the reader gets.
+    pub made: Result<Made, Unmade>,
     /// A later version has taken its place.
     pub superseded: Option<Superseded>,
 }
@@ -64,6 +98,48 @@ pub struct Superseded {
     pub by: Option<DeliveryId>,
     /// In words: stop using it.
     pub reason: String,
+}
+
+/// The copy as it is kept, or in FHIR's other syntax when that carries it whole.
+fn document(rendition: StoredRendition, form: Form) -> Result<Made, Unmade> {
+    let StoredRendition { media_type, body, .. } = rendition;
+    let is_json = media_type.starts_with(FHIR_JSON);
+    let asked = match form {
+        Form::Json if !is_json => FHIR_JSON,
+        Form::Xml if is_json => FHIR_XML,
+        _ => return Ok(Made { media_type, bytes: body }),
+    };
+    let other = read_tree(&body, read::sniff(&body).unwrap_or(read::Format::Xml)).ok().map(|tree| {
+        let release = release_of(tree.root());
+        if is_json { write::xml(tree.root(), release) } else { write::json(tree.root(), release) }
+    });
+    match other.filter(|written| written.losses.is_empty()) {
+        Some(written) => Ok(Made { media_type: asked.to_owned(), bytes: written.text.into_bytes() }),
+        None => Err(Unmade::Loss(asked, media_type)),
+    }
+}
+
+/// The page, marked where a later version has taken the copy's place.
+fn page(rendition: StoredRendition, mark: Option<&str>) -> Result<Made, Unmade> {
+    let html = rendition.html.ok_or(Unmade::NoPage)?;
+    let bytes = mark.map_or_else(|| html.clone(), |reason| marked(&html, reason));
+    Ok(Made { media_type: "text/html; charset=utf-8".to_owned(), bytes })
+}
+
+/// A page as PDF. Drawing takes a while: not on the thread that serves a connection.
+pub(crate) async fn drawn(html: Vec<u8>, foot: String) -> Result<Made, Unmade> {
+    let drawn = tokio::task::spawn_blocking(move || {
+        let page = std::str::from_utf8(&html).map_err(|error| error.to_string())?;
+        onward_transform::pdf::of_page(page, &foot).map_err(|error| error.to_string())
+    });
+    match drawn.await {
+        Ok(Ok(bytes)) => Ok(Made { media_type: "application/pdf".to_owned(), bytes }),
+        Ok(Err(error)) => {
+            tracing::error!(error, "a page could not be written as PDF");
+            Err(Unmade::NotDrawn)
+        }
+        Err(_) => Err(Unmade::NotDrawn),
+    }
 }
 
 impl Gateway {
@@ -96,11 +172,25 @@ impl Gateway {
             return Ok(None);
         }
         let Some(rendition) = self.store.rendition(id).await? else { return Ok(None) };
-        let leaving = match form {
-            Form::Document => Some(self.reader.of(&rendition.media_type, &rendition.body)),
-            // Without a page nothing leaves.
-            Form::Page => rendition.html.is_some().then(|| self.reader.of_page(&rendition)),
+        let superseded =
+            record.ended.map(|ended| Superseded { by: ended.by, reason: record.reason.clone().unwrap_or_default() });
+        let mark = superseded.as_ref().map(|superseded| superseded.reason.as_str());
+        let made = match form {
+            Form::Document | Form::Json | Form::Xml => document(rendition, form).map(|made| (made, None)),
+            Form::Page => page(rendition, mark).map(|made| (made, None)),
+            Form::Pdf => match page(rendition, mark) {
+                Ok(page) => {
+                    let foot = format!("Made {} for {}.", dates::moment(self.clock.now()), client.id);
+                    drawn(page.bytes.clone(), foot).await.map(|made| (made, Some(page.bytes)))
+                }
+                Err(none) => Err(none),
+            },
         };
+        // Where nothing could be made nothing leaves. A PDF shows what its page does.
+        let leaving = made.as_ref().ok().map(|(made, drawn_from)| match drawn_from {
+            None => self.reader.of(&made.media_type, &made.bytes),
+            Some(page) => Leaving { sha256: sha256_hex(&made.bytes), ..self.reader.of(contents::PAGE, page) },
+        });
         let entry = AuditEntry {
             content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
             contents: leaving.map(|leaving| leaving.contents),
@@ -119,9 +209,7 @@ impl Gateway {
         };
         let opened = self.store.open_rendition(id, self.clock.now(), None, vec![self.journal.row(&entry)]).await?;
         self.work.notify_one();
-        let superseded =
-            record.ended.map(|ended| Superseded { by: ended.by, reason: record.reason.unwrap_or_default() });
-        Ok(opened.map(|rendition| Opened { rendition, superseded }))
+        Ok(opened.map(|_| Opened { made: made.map(|(made, _)| made), superseded }))
     }
 
     /// Commits that a request ended by a fault of ours: what it was about nobody can say any more.

@@ -3,7 +3,7 @@
 //! A list is named by the SHA-256 of its names; audit entries tell digests of bytes and list, so that both are in the log. The store
 //! keeps each list once. What a copy carries is the same each time, so it is read once and remembered for a while.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use onward_core::store::{Contents, StoredRendition};
@@ -77,9 +77,14 @@ impl Lately {
 /// The list of what these bytes carry.
 #[must_use]
 pub fn of(media_type: &str, bytes: &[u8]) -> Contents {
+    listed(&carried(media_type, bytes))
+}
+
+/// These names as a list.
+pub(crate) fn listed(of: &BTreeSet<String>) -> Contents {
     let mut names = String::new();
-    for name in carried(media_type, bytes) {
-        names.push_str(&name);
+    for name in of {
+        names.push_str(name);
         names.push('\n');
     }
     Contents { sha256: crate::sha256(names.as_bytes()), names }

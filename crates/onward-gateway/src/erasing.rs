@@ -120,7 +120,7 @@ const NOT_ALONE: &str = "not for one organisation alone to decide, or on legal h
 /// What the log says of a request that nobody confirmed in time.
 #[must_use]
 pub fn lapsed(request: &ErasureRequest) -> String {
-    format!("erasure {} has lapsed: nobody confirmed within 14 days what {} requested", request.id, request.by)
+    format!("erasure {} has lapsed: nobody confirmed it within 14 days", request.id)
 }
 
 /// What the log says of an order.

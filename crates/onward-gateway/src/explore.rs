@@ -1,28 +1,22 @@
 //! What an information-governance lead finds in the audit log: only what concerns their own organisation, for a reason, and every
 //! look is itself an entry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord, Basis, FoundAudit, Lists};
-use onward_core::store::{Approval, ApprovalKind, FoundTask, Store, StoreError, SubjectTransfer, TaskQuery, Verdict};
-use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp, TransferId};
+use onward_core::store::{FoundTask, StoreError, TaskQuery};
+use onward_core::{NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_ledger::{Checkpoint, Verified};
-use serde::{Deserialize, Serialize};
 
 use crate::Gateway;
 use crate::attend::Attendant;
-use crate::sightings::{Carried, Sighting, all, sightings};
+use crate::sightings::{Sighting, all, sightings};
 use crate::verify::{self, Misfit, VERIFIED, walk};
-
-pub mod preview;
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
 /// Entries that are counted at most for the charts of disclosures.
 pub const COUNTED_MAX: usize = 50_000;
-/// For so long an export can be granted and fetched.
-const OPEN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
-
 /// Who asks, for whom, and why.
 #[derive(Debug, Clone)]
 pub struct Inquiry<'i> {
@@ -43,101 +37,6 @@ pub struct Sightings {
     pub entries: Vec<FoundAudit>,
     /// Places of those of them that are lists or exports.
     pub among_others: BTreeMap<u64, Sighting>,
-}
-
-/// In which form entries leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ExportForm {
-    /// One AuditEvent a line.
-    Ndjson,
-    /// A table.
-    Csv,
-    /// Everything about one person, for that person.
-    Sar,
-}
-
-/// What is to leave as a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Export {
-    /// In which form.
-    pub form: ExportForm,
-    /// Recorded at or after this.
-    pub from: Option<Timestamp>,
-    /// Recorded before this.
-    pub until: Option<Timestamp>,
-    /// About the person of this transfer; for subject access always. A request holds no number of a person.
-    pub about: Option<TransferId>,
-}
-
-impl Export {
-    /// What an approval is about; `None` when it is about something else.
-    #[must_use]
-    pub fn of(approval: &Approval) -> Option<Self> {
-        let is_export = approval.kind == ApprovalKind::Export;
-        serde_json::from_str(&approval.subject).ok().filter(|_| is_export)
-    }
-}
-
-/// What an export holds.
-#[derive(Debug, Clone)]
-pub struct Exported {
-    /// What was granted.
-    pub export: Export,
-    /// About whom.
-    pub patient: Option<NhsNumber>,
-    /// Which entries leave; [`Gateway::exported_page`] reads them.
-    pub carried: Carried,
-}
-
-/// What the log and the store hold about one person.
-#[derive(Debug, Clone, Default)]
-pub struct Held {
-    /// The entries about the person, the oldest first.
-    pub entries: Vec<FoundAudit>,
-    /// The entries about lists on which the person stood and exports that carried something about them, the oldest first.
-    pub among_others: Vec<(FoundAudit, Sighting)>,
-    /// The messages and copies.
-    pub transfers: Vec<SubjectTransfer>,
-}
-
-/// Everything about a person; of one organisation, what concerns it.
-///
-/// # Errors
-/// When the store cannot be read.
-pub async fn held_about(
-    store: &dyn Store,
-    patient: &NhsNumber,
-    organisation: Option<&OdsCode>,
-) -> Result<Held, StoreError> {
-    let within = everything(organisation.cloned());
-    let mut entries = all(store, AuditQuery { patient: Some(patient.clone()), ..within.clone() }).await?;
-    entries.reverse();
-    let mut among_others = sightings(store, patient, &within).await?;
-    among_others.reverse();
-    let mut transfers = store.subject_record(patient).await?;
-    if let Some(organisation) = organisation {
-        confine(&mut transfers, organisation);
-    }
-    Ok(Held { entries, among_others, transfers })
-}
-
-/// What the organisation itself holds: what it sent with all copies, and copies addressed to it.
-fn confine(transfers: &mut Vec<SubjectTransfer>, organisation: &OdsCode) {
-    for each in transfers.iter_mut().filter(|each| each.transfer.sender != *organisation) {
-        each.original = None;
-        each.transfer.deliveries.retain(|copy| copy.recipient == *organisation && copy.is_readable());
-        let own: BTreeSet<_> = each.transfer.deliveries.iter().map(|copy| copy.id).collect();
-        each.renditions.retain(|rendition| own.contains(&rendition.delivery));
-        each.changes.retain(|change| own.contains(&change.delivery));
-        each.steps.retain(|step| own.contains(&step.delivery));
-        each.alerts.retain(|alert| alert.concern.delivery.is_some_and(|id| own.contains(&id)));
-        // These are the sender's, and those of whoever runs the gateway.
-        each.holds.clear();
-        each.approvals.retain(|approval| approval.organisation == *organisation);
-    }
-    transfers.retain(|each| each.transfer.sender == *organisation || !each.transfer.deliveries.is_empty());
 }
 
 impl Gateway {
@@ -299,44 +198,6 @@ impl Gateway {
         }))
     }
 
-    /// Keeps the wish to export; another lead of the organisation must grant it. `false`: the organisation neither sent nor
-    /// was sent anything about this person, whatever others hold; that it was asked is an entry all the same.
-    ///
-    /// # Errors
-    /// When the store cannot be read or cannot commit.
-    pub async fn ask_export(
-        &self,
-        inquiry: &Inquiry<'_>,
-        mut export: Export,
-        patient: Option<&NhsNumber>,
-    ) -> Result<bool, StoreError> {
-        let now = self.clock.now();
-        if let Some(patient) = patient {
-            export.about = self.transfer_within(inquiry.organisation, patient).await?;
-            if export.about.is_none() {
-                let told = "asked for, nothing is held here";
-                let row = self.export_row(inquiry, AuditWord::Query, &export, Some(patient.clone()), told);
-                self.store.audit(vec![row]).await?;
-                return Ok(false);
-            }
-        }
-        let approval = Approval {
-            id: ApprovalId::random(),
-            kind: ApprovalKind::Export,
-            subject: serde_json::to_string(&export).expect("words, moments and numbers are JSON"),
-            organisation: inquiry.organisation.clone(),
-            asked_by: inquiry.who.user.clone(),
-            asked_name: inquiry.who.name.clone(),
-            reason: inquiry.reason.to_owned(),
-            asked: now,
-            expires: now + OPEN,
-            verdict: None,
-        };
-        let row = self.export_row(inquiry, AuditWord::Query, &export, patient.cloned(), "asked for");
-        self.store.ask_approval(approval, vec![row]).await?;
-        Ok(true)
-    }
-
     /// A transfer about this person that the organisation sent or was sent a copy of.
     pub(crate) async fn transfer_within(
         &self,
@@ -358,162 +219,11 @@ impl Gateway {
         Ok(None)
     }
 
-    /// The open wishes of an organisation.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn exports(&self, organisation: &OdsCode) -> Result<Vec<Approval>, StoreError> {
-        self.store.approvals(ApprovalKind::Export, Some(organisation), self.clock.now()).await
-    }
-
-    /// What an open request asks for, and the look audited; `None`: the organisation has no such request.
-    ///
-    /// # Errors
-    /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
-    pub async fn look_at_export(
+    pub(crate) async fn note_inquiry(
         &self,
         inquiry: &Inquiry<'_>,
-        id: ApprovalId,
-    ) -> Result<Option<(Approval, Export)>, StoreError> {
-        let Some(found) = self.export_of(inquiry, id).await? else { return Ok(None) };
-        let patient = self.person_of(&found.1).await?;
-        self.note_inquiry(inquiry, patient).await?;
-        Ok(Some(found))
-    }
-
-    /// Whom an open request is about, for whoever decides on it; `None`: about nobody in particular, or the organisation has no such
-    /// request. The disclosure is committed first.
-    ///
-    /// # Errors
-    /// When the store cannot be read, or the disclosure cannot be audited: then nothing may be shown.
-    pub async fn reveal_export(&self, inquiry: &Inquiry<'_>, id: ApprovalId) -> Result<Option<NhsNumber>, StoreError> {
-        let Some((_, export)) = self.export_of(inquiry, id).await? else { return Ok(None) };
-        let Some(patient) = self.person_of(&export).await? else { return Ok(None) };
-        let detail = format!("whom a request for an export is about was shown: {}", inquiry.reason);
-        let row = AuditEntry {
-            patient: Some(patient.clone()),
-            transfer: export.about,
-            basis: Some(Basis::accountability()),
-            ..self.entry_of(inquiry, AuditWord::Reveal, detail)
-        };
-        self.store.audit(vec![self.journal.row(&row)]).await?;
-        Ok(Some(patient))
-    }
-
-    /// The second person's word; `false` when it is not theirs to give.
-    ///
-    /// # Errors
-    /// When the store cannot commit.
-    pub async fn decide_export(
-        &self,
-        inquiry: &Inquiry<'_>,
-        id: ApprovalId,
-        granted: bool,
-    ) -> Result<bool, StoreError> {
-        let Some((_, export)) = self.export_of(inquiry, id).await? else { return Ok(false) };
-        let word = if granted { "granted" } else { "refused" };
-        let patient = self.person_of(&export).await?;
-        let row = self.export_row(inquiry, AuditWord::Query, &export, patient, word);
-        let who = inquiry.who;
-        let verdict = Verdict { by: who.user.clone(), name: who.name.clone(), at: self.clock.now(), granted };
-        self.store.decide_approval(id, verdict, vec![row]).await
-    }
-
-    async fn export_of(&self, inquiry: &Inquiry<'_>, id: ApprovalId) -> Result<Option<(Approval, Export)>, StoreError> {
-        let found = self.store.approval(id).await?;
-        let own = found
-            .filter(|approval| approval.organisation == *inquiry.organisation && approval.expires > self.clock.now());
-        Ok(own.and_then(|approval| Export::of(&approval).map(|export| (approval, export))))
-    }
-
-    /// What was granted, to be written as a file; `None` when it was not, or not to this organisation, or has expired. The
-    /// disclosure is committed first.
-    ///
-    /// # Errors
-    /// When the store cannot be read, or the disclosure cannot be audited: then nothing may leave.
-    pub async fn fetch_export(&self, inquiry: &Inquiry<'_>, id: ApprovalId) -> Result<Option<Exported>, StoreError> {
-        let Some((approval, export)) = self.export_of(inquiry, id).await? else { return Ok(None) };
-        if !approval.verdict.as_ref().is_some_and(|verdict| verdict.granted) {
-            return Ok(None);
-        }
-        let patient = self.person_of(&export).await?;
-        if export.about.is_some() && patient.is_none() {
-            // Erased since.
-            return Ok(None);
-        }
-        let carried = Carried {
-            organisation: Some(inquiry.organisation.clone()),
-            from: export.from,
-            until: export.until,
-            before: self.store.audit_size().await?,
-        };
-        let (word, asked) = match &patient {
-            Some(_) => (AuditWord::SubjectAccess, inquiry.asked.clone()),
-            // It names nobody. Whoever asks about a person is told of it by what it carried.
-            None => (AuditWord::Query, format!("{}?{}", inquiry.asked, carried.told())),
-        };
-        let told = format!("fetched, of the first {} entries of the log", carried.before);
-        let inquiry = Inquiry { asked, ..inquiry.clone() };
-        self.store.audit(vec![self.export_row(&inquiry, word, &export, patient.clone(), &told)]).await?;
-        Ok(Some(Exported { export, patient, carried }))
-    }
-
-    /// One page of what was granted and audited, the newest entries first, and where the next one begins.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn exported_page(
-        &self,
-        exported: &Exported,
-        after: Option<(Timestamp, u64)>,
-    ) -> Result<(Vec<FoundAudit>, Option<(Timestamp, u64)>), StoreError> {
-        exported.carried.page(self.store.as_ref(), exported.patient.as_ref(), after).await
-    }
-
-    /// What subject access hands out, of what was granted and audited.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn exported_record(&self, exported: &Exported) -> Result<Held, StoreError> {
-        match &exported.patient {
-            Some(patient) => held_about(self.store.as_ref(), patient, exported.carried.organisation.as_ref()).await,
-            None => Ok(Held::default()),
-        }
-    }
-
-    async fn person_of(&self, export: &Export) -> Result<Option<NhsNumber>, StoreError> {
-        match export.about {
-            Some(id) => Ok(self.store.transfer(id).await?.and_then(|transfer| transfer.patient)),
-            None => Ok(None),
-        }
-    }
-
-    fn export_row(
-        &self,
-        inquiry: &Inquiry<'_>,
-        word: AuditWord,
-        export: &Export,
         patient: Option<NhsNumber>,
-        what: &str,
-    ) -> onward_core::audit::AuditRow {
-        let form = match export.form {
-            ExportForm::Ndjson => "NDJSON",
-            ExportForm::Csv => "CSV",
-            ExportForm::Sar => "subject access",
-        };
-        let detail = format!("export as {form} {what}: {}", inquiry.reason);
-        self.journal.row(&AuditEntry {
-            patient,
-            query: Some(inquiry.asked.clone()),
-            basis: (word == AuditWord::SubjectAccess).then(|| match export.form {
-                ExportForm::Sar => Basis::subject_access(),
-                ExportForm::Ndjson | ExportForm::Csv => Basis::accountability(),
-            }),
-            ..self.entry_of(inquiry, word, detail)
-        })
-    }
-
-    async fn note_inquiry(&self, inquiry: &Inquiry<'_>, patient: Option<NhsNumber>) -> Result<(), StoreError> {
+    ) -> Result<(), StoreError> {
         let detail = format!("audit log searched: {}", inquiry.reason);
         let entry = AuditEntry {
             patient,

@@ -127,7 +127,7 @@ impl Journal {
         };
         match (entry.word, &entry.recipient) {
             // The source of a disclosure is who observes it (BALP val-audit-source): ourselves.
-            (AuditWord::SubjectAccess | AuditWord::Reveal, _) => [
+            (AuditWord::SubjectAccess | AuditWord::Export | AuditWord::Reveal, _) => [
                 AuditAgent { requestor: false, ..self.own(AgentPart::Client) },
                 AuditAgent { part: AgentPart::Server, ..caller },
             ],
@@ -220,6 +220,7 @@ fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
         (AuditWord::Query, _) => return (None, transfer),
         (AuditWord::DirectoryLookup, _) => (Some(Touched::Named("PDS demographics")), transfer),
         (AuditWord::SubjectAccess, _) => (Some(Touched::Named("subject access archive")), transfer),
+        (AuditWord::Export, _) => (Some(Touched::Named("exported file")), transfer),
         (AuditWord::Reveal, None) if transfer.is_none() && entry.content_sha256.is_none() => {
             (Some(Touched::Named("audit entry")), None)
         }
@@ -253,6 +254,7 @@ fn pattern(word: AuditWord) -> AuditPattern {
         | AuditWord::AttemptFailed
         | AuditWord::DeliveryFailed
         | AuditWord::SubjectAccess
+        | AuditWord::Export
         | AuditWord::Reveal => AuditPattern::Disclosure,
         AuditWord::Read | AuditWord::ReadTask | AuditWord::DirectoryLookup => AuditPattern::Read,
         AuditWord::Query => AuditPattern::Query,
@@ -297,7 +299,9 @@ fn event_fits(event: &[u8], columns: &AuditColumns) -> bool {
     let patient = entities().find(|entity| entity["role"]["code"] == "1");
     let patient = patient.and_then(|patient| patient["what"]["identifier"]["value"].as_str());
     // In the source of a disclosure to a person of ours, that person is the recipient.
-    let to_a_person = [AuditWord::SubjectAccess, AuditWord::Reveal].iter().any(|word| columns.word == word.as_str());
+    let to_a_person = [AuditWord::SubjectAccess, AuditWord::Export, AuditWord::Reveal]
+        .iter()
+        .any(|word| columns.word == word.as_str());
     let actor = &event["agent"][usize::from(to_a_person)];
     let is_gateway = columns.agent.as_deref() == Some(Agent::GATEWAY);
     let actor_fits = if is_gateway {

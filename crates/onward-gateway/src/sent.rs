@@ -1,11 +1,12 @@
-//! The disclosure matrix from what was sent: element by recipient, out of the entries of the log and the lists that they name.
+//! The disclosure matrix from what was sent: element by recipient, out of the entries of the log and the lists that they name; and the
+//! same of the files that were handed out to those who answer for the log.
 //!
 //! What a policy lets go is one thing; this is what left. Each list is held against the digest that its entry has.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
+use onward_core::audit::{AuditQuery, AuditWord, FoundAudit, Lists};
 use onward_core::state::{RecipientKind, TransportKind};
 use onward_core::store::{DeliveryRecord, Store, StoreError};
 use onward_core::{DeliveryId, OdsCode, Timestamp};
@@ -13,12 +14,22 @@ use onward_transform::disclose::{Policy, beyond};
 use serde_json::Value;
 
 use crate::contents;
+use crate::explore::told;
+use crate::made::BREACH_PACK;
+use crate::sightings::all;
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
 /// Entries of bytes that left, or may have left, for a recipient.
-pub(crate) const WORDS: [AuditWord; 5] =
-    [AuditWord::Intend, AuditWord::Disclose, AuditWord::AttemptFailed, AuditWord::DeliveryFailed, AuditWord::Read];
+pub(crate) const WORDS: [AuditWord; 7] = [
+    AuditWord::Intend,
+    AuditWord::Disclose,
+    AuditWord::AttemptFailed,
+    AuditWord::DeliveryFailed,
+    AuditWord::Read,
+    AuditWord::SubjectAccess,
+    AuditWord::Export,
+];
 
 /// What went, or may have gone, to one recipient.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,11 +44,41 @@ pub struct Received {
     pub unjudged: u64,
 }
 
+/// For what a file was handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Taken {
+    /// Entries of the log.
+    Log,
+    /// Everything, or the entries, about one person.
+    SubjectAccess,
+    /// A breach pack.
+    BreachPack,
+}
+
+impl Taken {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Log, Self::SubjectAccess, Self::BreachPack];
+
+    /// In a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log-export",
+            Self::SubjectAccess => "subject-access",
+            Self::BreachPack => "breach-pack",
+        }
+    }
+}
+
 /// The matrix, and what it could not be made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sent {
     /// By kind and organisation.
     pub recipients: BTreeMap<(RecipientKind, OdsCode), Received>,
+    /// Files that were handed out, by what for, the organisation for which somebody took them, and as what they acted.
+    pub taken: BTreeMap<(Taken, String, String), Received>,
+    /// Exports of the log that began, and of whose end and contents no entry tells.
+    pub unended: u64,
     /// Entries whose list was found and is what its digest says.
     pub linked: u64,
     /// Entries that name no list: written before lists were kept.
@@ -113,9 +154,18 @@ pub async fn sent(
         progress(read);
         match page.last() {
             Some(last) if page.len() == PAGE as usize => wanted.after = Some((last.recorded, last.index)),
-            _ => return Ok(gathering.finish(policies)),
+            _ => break,
         }
     }
+    let begun = AuditQuery { from, until, lists: Some(Lists::Exports), ..AuditQuery::default() };
+    let begun = all(store, begun).await?.len() as u64;
+    let mut sent = gathering.finish(policies);
+    let of_log = |((taken, ..), files): (&(Taken, String, String), &Received)| match taken {
+        Taken::Log => files.copies,
+        Taken::SubjectAccess | Taken::BreachPack => 0,
+    };
+    sent.unended = begun.saturating_sub(sent.taken.iter().map(of_log).sum());
+    Ok(sent)
 }
 
 fn event_of(entry: &FoundAudit) -> Option<Value> {
@@ -148,6 +198,10 @@ impl Gathering<'_> {
             self.sent.erased += 1;
             return Ok(());
         };
+        if matches!(entry.word, AuditWord::SubjectAccess | AuditWord::Export) {
+            self.take_file(entry, event);
+            return Ok(());
+        }
         let Some(id) = entry.delivery else {
             self.sent.unrecorded += 1;
             return Ok(());
@@ -172,6 +226,36 @@ impl Gathering<'_> {
             (Err(why), _) => self.sent.faults.push(format!("entry {}: {why}", entry.index)),
         }
         Ok(())
+    }
+
+    /// A file that was handed out: to whom, is told by the entry itself.
+    fn take_file(&mut self, entry: &FoundAudit, event: &Value) {
+        let Some(digest) = contents::named_by(event) else {
+            self.sent.unrecorded += 1;
+            return;
+        };
+        let said = told(entry).unwrap_or_default();
+        let taken = match entry.word {
+            AuditWord::SubjectAccess => Taken::SubjectAccess,
+            _ if said.starts_with(BREACH_PACK) => Taken::BreachPack,
+            _ if entry.patient.is_some() => Taken::SubjectAccess,
+            _ => Taken::Log,
+        };
+        let got = &event["agent"][1];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let organisation = text(&got["who"]["identifier"]["value"]).unwrap_or_default();
+        let role = text(&got["role"][0]["coding"][0]["code"]).or_else(|| text(&got["name"])).unwrap_or_default();
+        match self.known.get(&digest).copied().unwrap_or(Err("the list of what was sent is not in the store")) {
+            Ok(place) => {
+                self.sent.linked += 1;
+                let received = self.sent.taken.entry((taken, organisation, role)).or_default();
+                received.copies += 1;
+                for name in &self.lists[place] {
+                    *received.elements.entry(name.clone()).or_default() += 1;
+                }
+            }
+            Err(why) => self.sent.faults.push(format!("entry {}: {why}", entry.index)),
+        }
     }
 
     /// Counts. Copies that carried the same lists to the same recipient by the same policy are counted together.

@@ -95,12 +95,14 @@ pub(crate) const REPORTED_COPIES: &str = "SELECT d.transfer, d.kind,
      FROM deliveries d JOIN transfers t ON t.id = d.transfer
      WHERE t.received >= ? AND t.received < ? AND d.kind <> 'sender' AND d.notice_of IS NULL ORDER BY d.transfer, d.sequence";
 
-/// Everybody who had a key at a moment, with what of theirs had come until then; the moment five times.
+/// Everybody who had a key at a moment, with what of theirs had come until then; the moment six times.
 pub(crate) const HELD_PEOPLE: &str = "SELECT k.patient,
          count(CASE WHEN k.destroyed IS NULL OR k.destroyed > ? THEN 1 END) AS readable,
          (SELECT count(*) FROM transfers t WHERE t.patient = k.patient AND t.received <= ?) AS messages,
          (SELECT count(*) FROM deliveries d WHERE d.patient = k.patient AND d.created <= ? AND d.kind <> 'sender') AS copies,
-         (SELECT count(*) FROM audit_log a WHERE a.patient = k.patient AND a.recorded <= ?) AS entries
+         (SELECT count(*) FROM audit_log a WHERE a.patient = k.patient AND a.recorded <= ?) AS entries,
+         (SELECT count(*) FROM audit_log a WHERE a.patient = k.patient AND a.recorded <= ?
+             AND a.word IN ('query', 'subject-access', 'export', 'configure', 'erase')) AS questions
      FROM data_keys k WHERE k.patient IS NOT NULL AND k.created <= ? GROUP BY k.patient ORDER BY k.patient";
 /// Messages about nobody who is known that had a readable key at a moment; the moment twice.
 pub(crate) const HELD_NAMELESS: &str = "SELECT count(*) AS n FROM data_keys

@@ -563,6 +563,7 @@ pub(crate) fn held_person(columns: &Columns<'_>, keys: &Keychain) -> Result<Held
         messages: columns.count("messages")?,
         copies: columns.count("copies")?,
         entries: columns.count("entries")?,
+        questions: columns.count("questions")?,
         pseudonym,
     })
 }

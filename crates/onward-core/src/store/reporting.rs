@@ -55,6 +55,16 @@ pub struct HeldPerson {
     pub copies: u64,
     /// Entries of the audit log.
     pub entries: u64,
+    /// Those of them that tell of questions about the number alone ([`crate::audit::AuditWord::QUESTIONS`]).
+    pub questions: u64,
+}
+
+impl HeldPerson {
+    /// Nothing was held but that somebody asked about the number: there may be nobody of that number.
+    #[must_use]
+    pub fn was_only_asked_about(&self) -> bool {
+        self.messages == 0 && self.copies == 0 && self.entries == self.questions
+    }
 }
 
 impl std::fmt::Debug for HeldPerson {

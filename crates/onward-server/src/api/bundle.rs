@@ -5,11 +5,9 @@ use std::sync::Arc;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
-use onward_gateway::collect::{self, Opened};
-use onward_transform::render::{self, dates};
+use onward_gateway::collect::{self, Made, Opened, Unmade};
 
 use super::accept::{self, Form};
-use super::edge::{self, FHIR_JSON, FHIR_XML};
 use crate::app::App;
 use crate::auth::table::Action;
 use crate::listener::Connection;
@@ -40,31 +38,29 @@ pub async fn get(
         )
         .into_response();
     };
-    let released = match chosen.form {
-        Form::Html | Form::Pdf => collect::Form::Page,
+    let form = match chosen.form {
+        Form::Html => collect::Form::Page,
+        Form::Pdf => collect::Form::Pdf,
+        Form::Json if chosen.named => collect::Form::Json,
+        Form::Xml if chosen.named => collect::Form::Xml,
         _ => collect::Form::Document,
     };
-    let opened = match app.gateway.open(&caller.client, id, released, caller.request_id.as_deref()).await {
+    let opened = match app.gateway.open(&caller.client, id, form, caller.request_id.as_deref()).await {
         Ok(Some(opened)) => opened,
         Ok(None) => return outcome::not_found().into_response(),
         Err(error) => return outcome::store(&error).into_response(),
     };
-    let Opened { rendition, superseded } = opened;
-    let html = match &superseded {
-        Some(superseded) => rendition.html.map(|html| render::marked(&html, &superseded.reason)),
-        None => rendition.html,
-    };
-    let no_page = || outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response();
-    let mut response = match chosen.form {
-        Form::Html => html.map_or_else(no_page, page),
-        Form::Pdf => match html {
-            Some(html) => {
-                let made = dates::moment(app.gateway.clock().now());
-                pdf(html, format!("Made {made} for {}.", caller.client.id)).await
-            }
-            None => no_page(),
-        },
-        form => fhir(rendition.media_type, rendition.body, chosen.named.then_some(form)),
+    let Opened { made, superseded } = opened;
+    let mut response = match made {
+        Ok(made) => released(made),
+        Err(Unmade::NoPage) => {
+            outcome::not_acceptable("this copy has no page for people; ask for FHIR").into_response()
+        }
+        Err(Unmade::Loss(kind, media_type)) => outcome::not_acceptable(&format!(
+            "this copy cannot be written as {kind} without loss; ask for {media_type}"
+        ))
+        .into_response(),
+        Err(Unmade::NotDrawn) => outcome::fault().into_response(),
     };
     if let Some(superseded) = superseded {
         // RFC 5829: the link to the version that took the place of this one.
@@ -79,48 +75,18 @@ pub async fn get(
     response
 }
 
-/// The copy as it is, or in the form that was named, when that carries it whole.
-fn fhir(media_type: String, body: Vec<u8>, named: Option<Form>) -> Response {
-    let (kind, other) = match (named, media_type.starts_with(FHIR_JSON)) {
-        (Some(Form::Xml), true) => (FHIR_XML, edge::xml_of(&body)),
-        (Some(Form::Json), false) => (FHIR_JSON, edge::json_of(&body)),
-        _ => return ([(header::CONTENT_TYPE, media_type)], body).into_response(),
+/// What was released. A page runs nothing and fetches nothing; the name of a file says nothing about anybody.
+pub(crate) fn released(made: Made) -> Response {
+    let more = match made.media_type.as_str() {
+        page if page.starts_with("text/html") => Some((header::CONTENT_SECURITY_POLICY, PAGE_POLICY)),
+        "application/pdf" => Some((header::CONTENT_DISPOSITION, "inline; filename=\"discharge-summary.pdf\"")),
+        _ => None,
     };
-    match other {
-        Some(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
-        None => outcome::not_acceptable(&format!(
-            "this copy cannot be written as {kind} without loss; ask for {media_type}"
-        ))
-        .into_response(),
+    let mut response = ([(header::CONTENT_TYPE, made.media_type)], made.bytes).into_response();
+    if let Some((name, value)) = more {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-}
-
-/// The page as PDF. Drawing takes a while: not on the thread that serves the connection.
-pub(crate) async fn pdf(html: Vec<u8>, foot: String) -> Response {
-    let drawn = tokio::task::spawn_blocking(move || {
-        let page = std::str::from_utf8(&html).map_err(|error| error.to_string())?;
-        onward_transform::pdf::of_page(page, &foot).map_err(|error| error.to_string())
-    });
-    match drawn.await {
-        Ok(Ok(bytes)) => {
-            let mut response = ([(header::CONTENT_TYPE, "application/pdf")], bytes).into_response();
-            // The name of the file says nothing about anybody.
-            let named = HeaderValue::from_static("inline; filename=\"discharge-summary.pdf\"");
-            response.headers_mut().insert(header::CONTENT_DISPOSITION, named);
-            response
-        }
-        Ok(Err(error)) => {
-            tracing::error!(error, "a page could not be written as PDF");
-            outcome::fault().into_response()
-        }
-        Err(_) => outcome::fault().into_response(),
-    }
-}
-
-/// A page that runs nothing and fetches nothing.
-fn page(html: Vec<u8>) -> Response {
-    let mut response = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; object-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }
+
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; object-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";

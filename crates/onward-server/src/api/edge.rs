@@ -185,11 +185,3 @@ pub fn xml_of(json: &[u8]) -> Option<String> {
     let written = write::xml(tree.root(), release_of(tree.root()));
     written.losses.is_empty().then_some(written.text)
 }
-
-/// FHIR XML as JSON; `None` when it cannot be carried whole.
-#[must_use]
-pub fn json_of(xml: &[u8]) -> Option<String> {
-    let tree = read::xml(std::str::from_utf8(xml).ok()?, &Limits::default()).ok()?;
-    let written = write::json(tree.root(), release_of(tree.root()));
-    written.losses.is_empty().then_some(written.text)
-}

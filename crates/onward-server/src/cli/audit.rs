@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use onward_core::audit::{AuditEntry, AuditWord};
+use onward_core::audit::{AuditEntry, AuditWord, Basis};
 use onward_core::store::Store;
+use onward_gateway::made::{Made, OF_LOG};
 use onward_gateway::sightings::Carried;
 use onward_gateway::verify::{self, walk};
 use onward_ledger::{SigningKeys, Verified, VerifyingKeys, with_cosignatures};
@@ -299,6 +300,7 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
     };
     store.audit(vec![desk.row_of(&entry)]).await?;
     let mut sink = export.output.open()?;
+    let mut made = Made::default();
     let (mut next, mut left_out) = (0, 0);
     while !terminal.reader_gone() && next < carried.before {
         let page = store.audit_entries(next, page_until(carried.before, next)).await?;
@@ -311,8 +313,14 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
                     continue;
                 }
             };
-            sink.write(&line, terminal)?;
-            sink.write(b"\n", terminal)?;
+            if export.evidence {
+                made.named("what the log hashes");
+            }
+            entry.event().into_iter().for_each(|event| made.event(event));
+            for part in [&line[..], b"\n"] {
+                sink.write(part, terminal)?;
+                made.bytes(part);
+            }
         }
         next = page.last().map_or(next, |last| last.index + 1);
         terminal.progress(format_args!("{next} entries"));
@@ -321,6 +329,15 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
         }
     }
     sink.finish()?;
+    let (sha256, contents) = made.finish();
+    let entry = AuditEntry {
+        success: !terminal.reader_gone(),
+        basis: Some(Basis::accountability()),
+        content_sha256: Some(sha256),
+        contents: Some(contents),
+        ..desk.entry(AuditWord::Export, format!("{OF_LOG}: export of the whole audit log ended"))
+    };
+    store.audit(vec![desk.row_of(&entry)]).await?;
     if left_out > 0 {
         terminal.note(format!("{left_out} entries about erased people have no event: --evidence lists them"));
     }

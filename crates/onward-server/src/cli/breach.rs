@@ -6,14 +6,17 @@ mod exposure;
 mod held;
 mod pack;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
-use onward_core::audit::{AuditEntry, AuditQuery, AuditWord};
+use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis};
 use onward_core::people::Subject;
 use onward_core::store::Store;
 use onward_core::{NhsNumber, OdsCode, Timestamp, UserId};
 use onward_gateway::explore::everything;
+use onward_gateway::held::is_only_asked_about;
+use onward_gateway::made::{BREACH_PACK, Made};
 use serde_json::json;
 
 use super::audit::{Source, entries_that_fit, key_of};
@@ -24,7 +27,7 @@ use super::signed_folder;
 use super::terminal::{Style, Terminal, plain};
 use crate::app;
 use crate::listener::sha256_hex;
-use exposure::{Whom, exposures};
+use exposure::{Exposure, Whom, exposures};
 use pack::{Pack, Window};
 
 /// Entries about a pack that are written in one commit.
@@ -137,21 +140,25 @@ async fn write(command: &Command, from: Timestamp, to: Timestamp, terminal: &mut
     }
     let policies: Vec<_> = app::load_policies(&config).map_err(Failure::configuration)?.into_values().collect();
     let (whom, words) = whom(command, store.as_ref()).await?;
-    let exposures = exposures(store.as_ref(), from, to, &whom).await?;
+    let mut exposures = exposures(store.as_ref(), from, to, &whom).await?;
+    let asked_about = only_asked_about(store.as_ref(), &exposures).await?;
+    exposures.retain(|each| each.whose.number().is_none_or(|number| !asked_about.contains(number)));
     if exposures.is_empty() {
         return Err(Failure::no("nobody's data was seen or sent in this window by whom you name"));
     }
-    let window = Window { from, to, made: now(), whom: words, reason: command.reason.clone() };
+    let asked_about = asked_about.len();
+    let window = Window { from, to, made: now(), whom: words, reason: command.reason.clone(), asked_about };
     let contained = AuditQuery { from: Some(from), words: ACTIONS.to_vec(), ..everything(None) };
     let actions = entries_that_fit(store.as_ref(), contained).await?;
     let pack = Pack::of(&window, &config, &exposures, &actions, &policies)?;
     let manifest = key.sign_statement(&pack.manifest()).map_err(Failure::fault)?;
-    leave_entries(store.as_ref(), &desk, &command.reason, &manifest, &pack.people).await?;
+    leave_entries(store.as_ref(), &desk, &command.reason, (&manifest, &pack.files), &pack.people).await?;
     signed_folder::write(&command.out, &[], &pack.files, &manifest)?;
     let (people, erased, seen) = (pack.people.len() + pack.erased, pack.erased, exposures.len());
     if command.json {
         terminal.json(&json!({
-            "folder": command.out, "people": people, "erased_people": erased, "exposures": seen, "actions": actions.len(),
+            "folder": command.out, "people": people, "erased_people": erased, "only_asked_about": asked_about, "exposures": seen,
+            "actions": actions.len(),
         }));
     } else {
         let word = terminal.paint(Style::Green, "written");
@@ -161,9 +168,27 @@ async fn write(command: &Command, from: Timestamp, to: Timestamp, terminal: &mut
             terminal
                 .say(format_args!("{erased} of them were erased since: they are counted, and nobody can name them"));
         }
+        if asked_about > 0 {
+            terminal.say(format_args!(
+                "{asked_about} numbers more were asked about, of whom nothing is held: they are not counted"
+            ));
+        }
         terminal.say("index.html lists the facts of Article 33 that only people know: fill them in within 72 hours");
     }
     Ok(Exit::Done)
+}
+
+/// The numbers among these of whom nothing is held but that somebody asked: nobody's data was seen by that.
+async fn only_asked_about(store: &dyn Store, exposures: &[Exposure]) -> Result<BTreeSet<String>, Failure> {
+    let seen: BTreeSet<&str> = exposures.iter().filter_map(|each| each.whose.number()).collect();
+    let mut found = BTreeSet::new();
+    for number in seen {
+        let patient = number.parse().map_err(Failure::fault)?;
+        if is_only_asked_about(store, &patient).await? {
+            found.insert(number.to_owned());
+        }
+    }
+    Ok(found)
 }
 
 /// First the entries about a pack, one for each person whose records it lists; without them no byte is written.
@@ -171,17 +196,22 @@ async fn leave_entries(
     store: &dyn Store,
     desk: &Desk,
     reason: &str,
-    manifest: &str,
+    (manifest, files): (&str, &[(String, Vec<u8>)]),
     people: &[NhsNumber],
 ) -> Result<(), Failure> {
-    let entry = |patient: Option<NhsNumber>| {
-        let content_sha256 = Some(sha256_hex(manifest.as_bytes()));
-        let detail = format!("breach pack: {reason}");
-        desk.row_of(&AuditEntry { patient, content_sha256, ..desk.entry(AuditWord::Query, detail) })
+    let mut made = Made::default();
+    files.iter().for_each(|(path, bytes)| made.file(path, bytes));
+    let detail = format!("{BREACH_PACK}: {reason}");
+    let pack = AuditEntry {
+        basis: Some(Basis::accountability()),
+        content_sha256: Some(sha256_hex(manifest.as_bytes())),
+        contents: Some(made.finish().1),
+        ..desk.entry(AuditWord::Export, detail.clone())
     };
-    store.audit(vec![entry(None)]).await?;
+    store.audit(vec![desk.row_of(&pack)]).await?;
     for people in people.chunks(PEOPLE_AT_ONCE) {
-        store.audit(people.iter().map(|person| entry(Some(person.clone()))).collect()).await?;
+        let about = |person: &NhsNumber| desk.row_about(AuditWord::Query, detail.clone(), Some(person.clone()));
+        store.audit(people.iter().map(about).collect()).await?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use onward_core::NhsNumber;
 use onward_fhir::read::{self, Format, Limits, ReadError};
 use onward_fhir::{Release, Tree};
@@ -161,6 +162,14 @@ pub(super) fn reason(text: &str) -> Result<String, String> {
         return Err("leave the NHS number out: the reason is kept".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// A day, such as a date of birth. What was written is not repeated: it may be about somebody.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn day(text: &str) -> Result<Date, Failure> {
+    text.trim().parse().map_err(|_| Failure::usage("expected a day, such as 1944-03-08"))
 }
 
 /// A moment: RFC 3339, or a day, which begins at midnight in London.

@@ -10,7 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 use onward_core::state::{DeliveryState, EndReason};
 use onward_core::store::{DeliveryRecord, Step, StepKind, StoreError, StoredRendition};
 use onward_core::{DeliveryId, Timestamp};
-use onward_gateway::attend::{Attended, Opening, Sight, has_arrived, takes_deeds};
+use onward_gateway::attend::{Attended, Content, Opening, Sight, has_arrived, takes_deeds};
+use onward_gateway::collect::{Made, Unmade};
 use onward_gateway::{checklist, leaving};
 use onward_transform::render::{Card, Fragment, dates};
 
@@ -193,10 +194,11 @@ pub(super) async fn pdf(
         Ok(Seen::Opened(opened)) => opened,
         other => return show(&headers, other, |_| None),
     };
-    let Some(html) = opened.rendition.html else { return trouble(StatusCode::NOT_FOUND) };
-    let made = dates::moment(opened.now);
-    let foot = format!("Made {made} for {}. Look whether there is a newer version.", signed_in.name);
-    crate::api::bundle::pdf(html, foot).await
+    match opened.pdf {
+        Some(Ok(pdf)) => crate::api::bundle::released(pdf),
+        Some(Err(_)) => trouble(StatusCode::INTERNAL_SERVER_ERROR),
+        None => trouble(StatusCode::NOT_FOUND),
+    }
 }
 
 /// `GET /transfers/{id}/files/{number}`: a file that came with the summary, to be saved.
@@ -231,6 +233,7 @@ struct Opened {
     shell: Shell,
     attended: Attended,
     rendition: StoredRendition,
+    pdf: Option<Result<Made, Unmade>>,
     card: Option<Card>,
     now: Timestamp,
 }
@@ -267,7 +270,7 @@ async fn open(app: &App, signed_in: &SignedIn, id: &str, opening: Opening) -> Re
     let Ok(id) = id.parse::<DeliveryId>() else { return Ok(Seen::Nothing) };
     let (shell, _) = shell(app, signed_in).await?;
     let now = app.gateway.clock().now();
-    let (attended, rendition) = match app.gateway.open_for(&attendant(signed_in), id, opening).await? {
+    let Content { attended, rendition, pdf } = match app.gateway.open_for(&attendant(signed_in), id, opening).await? {
         Sight::Content(content) => *content,
         Sight::Ended(copy) => {
             let card = card_of(app, id, copy.ended.map(|ended| ended.why)).await?;
@@ -277,7 +280,7 @@ async fn open(app: &App, signed_in: &SignedIn, id: &str, opening: Opening) -> Re
     };
     let about = attended.copy.notice.map_or((id, None), |notice| (notice.of, Some(notice.why)));
     let card = card_of(app, about.0, about.1).await?;
-    Ok(Seen::Opened(Box::new(Opened { shell, attended, rendition, card, now })))
+    Ok(Seen::Opened(Box::new(Opened { shell, attended, rendition, pdf, card, now })))
 }
 
 /// Whom a copy is about; nobody where it should never have been the home's.

@@ -168,6 +168,14 @@ pub(crate) async fn whoever_was_held_at_a_moment_is_counted(store: Shared) {
     };
     assert_eq!(of(&before, 1), Some((true, 1, 1, 1)));
     assert_eq!(of(&before, 1), of(&before, 2));
+    // Whom somebody only asked about is told apart from whom something is held about.
+    let asked = |word| AuditRow { patient: Some(patient(9)), ..row(word) };
+    store.audit(AuditWord::QUESTIONS.map(asked).to_vec()).await.expect("committed");
+    let only = |held: &HeldThen| held.people.iter().filter(|each| each.was_only_asked_about()).count();
+    let held = store.held_at(at(15)).await.expect("readable");
+    assert_eq!((of(&held, 9), only(&held)), (Some((true, 0, 0, 5)), 1));
+    store.audit(vec![asked(AuditWord::DirectoryLookup)]).await.expect("committed");
+    assert_eq!(only(&store.held_at(at(15)).await.expect("readable")), 0);
 
     let id = Uuid::new_v4();
     assert_eq!(store.request_erasure(&patient(1), request(id), Vec::new()).await, Ok(true));
@@ -175,7 +183,7 @@ pub(crate) async fn whoever_was_held_at_a_moment_is_counted(store: Shared) {
     assert!(matches!(outcome, ErasureOutcome::Erased { .. }), "{outcome:?}");
     for (moment, readable) in [(15, true), (25, false)] {
         let held = store.held_at(at(moment)).await.expect("readable");
-        assert_eq!((held.people.len(), of(&held, 1)), (2, None), "nobody can name them");
+        assert_eq!((held.people.len(), of(&held, 1)), (3, None), "nobody can name them");
         let erased = held.people.iter().find(|each| each.number.is_none()).expect("counted");
         assert_eq!((erased.readable, erased.messages), (readable, 1), "erased at 20, seen from {moment}");
         assert!(of(&held, 2).is_some_and(|(readable, ..)| readable));

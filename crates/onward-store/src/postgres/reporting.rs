@@ -28,7 +28,7 @@ impl ReportStore for PostgresStore {
 
 async fn held(c: &Keyed, at: Timestamp) -> Result<HeldThen, Failure> {
     let at = || Value::from(micros(at));
-    let found = deliveries::search(c, HELD_PEOPLE, &[at(), at(), at(), at(), at()]).await?;
+    let found = deliveries::search(c, HELD_PEOPLE, &[at(), at(), at(), at(), at(), at()]).await?;
     let people = c.opened(&found, |row, keys| rows::held_person(&Columns::of("data_keys", row), keys)).await?;
     let counted = deliveries::search(c, HELD_NAMELESS, &[at(), at()]).await?;
     let counted = counted.first().ok_or_else(|| Failure::corrupt("data_keys", "count"))?;

@@ -36,7 +36,7 @@ impl ReportStore for SqliteStore {
             let at = micros(at);
             let people = c
                 .prepare_cached(HELD_PEOPLE)?
-                .query_and_then([at; 5], |row| {
+                .query_and_then([at; 6], |row| {
                     c.opened(|keys| rows::held_person(&Columns::of("data_keys", row), keys))
                 })?
                 .collect::<Result<Vec<_>, Failure>>()?;

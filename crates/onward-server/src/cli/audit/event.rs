@@ -73,6 +73,7 @@ impl Told {
             | AuditWord::AttemptFailed
             | AuditWord::DeliveryFailed
             | AuditWord::SubjectAccess
+            | AuditWord::Export
             | AuditWord::Reveal => &self.other,
             _ => &self.actor,
         }

@@ -26,6 +26,8 @@ struct Counted {
     erased_since: usize,
     /// Who had been erased before: nobody can read them in it.
     erased_before: usize,
+    /// Of whom nothing was held but that somebody had asked about the number: not counted among the people.
+    asked_about: usize,
     /// Messages, copies and entries of the log about those who could be read.
     kinds: [(&'static str, u64); 3],
     nameless: u64,
@@ -33,19 +35,22 @@ struct Counted {
 
 impl Counted {
     fn of(held: &HeldThen) -> Self {
-        let readable = || held.people.iter().filter(|each| each.readable);
+        let (asked_about, people): (Vec<&HeldPerson>, Vec<&HeldPerson>) =
+            held.people.iter().partition(|each| each.was_only_asked_about());
+        let readable = || people.iter().copied().filter(|each| each.readable);
         let sum = |count: fn(&HeldPerson) -> u64| readable().map(count).sum();
-        let people: Vec<NhsNumber> = readable().filter_map(|each| each.number.clone()).collect();
+        let named: Vec<NhsNumber> = readable().filter_map(|each| each.number.clone()).collect();
         Self {
-            erased_since: readable().count() - people.len(),
-            erased_before: held.people.len() - readable().count(),
+            erased_since: readable().count() - named.len(),
+            erased_before: people.len() - readable().count(),
+            asked_about: asked_about.iter().filter(|each| each.readable).count(),
             kinds: [
                 ("messages", sum(|each| each.messages)),
                 ("copies for recipients", sum(|each| each.copies)),
                 ("audit entries", sum(|each| each.entries)),
             ],
             nameless: held.nameless,
-            people,
+            people: named,
         }
     }
 
@@ -59,7 +64,7 @@ impl Counted {
             "held_at": at, "made": made, "reason": command.reason,
             "controller": { "ods": config.identity.ods, "name": config.identity.name },
             "people": self.concerned(), "erased_since": self.erased_since, "erased_before": self.erased_before,
-            "messages_about_nobody_known": self.nameless, "kinds": kinds.collect::<Vec<_>>(), "counted": AS_IT_IS_NOW,
+            "only_asked_about": self.asked_about, "messages_about_nobody_known": self.nameless, "kinds": kinds.collect::<Vec<_>>(), "counted": AS_IT_IS_NOW,
             "to_be_filled_in": OPEN_FACTS.map(|(article, fact)| json!({ "article": article, "fact": fact })),
         })
     }
@@ -80,11 +85,13 @@ impl Counted {
         html.push_str(&format!(
             "<h2>How many</h2><p>Records of <b>{}</b> people, whom <code>people.csv</code> lists. Of these {} were erased since: \
              they are in the copy that was taken, and nobody can name them any more. Another {} had been erased before, and cannot \
-             be read in it. Beside them {} messages whose person nobody has found out. {AS_IT_IS_NOW}</p>",
+             be read in it. Beside them {} messages whose person nobody has found out, and {} numbers that somebody had asked about and \
+             of whom nothing else was held. {AS_IT_IS_NOW}</p>",
             self.concerned(),
             self.erased_since,
             self.erased_before,
             self.nameless,
+            self.asked_about,
         ));
         html.push_str("<h2>Kinds of data</h2><p>Special category data concerning health throughout (UK GDPR Article 9): whatever discharge \
                        documents hold. Sealed: it can be read only with the key-encryption key of that time.</p>");
@@ -121,12 +128,13 @@ pub(super) async fn write(command: &Command, at: Timestamp, terminal: &mut Termi
     ];
     files.sort();
     let manifest = key.sign_statement(&signed_folder::manifest(TITLE, &files)).map_err(Failure::fault)?;
-    leave_entries(store.as_ref(), &desk, &command.reason, &manifest, &counted.people).await?;
+    leave_entries(store.as_ref(), &desk, &command.reason, (&manifest, &files), &counted.people).await?;
     signed_folder::write(&command.out, &[], &files, &manifest)?;
     if command.json {
         terminal.json(&json!({
             "folder": command.out, "people": counted.concerned(), "erased_since": counted.erased_since,
-            "erased_before": counted.erased_before, "messages_about_nobody_known": counted.nameless,
+            "erased_before": counted.erased_before, "only_asked_about": counted.asked_about,
+            "messages_about_nobody_known": counted.nameless,
         }));
     } else {
         let word = terminal.paint(Style::Green, "written");
@@ -144,9 +152,9 @@ pub(super) async fn write(command: &Command, at: Timestamp, terminal: &mut Termi
     Ok(Exit::Done)
 }
 
-/// Those who could be read.
+/// Those who could be read, and about whom something was held.
 fn people_csv(held: &HeldThen) -> Vec<u8> {
-    let rows = held.people.iter().filter(|each| each.readable).map(|each| {
+    let rows = held.people.iter().filter(|each| each.readable && !each.was_only_asked_about()).map(|each| {
         let erased = || format!("erased {}", short(&each.pseudonym));
         let named = each.number.as_ref().map_or_else(erased, |number| number.expose().to_owned());
         [named, each.messages.to_string(), each.copies.to_string(), each.entries.to_string()]

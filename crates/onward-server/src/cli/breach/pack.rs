@@ -51,6 +51,8 @@ pub(super) struct Window {
     pub(super) made: Timestamp,
     pub(super) whom: String,
     pub(super) reason: String,
+    /// Numbers that somebody asked about and of whom nothing is held.
+    pub(super) asked_about: usize,
 }
 
 /// The files, and whose records they list.
@@ -87,7 +89,7 @@ impl Pack {
         let summary = json!({
             "window": { "from": window.from, "to": window.to }, "made": window.made, "by": window.whom,
             "reason": window.reason, "controller": { "ods": config.identity.ods, "name": config.identity.name },
-            "people": concerned.len(), "erased_people": erased, "exposures": exposures.len(),
+            "people": concerned.len(), "erased_people": erased, "only_asked_about": window.asked_about, "exposures": exposures.len(),
             "categories_of_data": categories.collect::<Vec<_>>(), "categories_by": BY_POLICIES_NOW, "actions": actions.len(),
             "to_be_filled_in": OPEN_FACTS.map(|(article, fact)| json!({ "article": article, "fact": fact })),
         });
@@ -260,9 +262,11 @@ fn page(
     html.push_str(&format!(
         "<h2>How many</h2><p>Records of <b>{}</b> people, seen or sent <b>{}</b> times. <code>people.csv</code> lists whose, \
          <code>exposures.csv</code> each time. An attempt that failed, or of which nobody knows the end, counts: it may have \
-         arrived. Of these people {erased} were erased since: they are counted here and nobody can name them any more.</p>",
+         arrived. Of these people {erased} were erased since: they are counted here and nobody can name them any more. Another {} \
+         numbers were asked about, of whom nothing is held: they are counted nowhere else.</p>",
         people,
         exposures.len(),
+        window.asked_about,
     ));
     let mut by_whom: BTreeMap<(&str, &str), (usize, BTreeSet<&Whose>)> = BTreeMap::new();
     for each in exposures {

@@ -378,3 +378,28 @@ async fn everybody_whom_the_store_held_at_a_moment_is_told() {
         about.filter(|entry| String::from_utf8_lossy(entry.event().unwrap_or_default()).contains("breach pack"));
     assert_eq!(packs.count(), 2, "each pack is told to everybody in it");
 }
+
+/// Anybody can ask about any number: where nothing is held, nobody's data was seen.
+#[tokio::test]
+async fn whom_somebody_only_asked_about_is_no_patient() {
+    let folder = place().await;
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.existing_store().await.expect("a store");
+    let lead = || Agent { role: Some("information-governance"), ..Agent::named("Ines", Some(ods("R9Z"))) };
+    store.audit(vec![row(AuditWord::Query, 6, lead(), "9990000050", None)]).await.expect("committed");
+    let out = folder.path().join("pack");
+    let arguments = [&WINDOW[..], &["--out", out.to_str().expect("UTF-8"), "--json"]].concat();
+    let (outcome, told) = breach(&folder, &arguments).await;
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let counts = ["people", "only_asked_about", "erased_people"].map(|name| told[name].as_u64());
+    assert_eq!((outcome, counts), (Ok(Exit::Done), [Some(3), Some(1), Some(0)]), "{told}");
+    for name in ["people.csv", "exposures.csv"] {
+        assert!(!std::fs::read_to_string(out.join(name)).expect("there").contains("9990000050"), "{name}");
+    }
+    let held = folder.path().join("held");
+    let held = held.to_str().expect("UTF-8");
+    let (_, told) =
+        breach(&folder, &["pack", "--held", "2100-01-01", "--reason", "stolen", "--out", held, "--json"]).await;
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((told["people"].as_u64(), told["only_asked_about"].as_u64()), (Some(4), Some(1)), "{told}");
+}

@@ -34,6 +34,8 @@ pub(in crate::cli) async fn onward(folder: &Path, line: &str) -> (Result<Exit, E
         Command::Recall(command) => crate::cli::recall::run(command, &mut terminal).await,
         Command::Policy(command) => crate::cli::policy::run(command, &mut terminal).await,
         Command::Audit(command) => crate::cli::audit::run(command, &mut terminal).await,
+        Command::Sar(command) => crate::cli::sar::run(command, &mut terminal).await,
+        Command::Breach(command) => crate::cli::breach::run(command, &mut terminal).await,
         Command::Fsck(command) => crate::cli::fsck::run(command, &mut terminal).await,
         _ => unreachable!("the tests of these modules name these commands"),
     };

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use onward_core::audit::AuditWord;
 use onward_core::state::RecipientKind;
 use onward_core::{OdsCode, Timestamp};
-use onward_gateway::sent::{Received, Sent, sent};
+use onward_gateway::sent::{Received, Sent, Taken, sent};
 use serde_json::json;
 
 use super::{Format, Matrix};
@@ -87,6 +87,12 @@ fn notes(found: &Sent) -> Vec<String> {
             ));
         }
     }
+    if found.unended > 0 {
+        notes.push(format!(
+            "{} exports of the log began and never ended, or left before their contents were kept: what went of them is not known",
+            found.unended
+        ));
+    }
     notes.extend(found.faults.iter().map(|fault| format!("not linked: {fault}")));
     notes
 }
@@ -117,8 +123,34 @@ fn cell(of: Option<&(u64, u64)>) -> String {
 
 fn table(found: &Sent, terminal: &mut Terminal) {
     if found.recipients.is_empty() {
-        return terminal.say("nothing was sent");
+        terminal.say("nothing was sent");
+    } else {
+        sent_table(found, terminal);
     }
+    if !found.taken.is_empty() {
+        let count = |of: &dyn Fn(&Received) -> u64| {
+            Taken::ALL.map(|taken| {
+                let own = found.taken.iter().filter(|((of, ..), _)| *of == taken);
+                own.map(|(_, files)| of(files)).sum::<u64>()
+            })
+        };
+        let row = |name: &str, counts: [u64; 3]| {
+            let [a, b, c] = counts.map(|count| if count == 0 { "-".to_owned() } else { count.to_string() });
+            [name.to_owned(), a, b, c]
+        };
+        let elements: BTreeSet<&String> = found.taken.values().flat_map(|files| files.elements.keys()).collect();
+        let mut rows = vec![row("files", count(&|files| files.copies))];
+        rows.extend(
+            elements
+                .into_iter()
+                .map(|element| row(element, count(&|files| files.elements.get(element).copied().unwrap_or_default()))),
+        );
+        let [a, b, c] = Taken::ALL.map(Taken::as_str);
+        terminal.table(["handed out", a, b, c], &rows);
+    }
+}
+
+fn sent_table(found: &Sent, terminal: &mut Terminal) {
     let row = |name: &str, cells: [String; 5]| {
         let [a, b, c, d, e] = cells;
         [name.to_owned(), a, b, c, d, e]
@@ -147,12 +179,27 @@ fn rows(found: &Sent) -> impl Iterator<Item = (&str, RecipientKind, &OdsCode, u6
 fn csv(found: &Sent) -> Result<Vec<u8>, Failure> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer
-        .write_record(["element", "kind", "organisation", "copies with it", "of them beyond the policy", "copies"])
+        .write_record([
+            "element",
+            "kind",
+            "organisation",
+            "copies with it",
+            "of them beyond the policy",
+            "copies",
+            "role",
+        ])
         .map_err(Failure::fault)?;
     for (element, kind, ods, copies, beyond, to) in rows(found) {
         let numbers = [copies, beyond, to.copies].map(|number| number.to_string());
         let [copies, beyond, all] = numbers.each_ref().map(String::as_str);
-        writer.write_record([element, kind.as_str(), ods.as_str(), copies, beyond, all]).map_err(Failure::fault)?;
+        writer.write_record([element, kind.as_str(), ods.as_str(), copies, beyond, all, ""]).map_err(Failure::fault)?;
+    }
+    for ((taken, organisation, role), files) in &found.taken {
+        for (element, with) in &files.elements {
+            let (with, all) = (with.to_string(), files.copies.to_string());
+            let row = [element.as_str(), taken.as_str(), organisation, &with, "0", &all, role];
+            writer.write_record(row).map_err(Failure::fault)?;
+        }
     }
     writer.into_inner().map_err(|error| Failure::fault(error.into_error()))
 }
@@ -162,6 +209,14 @@ fn json_lines(found: &Sent, terminal: &mut Terminal) {
         terminal.json(&json!({
             "element": element, "kind": kind, "organisation": ods, "copies": copies, "beyond": beyond, "of": to.copies,
         }));
+    }
+    for ((taken, organisation, role), files) in &found.taken {
+        for (element, with) in &files.elements {
+            terminal.json(&json!({
+                "element": element, "kind": taken.as_str(), "organisation": organisation, "role": role, "copies": with,
+                "beyond": 0, "of": files.copies,
+            }));
+        }
     }
 }
 
@@ -178,6 +233,9 @@ fn dpia(gateway: &str, period: &str, found: &Sent) -> String {
     for ((kind, ods), to) in &found.recipients {
         let _ = writeln!(text, "| {kind} | {ods} | {} |", to.copies);
     }
+    for ((taken, organisation, role), files) in &found.taken {
+        let _ = writeln!(text, "| {} | {organisation} ({role}) | {} |", taken.as_str(), files.copies);
+    }
     let used: BTreeSet<RecipientKind> = found.recipients.keys().map(|(kind, _)| *kind).collect();
     text.push_str("\n## Element by recipient\n\nIn how many copies each went.\n\n| element |");
     used.iter().for_each(|kind| {
@@ -192,6 +250,19 @@ fn dpia(gateway: &str, period: &str, found: &Sent) -> String {
             let _ = write!(text, " {} |", cell(cells.get(kind)));
         }
         text.push('\n');
+    }
+    if !found.taken.is_empty() {
+        text.push_str("\n## Files that were handed out\n\n| what it carried | for what | to | files with it |\n|---|---|---|---|\n");
+    }
+    for ((taken, organisation, role), files) in &found.taken {
+        for (element, with) in &files.elements {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {organisation} ({role}) | {with} |",
+                element.replace('|', "\\|"),
+                taken.as_str()
+            );
+        }
     }
     text
 }

@@ -66,9 +66,9 @@ async fn what_went_to_the_wrong_home_is_taken_back_told_and_sent_on() {
 
     let now = store.transfer(receipt.transfer).await.expect("readable").expect("there");
     let notice = now.deliveries.iter().find(|copy| copy.notice.is_some()).expect("the home is told");
-    let told = gateway.open(&home(), notice.id, Form::Document, None).await.expect("audited").expect("theirs");
-    for bytes in [told.rendition.body, told.rendition.html.expect("a page")] {
-        let text = String::from_utf8(bytes).expect("text");
+    for form in [Form::Document, Form::Page] {
+        let told = gateway.open(&home(), notice.id, form, None).await.expect("audited").expect("theirs");
+        let text = String::from_utf8(told.made.expect("made").bytes).expect("text");
         assert!(!text.contains(&patient) && !text.contains("Holroyd"), "not about whom it was");
     }
     // A directory in which the right home is, too.

@@ -5,7 +5,7 @@ use onward_core::store::SubjectTransfer;
 use onward_core::{NhsNumber, Timestamp};
 use onward_fhir::read::{self, Limits};
 use onward_fhir::{Release, Tree, message, write};
-use onward_gateway::explore::Held;
+use onward_gateway::held::{Held, Identified};
 use onward_transform::pdf::PdfError;
 use onward_transform::redact::{
     Others, Redaction, Rule, entry_without_third_parties, overseers, without_third_parties,
@@ -69,7 +69,13 @@ impl Archive {
     ///
     /// # Errors
     /// When its page cannot be written as PDF.
-    pub(crate) fn of(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &Held) -> Result<Self, PdfError> {
+    pub(crate) fn of(
+        patient: &NhsNumber,
+        gateway: &str,
+        at: Timestamp,
+        held: &Held,
+        identified: Identified,
+    ) -> Result<Self, PdfError> {
         let documents: Vec<Document<'_>> = held.transfers.iter().flat_map(documents).collect();
         let mut others = Others::of(documents.iter().filter_map(|each| each.tree.as_ref()).map(Tree::root));
         let (mut files, mut withheld) = (Vec::new(), Vec::new());
@@ -94,7 +100,9 @@ impl Archive {
         }
         let (log, own, lists) = log(&entries, &others, &mut withheld);
         files.extend([(LOG.to_owned(), own), (LISTS.to_owned(), lists)]);
-        let record = Record::of(&held.transfers, &others);
+        let mut record = Record::of(&held.transfers, &others);
+        record.json["only_questions"] = held.is_only_questions().into();
+        record.json["identified"] = serde_json::to_value(identified).expect("a word is JSON");
         files.push((RECORD.to_owned(), serde_json::to_vec_pretty(&record.json).expect("texts and numbers are JSON")));
         if !record.redactions.is_empty() {
             let (file, redactions) = (RECORD.to_owned(), record.redactions);
@@ -113,7 +121,7 @@ impl Archive {
         let places = tables::withheld(&withheld);
         let shown = [&tables.messages, &tables.copies, &tables.written, &tables.deeds, &places];
         files.extend(shown.map(tables::Table::csv));
-        let page = page::summary(patient, gateway, at, &tables, &withheld);
+        let page = page::summary((patient, identified), gateway, at, held, &tables, &withheld);
         files.push(("summary.pdf".to_owned(), page::pdf(&page, at)?));
         files.push(("index.html".to_owned(), page.into_bytes()));
         files.sort();

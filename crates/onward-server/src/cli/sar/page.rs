@@ -1,6 +1,7 @@
 //! The page of a subject access archive for the person who asked, and the same as PDF.
 
 use onward_core::{NhsNumber, Timestamp};
+use onward_gateway::held::{Held, Identified};
 use onward_transform::pdf::{PdfError, of_page};
 use onward_transform::redact::Rule;
 
@@ -30,11 +31,17 @@ pub(super) struct Tables {
     pub(super) deeds: Table,
 }
 
+const HELD: &str = "This gateway carried messages about you from a hospital to those who care for you. Below is each message, who \
+    received a copy, and who looked at what.";
+const NOTHING_HELD: &str = "<strong>This gateway holds no message, no copy and nothing else about a person of this number.</strong> \
+    Its audit log keeps that somebody asked about the number, or ordered something for it: below is who, when and why.";
+
 /// The whole page: it runs nothing and fetches nothing.
 pub(super) fn summary(
-    patient: &NhsNumber,
+    (patient, identified): (&NhsNumber, Identified),
     gateway: &str,
     at: Timestamp,
+    held: &Held,
     tables: &Tables,
     withheld: &[Withheld],
 ) -> String {
@@ -42,12 +49,28 @@ pub(super) fn summary(
     html.push_str(&format!("<title>{TITLE}</title><style>{STYLE}</style></head><body><main>"));
     html.push_str(&format!(
         "<h1>What {} holds about you</h1><section class=\"banner\" aria-label=\"Person\"><p>NHS number {}</p></section>\
-         <p>Written on {}. This gateway carried messages about you from a hospital to those who care for you. Below is each \
-         message, who received a copy, and who looked at what.</p>",
+         <p>Written on {}. {}</p><p>{}</p>",
         escape(gateway),
         escape(patient.expose()),
-        escape(&minute(at))
+        escape(&minute(at)),
+        match held.is_only_questions() {
+            true => NOTHING_HELD,
+            false => HELD,
+        },
+        match identified {
+            Identified::NumberAndBirth => "Two identifiers were checked before this was written: NHS number and date of birth.",
+            Identified::NothingToCompare => {
+                "One identifier was checked before this was written, the NHS number: nothing that is kept says a date of birth."
+            }
+            Identified::NumberAlone => "One identifier was checked before this was written: the NHS number.",
+        }
     ));
+    let erased = held.entries.iter().filter(|entry| entry.event.is_none()).count();
+    if erased > 0 {
+        html.push_str(&format!(
+            "<p>What {erased} entries of the audit log said about this number was erased, and nobody can read it any more.</p>"
+        ));
+    }
     for (title, table) in [
         ("Messages", &tables.messages),
         ("Copies", &tables.copies),

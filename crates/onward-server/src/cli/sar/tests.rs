@@ -192,8 +192,8 @@ async fn a_document_is_cleared_of_whom_another_names() {
     first.renditions[0].body =
         br#"{"resourceType":"Patient","contact":[{"name":{"family":"Quill","given":["Zebedee"]}}]}"#.to_vec();
     transfers.extend([first, second]);
-    let held = onward_gateway::explore::Held { transfers, ..Default::default() };
-    let archive = Archive::of(&number, "gateway", now(), &held).expect("a page and its PDF");
+    let held = onward_gateway::held::Held { transfers, ..Default::default() };
+    let archive = Archive::of(&number, "gateway", now(), &held, Identified::NumberAlone).expect("a page and its PDF");
     for (name, bytes) in &archive.files {
         assert!(!String::from_utf8_lossy(bytes).contains("Zebedee"), "{name}");
     }
@@ -321,4 +321,81 @@ async fn every_change_of_the_folder_is_found() {
     }
     std::fs::write(&manifest, &signed).expect("written");
     assert_eq!(onward(&folder, &check).await.0, Ok(Exit::Done));
+}
+
+/// Anybody can ask about any number. The questions are about whoever has it; nothing else is.
+#[tokio::test]
+async fn questions_alone_are_told_as_such() {
+    let (folder, _) = place().await;
+    let out = path(&folder, "subject-access");
+    let number = "9990000034";
+    let export = ["export", "--nhs-number", number, "--out", &out, "--json"];
+    assert_eq!(onward(&folder, &export).await.0, Err(Exit::No));
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (config, store) = config.existing_store().await.expect("a store");
+    let desk = Desk::new(&config).expect("an organisation");
+    let asked = desk.row_about(AuditWord::Query, "audit who", number.parse().ok());
+    store.audit(vec![asked]).await.expect("committed");
+    let (outcome, said) = onward(&folder, &export).await;
+    let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(
+        (outcome, &told["only_questions"], &told["entries"]),
+        (Ok(Exit::Done), &true.into(), &1.into()),
+        "{said}"
+    );
+    let read = |name: &str| std::fs::read_to_string(folder.path().join("subject-access").join(name)).expect("there");
+    let page = read("index.html");
+    assert!(
+        page.contains("holds no message, no copy and nothing else") && !page.contains("carried messages about you")
+    );
+    assert!(page.contains("audit who") && read("audit.ndjson").lines().count() == 1, "{page}");
+    assert!(read("record.json").contains("\"only_questions\": true"));
+}
+
+#[tokio::test]
+async fn a_second_identifier_is_held_against_what_is_held() {
+    let (folder, patient) = place().await;
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.existing_store().await.expect("a store");
+    let export = async |born: &[&str], out: &str| {
+        let out = path(&folder, out);
+        let words = [&["export", "--nhs-number", &patient, "--out", &out, "--json"], born].concat();
+        onward(&folder, &words).await
+    };
+    let size = store.audit_size().await.expect("readable");
+    let (outcome, said) = export(&["--born", "1944-08-03"], "wrong").await;
+    assert_eq!((outcome, said.as_str()), (Err(Exit::No), ""));
+    assert!(!folder.path().join("wrong").exists(), "nothing is written");
+    let new = store.audit_entries(size, 10).await.expect("readable");
+    let [refused] = &new[..] else { panic!("one entry: {}", new.len()) };
+    let event = String::from_utf8_lossy(refused.event().expect("kept")).into_owned();
+    assert!(
+        event.contains(ANOTHER_PERSON) && event.contains("\"outcome\":\"8\"") && event.contains(&patient),
+        "{event}"
+    );
+    assert!(!event.contains("1944"), "no date is kept: {event}");
+    assert_eq!(export(&["--born", "the 8th"], "no-day").await.0, Err(Exit::Usage));
+    for (born, out, word, says) in [
+        (&["--born", "1944-03-08"][..], "two", "number-and-birth", "Two identifiers were checked"),
+        (&[], "one", "number-alone", "One identifier was checked"),
+    ] {
+        let (outcome, said) = export(born, out).await;
+        assert!(outcome == Ok(Exit::Done) && said.contains(&format!("\"identified\":\"{word}\"")), "{said}");
+        let page = std::fs::read_to_string(folder.path().join(out).join("index.html")).expect("there");
+        assert!(page.contains(says), "{page}");
+    }
+
+    // What says less than a day, and nothing at all, agree with as much as they say.
+    let mut transfers = store.subject_record(&patient.parse().expect("a number")).await.expect("readable");
+    transfers[0].renditions.clear();
+    let day = "1944-03-08".parse().ok();
+    for (says, identified) in [
+        (r#"{"resourceType":"Patient","birthDate":"1944-03"}"#, Some(Identified::NumberAndBirth)),
+        (r#"{"resourceType":"Patient","birthDate":"1945"}"#, None),
+        (r#"{"resourceType":"Patient"}"#, Some(Identified::NothingToCompare)),
+    ] {
+        transfers[0].original.as_mut().expect("kept").body = says.as_bytes().to_vec();
+        let held = onward_gateway::held::Held { transfers: transfers.clone(), ..Default::default() };
+        assert_eq!(held.identified(day), identified, "{says}");
+    }
 }

@@ -10,10 +10,14 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::stream;
+use jiff::civil::Date;
 use onward_core::audit::FoundAudit;
 use onward_core::store::{Approval, StoreError};
 use onward_core::{ApprovalId, NhsNumber, Timestamp};
-use onward_gateway::explore::{Export, ExportForm, Exported, Held, Inquiry};
+use onward_gateway::explore::Inquiry;
+use onward_gateway::exporting::{AskedExport, Export, ExportForm, Exported};
+use onward_gateway::held::{Held, Identified};
+use onward_gateway::made::Made;
 use onward_transform::render::dates;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
@@ -24,6 +28,7 @@ use crate::app::App;
 use crate::cli::audit::event::Told;
 use crate::cli::sar::archive::Archive;
 use crate::cli::signed_folder::MANIFEST;
+use crate::listener::sha256_hex;
 use crate::people::SignedIn;
 use crate::spreadsheet::{csv, lines};
 
@@ -38,6 +43,7 @@ struct ExportsPage {
     form: Form,
     kind: Field,
     kinds: Vec<Choice>,
+    born: Field,
     rows: Vec<Row>,
 }
 
@@ -67,7 +73,13 @@ pub(super) async fn get(
         _ => "",
     };
     let form = Form::new(&who, b"", app.gateway.clock().now());
-    show(&app, &who, &headers, form, kind_field(""), done).await
+    show(&app, &who, &headers, form, (kind_field(""), born_field("")), done).await
+}
+
+fn born_field(value: &str) -> Field {
+    let hint =
+        "For subject access, from the person's own papers: it must be the one that is held. Leave it empty for entries";
+    Field { value: value.to_owned(), hint: hint.to_owned(), ..Field::new("born", "Date of birth") }
 }
 
 fn kind_field(value: &str) -> Field {
@@ -88,9 +100,14 @@ pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: Hea
         "Choose what is to leave".clone_into(&mut kind.error);
     }
     let is_sar = chosen == Some(ExportForm::Sar);
-    let asked = form.read(&who, &body, is_sar);
+    let mut born = born_field(&sent(&body, "born"));
+    let day = born.value.trim().parse::<Date>().ok();
+    if is_sar && day.is_none() {
+        "Write the date of birth, such as 1944-03-08".clone_into(&mut born.error);
+    }
+    let asked = form.read(&who, &body, is_sar).filter(|_| born.error.is_empty());
     let (Some(form_of), Some(asked)) = (chosen, asked) else {
-        return show(&app, &who, &headers, form, kind, "").await;
+        return show(&app, &who, &headers, form, (kind, born), "").await;
     };
     let export = Export {
         form: form_of,
@@ -98,17 +115,18 @@ pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: Hea
         from: (!is_sar).then_some(asked.from),
         until: (!is_sar).then_some(asked.until),
         about: None,
+        identified: None,
     };
     let person = attendant(&who);
     let inquiry = asked.inquiry(&person, "audit/exports");
-    match app.gateway.ask_export(&inquiry, export, asked.patient.as_ref()).await {
-        Ok(true) => see_other("/audit/exports?done=asked"),
-        Ok(false) => {
-            NOTHING.clone_into(&mut form.patient.error);
-            show(&app, &who, &headers, form, kind, "").await
-        }
-        Err(error) => store_failed(&error),
-    }
+    let wrong = match app.gateway.ask_export(&inquiry, export, asked.patient.as_ref(), day).await {
+        Ok(AskedExport::Kept) => return see_other("/audit/exports?done=asked"),
+        Ok(AskedExport::Nothing) => (&mut form.patient, NOTHING),
+        Ok(AskedExport::AnotherPerson) => (&mut born, ANOTHER_BIRTH),
+        Err(error) => return store_failed(&error),
+    };
+    wrong.1.clone_into(&mut wrong.0.error);
+    show(&app, &who, &headers, form, (kind, born), "").await
 }
 
 /// `POST /audit/exports/{id}`: the second person's word.
@@ -158,7 +176,17 @@ pub(super) async fn file(State(app): State<Arc<App>>, who: SignedIn, _: OnlyGet,
     trouble(StatusCode::NOT_FOUND)
 }
 
-async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, form: Form, kind: Field, done: &'static str) -> Response {
+const ANOTHER_BIRTH: &str =
+    "This is not the date of birth that is held about the person of this number. Nothing was asked for";
+
+async fn show(
+    app: &App,
+    who: &SignedIn,
+    headers: &HeaderMap,
+    form: Form,
+    (kind, born): (Field, Field),
+    done: &'static str,
+) -> Response {
     let now = app.gateway.clock().now();
     let looked = async {
         let mut open: Vec<Approval> = Vec::new();
@@ -178,6 +206,9 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, form: Form, kind: 
     if !kind.error.is_empty() {
         errors.insert(0, FormError { field: kind.id.clone(), text: kind.error.clone() });
     }
+    if !born.error.is_empty() {
+        errors.push(FormError { field: born.id.clone(), text: born.error.clone() });
+    }
     let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     match looked.await {
         Ok((shell, open, warning)) => {
@@ -189,7 +220,7 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, form: Form, kind: 
             ];
             let rows = open.iter().filter_map(|approval| Row::new(approval, &me, now)).collect();
             let tabs = Tab::Exports.links();
-            page(headers, status, &ExportsPage { shell, tabs, done, warning, errors, form, kind, kinds, rows })
+            page(headers, status, &ExportsPage { shell, tabs, done, warning, errors, form, kind, kinds, born, rows })
         }
         Err(error) => store_failed(&error),
     }
@@ -232,13 +263,25 @@ impl Row {
 
 /// The file of an export. Tables leave page by page, so that they may be as long as the log is.
 async fn written(app: Arc<App>, exported: Exported) -> Response {
-    let (body, kind, name) = match exported.export.form {
-        ExportForm::Ndjson => (pages(app, exported, Vec::new(), ndjson), "application/x-ndjson", "audit.ndjson"),
-        ExportForm::Csv => {
-            (pages(app, exported, csv(HEAD, std::iter::empty()), table), "text/csv; charset=utf-8", "audit.csv")
+    let form = exported.export.form;
+    // First the entry, then the bytes.
+    let (body, kind, name) = match form {
+        ExportForm::Ndjson | ExportForm::Csv => {
+            if let Err(error) = app.gateway.begin_export(&exported).await {
+                return store_failed(&error);
+            }
+            match form {
+                ExportForm::Csv => (pages(app, exported, TABLE), "text/csv; charset=utf-8", "audit.csv"),
+                _ => (pages(app, exported, LINES), "application/x-ndjson", "audit.ndjson"),
+            }
         }
         ExportForm::Sar => match archive(&app, &exported).await {
-            Ok(bytes) => (Body::from(bytes), "application/zip", "subject-access.zip"),
+            Ok((bytes, manifest, made)) => {
+                if let Err(error) = app.gateway.release_export(&exported, manifest, made.finish().1).await {
+                    return store_failed(&error);
+                }
+                (Body::from(bytes), "application/zip", "subject-access.zip")
+            }
             Err(error) => {
                 tracing::error!(%error, "a subject access archive could not be written");
                 return trouble(StatusCode::INTERNAL_SERVER_ERROR);
@@ -255,32 +298,56 @@ async fn written(app: Arc<App>, exported: Exported) -> Response {
 
 /// How far a file has been written.
 enum Next {
-    Head(Vec<u8>),
+    Head,
     Page(Option<(Timestamp, u64)>),
     Done,
 }
 
-/// A file that is read while it leaves. When the store fails the connection breaks, so that nobody takes a part for the whole.
-fn pages(app: Arc<App>, exported: Exported, head: Vec<u8>, write: fn(&[FoundAudit]) -> Vec<u8>) -> Body {
+/// How entries are written: what stands before them, and a page of them, with what they carry.
+#[derive(Clone, Copy)]
+struct Writing {
+    head: fn(&mut Made) -> Vec<u8>,
+    page: fn(&[FoundAudit], &mut Made) -> Vec<u8>,
+}
+
+const LINES: Writing = Writing { head: |_| Vec::new(), page: ndjson };
+const TABLE: Writing = Writing {
+    head: |made| {
+        HEAD.iter().for_each(|column| made.named(format!("column {column}")));
+        csv(HEAD, std::iter::empty())
+    },
+    page: |entries, _| table(entries),
+};
+
+/// A file that is read while it leaves; what its bytes were and carried is committed before its end. When the store fails the
+/// connection breaks, so that nobody takes a part for the whole.
+fn pages(app: Arc<App>, exported: Exported, writing: Writing) -> Body {
     let exported = Arc::new(exported);
-    Body::from_stream(stream::try_unfold(Next::Head(head), move |next| {
+    Body::from_stream(stream::try_unfold((Next::Head, Made::default()), move |(next, mut made)| {
         let (app, exported) = (Arc::clone(&app), Arc::clone(&exported));
         async move {
-            let after = match next {
-                Next::Head(head) => return Ok(Some((head, Next::Page(None)))),
-                Next::Page(after) => after,
-                Next::Done => return Ok::<_, StoreError>(None),
+            let broke = |error: &StoreError| tracing::error!(%error, "an export broke off");
+            let (bytes, next) = match next {
+                Next::Head => ((writing.head)(&mut made), Next::Page(None)),
+                Next::Page(after) => {
+                    let (page, next) = app.gateway.exported_page(&exported, after).await.inspect_err(broke)?;
+                    let next = next.map_or(Next::Done, |after| Next::Page(Some(after)));
+                    ((writing.page)(&page, &mut made), next)
+                }
+                Next::Done => {
+                    app.gateway.end_export(&exported, made).await.inspect_err(broke)?;
+                    return Ok::<_, StoreError>(None);
+                }
             };
-            let (page, next) = app.gateway.exported_page(&exported, after).await.inspect_err(|error| {
-                tracing::error!(%error, "an export broke off");
-            })?;
-            Ok(Some((write(&page), next.map_or(Next::Done, |after| Next::Page(Some(after))))))
+            made.bytes(&bytes);
+            Ok(Some((bytes, (next, made))))
         }
     }))
 }
 
-fn ndjson(entries: &[FoundAudit]) -> Vec<u8> {
-    entries.iter().filter_map(|entry| entry.event.as_deref()).flat_map(|event| [event, b"\n"].concat()).collect()
+fn ndjson(entries: &[FoundAudit], made: &mut Made) -> Vec<u8> {
+    let events = entries.iter().filter_map(|entry| entry.event.as_deref());
+    events.inspect(|event| made.event(event)).flat_map(|event| [event, b"\n"].concat()).collect()
 }
 
 const HEAD: [&str; 12] = [
@@ -322,19 +389,27 @@ fn row(entry: &FoundAudit) -> [String; 12] {
 }
 
 /// What `sar export` writes of this. It reads, redacts and sets type, which takes a processor: nobody else waits for it.
-pub(super) async fn archive_of(app: &App, patient: &NhsNumber, held: Held) -> anyhow::Result<Archive> {
+pub(super) async fn archive_of(
+    app: &App,
+    patient: &NhsNumber,
+    held: Held,
+    identified: Identified,
+) -> anyhow::Result<Archive> {
     let (patient, name, now) = (patient.clone(), app.own_name.clone(), app.gateway.clock().now());
-    Ok(tokio::task::spawn_blocking(move || Archive::of(&patient, &name, now, &held)).await??)
+    Ok(tokio::task::spawn_blocking(move || Archive::of(&patient, &name, now, &held, identified)).await??)
 }
 
-/// The folder that `sar export` writes, as one file.
-async fn archive(app: &App, exported: &Exported) -> anyhow::Result<Vec<u8>> {
+/// The folder that `sar export` writes, as one file; the digest of its manifest, and what it carries.
+async fn archive(app: &App, exported: &Exported) -> anyhow::Result<(Vec<u8>, String, Made)> {
     use anyhow::Context as _;
     let patient = exported.patient.as_ref().context("subject access without a person")?;
     let key = app.log_key.get().context("this process has no key of the log")?;
     let held = app.gateway.exported_record(exported).await?;
-    let archive = archive_of(app, patient, held).await?;
+    let identified = exported.export.identified.unwrap_or(Identified::NumberAlone);
+    let archive = archive_of(app, patient, held, identified).await?;
     let manifest = key.sign_statement(&archive.manifest())?;
+    let mut made = Made::default();
+    archive.files.iter().for_each(|(path, bytes)| made.file(path, bytes));
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let files = archive.files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
@@ -342,5 +417,5 @@ async fn archive(app: &App, exported: &Exported) -> anyhow::Result<Vec<u8>> {
         zip.start_file(name, options)?;
         zip.write_all(bytes)?;
     }
-    Ok(zip.finish()?.into_inner())
+    Ok((zip.finish()?.into_inner(), sha256_hex(manifest.as_bytes()), made))
 }

@@ -3,8 +3,9 @@
 
 use onward_core::store::StoreError;
 use onward_core::{OdsCode, Timestamp};
-use onward_gateway::explore::preview::{Counted, PREVIEW_MAX};
-use onward_gateway::explore::{Export, ExportForm, Exported, Held};
+use onward_gateway::exporting::preview::{Counted, PREVIEW_MAX};
+use onward_gateway::exporting::{Export, ExportForm};
+use onward_gateway::held::{Held, Identified};
 use onward_transform::render::dates;
 
 use super::super::components::Fact;
@@ -29,13 +30,14 @@ pub(super) async fn of(app: &App, organisation: &OdsCode, export: &Export, now: 
     let mut preview = Preview::default();
     match app.gateway.would_leave(organisation, export).await? {
         None => preview.warnings.push("The person was erased since: nothing would leave.".to_owned()),
-        Some(exported) => match (export.form, &exported.patient) {
+        Some(leaving) => match (export.form, &leaving.patient) {
             (ExportForm::Sar, Some(patient)) => {
-                let held = app.gateway.exported_record(&exported).await?;
+                let held = app.gateway.record_leaving(&leaving).await?;
                 let kept = Kept::of(&held);
-                preview.archive(&archive_of(app, patient, held).await?, &kept);
+                let identified = export.identified.unwrap_or(Identified::NumberAlone);
+                preview.archive(&archive_of(app, patient, held, identified).await?, &kept);
             }
-            _ => preview.entries(&app.gateway.count_exported(&exported).await?, &exported),
+            _ => preview.entries(&app.gateway.count_leaving(&leaving).await?, export),
         },
     }
     preview.log(app, organisation, now).await?;
@@ -122,7 +124,7 @@ impl Preview {
         );
     }
 
-    fn entries(&mut self, counted_entries: &Counted, exported: &Exported) {
+    fn entries(&mut self, counted_entries: &Counted, export: &Export) {
         let Counted { entries, more, people, erased } = *counted_entries;
         let many = match more {
             true => {
@@ -138,11 +140,11 @@ impl Preview {
         self.fact("Withheld by rule", vec![withheld.to_owned()]);
         let mut cut = vec!["No: everything of the period leaves, however much it is".to_owned()];
         if erased > 0 {
-            let left_out = if exported.export.form == ExportForm::Ndjson { "left out" } else { "told without content" };
+            let left_out = if export.form == ExportForm::Ndjson { "left out" } else { "told without content" };
             cut.push(format!("{} erased: {left_out}", counted(erased as usize, "entry was", "entries were")));
         }
         self.fact("Cut", cut);
-        if exported.patient.is_none() && people > 0 {
+        if export.about.is_none() && people > 0 {
             self.warnings
                 .push("It tells of everybody whose record was touched in the period, not of one person.".to_owned());
         }

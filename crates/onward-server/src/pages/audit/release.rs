@@ -9,7 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::store::{Approval, StoreError};
 use onward_core::{ApprovalId, NhsNumber, Timestamp};
-use onward_gateway::explore::{Export, ExportForm, Inquiry};
+use onward_gateway::explore::Inquiry;
+use onward_gateway::exporting::{Export, ExportForm};
 use onward_transform::render::dates;
 
 use super::super::components::{Fact, Field, FormError};

@@ -22,6 +22,7 @@ pub(super) fn word(word: AuditWord) -> &'static str {
         AuditWord::Acknowledge => "Acknowledged or refused",
         AuditWord::Query => "Searched or listed",
         AuditWord::SubjectAccess => "Exported",
+        AuditWord::Export => "File handed out",
         AuditWord::Reveal => "Identity shown",
         AuditWord::SignIn => "Signed in",
         AuditWord::SignOut => "Signed out",

@@ -7,6 +7,7 @@ use super::*;
 use crate::app::App;
 use crate::cli::hold::tests::{DISCHARGE, accepted, onward};
 use crate::cli::recall::tests::home;
+use crate::serve;
 
 const SENT: &str = "policy matrix --sent --json";
 
@@ -184,4 +185,58 @@ async fn a_copy_is_held_against_the_policy_of_its_time() {
     let (outcome, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
     assert_eq!(outcome, Ok(Exit::No));
     assert!(dpia.contains("not linked: the policy for care-home that is kept since"), "{dpia}");
+}
+
+/// What somebody who answers for the log took away stands in the matrix, too.
+#[tokio::test]
+async fn files_that_were_handed_out_are_told_from_their_bytes() {
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let record = app.gateway.store().transfer(receipt.transfer).await.expect("readable").expect("there");
+    let patient = record.patient.expect("known").expose().to_owned();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    app.gateway.dispatch_due().await.expect("sent");
+    serve::signing_key(&folder.path().join("audit-signing.key"), &{
+        crate::config::Config::load(Some(&folder.path().join("gateway.toml"))).expect("a configuration").config
+    })
+    .expect("a key");
+    for line in [
+        format!("audit export --out {}", place("log")),
+        format!("audit export --evidence --out {}", place("evidence")),
+        format!("sar export --nhs-number {patient} --out {}", place("archive")),
+        format!("breach pack --from 2020-01-01 --to 2100-01-01 --reason r --out {}", place("pack")),
+    ] {
+        assert_eq!(onward(folder.path(), &line).await.0, Ok(Exit::Done), "{line}");
+    }
+    let (outcome, out) = onward(folder.path(), SENT).await;
+    assert_eq!(outcome, Ok(Exit::Done), "{out}");
+    let rows: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    for (kind, element, files, of) in [
+        ("log-export", "envelope AuditEvent.recorded", 2, 2),
+        ("log-export", "what the log hashes", 1, 2),
+        ("subject-access", "index.html heading Messages", 1, 1),
+        ("subject-access", "section medications-and-medical-devices", 1, 1),
+        ("breach-pack", "people.csv column nhs_number", 1, 1),
+    ] {
+        let found = rows.iter().find(|row| row["kind"] == kind && row["element"] == element);
+        let found = found.unwrap_or_else(|| panic!("{kind} {element}: {out}"));
+        assert_eq!((&found["copies"], &found["of"]), (&files.into(), &of.into()), "{found}");
+        assert_eq!((&found["organisation"], &found["role"]), (&"R9Z".into(), &"operator".into()), "{found}");
+    }
+    assert!(!out.contains(&patient) && !out.contains("Holroyd"), "names of elements only");
+    let (_, table) = onward(folder.path(), "policy matrix --sent").await;
+    assert!(table.contains("handed out") && table.contains("breach-pack"), "{table}");
+    let (_, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
+    assert!(dpia.contains("| subject-access | R9Z (operator) | 1 |") && !dpia.contains("never ended"), "{dpia}");
+    // An export of which only the beginning was told.
+    let desk = Desk::new(
+        &crate::config::Config::load(Some(&folder.path().join("gateway.toml"))).expect("a configuration").config,
+    );
+    let desk = desk.expect("an organisation");
+    let begun = onward_core::audit::AuditEntry {
+        query: Some("audit/export?exported=*&before=1".to_owned()),
+        ..desk.entry(AuditWord::Query, "export of the whole audit log")
+    };
+    app.gateway.store().audit(vec![desk.row_of(&begun)]).await.expect("committed");
+    let (_, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
+    assert!(dpia.contains("1 exports of the log began and never ended"), "{dpia}");
 }

@@ -2,15 +2,24 @@
 
 use std::collections::HashSet;
 
-use onward_core::OdsCode;
 use onward_core::store::StoreError;
+use onward_core::{NhsNumber, OdsCode};
 
-use super::{Export, Exported};
+use super::Export;
 use crate::Gateway;
+use crate::held::{Held, held_about};
 use crate::sightings::Carried;
 
 /// Entries that are counted at most.
 pub const PREVIEW_MAX: u64 = 10_000;
+
+/// What would leave if it were fetched now.
+#[derive(Debug, Clone)]
+pub struct WouldLeave {
+    /// About whom.
+    pub patient: Option<NhsNumber>,
+    carried: Carried,
+}
 
 /// Entries that would leave.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,7 +40,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn would_leave(&self, organisation: &OdsCode, export: &Export) -> Result<Option<Exported>, StoreError> {
+    pub async fn would_leave(&self, organisation: &OdsCode, export: &Export) -> Result<Option<WouldLeave>, StoreError> {
         let patient = self.person_of(export).await?;
         if export.about.is_some() && patient.is_none() {
             return Ok(None);
@@ -42,18 +51,18 @@ impl Gateway {
             until: export.until,
             before: self.store.audit_size().await?,
         };
-        Ok(Some(Exported { export: export.clone(), patient, carried }))
+        Ok(Some(WouldLeave { patient, carried }))
     }
 
     /// Counts the entries of it, [`PREVIEW_MAX`] or a page more.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn count_exported(&self, exported: &Exported) -> Result<Counted, StoreError> {
+    pub async fn count_leaving(&self, leaving: &WouldLeave) -> Result<Counted, StoreError> {
         let (mut counted, mut people) = (Counted::default(), HashSet::new());
         let mut after = None;
         loop {
-            let (page, next) = self.exported_page(exported, after).await?;
+            let (page, next) = leaving.carried.page(self.store.as_ref(), leaving.patient.as_ref(), after).await?;
             counted.entries += page.len() as u64;
             counted.erased += page.iter().filter(|entry| entry.event.is_none()).count() as u64;
             people.extend(page.into_iter().filter_map(|entry| entry.pseudonym));
@@ -63,6 +72,17 @@ impl Gateway {
             if after.is_none() || counted.more {
                 return Ok(counted);
             }
+        }
+    }
+
+    /// What subject access would hand out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn record_leaving(&self, leaving: &WouldLeave) -> Result<Held, StoreError> {
+        match &leaving.patient {
+            Some(patient) => held_about(self.store.as_ref(), patient, leaving.carried.organisation.as_ref()).await,
+            None => Ok(Held::default()),
         }
     }
 }

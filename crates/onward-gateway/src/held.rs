@@ -1,0 +1,127 @@
+//! What the log and the store hold about one person, and whether whoever asks for it is that person.
+
+use std::collections::BTreeSet;
+
+use jiff::civil::Date;
+use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
+use onward_core::store::{Store, StoreError, SubjectTransfer, TaskQuery};
+use onward_core::{NhsNumber, OdsCode};
+use onward_fhir::read;
+use serde::{Deserialize, Serialize};
+
+use crate::explore::everything;
+use crate::prepare::read_tree;
+use crate::sightings::{Sighting, all, sightings};
+
+/// What the log and the store hold about one person.
+#[derive(Debug, Clone, Default)]
+pub struct Held {
+    /// The entries about the person, the oldest first.
+    pub entries: Vec<FoundAudit>,
+    /// The entries about lists on which the person stood and exports that carried something about them, the oldest first.
+    pub among_others: Vec<(FoundAudit, Sighting)>,
+    /// The messages and copies.
+    pub transfers: Vec<SubjectTransfer>,
+}
+
+/// Which identifiers of whoever asks for a person's data were held against what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Identified {
+    /// The NHS number, and the date of birth of the newest document.
+    NumberAndBirth,
+    /// The NHS number; no document that is kept says a date of birth.
+    NothingToCompare,
+    /// The NHS number: nobody gave a second one.
+    NumberAlone,
+}
+
+/// What the log says where a request is refused because another date of birth is held.
+pub const ANOTHER_PERSON: &str = "refused: the date of birth is not the one that is held";
+
+impl Held {
+    /// The date of birth of the newest document that says one, as it says it: a day, a month or a year.
+    #[must_use]
+    pub fn born(&self) -> Option<String> {
+        self.transfers.iter().rev().find_map(|each| {
+            let original = each.original.iter().map(|own| &own.body);
+            let mut bodies = original.chain(each.renditions.iter().map(|copy| &copy.body));
+            bodies.find_map(|body| {
+                let tree = read_tree(body, read::sniff(body)?).ok()?;
+                let person = tree.root().descendants().find(|element| element.is("Patient"))?;
+                person.text("birthDate").map(str::to_owned)
+            })
+        })
+    }
+
+    /// Holds a date of birth against what is held; `None`: it is another one.
+    #[must_use]
+    pub fn identified(&self, born: Option<Date>) -> Option<Identified> {
+        match (born, self.born()) {
+            (None, _) => Some(Identified::NumberAlone),
+            (Some(_), None) => Some(Identified::NothingToCompare),
+            // FHIR's dates may end before the day.
+            (Some(born), Some(held)) => born.to_string().starts_with(&held).then_some(Identified::NumberAndBirth),
+        }
+    }
+
+    /// Whether nothing is held but what the log keeps of questions about the number and of orders for it.
+    #[must_use]
+    pub fn is_only_questions(&self) -> bool {
+        let mut readable = self.entries.iter().filter(|entry| entry.event.is_some());
+        self.transfers.is_empty() && !readable.any(|entry| entry.word.tells_of_data())
+    }
+}
+
+/// Whether nothing is held about a person but that somebody asked about the number ([`Held::is_only_questions`]).
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn is_only_asked_about(store: &dyn Store, patient: &NhsNumber) -> Result<bool, StoreError> {
+    let about =
+        TaskQuery { patient: Some(patient.clone()), transfers: true, copies: true, limit: 1, ..TaskQuery::default() };
+    if !store.tasks(about).await?.is_empty() {
+        return Ok(false);
+    }
+    let words = AuditWord::ALL.iter().copied().filter(|word| word.tells_of_data()).collect();
+    let told = all(store, AuditQuery { patient: Some(patient.clone()), words, ..everything(None) }).await?;
+    Ok(told.iter().all(|entry| entry.event.is_none()))
+}
+
+/// Everything about a person; of one organisation, what concerns it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn held_about(
+    store: &dyn Store,
+    patient: &NhsNumber,
+    organisation: Option<&OdsCode>,
+) -> Result<Held, StoreError> {
+    let within = everything(organisation.cloned());
+    let mut entries = all(store, AuditQuery { patient: Some(patient.clone()), ..within.clone() }).await?;
+    entries.reverse();
+    let mut among_others = sightings(store, patient, &within).await?;
+    among_others.reverse();
+    let mut transfers = store.subject_record(patient).await?;
+    if let Some(organisation) = organisation {
+        confine(&mut transfers, organisation);
+    }
+    Ok(Held { entries, among_others, transfers })
+}
+
+/// What the organisation itself holds: what it sent with all copies, and copies addressed to it.
+fn confine(transfers: &mut Vec<SubjectTransfer>, organisation: &OdsCode) {
+    for each in transfers.iter_mut().filter(|each| each.transfer.sender != *organisation) {
+        each.original = None;
+        each.transfer.deliveries.retain(|copy| copy.recipient == *organisation && copy.is_readable());
+        let own: BTreeSet<_> = each.transfer.deliveries.iter().map(|copy| copy.id).collect();
+        each.renditions.retain(|rendition| own.contains(&rendition.delivery));
+        each.changes.retain(|change| own.contains(&change.delivery));
+        each.steps.retain(|step| own.contains(&step.delivery));
+        each.alerts.retain(|alert| alert.concern.delivery.is_some_and(|id| own.contains(&id)));
+        // These are the sender's, and those of whoever runs the gateway.
+        each.holds.clear();
+        each.approvals.retain(|approval| approval.organisation == *organisation);
+    }
+    transfers.retain(|each| each.transfer.sender == *organisation || !each.transfer.deliveries.is_empty());
+}

@@ -1,0 +1,142 @@
+//! What files carry that are made here for whoever asks: exports of the log, subject access archives, breach packs. Read from the bytes
+//! that were made, as [`crate::contents`] does for copies.
+//!
+//! Names only: elements of FHIR, columns and keys of tables of ours, headings of pages of ours. Nothing that somebody else wrote stands
+//! among them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use onward_core::store::Contents;
+use onward_transform::disclose::carried;
+use serde_json::Value;
+
+use crate::contents::listed;
+
+/// How the entry begins that tells of a handed out part of the log.
+pub const OF_LOG: &str = "entries of the log";
+/// How the entry of a breach pack begins.
+pub const BREACH_PACK: &str = "breach pack";
+
+/// What was made of a file so far.
+pub struct Made {
+    names: BTreeSet<String>,
+    digest: Context,
+}
+
+impl Default for Made {
+    fn default() -> Self {
+        Self { names: BTreeSet::new(), digest: Context::new(&SHA256) }
+    }
+}
+
+impl Made {
+    /// These bytes go into the file.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.digest.update(bytes);
+    }
+
+    /// An AuditEvent, JSON, is in it.
+    pub fn event(&mut self, event: &[u8]) {
+        self.names.extend(carried("application/fhir+json", event));
+    }
+
+    /// Something that has a name of ours is in it.
+    pub fn named(&mut self, name: impl Into<String>) {
+        self.names.insert(name.into());
+    }
+
+    /// A file of a folder is in it, by what its path says that it is.
+    pub fn file(&mut self, path: &str, bytes: &[u8]) {
+        let text = || String::from_utf8_lossy(bytes);
+        let is_document = path.starts_with("messages/") || path.starts_with("copies/");
+        match path.rsplit_once('.').map_or("", |(_, ending)| ending) {
+            "xml" if is_document => self.names.extend(carried("application/fhir+xml", bytes)),
+            "json" if is_document => self.names.extend(carried("application/fhir+json", bytes)),
+            "ndjson" => {
+                bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| self.event(line))
+            }
+            "csv" => {
+                let text = text();
+                let columns = text.lines().next().unwrap_or_default().split(',');
+                self.names.extend(columns.map(|column| format!("{path} column {column}")));
+            }
+            "html" => {
+                let text = text();
+                let headings = text.split("<h2>").skip(1).filter_map(|rest| Some(rest.split_once("</h2>")?.0));
+                self.names.extend(headings.map(|heading| format!("{path} heading {heading}")));
+            }
+            "json" => {
+                let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+                keys(&value, path, &mut self.names);
+            }
+            _ => self.named(path),
+        }
+    }
+
+    /// The SHA-256 of the bytes, hexadecimal, and what they carry.
+    #[must_use]
+    pub fn finish(self) -> (String, Arc<Contents>) {
+        (hex::encode(self.digest.finish()), Arc::new(listed(&self.names)))
+    }
+}
+
+/// The keys of a record of ours, each by its path; what was decided or asked for is kept as it came, and its keys are nobody's names
+/// of ours.
+fn keys(value: &Value, path: &str, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, below) in object {
+                let path = format!("{path} {key}");
+                if !matches!(key.as_str(), "decided" | "what") {
+                    keys(below, &path, names);
+                }
+                names.insert(path);
+            }
+        }
+        Value::Array(all) => all.iter().for_each(|each| keys(each, path, names)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_ours_and_no_value_is_among_them() {
+        let mut made = Made::default();
+        made.event(br#"{"resourceType":"AuditEvent","outcomeDesc":"CANARY"}"#);
+        for (path, bytes) in [
+            ("people.csv", &b"nhs_number,times\n9990000018,CANARY\n"[..]),
+            ("index.html", b"<h1>CANARY</h1><h2>Messages</h2><p>CANARY</p>"),
+            ("messages/CANARY.xml", b"<Patient xmlns=\"http://hl7.org/fhir\"><gender value=\"CANARY\"/></Patient>"),
+            ("record.json", br#"{"holds":[{"detail":"CANARY","decided":{"CANARY":1}}]}"#),
+            ("audit.ndjson", b"{\"resourceType\":\"AuditEvent\",\"recorded\":\"CANARY\"}\n"),
+            ("manifest.txt", b"CANARY"),
+        ] {
+            made.file(path, bytes);
+        }
+        made.bytes(b"abc");
+        let (sha256, contents) = made.finish();
+        assert_eq!(sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert!(crate::contents::fits(&contents));
+        let names: Vec<&str> = contents.names.lines().collect();
+        assert_eq!(
+            names,
+            [
+                "envelope AuditEvent.outcomeDesc",
+                "envelope AuditEvent.recorded",
+                "envelope Patient.gender",
+                "index.html heading Messages",
+                "manifest.txt",
+                "people.csv column nhs_number",
+                "people.csv column times",
+                "record.json holds",
+                "record.json holds decided",
+                "record.json holds detail",
+            ]
+        );
+    }
+}
