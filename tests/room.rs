@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::Bytes;
 use onward_connect::stand_in::StandInDirectory;
+use onward_core::audit::AuditWord;
 use onward_core::client::Client;
 use onward_core::directory::{Directory, DirectoryError, PdsPatient};
 use onward_core::{NhsNumber, SystemClock};
@@ -29,6 +30,18 @@ struct SlowPds {
     asked: watch::Sender<usize>,
     patience: AtomicUsize,
     gate: Semaphore,
+}
+
+impl SlowPds {
+    /// Knows a world's people; it keeps so many questions.
+    fn load(world: &World, patience: usize) -> Arc<Self> {
+        Arc::new(Self {
+            people: StandInDirectory::load(&world.folder().join("people.toml")).expect("people"),
+            asked: watch::Sender::new(0),
+            patience: AtomicUsize::new(patience),
+            gate: Semaphore::new(0),
+        })
+    }
 }
 
 #[async_trait]
@@ -84,6 +97,17 @@ async fn accept(gateway: Arc<Gateway>, submission: Submission) -> Result<Receipt
     gateway.accept(submission).await
 }
 
+/// How often the log says that PDS was asked; each entry names the person.
+async fn lookups(gateway: &Gateway) -> usize {
+    let entries = gateway.store().audit_entries(0, 1_000).await.expect("readable");
+    let told = entries.iter().filter(|entry| entry.columns.word == AuditWord::DirectoryLookup.as_str());
+    let named = told.inspect(|entry| {
+        let event = String::from_utf8_lossy(entry.event().expect("kept"));
+        assert!(event.contains("https://fhir.nhs.uk/Id/nhs-number"), "an entry without the person");
+    });
+    named.count()
+}
+
 /// Fails the test where something waits for ever.
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(Duration::from_secs(60), future).await;
@@ -93,12 +117,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 #[tokio::test(flavor = "multi_thread")]
 async fn large_messages_have_a_bound_and_do_not_wait_for_each_others_pds() {
     let mut world = World::start().await;
-    let pds = Arc::new(SlowPds {
-        people: StandInDirectory::load(&world.folder().join("people.toml")).expect("people"),
-        asked: watch::Sender::new(0),
-        patience: AtomicUsize::new(SLOW),
-        gate: Semaphore::new(0),
-    });
+    let pds = SlowPds::load(&world, SLOW);
     let (gateway, hospital) = gateway(&mut world, Arc::clone(&pds)).await;
 
     // All of them ask, more than fit: none takes room from another meanwhile.
@@ -109,10 +128,12 @@ async fn large_messages_have_a_bound_and_do_not_wait_for_each_others_pds() {
     let mut asked = pds.asked.subscribe();
     soon("a large message behind a slow PDS", asked.wait_for(|asked| *asked == SLOW)).await.expect("it goes on");
     assert_eq!(gateway.large_kilobytes(), 0, "whoever waits for PDS has given its room back");
+    assert_eq!(lookups(&gateway).await, SLOW, "each question is in the log before its answer");
     let other = soon("a message behind others' PDS", accept(Arc::clone(&gateway), large(&hospital))).await;
     assert!(!other.expect("accepted").duplicate);
     assert!(waiting.try_join_next().is_none(), "the others still wait for PDS");
     assert_eq!(*asked.borrow(), SLOW + 1, "PDS is asked once about each");
+    assert_eq!(lookups(&gateway).await, SLOW + 1, "and the acceptance does not tell it again");
 
     // Nothing can be committed, so that those whose copies are made stay where they are.
     let lock = rusqlite::Connection::open(world.folder().join("onward.db")).expect("the store");
@@ -138,4 +159,32 @@ async fn large_messages_have_a_bound_and_do_not_wait_for_each_others_pds() {
     }
     assert_eq!(gateway.large_kilobytes(), 0, "all room is given back");
     assert_eq!(*asked.borrow(), SLOW + 1, "the answer is not asked for again");
+    assert_eq!(lookups(&gateway).await, SLOW + 1, "nor told again");
+}
+
+/// The answer may be of no use: no room, a refusal, a store that is down. The question was asked all the same, each time that the message
+/// comes, and without its entry it is not asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_to_pds_is_in_the_log_though_nothing_is_taken_in_afterwards() {
+    let mut world = World::start().await;
+    let pds = SlowPds::load(&world, 1);
+    let (gateway, hospital) = gateway(&mut world, Arc::clone(&pds)).await;
+    let submission = large(&hospital);
+    let waiting = tokio::spawn(accept(Arc::clone(&gateway), submission.clone()));
+    let mut asked = pds.asked.subscribe();
+    soon("a large message", asked.wait_for(|asked| *asked == 1)).await.expect("it goes on");
+
+    let lock = rusqlite::Connection::open(world.folder().join("onward.db")).expect("the store");
+    lock.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    pds.gate.add_permits(1);
+    let lost = soon("a message that cannot be committed", waiting).await.expect("it ends");
+    assert!(matches!(lost, Err(AcceptError::Store(_))), "503: come again");
+    let again = soon("a question that cannot be logged", gateway.accept(submission.clone())).await;
+    assert!(matches!(again, Err(AcceptError::Store(_))), "503: come again");
+    assert_eq!(*asked.borrow(), 1, "PDS is not asked where the log cannot tell so");
+    lock.execute_batch("ROLLBACK").expect("unlocked");
+    assert_eq!(lookups(&gateway).await, 1, "of the message whose answer was lost");
+
+    assert!(!gateway.accept(submission).await.expect("accepted").duplicate);
+    assert_eq!((*asked.borrow(), lookups(&gateway).await), (2, 2), "one entry for each question");
 }

@@ -85,6 +85,7 @@ async fn attachments_with_malware_are_refused_and_nothing_is_taken_unscanned() {
     let hospital = world.hospital().await;
     assert_eq!(post_xml(&hospital, with_attached("")).await.0, 200);
 
+    let asked = world.logged("directory-lookup: PDS asked").await;
     let (status, answer, _) = post_xml(&hospital, with_attached(MARK)).await;
     assert_eq!(status, 422, "{answer}");
     let issue = &answer["issue"][0];
@@ -95,6 +96,7 @@ async fn attachments_with_malware_are_refused_and_nothing_is_taken_unscanned() {
     let refused: Vec<_> = entries.iter().filter(|entry| entry.columns.word == AuditWord::Refuse.as_str()).collect();
     assert_eq!(refused.len(), 1, "audited");
     assert_eq!(world.logged("malware: Onward-Test-Malware.UNOFFICIAL in attachment 1").await, 1);
+    assert_eq!(world.logged("directory-lookup: PDS asked").await, asked + 1, "asked before, as small messages are");
 
     clamd.stop();
     let waiting = with_attached(" and nothing else");
@@ -103,6 +105,7 @@ async fn attachments_with_malware_are_refused_and_nothing_is_taken_unscanned() {
     assert_eq!(status, 503, "{answer}");
     assert!(reply.headers.contains_key("retry-after"));
     assert_eq!(world.logged("copies, route").await, accepted, "nothing is taken in");
+    assert_eq!(world.logged("directory-lookup: PDS asked").await, asked + 2, "but the person was asked about");
     clamd.process = Clamd::spawn(clamd.program, clamd.folder.path());
     let (status, answer, _) = post_xml(&hospital, waiting).await;
     assert_eq!(status, 200, "{answer}");

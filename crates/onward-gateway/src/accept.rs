@@ -8,7 +8,7 @@ use onward_core::client::Client;
 use onward_core::scanning::NotScanned;
 use onward_core::state::RecipientKind;
 use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError, TransferRecord};
-use onward_core::{HoldId, TransferId};
+use onward_core::{HoldId, NhsNumber, TransferId};
 use onward_fhir::authored::Severity;
 
 use crate::Gateway;
@@ -108,10 +108,17 @@ impl Gateway {
             Err(PrepareError::Store(error)) => return Err(error.into()),
             Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
-        if beforehand.is_none() {
-            self.refuse_malware(submission, &prepared.to_scan.0).await?;
+        if beforehand.is_none()
+            && let Err(error) = self.refuse_malware(submission, &prepared.to_scan.0).await
+        {
+            if let Some(patient) = prepared.patient() {
+                // PDS was asked all the same, and no acceptance will tell so.
+                let asked = self.lookup_row(None, patient, submission.request_id.as_deref());
+                self.store.audit(vec![asked]).await?;
+            }
+            return Err(error);
         }
-        Ok(self.acceptance(submission, prepared, transfer).await?)
+        Ok(self.acceptance(submission, prepared, beforehand, transfer).await?)
     }
 
     async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
@@ -172,6 +179,7 @@ impl Gateway {
         &self,
         submission: &Submission,
         prepared: Prepared,
+        beforehand: Option<&Beforehand>,
         id: TransferId,
     ) -> Result<Acceptance, StoreError> {
         let now = self.clock.now();
@@ -223,13 +231,9 @@ impl Gateway {
             held.patient.clone_from(&patient);
             audit.push(self.journal.row(&held));
         }
-        if patient.is_some() {
-            let detail = "PDS asked to trace the person before routing".to_owned();
-            let mut looked_up = self.entry(hashed, AuditWord::DirectoryLookup, true, Some(id), detail);
-            looked_up.agent = Agent::gateway();
-            looked_up.content_sha256 = None;
-            looked_up.patient.clone_from(&patient);
-            audit.push(self.journal.row(&looked_up));
+        let told_before = |person: &NhsNumber| beforehand.is_some_and(|known| known.asked_about(person));
+        if let Some(person) = patient.as_ref().filter(|person| !told_before(person)) {
+            audit.push(self.lookup_row(Some(id), person, submission.request_id.as_deref()));
         }
         let detail = format!("message {} came again and got its first answer", facts.message_id);
         let back = TakenBack { agent: Agent::gateway(), by: None, reason: "", request_id: None };

@@ -2,7 +2,8 @@
 //!
 //! Its message is read twice: once to see whom PDS would be asked about and what is attached, and again, with the answers, when there is
 //! room. In between nothing is kept but its bytes, the attachments while the scanner has them, and the answer. It asks for nothing that
-//! the one walk would not ask: the first reading is that walk, ended where PDS would be asked.
+//! the one walk would not ask: the first reading is that walk, ended where PDS would be asked. That PDS is asked is committed before it is:
+//! afterwards the message may find no room, or be refused, and then there is no acceptance that could tell so.
 
 use std::sync::OnceLock;
 
@@ -44,8 +45,15 @@ pub struct Beforehand {
     pds: Option<(NhsNumber, Result<Option<PdsPatient>, DirectoryError>)>,
 }
 
+impl Beforehand {
+    /// Whether PDS was asked about this person, which has then been audited.
+    pub(crate) fn asked_about(&self, person: &NhsNumber) -> bool {
+        self.pds.as_ref().is_some_and(|(who, _)| who == person)
+    }
+}
+
 impl Gateway {
-    /// Asks the scanner and PDS about a large message.
+    /// Asks the scanner and PDS about a large message. Without an entry that says so PDS is not asked.
     ///
     /// # Errors
     /// As [`Gateway::acceptance_of`]; a refusal has been audited when it is returned.
@@ -66,6 +74,8 @@ impl Gateway {
         drop(attached);
         let pds = match who.into_inner() {
             Some(number) => {
+                let asking = self.lookup_row(None, &number, submission.request_id.as_deref());
+                self.store.audit(vec![asking]).await?;
                 let answer = self.directory.patient(&number).await;
                 Some((number, answer))
             }

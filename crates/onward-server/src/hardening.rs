@@ -36,16 +36,33 @@ pub struct Posture {
     pub landlock: Option<i32>,
     /// System calls are limited.
     pub seccomp: bool,
+    /// Memory and environment are shown to root alone.
+    pub hidden: bool,
+}
+
+impl Posture {
+    fn is_whole(&self) -> bool {
+        self.landlock.is_some() && self.seccomp && self.hidden
+    }
 }
 
 impl fmt::Display for Posture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.landlock, self.seccomp) {
-            (None, false) => f.write_str("none"),
-            (None, true) => f.write_str("no new privileges, seccomp; no Landlock"),
-            (Some(version), false) => write!(f, "no new privileges, Landlock {version}; no seccomp"),
-            (Some(version), true) => write!(f, "no new privileges, Landlock {version}, seccomp"),
+        let limited = self.landlock.is_some() || self.seccomp;
+        let landlock = self.landlock.map(|version| format!("Landlock {version}"));
+        let parts = [
+            ("limits", limited.then(|| "no new privileges".to_owned())),
+            ("Landlock", landlock),
+            ("seccomp", self.seccomp.then(|| "seccomp".to_owned())),
+            ("hidden memory", self.hidden.then(|| "hidden memory".to_owned())),
+        ];
+        let given: Vec<&str> = parts.iter().filter_map(|(_, given)| given.as_deref()).collect();
+        if given.is_empty() {
+            return f.write_str("none");
         }
+        f.write_str(&given.join(", "))?;
+        let lacking = parts.iter().skip(1).filter(|(_, given)| given.is_none());
+        lacking.into_iter().try_for_each(|(name, _)| write!(f, "; no {name}"))
     }
 }
 
@@ -72,10 +89,9 @@ pub fn harden(loaded: &Loaded) -> anyhow::Result<Posture> {
         return Ok(Posture::default());
     }
     let hidden = hide();
-    let posture = apply(&Reach::of(loaded))?;
-    let whole = hidden && posture.landlock.is_some() && posture.seccomp;
+    let posture = Posture { hidden, ..apply(&Reach::of(loaded))? };
     anyhow::ensure!(
-        whole || level != Hardening::Require,
+        posture.is_whole() || level != Hardening::Require,
         "server.hardening is \"require\", but this system gives only: {posture}. Landlock needs Linux 5.13 with it enabled \
          (see /sys/kernel/security/lsm); \"best-effort\" starts without"
     );
@@ -97,7 +113,7 @@ pub(crate) fn hide() -> bool {
 
 #[cfg(target_os = "linux")]
 fn apply(reach: &Reach) -> anyhow::Result<Posture> {
-    Ok(Posture { landlock: landlock::apply(reach)?, seccomp: seccomp::apply(reach.commands) })
+    Ok(Posture { landlock: landlock::apply(reach)?, seccomp: seccomp::apply(reach.commands), hidden: false })
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -218,7 +234,15 @@ mod tests {
     #[test]
     fn a_posture_reads_as_words() {
         assert_eq!(Posture::default().to_string(), "none");
-        let whole = Posture { landlock: Some(6), seccomp: true };
-        assert_eq!(whole.to_string(), "no new privileges, Landlock 6, seccomp");
+        let whole = Posture { landlock: Some(6), seccomp: true, hidden: true };
+        assert_eq!(whole.to_string(), "no new privileges, Landlock 6, seccomp, hidden memory");
+        for (part, told) in [
+            (Posture { hidden: false, ..whole.clone() }, "no new privileges, Landlock 6, seccomp; no hidden memory"),
+            (Posture { landlock: None, ..whole.clone() }, "no new privileges, seccomp, hidden memory; no Landlock"),
+            (Posture { hidden: true, ..Posture::default() }, "hidden memory; no Landlock; no seccomp"),
+        ] {
+            assert_eq!(part.to_string(), told);
+            assert!(!part.is_whole() && whole.is_whole(), "`require` refuses it: {told}");
+        }
     }
 }
