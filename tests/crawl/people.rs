@@ -174,6 +174,7 @@ async fn every_export_holds_exactly_what_the_organisation_has() {
                 ("from", &from),
                 ("until", &until),
                 ("patient", "9990000018"),
+                ("born", "1944-03-08"),
                 ("reason", "case 17"),
             ];
             let asked = asks.browser.post("/audit/exports", &fields).await;
