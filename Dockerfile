@@ -3,6 +3,8 @@
 #   docker build -t onward .
 #   docker run --read-only --cap-drop ALL --security-opt no-new-privileges -p 8443:8443 \
 #     -v onward-data:/var/lib/onward -v ./etc:/etc/onward:ro onward
+# For a build that can be repeated, pin both images by digest: `docker buildx imagetools inspect NAME` prints it, and it goes behind the
+# name below (rust:1.95.0-slim-bookworm@sha256:…). A digest is as old as its image: renew it with the compiler, and monthly.
 # Keys in ./etc belong to the user 65532 and to nobody else (chown 65532, chmod 600): others' stop the start.
 
 FROM rust:1.95.0-slim-bookworm AS builder

@@ -460,7 +460,7 @@ async fn a_registrations_outcome_is_kept_and_shown_when_it_comes_by_task() {
         let copy = bench.practice_copy(transfer).await;
         assert_eq!((copy.state, copy.code.as_deref()), (state, Some(code.to_string().as_str())));
         let task: serde_json::Value =
-            serde_json::from_str(&bench.gateway.delivery_task(&copy, &[], &hospital())).expect("JSON");
+            serde_json::from_str(&bench.gateway.delivery_task(&copy, &[], &[], &hospital())).expect("JSON");
         for place in ["statusReason", "businessStatus"] {
             let coding = &task[place]["coding"][0];
             assert_eq!(coding["system"], "https://fhir.nhs.uk/STU3/CodeSystem/ITK-ResponseCodes-1", "{place}");

@@ -51,6 +51,11 @@ impl Seen {
 
 /// Everybody's pages: those of operators, of the explorer and of the directory name nobody; the home's own do.
 async fn walk_pages(seen: &mut Seen, [home, operator, lead, ward]: [&Browser; 4]) {
+    let begun = Instant::now();
+    while !operator.get("/operations?queue=dead").await.text.contains("href=\"/operations/deliveries/") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the copy for Elm Court did not fail");
+        tokio::task::yield_now().await;
+    }
     for path in ["/operations", "/operations?queue=dead", "/operations/totals", "/directory"] {
         seen.page(path, &operator.get(path).await, true);
     }
@@ -58,17 +63,21 @@ async fn walk_pages(seen: &mut Seen, [home, operator, lead, ward]: [&Browser; 4]
     let links: Vec<&str> =
         board.text.split("href=\"/operations/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     let inner = links.iter().filter(|link| link.starts_with("deliveries/") || link.starts_with("holds/"));
-    let mut walked = 0;
+    let (mut walked, mut previews) = (0, 0);
     for link in inner {
         let page = operator.get(&format!("/operations/{link}")).await;
         seen.page(link, &page, true);
         if page.text.contains("/replay\"") {
             let preview = operator.get(&format!("/operations/{link}/replay")).await;
             seen.page("preview of a repeat", &preview, true);
+            previews += 1;
         }
         walked += 1;
     }
-    assert!(walked > 0, "something is stuck or held");
+    assert!(
+        walked > previews && previews > 0,
+        "a copy has failed, and a transfer is held: {walked} pages, {previews} previews"
+    );
     let today = SystemClock.now().strftime("%Y-%m-%d").to_string();
     let fields = [("from", today.as_str()), ("until", today.as_str()), ("reason", "complaint 12")];
     for path in ["/audit", "/audit/integrity", "/audit/exports", "/audit/rights"] {
@@ -128,6 +137,8 @@ async fn no_patient_data_in_logs_errors_and_addresses() {
     assert_eq!(post(&mut seen, &hospital, "R4", json, fresh(message::EDISCHARGE_R4)).await, 200);
     assert_eq!(post(&mut seen, &hospital, "Binary", json, fresh(message::DOCUMENT_REFERENCE_R4)).await, 200);
     assert_eq!(post(&mut seen, &hospital, "held", xml, fresh(message::RESTRICTED_ITK3)).await, 200);
+    let stuck = fresh(message::EDISCHARGE_ITK3).replace("\"VMH01\"", "\"VMH02\"");
+    assert_eq!(post(&mut seen, &hospital, "not delivered", xml, stuck).await, 200);
     assert_eq!(post(&mut seen, &hospital, "refused", xml, fresh(message::REFUSED_ITK3)).await, 422);
     post(&mut seen, &lenient, "held or refused", xml, fresh(message::REFUSED_ITK3)).await;
     // Broken in the middle of what identifies a person, and in each way that a value can be wrong.

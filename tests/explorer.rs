@@ -260,6 +260,13 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
         person.browser.post(&format!("/audit/exports/{id}"), &[("verdict", verdict)]).await.status
     };
     let mut reveals = 0;
+    let archive = [
+        "1 message<br>5 copies that were sent<br>",
+        "tables (CSV), entries (NDJSON), and a signed manifest",
+        "× name and details of a contact person",
+        "everything that your organisation holds about the person",
+        "Look through the archive before it is handed out",
+    ];
     for (form, patient) in [("csv", ""), ("ndjson", "9990000018"), ("sar", "9990000018")] {
         assert_eq!(ask(form, patient).await.location(), Some("/audit/exports?done=asked"));
         let own = "R9Z".parse().expect("a code");
@@ -278,6 +285,24 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
         let seen = ben.browser.get(&request).await;
         for words in ["Grant it", "Person ada, today at", WHY, "What would leave"] {
             assert!(nameless(&seen).contains(words), "{words}: {}", seen.text);
+        }
+        // Before the press: what it holds, what a rule withholds, whether anything is cut off, and whether the log was checked.
+        for words in [
+            "Withheld by rule",
+            "Cut</dt>",
+            "Before it is granted",
+            "Nobody of your organisation has checked",
+            "Not checked",
+        ] {
+            assert!(seen.text.contains(words), "{words}: {}", seen.text);
+        }
+        let own: &[&str] = match form {
+            "csv" => &["of the log, about 1 person", "it names patients by NHS number", "tells of everybody"],
+            "ndjson" => &["of the log, about 1 person", "everything of the period leaves"],
+            _ => &archive,
+        };
+        for words in own {
+            assert!(seen.text.contains(words), "{words}: {}", seen.text);
         }
         let reveal = async |why: &str| ben.browser.post(&format!("{request}/reveal"), &[("reason", why)]).await;
         assert_eq!(reveal("").await.status, 422);
@@ -310,6 +335,8 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
                 for inside in [
                     "PK",
                     "index.html",
+                    "summary.pdf",
+                    "tables/log.csv",
                     "manifest.txt",
                     "messages/",
                     "onward subject access manifest",
@@ -335,6 +362,17 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
     let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
     let id = open.iter().find(|approval| approval.verdict.is_none()).expect("kept").id;
     assert_eq!(decide(&ben, &id.to_string(), "grant").await, 303);
+    assert_eq!(ask("sar", "9990000018").await.status, 303);
+    let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
+    let asked = open.iter().find(|approval| approval.verdict.is_none()).expect("kept").id;
+    assert_eq!(ben.browser.post("/audit/integrity", &[]).await.status, 200);
+    let seen = ben.browser.get(&format!("/audit/exports/{asked}")).await;
+    for words in
+        ["Last checked today at", "under a checkpoint", "What came after that was not checked", "No witness outside"]
+    {
+        assert!(nameless(&seen).contains(words), "{words}: {}", seen.text);
+    }
+    assert!(!seen.text.contains("Nobody of your organisation has checked"));
     world.tamper("UPDATE sessions SET authenticated = authenticated - 600000000");
     let stale = ada.browser.get(&format!("/audit/exports/{id}/file")).await;
     let back = stale.location().unwrap_or_default();

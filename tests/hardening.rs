@@ -16,6 +16,7 @@ use onward_tests::message::{self, fresh};
 use onward_tests::process::Process;
 use onward_tests::wire::Wire;
 use onward_tests::world::{World, post_xml};
+use rustix::process::DumpableBehavior;
 
 /// Runs on a thread of its own, which alone is limited.
 fn hardened<T: Send>(config: &Path, run: impl FnOnce(Posture) -> T + Send) -> T {
@@ -92,6 +93,8 @@ fn what_is_not_configured_is_out_of_reach() {
         refused("the configuration's folder", fs::write(at("etc/server.key"), "theirs"));
         refused("another's memory", fs::read("/proc/1/environ").map(drop));
         refused("a program", Command::new("/bin/true").spawn().map(drop));
+        let behaviour = rustix::process::dumpable_behavior().expect("the kernel tells");
+        assert_eq!(behaviour, DumpableBehavior::NotDumpable, "its memory and environment are root's to read alone");
         if posture.landlock >= Some(4) {
             refused("another port", TcpListener::bind(("127.0.0.1", 0)).map(drop));
             TcpListener::bind(("127.0.0.1", ground.listen)).expect("the configured port");
@@ -198,7 +201,7 @@ async fn the_stores_keys_may_stand_in_the_environment() {
         (Some("changeme"), "expected a key file"),
         (Some(zero.as_str()), "no random key"),
         (Some(example.as_str()), "no random key"),
-        (Some(other.as_str()), "key"),
+        (Some(other.as_str()), "the key-encryption key `"),
     ] {
         let environment: Vec<_> = [named].into_iter().chain(value.map(|value| ("ONWARD_STORE_KEYS", value))).collect();
         let said = Process::refused(&world, &environment).await;
@@ -212,6 +215,35 @@ async fn the_stores_keys_may_stand_in_the_environment() {
     let secret = ring.split('"').nth(3).expect("a key");
     assert!(process.runs() && !process.log().contains(secret) && !process.log().contains(&line));
     process.kill().await;
+}
+
+/// The image: built by the pinned compiler in a stage that does not stay, run by nobody in particular, with a check of its health.
+#[test]
+fn the_image_has_one_binary_no_root_and_the_pinned_compiler() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect("readable");
+    let text = |table: &toml::Table, section: &str, key: &str| table[section][key].as_str().expect("a text").to_owned();
+    let toolchain = text(&read("rust-toolchain.toml").parse().expect("TOML"), "toolchain", "channel");
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    let oldest = manifest["workspace"]["package"]["rust-version"].as_str().expect("a version").to_owned();
+    assert!(toolchain.starts_with(&format!("{oldest}.")), "Cargo.toml says {oldest}, rust-toolchain.toml {toolchain}");
+
+    let file = read("Dockerfile");
+    let stages: Vec<&str> = file.split("\nFROM ").skip(1).collect();
+    let [builder, image] = stages[..] else { panic!("{} stages", stages.len()) };
+    assert!(builder.starts_with(&format!("rust:{toolchain}-")), "not {toolchain}: {builder}");
+    assert!(builder.contains("cargo build --release --locked"));
+    assert!(
+        image.starts_with("gcr.io/distroless/") && image.lines().next().is_some_and(|line| line.contains(":nonroot"))
+    );
+    let says = |word: &str| image.lines().filter(|line| line.starts_with(word)).collect::<Vec<_>>();
+    assert_eq!(says("USER "), ["USER nonroot:nonroot"]);
+    assert_eq!(says("ENTRYPOINT "), ["ENTRYPOINT [\"/usr/local/bin/onward\"]"], "no shell is between");
+    assert_eq!(says("HEALTHCHECK ").len(), 1);
+    assert!(image.contains("\"healthcheck\", \"--config\""));
+    // Nothing is run while it is put together, so that it needs no shell; its only writable place is the volume.
+    assert!(says("RUN ").is_empty() && says("ADD ").is_empty());
+    assert_eq!(says("VOLUME "), ["VOLUME /var/lib/onward"]);
 }
 
 async fn certificate(wire: &Wire) -> Vec<u8> {

@@ -28,8 +28,11 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
     }
     assert!(!page.text.contains("Elm Court"), "another home's");
     let keep = async |ods: &str, more: &[(&str, &str)]| {
+        let stands = home.browser.get("/directory").await.field("stands").expect("a form").to_owned();
         let fields = [
             ("ods", ods),
+            ("form", "1"),
+            ("stands", &stands),
             ("contact", "Night <b>manager</b>"),
             ("hours", "08:00 to 20:00"),
             ("accepts", "1"),
@@ -38,6 +41,12 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
             ("free-without", "3"),
             ("tracheostomy", "1"),
             ("tracheostomy-without", "2"),
+            ("type-dementia-maximum", "12"),
+            ("type-dementia-occupied", "10"),
+            ("type-dementia-vacant", "2"),
+            ("type-nursing-maximum", "10"),
+            ("type-nursing-vacant", "1"),
+            ("type-nursing-closed", "1"),
         ];
         let fields: Vec<_> =
             more.iter().chain(fields.iter().filter(|field| more.iter().all(|own| own.0 != field.0))).copied().collect();
@@ -49,6 +58,9 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
         ("free-without", "-1", "Write a number of beds"),
         ("tracheostomy-without", "21", "Tracheostomy: there cannot be more beds"),
         ("tracheostomy", "0", "Tracheostomy: tick it, or take the beds away"),
+        ("type-dementia-maximum", "31", "Dementia: there cannot be more beds than the home has"),
+        ("type-dementia-occupied", "11", "Dementia: occupied and vacant beds are more than there can be"),
+        ("type-short-stay-vacant", "x", "Write a number of beds"),
     ] {
         let page = keep("VMH01", &[(field, value)]).await;
         assert!(page.status == 422 && page.text.contains(error), "{field} {value}: {}", page.text);
@@ -76,6 +88,9 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
         ("weekend=1", true, false),
         ("vacancy=free-bed", true, false),
         ("vacancy=free-bed-with-nursing", false, false),
+        ("vacancy=vacant-dementia", true, false),
+        ("vacancy=vacant-nursing", false, false),
+        ("vacancy=vacant-short-stay", false, false),
         ("vacancy=free-bed-without-nursing&need=tracheostomy&weekend=1&locality=north", true, false),
     ] {
         let (has_rowan, has_elm, _) = found(query).await;
@@ -92,7 +107,12 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
     let store = world.gateway().store();
     store.import_directory(vec![DirectoryEntry::CareHome(old)], "test", at, vec![row]).await.expect("imported");
     assert!(found("").await.2.contains("Over 24 hours old: confirmed"));
-    let confirmed = home.browser.post("/directory/confirm", &[("ods", "VMH01")]).await;
+    for words in ["Dementia: 2 of 12 vacant, 10 occupied", "Nursing: 1 of 10 vacant, 0 occupied, closed to admission"] {
+        assert!(found("").await.2.contains(words), "{words}: {}", found("").await.2);
+    }
+    assert!(!found("").await.2.contains("Mental health:"), "of which the home tells nothing");
+    let stands = home.browser.get("/directory").await.field("stands").expect("a form").to_owned();
+    let confirmed = home.browser.post("/directory/confirm", &[("ods", "VMH01"), ("stands", &stands)]).await;
     assert_eq!(confirmed.location(), Some("/directory?done=confirmed"));
     assert!(found("").await.2.contains("Confirmed today at"));
     assert_eq!(entry(&world, "VMH01").await.beds_available.without_nursing, 3);
@@ -106,7 +126,7 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
     assert_eq!(keep("VMH01", &[("closed", "1")]).await.status, 303);
     let (has_rowan, _, text) = found("").await;
     assert!(has_rowan && text.contains("Closed to admissions"));
-    assert!(!found("vacancy=free-bed").await.0);
+    assert!(!found("vacancy=free-bed").await.0 && !found("vacancy=vacant-dementia").await.0);
 }
 
 /// The directory with what a home can do.
@@ -133,6 +153,7 @@ async fn a_hospitals_system_finds_homes_by_fhir() {
     let world = World::start().await;
     let text = capable(DIRECTORY, "Elm Court", "tracheostomy = { offered = true, beds = { with_nursing = 2 } }");
     let text = text.replace("uprn = \"100012345679\"\n", "uprn = \"100012345679\"\ncqc_location = \"1-999000034\"\naccepts_discharges_at_weekends = true\n\
+        beds_by_type = { dementia = { maximum = 4, occupied = 3, vacant = 1 }, short_stay = { maximum = 2, vacant = 1, closed = true } }\n\
         beds_total = { with_nursing = 9 }\nbeds_available = { with_nursing = 1 }\nbeds_updated = \"2026-11-01T09:00:00Z\"\n");
     world.import_directory(&text).await;
     let hospital = world.hospital().await;
@@ -145,6 +166,9 @@ async fn a_hospitals_system_finds_homes_by_fhir() {
         ("?characteristic=tracheostomy&characteristic=assesses-at-weekends", &[]),
         ("?characteristic=accepts-discharges-at-weekends&characteristic=free-bed-with-nursing", &["VMH02"]),
         ("?characteristic=free-bed-without-nursing", &[]),
+        ("?characteristic=vacant-dementia", &["VMH02"]),
+        ("?characteristic=vacant-short-stay", &[]),
+        ("?characteristic=vacant-short-stay,vacant-dementia&characteristic=tracheostomy", &["VMH02"]),
         ("?location.address-city=north", &["VMH01", "VMH02"]),
         ("?location.address-postalcode=NM1%201AB", &["VMH02"]),
         ("?location.address=road", &[]),
@@ -189,6 +213,15 @@ async fn a_hospitals_system_finds_homes_by_fhir() {
         "another code of a home is no identifier of it"
     );
     assert_eq!(service["characteristic"][0]["text"], "2 with nursing, 0 without");
+    let of_type = service["characteristic"].as_array().into_iter().flatten();
+    let of_type =
+        of_type.filter(|each| each["coding"][0]["code"].as_str().is_some_and(|code| code.starts_with("vacant-")));
+    let texts: Vec<_> = of_type.map(|each| each["text"].clone()).collect();
+    assert_eq!(texts, ["1 of 4 vacant, 3 occupied"], "closed beds are not vacant: {service:#}");
+    let by_type = "Dementia: 1 of 4 vacant, 3 occupied. Short stay: 1 of 2 vacant, 0 occupied, closed to admission.";
+    for told in [&service["comment"], &one["description"]] {
+        assert!(told.as_str().is_some_and(|told| told.contains(by_type)), "{told}");
+    }
     assert_eq!(
         (&service["identifier"][1]["value"], &one["identifier"][1]["value"]),
         (&"1-999000034".into(), &"1-999000034".into())
@@ -204,6 +237,13 @@ async fn a_hospitals_system_finds_homes_by_fhir() {
         let wrong: Vec<_> = issues.filter(|issue| issue["severity"] == "error").collect();
         assert!(wrong.is_empty() && judged["resourceType"] == "OperationOutcome", "{wrong:#?} {resource:#}");
     }
+}
+
+/// A message in which one of the person's conditions has this code and stands so.
+fn coded(text: String, code: &str, status: &str) -> String {
+    let (before, after) = text.split_once("<code value=\"49436004\"/>").expect("a condition of the fixture");
+    let (start, rest) = before.rsplit_once("<clinicalStatus value=\"active\"/>").expect("how it stands");
+    format!("{start}<clinicalStatus value=\"{status}\"/>{rest}<code value=\"{code}\"/>{after}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,6 +263,13 @@ async fn a_need_that_the_home_does_not_offer_is_told_to_the_ward() {
     assert!(!warned(fresh(message::EDISCHARGE_ITK3)).await, "a person without that need");
     let denied = fresh(message::EDISCHARGE_ITK3).replace("<p>Mrs Holroyd", "<p>No tracheostomy. Mrs Holroyd");
     assert!(!warned(denied).await);
+    // A code says so without words, unless what it codes is over.
+    for (code, status, expected) in
+        [("129121000", "active", true), ("129121000", "resolved", false), ("73211009", "active", false)]
+    {
+        let text = coded(fresh(message::EDISCHARGE_ITK3), code, status);
+        assert_eq!(warned(text).await, expected, "{code} {status}");
+    }
     world.import_directory(&capable(DIRECTORY, "Rowan House Care Home", "tracheostomy = { offered = true }")).await;
     assert!(!warned(said(fresh(message::EDISCHARGE_ITK3))).await, "a home that can");
 }

@@ -118,7 +118,8 @@ async fn whatever_is_written_is_words_on_every_page_and_on_paper() {
             assert!(!pdf.text.contains(active), "{text}: {active} in the PDF");
         }
         // What a home says of itself is read by the hospitals.
-        let own = [("ods", "VMH01"), ("contact", &text[..text.len().min(190)])];
+        let stands = home.browser.get("/directory").await.field("stands").expect("a form").to_owned();
+        let own = [("ods", "VMH01"), ("stands", &stands), ("contact", &text[..text.len().min(190)])];
         let kept = home.browser.post("/directory/entry", &own).await;
         assert_eq!(kept.status, 303, "{text}: {}", kept.text);
         assert_inert(&format!("directory with {text}"), &ward.browser.get("/directory").await);

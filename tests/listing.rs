@@ -41,7 +41,7 @@ async fn what_came_since_the_last_look_is_marked() {
     let nurse = browser::person(&world, "nurse@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
     let night = browser::person(&world, "night@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
     let mut copies = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         copies.push(copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await);
     }
     let acknowledge = async |person: &browser::Person, copy| {
@@ -61,18 +61,23 @@ async fn what_came_since_the_last_look_is_marked() {
     world.tamper("UPDATE users SET looked = looked - 3600000000; UPDATE deliveries SET created = created - 7200000000");
     acknowledge(&nurse, copies[0]).await;
     acknowledge(&night, copies[1]).await;
+    // A colleague first, and then herself.
+    acknowledge(&night, copies[3]).await;
+    assert_eq!(nurse.browser.post(&format!("/transfers/{}/arrive", copies[3]), &[]).await.status, 303);
     let new = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
     let news = nurse.browser.get(&asks).await;
-    assert!(news.text.starts_with("1 new arrival or notice and 1 change since "), "{}", news.text);
+    assert!(news.text.starts_with("1 new arrival or notice and 2 changes since "), "{}", news.text);
     assert!(news.headers["cache-control"].to_str().expect("text").contains("no-store"));
     let again = nurse.browser.get("/inbox").await;
-    assert!(again.text.contains(": 1 new arrival or notice and 1 change, marked on the list."), "{}", again.text);
+    assert!(again.text.contains(": 1 new arrival or notice and 2 changes, marked on the list."), "{}", again.text);
     let row = |page: &str, copy: onward_core::DeliveryId| {
         let mut rows = page.split("<tr").filter(|row| row.contains(&format!("/transfers/{copy}\"")));
         rows.next().expect("listed").to_owned()
     };
     assert!(row(&again.text, new).contains("New since you looked"));
-    assert!(row(&again.text, copies[1]).contains("Changed since you looked"), "somebody else did it");
+    for copy in [copies[1], copies[3]] {
+        assert!(row(&again.text, copy).contains("Changed since you looked"), "somebody else did it");
+    }
     for copy in [copies[0], copies[2]] {
         assert!(!row(&again.text, copy).contains("since you looked"), "her own doing, or nobody's");
     }

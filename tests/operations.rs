@@ -1,15 +1,20 @@
 //! The operator's board: what is stuck is told without names, a name is shown for a reason, and what is grave takes two people.
 
 use onward_core::audit::AuditQuery;
+use onward_core::client::Role as ClientRole;
 use onward_core::people::Role;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{Approval, ApprovalKind, DeliveryRecord, TransferRecord};
-use onward_core::{Clock as _, NhsNumber, SystemClock, TransferId};
+use onward_core::{Clock as _, DeliveryId, NhsNumber, ReplayId, SystemClock, TransferId};
 use onward_gateway::explore::everything;
+use onward_gateway::resending::seal_of;
 use onward_gateway::sightings::sightings;
 use onward_tests::browser::{self, Person};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
+use serde_json::Value;
+
+use crate::lifecycle::{put, task};
 
 /// Whatever tells who the person of the fixtures is.
 const CANARIES: [&str; 6] = ["HOLROYD", "Holroyd", "Margaret", "999 000", "9990000", "1944"];
@@ -88,22 +93,38 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     let again = copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
     assert!(again.version > dead.version && again.replay.is_none(), "a retry is not labelled");
 
-    // Several at once: never without a filter, and never more than were shown.
+    // Several at once: never without a filter, and never others than were shown.
     assert_eq!(ada.browser.get("/operations/retry").await.status, 400);
     assert_eq!(ada.browser.get("/operations/retry?queue=dead").await.status, 400);
     let asked = look(&ada, "/operations/retry?cause=blocked").await;
     assert!(asked.contains("Do you want to send 1 copy again?"), "{asked}");
     let decision = after(&asked, "name=\"bulk\" value=\"").to_owned();
-    let bulk = async |count: &str| {
+    let seal = after(&asked, "name=\"copies\" value=\"").to_owned();
+    let bulk = async |copies: &str| {
         let fields =
-            [("filter", "cause=blocked"), ("count", count), ("reason", WHY), ("bulk", &decision), ("how", "replay")];
+            [("filter", "cause=blocked"), ("copies", copies), ("reason", WHY), ("bulk", &decision), ("how", "replay")];
         ada.browser.post("/operations/retry", &fields).await
     };
-    let fewer = bulk("0").await;
-    assert!(fewer.status == 422 && fewer.text.contains("There are more now"), "{}", fewer.text);
     let page = format!("/operations/bulks/{decision}");
-    assert_eq!(bulk("1").await.location(), Some(format!("{page}?done=retried").as_str()));
-    assert_eq!(bulk("1").await.location(), Some(format!("{page}?done=retried").as_str()), "pressed twice");
+    for other in
+        [seal_of(&[DeliveryId::random()]), seal_of(&[dead.id, DeliveryId::random()]), "1".to_owned(), String::new()]
+    {
+        let refused = bulk(&other).await;
+        assert!(
+            refused.status == 422 && refused.text.contains("not the copies that you were shown"),
+            "{}",
+            refused.text
+        );
+        assert!(
+            refused.text.contains("Do you want to send 1 copy again?"),
+            "those that there are, anew: {}",
+            refused.text
+        );
+        assert_eq!(after(&refused.text, "name=\"copies\" value=\""), seal);
+        assert_eq!(ada.browser.get(&page).await.status, 404, "nothing was kept");
+    }
+    assert_eq!(bulk(&seal).await.location(), Some(format!("{page}?done=retried").as_str()));
+    assert_eq!(bulk(&seal).await.location(), Some(format!("{page}?done=retried").as_str()), "pressed twice");
     let finished = loop {
         let page = look(&ada, &page).await;
         if page.contains("Finished") {
@@ -152,6 +173,7 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
         assert!(copy.contains(&format!("href=\"/operations/replays/{replay}\"")), "{copy}");
     }
     copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
+    tasks_of_repeats(&world, dead.id, by_many, own).await;
 
     // Whom it is about is shown once, for a reason, to whoever asked.
     let page = ada.browser.post(&format!("{path}/reveal"), &[("reason", WHY)]).await;
@@ -164,6 +186,37 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     let event = String::from_utf8_lossy(entry.event().expect("kept"));
     assert!(event.contains("disclose") && event.contains("Person ada") && event.contains(WHY), "{event}");
     assert!(shown.next().is_none());
+}
+
+/// Hospital and recipient read a Task of each repeat: it leads to that of the copy, and that to it. It is nobody's to move, nobody
+/// else's to see, and does not tell why.
+async fn tasks_of_repeats(world: &World, copy: DeliveryId, first: ReplayId, second: ReplayId) {
+    let hospital = world.hospital().await;
+    let practice = world.client("beck-lane", "Y99001", ClientRole::Practice).await;
+    let names = |task: &Value, list: &str| -> Vec<(String, String)> {
+        let found = task[list].as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        found.map(|each| (text(&each["type"]["text"]), text(&each["valueReference"]["reference"]))).collect()
+    };
+    let link = |name: &str, id: &dyn std::fmt::Display| (name.to_owned(), format!("Task/{id}"));
+    for reader in [&hospital, &practice] {
+        let (of_copy, task) = (task(reader, copy).await, task(reader, second).await);
+        assert_eq!(names(&of_copy, "output"), [link("repeat", &first), link("repeat", &second)], "{of_copy:#}");
+        assert_eq!(names(&task, "input"), [link("repeats", &copy)], "{task:#}");
+        assert!(names(&task, "output").is_empty(), "it is the last one: {task:#}");
+        assert_eq!(
+            (&task["status"], &task["for"], &task["owner"]),
+            (&of_copy["status"], &of_copy["for"], &of_copy["owner"])
+        );
+        assert_eq!(task["businessStatus"]["text"], "repeat 2 of 2: failed");
+        assert!(!task.to_string().contains(WHY) && !task.to_string().contains("Person ada"), "{task:#}");
+        let earlier = crate::lifecycle::task(reader, first).await;
+        assert_eq!(names(&earlier, "output"), [link("repeated again", &second)]);
+    }
+    let moved = put(&practice, second, "accepted", None).await;
+    assert_eq!(moved.status, 422, "{}", String::from_utf8_lossy(&moved.body));
+    let other = world.client("southmoor-epr", "R9Y", ClientRole::Sender).await;
+    assert_eq!(other.get(&format!("fhir/R4/Task/{second}")).await.expect("an answer").status, 404);
 }
 
 /// An operator who looked is found by whoever asks who saw the person: on the board, at one copy, at one hold.

@@ -1,8 +1,11 @@
 //! Every page and outcome leaves exactly the audit events of a table, as `audit` says for the API.
 
 use onward_core::client::Role as ClientRole;
+use onward_core::directory::DirectoryEntry;
 use onward_core::people::Role;
-use onward_core::{Clock as _, DeliveryId, SystemClock};
+use onward_core::store::{NewBulk, Resend};
+use onward_core::{BulkId, Clock as _, DeliveryId, SystemClock};
+use onward_gateway::directory::seal_of;
 use onward_tests::balp;
 use onward_tests::browser::{self, Browser, PASSWORD, Person};
 use onward_tests::leaks::Session;
@@ -151,13 +154,25 @@ const TABLE: &[Row] = &[
     ("/operations/resume", "", "POST", Operator, &[("recipient", "FZZ02"), ("reason", "moved")], 303, &[BOARD_CHANGED]),
     ("/operations/resume", "", "POST", Operator, &[("recipient", "FZZ02"), ("reason", "moved")], 409, &[]),
     ("/operations/retry", "?cause=blocked", "GET", Operator, &[], 200, &[]),
-    ("/operations/retry", "", "POST", Operator, &[("filter", "cause=blocked"), ("count", "0"), ("reason", "x")], 400, &[]),
+    ("/operations/retry", "", "POST", Operator, &[("filter", "cause=blocked"), ("copies", ""), ("reason", "x")], 400, &[]),
     // What a decision about copies that are there leaves, `operations` tells.
     ("/operations/retry", "", "POST", Operator,
-        &[("filter", "cause=blocked"), ("count", "0"), ("reason", "x"), ("how", "retry"),
+        &[("filter", "cause=blocked"), ("copies", ""), ("reason", "x"), ("how", "retry"),
             ("bulk", "3f2b0c9e-0000-4000-8000-000000000001")], 303, &[]),
+    // Counts that name nobody and list nothing.
+    ("/operations/bulks/{id}", "{bulk}", "GET", Operator, &[], 200, &[]),
+    ("/operations/bulks/{id}", "{bulk}", "GET", HomeUser, &[], 403, &[HOME_DENIED]),
+    ("/operations/bulks/{id}/cancel", "{bulk}", "POST", Operator, &[("reason", " ")], 422, &[]),
+    ("/operations/bulks/{id}/cancel", "{bulk}", "POST", Operator, &[("reason", "x")], 303, &[BOARD_CHANGED]),
+    ("/operations/bulks/{id}/cancel", "{bulk}", "POST", Operator, &[("reason", "x")], 409, &[]),
     ("/operations/bulks/{id}", "unknown", "GET", Operator, &[], 404, &[]),
     ("/operations/bulks/{id}/cancel", "unknown", "POST", Operator, &[("reason", "x")], 409, &[]),
+    ("/operations/deliveries/{id}/replay", "{dead}", "GET", Operator, &[], 200, &[ONE_SEEN]),
+    ("/operations/deliveries/{id}/resend", "{dead}", "POST", Operator, &[("how", "replay"), ("reason", " ")], 422, &[ONE_SEEN]),
+    ("/operations/deliveries/{id}/resend", "{dead}", "POST", Operator, &[("how", "replay"), ("reason", "x")], 303,
+        &["rest/update U0 PatientUpdate Person ops>onward patient"]),
+    ("/operations/replays/{id}", "{replay}", "GET", Operator, &[], 200, &[ONE_SEEN]),
+    ("/operations/replays/{id}", "{replay}", "GET", HomeUser, &[], 403, &[HOME_DENIED]),
     ("/operations/replays/{id}", "unknown", "GET", Operator, &[], 404, &[]),
     ("/operations/deliveries/{id}/replay", "unknown", "GET", Operator, &[], 404, &[]),
     ("/operations/deliveries/{id}/replay", "", "GET", Operator, &[], 409, &[ONE_SEEN]),
@@ -225,11 +240,15 @@ const TABLE: &[Row] = &[
     ("/directory", "?need=tracheostomy", "GET", Ward, &[], 200, &["rest/search E0 Query Person ward>onward"]),
     ("/directory", "?need=x", "GET", Ward, &[], 400, &[]),
     ("/directory", "", "GET", Lead, &[], 403, &["110113 E8 - Person ig>onward"]),
-    ("/directory/confirm", "", "POST", HomeUser, &[("ods", "VMH01")], 303, &["110100 E0 - Person home>onward"]),
+    ("/directory/confirm", "", "POST", HomeUser, &[("ods", "VMH01"), ("stands", "{stands}")], 303,
+        &["110100 E0 - Person home>onward"]),
+    ("/directory/confirm", "", "POST", HomeUser, &[("ods", "VMH01"), ("stands", "something else")], 409, &[LISTED]),
     ("/directory/confirm", "", "POST", HomeUser, &[("ods", "VMH02")], 404, &[HOME_DENIED]),
     ("/directory/confirm", "", "POST", Ward, &[("ods", "VMH01")], 403, &["110113 E8 - Person ward>onward"]),
     ("/directory/entry", "", "POST", HomeUser, &[("ods", "VMH01"), ("free-with", "1")], 422, &[LISTED]),
-    ("/directory/entry", "", "POST", HomeUser, &[("ods", "VMH01"), ("total-with", "1"), ("free-with", "1")], 303,
+    ("/directory/entry", "", "POST", HomeUser, &[("ods", "VMH01"), ("total-with", "1"), ("free-with", "1")], 409, &[LISTED]),
+    ("/directory/entry", "", "POST", HomeUser,
+        &[("ods", "VMH01"), ("stands", "{stands}"), ("total-with", "1"), ("free-with", "1")], 303,
         &["110100 E0 - Person home>onward"]),
     ("/directory/entry", "", "POST", HomeUser, &[("ods", "VMH02")], 404, &[HOME_DENIED]),
     (SIGN_IN, "", "GET", Stranger, &[], 200, &[]),
@@ -293,6 +312,24 @@ pub(crate) async fn taken_back(world: &World, hospital: &Session, copy: Delivery
     notice_of(world, &copy).await.expect("the home had opened it").id
 }
 
+/// A decision about many copies that stays where it is: none is left to look at, and nobody has noticed.
+async fn running(world: &World) -> BulkId {
+    let id = BulkId::random();
+    let bulk = NewBulk {
+        id,
+        how: Resend::Retry,
+        filter: "cause=blocked".to_owned(),
+        reason: "their server is back".to_owned(),
+        by: "Person ops".to_owned(),
+        agent: "{}".to_owned(),
+        at: SystemClock.now(),
+        copies: Vec::new(),
+    };
+    assert!(world.gateway().store().start_bulk(bulk, vec![world.configured("test")]).await.expect("committed"));
+    world.tamper(&format!("UPDATE bulks SET state = 'running', ended = NULL WHERE id = '{id}'"));
+    id
+}
+
 async fn events(world: &World) -> Vec<Value> {
     let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     entries.iter().map(|entry| serde_json::from_slice(entry.event().expect("kept")).expect("JSON")).collect()
@@ -323,6 +360,11 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
     let withdrawn = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
     assert_eq!(home.browser.get(&format!("/transfers/{withdrawn}")).await.status, 200);
     let notice = taken_back(&world, &hospital, withdrawn).await;
+    let dead = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let bulk = running(&world).await;
+    let found = world.gateway().store().directory_entry(&"VMH01".parse().expect("a code")).await.expect("readable");
+    let Some(DirectoryEntry::CareHome(kept)) = found else { panic!("a home") };
+    let stands = seal_of(&kept);
     // What the last page of the invitation holds.
     let (mut form, mut key) = (String::new(), home.key.clone());
     let mut differing = Vec::new();
@@ -347,6 +389,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
                     "{next}" => home.code(1),
                     "{own}" => own.code(0),
                     "{form}" => form.clone(),
+                    "{stands}" => stands.clone(),
                     "{today}" => SystemClock.now().strftime("%Y-%m-%d").to_string(),
                     value => value.to_owned(),
                 };
@@ -360,6 +403,16 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
             "{withdrawn}" => withdrawn.to_string(),
             "{notice}" => notice.to_string(),
             "{replaced}" => replaced.to_string(),
+            "{dead}" => {
+                // Not before: the board, which rows above look at, has none that failed.
+                world.tamper(&format!("UPDATE deliveries SET state = 'failed' WHERE id = '{dead}'"));
+                dead.to_string()
+            }
+            "{replay}" => {
+                let replays = world.gateway().store().replays(dead).await.expect("readable");
+                replays.first().expect("a row before has sent it again").id.to_string()
+            }
+            "{bulk}" => bulk.to_string(),
             "unknown" => "3f2b0c9e-0000-4000-8000-000000000000".to_owned(),
             _ => own_copy.to_string(),
         };

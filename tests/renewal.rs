@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use onward_connect::strength::RSA_BITS_MIN;
 use onward_tests::authority::{Authority, Kind};
 use onward_tests::wire::Wire;
 use onward_tests::world::World;
@@ -93,7 +94,13 @@ async fn files_that_do_not_fit_change_nothing() {
     use onward_server::listener::{Tls, TlsFiles};
     let world = World::start().await;
     let at = |name: &str| world.folder().join(name);
-    let files = TlsFiles { certificate: at("server.pem"), key: at("server.key"), client_ca: None, client_crl: None };
+    let files = TlsFiles {
+        certificate: at("server.pem"),
+        key: at("server.key"),
+        client_ca: None,
+        client_crl: None,
+        rsa_bits_min: RSA_BITS_MIN,
+    };
     let tls = Tls::open(files).expect("right files");
     assert!(!tls.reload().expect("readable"), "nothing has changed");
     let (certificate, key) =

@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 
 use onward_core::client::Role;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::DeliveryQuery;
+use onward_core::store::{BulkState, DeliveryQuery, Queue, StuckQuery};
+use onward_core::{DeliveryId, people};
+use onward_tests::browser;
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, load, post_xml};
 
@@ -233,4 +235,71 @@ async fn fault_003_a_node_that_is_killed_while_it_sends_has_told_what() {
         first["outcomeDesc"].as_str().is_some_and(|said| said.starts_with("intend: attempt 1 by https")),
         "{first:#}"
     );
+}
+
+/// A decision about many copies that a kill interrupts is carried on by the next process, and nothing of it is done twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_decision_about_many_copies_survives_a_kill() {
+    const COPIES: usize = 60;
+    let mut world = World::start_with_broken_partners().await;
+    let ada = browser::person(&world, "ada@onward.example", people::Role::Operator, &["Y99900"]).await;
+    let hospital = world.hospital().await;
+    for _ in 0..COPIES {
+        assert_eq!(post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await.0, 200);
+    }
+    let dead = || StuckQuery { queues: vec![Queue::Dead], limit: 1_000, ..StuckQuery::default() };
+    let copies: Vec<DeliveryId> = loop {
+        let stuck = world.gateway().store().stuck(dead()).await.expect("readable");
+        if stuck.len() == COPIES {
+            break stuck.iter().map(|stuck| stuck.copy.id).collect();
+        }
+        tokio::task::yield_now().await;
+    };
+    world.stop().await;
+    let mut child = spawn(&world.config_file);
+    let asked = ada.browser.get("/operations/retry?cause=blocked").await;
+    let field = |name: &str| asked.field(name).unwrap_or_else(|| panic!("{name}: {}", asked.text)).to_owned();
+    let (seal, bulk) = (field("copies"), field("bulk"));
+    let form = [("filter", "cause=blocked"), ("copies", &seal), ("bulk", &bulk), ("how", "replay"), ("reason", "back")];
+    assert_eq!(ada.browser.post("/operations/retry", &form).await.status, 303);
+
+    // While this transaction is open nobody else writes: the kill meets the server between two copies, or with one half done.
+    let beside = rusqlite::Connection::open(world.folder().join("onward.db")).expect("opens");
+    beside.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
+    let done = || {
+        let count = "SELECT count(*) FROM bulk_copies WHERE outcome IS NOT NULL";
+        beside.query_row(count, [], |row| row.get::<_, i64>(0)).expect("readable")
+    };
+    while done() == 0 {
+        tokio::task::yield_now().await;
+    }
+    beside.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let before = done();
+    child.kill();
+    beside.execute_batch("ROLLBACK").expect("given back");
+    drop(beside);
+    assert!((1..COPIES as i64).contains(&before), "{before} of {COPIES} were queued when it was killed");
+
+    world.restart().await;
+    let store = world.gateway().store();
+    let ended = loop {
+        let found = store.bulk(bulk.parse().expect("an id")).await.expect("readable").expect("the decision is kept");
+        if found.state != BulkState::Running {
+            break found;
+        }
+        tokio::task::yield_now().await;
+    };
+    let counts = (ended.state, ended.total, ended.resent, ended.passed_over);
+    assert_eq!(counts, (BulkState::Finished, COPIES as u64, COPIES as u64, 0));
+    let entries = store.audit_entries(0, 100_000).await.expect("readable");
+    let told = |copy: &DeliveryId| {
+        let (own, many) = (copy.to_string(), format!("one of {COPIES} ({bulk})"));
+        let events = entries.iter().filter(|entry| entry.columns.word == "release");
+        let events = events.map(|entry| String::from_utf8_lossy(entry.event().expect("kept")).into_owned());
+        events.filter(|event| event.contains(&own) && event.contains(&many) && event.contains("Person ada")).count()
+    };
+    for copy in &copies {
+        assert_eq!(store.replays(*copy).await.expect("readable").len(), 1, "sent again once");
+        assert_eq!(told(copy), 1, "and told once, with whoever decided it");
+    }
 }

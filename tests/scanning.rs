@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use onward_core::audit::AuditWord;
-use onward_tests::message::{self, fresh};
+use onward_tests::message::with_attached;
 use onward_tests::world::{World, post_xml};
 
 /// What our own signature finds; ClamAV's database is not needed.
@@ -78,17 +76,6 @@ impl Drop for Clamd {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// The message with these bytes at the end of the letter that is attached to it.
-fn with_attached(tail: &str) -> String {
-    let message = fresh(message::EDISCHARGE_ITK3);
-    let (head, rest) = message.split_once("<Binary").expect("an attachment");
-    let (before, rest) = rest.split_once("<content value=\"").expect("its bytes");
-    let (data, rest) = rest.split_once('"').expect("closed");
-    let mut bytes = STANDARD.decode(data).expect("base64");
-    bytes.extend_from_slice(tail.as_bytes());
-    format!("{head}<Binary{before}<content value=\"{}\"{rest}", STANDARD.encode(bytes))
 }
 
 #[tokio::test(flavor = "multi_thread")]

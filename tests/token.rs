@@ -12,6 +12,7 @@ use onward_server::keys;
 use onward_tests::process::Process;
 use onward_tests::signer::{Signer, form};
 use onward_tests::world::World;
+use rcgen::RsaKeySize;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -54,7 +55,11 @@ impl Desk {
 
     /// An RSA key, registered beside the client's own.
     async fn with_rsa_key(&self) -> EncodingKey {
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA512).expect("a key").serialize_pem();
+        self.with_rsa_key_of(RsaKeySize::_2048).await
+    }
+
+    async fn with_rsa_key_of(&self, size: RsaKeySize) -> EncodingKey {
+        let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA512, size).expect("a key").serialize_pem();
         let encoding = EncodingKey::from_rsa_pem(key.as_bytes()).expect("a key");
         let mut rsa = Jwk::from_encoding_key(&encoding, Algorithm::RS512).expect("a JWK");
         rsa.common.key_id = Some(RSA_KEY.to_owned());
@@ -86,6 +91,26 @@ async fn a_right_assertion_gives_one_short_token_once() {
     assert!(answer["access_token"].as_str().is_some_and(|token| token.len() >= 43), "256 bits");
     let (status, answer) = desk.redeem(&assertion).await;
     assert_eq!(status, 400, "row 58: a replay is refused: {answer}");
+}
+
+/// `identity.rsa_bits_min`: keys that were registered before it was raised sign in no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn rsa_keys_sign_in_from_as_many_bits_as_are_asked_for() {
+    let mut desk = Desk::open().await;
+    let small = desk.with_rsa_key_of(RsaKeySize::_2048).await;
+    let (status, answer) = desk.redeem(&desk.assertion_by(Algorithm::RS512, &small)).await;
+    assert_eq!(status, 200, "the NHS takes it, and so do we: {answer}");
+    let text = std::fs::read_to_string(&desk.world.config_file).expect("readable");
+    let text = text.replacen("[identity]\n", "[identity]\nrsa_bits_min = 3072\n", 1);
+    std::fs::write(&desk.world.config_file, text).expect("written");
+    desk.world.restart().await;
+    let (status, answer) = desk.redeem(&desk.assertion_by(Algorithm::RS512, &small)).await;
+    assert_eq!((status, answer["error"].as_str()), (401, Some("invalid_client")), "{answer}");
+    let (status, answer) = desk.redeem(&desk.signer.right()).await;
+    assert_eq!(status, 200, "P-384 is as before: {answer}");
+    let large = desk.with_rsa_key_of(RsaKeySize::_3072).await;
+    let (status, answer) = desk.redeem(&desk.assertion_by(Algorithm::RS512, &large)).await;
+    assert_eq!(status, 200, "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

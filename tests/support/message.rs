@@ -1,5 +1,7 @@
 //! Messages for tests, made from the project's fixtures.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
 /// The ITK3 eDischarge fixture.
@@ -28,6 +30,21 @@ pub fn fresh(message: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// The ITK3 eDischarge under new identifiers, with these bytes at the end of the letter that is attached to it.
+///
+/// # Panics
+/// When the fixture has no such letter.
+#[must_use]
+pub fn with_attached(tail: &str) -> String {
+    let message = fresh(EDISCHARGE_ITK3);
+    let (head, rest) = message.split_once("<Binary").expect("an attachment");
+    let (before, rest) = rest.split_once("<content value=\"").expect("its bytes");
+    let (data, rest) = rest.split_once('"').expect("closed");
+    let mut bytes = STANDARD.decode(data).expect("base64");
+    bytes.extend_from_slice(tail.as_bytes());
+    format!("{head}<Binary{before}<content value=\"{}\"{rest}", STANDARD.encode(bytes))
 }
 
 fn find_uuid(text: &str) -> Option<usize> {

@@ -7,6 +7,7 @@ use crate::leaks::{self, Session};
 use crate::process;
 use onward_connect::egress::EgressHost;
 use onward_connect::http::{HttpClient, HttpConfig};
+use onward_connect::strength::RSA_BITS_MIN;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::{Clock, SystemClock, TransferId};
@@ -188,8 +189,13 @@ required_claims = {{ id_assurance_level = ["3"] }}
     #[must_use]
     pub fn tls(&self) -> Tls {
         let at = |name: &str| self.folder().join(name);
-        let files =
-            TlsFiles { certificate: at("server.pem"), key: at("server.key"), client_ca: None, client_crl: None };
+        let files = TlsFiles {
+            certificate: at("server.pem"),
+            key: at("server.key"),
+            client_ca: None,
+            client_crl: None,
+            rsa_bits_min: RSA_BITS_MIN,
+        };
         Tls::open(files).expect("usable")
     }
 
@@ -228,7 +234,7 @@ required_claims = {{ id_assurance_level = ["3"] }}
         (file, Url::parse(&format!("https://127.0.0.1:{port}")).expect("a URL"))
     }
 
-    /// A fresh world that logs everything, its libraries included.
+    /// A fresh world that logs everything, its libraries included. Nothing can be sent to Elm Court: its host is not listed.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -236,7 +242,10 @@ required_claims = {{ id_assurance_level = ["3"] }}
         let hook = "{ ods = \"VMH01\", url = \"https://127.0.0.1:1/hooks/\" }";
         let hosts = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]";
         let sections = format!("{hosts}\n[delivery]\nhooks = [{hook}]\n[log]\nfilter = \"trace\"\n");
-        Self::start_with("", &sections, &[], DIRECTORY).await
+        let (elm, rest) = DIRECTORY.split_once("name = \"Elm Court\"").expect("it is in the directory");
+        let endpoint = "{ transport = \"https\", url = \"https://elm-court.example/in\" }";
+        let rest = rest.replacen("{ transport = \"inbox\" }", endpoint, 1);
+        Self::start_with("", &sections, &[], &format!("{elm}name = \"Elm Court\"{rest}")).await
     }
 
     /// A fresh world that refuses what FHIR or a declared profile forbids.

@@ -22,6 +22,7 @@ use url::Url;
 use self::any::AnyCertificate;
 use crate::egress::{Egress, EgressHost, EgressRefusal, GuardedResolver, Lookup};
 use crate::secret::Secret;
+use crate::strength::{RSA_BITS_MIN, tls_provider};
 
 /// A certificate that we show to the partner.
 #[derive(Debug, Clone)]
@@ -53,10 +54,12 @@ pub struct HttpConfig {
     pub client_certificate: Option<ClientCertificate>,
     /// Takes whatever certificate is shown: for a listener of our own on this machine, which is asked for its state alone.
     pub any_certificate: bool,
+    /// The smallest RSA key that the partner and its authorities may have, bits ([`crate::strength`]).
+    pub rsa_bits_min: u32,
 }
 
 impl Default for HttpConfig {
-    /// No host, 5 s to connect, 10 s in all, answers up to 1 MiB, the operating system's roots.
+    /// No host, 5 s to connect, 10 s in all, answers up to 1 MiB, the operating system's roots, RSA keys from 2,048 bits.
     fn default() -> Self {
         Self {
             egress: Vec::new(),
@@ -68,6 +71,7 @@ impl Default for HttpConfig {
             extra_roots_pem: Vec::new(),
             client_certificate: None,
             any_certificate: false,
+            rsa_bits_min: RSA_BITS_MIN,
         }
     }
 }
@@ -284,7 +288,7 @@ pub fn retry_after_seconds(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
 
 /// TLS as the client speaks it.
 pub(crate) fn tls(config: &HttpConfig) -> Result<rustls::ClientConfig, HttpSetupError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(tls_provider(config.rsa_bits_min));
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| HttpSetupError::Client(error.to_string()))?;
@@ -375,6 +379,9 @@ pub(crate) fn distrust(error: &rustls::Error) -> Option<&'static str> {
             }
             CertificateError::UnknownIssuer => "the partner's certificate comes from an issuer that we do not trust",
             CertificateError::Revoked => "the partner's certificate is revoked",
+            CertificateError::BadSignature => {
+                "a signature of the partner's certificate does not fit, or is by a smaller RSA key than is taken"
+            }
             _ => "the partner's certificate is not valid",
         }),
         rustls::Error::NoCertificatesPresented => Some("the partner shows no certificate"),

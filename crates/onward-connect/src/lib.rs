@@ -16,6 +16,7 @@ pub mod pds;
 pub mod secret;
 pub mod smtp;
 pub mod stand_in;
+pub mod strength;
 pub mod syslog;
 pub mod terminology;
 pub mod webhook;

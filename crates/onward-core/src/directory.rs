@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MeshMailboxId, NhsNumber, OdsCode, WorkflowId};
 
+mod bed_types;
 mod needs;
 
+pub use bed_types::{BedType, BedTypes, TypedBeds};
 pub use needs::{Need, OwnWord};
 
 /// Beds of one kind: with nursing and without.
@@ -170,6 +172,9 @@ pub struct CareHome {
     /// Beds free.
     #[serde(default)]
     pub beds_available: Beds,
+    /// Beds by type.
+    #[serde(default)]
+    pub beds_by_type: BedTypes,
     /// When the home last told its free beds, or said that what stands here is still correct.
     #[serde(default)]
     pub beds_updated: Option<Timestamp>,

@@ -1,33 +1,23 @@
 //! One message becomes one transfer: prepared, then committed with its copies and its audit before the reply.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Client;
-use onward_core::scanning::{NotScanned, Scanned};
+use onward_core::scanning::NotScanned;
 use onward_core::state::RecipientKind;
 use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError, TransferRecord};
 use onward_core::{HoldId, TransferId};
 use onward_fhir::authored::Severity;
-use tokio::sync::SemaphorePermit;
 
 use crate::Gateway;
+use crate::beforehand::{Beforehand, Pds};
+use crate::decision::Decided;
 use crate::lifecycle::{TRIES, TakenBack};
 use crate::prepare::{PrepareError, Prepared, Routing, identify_refused};
 use crate::refusal::Refusal;
-
-/// How long all attachments of a message may take to be looked through: somebody waits for the answer.
-const SCAN_MAX: Duration = Duration::from_secs(30);
-
-/// Large messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until it is
-/// committed: its copies and their pages. More would not be faster, as reading and rendering wait for processors.
-pub(crate) const KILOBYTES_AT_ONCE: u32 = 4_000;
-/// Smaller ones need no room: a hundred of them together are not much, and they never wait for large ones.
-const LARGE_KILOBYTES: u32 = 256;
-/// How long a large one waits for room: whoever sends it is told to come again.
-const ROOM_MAX: Duration = Duration::from_secs(30);
+use crate::room::Room;
 
 /// One posted or collected message. It has no `Debug`: that would show the body.
 #[derive(Clone)]
@@ -100,39 +90,39 @@ impl Gateway {
     /// # Errors
     /// See [`AcceptError`]; a refusal has been audited when it is returned.
     pub async fn acceptance_of(&self, submission: &Submission) -> Result<Acceptance, AcceptError> {
+        self.acceptance_after(submission, None).await
+    }
+
+    /// The same, where PDS and the scanner may have been asked before.
+    async fn acceptance_after(
+        &self,
+        submission: &Submission,
+        beforehand: Option<&Beforehand>,
+    ) -> Result<Acceptance, AcceptError> {
         let transfer = TransferId::random();
-        let prepared = self.prepare(&submission.client, &submission.body, &submission.media_type, transfer).await;
-        let prepared = match prepared {
+        let directory = self.directory.as_ref();
+        let pds = beforehand.map_or(Pds::Asked(directory), |known| Pds::Answered(known, directory));
+        let Submission { client, body, media_type, .. } = submission;
+        let prepared = match self.walk(client, body, media_type, transfer, &Decided::default(), pds).await {
             Ok(prepared) => prepared,
             Err(PrepareError::Store(error)) => return Err(error.into()),
             Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
-        if let Some(refusal) = self.malware_in(&prepared.to_scan.0).await? {
-            tracing::error!(client = %submission.client.id, %refusal, "a message is refused");
-            return Err(self.refuse(submission, refusal).await?);
+        if beforehand.is_none() {
+            self.refuse_malware(submission, &prepared.to_scan.0).await?;
         }
         Ok(self.acceptance(submission, prepared, transfer).await?)
     }
 
-    /// Room for a large message, in the order in which they came; the largest has it alone.
-    async fn room_for(&self, submission: &Submission) -> Result<Option<SemaphorePermit<'_>>, StoreError> {
-        let kilobytes = u32::try_from(submission.body.len() / 1000).unwrap_or(u32::MAX);
-        if kilobytes < LARGE_KILOBYTES {
-            return Ok(None);
-        }
-        let room = self.room.acquire_many(kilobytes.min(KILOBYTES_AT_ONCE));
-        match tokio::time::timeout(ROOM_MAX, room).await {
-            Ok(room) => Ok(Some(room.expect("it is never closed"))),
-            Err(_) => {
-                Err(StoreError::Unavailable("too many large messages are being taken in: send it again".to_owned()))
-            }
-        }
-    }
-
     async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
+        let bytes = submission.body.len();
+        let beforehand = match Room::is_needed_for(bytes) {
+            true => Some(self.beforehand(submission).await?),
+            false => None,
+        };
         // Until the commit, when all that was made of the message is let go.
-        let room = self.room_for(submission).await?;
-        let acceptance = self.acceptance_of(submission).await?;
+        let room = self.room.enter(bytes).await?;
+        let acceptance = self.acceptance_after(submission, beforehand.as_ref()).await?;
         let NewTransfer { id: transfer, document_id, document_set_id, response, .. } = &acceptance.transfer;
         let (transfer, response) = (*transfer, response.clone());
         for copy in &acceptance.deliveries {
@@ -155,22 +145,7 @@ impl Gateway {
         }
     }
 
-    /// Looks through the attachments, one after the other: the first that holds malware decides.
-    async fn malware_in(&self, attachments: &[Bytes]) -> Result<Option<Refusal>, NotScanned> {
-        let Some(scanner) = &self.scanner else { return Ok(None) };
-        let all = async {
-            for (place, bytes) in attachments.iter().enumerate() {
-                if let Scanned::Malware(name) = scanner.scan(Bytes::clone(bytes)).await? {
-                    return Ok(Some(Refusal::Malware { number: place + 1, name }));
-                }
-            }
-            Ok(None)
-        };
-        let late = |_| NotScanned(format!("{} attachments take too long together", attachments.len()));
-        tokio::time::timeout(SCAN_MAX, all).await.map_err(late)?
-    }
-
-    async fn refuse(&self, submission: &Submission, refusal: Refusal) -> Result<AcceptError, StoreError> {
+    pub(crate) async fn refuse(&self, submission: &Submission, refusal: Refusal) -> Result<AcceptError, StoreError> {
         let detail = match &refusal {
             Refusal::NotValid(findings) => {
                 let errors = findings.iter().filter(|finding| finding.severity >= Severity::Error);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use onward_core::audit::{AuditEntry, AuditWord};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
-use onward_core::store::{Arrival, ArrivalQuery, DeliveryRecord, StoreError};
+use onward_core::store::{Arrival, ArrivalQuery, DeliveryRecord, StepKind, StoreError};
 use onward_core::{DeliveryId, Timestamp};
 
 use crate::attend::{Attendant, has_arrived};
@@ -151,7 +151,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// What a person did themselves is no news to them.
+    /// What a person did themselves is no news to them; what somebody else did before that is.
     async fn news_of(
         &self,
         who: &Attendant,
@@ -169,7 +169,10 @@ impl Gateway {
         }
         let steps = self.store.steps(copy.id).await?;
         let own = steps.iter().any(|step| step.at == copy.changed && step.user == who.user);
-        Ok((!own).then_some(News::Changed))
+        // An opening changes nothing that the list shows; ticks and visits stand on a page of their own.
+        let told = |kind| !matches!(kind, StepKind::Opened | StepKind::Checked | StepKind::Visited);
+        let others = steps.iter().any(|step| step.at > since && step.user != who.user && told(step.kind));
+        Ok((!own || others).then_some(News::Changed))
     }
 
     async fn note_arrivals(

@@ -1,105 +1,30 @@
 //! Care homes keep their own entry of the directory, and hospitals search it. Every change is a version with its author. It
 //! books no bed, and does not take the place of returns to the Capacity Tracker.
 
-use std::str::FromStr;
-
 use jiff::SignedDuration;
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
-use onward_core::directory::{Beds, CareHome, DirectoryEntry, Need, OwnWord};
+use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord};
+use onward_core::directory::{Beds, CareHome, DirectoryEntry, Need, OwnWord, TypedBeds};
 use onward_core::store::StoreError;
 use onward_core::{OdsCode, Timestamp};
 
 use crate::Gateway;
 use crate::attend::Attendant;
+use crate::explore::told;
 use crate::identify::expired;
+
+mod characteristics;
+
+pub use characteristics::{Characteristic, UnknownCharacteristic};
 
 /// Free beds that were told longer ago are shown as old.
 pub const FRESH: SignedDuration = SignedDuration::from_hours(24);
 
-/// What a hospital can ask of a home.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Characteristic {
-    /// It meets this need.
-    Need(Need),
-    /// It assesses at weekends.
-    AssessesAtWeekends,
-    /// It accepts discharges at weekends.
-    AcceptsAtWeekends,
-    /// A bed is free, of whichever kind, and the home is not closed.
-    FreeBed,
-    /// A bed with nursing is free.
-    FreeBedWithNursing,
-    /// A bed without nursing is free.
-    FreeBedWithoutNursing,
-}
-
-impl Characteristic {
-    /// All but the needs: word, and its words for people.
-    const BESIDE_NEEDS: [(Self, &'static str, &'static str); 5] = [
-        (Self::AssessesAtWeekends, "assesses-at-weekends", "Assesses at weekends"),
-        (Self::AcceptsAtWeekends, "accepts-discharges-at-weekends", "Accepts discharges at weekends"),
-        (Self::FreeBed, "free-bed", "A bed is free"),
-        (Self::FreeBedWithNursing, "free-bed-with-nursing", "A bed with nursing is free"),
-        (Self::FreeBedWithoutNursing, "free-bed-without-nursing", "A bed without nursing is free"),
-    ];
-
-    /// Every one.
-    pub fn all() -> impl Iterator<Item = Self> {
-        Need::ALL.iter().map(|need| Self::Need(*need)).chain(Self::BESIDE_NEEDS.map(|each| each.0))
-    }
-
-    /// Its code.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.told().0
-    }
-
-    /// Its words for people.
-    #[must_use]
-    pub fn title(self) -> &'static str {
-        self.told().1
-    }
-
-    fn told(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Need(need) => (need.as_str(), need.title()),
-            other => {
-                let found = Self::BESIDE_NEEDS.iter().find(|each| each.0 == other);
-                found.map(|each| (each.1, each.2)).expect("whatever is no need stands in the list")
-            }
-        }
-    }
-
-    /// Whether the home says so of itself.
-    #[must_use]
-    pub fn holds(self, home: &CareHome) -> bool {
-        let free = match home.closed_to_admissions {
-            true => Beds::default(),
-            false => home.beds_available,
-        };
-        match self {
-            Self::Need(need) => home.capabilities.of(need).offered,
-            Self::AssessesAtWeekends => home.assesses_at_weekends,
-            Self::AcceptsAtWeekends => home.accepts_discharges_at_weekends,
-            Self::FreeBed => free != Beds::default(),
-            Self::FreeBedWithNursing => free.with_nursing > 0,
-            Self::FreeBedWithoutNursing => free.without_nursing > 0,
-        }
-    }
-}
-
-/// No characteristic of that name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no characteristic of a care home")]
-pub struct UnknownCharacteristic;
-
-impl FromStr for Characteristic {
-    type Err = UnknownCharacteristic;
-
-    fn from_str(text: &str) -> Result<Self, UnknownCharacteristic> {
-        Self::all().find(|each| each.as_str() == text).ok_or(UnknownCharacteristic)
-    }
-}
+/// How entries of the log about a home's own word begin.
+const ENTRY: &str = "directory entry ";
+const CHANGED: &str = "directory entry changed";
+const CONFIRMED: &str = "directory entry confirmed as it stands";
+/// Entries that are read at most to find who changed an entry.
+const CHANGES: u32 = 20;
 
 /// A text that is looked for, in whatever case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,6 +102,26 @@ pub struct NotSo {
     pub why: String,
 }
 
+/// What became of what a home says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// It is kept.
+    Yes,
+    /// It is none of the person's homes.
+    NotTheirs,
+    /// The entry is not what was shown any more, and nothing was kept.
+    Changed {
+        /// Who changed it when, where that was somebody of the home.
+        by: Option<(String, Timestamp)>,
+    },
+}
+
+/// Says what a home tells of itself at present: SHA-256 of it, as hexadecimal digits. Whoever sends a form sends along what they saw.
+#[must_use]
+pub fn seal_of(home: &CareHome) -> String {
+    crate::sha256_hex(&serde_json::to_vec(&home.own_word()).expect("texts and numbers are JSON"))
+}
+
 /// The first thing of a home's word that cannot be so.
 ///
 /// # Errors
@@ -201,7 +146,26 @@ pub fn judge(word: &OwnWord) -> Result<(), NotSo> {
             return Err(NotSo { field: need.as_str().to_owned(), why });
         }
     }
+    for (bed_type, beds) in word.beds_by_type.told() {
+        let title = bed_type.title();
+        let (part, why) = match beds {
+            beds if u64::from(beds.maximum) > total.all() => ("maximum", "there cannot be more beds than the home has"),
+            beds if beds.are_too_many() => ("vacant", "occupied and vacant beds are more than there can be"),
+            beds if u64::from(beds.vacant) > word.beds_available.all() => {
+                ("vacant", "there cannot be more vacant beds than free beds of the home")
+            }
+            _ => continue,
+        };
+        return Err(NotSo { field: format!("type-{bed_type}-{part}"), why: format!("{title}: {why}") });
+    }
     Ok(())
+}
+
+/// How it stands with beds of one type, in words.
+#[must_use]
+pub fn typed_beds(beds: TypedBeds) -> String {
+    let closed = if beds.closed { ", closed to admission" } else { "" };
+    format!("{} of {} vacant, {} occupied{closed}", beds.vacant, beds.maximum, beds.occupied)
 }
 
 impl Gateway {
@@ -229,12 +193,19 @@ impl Gateway {
         Ok(homes)
     }
 
-    /// Keeps what a home says of itself, as a version of the directory with its author. `None` says that what stands there is
-    /// still correct: its moment alone is new. `false`: it is none of the person's homes, and who asked is audited.
+    /// Keeps what a home says of itself, as a version of the directory with its author, if the entry is still what was `shown`
+    /// ([`seal_of`]). `None` says that what stands there is still correct: its moment alone is new. Whoever asks for another's home is
+    /// audited.
     ///
     /// # Errors
     /// When the store cannot commit.
-    pub async fn keep_entry(&self, who: &Attendant, ods: &OdsCode, word: Option<OwnWord>) -> Result<bool, StoreError> {
+    pub async fn keep_entry(
+        &self,
+        who: &Attendant,
+        ods: &OdsCode,
+        shown: &str,
+        word: Option<OwnWord>,
+    ) -> Result<Kept, StoreError> {
         loop {
             let now = self.clock.now();
             let Some(home) = self.homes_of(who).await?.into_iter().find(|home| home.ods == *ods) else {
@@ -244,10 +215,13 @@ impl Gateway {
                     ..AuditEntry::new(AuditWord::Deny, now, who.agent.clone(), "another organisation's directory entry")
                 };
                 self.store.audit(vec![self.journal.row(&entry)]).await?;
-                return Ok(false);
+                return Ok(Kept::NotTheirs);
             };
+            if seal_of(&home) != shown {
+                return Ok(Kept::Changed { by: self.changed_by(&home).await? });
+            }
             let mut after = home.clone();
-            let what = if word.is_some() { "changed" } else { "confirmed as it stands" };
+            let what = if word.is_some() { CHANGED } else { CONFIRMED };
             if let Some(word) = word.clone() {
                 after.set_own_word(word);
             }
@@ -255,14 +229,35 @@ impl Gateway {
             let agent = Agent { organisation: Some(home.ods.clone()), ..who.agent.clone() };
             let row = self.journal.row(&AuditEntry {
                 request_id: who.request_id.clone(),
-                ..AuditEntry::new(AuditWord::Configure, now, agent, format!("directory entry {what}: {}", told(&after)))
+                ..AuditEntry::new(AuditWord::Configure, now, agent, format!("{what}: {}", in_a_line(&after)))
             });
             let (was, entry) = (DirectoryEntry::CareHome(home), DirectoryEntry::CareHome(after));
-            // Somebody else changed it in between: it is theirs with this word on top.
+            // Somebody else changed it in between: look again.
             if self.store.amend_directory(was, entry, "the home itself", now, vec![row]).await? {
-                return Ok(true);
+                return Ok(Kept::Yes);
             }
         }
+    }
+
+    /// Who of the home changed its entry last, and when, as the log tells it; nobody where an import has come after.
+    async fn changed_by(&self, home: &CareHome) -> Result<Option<(String, Timestamp)>, StoreError> {
+        let query = AuditQuery {
+            organisation: Some(home.ods.clone()),
+            words: vec![AuditWord::Configure],
+            limit: CHANGES,
+            ..AuditQuery::default()
+        };
+        let found = self.store.search_audit(query).await?;
+        let own = found
+            .iter()
+            .filter_map(|entry| told(entry).filter(|told| told.starts_with(ENTRY)).map(|told| (entry, told)));
+        let own: Vec<_> = own.collect();
+        let latest = own.first().map(|(entry, _)| entry.recorded.as_microsecond());
+        if latest.is_none() || latest != home.beds_updated.map(Timestamp::as_microsecond) {
+            return Ok(None);
+        }
+        let changed = own.into_iter().find(|(_, told)| told.starts_with(CHANGED));
+        Ok(changed.and_then(|(entry, _)| Some((entry.agent.clone()?, entry.recorded))))
     }
 
     /// Homes that fit, by code; the look is audited as this query. Nothing in it is about a patient.
@@ -297,50 +292,26 @@ impl Gateway {
 }
 
 /// What a home says of itself, in one line for the log.
-fn told(home: &CareHome) -> String {
+fn in_a_line(home: &CareHome) -> String {
     let offered = Need::ALL.iter().filter(|need| home.capabilities.of(**need).offered).map(|need| need.as_str());
     let offered = offered.collect::<Vec<_>>().join(", ");
     let beds = |beds: Beds| format!("{} with and {} without nursing", beds.with_nursing, beds.without_nursing);
+    let by_type = home.beds_by_type.told().map(|(bed_type, beds)| format!("; {bed_type}: {}", typed_beds(beds)));
     format!(
-        "{} of {} beds free; {}; offers {}",
+        "{} of {} beds free; {}; offers {}{}",
         beds(home.beds_available),
         beds(home.beds_total),
         if home.closed_to_admissions { "closed to admissions" } else { "open to admissions" },
         if offered.is_empty() { "nothing that the quick guide asks for" } else { &offered },
+        by_type.collect::<String>(),
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use onward_core::directory::{BedType, BedTypes};
+
     use super::*;
-
-    #[test]
-    fn every_characteristic_is_found_by_its_own_word() {
-        let mut words = std::collections::BTreeSet::new();
-        for each in Characteristic::all() {
-            assert_eq!(each.as_str().parse(), Ok(each));
-            assert!(words.insert(each.as_str()) && !each.title().is_empty());
-        }
-        assert_eq!((words.len(), "".parse::<Characteristic>()), (15, Err(UnknownCharacteristic)));
-    }
-
-    /// The code system of our package says the same as the code.
-    #[test]
-    fn the_package_tells_the_same_words() {
-        let path =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../../profiles/onward/CodeSystem-care-home-characteristic.json");
-        let text = std::fs::read_to_string(path).expect("it is there");
-        let system: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let told: Vec<(&str, &str)> = system["concept"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|concept| (concept["code"].as_str().expect("text"), concept["display"].as_str().expect("text")))
-            .collect();
-        let known: Vec<_> = Characteristic::all().map(|each| (each.as_str(), each.title())).collect();
-        assert_eq!(told, known);
-        assert_eq!(system["count"], known.len());
-    }
 
     #[test]
     fn a_closed_home_has_no_bed_free() {
@@ -353,9 +324,30 @@ mod tests {
         let now: Timestamp = "2026-11-26T10:00:00Z".parse().expect("a time");
         let query = HomeQuery { characteristics: vec![vec![Characteristic::FreeBed]], ..HomeQuery::default() };
         assert!(query.fits(&home, now) && Characteristic::FreeBedWithNursing.holds(&home));
+        let of_type = Characteristic::Vacant(BedType::Dementia);
+        assert!(!of_type.holds(&home));
+        home.beds_by_type.dementia = TypedBeds { maximum: 1, occupied: 0, vacant: 1, closed: true };
+        assert!(!of_type.holds(&home), "closed to admission");
+        home.beds_by_type.dementia.closed = false;
+        assert!(of_type.holds(&home) && !Characteristic::Vacant(BedType::Nursing).holds(&home));
         home.closed_to_admissions = true;
         assert!(!query.fits(&home, now) && !Characteristic::FreeBedWithNursing.holds(&home));
+        assert!(!of_type.holds(&home), "whatever its type");
         assert!(HomeQuery::default().fits(&home, now), "it is still found");
+        let (was, mut word) = (seal_of(&home), home.own_word());
+        word.beds_total.with_nursing = 1;
+        let wrong = |word: &OwnWord| judge(word).expect_err("it cannot be so").field;
+        assert_eq!(judge(&word), Ok(()));
+        for (beds, field) in [((2, 0, 0), "maximum"), ((1, 1, 1), "vacant"), ((1, 0, 2), "vacant")] {
+            let (maximum, occupied, vacant) = beds;
+            let dementia = TypedBeds { maximum, occupied, vacant, closed: false };
+            let word = OwnWord { beds_by_type: BedTypes { dementia, ..BedTypes::default() }, ..word.clone() };
+            assert_eq!(wrong(&word), format!("type-dementia-{field}"), "{beds:?}");
+        }
+        let full = OwnWord { beds_available: Beds::default(), ..word.clone() };
+        assert_eq!(wrong(&full), "type-dementia-vacant", "no bed is free, so none of a type is vacant");
+        home.set_own_word(word);
+        assert_ne!(seal_of(&home), was);
         let late: Timestamp = "2027-02-01T00:00:00Z".parse().expect("a time");
         assert!(!HomeQuery::default().fits(&home, late), "an expired entry fits nobody");
         let place = |wanted| HomeQuery { place: Some(wanted), ..HomeQuery::default() }.fits(&home, now);

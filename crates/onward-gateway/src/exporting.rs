@@ -1,5 +1,7 @@
 //! Files of an organisation's part of the log, and of what it holds about one person: asked for by one lead, granted by another.
 
+pub mod preview;
+
 use std::sync::Arc;
 
 use jiff::civil::Date;

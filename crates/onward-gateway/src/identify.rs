@@ -5,15 +5,14 @@ mod home;
 
 use std::collections::BTreeSet;
 
-use onward_core::directory::{
-    CareHome, Directory, DirectoryEntry, Endpoint, PdsPatient, Pharmacy, Practice, Sensitivity,
-};
+use onward_core::directory::{CareHome, DirectoryEntry, Endpoint, PdsPatient, Pharmacy, Practice, Sensitivity};
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{Store, StoreError};
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use onward_fhir::{Bundle, Element, systems, views};
 use onward_transform::render::dates;
 
+use crate::beforehand::Pds;
 use crate::decision::Decided;
 
 /// ODS codes that stand for "practice not known" or "not applicable" (standards.md §1).
@@ -81,7 +80,7 @@ pub struct Sources<'a> {
     /// Our directory of organisations.
     pub store: &'a dyn Store,
     /// PDS.
-    pub directory: &'a dyn Directory,
+    pub pds: Pds<'a>,
     /// A practice without an entry is found by MESH.
     pub gp_routing: bool,
 }
@@ -123,7 +122,7 @@ fn hold<T>(reason: HoldReason, detail: impl Into<String>) -> Result<T, Stop> {
 async fn resolve(
     document: &Bundle<'_, '_>,
     message_destinations: &[OdsCode],
-    Sources { store, directory, gp_routing }: Sources<'_>,
+    Sources { store, pds: asked, gp_routing }: Sources<'_>,
     now: Timestamp,
     decided: &Decided,
     known: &mut (Option<NhsNumber>, Option<OdsCode>),
@@ -158,7 +157,7 @@ async fn resolve(
              recipients with the ward",
         );
     }
-    let pds = trace(document, patient, &number, directory, decided, &mut evidence).await?;
+    let pds = trace(document, patient, &number, asked, decided, &mut evidence).await?;
     let restricted = labelled || pds.sensitivity != Sensitivity::Unrestricted;
     let resolved = home::resolve(document, message_destinations, store, now, &mut evidence).await;
     let home =
@@ -293,11 +292,11 @@ async fn trace(
     document: &Bundle<'_, '_>,
     patient: Element<'_, '_>,
     number: &NhsNumber,
-    directory: &dyn Directory,
+    asked: Pds<'_>,
     decided: &Decided,
     evidence: &mut Vec<String>,
 ) -> Result<PdsPatient, Stop> {
-    let pds = match directory.patient(number).await {
+    let pds = match asked.patient(number).await {
         Ok(Some(pds)) => pds,
         Ok(None) => {
             return hold(HoldReason::PatientNotFound, "PDS has no record under this NHS number, or withholds it");

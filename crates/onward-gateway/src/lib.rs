@@ -10,6 +10,7 @@ pub mod alerts;
 pub mod arrivals;
 pub mod attend;
 pub mod audit_search;
+pub mod beforehand;
 pub mod breaker;
 pub mod checklist;
 pub mod collect;
@@ -38,7 +39,9 @@ pub mod reconcile;
 pub mod redirect;
 pub mod refusal;
 pub mod resending;
+mod room;
 pub mod routes;
+mod scan;
 pub mod sent;
 pub mod shown;
 pub mod sightings;
@@ -59,11 +62,12 @@ use onward_core::transport::{Hook, Mailbox, Notifier, Transport};
 use onward_core::{Clock, MeshMailboxId, OdsCode};
 use onward_transform::disclose::Policy;
 use onward_validate::{Level, RuleBook, Validator};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::alerts::Alerting;
 use crate::breaker::Breakers;
 use crate::journal::Journal;
+use crate::room::Room;
 use crate::routes::Routes;
 use crate::subscriptions::HookAddress;
 
@@ -137,8 +141,8 @@ pub struct Gateway {
     pub(crate) journal: Journal,
     /// Rung when there may be something to send, or when a state has changed.
     pub(crate) work: Notify,
-    /// Kilobytes of large messages that may be taken in at once.
-    pub(crate) room: Semaphore,
+    /// For large messages that are taken in at once.
+    pub(crate) room: Room,
     /// Rung when many copies are to be sent again.
     pub(crate) bulks: Notify,
     pub(crate) breakers: Breakers,
@@ -202,7 +206,7 @@ impl Gateway {
             journal,
             breakers: Breakers::default(),
             work: Notify::new(),
-            room: Semaphore::new(accept::KILOBYTES_AT_ONCE as usize),
+            room: Room::default(),
             bulks: Notify::new(),
             hook_breakers: Breakers::default(),
             reader: Arc::default(),
@@ -226,6 +230,12 @@ impl Gateway {
     #[must_use]
     pub fn hook_breakers(&self) -> &Breakers {
         &self.hook_breakers
+    }
+
+    /// Kilobytes of large messages that are being read, rendered or committed at present.
+    #[must_use]
+    pub fn large_kilobytes(&self) -> u64 {
+        self.room.taken()
     }
 
     /// Writes audit entries as rows.

@@ -1,9 +1,9 @@
 //! Whether a document asks for something that the home's entry of the directory does not offer. It is a hint for the ward and no
-//! judgement: words are looked for, and a person reads. It holds nothing and refuses nothing.
+//! judgement: words and a few SNOMED CT concepts are looked for, and a person reads. It holds nothing and refuses nothing.
 
 use onward_core::directory::{CareHome, Need};
 use onward_fhir::authored::{IssueCode, Severity};
-use onward_fhir::{Bundle, Element};
+use onward_fhir::{Bundle, Element, systems, views};
 use onward_validate::Finding;
 
 /// The name of the finding, for `explain` and for those who count them.
@@ -43,6 +43,34 @@ fn words(need: Need) -> &'static [&'static str] {
     }
 }
 
+/// SNOMED CT concepts of a need, by the number and fully specified name. They are the few that any system can be expected to send;
+/// what lies beneath them in the terminology is found by its words, for no terminology is at hand here.
+fn concepts(need: Need) -> &'static [&'static str] {
+    match need {
+        // Dementia (disorder), Alzheimer's disease (disorder), vascular dementia (disorder), impaired cognition (finding).
+        Need::CognitiveDifficulties => &["52448006", "26929004", "429998004", "386806002"],
+        // Tracheostomy tube, device (physical object).
+        Need::Tracheostomy => &["129121000"],
+        // Palliative care (regime/therapy), specialist palliative care treatment (regime/therapy).
+        Need::PalliativeCare => &["103735009", "395669003"],
+        _ => &[],
+    }
+}
+
+/// What is no longer so, or never was.
+const OVER: [&str; 10] = [
+    "inactive",
+    "resolved",
+    "remission",
+    "refuted",
+    "entered-in-error",
+    "not-done",
+    "not-taken",
+    "cancelled",
+    "rejected",
+    "revoked",
+];
+
 /// Needs that the document speaks of and the home does not offer. A home that has never told what it can do is not judged.
 #[must_use]
 pub(crate) fn unmet(document: &Bundle<'_, '_>, home: &CareHome) -> Vec<Need> {
@@ -52,9 +80,13 @@ pub(crate) fn unmet(document: &Bundle<'_, '_>, home: &CareHome) -> Vec<Need> {
     let mut open: Vec<Need> = Need::ALL.iter().copied().filter(|need| !home.capabilities.of(*need).offered).collect();
     let mut found = Vec::new();
     for element in document.element().descendants() {
-        let Some(text) = clinical_text(element) else { continue };
+        let (text, code) = (clinical_text(element), clinical_code(element));
+        if text.is_none() && code.is_none() {
+            continue;
+        }
         open.retain(|need| {
-            let speaks = words(*need).iter().any(|word| says(&text, word));
+            let said = |text: &String| words(*need).iter().any(|word| says(text, word));
+            let speaks = text.as_ref().is_some_and(said) || code.is_some_and(|code| concepts(*need).contains(&code));
             if speaks {
                 found.push(*need);
             }
@@ -95,6 +127,23 @@ fn clinical_text(element: Element<'_, '_>) -> Option<String> {
     let spoken = narrative || matches!(element.name(), "display" | "text");
     let clinical = || element.resource().resource_type().is_some_and(|kind| CLINICAL.contains(&kind));
     (spoken && clinical()).then(|| if narrative { without_tags(value) } else { value.to_lowercase() })
+}
+
+/// The SNOMED CT concept of a coding, where it is about the person's needs and still so.
+fn clinical_code<'t>(element: Element<'t, '_>) -> Option<&'t str> {
+    if element.name() != "coding" || element.text("system") != Some(systems::SNOMED_CT) {
+        return None;
+    }
+    let resource = element.resource();
+    let clinical = resource.resource_type().is_some_and(|kind| CLINICAL.contains(&kind));
+    let over = |name: &str| {
+        let status = resource.get(name);
+        let said = status.and_then(Element::value);
+        let codes = status.into_iter().flat_map(views::codings).filter_map(|coding| coding.code);
+        said.into_iter().chain(codes).any(|code| OVER.contains(&code))
+    };
+    let counts = clinical && !["status", "clinicalStatus", "verificationStatus"].into_iter().any(over);
+    element.text("code").filter(|_| counts)
 }
 
 /// A cell or paragraph ends a sentence: "No allergies" in one does not deny what stands in the next.

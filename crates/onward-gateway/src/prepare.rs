@@ -18,6 +18,7 @@ use onward_transform::render::{self, Card, Original, Parties, RenderError, Rende
 use onward_validate::{Findings, Policy as ValidationPolicy, TOO_LARGE};
 
 use crate::Gateway;
+use crate::beforehand::Pds;
 use crate::decision::Decided;
 use crate::facts::{Facts, facts};
 use crate::identify::{HoldCause, Identification, Identified, Sources, discharge_destination, identify};
@@ -186,6 +187,19 @@ impl Gateway {
         transfer: TransferId,
         decided: &Decided,
     ) -> Result<Prepared, PrepareError> {
+        self.walk(client, body, media_type, transfer, decided, Pds::Asked(self.directory.as_ref())).await
+    }
+
+    /// The same, with PDS asked in another way.
+    pub(crate) async fn walk(
+        &self,
+        client: &Client,
+        body: &Bytes,
+        media_type: &str,
+        transfer: TransferId,
+        decided: &Decided,
+        pds: Pds<'_>,
+    ) -> Result<Prepared, PrepareError> {
         let format = format_of(media_type);
         let tree = read_tree(body, format)?;
         let policy = self.validation_policy(client);
@@ -253,7 +267,7 @@ impl Gateway {
                 None => format == Format::Xml,
             },
         };
-        let walk = (predecessor, transfer, decided);
+        let walk = (predecessor, transfer, decided, pds);
         let to_scan = if self.scanner.is_some() { attached(&tree, inner.as_ref()) } else { Attached::default() };
         let routed = self.route(facts, findings, notes, r4, &message, &original_parts, client, walk).await?;
         Ok(Prepared { to_scan, ..routed })
@@ -303,7 +317,7 @@ impl Gateway {
         message: &Message<'_, '_>,
         original: &Original<'_, '_>,
         client: &Client,
-        (predecessor, transfer, decided): (Option<Predecessor>, TransferId, &Decided),
+        (predecessor, transfer, decided, pds): (Option<Predecessor>, TransferId, &Decided, Pds<'_>),
     ) -> Result<Prepared, PrepareError> {
         let now = self.clock.now();
         let bundle = Bundle::new(r4.root()).ok_or_else(|| Refusal::NotValid(findings.clone()))?;
@@ -321,11 +335,7 @@ impl Gateway {
             .map(|(r, why)| (r.name.clone(), why))
             .collect();
         let destinations: Vec<OdsCode> = message.destination_ods.iter().filter_map(|code| code.parse().ok()).collect();
-        let sources = Sources {
-            store: self.store.as_ref(),
-            directory: self.directory.as_ref(),
-            gp_routing: self.settings.gp_routing,
-        };
+        let sources = Sources { store: self.store.as_ref(), pds, gp_routing: self.settings.gp_routing };
         let identification = identify(&bundle, &destinations, sources, now, decided).await?;
         let mut evidence = Vec::new();
         let replaced = predecessor.as_ref().map(|before| {

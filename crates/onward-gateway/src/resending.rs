@@ -31,8 +31,8 @@ pub enum Started {
     Kept,
     /// No failed copy fits the filter.
     Nothing,
-    /// More copies fit than were shown: nothing was kept.
-    More,
+    /// Other copies fit than were shown: nothing was kept.
+    Others,
 }
 
 /// A person as a decision keeps them, so that audit names them when it is carried out.
@@ -70,9 +70,19 @@ impl Kept {
     }
 }
 
+/// Says which copies these are, in whatever order: SHA-256 of their sorted identifiers, as hexadecimal digits. As many others have
+/// another one.
+#[must_use]
+pub fn seal_of(copies: &[DeliveryId]) -> String {
+    let mut sorted = copies.to_vec();
+    sorted.sort_unstable();
+    let told: Vec<u8> = sorted.iter().flat_map(|id| *id.0.as_bytes()).collect();
+    crate::sha256_hex(&told)
+}
+
 impl Gateway {
-    /// Keeps the decision to send again all failed copies that fit the filter, if no more fit than were `shown`. Without a filter it
-    /// is about nothing.
+    /// Keeps the decision to send again all failed copies that fit the filter, if they are those that were `shown` ([`seal_of`]).
+    /// Without a filter it is about nothing.
     ///
     /// # Errors
     /// When the store cannot commit.
@@ -81,7 +91,7 @@ impl Gateway {
         id: BulkId,
         how: Resend,
         filter: &BoardFilter,
-        shown: usize,
+        shown: &str,
         decider: &Decider<'_>,
     ) -> Result<Started, StoreError> {
         if filter.recipient.is_none() && filter.cause.is_none() {
@@ -91,11 +101,11 @@ impl Gateway {
             return Ok(Started::Kept);
         }
         let copies: Vec<DeliveryId> = self.resendable(filter).await?.iter().map(|stuck| stuck.copy.id).collect();
-        if copies.len() > shown {
-            return Ok(Started::More);
-        }
         if copies.is_empty() {
             return Ok(Started::Nothing);
+        }
+        if seal_of(&copies) != shown {
+            return Ok(Started::Others);
         }
         let count = copies.len();
         let row = self.configured(decider, format!("{how} of {count} copies, {} ({id}), decided by", filter.told()));
@@ -197,5 +207,19 @@ impl Gateway {
             self.work.notify_one();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_is_of_these_copies_in_whatever_order() {
+        let [a, b, c] = [DeliveryId::random(), DeliveryId::random(), DeliveryId::random()];
+        assert_eq!(seal_of(&[a, b]), seal_of(&[b, a]));
+        let others = [seal_of(&[a, b]), seal_of(&[a, c]), seal_of(&[a]), seal_of(&[a, b, c]), seal_of(&[])];
+        let distinct: std::collections::BTreeSet<_> = others.iter().collect();
+        assert_eq!(distinct.len(), others.len());
     }
 }

@@ -4,7 +4,7 @@ use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, Role};
 use onward_core::state::{EndReason, RecipientKind};
 use onward_core::store::{
-    DeliveryRecord, FoundTask, NewHold, NewTransfer, Step, StepKind, StoreError, TaskQuery, TransferRecord,
+    DeliveryRecord, FoundTask, NewHold, NewTransfer, Replay, Step, StepKind, StoreError, TaskQuery, TransferRecord,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::authored::{
@@ -13,6 +13,8 @@ use onward_fhir::authored::{
 use onward_validate::Findings;
 
 use crate::Gateway;
+
+mod repeat;
 
 /// The FHIR `Task.status` codes that Tasks have here.
 pub const STATUSES: [&str; 9] =
@@ -76,10 +78,10 @@ impl Gateway {
         transfer.changed.as_microsecond()
     }
 
-    /// The Task of one copy, JSON: what its recipient moves, with what people there did with it. Operators see states, never
-    /// whose they are or what anybody wrote.
+    /// The Task of one copy, JSON: what its recipient moves, with what people there did with it, and its repeats. Operators see
+    /// states, never whose they are or what anybody wrote.
     #[must_use]
-    pub fn delivery_task(&self, copy: &DeliveryRecord, steps: &[Step], client: &Client) -> String {
+    pub fn delivery_task(&self, copy: &DeliveryRecord, steps: &[Step], replays: &[Replay], client: &Client) -> String {
         let base = &self.settings.base_url;
         // A code of another system (MESH reports have their own) is no ITK3 coding.
         let known = copy.code.as_deref().and_then(onward_fhir::itk::response_code);
@@ -113,10 +115,11 @@ impl Gateway {
             owner: Some(Organisation { ods: copy.recipient.to_string(), name: Some(copy.recipient_name.clone()) }),
             part_of: vec![format!("Task/{}", copy.transfer)],
             authored_on: Some(copy.created.to_string()),
-            output: match client.role {
-                Role::Operator => successor.into_iter().collect(),
-                _ => successor.into_iter().chain(steps.iter().filter_map(|step| receipt(step, copy))).collect(),
-            },
+            output: successor
+                .into_iter()
+                .chain(repeat::repeats(replays))
+                .chain(steps.iter().filter(|_| client.role != Role::Operator).filter_map(|step| receipt(step, copy)))
+                .collect(),
             ..TaskContent::default()
         };
         authored::task(&content).expect("states, times and codes are ours")

@@ -17,6 +17,7 @@ use onward_connect::pds::token::{TokenClient, TokenConfig};
 use onward_connect::pds::{PdsClient, PdsConfig};
 use onward_connect::secret::Secret;
 use onward_connect::stand_in::StandInDirectory;
+use onward_connect::strength::tls_provider;
 use onward_core::directory::Directory;
 use onward_core::retry::Schedule;
 use onward_core::scanning::Scanner;
@@ -135,6 +136,7 @@ fn postgres_settings(config: &Config, url: &url::Url) -> anyhow::Result<Postgres
         ca_pem: config.store.ca_file.as_deref().map(read).transpose()?,
         client_pem: client_certificate(config.store.certificate_file.as_deref(), config.store.key_file.as_deref())?
             .map(|certificate| (certificate.chain_pem, certificate.key_pem.expose().to_owned().into())),
+        tls: Arc::new(tls_provider(config.identity.rsa_bits_min)),
         fsync_off_allowed: config.store.allow_fsync_off,
     })
 }
@@ -173,7 +175,8 @@ pub fn policy_texts(config: &Config) -> anyhow::Result<Vec<(RecipientKind, Strin
 pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let own_ods: OdsCode = config.own_ods()?.clone();
-    let key_source = KeySource::new(HttpClient::new(&key_http(config)?)?, Arc::clone(&clock));
+    let key_source =
+        KeySource::new(HttpClient::new(&key_http(config)?)?, Arc::clone(&clock), config.identity.rsa_bits_min);
     let mut transports: Vec<Arc<dyn Transport>> = vec![Arc::new(InboxTransport)];
     let push = http(config, None, None, false)?;
     let push = Arc::new(HttpsPush::new(push, notifying::push(config), Arc::clone(&clock)));
@@ -339,6 +342,7 @@ fn http_config(
         allow_plain_loopback,
         extra_roots_pem: extra_roots(config, ca)?,
         client_certificate,
+        rsa_bits_min: config.identity.rsa_bits_min,
         ..HttpConfig::default()
     })
 }
@@ -368,6 +372,7 @@ fn key_http(config: &Config) -> anyhow::Result<HttpConfig> {
         total_timeout: FETCH_TIMEOUT,
         response_bytes_max: KEY_SET_BYTES_MAX,
         extra_roots_pem: extra_roots(config, None)?,
+        rsa_bits_min: config.identity.rsa_bits_min,
         ..HttpConfig::default()
     })
 }

@@ -143,19 +143,6 @@ pub struct Server {
     pub hardening: Hardening,
 }
 
-impl Server {
-    /// The files of TLS, when it is configured.
-    #[must_use]
-    pub fn tls(&self) -> Option<TlsFiles> {
-        Some(TlsFiles {
-            certificate: self.tls_certificate_file.clone()?,
-            key: self.tls_key_file.clone()?,
-            client_ca: self.client_ca_file.clone(),
-            client_crl: self.client_crl_file.clone(),
-        })
-    }
-}
-
 /// The public address without a trailing slash: [`PublicUrl::at`] appends paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(Url);
@@ -475,6 +462,18 @@ impl Config {
     /// A secret that the environment holds under this name. It becomes no part of the configuration, which is printed.
     pub(crate) fn secret_variable(name: &str) -> Option<zeroize::Zeroizing<String>> {
         std::env::var_os(name).and_then(|value| value.into_string().ok()).map(zeroize::Zeroizing::new)
+    }
+
+    /// The files of the public listener's TLS, when it is configured.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.server.tls_certificate_file.clone()?,
+            key: self.server.tls_key_file.clone()?,
+            client_ca: self.server.client_ca_file.clone(),
+            client_crl: self.server.client_crl_file.clone(),
+            rsa_bits_min: self.identity.rsa_bits_min,
+        })
     }
 
     /// The organisation that runs the gateway.

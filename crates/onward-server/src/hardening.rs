@@ -1,6 +1,6 @@
 //! What the process gives up before it serves, so that whoever gets inside finds little: new privileges, files that the
 //! configuration does not name (Landlock), system calls that no gateway needs (seccomp). Best effort by default: an old
-//! kernel is told in the log and by `/readyz`, not refused.
+//! kernel is told in the log and by `/readyz`, not refused. And it shows its memory and its environment to nobody but root.
 //!
 //! It acts on the calling thread and those that are started after it: it comes before the runtime.
 
@@ -71,14 +71,28 @@ pub fn harden(loaded: &Loaded) -> anyhow::Result<Posture> {
     if level == Hardening::Off {
         return Ok(Posture::default());
     }
+    let hidden = hide();
     let posture = apply(&Reach::of(loaded))?;
-    let whole = posture.landlock.is_some() && posture.seccomp;
+    let whole = hidden && posture.landlock.is_some() && posture.seccomp;
     anyhow::ensure!(
         whole || level != Hardening::Require,
         "server.hardening is \"require\", but this system gives only: {posture}. Landlock needs Linux 5.13 with it enabled \
          (see /sys/kernel/security/lsm); \"best-effort\" starts without"
     );
     Ok(posture)
+}
+
+/// Keeps this process's memory and environment from its user's other processes, and out of core files (`PR_SET_DUMPABLE`); true where
+/// the system does. Of the whole process; a program that it starts is as open as ever.
+#[cfg(target_os = "linux")]
+pub(crate) fn hide() -> bool {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn hide() -> bool {
+    false
 }
 
 #[cfg(target_os = "linux")]

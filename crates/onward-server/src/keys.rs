@@ -4,8 +4,9 @@ use anyhow::Context as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
-use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey};
+use onward_connect::strength::modulus_bits;
 
 /// A new ES384 private key, PKCS #8 PEM.
 ///
@@ -52,6 +53,14 @@ pub fn jwks_json(jwk: Jwk) -> anyhow::Result<String> {
     Ok(serde_json::to_string(&JwkSet { keys: vec![jwk] })?)
 }
 
+/// Whether a key is none of RSA, or has so many bits.
+#[must_use]
+pub fn is_strong(key: &Jwk, rsa_bits_min: u32) -> bool {
+    let AlgorithmParameters::RSA(rsa) = &key.algorithm else { return true };
+    let modulus = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(&rsa.n);
+    modulus.is_ok_and(|modulus| modulus_bits(&modulus) >= rsa_bits_min)
+}
+
 /// Checks a JWK Set that a client hands in, and gives it back in our form.
 ///
 /// # Errors
@@ -75,8 +84,26 @@ pub fn checked_jwks(text: &str) -> anyhow::Result<String> {
 mod tests {
     use aws_lc_rs::encoding::AsDer as _;
     use aws_lc_rs::rsa::{KeyPair, KeySize};
+    use aws_lc_rs::signature::KeyPair as _;
 
     use super::*;
+
+    #[test]
+    fn a_key_is_strong_by_its_bits_or_by_being_none_of_rsa() {
+        let ours = public_jwk(&generate_pem().expect("a key")).expect("a JWK");
+        assert!(is_strong(&ours, 3072));
+        for (size, strong) in [(KeySize::Rsa2048, false), (KeySize::Rsa3072, true)] {
+            let key = KeyPair::generate(size).expect("a key");
+            let n = key.public_key().modulus().big_endian_without_leading_zero();
+            let n = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(n);
+            let jwk: Jwk =
+                serde_json::from_value(serde_json::json!({ "kty": "RSA", "n": n, "e": "AQAB" })).expect("a JWK");
+            assert_eq!((is_strong(&jwk, 2048), is_strong(&jwk, 3072)), (true, strong));
+        }
+        let none: Jwk =
+            serde_json::from_value(serde_json::json!({ "kty": "RSA", "n": "!", "e": "AQAB" })).expect("a JWK");
+        assert!(!is_strong(&none, 2048), "no key at all");
+    }
 
     #[test]
     fn the_key_set_of_an_assertion_key_shows_its_public_half_only() {

@@ -64,6 +64,12 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         "Recipients to whom nothing is sent; everybody counts as one.",
         one(standing.paused),
     );
+    family(
+        "large_message_kilobytes",
+        "gauge",
+        "Kilobytes of large messages that this gateway is reading, rendering or committing; the rest waits.",
+        one(standing.large_kilobytes),
+    );
     let alerts = AlertKind::ALL.iter().filter(|kind| kind.is_trouble()).map(|kind| {
         let count = standing.alerts.iter().find(|(each, _)| each == kind).map_or(0, |(_, count)| *count);
         (format!("{{kind=\"{kind}\"}}"), count)
@@ -163,6 +169,8 @@ fn age_of_month(month: i64, now: Timestamp) -> u64 {
 pub struct Standing {
     /// Pauses.
     pub paused: u64,
+    /// Kilobytes of large messages that are being taken in.
+    pub large_kilobytes: u64,
     /// Open alerts by kind.
     pub alerts: Vec<(AlertKind, u64)>,
     /// The oldest month of each class of which content is stored (year * 100 + month).
@@ -215,7 +223,17 @@ mod tests {
         let alerts = vec![(AlertKind::HoldOverdue, 3)];
         let subscriptions = vec![SubscriptionStatus::Active, SubscriptionStatus::Error, SubscriptionStatus::Active];
         let syslog = Some((3, true));
-        let standing = Standing { paused: 2, alerts, oldest_bodies, open, subscriptions, witnesses, shipped, syslog };
+        let standing = Standing {
+            paused: 2,
+            large_kilobytes: 1_900,
+            alerts,
+            oldest_bodies,
+            open,
+            subscriptions,
+            witnesses,
+            shipped,
+            syslog,
+        };
         let page = page(&figures, &standing, now);
         assert_eq!(crate::cli::operations::silent_endpoints(&page)["https"], 1, "`onward status` reads it");
         for line in [
@@ -225,6 +243,7 @@ mod tests {
             "onward_oldest_unread_seconds 5",
             "onward_holds_overdue 1",
             "onward_paused_recipients 2",
+            "onward_large_message_kilobytes 1900",
             "onward_subscriptions{status=\"active\"} 2",
             "onward_subscriptions{status=\"error\"} 1",
             "onward_subscriptions{status=\"off\"} 0",

@@ -53,7 +53,7 @@ impl Running {
     /// # Errors
     /// As [`Running::start`].
     pub async fn start_as(config: &Config, public: Option<TcpListener>, posture: Posture) -> anyhow::Result<Self> {
-        let tls = match config.server.tls() {
+        let tls = match config.tls() {
             Some(files) => Some(Arc::new(Tls::open(files)?)),
             None => {
                 anyhow::ensure!(
@@ -238,6 +238,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
             let paused = u64::try_from(pauses.len()).unwrap_or(u64::MAX);
             let standing = Standing {
                 paused,
+                large_kilobytes: app.gateway.large_kilobytes(),
                 alerts,
                 oldest_bodies,
                 open: [app.gateway.breakers(), app.gateway.hook_breakers()]

@@ -13,11 +13,11 @@ pub(crate) fn csv<const N: usize>(headings: [&str; N], rows: impl Iterator<Item 
     lines(std::iter::once(headings.map(str::to_owned)).chain(rows))
 }
 
-/// Rows as they stand in the middle of a table, every cell inert.
-pub(crate) fn lines<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> Vec<u8> {
+/// Rows of one length as they stand in the middle of a table, every cell inert.
+pub(crate) fn lines<R: IntoIterator<Item = String>>(rows: impl Iterator<Item = R>) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
-        writer.write_record(row.map(|cell| inert(&cell))).expect("rows of one length go into memory");
+        writer.write_record(row.into_iter().map(|cell| inert(&cell))).expect("rows of one length go into memory");
     }
     writer.into_inner().expect("memory takes everything")
 }

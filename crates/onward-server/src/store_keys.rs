@@ -2,7 +2,8 @@
 //! environment that holds it.
 //!
 //! A key as a value in the configuration is not offered: that is printed. A variable is inherited: it goes with no command, so that a
-//! gateway that has its keys from there starts no program.
+//! gateway that has its keys from there starts no program. The kernel keeps it where it was for as long as the process lives: a process that
+//! takes it shows its environment to root alone.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -19,6 +20,7 @@ use onward_store::sealing::{KeyEncryption, KeyRing, RingError};
 use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError, Keys};
+use crate::hardening;
 
 /// A ring of many keys is far smaller.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -45,6 +47,8 @@ pub fn ring(keys: &Keys) -> Result<KeyRing, ConfigError> {
             Err(told(RingError(both.to_owned())))
         }
         (Some(name), None) => {
+            // Not on every system; nothing else could be done about it there.
+            let _ = hardening::hide();
             let held = move || {
                 let missing = || RingError(format!("the environment has no variable {name} that is text"));
                 held(&name, Config::secret_variable(&name).ok_or_else(missing)?)

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, RsaKeySize};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
 use super::*;
@@ -120,14 +120,21 @@ impl Authority {
     }
 
     fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().expect("key");
+        self.issue_for(name, KeyPair::generate().expect("key"))
+    }
+
+    fn issue_for(&self, name: &str, key: KeyPair) -> (rcgen::Certificate, KeyPair) {
         let params = CertificateParams::new(vec![name.to_owned()]).expect("params");
         (params.signed_by(&key, &self.issuer).expect("signed"), key)
     }
 
     fn server(&self, name: &str, clients: Option<&Self>) -> rustls::ServerConfig {
+        self.server_with(name, clients, KeyPair::generate().expect("key"))
+    }
+
+    fn server_with(&self, name: &str, clients: Option<&Self>, key: KeyPair) -> rustls::ServerConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let (certificate, key) = self.issue(name);
+        let (certificate, key) = self.issue_for(name, key);
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("versions");
@@ -148,17 +155,20 @@ impl Authority {
 
 /// Trusts the authority only, and finds `partner.example` on loopback.
 fn trusting(authority: &Authority, client: Option<&Authority>) -> HttpClient {
+    lookup(&trusting_config(authority, client), "127.0.0.1")
+}
+
+fn trusting_config(authority: &Authority, client: Option<&Authority>) -> HttpConfig {
     let client_certificate = client.map(|clients| {
         let (certificate, key) = clients.issue("gateway.example");
         ClientCertificate { chain_pem: certificate.pem().into_bytes(), key_pem: Secret::new(key.serialize_pem()) }
     });
-    let config = HttpConfig {
+    HttpConfig {
         system_roots: false,
         extra_roots_pem: authority.issuer.pem().into_bytes(),
         client_certificate,
         ..listed("partner.example", true)
-    };
-    lookup(&config, "127.0.0.1")
+    }
 }
 
 async fn tls_exchange(client: &HttpClient, server: rustls::ServerConfig) -> Result<StatusCode, HttpFault> {
@@ -190,6 +200,29 @@ async fn fault_028_a_wrong_certificate_needs_a_person() {
         assert!(matches!(fault, HttpFault::Trust(_)), "{fault:?}");
         assert!(matches!(fault.of_send(), SendError::Permanent { .. }));
     }
+}
+
+/// The same partner, with a certificate for an RSA key: as large as is asked for, and not.
+#[tokio::test]
+async fn a_partner_with_a_small_rsa_key_is_not_trusted() {
+    let authority = Authority::new();
+    let server = |size: RsaKeySize| {
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).expect("a key");
+        authority.server_with("partner.example", None, key)
+    };
+    let asking = |rsa_bits_min| HttpConfig { rsa_bits_min, ..trusting_config(&authority, None) };
+    for (bits_min, size, taken) in
+        [(2048, RsaKeySize::_2048, true), (3072, RsaKeySize::_3072, true), (3072, RsaKeySize::_2048, false)]
+    {
+        let answer = tls_exchange(&lookup(&asking(bits_min), "127.0.0.1"), server(size)).await;
+        match answer {
+            Ok(status) => assert!(taken && status == StatusCode::OK, "{bits_min}"),
+            Err(fault) => assert!(!taken && matches!(fault, HttpFault::Trust(_)), "{bits_min}: {fault:?}"),
+        }
+    }
+    // Keys of other kinds are as before.
+    let answer = tls_exchange(&lookup(&asking(3072), "127.0.0.1"), authority.server("partner.example", None)).await;
+    assert_eq!(answer, Ok(StatusCode::OK));
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The ten needs of the NHS quick guide on care-home services, by name.
 
-use super::{Beds, Capabilities, Capability, CareHome};
+use serde::Serialize;
+
+use super::{BedTypes, Beds, Capabilities, Capability, CareHome};
 use crate::state::words;
 
 words!(
@@ -73,7 +75,7 @@ impl Capabilities {
 }
 
 /// What a home may say of itself. Who covers it, where it receives and until when the entry holds is not its own to change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OwnWord {
     /// Its contact, with admission hours.
     pub contact: super::Contact,
@@ -87,6 +89,8 @@ pub struct OwnWord {
     pub beds_total: Beds,
     /// Beds free.
     pub beds_available: Beds,
+    /// Beds by type.
+    pub beds_by_type: BedTypes,
     /// What it can do.
     pub capabilities: Capabilities,
 }
@@ -102,6 +106,7 @@ impl CareHome {
             closed_to_admissions: self.closed_to_admissions,
             beds_total: self.beds_total,
             beds_available: self.beds_available,
+            beds_by_type: self.beds_by_type,
             capabilities: self.capabilities,
         }
     }
@@ -115,6 +120,7 @@ impl CareHome {
             closed_to_admissions,
             beds_total,
             beds_available,
+            beds_by_type,
             capabilities,
         } = word;
         self.contact = contact;
@@ -123,6 +129,7 @@ impl CareHome {
         self.closed_to_admissions = closed_to_admissions;
         self.beds_total = beds_total;
         self.beds_available = beds_available;
+        self.beds_by_type = beds_by_type;
         self.capabilities = capabilities;
     }
 

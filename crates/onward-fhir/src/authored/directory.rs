@@ -68,6 +68,7 @@ pub fn location(home: &HomeContent) -> String {
     // Suspended: temporarily closed (R4 LocationStatus).
     location.status = Some(if home.closed { LocationStatus::Suspended } else { LocationStatus::Active });
     location.name = Some(home.name.clone());
+    location.description = Some(home.beds.clone());
     location.telecom = telecom(home);
     let mut address = Address::builder().build().expect("an Address has no mandatory element");
     address.line = home.address.iter().cloned().map(Some).collect();

@@ -10,7 +10,7 @@ use onward_core::directory::{Beds, CareHome};
 use onward_core::{OdsCode, Timestamp};
 use onward_fhir::authored::{HomeContent, SearchEntry, healthcare_service, location, searchset};
 use onward_fhir::systems;
-use onward_gateway::directory::{Characteristic, HomeQuery, Wanted};
+use onward_gateway::directory::{Characteristic, HomeQuery, Wanted, typed_beds};
 
 use super::edge::FHIR_JSON;
 use crate::app::App;
@@ -249,14 +249,17 @@ fn resource(kind: Kind, home: &CareHome) -> String {
 
 fn content(home: &CareHome) -> HomeContent {
     let beds = |beds: Beds| format!("{} with nursing, {} without", beds.with_nursing, beds.without_nursing);
-    let told = |at: Timestamp| format!("told {at}");
+    let when = |at: Timestamp| format!("told {at}");
     let characteristic = |each: Characteristic| {
-        let of_need = match each {
+        let told = match each {
             Characteristic::Need(need) => Some(beds(home.capabilities.of(need).beds)),
+            Characteristic::Vacant(bed_type) => Some(typed_beds(home.beds_by_type.of(bed_type))),
             _ => None,
         };
-        (each.as_str(), each.title(), of_need)
+        (each.as_str(), each.title(), told)
     };
+    let by_type =
+        home.beds_by_type.told().map(|(bed_type, beds)| format!(" {}: {}.", bed_type.title(), typed_beds(beds)));
     HomeContent {
         ods: home.ods.to_string(),
         cqc_location: home.cqc_location.clone(),
@@ -270,11 +273,12 @@ fn content(home: &CareHome) -> HomeContent {
         closed: home.closed_to_admissions,
         characteristics: Characteristic::all().filter(|each| each.holds(home)).map(characteristic).collect(),
         beds: format!(
-            "{}All beds: {}. Free: {}, {}. This books no bed: ring the home.",
+            "{}All beds: {}. Free: {}, {}.{} This books no bed: ring the home.",
             if home.closed_to_admissions { "Closed to admissions. " } else { "" },
             beds(home.beds_total),
             beds(home.beds_available),
-            home.beds_updated.map_or_else(|| "never told when".to_owned(), told),
+            home.beds_updated.map_or_else(|| "never told when".to_owned(), when),
+            by_type.collect::<String>(),
         ),
     }
 }

@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use onward_core::client::Role;
 use onward_core::state::{DeliveryState, EndReason};
-use onward_core::store::StoreError;
-use onward_core::{DeliveryId, NhsNumber, TransferId};
+use onward_core::store::{DeliveryRecord, StoreError};
+use onward_core::{DeliveryId, NhsNumber, ReplayId, TransferId};
 use onward_fhir::itk::{self, ResponseCode};
 use onward_fhir::read::{self, Limits};
 use onward_fhir::{Element, Tree, views};
@@ -26,7 +26,7 @@ use crate::auth::table::Action;
 use crate::listener::Connection;
 use crate::outcome;
 
-/// `GET Task/{id}`: of a transfer or of a copy.
+/// `GET Task/{id}`: of a transfer, of a copy or of a repeat.
 pub async fn get(
     State(app): State<Arc<App>>,
     connection: Connection,
@@ -52,6 +52,8 @@ pub async fn get(
 /// A Task that the caller may see.
 struct Found {
     task: (Option<TransferId>, Option<DeliveryId>),
+    /// It is that of a repeat, and the copy's is the one that is moved.
+    is_repeat: bool,
     patient: Option<NhsNumber>,
     json: String,
     version: String,
@@ -71,29 +73,54 @@ async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<Found>, Sto
         }
         return Ok(Some(Found {
             task: (Some(id), None),
+            is_repeat: false,
             json: app.gateway.transfer_task(&transfer, &caller.client),
             version: app.gateway.transfer_version(&transfer).to_string(),
             patient: transfer.patient,
         }));
     }
-    if let Ok(id) = id.parse::<DeliveryId>()
-        && let Some(record) = store.delivery(id).await?
+    if let Ok(delivery) = id.parse::<DeliveryId>()
+        && let Some(record) = store.delivery(delivery).await?
     {
-        let standing = standing(&caller.client, &record);
-        let recalled = record.ended.is_some_and(|ended| ended.why == EndReason::Recalled);
-        if standing == Standing::None || standing == Standing::Recipient && recalled {
-            let (transfer, detail) = (Some(record.transfer), "Task of another organisation");
-            app.gateway.deny(&caller.client, transfer, Some(id), detail, caller.request_id.as_deref()).await?;
+        if !may_see(app, caller, &record).await? {
             return Ok(None);
         }
+        let (steps, replays) = (store.steps(delivery).await?, store.replays(delivery).await?);
         return Ok(Some(Found {
-            task: (Some(record.transfer), Some(id)),
-            json: app.gateway.delivery_task(&record, &store.steps(id).await?, &caller.client),
+            task: (Some(record.transfer), Some(delivery)),
+            is_repeat: false,
+            json: app.gateway.delivery_task(&record, &steps, &replays, &caller.client),
+            version: record.version.to_string(),
+            patient: record.patient,
+        }));
+    }
+    if let Ok(id) = id.parse::<ReplayId>()
+        && let Some(repeat) = store.replay(id).await?
+        && let Some(record) = store.delivery(repeat.delivery).await?
+        && may_see(app, caller, &record).await?
+    {
+        let all = store.replays(repeat.delivery).await?;
+        return Ok(Some(Found {
+            task: (Some(record.transfer), Some(record.id)),
+            is_repeat: true,
+            json: app.gateway.repeat_task(&repeat, &all, &record, &caller.client),
             version: record.version.to_string(),
             patient: record.patient,
         }));
     }
     Ok(None)
+}
+
+/// Whether the Task of a copy is the caller's to see; who asks for another's is audited.
+async fn may_see(app: &App, caller: &Caller, record: &DeliveryRecord) -> Result<bool, StoreError> {
+    let standing = standing(&caller.client, record);
+    let recalled = record.ended.is_some_and(|ended| ended.why == EndReason::Recalled);
+    if standing == Standing::None || standing == Standing::Recipient && recalled {
+        let (transfer, detail) = (Some(record.transfer), "Task of another organisation");
+        app.gateway.deny(&caller.client, transfer, Some(record.id), detail, caller.request_id.as_deref()).await?;
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 impl Found {
@@ -135,6 +162,10 @@ pub async fn put(
         Ok(None) => return outcome::not_found().into_response(),
         Err(error) => return outcome::store(&error).into_response(),
     };
+    if found.is_repeat {
+        let text = "this is the Task of a repeat: move that of the copy which it repeats (input)";
+        return outcome::unprocessable("Task", text).into_response();
+    }
     let answer = match answer(&headers, &body, &id) {
         Ok(answer) => answer,
         Err(response) => return *response,

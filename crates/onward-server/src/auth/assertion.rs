@@ -126,7 +126,7 @@ impl<'a> Assertion<'a> {
         use AssertionError::NotTrusted;
         let mut fitting = keys.keys.iter().filter(|key| key.common.key_id.as_deref() == Some(self.key_id.as_str()));
         let (Some(key), None) = (fitting.next(), fitting.next()) else {
-            return Err(NotTrusted("kid is not one registered key of the client"));
+            return Err(NotTrusted("kid is not one registered key of the client, or that is a small RSA key"));
         };
         if !jws::suits(key, self.algorithm) {
             return Err(NotTrusted("alg does not suit the registered key"));

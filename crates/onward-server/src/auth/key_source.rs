@@ -3,7 +3,7 @@
 //! It refuses to go anywhere else: the URL comes from an operator, its host must be on the egress list, redirects are not
 //! followed, and whatever is asked of us, one client's URL is asked once a minute. It refuses what is older than that, too: a key that
 //! is published no more, and every token that was given for it, is good for a minute at most while the URL answers, and for two while it
-//! does not.
+//! does not. And it gives nobody an RSA key that is smaller than the configuration asks for, whenever that was registered.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -52,6 +52,7 @@ pub fn thumbprint(key: &Jwk) -> Option<String> {
 pub struct KeySource {
     http: HttpClient,
     clock: Arc<dyn Clock>,
+    rsa_bits_min: u32,
     kept: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Kept>>>>,
 }
 
@@ -66,8 +67,8 @@ struct Kept {
 impl KeySource {
     /// Fetches with this client, which bounds size, time and hosts.
     #[must_use]
-    pub fn new(http: HttpClient, clock: Arc<dyn Clock>) -> Self {
-        Self { http, clock, kept: Mutex::default() }
+    pub fn new(http: HttpClient, clock: Arc<dyn Clock>, rsa_bits_min: u32) -> Self {
+        Self { http, clock, rsa_bits_min, kept: Mutex::default() }
     }
 
     /// The keys of a client.
@@ -77,7 +78,9 @@ impl KeySource {
     pub async fn of(&self, client: &Client) -> Result<Arc<JwkSet>, AssertionError> {
         let unusable = AssertionError::NotTrusted("the client has no usable key");
         let Some(url) = url_of(client) else {
-            return serde_json::from_str(&client.jwks).map(Arc::new).map_err(|_| unusable);
+            let mut keys: JwkSet = serde_json::from_str(&client.jwks).map_err(|_| unusable)?;
+            keys.keys.retain(|key| keys::is_strong(key, self.rsa_bits_min));
+            return Ok(Arc::new(keys));
         };
         self.fetched(&client.id, url).await
     }
@@ -103,7 +106,19 @@ impl KeySource {
         if kept.asked.is_none_or(|asked| now.duration_since(asked) >= BETWEEN_FETCHES) {
             kept.asked = Some(now);
             match self.fetch(url).await {
-                Ok(keys) => kept.got = Some((now, Arc::new(keys))),
+                Ok(mut keys) => {
+                    let published = keys.keys.len();
+                    keys.keys.retain(|key| keys::is_strong(key, self.rsa_bits_min));
+                    let small = published - keys.keys.len();
+                    if small > 0 {
+                        tracing::warn!(
+                            owner = name,
+                            small,
+                            "RSA keys are smaller than identity.rsa_bits_min and not used"
+                        );
+                    }
+                    kept.got = Some((now, Arc::new(keys)));
+                }
                 Err(reason) => tracing::warn!(owner = name, reason, "a key set cannot be fetched"),
             }
         }

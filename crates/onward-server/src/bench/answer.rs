@@ -18,7 +18,7 @@ use crate::listener::{self, Patience, Tls};
 /// # Errors
 /// When the configuration has no TLS, or its port cannot be bound.
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
-    let tls = Tls::open(config.server.tls().context("TLS is not configured")?)?;
+    let tls = Tls::open(config.tls().context("TLS is not configured")?)?;
     let listener = TcpListener::bind(config.server.listen).await?;
     let app = Router::new()
         .fallback(|body: Bytes| async move { (StatusCode::ACCEPTED, body.len().to_string()) })

@@ -69,7 +69,7 @@ impl World {
         let config = Config::load_from(Some(&config_file), std::iter::empty())?.config;
         let pushed = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = watch::channel(false);
-        let tls = Arc::new(Tls::open(config.server.tls().context("TLS is configured")?)?);
+        let tls = Arc::new(Tls::open(config.tls().context("TLS is configured")?)?);
         tokio::spawn(listener::serve(pharmacies, Some(tls), taking(&pushed), Patience::default(), stopped));
         let key_pem = keys::generate_pem()?;
         let world = Self { config_file, port, key_pem, folder, config, pushed, _stop: stop };

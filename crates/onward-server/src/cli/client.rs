@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use jsonwebtoken::jwk::JwkSet;
 use onward_connect::egress::Egress;
 use onward_core::audit::AuditWord;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
@@ -256,6 +257,15 @@ impl MadeKeys {
         if let Some(path) = &keys.jwks {
             let checked = keys::checked_jwks(&input::text(path)?);
             let jwks = checked.with_context(|| path.display().to_string()).map_err(Failure::configuration)?;
+            let set: JwkSet = serde_json::from_str(&jwks).context("the key set was checked")?;
+            let bits_min = config.identity.rsa_bits_min;
+            if let Some(small) = set.keys.iter().find(|key| !keys::is_strong(key, bits_min)) {
+                let kid = small.common.key_id.as_deref().unwrap_or_default();
+                return Err(Failure::usage(format!(
+                    "{}: the RSA key {kid} has fewer than {bits_min} bits, which identity.rsa_bits_min asks for",
+                    path.display()
+                )));
+            }
             return Ok(Self { jwks, file: None });
         }
         let path = keys.generate_key.as_ref().expect("clap demands one of the three");

@@ -228,7 +228,7 @@ fn measures(config: &Config) -> Vec<String> {
             "PostgreSQL database; TLS with everything but this machine, the server's name verified"
         }
     };
-    let tls = match config.server.tls() {
+    let tls = match config.tls() {
         Some(files) if files.client_ca.is_some() => "TLS 1.3 and 1.2 with client certificates",
         Some(_) => "TLS 1.3 and 1.2",
         None => "loopback only: TLS is ended by a proxy in front",

@@ -4,6 +4,7 @@
 pub(crate) mod archive;
 pub(super) mod page;
 mod record;
+mod tables;
 
 use std::path::PathBuf;
 
@@ -29,10 +30,10 @@ pub enum Sar {
     #[command(after_help = "Example:
   onward sar export --nhs-number 9990000018 --born 1944-03-08 --out subject-access --config gateway.toml
 
-The folder holds index.html for people, the messages and copies, record.json with states, waits, decisions and what people
-wrote, the audit entries, those about lists on which the person stood and exports that carried them, what was withheld by which
-rule, and a manifest of SHA-256 hashes signed by the audit log's key. Look through it before it is handed
-out: people whom only a text names are not found, and attached files are withheld until somebody has checked them.
+The folder holds index.html for people, the same as summary.pdf, its tables as CSV (tables/), the messages and copies, record.json
+with states, waits, decisions and what people wrote, the audit entries, those about lists on which the person stood and exports that
+carried them, what was withheld by which rule, and a manifest of SHA-256 hashes signed by the audit log's key. Look through it before
+it is handed out: people whom only a text names are not found, and attached files are withheld until somebody has checked them.
 Give --born: the archive says whether one identifier or two were checked. Where nothing is held but that somebody asked about the
 number, the archive says so, and holds the questions.
 Exit code 1: there is nothing about this person, or another date of birth is held.")]
@@ -109,7 +110,7 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
         store.audit(vec![desk.row_of(&entry)]).await?;
         return Err(Failure::no("the date of birth is not the one that is held about the person of this number"));
     };
-    let archive = Archive::of(&patient, &config.identity.name, now(), &held, identified);
+    let archive = Archive::of(&patient, &config.identity.name, now(), &held, identified).map_err(Failure::fault)?;
     let manifest = key.sign_statement(&archive.manifest()).map_err(Failure::fault)?;
     let mut made = Made::default();
     archive.files.iter().for_each(|(path, bytes)| made.file(path, bytes));

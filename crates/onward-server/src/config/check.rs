@@ -10,10 +10,12 @@ use std::path::Path;
 use onward_connect::egress::Egress as EgressList;
 use onward_connect::mesh::MeshConfig;
 use onward_connect::secret::Secret;
+use onward_connect::strength::{RSA_BITS_MAX, RSA_BITS_MIN, private_key_bits};
 use onward_core::state::TransportKind;
 use onward_store::postgres::address_problem;
 use serde::Serialize;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::{Config, Loaded, PdsMode, StoreUrl, SyslogContent};
 use crate::auth::scope::Scopes;
@@ -62,8 +64,8 @@ impl Loaded {
     /// Everything that is wrong or doubtful, errors first.
     #[must_use]
     pub fn check(&self) -> Vec<Finding> {
-        let mut findings = Findings(Vec::new());
         let config = &self.config;
+        let mut findings = Findings { found: Vec::new(), rsa_bits_min: config.identity.rsa_bits_min };
         server(config, &mut findings);
         identity(config, &mut findings);
         people(config, &mut findings);
@@ -81,20 +83,23 @@ impl Loaded {
         rules(config, &mut findings);
         audit(config, &mut findings);
         findings.readable("egress.extra_ca_file", config.egress.extra_ca_file.as_deref());
-        findings.0.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        findings.0
+        findings.found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        findings.found
     }
 }
 
-struct Findings(Vec<Finding>);
+struct Findings {
+    found: Vec<Finding>,
+    rsa_bits_min: u32,
+}
 
 impl Findings {
     fn error(&mut self, key: &'static str, message: impl Into<String>) {
-        self.0.push(Finding { severity: Severity::Error, key, message: message.into() });
+        self.found.push(Finding { severity: Severity::Error, key, message: message.into() });
     }
 
     fn warning(&mut self, key: &'static str, message: impl Into<String>) {
-        self.0.push(Finding { severity: Severity::Warning, key, message: message.into() });
+        self.found.push(Finding { severity: Severity::Warning, key, message: message.into() });
     }
 
     /// An optional file that must be readable when it is named.
@@ -108,11 +113,15 @@ impl Findings {
         }
     }
 
-    /// A secret file: readable for us, and for nobody else.
+    /// A secret file: readable for us, and for nobody else; if it is an RSA key, a large one.
     fn secret(&mut self, key: &'static str, path: Option<&Path>) {
         self.readable(key, path);
-        if let Some(path) = path {
-            self.private(key, path);
+        let Some(path) = path else { return };
+        self.private(key, path);
+        let bits = std::fs::read(path).ok().and_then(|text| private_key_bits(&Zeroizing::new(text)));
+        if let Some(bits) = bits.filter(|bits| *bits < self.rsa_bits_min) {
+            let wanted = self.rsa_bits_min;
+            self.error(key, format!("an RSA key of {bits} bits, and identity.rsa_bits_min asks for {wanted}"));
         }
     }
 
@@ -285,7 +294,7 @@ fn server(config: &Config, findings: &mut Findings) {
         findings.warning("server.public_url", "names this machine only, but the listener is open to others");
     }
     if !server.operations_listen.ip().is_loopback() {
-        if server.tls().is_none() {
+        if config.tls().is_none() {
             findings
                 .error("server.operations_listen", "is no loopback address, so it needs TLS: set certificate and key");
         }
@@ -327,6 +336,9 @@ fn identity(config: &Config, findings: &mut Findings) {
         findings.error("identity.name", "not set: the name of the organisation that runs this gateway");
     }
     findings.positive("identity.token_lifetime_seconds", config.identity.token_lifetime_seconds);
+    if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&config.identity.rsa_bits_min) {
+        findings.error("identity.rsa_bits_min", format!("must be {RSA_BITS_MIN} to {RSA_BITS_MAX}"));
+    }
     if config.identity.token_lifetime_seconds > TOKEN_SECONDS_MAX {
         findings.error("identity.token_lifetime_seconds", format!("must be at most {TOKEN_SECONDS_MAX}"));
     }

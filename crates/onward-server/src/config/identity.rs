@@ -20,6 +20,8 @@ pub struct Identity {
     pub name: String,
     /// Life of an access token, seconds.
     pub token_lifetime_seconds: u32,
+    /// The smallest RSA key that is taken from anybody, and that is used by ourselves, bits.
+    pub rsa_bits_min: u32,
     /// Identity providers that people sign in through.
     pub issuer: Vec<Issuer>,
     /// Who else issues access tokens to machine clients.

@@ -354,6 +354,36 @@ fn every_secret_file_must_be_private() {
     }
 }
 
+/// Our own RSA keys are as large as we ask of others, whatever they are for.
+#[cfg(unix)]
+#[test]
+fn no_key_of_ours_is_smaller_than_is_asked_for() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let defaults = Config::load_from(None, []).expect("the defaults").settings;
+    let keys: Vec<&str> =
+        defaults.iter().map(|setting| setting.key.as_str()).filter(|key| key.ends_with("key_file")).collect();
+    assert!(keys.len() >= 5, "{keys:?}");
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("rsa.key");
+    let pem = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).expect("a key");
+    std::fs::write(&file, pem.serialize_pem()).expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("set");
+    let small = |bits_min: &str, key: &str| {
+        let variable = format!("ONWARD__{}", key.replace('.', "__").to_ascii_uppercase());
+        let file = file.display().to_string();
+        let set = [(variable.as_str(), file.as_str()), ("ONWARD__IDENTITY__RSA_BITS_MIN", bits_min)];
+        let loaded = load_in(folder.path(), "[mesh]\nenabled = true\n", &set).expect("loads");
+        loaded.check().into_iter().any(|finding| finding.key == key && finding.message.contains("rsa_bits_min"))
+    };
+    for key in keys.into_iter().filter(|key| *key != "mesh.shared_key_file") {
+        assert!(!small("2048", key) && small("3072", key), "{key}");
+    }
+    for bits in ["1024", "8193"] {
+        let loaded = load("", &[("ONWARD__IDENTITY__RSA_BITS_MIN", bits)]).expect("loads");
+        assert_eq!(findings(&loaded, "identity.rsa_bits_min"), "E", "{bits}");
+    }
+}
+
 #[test]
 fn the_example_of_a_trust_is_a_configuration() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/examples/gateway.toml");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use onward_connect::strength::RSA_BITS_MIN;
 use onward_core::SystemClock;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -90,6 +91,7 @@ impl Neighbourhood {
             key: world.path("tls/server.key"),
             client_ca: None,
             client_crl: None,
+            rsa_bits_min: RSA_BITS_MIN,
         };
         let tls = Arc::new(Tls::open(files)?);
         let mut servers = Group::new();

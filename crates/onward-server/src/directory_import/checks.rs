@@ -117,6 +117,19 @@ fn care_home(
             );
         }
     }
+    for (bed_type, beds) in home.beds_by_type.told() {
+        let name = bed_type.as_str().replace('-', "_");
+        let path = |field: &str| format!("beds_by_type.{name}.{field}");
+        if beds.are_too_many() {
+            let message =
+                format!("{} occupied and {} vacant beds are more than {}", beds.occupied, beds.vacant, beds.maximum);
+            problems.push(record.problem(&path("vacant"), message));
+        }
+        if u64::from(beds.maximum) > home.beds_total.all() {
+            let message = format!("{} beds of this type are more than the home has", beds.maximum);
+            problems.push(record.problem(&path("maximum"), message));
+        }
+    }
     match home.beds_updated {
         None if home.beds_available != Beds::default() => {
             warnings

@@ -45,6 +45,13 @@ geriatric_on_call = { name = "", telephone = "", email = "", hours = "" }
 coordinator = { name = "", telephone = "", email = "", hours = "" }
 beds_total = { with_nursing = 0, without_nursing = 0 }
 beds_available = { with_nursing = 0, without_nursing = 0 }
+[beds_by_type]
+general = { maximum = 0, occupied = 0, vacant = 0, closed = false }
+dementia = { maximum = 0, occupied = 0, vacant = 0, closed = false }
+nursing = { maximum = 0, occupied = 0, vacant = 0, closed = false }
+learning_disability = { maximum = 0, occupied = 0, vacant = 0, closed = false }
+mental_health = { maximum = 0, occupied = 0, vacant = 0, closed = false }
+short_stay = { maximum = 0, occupied = 0, vacant = 0, closed = false }
 [capabilities]
 non_weight_bearing = { offered = false, beds = { with_nursing = 0, without_nursing = 0 } }
 cognitive_difficulties = { offered = false, beds = { with_nursing = 0, without_nursing = 0 } }

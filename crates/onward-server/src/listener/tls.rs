@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use onward_connect::strength::{private_key_bits, tls_provider};
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::pem::PemObject;
@@ -31,6 +33,8 @@ pub struct TlsFiles {
     /// Revocation lists of these authorities. With this file a certificate is refused when it is revoked, when no list
     /// tells about it, and when the list is past its `nextUpdate` (RFC 5280 §5.1.2.5).
     pub client_crl: Option<PathBuf>,
+    /// The smallest RSA key that is taken, of ours, of clients and of their authorities, bits.
+    pub rsa_bits_min: u32,
 }
 
 /// TLS as the files say it at present.
@@ -75,14 +79,22 @@ impl TlsFiles {
         let [certificate, key, client_ca, client_crl] = files.each_ref().map(|file| file.as_deref().map(Vec::as_slice));
         let chain: Vec<CertificateDer<'static>> = pem(certificate.unwrap_or_default())
             .with_context(|| format!("the certificate {}", self.certificate.display()))?;
+        if let Some(bits) = private_key_bits(key.unwrap_or_default()) {
+            anyhow::ensure!(
+                bits >= self.rsa_bits_min,
+                "the key {} has {bits} bits, RSA keys must have {} (identity.rsa_bits_min)",
+                self.key.display(),
+                self.rsa_bits_min
+            );
+        }
         let key = PrivateKeyDer::from_pem_slice(key.unwrap_or_default())
             .with_context(|| format!("the key {}", self.key.display()))?;
+        let provider = Arc::new(provider(self.rsa_bits_min));
         let clients = match client_ca {
             None => None,
-            Some(roots) => Some(client_verifier(roots, client_crl)?),
+            Some(roots) => Some(client_verifier(roots, client_crl, &provider)?),
         };
-        let builder =
-            ServerConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions()?;
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let mut config = match &clients {
             None => builder.with_no_client_auth(),
             Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
@@ -98,12 +110,16 @@ impl TlsFiles {
     }
 }
 
-fn client_verifier(roots_pem: &[u8], crl_pem: Option<&[u8]>) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+fn client_verifier(
+    roots_pem: &[u8],
+    crl_pem: Option<&[u8]>,
+    provider: &Arc<CryptoProvider>,
+) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
     let mut roots = rustls::RootCertStore::empty();
     for root in pem::<CertificateDer<'static>>(roots_pem).context("the authorities of client certificates")? {
         roots.add(root)?;
     }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()));
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     if let Some(crl) = crl_pem {
         let lists: Vec<CertificateRevocationListDer<'static>> = pem(crl).context("the revocation lists")?;
         anyhow::ensure!(!lists.is_empty(), "the file of revocation lists holds none");
@@ -118,9 +134,9 @@ fn pem<T: PemObject>(text: &[u8]) -> anyhow::Result<Vec<T>> {
 }
 
 /// aws-lc-rs with the suites that NHS partners and browsers share: all of TLS 1.3, ECDHE-GCM of TLS 1.2.
-fn provider() -> rustls::crypto::CryptoProvider {
-    use rustls::crypto::aws_lc_rs::{cipher_suite as suite, default_provider};
-    rustls::crypto::CryptoProvider {
+fn provider(rsa_bits_min: u32) -> CryptoProvider {
+    use rustls::crypto::aws_lc_rs::cipher_suite as suite;
+    CryptoProvider {
         cipher_suites: vec![
             suite::TLS13_AES_256_GCM_SHA384,
             suite::TLS13_AES_128_GCM_SHA256,
@@ -128,7 +144,7 @@ fn provider() -> rustls::crypto::CryptoProvider {
             suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
             suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
         ],
-        ..default_provider()
+        ..tls_provider(rsa_bits_min)
     }
 }
 
@@ -225,5 +241,52 @@ impl Trust {
             .clients
             .as_ref()
             .is_some_and(|verifier| verifier.verify_client_cert(leaf, rest, UnixTime::now()).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, RsaKeySize};
+
+    use super::*;
+
+    fn rsa(size: RsaKeySize) -> KeyPair {
+        KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).expect("a key")
+    }
+
+    #[test]
+    fn rsa_keys_have_as_many_bits_as_are_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let params = || CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+        for (name, key) in [("small", rsa(RsaKeySize::_2048)), ("large", rsa(RsaKeySize::_3072))] {
+            std::fs::write(at(&format!("{name}.pem")), params().self_signed(&key).expect("signed").pem())
+                .expect("written");
+            std::fs::write(at(&format!("{name}.key")), key.serialize_pem()).expect("written");
+        }
+        let mut authority = params();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, rsa(RsaKeySize::_2048)).expect("an authority");
+        std::fs::write(at("ca.pem"), authority.pem()).expect("written");
+        let client = params().signed_by(&KeyPair::generate().expect("a key"), &authority).expect("a certificate");
+        let files = |name: &str, rsa_bits_min| TlsFiles {
+            certificate: at(&format!("{name}.pem")),
+            key: at(&format!("{name}.key")),
+            client_ca: Some(at("ca.pem")),
+            client_crl: None,
+            rsa_bits_min,
+        };
+        let refused = Tls::open(files("small", 3072)).map(drop).expect_err("our own is too small").to_string();
+        assert!(refused.contains("2048 bits") && refused.contains("identity.rsa_bits_min"), "{refused}");
+        for (name, bits_min, taken) in [("small", 2048, true), ("large", 2048, true), ("large", 3072, false)] {
+            let tls = Tls::open(files(name, bits_min)).expect("our own is large enough");
+            let clients = tls.current.borrow().clients.clone().expect("asked for");
+            let judged = clients.verify_client_cert(client.der(), &[], UnixTime::now());
+            assert_eq!(
+                judged.is_ok(),
+                taken,
+                "a client whose authority has 2,048 bits, where {bits_min} are asked for"
+            );
+        }
     }
 }

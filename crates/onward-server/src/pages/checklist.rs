@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::state::DeliveryState;
@@ -16,7 +16,7 @@ use onward_transform::render::Card;
 
 use super::components::{Choice, Field, FormError};
 use super::record::told;
-use super::{OnlyGet, Shell, attendant, deeds, page, see_other, sent, shell, store_failed, trouble};
+use super::{OnlyGet, Shell, attendant, deeds, meanwhile, page, see_other, sent, shell, store_failed, trouble};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -46,6 +46,10 @@ struct ChecklistPage {
     finish: bool,
     finished: bool,
     finished_words: String,
+    /// What others did while somebody had this page open.
+    meanwhile: Vec<String>,
+    /// When it was shown.
+    seen: String,
 }
 
 struct ItemView {
@@ -157,6 +161,8 @@ impl ChecklistPage {
             finished_words: finished
                 .map(|step| format!("Finished by {}", told(step, copy.id, now)))
                 .unwrap_or_default(),
+            meanwhile: Vec::new(),
+            seen: meanwhile::seen(now),
             items,
         }
     }
@@ -168,9 +174,11 @@ pub(super) async fn get(
     who: SignedIn,
     _: OnlyGet,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    shown(&app, &who, &id, &headers, StatusCode::OK, None).await
+    let since = meanwhile::since(query.unwrap_or_default().as_bytes());
+    shown(&app, &who, &id, &headers, since, None).await
 }
 
 /// `POST /transfers/{id}/checklist`.
@@ -184,7 +192,7 @@ pub(super) async fn post(
     let ticked = Ticked { item: sent(&form, "item"), outcome: sent(&form, "outcome"), reason: sent(&form, "reason") };
     let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     if ticked.outcome.is_empty() && checklist::item(&ticked.item).is_some() {
-        return shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&ticked)).await;
+        return shown(&app, &who, &id, &headers, meanwhile::since(&form), Some(&ticked)).await;
     }
     let Ok(outcome) = ticked.outcome.parse::<CheckOutcome>() else {
         return trouble(StatusCode::BAD_REQUEST);
@@ -192,9 +200,9 @@ pub(super) async fn post(
     let deed = Deed::Check { item: ticked.item.clone(), outcome, reason: ticked.reason.clone() };
     match app.gateway.attend(&attendant(&who), delivery, deed).await {
         Ok(Outcome::WordsMissing) if checklist::item(&ticked.item).is_some() => {
-            shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&ticked)).await
+            shown(&app, &who, &id, &headers, meanwhile::since(&form), Some(&ticked)).await
         }
-        Ok(outcome) => deeds::answer(delivery, outcome, "/checklist"),
+        Ok(outcome) => deeds::answer(&app, &who, delivery, outcome, "/checklist", &form).await,
         Err(error) => store_failed(&error),
     }
 }
@@ -214,17 +222,20 @@ pub(super) async fn visit(
     let agency = sent(&form, "agency");
     let said = Ticked { item: VISIT.to_owned(), outcome: String::new(), reason: agency.clone() };
     match app.gateway.attend(&attendant(&who), delivery, Deed::Visit { agency }).await {
-        Ok(Outcome::WordsMissing) => {
-            shown(&app, &who, &id, &headers, StatusCode::UNPROCESSABLE_ENTITY, Some(&said)).await
-        }
-        Ok(outcome) => deeds::answer(delivery, outcome, "/checklist"),
+        Ok(Outcome::WordsMissing) => shown(&app, &who, &id, &headers, meanwhile::since(&form), Some(&said)).await,
+        Ok(outcome) => deeds::answer(&app, &who, delivery, outcome, "/checklist", &form).await,
         Err(error) => store_failed(&error),
     }
 }
 
 /// `POST /transfers/{id}/finish`.
-pub(super) async fn finish(State(app): State<Arc<App>>, who: SignedIn, Path(id): Path<String>) -> Response {
-    deeds::simple(&app, &who, &id, Deed::Finish, "/checklist").await
+pub(super) async fn finish(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    form: Bytes,
+) -> Response {
+    deeds::simple(&app, &who, &id, Deed::Finish, "/checklist", &form).await
 }
 
 async fn shown(
@@ -232,9 +243,10 @@ async fn shown(
     who: &SignedIn,
     id: &str,
     headers: &HeaderMap,
-    status: StatusCode,
+    since: Option<Timestamp>,
     wrong: Option<&Ticked>,
 ) -> Response {
+    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let looked = async {
         let (shell, _) = shell(app, who).await?;
@@ -245,7 +257,10 @@ async fn shown(
             return Ok(Some(None));
         }
         let card = deeds::card(app, id).await?;
-        Ok(Some(Some(ChecklistPage::new(shell, &attended, card, wrong, app.gateway.clock().now()))))
+        let now = app.gateway.clock().now();
+        let meanwhile = meanwhile::by_others(&attended.steps, &who.user.to_string(), since, now);
+        let shown = ChecklistPage::new(shell, &attended, card, wrong, now);
+        Ok(Some(Some(ChecklistPage { meanwhile, ..shown })))
     };
     match looked.await {
         Ok(Some(Some(template))) => page(headers, status, &template),

@@ -7,14 +7,14 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use onward_core::DeliveryId;
 use onward_core::store::StoreError;
+use onward_core::{DeliveryId, Timestamp};
 use onward_gateway::attend::{Deed, Outcome, WORDS_MAX, takes_deeds};
 use onward_transform::render::Card;
 
 use super::components::{Field, FormError};
-use super::trouble::{too_late, trouble};
-use super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed};
+use super::trouble::{overtaken, too_late, trouble};
+use super::{OnlyGet, Shell, attendant, meanwhile, page, see_other, sent, shell, store_failed};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -39,6 +39,8 @@ struct WordsPage {
     kind: &'static str,
     back: String,
     this: String,
+    /// When it was first shown.
+    seen: String,
 }
 
 impl Asking {
@@ -90,18 +92,29 @@ impl Asking {
             kind,
             this: format!("{back}/{}", self.name()),
             back,
+            seen: String::new(),
         }
     }
 }
 
 /// `POST /transfers/{id}/acknowledge`.
-pub(super) async fn acknowledge(State(app): State<Arc<App>>, who: SignedIn, Path(id): Path<String>) -> Response {
-    simple(&app, &who, &id, Deed::Acknowledge, "").await
+pub(super) async fn acknowledge(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    form: Bytes,
+) -> Response {
+    simple(&app, &who, &id, Deed::Acknowledge, "", &form).await
 }
 
 /// `POST /transfers/{id}/arrive`.
-pub(super) async fn arrive(State(app): State<Arc<App>>, who: SignedIn, Path(id): Path<String>) -> Response {
-    simple(&app, &who, &id, Deed::Arrive, "").await
+pub(super) async fn arrive(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    form: Bytes,
+) -> Response {
+    simple(&app, &who, &id, Deed::Arrive, "", &form).await
 }
 
 /// `GET /transfers/{id}/query`.
@@ -123,7 +136,7 @@ pub(super) async fn query(
     headers: HeaderMap,
     form: Bytes,
 ) -> Response {
-    worded(&app, &who, &id, &headers, Asking::Query, sent(&form, "words")).await
+    worded(&app, &who, &id, &headers, Asking::Query, &form).await
 }
 
 /// `GET /transfers/{id}/decline`.
@@ -145,30 +158,73 @@ pub(super) async fn decline(
     headers: HeaderMap,
     form: Bytes,
 ) -> Response {
-    worded(&app, &who, &id, &headers, Asking::Decline, sent(&form, "words")).await
+    worded(&app, &who, &id, &headers, Asking::Decline, &form).await
 }
 
 /// Does what needs no words, and leads to the copy's page of this name; its record has none.
-pub(super) async fn simple(app: &App, who: &SignedIn, id: &str, deed: Deed, page: &str) -> Response {
+pub(super) async fn simple(app: &App, who: &SignedIn, id: &str, deed: Deed, page: &str, form: &[u8]) -> Response {
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     match app.gateway.attend(&attendant(who), id, deed).await {
-        Ok(outcome) => answer(id, outcome, page),
+        Ok(outcome) => answer(app, who, id, outcome, page, form).await,
         Err(error) => store_failed(&error),
     }
 }
 
-/// Where an outcome leads, when it needs no words: to the copy's page of this name; its record has none.
-pub(super) fn answer(id: DeliveryId, outcome: Outcome, page: &str) -> Response {
+/// Where an outcome leads, when it needs no words: to the copy's page of this name; its record has none. Whether it was done or refused,
+/// what colleagues did since the form was shown is told.
+pub(super) async fn answer(
+    app: &App,
+    who: &SignedIn,
+    id: DeliveryId,
+    outcome: Outcome,
+    page: &str,
+    form: &[u8],
+) -> Response {
+    let since = meanwhile::since(form);
     match outcome {
-        Outcome::Done => see_other(&format!("/transfers/{id}{page}")),
+        Outcome::Done => match by_others(app, who, id, since).await {
+            Ok(told) => match since.filter(|_| !told.is_empty()) {
+                Some(since) => see_other(&meanwhile::told_on(&format!("/transfers/{id}{page}"), since)),
+                None => see_other(&format!("/transfers/{id}{page}")),
+            },
+            // It is done all the same.
+            Err(_) => see_other(&format!("/transfers/{id}{page}")),
+        },
         Outcome::Ended { by } => too_late(by.unwrap_or(id), by.is_some()),
         Outcome::NotFound => trouble(StatusCode::NOT_FOUND),
-        Outcome::NotAllowed(_) | Outcome::WordsMissing | Outcome::ItemsOpen => trouble(StatusCode::CONFLICT),
+        Outcome::NotAllowed(_) | Outcome::WordsMissing | Outcome::ItemsOpen => {
+            let told = async {
+                let told = by_others(app, who, id, since).await?;
+                if !told.is_empty() {
+                    app.gateway.look_at(&attendant(who), id, "what others did meanwhile").await?;
+                }
+                Ok::<_, StoreError>(told)
+            };
+            match told.await {
+                Ok(told) => overtaken(told),
+                Err(error) => store_failed(&error),
+            }
+        }
     }
 }
 
+async fn by_others(
+    app: &App,
+    who: &SignedIn,
+    id: DeliveryId,
+    since: Option<Timestamp>,
+) -> Result<Vec<String>, StoreError> {
+    if since.is_none() {
+        return Ok(Vec::new());
+    }
+    let (steps, now) = (app.gateway.store().steps(id).await?, app.gateway.clock().now());
+    Ok(meanwhile::by_others(&steps, &who.user.to_string(), since, now))
+}
+
 async fn form(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking) -> Response {
-    empty(app, who, id, headers, asking.name(), |shell, id, card| asking.page(shell, id, card, "", String::new())).await
+    let seen = meanwhile::seen(app.gateway.clock().now());
+    let form = |shell, id, card| WordsPage { seen, ..asking.page(shell, id, card, "", String::new()) };
+    empty(app, who, id, headers, asking.name(), form).await
 }
 
 /// A form about a copy that nobody has filled in yet. The look at it is audited under this name, or nothing is shown.
@@ -222,7 +278,8 @@ pub(super) async fn again<T: Template>(
     about(app, who, id, headers, name, StatusCode::UNPROCESSABLE_ENTITY, form).await
 }
 
-async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking, words: String) -> Response {
+async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking, body: &[u8]) -> Response {
+    let words = sent(body, "words");
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let error = match words.trim() {
         "" => "Write what it is about",
@@ -230,11 +287,12 @@ async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking
         _ => "",
     };
     if !error.is_empty() {
-        let form = |shell, id, card| asking.page(shell, id, card, error, words);
+        let seen = sent(body, "seen");
+        let form = |shell, id, card| WordsPage { seen, ..asking.page(shell, id, card, error, words) };
         return again(app, who, id, headers, asking.name(), form).await;
     }
     match app.gateway.attend(&attendant(who), id, asking.deed(words)).await {
-        Ok(outcome) => answer(id, outcome, ""),
+        Ok(outcome) => answer(app, who, id, outcome, "", body).await,
         Err(error) => store_failed(&error),
     }
 }

@@ -14,7 +14,7 @@ use onward_gateway::attend::{Deed, Outcome, WORDS_MAX};
 use onward_transform::render::{Card, dates};
 
 use super::components::{Choice, Field, FormError};
-use super::{OnlyGet, Shell, attendant, deeds, sent, store_failed, trouble};
+use super::{OnlyGet, Shell, attendant, deeds, meanwhile, sent, store_failed, trouble};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -29,6 +29,8 @@ struct LeavePage {
     destinations: Vec<Choice>,
     on: Field,
     words: Field,
+    /// When it was first shown.
+    seen: String,
 }
 
 impl LeavePage {
@@ -63,6 +65,7 @@ impl LeavePage {
             ],
             on,
             words: field("words", "Anything the hospital should know (optional)", words),
+            seen: sent(form, "seen"),
         }
     }
 }
@@ -82,7 +85,8 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Response {
     let today = dates::civil(app.gateway.clock().now());
-    let form = |shell, id, card| LeavePage::new(shell, id, card, today, b"", None);
+    let seen = meanwhile::seen(app.gateway.clock().now());
+    let form = |shell, id, card| LeavePage { seen, ..LeavePage::new(shell, id, card, today, b"", None) };
     deeds::empty(&app, &who, &id, &headers, LEAVING, form).await
 }
 
@@ -98,7 +102,7 @@ pub(super) async fn post(
     let wrong = match read(&form) {
         Ok(deed) => match app.gateway.attend(&attendant(&who), id, deed).await {
             Ok(Outcome::WordsMissing) => ("on", "The day is today or before, and not long before the summary came"),
-            Ok(outcome) => return deeds::answer(id, outcome, ""),
+            Ok(outcome) => return deeds::answer(&app, &who, id, outcome, "", &form).await,
             Err(error) => return store_failed(&error),
         },
         Err(wrong) => wrong,

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod findings;
 pub mod inbox;
 mod leaving;
+mod meanwhile;
 mod operations;
 mod record;
 mod stopped;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use onward_core::state::{DeliveryState, EndReason};
@@ -17,7 +17,7 @@ use onward_transform::render::{Card, Fragment, dates};
 
 use super::components::Fact;
 use super::stopped::StoppedPage;
-use super::{OnlyGet, Shell, attendant, deeds, page, shell, store_failed, trouble};
+use super::{OnlyGet, Shell, attendant, deeds, meanwhile, page, shell, store_failed, trouble};
 use crate::api::edge::NOTHING_RUNS;
 use crate::app::App;
 use crate::people::SignedIn;
@@ -65,6 +65,10 @@ struct RecordPage<'a> {
     rest: String,
     deceased: bool,
     standing: Vec<Fact>,
+    /// What others did while somebody had a page of it open.
+    meanwhile: Vec<String>,
+    /// When it was shown.
+    seen: String,
     actions: Actions,
     heir: String,
     path: String,
@@ -108,8 +112,11 @@ pub(super) async fn get(
     signed_in: SignedIn,
     _: OnlyGet,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
+    let since = meanwhile::since(query.unwrap_or_default().as_bytes());
+    let user = signed_in.user.to_string();
     let opened = open(&app, &signed_in, &id, Opening::Page).await;
     show(&headers, opened, |opened| {
         let Opened { shell, attended, card, .. } = opened;
@@ -128,6 +135,8 @@ pub(super) async fn get(
             rest,
             deceased: card.as_ref().is_some_and(|card| !card.died.is_empty()),
             standing: standing(attended, card.as_ref(), opened.now),
+            meanwhile: meanwhile::by_others(&attended.steps, &user, since, opened.now),
+            seen: meanwhile::seen(opened.now),
             actions,
             heir: heir(&attended.copy),
             arrive_kind: if actions.acknowledge { "secondary" } else { "" },

@@ -10,12 +10,14 @@ use super::{Shell, first_page, page, shell};
 use crate::app::App;
 use crate::people::SignedIn;
 
-/// Why nothing is shown or done; it says nothing about anybody. An answer carries it until the guard, which knows who asks and from
+/// Why nothing is shown or done; it names no patient. An answer carries it until the guard, which knows who asks and from
 /// where, writes the page.
 #[derive(Debug, Clone)]
 pub(crate) struct Trouble {
     title: &'static str,
     lines: Vec<&'static str>,
+    /// What colleagues did meanwhile.
+    told: Vec<String>,
     /// Where to go on, and what stands there, where that is not the way back.
     onward: Option<(String, &'static str)>,
 }
@@ -31,7 +33,7 @@ struct TroublePage {
 impl Trouble {
     /// One line under a title.
     pub(crate) fn new(title: &'static str, line: &'static str) -> Self {
-        Self { title, lines: vec![line], onward: None }
+        Self { title, lines: vec![line], told: Vec::new(), onward: None }
     }
 
     fn of(status: StatusCode) -> Self {
@@ -65,6 +67,7 @@ impl Trouble {
                         "Onward cannot write down who looks at a record, so it shows none, and what you asked for was not done. Nothing that is kept is lost. Try again in a minute.",
                         "If a person is about to arrive, ring the ward that they come from. Summaries that you have printed still hold unless the ward says otherwise.",
                     ],
+                    told: Vec::new(),
                     onward: None,
                 };
             }
@@ -88,6 +91,11 @@ impl Trouble {
 #[must_use]
 pub(crate) fn trouble(status: StatusCode) -> Response {
     Trouble::of(status).answer(status)
+}
+
+/// What somebody wanted to do could not be done any more: this did others meanwhile.
+pub(super) fn overtaken(told: Vec<String>) -> Response {
+    Trouble { told, ..Trouble::of(StatusCode::CONFLICT) }.answer(StatusCode::CONFLICT)
 }
 
 /// What somebody did with a summary that has ended came too late: nothing was kept of it. `copy` is what they go on with, `replaced`

@@ -77,7 +77,11 @@ impl People {
         let id = url.host_str().unwrap_or_default().to_owned();
         let providers = config.identity.issuer.iter().map(|issuer| oidc::Provider::new(issuer.clone(), http.clone()));
         Ok(Self {
-            relying_party: webauthn::RelyingParty { id, origin: origin.clone() },
+            relying_party: webauthn::RelyingParty {
+                id,
+                origin: origin.clone(),
+                rsa_bits_min: config.identity.rsa_bits_min,
+            },
             origin,
             idle: SignedDuration::from_mins(i64::from(config.people.session_idle_minutes)),
             absolute: SignedDuration::from_hours(i64::from(config.people.session_hours)),

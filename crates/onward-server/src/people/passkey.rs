@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::cookie::{self, Token};
 use super::sign_in::{Begun, denied, wait};
 use super::throttle::{self, Attempt};
-use super::webauthn::{self, ALGORITHMS, Assertion, Refused};
+use super::webauthn::{self, Assertion, Refused};
 use super::{guard, page, sha256};
 use crate::app::App;
 use crate::listener::Connection;
@@ -92,13 +92,14 @@ pub(super) async fn registration_challenge(State(app): State<Arc<App>>, Path(tok
 /// Options of `navigator.credentials.create`, on a device that has none of these passkeys.
 pub(super) async fn creation(app: &App, user: &User, known: &[Passkey]) -> Result<Value, StoreError> {
     let challenge = begin(app, Purpose::Registration, Some(user.id)).await?;
-    let algorithms = ALGORITHMS.map(|algorithm| json!({ "type": "public-key", "alg": algorithm }));
+    let algorithms = app.people.relying_party.algorithms();
+    let algorithms = algorithms.map(|algorithm| json!({ "type": "public-key", "alg": algorithm }));
     let known = known.iter().map(|passkey| json!({ "type": "public-key", "id": name(passkey) }));
     Ok(json!({
         "challenge": challenge,
         "rp": { "id": app.people.relying_party.id, "name": "Onward" },
         "user": { "id": handle(user), "name": user.email, "displayName": user.name },
-        "pubKeyCredParams": algorithms,
+        "pubKeyCredParams": algorithms.collect::<Vec<_>>(),
         "excludeCredentials": known.collect::<Vec<_>>(),
         "authenticatorSelection": { "residentKey": "required", "requireResidentKey": true, "userVerification": "required" },
         "attestation": "none",

@@ -126,8 +126,7 @@ fn client_tls(settings: &PostgresSettings) -> Result<ClientConfig, OpenError> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&settings.tls))
         .with_safe_default_protocol_versions()
         .map_err(|_| problem("no version of TLS is to be had"))?
         .with_root_certificates(roots);

@@ -56,6 +56,7 @@ use onward_core::store::{
     TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
+use rustls::crypto::CryptoProvider;
 use url::Url;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -94,6 +95,8 @@ pub struct PostgresSettings {
     pub ca_pem: Option<Vec<u8>>,
     /// The user's certificate and its key, PEM, where the server wants them.
     pub client_pem: Option<(Vec<u8>, Zeroizing<String>)>,
+    /// What TLS is made of.
+    pub tls: Arc<CryptoProvider>,
     /// Takes a server that does not sync: for throw-away databases of tests.
     pub fsync_off_allowed: bool,
 }

@@ -34,6 +34,7 @@ fn settings(url: &str) -> PostgresSettings {
         password: Some(cluster::PASSWORD.to_owned().into()),
         ca_pem: None,
         client_pem: None,
+        tls: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
         fsync_off_allowed: true,
     }
 }

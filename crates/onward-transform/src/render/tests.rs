@@ -4,7 +4,7 @@ mod conformance;
 mod messages;
 mod pages;
 
-use onward_core::directory::{Beds, Capabilities, CareHome, Contact, Endpoint, Pharmacy, Practice};
+use onward_core::directory::{BedTypes, Beds, Capabilities, CareHome, Contact, Endpoint, Pharmacy, Practice};
 use onward_core::{DeliveryId, MeshMailboxId, OdsCode, TransferId};
 use onward_fhir::message::DocumentPart;
 use onward_fhir::read::{self, Limits};
@@ -75,6 +75,7 @@ impl Town {
             closed_to_admissions: false,
             beds_total: Beds::default(),
             beds_available: Beds::default(),
+            beds_by_type: BedTypes::default(),
             beds_updated: None,
             capabilities: Capabilities::default(),
             cqc_location: String::new(),

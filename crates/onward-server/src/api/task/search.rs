@@ -215,7 +215,7 @@ fn searchset(app: &App, caller: &Caller, page: &Page, search: &Search) -> String
         let task = match found {
             FoundTask::Transfer(transfer) => app.gateway.transfer_task(transfer, &caller.client),
             // What people did with a copy is told by its own Task alone.
-            FoundTask::Copy(copy) => app.gateway.delivery_task(copy, &[], &caller.client),
+            FoundTask::Copy(copy) => app.gateway.delivery_task(copy, &[], &[], &caller.client),
         };
         let task: Value = serde_json::from_str(&task).expect("our own Task is JSON");
         json!({

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use onward_connect::egress::EgressHost;
 use onward_connect::http::HttpConfig;
+use onward_connect::strength::RSA_BITS_MIN;
 use onward_core::SystemClock;
 use onward_core::client::{NhsNumberPolicy, Role};
 
@@ -107,7 +108,7 @@ impl Bench {
             disabled: false,
             under: None,
         };
-        let source = KeySource::new(http, Arc::clone(&clock) as Arc<dyn Clock>);
+        let source = KeySource::new(http, Arc::clone(&clock) as Arc<dyn Clock>, RSA_BITS_MIN);
         Self { source, clock, says, fetched, elsewhere, client }
     }
 

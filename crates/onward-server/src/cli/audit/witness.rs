@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
+use onward_connect::strength::RSA_BITS_MIN;
 use onward_ledger::{CosigningKey, VerifyingKeys};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -67,7 +68,9 @@ pub(super) async fn run(command: &Witness, terminal: &mut Terminal) -> Outcome {
         )));
     }
     let tls = files
-        .map(|(certificate, key)| Tls::open(TlsFiles { certificate, key, client_ca: None, client_crl: None }))
+        .map(|(certificate, key)| {
+            Tls::open(TlsFiles { certificate, key, client_ca: None, client_crl: None, rsa_bits_min: RSA_BITS_MIN })
+        })
         .transpose()
         .map_err(Failure::configuration)?
         .map(Arc::new);

@@ -6,15 +6,19 @@ use onward_core::{NhsNumber, Timestamp};
 use onward_fhir::read::{self, Limits};
 use onward_fhir::{Release, Tree, message, write};
 use onward_gateway::held::{Held, Identified};
-use onward_transform::redact::{Others, Redaction, entry_without_third_parties, overseers, without_third_parties};
+use onward_transform::pdf::PdfError;
+use onward_transform::redact::{
+    Others, Redaction, Rule, entry_without_third_parties, overseers, without_third_parties,
+};
 use serde_json::json;
 
-use super::page;
+use super::page::{self, Tables, Told};
 use super::record::Record;
+use super::tables;
 use crate::cli::signed_folder;
 
 /// Folders inside the archive.
-pub(super) const FOLDERS: [&str; 2] = ["messages", "copies"];
+pub(super) const FOLDERS: [&str; 3] = ["messages", "copies", tables::FOLDER];
 /// The entries of the audit log about the person, a line each.
 const LOG: &str = "audit.ndjson";
 /// Those about lists on which the person stood, and exports that carried entries about them.
@@ -30,6 +34,10 @@ pub(crate) struct Archive {
     pub files: Vec<(String, Vec<u8>)>,
     /// Places where something was withheld.
     pub withheld: usize,
+    /// The same by rule, those alone that took something.
+    pub by_rule: Vec<(Rule, usize)>,
+    /// Files and entries that could not be read, and are withheld as a whole.
+    pub unreadable: usize,
 }
 
 /// What was withheld from one file, or from one entry in it.
@@ -58,7 +66,16 @@ impl Withheld {
 
 impl Archive {
     /// Makes it. Nothing is written yet.
-    pub(crate) fn of(patient: &NhsNumber, gateway: &str, at: Timestamp, held: &Held, identified: Identified) -> Self {
+    ///
+    /// # Errors
+    /// When its page cannot be written as PDF.
+    pub(crate) fn of(
+        patient: &NhsNumber,
+        gateway: &str,
+        at: Timestamp,
+        held: &Held,
+        identified: Identified,
+    ) -> Result<Self, PdfError> {
         let documents: Vec<Document<'_>> = held.transfers.iter().flat_map(documents).collect();
         let mut others = Others::of(documents.iter().filter_map(|each| each.tree.as_ref()).map(Tree::root));
         let (mut files, mut withheld) = (Vec::new(), Vec::new());
@@ -94,12 +111,31 @@ impl Archive {
         let rows: Vec<_> = withheld.iter().map(Withheld::json).collect();
         let list = serde_json::to_vec_pretty(&rows).expect("strings and booleans are JSON");
         files.push(("withheld.json".to_owned(), list));
-        let told = page::Told { log: &log, rows: &record.rows, withheld: &withheld };
-        let page = page::summary((patient, identified), gateway, at, held, &told);
+        let told = Told { log: &log, rows: &record.rows };
+        let tables = Tables {
+            messages: tables::messages(&held.transfers, &withheld),
+            copies: tables::copies(&held.transfers, &withheld),
+            written: tables::written(&told),
+            deeds: tables::deeds(&told),
+        };
+        let places = tables::withheld(&withheld);
+        let shown = [&tables.messages, &tables.copies, &tables.written, &tables.deeds, &places];
+        files.extend(shown.map(tables::Table::csv));
+        let page = page::summary((patient, identified), gateway, at, held, &tables, &withheld);
+        files.push(("summary.pdf".to_owned(), page::pdf(&page, at)?));
         files.push(("index.html".to_owned(), page.into_bytes()));
         files.sort();
         let count = |each: &Withheld| each.redactions.len().max(1);
-        Self { files, withheld: withheld.iter().map(count).sum() }
+        let of_rule = |rule: Rule| {
+            let rules = withheld.iter().flat_map(|each| &each.redactions);
+            (rule, rules.filter(|place| place.rule == rule).count())
+        };
+        Ok(Self {
+            files,
+            withheld: withheld.iter().map(count).sum(),
+            by_rule: Rule::ALL.into_iter().map(of_rule).filter(|(_, count)| *count > 0).collect(),
+            unreadable: withheld.iter().filter(|each| each.whole).count(),
+        })
     }
 
     /// The list of its files.

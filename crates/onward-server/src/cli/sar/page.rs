@@ -1,25 +1,34 @@
-//! The page of a subject access archive for the person who asked.
+//! The page of a subject access archive for the person who asked, and the same as PDF.
 
-use onward_core::state::RecipientKind;
-use onward_core::store::DeliveryRecord;
 use onward_core::{NhsNumber, Timestamp};
 use onward_gateway::held::{Held, Identified};
+use onward_transform::pdf::{PdfError, of_page};
 use onward_transform::redact::Rule;
 
 use super::archive::{Entry, Withheld};
 use super::record::Row;
-use crate::cli::audit::Told as Event;
+use super::tables::Table;
 use crate::cli::open::minute;
+
+/// Title of the page; it says nothing about anybody.
+const TITLE: &str = "What we hold about you";
 
 pub(in crate::cli) const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
     table{border-collapse:collapse;width:100%;margin:1rem 0}th,td{border:1px solid #999;padding:.3rem .5rem;\
     text-align:left;vertical-align:top}th{background:#eee}code{word-break:break-all}";
 
-/// What the page tells beside messages and copies, third parties taken out.
+/// What is told beside messages and copies, third parties taken out.
 pub(super) struct Told<'t> {
     pub(super) log: &'t [Entry],
     pub(super) rows: &'t [Row],
-    pub(super) withheld: &'t [Withheld],
+}
+
+/// The tables that the page shows.
+pub(super) struct Tables {
+    pub(super) messages: Table,
+    pub(super) copies: Table,
+    pub(super) written: Table,
+    pub(super) deeds: Table,
 }
 
 const HELD: &str = "This gateway carried messages about you from a hospital to those who care for you. Below is each message, who \
@@ -33,13 +42,14 @@ pub(super) fn summary(
     gateway: &str,
     at: Timestamp,
     held: &Held,
-    told: &Told<'_>,
+    tables: &Tables,
+    withheld: &[Withheld],
 ) -> String {
-    let (withheld, transfers) = (told.withheld, &held.transfers);
     let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\">");
-    html.push_str(&format!("<title>What we hold about you</title><style>{STYLE}</style></head><body>"));
+    html.push_str(&format!("<title>{TITLE}</title><style>{STYLE}</style></head><body><main>"));
     html.push_str(&format!(
-        "<h1>What {} holds about you</h1><p>NHS number {}. Written on {}. {}</p><p>{}</p>",
+        "<h1>What {} holds about you</h1><section class=\"banner\" aria-label=\"Person\"><p>NHS number {}</p></section>\
+         <p>Written on {}. {}</p><p>{}</p>",
         escape(gateway),
         escape(patient.expose()),
         escape(&minute(at)),
@@ -64,106 +74,77 @@ pub(super) fn summary(
             "<p>What {erased} entries of the audit log said about this number was erased, and nobody can read it any more.</p>"
         ));
     }
-    html.push_str("<h2>Messages</h2>");
-    let rows = transfers.iter().map(|each| {
-        let transfer = &each.transfer;
-        let file = link(
-            each.original.as_ref().map(|original| original.media_type.as_str()),
-            "messages",
-            transfer.id,
-            withheld,
-        );
-        let held = transfer.hold.as_ref().map_or("", |_| "waits for a decision");
-        [
-            escape(&minute(transfer.received)),
-            escape(transfer.sender.as_str()),
-            escape(&transfer.event),
-            held.into(),
-            file,
-        ]
-    });
-    html.push_str(&table(["received", "from", "kind", "state", "message"], rows));
-    html.push_str("<h2>Copies</h2>");
-    let rows = transfers.iter().flat_map(|each| {
-        each.transfer.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender).map(|copy| {
-            let media_type = each.renditions.iter().find(|body| body.delivery == copy.id).map(|body| &*body.media_type);
-            copy_row(copy, link(media_type, "copies", copy.id, withheld))
-        })
-    });
-    html.push_str(&table(["sent on", "to", "as", "state", "first opened", "on what ground", "copy"], rows));
-    html.push_str("<h2>What people wrote and decided</h2>");
-    let rows = told.rows.iter();
-    let rows = rows.map(|row| [escape(&minute(row.at)), escape(&row.who), escape(&row.what), escape(&row.text)]);
-    html.push_str(&table(["when", "who", "what", "in words"], rows));
-    html.push_str("<h2>Who did what with your data</h2>");
-    let rows = told.log.iter().filter_map(|entry| {
-        let told = Event::read(entry.event.as_bytes())?;
-        let party = |name: &str, organisation: Option<&str>| match organisation {
-            Some(code) if code != name => escape(&format!("{name} ({code})")),
-            _ => escape(name),
-        };
-        Some([
-            escape(&minute(entry.recorded)),
-            party(&told.actor.name, told.actor.organisation.as_deref()),
-            party(&told.other.name, told.other.organisation.as_deref()),
-            escape(&told.detail),
-            escape(told.basis.as_deref().unwrap_or_default()),
-        ])
-    });
-    html.push_str(&table(["when", "who", "with whom", "what", "on what ground"], rows));
+    for (title, table) in [
+        ("Messages", &tables.messages),
+        ("Copies", &tables.copies),
+        ("What people wrote and decided", &tables.written),
+        ("Who did what with your data", &tables.deeds),
+    ] {
+        html.push_str(&format!("<h2>{title}</h2>"));
+        html.push_str(&shown(table));
+    }
     html.push_str(
         "<h2>What was withheld</h2><p>Data about other people is not shown, nor what the gateway is kept safe by. \
          Whoever cares for you is named, and whoever runs or oversees the gateway is told by role. ",
     );
-    html.push_str("<code>withheld.json</code> lists every place with its rule:</p><ul>");
+    html.push_str(
+        "<code>withheld.json</code> and <code>tables/withheld.csv</code> list every place with its rule:</p><ul>",
+    );
     for rule in Rule::ALL {
         let places = withheld.iter().flat_map(|each| &each.redactions).filter(|place| place.rule == rule).count();
-        html.push_str(&format!(
-            "<li>{places} &times; {} (<code>{}</code>)</li>",
-            escape(rule.meaning()),
-            rule.as_str()
-        ));
+        html.push_str(&format!("<li>{places} × {} (<code>{}</code>)</li>", escape(rule.meaning()), rule.as_str()));
     }
     let whole = withheld.iter().filter(|each| each.whole).count();
-    html.push_str(&format!("<li>{whole} &times; a whole file or entry that could not be read</li></ul>"));
+    html.push_str(&format!("<li>{whole} × a whole file or entry that could not be read</li></ul>"));
     html.push_str(
         "<h2>How to check this folder</h2><p><code>manifest.txt</code> lists the SHA-256 of every file and is signed by the \
-         key of the audit log: <code>onward sar check FOLDER --verifier KEY</code>. Each line of \
+         key of the audit log: <code>onward sar check FOLDER --verifier KEY</code>. <code>summary.pdf</code> is this page to \
+         print, and <code>tables</code> holds its tables for a spreadsheet. Each line of \
          <code>audit.ndjson</code> is one entry of that log about you, each of <code>lists.ndjson</code> one about a list on which \
          you stood or an export in which you were, without what was withheld. <code>record.json</code> holds what else is kept: \
-         states, waits, decisions, what people wrote, and who was told.</p></body></html>\n",
+         states, waits, decisions, what people wrote, and who was told.</p></main></body></html>\n",
     );
     html
 }
 
-fn copy_row(copy: &DeliveryRecord, file: String) -> [String; 7] {
-    [
-        escape(&minute(copy.created)),
-        escape(&format!("{} ({})", copy.recipient_name, copy.recipient)),
-        escape(copy.kind.as_str()),
-        escape(copy.state.as_str()),
-        copy.opened.map(|at| escape(&minute(at))).unwrap_or_default(),
-        escape(&copy.basis),
-        file,
-    ]
-}
-
-fn link(media_type: Option<&str>, folder: &str, id: impl std::fmt::Display, withheld: &[Withheld]) -> String {
-    let Some(media_type) = media_type else { return "no longer kept".to_owned() };
-    let ending = if media_type.contains("json") { "json" } else { "xml" };
-    let file = format!("{folder}/{id}.{ending}");
-    if withheld.iter().any(|each| each.file == file && each.whole) {
-        return "withheld".to_owned();
+/// The same page as PDF (PDF/UA-1). A sheet of paper leads nowhere, so that each file stands there by its name.
+///
+/// # Errors
+/// When it does not meet PDF/UA-1.
+pub(super) fn pdf(summary: &str, at: Timestamp) -> Result<Vec<u8>, PdfError> {
+    let mut plain = String::with_capacity(summary.len());
+    let mut rest = summary;
+    while let Some((before, from)) = rest.split_once("<a href=\"") {
+        plain.push_str(before);
+        rest = from.split_once("\">").map_or("", |(_, text)| text);
     }
-    format!("<a href=\"{0}\">{0}</a>", escape(&file))
+    plain.push_str(rest);
+    of_page(&plain.replace("</a>", ""), &format!("{TITLE}. Written on {}.", minute(at)))
 }
 
+/// A table, third parties taken out before.
+fn shown(table: &Table) -> String {
+    let cell = |(place, cell): (usize, &String)| match table.files
+        && place + 1 == table.headings.len()
+        && cell.contains('/')
+    {
+        true => format!("<a href=\"{0}\">{0}</a>", escape(cell)),
+        false => escape(cell),
+    };
+    rows_under(table.headings, table.rows.iter().map(|row| row.iter().enumerate().map(cell).collect()))
+}
+
+/// A table of cells that are markup.
 pub(in crate::cli) fn table<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut html = String::from("<table><tr>");
+    rows_under(&headings, rows.map(Vec::from))
+}
+
+fn rows_under(headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut html = String::from("<table><thead><tr>");
     for heading in headings {
-        html.push_str(&format!("<th>{}</th>", escape(heading)));
+        html.push_str(&format!("<th scope=\"col\">{}</th>", escape(heading)));
     }
-    html.push_str("</tr>");
+    html.push_str("</tr></thead><tbody>");
     for row in rows {
         html.push_str("<tr>");
         for cell in row {
@@ -171,7 +152,7 @@ pub(in crate::cli) fn table<const N: usize>(headings: [&str; N], rows: impl Iter
         }
         html.push_str("</tr>");
     }
-    html.push_str("</table>");
+    html.push_str("</tbody></table>");
     html
 }
 

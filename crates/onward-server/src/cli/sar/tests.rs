@@ -117,6 +117,22 @@ async fn the_archive_holds_everything_and_is_audited_and_signed() {
         let name = copy.expect("a file").file_name().into_string().expect("UTF-8");
         assert!(page.contains(&format!("copies/{name}")), "{name} is linked");
     }
+    let pdf = std::fs::read(archive.join("summary.pdf")).expect("readable");
+    assert!(pdf.starts_with(b"%PDF-1.") && pdf.windows(7).any(|word| word == b"pdfuaid"), "the page to print, tagged");
+    let copies = std::fs::read_to_string(archive.join("tables/copies.csv")).expect("readable");
+    assert!(copies.starts_with("sent on,to,as,state,") && copies.lines().count() == 6, "{copies}");
+    let manifest = std::fs::read_to_string(archive.join("manifest.txt")).expect("readable");
+    for name in [
+        "summary.pdf",
+        "tables/messages.csv",
+        "tables/copies.csv",
+        "tables/written.csv",
+        "tables/log.csv",
+        "tables/withheld.csv",
+    ] {
+        let bytes = std::fs::read(archive.join(name)).expect("readable");
+        assert!(manifest.contains(&format!("{}  {name}\n", sha256_hex(&bytes))), "{name}: {manifest}");
+    }
     assert!(page.contains("Pat Moore"), "who looked at a list on which the person stood: {page}");
     assert!(!page.contains(&looked) && !page.contains("Sam Reed"), "nothing of others who stood on it");
     let log = std::fs::read_to_string(archive.join("audit.ndjson")).expect("readable");
@@ -181,7 +197,7 @@ async fn a_document_is_cleared_of_whom_another_names() {
         br#"{"resourceType":"Patient","contact":[{"name":{"family":"Quill","given":["Zebedee"]}}]}"#.to_vec();
     transfers.extend([first, second]);
     let held = onward_gateway::held::Held { transfers, ..Default::default() };
-    let archive = Archive::of(&number, "gateway", now(), &held, Identified::NumberAlone);
+    let archive = Archive::of(&number, "gateway", now(), &held, Identified::NumberAlone).expect("a page and its PDF");
     for (name, bytes) in &archive.files {
         assert!(!String::from_utf8_lossy(bytes).contains("Zebedee"), "{name}");
     }
@@ -209,6 +225,7 @@ async fn what_people_wrote_is_told_and_the_log_is_cleared_of_others() {
     };
     store.take_step(step("no insulin came"), None, Vec::new(), Vec::new()).await.expect("committed");
     store.take_step(step("Ada Byte said wait"), None, Vec::new(), Vec::new()).await.expect("committed");
+    store.take_step(step("=HYPERLINK(\"https://x.example\")"), None, Vec::new(), Vec::new()).await.expect("committed");
     let desk = Desk::new(&config).expect("an organisation");
     let lead = Agent {
         role: Some("information-governance"),
@@ -232,7 +249,10 @@ async fn what_people_wrote_is_told_and_the_log_is_cleared_of_others() {
     let read = |name: &str| std::fs::read_to_string(archive.join(name)).expect("there");
     let (page, json, log, lists) =
         (read("index.html"), read("record.json"), read("audit.ndjson"), read("lists.ndjson"));
-    for text in [&page, &json] {
+    let (written, deeds) = (read("tables/written.csv"), read("tables/log.csv"));
+    assert!(written.contains("\"'=HYPERLINK(\"\"https") && !written.contains(",\"=HYPERLINK"), "no formula: {written}");
+    assert!(deeds.contains("complaint 12") && read("tables/withheld.csv").contains(",staff,"), "{deeds}");
+    for text in [&page, &json, &written] {
         assert!(text.contains("no insulin came") && text.contains("Pat Moore") && text.contains("medicines"), "{text}");
     }
     assert!(
@@ -241,8 +261,17 @@ async fn what_people_wrote_is_told_and_the_log_is_cleared_of_others() {
     );
     assert!(lists.lines().count() == 1 && lists.contains("Pat Moore"), "{lists}");
     for gone in ["Ada Byte", "uid 1001", "inquest", "urn:uuid:", "5d0f5c0e", &other, "c2hvd249"] {
-        for (name, text) in [("page", &page), ("record", &json), ("log", &log), ("lists", &lists)] {
-            assert!(!text.contains(gone) || gone == "urn:uuid:" && name == "page", "{gone} in {name}: {text}");
+        let texts = [
+            ("page", &page),
+            ("record", &json),
+            ("log", &log),
+            ("lists", &lists),
+            ("written", &written),
+            ("deeds", &deeds),
+        ];
+        for (name, text) in texts {
+            let shown = gone == "urn:uuid:" && matches!(name, "page" | "deeds");
+            assert!(!text.contains(gone) || shown, "{gone} in {name}: {text}");
         }
     }
     let list: serde_json::Value = serde_json::from_str(&read("withheld.json")).expect("JSON");

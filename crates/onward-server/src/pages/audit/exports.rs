@@ -13,10 +13,10 @@ use futures_util::stream;
 use jiff::civil::Date;
 use onward_core::audit::FoundAudit;
 use onward_core::store::{Approval, StoreError};
-use onward_core::{ApprovalId, Timestamp};
+use onward_core::{ApprovalId, NhsNumber, Timestamp};
 use onward_gateway::explore::Inquiry;
 use onward_gateway::exporting::{AskedExport, Export, ExportForm, Exported};
-use onward_gateway::held::Identified;
+use onward_gateway::held::{Held, Identified};
 use onward_gateway::made::Made;
 use onward_transform::render::dates;
 use zip::write::{SimpleFileOptions, ZipWriter};
@@ -388,15 +388,25 @@ fn row(entry: &FoundAudit) -> [String; 12] {
     ]
 }
 
+/// What `sar export` writes of this. It reads, redacts and sets type, which takes a processor: nobody else waits for it.
+pub(super) async fn archive_of(
+    app: &App,
+    patient: &NhsNumber,
+    held: Held,
+    identified: Identified,
+) -> anyhow::Result<Archive> {
+    let (patient, name, now) = (patient.clone(), app.own_name.clone(), app.gateway.clock().now());
+    Ok(tokio::task::spawn_blocking(move || Archive::of(&patient, &name, now, &held, identified)).await??)
+}
+
 /// The folder that `sar export` writes, as one file; the digest of its manifest, and what it carries.
 async fn archive(app: &App, exported: &Exported) -> anyhow::Result<(Vec<u8>, String, Made)> {
     use anyhow::Context as _;
     let patient = exported.patient.as_ref().context("subject access without a person")?;
     let key = app.log_key.get().context("this process has no key of the log")?;
-    let now = app.gateway.clock().now();
     let held = app.gateway.exported_record(exported).await?;
     let identified = exported.export.identified.unwrap_or(Identified::NumberAlone);
-    let archive = Archive::of(patient, &app.own_name, now, &held, identified);
+    let archive = archive_of(app, patient, held, identified).await?;
     let manifest = key.sign_statement(&archive.manifest())?;
     let mut made = Made::default();
     archive.files.iter().for_each(|(path, bytes)| made.file(path, bytes));

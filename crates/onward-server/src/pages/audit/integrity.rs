@@ -118,7 +118,7 @@ async fn checkpoints(app: &App) -> Result<Result<Option<Vec<Checkpoint>>, Misfit
 }
 
 /// What others vouch for.
-async fn anchors(app: &App, now: Timestamp) -> Result<Vec<String>, StoreError> {
+pub(super) async fn anchors(app: &App, now: Timestamp) -> Result<Vec<String>, StoreError> {
     let found = app.gateway.store().latest_cosignatures().await?;
     let told = found.iter().map(|kept| {
         format!("{} vouches for the first {} entries, {}", kept.witness, kept.size, dates::near_moment(kept.at, now))

@@ -5,6 +5,7 @@ mod charts;
 mod entry;
 mod exports;
 mod integrity;
+mod preview;
 mod release;
 mod rights;
 mod search;

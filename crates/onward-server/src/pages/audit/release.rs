@@ -17,6 +17,7 @@ use super::super::components::{Fact, Field, FormError};
 use super::super::operations::{grouped, reason};
 use super::super::{OnlyGet, Shell, attendant, decided, page, sent, shell, store_failed, trouble};
 use super::exports::in_words;
+use super::preview::{self, Preview};
 use super::{REASON_HINT, Tab, TabLink, WHOM};
 use crate::app::App;
 use crate::people::SignedIn;
@@ -29,6 +30,8 @@ struct ReleasePage {
     errors: Vec<FormError>,
     person: String,
     facts: Vec<Fact>,
+    /// Told while it is open.
+    preview: Preview,
     path: String,
     /// It is about one person, who is not shown yet.
     hidden: bool,
@@ -91,24 +94,36 @@ async fn show(
 ) -> Response {
     let Ok(id) = id.parse::<ApprovalId>() else { return trouble(StatusCode::NOT_FOUND) };
     let person = attendant(who);
+    let now = app.gateway.clock().now();
     let looked = async {
         for organisation in &who.organisations {
             let asked = format!("audit/exports/{id}");
             let inquiry = Inquiry { who: &person, organisation, reason: "what a request asks for", asked };
-            if let Some(found) = app.gateway.look_at_export(&inquiry, id).await? {
-                return Ok::<_, StoreError>(Some((shell(app, who).await?.0, found)));
+            if let Some((approval, export)) = app.gateway.look_at_export(&inquiry, id).await? {
+                let preview = match approval.verdict {
+                    None => preview::of(app, organisation, &export, now).await?,
+                    Some(_) => Preview::default(),
+                };
+                return anyhow::Ok(Some((shell(app, who).await?.0, approval, export, preview)));
             }
         }
         Ok(None)
     };
     let status = if reason.error.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     match looked.await {
-        Ok(Some((shell, (approval, export)))) => {
-            let (me, now) = (who.user.to_string(), app.gateway.clock().now());
-            page(headers, status, &ReleasePage::new(shell, &approval, &export, &me, reason, patient, now))
+        Ok(Some((shell, approval, export, preview))) => {
+            let me = who.user.to_string();
+            let standing = ReleasePage::new(shell, &approval, &export, &me, reason, patient, now);
+            page(headers, status, &ReleasePage { preview, ..standing })
         }
         Ok(None) => trouble(StatusCode::NOT_FOUND),
-        Err(error) => store_failed(&error),
+        Err(error) => match error.downcast_ref::<StoreError>() {
+            Some(error) => store_failed(error),
+            None => {
+                tracing::error!(%error, "what an export would hold could not be made");
+                trouble(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        },
     }
 }
 
@@ -138,6 +153,7 @@ impl ReleasePage {
             hidden: export.about.is_some() && patient.is_none(),
             person: patient.map(|number| format!("NHS number {}", grouped(number.expose()))).unwrap_or_default(),
             facts: facts(approval, export, now),
+            preview: Preview::default(),
             path: format!("/audit/exports/{}", approval.id),
             reason,
             decide: approval.verdict.is_none() && !own,
@@ -152,10 +168,7 @@ fn facts(approval: &Approval, export: &Export, now: Timestamp) -> Vec<Fact> {
         None => "Everybody whom the entries name",
     };
     let holds: &[&str] = match export.form {
-        ExportForm::Sar => &[
-            "Messages, copies and what people wrote about the person, and who saw them",
-            "What names other people is withheld by rule: look through it before it is handed out",
-        ],
+        ExportForm::Sar => &["Messages, copies and what people wrote about the person, and who saw them"],
         ExportForm::Csv | ExportForm::Ndjson => &["Who did what, when, to whose record, with NHS numbers"],
     };
     let day = |at: Option<Timestamp>| at.map(dates::moment);
@@ -166,7 +179,7 @@ fn facts(approval: &Approval, export: &Export, now: Timestamp) -> Vec<Fact> {
     let asked = format!("{}, {}", approval.asked_name, dates::near_moment(approval.asked, now));
     vec![
         Fact { key: "What would leave", lines: vec![in_words(export).to_owned()] },
-        Fact { key: "It holds", lines: holds.iter().map(|line| (*line).to_owned()).collect() },
+        Fact { key: "What is in it", lines: holds.iter().map(|line| (*line).to_owned()).collect() },
         Fact { key: "About", lines: vec![about.to_owned()] },
         Fact { key: "Period", lines: vec![period] },
         Fact { key: "Of", lines: vec![approval.organisation.to_string()] },

@@ -1,5 +1,6 @@
 //! `/directory`: a home keeps its own entry; a hospital searches for homes. No patient stands in it.
 
+mod entry;
 mod own;
 pub mod search;
 

@@ -7,15 +7,15 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use onward_core::directory::{Beds, Capabilities, CareHome, Contact, Need, OwnWord};
+use onward_core::directory::{BedType, BedTypes, Beds, Capabilities, CareHome, Contact, Need, OwnWord, TypedBeds};
 use onward_core::store::StoreError;
 use onward_core::{OdsCode, Timestamp};
-use onward_gateway::directory::{NotSo, judge};
+use onward_gateway::directory::{Kept, NotSo, judge};
 use onward_transform::render::dates;
 
-use super::super::components::{Field, FormError};
+use super::super::components::FormError;
 use super::super::{Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
-use super::{age, beds};
+use super::entry::OwnHome;
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -33,61 +33,46 @@ struct OwnPage {
     homes: Vec<OwnHome>,
 }
 
-struct OwnHome {
-    name: String,
-    ods: String,
-    place: String,
-    age: String,
-    old: bool,
-    free: String,
-    closed: bool,
-    fixed: Vec<String>,
-    contact: Vec<Field>,
-    ticks: Vec<Tick>,
-    beds: [[Field; 2]; 2],
-    needs: Vec<NeedRow>,
+/// A form that was not kept.
+pub(super) struct Refused<'b> {
+    pub(super) why: Why,
+    pub(super) body: &'b [u8],
 }
 
-/// A box to tick.
-struct Tick {
-    id: String,
-    name: &'static str,
-    words: &'static str,
-    ticked: bool,
-}
-
-struct NeedRow {
-    title: &'static str,
-    tick: Tick,
-    error: String,
-    with: Field,
-    without: Field,
-}
-
-/// What was sent and cannot be so.
-pub(super) struct Wrong<'b> {
-    not_so: NotSo,
-    body: &'b [u8],
+/// Why not.
+pub(super) enum Why {
+    /// Something in it cannot be so.
+    NotSo(NotSo),
+    /// A colleague changed the entry after the form was opened; who and when, where that is known.
+    Overtaken(Option<(String, Timestamp)>),
 }
 
 /// `POST /directory/confirm`: what stands there is still correct.
-pub(super) async fn confirm(State(app): State<Arc<App>>, who: SignedIn, body: Bytes) -> Response {
-    keep(&app, &who, &body, None, "/directory?done=confirmed").await
+pub(super) async fn confirm(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
+    keep(&app, &who, &headers, &body, None, "/directory?done=confirmed").await
 }
 
 /// `POST /directory/entry`: what the home says of itself.
 pub(super) async fn entry(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
     match read(&body).and_then(|word| judge(&word).map(|()| word)) {
-        Ok(word) => keep(&app, &who, &body, Some(word), "/directory?done=kept").await,
-        Err(not_so) => show(&app, &who, &headers, "", Some(Wrong { not_so, body: &body })).await,
+        Ok(word) => keep(&app, &who, &headers, &body, Some(word), "/directory?done=kept").await,
+        Err(not_so) => show(&app, &who, &headers, "", Some(Refused { why: Why::NotSo(not_so), body: &body })).await,
     }
 }
 
-async fn keep(app: &App, who: &SignedIn, body: &[u8], word: Option<OwnWord>, to: &str) -> Response {
+async fn keep(
+    app: &App,
+    who: &SignedIn,
+    headers: &HeaderMap,
+    body: &[u8],
+    word: Option<OwnWord>,
+    to: &str,
+) -> Response {
     let Ok(ods) = sent(body, "ods").parse::<OdsCode>() else { return trouble(StatusCode::BAD_REQUEST) };
-    match app.gateway.keep_entry(&attendant(who), &ods, word).await {
-        Ok(true) => see_other(to),
-        Ok(false) => trouble(StatusCode::NOT_FOUND),
+    match app.gateway.keep_entry(&attendant(who), &ods, &sent(body, "stands"), word).await {
+        Ok(Kept::Yes) => see_other(to),
+        Ok(Kept::NotTheirs) => trouble(StatusCode::NOT_FOUND),
+        Ok(Kept::Changed { by }) => show(app, who, headers, "", Some(Refused { why: Why::Overtaken(by), body })).await,
         Err(error) => store_failed(&error),
     }
 }
@@ -117,6 +102,16 @@ fn read(body: &[u8]) -> Result<OwnWord, NotSo> {
         told.offered = ticked(need.as_str());
         told.beds = beds(need.as_str())?;
     }
+    let mut beds_by_type = BedTypes::default();
+    for bed_type in BedType::ALL {
+        let of = |part: &str| format!("type-{bed_type}-{part}");
+        *beds_by_type.of_mut(*bed_type) = TypedBeds {
+            maximum: number(of("maximum"))?,
+            occupied: number(of("occupied"))?,
+            vacant: number(of("vacant"))?,
+            closed: ticked(&of("closed")),
+        };
+    }
     Ok(OwnWord {
         contact: Contact {
             name: text("contact")?,
@@ -129,6 +124,7 @@ fn read(body: &[u8]) -> Result<OwnWord, NotSo> {
         closed_to_admissions: ticked("closed"),
         beds_total: beds("total")?,
         beds_available: beds("free")?,
+        beds_by_type,
         capabilities,
     })
 }
@@ -138,7 +134,7 @@ pub(super) async fn show(
     who: &SignedIn,
     headers: &HeaderMap,
     query: &str,
-    wrong: Option<Wrong<'_>>,
+    refused: Option<Refused<'_>>,
 ) -> Response {
     let done = match query {
         "done=kept" => "Your entry is kept. Hospitals see it now.",
@@ -153,81 +149,42 @@ pub(super) async fn show(
     match looked.await {
         Ok((shell, homes)) => {
             let of = |home: &CareHome| {
-                OwnHome::new(home, wrong.as_ref().filter(|wrong| sent(wrong.body, "ods") == home.ods.as_str()), now)
+                OwnHome::new(
+                    home,
+                    refused.as_ref().filter(|refused| sent(refused.body, "ods") == home.ods.as_str()),
+                    now,
+                )
             };
             let homes: Vec<OwnHome> = homes.iter().map(of).collect();
-            let errors = wrong.as_ref().map(|wrong| FormError {
-                field: format!("{}-{}", sent(wrong.body, "ods"), wrong.not_so.field),
-                text: wrong.not_so.why.clone(),
-            });
-            let status = if errors.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-            page(headers, status, &OwnPage { shell, done, errors: errors.into_iter().collect(), homes })
+            let (status, error) = match &refused {
+                None => (StatusCode::OK, None),
+                Some(refused) => {
+                    let ods = sent(refused.body, "ods");
+                    let (status, error) = refused.told(&ods, now);
+                    (status, Some(error))
+                }
+            };
+            page(headers, status, &OwnPage { shell, done, errors: error.into_iter().collect(), homes })
         }
         Err(error) => store_failed(&error),
     }
 }
 
-impl OwnHome {
-    fn new(home: &CareHome, wrong: Option<&Wrong<'_>>, now: Timestamp) -> Self {
-        let error = |name: &str| {
-            let of_this = wrong.filter(|wrong| wrong.not_so.field == name);
-            of_this.map(|wrong| wrong.not_so.why.clone()).unwrap_or_default()
-        };
-        let field = |name: &str, label: &str, stands: String| Field {
-            id: format!("{}-{name}", home.ods),
-            value: wrong.map_or(stands, |wrong| sent(wrong.body, name)),
-            error: error(name),
-            ..Field::new(name, label)
-        };
-        let tick = |name: &'static str, words: &'static str, stands: bool| Tick {
-            id: format!("{}-{name}", home.ods),
-            name,
-            words,
-            ticked: wrong.map_or(stands, |wrong| sent(wrong.body, name) == "1"),
-        };
-        let pair = |key: &str, with: &str, without: &str, beds: Beds| {
-            [
-                field(&format!("{key}-with"), with, beds.with_nursing.to_string()),
-                field(&format!("{key}-without"), without, beds.without_nursing.to_string()),
-            ]
-        };
-        let need = |need: &Need| {
-            let told = home.capabilities.of(*need);
-            let [with, without] = pair(need.as_str(), "Beds with nursing", "Beds without nursing", told.beds);
-            let tick = tick(need.as_str(), "We offer this", told.offered);
-            NeedRow { title: need.title(), tick, error: error(need.as_str()), with, without }
-        };
-        let contact = &home.contact;
-        let (age, old) = age(home, now);
-        Self {
-            name: home.name.clone(),
-            ods: home.ods.to_string(),
-            place: format!("{}, {}", home.address.join(", "), home.postcode),
-            age,
-            old,
-            free: beds(home.beds_available),
-            closed: home.closed_to_admissions,
-            fixed: vec![
-                format!("Covered by the practice {}", home.covering_practice),
-                format!("Supplied by the pharmacy {}", home.delivering_pharmacy),
-                format!("The entry is used until {}", dates::fhir(&home.expires.to_string())),
-            ],
-            contact: vec![
-                field("contact", "Whom hospitals ring", contact.name.clone()),
-                field("telephone", "Telephone", contact.telephone.clone()),
-                field("email", "E-mail", contact.email.clone()),
-                field("hours", "Admission hours, in words", contact.hours.clone()),
-            ],
-            ticks: vec![
-                tick("assesses", "We assess people at weekends", home.assesses_at_weekends),
-                tick("accepts", "We accept discharges at weekends", home.accepts_discharges_at_weekends),
-                tick("closed", "We are closed to admissions at present", home.closed_to_admissions),
-            ],
-            beds: [
-                pair("total", "All beds with nursing", "All beds without nursing", home.beds_total),
-                pair("free", "Free beds with nursing", "Free beds without nursing", home.beds_available),
-            ],
-            needs: Need::ALL.iter().map(need).collect(),
+impl Refused<'_> {
+    fn told(&self, ods: &str, now: Timestamp) -> (StatusCode, FormError) {
+        match &self.why {
+            Why::NotSo(not_so) => {
+                let error = FormError { field: format!("{ods}-{}", not_so.field), text: not_so.why.clone() };
+                (StatusCode::UNPROCESSABLE_ENTITY, error)
+            }
+            Why::Overtaken(by) => {
+                let who = match by {
+                    Some((name, at)) => format!("{name} changed this entry, {}", dates::near_moment(*at, now)),
+                    None => "Somebody changed this entry".to_owned(),
+                };
+                let text = format!("{who}, after you had opened it. Nothing was kept of what you sent: look again");
+                (StatusCode::CONFLICT, FormError { field: format!("{ods}-now"), text })
+            }
         }
     }
 }

@@ -4,9 +4,9 @@ use askama::Template;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::Timestamp;
-use onward_core::directory::{CareHome, Need};
+use onward_core::directory::{BedType, CareHome, Need};
 use onward_core::store::StoreError;
-use onward_gateway::directory::{Characteristic, HomeQuery, Wanted};
+use onward_gateway::directory::{Characteristic, HomeQuery, Wanted, typed_beds};
 use onward_transform::render::dates;
 
 use super::super::components::{Choice, Field};
@@ -46,6 +46,8 @@ struct Row {
     contact: Vec<String>,
     weekends: &'static str,
     free: String,
+    /// Beds by type, as far as the home tells them.
+    types: Vec<String>,
     closed: bool,
     age: String,
     old: bool,
@@ -124,7 +126,9 @@ impl SearchPage {
             vacancy: Field { value: word(looked.vacancy), ..Field::new("vacancy", "Vacancy") },
             vacancies: choices(
                 "Free or not",
-                [Characteristic::FreeBed, Characteristic::FreeBedWithNursing, Characteristic::FreeBedWithoutNursing],
+                [Characteristic::FreeBed, Characteristic::FreeBedWithNursing, Characteristic::FreeBedWithoutNursing]
+                    .into_iter()
+                    .chain(BedType::ALL.iter().map(|bed_type| Characteristic::Vacant(*bed_type))),
             ),
             weekend: looked.weekend,
             heading: match homes.len() {
@@ -179,6 +183,11 @@ impl Row {
                 (false, false) => "Neither assesses nor accepts",
             },
             free: beds(home.beds_available),
+            types: home
+                .beds_by_type
+                .told()
+                .map(|(bed_type, beds)| format!("{}: {}", bed_type.title(), typed_beds(beds)))
+                .collect(),
             closed: home.closed_to_admissions,
             age,
             old,

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::store::{Bulk, BulkState, Resend, Stuck};
 use onward_core::{BulkId, Timestamp};
-use onward_gateway::operate::BoardFilter;
-use onward_gateway::resending::Started;
+use onward_gateway::operate::{BULK_MAX, BoardFilter};
+use onward_gateway::resending::{Started, seal_of};
 use onward_transform::render::dates;
 
 use super::super::components::{Choice, Fact, Field, FormError};
@@ -28,6 +28,8 @@ struct BulkPage {
     shell: Shell,
     errors: Vec<FormError>,
     count: usize,
+    /// There may be more: so many go at once at most.
+    cut: bool,
     oldest: String,
     causes: Vec<String>,
     recipients: Vec<String>,
@@ -46,7 +48,7 @@ pub(super) async fn get(
     show(&app, &who, &headers, query.as_deref().unwrap_or_default(), None).await
 }
 
-/// `POST /operations/retry`: keeps the decision, if there are no more than were shown.
+/// `POST /operations/retry`: keeps the decision, if it is about the copies that were shown.
 pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: HeaderMap, body: Bytes) -> Response {
     let query = sent(&body, "filter");
     let why = match reason(&body) {
@@ -55,17 +57,16 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
             return show(&app, &who, &headers, &query, Some(Wrong::new("retry", "reason", error, &body))).await;
         }
     };
-    let (Some(filter), Ok(shown)) = (narrow(&query), sent(&body, "count").parse::<usize>()) else {
-        return trouble(StatusCode::BAD_REQUEST);
-    };
+    let Some(filter) = narrow(&query) else { return trouble(StatusCode::BAD_REQUEST) };
     let (Ok(id), Ok(how)) = (sent(&body, "bulk").parse::<BulkId>(), sent(&body, "how").parse::<Resend>()) else {
         return trouble(StatusCode::BAD_REQUEST);
     };
-    match app.gateway.start_bulk(id, how, &filter, shown, &decider(&who, &why, true)).await {
+    match app.gateway.start_bulk(id, how, &filter, &sent(&body, "copies"), &decider(&who, &why, true)).await {
         Ok(Started::Kept) => see_other(&format!("/operations/bulks/{id}?done=retried")),
         Ok(Started::Nothing) => see_other("/operations?done=nothing"),
-        Ok(Started::More) => {
-            let wrong = Wrong::new("retry", "reason", "There are more now than were shown: look again", &body);
+        Ok(Started::Others) => {
+            let wrong =
+                Wrong::new("retry", "reason", "These are not the copies that you were shown: look again", &body);
             show(&app, &who, &headers, &query, Some(wrong)).await
         }
         Err(error) => store_failed(&error),
@@ -99,8 +100,9 @@ impl BulkPage {
         let recipients = found.iter().map(|stuck| format!("{} ({})", stuck.copy.recipient_name, stuck.copy.recipient));
         let mut form = DeedForm::new("retry", "", "/operations/retry".to_owned(), "Yes, send them again");
         // Made here, so that whoever presses twice has decided once.
+        let copies: Vec<_> = found.iter().map(|stuck| stuck.copy.id).collect();
         form.hidden =
-            vec![("filter", filter.told()), ("count", found.len().to_string()), ("bulk", BulkId::random().to_string())];
+            vec![("filter", filter.told()), ("copies", seal_of(&copies)), ("bulk", BulkId::random().to_string())];
         form.kind = "warning";
         form.choice =
             Field { id: "retry-how".to_owned(), value: Resend::Retry.to_string(), ..Field::new("how", "How") };
@@ -115,6 +117,7 @@ impl BulkPage {
             shell,
             errors,
             count: found.len(),
+            cut: found.len() >= BULK_MAX as usize,
             oldest: found.first().map(|stuck| words::span(stuck.copy.created, now)).unwrap_or_default(),
             causes: distinct(causes.collect()).into_iter().collect(),
             recipients: distinct(recipients.collect()).into_iter().collect(),

@@ -5,9 +5,12 @@ use super::cbor::{Item, map, member, read};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
 };
+use onward_connect::strength::modulus_bits;
 
 /// COSE algorithms, the preferred first: ES256, EdDSA, RS256.
-pub(in crate::people) const ALGORITHMS: [i64; 3] = [-7, -8, -257];
+pub(super) const ALGORITHMS: [i64; 3] = [-7, -8, RS256];
+/// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8812 §2).
+pub(super) const RS256: i64 = -257;
 
 const KEY_TYPE: i64 = 1;
 const ALGORITHM: i64 = 3;
@@ -26,8 +29,8 @@ pub(super) enum PublicKey {
 
 impl PublicKey {
     /// # Errors
-    /// When it is no key of an algorithm that was asked for.
-    pub(super) fn read(mut cose_key: &[u8]) -> Result<Self, Refused> {
+    /// When it is no key of an algorithm that was asked for, or of RSA with fewer bits than these.
+    pub(super) fn read(mut cose_key: &[u8], rsa_bits_min: u32) -> Result<Self, Refused> {
         let key = map(read(&mut cose_key)?)?;
         let number = |name: i64| member(&key, &Item::Number(name)).and_then(Item::number);
         let bytes = |name: i64| member(&key, &Item::Number(name)).and_then(Item::bytes);
@@ -43,9 +46,12 @@ impl PublicKey {
             (Some(1), Some(-8)) if number(CURVE) == Some(6) => {
                 ParsedPublicKey::new(&ED25519, of_32(X)?).map(Self::Parsed).map_err(|_| Refused::Key)
             }
-            (Some(3), Some(-257)) => {
+            (Some(3), Some(RS256)) => {
                 let (n, e) = bytes(MODULUS).zip(bytes(EXPONENT)).ok_or(Refused::Key)?;
-                // The library judges size and exponent when it verifies; a key that it refuses opens nothing.
+                if modulus_bits(n) < rsa_bits_min {
+                    return Err(Refused::Key);
+                }
+                // The library judges the exponent when it verifies; a key that it refuses opens nothing.
                 Ok(Self::Rsa(RsaPublicKeyComponents { n: n.to_vec(), e: e.to_vec() }))
             }
             _ => Err(Refused::Key),

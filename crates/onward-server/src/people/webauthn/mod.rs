@@ -10,13 +10,13 @@ mod cose;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use onward_connect::strength::RSA_BITS_MIN;
 use serde::Deserialize;
 
 use super::sha256;
 use authenticator::AuthenticatorData;
 use cbor::{Item, map, member, read};
-pub(super) use cose::ALGORITHMS;
-use cose::PublicKey;
+use cose::{ALGORITHMS, PublicKey, RS256};
 
 /// Longest identifier of a credential (§7.1, step 25).
 const CREDENTIAL_ID_BYTES_MAX: usize = 1023;
@@ -57,6 +57,8 @@ pub(super) struct RelyingParty {
     pub id: String,
     /// Scheme, host and port of our pages.
     pub origin: String,
+    /// The smallest RSA key of a passkey, bits.
+    pub rsa_bits_min: u32,
 }
 
 /// A new passkey.
@@ -91,6 +93,12 @@ struct ClientData {
 }
 
 impl RelyingParty {
+    /// The algorithms that are asked for. Authenticators make RSA keys of 2,048 bits: they are asked for another kind where those are not taken.
+    pub(super) fn algorithms(&self) -> impl Iterator<Item = i64> {
+        let rsa = self.rsa_bits_min <= RSA_BITS_MIN;
+        ALGORITHMS.into_iter().filter(move |algorithm| rsa || *algorithm != RS256)
+    }
+
     /// A new passkey (§7.1) in answer to this challenge, as it was sent.
     ///
     /// # Errors
@@ -115,7 +123,7 @@ impl RelyingParty {
         if !(16..=CREDENTIAL_ID_BYTES_MAX).contains(&credential.id.len()) {
             return Err(Refused::Malformed("the credential's identifier has not 16 to 1023 bytes"));
         }
-        PublicKey::read(&credential.public_key)?;
+        PublicKey::read(&credential.public_key, self.rsa_bits_min)?;
         verified(&data)?;
         Ok(Registered { id: credential.id.clone(), public_key: credential.public_key.clone(), counter: data.counter })
     }
@@ -130,7 +138,7 @@ impl RelyingParty {
         let data = AuthenticatorData::read(answer.authenticator_data)?;
         self.check(&data)?;
         let signed = [answer.authenticator_data, &sha256(answer.client_data)].concat();
-        PublicKey::read(public_key)?.verify(&signed, answer.signature)?;
+        PublicKey::read(public_key, self.rsa_bits_min)?.verify(&signed, answer.signature)?;
         verified(&data)?;
         Ok(data.counter)
     }

@@ -19,7 +19,7 @@ struct Vector {
 
 /// §16.1: the relying party of all vectors.
 fn party() -> RelyingParty {
-    RelyingParty { id: "example.org".to_owned(), origin: "https://example.org".to_owned() }
+    RelyingParty { id: "example.org".to_owned(), origin: "https://example.org".to_owned(), rsa_bits_min: RSA_BITS_MIN }
 }
 
 fn vectors() -> Vec<Vector> {
@@ -89,6 +89,23 @@ fn the_vectors_of_the_standard() {
 }
 
 #[test]
+fn an_rsa_key_has_as_many_bits_as_are_asked_for() {
+    let vector = vectors().into_iter().find(|vector| vector.name == "packed.RS256").expect("one of RSA");
+    let object = with_data(&hex(&vector.attestation_object), FLAGS, |flags| *flags |= 4);
+    let client_data = hex(&vector.registration_client_data);
+    let register = |rsa_bits_min| {
+        let party = RelyingParty { rsa_bits_min, ..party() };
+        party.register(&challenge(&vector.registration_challenge), &client_data, &object).map(drop)
+    };
+    // The standard's has 436 bytes, of which the first is 3.
+    assert_eq!((register(2048), register(3482)), (Ok(()), Ok(())));
+    assert_eq!(register(3483), Err(Refused::Key));
+    let asked_for = |rsa_bits_min| RelyingParty { rsa_bits_min, ..party() }.algorithms().collect::<Vec<_>>();
+    assert_eq!(asked_for(2048), [-7, -8, -257]);
+    assert_eq!(asked_for(3072), [-7, -8]);
+}
+
+#[test]
 fn an_answer_for_somebody_else_is_refused() {
     let vector = &vectors()[1];
     let (object, challenge) = (hex(&vector.attestation_object), challenge(&vector.registration_challenge));
@@ -132,7 +149,7 @@ fn what_is_not_as_specified_is_refused() {
     assert!(create(&with_data(&object, FLAGS, |flags| *flags |= 0x80)).is_err(), "extensions that are not there");
     let key =
         hex(&vector.attestation_object.split("a50102").nth(1).map(|rest| format!("a50102{rest}")).expect("a key"));
-    assert!(PublicKey::read(&key).is_ok());
+    assert!(PublicKey::read(&key, RSA_BITS_MIN).is_ok());
     for (from, to) in [
         (vec![0x01, 0x02], vec![0x01, 0x03]),
         (vec![0x03, 0x26], vec![0x03, 0x27]),
@@ -145,7 +162,7 @@ fn what_is_not_as_specified_is_refused() {
         let at = key.windows(from.len()).position(|window| window == from).expect("there");
         let mut changed = key.clone();
         changed.splice(at..at + from.len(), to);
-        assert!(PublicKey::read(&changed).is_err(), "{from:x?}");
+        assert!(PublicKey::read(&changed, RSA_BITS_MIN).is_err(), "{from:x?}");
     }
     // A thousand arrays in each other.
     assert!(create(&vec![0x81; 1000]).is_err());

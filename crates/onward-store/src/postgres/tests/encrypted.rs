@@ -42,6 +42,7 @@ async fn a_real_server_is_verified_and_takes_our_certificate_instead_of_a_passwo
         password: None,
         ca_pem: Some(ca.as_bytes().to_vec()),
         client_pem,
+        tls: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
         fsync_off_allowed: true,
     };
     let own = || pem(issued(&ours, &[], TLS_USER));

@@ -1,0 +1,191 @@
+//! What the second person is told of an export before the press: what it holds, what is withheld by rule, whether anything is cut off,
+//! and whether the log was checked, and how.
+
+use onward_core::store::StoreError;
+use onward_core::{OdsCode, Timestamp};
+use onward_gateway::exporting::preview::{Counted, PREVIEW_MAX};
+use onward_gateway::exporting::{Export, ExportForm};
+use onward_gateway::held::{Held, Identified};
+use onward_transform::render::dates;
+
+use super::super::components::Fact;
+use super::exports::archive_of;
+use super::integrity::anchors;
+use crate::app::App;
+use crate::cli::sar::archive::Archive;
+
+/// What is said of it.
+#[derive(Debug, Default)]
+pub(super) struct Preview {
+    pub(super) facts: Vec<Fact>,
+    /// What should make whoever decides stop and look.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Of a request that is open. Whoever looks at it is audited before.
+///
+/// # Errors
+/// When the store cannot be read, or the archive cannot be made.
+pub(super) async fn of(app: &App, organisation: &OdsCode, export: &Export, now: Timestamp) -> anyhow::Result<Preview> {
+    let mut preview = Preview::default();
+    match app.gateway.would_leave(organisation, export).await? {
+        None => preview.warnings.push("The person was erased since: nothing would leave.".to_owned()),
+        Some(leaving) => match (export.form, &leaving.patient) {
+            (ExportForm::Sar, Some(patient)) => {
+                let held = app.gateway.record_leaving(&leaving).await?;
+                let kept = Kept::of(&held);
+                let identified = export.identified.unwrap_or(Identified::NumberAlone);
+                preview.archive(&archive_of(app, patient, held, identified).await?, &kept);
+            }
+            _ => preview.entries(&app.gateway.count_leaving(&leaving).await?, export),
+        },
+    }
+    preview.log(app, organisation, now).await?;
+    Ok(preview)
+}
+
+/// How much is held, and how much of it is no longer kept.
+struct Kept {
+    messages: [usize; 2],
+    copies: [usize; 2],
+    entries: usize,
+    lists: usize,
+    erased: usize,
+}
+
+impl Kept {
+    fn of(held: &Held) -> Self {
+        let copies = || held.transfers.iter().map(|each| (each.transfer.copies().count(), each.renditions.len()));
+        let originals = held.transfers.iter().filter(|each| each.original.is_some()).count();
+        let all: usize = copies().map(|(all, _)| all).sum();
+        let there: usize = copies().map(|(all, there)| there.min(all)).sum();
+        Self {
+            messages: [held.transfers.len(), held.transfers.len() - originals],
+            copies: [all, all - there],
+            entries: held.entries.len(),
+            lists: held.among_others.len(),
+            erased: held.entries.iter().filter(|entry| entry.event.is_none()).count(),
+        }
+    }
+}
+
+impl Preview {
+    fn archive(&mut self, archive: &Archive, kept: &Kept) {
+        let bytes: usize = archive.files.iter().map(|(_, bytes)| bytes.len()).sum();
+        let ([messages, messages_gone], [copies, copies_gone]) = (kept.messages, kept.copies);
+        self.fact(
+            "It holds now",
+            vec![
+                counted(messages, "message", "messages"),
+                counted(copies, "copy that was sent", "copies that were sent"),
+                format!("{} of the log about the person", counted(kept.entries, "entry", "entries")),
+                format!(
+                    "{} about lists and exports on which the person stood",
+                    counted(kept.lists, "entry", "entries")
+                ),
+                format!(
+                    "{}, {} kB: a page, the same as PDF, tables (CSV), entries (NDJSON), and a signed manifest",
+                    counted(archive.files.len() + 1, "file", "files"),
+                    bytes.div_ceil(1_000)
+                ),
+            ],
+        );
+        let rules = archive.by_rule.iter().map(|(rule, count)| format!("{count} × {}", rule.meaning()));
+        let mut withheld: Vec<String> = rules.collect();
+        if archive.unreadable > 0 {
+            withheld.push(format!("{} × a whole file or entry that could not be read", archive.unreadable));
+            self.warnings.push(
+                "Something could not be read, and is withheld as a whole: the archive does not hold everything."
+                    .to_owned(),
+            );
+        }
+        if withheld.is_empty() {
+            withheld.push("Nothing".to_owned());
+        }
+        self.fact("Withheld by rule", withheld);
+        let gone = [(messages_gone, "message", "messages"), (copies_gone, "copy", "copies")];
+        let mut cut: Vec<String> = gone
+            .into_iter()
+            .filter(|(gone, ..)| *gone > 0)
+            .map(|(gone, one, many)| {
+                format!("{} no longer kept: that there was one is told, its content is gone", counted(gone, one, many))
+            })
+            .collect();
+        if kept.erased > 0 {
+            cut.push(format!("{} of the log erased", counted(kept.erased, "entry", "entries")));
+        }
+        if cut.is_empty() {
+            cut.push("No: everything that your organisation holds about the person is in it".to_owned());
+        }
+        self.fact("Cut", cut);
+        self.warnings.push(
+            "A rule finds only the people whom the structure names. Look through the archive before it is handed out."
+                .to_owned(),
+        );
+    }
+
+    fn entries(&mut self, counted_entries: &Counted, export: &Export) {
+        let Counted { entries, more, people, erased } = *counted_entries;
+        let many = match more {
+            true => {
+                format!("More than {PREVIEW_MAX} entries of the log; the first {entries} are about {people} people")
+            }
+            false => {
+                let people = counted(people, "person", "people");
+                format!("{} of the log, about {people}", counted(entries as usize, "entry", "entries"))
+            }
+        };
+        self.fact("It holds now", vec![many]);
+        let withheld = "Nothing: it names patients by NHS number, and whoever did something by name and account";
+        self.fact("Withheld by rule", vec![withheld.to_owned()]);
+        let mut cut = vec!["No: everything of the period leaves, however much it is".to_owned()];
+        if erased > 0 {
+            let left_out = if export.form == ExportForm::Ndjson { "left out" } else { "told without content" };
+            cut.push(format!("{} erased: {left_out}", counted(erased as usize, "entry was", "entries were")));
+        }
+        self.fact("Cut", cut);
+        if export.about.is_none() && people > 0 {
+            self.warnings
+                .push("It tells of everybody whose record was touched in the period, not of one person.".to_owned());
+        }
+    }
+
+    /// Whether the log is whole is not known by looking at it.
+    async fn log(&mut self, app: &App, organisation: &OdsCode, now: Timestamp) -> Result<(), StoreError> {
+        let last = app.gateway.last_verification(organisation).await?;
+        let mut lines = match last {
+            None => {
+                self.warnings.push("Nobody of your organisation has checked yet whether the log is whole.".to_owned());
+                vec!["Not checked".to_owned()]
+            }
+            Some((words, whole, at)) => {
+                let when = dates::near_moment(at, now);
+                if !whole {
+                    self.warnings.push(format!("The log was found {words}, {when}. Say so to whoever gets the file."));
+                } else if words.starts_with("whole in itself") {
+                    self.warnings.push("The last check of the log used no checkpoint.".to_owned());
+                }
+                vec![
+                    format!("Last checked {when}: {words}"),
+                    "By computing every entry’s place and hash anew from what is stored".to_owned(),
+                    "What came after that was not checked".to_owned(),
+                ]
+            }
+        };
+        let anchors = anchors(app, now).await?;
+        if anchors.is_empty() {
+            lines.push("No witness outside vouches for it".to_owned());
+        }
+        lines.extend(anchors);
+        self.fact("Whether the log is whole", lines);
+        Ok(())
+    }
+
+    fn fact(&mut self, key: &'static str, lines: Vec<String>) {
+        self.facts.push(Fact { key, lines });
+    }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}

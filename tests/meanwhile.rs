@@ -1,0 +1,123 @@
+//! Two people work on the same thing: who did what while somebody had a page open is told where their own change lands, and where it is
+//! refused.
+
+use onward_core::people::Role;
+use onward_core::{Clock as _, SystemClock};
+use onward_tests::browser::{self, Page, Person};
+use onward_tests::message::{self, fresh};
+use onward_tests::world::World;
+
+use crate::lifecycle::copy_of;
+
+const NEWS: &str = "Others did something with this summary while you had it open";
+
+async fn entries(world: &World) -> u64 {
+    world.gateway().store().audit_size().await.expect("readable")
+}
+
+/// The form's moment on a page.
+fn seen(page: &Page) -> String {
+    page.field("seen").unwrap_or_else(|| panic!("a form: {}", page.text)).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_colleague_did_first_is_told_where_ones_own_deed_lands_or_is_refused() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let day = browser::person(&world, "day@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let night = browser::person(&world, "night@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let copy = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let path = format!("/transfers/{copy}");
+    let post = async |person: &Person, to: &str, fields: &[(&str, &str)]| {
+        person.browser.post(&format!("{path}/{to}"), fields).await
+    };
+    let opened = day.browser.get(&path).await;
+    let (page, form) = (seen(&opened), seen(&day.browser.get(&format!("{path}/decline")).await));
+    let asking = seen(&day.browser.get(&format!("{path}/query")).await);
+    assert!(!opened.text.contains(NEWS), "nobody did anything");
+    let alone = post(&day, "query", &[("words", "Which bed?"), ("seen", &asking)]).await;
+    assert_eq!(alone.location(), Some(path.as_str()), "what one did oneself is no news");
+
+    assert_eq!(night.browser.get(&path).await.status, 200);
+    assert_eq!(post(&night, "acknowledge", &[]).await.status, 303);
+    // Refused: who was faster, with one entry for that this was shown.
+    let before = entries(&world).await;
+    let refused = post(&day, "decline", &[("words", "no bed"), ("seen", &form)]).await;
+    assert_eq!(refused.status, 409);
+    for words in
+        ["While you had the page open:", "Person night acknowledged the summary, today at", "Nothing was done now"]
+    {
+        assert!(refused.text.contains(words), "{words}: {}", refused.text);
+    }
+    assert!(!refused.text.contains("HOLROYD") && !refused.text.contains("Person day asked"), "{}", refused.text);
+    assert_eq!(entries(&world).await, before + 1);
+    // Whoever does not say since when is told nothing, and nothing is read.
+    let bare = post(&day, "decline", &[("words", "no bed")]).await;
+    assert!(bare.status == 409 && !bare.text.contains("While you had"), "{}", bare.text);
+    assert_eq!(entries(&world).await, before + 1);
+
+    // It lands: the page that follows says so, once, and not of the colleague's own.
+    let landed = post(&day, "arrive", &[("seen", &page)]).await;
+    let next = landed.location().expect("it leads on").to_owned();
+    assert_eq!(next, format!("{path}?seen={page}"));
+    let told = day.browser.get(&next).await;
+    assert!(told.text.contains(NEWS) && told.text.contains("Person night acknowledged the summary"), "{}", told.text);
+    assert!(!day.browser.get(&path).await.text.contains(NEWS), "by this address alone");
+
+    // The first 72 hours: the words that a colleague wrote stay where they stand.
+    let list = day.browser.get(&format!("{path}/checklist")).await;
+    let problem = [("item", "medicines"), ("outcome", "problem"), ("reason", "no insulin came")];
+    assert_eq!(post(&night, "checklist", &problem).await.status, 303);
+    let ticked = post(&day, "checklist", &[("item", "identity"), ("outcome", "done"), ("seen", &seen(&list))]).await;
+    let next = ticked.location().expect("it leads on").to_owned();
+    assert_eq!(next, format!("{path}/checklist?seen={}", seen(&list)));
+    let told = day.browser.get(&next).await;
+    let news = told.text.split(NEWS).nth(1).and_then(|rest| rest.split("</ul>").next()).expect("told");
+    assert!(news.contains("Person night recorded") && news.contains(": a problem, today at"), "{news}");
+    assert!(!news.contains("insulin") && !news.contains("identity") && !news.contains("Person day"), "{news}");
+    let wrong = post(&day, "checklist", &[("item", "briefing"), ("seen", &seen(&list))]).await;
+    assert!(wrong.status == 422 && wrong.text.contains(NEWS), "where something is missing, too: {}", wrong.text);
+    assert_eq!(seen(&post(&day, "query", &[("words", " "), ("seen", "17")]).await), "17", "a form keeps its moment");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_homes_entry_that_a_colleague_changed_is_not_overwritten_unseen() {
+    let world = World::start().await;
+    let day = browser::person(&world, "day@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let night = browser::person(&world, "night@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let stands = |page: &Page| page.field("stands").expect("a form").to_owned();
+    let opened = stands(&day.browser.get("/directory").await);
+    let keep = async |person: &Person, stands: &str, free: &str| {
+        let fields = [("ods", "VMH01"), ("form", "1"), ("stands", stands), ("total-with", "9"), ("free-with", free)];
+        person.browser.post("/directory/entry", &fields).await
+    };
+    assert_eq!(keep(&night, &opened, "2").await.status, 303);
+    let refused = keep(&day, &opened, "3").await;
+    assert_eq!(refused.status, 409, "{}", refused.text);
+    for words in [
+        "Person night changed this entry, today at",
+        "Nothing was kept of what you sent",
+        "Free beds with nursing: “2” there, “3” here",
+        "value=\"3\"",
+    ] {
+        assert!(refused.text.contains(words), "{words}: {}", refused.text);
+    }
+    assert!(!refused.text.contains("All beds with nursing: “"), "what is the same is not told: {}", refused.text);
+    // Nor is what nobody has seen confirmed.
+    let confirmed = day.browser.post("/directory/confirm", &[("ods", "VMH01"), ("stands", &opened)]).await;
+    assert!(confirmed.status == 409 && confirmed.text.contains("What you see below is what stands there now"));
+    assert!(confirmed.text.contains("value=\"2\""), "{}", confirmed.text);
+    // An import has come after: nobody of the home is blamed for it.
+    let now = stands(&confirmed);
+    assert_eq!(keep(&day, &now, "4").await.status, 303, "whoever has seen it may");
+    let last = stands(&day.browser.get("/directory").await);
+    let store = world.gateway().store();
+    let found = store.directory_entry(&"VMH01".parse().expect("a code")).await.expect("readable").expect("there");
+    let onward_core::directory::DirectoryEntry::CareHome(mut home) = found else { panic!("a home") };
+    (home.beds_available.with_nursing, home.beds_updated) = (1, Some(SystemClock.now()));
+    let entry = onward_core::directory::DirectoryEntry::CareHome(home);
+    let row = world.configured("directory import");
+    store.import_directory(vec![entry], "test", SystemClock.now(), vec![row]).await.expect("imported");
+    let refused = keep(&day, &last, "3").await;
+    assert!(refused.status == 409 && refused.text.contains("Somebody changed this entry, after"), "{}", refused.text);
+}

@@ -1,0 +1,141 @@
+//! Large messages that come at once have a bound together, and a PDS that is slow holds nobody up but those whom it is asked about.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::Bytes;
+use onward_connect::stand_in::StandInDirectory;
+use onward_core::client::Client;
+use onward_core::directory::{Directory, DirectoryError, PdsPatient};
+use onward_core::{NhsNumber, SystemClock};
+use onward_gateway::accept::{AcceptError, Receipt, Submission};
+use onward_gateway::{Gateway, Parts};
+use onward_server::app::{self, Tenure};
+use onward_tests::message::with_attached;
+use onward_tests::world::{World, load};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// Kilobytes of large messages that are taken in at once.
+const BOUND: u64 = 4_000;
+/// Those that find PDS slow; two of them fit.
+const SLOW: usize = 3;
+
+/// PDS that keeps the first questions until it is told to answer.
+struct SlowPds {
+    people: StandInDirectory,
+    asked: watch::Sender<usize>,
+    patience: AtomicUsize,
+    gate: Semaphore,
+}
+
+#[async_trait]
+impl Directory for SlowPds {
+    async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+        self.asked.send_modify(|asked| *asked += 1);
+        let first = self.patience.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if first.is_ok() {
+            self.gate.acquire().await.expect("it is never closed").forget();
+        }
+        self.people.patient(number).await
+    }
+}
+
+/// A gateway without listeners on a world's store.
+async fn gateway(world: &mut World, directory: Arc<SlowPds>) -> (Arc<Gateway>, Client) {
+    world.hospital().await;
+    let hospital = world.gateway().store().client("northmoor-epr").await.expect("readable").expect("registered");
+    let settings = world.gateway().settings().clone();
+    world.stop().await;
+    let config = load(&world.config_file);
+    let gateway = Gateway::new(Parts {
+        store: app::open_store(&config, Tenure::Server).await.expect("a store"),
+        directory,
+        transports: Vec::new(),
+        mailbox: None,
+        notifiers: Vec::new(),
+        hook: None,
+        scanner: None,
+        clock: Arc::new(SystemClock),
+        policies: app::load_policies(&config).expect("policies"),
+        routes: config.load_routes().expect("routes").routes,
+        rules: config.load_rules().expect("rules"),
+        profiles: config.load_profiles().expect("profiles"),
+        settings,
+    });
+    (Arc::new(gateway), hospital)
+}
+
+/// A message of about 1.9 MB.
+fn large(client: &Client) -> Submission {
+    let body = with_attached(&"x".repeat(1_350_000));
+    assert!((1_800_000..1_980_000).contains(&body.len()), "{} bytes", body.len());
+    Submission {
+        client: client.clone(),
+        body: Bytes::from(body),
+        media_type: "application/fhir+xml".to_owned(),
+        request_id: None,
+    }
+}
+
+async fn accept(gateway: Arc<Gateway>, submission: Submission) -> Result<Receipt, AcceptError> {
+    gateway.accept(submission).await
+}
+
+/// Fails the test where something waits for ever.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(Duration::from_secs(60), future).await;
+    done.unwrap_or_else(|_| panic!("{what} waits for ever"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_have_a_bound_and_do_not_wait_for_each_others_pds() {
+    let mut world = World::start().await;
+    let pds = Arc::new(SlowPds {
+        people: StandInDirectory::load(&world.folder().join("people.toml")).expect("people"),
+        asked: watch::Sender::new(0),
+        patience: AtomicUsize::new(SLOW),
+        gate: Semaphore::new(0),
+    });
+    let (gateway, hospital) = gateway(&mut world, Arc::clone(&pds)).await;
+
+    // All of them ask, more than fit: none takes room from another meanwhile.
+    let mut waiting = JoinSet::new();
+    for _ in 0..SLOW {
+        waiting.spawn(accept(Arc::clone(&gateway), large(&hospital)));
+    }
+    let mut asked = pds.asked.subscribe();
+    soon("a large message behind a slow PDS", asked.wait_for(|asked| *asked == SLOW)).await.expect("it goes on");
+    assert_eq!(gateway.large_kilobytes(), 0, "whoever waits for PDS has given its room back");
+    let other = soon("a message behind others' PDS", accept(Arc::clone(&gateway), large(&hospital))).await;
+    assert!(!other.expect("accepted").duplicate);
+    assert!(waiting.try_join_next().is_none(), "the others still wait for PDS");
+    assert_eq!(*asked.borrow(), SLOW + 1, "PDS is asked once about each");
+
+    // Nothing can be committed, so that those whose copies are made stay where they are.
+    let lock = rusqlite::Connection::open(world.folder().join("onward.db")).expect("the store");
+    lock.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    pds.gate.add_permits(SLOW);
+    let mut highest = 0;
+    soon("two large messages for room", async {
+        while highest < BOUND / 2 + 1 {
+            highest = highest.max(gateway.large_kilobytes());
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for _ in 0..10_000 {
+        highest = highest.max(gateway.large_kilobytes());
+        tokio::task::yield_now().await;
+    }
+    assert!(highest <= BOUND, "{highest} kB at once");
+    assert!(waiting.try_join_next().is_none(), "nothing is committed yet");
+    lock.execute_batch("ROLLBACK").expect("unlocked");
+    while let Some(done) = soon("a large message for its commit", waiting.join_next()).await {
+        done.expect("it ends").expect("accepted");
+    }
+    assert_eq!(gateway.large_kilobytes(), 0, "all room is given back");
+    assert_eq!(*asked.borrow(), SLOW + 1, "the answer is not asked for again");
+}
