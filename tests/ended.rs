@@ -1,11 +1,13 @@
 //! What has ended says so wherever a home may meet it, nothing is recorded with it, and what was told of the person outlasts it.
 
+use onward_connect::http::Method;
 use onward_core::people::Role;
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::DeliveryRecord;
 use onward_core::{Clock as _, SystemClock};
 use onward_gateway::checklist::ITEMS;
 use onward_gateway::lifecycle::TakenBack;
+use onward_server::listener::sha256_hex;
 use onward_tests::browser::{self, Browser, Page};
 use onward_tests::leaks::Session;
 use onward_tests::world::World;
@@ -326,4 +328,54 @@ async fn nobody_finishes_before_the_person_has_arrived_and_who_left_is_gone() {
     assert!(outputs.to_string().contains("left by Person home"), "{outputs}");
     let transfer = record(&world, copy.transfer).await;
     assert!(transfer.copies().any(|copy| copy.kind == RecipientKind::CareHome && copy.ended.is_none()));
+}
+
+/// The digests of the bytes that the entries of readings from this place of the log on name.
+async fn read_since(world: &World, size: u64) -> Vec<String> {
+    let new = world.gateway().store().audit_entries(size, 10_000).await.expect("readable");
+    let events = new.iter().filter(|entry| entry.columns.word == "read").filter_map(|entry| entry.event());
+    let digest = |event: Value| {
+        let mut details = event["entity"].as_array()?.iter().filter_map(|entity| entity["detail"].as_array()).flatten();
+        Some(details.find(|detail| detail["type"] == "sha256")?["valueString"].as_str()?.to_owned())
+    };
+    events.map(|event| digest(serde_json::from_slice(event).expect("JSON")).expect("a digest")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_replaced_while_it_is_opened_leaves_with_its_mark() {
+    let world = World::start().await;
+    let (hospital, system) = (world.hospital().await, world.care_home().await);
+    let home = home_of(&world).await;
+    let first = Version::first();
+    let old = opened(&world, &hospital, &home, &first).await;
+    let new = arrived(&world, posted(&hospital, &first.next()).await).await;
+    // It is as it was before, and is replaced by the transaction that opens it.
+    world.tamper(&format!(
+        "CREATE TRIGGER meanwhile AFTER INSERT ON audit_log WHEN NEW.word = 'read' BEGIN
+             UPDATE deliveries SET ended = 'superseded', ended_by = '{}' WHERE id = '{}'; END",
+        new.id, old.id
+    ));
+    let store = world.gateway().store();
+    let before = async || {
+        world.tamper(&format!("UPDATE deliveries SET ended = NULL, ended_by = NULL WHERE id = '{}'", old.id));
+        store.audit_size().await.expect("readable")
+    };
+    for part in ["", "/print", "/pdf"] {
+        let size = before().await;
+        let page = home.get(&format!("/transfers/{}{part}", old.id)).await;
+        let marked = page.text.starts_with("%PDF-") || page.text.contains("Stop using this version");
+        assert!(page.status == 200 && marked, "{part}: {}", page.text);
+        let read = read_since(&world, size).await;
+        assert!(read.len() == 2 && read[0] != read[1], "{part}: opened anew, as what it has become: {read:?}");
+    }
+    for accept in ["text/html", "application/pdf"] {
+        let size = before().await;
+        let headers = [("accept", accept)];
+        let path = format!("fhir/R4/Bundle/{}", old.id);
+        let reply = system.call(Method::GET, &path, &headers, Vec::new()).await.expect("an answer");
+        assert_eq!(reply.headers["onward-superseded-by"], new.id.to_string().as_str(), "{accept}");
+        let read = read_since(&world, size).await;
+        assert!(read.len() == 2 && read[0] != read[1], "{accept}: {read:?}");
+        assert_eq!(read[1], sha256_hex(&reply.body), "{accept}: the last entry names what left");
+    }
 }

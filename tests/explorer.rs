@@ -209,6 +209,8 @@ async fn asking_for_an_export_tells_nobody_whom_others_treat() {
         let new = store.audit_entries(size, 100).await.expect("readable");
         let asked: Vec<_> = new.iter().filter(|entry| entry.columns.patient.is_some()).collect();
         assert_eq!(asked.len(), 1, "{whose}: that it was asked is kept");
+        let event = String::from_utf8_lossy(asked[0].event().expect("kept"));
+        assert!(event.contains("\"outcome\":\"8\""), "{whose}: and that it was refused: {event}");
     }
     let own = "R9Y".parse().expect("a code");
     let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
@@ -248,7 +250,10 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
     let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     let refused = log.iter().filter_map(|entry| entry.event()).filter(|event| {
         let event = String::from_utf8_lossy(event);
-        event.contains(ANOTHER_PERSON) && event.contains("9990000018") && !event.contains("1944")
+        event.contains(ANOTHER_PERSON)
+            && event.contains("\"outcome\":\"8\"")
+            && event.contains("9990000018")
+            && !event.contains("1944")
     });
     assert_eq!(refused.count(), 1, "that another date was given is an entry about the person");
     let decide = async |person: &Person, id: &str, verdict: &str| {

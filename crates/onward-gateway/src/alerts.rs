@@ -73,12 +73,15 @@ impl Gateway {
     pub async fn alert_once(&self) -> Result<usize, StoreError> {
         let now = self.clock.now();
         self.store.settle_alerts(now).await?;
-        self.tell_lapses().await?;
         let mut raised = 0;
         for concern in self.store.concerns(now, self.settings.alerts.deadlines).await? {
             raised += usize::from(self.raise(concern).await?);
         }
         self.tell_due().await?;
+        // Last, and on its own: nobody's discharge stays unread because a request to erase could not be looked at.
+        if let Err(error) = self.tell_lapses().await {
+            tracing::error!(%error, "requests to erase that lapsed could not be told of");
+        }
         Ok(raised)
     }
 

@@ -178,67 +178,67 @@ fn file_of(rendition: &StoredRendition, number: usize) -> Option<Vec<u8>> {
 }
 
 impl Gateway {
-    /// Opens a copy for a person. Of one that was taken back they see that, and no content.
+    /// Opens a copy for a person. Of one that was taken back they see that, and no content. One that is replaced or taken back while
+    /// it is opened is opened anew, as what it has become: nothing leaves that does not say so, and the last entry names what left.
     ///
     /// # Errors
     /// When the opening cannot be audited: then nothing is released.
     pub async fn open_for(&self, who: &Attendant, id: DeliveryId, opening: Opening) -> Result<Sight, StoreError> {
-        let Some(copy) = self.theirs(who, id).await? else { return Ok(Sight::Nothing) };
-        if !copy.is_readable() {
-            return self.stopped(who, copy).await;
-        }
-        let now = self.clock.now();
-        let Some(mut rendition) = self.store.rendition(id).await? else { return Ok(Sight::Nothing) };
-        let mark = |rendition: &mut StoredRendition, copy: &DeliveryRecord| {
+        loop {
+            let Some(copy) = self.theirs(who, id).await? else { return Ok(Sight::Nothing) };
+            if !copy.is_readable() {
+                return self.stopped(who, copy).await;
+            }
+            let now = self.clock.now();
+            let Some(mut rendition) = self.store.rendition(id).await? else { return Ok(Sight::Nothing) };
             // A later version has taken its place: the page says so before anything else.
             let reason = copy.ended.and(copy.reason.as_deref());
             if let (Some(reason), Some(html)) = (reason, &mut rendition.html) {
                 *html = marked(html, reason);
             }
-        };
-        mark(&mut rendition, &copy);
-        let pdf = match (opening, rendition.html.clone()) {
-            (Opening::Pdf, Some(html)) => {
-                let foot =
-                    format!("Made {} for {}. Look whether there is a newer version.", dates::moment(now), who.name);
-                Some(drawn(html, foot).await)
+            let pdf = match (opening, rendition.html.clone()) {
+                (Opening::Pdf, Some(html)) => {
+                    let foot =
+                        format!("Made {} for {}. Look whether there is a newer version.", dates::moment(now), who.name);
+                    Some(drawn(html, foot).await)
+                }
+                _ => None,
+            };
+            // Drawing takes its time.
+            if pdf.is_some() && self.has_ended_since(&copy).await? {
+                continue;
             }
-            _ => None,
-        };
-        let leaving = match (opening, &pdf) {
-            // Of one file nothing else leaves: a list of the whole page would tell of what was not seen.
-            (Opening::File(number), _) => file_of(&rendition, number).map(|bytes| {
-                let contents = Arc::new(contents::of("application/octet-stream", &bytes));
-                Leaving { sha256: sha256_hex(&bytes), contents }
-            }),
-            (Opening::Pdf, None | Some(Err(_))) => None,
-            (Opening::Pdf, Some(Ok(pdf))) => {
-                Some(Leaving { sha256: sha256_hex(&pdf.bytes), ..self.reader.of_page(&rendition) })
+            let leaving = match (opening, &pdf) {
+                // Of one file nothing else leaves: a list of the whole page would tell of what was not seen.
+                (Opening::File(number), _) => file_of(&rendition, number).map(|bytes| {
+                    let contents = Arc::new(contents::of("application/octet-stream", &bytes));
+                    Leaving { sha256: sha256_hex(&bytes), contents }
+                }),
+                (Opening::Pdf, None | Some(Err(_))) => None,
+                (Opening::Pdf, Some(Ok(pdf))) => {
+                    Some(Leaving { sha256: sha256_hex(&pdf.bytes), ..self.reader.of_page(&rendition) })
+                }
+                (Opening::Page | Opening::Print, _) => Some(self.reader.of_page(&rendition)),
+            };
+            let entry = AuditEntry {
+                basis: Some(Basis::care(&copy.basis)),
+                content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
+                contents: leaving.map(|leaving| leaving.contents),
+                ..self.attended(who, &copy, AuditWord::Read, &format!("version {} {}", copy.version, opening.words()))
+            };
+            let reader = step(who, &copy, StepKind::Opened, now);
+            let opened = self.store.open_rendition(id, now, Some(reader), vec![self.journal.row(&entry)]).await?;
+            self.work.notify_one();
+            let Some(after) = self.store.delivery(id).await? else { return Ok(Sight::Nothing) };
+            if after.ended != copy.ended {
+                continue;
             }
-            (Opening::Page | Opening::Print, _) => Some(self.reader.of_page(&rendition)),
-        };
-        let entry = AuditEntry {
-            basis: Some(Basis::care(&copy.basis)),
-            content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
-            contents: leaving.map(|leaving| leaving.contents),
-            ..self.attended(who, &copy, AuditWord::Read, &format!("version {} {}", copy.version, opening.words()))
-        };
-        let reader = step(who, &copy, StepKind::Opened, now);
-        let opened = self.store.open_rendition(id, now, Some(reader), vec![self.journal.row(&entry)]).await?;
-        self.work.notify_one();
-        if opened.is_none() {
-            return Ok(Sight::Nothing);
+            if opened.is_none() {
+                return Ok(Sight::Nothing);
+            }
+            let steps = self.store.steps(id).await?;
+            return Ok(Sight::Content(Box::new(Content { attended: Attended { copy: after, steps }, rendition, pdf })));
         }
-        let had_ended = copy.ended.is_some();
-        let Some(copy) = self.store.delivery(id).await? else { return Ok(Sight::Nothing) };
-        if !copy.is_readable() {
-            return self.stopped(who, copy).await;
-        }
-        if !had_ended {
-            mark(&mut rendition, &copy);
-        }
-        let steps = self.store.steps(id).await?;
-        Ok(Sight::Content(Box::new(Content { attended: Attended { copy, steps }, rendition, pdf })))
     }
 
     async fn stopped(&self, who: &Attendant, copy: DeliveryRecord) -> Result<Sight, StoreError> {

@@ -143,7 +143,8 @@ pub(crate) async fn drawn(html: Vec<u8>, foot: String) -> Result<Made, Unmade> {
 }
 
 impl Gateway {
-    /// Releases a copy to its recipient, committing who read it. `None`: not there, or not theirs.
+    /// Releases a copy to its recipient, committing who read it. `None`: not there, or not theirs. One that ends meanwhile is opened
+    /// anew, as what it has become.
     ///
     /// # Errors
     /// When the reading cannot be audited: then nothing is released.
@@ -154,62 +155,77 @@ impl Gateway {
         form: Form,
         request_id: Option<&str>,
     ) -> Result<Option<Opened>, StoreError> {
-        let Some(record) = self.store.delivery(id).await? else { return Ok(None) };
-        if standing(client, &record) != Standing::Recipient {
-            self.deny(
-                client,
-                Some(record.transfer),
-                Some(id),
-                "rendition asked for by another organisation",
-                request_id,
-            )
-            .await?;
-            return Ok(None);
+        loop {
+            let Some(record) = self.store.delivery(id).await? else { return Ok(None) };
+            if standing(client, &record) != Standing::Recipient {
+                self.deny(
+                    client,
+                    Some(record.transfer),
+                    Some(id),
+                    "rendition asked for by another organisation",
+                    request_id,
+                )
+                .await?;
+                return Ok(None);
+            }
+            // A copy that was taken back is no longer theirs; one that a later version replaced still is. One that waits for its
+            // turn is: it is committed, and they see its Task.
+            if !record.is_readable() {
+                return Ok(None);
+            }
+            let Some(rendition) = self.store.rendition(id).await? else { return Ok(None) };
+            let superseded = record
+                .ended
+                .map(|ended| Superseded { by: ended.by, reason: record.reason.clone().unwrap_or_default() });
+            let mark = superseded.as_ref().map(|superseded| superseded.reason.as_str());
+            let made = match form {
+                Form::Document | Form::Json | Form::Xml => document(rendition, form).map(|made| (made, None)),
+                Form::Page => page(rendition, mark).map(|made| (made, None)),
+                Form::Pdf => match page(rendition, mark) {
+                    Ok(page) => {
+                        let foot = format!("Made {} for {}.", dates::moment(self.clock.now()), client.id);
+                        drawn(page.bytes.clone(), foot).await.map(|made| (made, Some(page.bytes)))
+                    }
+                    Err(none) => Err(none),
+                },
+            };
+            // Drawing takes its time.
+            if form == Form::Pdf && self.has_ended_since(&record).await? {
+                continue;
+            }
+            // Where nothing could be made nothing leaves. A PDF shows what its page does.
+            let leaving = made.as_ref().ok().map(|(made, drawn_from)| match drawn_from {
+                None => self.reader.of(&made.media_type, &made.bytes),
+                Some(page) => Leaving { sha256: sha256_hex(&made.bytes), ..self.reader.of(contents::PAGE, page) },
+            });
+            let entry = AuditEntry {
+                content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
+                contents: leaving.map(|leaving| leaving.contents),
+                transfer: Some(record.transfer),
+                delivery: Some(id),
+                recipient: Some(client.ods.clone()),
+                patient: record.patient.clone(),
+                basis: Some(Basis::care(&record.basis)),
+                request_id: request_id.map(str::to_owned),
+                ..AuditEntry::new(
+                    AuditWord::Read,
+                    self.clock.now(),
+                    Agent::client(client),
+                    format!("version {} opened", record.version),
+                )
+            };
+            let opened = self.store.open_rendition(id, self.clock.now(), None, vec![self.journal.row(&entry)]).await?;
+            self.work.notify_one();
+            if self.has_ended_since(&record).await? {
+                continue;
+            }
+            return Ok(opened.map(|_| Opened { made: made.map(|(made, _)| made), superseded }));
         }
-        // A copy that was taken back is no longer theirs; one that a later version replaced still is. One that waits for its
-        // turn is: it is committed, and they see its Task.
-        if !record.is_readable() {
-            return Ok(None);
-        }
-        let Some(rendition) = self.store.rendition(id).await? else { return Ok(None) };
-        let superseded =
-            record.ended.map(|ended| Superseded { by: ended.by, reason: record.reason.clone().unwrap_or_default() });
-        let mark = superseded.as_ref().map(|superseded| superseded.reason.as_str());
-        let made = match form {
-            Form::Document | Form::Json | Form::Xml => document(rendition, form).map(|made| (made, None)),
-            Form::Page => page(rendition, mark).map(|made| (made, None)),
-            Form::Pdf => match page(rendition, mark) {
-                Ok(page) => {
-                    let foot = format!("Made {} for {}.", dates::moment(self.clock.now()), client.id);
-                    drawn(page.bytes.clone(), foot).await.map(|made| (made, Some(page.bytes)))
-                }
-                Err(none) => Err(none),
-            },
-        };
-        // Where nothing could be made nothing leaves. A PDF shows what its page does.
-        let leaving = made.as_ref().ok().map(|(made, drawn_from)| match drawn_from {
-            None => self.reader.of(&made.media_type, &made.bytes),
-            Some(page) => Leaving { sha256: sha256_hex(&made.bytes), ..self.reader.of(contents::PAGE, page) },
-        });
-        let entry = AuditEntry {
-            content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
-            contents: leaving.map(|leaving| leaving.contents),
-            transfer: Some(record.transfer),
-            delivery: Some(id),
-            recipient: Some(client.ods.clone()),
-            patient: record.patient.clone(),
-            basis: Some(Basis::care(&record.basis)),
-            request_id: request_id.map(str::to_owned),
-            ..AuditEntry::new(
-                AuditWord::Read,
-                self.clock.now(),
-                Agent::client(client),
-                format!("version {} opened", record.version),
-            )
-        };
-        let opened = self.store.open_rendition(id, self.clock.now(), None, vec![self.journal.row(&entry)]).await?;
-        self.work.notify_one();
-        Ok(opened.map(|_| Opened { made: made.map(|(made, _)| made), superseded }))
+    }
+
+    /// Whether a copy has ended, or in another way, since it was looked at. What was made of it then is not what its reader must see.
+    pub(crate) async fn has_ended_since(&self, looked: &DeliveryRecord) -> Result<bool, StoreError> {
+        Ok(self.store.delivery(looked.id).await?.is_some_and(|now| now.ended != looked.ended))
     }
 
     /// Commits that a request ended by a fault of ours: what it was about nobody can say any more.

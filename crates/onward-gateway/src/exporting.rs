@@ -98,8 +98,9 @@ impl Gateway {
         let now = self.clock.now();
         if let Some(patient) = patient {
             let not_kept = async |told: &str, asked| {
-                let row = self.export_row(inquiry, AuditWord::Query, &export, Some(patient.clone()), told);
-                self.store.audit(vec![row]).await?;
+                let entry = self.export_entry(inquiry, AuditWord::Query, &export, Some(patient.clone()), told);
+                let entry = AuditEntry { success: false, ..entry };
+                self.store.audit(vec![self.journal.row(&entry)]).await?;
                 Ok(asked)
             };
             let about = self.transfer_within(inquiry.organisation, patient).await?;

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::store::{Store, StoreError, SubjectTransfer, TaskQuery};
 use onward_core::{NhsNumber, OdsCode};
-use onward_fhir::read;
+use onward_fhir::{Bundle, Element, read};
 use serde::{Deserialize, Serialize};
 
 use crate::explore::everything;
@@ -30,6 +30,8 @@ pub struct Held {
 pub enum Identified {
     /// The NHS number, and the date of birth of the newest document.
     NumberAndBirth,
+    /// The NHS number, and of the date of birth the year or the month: the newest document says no more.
+    NumberAndPartOfBirth,
     /// The NHS number; no document that is kept says a date of birth.
     NothingToCompare,
     /// The NHS number: nobody gave a second one.
@@ -48,8 +50,7 @@ impl Held {
             let mut bodies = original.chain(each.renditions.iter().map(|copy| &copy.body));
             bodies.find_map(|body| {
                 let tree = read_tree(body, read::sniff(body)?).ok()?;
-                let person = tree.root().descendants().find(|element| element.is("Patient"))?;
-                person.text("birthDate").map(str::to_owned)
+                subject(tree.root())?.text("birthDate").map(str::to_owned)
             })
         })
     }
@@ -61,7 +62,10 @@ impl Held {
             (None, _) => Some(Identified::NumberAlone),
             (Some(_), None) => Some(Identified::NothingToCompare),
             // FHIR's dates may end before the day.
-            (Some(born), Some(held)) => born.to_string().starts_with(&held).then_some(Identified::NumberAndBirth),
+            (Some(born), Some(held)) => match held.len() {
+                4 | 7 => born.to_string().starts_with(&held).then_some(Identified::NumberAndPartOfBirth),
+                _ => (born.to_string() == held).then_some(Identified::NumberAndBirth),
+            },
         }
     }
 
@@ -71,6 +75,17 @@ impl Held {
         let mut readable = self.entries.iter().filter(|entry| entry.event.is_some());
         self.transfers.is_empty() && !readable.any(|entry| entry.word.tells_of_data())
     }
+}
+
+/// Whom a document is about: the subject of its Composition. A resource without one is about the only Patient that it holds.
+fn subject<'t, 's>(root: Element<'t, 's>) -> Option<Element<'t, 's>> {
+    let Some(composition) = root.descendants().find(|element| element.is("Composition")) else {
+        let mut patients = root.descendants().filter(|element| element.is("Patient"));
+        return patients.next().filter(|_| patients.next().is_none());
+    };
+    let above = std::iter::successors(composition.parent(), |element| element.parent());
+    let bundle = above.filter(|element| element.is("Bundle")).find_map(Bundle::new)?;
+    bundle.resolve(composition.get("subject")?).filter(|resource| resource.is("Patient"))
 }
 
 /// Whether nothing is held about a person but that somebody asked about the number ([`Held::is_only_questions`]).

@@ -141,7 +141,7 @@ pub fn by_account(name: &str, account: &str) -> String {
     format!("{name}{ACCOUNT}{account})")
 }
 
-/// Name and account of one who is named so; the command line knows no accounts.
+/// Name and account of one who is named so. The command line knows no accounts, and takes no name that reads like one.
 #[must_use]
 pub fn who_is_named(by: &str) -> (&str, Option<&str>) {
     let named = by.strip_suffix(')').and_then(|by| by.rsplit_once(ACCOUNT));

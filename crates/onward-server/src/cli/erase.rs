@@ -1,7 +1,6 @@
 //! `onward erase` and `onward legal-hold`: a person's data destroyed by their key, on two people's decision; and the order
 //! that forbids it.
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use onward_core::Timestamp;
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord};
@@ -100,7 +99,7 @@ pub struct Request {
     #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who asks, by name
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::input::whom)]
     by: String,
 }
 
@@ -113,7 +112,7 @@ pub struct Confirm {
     #[arg(value_name = "ID")]
     id: Uuid,
     /// Who confirms, by name: not who asked
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::input::whom)]
     by: String,
     /// Do it; it cannot be undone
     #[arg(long)]
@@ -132,7 +131,7 @@ pub struct Add {
     #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who places it, by name
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::input::whom)]
     by: String,
 }
 
@@ -148,7 +147,7 @@ pub struct Lift {
     #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who lifts or refuses it, by name
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::input::whom)]
     by: String,
 }
 

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use onward_core::NhsNumber;
+use onward_core::store::who_is_named;
 use onward_fhir::read::{self, Format, Limits, ReadError};
 use onward_fhir::{Release, Tree};
 
@@ -170,6 +171,19 @@ pub(super) fn reason(text: &str) -> Result<String, String> {
 /// When it is none.
 pub(super) fn day(text: &str) -> Result<Date, Failure> {
     text.trim().parse().map_err(|_| Failure::usage("expected a day, such as 1944-03-08"))
+}
+
+/// Who acts, for `value_parser`. A sign-in tells whose account it is, nobody's word does: what reads like one would count as another
+/// person where two are asked for.
+pub(super) fn whom(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("say who".to_owned());
+    }
+    if who_is_named(text).1.is_some() {
+        return Err("write the name alone, without an account".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// A moment: RFC 3339, or a day, which begins at midnight in London.

@@ -27,7 +27,7 @@ struct Whom {
     #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who decides, by name
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::input::whom)]
     by: String,
     /// One JSON object
     #[arg(long)]

@@ -42,7 +42,7 @@ pub struct Recall {
     #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: String,
     /// Who decides, by name
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::input::whom)]
     by: String,
     /// Do it
     #[arg(long)]

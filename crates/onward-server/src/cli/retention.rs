@@ -1,7 +1,6 @@
 //! `onward retention`: what is due by the schedule, and its removal: first a plan, then the run of that plan.
 
 use anyhow::Context as _;
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
@@ -73,7 +72,7 @@ pub struct Run {
     #[arg(value_name = "PLAN")]
     plan: Uuid,
     /// Who decides it, for the audit log and the certificate; both also name the account that the command runs under
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::input::whom)]
     by: String,
     /// Really do it
     #[arg(long)]

@@ -141,6 +141,8 @@ async fn export(command: &Export, terminal: &mut Terminal) -> Outcome {
         }
         match identified {
             Identified::NumberAndBirth => {}
+            Identified::NumberAndPartOfBirth => terminal
+                .note("the newest document says less than a day of birth: the number and that much were checked"),
             Identified::NothingToCompare => {
                 terminal.note("no document that is kept says a date of birth: the number alone was checked")
             }

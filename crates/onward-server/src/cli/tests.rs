@@ -142,6 +142,22 @@ async fn what_a_command_says_and_how_it_ends() {
 }
 
 #[test]
+fn nobody_says_whose_account_they_are() {
+    let id = "0b3c1c1e-5f0e-4a43-9a0e-2f3d6f3f5a11";
+    for (by, taken) in [("Ada", true), ("Ada (ward 7)", true), ("Ada (account 99)", false), (" ", false)] {
+        for command in [&["erase", "confirm", id][..], &["legal-hold", "lift", id, "--reason", "r"]] {
+            let arguments = [&["onward"][..], command, &["--by", by]].concat();
+            let parsed = Cli::try_parse_from(&arguments).map_err(|error| error.kind());
+            if taken {
+                assert!(parsed.is_ok(), "{arguments:?}: {parsed:?}");
+            } else {
+                assert!(matches!(parsed, Err(ErrorKind::ValueValidation)), "{arguments:?}: {parsed:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_defaults_are_printed_as_they_are_compiled_in() {
     let (mut terminal, out, _) = capture::terminal();
     assert_eq!(settings::run(&settings::ConfigCommand::Default, &mut terminal).expect("printed"), Exit::Done);

@@ -59,6 +59,9 @@ pub(super) fn summary(
         },
         match identified {
             Identified::NumberAndBirth => "Two identifiers were checked before this was written: NHS number and date of birth.",
+            Identified::NumberAndPartOfBirth => {
+                "The NHS number was checked before this was written, and of the date of birth as much as is kept: the year, or the month and the year."
+            }
             Identified::NothingToCompare => {
                 "One identifier was checked before this was written, the NHS number: nothing that is kept says a date of birth."
             }

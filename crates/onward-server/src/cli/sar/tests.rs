@@ -12,6 +12,10 @@ use crate::cli::{Cli, Command};
 
 const DISCHARGE: &str = include_str!("../../../../../fixtures/messages/edischarge-itk3.xml");
 const DIRECTORY: &str = include_str!("../../../../../config/examples/directory.toml");
+const FAMILY: &str = r#"{"resourceType":"Bundle","type":"document","entry":[
+    {"resource":{"resourceType":"Patient","id":"mother","birthDate":"1921-01-02"}},
+    {"resource":{"resourceType":"Composition","subject":{"reference":"Patient/own"}}},
+    {"resource":{"resourceType":"Patient","id":"own","birthDate":"1944-03-08"}}]}"#;
 const PEOPLE: &str = include_str!("../../../../../config/examples/pds-stand-in.toml");
 
 async fn onward(folder: &TempDir, words: &[&str]) -> (Result<Exit, Exit>, String) {
@@ -390,9 +394,17 @@ async fn a_second_identifier_is_held_against_what_is_held() {
     transfers[0].renditions.clear();
     let day = "1944-03-08".parse().ok();
     for (says, identified) in [
-        (r#"{"resourceType":"Patient","birthDate":"1944-03"}"#, Some(Identified::NumberAndBirth)),
+        (r#"{"resourceType":"Patient","birthDate":"1944-03-08"}"#, Some(Identified::NumberAndBirth)),
+        (r#"{"resourceType":"Patient","birthDate":"1944-03"}"#, Some(Identified::NumberAndPartOfBirth)),
+        (r#"{"resourceType":"Patient","birthDate":"1944"}"#, Some(Identified::NumberAndPartOfBirth)),
+        (r#"{"resourceType":"Patient","birthDate":"1944-04"}"#, None),
+        (r#"{"resourceType":"Patient","birthDate":"1944-03-0"}"#, None),
         (r#"{"resourceType":"Patient","birthDate":"1945"}"#, None),
         (r#"{"resourceType":"Patient"}"#, Some(Identified::NothingToCompare)),
+        // Somebody else's date stands before the subject's.
+        (FAMILY, Some(Identified::NumberAndBirth)),
+        (&FAMILY.replace("Patient/own", "Patient/none"), Some(Identified::NothingToCompare)),
+        (&FAMILY.replace("Composition", "Basic"), Some(Identified::NothingToCompare)),
     ] {
         transfers[0].original.as_mut().expect("kept").body = says.as_bytes().to_vec();
         let held = onward_gateway::held::Held { transfers: transfers.clone(), ..Default::default() };
