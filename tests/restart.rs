@@ -261,20 +261,25 @@ async fn a_decision_about_many_copies_survives_a_kill() {
     let field = |name: &str| asked.field(name).unwrap_or_else(|| panic!("{name}: {}", asked.text)).to_owned();
     let (seal, bulk) = (field("copies"), field("bulk"));
     let form = [("filter", "cause=blocked"), ("copies", &seal), ("bulk", &bulk), ("how", "replay"), ("reason", "back")];
+    // While this transaction is open nobody else writes: the kill meets the server between two copies, or with one half done. It is asked
+    // for over and over from before the decision on, so that the server cannot be through before anybody looks.
+    let file = world.folder().join("onward.db");
+    let lock = std::thread::spawn(move || {
+        let beside = rusqlite::Connection::open(file).expect("opens");
+        beside.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
+        loop {
+            beside.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+            let count = "SELECT count(*) FROM bulk_copies WHERE outcome IS NOT NULL";
+            let done: i64 = beside.query_row(count, [], |row| row.get(0)).expect("readable");
+            if done > 0 {
+                return (beside, done);
+            }
+            beside.execute_batch("ROLLBACK").expect("given back");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    });
     assert_eq!(ada.browser.post("/operations/retry", &form).await.status, 303);
-
-    // While this transaction is open nobody else writes: the kill meets the server between two copies, or with one half done.
-    let beside = rusqlite::Connection::open(world.folder().join("onward.db")).expect("opens");
-    beside.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
-    let done = || {
-        let count = "SELECT count(*) FROM bulk_copies WHERE outcome IS NOT NULL";
-        beside.query_row(count, [], |row| row.get::<_, i64>(0)).expect("readable")
-    };
-    while done() == 0 {
-        tokio::task::yield_now().await;
-    }
-    beside.execute_batch("BEGIN IMMEDIATE").expect("the lock");
-    let before = done();
+    let (beside, before) = tokio::task::spawn_blocking(move || lock.join().expect("it looks")).await.expect("it ends");
     child.kill();
     beside.execute_batch("ROLLBACK").expect("given back");
     drop(beside);

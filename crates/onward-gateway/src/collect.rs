@@ -62,13 +62,19 @@ pub enum Form {
     Pdf,
 }
 
-/// What a reader gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a reader gets. Its `Debug` leaves the bytes out, which are about a person.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Made {
     /// Media type, as `Content-Type` has it.
     pub media_type: String,
     /// The bytes, whose digest is in the entry of the reading.
     pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Made").field("media_type", &self.media_type).finish_non_exhaustive()
+    }
 }
 
 /// Why a reader gets nothing in the form that was asked for.
