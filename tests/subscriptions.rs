@@ -116,7 +116,12 @@ async fn a_home_is_called_when_something_comes_and_told_nothing_by_the_call() {
     let found = home.get("fhir/R4/Task?status=requested,received").await.expect("an answer").json().expect("JSON");
     assert_eq!(found["entry"].as_array().map(Vec::len), Some(1), "{found}");
     // The calls are audited, and that the subscription was made.
-    assert_eq!(world.logged(&format!("notify: subscription {id} called")).await, 2);
+    // What came of a call is told when it has come: after the peer has heard it.
+    let called = format!("notify: subscription {id} called");
+    while world.logged(&called).await < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.logged(&called).await, 2);
     assert_eq!(world.logged(&format!("configure: subscription {id} made")).await, 1);
     // What is over is not called.
     assert_eq!(send(&home, Method::DELETE, &format!("{PATH}/{id}"), None, &Value::Null).await.status, 204);
