@@ -96,8 +96,9 @@ const TABLE: &[Row] = &[
     (TOKEN, "", "POST", Hospital, SignInAgain, 400, &["110113 E8 - unauthenticated>onward"]),
     (TOKEN, "", "POST", Nobody, Forged, 400, &["110113 E8 - unauthenticated>onward"]),
     (PROCESS, "", "POST", Hospital, Discharge, 200, &[ACCEPTED, TRACED]),
-    (PROCESS, "", "POST", Hospital, Discharge, 200, &[ACCEPTED]),
-    (PROCESS, "", "POST", Hospital, Altered, 409, &["110113 E8 - northmoor-epr>onward patient"]),
+    // PDS is asked before it is known that the message came before.
+    (PROCESS, "", "POST", Hospital, Discharge, 200, &[ACCEPTED, TRACED]),
+    (PROCESS, "", "POST", Hospital, Altered, 409, &["110113 E8 - northmoor-epr>onward patient", TRACED]),
     (PROCESS, "", "POST", Hospital, Fresh(message::RESTRICTED_ITK3), 200,
         &[ACCEPTED, "rest/create C0 PatientCreate onward>onward patient", TRACED]),
     (PROCESS, "", "POST", Hospital, Fresh(message::REFUSED_ITK3), 422, &[HOSPITAL_DENIED]),

@@ -95,6 +95,7 @@ async fn every_doubt_waits_for_a_person() {
     let hospital = world.hospital().await;
     for doubt in DOUBTS {
         let body = (doubt.change)(&fresh(message::EDISCHARGE_ITK3));
+        let before = world.logged("directory-lookup: PDS asked").await;
         let (status, response, reply) = post_xml(&hospital, body).await;
         assert_eq!(status, 200, "{}: {response}", doubt.name);
         let place = reply.headers["location"].to_str().expect("text").to_owned();
@@ -106,6 +107,9 @@ async fn every_doubt_waits_for_a_person() {
         assert!(!held.hold.owner.is_empty() && !held.hold.detail.is_empty());
         let transfer = world.gateway().store().transfer(id).await.expect("readable").expect("stored");
         assert!(transfer.deliveries.is_empty(), "{}: nothing leaves", doubt.name);
+        // Whom the hospital labels, PDS is not asked about, and the log does not say so.
+        let asked = usize::from(doubt.reason != HoldReason::RestrictedPatient);
+        assert_eq!(world.logged("directory-lookup: PDS asked").await - before, asked, "{}", doubt.name);
     }
 }
 

@@ -216,6 +216,28 @@ async fn asking_for_an_export_tells_nobody_whom_others_treat() {
     let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
     assert!(open.is_empty(), "nothing is kept to be granted");
     assert_eq!(ask(&home, "VMH01", "9990000018").await.status, 303, "who was sent a copy asks for what they hold");
+    // What the hospital keeps is no part of it, and not gone.
+    let ben = lead(&world, "ben", "VMH01").await;
+    let own = "VMH01".parse().expect("a code");
+    let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
+    let request = format!("/audit/exports/{}", open.first().expect("kept").id);
+    let seen = ben.browser.get(&request).await;
+    for words in [
+        "1 copy that was sent",
+        "everything that your organisation holds",
+        "kept by the hospital that sent it",
+        "Grant it",
+    ] {
+        assert!(nameless(&seen).contains(words), "{words}: {}", seen.text);
+    }
+    assert!(!seen.text.contains("no longer kept"), "{}", seen.text);
+    // Whoever cannot be told what would leave can refuse it, and is not asked to grant it.
+    world.tamper("UPDATE rendition_bodies SET body = zeroblob(64)");
+    let blind = ben.browser.get(&request).await;
+    assert!(nameless(&blind).contains("could not be found out") && blind.text.contains("Refuse it"), "{}", blind.text);
+    assert!(!blind.text.contains("Grant it") && !blind.text.contains("What would leave now"), "{}", blind.text);
+    let refused = ben.browser.post(&request, &[("verdict", "refuse")]).await;
+    assert_eq!(refused.location(), Some("/audit/exports?done=refused"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -239,10 +239,12 @@ async fn a_hospitals_system_finds_homes_by_fhir() {
     }
 }
 
-/// A message in which one of the person's conditions has this code and stands so.
-fn coded(text: String, code: &str, status: &str) -> String {
+/// A message in which one of the person's conditions has this code and these words, in its display and its note, and stands so.
+fn coded(text: String, code: &str, display: &str, status: &str) -> String {
     let (before, after) = text.split_once("<code value=\"49436004\"/>").expect("a condition of the fixture");
     let (start, rest) = before.rsplit_once("<clinicalStatus value=\"active\"/>").expect("how it stands");
+    let after = after.replacen("\"Atrial fibrillation\"", &format!("\"{display}\""), 1);
+    let after = after.replacen("\"Known since 2019; rate controlled\"", &format!("\"{display}\""), 1);
     format!("{start}<clinicalStatus value=\"{status}\"/>{rest}<code value=\"{code}\"/>{after}")
 }
 
@@ -263,12 +265,18 @@ async fn a_need_that_the_home_does_not_offer_is_told_to_the_ward() {
     assert!(!warned(fresh(message::EDISCHARGE_ITK3)).await, "a person without that need");
     let denied = fresh(message::EDISCHARGE_ITK3).replace("<p>Mrs Holroyd", "<p>No tracheostomy. Mrs Holroyd");
     assert!(!warned(denied).await);
-    // A code says so without words, unless what it codes is over.
-    for (code, status, expected) in
-        [("129121000", "active", true), ("129121000", "resolved", false), ("73211009", "active", false)]
-    {
-        let text = coded(fresh(message::EDISCHARGE_ITK3), code, status);
-        assert_eq!(warned(text).await, expected, "{code} {status}");
+    // A code says so without words, and words without a code, unless what they tell of is over.
+    for (code, display, status, expected) in [
+        ("129121000", "Tracheostomy tube", "active", true),
+        ("129121000", "Tracheostomy tube", "resolved", false),
+        ("129121000", "Atrial fibrillation", "active", true),
+        ("73211009", "Tracheostomy tube", "active", true),
+        ("73211009", "Tracheostomy tube", "inactive", false),
+        ("73211009", "Diabetes mellitus", "active", false),
+    ] {
+        let text = coded(fresh(message::EDISCHARGE_ITK3), code, display, status);
+        assert!(text.matches(&format!("\"{display}\"")).count() >= 2, "in its display and its note");
+        assert_eq!(warned(text).await, expected, "{code} {display} {status}");
     }
     world.import_directory(&capable(DIRECTORY, "Rowan House Care Home", "tracheostomy = { offered = true }")).await;
     assert!(!warned(said(fresh(message::EDISCHARGE_ITK3))).await, "a home that can");

@@ -1,6 +1,7 @@
 //! Two people work on the same thing: who did what while somebody had a page open is told where their own change lands, and where it is
 //! refused.
 
+use onward_core::directory::{CareHome, DirectoryEntry};
 use onward_core::people::Role;
 use onward_core::{Clock as _, SystemClock};
 use onward_tests::browser::{self, Page, Person};
@@ -13,6 +14,15 @@ const NEWS: &str = "Others did something with this summary while you had it open
 
 async fn entries(world: &World) -> u64 {
     world.gateway().store().audit_size().await.expect("readable")
+}
+
+/// The home as it stands in the directory.
+async fn in_directory(world: &World) -> CareHome {
+    let code = "VMH01".parse().expect("a code");
+    match world.gateway().store().directory_entry(&code).await.expect("readable") {
+        Some(DirectoryEntry::CareHome(home)) => home,
+        other => panic!("no home: {other:?}"),
+    }
 }
 
 /// The form's moment on a page.
@@ -92,6 +102,16 @@ async fn a_homes_entry_that_a_colleague_changed_is_not_overwritten_unseen() {
         person.browser.post("/directory/entry", &fields).await
     };
     assert_eq!(keep(&night, &opened, "2").await.status, 303);
+    // A second press says what the first one did, and nothing is kept twice.
+    let (before, stood) = (entries(&world).await, in_directory(&world).await);
+    let again = keep(&night, &opened, "2").await;
+    assert_eq!(again.location(), Some("/directory?done=kept"), "{}", again.text);
+    assert_eq!((entries(&world).await, in_directory(&world).await.beds_updated), (before, stood.beds_updated));
+    // What is corrected is held against what was seen, not against what nobody has seen yet.
+    let wrong = keep(&day, &opened, "10").await;
+    assert_eq!((wrong.status, stands(&wrong)), (422, opened.clone()), "{}", wrong.text);
+    assert_eq!(wrong.text.matches(&format!("name=\"stands\" value=\"{opened}\"")).count(), 2, "{}", wrong.text);
+    assert_eq!(keep(&day, &stands(&wrong), "3").await.status, 409);
     let refused = keep(&day, &opened, "3").await;
     assert_eq!(refused.status, 409, "{}", refused.text);
     for words in [
@@ -112,12 +132,22 @@ async fn a_homes_entry_that_a_colleague_changed_is_not_overwritten_unseen() {
     assert_eq!(keep(&day, &now, "4").await.status, 303, "whoever has seen it may");
     let last = stands(&day.browser.get("/directory").await);
     let store = world.gateway().store();
-    let found = store.directory_entry(&"VMH01".parse().expect("a code")).await.expect("readable").expect("there");
-    let onward_core::directory::DirectoryEntry::CareHome(mut home) = found else { panic!("a home") };
+    let mut home = in_directory(&world).await;
     (home.beds_available.with_nursing, home.beds_updated) = (1, Some(SystemClock.now()));
-    let entry = onward_core::directory::DirectoryEntry::CareHome(home);
+    let entry = DirectoryEntry::CareHome(home);
     let row = world.configured("directory import");
     store.import_directory(vec![entry], "test", SystemClock.now(), vec![row]).await.expect("imported");
+    let refused = keep(&day, &last, "3").await;
+    assert!(refused.status == 409 && refused.text.contains("Somebody changed this entry, after"), "{}", refused.text);
+    // Nor is whoever changed it before the import, once a colleague has confirmed what the import made of it.
+    let (now, at) = (stands(&refused), in_directory(&world).await.beds_updated);
+    let confirmed = night.browser.post("/directory/confirm", &[("ods", "VMH01"), ("stands", &now)]).await;
+    assert_eq!(confirmed.location(), Some("/directory?done=confirmed"));
+    assert_ne!(in_directory(&world).await.beds_updated, at);
+    let refused = keep(&day, &last, "3").await;
+    assert!(refused.status == 409 && refused.text.contains("Somebody changed this entry, after"), "{}", refused.text);
+    // A form that changes nothing is a confirmation, and blames nobody either.
+    assert_eq!(keep(&night, &now, "1").await.status, 303);
     let refused = keep(&day, &last, "3").await;
     assert!(refused.status == 409 && refused.text.contains("Somebody changed this entry, after"), "{}", refused.text);
 }

@@ -83,6 +83,7 @@ async fn a_repeat_gets_the_first_answer_and_other_bytes_a_conflict() {
     let (status, conflict, _) = post_xml(&hospital, changed).await;
     assert_eq!(status, 409);
     assert_eq!(outcome(&conflict)["issue"][0]["details"]["coding"][0]["code"], "20007", "{conflict}");
+    assert_eq!(world.logged("directory-lookup: PDS asked").await, 3, "PDS was asked for each, whatever came of it");
 }
 
 /// standards.md §2: a message is a duplicate by the identifier of its Bundle or of its header, and answers name the header.

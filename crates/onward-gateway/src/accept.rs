@@ -90,15 +90,16 @@ impl Gateway {
     /// # Errors
     /// See [`AcceptError`]; a refusal has been audited when it is returned.
     pub async fn acceptance_of(&self, submission: &Submission) -> Result<Acceptance, AcceptError> {
-        self.acceptance_after(submission, None).await
+        Ok(self.acceptance_after(submission, None).await?.0)
     }
 
-    /// The same, where PDS and the scanner may have been asked before.
+    /// The same, where PDS and the scanner may have been asked before; with the person whom PDS was asked about in between, which the
+    /// acceptance tells if it is committed.
     async fn acceptance_after(
         &self,
         submission: &Submission,
         beforehand: Option<&Beforehand>,
-    ) -> Result<Acceptance, AcceptError> {
+    ) -> Result<(Acceptance, Option<NhsNumber>), AcceptError> {
         let transfer = TransferId::random();
         let directory = self.directory.as_ref();
         let pds = beforehand.map_or(Pds::Asked(directory), |known| Pds::Answered(known, directory));
@@ -111,14 +112,12 @@ impl Gateway {
         if beforehand.is_none()
             && let Err(error) = self.refuse_malware(submission, &prepared.to_scan.0).await
         {
-            if let Some(patient) = prepared.patient() {
-                // PDS was asked all the same, and no acceptance will tell so.
-                let asked = self.lookup_row(None, patient, submission.request_id.as_deref());
-                self.store.audit(vec![asked]).await?;
-            }
+            self.tell_lookup(submission, prepared.asked_about()).await?;
             return Err(error);
         }
-        Ok(self.acceptance(submission, prepared, beforehand, transfer).await?)
+        let told_before = |person: &NhsNumber| beforehand.is_some_and(|known| known.asked_about(person));
+        let asked = prepared.asked_about().filter(|person| !told_before(person)).cloned();
+        Ok((self.acceptance(submission, prepared, asked.as_ref(), transfer).await?, asked))
     }
 
     async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
@@ -129,7 +128,7 @@ impl Gateway {
         };
         // Until the commit, when all that was made of the message is let go.
         let room = self.room.enter(bytes).await?;
-        let acceptance = self.acceptance_after(submission, beforehand.as_ref()).await?;
+        let (acceptance, asked) = self.acceptance_after(submission, beforehand.as_ref()).await?;
         let NewTransfer { id: transfer, document_id, document_set_id, response, .. } = &acceptance.transfer;
         let (transfer, response) = (*transfer, response.clone());
         for copy in &acceptance.deliveries {
@@ -137,9 +136,12 @@ impl Gateway {
             self.reader.of(&copy.media_type, &copy.body);
         }
         let named: Vec<String> = document_id.iter().chain(document_set_id).cloned().collect();
-        let accepted = self.store.accept(acceptance).await?;
+        let accepted = self.store.accept(acceptance).await;
         drop(room);
-        match accepted {
+        if !matches!(accepted, Ok(Accepted::New)) {
+            self.tell_lookup(submission, asked.as_ref()).await?;
+        }
+        match accepted? {
             Accepted::New => {
                 self.work.notify_one();
                 self.join_waiting(&submission.client.ods, &named).await;
@@ -149,6 +151,17 @@ impl Gateway {
             Accepted::Erased { .. } => Err(AcceptError::Store(StoreError::Erased)),
             Accepted::MessageIdReused => Err(AcceptError::Refused(Refusal::MessageIdReused)),
             Accepted::DocumentRepeated { .. } => Err(AcceptError::Refused(Refusal::DocumentRepeated)),
+        }
+    }
+
+    /// PDS was asked all the same, and no acceptance tells so.
+    async fn tell_lookup(&self, submission: &Submission, asked: Option<&NhsNumber>) -> Result<(), StoreError> {
+        match asked {
+            Some(person) => {
+                let row = self.lookup_row(None, person, submission.request_id.as_deref());
+                self.store.audit(vec![row]).await
+            }
+            None => Ok(()),
         }
     }
 
@@ -179,7 +192,7 @@ impl Gateway {
         &self,
         submission: &Submission,
         prepared: Prepared,
-        beforehand: Option<&Beforehand>,
+        asked: Option<&NhsNumber>,
         id: TransferId,
     ) -> Result<Acceptance, StoreError> {
         let now = self.clock.now();
@@ -195,7 +208,7 @@ impl Gateway {
                 let deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
                 (Some(identified.patient), Some(identified.care_home.ods), deliveries, None)
             }
-            Routing::Hold { patient, care_home, cause } => {
+            Routing::Hold { patient, care_home, cause, .. } => {
                 let (owner, due) = self.settings.hold_policy(cause.reason);
                 let hold =
                     NewHold { id: HoldId::random(), reason: cause.reason, detail: cause.detail, owner, due: now + due };
@@ -231,8 +244,7 @@ impl Gateway {
             held.patient.clone_from(&patient);
             audit.push(self.journal.row(&held));
         }
-        let told_before = |person: &NhsNumber| beforehand.is_some_and(|known| known.asked_about(person));
-        if let Some(person) = patient.as_ref().filter(|person| !told_before(person)) {
+        if let Some(person) = asked {
             audit.push(self.lookup_row(Some(id), person, submission.request_id.as_deref()));
         }
         let detail = format!("message {} came again and got its first answer", facts.message_id);

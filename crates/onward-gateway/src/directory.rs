@@ -105,7 +105,7 @@ pub struct NotSo {
 /// What became of what a home says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
-    /// It is kept.
+    /// It is kept, or stood there already.
     Yes,
     /// It is none of the person's homes.
     NotTheirs,
@@ -194,8 +194,8 @@ impl Gateway {
     }
 
     /// Keeps what a home says of itself, as a version of the directory with its author, if the entry is still what was `shown`
-    /// ([`seal_of`]). `None` says that what stands there is still correct: its moment alone is new. Whoever asks for another's home is
-    /// audited.
+    /// ([`seal_of`]). `None`, or what is in it already, says that what stands there is still correct: its moment alone is new. Where the
+    /// entry is not what was shown and says all the same what is sent, it is left as it is. Whoever asks for another's home is audited.
     ///
     /// # Errors
     /// When the store cannot commit.
@@ -217,11 +217,16 @@ impl Gateway {
                 self.store.audit(vec![self.journal.row(&entry)]).await?;
                 return Ok(Kept::NotTheirs);
             };
+            let changes = word.as_ref().is_some_and(|word| *word != home.own_word());
             if seal_of(&home) != shown {
+                // The form was sent twice, or a colleague wrote the same.
+                if word.is_some() && !changes {
+                    return Ok(Kept::Yes);
+                }
                 return Ok(Kept::Changed { by: self.changed_by(&home).await? });
             }
             let mut after = home.clone();
-            let what = if word.is_some() { CHANGED } else { CONFIRMED };
+            let what = if changes { CHANGED } else { CONFIRMED };
             if let Some(word) = word.clone() {
                 after.set_own_word(word);
             }
@@ -239,7 +244,8 @@ impl Gateway {
         }
     }
 
-    /// Who of the home changed its entry last, and when, as the log tells it; nobody where an import has come after.
+    /// Who of the home made the entry what it is, and when, as the log tells it; nobody where an import or a confirmation has come
+    /// after: what was changed in between is not known.
     async fn changed_by(&self, home: &CareHome) -> Result<Option<(String, Timestamp)>, StoreError> {
         let query = AuditQuery {
             organisation: Some(home.ods.clone()),
@@ -248,15 +254,11 @@ impl Gateway {
             ..AuditQuery::default()
         };
         let found = self.store.search_audit(query).await?;
-        let own = found
-            .iter()
-            .filter_map(|entry| told(entry).filter(|told| told.starts_with(ENTRY)).map(|told| (entry, told)));
-        let own: Vec<_> = own.collect();
-        let latest = own.first().map(|(entry, _)| entry.recorded.as_microsecond());
-        if latest.is_none() || latest != home.beds_updated.map(Timestamp::as_microsecond) {
-            return Ok(None);
-        }
-        let changed = own.into_iter().find(|(_, told)| told.starts_with(CHANGED));
+        let mut own = found.iter().filter_map(|entry| told(entry).map(|told| (entry, told)));
+        let newest = own.find(|(_, told)| told.starts_with(ENTRY));
+        let made = home.beds_updated.map(Timestamp::as_microsecond);
+        let changed =
+            newest.filter(|(entry, told)| told.starts_with(CHANGED) && Some(entry.recorded.as_microsecond()) == made);
         Ok(changed.and_then(|(entry, _)| Some((entry.agent.clone()?, entry.recorded))))
     }
 

@@ -72,8 +72,8 @@ impl Gateway {
                     "what PDS and the directory say of the person was shown: explain",
                 )
             };
-            let rows = vec![self.lookup_row(None, patient, request_id), self.journal.row(&shown)];
-            self.store.audit(rows).await?;
+            let looked_up = prepared.asked_about().map(|patient| self.lookup_row(None, patient, request_id));
+            self.store.audit(looked_up.into_iter().chain([self.journal.row(&shown)]).collect()).await?;
         }
         explained(client, prepared)
     }

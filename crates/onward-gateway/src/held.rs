@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
+use onward_core::state::RecipientKind;
 use onward_core::store::{Store, StoreError, SubjectTransfer, TaskQuery};
-use onward_core::{NhsNumber, OdsCode};
+use onward_core::{NhsNumber, OdsCode, TransferId};
 use onward_fhir::{Bundle, Element, read};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,20 @@ pub struct Held {
     pub among_others: Vec<(FoundAudit, Sighting)>,
     /// The messages and copies.
     pub transfers: Vec<SubjectTransfer>,
+    /// Those of the messages that another organisation sent: the bytes that it sent are its own, and here are copies alone. Nothing
+    /// where everything is asked for, not what one organisation holds.
+    pub of_others: BTreeSet<TransferId>,
+}
+
+/// How much of what there was is no longer kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// Messages, of those that are not another's.
+    pub messages: usize,
+    /// Copies that were sent to recipients.
+    pub copies: usize,
+    /// Notices that a copy ended.
+    pub notices: usize,
 }
 
 /// Which identifiers of whoever asks for a person's data were held against what is held.
@@ -67,6 +82,21 @@ impl Held {
                 _ => (born.to_string() == held).then_some(Identified::NumberAndBirth),
             },
         }
+    }
+
+    /// How much of it is no longer kept: that there was one is told, its content is gone.
+    #[must_use]
+    pub fn gone(&self) -> Gone {
+        let mut gone = Gone::default();
+        for each in &self.transfers {
+            gone.messages += usize::from(each.original.is_none() && !self.of_others.contains(&each.transfer.id));
+            let kept: BTreeSet<_> = each.renditions.iter().map(|rendition| rendition.delivery).collect();
+            let sent = each.transfer.deliveries.iter().filter(|copy| copy.kind != RecipientKind::Sender);
+            for copy in sent.filter(|copy| !kept.contains(&copy.id)) {
+                *(if copy.notice.is_some() { &mut gone.notices } else { &mut gone.copies }) += 1;
+            }
+        }
+        gone
     }
 
     /// Whether nothing is held but what the log keeps of questions about the number and of orders for it.
@@ -118,14 +148,12 @@ pub async fn held_about(
     let mut among_others = sightings(store, patient, &within).await?;
     among_others.reverse();
     let mut transfers = store.subject_record(patient).await?;
-    if let Some(organisation) = organisation {
-        confine(&mut transfers, organisation);
-    }
-    Ok(Held { entries, among_others, transfers })
+    let of_others = organisation.map(|organisation| confine(&mut transfers, organisation)).unwrap_or_default();
+    Ok(Held { entries, among_others, transfers, of_others })
 }
 
-/// What the organisation itself holds: what it sent with all copies, and copies addressed to it.
-fn confine(transfers: &mut Vec<SubjectTransfer>, organisation: &OdsCode) {
+/// What the organisation itself holds: what it sent with all copies, and copies addressed to it. Gives the messages that others sent.
+fn confine(transfers: &mut Vec<SubjectTransfer>, organisation: &OdsCode) -> BTreeSet<TransferId> {
     for each in transfers.iter_mut().filter(|each| each.transfer.sender != *organisation) {
         each.original = None;
         each.transfer.deliveries.retain(|copy| copy.recipient == *organisation && copy.is_readable());
@@ -139,4 +167,6 @@ fn confine(transfers: &mut Vec<SubjectTransfer>, organisation: &OdsCode) {
         each.approvals.retain(|approval| approval.organisation == *organisation);
     }
     transfers.retain(|each| each.transfer.sender == *organisation || !each.transfer.deliveries.is_empty());
+    let of_others = transfers.iter().filter(|each| each.transfer.sender != *organisation);
+    of_others.map(|each| each.transfer.id).collect()
 }

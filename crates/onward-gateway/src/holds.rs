@@ -102,6 +102,8 @@ pub enum Released {
 struct Walk {
     released: Released,
     patient: Option<NhsNumber>,
+    /// PDS was asked about that person.
+    asked: bool,
     care_home: Option<OdsCode>,
     deliveries: Vec<NewDelivery>,
     /// What it replaces, and the ends of the earlier versions' copies.
@@ -115,6 +117,7 @@ impl Walk {
         Self {
             released,
             patient: None,
+            asked: false,
             care_home: None,
             deliveries: Vec::new(),
             replaces: None,
@@ -297,6 +300,7 @@ impl Gateway {
                 Ok(Walk {
                     released,
                     patient: Some(identified.patient),
+                    asked: true,
                     care_home: Some(identified.care_home.ods),
                     deliveries,
                     replaces: predecessor.map(|before| (before.transfer, version)),
@@ -304,8 +308,8 @@ impl Gateway {
                     endings,
                 })
             }
-            Ok((Routing::Hold { patient, care_home, cause }, ..)) => {
-                Ok(Walk { patient, care_home, ..Walk::nothing(Released::StillHeld(cause)) })
+            Ok((Routing::Hold { patient, care_home, asked, cause }, ..)) => {
+                Ok(Walk { patient, care_home, asked, ..Walk::nothing(Released::StillHeld(cause)) })
             }
             Err(PrepareError::Refused(refusal)) => Ok(Walk::nothing(Released::Refused(refusal.to_string()))),
             Err(PrepareError::Store(error)) => Err(error),
@@ -344,8 +348,8 @@ impl Gateway {
         let detail = format!("{reason} {what}, by {}{}: {}", decider.by, told(decided), decider.reason);
         let mut entry = self.decision_entry(held, decider, success, detail);
         entry.patient.clone_from(&walk.patient);
-        let lookup =
-            walk.patient.as_ref().map(|patient| self.lookup_row(Some(held.transfer), patient, decider.request_id));
+        let asked = walk.patient.as_ref().filter(|_| walk.asked);
+        let lookup = asked.map(|patient| self.lookup_row(Some(held.transfer), patient, decider.request_id));
         lookup.into_iter().chain([self.journal.row(&entry)]).collect()
     }
 

@@ -69,6 +69,8 @@ pub enum Identification {
         patient: Option<NhsNumber>,
         /// The home, when at least that is certain.
         care_home: Option<OdsCode>,
+        /// PDS was asked about the person; not about one whom the hospital labels as restricted.
+        asked: bool,
         /// Why.
         cause: HoldCause,
     },
@@ -96,10 +98,13 @@ pub async fn identify(
     now: Timestamp,
     decided: &Decided,
 ) -> Result<Identification, StoreError> {
-    let mut known = (None, None);
+    let mut known = (None, None, false);
     match resolve(document, message_destinations, sources, now, decided, &mut known).await {
         Ok(identified) => Ok(Identification::Known(Box::new(identified))),
-        Err(Stop::Hold(cause)) => Ok(Identification::Hold { patient: known.0, care_home: known.1, cause }),
+        Err(Stop::Hold(cause)) => {
+            let (patient, care_home, asked) = known;
+            Ok(Identification::Hold { patient, care_home, asked, cause })
+        }
         Err(Stop::Store(error)) => Err(error),
     }
 }
@@ -125,7 +130,7 @@ async fn resolve(
     Sources { store, pds: asked, gp_routing }: Sources<'_>,
     now: Timestamp,
     decided: &Decided,
-    known: &mut (Option<NhsNumber>, Option<OdsCode>),
+    known: &mut (Option<NhsNumber>, Option<OdsCode>, bool),
 ) -> Result<Identified, Stop> {
     let mut evidence = Vec::new();
     let Some(patient) = document.of_type("Patient").next() else {
@@ -157,6 +162,7 @@ async fn resolve(
              recipients with the ward",
         );
     }
+    known.2 = true;
     let pds = trace(document, patient, &number, asked, decided, &mut evidence).await?;
     let restricted = labelled || pds.sensitivity != Sensitivity::Unrestricted;
     let resolved = home::resolve(document, message_destinations, store, now, &mut evidence).await;

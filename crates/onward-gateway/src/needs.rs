@@ -120,13 +120,15 @@ pub(crate) fn finding(need: Need, home: &CareHome) -> Finding {
     }
 }
 
-/// The words of an element in lower case, where they are about the person's needs.
+/// The words of an element in lower case, where they are about the person's needs. Those of something that is over do not count; the
+/// narrative is one text about more than its resource, and is read all the same.
 fn clinical_text(element: Element<'_, '_>) -> Option<String> {
     let value = element.value()?;
     let narrative = element.name() == "div";
     let spoken = narrative || matches!(element.name(), "display" | "text");
     let clinical = || element.resource().resource_type().is_some_and(|kind| CLINICAL.contains(&kind));
-    (spoken && clinical()).then(|| if narrative { without_tags(value) } else { value.to_lowercase() })
+    let counts = spoken && clinical() && (narrative || !is_over(element.resource()));
+    counts.then(|| if narrative { without_tags(value) } else { value.to_lowercase() })
 }
 
 /// The SNOMED CT concept of a coding, where it is about the person's needs and still so.
@@ -136,14 +138,17 @@ fn clinical_code<'t>(element: Element<'t, '_>) -> Option<&'t str> {
     }
     let resource = element.resource();
     let clinical = resource.resource_type().is_some_and(|kind| CLINICAL.contains(&kind));
-    let over = |name: &str| {
+    element.text("code").filter(|_| clinical && !is_over(resource))
+}
+
+/// Whether a resource says that what it tells of is no longer so, or never was.
+fn is_over(resource: Element<'_, '_>) -> bool {
+    ["status", "clinicalStatus", "verificationStatus"].into_iter().any(|name| {
         let status = resource.get(name);
         let said = status.and_then(Element::value);
         let codes = status.into_iter().flat_map(views::codings).filter_map(|coding| coding.code);
         said.into_iter().chain(codes).any(|code| OVER.contains(&code))
-    };
-    let counts = clinical && !["status", "clinicalStatus", "verificationStatus"].into_iter().any(over);
-    element.text("code").filter(|_| counts)
+    })
 }
 
 /// A cell or paragraph ends a sentence: "No allergies" in one does not deny what stands in the next.

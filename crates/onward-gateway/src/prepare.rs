@@ -44,6 +44,8 @@ pub enum Routing {
         patient: Option<NhsNumber>,
         /// The home, when known.
         care_home: Option<OdsCode>,
+        /// PDS was asked about the person.
+        asked: bool,
         /// Why.
         cause: HoldCause,
     },
@@ -104,13 +106,19 @@ impl Prepared {
         self.facts.replaces.as_deref().filter(|_| self.predecessor.is_none())
     }
 
-    /// The person whom PDS was asked about.
+    /// The person whom it is about.
     #[must_use]
     pub fn patient(&self) -> Option<&NhsNumber> {
         match &self.routing {
             Routing::Deliver { identified, .. } => Some(&identified.patient),
             Routing::Hold { patient, .. } => patient.as_ref(),
         }
+    }
+
+    /// The person whom PDS was asked about.
+    #[must_use]
+    pub fn asked_about(&self) -> Option<&NhsNumber> {
+        self.patient().filter(|_| !matches!(self.routing, Routing::Hold { asked: false, .. }))
     }
 }
 
@@ -342,7 +350,9 @@ impl Gateway {
             format!("replaces version {}, transfer {}: whoever has it is told", before.version, before.transfer)
         });
         let routing = match (identification, &route.decision) {
-            (Identification::Hold { patient, care_home, cause }, _) => Routing::Hold { patient, care_home, cause },
+            (Identification::Hold { patient, care_home, asked, cause }, _) => {
+                Routing::Hold { patient, care_home, asked, cause }
+            }
             (Identification::Known(mut identified), decision) => {
                 evidence.clone_from(&identified.evidence);
                 for need in needs::unmet(&bundle, &identified.care_home) {
@@ -532,6 +542,8 @@ fn held(identified: &Identified, cause: HoldCause) -> Routing {
     Routing::Hold {
         patient: Some(identified.patient.clone()),
         care_home: Some(identified.care_home.ods.clone()),
+        // Whoever is identified was traced.
+        asked: true,
         cause,
     }
 }

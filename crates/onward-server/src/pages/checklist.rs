@@ -250,6 +250,8 @@ async fn shown(
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let looked = async {
         let (shell, _) = shell(app, who).await?;
+        // Before the look: what a colleague does from here on is news to whoever sends the form.
+        let now = app.gateway.clock().now();
         let looked = app.gateway.look_at(&attendant(who), id, "the first 72 hours").await?;
         let Some(attended) = looked else { return Ok(None) };
         // What was recorded about a replaced summary stays in sight; of one that was taken back, its own page tells.
@@ -257,7 +259,6 @@ async fn shown(
             return Ok(Some(None));
         }
         let card = deeds::card(app, id).await?;
-        let now = app.gateway.clock().now();
         let meanwhile = meanwhile::by_others(&attended.steps, &who.user.to_string(), since, now);
         let shown = ChecklistPage::new(shell, &attended, card, wrong, now);
         Ok(Some(Some(ChecklistPage { meanwhile, ..shown })))

@@ -208,6 +208,8 @@ async fn make_version(pool: &Pool) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// In whichever of its catalogues the server noticed: a table is a type as well.
 fn collided(error: &tokio_postgres::Error) -> bool {
-    matches!(error.code(), Some(code) if *code == SqlState::UNIQUE_VIOLATION || *code == SqlState::DUPLICATE_TABLE)
+    let states = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT];
+    error.code().is_some_and(|code| states.contains(code))
 }

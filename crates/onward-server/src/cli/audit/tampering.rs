@@ -174,8 +174,9 @@ fn entry(number: u64) -> AuditEntry {
     let touches = word != AuditWord::Query;
     AuditEntry {
         transfer: touches.then(TransferId::random),
-        delivery: (touches && word != AuditWord::DirectoryLookup && word != AuditWord::SubjectAccess)
-            .then(DeliveryId::random),
+        delivery: (touches
+            && !matches!(word, AuditWord::DirectoryLookup | AuditWord::SubjectAccess | AuditWord::Export))
+        .then(DeliveryId::random),
         recipient: Some(ods("VMH01")),
         patient: Some("9990000018".parse().expect("a test number")),
         ..AuditEntry::new(word, now(), agent, format!("entry {number}"))

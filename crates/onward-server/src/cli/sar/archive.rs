@@ -113,7 +113,7 @@ impl Archive {
         files.push(("withheld.json".to_owned(), list));
         let told = Told { log: &log, rows: &record.rows };
         let tables = Tables {
-            messages: tables::messages(&held.transfers, &withheld),
+            messages: tables::messages(held, &withheld),
             copies: tables::copies(&held.transfers, &withheld),
             written: tables::written(&told),
             deeds: tables::deeds(&told),

@@ -2,6 +2,7 @@
 
 use onward_core::state::RecipientKind;
 use onward_core::store::{DeliveryRecord, SubjectTransfer};
+use onward_gateway::held::Held;
 
 use super::archive::Withheld;
 use super::page::Told;
@@ -11,6 +12,11 @@ use crate::spreadsheet;
 
 /// Where they stand in the archive.
 pub(super) const FOLDER: &str = "tables";
+
+/// What stands in place of a file that is no longer there.
+const GONE: &str = "no longer kept";
+/// What stands in place of a message of which the organisation holds copies alone.
+pub(super) const OF_OTHERS: &str = "not held here: it belongs to whoever sent it";
 
 /// One table.
 pub(super) struct Table {
@@ -32,18 +38,16 @@ impl Table {
 }
 
 /// The messages.
-pub(super) fn messages(transfers: &[SubjectTransfer], withheld: &[Withheld]) -> Table {
-    let rows = transfers.iter().map(|each| {
+pub(super) fn messages(held: &Held, withheld: &[Withheld]) -> Table {
+    let rows = held.transfers.iter().map(|each| {
         let transfer = &each.transfer;
         let media_type = each.original.as_ref().map(|original| original.media_type.as_str());
-        let held = transfer.hold.as_ref().map_or("", |_| "waits for a decision");
-        vec![
-            minute(transfer.received),
-            transfer.sender.to_string(),
-            transfer.event.clone(),
-            held.to_owned(),
-            file(media_type, "messages", transfer.id, withheld),
-        ]
+        let state = transfer.hold.as_ref().map_or("", |_| "waits for a decision");
+        let message = match held.of_others.contains(&transfer.id) {
+            true => OF_OTHERS.to_owned(),
+            false => file(media_type, "messages", transfer.id, withheld),
+        };
+        vec![minute(transfer.received), transfer.sender.to_string(), transfer.event.clone(), state.to_owned(), message]
     });
     let headings = &["received", "from", "kind", "state", "message"];
     Table { name: "messages", headings, rows: rows.collect(), files: true }
@@ -74,7 +78,7 @@ fn copy_row(copy: &DeliveryRecord, file: String) -> Vec<String> {
 }
 
 fn file(media_type: Option<&str>, folder: &str, id: impl std::fmt::Display, withheld: &[Withheld]) -> String {
-    let Some(media_type) = media_type else { return "no longer kept".to_owned() };
+    let Some(media_type) = media_type else { return GONE.to_owned() };
     let ending = if media_type.contains("json") { "json" } else { "xml" };
     let file = format!("{folder}/{id}.{ending}");
     match withheld.iter().any(|each| each.file == file && each.whole) {

@@ -203,6 +203,47 @@ async fn a_document_is_cleared_of_whom_another_names() {
     }
 }
 
+/// What an organisation never held is not gone, and a notice that is there stands for no copy that is not.
+#[tokio::test]
+async fn what_is_gone_is_told_apart_from_what_is_the_senders() {
+    use onward_core::state::EndReason;
+    use onward_core::store::Notice;
+    use onward_gateway::held::{Gone, Held};
+    let (folder, patient) = place().await;
+    let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
+    let (_, store) = config.existing_store().await.expect("a store");
+    let number = patient.parse().expect("a number");
+    let whole = held_about(store.as_ref(), &number, None).await.expect("readable");
+    assert!(whole.of_others.is_empty() && whole.gone() == Gone::default());
+    let copies = &whole.transfers[0].transfer.deliveries;
+    let home = &copies.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").recipient;
+    let mut held = held_about(store.as_ref(), &number, Some(home)).await.expect("readable");
+    let messages = |held: &Held| {
+        let archive =
+            Archive::of(&number, "gateway", now(), held, Identified::NumberAlone).expect("a page and its PDF");
+        let (_, bytes) = archive.files.into_iter().find(|(name, _)| name == "tables/messages.csv").expect("there");
+        String::from_utf8(bytes).expect("UTF-8")
+    };
+    assert_eq!((held.of_others.len(), held.gone()), (1, Gone::default()));
+    let table = messages(&held);
+    assert!(table.contains(tables::OF_OTHERS) && !table.contains("no longer kept"), "{table}");
+
+    let each = &mut held.transfers[0];
+    let mut notice = each.transfer.deliveries[0].clone();
+    notice.notice = Some(Notice { of: notice.id, why: EndReason::Recalled });
+    notice.id = onward_core::DeliveryId::random();
+    each.renditions.truncate(1);
+    each.renditions[0].delivery = notice.id;
+    each.transfer.deliveries.truncate(1);
+    each.transfer.deliveries.push(notice);
+    assert_eq!(held.gone(), Gone { copies: 1, ..Gone::default() });
+    held.transfers[0].renditions.clear();
+    assert_eq!(held.gone(), Gone { copies: 1, notices: 1, messages: 0 });
+    held.of_others.clear();
+    assert_eq!(held.gone().messages, 1);
+    assert!(messages(&held).contains("no longer kept"));
+}
+
 /// What people wrote is the person's; who oversees the gateway, accounts, and who else stood on a list are not.
 #[tokio::test]
 async fn what_people_wrote_is_told_and_the_log_is_cleared_of_others() {

@@ -5,7 +5,7 @@ use onward_core::store::StoreError;
 use onward_core::{OdsCode, Timestamp};
 use onward_gateway::exporting::preview::{Counted, PREVIEW_MAX};
 use onward_gateway::exporting::{Export, ExportForm};
-use onward_gateway::held::{Held, Identified};
+use onward_gateway::held::{Gone, Held, Identified};
 use onward_transform::render::dates;
 
 use super::super::components::Fact;
@@ -20,6 +20,8 @@ pub(super) struct Preview {
     pub(super) facts: Vec<Fact>,
     /// What should make whoever decides stop and look.
     pub(super) warnings: Vec<String>,
+    /// It could not be made: nobody can know what they would grant.
+    pub(super) failed: bool,
 }
 
 /// Of a request that is open. Whoever looks at it is audited before.
@@ -45,9 +47,13 @@ pub(super) async fn of(app: &App, organisation: &OdsCode, export: &Export, now: 
 }
 
 /// How much is held, and how much of it is no longer kept.
+#[derive(Debug, Default)]
 struct Kept {
-    messages: [usize; 2],
-    copies: [usize; 2],
+    messages: usize,
+    /// Messages that others sent.
+    of_others: usize,
+    copies: usize,
+    gone: Gone,
     entries: usize,
     lists: usize,
     erased: usize,
@@ -55,13 +61,11 @@ struct Kept {
 
 impl Kept {
     fn of(held: &Held) -> Self {
-        let copies = || held.transfers.iter().map(|each| (each.transfer.copies().count(), each.renditions.len()));
-        let originals = held.transfers.iter().filter(|each| each.original.is_some()).count();
-        let all: usize = copies().map(|(all, _)| all).sum();
-        let there: usize = copies().map(|(all, there)| there.min(all)).sum();
         Self {
-            messages: [held.transfers.len(), held.transfers.len() - originals],
-            copies: [all, all - there],
+            messages: held.transfers.len(),
+            of_others: held.of_others.len(),
+            copies: held.transfers.iter().map(|each| each.transfer.copies().count()).sum(),
+            gone: held.gone(),
             entries: held.entries.len(),
             lists: held.among_others.len(),
             erased: held.entries.iter().filter(|entry| entry.event.is_none()).count(),
@@ -70,14 +74,20 @@ impl Kept {
 }
 
 impl Preview {
+    /// Where it could not be made.
+    pub(super) fn failed() -> Self {
+        let words = "What it would hold could not be found out: it can be refused here, and not be granted. Open this page again \
+                     later, or tell whoever runs Onward.";
+        Self { warnings: vec![words.to_owned()], failed: true, ..Self::default() }
+    }
+
     fn archive(&mut self, archive: &Archive, kept: &Kept) {
         let bytes: usize = archive.files.iter().map(|(_, bytes)| bytes.len()).sum();
-        let ([messages, messages_gone], [copies, copies_gone]) = (kept.messages, kept.copies);
         self.fact(
             "It holds now",
             vec![
-                counted(messages, "message", "messages"),
-                counted(copies, "copy that was sent", "copies that were sent"),
+                counted(kept.messages, "message", "messages"),
+                counted(kept.copies, "copy that was sent", "copies that were sent"),
                 format!("{} of the log about the person", counted(kept.entries, "entry", "entries")),
                 format!(
                     "{} about lists and exports on which the person stood",
@@ -93,7 +103,6 @@ impl Preview {
         let rules = archive.by_rule.iter().map(|(rule, count)| format!("{count} × {}", rule.meaning()));
         let mut withheld: Vec<String> = rules.collect();
         if archive.unreadable > 0 {
-            withheld.push(format!("{} × a whole file or entry that could not be read", archive.unreadable));
             self.warnings.push(
                 "Something could not be read, and is withheld as a whole: the archive does not hold everything."
                     .to_owned(),
@@ -103,7 +112,8 @@ impl Preview {
             withheld.push("Nothing".to_owned());
         }
         self.fact("Withheld by rule", withheld);
-        let gone = [(messages_gone, "message", "messages"), (copies_gone, "copy", "copies")];
+        let Gone { messages, copies, notices } = kept.gone;
+        let gone = [(messages, "message", "messages"), (copies, "copy", "copies"), (notices, "notice", "notices")];
         let mut cut: Vec<String> = gone
             .into_iter()
             .filter(|(gone, ..)| *gone > 0)
@@ -114,8 +124,18 @@ impl Preview {
         if kept.erased > 0 {
             cut.push(format!("{} of the log erased", counted(kept.erased, "entry", "entries")));
         }
+        if archive.unreadable > 0 {
+            let unreadable = counted(archive.unreadable, "file or entry", "files or entries");
+            cut.push(format!("{unreadable} withheld as a whole: it could not be read"));
+        }
         if cut.is_empty() {
             cut.push("No: everything that your organisation holds about the person is in it".to_owned());
+        }
+        if kept.of_others > 0 {
+            let messages = counted(kept.of_others, "message as it was sent", "messages as they were sent");
+            cut.push(format!(
+                "{messages}: kept by the hospital that sent it, and not part of what your organisation holds"
+            ));
         }
         self.fact("Cut", cut);
         self.warnings.push(
@@ -188,4 +208,31 @@ impl Preview {
 
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_in_it_is_told_as_cut() {
+        let cut = |unreadable: usize, kept: Kept| {
+            let archive = Archive { files: Vec::new(), withheld: unreadable, by_rule: Vec::new(), unreadable };
+            let mut preview = Preview::default();
+            preview.archive(&archive, &kept);
+            preview.facts.into_iter().find(|fact| fact.key == "Cut").expect("told").lines
+        };
+        let all = "No: everything that your organisation holds about the person is in it";
+        assert_eq!(cut(0, Kept::default()), [all]);
+        assert_eq!(cut(2, Kept::default()), ["2 files or entries withheld as a whole: it could not be read"]);
+        let gone = Gone { messages: 0, copies: 2, notices: 1 };
+        let lines = cut(0, Kept { gone, ..Kept::default() });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("2 copies no longer kept") && lines[1].starts_with("1 notice no longer kept"));
+        let lines = cut(0, Kept { of_others: 1, ..Kept::default() });
+        assert!(
+            lines[0] == all && lines[1].contains("hospital that sent it"),
+            "what is another's is not cut: {lines:?}"
+        );
+    }
 }

@@ -101,10 +101,14 @@ async fn show(
             let inquiry = Inquiry { who: &person, organisation, reason: "what a request asks for", asked };
             if let Some((approval, export)) = app.gateway.look_at_export(&inquiry, id).await? {
                 let preview = match approval.verdict {
-                    None => preview::of(app, organisation, &export, now).await?,
+                    // Whoever cannot be told what would leave can still refuse it.
+                    None => preview::of(app, organisation, &export, now).await.unwrap_or_else(|error| {
+                        tracing::error!(%error, "what an export would hold could not be made");
+                        Preview::failed()
+                    }),
                     Some(_) => Preview::default(),
                 };
-                return anyhow::Ok(Some((shell(app, who).await?.0, approval, export, preview)));
+                return Ok::<_, StoreError>(Some((shell(app, who).await?.0, approval, export, preview)));
             }
         }
         Ok(None)
@@ -117,13 +121,7 @@ async fn show(
             page(headers, status, &ReleasePage { preview, ..standing })
         }
         Ok(None) => trouble(StatusCode::NOT_FOUND),
-        Err(error) => match error.downcast_ref::<StoreError>() {
-            Some(error) => store_failed(error),
-            None => {
-                tracing::error!(%error, "what an export would hold could not be made");
-                trouble(StatusCode::INTERNAL_SERVER_ERROR)
-            }
-        },
+        Err(error) => store_failed(&error),
     }
 }
 

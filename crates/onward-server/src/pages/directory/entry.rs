@@ -19,7 +19,7 @@ pub(super) struct OwnHome {
     pub(super) old: bool,
     pub(super) free: String,
     pub(super) closed: bool,
-    /// What stands there now, for the form to send along.
+    /// What stands there now, for the form to send along; what was sent, where the form comes back to be corrected.
     pub(super) stands: String,
     /// What a colleague made of it while the form was open, where that differs from what is in it now; nothing where nobody did.
     pub(super) overtaken: Option<Vec<String>>,
@@ -109,6 +109,9 @@ impl OwnHome {
         };
         let contact = &home.contact;
         let (age, old) = age(home, now);
+        // Whoever corrects a form has not seen what a colleague made of the entry meanwhile.
+        let corrected = refused.filter(|_| not_so.is_some());
+        let stands = corrected.map_or_else(|| seal_of(home), |refused| sent(refused.body, "stands"));
         let mut own = Self {
             name: home.name.clone(),
             ods: home.ods.to_string(),
@@ -117,7 +120,7 @@ impl OwnHome {
             old,
             free: beds(home.beds_available),
             closed: home.closed_to_admissions,
-            stands: seal_of(home),
+            stands,
             overtaken: None,
             fixed: vec![
                 format!("Covered by the practice {}", home.covering_practice),
