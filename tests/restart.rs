@@ -264,6 +264,7 @@ async fn a_decision_about_many_copies_survives_a_kill() {
     // While this transaction is open nobody else writes: the kill meets the server between two copies, or with one half done. It is asked
     // for over and over from before the decision on, so that the server cannot be through before anybody looks.
     let file = world.folder().join("onward.db");
+    #[expect(clippy::disallowed_methods, reason = "between two looks the server needs a turn at the lock")]
     let lock = std::thread::spawn(move || {
         let beside = rusqlite::Connection::open(file).expect("opens");
         beside.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
