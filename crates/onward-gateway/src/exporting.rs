@@ -5,7 +5,7 @@ pub mod preview;
 use std::sync::Arc;
 
 use jiff::civil::Date;
-use onward_core::audit::{AuditEntry, AuditRow, AuditWord, Basis, FoundAudit};
+use onward_core::audit::{AuditEntry, AuditWord, Basis, FoundAudit};
 use onward_core::store::{Approval, ApprovalKind, Contents, StoreError, Verdict};
 use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp, TransferId};
 use serde::{Deserialize, Serialize};
@@ -131,7 +131,8 @@ impl Gateway {
             expires: now + OPEN,
             verdict: None,
         };
-        let row = self.export_row(inquiry, AuditWord::Query, &export, patient.cloned(), "asked for");
+        let row =
+            self.journal.row(&self.export_entry(inquiry, AuditWord::Query, &export, patient.cloned(), "asked for"));
         self.store.ask_approval(approval, vec![row]).await?;
         Ok(AskedExport::Kept)
     }
@@ -191,7 +192,7 @@ impl Gateway {
         let Some((_, export)) = self.export_of(inquiry, id).await? else { return Ok(false) };
         let word = if granted { "granted" } else { "refused" };
         let patient = self.person_of(&export).await?;
-        let row = self.export_row(inquiry, AuditWord::Query, &export, patient, word);
+        let row = self.journal.row(&self.export_entry(inquiry, AuditWord::Query, &export, patient, word));
         let who = inquiry.who;
         let verdict = Verdict { by: who.user.clone(), name: who.name.clone(), at: self.clock.now(), granted };
         self.store.decide_approval(id, verdict, vec![row]).await
@@ -306,17 +307,6 @@ impl Gateway {
             Some(id) => Ok(self.store.transfer(id).await?.and_then(|transfer| transfer.patient)),
             None => Ok(None),
         }
-    }
-
-    fn export_row(
-        &self,
-        inquiry: &Inquiry<'_>,
-        word: AuditWord,
-        export: &Export,
-        patient: Option<NhsNumber>,
-        what: &str,
-    ) -> AuditRow {
-        self.journal.row(&self.export_entry(inquiry, word, export, patient, what))
     }
 
     fn export_entry(
