@@ -3,12 +3,13 @@
 
 use onward_core::directory::{CareHome, DirectoryEntry};
 use onward_core::people::Role;
+use onward_core::store::{Step, StepKind};
 use onward_core::{Clock as _, SystemClock};
 use onward_tests::browser::{self, Page, Person};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::World;
 
-use crate::lifecycle::copy_of;
+use crate::lifecycle::{copy_of, put};
 
 const NEWS: &str = "Others did something with this summary while you had it open";
 
@@ -25,7 +26,7 @@ async fn in_directory(world: &World) -> CareHome {
     }
 }
 
-/// The form's moment on a page.
+/// What a page's form says that it knows.
 fn seen(page: &Page) -> String {
     page.field("seen").unwrap_or_else(|| panic!("a form: {}", page.text)).to_owned()
 }
@@ -87,7 +88,55 @@ async fn what_a_colleague_did_first_is_told_where_ones_own_deed_lands_or_is_refu
     assert!(!news.contains("insulin") && !news.contains("identity") && !news.contains("Person day"), "{news}");
     let wrong = post(&day, "checklist", &[("item", "briefing"), ("seen", &seen(&list))]).await;
     assert!(wrong.status == 422 && wrong.text.contains(NEWS), "where something is missing, too: {}", wrong.text);
-    assert_eq!(seen(&post(&day, "query", &[("words", " "), ("seen", "17")]).await), "17", "a form keeps its moment");
+    assert_eq!(seen(&post(&day, "query", &[("words", " "), ("seen", "17")]).await), "17", "a form keeps what it knew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_homes_own_system_did_is_told_and_so_is_what_was_planned_before_the_look() {
+    let world = World::start().await;
+    let (hospital, system) = (world.hospital().await, world.care_home().await);
+    let day = browser::person(&world, "day@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let copy = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let path = format!("/transfers/{copy}");
+    let post = async |to: &str, fields: &[(&str, &str)]| day.browser.post(&format!("{path}/{to}"), fields).await;
+    let news = |page: &Page| {
+        let told = page.text.split(NEWS).nth(1).and_then(|rest| rest.split("</ul>").next());
+        told.unwrap_or_default().to_owned()
+    };
+    let page = seen(&day.browser.get(&path).await);
+    let form = seen(&day.browser.get(&format!("{path}/decline")).await);
+    assert_eq!(put(&system, copy, "accepted", None).await.status, 200);
+    let by_system = "The home’s own system (rowan-house) acknowledged the summary, today at";
+    let refused = post("decline", &[("words", "no bed"), ("seen", &form)]).await;
+    assert!(refused.status == 409 && refused.text.contains(by_system), "{}", refused.text);
+    let landed = post("arrive", &[("seen", &page)]).await;
+    let told = day.browser.get(landed.location().expect("it leads on")).await;
+    assert!(news(&told).contains(by_system), "{}", told.text);
+    assert!(!news(&told).contains("recorded the arrival"), "what one did oneself is no system's: {}", told.text);
+
+    // A colleague's step was planned before the page was made, by a gateway whose commit took its time.
+    let list = day.browser.get(&format!("{path}/checklist")).await;
+    let planned = Step {
+        delivery: copy,
+        kind: StepKind::Visited,
+        at: SystemClock.now() - jiff::SignedDuration::from_hours(1),
+        user: "somebody else".to_owned(),
+        name: "Person night".to_owned(),
+        item: None,
+        outcome: None,
+        text: Some("district nurse".to_owned()),
+    };
+    let row = vec![world.configured("a step")];
+    assert_eq!(world.gateway().store().take_step(planned, None, Vec::new(), row).await, Ok(true));
+    let ticked = post("checklist", &[("item", "identity"), ("outcome", "done"), ("seen", &seen(&list))]).await;
+    let told = day.browser.get(ticked.location().expect("it leads on")).await;
+    assert!(news(&told).contains("Person night noted who else came"), "{}", told.text);
+    assert!(!news(&told).contains("own system") && !news(&told).contains("nurse"), "once: {}", told.text);
+    let again = post("checklist", &[("item", "briefing"), ("outcome", "done"), ("seen", &seen(&told))]).await;
+    assert_eq!(again.location(), Some(format!("{path}/checklist").as_str()), "nothing is told twice");
+    // Nothing but what we wrote ourselves is a mark: an earlier program's moment tells nothing.
+    let old = post("checklist", &[("item", "allergies"), ("outcome", "done"), ("seen", "1795809600000000")]).await;
+    assert_eq!(old.location(), Some(format!("{path}/checklist").as_str()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

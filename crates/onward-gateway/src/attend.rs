@@ -16,6 +16,7 @@ use onward_transform::render::{Fragment, dates, marked};
 use crate::acknowledge::{Acknowledgement, is_early, may_move};
 use crate::collect::{Made, Unmade, drawn};
 use crate::contents::{self, Leaving};
+use crate::meanwhile::Mark;
 use crate::{Gateway, checklist, leaving, sha256_hex};
 
 /// A signed-in person, of one or more organisations.
@@ -64,6 +65,8 @@ pub struct Attended {
     pub copy: DeliveryRecord,
     /// What people did with it.
     pub steps: Vec<Step>,
+    /// How far this tells what was done with it.
+    pub mark: Mark,
 }
 
 /// What a person gets of a copy.
@@ -229,6 +232,7 @@ impl Gateway {
             let reader = step(who, &copy, StepKind::Opened, now);
             let opened = self.store.open_rendition(id, now, Some(reader), vec![self.journal.row(&entry)]).await?;
             self.work.notify_one();
+            let log = self.store.audit_size().await?;
             let Some(after) = self.store.delivery(id).await? else { return Ok(Sight::Nothing) };
             if after.ended != copy.ended {
                 continue;
@@ -237,7 +241,8 @@ impl Gateway {
                 return Ok(Sight::Nothing);
             }
             let steps = self.store.steps(id).await?;
-            return Ok(Sight::Content(Box::new(Content { attended: Attended { copy: after, steps }, rendition, pdf })));
+            let attended = Attended { mark: Mark::new(log, id, &steps), copy: after, steps };
+            return Ok(Sight::Content(Box::new(Content { attended, rendition, pdf })));
         }
     }
 
@@ -252,11 +257,13 @@ impl Gateway {
     /// # Errors
     /// When the look cannot be audited: then nothing may be shown.
     pub async fn look_at(&self, who: &Attendant, id: DeliveryId, what: &str) -> Result<Option<Attended>, StoreError> {
+        // Before the copy is read: what is done from here on is news to whoever sends a form of the page.
+        let log = self.store.audit_size().await?;
         let Some(copy) = self.theirs(who, id).await? else { return Ok(None) };
         let steps = self.store.steps(id).await?;
         let entry = self.attended(who, &copy, AuditWord::ReadTask, what);
         self.store.audit(vec![self.journal.row(&entry)]).await?;
-        Ok(Some(Attended { copy, steps }))
+        Ok(Some(Attended { mark: Mark::new(log, id, &steps), copy, steps }))
     }
 
     /// Does it, once: what was done before stays as it was.

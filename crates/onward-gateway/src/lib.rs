@@ -31,6 +31,7 @@ pub mod leaving;
 pub mod lifecycle;
 pub mod made;
 pub mod mailbox;
+pub mod meanwhile;
 mod needs;
 mod objection;
 pub mod operate;

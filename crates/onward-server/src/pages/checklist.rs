@@ -12,6 +12,7 @@ use onward_core::store::{CheckOutcome, Step, StepKind};
 use onward_core::{DeliveryId, Timestamp};
 use onward_gateway::attend::{Attended, Deed, Outcome, has_arrived, takes_deeds};
 use onward_gateway::checklist::{self, ITEMS};
+use onward_gateway::meanwhile::Mark;
 use onward_transform::render::Card;
 
 use super::components::{Choice, Field, FormError};
@@ -48,7 +49,7 @@ struct ChecklistPage {
     finished_words: String,
     /// What others did while somebody had this page open.
     meanwhile: Vec<String>,
-    /// When it was shown.
+    /// What it knew.
     seen: String,
 }
 
@@ -162,7 +163,7 @@ impl ChecklistPage {
                 .map(|step| format!("Finished by {}", told(step, copy.id, now)))
                 .unwrap_or_default(),
             meanwhile: Vec::new(),
-            seen: meanwhile::seen(now),
+            seen: attended.mark.to_string(),
             items,
         }
     }
@@ -243,14 +244,13 @@ async fn shown(
     who: &SignedIn,
     id: &str,
     headers: &HeaderMap,
-    since: Option<Timestamp>,
+    since: Option<Mark>,
     wrong: Option<&Ticked>,
 ) -> Response {
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let looked = async {
         let (shell, _) = shell(app, who).await?;
-        // Before the look: what a colleague does from here on is news to whoever sends the form.
         let now = app.gateway.clock().now();
         let looked = app.gateway.look_at(&attendant(who), id, "the first 72 hours").await?;
         let Some(attended) = looked else { return Ok(None) };
@@ -259,7 +259,7 @@ async fn shown(
             return Ok(Some(None));
         }
         let card = deeds::card(app, id).await?;
-        let meanwhile = meanwhile::by_others(&attended.steps, &who.user.to_string(), since, now);
+        let meanwhile = meanwhile::by_others(app, id, &attended.steps, &who.user.to_string(), since).await?;
         let shown = ChecklistPage::new(shell, &attended, card, wrong, now);
         Ok(Some(Some(ChecklistPage { meanwhile, ..shown })))
     };

@@ -7,9 +7,10 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use onward_core::DeliveryId;
 use onward_core::store::StoreError;
-use onward_core::{DeliveryId, Timestamp};
 use onward_gateway::attend::{Deed, Outcome, WORDS_MAX, takes_deeds};
+use onward_gateway::meanwhile::Mark;
 use onward_transform::render::Card;
 
 use super::components::{Field, FormError};
@@ -39,7 +40,7 @@ struct WordsPage {
     kind: &'static str,
     back: String,
     this: String,
-    /// When it was first shown.
+    /// What it knew when it was first shown.
     seen: String,
 }
 
@@ -208,33 +209,28 @@ pub(super) async fn answer(
     }
 }
 
-async fn by_others(
-    app: &App,
-    who: &SignedIn,
-    id: DeliveryId,
-    since: Option<Timestamp>,
-) -> Result<Vec<String>, StoreError> {
+async fn by_others(app: &App, who: &SignedIn, id: DeliveryId, since: Option<Mark>) -> Result<Vec<String>, StoreError> {
     if since.is_none() {
         return Ok(Vec::new());
     }
-    let (steps, now) = (app.gateway.store().steps(id).await?, app.gateway.clock().now());
-    Ok(meanwhile::by_others(&steps, &who.user.to_string(), since, now))
+    let steps = app.gateway.store().steps(id).await?;
+    meanwhile::by_others(app, id, &steps, &who.user.to_string(), since).await
 }
 
 async fn form(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking) -> Response {
-    let seen = meanwhile::seen(app.gateway.clock().now());
-    let form = |shell, id, card| WordsPage { seen, ..asking.page(shell, id, card, "", String::new()) };
+    let form = |shell, id, card, seen| WordsPage { seen, ..asking.page(shell, id, card, "", String::new()) };
     empty(app, who, id, headers, asking.name(), form).await
 }
 
-/// A form about a copy that nobody has filled in yet. The look at it is audited under this name, or nothing is shown.
+/// A form about a copy that nobody has filled in yet, made with what its page knows. The look at it is audited under this name, or
+/// nothing is shown.
 pub(super) async fn empty<T: Template>(
     app: &App,
     who: &SignedIn,
     id: &str,
     headers: &HeaderMap,
     name: &str,
-    form: impl FnOnce(Shell, DeliveryId, Option<Card>) -> T,
+    form: impl FnOnce(Shell, DeliveryId, Option<Card>, String) -> T,
 ) -> Response {
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     about(app, who, id, headers, name, StatusCode::OK, form).await
@@ -247,33 +243,37 @@ async fn about<T: Template>(
     headers: &HeaderMap,
     name: &str,
     status: StatusCode,
-    form: impl FnOnce(Shell, DeliveryId, Option<Card>) -> T,
+    form: impl FnOnce(Shell, DeliveryId, Option<Card>, String) -> T,
 ) -> Response {
     let looked = async {
         let looked = app.gateway.look_at(&attendant(who), id, name).await?;
         match looked {
             None => Ok(None),
             Some(attended) if !takes_deeds(&attended.copy) => Ok(Some(None)),
-            Some(_) => Ok::<_, StoreError>(Some(Some((shell(app, who).await?.0, card(app, id).await?)))),
+            Some(attended) => {
+                let (shell, _) = shell(app, who).await?;
+                Ok::<_, StoreError>(Some(Some((shell, card(app, id).await?, attended.mark))))
+            }
         }
     };
     match looked.await {
         // Nothing can be done with it any more: its page says why, and leads on.
         Ok(Some(None)) => see_other(&format!("/transfers/{id}")),
-        Ok(Some(Some((shell, card)))) => page(headers, status, &form(shell, id, card)),
+        Ok(Some(Some((shell, card, mark)))) => page(headers, status, &form(shell, id, card, mark.to_string())),
         Ok(None) => trouble(StatusCode::NOT_FOUND),
         Err(error) => store_failed(&error),
     }
 }
 
-/// The same form with what is wrong. It says again whom it is about, for what it does cannot be taken back; the look is audited.
+/// The same form with what is wrong. It says again whom it is about, for what it does cannot be taken back; the look is audited. It goes
+/// on with what its first page knew: what was done since has not been told yet.
 pub(super) async fn again<T: Template>(
     app: &App,
     who: &SignedIn,
     id: DeliveryId,
     headers: &HeaderMap,
     name: &str,
-    form: impl FnOnce(Shell, DeliveryId, Option<Card>) -> T,
+    form: impl FnOnce(Shell, DeliveryId, Option<Card>, String) -> T,
 ) -> Response {
     about(app, who, id, headers, name, StatusCode::UNPROCESSABLE_ENTITY, form).await
 }
@@ -288,7 +288,7 @@ async fn worded(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking
     };
     if !error.is_empty() {
         let seen = sent(body, "seen");
-        let form = |shell, id, card| WordsPage { seen, ..asking.page(shell, id, card, error, words) };
+        let form = |shell, id, card, _| WordsPage { seen, ..asking.page(shell, id, card, error, words) };
         return again(app, who, id, headers, asking.name(), form).await;
     }
     match app.gateway.attend(&attendant(who), id, asking.deed(words)).await {

@@ -14,7 +14,7 @@ use onward_gateway::attend::{Deed, Outcome, WORDS_MAX};
 use onward_transform::render::{Card, dates};
 
 use super::components::{Choice, Field, FormError};
-use super::{OnlyGet, Shell, attendant, deeds, meanwhile, sent, store_failed, trouble};
+use super::{OnlyGet, Shell, attendant, deeds, sent, store_failed, trouble};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -29,7 +29,7 @@ struct LeavePage {
     destinations: Vec<Choice>,
     on: Field,
     words: Field,
-    /// When it was first shown.
+    /// What it knew when it was first shown.
     seen: String,
 }
 
@@ -85,8 +85,7 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Response {
     let today = dates::civil(app.gateway.clock().now());
-    let seen = meanwhile::seen(app.gateway.clock().now());
-    let form = |shell, id, card| LeavePage { seen, ..LeavePage::new(shell, id, card, today, b"", None) };
+    let form = |shell, id, card, seen| LeavePage { seen, ..LeavePage::new(shell, id, card, today, b"", None) };
     deeds::empty(&app, &who, &id, &headers, LEAVING, form).await
 }
 
@@ -108,7 +107,7 @@ pub(super) async fn post(
         Err(wrong) => wrong,
     };
     let today = dates::civil(app.gateway.clock().now());
-    let filled = |shell, id, card| LeavePage::new(shell, id, card, today, &form, Some(wrong));
+    let filled = |shell, id, card, _| LeavePage::new(shell, id, card, today, &form, Some(wrong));
     deeds::again(&app, &who, id, &headers, LEAVING, filled).await
 }
 

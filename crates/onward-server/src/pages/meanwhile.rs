@@ -1,46 +1,77 @@
-//! What colleagues did with a summary while somebody had a page of it open: it is told where their own change lands, and where it is
-//! refused.
+//! What colleagues, and the home's own system, did with a summary while somebody had a page of it open: it is told where their own
+//! change lands, and where it is refused.
 
-use onward_core::Timestamp;
-use onward_core::store::{CheckOutcome, Step, StepKind};
+use onward_core::state::DeliveryState;
+use onward_core::store::{CheckOutcome, Step, StepKind, StoreError};
+use onward_core::{DeliveryId, Timestamp};
 use onward_gateway::checklist;
+use onward_gateway::meanwhile::{Mark, Moved};
 use onward_transform::render::dates;
 
 use super::sent;
+use crate::app::App;
 
-/// The field of a form, and the part of an address, that tells when its page was shown.
+/// The field of a form, and the part of an address, that tells what its page knew.
 const SEEN: &str = "seen";
 
-/// When a page is shown, as its forms send it along (microseconds since 1970).
-pub(super) fn seen(now: Timestamp) -> String {
-    now.as_microsecond().to_string()
-}
-
-/// When the page was shown whose form or address this is.
-pub(super) fn since(form: &[u8]) -> Option<Timestamp> {
-    Timestamp::from_microsecond(sent(form, SEEN).parse().ok()?).ok()
+/// What the page knew whose form or address this is.
+pub(super) fn since(form: &[u8]) -> Option<Mark> {
+    sent(form, SEEN).parse().ok()
 }
 
 /// The same in the address to which a form leads.
-pub(super) fn told_on(page: &str, since: Timestamp) -> String {
-    format!("{page}?{SEEN}={}", seen(since))
+pub(super) fn told_on(page: &str, since: Mark) -> String {
+    format!("{page}?{SEEN}={since}")
 }
 
-/// What others than this account did since then: who, what and when, without the words that they wrote.
-pub(super) fn by_others(steps: &[Step], user: &str, since: Option<Timestamp>, now: Timestamp) -> Vec<String> {
-    let Some(since) = since else { return Vec::new() };
-    let others = steps.iter().filter(|step| step.at > since && step.user != user && step.kind != StepKind::Opened);
-    others.map(|step| format!("{} {}, {}", step.name, deed(step), dates::near_moment(step.at, now))).collect()
+/// What others than this account did with the copy since then: who, what and when, without the words that they wrote. Nothing is read
+/// for a page that does not say what it knew.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) async fn by_others(
+    app: &App,
+    copy: DeliveryId,
+    steps: &[Step],
+    user: &str,
+    since: Option<Mark>,
+) -> Result<Vec<String>, StoreError> {
+    let Some(since) = since else { return Ok(Vec::new()) };
+    let (moves, now) = (app.gateway.moved_since(copy, since).await?, app.gateway.clock().now());
+    let others = since.beyond(copy, steps).filter(|step| step.user != user && step.kind != StepKind::Opened);
+    let people = others.map(|step| (step.at, format!("{} {}", step.name, deed(step))));
+    let systems = moves.iter().filter_map(|moved| Some((moved.at, moved_in_words(moved)?)));
+    let mut told: Vec<(Timestamp, String)> = people.chain(systems).collect();
+    told.sort_by_key(|(at, _)| *at);
+    Ok(told.into_iter().map(|(at, words)| format!("{words}, {}", dates::near_moment(at, now))).collect())
 }
+
+/// What a system of the home did, as the same deed of a person is told; nothing of a move that no recipient makes.
+fn moved_in_words(moved: &Moved) -> Option<String> {
+    let deed = match moved.state {
+        DeliveryState::Received => "took the summary in",
+        DeliveryState::Accepted => ACKNOWLEDGED,
+        DeliveryState::Rejected => DECLINED,
+        DeliveryState::InProgress => ARRIVED,
+        DeliveryState::Completed => FINISHED,
+        _ => return None,
+    };
+    Some(format!("The home’s own system ({}) {deed}", moved.by))
+}
+
+const ACKNOWLEDGED: &str = "acknowledged the summary";
+const DECLINED: &str = "told the hospital that the home cannot take the person";
+const ARRIVED: &str = "recorded the arrival";
+const FINISHED: &str = "finished the first 72 hours";
 
 fn deed(step: &Step) -> String {
     let plain = match step.kind {
         StepKind::Opened => "opened the summary",
-        StepKind::Acknowledged => "acknowledged the summary",
-        StepKind::Declined => "told the hospital that the home cannot take the person",
-        StepKind::Arrived => "recorded the arrival",
+        StepKind::Acknowledged => ACKNOWLEDGED,
+        StepKind::Declined => DECLINED,
+        StepKind::Arrived => ARRIVED,
         StepKind::Queried => "asked the ward",
-        StepKind::Finished => "finished the first 72 hours",
+        StepKind::Finished => FINISHED,
         StepKind::Visited => "noted who else came",
         StepKind::Left => "told that the person has left the home",
         StepKind::Checked => {

@@ -67,7 +67,7 @@ struct RecordPage<'a> {
     standing: Vec<Fact>,
     /// What others did while somebody had a page of it open.
     meanwhile: Vec<String>,
-    /// When it was shown.
+    /// What it knew.
     seen: String,
     actions: Actions,
     heir: String,
@@ -116,8 +116,18 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Response {
     let since = meanwhile::since(query.unwrap_or_default().as_bytes());
-    let user = signed_in.user.to_string();
     let opened = open(&app, &signed_in, &id, Opening::Page).await;
+    let meanwhile = match &opened {
+        Ok(Seen::Opened(opened)) => {
+            let Attended { copy, steps, .. } = &opened.attended;
+            meanwhile::by_others(&app, copy.id, steps, &signed_in.user.to_string(), since).await
+        }
+        _ => Ok(Vec::new()),
+    };
+    let meanwhile = match meanwhile {
+        Ok(told) => told,
+        Err(error) => return store_failed(&error),
+    };
     show(&headers, opened, |opened| {
         let Opened { shell, attended, card, .. } = opened;
         if attended.copy.notice.is_some() {
@@ -135,8 +145,8 @@ pub(super) async fn get(
             rest,
             deceased: card.as_ref().is_some_and(|card| !card.died.is_empty()),
             standing: standing(attended, card.as_ref(), opened.now),
-            meanwhile: meanwhile::by_others(&attended.steps, &user, since, opened.now),
-            seen: meanwhile::seen(opened.now),
+            meanwhile,
+            seen: attended.mark.to_string(),
             actions,
             heir: heir(&attended.copy),
             arrive_kind: if actions.acknowledge { "secondary" } else { "" },
