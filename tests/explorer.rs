@@ -231,11 +231,24 @@ async fn asking_for_an_export_tells_nobody_whom_others_treat() {
         assert!(nameless(&seen).contains(words), "{words}: {}", seen.text);
     }
     assert!(!seen.text.contains("no longer kept"), "{}", seen.text);
-    // Whoever cannot be told what would leave can refuse it, and is not asked to grant it.
+    // Whoever cannot be told what would leave can refuse it, and is not asked to grant it; nor can they by a form of their own making.
+    assert_eq!(ask(&home, "VMH01", "9990000018").await.status, 303);
+    let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
+    let seen_before = seen.field("shown").expect("a seal").to_owned();
+    let other = open.iter().map(|approval| format!("/audit/exports/{}", approval.id)).find(|path| *path != request);
+    let request = other.expect("kept");
     world.tamper("UPDATE rendition_bodies SET body = zeroblob(64)");
     let blind = ben.browser.get(&request).await;
     assert!(nameless(&blind).contains("could not be found out") && blind.text.contains("Refuse it"), "{}", blind.text);
     assert!(!blind.text.contains("Grant it") && !blind.text.contains("What would leave now"), "{}", blind.text);
+    for shown in [None, Some(""), Some("AAAA"), Some(seen_before.as_str())] {
+        let fields: Vec<_> = [("verdict", "grant")].into_iter().chain(shown.map(|seal| ("shown", seal))).collect();
+        let page = ben.browser.post(&request, &fields).await;
+        assert!(page.status == 409 && page.text.contains("Nothing was granted"), "{shown:?}: {}", page.text);
+        assert!(page.text.contains(&format!("href=\"{request}\"")), "{}", page.text);
+    }
+    let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
+    assert!(open.iter().all(|approval| approval.verdict.is_none()), "none of these is a decision");
     let refused = ben.browser.post(&request, &[("verdict", "refuse")]).await;
     assert_eq!(refused.location(), Some("/audit/exports?done=refused"));
 }
@@ -278,8 +291,11 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
             && !event.contains("1944")
     });
     assert_eq!(refused.count(), 1, "that another date was given is an entry about the person");
+    // As the form does: with what was shown, where there is such a form.
     let decide = async |person: &Person, id: &str, verdict: &str| {
-        person.browser.post(&format!("/audit/exports/{id}"), &[("verdict", verdict)]).await.status
+        let path = format!("/audit/exports/{id}");
+        let shown = person.browser.get(&path).await.field("shown").unwrap_or_default().to_owned();
+        person.browser.post(&path, &[("verdict", verdict), ("shown", shown.as_str())]).await.status
     };
     let mut reveals = 0;
     let archive = [
@@ -337,7 +353,14 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
             .filter(|entry| String::from_utf8_lossy(entry.event().expect("kept")).contains("the letter names her"));
         reveals += usize::from(!patient.is_empty());
         assert_eq!(revealed.count(), reveals, "each is audited");
+        // What one lead was shown lets no other grant.
+        let cleo = lead(&world, &format!("cleo-{form}"), "R9Z").await;
+        let bens = [("verdict", "grant"), ("shown", seen.field("shown").expect("a seal"))];
+        let unseen = cleo.browser.post(&request, &bens).await;
+        assert!(unseen.status == 409 && unseen.text.contains("Nothing was granted"), "{}", unseen.text);
         assert_eq!(decide(&ben, &id, "grant").await, 303);
+        let late = cleo.browser.post(&request, &bens).await;
+        assert!(late.status == 409 && late.text.contains("Granted by Person ben, today at"), "{}", late.text);
         assert_eq!(other.browser.get(&file).await.status, 404);
         let fetched = ada.browser.get(&file).await;
         assert_eq!(fetched.status, 200);

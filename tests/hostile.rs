@@ -163,7 +163,10 @@ async fn no_cell_of_a_spreadsheet_is_a_formula() {
     let own = "VMH01".parse().expect("a code");
     let open = world.gateway().store().approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await;
     let id = open.expect("readable").first().expect("asked for").id;
-    let granted = leads[1].browser.post(&format!("/audit/exports/{id}"), &[("verdict", "grant")]).await;
+    let shown = leads[1].browser.get(&format!("/audit/exports/{id}")).await;
+    assert_inert("a request", &shown);
+    let grant = [("verdict", "grant"), ("shown", shown.field("shown").expect("a seal"))];
+    let granted = leads[1].browser.post(&format!("/audit/exports/{id}"), &grant).await;
     assert_eq!(granted.status, 303);
     let file = leads[0].browser.get(&format!("/audit/exports/{id}/file")).await;
     assert_eq!(file.status, 200);

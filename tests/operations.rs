@@ -134,7 +134,8 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     };
     assert!(finished.contains("1 of 1 queued again, 0 to go") && finished.contains(WHY), "{finished}");
     assert!(look(&ada, "/operations").await.contains("As a repeat, 1 copies, by Person ada"));
-    assert_eq!(ada.browser.post(&format!("{page}/cancel"), &[("reason", WHY)]).await.status, 409, "it is over");
+    let over = ada.browser.post(&format!("{page}/cancel"), &[("reason", WHY)]).await;
+    assert!(over.status == 409 && over.text.contains("It came to its end, today at"), "{}", over.text);
     copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
     let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     let released = log.iter().filter(|entry| entry.columns.word == "release");
@@ -186,6 +187,35 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     let event = String::from_utf8_lossy(entry.event().expect("kept"));
     assert!(event.contains("disclose") && event.contains("Person ada") && event.contains(WHY), "{event}");
     assert!(shown.next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_second_to_a_copy_is_told_who_was_first() {
+    let world = World::start_with_broken_partners().await;
+    let (ada, ben) = (operator(&world, "ada").await, operator(&world, "ben").await);
+    let id = sent(&world, fresh(message::EDISCHARGE_ITK3)).await;
+    let dead = copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
+    let path = format!("/operations/deliveries/{}", dead.id);
+    // Nothing is sent, so that the copy stays queued once it is queued again.
+    let pause = [("whom", "everybody"), ("reason", WHY)];
+    assert_eq!(ada.browser.post("/operations/pause", &pause).await.status, 303);
+    let retry = async |person: &Person| {
+        person.browser.post(&format!("{path}/resend"), &[("how", "retry"), ("reason", WHY)]).await
+    };
+    assert_eq!(retry(&ada).await.status, 303);
+    let second = retry(&ben).await;
+    assert_eq!(second.status, 409, "{}", second.text);
+    for words in [
+        "Nothing was done now",
+        "Person ada had it sent again, today at",
+        "Do nothing more: it is sent by itself",
+        &format!("href=\"{path}\""),
+    ] {
+        assert!(second.text.contains(words), "{words}: {}", second.text);
+    }
+    assert!(!second.text.contains("HOLROYD") && !second.text.contains(WHY), "{}", second.text);
+    let preview = ben.browser.get(&format!("{path}/replay")).await;
+    assert!(preview.status == 409 && preview.text.contains("Person ada had it sent again"), "{}", preview.text);
 }
 
 /// Hospital and recipient read a Task of each repeat: it leads to that of the copy, and that to it. It is nobody's to move, nobody
@@ -272,7 +302,7 @@ async fn a_pause_holds_back_until_somebody_resumes() {
     let banner = look(&ada, "/operations?done=paused&whom=VMH01").await;
     assert!(banner.contains("VMH01: it is paused. Messages are still taken in"), "{banner}");
     let again = pause(&[("whom", "one"), ("recipient", "VMH01"), ("reason", WHY)]).await;
-    assert_eq!(again.status, 409, "it is paused already");
+    assert!(again.status == 409 && again.text.contains("Person ada paused VMH01, today at"), "{}", again.text);
     let id = sent(&world, fresh(message::EDISCHARGE_ITK3)).await;
     copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::AwaitingCollection).await;
     let board = look(&ada, "/operations").await;
@@ -284,7 +314,11 @@ async fn a_pause_holds_back_until_somebody_resumes() {
         ada.browser.post("/operations/resume", &resume).await.location(),
         Some("/operations?done=resumed&whom=VMH01")
     );
-    assert_eq!(ada.browser.post("/operations/resume", &resume).await.status, 409);
+    let again = ada.browser.post("/operations/resume", &resume).await;
+    assert!(again.status == 409 && again.text.contains("Person ada ended the pause, today at"), "{}", again.text);
+    let never = ada.browser.post("/operations/resume", &[("recipient", "VMH02"), ("reason", WHY)]).await;
+    assert!(never.status == 409 && never.text.contains("There is no pause of VMH02"), "{}", never.text);
+    assert!(!never.text.contains("Person ada ended"), "that was another recipient's: {}", never.text);
     copy_in(&world, id, RecipientKind::CareHome, DeliveryState::AwaitingCollection).await;
     assert_eq!(pause(&[("whom", "everybody"), ("reason", WHY)]).await.status, 303);
     assert!(look(&ada, "/operations").await.contains("<strong>Everybody</strong>"));
@@ -318,7 +352,8 @@ async fn a_redirect_takes_two_people() {
     };
     let first = the_request(&world).await.id.to_string();
     assert!(look(&ada, "/operations").await.contains("Another operator must decide"));
-    assert_eq!(decide(&ada, first.clone(), "grant").await.status, 409, "nobody grants what they ask for");
+    let own = decide(&ada, first.clone(), "grant").await;
+    assert!(own.status == 409 && own.text.contains("Somebody else must decide"), "nobody grants what they ask for");
     assert_eq!(record(&world, id).await.deliveries.len(), 5, "and nothing has happened");
     // The second person sees what exactly it is, without a name, and decides there; the first sees it and cannot.
     let request = format!("/operations/approvals/{first}");
@@ -347,7 +382,8 @@ async fn a_redirect_takes_two_people() {
     assert_eq!(last.columns.patient.as_deref(), Some("9990000018"));
     assert_eq!(decide(&ben, first.clone(), "perhaps").await.status, 400);
     assert_eq!(decide(&ben, first.clone(), "refuse").await.location(), Some("/operations?done=refused"));
-    assert_eq!(decide(&ben, first, "grant").await.status, 409, "it is decided");
+    let decided = decide(&ben, first, "grant").await;
+    assert!(decided.status == 409 && decided.text.contains("Refused by Person ben, today at"), "{}", decided.text);
     assert_eq!(record(&world, id).await.deliveries.len(), 5);
 
     assert_eq!(ask("VMH02").await.status, 303);
@@ -388,7 +424,29 @@ async fn a_hold_is_shown_with_its_clock_and_decided_after_a_look() {
     let done = release(&[agreed.as_slice(), &[("yes", "1")]].concat()).await;
     assert_eq!(done.location(), Some("/operations?done=released"));
     assert_eq!(record(&world, id).await.deliveries.len(), 2);
-    assert_eq!(ada.browser.get(&path).await.status, 404, "it is no hold any more");
+    // Whoever comes second is told by whom they were overtaken, and what is left to do: nothing.
+    let ben = operator(&world, "ben").await;
+    let late = ben.browser.get(&path).await;
+    assert_eq!(late.status, 404, "it is no hold any more");
+    let deeds: [(&str, &[(&str, &str)]); 4] = [
+        ("release", &[("reason", WHY), ("agreed", "care-home"), ("yes", "1")]),
+        ("close", &[("reason", WHY), ("yes", "1")]),
+        ("redirect", &[("reason", WHY), ("care_home", "VMH02")]),
+        ("reveal", &[("reason", WHY)]),
+    ];
+    let mut pages = vec![late];
+    for (deed, fields) in deeds {
+        let page = ben.browser.post(&format!("{path}/{deed}"), fields).await;
+        assert_eq!(page.status, 409, "{deed}: {}", page.text);
+        pages.push(page);
+    }
+    for page in pages {
+        for words in ["Person ada let it go on, today at", "Nothing was done now", "its copies are sent by themselves"]
+        {
+            assert!(page.text.contains(words), "{words}: {}", page.text);
+        }
+        assert!(!page.text.contains("Holroyd") && !page.text.contains("HOLROYD"), "{}", page.text);
+    }
 
     let id = sent(&world, fresh(message::RESTRICTED_ITK3)).await;
     let path = format!("/operations/holds/{}", record(&world, id).await.hold.expect("held").id);
@@ -398,6 +456,8 @@ async fn a_hold_is_shown_with_its_clock_and_decided_after_a_look() {
     assert!(record(&world, id).await.not_sent.is_none());
     assert_eq!(close(&[("reason", WHY), ("yes", "1")]).await.location(), Some("/operations?done=closed"));
     assert!(record(&world, id).await.not_sent.is_some());
+    let late = ben.browser.post(&format!("{path}/release"), &agreed).await;
+    assert!(late.status == 409 && late.text.contains("Person ada ended it without sending, today at"), "{}", late.text);
 }
 
 /// A board that stands open keeps nobody signed in: its script's requests are no use of the session.

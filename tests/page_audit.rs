@@ -197,6 +197,9 @@ const TABLE: &[Row] = &[
     ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x")], 200, &[]),
     ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x"), ("yes", "1")], 303,
         &["rest/update U0 PatientUpdate Person ops>onward patient"]),
+    // Who decided before is told, and nothing about a patient.
+    ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x"), ("yes", "1")], 409, &[]),
+    ("/operations/holds/{id}", "{hold}", "GET", Operator, &[], 404, &[]),
     ("/operations/approvals/{id}", "unknown", "GET", Operator, &[], 404, &[]),
     ("/operations/approvals/{id}/reveal", "unknown", "POST", Operator, &[("reason", "x")], 404, &[]),
     // What a request that is there leaves, `operations` and `explorer` tell.

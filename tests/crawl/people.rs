@@ -183,7 +183,9 @@ async fn every_export_holds_exactly_what_the_organisation_has() {
             let open = world.gateway().store().approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await;
             let open = open.expect("readable").into_iter().find(|approval| approval.verdict.is_none());
             let path = format!("/audit/exports/{}", open.expect("kept").id);
-            assert_eq!(grants.browser.post(&path, &[("verdict", "grant")]).await.status, 303);
+            let shown = grants.browser.get(&path).await;
+            let grant = [("verdict", "grant"), ("shown", shown.field("shown").expect("a seal"))];
+            assert_eq!(grants.browser.post(&path, &grant).await.status, 303);
             let file = asks.browser.get(&format!("{path}/file")).await;
             assert_eq!(file.status, 200, "{ods} {form}");
             let documents: BTreeSet<usize> = match form {

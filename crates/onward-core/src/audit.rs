@@ -170,6 +170,8 @@ pub mod under {
 impl Agent {
     /// The gateway's name among agents.
     pub const GATEWAY: &str = "onward";
+    /// The command line's name among agents.
+    pub const OPERATOR: &str = "operator";
 
     /// Somebody who is no registered client.
     #[must_use]
@@ -206,7 +208,7 @@ impl Agent {
     /// Whoever uses the command line of the organisation that runs the gateway, under this account of the operating system.
     #[must_use]
     pub fn operator(own_ods: &OdsCode, account: Option<String>) -> Self {
-        Self { account, ..Self::named("operator", Some(own_ods.clone())) }
+        Self { account, ..Self::named(Self::OPERATOR, Some(own_ods.clone())) }
     }
 
     /// A MESH mailbox, `unknown` where a message names none.

@@ -15,6 +15,7 @@ pub mod breaker;
 pub mod checklist;
 pub mod collect;
 pub mod contents;
+pub mod decided;
 pub mod decision;
 pub mod directory;
 pub mod dispatch;

@@ -351,7 +351,7 @@ impl BoardFilter {
     }
 }
 
-fn named(recipient: Option<&OdsCode>) -> String {
+pub(crate) fn named(recipient: Option<&OdsCode>) -> String {
     recipient.map_or_else(|| "everybody".to_owned(), ToString::to_string)
 }
 

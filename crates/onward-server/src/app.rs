@@ -37,6 +37,7 @@ use crate::auth::limit::Limits;
 use crate::auth::refusals::Refusals;
 use crate::config::{Config, PdsMode, Retry, StoreUrl, TokenIssuer, Traces};
 use crate::forwarding::Forwarding;
+use crate::pages::Previews;
 use crate::people::People;
 use crate::seal::Seal;
 use crate::store_keys;
@@ -66,6 +67,8 @@ pub struct App {
     pub seal: Seal,
     /// How people sign in.
     pub people: People,
+    /// What requests for exports would let out, as far as it was found out lately.
+    pub(crate) previews: Previews,
     /// The audit log's key, where this process serves.
     pub(crate) log_key: OnceLock<Arc<SigningKeys>>,
     /// The name of the organisation that runs the gateway.
@@ -231,6 +234,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         jwks: jwks(config)?,
         seal: Seal::new()?,
         people: People::new(config, &http(config, None, None, false)?)?,
+        previews: Previews::default(),
         log_key: OnceLock::new(),
         own_name: config.identity.name.clone(),
         limits: Limits::new(config),

@@ -18,6 +18,8 @@ mod record;
 mod stopped;
 pub(crate) mod trouble;
 
+pub(crate) use self::audit::Previews;
+
 use std::sync::Arc;
 
 use askama::Template;
@@ -28,13 +30,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use flate2::Compression;
 use onward_core::people::Role;
-use onward_core::store::{StoreError, Verdict};
+use onward_core::store::{Approval, StoreError, Verdict};
 use onward_core::{OdsCode, Timestamp};
 use onward_gateway::attend::Attendant;
 use onward_transform::render::dates;
 
 use self::assets::{Assets, assets};
-use self::trouble::trouble;
+use self::trouble::{decided_before, trouble};
 use crate::api::{Access, Route};
 use crate::app::App;
 use crate::auth::table::Action;
@@ -191,6 +193,24 @@ pub fn role_in_words(role: Role) -> &'static str {
 fn decided(verdict: &Verdict, now: Timestamp) -> String {
     let word = if verdict.granted { "Granted" } else { "Refused" };
     format!("{word} by {}, {}", verdict.name, dates::near_moment(verdict.at, now))
+}
+
+/// Why a person cannot decide on a request: it is decided, it is their own, or its time is over.
+fn not_yours(asked: &Approval, me: &str, now: Timestamp, onward: Option<(String, &'static str)>) -> Response {
+    let expires = dates::near_moment(asked.expires, now);
+    let (told, next) = match &asked.verdict {
+        Some(verdict) => {
+            (decided(verdict, now), "There is nothing to decide any more. Open the request to see what it asked for.")
+        }
+        None if asked.expires <= now => {
+            (format!("Nobody decided. It expired {expires}"), "If it is still needed, ask for it anew.")
+        }
+        None if asked.asked_by == me => {
+            (format!("You asked for it, {}", dates::near_moment(asked.asked, now)), "Somebody else must decide.")
+        }
+        None => (format!("It waits for a decision, {expires} at the latest"), "Open the request, and decide there."),
+    };
+    decided_before(StatusCode::CONFLICT, vec![told], next, onward)
 }
 
 /// A field of a form as it was sent, without surrounding space; empty when it is not there.

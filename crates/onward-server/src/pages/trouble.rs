@@ -16,8 +16,11 @@ use crate::people::SignedIn;
 pub(crate) struct Trouble {
     title: &'static str,
     lines: Vec<&'static str>,
-    /// What colleagues did meanwhile.
+    /// What others did, and the words before it.
     told: Vec<String>,
+    before: &'static str,
+    /// The one safe thing to do, where there is one.
+    next: &'static str,
     /// Where to go on, and what stands there, where that is not the way back.
     onward: Option<(String, &'static str)>,
 }
@@ -33,7 +36,7 @@ struct TroublePage {
 impl Trouble {
     /// One line under a title.
     pub(crate) fn new(title: &'static str, line: &'static str) -> Self {
-        Self { title, lines: vec![line], told: Vec::new(), onward: None }
+        Self { title, lines: vec![line], told: Vec::new(), before: "", next: "", onward: None }
     }
 
     fn of(status: StatusCode) -> Self {
@@ -54,22 +57,17 @@ impl Trouble {
                 "Your account is not one that may do this. If it should be, ask whoever runs this service.",
             ),
             StatusCode::CONFLICT => (
-                "This cannot be done any more",
+                DECIDED,
                 "Nothing was done now. Somebody may have done something else with it in the meantime. Go back to see how it stands.",
             ),
             StatusCode::PAYLOAD_TOO_LARGE => {
                 ("Too much was sent", "Nothing was done. Go back, and write less or send less at once.")
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                return Self {
-                    title: "Nothing can be shown at the moment",
-                    lines: vec![
-                        "Onward cannot write down who looks at a record, so it shows none, and what you asked for was not done. Nothing that is kept is lost. Try again in a minute.",
-                        "If a person is about to arrive, ring the ward that they come from. Summaries that you have printed still hold unless the ward says otherwise.",
-                    ],
-                    told: Vec::new(),
-                    onward: None,
-                };
+                let line = "Onward cannot write down who looks at a record, so it shows none, and what you asked for was not done. Nothing that is kept is lost. Try again in a minute.";
+                let mut trouble = Self::new("Nothing can be shown at the moment", line);
+                trouble.lines.push("If a person is about to arrive, ring the ward that they come from. Summaries that you have printed still hold unless the ward says otherwise.");
+                return trouble;
             }
             _ => (
                 "Something went wrong",
@@ -95,7 +93,30 @@ pub(crate) fn trouble(status: StatusCode) -> Response {
 
 /// What somebody wanted to do could not be done any more: this did others meanwhile.
 pub(super) fn overtaken(told: Vec<String>) -> Response {
-    Trouble { told, ..Trouble::of(StatusCode::CONFLICT) }.answer(StatusCode::CONFLICT)
+    let before = "While you had the page open:";
+    Trouble { told, before, ..Trouble::of(StatusCode::CONFLICT) }.answer(StatusCode::CONFLICT)
+}
+
+/// What somebody wanted to decide is decided: who did it, when and what, and the one safe thing to do now.
+pub(super) fn decided_before(
+    status: StatusCode,
+    told: Vec<String>,
+    next: &'static str,
+    onward: Option<(String, &'static str)>,
+) -> Response {
+    let line = "Nothing was done now.";
+    let trouble = Trouble { told, before: "How it stands:", next, onward, ..Trouble::new(DECIDED, line) };
+    trouble.answer(status)
+}
+
+const DECIDED: &str = "This cannot be done any more";
+
+/// What would leave was not shown with the form that grants it.
+pub(super) fn unseen(request: String) -> Response {
+    let line = "Whoever grants an export must have been shown what would leave, and with this form you were not. Nothing was decided.";
+    let next = "Open the request, read what it holds, and decide there.";
+    let onward = Some((request, "Open the request"));
+    Trouble { next, onward, ..Trouble::new("Nothing was granted", line) }.answer(StatusCode::CONFLICT)
 }
 
 /// What somebody did with a summary that has ended came too late: nothing was kept of it. `copy` is what they go on with, `replaced`

@@ -152,6 +152,7 @@ pub(crate) async fn a_hold_is_released_once(store: Shared) {
 
     let released = delivery(RecipientKind::CareHome, "VM1AB");
     let id = released.id;
+    assert_eq!(store.closed_hold(held.id).await, Ok(None), "it is open");
     assert_eq!(store.release_hold(release(held.id, vec![released], 30)).await, Ok(true));
     let read = store.transfer(transfer).await.expect("readable").expect("there");
     assert_eq!((read.hold, read.changed), (None, at(30)));
@@ -160,8 +161,10 @@ pub(crate) async fn a_hold_is_released_once(store: Shared) {
 
     let again = vec![delivery(RecipientKind::CareHome, "VM1AB")];
     assert_eq!(store.release_hold(release(held.id, again, 40)).await, Ok(false));
+    assert_eq!(store.closed_hold(held.id).await, Ok(Some(transfer)));
     let unknown = onward_core::HoldId::random();
     assert_eq!(store.release_hold(release(unknown, Vec::new(), 40)).await, Ok(false));
+    assert_eq!(store.closed_hold(unknown).await, Ok(None));
     assert_eq!(store.holds().await.expect("readable").len(), 1);
     assert_eq!(log(&store).await.len(), 3);
     let read = store.transfer(transfer).await.expect("readable").expect("there");
@@ -261,6 +264,7 @@ pub(crate) async fn a_closed_transfer_is_not_sent(store: Shared) {
     };
     assert_eq!(store.close_hold(closure.clone()).await, Ok(true));
     assert_eq!(store.close_hold(closure).await, Ok(false));
+    assert_eq!(store.closed_hold(hold.id).await, Ok(Some(transfer)));
     let read = store.transfer(transfer).await.expect("readable").expect("there");
     assert_eq!((read.hold.as_ref(), read.task_status(), read.changed), (None, "failed", at(70)));
     assert_eq!(read.not_sent.as_deref(), Some("the person has died"));

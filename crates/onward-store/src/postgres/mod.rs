@@ -55,7 +55,7 @@ use onward_core::store::{
     Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery,
     TransferRecord, Transition, Waiting,
 };
-use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
+use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rustls::crypto::CryptoProvider;
 use url::Url;
 use uuid::Uuid;
@@ -324,6 +324,10 @@ impl Store for PostgresStore {
 
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
         self.read((), |c, ()| transfers::holds(c).boxed()).await
+    }
+
+    async fn closed_hold(&self, hold: HoldId) -> Result<Option<TransferId>, StoreError> {
+        self.read(hold, |c, hold| transfers::closed_hold(c, *hold).boxed()).await
     }
 
     async fn release_hold(&self, release: Release) -> Result<bool, StoreError> {

@@ -98,6 +98,12 @@ pub(super) async fn holds(c: &Keyed) -> Result<Vec<HeldTransfer>, Failure> {
     c.opened(&held, |row, keys| rows::held(&Columns::of("holds", row), keys)).await
 }
 
+pub(super) async fn closed_hold(c: &Keyed, hold: HoldId) -> Result<Option<TransferId>, Failure> {
+    let sql = "SELECT transfer FROM holds WHERE id = $1 AND closed IS NOT NULL";
+    let found = session::first(c, sql, &[&hold.0]).await?;
+    Ok(found.map(|row| Columns::of("holds", &row).parsed("transfer")).transpose()?)
+}
+
 /// The data key of a transfer, at hand: that of its response.
 pub(super) async fn key(c: &Keyed, transfer: TransferId) -> Result<KeyId, Failure> {
     let corrupt = || Failure::corrupt("transfers", "response");

@@ -49,7 +49,7 @@ use onward_core::store::{
     Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery,
     TransferRecord, Transition, Waiting,
 };
-use onward_core::{Clock, DeliveryId, NhsNumber, OdsCode, TransferId};
+use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::ToSqlOutput;
 use uuid::Uuid;
 
@@ -316,6 +316,10 @@ impl Store for SqliteStore {
 
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
         self.read(transfers::holds).await
+    }
+
+    async fn closed_hold(&self, hold: HoldId) -> Result<Option<TransferId>, StoreError> {
+        self.read(move |c| transfers::closed_hold(c, hold)).await
     }
 
     async fn release_hold(&self, release: Release) -> Result<bool, StoreError> {

@@ -243,6 +243,13 @@ pub(super) fn holds(c: &Keyed<'_>) -> Result<Vec<HeldTransfer>, Failure> {
         .collect()
 }
 
+pub(super) fn closed_hold(c: &Keyed<'_>, hold: HoldId) -> Result<Option<TransferId>, Failure> {
+    c.prepare_cached("SELECT transfer FROM holds WHERE id = ? AND closed IS NOT NULL")?
+        .query_and_then([hold.to_string()], |row| Ok(Columns::of("holds", row).parsed("transfer")?))?
+        .next()
+        .transpose()
+}
+
 /// Closes an open hold and gives its transfer.
 fn close(c: &Keyed<'_>, hold: HoldId, at: Timestamp) -> Result<Option<TransferId>, Failure> {
     c.prepare_cached("UPDATE holds SET closed = ? WHERE id = ? AND closed IS NULL RETURNING transfer")?

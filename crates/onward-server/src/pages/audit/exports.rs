@@ -22,7 +22,9 @@ use onward_transform::render::dates;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::super::components::{Choice, Field, FormError};
-use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
+use super::super::trouble::unseen;
+use super::super::{OnlyGet, Shell, attendant, not_yours, page, see_other, sent, shell, store_failed, trouble};
+use super::preview::was_shown;
 use super::{Form, NOTHING, Tab, TabLink};
 use crate::app::App;
 use crate::cli::audit::event::Told;
@@ -129,7 +131,7 @@ pub(super) async fn ask(State(app): State<Arc<App>>, who: SignedIn, headers: Hea
     show(&app, &who, &headers, form, (kind, born), "").await
 }
 
-/// `POST /audit/exports/{id}`: the second person's word.
+/// `POST /audit/exports/{id}`: the second person's word. It is granted by nobody who was not shown what would leave.
 pub(super) async fn decide(
     State(app): State<Arc<App>>,
     who: SignedIn,
@@ -142,6 +144,16 @@ pub(super) async fn decide(
         "refuse" => false,
         _ => return trouble(StatusCode::BAD_REQUEST),
     };
+    let asked = match app.gateway.store().approval(id).await {
+        Ok(asked) => asked.filter(|asked| who.organisations.contains(&asked.organisation)),
+        Err(error) => return store_failed(&error),
+    };
+    let Some(asked) = asked else { return trouble(StatusCode::CONFLICT) };
+    let (me, request) = (who.user.to_string(), format!("/audit/exports/{id}"));
+    let decidable = asked.verdict.is_none() && asked.asked_by != me && asked.expires > app.gateway.clock().now();
+    if decidable && granted && !was_shown(&app, id, who.user, &sent(&body, "shown")) {
+        return unseen(request);
+    }
     let person = attendant(&who);
     for organisation in &who.organisations {
         let inquiry =
@@ -157,7 +169,14 @@ pub(super) async fn decide(
             Err(error) => return store_failed(&error),
         }
     }
-    trouble(StatusCode::CONFLICT)
+    // Somebody may have been faster since.
+    match app.gateway.store().approval(id).await {
+        Ok(now) => {
+            let onward = Some((request, "Open the request"));
+            not_yours(now.as_ref().unwrap_or(&asked), &me, app.gateway.clock().now(), onward)
+        }
+        Err(error) => store_failed(&error),
+    }
 }
 
 /// `GET /audit/exports/{id}/file`: the file itself, for somebody who has signed in within the last five minutes.

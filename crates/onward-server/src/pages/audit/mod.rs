@@ -11,6 +11,8 @@ mod rights;
 mod search;
 mod words;
 
+pub(crate) use self::preview::Previews;
+
 use std::sync::Arc;
 
 use axum::routing::{MethodRouter, get, post};

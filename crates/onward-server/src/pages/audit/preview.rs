@@ -1,9 +1,16 @@
 //! What the second person is told of an export before the press: what it holds, what is withheld by rule, whether anything is cut off,
-//! and whether the log was checked, and how.
+//! and whether the log was checked, and how. What it holds is found out for one request at a time, and not anew for each look; only who
+//! was shown it can grant.
 
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::SignedDuration;
 use onward_core::store::StoreError;
-use onward_core::{OdsCode, Timestamp};
-use onward_gateway::exporting::preview::{Counted, PREVIEW_MAX};
+use onward_core::{ApprovalId, OdsCode, Timestamp, UserId};
+use onward_gateway::exporting::preview::{Counted, PREVIEW_MAX, WouldLeave};
 use onward_gateway::exporting::{Export, ExportForm};
 use onward_gateway::held::{Gone, Held, Identified};
 use onward_transform::render::dates;
@@ -13,37 +20,119 @@ use super::exports::archive_of;
 use super::integrity::anchors;
 use crate::app::App;
 use crate::cli::sar::archive::Archive;
+use crate::listener::sha256_hex;
+
+/// For so long what a request would let out is not found out anew.
+const KEPT: SignedDuration = SignedDuration::from_secs(60);
+/// So long a look waits for those before it, each of which may draw an archive.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// What was found out lately: counts and words for pages, nothing of what a file would hold, and in memory alone. One request at a time
+/// is found out, so that whoever looks often makes this process draw one archive and not many.
+#[derive(Default)]
+pub(crate) struct Previews(tokio::sync::Mutex<Vec<Known>>);
+
+impl Previews {
+    /// What is known of a request, and since when; else what `find_out` finds, while nobody else finds anything out.
+    async fn of(
+        &self,
+        request: ApprovalId,
+        now: Timestamp,
+        find_out: impl Future<Output = anyhow::Result<Preview>>,
+    ) -> anyhow::Result<(Preview, Timestamp)> {
+        let known = tokio::time::timeout(WAIT, self.0.lock()).await;
+        let mut known = known.context("others look at requests, and theirs take too long")?;
+        known.retain(|known| known.at <= now && now.duration_since(known.at) < KEPT);
+        if let Some(known) = known.iter().find(|known| known.request == request) {
+            return Ok((known.holds.clone(), known.at));
+        }
+        let holds = find_out.await?;
+        known.push(Known { request, at: now, holds: holds.clone() });
+        Ok((holds, now))
+    }
+}
+
+/// What was found out about one request.
+struct Known {
+    request: ApprovalId,
+    at: Timestamp,
+    holds: Preview,
+}
 
 /// What is said of it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Preview {
     pub(super) facts: Vec<Fact>,
     /// What should make whoever decides stop and look.
     pub(super) warnings: Vec<String>,
-    /// It could not be made: nobody can know what they would grant.
-    pub(super) failed: bool,
+    /// When it was counted, in words; empty where nothing was.
+    pub(super) counted: String,
 }
 
 /// Of a request that is open. Whoever looks at it is audited before.
 ///
 /// # Errors
-/// When the store cannot be read, or the archive cannot be made.
-pub(super) async fn of(app: &App, organisation: &OdsCode, export: &Export, now: Timestamp) -> anyhow::Result<Preview> {
-    let mut preview = Preview::default();
-    match app.gateway.would_leave(organisation, export).await? {
-        None => preview.warnings.push("The person was erased since: nothing would leave.".to_owned()),
-        Some(leaving) => match (export.form, &leaving.patient) {
-            (ExportForm::Sar, Some(patient)) => {
-                let held = app.gateway.record_leaving(&leaving).await?;
-                let kept = Kept::of(&held);
-                let identified = export.identified.unwrap_or(Identified::NumberAlone);
-                preview.archive(&archive_of(app, patient, held, identified).await?, &kept);
-            }
-            _ => preview.entries(&app.gateway.count_leaving(&leaving).await?, export),
-        },
-    }
+/// When the store cannot be read, the archive cannot be made, or others' archives take too long.
+pub(super) async fn of(
+    app: &App,
+    organisation: &OdsCode,
+    request: ApprovalId,
+    export: &Export,
+    now: Timestamp,
+) -> anyhow::Result<Preview> {
+    let mut preview = match app.gateway.would_leave(organisation, export).await? {
+        None => {
+            let warnings = vec!["The person was erased since: nothing would leave.".to_owned()];
+            Preview { warnings, ..Preview::default() }
+        }
+        Some(leaving) => {
+            let (holds, at) = app.previews.of(request, now, found_out(app, export, &leaving)).await?;
+            Preview { counted: dates::near_moment(at, now), ..holds }
+        }
+    };
     preview.log(app, organisation, now).await?;
     Ok(preview)
+}
+
+async fn found_out(app: &App, export: &Export, leaving: &WouldLeave) -> anyhow::Result<Preview> {
+    let mut preview = Preview::default();
+    match (export.form, &leaving.patient) {
+        (ExportForm::Sar, Some(patient)) => {
+            let held = app.gateway.record_leaving(leaving).await?;
+            let kept = Kept::of(&held);
+            let identified = export.identified.unwrap_or(Identified::NumberAlone);
+            preview.archive(&archive_of(app, patient, held, identified).await?, &kept);
+        }
+        _ => preview.entries(&app.gateway.count_leaving(leaving).await?, export),
+    }
+    Ok(preview)
+}
+
+/// Says that this account was shown this of this request, for the form that grants it: signed by the log's key, which all gateways of a
+/// store share, so that any of them knows it again.
+///
+/// # Errors
+/// When this process has no key of the log.
+pub(super) fn seal(app: &App, request: ApprovalId, who: UserId, preview: &Preview) -> anyhow::Result<String> {
+    let key = app.log_key.get().context("this process has no key of the log")?;
+    let lines = preview.facts.iter().flat_map(|fact| fact.lines.iter()).chain(&preview.warnings);
+    let shown: String = lines.flat_map(|line| [line.as_str(), "\n"]).collect();
+    let note = key.sign_statement(&format!("{}{}\n", shown_to(request, who), sha256_hex(shown.as_bytes())))?;
+    Ok(URL_SAFE_NO_PAD.encode(note))
+}
+
+/// Whether it is such a seal, of this request and account.
+pub(super) fn was_shown(app: &App, request: ApprovalId, who: UserId, sealed: &str) -> bool {
+    let Some(key) = app.log_key.get() else { return false };
+    let Some(note) = URL_SAFE_NO_PAD.decode(sealed).ok().and_then(|note| String::from_utf8(note).ok()) else {
+        return false;
+    };
+    let text = key.verifying_keys().verified_text(&note);
+    text.is_ok_and(|text| text.starts_with(&shown_to(request, who)))
+}
+
+fn shown_to(request: ApprovalId, who: UserId) -> String {
+    format!("onward export request as it was shown v1\n{request}\n{who}\n")
 }
 
 /// How much is held, and how much of it is no longer kept.
@@ -74,11 +163,11 @@ impl Kept {
 }
 
 impl Preview {
-    /// Where it could not be made.
+    /// Where it could not be made: nobody can know what they would grant.
     pub(super) fn failed() -> Self {
         let words = "What it would hold could not be found out: it can be refused here, and not be granted. Open this page again \
                      later, or tell whoever runs Onward.";
-        Self { warnings: vec![words.to_owned()], failed: true, ..Self::default() }
+        Self { warnings: vec![words.to_owned()], ..Self::default() }
     }
 
     fn archive(&mut self, archive: &Archive, kept: &Kept) {
@@ -212,7 +301,35 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_request_would_let_out_is_found_out_once_a_minute_and_one_at_a_time() {
+        let (previews, drawn, drawing) = (Previews::default(), Cell::new(0), Cell::new(0));
+        let draw = async || {
+            assert_eq!(drawing.replace(1), 0, "one at a time");
+            tokio::task::yield_now().await;
+            drawing.set(0);
+            drawn.set(drawn.get() + 1);
+            anyhow::Ok(Preview { warnings: vec![drawn.get().to_string()], ..Preview::default() })
+        };
+        let (one, other) = (ApprovalId::random(), ApprovalId::random());
+        let at = |seconds: i64| Timestamp::from_second(1_000 + seconds).expect("a moment");
+        let look = async |request: ApprovalId, seconds: i64| {
+            let (preview, since) = previews.of(request, at(seconds), draw()).await.expect("drawn");
+            (preview.warnings.concat(), since)
+        };
+        let together = tokio::join!(look(one, 0), look(one, 0), look(other, 0), look(one, 0));
+        let first = ("1".to_owned(), at(0));
+        assert_eq!(together, (first.clone(), first.clone(), ("2".to_owned(), at(0)), first.clone()));
+        assert_eq!(look(one, 59).await, first, "not anew for each look");
+        assert_eq!(look(one, 60).await, ("3".to_owned(), at(60)));
+        let failed = previews.of(other, at(120), async { Err(anyhow::anyhow!("no store")) }).await;
+        assert!(failed.is_err());
+        assert_eq!(look(other, 121).await, ("4".to_owned(), at(121)), "a failure is not kept");
+    }
 
     #[test]
     fn what_is_not_in_it_is_told_as_cut() {

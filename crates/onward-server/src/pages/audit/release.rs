@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::store::{Approval, StoreError};
-use onward_core::{ApprovalId, NhsNumber, Timestamp};
+use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp, UserId};
 use onward_gateway::explore::Inquiry;
 use onward_gateway::exporting::{Export, ExportForm};
 use onward_transform::render::dates;
@@ -32,6 +32,8 @@ struct ReleasePage {
     facts: Vec<Fact>,
     /// Told while it is open.
     preview: Preview,
+    /// Says that it was shown; empty where it was not, or nothing is to be decided.
+    seal: String,
     path: String,
     /// It is about one person, who is not shown yet.
     hidden: bool,
@@ -102,11 +104,11 @@ async fn show(
             if let Some((approval, export)) = app.gateway.look_at_export(&inquiry, id).await? {
                 let preview = match approval.verdict {
                     // Whoever cannot be told what would leave can still refuse it.
-                    None => preview::of(app, organisation, &export, now).await.unwrap_or_else(|error| {
+                    None => shown(app, organisation, &approval, &export, who.user, now).await.unwrap_or_else(|error| {
                         tracing::error!(%error, "what an export would hold could not be made");
-                        Preview::failed()
+                        (Preview::failed(), String::new())
                     }),
-                    Some(_) => Preview::default(),
+                    Some(_) => (Preview::default(), String::new()),
                 };
                 return Ok::<_, StoreError>(Some((shell(app, who).await?.0, approval, export, preview)));
             }
@@ -115,14 +117,29 @@ async fn show(
     };
     let status = if reason.error.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     match looked.await {
-        Ok(Some((shell, approval, export, preview))) => {
+        Ok(Some((shell, approval, export, (preview, seal)))) => {
             let me = who.user.to_string();
             let standing = ReleasePage::new(shell, &approval, &export, &me, reason, patient, now);
-            page(headers, status, &ReleasePage { preview, ..standing })
+            page(headers, status, &ReleasePage { preview, seal, ..standing })
         }
         Ok(None) => trouble(StatusCode::NOT_FOUND),
         Err(error) => store_failed(&error),
     }
+}
+
+/// What would leave, and the seal over it; nobody grants what they have asked for, so that whoever asked gets none.
+async fn shown(
+    app: &App,
+    organisation: &OdsCode,
+    approval: &Approval,
+    export: &Export,
+    who: UserId,
+    now: Timestamp,
+) -> anyhow::Result<(Preview, String)> {
+    let preview = preview::of(app, organisation, approval.id, export, now).await?;
+    let own = approval.asked_by == who.to_string();
+    let seal = if own { String::new() } else { preview::seal(app, approval.id, who, &preview)? };
+    Ok((preview, seal))
 }
 
 impl ReleasePage {
@@ -152,6 +169,7 @@ impl ReleasePage {
             person: patient.map(|number| format!("NHS number {}", grouped(number.expose()))).unwrap_or_default(),
             facts: facts(approval, export, now),
             preview: Preview::default(),
+            seal: String::new(),
             path: format!("/audit/exports/{}", approval.id),
             reason,
             decide: approval.verdict.is_none() && !own,

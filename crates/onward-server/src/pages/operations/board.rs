@@ -17,7 +17,7 @@ use onward_transform::render::dates;
 
 use super::super::components::{Field, FormError};
 use super::super::{OnlyGet, Shell, attendant, decided, page, see_other, sent, shell, store_failed, trouble};
-use super::{DeedForm, Wrong, decider, done_words, errors, reason, words};
+use super::{DeedForm, Wrong, decider, done_words, errors, overtaken, reason, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -203,7 +203,7 @@ pub(super) async fn pause(State(app): State<Arc<App>>, who: SignedIn, headers: H
     };
     match app.gateway.pause(recipient.clone(), &decider(&who, &why, true)).await {
         Ok(true) => see_other(&format!("/operations?done=paused&whom={}", whom(recipient.as_ref()))),
-        Ok(false) => trouble(StatusCode::CONFLICT),
+        Ok(false) => overtaken::paused(&app, recipient.as_ref()).await,
         Err(error) => store_failed(&error),
     }
 }
@@ -223,7 +223,7 @@ pub(super) async fn resume(State(app): State<Arc<App>>, who: SignedIn, headers: 
     };
     match app.gateway.resume(recipient.as_ref(), &decider(&who, &why, true)).await {
         Ok(true) => see_other(&format!("/operations?done=resumed&whom={}", whom(recipient.as_ref()))),
-        Ok(false) => trouble(StatusCode::CONFLICT),
+        Ok(false) => overtaken::resumed(&app, recipient.as_ref()).await,
         Err(error) => store_failed(&error),
     }
 }

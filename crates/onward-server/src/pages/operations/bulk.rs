@@ -18,7 +18,7 @@ use onward_transform::render::dates;
 use super::super::components::{Choice, Fact, Field, FormError};
 use super::super::{OnlyGet, Shell, page, see_other, sent, shell, store_failed, trouble};
 use super::delivery::OnePage;
-use super::{DeedForm, Wrong, board, decider, done_words, errors, reason, words};
+use super::{DeedForm, Wrong, board, decider, done_words, errors, overtaken, reason, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -157,7 +157,7 @@ pub(super) async fn cancel(
     let Ok(bulk) = id.parse::<BulkId>() else { return trouble(StatusCode::NOT_FOUND) };
     match app.gateway.cancel_bulk(bulk, &decider(&who, &why, true)).await {
         Ok(true) => see_other(&format!("/operations/bulks/{bulk}?done=cancelled")),
-        Ok(false) => trouble(StatusCode::CONFLICT),
+        Ok(false) => overtaken::bulk(&app, bulk).await,
         Err(error) => store_failed(&error),
     }
 }

@@ -12,7 +12,7 @@ use onward_gateway::holds::{Planned, Released};
 use onward_gateway::redirect::Redirected;
 
 use super::super::{Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
-use super::words;
+use super::{overtaken, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -45,11 +45,12 @@ pub(super) async fn post(
     match app.gateway.decide_redirect(&attendant(&who), id, granted).await {
         Ok(Redirected::Refused) => see_other("/operations?done=refused"),
         Ok(Redirected::Granted(Released::Queued(_))) => see_other("/operations?done=redirected"),
+        Ok(Redirected::Granted(Released::NotFound)) => overtaken::redirect(&app, id).await,
         Ok(Redirected::Granted(released)) => match shell(&app, &who).await {
             Ok((shell, _)) => outcome(&headers, shell, &released, "/operations".to_owned()),
             Err(error) => store_failed(&error),
         },
-        Ok(Redirected::NotYours) => trouble(StatusCode::CONFLICT),
+        Ok(Redirected::NotYours) => overtaken::approval(&app, &who, id).await,
         Err(error) => store_failed(&error),
     }
 }
@@ -63,7 +64,7 @@ pub(super) fn outcome(headers: &HeaderMap, shell: Shell, released: &Released, ba
         }
         Released::NotDecidable(why) => vec![in_page_words(&why.to_string())],
         Released::Refused(why) => vec![format!("The message would be refused now: {why}")],
-        _ => vec!["It is not held any more. Somebody else may have decided meanwhile.".to_owned()],
+        _ => vec!["It is not held any more.".to_owned()],
     };
     let title = "Nothing was sent";
     let template = OutcomePage { shell, title, lines, copies: Vec::new(), back, form: None };

@@ -17,7 +17,7 @@ use onward_transform::render::dates;
 
 use super::super::components::{Fact, FormError};
 use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
-use super::{DeedForm, Wrong, decider, done_words, errors, reason, replay, reveal_form, told, words};
+use super::{DeedForm, Wrong, decider, done_words, errors, overtaken, reason, replay, reveal_form, told, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -90,7 +90,7 @@ pub(super) async fn resend(
     match done.await {
         Ok((true, Some(replay))) => see_other(&format!("/operations/replays/{replay}?done=replay")),
         Ok((true, _)) => see_other(&format!("/operations/deliveries/{delivery}?done={how}")),
-        Ok((false, _)) => trouble(StatusCode::CONFLICT),
+        Ok((false, _)) => overtaken::copy(&app, delivery).await,
         Err(error) => store_failed(&error),
     }
 }
@@ -110,7 +110,7 @@ pub(super) async fn redirect(
     };
     match asked.await {
         Ok(Ok(())) => see_other(&format!("/operations/deliveries/{delivery}?done=asked")),
-        Ok(Err(None)) => trouble(StatusCode::CONFLICT),
+        Ok(Err(None)) => overtaken::copy(&app, delivery).await,
         Ok(Err(Some((field, error)))) => {
             let wrong = Wrong::new("redirect", field, error, &body);
             show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await

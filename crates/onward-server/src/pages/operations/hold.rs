@@ -19,7 +19,7 @@ use super::super::components::{Choice, Fact, Field};
 use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, store_failed, trouble};
 use super::decide::{OutcomePage, outcome, rows};
 use super::delivery::{OnePage, ask};
-use super::{DeedForm, Wrong, decider, done_words, errors, reason, reveal_form, told, words};
+use super::{DeedForm, Wrong, decider, done_words, errors, overtaken, reason, reveal_form, told, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -76,7 +76,7 @@ pub(super) async fn redirect(
     };
     match asked.await {
         Ok(Ok(())) => see_other(&format!("/operations/holds/{id}?done=asked")),
-        Ok(Err(None)) => trouble(StatusCode::CONFLICT),
+        Ok(Err(None)) => overtaken::hold(&app, &id, StatusCode::CONFLICT).await,
         Ok(Err(Some((field, error)))) => {
             let wrong = Wrong::new("redirect", field, error, &body);
             show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await
@@ -106,7 +106,7 @@ pub(super) async fn reveal(
     };
     match revealed.await {
         Ok(Some(revealed)) => show(&app, &who, &headers, &id, "", None, told(&revealed)).await,
-        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        Ok(None) => overtaken::hold(&app, &id, StatusCode::CONFLICT).await,
         Err(error) => store_failed(&error),
     }
 }
@@ -143,7 +143,7 @@ async fn decide(
     };
     let back = format!("/operations/holds/{hold}");
     match decided.await {
-        Ok((_, Released::NotFound)) => trouble(StatusCode::NOT_FOUND),
+        Ok((_, Released::NotFound)) => overtaken::hold(app, id, StatusCode::CONFLICT).await,
         Ok((_, Released::Queued(_))) => see_other("/operations?done=released"),
         Ok((_, Released::Closed { .. })) => see_other("/operations?done=closed"),
         Ok((shell, preview @ (Released::WouldQueue(_) | Released::WouldClose { .. }))) => {
@@ -215,7 +215,9 @@ async fn show(
             let now = app.gateway.clock().now();
             page(headers, status, &one(shell, &held, done, wrong.as_ref(), person, now))
         }
-        Ok(None) => trouble(StatusCode::NOT_FOUND),
+        // A form that was sent to it comes too late; its page is not there any more.
+        Ok(None) if wrong.is_some() => overtaken::hold(app, id, StatusCode::CONFLICT).await,
+        Ok(None) => overtaken::hold(app, id, StatusCode::NOT_FOUND).await,
         Err(error) => store_failed(&error),
     }
 }

@@ -7,6 +7,7 @@ mod bulk;
 mod decide;
 mod delivery;
 mod hold;
+mod overtaken;
 mod replay;
 mod words;
 

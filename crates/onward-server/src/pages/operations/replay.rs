@@ -14,7 +14,7 @@ use onward_transform::render::dates;
 use super::super::components::Fact;
 use super::super::{OnlyGet, Shell, attendant, page, shell, store_failed, trouble};
 use super::delivery::{self, Link, OnePage};
-use super::{DeedForm, Wrong, done_words, errors, words};
+use super::{DeedForm, Wrong, done_words, errors, overtaken, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -44,7 +44,7 @@ pub(super) async fn show_preview(
         Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy, replays)))
     };
     match looked.await {
-        Ok(Some((_, copy, _))) if !delivery::is_replayable(&copy) => trouble(StatusCode::CONFLICT),
+        Ok(Some((_, copy, _))) if !delivery::is_replayable(&copy) => overtaken::copy(app, copy.id).await,
         Ok(Some((shell, copy, replays))) => {
             let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
             page(headers, status, &preview_of(shell, &copy, &replays, wrong.as_ref(), app.gateway.clock().now()))
