@@ -60,6 +60,8 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
         ("tracheostomy", "0", "Tracheostomy: tick it, or take the beds away"),
         ("type-dementia-maximum", "31", "Dementia: there cannot be more beds than the home has"),
         ("type-dementia-occupied", "11", "Dementia: occupied and vacant beds are more than there can be"),
+        ("type-nursing-maximum", "19", "Nursing: with it the types have 31 beds together, and the home has 30"),
+        ("type-nursing-vacant", "2", "Nursing: with it the types have 4 vacant beds together, and the home has 3 free"),
         ("type-short-stay-vacant", "x", "Write a number of beds"),
     ] {
         let page = keep("VMH01", &[(field, value)]).await;
@@ -154,7 +156,7 @@ async fn a_hospitals_system_finds_homes_by_fhir() {
     let text = capable(DIRECTORY, "Elm Court", "tracheostomy = { offered = true, beds = { with_nursing = 2 } }");
     let text = text.replace("uprn = \"100012345679\"\n", "uprn = \"100012345679\"\ncqc_location = \"1-999000034\"\naccepts_discharges_at_weekends = true\n\
         beds_by_type = { dementia = { maximum = 4, occupied = 3, vacant = 1 }, short_stay = { maximum = 2, vacant = 1, closed = true } }\n\
-        beds_total = { with_nursing = 9 }\nbeds_available = { with_nursing = 1 }\nbeds_updated = \"2026-11-01T09:00:00Z\"\n");
+        beds_total = { with_nursing = 9 }\nbeds_available = { with_nursing = 2 }\nbeds_updated = \"2026-11-01T09:00:00Z\"\n");
     world.import_directory(&text).await;
     let hospital = world.hospital().await;
     let service = "fhir/R4/HealthcareService";

@@ -12,8 +12,10 @@ use crate::attend::Attendant;
 use crate::explore::told;
 use crate::identify::expired;
 
+mod bed_numbers;
 mod characteristics;
 
+pub use bed_numbers::{BedProblem, bed_problems, judge};
 pub use characteristics::{Characteristic, UnknownCharacteristic};
 
 /// Free beds that were told longer ago are shown as old.
@@ -120,45 +122,6 @@ pub enum Kept {
 #[must_use]
 pub fn seal_of(home: &CareHome) -> String {
     crate::sha256_hex(&serde_json::to_vec(&home.own_word()).expect("texts and numbers are JSON"))
-}
-
-/// The first thing of a home's word that cannot be so.
-///
-/// # Errors
-/// When there is one.
-pub fn judge(word: &OwnWord) -> Result<(), NotSo> {
-    let total = word.beds_total;
-    let too_many = |field: &str, beds: Beds, why: String| {
-        let part = match beds {
-            beds if beds.with_nursing > total.with_nursing => "with",
-            beds if beds.without_nursing > total.without_nursing => "without",
-            _ => return Ok(()),
-        };
-        Err(NotSo { field: format!("{field}-{part}"), why })
-    };
-    too_many("free", word.beds_available, "There cannot be more free beds than beds".to_owned())?;
-    for need in Need::ALL {
-        let told = word.capabilities.of(*need);
-        let title = need.title();
-        too_many(need.as_str(), told.beds, format!("{title}: there cannot be more beds than the home has"))?;
-        if !told.offered && told.beds != Beds::default() {
-            let why = format!("{title}: tick it, or take the beds away");
-            return Err(NotSo { field: need.as_str().to_owned(), why });
-        }
-    }
-    for (bed_type, beds) in word.beds_by_type.told() {
-        let title = bed_type.title();
-        let (part, why) = match beds {
-            beds if u64::from(beds.maximum) > total.all() => ("maximum", "there cannot be more beds than the home has"),
-            beds if beds.are_too_many() => ("vacant", "occupied and vacant beds are more than there can be"),
-            beds if u64::from(beds.vacant) > word.beds_available.all() => {
-                ("vacant", "there cannot be more vacant beds than free beds of the home")
-            }
-            _ => continue,
-        };
-        return Err(NotSo { field: format!("type-{bed_type}-{part}"), why: format!("{title}: {why}") });
-    }
-    Ok(())
 }
 
 /// How it stands with beds of one type, in words.
@@ -311,7 +274,7 @@ fn in_a_line(home: &CareHome) -> String {
 
 #[cfg(test)]
 mod tests {
-    use onward_core::directory::{BedType, BedTypes};
+    use onward_core::directory::BedType;
 
     use super::*;
 
@@ -338,16 +301,6 @@ mod tests {
         assert!(HomeQuery::default().fits(&home, now), "it is still found");
         let (was, mut word) = (seal_of(&home), home.own_word());
         word.beds_total.with_nursing = 1;
-        let wrong = |word: &OwnWord| judge(word).expect_err("it cannot be so").field;
-        assert_eq!(judge(&word), Ok(()));
-        for (beds, field) in [((2, 0, 0), "maximum"), ((1, 1, 1), "vacant"), ((1, 0, 2), "vacant")] {
-            let (maximum, occupied, vacant) = beds;
-            let dementia = TypedBeds { maximum, occupied, vacant, closed: false };
-            let word = OwnWord { beds_by_type: BedTypes { dementia, ..BedTypes::default() }, ..word.clone() };
-            assert_eq!(wrong(&word), format!("type-dementia-{field}"), "{beds:?}");
-        }
-        let full = OwnWord { beds_available: Beds::default(), ..word.clone() };
-        assert_eq!(wrong(&full), "type-dementia-vacant", "no bed is free, so none of a type is vacant");
         home.set_own_word(word);
         assert_ne!(seal_of(&home), was);
         let late: Timestamp = "2027-02-01T00:00:00Z".parse().expect("a time");

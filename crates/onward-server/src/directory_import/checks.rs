@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use onward_core::directory::{Beds, Capabilities, CareHome, Contact, DirectoryEntry, Endpoint, is_cqc_location};
+use onward_core::directory::{Beds, CareHome, Contact, DirectoryEntry, Endpoint, Need, is_cqc_location};
 use onward_core::{OdsCode, Timestamp};
+use onward_gateway::directory::bed_problems;
 use url::Url;
 
 use super::Problem;
@@ -25,6 +26,9 @@ pub(super) fn entry(
 ) {
     let (mut wrong, mut doubtful) = (Vec::new(), Vec::new());
     every_field(record, entry, now, &mut wrong, &mut doubtful);
+    if let DirectoryEntry::CareHome(home) = entry {
+        beds(record, reading, home, &mut wrong, &mut doubtful);
+    }
     let stood_in: Vec<String> = reading.stand_ins.iter().map(|path| record.problem(path, "").message).collect();
     let own = |problem: &Problem| !stood_in.iter().any(|name| problem.message.starts_with(name.as_str()));
     problems.extend(wrong.into_iter().filter(own));
@@ -106,30 +110,6 @@ fn care_home(
     if home.covering_practice == home.delivering_pharmacy {
         problems.push(record.problem("delivering_pharmacy", "is the same organisation as covering_practice"));
     }
-    for (kind, available, total) in [
-        ("with_nursing", home.beds_available.with_nursing, home.beds_total.with_nursing),
-        ("without_nursing", home.beds_available.without_nursing, home.beds_total.without_nursing),
-    ] {
-        if available > total {
-            problems.push(
-                record
-                    .problem(&format!("beds_available.{kind}"), format!("{available} beds are free of {total} in all")),
-            );
-        }
-    }
-    for (bed_type, beds) in home.beds_by_type.told() {
-        let name = bed_type.as_str().replace('-', "_");
-        let path = |field: &str| format!("beds_by_type.{name}.{field}");
-        if beds.are_too_many() {
-            let message =
-                format!("{} occupied and {} vacant beds are more than {}", beds.occupied, beds.vacant, beds.maximum);
-            problems.push(record.problem(&path("vacant"), message));
-        }
-        if u64::from(beds.maximum) > home.beds_total.all() {
-            let message = format!("{} beds of this type are more than the home has", beds.maximum);
-            problems.push(record.problem(&path("maximum"), message));
-        }
-    }
     match home.beds_updated {
         None if home.beds_available != Beds::default() => {
             warnings
@@ -144,15 +124,15 @@ fn care_home(
             "is missing: the summary for the home names nobody to ring when the person gets worse",
         ));
     }
-    for (name, capability) in capabilities(&home.capabilities) {
-        let path = format!("capabilities.{name}.beds.with_nursing");
-        if !capability.offered && capability.beds != Beds::default() {
-            warnings.push(record.problem(&path, format!("{name} has beds but is not offered")));
-        }
-        if capability.beds.with_nursing > home.beds_total.with_nursing
-            || capability.beds.without_nursing > home.beds_total.without_nursing
-        {
-            problems.push(record.problem(&path, format!("{name} has more beds than the home")));
+}
+
+/// What cannot be so of the numbers of beds, as far as all that it rests on is the file's own word: the same that the home's page does
+/// not take.
+fn beds(record: &Record, reading: &Reading, home: &CareHome, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    for found in bed_problems(&home.own_word()) {
+        if found.rests_on.iter().all(|path| reading.is_own(path)) {
+            let told = if found.doubtful { &mut *warnings } else { &mut *problems };
+            told.push(record.problem(&found.path, found.why));
         }
     }
 }
@@ -184,28 +164,13 @@ fn missing(record: &Record, home: &CareHome, problems: &mut Vec<Problem>, warnin
     ]
     .map(str::to_owned)
     .to_vec();
-    asked_for.extend(capabilities(&home.capabilities).map(|(name, _)| format!("capabilities.{name}")));
+    asked_for.extend(Need::ALL.iter().map(|need| format!("capabilities.{}", need.as_str().replace('-', "_"))));
     for path in asked_for.iter().filter(|path| !record.gives(path)) {
         // Free beds without their time have a reminder of their own.
         if path != "beds_updated" || home.beds_available == Beds::default() {
             warnings.push(record.problem(path, "is missing: the NHS quick guide on care-home services asks for it"));
         }
     }
-}
-
-fn capabilities(all: &Capabilities) -> [(&'static str, onward_core::directory::Capability); 10] {
-    [
-        ("non_weight_bearing", all.non_weight_bearing),
-        ("cognitive_difficulties", all.cognitive_difficulties),
-        ("tracheostomy", all.tracheostomy),
-        ("elderly_mentally_infirm", all.elderly_mentally_infirm),
-        ("spinal_rehabilitation", all.spinal_rehabilitation),
-        ("specialist_rehabilitation", all.specialist_rehabilitation),
-        ("palliative_care", all.palliative_care),
-        ("intermediate_care", all.intermediate_care),
-        ("intermediate_care_with_medical_responsibility", all.intermediate_care_with_medical_responsibility),
-        ("short_term_placement", all.short_term_placement),
-    ]
 }
 
 /// Outward code of 2 to 4 letters and digits that begins with a letter, inward code of a digit and two letters

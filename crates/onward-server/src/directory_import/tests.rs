@@ -89,7 +89,8 @@ fn beds_must_add_up() {
         &changed("beds_available = { with_nursing = 2, ", "beds_available = { with_nursing = 19, "),
         Format::Toml,
     );
-    assert!(more_free[0].contains("19 beds are free of 18 in all"), "{more_free:?}");
+    let told = "beds_available.with_nursing: There cannot be more free beds than beds: 19 of 18";
+    assert!(more_free.len() == 1 && more_free[0].contains(told), "{more_free:?}");
     let negative = problems(&changed("with_nursing = 18", "with_nursing = -1"), Format::Toml);
     assert!(negative[0].contains("beds_total.with_nursing: "), "{negative:?}");
     let capability = problems(
@@ -99,7 +100,8 @@ fn beds_must_add_up() {
         ),
         Format::Toml,
     );
-    assert!(capability[0].contains("palliative_care has more beds than the home"), "{capability:?}");
+    let told = "Palliative care: there cannot be more beds than the home has: 30 of 18";
+    assert!(capability[0].contains(told), "{capability:?}");
     let unasked = import(
         &changed(
             "tracheostomy = { offered = false }",
@@ -108,7 +110,56 @@ fn beds_must_add_up() {
         Format::Toml,
     )
     .expect("legal");
-    assert!(unasked.warnings[0].message.contains("has beds but is not offered"), "{:?}", unasked.warnings);
+    assert!(
+        unasked.warnings[0].message.contains("there are beds for it, and it is not offered"),
+        "{:?}",
+        unasked.warnings
+    );
+}
+
+/// The example's types have as many beds together as the home, and as many vacant ones as are free.
+#[test]
+fn beds_by_type_must_add_up_as_on_the_homes_page() {
+    for (from, to, expected) in [
+        (
+            "short_stay = { maximum = 4,",
+            "short_stay = { maximum = 5,",
+            "short_stay.maximum: Short stay: with it the types have 43 beds together, and the home has 42",
+        ),
+        (
+            "dementia = { maximum = 8, occupied = 7,",
+            "dementia = { maximum = 8, occupied = 8,",
+            "dementia.vacant: Dementia: occupied and vacant beds are more than there can be: 8 and 1 of 8",
+        ),
+        (
+            "nursing = { maximum = 14, occupied = 12, vacant = 2",
+            "nursing = { maximum = 14, occupied = 8, vacant = 6",
+            "nursing.vacant: Nursing: there cannot be more vacant beds than free beds of the home: 6 of 5",
+        ),
+        (
+            "nursing = { maximum = 14, occupied = 12, vacant = 2",
+            "nursing = { maximum = 14, occupied = 11, vacant = 3",
+            "nursing.vacant: Nursing: with it the types have 6 vacant beds together, and the home has 5 free",
+        ),
+    ] {
+        let found = problems(&changed(from, to), Format::Toml);
+        assert_eq!(found.len(), 1, "{to}: {found:#?}");
+        let whole = format!("care home VMH01: beds_by_type.{expected}");
+        assert!(found[0].starts_with(&format!("line {}: ", line(from))) && found[0].contains(&whole), "{}", found[0]);
+    }
+    let csv = CSV.replacen(",16,14,2,", ",17,14,2,", 1);
+    assert_ne!(csv, CSV);
+    let found = problems(&csv, Format::Csv);
+    assert!(found.len() == 1 && found[0].contains("the types have 43 beds together"), "{found:#?}");
+    // What rests on a number that cannot be read is not known.
+    for (from, to) in [
+        ("beds_available = { with_nursing = 2, ", "beds_available = { with_nursing = \"two\", "),
+        ("beds_available = { with_nursing = 2, without_nursing = 3 }", "beds_available = 5"),
+        ("general = { maximum = 16,", "general = { maximum = \"many\","),
+    ] {
+        let found = problems(&changed(from, to), Format::Toml);
+        assert_eq!(found.len(), 1, "{to}: {found:#?}");
+    }
 }
 
 #[test]
