@@ -13,7 +13,7 @@ use onward_tests::world::{World, post_xml};
 use crate::lifecycle::copy_of;
 
 /// What is written, and what of it must be readable as it is. Markup that ran would not be.
-const CORPUS: [(&str, &str); 14] = [
+const CORPUS: [(&str, &str); 18] = [
     ("<script>alert(1)</script>", "alert(1)"),
     ("\"><img src=x onerror=alert(2)>", "onerror=alert(2)"),
     ("' onmouseover='alert(3)", "alert(3)"),
@@ -31,7 +31,14 @@ const CORPUS: [(&str, &str); 14] = [
         "Wolfeschlegelsteinhausenbergerdorff-Wolfeschlegelsteinhausenbergerdorff-Wolfeschlegelsteinhausenbergerdorff-Wolfeschlegelsteinhausenbergerdorff-Wolfeschlegelsteinhausenbergerdorff-Wolfeschlegelsteinhausenbergerdorff-Wolfeschlegelsteinhausenbergerdorff-Wolfeschlegelsteinhausenbergerdorff-Wolfeschlegels",
         "Wolfeschlegelsteinhausen",
     ),
+    ("\u{ff1d}HYPERLINK(\"http://evil.example\",\"x\")", "HYPERLINK"),
+    ("\u{ff0b}1+cmd|' /C calc'!A0", "calc"),
+    ("\u{ff0d}2+3+cmd|' /C calc'!A0", "2+3"),
+    ("\u{ff20}SUM(1+1)*cmd|' /C calc'!A0", "SUM(1+1)"),
 ];
+
+/// Names that begin with what a spreadsheet does not show.
+const DRESSED: [&str; 7] = ["\t=1+1", "\r=1+2", "\n@SUM(1)", "   =1+3", " \u{3000}\u{ff1d}1+4", "\u{feff}-1+5", "\tx"];
 
 /// The first tag of a page that would run, load or hold something that is not ours.
 fn active(page: &str) -> Option<&str> {
@@ -143,6 +150,10 @@ async fn no_cell_of_a_spreadsheet_is_a_formula() {
         rename(&world, &home, text).await;
         assert_eq!(home.browser.get(&format!("/transfers/{copy}")).await.status, 200);
     }
+    for name in DRESSED {
+        rename(&world, &home, name).await;
+        assert_eq!(home.browser.get(&format!("/transfers/{copy}")).await.status, 200);
+    }
     let today = SystemClock.now();
     let day = |hours: i64| (today + jiff::SignedDuration::from_hours(hours)).strftime("%Y-%m-%d").to_string();
     let (from, until) = (day(-24), day(24));
@@ -176,14 +187,17 @@ async fn no_cell_of_a_spreadsheet_is_a_formula() {
     for record in reader.records() {
         for cell in record.expect("CSV").iter() {
             cells += 1;
-            let starts = cell.trim_start().chars().next();
-            assert!(!matches!(starts, Some('=' | '+' | '-' | '@' | '|' | '%')), "{cell}");
-            met.extend(CORPUS.iter().filter(|(text, _)| cell.trim_start_matches('\'') == *text).map(|(text, _)| *text));
+            let starts = cell.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').chars().next();
+            let wide = matches!(starts, Some('\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}'));
+            assert!(!wide && !matches!(starts, Some('=' | '+' | '-' | '@' | '|' | '%')), "{cell:?}");
+            assert!(!cell.starts_with(['\t', '\r', '\n']), "{cell:?}");
+            let texts = CORPUS.iter().map(|(text, _)| *text).chain(DRESSED);
+            met.extend(texts.filter(|text| cell.trim_start_matches('\'') == *text));
         }
     }
     assert!(cells > 100, "{cells} cells");
-    for formula in [9, 10, 11, 12] {
-        assert!(met.contains(CORPUS[formula].0), "{} is in the file, as words", CORPUS[formula].0);
+    for text in [9, 10, 11, 12, 14, 15, 16, 17].map(|formula| CORPUS[formula].0).into_iter().chain(DRESSED) {
+        assert!(met.contains(text), "{text:?} is in the file, as words");
     }
 }
 

@@ -15,7 +15,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::input;
 use super::open::ConfigArgs;
 use super::terminal::Terminal;
-use crate::app;
+use crate::{app, spreadsheet};
 
 /// Disclosure policies.
 #[derive(Debug, Subcommand)]
@@ -136,7 +136,7 @@ fn print(command: &Matrix, terminal: &mut Terminal) -> Outcome {
             terminal.json(&json!({ "element": row.element, "recipients": cells }));
         }
     } else if format == Format::Csv {
-        terminal.write(&csv(&kinds, &rows)?);
+        terminal.write(&csv(&kinds, &rows));
     } else {
         let kinds: [RecipientKind; 5] = kinds
             .try_into()
@@ -156,15 +156,14 @@ fn table_row(row: &MatrixRow) -> [String; 6] {
     std::array::from_fn(|at| if at == 0 { row.element.clone() } else { cells.next().unwrap_or_default() })
 }
 
-fn csv(kinds: &[RecipientKind], rows: &[MatrixRow]) -> Result<Vec<u8>, Failure> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
+fn csv(kinds: &[RecipientKind], rows: &[MatrixRow]) -> Vec<u8> {
     let heading = std::iter::once("element").chain(kinds.iter().map(|kind| kind.as_str()));
-    writer.write_record(heading).map_err(Failure::fault)?;
-    for row in rows {
+    let heading: Vec<String> = heading.map(str::to_owned).collect();
+    let rows = rows.iter().map(|row| {
         let cells = std::iter::once(row.element.as_str()).chain(row.cells.iter().map(|(_, cell)| cell.as_str()));
-        writer.write_record(cells).map_err(Failure::fault)?;
-    }
-    writer.into_inner().map_err(|error| Failure::fault(error.into_error()))
+        cells.map(str::to_owned).collect()
+    });
+    spreadsheet::lines(std::iter::once(heading).chain(rows))
 }
 
 #[cfg(test)]

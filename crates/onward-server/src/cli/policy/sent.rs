@@ -13,7 +13,7 @@ use super::{Format, Matrix};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::open::{Desk, minute};
 use crate::cli::terminal::{Style, Terminal};
-use crate::{app, in_force};
+use crate::{app, in_force, spreadsheet};
 
 /// The five kinds, as the columns of a table have them.
 const KINDS: [RecipientKind; 5] = [
@@ -50,7 +50,7 @@ pub(super) async fn print(command: &Matrix, terminal: &mut Terminal) -> Outcome 
     store.audit(vec![Desk::new(&config)?.row(AuditWord::Query, detail)]).await?;
     match command.format() {
         Format::Table => table(&found, terminal),
-        Format::Csv => terminal.write(&csv(&found)?),
+        Format::Csv => terminal.write(&csv(&found)),
         Format::Json => json_lines(&found, terminal),
         Format::Dpia => terminal.write(dpia(&config.identity.name, &period, &found).as_bytes()),
     }
@@ -176,32 +176,20 @@ fn rows(found: &Sent) -> impl Iterator<Item = (&str, RecipientKind, &OdsCode, u6
     })
 }
 
-fn csv(found: &Sent) -> Result<Vec<u8>, Failure> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer
-        .write_record([
-            "element",
-            "kind",
-            "organisation",
-            "copies with it",
-            "of them beyond the policy",
-            "copies",
-            "role",
-        ])
-        .map_err(Failure::fault)?;
-    for (element, kind, ods, copies, beyond, to) in rows(found) {
-        let numbers = [copies, beyond, to.copies].map(|number| number.to_string());
-        let [copies, beyond, all] = numbers.each_ref().map(String::as_str);
-        writer.write_record([element, kind.as_str(), ods.as_str(), copies, beyond, all, ""]).map_err(Failure::fault)?;
-    }
-    for ((taken, organisation, role), files) in &found.taken {
-        for (element, with) in &files.elements {
+fn csv(found: &Sent) -> Vec<u8> {
+    let to_recipients = rows(found).map(|(element, kind, ods, copies, beyond, to)| {
+        let [copies, beyond, all] = [copies, beyond, to.copies].map(|number| number.to_string());
+        [element.to_owned(), kind.to_string(), ods.to_string(), copies, beyond, all, String::new()]
+    });
+    let taken = found.taken.iter().flat_map(|((taken, organisation, role), files)| {
+        files.elements.iter().map(move |(element, with)| {
             let (with, all) = (with.to_string(), files.copies.to_string());
-            let row = [element.as_str(), taken.as_str(), organisation, &with, "0", &all, role];
-            writer.write_record(row).map_err(Failure::fault)?;
-        }
-    }
-    writer.into_inner().map_err(|error| Failure::fault(error.into_error()))
+            let [organisation, role] = [organisation, role].map(ToString::to_string);
+            [element.clone(), taken.as_str().to_owned(), organisation, with, "0".to_owned(), all, role]
+        })
+    });
+    let headings = ["element", "kind", "organisation", "copies with it", "of them beyond the policy", "copies", "role"];
+    spreadsheet::csv(headings, to_recipients.chain(taken))
 }
 
 fn json_lines(found: &Sent, terminal: &mut Terminal) {

@@ -9,6 +9,7 @@ use onward_core::store::reporting::{ReportedCopy, ReportedTransfer};
 
 use super::suppress::suppress;
 use crate::cli::sar::page;
+use crate::spreadsheet;
 
 /// Times are told where at least so many copies count.
 const COPIES_MIN: usize = 5;
@@ -30,12 +31,8 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn csv(&self) -> Vec<u8> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(&self.headings).expect("memory takes everything");
-        for row in &self.rows {
-            writer.write_record(row).expect("every row has as many columns as the heading");
-        }
-        writer.into_inner().expect("memory takes everything")
+        let headings = self.headings.iter().map(|heading| (*heading).to_owned()).collect();
+        spreadsheet::lines(std::iter::once(headings).chain(self.rows.iter().cloned()))
     }
 
     pub(super) fn html(&self) -> String {
