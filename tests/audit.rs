@@ -444,11 +444,12 @@ async fn a_start_with_another_configuration_is_told() {
     let second = in_force::parts(&load(&world.config_file)).expect("readable");
     let told = starts(&world).await;
     assert_eq!(told.len(), 2, "{told:?}");
-    let changes = told[1].split_once("; in force: ").expect("said").0;
+    let (changes, rest) = told[1].split_once("; policies: ").expect("said");
     let of = |part: &str| format!("{part} changed ({} to {})", first[part], second[part]);
     let expected = ["policy pharmacy-nomination", "section disclosure", "section retention"].map(of).join(", ");
     assert!(changes.ends_with(&format!(": {expected}")), "{changes}");
-    assert!(!told[1].contains("4321"), "no value: {}", told[1]);
+    let (named, all) = rest.split_once("; in force: ").expect("said");
+    assert!(!changes.contains("4321") && !all.contains("4321"), "no value: {}", told[1]);
 
     // The policies of both starts are kept, each once however many comments it gets.
     let kept = world.gateway().store().policies_in_force().await.expect("readable");
@@ -459,6 +460,19 @@ async fn a_start_with_another_configuration_is_told() {
         !nomination[0].text.contains("\"birthDate\", \"address\"")
             && nomination[1].text.contains("\"birthDate\", \"address\"")
     );
+    // The entry names those in force: for whom, which version, since when, and the digest of the text.
+    let versions = app::load_policies(&load(&world.config_file)).expect("readable");
+    let in_force = kept.iter().filter(|policy| *policy != nomination[0]);
+    let mut expected: Vec<String> = in_force
+        .map(|policy| {
+            let sha256 = onward_server::listener::sha256_hex(policy.text.as_bytes());
+            format!("{} {} {} {sha256}", policy.kind, versions[&policy.kind].version, policy.since)
+        })
+        .collect();
+    expected.sort();
+    let mut named: Vec<&str> = named.split(", ").collect();
+    named.sort_unstable();
+    assert_eq!(named, expected);
 
     // Each node is held against its own last start, a new one against that of any node.
     let policies = in_force::policies(&load(&world.config_file)).expect("readable");
@@ -488,7 +502,7 @@ async fn a_start_tells_which_keys_are_others_than_before() {
     std::fs::write(&world.config_file, text).expect("written");
     world.restart().await;
     let newest = starts(&world).await.pop().expect("told");
-    let changes = newest.split_once("; in force: ").expect("said").0;
+    let changes = newest.split_once("; policies: ").expect("said").0;
     assert!(
         changes.contains(&format!("key of the store changed ({} to {key})", before["key of the store"])),
         "{changes}"
@@ -498,8 +512,15 @@ async fn a_start_tells_which_keys_are_others_than_before() {
     std::fs::write(&hook, onward_connect::webhook::new_key().expect("randomness").expose()).expect("written");
     world.restart().await;
     let newest = starts(&world).await.pop().expect("told");
-    let changes = newest.split_once("; in force: ").expect("said").0;
+    let changes = newest.split_once("; policies: ").expect("said").0;
     assert!(changes.contains(": keys of posts changed (") && !changes.contains("section"), "{changes}");
+
+    world.renew_certificate();
+    world.restart().await;
+    let newest = starts(&world).await.pop().expect("told");
+    let changes = newest.split_once("; policies: ").expect("said").0;
+    assert!(changes.ends_with(')') && changes.contains(": certificate of the server changed ("), "{changes}");
+    assert!(!changes.contains("keys of posts") && !changes.contains("section"), "{changes}");
 }
 
 /// What the entries of starts say, the oldest first.

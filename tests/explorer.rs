@@ -143,8 +143,15 @@ async fn integrity_is_never_green_by_default_and_names_what_was_changed() {
     let world = World::start().await;
     seen_at_home(&world).await;
     let ada = lead(&world, "ada", "R9Z").await;
+    let eve = lead(&world, "eve", "R9Y").await;
     let page = ada.browser.get("/audit/integrity").await;
-    assert!(page.text.contains("Not checked yet") && !page.text.contains("app-whole"), "{}", page.text);
+    assert!(
+        !page.text.contains("Others checked it")
+            && page.text.contains("Not checked yet")
+            && !page.text.contains("app-whole"),
+        "{}",
+        page.text
+    );
     let page = ada.browser.post("/audit/integrity", &[]).await;
     assert!(
         page.status == 200 && page.text.contains("The log is whole") && page.text.contains("Head"),
@@ -154,6 +161,11 @@ async fn integrity_is_never_green_by_default_and_names_what_was_changed() {
     assert!(page.text.contains("External anchor") && page.text.contains("cannot be told from a shorter log"));
     let page = ada.browser.get("/audit/integrity").await;
     assert!(page.text.contains("Not checked since today at") && !page.text.contains("app-whole"), "{}", page.text);
+    assert!(!page.text.contains("Others checked it"), "it was their own: {}", page.text);
+    // Another organisation's lead hears that it was, and no more.
+    let page = eve.browser.get("/audit/integrity").await;
+    let heard = page.text.contains("Not checked yet by anybody of your organisation. Others checked it last today at");
+    assert!(heard && page.text.contains("It was whole then") && !page.text.contains("app-whole"), "{}", page.text);
     let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     let changed = log.iter().find(|entry| entry.columns.word == "accept").expect("a message was accepted").index;
     world.tamper(&format!("UPDATE audit_log SET leaf = zeroblob(32) WHERE position = {changed}"));
@@ -162,6 +174,8 @@ async fn integrity_is_never_green_by_default_and_names_what_was_changed() {
     assert!(named && !broken.text.contains("app-whole"), "{}", broken.text);
     let exports = ada.browser.get("/audit/exports").await;
     assert!(exports.text.contains(&format!("The log was found broken at entry {changed}")), "{}", exports.text);
+    let page = eve.browser.get("/audit/integrity").await;
+    assert!(page.text.contains("It was not whole") && !page.text.contains("broken at entry"), "{}", page.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

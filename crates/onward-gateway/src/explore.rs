@@ -39,6 +39,27 @@ pub struct Sightings {
     pub among_others: BTreeMap<u64, Sighting>,
 }
 
+/// What a verification of the log came to, as far as it is everybody's to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Whole, under a checkpoint.
+    Whole,
+    /// Whole in itself; no checkpoint was checked.
+    Unsigned,
+    /// Not whole.
+    Broken,
+}
+
+impl Found {
+    fn of(words: &str) -> Self {
+        match words {
+            _ if words.starts_with("whole in itself") => Self::Unsigned,
+            _ if words.starts_with("whole") => Self::Whole,
+            _ => Self::Broken,
+        }
+    }
+}
+
 impl Gateway {
     /// One page of entries of the person's organisation; the look is committed first.
     ///
@@ -195,6 +216,20 @@ impl Gateway {
             let words = told(entry)?.strip_prefix(VERIFIED)?.to_owned();
             let whole = words.starts_with("whole");
             Some((words, whole, entry.recorded))
+        }))
+    }
+
+    /// When anybody last verified the log, whoever they act for, on a page or on the command line, and what it came to: the log is
+    /// everybody's. Who it was, how much there is, and where it does not fit are not told.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn last_verification_by_anybody(&self) -> Result<Option<(Found, Timestamp)>, StoreError> {
+        let query = AuditQuery { lists: Some(Lists::Verifications), limit: 1, ..everything(None) };
+        let found = self.store.search_audit(query).await?;
+        Ok(found.first().map(|entry| {
+            let words = told(entry).unwrap_or_default();
+            (Found::of(words.strip_prefix(VERIFIED).unwrap_or_default()), entry.recorded)
         }))
     }
 

@@ -9,11 +9,12 @@ use onward_core::audit::{AuditEntry, AuditWord, Basis, FoundAudit};
 use onward_core::store::{Approval, ApprovalKind, Contents, StoreError, Verdict};
 use onward_core::{ApprovalId, NhsNumber, OdsCode, Timestamp, TransferId};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::Gateway;
 use crate::explore::Inquiry;
 use crate::held::{ANOTHER_PERSON, Held, Identified, held_about};
-use crate::made::{Made, OF_LOG};
+use crate::made::{Half, Made};
 use crate::sightings::Carried;
 
 /// For so long an export can be granted and fetched.
@@ -66,6 +67,8 @@ pub struct Exported {
     pub patient: Option<NhsNumber>,
     /// Which entries leave; [`Gateway::exported_page`] reads them.
     pub carried: Carried,
+    /// This time that it leaves: the same request may be fetched again.
+    id: Uuid,
     /// The entry about it, without what its bytes carry.
     entry: AuditEntry,
 }
@@ -234,7 +237,7 @@ impl Gateway {
         let told = format!("fetched, of the first {} entries of the log", carried.before);
         let inquiry = Inquiry { asked, ..inquiry.clone() };
         let entry = self.export_entry(&inquiry, word, &export, patient.clone(), &told);
-        Ok(Some(Exported { export, patient, carried, entry }))
+        Ok(Some(Exported { export, patient, carried, id: Uuid::new_v4(), entry }))
     }
 
     /// Commits that a file begins to leave, which is read while it leaves.
@@ -242,13 +245,15 @@ impl Gateway {
     /// # Errors
     /// When the disclosure cannot be audited: then nothing may leave.
     pub async fn begin_export(&self, exported: &Exported) -> Result<(), StoreError> {
-        self.store.audit(vec![self.journal.row(&exported.entry)]).await
+        let detail = Half::Beginning(exported.id).told(&exported.entry.detail);
+        self.store.audit(vec![self.journal.row(&AuditEntry { detail, ..exported.entry.clone() })]).await
     }
 
-    /// Commits that such a file has left, with what its bytes were and carried.
+    /// Commits that all of such a file was read, with what its bytes were and carried. The last of them leave after this alone, so that
+    /// nobody has all of a file whose end the log does not tell.
     ///
     /// # Errors
-    /// When it cannot be audited: then the file must not end as if it were whole.
+    /// When it cannot be audited: then what has not left must not.
     pub async fn end_export(&self, exported: &Exported, made: Made) -> Result<(), StoreError> {
         let (sha256, contents) = made.finish();
         let entry = AuditEntry {
@@ -258,7 +263,7 @@ impl Gateway {
             basis: Some(Basis::accountability()),
             content_sha256: Some(sha256),
             contents: Some(contents),
-            detail: format!("{OF_LOG}: {} ended", exported.entry.detail),
+            detail: Half::End(exported.id).told(&exported.entry.detail),
             ..exported.entry.clone()
         };
         self.store.audit(vec![self.journal.row(&entry)]).await

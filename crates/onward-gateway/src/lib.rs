@@ -47,6 +47,7 @@ mod scan;
 pub mod sent;
 pub mod shown;
 pub mod sightings;
+pub mod starts;
 pub mod subscriptions;
 pub mod tasks;
 pub mod verify;

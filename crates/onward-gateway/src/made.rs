@@ -11,6 +11,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use onward_core::store::Contents;
 use onward_transform::disclose::carried;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::contents::listed;
 
@@ -18,6 +19,46 @@ use crate::contents::listed;
 pub const OF_LOG: &str = "entries of the log";
 /// How the entry of a breach pack begins.
 pub const BREACH_PACK: &str = "breach pack";
+/// How the entry begins of entries that were handed out with their proofs.
+pub const EVIDENCE: &str = "evidence from the log";
+
+/// Before and after the identifier of an export, in its entries.
+const EXPORT: &str = "export ";
+const BEGINS: &str = " begins: ";
+const ENDS: &str = " ends: ";
+
+/// Which half of an export that is read while it leaves an entry tells. Both name it by an identifier that no other export has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// Nothing has left yet.
+    Beginning(Uuid),
+    /// All was read, and what has not left leaves now.
+    End(Uuid),
+}
+
+impl Half {
+    /// What the entry says, of this export.
+    #[must_use]
+    pub fn told(self, what: &str) -> String {
+        match self {
+            Self::Beginning(id) => format!("{EXPORT}{id}{BEGINS}{what}"),
+            Self::End(id) => format!("{OF_LOG}: {EXPORT}{id}{ENDS}{what}"),
+        }
+    }
+
+    /// Of what an entry says; `None` where it names no export. What a person wrote stands behind it.
+    #[must_use]
+    pub fn read(told: &str) -> Option<Self> {
+        let after = |told: &str, word: &str| {
+            let (id, rest) = told.strip_prefix(EXPORT)?.split_once(' ')?;
+            rest.starts_with(word.trim_start()).then(|| id.parse().ok()).flatten()
+        };
+        match told.strip_prefix(OF_LOG).and_then(|rest| rest.strip_prefix(": ")) {
+            Some(rest) => after(rest, ENDS).map(Self::End),
+            None => after(told, BEGINS).map(Self::Beginning),
+        }
+    }
+}
 
 /// What was made of a file so far.
 pub struct Made {
@@ -103,6 +144,20 @@ fn keys(value: &Value, path: &str, names: &mut BTreeSet<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn halves_of_an_export_read_back_and_nothing_else_does() {
+        let id = Uuid::new_v4();
+        for half in [Half::Beginning(id), Half::End(id)] {
+            assert_eq!(Half::read(&half.told("as CSV: a reason")), Some(half));
+        }
+        let as_earlier = format!("{OF_LOG}: export as CSV fetched: export {id} ends: x");
+        let asked = format!("export as CSV asked for: export {id} begins: x");
+        let crossed = format!("{OF_LOG}: export {id} begins: x");
+        for told in [as_earlier.as_str(), &asked, &crossed, "export x begins: y", "export of the whole audit log", ""] {
+            assert_eq!(Half::read(told), None, "{told}");
+        }
+    }
 
     #[test]
     fn names_are_ours_and_no_value_is_among_them() {

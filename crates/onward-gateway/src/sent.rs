@@ -3,10 +3,12 @@
 //!
 //! What a policy lets go is one thing; this is what left. Each list is held against the digest that its entry has.
 
+mod exports;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use onward_core::audit::{AuditQuery, AuditWord, FoundAudit, Lists};
+use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::state::{RecipientKind, TransportKind};
 use onward_core::store::{DeliveryRecord, Store, StoreError};
 use onward_core::{DeliveryId, OdsCode, Timestamp};
@@ -15,8 +17,8 @@ use serde_json::Value;
 
 use crate::contents;
 use crate::explore::told;
-use crate::made::BREACH_PACK;
-use crate::sightings::all;
+use crate::made::{BREACH_PACK, EVIDENCE};
+use exports::Exports;
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
@@ -53,11 +55,13 @@ pub enum Taken {
     SubjectAccess,
     /// A breach pack.
     BreachPack,
+    /// Entries with their proofs: one, or those about copies that were recalled.
+    Evidence,
 }
 
 impl Taken {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Log, Self::SubjectAccess, Self::BreachPack];
+    pub const ALL: [Self; 4] = [Self::Log, Self::SubjectAccess, Self::BreachPack, Self::Evidence];
 
     /// In a word.
     #[must_use]
@@ -66,6 +70,7 @@ impl Taken {
             Self::Log => "log-export",
             Self::SubjectAccess => "subject-access",
             Self::BreachPack => "breach-pack",
+            Self::Evidence => "evidence",
         }
     }
 }
@@ -77,8 +82,13 @@ pub struct Sent {
     pub recipients: BTreeMap<(RecipientKind, OdsCode), Received>,
     /// Files that were handed out, by what for, the organisation for which somebody took them, and as what they acted.
     pub taken: BTreeMap<(Taken, String, String), Received>,
-    /// Exports of the log that began, and of whose end and contents no entry tells.
-    pub unended: u64,
+    /// Places of the entries of exports that began in this time, and whose end no entry tells, in this time or another: up to their last
+    /// part they may have left.
+    pub unended: Vec<u64>,
+    /// Exports that began in this time and ended in another: where they ended, they are counted.
+    pub ended_elsewhere: u64,
+    /// Beginnings of exports from before these had identifiers: which ended is not told.
+    pub unpaired: u64,
     /// Entries whose list was found and is what its digest says.
     pub linked: u64,
     /// Entries that name no list: written before lists were kept.
@@ -99,12 +109,12 @@ pub struct Dated {
 }
 
 /// Which of these made a copy of this moment: of those whose version its ground names the one that was in force then. A version that was
-/// changed without another name is told apart by its time; of a copy from before any was kept, the first of its name is taken.
+/// changed without another name is told apart by its time. A copy from before the first of its name was kept is held against none: what a
+/// later text lets go says nothing about it.
 fn made_by(policies: &[Dated], kind: RecipientKind, basis: &str, at: Timestamp) -> Option<usize> {
     let named = |(_, dated): &(usize, &Dated)| dated.policy.recipient == kind && dated.policy.made(basis);
-    let named = || policies.iter().enumerate().filter(named);
-    let then = named().filter(|(_, dated)| dated.since <= at).max_by_key(|(_, dated)| dated.since);
-    then.or_else(|| named().min_by_key(|(_, dated)| dated.since)).map(|(place, _)| place)
+    let then = policies.iter().enumerate().filter(named).filter(|(_, dated)| dated.since <= at);
+    then.max_by_key(|(_, dated)| dated.since).map(|(place, _)| place)
 }
 
 /// One copy, and which lists its entries name.
@@ -126,6 +136,7 @@ struct Gathering<'a> {
     lists: Vec<Vec<String>>,
     /// Places by digest; of one that does not fit, why.
     known: HashMap<[u8; 32], Result<usize, &'static str>>,
+    exports: Exports,
 }
 
 /// The matrix of what was sent from `from` (included) until `until` (excluded), each copy held against the one of `policies` that made
@@ -139,8 +150,14 @@ pub async fn sent(
     (from, until): (Option<Timestamp>, Option<Timestamp>),
     mut progress: impl FnMut(u64),
 ) -> Result<Sent, StoreError> {
-    let mut gathering =
-        Gathering { store, sent: Sent::default(), copies: HashMap::new(), lists: Vec::new(), known: HashMap::new() };
+    let mut gathering = Gathering {
+        store,
+        sent: Sent::default(),
+        copies: HashMap::new(),
+        lists: Vec::new(),
+        known: HashMap::new(),
+        exports: Exports::default(),
+    };
     let mut wanted = AuditQuery { from, until, words: WORDS.to_vec(), limit: PAGE, ..AuditQuery::default() };
     let mut read = 0;
     loop {
@@ -157,15 +174,8 @@ pub async fn sent(
             _ => break,
         }
     }
-    let begun = AuditQuery { from, until, lists: Some(Lists::Exports), ..AuditQuery::default() };
-    let begun = all(store, begun).await?.len() as u64;
-    let mut sent = gathering.finish(policies);
-    let of_log = |((taken, ..), files): (&(Taken, String, String), &Received)| match taken {
-        Taken::Log => files.copies,
-        Taken::SubjectAccess | Taken::BreachPack => 0,
-    };
-    sent.unended = begun.saturating_sub(sent.taken.iter().map(of_log).sum());
-    Ok(sent)
+    std::mem::take(&mut gathering.exports).pair(store, (from, until), &mut gathering.sent).await?;
+    Ok(gathering.finish(policies))
 }
 
 fn event_of(entry: &FoundAudit) -> Option<Value> {
@@ -230,14 +240,19 @@ impl Gathering<'_> {
 
     /// A file that was handed out: to whom, is told by the entry itself.
     fn take_file(&mut self, entry: &FoundAudit, event: &Value) {
-        let Some(digest) = contents::named_by(event) else {
+        let said = told(entry).unwrap_or_default();
+        let digest = contents::named_by(event);
+        if self.exports.take(entry, &said, digest.is_some()) && digest.is_none() {
+            return;
+        }
+        let Some(digest) = digest else {
             self.sent.unrecorded += 1;
             return;
         };
-        let said = told(entry).unwrap_or_default();
         let taken = match entry.word {
             AuditWord::SubjectAccess => Taken::SubjectAccess,
             _ if said.starts_with(BREACH_PACK) => Taken::BreachPack,
+            _ if said.starts_with(EVIDENCE) => Taken::Evidence,
             _ if entry.patient.is_some() => Taken::SubjectAccess,
             _ => Taken::Log,
         };

@@ -10,6 +10,7 @@ use onward_ledger::{Checkpoint, FirstMismatch, LogVerifier, StoredEntry, Verifie
 use crate::erasing;
 use crate::journal::columns_fit;
 use crate::sightings::VERIFYING;
+use crate::starts::Starts;
 use crate::{contents, sent};
 
 /// How a verification's entry begins.
@@ -84,6 +85,7 @@ pub async fn walk(
     let (mut next, mut limit) = (0, PAGE);
     let mut erased = Erased::default();
     let mut lists = HashSet::new();
+    let mut starts = Starts::default();
     loop {
         let page = match store.audit_entries(next, limit).await {
             Ok(page) => page,
@@ -106,6 +108,7 @@ pub async fn walk(
                 return Ok(Err(mismatch.into()));
             }
             erased.see(entry);
+            starts.see(entry);
             if !columns_fit(entry) {
                 let index = entry.index;
                 let why = format!("entry {index}: the columns that it is found by do not say what it says");
@@ -122,6 +125,11 @@ pub async fn walk(
             if let (Ok(_), Some(index)) = (&whole, store.misfiled_audit().await?) {
                 let why = format!("entry {index}: it is filed under other organisations than those it belongs to");
                 return Ok(Err(Misfit { index, why }));
+            }
+            if whole.is_ok()
+                && let Some(misfit) = starts.misfit(store).await?
+            {
+                return Ok(Err(misfit));
             }
             return Ok(whole.and_then(|verified| erased.explained().map(|count| (verified, count))));
         }

@@ -5,42 +5,31 @@
 //! name, the others by their public halves. A file of keys can be made where there is no store yet, and be put in another's place by
 //! hand: the start that first uses it tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Context as _;
 use onward_connect::secret::Secret;
 use onward_connect::webhook;
 use onward_core::Timestamp;
-use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::state::RecipientKind;
+use onward_core::store::StoreError;
 use onward_core::store::evidence::PolicyInForce;
-use onward_core::store::{Store, StoreError};
 use onward_gateway::Gateway;
-use onward_gateway::sent::Dated;
+use onward_gateway::starts::{Named, POLICY, Parts, Start, Starts, digest};
 use onward_store::sealing::KeyEncryption as _;
 use onward_transform::disclose::Policy;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
 
-use crate::config::{Config, RouteFile};
+use crate::config::{Config, PdsMode, RouteFile, StoreUrl};
 use crate::listener::sha256_hex;
 use crate::{app, serve, store_keys};
 
-/// How the entry begins, before the node's name.
-const BEGINS: &str = "start of node ";
-/// What stands before the parts and their digests.
-const IN_FORCE: &str = "; in force: ";
-/// Characters of a digest that are told: 64 bits, which tell changes apart and name nothing.
-const TOLD: usize = 16;
-/// Entries read at once.
-const PAGE: u32 = 100;
-
-/// Parts and their digests: `section delivery`, `policy care-home 2026-11-26`, `routes`, `rules`.
-pub type Parts = BTreeMap<String, String>;
-
 /// The disclosure policies as they are written.
 pub type Policies = BTreeMap<RecipientKind, String>;
-
-/// How the part of a policy is named, before its kind.
-const POLICY: &str = "policy ";
 
 /// The policies that this configuration puts in force.
 ///
@@ -57,7 +46,7 @@ pub fn policies(config: &Config) -> anyhow::Result<Policies> {
 pub fn parts(config: &Config) -> anyhow::Result<Parts> {
     let mut parts = Parts::new();
     for (section, text) in &config.sections {
-        parts.insert(format!("section {section}"), told(text));
+        parts.insert(format!("section {section}"), digest(text));
     }
     for (kind, name, text) in app::policy_texts(config)? {
         parts.insert(format!("{POLICY}{kind}"), meaning(&name, &text)?);
@@ -66,7 +55,7 @@ pub fn parts(config: &Config) -> anyhow::Result<Parts> {
         |path: &std::path::Path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
     if let Some(traces) = &config.traces {
         // The headers of exports may hold a token.
-        parts.insert("traces".to_owned(), told(traces.endpoint.as_str()));
+        parts.insert("traces".to_owned(), digest(traces.endpoint.as_str()));
     }
     let routes = config.routes.file.as_deref().map(read).transpose()?;
     parts.insert("routes".to_owned(), meaning("routes", routes.as_deref().unwrap_or(RouteFile::BUILT_IN))?);
@@ -80,7 +69,7 @@ fn keys(config: &Config, parts: &mut Parts) -> anyhow::Result<()> {
     let wraps = store_keys::ring(&config.keys)?.current().context("the keys of the store")?;
     parts.insert("key of the store".to_owned(), wraps);
     let log = serve::signing_key(&config.audit.signing_key_file, config)?;
-    parts.insert("keys of the log".to_owned(), told(&log.verifying_keys().to_string()));
+    parts.insert("keys of the log".to_owned(), digest(&log.verifying_keys().to_string()));
     let files = config.delivery.push.iter().flat_map(|host| &host.signing_key_files);
     let mut posting = Vec::new();
     for file in files.chain(&config.alerts.webhook_key_files) {
@@ -90,21 +79,62 @@ fn keys(config: &Config, parts: &mut Parts) -> anyhow::Result<()> {
         posting.push(public.unwrap_or_else(|| "shared".to_owned()));
     }
     if !posting.is_empty() {
-        parts.insert("keys of posts".to_owned(), told(&posting.join(" ")));
+        parts.insert("keys of posts".to_owned(), digest(&posting.join(" ")));
+    }
+    for (part, file) in certificates(config) {
+        parts.insert(part.to_owned(), fingerprints(file)?);
+    }
+    let pds = config.pds.key_file.as_ref().filter(|_| config.pds.mode == PdsMode::Pds);
+    let issuers = config.identity.issuer.iter().map(|issuer| &issuer.key_file);
+    for (part, files) in
+        [("key to PDS", pds.into_iter().collect::<Vec<_>>()), ("keys to identity providers", issuers.collect())]
+    {
+        let public = files.iter().map(|file| {
+            let pem = std::fs::read(file).map(Zeroizing::new).with_context(|| format!("reading {}", file.display()))?;
+            crate::keys::thumbprint(&pem).with_context(|| file.display().to_string())
+        });
+        let public: Vec<String> = public.collect::<anyhow::Result<_>>()?;
+        if !public.is_empty() {
+            parts.insert(part.to_owned(), digest(&public.join(" ")));
+        }
     }
     Ok(())
+}
+
+/// The files of certificates that are in use: ours, whose fingerprints name the keys behind them, and of authorities that we believe.
+fn certificates(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
+    let (store, mesh, audit, smtp) = (&config.store, &config.mesh, &config.audit, &config.smtp);
+    let is_mesh = mesh.enabled;
+    let is_syslog = audit.syslog_address.is_some();
+    let is_mail = !smtp.host.is_empty();
+    let is_postgres = !matches!(store.url, StoreUrl::Sqlite(_));
+    let files = [
+        (true, "certificate of the server", &config.server.tls_certificate_file),
+        (true, "authorities of clients", &config.server.client_ca_file),
+        (true, "authorities of partners", &config.egress.extra_ca_file),
+        (is_mesh, "certificate to MESH", &mesh.certificate_file),
+        (is_mesh, "authorities of MESH", &mesh.ca_file),
+        (is_mail, "certificate to the mail server", &smtp.certificate_file),
+        (is_syslog, "certificate to syslog", &audit.syslog_certificate_file),
+        (is_syslog, "authorities of syslog", &audit.syslog_ca_file),
+        (is_postgres, "certificate to PostgreSQL", &store.certificate_file),
+        (is_postgres, "authorities of PostgreSQL", &store.ca_file),
+    ];
+    files.into_iter().filter(|(is_used, ..)| *is_used).filter_map(|(_, part, file)| Some((part, file.as_deref()?)))
+}
+
+/// The digest of the fingerprints of these certificates, in their order.
+fn fingerprints(file: &Path) -> anyhow::Result<String> {
+    let pem = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let read = CertificateDer::pem_slice_iter(&pem).map(|certificate| Ok(sha256_hex(certificate?.as_ref())));
+    let all: Vec<String> = read.collect::<anyhow::Result<_>>().with_context(|| file.display().to_string())?;
+    Ok(digest(&all.join(" ")))
 }
 
 /// The digest of what a TOML file says: comments and their places change nothing.
 fn meaning(name: &str, text: &str) -> anyhow::Result<String> {
     let table: toml::Table = text.parse().with_context(|| format!("reading {name}"))?;
-    Ok(told(&table.to_string()))
-}
-
-fn told(text: &str) -> String {
-    let mut digest = sha256_hex(text.as_bytes());
-    digest.truncate(TOLD);
-    digest
+    Ok(digest(&table.to_string()))
 }
 
 /// The name of the machine, as far as it is one that a log can hold.
@@ -117,119 +147,53 @@ pub fn node() -> String {
 
 /// Commits an entry when what is in force is not what this node's last start had; of a node that never started here, not what any
 /// node's last start had. Two nodes that start at once with the same change may both tell it, each by its name. The policies are kept with
-/// it as they are written, where others were in force last.
+/// it as they are written, where others were in force last, and it names the kept ones: those in force, and any that no start has named.
 ///
 /// # Errors
 /// When the log cannot be read or written: then nothing may be served.
 pub async fn note(gateway: &Gateway, node: &str, parts: &Parts, policies: &Policies) -> Result<bool, StoreError> {
-    let (store, now) = (gateway.store(), gateway.clock().now());
-    let kept = store.policies_in_force().await?;
+    let (store, now) = (gateway.store(), to_the_microsecond(gateway.clock().now()));
+    let starts = Starts::of(store.as_ref()).await?;
+    let mut kept = store.policies_in_force().await?;
     // Comments change nothing that a copy is held against.
-    let says = |text: &str| meaning("a policy", text).ok();
     let is_new = |(kind, text): &(&RecipientKind, &String)| {
-        let newest = kept.iter().rev().find(|kept| kept.kind == **kind);
-        newest.is_none_or(|kept| says(&kept.text) != says(text))
+        newest(&kept, **kind).is_none_or(|newest| Policy::says(&newest.text) != Policy::says(text))
     };
     let new: Vec<PolicyInForce> = policies
         .iter()
         .filter(is_new)
         .map(|(kind, text)| PolicyInForce { kind: *kind, since: now, text: text.clone() })
         .collect();
-    let changed = match last(store.as_ref(), node).await? {
-        Some(before) if before == *parts && new.is_empty() => return Ok(false),
-        Some(before) if before == *parts => "policies are kept as they are written".to_owned(),
-        Some(before) => differences(&before, parts),
+    kept.extend(new.iter().cloned());
+    let is_named = |policy: &PolicyInForce| starts.name(&Named::of(policy));
+    let changed = match last(&starts, node) {
+        Some(before) if before == parts && kept.iter().all(is_named) => return Ok(false),
+        Some(before) if before == parts => "policies are kept as they are written".to_owned(),
+        Some(before) => differences(before, parts),
         None => "nothing was recorded before".to_owned(),
     };
-    let all: Vec<String> = parts.iter().map(|(part, digest)| format!("{part} {digest}")).collect();
-    let detail = format!("{BEGINS}{node}: {changed}{IN_FORCE}{}", all.join(", "));
+    let is_in_force = |policy: &PolicyInForce| newest(&kept, policy.kind) == Some(policy);
+    let told = kept.iter().filter(|policy| is_in_force(policy) || !is_named(policy)).map(Named::of);
+    let detail = Start::told(node, &changed, &told.collect::<Vec<_>>(), parts);
     let entry = AuditEntry::new(AuditWord::Configure, now, Agent::gateway(), detail);
     store.put_in_force(new, vec![gateway.journal().row(&entry)]).await?;
     Ok(true)
 }
 
-/// The policies that were in force, with from when on, and what is wrong with a kept one: it must read as a policy, and be one that the
-/// entry of a start names by its digest. Those of the configuration follow, for copies that none of them made.
-///
-/// # Errors
-/// When the store cannot be read.
-pub async fn dated_policies(
-    store: &dyn Store,
-    configured: impl IntoIterator<Item = Policy>,
-) -> Result<(Vec<Dated>, Vec<String>), StoreError> {
-    let mut named = BTreeSet::new();
-    starts(store, |_, parts| {
-        named.extend(parts.into_iter().filter(|(part, _)| part.starts_with(POLICY)));
-        false
-    })
-    .await?;
-    let (mut dated, mut faults) = (Vec::new(), Vec::new());
-    for PolicyInForce { kind, since, text } in store.policies_in_force().await? {
-        let name = format!("{POLICY}{kind}");
-        let digest = meaning(&name, &text).ok().filter(|digest| named.contains(&(name.clone(), digest.clone())));
-        match Policy::parse(&name, &text) {
-            Ok(policy) if digest.is_some() && policy.recipient == kind => dated.push(Dated { policy, since }),
-            _ => {
-                faults.push(format!("the policy for {kind} that is kept since {since} is none that a start has named"))
-            }
-        }
-    }
-    let newest = dated.iter().map(|dated| dated.since).max().unwrap_or(Timestamp::MIN);
-    for policy in configured {
-        let is_kept = dated
-            .iter()
-            .any(|dated| dated.policy.recipient == policy.recipient && dated.policy.version == policy.version);
-        if !is_kept {
-            dated.push(Dated { policy, since: newest });
-        }
-    }
-    Ok((dated, faults))
+/// The moment as the store keeps it, so that what is named is what is kept.
+fn to_the_microsecond(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+/// Of the kept policies for this kind the one that came into force last; of one moment the one that was there first.
+fn newest(kept: &[PolicyInForce], kind: RecipientKind) -> Option<&PolicyInForce> {
+    kept.iter().rev().filter(|kept| kept.kind == kind).max_by_key(|kept| kept.since)
 }
 
 /// What the newest start of this node put in force; that of any node, where this one has none.
-async fn last(store: &dyn Store, node: &str) -> Result<Option<Parts>, StoreError> {
-    let (mut of_node, mut of_any) = (None, None);
-    starts(store, |of, parts| {
-        let own = of == node;
-        let newest = if own { &mut of_node } else { &mut of_any };
-        newest.get_or_insert(parts);
-        own
-    })
-    .await?;
-    Ok(of_node.or(of_any))
-}
-
-/// Each start with what it put in force, the newest first, until `found` says that it is enough.
-async fn starts(store: &dyn Store, mut found: impl FnMut(&str, Parts) -> bool + Send) -> Result<(), StoreError> {
-    let mut wanted = AuditQuery {
-        agent: Some(Agent::GATEWAY.to_owned()),
-        words: vec![AuditWord::Configure],
-        limit: PAGE,
-        ..AuditQuery::default()
-    };
-    loop {
-        let page = store.search_audit(wanted.clone()).await?;
-        for entry in &page {
-            let Some((of, parts)) = entry.event.as_deref().and_then(read) else { continue };
-            if found(&of, parts) {
-                return Ok(());
-            }
-        }
-        match page.last() {
-            Some(oldest) if page.len() == PAGE as usize => wanted.after = Some((oldest.recorded, oldest.index)),
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// The node and the parts of an entry of a start; `None` for any other.
-fn read(event: &[u8]) -> Option<(String, Parts)> {
-    let event: serde_json::Value = serde_json::from_slice(event).ok()?;
-    let said = event["outcomeDesc"].as_str()?.strip_prefix(AuditWord::Configure.as_str())?.strip_prefix(": ")?;
-    let (node, rest) = said.strip_prefix(BEGINS)?.split_once(": ")?;
-    let parts = rest.split_once(IN_FORCE)?.1.split(", ");
-    let parts = parts.map(|part| part.rsplit_once(' ').map(|(name, digest)| (name.to_owned(), digest.to_owned())));
-    Some((node.to_owned(), parts.collect::<Option<_>>()?))
+fn last<'s>(starts: &'s Starts, node: &str) -> Option<&'s Parts> {
+    let own = starts.all.iter().find(|start| start.node == node);
+    own.or(starts.all.first()).map(|start| &start.parts)
 }
 
 fn differences(before: &Parts, now: &Parts) -> String {

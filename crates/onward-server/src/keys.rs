@@ -45,6 +45,23 @@ pub fn assertion_jwks(pem: &[u8], key_id: &str) -> anyhow::Result<String> {
     jwks_json(jwk)
 }
 
+/// The RFC 7638 thumbprint of the public half of a private key, RSA or P-384, in PEM.
+///
+/// # Errors
+/// When the PEM is neither.
+pub fn thumbprint(pem: &[u8]) -> anyhow::Result<String> {
+    let jwk = match EncodingKey::from_rsa_pem(pem) {
+        Ok(key) => Jwk::from_encoding_key(&key, Algorithm::RS512),
+        Err(_) => {
+            let key =
+                EncodingKey::from_ec_pem(pem).context("the key is neither an RSA nor an EC private key in PEM")?;
+            Jwk::from_encoding_key(&key, Algorithm::ES384)
+        }
+    };
+    let jwk = jwk.context("the key has no public half")?;
+    jwk.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).context("the key has no thumbprint")
+}
+
 /// A JWK Set of one key, as JSON.
 ///
 /// # Errors

@@ -260,6 +260,12 @@ impl Policy {
         policy_file::parse(name, toml)
     }
 
+    /// What a policy file says, in one form whatever its comments and their places; `None` where it is no TOML.
+    #[must_use]
+    pub fn says(text: &str) -> Option<String> {
+        Some(text.parse::<toml::Table>().ok()?.to_string())
+    }
+
     /// Lawful basis and version in one line, as recorded with each disclosure.
     #[must_use]
     pub fn basis(&self) -> String {

@@ -13,11 +13,12 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onward_core::audit::{AuditEntry, AuditWord, Basis};
 use onward_core::store::Store;
-use onward_gateway::made::{Made, OF_LOG};
+use onward_gateway::made::{Half, Made};
 use onward_gateway::sightings::Carried;
 use onward_gateway::verify::{self, walk};
 use onward_ledger::{SigningKeys, Verified, VerifyingKeys, with_cosignatures};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::input;
@@ -46,8 +47,8 @@ Exit code: 0 the log is whole, 1 an entry, a checkpoint or a cosignature does no
   onward audit export --config gateway.toml | gzip > audit.ndjson.gz
   onward audit export --evidence --out log.ndjson    # for verify.py: what the log hashes, with the event that it stands for
 
-Entries about erased people have no event: only --evidence lists them. What is recorded while it runs is not in it, the entry about
-the export itself neither. Everybody about whom an entry left is told of the export: `onward audit who`, `sar`, `breach`.")]
+Entries about erased people have no event: only --evidence lists them. What is recorded while it runs is not in it, the entries about
+the export itself neither. The last line is written when the log holds that the export ended, and not where it cannot. Everybody about whom an entry left is told of the export: `onward audit who`, `sar`, `breach`.")]
     Export(Export),
     /// Who saw a patient: who, as what, when, and on what ground; asking is itself audited
     #[command(after_help = "Examples:
@@ -294,18 +295,21 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
     // Reading the log is disclosure to whoever gets the file: first the entry about it, which says what is carried, then the bytes.
     let desk = Desk::new(&config)?;
     let carried = Carried { organisation: None, from: None, until: None, before: store.audit_size().await? };
+    let (id, what) = (Uuid::new_v4(), "export of the whole audit log");
     let entry = AuditEntry {
         query: Some(format!("audit/export?{}", carried.told())),
-        ..desk.entry(AuditWord::Query, "export of the whole audit log")
+        ..desk.entry(AuditWord::Query, Half::Beginning(id).told(what))
     };
     store.audit(vec![desk.row_of(&entry)]).await?;
     let mut sink = export.output.open()?;
     let mut made = Made::default();
     let (mut next, mut left_out) = (0, 0);
+    // Stays here until the end is committed: who ends this program before has not all of it.
+    let mut last_line = Vec::new();
     while !terminal.reader_gone() && next < carried.before {
         let page = store.audit_entries(next, page_until(carried.before, next)).await?;
         for entry in &page {
-            let line = match (export.evidence, entry.event()) {
+            let mut line = match (export.evidence, entry.event()) {
                 (true, _) => Line::of(entry)?.to_bytes(),
                 (false, Some(event)) => event.to_vec(),
                 (false, None) => {
@@ -313,14 +317,13 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
                     continue;
                 }
             };
+            line.push(b'\n');
             if export.evidence {
                 made.named("what the log hashes");
             }
             entry.event().into_iter().for_each(|event| made.event(event));
-            for part in [&line[..], b"\n"] {
-                sink.write(part, terminal)?;
-                made.bytes(part);
-            }
+            made.bytes(&line);
+            sink.write(&std::mem::replace(&mut last_line, line), terminal)?;
         }
         next = page.last().map_or(next, |last| last.index + 1);
         terminal.progress(format_args!("{next} entries"));
@@ -328,16 +331,17 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
             break;
         }
     }
-    sink.finish()?;
     let (sha256, contents) = made.finish();
     let entry = AuditEntry {
         success: !terminal.reader_gone(),
         basis: Some(Basis::accountability()),
         content_sha256: Some(sha256),
         contents: Some(contents),
-        ..desk.entry(AuditWord::Export, format!("{OF_LOG}: export of the whole audit log ended"))
+        ..desk.entry(AuditWord::Export, Half::End(id).told(what))
     };
     store.audit(vec![desk.row_of(&entry)]).await?;
+    sink.write(&last_line, terminal)?;
+    sink.finish()?;
     if left_out > 0 {
         terminal.note(format!("{left_out} entries about erased people have no event: --evidence lists them"));
     }

@@ -17,6 +17,7 @@ use onward_core::{NhsNumber, OdsCode, Timestamp, UserId};
 use onward_gateway::explore::everything;
 use onward_gateway::held::is_only_asked_about;
 use onward_gateway::made::{BREACH_PACK, Made};
+use onward_gateway::starts::policies_in_force;
 use serde_json::json;
 
 use super::audit::{Source, entries_that_fit, key_of};
@@ -27,6 +28,7 @@ use super::signed_folder;
 use super::terminal::{Style, Terminal, plain};
 use crate::app;
 use crate::listener::sha256_hex;
+use applied::Policies;
 use exposure::{Exposure, Whom, exposures};
 use pack::{Pack, Window};
 
@@ -138,7 +140,12 @@ async fn write(command: &Command, from: Timestamp, to: Timestamp, terminal: &mut
     if command.out.exists() {
         return Err(Failure::usage(format!("{} is there already", command.out.display())));
     }
-    let policies: Vec<_> = app::load_policies(&config).map_err(Failure::configuration)?.into_values().collect();
+    let (kept, faults) = policies_in_force(store.as_ref()).await?;
+    let now_in_force = app::load_policies(&config).map_err(Failure::configuration)?;
+    let policies = Policies { kept, now: now_in_force.into_values().collect() };
+    for fault in faults {
+        terminal.note(format!("{fault}: it tells nothing of what copies held"));
+    }
     let (whom, words) = whom(command, store.as_ref()).await?;
     let mut exposures = exposures(store.as_ref(), from, to, &whom).await?;
     let asked_about = only_asked_about(store.as_ref(), &exposures).await?;

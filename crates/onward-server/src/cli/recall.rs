@@ -12,6 +12,7 @@ use onward_core::store::{DeliveryRecord, Store, TransferRecord};
 use onward_core::{DeliveryId, TransferId};
 use onward_gateway::explore::everything;
 use onward_gateway::lifecycle::{RecalledCopy, TakenBack, may_have_it};
+use onward_gateway::made::Made;
 use serde_json::{Value, json};
 
 use super::audit::{self, entries_that_fit};
@@ -81,7 +82,7 @@ pub(super) async fn run(command: &Recall, terminal: &mut Terminal) -> Outcome {
     store.audit(vec![desk.row_about(AuditWord::Query, detail, now.patient.clone())]).await?;
     let summary = summary(command, &now, &concerned, &recalled, &entries);
     if let Some(out) = &command.out {
-        let proven = pack(out, store.as_ref(), &config, &summary, &entries, terminal).await?;
+        let proven = pack(out, store.as_ref(), (&config, &desk), &summary, &entries, terminal).await?;
         terminal.note(format!(
             "{} of {} entries are under a checkpoint and proven in {}",
             proven,
@@ -167,18 +168,17 @@ fn summary(
     })
 }
 
-/// Writes the incident pack; how many entries are proven in it.
+/// Writes the incident pack; how many entries are proven in it. That it is handed out is committed before the first byte.
 async fn pack(
     out: &Path,
     store: &dyn Store,
-    config: &Config,
+    (config, desk): (&Config, &Desk),
     summary: &Value,
     entries: &[FoundAudit],
     terminal: &mut Terminal,
 ) -> Result<usize, Failure> {
     let wanted: BTreeSet<u64> = entries.iter().map(|entry| entry.index).collect();
     let proofs = audit::evidence::proofs(store, config, &wanted, terminal).await?;
-    std::fs::create_dir(out).with_context(|| format!("making {}", out.display()))?;
     let mut files = vec![(
         "summary.json".to_owned(),
         serde_json::to_string_pretty(summary).expect("a JSON value is JSON").into_bytes(),
@@ -194,6 +194,13 @@ async fn pack(
     for proof in &proofs {
         files.push((format!("entry-{}.tlog-proof", proof.index), proof.to_text().into_bytes()));
     }
+    let mut made = Made::default();
+    files.iter().for_each(|(_, bytes)| made.bytes(bytes));
+    made.file(&files[0].0, &files[0].1);
+    let events = entries.iter().map(|entry| entry.event.as_deref());
+    let what = "the folder of a recall, all of its files one after the other";
+    store.audit(vec![audit::evidence::handed_out(desk, what, made, events)]).await?;
+    std::fs::create_dir(out).with_context(|| format!("making {}", out.display()))?;
     for (name, bytes) in files {
         use std::io::Write as _;
         let mut file = output::new_file(&out.join(name))?;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditEntry, AuditRow, AuditWord, Basis};
 use onward_core::store::{Store, StoredAudit};
+use onward_gateway::made::{EVIDENCE, Made};
 use onward_ledger::{Checkpoint, Hash, LogProof, inclusion_proof, leaf_hash, root_of, with_cosignatures};
 use serde_json::{Value, json};
 
@@ -109,17 +110,41 @@ pub(super) async fn prove(prove: &Prove, terminal: &mut Terminal) -> Outcome {
     let path = inclusion_proof(&leaves, index, checkpoint.size).map_err(Failure::fault)?;
     let patient = stored.event().and_then(super::event::patient);
     let extra = if prove.hash_only { None } else { Some(Line::of(&stored)?.to_bytes()) };
-    let proof = LogProof { index, path, note, extra };
-    // Handing out an entry is a reading of it: first the entry about that, then the bytes.
+    let proof = LogProof { index, path, note, extra }.to_text();
+    // Handing out an entry is a reading of it: first the entries about that, then the bytes.
     let desk = Desk::new(&config)?;
     let detail = format!("proof of entry {index} under a checkpoint of {}", checkpoint.size);
-    store.audit(vec![desk.row_about(AuditWord::Query, detail, patient)]).await?;
-    prove.output.write(proof.to_text().as_bytes(), terminal)?;
+    let mut rows = vec![desk.row_about(AuditWord::Query, detail.clone(), patient)];
+    if !prove.hash_only {
+        let mut made = Made::default();
+        made.bytes(proof.as_bytes());
+        rows.push(handed_out(&desk, &detail, made, [stored.event()]));
+    }
+    store.audit(rows).await?;
+    prove.output.write(proof.as_bytes(), terminal)?;
     match stated.all().map(|(name, ..)| name.to_owned()).collect::<Vec<_>>() {
         names if names.is_empty() => terminal.note("note: no witness has cosigned the checkpoint that vouches for it"),
         names => terminal.note(format_args!("the checkpoint is cosigned by {}", plain(&names.join(", ")))),
     }
     Ok(Exit::Done)
+}
+
+/// The entry of these entries that leave with their proofs. `made` knows the bytes, and whatever else they carry.
+pub(in crate::cli) fn handed_out<'e>(
+    desk: &Desk,
+    what: &str,
+    mut made: Made,
+    events: impl IntoIterator<Item = Option<&'e [u8]>>,
+) -> AuditRow {
+    made.named("what the log hashes");
+    events.into_iter().flatten().for_each(|event| made.event(event));
+    let (sha256, contents) = made.finish();
+    desk.row_of(&AuditEntry {
+        basis: Some(Basis::accountability()),
+        content_sha256: Some(sha256),
+        contents: Some(contents),
+        ..desk.entry(AuditWord::Export, format!("{EVIDENCE}: {what}"))
+    })
 }
 
 /// The newest checkpoint that a witness has cosigned, where it covers the entry; else the newest.

@@ -1,6 +1,7 @@
 use clap::Parser as _;
 use onward_core::audit::{Agent, AuditEntry, AuditQuery, Basis, Lists, StoredCheckpoint};
 use onward_core::client::Role;
+use onward_gateway::sent::{Taken, sent};
 use onward_gateway::sightings::{Showed, shown_by};
 use onward_ledger::{Checkpoint, Tree};
 use tempfile::TempDir;
@@ -121,9 +122,57 @@ async fn an_export_is_complete_and_its_entry_says_how_far_it_went() {
     assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done), "what it carried stands beside it as in it");
 }
 
+/// Whoever has all of an export finds its end in the log.
+#[tokio::test]
+async fn without_the_entry_of_its_end_the_last_line_of_an_export_does_not_leave() {
+    let (folder, _) = place(3).await;
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    file.execute_batch(
+        "CREATE TRIGGER no_end BEFORE INSERT ON audit_log WHEN NEW.word = 'export'
+         BEGIN SELECT RAISE(ABORT, 'no end'); END",
+    )
+    .expect("runs");
+    let (outcome, out) = audit(&folder, &["export"]).await;
+    assert!(outcome.is_err() && out.lines().count() == 2 && !out.contains("entry 2"), "{outcome:?}: {out}");
+    let out = path(&folder, "log.ndjson");
+    let outcome = audit(&folder, &["export", "--evidence", "--out", &out]).await.0;
+    let written = std::fs::read_to_string(&out).expect("a file");
+    assert!(outcome.is_err() && written.lines().count() == 3, "of four entries: {outcome:?}: {written}");
+    file.execute_batch("DROP TRIGGER no_end").expect("runs");
+    let (outcome, out) = audit(&folder, &["export"]).await;
+    assert_eq!((outcome, out.lines().count()), (Ok(Exit::Done), 5), "{out}");
+}
+
 /// A path of the folder, as an argument.
 fn path(folder: &TempDir, name: &str) -> String {
     folder.path().join(name).to_str().expect("UTF-8").to_owned()
+}
+
+/// An entry that leaves with its proof stands in the matrix of what was sent; a proof without it carries nothing.
+#[tokio::test]
+async fn an_entry_that_leaves_with_its_proof_is_told_from_its_bytes() {
+    let (folder, _) = place(3).await;
+    let (_, store) = config(&folder).existing_store().await.expect("a store");
+    let evidence = async || {
+        let found = sent(store.as_ref(), &[], (None, None), |_| ()).await.expect("readable");
+        let mut taken = found.taken.into_iter().filter(|((taken, ..), _)| *taken == Taken::Evidence);
+        taken.next().map(|(_, files)| (files.copies, files.elements.into_keys().collect::<Vec<_>>()))
+    };
+    let proof = path(&folder, "hash.tlog-proof");
+    assert_eq!(audit(&folder, &["prove", "1", "--hash-only", "--out", &proof]).await.0, Ok(Exit::Done));
+    assert_eq!(evidence().await, None);
+    let proof = path(&folder, "entry.tlog-proof");
+    assert_eq!(audit(&folder, &["prove", "1", "--out", &proof]).await.0, Ok(Exit::Done));
+    let (files, elements) = evidence().await.expect("handed out");
+    assert_eq!(files, 1);
+    for element in ["what the log hashes", "envelope AuditEvent.recorded"] {
+        assert!(elements.iter().any(|own| own == element), "{element}: {elements:?}");
+    }
+    let log = store.audit_entries(0, 1_000).await.expect("readable");
+    let told = log.last().and_then(|entry| entry.event()).map(String::from_utf8_lossy).expect("an entry");
+    let sha256 = crate::listener::sha256_hex(&std::fs::read(&proof).expect("written"));
+    assert!(told.contains(&sha256) && told.contains("evidence from the log: proof of entry 1"), "{told}");
+    assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
 }
 
 #[tokio::test]

@@ -103,8 +103,7 @@ impl Extent {
         }
     }
 
-    /// The kinds of data that somebody saw at most; of a copy by the policies in force now, not those of
-    /// then ([`super::applied::Applied`]), and the identical document holds whatever came.
+    /// The kinds of data that somebody saw at most; of a copy by these policies, and the identical document holds whatever came.
     pub(super) fn data(self, policies: &[Policy]) -> Vec<String> {
         let listed = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         match self {
@@ -160,6 +159,8 @@ pub(super) struct Exposure {
     /// `None`: the entry was erased.
     pub(super) succeeded: Option<bool>,
     pub(super) basis: Option<String>,
+    /// When the copy was made, where it is one that is known; else when the entry was.
+    pub(super) made: Timestamp,
     pub(super) extent: Extent,
 }
 
@@ -205,7 +206,13 @@ impl Search<'_> {
         match Whose::of(entry.patient.as_ref(), None) {
             Some(whose) => {
                 let extent = self.extent(entry, told).await?;
-                self.found.push(exposure(entry, told, got, whose, told.subject.clone(), extent));
+                let copy = match (extent, entry.delivery) {
+                    (Extent::Copy(_), Some(id)) => self.copy(id).await?,
+                    _ => None,
+                };
+                let made = copy.map_or(entry.recorded, |copy| copy.created);
+                let exposure = exposure(entry, told, got, whose, told.subject.clone(), extent);
+                self.found.push(Exposure { made, ..exposure });
             }
             None => match shown_by(entry) {
                 Showed::Nothing => {}
@@ -280,6 +287,7 @@ impl Search<'_> {
             object: entry.delivery.map(|id| format!("Task/{id}")),
             succeeded: None,
             basis: None,
+            made: entry.recorded,
             extent,
         });
         Ok(())
@@ -370,6 +378,7 @@ fn exposure(
         object,
         succeeded: Some(told.success),
         basis: told.basis.clone(),
+        made: entry.recorded,
         extent,
     }
 }

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::audit::FoundAudit;
 use onward_core::{NhsNumber, Timestamp};
-use onward_transform::disclose::Policy;
 use serde_json::json;
 
-use super::applied::Applied;
+use super::applied::{Applied, Policies};
 use super::exposure::{Exposure, Extent, Whose};
 use crate::cli::audit::Told;
 use crate::cli::exit::Failure;
@@ -21,8 +20,8 @@ use crate::spreadsheet::csv;
 pub(super) const TITLE: &str = "onward breach pack manifest v1";
 
 /// What the kinds of data of a copy rest on.
-const BY_POLICIES_NOW: &str = "Kinds of data in copies are told by the disclosure policies in force when this pack was made, compared by version \
-     with those that the entries name.";
+const BY_POLICIES: &str = "Kinds of data in copies are told by the disclosure policies that made them, as they are kept since a gateway put them \
+     in force, and by those in force when this pack was made where the text of then is not kept.";
 
 /// What UK GDPR Article 33(3) to (5) and 34 want and no log knows.
 pub(super) const OPEN_FACTS: [(&str, &str); 10] = [
@@ -78,7 +77,7 @@ impl Pack {
         config: &Config,
         exposures: &[Exposure],
         actions: &[FoundAudit],
-        policies: &[Policy],
+        policies: &Policies,
     ) -> Result<Self, Failure> {
         let concerned = concerned(exposures);
         let seen = seen(exposures, policies);
@@ -90,7 +89,7 @@ impl Pack {
             "window": { "from": window.from, "to": window.to }, "made": window.made, "by": window.whom,
             "reason": window.reason, "controller": { "ods": config.identity.ods, "name": config.identity.name },
             "people": concerned.len(), "erased_people": erased, "only_asked_about": window.asked_about, "exposures": exposures.len(),
-            "categories_of_data": categories.collect::<Vec<_>>(), "categories_by": BY_POLICIES_NOW, "actions": actions.len(),
+            "categories_of_data": categories.collect::<Vec<_>>(), "categories_by": BY_POLICIES, "actions": actions.len(),
             "to_be_filled_in": OPEN_FACTS.map(|(article, fact)| json!({ "article": article, "fact": fact })),
         });
         let mut files = vec![
@@ -148,13 +147,13 @@ impl Seen {
     }
 }
 
-fn seen(exposures: &[Exposure], policies: &[Policy]) -> Vec<Seen> {
+fn seen(exposures: &[Exposure], policies: &Policies) -> Vec<Seen> {
     let mut ways: BTreeMap<Extent, Vec<&Exposure>> = BTreeMap::new();
     for each in exposures {
         ways.entry(each.extent).or_default().push(each);
     }
     let seen = |(extent, own): (Extent, Vec<&Exposure>)| {
-        let mut by_policy = BTreeMap::new();
+        let mut by_policy: BTreeMap<Applied, usize> = BTreeMap::new();
         for applied in own.iter().filter_map(|each| Applied::of(each, policies)) {
             *by_policy.entry(applied).or_default() += 1;
         }
@@ -162,7 +161,7 @@ fn seen(exposures: &[Exposure], policies: &[Policy]) -> Vec<Seen> {
             words: extent.words(),
             times: own.len(),
             people: own.iter().map(|each| &each.whose).collect::<BTreeSet<_>>().len(),
-            data: extent.data(policies),
+            data: extent.data(&Applied::policies(by_policy.keys(), policies)),
             policies: by_policy,
         }
     };
@@ -186,7 +185,7 @@ fn people_csv(concerned: &BTreeMap<&Whose, Concerned>) -> Vec<u8> {
     csv(["nhs_number", "times", "first", "last", "organisations"], rows)
 }
 
-fn exposures_csv(exposures: &[Exposure], policies: &[Policy]) -> Vec<u8> {
+fn exposures_csv(exposures: &[Exposure], policies: &Policies) -> Vec<u8> {
     let rows = exposures.iter().map(|each| {
         let applied = Applied::of(each, policies);
         let policy = applied.as_ref().and_then(Applied::named).unwrap_or_default();
@@ -224,7 +223,7 @@ fn exposures_csv(exposures: &[Exposure], policies: &[Policy]) -> Vec<u8> {
         "basis",
         "entry",
         "policy",
-        "policy_now",
+        "policy_text",
     ];
     csv(headings, rows)
 }
@@ -294,10 +293,10 @@ fn page(
 fn kinds_of_data(seen: &[Seen]) -> String {
     let differs = seen.iter().flat_map(|kind| &kind.policies);
     let differs: usize =
-        differs.filter(|(policy, _)| !matches!(policy, Applied::InForce(_))).map(|(_, times)| times).sum();
+        differs.filter(|(policy, _)| !matches!(policy, Applied::Kept(..))).map(|(_, times)| times).sum();
     let mut html = format!(
-        "<h2>Kinds of data</h2><p>What may have been seen. {BY_POLICIES_NOW} <b>{differs}</b> times the entry names another version \
-         or none: what left then must be looked up in the policy of that time. Special category data concerning health throughout \
+        "<h2>Kinds of data</h2><p>What may have been seen. {BY_POLICIES} <b>{differs}</b> times the entry names a policy whose \
+         text is not kept, or none: what left then must be looked up in the policy of that time. Special category data concerning health throughout \
          (UK GDPR Article 9).</p>"
     );
     let rows = seen.iter().map(|kind| {
@@ -305,13 +304,13 @@ fn kinds_of_data(seen: &[Seen]) -> String {
         let policy = |(policy, times): (&Applied, &usize)| {
             let (named, standing) = (policy.named().unwrap_or("policy"), policy.standing());
             match policy {
-                Applied::InForce(_) => format!("{}: {standing}, {times} times", escape(named)),
+                Applied::Kept(..) => format!("{}: {standing}, {times} times", escape(named)),
                 _ => format!("<b>{}: {standing}</b>, {times} times", escape(named)),
             }
         };
         let policies = kind.policies.iter().map(policy).collect::<Vec<_>>().join("<br>");
         [escape(&kind.words), kind.times.to_string(), kind.people.to_string(), policies, data]
     });
-    html.push_str(&table(["seen as", "times", "people", "policy of the entries", "data, by the policy now"], rows));
+    html.push_str(&table(["seen as", "times", "people", "policy of the entries", "data, by the policies"], rows));
     html
 }

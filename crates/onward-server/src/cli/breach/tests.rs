@@ -1,8 +1,10 @@
 use clap::Parser as _;
 use onward_core::audit::{Agent, AuditRow};
 use onward_core::client::{Client, NhsNumberPolicy, Role};
+use onward_core::store::evidence::PolicyInForce;
 use onward_gateway::journal::Journal;
 use onward_gateway::sightings::Carried;
+use onward_gateway::starts::{Named, Start};
 use tempfile::TempDir;
 
 use super::*;
@@ -301,43 +303,76 @@ async fn an_export_exposes_everybody_whose_entries_it_carried() {
     assert_eq!((&told["people"], &told["erased_people"], &told["exposures"]), (&1.into(), &1.into(), &2.into()));
 }
 
-/// What leaked went by the policy of then.
+/// What leaked went by the policy of then: its kept text tells what a copy held, and where there is none that is said.
 #[tokio::test]
-async fn a_copy_by_another_policy_than_today_s_is_marked() {
+async fn a_copy_is_told_by_the_kept_policy_that_made_it() {
     let folder = place().await;
     let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
     let (config, store) = config.existing_store().await.expect("a store");
-    let now = &app::load_policies(&config).expect("built in")[&onward_core::state::RecipientKind::CareHome];
-    let read = |minute, basis: &str| {
-        Journal::new(&ods("R9Z"), "https://gateway.example").row(&AuditEntry {
+    let kind = onward_core::state::RecipientKind::CareHome;
+    let now = &app::load_policies(&config).expect("built in")[&kind];
+    let journal = Journal::new(&ods("R9Z"), "https://gateway.example");
+    // Two starts, of which the first let more go.
+    let text = crate::in_force::policies(&config).expect("readable")[&kind].clone();
+    let wider = text
+        .replace(&format!("version = \"{}\"", now.version), "version = \"2020-01-01\"")
+        .replace("\"birthDate\"", "\"birthDate\", \"maritalStatus\"");
+    for (minute, text) in [(1, wider), (15, text)] {
+        let kept = PolicyInForce { kind, since: at(minute), text };
+        let says = Start::told("one", "x", &[Named::of(&kept)], &[("section a".to_owned(), "b".to_owned())].into());
+        let row = journal.row(&AuditEntry::new(AuditWord::Configure, at(minute), Agent::gateway(), says));
+        store.put_in_force(vec![kept], vec![row]).await.expect("committed");
+    }
+    let read = |minute, recipient: &str, basis: &str| {
+        journal.row(&AuditEntry {
             patient: Some("9990000018".parse().expect("a test number")),
             delivery: Some(onward_core::DeliveryId::random()),
             basis: Some(onward_core::audit::Basis::care(basis)),
-            ..AuditEntry::new(AuditWord::Read, at(minute), Agent::named("pharmacy", Some(ods("FX999"))), "detail")
+            ..AuditEntry::new(AuditWord::Read, at(minute), Agent::named("pharmacy", Some(ods(recipient))), "detail")
         })
     };
-    let then = now.basis().replace(&now.version, "2020-01-01");
-    store.audit(vec![read(20, &now.basis()), read(21, &then)]).await.expect("committed");
+    let of = |version: &str| now.basis().replace(&now.version, version);
+    let rows = vec![
+        read(20, "FX999", &now.basis()),
+        read(21, "FX999", &of("2020-01-01")),
+        read(22, "FX998", &of("2019-01-01")),
+        // Before it was in force.
+        read(14, "FX998", &now.basis()),
+    ];
+    store.audit(rows).await.expect("committed");
     let (outcome, _, exposures) = packed(&folder, "pharmacy", &["--recipient", "FX999"]).await;
     assert_eq!(outcome, Ok(Exit::Done));
-    let ends: Vec<_> = exposures.lines().map(|line| line.rsplitn(3, ',').take(2).collect::<Vec<_>>()).collect();
+    let ends = |exposures: &str| {
+        let ends = exposures.lines().map(|line| line.rsplitn(3, ',').take(2).map(str::to_owned).collect::<Vec<_>>());
+        ends.collect::<Vec<_>>()
+    };
     let in_force = format!("care-home {}", now.version);
     assert_eq!(
-        ends,
-        [
-            ["policy_now", "policy"],
-            ["in force", &in_force],
-            ["differs from what is in force now", "care-home 2020-01-01"]
-        ]
+        ends(&exposures),
+        [["policy_text", "policy"], ["its text is kept", &in_force], ["its text is kept", "care-home 2020-01-01"]]
     );
-    let read = |name: &str| std::fs::read_to_string(folder.path().join("pharmacy").join(name)).expect("there");
-    let page = read("index.html");
-    for words in ["in force when this pack was made", "<b>1</b> times", "<b>care-home 2020-01-01: differs from"] {
+    let read = |pack: &str, name: &str| std::fs::read_to_string(folder.path().join(pack).join(name)).expect("there");
+    let page = read("pharmacy", "index.html");
+    for words in ["the disclosure policies that made them", "<b>0</b> times", "care-home 2020-01-01: its text is kept"]
+    {
         assert!(page.contains(words), "{words}: {page}");
     }
-    let summary: serde_json::Value = serde_json::from_str(&read("summary.json")).expect("JSON");
-    let policies = &summary["categories_of_data"][0]["policies"];
-    assert_eq!(policies[1]["policy"], "care-home 2020-01-01", "{summary:#}");
+    let data = |pack: &str| {
+        let summary: serde_json::Value = serde_json::from_str(&read(pack, "summary.json")).expect("JSON");
+        summary["categories_of_data"][0]["data"].to_string()
+    };
+    assert!(data("pharmacy").contains("\"Patient.maritalStatus\""), "by the text of then: {}", data("pharmacy"));
+    let (_, _, exposures) = packed(&folder, "others", &["--recipient", "FX998"]).await;
+    assert_eq!(
+        ends(&exposures)[1..],
+        [["its text is not kept", &in_force], ["its text is not kept", "care-home 2019-01-01"]]
+    );
+    let page = read("others", "index.html");
+    assert!(
+        page.contains("<b>2</b> times") && page.contains("<b>care-home 2019-01-01: its text is not kept</b>"),
+        "{page}"
+    );
+    assert!(!data("others").contains("maritalStatus") && data("others").contains("Patient.name"), "{}", data("others"));
     let (_, _, unnamed) = packed(&folder, "home", &["--recipient", "VMH01"]).await;
     assert!(unnamed.lines().skip(1).all(|line| line.ends_with(",,not named by the entry")), "{unnamed}");
 }

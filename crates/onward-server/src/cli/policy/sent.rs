@@ -7,13 +7,14 @@ use onward_core::audit::AuditWord;
 use onward_core::state::RecipientKind;
 use onward_core::{OdsCode, Timestamp};
 use onward_gateway::sent::{Received, Sent, Taken, sent};
+use onward_gateway::starts::policies_in_force;
 use serde_json::json;
 
 use super::{Format, Matrix};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::open::{Desk, minute};
 use crate::cli::terminal::{Style, Terminal};
-use crate::{app, in_force, spreadsheet};
+use crate::spreadsheet;
 
 /// The five kinds, as the columns of a table have them.
 const KINDS: [RecipientKind; 5] = [
@@ -38,8 +39,7 @@ pub(super) async fn print(command: &Matrix, terminal: &mut Terminal) -> Outcome 
         return Err(Failure::usage("--from must be before --until"));
     }
     let (config, store) = command.config.existing_store().await?;
-    let configured = app::load_policies(&config).map_err(Failure::configuration)?.into_values();
-    let (policies, faults) = in_force::dated_policies(store.as_ref(), configured).await?;
+    let (policies, faults) = policies_in_force(store.as_ref()).await?;
     let period = period(command.from, command.until);
     let mut found = sent(store.as_ref(), &policies, (command.from, command.until), |read| {
         terminal.progress(format_args!("{read} entries"));
@@ -76,7 +76,7 @@ fn notes(found: &Sent) -> Vec<String> {
     let unjudged: u64 = found.recipients.values().map(|to| to.unjudged).sum();
     if unjudged > 0 {
         notes.push(format!(
-            "{unjudged} copies were made by no policy (notices), or by one from before policies were kept: they are counted, and held \
+            "{unjudged} copies were made by no policy (notices), or before the policy that they name was kept: they are counted, and held \
              against none"
         ));
     }
@@ -87,10 +87,24 @@ fn notes(found: &Sent) -> Vec<String> {
             ));
         }
     }
-    if found.unended > 0 {
+    if !found.unended.is_empty() {
+        let places: Vec<String> = found.unended.iter().map(ToString::to_string).collect();
         notes.push(format!(
-            "{} exports of the log began and never ended, or left before their contents were kept: what went of them is not known",
-            found.unended
+            "{} exports began and have no end (entries {}): what went of them is not known, at most all but the last part",
+            found.unended.len(),
+            places.join(", ")
+        ));
+    }
+    if found.ended_elsewhere > 0 {
+        notes.push(format!(
+            "{} exports began in this time and ended in another, where they are counted",
+            found.ended_elsewhere
+        ));
+    }
+    if found.unpaired > 0 {
+        notes.push(format!(
+            "{} exports began before their entries had identifiers: which of them ended is not told",
+            found.unpaired
         ));
     }
     notes.extend(found.faults.iter().map(|fault| format!("not linked: {fault}")));
@@ -134,9 +148,9 @@ fn table(found: &Sent, terminal: &mut Terminal) {
                 own.map(|(_, files)| of(files)).sum::<u64>()
             })
         };
-        let row = |name: &str, counts: [u64; 3]| {
-            let [a, b, c] = counts.map(|count| if count == 0 { "-".to_owned() } else { count.to_string() });
-            [name.to_owned(), a, b, c]
+        let row = |name: &str, counts: [u64; 4]| {
+            let [a, b, c, d] = counts.map(|count| if count == 0 { "-".to_owned() } else { count.to_string() });
+            [name.to_owned(), a, b, c, d]
         };
         let elements: BTreeSet<&String> = found.taken.values().flat_map(|files| files.elements.keys()).collect();
         let mut rows = vec![row("files", count(&|files| files.copies))];
@@ -145,8 +159,8 @@ fn table(found: &Sent, terminal: &mut Terminal) {
                 .into_iter()
                 .map(|element| row(element, count(&|files| files.elements.get(element).copied().unwrap_or_default()))),
         );
-        let [a, b, c] = Taken::ALL.map(Taken::as_str);
-        terminal.table(["handed out", a, b, c], &rows);
+        let [a, b, c, d] = Taken::ALL.map(Taken::as_str);
+        terminal.table(["handed out", a, b, c, d], &rows);
     }
 }
 

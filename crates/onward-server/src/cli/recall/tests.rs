@@ -63,6 +63,10 @@ async fn what_went_to_the_wrong_home_is_taken_back_told_and_sent_on() {
         .expect("a folder")
         .filter(|file| file.as_ref().expect("an entry").file_name().to_string_lossy().ends_with(".tlog-proof"));
     assert!(proofs.count() >= 2, "the placing and the reading are proven");
+    let (_, matrix) = onward(folder.path(), "policy matrix --sent --csv").await;
+    for element in ["what the log hashes", "envelope AuditEvent.recorded", "summary.json deliveries"] {
+        assert!(matrix.contains(&format!("{element},evidence,R9Z,1,0,1,operator")), "{element}: {matrix}");
+    }
 
     let now = store.transfer(receipt.transfer).await.expect("readable").expect("there");
     let notice = now.deliveries.iter().find(|copy| copy.notice.is_some()).expect("the home is told");

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::store::StoreError;
 use onward_core::{OdsCode, Timestamp};
-use onward_gateway::explore::Inquiry;
+use onward_gateway::explore::{Found, Inquiry};
 use onward_gateway::sightings::VERIFYING;
 use onward_gateway::verify::Misfit;
 use onward_ledger::{Checkpoint, Verified, WITHOUT_A_WITNESS, with_cosignatures};
@@ -38,17 +38,22 @@ pub(super) async fn get(State(app): State<Arc<App>>, who: SignedIn, _: OnlyGet, 
     let now = app.gateway.clock().now();
     let looked = async {
         let last = app.gateway.last_verification(first(&who)).await?;
-        Ok::<_, StoreError>((shell(&app, &who).await?.0, last, anchors(&app, now).await?))
+        let anybody = app.gateway.last_verification_by_anybody().await?;
+        Ok::<_, StoreError>((shell(&app, &who).await?.0, last, anybody, anchors(&app, now).await?))
     };
     match looked.await {
-        Ok((shell, last, anchors)) => {
-            let standing = match last {
+        Ok((shell, last, anybody, anchors)) => {
+            let own = last.as_ref().map(|(_, _, at)| *at);
+            let mut standing = match last {
                 Some((words, _, at)) => format!(
                     "Not checked since {}. What that check found: {words}. The log may have been changed since.",
                     dates::near_moment(at, now)
                 ),
                 None => "Not checked yet by anybody of your organisation.".to_owned(),
             };
+            if let Some((found, at)) = anybody.filter(|(_, at)| own != Some(*at)) {
+                standing.push_str(&by_others(found, &dates::near_moment(at, now)));
+            }
             page(&headers, StatusCode::OK, &IntegrityPage::new(shell, standing, None, true, anchors))
         }
         Err(error) => store_failed(&error),
@@ -83,6 +88,16 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
         Err(StoreError::Corrupt(_)) => trouble(StatusCode::INTERNAL_SERVER_ERROR),
         Err(error) => store_failed(&error),
     }
+}
+
+/// What somebody else's check came to: when, and whether it fitted.
+fn by_others(found: Found, when: &str) -> String {
+    let came_to = match found {
+        Found::Whole => "It was whole then",
+        Found::Unsigned => "It was whole in itself then, and no checkpoint was checked",
+        Found::Broken => "It was not whole: check it yourself, and tell whoever runs the gateway",
+    };
+    format!(" Others checked it last {when}. {came_to}.")
 }
 
 fn first(who: &SignedIn) -> &OdsCode {
@@ -175,7 +190,15 @@ mod tests {
     use onward_gateway::verify::Misfit;
     use onward_ledger::LogVerifier;
 
-    use super::verdict;
+    use super::{Found, by_others, verdict};
+
+    #[test]
+    fn of_others_checks_no_more_is_told_than_when_and_what_they_came_to() {
+        let told = |found| by_others(found, "today at 9am");
+        assert_eq!(told(Found::Whole), " Others checked it last today at 9am. It was whole then.");
+        assert!(told(Found::Unsigned).contains("no checkpoint was checked"));
+        assert!(told(Found::Broken).contains("It was not whole"));
+    }
 
     #[test]
     fn without_a_checkpoint_checked_nothing_is_green() {

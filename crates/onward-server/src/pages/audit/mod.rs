@@ -45,7 +45,7 @@ pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         route("GET", "/audit/exports/{id}", ExportEvidence, get(release::get)),
         fresh("POST", "/audit/exports/{id}", ExportEvidence, post(exports::decide)),
         route("POST", "/audit/exports/{id}/reveal", ExportEvidence, post(release::reveal)),
-        fresh("GET", "/audit/exports/{id}/file", ExportEvidence, get(exports::file)),
+        fresh("GET", "/audit/exports/{id}/file", ExportEvidence, get(exports::file::get)),
         fresh("GET", "/audit/rights", Erase, get(rights::get)),
         fresh("POST", "/audit/rights/holds", Erase, post(rights::keep)),
         fresh("POST", "/audit/rights/holds/{id}", Erase, post(rights::lift)),

@@ -16,7 +16,7 @@ use onward_gateway::held::{Gone, Held, Identified};
 use onward_transform::render::dates;
 
 use super::super::components::Fact;
-use super::exports::archive_of;
+use super::exports::file::archive_of;
 use super::integrity::anchors;
 use crate::app::App;
 use crate::cli::sar::archive::Archive;

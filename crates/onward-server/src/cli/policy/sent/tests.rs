@@ -1,15 +1,27 @@
+use std::path::Path;
+
 use onward_core::DeliveryId;
+use onward_core::audit::{AuditEntry, Basis};
 use onward_core::state::DeliveryState;
 use onward_core::store::{NewDelivery, Transition};
 use onward_gateway::collect::Form;
+use onward_gateway::made::{Half, Made};
+use uuid::Uuid;
 
 use super::*;
 use crate::app::App;
 use crate::cli::hold::tests::{DISCHARGE, accepted, onward};
 use crate::cli::recall::tests::home;
-use crate::serve;
+use crate::{in_force, serve};
 
 const SENT: &str = "policy matrix --sent --json";
+
+/// What a gateway notes at its start, with the configuration of this folder.
+async fn started(folder: &Path, app: &App) -> bool {
+    let config = crate::config::Config::load(Some(&folder.join("gateway.toml"))).expect("a configuration").config;
+    let (parts, policies) = (in_force::parts(&config).expect("readable"), in_force::policies(&config));
+    in_force::note(&app.gateway, "one", &parts, &policies.expect("readable")).await.expect("committed")
+}
 
 /// The rows for one element to care homes: copies with it, of them beyond the policy.
 fn to_homes(out: &str, element: &str) -> Option<(u64, u64)> {
@@ -90,6 +102,7 @@ async fn what_was_sent_is_told_from_the_bytes_and_a_mistake_is_seen() {
     let nhs_number = transfer.patient.as_ref().expect("known").expose();
     assert!(!out.contains(nhs_number), "names of elements only");
 
+    assert!(started(folder.path(), &app).await);
     let second = planted(&app, copy).await;
     gateway.open(&home(), second, Form::Document, None).await.expect("audited").expect("the home reads it");
     let (outcome, out) = onward(folder.path(), SENT).await;
@@ -135,19 +148,15 @@ async fn a_list_that_is_not_what_its_entry_names_is_found() {
     }
 }
 
-/// A later version that lets more go does not excuse a copy that an earlier one made; nor does a text that somebody changed in the store.
+/// A later version that lets more go does not excuse a copy that an earlier one made; nor does what somebody changed in the store.
 #[tokio::test]
 async fn a_copy_is_held_against_the_policy_of_its_time() {
     let (folder, app, receipt) = accepted(DISCHARGE).await;
     let (gateway, store) = (&app.gateway, app.gateway.store());
     let config_file = folder.path().join("gateway.toml");
-    let starts = async || {
-        let config = crate::config::Config::load(Some(&config_file)).expect("a configuration").config;
-        let (parts, policies) = (in_force::parts(&config), in_force::policies(&config));
-        in_force::note(gateway, "one", &parts.expect("readable"), &policies.expect("readable")).await
-    };
-    assert_eq!(starts().await, Ok(true));
-    assert_eq!(starts().await, Ok(false), "the same again");
+    let starts = async || started(folder.path(), &app).await;
+    assert!(starts().await);
+    assert!(!starts().await, "the same again");
     let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
     let copy = transfer.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id;
     let second = planted(&app, copy).await;
@@ -172,19 +181,74 @@ async fn a_copy_is_held_against_the_policy_of_its_time() {
     }
     let text = std::fs::read_to_string(&config_file).expect("readable");
     std::fs::write(&config_file, text + "\n[disclosure]\nfolder = \"disclosure\"\n").expect("written");
-    assert_eq!(starts().await, Ok(true));
+    assert!(starts().await);
     assert_eq!(store.policies_in_force().await.map(|kept| kept.len()), Ok(6), "five, and the later one");
     assert_eq!(beyond().await, (Ok(Exit::No), Some((1, 1))), "its own policy did not let it go");
     let (_, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
     assert!(!dpia.contains("made by no policy"), "it is held against its own: {dpia}");
 
+    // Of what left before the first of its name was kept, whatever a later text lets go says nothing.
+    gateway.open(&home(), copy, Form::Document, None).await.expect("audited").expect("the home reads it");
+    let (_, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
+    assert!(
+        dpia.contains("1 copies were made by no policy (notices), or before the policy that they name was kept"),
+        "{dpia}"
+    );
+    assert_eq!(onward(folder.path(), "audit verify").await.0, Ok(Exit::Done));
+
     let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
-    let widened = "UPDATE policies SET text = replace(text, '\"birthDate\"', '\"birthDate\", \"maritalStatus\"')
-        WHERE kind = 'care-home' AND text NOT LIKE '%later%'";
-    assert_eq!(file.execute(widened, []), Ok(1));
-    let (outcome, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
-    assert_eq!(outcome, Ok(Exit::No));
-    assert!(dpia.contains("not linked: the policy for care-home that is kept since"), "{dpia}");
+    file.execute_batch("CREATE TABLE kept AS SELECT * FROM policies").expect("runs");
+    let first = "kind = 'care-home' AND text NOT LIKE '%\"later\"%'";
+    let later = "kind = 'care-home' AND text LIKE '%\"later\"%'";
+    for (change, told) in [
+        (
+            format!(
+                "UPDATE policies SET text = replace(text, '\"birthDate\"', '\"birthDate\", \"maritalStatus\"') WHERE {first}"
+            ),
+            "is not the one that entry",
+        ),
+        (
+            format!("UPDATE policies SET text = (SELECT text FROM kept WHERE {first}) WHERE {later}"),
+            "is not the one that entry",
+        ),
+        (format!("DELETE FROM policies WHERE {first}"), "is not kept any more"),
+        (format!("DELETE FROM policies WHERE {later}"), "is not kept any more"),
+        (
+            format!("UPDATE policies SET since = since - 1000000 WHERE {later}"),
+            "is none that a start put in force then",
+        ),
+        (
+            format!(
+                "INSERT INTO policies (kind, since, text) SELECT kind, since + 60000000, text FROM kept WHERE {first}"
+            ),
+            "is none that a start put in force then",
+        ),
+        (
+            format!(
+                "UPDATE policies SET since = (SELECT since FROM kept WHERE {later}) WHERE kind = 'pharmacy-referral'"
+            ),
+            "is none that a start put in force then",
+        ),
+        (
+            format!("UPDATE policies SET kind = 'registered-practice' WHERE {later}"),
+            "is none that a start put in force then",
+        ),
+        (format!("UPDATE policies SET kind = 'nobody' WHERE {later}"), "a kept policy is unreadable"),
+    ] {
+        assert_eq!(file.execute(&change, []), Ok(1), "{change}");
+        let (outcome, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
+        assert_eq!(outcome, Ok(Exit::No), "{change}");
+        assert!(dpia.contains("- not linked: ") && dpia.contains(told), "{change}: {dpia}");
+        let (outcome, out) = onward(folder.path(), "audit verify").await;
+        assert!(outcome == Ok(Exit::No) && out.contains("does not fit: entry "), "{change}: {out}");
+        file.execute_batch("DELETE FROM policies; INSERT INTO policies SELECT * FROM kept").expect("runs");
+        assert_eq!(onward(folder.path(), "audit verify").await.0, Ok(Exit::Done), "{change}");
+    }
+    // A start after somebody took the newest away keeps it anew, and what is missing stays told.
+    file.execute(&format!("DELETE FROM policies WHERE {later}"), []).expect("runs");
+    assert!(starts().await);
+    let (outcome, out) = onward(folder.path(), "audit verify").await;
+    assert!(outcome == Ok(Exit::No) && out.contains("is not kept any more"), "{out}");
 }
 
 /// What somebody who answers for the log took away stands in the matrix, too.
@@ -226,17 +290,82 @@ async fn files_that_were_handed_out_are_told_from_their_bytes() {
     let (_, table) = onward(folder.path(), "policy matrix --sent").await;
     assert!(table.contains("handed out") && table.contains("breach-pack"), "{table}");
     let (_, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
-    assert!(dpia.contains("| subject-access | R9Z (operator) | 1 |") && !dpia.contains("never ended"), "{dpia}");
-    // An export of which only the beginning was told.
-    let desk = Desk::new(
-        &crate::config::Config::load(Some(&folder.path().join("gateway.toml"))).expect("a configuration").config,
-    );
-    let desk = desk.expect("an organisation");
-    let begun = onward_core::audit::AuditEntry {
+    assert!(dpia.contains("| subject-access | R9Z (operator) | 1 |") && !dpia.contains("have no end"), "{dpia}");
+}
+
+/// Halves of an export belong together by what they name, wherever the edge of a period lies between them.
+#[tokio::test]
+async fn exports_are_paired_by_their_identifier_across_the_edge_of_a_period() {
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let store = app.gateway.store();
+    let patient = store.transfer(receipt.transfer).await.expect("readable").expect("there").patient;
+    let config =
+        crate::config::Config::load(Some(&folder.path().join("gateway.toml"))).expect("a configuration").config;
+    let desk = Desk::new(&config).expect("an organisation");
+    let at = |minute: &str| format!("2026-03-01T10:{minute}:00Z").parse::<Timestamp>().expect("a moment");
+    let whole = |detail: String| AuditEntry {
         query: Some("audit/export?exported=*&before=1".to_owned()),
-        ..desk.entry(AuditWord::Query, "export of the whole audit log")
+        ..desk.entry(AuditWord::Query, detail)
     };
-    app.gateway.store().audit(vec![desk.row_of(&begun)]).await.expect("committed");
-    let (_, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
-    assert!(dpia.contains("1 exports of the log began and never ended"), "{dpia}");
+    let about = |word, detail: String| AuditEntry {
+        patient: patient.clone(),
+        basis: Some(Basis::accountability()),
+        ..desk.entry(word, detail)
+    };
+    let ended = |entry: AuditEntry| {
+        let mut made = Made::default();
+        made.event(br#"{"resourceType":"AuditEvent","recorded":"x"}"#);
+        let (sha256, contents) = made.finish();
+        AuditEntry { content_sha256: Some(sha256), contents: Some(contents), ..entry }
+    };
+    let [across, cut, own, stray, short] = std::array::from_fn(|_| Uuid::new_v4());
+    let end = |id| desk.entry(AuditWord::Export, Half::End(id).told("export of the whole audit log"));
+    let entries = [
+        ("10", whole(Half::Beginning(across).told("export of the whole audit log"))),
+        ("11", whole(Half::Beginning(cut).told("export of the whole audit log"))),
+        ("12", about(AuditWord::SubjectAccess, Half::Beginning(own).told("export as CSV fetched: why"))),
+        // As an earlier program wrote them.
+        ("13", whole("export of the whole audit log".to_owned())),
+        (
+            "14",
+            about(
+                AuditWord::SubjectAccess,
+                "export as NDJSON fetched, of the first 3 entries of the log: y".to_owned(),
+            ),
+        ),
+        ("15", whole(Half::Beginning(short).told("export of the whole audit log"))),
+        ("16", ended(end(short))),
+        ("40", ended(end(across))),
+        ("41", ended(end(stray))),
+        ("42", ended(end(short))),
+    ];
+    let first = store.audit_size().await.expect("readable");
+    let rows = entries.into_iter().map(|(minute, entry)| AuditEntry { recorded: at(minute), ..entry });
+    store.audit(rows.map(|entry| desk.row_of(&entry)).collect()).await.expect("committed");
+
+    let read = async |from, until| sent(store.as_ref(), &[], (from, until), |_| ()).await.expect("readable");
+    let files = |found: &Sent| found.taken.values().map(|files| files.copies).sum::<u64>();
+    let edge = Some(at("30"));
+    let before = read(None, edge).await;
+    assert_eq!(before.unended, [first + 1, first + 2], "what was cut off, about one person too");
+    assert_eq!((before.ended_elsewhere, before.unpaired, files(&before)), (1, 2, 1));
+    assert!(before.unrecorded == 0 && before.faults.is_empty(), "{:?}", before.faults);
+    let after = read(edge, Some(at("41"))).await;
+    assert_eq!((after.unended.len(), after.ended_elsewhere, files(&after)), (0, 0, 1), "it began before");
+    assert!(after.faults.is_empty(), "{:?}", after.faults);
+    let strange = read(edge, None).await;
+    assert_eq!(strange.faults, [format!("entry {}: the end of export {stray}, which never began", first + 8)]);
+    let all = read(None, None).await;
+    assert_eq!(all.unended, before.unended);
+    assert_eq!((all.ended_elsewhere, all.unpaired), (0, 2));
+    assert!(all.faults.contains(&format!("entry {}: a second end of export {short}", first + 9)), "{:?}", all.faults);
+    let (outcome, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
+    assert_eq!(outcome, Ok(Exit::No), "a fault");
+    for words in [
+        format!("2 exports began and have no end (entries {}, {})", first + 1, first + 2),
+        "2 exports began before their entries had identifiers".to_owned(),
+        format!("not linked: entry {}: the end of export", first + 8),
+    ] {
+        assert!(dpia.contains(&words), "{words}: {dpia}");
+    }
 }

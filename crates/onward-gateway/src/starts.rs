@@ -1,0 +1,274 @@
+//! Starts of gateways, as their entries tell them: what each put in force, and which policies it kept. The texts that are kept are held
+//! against that: each was put in force by the start of its moment, which names it, and none that a start names is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onward_core::Timestamp;
+use onward_core::audit::{Agent, AuditQuery, AuditWord};
+use onward_core::state::RecipientKind;
+use onward_core::store::evidence::PolicyInForce;
+use onward_core::store::{Store, StoreError, StoredAudit};
+use onward_transform::disclose::Policy;
+use serde_json::Value;
+
+use crate::sent::Dated;
+use crate::sha256_hex;
+use crate::sightings::all;
+use crate::verify::Misfit;
+
+/// How the entry begins, before the node's name.
+const BEGINS: &str = "start of node ";
+/// What stands before the kept policies. A program from before they were named reads the entry as it always did.
+const KEPT: &str = "; policies: ";
+/// What stands before the parts and their digests.
+const IN_FORCE: &str = "; in force: ";
+/// Characters of a part's digest that are told: 64 bits, which tell changes apart and name nothing.
+const TOLD: usize = 16;
+/// How the part of a policy is named, before its kind.
+pub const POLICY: &str = "policy ";
+
+/// Parts and their digests: `section delivery`, `policy care-home`, `routes`, `rules`.
+pub type Parts = BTreeMap<String, String>;
+
+/// The digest of a part that is told of what it says.
+#[must_use]
+pub fn digest(says: &str) -> String {
+    let mut digest = sha256_hex(says.as_bytes());
+    digest.truncate(TOLD);
+    digest
+}
+
+/// A policy as the entry of a start names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// For whom.
+    pub kind: RecipientKind,
+    /// The version that it calls itself, as one word.
+    version: String,
+    /// From when on, to the microsecond.
+    pub since: Timestamp,
+    /// SHA-256 of its text as it is kept, hexadecimal.
+    sha256: String,
+}
+
+impl Named {
+    /// Of a kept text. One that an earlier program took for a policy and this one does not keeps its place without a version.
+    #[must_use]
+    pub fn of(kept: &PolicyInForce) -> Self {
+        Self {
+            kind: kept.kind,
+            version: parsed(kept).map_or_else(|| "unread".to_owned(), |policy| one_word(&policy.version)),
+            since: kept.since,
+            sha256: sha256_hex(kept.text.as_bytes()),
+        }
+    }
+
+    fn told(&self) -> String {
+        let Self { kind, version, since, sha256 } = self;
+        format!("{kind} {version} {since} {sha256}")
+    }
+
+    fn read(told: &str) -> Option<Self> {
+        let mut words = told.split(' ');
+        let [kind, version, since, sha256] = [words.next()?, words.next()?, words.next()?, words.next()?];
+        let named = Self {
+            kind: kind.parse().ok()?,
+            version: version.to_owned(),
+            since: since.parse().ok()?,
+            sha256: sha256.to_owned(),
+        };
+        words.next().is_none().then_some(named)
+    }
+}
+
+/// The policy that a text is; `None` where it is none, or for others.
+fn parsed(kept: &PolicyInForce) -> Option<Policy> {
+    let policy = Policy::parse(&format!("{POLICY}{}", kept.kind), &kept.text).ok()?;
+    (policy.recipient == kept.kind).then_some(policy)
+}
+
+/// A version without what separates.
+fn one_word(version: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    version
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// One start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// The place of its entry.
+    pub index: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Of which node.
+    pub node: String,
+    /// What it put in force.
+    pub parts: Parts,
+    /// The kept policies that it names; `None` in an entry of a program that named none.
+    pub kept: Option<Vec<Named>>,
+}
+
+impl Start {
+    /// What the entry of a start says: on which node, what changed, which policies are kept, and all that is in force.
+    #[must_use]
+    pub fn told(node: &str, changed: &str, kept: &[Named], parts: &Parts) -> String {
+        let kept: Vec<String> = kept.iter().map(Named::told).collect();
+        let parts: Vec<String> = parts.iter().map(|(part, digest)| format!("{part} {digest}")).collect();
+        format!("{BEGINS}{node}: {changed}{KEPT}{}{IN_FORCE}{}", kept.join(", "), parts.join(", "))
+    }
+
+    /// Of an entry of the gateway's own; `None` for one that is about no start.
+    fn read(index: u64, at: Timestamp, event: &[u8]) -> Option<Self> {
+        let event: Value = serde_json::from_slice(event).ok()?;
+        let said = event["outcomeDesc"].as_str()?.strip_prefix(AuditWord::Configure.as_str())?.strip_prefix(": ")?;
+        let (node, rest) = said.strip_prefix(BEGINS)?.split_once(": ")?;
+        let (changed, parts) = rest.split_once(IN_FORCE)?;
+        let part = |part: &str| part.rsplit_once(' ').map(|(name, digest)| (name.to_owned(), digest.to_owned()));
+        let kept = match changed.split_once(KEPT) {
+            None => None,
+            Some((_, "")) => Some(Vec::new()),
+            Some((_, kept)) => Some(kept.split(", ").map(Named::read).collect::<Option<_>>()?),
+        };
+        Some(Self {
+            index,
+            at,
+            node: node.to_owned(),
+            parts: parts.split(", ").map(part).collect::<Option<_>>()?,
+            kept,
+        })
+    }
+
+    /// Whether it put this text in force. A program that named none told 64 bits of what its policies say.
+    fn put_in_force(&self, kept: &PolicyInForce) -> bool {
+        let then = self.at.as_microsecond() == kept.since.as_microsecond();
+        then && match &self.kept {
+            Some(named) => {
+                let sha256 = sha256_hex(kept.text.as_bytes());
+                named.iter().any(|own| own.kind == kept.kind && own.since == kept.since && own.sha256 == sha256)
+            }
+            None => Policy::says(&kept.text)
+                .is_some_and(|says| self.parts.get(&format!("{POLICY}{}", kept.kind)) == Some(&digest(&says))),
+        }
+    }
+}
+
+/// The starts that the log tells.
+#[derive(Debug, Default)]
+pub struct Starts {
+    /// In no order.
+    pub all: Vec<Start>,
+}
+
+impl Starts {
+    /// Reads them, the newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn of(store: &dyn Store) -> Result<Self, StoreError> {
+        let agent = Some(Agent::GATEWAY.to_owned());
+        let query = AuditQuery { agent, words: vec![AuditWord::Configure], ..AuditQuery::default() };
+        let found = all(store, query).await?;
+        let own = found.iter().filter(|entry| entry.organisation.is_none());
+        let read = own.filter_map(|entry| Start::read(entry.index, entry.recorded, entry.event.as_deref()?));
+        Ok(Self { all: read.collect() })
+    }
+
+    /// Takes an entry of the log, where it is about a start.
+    pub(crate) fn see(&mut self, stored: &StoredAudit) {
+        let columns = &stored.columns;
+        let own = columns.agent.as_deref() == Some(Agent::GATEWAY) && columns.organisation.is_none();
+        if own && columns.word == AuditWord::Configure.as_str() {
+            self.all.extend(stored.event().and_then(|event| Start::read(stored.index, columns.recorded, event)));
+        }
+    }
+
+    /// Whether one of them names this policy.
+    #[must_use]
+    pub fn name(&self, policy: &Named) -> bool {
+        self.named().any(|(_, named)| named == policy)
+    }
+
+    fn named(&self) -> impl Iterator<Item = (u64, &Named)> {
+        self.all.iter().flat_map(|start| start.kept.iter().flatten().map(move |named| (start.index, named)))
+    }
+
+    /// The policies among these that the start of their moment put in force, and everything else: a text that none did, another than it
+    /// was, and one that a start names and that is not there.
+    fn judge(&self, kept: Vec<PolicyInForce>) -> (Vec<Dated>, Vec<Misfit>) {
+        let (mut dated, mut misfits) = (Vec::new(), Vec::new());
+        let first = self.all.iter().map(|start| start.index).min().unwrap_or(0);
+        let mut missing: BTreeMap<(RecipientKind, Timestamp), u64> = BTreeMap::new();
+        for (index, named) in self.named() {
+            let place = missing.entry((named.kind, named.since)).or_insert(index);
+            *place = index.min(*place);
+        }
+        for kept in kept {
+            let PolicyInForce { kind, since, .. } = kept;
+            let named = missing.remove(&(kind, since));
+            if self.all.iter().any(|start| start.put_in_force(&kept)) {
+                dated.extend(parsed(&kept).map(|policy| Dated { policy, since }));
+                continue;
+            }
+            misfits.push(match named {
+                Some(index) => Misfit {
+                    index,
+                    why: format!(
+                        "the policy for {kind} that is kept since {since} is not the one that entry {index} names"
+                    ),
+                },
+                None => Misfit {
+                    index: first,
+                    why: format!(
+                        "the policy for {kind} that is kept since {since} is none that a start put in force then"
+                    ),
+                },
+            });
+        }
+        misfits.extend(missing.into_iter().map(|((kind, since), index)| Misfit {
+            index,
+            why: format!("the policy for {kind} since {since}, which entry {index} names, is not kept any more"),
+        }));
+        misfits.sort_by(|one, other| (one.index, &one.why).cmp(&(other.index, &other.why)));
+        (dated, misfits)
+    }
+
+    /// The first entry that the kept policies do not fit.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn misfit(&self, store: &dyn Store) -> Result<Option<Misfit>, StoreError> {
+        let (_, misfits) = self.kept(store).await?;
+        let first = misfits.into_iter().next();
+        Ok(first.map(|Misfit { index, why }| Misfit { index, why: format!("entry {index}: {why}") }))
+    }
+
+    async fn kept(&self, store: &dyn Store) -> Result<(Vec<Dated>, Vec<Misfit>), StoreError> {
+        match store.policies_in_force().await {
+            Ok(kept) => Ok(self.judge(kept)),
+            Err(StoreError::Corrupt(what)) => {
+                let index = self.all.iter().map(|start| start.index).min().unwrap_or(0);
+                Ok((
+                    Vec::new(),
+                    vec![Misfit { index, why: format!("a kept policy is unreadable in the store: {what}") }],
+                ))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The policies that were in force, with from when on, as far as the log tells it, and what is wrong with the others.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn policies_in_force(store: &dyn Store) -> Result<(Vec<Dated>, Vec<String>), StoreError> {
+    let (dated, misfits) = Starts::of(store).await?.kept(store).await?;
+    let faults: BTreeSet<String> = misfits.into_iter().map(|misfit| misfit.why).collect();
+    Ok((dated, faults.into_iter().collect()))
+}
+
+#[cfg(test)]
+mod tests;
