@@ -1,4 +1,5 @@
-//! Large messages that come at once have a bound together, and a PDS that is slow holds nobody up but those whom it is asked about.
+//! Large messages that come at once have a bound together, those that are with the scanner one of their own, and a PDS that is slow holds
+//! nobody up but those whom it is asked about.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +11,7 @@ use onward_connect::stand_in::StandInDirectory;
 use onward_core::audit::AuditWord;
 use onward_core::client::Client;
 use onward_core::directory::{Directory, DirectoryError, PdsPatient};
+use onward_core::scanning::{NotScanned, Scanned, Scanner};
 use onward_core::{NhsNumber, SystemClock};
 use onward_gateway::accept::{AcceptError, Receipt, Submission};
 use onward_gateway::{Gateway, Parts};
@@ -56,8 +58,27 @@ impl Directory for SlowPds {
     }
 }
 
+/// A scanner that keeps every question until it is told to answer.
+struct SlowScanner {
+    asked: watch::Sender<usize>,
+    gate: Semaphore,
+}
+
+#[async_trait]
+impl Scanner for SlowScanner {
+    async fn scan(&self, _: Bytes) -> Result<Scanned, NotScanned> {
+        self.asked.send_modify(|asked| *asked += 1);
+        let _ = self.gate.acquire().await.expect("it is never closed");
+        Ok(Scanned::Clean)
+    }
+}
+
 /// A gateway without listeners on a world's store.
-async fn gateway(world: &mut World, directory: Arc<SlowPds>) -> (Arc<Gateway>, Client) {
+async fn gateway(
+    world: &mut World,
+    directory: Arc<SlowPds>,
+    scanner: Option<Arc<dyn Scanner>>,
+) -> (Arc<Gateway>, Client) {
     world.hospital().await;
     let hospital = world.gateway().store().client("northmoor-epr").await.expect("readable").expect("registered");
     let settings = world.gateway().settings().clone();
@@ -70,7 +91,7 @@ async fn gateway(world: &mut World, directory: Arc<SlowPds>) -> (Arc<Gateway>, C
         mailbox: None,
         notifiers: Vec::new(),
         hook: None,
-        scanner: None,
+        scanner,
         clock: Arc::new(SystemClock),
         policies: app::load_policies(&config).expect("policies"),
         routes: config.load_routes().expect("routes").routes,
@@ -118,7 +139,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 async fn large_messages_have_a_bound_and_do_not_wait_for_each_others_pds() {
     let mut world = World::start().await;
     let pds = SlowPds::load(&world, SLOW);
-    let (gateway, hospital) = gateway(&mut world, Arc::clone(&pds)).await;
+    let (gateway, hospital) = gateway(&mut world, Arc::clone(&pds), None).await;
 
     // All of them ask, more than fit: none takes room from another meanwhile.
     let mut waiting = JoinSet::new();
@@ -168,7 +189,7 @@ async fn large_messages_have_a_bound_and_do_not_wait_for_each_others_pds() {
 async fn a_question_to_pds_is_in_the_log_though_nothing_is_taken_in_afterwards() {
     let mut world = World::start().await;
     let pds = SlowPds::load(&world, 1);
-    let (gateway, hospital) = gateway(&mut world, Arc::clone(&pds)).await;
+    let (gateway, hospital) = gateway(&mut world, Arc::clone(&pds), None).await;
     let submission = large(&hospital);
     let waiting = tokio::spawn(accept(Arc::clone(&gateway), submission.clone()));
     let mut asked = pds.asked.subscribe();
@@ -187,4 +208,24 @@ async fn a_question_to_pds_is_in_the_log_though_nothing_is_taken_in_afterwards()
 
     assert!(!gateway.accept(submission).await.expect("accepted").duplicate);
     assert_eq!((*asked.borrow(), lookups(&gateway).await), (2, 2), "one entry for each question");
+}
+
+/// What is decoded of a message stays in memory as long as the scanner has it: it is counted there, against the bound of those that are with
+/// the scanner (how a room keeps its bound, its own tests show), and no longer in the room of those that are read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_is_counted_while_the_scanner_has_its_attachments() {
+    let mut world = World::start().await;
+    let pds = SlowPds::load(&world, 0);
+    let scanner = Arc::new(SlowScanner { asked: watch::Sender::new(0), gate: Semaphore::new(0) });
+    let (gateway, hospital) = gateway(&mut world, pds, Some(Arc::clone(&scanner) as Arc<dyn Scanner>)).await;
+    let message = large(&hospital);
+    let kilobytes = (message.body.len() / 1000) as u64;
+    let waiting = tokio::spawn(accept(Arc::clone(&gateway), message));
+    let mut asked = scanner.asked.subscribe();
+    soon("a large message before a slow scanner", asked.wait_for(|asked| *asked == 1)).await.expect("it goes on");
+    assert_eq!((gateway.scanning_kilobytes(), gateway.large_kilobytes()), (kilobytes, 0));
+    scanner.gate.add_permits(1);
+    assert!(!soon("its commit", waiting).await.expect("it ends").expect("accepted").duplicate);
+    assert_eq!(*asked.borrow(), 1, "it was looked through once");
+    assert_eq!((gateway.scanning_kilobytes(), gateway.large_kilobytes()), (0, 0), "all room is given back");
 }

@@ -1,9 +1,10 @@
 //! What is asked outside about a large message, before there is room for what is made of it.
 //!
 //! Its message is read twice: once to see whom PDS would be asked about and what is attached, and again, with the answers, when there is
-//! room. In between nothing is kept but its bytes, the attachments while the scanner has them, and the answer. It asks for nothing that
-//! the one walk would not ask: the first reading is that walk, ended where PDS would be asked. That PDS is asked is committed before it is:
-//! afterwards the message may find no room, or be refused, and then there is no acceptance that could tell so.
+//! room. In between nothing is kept but its bytes, the attachments while the scanner has them, which is bounded by a room of its own, and
+//! the answer. It asks for nothing that the one walk would not ask: the first reading is that walk, ended where PDS would be asked. That
+//! PDS is asked is committed before it is: afterwards the message may find no room, or be refused, and then there is no acceptance that
+//! could tell so.
 
 use std::sync::OnceLock;
 
@@ -59,6 +60,11 @@ impl Gateway {
     /// As [`Gateway::acceptance_of`]; a refusal has been audited when it is returned.
     pub(crate) async fn beforehand(&self, submission: &Submission) -> Result<Beforehand, AcceptError> {
         let who = OnceLock::new();
+        // Entered before anything is decoded: whoever waited for it with its attachments in hand would be outside every bound.
+        let scanning = match &self.scanner {
+            Some(_) => self.scanning.enter(submission.body.len()).await?,
+            None => None,
+        };
         let attached = {
             let _room = self.room.enter(submission.body.len()).await?;
             let Submission { client, body, media_type, .. } = submission;
@@ -71,7 +77,7 @@ impl Gateway {
             }
         };
         self.refuse_malware(submission, &attached.0).await?;
-        drop(attached);
+        drop((attached, scanning));
         let pds = match who.into_inner() {
             Some(number) => {
                 let asking = self.lookup_row(None, &number, submission.request_id.as_deref());

@@ -146,6 +146,7 @@ pub struct Gateway {
     pub(crate) work: Notify,
     /// For large messages that are taken in at once.
     pub(crate) room: Room,
+    pub(crate) scanning: Room,
     /// Rung when many copies are to be sent again.
     pub(crate) bulks: Notify,
     pub(crate) breakers: Breakers,
@@ -209,7 +210,8 @@ impl Gateway {
             journal,
             breakers: Breakers::default(),
             work: Notify::new(),
-            room: Room::default(),
+            room: Room::of_makers(),
+            scanning: Room::of_scanning(),
             bulks: Notify::new(),
             hook_breakers: Breakers::default(),
             reader: Arc::default(),
@@ -239,6 +241,12 @@ impl Gateway {
     #[must_use]
     pub fn large_kilobytes(&self) -> u64 {
         self.room.taken()
+    }
+
+    /// Kilobytes of large messages whose decoded attachments are with the scanner, or wait for their reading before it.
+    #[must_use]
+    pub fn scanning_kilobytes(&self) -> u64 {
+        self.scanning.taken()
     }
 
     /// Writes audit entries as rows.

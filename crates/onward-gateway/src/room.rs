@@ -1,7 +1,8 @@
 //! Room for large messages that are taken in at once: together they have a bound, so that memory has one.
 //!
-//! Nobody waits in it for anything but processors and our own store: what PDS and the scanner say of a large message is asked outside
-//! ([`crate::beforehand`]), so that a partner that is slow holds nobody's room.
+//! There are two rooms. In the first nobody waits for anything but processors and our own store: what PDS and the scanner say of a large
+//! message is asked outside ([`crate::beforehand`]), so that a partner that is slow holds nobody's room. The second bounds those whose
+//! decoded attachments the scanner has: a scanner that is slow holds up those alone whom it is asked about.
 
 use std::time::Duration;
 
@@ -11,26 +12,34 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Large messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until it is
 /// committed: its copies and their pages. More would not be faster, as reading and rendering wait for processors.
 const KILOBYTES_AT_ONCE: u32 = 4_000;
+/// Large messages that are with the scanner at once have so many kilobytes together; what is decoded of one is up to a third more than its
+/// bytes. Since most of them wait there, they are more than are made copies of at once.
+const KILOBYTES_SCANNED_AT_ONCE: u32 = 16_000;
 /// Smaller ones need no room: a hundred of them together are not much, and they never wait for large ones.
 const LARGE_KILOBYTES: u32 = 256;
 /// How long a large one waits for room, before it is read and again before its copies are made: whoever sends it is told to come again.
 const WAIT_MAX: Duration = Duration::from_secs(15);
 
-/// The room.
+/// A room.
 pub(crate) struct Room {
     kilobytes: Semaphore,
+    bound: u32,
     wait_max: Duration,
 }
 
-impl Default for Room {
-    fn default() -> Self {
-        Self::with_patience(WAIT_MAX)
-    }
-}
-
 impl Room {
-    fn with_patience(wait_max: Duration) -> Self {
-        Self { kilobytes: Semaphore::new(KILOBYTES_AT_ONCE as usize), wait_max }
+    /// The room in which messages are read and their copies made.
+    pub(crate) fn of_makers() -> Self {
+        Self::with_patience(KILOBYTES_AT_ONCE, WAIT_MAX)
+    }
+
+    /// The room of those that are with the scanner.
+    pub(crate) fn of_scanning() -> Self {
+        Self::with_patience(KILOBYTES_SCANNED_AT_ONCE, WAIT_MAX)
+    }
+
+    fn with_patience(bound: u32, wait_max: Duration) -> Self {
+        Self { kilobytes: Semaphore::new(bound as usize), bound, wait_max }
     }
 
     /// Whether a message of so many bytes needs room.
@@ -46,7 +55,7 @@ impl Room {
         if !Self::is_needed_for(bytes) {
             return Ok(None);
         }
-        let room = self.kilobytes.acquire_many(kilobytes(bytes).min(KILOBYTES_AT_ONCE));
+        let room = self.kilobytes.acquire_many(kilobytes(bytes).min(self.bound));
         match tokio::time::timeout(self.wait_max, room).await {
             Ok(room) => Ok(Some(room.expect("it is never closed"))),
             Err(_) => {
@@ -57,7 +66,7 @@ impl Room {
 
     /// Kilobytes of large messages that are in it.
     pub(crate) fn taken(&self) -> u64 {
-        (KILOBYTES_AT_ONCE as usize - self.kilobytes.available_permits()) as u64
+        (self.bound as usize - self.kilobytes.available_permits()) as u64
     }
 }
 
@@ -71,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn large_messages_share_a_bound_and_small_ones_need_no_room() {
-        let room = Room::with_patience(Duration::from_millis(50));
+        let room = Room::with_patience(KILOBYTES_AT_ONCE, Duration::from_millis(50));
         let first = room.enter(1_900_000).await.expect("room");
         let second = room.enter(2_000_000).await.expect("room");
         assert!(first.is_some() && second.is_some());
@@ -83,8 +92,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn those_with_the_scanner_have_a_bound_of_their_own() {
+        let (makers, scanning) = (Room::of_makers(), Room::of_scanning());
+        let first = scanning.enter(15_900_000).await.expect("room");
+        let mut second = Box::pin(scanning.enter(300_000));
+        let waits = std::future::poll_fn(|cx| std::task::Poll::Ready(second.as_mut().poll(cx).is_pending()));
+        assert!(waits.await, "no more is decoded than fits");
+        assert!(scanning.taken() <= u64::from(KILOBYTES_SCANNED_AT_ONCE));
+        assert!(makers.enter(4_000_000).await.is_ok(), "and nobody's reading waits for the scanner");
+        drop(first);
+        assert!(second.await.is_ok());
+        assert_eq!(scanning.taken(), 0);
+    }
+
+    #[tokio::test]
     async fn the_largest_has_it_alone_and_whoever_came_first_goes_first() {
-        let room = Room::with_patience(Duration::from_secs(60));
+        let room = Room::with_patience(KILOBYTES_AT_ONCE, Duration::from_secs(60));
         let inside = room.enter(1_000_000).await.expect("room");
         let mut alone = Box::pin(room.enter(50_000_000));
         let mut later = Box::pin(room.enter(300_000));

@@ -70,6 +70,12 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         "Kilobytes of large messages that this gateway is reading, rendering or committing; the rest waits.",
         one(standing.large_kilobytes),
     );
+    family(
+        "large_message_scanning_kilobytes",
+        "gauge",
+        "Kilobytes of large messages whose attachments are with the scanner; the rest waits.",
+        one(standing.scanning_kilobytes),
+    );
     let alerts = AlertKind::ALL.iter().filter(|kind| kind.is_trouble()).map(|kind| {
         let count = standing.alerts.iter().find(|(each, _)| each == kind).map_or(0, |(_, count)| *count);
         (format!("{{kind=\"{kind}\"}}"), count)
@@ -171,6 +177,8 @@ pub struct Standing {
     pub paused: u64,
     /// Kilobytes of large messages that are being taken in.
     pub large_kilobytes: u64,
+    /// Kilobytes of large messages that are with the scanner here.
+    pub scanning_kilobytes: u64,
     /// Open alerts by kind.
     pub alerts: Vec<(AlertKind, u64)>,
     /// The oldest month of each class of which content is stored (year * 100 + month).
@@ -226,6 +234,7 @@ mod tests {
         let standing = Standing {
             paused: 2,
             large_kilobytes: 1_900,
+            scanning_kilobytes: 5_700,
             alerts,
             oldest_bodies,
             open,
@@ -244,6 +253,7 @@ mod tests {
             "onward_holds_overdue 1",
             "onward_paused_recipients 2",
             "onward_large_message_kilobytes 1900",
+            "onward_large_message_scanning_kilobytes 5700",
             "onward_subscriptions{status=\"active\"} 2",
             "onward_subscriptions{status=\"error\"} 1",
             "onward_subscriptions{status=\"off\"} 0",

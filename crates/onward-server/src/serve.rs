@@ -239,6 +239,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
             let standing = Standing {
                 paused,
                 large_kilobytes: app.gateway.large_kilobytes(),
+                scanning_kilobytes: app.gateway.scanning_kilobytes(),
                 alerts,
                 oldest_bodies,
                 open: [app.gateway.breakers(), app.gateway.hook_breakers()]
