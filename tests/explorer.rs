@@ -2,8 +2,8 @@
 
 use onward_core::people::Role;
 use onward_core::state::RecipientKind;
-use onward_core::store::{ApprovalKind, DeliveryRecord};
-use onward_core::{Clock as _, SystemClock};
+use onward_core::store::{Approval, ApprovalKind, DeliveryRecord};
+use onward_core::{ApprovalId, Clock as _, SystemClock};
 use onward_gateway::held::ANOTHER_PERSON;
 use onward_tests::browser::{self, Page, Person};
 use onward_tests::message::{self, fresh};
@@ -265,6 +265,44 @@ async fn asking_for_an_export_tells_nobody_whom_others_treat() {
     assert!(open.iter().all(|approval| approval.verdict.is_none()), "none of these is a decision");
     let refused = ben.browser.post(&request, &[("verdict", "refuse")]).await;
     assert_eq!(refused.location(), Some("/audit/exports?done=refused"));
+    // Of a person who was erased since nothing would leave: nothing is counted, and nobody is asked to grant it.
+    let open = store.approvals(ApprovalKind::Export, Some(&own), SystemClock.now()).await.expect("readable");
+    let undecided = open.iter().find(|approval| approval.verdict.is_none());
+    let request = format!("/audit/exports/{}", undecided.expect("kept").id);
+    world.tamper("UPDATE transfers SET patient = NULL");
+    let empty = ben.browser.get(&request).await;
+    assert!(nameless(&empty).contains("nothing would leave") && empty.text.contains("Refuse it"), "{}", empty.text);
+    for words in ["What would leave now", "Counted", "Grant it"] {
+        assert!(!empty.text.contains(words), "{words}: {}", empty.text);
+    }
+    // One that has expired has no page to be led to.
+    world.tamper("UPDATE approvals SET expires = 1 WHERE verdict_by IS NULL");
+    assert_eq!(ben.browser.get(&request).await.status, 404);
+    let late = ben.browser.post(&request, &[("verdict", "refuse")]).await;
+    assert!(late.status == 409 && late.text.contains("It expired"), "{}", late.text);
+    assert!(!late.text.contains("Open the request"), "{}", late.text);
+    // What asks for something else than an export is not told or decided here.
+    let redirect = Approval {
+        id: ApprovalId::random(),
+        kind: ApprovalKind::Redirect,
+        subject: "{}".to_owned(),
+        organisation: own,
+        asked_by: "somebody".to_owned(),
+        asked_name: "Somebody Else".to_owned(),
+        reason: WHY.to_owned(),
+        asked: SystemClock.now(),
+        expires: SystemClock.now() + jiff::SignedDuration::from_hours(1),
+        verdict: None,
+    };
+    let request = format!("/audit/exports/{}", redirect.id);
+    store.ask_approval(redirect, Vec::new()).await.expect("committed");
+    for verdict in ["grant", "refuse"] {
+        let page = ben.browser.post(&request, &[("verdict", verdict)]).await;
+        assert_eq!(page.status, 409, "{}", page.text);
+        for words in ["Open the request", "waits for a decision", "Nothing was granted"] {
+            assert!(!page.text.contains(words), "{verdict}, {words}: {}", page.text);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -373,6 +411,15 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
         let unseen = cleo.browser.post(&request, &bens).await;
         assert!(unseen.status == 409 && unseen.text.contains("Nothing was granted"), "{}", unseen.text);
         assert_eq!(decide(&ben, &id, "grant").await, 303);
+        // The entry keeps what was shown: when, how much, and the digest of all of it.
+        let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+        let mut events = log.iter().rev().filter_map(|entry| entry.event()).map(String::from_utf8_lossy);
+        let kept = events.find(|event| event.contains(" granted, shown at ")).expect("kept");
+        let counts =
+            if form == "sar" { ": 1 message; 5 copies that were sent; " } else { " of the log, about 1 person" };
+        for words in [counts, "(SHA-256 of all that was shown: ", "): second person"] {
+            assert!(kept.contains(words), "{words}: {kept}");
+        }
         let late = cleo.browser.post(&request, &bens).await;
         assert!(late.status == 409 && late.text.contains("Granted by Person ben, today at"), "{}", late.text);
         assert_eq!(other.browser.get(&file).await.status, 404);

@@ -45,7 +45,8 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
             ("type-dementia-occupied", "10"),
             ("type-dementia-vacant", "2"),
             ("type-nursing-maximum", "10"),
-            ("type-nursing-vacant", "1"),
+            // An empty unit that takes nobody in: more vacant beds than are free.
+            ("type-nursing-vacant", "4"),
             ("type-nursing-closed", "1"),
         ];
         let fields: Vec<_> =
@@ -61,13 +62,16 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
         ("type-dementia-maximum", "31", "Dementia: there cannot be more beds than the home has"),
         ("type-dementia-occupied", "11", "Dementia: occupied and vacant beds are more than there can be"),
         ("type-nursing-maximum", "19", "Nursing: with it the types have 31 beds together, and the home has 30"),
-        ("type-nursing-vacant", "2", "Nursing: with it the types have 4 vacant beds together, and the home has 3 free"),
+        ("type-nursing-closed", "0", "Nursing: there cannot be more vacant beds than free beds of the home: 4 of 3"),
         ("type-short-stay-vacant", "x", "Write a number of beds"),
     ] {
         let page = keep("VMH01", &[(field, value)]).await;
         assert!(page.status == 422 && page.text.contains(error), "{field} {value}: {}", page.text);
         assert!(page.text.contains("08:00 to 20:00"), "what was written stays in the form");
     }
+    let page = keep("VMH01", &[("type-nursing-closed", "0"), ("type-nursing-vacant", "2")]).await;
+    let error = "Nursing: with it the types have 4 vacant beds together, and the home has 3 free";
+    assert!(page.status == 422 && page.text.contains(error), "{}", page.text);
     assert_eq!(entry(&world, "VMH01").await.beds_updated, None, "nothing was kept");
     assert_eq!(keep("VMH02", &[]).await.status, 404, "another home's entry");
     assert_eq!(keep("VMH01", &[]).await.location(), Some("/directory?done=kept"));
@@ -109,7 +113,7 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
     let store = world.gateway().store();
     store.import_directory(vec![DirectoryEntry::CareHome(old)], "test", at, vec![row]).await.expect("imported");
     assert!(found("").await.2.contains("Over 24 hours old: confirmed"));
-    for words in ["Dementia: 2 of 12 vacant, 10 occupied", "Nursing: 1 of 10 vacant, 0 occupied, closed to admission"] {
+    for words in ["Dementia: 2 of 12 vacant, 10 occupied", "Nursing: 4 of 10 vacant, 0 occupied, closed to admission"] {
         assert!(found("").await.2.contains(words), "{words}: {}", found("").await.2);
     }
     assert!(!found("").await.2.contains("Mental health:"), "of which the home tells nothing");

@@ -59,7 +59,7 @@ pub(crate) async fn leave(home: &Person, copy: &DeliveryRecord, to: &str) {
     assert_eq!(page.location(), Some(path.as_str()), "{}", page.text);
     assert_eq!(home.browser.post(&format!("{path}/leave"), &form).await.status, 303, "twice is once");
     let page = home.browser.get(&path).await;
-    assert!(page.text.contains("Left the home") && !page.text.contains("/leave\""), "{}", page.text);
+    assert!(page.text.contains("Left the home") && !page.text.contains(&format!("{path}/leave")), "{}", page.text);
 }
 
 /// The notices that this client finds: its Task and its page.

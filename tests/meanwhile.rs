@@ -9,6 +9,7 @@ use onward_tests::browser::{self, Page, Person};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::World;
 
+use crate::ended::words_of;
 use crate::lifecycle::{copy_of, put};
 
 const NEWS: &str = "Others did something with this summary while you had it open";
@@ -89,6 +90,78 @@ async fn what_a_colleague_did_first_is_told_where_ones_own_deed_lands_or_is_refu
     let wrong = post(&day, "checklist", &[("item", "briefing"), ("seen", &seen(&list))]).await;
     assert!(wrong.status == 422 && wrong.text.contains(NEWS), "where something is missing, too: {}", wrong.text);
     assert_eq!(seen(&post(&day, "query", &[("words", " "), ("seen", "17")]).await), "17", "a form keeps what it knew");
+}
+
+/// Whoever follows a link of a page to a form has seen that page, and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_behind_a_link_knows_what_its_page_told_and_whoever_tells_otherwise_of_a_leaving_is_told() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let day = browser::person(&world, "day@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let night = browser::person(&world, "night@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+    let copy = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let path = format!("/transfers/{copy}");
+    let post = async |person: &Person, to: &str, fields: &[(&str, &str)]| {
+        person.browser.post(&format!("{path}/{to}"), fields).await
+    };
+    // What a page's link to a form says that the page told.
+    let linked = |page: &Page, form: &str| {
+        let link = page.text.split(&format!("href=\"{path}/{form}?seen=")).nth(1);
+        let mark = link.and_then(|rest| rest.split('"').next());
+        mark.unwrap_or_else(|| panic!("a link to {form}: {}", page.text)).to_owned()
+    };
+    // What the form behind it says that it knows.
+    let behind = async |page: &Page, form: &str| {
+        let link = format!("{path}/{form}?seen={}", linked(page, form));
+        seen(&day.browser.get(&link).await)
+    };
+    let opened = day.browser.get(&path).await;
+    assert_eq!(post(&night, "acknowledge", &[]).await.status, 303);
+    for form in ["decline", "query"] {
+        assert_eq!(linked(&opened, form), seen(&opened), "{form}");
+        assert_eq!(behind(&opened, form).await, seen(&opened), "{form}");
+    }
+    let form = behind(&opened, "decline").await;
+    let refused = post(&day, "decline", &[("words", "no bed"), ("seen", &form)]).await;
+    assert!(
+        refused.status == 409 && refused.text.contains("Person night acknowledged the summary"),
+        "{}",
+        refused.text
+    );
+    // What no page wrote is no mark: the form's own.
+    let own = seen(&day.browser.get(&format!("{path}/query?seen=17")).await);
+    assert!(own.split('.').count() == 3 && own != seen(&opened), "{own}");
+
+    assert_eq!(post(&day, "arrive", &[]).await.status, 303);
+    let opened = day.browser.get(&path).await;
+    let form = behind(&opened, "leave").await;
+    assert_eq!(form, linked(&opened, "leave"));
+    let today = SystemClock.now().strftime("%Y-%m-%d").to_string();
+    let left = |to, words| [("to", to), ("on", today.as_str()), ("words", words), ("seen", form.as_str())];
+    let steps = async || world.gateway().store().steps(copy).await.expect("readable");
+    assert_eq!(post(&night, "leave", &left("own-home", "Her daughter fetches her")).await.status, 303);
+    // Notices are on their way meanwhile: what counts is what these two left in the log.
+    let by = async |name: &str| words_of(&world, name).await;
+    let (before, kept) = (by("Person day").await, steps().await);
+    let same = post(&day, "leave", &left("own-home", "Her daughter fetches her")).await;
+    assert_eq!((same.status, by("Person day").await), (303, before), "the same is kept once: {}", same.text);
+    // Not even who told it may take it for changed.
+    for (person, name, to, words) in [
+        (&day, "Person day", "hospital", ""),
+        (&night, "Person night", "died", ""),
+        (&day, "Person day", "own-home", "She walks"),
+    ] {
+        let before = by(name).await.len();
+        let refused = post(person, "leave", &left(to, words)).await;
+        assert_eq!(refused.status, 409, "{to}");
+        let told = "Person night told that the person has left the home, today at";
+        for words in [told, ": To their own home, on", "Nothing was kept of what you sent", "ring the hospital"] {
+            assert!(refused.text.contains(words), "{to}: {words}: {}", refused.text);
+        }
+        assert!(!refused.text.contains("daughter") && !refused.text.contains("HOLROYD"), "{}", refused.text);
+        assert_eq!(by(name).await[before..], ["read-task"], "{to}: the look");
+    }
+    assert_eq!(steps().await, kept, "what was told first stands");
 }
 
 #[tokio::test(flavor = "multi_thread")]

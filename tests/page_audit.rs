@@ -122,7 +122,8 @@ const TABLE: &[Row] = &[
     ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "own-home"), ("on", "2020-01-01")], 422, &[LOOKED_AT]),
     ("/transfers/{id}/leave", "{other}", "POST", HomeUser, &[("to", "own-home"), ("on", "{today}")], 404, &[HOME_DENIED]),
     ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "own-home"), ("on", "{today}")], 303, &[DONE]),
-    ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "hospital"), ("on", "{today}")], 303, &[]),
+    ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "own-home"), ("on", "{today}")], 303, &[]),
+    ("/transfers/{id}/leave", "", "POST", HomeUser, &[("to", "hospital"), ("on", "{today}")], 409, &[LOOKED_AT]),
     // Their own home's looks at what is not to be used any more are looks, and none of them an intrusion.
     (RECORD, "{withdrawn}", "GET", HomeUser, &[], 200, &[LOOKED_AT]),
     ("/transfers/{id}/print", "{withdrawn}", "GET", HomeUser, &[], 200, &[LOOKED_AT]),

@@ -166,6 +166,8 @@ pub enum Outcome {
     WordsMissing,
     /// An item is still open.
     ItemsOpen,
+    /// That the person has left was told before, and otherwise: nothing was kept, and nobody told.
+    LeftBefore,
 }
 
 /// So long before its summary came somebody may have left the home.
@@ -266,7 +268,7 @@ impl Gateway {
         Ok(Some(Attended { mark: Mark::new(log, id, &steps), copy, steps }))
     }
 
-    /// Does it, once: what was done before stays as it was.
+    /// Does it, once: what was done before stays as it was, and whoever tells otherwise that the person has left hears that it does.
     ///
     /// # Errors
     /// When the store cannot commit.
@@ -376,8 +378,18 @@ impl Gateway {
                 in_hand()?;
                 (worded(StepKind::Visited, agency)?, None)
             }
-            Deed::Leave { .. } if leaving::told_before(steps).is_some() => return Ok(None),
             Deed::Leave { to, on, words } => {
+                let told = leaving::told(*to, *on);
+                let told = match words.trim() {
+                    "" => told,
+                    words => format!("{told}. {words}"),
+                };
+                let left = worded(StepKind::Left, &told)?;
+                match leaving::left(steps) {
+                    Some(before) if before.text == left.text => return Ok(None),
+                    Some(_) => return Err(Outcome::LeftBefore),
+                    None => {}
+                }
                 if !matches!(copy.state, DeliveryState::InProgress | DeliveryState::Completed) {
                     in_hand()?;
                     if !is_there {
@@ -388,13 +400,8 @@ impl Gateway {
                 if *on > dates::civil(now) || *on < dates::civil(copy.created - LATE_MAX) {
                     return Err(Outcome::WordsMissing);
                 }
-                let told = leaving::told(*to, *on);
-                let told = match words.trim() {
-                    "" => told,
-                    words => format!("{told}. {words}"),
-                };
                 // The state stays; the Task's version grows, so that the hospital that polls it sees that the person has left.
-                (worded(StepKind::Left, &told)?, Some(copy.state))
+                (left, Some(copy.state))
             }
         };
         Ok(Some(planned))

@@ -11,7 +11,7 @@ use onward_ledger::{Checkpoint, Verified};
 use crate::Gateway;
 use crate::attend::Attendant;
 use crate::sightings::{Sighting, all, sightings};
-use crate::verify::{self, Misfit, VERIFIED, walk};
+use crate::verify::{self, ANOTHER_LOG, BROKEN, Misfit, VERIFIED, walk};
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
@@ -51,11 +51,13 @@ pub enum Found {
 }
 
 impl Found {
-    fn of(words: &str) -> Self {
+    /// `None` where the words tell nothing of the log: a checkpoint that was given may be another's, and the key to check it with, too.
+    fn of(words: &str) -> Option<Self> {
         match words {
-            _ if words.starts_with("whole in itself") => Self::Unsigned,
-            _ if words.starts_with("whole") => Self::Whole,
-            _ => Self::Broken,
+            _ if words.starts_with("whole in itself") => Some(Self::Unsigned),
+            _ if words.starts_with("whole") => Some(Self::Whole),
+            _ if words.starts_with(BROKEN) || words == ANOTHER_LOG => Some(Self::Broken),
+            _ => None,
         }
     }
 }
@@ -220,17 +222,20 @@ impl Gateway {
     }
 
     /// When anybody last verified the log, whoever they act for, on a page or on the command line, and what it came to: the log is
-    /// everybody's. Who it was, how much there is, and where it does not fit are not told.
+    /// everybody's. Who it was, how much there is, and where it does not fit are not told; nothing is, where it came to nothing about the
+    /// log, or where entries are missing by now that the newest stored checkpoint tells of.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn last_verification_by_anybody(&self) -> Result<Option<(Found, Timestamp)>, StoreError> {
+        let known = self.store.latest_checkpoint().await?.map_or(0, |stored| stored.size);
+        if verify::is_cut_back(known, self.store.audit_size().await?) {
+            // What stands in it came to that of another log.
+            return Ok(None);
+        }
         let query = AuditQuery { lists: Some(Lists::Verifications), limit: 1, ..everything(None) };
         let found = self.store.search_audit(query).await?;
-        Ok(found.first().map(|entry| {
-            let words = told(entry).unwrap_or_default();
-            (Found::of(words.strip_prefix(VERIFIED).unwrap_or_default()), entry.recorded)
-        }))
+        Ok(found.first().and_then(|entry| Some((Found::of(told(entry)?.strip_prefix(VERIFIED)?)?, entry.recorded))))
     }
 
     /// A transfer about this person that the organisation sent or was sent a copy of.
@@ -289,4 +294,23 @@ pub(crate) fn told(entry: &FoundAudit) -> Option<String> {
     let event: serde_json::Value = serde_json::from_slice(entry.event.as_deref()?).ok()?;
     let (_, detail) = event["outcomeDesc"].as_str()?.split_once(": ")?;
     Some(detail.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_verification_says_of_the_log_is_told_to_everybody() {
+        for (words, found) in [
+            ("whole, 3 entries, 3 under a checkpoint", Some(Found::Whole)),
+            ("whole in itself, 3 entries, but no checkpoint was checked", Some(Found::Unsigned)),
+            (Misfit { index: 1, why: "w".to_owned() }.told().as_str(), Some(Found::Broken)),
+            (ANOTHER_LOG, Some(Found::Broken)),
+            ("a checkpoint has no good signature", None),
+            ("", None),
+        ] {
+            assert_eq!(Found::of(words), found, "{words}");
+        }
+    }
 }

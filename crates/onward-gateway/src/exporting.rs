@@ -73,6 +73,18 @@ pub struct Exported {
     entry: AuditEntry,
 }
 
+/// The second person's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word<'shown> {
+    /// It may be fetched.
+    Granted {
+        /// What they were shown before, for the entry: nothing of a patient.
+        shown: &'shown str,
+    },
+    /// It may not.
+    Refused,
+}
+
 /// What became of a wish to export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskedExport {
@@ -190,12 +202,15 @@ impl Gateway {
         &self,
         inquiry: &Inquiry<'_>,
         id: ApprovalId,
-        granted: bool,
+        word: Word<'_>,
     ) -> Result<bool, StoreError> {
         let Some((_, export)) = self.export_of(inquiry, id).await? else { return Ok(false) };
-        let word = if granted { "granted" } else { "refused" };
+        let (granted, told) = match word {
+            Word::Granted { shown } => (true, format!("granted, {shown}")),
+            Word::Refused => (false, "refused".to_owned()),
+        };
         let patient = self.person_of(&export).await?;
-        let row = self.journal.row(&self.export_entry(inquiry, AuditWord::Query, &export, patient, word));
+        let row = self.journal.row(&self.export_entry(inquiry, AuditWord::Query, &export, patient, &told));
         let who = inquiry.who;
         let verdict = Verdict { by: who.user.clone(), name: who.name.clone(), at: self.clock.now(), granted };
         self.store.decide_approval(id, verdict, vec![row]).await
@@ -253,8 +268,11 @@ impl Gateway {
     /// nobody has all of a file whose end the log does not tell.
     ///
     /// # Errors
-    /// When it cannot be audited: then what has not left must not.
+    /// When it cannot be audited, or the person was erased while it left: then what has not left must not.
     pub async fn end_export(&self, exported: &Exported, made: Made) -> Result<(), StoreError> {
+        if exported.patient.is_some() && self.person_of(&exported.export).await?.is_none() {
+            return Err(StoreError::Erased);
+        }
         let (sha256, contents) = made.finish();
         let entry = AuditEntry {
             word: AuditWord::Export,

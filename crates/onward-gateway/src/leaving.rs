@@ -35,13 +35,24 @@ fn as_told(words: &str) -> Option<(Departure, &str)> {
     Some((to, words.split(". ").next().unwrap_or(words)))
 }
 
+/// Who told that the person has left the home, if they have.
+#[must_use]
+pub fn left(steps: &[Step]) -> Option<&Step> {
+    let moved = |step: &&Step| matches!(step.kind, StepKind::Left | StepKind::Arrived);
+    // Whoever came again has not left.
+    steps.iter().rev().find(moved).filter(|step| step.kind == StepKind::Left)
+}
+
 /// What was told when the person left the home, if they did; empty once that was erased.
 #[must_use]
 pub fn told_before(steps: &[Step]) -> Option<&str> {
-    let moved = |step: &&Step| matches!(step.kind, StepKind::Left | StepKind::Arrived);
-    // Whoever came again has not left.
-    let left = steps.iter().rev().find(moved).filter(|step| step.kind == StepKind::Left);
-    left.map(|step| step.text.as_deref().unwrap_or_default())
+    left(steps).map(|step| step.text.as_deref().unwrap_or_default())
+}
+
+/// Where to and when, of what [`told_before`] gives: without what the home wrote for the hospital. Nothing where that was erased.
+#[must_use]
+pub fn whither(told: &str) -> Option<&str> {
+    as_told(told).map(|(_, words)| words)
 }
 
 /// In a few words what [`told`] begins with: `Left on 3 August 2026`, `Died on 3 August 2026`.
@@ -145,6 +156,7 @@ mod tests {
         let plain = told(Departure::OwnHome, on);
         assert_eq!(as_told(&words), Some((Departure::OwnHome, plain.as_str())), "not what she wrote for the hospital");
         assert_eq!(as_told(&plain), Some((Departure::OwnHome, plain.as_str())));
+        assert_eq!((whither(&words), whither("")), (Some(plain.as_str()), None));
         assert_eq!(as_told(""), None, "erased");
         for to in Departure::ALL {
             assert_eq!(as_told(&told(*to, on)).map(|told| told.0), Some(*to));

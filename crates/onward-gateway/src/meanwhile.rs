@@ -40,6 +40,8 @@ pub struct Moved {
     pub at: Timestamp,
     /// To which state.
     pub state: DeliveryState,
+    /// The ITK3 response code that came with it.
+    pub code: Option<String>,
 }
 
 impl Mark {
@@ -109,8 +111,10 @@ fn moved(entry: &FoundAudit) -> Option<Moved> {
     let detail = told(entry)?;
     let (state, before) = detail.split_once(" from ")?;
     let is_state = |text: &str| text.parse::<DeliveryState>().ok();
-    is_state(before.split(',').next()?)?;
-    Some(Moved { by: entry.agent.clone()?, at: entry.recorded, state: is_state(state)? })
+    let (before, code) = before.split_once(", code ").map_or((before, None), |(before, code)| (before, Some(code)));
+    is_state(before)?;
+    let code = code.map(str::to_owned);
+    Some(Moved { by: entry.agent.clone()?, at: entry.recorded, state: is_state(state)?, code })
 }
 
 #[cfg(test)]
@@ -178,12 +182,12 @@ mod tests {
                 pseudonym: None,
                 event: Some(row.event),
             })
-            .map(|moved| (moved.by, moved.state))
+            .map(|moved| (moved.by, moved.state, moved.code))
         };
         let system = Agent::named("rowan-ecr", None);
-        let by = |state| Some(("rowan-ecr".to_owned(), state));
-        assert_eq!(told(&system, "accepted from received"), by(DeliveryState::Accepted));
-        assert_eq!(told(&system, "rejected from received, code 30022"), by(DeliveryState::Rejected));
+        let by = |state, code: Option<&str>| Some(("rowan-ecr".to_owned(), state, code.map(str::to_owned)));
+        assert_eq!(told(&system, "accepted from received"), by(DeliveryState::Accepted, None));
+        assert_eq!(told(&system, "rejected from received, code 30022"), by(DeliveryState::Rejected, Some("30022")));
         let late = "code 30001 came when the copy was already completed; nothing changed";
         for nothing in [late, "queried", "checked identity done", "accepted from Leeds"] {
             assert_eq!(told(&system, nothing), None, "{nothing}");

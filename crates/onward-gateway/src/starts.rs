@@ -155,6 +155,20 @@ impl Start {
     }
 }
 
+/// For whom a policy is kept, and since when.
+type Row = (RecipientKind, Timestamp);
+
+/// What the kept policies came to.
+#[derive(Debug, Default)]
+struct Judged {
+    /// Those that the start of their moment put in force.
+    dated: Vec<Dated>,
+    /// The same that an earlier program took for policies and this one does not, each in words. They are what the log says.
+    unread: Vec<String>,
+    /// What is not as the log says; without a row where the store cannot read one.
+    misfits: Vec<(Option<Row>, Misfit)>,
+}
+
 /// The starts that the log tells.
 #[derive(Debug, Default)]
 pub struct Starts {
@@ -197,42 +211,43 @@ impl Starts {
 
     /// The policies among these that the start of their moment put in force, and everything else: a text that none did, another than it
     /// was, and one that a start names and that is not there.
-    fn judge(&self, kept: Vec<PolicyInForce>) -> (Vec<Dated>, Vec<Misfit>) {
-        let (mut dated, mut misfits) = (Vec::new(), Vec::new());
+    fn judge(&self, kept: Vec<PolicyInForce>) -> Judged {
+        let mut judged = Judged::default();
         let first = self.all.iter().map(|start| start.index).min().unwrap_or(0);
-        let mut missing: BTreeMap<(RecipientKind, Timestamp), u64> = BTreeMap::new();
+        let mut missing: BTreeMap<Row, BTreeSet<(u64, &str)>> = BTreeMap::new();
         for (index, named) in self.named() {
-            let place = missing.entry((named.kind, named.since)).or_insert(index);
-            *place = index.min(*place);
+            missing.entry((named.kind, named.since)).or_default().insert((index, named.sha256.as_str()));
         }
         for kept in kept {
             let PolicyInForce { kind, since, .. } = kept;
-            let named = missing.remove(&(kind, since));
+            let named = missing.remove(&(kind, since)).unwrap_or_default();
+            let what = format!("the policy for {kind} that is kept since {since}");
             if self.all.iter().any(|start| start.put_in_force(&kept)) {
-                dated.extend(parsed(&kept).map(|policy| Dated { policy, since }));
+                match parsed(&kept) {
+                    Some(policy) => judged.dated.push(Dated { policy, since }),
+                    None => {
+                        let why = "and this program does not read it";
+                        judged.unread.push(format!("the policy for {kind} is kept since {since}, {why}"));
+                    }
+                }
                 continue;
             }
-            misfits.push(match named {
-                Some(index) => Misfit {
-                    index,
-                    why: format!(
-                        "the policy for {kind} that is kept since {since} is not the one that entry {index} names"
-                    ),
-                },
-                None => Misfit {
-                    index: first,
-                    why: format!(
-                        "the policy for {kind} that is kept since {since} is none that a start put in force then"
-                    ),
-                },
-            });
+            let sha256 = sha256_hex(kept.text.as_bytes());
+            let another = named.iter().find(|(_, own)| *own != sha256);
+            let (index, why) = match (another, named.first()) {
+                (Some((index, _)), _) => (*index, format!("{what} is not the one that entry {index} names")),
+                (None, Some((index, _))) => (*index, format!("{what} is put in force by no start of its moment")),
+                (None, None) => (first, format!("{what} is none that a start put in force then")),
+            };
+            judged.misfits.push((Some((kind, since)), Misfit { index, why }));
         }
-        misfits.extend(missing.into_iter().map(|((kind, since), index)| Misfit {
-            index,
-            why: format!("the policy for {kind} since {since}, which entry {index} names, is not kept any more"),
+        judged.misfits.extend(missing.into_iter().filter_map(|((kind, since), named)| {
+            let (index, _) = *named.first()?;
+            let why = format!("the policy for {kind} since {since}, which entry {index} names, is not kept any more");
+            Some((Some((kind, since)), Misfit { index, why }))
         }));
-        misfits.sort_by(|one, other| (one.index, &one.why).cmp(&(other.index, &other.why)));
-        (dated, misfits)
+        judged.misfits.sort_by(|(_, one), (_, other)| (one.index, &one.why).cmp(&(other.index, &other.why)));
+        judged
     }
 
     /// The first entry that the kept policies do not fit.
@@ -240,20 +255,29 @@ impl Starts {
     /// # Errors
     /// When the store cannot be read.
     pub(crate) async fn misfit(&self, store: &dyn Store) -> Result<Option<Misfit>, StoreError> {
-        let (_, misfits) = self.kept(store).await?;
-        let first = misfits.into_iter().next();
-        Ok(first.map(|Misfit { index, why }| Misfit { index, why: format!("entry {index}: {why}") }))
+        let first = self.kept(store).await?.misfits.into_iter().next();
+        Ok(first.map(|(_, Misfit { index, why })| Misfit { index, why: format!("entry {index}: {why}") }))
     }
 
-    async fn kept(&self, store: &dyn Store) -> Result<(Vec<Dated>, Vec<Misfit>), StoreError> {
+    /// Holds the kept policies against these starts. A gateway may have started since these were read: what does not fit is looked at once
+    /// more, and only what does not fit then either is told.
+    async fn kept(&self, store: &dyn Store) -> Result<Judged, StoreError> {
+        let before = self.read_and_judge(store).await?;
+        if before.misfits.is_empty() {
+            return Ok(before);
+        }
+        let mut now = Self::of(store).await?.read_and_judge(store).await?;
+        now.misfits.retain(|(row, _)| before.misfits.iter().any(|(known, _)| known == row));
+        Ok(now)
+    }
+
+    async fn read_and_judge(&self, store: &dyn Store) -> Result<Judged, StoreError> {
         match store.policies_in_force().await {
             Ok(kept) => Ok(self.judge(kept)),
             Err(StoreError::Corrupt(what)) => {
                 let index = self.all.iter().map(|start| start.index).min().unwrap_or(0);
-                Ok((
-                    Vec::new(),
-                    vec![Misfit { index, why: format!("a kept policy is unreadable in the store: {what}") }],
-                ))
+                let misfit = Misfit { index, why: format!("a kept policy is unreadable in the store: {what}") };
+                Ok(Judged { misfits: vec![(None, misfit)], ..Judged::default() })
             }
             Err(error) => Err(error),
         }
@@ -265,8 +289,8 @@ impl Starts {
 /// # Errors
 /// When the store cannot be read.
 pub async fn policies_in_force(store: &dyn Store) -> Result<(Vec<Dated>, Vec<String>), StoreError> {
-    let (dated, misfits) = Starts::of(store).await?.kept(store).await?;
-    let faults: BTreeSet<String> = misfits.into_iter().map(|misfit| misfit.why).collect();
+    let Judged { dated, unread, misfits } = Starts::of(store).await?.kept(store).await?;
+    let faults: BTreeSet<String> = misfits.into_iter().map(|(_, misfit)| misfit.why).chain(unread).collect();
     Ok((dated, faults.into_iter().collect()))
 }
 

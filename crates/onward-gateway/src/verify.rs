@@ -16,6 +16,11 @@ use crate::{contents, sent};
 /// How a verification's entry begins.
 pub(crate) const VERIFIED: &str = "audit log verified: ";
 
+/// What it says of a log that does not fit, before the place.
+pub(crate) const BROKEN: &str = "broken at entry ";
+/// What it says where a witness that was asked knows another log.
+pub const ANOTHER_LOG: &str = "a witness has seen another log";
+
 /// Entries read at once.
 const PAGE: u32 = 1_000;
 
@@ -67,7 +72,7 @@ impl Misfit {
     /// What an entry says of it.
     #[must_use]
     pub fn told(&self) -> String {
-        format!("broken at entry {}", self.index)
+        format!("{BROKEN}{}", self.index)
     }
 }
 
@@ -126,12 +131,13 @@ pub async fn walk(
                 let why = format!("entry {index}: it is filed under other organisations than those it belongs to");
                 return Ok(Err(Misfit { index, why }));
             }
+            let whole = whole.and_then(|verified| erased.explained().map(|count| (verified, count)));
             if whole.is_ok()
                 && let Some(misfit) = starts.misfit(store).await?
             {
                 return Ok(Err(misfit));
             }
-            return Ok(whole.and_then(|verified| erased.explained().map(|count| (verified, count))));
+            return Ok(whole);
         }
     }
 }

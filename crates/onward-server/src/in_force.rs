@@ -152,6 +152,16 @@ pub fn node() -> String {
 /// # Errors
 /// When the log cannot be read or written: then nothing may be served.
 pub async fn note(gateway: &Gateway, node: &str, parts: &Parts, policies: &Policies) -> Result<bool, StoreError> {
+    note_as(gateway, node, (parts, policies), "").await
+}
+
+/// `by` stands before what changed.
+async fn note_as(
+    gateway: &Gateway,
+    node: &str,
+    (parts, policies): (&Parts, &Policies),
+    by: &str,
+) -> Result<bool, StoreError> {
     let (store, now) = (gateway.store(), to_the_microsecond(gateway.clock().now()));
     let starts = Starts::of(store.as_ref()).await?;
     let mut kept = store.policies_in_force().await?;
@@ -174,10 +184,25 @@ pub async fn note(gateway: &Gateway, node: &str, parts: &Parts, policies: &Polic
     };
     let is_in_force = |policy: &PolicyInForce| newest(&kept, policy.kind) == Some(policy);
     let told = kept.iter().filter(|policy| is_in_force(policy) || !is_named(policy)).map(Named::of);
-    let detail = Start::told(node, &changed, &told.collect::<Vec<_>>(), parts);
+    let detail = Start::told(node, &format!("{by}{changed}"), &told.collect::<Vec<_>>(), parts);
     let entry = AuditEntry::new(AuditWord::Configure, now, Agent::gateway(), detail);
     store.put_in_force(new, vec![gateway.journal().row(&entry)]).await?;
     Ok(true)
+}
+
+/// As [`note`], for a command that makes copies: of the policies alone, as the keys and files of the gateway need not be in its reach.
+/// Everything else stays as this node's last start had it.
+///
+/// # Errors
+/// When the log cannot be read or written: then no copy may be made.
+pub async fn note_policies(gateway: &Gateway, node: &str, policies: &Policies) -> Result<bool, StoreError> {
+    let starts = Starts::of(gateway.store().as_ref()).await?;
+    let mut parts = last(&starts, node).cloned().unwrap_or_default();
+    parts.retain(|part, _| !part.starts_with(POLICY));
+    parts.extend(
+        policies.iter().filter_map(|(kind, text)| Some((format!("{POLICY}{kind}"), digest(&Policy::says(text)?)))),
+    );
+    note_as(gateway, node, (&parts, policies), "by a command, ").await
 }
 
 /// The moment as the store keeps it, so that what is named is what is kept.

@@ -1,5 +1,6 @@
 //! Whether the numbers of beds that a home tells can be so: one place for its page and for files. A bed has one type, and is with or
-//! without nursing besides, so that what all types together tell is no more than what the home has.
+//! without nursing besides, so that what all types together tell is no more than what the home has. Vacant beds of a type that is closed to
+//! admission are not free: nobody can come into them.
 
 use onward_core::directory::{Beds, Need, OwnWord};
 
@@ -77,14 +78,15 @@ fn of_kinds(field: &str, path: &str, beds: Beds, total: Beds, why: impl Fn(u32, 
 /// Beds by type, each for itself and all together.
 fn of_types(word: &OwnWord) -> Vec<BedProblem> {
     let (total, free) = (word.beds_total.all(), word.beds_available.all());
-    let (mut all_maximum, mut all_vacant) = (0_u64, 0_u64);
+    let (mut all_maximum, mut all_open) = (0_u64, 0_u64);
     let mut found = Vec::new();
     for (bed_type, beds) in word.beds_by_type.told() {
         let (title, name) = (bed_type.title(), bed_type.as_str().replace('-', "_"));
         let own = format!("beds_by_type.{name}");
         let (maximum, occupied, vacant) = (u64::from(beds.maximum), u64::from(beds.occupied), u64::from(beds.vacant));
-        let (maximum_before, vacant_before) = (all_maximum, all_vacant);
-        (all_maximum, all_vacant) = (all_maximum + maximum, all_vacant + vacant);
+        let open = if beds.closed { 0 } else { vacant };
+        let (maximum_before, open_before) = (all_maximum, all_open);
+        (all_maximum, all_open) = (all_maximum + maximum, all_open + open);
         let mut wrong = |part: &str, rests_on: [&str; 2], why: String| {
             found.push(BedProblem {
                 field: format!("type-{bed_type}-{part}"),
@@ -105,11 +107,11 @@ fn of_types(word: &OwnWord) -> Vec<BedProblem> {
             let told = format!("{occupied} and {vacant} of {maximum}");
             wrong("vacant", [&own, &own], format!("occupied and vacant beds are more than there can be: {told}"));
         }
-        if vacant > free {
-            let why = format!("there cannot be more vacant beds than free beds of the home: {vacant} of {free}");
+        if open > free {
+            let why = format!("there cannot be more vacant beds than free beds of the home: {open} of {free}");
             wrong("vacant", [&own, "beds_available"], why);
-        } else if vacant > 0 && all_vacant > free && vacant_before <= free {
-            let why = format!("with it the types have {all_vacant} vacant beds together, and the home has {free} free");
+        } else if open > 0 && all_open > free && open_before <= free {
+            let why = format!("with it the types have {all_open} vacant beds together, and the home has {free} free");
             wrong("vacant", ["beds_by_type", "beds_available"], why);
         }
     }
@@ -208,8 +210,14 @@ mod tests {
         assert_eq!(one_more[0].rests_on, ["beds_by_type", "beds_total"]);
         let vacant = of(typed(4, 2, 2), typed(3, 1, 2), typed(3, 3, 0));
         assert_eq!(fields(&vacant), ["type-nursing-vacant"], "the type that adds none is not blamed");
-        // Closed to admission or not: a bed in which nobody lives is free.
-        let closed = TypedBeds { closed: true, ..typed(3, 1, 2) };
-        assert_eq!(fields(&of(typed(4, 2, 2), closed, typed(3, 3, 0))), ["type-nursing-vacant"]);
+        // Where nobody is taken in, a bed is vacant and not free.
+        let closed = |vacant| TypedBeds { closed: true, ..typed(vacant, 0, vacant) };
+        assert_eq!(judge(&of(typed(4, 2, 2), closed(2), typed(3, 2, 1))), Ok(()), "in sum");
+        assert_eq!(judge(&of(typed(4, 2, 2), closed(4), typed(0, 0, 0))), Ok(()), "nor for itself");
+        let full = BedTypes { dementia: closed(4), ..BedTypes::default() };
+        assert_eq!(judge(&word((0, 4), (0, 0), full)), Ok(()), "an empty unit that is closed");
+        let more = TypedBeds { vacant: 5, ..closed(4) };
+        let told = fields(&of(typed(0, 0, 0), more, typed(0, 0, 0)));
+        assert_eq!(told, ["type-nursing-vacant"], "closed or not, no more are vacant than there are");
     }
 }

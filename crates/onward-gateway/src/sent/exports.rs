@@ -1,8 +1,8 @@
 //! Exports that are read while they leave have two entries. Which belong together is told by the identifier that both name, never by
 //! their number: one may begin before a period and end in it.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::Timestamp;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit, Lists};
@@ -22,6 +22,8 @@ const AS_EARLIER: [&str; 2] = ["export as CSV fetched", "export as NDJSON fetche
 pub(super) struct Exports {
     begun: BTreeMap<Uuid, u64>,
     ended: BTreeMap<Uuid, u64>,
+    /// Those of them whose end is about a person: when that person is erased, the beginning cannot be read any more.
+    about: BTreeSet<Uuid>,
     unpaired: u64,
     faults: Vec<String>,
 }
@@ -38,6 +40,9 @@ impl Exports {
                 return is_earlier;
             }
         };
+        if word == "end" && entry.patient.is_some() {
+            self.about.insert(id);
+        }
         match halves.entry(id) {
             Entry::Vacant(new) => {
                 new.insert(entry.index);
@@ -76,9 +81,13 @@ impl Exports {
         }
         sent.unended.sort_unstable();
         let is_known = |id: &Uuid| self.begun.contains_key(id) || elsewhere.begun.contains_key(id);
-        let strange = self.ended.iter().filter(|(id, _)| !is_known(id));
-        sent.faults
-            .extend(strange.map(|(id, place)| format!("entry {place}: the end of export {id}, which never began")));
+        for (id, place) in self.ended.iter().filter(|(id, _)| !is_known(id)) {
+            match self.about.contains(id) {
+                true => sent.begun_unread.push(*place),
+                false => sent.faults.push(format!("entry {place}: the end of export {id}, which never began")),
+            }
+        }
+        sent.begun_unread.sort_unstable();
         sent.faults.append(&mut self.faults);
         sent.unpaired += self.unpaired;
         Ok(())

@@ -204,7 +204,7 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     };
     let mut whole = cosigned::Whole { verified, erased, count, kept, stated, asked, unkept: None };
     let outcome = match whole.is_contradicted() {
-        true => Err("a witness has seen another log"),
+        true => Err(verify::ANOTHER_LOG),
         false => Ok(&whole.verified),
     };
     let furthest = furthest.max(whole.seen_by_others());

@@ -280,4 +280,4 @@ fn check(command: &Check, terminal: &mut Terminal) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

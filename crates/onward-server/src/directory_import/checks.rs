@@ -127,10 +127,12 @@ fn care_home(
 }
 
 /// What cannot be so of the numbers of beds, as far as all that it rests on is the file's own word: the same that the home's page does
-/// not take.
+/// not take. Of numbers that are not there at all a file says nothing, and not that there are none.
 fn beds(record: &Record, reading: &Reading, home: &CareHome, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    // Where one half of `beds_total` or `beds_available` is there, the other is none.
+    let gives = |path: &str| record.gives(path.split('.').next().unwrap_or(path));
     for found in bed_problems(&home.own_word()) {
-        if found.rests_on.iter().all(|path| reading.is_own(path)) {
+        if found.rests_on.iter().all(|path| reading.is_own(path) && gives(path)) {
             let told = if found.doubtful { &mut *warnings } else { &mut *problems };
             told.push(record.problem(&found.path, found.why));
         }

@@ -151,6 +151,20 @@ fn beds_by_type_must_add_up_as_on_the_homes_page() {
     assert_ne!(csv, CSV);
     let found = problems(&csv, Format::Csv);
     assert!(found.len() == 1 && found[0].contains("the types have 43 beds together"), "{found:#?}");
+    // Nobody comes into a bed of a type that is closed: it is vacant and not free.
+    let closed = "dementia = { maximum = 8, occupied = 4, vacant = 4, closed = true }";
+    import(&changed("dementia = { maximum = 8, occupied = 7, vacant = 1 }", closed), Format::Toml).expect("honest");
+    // Of numbers that it does not give a file says nothing; where it gives one half, the other is none.
+    for (from, field) in [
+        ("beds_available = { with_nursing = 2, without_nursing = 3 }\n", "beds_available"),
+        ("beds_total = { with_nursing = 18, without_nursing = 24 }\n", "beds_total"),
+    ] {
+        let without = import(&changed(from, ""), Format::Toml).expect("legal");
+        let told = format!("{field}: is missing");
+        assert!(without.warnings.iter().any(|each| each.message.contains(&told)), "{:?}", without.warnings);
+    }
+    let half = problems(&changed("with_nursing = 2, without_nursing = 3 }", "with_nursing = 2 }"), Format::Toml);
+    assert!(half.iter().all(|each| each.contains("and the home has 2 free")) && half.len() == 1, "{half:#?}");
     // What rests on a number that cannot be read is not known.
     for (from, to) in [
         ("beds_available = { with_nursing = 2, ", "beds_available = { with_nursing = \"two\", "),

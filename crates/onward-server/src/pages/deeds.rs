@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::DeliveryId;
 use onward_core::store::StoreError;
 use onward_gateway::attend::{Deed, Outcome, WORDS_MAX, takes_deeds};
+use onward_gateway::leaving;
 use onward_gateway::meanwhile::Mark;
 use onward_transform::render::Card;
 
 use super::components::{Field, FormError};
-use super::trouble::{overtaken, too_late, trouble};
+use super::trouble::{left_before, overtaken, too_late, trouble};
 use super::{OnlyGet, Shell, attendant, meanwhile, page, see_other, sent, shell, store_failed};
 use crate::app::App;
 use crate::people::SignedIn;
@@ -124,9 +125,10 @@ pub(super) async fn query_form(
     who: SignedIn,
     _: OnlyGet,
     Path(id): Path<String>,
+    query: RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    form(&app, &who, &id, &headers, Asking::Query).await
+    form(&app, &who, &id, query, &headers, Asking::Query).await
 }
 
 /// `POST /transfers/{id}/query`.
@@ -146,9 +148,10 @@ pub(super) async fn decline_form(
     who: SignedIn,
     _: OnlyGet,
     Path(id): Path<String>,
+    query: RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    form(&app, &who, &id, &headers, Asking::Decline).await
+    form(&app, &who, &id, query, &headers, Asking::Decline).await
 }
 
 /// `POST /transfers/{id}/decline`.
@@ -193,6 +196,10 @@ pub(super) async fn answer(
         },
         Outcome::Ended { by } => too_late(by.unwrap_or(id), by.is_some()),
         Outcome::NotFound => trouble(StatusCode::NOT_FOUND),
+        Outcome::LeftBefore => match who_told(app, who, id).await {
+            Ok(told) => left_before(told),
+            Err(error) => store_failed(&error),
+        },
         Outcome::NotAllowed(_) | Outcome::WordsMissing | Outcome::ItemsOpen => {
             let told = async {
                 let told = by_others(app, who, id, since).await?;
@@ -217,22 +224,33 @@ async fn by_others(app: &App, who: &SignedIn, id: DeliveryId, since: Option<Mark
     meanwhile::by_others(app, id, &steps, &who.user.to_string(), since).await
 }
 
-async fn form(app: &App, who: &SignedIn, id: &str, headers: &HeaderMap, asking: Asking) -> Response {
-    let form = |shell, id, card, seen| WordsPage { seen, ..asking.page(shell, id, card, "", String::new()) };
-    empty(app, who, id, headers, asking.name(), form).await
+/// Who told that the person has left the home; the look is audited.
+async fn who_told(app: &App, who: &SignedIn, id: DeliveryId) -> Result<Vec<String>, StoreError> {
+    let looked = app.gateway.look_at(&attendant(who), id, "who told that the person has left").await?;
+    let now = app.gateway.clock().now();
+    let left = looked.as_ref().and_then(|attended| leaving::left(&attended.steps));
+    Ok(left.map(|step| meanwhile::left(step, now)).into_iter().collect())
 }
 
-/// A form about a copy that nobody has filled in yet, made with what its page knows. The look at it is audited under this name, or
-/// nothing is shown.
+async fn form(app: &App, who: &SignedIn, id: &str, query: RawQuery, headers: &HeaderMap, asking: Asking) -> Response {
+    let form = |shell, id, card, seen| WordsPage { seen, ..asking.page(shell, id, card, "", String::new()) };
+    empty(app, who, id, query, headers, asking.name(), form).await
+}
+
+/// A form about a copy that nobody has filled in yet, made with what the page knew whose link led to it: it tells nothing of what was
+/// done since. Without that, with what is known now. The look at it is audited under this name, or nothing is shown.
 pub(super) async fn empty<T: Template>(
     app: &App,
     who: &SignedIn,
     id: &str,
+    RawQuery(query): RawQuery,
     headers: &HeaderMap,
     name: &str,
     form: impl FnOnce(Shell, DeliveryId, Option<Card>, String) -> T,
 ) -> Response {
     let Ok(id) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
+    let since = meanwhile::since(query.unwrap_or_default().as_bytes());
+    let form = |shell, id, card, own| form(shell, id, card, since.map_or(own, |since| since.to_string()));
     about(app, who, id, headers, name, StatusCode::OK, form).await
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use jiff::civil::Date;
@@ -82,11 +82,12 @@ pub(super) async fn get(
     who: SignedIn,
     _: OnlyGet,
     Path(id): Path<String>,
+    query: RawQuery,
     headers: HeaderMap,
 ) -> Response {
     let today = dates::civil(app.gateway.clock().now());
     let form = |shell, id, card, seen| LeavePage { seen, ..LeavePage::new(shell, id, card, today, b"", None) };
-    deeds::empty(&app, &who, &id, &headers, LEAVING, form).await
+    deeds::empty(&app, &who, &id, query, &headers, LEAVING, form).await
 }
 
 /// `POST /transfers/{id}/leave`.

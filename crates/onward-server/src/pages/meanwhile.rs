@@ -4,8 +4,9 @@
 use onward_core::state::DeliveryState;
 use onward_core::store::{CheckOutcome, Step, StepKind, StoreError};
 use onward_core::{DeliveryId, Timestamp};
-use onward_gateway::checklist;
+use onward_fhir::itk::{self, Level, ResponseCode};
 use onward_gateway::meanwhile::{Mark, Moved};
+use onward_gateway::{checklist, leaving};
 use onward_transform::render::dates;
 
 use super::sent;
@@ -46,12 +47,23 @@ pub(super) async fn by_others(
     Ok(told.into_iter().map(|(at, words)| format!("{words}, {}", dates::near_moment(at, now))).collect())
 }
 
+/// Who told that the person has left the home, and what, without the words for the hospital.
+pub(super) fn left(step: &Step, now: Timestamp) -> String {
+    let what = step.text.as_deref().and_then(leaving::whither).map(|what| format!(": {what}")).unwrap_or_default();
+    format!("{} {LEFT}, {}{what}", step.name, dates::near_moment(step.at, now))
+}
+
 /// What a system of the home did, as the same deed of a person is told; nothing of a move that no recipient makes.
 fn moved_in_words(moved: &Moved) -> Option<String> {
     let deed = match moved.state {
         DeliveryState::Received => "took the summary in",
         DeliveryState::Accepted => ACKNOWLEDGED,
-        DeliveryState::Rejected => DECLINED,
+        DeliveryState::Rejected => match moved.code.as_deref().map(itk::response_code) {
+            None | Some(Some(ResponseCode { level: Level::Business, .. })) => DECLINED,
+            // A message that was not read refuses nobody.
+            Some(Some(_)) => UNPROCESSED,
+            Some(None) => NOT_TAKEN,
+        },
         DeliveryState::InProgress => ARRIVED,
         DeliveryState::Completed => FINISHED,
         _ => return None,
@@ -61,8 +73,11 @@ fn moved_in_words(moved: &Moved) -> Option<String> {
 
 const ACKNOWLEDGED: &str = "acknowledged the summary";
 const DECLINED: &str = "told the hospital that the home cannot take the person";
+const UNPROCESSED: &str = "answered that it could not process the message";
+const NOT_TAKEN: &str = "answered that it does not take the message";
 const ARRIVED: &str = "recorded the arrival";
 const FINISHED: &str = "finished the first 72 hours";
+const LEFT: &str = "told that the person has left the home";
 
 fn deed(step: &Step) -> String {
     let plain = match step.kind {
@@ -73,7 +88,7 @@ fn deed(step: &Step) -> String {
         StepKind::Queried => "asked the ward",
         StepKind::Finished => FINISHED,
         StepKind::Visited => "noted who else came",
-        StepKind::Left => "told that the person has left the home",
+        StepKind::Left => LEFT,
         StepKind::Checked => {
             let item = step.item.as_deref().and_then(checklist::item).map_or("an item", |item| item.title);
             let outcome = match step.outcome {
@@ -85,4 +100,27 @@ fn deed(step: &Step) -> String {
         }
     };
     plain.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_about_the_person_refuses_the_person() {
+        let told = |code: Option<&str>| {
+            let (by, code) = ("M1".to_owned(), code.map(str::to_owned));
+            moved_in_words(&Moved { by, at: Timestamp::UNIX_EPOCH, state: DeliveryState::Rejected, code })
+        };
+        let by = |deed: &str| Some(format!("The home’s own system (M1) {deed}"));
+        for refused in [None, Some("30002"), Some("30022")] {
+            assert_eq!(told(refused), by("told the hospital that the home cannot take the person"), "{refused:?}");
+        }
+        for unread in ["10001", "10010", "20001", "20015"] {
+            assert_eq!(told(Some(unread)), by("answered that it could not process the message"), "{unread}");
+        }
+        for unknown in ["30099", "many"] {
+            assert_eq!(told(Some(unknown)), by("answered that it does not take the message"), "{unknown}");
+        }
+    }
 }

@@ -199,6 +199,7 @@ fn decided(verdict: &Verdict, now: Timestamp) -> String {
 fn not_yours(asked: &Approval, me: &str, now: Timestamp, onward: Option<(String, &'static str)>) -> Response {
     let expires = dates::near_moment(asked.expires, now);
     let (told, next) = match &asked.verdict {
+        Some(verdict) if onward.is_none() => (decided(verdict, now), "There is nothing to decide any more."),
         Some(verdict) => {
             (decided(verdict, now), "There is nothing to decide any more. Open the request to see what it asked for.")
         }

@@ -136,6 +136,15 @@ pub(super) fn too_late(copy: DeliveryId, replaced: bool) -> Response {
     Trouble { onward, ..Trouble::new("This was not recorded", line) }.answer(StatusCode::CONFLICT)
 }
 
+/// That the person has left the home was told before, and otherwise: who told what, and when.
+pub(super) fn left_before(told: Vec<String>) -> Response {
+    let line =
+        "That the person has left the home was told before. Nothing was kept of what you sent, and nobody was told.";
+    let next = "What was told cannot be taken back here. If it is not right, ring the hospital, both practices and the pharmacy.";
+    let trouble = Trouble { told, before: "How it stands:", next, ..Trouble::new("This was not recorded", line) };
+    trouble.answer(StatusCode::CONFLICT)
+}
+
 /// The answer with its page, where it carries a reason, or says no without any words for a person.
 pub(crate) async fn told(
     app: &App,

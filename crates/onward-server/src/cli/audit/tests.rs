@@ -1,6 +1,7 @@
 use clap::Parser as _;
 use onward_core::audit::{Agent, AuditEntry, AuditQuery, Basis, Lists, StoredCheckpoint};
 use onward_core::client::Role;
+use onward_gateway::explore::Found;
 use onward_gateway::sent::{Taken, sent};
 use onward_gateway::sightings::{Showed, shown_by};
 use onward_ledger::{Checkpoint, Tree};
@@ -90,6 +91,32 @@ async fn a_checkpoint_kept_elsewhere_shows_a_log_that_was_cut() {
         .expect("runs");
     let (outcome, said) = audit(&folder, &["verify"]).await;
     assert!(outcome == Ok(Exit::No) && said.contains("the log has 2 entries and had 3"), "by the stored one: {said}");
+}
+
+/// A key or a file that somebody mistook says nothing of the log, and what was found before the log was cut back holds no longer.
+#[tokio::test]
+async fn others_are_told_only_what_was_said_of_this_log() {
+    let (folder, _) = place(3).await;
+    let toml = "[identity]\nods = \"R9Z\"\nname = \"Northmoor\"\n[pds]\nmode = \"stand-in\"\nstand_in_file = \"people.toml\"\n";
+    std::fs::write(folder.path().join("gateway.toml"), toml).expect("writable");
+    let people = include_str!("../../../../../config/examples/pds-stand-in.toml");
+    std::fs::write(folder.path().join("people.toml"), people).expect("writable");
+    let app = config(&folder).app().await.expect("wired");
+    let others = async || app.gateway.last_verification_by_anybody().await.expect("readable").map(|(found, _)| found);
+    assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
+    assert_eq!(others().await, Some(Found::Whole));
+    let other = SigningKeys::generate("onward/R9Z").expect("a key");
+    let public = folder.path().join("other.pub");
+    std::fs::write(&public, other.verifying_keys().to_string()).expect("writable");
+    let mistaken = ["verify", "--verifier", public.to_str().expect("UTF-8")];
+    assert_eq!(audit(&folder, &mistaken).await.0, Ok(Exit::No));
+    assert_eq!(others().await, None);
+    assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
+    assert_eq!(others().await, Some(Found::Whole));
+    let (store, note) = (app.gateway.store(), "of more than there is".to_owned());
+    let size = store.audit_size().await.expect("readable") + 1;
+    store.put_checkpoint(StoredCheckpoint { size, note }).await.expect("committed");
+    assert_eq!(others().await, None, "cut back");
 }
 
 #[tokio::test]

@@ -185,7 +185,7 @@ async fn a_list_exposes_everybody_who_stood_on_it() {
 }
 
 /// Destroys a person's keys.
-async fn erase(folder: &TempDir, patient: &str) {
+pub(in crate::cli) async fn erase(folder: &TempDir, patient: &str) {
     use onward_core::store::{ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest};
     let config = ConfigArgs { config: Some(folder.path().join("gateway.toml")) };
     let (config, store) = config.existing_store().await.expect("a store");

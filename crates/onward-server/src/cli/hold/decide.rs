@@ -9,10 +9,11 @@ use onward_gateway::decision::Decided;
 use onward_gateway::holds::{Choice, Decider, Planned, Released};
 use serde_json::{Value, json};
 
-use crate::cli::exit::{Exit, Outcome};
+use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::input;
 use crate::cli::open::{self, ConfigArgs};
 use crate::cli::terminal::{Style, Terminal, plain};
+use crate::in_force;
 
 /// Which hold, who decides, and why.
 #[derive(Debug, Args)]
@@ -96,7 +97,13 @@ pub(super) async fn close(command: &Decision, terminal: &mut Terminal) -> Outcom
 
 /// `None` ends the transfer.
 async fn decide(decision: &Decision, choice: Option<Choice>, terminal: &mut Terminal) -> Outcome {
-    let app = decision.config.app().await?;
+    let (config, store) = decision.config.existing_store().await?;
+    let app = open::build(&config, store)?;
+    if decision.yes && choice.is_some() {
+        // What it queues is made by the policies of this configuration, which no start may have put in force.
+        let policies = in_force::policies(&config).map_err(Failure::configuration)?;
+        in_force::note_policies(&app.gateway, &in_force::node(), &policies).await?;
+    }
     let agent = open::operator(&app.gateway.settings().own_ods);
     let decider = Decider { agent, by: &decision.by, reason: &decision.reason, act: decision.yes, request_id: None };
     let released = match choice {

@@ -181,13 +181,17 @@ async fn what_the_commands_show_is_in_the_log() {
 
 #[tokio::test]
 async fn a_hold_stays_while_its_reason_does() {
-    let (folder, _, receipt) = accepted(RESTRICTED).await;
+    let (folder, app, receipt) = accepted(RESTRICTED).await;
     let (_, out) = onward(folder.path(), "hold list --json").await;
     let held = json(&out);
     assert_eq!(
         (held["reason"].as_str(), held["transfer"].as_str()),
         (Some("restricted-patient"), Some(receipt.transfer.to_string().as_str()))
     );
+    let kept = async || app.gateway.store().policies_in_force().await.map(|kept| kept.len());
+    let preview = format!("hold release --reason looked-at --by Ada {}", held["hold"].as_str().expect("an identifier"));
+    assert_eq!(onward(folder.path(), &preview).await.0, Ok(Exit::No));
+    assert_eq!(kept().await, Ok(0), "nothing is made by a preview");
     let release = format!(
         "hold release --json --reason looked-at --by Ada --yes {}",
         held["hold"].as_str().expect("an identifier")
@@ -199,6 +203,11 @@ async fn a_hold_stays_while_its_reason_does() {
     std::fs::write(folder.path().join("people.toml"), mended).expect("writable");
     let (outcome, out) = onward(folder.path(), &release).await;
     assert_eq!((outcome, json(&out)["state"].as_str()), (Ok(Exit::Done), Some("released")), "{out}");
+    assert_eq!(kept().await, Ok(5), "once: what made the copies is kept");
+    let policies = app.gateway.store().policies_in_force().await.expect("readable");
+    let transfer = app.gateway.store().transfer(receipt.transfer).await.expect("readable").expect("there");
+    let is_kept = |copy: &DeliveryRecord| policies.iter().any(|own| own.kind == copy.kind && own.since <= copy.created);
+    assert!(transfer.copies().count() > 0 && transfer.copies().all(is_kept), "{policies:?}");
     assert!(onward(folder.path(), "hold list").await.1.contains("no transfer is held"));
     assert_eq!(json(&onward(folder.path(), &release).await.1)["state"], "not-found");
 }

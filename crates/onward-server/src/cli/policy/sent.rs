@@ -101,6 +101,14 @@ fn notes(found: &Sent) -> Vec<String> {
             found.ended_elsewhere
         ));
     }
+    if !found.begun_unread.is_empty() {
+        let places: Vec<String> = found.begun_unread.iter().map(ToString::to_string).collect();
+        notes.push(format!(
+            "{} exports about one person ended, and no beginning of them can be read (entries {}): the person was erased meanwhile",
+            found.begun_unread.len(),
+            places.join(", ")
+        ));
+    }
     if found.unpaired > 0 {
         notes.push(format!(
             "{} exports began before their entries had identifiers: which of them ended is not told",

@@ -11,10 +11,10 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use jiff::civil::Date;
-use onward_core::store::{Approval, StoreError};
+use onward_core::store::{Approval, ApprovalKind, StoreError};
 use onward_core::{ApprovalId, Timestamp};
 use onward_gateway::explore::Inquiry;
-use onward_gateway::exporting::{AskedExport, Export, ExportForm};
+use onward_gateway::exporting::{AskedExport, Export, ExportForm, Word};
 use onward_transform::render::dates;
 
 use super::super::components::{Choice, Field, FormError};
@@ -136,20 +136,27 @@ pub(super) async fn decide(
         _ => return trouble(StatusCode::BAD_REQUEST),
     };
     let asked = match app.gateway.store().approval(id).await {
-        Ok(asked) => asked.filter(|asked| who.organisations.contains(&asked.organisation)),
+        Ok(asked) => {
+            asked.filter(|asked| asked.kind == ApprovalKind::Export && who.organisations.contains(&asked.organisation))
+        }
         Err(error) => return store_failed(&error),
     };
     let Some(asked) = asked else { return trouble(StatusCode::CONFLICT) };
     let (me, request) = (who.user.to_string(), format!("/audit/exports/{id}"));
     let decidable = asked.verdict.is_none() && asked.asked_by != me && asked.expires > app.gateway.clock().now();
-    if decidable && granted && !was_shown(&app, id, who.user, &sent(&body, "shown")) {
-        return unseen(request);
-    }
+    let shown = was_shown(&app, id, who.user, &sent(&body, "shown"));
+    let word = match &shown {
+        _ if !decidable => None,
+        _ if !granted => Some(Word::Refused),
+        Some(shown) => Some(Word::Granted { shown }),
+        None => return unseen(request),
+    };
     let person = attendant(&who);
     for organisation in &who.organisations {
+        let Some(word) = word else { break };
         let inquiry =
             Inquiry { who: &person, organisation, reason: "second person", asked: "audit/exports".to_owned() };
-        match app.gateway.decide_export(&inquiry, id, granted).await {
+        match app.gateway.decide_export(&inquiry, id, word).await {
             Ok(true) => {
                 return see_other(match granted {
                     true => "/audit/exports?done=granted",
@@ -162,9 +169,11 @@ pub(super) async fn decide(
     }
     // Somebody may have been faster since.
     match app.gateway.store().approval(id).await {
-        Ok(now) => {
-            let onward = Some((request, "Open the request"));
-            not_yours(now.as_ref().unwrap_or(&asked), &me, app.gateway.clock().now(), onward)
+        Ok(found) => {
+            let (asked, now) = (found.as_ref().unwrap_or(&asked), app.gateway.clock().now());
+            // One that has expired has no page.
+            let onward = (asked.expires > now).then_some((request, "Open the request"));
+            not_yours(asked, &me, now, onward)
         }
         Err(error) => store_failed(&error),
     }

@@ -2,6 +2,7 @@
 //! and whether the log was checked, and how. What it holds is found out for one request at a time, and not anew for each look; only who
 //! was shown it can grant.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,6 +14,7 @@ use onward_core::{ApprovalId, OdsCode, Timestamp, UserId};
 use onward_gateway::exporting::preview::{Counted, PREVIEW_MAX, WouldLeave};
 use onward_gateway::exporting::{Export, ExportForm};
 use onward_gateway::held::{Gone, Held, Identified};
+use onward_ledger::SigningKeys;
 use onward_transform::render::dates;
 
 use super::super::components::Fact;
@@ -23,33 +25,81 @@ use crate::cli::sar::archive::Archive;
 use crate::listener::sha256_hex;
 
 /// For so long what a request would let out is not found out anew.
-const KEPT: SignedDuration = SignedDuration::from_secs(60);
+const KEPT: Duration = Duration::from_secs(60);
 /// So long a look waits for those before it, each of which may draw an archive.
 const WAIT: Duration = Duration::from_secs(30);
+/// For so long after it was shown somebody can grant what they were shown.
+const FRESH: SignedDuration = SignedDuration::from_mins(15);
+/// The fact that is counted.
+const HOLDS: &str = "It holds now";
 
 /// What was found out lately: counts and words for pages, nothing of what a file would hold, and in memory alone. One request at a time
 /// is found out, so that whoever looks often makes this process draw one archive and not many.
-#[derive(Default)]
-pub(crate) struct Previews(tokio::sync::Mutex<Vec<Known>>);
+pub(crate) struct Previews {
+    known: Arc<Mutex<Vec<Known>>>,
+    /// Held by whoever finds something out.
+    finding: Arc<tokio::sync::Mutex<()>>,
+    kept: Duration,
+}
+
+impl Default for Previews {
+    fn default() -> Self {
+        Self::keeping(KEPT)
+    }
+}
 
 impl Previews {
-    /// What is known of a request, and since when; else what `find_out` finds, while nobody else finds anything out.
+    fn keeping(kept: Duration) -> Self {
+        Self { known: Arc::default(), finding: Arc::default(), kept }
+    }
+
+    /// What is known of a request, and since when; else what `find_out` finds, while nobody else finds anything out. It goes on, and what
+    /// it finds is kept, where whoever looks goes away: the next look must not begin another beside it.
     async fn of(
         &self,
         request: ApprovalId,
         now: Timestamp,
-        find_out: impl Future<Output = anyhow::Result<Preview>>,
+        find_out: impl Future<Output = anyhow::Result<Preview>> + Send + 'static,
     ) -> anyhow::Result<(Preview, Timestamp)> {
-        let known = tokio::time::timeout(WAIT, self.0.lock()).await;
-        let mut known = known.context("others look at requests, and theirs take too long")?;
-        known.retain(|known| known.at <= now && now.duration_since(known.at) < KEPT);
-        if let Some(known) = known.iter().find(|known| known.request == request) {
-            return Ok((known.holds.clone(), known.at));
+        if let Some(known) = self.known_of(request, now) {
+            return Ok(known);
         }
-        let holds = find_out.await?;
-        known.push(Known { request, at: now, holds: holds.clone() });
-        Ok((holds, now))
+        let alone = tokio::time::timeout(WAIT, Arc::clone(&self.finding).lock_owned()).await;
+        let alone = alone.context("others look at requests, and theirs take too long")?;
+        // Whoever was waited for may have looked at the same.
+        if let Some(known) = self.known_of(request, now) {
+            return Ok(known);
+        }
+        let (known, kept) = (Arc::clone(&self.known), self.kept);
+        let found = tokio::spawn(async move {
+            let found = find_out.await;
+            if let Ok(holds) = &found {
+                keep(&known, Known { request, at: now, holds: holds.clone() });
+                tokio::spawn(async move {
+                    tokio::time::sleep(kept).await;
+                    known.lock().expect(UNBROKEN).retain(|known| (known.request, known.at) != (request, now));
+                });
+            }
+            drop(alone);
+            found
+        });
+        Ok((found.await??, now))
     }
+
+    fn known_of(&self, request: ApprovalId, now: Timestamp) -> Option<(Preview, Timestamp)> {
+        let known = self.known.lock().expect(UNBROKEN);
+        let recent = |known: &&Known| now.duration_since(known.at).unsigned_abs() < self.kept;
+        let known = known.iter().filter(|known| known.request == request).find(recent)?;
+        Some((known.holds.clone(), known.at))
+    }
+}
+
+const UNBROKEN: &str = "nobody panics while holding it";
+
+fn keep(known: &Mutex<Vec<Known>>, new: Known) {
+    let mut known = known.lock().expect(UNBROKEN);
+    known.retain(|known| known.request != new.request);
+    known.push(new);
 }
 
 /// What was found out about one request.
@@ -65,7 +115,7 @@ pub(super) struct Preview {
     pub(super) facts: Vec<Fact>,
     /// What should make whoever decides stop and look.
     pub(super) warnings: Vec<String>,
-    /// When it was counted, in words; empty where nothing was.
+    /// When it was counted, in words; empty where nothing was, and then nobody can grant it.
     pub(super) counted: String,
 }
 
@@ -74,65 +124,80 @@ pub(super) struct Preview {
 /// # Errors
 /// When the store cannot be read, the archive cannot be made, or others' archives take too long.
 pub(super) async fn of(
-    app: &App,
+    app: &Arc<App>,
     organisation: &OdsCode,
     request: ApprovalId,
     export: &Export,
     now: Timestamp,
 ) -> anyhow::Result<Preview> {
-    let mut preview = match app.gateway.would_leave(organisation, export).await? {
-        None => {
-            let warnings = vec!["The person was erased since: nothing would leave.".to_owned()];
-            Preview { warnings, ..Preview::default() }
-        }
-        Some(leaving) => {
-            let (holds, at) = app.previews.of(request, now, found_out(app, export, &leaving)).await?;
-            Preview { counted: dates::near_moment(at, now), ..holds }
-        }
+    let Some(leaving) = app.gateway.would_leave(organisation, export).await? else {
+        let erased = "The person was erased since: nothing would leave. It can be refused here, and not be granted.";
+        return Ok(Preview { warnings: vec![erased.to_owned()], ..Preview::default() });
     };
+    let found_out = found_out(Arc::clone(app), export.clone(), leaving);
+    let (holds, at) = app.previews.of(request, now, found_out).await?;
+    let mut preview = Preview { counted: dates::near_moment(at, now), ..holds };
     preview.log(app, organisation, now).await?;
     Ok(preview)
 }
 
-async fn found_out(app: &App, export: &Export, leaving: &WouldLeave) -> anyhow::Result<Preview> {
+async fn found_out(app: Arc<App>, export: Export, leaving: WouldLeave) -> anyhow::Result<Preview> {
     let mut preview = Preview::default();
     match (export.form, &leaving.patient) {
         (ExportForm::Sar, Some(patient)) => {
-            let held = app.gateway.record_leaving(leaving).await?;
+            let held = app.gateway.record_leaving(&leaving).await?;
             let kept = Kept::of(&held);
             let identified = export.identified.unwrap_or(Identified::NumberAlone);
-            preview.archive(&archive_of(app, patient, held, identified).await?, &kept);
+            preview.archive(&archive_of(&app, patient, held, identified).await?, &kept);
         }
-        _ => preview.entries(&app.gateway.count_leaving(leaving).await?, export),
+        _ => preview.entries(&app.gateway.count_leaving(&leaving).await?, &export),
     }
     Ok(preview)
 }
 
-/// Says that this account was shown this of this request, for the form that grants it: signed by the log's key, which all gateways of a
-/// store share, so that any of them knows it again.
+/// Says that this account was shown this of this request, and when, for the form that grants it: signed by the log's key, which all
+/// gateways of a store share, so that any of them knows it again.
 ///
 /// # Errors
 /// When this process has no key of the log.
 pub(super) fn seal(app: &App, request: ApprovalId, who: UserId, preview: &Preview) -> anyhow::Result<String> {
     let key = app.log_key.get().context("this process has no key of the log")?;
+    sealed(key, request, who, preview, app.gateway.clock().now())
+}
+
+/// What such a seal of this request and account says was shown, for the log: when, what was counted, and the digest of all of it. `None`
+/// when it is no such seal, or too long ago.
+pub(super) fn was_shown(app: &App, request: ApprovalId, who: UserId, sealed: &str) -> Option<String> {
+    opened(app.log_key.get()?, request, who, sealed, app.gateway.clock().now())
+}
+
+fn sealed(
+    key: &SigningKeys,
+    request: ApprovalId,
+    who: UserId,
+    preview: &Preview,
+    at: Timestamp,
+) -> anyhow::Result<String> {
     let lines = preview.facts.iter().flat_map(|fact| fact.lines.iter()).chain(&preview.warnings);
     let shown: String = lines.flat_map(|line| [line.as_str(), "\n"]).collect();
-    let note = key.sign_statement(&format!("{}{}\n", shown_to(request, who), sha256_hex(shown.as_bytes())))?;
+    let holds = preview.facts.iter().find(|fact| fact.key == HOLDS).context("nothing was counted")?.lines.join("; ");
+    let digest = sha256_hex(shown.as_bytes());
+    let note = key.sign_statement(&format!("{}{at}\n{holds}\n{digest}\n", shown_to(request, who)))?;
     Ok(URL_SAFE_NO_PAD.encode(note))
 }
 
-/// Whether it is such a seal, of this request and account.
-pub(super) fn was_shown(app: &App, request: ApprovalId, who: UserId, sealed: &str) -> bool {
-    let Some(key) = app.log_key.get() else { return false };
-    let Some(note) = URL_SAFE_NO_PAD.decode(sealed).ok().and_then(|note| String::from_utf8(note).ok()) else {
-        return false;
-    };
-    let text = key.verifying_keys().verified_text(&note);
-    text.is_ok_and(|text| text.starts_with(&shown_to(request, who)))
+fn opened(key: &SigningKeys, request: ApprovalId, who: UserId, sealed: &str, now: Timestamp) -> Option<String> {
+    let note = String::from_utf8(URL_SAFE_NO_PAD.decode(sealed).ok()?).ok()?;
+    let text = key.verifying_keys().verified_text(&note).ok()?;
+    let mut lines = text.strip_prefix(&shown_to(request, who))?.lines();
+    let (at, holds, digest) = (lines.next()?.parse::<Timestamp>().ok()?, lines.next()?, lines.next()?);
+    // A gateway whose clock is ahead may have sealed it.
+    let fresh = now.duration_since(at).abs() <= FRESH;
+    fresh.then(|| format!("shown at {at}: {holds} (SHA-256 of all that was shown: {digest})"))
 }
 
 fn shown_to(request: ApprovalId, who: UserId) -> String {
-    format!("onward export request as it was shown v1\n{request}\n{who}\n")
+    format!("onward export request as it was shown v2\n{request}\n{who}\n")
 }
 
 /// How much is held, and how much of it is no longer kept.
@@ -173,7 +238,7 @@ impl Preview {
     fn archive(&mut self, archive: &Archive, kept: &Kept) {
         let bytes: usize = archive.files.iter().map(|(_, bytes)| bytes.len()).sum();
         self.fact(
-            "It holds now",
+            HOLDS,
             vec![
                 counted(kept.messages, "message", "messages"),
                 counted(kept.copies, "copy that was sent", "copies that were sent"),
@@ -244,7 +309,7 @@ impl Preview {
                 format!("{} of the log, about {people}", counted(entries as usize, "entry", "entries"))
             }
         };
-        self.fact("It holds now", vec![many]);
+        self.fact(HOLDS, vec![many]);
         let withheld = "Nothing: it names patients by NHS number, and whoever did something by name and account";
         self.fact("Withheld by rule", vec![withheld.to_owned()]);
         let mut cut = vec!["No: everything of the period leaves, however much it is".to_owned()];
@@ -300,56 +365,4 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_a_request_would_let_out_is_found_out_once_a_minute_and_one_at_a_time() {
-        let (previews, drawn, drawing) = (Previews::default(), Cell::new(0), Cell::new(0));
-        let draw = async || {
-            assert_eq!(drawing.replace(1), 0, "one at a time");
-            tokio::task::yield_now().await;
-            drawing.set(0);
-            drawn.set(drawn.get() + 1);
-            anyhow::Ok(Preview { warnings: vec![drawn.get().to_string()], ..Preview::default() })
-        };
-        let (one, other) = (ApprovalId::random(), ApprovalId::random());
-        let at = |seconds: i64| Timestamp::from_second(1_000 + seconds).expect("a moment");
-        let look = async |request: ApprovalId, seconds: i64| {
-            let (preview, since) = previews.of(request, at(seconds), draw()).await.expect("drawn");
-            (preview.warnings.concat(), since)
-        };
-        let together = tokio::join!(look(one, 0), look(one, 0), look(other, 0), look(one, 0));
-        let first = ("1".to_owned(), at(0));
-        assert_eq!(together, (first.clone(), first.clone(), ("2".to_owned(), at(0)), first.clone()));
-        assert_eq!(look(one, 59).await, first, "not anew for each look");
-        assert_eq!(look(one, 60).await, ("3".to_owned(), at(60)));
-        let failed = previews.of(other, at(120), async { Err(anyhow::anyhow!("no store")) }).await;
-        assert!(failed.is_err());
-        assert_eq!(look(other, 121).await, ("4".to_owned(), at(121)), "a failure is not kept");
-    }
-
-    #[test]
-    fn what_is_not_in_it_is_told_as_cut() {
-        let cut = |unreadable: usize, kept: Kept| {
-            let archive = Archive { files: Vec::new(), withheld: unreadable, by_rule: Vec::new(), unreadable };
-            let mut preview = Preview::default();
-            preview.archive(&archive, &kept);
-            preview.facts.into_iter().find(|fact| fact.key == "Cut").expect("told").lines
-        };
-        let all = "No: everything that your organisation holds about the person is in it";
-        assert_eq!(cut(0, Kept::default()), [all]);
-        assert_eq!(cut(2, Kept::default()), ["2 files or entries withheld as a whole: it could not be read"]);
-        let gone = Gone { messages: 0, copies: 2, notices: 1 };
-        let lines = cut(0, Kept { gone, ..Kept::default() });
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[0].starts_with("2 copies no longer kept") && lines[1].starts_with("1 notice no longer kept"));
-        let lines = cut(0, Kept { of_others: 1, ..Kept::default() });
-        assert!(
-            lines[0] == all && lines[1].contains("hospital that sent it"),
-            "what is another's is not cut: {lines:?}"
-        );
-    }
-}
+mod tests;

@@ -87,7 +87,7 @@ fn reason_field() -> Field {
 }
 
 async fn show(
-    app: &App,
+    app: &Arc<App>,
     who: &SignedIn,
     headers: &HeaderMap,
     id: &str,
@@ -127,9 +127,9 @@ async fn show(
     }
 }
 
-/// What would leave, and the seal over it; nobody grants what they have asked for, so that whoever asked gets none.
+/// What would leave, and the seal over it. Nobody grants what they have asked for, or what lets nothing out: there is no seal then.
 async fn shown(
-    app: &App,
+    app: &Arc<App>,
     organisation: &OdsCode,
     approval: &Approval,
     export: &Export,
@@ -137,8 +137,8 @@ async fn shown(
     now: Timestamp,
 ) -> anyhow::Result<(Preview, String)> {
     let preview = preview::of(app, organisation, approval.id, export, now).await?;
-    let own = approval.asked_by == who.to_string();
-    let seal = if own { String::new() } else { preview::seal(app, approval.id, who, &preview)? };
+    let grants = approval.asked_by != who.to_string() && !preview.counted.is_empty();
+    let seal = if grants { preview::seal(app, approval.id, who, &preview)? } else { String::new() };
     Ok((preview, seal))
 }
 

@@ -1,15 +1,19 @@
 use std::path::Path;
 
-use onward_core::DeliveryId;
-use onward_core::audit::{AuditEntry, Basis};
+use onward_core::audit::{Agent, AuditEntry, Basis};
 use onward_core::state::DeliveryState;
-use onward_core::store::{NewDelivery, Transition};
+use onward_core::store::{NewDelivery, StoreError, Transition};
+use onward_core::{DeliveryId, UserId};
+use onward_gateway::attend::Attendant;
 use onward_gateway::collect::Form;
+use onward_gateway::explore::Inquiry;
+use onward_gateway::exporting::{AskedExport, Export, ExportForm, Word};
 use onward_gateway::made::{Half, Made};
 use uuid::Uuid;
 
 use super::*;
 use crate::app::App;
+use crate::cli::breach::tests::erase;
 use crate::cli::hold::tests::{DISCHARGE, accepted, onward};
 use crate::cli::recall::tests::home;
 use crate::{in_force, serve};
@@ -293,6 +297,54 @@ async fn files_that_were_handed_out_are_told_from_their_bytes() {
     assert!(dpia.contains("| subject-access | R9Z (operator) | 1 |") && !dpia.contains("have no end"), "{dpia}");
 }
 
+/// A start that puts policies in force while the log is read is no misfit, and the same row without one is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_while_the_log_is_read_fits() {
+    let (folder, app, _) = accepted(DISCHARGE).await;
+    let store = app.gateway.store();
+    let starts = |_| {
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(started(folder.path(), &app)));
+    };
+    let walked = onward_gateway::verify::walk(store.as_ref(), Vec::new(), starts).await.expect("readable");
+    assert!(walked.is_ok(), "{walked:?}");
+    assert_eq!(store.policies_in_force().await.map(|kept| kept.len()), Ok(5), "while it was read");
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    file.execute("UPDATE policies SET since = since + 1 WHERE kind = 'care-home'", []).expect("runs");
+    let walked = onward_gateway::verify::walk(store.as_ref(), Vec::new(), |_| ()).await.expect("readable");
+    assert!(walked.is_err_and(|misfit| misfit.why.contains("the policy for care-home")));
+}
+
+/// What cannot be told of any more does not leave whole.
+#[tokio::test]
+async fn an_export_about_somebody_who_is_erased_meanwhile_breaks_off() {
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let (gateway, own) = (&app.gateway, "R9Z".parse::<OdsCode>().expect("a code"));
+    let patient = gateway.store().transfer(receipt.transfer).await.expect("readable").expect("there").patient;
+    let lead = |name: &str| Attendant {
+        user: UserId::random().to_string(),
+        name: name.to_owned(),
+        organisations: vec![own.clone()],
+        agent: Agent::named(name, Some(own.clone())),
+        request_id: None,
+    };
+    let (ada, ben) = (lead("Ada"), lead("Ben"));
+    let inquiry = |who| Inquiry { who, organisation: &own, reason: "r", asked: "audit/exports".to_owned() };
+    let export = Export { form: ExportForm::Csv, from: None, until: None, about: None, identified: None };
+    assert_eq!(gateway.ask_export(&inquiry(&ada), export, patient.as_ref(), None).await, Ok(AskedExport::Kept));
+    let id = gateway.exports(&own).await.expect("readable").first().expect("kept").id;
+    let word = Word::Granted { shown: "shown" };
+    assert_eq!(gateway.decide_export(&inquiry(&ben), id, word).await, Ok(true));
+    let exported = gateway.fetch_export(&inquiry(&ada), id).await.expect("readable").expect("granted");
+    gateway.begin_export(&exported).await.expect("committed");
+    // Nobody is erased whose copies are on their way.
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    file.execute("UPDATE deliveries SET state = 'accepted' WHERE state = 'queued'", []).expect("runs");
+    erase(&folder, patient.expect("known").expose()).await;
+    assert_eq!(gateway.end_export(&exported, Made::default()).await, Err(StoreError::Erased));
+    let found = sent(gateway.store().as_ref(), &[], (None, None), |_| ()).await.expect("readable");
+    assert!(found.faults.is_empty() && found.taken.is_empty(), "{:?}", found.faults);
+}
+
 /// Halves of an export belong together by what they name, wherever the edge of a period lies between them.
 #[tokio::test]
 async fn exports_are_paired_by_their_identifier_across_the_edge_of_a_period() {
@@ -318,7 +370,7 @@ async fn exports_are_paired_by_their_identifier_across_the_edge_of_a_period() {
         let (sha256, contents) = made.finish();
         AuditEntry { content_sha256: Some(sha256), contents: Some(contents), ..entry }
     };
-    let [across, cut, own, stray, short] = std::array::from_fn(|_| Uuid::new_v4());
+    let [across, cut, own, stray, short, erased] = std::array::from_fn(|_| Uuid::new_v4());
     let end = |id| desk.entry(AuditWord::Export, Half::End(id).told("export of the whole audit log"));
     let entries = [
         ("10", whole(Half::Beginning(across).told("export of the whole audit log"))),
@@ -338,6 +390,8 @@ async fn exports_are_paired_by_their_identifier_across_the_edge_of_a_period() {
         ("40", ended(end(across))),
         ("41", ended(end(stray))),
         ("42", ended(end(short))),
+        // The person was erased before it ended, and its beginning with them.
+        ("43", ended(about(AuditWord::Export, Half::End(erased).told("export as CSV fetched: why")))),
     ];
     let first = store.audit_size().await.expect("readable");
     let rows = entries.into_iter().map(|(minute, entry)| AuditEntry { recorded: at(minute), ..entry });
@@ -357,6 +411,7 @@ async fn exports_are_paired_by_their_identifier_across_the_edge_of_a_period() {
     assert_eq!(strange.faults, [format!("entry {}: the end of export {stray}, which never began", first + 8)]);
     let all = read(None, None).await;
     assert_eq!(all.unended, before.unended);
+    assert_eq!((before.begun_unread.len(), all.begun_unread.as_slice()), (0, [first + 10].as_slice()), "no fault");
     assert_eq!((all.ended_elsewhere, all.unpaired), (0, 2));
     assert!(all.faults.contains(&format!("entry {}: a second end of export {short}", first + 9)), "{:?}", all.faults);
     let (outcome, dpia) = onward(folder.path(), "policy matrix --sent --format dpia").await;
@@ -365,6 +420,7 @@ async fn exports_are_paired_by_their_identifier_across_the_edge_of_a_period() {
         format!("2 exports began and have no end (entries {}, {})", first + 1, first + 2),
         "2 exports began before their entries had identifiers".to_owned(),
         format!("not linked: entry {}: the end of export", first + 8),
+        format!("1 exports about one person ended, and no beginning of them can be read (entries {})", first + 10),
     ] {
         assert!(dpia.contains(&words), "{words}: {dpia}");
     }

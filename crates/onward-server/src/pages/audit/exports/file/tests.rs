@@ -3,7 +3,7 @@ use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::store::ApprovalKind;
 use onward_core::{Clock as _, OdsCode, SystemClock, UserId};
 use onward_gateway::attend::Attendant;
-use onward_gateway::exporting::{AskedExport, Export};
+use onward_gateway::exporting::{AskedExport, Export, Word};
 use onward_gateway::sent::{Sent, Taken, sent};
 use tempfile::TempDir;
 
@@ -64,7 +64,7 @@ async fn granted(app: &App, form: ExportForm, from: Option<Timestamp>) -> Export
     let (store, now) = (app.gateway.store(), app.gateway.clock().now());
     let open = store.approvals(ApprovalKind::Export, Some(&own), now).await.expect("readable");
     let id = open.iter().find(|approval| approval.verdict.is_none()).expect("kept").id;
-    assert_eq!(app.gateway.decide_export(&inquiry(&ben), id, true).await, Ok(true));
+    assert_eq!(app.gateway.decide_export(&inquiry(&ben), id, Word::Granted { shown: "shown" }).await, Ok(true));
     app.gateway.fetch_export(&inquiry(&ada), id).await.expect("readable").expect("granted")
 }
 
