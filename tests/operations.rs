@@ -1,12 +1,13 @@
 //! The operator's board: what is stuck is told without names, a name is shown for a reason, and what is grave takes two people.
 
-use onward_core::audit::AuditQuery;
+use onward_core::audit::{Agent, AuditQuery};
 use onward_core::client::Role as ClientRole;
 use onward_core::people::Role;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{Approval, ApprovalKind, DeliveryRecord, TransferRecord};
 use onward_core::{Clock as _, DeliveryId, NhsNumber, ReplayId, SystemClock, TransferId};
 use onward_gateway::explore::everything;
+use onward_gateway::lifecycle::TakenBack;
 use onward_gateway::resending::seal_of;
 use onward_gateway::sightings::sightings;
 use onward_tests::browser::{self, Person};
@@ -208,7 +209,8 @@ async fn who_comes_second_to_a_copy_is_told_who_was_first() {
     for words in [
         "Nothing was done now",
         "Person ada had it sent again, today at",
-        "Do nothing more: it is sent by itself",
+        "Nothing leaves for everybody: Person ada paused that",
+        "It waits until the pause ends",
         &format!("href=\"{path}\""),
     ] {
         assert!(second.text.contains(words), "{words}: {}", second.text);
@@ -424,7 +426,7 @@ async fn a_hold_is_shown_with_its_clock_and_decided_after_a_look() {
     let done = release(&[agreed.as_slice(), &[("yes", "1")]].concat()).await;
     assert_eq!(done.location(), Some("/operations?done=released"));
     assert_eq!(record(&world, id).await.deliveries.len(), 2);
-    // Whoever comes second is told by whom they were overtaken, and what is left to do: nothing.
+    // Whoever comes second is told by whom they were overtaken, and what is left to do.
     let ben = operator(&world, "ben").await;
     let late = ben.browser.get(&path).await;
     assert_eq!(late.status, 404, "it is no hold any more");
@@ -441,11 +443,35 @@ async fn a_hold_is_shown_with_its_clock_and_decided_after_a_look() {
         pages.push(page);
     }
     for page in pages {
-        for words in ["Person ada let it go on, today at", "Nothing was done now", "its copies are sent by themselves"]
+        for words in
+            ["Person ada let it go on, today at", "Nothing was done now", "look on the board whether its copies"]
         {
             assert!(page.text.contains(words), "{words}: {}", page.text);
         }
         assert!(!page.text.contains("Holroyd") && !page.text.contains("HOLROYD"), "{}", page.text);
+    }
+    // The home's copy is recalled, and the transfer waits again: the earlier hold's page leads to where it does.
+    let record_now = record(&world, id).await;
+    let copy = record_now.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("there");
+    let agent = Agent::named("operator", None);
+    let back = TakenBack { agent, by: Some("Cy"), reason: WHY, request_id: None };
+    assert_eq!(world.gateway().recall(copy.transfer, Some(copy.id), &back, true).await.expect("committed").len(), 1);
+    let waits = record(&world, id).await.hold.expect("held again").id;
+    let late = ben.browser.post(&format!("{path}/release"), &agreed).await;
+    for words in ["It is held again", &format!("href=\"/operations/holds/{waits}\"")] {
+        assert!(late.status == 409 && late.text.contains(words), "{words}: {}", late.text);
+    }
+    let late = ben
+        .browser
+        .post(&format!("/operations/deliveries/{}/resend", copy.id), &[("how", "retry"), ("reason", WHY)])
+        .await;
+    assert!(late.status == 409 && late.text.contains("Cy recalled it, today at"), "{}", late.text);
+    // The hospital takes all of it back.
+    let hospital = world.hospital().await;
+    assert_eq!(put(&hospital, id, "cancelled", Some(WHY)).await.status, 200);
+    let late = ben.browser.post(&format!("/operations/holds/{waits}/release"), &agreed).await;
+    for words in ["northmoor-epr took it back, today at", "nothing of it is to be used"] {
+        assert!(late.status == 409 && late.text.contains(words), "{words}: {}", late.text);
     }
 
     let id = sent(&world, fresh(message::RESTRICTED_ITK3)).await;

@@ -1,7 +1,7 @@
 //! Who decided about a hold, a copy or a pause, as the log tells it: whoever comes second is told by whom they were overtaken.
 
 use onward_core::audit::{Agent, AuditQuery, AuditWord, FoundAudit};
-use onward_core::state::HoldReason;
+use onward_core::state::{EndReason, HoldReason};
 use onward_core::store::{Resend, StoreError};
 use onward_core::{BulkId, DeliveryId, OdsCode, Timestamp, TransferId};
 
@@ -25,8 +25,8 @@ pub enum Verb {
     Redirected,
     /// A redirect was refused.
     RedirectRefused,
-    /// A copy, or a transfer, was taken back.
-    TakenBack,
+    /// A copy, or a whole transfer, ended for this reason.
+    Ended(EndReason),
     /// A pause ended.
     Resumed,
     /// The sending again of many copies was stopped.
@@ -55,14 +55,17 @@ impl Gateway {
         Ok(found.iter().filter(|entry| entry.delivery == Some(copy)).find_map(decision))
     }
 
-    /// The latest decision that let a held transfer go on or ended it; none where the log tells none.
+    /// The latest decision that let a held transfer go on or ended it, by whoever holds it or by the hospital; none where the log tells none.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn decided_of_held(&self, transfer: TransferId) -> Result<Option<Decision>, StoreError> {
-        let found = self.newest_entries(Some(transfer.to_string()), vec![AuditWord::Release]).await?;
-        let closes = |decision: &Decision| matches!(decision.verb, Verb::Released | Verb::Closed);
-        Ok(found.iter().filter_map(decision).find(closes))
+        let words = vec![AuditWord::Release, AuditWord::Withdraw];
+        let found = self.newest_entries(Some(transfer.to_string()), words).await?;
+        // What ended one copy alone did not end the hold.
+        let whole = found.iter().filter(|entry| entry.delivery.is_none());
+        let closes = |decision: &Decision| matches!(decision.verb, Verb::Released | Verb::Closed | Verb::Ended(_));
+        Ok(whole.filter_map(decision).find(closes))
     }
 
     /// Who ended the latest pause of a recipient, or of everybody; none where the log tells none.
@@ -101,10 +104,14 @@ impl Gateway {
 /// The decision that an entry tells of; what came to nothing, was only previewed or asked for is none.
 fn decision(entry: &FoundAudit) -> Option<Decision> {
     let made = |verb, name: &str| Some(Decision { by: by(entry, name)?, at: entry.recorded, verb });
-    if entry.word == AuditWord::Withdraw {
-        return made(Verb::TakenBack, "");
-    }
     let detail = told(entry)?;
+    // As `lifecycle` words it.
+    if entry.word == AuditWord::Withdraw {
+        let ending = detail.strip_prefix("the whole transfer ").unwrap_or(&detail);
+        let why = until(ending, &[',', ':']);
+        let name = ending[why.len()..].strip_prefix(", by ").map_or("", |by| until(by, &[':']));
+        return made(Verb::Ended(why.parse().ok()?), name);
+    }
     let (first, rest) = detail.split_once(' ')?;
     // As `holds` words it.
     if first.parse::<HoldReason>().is_ok() {
@@ -193,8 +200,16 @@ mod tests {
             release("operator", "retry of a failed copy: x"),
             by("Somebody at the command line", Verb::Resent(Resend::Retry))
         );
-        let taken = read("northmoor-epr", AuditWord::Withdraw, "withdrawn");
-        assert_eq!(taken, by("northmoor-epr", Verb::TakenBack));
+        let ended = |agent: &str, detail: &str| read(agent, AuditWord::Withdraw, detail);
+        let epr = |why| by("northmoor-epr", Verb::Ended(why));
+        assert_eq!(ended("northmoor-epr", "withdrawn: sent twice"), epr(EndReason::Withdrawn));
+        assert_eq!(ended("northmoor-epr", "the whole transfer withdrawn: , by x"), epr(EndReason::Withdrawn));
+        let recalled = Verb::Ended(EndReason::Recalled);
+        assert_eq!(ended("operator", "recalled, by Ada Wells: wrong home"), by("Ada Wells", recalled));
+        assert_eq!(ended("Ben Cole", "recalled, by Ada Wells: wrong home"), by("Ben Cole", recalled));
+        let superseded = Verb::Ended(EndReason::Superseded);
+        assert_eq!(ended("onward", "superseded: version 2 took its place"), by("Onward itself", superseded));
+        assert_eq!(ended("onward", "something: else"), None);
         for nothing in [
             format!("{reason} previewed, 3 copies would be queued, by Ada Wells: x"),
             format!("{reason} not released, still held: {reason}, by Ada Wells: x"),

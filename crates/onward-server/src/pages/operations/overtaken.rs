@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use onward_core::state::DeliveryState;
+use onward_core::state::{DeliveryState, EndReason};
 use onward_core::store::{BulkState, DeliveryRecord, Resend, StoreError};
 use onward_core::{ApprovalId, BulkId, DeliveryId, HoldId, OdsCode, Timestamp, TransferId};
 use onward_gateway::decided::{Decision, Verb};
@@ -21,19 +21,41 @@ fn board() -> Option<(String, &'static str)> {
 }
 
 fn told(decision: &Decision, now: Timestamp) -> String {
+    let when = dates::near_moment(decision.at, now);
     let deed = match decision.verb {
+        // Whoever's doing set it off, it is no decision about this copy.
+        Verb::Ended(EndReason::Superseded) => return format!("A later version took its place, {when}"),
+        Verb::Ended(EndReason::Void) => {
+            return format!("It became null and void with the version that replaces it, {when}");
+        }
+        Verb::Ended(EndReason::Recalled) => "recalled it",
+        Verb::Ended(EndReason::Withdrawn | EndReason::LeftHome) => "took it back",
         Verb::Released => "let it go on",
         Verb::Closed => "ended it without sending",
         Verb::Resent(Resend::Retry) => "had it sent again",
         Verb::Resent(Resend::Replay) => "had it sent again, labelled as a repeat",
         Verb::Redirected => "granted that it goes to another party",
         Verb::RedirectRefused => "refused that it goes to another party",
-        Verb::TakenBack => "took it back",
         Verb::Resumed => "ended the pause",
         Verb::Stopped => "stopped it",
     };
-    format!("{} {deed}, {}", decision.by, dates::near_moment(decision.at, now))
+    format!("{} {deed}, {when}", decision.by)
 }
+
+/// The pauses that keep something from this recipient, or from anybody.
+async fn kept_by(app: &App, recipient: Option<&OdsCode>) -> Result<Vec<String>, StoreError> {
+    let now = app.gateway.clock().now();
+    let pauses = app.gateway.store().pauses().await?;
+    let kept = pauses
+        .iter()
+        .filter(|pause| pause.recipient.is_none() || recipient.is_none_or(|to| pause.recipient.as_ref() == Some(to)));
+    let line = |whom: &str, by: &str, since| {
+        format!("Nothing leaves for {whom}: {by} paused that, {}", dates::near_moment(since, now))
+    };
+    Ok(kept.map(|pause| line(&whom(pause.recipient.as_ref()), &pause.by, pause.since)).collect())
+}
+
+const WAITS: &str = "It waits until the pause ends: look on the board why there is one, and do not send it by another way before you know.";
 
 /// The page, unless the store failed or there is no such thing.
 fn answer(looked: Result<Option<Response>, StoreError>, unknown: StatusCode) -> Response {
@@ -50,9 +72,14 @@ pub(super) async fn copy(app: &App, id: DeliveryId) -> Response {
         let Some(copy) = app.gateway.store().delivery(id).await? else { return Ok(None) };
         let (decision, now) = (app.gateway.decided_of_copy(id).await?, app.gateway.clock().now());
         let stands = format!("It is now: {}, since {}", words::standing(&copy), dates::near_moment(copy.changed, now));
-        let lines = decision.iter().map(|decision| told(decision, now)).chain([stands]).collect();
+        let paused = match copy.state {
+            DeliveryState::Queued if copy.ended.is_none() => kept_by(app, Some(&copy.recipient)).await?,
+            _ => Vec::new(),
+        };
+        let next = if paused.is_empty() { next_of(&copy) } else { WAITS };
+        let lines = decision.iter().map(|decision| told(decision, now)).chain([stands]).chain(paused).collect();
         let onward = Some((format!("/operations/deliveries/{id}"), "See how this delivery stands"));
-        Ok(Some(decided_before(StatusCode::CONFLICT, lines, next_of(&copy), onward)))
+        Ok(Some(decided_before(StatusCode::CONFLICT, lines, next, onward)))
     };
     answer(looked.await, StatusCode::CONFLICT)
 }
@@ -60,7 +87,7 @@ pub(super) async fn copy(app: &App, id: DeliveryId) -> Response {
 fn next_of(copy: &DeliveryRecord) -> &'static str {
     match copy.state {
         _ if copy.ended.is_some() => {
-            "Do nothing more: this copy is not to be used, and whoever may have it has been told."
+            "Do not send it: this copy is not to be used. Whoever may have it is being told; open it to see whether that arrives."
         }
         DeliveryState::Queued => "Do nothing more: it is sent by itself. Look again in a few minutes.",
         DeliveryState::Failed => "It has failed again. Open it, read the cause, and decide anew.",
@@ -73,30 +100,66 @@ pub(super) async fn hold(app: &App, id: &str, status: StatusCode) -> Response {
     let looked = async {
         let Ok(id) = id.parse::<HoldId>() else { return Ok(None) };
         let Some(transfer) = app.gateway.store().closed_hold(id).await? else { return Ok(None) };
-        Ok(Some(held(app, transfer, status).await?))
+        Ok(Some(held(app, transfer, status, Vec::new()).await?))
     };
     answer(looked.await, StatusCode::NOT_FOUND)
 }
 
-/// A transfer is held no more.
-async fn held(app: &App, transfer: TransferId, status: StatusCode) -> Result<Response, StoreError> {
+/// A hold is not there any more. Its transfer may wait again, or have ended otherwise: what to do follows from how it stands now.
+async fn held(
+    app: &App,
+    transfer: TransferId,
+    status: StatusCode,
+    mut lines: Vec<String>,
+) -> Result<Response, StoreError> {
     let (decision, now) = (app.gateway.decided_of_held(transfer).await?, app.gateway.clock().now());
-    let (line, next) = match &decision {
-        Some(decision) if decision.verb == Verb::Closed => {
-            (told(decision, now), "Do nothing more: the hospital sees the reason, and sends anew what is still needed.")
+    let record = app.gateway.store().transfer(transfer).await?;
+    lines.extend(decision.iter().map(|decision| told(decision, now)));
+    if let Some(hold) = record.as_ref().and_then(|record| record.hold.as_ref()) {
+        let (why, _) = words::hold(hold.reason);
+        lines.push(format!("It is held again: {why}"));
+        let next = "Open the hold that waits now, and decide there.";
+        let onward = Some((format!("/operations/holds/{}", hold.id), "Open the hold that waits now"));
+        return Ok(decided_before(status, lines, next, onward));
+    }
+    if let Some((why, _)) = record.as_ref().and_then(|record| record.ended.as_ref()) {
+        if !decision.is_some_and(|decision| decision.verb == Verb::Ended(*why)) {
+            lines.push("The whole transfer has ended".to_owned());
         }
-        Some(decision) => (told(decision, now), "Do nothing more: its copies are sent by themselves."),
-        None => ("It is not held any more".to_owned(), "Look on the board whether its copies have left."),
+        let next =
+            "Do not send it: nothing of it is to be used. The board shows whether those who had it are being told.";
+        return Ok(decided_before(status, lines, next, board()));
+    }
+    let next = match decision.map(|decision| decision.verb) {
+        Some(Verb::Closed) => "Do nothing more: the hospital sees the reason, and sends anew what is still needed.",
+        Some(Verb::Released) => {
+            let mut paused = Vec::new();
+            for copy in
+                record.iter().flat_map(|record| record.copies()).filter(|copy| copy.state == DeliveryState::Queued)
+            {
+                paused.extend(kept_by(app, Some(&copy.recipient)).await?);
+            }
+            paused.sort();
+            paused.dedup();
+            let waits = !paused.is_empty();
+            lines.extend(paused);
+            if waits { WAITS } else { "Send nothing by another way: look on the board whether its copies have left." }
+        }
+        _ => {
+            lines.push("It is not held any more".to_owned());
+            "Look on the board whether its copies have left."
+        }
     };
-    Ok(decided_before(status, vec![line], next, board()))
+    Ok(decided_before(status, lines, next, board()))
 }
 
-/// A redirect was granted of a transfer that is held no more: nothing came of it.
+/// A redirect was granted of a transfer that was held no more: the grant is kept, and nothing came of it.
 pub(super) async fn redirect(app: &App, id: ApprovalId) -> Response {
     let looked = async {
         let asked = app.gateway.store().approval(id).await?;
         let Some(redirect) = asked.as_ref().and_then(Redirect::of) else { return Ok(None) };
-        Ok(Some(held(app, redirect.transfer, StatusCode::CONFLICT).await?))
+        let kept = "Your grant is kept, and nothing was sent by it: the transfer was not held any more".to_owned();
+        Ok(Some(held(app, redirect.transfer, StatusCode::CONFLICT, vec![kept]).await?))
     };
     answer(looked.await, StatusCode::CONFLICT)
 }
@@ -105,6 +168,10 @@ pub(super) async fn redirect(app: &App, id: ApprovalId) -> Response {
 pub(super) async fn approval(app: &App, who: &SignedIn, id: ApprovalId) -> Response {
     let looked = async {
         let Some(asked) = app.gateway.store().approval(id).await? else { return Ok(None) };
+        // Requests of other kinds are decided, and told, elsewhere.
+        if Redirect::of(&asked).is_none() {
+            return Ok(None);
+        }
         let onward = Some((format!("/operations/approvals/{id}"), "Open the request"));
         Ok(Some(not_yours(&asked, &who.user.to_string(), app.gateway.clock().now(), onward)))
     };
@@ -133,8 +200,12 @@ pub(super) async fn resumed(app: &App, recipient: Option<&OdsCode>) -> Response 
     let looked = async {
         let (decision, now) = (app.gateway.resumed_by(recipient).await?, app.gateway.clock().now());
         let stands = format!("There is no pause of {}", whom(recipient));
-        let lines = decision.iter().map(|decision| told(decision, now)).chain([stands]).collect();
-        let next = "Do nothing more: what waited is sent in the order in which it came.";
+        let paused = kept_by(app, recipient).await?;
+        let next = match paused.is_empty() {
+            true => "Do nothing more: what waited is sent in the order in which it came.",
+            false => "What the other pauses keep waits on: look on the board why they are there.",
+        };
+        let lines = decision.iter().map(|decision| told(decision, now)).chain([stands]).chain(paused).collect();
         Ok(Some(decided_before(StatusCode::CONFLICT, lines, next, board())))
     };
     answer(looked.await, StatusCode::CONFLICT)
