@@ -64,6 +64,41 @@ async function fits(page, name) {
   if (over > 0) say(`${name}: ${over} px too wide`)
 }
 
+// No word of the tables that we make of a summary is broken, above all no medicine's name, on a screen or on A4 with its margins; and
+// whose it is is repeated on every sheet, which Chromium does for heads of tables that are lower than a quarter of it.
+async function whole_words(signedIn, path) {
+  const page = watched(await signedIn.newPage(), 'whole words')
+  await goto(path)(page)
+  for (const [media, width] of [['screen', 1280], ['screen', 769], ['screen', 320], ['print', 680]]) {
+    await page.setViewportSize({ width, height: 900 })
+    await page.emulateMedia({ media })
+    const [words, broken] = await page.evaluate(() => {
+      const broken = []
+      let words = 0
+      for (const cell of document.querySelectorAll('.app-record > table th, .app-record > table strong')) {
+        const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT)
+        while (texts.nextNode()) {
+          for (const word of texts.currentNode.data.matchAll(/\S+/g)) {
+            const range = document.createRange()
+            range.setStart(texts.currentNode, word.index)
+            range.setEnd(texts.currentNode, word.index + word[0].length)
+            words++
+            if (new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1) broken.push(word[0])
+          }
+        }
+      }
+      return [words, broken]
+    })
+    if (words < 40 || broken.length > 0) say(`whole words, ${media} ${width}: of ${words} words these are broken: ${broken.join(', ')}`)
+  }
+  const head = await page.evaluate(() => {
+    const head = document.querySelector('.app-paper-head')
+    return [getComputedStyle(head).display, head.getBoundingClientRect().height]
+  })
+  if (head[0] !== 'table-header-group' || head[1] > 250) say(`the person's banner is not repeated on each sheet: ${head}`)
+  await page.close()
+}
+
 const picture = (page, name) => page.screenshot({ path: `${told.pictures}/${name}.png`, fullPage: true })
 
 async function look(signedIn, name, open, widths = [1280, 320]) {
@@ -788,6 +823,7 @@ try {
     await page.close()
   }
   await look(home, 'print', goto(`/transfers/${told.ids.keyboard}/print`))
+  await whole_words(home, `/transfers/${told.ids.keyboard}/print`)
   await look(home, 'query', goto(`/transfers/${told.ids.keyboard}/query`))
   await look(home, 'query-error', async (page) => {
     await goto(`/transfers/${told.ids.keyboard}/query`)(page)

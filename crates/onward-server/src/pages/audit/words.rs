@@ -29,8 +29,10 @@ pub(super) fn word(word: AuditWord) -> &'static str {
         AuditWord::Deny => "Denied",
         AuditWord::Configure => "Settings changed",
         AuditWord::DryRun => "Tried out",
-        // A word that has no better one yet is told as the log writes it.
-        other => other.as_str(),
+        AuditWord::Intend => "About to be sent",
+        AuditWord::Erase => "Erasure",
+        AuditWord::Notify => "Somebody alerted",
+        AuditWord::Alarm => "Log differs from its witness",
     }
 }
 
@@ -53,16 +55,49 @@ pub(super) const DISCLOSURES: [AuditWord; 6] = [
     AuditWord::Reveal,
 ];
 
-/// Groups of words that a search offers: value, words for people, words of the log.
-pub(super) const GROUPS: [(&str, &str, &[AuditWord]); 6] = [
+/// Groups of words that a search offers: value, words for people, words of the log. Each word of the log is in one of them.
+pub(super) const GROUPS: [(&str, &str, &[AuditWord]); 8] = [
     ("", "Everything", &[]),
-    ("messages", "Messages that came", &[AuditWord::Accept, AuditWord::Duplicate, AuditWord::Refuse, AuditWord::Hold]),
+    (
+        "messages",
+        "Messages that came, and what was answered",
+        &[
+            AuditWord::Accept,
+            AuditWord::Duplicate,
+            AuditWord::Refuse,
+            AuditWord::Hold,
+            AuditWord::DirectoryLookup,
+            AuditWord::Respond,
+            AuditWord::DryRun,
+        ],
+    ),
     ("reading", "Opened, listed or searched", &[AuditWord::Read, AuditWord::ReadTask, AuditWord::Query]),
-    ("sending", "Sent, or tried", &[AuditWord::Disclose, AuditWord::AttemptFailed, AuditWord::DeliveryFailed]),
+    (
+        "sending",
+        "Sent, or tried",
+        &[AuditWord::Intend, AuditWord::Disclose, AuditWord::AttemptFailed, AuditWord::DeliveryFailed],
+    ),
+    ("exports", "Exports, and identities shown", &[AuditWord::SubjectAccess, AuditWord::Export, AuditWord::Reveal]),
     (
         "decisions",
         "Decisions of people",
-        &[AuditWord::Release, AuditWord::Withdraw, AuditWord::Acknowledge, AuditWord::Configure],
+        &[AuditWord::Release, AuditWord::Withdraw, AuditWord::Acknowledge, AuditWord::Erase, AuditWord::Configure],
     ),
+    ("alerts", "Alerts", &[AuditWord::Notify, AuditWord::Alarm]),
     ("access", "Sign-ins and denials", &[AuditWord::SignIn, AuditWord::SignOut, AuditWord::Deny]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_is_told_in_words_and_found_by_one_group() {
+        for each in AuditWord::ALL {
+            let told = word(*each);
+            assert!(told.starts_with(char::is_uppercase), "{each} is told as the log writes it: {told}");
+            let groups = GROUPS.iter().filter(|group| group.2.contains(each)).count();
+            assert_eq!(groups, 1, "{each} is in {groups} groups of the search");
+        }
+    }
+}
