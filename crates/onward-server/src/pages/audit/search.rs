@@ -1,5 +1,6 @@
 //! Events, disclosures, and who saw one person.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use askama::Template;
@@ -8,7 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::Timestamp;
-use onward_core::audit::{AuditQuery, FoundAudit};
+use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::store::StoreError;
 use onward_gateway::explore::{Sightings, everything};
 use onward_gateway::sightings::Sighting;
@@ -122,7 +123,7 @@ async fn results(
         (Tab::Disclosures, _) => {
             let inquiry = asked.inquiry(&person, "audit/disclosures");
             let (found, cut) = gateway.explore_all(&inquiry, query).await?;
-            Ok(Results::disclosures(&found, cut, now))
+            Ok(Results::disclosures(&told_once(found), cut, now))
         }
         _ => {
             let (found, more) = gateway.explore(&asked.inquiry(&person, "audit/events"), query).await?;
@@ -131,7 +132,7 @@ async fn results(
     }
 }
 
-fn words_of(tab: Tab, event: &str) -> Vec<onward_core::audit::AuditWord> {
+fn words_of(tab: Tab, event: &str) -> Vec<AuditWord> {
     match tab {
         Tab::Disclosures => DISCLOSURES.to_vec(),
         _ => GROUPS.iter().find(|group| group.0 == event).map(|group| group.2.to_vec()).unwrap_or_default(),
@@ -253,6 +254,21 @@ impl Results {
     }
 }
 
+/// That a copy was about to be sent is a disclosure by itself only where nothing tells how the attempt ended: the process died, and
+/// what had left by then nobody knows. The newest stand first, so that an end comes before its beginning.
+fn told_once(mut found: Vec<FoundAudit>) -> Vec<FoundAudit> {
+    let mut ended = HashSet::new();
+    found.retain(|entry| match (entry.word, entry.delivery) {
+        (AuditWord::Intend, Some(delivery)) => !ended.remove(&delivery),
+        (AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed, Some(delivery)) => {
+            ended.insert(delivery);
+            true
+        }
+        _ => true,
+    });
+    found
+}
+
 /// How many there are where no more than [`ROWS`] of them are shown: the charts count all of them.
 fn counted_of(count: usize, cut: bool) -> String {
     match (count > ROWS as usize, cut) {
@@ -305,7 +321,36 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use super::counted_of;
+    use onward_core::DeliveryId;
+
+    use super::*;
+
+    #[test]
+    fn an_attempt_whose_end_nobody_knows_is_a_disclosure_and_others_are_told_once() {
+        let (copy, other) = (DeliveryId::random(), DeliveryId::random());
+        let entry = |index, word, delivery| FoundAudit {
+            index,
+            recorded: Timestamp::UNIX_EPOCH,
+            word,
+            agent: None,
+            organisation: None,
+            delivery,
+            patient: None,
+            pseudonym: None,
+            event: None,
+        };
+        let found = vec![
+            entry(9, AuditWord::Intend, Some(other)),
+            entry(8, AuditWord::Disclose, Some(copy)),
+            entry(7, AuditWord::Reveal, None),
+            entry(6, AuditWord::Intend, Some(copy)),
+            entry(5, AuditWord::Intend, Some(copy)),
+            entry(4, AuditWord::AttemptFailed, Some(copy)),
+            entry(3, AuditWord::Intend, Some(copy)),
+        ];
+        let left: Vec<u64> = told_once(found).iter().map(|entry| entry.index).collect();
+        assert_eq!(left, [9, 8, 7, 5, 4]);
+    }
 
     #[test]
     fn a_heading_says_when_rows_are_left_out() {

@@ -46,7 +46,8 @@ pub(super) fn signed_in_by(strength: Strength) -> &'static str {
 }
 
 /// What a disclosure is: bytes about a person that somebody got, or may have got.
-pub(super) const DISCLOSURES: [AuditWord; 6] = [
+pub(super) const DISCLOSURES: [AuditWord; 7] = [
+    AuditWord::Intend,
     AuditWord::Disclose,
     AuditWord::Read,
     AuditWord::AttemptFailed,
