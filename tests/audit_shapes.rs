@@ -223,6 +223,53 @@ fn what_a_profile_wants_cannot_be_left_out_or_changed() {
     assert!(passed.is_empty(), "{}", passed.join("\n"));
 }
 
+/// A code shown by other words than its code system's is an error to validators that know the code system, which ours does not.
+#[test]
+fn codes_are_shown_as_their_code_systems_do() {
+    const DISPLAYS: &[(&str, &str)] = &[
+        ("http://dicom.nema.org/resources/ontology/DCM#110100", "Application Activity"),
+        ("http://dicom.nema.org/resources/ontology/DCM#110106", "Export"),
+        ("http://dicom.nema.org/resources/ontology/DCM#110113", "Security Alert"),
+        ("http://dicom.nema.org/resources/ontology/DCM#110114", "User Authentication"),
+        ("http://dicom.nema.org/resources/ontology/DCM#110122", "Login"),
+        ("http://dicom.nema.org/resources/ontology/DCM#110152", "Destination Role ID"),
+        ("http://dicom.nema.org/resources/ontology/DCM#110153", "Source Role ID"),
+        ("http://terminology.hl7.org/CodeSystem/audit-entity-type#1", "Person"),
+        ("http://terminology.hl7.org/CodeSystem/audit-entity-type#2", "System Object"),
+        ("http://terminology.hl7.org/CodeSystem/audit-event-type#rest", "RESTful Operation"),
+        ("http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle#disclose", "Disclose Record Lifecycle Event"),
+        ("http://terminology.hl7.org/CodeSystem/object-role#1", "Patient"),
+        ("http://terminology.hl7.org/CodeSystem/object-role#20", "Job"),
+        ("http://terminology.hl7.org/CodeSystem/object-role#24", "Query"),
+        ("http://terminology.hl7.org/CodeSystem/object-role#4", "Domain Resource"),
+        ("http://terminology.hl7.org/CodeSystem/security-source-type#4", "Application Server"),
+        ("http://terminology.hl7.org/CodeSystem/v3-ActReason#HOPERAT", "healthcare operations"),
+        ("http://terminology.hl7.org/CodeSystem/v3-ActReason#TREAT", "treatment"),
+    ];
+    fn shown(at: &Value, found: &mut BTreeSet<(String, String)>) {
+        if let (Some(system), Some(code), Some(display)) =
+            (at["system"].as_str(), at["code"].as_str(), at["display"].as_str())
+        {
+            found.insert((format!("{system}#{code}"), display.to_owned()));
+        }
+        match at {
+            Value::Object(fields) => fields.values().for_each(|value| shown(value, found)),
+            Value::Array(items) => items.iter().for_each(|value| shown(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    one_of_each().values().for_each(|event| shown(event, &mut found));
+    let by_operator = event(AuditWord::ReadTask, |entry| {
+        entry.agent.role = Some(Role::Operator.as_str());
+        entry.basis = None;
+    });
+    shown(&by_operator, &mut found);
+    let wanted: BTreeSet<_> =
+        DISPLAYS.iter().map(|(code, display)| ((*code).to_owned(), (*display).to_owned())).collect();
+    assert_eq!(found, wanted);
+}
+
 /// What a rule over more than one element is for.
 #[test]
 fn what_does_not_belong_together_is_told() {
@@ -248,6 +295,17 @@ fn what_does_not_belong_together_is_told() {
         change(&mut event);
         let problems = balp::judged_by(&event, profile);
         assert!(problems.iter().any(|problem| problem.contains(told)), "{profile} {told}: {problems:#?}");
+    }
+    // The called system as who asked. In a disclosure the source stands first, whoever asked for it.
+    for (profile, event) in &events {
+        if ["audit-disclosure", "audit-transmission"].contains(profile) {
+            continue;
+        }
+        let mut event = event.clone();
+        for (agent, asked) in [(0, false), (1, true)] {
+            event["agent"][agent]["requestor"] = asked.into();
+        }
+        assert!(!balp::judged_by(&event, profile).is_empty(), "{profile}: the called system asked");
     }
     // A second person, a second object, and what is none of the kinds that an entry knows.
     for kind in ["1", "2", "4"] {

@@ -1,5 +1,5 @@
 //! The validator judges audit events by the profiles of our package (`profiles/onward`), which say of each pattern that we write
-//! what IHE Basic Audit Log Patterns 1.1 (R4) demands, and what we promise beyond it.
+//! what IHE Basic Audit Log Patterns 1.1.4 (R4) demands, and what we promise beyond it.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;

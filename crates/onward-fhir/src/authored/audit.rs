@@ -53,8 +53,6 @@ pub enum AgentPart {
     Client,
     /// The system that is called.
     Server,
-    /// A person who acts.
-    User,
 }
 
 /// One who took part.
@@ -74,7 +72,7 @@ pub struct AuditAgent {
     pub role: Option<String>,
     /// Where it is, as far as we know it (BALP asks for it of both systems).
     pub network: Network,
-    /// Policies or token identifiers under which it acted (BALP: jti URN, or the tail of an opaque token).
+    /// Policies or names of tokens under which it acted. They are ours; BALP's pattern of an OAuth token is not claimed.
     pub policy: Vec<String>,
 }
 
@@ -194,7 +192,7 @@ fn shape(pattern: AuditPattern) -> Shape {
         AuditPattern::Query => rest("search", AuditEventAction::E, [SOURCE, DESTINATION], "Query"),
         AuditPattern::Disclosure => Shape {
             event: dicom("110106", "Export"),
-            subtype: Some(parts::coding(LIFECYCLE, "disclose", Some("Disclose"))),
+            subtype: Some(parts::coding(LIFECYCLE, "disclose", Some("Disclose Record Lifecycle Event"))),
             action: AuditEventAction::R,
             roles: [SOURCE, DESTINATION],
             profile: Some("PrivacyDisclosure.Source"),
@@ -290,11 +288,6 @@ fn agent(who: &AuditAgent, [client, server]: [(&str, &str); 2]) -> AuditEventAge
     let coded = match who.part {
         AgentPart::Client => parts::coding(DICOM, client.0, Some(client.1)),
         AgentPart::Server => parts::coding(DICOM, server.0, Some(server.1)),
-        AgentPart::User => parts::coding(
-            "http://terminology.hl7.org/CodeSystem/v3-ParticipationType",
-            "IRCP",
-            Some("information recipient"),
-        ),
     };
     agent.r#type = Some(parts::concept(vec![coded], None));
     agent.who = Some(match &who.organisation {
