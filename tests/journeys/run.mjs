@@ -64,18 +64,18 @@ async function fits(page, name) {
   if (over > 0) say(`${name}: ${over} px too wide`)
 }
 
-// No word of the tables that we make of a summary is broken, above all no medicine's name, on a screen or on A4 with its margins; and
-// whose it is is repeated on every sheet, which Chromium does for heads of tables that are lower than a quarter of it.
-async function whole_words(signedIn, path) {
+// No word of the tables that we make of a summary is broken, above all no medicine's name, nor one of a tag, on a screen or on A4 with its
+// margins; and whose it is is repeated on every sheet, which Chromium does for heads of tables that are lower than a quarter of it.
+async function whole_words(signedIn, path, least, is_for_paper) {
   const page = watched(await signedIn.newPage(), 'whole words')
   await goto(path)(page)
-  for (const [media, width] of [['screen', 1280], ['screen', 769], ['screen', 320], ['print', 680]]) {
+  for (const [media, width] of [['screen', 1280], ['screen', 960], ['screen', 769], ['screen', 320], ['print', 680]]) {
     await page.setViewportSize({ width, height: 900 })
     await page.emulateMedia({ media })
     const [words, broken] = await page.evaluate(() => {
       const broken = []
       let words = 0
-      for (const cell of document.querySelectorAll('.app-record > table th, .app-record > table strong')) {
+      for (const cell of document.querySelectorAll('.app-record > table th, .app-record > table strong, .nhsuk-tag')) {
         const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT)
         while (texts.nextNode()) {
           for (const word of texts.currentNode.data.matchAll(/\S+/g)) {
@@ -89,13 +89,13 @@ async function whole_words(signedIn, path) {
       }
       return [words, broken]
     })
-    if (words < 40 || broken.length > 0) say(`whole words, ${media} ${width}: of ${words} words these are broken: ${broken.join(', ')}`)
+    if (words < least || broken.length > 0) say(`whole words of ${least}, ${media} ${width}: of ${words} words these are broken: ${broken.join(', ')}`)
   }
   const head = await page.evaluate(() => {
     const head = document.querySelector('.app-paper-head')
-    return [getComputedStyle(head).display, head.getBoundingClientRect().height]
+    return head ? [getComputedStyle(head).display, head.getBoundingClientRect().height] : ['none', 0]
   })
-  if (head[0] !== 'table-header-group' || head[1] > 250) say(`the person's banner is not repeated on each sheet: ${head}`)
+  if (is_for_paper && (head[0] !== 'table-header-group' || head[1] > 250)) say(`the person's banner is not repeated on each sheet: ${head}`)
   await page.close()
 }
 
@@ -823,7 +823,8 @@ try {
     await page.close()
   }
   await look(home, 'print', goto(`/transfers/${told.ids.keyboard}/print`))
-  await whole_words(home, `/transfers/${told.ids.keyboard}/print`)
+  await whole_words(home, `/transfers/${told.ids.keyboard}/print`, 40, true)
+  await whole_words(home, '/inbox', 5, false)
   await look(home, 'query', goto(`/transfers/${told.ids.keyboard}/query`))
   await look(home, 'query-error', async (page) => {
     await goto(`/transfers/${told.ids.keyboard}/query`)(page)
