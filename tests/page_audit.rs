@@ -75,9 +75,9 @@ const TABLE: &[Row] = &[
     ("/inbox", "?status=gone", "GET", HomeUser, &[], 400, &[]),
     ("/inbox", "", "HEAD", HomeUser, &[], 405, &[]),
     // A count that names nobody and lists nothing; a script asks every minute.
-    ("/inbox/news", "?since=0", "GET", HomeUser, &[], 200, &[]),
-    ("/inbox/news", "?since=yesterday", "GET", HomeUser, &[], 400, &[]),
-    ("/inbox/news", "?since=0", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
+    ("/inbox/news", "?seen=0", "GET", HomeUser, &[], 200, &[]),
+    ("/inbox/news", "?seen=yesterday", "GET", HomeUser, &[], 400, &[]),
+    ("/inbox/news", "?seen=0", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
     ("/inbox", "", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
     ("/inbox", "", "GET", Stranger, &[], 303, &[]),
     (RECORD, "", "GET", HomeUser, &[], 200, &[OPENED]),

@@ -254,25 +254,21 @@ pub(super) async fn get(
     }
 }
 
-/// `GET /inbox/news?since=…`: how much came or changed since the page was shown (microseconds since 1970), for the script of a page that
-/// stands on a screen. It names nobody and lists nothing; empty when there is nothing.
+/// `GET /inbox/news?seen=…`: how much came or changed since the page was made, for the script of a page that stands on a screen. The page
+/// says how many entries the audit log had then ([`Listed::log`]). It names nobody and lists nothing; empty when there is nothing.
 pub(super) async fn news(
     State(app): State<Arc<App>>,
     who: SignedIn,
     _: OnlyGet,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let since = sent(query.unwrap_or_default().as_bytes(), "since").parse().ok();
-    let Some(since) = since.and_then(|micros| Timestamp::from_microsecond(micros).ok()) else {
+    let Ok(seen) = sent(query.unwrap_or_default().as_bytes(), "seen").parse() else {
         return trouble(StatusCode::BAD_REQUEST);
     };
-    let oldest = app.gateway.clock().now().checked_sub(RECENT).unwrap_or(Timestamp::MIN);
-    let since = since.max(oldest);
-    match app.gateway.count_news(&attendant(&who), since).await {
+    match app.gateway.count_news(&attendant(&who), seen).await {
         Ok(count) => {
-            let told = in_words(count).map(|told| format!("{told} since {}.", dates::time_of_day(since)));
             let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-            (kind, told.unwrap_or_default()).into_response()
+            (kind, in_words(count).unwrap_or_default()).into_response()
         }
         Err(error) => store_failed(&error),
     }
@@ -316,8 +312,8 @@ pub struct InboxPage {
     sort: Field,
     sorts: Vec<Choice>,
     correct_at: String,
-    /// The same as `/inbox/news` takes it.
-    correct_micros: i64,
+    /// What `/inbox/news` is asked with.
+    log: u64,
     /// What is new since the last look.
     news: String,
     this: String,
@@ -361,7 +357,7 @@ impl InboxPage {
     #[must_use]
     pub fn new(shell: Shell, homes: &[(OdsCode, String)], asked: Asked, listed: Listed, now: Timestamp) -> Self {
         let news = since_last_look(&listed, now);
-        let Listed { mut arrivals, news: marked, .. } = listed;
+        let Listed { mut arrivals, news: marked, log, .. } = listed;
         arrivals.sort_by_key(|arrival| {
             let stop = arrival.copy.notice.is_some() && waits(&arrival.copy);
             (!stop, !is_overdue(arrival, now), arrival.expected.unwrap_or(Timestamp::MAX), arrival.copy.created)
@@ -416,7 +412,7 @@ impl InboxPage {
             sort: Field { value: asked.order.key().to_owned(), ..Field::new("sort", "Order") },
             sorts: Order::ALL.into_iter().map(|order| Choice::new(order.key(), order.words())).collect(),
             correct_at: dates::time_of_day(now),
-            correct_micros: now.as_microsecond(),
+            log,
             news,
             this: asked.address(),
             other,

@@ -54,6 +54,7 @@ pub(super) fn arrival(name: &str, number: &str, expected: Option<&str>, state: D
         arrived: false,
         left: None,
         continues: false,
+        logged: None,
     }
 }
 
@@ -62,7 +63,7 @@ fn homes() -> Vec<(OdsCode, String)> {
 }
 
 fn first_look(arrivals: Vec<Arrival>) -> Listed {
-    Listed { arrivals, looked: None, news: std::collections::BTreeMap::new() }
+    Listed { arrivals, looked: None, news: std::collections::BTreeMap::new(), log: 412 }
 }
 
 fn rendered(arrivals: Vec<Arrival>) -> String {
@@ -228,7 +229,7 @@ fn what_is_new_since_the_last_look_is_marked() {
     assert!(html.contains("Nothing on this list came or changed since you last looked, today at 09:30."), "{html}");
     let arrivals = people();
     let news = [(arrivals[1].copy.id, News::New), (arrivals[2].copy.id, News::Changed)].into_iter().collect();
-    let html = shown(Listed { arrivals, looked, news });
+    let html = shown(Listed { arrivals, looked, news, log: 412 });
     let told = "Since you last looked, today at 09:30: 1 new arrival or notice and 1 change, marked on the list.";
     assert!(html.contains(told), "{html}");
     let row = |name: &str| {
@@ -239,7 +240,7 @@ fn what_is_new_since_the_last_look_is_marked() {
         row("ADAMS, Bea").contains("New since you looked") && row("MOORE, Cas").contains("Changed since you looked")
     );
     assert!(!row("YOUNG, Ann").contains("since you looked"));
-    assert!(html.contains("/inbox/news?since=1795701900000000\""), "from when on the page asks: {html}");
+    assert!(html.contains("/inbox/news?seen=412\""), "from where on the page asks: {html}");
     assert_eq!(in_words(NewsCount { new: 2, changed: 0 }).as_deref(), Some("2 new arrivals or notices"));
     assert_eq!(in_words(NewsCount::default()), None);
 }
