@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 use onward_core::state::{DeliveryState, EndReason};
 use onward_core::store::{Arrival, DeliveryRecord};
 use onward_core::{OdsCode, Timestamp};
+use onward_gateway::answer::refuses_the_person;
 use onward_gateway::arrivals::{Listed, Listing, News, NewsCount};
 use onward_gateway::{checklist, leaving};
 use onward_transform::render::{Card, dates};
@@ -63,6 +64,8 @@ pub enum Standing {
     Left,
     /// The home could not take the person.
     Declined,
+    /// The home's own system could not process the message: nobody refused the person.
+    Unprocessed,
     /// A later version took its place.
     Replaced,
     /// The hospital took it back, or it was never for the home.
@@ -72,7 +75,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::NotConfirmed,
         Self::NotAcknowledged,
         Self::Acknowledged,
@@ -80,6 +83,7 @@ impl Standing {
         Self::Completed,
         Self::Left,
         Self::Declined,
+        Self::Unprocessed,
         Self::Replaced,
         Self::Cancelled,
         Self::Failed,
@@ -104,7 +108,8 @@ impl Standing {
             S::Accepted => Self::Acknowledged,
             S::InProgress => Self::Arrived,
             S::Completed => Self::Completed,
-            S::Rejected => Self::Declined,
+            S::Rejected if refuses_the_person(copy.code.as_deref()) => Self::Declined,
+            S::Rejected => Self::Unprocessed,
             S::Failed => Self::Failed,
             S::Withdrawn => Self::Cancelled,
         }
@@ -121,6 +126,7 @@ impl Standing {
             Self::Completed => "completed",
             Self::Left => "left",
             Self::Declined => "declined",
+            Self::Unprocessed => "unprocessed",
             Self::Replaced => "replaced",
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
@@ -138,6 +144,7 @@ impl Standing {
             Self::Completed => ("Completed", "grey"),
             Self::Left => ("Left", "grey"),
             Self::Declined => ("Declined", "red"),
+            Self::Unprocessed => ("Not processed by your system", "red"),
             Self::Replaced => ("Replaced", "red"),
             Self::Cancelled => ("Cancelled", "red"),
             Self::Failed => ("Delivery failed", "red"),

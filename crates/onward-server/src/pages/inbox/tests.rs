@@ -102,6 +102,12 @@ fn statuses_are_in_words() {
     assert_eq!(words(S::Accepted), "Acknowledged");
     assert_eq!(words(S::InProgress), "Arrived (3 of 11)");
     assert_eq!(words(S::Rejected), "Declined");
+    for (code, told) in
+        [("30022", "Declined"), ("10009", "Not processed by your system"), ("30099", "Not processed by your system")]
+    {
+        let refused = DeliveryRecord { code: Some(code.to_owned()), ..copy(S::Rejected) };
+        assert_eq!(status(&refused, 0, None).0, told, "{code}");
+    }
     let all: std::collections::BTreeSet<String> = S::ALL.iter().map(|state| words(*state)).collect();
     assert_eq!(all.len(), 7);
 }
