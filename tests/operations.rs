@@ -137,6 +137,14 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     assert!(look(&ada, "/operations").await.contains("As a repeat, 1 copies, by Person ada"));
     let over = ada.browser.post(&format!("{page}/cancel"), &[("reason", WHY)]).await;
     assert!(over.status == 409 && over.text.contains("It came to its end, today at"), "{}", over.text);
+    assert!(!over.text.contains("Nothing leaves"), "nobody has paused anything: {}", over.text);
+    let pause = [("whom", "everybody"), ("reason", WHY)];
+    assert_eq!(ada.browser.post("/operations/pause", &pause).await.status, 303);
+    let over = ada.browser.post(&format!("{page}/cancel"), &[("reason", WHY)]).await;
+    for words in ["Nothing leaves for everybody: Person ada paused that", "It waits until the pause ends"] {
+        assert!(over.status == 409 && over.text.contains(words), "{words}: {}", over.text);
+    }
+    assert_eq!(ada.browser.post("/operations/resume", &[("recipient", "*"), ("reason", WHY)]).await.status, 303);
     copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
     let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     let released = log.iter().filter(|entry| entry.columns.word == "release");
