@@ -1,6 +1,7 @@
 //! `/audit`: what an information-governance lead finds in the log of their own organisation. Whom an entry is about is hidden until
 //! it is revealed for a reason; numbers are sent by form and never stand in an address; every look is itself an entry.
 
+mod archives;
 mod charts;
 mod entry;
 mod exports;
@@ -11,6 +12,7 @@ mod rights;
 mod search;
 mod words;
 
+pub(crate) use self::archives::Archives;
 pub(crate) use self::preview::Previews;
 
 use std::sync::Arc;
