@@ -38,7 +38,7 @@ pub(crate) fn installed() -> Option<PathBuf> {
 }
 
 /// A copy like this one, of a person who has died meanwhile: such a message waits for a person, and comes here by release.
-async fn deceased_like(world: &World, copy: DeliveryId) -> DeliveryId {
+pub(crate) async fn deceased_like(world: &World, copy: DeliveryId) -> DeliveryId {
     let store = world.gateway().store();
     let record = store.delivery(copy).await.expect("readable").expect("there");
     let about = store.subject_record(record.patient.as_ref().expect("traced")).await.expect("readable");

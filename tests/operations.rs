@@ -99,6 +99,10 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     assert_eq!(ada.browser.get("/operations/retry?queue=dead").await.status, 400);
     let asked = look(&ada, "/operations/retry?cause=blocked").await;
     assert!(asked.contains("Do you want to send 1 copy again?"), "{asked}");
+    assert!(
+        asked.contains("Our own rules do not let it out. The address is not on the list of hosts"),
+        "what comes first: {asked}"
+    );
     let decision = after(&asked, "name=\"bulk\" value=\"").to_owned();
     let seal = after(&asked, "name=\"copies\" value=\"").to_owned();
     let bulk = async |copies: &str| {

@@ -553,7 +553,8 @@ fn flag_similar_names(rows: &mut [Row]) {
     for alike in people.into_values() {
         // The same person twice (a replacement) is no other person.
         let numbers: std::collections::BTreeSet<&str> = alike.iter().map(|at| rows[*at].number.as_str()).collect();
-        if numbers.len() > 1 {
+        // Of two without a number nobody knows whether they are one.
+        if numbers.len() > 1 || numbers.contains("") && alike.len() > 1 {
             for at in alike {
                 rows[at].similar = true;
             }

@@ -122,6 +122,8 @@ fn people_who_may_be_taken_for_one_another_are_flagged() {
     assert_eq!(flags(&[("SMITH, John", "1"), ("SMYTHE, Joan", "2"), ("JONES, Jim", "3")]), 2);
     assert_eq!(flags(&[("SMITH, John", "1"), ("SMITH, Anna", "2")]), 0);
     assert_eq!(flags(&[("SMITH, John", "1"), ("SMITH, John", "1")]), 0, "the same person twice");
+    assert_eq!(flags(&[("SMITH, John", ""), ("SMITH, John", "")]), 2, "nobody knows");
+    assert_eq!(flags(&[("SMITH, John", "")]), 0);
     assert_eq!(sound("Robert, A"), sound("RUPERT, ANN"));
     assert_eq!(sound("ASHCRAFT, A"), "A261 A");
 }
@@ -130,6 +132,8 @@ fn people_who_may_be_taken_for_one_another_are_flagged() {
 fn an_empty_list_says_so_and_a_lost_content_too() {
     let html = rendered(Vec::new());
     assert!(html.contains("Nobody is due to arrive.") && html.contains("last 28 days") && !html.contains("<table"));
+    let nameless = arrival("SMITH, John", "", None, DeliveryState::Received);
+    assert!(rendered(vec![nameless]).contains("NHS number not sent by the hospital"));
     let gone = Arrival { card: None, ..arrival("SMITH, John", "1", None, DeliveryState::Completed) };
     assert!(rendered(vec![gone]).contains("Content no longer held"));
 }
