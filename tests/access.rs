@@ -329,7 +329,7 @@ type PageRow = (&'static str, &'static str, &'static str, Object, [u16; 4]);
 const PAGES: &[PageRow] = &[
     ("start page", "GET", "/", Object::None, [200, 200, 200, 200]),
     ("arrivals", "GET", "/inbox", Object::None, [200, 403, 403, 403]),
-    ("what is new, since never", "GET", "/inbox/news", Object::None, [400, 403, 403, 403]),
+    ("what is new, by no page", "GET", "/inbox/news", Object::None, [400, 403, 403, 403]),
     ("open", "GET", "/transfers/{id}", Object::OwnCopy, [200, 403, 403, 403]),
     ("open another's", "GET", "/transfers/{id}", Object::ForeignCopy, [404, 403, 403, 403]),
     // The page of what was taken back says to stop.

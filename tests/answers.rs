@@ -1,21 +1,23 @@
 //! Answers that come by MESH: whose they must be, when they may come, and what they do to a copy.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use onward_connect::stand_in::StandInDirectory;
+use onward_core::audit::Agent;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::{DeliveryRecord, FoundTask, TaskQuery};
 use onward_core::transport::{InboxTransport, Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
-use onward_core::{Clock, MeshMailboxId, SystemClock, TransferId};
+use onward_core::{Clock, DeliveryId, MeshMailboxId, SystemClock, TransferId, UserId};
 use onward_fhir::authored::{ItkResponse, itk3_response};
-use onward_fhir::itk::ResponseCode;
+use onward_fhir::itk::{RESPONSE_CODES, ResponseCode};
 use onward_fhir::{Release, write};
 use onward_gateway::accept::Submission;
 use onward_gateway::acknowledge::{Answer, Moved};
+use onward_gateway::attend::{Attendant, Deed, Outcome};
 use onward_gateway::collect::Form;
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
@@ -25,6 +27,7 @@ use onward_tests::message::{self, fresh};
 use onward_tests::world::load;
 
 const PRACTICE: &str = "X26OT101";
+const HOME: &str = "X26OT102";
 const STRANGER: &str = "X26OT666";
 const HOSPITAL: &str = "R9ZOT001";
 
@@ -76,7 +79,7 @@ impl Mailbox for Mesh {
 struct Bench {
     gateway: Gateway,
     mesh: Arc<Mesh>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Bench {
@@ -118,7 +121,7 @@ impl Bench {
                 hooks: Vec::new(),
             },
         });
-        let bench = Self { gateway, mesh, _folder: folder };
+        let bench = Self { gateway, mesh, folder };
         bench.import().await;
         bench
     }
@@ -151,6 +154,34 @@ impl Bench {
     async fn practice_copy(&self, transfer: TransferId) -> DeliveryRecord {
         let record = self.gateway.store().transfer(transfer).await.expect("readable").expect("there");
         record.deliveries.into_iter().find(|copy| copy.kind == RecipientKind::CoveringPractice).expect("a copy")
+    }
+
+    async fn home_copy(&self, transfer: TransferId) -> DeliveryRecord {
+        let record = self.gateway.store().transfer(transfer).await.expect("readable").expect("there");
+        record.deliveries.into_iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy")
+    }
+
+    /// Gives a home's copy a header to answer to, which our own renditions for homes do not have.
+    fn give_header(&self, copy: DeliveryId) -> String {
+        let store = rusqlite::Connection::open(self.folder.path().join("onward.db")).expect("opens");
+        store.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
+        let (header, copy) = (uuid::Uuid::new_v4().to_string(), copy.to_string());
+        let given = store.execute("UPDATE deliveries SET correlation_id = ?1 WHERE id = ?2", [&header, &copy]);
+        assert_eq!(given.expect("runs"), 1);
+        header
+    }
+
+    /// The codes of the responses that went to the hospital since it was last asked.
+    async fn hospital_hears(&self) -> BTreeSet<u32> {
+        while self.gateway.dispatch_due().await.expect("sent") > 0 {}
+        let sent = std::mem::take(&mut *self.mesh.sent.lock().expect("whole"));
+        let responses = sent.iter().filter(|copy| copy.kind == RecipientKind::Sender);
+        let code_of = |response: &Outbound| {
+            let text = String::from_utf8_lossy(&response.body).into_owned();
+            let code = RESPONSE_CODES.iter().find(|known| text.contains(&format!("<code value=\"{}\"/>", known.code)));
+            code.unwrap_or_else(|| panic!("a code of ITK3: {text}")).code
+        };
+        responses.map(code_of).collect()
     }
 
     async fn arrives(&self, message: MeshMessage) {
@@ -469,9 +500,9 @@ async fn a_registrations_outcome_is_kept_and_shown_when_it_comes_by_task() {
     }
 }
 
-/// ITK3 has one business response: it carries the home's own code where the home gave one that fits.
+/// ITK3 has one answer of a home, whichever way it came. What is technical says nothing of the person.
 #[tokio::test]
-async fn the_homes_own_code_is_what_the_hospital_hears() {
+async fn what_the_home_answered_is_what_the_hospital_hears() {
     let bench = Bench::new().await;
     let home = Client {
         id: "rowan-house".to_owned(),
@@ -479,21 +510,45 @@ async fn the_homes_own_code_is_what_the_hospital_hears() {
         role: Role::CareHome,
         ..hospital()
     };
-    for (code, expected) in [(None, 30002), (Some(30003), 30003), (Some(10001), 30002)] {
-        let transfer = bench.accept().await;
-        let record = bench.gateway.store().transfer(transfer).await.expect("readable").expect("there");
-        let copy = record.deliveries.iter().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy");
+    let heard = |expected: u32| BTreeSet::from([20013, expected]);
+    for (code, expected) in
+        [(None, 30002), (Some(30003), 30003), (Some(30022), 30022), (Some(10001), 10001), (Some(20015), 20015)]
+    {
+        let copy = bench.home_copy(bench.accept().await).await;
         let mut answer = said(DeliveryState::Rejected, code);
         answer.reason = Some("not ours".to_owned());
         let moved = bench.gateway.move_task(&home, copy.id, copy.version, answer, None).await;
         assert_eq!(moved, Ok(Moved::Done));
-        bench.mesh.sent.lock().expect("whole").clear();
+        assert_eq!(bench.hospital_hears().await, heard(expected), "by Task: {code:?}");
+    }
+    let person = Attendant {
+        user: UserId::random().to_string(),
+        name: "Pat Moore".to_owned(),
+        organisations: vec![home.ods.clone()],
+        agent: Agent::named("Pat Moore", Some(home.ods.clone())),
+        request_id: None,
+    };
+    let copy = bench.home_copy(bench.accept().await).await;
+    let declined = Deed::Decline { reason: "no bed".to_owned() };
+    assert_eq!(bench.gateway.attend(&person, copy.id, declined).await, Ok(Outcome::Done));
+    assert_eq!(bench.hospital_hears().await, heard(30002), "by the page");
+
+    let store = bench.gateway.store();
+    let Some(DirectoryEntry::CareHome(mut entry)) = store.directory_entry(&home.ods).await.expect("readable") else {
+        panic!("the home is in the directory")
+    };
+    let was = DirectoryEntry::CareHome(entry.clone());
+    entry.endpoint = Endpoint::Mesh { mailbox: HOME.parse().expect("a mailbox"), workflow: None };
+    let by_mesh = DirectoryEntry::CareHome(entry);
+    assert_eq!(store.amend_directory(was, by_mesh, "test", SystemClock.now(), Vec::new()).await, Ok(true));
+    for (code, expected) in [("30003", 30003), ("10009", 10009), ("20002", 20002), ("30099", 10001)] {
+        let transfer = bench.accept().await;
         while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
-        let sent = bench.mesh.sent.lock().expect("whole").clone();
-        let heard = sent
-            .iter()
-            .filter(|copy| copy.kind == RecipientKind::Sender)
-            .any(|response| String::from_utf8_lossy(&response.body).contains(&format!("<code value=\"{expected}\"/>")));
-        assert!(heard, "{code:?}");
+        let copy = bench.home_copy(transfer).await;
+        assert_eq!(copy.state, DeliveryState::Sent);
+        let answer = response(&bench.give_header(copy.id), 30003).replace("30003", code);
+        bench.arrives(data(HOME, "TOC_FHIR_IP_DISCH_ACK", answer)).await;
+        assert_eq!(bench.home_copy(transfer).await.state, DeliveryState::Rejected);
+        assert_eq!(bench.hospital_hears().await, heard(expected), "by MESH: {code}");
     }
 }

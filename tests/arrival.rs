@@ -99,7 +99,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().expect("a moment")
 }
 
-fn client(id: &str, ods: &str, role: Role) -> Client {
+pub(crate) fn client(id: &str, ods: &str, role: Role) -> Client {
     Client {
         id: id.to_owned(),
         ods: ods.parse().expect("a code"),
@@ -229,7 +229,7 @@ impl Bench {
         *self.partner.fails.lock().expect("whole") = fault;
     }
 
-    async fn care_home_copy(&self, id: TransferId) -> onward_core::DeliveryId {
+    pub(crate) async fn care_home_copy(&self, id: TransferId) -> onward_core::DeliveryId {
         self.transfer(id).await.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id
     }
 

@@ -93,7 +93,7 @@ async fn walk_pages(seen: &mut Seen, [home, operator, lead, ward]: [&Browser; 4]
     seen.page("directory", &ward.get("/directory?locality=northmoor").await, true);
     let inbox = home.get("/inbox").await;
     seen.page("inbox", &inbox, false);
-    seen.page("news", &home.get("/inbox/news?since=0").await, true);
+    seen.page("news", &home.get("/inbox/news?seen=0").await, true);
     let record =
         inbox.text.split("href=\"/transfers/").nth(1).and_then(|rest| rest.split('"').next()).expect("a record");
     for part in ["", "/print", "/query", "/decline", "/checklist", "/leave"] {

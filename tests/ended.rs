@@ -4,16 +4,18 @@ use onward_connect::http::Method;
 use onward_core::people::Role;
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::DeliveryRecord;
-use onward_core::{Clock as _, SystemClock};
+use onward_core::{Clock as _, DeliveryId, SystemClock};
 use onward_gateway::checklist::ITEMS;
 use onward_gateway::lifecycle::TakenBack;
 use onward_server::listener::sha256_hex;
 use onward_tests::browser::{self, Browser, Page};
 use onward_tests::leaks::Session;
+use onward_tests::message::{self, fresh};
 use onward_tests::world::World;
 use serde_json::Value;
 
-use crate::lifecycle::{Version, arrived, posted, put, record, task};
+use crate::journeys::deceased_like;
+use crate::lifecycle::{Version, arrived, copy_of, posted, put, record, task};
 
 const CONTENT: [&str; 3] = ["ramipril", "Medicines", "Allergies"];
 
@@ -377,5 +379,35 @@ async fn what_is_replaced_while_it_is_opened_leaves_with_its_mark() {
         let read = read_since(&world, size).await;
         assert!(read.len() == 2 && read[0] != read[1], "{accept}: {read:?}");
         assert_eq!(read[1], sha256_hex(&reply.body), "{accept}: the last entry names what left");
+    }
+}
+
+/// Whoever has died is not awaited: the summary says so, and asks for nothing but to be acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_who_has_died_no_arrival_is_awaited_and_nothing_is_ticked() {
+    const ASKS: [&str; 5] =
+        ["Acknowledge receipt", "Record arrival", "First 72 hours", "Ask the ward", "cannot take this person"];
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let home = home_of(&world).await;
+    let alive = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    let died = deceased_like(&world, alive).await;
+    let asked = async |copy: DeliveryId| -> Vec<&str> {
+        let page = home.get(&format!("/transfers/{copy}")).await;
+        assert_eq!((page.status, page.text.contains("This person has died")), (200, copy == died), "{}", page.text);
+        ASKS.into_iter().filter(|words| page.text.contains(words)).collect()
+    };
+    assert_eq!(asked(alive).await, [ASKS[0], ASKS[1], ASKS[3], ASKS[4]]);
+    assert_eq!(asked(died).await, [ASKS[0], ASKS[3]]);
+    for copy in [alive, died] {
+        assert_eq!(home.post(&format!("/transfers/{copy}/acknowledge"), &[]).await.status, 303);
+    }
+    assert_eq!(asked(alive).await, ASKS[1..4]);
+    assert_eq!(asked(died).await, [ASKS[3]]);
+    for copy in [alive, died] {
+        let list = home.get(&format!("/transfers/{copy}/checklist")).await;
+        let form = list.text.contains(&format!("action=\"/transfers/{copy}/checklist\""));
+        let told = list.text.contains("This person has died: nothing is to be done here any more");
+        assert_eq!((list.status, form, told), (200, copy == alive, copy == died), "{}", list.text);
     }
 }

@@ -162,6 +162,7 @@ async fn integrity_is_never_green_by_default_and_names_what_was_changed() {
     let page = ada.browser.get("/audit/integrity").await;
     assert!(page.text.contains("Not checked since today at") && !page.text.contains("app-whole"), "{}", page.text);
     assert!(!page.text.contains("Others checked it"), "it was their own: {}", page.text);
+    assert!(!search(&ada, "events", &[]).await.text.contains("was found"), "it was whole");
     // Another organisation's lead hears that it was, and no more.
     let page = eve.browser.get("/audit/integrity").await;
     let heard = page.text.contains("Not checked yet by anybody of your organisation. Others checked it last today at");
@@ -173,7 +174,13 @@ async fn integrity_is_never_green_by_default_and_names_what_was_changed() {
     let named = broken.text.contains("The log is broken") && broken.text.contains(&format!(">{changed}</dd>"));
     assert!(named && !broken.text.contains("app-whole"), "{}", broken.text);
     let exports = ada.browser.get("/audit/exports").await;
-    assert!(exports.text.contains(&format!("The log was found broken at entry {changed}")), "{}", exports.text);
+    let told = format!("The log was found broken at entry {changed}");
+    assert!(exports.text.contains(&told), "{}", exports.text);
+    for tab in ["events", "disclosures"] {
+        let read = search(&ada, tab, &[]).await;
+        assert!(read.text.contains(&told) && read.text.contains("may have been changed"), "{tab}: {}", read.text);
+        assert!(!search(&eve, tab, &[]).await.text.contains("broken at entry"), "{tab}: another organisation's check");
+    }
     let page = eve.browser.get("/audit/integrity").await;
     assert!(page.text.contains("It was not whole") && !page.text.contains("broken at entry"), "{}", page.text);
 }

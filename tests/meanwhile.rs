@@ -4,7 +4,7 @@
 use onward_core::directory::{CareHome, DirectoryEntry};
 use onward_core::people::Role;
 use onward_core::store::{Step, StepKind};
-use onward_core::{Clock as _, SystemClock};
+use onward_core::{Clock as _, DeliveryId, SystemClock};
 use onward_tests::browser::{self, Page, Person};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::World;
@@ -27,6 +27,27 @@ async fn in_directory(world: &World) -> CareHome {
     }
 }
 
+/// A summary that two people of a home work on.
+struct Shared {
+    world: World,
+    day: Person,
+    night: Person,
+    copy: DeliveryId,
+    /// Of its page.
+    path: String,
+}
+
+impl Shared {
+    async fn start() -> Self {
+        let world = World::start().await;
+        let hospital = world.hospital().await;
+        let day = browser::person(&world, "day@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+        let night = browser::person(&world, "night@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
+        let copy = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
+        Self { world, day, night, copy, path: format!("/transfers/{copy}") }
+    }
+}
+
 /// What a page's form says that it knows.
 fn seen(page: &Page) -> String {
     page.field("seen").unwrap_or_else(|| panic!("a form: {}", page.text)).to_owned()
@@ -34,12 +55,7 @@ fn seen(page: &Page) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_colleague_did_first_is_told_where_ones_own_deed_lands_or_is_refused() {
-    let world = World::start().await;
-    let hospital = world.hospital().await;
-    let day = browser::person(&world, "day@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
-    let night = browser::person(&world, "night@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
-    let copy = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
-    let path = format!("/transfers/{copy}");
+    let Shared { world, day, night, path, .. } = Shared::start().await;
     let post = async |person: &Person, to: &str, fields: &[(&str, &str)]| {
         person.browser.post(&format!("{path}/{to}"), fields).await
     };
@@ -95,12 +111,7 @@ async fn what_a_colleague_did_first_is_told_where_ones_own_deed_lands_or_is_refu
 /// Whoever follows a link of a page to a form has seen that page, and no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_behind_a_link_knows_what_its_page_told_and_whoever_tells_otherwise_of_a_leaving_is_told() {
-    let world = World::start().await;
-    let hospital = world.hospital().await;
-    let day = browser::person(&world, "day@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
-    let night = browser::person(&world, "night@rowan.example", Role::CareHomeUser, &["VMH01"]).await;
-    let copy = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
-    let path = format!("/transfers/{copy}");
+    let Shared { world, day, night, copy, path } = Shared::start().await;
     let post = async |person: &Person, to: &str, fields: &[(&str, &str)]| {
         person.browser.post(&format!("{path}/{to}"), fields).await
     };

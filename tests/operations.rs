@@ -99,6 +99,10 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     assert_eq!(ada.browser.get("/operations/retry?queue=dead").await.status, 400);
     let asked = look(&ada, "/operations/retry?cause=blocked").await;
     assert!(asked.contains("Do you want to send 1 copy again?"), "{asked}");
+    assert!(
+        asked.contains("Our own rules do not let it out. The address is not on the list of hosts"),
+        "what comes first: {asked}"
+    );
     let decision = after(&asked, "name=\"bulk\" value=\"").to_owned();
     let seal = after(&asked, "name=\"copies\" value=\"").to_owned();
     let bulk = async |copies: &str| {
@@ -137,6 +141,14 @@ async fn what_is_stuck_is_told_and_sent_again_without_a_name() {
     assert!(look(&ada, "/operations").await.contains("As a repeat, 1 copies, by Person ada"));
     let over = ada.browser.post(&format!("{page}/cancel"), &[("reason", WHY)]).await;
     assert!(over.status == 409 && over.text.contains("It came to its end, today at"), "{}", over.text);
+    assert!(!over.text.contains("Nothing leaves"), "nobody has paused anything: {}", over.text);
+    let pause = [("whom", "everybody"), ("reason", WHY)];
+    assert_eq!(ada.browser.post("/operations/pause", &pause).await.status, 303);
+    let over = ada.browser.post(&format!("{page}/cancel"), &[("reason", WHY)]).await;
+    for words in ["Nothing leaves for everybody: Person ada paused that", "It waits until the pause ends"] {
+        assert!(over.status == 409 && over.text.contains(words), "{words}: {}", over.text);
+    }
+    assert_eq!(ada.browser.post("/operations/resume", &[("recipient", "*"), ("reason", WHY)]).await.status, 303);
     copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
     let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     let released = log.iter().filter(|entry| entry.columns.word == "release");

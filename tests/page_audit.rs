@@ -75,9 +75,9 @@ const TABLE: &[Row] = &[
     ("/inbox", "?status=gone", "GET", HomeUser, &[], 400, &[]),
     ("/inbox", "", "HEAD", HomeUser, &[], 405, &[]),
     // A count that names nobody and lists nothing; a script asks every minute.
-    ("/inbox/news", "?since=0", "GET", HomeUser, &[], 200, &[]),
-    ("/inbox/news", "?since=yesterday", "GET", HomeUser, &[], 400, &[]),
-    ("/inbox/news", "?since=0", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
+    ("/inbox/news", "?seen=0", "GET", HomeUser, &[], 200, &[]),
+    ("/inbox/news", "?seen=yesterday", "GET", HomeUser, &[], 400, &[]),
+    ("/inbox/news", "?seen=0", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
     ("/inbox", "", "GET", Operator, &[], 403, &["110113 E8 - Person ops>onward"]),
     ("/inbox", "", "GET", Stranger, &[], 303, &[]),
     (RECORD, "", "GET", HomeUser, &[], 200, &[OPENED]),
@@ -180,7 +180,8 @@ const TABLE: &[Row] = &[
     (DELIVERY, "", "GET", Operator, &[], 200, &[ONE_SEEN]),
     (DELIVERY, "unknown", "GET", Operator, &[], 404, &[]),
     (DELIVERY, "", "GET", HomeUser, &[], 403, &[HOME_DENIED]),
-    ("/operations/deliveries/{id}/resend", "", "POST", Operator, &[("how", "retry"), ("reason", "x")], 409, &[]),
+    ("/operations/deliveries/{id}/resend", "", "POST", Operator, &[("how", "retry"), ("reason", "x")], 409, &[ONE_SEEN]),
+    ("/operations/deliveries/{id}/resend", "unknown", "POST", Operator, &[("how", "retry"), ("reason", "x")], 409, &[]),
     ("/operations/deliveries/{id}/reveal", "", "POST", Operator, &[], 422, &[ONE_SEEN]),
     ("/operations/deliveries/{id}/reveal", "", "POST", Operator, &[("reason", "the ward rang")], 200,
         &[REVEALED, ONE_SEEN]),
@@ -198,9 +199,10 @@ const TABLE: &[Row] = &[
     ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x")], 200, &[]),
     ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x"), ("yes", "1")], 303,
         &["rest/update U0 PatientUpdate Person ops>onward patient"]),
-    // Who decided before is told, and nothing about a patient.
-    ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x"), ("yes", "1")], 409, &[]),
-    ("/operations/holds/{id}", "{hold}", "GET", Operator, &[], 404, &[]),
+    // Who decided before is told, and no name of a patient: a look all the same.
+    ("/operations/holds/{id}/close", "{hold}", "POST", Operator, &[("reason", "x"), ("yes", "1")], 409, &[ONE_SEEN]),
+    ("/operations/holds/{id}/reveal", "{hold}", "POST", Operator, &[("reason", "the ward rang")], 409, &[ONE_SEEN]),
+    ("/operations/holds/{id}", "{hold}", "GET", Operator, &[], 404, &[ONE_SEEN]),
     ("/operations/approvals/{id}", "unknown", "GET", Operator, &[], 404, &[]),
     ("/operations/approvals/{id}/reveal", "unknown", "POST", Operator, &[("reason", "x")], 404, &[]),
     // What a request that is there leaves, `operations` and `explorer` tell.

@@ -12,6 +12,7 @@ use onward_core::{HoldId, NhsNumber, TransferId};
 use onward_fhir::authored::Severity;
 
 use crate::Gateway;
+use crate::answer::TAKEN_IN;
 use crate::beforehand::{Beforehand, Pds};
 use crate::decision::Decided;
 use crate::lifecycle::{TRIES, TakenBack};
@@ -224,7 +225,7 @@ impl Gateway {
         let notices = self.leaving_told_before(id, sender, patient.as_ref(), &earlier, &deliveries).await?;
         // Whether a replacement can be processed is not known while it waits for a person: 20013 would be final.
         if hold.is_none() || facts.replaces.is_none() {
-            deliveries.extend(self.response_to_sender(id, &submission.client.ods, &facts.reply, 20013));
+            deliveries.extend(self.response_to_sender(id, sender, &facts.reply, TAKEN_IN));
         }
         let detail = format!(
             "event {}, {} copies, route \"{}\"{}",

@@ -15,6 +15,7 @@ use onward_fhir::itk::{Level, ResponseCode};
 use onward_fhir::{Release, authored, write};
 
 use crate::Gateway;
+use crate::answer::code_for_sender;
 use crate::collect::{Standing, standing};
 
 /// What became of a recipient's `PUT Task`.
@@ -234,12 +235,9 @@ impl Gateway {
             )
             && let Some(transfer) = self.store.transfer(record.transfer).await?
         {
-            let yes = acknowledgement.state != DeliveryState::Rejected;
-            // The home's own code says more than ours, where it is a business code that says the same.
-            let own = acknowledgement.code.as_deref().and_then(onward_fhir::itk::response_code);
-            let own = own.filter(|own| own.level == Level::Business && own.positive == yes);
-            let code = own.map_or(if yes { 30001 } else { 30002 }, |own| own.code);
-            responses.extend(self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, code));
+            let code = code_for_sender(acknowledgement.state, acknowledgement.code.as_deref());
+            let answer = (Level::Business, code);
+            responses.extend(self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, answer));
         }
         let entry = AuditEntry {
             success: acknowledgement.state != DeliveryState::Failed,
@@ -288,16 +286,16 @@ impl Gateway {
         self.store.audit(vec![self.journal.row(&entry)]).await
     }
 
-    /// The ITK3 response with this code, as a copy to the sender's mailbox, when the sender asked for its level.
+    /// The ITK3 response with this code, as a copy to the sender's mailbox, when the sender asked for a response of this level.
     /// Its identifier follows from transfer and level, so that there is at most one of each.
     pub(crate) fn response_to_sender(
         &self,
         transfer: TransferId,
         sender: &OdsCode,
         reply: &ReplyWanted,
-        code: u32,
+        (level, code): (Level, u32),
     ) -> Option<NewDelivery> {
-        let business = ResponseCode::of(code)?.level == Level::Business;
+        let business = level == Level::Business;
         let wanted = if business { reply.business } else { reply.infrastructure };
         let mailbox = reply.mailbox.clone().filter(|_| wanted)?;
         let level: &[u8] = if business { b"business" } else { b"infrastructure" };

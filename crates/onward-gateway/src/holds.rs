@@ -12,17 +12,14 @@ use onward_core::store::{
     TransferRecord,
 };
 use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
+use onward_fhir::itk::Level;
 
 use crate::Gateway;
+use crate::answer::{NOT_REPLACED, TAKEN_IN, code_of_closed};
 use crate::decision::{Decided, NotDecidable};
 use crate::identify::HoldCause;
 use crate::lifecycle::{TRIES, TakenBack};
 use crate::prepare::{PrepareError, Routing};
-
-/// The hospital's business response when a person ends a transfer: the one negative that says nothing of a referral.
-const NOT_SENT: u32 = 30002;
-/// The same for a replacement: ITK3 "Unable to Process Replacement Document".
-const NOT_REPLACED: u32 = 20014;
 
 /// Who decides, why, and whether it is only a preview.
 #[derive(Debug, Clone)]
@@ -227,8 +224,8 @@ impl Gateway {
         let Some(held) = self.held(hold).await? else { return Ok(Released::NotFound) };
         let Some(transfer) = self.store.transfer(held.transfer).await? else { return Ok(Released::NotFound) };
         let is_replacement = transfer.replaces.is_some() || transfer.awaits.is_some();
-        let code = if is_replacement { NOT_REPLACED } else { NOT_SENT };
-        let response = self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, code);
+        let answer = if is_replacement { NOT_REPLACED } else { (Level::Business, code_of_closed(held.hold.reason)) };
+        let response = self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, answer);
         let told = response.is_some();
         if !decider.act {
             return Ok(Released::WouldClose { response: told });
@@ -295,7 +292,12 @@ impl Gateway {
                 let notices = self.leaving_told_before(transfer.id, sender, patient, &earlier, &deliveries).await?;
                 deliveries.extend(notices);
                 if is_replacement {
-                    deliveries.extend(self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, 20013));
+                    deliveries.extend(self.response_to_sender(
+                        transfer.id,
+                        &transfer.sender,
+                        &transfer.reply,
+                        TAKEN_IN,
+                    ));
                 }
                 Ok(Walk {
                     released,

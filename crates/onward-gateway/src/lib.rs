@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod acknowledge;
 pub mod alerts;
+pub mod answer;
 pub mod arrivals;
 pub mod attend;
 pub mod audit_search;

@@ -101,10 +101,15 @@ impl Gateway {
     }
 }
 
+/// The account of the person who acted, if one did.
+pub(crate) fn account(event: &Value) -> Option<&str> {
+    event["agent"][0]["altId"].as_str()?.strip_prefix(USER_URN)
+}
+
 /// The move that an entry tells of, if no person made it: what people do is a step.
-fn moved(entry: &FoundAudit) -> Option<Moved> {
+pub(crate) fn moved(entry: &FoundAudit) -> Option<Moved> {
     let event: Value = serde_json::from_slice(entry.event.as_deref()?).ok()?;
-    if event["agent"][0]["altId"].as_str().is_some_and(|account| account.starts_with(USER_URN)) {
+    if account(&event).is_some() {
         return None;
     }
     // As `transition_for` words it; a late response that changed nothing is worded otherwise.

@@ -210,13 +210,13 @@ impl Gateway {
         Ok(Some(copy))
     }
 
-    /// Audits that an operator looks at a hold, which tells without whom it is about.
+    /// Audits that an operator looks at the hold of a transfer, or at what became of it, which tells without whom it is about.
     ///
     /// # Errors
     /// When the look cannot be audited: then nothing may be shown.
-    pub async fn look_at_hold(&self, who: &Attendant, held: &HeldTransfer) -> Result<(), StoreError> {
-        let patient = self.store.transfer(held.transfer).await?.and_then(|transfer| transfer.patient);
-        self.note_look(who, held.transfer, None, patient).await
+    pub async fn look_at_hold(&self, who: &Attendant, transfer: TransferId) -> Result<(), StoreError> {
+        let patient = self.store.transfer(transfer).await?.and_then(|record| record.patient);
+        self.note_look(who, transfer, None, patient).await
     }
 
     async fn last_disclosed(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -160,6 +160,11 @@ fn shown(query: &str) -> Showed {
     }
 }
 
+/// The parameter of this name in a raw query.
+pub(crate) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    parameters(query).find(|(own, _)| *own == name).map(|(_, value)| value)
+}
+
 fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let (_, parameters) = query.split_once('?').unwrap_or_default();
     parameters.split('&').filter_map(|part| part.split_once('='))

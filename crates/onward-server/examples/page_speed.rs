@@ -88,7 +88,7 @@ fn care_home(n: u32) -> CareHome {
 }
 
 fn listed(arrivals: &[Arrival]) -> Listed {
-    Listed { arrivals: arrivals.to_vec(), looked: None, news: std::collections::BTreeMap::new() }
+    Listed { arrivals: arrivals.to_vec(), looked: None, news: std::collections::BTreeMap::new(), log: 0 }
 }
 
 fn arrival(n: u32, home: &OdsCode, now: Timestamp) -> Arrival {
@@ -133,5 +133,6 @@ fn arrival(n: u32, home: &OdsCode, now: Timestamp) -> Arrival {
         arrived: false,
         left: None,
         continues: false,
+        logged: None,
     }
 }

@@ -37,7 +37,7 @@ use crate::auth::limit::Limits;
 use crate::auth::refusals::Refusals;
 use crate::config::{Config, PdsMode, Retry, StoreUrl, TokenIssuer, Traces};
 use crate::forwarding::Forwarding;
-use crate::pages::Previews;
+use crate::pages::{Archives, Previews};
 use crate::people::People;
 use crate::seal::Seal;
 use crate::store_keys;
@@ -67,6 +67,8 @@ pub struct App {
     pub seal: Seal,
     /// How people sign in.
     pub people: People,
+    /// What bounds subject access archives.
+    pub(crate) archives: Arc<Archives>,
     /// What requests for exports would let out, as far as it was found out lately.
     pub(crate) previews: Previews,
     /// The audit log's key, where this process serves.
@@ -223,6 +225,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
             hooks: notifying::hooks(config),
         },
     });
+    let archives = Arc::<Archives>::default();
     Ok(App {
         gateway: Arc::new(gateway),
         public_host: public_host(&config.server.public_url.at(""))?,
@@ -234,7 +237,8 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         jwks: jwks(config)?,
         seal: Seal::new()?,
         people: People::new(config, &http(config, None, None, false)?)?,
-        previews: Previews::default(),
+        previews: Previews::drawn_by(Arc::clone(&archives)),
+        archives,
         log_key: OnceLock::new(),
         own_name: config.identity.name.clone(),
         limits: Limits::new(config),

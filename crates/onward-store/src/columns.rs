@@ -113,6 +113,12 @@ impl<'a> Columns<'a> {
         T::try_from(number).map_err(|_| self.corrupt(column))
     }
 
+    /// The same, where there may be none.
+    pub(crate) fn count_opt<T: TryFrom<i64>>(&self, column: &'static str) -> Result<Option<T>, Corrupt> {
+        let number = self.row.number(column).ok_or_else(|| self.corrupt(column))?;
+        number.map(|number| T::try_from(number).map_err(|_| self.corrupt(column))).transpose()
+    }
+
     /// The column as a yes or no.
     pub(crate) fn flag(&self, column: &'static str) -> Result<bool, Corrupt> {
         self.row.flag(column).ok_or_else(|| self.corrupt(column))

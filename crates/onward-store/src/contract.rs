@@ -106,6 +106,7 @@ macro_rules! every_contract {
             a_step_and_its_change_are_one,
             a_step_is_not_kept_without_its_audit,
             a_step_tells_others_in_its_own_commit,
+            an_arrival_knows_where_the_log_deals_with_it,
             arrivals_are_the_homes_own,
             arrivals_go_on_after_the_last,
             settled_items_follow_the_latest_word,

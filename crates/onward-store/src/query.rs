@@ -182,8 +182,11 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     conditions.equal("d.kind", Some(query.kind.as_str()));
     conditions.add("d.created >= ?", [micros(query.since).into()]);
     conditions.add(NOT_RECALLED, []);
-    if let Some(changed) = query.changed_after {
-        conditions.add("d.changed > ?", [micros(changed).into()]);
+    if let Some(place) = query.logged_from {
+        conditions.add(
+            "EXISTS (SELECT 1 FROM audit_log a WHERE a.delivery = CAST(d.id AS TEXT) AND a.position >= ?)",
+            [stored_count(place).into()],
+        );
     }
     if let Some((created, id)) = query.after {
         let created = || Value::from(micros(created));
@@ -203,6 +206,8 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
                       WHERE later.delivery = s.delivery AND later.kind = 'checked' AND later.item = s.item
                           AND later.step > s.step)) AS settled,
              EXISTS (SELECT 1 FROM deliveries e WHERE e.ended_by = d.id) AS continues,
+             (SELECT min(a.position) FROM audit_log a WHERE a.delivery = CAST(d.id AS TEXT)) AS logged_first,
+             (SELECT max(a.position) FROM audit_log a WHERE a.delivery = CAST(d.id AS TEXT)) AS logged_last,
              gone.at AS left_at, gone.{} AS left_user, gone.text AS left_text
          FROM deliveries d JOIN transfers t ON t.id = d.transfer LEFT JOIN rendition_bodies b ON {}
          LEFT JOIN recipient_steps gone ON gone.delivery = d.id AND gone.kind = 'left'

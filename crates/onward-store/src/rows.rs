@@ -430,6 +430,7 @@ pub(crate) fn arrival(columns: &Columns<'_>, keys: &Keychain) -> Result<Arrival,
         arrived: matches!(copy.state, DeliveryState::InProgress | DeliveryState::Completed),
         left: left(columns, keys, copy.id)?,
         continues: columns.flag("continues")?,
+        logged: columns.count_opt("logged_first")?.zip(columns.count_opt("logged_last")?),
         copy,
     })
 }

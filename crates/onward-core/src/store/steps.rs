@@ -92,8 +92,9 @@ pub struct ArrivalQuery {
     pub open_only: bool,
     /// Only those queued at or after this.
     pub since: Timestamp,
-    /// Only those that changed after this.
-    pub changed_after: Option<Timestamp>,
+    /// Only those with which an entry of the audit log deals that stands at this place or after it. Places are given in the order of
+    /// commits, whatever the clocks say.
+    pub logged_from: Option<u64>,
     /// Cursor: only those that stand after this one (when it was queued, and which) in the order of the answer.
     pub after: Option<(Timestamp, DeliveryId)>,
     /// At most so many, the newest first.
@@ -119,6 +120,8 @@ pub struct Arrival {
     /// It took the place of an earlier copy. What was told of the person with that one, [`super::Store::steps`] has; the fields
     /// above know of this copy alone.
     pub continues: bool,
+    /// Places of the first and of the last entry of the audit log that deals with the copy; none before it was placed or sent.
+    pub logged: Option<(u64, u64)>,
 }
 
 impl fmt::Debug for Arrival {

@@ -36,7 +36,7 @@ struct ChecklistPage {
     path: String,
     errors: Vec<FormError>,
     settled: u32,
-    /// Something can be recorded: its summary has not been replaced.
+    /// Something can be recorded: its summary has not been replaced, and the person is alive.
     open: bool,
     /// What must come before the end; empty where nothing must.
     first: &'static str,
@@ -121,7 +121,8 @@ impl ChecklistPage {
             .filter(|field| !field.error.is_empty())
             .map(|field| FormError { field: field.id.clone(), text: field.error.clone() });
         let copy = &attended.copy;
-        let open = takes_deeds(copy);
+        let deceased = card.as_ref().is_some_and(|card| !card.died.is_empty());
+        let open = takes_deeds(copy) && !deceased;
         let visits = steps.iter().filter(|step| step.kind == StepKind::Visited);
         let visits = visits.map(|step| told(step, copy.id, now)).collect();
         let mut visit = Field {
@@ -144,7 +145,10 @@ impl ChecklistPage {
             settled: checklist::settled(steps),
             open,
             first: match copy.state {
-                _ if !open => "This summary has been replaced: nothing more can be recorded with it.",
+                _ if !takes_deeds(copy) => "This summary has been replaced: nothing more can be recorded with it.",
+                _ if deceased => {
+                    "This person has died: nothing is to be done here any more. What was recorded stays in sight."
+                }
                 DeliveryState::InProgress | DeliveryState::Completed => "",
                 DeliveryState::Received if has_arrived(steps) => {
                     "The summary has been corrected. Read and acknowledge the new version before you finish."

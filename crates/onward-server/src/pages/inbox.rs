@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 use onward_core::state::{DeliveryState, EndReason};
 use onward_core::store::{Arrival, DeliveryRecord};
 use onward_core::{OdsCode, Timestamp};
+use onward_gateway::answer::refuses_the_person;
 use onward_gateway::arrivals::{Listed, Listing, News, NewsCount};
 use onward_gateway::{checklist, leaving};
 use onward_transform::render::{Card, dates};
@@ -63,6 +64,8 @@ pub enum Standing {
     Left,
     /// The home could not take the person.
     Declined,
+    /// The home's own system could not process the message: nobody refused the person.
+    Unprocessed,
     /// A later version took its place.
     Replaced,
     /// The hospital took it back, or it was never for the home.
@@ -72,7 +75,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::NotConfirmed,
         Self::NotAcknowledged,
         Self::Acknowledged,
@@ -80,6 +83,7 @@ impl Standing {
         Self::Completed,
         Self::Left,
         Self::Declined,
+        Self::Unprocessed,
         Self::Replaced,
         Self::Cancelled,
         Self::Failed,
@@ -104,7 +108,8 @@ impl Standing {
             S::Accepted => Self::Acknowledged,
             S::InProgress => Self::Arrived,
             S::Completed => Self::Completed,
-            S::Rejected => Self::Declined,
+            S::Rejected if refuses_the_person(copy.code.as_deref()) => Self::Declined,
+            S::Rejected => Self::Unprocessed,
             S::Failed => Self::Failed,
             S::Withdrawn => Self::Cancelled,
         }
@@ -121,6 +126,7 @@ impl Standing {
             Self::Completed => "completed",
             Self::Left => "left",
             Self::Declined => "declined",
+            Self::Unprocessed => "unprocessed",
             Self::Replaced => "replaced",
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
@@ -138,6 +144,7 @@ impl Standing {
             Self::Completed => ("Completed", "grey"),
             Self::Left => ("Left", "grey"),
             Self::Declined => ("Declined", "red"),
+            Self::Unprocessed => ("Not processed by your system", "red"),
             Self::Replaced => ("Replaced", "red"),
             Self::Cancelled => ("Cancelled", "red"),
             Self::Failed => ("Delivery failed", "red"),
@@ -254,25 +261,21 @@ pub(super) async fn get(
     }
 }
 
-/// `GET /inbox/news?since=…`: how much came or changed since the page was shown (microseconds since 1970), for the script of a page that
-/// stands on a screen. It names nobody and lists nothing; empty when there is nothing.
+/// `GET /inbox/news?seen=…`: how much came or changed since the page was made, for the script of a page that stands on a screen. The page
+/// says how many entries the audit log had then ([`Listed::log`]). It names nobody and lists nothing; empty when there is nothing.
 pub(super) async fn news(
     State(app): State<Arc<App>>,
     who: SignedIn,
     _: OnlyGet,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let since = sent(query.unwrap_or_default().as_bytes(), "since").parse().ok();
-    let Some(since) = since.and_then(|micros| Timestamp::from_microsecond(micros).ok()) else {
+    let Ok(seen) = sent(query.unwrap_or_default().as_bytes(), "seen").parse() else {
         return trouble(StatusCode::BAD_REQUEST);
     };
-    let oldest = app.gateway.clock().now().checked_sub(RECENT).unwrap_or(Timestamp::MIN);
-    let since = since.max(oldest);
-    match app.gateway.count_news(&attendant(&who), since).await {
+    match app.gateway.count_news(&attendant(&who), seen).await {
         Ok(count) => {
-            let told = in_words(count).map(|told| format!("{told} since {}.", dates::time_of_day(since)));
             let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-            (kind, told.unwrap_or_default()).into_response()
+            (kind, in_words(count).unwrap_or_default()).into_response()
         }
         Err(error) => store_failed(&error),
     }
@@ -316,8 +319,8 @@ pub struct InboxPage {
     sort: Field,
     sorts: Vec<Choice>,
     correct_at: String,
-    /// The same as `/inbox/news` takes it.
-    correct_micros: i64,
+    /// What `/inbox/news` is asked with.
+    log: u64,
     /// What is new since the last look.
     news: String,
     this: String,
@@ -361,7 +364,7 @@ impl InboxPage {
     #[must_use]
     pub fn new(shell: Shell, homes: &[(OdsCode, String)], asked: Asked, listed: Listed, now: Timestamp) -> Self {
         let news = since_last_look(&listed, now);
-        let Listed { mut arrivals, news: marked, .. } = listed;
+        let Listed { mut arrivals, news: marked, log, .. } = listed;
         arrivals.sort_by_key(|arrival| {
             let stop = arrival.copy.notice.is_some() && waits(&arrival.copy);
             (!stop, !is_overdue(arrival, now), arrival.expected.unwrap_or(Timestamp::MAX), arrival.copy.created)
@@ -416,7 +419,7 @@ impl InboxPage {
             sort: Field { value: asked.order.key().to_owned(), ..Field::new("sort", "Order") },
             sorts: Order::ALL.into_iter().map(|order| Choice::new(order.key(), order.words())).collect(),
             correct_at: dates::time_of_day(now),
-            correct_micros: now.as_microsecond(),
+            log,
             news,
             this: asked.address(),
             other,
@@ -550,7 +553,8 @@ fn flag_similar_names(rows: &mut [Row]) {
     for alike in people.into_values() {
         // The same person twice (a replacement) is no other person.
         let numbers: std::collections::BTreeSet<&str> = alike.iter().map(|at| rows[*at].number.as_str()).collect();
-        if numbers.len() > 1 {
+        // Of two without a number nobody knows whether they are one.
+        if numbers.len() > 1 || numbers.contains("") && alike.len() > 1 {
             for at in alike {
                 rows[at].similar = true;
             }

@@ -18,7 +18,7 @@ mod record;
 mod stopped;
 pub(crate) mod trouble;
 
-pub(crate) use self::audit::Previews;
+pub(crate) use self::audit::{Archives, Previews};
 
 use std::sync::Arc;
 

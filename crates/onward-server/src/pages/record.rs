@@ -34,7 +34,8 @@ struct Actions {
 }
 
 impl Actions {
-    fn of(copy: &DeliveryRecord, steps: &[Step]) -> Self {
+    /// Of a person who has died nobody records an arrival, goes through the first hours or is to find another place.
+    fn of(copy: &DeliveryRecord, steps: &[Step], deceased: bool) -> Self {
         use DeliveryState as S;
         if !takes_deeds(copy) {
             return Self::default();
@@ -44,10 +45,11 @@ impl Actions {
         let (arrived, left) = (has_arrived(steps), leaving::told_before(steps).is_some());
         Self {
             acknowledge: matches!(state, S::Received),
-            arrive: matches!(state, S::Received | S::Accepted) && !arrived,
-            checklist: matches!(state, S::Accepted | S::InProgress | S::Completed) || state == S::Received && arrived,
+            arrive: matches!(state, S::Received | S::Accepted) && !arrived && !deceased,
+            checklist: !deceased
+                && (matches!(state, S::Accepted | S::InProgress | S::Completed) || state == S::Received && arrived),
             query: matches!(state, S::Received | S::Accepted | S::InProgress | S::Completed),
-            decline: matches!(state, S::Received) && !arrived,
+            decline: matches!(state, S::Received) && !arrived && !deceased,
             leave: !left
                 && (matches!(state, S::InProgress | S::Completed)
                     || arrived && matches!(state, S::Received | S::Accepted)),
@@ -133,7 +135,8 @@ pub(super) async fn get(
         if attended.copy.notice.is_some() {
             return Some(page(&headers, StatusCode::OK, &opened.notice()?));
         }
-        let actions = Actions::of(&attended.copy, &attended.steps);
+        let deceased = card.as_ref().is_some_and(|card| !card.died.is_empty());
+        let actions = Actions::of(&attended.copy, &attended.steps, deceased);
         let settled = checklist::settled(&attended.steps);
         let path = format!("/transfers/{}", attended.copy.id);
         let (banner, stops, rest) = opened.content(&path)?;
@@ -143,7 +146,7 @@ pub(super) async fn get(
             banner,
             stops,
             rest,
-            deceased: card.as_ref().is_some_and(|card| !card.died.is_empty()),
+            deceased,
             standing: standing(attended, card.as_ref(), opened.now),
             meanwhile,
             seen: attended.mark.to_string(),

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use onward_core::DeliveryId;
 
@@ -110,6 +110,17 @@ pub(super) fn decided_before(
 }
 
 const DECIDED: &str = "This cannot be done any more";
+
+/// Others have archives drawn or read theirs: nothing was handed out, and the grant still holds.
+pub(super) fn too_many_files() -> Response {
+    let line = "Others are fetching files at the moment, and a file takes a while to make. Nothing was handed out.";
+    let next = "Try again in a minute: what was granted can still be fetched.";
+    let onward = Some(("/audit/exports".to_owned(), "Go back to the exports"));
+    let mut response = Trouble { next, onward, ..Trouble::new("The file cannot be made now", line) }
+        .answer(StatusCode::SERVICE_UNAVAILABLE);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+    response
+}
 
 /// What would leave was not shown with the form that grants it.
 pub(super) fn unseen(request: String) -> Response {

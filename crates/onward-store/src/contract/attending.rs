@@ -1,9 +1,9 @@
 //! What people at a recipient do with a copy, and the list that they start from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::DeliveryId;
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{ArrivalQuery, CheckOutcome, Ending, NewDelivery, Notice, Step, StepKind, Transition};
 
@@ -32,7 +32,7 @@ fn arriving(recipients: &[&str]) -> ArrivalQuery {
         kind: RecipientKind::CareHome,
         open_only: true,
         since: at(-1),
-        changed_after: None,
+        logged_from: None,
         after: None,
         limit: 100,
     }
@@ -145,8 +145,6 @@ pub(crate) async fn arrivals_are_the_homes_own(store: Shared) {
     assert_eq!(ids(arriving(&["VM9ZZ"])).await, [other_home]);
     assert!(ids(arriving(&[])).await.is_empty());
     assert!(ids(ArrivalQuery { since: at(1), ..arriving(&["VM1AB"]) }).await.is_empty());
-    assert_eq!(ids(ArrivalQuery { changed_after: Some(at(-1)), ..arriving(&["VM1AB"]) }).await, [first]);
-    assert!(ids(ArrivalQuery { changed_after: Some(at(0)), ..arriving(&["VM1AB"]) }).await.is_empty());
     let line = store.arrivals(arriving(&["VM1AB"])).await.expect("readable").remove(0);
     assert_eq!((line.expected, line.card.as_deref(), line.settled), (Some(at(7200)), Some(&b"first"[..]), 0));
     assert_eq!(store.card(first).await.expect("readable").as_deref(), Some(&b"first"[..]));
@@ -176,6 +174,28 @@ pub(crate) async fn arrivals_are_the_homes_own(store: Shared) {
     assert!(store.transition(refused).await.expect("committed"));
     assert!(ids(arriving(&["VM1AB"])).await.is_empty());
     assert_eq!(ids(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await.len(), 3);
+}
+
+/// Whatever the entries say of the time.
+pub(crate) async fn an_arrival_knows_where_the_log_deals_with_it(store: Shared) {
+    let ids = [accept_new(&store, acceptance(1)).await, accept_new(&store, acceptance(2)).await];
+    let lines = async |logged_from| {
+        let query = ArrivalQuery { logged_from, ..arriving(&["VM1AB"]) };
+        let found = store.arrivals(query).await.expect("readable");
+        found.into_iter().map(|line| (line.copy.id, line.logged)).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(lines(None).await, BTreeMap::from(ids.map(|id| (id, None))), "only their transfers are dealt with");
+    assert!(lines(Some(0)).await.is_empty());
+    let before = store.audit_size().await.expect("readable");
+    let entry = |id, seconds| AuditRow { delivery: Some(id), recorded: at(seconds), ..row(AuditWord::Acknowledge) };
+    for rows in [vec![entry(ids[0], 900)], vec![entry(ids[1], 60), entry(ids[0], 30)]] {
+        store.audit(rows).await.expect("committed");
+    }
+    let (one, other) = ((ids[0], Some((before, before + 2))), (ids[1], Some((before + 1, before + 1))));
+    assert_eq!(lines(None).await, BTreeMap::from([one, other]));
+    assert_eq!(lines(Some(before + 1)).await, BTreeMap::from([one, other]));
+    assert_eq!(lines(Some(before + 2)).await, BTreeMap::from([one]));
+    assert!(lines(Some(before + 3)).await.is_empty());
 }
 
 pub(crate) async fn arrivals_go_on_after_the_last(store: Shared) {

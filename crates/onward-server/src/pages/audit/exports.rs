@@ -21,7 +21,7 @@ use super::super::components::{Choice, Field, FormError};
 use super::super::trouble::unseen;
 use super::super::{OnlyGet, Shell, attendant, not_yours, page, see_other, sent, shell, store_failed, trouble};
 use super::preview::was_shown;
-use super::{Form, NOTHING, Tab, TabLink};
+use super::{Form, NOTHING, Tab, TabLink, found_broken};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -193,17 +193,11 @@ async fn show(
     let now = app.gateway.clock().now();
     let looked = async {
         let mut open: Vec<Approval> = Vec::new();
-        let mut warning = String::new();
         for organisation in &who.organisations {
             open.extend(app.gateway.exports(organisation).await?);
-            if let Some((words, false, at)) = app.gateway.last_verification(organisation).await? {
-                warning = format!(
-                    "The log was found {words}, {}. Say so to whoever gets a file.",
-                    dates::near_moment(at, now)
-                );
-            }
         }
-        Ok::<_, StoreError>((shell(app, who).await?.0, open, warning))
+        let warning = found_broken(app, who, now).await?.map(|found| format!("{found} Say so to whoever gets a file."));
+        Ok::<_, StoreError>((shell(app, who).await?.0, open, warning.unwrap_or_default()))
     };
     let mut errors = form.errors();
     if !kind.error.is_empty() {

@@ -1,6 +1,7 @@
 //! `/audit`: what an information-governance lead finds in the log of their own organisation. Whom an entry is about is hidden until
 //! it is revealed for a reason; numbers are sent by form and never stand in an address; every look is itself an entry.
 
+mod archives;
 mod charts;
 mod entry;
 mod exports;
@@ -11,12 +12,14 @@ mod rights;
 mod search;
 mod words;
 
+pub(crate) use self::archives::Archives;
 pub(crate) use self::preview::Previews;
 
 use std::sync::Arc;
 
 use axum::routing::{MethodRouter, get, post};
 use jiff::civil::Date;
+use onward_core::store::StoreError;
 use onward_core::{NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_gateway::attend::Attendant;
 use onward_gateway::explore::Inquiry;
@@ -53,6 +56,17 @@ pub(super) fn table() -> Vec<(Route, MethodRouter<Arc<App>>)> {
         fresh("POST", "/audit/rights/erasures/{id}", Erase, post(rights::confirm)),
         fresh("POST", "/audit/rights/erasures/{id}/refuse", Erase, post(rights::refuse)),
     ]
+}
+
+/// That the last check of the log by one of the person's organisations found it not whole, in a sentence. What is read from it, and what
+/// leaves of it, is to be read so.
+async fn found_broken(app: &App, who: &SignedIn, now: Timestamp) -> Result<Option<String>, StoreError> {
+    for organisation in &who.organisations {
+        if let Some((words, false, at)) = app.gateway.last_verification(organisation).await? {
+            return Ok(Some(format!("The log was found {words}, {}.", dates::near_moment(at, now))));
+        }
+    }
+    Ok(None)
 }
 
 /// The parts of the explorer.

@@ -18,6 +18,7 @@ use onward_ledger::SigningKeys;
 use onward_transform::render::dates;
 
 use super::super::components::Fact;
+use super::archives::Archives;
 use super::exports::file::archive_of;
 use super::integrity::anchors;
 use crate::app::App;
@@ -26,31 +27,23 @@ use crate::listener::sha256_hex;
 
 /// For so long what a request would let out is not found out anew.
 const KEPT: Duration = Duration::from_secs(60);
-/// So long a look waits for those before it, each of which may draw an archive.
-const WAIT: Duration = Duration::from_secs(30);
 /// For so long after it was shown somebody can grant what they were shown.
 const FRESH: SignedDuration = SignedDuration::from_mins(15);
 /// The fact that is counted.
 const HOLDS: &str = "It holds now";
 
 /// What was found out lately: counts and words for pages, nothing of what a file would hold, and in memory alone. One request at a time
-/// is found out, so that whoever looks often makes this process draw one archive and not many.
+/// is found out, so that whoever looks often makes this process draw one archive and not many; nor is one drawn beside it that leaves.
 pub(crate) struct Previews {
     known: Arc<Mutex<Vec<Known>>>,
-    /// Held by whoever finds something out.
-    finding: Arc<tokio::sync::Mutex<()>>,
+    archives: Arc<Archives>,
     kept: Duration,
 }
 
-impl Default for Previews {
-    fn default() -> Self {
-        Self::keeping(KEPT)
-    }
-}
-
 impl Previews {
-    fn keeping(kept: Duration) -> Self {
-        Self { known: Arc::default(), finding: Arc::default(), kept }
+    /// Of archives that are drawn one at a time by this.
+    pub(crate) fn drawn_by(archives: Arc<Archives>) -> Self {
+        Self { known: Arc::default(), archives, kept: KEPT }
     }
 
     /// What is known of a request, and since when; else what `find_out` finds, while nobody else finds anything out. It goes on, and what
@@ -64,8 +57,7 @@ impl Previews {
         if let Some(known) = self.known_of(request, now) {
             return Ok(known);
         }
-        let alone = tokio::time::timeout(WAIT, Arc::clone(&self.finding).lock_owned()).await;
-        let alone = alone.context("others look at requests, and theirs take too long")?;
+        let alone = self.archives.alone().await.context("others look at requests, and theirs take too long")?;
         // Whoever was waited for may have looked at the same.
         if let Some(known) = self.known_of(request, now) {
             return Ok(known);

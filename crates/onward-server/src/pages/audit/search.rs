@@ -19,7 +19,7 @@ use super::super::components::{Choice, FormError};
 use super::super::{OnlyGet, Shell, attendant, page, sent, shell, store_failed};
 use super::charts::{self, Chart, Disclosed};
 use super::words::{DISCLOSURES, GROUPS, signed_in_by, word};
-use super::{Asked, Form, Tab, TabLink};
+use super::{Asked, Form, Tab, TabLink, found_broken};
 use crate::app::App;
 use crate::cli::audit::event::Told;
 use crate::people::SignedIn;
@@ -35,6 +35,8 @@ struct SearchPage {
     tabs: Vec<TabLink>,
     tab: &'static str,
     title: &'static str,
+    /// What the last check of the log found, where it was not whole.
+    broken: String,
     lines: &'static [&'static str],
     errors: Vec<FormError>,
     form: Form,
@@ -162,8 +164,12 @@ async fn show(
     form: Form,
     results: Option<Results>,
 ) -> Response {
-    let shell = match shell(app, who).await {
-        Ok((shell, _)) => shell,
+    let looked = async {
+        let broken = found_broken(app, who, app.gateway.clock().now()).await?;
+        Ok::<_, StoreError>((shell(app, who).await?.0, broken))
+    };
+    let (shell, broken) = match looked.await {
+        Ok(looked) => looked,
         Err(error) => return store_failed(&error),
     };
     let (title, lines): (_, &'static [&'static str]) = match tab {
@@ -187,6 +193,7 @@ async fn show(
         tabs: tab.links(),
         tab: tab.name(),
         title,
+        broken: broken.unwrap_or_default(),
         lines,
         errors,
         form,

@@ -54,6 +54,7 @@ pub(super) fn arrival(name: &str, number: &str, expected: Option<&str>, state: D
         arrived: false,
         left: None,
         continues: false,
+        logged: None,
     }
 }
 
@@ -62,7 +63,7 @@ fn homes() -> Vec<(OdsCode, String)> {
 }
 
 fn first_look(arrivals: Vec<Arrival>) -> Listed {
-    Listed { arrivals, looked: None, news: std::collections::BTreeMap::new() }
+    Listed { arrivals, looked: None, news: std::collections::BTreeMap::new(), log: 412 }
 }
 
 fn rendered(arrivals: Vec<Arrival>) -> String {
@@ -101,6 +102,12 @@ fn statuses_are_in_words() {
     assert_eq!(words(S::Accepted), "Acknowledged");
     assert_eq!(words(S::InProgress), "Arrived (3 of 11)");
     assert_eq!(words(S::Rejected), "Declined");
+    for (code, told) in
+        [("30022", "Declined"), ("10009", "Not processed by your system"), ("30099", "Not processed by your system")]
+    {
+        let refused = DeliveryRecord { code: Some(code.to_owned()), ..copy(S::Rejected) };
+        assert_eq!(status(&refused, 0, None).0, told, "{code}");
+    }
     let all: std::collections::BTreeSet<String> = S::ALL.iter().map(|state| words(*state)).collect();
     assert_eq!(all.len(), 7);
 }
@@ -115,6 +122,8 @@ fn people_who_may_be_taken_for_one_another_are_flagged() {
     assert_eq!(flags(&[("SMITH, John", "1"), ("SMYTHE, Joan", "2"), ("JONES, Jim", "3")]), 2);
     assert_eq!(flags(&[("SMITH, John", "1"), ("SMITH, Anna", "2")]), 0);
     assert_eq!(flags(&[("SMITH, John", "1"), ("SMITH, John", "1")]), 0, "the same person twice");
+    assert_eq!(flags(&[("SMITH, John", ""), ("SMITH, John", "")]), 2, "nobody knows");
+    assert_eq!(flags(&[("SMITH, John", "")]), 0);
     assert_eq!(sound("Robert, A"), sound("RUPERT, ANN"));
     assert_eq!(sound("ASHCRAFT, A"), "A261 A");
 }
@@ -123,6 +132,8 @@ fn people_who_may_be_taken_for_one_another_are_flagged() {
 fn an_empty_list_says_so_and_a_lost_content_too() {
     let html = rendered(Vec::new());
     assert!(html.contains("Nobody is due to arrive.") && html.contains("last 28 days") && !html.contains("<table"));
+    let nameless = arrival("SMITH, John", "", None, DeliveryState::Received);
+    assert!(rendered(vec![nameless]).contains("NHS number not sent by the hospital"));
     let gone = Arrival { card: None, ..arrival("SMITH, John", "1", None, DeliveryState::Completed) };
     assert!(rendered(vec![gone]).contains("Content no longer held"));
 }
@@ -228,7 +239,7 @@ fn what_is_new_since_the_last_look_is_marked() {
     assert!(html.contains("Nothing on this list came or changed since you last looked, today at 09:30."), "{html}");
     let arrivals = people();
     let news = [(arrivals[1].copy.id, News::New), (arrivals[2].copy.id, News::Changed)].into_iter().collect();
-    let html = shown(Listed { arrivals, looked, news });
+    let html = shown(Listed { arrivals, looked, news, log: 412 });
     let told = "Since you last looked, today at 09:30: 1 new arrival or notice and 1 change, marked on the list.";
     assert!(html.contains(told), "{html}");
     let row = |name: &str| {
@@ -239,7 +250,7 @@ fn what_is_new_since_the_last_look_is_marked() {
         row("ADAMS, Bea").contains("New since you looked") && row("MOORE, Cas").contains("Changed since you looked")
     );
     assert!(!row("YOUNG, Ann").contains("since you looked"));
-    assert!(html.contains("/inbox/news?since=1795701900000000\""), "from when on the page asks: {html}");
+    assert!(html.contains("/inbox/news?seen=412\""), "from where on the page asks: {html}");
     assert_eq!(in_words(NewsCount { new: 2, changed: 0 }).as_deref(), Some("2 new arrivals or notices"));
     assert_eq!(in_words(NewsCount::default()), None);
 }

@@ -505,3 +505,21 @@ impl Row {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_nobody_sends_is_told_before_anybody_retries() {
+        let now = Timestamp::from_second(1_000_000).expect("a moment");
+        let told = |queue, minutes| {
+            let oldest = now - SignedDuration::from_mins(minutes);
+            let queues = [(queue, Tally { count: 1, oldest })].into();
+            let html = TotalsView::new(&Totals { queues, ..Totals::default() }, now).render().expect("renders");
+            html.contains("Nobody is sending")
+        };
+        assert!(!told(Queue::Waiting, 10) && told(Queue::Waiting, 11), "the first attempt comes within minutes");
+        assert!(!told(Queue::Paused, 600) && !told(Queue::Dead, 600), "these wait for a person");
+    }
+}

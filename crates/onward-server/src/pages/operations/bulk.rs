@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use onward_core::cause::Cause;
 use onward_core::store::{Bulk, BulkState, Resend, Stuck};
 use onward_core::{BulkId, Timestamp};
 use onward_gateway::operate::{BULK_MAX, BoardFilter};
@@ -94,9 +95,11 @@ async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, query: &str, wrong
 impl BulkPage {
     fn new(shell: Shell, filter: &BoardFilter, found: &[Stuck], wrong: Option<&Wrong>, now: Timestamp) -> Self {
         let distinct = |names: Vec<String>| names.into_iter().collect::<BTreeSet<_>>();
-        let causes = found
-            .iter()
-            .map(|stuck| words::cause(onward_core::cause::Cause::of(stuck.copy.reason.as_deref())).0.to_owned());
+        // With what is to be done first: of some a retry is not the safe thing.
+        let causes = found.iter().map(|stuck| {
+            let (cause, advice) = words::cause(Cause::of(stuck.copy.reason.as_deref()));
+            format!("{cause}. {advice}")
+        });
         let recipients = found.iter().map(|stuck| format!("{} ({})", stuck.copy.recipient_name, stuck.copy.recipient));
         let mut form = DeedForm::new("retry", "", "/operations/retry".to_owned(), "Yes, send them again");
         // Made here, so that whoever presses twice has decided once.

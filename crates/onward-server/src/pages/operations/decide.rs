@@ -45,7 +45,7 @@ pub(super) async fn post(
     match app.gateway.decide_redirect(&attendant(&who), id, granted).await {
         Ok(Redirected::Refused) => see_other("/operations?done=refused"),
         Ok(Redirected::Granted(Released::Queued(_))) => see_other("/operations?done=redirected"),
-        Ok(Redirected::Granted(Released::NotFound)) => overtaken::redirect(&app, id).await,
+        Ok(Redirected::Granted(Released::NotFound)) => overtaken::redirect(&app, &who, id).await,
         Ok(Redirected::Granted(released)) => match shell(&app, &who).await {
             Ok((shell, _)) => outcome(&headers, shell, &released, "/operations".to_owned()),
             Err(error) => store_failed(&error),

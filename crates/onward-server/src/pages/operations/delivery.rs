@@ -90,7 +90,7 @@ pub(super) async fn resend(
     match done.await {
         Ok((true, Some(replay))) => see_other(&format!("/operations/replays/{replay}?done=replay")),
         Ok((true, _)) => see_other(&format!("/operations/deliveries/{delivery}?done={how}")),
-        Ok((false, _)) => overtaken::copy(&app, delivery).await,
+        Ok((false, _)) => overtaken::copy(&app, &who, delivery).await,
         Err(error) => store_failed(&error),
     }
 }
@@ -110,7 +110,7 @@ pub(super) async fn redirect(
     };
     match asked.await {
         Ok(Ok(())) => see_other(&format!("/operations/deliveries/{delivery}?done=asked")),
-        Ok(Err(None)) => overtaken::copy(&app, delivery).await,
+        Ok(Err(None)) => overtaken::copy(&app, &who, delivery).await,
         Ok(Err(Some((field, error)))) => {
             let wrong = Wrong::new("redirect", field, error, &body);
             show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await

@@ -76,7 +76,7 @@ pub(super) async fn redirect(
     };
     match asked.await {
         Ok(Ok(())) => see_other(&format!("/operations/holds/{id}?done=asked")),
-        Ok(Err(None)) => overtaken::hold(&app, &id, StatusCode::CONFLICT).await,
+        Ok(Err(None)) => overtaken::hold(&app, &who, &id, StatusCode::CONFLICT).await,
         Ok(Err(Some((field, error)))) => {
             let wrong = Wrong::new("redirect", field, error, &body);
             show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await
@@ -106,7 +106,7 @@ pub(super) async fn reveal(
     };
     match revealed.await {
         Ok(Some(revealed)) => show(&app, &who, &headers, &id, "", None, told(&revealed)).await,
-        Ok(None) => overtaken::hold(&app, &id, StatusCode::CONFLICT).await,
+        Ok(None) => overtaken::hold(&app, &who, &id, StatusCode::CONFLICT).await,
         Err(error) => store_failed(&error),
     }
 }
@@ -143,7 +143,7 @@ async fn decide(
     };
     let back = format!("/operations/holds/{hold}");
     match decided.await {
-        Ok((_, Released::NotFound)) => overtaken::hold(app, id, StatusCode::CONFLICT).await,
+        Ok((_, Released::NotFound)) => overtaken::hold(app, who, id, StatusCode::CONFLICT).await,
         Ok((_, Released::Queued(_))) => see_other("/operations?done=released"),
         Ok((_, Released::Closed { .. })) => see_other("/operations?done=closed"),
         Ok((shell, preview @ (Released::WouldQueue(_) | Released::WouldClose { .. }))) => {
@@ -206,7 +206,7 @@ async fn show(
 ) -> Response {
     let looked = async {
         let Some(held) = held(app, id).await? else { return Ok(None) };
-        app.gateway.look_at_hold(&attendant(who), &held).await?;
+        app.gateway.look_at_hold(&attendant(who), held.transfer).await?;
         Ok::<_, StoreError>(Some((shell(app, who).await?.0, held)))
     };
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
@@ -216,8 +216,8 @@ async fn show(
             page(headers, status, &one(shell, &held, done, wrong.as_ref(), person, now))
         }
         // A form that was sent to it comes too late; its page is not there any more.
-        Ok(None) if wrong.is_some() => overtaken::hold(app, id, StatusCode::CONFLICT).await,
-        Ok(None) => overtaken::hold(app, id, StatusCode::NOT_FOUND).await,
+        Ok(None) if wrong.is_some() => overtaken::hold(app, who, id, StatusCode::CONFLICT).await,
+        Ok(None) => overtaken::hold(app, who, id, StatusCode::NOT_FOUND).await,
         Err(error) => store_failed(&error),
     }
 }

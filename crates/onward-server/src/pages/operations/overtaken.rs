@@ -1,4 +1,5 @@
-//! Pages for whoever comes second: who decided before, when and what, and the one safe thing to do now. None names a patient.
+//! Pages for whoever comes second: who decided before, when and what, and the one safe thing to do now. None names a patient, and yet
+//! each that tells of a copy or a transfer is a look at it, which is audited as such before it is shown.
 
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -10,8 +11,8 @@ use onward_gateway::redirect::Redirect;
 use onward_transform::render::dates;
 
 use super::super::trouble::decided_before;
-use super::super::{not_yours, store_failed, trouble};
-use super::words;
+use super::super::{attendant, not_yours, store_failed, trouble};
+use super::{board, words};
 use crate::app::App;
 use crate::people::SignedIn;
 
@@ -67,18 +68,26 @@ fn answer(looked: Result<Option<Response>, StoreError>, unknown: StatusCode) -> 
 }
 
 /// What was to be done with a copy cannot be done any more.
-pub(super) async fn copy(app: &App, id: DeliveryId) -> Response {
+pub(super) async fn copy(app: &App, who: &SignedIn, id: DeliveryId) -> Response {
+    match app.gateway.look_at_delivery(&attendant(who), id).await {
+        Ok(Some(copy)) => looked_at(app, &copy).await,
+        Ok(None) => trouble(StatusCode::CONFLICT),
+        Err(error) => store_failed(&error),
+    }
+}
+
+/// The same of a copy the look at which is audited.
+pub(super) async fn looked_at(app: &App, copy: &DeliveryRecord) -> Response {
     let looked = async {
-        let Some(copy) = app.gateway.store().delivery(id).await? else { return Ok(None) };
-        let (decision, now) = (app.gateway.decided_of_copy(id).await?, app.gateway.clock().now());
-        let stands = format!("It is now: {}, since {}", words::standing(&copy), dates::near_moment(copy.changed, now));
+        let (decision, now) = (app.gateway.decided_of_copy(copy.id).await?, app.gateway.clock().now());
+        let stands = format!("It is now: {}, since {}", words::standing(copy), dates::near_moment(copy.changed, now));
         let paused = match copy.state {
             DeliveryState::Queued if copy.ended.is_none() => kept_by(app, Some(&copy.recipient)).await?,
             _ => Vec::new(),
         };
-        let next = if paused.is_empty() { next_of(&copy) } else { WAITS };
+        let next = if paused.is_empty() { next_of(copy) } else { WAITS };
         let lines = decision.iter().map(|decision| told(decision, now)).chain([stands]).chain(paused).collect();
-        let onward = Some((format!("/operations/deliveries/{id}"), "See how this delivery stands"));
+        let onward = Some((format!("/operations/deliveries/{}", copy.id), "See how this delivery stands"));
         Ok(Some(decided_before(StatusCode::CONFLICT, lines, next, onward)))
     };
     answer(looked.await, StatusCode::CONFLICT)
@@ -96,11 +105,11 @@ fn next_of(copy: &DeliveryRecord) -> &'static str {
 }
 
 /// A hold is closed, or there is none.
-pub(super) async fn hold(app: &App, id: &str, status: StatusCode) -> Response {
+pub(super) async fn hold(app: &App, who: &SignedIn, id: &str, status: StatusCode) -> Response {
     let looked = async {
         let Ok(id) = id.parse::<HoldId>() else { return Ok(None) };
         let Some(transfer) = app.gateway.store().closed_hold(id).await? else { return Ok(None) };
-        Ok(Some(held(app, transfer, status, Vec::new()).await?))
+        Ok(Some(held(app, who, transfer, status, Vec::new()).await?))
     };
     answer(looked.await, StatusCode::NOT_FOUND)
 }
@@ -108,10 +117,12 @@ pub(super) async fn hold(app: &App, id: &str, status: StatusCode) -> Response {
 /// A hold is not there any more. Its transfer may wait again, or have ended otherwise: what to do follows from how it stands now.
 async fn held(
     app: &App,
+    who: &SignedIn,
     transfer: TransferId,
     status: StatusCode,
     mut lines: Vec<String>,
 ) -> Result<Response, StoreError> {
+    app.gateway.look_at_hold(&attendant(who), transfer).await?;
     let (decision, now) = (app.gateway.decided_of_held(transfer).await?, app.gateway.clock().now());
     let record = app.gateway.store().transfer(transfer).await?;
     lines.extend(decision.iter().map(|decision| told(decision, now)));
@@ -154,12 +165,12 @@ async fn held(
 }
 
 /// A redirect was granted of a transfer that was held no more: the grant is kept, and nothing came of it.
-pub(super) async fn redirect(app: &App, id: ApprovalId) -> Response {
+pub(super) async fn redirect(app: &App, who: &SignedIn, id: ApprovalId) -> Response {
     let looked = async {
         let asked = app.gateway.store().approval(id).await?;
         let Some(redirect) = asked.as_ref().and_then(Redirect::of) else { return Ok(None) };
         let kept = "Your grant is kept, and nothing was sent by it: the transfer was not held any more".to_owned();
-        Ok(Some(held(app, redirect.transfer, StatusCode::CONFLICT, vec![kept]).await?))
+        Ok(Some(held(app, who, redirect.transfer, StatusCode::CONFLICT, vec![kept]).await?))
     };
     answer(looked.await, StatusCode::CONFLICT)
 }
@@ -167,13 +178,10 @@ pub(super) async fn redirect(app: &App, id: ApprovalId) -> Response {
 /// A request is not this person's to decide.
 pub(super) async fn approval(app: &App, who: &SignedIn, id: ApprovalId) -> Response {
     let looked = async {
-        let Some(asked) = app.gateway.store().approval(id).await? else { return Ok(None) };
         // Requests of other kinds are decided, and told, elsewhere.
-        if Redirect::of(&asked).is_none() {
-            return Ok(None);
-        }
+        let Some(wish) = app.gateway.look_at_wish(&attendant(who), id).await? else { return Ok(None) };
         let onward = Some((format!("/operations/approvals/{id}"), "Open the request"));
-        Ok(Some(not_yours(&asked, &who.user.to_string(), app.gateway.clock().now(), onward)))
+        Ok(Some(not_yours(&wish.approval, &who.user.to_string(), app.gateway.clock().now(), onward)))
     };
     answer(looked.await, StatusCode::CONFLICT)
 }
@@ -222,9 +230,15 @@ pub(super) async fn bulk(app: &App, id: BulkId) -> Response {
             (None, BulkState::Finished) => format!("It came to its end, {ended}"),
             (None, _) => format!("It was stopped, {ended}"),
         };
-        let next = "Do nothing more: open it to see which copies were queued again, and which stayed as they were.";
+        // By a cause it may have gone to anybody: then each pause may keep something of it.
+        let to = board::filter_of(&bulk.filter).and_then(|filter| filter.recipient);
+        let paused = if bulk.resent > 0 { kept_by(app, to.as_ref()).await? } else { Vec::new() };
+        let next = match paused.is_empty() {
+            true => "Do nothing more: open it to see which copies were queued again, and which stayed as they were.",
+            false => WAITS,
+        };
         let onward = Some((format!("/operations/bulks/{id}"), "See how far it came"));
-        Ok(Some(decided_before(StatusCode::CONFLICT, vec![line], next, onward)))
+        Ok(Some(decided_before(StatusCode::CONFLICT, [vec![line], paused].concat(), next, onward)))
     };
     answer(looked.await, StatusCode::CONFLICT)
 }

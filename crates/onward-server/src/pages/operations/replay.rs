@@ -44,7 +44,7 @@ pub(super) async fn show_preview(
         Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy, replays)))
     };
     match looked.await {
-        Ok(Some((_, copy, _))) if !delivery::is_replayable(&copy) => overtaken::copy(app, copy.id).await,
+        Ok(Some((_, copy, _))) if !delivery::is_replayable(&copy) => overtaken::looked_at(app, &copy).await,
         Ok(Some((shell, copy, replays))) => {
             let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
             page(headers, status, &preview_of(shell, &copy, &replays, wrong.as_ref(), app.gateway.clock().now()))

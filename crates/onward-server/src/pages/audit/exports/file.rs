@@ -1,4 +1,5 @@
-//! The file of an export: first the entry, then the bytes, and the last of them after the entry of the end.
+//! The file of an export: first the entry, then the bytes, and the last of them after the entry of the end. Tables are read while they
+//! leave; an archive is drawn as a whole, and `pages::audit::archives` bounds how many.
 
 use std::io::{Cursor, Write as _};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use crate::cli::audit::event::Told;
 use crate::cli::sar::archive::Archive;
 use crate::cli::signed_folder::MANIFEST;
 use crate::listener::sha256_hex;
+use crate::pages::audit::archives::leaving;
+use crate::pages::trouble::too_many_files;
 use crate::pages::{OnlyGet, attendant, store_failed, trouble};
 use crate::people::SignedIn;
 use crate::spreadsheet::{csv, lines};
@@ -61,24 +64,47 @@ async fn written(app: Arc<App>, exported: Exported) -> Response {
                 _ => (pages(app, exported, LINES), "application/x-ndjson", "audit.ndjson"),
             }
         }
-        ExportForm::Sar => match archive(&app, &exported).await {
-            Ok((bytes, manifest, made)) => {
-                if let Err(error) = app.gateway.release_export(&exported, manifest, made.finish().1).await {
-                    return store_failed(&error);
-                }
-                (Body::from(bytes), "application/zip", "subject-access.zip")
-            }
-            Err(error) => {
-                tracing::error!(%error, "a subject access archive could not be written");
-                return trouble(StatusCode::INTERNAL_SERVER_ERROR);
-            }
-        },
+        ExportForm::Sar => return whole(app, exported).await,
     };
+    named(body, kind, name)
+}
+
+fn named(body: Body, kind: &'static str, name: &str) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
     headers.insert(header::CONTENT_DISPOSITION, disposition.expect("a plain name"));
+    response
+}
+
+/// An archive. It has its place before it is drawn, and is drawn to its end where whoever asked goes away: the next one must not be drawn
+/// beside it.
+async fn whole(app: Arc<App>, exported: Exported) -> Response {
+    let Some(place) = app.archives.place().await else { return too_many_files() };
+    let Some(alone) = app.archives.alone().await else { return too_many_files() };
+    let drawing = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move {
+            let drawn = archive(&app, &exported).await;
+            drop(alone);
+            drawn.map(|drawn| (exported, drawn))
+        }
+    });
+    let (exported, (bytes, manifest, made)) = match drawing.await.map_err(anyhow::Error::from).flatten() {
+        Ok(drawn) => drawn,
+        Err(error) => {
+            tracing::error!(%error, "a subject access archive could not be written");
+            return trouble(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+    };
+    if let Err(error) = app.gateway.release_export(&exported, manifest, made.finish().1).await {
+        return store_failed(&error);
+    }
+    let length = HeaderValue::from(bytes.len());
+    let mut response = named(leaving(bytes, place), "application/zip", "subject-access.zip");
+    // So that nobody takes a part for the whole.
+    response.headers_mut().insert(header::CONTENT_LENGTH, length);
     response
 }
 

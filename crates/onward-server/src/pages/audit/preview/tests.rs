@@ -29,7 +29,7 @@ impl Drawn {
 
 #[tokio::test]
 async fn what_a_request_would_let_out_is_found_out_once_a_minute_and_one_at_a_time() {
-    let (previews, drawn) = (Previews::default(), Arc::<Drawn>::default());
+    let (previews, drawn) = (Previews::drawn_by(Arc::default()), Arc::<Drawn>::default());
     let (one, other) = (ApprovalId::random(), ApprovalId::random());
     let look = async |request: ApprovalId, seconds: i64| {
         let draw = Arc::clone(&drawn).draw(std::future::ready(()));
@@ -48,7 +48,7 @@ async fn what_a_request_would_let_out_is_found_out_once_a_minute_and_one_at_a_ti
 
 #[tokio::test]
 async fn what_is_known_waits_for_no_other_and_whoever_goes_away_lets_nobody_draw_beside_them() {
-    let (previews, drawn) = (Arc::new(Previews::default()), Arc::<Drawn>::default());
+    let (previews, drawn) = (Arc::new(Previews::drawn_by(Arc::default())), Arc::<Drawn>::default());
     let (one, other) = (ApprovalId::random(), ApprovalId::random());
     let draw = || Arc::clone(&drawn).draw(std::future::ready(()));
     previews.of(one, at(0), draw()).await.expect("drawn");
@@ -79,14 +79,14 @@ async fn what_is_known_waits_for_no_other_and_whoever_goes_away_lets_nobody_draw
 
 #[tokio::test]
 async fn what_was_found_out_is_gone_from_memory_when_its_time_is_over() {
-    let previews = Previews::keeping(Duration::from_millis(1));
+    let previews = Previews { kept: Duration::from_millis(1), ..Previews::drawn_by(Arc::default()) };
     previews.of(ApprovalId::random(), at(0), async { Ok(Preview::default()) }).await.expect("found out");
     let gone = async {
         while !previews.known.lock().expect(UNBROKEN).is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(WAIT, gone).await.expect("gone without another look");
+    tokio::time::timeout(KEPT, gone).await.expect("gone without another look");
 }
 
 #[test]
