@@ -12,12 +12,12 @@ use anyhow::Context as _;
 use onward_connect::secret::Secret;
 use onward_connect::webhook;
 use onward_core::Timestamp;
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::state::RecipientKind;
 use onward_core::store::StoreError;
 use onward_core::store::evidence::PolicyInForce;
 use onward_gateway::Gateway;
-use onward_gateway::starts::{Named, POLICY, Parts, Start, Starts, digest};
+use onward_gateway::starts::{self, Named, POLICY, Parts, Start, Starts, digest};
 use onward_store::sealing::KeyEncryption as _;
 use onward_transform::disclose::Policy;
 use rustls_pki_types::CertificateDer;
@@ -27,6 +27,9 @@ use zeroize::Zeroizing;
 use crate::config::{Config, PdsMode, RouteFile, StoreUrl};
 use crate::listener::sha256_hex;
 use crate::{app, serve, store_keys};
+
+/// How often what is in force is read again when other nodes start at the same moment.
+const TRIES: usize = 8;
 
 /// The disclosure policies as they are written.
 pub type Policies = BTreeMap<RecipientKind, String>;
@@ -147,24 +150,48 @@ pub fn node() -> String {
 
 /// Commits an entry when what is in force is not what this node's last start had; of a node that never started here, not what any
 /// node's last start had. Two nodes that start at once with the same change may both tell it, each by its name. The policies are kept with
-/// it as they are written, where others were in force last, and it names the kept ones: those in force, and any that no start has named.
+/// it as they are written, where others were in force last, and it names the kept ones: those in force, and any of an earlier program that
+/// no start has named. A kept policy that no start put in force is somebody else's: it is not named, and told as an alarm, once in the log
+/// and at every start in the process log.
 ///
 /// # Errors
 /// When the log cannot be read or written: then nothing may be served.
 pub async fn note(gateway: &Gateway, node: &str, parts: &Parts, policies: &Policies) -> Result<bool, StoreError> {
-    note_as(gateway, node, (parts, policies), "").await
+    note_at(gateway, gateway.clock().now(), node, (parts, policies), "").await
 }
 
-/// `by` stands before what changed.
-async fn note_as(
+/// At this moment, or in the first microsecond after it in which nothing else came into force. `by` stands before what changed.
+pub(crate) async fn note_at(
     gateway: &Gateway,
+    at: Timestamp,
+    node: &str,
+    what: (&Parts, &Policies),
+    by: &str,
+) -> Result<bool, StoreError> {
+    for _ in 1..TRIES {
+        match try_to_note(gateway, at, node, what, by).await {
+            // Another node put policies in force in this very microsecond.
+            Err(StoreError::Overtaken) => {}
+            outcome => return outcome,
+        }
+    }
+    try_to_note(gateway, at, node, what, by).await
+}
+
+async fn try_to_note(
+    gateway: &Gateway,
+    at: Timestamp,
     node: &str,
     (parts, policies): (&Parts, &Policies),
     by: &str,
 ) -> Result<bool, StoreError> {
-    let (store, now) = (gateway.store(), to_the_microsecond(gateway.clock().now()));
+    let store = gateway.store();
+    // Before the starts: what another one commits in between is then told by it.
+    let kept = store.policies_in_force().await?;
     let starts = Starts::of(store.as_ref()).await?;
-    let mut kept = store.policies_in_force().await?;
+    let now = starts.free_from(at, &kept);
+    let (mut kept, planted): (Vec<_>, Vec<_>) = kept.into_iter().partition(|policy| starts.know(policy));
+    let mut audit = alarms(gateway, now, &planted).await?;
     // Comments change nothing that a copy is held against.
     let is_new = |(kind, text): &(&RecipientKind, &String)| {
         newest(&kept, **kind).is_none_or(|newest| Policy::says(&newest.text) != Policy::says(text))
@@ -177,7 +204,12 @@ async fn note_as(
     kept.extend(new.iter().cloned());
     let is_named = |policy: &PolicyInForce| starts.name(&Named::of(policy));
     let changed = match last(&starts, node) {
-        Some(before) if before == parts && kept.iter().all(is_named) => return Ok(false),
+        Some(before) if before == parts && kept.iter().all(is_named) => {
+            if !audit.is_empty() {
+                store.audit(audit).await?;
+            }
+            return Ok(false);
+        }
         Some(before) if before == parts => "policies are kept as they are written".to_owned(),
         Some(before) => differences(before, parts),
         None => "nothing was recorded before".to_owned(),
@@ -186,8 +218,21 @@ async fn note_as(
     let told = kept.iter().filter(|policy| is_in_force(policy) || !is_named(policy)).map(Named::of);
     let detail = Start::told(node, &format!("{by}{changed}"), &told.collect::<Vec<_>>(), parts);
     let entry = AuditEntry::new(AuditWord::Configure, now, Agent::gateway(), detail);
-    store.put_in_force(new, vec![gateway.journal().row(&entry)]).await?;
+    audit.push(gateway.journal().row(&entry));
+    store.put_in_force(new, audit).await?;
     Ok(true)
+}
+
+/// Says of these policies that somebody planted them; gives the entries that are not in the log yet.
+async fn alarms(gateway: &Gateway, at: Timestamp, planted: &[PolicyInForce]) -> Result<Vec<AuditRow>, StoreError> {
+    let said: Vec<String> = planted.iter().map(starts::planted).collect();
+    for what in &said {
+        tracing::error!(what, "ALARM: a disclosure policy in the database was put there by no start");
+    }
+    let entry =
+        |what: String| AuditEntry { success: false, ..AuditEntry::new(AuditWord::Alarm, at, Agent::gateway(), what) };
+    let new = starts::not_told_yet(gateway.store().as_ref(), said).await?;
+    Ok(new.into_iter().map(|what| gateway.journal().row(&entry(what))).collect())
 }
 
 /// As [`note`], for a command that makes copies: of the policies alone, as the keys and files of the gateway need not be in its reach.
@@ -202,17 +247,12 @@ pub async fn note_policies(gateway: &Gateway, node: &str, policies: &Policies) -
     parts.extend(
         policies.iter().filter_map(|(kind, text)| Some((format!("{POLICY}{kind}"), digest(&Policy::says(text)?)))),
     );
-    note_as(gateway, node, (&parts, policies), "by a command, ").await
+    note_at(gateway, gateway.clock().now(), node, (&parts, policies), "by a command, ").await
 }
 
-/// The moment as the store keeps it, so that what is named is what is kept.
-fn to_the_microsecond(at: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
-}
-
-/// Of the kept policies for this kind the one that came into force last; of one moment the one that was there first.
+/// Of the kept policies for this kind the one that came into force last.
 fn newest(kept: &[PolicyInForce], kind: RecipientKind) -> Option<&PolicyInForce> {
-    kept.iter().rev().filter(|kept| kept.kind == kind).max_by_key(|kept| kept.since)
+    kept.iter().filter(|kept| kept.kind == kind).max_by_key(|kept| kept.since)
 }
 
 /// What the newest start of this node put in force; that of any node, where this one has none.
