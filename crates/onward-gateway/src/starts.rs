@@ -121,25 +121,25 @@ impl Start {
         format!("{BEGINS}{node}: {changed}{KEPT}{}{IN_FORCE}{}", kept.join(", "), parts.join(", "))
     }
 
+    /// The parts that an entry tells, of what it says after its word; `None` for one that is about no start.
+    pub(crate) fn says(said: &str) -> Option<Parts> {
+        let (_, parts) = said.strip_prefix(BEGINS)?.split_once(IN_FORCE)?;
+        let part = |part: &str| part.rsplit_once(' ').map(|(name, digest)| (name.to_owned(), digest.to_owned()));
+        parts.split(", ").map(part).collect()
+    }
+
     /// Of an entry of the gateway's own; `None` for one that is about no start.
     fn read(index: u64, at: Timestamp, event: &[u8]) -> Option<Self> {
         let said = said(event)?;
         let said = said.strip_prefix(AuditWord::Configure.as_str())?.strip_prefix(": ")?;
         let (node, rest) = said.strip_prefix(BEGINS)?.split_once(": ")?;
-        let (changed, parts) = rest.split_once(IN_FORCE)?;
-        let part = |part: &str| part.rsplit_once(' ').map(|(name, digest)| (name.to_owned(), digest.to_owned()));
+        let (changed, _) = rest.split_once(IN_FORCE)?;
         let kept = match changed.split_once(KEPT) {
             None => None,
             Some((_, "")) => Some(Vec::new()),
             Some((_, kept)) => Some(kept.split(", ").map(Named::read).collect::<Option<_>>()?),
         };
-        Some(Self {
-            index,
-            at,
-            node: node.to_owned(),
-            parts: parts.split(", ").map(part).collect::<Option<_>>()?,
-            kept,
-        })
+        Some(Self { index, at, node: node.to_owned(), parts: Self::says(said)?, kept })
     }
 
     /// Whether it put this text in force. A program that named none told 64 bits of what its policies say.
