@@ -99,6 +99,24 @@ async fn a_policy_that_was_planted_before_the_first_start_counts_for_nothing() {
     assert_eq!(onward(folder.path(), "audit verify").await.0, Ok(Exit::Done));
 }
 
+/// A destroyed key hides what starts said, so that their policies cannot fit: the key is what is told.
+#[tokio::test]
+async fn a_key_that_nothing_explains_is_told_before_what_it_hides() {
+    let (folder, app, _) = accepted(DISCHARGE).await;
+    assert!(started(folder.path(), &app).await);
+    let file = database(folder.path());
+    file.execute("UPDATE policies SET since = since + 1 WHERE kind = 'care-home'", []).expect("runs");
+    let walk = async || {
+        let walked = onward_gateway::verify::walk(app.gateway.store().as_ref(), Vec::new(), |_| ()).await;
+        walked.expect("readable").expect_err("a misfit").why
+    };
+    assert!(walk().await.contains("the policy for care-home"));
+    let destroy = "UPDATE data_keys SET wrapped = NULL, number = NULL, destroyed = 1 WHERE kind = 'gateway'";
+    assert_eq!(file.execute(destroy, []), Ok(1));
+    let why = walk().await;
+    assert!(why.contains("its key was destroyed, and the log has no erasure that names the key"), "{why}");
+}
+
 /// Nodes that start in one microsecond, each with another policy, get microseconds of their own.
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_of_one_moment_are_all_kept() {
