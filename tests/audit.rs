@@ -2,9 +2,12 @@
 //! be audited, nothing about a person leaves.
 
 use onward_connect::http::{HeaderMap, HeaderValue, Method};
-use onward_core::client::Role;
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::client::{Client, Role};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
+use onward_gateway::registered;
+use onward_gateway::verify::walk;
 use onward_server::api::Access;
 use onward_server::{app, in_force, store_keys};
 use onward_tests::balp;
@@ -515,6 +518,8 @@ async fn a_start_tells_which_keys_are_others_than_before() {
     let changes = newest.split_once("; policies: ").expect("said").0;
     assert!(changes.contains(": keys of posts changed (") && !changes.contains("section"), "{changes}");
 
+    // While nothing runs: an exchange under way is told by itself.
+    world.stop().await;
     world.renew_certificate();
     world.restart().await;
     let newest = starts(&world).await.pop().expect("told");
@@ -523,12 +528,59 @@ async fn a_start_tells_which_keys_are_others_than_before() {
     assert!(!changes.contains("keys of posts") && !changes.contains("section"), "{changes}");
 }
 
+/// Who writes a registration into the database changes it without a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_no_command_left_is_told() {
+    let mut world = World::start().await;
+    world.signer("northmoor-epr", "R9Z", Role::Sender, None).await;
+    world.restart().await;
+    assert!(starts(&world).await.pop().expect("told").contains(": clients changed ("), "a command did");
+    let misfit = async |world: &World| {
+        let walked = walk(world.gateway().store().as_ref(), Vec::new(), |_| ()).await.expect("readable");
+        walked.err().map(|misfit| misfit.why).unwrap_or_default()
+    };
+    let put = async |world: &World, client: Client| {
+        world.gateway().store().put_client(client, Vec::new()).await.expect("stored");
+    };
+    assert_eq!(misfit(&world).await, "");
+    let client = world.gateway().store().client("northmoor-epr").await.expect("readable").expect("registered");
+    let raised = Client { role: Role::Operator, ..client.clone() };
+    let planted = Client { id: "planted".to_owned(), ..client.clone() };
+    for (number, (strange, expected)) in (1..).zip([
+        (raised, "the registration of client northmoor-epr ("),
+        (planted.clone(), "the registration of client planted ("),
+    ]) {
+        put(&world, strange).await;
+        let why = misfit(&world).await;
+        assert!(why.contains(expected), "{why}");
+        for _ in 0..2 {
+            world.restart().await;
+            let alarms = said(&world, "alarm: ").await;
+            assert!(alarms.len() == number && alarms[number - 1].contains(expected), "told once: {alarms:?}");
+        }
+        assert!(starts(&world).await.pop().expect("told").contains(": clients changed ("), "by the next start");
+        put(&world, client.clone()).await;
+    }
+    // Whoever finds such a client ends it by a command.
+    let ended = Client { disabled: true, ..planted };
+    let (agent, said) = (Agent::named(Agent::OPERATOR, None), registered::told(&ended, "disabled"));
+    let row = AuditEntry::new(AuditWord::Configure, SystemClock.now(), agent, said);
+    let store = world.gateway().store();
+    store.put_client(ended, vec![world.gateway().journal().row(&row)]).await.expect("stored");
+    assert_eq!(misfit(&world).await, "");
+}
+
 /// What the entries of starts say, the oldest first.
 async fn starts(world: &World) -> Vec<String> {
+    said(world, "configure: start of node ").await
+}
+
+/// What entries say that begin so, the oldest first.
+async fn said(world: &World, begins: &str) -> Vec<String> {
     let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     let events = entries.iter().filter_map(|entry| serde_json::from_slice::<Value>(entry.event()?).ok());
     let said = events.filter_map(|event| event["outcomeDesc"].as_str().map(str::to_owned));
-    said.filter(|said| said.starts_with("configure: start of node ")).collect()
+    said.filter(|said| said.starts_with(begins)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

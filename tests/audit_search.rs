@@ -169,6 +169,7 @@ async fn every_parameter_narrows_and_what_is_not_understood_is_refused() {
         "patient=https://other%7C9990000018",
         "agent=x%7Cy",
         "entity=Patient/1",
+        "export=17",
         "date=then",
         "type=nothing",
         "_count=many",
@@ -180,6 +181,41 @@ async fn every_parameter_narrows_and_what_is_not_understood_is_refused() {
         assert_eq!(reply.status, 400, "{query}");
         assert_eq!(reply.json().expect("JSON")["resourceType"], "OperationOutcome", "{query}");
     }
+}
+
+/// Both halves of an export, by the identifier that they name.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_found_by_its_identifier() {
+    let world = World::start().await;
+    let own = world.gateway().settings().own_ods.to_string();
+    let lead = world.client("own-ig", &own, Role::InformationGovernance).await;
+    for name in ["one.ndjson", "two.ndjson"] {
+        let out = world.folder().join(name).display().to_string();
+        assert_eq!(crate::proof::onward(&world, &["export", "--out", &out]).await, Exit::Done);
+    }
+    let said = |bundle: &Value| -> Vec<String> {
+        found(bundle).iter().map(|event| event["outcomeDesc"].as_str().expect("said").to_owned()).collect()
+    };
+    let begins = |said: &String| Some(said.strip_prefix("query: export ")?.split_once(" begins: ")?.0.to_owned());
+    let ids: Vec<String> = said(&search(&lead, "type=rest").await).iter().filter_map(begins).collect();
+    assert_eq!(ids.len(), 2);
+    let what = "export of the whole audit log";
+    for id in &ids {
+        let halves = [
+            format!("export: entries of the log: export {id} ends: {what}"),
+            format!("query: export {id} begins: {what}"),
+        ];
+        let answer = search(&lead, &format!("export={id}&_count=1")).await;
+        assert_eq!(said(&answer), halves, "on one page");
+        assert!(!answer["link"].to_string().contains("_cursor"), "{}", answer["link"]);
+        assert_eq!(said(&post_search(&lead, &format!("export={id}&type=110106")).await), halves[..1]);
+        assert_eq!(said(&search(&lead, &format!("export={id}&type=rest")).await), halves[1..]);
+        assert!(found(&search(&lead, &format!("export={id}&date=lt2021-01-01")).await).is_empty());
+        let stranger = world.client(&format!("other-{id}"), "R9Y", Role::InformationGovernance).await;
+        assert!(found(&search(&stranger, &format!("export={id}")).await).is_empty(), "another organisation's");
+    }
+    let none = search(&lead, "export=5d0f5c0e-8a43-4b1f-9a3c-0e0c1b7a2f10").await;
+    assert!(found(&none).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,6 +79,7 @@ async fn a_lead_finds_what_concerns_their_own_organisation_and_no_name() {
         ("reason", "about 9990000018", "Leave the NHS number out"),
         ("agent", "999 000 0018", "Leave the NHS number out: what is searched for"),
         ("entity", "9990000018", "Leave the NHS number out: what is searched for"),
+        ("export", "17", "Write the whole identifier of the export"),
     ] {
         let page = search(&own, "events", &[(field, value)]).await;
         assert!(page.status == 422 && page.text.contains(error), "{field} {value}: {}", page.text);
@@ -463,6 +464,14 @@ async fn a_file_leaves_by_two_people_for_somebody_who_has_just_signed_in() {
         let last = log.last().expect("entries");
         let word = if form == "sar" { "subject-access" } else { "export" };
         assert_eq!((last.columns.word.as_str(), last.columns.patient.is_some()), (word, !patient.is_empty()));
+        if form != "sar" {
+            let said = String::from_utf8_lossy(last.event().expect("kept"));
+            let id = said.split(": export ").nth(1).and_then(|rest| rest.split(' ').next()).expect("an identifier");
+            let halves = search(&ben, "events", &[("export", id)]).await;
+            for words in ["2 entries", &format!("export {id} begins: "), &format!("export {id} ends: ")] {
+                assert!(nameless(&halves).contains(words), "{words}: {}", halves.text);
+            }
+        }
     }
     // The whole table carried entries about the person, and names nobody: whoever asks about the person is told of it all the same.
     let who = search(&ben, "who", &[("patient", "9990000018")]).await;

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use onward_connect::strength::RSA_BITS_MIN;
+use onward_server::in_force;
 use onward_tests::authority::{Authority, Kind};
 use onward_tests::wire::Wire;
-use onward_tests::world::World;
+use onward_tests::world::{World, load};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -88,6 +89,46 @@ async fn a_new_certificate_drops_no_request() {
     assert_ne!(certificate(&wire).await, old);
 }
 
+/// What the entries of starts and exchanges say, the oldest first.
+async fn told(world: &World) -> Vec<String> {
+    let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let events = entries.iter().filter_map(|entry| serde_json::from_slice::<serde_json::Value>(entry.event()?).ok());
+    let said = events.filter_map(|event| event["outcomeDesc"].as_str().map(str::to_owned));
+    said.filter(|said| said.starts_with("configure: start of node ")).collect()
+}
+
+/// By fingerprints, at the exchange; the next start has nothing more to tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_while_it_runs_is_an_entry() {
+    let mut world = World::start().await;
+    let part = "certificate of the server";
+    let before = in_force::parts(&load(&world.config_file)).expect("readable");
+    assert_eq!(told(&world).await.len(), 1);
+    world.renew_certificate();
+    patiently(async {
+        while told(&world).await.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let after = in_force::parts(&load(&world.config_file)).expect("readable");
+    let newest = told(&world).await.pop().expect("told");
+    let (changes, rest) = newest.split_once("; policies: ").expect("said");
+    let expected = format!(": while it runs, {part} changed ({} to {})", before[part], after[part]);
+    assert!(changes.ends_with(&expected), "{changes}");
+    let (_, all) = rest.split_once("; in force: ").expect("said");
+    assert!(all.contains(&format!("section server {}", after["section server"])), "the rest stays: {all}");
+
+    // The same certificate, written otherwise.
+    let pem = std::fs::read_to_string(world.folder().join("server.pem")).expect("readable");
+    std::fs::write(world.folder().join("server.pem"), format!("Its new certificate.\n{pem}")).expect("written");
+    let files = load(&world.config_file).tls().expect("over TLS");
+    let same = onward_server::listener::Tls::open(files).expect("usable").told();
+    assert_eq!(in_force::note_exchange(world.gateway(), &in_force::node(), &same).await, Ok(false));
+    world.restart().await;
+    assert_eq!(told(&world).await.len(), 2, "nothing else is in force than before");
+}
+
 /// Half a renewal is none: what was in force stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_do_not_fit_change_nothing() {
@@ -134,8 +175,13 @@ async fn a_revoked_certificate_is_out_also_where_it_is_connected() {
         while ask(&mut of_revoked, port).await.is_some() {
             tokio::task::yield_now().await;
         }
+        while told(&world).await.len() < 2 {
+            tokio::task::yield_now().await;
+        }
     })
     .await;
+    let newest = told(&world).await.pop().expect("told");
+    assert!(newest.contains(": while it runs, revocation lists of clients changed ("), "{newest}");
     let request = format!("GET /fhir/R4/metadata HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     assert_eq!(wire(&revoked).say(request.as_bytes()).await.alert.as_deref(), Some("CertificateRevoked"));
     assert_eq!(ask(&mut of_kept, port).await, Some(200), "others go on");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::Bytes;
 use onward_connect::stand_in::StandInDirectory;
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditQuery, AuditWord};
 use onward_core::client::Client;
 use onward_core::directory::{Directory, DirectoryError, PdsPatient};
 use onward_core::scanning::{NotScanned, Scanned, Scanner};
@@ -16,7 +16,7 @@ use onward_core::{NhsNumber, SystemClock};
 use onward_gateway::accept::{AcceptError, Receipt, Submission};
 use onward_gateway::{Gateway, Parts};
 use onward_server::app::{self, Tenure};
-use onward_tests::message::with_attached;
+use onward_tests::message::{self, fresh, with_attached};
 use onward_tests::world::{World, load};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -208,6 +208,41 @@ async fn a_question_to_pds_is_in_the_log_though_nothing_is_taken_in_afterwards()
 
     assert!(!gateway.accept(submission).await.expect("accepted").duplicate);
     assert_eq!((*asked.borrow(), lookups(&gateway).await), (2, 2), "one entry for each question");
+}
+
+/// So it is with a small one: who is killed while PDS is asked has told, and where the log cannot tell so PDS is not asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_messages_question_is_in_the_log_before_it_is_asked() {
+    let mut world = World::start().await;
+    let pds = SlowPds::load(&world, 1);
+    let (gateway, hospital) = gateway(&mut world, Arc::clone(&pds), None).await;
+    let body = Bytes::from(fresh(message::EDISCHARGE_ITK3));
+    let submission = Submission { body, ..large(&hospital) };
+    let waiting = tokio::spawn(accept(Arc::clone(&gateway), submission.clone()));
+    let mut asked = pds.asked.subscribe();
+    soon("a small message", asked.wait_for(|asked| *asked == 1)).await.expect("it goes on");
+    waiting.abort();
+    assert!(waiting.await.is_err_and(|error| error.is_cancelled()), "it waited for PDS");
+    assert_eq!(lookups(&gateway).await, 1, "of a message that nobody knows");
+
+    let lock = rusqlite::Connection::open(world.folder().join("onward.db")).expect("the store");
+    lock.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let again = soon("a question that cannot be logged", gateway.accept(submission.clone())).await;
+    assert!(matches!(again, Err(AcceptError::Store(_))), "503: come again");
+    assert_eq!(*asked.borrow(), 1, "PDS is not asked where the log cannot tell so");
+    lock.execute_batch("ROLLBACK").expect("unlocked");
+    assert!(!gateway.accept(submission.clone()).await.expect("accepted").duplicate);
+    assert!(gateway.accept(submission).await.expect("answered").duplicate);
+    assert_eq!((*asked.borrow(), lookups(&gateway).await), (3, 3), "one entry for each question");
+    // The hospital finds that of the message that was taken in among its own.
+    let own = AuditQuery {
+        organisation: Some(hospital.ods.clone()),
+        words: vec![AuditWord::DirectoryLookup],
+        limit: 9,
+        ..AuditQuery::default()
+    };
+    assert_eq!(gateway.store().search_audit(own).await.expect("readable").len(), 1);
+    assert_eq!(gateway.store().misfiled_audit().await, Ok(None));
 }
 
 /// What is decoded of a message stays in memory as long as the scanner has it: it is counted there, against the bound of those that are with

@@ -11,6 +11,7 @@ use onward_connect::strength::RSA_BITS_MIN;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::{Clock, SystemClock, TransferId};
+use onward_gateway::registered;
 use onward_server::config::Config;
 use onward_server::directory_import::Format;
 use onward_server::listener::{Tls, TlsFiles};
@@ -469,7 +470,10 @@ allow_plain_loopback = true
             disabled: false,
             under: None,
         };
-        let row = self.gateway().journal().row(&entry("client added"));
+        let operator = Agent::named(Agent::OPERATOR, None);
+        let said = registered::told(&client, "added");
+        let row =
+            self.gateway().journal().row(&AuditEntry::new(AuditWord::Configure, SystemClock.now(), operator, said));
         self.gateway().store().put_client(client, vec![row]).await.expect("registered");
     }
 

@@ -67,7 +67,7 @@ words!(
         DryRun = "dry-run",
         /// Something needs a person, or somebody was told of it.
         Notify = "notify",
-        /// A witness has seen another history of this log than the one that is here.
+        /// A witness has seen another history of this log than the one that is here, or the database holds what no start put there.
         Alarm = "alarm",
     }
 );

@@ -8,12 +8,12 @@ use onward_core::client::Client;
 use onward_core::scanning::NotScanned;
 use onward_core::state::RecipientKind;
 use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError, TransferRecord};
-use onward_core::{HoldId, NhsNumber, TransferId};
+use onward_core::{HoldId, TransferId};
 use onward_fhir::authored::Severity;
 
 use crate::Gateway;
 use crate::answer::TAKEN_IN;
-use crate::beforehand::{Beforehand, Pds};
+use crate::beforehand::Pds;
 use crate::decision::Decided;
 use crate::lifecycle::{TRIES, TakenBack};
 use crate::prepare::{PrepareError, Prepared, Routing, identify_refused};
@@ -86,52 +86,47 @@ impl Gateway {
         self.try_to_accept(&submission).await
     }
 
-    /// Everything that accepting a message does but the commit: what would be committed.
+    /// Everything that accepting a message does but what is committed: to measure it, on a stand-in for PDS, which is asked without an
+    /// entry.
     ///
     /// # Errors
     /// See [`AcceptError`]; a refusal has been audited when it is returned.
     pub async fn acceptance_of(&self, submission: &Submission) -> Result<Acceptance, AcceptError> {
-        Ok(self.acceptance_after(submission, None).await?.0)
+        self.acceptance_with(submission, TransferId::random(), Pds::Untold(self.directory.as_ref())).await
     }
 
-    /// The same, where PDS and the scanner may have been asked before; with the person whom PDS was asked about in between, which the
-    /// acceptance tells if it is committed.
-    async fn acceptance_after(
+    /// What accepting a message commits, with PDS asked in this way; the scanner is asked here unless it was before.
+    async fn acceptance_with(
         &self,
         submission: &Submission,
-        beforehand: Option<&Beforehand>,
-    ) -> Result<(Acceptance, Option<NhsNumber>), AcceptError> {
-        let transfer = TransferId::random();
-        let directory = self.directory.as_ref();
-        let pds = beforehand.map_or(Pds::Asked(directory), |known| Pds::Answered(known, directory));
+        transfer: TransferId,
+        pds: Pds<'_>,
+    ) -> Result<Acceptance, AcceptError> {
         let Submission { client, body, media_type, .. } = submission;
         let prepared = match self.walk(client, body, media_type, transfer, &Decided::default(), pds).await {
             Ok(prepared) => prepared,
             Err(PrepareError::Store(error)) => return Err(error.into()),
             Err(PrepareError::Refused(refusal)) => return Err(self.refuse(submission, refusal).await?),
         };
-        if beforehand.is_none()
-            && let Err(error) = self.refuse_malware(submission, &prepared.to_scan.0).await
-        {
-            self.tell_lookup(submission, prepared.asked_about()).await?;
-            return Err(error);
+        if !matches!(pds, Pds::Answered(..)) {
+            self.refuse_malware(submission, &prepared.to_scan.0).await?;
         }
-        let told_before = |person: &NhsNumber| beforehand.is_some_and(|known| known.asked_about(person));
-        let asked = prepared.asked_about().filter(|person| !told_before(person)).cloned();
-        Ok((self.acceptance(submission, prepared, asked.as_ref(), transfer).await?, asked))
+        Ok(self.acceptance(submission, prepared, transfer).await?)
     }
 
     async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
-        let bytes = submission.body.len();
+        let (bytes, transfer) = (submission.body.len(), TransferId::random());
+        let asking = self.asking(Some(transfer), submission.request_id.as_deref());
         let beforehand = match Room::is_needed_for(bytes) {
-            true => Some(self.beforehand(submission).await?),
+            true => Some(self.beforehand(submission, transfer).await?),
             false => None,
         };
+        let pds = beforehand.as_ref().map_or(Pds::Asked(asking), |known| Pds::Answered(known, asking));
         // Until the commit, when all that was made of the message is let go.
         let room = self.room.enter(bytes).await?;
-        let (acceptance, asked) = self.acceptance_after(submission, beforehand.as_ref()).await?;
-        let NewTransfer { id: transfer, document_id, document_set_id, response, .. } = &acceptance.transfer;
-        let (transfer, response) = (*transfer, response.clone());
+        let acceptance = self.acceptance_with(submission, transfer, pds).await?;
+        let NewTransfer { document_id, document_set_id, response, .. } = &acceptance.transfer;
+        let response = response.clone();
         for copy in &acceptance.deliveries {
             // Read here, so that no transaction waits for it when the copy leaves.
             self.reader.of(&copy.media_type, &copy.body);
@@ -139,9 +134,6 @@ impl Gateway {
         let named: Vec<String> = document_id.iter().chain(document_set_id).cloned().collect();
         let accepted = self.store.accept(acceptance).await;
         drop(room);
-        if !matches!(accepted, Ok(Accepted::New)) {
-            self.tell_lookup(submission, asked.as_ref()).await?;
-        }
         match accepted? {
             Accepted::New => {
                 self.work.notify_one();
@@ -152,17 +144,6 @@ impl Gateway {
             Accepted::Erased { .. } => Err(AcceptError::Store(StoreError::Erased)),
             Accepted::MessageIdReused => Err(AcceptError::Refused(Refusal::MessageIdReused)),
             Accepted::DocumentRepeated { .. } => Err(AcceptError::Refused(Refusal::DocumentRepeated)),
-        }
-    }
-
-    /// PDS was asked all the same, and no acceptance tells so.
-    async fn tell_lookup(&self, submission: &Submission, asked: Option<&NhsNumber>) -> Result<(), StoreError> {
-        match asked {
-            Some(person) => {
-                let row = self.lookup_row(None, person, submission.request_id.as_deref());
-                self.store.audit(vec![row]).await
-            }
-            None => Ok(()),
         }
     }
 
@@ -193,7 +174,6 @@ impl Gateway {
         &self,
         submission: &Submission,
         prepared: Prepared,
-        asked: Option<&NhsNumber>,
         id: TransferId,
     ) -> Result<Acceptance, StoreError> {
         let now = self.clock.now();
@@ -244,9 +224,6 @@ impl Gateway {
             held.agent = Agent::gateway();
             held.patient.clone_from(&patient);
             audit.push(self.journal.row(&held));
-        }
-        if let Some(person) = asked {
-            audit.push(self.lookup_row(Some(id), person, submission.request_id.as_deref()));
         }
         let detail = format!("message {} came again and got its first answer", facts.message_id);
         let back = TakenBack { agent: Agent::gateway(), by: None, reason: "", request_id: None };

@@ -6,8 +6,10 @@ use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord, FoundAudit};
 use onward_core::client::Client;
 use onward_core::store::StoreError;
 use onward_core::{NhsNumber, Timestamp};
+use uuid::Uuid;
 
 use crate::Gateway;
+use crate::made::halves;
 use crate::sightings::sightings;
 
 /// One page of entries.
@@ -20,8 +22,9 @@ pub struct AuditPage {
 }
 
 impl Gateway {
-    /// Finds entries of the client's organisation, for a person also the lists and exports that showed them, and commits who looked: one event for each person in the answer or asked
-    /// about, one without a person when there is none (BALP Query). `asked` is the raw query.
+    /// Finds entries of the client's organisation, for a person also the lists and exports that showed them, of an export those that name
+    /// it, all on one page, and commits who looked: one event for each person in the answer or asked about, one without a person when there
+    /// is none (BALP Query). `asked` is the raw query.
     ///
     /// # Errors
     /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
@@ -29,15 +32,21 @@ impl Gateway {
         &self,
         client: &Client,
         mut query: AuditQuery,
+        export: Option<Uuid>,
         asked: &str,
         request_id: Option<&str>,
     ) -> Result<AuditPage, StoreError> {
         query.organisation = Some(client.ods.clone());
         let asked_about = query.patient.clone();
-        let count = query.limit as usize;
+        let mut count = query.limit as usize;
         query.limit = query.limit.saturating_add(1);
-        let mut entries = self.store.search_audit(query.clone()).await?;
-        if let Some(patient) = &asked_about {
+        let mut entries = match export {
+            Some(id) => halves(self.store.as_ref(), &query, id).await?,
+            None => self.store.search_audit(query.clone()).await?,
+        };
+        if export.is_some() {
+            count = entries.len();
+        } else if let Some(patient) = &asked_about {
             // Lists and exports that showed the person do not name them.
             let among_others = AuditQuery { patient: None, ..query };
             let among_others = sightings(self.store.as_ref(), patient, &among_others).await?;

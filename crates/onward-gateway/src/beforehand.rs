@@ -1,14 +1,16 @@
-//! What is asked outside about a large message, before there is room for what is made of it.
+//! What is asked outside about a message. That PDS is asked about a person is committed before it is: whoever is killed meanwhile has told,
+//! and whatever becomes of the message, the question is in the log.
 //!
-//! Its message is read twice: once to see whom PDS would be asked about and what is attached, and again, with the answers, when there is
-//! room. In between nothing is kept but its bytes, the attachments while the scanner has them, which is bounded by a room of its own, and
-//! the answer. It asks for nothing that the one walk would not ask: the first reading is that walk, ended where PDS would be asked. That
-//! PDS is asked is committed before it is: afterwards the message may find no room, or be refused, and then there is no acceptance that
-//! could tell so.
+//! About a large message all is asked before there is room for what is made of it. It is read twice: once to see whom PDS would be asked
+//! about and what is attached, and again, with the answers, when there is room. In between nothing is kept but its bytes, the attachments
+//! while the scanner has them, which is bounded by a room of its own, and the answer. It asks for nothing that the one walk would not ask:
+//! the first reading is that walk, ended where PDS would be asked.
 
 use std::sync::OnceLock;
 
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::directory::{Directory, DirectoryError, PdsPatient};
+use onward_core::store::StoreError;
 use onward_core::{NhsNumber, TransferId};
 
 use crate::Gateway;
@@ -20,45 +22,85 @@ use crate::prepare::PrepareError;
 #[derive(Clone, Copy)]
 pub enum Pds<'a> {
     /// When its answer is needed.
-    Asked(&'a dyn Directory),
+    Asked(Asking<'a>),
+    /// The same without an entry: of a stand-in, to measure what everything else takes.
+    Untold(&'a dyn Directory),
     /// Not at all: only whom it would be asked about is noted, and the walk ends there.
     Foreseen(&'a OnceLock<NhsNumber>),
     /// It was, about whom was foreseen; now only if somebody else is meant.
-    Answered(&'a Beforehand, &'a dyn Directory),
+    Answered(&'a Beforehand, Asking<'a>),
 }
 
+/// What PDS said of somebody, or why it said nothing.
+type Answer = Result<Option<PdsPatient>, DirectoryError>;
+
 impl Pds<'_> {
-    pub(crate) async fn patient(self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+    /// Asks about this person.
+    ///
+    /// # Errors
+    /// When it cannot be audited that PDS is asked: then it is not.
+    pub(crate) async fn patient(self, number: &NhsNumber) -> Result<Answer, StoreError> {
         match self {
-            Self::Asked(directory) => directory.patient(number).await,
+            Self::Asked(asking) => asking.about(number).await,
+            Self::Untold(directory) => Ok(directory.patient(number).await),
             Self::Foreseen(who) => {
                 let _ = who.set(number.clone());
-                Err(DirectoryError::Unavailable("it is not asked yet".to_owned()))
+                Ok(Err(DirectoryError::Unavailable("it is not asked yet".to_owned())))
             }
-            Self::Answered(Beforehand { pds: Some((who, answer)) }, _) if who == number => answer.clone(),
-            Self::Answered(_, directory) => directory.patient(number).await,
+            Self::Answered(Beforehand { pds: Some((who, answer)) }, _) if who == number => Ok(answer.clone()),
+            Self::Answered(_, asking) => asking.about(number).await,
         }
+    }
+}
+
+/// Who asks PDS, and on which occasion.
+#[derive(Clone, Copy)]
+pub struct Asking<'a> {
+    gateway: &'a Gateway,
+    transfer: Option<TransferId>,
+    request_id: Option<&'a str>,
+}
+
+impl Asking<'_> {
+    /// Commits that PDS is asked about this person, and asks it.
+    async fn about(self, number: &NhsNumber) -> Result<Answer, StoreError> {
+        let entry = AuditEntry {
+            transfer: self.transfer,
+            patient: Some(number.clone()),
+            request_id: self.request_id.map(str::to_owned),
+            ..AuditEntry::new(
+                AuditWord::DirectoryLookup,
+                self.gateway.clock.now(),
+                Agent::gateway(),
+                "PDS asked to trace the person before routing",
+            )
+        };
+        self.gateway.store.audit(vec![self.gateway.journal.row(&entry)]).await?;
+        Ok(self.gateway.directory.patient(number).await)
     }
 }
 
 /// What was asked before there was room.
 pub struct Beforehand {
-    pds: Option<(NhsNumber, Result<Option<PdsPatient>, DirectoryError>)>,
-}
-
-impl Beforehand {
-    /// Whether PDS was asked about this person, which has then been audited.
-    pub(crate) fn asked_about(&self, person: &NhsNumber) -> bool {
-        self.pds.as_ref().is_some_and(|(who, _)| who == person)
-    }
+    pds: Option<(NhsNumber, Answer)>,
 }
 
 impl Gateway {
-    /// Asks the scanner and PDS about a large message. Without an entry that says so PDS is not asked.
+    /// How PDS is asked in this request about the person of this transfer, which a message becomes where it is taken in; `None` where it
+    /// becomes none.
+    pub(crate) fn asking<'a>(&'a self, transfer: Option<TransferId>, request_id: Option<&'a str>) -> Asking<'a> {
+        Asking { gateway: self, transfer, request_id }
+    }
+
+    /// Asks the scanner and PDS about a large message.
     ///
     /// # Errors
     /// As [`Gateway::acceptance_of`]; a refusal has been audited when it is returned.
-    pub(crate) async fn beforehand(&self, submission: &Submission) -> Result<Beforehand, AcceptError> {
+    pub(crate) async fn beforehand(
+        &self,
+        submission: &Submission,
+        transfer: TransferId,
+    ) -> Result<Beforehand, AcceptError> {
         let who = OnceLock::new();
         // Entered before anything is decoded: whoever waited for it with its attachments in hand would be outside every bound.
         let scanning = match &self.scanner {
@@ -68,7 +110,6 @@ impl Gateway {
         let attached = {
             let _room = self.room.enter(submission.body.len()).await?;
             let Submission { client, body, media_type, .. } = submission;
-            let transfer = TransferId::random();
             let walked = self.walk(client, body, media_type, transfer, &Decided::default(), Pds::Foreseen(&who)).await;
             match walked {
                 Ok(prepared) => prepared.to_scan,
@@ -80,9 +121,7 @@ impl Gateway {
         drop((attached, scanning));
         let pds = match who.into_inner() {
             Some(number) => {
-                let asking = self.lookup_row(None, &number, submission.request_id.as_deref());
-                self.store.audit(vec![asking]).await?;
-                let answer = self.directory.patient(&number).await;
+                let answer = self.asking(Some(transfer), submission.request_id.as_deref()).about(&number).await?;
                 Some((number, answer))
             }
             None => None,

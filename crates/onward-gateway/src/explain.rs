@@ -13,6 +13,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::Gateway;
+use crate::beforehand::Pds;
+use crate::decision::Decided;
 use crate::prepare::{Copy, PrepareError, Prepared, Routing, format_of, read_tree};
 use crate::refusal::Refusal;
 
@@ -42,8 +44,8 @@ pub struct Explanation {
 }
 
 impl Gateway {
-    /// Explains a message to whoever asks, as if `client` had posted it. The asking is audited before PDS is asked. Before the answer
-    /// leaves, the look-up is, and that whoever asks is shown what came of it: an answer tells practice and pharmacy of a person.
+    /// Explains a message to whoever asks, as if `client` had posted it. The asking is audited, and so is that PDS is asked, before it is.
+    /// Before the answer leaves, so is that whoever asks is shown what came of it: an answer tells practice and pharmacy of a person.
     ///
     /// # Errors
     /// When the store cannot be read, or the asking, the look-up or the showing cannot be audited.
@@ -56,7 +58,8 @@ impl Gateway {
         request_id: Option<&str>,
     ) -> Result<Explanation, StoreError> {
         self.note_dry_run(asking.clone(), body, "explain", request_id).await?;
-        let prepared = self.prepare(client, body, media_type, TransferId::random()).await;
+        let pds = Pds::Asked(self.asking(None, request_id));
+        let prepared = self.walk(client, body, media_type, TransferId::random(), &Decided::default(), pds).await;
         if let Ok(prepared) = &prepared
             && let Some(patient) = prepared.patient()
         {
@@ -72,18 +75,18 @@ impl Gateway {
                     "what PDS and the directory say of the person was shown: explain",
                 )
             };
-            let looked_up = prepared.asked_about().map(|patient| self.lookup_row(None, patient, request_id));
-            self.store.audit(looked_up.into_iter().chain([self.journal.row(&shown)]).collect()).await?;
+            self.store.audit(vec![self.journal.row(&shown)]).await?;
         }
         explained(client, prepared)
     }
 
-    /// Explains a message as if `client` had posted it.
+    /// Explains a message as if `client` had posted it, without an entry: to measure it, on a stand-in for PDS.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn explain(&self, client: &Client, body: &Bytes, media_type: &str) -> Result<Explanation, StoreError> {
-        explained(client, self.prepare(client, body, media_type, TransferId::random()).await)
+        let pds = Pds::Untold(self.directory.as_ref());
+        explained(client, self.walk(client, body, media_type, TransferId::random(), &Decided::default(), pds).await)
     }
 
     /// Findings about a message, without its parties; the asking is audited.

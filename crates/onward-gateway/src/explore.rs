@@ -7,9 +7,11 @@ use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord, Basis, FoundA
 use onward_core::store::{FoundTask, StoreError, TaskQuery};
 use onward_core::{NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_ledger::{Checkpoint, Verified};
+use uuid::Uuid;
 
 use crate::Gateway;
 use crate::attend::Attendant;
+use crate::made::halves;
 use crate::sightings::{Sighting, all, sightings};
 use crate::verify::{self, ANOTHER_LOG, BROKEN, Misfit, VERIFIED, walk};
 
@@ -63,7 +65,7 @@ impl Found {
 }
 
 impl Gateway {
-    /// One page of entries of the person's organisation; the look is committed first.
+    /// One page of entries of the person's organisation, or of an export all those that name it; the look is committed first.
     ///
     /// # Errors
     /// When the store cannot be read, or the look cannot be audited: then nothing may be shown.
@@ -71,14 +73,21 @@ impl Gateway {
         &self,
         inquiry: &Inquiry<'_>,
         mut query: AuditQuery,
+        export: Option<Uuid>,
     ) -> Result<(Vec<FoundAudit>, bool), StoreError> {
         query.organisation = Some(inquiry.organisation.clone());
         let count = query.limit as usize;
         query.limit = query.limit.saturating_add(1);
         let patient = query.patient.clone();
-        let mut found = self.store.search_audit(query).await?;
-        let more = found.len() > count;
-        found.truncate(count);
+        let (found, more) = match export {
+            Some(id) => (halves(self.store.as_ref(), &query, id).await?, false),
+            None => {
+                let mut found = self.store.search_audit(query).await?;
+                let more = found.len() > count;
+                found.truncate(count);
+                (found, more)
+            }
+        };
         self.note_inquiry(inquiry, patient).await?;
         Ok((found, more))
     }

@@ -16,6 +16,7 @@ use onward_fhir::itk::Level;
 
 use crate::Gateway;
 use crate::answer::{NOT_REPLACED, TAKEN_IN, code_of_closed};
+use crate::beforehand::Pds;
 use crate::decision::{Decided, NotDecidable};
 use crate::identify::HoldCause;
 use crate::lifecycle::{TRIES, TakenBack};
@@ -99,8 +100,6 @@ pub enum Released {
 struct Walk {
     released: Released,
     patient: Option<NhsNumber>,
-    /// PDS was asked about that person.
-    asked: bool,
     care_home: Option<OdsCode>,
     deliveries: Vec<NewDelivery>,
     /// What it replaces, and the ends of the earlier versions' copies.
@@ -114,7 +113,6 @@ impl Walk {
         Self {
             released,
             patient: None,
-            asked: false,
             care_home: None,
             deliveries: Vec::new(),
             replaces: None,
@@ -175,10 +173,10 @@ impl Gateway {
             }
         };
         let walk = match said {
-            Ok(()) => self.walk_again(&held, &decided).await?,
+            Ok(()) => self.walk_again(&held, &decided, decider.request_id).await?,
             Err(why) => Walk::nothing(Released::NotDecidable(why)),
         };
-        let mut audit = self.decision_rows(&held, &walk, &decided, decider);
+        let mut audit = vec![self.decision_row(&held, &walk, &decided, decider)];
         let at = self.clock.now();
         match &walk.released {
             Released::Queued(planned) if !decider.act => {
@@ -260,7 +258,12 @@ impl Gateway {
         Ok(self.store.holds().await?.into_iter().find(|held| held.hold.id == hold))
     }
 
-    async fn walk_again(&self, held: &HeldTransfer, decided: &Decided) -> Result<Walk, StoreError> {
+    async fn walk_again(
+        &self,
+        held: &HeldTransfer,
+        decided: &Decided,
+        request_id: Option<&str>,
+    ) -> Result<Walk, StoreError> {
         let transfer = self.store.transfer(held.transfer).await?;
         let original = self.store.original(held.transfer).await?;
         let (Some(transfer), Some(original)) = (transfer, original) else {
@@ -271,7 +274,8 @@ impl Gateway {
             return Ok(Walk::nothing(Released::Refused(why)));
         };
         let body = Bytes::from(original.body);
-        let prepared = self.prepare_decided(&client, &body, &original.media_type, held.transfer, decided).await;
+        let pds = Pds::Asked(self.asking(Some(held.transfer), request_id));
+        let prepared = self.walk(&client, &body, &original.media_type, held.transfer, decided, pds).await;
         let parts = prepared.map(|prepared| {
             let is_replacement = prepared.facts.replaces.is_some();
             (prepared.routing, prepared.predecessor, is_replacement)
@@ -302,7 +306,6 @@ impl Gateway {
                 Ok(Walk {
                     released,
                     patient: Some(identified.patient),
-                    asked: true,
                     care_home: Some(identified.care_home.ods),
                     deliveries,
                     replaces: predecessor.map(|before| (before.transfer, version)),
@@ -310,8 +313,8 @@ impl Gateway {
                     endings,
                 })
             }
-            Ok((Routing::Hold { patient, care_home, asked, cause }, ..)) => {
-                Ok(Walk { patient, care_home, asked, ..Walk::nothing(Released::StillHeld(cause)) })
+            Ok((Routing::Hold { patient, care_home, cause }, ..)) => {
+                Ok(Walk { patient, care_home, ..Walk::nothing(Released::StillHeld(cause)) })
             }
             Err(PrepareError::Refused(refusal)) => Ok(Walk::nothing(Released::Refused(refusal.to_string()))),
             Err(PrepareError::Store(error)) => Err(error),
@@ -330,14 +333,8 @@ impl Gateway {
         (NewHold { id: hold.id, reason: cause.reason, detail: cause.detail.clone(), owner, due }, decided)
     }
 
-    /// The rows of one decision: that PDS was asked about the person, and what was decided and came of it.
-    fn decision_rows(
-        &self,
-        held: &HeldTransfer,
-        walk: &Walk,
-        decided: &Decided,
-        decider: &Decider<'_>,
-    ) -> Vec<AuditRow> {
+    /// The row of one decision: what was decided and came of it.
+    fn decision_row(&self, held: &HeldTransfer, walk: &Walk, decided: &Decided, decider: &Decider<'_>) -> AuditRow {
         let reason = held.hold.reason;
         let (success, what) = match &walk.released {
             Released::Queued(copies) if decider.act => (true, format!("released, {} copies", copies.len())),
@@ -350,9 +347,7 @@ impl Gateway {
         let detail = format!("{reason} {what}, by {}{}: {}", decider.by, told(decided), decider.reason);
         let mut entry = self.decision_entry(held, decider, success, detail);
         entry.patient.clone_from(&walk.patient);
-        let asked = walk.patient.as_ref().filter(|_| walk.asked);
-        let lookup = asked.map(|patient| self.lookup_row(Some(held.transfer), patient, decider.request_id));
-        lookup.into_iter().chain([self.journal.row(&entry)]).collect()
+        self.journal.row(&entry)
     }
 
     fn decision_entry(&self, held: &HeldTransfer, decider: &Decider<'_>, success: bool, detail: String) -> AuditEntry {
@@ -370,22 +365,6 @@ impl Gateway {
             transfer: Some(held.transfer),
             patient: walk.patient.clone(),
             ..AuditEntry::new(AuditWord::Hold, self.clock.now(), Agent::gateway(), detail)
-        })
-    }
-
-    /// The row that says that PDS was asked about this person.
-    pub(crate) fn lookup_row(
-        &self,
-        transfer: Option<onward_core::TransferId>,
-        patient: &NhsNumber,
-        request_id: Option<&str>,
-    ) -> AuditRow {
-        let detail = "PDS asked to trace the person before routing";
-        self.journal.row(&AuditEntry {
-            transfer,
-            patient: Some(patient.clone()),
-            request_id: request_id.map(str::to_owned),
-            ..AuditEntry::new(AuditWord::DirectoryLookup, self.clock.now(), Agent::gateway(), detail)
         })
     }
 }

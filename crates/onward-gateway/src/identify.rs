@@ -69,8 +69,6 @@ pub enum Identification {
         patient: Option<NhsNumber>,
         /// The home, when at least that is certain.
         care_home: Option<OdsCode>,
-        /// PDS was asked about the person; not about one whom the hospital labels as restricted.
-        asked: bool,
         /// Why.
         cause: HoldCause,
     },
@@ -90,7 +88,7 @@ pub struct Sources<'a> {
 /// Resolves the parties of an R4 document.
 ///
 /// # Errors
-/// Only when our own store cannot be read; an unreachable PDS is a hold.
+/// Only when our own store cannot be read, or cannot commit that PDS is asked; an unreachable PDS is a hold.
 pub async fn identify(
     document: &Bundle<'_, '_>,
     message_destinations: &[OdsCode],
@@ -98,12 +96,12 @@ pub async fn identify(
     now: Timestamp,
     decided: &Decided,
 ) -> Result<Identification, StoreError> {
-    let mut known = (None, None, false);
+    let mut known = (None, None);
     match resolve(document, message_destinations, sources, now, decided, &mut known).await {
         Ok(identified) => Ok(Identification::Known(Box::new(identified))),
         Err(Stop::Hold(cause)) => {
-            let (patient, care_home, asked) = known;
-            Ok(Identification::Hold { patient, care_home, asked, cause })
+            let (patient, care_home) = known;
+            Ok(Identification::Hold { patient, care_home, cause })
         }
         Err(Stop::Store(error)) => Err(error),
     }
@@ -130,7 +128,7 @@ async fn resolve(
     Sources { store, pds: asked, gp_routing }: Sources<'_>,
     now: Timestamp,
     decided: &Decided,
-    known: &mut (Option<NhsNumber>, Option<OdsCode>, bool),
+    known: &mut (Option<NhsNumber>, Option<OdsCode>),
 ) -> Result<Identified, Stop> {
     let mut evidence = Vec::new();
     let Some(patient) = document.of_type("Patient").next() else {
@@ -162,7 +160,6 @@ async fn resolve(
              recipients with the ward",
         );
     }
-    known.2 = true;
     let pds = trace(document, patient, &number, asked, decided, &mut evidence).await?;
     let restricted = labelled || pds.sensitivity != Sensitivity::Unrestricted;
     let resolved = home::resolve(document, message_destinations, store, now, &mut evidence).await;
@@ -302,7 +299,7 @@ async fn trace(
     decided: &Decided,
     evidence: &mut Vec<String>,
 ) -> Result<PdsPatient, Stop> {
-    let pds = match asked.patient(number).await {
+    let pds = match asked.patient(number).await? {
         Ok(Some(pds)) => pds,
         Ok(None) => {
             return hold(HoldReason::PatientNotFound, "PDS has no record under this NHS number, or withholds it");

@@ -17,7 +17,7 @@ use onward_ledger::{Checkpoint, SigningKeys, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{Gateway, contents, sightings};
+use crate::{Gateway, contents, made, sightings};
 
 /// Entries read at once when a checkpoint is made.
 const PAGE: u32 = 1_000;
@@ -219,6 +219,9 @@ fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
     let (what, transfer) = match (entry.word, entry.delivery) {
         (AuditWord::Query, _) => return (None, transfer),
         (AuditWord::DirectoryLookup, _) => (Some(Touched::Named("PDS demographics")), transfer),
+        (AuditWord::SubjectAccess, _) if made::is_of_entries(&entry.detail) => {
+            (Some(Touched::Named("audit entries about one person")), transfer)
+        }
         (AuditWord::SubjectAccess, _) => (Some(Touched::Named("subject access archive")), transfer),
         (AuditWord::Export, _) => (Some(Touched::Named("exported file")), transfer),
         (AuditWord::Reveal, None) if transfer.is_none() && entry.content_sha256.is_none() => {

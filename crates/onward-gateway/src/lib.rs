@@ -41,6 +41,7 @@ pub mod prepare;
 pub mod reconcile;
 pub mod redirect;
 pub mod refusal;
+pub mod registered;
 pub mod resending;
 mod room;
 pub mod routes;

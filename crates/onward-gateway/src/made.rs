@@ -4,16 +4,20 @@
 //! Names only: elements of FHIR, columns and keys of tables of ours, headings of pages of ours. Nothing that somebody else wrote stands
 //! among them.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use onward_core::store::Contents;
+use onward_core::audit::{AuditQuery, AuditWord, FoundAudit, Lists};
+use onward_core::store::{Contents, Store, StoreError};
 use onward_transform::disclose::carried;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::contents::listed;
+use crate::explore;
+use crate::sightings::all;
 
 /// How the entry begins that tells of a handed out part of the log.
 pub const OF_LOG: &str = "entries of the log";
@@ -26,6 +30,42 @@ pub const EVIDENCE: &str = "evidence from the log";
 const EXPORT: &str = "export ";
 const BEGINS: &str = " begins: ";
 const ENDS: &str = " ends: ";
+
+/// How begins what is said of an export of the log's entries about one person, which are no subject access archive.
+pub(crate) const OF_A_PERSON: [&str; 2] = ["export as CSV fetched", "export as NDJSON fetched"];
+
+/// Whether an entry of [`AuditWord::SubjectAccess`] that says this is about entries of the log that left, about one person.
+#[must_use]
+pub fn is_of_entries(told: &str) -> bool {
+    let what = match Half::read(told) {
+        Some(Half::Beginning(_)) => told.split_once(BEGINS).map_or(told, |(_, what)| what),
+        _ => told,
+    };
+    OF_A_PERSON.iter().any(|begins| what.starts_with(begins))
+}
+
+/// The entries of the export of this identifier among those that a query finds, the newest first: its beginning, and its end where it has
+/// one.
+pub(crate) async fn halves(store: &dyn Store, query: &AuditQuery, id: Uuid) -> Result<Vec<FoundAudit>, StoreError> {
+    let is_wanted = |word: &AuditWord| query.words.is_empty() || query.words.contains(word);
+    let mut found = Vec::new();
+    let words: Vec<_> = [AuditWord::SubjectAccess, AuditWord::Export].into_iter().filter(is_wanted).collect();
+    if !words.is_empty() {
+        found = all(store, AuditQuery { words, ..query.clone() }).await?;
+    }
+    if is_wanted(&AuditWord::Query) {
+        // Beginnings that name nobody.
+        let lists = AuditQuery { lists: Some(Lists::Exports), words: Vec::new(), ..query.clone() };
+        found.extend(all(store, lists).await?);
+    }
+    let is_half = |entry: &FoundAudit| match explore::told(entry).as_deref().and_then(Half::read) {
+        Some(Half::Beginning(own) | Half::End(own)) => own == id,
+        None => false,
+    };
+    found.retain(is_half);
+    found.sort_by_key(|entry| Reverse((entry.recorded, entry.index)));
+    Ok(found)
+}
 
 /// Which half of an export that is read while it leaves an entry tells. Both name it by an identifier that no other export has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +196,22 @@ mod tests {
         let crossed = format!("{OF_LOG}: export {id} begins: x");
         for told in [as_earlier.as_str(), &asked, &crossed, "export x begins: y", "export of the whole audit log", ""] {
             assert_eq!(Half::read(told), None, "{told}");
+        }
+    }
+
+    #[test]
+    fn entries_about_one_person_are_told_from_a_subject_access_archive() {
+        let id = Uuid::new_v4();
+        let reason = "x begins: export as CSV fetched";
+        for (what, is_entries) in [
+            ("export as CSV fetched, of the first 3 entries of the log", true),
+            ("export as NDJSON fetched, of the first 3 entries of the log", true),
+            ("export as subject access fetched, of the first 3 entries of the log", false),
+            ("9 files, by the hash of their manifest", false),
+        ] {
+            let told = format!("{what}: {reason}");
+            assert_eq!(is_of_entries(&told), is_entries, "{told}");
+            assert_eq!(is_of_entries(&Half::Beginning(id).told(&told)), is_entries, "{told}");
         }
     }
 

@@ -44,8 +44,6 @@ pub enum Routing {
         patient: Option<NhsNumber>,
         /// The home, when known.
         care_home: Option<OdsCode>,
-        /// PDS was asked about the person.
-        asked: bool,
         /// Why.
         cause: HoldCause,
     },
@@ -114,12 +112,6 @@ impl Prepared {
             Routing::Hold { patient, .. } => patient.as_ref(),
         }
     }
-
-    /// The person whom PDS was asked about.
-    #[must_use]
-    pub fn asked_about(&self) -> Option<&NhsNumber> {
-        self.patient().filter(|_| !matches!(self.routing, Routing::Hold { asked: false, .. }))
-    }
 }
 
 /// Why there is nothing prepared.
@@ -169,36 +161,11 @@ pub fn read_tree(bytes: &[u8], format: Format) -> Result<Tree<'_>, Refusal> {
 }
 
 impl Gateway {
-    /// Walks a message up to its copies.
+    /// Walks a message up to its copies, with a person's decisions in place of the steps that could not be resolved, and with PDS asked in
+    /// this way.
     ///
     /// # Errors
     /// See [`PrepareError`].
-    pub async fn prepare(
-        &self,
-        client: &Client,
-        body: &Bytes,
-        media_type: &str,
-        transfer: TransferId,
-    ) -> Result<Prepared, PrepareError> {
-        self.prepare_decided(client, body, media_type, transfer, &Decided::default()).await
-    }
-
-    /// The same with a person's decisions in place of the steps that could not be resolved.
-    ///
-    /// # Errors
-    /// See [`PrepareError`].
-    pub async fn prepare_decided(
-        &self,
-        client: &Client,
-        body: &Bytes,
-        media_type: &str,
-        transfer: TransferId,
-        decided: &Decided,
-    ) -> Result<Prepared, PrepareError> {
-        self.walk(client, body, media_type, transfer, decided, Pds::Asked(self.directory.as_ref())).await
-    }
-
-    /// The same, with PDS asked in another way.
     pub(crate) async fn walk(
         &self,
         client: &Client,
@@ -350,9 +317,7 @@ impl Gateway {
             format!("replaces version {}, transfer {}: whoever has it is told", before.version, before.transfer)
         });
         let routing = match (identification, &route.decision) {
-            (Identification::Hold { patient, care_home, asked, cause }, _) => {
-                Routing::Hold { patient, care_home, asked, cause }
-            }
+            (Identification::Hold { patient, care_home, cause }, _) => Routing::Hold { patient, care_home, cause },
             (Identification::Known(mut identified), decision) => {
                 evidence.clone_from(&identified.evidence);
                 for need in needs::unmet(&bundle, &identified.care_home) {
@@ -542,8 +507,6 @@ fn held(identified: &Identified, cause: HoldCause) -> Routing {
     Routing::Hold {
         patient: Some(identified.patient.clone()),
         care_home: Some(identified.care_home.ods.clone()),
-        // Whoever is identified was traced.
-        asked: true,
         cause,
     }
 }

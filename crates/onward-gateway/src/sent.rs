@@ -87,7 +87,8 @@ pub struct Sent {
     pub unended: Vec<u64>,
     /// Exports that began in this time and ended in another: where they ended, they are counted.
     pub ended_elsewhere: u64,
-    /// Places of the ends of exports about one person whose beginning cannot be read: the person was erased while they left.
+    /// Places of the ends of exports about one person whose beginning cannot be read: the person was erased while they left, or there
+    /// never was one.
     pub begun_unread: Vec<u64>,
     /// Beginnings of exports from before these had identifiers: which ended is not told.
     pub unpaired: u64,

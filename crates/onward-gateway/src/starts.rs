@@ -1,5 +1,6 @@
 //! Starts of gateways, as their entries tell them: what each put in force, and which policies it kept. The texts that are kept are held
-//! against that: each was put in force by the start of its moment, which names it, and none that a start names is missing.
+//! against that: each was put in force by the start of its moment, which names it, and none that a start names is missing. A text that
+//! somebody put straight into the database is in force nowhere: no start names it, and each tells of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,25 +121,25 @@ impl Start {
         format!("{BEGINS}{node}: {changed}{KEPT}{}{IN_FORCE}{}", kept.join(", "), parts.join(", "))
     }
 
+    /// The parts that an entry tells, of what it says after its word; `None` for one that is about no start.
+    pub(crate) fn says(said: &str) -> Option<Parts> {
+        let (_, parts) = said.strip_prefix(BEGINS)?.split_once(IN_FORCE)?;
+        let part = |part: &str| part.rsplit_once(' ').map(|(name, digest)| (name.to_owned(), digest.to_owned()));
+        parts.split(", ").map(part).collect()
+    }
+
     /// Of an entry of the gateway's own; `None` for one that is about no start.
     fn read(index: u64, at: Timestamp, event: &[u8]) -> Option<Self> {
-        let event: Value = serde_json::from_slice(event).ok()?;
-        let said = event["outcomeDesc"].as_str()?.strip_prefix(AuditWord::Configure.as_str())?.strip_prefix(": ")?;
+        let said = said(event)?;
+        let said = said.strip_prefix(AuditWord::Configure.as_str())?.strip_prefix(": ")?;
         let (node, rest) = said.strip_prefix(BEGINS)?.split_once(": ")?;
-        let (changed, parts) = rest.split_once(IN_FORCE)?;
-        let part = |part: &str| part.rsplit_once(' ').map(|(name, digest)| (name.to_owned(), digest.to_owned()));
+        let (changed, _) = rest.split_once(IN_FORCE)?;
         let kept = match changed.split_once(KEPT) {
             None => None,
             Some((_, "")) => Some(Vec::new()),
             Some((_, kept)) => Some(kept.split(", ").map(Named::read).collect::<Option<_>>()?),
         };
-        Some(Self {
-            index,
-            at,
-            node: node.to_owned(),
-            parts: parts.split(", ").map(part).collect::<Option<_>>()?,
-            kept,
-        })
+        Some(Self { index, at, node: node.to_owned(), parts: Self::says(said)?, kept })
     }
 
     /// Whether it put this text in force. A program that named none told 64 bits of what its policies say.
@@ -157,6 +158,37 @@ impl Start {
 
 /// For whom a policy is kept, and since when.
 type Row = (RecipientKind, Timestamp);
+
+/// What the entry says of a kept policy that no start knows. It is nothing about a person.
+#[must_use]
+pub fn planted(kept: &PolicyInForce) -> String {
+    let PolicyInForce { kind, since, text } = kept;
+    let sha256 = sha256_hex(text.as_bytes());
+    format!(
+        "the policy for {kind} that is kept since {since} ({sha256}) was put in force by no start: it counts for nothing"
+    )
+}
+
+/// Those of these statements that no alarm in the log makes.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn not_told_yet(store: &dyn Store, mut statements: Vec<String>) -> Result<Vec<String>, StoreError> {
+    if statements.is_empty() {
+        return Ok(statements);
+    }
+    let agent = Some(Agent::GATEWAY.to_owned());
+    let alarms = all(store, AuditQuery { agent, words: vec![AuditWord::Alarm], ..AuditQuery::default() }).await?;
+    let told: BTreeSet<String> = alarms.iter().filter_map(|alarm| said(alarm.event.as_deref()?)).collect();
+    statements.retain(|statement| !told.contains(&format!("{}: {statement}", AuditWord::Alarm)));
+    Ok(statements)
+}
+
+/// What an event says, its word in front.
+fn said(event: &[u8]) -> Option<String> {
+    let event: Value = serde_json::from_slice(event).ok()?;
+    event["outcomeDesc"].as_str().map(str::to_owned)
+}
 
 /// What the kept policies came to.
 #[derive(Debug, Default)]
@@ -205,6 +237,25 @@ impl Starts {
         self.named().any(|(_, named)| named == policy)
     }
 
+    /// Whether one of them names this kept text or put it in force. One that none does was put into the database by somebody else.
+    #[must_use]
+    pub fn know(&self, kept: &PolicyInForce) -> bool {
+        self.name(&Named::of(kept)) || self.all.iter().any(|start| start.put_in_force(kept))
+    }
+
+    /// The first microsecond at or after `at` since which neither these texts are kept nor any that a start names: what comes into force
+    /// then takes nothing's place.
+    #[must_use]
+    pub fn free_from(&self, at: Timestamp, kept: &[PolicyInForce]) -> Timestamp {
+        let kept = kept.iter().map(|kept| kept.since.as_microsecond());
+        let taken: BTreeSet<i64> = kept.chain(self.named().map(|(_, named)| named.since.as_microsecond())).collect();
+        let mut free = at.as_microsecond();
+        while taken.contains(&free) {
+            free += 1;
+        }
+        Timestamp::from_microsecond(free).unwrap_or(at)
+    }
+
     fn named(&self) -> impl Iterator<Item = (u64, &Named)> {
         self.all.iter().flat_map(|start| start.kept.iter().flatten().map(move |named| (start.index, named)))
     }
@@ -237,7 +288,10 @@ impl Starts {
             let (index, why) = match (another, named.first()) {
                 (Some((index, _)), _) => (*index, format!("{what} is not the one that entry {index} names")),
                 (None, Some((index, _))) => (*index, format!("{what} is put in force by no start of its moment")),
-                (None, None) => (first, format!("{what} is none that a start put in force then")),
+                (None, None) => {
+                    let why = "is none that a start put in force then: it was planted or changed in the store";
+                    (first, format!("{what} {why}"))
+                }
             };
             judged.misfits.push((Some((kind, since)), Misfit { index, why }));
         }

@@ -9,6 +9,7 @@ use onward_ledger::{Checkpoint, FirstMismatch, LogVerifier, StoredEntry, Verifie
 
 use crate::erasing;
 use crate::journal::columns_fit;
+use crate::registered::Registered;
 use crate::sightings::VERIFYING;
 use crate::starts::Starts;
 use crate::{contents, sent};
@@ -90,7 +91,7 @@ pub async fn walk(
     let (mut next, mut limit) = (0, PAGE);
     let mut erased = Erased::default();
     let mut lists = HashSet::new();
-    let mut starts = Starts::default();
+    let (mut starts, mut registered) = (Starts::default(), Registered::default());
     loop {
         let page = match store.audit_entries(next, limit).await {
             Ok(page) => page,
@@ -114,6 +115,7 @@ pub async fn walk(
             }
             erased.see(entry);
             starts.see(entry);
+            registered.see(entry);
             if !columns_fit(entry) {
                 let index = entry.index;
                 let why = format!("entry {index}: the columns that it is found by do not say what it says");
@@ -132,12 +134,13 @@ pub async fn walk(
                 return Ok(Err(Misfit { index, why }));
             }
             let whole = whole.and_then(|verified| erased.explained().map(|count| (verified, count)));
-            if whole.is_ok()
-                && let Some(misfit) = starts.misfit(store).await?
-            {
-                return Ok(Err(misfit));
+            if whole.is_err() {
+                return Ok(whole);
             }
-            return Ok(whole);
+            let of_policies = starts.misfit(store).await?;
+            let of_clients = registered.misfit(store).await?;
+            let first = of_policies.into_iter().chain(of_clients).min_by_key(|misfit| misfit.index);
+            return Ok(first.map_or(whole, Err));
         }
     }
 }

@@ -3,30 +3,47 @@
 //! Only digests are kept: which section or policy changed is told, never a value. The parts are those of the effective
 //! configuration (which holds no secret), the contents of the files that decide who gets what, and the keys in use: the store's by its
 //! name, the others by their public halves. A file of keys can be made where there is no store yet, and be put in another's place by
-//! hand: the start that first uses it tells.
+//! hand: the start that first uses it tells, and an exchange of TLS files while the gateway runs is told as a start is.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use onward_connect::secret::Secret;
 use onward_connect::webhook;
 use onward_core::Timestamp;
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::state::RecipientKind;
 use onward_core::store::StoreError;
 use onward_core::store::evidence::PolicyInForce;
 use onward_gateway::Gateway;
-use onward_gateway::starts::{Named, POLICY, Parts, Start, Starts, digest};
+use onward_gateway::registered::{self, Registered};
+use onward_gateway::starts::{self, Named, POLICY, Parts, Start, Starts, digest};
 use onward_store::sealing::KeyEncryption as _;
 use onward_transform::disclose::Policy;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, PdsMode, RouteFile, StoreUrl};
-use crate::listener::sha256_hex;
+use crate::listener::{Exchanges, sha256_hex};
 use crate::{app, serve, store_keys};
+
+/// How often what is in force is read again when other nodes start at the same moment.
+const TRIES: usize = 8;
+
+/// How long an exchange waits to be told again that could not be.
+const BETWEEN_TRIES: Duration = Duration::from_secs(2);
+
+/// The part that names the certificate of our listener, and the key behind it.
+pub(crate) const SERVER_CERTIFICATE: &str = "certificate of the server";
+/// The part that names the authorities of clients' certificates.
+pub(crate) const CLIENT_AUTHORITIES: &str = "authorities of clients";
+/// The part that names the revocation lists of those authorities.
+pub(crate) const CLIENT_LISTS: &str = "revocation lists of clients";
 
 /// The disclosure policies as they are written.
 pub type Policies = BTreeMap<RecipientKind, String>;
@@ -82,7 +99,10 @@ fn keys(config: &Config, parts: &mut Parts) -> anyhow::Result<()> {
         parts.insert("keys of posts".to_owned(), digest(&posting.join(" ")));
     }
     for (part, file) in certificates(config) {
-        parts.insert(part.to_owned(), fingerprints(file)?);
+        parts.insert(part.to_owned(), fingerprints_in::<CertificateDer<'_>>(file)?);
+    }
+    if let Some(file) = &config.server.client_crl_file {
+        parts.insert(CLIENT_LISTS.to_owned(), fingerprints_in::<CertificateRevocationListDer<'_>>(file)?);
     }
     let pds = config.pds.key_file.as_ref().filter(|_| config.pds.mode == PdsMode::Pds);
     let issuers = config.identity.issuer.iter().map(|issuer| &issuer.key_file);
@@ -109,8 +129,8 @@ fn certificates(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> 
     let is_mail = !smtp.host.is_empty();
     let is_postgres = !matches!(store.url, StoreUrl::Sqlite(_));
     let files = [
-        (true, "certificate of the server", &config.server.tls_certificate_file),
-        (true, "authorities of clients", &config.server.client_ca_file),
+        (true, SERVER_CERTIFICATE, &config.server.tls_certificate_file),
+        (true, CLIENT_AUTHORITIES, &config.server.client_ca_file),
         (true, "authorities of partners", &config.egress.extra_ca_file),
         (is_mesh, "certificate to MESH", &mesh.certificate_file),
         (is_mesh, "authorities of MESH", &mesh.ca_file),
@@ -123,12 +143,16 @@ fn certificates(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> 
     files.into_iter().filter(|(is_used, ..)| *is_used).filter_map(|(_, part, file)| Some((part, file.as_deref()?)))
 }
 
-/// The digest of the fingerprints of these certificates, in their order.
-fn fingerprints(file: &Path) -> anyhow::Result<String> {
-    let pem = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    let read = CertificateDer::pem_slice_iter(&pem).map(|certificate| Ok(sha256_hex(certificate?.as_ref())));
-    let all: Vec<String> = read.collect::<anyhow::Result<_>>().with_context(|| file.display().to_string())?;
+/// The digest of the fingerprints of these certificates or lists, in their order.
+pub(crate) fn fingerprints<D: PemObject + AsRef<[u8]>>(pem: &[u8]) -> anyhow::Result<String> {
+    let read = D::pem_slice_iter(pem).map(|each| Ok(sha256_hex(each?.as_ref())));
+    let all: Vec<String> = read.collect::<anyhow::Result<_>>()?;
     Ok(digest(&all.join(" ")))
+}
+
+fn fingerprints_in<D: PemObject + AsRef<[u8]>>(file: &Path) -> anyhow::Result<String> {
+    let pem = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    fingerprints::<D>(&pem).with_context(|| file.display().to_string())
 }
 
 /// The digest of what a TOML file says: comments and their places change nothing.
@@ -147,24 +171,67 @@ pub fn node() -> String {
 
 /// Commits an entry when what is in force is not what this node's last start had; of a node that never started here, not what any
 /// node's last start had. Two nodes that start at once with the same change may both tell it, each by its name. The policies are kept with
-/// it as they are written, where others were in force last, and it names the kept ones: those in force, and any that no start has named.
+/// it as they are written, where others were in force last, and it names the kept ones: those in force, and any of an earlier program that
+/// no start has named. A kept policy that no start put in force is somebody else's, and so is a registration of a client that no command
+/// left: it is not named, and told as an alarm, once in the log and at every start in the process log.
 ///
 /// # Errors
 /// When the log cannot be read or written: then nothing may be served.
 pub async fn note(gateway: &Gateway, node: &str, parts: &Parts, policies: &Policies) -> Result<bool, StoreError> {
-    note_as(gateway, node, (parts, policies), "").await
+    note_at(gateway, gateway.clock().now(), node, (parts, policies), "").await
 }
 
-/// `by` stands before what changed.
-async fn note_as(
+/// At this moment, or in the first microsecond after it in which nothing else came into force. `by` stands before what changed; a start has
+/// none.
+pub(crate) async fn note_at(
     gateway: &Gateway,
+    at: Timestamp,
+    node: &str,
+    what: (&Parts, &Policies),
+    by: &str,
+) -> Result<bool, StoreError> {
+    for _ in 1..TRIES {
+        match try_to_note(gateway, at, node, what, by).await {
+            // Another node put policies in force in this very microsecond.
+            Err(StoreError::Overtaken) => {}
+            outcome => return outcome,
+        }
+    }
+    try_to_note(gateway, at, node, what, by).await
+}
+
+async fn try_to_note(
+    gateway: &Gateway,
+    at: Timestamp,
     node: &str,
     (parts, policies): (&Parts, &Policies),
     by: &str,
 ) -> Result<bool, StoreError> {
-    let (store, now) = (gateway.store(), to_the_microsecond(gateway.clock().now()));
+    let store = gateway.store();
+    // Before the starts: what another one commits in between is then told by it.
+    let kept = store.policies_in_force().await?;
     let starts = Starts::of(store.as_ref()).await?;
-    let mut kept = store.policies_in_force().await?;
+    let now = starts.free_from(at, &kept);
+    let (mut kept, planted): (Vec<_>, Vec<_>) = kept.into_iter().partition(|policy| starts.know(policy));
+    let registered = Registered::of(store.as_ref()).await?;
+    let (mut parts, mut found) = (parts.clone(), Vec::new());
+    // Commands and exchanges leave it to the next start.
+    if by.is_empty() {
+        match store.clients().await {
+            Ok(clients) => {
+                parts.insert(registered::CLIENTS.to_owned(), registered::digest_of_all(&clients));
+                found = registered.found(&clients);
+            }
+            // It is told with what does not fit, and nobody signs in by it.
+            Err(StoreError::Corrupt(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut strange: Vec<String> = planted.iter().map(starts::planted).collect();
+    strange.extend(registered.misfits(store.as_ref()).await?.into_iter().map(|misfit| misfit.why));
+    let mut audit = alarms(gateway, now, strange).await?;
+    let own = |said: String| gateway.journal().row(&AuditEntry::new(AuditWord::Configure, now, Agent::gateway(), said));
+    audit.extend(found.into_iter().map(own));
     // Comments change nothing that a copy is held against.
     let is_new = |(kind, text): &(&RecipientKind, &String)| {
         newest(&kept, **kind).is_none_or(|newest| Policy::says(&newest.text) != Policy::says(text))
@@ -177,17 +244,32 @@ async fn note_as(
     kept.extend(new.iter().cloned());
     let is_named = |policy: &PolicyInForce| starts.name(&Named::of(policy));
     let changed = match last(&starts, node) {
-        Some(before) if before == parts && kept.iter().all(is_named) => return Ok(false),
-        Some(before) if before == parts => "policies are kept as they are written".to_owned(),
-        Some(before) => differences(before, parts),
+        Some(before) if *before == parts && kept.iter().all(is_named) => {
+            if !audit.is_empty() {
+                store.audit(audit).await?;
+            }
+            return Ok(false);
+        }
+        Some(before) if *before == parts => "policies are kept as they are written".to_owned(),
+        Some(before) => differences(before, &parts),
         None => "nothing was recorded before".to_owned(),
     };
     let is_in_force = |policy: &PolicyInForce| newest(&kept, policy.kind) == Some(policy);
     let told = kept.iter().filter(|policy| is_in_force(policy) || !is_named(policy)).map(Named::of);
-    let detail = Start::told(node, &format!("{by}{changed}"), &told.collect::<Vec<_>>(), parts);
-    let entry = AuditEntry::new(AuditWord::Configure, now, Agent::gateway(), detail);
-    store.put_in_force(new, vec![gateway.journal().row(&entry)]).await?;
+    audit.push(own(Start::told(node, &format!("{by}{changed}"), &told.collect::<Vec<_>>(), &parts)));
+    store.put_in_force(new, audit).await?;
     Ok(true)
+}
+
+/// Says what somebody changed in the database; gives the entries that are not in the log yet.
+async fn alarms(gateway: &Gateway, at: Timestamp, strange: Vec<String>) -> Result<Vec<AuditRow>, StoreError> {
+    for what in &strange {
+        tracing::error!(what, "ALARM: the database holds what neither a start nor a command put there");
+    }
+    let entry =
+        |what: String| AuditEntry { success: false, ..AuditEntry::new(AuditWord::Alarm, at, Agent::gateway(), what) };
+    let new = starts::not_told_yet(gateway.store().as_ref(), strange).await?;
+    Ok(new.into_iter().map(|what| gateway.journal().row(&entry(what))).collect())
 }
 
 /// As [`note`], for a command that makes copies: of the policies alone, as the keys and files of the gateway need not be in its reach.
@@ -202,17 +284,48 @@ pub async fn note_policies(gateway: &Gateway, node: &str, policies: &Policies) -
     parts.extend(
         policies.iter().filter_map(|(kind, text)| Some((format!("{POLICY}{kind}"), digest(&Policy::says(text)?)))),
     );
-    note_as(gateway, node, (&parts, policies), "by a command, ").await
+    note_at(gateway, gateway.clock().now(), node, (&parts, policies), "by a command, ").await
 }
 
-/// The moment as the store keeps it, so that what is named is what is kept.
-fn to_the_microsecond(at: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+/// As [`note`], for files of TLS that were exchanged while this node runs. Everything else stays as its last start had it.
+///
+/// # Errors
+/// When the log cannot be read or written.
+pub async fn note_exchange(gateway: &Gateway, node: &str, tls: &Parts) -> Result<bool, StoreError> {
+    let starts = Starts::of(gateway.store().as_ref()).await?;
+    let mut parts = last(&starts, node).cloned().unwrap_or_default();
+    parts.retain(|part, _| ![SERVER_CERTIFICATE, CLIENT_AUTHORITIES, CLIENT_LISTS].contains(&part.as_str()));
+    parts.extend(tls.clone());
+    note_at(gateway, gateway.clock().now(), node, (&parts, &Policies::new()), "while it runs, ").await
 }
 
-/// Of the kept policies for this kind the one that came into force last; of one moment the one that was there first.
+/// Tells each exchange of the files of TLS until `stop` turns true. The files are in force when that is told: a revocation must not wait
+/// for the log. One that cannot be told is told again; that of a process that ends before is told by its next start.
+pub async fn note_exchanges_until(
+    gateway: Arc<Gateway>,
+    mut exchanges: Exchanges,
+    node: String,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let tls = tokio::select! {
+            tls = exchanges.next() => tls,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let Some(tls) = tls else { return };
+        while let Err(error) = note_exchange(&gateway, &node, &tls).await {
+            tracing::error!(%error, "the exchange of TLS files could not be written to the audit log");
+            tokio::select! {
+                () = tokio::time::sleep(BETWEEN_TRIES) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+}
+
+/// Of the kept policies for this kind the one that came into force last.
 fn newest(kept: &[PolicyInForce], kind: RecipientKind) -> Option<&PolicyInForce> {
-    kept.iter().rev().filter(|kept| kept.kind == kind).max_by_key(|kept| kept.since)
+    kept.iter().filter(|kept| kept.kind == kind).max_by_key(|kept| kept.since)
 }
 
 /// What the newest start of this node put in force; that of any node, where this one has none.

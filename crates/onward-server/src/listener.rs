@@ -29,7 +29,7 @@ use patience::{Over, Pulse};
 use peers::Peers;
 pub(crate) use peers::holder;
 use tls::Trust;
-pub use tls::{Tls, TlsFiles};
+pub use tls::{Exchanges, Tls, TlsFiles};
 
 /// A handshake, the first request of a connection, or a request head that takes longer is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

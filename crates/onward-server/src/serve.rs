@@ -91,6 +91,8 @@ impl Running {
         let mut tasks = JoinSet::new();
         let gateway = Arc::clone(&app.gateway);
         if let Some(tls) = &tls {
+            let (gateway, exchanges) = (Arc::clone(&gateway), tls.exchanges());
+            tasks.spawn(in_force::note_exchanges_until(gateway, exchanges, in_force::node(), stopped.clone()));
             tasks.spawn(Arc::clone(tls).reload_until(stopped.clone()));
         }
         // In the clear on this machine only, as the configuration's check says.

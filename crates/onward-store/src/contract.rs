@@ -125,6 +125,7 @@ macro_rules! every_contract {
             checkpoints_only_grow,
             the_log_is_read_in_parts,
             an_organisation_finds_its_own_entries,
+            what_was_asked_before_is_the_senders_too,
             entries_are_found_by_what_they_say,
             found_entries_are_paged_from_the_newest,
             figures_tell_how_things_stand,

@@ -63,7 +63,8 @@ pub trait EvidenceStore: Send + Sync + 'static {
     /// judges whether a list is what its digest says.
     async fn contents(&self, sha256s: &[[u8; 32]]) -> Result<Vec<Contents>, StoreError>;
 
-    /// Keeps policies that come into force, with the entry that tells so; of the same kind and moment the first.
+    /// Keeps policies that come into force, with the entry that tells so. `Overtaken` where one of the same kind and moment is kept
+    /// already.
     async fn put_in_force(&self, policies: Vec<PolicyInForce>, audit: Vec<AuditRow>) -> Result<(), StoreError>;
     /// All policies that were in force since they are kept, the oldest first.
     async fn policies_in_force(&self) -> Result<Vec<PolicyInForce>, StoreError>;

@@ -11,11 +11,8 @@ use uuid::Uuid;
 
 use super::Sent;
 use crate::explore::told;
-use crate::made::Half;
+use crate::made::{Half, OF_A_PERSON};
 use crate::sightings::all;
-
-/// How the beginning of an export about one person read before it had an identifier. What was made as a whole has one entry, with a list.
-const AS_EARLIER: [&str; 2] = ["export as CSV fetched", "export as NDJSON fetched"];
 
 /// Beginnings and ends by identifier, each with the place of its entry.
 #[derive(Default)]
@@ -35,7 +32,8 @@ impl Exports {
             Some(Half::Beginning(id)) if entry.word != AuditWord::Export => (&mut self.begun, id, "beginning"),
             Some(Half::End(id)) if entry.word == AuditWord::Export => (&mut self.ended, id, "end"),
             _ => {
-                let is_earlier = !has_list && AS_EARLIER.iter().any(|begins| said.starts_with(begins));
+                // Before these had identifiers. What was made as a whole has one entry, with a list.
+                let is_earlier = !has_list && OF_A_PERSON.iter().any(|begins| said.starts_with(begins));
                 self.unpaired += u64::from(is_earlier);
                 return is_earlier;
             }

@@ -56,7 +56,8 @@ fn not_kept(second: i64, index: u64) -> (u64, String) {
 
 fn unnamed(second: i64, index: u64) -> (u64, String) {
     let since = at(second);
-    (index, format!("the policy for care-home that is kept since {since} is none that a start put in force then"))
+    let why = "is none that a start put in force then: it was planted or changed in the store";
+    (index, format!("the policy for care-home that is kept since {since} {why}"))
 }
 
 fn other(second: i64, index: u64) -> (u64, String) {
@@ -104,6 +105,26 @@ fn each_manipulation_of_a_kept_policy_is_told_at_the_entry_that_names_it() {
     let for_others = PolicyInForce { kind: RecipientKind::PharmacyReferral, ..second.clone() };
     let (counted, misfits) = judged(&starts, &[&first, &for_others]);
     assert_eq!((counted, misfits.len()), (vec![at(1)], 2), "for another kind: {misfits:?}");
+}
+
+#[test]
+fn only_what_a_start_put_in_force_is_known() {
+    let (first, second) = (kept("1", 1), kept("2", 20));
+    let starts = Starts { all: vec![earlier(3, 1, &first), start(9, 20, &[&second])] };
+    assert!(starts.know(&first) && starts.know(&second));
+    let moved = PolicyInForce { since: at(2), ..first.clone() };
+    let widened = PolicyInForce { text: format!("{}\n# x", second.text), ..second.clone() };
+    let for_others = PolicyInForce { kind: RecipientKind::PharmacyReferral, ..second.clone() };
+    for planted in [moved, widened, for_others] {
+        assert!(!starts.know(&planted), "{planted:?}");
+    }
+
+    // What comes into force takes no place that is taken, nor one that is empty again.
+    let next = |second: i64, by: i64| Timestamp::from_microsecond(at(second).as_microsecond() + by).expect("a moment");
+    let third = PolicyInForce { since: next(20, 1), ..second.clone() };
+    assert_eq!(starts.free_from(at(30), &[]), at(30));
+    assert_eq!(starts.free_from(at(20), &[]), next(20, 1), "a start names one that is not there any more");
+    assert_eq!(starts.free_from(at(20), &[third, second]), next(20, 2));
 }
 
 #[test]

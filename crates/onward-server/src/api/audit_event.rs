@@ -13,6 +13,7 @@ use onward_fhir::authored::{SearchEntry, searchset};
 use onward_gateway::audit_search::AuditPage;
 use onward_gateway::journal::words_of_type;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::date::Range;
 use super::edge::FHIR_JSON;
@@ -27,7 +28,7 @@ const COUNT: u32 = 50;
 /// The most that `_count` may ask for.
 const COUNT_MAX: u32 = 200;
 
-const UNDERSTOOD: &str = "understood are patient, agent, entity, date, type, _count and _cursor";
+const UNDERSTOOD: &str = "understood are patient, agent, entity, export, date, type, _count and _cursor";
 
 /// Where a page begins, and what was asked for: sealed in its link, so that no NHS number stands in a URL that we make.
 #[derive(Serialize, Deserialize)]
@@ -81,7 +82,8 @@ async fn answer(app: &App, caller: &Caller, asked: &str) -> Response {
         Err(text) => return outcome::bad_request(text).into_response(),
     };
     let raw = format!("AuditEvent?{asked}");
-    match app.gateway.search_audit(&caller.client, search.query, &raw, caller.request_id.as_deref()).await {
+    let request_id = caller.request_id.as_deref();
+    match app.gateway.search_audit(&caller.client, search.query, search.export, &raw, request_id).await {
         Ok(page) => match bundle(app, caller, &search.origin, &page) {
             Some(bundle) => ([(header::CONTENT_TYPE, FHIR_JSON)], bundle).into_response(),
             None => outcome::fault().into_response(),
@@ -93,6 +95,8 @@ async fn answer(app: &App, caller: &Caller, asked: &str) -> Response {
 /// What is searched for, and the text that says so on the next page.
 struct Search {
     query: AuditQuery,
+    /// By its identifier: all of its entries stand on one page.
+    export: Option<Uuid>,
     origin: String,
 }
 
@@ -105,15 +109,17 @@ impl Search {
             let cursor = app.seal.open(&caller.client.id, text);
             let cursor = cursor.and_then(|cursor| serde_json::from_str::<Cursor>(&cursor).ok());
             let cursor = cursor.ok_or("the cursor is not one of this client's, or too old: search again")?;
-            let query = read_parameters(&cursor.search)?;
+            let (query, export) = read_parameters(&cursor.search)?;
             let after = Some((cursor.recorded, cursor.index));
-            return Ok(Self { query: AuditQuery { after, ..query }, origin: cursor.search });
+            return Ok(Self { query: AuditQuery { after, ..query }, export, origin: cursor.search });
         }
-        Ok(Self { query: read_parameters(asked)?, origin: asked.to_owned() })
+        let (query, export) = read_parameters(asked)?;
+        Ok(Self { query, export, origin: asked.to_owned() })
     }
 }
 
-fn read_parameters(asked: &str) -> Result<AuditQuery, &'static str> {
+fn read_parameters(asked: &str) -> Result<(AuditQuery, Option<Uuid>), &'static str> {
+    let mut export = None;
     let mut query = AuditQuery { limit: COUNT, ..AuditQuery::default() };
     let mut range = Range::default();
     let mut seen: Vec<String> = Vec::new();
@@ -126,6 +132,7 @@ fn read_parameters(asked: &str) -> Result<AuditQuery, &'static str> {
             "patient" | "patient:identifier" => query.patient = Some(patient(&value)?),
             "agent" | "agent:identifier" => query.agent = Some(agent(&value)?),
             "entity" => query.entity = Some(entity(&value)?),
+            "export" => export = Some(value.parse().map_err(|_| "export takes the identifier of an export, a UUID")?),
             "date" => {
                 let read = Range::read(&value);
                 range = range.and(read.ok_or("date takes a date or an instant, after eq, ge, gt, le, lt or nothing")?);
@@ -141,7 +148,7 @@ fn read_parameters(asked: &str) -> Result<AuditQuery, &'static str> {
         seen.push(name.into_owned());
     }
     (query.from, query.until) = (range.from, range.until);
-    Ok(query)
+    Ok((query, export))
 }
 
 /// By identifier, `system|value` or the bare number.

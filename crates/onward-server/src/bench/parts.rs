@@ -89,7 +89,8 @@ async fn store(
     Ok((spent / count, count, elapsed))
 }
 
-/// What the gateway commits for one message, as if for another one: under other identifiers.
+/// What the gateway commits for one message when it takes it in, as if for another one: under other identifiers. That PDS is asked is an entry
+/// of its own before.
 fn again(template: &Acceptance) -> Acceptance {
     let (id, mut again) = (TransferId::random(), template.clone());
     let fresh = || Uuid::new_v4().to_string();

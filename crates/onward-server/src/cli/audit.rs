@@ -48,7 +48,8 @@ Exit code: 0 the log is whole, 1 an entry, a checkpoint or a cosignature does no
   onward audit export --evidence --out log.ndjson    # for verify.py: what the log hashes, with the event that it stands for
 
 Entries about erased people have no event: only --evidence lists them. What is recorded while it runs is not in it, the entries about
-the export itself neither. The last line is written when the log holds that the export ended, and not where it cannot. Everybody about whom an entry left is told of the export: `onward audit who`, `sar`, `breach`.")]
+the export itself neither. The last line is written when the log holds that the export ended, and not where it cannot; a file gets its name after that, and until then is
+a hidden one beside it, which is removed where the export fails. Everybody about whom an entry left is told of the export: `onward audit who`, `sar`, `breach`.")]
     Export(Export),
     /// Who saw a patient: who, as what, when, and on what ground; asking is itself audited
     #[command(after_help = "Examples:

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
 use onward_connect::egress::Egress;
 use onward_core::audit::AuditWord;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::{MeshMailboxId, OdsCode};
+use onward_gateway::registered;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
@@ -184,8 +185,8 @@ async fn add(add: &Add, terminal: &mut Terminal) -> Outcome {
         disabled: false,
         under: None,
     };
-    let detail =
-        format!("client {} added: {} of {}, keys {}", client.id, client.role, client.ods, kids(&client).join(", "));
+    let keys = told_keys(&client).join(", ");
+    let detail = registered::told(&client, &format!("added: {} of {}, keys {keys}", client.role, client.ods));
     made.keep_if(store.put_client(client.clone(), vec![desk.row(AuditWord::Configure, detail)]).await)?;
     tell("added", &client, add.keys.generate_key.as_deref(), add.json, terminal);
     Ok(Exit::Done)
@@ -195,10 +196,11 @@ async fn rotate(rotate: &Rotate, terminal: &mut Terminal) -> Outcome {
     let (config, store) = rotate.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let mut client = store.client(&rotate.id).await?.ok_or_else(|| unknown(&rotate.id))?;
-    let old = kids(&client).join(", ");
+    let old = told_keys(&client).join(", ");
     let made = MadeKeys::from(&rotate.keys, &config)?;
     client.jwks.clone_from(&made.jwks);
-    let detail = format!("client {} rotated: keys {old} replaced by {}", client.id, kids(&client).join(", "));
+    let new = told_keys(&client).join(", ");
+    let detail = registered::told(&client, &format!("rotated: keys {old} replaced by {new}"));
     made.keep_if(store.put_client(client.clone(), vec![desk.row(AuditWord::Configure, detail)]).await)?;
     tell("rotated", &client, rotate.keys.generate_key.as_deref(), rotate.json, terminal);
     Ok(Exit::Done)
@@ -209,7 +211,7 @@ async fn disable(disable: &Disable, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     let mut client = store.client(&disable.id).await?.ok_or_else(|| unknown(&disable.id))?;
     client.disabled = true;
-    let row = desk.row(AuditWord::Configure, format!("client {} disabled", client.id));
+    let row = desk.row(AuditWord::Configure, registered::told(&client, "disabled"));
     store.put_client(client.clone(), vec![row]).await?;
     tell("disabled", &client, None, disable.json, terminal);
     Ok(Exit::Done)
@@ -306,6 +308,19 @@ fn kids(client: &Client) -> Vec<String> {
     }
     let keys: Value = serde_json::from_str(&client.jwks).unwrap_or_default();
     keys["keys"].as_array().into_iter().flatten().filter_map(|key| key["kid"].as_str()).map(str::to_owned).collect()
+}
+
+/// As the audit log tells them: an identifier is the client's choice, so the RFC 7638 thumbprint stands beside it where it is another.
+fn told_keys(client: &Client) -> Vec<String> {
+    let Ok(set) = serde_json::from_str::<JwkSet>(&client.jwks) else { return kids(client) };
+    let told = |key: &Jwk| {
+        let kid = key.common.key_id.as_deref().unwrap_or_default();
+        match key_source::thumbprint(key) {
+            Some(thumbprint) if thumbprint != kid => format!("{kid} ({thumbprint})"),
+            _ => kid.to_owned(),
+        }
+    };
+    set.keys.iter().map(told).collect()
 }
 
 fn shown(client: &Client) -> Value {

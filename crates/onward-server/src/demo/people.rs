@@ -6,6 +6,7 @@ use onward_core::UserId;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::people::{self, User};
+use onward_gateway::registered;
 
 use super::world::World;
 use crate::app::App;
@@ -62,7 +63,7 @@ pub(super) async fn settle_in(app: &App, world: &World) -> anyhow::Result<()> {
             under: None,
         };
         if store.client(person.id).await?.as_ref() != Some(&client) {
-            let row = configured(app, format!("client {} registered by the demo", person.id));
+            let row = configured(app, registered::told(&client, "registered by the demo"));
             store.put_client(client, vec![row]).await?;
         }
     }

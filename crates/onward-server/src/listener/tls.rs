@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use onward_connect::strength::{private_key_bits, tls_provider};
+use onward_gateway::starts::Parts;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::sha256_hex;
+use crate::in_force::{CLIENT_AUTHORITIES, CLIENT_LISTS, SERVER_CERTIFICATE, fingerprints};
 
 /// How often the files are looked at: a change is in force within 5 seconds (trust.md §2, N5).
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -48,6 +50,8 @@ pub struct Tls {
 struct Current {
     config: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// Fingerprints of certificate, authorities and lists, as the audit log tells them.
+    told: Parts,
     /// SHA-256 of each file.
     digests: [Option<String>; 4],
 }
@@ -77,6 +81,7 @@ impl TlsFiles {
     fn build(&self, contents: &Contents) -> anyhow::Result<Current> {
         let Contents(files) = contents;
         let [certificate, key, client_ca, client_crl] = files.each_ref().map(|file| file.as_deref().map(Vec::as_slice));
+        let told = told(certificate.unwrap_or_default(), client_ca, client_crl)?;
         let chain: Vec<CertificateDer<'static>> = pem(certificate.unwrap_or_default())
             .with_context(|| format!("the certificate {}", self.certificate.display()))?;
         if let Some(bits) = private_key_bits(key.unwrap_or_default()) {
@@ -106,8 +111,20 @@ impl TlsFiles {
             config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Current { config: Arc::new(config), clients, digests: contents.digests() })
+        Ok(Current { config: Arc::new(config), clients, told, digests: contents.digests() })
     }
+}
+
+fn told(certificate: &[u8], client_ca: Option<&[u8]>, client_crl: Option<&[u8]>) -> anyhow::Result<Parts> {
+    let mut told = Parts::new();
+    told.insert(SERVER_CERTIFICATE.to_owned(), fingerprints::<CertificateDer<'_>>(certificate)?);
+    if let Some(pem) = client_ca {
+        told.insert(CLIENT_AUTHORITIES.to_owned(), fingerprints::<CertificateDer<'_>>(pem)?);
+    }
+    if let Some(pem) = client_crl {
+        told.insert(CLIENT_LISTS.to_owned(), fingerprints::<CertificateRevocationListDer<'_>>(pem)?);
+    }
+    Ok(told)
 }
 
 fn client_verifier(
@@ -195,9 +212,33 @@ impl Tls {
         }
     }
 
+    /// The fingerprints of the files that are in force, as the audit log tells them.
+    #[must_use]
+    pub fn told(&self) -> Parts {
+        self.current.borrow().told.clone()
+    }
+
+    /// The exchanges from now on.
+    #[must_use]
+    pub fn exchanges(&self) -> Exchanges {
+        Exchanges(self.current.subscribe())
+    }
+
     /// For a new connection.
     pub(super) fn guard(&self) -> Guard {
         Guard(self.current.subscribe())
+    }
+}
+
+/// Exchanges of the files.
+pub struct Exchanges(watch::Receiver<Current>);
+
+impl Exchanges {
+    /// Waits for the next one, and gives the fingerprints of what is in force since; of several that have passed the last. `None` when
+    /// there will be none any more.
+    pub async fn next(&mut self) -> Option<Parts> {
+        self.0.changed().await.ok()?;
+        Some(self.0.borrow_and_update().told.clone())
     }
 }
 

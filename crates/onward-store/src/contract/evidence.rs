@@ -6,7 +6,7 @@ use onward_core::audit::{AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::evidence::{PolicyInForce, StoredCosignature};
 use onward_core::store::reporting::{HeldThen, ReportedCopy};
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Contents, ErasureOutcome, Intent};
+use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Contents, ErasureOutcome, Intent, StoreError};
 use uuid::Uuid;
 
 use super::erasing::{confirm, request, settled};
@@ -59,9 +59,19 @@ pub(crate) async fn policies_are_kept_from_the_moment_that_they_are_in_force(sto
     assert_eq!(store.policies_in_force().await, Ok(Vec::new()));
     let first = vec![policy(home, 5, "version = \"1\"\n"), policy(practice, 5, "version = \"1\"\n")];
     store.put_in_force(first.clone(), vec![row(AuditWord::Configure)]).await.expect("committed");
-    let again = vec![policy(home, 3, "version = \"0\"\n"), policy(home, 5, "another node's, at the same moment")];
-    store.put_in_force(again, vec![row(AuditWord::Configure)]).await.expect("committed");
-    let expected = [vec![policy(home, 3, "version = \"0\"\n")], first].concat();
+    let earlier = policy(home, 3, "version = \"0\"\n");
+    for text in ["another node's, at the same moment", "version = \"1\"\n"] {
+        let again = vec![earlier.clone(), policy(home, 5, text)];
+        let kept = store.put_in_force(again, vec![row(AuditWord::Configure)]).await;
+        assert_eq!(kept, Err(StoreError::Overtaken), "never silently one of two");
+    }
+    assert_eq!(
+        (store.policies_in_force().await, store.audit_size().await),
+        (Ok(first.clone()), Ok(1)),
+        "nothing of it"
+    );
+    store.put_in_force(vec![earlier.clone()], vec![row(AuditWord::Configure)]).await.expect("committed");
+    let expected = [vec![earlier], first].concat();
     assert_eq!(store.policies_in_force().await, Ok(expected.clone()));
     assert_eq!(store.audit_size().await, Ok(2));
     let twice = row(AuditWord::Configure);

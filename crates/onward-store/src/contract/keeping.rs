@@ -1,6 +1,7 @@
 //! Clients and tokens, the directory, the log and its checkpoints.
 
 use jiff::civil::date;
+use onward_core::TransferId;
 use onward_core::audit::{AuditQuery, AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::client::{Client, NhsNumberPolicy, Role, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy};
@@ -313,6 +314,23 @@ pub(crate) async fn an_organisation_finds_its_own_entries(store: Shared) {
     assert!(found(&store, foreign).await.is_empty(), "a person does not open another organisation's entries");
     let foreign = AuditQuery { entity: read.delivery.map(|id| id.to_string()), ..of("RYJ") };
     assert!(found(&store, foreign).await.is_empty(), "nor does a copy");
+}
+
+/// That PDS is asked is audited before the message is taken in, and is the sender's when it is; of one that never is, it is nobody's.
+pub(crate) async fn what_was_asked_before_is_the_senders_too(store: Shared) {
+    let mut message = acceptance(1);
+    message.audit[0].transfer = Some(message.transfer.id);
+    let asked =
+        |transfer| AuditRow { transfer: Some(transfer), patient: Some(patient(1)), ..row(AuditWord::DirectoryLookup) };
+    store.audit(vec![asked(message.transfer.id), asked(TransferId::random())]).await.expect("committed");
+    let own = AuditQuery { organisation: Some(ods("RXH")), ..everything() };
+    assert!(found(&store, own.clone()).await.is_empty(), "nothing was taken in");
+    assert_eq!(store.misfiled_audit().await.expect("readable"), None);
+    accept_new(&store, message).await;
+    let mut entries = found(&store, own).await;
+    entries.sort_unstable();
+    assert_eq!(entries, [0, 2]);
+    assert_eq!(store.misfiled_audit().await.expect("readable"), None);
 }
 
 pub(crate) async fn entries_are_found_by_what_they_say(store: Shared) {

@@ -30,7 +30,8 @@ pub(super) async fn seal(c: &Keyed, rows: &[&AuditRow]) -> Result<Vec<Sealed>, F
     rows.iter().zip(keys).map(|(row, key)| Ok(sealed_entry(c.keys(), key, row)?)).collect()
 }
 
-/// Writes rows at the places that the caller has taken, and whose entries they are.
+/// Writes rows at the places that the caller has taken, and whose entries they are; of a transfer that is taken in, also those from before
+/// (that PDS was asked).
 pub(super) async fn insert(
     c: &Keyed,
     positions: impl Iterator<Item = i64>,
@@ -78,7 +79,10 @@ pub(super) async fn insert(
          UNION SELECT t.sender, a.recorded, a.position FROM audit_log a JOIN transfers t ON t.id = a.transfer::uuid
              WHERE a.position = ANY($1)
          UNION SELECT d.recipient, a.recorded, a.position FROM audit_log a JOIN deliveries d ON d.id = a.delivery::uuid
-             WHERE a.position = ANY($1)",
+             WHERE a.position = ANY($1)
+         UNION SELECT t.sender, a.recorded, a.position FROM audit_log n JOIN transfers t ON t.id = n.transfer::uuid
+             JOIN audit_log a ON a.transfer = n.transfer WHERE n.position = ANY($1) AND n.word = 'accept'
+         ON CONFLICT DO NOTHING",
         &[&positions],
     )
     .await?;

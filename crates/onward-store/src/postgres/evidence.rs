@@ -87,7 +87,9 @@ async fn put_in_force<'j>(
     let sql = "INSERT INTO policies (kind, since, text) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     for policy in policies {
         let kept: [&(dyn ToSql + Sync); 3] = [&policy.kind.as_str(), &micros(policy.since), &policy.text];
-        session::execute(work.client(), sql, &kept).await?;
+        if session::execute(work.client(), sql, &kept).await? == 0 {
+            return Err(Failure::Overtaken);
+        }
     }
     work.audit(audit);
     Ok(())

@@ -87,9 +87,12 @@ impl EvidenceStore for SqliteStore {
 
     async fn put_in_force(&self, policies: Vec<PolicyInForce>, audit: Vec<AuditRow>) -> Result<(), StoreError> {
         self.write(move |c| {
-            let mut keep = c.prepare_cached("INSERT OR IGNORE INTO policies (kind, since, text) VALUES (?, ?, ?)")?;
+            let sql = "INSERT INTO policies (kind, since, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+            let mut keep = c.prepare_cached(sql)?;
             for policy in &policies {
-                keep.execute(params![policy.kind.as_str(), micros(policy.since), policy.text])?;
+                if keep.execute(params![policy.kind.as_str(), micros(policy.since), policy.text])? == 0 {
+                    return Err(Failure::Overtaken);
+                }
             }
             audit::append(c, &audit)
         })

@@ -68,6 +68,12 @@ pub(super) fn accept(c: &Keyed<'_>, acceptance: &Acceptance) -> Result<Accepted,
         insert_hold(c, transfer.id, hold, "{}", transfer.received)?;
     }
     audit::append(c, &acceptance.audit)?;
+    // What was audited before it was taken in, that PDS was asked, is its sender's as well.
+    c.prepare_cached(
+        "INSERT OR IGNORE INTO audit_parties (organisation, recorded, position)
+         SELECT ?, recorded, position FROM audit_log WHERE transfer = ?",
+    )?
+    .execute(params![transfer.sender.as_str(), transfer.id.to_string()])?;
     Ok(Accepted::New)
 }
 

@@ -162,12 +162,26 @@ async fn without_the_entry_of_its_end_the_last_line_of_an_export_does_not_leave(
     let (outcome, out) = audit(&folder, &["export"]).await;
     assert!(outcome.is_err() && out.lines().count() == 2 && !out.contains("entry 2"), "{outcome:?}: {out}");
     let out = path(&folder, "log.ndjson");
-    let outcome = audit(&folder, &["export", "--evidence", "--out", &out]).await.0;
-    let written = std::fs::read_to_string(&out).expect("a file");
-    assert!(outcome.is_err() && written.lines().count() == 3, "of four entries: {outcome:?}: {written}");
+    let files = || std::fs::read_dir(folder.path()).expect("readable").count();
+    let before = files();
+    assert!(audit(&folder, &["export", "--evidence", "--out", &out]).await.0.is_err());
+    assert!(!std::path::Path::new(&out).exists() && files() == before, "nor a file that is not whole");
     file.execute_batch("DROP TRIGGER no_end").expect("runs");
-    let (outcome, out) = audit(&folder, &["export"]).await;
-    assert_eq!((outcome, out.lines().count()), (Ok(Exit::Done), 5), "{out}");
+    let (outcome, text) = audit(&folder, &["export"]).await;
+    assert_eq!((outcome, text.lines().count()), (Ok(Exit::Done), 5), "{text}");
+
+    // An entry that cannot be read stops it half way.
+    file.execute_batch(
+        "CREATE TABLE kept AS SELECT * FROM audit_log; UPDATE audit_log SET event = substr(event, 2) WHERE position = 3",
+    )
+    .expect("runs");
+    assert!(audit(&folder, &["export", "--evidence", "--out", &out]).await.0.is_err());
+    assert!(!std::path::Path::new(&out).exists() && files() == before);
+    file.execute_batch("UPDATE audit_log SET event = (SELECT event FROM kept WHERE position = 3) WHERE position = 3")
+        .expect("runs");
+    assert_eq!(audit(&folder, &["export", "--evidence", "--out", &out]).await.0, Ok(Exit::Done), "the name is free");
+    let written = std::fs::read_to_string(&out).expect("a file");
+    assert!(written.lines().count() == 8 && files() == before + 1, "{written}");
 }
 
 /// A path of the folder, as an argument.

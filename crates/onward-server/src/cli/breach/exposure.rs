@@ -9,6 +9,7 @@ use onward_core::state::RecipientKind;
 use onward_core::store::{DeliveryRecord, Store, StoreError};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId, UserId};
 use onward_gateway::explore::everything;
+use onward_gateway::made::is_of_entries;
 use onward_gateway::sightings::{Carried, Showed, all, shown_by};
 use onward_transform::disclose::{Cell, Policy, matrix};
 use uuid::Uuid;
@@ -76,6 +77,8 @@ pub(super) enum Extent {
     Copy(Option<RecipientKind>),
     /// Everything, for the person themselves or whoever asked in their name.
     Everything,
+    /// That, or the entries of the log about the person: which, an erased entry does not tell any more.
+    Export,
     /// A line on a home's list of arrivals.
     ListLine,
     /// A copy, a hold, or a line on a list, as operators see it.
@@ -95,6 +98,7 @@ impl Extent {
             Self::Copy(Some(kind)) => format!("copy as made for {kind}"),
             Self::Copy(None) => "copy".to_owned(),
             Self::Everything => "subject access archive".to_owned(),
+            Self::Export => "subject access archive, or entries of the audit log about the person".to_owned(),
             Self::ListLine => "line on a list of arrivals".to_owned(),
             Self::BoardLine => "as operators see it, without a name".to_owned(),
             Self::Identity => "whom it is about".to_owned(),
@@ -113,7 +117,7 @@ impl Extent {
                 let rows = matrix(policies).into_iter().filter(|row| row.cells.iter().any(disclosed));
                 rows.map(|row| row.element).collect()
             }
-            Self::Everything => {
+            Self::Everything | Self::Export => {
                 listed(&["everything that is held about the person: messages, copies, entries, decisions"])
             }
             Self::ListLine => listed(&[
@@ -273,7 +277,7 @@ impl Search<'_> {
             AuditWord::ReadTask => Extent::State,
             AuditWord::Query => Extent::Entries,
             AuditWord::Reveal => Extent::Identity,
-            AuditWord::SubjectAccess => Extent::Everything,
+            AuditWord::SubjectAccess => Extent::Export,
             _ => Extent::Copy(copy.map(|copy| copy.kind)),
         };
         self.found.push(Exposure {
@@ -301,6 +305,7 @@ impl Search<'_> {
             AuditWord::Query if told.detail == "query: Task search" => Extent::State,
             AuditWord::Query => Extent::Entries,
             AuditWord::Reveal => Extent::Identity,
+            AuditWord::SubjectAccess if is_of_entries(after_word(&told.detail)) => Extent::Entries,
             AuditWord::SubjectAccess => Extent::Everything,
             _ => Extent::Copy(match entry.delivery {
                 Some(id) => self.copy(id).await?.map(|copy| copy.kind),
@@ -352,6 +357,11 @@ impl Search<'_> {
             after = next;
         }
     }
+}
+
+/// What an event says, without its word.
+fn after_word(detail: &str) -> &str {
+    detail.split_once(": ").map_or(detail, |(_, said)| said)
 }
 
 /// To operators a look at a copy or a hold names nobody, on pages and on the command line.

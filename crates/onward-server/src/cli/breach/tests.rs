@@ -11,6 +11,8 @@ use super::*;
 use crate::cli::terminal::capture;
 use crate::cli::{Cli, Command as Any};
 
+mod exports;
+
 fn ods(code: &str) -> OdsCode {
     code.parse().expect("an ODS code")
 }

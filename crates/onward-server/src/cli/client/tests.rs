@@ -73,6 +73,8 @@ async fn a_new_client_gets_a_private_key_that_only_its_owner_can_read() {
     assert!(clients[0].jwks.contains(&kid) && !clients[0].jwks.contains("\"d\""), "only the public half is stored");
     assert_eq!(entries.len(), 1);
     assert!(entries[0].contains("client northmoor-epr added") && entries[0].contains("operator"), "{}", entries[0]);
+    let left = registered::digest(&clients[0]);
+    assert!(entries[0].contains(&format!(", keys {kid}; registration {left}")), "{}", entries[0]);
 }
 
 #[tokio::test]
@@ -104,6 +106,18 @@ async fn rotation_replaces_and_disabling_keeps_the_record() {
     assert_eq!(place.client("rotate --id nobody --generate-key @nobody.pem").await.0, Err(Exit::No));
     assert!(!place.path("nobody.pem").exists());
     assert_eq!(place.client("disable nobody").await.0, Err(Exit::No));
+}
+
+/// A key's identifier is its owner's choice; the log also has what follows from the key.
+#[tokio::test]
+async fn the_entry_of_a_command_has_the_thumbprints_of_keys() {
+    let place = Place::new();
+    let mut key = keys::public_jwk(&keys::generate_pem().expect("a key")).expect("a JWK");
+    let thumbprint = key.common.key_id.replace("mine".to_owned()).expect("made with it");
+    std::fs::write(place.path("keys.json"), keys::jwks_json(key).expect("a key set")).expect("writable");
+    assert_eq!(place.client("add --id a --ods R9Z --role sender --jwks @keys.json").await.0, Ok(Exit::Done));
+    let (_, entries) = place.stored().await;
+    assert!(entries[0].contains(&format!(", keys mine ({thumbprint}); registration ")), "{}", entries[0]);
 }
 
 #[tokio::test]

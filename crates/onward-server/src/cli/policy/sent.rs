@@ -88,11 +88,10 @@ fn notes(found: &Sent) -> Vec<String> {
         }
     }
     if !found.unended.is_empty() {
-        let places: Vec<String> = found.unended.iter().map(ToString::to_string).collect();
         notes.push(format!(
             "{} exports began and have no end (entries {}): what went of them is not known, at most all but the last part",
             found.unended.len(),
-            places.join(", ")
+            places(&found.unended)
         ));
     }
     if found.ended_elsewhere > 0 {
@@ -102,11 +101,11 @@ fn notes(found: &Sent) -> Vec<String> {
         ));
     }
     if !found.begun_unread.is_empty() {
-        let places: Vec<String> = found.begun_unread.iter().map(ToString::to_string).collect();
         notes.push(format!(
-            "{} exports about one person ended, and no beginning of them can be read (entries {}): the person was erased meanwhile",
+            "{} exports about one person ended, and no beginning of them can be read (entries {}): either the person \
+             was erased while it left, or it never had one",
             found.begun_unread.len(),
-            places.join(", ")
+            places(&found.begun_unread)
         ));
     }
     if found.unpaired > 0 {
@@ -117,6 +116,10 @@ fn notes(found: &Sent) -> Vec<String> {
     }
     notes.extend(found.faults.iter().map(|fault| format!("not linked: {fault}")));
     notes
+}
+
+fn places(of: &[u64]) -> String {
+    of.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn by_kind(found: &Sent) -> Cells {

@@ -24,6 +24,7 @@ use onward_core::{NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_gateway::attend::Attendant;
 use onward_gateway::explore::Inquiry;
 use onward_transform::render::dates;
+use uuid::Uuid;
 
 use super::components::{Choice, Field, FormError};
 use super::{operations, sent};
@@ -116,6 +117,7 @@ impl Tab {
 const REASON_HINT: &str = "It is kept with your name. Leave out whom it is about";
 const WHOM: &str = "Why must you know whom it is about?";
 const NOTHING: &str = "Your organisation holds nothing about this person";
+const WHOLE_IDENTIFIER: &str = "Write the whole identifier of the export, 36 characters";
 const AGENT_HINT: &str = "A name as the log writes it, or an ODS code. Not a resident: it is kept with your search";
 
 /// A form with what was sent in it, and what is wrong with it.
@@ -128,6 +130,7 @@ struct Form {
     patient: Field,
     agent: Field,
     entity: Field,
+    export: Field,
     event: Field,
     reason: Field,
 }
@@ -140,6 +143,7 @@ struct Asked {
     patient: Option<NhsNumber>,
     agent: Option<String>,
     entity: Option<String>,
+    export: Option<Uuid>,
     event: String,
     reason: String,
 }
@@ -159,6 +163,11 @@ impl Form {
             patient: field("patient", "NHS number", "10 digits. It is sent by form and stands in no address"),
             agent: field("agent", "Who acted (staff, system or organisation)", AGENT_HINT),
             entity: field("entity", "Transfer or delivery", "Its whole identifier"),
+            export: field(
+                "export",
+                "Export of the log",
+                "Its whole identifier, which the entries of its beginning and its end name",
+            ),
             event: field("event", "What happened", ""),
             reason: field("reason", "Why do you look?", REASON_HINT),
         };
@@ -194,6 +203,10 @@ impl Form {
                 "Leave the NHS number out: what is searched for is kept for good".clone_into(&mut field.error);
             }
         }
+        let export = match self.export.value.trim() {
+            "" => None,
+            id => id.parse().map_err(|_| WHOLE_IDENTIFIER.clone_into(&mut self.export.error)).ok(),
+        };
         let reason = operations::reason(body).map_err(|error| error.clone_into(&mut self.reason.error)).ok();
         let wrong = self.errors();
         let filled = |field: &Field| Some(field.value.clone()).filter(|value| !value.is_empty());
@@ -205,6 +218,7 @@ impl Form {
             patient,
             agent: filled(&self.agent),
             entity: filled(&self.entity),
+            export,
             event: self.event.value.clone(),
             reason: reason?,
         })
@@ -218,6 +232,7 @@ impl Form {
             &self.patient,
             &self.agent,
             &self.entity,
+            &self.export,
             &self.event,
             &self.reason,
         ];
@@ -265,6 +280,9 @@ impl Asked {
             if let Some(value) = value {
                 query.append_pair(name, value);
             }
+        }
+        if let Some(export) = self.export {
+            query.append_pair("export", &export.to_string());
         }
         if !self.event.is_empty() {
             query.append_pair("event", &self.event);

@@ -128,7 +128,7 @@ async fn results(
             Ok(Results::disclosures(&told_once(found), cut, now))
         }
         _ => {
-            let (found, more) = gateway.explore(&asked.inquiry(&person, "audit/events"), query).await?;
+            let (found, more) = gateway.explore(&asked.inquiry(&person, "audit/events"), query, asked.export).await?;
             Ok(Results::events(&found, more, asked, now))
         }
     }
@@ -207,7 +207,7 @@ async fn show(
 
 impl Results {
     fn events(found: &[FoundAudit], more: bool, asked: &Asked, now: Timestamp) -> Self {
-        let filters = [asked.agent.is_some(), asked.entity.is_some(), !asked.event.is_empty()];
+        let filters = [asked.agent.is_some(), asked.entity.is_some(), asked.export.is_some(), !asked.event.is_empty()];
         let on = 1 + filters.into_iter().filter(|on| *on).count();
         let filters = if on == 1 { "1 filter is on".to_owned() } else { format!("{on} filters are on") };
         Self {
