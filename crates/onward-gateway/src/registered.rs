@@ -63,13 +63,11 @@ impl Registered {
     /// When the store cannot be read.
     pub async fn of(store: &dyn Store) -> Result<Self, StoreError> {
         let mut registered = Self::default();
-        for agent in [Agent::GATEWAY, Agent::OPERATOR] {
-            let agent = Some(agent.to_owned());
-            let query = AuditQuery { agent, words: vec![AuditWord::Configure], ..AuditQuery::default() };
-            for entry in all(store, query).await? {
-                if let Some(event) = &entry.event {
-                    registered.read(entry.index, entry.agent.as_deref(), event);
-                }
+        // Not by agent: each such question looks through the whole log.
+        let query = AuditQuery { words: vec![AuditWord::Configure], ..AuditQuery::default() };
+        for entry in all(store, query).await? {
+            if let Some(event) = &entry.event {
+                registered.read(entry.index, entry.agent.as_deref(), event);
             }
         }
         Ok(registered)

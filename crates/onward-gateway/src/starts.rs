@@ -237,10 +237,11 @@ impl Starts {
         self.named().any(|(_, named)| named == policy)
     }
 
-    /// Whether one of them names this kept text or put it in force. One that none does was put into the database by somebody else.
+    /// Whether one of them put this kept text in force. One that none did was put into the database by somebody else, also where a program
+    /// before this one has named it: that named whatever it found.
     #[must_use]
     pub fn know(&self, kept: &PolicyInForce) -> bool {
-        self.name(&Named::of(kept)) || self.all.iter().any(|start| start.put_in_force(kept))
+        self.all.iter().any(|start| start.put_in_force(kept))
     }
 
     /// The first microsecond at or after `at` since which neither these texts are kept nor any that a start names: what comes into force

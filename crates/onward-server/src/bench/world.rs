@@ -12,9 +12,11 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use onward_connect::egress::EgressHost;
 use onward_connect::http::{HttpClient, HttpConfig};
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::store::{Pause, Store};
 use onward_core::{Clock as _, SystemClock, Timestamp};
+use onward_gateway::registered;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -90,7 +92,11 @@ impl World {
             disabled: false,
             under: None,
         };
-        store.put_client(client, Vec::new()).await?;
+        // A database may be left full by an earlier run: a client that changes without an entry would be an alarm.
+        let told = registered::told(&client, "registered by the benchmark");
+        let entry = AuditEntry::new(AuditWord::Configure, now(), Agent::named(Agent::OPERATOR, None), told);
+        let row = app::build(&self.config, Arc::clone(&store))?.gateway.journal().row(&entry);
+        store.put_client(client, vec![row]).await?;
         let stored = directory_import::kinds(&store.directory().await?);
         let import = directory_import::read(directory, Format::Toml, &stored, now())?;
         store.import_directory(import.entries, "bench", now(), Vec::new()).await?;

@@ -1,6 +1,6 @@
 //! Policies that somebody puts straight into the database, and starts of one moment.
 
-use onward_gateway::starts::{POLICY, digest};
+use onward_gateway::starts::{Named, POLICY, Start, digest};
 use onward_transform::disclose::Policy;
 
 use super::*;
@@ -97,6 +97,32 @@ async fn a_policy_that_was_planted_before_the_first_start_counts_for_nothing() {
     assert_eq!(onward(folder.path(), "audit verify").await.0, Ok(Exit::No));
     assert_eq!(file.execute("DELETE FROM policies WHERE since = 5", []), Ok(1));
     assert_eq!(onward(folder.path(), "audit verify").await.0, Ok(Exit::Done));
+}
+
+/// A program before this one named whatever was kept when it started.
+#[tokio::test]
+async fn a_planted_policy_that_an_earlier_program_named_is_told_all_the_same() {
+    let (folder, app, _) = accepted(DISCHARGE).await;
+    assert!(started(folder.path(), &app).await);
+    let plant =
+        "INSERT INTO policies (kind, since, text) SELECT kind, 4070908800000000, text || '# later' FROM policies
+         WHERE kind = 'care-home'";
+    assert_eq!(database(folder.path()).execute(plant, []), Ok(1));
+    let (store, gateway) = (app.gateway.store(), &app.gateway);
+    let kept = store.policies_in_force().await.expect("readable");
+    let named: Vec<Named> = kept.iter().map(Named::of).collect();
+    let config =
+        crate::config::Config::load(Some(&folder.path().join("gateway.toml"))).expect("a configuration").config;
+    let parts = in_force::parts(&config).expect("readable");
+    let told = Start::told("one", "something changed", &named, &parts);
+    let entry = AuditEntry::new(AuditWord::Configure, gateway.clock().now(), Agent::gateway(), told);
+    store.audit(vec![gateway.journal().row(&entry)]).await.expect("committed");
+    started(folder.path(), &app).await;
+    assert_eq!(alarms(&app).await.len(), 1);
+    widen(folder.path());
+    assert!(started(folder.path(), &app).await, "what comes into force is not judged by it");
+    assert_eq!(store.policies_in_force().await.map(|now| now.len()), Ok(kept.len() + 1));
+    assert_eq!(onward(folder.path(), "audit verify").await.0, Ok(Exit::No));
 }
 
 /// A destroyed key hides what starts said, so that their policies cannot fit: the key is what is told.
