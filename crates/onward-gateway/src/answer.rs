@@ -2,8 +2,9 @@
 //! Receiver Requirements" of the messaging guide).
 //!
 //! The infrastructure response is ours: it says that the message was taken in. ITK3 foresees that it "may still fail after further
-//! processing and result in another response if the business acknowledgement request flag" was set (20013). So what fails later, at the
-//! home technically too, is told in place of the business answer, where one was asked for, with the code that fits.
+//! processing and result in another response if the business acknowledgement request flag" was set (20013). So what the
+//! home refuses, technically too, and what a person ends, is told in place of the business answer, where one was asked for, with the code
+//! that fits. Of a copy that never reached the home operators are told, who send it again, and the hospital's Task.
 
 use onward_core::state::{DeliveryState, HoldReason};
 use onward_fhir::itk::{self, Level, ResponseCode};
@@ -41,8 +42,17 @@ pub(crate) fn code_for_sender(state: DeliveryState, code: Option<&str>) -> u32 {
 /// somebody after a system had said that it has the message. Any other code says that a message was not processed, or not taken.
 #[must_use]
 pub fn refuses_the_person(code: Option<&str>) -> bool {
-    let refuses = |known: ResponseCode| known.level == Level::Business || known.positive;
     code.is_none_or(|code| itk::response_code(code).is_some_and(refuses))
+}
+
+fn refuses(known: ResponseCode) -> bool {
+    known.level == Level::Business || known.positive
+}
+
+/// The codes of which [`refuses_the_person`] is true.
+pub(crate) fn refusals_of_people() -> Vec<String> {
+    let refusals = itk::RESPONSE_CODES.iter().filter(|known| refuses(**known));
+    refusals.map(|known| known.code.to_string()).collect()
 }
 
 /// What the hospital that asked for a business response hears when a person ends a transfer that was held for this reason.

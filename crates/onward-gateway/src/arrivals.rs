@@ -12,6 +12,7 @@ use onward_core::{DeliveryId, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::answer::refusals_of_people;
 use crate::attend::{Attendant, has_arrived};
 use crate::explore::{everything, told};
 use crate::meanwhile::{account, moved};
@@ -21,6 +22,8 @@ use crate::{Gateway, checklist, leaving};
 
 /// Looks that follow one another within this time are one: what is new stays marked while somebody works through the list.
 const SPELL: SignedDuration = SignedDuration::from_mins(15);
+/// So long whatever the home's own system could not process stays among those that need somebody.
+const UNPROCESSED: SignedDuration = SignedDuration::from_hours(72);
 /// Copies that are read at a time.
 const PART: u32 = 500;
 /// What the entry of a look at a whole list calls the size that the log had before the list was read.
@@ -94,7 +97,8 @@ impl Gateway {
     ) -> Result<Listed, StoreError> {
         let Listing { open_only, since, whole, limit, asked } = listing;
         let log = self.store.audit_size().await?;
-        let query = ArrivalQuery { open_only, since, ..homes_of(who) };
+        let unprocessed = (self.clock.now() - UNPROCESSED, refusals_of_people());
+        let query = ArrivalQuery { open_only, unprocessed, since, ..homes_of(who) };
         let arrivals = self.wanted(query, limit, wanted).await?;
         let copies = arrivals.iter().map(|arrival| arrival.copy.id).collect();
         let shown = Shown { copies, transfers: Vec::new() };
@@ -242,6 +246,7 @@ fn homes_of(who: &Attendant) -> ArrivalQuery {
         recipients: who.organisations.clone(),
         kind: RecipientKind::CareHome,
         open_only: false,
+        unprocessed: (Timestamp::MAX, Vec::new()),
         since: Timestamp::MIN,
         logged_from: None,
         after: None,

@@ -222,7 +222,12 @@ impl Gateway {
         let Some(held) = self.held(hold).await? else { return Ok(Released::NotFound) };
         let Some(transfer) = self.store.transfer(held.transfer).await? else { return Ok(Released::NotFound) };
         let is_replacement = transfer.replaces.is_some() || transfer.awaits.is_some();
-        let answer = if is_replacement { NOT_REPLACED } else { (Level::Business, code_of_closed(held.hold.reason)) };
+        let answer = match (is_replacement, transfer.reply.infrastructure) {
+            (true, true) => NOT_REPLACED,
+            // Who asked for a business response alone hears it as one.
+            (true, false) => (Level::Business, NOT_REPLACED.1),
+            (false, _) => (Level::Business, code_of_closed(held.hold.reason)),
+        };
         let response = self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, answer);
         let told = response.is_some();
         if !decider.act {

@@ -108,6 +108,9 @@ pub(crate) const HELD_PEOPLE: &str = "SELECT k.patient,
 pub(crate) const HELD_NAMELESS: &str = "SELECT count(*) AS n FROM data_keys
      WHERE kind = 'transfer' AND patient IS NULL AND created <= ? AND (destroyed IS NULL OR destroyed > ?)";
 
+/// Entries that tell of more than that somebody looked.
+const CHANGES: &str = "a.word NOT IN ('read', 'read-task', 'query')";
+
 /// In what the engines differ.
 pub(crate) struct Dialect {
     /// The scalar function that gives the greater of two.
@@ -184,7 +187,10 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     conditions.add(NOT_RECALLED, []);
     if let Some(place) = query.logged_from {
         conditions.add(
-            "EXISTS (SELECT 1 FROM audit_log a WHERE a.delivery = CAST(d.id AS TEXT) AND a.position >= ?)",
+            format!(
+                "EXISTS (SELECT 1 FROM audit_log a
+                     WHERE a.delivery = CAST(d.id AS TEXT) AND a.position >= ? AND {CHANGES})"
+            ),
             [stored_count(place).into()],
         );
     }
@@ -194,7 +200,21 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
     }
     if query.open_only {
         // What needs nobody any more is left out.
-        conditions.add("d.state NOT IN ('completed', 'rejected', 'withdrawn')", []);
+        let (since, refusals) = &query.unprocessed;
+        let mut values: Vec<Value> = vec![micros(*since).into()];
+        values.extend(refusals.iter().map(|code| code.as_str().into()));
+        let refusals = match refusals.len() {
+            0 => String::new(),
+            codes => format!(" AND d.code NOT IN ({})", vec!["?"; codes].join(", ")),
+        };
+        conditions.add(
+            format!(
+                "(d.state NOT IN ('completed', 'rejected', 'withdrawn')
+                  OR d.state = 'rejected' AND d.ended IS NULL AND d.notice_of IS NULL AND d.code IS NOT NULL
+                      AND d.changed >= ?{refusals})"
+            ),
+            values,
+        );
         conditions
             .add("(gone.delivery IS NULL AND d.notice_of IS NULL OR d.state NOT IN ('accepted', 'in-progress'))", []);
     }
@@ -206,8 +226,8 @@ pub(crate) fn arrivals(query: &ArrivalQuery, dialect: &Dialect) -> Option<(Strin
                       WHERE later.delivery = s.delivery AND later.kind = 'checked' AND later.item = s.item
                           AND later.step > s.step)) AS settled,
              EXISTS (SELECT 1 FROM deliveries e WHERE e.ended_by = d.id) AS continues,
-             (SELECT min(a.position) FROM audit_log a WHERE a.delivery = CAST(d.id AS TEXT)) AS logged_first,
-             (SELECT max(a.position) FROM audit_log a WHERE a.delivery = CAST(d.id AS TEXT)) AS logged_last,
+             (SELECT min(a.position) FROM audit_log a WHERE a.delivery = CAST(d.id AS TEXT) AND {CHANGES}) AS logged_first,
+             (SELECT max(a.position) FROM audit_log a WHERE a.delivery = CAST(d.id AS TEXT) AND {CHANGES}) AS logged_last,
              gone.at AS left_at, gone.{} AS left_user, gone.text AS left_text
          FROM deliveries d JOIN transfers t ON t.id = d.transfer LEFT JOIN rendition_bodies b ON {}
          LEFT JOIN recipient_steps gone ON gone.delivery = d.id AND gone.kind = 'left'

@@ -90,6 +90,9 @@ pub struct ArrivalQuery {
     /// True for those alone that still need somebody: neither completed, refused nor withdrawn, and, once acknowledged, neither
     /// about somebody who has gone nor a notice.
     pub open_only: bool,
+    /// With `open_only`, those too that were refused since this moment with a code that is none of these: no refusal of the person, but
+    /// a system that did not take or process it.
+    pub unprocessed: (Timestamp, Vec<String>),
     /// Only those queued at or after this.
     pub since: Timestamp,
     /// Only those with which an entry of the audit log deals that stands at this place or after it. Places are given in the order of

@@ -383,7 +383,7 @@ impl InboxPage {
         let (mut filter, other, other_words, mut nobody) = match asked.show {
             Show::Open => (
                 format!(
-                    "Everybody on the way to {names}, or there for less than 72 hours: not yet completed, declined, replaced or cancelled, and not gone. With them stand notices that nobody has confirmed."
+                    "Everybody on the way to {names}, or there for less than 72 hours: not yet completed, declined, replaced or cancelled, and not gone; for 72 hours also what your system could not process. With them stand notices that nobody has confirmed."
                 ),
                 "/inbox?show=recent",
                 "Show everything of the last 28 days",

@@ -31,6 +31,7 @@ fn arriving(recipients: &[&str]) -> ArrivalQuery {
         recipients: recipients.iter().map(|code| ods(code)).collect(),
         kind: RecipientKind::CareHome,
         open_only: true,
+        unprocessed: (at(0), vec!["30002".to_owned()]),
         since: at(-1),
         logged_from: None,
         after: None,
@@ -174,6 +175,17 @@ pub(crate) async fn arrivals_are_the_homes_own(store: Shared) {
     assert!(store.transition(refused).await.expect("committed"));
     assert!(ids(arriving(&["VM1AB"])).await.is_empty());
     assert_eq!(ids(ArrivalQuery { open_only: false, ..arriving(&["VM1AB"]) }).await.len(), 3);
+    // Unless it was a system that could not process it, for some time.
+    for (number, code, listed) in [(5, "30002", false), (6, "10009", true)] {
+        let id = accept_new(&store, acceptance(number)).await;
+        let version = store.delivery(id).await.expect("readable").expect("there").version;
+        let code = Some(code.to_owned());
+        let refused = Transition { state: DeliveryState::Rejected, code, ..acceptance_of(id, version) };
+        assert!(store.transition(refused).await.expect("committed"));
+        assert_eq!(ids(arriving(&["VM1AB"])).await.contains(&id), listed);
+        let later = ArrivalQuery { unprocessed: (at(3), Vec::new()), ..arriving(&["VM1AB"]) };
+        assert!(ids(later).await.is_empty());
+    }
 }
 
 /// Whatever the entries say of the time.

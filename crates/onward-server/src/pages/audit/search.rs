@@ -262,17 +262,23 @@ impl Results {
 }
 
 /// That a copy was about to be sent is a disclosure by itself only where nothing tells how the attempt ended: the process died, and
-/// what had left by then nobody knows. The newest stand first, so that an end comes before its beginning.
+/// what had left by then nobody knows. An end stands behind its beginning in the log, whatever a clock said.
 fn told_once(mut found: Vec<FoundAudit>) -> Vec<FoundAudit> {
-    let mut ended = HashSet::new();
-    found.retain(|entry| match (entry.word, entry.delivery) {
-        (AuditWord::Intend, Some(delivery)) => !ended.remove(&delivery),
-        (AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed, Some(delivery)) => {
-            ended.insert(delivery);
-            true
+    let mut by_place: Vec<&FoundAudit> = found.iter().collect();
+    by_place.sort_by_key(|entry| std::cmp::Reverse(entry.index));
+    let (mut ended, mut told) = (HashSet::new(), HashSet::new());
+    for entry in by_place {
+        match (entry.word, entry.delivery) {
+            (AuditWord::Disclose | AuditWord::AttemptFailed | AuditWord::DeliveryFailed, Some(delivery)) => {
+                ended.insert(delivery);
+            }
+            (AuditWord::Intend, Some(delivery)) if ended.remove(&delivery) => {
+                told.insert(entry.index);
+            }
+            _ => {}
         }
-        _ => true,
-    });
+    }
+    found.retain(|entry| !told.contains(&entry.index));
     found
 }
 
@@ -346,11 +352,12 @@ mod tests {
             pseudonym: None,
             event: None,
         };
+        // The clock went back between 6 and 8.
         let found = vec![
+            entry(6, AuditWord::Intend, Some(copy)),
             entry(9, AuditWord::Intend, Some(other)),
             entry(8, AuditWord::Disclose, Some(copy)),
             entry(7, AuditWord::Reveal, None),
-            entry(6, AuditWord::Intend, Some(copy)),
             entry(5, AuditWord::Intend, Some(copy)),
             entry(4, AuditWord::AttemptFailed, Some(copy)),
             entry(3, AuditWord::Intend, Some(copy)),
