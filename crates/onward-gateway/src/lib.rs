@@ -15,6 +15,7 @@ pub mod beforehand;
 pub mod breaker;
 pub mod checklist;
 pub mod collect;
+pub mod configured;
 pub mod contents;
 pub mod decided;
 pub mod decision;

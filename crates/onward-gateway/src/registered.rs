@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onward_core::audit::{Agent, AuditQuery, AuditWord};
+use onward_core::audit::{Agent, AuditWord, FoundAudit};
 use onward_core::client::Client;
 use onward_core::store::{Store, StoreError, StoredAudit};
 use serde_json::Value;
 
-use crate::sha256_hex;
-use crate::sightings::all;
 use crate::starts::{self, Start};
 use crate::verify::Misfit;
+use crate::{configured, sha256_hex};
 
 /// How the part of a start is named that tells all registrations by one digest.
 pub const CLIENTS: &str = "clients";
@@ -62,15 +61,18 @@ impl Registered {
     /// # Errors
     /// When the store cannot be read.
     pub async fn of(store: &dyn Store) -> Result<Self, StoreError> {
+        Ok(Self::among(&configured::entries(store).await?))
+    }
+
+    /// Those that these entries tell.
+    pub(crate) fn among(entries: &[FoundAudit]) -> Self {
         let mut registered = Self::default();
-        // Not by agent: each such question looks through the whole log.
-        let query = AuditQuery { words: vec![AuditWord::Configure], ..AuditQuery::default() };
-        for entry in all(store, query).await? {
+        for entry in entries {
             if let Some(event) = &entry.event {
                 registered.read(entry.index, entry.agent.as_deref(), event);
             }
         }
-        Ok(registered)
+        registered
     }
 
     /// Takes an entry of the log, where it is about registrations.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::Timestamp;
-use onward_core::audit::{Agent, AuditQuery, AuditWord};
+use onward_core::audit::{Agent, AuditQuery, AuditWord, FoundAudit};
 use onward_core::state::RecipientKind;
 use onward_core::store::evidence::PolicyInForce;
 use onward_core::store::{Store, StoreError, StoredAudit};
@@ -13,9 +13,9 @@ use onward_transform::disclose::Policy;
 use serde_json::Value;
 
 use crate::sent::Dated;
-use crate::sha256_hex;
 use crate::sightings::all;
 use crate::verify::Misfit;
+use crate::{configured, sha256_hex};
 
 /// How the entry begins, before the node's name.
 const BEGINS: &str = "start of node ";
@@ -214,12 +214,16 @@ impl Starts {
     /// # Errors
     /// When the store cannot be read.
     pub async fn of(store: &dyn Store) -> Result<Self, StoreError> {
-        let agent = Some(Agent::GATEWAY.to_owned());
-        let query = AuditQuery { agent, words: vec![AuditWord::Configure], ..AuditQuery::default() };
-        let found = all(store, query).await?;
-        let own = found.iter().filter(|entry| entry.organisation.is_none());
+        Ok(Self::among(&configured::entries(store).await?))
+    }
+
+    /// Those that these entries tell, in their order.
+    pub(crate) fn among(entries: &[FoundAudit]) -> Self {
+        let is_own =
+            |entry: &&FoundAudit| entry.agent.as_deref() == Some(Agent::GATEWAY) && entry.organisation.is_none();
+        let own = entries.iter().filter(is_own);
         let read = own.filter_map(|entry| Start::read(entry.index, entry.recorded, entry.event.as_deref()?));
-        Ok(Self { all: read.collect() })
+        Self { all: read.collect() }
     }
 
     /// Takes an entry of the log, where it is about a start.

@@ -7,12 +7,10 @@ use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::store::{AuditHeader, Store, StoreError, StoredAudit};
 use onward_ledger::{Checkpoint, FirstMismatch, LogVerifier, StoredEntry, Verified};
 
-use crate::erasing;
+use crate::configured::Configured;
 use crate::journal::columns_fit;
-use crate::registered::Registered;
 use crate::sightings::VERIFYING;
-use crate::starts::Starts;
-use crate::{contents, sent};
+use crate::{contents, erasing, sent};
 
 /// How a verification's entry begins.
 pub(crate) const VERIFIED: &str = "audit log verified: ";
@@ -91,7 +89,7 @@ pub async fn walk(
     let (mut next, mut limit) = (0, PAGE);
     let mut erased = Erased::default();
     let mut lists = HashSet::new();
-    let (mut starts, mut registered) = (Starts::default(), Registered::default());
+    let mut configured = Configured::default();
     loop {
         let page = match store.audit_entries(next, limit).await {
             Ok(page) => page,
@@ -114,8 +112,7 @@ pub async fn walk(
                 return Ok(Err(mismatch.into()));
             }
             erased.see(entry);
-            starts.see(entry);
-            registered.see(entry);
+            configured.see(entry);
             if !columns_fit(entry) {
                 let index = entry.index;
                 let why = format!("entry {index}: the columns that it is found by do not say what it says");
@@ -137,10 +134,7 @@ pub async fn walk(
             if whole.is_err() {
                 return Ok(whole);
             }
-            let of_policies = starts.misfit(store).await?;
-            let of_clients = registered.misfit(store).await?;
-            let first = of_policies.into_iter().chain(of_clients).min_by_key(|misfit| misfit.index);
-            return Ok(first.map_or(whole, Err));
+            return Ok(configured.misfit(store).await?.map_or(whole, Err));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How the audit log answers at scale, and what it costs: `cargo run --release --example audit_scale [ENTRIES]` (a million by
-//! default) fills a store with synthetic entries and prints how long "who saw this patient" and the entries of a breach pack take
-//! beside a scan of the whole log. It fails where one takes a larger share of that scan than it may.
+//! default) fills a store with synthetic entries and prints how long "who saw this patient", the entries of a breach pack and what each
+//! start reads take beside a scan of the whole log. It fails where one takes a larger share of that scan than it may.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +11,10 @@ use onward_core::directory::Endpoint;
 use onward_core::state::RecipientKind;
 use onward_core::store::{Acceptance, NewDelivery, NewTransfer, ReplyWanted, Store};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, SystemClock, Timestamp, TransferId};
+use onward_gateway::configured::Configured;
 use onward_gateway::journal::Journal;
 use onward_gateway::sightings::{Carried, sightings};
+use onward_gateway::starts::{Start, digest};
 use onward_store::sealing::KeyRing;
 use onward_store::sqlite::SqliteStore;
 
@@ -150,8 +152,8 @@ async fn scan(store: &dyn Store) -> usize {
     }
 }
 
-/// The share of a scan that a question about one person may take: measured once, 0.00013 of a million entries. What does not go by an
-/// index takes all of it.
+/// The share of a scan that a question about one person, and what a start reads, may take: measured once about a person, 0.00013 of a
+/// million entries. What does not go by an index takes all of it.
 const OF_A_PERSON: f64 = 0.05;
 /// The same of a question about a part of the log, which grows with the part: measured once, 0.05.
 const OF_A_PART: f64 = 0.5;
@@ -175,6 +177,12 @@ async fn main() {
     let copy = accepted(&store).await;
     for first in (0..entries).step_by(usize::try_from(BATCH).expect("small")) {
         let rows = (first..entries.min(first + BATCH)).map(|number| {
+            if number % 5_000 == 1 {
+                let parts = [("section store".to_owned(), digest(&number.to_string()))].into();
+                let told = Start::told("one", "section store changed", &[], &parts);
+                let entry = AuditEntry::new(AuditWord::Configure, at(number * 10), Agent::gateway(), told);
+                return journal.row(&entry);
+            }
             let agent = Agent::named(&format!("home-{}", number % 500), Some(ods(&format!("VM{:03}", number % 500))));
             if let Some(query) = looked(number, copy) {
                 let entry = AuditEntry::new(AuditWord::Query, at(number * 10), agent, "list or export");
@@ -229,5 +237,10 @@ async fn main() {
     let among_others = sightings(&store, &person(PERSON), &query()).await.expect("readable").len();
     let took = begun.elapsed();
     slow.extend(told("who saw this patient, with lists and exports", about + among_others, took, (whole, OF_A_PERSON)));
+    let begun = Instant::now();
+    let starts = Configured::of(&store).await.expect("readable").starts.all.len();
+    let took = begun.elapsed();
+    assert_eq!(starts as u64, entries.saturating_sub(1).div_ceil(5_000), "every start that was told");
+    slow.extend(told("what a start reads", starts, took, (whole, OF_A_PERSON)));
     assert!(slow.is_empty(), "{}", slow.join("\n"));
 }

@@ -19,7 +19,8 @@ use onward_core::state::RecipientKind;
 use onward_core::store::StoreError;
 use onward_core::store::evidence::PolicyInForce;
 use onward_gateway::Gateway;
-use onward_gateway::registered::{self, Registered};
+use onward_gateway::configured::Configured;
+use onward_gateway::registered;
 use onward_gateway::starts::{self, Named, POLICY, Parts, Start, Starts, digest};
 use onward_store::sealing::KeyEncryption as _;
 use onward_transform::disclose::Policy;
@@ -178,45 +179,87 @@ pub fn node() -> String {
 /// # Errors
 /// When the log cannot be read or written: then nothing may be served.
 pub async fn note(gateway: &Gateway, node: &str, parts: &Parts, policies: &Policies) -> Result<bool, StoreError> {
-    note_at(gateway, gateway.clock().now(), node, (parts, policies), "").await
+    note_at(gateway, gateway.clock().now(), node, By::Start(parts), policies).await
 }
 
-/// At this moment, or in the first microsecond after it in which nothing else came into force. `by` stands before what changed; a start has
-/// none.
+/// Who puts something in force, and how much of it they know.
+#[derive(Clone, Copy)]
+pub(crate) enum By<'b> {
+    /// A start, which knows all parts.
+    Start(&'b Parts),
+    /// A command that makes copies: it knows the policies alone.
+    Command,
+    /// An exchange of these files of TLS while the node runs.
+    Exchange(&'b Parts),
+}
+
+impl By<'_> {
+    /// All parts: what it knows, and the rest as they were.
+    fn parts(self, last: Option<&Parts>, policies: &Policies) -> Parts {
+        let but = |is_known: fn(&str) -> bool| {
+            let rest = last.into_iter().flatten().filter(move |(part, _)| !is_known(part));
+            rest.map(|(part, digest)| (part.clone(), digest.clone()))
+        };
+        match self {
+            Self::Start(parts) => parts.clone(),
+            Self::Command => {
+                let says = |(kind, text): (&RecipientKind, &String)| {
+                    Some((format!("{POLICY}{kind}"), digest(&Policy::says(text)?)))
+                };
+                but(|part| part.starts_with(POLICY)).chain(policies.iter().filter_map(says)).collect()
+            }
+            Self::Exchange(tls) => {
+                let rest = but(|part| [SERVER_CERTIFICATE, CLIENT_AUTHORITIES, CLIENT_LISTS].contains(&part));
+                rest.chain(tls.clone()).collect()
+            }
+        }
+    }
+
+    /// What stands before what changed.
+    fn told(self) -> &'static str {
+        match self {
+            Self::Start(_) => "",
+            Self::Command => "by a command, ",
+            Self::Exchange(_) => "while it runs, ",
+        }
+    }
+}
+
+/// At this moment, or in the first microsecond after it in which nothing else came into force.
 pub(crate) async fn note_at(
     gateway: &Gateway,
     at: Timestamp,
     node: &str,
-    what: (&Parts, &Policies),
-    by: &str,
+    by: By<'_>,
+    policies: &Policies,
 ) -> Result<bool, StoreError> {
     for _ in 1..TRIES {
-        match try_to_note(gateway, at, node, what, by).await {
+        match try_to_note(gateway, at, node, by, policies).await {
             // Another node put policies in force in this very microsecond.
             Err(StoreError::Overtaken) => {}
             outcome => return outcome,
         }
     }
-    try_to_note(gateway, at, node, what, by).await
+    try_to_note(gateway, at, node, by, policies).await
 }
 
 async fn try_to_note(
     gateway: &Gateway,
     at: Timestamp,
     node: &str,
-    (parts, policies): (&Parts, &Policies),
-    by: &str,
+    by: By<'_>,
+    policies: &Policies,
 ) -> Result<bool, StoreError> {
     let store = gateway.store();
     // Before the starts: what another one commits in between is then told by it.
     let kept = store.policies_in_force().await?;
-    let starts = Starts::of(store.as_ref()).await?;
+    let Configured { starts, registered } = Configured::of(store.as_ref()).await?;
     let now = starts.free_from(at, &kept);
     let (mut kept, planted): (Vec<_>, Vec<_>) = kept.into_iter().partition(|policy| starts.know(policy));
-    let registered = Registered::of(store.as_ref()).await?;
-    let (mut parts, mut found) = (parts.clone(), Vec::new());
+    let last = last(&starts, node);
+    let (mut parts, mut found) = (by.parts(last, policies), Vec::new());
     // Commands and exchanges leave it to the next start.
-    if by.is_empty() {
+    if matches!(by, By::Start(_)) {
         match store.clients().await {
             Ok(clients) => {
                 parts.insert(registered::CLIENTS.to_owned(), registered::digest_of_all(&clients));
@@ -243,7 +286,7 @@ async fn try_to_note(
         .collect();
     kept.extend(new.iter().cloned());
     let is_named = |policy: &PolicyInForce| starts.name(&Named::of(policy));
-    let changed = match last(&starts, node) {
+    let changed = match last {
         Some(before) if *before == parts && kept.iter().all(is_named) => {
             if !audit.is_empty() {
                 store.audit(audit).await?;
@@ -256,7 +299,7 @@ async fn try_to_note(
     };
     let is_in_force = |policy: &PolicyInForce| newest(&kept, policy.kind) == Some(policy);
     let told = kept.iter().filter(|policy| is_in_force(policy) || !is_named(policy)).map(Named::of);
-    audit.push(own(Start::told(node, &format!("{by}{changed}"), &told.collect::<Vec<_>>(), &parts)));
+    audit.push(own(Start::told(node, &format!("{}{changed}", by.told()), &told.collect::<Vec<_>>(), &parts)));
     store.put_in_force(new, audit).await?;
     Ok(true)
 }
@@ -278,13 +321,7 @@ async fn alarms(gateway: &Gateway, at: Timestamp, strange: Vec<String>) -> Resul
 /// # Errors
 /// When the log cannot be read or written: then no copy may be made.
 pub async fn note_policies(gateway: &Gateway, node: &str, policies: &Policies) -> Result<bool, StoreError> {
-    let starts = Starts::of(gateway.store().as_ref()).await?;
-    let mut parts = last(&starts, node).cloned().unwrap_or_default();
-    parts.retain(|part, _| !part.starts_with(POLICY));
-    parts.extend(
-        policies.iter().filter_map(|(kind, text)| Some((format!("{POLICY}{kind}"), digest(&Policy::says(text)?)))),
-    );
-    note_at(gateway, gateway.clock().now(), node, (&parts, policies), "by a command, ").await
+    note_at(gateway, gateway.clock().now(), node, By::Command, policies).await
 }
 
 /// As [`note`], for files of TLS that were exchanged while this node runs. Everything else stays as its last start had it.
@@ -292,11 +329,7 @@ pub async fn note_policies(gateway: &Gateway, node: &str, policies: &Policies) -
 /// # Errors
 /// When the log cannot be read or written.
 pub async fn note_exchange(gateway: &Gateway, node: &str, tls: &Parts) -> Result<bool, StoreError> {
-    let starts = Starts::of(gateway.store().as_ref()).await?;
-    let mut parts = last(&starts, node).cloned().unwrap_or_default();
-    parts.retain(|part, _| ![SERVER_CERTIFICATE, CLIENT_AUTHORITIES, CLIENT_LISTS].contains(&part.as_str()));
-    parts.extend(tls.clone());
-    note_at(gateway, gateway.clock().now(), node, (&parts, &Policies::new()), "while it runs, ").await
+    note_at(gateway, gateway.clock().now(), node, By::Exchange(tls), &Policies::new()).await
 }
 
 /// Tells each exchange of the files of TLS until `stop` turns true. The files are in force when that is told: a revocation must not wait

@@ -34,6 +34,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0017_token_keys.sql"),
     include_str!("../../schema/postgres/0018_resending.sql"),
     include_str!("../../schema/postgres/0019_in_force.sql"),
+    include_str!("../../schema/postgres/0020_rare_words.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 6;

@@ -10,14 +10,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use onward_core::audit::{AuditWord, StoredCheckpoint};
+use onward_core::audit::{AuditQuery, AuditWord, StoredCheckpoint};
 use onward_core::state::DeliveryState;
 use onward_core::store::Store;
 use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Lease, StoreError};
 use onward_core::{Clock, DeliveryId, TransferId};
 
+use super::columns::numbered;
 use super::{LeaseClock, OpenError, PostgresSettings, PostgresStore};
 use crate::contract::{Shared, accept_new, acceptance, at, keys, log, patient, row};
+use crate::sealing::Keychain;
 use cluster::Cluster;
 
 struct FixedClock;
@@ -240,6 +242,38 @@ async fn nodes_that_start_at_once_make_one_store() {
     cluster.tamper(&url, "UPDATE onward_schema SET version = 1000");
     let newer = PostgresStore::open(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
     assert!(matches!(newer, Err(OpenError::Newer { found: 1000, .. })), "{newer:?}");
+}
+
+/// A start asks for them: with a plan that knows no parameter they are found by an index of their own.
+#[tokio::test]
+async fn rare_words_of_the_log_are_found_by_their_indexes() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = cluster.database();
+    let store = node(&url, LeaseClock::Database).await;
+    cluster.tamper(
+        &url,
+        "INSERT INTO audit_log (position, id, recorded, word, leaf, event)
+         SELECT n, 'e' || n, n, CASE n % 1000 WHEN 7 THEN 'configure' WHEN 8 THEN 'alarm' ELSE 'read' END, '', ''
+         FROM generate_series(0, 19999) n;
+         ANALYZE audit_log",
+    );
+    let keys = Keychain::new(Arc::clone(&store.shared.vault));
+    for (word, index) in [(AuditWord::Configure, "audit_log_configured"), (AuditWord::Alarm, "audit_log_alarms")] {
+        let first = AuditQuery { words: vec![word], limit: 1_000, ..AuditQuery::default() };
+        for query in [AuditQuery { after: Some((at(9), 9)), ..first.clone() }, first] {
+            let (sql, values) = crate::query::audit(&query, &keys, &super::DIALECT);
+            let given = vec!["9"; values.len()].join(", ");
+            let plan = cluster.tamper(
+                &url,
+                &format!(
+                    "SET plan_cache_mode = force_generic_plan; PREPARE asked AS {}; EXPLAIN EXECUTE asked({given})",
+                    numbered(&sql)
+                ),
+            );
+            let plan = plan.join("\n");
+            assert!(plan.contains(index) && !plan.contains("Sort"), "{word}: {plan}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -523,19 +523,28 @@ async fn audit_searches_use_their_indexes() {
             "SEARCH s USING PRIMARY KEY",
         ),
         ("lists of before", AuditQuery { lists: Some(Lists::Unkept), ..all.clone() }, "audit_log_unkept"),
+        ("configured", AuditQuery { words: vec![AuditWord::Configure], ..all.clone() }, "audit_log_configured"),
+        ("alarms", AuditQuery { words: vec![AuditWord::Alarm], ..all.clone() }, "audit_log_alarms"),
     ] {
-        let plan = store
-            .write(move |c| {
-                let (sql, values) = crate::query::audit(&query, c.keys(), &super::DIALECT);
-                let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-                let lines =
-                    statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>("detail"))?;
-                Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
-            })
-            .await
-            .expect("explained");
+        let plan = audit_plan(&store, query).await;
         assert!(plan.contains(index) && !plan.contains("SCAN"), "{name}: {plan}");
     }
+    // From the first to the last of an index that holds nothing else.
+    for (word, index) in [(AuditWord::Configure, "audit_log_configured"), (AuditWord::Alarm, "audit_log_alarms")] {
+        let plan = audit_plan(&store, AuditQuery { words: vec![word], limit: 10, ..AuditQuery::default() }).await;
+        assert!(plan.contains(&format!("USING INDEX {index}")) && !plan.contains("TEMP B-TREE"), "{word}: {plan}");
+    }
+}
+
+/// How SQLite answers a search of the log.
+async fn audit_plan(store: &SqliteStore, query: AuditQuery) -> String {
+    let plan = store.write(move |c| {
+        let (sql, values) = crate::query::audit(&query, c.keys(), &super::DIALECT);
+        let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        let lines = statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>("detail"))?;
+        Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
+    });
+    plan.await.expect("explained")
 }
 
 #[tokio::test]

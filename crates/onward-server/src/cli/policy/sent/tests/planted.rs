@@ -4,6 +4,7 @@ use onward_gateway::starts::{Named, POLICY, Start, digest};
 use onward_transform::disclose::Policy;
 
 use super::*;
+use crate::in_force::By;
 
 /// What the alarms of the log say.
 async fn alarms(app: &App) -> Vec<String> {
@@ -159,7 +160,7 @@ async fn policies_of_one_moment_are_all_kept() {
         parts.insert(format!("{POLICY}{home}"), digest(&Policy::says(&text).expect("TOML")));
         policies.insert(home, text);
         starts.spawn(async move {
-            in_force::note_at(&gateway, at, &format!("node-{number}"), (&parts, &policies), "").await
+            in_force::note_at(&gateway, at, &format!("node-{number}"), By::Start(&parts), &policies).await
         });
     }
     assert_eq!(starts.join_all().await, vec![Ok(true); 6]);
