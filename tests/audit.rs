@@ -2,7 +2,7 @@
 //! be audited, nothing about a person leaves.
 
 use onward_connect::http::{HeaderMap, HeaderValue, Method};
-use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord};
 use onward_core::client::{Client, Role};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::{Clock as _, DeliveryId, SystemClock, TransferId};
@@ -547,7 +547,7 @@ async fn a_registration_that_no_command_left_is_told() {
     let raised = Client { role: Role::Operator, ..client.clone() };
     let planted = Client { id: "planted".to_owned(), ..client.clone() };
     for (number, (strange, expected)) in (1..).zip([
-        (raised, "the registration of client northmoor-epr ("),
+        (raised.clone(), "the registration of client northmoor-epr ("),
         (planted.clone(), "the registration of client planted ("),
     ]) {
         put(&world, strange).await;
@@ -555,20 +555,41 @@ async fn a_registration_that_no_command_left_is_told() {
         assert!(why.contains(expected), "{why}");
         for _ in 0..2 {
             world.restart().await;
-            let alarms = said(&world, "alarm: ").await;
+            let alarms = said(&world, "alarm: the registration ").await;
             assert!(alarms.len() == number && alarms[number - 1].contains(expected), "told once: {alarms:?}");
+            assert_eq!(said(&world, OVER).await.len(), number - 1, "what was before is over");
         }
         assert!(starts(&world).await.pop().expect("told").contains(": clients changed ("), "by the next start");
         put(&world, client.clone()).await;
     }
     // Whoever finds such a client ends it by a command.
     let ended = Client { disabled: true, ..planted };
-    let (agent, said) = (Agent::named(Agent::OPERATOR, None), registered::told(&ended, "disabled"));
-    let row = AuditEntry::new(AuditWord::Configure, SystemClock.now(), agent, said);
+    let (agent, did) = (Agent::named(Agent::OPERATOR, None), registered::told(&ended, "disabled"));
+    let row = AuditEntry::new(AuditWord::Configure, SystemClock.now(), agent, did);
     let store = world.gateway().store();
     store.put_client(ended, vec![world.gateway().journal().row(&row)]).await.expect("stored");
     assert_eq!(misfit(&world).await, "");
+
+    // The same as at first, put there again, is another event.
+    world.restart().await;
+    put(&world, raised).await;
+    world.restart().await;
+    let alarms = said(&world, "alarm: the registration ").await;
+    assert_eq!((alarms.len(), said(&world, OVER).await.len()), (3, 2), "{alarms:?}");
+    assert_eq!(alarms[2], alarms[0]);
+    // The leads of the client's organisation find them, as the API asks for it, and no others.
+    for (code, expected) in [("R9Z", 5), ("R9Y", 0)] {
+        let lead = Client { ods: code.parse().expect("a code"), role: Role::InformationGovernance, ..client.clone() };
+        let query = AuditQuery { words: vec![AuditWord::Alarm], limit: 100, ..AuditQuery::default() };
+        let page = world.gateway().search_audit(&lead, query, None, "AuditEvent?type=110100", None).await;
+        assert_eq!(page.expect("audited").entries.len(), expected, "{code}");
+    }
+    put(&world, client).await;
+    assert_eq!(misfit(&world).await, "", "they are filed where they belong");
 }
+
+/// How an entry begins that tells that what an alarm told is over.
+const OVER: &str = "alarm: no longer so: ";
 
 /// What the entries of starts say, the oldest first.
 async fn starts(world: &World) -> Vec<String> {

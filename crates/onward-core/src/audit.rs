@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::client::Client;
 use crate::people::User;
@@ -67,7 +68,8 @@ words!(
         DryRun = "dry-run",
         /// Something needs a person, or somebody was told of it.
         Notify = "notify",
-        /// A witness has seen another history of this log than the one that is here, or the database holds what no start put there.
+        /// A witness has seen another history of this log than the one that is here, or the database holds what neither a start nor a
+        /// command put there; as a success, that it no longer does.
         Alarm = "alarm",
     }
 );
@@ -299,6 +301,8 @@ pub struct AuditEntry {
     pub delivery: Option<DeliveryId>,
     /// The organisation that received something, where something was disclosed.
     pub recipient: Option<OdsCode>,
+    /// Whose entry an alarm is, which is the gateway's own doing: the organisation that it concerns.
+    pub concerns: Option<OdsCode>,
     /// About whom.
     pub patient: Option<NhsNumber>,
     /// On which ground, where something was disclosed.
@@ -327,6 +331,7 @@ impl AuditEntry {
             transfer: None,
             delivery: None,
             recipient: None,
+            concerns: None,
             patient: None,
             basis: None,
             content_sha256: None,
@@ -354,14 +359,14 @@ pub struct AuditRow {
     pub delivery: Option<DeliveryId>,
     /// The agent's name.
     pub agent: String,
-    /// The organisation of the agent.
+    /// The organisation of the agent; of an alarm the one that it concerns.
     pub organisation: Option<OdsCode>,
     /// About whom.
     pub patient: Option<NhsNumber>,
     /// False when it was denied or failed.
     pub success: bool,
     /// What a list showed of people whom this entry does not name: identifiers of copies and transfers, or [`ENTRIES`]; or
-    /// [`VERIFICATION`].
+    /// [`VERIFICATION`]; or the export that it is an entry of ([`export_subject`]).
     pub shown: Vec<String>,
     /// What the bytes carried that the event tells of; the event names it by its digest.
     pub contents: Option<Arc<Contents>>,
@@ -375,6 +380,13 @@ pub const ENTRIES: &str = "*";
 /// Stands in [`AuditRow::shown`] where the log was verified.
 pub const VERIFICATION: &str = "verification";
 
+/// Stands in [`AuditRow::shown`] of both entries of an export that is read while it leaves. It is no list: who was seen follows from
+/// [`ENTRIES`] beside it, or from the entry, where it is about one person.
+#[must_use]
+pub fn export_subject(export: Uuid) -> String {
+    format!("export/{export}")
+}
+
 /// Entries that name nobody and showed many, or what the log came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lists {
@@ -382,6 +394,8 @@ pub enum Lists {
     Of(NhsNumber),
     /// Exports of entries.
     Exports,
+    /// The entries of this export; those of an earlier program are not among them.
+    Export(Uuid),
     /// Verifications of the log.
     Verifications,
     /// Queries that a binary wrote before lists could be found by what they showed: their own words must be read.

@@ -15,6 +15,8 @@ pub struct Configured {
     pub starts: Starts,
     /// What it says of registrations.
     pub registered: Registered,
+    /// How many entries the log had before these were read: none of them was missed.
+    pub entries: u64,
 }
 
 impl Configured {
@@ -23,8 +25,9 @@ impl Configured {
     /// # Errors
     /// When the store cannot be read.
     pub async fn of(store: &dyn Store) -> Result<Self, StoreError> {
-        let entries = entries(store).await?;
-        Ok(Self { starts: Starts::among(&entries), registered: Registered::among(&entries) })
+        let size = store.audit_size().await?;
+        let found = entries(store).await?;
+        Ok(Self { starts: Starts::among(&found), registered: Registered::among(&found), entries: size })
     }
 
     /// Takes an entry of the log, where it is about either.

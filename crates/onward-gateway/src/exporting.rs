@@ -244,15 +244,16 @@ impl Gateway {
             until: export.until,
             before: self.store.audit_size().await?,
         };
+        let own = Uuid::new_v4();
         let (word, asked) = match &patient {
             Some(_) => (AuditWord::SubjectAccess, inquiry.asked.clone()),
             // It names nobody. Whoever asks about a person is told of it by what it carried.
-            None => (AuditWord::Query, format!("{}?{}", inquiry.asked, carried.told())),
+            None => (AuditWord::Query, format!("{}?{}", inquiry.asked, carried.told_of(own))),
         };
         let told = format!("fetched, of the first {} entries of the log", carried.before);
         let inquiry = Inquiry { asked, ..inquiry.clone() };
         let entry = self.export_entry(&inquiry, word, &export, patient.clone(), &told);
-        Ok(Some(Exported { export, patient, carried, id: Uuid::new_v4(), entry }))
+        Ok(Some(Exported { export, patient, carried, id: own, entry }))
     }
 
     /// Commits that a file begins to leave, which is read while it leaves.

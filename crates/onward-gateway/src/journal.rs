@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Basis, Purpose, StoredCheckpoint};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Basis, Purpose, StoredCheckpoint, export_subject};
 use onward_core::client::Role;
 use onward_core::store::{AuditColumns, AuditHeader, StoreError, StoredAudit};
 use onward_core::{OdsCode, Timestamp, UserId};
@@ -16,7 +16,9 @@ use onward_fhir::authored::{
 use onward_ledger::{Checkpoint, SigningKeys, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
+use uuid::Uuid;
 
+use crate::made::Half;
 use crate::{Gateway, contents, made, sightings};
 
 /// Entries read at once when a checkpoint is made.
@@ -36,6 +38,12 @@ pub async fn asked_from<F: Future>(address: IpAddr, handling: F) -> F::Output {
 fn user_urn(user: UserId) -> String {
     format!("{USER_URN}{user}")
 }
+
+/// The detail of an event that names the organisation that an alarm concerns.
+const CONCERNS: &str = "organisation";
+
+/// The detail of an event that names the export that it is of.
+const EXPORT: &str = "export";
 
 /// How the name of a person's account begins.
 pub const USER_URN: &str = "urn:uuid:";
@@ -57,7 +65,7 @@ impl Journal {
     /// The row of an entry, with its AuditEvent.
     #[must_use]
     pub fn row(&self, entry: &AuditEntry) -> AuditRow {
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = Uuid::new_v4().to_string();
         let event = audit_event(&self.content(entry, &id))
             .expect("every time in it is a Timestamp and every code is one of ours")
             .into_bytes();
@@ -68,12 +76,12 @@ impl Journal {
             transfer: entry.transfer,
             delivery: entry.delivery,
             agent: entry.agent.name.clone(),
-            organisation: entry.agent.organisation.clone(),
+            organisation: entry.agent.organisation.clone().or_else(|| entry.concerns.clone()),
             patient: entry.patient.clone(),
             success: entry.success,
             shown: match (entry.word, &entry.patient) {
                 (AuditWord::Query, None) => sightings::kept(raw_query(entry)),
-                _ => Vec::new(),
+                _ => export_of(entry).into_iter().map(export_subject).collect(),
             },
             contents: entry.contents.clone(),
             event,
@@ -213,12 +221,21 @@ fn purpose(purpose: Purpose) -> AuditPurpose {
     }
 }
 
+/// Of which export an entry is that is no list: an end, or a beginning about one person.
+fn export_of(entry: &AuditEntry) -> Option<Uuid> {
+    let may_be = matches!(entry.word, AuditWord::SubjectAccess | AuditWord::Export);
+    match Half::read(&entry.detail).filter(|_| may_be)? {
+        Half::Beginning(id) | Half::End(id) => Some(id),
+    }
+}
+
 /// The one thing that was touched, and the transfer that it belongs to.
 fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
     let transfer = entry.transfer.map(|transfer| format!("Task/{transfer}"));
     let (what, transfer) = match (entry.word, entry.delivery) {
         (AuditWord::Query, _) => return (None, transfer),
         (AuditWord::DirectoryLookup, _) => (Some(Touched::Named("PDS demographics")), transfer),
+        (AuditWord::Alarm, None) if entry.concerns.is_some() => (Some(Touched::Named("log or database")), transfer),
         (AuditWord::SubjectAccess, _) if made::is_of_entries(&entry.detail) => {
             (Some(Touched::Named("audit entries about one person")), transfer)
         }
@@ -245,6 +262,8 @@ fn touched(entry: &AuditEntry) -> (Option<AuditData>, Option<String>) {
     };
     let mut details: Vec<_> = entry.content_sha256.iter().map(|hash| ("sha256".to_owned(), hash.clone())).collect();
     details.extend(entry.contents.iter().map(|of| (contents::DETAIL.to_owned(), hex::encode(of.sha256))));
+    details.extend(entry.concerns.iter().map(|ods| (CONCERNS.to_owned(), ods.to_string())));
+    details.extend(export_of(entry).map(|id| (EXPORT.to_owned(), id.to_string())));
     (what.map(|what| AuditData { what, details }), transfer)
 }
 
@@ -308,7 +327,8 @@ fn event_fits(event: &[u8], columns: &AuditColumns) -> bool {
     let actor = &event["agent"][usize::from(to_a_person)];
     let is_gateway = columns.agent.as_deref() == Some(Agent::GATEWAY);
     let actor_fits = if is_gateway {
-        actor["who"] == event["source"]["observer"] && columns.organisation.is_none()
+        let concerned = detail(&event, columns, CONCERNS, &[AuditWord::Alarm]);
+        actor["who"] == event["source"]["observer"] && columns.organisation.as_deref() == concerned
     } else {
         actor["who"]["identifier"]["value"].as_str() == columns.organisation.as_deref()
             && columns.agent.as_deref().is_none_or(|agent| actor["name"] == agent)
@@ -325,8 +345,14 @@ fn event_fits(event: &[u8], columns: &AuditColumns) -> bool {
         .filter(|reference| reference.starts_with("Task/") || reference.starts_with("Bundle/"))
         .count();
     let is_list = columns.word == AuditWord::Query.as_str() && patient.is_none();
-    let showed =
-        || sightings::query_of(&event).filter(|_| is_list).map(|query| sightings::kept(&query)).unwrap_or_default();
+    let showed = || match is_list {
+        true => sightings::query_of(&event).map(|query| sightings::kept(&query)).unwrap_or_default(),
+        // An earlier program's events do not name the export here, and nothing is kept beside them.
+        false => {
+            let export = detail(&event, columns, EXPORT, &[AuditWord::SubjectAccess, AuditWord::Export]);
+            export.and_then(|id| id.parse().ok()).map(export_subject).into_iter().collect()
+        }
+    };
     let shown_fits = columns.shown.as_ref().is_none_or(|shown| {
         let [kept, said] = [shown, &showed()].map(|ids| ids.iter().cloned().collect::<BTreeSet<_>>());
         kept == said
@@ -340,6 +366,13 @@ fn event_fits(event: &[u8], columns: &AuditColumns) -> bool {
         && referred(&columns.transfer)
         && referred(&columns.delivery)
         && references == columns.transfer.iter().chain(&columns.delivery).count()
+}
+
+/// The detail of this name that an event gives where it is of one of these words.
+fn detail<'e>(event: &'e Value, columns: &AuditColumns, name: &str, of: &[AuditWord]) -> Option<&'e str> {
+    let entities = event["entity"].as_array().filter(|_| of.iter().any(|word| columns.word == word.as_str()));
+    let mut details = entities.into_iter().flatten().filter_map(|entity| entity["detail"].as_array()).flatten();
+    details.find(|detail| detail["type"] == name)?["valueString"].as_str()
 }
 
 /// The words whose events have this `AuditEvent.type` or `subtype` code.

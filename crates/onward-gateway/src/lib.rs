@@ -51,6 +51,7 @@ pub mod sent;
 pub mod shown;
 pub mod sightings;
 pub mod starts;
+pub mod strange;
 pub mod subscriptions;
 pub mod tasks;
 pub mod verify;

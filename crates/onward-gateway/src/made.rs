@@ -47,6 +47,18 @@ pub fn is_of_entries(told: &str) -> bool {
 /// The entries of the export of this identifier among those that a query finds, the newest first: its beginning, and its end where it has
 /// one.
 pub(crate) async fn halves(store: &dyn Store, query: &AuditQuery, id: Uuid) -> Result<Vec<FoundAudit>, StoreError> {
+    let named = AuditQuery { lists: Some(Lists::Export(id)), ..query.clone() };
+    let mut found = all(store, named).await?;
+    found.retain(|entry| is_half(entry, id));
+    if found.is_empty() {
+        found = earlier_halves(store, query, id).await?;
+    }
+    found.sort_by_key(|entry| Reverse((entry.recorded, entry.index)));
+    Ok(found)
+}
+
+/// Those of an earlier program, which are found by nothing but what they say.
+async fn earlier_halves(store: &dyn Store, query: &AuditQuery, id: Uuid) -> Result<Vec<FoundAudit>, StoreError> {
     let is_wanted = |word: &AuditWord| query.words.is_empty() || query.words.contains(word);
     let mut found = Vec::new();
     let words: Vec<_> = [AuditWord::SubjectAccess, AuditWord::Export].into_iter().filter(is_wanted).collect();
@@ -58,13 +70,15 @@ pub(crate) async fn halves(store: &dyn Store, query: &AuditQuery, id: Uuid) -> R
         let lists = AuditQuery { lists: Some(Lists::Exports), words: Vec::new(), ..query.clone() };
         found.extend(all(store, lists).await?);
     }
-    let is_half = |entry: &FoundAudit| match explore::told(entry).as_deref().and_then(Half::read) {
+    found.retain(|entry| is_half(entry, id));
+    Ok(found)
+}
+
+fn is_half(entry: &FoundAudit, id: Uuid) -> bool {
+    match explore::told(entry).as_deref().and_then(Half::read) {
         Some(Half::Beginning(own) | Half::End(own)) => own == id,
         None => false,
-    };
-    found.retain(is_half);
-    found.sort_by_key(|entry| Reverse((entry.recorded, entry.index)));
-    Ok(found)
+    }
 }
 
 /// Which half of an export that is read while it leaves an entry tells. Both name it by an identifier that no other export has.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, FoundAudit, Lists, VERIFICATION};
+use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, FoundAudit, Lists, VERIFICATION, export_subject};
 use onward_core::store::{FoundTask, Store, StoreError, TaskQuery};
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use serde_json::Value;
@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
+/// The parameter that names an export.
+const EXPORT: &str = "export";
 
 /// What an entry that names nobody showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,12 @@ impl Carried {
         let whose = self.organisation.as_ref().map_or(ENTRIES, OdsCode::as_str);
         let (from, until) = (moment("from", self.from), moment("until", self.until));
         format!("exported={whose}&before={}{from}{until}", self.before)
+    }
+
+    /// The same of the export with this identifier, which is read while it leaves.
+    #[must_use]
+    pub fn told_of(&self, export: Uuid) -> String {
+        format!("{}&{EXPORT}={export}", self.told())
     }
 
     /// Of a raw query; `None` when it is about no export.
@@ -129,7 +137,10 @@ pub(crate) fn kept(query: &str) -> Vec<String> {
     match shown(query) {
         Showed::Nothing => Vec::new(),
         Showed::OnList { subjects, .. } => subjects.iter().map(Uuid::to_string).collect(),
-        Showed::Entries(_) => vec![ENTRIES.to_owned()],
+        Showed::Entries(_) => {
+            let export = parameter(query, EXPORT).and_then(|id| id.parse().ok());
+            std::iter::once(ENTRIES.to_owned()).chain(export.map(export_subject)).collect()
+        }
     }
 }
 
@@ -267,6 +278,10 @@ mod tests {
             Carried { organisation: None, from: None, until: None, before: 0 },
             Carried { organisation: "R9Z".parse().ok(), from: at(0), until: at(9), before: 17 },
         ] {
+            let id: Uuid = COPY.parse().expect("a UUID");
+            let query = format!("audit/exports/1?{}", carried.told_of(id));
+            assert_eq!(kept(&query), ["*".to_owned(), format!("export/{id}")]);
+            assert_eq!(shown(&query), Showed::Entries(carried.clone()));
             assert_eq!(shown(&format!("audit/exports/1?{}", carried.told())), Showed::Entries(carried));
         }
     }
@@ -284,7 +299,7 @@ mod tests {
         assert!(kept("audit/search?text=x&verified=").is_empty() && kept("AuditEvent?verified=").is_empty());
         for query in [
             format!("Task?shown={COPY}"),
-            "AuditEvent?exported=*&before=9".to_owned(),
+            format!("AuditEvent?exported=*&before=9&export={COPY}"),
             format!("directory?text=x&shown={COPY}"),
             format!("operations?shown={COPY}&queue=dead"),
             "audit/exports/1".to_owned(),

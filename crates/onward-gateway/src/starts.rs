@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::Timestamp;
-use onward_core::audit::{Agent, AuditQuery, AuditWord, FoundAudit};
+use onward_core::audit::{Agent, AuditWord, FoundAudit};
 use onward_core::state::RecipientKind;
 use onward_core::store::evidence::PolicyInForce;
 use onward_core::store::{Store, StoreError, StoredAudit};
@@ -13,7 +13,6 @@ use onward_transform::disclose::Policy;
 use serde_json::Value;
 
 use crate::sent::Dated;
-use crate::sightings::all;
 use crate::verify::Misfit;
 use crate::{configured, sha256_hex};
 
@@ -159,29 +158,22 @@ impl Start {
 /// For whom a policy is kept, and since when.
 type Row = (RecipientKind, Timestamp);
 
-/// What the entry says of a kept policy that no start knows. It is nothing about a person.
+/// How begins what is said of a kept policy.
+const OF_POLICY: &str = "the policy for ";
+
+/// What the alarm says of a kept policy that no start knows. It is nothing about a person.
 #[must_use]
 pub fn planted(kept: &PolicyInForce) -> String {
     let PolicyInForce { kind, since, text } = kept;
     let sha256 = sha256_hex(text.as_bytes());
     format!(
-        "the policy for {kind} that is kept since {since} ({sha256}) was put in force by no start: it counts for nothing"
+        "{OF_POLICY}{kind} that is kept since {since} ({sha256}) was put in force by no start: it counts for nothing"
     )
 }
 
-/// Those of these statements that no alarm in the log makes.
-///
-/// # Errors
-/// When the store cannot be read.
-pub async fn not_told_yet(store: &dyn Store, mut statements: Vec<String>) -> Result<Vec<String>, StoreError> {
-    if statements.is_empty() {
-        return Ok(statements);
-    }
-    let agent = Some(Agent::GATEWAY.to_owned());
-    let alarms = all(store, AuditQuery { agent, words: vec![AuditWord::Alarm], ..AuditQuery::default() }).await?;
-    let told: BTreeSet<String> = alarms.iter().filter_map(|alarm| said(alarm.event.as_deref()?)).collect();
-    statements.retain(|statement| !told.contains(&format!("{}: {statement}", AuditWord::Alarm)));
-    Ok(statements)
+/// Whether an alarm is about a kept policy.
+pub(crate) fn is_about_policies(what: &str) -> bool {
+    what.starts_with(OF_POLICY)
 }
 
 /// What an event says, its word in front.

@@ -157,8 +157,9 @@ fn message(entry: &StoredAudit, host: &str, content: SyslogContent) -> String {
     };
     // Alert, warning, notice.
     let severity = match (columns.word.as_str(), outcome.as_str()) {
-        (word, _) if word == AuditWord::Alarm.as_str() => 1,
+        // What an alarm told, and is over, is a notice.
         (_, "0") => 5,
+        (word, _) if word == AuditWord::Alarm.as_str() => 1,
         _ => 4,
     };
     let facts = [
@@ -237,6 +238,7 @@ mod tests {
         );
         assert!(message(&entry(AuditWord::Deny, "8"), "h", SyslogContent::Minimal).starts_with("<108>1 "));
         assert!(message(&entry(AuditWord::Alarm, "8"), "h", SyslogContent::Minimal).starts_with("<105>1 "));
+        assert!(message(&entry(AuditWord::Alarm, "0"), "h", SyslogContent::Minimal).starts_with("<109>1 "), "over");
         let erased = StoredAudit { content: AuditContent::Erased, ..entry(AuditWord::Read, "0") };
         let told = message(&erased, "h", SyslogContent::Event);
         assert!(told.starts_with("<108>1 ") && told.ends_with(']'), "{told}");

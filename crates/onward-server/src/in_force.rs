@@ -5,7 +5,7 @@
 //! name, the others by their public halves. A file of keys can be made where there is no store yet, and be put in another's place by
 //! hand: the start that first uses it tells, and an exchange of TLS files while the gateway runs is told as a start is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use onward_connect::secret::Secret;
 use onward_connect::webhook;
 use onward_core::Timestamp;
-use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::state::RecipientKind;
 use onward_core::store::StoreError;
 use onward_core::store::evidence::PolicyInForce;
@@ -22,6 +22,7 @@ use onward_gateway::Gateway;
 use onward_gateway::configured::Configured;
 use onward_gateway::registered;
 use onward_gateway::starts::{self, Named, POLICY, Parts, Start, Starts, digest};
+use onward_gateway::strange::Strange;
 use onward_store::sealing::KeyEncryption as _;
 use onward_transform::disclose::Policy;
 use rustls_pki_types::pem::PemObject;
@@ -174,7 +175,8 @@ pub fn node() -> String {
 /// node's last start had. Two nodes that start at once with the same change may both tell it, each by its name. The policies are kept with
 /// it as they are written, where others were in force last, and it names the kept ones: those in force, and any of an earlier program that
 /// no start has named. A kept policy that no start put in force is somebody else's, and so is a registration of a client that no command
-/// left: it is not named, and told as an alarm, once in the log and at every start in the process log.
+/// left: it is not named, and told as an alarm, in the log by whoever finds it first, and by every start in the process log; that it is
+/// over is told there, too.
 ///
 /// # Errors
 /// When the log cannot be read or written: then nothing may be served.
@@ -253,7 +255,7 @@ async fn try_to_note(
     let store = gateway.store();
     // Before the starts: what another one commits in between is then told by it.
     let kept = store.policies_in_force().await?;
-    let Configured { starts, registered } = Configured::of(store.as_ref()).await?;
+    let Configured { starts, registered, entries } = Configured::of(store.as_ref()).await?;
     let now = starts.free_from(at, &kept);
     let (mut kept, planted): (Vec<_>, Vec<_>) = kept.into_iter().partition(|policy| starts.know(policy));
     let last = last(&starts, node);
@@ -263,16 +265,16 @@ async fn try_to_note(
         match store.clients().await {
             Ok(clients) => {
                 parts.insert(registered::CLIENTS.to_owned(), registered::digest_of_all(&clients));
-                found = registered.found(&clients);
+                found = registered.found(&clients, entries);
             }
             // It is told with what does not fit, and nobody signs in by it.
             Err(StoreError::Corrupt(_)) => {}
             Err(error) => return Err(error),
         }
     }
-    let mut strange: Vec<String> = planted.iter().map(starts::planted).collect();
-    strange.extend(registered.misfits(store.as_ref()).await?.into_iter().map(|misfit| misfit.why));
-    let mut audit = alarms(gateway, now, strange).await?;
+    let mut strange: Strange = planted.iter().map(|policy| (starts::planted(policy), BTreeSet::new())).collect();
+    strange.extend(registered.misfits(store.as_ref()).await?.into_iter().map(|unfit| (unfit.misfit.why, unfit.whose)));
+    let mut audit = gateway.alarms(now, &strange).await?;
     let own = |said: String| gateway.journal().row(&AuditEntry::new(AuditWord::Configure, now, Agent::gateway(), said));
     audit.extend(found.into_iter().map(own));
     // Comments change nothing that a copy is held against.
@@ -302,17 +304,6 @@ async fn try_to_note(
     audit.push(own(Start::told(node, &format!("{}{changed}", by.told()), &told.collect::<Vec<_>>(), &parts)));
     store.put_in_force(new, audit).await?;
     Ok(true)
-}
-
-/// Says what somebody changed in the database; gives the entries that are not in the log yet.
-async fn alarms(gateway: &Gateway, at: Timestamp, strange: Vec<String>) -> Result<Vec<AuditRow>, StoreError> {
-    for what in &strange {
-        tracing::error!(what, "ALARM: the database holds what neither a start nor a command put there");
-    }
-    let entry =
-        |what: String| AuditEntry { success: false, ..AuditEntry::new(AuditWord::Alarm, at, Agent::gateway(), what) };
-    let new = starts::not_told_yet(gateway.store().as_ref(), strange).await?;
-    Ok(new.into_iter().map(|what| gateway.journal().row(&entry(what))).collect())
 }
 
 /// As [`note`], for a command that makes copies: of the policies alone, as the keys and files of the gateway need not be in its reach.

@@ -274,6 +274,7 @@ impl Witnessing {
         let detail = format!("witness {name}: {how}");
         let entry = AuditEntry {
             success: false,
+            concerns: Some(gateway.settings().own_ods.clone()),
             ..AuditEntry::new(AuditWord::Alarm, gateway.clock().now(), Agent::gateway(), detail)
         };
         if let Err(error) = gateway.store().audit(vec![gateway.journal().row(&entry)]).await {

@@ -133,6 +133,7 @@ macro_rules! every_contract {
         );
         $crate::contract::every_contract!($open, showing:
             lists_are_found_by_whom_they_showed,
+            an_export_is_found_by_its_identifier,
             what_a_list_showed_stands_beside_its_entry,
             an_erased_person_is_still_told_apart,
         );

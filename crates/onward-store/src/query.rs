@@ -5,7 +5,7 @@ pub(crate) mod subscriptions;
 pub(crate) mod words;
 
 use onward_core::DeliveryId;
-use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, Lists, VERIFICATION};
+use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, Lists, VERIFICATION, export_subject};
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StepKind, StuckQuery, TaskQuery};
 use uuid::Uuid;
@@ -401,8 +401,12 @@ pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (
                 [index.clone().into(), index.into()],
             );
         }
-        Some(lists @ (Lists::Exports | Lists::Verifications)) => {
-            let subject = if *lists == Lists::Exports { ENTRIES } else { VERIFICATION };
+        Some(lists @ (Lists::Exports | Lists::Export(_) | Lists::Verifications)) => {
+            let subject = match lists {
+                Lists::Exports => ENTRIES.to_owned(),
+                Lists::Export(id) => export_subject(*id),
+                _ => VERIFICATION.to_owned(),
+            };
             conditions
                 .add("a.position IN (SELECT s.position FROM audit_shown s WHERE s.subject = ?)", [subject.into()]);
         }

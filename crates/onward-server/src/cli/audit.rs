@@ -298,7 +298,7 @@ async fn export(export: &Export, terminal: &mut Terminal) -> Outcome {
     let carried = Carried { organisation: None, from: None, until: None, before: store.audit_size().await? };
     let (id, what) = (Uuid::new_v4(), "export of the whole audit log");
     let entry = AuditEntry {
-        query: Some(format!("audit/export?{}", carried.told())),
+        query: Some(format!("audit/export?{}", carried.told_of(id))),
         ..desk.entry(AuditWord::Query, Half::Beginning(id).told(what))
     };
     store.audit(vec![desk.row_of(&entry)]).await?;

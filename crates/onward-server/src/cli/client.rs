@@ -186,7 +186,7 @@ async fn add(add: &Add, terminal: &mut Terminal) -> Outcome {
         under: None,
     };
     let keys = told_keys(&client).join(", ");
-    let detail = registered::told(&client, &format!("added: {} of {}, keys {keys}", client.role, client.ods));
+    let detail = registered::told(&client, &registered::added(&client, &keys));
     made.keep_if(store.put_client(client.clone(), vec![desk.row(AuditWord::Configure, detail)]).await)?;
     tell("added", &client, add.keys.generate_key.as_deref(), add.json, terminal);
     Ok(Exit::Done)

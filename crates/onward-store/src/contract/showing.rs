@@ -1,7 +1,7 @@
 //! Lists and exports, which name nobody and are found by whom they showed.
 
 use onward_core::TransferId;
-use onward_core::audit::{AuditQuery, AuditRow, AuditWord, ENTRIES, Lists, VERIFICATION};
+use onward_core::audit::{AuditQuery, AuditRow, AuditWord, ENTRIES, Lists, VERIFICATION, export_subject};
 use uuid::Uuid;
 
 use super::erasing::{confirm, request, settled};
@@ -56,6 +56,26 @@ pub(crate) async fn lists_are_found_by_whom_they_showed(store: Shared) {
     let newest = store.search_audit(AuditQuery { limit: 1, ..first.clone() }).await.expect("readable");
     let after = newest.first().map(|entry| (entry.recorded, entry.index));
     assert_eq!(found(&store, AuditQuery { after, ..first }).await, [1]);
+}
+
+/// Both entries of an export are found by its identifier, whoever asks for exports or lists finds what they found before.
+pub(crate) async fn an_export_is_found_by_its_identifier(store: Shared) {
+    lists(&store).await;
+    let [own, other] = [Uuid::new_v4(), Uuid::new_v4()];
+    let end = |second, id| AuditRow { word: AuditWord::Export, ..list(second, &[export_subject(id)]) };
+    let about =
+        AuditRow { word: AuditWord::SubjectAccess, patient: Some(patient(1)), ..list(10, &[export_subject(other)]) };
+    let beginning = list(7, &[ENTRIES.to_owned(), export_subject(own)]);
+    store.audit(vec![beginning, end(8, own), about, end(11, other)]).await.expect("committed");
+    let own = of(Lists::Export(own));
+    assert_eq!(found(&store, own.clone()).await, [8, 7]);
+    assert_eq!(found(&store, of(Lists::Export(other))).await, [11, 10]);
+    assert!(found(&store, of(Lists::Export(Uuid::new_v4()))).await.is_empty());
+    assert_eq!(found(&store, AuditQuery { words: vec![AuditWord::Export], ..own.clone() }).await, [8]);
+    assert!(found(&store, AuditQuery { organisation: Some(ods("RYJ")), ..own }).await.is_empty());
+    assert_eq!(found(&store, of(Lists::Exports)).await, [7, 4], "an end is no list");
+    assert_eq!(found(&store, of(Lists::Of(patient(1)))).await, [2, 1]);
+    assert_eq!(found(&store, of(Lists::Verifications)).await, [6]);
 }
 
 pub(crate) async fn what_a_list_showed_stands_beside_its_entry(store: Shared) {

@@ -518,6 +518,16 @@ async fn audit_searches_use_their_indexes() {
         ),
         ("exports", AuditQuery { lists: Some(Lists::Exports), ..all.clone() }, "SEARCH s USING PRIMARY KEY"),
         (
+            "own entries of an export",
+            AuditQuery {
+                organisation: Some(ods("RXH")),
+                words: Vec::new(),
+                lists: Some(Lists::Export(uuid::Uuid::nil())),
+                ..all.clone()
+            },
+            "SEARCH s USING PRIMARY KEY",
+        ),
+        (
             "own verifications",
             AuditQuery { organisation: Some(ods("RXH")), lists: Some(Lists::Verifications), ..all.clone() },
             "SEARCH s USING PRIMARY KEY",

@@ -390,6 +390,22 @@ async fn a_list_that_is_hidden_from_who_asks_is_found_by_the_verifier() {
     }
 }
 
+#[tokio::test]
+async fn an_export_that_is_hidden_from_who_asks_for_it_is_found_by_the_verifier() {
+    let (folder, _) = place(2).await;
+    assert_eq!(audit(&folder, &["export"]).await.0, Ok(Exit::Done));
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    for half in [2, 3] {
+        let take = "DELETE FROM audit_shown WHERE position = ? AND subject LIKE 'export/%' RETURNING subject";
+        let subject: String = file.query_row(take, [half], |row| row.get(0)).expect("it names its export");
+        let (outcome, out) = audit(&folder, &["verify"]).await;
+        assert!(outcome == Ok(Exit::No) && out.contains(&format!("entry {half}")), "{out}");
+        let put = "INSERT INTO audit_shown (subject, position) VALUES (?, ?)";
+        file.execute(put, rusqlite::params![subject, half]).expect("runs");
+        assert_eq!(audit(&folder, &["verify"]).await.0, Ok(Exit::Done));
+    }
+}
+
 /// An IG lead sees her organisation's entries by what they are filed under: that too is judged.
 #[tokio::test]
 async fn an_entry_that_is_hidden_from_an_organisation_is_found_by_the_verifier() {

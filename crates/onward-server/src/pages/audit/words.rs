@@ -32,7 +32,7 @@ pub(super) fn word(word: AuditWord) -> &'static str {
         AuditWord::Intend => "About to be sent",
         AuditWord::Erase => "Erasure",
         AuditWord::Notify => "Somebody alerted",
-        AuditWord::Alarm => "Log differs from its witness",
+        AuditWord::Alarm => "Log or database not as it was left",
     }
 }
 

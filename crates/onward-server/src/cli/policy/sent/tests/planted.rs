@@ -1,5 +1,6 @@
 //! Policies that somebody puts straight into the database, and starts of one moment.
 
+use onward_core::audit::AuditQuery;
 use onward_gateway::starts::{Named, POLICY, Start, digest};
 use onward_transform::disclose::Policy;
 
@@ -77,9 +78,33 @@ async fn a_planted_policy_is_told_by_each_start_and_signed_for_by_none() {
         (outcome, to_homes(&out, "Patient.maritalStatus"))
     };
     assert_eq!(beyond().await, (Ok(Exit::No), Some((1, 1))), "it excuses nothing");
+    let aside = "CREATE TABLE aside AS SELECT * FROM policies WHERE since - 1 IN (SELECT since FROM policies)";
+    file.execute_batch(aside).expect("runs");
     assert_eq!(file.execute("DELETE FROM policies WHERE since - 1 IN (SELECT since FROM policies)", []), Ok(1));
     assert_eq!(onward(folder.path(), "audit verify").await.0, Ok(Exit::Done), "nobody has signed for it");
     assert_eq!(beyond().await, (Ok(Exit::No), Some((1, 1))));
+
+    // A start that does not find it says so; put there again it is another event.
+    let over = told[0].replacen("alarm: ", "alarm: no longer so: ", 1);
+    for _ in 0..2 {
+        assert!(!started(folder.path(), &app).await, "what is in force is what was");
+        assert_eq!(alarms(&app).await, [told[0].clone(), over.clone()], "that it is over is told once");
+    }
+    assert_eq!(file.execute("INSERT INTO policies SELECT * FROM aside", []), Ok(1));
+    for _ in 0..2 {
+        assert!(!started(folder.path(), &app).await);
+        assert_eq!(alarms(&app).await, [told[0].clone(), over.clone(), told[0].clone()], "told again, once");
+    }
+    let found = async |code: &str| {
+        let organisation = Some(code.parse().expect("a code"));
+        let query = AuditQuery { organisation, words: vec![AuditWord::Alarm], limit: 10, ..AuditQuery::default() };
+        store.search_audit(query).await.expect("readable").len()
+    };
+    let own = app.gateway.settings().own_ods.to_string();
+    assert_eq!((found(&own).await, found("ZZZ99").await), (3, 0), "they are the gateway's own organisation's");
+    assert_eq!(file.execute("DELETE FROM policies WHERE since - 1 IN (SELECT since FROM policies)", []), Ok(1));
+    let (outcome, out) = onward(folder.path(), "audit verify").await;
+    assert_eq!(outcome, Ok(Exit::Done), "filed where they belong: {out}");
 }
 
 #[tokio::test]
