@@ -102,6 +102,11 @@ async fn a_killed_server_has_every_message_that_it_acknowledged_once() {
                         acknowledged.lock().await.insert(format!("{n}"), place);
                         return;
                     }
+                    // Too many for this hospital's share: it waits as long as it is told, and posts the same bytes again.
+                    Ok(reply) if reply.status == 429 => {
+                        let wait = reply.headers["retry-after"].to_str().expect("text").parse().expect("seconds");
+                        tokio::time::sleep(std::time::Duration::from_secs(wait)).await;
+                    }
                     // Busy, dead or dying: the hospital posts the same bytes again.
                     Ok(reply) if reply.status == 408 || reply.status.is_server_error() => {}
                     Ok(reply) => panic!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body)),
