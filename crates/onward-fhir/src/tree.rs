@@ -9,6 +9,7 @@
 mod builder;
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::ops::Range;
 
 pub use builder::Builder;
@@ -334,19 +335,26 @@ impl<'t, 's> Element<'t, 's> {
     /// FHIRPath location from the root: `Bundle.entry[0].resource.status`. Repeating is told by the siblings.
     #[must_use]
     pub fn path(self) -> String {
-        let mut steps = Vec::new();
+        let mut steps = Vec::with_capacity(8);
         let mut element = self;
         while let Some(parent) = element.parent() {
             let name = element.name();
             let mut same = parent.all(name);
             let position = same.position(|sibling| sibling.id == element.id).unwrap_or(0);
-            let repeats = position > 0 || parent.all(name).nth(1).is_some() || always_repeats(name);
-            steps.push(if repeats { format!("{name}[{position}]") } else { name.to_owned() });
+            let repeats = position > 0 || same.next().is_some() || always_repeats(name);
+            steps.push((name, repeats.then_some(position)));
             element = parent;
         }
-        steps.push(element.resource_type().unwrap_or_else(|| element.name()).to_owned());
-        steps.reverse();
-        steps.join(".")
+        let mut path = element.resource_type().unwrap_or_else(|| element.name()).to_owned();
+        for (name, position) in steps.into_iter().rev() {
+            path.push('.');
+            path.push_str(name);
+            if let Some(position) = position {
+                // A String takes whatever is written.
+                let _ = write!(path, "[{position}]");
+            }
+        }
+        path
     }
 
     /// Line and column of its start in the source, when it was read.

@@ -223,26 +223,44 @@ fn refused(client: &Client, refusal: &Refusal) -> Explanation {
 
 fn recipient(copy: &Copy) -> Value {
     let delivery = &copy.delivery;
-    let mut value = disclosure_json(&copy.rendered);
-    value["recipient"] = delivery.kind.as_str().into();
-    value["ods"] = delivery.recipient.as_str().into();
-    value["name"] = delivery.recipient_name.as_str().into();
-    value["transport"] = delivery.endpoint.kind().as_str().into();
-    value["bytes"] = delivery.body.len().into();
-    value["basis"] = delivery.basis.as_str().into();
-    value
+    let Disclosure { disclosed, withheld } = Disclosure::of(&copy.rendered);
+    json!({
+        "disclosed": disclosed,
+        "withheld": withheld,
+        "recipient": delivery.kind.as_str(),
+        "ods": delivery.recipient.as_str(),
+        "name": delivery.recipient_name,
+        "transport": delivery.endpoint.kind().as_str(),
+        "bytes": delivery.body.len(),
+        "basis": delivery.basis,
+    })
 }
 
-/// What a rendition discloses and withholds, and by which rule.
-#[must_use]
-pub fn disclosure_json(rendered: &Rendered) -> Value {
-    let rows = |rows: &mut dyn Iterator<Item = (&str, &str)>| -> Vec<Value> {
-        rows.map(|(path, rule)| json!({ "path": path, "rule": rule })).collect()
-    };
-    json!({
-        "disclosed": rows(&mut rendered.disclosed.iter().map(|row| (row.path.as_str(), row.rule.as_str()))),
-        "withheld": rows(&mut rendered.withheld.iter().map(|row| (row.path.as_str(), row.rule.as_str()))),
-    })
+/// What a rendition discloses and withholds, and by which rule, as it is written.
+#[derive(Serialize)]
+pub(crate) struct Disclosure<'r> {
+    disclosed: Vec<ByRule<'r>>,
+    withheld: Vec<ByRule<'r>>,
+}
+
+#[derive(Serialize)]
+struct ByRule<'r> {
+    path: &'r str,
+    rule: &'r str,
+}
+
+impl<'r> Disclosure<'r> {
+    pub(crate) fn of(rendered: &'r Rendered) -> Self {
+        Self {
+            disclosed: rendered.disclosed.iter().map(|row| ByRule { path: &row.path, rule: &row.rule }).collect(),
+            withheld: rendered.withheld.iter().map(|row| ByRule { path: &row.path, rule: &row.rule }).collect(),
+        }
+    }
+
+    /// As JSON, the way that it is kept beside the copy.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("paths and rules are texts")
+    }
 }
 
 fn finding(finding: &Finding) -> Value {

@@ -20,6 +20,7 @@ use onward_validate::{Findings, Policy as ValidationPolicy, TOO_LARGE};
 use crate::Gateway;
 use crate::beforehand::Pds;
 use crate::decision::Decided;
+use crate::explain::Disclosure;
 use crate::facts::{Facts, facts};
 use crate::identify::{HoldCause, Identification, Identified, Sources, discharge_destination, identify};
 use crate::lifecycle::names_another_person;
@@ -453,7 +454,7 @@ impl Gateway {
                 correlation_id: rendered.correlation_id.clone(),
                 workflow: rendered.workflow.clone(),
                 basis: rendered.basis.clone(),
-                disclosure: crate::explain::disclosure_json(&rendered).to_string(),
+                disclosure: Disclosure::of(&rendered).to_json(),
                 acknowledgement_awaited: true,
                 notice: None,
             };

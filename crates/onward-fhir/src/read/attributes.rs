@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memchr2};
+
 use super::{ReadErrorKind, is_allowed_character};
 
 /// What is wrong, and at which byte of the text given.
@@ -31,7 +33,9 @@ pub(super) fn attributes<'s>(tag: &'s str, name_length: usize, most: usize) -> R
         if at == before {
             return Err(syntax(at, "white space is missing before an attribute"));
         }
-        let equals = tag[at..end].find('=').ok_or(syntax(at, "an attribute without value"))?;
+        // Byte by byte: names are too short for a search that has to be set up.
+        let equals = bytes[at..end].iter().position(|byte| *byte == b'=');
+        let equals = equals.ok_or(syntax(at, "an attribute without value"))?;
         let name = tag[at..at + equals].trim_end_matches([' ', '\t', '\r', '\n']);
         if !is_xml_name(name) {
             return Err(syntax(at, "not the name of an attribute"));
@@ -45,16 +49,26 @@ pub(super) fn attributes<'s>(tag: &'s str, name_length: usize, most: usize) -> R
         let mut value_at = at + equals + 1;
         value_at += space(&bytes[value_at..end]);
         let quote = match bytes.get(value_at) {
-            Some(quote @ (b'"' | b'\'')) => char::from(*quote),
+            Some(quote @ (b'"' | b'\'')) => *quote,
             _ => return Err(syntax(value_at, "an attribute's value is not quoted")),
         };
         let rest = tag.get(value_at + 1..end).unwrap_or_default();
-        let length = rest.find(quote).ok_or(syntax(value_at, "an attribute's value is not closed"))?;
-        if rest[..length].contains('<') {
+        let open = syntax(value_at, "an attribute's value is not closed");
+        let length = memchr2(quote, b'<', rest.as_bytes()).ok_or(open)?;
+        if rest.as_bytes()[length] != quote {
+            memchr(quote, rest.as_bytes()).ok_or(open)?;
             return Err(syntax(value_at, "< within an attribute's value"));
         }
         found.push(Attribute { name, raw: &rest[..length], at });
         at = value_at + 1 + length + 1;
+    }
+}
+
+/// The prefix of a name, if it has one, and what follows it.
+pub(super) fn prefix_of(name: &str) -> (Option<&str>, &str) {
+    match name.as_bytes().iter().position(|byte| *byte == b':') {
+        Some(colon) => (Some(&name[..colon]), &name[colon + 1..]),
+        None => (None, name),
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use quick_xml::Reader as TokenReader;
 use quick_xml::events::Event;
 
-use super::attributes::{Attribute, attribute_value, attributes, is_xml_name};
+use super::attributes::{Attribute, attribute_value, attributes, is_xml_name, prefix_of};
 use super::narrative::{self, tag_name};
 use super::{DEPTH_MAX, Limits, ReadError, ReadErrorKind, is_allowed_character, is_element_name, is_resource_name};
 use crate::tree::{Builder, Lexical, NodeId, Tree};
@@ -117,7 +117,7 @@ impl<'s, 'l> Tokens<'s, 'l> {
 
     /// The namespace of an element's name.
     pub(super) fn namespace_of(&self, name: &str, at: usize) -> Result<Namespace, ReadError> {
-        let prefix = name.split_once(':').map_or("", |(prefix, _)| prefix);
+        let prefix = prefix_of(name).0.unwrap_or_default();
         match self.declared(prefix) {
             Some((_, namespace, _)) => Ok(*namespace),
             None if prefix.is_empty() || prefix == "xml" => Ok(Namespace::Other),
@@ -260,7 +260,7 @@ impl<'s> Reader<'s, '_> {
         }
         let tag = &self.tokens.source[span.clone()];
         let name = tag_name(tag);
-        let local = name.split_once(':').map_or(name, |(_, local)| local);
+        let (_, local) = prefix_of(name);
         let entered = self.tokens.enter(tag, span.start, name)?;
         match entered.namespace {
             Namespace::Fhir => {}

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use foldhash::{HashSet, HashSetExt};
 use onward_fhir::elements::{ElementDef, Table, TypeKind, table};
 use onward_fhir::message::{data_of, decode_base64, release_of};
 use onward_fhir::read::{self, Limits};
@@ -39,9 +40,9 @@ const ON_PAGE: &str = "page";
 /// A part that cannot be read is told as such, with its media type where that is one of FHIR's.
 #[must_use]
 pub fn carried(media_type: &str, bytes: &[u8]) -> BTreeSet<String> {
-    let mut found = Found { names: BTreeSet::new() };
+    let mut found = Found { names: HashSet::new(), name: String::new() };
     found.bytes(media_type, bytes, false, 0);
-    found.names
+    found.names.into_iter().collect()
 }
 
 /// Those of `names` that the policy lets nobody have. For recipients of the identical document there are none.
@@ -52,12 +53,23 @@ pub fn beyond<'n>(policy: &Policy, names: impl IntoIterator<Item = &'n str>) -> 
 }
 
 struct Found {
-    names: BTreeSet<String>,
+    names: HashSet<String>,
+    /// Room for one name: most come hundreds of times, and are set aside once.
+    name: String,
 }
 
 impl Found {
-    fn add(&mut self, name: impl Into<String>) {
-        self.names.insert(name.into());
+    fn add(&mut self, name: &str) {
+        self.add_of(&[name]);
+    }
+
+    /// A name of these parts.
+    fn add_of(&mut self, parts: &[&str]) {
+        self.name.clear();
+        self.name.extend(parts.iter().copied());
+        if !self.names.contains(self.name.as_str()) {
+            self.names.insert(self.name.clone());
+        }
     }
 
     fn bytes(&mut self, media_type: &str, bytes: &[u8], in_document: bool, depth: usize) {
@@ -86,7 +98,7 @@ impl Found {
         }
         let around = if in_document { "" } else { AROUND };
         if !table.is_resource(resource_type) {
-            return self.add(format!("{around}resource of an unknown type"));
+            return self.add_of(&[around, "resource of an unknown type"]);
         }
         for child in resource.children() {
             match child.name() {
@@ -130,9 +142,9 @@ impl Found {
                 "id" => {}
                 "extension" => self.extension(around, child),
                 name @ ("versionId" | "lastUpdated" | "source" | "profile" | "security" | "tag") => {
-                    self.add(format!("{around}{resource_type}.meta.{name}"));
+                    self.add_of(&[around, resource_type, ".meta.", name]);
                 }
-                _ => self.add(format!("{around}{resource_type}.meta of no known name")),
+                _ => self.add_of(&[around, resource_type, ".meta of no known name"]),
             }
         }
     }
@@ -154,17 +166,18 @@ impl Found {
             return;
         }
         let Some(def) = table.child(owner, element.name()) else {
-            return self.add(format!("{around}{resource_type} element of no known name"));
+            return self.add_of(&[around, resource_type, " element of no known name"]);
         };
-        let path = if above.is_empty() { def.name.to_owned() } else { format!("{above}.{}", def.name) };
         let backbone = table.type_def(def.type_name).is_some_and(|of| of.kind() == TypeKind::Backbone);
+        let dot = if above.is_empty() { "" } else { "." };
         if backbone && element.has_children() {
+            let path = format!("{above}{dot}{}", def.name);
             for child in element.children() {
                 self.element(table, around, resource_type, &path, def.type_name, child);
             }
             return;
         }
-        self.add(format!("{around}{resource_type}.{path}"));
+        self.add_of(&[around, resource_type, ".", above, dot, def.name]);
         self.below(around, element, def);
     }
 
@@ -193,8 +206,8 @@ impl Found {
             self.add("attachments");
         }
         match is_published(url) {
-            true => self.add(format!("{around}extension {url}")),
-            false => self.add(format!("{around}{OTHER_EXTENSION}")),
+            true => self.add_of(&[around, "extension ", url]),
+            false => self.add_of(&[around, OTHER_EXTENSION]),
         }
     }
 
@@ -205,10 +218,10 @@ impl Found {
         let holds = narrative || section.get("entry").is_some() || section.get("emptyReason").is_some();
         // In a letter around our own pages each section is nothing but the place of one of them.
         if holds && (around.is_empty() || narrative || heading.is_some()) {
-            self.add(format!("section {name}"));
+            self.add_of(&["section ", name]);
         }
         if narrative {
-            self.add(format!("narrative {name}"));
+            self.add_of(&["narrative ", name]);
         }
         for child in section.children() {
             match child.name() {
@@ -223,10 +236,10 @@ impl Found {
     fn page(&mut self, page: &Fragment<'_>) {
         self.add(ON_PAGE);
         if !page.banner.is_empty() {
-            self.add(format!("{ON_PAGE} banner"));
+            self.add_of(&[ON_PAGE, " banner"]);
         }
         if page.file(1).is_some() {
-            self.add(format!("{ON_PAGE} attachments"));
+            self.add_of(&[ON_PAGE, " attachments"]);
         }
         let rest = without_words(page.rest);
         let mut heading = None;
@@ -241,9 +254,9 @@ impl Found {
             }
             let shows = [WORDS, "<ul>", "<table>", "class=\"state\""].iter().any(|mark| content.contains(mark));
             if title == "Family and other contacts" {
-                self.add(format!("{ON_PAGE} {RELATIVES}"));
+                self.add_of(&[ON_PAGE, " ", RELATIVES]);
             } else if let (Some(heading), true) = (heading, shows) {
-                self.add(format!("{ON_PAGE} section {}", heading.record_standard()));
+                self.add_of(&[ON_PAGE, " section ", heading.record_standard()]);
             }
         }
     }
