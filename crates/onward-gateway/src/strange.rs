@@ -15,8 +15,8 @@ use crate::{Gateway, registered, starts};
 /// What stands before a statement that is not so any more.
 const OVER: &str = "no longer so: ";
 
-/// What is not as starts and commands left it, and the organisations that it concerns: an alarm is filed under each. Where there is none it
-/// is filed under the gateway's own.
+/// What is not as starts and commands left it, and the organisations that it concerns. An alarm is filed under each of them, and always under
+/// the gateway's own: who plants a row also says whose it is.
 pub type Strange = BTreeMap<String, BTreeSet<OdsCode>>;
 
 /// A statement, and the organisation that it is filed under; none in an alarm of an earlier program.
@@ -24,23 +24,29 @@ type Filed = (String, Option<OdsCode>);
 
 impl Gateway {
     /// The entries about what was found, in words that are the same at each look: of what the log does not tell yet, and of what it tells
-    /// that is over. The process log hears all of it, each time.
+    /// that is over. The process log hears all of it, each time. Where the alarms of the log cannot be read nothing counts as told, and nothing
+    /// is taken back: one damaged entry keeps no gateway from starting, and `audit verify` names it.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be reached.
     pub async fn alarms(&self, at: Timestamp, found: &Strange) -> Result<Vec<AuditRow>, StoreError> {
         for what in found.keys() {
             tracing::error!(what, "ALARM: the database holds what neither a start nor a command put there");
         }
-        let told = in_force(self.store.as_ref()).await?;
+        let told = match in_force(self.store.as_ref()).await {
+            Err(StoreError::Corrupt(what)) => {
+                tracing::error!(what, "the alarms in the log cannot be read: what stands in the database is told anew");
+                BTreeSet::new()
+            }
+            told => told?,
+        };
         let entry = |success: bool, detail: String, concerns: Option<OdsCode>| {
             let entry = AuditEntry::new(AuditWord::Alarm, at, Agent::gateway(), detail);
             self.journal.row(&AuditEntry { success, concerns, ..entry })
         };
-        let own = BTreeSet::from([self.settings.own_ods.clone()]);
         let filed = found.iter().flat_map(|(what, whose)| {
-            let whose = if whose.is_empty() { &own } else { whose };
-            whose.iter().map(|ods| (what.clone(), Some(ods.clone())))
+            let all: BTreeSet<&OdsCode> = whose.iter().chain([&self.settings.own_ods]).collect();
+            all.into_iter().map(|ods| (what.clone(), Some(ods.clone())))
         });
         let new = filed.filter(|filed| !told.contains(filed));
         let mut entries: Vec<AuditRow> = new.map(|(what, ods)| entry(false, what, ods)).collect();

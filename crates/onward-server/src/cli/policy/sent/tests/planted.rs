@@ -107,6 +107,27 @@ async fn a_planted_policy_is_told_by_each_start_and_signed_for_by_none() {
     assert_eq!(outcome, Ok(Exit::Done), "filed where they belong: {out}");
 }
 
+/// One damaged entry keeps no gateway from starting, and nothing from being told.
+#[tokio::test]
+async fn a_damaged_alarm_is_not_in_the_way_of_a_start() {
+    let (folder, app, _) = accepted(DISCHARGE).await;
+    assert!(started(folder.path(), &app).await);
+    let file = database(folder.path());
+    let plant = "INSERT INTO policies (kind, since, text)
+         SELECT kind, since + 1, text FROM policies WHERE kind = 'care-home'";
+    assert_eq!(file.execute(plant, []), Ok(1));
+    assert!(!started(folder.path(), &app).await);
+    let damage = "UPDATE audit_log SET event = zeroblob(length(event)) WHERE word = 'alarm'";
+    assert_eq!(file.execute(damage, []), Ok(1));
+    for told in 2..4 {
+        assert!(!started(folder.path(), &app).await, "what is in force is what was");
+        let count = file.query_row("SELECT count(*) FROM audit_log WHERE word = 'alarm'", [], |row| row.get(0));
+        assert_eq!(count, Ok(told), "told anew, as nobody knows what was told");
+    }
+    let (outcome, out) = onward(folder.path(), "audit verify").await;
+    assert!(outcome == Ok(Exit::No), "{out}");
+}
+
 #[tokio::test]
 async fn a_policy_that_was_planted_before_the_first_start_counts_for_nothing() {
     let (folder, app, _) = accepted(DISCHARGE).await;
