@@ -597,14 +597,15 @@ async fn starts(world: &World) -> Vec<String> {
     said(world, "configure: start of node ").await
 }
 
-/// What entries say that begin so, the oldest first; what one after another says under several organisations, once.
+/// What entries say that begin so, the oldest first; what is said in one moment under several organisations, once.
 async fn said(world: &World, begins: &str) -> Vec<String> {
     let entries = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
     let events = entries.iter().filter_map(|entry| serde_json::from_slice::<Value>(entry.event()?).ok());
-    let said = events.filter_map(|event| event["outcomeDesc"].as_str().map(str::to_owned));
-    let mut said: Vec<String> = said.filter(|said| said.starts_with(begins)).collect();
-    said.dedup();
-    said
+    let text = |of: &Value| of.as_str().map(str::to_owned);
+    let told = events.filter_map(|event| Some((text(&event["recorded"])?, text(&event["outcomeDesc"])?)));
+    let mut told: Vec<(String, String)> = told.filter(|(_, said)| said.starts_with(begins)).collect();
+    told.dedup();
+    told.into_iter().map(|(_, said)| said).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
