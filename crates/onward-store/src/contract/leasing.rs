@@ -16,12 +16,31 @@ const STEPS: usize = 600;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Accept { person: u32 },
-    Claim { limit: u32, seconds: i64 },
-    End { which: prop::sample::Index, outcome: Outcome },
-    Renew { which: prop::sample::Index, seconds: i64 },
-    Requeue { which: prop::sample::Index },
-    Clock { seconds: i64 },
+    Accept {
+        person: u32,
+    },
+    Claim {
+        limit: u32,
+        seconds: i64,
+    },
+    End {
+        which: prop::sample::Index,
+        outcome: Outcome,
+    },
+    Renew {
+        which: prop::sample::Index,
+        seconds: i64,
+    },
+    Requeue {
+        which: prop::sample::Index,
+    },
+    Clock {
+        seconds: i64,
+    },
+    /// As when somebody sets it by hand: so far ahead of what it was without that.
+    Set {
+        ahead: i64,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<prop::sample::Index>(), 1..40_i64).prop_map(|(which, seconds)| Step::Renew { which, seconds }),
         1 => any::<prop::sample::Index>().prop_map(|which| Step::Requeue { which }),
         2 => (-40..60_i64).prop_map(|seconds| Step::Clock { seconds }),
-        // As when somebody sets it by hand.
-        1 => prop_oneof![Just(-3600_i64), Just(3600_i64)].prop_map(|seconds| Step::Clock { seconds }),
+        1 => prop_oneof![Just(-3600_i64), Just(0), Just(0), Just(3600)].prop_map(|ahead| Step::Set { ahead }),
     ]
 }
 
@@ -69,6 +87,7 @@ struct Copy {
 #[derive(Default)]
 struct Model {
     now: i64,
+    ahead: i64,
     copies: Vec<Copy>,
     leases: Vec<Lease>,
 }
@@ -131,6 +150,10 @@ impl Model {
                 }
             }
             Step::Clock { seconds } => self.now += seconds,
+            Step::Set { ahead } => {
+                self.now += ahead - self.ahead;
+                self.ahead = ahead;
+            }
             Step::End { .. } | Step::Renew { .. } | Step::Requeue { .. } => {}
         }
     }

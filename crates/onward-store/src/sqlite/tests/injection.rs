@@ -52,14 +52,14 @@ struct Run {
     acknowledged: Vec<String>,
     /// How often it made each call.
     calls: BTreeMap<String, usize>,
-    /// How often it wrote or synced after the call that failed.
+    /// How often it wrote or synced after a call for the store's file, or its log, had failed.
     afterwards: usize,
 }
 
 fn run(folder: &Path, inject: Option<&str>) -> Run {
     let trace = folder.join("trace");
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-e", &format!("trace={}", CALLS.join(",")), "-P"]);
+    command.args(["-f", "-y", "-qq", "-e", &format!("trace={}", CALLS.join(",")), "-P"]);
     command.arg(folder.join("onward.db")).arg("-P").arg(folder.join("onward.db-wal"));
     command.arg("-P").arg(folder).arg("-o").arg(&trace);
     if let Some(inject) = inject {
@@ -75,9 +75,18 @@ fn run(folder: &Path, inject: Option<&str>) -> Run {
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let acknowledged = told.lines().filter_map(|line| line.strip_prefix("acknowledged ")).map(str::to_owned).collect();
     let (mut calls, mut failed, mut afterwards) = (BTreeMap::new(), false, 0);
+    // By thread: a call that another one's line interrupts is told in two.
+    let mut begun = BTreeMap::<String, String>::new();
     for line in std::fs::read_to_string(&trace).unwrap_or_default().lines() {
         afterwards += usize::from(failed && [" fsync(", " pwrite64("].iter().any(|call| line.contains(call)));
-        failed |= line.contains("(INJECTED)");
+        let thread = line.split(' ').next().unwrap_or_default();
+        if line.contains("(INJECTED)") {
+            let call = if line.contains(" resumed>") { begun.get(thread).map_or("", String::as_str) } else { line };
+            // Of folders SQLite passes a failed sync over.
+            failed |= call.contains("/onward.db");
+        } else if line.contains("<unfinished ") {
+            begun.insert(thread.to_owned(), line.to_owned());
+        }
         if let Some(name) = CALLS.into_iter().find(|name| line.contains(&format!(" {name}("))) {
             *calls.entry(name.to_owned()).or_default() += 1;
         }
