@@ -12,7 +12,7 @@ use proptest::test_runner::TestRunner;
 use super::{Shared, accept_new, acceptance, at, patient, row};
 
 /// Steps of one run.
-const STEPS: usize = 600;
+const STEPS: usize = 250;
 
 #[derive(Debug, Clone)]
 enum Step {
