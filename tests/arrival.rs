@@ -25,7 +25,13 @@ use onward_tests::message::{self, fresh};
 use onward_tests::world::load;
 
 /// A clock that the test turns.
-struct Turned(Mutex<Timestamp>);
+pub(crate) struct Turned(Mutex<Timestamp>);
+
+impl Turned {
+    pub(crate) fn later(&self, seconds: i64) {
+        *self.0.lock().expect("whole") += SignedDuration::from_secs(seconds);
+    }
+}
 
 impl Clock for Turned {
     fn now(&self) -> Timestamp {
@@ -63,6 +69,8 @@ pub(crate) struct Partner {
     /// Of so many it takes one and its answer is lost.
     pub(crate) loses_one_in: Mutex<Option<usize>>,
     pub(crate) came: Mutex<Vec<Outbound>>,
+    /// It answers when this has turned true.
+    pub(crate) answers: Mutex<Option<tokio::sync::watch::Receiver<bool>>>,
 }
 
 #[async_trait]
@@ -77,6 +85,10 @@ impl Transport for Partner {
             came.push(outbound.clone());
             came.len()
         };
+        let answers = self.answers.lock().expect("whole").clone();
+        if let Some(mut answers) = answers {
+            answers.wait_for(|now| *now).await.expect("the test lets it answer");
+        }
         if self.loses_one_in.lock().expect("whole").is_some_and(|one_in| count % one_in == 0) {
             return Err(SendError::Unknown { reason: "no whole answer: the connection ended".to_owned() });
         }
@@ -87,12 +99,15 @@ impl Transport for Partner {
     }
 }
 
+/// How long a copy is its dispatcher's, seconds of the clock that the test turns; renewed every third of it by the real one.
+pub(crate) const LEASE: i64 = 3;
+
 pub(crate) struct Bench {
     pub(crate) gateway: Gateway,
-    clock: Arc<Turned>,
+    pub(crate) clock: Arc<Turned>,
     letters: Arc<Letters>,
     pub(crate) partner: Arc<Partner>,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 fn at(text: &str) -> Timestamp {
@@ -153,7 +168,7 @@ impl Bench {
                 base_url: "https://gateway.test".to_owned(),
                 body_bytes_max: 5_242_880,
                 workers: 8,
-                lease: SignedDuration::from_secs(30),
+                lease: SignedDuration::from_secs(LEASE),
                 retry: BTreeMap::new(),
                 holds: BTreeMap::new(),
                 alerts: Alerting {
@@ -164,7 +179,7 @@ impl Bench {
                 hooks: Vec::new(),
             },
         });
-        let bench = Self { gateway, clock, letters, partner, _folder: folder };
+        let bench = Self { gateway, clock, letters, partner, folder };
         bench.import().await;
         bench
     }
@@ -201,8 +216,7 @@ impl Bench {
     }
 
     pub(crate) fn later(&self, seconds: i64) {
-        let mut now = self.clock.0.lock().expect("whole");
-        *now += SignedDuration::from_secs(seconds);
+        self.clock.later(seconds);
     }
 
     /// What was sent since the last look, by address.

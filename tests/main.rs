@@ -15,6 +15,7 @@ mod canary;
 mod command_audit;
 mod crawl;
 mod destination;
+mod dispatching;
 mod documents;
 mod early_answer;
 mod ended;

@@ -192,8 +192,9 @@ async fn fault_003_a_node_that_is_killed_while_it_sends_has_told_what() {
     let (came, mut coming) = tokio::sync::mpsc::unbounded_channel();
     let answering = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let may_answer = std::sync::Arc::clone(&answering);
-    let app = axum::Router::new().fallback(move |body: axum::body::Bytes| {
-        came.send(body).expect("the test listens");
+    let app = axum::Router::new().fallback(move |headers: axum::http::HeaderMap, body: axum::body::Bytes| {
+        let id = headers["onward-delivery"].to_str().expect("text").to_owned();
+        came.send((id, body)).expect("the test listens");
         let answers = may_answer.load(std::sync::atomic::Ordering::SeqCst);
         async move {
             if !answers {
@@ -221,11 +222,19 @@ async fn fault_003_a_node_that_is_killed_while_it_sends_has_told_what() {
     let mut child = spawn(&world.config_file);
     let (status, _, _) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
     assert_eq!(status, 200);
-    let sent = coming.recv().await.expect("it comes");
+    let (id, sent) = coming.recv().await.expect("it comes");
     child.kill();
 
     answering.store(true, std::sync::atomic::Ordering::SeqCst);
     world.restart().await;
+    // Two copies go to this pharmacy.
+    let again = loop {
+        let (again, bytes) = coming.recv().await.expect("it comes again");
+        if again == id {
+            break bytes;
+        }
+    };
+    assert_eq!(again, sent, "the same bytes under the same identifier");
     let entries = world.gateway().store().audit_entries(0, 10_000).await.expect("readable");
     let hash = onward_server::listener::sha256_hex(&sent);
     let told: Vec<serde_json::Value> = entries

@@ -35,7 +35,9 @@ pub use erasure::{
     PendingErasure, are_one_person, by_account, who_is_named,
 };
 pub use keys::KeyUsage;
-pub use lifecycle::{Checkup, Claim, Ended, Ending, Flaw, Intent, Notice, Pause, Predecessor, TakeBack, Waiting};
+pub use lifecycle::{
+    Checkup, Claim, Ended, Ending, Flaw, Intent, Notice, Pause, Predecessor, Renewal, TakeBack, Waiting,
+};
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
 pub use records::{
@@ -280,6 +282,9 @@ pub trait Store:
     /// An expired lease may be claimed anew; its old token then completes nothing. What the claim's intent says of each lease
     /// is committed with it.
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError>;
+
+    /// Makes leases last longer; `false` where the token is no longer the copy's (fenced off), or the copy's attempt has ended.
+    async fn renew(&self, renewal: Renewal) -> Result<Vec<bool>, StoreError>;
 
     /// Commits the ends of attempts; `false` where the token is no longer the copy's (fenced off).
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError>;

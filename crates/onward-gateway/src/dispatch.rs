@@ -2,6 +2,7 @@
 
 mod addressee;
 mod answered;
+mod running;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,65 +12,62 @@ use onward_core::TRACES;
 use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
 use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Intent, Lease, StoreError};
+use onward_core::store::{AttemptEnd, AttemptOutcome, DeliveryRecord, Intent, Lease, StoreError};
 use onward_core::transport::{Outbound, SendError, Sent, Transport};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
+use self::running::Running;
 use crate::Gateway;
 
 /// How long an idle dispatcher waits before it looks again without having been woken.
 const IDLE: Duration = Duration::from_millis(500);
 
 impl Gateway {
-    /// Sends what is due until `stop` turns true. Woken by every acceptance.
+    /// Sends what is due until `stop` turns true; then ends what has begun. Woken by every acceptance. When the store cannot claim or
+    /// complete, it is asked again; what was sent meanwhile keeps its lease, as far as that can be renewed.
     pub async fn dispatch_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        while !*stop.borrow() {
-            match self.dispatch_due().await {
-                Ok(0) => {
-                    tokio::select! {
-                        () = self.work.notified() => {}
-                        () = tokio::time::sleep(IDLE) => {}
-                        _ = stop.wait_for(|stop| *stop) => {}
-                    }
+        let mut running = Running::of(&self);
+        let mut well = true;
+        loop {
+            let stopping = *stop.borrow();
+            if stopping && running.is_empty() {
+                return;
+            }
+            // What could not be committed comes before anything else is begun.
+            let begun = if stopping || running.has_ended() { Ok(0) } else { running.fill().await };
+            if !matches!(begun, Ok(1..)) {
+                tokio::select! {
+                    () = running.next_end() => {}
+                    () = self.work.notified(), if well && !stopping => {}
+                    () = tokio::time::sleep(IDLE) => {}
+                    _ = stop.wait_for(|stop| *stop), if !stopping => {}
                 }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(%error, "due copies could not be claimed or completed");
-                    tokio::time::sleep(IDLE).await;
-                }
+            }
+            running.gather().await;
+            let (completed, renewed) = (running.complete().await, running.renew().await);
+            let errors = [begun.err(), completed.err(), renewed.err()];
+            well = errors.iter().all(Option::is_none);
+            for error in errors.into_iter().flatten() {
+                tracing::error!(%error, "due copies could not be claimed, renewed or completed");
+            }
+            if stopping && !well {
+                // The leases of what is left expire, and it is sent again.
+                return;
             }
         }
     }
 
-    /// One round: claims what is due, sends it side by side, commits the ends. Gives the number of copies handled. What
-    /// is paused is read with every claim. Endpoints that do not answer are left out, but for one copy that probes.
+    /// One round: begins what is due, waits for all of it, commits the ends. Gives the number of copies handled.
     ///
     /// # Errors
     /// When the store cannot claim or complete; leases then expire and the copies are sent again.
     pub async fn dispatch_due(&self) -> Result<usize, StoreError> {
-        let now = self.clock.now();
-        let lease_until = now + self.settings.lease;
-        let except = self.breakers.open().into_iter().map(|open| open.endpoint).collect();
-        let due = |limit| Claim { intent: self.intent(), ..Claim::due(now, lease_until, limit) };
-        let mut leases = self.store.claim(Claim { except, ..due(self.settings.workers) }).await?;
-        for endpoint in self.breakers.take_probes(now) {
-            let claim = Claim { only: Some(endpoint), ..due(1) };
-            leases.extend(self.store.claim(claim).await?);
-        }
-        if leases.is_empty() {
-            return Ok(0);
-        }
-        let ends = futures_util::future::join_all(leases.iter().map(|lease| self.attempt(lease))).await;
-        let count = ends.len();
-        let ids: Vec<_> = ends.iter().map(|end| end.delivery).collect();
-        for (delivery, kept) in ids.into_iter().zip(self.store.complete(ends).await?) {
-            if !kept {
-                tracing::warn!(%delivery, "an attempt ended after its lease had passed to another worker");
-            }
-        }
-        Ok(count)
+        let mut running = Running::of(self);
+        running.fill().await?;
+        running.all().await;
+        running.complete().await
     }
 
     /// What leaves this machine about a person is told before it does, so that a node that is killed while it sends has said so.
@@ -230,6 +228,13 @@ impl Gateway {
             contents: left.then_some(leaving.contents),
             ..AuditEntry::new(as_disclosure(word), self.clock.now(), Agent::gateway(), detail)
         }
+    }
+
+    /// An attempt whose lease had passed to another worker ended all the same: what it disclosed is told, and changes nothing.
+    async fn note_late_end(&self, lease: &Lease, outcome: &AttemptOutcome) -> Result<(), StoreError> {
+        let mut entry = self.attempt_entry(lease, outcome);
+        entry.detail.push_str("; it ended after its lease had passed to another worker");
+        self.store.audit(vec![self.journal.row(&entry)]).await
     }
 
     fn transport(&self, kind: TransportKind) -> Option<&Arc<dyn Transport>> {

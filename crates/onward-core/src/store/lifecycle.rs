@@ -141,6 +141,17 @@ impl Claim {
     }
 }
 
+/// Leases that are to last longer, for their copies are still being sent.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// The present moment.
+    pub now: Timestamp,
+    /// Until when they are their holder's now.
+    pub lease_until: Timestamp,
+    /// The copies, with the tokens of their leases.
+    pub held: Vec<(DeliveryId, u64)>,
+}
+
 /// A recipient, or everybody, to whom nothing is sent until a person says so. Nothing is discarded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {

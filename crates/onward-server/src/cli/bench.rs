@@ -23,7 +23,7 @@ use crate::config::Config;
   onward bench --postgres postgres://bench@localhost/bench     # a database of its own: it is left full
 
 Each load: messages accepted a second, half and 99 in 100 of the answers, CPU time of the gateway for a message, and how often that is
-what its parts cost, which are measured one by one: the same TLS server answering 202 without doing anything, preparing the message
+what its parts cost, which are measured one by one, with all cores busy as under load: the same TLS server answering 202 without doing anything, preparing the message
 (reading, judging, converting, rendering), and the raw store doing the same transaction with the same group commit; with `--nginx`
 also how often it is what nginx spends between two TLS connections. One message in
 ten carries a PDF of 1 MB. Clients share the machine with the gateway: compare CPU times and ratios, not rates.")]

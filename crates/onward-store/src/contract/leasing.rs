@@ -1,10 +1,10 @@
-//! The lease machine against a model of itself: random acceptances, claims, ends, second ends, requeues, and clocks that jump both
+//! The lease machine against a model of itself: random acceptances, claims, renewals, ends, second ends, requeues, and clocks that jump both
 //! ways. What the model says may be claimed is what is claimed, in that order, and an end counts when the model says so.
 
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
 use onward_core::state::DeliveryState;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Lease, Resend};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Lease, Renewal, Resend};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -16,11 +16,31 @@ const STEPS: usize = 250;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Accept { person: u32 },
-    Claim { limit: u32, seconds: i64 },
-    End { which: prop::sample::Index, outcome: Outcome },
-    Requeue { which: prop::sample::Index },
-    Clock { seconds: i64 },
+    Accept {
+        person: u32,
+    },
+    Claim {
+        limit: u32,
+        seconds: i64,
+    },
+    End {
+        which: prop::sample::Index,
+        outcome: Outcome,
+    },
+    Renew {
+        which: prop::sample::Index,
+        seconds: i64,
+    },
+    Requeue {
+        which: prop::sample::Index,
+    },
+    Clock {
+        seconds: i64,
+    },
+    /// As when somebody sets it by hand: so far ahead of what it was without that.
+    Set {
+        ahead: i64,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +60,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4_u32).prop_map(|person| Step::Accept { person }),
         4 => (0..4_u32, 1..40_i64).prop_map(|(limit, seconds)| Step::Claim { limit, seconds }),
         5 => (any::<prop::sample::Index>(), outcome).prop_map(|(which, outcome)| Step::End { which, outcome }),
+        2 => (any::<prop::sample::Index>(), 1..40_i64).prop_map(|(which, seconds)| Step::Renew { which, seconds }),
         1 => any::<prop::sample::Index>().prop_map(|which| Step::Requeue { which }),
         2 => (-40..60_i64).prop_map(|seconds| Step::Clock { seconds }),
-        // As when somebody sets it by hand.
-        1 => prop_oneof![Just(-3600_i64), Just(3600_i64)].prop_map(|seconds| Step::Clock { seconds }),
+        1 => prop_oneof![Just(-3600_i64), Just(0), Just(0), Just(3600)].prop_map(|ahead| Step::Set { ahead }),
     ]
 }
 
@@ -67,6 +87,7 @@ struct Copy {
 #[derive(Default)]
 struct Model {
     now: i64,
+    ahead: i64,
     copies: Vec<Copy>,
     leases: Vec<Lease>,
 }
@@ -105,6 +126,18 @@ impl Model {
                 let lease = which.get(&self.leases).clone();
                 self.end(store, &lease, outcome).await;
             }
+            Step::Renew { which, seconds } if !self.leases.is_empty() => {
+                let lease = which.get(&self.leases);
+                let until = self.now + seconds;
+                let held = vec![(lease.delivery.id, lease.token)];
+                let renewed = store.renew(Renewal { now: at(self.now), lease_until: at(until), held }).await;
+                let copy = self.copies.iter_mut().find(|copy| copy.id == lease.delivery.id).expect("accepted");
+                let counts = copy.lease.is_some_and(|(token, _)| token == lease.token);
+                assert_eq!(renewed, Ok(vec![counts]));
+                if counts {
+                    copy.lease = Some((lease.token, until));
+                }
+            }
             Step::Requeue { which } if !self.copies.is_empty() => {
                 let copy = which.index(self.copies.len());
                 let copy = &mut self.copies[copy];
@@ -117,7 +150,11 @@ impl Model {
                 }
             }
             Step::Clock { seconds } => self.now += seconds,
-            Step::End { .. } | Step::Requeue { .. } => {}
+            Step::Set { ahead } => {
+                self.now += ahead - self.ahead;
+                self.ahead = ahead;
+            }
+            Step::End { .. } | Step::Renew { .. } | Step::Requeue { .. } => {}
         }
     }
 

@@ -1,11 +1,11 @@
 //! Leasing copies for attempts, and the ends of attempts. The order within a lane (patient or transfer, recipient, kind) is kept
 //! here: a copy that is still queued holds back the younger ones of its lane, and commits order them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::Client;
 use jiff::Timestamp;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Lease, StoredRendition};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Lease, Renewal, StoredRendition};
 use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -39,11 +39,7 @@ pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
 /// wrong neither takes others' leases early nor keeps its own too long (trust.md §7, faults 19 to 21).
 pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<Vec<Lease>, Failure> {
     let c = work.client();
-    let lease_now = match work.shared().lease_clock {
-        LeaseClock::Database => database_now(c).await?,
-        #[cfg(test)]
-        LeaseClock::Caller => micros(claim.now),
-    };
+    let lease_now = lease_now(work, claim.now).await?;
     // Endpoints are compared as they are stored.
     let only = claim.only.as_ref().map(json);
     let except: Vec<String> = claim.except.iter().map(json).collect();
@@ -100,6 +96,34 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
         work.audit_own(claim.intent.rows(lease));
     }
     Ok(leases)
+}
+
+/// Now by the clock that leases run by, microseconds.
+async fn lease_now(work: &Work<'_>, _caller: Timestamp) -> Result<i64, Failure> {
+    match work.shared().lease_clock {
+        LeaseClock::Database => database_now(work.client()).await,
+        #[cfg(test)]
+        LeaseClock::Caller => Ok(micros(_caller)),
+    }
+}
+
+/// Makes leases last longer whose token still is their copy's.
+pub(super) async fn renew<'j>(work: &mut Work<'j>, renewal: &'j Renewal) -> Result<Vec<bool>, Failure> {
+    let until = lease_now(work, renewal.now).await? + micros(renewal.lease_until) - micros(renewal.now);
+    let ids: Vec<Uuid> = renewal.held.iter().map(|(id, _)| id.0).collect();
+    let tokens: Vec<i64> = renewal.held.iter().map(|(_, token)| signed(*token)).collect();
+    // In the order in which ends are locked.
+    let renewed = session::all(
+        work.client(),
+        "WITH held AS (SELECT d.id FROM deliveries d JOIN unnest($2::uuid[], $3::bigint[]) AS u(held, token)
+             ON d.id = u.held AND d.lease_token = u.token ORDER BY d.id FOR UPDATE OF d)
+         UPDATE deliveries SET lease_until = $1 WHERE id IN (SELECT id FROM held) RETURNING id",
+        &[&until, &ids, &tokens],
+    )
+    .await?;
+    let renewed: BTreeSet<Uuid> =
+        renewed.iter().map(|row| Columns::of("deliveries", row).parsed("id")).collect::<Result<_, _>>()?;
+    Ok(ids.iter().map(|id| renewed.contains(id)).collect())
 }
 
 /// Now by the database's clock, microseconds.

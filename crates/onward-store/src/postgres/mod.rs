@@ -53,7 +53,7 @@ use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
     LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release,
-    Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery,
+    Renewal, Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery,
     TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
@@ -203,6 +203,10 @@ impl Store for PostgresStore {
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
         self.writers.run(claim, |work, claim| dispatch::claim(work, claim).boxed()).await
+    }
+
+    async fn renew(&self, renewal: Renewal) -> Result<Vec<bool>, StoreError> {
+        self.writers.run(renewal, |work, renewal| dispatch::renew(work, renewal).boxed()).await
     }
 
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError> {

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use onward_core::directory::Endpoint;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, Lease};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, Lease, Renewal};
 use onward_core::{DeliveryId, WorkflowId};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -102,6 +102,15 @@ fn lease(c: &Keyed<'_>, id: DeliveryId, now: Timestamp, lease_until: Timestamp) 
         micros(now)
     ])?;
     Ok(Lease { delivery, rendition, workflow, token, attempt })
+}
+
+/// Makes leases last longer whose token still is their copy's.
+pub(super) fn renew(c: &Keyed<'_>, renewal: &Renewal) -> Result<Vec<bool>, Failure> {
+    let mut renew = c.prepare_cached("UPDATE deliveries SET lease_until = ? WHERE id = ? AND lease_token = ?")?;
+    let until = micros(renewal.lease_until);
+    let renewed =
+        |(id, token): &(DeliveryId, u64)| Ok(renew.execute(params![until, id.to_string(), signed(*token)])? == 1);
+    renewal.held.iter().map(renewed).collect()
 }
 
 /// Ends an attempt; `false`, with nothing written, when the token is no longer the copy's. When the state

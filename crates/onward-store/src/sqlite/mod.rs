@@ -46,7 +46,7 @@ use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
     LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release,
-    Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery,
+    Renewal, Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery,
     TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
@@ -191,6 +191,10 @@ impl Store for SqliteStore {
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
         self.write(move |c| dispatch::claim(c, &claim)).await
+    }
+
+    async fn renew(&self, renewal: Renewal) -> Result<Vec<bool>, StoreError> {
+        self.write(move |c| dispatch::renew(c, &renewal)).await
     }
 
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError> {

@@ -1,0 +1,228 @@
+//! Copies on their way. Each has its end committed when its own attempt ends, and its lease renewed while it lasts: a partner that takes
+//! its time keeps one place, and nobody else's copies.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use onward_core::DeliveryId;
+use onward_core::directory::Endpoint;
+use onward_core::store::{AttemptEnd, Claim, Lease, Renewal, StoreError};
+use tokio::time::Instant;
+
+use crate::Gateway;
+
+/// Ends that come this soon after one another share a commit.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// The attempts of one dispatcher.
+pub(super) struct Running<'g> {
+    gateway: &'g Gateway,
+    attempts: FuturesUnordered<BoxFuture<'g, (Lease, AttemptEnd)>>,
+    held: BTreeMap<DeliveryId, Held>,
+    /// Ended, and not committed yet.
+    ended: Vec<(Lease, AttemptEnd)>,
+    /// A commit of ends failed, and may have been kept all the same.
+    doubtful: bool,
+    renewed: Instant,
+}
+
+struct Held {
+    token: u64,
+    endpoint: Endpoint,
+    probe: bool,
+}
+
+impl Held {
+    /// The inbox is our own: what is placed there ends at once.
+    fn takes_a_place(&self) -> bool {
+        !self.probe && self.endpoint != Endpoint::Inbox {}
+    }
+}
+
+impl<'g> Running<'g> {
+    pub(super) fn of(gateway: &'g Gateway) -> Self {
+        Self {
+            gateway,
+            attempts: FuturesUnordered::new(),
+            held: BTreeMap::new(),
+            ended: Vec::new(),
+            doubtful: false,
+            renewed: Instant::now(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Whether something has ended that is not committed.
+    pub(super) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// Begins what is due, as far as there are places; the number begun. What is paused is read with every claim. Endpoints that do
+    /// not answer are left out, but for one copy that probes, beside the places. No endpoint has all places, and inboxes need none.
+    pub(super) async fn fill(&mut self) -> Result<usize, StoreError> {
+        let gateway = self.gateway;
+        let now = gateway.clock.now();
+        let due = |limit: usize| {
+            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+            Claim { intent: gateway.intent(), ..Claim::due(now, now + gateway.settings.lease, limit) }
+        };
+        let places = places(gateway);
+        let sending = self.held.values().filter(|held| held.takes_a_place()).map(|held| &held.endpoint);
+        let (taken, busiest, full) = taken(sending, share(places));
+        let claim = if taken < places {
+            let mut except: Vec<_> = gateway.breakers.open().into_iter().map(|open| open.endpoint).collect();
+            except.extend(full);
+            Claim { except, ..due((places - taken).min(share(places) - busiest)) }
+        } else {
+            Claim { only: Some(Endpoint::Inbox {}), ..due(places) }
+        };
+        let leases = gateway.store.claim(claim).await?;
+        let mut begun = self.begin(leases, false);
+        for endpoint in gateway.breakers.take_probes(now) {
+            let claim = Claim { only: Some(endpoint), ..due(1) };
+            begun += self.begin(gateway.store.claim(claim).await?, true);
+        }
+        Ok(begun)
+    }
+
+    fn begin(&mut self, leases: Vec<Lease>, probe: bool) -> usize {
+        let count = leases.len();
+        if self.held.is_empty() {
+            self.renewed = Instant::now();
+        }
+        for lease in leases {
+            let held = Held { token: lease.token, endpoint: lease.delivery.endpoint.clone(), probe };
+            self.held.insert(lease.delivery.id, held);
+            let gateway = self.gateway;
+            self.attempts.push(Box::pin(async move {
+                let end = gateway.attempt(&lease).await;
+                (lease, end)
+            }));
+        }
+        count
+    }
+
+    /// Waits until an attempt ends; for ever when none is running.
+    pub(super) async fn next_end(&mut self) {
+        match self.attempts.next().await {
+            Some(end) => self.ended.push(end),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes what ends about now as well.
+    pub(super) async fn gather(&mut self) {
+        while let Ok(Some(end)) = tokio::time::timeout(GATHER, self.attempts.next()).await {
+            self.ended.push(end);
+        }
+    }
+
+    /// Waits for all attempts.
+    pub(super) async fn all(&mut self) {
+        while let Some(end) = self.attempts.next().await {
+            self.ended.push(end);
+        }
+    }
+
+    fn renewal(&self) -> Instant {
+        let lease = Duration::try_from(self.gateway.settings.lease).unwrap_or_default();
+        self.renewed + lease / 3
+    }
+
+    /// Renews the leases when it is time: an attempt may take longer than one lease (a MESH message of many chunks).
+    pub(super) async fn renew(&mut self) -> Result<(), StoreError> {
+        if self.held.is_empty() || Instant::now() < self.renewal() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let now = self.gateway.clock.now();
+        let held: Vec<_> = self.held.iter().map(|(id, held)| (*id, held.token)).collect();
+        let renewal = Renewal { now, lease_until: now + self.gateway.settings.lease, held: held.clone() };
+        for ((delivery, _), kept) in held.into_iter().zip(self.gateway.store.renew(renewal).await?) {
+            if !kept {
+                tracing::warn!(%delivery, "a copy that is being sent was leased by another worker");
+            }
+        }
+        self.renewed = began;
+        Ok(())
+    }
+
+    /// Commits what has ended; the number. Where the store cannot, the ends stay here for the next try, and their leases are renewed.
+    pub(super) async fn complete(&mut self) -> Result<usize, StoreError> {
+        if self.ended.is_empty() {
+            return Ok(0);
+        }
+        let ends: Vec<_> = self.ended.iter().map(|(_, end)| end.clone()).collect();
+        let kept = match self.gateway.store.complete(ends).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.doubtful = true;
+                return Err(error);
+            }
+        };
+        let doubtful = std::mem::take(&mut self.doubtful);
+        let ended = std::mem::take(&mut self.ended);
+        let count = ended.len();
+        for (lease, _) in &ended {
+            self.held.remove(&lease.delivery.id);
+        }
+        for ((lease, end), kept) in ended.into_iter().zip(kept) {
+            if kept {
+                continue;
+            }
+            tracing::warn!(delivery = %lease.delivery.id, "an attempt ended after its lease had passed to another worker");
+            // After a commit whose outcome nobody knows, it is more likely that it was kept.
+            if !doubtful {
+                self.gateway.note_late_end(&lease, &end.outcome).await?;
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Copies that are sent side by side.
+fn places(gateway: &Gateway) -> usize {
+    usize::try_from(gateway.settings.workers).unwrap_or(usize::MAX).max(1)
+}
+
+/// The places that one endpoint may have: not all, where there are several.
+fn share(places: usize) -> usize {
+    if places < 2 { 1 } else { places - (places / 4).max(1) }
+}
+
+/// Places taken; by the busiest endpoint that may have more; and the endpoints that may not.
+fn taken<'e>(sending: impl Iterator<Item = &'e Endpoint>, share: usize) -> (usize, usize, Vec<Endpoint>) {
+    let (mut taken, mut by_endpoint) = (0, Vec::<(&Endpoint, usize)>::new());
+    for endpoint in sending {
+        taken += 1;
+        match by_endpoint.iter_mut().find(|(other, _)| *other == endpoint) {
+            Some((_, count)) => *count += 1,
+            None => by_endpoint.push((endpoint, 1)),
+        }
+    }
+    let (full, others): (Vec<_>, Vec<_>) = by_endpoint.into_iter().partition(|(_, count)| *count >= share);
+    let busiest = others.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    (taken, busiest, full.into_iter().map(|(endpoint, _)| endpoint.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_endpoint_has_all_places() {
+        assert_eq!([1, 2, 3, 4, 8, 64].map(share), [1, 1, 2, 3, 6, 48]);
+        let endpoint = |host: &str| Endpoint::Https { url: format!("https://{host}/in") };
+        let (slow, other) = (endpoint("slow.example"), endpoint("other.example"));
+        assert_eq!(taken([].into_iter(), 6), (0, 0, Vec::new()));
+        assert_eq!(taken([&slow, &slow, &other].into_iter(), 6), (3, 2, Vec::new()), "six at most, and two are there");
+        let six = std::iter::repeat_n(&slow, 6);
+        assert_eq!(taken(six.chain([&other]), 6), (7, 1, vec![slow.clone()]));
+    }
+}
