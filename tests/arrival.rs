@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use onward_connect::stand_in::StandInDirectory;
+use onward_core::audit::Agent;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::directory::DirectoryEntry;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
@@ -14,9 +15,13 @@ use onward_core::store::alerts::{AlertKind, Channel};
 use onward_core::store::{Resend, TransferRecord};
 use onward_core::transport::{InboxTransport, Notifier, Outbound, SendError, Sent, Telling, Transport};
 use onward_core::{Clock, SystemClock, TransferId};
+use onward_fhir::itk::ResponseCode;
 use onward_gateway::accept::Submission;
+use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::alerts::Alerting;
 use onward_gateway::collect::Form;
+use onward_gateway::holds::Decider;
+use onward_gateway::operate::BoardFilter;
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
 use onward_server::directory_import::{self, Format};
@@ -337,6 +342,49 @@ async fn fault_031_a_poison_message_parks_itself_alone_and_a_person_hears_of_it(
     bench.gateway.dispatch_due().await.expect("sent");
     bench.gateway.alert_once().await.expect("looked");
     assert!(bench.open_alerts().await.is_empty(), "it has left: nothing is open any more");
+}
+
+#[tokio::test]
+async fn what_a_system_could_not_read_is_a_persons_task_and_what_a_home_declines_the_wards() {
+    let bench = Bench::at("2026-11-13T12:00:00Z").await;
+    let id = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let copy = bench.care_home_copy(id).await;
+    bench.turn("2026-11-13T12:30:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.addressed(), ["coordinator@home.example"], "it is unread");
+    let home = client("rowan-house", "VMH01", Role::CareHome);
+    let says = async |code: Option<u32>| {
+        let version = bench.gateway.store().delivery(copy).await.expect("readable").expect("there").version;
+        let code = code.map(|code| ResponseCode::of(code).expect("one of ITK3's"));
+        let answer = Answer { state: DeliveryState::Rejected, code, reason: Some("no".to_owned()) };
+        let moved = bench.gateway.move_task(&home, copy, version, answer, None).await;
+        assert_eq!(moved, Ok(Moved::Done));
+        // The gateway looks every ten seconds.
+        bench.later(10);
+        assert_eq!(bench.gateway.alert_once().await, Ok(1), "within a minute");
+    };
+    bench.later(1);
+    says(Some(20009)).await;
+    assert_eq!(bench.addressed(), ["coordinator@home.example", "operations@onward.example"]);
+    let open = [AlertKind::UnreadBeforeArrival, AlertKind::NotProcessed].map(|kind| (kind, 1));
+    assert_eq!(bench.open_alerts().await, open, "what a machine refused nobody has read");
+    bench.turn("2026-11-13T13:00:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1), "the ladder goes on");
+    assert_eq!(bench.addressed(), ["operations@onward.example"]);
+    let agent = Agent::named("operator", None);
+    let decider = Decider { agent, by: "Ada Wells", reason: "mended there", act: true, request_id: None };
+    let found = bench.gateway.resendable(&BoardFilter::default()).await.expect("readable");
+    assert_eq!(found.iter().map(|stuck| stuck.copy.id).collect::<Vec<_>>(), [copy], "it is on the board");
+    assert_eq!(bench.gateway.resend(copy, Resend::Replay, &decider).await, Ok(true));
+    bench.gateway.dispatch_due().await.expect("sent");
+    // A person at the home says no: nothing is broken, and the ward must know before they send anybody.
+    says(None).await;
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["ward@hospital.example"]);
+    assert!(letters["ward@hospital.example"].contains("declined"), "{letters:?}");
+    assert_eq!(bench.open_alerts().await, [(AlertKind::Declined, 1)]);
+    assert_eq!(bench.gateway.resend(copy, Resend::Replay, &decider).await, Ok(false), "it is decided");
 }
 
 #[tokio::test]

@@ -163,6 +163,13 @@ impl Gateway {
             (AlertKind::UnreadBeforeArrival, _) => {
                 vec![(Contacted::Ward, settings.wards.get(&concern.sender).cloned().unwrap_or_default())]
             }
+            (AlertKind::Declined, _) => {
+                vec![(Contacted::Ward, settings.wards.get(&concern.sender).cloned().unwrap_or_default())]
+            }
+            // A home can look at its page, whatever its system made of the message.
+            (AlertKind::NotProcessed, _) => {
+                vec![operations(), (Contacted::Coordinator, email(|home| &home.coordinator))]
+            }
             _ => vec![operations()],
         };
         chosen.retain(|(_, address)| !address.is_empty());
@@ -173,7 +180,8 @@ impl Gateway {
     }
 
     async fn home_of(&self, concern: &Concern) -> Result<Option<CareHome>, StoreError> {
-        let (AlertKind::UnreadBeforeArrival | AlertKind::Arrived, Some(ods)) = (concern.kind, &concern.recipient)
+        let (AlertKind::UnreadBeforeArrival | AlertKind::Arrived | AlertKind::NotProcessed, Some(ods)) =
+            (concern.kind, &concern.recipient)
         else {
             return Ok(None);
         };
@@ -369,6 +377,8 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::Arrived => "Something from a hospital waits for you",
         AlertKind::UnreadBeforeArrival => "Somebody is coming from hospital, and the summary has not been read",
         AlertKind::DeliveryFailed => "A discharge could not be delivered",
+        AlertKind::NotProcessed => "A discharge was not processed by the system that it was sent to",
+        AlertKind::Declined => "A home has declined somebody who is coming from hospital",
         AlertKind::HoldOverdue => "A discharge waits for a decision longer than it may",
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",

@@ -20,6 +20,10 @@ words!(
         UnreadBeforeArrival = "unread-before-arrival",
         /// A copy failed for good.
         DeliveryFailed = "delivery-failed",
+        /// The recipient's system refused the message itself: it could not read it, or would not take it. Nobody there has it.
+        NotProcessed = "not-processed",
+        /// A home declined somebody who comes from hospital, and the ward must know before they are sent.
+        Declined = "declined",
         /// A hold's time is over.
         HoldOverdue = "hold-overdue",
         /// A copy was sent and nothing has said that it arrived (infrastructure acknowledgement).

@@ -3,18 +3,19 @@
 use jiff::SignedDuration;
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
-use onward_core::state::DeliveryState;
+use onward_core::cause::NOT_PROCESSED;
+use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::alerts::{
     AlertKind, Channel, Concern, Contacted, Deadlines, NewAlert, NewNotification, NotificationEnd, NotificationOutcome,
     NotificationState,
 };
 use onward_core::store::subscriptions::{CallEnd, CallOutcome};
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Resend};
+use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Queue, Resend, StuckQuery, Transition};
 use uuid::Uuid;
 
 use super::keeping::client;
 use super::subscribing::subscription;
-use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, row};
+use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, row};
 
 /// Two hours before an arrival, ten minutes' grace, steps of half an hour; two hours for a receipt, a day for an
 /// acknowledgement; homes are not told.
@@ -220,6 +221,88 @@ pub(crate) async fn answers_that_are_missing_are_a_concern(store: Shared) {
     accept_new(&store, response).await;
     ends(&store, 7400, sent(DeliveryState::Sent)).await;
     assert_eq!(found(&store, 7402 + day).await, [(AlertKind::AcknowledgementMissing, 1)]);
+}
+
+/// The recipient's word, with this code.
+async fn refused(store: &Shared, id: DeliveryId, code: Option<&str>, now: i64) {
+    let version = store.delivery(id).await.expect("readable").expect("there").version;
+    let change = Transition {
+        delivery: id,
+        expected_version: version,
+        state: DeliveryState::Rejected,
+        code: code.map(str::to_owned),
+        reason: Some("their own words".to_owned()),
+        at: at(now),
+        responses: Vec::new(),
+        audit: vec![row(AuditWord::Acknowledge)],
+    };
+    assert_eq!(store.transition(change).await, Ok(true));
+}
+
+pub(crate) async fn what_a_system_refuses_needs_a_person_and_what_a_home_declines_its_ward(store: Shared) {
+    // Its home is called from 600 on, and has been.
+    let id = accept_new(&store, acceptance(1)).await;
+    ends(&store, 0, sent(DeliveryState::Sent)).await;
+    let unread = concerns(&store, 600).await.remove(0);
+    assert_eq!(store.raise_alert(alert(&unread, 600, vec![])).await, Ok(true));
+    refused(&store, id, Some("20009"), 700).await;
+    let refusal = concerns(&store, 701).await;
+    let kinds: Vec<_> = refusal.iter().map(|concern| (concern.kind, concern.delivery, concern.since)).collect();
+    assert_eq!(kinds, [(AlertKind::NotProcessed, Some(id), at(700))]);
+    assert_eq!(store.settle_alerts(at(701)).await, Ok(0), "nobody has read it");
+    assert!(store.backlog().await.expect("readable").is_empty(), "within a look");
+    assert_eq!(store.raise_alert(alert(&refusal[0], 701, vec![])).await, Ok(true));
+    assert!(found(&store, 702).await.is_empty());
+    let board = async || {
+        let backlog = store.backlog().await.expect("readable");
+        backlog.into_iter().map(|group| (group.queue, group.reason, group.count)).collect::<Vec<_>>()
+    };
+    assert_eq!(board().await, [(Queue::Dead, Some(NOT_PROCESSED.to_owned()), 1)]);
+    let asked = [
+        (vec![Queue::Dead], None, 1),
+        (Vec::new(), Some(vec![NOT_PROCESSED.to_owned()]), 1),
+        (vec![Queue::Waiting], None, 0),
+        (Vec::new(), Some(vec!["their own words".to_owned()]), 0),
+    ];
+    for (queues, reasons, count) in asked {
+        let query = StuckQuery { queues, reasons, recipient: Some(ods("VM1AB")), limit: 10 };
+        let stuck = store.stuck(query).await.expect("readable");
+        assert_eq!(stuck.len(), count);
+        assert!(stuck.iter().all(|stuck| stuck.copy.id == id && stuck.copy.is_unprocessed()));
+    }
+    // It is sent again as what failed is, and what was said of it is its history's.
+    assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "mended there", at(710), Vec::new()).await, Ok(true));
+    let copy = store.delivery(id).await.expect("readable").expect("there");
+    assert_eq!((copy.state, copy.code, copy.reason), (DeliveryState::Queued, None, None));
+    assert_eq!(store.settle_alerts(at(711)).await, Ok(1));
+    assert_eq!(board().await, [(Queue::Waiting, None, 1)]);
+    ends(&store, 712, sent(DeliveryState::Sent)).await;
+    // What the home declines is its decision: the ladder is over, nothing is to be sent again, and the ward must know.
+    refused(&store, id, Some("30002"), 720).await;
+    assert_eq!(found(&store, 721).await, [(AlertKind::Declined, 1)]);
+    assert_eq!(store.settle_alerts(at(721)).await, Ok(1));
+    for how in [Resend::Retry, Resend::Replay] {
+        assert_eq!(store.requeue(id, how, "Ada Wells", "asked", at(722), Vec::new()).await, Ok(false), "{how}");
+    }
+    let declined = concerns(&store, 723).await.remove(0);
+    assert_eq!(store.raise_alert(alert(&declined, 723, vec![])).await, Ok(true));
+    assert!(board().await.is_empty());
+    // By its page a home says no code; what a practice declines is told by its Task alone.
+    let mut two = acceptance(2);
+    two.transfer.expected = Some(at(10_000_000));
+    two.deliveries.push(delivery(RecipientKind::CoveringPractice, "Y99001"));
+    let practice = two.deliveries[1].id;
+    let home = accept_new(&store, two).await;
+    for _ in 0..2 {
+        ends(&store, 730, sent(DeliveryState::Received)).await;
+    }
+    refused(&store, practice, Some("30022"), 740).await;
+    assert!(found(&store, 741).await.is_empty());
+    refused(&store, home, None, 750).await;
+    assert_eq!(found(&store, 751).await, [(AlertKind::Declined, 1)]);
+    let month = 31 * 24 * 3600;
+    assert_eq!(store.settle_alerts(at(month)).await, Ok(1), "by then it is history");
+    assert!(found(&store, month).await.iter().all(|(kind, _)| *kind != AlertKind::Declined));
 }
 
 pub(crate) async fn a_home_is_told_of_what_waits_where_that_is_asked_for(store: Shared) {

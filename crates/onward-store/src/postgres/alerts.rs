@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::failure::Failure;
 use super::work::Work;
-use super::{PostgresStore, session};
+use super::{DIALECT, PostgresStore, session};
 use crate::columns::Columns;
 use crate::query::alerts as query;
 use crate::rows::alerts as rows;
@@ -54,7 +54,7 @@ impl AlertStore for PostgresStore {
 async fn concerns(c: &Client, now: Timestamp, deadlines: &Deadlines) -> Result<Vec<Concern>, Failure> {
     let bounds = query::bounds(now, deadlines);
     let params: Vec<&(dyn ToSql + Sync)> = bounds.iter().map(|bound| bound as _).collect();
-    let mut found = session::all(c, &query::concerns(), &params).await?;
+    let mut found = session::all(c, &query::concerns(&DIALECT), &params).await?;
     found.extend(session::all(c, query::GIVEN_UP, &[&query::history(now)]).await?);
     found.iter().map(|row| Ok(rows::concern(&Columns::of("alerts", row))?)).collect()
 }

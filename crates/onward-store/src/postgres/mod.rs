@@ -80,6 +80,7 @@ const DIALECT: Dialect = Dialect {
     ordered_join: "JOIN",
     body_of_delivery: "b.delivery = d.id AND b.month = d.month",
     account: "account",
+    any_transport: "d.transport IN ('inbox', 'https', 'mesh')",
 };
 /// The longest month and a day: the next month's partition is there before its first row.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 32);

@@ -3,14 +3,30 @@
 use jiff::{SignedDuration, Timestamp};
 use onward_core::store::alerts::Deadlines;
 
+use super::{Dialect, unprocessed};
 use crate::stored::micros;
 
 /// What has been so for longer is history: nobody is called because of it. Microseconds of 30 days.
 const HISTORY: i64 = 30 * 24 * 3_600 * 1_000_000;
+/// Refusals are looked for among copies that are not older: no index knows when a copy was refused. Microseconds of 90 days.
+const REFUSED_LATEST: i64 = 3 * HISTORY;
 
-/// A home's copy that nobody has opened or answered.
-const UNREAD: &str = "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL AND d.notice_of IS NULL \
-     AND d.state IN ('queued', 'awaiting-collection', 'sent', 'received', 'failed')";
+/// A home's copy that nobody has opened or answered; that a system could not process it is nobody's answer.
+fn unread() -> String {
+    format!(
+        "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL AND d.notice_of IS NULL
+         AND (d.state IN ('queued', 'awaiting-collection', 'sent', 'received', 'failed') OR {})",
+        unprocessed("d.")
+    )
+}
+
+/// A home has declined the person.
+fn declined() -> String {
+    format!(
+        "d.kind = 'care-home' AND d.state = 'rejected' AND d.ended IS NULL AND d.notice_of IS NULL AND NOT coalesce({}, FALSE)",
+        unprocessed("d.")
+    )
+}
 /// A home's copy, or notice, that waits in its inbox.
 const WAITING: &str =
     "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL AND d.state = 'awaiting-collection'";
@@ -25,7 +41,7 @@ pub(crate) const CONCERN: &str =
     "a.kind, a.step, a.transfer, a.sender, a.delivery, a.recipient, a.hold, a.subscription, a.since";
 
 /// What is so at a moment and not raised yet. Its parameters are [`bounds`].
-pub(crate) fn concerns() -> String {
+pub(crate) fn concerns(dialect: &Dialect) -> String {
     let of_copy = |kind: &str, step: &str, since: &str, from: &str, condition: &str| {
         format!(
             "SELECT {kind} AS kind, d.id AS subject, {step} AS step, d.transfer, d.sender, d.id AS delivery, d.recipient,
@@ -38,16 +54,22 @@ pub(crate) fn concerns() -> String {
     let expected = "coalesce(t.expected, t.received) - b.ahead";
     let waited = "d.created + b.grace";
     let due = format!("CASE WHEN {expected} > {waited} THEN {expected} ELSE {waited} END");
+    // The index of transports and states finds what was refused.
+    let refused =
+        format!("{} AND d.state = 'rejected' AND d.created > b.now - {REFUSED_LATEST}", dialect.any_transport);
+    let (unread, declined, unprocessed) = (unread(), declined(), unprocessed("d."));
     let steps = "JOIN transfers t ON t.id = d.transfer
         CROSS JOIN (SELECT CAST(1 AS BIGINT) AS step UNION ALL SELECT 2 UNION ALL SELECT 3) s";
     let union = [
         of_copy("'delivery-failed'", once, "d.changed", "", "d.state = 'failed'"),
+        of_copy("'not-processed'", once, "d.changed", "", &format!("{refused} AND {unprocessed}")),
+        of_copy("'declined'", once, "d.changed", "", &format!("{refused} AND {declined}")),
         of_copy(
             "'unread-before-arrival'",
             "s.step",
             &due,
             steps,
-            &format!("{UNREAD} AND {due} + (s.step - 1) * b.pace <= b.now"),
+            &format!("{unread} AND {due} + (s.step - 1) * b.pace <= b.now"),
         ),
         of_copy("'receipt-missing'", once, "d.changed", "", &format!("{UNRECEIVED} AND d.changed <= b.now - b.receipt")),
         of_copy(
@@ -104,14 +126,18 @@ pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 7] {
     ]
 }
 
-/// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are.
+/// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are. That a home declined somebody is over when
+/// it is history: nothing is left to do about that copy.
 pub(crate) fn settle() -> String {
+    let (unread, declined, unprocessed) = (unread(), declined(), unprocessed("d."));
     format!(
         "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL
              AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL AND h.due < $1)
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = alerts.delivery AND (
                  (alerts.kind = 'delivery-failed' AND d.state = 'failed')
-                 OR (alerts.kind = 'unread-before-arrival' AND {UNREAD})
+                 OR (alerts.kind = 'not-processed' AND {unprocessed})
+                 OR (alerts.kind = 'declined' AND {declined} AND d.changed > $1 - {HISTORY})
+                 OR (alerts.kind = 'unread-before-arrival' AND {unread})
                  OR (alerts.kind = 'receipt-missing' AND {UNRECEIVED})
                  OR (alerts.kind = 'acknowledgement-missing' AND {UNACKNOWLEDGED})
                  OR (alerts.kind = 'arrived' AND {WAITING})))

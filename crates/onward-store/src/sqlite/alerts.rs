@@ -11,7 +11,7 @@ use rusqlite::{params, params_from_iter};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{SqliteStore, audit};
+use super::{DIALECT, SqliteStore, audit};
 use crate::columns::Columns;
 use crate::query::alerts as query;
 use crate::rows::alerts as rows;
@@ -21,7 +21,7 @@ use crate::stored::micros;
 impl AlertStore for SqliteStore {
     async fn concerns(&self, now: Timestamp, deadlines: Deadlines) -> Result<Vec<Concern>, StoreError> {
         self.read(move |c| {
-            let mut found = concerned(c, &query::concerns(), &query::bounds(now, &deadlines))?;
+            let mut found = concerned(c, &query::concerns(&DIALECT), &query::bounds(now, &deadlines))?;
             found.extend(concerned(c, query::GIVEN_UP, &[query::history(now)])?);
             Ok(found)
         })

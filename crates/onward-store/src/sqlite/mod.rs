@@ -67,8 +67,14 @@ use crate::rows::resending::Again;
 use crate::sealing::{KeyEncryption, Vault};
 
 /// Where SQLite's SQL is its own.
-const DIALECT: Dialect =
-    Dialect { greatest: "max", ordered_join: "CROSS JOIN", body_of_delivery: "b.delivery = d.id", account: "user" };
+const DIALECT: Dialect = Dialect {
+    greatest: "max",
+    ordered_join: "CROSS JOIN",
+    body_of_delivery: "b.delivery = d.id",
+    account: "user",
+    any_transport: "(CASE WHEN json_valid(d.endpoint) THEN json_extract(d.endpoint, '$.transport') END) \
+                    IN ('inbox', 'https', 'process-message', 'mesh', 'gp-routing')",
+};
 
 impl rusqlite::ToSql for Value {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
