@@ -14,13 +14,13 @@ use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::alerts::{AlertKind, Channel};
 use onward_core::store::{Resend, TransferRecord};
 use onward_core::transport::{InboxTransport, Notifier, Outbound, SendError, Sent, Telling, Transport};
-use onward_core::{Clock, SystemClock, TransferId};
+use onward_core::{Clock, HoldId, SystemClock, TransferId};
 use onward_fhir::itk::ResponseCode;
 use onward_gateway::accept::Submission;
 use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::alerts::Alerting;
 use onward_gateway::collect::Form;
-use onward_gateway::holds::Decider;
+use onward_gateway::holds::{Decider, Released};
 use onward_gateway::operate::BoardFilter;
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
@@ -97,7 +97,7 @@ pub(crate) struct Bench {
     clock: Arc<Turned>,
     letters: Arc<Letters>,
     pub(crate) partner: Arc<Partner>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn at(text: &str) -> Timestamp {
@@ -169,7 +169,7 @@ impl Bench {
                 hooks: Vec::new(),
             },
         });
-        let bench = Self { gateway, clock, letters, partner, _folder: folder };
+        let bench = Self { gateway, clock, letters, partner, folder };
         bench.import().await;
         bench
     }
@@ -192,13 +192,31 @@ impl Bench {
     }
 
     pub(crate) async fn accept(&self) -> TransferId {
+        self.accept_this(fresh(message::EDISCHARGE_ITK3)).await
+    }
+
+    async fn accept_this(&self, body: String) -> TransferId {
         let submission = Submission {
             client: client("northmoor-epr", "R9Z", Role::Sender),
-            body: fresh(message::EDISCHARGE_ITK3).into_bytes().into(),
+            body: body.into_bytes().into(),
             media_type: "application/fhir+xml".to_owned(),
             request_id: None,
         };
         self.gateway.accept(submission).await.expect("accepted").transfer
+    }
+
+    /// Another hand in the database.
+    fn tamper(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(self.folder.path().join("onward.db")).expect("opens");
+        connection.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
+        connection.execute_batch(sql).expect("runs");
+    }
+
+    /// The hold of a new message whose home the directory does not know.
+    async fn held(&self) -> HoldId {
+        let body = fresh(message::EDISCHARGE_ITK3).replace("VMH01", "VMH99");
+        let id = self.accept_this(body).await;
+        self.transfer(id).await.hold.expect("held").id
     }
 
     fn turn(&self, to: &str) {
@@ -385,6 +403,51 @@ async fn what_a_system_could_not_read_is_a_persons_task_and_what_a_home_declines
     assert!(letters["ward@hospital.example"].contains("declined"), "{letters:?}");
     assert_eq!(bench.open_alerts().await, [(AlertKind::Declined, 1)]);
     assert_eq!(bench.gateway.resend(copy, Resend::Replay, &decider).await, Ok(false), "it is decided");
+}
+
+#[tokio::test]
+async fn what_is_damaged_silences_nobody_and_blocks_no_decision_about_others() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    bench.partner(Some(refused(422)));
+    let damaged = bench.accept().await;
+    let whole = bench.accept().await;
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    bench.tamper(&format!("UPDATE transfers SET reply = 'damaged' WHERE id = '{damaged}'"));
+    assert!(bench.gateway.store().transfer(damaged).await.is_err(), "it cannot be read");
+    bench.later(10);
+    assert_eq!(bench.gateway.alert_once().await, Ok(4), "two copies each");
+    let letters = bench.letters();
+    let letter = &letters["operations@onward.example"];
+    assert!(letter.contains(&damaged.to_string()) && letter.contains(&whole.to_string()), "{letter}");
+    let entries = bench.gateway.store().audit_entries(0, 1_000).await.expect("readable");
+    let told = |id: TransferId| {
+        let own = entries.iter().filter(move |entry| entry.columns.transfer.as_deref() == Some(&id.to_string()));
+        own.filter(|entry| entry.columns.word == "notify")
+            .map(|entry| entry.columns.patient.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(damaged), vec![None; 4], "raised and told, without whom it is about");
+    assert_eq!(told(whole), vec![Some("9990000018".to_owned()); 4]);
+    // A concern that itself cannot be read is left out alone.
+    bench.partner(None);
+    let (bad, good) = (bench.accept().await, bench.accept().await);
+    let homes = [bench.care_home_copy(bad).await, bench.care_home_copy(good).await];
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    bench.tamper(&format!("UPDATE deliveries SET sender = '' WHERE id = '{}'", homes[0]));
+    bench.turn("2026-11-13T12:30:00Z");
+    bench.gateway.alert_once().await.expect("looked");
+    let alerts = bench.gateway.store().alerts().await.expect("readable");
+    let unread: Vec<_> = alerts.iter().filter(|alert| alert.concern.kind == AlertKind::UnreadBeforeArrival).collect();
+    assert!(unread.iter().any(|alert| alert.concern.delivery == Some(homes[1])), "the others are raised");
+    assert!(unread.iter().all(|alert| alert.concern.delivery != Some(homes[0])));
+    // Of two holds one is damaged: the other is decided.
+    let holds = [bench.held().await, bench.held().await];
+    bench.tamper(&format!("UPDATE holds SET due = 9223372036854775807 WHERE id = '{}'", holds[0]));
+    assert!(bench.gateway.store().holds().await.is_err(), "the list cannot be read");
+    let agent = Agent::named("operator", None);
+    let decider = Decider { agent, by: "Ada Wells", reason: "asked the ward", act: true, request_id: None };
+    let closed = bench.gateway.close(holds[1], &decider).await.expect("decided");
+    assert!(matches!(closed, Released::Closed { .. }), "{closed:?}");
 }
 
 #[tokio::test]

@@ -363,6 +363,8 @@ pub trait Store:
 
     /// Open holds, the most urgent first.
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError>;
+    /// This one; `None` when it is closed, and where there is none.
+    async fn open_hold(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError>;
     /// The transfer that waited in this hold, which is closed; `None` for one that is open, and where there is none.
     async fn closed_hold(&self, hold: HoldId) -> Result<Option<TransferId>, StoreError>;
     /// Closes a hold and queues the copies decided on; `false` when it was closed already.

@@ -327,6 +327,10 @@ impl Store for PostgresStore {
         self.read((), |c, ()| transfers::holds(c).boxed()).await
     }
 
+    async fn open_hold(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError> {
+        self.read(hold, |c, hold| transfers::open_hold(c, *hold).boxed()).await
+    }
+
     async fn closed_hold(&self, hold: HoldId) -> Result<Option<TransferId>, StoreError> {
         self.read(hold, |c, hold| transfers::closed_hold(c, *hold).boxed()).await
     }

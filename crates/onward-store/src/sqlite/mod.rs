@@ -324,6 +324,10 @@ impl Store for SqliteStore {
         self.read(transfers::holds).await
     }
 
+    async fn open_hold(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError> {
+        self.read(move |c| transfers::open_hold(c, hold)).await
+    }
+
     async fn closed_hold(&self, hold: HoldId) -> Result<Option<TransferId>, StoreError> {
         self.read(move |c| transfers::closed_hold(c, hold)).await
     }
