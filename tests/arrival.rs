@@ -451,6 +451,35 @@ async fn what_is_damaged_silences_nobody_and_blocks_no_decision_about_others() {
 }
 
 #[tokio::test]
+async fn what_is_held_reaches_the_ward_before_the_person_leaves() {
+    let bench = Bench::at("2026-11-13T11:00:00Z").await;
+    // Expected at 14:30: it must be decided two hours before, whatever its kind is given.
+    let hold = bench.held().await;
+    let held = bench.gateway.store().open_hold(hold).await.expect("readable").expect("open");
+    assert_eq!(held.hold.due, at("2026-11-13T12:30:00Z"));
+    bench.turn("2026-11-13T12:29:59Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    bench.turn("2026-11-13T12:30:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["ward@hospital.example"]);
+    assert!(letters["ward@hospital.example"].contains("waits for a decision"), "{letters:?}");
+    bench.turn("2026-11-13T12:30:01Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.addressed(), ["operations@onward.example"], "whoever owns the hold");
+    bench.turn("2026-11-13T13:30:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(2));
+    assert_eq!(bench.addressed(), ["operations@onward.example", "ward@hospital.example"]);
+    let ladder = bench.open_alerts().await;
+    assert_eq!(ladder.iter().filter(|(kind, _)| *kind == AlertKind::HeldBeforeArrival).count(), 3);
+    // What comes when the person is there already is given the grace.
+    bench.turn("2026-11-13T16:00:00Z");
+    let late = bench.held().await;
+    let late = bench.gateway.store().open_hold(late).await.expect("readable").expect("open");
+    assert_eq!(late.hold.due, at("2026-11-13T16:30:00Z"));
+}
+
+#[tokio::test]
 async fn fault_030_a_recipient_that_is_gone_is_a_persons_task() {
     let bench = Bench::at("2026-11-13T09:00:00Z").await;
     bench.partner(Some(refused(410)));

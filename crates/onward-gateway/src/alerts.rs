@@ -157,6 +157,7 @@ impl Gateway {
     async fn addresses(&self, concern: &Concern) -> Result<Vec<(Contacted, String)>, StoreError> {
         let settings = &self.settings.alerts;
         let operations = || (Contacted::Operations, settings.operations.clone());
+        let ward = || (Contacted::Ward, settings.wards.get(&concern.sender).cloned().unwrap_or_default());
         let home = self.home_of(concern).await?;
         let email =
             |of: fn(&CareHome) -> &Contact| home.as_ref().map(|home| of(home).email.clone()).unwrap_or_default();
@@ -166,12 +167,11 @@ impl Gateway {
             (AlertKind::UnreadBeforeArrival, 2) => {
                 vec![(Contacted::Home, email(|home| &home.contact)), operations()]
             }
-            (AlertKind::UnreadBeforeArrival, _) => {
-                vec![(Contacted::Ward, settings.wards.get(&concern.sender).cloned().unwrap_or_default())]
-            }
-            (AlertKind::Declined, _) => {
-                vec![(Contacted::Ward, settings.wards.get(&concern.sender).cloned().unwrap_or_default())]
-            }
+            (AlertKind::UnreadBeforeArrival, _) => vec![ward()],
+            (AlertKind::Declined, _) | (AlertKind::HeldBeforeArrival, 1) => vec![ward()],
+            // The hold's owner hears of its time as well; a step later both know that the other has not ended it.
+            (AlertKind::HeldBeforeArrival, 2) => vec![operations()],
+            (AlertKind::HeldBeforeArrival, _) => vec![operations(), ward()],
             // A home can look at its page, whatever its system made of the message.
             (AlertKind::NotProcessed, _) => {
                 vec![operations(), (Contacted::Coordinator, email(|home| &home.coordinator))]
@@ -400,6 +400,7 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::DeliveryFailed => "A discharge could not be delivered",
         AlertKind::NotProcessed => "A discharge was not processed by the system that it was sent to",
         AlertKind::Declined => "A home has declined somebody who is coming from hospital",
+        AlertKind::HeldBeforeArrival => "Somebody is coming from hospital, and the summary waits for a decision",
         AlertKind::HoldOverdue => "A discharge waits for a decision longer than it may",
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",

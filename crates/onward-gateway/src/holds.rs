@@ -328,8 +328,7 @@ impl Gateway {
         if cause.reason == hold.reason {
             return (NewHold { detail: cause.detail.clone(), ..hold.clone() }, held.decided.clone());
         }
-        let (owner, within) = self.settings.hold_policy(cause.reason);
-        let due = self.clock.now() + within;
+        let (owner, due) = self.settings.hold_until(cause.reason, held.expected, self.clock.now());
         let decided = serde_json::to_string(decided).expect("codes and words are JSON");
         (NewHold { id: hold.id, reason: cause.reason, detail: cause.detail.clone(), owner, due }, decided)
     }

@@ -160,6 +160,7 @@ macro_rules! every_contract {
             one_of_many_nodes_raises_an_alert,
             an_unread_copy_climbs_its_ladder,
             answers_that_are_missing_are_a_concern,
+            what_is_held_when_the_person_comes_climbs_its_ladder,
             what_a_system_refuses_needs_a_person_and_what_a_home_declines_its_ward,
             a_home_is_told_of_what_waits_where_that_is_asked_for,
             a_notification_is_due_until_it_has_ended,

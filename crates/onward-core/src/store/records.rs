@@ -223,6 +223,8 @@ pub struct HeldTransfer {
     pub sender: OdsCode,
     /// When it came.
     pub received: Timestamp,
+    /// When the person is expected.
+    pub expected: Option<Timestamp>,
     /// What people have decided about it so far (JSON).
     pub decided: String,
 }

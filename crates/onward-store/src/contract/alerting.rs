@@ -10,7 +10,9 @@ use onward_core::store::alerts::{
     NotificationState,
 };
 use onward_core::store::subscriptions::{CallEnd, CallOutcome};
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Queue, Resend, StuckQuery, Transition};
+use onward_core::store::{
+    Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, HoldChange, NewHold, Queue, Resend, StuckQuery, Transition,
+};
 use uuid::Uuid;
 
 use super::keeping::client;
@@ -107,6 +109,7 @@ pub(crate) async fn what_needs_a_person_is_raised_once_and_cleared(store: Shared
     let id = accept_new(&store, fails).await;
     let mut waits = acceptance(2);
     waits.deliveries.clear();
+    waits.transfer.expected = None;
     waits.hold = Some(hold());
     assert_eq!(store.accept(waits).await, Ok(Accepted::New));
     assert!(concerns(&store, 0).await.is_empty());
@@ -195,6 +198,55 @@ pub(crate) async fn an_unread_copy_climbs_its_ladder(store: Shared) {
     assert_eq!(found(&store, 600).await, unread(&[1]));
     let month = 31 * 24 * 3600;
     assert!(found(&store, month).await.is_empty(), "what has been so for a month is history");
+}
+
+pub(crate) async fn what_is_held_when_the_person_comes_climbs_its_ladder(store: Shared) {
+    let held = async |n, expected: Option<i64>| {
+        let mut held = acceptance(n);
+        held.deliveries.clear();
+        held.transfer.expected = expected.map(at);
+        let hold = NewHold { due: at(9_000_000), ..hold() };
+        held.hold = Some(hold.clone());
+        assert_eq!(store.accept(held).await, Ok(Accepted::New));
+        hold
+    };
+    // Two hours before 20,000; of somebody who is expected at no known time the hold's own time tells.
+    let (first, _) = (held(1, Some(20_000)).await, held(2, None).await);
+    assert_eq!(
+        store.holds().await.expect("readable").iter().filter_map(|held| held.expected).collect::<Vec<_>>(),
+        [at(20_000)]
+    );
+    assert!(found(&store, 12_799).await.is_empty());
+    let ladder = |steps: &[u32]| steps.iter().map(|step| (AlertKind::HeldBeforeArrival, *step)).collect::<Vec<_>>();
+    assert_eq!(found(&store, 12_800).await, ladder(&[1]));
+    let concern = concerns(&store, 12_800).await.remove(0);
+    assert_eq!((concern.hold, concern.since, concern.delivery), (Some(first.id), at(12_800), None));
+    assert_eq!(store.raise_alert(alert(&concern, 12_800, vec![])).await, Ok(true));
+    assert_eq!(found(&store, 12_800 + 3_600).await, ladder(&[2, 3]));
+    assert_eq!(store.settle_alerts(at(12_900)).await, Ok(0), "it is held");
+    // It is put off for another reason, and that clock goes on.
+    let change = HoldChange {
+        hold: NewHold { due: at(9_500_000), ..first.clone() },
+        decided: "{}".to_owned(),
+        at: at(12_950),
+        audit: vec![row(AuditWord::Hold)],
+    };
+    assert_eq!(store.change_hold(change).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(12_960)).await, Ok(0));
+    let closure = Closure {
+        hold: first.id,
+        reason: "sent again".to_owned(),
+        responses: Vec::new(),
+        at: at(13_000),
+        audit: vec![row(AuditWord::Release)],
+    };
+    assert_eq!(store.close_hold(closure).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(13_001)).await, Ok(1));
+    assert!(found(&store, 13_001).await.is_empty());
+    // Expected sooner than that when it came: nobody is called before the grace is over.
+    held(3, Some(3_600)).await;
+    assert!(found(&store, 599).await.is_empty());
+    assert_eq!(found(&store, 600).await, ladder(&[1]));
 }
 
 pub(crate) async fn answers_that_are_missing_are_a_concern(store: Shared) {

@@ -60,6 +60,8 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
     let (unread, declined, unprocessed) = (unread(), declined(), unprocessed("d."));
     let steps = "JOIN transfers t ON t.id = d.transfer
         CROSS JOIN (SELECT CAST(1 AS BIGINT) AS step UNION ALL SELECT 2 UNION ALL SELECT 3) s";
+    let steps_of_hold = steps.replacen("d.transfer", "h.transfer", 1);
+    let held = due.replace("d.created", "h.opened");
     let union = [
         of_copy("'delivery-failed'", once, "d.changed", "", "d.state = 'failed'"),
         of_copy("'not-processed'", once, "d.changed", "", &format!("{refused} AND {unprocessed}")),
@@ -80,6 +82,12 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
             &format!("{UNACKNOWLEDGED} AND d.changed <= b.now - b.acknowledgement"),
         ),
         of_copy("'arrived'", once, "d.changed", "", &format!("b.tell_homes = 1 AND {WAITING}")),
+        format!(
+            "SELECT 'held-before-arrival', h.id, s.step, h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id,
+                 CAST(NULL AS TEXT), {held}
+             FROM b CROSS JOIN holds h {steps_of_hold} WHERE h.closed IS NULL AND t.expected IS NOT NULL
+                 AND {held} + (s.step - 1) * b.pace <= b.now"
+        ),
         "SELECT 'hold-overdue', h.id, CAST(1 AS BIGINT), h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id,
              CAST(NULL AS TEXT), h.due
          FROM b CROSS JOIN holds h JOIN transfers t ON t.id = h.transfer WHERE h.closed IS NULL AND h.due < b.now"
@@ -132,7 +140,8 @@ pub(crate) fn settle() -> String {
     let (unread, declined, unprocessed) = (unread(), declined(), unprocessed("d."));
     format!(
         "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL
-             AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL AND h.due < $1)
+             AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL
+                 AND (h.due < $1 OR alerts.kind = 'held-before-arrival'))
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = alerts.delivery AND (
                  (alerts.kind = 'delivery-failed' AND d.state = 'failed')
                  OR (alerts.kind = 'not-processed' AND {unprocessed})
