@@ -480,6 +480,39 @@ async fn what_is_held_reaches_the_ward_before_the_person_leaves() {
 }
 
 #[tokio::test]
+async fn what_a_pause_held_back_is_not_given_up_at_its_first_failure() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let agent = Agent::named("operator", None);
+    let decider = Decider { agent, by: "Ada Wells", reason: "moving", act: true, request_id: None };
+    assert_eq!(bench.gateway.pause(None, &decider).await, Ok(true));
+    let id = bench.accept().await;
+    bench.later(25 * 3_600);
+    bench.gateway.alert_once().await.expect("looked");
+    let open = bench.open_alerts().await;
+    assert!(open.contains(&(AlertKind::QueuedTooLong, 1)), "a pause that was forgotten: {open:?}");
+    bench.later(75 * 3_600);
+    assert_eq!(bench.gateway.resume(None, &decider).await, Ok(true));
+    bench.partner(Some(down()));
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    let pharmacy = async || {
+        let record = bench.transfer(id).await;
+        let copies = record.copies().filter(|copy| copy.endpoint.kind() == TransportKind::Https);
+        copies.map(|copy| (copy.state, copy.reason.clone().unwrap_or_default())).collect::<Vec<_>>()
+    };
+    assert!(pharmacy().await.iter().all(|(state, _)| *state == DeliveryState::Queued), "its time begins now");
+    let given_up = |copies: &[(DeliveryState, String)]| {
+        copies.iter().any(|(state, why)| *state == DeliveryState::Failed && why.contains("given up after 72 hours"))
+    };
+    let mut hours = 0;
+    while !given_up(&pharmacy().await) && hours < 200 {
+        bench.later(3_600);
+        bench.gateway.dispatch_due().await.expect("sent");
+        hours += 1;
+    }
+    assert!((72..200).contains(&hours), "{hours}");
+}
+
+#[tokio::test]
 async fn fault_030_a_recipient_that_is_gone_is_a_persons_task() {
     let bench = Bench::at("2026-11-13T09:00:00Z").await;
     bench.partner(Some(refused(410)));

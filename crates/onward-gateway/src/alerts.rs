@@ -400,6 +400,7 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::DeliveryFailed => "A discharge could not be delivered",
         AlertKind::NotProcessed => "A discharge was not processed by the system that it was sent to",
         AlertKind::Declined => "A home has declined somebody who is coming from hospital",
+        AlertKind::QueuedTooLong => "Discharges to one recipient wait to be sent longer than they may",
         AlertKind::HeldBeforeArrival => "Somebody is coming from hospital, and the summary waits for a decision",
         AlertKind::HoldOverdue => "A discharge waits for a decision longer than it may",
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",

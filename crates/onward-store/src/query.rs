@@ -75,14 +75,23 @@ pub(crate) fn unprocessed(row: &str) -> String {
     format!("({row}state = 'rejected' AND {row}ended IS NULL AND {row}code NOT IN ({codes}))")
 }
 
+/// [`onward_core::store::Store::tried_since`]: the copy is `$1`, the pause `$2`.
+pub(crate) const TRIED_SINCE: &str =
+    "SELECT min(a.started) AS since FROM attempts a WHERE a.delivery = $1 AND a.attempt >= coalesce(
+         (SELECT max(later.attempt) FROM attempts later
+              JOIN attempts earlier ON earlier.delivery = later.delivery AND earlier.attempt = later.attempt - 1
+          WHERE later.delivery = $1
+              AND (earlier.outcome IN ('sent', 'failed') OR later.started - earlier.started > CAST($2 AS BIGINT))), 0)";
+
 /// Fixed words as SQL.
 fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ")
 }
 
-/// Queues a copy again: `?1` or `$1` is the moment, 2 the copy, 3 what a replay is labelled with, 4 whether it is one, 5 whether it is one
+/// Queues a copy again: parameter 1 is the moment, 2 the copy, 3 what a replay is labelled with, 4 whether it is one, 5 whether it is one
 /// of many. What an answer said of it is its history's.
-pub(crate) fn requeue(mark: char) -> String {
+pub(crate) fn requeue(dialect: &Dialect) -> String {
+    let mark = dialect.parameter;
     // What failed, and what was not processed.
     let failed = format!("(state = 'failed' OR {})", unprocessed(""));
     format!(
@@ -147,6 +156,8 @@ pub(crate) struct Dialect {
     pub(crate) body_of_delivery: &'static str,
     /// The column by which a row belongs to an account.
     pub(crate) account: &'static str,
+    /// What begins a numbered parameter.
+    pub(crate) parameter: char,
     /// True of every whole copy `d`, as the index of transports and states wants it.
     pub(crate) any_transport: &'static str,
 }

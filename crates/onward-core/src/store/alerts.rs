@@ -24,6 +24,9 @@ words!(
         NotProcessed = "not-processed",
         /// A home declined somebody who comes from hospital, and the ward must know before they are sent.
         Declined = "declined",
+        /// Copies wait to be sent for longer than they may: their recipient does not answer, or a pause was forgotten. One for
+        /// each recipient, about the copy that waits the longest.
+        QueuedTooLong = "queued-too-long",
         /// The person comes soon, or has come, and their discharge is held: nobody there has anything.
         HeldBeforeArrival = "held-before-arrival",
         /// A hold's time is over.
@@ -96,6 +99,8 @@ pub struct Deadlines {
     pub receipt: SignedDuration,
     /// A copy that arrived must be acknowledged within this.
     pub acknowledgement: SignedDuration,
+    /// A copy may wait to be sent for so long.
+    pub queued: SignedDuration,
     /// A home is told of each copy that waits for it.
     pub tell_homes: bool,
 }

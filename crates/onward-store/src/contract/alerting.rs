@@ -11,7 +11,8 @@ use onward_core::store::alerts::{
 };
 use onward_core::store::subscriptions::{CallEnd, CallOutcome};
 use onward_core::store::{
-    Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, HoldChange, NewHold, Queue, Resend, StuckQuery, Transition,
+    Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, HoldChange, NewHold, Pause, Queue, Resend, StuckQuery,
+    Transition,
 };
 use uuid::Uuid;
 
@@ -21,13 +22,14 @@ use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, od
 
 /// Two hours before an arrival, ten minutes' grace, steps of half an hour; two hours for a receipt, a day for an
 /// acknowledgement; homes are not told.
-fn deadlines() -> Deadlines {
+pub(crate) fn deadlines() -> Deadlines {
     Deadlines {
         unread_before_arrival: SignedDuration::from_hours(2),
         grace: SignedDuration::from_mins(10),
         step: SignedDuration::from_mins(30),
         receipt: SignedDuration::from_hours(2),
         acknowledgement: SignedDuration::from_hours(24),
+        queued: SignedDuration::from_hours(24 * 20),
         tell_homes: false,
     }
 }
@@ -136,13 +138,12 @@ pub(crate) async fn what_needs_a_person_is_raised_once_and_cleared(store: Shared
     assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::DeliveryFailed, 1), (AlertKind::HoldOverdue, 1)]));
     assert_eq!(store.settle_alerts(at(3602)).await, Ok(0), "both are so still");
     assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "asked", at(3603), Vec::new()).await, Ok(true));
-    assert_eq!(store.settle_alerts(at(3604)).await, Ok(1));
     assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::HoldOverdue, 1)]));
     assert!(store.take_notifications(at(3605), at(3700)).await.expect("taken").is_empty(), "what is over is not told");
-    // When it is so again it is raised again.
-    ends(&store, 3610, failed()).await;
-    let again = concerns(&store, 3611).await;
-    assert_eq!(store.raise_alert(alert(&again[0], 3611, told())).await, Ok(true));
+    // When it is so again it is raised again, also before anybody has looked.
+    ends(&store, 3606, failed()).await;
+    let again = concerns(&store, 3606).await;
+    assert_eq!(store.raise_alert(alert(&again[0], 3606, told())).await, Ok(true));
 }
 
 pub(crate) async fn one_of_many_nodes_raises_an_alert(store: Shared) {
@@ -249,6 +250,56 @@ pub(crate) async fn what_is_held_when_the_person_comes_climbs_its_ladder(store: 
     assert_eq!(found(&store, 600).await, ladder(&[1]));
 }
 
+pub(crate) async fn what_waits_too_long_to_be_sent_is_told_once_for_each_recipient(store: Shared) {
+    let day = 24 * 3600;
+    let waits = async |now: i64| {
+        let deadlines = Deadlines { queued: SignedDuration::from_hours(24), ..deadlines() };
+        let mut found = store.concerns(at(now), deadlines).await.expect("readable");
+        found.retain(|concern| concern.kind == AlertKind::QueuedTooLong);
+        found
+    };
+    let copies =
+        |found: &[Concern]| found.iter().filter_map(|each| Some((each.delivery?, each.since))).collect::<Vec<_>>();
+    let mut ids = Vec::new();
+    for (n, received, recipient) in [(1, 0, "VM1AB"), (2, 10, "VM1AB"), (3, 20, "VM9ZZ")] {
+        let mut new = acceptance(n);
+        new.transfer.expected = Some(at(10_000_000));
+        new.transfer.received = at(received);
+        new.deliveries = vec![delivery(RecipientKind::CareHome, recipient)];
+        ids.push(accept_new(&store, new).await);
+    }
+    let [first, second, other] = ids[..] else { panic!("three: {ids:?}") };
+    let pause = Pause { recipient: None, reason: "moving".into(), by: "Ada Wells".into(), since: at(1) };
+    assert_eq!(store.pause(pause, Vec::new()).await, Ok(true));
+    assert!(waits(day - 1).await.is_empty());
+    let forgotten = waits(day + 20).await;
+    assert_eq!(copies(&forgotten), [(first, at(0)), (other, at(20))], "of each recipient the longest");
+    for concern in &forgotten {
+        assert_eq!(store.raise_alert(alert(concern, day + 20, vec![])).await, Ok(true));
+    }
+    assert!(waits(day + 21).await.is_empty());
+    assert_eq!(store.settle_alerts(at(day + 21)).await, Ok(0), "they wait still");
+    assert_eq!(store.resume(None, Vec::new()).await, Ok(true));
+    assert_eq!(ends(&store, day + 30, failed()).await, first);
+    assert_eq!(store.settle_alerts(at(day + 31)).await, Ok(1));
+    assert_eq!(copies(&waits(day + 31).await), [(second, at(10))]);
+    // What is sent again waits from then on, and what is tried again since it was queued.
+    assert_eq!(store.requeue(first, Resend::Retry, "Ada Wells", "asked", at(day + 40), Vec::new()).await, Ok(true));
+    let again = AttemptOutcome::Retry { at: at(9_000_000), reason: "busy".to_owned() };
+    assert_eq!(ends(&store, day + 41, again).await, second);
+    assert_eq!(copies(&waits(2 * day + 39).await), [(second, at(10))]);
+    assert_eq!(store.requeue(second, Resend::Retry, "Ada Wells", "asked", at(day + 42), Vec::new()).await, Ok(true));
+    assert_eq!(ends(&store, day + 43, sent(DeliveryState::Sent)).await, other);
+    assert_eq!(
+        ends(&store, day + 44, AttemptOutcome::Retry { at: at(9_000_000), reason: "busy".to_owned() }).await,
+        first
+    );
+    assert_eq!(ends(&store, day + 45, sent(DeliveryState::Sent)).await, second);
+    assert_eq!(store.settle_alerts(at(day + 46)).await, Ok(1));
+    assert!(waits(2 * day + 39).await.is_empty());
+    assert_eq!(copies(&waits(2 * day + 40).await), [(first, at(day + 40))]);
+}
+
 pub(crate) async fn answers_that_are_missing_are_a_concern(store: Shared) {
     let far = |n| {
         let mut acceptance = acceptance(n);
@@ -262,7 +313,7 @@ pub(crate) async fn answers_that_are_missing_are_a_concern(store: Shared) {
     let concern = concerns(&store, 7200).await.remove(0);
     assert_eq!(store.raise_alert(alert(&concern, 7200, vec![])).await, Ok(true));
     assert_eq!(store.requeue(id, Resend::Replay, "Ada Wells", "asked", at(7300), Vec::new()).await, Ok(true));
-    assert_eq!(store.settle_alerts(at(7301)).await, Ok(1), "it is sent anew");
+    assert!(store.alerts().await.expect("readable").is_empty(), "it is sent anew");
     ends(&store, 7302, sent(DeliveryState::Received)).await;
     let day = 24 * 3600;
     assert!(found(&store, 7301 + day).await.is_empty());
@@ -326,7 +377,7 @@ pub(crate) async fn what_a_system_refuses_needs_a_person_and_what_a_home_decline
     assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "mended there", at(710), Vec::new()).await, Ok(true));
     let copy = store.delivery(id).await.expect("readable").expect("there");
     assert_eq!((copy.state, copy.code, copy.reason), (DeliveryState::Queued, None, None));
-    assert_eq!(store.settle_alerts(at(711)).await, Ok(1));
+    assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::UnreadBeforeArrival, 1)]));
     assert_eq!(board().await, [(Queue::Waiting, None, 1)]);
     ends(&store, 712, sent(DeliveryState::Sent)).await;
     // What the home declines is its decision: the ladder is over, nothing is to be sent again, and the ward must know.

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session::{self, Params};
 use super::work::Work;
-use super::{PostgresStore, deliveries};
+use super::{DIALECT, PostgresStore, deliveries};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::REPLAYED;
@@ -67,7 +67,7 @@ pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'
     let c = work.client();
     let queued = session::execute(
         c,
-        &query::requeue('$'),
+        &query::requeue(&DIALECT),
         &[&micros(again.at), &again.delivery.0, &REPLAYED, &(again.how == Resend::Replay), &again.bulk.is_some()],
     )
     .await?;
@@ -79,6 +79,9 @@ pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'
         keep(c, &again).await?;
     }
     deliveries::keep_versions(c, &[again.delivery.0], again.at).await?;
+    if session::execute(c, query::alerts::RESENT, &[&micros(again.at), &again.delivery.0]).await? > 0 {
+        session::execute(c, query::alerts::DROP, &[]).await?;
+    }
     work.audit(audit);
     Ok(true)
 }

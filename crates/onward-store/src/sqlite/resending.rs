@@ -9,7 +9,7 @@ use rusqlite::{Params, params};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{SqliteStore, audit, deliveries};
+use super::{DIALECT, SqliteStore, audit, deliveries};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::REPLAYED;
@@ -81,7 +81,7 @@ impl ResendStore for SqliteStore {
 /// by now, nothing is to be done.
 pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> Result<bool, Failure> {
     let id = again.delivery.to_string();
-    let queued = c.prepare_cached(&query::requeue('?'))?.execute(params![
+    let queued = c.prepare_cached(&query::requeue(&DIALECT))?.execute(params![
         micros(again.at),
         id,
         REPLAYED,
@@ -112,6 +112,9 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> R
         ])?;
     }
     deliveries::keep_version(c, again.delivery, again.at)?;
+    if c.prepare_cached(query::alerts::RESENT)?.execute(params![micros(again.at), id])? > 0 {
+        c.prepare_cached(query::alerts::DROP)?.execute([])?;
+    }
     audit::append(c, audit)?;
     Ok(true)
 }
