@@ -161,7 +161,7 @@ impl Gateway {
         choice: Option<&Choice>,
         decider: &Decider<'_>,
     ) -> Result<Released, StoreError> {
-        let Some(held) = self.held(hold).await? else { return Ok(Released::NotFound) };
+        let Some(held) = self.store.open_hold(hold).await? else { return Ok(Released::NotFound) };
         let mut decided: Decided =
             serde_json::from_str(&held.decided).map_err(|_| StoreError::Corrupt("holds.decided".to_owned()))?;
         let reason = held.hold.reason;
@@ -219,7 +219,7 @@ impl Gateway {
     /// # Errors
     /// When the store cannot be read or commit.
     pub async fn close(&self, hold: HoldId, decider: &Decider<'_>) -> Result<Released, StoreError> {
-        let Some(held) = self.held(hold).await? else { return Ok(Released::NotFound) };
+        let Some(held) = self.store.open_hold(hold).await? else { return Ok(Released::NotFound) };
         let Some(transfer) = self.store.transfer(held.transfer).await? else { return Ok(Released::NotFound) };
         let is_replacement = transfer.replaces.is_some() || transfer.awaits.is_some();
         let answer = match (is_replacement, transfer.reply.infrastructure) {
@@ -257,10 +257,6 @@ impl Gateway {
         }
         self.work.notify_one();
         Ok(if done { Released::Closed { response: told } } else { Released::NotFound })
-    }
-
-    async fn held(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError> {
-        Ok(self.store.holds().await?.into_iter().find(|held| held.hold.id == hold))
     }
 
     async fn walk_again(
@@ -332,8 +328,7 @@ impl Gateway {
         if cause.reason == hold.reason {
             return (NewHold { detail: cause.detail.clone(), ..hold.clone() }, held.decided.clone());
         }
-        let (owner, within) = self.settings.hold_policy(cause.reason);
-        let due = self.clock.now() + within;
+        let (owner, due) = self.settings.hold_until(cause.reason, held.expected, self.clock.now());
         let decided = serde_json::to_string(decided).expect("codes and words are JSON");
         (NewHold { id: hold.id, reason: cause.reason, detail: cause.detail.clone(), owner, due }, decided)
     }

@@ -408,10 +408,10 @@ impl Gateway {
             Some(RecipientKind::CoveringPractice) => HoldReason::CoveringPracticeUnknown,
             _ => HoldReason::PharmacyUnknown,
         };
-        let (owner, within) = self.settings.hold_policy(reason);
+        let (owner, due) = self.settings.hold_until(reason, record.expected, self.clock.now());
         let codes: Vec<&str> = decided.recalled.iter().map(OdsCode::as_str).collect();
         let detail = format!("recalled from {}: name the right party, or close it", codes.join(", "));
-        let hold = NewHold { id: HoldId::random(), reason, detail, owner, due: self.clock.now() + within };
+        let hold = NewHold { id: HoldId::random(), reason, detail, owner, due };
         Ok(Some((hold, serde_json::to_string(&decided).expect("codes and words are JSON"))))
     }
 
