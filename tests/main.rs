@@ -45,6 +45,7 @@ mod passkeys;
 mod people;
 mod process_message;
 mod proof;
+mod recalls;
 mod reconcile;
 mod redaction;
 mod renewal;

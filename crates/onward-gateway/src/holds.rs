@@ -259,7 +259,7 @@ impl Gateway {
         Ok(if done { Released::Closed { response: told } } else { Released::NotFound })
     }
 
-    async fn held(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError> {
+    pub(crate) async fn held(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError> {
         Ok(self.store.holds().await?.into_iter().find(|held| held.hold.id == hold))
     }
 

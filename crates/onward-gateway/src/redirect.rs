@@ -194,7 +194,9 @@ impl Gateway {
         Ok(Redirected::Granted(released))
     }
 
+    /// The hold in which a transfer waits, or its newest version.
     async fn hold_of(&self, transfer: TransferId) -> Result<Option<HoldId>, StoreError> {
-        Ok(self.store.transfer(transfer).await?.and_then(|transfer| transfer.hold).map(|hold| hold.id))
+        let line = self.line_of(transfer).await?;
+        Ok(line.first().and_then(|newest| newest.hold.as_ref()).map(|hold| hold.id))
     }
 }

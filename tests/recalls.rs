@@ -1,0 +1,132 @@
+//! What went to whom it was not for: every version of it goes back, and nothing goes out again to whom it was taken back from.
+
+use clap::Parser as _;
+use onward_core::audit::Agent;
+use onward_core::state::{EndReason, HoldReason, RecipientKind};
+use onward_core::store::{DeliveryRecord, TransferRecord};
+use onward_gateway::holds::{Choice, Decider, Released};
+use onward_gateway::lifecycle::TakenBack;
+use onward_server::cli::{Cli, Exit};
+use onward_tests::world::World;
+use serde_json::Value;
+
+use crate::lifecycle::{Version, arrived, posted, record};
+
+const DIRECTORY: &str = include_str!("support/directory.toml");
+
+fn back() -> TakenBack<'static> {
+    TakenBack { agent: Agent::named("operator", None), by: Some("Ada"), reason: "wrong place", request_id: None }
+}
+
+fn decider() -> Decider<'static> {
+    let agent = Agent::named("operator", None);
+    Decider { agent, by: "Ada", reason: "the ward rang", act: true, request_id: None }
+}
+
+fn to_home(ods: &str) -> Choice {
+    Choice::Reroute { care_home: Some(ods.parse().expect("a code")), registered_practice: None }
+}
+
+fn copy(transfer: &TransferRecord, kind: RecipientKind) -> DeliveryRecord {
+    transfer.copies().find(|copy| copy.kind == kind && copy.ended.is_none()).expect("a copy").clone()
+}
+
+fn has(transfer: &TransferRecord, ods: &str) -> bool {
+    transfer.copies().any(|copy| copy.ended.is_none() && copy.recipient.as_str() == ods)
+}
+
+fn recalled(transfer: &TransferRecord, copy: &DeliveryRecord) -> bool {
+    let now = transfer.copies().find(|now| now.id == copy.id).expect("there");
+    now.ended.is_some_and(|ended| ended.why == EndReason::Recalled) && !now.is_readable()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recall_takes_every_version_from_the_same_recipient() {
+    let world = World::start().await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    let first = Version::first();
+    let old = posted(&hospital, &first).await;
+    let old_copy = arrived(&world, old).await;
+    let status =
+        async |copy: &DeliveryRecord| home.get(&format!("fhir/R4/Bundle/{}", copy.id)).await.expect("an answer").status;
+    assert_eq!(status(&old_copy).await, 200, "the home reads the first version");
+    let new = posted(&hospital, &first.next()).await;
+    let new_copy = arrived(&world, new).await;
+
+    let pack = world.folder().join("incident");
+    let (id, out) = (new_copy.id.to_string(), pack.display().to_string());
+    let config = world.config_file.to_str().expect("UTF-8");
+    let words = ["onward", "recall", &id, "--by", "Ada", "--reason", "wrong home", "--yes", "--json"];
+    let words = [&words[..], &["--out", &out, "--config", config]].concat();
+    let cli = Cli::try_parse_from(words).expect("parses");
+    assert_eq!(tokio::task::spawn_blocking(|| cli.run()).await.expect("it ran"), Exit::Done);
+    assert_eq!((status(&new_copy).await, status(&old_copy).await), (404, 404), "neither can be read any more");
+    let (was, is) = (record(&world, old).await, record(&world, new).await);
+    assert!(recalled(&was, &old_copy) && recalled(&is, &new_copy));
+    assert!(
+        was.deliveries.iter().any(|copy| copy.notice.is_some_and(|notice| notice.of == old_copy.id)),
+        "the home had read it, and is told"
+    );
+    assert!(was.hold.is_none() && is.hold.is_some(), "the newest goes on");
+    for other in is.copies().filter(|copy| copy.id != new_copy.id) {
+        assert!(other.ended.is_none(), "{}: whoever rightly has it keeps it", other.kind);
+    }
+    let summary: Value =
+        serde_json::from_slice(&std::fs::read(pack.join("summary.json")).expect("written")).expect("JSON");
+    let told: Vec<_> = summary["deliveries"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| (row["version"].as_u64(), row["recalled"].as_bool(), row["readings"].as_array().map(Vec::len)))
+        .collect();
+    assert_eq!(told, [(Some(2), Some(true), Some(0)), (Some(1), Some(true), Some(1))], "who read which: {summary}");
+
+    // The other way round: whoever names the first takes the second back, too.
+    let first = Version::first();
+    let old = posted(&hospital, &first).await;
+    let old_copy = arrived(&world, old).await;
+    let new = posted(&hospital, &first.next()).await;
+    let new_copy = arrived(&world, new).await;
+    let done = world.gateway().recall(old, Some(old_copy.id), &back(), true).await.expect("committed");
+    assert_eq!(done.iter().map(|recalled| recalled.copy.id).collect::<Vec<_>>(), [old_copy.id, new_copy.id]);
+    assert_eq!((status(&new_copy).await, status(&old_copy).await), (404, 404));
+    assert!(record(&world, new).await.hold.is_some());
+    assert!(world.gateway().store().checkup().await.expect("readable").flaws.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_recalled_under_an_open_hold_does_not_go_out_there_again() {
+    let world = World::start().await;
+    let (hospital, gateway) = (world.hospital().await, world.gateway());
+    let id = posted(&hospital, &Version::first()).await;
+    let home = arrived(&world, id).await;
+    let practice = copy(&record(&world, id).await, RecipientKind::CoveringPractice);
+    assert_eq!(gateway.recall(id, Some(practice.id), &back(), true).await.expect("committed").len(), 1);
+    let first = record(&world, id).await.hold.expect("held");
+    assert_eq!(first.reason, HoldReason::CoveringPracticeUnknown);
+    assert_eq!(gateway.recall(id, Some(home.id), &back(), true).await.expect("committed").len(), 1);
+    let hold = record(&world, id).await.hold.expect("held");
+    assert_eq!((hold.id, hold.reason), (first.id, HoldReason::CareHomeConflict), "a home is to be named now");
+    assert!(hold.detail.contains("VMH01") && hold.detail.contains("Y99001"), "{}", hold.detail);
+
+    // The practice is mended in the directory, and somebody lets it go on.
+    let covered = |ods: &str| format!("covering_practice = \"{ods}\"");
+    world.import_directory(&DIRECTORY.replace(&covered("Y99001"), &covered("Y99002"))).await;
+    let go_on = || Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
+    let released = gateway.release(hold.id, go_on(), &decider()).await.expect("committed");
+    assert!(matches!(&released, Released::StillHeld(cause) if cause.reason == HoldReason::CareHomeConflict));
+    assert!(!has(&record(&world, id).await, "VMH01"), "it was just recalled from there");
+    let released = gateway.release(hold.id, to_home("VMH02"), &decider()).await.expect("committed");
+    assert!(matches!(released, Released::Queued(_)), "{released:?}");
+    let moved = record(&world, id).await;
+    assert!(has(&moved, "VMH02") && !has(&moved, "VMH01"));
+
+    // That home was wrong as well: what the message says is still known to be.
+    let second = copy(&moved, RecipientKind::CareHome);
+    assert_eq!(gateway.recall(id, Some(second.id), &back(), true).await.expect("committed").len(), 1);
+    let hold = record(&world, id).await.hold.expect("held again");
+    let released = gateway.release(hold.id, go_on(), &decider()).await.expect("committed");
+    assert!(matches!(released, Released::StillHeld(_)), "{released:?}");
+    let now = record(&world, id).await;
+    assert!(!has(&now, "VMH01") && !has(&now, "VMH02"));
+}
