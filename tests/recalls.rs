@@ -4,9 +4,12 @@ use clap::Parser as _;
 use onward_core::audit::Agent;
 use onward_core::state::{EndReason, HoldReason, RecipientKind};
 use onward_core::store::{DeliveryRecord, TransferRecord};
+use onward_gateway::attend::Attendant;
 use onward_gateway::holds::{Choice, Decider, Released};
 use onward_gateway::lifecycle::TakenBack;
+use onward_gateway::redirect::{Asked, Redirect, Redirected};
 use onward_server::cli::{Cli, Exit};
+use onward_tests::leaks::Session;
 use onward_tests::world::World;
 use serde_json::Value;
 
@@ -129,4 +132,101 @@ async fn what_is_recalled_under_an_open_hold_does_not_go_out_there_again() {
     assert!(matches!(released, Released::StillHeld(_)), "{released:?}");
     let now = record(&world, id).await;
     assert!(!has(&now, "VMH01") && !has(&now, "VMH02"));
+}
+
+fn operator(name: &str) -> Attendant {
+    Attendant {
+        user: name.to_owned(),
+        name: format!("Person {name}"),
+        organisations: Vec::new(),
+        agent: Agent::named(name, None),
+        request_id: None,
+    }
+}
+
+/// Opens a copy once it lies in the inbox; where it is read.
+async fn opened(reader: &Session, copy: &DeliveryRecord) -> String {
+    let page = format!("fhir/R4/Bundle/{}", copy.id);
+    while reader.get(&page).await.expect("an answer").status != 200 {
+        tokio::task::yield_now().await;
+    }
+    page
+}
+
+/// The home's copy goes to the other home after two people said so; what they were shown to be taken back besides.
+async fn redirected(world: &World, home: &DeliveryRecord) -> Vec<(RecipientKind, String)> {
+    let redirect = Redirect {
+        transfer: home.transfer,
+        delivery: Some(home.id),
+        care_home: Some("VMH02".parse().expect("a code")),
+        registered_practice: None,
+    };
+    let gateway = world.gateway();
+    let asked = gateway.ask_redirect(&operator("ada"), &redirect, "the ward rang").await.expect("kept");
+    let Asked::Kept(id) = asked else { panic!("{asked:?}") };
+    let wish = gateway.look_at_wish(&operator("ben"), id).await.expect("audited").expect("there");
+    let done = gateway.decide_redirect(&operator("ben"), id, true).await.expect("committed");
+    assert!(matches!(done, Redirected::Granted(Released::Queued(_))), "{done:?}");
+    wish.also.iter().map(|copy| (copy.kind, copy.recipient.to_string())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_takes_back_what_followed_from_the_wrong_home() {
+    let world = World::start().await;
+    let (rowan, elm) = DIRECTORY.split_once("ods = \"VMH02\"").expect("two homes");
+    let elm = elm.replacen("covering_practice = \"Y99001\"", "covering_practice = \"Y99002\"", 1);
+    let elm = elm.replacen("delivering_pharmacy = \"FZZ01\"", "delivering_pharmacy = \"FZZ02\"", 1);
+    world.import_directory(&format!("{rowan}ods = \"VMH02\"{elm}")).await;
+    let hospital = world.hospital().await;
+    let practice = world.client("beck-lane", "Y99001", onward_core::client::Role::Practice).await;
+    let id = posted(&hospital, &Version::first()).await;
+    let home = arrived(&world, id).await;
+    let before = record(&world, id).await;
+    let covering = copy(&before, RecipientKind::CoveringPractice);
+    let page = opened(&practice, &covering).await;
+    let also = redirected(&world, &home).await;
+    for (kind, ods) in [(RecipientKind::CoveringPractice, "Y99001"), (RecipientKind::PharmacyReferral, "FZZ01")] {
+        assert!(also.contains(&(kind, ods.to_owned())), "whoever decides is shown it: {also:?}");
+        assert!(recalled(&record(&world, id).await, &copy(&before, kind)), "{kind}");
+    }
+    assert_eq!(practice.get(&page).await.expect("an answer").status, 404, "the practice reads it no more");
+    let now = record(&world, id).await;
+    assert!(
+        now.deliveries.iter().any(|copy| copy.notice.is_some_and(|notice| notice.of == covering.id)),
+        "and is told"
+    );
+    assert!(has(&now, "VMH02") && has(&now, "FZZ02") && !has(&now, "VMH01") && !has(&now, "FZZ01"));
+    let registered = copy(&before, RecipientKind::RegisteredPractice);
+    assert_eq!(
+        copy(&now, RecipientKind::RegisteredPractice).id,
+        registered.id,
+        "the person's own practice keeps theirs"
+    );
+    assert!(world.gateway().store().checkup().await.expect("readable").flaws.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_serves_both_homes_gets_a_copy_that_names_the_right_one() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let id = posted(&hospital, &Version::first()).await;
+    let home = arrived(&world, id).await;
+    let before = record(&world, id).await;
+    let practice = world.client("beck-lane", "Y99001", onward_core::client::Role::Practice).await;
+    let read = copy(&before, RecipientKind::CoveringPractice);
+    opened(&practice, &read).await;
+    assert_eq!(redirected(&world, &home).await, [], "nobody loses theirs");
+    let now = record(&world, id).await;
+    let told = now.deliveries.iter().find_map(|copy| copy.notice.filter(|notice| notice.of == read.id));
+    assert_eq!(told.map(|notice| notice.why), Some(EndReason::Superseded), "who has read it is told to stop using it");
+    for kind in [RecipientKind::CoveringPractice, RecipientKind::PharmacyReferral] {
+        let (old, new) = (copy(&before, kind), copy(&now, kind));
+        assert_eq!(old.recipient, new.recipient);
+        let ended = now.copies().find(|copy| copy.id == old.id).expect("there").ended.expect("it ended");
+        assert_eq!((ended.why, ended.by), (EndReason::Superseded, Some(new.id)), "{kind}");
+        let body = world.gateway().store().rendition(new.id).await.expect("readable").expect("kept").body;
+        let text = String::from_utf8(body).expect("text");
+        assert!(text.contains("Elm Court"), "{kind}: where they live now");
+    }
+    assert!(world.gateway().store().checkup().await.expect("readable").flaws.is_empty());
 }

@@ -2,8 +2,11 @@
 //! waits in a hold that knows whom it must not go to again.
 
 use onward_core::audit::{AuditEntry, AuditRow, AuditWord};
+use onward_core::directory::CareHome;
 use onward_core::state::{EndReason, HoldReason, RecipientKind};
-use onward_core::store::{DeliveryRecord, HoldChange, NewHold, StoreError, TakeBack, TransferRecord};
+use onward_core::store::{
+    DeliveryRecord, Ending, HoldChange, NewDelivery, NewHold, StoreError, TakeBack, TransferRecord,
+};
 use onward_core::{DeliveryId, HoldId, OdsCode, TransferId};
 
 use crate::Gateway;
@@ -17,6 +20,17 @@ const OF_A_RECALL: [HoldReason; 4] = [
     HoldReason::CoveringPracticeUnknown,
     HoldReason::PharmacyUnknown,
 ];
+
+/// Copies that go to whom they go to because of the home.
+const FOLLOWS_FROM_HOME: [RecipientKind; 4] = [
+    RecipientKind::CareHome,
+    RecipientKind::CoveringPractice,
+    RecipientKind::PharmacyReferral,
+    RecipientKind::PharmacyNomination,
+];
+/// Those of them that say where the person lives: for another home they are written anew.
+const NAMES_HOME: [RecipientKind; 3] =
+    [RecipientKind::CareHome, RecipientKind::CoveringPractice, RecipientKind::PharmacyReferral];
 
 /// A copy that was, or would be, recalled.
 #[derive(Debug, Clone)]
@@ -38,6 +52,39 @@ pub fn along(line: &[TransferRecord], transfer: TransferId, only: Option<Deliver
     let others = line.iter().filter(|version| version.id != transfer).flat_map(TransferRecord::copies);
     let others: Vec<_> = others.filter(same).collect();
     named.into_iter().chain(others).collect()
+}
+
+/// Whether a transfer went to another home before.
+fn has_moved(transfer: &TransferRecord, home: &OdsCode) -> bool {
+    transfer.care_home.as_ref().is_some_and(|before| before != home)
+}
+
+/// Whether a recipient has what a new copy would be for, so that it is not sent.
+pub(crate) fn keeps_theirs(transfer: &TransferRecord, home: &OdsCode, new: &NewDelivery) -> bool {
+    let anew = has_moved(transfer, home) && NAMES_HOME.contains(&new.kind);
+    let same = |old: &DeliveryRecord| (old.kind, &old.recipient) == (new.kind, &new.recipient);
+    !anew && transfer.copies().any(|old| old.ended.is_none() && same(old))
+}
+
+/// The copies besides `copy` that would be taken back if the person went to this home, as far as its directory entry tells.
+pub(crate) fn would_be_left(
+    transfer: &TransferRecord,
+    home: &CareHome,
+    copy: Option<DeliveryId>,
+) -> Vec<DeliveryRecord> {
+    if !has_moved(transfer, &home.ods) {
+        return Vec::new();
+    }
+    let goes_to = |kind: RecipientKind| match kind {
+        RecipientKind::CareHome => Some(&home.ods),
+        RecipientKind::CoveringPractice => Some(&home.covering_practice),
+        RecipientKind::PharmacyReferral | RecipientKind::PharmacyNomination => Some(&home.delivering_pharmacy),
+        RecipientKind::RegisteredPractice | RecipientKind::Sender => None,
+    };
+    let left = |old: &&DeliveryRecord| {
+        Some(old.id) != copy && old.ended.is_none() && goes_to(old.kind).is_some_and(|ods| *ods != old.recipient)
+    };
+    transfer.copies().filter(left).cloned().collect()
 }
 
 fn is_recalled(copy: &DeliveryRecord) -> bool {
@@ -129,6 +176,39 @@ impl Gateway {
         let done = self.store.take_back(take_back).await?;
         self.work.notify_one();
         Ok(if done { recalled } else { Vec::new() })
+    }
+
+    /// The ends of what follows from the home that a transfer went to before, now that it goes to another one. Who gets such a copy again is
+    /// to use that; nobody else is to use theirs, of any version. Both are told.
+    pub(crate) async fn left_behind(
+        &self,
+        transfer: &TransferRecord,
+        earlier: &[TransferRecord],
+        home: &OdsCode,
+        deliveries: &[NewDelivery],
+    ) -> Result<Vec<Ending>, StoreError> {
+        let mut endings = Vec::new();
+        let old = transfer.copies().filter(|old| old.ended.is_none() && FOLLOWS_FROM_HOME.contains(&old.kind));
+        for old in old.filter(|_| has_moved(transfer, home)) {
+            match deliveries.iter().find(|new| (new.kind, &new.recipient) == (old.kind, &old.recipient)) {
+                // The new copy is no later version of the document: it does not say that it takes the place of this one.
+                Some(new) if NAMES_HOME.contains(&old.kind) => {
+                    let reason = "sent again for another care home: stop using this one".to_owned();
+                    let ending = self.ending(old, EndReason::Superseded, reason).await?;
+                    endings.push(Ending { by: Some(new.id), ..ending });
+                }
+                Some(_) => {}
+                None => {
+                    let same = |copy: &&DeliveryRecord| (copy.kind, &copy.recipient) == (old.kind, &old.recipient);
+                    let before = earlier.iter().flat_map(TransferRecord::copies).filter(same);
+                    for copy in std::iter::once(old).chain(before.filter(|copy| !is_recalled(copy))) {
+                        let why = EndReason::Recalled;
+                        endings.push(self.ending(copy, why, told(why, "another care home")).await?);
+                    }
+                }
+            }
+        }
+        Ok(endings)
     }
 
     /// The hold by which a person sends a recalled transfer to the right place. What was recalled before from homes and practices that a

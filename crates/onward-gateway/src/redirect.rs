@@ -1,6 +1,7 @@
 //! A transfer goes to another party: one operator asks, another decides, and only then is anything recalled or sent.
 
 use onward_core::audit::{AuditEntry, AuditWord};
+use onward_core::directory::DirectoryEntry;
 use onward_core::store::{Approval, ApprovalKind, DeliveryRecord, StoreError, TransferRecord, Verdict};
 use onward_core::{ApprovalId, DeliveryId, HoldId, OdsCode, TransferId};
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use crate::Gateway;
 use crate::attend::Attendant;
 use crate::holds::{Choice, Decider, Released};
 use crate::lifecycle::TakenBack;
+use crate::recall::would_be_left;
 
 /// For so long a second person can decide.
 const OPEN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
@@ -75,6 +77,8 @@ pub struct Wish {
     pub redirect: Redirect,
     /// The transfer with its copies.
     pub transfer: TransferRecord,
+    /// The copies that are taken back as well, because they follow from the home that it went to.
+    pub also: Vec<DeliveryRecord>,
     /// The new parties: code, and name where the directory has one.
     pub parties: Vec<(OdsCode, String)>,
 }
@@ -96,13 +100,18 @@ impl Gateway {
         let Some(approval) = self.store.approval(id).await? else { return Ok(None) };
         let Some(redirect) = Redirect::of(&approval) else { return Ok(None) };
         let Some(transfer) = self.store.transfer(redirect.transfer).await? else { return Ok(None) };
-        let mut parties = Vec::new();
+        let (mut parties, mut also) = (Vec::new(), Vec::new());
         for party in redirect.care_home.iter().chain(&redirect.registered_practice) {
             let entry = self.store.directory_entry(party).await?;
+            if let Some(DirectoryEntry::CareHome(home)) =
+                entry.as_ref().filter(|_| redirect.care_home.as_ref() == Some(party))
+            {
+                also = would_be_left(&transfer, home, redirect.delivery);
+            }
             parties.push((party.clone(), entry.map(|entry| entry.name().to_owned()).unwrap_or_default()));
         }
         self.note_look(who, redirect.transfer, redirect.delivery, transfer.patient.clone()).await?;
-        Ok(Some(Wish { approval, redirect, transfer, parties }))
+        Ok(Some(Wish { approval, redirect, transfer, also, parties }))
     }
 
     /// Keeps the wish to send a transfer to another party.
