@@ -3,7 +3,8 @@
 use clap::Parser as _;
 use onward_core::audit::Agent;
 use onward_core::state::{EndReason, HoldReason, RecipientKind};
-use onward_core::store::{DeliveryRecord, TransferRecord};
+use onward_core::store::{DeliveryRecord, TransferRecord, Verdict};
+use onward_core::{ApprovalId, Clock as _, SystemClock};
 use onward_gateway::attend::Attendant;
 use onward_gateway::holds::{Choice, Decider, Released};
 use onward_gateway::lifecycle::TakenBack;
@@ -153,17 +154,22 @@ async fn opened(reader: &Session, copy: &DeliveryRecord) -> String {
     page
 }
 
-/// The home's copy goes to the other home after two people said so; what they were shown to be taken back besides.
-async fn redirected(world: &World, home: &DeliveryRecord) -> Vec<(RecipientKind, String)> {
+/// Somebody asks for the home's copy to go to the other home.
+async fn asked(world: &World, home: &DeliveryRecord) -> ApprovalId {
     let redirect = Redirect {
         transfer: home.transfer,
         delivery: Some(home.id),
         care_home: Some("VMH02".parse().expect("a code")),
         registered_practice: None,
     };
-    let gateway = world.gateway();
-    let asked = gateway.ask_redirect(&operator("ada"), &redirect, "the ward rang").await.expect("kept");
+    let asked = world.gateway().ask_redirect(&operator("ada"), &redirect, "the ward rang").await.expect("kept");
     let Asked::Kept(id) = asked else { panic!("{asked:?}") };
+    id
+}
+
+/// The home's copy goes to the other home after two people said so; what they were shown to be taken back besides.
+async fn redirected(world: &World, home: &DeliveryRecord) -> Vec<(RecipientKind, String)> {
+    let (gateway, id) = (world.gateway(), asked(world, home).await);
     let wish = gateway.look_at_wish(&operator("ben"), id).await.expect("audited").expect("there");
     let done = gateway.decide_redirect(&operator("ben"), id, true).await.expect("committed");
     assert!(matches!(done, Redirected::Granted(Released::Queued(_))), "{done:?}");
@@ -229,4 +235,26 @@ async fn who_serves_both_homes_gets_a_copy_that_names_the_right_one() {
         assert!(text.contains("Elm Court"), "{kind}: where they live now");
     }
     assert!(world.gateway().store().checkup().await.expect("readable").flaws.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_that_was_granted_before_its_node_died_is_carried_out() {
+    let world = World::start().await;
+    let (hospital, gateway) = (world.hospital().await, world.gateway());
+    let id = posted(&hospital, &Version::first()).await;
+    let home = arrived(&world, id).await;
+    let request = asked(&world, &home).await;
+    // The grant was committed, and nothing after it.
+    let at = SystemClock.now() - jiff::SignedDuration::from_mins(2);
+    let verdict = Verdict { by: "ben".to_owned(), name: "Person ben".to_owned(), at, granted: true };
+    let row = world.configured("a redirect granted");
+    assert!(gateway.store().decide_approval(request, verdict, vec![row]).await.expect("committed"));
+    // The world's own node looks as well, and does it once.
+    while !has(&record(&world, id).await, "VMH02") {
+        gateway.alert_once().await.expect("looked");
+    }
+    gateway.alert_once().await.expect("looked");
+    let now = record(&world, id).await;
+    assert!(recalled(&now, &home) && now.hold.is_none());
+    assert_eq!(now.copies().filter(|copy| copy.recipient.as_str() == "VMH02").count(), 1);
 }
