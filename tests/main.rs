@@ -46,6 +46,7 @@ mod passkeys;
 mod people;
 mod process_message;
 mod proof;
+mod recalls;
 mod reconcile;
 mod redaction;
 mod renewal;

@@ -223,6 +223,8 @@ pub struct Release {
     pub deliveries: Vec<NewDelivery>,
     /// The ends of all copies of the versions before it.
     pub endings: Vec<Ending>,
+    /// The ends of copies that went where it does not go any more, its own ones among them.
+    pub taken_back: Vec<Ending>,
     /// The transfer that it replaces, and its own place among the versions, where that was not known when it came.
     pub replaces: Option<(TransferId, u32)>,
     /// When.

@@ -65,7 +65,8 @@ impl Gateway {
         }
     }
 
-    /// One look: clears what is over, raises what nobody knows of, and tells what is due; tells of erasures that lapsed. Gives the number
+    /// One look: clears what is over, raises what nobody knows of, and tells what is due; tells of erasures that lapsed, and carries out
+    /// redirects that were granted and broke off. Gives the number
     /// of alerts raised.
     ///
     /// # Errors
@@ -86,6 +87,9 @@ impl Gateway {
         // Last, and on its own: nobody's discharge stays unread because a request to erase could not be looked at.
         if let Err(error) = self.tell_lapses().await {
             tracing::error!(%error, "requests to erase that lapsed could not be told of");
+        }
+        if let Err(error) = self.carry_out_granted().await {
+            tracing::error!(%error, "redirects that were granted and broke off could not be carried out");
         }
         Ok(raised)
     }

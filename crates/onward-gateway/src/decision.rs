@@ -133,6 +133,18 @@ impl Decided {
         Ok(())
     }
 
+    /// It was recalled from these organisations: none of them gets it again, not by an earlier decision either.
+    pub fn recalled_from<'c>(&mut self, codes: impl IntoIterator<Item = &'c OdsCode>) {
+        for code in codes {
+            for party in [&mut self.care_home, &mut self.registered_practice] {
+                if party.as_ref() == Some(code) {
+                    *party = None;
+                }
+            }
+            self.recalled.insert(code.clone());
+        }
+    }
+
     /// The home that was decided on, where the message's own word came to this reason.
     #[must_use]
     pub fn home_instead_of(&self, reason: HoldReason) -> Option<&OdsCode> {

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::state::{HoldReason, RecipientKind, TransportKind};
 use onward_core::store::{
-    Closure, DeliveryRecord, Ending, HeldTransfer, HoldChange, NewDelivery, NewHold, Release, StoreError,
-    TransferRecord,
+    Closure, Ending, HeldTransfer, HoldChange, NewDelivery, NewHold, Release, StoreError, TransferRecord,
 };
 use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use onward_fhir::itk::Level;
@@ -21,6 +20,7 @@ use crate::decision::{Decided, NotDecidable};
 use crate::identify::HoldCause;
 use crate::lifecycle::{TRIES, TakenBack};
 use crate::prepare::{PrepareError, Routing};
+use crate::recall::keeps_theirs;
 
 /// Who decides, why, and whether it is only a preview.
 #[derive(Debug, Clone)]
@@ -106,6 +106,9 @@ struct Walk {
     replaces: Option<(TransferId, u32)>,
     earlier: Vec<TransferRecord>,
     endings: Vec<Ending>,
+    /// The transfer itself, and the ends of what went where it does not go any more.
+    transfer: Option<TransferRecord>,
+    taken_back: Vec<Ending>,
 }
 
 impl Walk {
@@ -118,6 +121,8 @@ impl Walk {
             replaces: None,
             earlier: Vec::new(),
             endings: Vec::new(),
+            transfer: None,
+            taken_back: Vec::new(),
         }
     }
 }
@@ -190,10 +195,13 @@ impl Gateway {
                     reason: decider.reason,
                     request_id: decider.request_id,
                 };
-                let copies: Vec<_> = walk.earlier.iter().flat_map(TransferRecord::copies).collect();
+                let copies: Vec<_> =
+                    walk.earlier.iter().chain(&walk.transfer).flat_map(TransferRecord::copies).collect();
                 audit.extend(self.ending_rows(&walk.endings, &copies, &back));
-                let Walk { released, patient, care_home, deliveries, replaces, endings, .. } = walk;
-                let release = Release { hold, patient, care_home, deliveries, endings, replaces, at, audit };
+                audit.extend(self.ending_rows(&walk.taken_back, &copies, &back));
+                let Walk { released, patient, care_home, deliveries, replaces, endings, taken_back, .. } = walk;
+                let release =
+                    Release { hold, patient, care_home, deliveries, endings, taken_back, replaces, at, audit };
                 let done = self.store.release_hold(release).await?;
                 self.work.notify_one();
                 Ok(if done { released } else { Released::NotFound })
@@ -284,13 +292,12 @@ impl Gateway {
         match parts {
             Ok((Routing::Deliver { identified, copies }, predecessor, is_replacement)) => {
                 let mut deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
-                // After a recall the others keep what they have.
-                deliveries.retain(|new| {
-                    let same = |old: &DeliveryRecord| old.kind == new.kind && old.recipient == new.recipient;
-                    !transfer.copies().any(|old| old.ended.is_none() && same(old))
-                });
-                let released = Released::Queued(deliveries.iter().map(planned).collect());
                 let earlier = self.versions_before(predecessor.as_ref()).await?;
+                let home = &identified.care_home.ods;
+                let taken_back = self.left_behind(&transfer, &earlier, home, &deliveries).await?;
+                // After a recall the others keep what they have.
+                deliveries.retain(|new| !keeps_theirs(&transfer, home, new));
+                let released = Released::Queued(deliveries.iter().map(planned).collect());
                 let version = predecessor.as_ref().map_or(1, |before| before.version + 1);
                 let endings = self.superseding(&earlier, version, &deliveries).await?;
                 let (sender, patient) = (&transfer.sender, Some(&identified.patient));
@@ -312,6 +319,8 @@ impl Gateway {
                     replaces: predecessor.map(|before| (before.transfer, version)),
                     earlier,
                     endings,
+                    transfer: Some(transfer),
+                    taken_back,
                 })
             }
             Ok((Routing::Hold { patient, care_home, cause }, ..)) => {

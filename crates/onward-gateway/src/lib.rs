@@ -39,6 +39,7 @@ mod needs;
 mod objection;
 pub mod operate;
 pub mod prepare;
+pub mod recall;
 pub mod reconcile;
 pub mod redirect;
 pub mod refusal;

@@ -1,4 +1,4 @@
-//! Later versions of a document, and copies that are taken back: everyone who got the earlier one hears of it.
+//! Later versions of a document, and transfers that are withdrawn: everyone who got the earlier one hears of it.
 //!
 //! A replacement names its immediate predecessor (ITK3). When it is queued, the earlier copies end: who gets the new
 //! version is told by it, who is no longer routed gets a notice, what has not left is cancelled. A replacement that
@@ -7,16 +7,15 @@
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::client::Client;
 use onward_core::directory::Endpoint;
-use onward_core::state::{Departure, EndReason, HoldReason, RecipientKind};
+use onward_core::state::{Departure, EndReason, RecipientKind};
 use onward_core::store::{
-    DeliveryRecord, Ending, NewDelivery, NewHold, Notice, Predecessor, StoreError, TakeBack, TransferRecord,
+    DeliveryRecord, Ending, NewDelivery, Notice, Predecessor, StoreError, TakeBack, TransferRecord,
 };
-use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, Timestamp, TransferId};
+use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::read;
 use onward_transform::render::{self, NoticeParts};
 
 use crate::Gateway;
-use crate::decision::Decided;
 use crate::prepare::read_tree;
 
 /// How often a change is tried again that others overtook.
@@ -51,15 +50,6 @@ pub enum Withdrawn {
     Ended(EndReason),
     /// A withdrawal needs a reason.
     ReasonMissing,
-}
-
-/// A copy that was, or would be, recalled.
-#[derive(Debug, Clone)]
-pub struct RecalledCopy {
-    /// The copy as it was before.
-    pub copy: DeliveryRecord,
-    /// Its recipient gets a notice: it may have it, or have read it.
-    pub told: bool,
 }
 
 /// What a notice needs of the copy that it is about.
@@ -168,7 +158,12 @@ impl Gateway {
     }
 
     /// The end of one copy with the notice of it.
-    async fn ending(&self, copy: &DeliveryRecord, why: EndReason, reason: String) -> Result<Ending, StoreError> {
+    pub(crate) async fn ending(
+        &self,
+        copy: &DeliveryRecord,
+        why: EndReason,
+        reason: String,
+    ) -> Result<Ending, StoreError> {
         let notice = self.notice(copy, why, &reason, None).await?;
         Ok(Ending { delivery: copy.id, why, by: None, reason, notice: Some(notice) })
     }
@@ -349,72 +344,6 @@ impl Gateway {
         Ok(done)
     }
 
-    /// Recalls copies that went to somebody whom they are not for: they are unreadable from the commit on, and whoever
-    /// may have one is told. Without `act` it only shows what would be recalled.
-    ///
-    /// # Errors
-    /// When the store cannot be read or commit.
-    pub async fn recall(
-        &self,
-        transfer: TransferId,
-        only: Option<DeliveryId>,
-        back: &TakenBack<'_>,
-        act: bool,
-    ) -> Result<Vec<RecalledCopy>, StoreError> {
-        let Some(record) = self.store.transfer(transfer).await? else { return Ok(Vec::new()) };
-        let chosen: Vec<&DeliveryRecord> = record
-            .copies()
-            .filter(|copy| only.is_none_or(|only| only == copy.id))
-            .filter(|copy| copy.ended.is_none_or(|ended| ended.why != EndReason::Recalled))
-            .collect();
-        let recalled =
-            chosen.iter().map(|copy| RecalledCopy { copy: (*copy).clone(), told: may_have_it(copy) }).collect();
-        if !act || chosen.is_empty() {
-            return Ok(recalled);
-        }
-        let mut endings = Vec::new();
-        for copy in &chosen {
-            endings.push(self.ending(copy, EndReason::Recalled, told(EndReason::Recalled, back.reason)).await?);
-        }
-        let audit = self.ending_rows(&endings, &chosen, back);
-        let take_back = TakeBack {
-            transfer,
-            whole: None,
-            reason: back.reason.to_owned(),
-            endings,
-            hold: self.hold_to_reroute(&record, &chosen).await?,
-            at: self.clock.now(),
-            audit,
-        };
-        let done = self.store.take_back(take_back).await?;
-        self.work.notify_one();
-        Ok(if done { recalled } else { Vec::new() })
-    }
-
-    /// The hold by which a person sends a recalled transfer to the right place; none where that has ended or waits already.
-    async fn hold_to_reroute(
-        &self,
-        record: &TransferRecord,
-        recalled: &[&DeliveryRecord],
-    ) -> Result<Option<(NewHold, String)>, StoreError> {
-        if record.ended.is_some() || record.hold.is_some() {
-            return Ok(None);
-        }
-        let mut decided = Decided::default();
-        decided.recalled.extend(recalled.iter().map(|copy| copy.recipient.clone()));
-        let reason = match recalled.first().map(|copy| copy.kind) {
-            Some(RecipientKind::CareHome) => HoldReason::CareHomeConflict,
-            Some(RecipientKind::RegisteredPractice) => HoldReason::RegisteredPracticeConflict,
-            Some(RecipientKind::CoveringPractice) => HoldReason::CoveringPracticeUnknown,
-            _ => HoldReason::PharmacyUnknown,
-        };
-        let (owner, due) = self.settings.hold_until(reason, record.expected, self.clock.now());
-        let codes: Vec<&str> = decided.recalled.iter().map(OdsCode::as_str).collect();
-        let detail = format!("recalled from {}: name the right party, or close it", codes.join(", "));
-        let hold = NewHold { id: HoldId::random(), reason, detail, owner, due };
-        Ok(Some((hold, serde_json::to_string(&decided).expect("codes and words are JSON"))))
-    }
-
     /// Makes the versions before a replacement null and void because that cannot be processed.
     pub(crate) async fn void(&self, replaces: Option<TransferId>, back: &TakenBack<'_>) -> Result<(), StoreError> {
         let mut next = replaces;
@@ -462,7 +391,7 @@ pub fn may_have_it(copy: &DeliveryRecord) -> bool {
 }
 
 /// What a recipient is told.
-fn told(why: EndReason, reason: &str) -> String {
+pub(crate) fn told(why: EndReason, reason: &str) -> String {
     match why {
         EndReason::Recalled => "sent to you by mistake: stop using it and delete it".to_owned(),
         EndReason::Void => format!("null and void, a replacement could not be processed: stop using it ({reason})"),

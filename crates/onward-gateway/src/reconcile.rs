@@ -1,6 +1,6 @@
 //! The hospital's own list of discharges against what was received, delivered and read: what is missing is a person's work.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
@@ -10,11 +10,9 @@ use onward_core::{NhsNumber, OdsCode, TransferId};
 
 use crate::Gateway;
 
-/// A message may come so long before the discharge that it is about.
+/// A message may come so long before the discharge that it is about, and the discharge that its document tells be so far from it.
 const AHEAD: SignedDuration = SignedDuration::from_hours(48);
-/// Transfers that are looked at for one discharge at most.
-const TRANSFERS_MAX: u32 = 200;
-/// Transfers read at once, where all of a time are.
+/// Transfers read at once.
 const PAGE: u32 = 500;
 
 /// One discharge of the list. Its time is a moment, or a whole day where the list tells no more.
@@ -26,6 +24,25 @@ pub struct Discharge {
     pub from: Timestamp,
     /// Not after this.
     pub until: Timestamp,
+}
+
+impl Discharge {
+    /// How far a moment is from it.
+    fn away(&self, at: Timestamp) -> SignedDuration {
+        let (before, after) = (self.from.duration_since(at), at.duration_since(self.until));
+        before.max(after).max(SignedDuration::ZERO)
+    }
+
+    /// How far a message is from it, which came then and whose document tells of a discharge then; `None`: it is about another one.
+    fn distance(&self, received: Timestamp, told: Option<Timestamp>, within: SignedDuration) -> Option<SignedDuration> {
+        // A correction comes later than its first version: what the document says counts where it says something.
+        if let Some(told) = told {
+            return Some(self.away(told)).filter(|distance| *distance <= AHEAD);
+        }
+        let earliest = self.from.checked_sub(AHEAD).unwrap_or(Timestamp::MIN);
+        let latest = self.until.checked_add(within).unwrap_or(Timestamp::MAX);
+        (earliest..=latest).contains(&received).then(|| self.away(received))
+    }
 }
 
 /// How far the message about a discharge has come. The first that fits is told, and all but the last are work.
@@ -152,22 +169,31 @@ impl Gateway {
 }
 
 impl Reconciliation<'_> {
-    /// What was found about these discharges, in their order. Each person about whom something is told is in the audit log before
-    /// it is.
+    /// What was found about these discharges, in their order; all discharges of one person are asked about together, so that each gets the
+    /// message that is nearest to it. Each person about whom something is told is in the audit log before it is.
     ///
     /// # Errors
     /// When the store cannot be read or commit.
     pub async fn find(&mut self, discharges: &[Discharge]) -> Result<Vec<Reconciled>, StoreError> {
-        let mut found = Vec::with_capacity(discharges.len());
-        let mut audit = Vec::new();
-        for discharge in discharges {
-            // That nothing came about somebody is told about them, too.
-            let transfer = self.transfer_of(discharge).await?;
-            self.used.extend(transfer.as_ref().map(|transfer| transfer.id));
-            let one = transfer.as_ref().map_or_else(Reconciled::nothing, Reconciled::of);
-            audit.push(self.row(&one, Some(discharge.patient.clone())));
-            found.push(one);
+        let mut people: BTreeMap<&NhsNumber, Vec<usize>> = BTreeMap::new();
+        for (at, discharge) in discharges.iter().enumerate() {
+            people.entry(&discharge.patient).or_default().push(at);
         }
+        let mut found = vec![Reconciled::nothing(); discharges.len()];
+        for (patient, rows) in people {
+            let theirs: Vec<&Discharge> = rows.iter().map(|at| &discharges[*at]).collect();
+            let messages = self.messages_about(patient, &theirs).await?;
+            let when: Vec<_> = messages.iter().map(|transfer| (transfer.received, transfer.expected)).collect();
+            for (at, message) in rows.into_iter().zip(matched(&theirs, &when, self.within)) {
+                if let Some(message) = message {
+                    self.used.insert(messages[message].id);
+                    found[at] = Reconciled::of(&messages[message]);
+                }
+            }
+        }
+        // That nothing came about somebody is told about them, too.
+        let audit: Vec<_> =
+            found.iter().zip(discharges).map(|(one, about)| self.row(one, Some(about.patient.clone()))).collect();
         if !audit.is_empty() {
             self.gateway.store.audit(audit).await?;
         }
@@ -232,38 +258,111 @@ impl Reconciliation<'_> {
         AuditEntry::new(AuditWord::Query, self.gateway.clock.now(), self.agent.clone(), detail)
     }
 
-    /// The newest version of the message that is nearest in time, and that no other discharge stands for.
-    async fn transfer_of(&self, discharge: &Discharge) -> Result<Option<TransferRecord>, StoreError> {
-        let earliest = discharge.from.checked_sub(AHEAD).unwrap_or(Timestamp::MIN);
-        let latest = discharge.until.checked_add(self.within).unwrap_or(Timestamp::MAX);
-        let query = TaskQuery {
-            transfers: true,
-            sender: Some(self.sender.clone()),
-            patient: Some(discharge.patient.clone()),
-            changed: vec![Changed::Within { from: Some(earliest), until: None }],
-            limit: TRANSFERS_MAX,
-            ..TaskQuery::default()
-        };
-        let away = |at: Timestamp| {
-            let (before, after) = (discharge.from.duration_since(at), at.duration_since(discharge.until));
-            before.max(after).max(SignedDuration::ZERO)
-        };
-        let candidates = self.gateway.store.tasks(query).await?.into_iter().filter_map(|task| match task {
-            FoundTask::Transfer(transfer) => Some(*transfer),
-            FoundTask::Copy(_) => None,
-        });
-        Ok(candidates
-            .filter(|transfer| transfer.replaced_by.is_none() && !self.used.contains(&transfer.id))
-            .filter_map(|transfer| {
-                // A correction comes later than its first version: what the document says counts where it says something.
-                let distance = match transfer.expected.map(away) {
-                    Some(distance) if distance <= AHEAD => distance,
-                    _ if (earliest..=latest).contains(&transfer.received) => away(transfer.received),
-                    _ => return None,
-                };
-                Some((distance, transfer))
-            })
-            .min_by_key(|(distance, transfer)| (*distance, transfer.received))
-            .map(|(_, transfer)| transfer))
+    /// The newest versions of the messages about a person that may be about one of these discharges, the oldest first.
+    async fn messages_about(
+        &self,
+        patient: &NhsNumber,
+        discharges: &[&Discharge],
+    ) -> Result<Vec<TransferRecord>, StoreError> {
+        let earliest = discharges.iter().map(|discharge| discharge.from).min().unwrap_or(Timestamp::MIN);
+        let from = Some(earliest.checked_sub(AHEAD).unwrap_or(Timestamp::MIN));
+        let (mut messages, mut after) = (Vec::new(), None);
+        loop {
+            let query = TaskQuery {
+                transfers: true,
+                sender: Some(self.sender.clone()),
+                patient: Some(patient.clone()),
+                changed: vec![Changed::Within { from, until: None }],
+                after,
+                limit: PAGE,
+                ..TaskQuery::default()
+            };
+            let page = self.gateway.store.tasks(query).await?;
+            after = page.last().map(FoundTask::place);
+            let last = page.len() < PAGE as usize;
+            for task in page {
+                let FoundTask::Transfer(transfer) = task else { continue };
+                if transfer.replaced_by.is_none() && !self.used.contains(&transfer.id) {
+                    messages.push(*transfer);
+                }
+            }
+            if last {
+                return Ok(messages);
+            }
+        }
+    }
+}
+
+/// For each discharge of one person the message that stands for it: the nearest pairs first, and each message for one discharge. Of a
+/// message it is told when it came, and of which discharge its document tells.
+fn matched(
+    discharges: &[&Discharge],
+    messages: &[(Timestamp, Option<Timestamp>)],
+    within: SignedDuration,
+) -> Vec<Option<usize>> {
+    let mut pairs = Vec::new();
+    for (row, discharge) in discharges.iter().enumerate() {
+        for (message, (received, told)) in messages.iter().enumerate() {
+            if let Some(distance) = discharge.distance(*received, *told, within) {
+                pairs.push((distance, *received, message, row));
+            }
+        }
+    }
+    pairs.sort_unstable();
+    let (mut matched, mut used) = (vec![None; discharges.len()], vec![false; messages.len()]);
+    for (.., message, row) in pairs {
+        if matched[row].is_none() && !used[message] {
+            matched[row] = Some(message);
+            used[message] = true;
+        }
+    }
+    matched
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a moment")
+    }
+
+    fn discharge(moment: &str) -> Discharge {
+        Discharge { patient: "9990000018".parse().expect("a test number"), from: at(moment), until: at(moment) }
+    }
+
+    fn pairs(list: &[Discharge], messages: &[(&str, Option<&str>)]) -> Vec<Option<usize>> {
+        let messages: Vec<_> = messages.iter().map(|(received, told)| (at(received), told.map(at))).collect();
+        matched(&list.iter().collect::<Vec<_>>(), &messages, SignedDuration::from_hours(72))
+    }
+
+    #[test]
+    fn a_message_whose_document_tells_of_another_discharge_does_not_stand_for_this_one() {
+        let (first, second) = (discharge("2026-11-18T10:00:00Z"), discharge("2026-11-21T09:00:00Z"));
+        // Nothing was sent after the first stay; the second's came three days later, within what a message may take.
+        let sent = [("2026-11-21T08:00:00Z", Some("2026-11-21T09:00:00Z"))];
+        assert_eq!(pairs(std::slice::from_ref(&first), &sent), [None]);
+        assert_eq!(pairs(&[first.clone(), second.clone()], &sent), [None, Some(0)]);
+        assert_eq!(pairs(&[second, first.clone()], &sent), [Some(0), None]);
+        // A document that tells of none is taken by when it came.
+        assert_eq!(pairs(std::slice::from_ref(&first), &[("2026-11-21T08:00:00Z", None)]), [Some(0)]);
+        assert_eq!(pairs(std::slice::from_ref(&first), &[("2026-11-21T10:00:01Z", None)]), [None], "too late");
+        // A correction weeks later is about the discharge that it names.
+        assert_eq!(pairs(&[first], &[("2026-12-09T08:00:00Z", Some("2026-11-18T00:00:00Z"))]), [Some(0)]);
+    }
+
+    #[test]
+    fn the_nearest_pairs_are_made_first_whatever_the_order_of_the_list() {
+        let (early, late) = (discharge("2026-11-18T10:00:00Z"), discharge("2026-11-19T10:00:00Z"));
+        let about_late = ("2026-11-19T09:00:00Z", Some("2026-11-19T09:30:00Z"));
+        assert_eq!(
+            pairs(&[early.clone(), late.clone()], &[about_late]),
+            [None, Some(0)],
+            "the first row takes nothing"
+        );
+        assert_eq!(pairs(&[late.clone(), early.clone()], &[about_late]), [Some(0), None]);
+        let about_early = ("2026-11-20T09:00:00Z", Some("2026-11-18T12:00:00Z"));
+        assert_eq!(pairs(&[early.clone(), late.clone()], &[about_late, about_early]), [Some(1), Some(0)]);
+        assert_eq!(pairs(&[early.clone(), early.clone(), late], &[about_early]), [Some(0), None, None], "each once");
     }
 }

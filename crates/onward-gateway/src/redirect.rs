@@ -1,6 +1,7 @@
 //! A transfer goes to another party: one operator asks, another decides, and only then is anything recalled or sent.
 
-use onward_core::audit::{AuditEntry, AuditWord};
+use onward_core::audit::{Agent, AuditEntry, AuditWord};
+use onward_core::directory::DirectoryEntry;
 use onward_core::store::{Approval, ApprovalKind, DeliveryRecord, StoreError, TransferRecord, Verdict};
 use onward_core::{ApprovalId, DeliveryId, HoldId, OdsCode, TransferId};
 use serde::{Deserialize, Serialize};
@@ -9,9 +10,12 @@ use crate::Gateway;
 use crate::attend::Attendant;
 use crate::holds::{Choice, Decider, Released};
 use crate::lifecycle::TakenBack;
+use crate::recall::would_be_left;
 
 /// For so long a second person can decide.
 const OPEN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+/// What was granted is carried out at once; so long after, whatever was about to do it does not do it any more.
+const BROKE_OFF: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 /// What is to go where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +79,8 @@ pub struct Wish {
     pub redirect: Redirect,
     /// The transfer with its copies.
     pub transfer: TransferRecord,
+    /// The copies that are taken back as well, because they follow from the home that it went to.
+    pub also: Vec<DeliveryRecord>,
     /// The new parties: code, and name where the directory has one.
     pub parties: Vec<(OdsCode, String)>,
 }
@@ -96,13 +102,18 @@ impl Gateway {
         let Some(approval) = self.store.approval(id).await? else { return Ok(None) };
         let Some(redirect) = Redirect::of(&approval) else { return Ok(None) };
         let Some(transfer) = self.store.transfer(redirect.transfer).await? else { return Ok(None) };
-        let mut parties = Vec::new();
+        let (mut parties, mut also) = (Vec::new(), Vec::new());
         for party in redirect.care_home.iter().chain(&redirect.registered_practice) {
             let entry = self.store.directory_entry(party).await?;
+            if let Some(DirectoryEntry::CareHome(home)) =
+                entry.as_ref().filter(|_| redirect.care_home.as_ref() == Some(party))
+            {
+                also = would_be_left(&transfer, home, redirect.delivery);
+            }
             parties.push((party.clone(), entry.map(|entry| entry.name().to_owned()).unwrap_or_default()));
         }
         self.note_look(who, redirect.transfer, redirect.delivery, transfer.patient.clone()).await?;
-        Ok(Some(Wish { approval, redirect, transfer, parties }))
+        Ok(Some(Wish { approval, redirect, transfer, also, parties }))
     }
 
     /// Keeps the wish to send a transfer to another party.
@@ -181,20 +192,51 @@ impl Gateway {
         }
         let by = format!("{} and {}", approval.asked_name, who.name);
         let request_id = who.request_id.as_deref();
-        if let Some(delivery) = redirect.delivery {
-            let back = TakenBack { agent: who.agent.clone(), by: Some(&by), reason: &approval.reason, request_id };
-            self.recall(redirect.transfer, Some(delivery), &back, true).await?;
-        }
-        let Some(hold) = self.hold_of(redirect.transfer).await? else {
-            return Ok(Redirected::Granted(Released::NotFound));
-        };
-        let Redirect { care_home, registered_practice, .. } = redirect;
         let decider = Decider { agent: who.agent.clone(), by: &by, reason: &approval.reason, act: true, request_id };
-        let released = self.release(hold, Choice::Reroute { care_home, registered_practice }, &decider).await?;
-        Ok(Redirected::Granted(released))
+        Ok(Redirected::Granted(self.carry_out(redirect, &decider).await?))
     }
 
+    /// Takes the copy back where there is one, and sends the transfer to the new party.
+    async fn carry_out(&self, redirect: Redirect, decider: &Decider<'_>) -> Result<Released, StoreError> {
+        let Redirect { transfer, delivery, care_home, registered_practice } = redirect;
+        if let Some(delivery) = delivery {
+            let back = TakenBack {
+                agent: decider.agent.clone(),
+                by: Some(decider.by),
+                reason: decider.reason,
+                request_id: decider.request_id,
+            };
+            self.recall(transfer, Some(delivery), &back, true).await?;
+        }
+        let Some(hold) = self.hold_of(transfer).await? else { return Ok(Released::NotFound) };
+        self.release(hold, Choice::Reroute { care_home, registered_practice }, decider).await
+    }
+
+    /// Carries out what was granted where the node that was about to do it died before it took the copy back. Where it died later, the
+    /// transfer waits in a hold, as after every recall.
+    ///
+    /// # Errors
+    /// When the store cannot be read or commit.
+    pub(crate) async fn carry_out_granted(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        for approval in self.store.approvals(ApprovalKind::Redirect, None, now).await? {
+            let granted = approval.verdict.as_ref().filter(|verdict| verdict.granted && verdict.at + BROKE_OFF <= now);
+            let (Some(verdict), Some(redirect)) = (granted, Redirect::of(&approval)) else { continue };
+            let Some(delivery) = redirect.delivery else { continue };
+            if self.store.delivery(delivery).await?.is_none_or(|copy| copy.ended.is_some()) {
+                continue;
+            }
+            let by = format!("{} and {}", approval.asked_name, verdict.name);
+            let decider =
+                Decider { agent: Agent::gateway(), by: &by, reason: &approval.reason, act: true, request_id: None };
+            self.carry_out(redirect, &decider).await?;
+        }
+        Ok(())
+    }
+
+    /// The hold in which a transfer waits, or its newest version.
     async fn hold_of(&self, transfer: TransferId) -> Result<Option<HoldId>, StoreError> {
-        Ok(self.store.transfer(transfer).await?.and_then(|transfer| transfer.hold).map(|hold| hold.id))
+        let line = self.line_of(transfer).await?;
+        Ok(line.first().and_then(|newest| newest.hold.as_ref()).map(|hold| hold.id))
     }
 }

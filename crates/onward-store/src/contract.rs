@@ -78,6 +78,7 @@ macro_rules! every_contract {
             what_may_have_left_gets_a_notice,
             a_withdrawn_transfer_takes_its_earlier_versions_along,
             a_recalled_copy_tells_nothing_any_more,
+            a_release_takes_back_what_went_elsewhere,
             a_pause_holds_back_and_discards_nothing,
             claims_leave_out_endpoints,
             a_checkup_accounts_for_every_transfer,

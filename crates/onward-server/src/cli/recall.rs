@@ -8,11 +8,12 @@ use anyhow::Context as _;
 use clap::Args;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::state::EndReason;
-use onward_core::store::{DeliveryRecord, Store, TransferRecord};
+use onward_core::store::{DeliveryRecord, NewHold, Store, TransferRecord};
 use onward_core::{DeliveryId, TransferId};
 use onward_gateway::explore::everything;
-use onward_gateway::lifecycle::{RecalledCopy, TakenBack, may_have_it};
+use onward_gateway::lifecycle::{TakenBack, may_have_it};
 use onward_gateway::made::Made;
+use onward_gateway::recall::{RecalledCopy, along};
 use serde_json::{Value, json};
 
 use super::audit::{self, entries_that_fit};
@@ -32,8 +33,8 @@ use crate::config::Config;
   onward recall 7e1f4c52-2d4b-4e39-8b0c-3a1d9f6e5b20 --by 'Ada Wells' --reason 'wrong home' --yes --out incident-12
   onward hold reroute HOLD --care-home VMH02 --by 'Ada Wells' --reason 'ward confirms the home' --yes
 
-The transfer then waits in a hold, by which it is sent to the right place; those who rightly have it keep their copies. With
---out a folder is written: summary, and every audit entry about the deliveries with its inclusion proof, which
+What the same recipients have of other versions is recalled with it. The transfer then waits in a hold, by which it is sent to the
+right place; those who rightly have it keep their copies. With --out a folder is written: summary, and every audit entry about the deliveries with its inclusion proof, which
 `onward audit check` and verify.py check without the gateway. It holds patient data. Run it again once a checkpoint covers the
 newest entries, seconds later. Exit code 1: there is no such delivery or transfer.")]
 pub struct Recall {
@@ -73,14 +74,13 @@ pub(super) async fn run(command: &Recall, terminal: &mut Terminal) -> Outcome {
     let agent = open::operator(&app.gateway.settings().own_ods);
     let back = TakenBack { agent, by: Some(&command.by), reason: &command.reason, request_id: None };
     let recalled = app.gateway.recall(transfer.id, only, &back, command.yes).await?;
-    let now = store.transfer(transfer.id).await?.unwrap_or(transfer);
-    let concerned: Vec<DeliveryRecord> =
-        now.copies().filter(|copy| only.is_none_or(|only| only == copy.id)).cloned().collect();
+    let line = app.gateway.line_of(transfer.id).await?;
+    let concerned: Vec<DeliveryRecord> = along(&line, transfer.id, only).into_iter().cloned().collect();
     let entries = entries(store.as_ref(), &concerned).await?;
     let desk = Desk::new(&config)?;
     let detail = format!("who had {} deliveries of a transfer that is recalled", concerned.len());
-    store.audit(vec![desk.row_about(AuditWord::Query, detail, now.patient.clone())]).await?;
-    let summary = summary(command, &now, &concerned, &recalled, &entries);
+    store.audit(vec![desk.row_about(AuditWord::Query, detail, transfer.patient.clone())]).await?;
+    let summary = summary(command, (&transfer, &line), &concerned, &recalled, &entries);
     if let Some(out) = &command.out {
         let proven = pack(out, store.as_ref(), (&config, &desk), &summary, &entries, terminal).await?;
         terminal.note(format!(
@@ -93,7 +93,7 @@ pub(super) async fn run(command: &Recall, terminal: &mut Terminal) -> Outcome {
     if command.json {
         terminal.json(&summary);
     } else {
-        page(command, &now, &concerned, &recalled, &entries, terminal);
+        page(command, &line, &concerned, &recalled, &entries, terminal);
     }
     Ok(Exit::Done)
 }
@@ -143,7 +143,7 @@ fn event(entry: &FoundAudit) -> &[u8] {
 
 fn summary(
     command: &Recall,
-    transfer: &TransferRecord,
+    (transfer, line): (&TransferRecord, &[TransferRecord]),
     copies: &[DeliveryRecord],
     recalled: &[RecalledCopy],
     entries: &[FoundAudit],
@@ -151,7 +151,8 @@ fn summary(
     let delivery = |copy: &DeliveryRecord| {
         let now = recalled.iter().find(|recalled| recalled.copy.id == copy.id);
         json!({
-            "delivery": copy.id, "recipient": copy.kind.as_str(), "ods": copy.recipient, "name": copy.recipient_name,
+            "delivery": copy.id, "version": version_of(line, copy),
+            "recipient": copy.kind.as_str(), "ods": copy.recipient, "name": copy.recipient_name,
             "transport": copy.endpoint.kind().as_str(), "attempts": copy.attempts, "queued": copy.created,
             "state": now.map_or(copy.state, |now| now.copy.state).as_str(),
             "may_have_it": now.map_or_else(|| may_have_it(copy), |now| now.told),
@@ -162,10 +163,20 @@ fn summary(
     json!({
         "state": if command.yes { "recalled" } else { "preview" }, "by": command.by, "reason": command.reason,
         "transfer": transfer.id, "sender": transfer.sender, "message": transfer.message_id, "received": transfer.received,
-        "hold": transfer.hold.as_ref().map(|hold| hold.id),
+        "hold": hold_of(line).map(|hold| hold.id),
         "deliveries": copies.iter().map(delivery).collect::<Vec<_>>(),
         "audit_entries": entries.iter().map(|entry| entry.index).collect::<Vec<_>>(),
     })
+}
+
+/// The place of a copy's transfer among the versions of its document.
+fn version_of(line: &[TransferRecord], copy: &DeliveryRecord) -> Option<u32> {
+    line.iter().find(|version| version.id == copy.transfer).map(|version| version.version)
+}
+
+/// The hold of the newest version: by it the right party gets what it should have.
+fn hold_of(line: &[TransferRecord]) -> Option<&NewHold> {
+    line.first().and_then(|newest| newest.hold.as_ref())
 }
 
 /// Writes the incident pack; how many entries are proven in it. That it is handed out is committed before the first byte.
@@ -212,7 +223,7 @@ async fn pack(
 
 fn page(
     command: &Recall,
-    transfer: &TransferRecord,
+    line: &[TransferRecord],
     copies: &[DeliveryRecord],
     recalled: &[RecalledCopy],
     entries: &[FoundAudit],
@@ -244,7 +255,7 @@ fn page(
             terminal.say(format_args!("{word}: {} deliveries cannot be read any more", recalled.len()));
         }
     }
-    if let Some(hold) = &transfer.hold {
+    if let Some(hold) = hold_of(line) {
         let line = format!(
             "it waits in hold {} until {}: `onward hold reroute` sends it to the right place",
             hold.id,

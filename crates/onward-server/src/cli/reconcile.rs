@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use jiff::SignedDuration;
-use onward_core::{OdsCode, Timestamp};
+use onward_core::{NhsNumber, OdsCode, Timestamp};
 use onward_gateway::reconcile::{Discharge, Progress, Reconciled};
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use super::open::{self, ConfigArgs, minute};
 use super::terminal::{Style, Terminal, plain};
 use crate::spreadsheet;
 
-/// Discharges that are looked up, and audited, at once.
+/// Discharges that are looked up, and audited, at once, where one person has no more.
 const BATCH: usize = 500;
 
 /// Compares the hospital's own list of discharges with what was received, delivered and read. What is missing is the worklist.
@@ -27,8 +27,9 @@ const BATCH: usize = 500;
   onward reconcile november.csv --sender R9Z --csv > work.csv
 
 The list is CSV (UTF-8; comma, semicolon or tab) with a heading: nhs_number, discharged (2026-11-18 or 18/11/2026, with a time if you
-have one) and, if you like, reference, your own name for it. A discharge is matched with the message about the same person that is
-nearest in time. The worklist names lines and references, and no person; each person whose discharge was found is in the audit log.
+have one) and, if you like, reference, your own name for it. Discharges of a person are matched with the messages about them, the nearest
+in time first and each message once. A message counts by the discharge that its document tells, which may be 48 hours from the list's;
+where it tells none, by when it came. The worklist names lines and references, and no person; each person whose discharge was found is in the audit log.
 
 States: not-received, held, not-sent, withdrawn, failed, not-delivered, declined, not-read, read; unreadable for a row that is no
 discharge, unlisted for a message that came in the list's time and that no row stands for.
@@ -100,36 +101,36 @@ pub(super) async fn run(command: &Reconcile, terminal: &mut Terminal) -> Outcome
     let agent = open::operator(&app.gateway.settings().own_ods);
     let mut reconciliation = app.gateway.reconcile(command.sender.clone(), within, agent);
     let (mut work, mut counts) = (Vec::new(), BTreeMap::<&str, u64>::new());
-    let (mut from, mut until) = (Timestamp::MAX, Timestamp::MIN);
     let total = rows.len();
-    let mut done = 0;
-    let mut rows = rows.into_iter().peekable();
-    while rows.peek().is_some() {
-        let batch: Vec<_> = rows.by_ref().take(BATCH).collect();
+    let discharges: Vec<&Discharge> = rows.iter().filter_map(|row| row.discharge.as_ref().ok()).collect();
+    let from = discharges.iter().map(|discharge| discharge.from).min().unwrap_or(Timestamp::MAX);
+    let until = discharges.iter().map(|discharge| discharge.until).max().unwrap_or(Timestamp::MIN);
+    let mut found: Vec<Option<Reconciled>> = vec![None; total];
+    let mut done = total - discharges.len();
+    for batch in batches(&rows) {
+        let discharges: Vec<Discharge> = batch.iter().filter_map(|at| rows[*at].discharge.clone().ok()).collect();
+        for (at, one) in batch.iter().zip(reconciliation.find(&discharges).await?) {
+            found[*at] = Some(one);
+        }
         done += batch.len();
-        let discharges: Vec<Discharge> = batch.iter().filter_map(|row| row.discharge.clone().ok()).collect();
-        for discharge in &discharges {
-            (from, until) = (from.min(discharge.from), until.max(discharge.until));
-        }
-        let mut found = reconciliation.find(&discharges).await?.into_iter();
-        for row in batch {
-            let (line, reference) = (Some(row.line), row.reference);
-            let item = match row.discharge {
-                Ok(_) => {
-                    let found = found.next().expect("one answer for each discharge");
-                    Work::of(line, reference, found.progress.as_str(), found)
-                }
-                Err(problem) => {
-                    let detail = problem.to_owned();
-                    Work { line, reference, state: "unreadable", detail, transfer: None, received: None }
-                }
-            };
-            *counts.entry(item.state).or_default() += 1;
-            if command.all || item.state != Progress::Read.as_str() {
-                work.push(item);
-            }
-        }
         terminal.progress(format_args!("{done} of {total} discharges"));
+    }
+    for (row, found) in rows.into_iter().zip(found) {
+        let (line, reference) = (Some(row.line), row.reference);
+        let item = match (row.discharge, found) {
+            (Err(problem), _) => {
+                let detail = problem.to_owned();
+                Work { line, reference, state: "unreadable", detail, transfer: None, received: None }
+            }
+            (Ok(_), found) => {
+                let found = found.expect("one answer for each discharge");
+                Work::of(line, reference, found.progress.as_str(), found)
+            }
+        };
+        *counts.entry(item.state).or_default() += 1;
+        if command.all || item.state != Progress::Read.as_str() {
+            work.push(item);
+        }
     }
     let unlisted = if from <= until { reconciliation.unlisted(from, until).await? } else { Vec::new() };
     for found in unlisted {
@@ -148,6 +149,24 @@ pub(super) async fn run(command: &Reconcile, terminal: &mut Terminal) -> Outcome
     let word = if gap { terminal.paint(Style::Yellow, "work") } else { terminal.paint(Style::Green, "whole") };
     terminal.note(format_args!("{word}: {total} discharges: {summary}"));
     Ok(Exit::answer(!gap))
+}
+
+/// The places of the rows with a discharge, in batches that no person's rows are parted by.
+fn batches(rows: &[list::Row]) -> Vec<Vec<usize>> {
+    let mut people: BTreeMap<&NhsNumber, Vec<usize>> = BTreeMap::new();
+    for (at, row) in rows.iter().enumerate() {
+        if let Ok(discharge) = &row.discharge {
+            people.entry(&discharge.patient).or_default().push(at);
+        }
+    }
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    for theirs in people.into_values() {
+        match batches.last_mut() {
+            Some(batch) if batch.len() + theirs.len() <= BATCH => batch.extend(theirs),
+            _ => batches.push(theirs),
+        }
+    }
+    batches
 }
 
 fn print(command: &Reconcile, work: &[Work], terminal: &mut Terminal) {

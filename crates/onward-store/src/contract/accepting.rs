@@ -199,6 +199,7 @@ fn release(hold: HoldId, deliveries: Vec<NewDelivery>, now: i64) -> Release {
         care_home: None,
         deliveries,
         endings: Vec::new(),
+        taken_back: Vec::new(),
         replaces: None,
         at: at(now),
         audit,

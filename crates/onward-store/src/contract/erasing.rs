@@ -256,6 +256,7 @@ pub(crate) async fn what_came_before_the_person_was_known_is_erased_with_them(st
         deliveries: Vec::new(),
         replaces: None,
         endings: Vec::new(),
+        taken_back: Vec::new(),
         at: at(5),
         audit: vec![row(AuditWord::Release)],
     };

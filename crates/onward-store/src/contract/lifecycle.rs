@@ -213,6 +213,7 @@ pub(crate) async fn what_waits_for_its_predecessor_is_found_and_joined(store: Sh
         care_home: None,
         deliveries: vec![copy.clone()],
         endings,
+        taken_back: Vec::new(),
         replaces: Some((first.transfer.id, 2)),
         at: at(20),
         audit: vec![row(AuditWord::Release)],
@@ -342,6 +343,45 @@ pub(crate) async fn a_recalled_copy_tells_nothing_any_more(store: Shared) {
     };
     assert_eq!((found(false).await, found(true).await), (3, 2), "to its recipient there is no such Task");
     assert_eq!(status_of(&store, &first).await, "on-hold", "until it goes to the right place");
+}
+
+pub(crate) async fn a_release_takes_back_what_went_elsewhere(store: Shared) {
+    let mut message = sent_out(1);
+    message.deliveries.push(delivery(RecipientKind::CoveringPractice, "A82608"));
+    let home = accept_new(&store, message.clone()).await;
+    let practice = message.deliveries[1].id;
+    let lease = claim(&store, 0).await;
+    let lease = lease.iter().find(|lease| lease.delivery.id == home).expect("claimed");
+    assert!(end(&store, lease, 1).await, "it left");
+    let waits = hold();
+    let back = TakeBack {
+        hold: Some((waits.clone(), "{}".to_owned())),
+        ..take_back(&message, None, vec![ending(practice, EndReason::Recalled)])
+    };
+    assert_eq!(store.take_back(back).await, Ok(true));
+    let right = delivery(RecipientKind::CareHome, "VM2CD");
+    let told = Ending { notice: Some(notice(home, EndReason::Recalled)), ..ending(home, EndReason::Recalled) };
+    let release = Release {
+        hold: waits.id,
+        patient: None,
+        care_home: Some(ods("VM2CD")),
+        deliveries: vec![right.clone()],
+        endings: Vec::new(),
+        taken_back: vec![told, ending(practice, EndReason::Recalled)],
+        replaces: None,
+        at: at(70),
+        audit: vec![row(AuditWord::Release)],
+    };
+    assert_eq!(store.release_hold(release.clone()).await, Ok(true), "what had ended already is in nobody's way");
+    assert_eq!(store.release_hold(release).await, Ok(false), "it is closed");
+    let old = read(&store, home).await;
+    assert_eq!(old.ended, Some(Ended { why: EndReason::Recalled, by: None }));
+    assert!(!old.is_readable());
+    assert_eq!(read(&store, right.id).await.ended, None);
+    let notices: Vec<_> = all(&store).await.into_iter().filter(|copy| copy.notice.is_some()).collect();
+    assert_eq!(notices.len(), 1, "who had it is told, once");
+    assert_eq!((notices[0].patient.clone(), notices[0].recipient.clone()), (None, ods("VM1AB")));
+    assert!(store.checkup().await.expect("readable").flaws.is_empty());
 }
 
 pub(crate) async fn a_pause_holds_back_and_discards_nothing(store: Shared) {

@@ -138,7 +138,7 @@ async fn end_transfer(c: &Keyed, id: TransferId, why: EndReason, reason: &str, a
 
 /// Ends one copy and queues its notice if it may have left. A lease stays, so that whoever is sending can still record the
 /// attempt, and the lane waits for that. `false` when it has ended in this way, or in a stricter one, before.
-async fn end_copy<'j>(work: &mut Work<'j>, ending: &'j Ending, at: Timestamp) -> Result<bool, Failure> {
+pub(super) async fn end_copy<'j>(work: &mut Work<'j>, ending: &'j Ending, at: Timestamp) -> Result<bool, Failure> {
     let stricter = ending.why != EndReason::Superseded;
     let found = session::first(
         work.client(),

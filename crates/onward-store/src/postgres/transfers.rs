@@ -172,6 +172,12 @@ pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) 
         session::execute(work.client(), sql, &[&predecessor.0, &i64::from(version), &transfer.0]).await?;
     }
     lifecycle::supersede(work, transfer, &release.endings, release.at).await?;
+    if !release.taken_back.is_empty() {
+        work.needs_every_copy()?;
+    }
+    for ending in &release.taken_back {
+        lifecycle::end_copy(work, ending, release.at).await?;
+    }
     session::execute(work.client(), "UPDATE transfers SET awaits = NULL WHERE id = $1", &[&transfer.0]).await?;
     // What was not known when it came may be known by now.
     if let Some(patient) = &release.patient {

@@ -151,7 +151,7 @@ fn end_transfer(c: &Keyed<'_>, id: TransferId, why: EndReason, reason: &str, at:
 
 /// Ends one copy and queues its notice if it may have left. A lease stays, so that whoever is sending can still record
 /// the attempt, and the lane waits for that. `false` when it has ended in this way, or in a stricter one, before.
-fn end_copy(c: &Keyed<'_>, ending: &Ending, at: Timestamp) -> Result<bool, Failure> {
+pub(super) fn end_copy(c: &Keyed<'_>, ending: &Ending, at: Timestamp) -> Result<bool, Failure> {
     let id = ending.delivery.to_string();
     let stricter = ending.why != EndReason::Superseded;
     let found = c

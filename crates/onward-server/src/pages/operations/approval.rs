@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use onward_core::store::StoreError;
+use onward_core::store::{DeliveryRecord, StoreError};
 use onward_core::{ApprovalId, Timestamp};
 use onward_gateway::operate::Hidden;
 use onward_gateway::redirect::Wish;
@@ -159,6 +159,11 @@ fn facts(wish: &Wish, now: Timestamp) -> Vec<Fact> {
             });
         }
         (None, None) => {}
+    }
+    if !wish.also.is_empty() {
+        let line =
+            |copy: &DeliveryRecord| format!("{} ({}): {}", copy.recipient_name, copy.recipient, words::kind(copy.kind));
+        facts.push(Fact { key: "Taken back as well", lines: wish.also.iter().map(line).collect() });
     }
     let came = format!("{}, {}", transfer.sender, dates::near_moment(transfer.received, now));
     let asked = format!("{}, {}", approval.asked_name, dates::near_moment(approval.asked, now));
