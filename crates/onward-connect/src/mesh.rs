@@ -95,10 +95,11 @@ impl MeshConfig {
 /// How a sent message fares (`GET outbox/tracking`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Tracking {
-    /// MESH message identifier.
+    /// MESH message identifier; `messageId` in version 1 of the answers, as the others.
+    #[serde(alias = "messageId")]
     pub message_id: String,
     /// Our delivery identifier.
-    #[serde(default)]
+    #[serde(alias = "localId", default)]
     pub local_id: Option<String>,
     /// The mailbox it went to.
     #[serde(default)]
@@ -107,7 +108,7 @@ pub struct Tracking {
     #[serde(default)]
     pub status: Option<String>,
     /// `00` or an error code of the MESH table.
-    #[serde(default)]
+    #[serde(alias = "statusCode", default)]
     pub status_code: Option<String>,
 }
 

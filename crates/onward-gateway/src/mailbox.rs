@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::Gateway;
 use crate::accept::{AcceptError, Submission};
-use crate::acknowledge::{Answered, MeshResponse};
+use crate::acknowledge::{Answered, MeshResponse, Reported};
 use crate::prepare::read_tree;
 
 /// One message could not be dealt with now; it stays in the mailbox.
@@ -32,6 +32,8 @@ enum Stay {
     Mesh(#[from] SendError),
     #[error(transparent)]
     NotScanned(#[from] NotScanned),
+    #[error("the send that a report is about has not ended")]
+    Running,
 }
 
 impl Gateway {
@@ -61,6 +63,9 @@ impl Gateway {
         for id in mailbox.list().await? {
             match self.collect_one(mailbox, &id).await {
                 Ok(()) => done += 1,
+                Err(Stay::Running) => {
+                    tracing::info!(mesh_message = id, "a MESH report waits for the end of the send that it is about");
+                }
                 Err(error) => tracing::error!(mesh_message = id, %error, "a MESH message stays in the mailbox"),
             }
         }
@@ -81,11 +86,13 @@ impl Gateway {
     async fn take_report(&self, message: &MeshMessage) -> Result<(), Stay> {
         let code = message.status_code.as_deref().unwrap_or("unknown");
         let local_id = message.local_id.as_deref().and_then(|id| id.parse().ok());
-        let found = self.undelivered(message.linked_message_id.as_deref(), local_id, code).await?;
-        if found.is_none() {
-            self.note(message, &format!("MESH report {code} about a message that is not ours")).await?;
+        match self.undelivered(message.linked_message_id.as_deref(), local_id, code).await? {
+            Reported::Copy(_) => Ok(()),
+            Reported::Unknown => {
+                self.note(message, &format!("MESH report {code} about a message that is not ours")).await
+            }
+            Reported::Running => Err(Stay::Running),
         }
-        Ok(())
     }
 
     async fn take_data(&self, mailbox: &dyn Mailbox, message: &MeshMessage) -> Result<(), Stay> {

@@ -407,6 +407,18 @@ async fn hostile_identifiers_never_become_paths() {
     assert_eq!(partner.seen().len(), 1);
 }
 
+#[tokio::test]
+async fn both_versions_of_tracking_are_read() {
+    let second =
+        br#"{"message_id":"2026_A","local_id":"l","recipient":"X2612345","status":"accepted","status_code":"14"}"#;
+    let first = br#"{"messageId":"2026_A","localId":"l","recipient":"X2612345","status":"accepted","statusCode":"14"}"#;
+    let partner = Partner::start(vec![ok(), Reply::new("200 OK", &[], second), Reply::new("200 OK", &[], first)]).await;
+    let client = client(&partner);
+    let tracked = client.tracking("2026_A").await.expect("read").expect("known");
+    assert_eq!((tracked.local_id.as_deref(), tracked.status_code.as_deref()), (Some("l"), Some("14")));
+    assert_eq!(client.tracking("2026_A").await, Ok(Some(tracked)), "version 1");
+}
+
 #[test]
 fn file_names_follow_the_media_type() {
     for (media_type, expected) in [
