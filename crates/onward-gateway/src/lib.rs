@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod acknowledge;
+pub mod again;
 pub mod alerts;
 pub mod answer;
 pub mod arrivals;

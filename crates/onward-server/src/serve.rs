@@ -109,6 +109,7 @@ impl Running {
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).alert_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).resend_many_until(stopped.clone()));
+        tasks.spawn(Arc::clone(&gateway).ask_again_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).call_subscribers_until(stopped.clone()));
         tasks.spawn(refusals::tell_until(Arc::clone(&app), stopped.clone()));
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
