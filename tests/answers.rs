@@ -38,6 +38,12 @@ struct Mesh {
     sends: Mutex<VecDeque<Result<Sent, SendError>>>,
     sent: Mutex<Vec<Outbound>>,
     waiting: Mutex<Vec<MeshMessage>>,
+    /// Those of them that it cannot give whole.
+    broken: Mutex<BTreeSet<String>>,
+    /// Those of them that another gateway takes before we do.
+    taken: Mutex<BTreeSet<String>>,
+    /// How many downloads were asked for.
+    fetched: Mutex<usize>,
     /// Where MESH says that it brought what it was asked to find a practice for.
     found: Mutex<Option<MeshMailboxId>>,
 }
@@ -62,6 +68,13 @@ impl Mailbox for Mesh {
     }
 
     async fn fetch(&self, id: &str) -> Result<MeshMessage, SendError> {
+        *self.fetched.lock().expect("whole") += 1;
+        if self.taken.lock().expect("whole").contains(id) {
+            self.waiting.lock().expect("whole").retain(|message| message.id != id);
+        }
+        if self.broken.lock().expect("whole").contains(id) {
+            return Err(SendError::Permanent { reason: "not gzip".to_owned() });
+        }
         let found = self.waiting.lock().expect("whole").iter().find(|message| message.id == id).cloned();
         found.ok_or(SendError::Permanent { reason: "gone".to_owned() })
     }
@@ -442,6 +455,36 @@ async fn a_report_that_comes_before_our_send_is_committed_waits_for_it() {
     assert_eq!(bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled"), 1);
     assert!(bench.mesh.waiting.lock().expect("whole").is_empty());
     assert_eq!(bench.practice_copy(transfer).await.state, DeliveryState::Failed);
+}
+
+/// What MESH cannot give us whole is neither acknowledged nor fetched again and again, and somebody can see that it is there.
+#[tokio::test]
+async fn what_cannot_be_collected_stays_and_is_told() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.gateway.mailbox_standing(), None, "nobody has looked");
+    let broken = data(HOSPITAL, "TOC_FHIR_IP_DISCH", String::new());
+    bench.mesh.broken.lock().expect("whole").insert(broken.id.clone());
+    let whole = data(HOSPITAL, "TOC_FHIR_IP_DISCH", fresh(message::EDISCHARGE_ITK3));
+    bench.mesh.waiting.lock().expect("whole").extend([broken.clone(), whole]);
+    for (look, collected) in [1, 0, 0].into_iter().enumerate() {
+        assert_eq!(bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled"), collected, "look {look}");
+        let standing = bench.gateway.mailbox_standing().expect("looked");
+        assert_eq!(standing.staying, 1, "look {look}");
+    }
+    assert_eq!(*bench.mesh.fetched.lock().expect("whole"), 2, "each once: the broken one not at every look");
+    let left: Vec<_> = bench.mesh.waiting.lock().expect("whole").iter().map(|left| left.id.clone()).collect();
+    assert_eq!(left.as_slice(), [broken.id.clone()]);
+    assert!(bench.audited(&format!("it stays in the mailbox: not gzip (MESH message {})", broken.id)).await);
+    bench.mesh.waiting.lock().expect("whole").clear();
+    bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled");
+    assert_eq!(bench.gateway.mailbox_standing().map(|standing| standing.staying), Some(0), "MESH has deleted it");
+    // Another gateway was faster.
+    let taken = data(HOSPITAL, "TOC_FHIR_IP_DISCH", String::new());
+    bench.mesh.taken.lock().expect("whole").insert(taken.id.clone());
+    bench.mesh.waiting.lock().expect("whole").push(taken.clone());
+    bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled");
+    assert_eq!(bench.gateway.mailbox_standing().map(|standing| standing.staying), Some(0));
+    assert!(!bench.audited(&taken.id).await);
 }
 
 #[tokio::test]

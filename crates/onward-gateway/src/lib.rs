@@ -137,6 +137,8 @@ pub struct Gateway {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
     pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
+    /// How that stands.
+    pub(crate) looks: mailbox::Looks,
     pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
     pub(crate) hook: Option<Arc<dyn Hook>>,
     pub(crate) scanner: Option<Arc<dyn Scanner>>,
@@ -203,6 +205,7 @@ impl Gateway {
             directory: parts.directory,
             transports: parts.transports,
             mailbox: parts.mailbox,
+            looks: mailbox::Looks::default(),
             notifiers: parts.notifiers,
             hook: parts.hook,
             scanner: parts.scanner,

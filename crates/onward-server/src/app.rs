@@ -285,8 +285,13 @@ pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Me
         let path = path.as_deref().with_context(|| format!("{key} is not set"))?;
         Secret::from_file(path).with_context(|| format!("reading {key}"))
     };
-    let certificate = client_certificate(mesh.certificate_file.as_deref(), mesh.key_file.as_deref())?;
-    let http = http(config, certificate, mesh.ca_file.as_deref(), mesh.allow_plain_loopback)?;
+    let http = |seconds: u32| -> anyhow::Result<HttpClient> {
+        let certificate = client_certificate(mesh.certificate_file.as_deref(), mesh.key_file.as_deref())?;
+        let plain = mesh.allow_plain_loopback;
+        let total_timeout = Duration::from_secs(u64::from(seconds));
+        let http = HttpConfig { total_timeout, ..http_config(config, certificate, mesh.ca_file.as_deref(), plain)? };
+        Ok(HttpClient::new(&http)?)
+    };
     let mailbox = mesh.mailbox.clone().context("mesh.mailbox is not set")?;
     let settings = MeshConfig {
         compress: mesh.compress,
@@ -299,7 +304,9 @@ pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Me
             secret(&mesh.shared_key_file, "mesh.shared_key_file")?,
         )
     };
-    Ok(MeshClient::new(settings, http, Arc::clone(clock)))
+    // A send may take no longer than its lease; a message that somebody sent us may be large.
+    let client = MeshClient::new(settings, http(config.delivery.attempt_seconds)?, Arc::clone(clock));
+    Ok(client.with_downloads(http(mesh.request_seconds)?))
 }
 
 fn directory(config: &Config, clock: &Arc<dyn Clock>, own_ods: &OdsCode) -> anyhow::Result<Arc<dyn Directory>> {
