@@ -320,7 +320,7 @@ impl Mailbox for MeshClient {
             next: Option<String>,
         }
         self.handshake_if_due().await?;
-        let (mut ids, mut from) = (Vec::new(), None);
+        let (mut ids, mut from) = (Vec::new(), None::<(String, String)>);
         for _ in 0..PAGES_MAX {
             let mut url = self.url(&["inbox"]);
             url.query_pairs_mut().append_pair("max_results", LIST_MAX).extend_pairs(&from);
