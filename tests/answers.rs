@@ -1,17 +1,18 @@
 //! Answers that come by MESH: whose they must be, when they may come, and what they do to a copy.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::audit::Agent;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
-use onward_core::directory::{DirectoryEntry, Endpoint};
-use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::{DeliveryRecord, FoundTask, TaskQuery};
+use onward_core::directory::{Directory, DirectoryEntry, DirectoryError, Endpoint, PdsPatient};
+use onward_core::state::{DeliveryState, HoldReason, RecipientKind, TransportKind};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, FoundTask, TaskQuery};
 use onward_core::transport::{InboxTransport, Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
-use onward_core::{Clock, DeliveryId, MeshMailboxId, SystemClock, TransferId, UserId};
+use onward_core::{Clock, DeliveryId, MeshMailboxId, NhsNumber, SystemClock, TransferId, UserId};
 use onward_fhir::authored::{ItkResponse, itk3_response};
 use onward_fhir::itk::{RESPONSE_CODES, ResponseCode};
 use onward_fhir::{Release, write};
@@ -37,6 +38,12 @@ struct Mesh {
     sends: Mutex<VecDeque<Result<Sent, SendError>>>,
     sent: Mutex<Vec<Outbound>>,
     waiting: Mutex<Vec<MeshMessage>>,
+    /// Those of them that it cannot give whole.
+    broken: Mutex<BTreeSet<String>>,
+    /// Those of them that another gateway takes before we do.
+    taken: Mutex<BTreeSet<String>>,
+    /// How many downloads were asked for.
+    fetched: Mutex<usize>,
     /// Where MESH says that it brought what it was asked to find a practice for.
     found: Mutex<Option<MeshMailboxId>>,
 }
@@ -61,6 +68,13 @@ impl Mailbox for Mesh {
     }
 
     async fn fetch(&self, id: &str) -> Result<MeshMessage, SendError> {
+        *self.fetched.lock().expect("whole") += 1;
+        if self.taken.lock().expect("whole").contains(id) {
+            self.waiting.lock().expect("whole").retain(|message| message.id != id);
+        }
+        if self.broken.lock().expect("whole").contains(id) {
+            return Err(SendError::Permanent { reason: "not gzip".to_owned() });
+        }
         let found = self.waiting.lock().expect("whole").iter().find(|message| message.id == id).cloned();
         found.ok_or(SendError::Permanent { reason: "gone".to_owned() })
     }
@@ -75,10 +89,29 @@ impl Mailbox for Mesh {
     }
 }
 
+/// PDS, which may be down.
+struct Pds {
+    people: StandInDirectory,
+    is_down: AtomicBool,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Directory for Pds {
+    async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(DirectoryError::Unavailable("PDS answered 503".to_owned()));
+        }
+        self.people.patient(number).await
+    }
+}
+
 /// A gateway without listeners, moved by hand.
 struct Bench {
     gateway: Gateway,
     mesh: Arc<Mesh>,
+    pds: Arc<Pds>,
     folder: tempfile::TempDir,
 }
 
@@ -93,9 +126,11 @@ impl Bench {
         onward_server::store_keys::add_key(&folder.path().join("store.key"), SystemClock.now()).expect("a key");
         let config = load(&file);
         let mesh = Arc::new(Mesh::default());
+        let people = StandInDirectory::load(&folder.path().join("people.toml")).expect("people");
+        let pds = Arc::new(Pds { people, is_down: AtomicBool::new(false), asked: AtomicUsize::new(0) });
         let gateway = Gateway::new(Parts {
             store: app::open_store(&config, Tenure::Server).await.expect("a store"),
-            directory: Arc::new(StandInDirectory::load(&folder.path().join("people.toml")).expect("people")),
+            directory: Arc::clone(&pds) as Arc<dyn Directory>,
             transports: vec![Arc::new(InboxTransport), Arc::clone(&mesh) as Arc<dyn Transport>],
             mailbox: None,
             notifiers: Vec::new(),
@@ -121,7 +156,7 @@ impl Bench {
                 hooks: Vec::new(),
             },
         });
-        let bench = Self { gateway, mesh, folder };
+        let bench = Self { gateway, mesh, pds, folder };
         bench.import().await;
         bench
     }
@@ -257,6 +292,32 @@ fn correlation(copy: &DeliveryRecord) -> String {
     copy.correlation_id.clone().expect("a header to answer to")
 }
 
+/// Nobody has to notice that PDS answers again, and a PDS that is down is not asked about everybody who waits.
+#[tokio::test]
+async fn what_waits_for_pds_goes_on_by_itself_when_it_answers() {
+    let bench = Bench::new().await;
+    let (_end, stop) = tokio::sync::watch::channel(false);
+    bench.pds.is_down.store(true, Ordering::SeqCst);
+    let mut transfers = Vec::new();
+    for _ in 0..5 {
+        transfers.push(bench.accept().await);
+    }
+    let held = async || bench.gateway.store().holds().await.expect("readable");
+    assert!(held().await.iter().all(|held| held.hold.reason == HoldReason::DirectoryUnavailable));
+    let before = bench.pds.asked.load(Ordering::SeqCst);
+    assert_eq!(bench.gateway.ask_again(&stop).await, Ok(0));
+    assert_eq!(bench.pds.asked.load(Ordering::SeqCst), before + 3);
+    assert_eq!(held().await.len(), 5);
+    bench.pds.is_down.store(false, Ordering::SeqCst);
+    assert_eq!(bench.gateway.ask_again(&stop).await, Ok(5));
+    assert!(held().await.is_empty());
+    for transfer in transfers {
+        assert_eq!(bench.home_copy(transfer).await.kind, RecipientKind::CareHome);
+    }
+    assert!(bench.audited("directory-unavailable released").await);
+    assert_eq!(bench.gateway.ask_again(&stop).await, Ok(0));
+}
+
 #[tokio::test]
 async fn only_the_mailbox_that_has_the_copy_can_answer_for_it() {
     let bench = Bench::new().await;
@@ -372,6 +433,76 @@ async fn a_report_finds_its_copy_even_when_the_reference_was_lost() {
     // It had arrived after all, and the practice says so.
     bench.answers(PRACTICE, &correlation(&copy), 30019).await;
     assert_eq!(bench.practice_copy(transfer).await.state, DeliveryState::Accepted);
+}
+
+#[tokio::test]
+async fn a_report_that_comes_before_our_send_is_committed_waits_for_it() {
+    let bench = Bench::new().await;
+    let transfer = bench.accept().await;
+    let now = SystemClock.now();
+    let store = bench.gateway.store();
+    let leases = store.claim(Claim::due(now, now + jiff::SignedDuration::from_secs(600), 16)).await.expect("claimed");
+    let copy = bench.practice_copy(transfer).await;
+    let reported = report(Some("M-early".to_owned()), Some(copy.id.to_string()));
+    bench.mesh.waiting.lock().expect("whole").push(reported);
+    assert_eq!(bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled"), 0);
+    assert_eq!(bench.mesh.waiting.lock().expect("whole").len(), 1, "MESH keeps it");
+    assert_eq!(bench.practice_copy(transfer).await.state, DeliveryState::Queued);
+    let lease = leases.iter().find(|lease| lease.delivery.id == copy.id).expect("leased");
+    let outcome = AttemptOutcome::Sent { state: DeliveryState::Sent, reference: Some("M-early".to_owned()) };
+    let end = AttemptEnd { delivery: copy.id, token: lease.token, outcome, at: now, audit: Vec::new() };
+    assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+    assert_eq!(bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled"), 1);
+    assert!(bench.mesh.waiting.lock().expect("whole").is_empty());
+    assert_eq!(bench.practice_copy(transfer).await.state, DeliveryState::Failed);
+}
+
+/// What MESH cannot give us whole is neither acknowledged nor fetched again and again, and somebody can see that it is there.
+#[tokio::test]
+async fn what_cannot_be_collected_stays_and_is_told() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.gateway.mailbox_standing(), None, "nobody has looked");
+    let broken = data(HOSPITAL, "TOC_FHIR_IP_DISCH", String::new());
+    bench.mesh.broken.lock().expect("whole").insert(broken.id.clone());
+    let whole = data(HOSPITAL, "TOC_FHIR_IP_DISCH", fresh(message::EDISCHARGE_ITK3));
+    bench.mesh.waiting.lock().expect("whole").extend([broken.clone(), whole]);
+    for (look, collected) in [1, 0, 0].into_iter().enumerate() {
+        assert_eq!(bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled"), collected, "look {look}");
+        let standing = bench.gateway.mailbox_standing().expect("looked");
+        assert_eq!(standing.staying, 1, "look {look}");
+    }
+    assert_eq!(*bench.mesh.fetched.lock().expect("whole"), 2, "each once: the broken one not at every look");
+    let left: Vec<_> = bench.mesh.waiting.lock().expect("whole").iter().map(|left| left.id.clone()).collect();
+    assert_eq!(left.as_slice(), [broken.id.clone()]);
+    assert!(bench.audited(&format!("it stays in the mailbox: not gzip (MESH message {})", broken.id)).await);
+    bench.mesh.waiting.lock().expect("whole").clear();
+    bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled");
+    assert_eq!(bench.gateway.mailbox_standing().map(|standing| standing.staying), Some(0), "MESH has deleted it");
+    // Another gateway was faster.
+    let taken = data(HOSPITAL, "TOC_FHIR_IP_DISCH", String::new());
+    bench.mesh.taken.lock().expect("whole").insert(taken.id.clone());
+    bench.mesh.waiting.lock().expect("whole").push(taken.clone());
+    bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled");
+    assert_eq!(bench.gateway.mailbox_standing().map(|standing| standing.staying), Some(0));
+    assert!(!bench.audited(&taken.id).await);
+}
+
+#[tokio::test]
+async fn a_report_that_changes_nothing_is_in_the_log() {
+    let bench = Bench::new().await;
+    let transfer = bench.accept().await;
+    let unknown = Err(SendError::Unknown { reason: "no whole answer".to_owned() });
+    bench.mesh.sends.lock().expect("whole").extend(std::iter::repeat_n(unknown, 16));
+    bench.gateway.dispatch_due().await.expect("tried");
+    bench.mesh.sends.lock().expect("whole").clear();
+    let copy = bench.practice_copy(transfer).await;
+    assert_eq!((copy.state, copy.attempts), (DeliveryState::Queued, 1), "of unknown outcome");
+    bench.arrives(report(None, Some(copy.id.to_string()))).await;
+    assert_eq!(bench.practice_copy(transfer).await.version, copy.version);
+    assert!(bench.audited("MESH report 14: not delivered came when the copy was already queued").await);
+    bench.answers(PRACTICE, &correlation(&copy), 30019).await;
+    bench.arrives(report(None, Some(copy.id.to_string()))).await;
+    assert!(bench.audited("MESH report 14: not delivered came when the copy was already accepted").await);
 }
 
 #[tokio::test]

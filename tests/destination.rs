@@ -1,7 +1,11 @@
 //! Who and to whom: nothing is guessed. A message that leaves a doubt about the person or the home waits with a reason;
 //! nobody gets it because another place of it happens to fit.
 
+use std::collections::BTreeSet;
+
+use onward_core::audit::Agent;
 use onward_core::state::HoldReason;
+use onward_gateway::holds::{Choice, Decider, Released};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};
 
@@ -38,6 +42,11 @@ const DOUBTS: &[Doubt] = &[
     Doubt {
         name: "no family name to compare",
         change: |body| replaced(body, "<family value=\"Holroyd\"/>", ""),
+        reason: HoldReason::DemographicsConflict,
+    },
+    Doubt {
+        name: "another given name: the number may be a twin's",
+        change: |body| replaced(body, "<given value=\"Margaret\"/>", "<given value=\"Maureen\"/>"),
         reason: HoldReason::DemographicsConflict,
     },
     Doubt {
@@ -111,6 +120,28 @@ async fn every_doubt_waits_for_a_person() {
         let asked = usize::from(doubt.reason != HoldReason::RestrictedPatient);
         assert_eq!(world.logged("directory-lookup: PDS asked").await - before, asked, "{}", doubt.name);
     }
+}
+
+/// The page offers it, so it must come to something: the home may still need the summary of somebody who has died.
+#[tokio::test(flavor = "multi_thread")]
+async fn about_somebody_who_has_died_a_person_decides() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let dead = replaced(&fresh(message::EDISCHARGE_ITK3), METHOD, &METHOD.replace("\"1\"", "\"4\""));
+    let (status, response, _) = post_xml(&hospital, dead).await;
+    assert_eq!(status, 200, "{response}");
+    let hold = world.gateway().store().holds().await.expect("readable").remove(0).hold;
+    assert_eq!(hold.reason, HoldReason::Deceased);
+    let decide = async |act| {
+        let agent = Agent::named("operator", None);
+        let decider = Decider { agent, by: "Ada Wells", reason: "the home asked for it", act, request_id: None };
+        let choice = Choice::Release { agreed_recipients: BTreeSet::new() };
+        world.gateway().release(hold.id, choice, &decider).await.expect("decided")
+    };
+    assert!(matches!(decide(false).await, Released::WouldQueue(copies) if !copies.is_empty()));
+    assert_eq!(world.gateway().store().holds().await.expect("readable").len(), 1, "shown, not sent");
+    assert!(matches!(decide(true).await, Released::Queued(_)));
+    assert_eq!(world.logged("sent despite deceased: the home asked for it").await, 2, "preview and decision");
 }
 
 /// The same message without a doubt is delivered: the table above would hold anything otherwise.

@@ -75,7 +75,7 @@ fn assert_inert(what: &str, page: &Page) {
 fn discharge(text: &str) -> String {
     let mut message = fresh(message::EDISCHARGE_ITK3);
     for (from, to) in [
-        ("<given value=\"Margaret\"/>", format!("<given value=\"{}\"/>", in_xml(text))),
+        ("<given value=\"Ellen\"/>", format!("<given value=\"{}\"/>", in_xml(text))),
         ("<p>Mrs Holroyd fell at home", format!("<p>{} fell at home", in_xml(text))),
     ] {
         assert!(message.contains(from), "{from}");

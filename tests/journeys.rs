@@ -143,9 +143,9 @@ async fn people_find_their_way_in_a_browser() {
     // Somebody looked an hour ago, and no entry says what they knew then: all of it is new to them.
     assert_eq!(home.browser.get("/inbox").await.status, 200);
     world.tamper("UPDATE users SET looked = looked - 3600000000");
-    let given = "<given value=\"Margaret\"/>";
+    let given = "<given value=\"Ellen\"/>";
     let text = fresh(message::EDISCHARGE_ITK3);
-    assert!(text.contains(given), "the fixture's person has a given name");
+    assert!(text.contains(given), "the fixture's person has a second given name");
     let long = format!("<given value=\"{HOSTILE} {}\"/>", "Wolfeschlegelsteinhausen".repeat(10));
     let hostile = copy_of(&world, &hospital, text.replace(given, &long)).await;
     let deceased = deceased_like(&world, keyboard).await;

@@ -30,8 +30,10 @@ const ACCEPT: &str = "application/vnd.mesh.v2+json";
 const HANDSHAKE_EVERY: SignedDuration = SignedDuration::from_hours(23);
 /// Largest JSON answer, bytes: 500 identifiers are about 30 kB.
 const JSON_BYTES_MAX: usize = 1024 * 1024;
-/// Identifiers per listing (`mesh-api.yaml`, Check an inbox).
+/// Identifiers per page of a listing (`mesh-api.yaml`, Check an inbox).
 const LIST_MAX: &str = "500";
+/// Pages of one listing.
+const PAGES_MAX: usize = 20;
 /// Neutral: the subject is shown in mailbox lists and logs.
 const SUBJECT: &str = "Onward delivery";
 /// The same for what a person had sent again.
@@ -95,10 +97,11 @@ impl MeshConfig {
 /// How a sent message fares (`GET outbox/tracking`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Tracking {
-    /// MESH message identifier.
+    /// MESH message identifier; `messageId` in version 1 of the answers, as the others.
+    #[serde(alias = "messageId")]
     pub message_id: String,
     /// Our delivery identifier.
-    #[serde(default)]
+    #[serde(alias = "localId", default)]
     pub local_id: Option<String>,
     /// The mailbox it went to.
     #[serde(default)]
@@ -107,7 +110,7 @@ pub struct Tracking {
     #[serde(default)]
     pub status: Option<String>,
     /// `00` or an error code of the MESH table.
-    #[serde(default)]
+    #[serde(alias = "statusCode", default)]
     pub status_code: Option<String>,
 }
 
@@ -126,16 +129,24 @@ pub struct FoundMailbox {
 pub struct MeshClient {
     config: MeshConfig,
     http: HttpClient,
+    /// For what is taken from our mailbox.
+    downloads: HttpClient,
     clock: Arc<dyn Clock>,
     shaken: Mutex<Option<Timestamp>>,
 }
 
 impl MeshClient {
-    /// A client for one mailbox. `http` carries the certificate that MESH issued for it; give it a total timeout that
-    /// fits the largest message.
+    /// A client for one mailbox. `http` carries the certificate that MESH issued for it.
     #[must_use]
     pub fn new(config: MeshConfig, http: HttpClient, clock: Arc<dyn Clock>) -> Self {
-        Self { config, http, clock, shaken: Mutex::new(None) }
+        Self { config, downloads: http.clone(), http, clock, shaken: Mutex::new(None) }
+    }
+
+    /// Downloads by this client, whose total timeout fits the largest message that others send us. A send may take no longer than its
+    /// lease.
+    #[must_use]
+    pub fn with_downloads(self, downloads: HttpClient) -> Self {
+        Self { downloads, ..self }
     }
 
     /// Tells MESH that the mailbox is in use, and checks our credentials. Every other call does this first when the
@@ -296,20 +307,41 @@ impl Transport for MeshClient {
 
 #[async_trait]
 impl Mailbox for MeshClient {
-    /// At most 500; when there are 500, list again after acknowledging.
+    /// At most 20 pages of 500; when there are more, list again after acknowledging.
     async fn list(&self) -> Result<Vec<String>, SendError> {
         #[derive(Deserialize)]
         struct Inbox {
             messages: Vec<String>,
+            #[serde(default)]
+            links: Links,
+        }
+        #[derive(Deserialize, Default)]
+        struct Links {
+            next: Option<String>,
         }
         self.handshake_if_due().await?;
-        let mut url = self.url(&["inbox"]);
-        url.query_pairs_mut().append_pair("max_results", LIST_MAX);
-        let answer = self.get(url).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(self.repeatable_refusal("the inbox listing", answer).await);
+        let (mut ids, mut from) = (Vec::new(), None::<(String, String)>);
+        for _ in 0..PAGES_MAX {
+            let mut url = self.url(&["inbox"]);
+            url.query_pairs_mut().append_pair("max_results", LIST_MAX).extend_pairs(&from);
+            let answer = self.get(url.clone()).await?;
+            if answer.status() != StatusCode::OK {
+                return Err(self.repeatable_refusal("the inbox listing", answer).await);
+            }
+            let Inbox { messages, links } = self.json(answer).await?;
+            let is_last = messages.is_empty();
+            ids.extend(messages);
+            // Only the place in the list is taken from the link, never an address.
+            let next = links.next.and_then(|next| url.join(&next).ok());
+            let next = next.and_then(|next| {
+                let (name, value) = next.query_pairs().find(|(name, _)| name == "continue_from")?;
+                Some((name.into_owned(), value.into_owned()))
+            });
+            if is_last || next.is_none() || next == from {
+                break;
+            }
+            from = next;
         }
-        let mut ids = self.json::<Inbox>(answer).await?.messages;
         let told = ids.len();
         ids.retain(|id| checked_message_id(id).is_ok());
         if ids.len() < told {

@@ -26,6 +26,9 @@ const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id")
 /// Mandatory for an application that acts for several organisations.
 const END_USER_ORGANISATION: HeaderName = HeaderName::from_static("nhsd-end-user-organisation-ods");
 
+/// What a busy PDS is given where it tells no time.
+const UNTOLD_WAIT: Duration = Duration::from_secs(1);
+
 /// Where PDS is and how patient we are.
 #[derive(Debug, Clone)]
 pub struct PdsConfig {
@@ -69,9 +72,9 @@ impl PdsClient {
     /// How long to wait before the one repeat; `None` when the answer stands.
     async fn repeat_after(&self, answer: &Answer) -> Option<Duration> {
         match answer.status() {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                let seconds = answer.retry_after_seconds(self.clock.now())?;
-                Some(Duration::from_secs(seconds)).filter(|wait| *wait <= self.config.retry_wait_max)
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => {
+                let wait = answer.retry_after_seconds(self.clock.now()).map_or(UNTOLD_WAIT, Duration::from_secs);
+                Some(wait).filter(|wait| *wait <= self.config.retry_wait_max)
             }
             // The token was withdrawn before its time.
             StatusCode::UNAUTHORIZED => {
@@ -106,7 +109,8 @@ impl Directory for PdsClient {
                     HttpFault::TooLarge { .. } => DirectoryError::Unintelligible(fault.to_string()),
                     _ => unavailable(&fault.to_string()),
                 })?;
-                patient::read(&body)
+                let today = self.clock.now().in_tz("Europe/London").map(|moment| moment.date());
+                patient::read(&body, today.map_err(|_| unavailable("the day in London is not known"))?)
             }
             // No such person, or the record is invalidated or withheld.
             StatusCode::NOT_FOUND => Ok(None),

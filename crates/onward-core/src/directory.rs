@@ -318,6 +318,24 @@ pub enum Sensitivity {
     VeryRestricted,
 }
 
+/// A name of a person as PDS tells. Prints redacted.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PdsName {
+    /// Family name; a nickname may have none.
+    #[serde(default)]
+    pub family: Option<String>,
+    /// Given names.
+    #[serde(default)]
+    pub given: Vec<String>,
+}
+
+impl std::fmt::Debug for PdsName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PdsName(redacted)")
+    }
+}
+
 /// A person as PDS tells. Prints redacted.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -332,16 +350,19 @@ pub struct PdsPatient {
     /// Given names.
     #[serde(default)]
     pub given: Vec<String>,
+    /// Other names that the person goes by now; none that was given up.
+    #[serde(default)]
+    pub also: Vec<PdsName>,
     /// Date of birth, `YYYY-MM-DD` or shorter.
     #[serde(default)]
     pub birth_date: Option<String>,
     /// Date or date-time of death.
     #[serde(default)]
     pub deceased: Option<String>,
-    /// Registered practice.
+    /// The practice with which the person is registered now; never one with which they were.
     #[serde(default)]
     pub registered_practice: Option<OdsCode>,
-    /// Nominated pharmacy.
+    /// The pharmacy that is nominated now.
     #[serde(default)]
     pub nominated_pharmacy: Option<OdsCode>,
 }

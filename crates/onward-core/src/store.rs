@@ -334,6 +334,8 @@ pub trait Store:
     async fn delivery_by_correlation(&self, correlation_id: &str) -> Result<Option<DeliveryRecord>, StoreError>;
     /// The copy that the transport knows under this reference (MESH message id).
     async fn delivery_by_reference(&self, reference: &str) -> Result<Option<DeliveryRecord>, StoreError>;
+    /// Whether an attempt of this copy runs: somebody leased it, and the lease has neither ended nor run out.
+    async fn is_leased(&self, delivery: DeliveryId, now: Timestamp) -> Result<bool, StoreError>;
     /// Copies in (created, id) order.
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError>;
     /// Tasks of transfers and copies in (created, id) order.

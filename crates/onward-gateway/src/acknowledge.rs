@@ -83,6 +83,17 @@ pub enum Answered {
     WrongMailbox,
 }
 
+/// What became of a report that MESH could not deliver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// It is about this copy; whether that moved is in its audit.
+    Copy(DeliveryId),
+    /// It names no copy of ours.
+    Unknown,
+    /// The send that it may be about has not ended here: what it means is not known yet, and nothing is written.
+    Running,
+}
+
 /// One acknowledgement, however it came.
 pub(crate) struct Acknowledgement<'a> {
     pub(crate) state: DeliveryState,
@@ -157,7 +168,7 @@ impl Gateway {
                 (true, _) => DeliveryState::Received,
             };
             if !may_move(&record, state) {
-                self.note_late_response(&record, &code, from).await?;
+                self.note_late(&record, &format!("code {code}"), from).await?;
                 return Ok(Answered::Copy(record.id));
             }
             let display = ResponseCode::of(response.code).map_or("unknown code", |known| known.display);
@@ -171,7 +182,8 @@ impl Gateway {
         }
     }
 
-    /// The network tells that a copy will not be collected or delivered (MESH report): a person must act.
+    /// The network tells that a copy will not be collected or delivered (MESH report): a person must act. What it changes nothing
+    /// about is told in the log all the same: MESH keeps no report that was acknowledged.
     ///
     /// # Errors
     /// When the store cannot commit.
@@ -180,7 +192,7 @@ impl Gateway {
         reference: Option<&str>,
         local_id: Option<DeliveryId>,
         code: &str,
-    ) -> Result<Option<DeliveryId>, StoreError> {
+    ) -> Result<Reported, StoreError> {
         loop {
             let mut found = match reference {
                 Some(reference) => self.store.delivery_by_reference(reference).await?,
@@ -188,11 +200,26 @@ impl Gateway {
             };
             if let (None, Some(id)) = (&found, local_id) {
                 // MESH's answer to our send was lost with its reference: our own identifier is in the report too.
-                found = self.store.delivery(id).await?.filter(|record| record.reference.is_none());
+                // One that is queued may be on its way again, with the reference of an earlier time.
+                let ours =
+                    |record: &DeliveryRecord| record.reference.is_none() || record.state == DeliveryState::Queued;
+                found = self.store.delivery(id).await?.filter(ours);
             }
-            let Some(record) = found else { return Ok(None) };
+            let Some(record) = found else { return Ok(Reported::Unknown) };
+            if record.state == DeliveryState::Queued {
+                if self.store.is_leased(record.id, self.clock.now()).await? {
+                    return Ok(Reported::Running);
+                }
+                // It may have ended between the two looks.
+                if self.store.delivery(record.id).await?.is_some_and(|now| now.version != record.version) {
+                    continue;
+                }
+            }
             if record.state != DeliveryState::Sent {
-                return Ok(Some(record.id));
+                tracing::warn!(delivery = %record.id, code, state = %record.state, "MESH could not deliver; nothing changed");
+                self.note_late(&record, &format!("MESH report {code}: not delivered"), Agent::named("mesh", None))
+                    .await?;
+                return Ok(Reported::Copy(record.id));
             }
             let reason = format!("MESH report {code}: not delivered");
             tracing::error!(delivery = %record.id, code, "MESH could not deliver; a person must act");
@@ -204,7 +231,7 @@ impl Gateway {
                 request_id: None,
             };
             if self.apply(&record, acknowledgement).await? {
-                return Ok(Some(record.id));
+                return Ok(Reported::Copy(record.id));
             }
         }
     }
@@ -270,7 +297,7 @@ impl Gateway {
         })
     }
 
-    async fn note_late_response(&self, record: &DeliveryRecord, code: &str, agent: Agent) -> Result<(), StoreError> {
+    async fn note_late(&self, record: &DeliveryRecord, what: &str, agent: Agent) -> Result<(), StoreError> {
         let entry = AuditEntry {
             transfer: Some(record.transfer),
             delivery: Some(record.id),
@@ -280,7 +307,7 @@ impl Gateway {
                 AuditWord::Acknowledge,
                 self.clock.now(),
                 agent,
-                format!("code {code} came when the copy was already {}; nothing changed", record.state),
+                format!("{what} came when the copy was already {}; nothing changed", record.state),
             )
         };
         self.store.audit(vec![self.journal.row(&entry)]).await

@@ -39,7 +39,8 @@ impl Decided {
     /// Reasons that say which practice is the person's.
     const PRACTICE: [HoldReason; 2] = [HoldReason::RegisteredPracticeConflict, HoldReason::RegisteredPracticeUnknown];
     /// Reasons for which a person may say: send it all the same.
-    const ALL_THE_SAME: [HoldReason; 2] = [HoldReason::NotACareHomeDischarge, HoldReason::Replacement];
+    const ALL_THE_SAME: [HoldReason; 3] =
+        [HoldReason::NotACareHomeDischarge, HoldReason::Replacement, HoldReason::Deceased];
     /// Who may receive about a restricted person. Whoever would be found by looking the person up never is.
     const ABOUT_RESTRICTED: [RecipientKind; 3] =
         [RecipientKind::CareHome, RecipientKind::CoveringPractice, RecipientKind::PharmacyReferral];
@@ -180,7 +181,8 @@ mod tests {
             assert!(Decided::default().reroute(reason, None, None).is_err(), "{reason}");
             let mut decided = Decided::default();
             decided.release(reason, &BTreeSet::new()).expect("may be looked at again");
-            let sends = matches!(reason, HoldReason::NotACareHomeDischarge | HoldReason::Replacement);
+            let sends =
+                matches!(reason, HoldReason::NotACareHomeDischarge | HoldReason::Replacement | HoldReason::Deceased);
             assert_eq!(decided.sends_despite(reason), sends, "{reason}");
             let agreed = BTreeSet::from([RecipientKind::CareHome]);
             let agreed = Decided::default().release(reason, &agreed);

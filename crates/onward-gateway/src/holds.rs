@@ -149,12 +149,19 @@ impl Gateway {
     /// # Errors
     /// When the store cannot be read or commit.
     pub(crate) async fn join(&self, hold: HoldId) -> Result<bool, StoreError> {
-        let reason = "what it replaces has come";
+        Ok(matches!(self.look_again(hold, "what it replaces has come").await?, Released::Queued(_)))
+    }
+
+    /// Looks at a held transfer again, as the gateway, for this reason: nothing is decided but by what has changed since.
+    ///
+    /// # Errors
+    /// When the store cannot be read or commit.
+    pub(crate) async fn look_again(&self, hold: HoldId, reason: &str) -> Result<Released, StoreError> {
         let decider = Decider { agent: Agent::gateway(), by: Agent::GATEWAY, reason, act: true, request_id: None };
         for _ in 0..TRIES {
             match self.try_to_release(hold, None, &decider).await {
                 Err(StoreError::Overtaken) => {}
-                outcome => return Ok(matches!(outcome?, Released::Queued(_))),
+                outcome => return outcome,
             }
         }
         Err(StoreError::Overtaken)

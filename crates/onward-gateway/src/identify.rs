@@ -2,6 +2,7 @@
 //! safely becomes a hold with its reason.
 
 mod home;
+mod person;
 
 use std::collections::BTreeSet;
 
@@ -320,13 +321,18 @@ async fn trace(
         );
     }
     if pds.deceased.is_some() || says_deceased(patient) || discharged_dead(document) {
-        return hold(
-            HoldReason::Deceased,
-            "the person is recorded as deceased: confirm with the ward before anything is sent",
-        );
+        if !decided.sends_despite(HoldReason::Deceased) {
+            return hold(
+                HoldReason::Deceased,
+                "the person is recorded as deceased: confirm with the ward before anything is sent",
+            );
+        }
+        evidence.push("the person is recorded as deceased: sent all the same by a person's decision".to_owned());
     }
-    compare_demographics(patient, &pds)?;
-    evidence.push("patient traced in PDS: number, family name and date of birth agree".to_owned());
+    match person::compare(patient, &pds) {
+        Ok(agree) => evidence.push(format!("patient traced in PDS: {agree}")),
+        Err(differs) => return hold(HoldReason::DemographicsConflict, differs),
+    }
     Ok(pds)
 }
 
@@ -353,28 +359,6 @@ fn labelled_restricted(document: &Bundle<'_, '_>, patient: Element<'_, '_>) -> b
         .flat_map(|meta| meta.all("security"))
         .filter_map(|label| label.text("code"));
     composition.into_iter().chain(labels).any(|code| matches!(code, "R" | "V" | "REDACTED"))
-}
-
-/// Family name and date of birth must agree with PDS; otherwise the number may be somebody else's. What cannot be
-/// compared does not agree.
-fn compare_demographics(patient: Element<'_, '_>, pds: &PdsPatient) -> Result<(), Stop> {
-    let conflict = |detail: &str| hold(HoldReason::DemographicsConflict, detail);
-    let family = views::official_name(patient).and_then(|name| name.text("family"));
-    match (family, pds.family.as_deref()) {
-        (Some(theirs), Some(ours)) if !fold_name(theirs).is_empty() && fold_name(theirs) == fold_name(ours) => {}
-        (Some(_), Some(_)) => return conflict("the family name in the document and in PDS differ"),
-        _ => return conflict("the document or PDS has no family name: nothing shows that the number is this person's"),
-    }
-    match (patient.text("birthDate"), pds.birth_date.as_deref()) {
-        (Some(theirs), Some(ours)) if theirs == ours => Ok(()),
-        (Some(_), Some(_)) => conflict("the date of birth in the document and in PDS differ, or one is not complete"),
-        _ => conflict("the document or PDS has no date of birth: nothing shows that the number is this person's"),
-    }
-}
-
-/// Case, blanks, hyphens and apostrophes are written differently by different systems.
-fn fold_name(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase).collect()
 }
 
 /// `Encounter.hospitalization.dischargeDisposition`, by the English code list or its CareConnect forerunner.

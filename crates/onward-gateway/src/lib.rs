@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod acknowledge;
+pub mod again;
 pub mod alerts;
 pub mod answer;
 pub mod arrivals;
@@ -149,6 +150,8 @@ pub struct Gateway {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
     pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
+    /// How that stands.
+    pub(crate) looks: mailbox::Looks,
     pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
     pub(crate) hook: Option<Arc<dyn Hook>>,
     pub(crate) scanner: Option<Arc<dyn Scanner>>,
@@ -215,6 +218,7 @@ impl Gateway {
             directory: parts.directory,
             transports: parts.transports,
             mailbox: parts.mailbox,
+            looks: mailbox::Looks::default(),
             notifiers: parts.notifiers,
             hook: parts.hook,
             scanner: parts.scanner,

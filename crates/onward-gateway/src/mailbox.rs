@@ -1,5 +1,9 @@
 //! Our own MESH mailbox: responses move copies, reports raise alarms, discharges are taken in. A message is
-//! acknowledged to MESH only after what it caused is durable.
+//! acknowledged to MESH only after what it caused is durable. What cannot be collected (its content is not what its headers say, or is
+//! past the bound) is never acknowledged: its sender could not tell that from a delivery, and MESH reports it to them after five days. It
+//! is left alone for a while, told in the log, and counted for whoever watches.
+
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +24,10 @@ use tokio::sync::watch;
 
 use crate::Gateway;
 use crate::accept::{AcceptError, Submission};
-use crate::acknowledge::{Answered, MeshResponse};
+use crate::acknowledge::{Answered, MeshResponse, Reported};
 use crate::prepare::read_tree;
+pub(crate) use standing::Looks;
+pub use standing::Standing;
 
 /// One message could not be dealt with now; it stays in the mailbox.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +38,8 @@ enum Stay {
     Mesh(#[from] SendError),
     #[error(transparent)]
     NotScanned(#[from] NotScanned),
+    #[error("the send that a report is about has not ended")]
+    Running,
 }
 
 impl Gateway {
@@ -39,10 +47,10 @@ impl Gateway {
     pub async fn poll_mailbox_until(self: Arc<Self>, every: Duration, mut stop: watch::Receiver<bool>) {
         let Some(mailbox) = self.mailbox.clone() else { return };
         while !*stop.borrow() {
-            match self.poll_mailbox(mailbox.as_ref()).await {
+            match self.look_into(mailbox.as_ref(), || *stop.borrow()).await {
                 Ok(count) if count > 0 => tracing::info!(count, "messages collected from MESH"),
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the MESH mailbox could not be read"),
+                Err(error) => tracing::error!(%error, "the MESH mailbox could not be read"),
             }
             tokio::select! {
                 () = tokio::time::sleep(every) => {}
@@ -57,11 +65,37 @@ impl Gateway {
     /// # Errors
     /// When the mailbox cannot be listed.
     pub async fn poll_mailbox(&self, mailbox: &dyn Mailbox) -> Result<usize, SendError> {
+        self.look_into(mailbox, || false).await
+    }
+
+    /// How our mailbox stands to this process; nothing before it looked into it.
+    #[must_use]
+    pub fn mailbox_standing(&self) -> Option<Standing> {
+        self.looks.standing()
+    }
+
+    /// The same, ended between two messages when `stopped` says so.
+    async fn look_into(&self, mailbox: &dyn Mailbox, stopped: impl Fn() -> bool + Send) -> Result<usize, SendError> {
+        self.looks.begins(self.clock.now());
+        let ids = mailbox.list().await?;
+        self.looks.listed(&ids, self.clock.now());
         let mut done = 0;
-        for id in mailbox.list().await? {
+        for id in ids {
+            if stopped() {
+                break;
+            }
+            if self.looks.waits(&id, self.clock.now()) {
+                continue;
+            }
             match self.collect_one(mailbox, &id).await {
-                Ok(()) => done += 1,
-                Err(error) => tracing::error!(mesh_message = id, %error, "a MESH message stays in the mailbox"),
+                Ok(()) => {
+                    self.looks.left(&id);
+                    done += 1;
+                }
+                Err(Stay::Running) => {
+                    tracing::info!(mesh_message = id, "a MESH report waits for the end of the send that it is about");
+                }
+                Err(error) => self.keep(mailbox, &id, &error).await,
             }
         }
         Ok(done)
@@ -78,14 +112,45 @@ impl Gateway {
         Ok(())
     }
 
+    /// A message could not be dealt with. Where another gateway took it meanwhile, MESH does not have it any more.
+    async fn keep(&self, mailbox: &dyn Mailbox, id: &str, error: &Stay) {
+        let for_good = match error {
+            Stay::Mesh(SendError::Permanent { reason }) => Some(reason),
+            _ => None,
+        };
+        let is_first = self.looks.stays(id, for_good.is_some(), self.clock.now());
+        if let Some(reason) = for_good.filter(|_| is_first) {
+            if mailbox.list().await.is_ok_and(|ids| !ids.iter().any(|there| there == id)) {
+                self.looks.left(id);
+                return;
+            }
+            self.note_staying(id, reason).await;
+        }
+        tracing::error!(mesh_message = id, %error, "a MESH message stays in the mailbox");
+    }
+
+    /// MESH forgets a message that nobody collects: that there was one is in the log.
+    async fn note_staying(&self, id: &str, why: &str) {
+        let detail = format!("it stays in the mailbox: {why} (MESH message {id})");
+        let entry = AuditEntry {
+            success: false,
+            ..AuditEntry::new(AuditWord::Deny, self.clock.now(), Agent::named("mesh", None), detail)
+        };
+        if let Err(error) = self.store.audit(vec![self.journal.row(&entry)]).await {
+            tracing::error!(mesh_message = id, %error, "that a MESH message stays could not be written");
+        }
+    }
+
     async fn take_report(&self, message: &MeshMessage) -> Result<(), Stay> {
         let code = message.status_code.as_deref().unwrap_or("unknown");
         let local_id = message.local_id.as_deref().and_then(|id| id.parse().ok());
-        let found = self.undelivered(message.linked_message_id.as_deref(), local_id, code).await?;
-        if found.is_none() {
-            self.note(message, &format!("MESH report {code} about a message that is not ours")).await?;
+        match self.undelivered(message.linked_message_id.as_deref(), local_id, code).await? {
+            Reported::Copy(_) => Ok(()),
+            Reported::Unknown => {
+                self.note(message, &format!("MESH report {code} about a message that is not ours")).await
+            }
+            Reported::Running => Err(Stay::Running),
         }
-        Ok(())
     }
 
     async fn take_data(&self, mailbox: &dyn Mailbox, message: &MeshMessage) -> Result<(), Stay> {

@@ -285,8 +285,13 @@ pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Me
         let path = path.as_deref().with_context(|| format!("{key} is not set"))?;
         Secret::from_file(path).with_context(|| format!("reading {key}"))
     };
-    let certificate = client_certificate(mesh.certificate_file.as_deref(), mesh.key_file.as_deref())?;
-    let http = http(config, certificate, mesh.ca_file.as_deref(), mesh.allow_plain_loopback)?;
+    let http = |seconds: u32| -> anyhow::Result<HttpClient> {
+        let certificate = client_certificate(mesh.certificate_file.as_deref(), mesh.key_file.as_deref())?;
+        let plain = mesh.allow_plain_loopback;
+        let total_timeout = Duration::from_secs(u64::from(seconds));
+        let http = HttpConfig { total_timeout, ..http_config(config, certificate, mesh.ca_file.as_deref(), plain)? };
+        Ok(HttpClient::new(&http)?)
+    };
     let mailbox = mesh.mailbox.clone().context("mesh.mailbox is not set")?;
     let settings = MeshConfig {
         compress: mesh.compress,
@@ -299,7 +304,9 @@ pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Me
             secret(&mesh.shared_key_file, "mesh.shared_key_file")?,
         )
     };
-    Ok(MeshClient::new(settings, http, Arc::clone(clock)))
+    // A send may take no longer than its lease; a message that somebody sent us may be large.
+    let client = MeshClient::new(settings, http(config.delivery.attempt_seconds)?, Arc::clone(clock));
+    Ok(client.with_downloads(http(mesh.request_seconds)?))
 }
 
 fn directory(config: &Config, clock: &Arc<dyn Clock>, own_ods: &OdsCode) -> anyhow::Result<Arc<dyn Directory>> {
@@ -320,12 +327,16 @@ fn directory(config: &Config, clock: &Arc<dyn Clock>, own_ods: &OdsCode) -> anyh
         http.clone(),
         Arc::clone(clock),
     )?;
-    let settings = PdsConfig {
-        base_url: pds.base_url.clone(),
+    Ok(Arc::new(PdsClient::new(pds_settings(config, own_ods), http, Some(tokens), Arc::clone(clock))))
+}
+
+fn pds_settings(config: &Config, own_ods: &OdsCode) -> PdsConfig {
+    PdsConfig {
+        base_url: config.pds.base_url.clone(),
         end_user_organisation: Some(own_ods.clone()),
-        retry_wait_max: Duration::from_secs(2),
-    };
-    Ok(Arc::new(PdsClient::new(settings, http, Some(tokens), Arc::clone(clock))))
+        // As long as an answer may take: a busy PDS asks for some five seconds.
+        retry_wait_max: Duration::from_secs(u64::from(config.delivery.attempt_seconds)),
+    }
 }
 
 fn http(
@@ -409,4 +420,17 @@ fn extra_roots(config: &Config, ca: Option<&Path>) -> anyhow::Result<Vec<u8>> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_pds_is_waited_for_as_long_as_an_answer_may_take() {
+        let config = Config::load_from(None, []).expect("the defaults").config;
+        let settings = pds_settings(&config, &"Y99900".parse().expect("a code"));
+        assert_eq!(settings.retry_wait_max.as_secs(), u64::from(config.delivery.attempt_seconds));
+        assert!(settings.retry_wait_max >= Duration::from_secs(5), "what PDS asks for in its specification");
+    }
 }

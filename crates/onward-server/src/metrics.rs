@@ -10,6 +10,7 @@ use onward_core::store::alerts::AlertKind;
 use onward_core::store::retention::BodyClass;
 use onward_core::store::subscriptions::SubscriptionStatus;
 use onward_gateway::breaker::OpenEndpoint;
+use onward_gateway::mailbox::Standing as Mailbox;
 
 use crate::witnessing::Standing as WitnessStanding;
 
@@ -91,6 +92,21 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         "Endpoints that are left alone after failures in a row.",
         open.collect(),
     );
+    if let Some(mailbox) = standing.mailbox {
+        let age = u64::try_from(now.duration_since(mailbox.listed).as_secs()).unwrap_or(0);
+        family(
+            "mesh_inbox_look_age_seconds",
+            "gauge",
+            "Time since this gateway listed our MESH mailbox last; since its first try where it never could.",
+            one(age),
+        );
+        family(
+            "mesh_inbox_staying_messages",
+            "gauge",
+            "Messages in our MESH mailbox that this gateway could not collect; MESH deletes them after five days.",
+            one(mailbox.staying),
+        );
+    }
     let subscriptions = SubscriptionStatus::ALL.iter().map(|status| {
         let count = standing.subscriptions.iter().filter(|own| *own == status).count();
         (format!("{{status=\"{status}\"}}"), u64::try_from(count).unwrap_or(u64::MAX))
@@ -179,6 +195,8 @@ pub struct Standing {
     pub large_kilobytes: u64,
     /// Kilobytes of large messages that are with the scanner here.
     pub scanning_kilobytes: u64,
+    /// How our MESH mailbox stands to this gateway; none where it has none.
+    pub mailbox: Option<Mailbox>,
     /// Open alerts by kind.
     pub alerts: Vec<(AlertKind, u64)>,
     /// The oldest month of each class of which content is stored (year * 100 + month).
@@ -231,8 +249,10 @@ mod tests {
         let alerts = vec![(AlertKind::HoldOverdue, 3)];
         let subscriptions = vec![SubscriptionStatus::Active, SubscriptionStatus::Error, SubscriptionStatus::Active];
         let syslog = Some((3, true));
+        let mailbox = Some(Mailbox { listed: now - jiff::SignedDuration::from_secs(400), staying: 2 });
         let standing = Standing {
             paused: 2,
+            mailbox,
             large_kilobytes: 1_900,
             scanning_kilobytes: 5_700,
             alerts,
@@ -244,7 +264,9 @@ mod tests {
             syslog,
         };
         let page = page(&figures, &standing, now);
-        assert_eq!(crate::cli::operations::silent_endpoints(&page)["https"], 1, "`onward status` reads it");
+        let told = crate::cli::operations::Told::read(&page);
+        assert_eq!(told.silent["https"], 1, "`onward status` reads it");
+        assert_eq!((told.mailbox_age, told.mailbox_staying), (Some(400), Some(2)));
         for line in [
             "onward_messages_accepted_total 7",
             "onward_deliveries{state=\"failed\",transport=\"inbox\"} 2",
@@ -260,6 +282,8 @@ mod tests {
             "onward_alerts_open{kind=\"hold-overdue\"} 3",
             "onward_alerts_open{kind=\"delivery-failed\"} 0",
             "onward_endpoints_not_answering{transport=\"https\"} 1",
+            "onward_mesh_inbox_look_age_seconds 400",
+            "onward_mesh_inbox_staying_messages 2",
             "onward_endpoints_not_answering{transport=\"mesh\"} 0",
             "onward_audit_cosigned_entries{witness=\"w.example\"} 40",
             "onward_audit_cosignature_age_seconds{witness=\"w.example\"} 8",

@@ -27,6 +27,9 @@ use crate::metrics::Standing;
 use crate::traces::Ended;
 use crate::{api, in_force, listener};
 
+/// How long open requests and attempts may take to finish at the end.
+const DRAIN: Duration = Duration::from_secs(30);
+
 /// A running gateway.
 pub struct Running {
     /// What the handlers use.
@@ -109,6 +112,7 @@ impl Running {
         tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).alert_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).resend_many_until(stopped.clone()));
+        tasks.spawn(Arc::clone(&gateway).ask_again_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).call_subscribers_until(stopped.clone()));
         tasks.spawn(refusals::tell_until(Arc::clone(&app), stopped.clone()));
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
@@ -130,11 +134,21 @@ impl Running {
         self.tasks.spawn(ended.export_until(http, traces.clone(), self.stop.subscribe()));
     }
 
-    /// Lets open requests and attempts finish, and ends.
+    /// Lets open requests and attempts finish, and ends; what takes longer than [`DRAIN`] is broken off, as a crash would.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
-        while self.tasks.join_next().await.is_some() {}
+        if !finished(&mut self.tasks, DRAIN).await {
+            tracing::warn!("stopped before everything had finished");
+        }
     }
+}
+
+/// Waits for the tasks to end, and breaks off what has not by then; whether all ended by themselves.
+async fn finished(tasks: &mut JoinSet<()>, within: Duration) -> bool {
+    let all = async { while tasks.join_next().await.is_some() {} };
+    let is_done = tokio::time::timeout(within, all).await.is_ok();
+    tasks.shutdown().await;
+    is_done
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -240,6 +254,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
             let paused = u64::try_from(pauses.len()).unwrap_or(u64::MAX);
             let standing = Standing {
                 paused,
+                mailbox: app.gateway.mailbox_standing(),
                 large_kilobytes: app.gateway.large_kilobytes(),
                 scanning_kilobytes: app.gateway.scanning_kilobytes(),
                 alerts,
@@ -269,5 +284,20 @@ async fn ready(app: Arc<App>, told: String) -> (StatusCode, String) {
             tracing::error!(%error, "not ready");
             (StatusCode::SERVICE_UNAVAILABLE, "the store cannot commit\n".to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_waits_for_what_finishes_and_not_for_ever() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tokio::time::sleep(Duration::from_millis(5)));
+        assert!(finished(&mut tasks, Duration::from_secs(600)).await);
+        tasks.spawn(std::future::pending());
+        assert!(!finished(&mut tasks, Duration::from_millis(5)).await);
+        assert!(tasks.is_empty());
     }
 }

@@ -51,7 +51,8 @@ impl MeshClient {
     async fn chunk(&self, path: &[&str]) -> Result<Answer, SendError> {
         let mut headers = self.headers();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-        let answer = self.call(Method::GET, path, headers, Bytes::new()).await.map_err(HttpFault::of_repeatable)?;
+        let answer = self.downloads.send(Method::GET, self.url(path), headers, Bytes::new()).await;
+        let answer = answer.map_err(HttpFault::of_repeatable)?;
         match answer.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(permanent("the MESH message is no longer in our inbox")),

@@ -1,10 +1,12 @@
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use onward_core::state::RecipientKind;
 use onward_core::transport::Addressee;
 use onward_core::{DeliveryId, SystemClock};
 
 use super::*;
+use crate::http::HttpConfig;
 use crate::loopback::{Partner, Reply, Seen, loopback_config};
 
 fn ok() -> Reply {
@@ -27,6 +29,10 @@ fn config(partner: &Partner) -> MeshConfig {
         Secret::new("password".to_owned()),
         Secret::new("TestKey".to_owned()),
     )
+}
+
+fn client_by(partner: &Partner, http: &HttpConfig) -> MeshClient {
+    MeshClient::new(config(partner), HttpClient::new(http).expect("a client"), Arc::new(SystemClock))
 }
 
 fn client_with(partner: &Partner, config: MeshConfig) -> MeshClient {
@@ -395,6 +401,33 @@ async fn the_listing_skips_what_is_no_identifier() {
 }
 
 #[tokio::test]
+async fn a_long_listing_is_read_page_by_page() {
+    let page = |ids: &str, next: &str| {
+        Reply::new("200 OK", &[], format!(r#"{{"messages":[{ids}],"links":{{"self":"/x"{next}}}}}"#).as_bytes())
+    };
+    let next =
+        r#","next":"https://elsewhere.example/messageexchange/X/inbox?max_results=1&continue_from=eyJwayI6%3D%3D""#;
+    let partner = Partner::start(vec![ok(), page("\"2026_A\"", next), page("\"2026_B\"", "")]).await;
+    assert_eq!(client(&partner).list().await, Ok(vec!["2026_A".to_owned(), "2026_B".to_owned()]));
+    let seen = partner.seen();
+    assert_eq!(seen.len(), 3, "and nobody else is asked");
+    let line = "GET /messageexchange/X26ABC1/inbox?max_results=500&continue_from=eyJwayI6%3D%3D HTTP/1.1";
+    assert_eq!(seen[2].line, line);
+    // A list that leads back to itself ends.
+    let partner = Partner::start(vec![ok(), page("\"2026_A\"", next), page("\"2026_B\"", next)]).await;
+    assert_eq!(client(&partner).list().await.map(|ids| ids.len()), Ok(2));
+}
+
+#[tokio::test]
+async fn a_large_message_may_take_longer_than_a_send() {
+    let partner = Partner::start(vec![ok(), Reply::Hang]).await;
+    let slow = HttpConfig { total_timeout: Duration::from_millis(50), ..partner.config() };
+    let quick = HttpConfig { total_timeout: Duration::from_secs(600), ..partner.config() };
+    let client = client_by(&partner, &quick).with_downloads(HttpClient::new(&slow).expect("a client"));
+    assert!(matches!(client.fetch("2026_A").await, Err(SendError::Transient { .. })), "by the downloads' own timeout");
+}
+
+#[tokio::test]
 async fn hostile_identifiers_never_become_paths() {
     let partner = Partner::start(vec![ok()]).await;
     let client = client(&partner);
@@ -405,6 +438,18 @@ async fn hostile_identifiers_never_become_paths() {
         assert!(client.tracking(id).await.is_err());
     }
     assert_eq!(partner.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn both_versions_of_tracking_are_read() {
+    let second =
+        br#"{"message_id":"2026_A","local_id":"l","recipient":"X2612345","status":"accepted","status_code":"14"}"#;
+    let first = br#"{"messageId":"2026_A","localId":"l","recipient":"X2612345","status":"accepted","statusCode":"14"}"#;
+    let partner = Partner::start(vec![ok(), Reply::new("200 OK", &[], second), Reply::new("200 OK", &[], first)]).await;
+    let client = client(&partner);
+    let tracked = client.tracking("2026_A").await.expect("read").expect("known");
+    assert_eq!((tracked.local_id.as_deref(), tracked.status_code.as_deref()), (Some("l"), Some("14")));
+    assert_eq!(client.tracking("2026_A").await, Ok(Some(tracked)), "version 1");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA512, UnparsedPub
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jiff::Timestamp;
+use jiff::civil::{Date, date};
 use onward_core::SystemClock;
 use onward_core::directory::Sensitivity;
 use serde_json::{Value, json};
@@ -33,7 +34,11 @@ fn minimal() -> Value {
 }
 
 fn read(value: &Value) -> Result<Option<PdsPatient>, DirectoryError> {
-    patient::read(value.to_string().as_bytes())
+    read_on(value, date(2025, 6, 30))
+}
+
+fn read_on(value: &Value, today: Date) -> Result<Option<PdsPatient>, DirectoryError> {
+    patient::read(value.to_string().as_bytes(), today)
 }
 
 /// A file of the NHS, or `None` (loudly) where the shared data are absent.
@@ -66,7 +71,11 @@ fn the_pds_sandboxs_patients_are_understood() {
         ("Minimal_Patient.json", "9000000033", None, vec![], Sensitivity::Unrestricted, None),
     ] {
         let Some(body) = mock(file) else { continue };
-        let patient = patient::read(&body).expect(file).expect(file);
+        // The sandbox's registrations hold from 2024-01-01 to 2025-12-31.
+        let former = patient::read(&body, date(2026, 1, 1)).expect(file).expect(file);
+        assert_eq!(former.registered_practice, None, "{file}: registered no more");
+        assert_eq!(former.family.as_deref(), family, "{file}: the usual name stays");
+        let patient = patient::read(&body, date(2025, 12, 31)).expect(file).expect(file);
         assert_eq!(patient.nhs_number.expose(), id, "{file}");
         assert_eq!((patient.family.as_deref(), patient.given), (family, given.into_iter().map(String::from).collect()));
         assert_eq!(patient.sensitivity, sensitivity, "{file}");
@@ -82,7 +91,7 @@ fn the_pds_sandboxs_patients_are_understood() {
 fn search_results_are_not_a_person() {
     for file in ["PatientSearch.json", "PatientCompoundName.json", "RelatedPersonBundle.json"] {
         let Some(body) = mock(file) else { continue };
-        assert!(matches!(patient::read(&body), Err(DirectoryError::Unintelligible(_))), "{file}");
+        assert!(matches!(patient::read(&body, date(2025, 6, 30)), Err(DirectoryError::Unintelligible(_))), "{file}");
     }
 }
 
@@ -119,6 +128,86 @@ fn the_usual_name_goes_before_the_official_one() {
 }
 
 #[test]
+fn names_that_are_in_use_beside_the_usual_one_are_kept() {
+    let mut patient = minimal();
+    patient["name"] = json!([
+        { "use": "old", "family": "A" }, { "use": "maiden", "family": "B" }, { "use": "usual", "family": "U" },
+        { "use": "temp", "family": "C", "given": ["D"], "period": { "start": "2025-06-30", "end": "2025-06-30" } },
+        { "use": "temp", "family": "E", "period": { "start": "2020-01-01", "end": "2025-06-29" } },
+        { "use": "nickname", "given": ["F"] }
+    ]);
+    let person = read(&patient).expect("read").expect("a person");
+    assert_eq!(person.family.as_deref(), Some("U"));
+    let also: Vec<_> = person.also.iter().map(|name| (name.family.as_deref(), name.given.len())).collect();
+    assert_eq!(also, [(Some("C"), 1), (None, 1)]);
+    assert_eq!(format!("{:?}", person.also[0]), "PdsName(redacted)");
+}
+
+#[test]
+fn a_practice_where_the_person_was_registered_is_not_theirs() {
+    let with = |period: Value, today: Date| {
+        let mut patient = minimal();
+        patient["generalPractitioner"] = json!([{ "identifier": { "value": "Y12345", "period": period } }]);
+        let removal = json!({
+            "url": "https://fhir.nhs.uk/StructureDefinition/Extension-PDS-RemovalFromRegistration",
+            "extension": [
+                { "url": "removalFromRegistrationCode", "valueCodeableConcept": {} },
+                { "url": "effectiveTime", "valuePeriod": period }
+            ]
+        });
+        let registered = read_on(&patient, today).map(|patient| patient.expect("a person").registered_practice);
+        patient["generalPractitioner"] = json!([{ "identifier": { "value": "Y12345" } }]);
+        patient["extension"] = json!([removal]);
+        let removed = read_on(&patient, today).map(|patient| patient.expect("a person").registered_practice);
+        (registered.map(|practice| practice.is_some()), removed.map(|practice| practice.is_none()))
+    };
+    for (period, holds) in [
+        (json!({ "start": "2024-01-01" }), true),
+        (json!({ "start": "2024-01-01", "end": "2025-06-30" }), true),
+        (json!({ "start": "2024-01-01", "end": "2025-06-29" }), false),
+        (json!({ "start": "2025-06-30" }), true),
+        (json!({ "start": "2025-07-01" }), false),
+        (json!({ "start": "2024-01-01T00:00:00+00:00", "end": "2025-06-30T00:00:00+00:00" }), true),
+        (json!({ "start": "2024-01-01T00:00:00+00:00", "end": "2025-06-29T22:59:59+00:00" }), false),
+        // Summer time: the last hour of the day in UTC is the next day in London.
+        (json!({ "start": "2025-06-29T23:00:00+00:00" }), true),
+        (json!({ "start": "2024", "end": "2025-06" }), true),
+        (json!({ "end": "2025-05" }), false),
+        (json!({ "end": "2024" }), false),
+        (json!({}), true),
+    ] {
+        assert_eq!(with(period.clone(), date(2025, 6, 30)), (Ok(holds), Ok(holds)), "{period}");
+    }
+    for strange in [json!({ "start": "soon" }), json!({ "end": "2025-13-01" }), json!({ "end": "éé" })] {
+        let (registered, removed) = with(strange.clone(), date(2025, 6, 30));
+        assert!(matches!(registered, Err(DirectoryError::Unintelligible(_))), "{strange}");
+        assert!(matches!(removed, Err(DirectoryError::Unintelligible(_))), "{strange}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_knows_the_day() {
+    let mut person = minimal();
+    person["generalPractitioner"] =
+        json!([{ "identifier": { "value": "Y12345", "period": { "start": "2024-01-01", "end": "2025-06-29" } } }]);
+    let partner = Partner::start(vec![Reply::new("200 OK", &[], person.to_string().as_bytes())]).await;
+    let config = PdsConfig {
+        base_url: partner.url("/personal-demographics/FHIR/R4"),
+        end_user_organisation: None,
+        retry_wait_max: Duration::from_secs(1),
+    };
+    let practice = async |second: i64| {
+        let http = HttpClient::new(&partner.config()).expect("a client");
+        let clock = Arc::new(Turned(AtomicI64::new(second)));
+        let client = PdsClient::new(config.clone(), http, None, clock);
+        client.patient(&number()).await.expect("answered").expect("a person").registered_practice.is_some()
+    };
+    // 22:59:59 and 23:00:00 UTC on 29 June 2025: midnight in London.
+    assert!(practice(1_751_237_999).await);
+    assert!(!practice(1_751_238_000).await);
+}
+
+#[test]
 fn the_nominated_pharmacy_may_be_nested_and_must_be_one() {
     let url = "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-NominatedPharmacy";
     let reference = |code: &str| json!({ "identifier": { "value": code, "period": { "start": "2020-01-01" } } });
@@ -134,6 +223,13 @@ fn the_nominated_pharmacy_may_be_nested_and_must_be_one() {
         { "url": "period", "valuePeriod": {} }, { "url": "pharmacy", "valueReference": reference("FLG02") }
     ] }]);
     assert_eq!(with(nested), Ok(Some("FLG02".to_owned())));
+    let until = |code: &str, end: &str| json!({ "url": url, "valueReference": { "identifier": { "value": code, "period": { "start": "2020-01-01", "end": end } } } });
+    assert_eq!(with(json!([until("FLG02", "2025-06-29")])), Ok(None), "nominated no more");
+    assert_eq!(with(json!([until("FLG03", "2025-06-29"), until("FLG02", "2025-06-30")])), Ok(Some("FLG02".to_owned())));
+    let ended = json!([{ "url": url, "extension": [
+        { "url": "period", "valuePeriod": { "end": "2025-06-29" } }, { "url": "pharmacy", "valueReference": reference("FLG02") }
+    ] }]);
+    assert_eq!(with(ended), Ok(None));
     assert_eq!(with(json!([{ "url": "urn:other", "valueReference": reference("FLG02") }])), Ok(None));
     for strange in [
         json!([plain("FLG02"), plain("FLG03")]),
@@ -156,7 +252,7 @@ fn errors_do_not_repeat_the_answer() {
         format!("<html>{secret}"),
         String::new(),
     ] {
-        match patient::read(body.as_bytes()) {
+        match patient::read(body.as_bytes(), date(2025, 6, 30)) {
             Err(DirectoryError::Unintelligible(reason)) => assert!(!reason.contains(secret), "{reason}"),
             other => panic!("{other:?}"),
         }
@@ -186,11 +282,9 @@ async fn nobody_busy_and_broken_are_told_apart() {
         (Reply::new("404 x", &[], b"{}"), "none"),
         (Reply::new("400 x", &[], b"{}"), "unavailable"),
         (Reply::new("403 x", &[], b"{}"), "unavailable"),
-        (Reply::new("408 x", &[], b"{}"), "unavailable"),
         (Reply::new("500 x", &[], b"{}"), "unavailable"),
         (Reply::new("301 x", &["Location: /elsewhere"], b""), "unavailable"),
         (Reply::new("503 x", &["Retry-After: 3600"], b""), "unavailable"),
-        (Reply::new("429 x", &[], b""), "unavailable"),
         (Reply::Hang, "unavailable"),
         (Reply::new("200 x", &[], b"[]"), "unintelligible"),
         (Reply::new("200 x", &[], &vec![b' '; 2 << 20]), "unintelligible"),
@@ -214,12 +308,19 @@ async fn nobody_busy_and_broken_are_told_apart() {
 #[tokio::test]
 async fn a_busy_pds_is_asked_once_more_under_the_same_request_id() {
     let busy = || Reply::new("429 x", &["Retry-After: 0"], b"");
-    let person = Reply::new("200 OK", &[], minimal().to_string().as_bytes());
-    let partner = Partner::start(vec![busy(), person]).await;
+    let partner = Partner::start(vec![busy(), person()]).await;
     assert!(client(&partner, None).patient(&number()).await.expect("answered").is_some());
     let seen = partner.seen();
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0].header("x-request-id"), seen[1].header("x-request-id"));
+
+    // No time is told: a second is given.
+    for untold in ["429 x", "503 x", "408 x"] {
+        let partner = Partner::start(vec![Reply::new(untold, &[], b""), person()]).await;
+        assert!(client(&partner, None).patient(&number()).await.expect("answered").is_some(), "{untold}");
+        let seen = partner.seen();
+        assert_eq!(seen[0].header("x-request-id"), seen[1].header("x-request-id"), "{untold}");
+    }
 
     let partner = Partner::start(vec![busy()]).await;
     assert!(matches!(client(&partner, None).patient(&number()).await, Err(DirectoryError::Unavailable(_))));

@@ -139,22 +139,39 @@ pub(super) async fn healthcheck(command: &Healthcheck, terminal: &mut Terminal) 
     Ok(Exit::answer(ready))
 }
 
-/// Endpoints that the running gateway leaves alone at present, by transport; none where no gateway answers here.
-pub(super) async fn not_answering(config: &Config) -> Option<BTreeMap<String, u64>> {
+/// What the running gateway tells of itself; nothing where none answers here.
+pub(super) async fn told(config: &Config) -> Option<Told> {
     let (http, url) = operations_page(config, "metrics").ok()?;
     let answer = http.send(Method::GET, url, HeaderMap::new(), bytes::Bytes::new()).await.ok()?;
     let page = answer.bytes().await.ok()?;
-    Some(silent_endpoints(std::str::from_utf8(&page).ok()?))
+    Some(Told::read(std::str::from_utf8(&page).ok()?))
 }
 
-/// The same, read off the page of the metrics.
-pub(crate) fn silent_endpoints(page: &str) -> BTreeMap<String, u64> {
-    let told = page.lines().filter_map(|line| {
-        let (transport, count) =
-            line.strip_prefix("onward_endpoints_not_answering{transport=\"")?.split_once("\"} ")?;
-        Some((transport.to_owned(), count.parse().ok()?))
-    });
-    told.collect()
+/// What a running gateway tells of itself and the store does not know.
+pub(crate) struct Told {
+    /// Endpoints that it leaves alone at present, by transport.
+    pub(crate) silent: BTreeMap<String, u64>,
+    /// Seconds since it listed our MESH mailbox; none where it has none.
+    pub(crate) mailbox_age: Option<u64>,
+    /// Messages there that it could not collect.
+    pub(crate) mailbox_staying: Option<u64>,
+}
+
+impl Told {
+    /// Reads it off the page of the metrics.
+    pub(crate) fn read(page: &str) -> Self {
+        let silent = page.lines().filter_map(|line| {
+            let (transport, count) =
+                line.strip_prefix("onward_endpoints_not_answering{transport=\"")?.split_once("\"} ")?;
+            Some((transport.to_owned(), count.parse().ok()?))
+        });
+        let one = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        Self {
+            silent: silent.collect(),
+            mailbox_age: one("onward_mesh_inbox_look_age_seconds "),
+            mailbox_staying: one("onward_mesh_inbox_staying_messages "),
+        }
+    }
 }
 
 /// A page of the operations listener, and who asks for it: plain HTTP on loopback, else TLS, with whatever certificate the listener

@@ -1,7 +1,5 @@
 //! `onward status`: where a transfer and its copies are.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryFigure, DeliveryRecord, NewHold, Store, TransferRecord};
@@ -11,9 +9,12 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::open::{ConfigArgs, Desk, minute, now};
-use super::operations;
+use super::operations::{self, Told};
 use super::pause;
 use super::terminal::{Style, Terminal};
+
+/// A mailbox that was not read for so long is told of: looks are seconds apart.
+const MAILBOX_OVERDUE_SECONDS: u64 = 300;
 
 /// Shows a transfer with its deliveries: states, attempts, acknowledgement codes. Without an identifier: how the gateway
 /// stands, and what is paused.
@@ -81,8 +82,8 @@ pub(super) struct Delivery {
 pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
     let (config, store) = command.config.existing_store().await?;
     let Some(id) = command.id else {
-        let silent = operations::not_answering(&config).await;
-        return overview(store.as_ref(), silent, command.json, terminal).await;
+        let told = operations::told(&config).await;
+        return overview(store.as_ref(), told, command.json, terminal).await;
     };
     let found = match store.transfer(TransferId(id)).await? {
         Some(transfer) => Some(transfer),
@@ -106,12 +107,7 @@ pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
 }
 
 /// How the gateway stands.
-async fn overview(
-    store: &dyn Store,
-    silent: Option<BTreeMap<String, u64>>,
-    as_json: bool,
-    terminal: &mut Terminal,
-) -> Outcome {
+async fn overview(store: &dyn Store, told: Option<Told>, as_json: bool, terminal: &mut Terminal) -> Outcome {
     let figures = store.figures(now()).await?;
     let pauses = store.pauses().await?;
     if as_json {
@@ -127,7 +123,9 @@ async fn overview(
         terminal.json(&json!({
             "accepted": figures.accepted, "refused": figures.refused, "holds_open": figures.holds_open,
             "holds_overdue": figures.holds_overdue, "deliveries": deliveries, "paused": pauses,
-            "not_answering": silent,
+            "not_answering": told.as_ref().map(|told| &told.silent),
+            "mesh_inbox_look_age_seconds": told.as_ref().and_then(|told| told.mailbox_age),
+            "mesh_inbox_staying_messages": told.as_ref().and_then(|told| told.mailbox_staying),
         }));
         return Ok(Exit::Done);
     }
@@ -144,15 +142,28 @@ async fn overview(
     if !pauses.is_empty() {
         pause::show(&pauses, terminal);
     }
-    match silent {
-        Some(silent) => silent.iter().filter(|(_, count)| **count > 0).for_each(|(transport, count)| {
-            terminal.say(format_args!(
-                "{count} endpoint(s) by {transport} do not answer: one copy tries each again from time to time"
-            ));
-        }),
+    match told {
+        Some(told) => say(&told, terminal),
         None => terminal.say("no gateway answers on this machine"),
     }
     Ok(Exit::Done)
+}
+
+fn say(told: &Told, terminal: &mut Terminal) {
+    for (transport, count) in told.silent.iter().filter(|(_, count)| **count > 0) {
+        terminal.say(format_args!(
+            "{count} endpoint(s) by {transport} do not answer: one copy tries each again from time to time"
+        ));
+    }
+    if let Some(age) = told.mailbox_age.filter(|age| *age >= MAILBOX_OVERDUE_SECONDS) {
+        let minutes = age / 60;
+        terminal.say(format_args!("our MESH mailbox could not be read for {minutes} minutes: the log says why"));
+    }
+    if let Some(count) = told.mailbox_staying.filter(|count| *count > 0) {
+        terminal.say(format_args!(
+            "{count} message(s) in our MESH mailbox cannot be collected: MESH deletes them after five days; the log says why"
+        ));
+    }
 }
 
 fn shown(transfer: &TransferRecord) -> Shown {

@@ -399,6 +399,7 @@ fn mesh(config: &Config, findings: &mut Findings) {
         findings.warning("mesh.certificate_file", "not set: the NHS MESH environments want mutual TLS");
     }
     findings.positive("mesh.poll_seconds", mesh.poll_seconds);
+    findings.positive("mesh.request_seconds", mesh.request_seconds);
     findings.positive("mesh.chunk_bytes", mesh.chunk_bytes);
     if usize::try_from(mesh.chunk_bytes).is_ok_and(|bytes| bytes > MeshConfig::CHUNK_BYTES) {
         findings

@@ -46,6 +46,8 @@ pub struct Mesh {
     pub gp_routing_date: GpRoutingDate,
     /// Time between two looks into our mailbox, seconds.
     pub poll_seconds: u32,
+    /// Longest download of one message, or of one of its chunks, from our mailbox, seconds.
+    pub request_seconds: u32,
     /// Plain `http:` to a loopback address.
     pub allow_plain_loopback: bool,
 }

@@ -69,8 +69,13 @@ pub(crate) async fn a_copy_is_leased_to_one(store: Shared) {
     assert_eq!(lease.rendition.html.as_deref(), Some(&b"<p>what travels</p>"[..]));
     assert_eq!(lease.workflow.as_ref().map(ToString::to_string).as_deref(), Some("TOC_FHIR_IP_DISCH"));
     assert!(claim(&store, 29).await.is_empty(), "leased");
+    let is_leased = async |now: i64| store.is_leased(id, at(now)).await.expect("readable");
+    assert!(is_leased(29).await);
+    assert!(!is_leased(30).await, "it has run out");
 
     assert!(end(&store, lease, sent(), 5).await);
+    assert!(!is_leased(5).await, "the attempt has ended");
+    assert!(!store.is_leased(DeliveryId::random(), at(5)).await.expect("readable"));
     assert!(!end(&store, lease, sent(), 6).await, "an attempt ends once");
     let copy = read(&store, id).await;
     assert_eq!((copy.state, copy.version, copy.attempts), (DeliveryState::Sent, 2, 1));

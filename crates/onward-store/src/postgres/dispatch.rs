@@ -36,11 +36,36 @@ pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
          AND ($4::text IS NULL OR d.endpoint = $4) AND d.endpoint <> ALL($5::text[])
      ORDER BY d.next_attempt, d.sequence LIMIT $3 FOR UPDATE OF d SKIP LOCKED";
 
+/// Now, by the clock by which leases run out.
+async fn lease_now(
+    c: &Client,
+    clock: LeaseClock,
+    #[cfg_attr(not(test), expect(unused))] now: Timestamp,
+) -> Result<i64, Failure> {
+    match clock {
+        LeaseClock::Database => database_now(c).await,
+        #[cfg(test)]
+        LeaseClock::Caller => Ok(micros(now)),
+    }
+}
+
+/// Whether a lease of this copy runs.
+pub(super) async fn is_leased(
+    c: &Client,
+    delivery: DeliveryId,
+    now: Timestamp,
+    clock: LeaseClock,
+) -> Result<bool, Failure> {
+    let now = lease_now(c, clock, now).await?;
+    let leased = "SELECT 1 AS leased FROM deliveries WHERE id = $1 AND lease_until > $2";
+    Ok(session::first(c, leased, &[&delivery.0, &now]).await?.is_some())
+}
+
 /// Leases what is due, writing each attempt before anything is sent. Leases run by the database's clock: a node whose own clock is
 /// wrong neither takes others' leases early nor keeps its own too long (trust.md §7, faults 19 to 21).
 pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<Vec<Lease>, Failure> {
     let c = work.client();
-    let lease_now = lease_now(work, claim.now).await?;
+    let lease_now = lease_now(c, work.shared().lease_clock, claim.now).await?;
     // Endpoints are compared as they are stored.
     let only = claim.only.as_ref().map(json);
     let except: Vec<String> = claim.except.iter().map(json).collect();
@@ -99,18 +124,9 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     Ok(leases)
 }
 
-/// Now by the clock that leases run by, microseconds.
-async fn lease_now(work: &Work<'_>, _caller: Timestamp) -> Result<i64, Failure> {
-    match work.shared().lease_clock {
-        LeaseClock::Database => database_now(work.client()).await,
-        #[cfg(test)]
-        LeaseClock::Caller => Ok(micros(_caller)),
-    }
-}
-
 /// Makes leases last longer whose token still is their copy's.
 pub(super) async fn renew<'j>(work: &mut Work<'j>, renewal: &'j Renewal) -> Result<Vec<bool>, Failure> {
-    let until = lease_now(work, renewal.now).await? + micros(renewal.lease_until) - micros(renewal.now);
+    let until = lease_now(work.client(), work.shared().lease_clock, renewal.now).await? + micros(renewal.lease_until) - micros(renewal.now);
     let ids: Vec<Uuid> = renewal.held.iter().map(|(id, _)| id.0).collect();
     let tokens: Vec<i64> = renewal.held.iter().map(|(_, token)| signed(*token)).collect();
     // In the order in which ends are locked.

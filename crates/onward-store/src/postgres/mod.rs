@@ -273,6 +273,11 @@ impl Store for PostgresStore {
         self.read(reference.to_owned(), |c, reference| deliveries::by_reference(c, reference).boxed()).await
     }
 
+    async fn is_leased(&self, delivery: DeliveryId, now: Timestamp) -> Result<bool, StoreError> {
+        let asked = (delivery, now, self.shared.lease_clock);
+        self.read(asked, |c, (delivery, now, clock)| dispatch::is_leased(c, *delivery, *now, *clock).boxed()).await
+    }
+
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
         self.read(query, |c, query| deliveries::list(c, query).boxed()).await
     }

@@ -42,6 +42,12 @@ pub(super) fn end_all_leases(c: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Whether a lease of this copy runs.
+pub(super) fn is_leased(c: &Connection, id: DeliveryId, now: Timestamp) -> rusqlite::Result<bool> {
+    c.prepare_cached("SELECT 1 FROM deliveries WHERE id = ? AND lease_until > ?")?
+        .exists(params![id.to_string(), micros(now)])
+}
+
 /// Leases what is due, writing each attempt before anything is sent.
 pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure> {
     let Claim { now, lease_until, limit, except, only, intent } = claim;

@@ -266,6 +266,10 @@ impl Store for SqliteStore {
         self.read(move |c| deliveries::by_reference(c, &reference)).await
     }
 
+    async fn is_leased(&self, delivery: DeliveryId, now: Timestamp) -> Result<bool, StoreError> {
+        self.read(move |c| Ok(dispatch::is_leased(c, delivery, now)?)).await
+    }
+
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
         self.read(move |c| deliveries::list(c, &query)).await
     }

@@ -103,9 +103,10 @@ pub(super) fn hold(reason: HoldReason) -> (&'static str, &'static str) {
         HoldReason::SupersededNhsNumber => {
             ("PDS has another NHS number for this person", "Ask the ward to send it again under the new number.")
         }
-        HoldReason::Deceased => {
-            ("The person has died", "Ring the ward and the home. Let it go on only if the home still needs it.")
-        }
+        HoldReason::Deceased => (
+            "The person has died",
+            "Ring the ward and the home. Let it go on only if they still need it: it is then sent.",
+        ),
         HoldReason::CareHomeMissing => {
             ("The message names no care home", "Ask the ward which home it is, then ask for it to be sent there.")
         }
@@ -148,9 +149,10 @@ pub(super) fn hold(reason: HoldReason) -> (&'static str, &'static str) {
             "A recipient’s rules would cut out something safety-critical",
             "Have the disclosure policy looked at, then let it go on.",
         ),
-        HoldReason::DirectoryUnavailable => {
-            ("PDS could not be asked", "When PDS answers again, let it go on: it is looked up anew.")
-        }
+        HoldReason::DirectoryUnavailable => (
+            "PDS could not be asked",
+            "It goes on by itself when PDS answers again. Let it go on to have it asked now.",
+        ),
     }
 }
 
