@@ -62,7 +62,7 @@ impl ResendStore for PostgresStore {
 }
 
 /// Queues a copy again, due at once; a replay is kept beside it. One of many was decided on because it had failed: if it has left or waits
-/// by now, nothing is to be done.
+/// by now, nothing is to be done. Nor is anything without its content: asking for it also waits for retention that is dropping the month.
 pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'j [AuditRow]) -> Result<bool, Failure> {
     let c = work.client();
     let queued = session::execute(
@@ -71,6 +71,7 @@ pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'
             "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = $1, changed = $1,
                  replay = CASE WHEN $4 THEN $3 ELSE replay END
              WHERE id = $2 AND erased IS NULL
+                 AND EXISTS (SELECT 1 FROM rendition_bodies b WHERE b.delivery = deliveries.id AND b.month = deliveries.month)
                  AND CASE WHEN $5 THEN state = 'failed' WHEN $4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > $1 END"
         ),
         &[&micros(again.at), &again.delivery.0, &REPLAYED, &(again.how == Resend::Replay), &again.bulk.is_some()],

@@ -78,7 +78,7 @@ impl ResendStore for SqliteStore {
 }
 
 /// Queues a copy again, due at once; a replay is kept beside it. One of many was decided on because it had failed: if it has left or waits
-/// by now, nothing is to be done.
+/// by now, nothing is to be done. Nor is anything without its content.
 pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> Result<bool, Failure> {
     let id = again.delivery.to_string();
     let queued = c
@@ -86,6 +86,7 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> R
             "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1,
                  replay = CASE WHEN ?4 THEN ?3 ELSE replay END
              WHERE id = ?2 AND erased IS NULL
+                 AND EXISTS (SELECT 1 FROM rendition_bodies b WHERE b.delivery = deliveries.id)
                  AND CASE WHEN ?5 THEN state = 'failed' WHEN ?4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > ?1 END"
         ))?
         .execute(params![micros(again.at), id, REPLAYED, again.how == Resend::Replay, again.bulk.is_some()])?;
