@@ -95,6 +95,7 @@ macro_rules! every_contract {
         );
         $crate::contract::every_contract!($open, retention:
             a_month_goes_but_for_what_must_stay,
+            what_has_lost_its_content_is_not_sent_again,
             people_go_when_nothing_was_recorded_about_them_since,
             rows_go_when_they_are_over,
             a_plan_is_carried_out_once,

@@ -94,12 +94,14 @@ pub(crate) fn requeue(dialect: &Dialect) -> String {
     let mark = dialect.parameter;
     // What failed, and what was not processed.
     let failed = format!("(state = 'failed' OR {})", unprocessed(""));
+    // Nothing is queued without its content.
+    let body = dialect.body_of_delivery.replace("d.", "deliveries.");
     format!(
         "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = {mark}1, changed = {mark}1,
              code = CASE WHEN state = 'rejected' THEN NULL ELSE code END,
              words = CASE WHEN state = 'rejected' THEN NULL ELSE words END,
              replay = CASE WHEN {mark}4 THEN {mark}3 ELSE replay END
-         WHERE id = {mark}2 AND erased IS NULL
+         WHERE id = {mark}2 AND erased IS NULL AND EXISTS (SELECT 1 FROM rendition_bodies b WHERE {body})
              AND CASE WHEN {mark}5 THEN {failed}
                  WHEN {mark}4 THEN {failed} OR state = 'sent'
                  ELSE {failed} OR state = 'queued' AND next_attempt > {mark}1 END"

@@ -28,7 +28,7 @@ pub(crate) fn must_stay(class: BodyClass) -> &'static str {
     }
 }
 
-/// The months of a class before `?`; rows of [`due_month`].
+/// The months of a class before `?`; rows of [`due_month`]. PostgreSQL looks from the side of what stays.
 pub(crate) fn months(class: BodyClass) -> String {
     let (table, stays) = (table(class), must_stay(class));
     format!(

@@ -4,10 +4,13 @@ use jiff::Timestamp;
 use onward_core::TransferId;
 use onward_core::audit::AuditWord;
 use onward_core::people::User;
+use onward_core::state::DeliveryState;
 use onward_core::store::alerts::{AlertKind, Channel, Concern, Contacted, NewAlert, NewNotification};
 use onward_core::store::retention::{BodyClass, DueMonth, RetentionPlan, RowClass, Schedule};
 use onward_core::store::subscriptions::{Subscription, SubscriptionStatus};
-use onward_core::store::{Acceptance, Accepted, Closure, LegalHoldOrder, Lifted, StoreError};
+use onward_core::store::{
+    Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, LegalHoldOrder, Lifted, Resend, StoreError,
+};
 use uuid::Uuid;
 
 use super::erasing::settled;
@@ -95,6 +98,28 @@ pub(crate) async fn a_month_goes_but_for_what_must_stay(store: Shared) {
     assert!(store.retention_due(&schedule).await.expect("readable").is_empty());
     assert!(store.oldest_bodies().await.expect("readable").iter().all(|(_, month)| *month > MONTH));
     assert!(is_there(&store, fifth).await);
+}
+
+pub(crate) async fn what_has_lost_its_content_is_not_sent_again(store: Shared) {
+    let copy = accept_new(&store, old(1)).await;
+    let lease = store.claim(Claim::due(at(0), at(30), 1)).await.expect("claimable").remove(0);
+    let outcome = AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None };
+    let end = AttemptEnd { delivery: copy, token: lease.token, outcome, at: at(1), audit: Vec::new() };
+    assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+    let again = async |second: i64| {
+        store.requeue(copy, Resend::Replay, "Ada Wells", "asked", at(second), vec![row(AuditWord::Release)]).await
+    };
+    let purge = async || store.purge_month(BodyClass::Renditions, MONTH, Vec::new()).await.map(|purged| purged.removed);
+    assert_eq!(again(2).await, Ok(true));
+    assert_eq!(purge().await, Ok(0), "it waits to be sent");
+    let lease = store.claim(Claim::due(at(2), at(30), 1)).await.expect("claimable").remove(0);
+    let outcome = AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None };
+    let end = AttemptEnd { delivery: copy, token: lease.token, outcome, at: at(3), audit: Vec::new() };
+    assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+    assert_eq!(purge().await, Ok(1));
+    let entries = log(&store).await.len();
+    assert_eq!(again(4).await, Ok(false), "there is nothing to send");
+    assert_eq!(log(&store).await.len(), entries);
 }
 
 pub(crate) async fn people_go_when_nothing_was_recorded_about_them_since(store: Shared) {

@@ -126,7 +126,8 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
 
 /// Makes leases last longer whose token still is their copy's.
 pub(super) async fn renew<'j>(work: &mut Work<'j>, renewal: &'j Renewal) -> Result<Vec<bool>, Failure> {
-    let until = lease_now(work.client(), work.shared().lease_clock, renewal.now).await? + micros(renewal.lease_until) - micros(renewal.now);
+    let until = lease_now(work.client(), work.shared().lease_clock, renewal.now).await? + micros(renewal.lease_until)
+        - micros(renewal.now);
     let ids: Vec<Uuid> = renewal.held.iter().map(|(id, _)| id.0).collect();
     let tokens: Vec<i64> = renewal.held.iter().map(|(_, token)| signed(*token)).collect();
     // In the order in which ends are locked.

@@ -24,6 +24,7 @@ mod operations;
 mod own;
 mod partitions;
 mod people;
+mod purge;
 mod readers;
 mod reporting;
 mod resending;

@@ -62,7 +62,7 @@ impl ResendStore for PostgresStore {
 }
 
 /// Queues a copy again, due at once; a replay is kept beside it. One of many was decided on because it had failed: if it has left or waits
-/// by now, nothing is to be done.
+/// by now, nothing is to be done. Nor is anything without its content: asking for it also waits for retention that is dropping the month.
 pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'j [AuditRow]) -> Result<bool, Failure> {
     let c = work.client();
     let queued = session::execute(

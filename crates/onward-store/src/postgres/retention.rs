@@ -1,4 +1,4 @@
-//! What goes when its time is over: a month's partition is dropped where nothing of it must stay, keys are destroyed.
+//! What goes when its time is over: months of bodies by their partitions, rows, keys.
 
 use async_trait::async_trait;
 use deadpool_postgres::Client;
@@ -15,7 +15,7 @@ use super::columns::numbered;
 use super::failure::Failure;
 use super::session;
 use super::work::Work;
-use super::{PostgresStore, erasures};
+use super::{PostgresStore, erasures, purge};
 use crate::columns::Columns;
 use crate::retention::{self, PEOPLE};
 use crate::stored::{micros, stored_count};
@@ -43,7 +43,7 @@ impl RetentionStore for PostgresStore {
     }
 
     async fn purge_month(&self, class: BodyClass, month: i64, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
-        self.writers.run((class, month, audit), |work, input| purge_month(work, input).boxed()).await
+        purge::month(self, class, month, &audit).await
     }
 
     async fn purge_rows(&self, class: RowClass, before: Timestamp, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
@@ -112,13 +112,12 @@ async fn finish<'j>(
 }
 
 async fn due(c: &Client, schedule: &Schedule) -> Result<Due, Failure> {
+    c.batch_execute(purge::PATIENCE).await?;
     let mut due = Due::default();
     let cuts = [(BodyClass::Messages, schedule.messages_before), (BodyClass::Renditions, schedule.renditions_before)];
     for (class, before) in cuts {
         let Some(before) = before else { continue };
-        for row in session::all(c, &numbered(&retention::months(class)), &[&before]).await? {
-            due.months.push(retention::due_month(class, &Columns::of("bodies", &row))?);
-        }
+        due.months.extend(purge::due(c, class, purge::Which::Before, before).await?);
     }
     if let Some(before) = schedule.people_before {
         let held = people(c, before, &mut due.people).await?;
@@ -160,35 +159,6 @@ async fn people(c: &Client, before: Timestamp, due: &mut Vec<DuePerson>) -> Resu
         retention::add_key(due, &mut held, &Columns::of("data_keys", &row))?;
     }
     Ok(held)
-}
-
-/// Nothing else may be in the transaction: a partition is dropped with a lock that everybody waits for.
-async fn purge_month<'j>(
-    work: &mut Work<'j>,
-    (class, month, audit): &'j (BodyClass, i64, Vec<AuditRow>),
-) -> Result<Purged, Failure> {
-    work.needs_every_copy()?;
-    let (c, table) = (work.client(), retention::table(*class));
-    let found = session::all(c, &numbered(&retention::months(*class)), &[&(month + 1)]).await?;
-    let mut counted = Vec::new();
-    for row in &found {
-        counted.push(retention::due_month(*class, &Columns::of("bodies", row))?);
-    }
-    let of_month = counted.into_iter().find(|each| each.month == *month);
-    let purged = match of_month {
-        None => Purged { removed: 0, kept: 0, dropped: false },
-        Some(whole) if whole.kept == 0 => {
-            c.batch_execute(&format!("DROP TABLE IF EXISTS {table}_{month}")).await?;
-            work.shared().partitions.forget();
-            Purged { removed: whole.due, kept: 0, dropped: true }
-        }
-        Some(part) => {
-            let removed = session::execute(c, &numbered(&retention::removal(*class)), &[month]).await?;
-            Purged { removed, kept: part.kept, dropped: false }
-        }
-    };
-    work.audit(audit);
-    Ok(purged)
 }
 
 async fn purge_people<'j>(work: &mut Work<'j>, gone: &'j Gone) -> Result<(), Failure> {

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use onward_core::audit::{AuditQuery, AuditWord, StoredCheckpoint};
 use onward_core::state::DeliveryState;
 use onward_core::store::Store;
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Flaw, Lease, StoreError};
+use onward_core::store::retention::{BodyClass, Purged};
+use onward_core::store::{Acceptance, Accepted, AttemptEnd, AttemptOutcome, Flaw, Lease, StoreError};
 use onward_core::{Clock, DeliveryId, TransferId};
 
 use super::columns::numbered;
@@ -402,27 +403,111 @@ async fn tables_of_others_are_left_alone() {
     );
 }
 
+/// A message of March 2020.
+fn long_ago(n: u32) -> Acceptance {
+    let mut message = acceptance(n);
+    message.transfer.received = "2020-03-31T23:59:59Z".parse().expect("a moment");
+    message
+}
+
 #[tokio::test]
-async fn a_month_is_dropped_and_not_deleted() {
+async fn a_month_is_dropped_and_what_must_stay_is_moved() {
     let Some((cluster, url, [store, other])) = two_nodes().await else { return };
-    let mut old = acceptance(1);
-    old.transfer.received = "2020-03-31T23:59:59Z".parse().expect("a moment");
-    let (transfer, copy) = (old.transfer.id, old.deliveries[0].id);
-    assert_eq!(store.accept(old).await, Ok(Accepted::New));
+    let [gone, kept] = [11, 12].map(long_ago);
+    let transfer = gone.transfer.id;
+    let (gone, kept) = (accept_new(&store, gone).await, accept_new(&store, kept).await);
+    store.open_rendition(gone, at(1), None, vec![row(AuditWord::Read)]).await.expect("committed").expect("there");
+    let file = |table: &str| {
+        cluster.tamper(&url, &format!("SELECT coalesce(to_regclass('{table}_202003')::oid::text, 'none')")).remove(0)
+    };
+    let purge = async |class| store.purge_month(class, 202_003, vec![row(AuditWord::Erase)]).await;
     assert!(store.original(transfer).await.expect("readable").is_some());
-    for table in ["message_bodies", "rendition_bodies"] {
-        assert_eq!(cluster.tamper(&url, &format!("SELECT count(*) FROM {table}_202003")), ["1"]);
-        cluster.tamper(&url, &format!("DROP TABLE {table}_202003"));
-    }
+    assert_eq!(purge(BodyClass::Messages).await, Ok(Purged { removed: 2, kept: 0, dropped: true }));
+    assert_eq!(file("message_bodies"), "none");
+    let before = file("rendition_bodies");
+    assert_eq!(purge(BodyClass::Renditions).await, Ok(Purged { removed: 1, kept: 1, dropped: false }));
+    let after = file("rendition_bodies");
+    assert!(after != before && after != "none", "another file holds what stays: {before}, {after}");
+    assert_eq!(purge(BodyClass::Renditions).await, Ok(Purged { removed: 0, kept: 1, dropped: false }));
+    assert_eq!(file("rendition_bodies"), after, "nothing was due");
     assert!(store.original(transfer).await.expect("readable").is_none());
     assert!(store.transfer(transfer).await.expect("readable").is_some(), "the record stays");
-    let read = store.open_rendition(copy, at(1), None, vec![row(AuditWord::Read)]).await;
+    let read = store.open_rendition(gone, at(1), None, vec![row(AuditWord::Read)]).await;
     assert!(read.expect("readable").is_none());
+    assert!(other.open_rendition(kept, at(1), None, Vec::new()).await.expect("readable").is_some());
+    // Moved once, it can be dropped as any other.
+    assert_eq!(purge(BodyClass::Renditions).await, Ok(Purged { removed: 1, kept: 0, dropped: true }));
+    assert_eq!(file("rendition_bodies"), "none");
     // A node that does not know of the drop makes the month anew when it needs it.
     for (node, n) in [(&store, 2), (&other, 3)] {
         let mut late = acceptance(n);
         late.transfer.received = "2020-03-01T00:00:00Z".parse().expect("a moment");
         assert_eq!(node.accept(late).await, Ok(Accepted::New));
+    }
+}
+
+#[tokio::test]
+async fn a_legal_hold_that_is_placed_while_a_month_goes_holds() {
+    let Some((cluster, url, [store, other])) = two_nodes().await else { return };
+    let message = long_ago(1);
+    let transfer = message.transfer.id;
+    let copy = accept_new(&store, message).await;
+    store.open_rendition(copy, at(1), None, Vec::new()).await.expect("committed").expect("there");
+    let holder = node(&url, LeaseClock::Database).await;
+    let holder = holder.shared.writes.get().await.expect("a connection");
+    let placing = format!(
+        "BEGIN; INSERT INTO legal_holds (id, patient, reason, placed_by, placed)
+         SELECT gen_random_uuid(), patient, '', 'Cy', 0 FROM transfers WHERE id = '{transfer}'"
+    );
+    holder.batch_execute(&placing).await.expect("placed");
+    let purge =
+        tokio::spawn(
+            async move { store.purge_month(BodyClass::Renditions, 202_003, vec![row(AuditWord::Erase)]).await },
+        );
+    let waits = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+         WHERE d.datname = current_database() AND NOT granted AND relation = 'legal_holds'::regclass";
+    while !purge.is_finished() && cluster.tamper(&url, waits) == ["0"] {
+        tokio::task::yield_now().await;
+    }
+    holder.batch_execute("COMMIT").await.expect("committed");
+    assert_eq!(purge.await.expect("it ran"), Ok(Purged { removed: 0, kept: 1, dropped: false }));
+    assert!(other.rendition(copy).await.expect("readable").is_some());
+}
+
+#[tokio::test]
+async fn what_stays_of_a_month_is_found_by_what_makes_it_stay() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = cluster.database();
+    node(&url, LeaseClock::Database).await;
+    cluster.tamper(
+        &url,
+        "INSERT INTO transfers (id, sender, client_id, message_id, event, received, patient, reply, changed, body_sha256, response)
+         SELECT gen_random_uuid(), 'RXH', 'c', n, 'e', n, n, '', n, '', '' FROM generate_series(1, 20000) n;
+         INSERT INTO deliveries (id, sequence, transfer, month, lane, sender, patient, kind, recipient, recipient_name, transport,
+             endpoint, state, version, attempts, body_bytes, acknowledgement_awaited, basis, created, changed, disclosure)
+         SELECT gen_random_uuid(), received, id, 202003, 'l', 'RXH', patient, 'care-home', 'VM1AB', '', 'inbox', '{}',
+             CASE received % 500 WHEN 1 THEN 'queued' WHEN 2 THEN 'awaiting-collection' ELSE 'received' END,
+             1, 1, 0, true, '', received, 0, '' FROM transfers;
+         CREATE TABLE message_bodies_202003 PARTITION OF message_bodies FOR VALUES IN (202003);
+         CREATE TABLE rendition_bodies_202003 PARTITION OF rendition_bodies FOR VALUES IN (202003);
+         INSERT INTO message_bodies (transfer, month, media_type, body) SELECT id, 202003, '', '' FROM transfers;
+         INSERT INTO rendition_bodies (delivery, month, media_type, body) SELECT id, 202003, '', '' FROM deliveries;
+         INSERT INTO legal_holds (id, patient, reason, placed_by, placed) VALUES (gen_random_uuid(), '7', '', 'Cy', 0);
+         ANALYZE",
+    );
+    for class in BodyClass::ALL {
+        let asked = super::purge::months(*class, super::purge::Which::Before).replace("$1", "202004");
+        let plan = cluster.tamper(&url, &format!("EXPLAIN {asked}")).join("\n");
+        let scanned =
+            ["SubPlan", "Seq Scan on transfers", "Seq Scan on deliveries"].iter().find(|text| plan.contains(**text));
+        assert_eq!(scanned, None, "{class}: {plan}");
+        let counted = cluster.tamper(&url, &asked);
+        assert_eq!(counted.len(), 1, "{counted:?}");
+        let kept = match class {
+            BodyClass::Messages => "1",
+            BodyClass::Renditions => "81",
+        };
+        assert!(counted[0].ends_with(kept), "{class}: {counted:?}");
     }
 }
 

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use deadpool_postgres::Pool;
 use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::store::NewDelivery;
 use uuid::Uuid;
@@ -49,7 +50,16 @@ pub(super) struct Work<'j> {
 
 impl<'j> Work<'j> {
     pub(super) async fn begin(shared: &'j Shared) -> Result<Self, Failure> {
-        let keyed = Keyed::begin(&shared.writes, session::WRITE, &shared.vault).await?;
+        Self::begin_on(&shared.writes, shared).await
+    }
+
+    /// By a connection that no writer waits for.
+    pub(super) async fn begin_aside(shared: &'j Shared) -> Result<Self, Failure> {
+        Self::begin_on(&shared.reads, shared).await
+    }
+
+    async fn begin_on(pool: &Pool, shared: &'j Shared) -> Result<Self, Failure> {
+        let keyed = Keyed::begin(pool, session::WRITE, &shared.vault).await?;
         Ok(Self { keyed, shared, queued: Vec::new(), log: Vec::new(), accepted: 0, held: 0 })
     }
 

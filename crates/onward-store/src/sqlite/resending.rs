@@ -78,7 +78,7 @@ impl ResendStore for SqliteStore {
 }
 
 /// Queues a copy again, due at once; a replay is kept beside it. One of many was decided on because it had failed: if it has left or waits
-/// by now, nothing is to be done.
+/// by now, nothing is to be done. Nor is anything without its content.
 pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> Result<bool, Failure> {
     let id = again.delivery.to_string();
     let queued = c.prepare_cached(&query::requeue(&DIALECT))?.execute(params![
