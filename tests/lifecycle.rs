@@ -227,6 +227,46 @@ async fn a_withdrawal_reaches_whoever_may_have_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_reaches_whoever_has_an_earlier_version() {
+    let world = World::start().await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    for held in [false, true] {
+        let first = Version::first();
+        let old = posted(&hospital, &first).await;
+        let copy = arrived(&world, old).await;
+        let path = format!("fhir/R4/Bundle/{}", copy.id);
+        assert_eq!(get(&home, &path, "text/html").await.status, 200, "the home reads the first version");
+        let second = first.next();
+        // One that names somebody whom PDS knows by another name is held.
+        let second = if held { Version::of(second.text.replace("9990000018", "9990000050")) } else { second };
+        let new = posted(&hospital, &second).await;
+        if held {
+            assert_eq!(task(&hospital, new).await["status"], "on-hold");
+        } else {
+            assert_eq!(arrived(&world, new).await.opened, None, "nobody opened it");
+        }
+        let done = put(&hospital, new, "cancelled", Some("written for somebody else")).await;
+        assert_eq!(done.status, 200, "{}", String::from_utf8_lossy(&done.body));
+        assert_eq!(get(&home, &path, "text/html").await.status, 404, "nobody works from the earlier one");
+        assert_eq!(task(&home, copy.id).await["businessStatus"]["text"], "withdrawn");
+        assert_eq!(task(&hospital, old).await["status"], "cancelled");
+        let told = [old, new].map(|id| record(&world, id));
+        let mut notices = Vec::new();
+        for told in told {
+            notices.extend(
+                told.await.deliveries.into_iter().filter_map(|copy| Some((copy.id, copy.kind, copy.notice?.of))),
+            );
+        }
+        assert_eq!(notices.len(), 1, "who has it is told once, and nobody else: {notices:?}");
+        assert_eq!((notices[0].1, notices[0].2), (RecipientKind::CareHome, copy.id));
+        let page = get(&home, &format!("fhir/R4/Bundle/{}", notices[0].0), "text/html").await;
+        assert!(String::from_utf8_lossy(&page.body).contains("The hospital has withdrawn it"), "{}", page.status);
+        let checkup = world.gateway().store().checkup().await.expect("readable");
+        assert_eq!(checkup.flaws, vec![]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replacement_that_cannot_be_processed_makes_both_null_and_void() {
     let world = World::start().await;
     let (hospital, home) = (world.hospital().await, world.care_home().await);

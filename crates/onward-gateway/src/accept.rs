@@ -15,7 +15,7 @@ use crate::Gateway;
 use crate::answer::TAKEN_IN;
 use crate::beforehand::Pds;
 use crate::decision::Decided;
-use crate::lifecycle::{TRIES, TakenBack};
+use crate::lifecycle::{Heir, TRIES, TakenBack};
 use crate::prepare::{PrepareError, Prepared, Routing, identify_refused};
 use crate::refusal::Refusal;
 use crate::room::Room;
@@ -183,7 +183,7 @@ impl Gateway {
         let version = prepared.version();
         let awaits = prepared.awaits().map(str::to_owned);
         let replaces = prepared.predecessor.as_ref().map(|predecessor| predecessor.transfer);
-        let earlier = self.versions_before(prepared.predecessor.as_ref()).await?;
+        let earlier = self.versions_before(replaces).await?;
         let (patient, care_home, mut deliveries, hold) = match prepared.routing {
             Routing::Deliver { identified, copies } => {
                 let deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
@@ -198,7 +198,10 @@ impl Gateway {
         };
         let facts = prepared.facts;
         let endings = match &hold {
-            None => self.superseding(&earlier, version, &deliveries).await?,
+            None => {
+                let copies: Vec<Heir<'_>> = deliveries.iter().map(Heir::from).collect();
+                self.superseding(&earlier, version, &copies).await?
+            }
             Some(_) => Vec::new(),
         };
         let sender = &submission.client.ods;

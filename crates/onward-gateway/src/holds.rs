@@ -18,7 +18,7 @@ use crate::answer::{NOT_REPLACED, TAKEN_IN, code_of_closed};
 use crate::beforehand::Pds;
 use crate::decision::{Decided, NotDecidable};
 use crate::identify::HoldCause;
-use crate::lifecycle::{TRIES, TakenBack};
+use crate::lifecycle::{Heir, TRIES, TakenBack};
 use crate::prepare::{PrepareError, Routing};
 use crate::recall::keeps_theirs;
 
@@ -296,14 +296,16 @@ impl Gateway {
         match parts {
             Ok((Routing::Deliver { identified, copies }, predecessor, is_replacement)) => {
                 let mut deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
-                let earlier = self.versions_before(predecessor.as_ref()).await?;
+                let earlier = self.versions_before(predecessor.as_ref().map(|before| before.transfer)).await?;
                 let home = &identified.care_home.ods;
                 let taken_back = self.left_behind(&transfer, &earlier, home, &deliveries).await?;
                 // After a recall the others keep what they have.
                 deliveries.retain(|new| !keeps_theirs(&transfer, home, new));
                 let released = Released::Queued(deliveries.iter().map(planned).collect());
                 let version = predecessor.as_ref().map_or(1, |before| before.version + 1);
-                let endings = self.superseding(&earlier, version, &deliveries).await?;
+                let kept = transfer.copies().filter(|old| old.ended.is_none());
+                let copies: Vec<Heir<'_>> = deliveries.iter().map(Heir::from).chain(kept.map(Heir::from)).collect();
+                let endings = self.superseding(&earlier, version, &copies).await?;
                 let (sender, patient) = (&transfer.sender, Some(&identified.patient));
                 let notices = self.leaving_told_before(transfer.id, sender, patient, &earlier, &deliveries).await?;
                 deliveries.extend(notices);

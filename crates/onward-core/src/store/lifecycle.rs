@@ -44,7 +44,8 @@ pub struct Ending {
     pub by: Option<DeliveryId>,
     /// What the recipient is told; no patient data.
     pub reason: String,
-    /// The notice to queue if the copy, or its content, may have reached the recipient.
+    /// The notice to queue if the copy, or its content, may have reached the recipient. Of the copies that end in one commit it is that
+    /// of the first for each recipient and kind: whoever got several versions is told once.
     pub notice: Option<NewDelivery>,
 }
 
@@ -53,7 +54,8 @@ pub struct Ending {
 pub struct TakeBack {
     /// The transfer.
     pub transfer: TransferId,
-    /// The transfer itself ends, with its hold, and `endings` are all its copies; else only those listed end.
+    /// The transfer itself ends, with its hold and every version before it, and `endings` are all copies of them that can still be
+    /// read; else only those listed end.
     pub whole: Option<EndReason>,
     /// Why; no patient data.
     pub reason: String,

@@ -306,14 +306,120 @@ pub(crate) async fn a_withdrawn_transfer_takes_its_earlier_versions_along(store:
     let old = accept_new(&store, first.clone()).await;
     let second = next_version(2, &first, &[old]);
     let new = accept_new(&store, second.clone()).await;
-    let whole = take_back(&second, Some(EndReason::Withdrawn), vec![ending(new, EndReason::Withdrawn)]);
-    assert_eq!(store.take_back(whole).await, Ok(true));
+    let whole =
+        |copies: &[DeliveryId]| take_back(&second, Some(EndReason::Withdrawn), told(copies, EndReason::Withdrawn));
+    assert_eq!(store.take_back(whole(&[new])).await, Err(StoreError::Overtaken), "the first is read as well");
+    assert_eq!(store.take_back(whole(&[new, old])).await, Ok(true));
     for id in [old, new] {
         let copy = read(&store, id).await;
         assert_eq!(copy.ended.map(|ended| ended.why), Some(EndReason::Withdrawn));
         assert!(!copy.is_readable());
     }
     assert!(claim(&store, 100).await.is_empty(), "what never left is cancelled");
+}
+
+/// The ends of these copies of the home, each with its notice.
+fn told(copies: &[DeliveryId], why: EndReason) -> Vec<Ending> {
+    copies.iter().map(|of| Ending { notice: Some(notice(*of, why)), ..ending(*of, why) }).collect()
+}
+
+/// Which copies the notices tell of.
+async fn notices(store: &Shared) -> Vec<DeliveryId> {
+    all(store).await.into_iter().filter_map(|copy| Some(copy.notice?.of)).collect()
+}
+
+pub(crate) async fn whoever_has_an_earlier_version_is_told_of_a_withdrawal(store: Shared) {
+    let mut first = sent_out(1);
+    let mut inbox = delivery(RecipientKind::PharmacyReferral, "FA123");
+    inbox.endpoint = Endpoint::Inbox {};
+    first.deliveries.push(inbox.clone());
+    let sent = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 0).await.into_iter().find(|lease| lease.delivery.id == sent).expect("claimed");
+    assert!(end(&store, &lease, 1).await);
+    store.open_rendition(inbox.id, at(1), None, vec![row(AuditWord::Read)]).await.expect("committed").expect("there");
+    let mut second = next_version(2, &first, &[sent, inbox.id]);
+    let mut unopened = delivery(RecipientKind::PharmacyReferral, "FA123");
+    unopened.endpoint = Endpoint::Inbox {};
+    second.deliveries.push(unopened.clone());
+    let queued = accept_new(&store, second.clone()).await;
+    let mut endings = told(&[queued, sent], EndReason::Withdrawn);
+    for of in [unopened.id, inbox.id] {
+        let notice = NewDelivery {
+            kind: RecipientKind::PharmacyReferral,
+            recipient: ods("FA123"),
+            ..notice(of, EndReason::Withdrawn)
+        };
+        endings.push(Ending { notice: Some(notice), ..ending(of, EndReason::Withdrawn) });
+    }
+    assert_eq!(store.take_back(take_back(&second, Some(EndReason::Withdrawn), endings)).await, Ok(true));
+    let mut of = notices(&store).await;
+    of.sort_unstable();
+    let mut had = [sent, inbox.id];
+    had.sort_unstable();
+    assert_eq!(of, had, "of the version that each of them has");
+    let checkup = store.checkup().await.expect("readable");
+    assert_eq!(checkup.flaws.iter().filter(|flaw| flaw.rule.contains("notice")).count(), 0, "{:?}", checkup.flaws);
+
+    // Who has both is told once, of the newer one.
+    let mut third = sent_out(3);
+    third.transfer.patient = Some(patient(2));
+    let old = accept_new(&store, third.clone()).await;
+    let mut fourth = next_version(4, &third, &[old]);
+    fourth.transfer.patient = Some(patient(2));
+    for lease in claim(&store, 100).await.iter().filter(|lease| lease.delivery.id == old) {
+        assert!(end(&store, lease, 101).await);
+    }
+    let new = accept_new(&store, fourth.clone()).await;
+    for lease in claim(&store, 140).await.iter().filter(|lease| lease.delivery.id == new) {
+        assert!(end(&store, lease, 141).await);
+    }
+    assert!(read(&store, old).await.attempts > 0 && read(&store, new).await.attempts > 0, "both left");
+    let whole = take_back(&fourth, Some(EndReason::Withdrawn), told(&[new, old], EndReason::Withdrawn));
+    assert_eq!(store.take_back(whole).await, Ok(true));
+    let of = notices(&store).await;
+    assert!(of.contains(&new) && !of.contains(&old), "{of:?}");
+}
+
+pub(crate) async fn a_withdrawn_replacement_that_was_held_leaves_nobody_with_the_earlier_one(store: Shared) {
+    let first = sent_out(1);
+    let used = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 0).await.remove(0);
+    assert!(end(&store, &lease, 1).await);
+    let mut second = next_version(2, &first, &[]);
+    second.deliveries.clear();
+    second.hold = Some(hold());
+    assert_eq!(store.accept(second.clone()).await, Ok(Accepted::New));
+    let whole = take_back(&second, Some(EndReason::Withdrawn), Vec::new());
+    assert_eq!(store.take_back(whole.clone()).await, Err(StoreError::Overtaken), "the home still uses the first");
+    assert_eq!(status_of(&store, &second).await, "on-hold", "nothing is kept of that");
+    let whole = TakeBack { endings: told(&[used], EndReason::Withdrawn), ..whole };
+    assert_eq!(store.take_back(whole).await, Ok(true));
+    assert_eq!(read(&store, used).await.ended, Some(Ended { why: EndReason::Withdrawn, by: None }));
+    for version in [&first, &second] {
+        let transfer = store.transfer(version.transfer.id).await.expect("readable").expect("there");
+        assert_eq!(transfer.ended.map(|(why, _)| why), Some(EndReason::Withdrawn));
+        assert_eq!(status_of(&store, version).await, "cancelled");
+    }
+    assert_eq!(notices(&store).await, [used]);
+    assert!(store.holds().await.expect("readable").is_empty());
+}
+
+pub(crate) async fn whoever_does_not_get_the_next_version_is_told_of_what_they_have(store: Shared) {
+    let first = sent_out(1);
+    let sent = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 0).await.remove(0);
+    assert!(end(&store, &lease, 1).await);
+    let second = next_version(2, &first, &[sent]);
+    let queued = accept_new(&store, second.clone()).await;
+    // The third goes to another home; the second never left.
+    let mut third = next_version(3, &second, &[]);
+    third.deliveries[0].recipient = ods("VM2CD");
+    third.endings = told(&[queued, sent], EndReason::Withdrawn);
+    accept_new(&store, third).await;
+    assert_eq!(notices(&store).await, [sent]);
+    for id in [sent, queued] {
+        assert_eq!(read(&store, id).await.ended.map(|ended| ended.why), Some(EndReason::Withdrawn));
+    }
 }
 
 pub(crate) async fn a_recalled_copy_tells_nothing_any_more(store: Shared) {

@@ -170,9 +170,7 @@ pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) 
     if !release.taken_back.is_empty() {
         work.needs_every_copy()?;
     }
-    for ending in &release.taken_back {
-        lifecycle::end_copy(work, ending, release.at).await?;
-    }
+    lifecycle::end_copies(work, &release.taken_back, release.at).await?;
     session::execute(work.client(), "UPDATE transfers SET awaits = NULL WHERE id = $1", &[&transfer.0]).await?;
     // What was not known when it came may be known by now.
     if let Some(patient) = &release.patient {

@@ -289,9 +289,7 @@ pub(super) fn release_hold(c: &Keyed<'_>, release: &Release) -> Result<bool, Fai
     if !lifecycle::supersede(c, transfer, &release.endings, release.at)? {
         return Err(Failure::Overtaken);
     }
-    for ending in &release.taken_back {
-        lifecycle::end_copy(c, ending, release.at)?;
-    }
+    lifecycle::end_copies(c, &release.taken_back, release.at)?;
     c.prepare_cached("UPDATE transfers SET awaits = NULL WHERE id = ?")?.execute([transfer.to_string()])?;
     // What was not known when it came may be known by now.
     if let Some(patient) = &release.patient {
