@@ -1,8 +1,8 @@
 //! Later versions of a document, and transfers that are withdrawn: everyone who got the earlier one hears of it.
 //!
 //! A replacement names its immediate predecessor (ITK3). When it is queued, the earlier copies end: who gets the new
-//! version is told by it, who is no longer routed gets a notice, what has not left is cancelled. A replacement that
-//! cannot be processed makes both versions null and void (20014).
+//! version is told by it, who is no longer routed gets a notice, what has not left is cancelled. What comes in another
+//! order is in `order`.
 
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::client::Client;
@@ -350,7 +350,7 @@ impl Gateway {
     }
 
     /// The ends of all copies of these versions that can still be read, the newest version first, and the audit rows of that.
-    async fn ends_of(
+    pub(crate) async fn ends_of(
         &self,
         versions: &[&TransferRecord],
         why: EndReason,
@@ -362,58 +362,33 @@ impl Gateway {
         for copy in &copies {
             endings.push(self.ending(copy, why, told(why, back.reason)).await?);
         }
-        let by = back.by.map(|by| format!(", by {by}")).unwrap_or_default();
-        let of_whole = |record: &&TransferRecord| {
-            self.journal.row(&AuditEntry {
-                transfer: Some(record.id),
-                patient: record.patient.clone(),
-                request_id: back.request_id.map(str::to_owned),
-                ..AuditEntry::new(
-                    AuditWord::Withdraw,
-                    self.clock.now(),
-                    back.agent.clone(),
-                    format!("the whole transfer {why}{by}: {}", back.reason),
-                )
-            })
-        };
-        let mut audit: Vec<AuditRow> = versions.iter().filter(|record| record.ended.is_none()).map(of_whole).collect();
+        let in_force = versions.iter().filter(|record| record.ended.is_none());
+        let mut audit: Vec<AuditRow> =
+            in_force.map(|record| self.whole_row(record.id, record.patient.as_ref(), why, back)).collect();
         audit.extend(self.ending_rows(&endings, &copies, back));
         Ok((endings, audit))
     }
 
-    /// Makes the versions before a replacement null and void because that cannot be processed.
-    pub(crate) async fn void(&self, replaces: Option<TransferId>, back: &TakenBack<'_>) -> Result<(), StoreError> {
-        let mut next = replaces;
-        while let Some(id) = next {
-            let Some(record) = self.store.transfer(id).await? else { return Ok(()) };
-            next = record.replaces;
-            if record.ended.is_none() {
-                self.end_transfer(&record, EndReason::Void, back).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets replacements go on that waited for this transfer's document. What cannot be done now is left to the person
-    /// who has the hold.
-    pub(crate) async fn join_waiting(&self, sender: &OdsCode, named: &[String]) {
-        let waiting = match self.store.waiting(sender, named).await {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                tracing::error!(%error, "replacements that wait for this document could not be looked for");
-                return;
-            }
-        };
-        for waiting in waiting {
-            match self.join(waiting.hold).await {
-                Ok(released) => {
-                    tracing::info!(transfer = %waiting.transfer, released, "what it replaces has come");
-                }
-                Err(error) => {
-                    tracing::error!(transfer = %waiting.transfer, %error, "a replacement could not be joined");
-                }
-            }
-        }
+    /// The audit row of a whole transfer that ends.
+    pub(crate) fn whole_row(
+        &self,
+        transfer: TransferId,
+        patient: Option<&NhsNumber>,
+        why: EndReason,
+        back: &TakenBack<'_>,
+    ) -> AuditRow {
+        let by = back.by.map(|by| format!(", by {by}")).unwrap_or_default();
+        self.journal.row(&AuditEntry {
+            transfer: Some(transfer),
+            patient: patient.cloned(),
+            request_id: back.request_id.map(str::to_owned),
+            ..AuditEntry::new(
+                AuditWord::Withdraw,
+                self.clock.now(),
+                back.agent.clone(),
+                format!("the whole transfer {why}{by}: {}", back.reason),
+            )
+        })
     }
 }
 

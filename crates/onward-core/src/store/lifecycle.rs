@@ -49,6 +49,30 @@ pub struct Ending {
     pub notice: Option<NewDelivery>,
 }
 
+/// What becomes of a transfer that comes after what replaces it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Late {
+    /// The transfer that replaces it: that was delivered, closed, withdrawn, or replaced itself.
+    pub by: TransferId,
+    /// How it ends.
+    pub why: EndReason,
+    /// What its sender is told; no patient data.
+    pub reason: String,
+    /// The newest version is held: those before this one stay in use until it goes on.
+    pub earlier_stay: bool,
+}
+
+/// The versions before a replacement that cannot be processed, which are null and void with it.
+#[derive(Debug, Clone)]
+pub struct Voided {
+    /// The nearest of them, where that had not come before the replacement and has come since.
+    pub joins: Option<TransferId>,
+    /// Why; no patient data.
+    pub reason: String,
+    /// The ends of all their copies that can still be read.
+    pub endings: Vec<Ending>,
+}
+
 /// Copies that are taken back, or a whole transfer.
 #[derive(Debug, Clone)]
 pub struct TakeBack {

@@ -6,10 +6,11 @@ use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::state::EndReason;
-use onward_core::store::{Ending, Pause, Predecessor, TakeBack, Waiting};
+use onward_core::store::{Acceptance, Ending, Late, Pause, Predecessor, TakeBack, Voided, Waiting};
 use onward_core::{OdsCode, TransferId};
 use uuid::Uuid;
 
+use super::columns::numbered;
 use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
@@ -19,8 +20,8 @@ use super::work::Work;
 use crate::columns::Columns;
 use crate::rows::{self, EVERYBODY, PREDECESSOR};
 use crate::sealing::Unread;
-use crate::stored::micros;
-use crate::versions::{InUse, Told};
+use crate::stored::{micros, micros_opt};
+use crate::versions::{self, InUse, Told, WAITS};
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) async fn predecessor(
@@ -44,12 +45,159 @@ pub(super) async fn predecessor(
 pub(super) async fn waiting(c: &Client, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, Failure> {
     let found = session::all(
         c,
-        "SELECT h.id AS hold, t.id FROM transfers t JOIN holds h ON h.transfer = t.id
-         WHERE t.sender = $1 AND t.awaits = ANY($2) AND h.closed IS NULL ORDER BY t.dated, t.received, t.id",
+        &format!(
+            "SELECT h.id AS hold, t.id FROM transfers t JOIN holds h ON h.transfer = t.id
+             WHERE t.sender = $1 AND t.awaits = ANY($2) AND h.closed IS NULL AND {WAITS} ORDER BY t.dated, t.received, t.id"
+        ),
         &[&sender.as_str(), &for_any],
     )
     .await?;
     found.iter().map(|row| Ok(rows::waiting(&Columns::of("transfers", row))?)).collect()
+}
+
+pub(super) async fn waiting_in_vain(c: &Client) -> Result<Vec<Waiting>, Failure> {
+    let found = session::all(c, &versions::waiting_in_vain(), &[]).await?;
+    found.iter().map(|row| Ok(rows::waiting(&Columns::of("transfers", row))?)).collect()
+}
+
+pub(super) async fn come_since(c: &Keyed, transfer: TransferId) -> Result<Option<TransferId>, Failure> {
+    let sql = "SELECT sender, awaits, dated FROM transfers WHERE id = $1 AND awaits IS NOT NULL AND replaces IS NULL";
+    let Some(row) = session::first(c, sql, &[&transfer.0]).await? else { return Ok(None) };
+    let columns = Columns::of("transfers", &row);
+    let (sender, named): (OdsCode, String) = (columns.parsed("sender")?, columns.get("awaits")?);
+    let dated = micros_opt(columns.moment_opt("dated")?);
+    let found = predecessor(c, &sender, &named, transfer).await?;
+    Ok(found.filter(|found| versions::may_precede(found, transfer, dated)).map(|found| found.transfer))
+}
+
+pub(super) async fn successor(
+    c: &Client,
+    sender: &OdsCode,
+    named: &[String],
+    dated: Option<Timestamp>,
+    except: &[TransferId],
+) -> Result<Option<TransferId>, Failure> {
+    let sql = numbered(&versions::successors());
+    for named in named {
+        for row in session::all(c, &sql, &[&sender.as_str(), named, &micros_opt(dated)]).await? {
+            let id = Columns::of("transfers", &row).parsed("id")?;
+            if !except.contains(&id) {
+                return Ok(Some(id));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Locks the transfers that came before what they replace, where that is among these; whether there are any. So their holds are closed
+/// before this transaction, which is seen then, or after it, and whoever closes them sees what it accepts.
+pub(super) async fn lock_successors(c: &Client, accepted: &[&Acceptance]) -> Result<bool, Failure> {
+    let (mut senders, mut named) = (Vec::new(), Vec::new());
+    for transfer in accepted.iter().map(|acceptance| &acceptance.transfer) {
+        for name in transfer.document_id.iter().chain(&transfer.document_set_id) {
+            senders.push(transfer.sender.as_str());
+            named.push(name.as_str());
+        }
+    }
+    let sql = "SELECT t.id FROM unnest($1::text[], $2::text[]) AS u(sender, named)
+         JOIN transfers t ON t.sender = u.sender AND t.awaits = u.named ORDER BY t.id FOR UPDATE OF t";
+    Ok(!session::all(c, sql, &[&senders, &named]).await?.is_empty())
+}
+
+/// Locks a transfer, so that nothing that it waits for comes before this transaction has ended, and is not seen.
+pub(super) async fn lock(c: &Client, transfer: TransferId) -> Result<(), Failure> {
+    session::execute(c, "SELECT 1 FROM transfers WHERE id = $1 FOR UPDATE", &[&transfer.0]).await.map(drop)
+}
+
+/// Refuses what was prepared before its place among the versions was known: what it replaces has come meanwhile, or what replaces it,
+/// which is locked where there is any, waits for it no longer.
+pub(super) async fn in_order(c: &Keyed, acceptance: &Acceptance, any_successor: bool) -> Result<(), Failure> {
+    let transfer = &acceptance.transfer;
+    let mut by = None;
+    if any_successor {
+        let mut except = earlier_versions(c, transfer.id).await?;
+        except.push(transfer.id);
+        let named: Vec<String> = transfer.document_id.iter().chain(&transfer.document_set_id).cloned().collect();
+        by = successor(c, &transfer.sender, &named, transfer.dated, &except).await?;
+    }
+    let has_come = transfer.awaits.is_some() && come_since(c, transfer.id).await?.is_some();
+    if has_come || by != acceptance.late.as_ref().map(|late| late.by) {
+        return Err(Failure::Overtaken);
+    }
+    Ok(())
+}
+
+/// Ends a transfer that came after what replaces it, and names the two to each other.
+pub(super) async fn come_late<'j>(
+    work: &mut Work<'j>,
+    transfer: TransferId,
+    late: &'j Late,
+    endings: &'j [Ending],
+    at: Timestamp,
+) -> Result<(), Failure> {
+    work.needs_every_copy()?;
+    let sql = "UPDATE transfers SET replaced_by = $1 WHERE id = $2";
+    session::execute(work.client(), sql, &[&late.by.0, &transfer.0]).await?;
+    follow(work.client(), late.by, transfer, at).await?;
+    end_transfer(work.client(), transfer, late.why, &late.reason, at).await?;
+    if late.earlier_stay {
+        return Ok(());
+    }
+    let earlier = earlier_versions(work.client(), transfer).await?;
+    if !in_use(work.client(), &earlier).await?.live_ones_end(endings) {
+        return Err(Failure::Overtaken);
+    }
+    end_copies(work, endings, at).await?;
+    for id in earlier {
+        end_transfer(work.client(), id, late.why, &late.reason, at).await?;
+    }
+    Ok(())
+}
+
+/// Gives `transfer` its predecessor, which names it already, and all from there on their places among the versions.
+async fn follow(c: &Client, transfer: TransferId, predecessor: TransferId, at: Timestamp) -> Result<(), Failure> {
+    let sql = "UPDATE transfers SET replaces = $1, changed = $2 WHERE id = $3";
+    session::execute(c, sql, &[&predecessor.0, &micros(at), &transfer.0]).await?;
+    session::execute(
+        c,
+        "WITH RECURSIVE later (id, far) AS (
+             SELECT replaced_by, 1 FROM transfers WHERE id = $1 AND replaced_by IS NOT NULL
+             UNION ALL SELECT t.replaced_by, far + 1 FROM transfers t JOIN later ON t.id = later.id
+                 WHERE t.replaced_by IS NOT NULL
+         ) UPDATE transfers SET version = (SELECT p.version FROM transfers p WHERE p.id = $1)
+                 + (SELECT far FROM later WHERE later.id = transfers.id)
+             WHERE id IN (SELECT id FROM later)",
+        &[&predecessor.0],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Ends the versions before a replacement that is not sent, and is locked.
+pub(super) async fn void<'j>(
+    work: &mut Work<'j>,
+    transfer: TransferId,
+    voided: &'j Voided,
+    at: Timestamp,
+) -> Result<(), Failure> {
+    work.needs_every_copy()?;
+    if come_since(work.client(), transfer).await? != voided.joins {
+        return Err(Failure::Overtaken);
+    }
+    if let Some(predecessor) = voided.joins {
+        let sql = "UPDATE transfers SET replaced_by = $1 WHERE id = $2";
+        session::execute(work.client(), sql, &[&transfer.0, &predecessor.0]).await?;
+        follow(work.client(), transfer, predecessor, at).await?;
+    }
+    let earlier = earlier_versions(work.client(), transfer).await?;
+    if !in_use(work.client(), &earlier).await?.all_end(&voided.endings) {
+        return Err(Failure::Overtaken);
+    }
+    for id in earlier {
+        end_transfer(work.client(), id, EndReason::Void, &voided.reason, at).await?;
+    }
+    end_copies(work, &voided.endings, at).await?;
+    Ok(())
 }
 
 /// Makes `transfer` the successor of `predecessor`, which has no other one.

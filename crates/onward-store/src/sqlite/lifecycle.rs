@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::state::EndReason;
-use onward_core::store::{Ending, Pause, Predecessor, TakeBack, Waiting};
+use onward_core::store::{Acceptance, Ending, Late, Pause, Predecessor, TakeBack, Voided, Waiting};
 use onward_core::{DeliveryId, OdsCode, TransferId};
 use rusqlite::params;
 
@@ -14,8 +14,8 @@ use super::keyed::Keyed;
 use super::transfers;
 use crate::columns::Columns;
 use crate::rows::{self, EVERYBODY, Origin, PREDECESSOR};
-use crate::stored::micros;
-use crate::versions::{InUse, Told};
+use crate::stored::{micros, micros_opt};
+use crate::versions::{self, InUse, Told, WAITS};
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) fn predecessor(
@@ -44,10 +44,10 @@ pub(super) fn predecessor(
 
 pub(super) fn waiting(c: &Keyed<'_>, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, Failure> {
     let mut found = Vec::new();
-    let mut statement = c.prepare_cached(
+    let mut statement = c.prepare_cached(&format!(
         "SELECT h.id AS hold, t.id FROM transfers t JOIN holds h ON h.transfer = t.id
-         WHERE t.sender = ? AND t.awaits = ? AND h.closed IS NULL ORDER BY t.dated, t.received, t.id",
-    )?;
+         WHERE t.sender = ? AND t.awaits = ? AND h.closed IS NULL AND {WAITS} ORDER BY t.dated, t.received, t.id"
+    ))?;
     for named in for_any {
         for waiting in statement.query_and_then(params![sender.as_str(), named], |row| {
             Ok::<_, Failure>(rows::waiting(&Columns::of("transfers", row))?)
@@ -59,6 +59,140 @@ pub(super) fn waiting(c: &Keyed<'_>, sender: &OdsCode, for_any: &[String]) -> Re
         }
     }
     Ok(found)
+}
+
+pub(super) fn waiting_in_vain(c: &Keyed<'_>) -> Result<Vec<Waiting>, Failure> {
+    c.prepare_cached(&versions::waiting_in_vain())?
+        .query_and_then([], |row| Ok(rows::waiting(&Columns::of("transfers", row))?))?
+        .collect()
+}
+
+pub(super) fn come_since(c: &Keyed<'_>, transfer: TransferId) -> Result<Option<TransferId>, Failure> {
+    let awaiting = c
+        .prepare_cached(
+            "SELECT sender, awaits, dated FROM transfers WHERE id = ? AND awaits IS NOT NULL AND replaces IS NULL",
+        )?
+        .query_and_then([transfer.to_string()], |row| {
+            let columns = Columns::of("transfers", row);
+            let dated = columns.moment_opt("dated")?;
+            Ok::<(OdsCode, String, Option<Timestamp>), Failure>((
+                columns.parsed("sender")?,
+                columns.get("awaits")?,
+                dated,
+            ))
+        })?
+        .next()
+        .transpose()?;
+    let Some((sender, named, dated)) = awaiting else { return Ok(None) };
+    let found = predecessor(c, &sender, &named, transfer)?;
+    Ok(found.filter(|found| versions::may_precede(found, transfer, micros_opt(dated))).map(|found| found.transfer))
+}
+
+pub(super) fn successor(
+    c: &Keyed<'_>,
+    sender: &OdsCode,
+    named: &[String],
+    dated: Option<Timestamp>,
+    except: &[TransferId],
+) -> Result<Option<TransferId>, Failure> {
+    let mut statement = c.prepare_cached(&versions::successors())?;
+    for named in named {
+        let found = statement.query_and_then(params![sender.as_str(), named, micros_opt(dated)], |row| {
+            Ok::<TransferId, Failure>(Columns::of("transfers", row).parsed("id")?)
+        })?;
+        for id in found {
+            let id = id?;
+            if !except.contains(&id) {
+                return Ok(Some(id));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses what was prepared before its place among the versions was known: what it replaces has come meanwhile, or what replaces it
+/// waits for it no longer.
+pub(super) fn in_order(c: &Keyed<'_>, acceptance: &Acceptance) -> Result<(), Failure> {
+    let transfer = &acceptance.transfer;
+    let mut except = match transfer.replaces {
+        Some(_) => earlier_versions(c, transfer.id)?,
+        None => Vec::new(),
+    };
+    except.push(transfer.id);
+    let named: Vec<String> = transfer.document_id.iter().chain(&transfer.document_set_id).cloned().collect();
+    let by = successor(c, &transfer.sender, &named, transfer.dated, &except)?;
+    let has_come = transfer.awaits.is_some() && come_since(c, transfer.id)?.is_some();
+    if has_come || by != acceptance.late.as_ref().map(|late| late.by) {
+        return Err(Failure::Overtaken);
+    }
+    Ok(())
+}
+
+/// Ends a transfer that came after what replaces it, and names the two to each other.
+pub(super) fn come_late(
+    c: &Keyed<'_>,
+    transfer: TransferId,
+    late: &Late,
+    endings: &[Ending],
+    at: Timestamp,
+) -> Result<(), Failure> {
+    c.prepare_cached("UPDATE transfers SET replaced_by = ? WHERE id = ?")?
+        .execute([late.by.to_string(), transfer.to_string()])?;
+    follow(c, late.by, transfer, at)?;
+    end_transfer(c, transfer, late.why, &late.reason, at)?;
+    if late.earlier_stay {
+        return Ok(());
+    }
+    let earlier = earlier_versions(c, transfer)?;
+    if !in_use(c, &earlier)?.live_ones_end(endings) {
+        return Err(Failure::Overtaken);
+    }
+    end_copies(c, endings, at)?;
+    for id in earlier {
+        end_transfer(c, id, late.why, &late.reason, at)?;
+    }
+    Ok(())
+}
+
+/// Gives `transfer` its predecessor, which names it already, and all from there on their places among the versions.
+fn follow(c: &Keyed<'_>, transfer: TransferId, predecessor: TransferId, at: Timestamp) -> Result<(), Failure> {
+    c.prepare_cached("UPDATE transfers SET replaces = ?, changed = ? WHERE id = ?")?.execute(params![
+        predecessor.to_string(),
+        micros(at),
+        transfer.to_string()
+    ])?;
+    c.prepare_cached(
+        "WITH RECURSIVE later (id, far) AS (
+             SELECT replaced_by, 1 FROM transfers WHERE id = ?1 AND replaced_by IS NOT NULL
+             UNION ALL SELECT t.replaced_by, far + 1 FROM transfers t JOIN later ON t.id = later.id
+                 WHERE t.replaced_by IS NOT NULL
+         ) UPDATE transfers SET version = (SELECT p.version FROM transfers p WHERE p.id = ?1)
+                 + (SELECT far FROM later WHERE later.id = transfers.id)
+             WHERE id IN (SELECT id FROM later)",
+    )?
+    .execute([predecessor.to_string()])?;
+    Ok(())
+}
+
+/// Ends the versions before a replacement that is not sent.
+pub(super) fn void(c: &Keyed<'_>, transfer: TransferId, voided: &Voided, at: Timestamp) -> Result<(), Failure> {
+    if come_since(c, transfer)? != voided.joins {
+        return Err(Failure::Overtaken);
+    }
+    if let Some(predecessor) = voided.joins {
+        c.prepare_cached("UPDATE transfers SET replaced_by = ? WHERE id = ?")?
+            .execute([transfer.to_string(), predecessor.to_string()])?;
+        follow(c, transfer, predecessor, at)?;
+    }
+    let earlier = earlier_versions(c, transfer)?;
+    if !in_use(c, &earlier)?.all_end(&voided.endings) {
+        return Err(Failure::Overtaken);
+    }
+    for id in earlier {
+        end_transfer(c, id, EndReason::Void, &voided.reason, at)?;
+    }
+    end_copies(c, &voided.endings, at)?;
+    Ok(())
 }
 
 /// Makes `transfer` the successor of `predecessor`; `false` when that has another one.
