@@ -7,16 +7,21 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use onward_connect::stand_in::StandInDirectory;
+use onward_core::audit::Agent;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::directory::DirectoryEntry;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::alerts::{AlertKind, Channel};
 use onward_core::store::{Resend, TransferRecord};
 use onward_core::transport::{InboxTransport, Notifier, Outbound, SendError, Sent, Telling, Transport};
-use onward_core::{Clock, SystemClock, TransferId};
+use onward_core::{Clock, HoldId, SystemClock, TransferId};
+use onward_fhir::itk::ResponseCode;
 use onward_gateway::accept::Submission;
+use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::alerts::Alerting;
 use onward_gateway::collect::Form;
+use onward_gateway::holds::{Decider, Released};
+use onward_gateway::operate::BoardFilter;
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
 use onward_server::directory_import::{self, Format};
@@ -92,7 +97,7 @@ pub(crate) struct Bench {
     clock: Arc<Turned>,
     letters: Arc<Letters>,
     pub(crate) partner: Arc<Partner>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn at(text: &str) -> Timestamp {
@@ -164,7 +169,7 @@ impl Bench {
                 hooks: Vec::new(),
             },
         });
-        let bench = Self { gateway, clock, letters, partner, _folder: folder };
+        let bench = Self { gateway, clock, letters, partner, folder };
         bench.import().await;
         bench
     }
@@ -187,13 +192,31 @@ impl Bench {
     }
 
     pub(crate) async fn accept(&self) -> TransferId {
+        self.accept_this(fresh(message::EDISCHARGE_ITK3)).await
+    }
+
+    async fn accept_this(&self, body: String) -> TransferId {
         let submission = Submission {
             client: client("northmoor-epr", "R9Z", Role::Sender),
-            body: fresh(message::EDISCHARGE_ITK3).into_bytes().into(),
+            body: body.into_bytes().into(),
             media_type: "application/fhir+xml".to_owned(),
             request_id: None,
         };
         self.gateway.accept(submission).await.expect("accepted").transfer
+    }
+
+    /// Another hand in the database.
+    fn tamper(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(self.folder.path().join("onward.db")).expect("opens");
+        connection.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
+        connection.execute_batch(sql).expect("runs");
+    }
+
+    /// The hold of a new message whose home the directory does not know.
+    async fn held(&self) -> HoldId {
+        let body = fresh(message::EDISCHARGE_ITK3).replace("VMH01", "VMH99");
+        let id = self.accept_this(body).await;
+        self.transfer(id).await.hold.expect("held").id
     }
 
     fn turn(&self, to: &str) {
@@ -337,6 +360,156 @@ async fn fault_031_a_poison_message_parks_itself_alone_and_a_person_hears_of_it(
     bench.gateway.dispatch_due().await.expect("sent");
     bench.gateway.alert_once().await.expect("looked");
     assert!(bench.open_alerts().await.is_empty(), "it has left: nothing is open any more");
+}
+
+#[tokio::test]
+async fn what_a_system_could_not_read_is_a_persons_task_and_what_a_home_declines_the_wards() {
+    let bench = Bench::at("2026-11-13T12:00:00Z").await;
+    let id = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let copy = bench.care_home_copy(id).await;
+    bench.turn("2026-11-13T12:30:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.addressed(), ["coordinator@home.example"], "it is unread");
+    let home = client("rowan-house", "VMH01", Role::CareHome);
+    let says = async |code: Option<u32>| {
+        let version = bench.gateway.store().delivery(copy).await.expect("readable").expect("there").version;
+        let code = code.map(|code| ResponseCode::of(code).expect("one of ITK3's"));
+        let answer = Answer { state: DeliveryState::Rejected, code, reason: Some("no".to_owned()) };
+        let moved = bench.gateway.move_task(&home, copy, version, answer, None).await;
+        assert_eq!(moved, Ok(Moved::Done));
+        // The gateway looks every ten seconds.
+        bench.later(10);
+        assert_eq!(bench.gateway.alert_once().await, Ok(1), "within a minute");
+    };
+    bench.later(1);
+    says(Some(20009)).await;
+    assert_eq!(bench.addressed(), ["coordinator@home.example", "operations@onward.example"]);
+    let open = [AlertKind::UnreadBeforeArrival, AlertKind::NotProcessed].map(|kind| (kind, 1));
+    assert_eq!(bench.open_alerts().await, open, "what a machine refused nobody has read");
+    bench.turn("2026-11-13T13:00:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1), "the ladder goes on");
+    assert_eq!(bench.addressed(), ["operations@onward.example"]);
+    let agent = Agent::named("operator", None);
+    let decider = Decider { agent, by: "Ada Wells", reason: "mended there", act: true, request_id: None };
+    let found = bench.gateway.resendable(&BoardFilter::default()).await.expect("readable");
+    assert_eq!(found.iter().map(|stuck| stuck.copy.id).collect::<Vec<_>>(), [copy], "it is on the board");
+    assert_eq!(bench.gateway.resend(copy, Resend::Replay, &decider).await, Ok(true));
+    bench.gateway.dispatch_due().await.expect("sent");
+    // A person at the home says no: nothing is broken, and the ward must know before they send anybody.
+    says(None).await;
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["ward@hospital.example"]);
+    assert!(letters["ward@hospital.example"].contains("declined"), "{letters:?}");
+    assert_eq!(bench.open_alerts().await, [(AlertKind::Declined, 1)]);
+    assert_eq!(bench.gateway.resend(copy, Resend::Replay, &decider).await, Ok(false), "it is decided");
+}
+
+#[tokio::test]
+async fn what_is_damaged_silences_nobody_and_blocks_no_decision_about_others() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    bench.partner(Some(refused(422)));
+    let damaged = bench.accept().await;
+    let whole = bench.accept().await;
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    bench.tamper(&format!("UPDATE transfers SET reply = 'damaged' WHERE id = '{damaged}'"));
+    assert!(bench.gateway.store().transfer(damaged).await.is_err(), "it cannot be read");
+    bench.later(10);
+    assert_eq!(bench.gateway.alert_once().await, Ok(4), "two copies each");
+    let letters = bench.letters();
+    let letter = &letters["operations@onward.example"];
+    assert!(letter.contains(&damaged.to_string()) && letter.contains(&whole.to_string()), "{letter}");
+    let entries = bench.gateway.store().audit_entries(0, 1_000).await.expect("readable");
+    let told = |id: TransferId| {
+        let own = entries.iter().filter(move |entry| entry.columns.transfer.as_deref() == Some(&id.to_string()));
+        own.filter(|entry| entry.columns.word == "notify")
+            .map(|entry| entry.columns.patient.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(damaged), vec![None; 4], "raised and told, without whom it is about");
+    assert_eq!(told(whole), vec![Some("9990000018".to_owned()); 4]);
+    // A concern that itself cannot be read is left out alone.
+    bench.partner(None);
+    let (bad, good) = (bench.accept().await, bench.accept().await);
+    let homes = [bench.care_home_copy(bad).await, bench.care_home_copy(good).await];
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    bench.tamper(&format!("UPDATE deliveries SET sender = '' WHERE id = '{}'", homes[0]));
+    bench.turn("2026-11-13T12:30:00Z");
+    bench.gateway.alert_once().await.expect("looked");
+    let alerts = bench.gateway.store().alerts().await.expect("readable");
+    let unread: Vec<_> = alerts.iter().filter(|alert| alert.concern.kind == AlertKind::UnreadBeforeArrival).collect();
+    assert!(unread.iter().any(|alert| alert.concern.delivery == Some(homes[1])), "the others are raised");
+    assert!(unread.iter().all(|alert| alert.concern.delivery != Some(homes[0])));
+    // Of two holds one is damaged: the other is decided.
+    let holds = [bench.held().await, bench.held().await];
+    bench.tamper(&format!("UPDATE holds SET due = 9223372036854775807 WHERE id = '{}'", holds[0]));
+    assert!(bench.gateway.store().holds().await.is_err(), "the list cannot be read");
+    let agent = Agent::named("operator", None);
+    let decider = Decider { agent, by: "Ada Wells", reason: "asked the ward", act: true, request_id: None };
+    let closed = bench.gateway.close(holds[1], &decider).await.expect("decided");
+    assert!(matches!(closed, Released::Closed { .. }), "{closed:?}");
+}
+
+#[tokio::test]
+async fn what_is_held_reaches_the_ward_before_the_person_leaves() {
+    let bench = Bench::at("2026-11-13T11:00:00Z").await;
+    // Expected at 14:30: it must be decided two hours before, whatever its kind is given.
+    let hold = bench.held().await;
+    let held = bench.gateway.store().open_hold(hold).await.expect("readable").expect("open");
+    assert_eq!(held.hold.due, at("2026-11-13T12:30:00Z"));
+    bench.turn("2026-11-13T12:29:59Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    bench.turn("2026-11-13T12:30:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["ward@hospital.example"]);
+    assert!(letters["ward@hospital.example"].contains("waits for a decision"), "{letters:?}");
+    bench.turn("2026-11-13T12:30:01Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.addressed(), ["operations@onward.example"], "whoever owns the hold");
+    bench.turn("2026-11-13T13:30:00Z");
+    assert_eq!(bench.gateway.alert_once().await, Ok(2));
+    assert_eq!(bench.addressed(), ["operations@onward.example", "ward@hospital.example"]);
+    let ladder = bench.open_alerts().await;
+    assert_eq!(ladder.iter().filter(|(kind, _)| *kind == AlertKind::HeldBeforeArrival).count(), 3);
+    // What comes when the person is there already is given the grace.
+    bench.turn("2026-11-13T16:00:00Z");
+    let late = bench.held().await;
+    let late = bench.gateway.store().open_hold(late).await.expect("readable").expect("open");
+    assert_eq!(late.hold.due, at("2026-11-13T16:30:00Z"));
+}
+
+#[tokio::test]
+async fn what_a_pause_held_back_is_not_given_up_at_its_first_failure() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let agent = Agent::named("operator", None);
+    let decider = Decider { agent, by: "Ada Wells", reason: "moving", act: true, request_id: None };
+    assert_eq!(bench.gateway.pause(None, &decider).await, Ok(true));
+    let id = bench.accept().await;
+    bench.later(25 * 3_600);
+    bench.gateway.alert_once().await.expect("looked");
+    let open = bench.open_alerts().await;
+    assert!(open.contains(&(AlertKind::QueuedTooLong, 1)), "a pause that was forgotten: {open:?}");
+    bench.later(75 * 3_600);
+    assert_eq!(bench.gateway.resume(None, &decider).await, Ok(true));
+    bench.partner(Some(down()));
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    let pharmacy = async || {
+        let record = bench.transfer(id).await;
+        let copies = record.copies().filter(|copy| copy.endpoint.kind() == TransportKind::Https);
+        copies.map(|copy| (copy.state, copy.reason.clone().unwrap_or_default())).collect::<Vec<_>>()
+    };
+    assert!(pharmacy().await.iter().all(|(state, _)| *state == DeliveryState::Queued), "its time begins now");
+    let given_up = |copies: &[(DeliveryState, String)]| {
+        copies.iter().any(|(state, why)| *state == DeliveryState::Failed && why.contains("given up after 72 hours"))
+    };
+    let mut hours = 0;
+    while !given_up(&pharmacy().await) && hours < 200 {
+        bench.later(3_600);
+        bench.gateway.dispatch_due().await.expect("sent");
+        hours += 1;
+    }
+    assert!((72..200).contains(&hours), "{hours}");
 }
 
 #[tokio::test]

@@ -32,6 +32,9 @@ words!(
     }
 );
 
+/// What is said of a copy that its recipient's system did not process, in place of its own words, which may name the person.
+pub const NOT_PROCESSED: &str = "the recipient refused the message itself";
+
 impl Cause {
     /// The cause that a reason tells, as attempts keep it: our own texts, which hold no patient data.
     #[must_use]
@@ -61,7 +64,7 @@ impl Cause {
             Self::Busy
         } else if answered(&[" 5"]) {
             Self::PartnerFault
-        } else if answered(&[" 3", " 4"]) {
+        } else if answered(&[" 3", " 4"]) || says(&[NOT_PROCESSED]) {
             Self::Refused
         } else if says(&["no connection", "no whole answer", "larger than"]) {
             Self::NoAnswer
@@ -73,7 +76,7 @@ impl Cause {
 
 #[cfg(test)]
 mod tests {
-    use super::Cause;
+    use super::{Cause, NOT_PROCESSED};
 
     #[test]
     fn our_own_texts_are_sorted() {
@@ -88,6 +91,7 @@ mod tests {
                 Cause::PartnerFault,
             ),
             ("the partner answered 410", Cause::Refused),
+            (NOT_PROCESSED, Cause::Refused),
             ("the partner answered 301, and redirects are not followed", Cause::Refused),
             ("the partner answered 401", Cause::Credentials),
             ("the file with the partner's bearer token cannot be used", Cause::Credentials),

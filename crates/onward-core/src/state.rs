@@ -95,6 +95,14 @@ words!(
     }
 );
 
+/// ITK3 response codes with which a refusal is about the person: the business codes, and the positive ones, which stay with a copy that
+/// somebody refuses after a system had said that it has the message. With any other the message was not processed, or not taken.
+pub const REFUSALS_OF_PEOPLE: &[&str] = &[
+    "20013", "30001", "30002", "30003", "30004", "30005", "30006", "30007", "30008", "30009", "30010", "30011",
+    "30012", "30013", "30014", "30015", "30016", "30017", "30018", "30019", "30020", "30021", "30022", "30023",
+    "30024", "30025",
+];
+
 words!(
     /// Why a copy, or a whole transfer, ended before its time.
     EndReason {

@@ -20,7 +20,7 @@ mod subject;
 pub mod subscriptions;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use crate::client::{Client, Token};
@@ -290,6 +290,10 @@ pub trait Store:
     /// Commits the ends of attempts; `false` where the token is no longer the copy's (fenced off).
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError>;
 
+    /// Since when a copy is being tried: the start of the first of its attempts that no end (it was sent again by a person) and no pause,
+    /// a time of more than `pause` between the beginnings of two, parts from its latest. `None` where none has begun.
+    async fn tried_since(&self, delivery: DeliveryId, pause: SignedDuration) -> Result<Option<Timestamp>, StoreError>;
+
     /// Commits a change of state; `false` when the version is no longer the expected one.
     async fn transition(&self, transition: Transition) -> Result<bool, StoreError>;
 
@@ -382,6 +386,8 @@ pub trait Store:
 
     /// Open holds, the most urgent first.
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError>;
+    /// This one; `None` when it is closed, and where there is none.
+    async fn open_hold(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError>;
     /// The transfer that waited in this hold, which is closed; `None` for one that is open, and where there is none.
     async fn closed_hold(&self, hold: HoldId) -> Result<Option<TransferId>, StoreError>;
     /// Closes a hold and queues the copies decided on; `false` when it was closed already.
@@ -391,7 +397,7 @@ pub trait Store:
     /// Closes a hold and ends its transfer without copies; `false` when it was closed already.
     async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError>;
     /// Queues a copy again, due at once, with who decided it and why; `false` when its state is none from which it can be sent again
-    /// so. A replay is kept beside the copy ([`ResendStore::replays`]).
+    /// so. A replay is kept beside the copy ([`ResendStore::replays`]). The alerts about what it was queued for are over.
     async fn requeue(
         &self,
         delivery: DeliveryId,

@@ -198,9 +198,8 @@ impl Gateway {
                 (Some(identified.patient), Some(identified.care_home.ods), deliveries, None)
             }
             Routing::Hold { patient, care_home, cause, .. } => {
-                let (owner, due) = self.settings.hold_policy(cause.reason);
-                let hold =
-                    NewHold { id: HoldId::random(), reason: cause.reason, detail: cause.detail, owner, due: now + due };
+                let (owner, due) = self.settings.hold_until(cause.reason, prepared.facts.expected, now);
+                let hold = NewHold { id: HoldId::random(), reason: cause.reason, detail: cause.detail, owner, due };
                 (patient, care_home, Vec::new(), Some(hold))
             }
         };

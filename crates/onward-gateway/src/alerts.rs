@@ -76,7 +76,12 @@ impl Gateway {
         self.store.settle_alerts(now).await?;
         let mut raised = 0;
         for concern in self.store.concerns(now, self.settings.alerts.deadlines).await? {
-            raised += usize::from(self.raise(concern).await?);
+            let (kind, subject) = (concern.kind, concern.subject());
+            match self.raise(concern).await {
+                Ok(new) => raised += usize::from(new),
+                // The others are raised, and told, all the same.
+                Err(error) => tracing::error!(%error, %kind, %subject, "what needs a person could not be raised"),
+            }
         }
         self.tell_due().await?;
         if let Err(error) = self.join_left_over().await {
@@ -116,10 +121,11 @@ impl Gateway {
         Ok(raised)
     }
 
-    /// What is told names no patient; the entry does, because it is about what became of that person's summary.
+    /// What is told names no patient; the entry does, because it is about what became of that person's summary. Where what is
+    /// stored of the transfer cannot be read somebody must hear of it all the more: the entry names the transfer.
     async fn notify_entry(&self, concern: &Concern, success: bool, detail: String) -> Result<AuditEntry, StoreError> {
         let transfer = match concern.transfer {
-            Some(transfer) => self.store.transfer(transfer).await?,
+            Some(transfer) => unless_unreadable(self.store.transfer(transfer).await)?.flatten(),
             None => None,
         };
         let detail = match concern.subscription {
@@ -158,6 +164,7 @@ impl Gateway {
     async fn addresses(&self, concern: &Concern) -> Result<Vec<(Contacted, String)>, StoreError> {
         let settings = &self.settings.alerts;
         let operations = || (Contacted::Operations, settings.operations.clone());
+        let ward = || (Contacted::Ward, settings.wards.get(&concern.sender).cloned().unwrap_or_default());
         let home = self.home_of(concern).await?;
         let email =
             |of: fn(&CareHome) -> &Contact| home.as_ref().map(|home| of(home).email.clone()).unwrap_or_default();
@@ -167,8 +174,14 @@ impl Gateway {
             (AlertKind::UnreadBeforeArrival, 2) => {
                 vec![(Contacted::Home, email(|home| &home.contact)), operations()]
             }
-            (AlertKind::UnreadBeforeArrival, _) => {
-                vec![(Contacted::Ward, settings.wards.get(&concern.sender).cloned().unwrap_or_default())]
+            (AlertKind::UnreadBeforeArrival, _) => vec![ward()],
+            (AlertKind::Declined, _) | (AlertKind::HeldBeforeArrival, 1) => vec![ward()],
+            // The hold's owner hears of its time as well; a step later both know that the other has not ended it.
+            (AlertKind::HeldBeforeArrival, 2) => vec![operations()],
+            (AlertKind::HeldBeforeArrival, _) => vec![operations(), ward()],
+            // A home can look at its page, whatever its system made of the message.
+            (AlertKind::NotProcessed, _) => {
+                vec![operations(), (Contacted::Coordinator, email(|home| &home.coordinator))]
             }
             _ => vec![operations()],
         };
@@ -180,11 +193,12 @@ impl Gateway {
     }
 
     async fn home_of(&self, concern: &Concern) -> Result<Option<CareHome>, StoreError> {
-        let (AlertKind::UnreadBeforeArrival | AlertKind::Arrived, Some(ods)) = (concern.kind, &concern.recipient)
+        let (AlertKind::UnreadBeforeArrival | AlertKind::Arrived | AlertKind::NotProcessed, Some(ods)) =
+            (concern.kind, &concern.recipient)
         else {
             return Ok(None);
         };
-        Ok(match self.store.directory_entry(ods).await? {
+        Ok(match unless_unreadable(self.store.directory_entry(ods).await)?.flatten() {
             Some(DirectoryEntry::CareHome(home)) => Some(home),
             _ => None,
         })
@@ -204,7 +218,11 @@ impl Gateway {
             if self.clock.now().duration_since(now) > BEGINS_WITHIN {
                 break;
             }
-            self.tell(group).await?;
+            let (count, first) = (group.len(), group.first().map(|due| due.notification.id));
+            if let Err(error) = self.tell(group).await {
+                let first = first.map(tracing::field::display);
+                tracing::error!(%error, count, first, "what is due could not be told, and is due again");
+            }
         }
         Ok(())
     }
@@ -329,7 +347,7 @@ impl Gateway {
         let named = |name: &str, telephone: &str| {
             (!telephone.trim().is_empty()).then(|| format!("{name} {telephone}").trim().to_owned())
         };
-        Ok(match self.store.directory_entry(ods).await? {
+        Ok(match unless_unreadable(self.store.directory_entry(ods).await)?.flatten() {
             Some(DirectoryEntry::CareHome(home)) => [&home.contact, &home.coordinator]
                 .into_iter()
                 .filter_map(|contact| {
@@ -345,6 +363,17 @@ impl Gateway {
             }
             None => Vec::new(),
         })
+    }
+}
+
+/// What was read; nothing, and told in the log, where what is stored is not what was written.
+fn unless_unreadable<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(error @ StoreError::Corrupt(_)) => {
+            tracing::error!(%error, "an alert goes on without what is unreadable");
+            Ok(None)
+        }
+        read => read.map(Some),
     }
 }
 
@@ -376,6 +405,10 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::Arrived => "Something from a hospital waits for you",
         AlertKind::UnreadBeforeArrival => "Somebody is coming from hospital, and the summary has not been read",
         AlertKind::DeliveryFailed => "A discharge could not be delivered",
+        AlertKind::NotProcessed => "A discharge was not processed by the system that it was sent to",
+        AlertKind::Declined => "A home has declined somebody who is coming from hospital",
+        AlertKind::QueuedTooLong => "Discharges to one recipient wait to be sent longer than they may",
+        AlertKind::HeldBeforeArrival => "Somebody is coming from hospital, and the summary waits for a decision",
         AlertKind::HoldOverdue => "A discharge waits for a decision longer than it may",
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",

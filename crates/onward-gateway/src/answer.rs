@@ -6,7 +6,7 @@
 //! home refuses, technically too, and what a person ends, is told in place of the business answer, where one was asked for, with the code
 //! that fits. Of a copy that never reached the home operators are told, who send it again, and the hospital's Task.
 
-use onward_core::state::{DeliveryState, HoldReason};
+use onward_core::state::{DeliveryState, HoldReason, REFUSALS_OF_PEOPLE};
 use onward_fhir::itk::{self, Level, ResponseCode};
 
 /// The infrastructure response to a message that was taken in: ITK3 "Success".
@@ -46,17 +46,12 @@ pub(crate) fn code_for_sender(state: DeliveryState, code: Option<&str>) -> u32 {
 /// somebody after a system had said that it has the message. Any other code says that a message was not processed, or not taken.
 #[must_use]
 pub fn refuses_the_person(code: Option<&str>) -> bool {
-    code.is_none_or(|code| itk::response_code(code).is_some_and(refuses))
-}
-
-fn refuses(known: ResponseCode) -> bool {
-    known.level == Level::Business || known.positive
+    code.is_none_or(|code| REFUSALS_OF_PEOPLE.contains(&code))
 }
 
 /// The codes of which [`refuses_the_person`] is true.
 pub(crate) fn refusals_of_people() -> Vec<String> {
-    let refusals = itk::RESPONSE_CODES.iter().filter(|known| refuses(**known));
-    refusals.map(|known| known.code.to_string()).collect()
+    REFUSALS_OF_PEOPLE.iter().map(ToString::to_string).collect()
 }
 
 /// What the hospital that asked for a business response hears when a person ends a transfer that was held for this reason.
@@ -133,6 +128,9 @@ mod tests {
         ] {
             assert_eq!(refuses_the_person(code), refuses, "{code:?}");
         }
+        let about = |known: &&ResponseCode| known.level == Level::Business || known.positive;
+        let known: Vec<_> = itk::RESPONSE_CODES.iter().filter(about).map(|known| known.code.to_string()).collect();
+        assert_eq!(REFUSALS_OF_PEOPLE, known);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod answered;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use onward_core::TRACES;
 use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
 use onward_core::directory::Endpoint;
@@ -21,6 +21,8 @@ use crate::Gateway;
 
 /// How long an idle dispatcher waits before it looks again without having been woken.
 const IDLE: Duration = Duration::from_millis(500);
+/// So long between two attempts no schedule waits: somebody has paused it, or its endpoint is left alone but for probes of other copies.
+const PAUSE: SignedDuration = SignedDuration::from_hours(24);
 
 impl Gateway {
     /// Sends what is due until `stop` turns true. Woken by every acceptance.
@@ -135,7 +137,7 @@ impl Gateway {
         };
         let at = self.clock.now();
         self.note_health(record, &sent);
-        let outcome = self.outcome(lease, sent);
+        let outcome = self.outcome(lease, sent).await;
         let audit = vec![self.journal.row(&self.attempt_entry(lease, &outcome))];
         tracing::info!(
             delivery = %record.id, kind = %record.kind, recipient = %record.recipient, attempt = lease.attempt,
@@ -166,7 +168,7 @@ impl Gateway {
         }
     }
 
-    fn outcome(&self, lease: &Lease, sent: Result<Sent, SendError>) -> AttemptOutcome {
+    async fn outcome(&self, lease: &Lease, sent: Result<Sent, SendError>) -> AttemptOutcome {
         let now = self.clock.now();
         let responses_end_here = !lease.delivery.acknowledgement_awaited;
         match sent {
@@ -185,12 +187,27 @@ impl Gateway {
             Err(error @ (SendError::Transient { .. } | SendError::Unknown { .. })) => {
                 let schedule = self.settings.schedule(lease.delivery.endpoint.kind());
                 let reason = error.to_string();
-                if now.duration_since(lease.delivery.created) > schedule.give_up_after {
+                if self.is_given_up(&lease.delivery, now, schedule.give_up_after).await {
                     let hours = schedule.give_up_after.as_hours();
                     return AttemptOutcome::Failed { reason: format!("given up after {hours} hours: {reason}") };
                 }
                 let at = schedule.next_attempt(lease.delivery.id, lease.attempt, now, retry_after(&error));
                 AttemptOutcome::Retry { at, reason }
+            }
+        }
+    }
+
+    /// Whether a copy has been tried for so long. One that a person sent again, or that a pause held back, begins anew; where that cannot
+    /// be read it is tried on.
+    async fn is_given_up(&self, record: &DeliveryRecord, now: Timestamp, after: SignedDuration) -> bool {
+        if now.duration_since(record.created) <= after {
+            return false;
+        }
+        match self.store.tried_since(record.id, PAUSE.min(after)).await {
+            Ok(since) => since.is_none_or(|since| now.duration_since(since) > after),
+            Err(error) => {
+                tracing::error!(%error, delivery = %record.id, "since when a copy is tried could not be read");
+                false
             }
         }
     }

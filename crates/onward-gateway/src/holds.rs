@@ -166,7 +166,7 @@ impl Gateway {
         choice: Option<&Choice>,
         decider: &Decider<'_>,
     ) -> Result<Released, StoreError> {
-        let Some(held) = self.held(hold).await? else { return Ok(Released::NotFound) };
+        let Some(held) = self.store.open_hold(hold).await? else { return Ok(Released::NotFound) };
         let mut decided: Decided =
             serde_json::from_str(&held.decided).map_err(|_| StoreError::Corrupt("holds.decided".to_owned()))?;
         let reason = held.hold.reason;
@@ -238,7 +238,7 @@ impl Gateway {
     }
 
     async fn try_to_close(&self, hold: HoldId, decider: &Decider<'_>) -> Result<Released, StoreError> {
-        let Some(held) = self.held(hold).await? else { return Ok(Released::NotFound) };
+        let Some(held) = self.store.open_hold(hold).await? else { return Ok(Released::NotFound) };
         let Some(transfer) = self.store.transfer(held.transfer).await? else { return Ok(Released::NotFound) };
         // After a recall others keep what they have.
         let never_sent = transfer.copies().next().is_none();
@@ -276,10 +276,6 @@ impl Gateway {
         let done = self.store.close_hold(closure).await?;
         self.work.notify_one();
         Ok(if done { Released::Closed { response: told } } else { Released::NotFound })
-    }
-
-    pub(crate) async fn held(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError> {
-        Ok(self.store.holds().await?.into_iter().find(|held| held.hold.id == hold))
     }
 
     async fn walk_again(
@@ -354,8 +350,7 @@ impl Gateway {
         if cause.reason == hold.reason {
             return (NewHold { detail: cause.detail.clone(), ..hold.clone() }, held.decided.clone());
         }
-        let (owner, within) = self.settings.hold_policy(cause.reason);
-        let due = self.clock.now() + within;
+        let (owner, due) = self.settings.hold_until(cause.reason, held.expected, self.clock.now());
         let decided = serde_json::to_string(decided).expect("codes and words are JSON");
         (NewHold { id: hold.id, reason: cause.reason, detail: cause.detail.clone(), owner, due }, decided)
     }

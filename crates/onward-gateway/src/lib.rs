@@ -61,12 +61,13 @@ pub mod verify;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use onward_core::directory::Directory;
 use onward_core::retry::Schedule;
 use onward_core::scanning::Scanner;
 use onward_core::state::{HoldReason, RecipientKind, TransportKind};
 use onward_core::store::Store;
+use onward_core::store::alerts::Deadlines;
 use onward_core::transport::{Hook, Mailbox, Notifier, Transport};
 use onward_core::{Clock, HoldId, MeshMailboxId, OdsCode};
 use onward_transform::disclose::Policy;
@@ -114,6 +115,17 @@ impl Settings {
     #[must_use]
     pub fn schedule(&self, kind: TransportKind) -> Schedule {
         self.retry.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// Who decides this kind of hold, and until when: within its time, and before the person comes as far as the grace allows.
+    #[must_use]
+    pub fn hold_until(&self, reason: HoldReason, expected: Option<Timestamp>, now: Timestamp) -> (String, Timestamp) {
+        let (owner, within) = self.hold_policy(reason);
+        let Deadlines { unread_before_arrival, grace, .. } = self.alerts.deadlines;
+        let before =
+            expected.map(|at| at.checked_sub(unread_before_arrival).unwrap_or(Timestamp::MIN).max(now + grace));
+        let due = now + within;
+        (owner, before.map_or(due, |before| due.min(before)))
     }
 
     /// Who decides this kind of hold, and within which time; four hours of the operator's where nothing is set.

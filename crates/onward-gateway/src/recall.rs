@@ -221,8 +221,8 @@ impl Gateway {
         let before = line.iter().flat_map(TransferRecord::copies).filter(named);
         decided.recalled_from(before.chain(recalled.iter().copied()).map(|copy| &copy.recipient));
         let reason = asked_for(recalled);
-        let (owner, within) = self.settings.hold_policy(reason);
-        let due = self.clock.now() + within;
+        let expected = line.first().and_then(|newest| newest.expected);
+        let (owner, due) = self.settings.hold_until(reason, expected, self.clock.now());
         let hold = NewHold { id: HoldId::random(), reason, detail: detail(&decided), owner, due };
         (hold, serde_json::to_string(&decided).expect("codes and words are JSON"))
     }
@@ -235,7 +235,7 @@ impl Gateway {
         recalled: &[&DeliveryRecord],
         back: &TakenBack<'_>,
     ) -> Result<bool, StoreError> {
-        let Some(held) = self.held(hold.id).await? else { return Ok(false) };
+        let Some(held) = self.store.open_hold(hold.id).await? else { return Ok(false) };
         let mut decided: Decided =
             serde_json::from_str(&held.decided).map_err(|_| StoreError::Corrupt("holds.decided".to_owned()))?;
         decided.recalled_from(recalled.iter().map(|copy| &copy.recipient));
@@ -244,8 +244,8 @@ impl Gateway {
         if OF_A_RECALL.contains(&hold.reason) {
             let asked = asked_for(recalled);
             if asked != hold.reason && OF_A_RECALL[..2].contains(&asked) {
-                let (owner, within) = self.settings.hold_policy(asked);
-                hold = NewHold { reason: asked, owner, due: self.clock.now() + within, ..hold };
+                let (owner, due) = self.settings.hold_until(asked, transfer.expected, self.clock.now());
+                hold = NewHold { reason: asked, owner, due, ..hold };
             }
             hold.detail = detail(&decided);
         }

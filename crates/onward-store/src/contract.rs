@@ -158,6 +158,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, operations:
             what_has_not_left_is_counted_by_cause,
             a_retry_is_the_same_and_a_replay_is_labelled,
+            a_copy_is_tried_anew_after_a_person_or_a_pause,
             many_copies_are_sent_again_by_one_decision,
             two_people_decide_together,
         );
@@ -167,6 +168,9 @@ macro_rules! every_contract {
             one_of_many_nodes_raises_an_alert,
             an_unread_copy_climbs_its_ladder,
             answers_that_are_missing_are_a_concern,
+            what_waits_too_long_to_be_sent_is_told_once_for_each_recipient,
+            what_is_held_when_the_person_comes_climbs_its_ladder,
+            what_a_system_refuses_needs_a_person_and_what_a_home_declines_its_ward,
             a_home_is_told_of_what_waits_where_that_is_asked_for,
             a_notification_is_due_until_it_has_ended,
         );

@@ -6,7 +6,8 @@ pub(crate) mod words;
 
 use onward_core::DeliveryId;
 use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, Lists, VERIFICATION, export_subject};
-use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::cause::NOT_PROCESSED;
+use onward_core::state::{DeliveryState, REFUSALS_OF_PEOPLE, RecipientKind};
 use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StepKind, StuckQuery, TaskQuery};
 use uuid::Uuid;
 
@@ -68,8 +69,42 @@ impl From<Uuid> for Value {
 /// To its recipient, a recalled copy is not there.
 const NOT_RECALLED: &str = "(d.ended IS NULL OR d.ended <> 'recalled')";
 
-/// What may be sent although it may have arrived: what failed, and what was handed over and never acknowledged.
-pub(crate) const REPLAYABLE: &str = "state IN ('failed', 'sent')";
+/// [`onward_core::store::DeliveryRecord::is_unprocessed`] as SQL, of a row whose columns begin so.
+pub(crate) fn unprocessed(row: &str) -> String {
+    let codes = quoted(REFUSALS_OF_PEOPLE);
+    format!("({row}state = 'rejected' AND {row}ended IS NULL AND {row}code NOT IN ({codes}))")
+}
+
+/// [`onward_core::store::Store::tried_since`]: the copy is `$1`, the pause `$2`.
+pub(crate) const TRIED_SINCE: &str =
+    "SELECT min(a.started) AS since FROM attempts a WHERE a.delivery = $1 AND a.attempt >= coalesce(
+         (SELECT max(later.attempt) FROM attempts later
+              JOIN attempts earlier ON earlier.delivery = later.delivery AND earlier.attempt = later.attempt - 1
+          WHERE later.delivery = $1
+              AND (earlier.outcome IN ('sent', 'failed') OR later.started - earlier.started > CAST($2 AS BIGINT))), 0)";
+
+/// Fixed words as SQL.
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ")
+}
+
+/// Queues a copy again: parameter 1 is the moment, 2 the copy, 3 what a replay is labelled with, 4 whether it is one, 5 whether it is one
+/// of many. What an answer said of it is its history's.
+pub(crate) fn requeue(dialect: &Dialect) -> String {
+    let mark = dialect.parameter;
+    // What failed, and what was not processed.
+    let failed = format!("(state = 'failed' OR {})", unprocessed(""));
+    format!(
+        "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = {mark}1, changed = {mark}1,
+             code = CASE WHEN state = 'rejected' THEN NULL ELSE code END,
+             words = CASE WHEN state = 'rejected' THEN NULL ELSE words END,
+             replay = CASE WHEN {mark}4 THEN {mark}3 ELSE replay END
+         WHERE id = {mark}2 AND erased IS NULL
+             AND CASE WHEN {mark}5 THEN {failed}
+                 WHEN {mark}4 THEN {failed} OR state = 'sent'
+                 ELSE {failed} OR state = 'queued' AND next_attempt > {mark}1 END"
+    )
+}
 
 /// What witnesses have said.
 pub(crate) const COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures ORDER BY size, witness";
@@ -121,6 +156,10 @@ pub(crate) struct Dialect {
     pub(crate) body_of_delivery: &'static str,
     /// The column by which a row belongs to an account.
     pub(crate) account: &'static str,
+    /// What begins a numbered parameter.
+    pub(crate) parameter: char,
+    /// True of every whole copy `d`, as the index of transports and states wants it.
+    pub(crate) any_transport: &'static str,
 }
 
 /// Conditions joined by AND, with their parameters.
@@ -441,42 +480,61 @@ pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (
     (sql, conditions.values)
 }
 
-/// Where a copy `d` waits that has not left ([`onward_core::store::Queue`]).
+/// Where a copy `d` waits that has not left, or that was not processed ([`onward_core::store::Queue`]).
 const QUEUE: &str = "CASE
-    WHEN d.state = 'failed' THEN 'dead'
+    WHEN d.state IN ('failed', 'rejected') THEN 'dead'
     WHEN EXISTS (SELECT 1 FROM pauses p WHERE p.recipient IN (d.recipient, '*')) THEN 'paused'
     WHEN d.attempts = 0 OR d.reason IS NULL THEN 'waiting'
     WHEN d.attempts < 5 THEN 'retrying'
     ELSE 'failing' END";
 
-/// What has not left, counted; rows of [`crate::rows::operations::backlog`].
+/// What stands on the operator's board: what has not left, and what was not processed, led by the few alerts that are open about it. From
+/// where, which, and the reason that is counted.
+fn board() -> [(&'static str, String, String); 2] {
+    let alerted = "alerts a JOIN deliveries d ON d.id = a.delivery";
+    let unprocessed = format!("a.kind = 'not-processed' AND a.cleared IS NULL AND {}", unprocessed("d."));
+    [
+        ("deliveries d", "d.state IN ('queued', 'failed')".to_owned(), "d.reason".to_owned()),
+        (alerted, unprocessed, format!("CAST('{NOT_PROCESSED}' AS TEXT)")),
+    ]
+}
+
+/// What stands on the board, counted; rows of [`crate::rows::operations::backlog`].
 pub(crate) fn backlog() -> String {
+    let arms = board().map(|(from, which, reason)| {
+        format!(
+            "SELECT {QUEUE} AS queue, d.recipient, d.recipient_name, {reason} AS reason, d.created FROM {from} WHERE {which}"
+        )
+    });
     format!(
         "SELECT q.queue, q.recipient, min(q.recipient_name) AS recipient_name, q.reason, count(*) AS n, min(q.created) AS oldest
-         FROM (SELECT {QUEUE} AS queue, d.recipient, d.recipient_name, d.reason, d.created FROM deliveries d
-               WHERE d.state IN ('queued', 'failed')) q
-         GROUP BY q.queue, q.recipient, q.reason ORDER BY min(q.created), q.queue, q.recipient"
+         FROM ({}) q GROUP BY q.queue, q.recipient, q.reason ORDER BY min(q.created), q.queue, q.recipient",
+        arms.join(" UNION ALL ")
     )
 }
 
-/// Copies that have not left; rows of [`crate::rows::operations::stuck`].
+/// What stands on the board; rows of [`crate::rows::operations::stuck`].
 pub(crate) fn stuck(query: &StuckQuery) -> (String, Vec<Value>) {
-    let columns = DELIVERY.split(", ").map(|name| format!("d.{name}")).collect::<Vec<_>>().join(", ");
-    let mut conditions = Conditions::default();
-    conditions.add("d.state IN ('queued', 'failed')", []);
-    conditions.equal("d.recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
-    conditions.one_of(QUEUE, query.queues.iter().map(|queue| queue.as_str()));
-    match query.reasons.as_deref() {
-        Some([]) => conditions.add("FALSE", []),
-        Some(reasons) => conditions.one_of("d.reason", reasons.iter().map(String::as_str)),
-        None => {}
-    }
-    let sql = format!(
-        "SELECT {columns}, {QUEUE} AS queue,
-             (SELECT min(a.finished) FROM attempts a WHERE a.delivery = d.id AND a.outcome <> 'sent') AS first_failed
-         FROM deliveries d WHERE {} ORDER BY d.created, d.id LIMIT ?",
-        conditions.sql()
-    );
-    conditions.values.push(query.limit.into());
-    (sql, conditions.values)
+    let columns = DELIVERY.split(", ").map(|name| format!("d.{name} AS {name}")).collect::<Vec<_>>().join(", ");
+    let mut values = Vec::new();
+    let arms = board().map(|(from, which, reason)| {
+        let mut conditions = Conditions::default();
+        conditions.add(which, []);
+        conditions.equal("d.recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
+        conditions.one_of(QUEUE, query.queues.iter().map(|queue| queue.as_str()));
+        match query.reasons.as_deref() {
+            Some([]) => conditions.add("FALSE", []),
+            Some(reasons) => conditions.one_of(&reason, reasons.iter().map(String::as_str)),
+            None => {}
+        }
+        let sql = conditions.sql();
+        values.extend(conditions.values);
+        format!(
+            "SELECT {columns}, {QUEUE} AS queue,
+                 (SELECT min(t.finished) FROM attempts t WHERE t.delivery = d.id AND t.outcome <> 'sent') AS first_failed
+             FROM {from} WHERE {sql}"
+        )
+    });
+    values.push(query.limit.into());
+    (format!("{} ORDER BY created, id LIMIT ?", arms.join(" UNION ALL ")), values)
 }

@@ -304,8 +304,8 @@ pub(crate) fn of_hold<'r>(column: &'static str, hold: &'r str) -> Place<'r> {
 
 /// The open holds with their transfers, the most urgent first; a row is [`held`].
 pub(crate) const HELD: &str =
-    "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, h.decided, t.id, t.sender, t.received
-     FROM holds h JOIN transfers t ON t.id = h.transfer WHERE h.closed IS NULL ORDER BY h.due, h.id";
+    "SELECT h.id AS hold, h.reason, h.detail, h.owner, h.due, h.decided, t.id, t.sender, t.received, t.expected
+     FROM holds h JOIN transfers t ON t.id = h.transfer WHERE h.closed IS NULL";
 
 /// Every hold of a transfer (`?`), the oldest first; a row is [`subject_hold`].
 pub(crate) const EVERY_HOLD: &str =
@@ -346,6 +346,7 @@ pub(crate) fn held(columns: &Columns<'_>, keys: &Keychain) -> Result<HeldTransfe
         transfer: columns.parsed("id")?,
         sender: columns.parsed("sender")?,
         received: columns.moment("received")?,
+        expected: columns.moment_opt("expected")?,
         decided: keys.open_text(of_hold("decided", &id), &columns.get::<String>("decided")?)?,
     })
 }

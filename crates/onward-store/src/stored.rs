@@ -1,10 +1,15 @@
 //! How values of the core look in the columns of every engine.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 /// A moment as stored: microseconds since 1970, which hold every `Timestamp`.
 pub(crate) fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
+}
+
+/// A span in the same measure; one that no column holds is as good as endless.
+pub(crate) fn micros_of(span: SignedDuration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX / 4)
 }
 
 /// The moment of [`micros`]. `Timestamp::from_microsecond` would refuse the last second that exists.

@@ -20,6 +20,15 @@ words!(
         UnreadBeforeArrival = "unread-before-arrival",
         /// A copy failed for good.
         DeliveryFailed = "delivery-failed",
+        /// The recipient's system refused the message itself: it could not read it, or would not take it. Nobody there has it.
+        NotProcessed = "not-processed",
+        /// A home declined somebody who comes from hospital, and the ward must know before they are sent.
+        Declined = "declined",
+        /// Copies wait to be sent for longer than they may: their recipient does not answer, or a pause was forgotten. One for
+        /// each recipient, about the copy that waits the longest.
+        QueuedTooLong = "queued-too-long",
+        /// The person comes soon, or has come, and their discharge is held: nobody there has anything.
+        HeldBeforeArrival = "held-before-arrival",
         /// A hold's time is over.
         HoldOverdue = "hold-overdue",
         /// A copy was sent and nothing has said that it arrived (infrastructure acknowledgement).
@@ -80,9 +89,9 @@ words!(
 /// When something becomes a person's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// A home must have opened its copy so long before the person is expected.
+    /// A home must have opened its copy so long before the person is expected, and nothing may be held then.
     pub unread_before_arrival: SignedDuration,
-    /// But nobody is called before a copy has waited this long.
+    /// But nobody is called before a copy or a hold has waited this long.
     pub grace: SignedDuration,
     /// Time between two steps of an escalation.
     pub step: SignedDuration,
@@ -90,6 +99,8 @@ pub struct Deadlines {
     pub receipt: SignedDuration,
     /// A copy that arrived must be acknowledged within this.
     pub acknowledgement: SignedDuration,
+    /// A copy may wait to be sent for so long.
+    pub queued: SignedDuration,
     /// A home is told of each copy that waits for it.
     pub tell_homes: bool,
 }
@@ -99,7 +110,7 @@ pub struct Deadlines {
 pub struct Concern {
     /// What.
     pub kind: AlertKind,
-    /// Step of the escalation, from 1: the coordinator, the home, the ward.
+    /// Step of the escalation, from 1: the coordinator, the home, the ward; of a hold the ward, whoever runs the gateway, both.
     pub step: u32,
     /// The transfer; none where it is about a subscription.
     pub transfer: Option<TransferId>,

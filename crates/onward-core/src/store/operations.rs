@@ -19,7 +19,7 @@ words!(
         Retrying = "retrying",
         /// Many attempts failed; the next one comes by itself.
         Failing = "failing",
-        /// It needs a person.
+        /// It failed, or its recipient's system did not process it: it needs a person.
         Dead = "dead",
         /// Its recipient, or everybody, is paused.
         Paused = "paused",
@@ -34,15 +34,15 @@ impl Queue {
 words!(
     /// How a copy is sent again by a person.
     Resend {
-        /// The same message once more, at once: of a copy that failed, or that waits for its next attempt.
+        /// The same message once more, at once: of a copy that failed, that was not processed, or that waits for its next attempt.
         Retry = "retry",
-        /// Although it may have arrived: of a copy that failed, or that was handed over and never acknowledged. Whoever gets it
-        /// is told that it is a repeat.
+        /// Although it may have arrived: of a copy that failed, that was not processed, or that was handed over and never
+        /// acknowledged. Whoever gets it is told that it is a repeat.
         Replay = "replay",
     }
 );
 
-/// Copies that have not left, counted by queue, recipient and cause.
+/// Copies that have not left, and those that their recipients' systems did not process, counted by queue, recipient and cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backlog {
     /// Where they wait.
@@ -59,7 +59,7 @@ pub struct Backlog {
     pub oldest: Timestamp,
 }
 
-/// Which copies that have not left to list. The oldest come first.
+/// Which copies that have not left, or were not processed, to list. The oldest come first.
 #[derive(Debug, Clone, Default)]
 pub struct StuckQuery {
     /// Only in one of these queues; empty means all.
@@ -72,7 +72,7 @@ pub struct StuckQuery {
     pub limit: u32,
 }
 
-/// A copy that has not left.
+/// A copy that has not left, or was not processed.
 #[derive(Debug, Clone)]
 pub struct Stuck {
     /// The copy.
@@ -140,9 +140,9 @@ pub struct Verdict {
 /// Queues and decisions of operators and information-governance leads.
 #[async_trait]
 pub trait OperationsStore: Send + Sync + 'static {
-    /// Everything that has not left, counted.
+    /// Everything that has not left, and what was not processed as far as an alert is open about it, counted.
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
-    /// Copies that have not left, the oldest first.
+    /// Copies of which [`Self::backlog`] counts, the oldest first.
     async fn stuck(&self, query: StuckQuery) -> Result<Vec<Stuck>, StoreError>;
 
     /// Keeps what one person asks for. What expired more than 90 days before is forgotten.

@@ -5,8 +5,9 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::{Ended, NewHold, Notice, ReplyWanted};
+use crate::cause::Cause;
 use crate::directory::Endpoint;
-use crate::state::{DeliveryState, EndReason, RecipientKind, TransportKind};
+use crate::state::{DeliveryState, EndReason, REFUSALS_OF_PEOPLE, RecipientKind, TransportKind};
 use crate::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
 /// A transfer as read back, without bodies.
@@ -146,6 +147,21 @@ impl DeliveryRecord {
     pub fn is_readable(&self) -> bool {
         self.ended.is_none_or(|ended| ended.why == EndReason::Superseded)
     }
+
+    /// Whether its recipient's system refused the message itself, and not the person: nobody there has it. As what failed, it
+    /// needs a person and may be sent again.
+    #[must_use]
+    pub fn is_unprocessed(&self) -> bool {
+        self.state == DeliveryState::Rejected
+            && self.ended.is_none()
+            && self.code.as_deref().is_some_and(|code| !REFUSALS_OF_PEOPLE.contains(&code))
+    }
+
+    /// Why it has not come to anybody.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        if self.is_unprocessed() { Cause::Refused } else { Cause::of(self.reason.as_deref()) }
+    }
 }
 
 /// What a recipient may read. Its `Debug` names the delivery only.
@@ -207,6 +223,8 @@ pub struct HeldTransfer {
     pub sender: OdsCode,
     /// When it came.
     pub received: Timestamp,
+    /// When the person is expected.
+    pub expected: Option<Timestamp>,
     /// What people have decided about it so far (JSON).
     pub decided: String,
 }

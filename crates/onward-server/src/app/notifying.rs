@@ -31,6 +31,7 @@ pub fn alerting(config: &Config) -> Alerting {
             step: minutes(alerts.step_minutes),
             receipt: hours(alerts.receipt_hours),
             acknowledgement: hours(alerts.acknowledgement_hours),
+            queued: hours(alerts.queued_hours),
             tell_homes: alerts.tell_homes,
         },
         operations: alerts.operations_email.clone(),

@@ -5,6 +5,7 @@ mod decide;
 
 use clap::{Args, Subcommand};
 use onward_core::DeliveryId;
+use onward_core::cause::NOT_PROCESSED;
 use onward_core::state::DeliveryState;
 use onward_core::store::{DeliveryQuery, DeliveryRecord, Resend, Store};
 use onward_gateway::holds::Decider;
@@ -54,13 +55,13 @@ The party must be in the directory. A person names what the message and PDS leav
     Close(decide::Decision),
 }
 
-/// Deliveries that failed for good.
+/// Deliveries that failed for good, and those that their recipients' systems did not process.
 #[derive(Debug, Subcommand)]
 pub enum Dead {
-    /// Lists failed deliveries
+    /// Lists deliveries that failed, or were not processed
     #[command(after_help = "Example:\n  onward dead list")]
     List(List),
-    /// Sends a failed delivery again under its own identifier; without --yes it only shows what it would do
+    /// Sends a delivery that failed, or was not processed, again under its own identifier; without --yes it only shows what it would do
     #[command(after_help = "Example:
   onward dead replay 7e1f4c52-2d4b-4e39-8b0c-3a1d9f6e5b20 --reason 'mailbox mended' --yes")]
     Replay(Replay),
@@ -170,7 +171,7 @@ async fn failed(list: &List, terminal: &mut Terminal) -> Outcome {
         return Ok(Exit::Done);
     }
     if failed.is_empty() {
-        terminal.say("no delivery has failed");
+        terminal.say("no delivery has failed, and none was left unprocessed");
         return Ok(Exit::Done);
     }
     let row = |record: &DeliveryRecord| {
@@ -192,20 +193,35 @@ async fn failed(list: &List, terminal: &mut Terminal) -> Outcome {
 
 async fn all_failed(store: &dyn Store) -> Result<Vec<DeliveryRecord>, Failure> {
     let mut failed: Vec<DeliveryRecord> = Vec::new();
+    let mut after = None;
     loop {
         let query = DeliveryQuery {
-            states: vec![DeliveryState::Failed],
+            states: vec![DeliveryState::Failed, DeliveryState::Rejected],
             include_responses: true,
-            after: failed.last().map(|last| (last.created, last.id)),
+            after,
             limit: PAGE,
             ..DeliveryQuery::default()
         };
         let page = store.deliveries(query).await?;
+        after = page.last().map(|last| (last.created, last.id));
         let last = page.len() < PAGE as usize;
-        failed.extend(page);
+        failed.extend(page.into_iter().filter(has_failed).map(without_their_words));
         if last {
             return Ok(failed);
         }
+    }
+}
+
+/// A person must decide about it: what a recipient declined is decided.
+fn has_failed(copy: &DeliveryRecord) -> bool {
+    copy.state == DeliveryState::Failed || copy.is_unprocessed()
+}
+
+/// What a recipient's system wrote when it refused may name the person.
+fn without_their_words(copy: DeliveryRecord) -> DeliveryRecord {
+    match copy.is_unprocessed() {
+        true => DeliveryRecord { reason: Some(NOT_PROCESSED.to_owned()), ..copy },
+        false => copy,
     }
 }
 
@@ -214,9 +230,11 @@ async fn replay(replay: &Replay, terminal: &mut Terminal) -> Outcome {
     let Some(record) = store.delivery(replay.id).await? else {
         return Err(Failure::no(format!("there is no delivery {}", replay.id)));
     };
-    if record.state != DeliveryState::Failed {
-        return Err(Failure::no(format!("the delivery is {}: only a failed one is sent again", record.state)));
+    if !has_failed(&record) {
+        let why = "only one that failed, or was not processed, is sent again";
+        return Err(Failure::no(format!("the delivery is {}: {why}", record.state)));
     }
+    let record = without_their_words(record);
     if !replay.yes {
         let (transfer, patient) = (record.transfer, record.patient.clone());
         let row = Desk::new(&config)?.row_seen("dead replay, a preview", transfer, Some(record.id), patient);

@@ -23,6 +23,8 @@ pub struct Alerts {
     pub receipt_hours: u32,
     /// A copy that arrived must be acknowledged within this.
     pub acknowledgement_hours: u32,
+    /// A copy may wait to be sent for so long.
+    pub queued_hours: u32,
     /// Homes are told of each copy that waits for them.
     pub tell_homes: bool,
     /// E-mail address of whoever runs the gateway.

@@ -221,6 +221,9 @@ async fn held(store: &Shared) -> (TransferId, NewHold) {
 pub(crate) async fn a_hold_changes_with_its_reason(store: Shared) {
     let (transfer, first) = held(&store).await;
     assert_eq!(store.holds().await.expect("readable")[0].decided, "{}");
+    let alone = store.open_hold(first.id).await.expect("readable").expect("open");
+    assert_eq!((alone.hold, alone.transfer, alone.decided.as_str()), (first.clone(), transfer, "{}"));
+    assert!(store.open_hold(HoldId::random()).await.expect("readable").is_none());
     let next = NewHold {
         reason: HoldReason::Replacement,
         detail: "it replaces another".to_owned(),
@@ -267,6 +270,7 @@ pub(crate) async fn a_closed_transfer_is_not_sent(store: Shared) {
     assert_eq!(store.close_hold(closure.clone()).await, Ok(true));
     assert_eq!(store.close_hold(closure).await, Ok(false));
     assert_eq!(store.closed_hold(hold.id).await, Ok(Some(transfer)));
+    assert!(store.open_hold(hold.id).await.expect("readable").is_none());
     let read = store.transfer(transfer).await.expect("readable").expect("there");
     assert_eq!((read.hold.as_ref(), read.task_status(), read.changed), (None, "failed", at(70)));
     assert_eq!(read.not_sent.as_deref(), Some("the person has died"));

@@ -3,28 +3,33 @@
 use jiff::SignedDuration;
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
-use onward_core::state::DeliveryState;
+use onward_core::cause::NOT_PROCESSED;
+use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::alerts::{
     AlertKind, Channel, Concern, Contacted, Deadlines, NewAlert, NewNotification, NotificationEnd, NotificationOutcome,
     NotificationState,
 };
 use onward_core::store::subscriptions::{CallEnd, CallOutcome};
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Resend};
+use onward_core::store::{
+    Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, HoldChange, NewHold, Pause, Queue, Resend, StuckQuery,
+    Transition,
+};
 use uuid::Uuid;
 
 use super::keeping::client;
 use super::subscribing::subscription;
-use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, row};
+use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, row};
 
 /// Two hours before an arrival, ten minutes' grace, steps of half an hour; two hours for a receipt, a day for an
 /// acknowledgement; homes are not told.
-fn deadlines() -> Deadlines {
+pub(crate) fn deadlines() -> Deadlines {
     Deadlines {
         unread_before_arrival: SignedDuration::from_hours(2),
         grace: SignedDuration::from_mins(10),
         step: SignedDuration::from_mins(30),
         receipt: SignedDuration::from_hours(2),
         acknowledgement: SignedDuration::from_hours(24),
+        queued: SignedDuration::from_hours(24 * 20),
         tell_homes: false,
     }
 }
@@ -106,6 +111,7 @@ pub(crate) async fn what_needs_a_person_is_raised_once_and_cleared(store: Shared
     let id = accept_new(&store, fails).await;
     let mut waits = acceptance(2);
     waits.deliveries.clear();
+    waits.transfer.expected = None;
     waits.hold = Some(hold());
     assert_eq!(store.accept(waits).await, Ok(Accepted::New));
     assert!(concerns(&store, 0).await.is_empty());
@@ -132,13 +138,12 @@ pub(crate) async fn what_needs_a_person_is_raised_once_and_cleared(store: Shared
     assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::DeliveryFailed, 1), (AlertKind::HoldOverdue, 1)]));
     assert_eq!(store.settle_alerts(at(3602)).await, Ok(0), "both are so still");
     assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "asked", at(3603), Vec::new()).await, Ok(true));
-    assert_eq!(store.settle_alerts(at(3604)).await, Ok(1));
     assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::HoldOverdue, 1)]));
     assert!(store.take_notifications(at(3605), at(3700)).await.expect("taken").is_empty(), "what is over is not told");
-    // When it is so again it is raised again.
-    ends(&store, 3610, failed()).await;
-    let again = concerns(&store, 3611).await;
-    assert_eq!(store.raise_alert(alert(&again[0], 3611, told())).await, Ok(true));
+    // When it is so again it is raised again, also before anybody has looked.
+    ends(&store, 3606, failed()).await;
+    let again = concerns(&store, 3606).await;
+    assert_eq!(store.raise_alert(alert(&again[0], 3606, told())).await, Ok(true));
 }
 
 pub(crate) async fn one_of_many_nodes_raises_an_alert(store: Shared) {
@@ -196,6 +201,105 @@ pub(crate) async fn an_unread_copy_climbs_its_ladder(store: Shared) {
     assert!(found(&store, month).await.is_empty(), "what has been so for a month is history");
 }
 
+pub(crate) async fn what_is_held_when_the_person_comes_climbs_its_ladder(store: Shared) {
+    let held = async |n, expected: Option<i64>| {
+        let mut held = acceptance(n);
+        held.deliveries.clear();
+        held.transfer.expected = expected.map(at);
+        let hold = NewHold { due: at(9_000_000), ..hold() };
+        held.hold = Some(hold.clone());
+        assert_eq!(store.accept(held).await, Ok(Accepted::New));
+        hold
+    };
+    // Two hours before 20,000; of somebody who is expected at no known time the hold's own time tells.
+    let (first, _) = (held(1, Some(20_000)).await, held(2, None).await);
+    assert_eq!(
+        store.holds().await.expect("readable").iter().filter_map(|held| held.expected).collect::<Vec<_>>(),
+        [at(20_000)]
+    );
+    assert!(found(&store, 12_799).await.is_empty());
+    let ladder = |steps: &[u32]| steps.iter().map(|step| (AlertKind::HeldBeforeArrival, *step)).collect::<Vec<_>>();
+    assert_eq!(found(&store, 12_800).await, ladder(&[1]));
+    let concern = concerns(&store, 12_800).await.remove(0);
+    assert_eq!((concern.hold, concern.since, concern.delivery), (Some(first.id), at(12_800), None));
+    assert_eq!(store.raise_alert(alert(&concern, 12_800, vec![])).await, Ok(true));
+    assert_eq!(found(&store, 12_800 + 3_600).await, ladder(&[2, 3]));
+    assert_eq!(store.settle_alerts(at(12_900)).await, Ok(0), "it is held");
+    // It is put off for another reason, and that clock goes on.
+    let change = HoldChange {
+        hold: NewHold { due: at(9_500_000), ..first.clone() },
+        decided: "{}".to_owned(),
+        at: at(12_950),
+        audit: vec![row(AuditWord::Hold)],
+    };
+    assert_eq!(store.change_hold(change).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(12_960)).await, Ok(0));
+    let closure = Closure {
+        hold: first.id,
+        reason: "sent again".to_owned(),
+        responses: Vec::new(),
+        at: at(13_000),
+        audit: vec![row(AuditWord::Release)],
+    };
+    assert_eq!(store.close_hold(closure).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(13_001)).await, Ok(1));
+    assert!(found(&store, 13_001).await.is_empty());
+    // Expected sooner than that when it came: nobody is called before the grace is over.
+    held(3, Some(3_600)).await;
+    assert!(found(&store, 599).await.is_empty());
+    assert_eq!(found(&store, 600).await, ladder(&[1]));
+}
+
+pub(crate) async fn what_waits_too_long_to_be_sent_is_told_once_for_each_recipient(store: Shared) {
+    let day = 24 * 3600;
+    let waits = async |now: i64| {
+        let deadlines = Deadlines { queued: SignedDuration::from_hours(24), ..deadlines() };
+        let mut found = store.concerns(at(now), deadlines).await.expect("readable");
+        found.retain(|concern| concern.kind == AlertKind::QueuedTooLong);
+        found
+    };
+    let copies =
+        |found: &[Concern]| found.iter().filter_map(|each| Some((each.delivery?, each.since))).collect::<Vec<_>>();
+    let mut ids = Vec::new();
+    for (n, received, recipient) in [(1, 0, "VM1AB"), (2, 10, "VM1AB"), (3, 20, "VM9ZZ")] {
+        let mut new = acceptance(n);
+        new.transfer.expected = Some(at(10_000_000));
+        new.transfer.received = at(received);
+        new.deliveries = vec![delivery(RecipientKind::CareHome, recipient)];
+        ids.push(accept_new(&store, new).await);
+    }
+    let [first, second, other] = ids[..] else { panic!("three: {ids:?}") };
+    let pause = Pause { recipient: None, reason: "moving".into(), by: "Ada Wells".into(), since: at(1) };
+    assert_eq!(store.pause(pause, Vec::new()).await, Ok(true));
+    assert!(waits(day - 1).await.is_empty());
+    let forgotten = waits(day + 20).await;
+    assert_eq!(copies(&forgotten), [(first, at(0)), (other, at(20))], "of each recipient the longest");
+    for concern in &forgotten {
+        assert_eq!(store.raise_alert(alert(concern, day + 20, vec![])).await, Ok(true));
+    }
+    assert!(waits(day + 21).await.is_empty());
+    assert_eq!(store.settle_alerts(at(day + 21)).await, Ok(0), "they wait still");
+    assert_eq!(store.resume(None, Vec::new()).await, Ok(true));
+    assert_eq!(ends(&store, day + 30, failed()).await, first);
+    assert_eq!(store.settle_alerts(at(day + 31)).await, Ok(1));
+    assert_eq!(copies(&waits(day + 31).await), [(second, at(10))]);
+    // What is sent again waits from then on, and what is tried again since it was queued.
+    assert_eq!(store.requeue(first, Resend::Retry, "Ada Wells", "asked", at(day + 40), Vec::new()).await, Ok(true));
+    let again = AttemptOutcome::Retry { at: at(9_000_000), reason: "busy".to_owned() };
+    assert_eq!(ends(&store, day + 41, again).await, second);
+    assert_eq!(copies(&waits(2 * day + 39).await), [(second, at(10))]);
+    assert_eq!(store.requeue(second, Resend::Retry, "Ada Wells", "asked", at(day + 42), Vec::new()).await, Ok(true));
+    assert_eq!(ends(&store, day + 43, sent(DeliveryState::Sent)).await, other);
+    assert_eq!(
+        ends(&store, day + 44, AttemptOutcome::Retry { at: at(9_000_000), reason: "busy".to_owned() }).await,
+        first
+    );
+    assert_eq!(ends(&store, day + 45, sent(DeliveryState::Sent)).await, second);
+    assert_eq!(store.settle_alerts(at(day + 46)).await, Ok(1));
+    assert!(waits(2 * day + 39).await.is_empty());
+    assert_eq!(copies(&waits(2 * day + 40).await), [(first, at(day + 40))]);
+}
+
 pub(crate) async fn answers_that_are_missing_are_a_concern(store: Shared) {
     let far = |n| {
         let mut acceptance = acceptance(n);
@@ -209,7 +313,7 @@ pub(crate) async fn answers_that_are_missing_are_a_concern(store: Shared) {
     let concern = concerns(&store, 7200).await.remove(0);
     assert_eq!(store.raise_alert(alert(&concern, 7200, vec![])).await, Ok(true));
     assert_eq!(store.requeue(id, Resend::Replay, "Ada Wells", "asked", at(7300), Vec::new()).await, Ok(true));
-    assert_eq!(store.settle_alerts(at(7301)).await, Ok(1), "it is sent anew");
+    assert!(store.alerts().await.expect("readable").is_empty(), "it is sent anew");
     ends(&store, 7302, sent(DeliveryState::Received)).await;
     let day = 24 * 3600;
     assert!(found(&store, 7301 + day).await.is_empty());
@@ -220,6 +324,88 @@ pub(crate) async fn answers_that_are_missing_are_a_concern(store: Shared) {
     accept_new(&store, response).await;
     ends(&store, 7400, sent(DeliveryState::Sent)).await;
     assert_eq!(found(&store, 7402 + day).await, [(AlertKind::AcknowledgementMissing, 1)]);
+}
+
+/// The recipient's word, with this code.
+async fn refused(store: &Shared, id: DeliveryId, code: Option<&str>, now: i64) {
+    let version = store.delivery(id).await.expect("readable").expect("there").version;
+    let change = Transition {
+        delivery: id,
+        expected_version: version,
+        state: DeliveryState::Rejected,
+        code: code.map(str::to_owned),
+        reason: Some("their own words".to_owned()),
+        at: at(now),
+        responses: Vec::new(),
+        audit: vec![row(AuditWord::Acknowledge)],
+    };
+    assert_eq!(store.transition(change).await, Ok(true));
+}
+
+pub(crate) async fn what_a_system_refuses_needs_a_person_and_what_a_home_declines_its_ward(store: Shared) {
+    // Its home is called from 600 on, and has been.
+    let id = accept_new(&store, acceptance(1)).await;
+    ends(&store, 0, sent(DeliveryState::Sent)).await;
+    let unread = concerns(&store, 600).await.remove(0);
+    assert_eq!(store.raise_alert(alert(&unread, 600, vec![])).await, Ok(true));
+    refused(&store, id, Some("20009"), 700).await;
+    let refusal = concerns(&store, 701).await;
+    let kinds: Vec<_> = refusal.iter().map(|concern| (concern.kind, concern.delivery, concern.since)).collect();
+    assert_eq!(kinds, [(AlertKind::NotProcessed, Some(id), at(700))]);
+    assert_eq!(store.settle_alerts(at(701)).await, Ok(0), "nobody has read it");
+    assert!(store.backlog().await.expect("readable").is_empty(), "within a look");
+    assert_eq!(store.raise_alert(alert(&refusal[0], 701, vec![])).await, Ok(true));
+    assert!(found(&store, 702).await.is_empty());
+    let board = async || {
+        let backlog = store.backlog().await.expect("readable");
+        backlog.into_iter().map(|group| (group.queue, group.reason, group.count)).collect::<Vec<_>>()
+    };
+    assert_eq!(board().await, [(Queue::Dead, Some(NOT_PROCESSED.to_owned()), 1)]);
+    let asked = [
+        (vec![Queue::Dead], None, 1),
+        (Vec::new(), Some(vec![NOT_PROCESSED.to_owned()]), 1),
+        (vec![Queue::Waiting], None, 0),
+        (Vec::new(), Some(vec!["their own words".to_owned()]), 0),
+    ];
+    for (queues, reasons, count) in asked {
+        let query = StuckQuery { queues, reasons, recipient: Some(ods("VM1AB")), limit: 10 };
+        let stuck = store.stuck(query).await.expect("readable");
+        assert_eq!(stuck.len(), count);
+        assert!(stuck.iter().all(|stuck| stuck.copy.id == id && stuck.copy.is_unprocessed()));
+    }
+    // It is sent again as what failed is, and what was said of it is its history's.
+    assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "mended there", at(710), Vec::new()).await, Ok(true));
+    let copy = store.delivery(id).await.expect("readable").expect("there");
+    assert_eq!((copy.state, copy.code, copy.reason), (DeliveryState::Queued, None, None));
+    assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::UnreadBeforeArrival, 1)]));
+    assert_eq!(board().await, [(Queue::Waiting, None, 1)]);
+    ends(&store, 712, sent(DeliveryState::Sent)).await;
+    // What the home declines is its decision: the ladder is over, nothing is to be sent again, and the ward must know.
+    refused(&store, id, Some("30002"), 720).await;
+    assert_eq!(found(&store, 721).await, [(AlertKind::Declined, 1)]);
+    assert_eq!(store.settle_alerts(at(721)).await, Ok(1));
+    for how in [Resend::Retry, Resend::Replay] {
+        assert_eq!(store.requeue(id, how, "Ada Wells", "asked", at(722), Vec::new()).await, Ok(false), "{how}");
+    }
+    let declined = concerns(&store, 723).await.remove(0);
+    assert_eq!(store.raise_alert(alert(&declined, 723, vec![])).await, Ok(true));
+    assert!(board().await.is_empty());
+    // By its page a home says no code; what a practice declines is told by its Task alone.
+    let mut two = acceptance(2);
+    two.transfer.expected = Some(at(10_000_000));
+    two.deliveries.push(delivery(RecipientKind::CoveringPractice, "Y99001"));
+    let practice = two.deliveries[1].id;
+    let home = accept_new(&store, two).await;
+    for _ in 0..2 {
+        ends(&store, 730, sent(DeliveryState::Received)).await;
+    }
+    refused(&store, practice, Some("30022"), 740).await;
+    assert!(found(&store, 741).await.is_empty());
+    refused(&store, home, None, 750).await;
+    assert_eq!(found(&store, 751).await, [(AlertKind::Declined, 1)]);
+    let month = 31 * 24 * 3600;
+    assert_eq!(store.settle_alerts(at(month)).await, Ok(1), "by then it is history");
+    assert!(found(&store, month).await.iter().all(|(kind, _)| *kind != AlertKind::Declined));
 }
 
 pub(crate) async fn a_home_is_told_of_what_waits_where_that_is_asked_for(store: Shared) {

@@ -1,6 +1,6 @@
 //! What has not left, sending again, and what two people decide together.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::AuditWord;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
@@ -75,6 +75,31 @@ pub(crate) async fn what_has_not_left_is_counted_by_cause(store: Shared) {
     assert_eq!(found(StuckQuery { reasons: Some(vec!["410".to_owned()]), ..StuckQuery::default() }).await, [id]);
     assert!(found(StuckQuery { reasons: Some(Vec::new()), ..StuckQuery::default() }).await.is_empty());
     assert_eq!(found(StuckQuery::default()).await.len(), 2);
+}
+
+pub(crate) async fn a_copy_is_tried_anew_after_a_person_or_a_pause(store: Shared) {
+    let id = accept_new(&store, acceptance(1)).await;
+    let since = async || store.tried_since(id, SignedDuration::from_hours(24)).await;
+    assert_eq!(since().await, Ok(None));
+    let failed = || AttemptOutcome::Failed { reason: "410".to_owned() };
+    // A pause of two days, an end, and what a person sent again after it.
+    for (second, outcome, began) in [
+        (0, retry(3_600, "busy"), 0),
+        (3_600, retry(200_000, "busy"), 0),
+        (200_000, retry(200_100, "busy"), 200_000),
+        (200_100, failed(), 200_000),
+    ] {
+        assert!(attempt(&store, second, outcome).await);
+        assert_eq!(since().await, Ok(Some(at(began))), "after {second}");
+    }
+    assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "mended", at(200_200), Vec::new()).await, Ok(true));
+    assert!(attempt(&store, 200_300, retry(200_400, "busy")).await);
+    assert_eq!(since().await, Ok(Some(at(200_300))));
+    assert!(attempt(&store, 200_400, sent()).await);
+    assert_eq!(since().await, Ok(Some(at(200_300))));
+    assert_eq!(store.requeue(id, Resend::Replay, "Ada Wells", "asked", at(200_500), Vec::new()).await, Ok(true));
+    assert!(attempt(&store, 200_600, retry(200_700, "busy")).await);
+    assert_eq!(since().await, Ok(Some(at(200_600))));
 }
 
 pub(crate) async fn a_retry_is_the_same_and_a_replay_is_labelled(store: Shared) {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::failure::Failure;
 use super::work::Work;
-use super::{PostgresStore, session};
+use super::{DIALECT, PostgresStore, session};
 use crate::columns::Columns;
 use crate::query::alerts as query;
 use crate::rows::alerts as rows;
@@ -54,9 +54,9 @@ impl AlertStore for PostgresStore {
 async fn concerns(c: &Client, now: Timestamp, deadlines: &Deadlines) -> Result<Vec<Concern>, Failure> {
     let bounds = query::bounds(now, deadlines);
     let params: Vec<&(dyn ToSql + Sync)> = bounds.iter().map(|bound| bound as _).collect();
-    let mut found = session::all(c, &query::concerns(), &params).await?;
+    let mut found = session::all(c, &query::concerns(&DIALECT), &params).await?;
     found.extend(session::all(c, query::GIVEN_UP, &[&query::history(now)]).await?);
-    found.iter().map(|row| Ok(rows::concern(&Columns::of("alerts", row))?)).collect()
+    Ok(found.iter().filter_map(|row| rows::readable(rows::concern(&Columns::of("alerts", row)))).collect())
 }
 
 async fn raise<'j>(work: &mut Work<'j>, alert: &'j NewAlert) -> Result<bool, Failure> {
@@ -120,7 +120,7 @@ async fn take(work: &mut Work<'_>, now: Timestamp, again: Timestamp) -> Result<V
         query::CONCERN
     );
     let found = session::all(work.client(), &sql, &[&micros(now), &micros(again)]).await?;
-    found.iter().map(|row| Ok(rows::due(&Columns::of("notifications", row))?)).collect()
+    Ok(found.iter().filter_map(|row| rows::readable(rows::due(&Columns::of("notifications", row)))).collect())
 }
 
 async fn finish<'j>(work: &mut Work<'j>, end: &'j NotificationEnd) -> Result<bool, Failure> {

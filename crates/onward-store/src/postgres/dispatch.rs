@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use deadpool_postgres::Client;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Lease, StoredRendition};
 use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
@@ -17,9 +17,10 @@ use super::keyed::Keyed;
 use super::session;
 use super::work::Work;
 use crate::columns::{Columns, Corrupt};
+use crate::query::TRIED_SINCE;
 use crate::rows::{self, DELIVERY};
 use crate::sealing::{Keychain, Unread};
-use crate::stored::{json, micros, signed};
+use crate::stored::{json, micros, micros_of, signed};
 
 /// What may be sent: due at `$1`, leased by nobody at `$2`, the longest due first. Rows that another node is about to lease are
 /// passed over. For the endpoint `$4` only, and for none of `$5`.
@@ -256,4 +257,14 @@ async fn finish(c: &Client, kept: &[(&AttemptEnd, i64, bool)]) -> Result<(), Fai
     )
     .await?;
     Ok(())
+}
+
+/// Since when a copy is being tried.
+pub(super) async fn tried_since(
+    c: &Client,
+    delivery: DeliveryId,
+    pause: SignedDuration,
+) -> Result<Option<Timestamp>, Failure> {
+    let found = session::first(c, TRIED_SINCE, &[&delivery.0, &micros_of(pause)]).await?;
+    Ok(found.map(|row| Columns::of("attempts", &row).moment_opt("since")).transpose()?.flatten())
 }

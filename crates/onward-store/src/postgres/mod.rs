@@ -81,6 +81,8 @@ const DIALECT: Dialect = Dialect {
     ordered_join: "JOIN",
     body_of_delivery: "b.delivery = d.id AND b.month = d.month",
     account: "account",
+    parameter: '$',
+    any_transport: "d.transport IN ('inbox', 'https', 'mesh')",
 };
 /// The longest month and a day: the next month's partition is there before its first row.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 32);
@@ -207,6 +209,10 @@ impl Store for PostgresStore {
 
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError> {
         self.writers.run(ends, |work, ends| dispatch::complete(work, ends).boxed()).await
+    }
+
+    async fn tried_since(&self, delivery: DeliveryId, pause: SignedDuration) -> Result<Option<Timestamp>, StoreError> {
+        self.read((delivery, pause), |c, (delivery, pause)| dispatch::tried_since(c, *delivery, *pause).boxed()).await
     }
 
     async fn transition(&self, transition: Transition) -> Result<bool, StoreError> {
@@ -347,6 +353,10 @@ impl Store for PostgresStore {
 
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
         self.read((), |c, ()| transfers::holds(c).boxed()).await
+    }
+
+    async fn open_hold(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError> {
+        self.read(hold, |c, hold| transfers::open_hold(c, *hold).boxed()).await
     }
 
     async fn closed_hold(&self, hold: HoldId) -> Result<Option<TransferId>, StoreError> {

@@ -12,9 +12,9 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session::{self, Params};
 use super::work::Work;
-use super::{PostgresStore, deliveries};
+use super::{DIALECT, PostgresStore, deliveries};
 use crate::columns::Columns;
-use crate::query::REPLAYABLE;
+use crate::query;
 use crate::rows::REPLAYED;
 use crate::rows::resending::{self as rows, Again, BULK, KEPT, OUTCOMES, REPLAY, of_bulk, of_replay};
 use crate::stored::micros;
@@ -67,12 +67,7 @@ pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'
     let c = work.client();
     let queued = session::execute(
         c,
-        &format!(
-            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = $1, changed = $1,
-                 replay = CASE WHEN $4 THEN $3 ELSE replay END
-             WHERE id = $2 AND erased IS NULL
-                 AND CASE WHEN $5 THEN state = 'failed' WHEN $4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > $1 END"
-        ),
+        &query::requeue(&DIALECT),
         &[&micros(again.at), &again.delivery.0, &REPLAYED, &(again.how == Resend::Replay), &again.bulk.is_some()],
     )
     .await?;
@@ -84,6 +79,9 @@ pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'
         keep(c, &again).await?;
     }
     deliveries::keep_versions(c, &[again.delivery.0], again.at).await?;
+    if session::execute(c, query::alerts::RESENT, &[&micros(again.at), &again.delivery.0]).await? > 0 {
+        session::execute(c, query::alerts::DROP, &[]).await?;
+    }
     work.audit(audit);
     Ok(true)
 }

@@ -277,6 +277,36 @@ async fn rare_words_of_the_log_are_found_by_their_indexes() {
     }
 }
 
+/// Every node asks every ten seconds: what is history is not read again and again.
+#[tokio::test]
+async fn what_needs_a_person_is_found_by_indexes_that_leave_history_out() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = cluster.database();
+    let store: Shared = Arc::new(node(&url, LeaseClock::Database).await);
+    accept_new(&store, acceptance(1)).await;
+    cluster.tamper(
+        &url,
+        "INSERT INTO deliveries SELECT copy.* FROM deliveries d, generate_series(1, 20000) n,
+             LATERAL jsonb_populate_record(d, jsonb_build_object('id', gen_random_uuid(), 'sequence', 1000 + n,
+                 'kind', 'covering-practice', 'created', d.created - n * 10000000000, 'changed', d.created - n * 10000000000,
+                 'state', CASE n % 10 WHEN 0 THEN 'failed' WHEN 1 THEN 'sent' WHEN 2 THEN 'rejected' ELSE 'received' END)) copy;
+         ANALYZE deliveries; ANALYZE holds; ANALYZE transfers; ANALYZE alerts",
+    );
+    let bounds = crate::query::alerts::bounds(at(0), &crate::contract::alerting::deadlines());
+    let given = bounds.map(|bound| bound.to_string()).join(", ");
+    let asked = crate::query::alerts::concerns(&super::DIALECT);
+    let plan = cluster.tamper(
+        &url,
+        &format!("SET plan_cache_mode = force_generic_plan; PREPARE asked AS {asked}; EXPLAIN EXECUTE asked({given})"),
+    );
+    let plan = plan.join("\n");
+    for index in ["deliveries_failed", "deliveries_unreceived", "deliveries_unacknowledged", "deliveries_figures"] {
+        assert!(plan.contains(index), "{index}: {plan}");
+    }
+    assert!(!plan.contains("Seq Scan on deliveries"), "{plan}");
+    assert!(plan.matches("changed > (").count() >= 3, "each leaves history out: {plan}");
+}
+
 #[tokio::test]
 async fn a_checkup_misses_what_the_log_names_and_what_was_counted() {
     let Some(((cluster, url), store)) = fresh_shared().await else { return };

@@ -94,8 +94,13 @@ async fn of_transfer<T>(
 }
 
 pub(super) async fn holds(c: &Keyed) -> Result<Vec<HeldTransfer>, Failure> {
-    let held = session::all(c, HELD, &[]).await?;
+    let held = session::all(c, &format!("{HELD} ORDER BY h.due, h.id"), &[]).await?;
     c.opened(&held, |row, keys| rows::held(&Columns::of("holds", row), keys)).await
+}
+
+pub(super) async fn open_hold(c: &Keyed, hold: HoldId) -> Result<Option<HeldTransfer>, Failure> {
+    let held = session::all(c, &format!("{HELD} AND h.id = $1"), &[&hold.0]).await?;
+    Ok(c.opened(&held, |row, keys| rows::held(&Columns::of("holds", row), keys)).await?.into_iter().next())
 }
 
 pub(super) async fn closed_hold(c: &Keyed, hold: HoldId) -> Result<Option<TransferId>, Failure> {

@@ -1,16 +1,33 @@
-//! What needs a person, as SQL that both engines read, with `$1`, `$2` … in the order of their first use.
+//! What needs a person, as SQL that both engines read, with `$1`, `$2` … in the order of their first use, where the engine's own mark of
+//! parameters is not asked for.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use onward_core::store::alerts::Deadlines;
 
-use crate::stored::micros;
+use super::{Dialect, unprocessed};
+use crate::stored::{micros, micros_of as span};
 
 /// What has been so for longer is history: nobody is called because of it. Microseconds of 30 days.
 const HISTORY: i64 = 30 * 24 * 3_600 * 1_000_000;
+/// Refusals are looked for among copies that are not older: no index knows when a copy was refused. Microseconds of 90 days.
+const REFUSED_LATEST: i64 = 3 * HISTORY;
 
-/// A home's copy that nobody has opened or answered.
-const UNREAD: &str = "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL AND d.notice_of IS NULL \
-     AND d.state IN ('queued', 'awaiting-collection', 'sent', 'received', 'failed')";
+/// A home's copy that nobody has opened or answered; that a system could not process it is nobody's answer.
+fn unread() -> String {
+    format!(
+        "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL AND d.notice_of IS NULL
+         AND (d.state IN ('queued', 'awaiting-collection', 'sent', 'received', 'failed') OR {})",
+        unprocessed("d.")
+    )
+}
+
+/// A home has declined the person.
+fn declined() -> String {
+    format!(
+        "d.kind = 'care-home' AND d.state = 'rejected' AND d.ended IS NULL AND d.notice_of IS NULL AND NOT coalesce({}, FALSE)",
+        unprocessed("d.")
+    )
+}
 /// A home's copy, or notice, that waits in its inbox.
 const WAITING: &str =
     "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL AND d.state = 'awaiting-collection'";
@@ -20,56 +37,94 @@ const UNRECEIVED: &str = "d.state = 'sent' AND d.acknowledgement_awaited AND d.e
 const UNACKNOWLEDGED: &str =
     "d.state IN ('awaiting-collection', 'received') AND d.acknowledgement_awaited AND d.ended IS NULL";
 
+/// When a queued copy `d` was last queued: attempts that are tried again leave it so.
+const QUEUED_SINCE: &str = "(SELECT min(h.at) FROM delivery_history h WHERE h.delivery = d.id AND h.version > coalesce(
+     (SELECT max(p.version) FROM delivery_history p WHERE p.delivery = d.id AND p.state <> 'queued'), 0))";
+
 /// The columns of an alert's concern.
 pub(crate) const CONCERN: &str =
     "a.kind, a.step, a.transfer, a.sender, a.delivery, a.recipient, a.hold, a.subscription, a.since";
 
-/// What is so at a moment and not raised yet. Its parameters are [`bounds`].
-pub(crate) fn concerns() -> String {
+/// What is so at a moment and not raised yet. Its parameters are [`bounds`]; each arm names them itself, so that it enters an index where
+/// history ends and leaves it where it is too early: every node asks every few seconds.
+pub(crate) fn concerns(dialect: &Dialect) -> String {
+    let bound = |n: u8| format!("CAST({}{n} AS BIGINT)", dialect.parameter);
+    let [now, ahead, grace, pace, receipt, acknowledgement, tell_homes, queued] = [1, 2, 3, 4, 5, 6, 7, 8].map(bound);
     let of_copy = |kind: &str, step: &str, since: &str, from: &str, condition: &str| {
         format!(
             "SELECT {kind} AS kind, d.id AS subject, {step} AS step, d.transfer, d.sender, d.id AS delivery, d.recipient,
                  CAST(NULL AS UUID) AS hold, CAST(NULL AS TEXT) AS subscription, {since} AS since
-             FROM b CROSS JOIN deliveries d {from} WHERE {condition}"
+             FROM deliveries d {from} WHERE {condition}"
         )
     };
     let once = "CAST(1 AS BIGINT)";
+    let since_changed = |kind: &str, condition: &str| {
+        of_copy(kind, once, "d.changed", "", &format!("{condition} AND d.changed > {now} - {HISTORY}"))
+    };
     // Who is expected at no known time may come now.
-    let expected = "coalesce(t.expected, t.received) - b.ahead";
-    let waited = "d.created + b.grace";
-    let due = format!("CASE WHEN {expected} > {waited} THEN {expected} ELSE {waited} END");
-    let steps = "JOIN transfers t ON t.id = d.transfer
-        CROSS JOIN (SELECT CAST(1 AS BIGINT) AS step UNION ALL SELECT 2 UNION ALL SELECT 3) s";
+    let expected = format!("coalesce(t.expected, t.received) - {ahead}");
+    let due = |began: &str| {
+        let waited = format!("{began} + {grace}");
+        format!("CASE WHEN {expected} > {waited} THEN {expected} ELSE {waited} END")
+    };
+    let climbs = |due: &str| format!("{due} > {now} - {HISTORY} AND {due} + (s.step - 1) * {pace} <= {now}");
+    let steps = |of: &str| {
+        format!(
+            "{} transfers t ON t.id = {of}.transfer
+             CROSS JOIN (SELECT CAST(1 AS BIGINT) AS step UNION ALL SELECT 2 UNION ALL SELECT 3) s",
+            dialect.ordered_join
+        )
+    };
+    let (of_home, of_hold) = (due("d.created"), due("h.opened"));
+    // The index of transports and states finds what was refused.
+    let refused =
+        format!("{} AND d.state = 'rejected' AND d.created > {now} - {REFUSED_LATEST}", dialect.any_transport);
+    let (unread, declined, unprocessed) = (unread(), declined(), unprocessed("d."));
+    let long_ago = format!("{now} - {queued}");
     let union = [
-        of_copy("'delivery-failed'", once, "d.changed", "", "d.state = 'failed'"),
+        since_changed("'delivery-failed'", "d.state = 'failed'"),
+        since_changed("'not-processed'", &format!("{refused} AND {unprocessed}")),
+        since_changed("'declined'", &format!("{refused} AND {declined}")),
         of_copy(
             "'unread-before-arrival'",
             "s.step",
-            &due,
-            steps,
-            &format!("{UNREAD} AND {due} + (s.step - 1) * b.pace <= b.now"),
+            &of_home,
+            &steps("d"),
+            &format!("{unread} AND {}", climbs(&of_home)),
         ),
-        of_copy("'receipt-missing'", once, "d.changed", "", &format!("{UNRECEIVED} AND d.changed <= b.now - b.receipt")),
-        of_copy(
+        since_changed("'receipt-missing'", &format!("{UNRECEIVED} AND d.changed <= {now} - {receipt}")),
+        since_changed(
             "'acknowledgement-missing'",
-            once,
-            "d.changed",
-            "",
-            &format!("{UNACKNOWLEDGED} AND d.changed <= b.now - b.acknowledgement"),
+            &format!("{UNACKNOWLEDGED} AND d.changed <= {now} - {acknowledgement}"),
         ),
-        of_copy("'arrived'", once, "d.changed", "", &format!("b.tell_homes = 1 AND {WAITING}")),
-        "SELECT 'hold-overdue', h.id, CAST(1 AS BIGINT), h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id,
-             CAST(NULL AS TEXT), h.due
-         FROM b CROSS JOIN holds h JOIN transfers t ON t.id = h.transfer WHERE h.closed IS NULL AND h.due < b.now"
-            .to_owned(),
+        since_changed("'arrived'", &format!("{tell_homes} = 1 AND {WAITING}")),
+        // Of each recipient the one that waits the longest: a letter for each of thousands would be read by nobody.
+        format!(
+            "SELECT 'queued-too-long', q.id, {once}, q.transfer, q.sender, q.id, q.recipient, CAST(NULL AS UUID),
+                 CAST(NULL AS TEXT), q.queued
+             FROM (SELECT d.*, row_number() OVER (PARTITION BY d.recipient ORDER BY d.queued, d.id) AS place
+                   FROM (SELECT d.id, d.transfer, d.sender, d.recipient, {QUEUED_SINCE} AS queued FROM deliveries d
+                         WHERE d.state IN ('queued', 'failed') AND d.state = 'queued' AND d.created <= {long_ago}) d
+                   WHERE d.queued <= {long_ago}) q
+             WHERE q.place = 1"
+        ),
+        format!(
+            "SELECT 'held-before-arrival', h.id, s.step, h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id,
+                 CAST(NULL AS TEXT), {of_hold}
+             FROM holds h {} WHERE h.closed IS NULL AND t.expected IS NOT NULL AND {}",
+            steps("h"),
+            climbs(&of_hold)
+        ),
+        format!(
+            "SELECT 'hold-overdue', h.id, {once}, h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id,
+                 CAST(NULL AS TEXT), h.due
+             FROM holds h JOIN transfers t ON t.id = h.transfer
+             WHERE h.closed IS NULL AND h.due < {now} AND h.due > {now} - {HISTORY}"
+        ),
     ]
     .join(" UNION ALL ");
     format!(
-        "WITH b AS (SELECT CAST($1 AS BIGINT) AS now, CAST($2 AS BIGINT) AS ahead, CAST($3 AS BIGINT) AS grace,
-             CAST($4 AS BIGINT) AS pace, CAST($5 AS BIGINT) AS receipt, CAST($6 AS BIGINT) AS acknowledgement,
-             CAST($7 AS BIGINT) AS tell_homes)
-         SELECT c.* FROM ({union}) c CROSS JOIN b
-         WHERE c.since > b.now - {HISTORY} AND NOT EXISTS (SELECT 1 FROM alerts a
+        "SELECT c.* FROM ({union}) c WHERE c.since > {now} - {HISTORY} AND NOT EXISTS (SELECT 1 FROM alerts a
              WHERE a.kind = c.kind AND a.subject = c.subject AND a.step = c.step AND a.cleared IS NULL)
          ORDER BY c.since, c.subject, c.step LIMIT 200"
     )
@@ -91,8 +146,7 @@ pub(crate) fn history(now: Timestamp) -> i64 {
 }
 
 /// The parameters of [`concerns`]; microseconds.
-pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 7] {
-    let span = |duration: SignedDuration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4);
+pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 8] {
     [
         micros(now),
         span(deadlines.unread_before_arrival),
@@ -101,23 +155,34 @@ pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 7] {
         span(deadlines.receipt),
         span(deadlines.acknowledgement),
         i64::from(deadlines.tell_homes),
+        span(deadlines.queued),
     ]
 }
 
-/// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are.
+/// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are. That a home declined somebody is over when
+/// it is history: nothing is left to do about that copy.
 pub(crate) fn settle() -> String {
+    let (unread, declined, unprocessed) = (unread(), declined(), unprocessed("d."));
     format!(
         "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL
-             AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL AND h.due < $1)
+             AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL
+                 AND (h.due < $1 OR alerts.kind = 'held-before-arrival'))
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = alerts.delivery AND (
                  (alerts.kind = 'delivery-failed' AND d.state = 'failed')
-                 OR (alerts.kind = 'unread-before-arrival' AND {UNREAD})
+                 OR (alerts.kind = 'queued-too-long' AND d.state = 'queued')
+                 OR (alerts.kind = 'not-processed' AND {unprocessed})
+                 OR (alerts.kind = 'declined' AND {declined} AND d.changed > $1 - {HISTORY})
+                 OR (alerts.kind = 'unread-before-arrival' AND {unread})
                  OR (alerts.kind = 'receipt-missing' AND {UNRECEIVED})
                  OR (alerts.kind = 'acknowledgement-missing' AND {UNACKNOWLEDGED})
                  OR (alerts.kind = 'arrived' AND {WAITING})))
              AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = alerts.subscription AND s.status = 'error')"
     )
 }
+
+/// Clears at `$1` what was told of a copy (`$2`) that a person has queued again: if that is so once more, it is told once more, however soon.
+pub(crate) const RESENT: &str = "UPDATE alerts SET cleared = $1 WHERE subject = $2 AND cleared IS NULL
+     AND kind IN ('delivery-failed', 'not-processed', 'receipt-missing', 'queued-too-long')";
 
 /// Drops what would tell of something that is over.
 pub(crate) const DROP: &str = "UPDATE notifications SET state = 'dropped', next_attempt = NULL

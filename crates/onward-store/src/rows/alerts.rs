@@ -8,6 +8,11 @@ use uuid::Uuid;
 use crate::columns::{Columns, Corrupt};
 use crate::stored::micros;
 
+/// What a row says; one that cannot be read is told, and does not silence the others.
+pub(crate) fn readable<T>(row: Result<T, Corrupt>) -> Option<T> {
+    row.inspect_err(|corrupt| tracing::error!(place = corrupt.0, "something that may need a person is unreadable")).ok()
+}
+
 /// Of a row with [`crate::query::alerts::CONCERN`].
 pub(crate) fn concern(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
     let subscription = columns.parsed_opt("subscription")?;

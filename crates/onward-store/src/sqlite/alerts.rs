@@ -11,7 +11,7 @@ use rusqlite::{params, params_from_iter};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{SqliteStore, audit};
+use super::{DIALECT, SqliteStore, audit};
 use crate::columns::Columns;
 use crate::query::alerts as query;
 use crate::rows::alerts as rows;
@@ -21,7 +21,7 @@ use crate::stored::micros;
 impl AlertStore for SqliteStore {
     async fn concerns(&self, now: Timestamp, deadlines: Deadlines) -> Result<Vec<Concern>, StoreError> {
         self.read(move |c| {
-            let mut found = concerned(c, &query::concerns(), &query::bounds(now, &deadlines))?;
+            let mut found = concerned(c, &query::concerns(&DIALECT), &query::bounds(now, &deadlines))?;
             found.extend(concerned(c, query::GIVEN_UP, &[query::history(now)])?);
             Ok(found)
         })
@@ -75,9 +75,13 @@ impl AlertStore for SqliteStore {
 }
 
 fn concerned(c: &Keyed<'_>, sql: &str, bounds: &[i64]) -> Result<Vec<Concern>, Failure> {
-    c.prepare_cached(sql)?
-        .query_and_then(params_from_iter(bounds), |row| Ok(rows::concern(&Columns::of("alerts", row))?))?
-        .collect()
+    let mut statement = c.prepare_cached(sql)?;
+    let mut found = statement.query(params_from_iter(bounds))?;
+    let mut concerns = Vec::new();
+    while let Some(row) = found.next()? {
+        concerns.extend(rows::readable(rows::concern(&Columns::of("alerts", row))));
+    }
+    Ok(concerns)
 }
 
 fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
@@ -139,10 +143,12 @@ fn take(c: &Keyed<'_>, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotifi
          WHERE n.state = 'queued' AND n.next_attempt <= ? ORDER BY n.next_attempt, n.id LIMIT 200",
         query::CONCERN
     );
-    let found = c
-        .prepare_cached(&sql)?
-        .query_and_then([micros(now)], |row| Ok::<_, Failure>(rows::due(&Columns::of("notifications", row))?))?
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut found = Vec::new();
+    let mut statement = c.prepare_cached(&sql)?;
+    let mut due = statement.query([micros(now)])?;
+    while let Some(row) = due.next()? {
+        found.extend(rows::readable(rows::due(&Columns::of("notifications", row))));
+    }
     let mut taken =
         c.prepare_cached("UPDATE notifications SET attempts = attempts + 1, next_attempt = ? WHERE id = ?")?;
     for due in &found {

@@ -2,7 +2,7 @@
 //! recipient, kind) is kept here: a copy that is still queued, or that was taken back while somebody is sending it,
 //! holds back the younger ones of its lane.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onward_core::directory::Endpoint;
 use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, Lease};
 use onward_core::{DeliveryId, WorkflowId};
@@ -14,7 +14,8 @@ use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use crate::columns::Columns;
-use crate::stored::{json, micros, signed};
+use crate::query::TRIED_SINCE;
+use crate::stored::{json, micros, micros_of, signed};
 
 /// What may be sent at `?1`, at most `?2`, the longest due first; for the endpoint `?3` only, and not for those of the list
 /// `?4` (JSON).
@@ -158,4 +159,19 @@ fn move_on(c: &Keyed<'_>, end: &AttemptEnd) -> Result<(), Failure> {
     )?
     .execute(params![state, next_attempt, reason, micros(end.at), end.delivery.to_string()])?;
     Ok(())
+}
+
+/// Since when a copy is being tried.
+pub(super) fn tried_since(
+    c: &Connection,
+    delivery: DeliveryId,
+    pause: SignedDuration,
+) -> Result<Option<Timestamp>, Failure> {
+    c.prepare_cached(TRIED_SINCE)?
+        .query_and_then(params![delivery.to_string(), micros_of(pause)], |row| {
+            Ok(Columns::of("attempts", row).moment_opt("since")?)
+        })?
+        .next()
+        .transpose()
+        .map(Option::flatten)
 }

@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
@@ -67,8 +67,15 @@ use crate::rows::resending::Again;
 use crate::sealing::{KeyEncryption, Vault};
 
 /// Where SQLite's SQL is its own.
-const DIALECT: Dialect =
-    Dialect { greatest: "max", ordered_join: "CROSS JOIN", body_of_delivery: "b.delivery = d.id", account: "user" };
+const DIALECT: Dialect = Dialect {
+    greatest: "max",
+    ordered_join: "CROSS JOIN",
+    body_of_delivery: "b.delivery = d.id",
+    account: "user",
+    parameter: '?',
+    any_transport: "(CASE WHEN json_valid(d.endpoint) THEN json_extract(d.endpoint, '$.transport') END) \
+                    IN ('inbox', 'https', 'process-message', 'mesh', 'gp-routing')",
+};
 
 impl rusqlite::ToSql for Value {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -195,6 +202,10 @@ impl Store for SqliteStore {
 
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError> {
         self.write(move |c| ends.iter().map(|end| dispatch::complete(c, end)).collect()).await
+    }
+
+    async fn tried_since(&self, delivery: DeliveryId, pause: SignedDuration) -> Result<Option<Timestamp>, StoreError> {
+        self.read(move |c| dispatch::tried_since(c, delivery, pause)).await
     }
 
     async fn transition(&self, transition: Transition) -> Result<bool, StoreError> {
@@ -335,6 +346,10 @@ impl Store for SqliteStore {
 
     async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
         self.read(transfers::holds).await
+    }
+
+    async fn open_hold(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError> {
+        self.read(move |c| transfers::open_hold(c, hold)).await
     }
 
     async fn closed_hold(&self, hold: HoldId) -> Result<Option<TransferId>, StoreError> {

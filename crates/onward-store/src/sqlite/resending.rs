@@ -9,9 +9,9 @@ use rusqlite::{Params, params};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{SqliteStore, audit, deliveries};
+use super::{DIALECT, SqliteStore, audit, deliveries};
 use crate::columns::Columns;
-use crate::query::REPLAYABLE;
+use crate::query;
 use crate::rows::REPLAYED;
 use crate::rows::resending::{self as rows, Again, BULK, KEPT, OUTCOMES, REPLAY, of_bulk, of_replay};
 use crate::stored::{micros, stored_count};
@@ -81,14 +81,13 @@ impl ResendStore for SqliteStore {
 /// by now, nothing is to be done.
 pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> Result<bool, Failure> {
     let id = again.delivery.to_string();
-    let queued = c
-        .prepare_cached(&format!(
-            "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = ?1, changed = ?1,
-                 replay = CASE WHEN ?4 THEN ?3 ELSE replay END
-             WHERE id = ?2 AND erased IS NULL
-                 AND CASE WHEN ?5 THEN state = 'failed' WHEN ?4 THEN {REPLAYABLE} ELSE state = 'failed' OR state = 'queued' AND next_attempt > ?1 END"
-        ))?
-        .execute(params![micros(again.at), id, REPLAYED, again.how == Resend::Replay, again.bulk.is_some()])?;
+    let queued = c.prepare_cached(&query::requeue(&DIALECT))?.execute(params![
+        micros(again.at),
+        id,
+        REPLAYED,
+        again.how == Resend::Replay,
+        again.bulk.is_some()
+    ])?;
     if queued == 0 {
         return Ok(false);
     }
@@ -113,6 +112,9 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> R
         ])?;
     }
     deliveries::keep_version(c, again.delivery, again.at)?;
+    if c.prepare_cached(query::alerts::RESENT)?.execute(params![micros(again.at), id])? > 0 {
+        c.prepare_cached(query::alerts::DROP)?.execute([])?;
+    }
     audit::append(c, audit)?;
     Ok(true)
 }

@@ -454,12 +454,28 @@ async fn claims_and_lists_use_their_indexes() {
     assert!(tasks.contains("transfers_sender") && tasks.contains("deliveries_sender"), "{tasks}");
     assert!(!tasks.contains("TEMP B-TREE"), "each arm is in order: {tasks}");
     let figures = plan(super::figures::FIGURES.replace("?1", "0")).await.expect("explained");
+    let mut concerns = crate::query::alerts::concerns(&super::DIALECT);
+    for (n, bound) in (1..).zip(crate::query::alerts::bounds(at(0), &crate::contract::alerting::deadlines())) {
+        concerns = concerns.replace(&format!("?{n}"), &bound.to_string());
+    }
+    let concerns = plan(concerns).await.expect("explained");
+    for range in [
+        "deliveries_failed (changed>?)",
+        "deliveries_unreceived (changed>? AND changed<?)",
+        "deliveries_unacknowledged (changed>? AND changed<?)",
+        "deliveries_figures (<expr>=? AND state=? AND created>?)",
+        "holds_open (due>? AND due<?)",
+        "deliveries_unread",
+    ] {
+        assert!(concerns.contains(range), "{range}: {concerns}");
+    }
     for index in ["deliveries_figures", "audit_log_refused", "holds_open"] {
         assert!(figures.contains(index), "{index}: {figures}");
     }
     assert!(!figures.contains("TEMP B-TREE"), "{figures}");
-    for plan in [claim, list, tasks] {
+    for plan in [claim, list, tasks, concerns] {
         assert!(!plan.contains("SCAN older") && !plan.contains("SCAN deliveries"), "{plan}");
+        assert!(!plan.lines().any(|line| line.trim() == "SCAN d"), "{plan}");
     }
 }
 

@@ -249,9 +249,16 @@ fn of_transfer<T>(
 }
 
 pub(super) fn holds(c: &Keyed<'_>) -> Result<Vec<HeldTransfer>, Failure> {
-    c.prepare_cached(HELD)?
+    c.prepare_cached(&format!("{HELD} ORDER BY h.due, h.id"))?
         .query_and_then([], |row| c.opened(|keys| rows::held(&Columns::of("holds", row), keys)))?
         .collect()
+}
+
+pub(super) fn open_hold(c: &Keyed<'_>, hold: HoldId) -> Result<Option<HeldTransfer>, Failure> {
+    c.prepare_cached(&format!("{HELD} AND h.id = ?"))?
+        .query_and_then([hold.to_string()], |row| c.opened(|keys| rows::held(&Columns::of("holds", row), keys)))?
+        .next()
+        .transpose()
 }
 
 pub(super) fn closed_hold(c: &Keyed<'_>, hold: HoldId) -> Result<Option<TransferId>, Failure> {

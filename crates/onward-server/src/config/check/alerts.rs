@@ -14,6 +14,7 @@ pub(super) fn alerts(config: &Config, findings: &mut Findings) {
     findings.positive("alerts.step_minutes", alerts.step_minutes);
     findings.positive("alerts.receipt_hours", alerts.receipt_hours);
     findings.positive("alerts.acknowledgement_hours", alerts.acknowledgement_hours);
+    findings.positive("alerts.queued_hours", alerts.queued_hours);
     match &alerts.webhook_url {
         Some(url) => {
             findings.reachable("alerts.webhook_url", config, url, false);

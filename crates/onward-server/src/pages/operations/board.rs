@@ -482,7 +482,7 @@ impl HoldRow {
 impl Row {
     fn new(stuck: &Stuck, now: Timestamp) -> Self {
         let copy = &stuck.copy;
-        let cause = Cause::of(copy.reason.as_deref());
+        let cause = copy.cause();
         Self {
             href: format!("/operations/deliveries/{}", copy.id),
             id: words::short(copy.id),

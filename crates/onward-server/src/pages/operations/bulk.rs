@@ -9,7 +9,6 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use onward_core::cause::Cause;
 use onward_core::store::{Bulk, BulkState, Resend, Stuck};
 use onward_core::{BulkId, Timestamp};
 use onward_gateway::operate::{BULK_MAX, BoardFilter};
@@ -97,7 +96,7 @@ impl BulkPage {
         let distinct = |names: Vec<String>| names.into_iter().collect::<BTreeSet<_>>();
         // With what is to be done first: of some a retry is not the safe thing.
         let causes = found.iter().map(|stuck| {
-            let (cause, advice) = words::cause(Cause::of(stuck.copy.reason.as_deref()));
+            let (cause, advice) = words::cause(stuck.copy.cause());
             format!("{cause}. {advice}")
         });
         let recipients = found.iter().map(|stuck| format!("{} ({})", stuck.copy.recipient_name, stuck.copy.recipient));

@@ -7,7 +7,6 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use onward_core::cause::Cause;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryRecord, Replay, Resend, StoreError};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
@@ -223,9 +222,8 @@ fn one(
     person: Vec<String>,
     now: Timestamp,
 ) -> OnePage {
-    let cause = Cause::of(copy.reason.as_deref().filter(|_| waits(copy)));
-    let (advice_title, advice) = match waits(copy) {
-        true => words::cause(cause),
+    let (advice_title, advice) = match waits(copy) || copy.is_unprocessed() {
+        true => words::cause(copy.cause()),
         false if copy.ended.is_some() => {
             ("It is not to be used any more", "Nothing to do: whoever may have it has been told.")
         }
@@ -253,6 +251,7 @@ pub(super) fn colour(copy: &DeliveryRecord) -> &'static str {
     match copy.state {
         _ if copy.ended.is_some() => "grey",
         DeliveryState::Failed => "red",
+        _ if copy.is_unprocessed() => "red",
         DeliveryState::Queued => "yellow",
         DeliveryState::Withdrawn | DeliveryState::Rejected => "grey",
         _ => "green",
@@ -261,7 +260,7 @@ pub(super) fn colour(copy: &DeliveryRecord) -> &'static str {
 
 /// Whether it may be sent again although it may have arrived.
 pub(super) fn is_replayable(copy: &DeliveryRecord) -> bool {
-    matches!(copy.state, DeliveryState::Failed | DeliveryState::Sent)
+    matches!(copy.state, DeliveryState::Failed | DeliveryState::Sent) || copy.is_unprocessed()
 }
 
 /// Its replays, and the way to one more.
@@ -293,9 +292,11 @@ fn facts(copy: &DeliveryRecord, now: Timestamp) -> Vec<Fact> {
         Fact { key: "Attempts", lines: vec![copy.attempts.to_string()] },
     ];
     // What a recipient wrote when it refused may name the person.
-    if let Some(reason) = copy.reason.as_ref().filter(|_| waits(copy)) {
-        let cause = Cause::of(Some(reason));
-        facts.push(Fact { key: "Cause", lines: vec![format!("{} ({cause})", words::cause(cause).0), reason.clone()] });
+    let reason = copy.reason.clone().filter(|_| waits(copy));
+    if reason.is_some() || copy.is_unprocessed() {
+        let cause = copy.cause();
+        let told = format!("{} ({cause})", words::cause(cause).0);
+        facts.push(Fact { key: "Cause", lines: std::iter::once(told).chain(reason).collect() });
     }
     if let Some(code) = &copy.code {
         facts.push(Fact { key: "Code", lines: vec![code.clone()] });
@@ -314,7 +315,8 @@ fn forms(copy: &DeliveryRecord, revealed: bool, now: Timestamp) -> Vec<DeedForm>
     let path = format!("/operations/deliveries/{}", copy.id);
     let mut forms = Vec::new();
     let later = copy.next_attempt.is_some_and(|at| at > now);
-    if copy.state == DeliveryState::Failed || copy.state == DeliveryState::Queued && later {
+    let failed = copy.state == DeliveryState::Failed || copy.is_unprocessed();
+    if failed || copy.state == DeliveryState::Queued && later {
         let title = "Retry: send the same message now";
         let mut form = DeedForm::new(Resend::Retry.as_str(), title, format!("{path}/resend"), "Retry now");
         form.hidden = vec![("how", Resend::Retry.to_string())];

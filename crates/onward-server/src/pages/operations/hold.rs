@@ -113,7 +113,7 @@ pub(super) async fn reveal(
 
 async fn held(app: &App, id: &str) -> Result<Option<HeldTransfer>, StoreError> {
     let Ok(id) = id.parse::<HoldId>() else { return Ok(None) };
-    Ok(app.gateway.store().holds().await?.into_iter().find(|held| held.hold.id == id))
+    app.gateway.store().open_hold(id).await
 }
 
 async fn decide(

@@ -99,6 +99,9 @@ fn next_of(copy: &DeliveryRecord) -> &'static str {
             "Do not send it: this copy is not to be used. Whoever may have it is being told; open it to see whether that arrives."
         }
         DeliveryState::Queued => "Do nothing more: it is sent by itself. Look again in a few minutes.",
+        _ if copy.is_unprocessed() => {
+            "It was refused again. Open it, read the code, and ask the recipient before you decide anew."
+        }
         DeliveryState::Failed => "It has failed again. Open it, read the cause, and decide anew.",
         _ => "Do not send it again before you have asked the recipient whether it came.",
     }

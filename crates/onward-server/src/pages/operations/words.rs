@@ -12,7 +12,7 @@ pub(super) fn queue(queue: Queue) -> (&'static str, &'static str) {
         Queue::Waiting => ("Waiting", "The first attempt is still to come."),
         Queue::Retrying => ("Retrying", "An attempt failed. The next one comes by itself."),
         Queue::Failing => ("Failing", "Five attempts or more failed. The next one comes by itself."),
-        Queue::Dead => ("Dead", "No further attempt is made. A person decides."),
+        Queue::Dead => ("Dead", "It failed, or was refused unread. No further attempt is made. A person decides."),
         Queue::Paused => ("Paused", "Nothing is sent until somebody resumes."),
     }
 }
@@ -173,6 +173,7 @@ pub(super) fn standing(copy: &DeliveryRecord) -> &'static str {
         Some(EndReason::Void) => "Null and void",
         Some(EndReason::Recalled) => "Recalled",
         Some(EndReason::Withdrawn | EndReason::LeftHome) => "Withdrawn",
+        None if copy.is_unprocessed() => "Not processed by the recipient’s system",
         None => state(copy.state),
     }
 }
