@@ -104,6 +104,7 @@ pub(crate) async fn deceased_like(world: &World, copy: DeliveryId) -> DeliveryId
             notice: None,
         }],
         hold: None,
+        late: None,
         endings: Vec::new(),
         audit: vec![row(AuditWord::Accept)],
         audit_if_repeat: row(AuditWord::Duplicate),

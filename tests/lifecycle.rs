@@ -1,10 +1,11 @@
 //! What was sent is corrected: later versions, withdrawals, recalls. Everyone who got the earlier one hears of it.
 
 use onward_connect::http::Method;
-use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{DeliveryRecord, TransferRecord};
+use onward_core::state::{DeliveryState, EndReason, RecipientKind};
+use onward_core::store::{Accepted, DeliveryRecord, TransferRecord};
 use onward_core::{DeliveryId, TransferId};
-use onward_gateway::holds::Decider;
+use onward_gateway::accept::Submission;
+use onward_gateway::holds::{Choice, Decider, Released};
 use onward_server::session::Reply;
 use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
@@ -183,6 +184,99 @@ async fn a_replacement_that_comes_first_waits_for_what_it_replaces() {
     }
 }
 
+fn decider(reason: &str) -> Decider<'_> {
+    let agent = onward_core::audit::Agent::named("operator", None);
+    Decider { agent, by: "Ada Wells", reason, act: true, request_id: None }
+}
+
+/// The copies that the home is to work on, by Task.
+async fn open_at(home: &Session) -> Vec<String> {
+    requested(home).await.iter().map(|task| task["id"].as_str().expect("text").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_after_what_replaced_it_goes_to_nobody() {
+    let world = World::start().await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    // A person sent the second version as the first.
+    let first = Version::first();
+    let new = posted(&hospital, &first.next()).await;
+    let hold = record(&world, new).await.hold.expect("held").id;
+    let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
+    let released = world.gateway().release(hold, choice, &decider("the first will not come")).await;
+    assert!(matches!(released, Ok(Released::Queued(_))), "{released:?}");
+    let copy = arrived(&world, new).await;
+    let old = posted(&hospital, &first).await;
+    let transfer = record(&world, old).await;
+    assert_eq!(transfer.ended.as_ref().map(|(why, _)| *why), Some(EndReason::Superseded));
+    assert_eq!((transfer.copies().count(), transfer.replaced_by), (0, Some(new)));
+    assert_eq!((record(&world, new).await.replaces, record(&world, new).await.version), (Some(old), 2));
+    let shown = task(&hospital, old).await;
+    assert_eq!(
+        (shown["status"].as_str(), shown["businessStatus"]["text"].as_str()),
+        (Some("cancelled"), Some("superseded"))
+    );
+    assert!(shown["statusReason"]["text"].as_str().expect("text").contains("goes to nobody"), "{shown}");
+    assert_eq!(open_at(&home).await, [copy.id.to_string()], "the newest stays the only one");
+    let (_, again, _) = post_xml(&hospital, first.text.clone()).await;
+    assert!(again.to_string().contains("goes to nobody"), "the answer says so: {again}");
+
+    // A second version that waits is replaced by a third before the first comes.
+    let first = Version::first();
+    let second = first.next();
+    let waited = posted(&hospital, &second).await;
+    let third = posted(&hospital, &second.next()).await;
+    arrived(&world, third).await;
+    let old = posted(&hospital, &first).await;
+    let transfer = record(&world, old).await;
+    assert_eq!((transfer.copies().count(), transfer.replaced_by), (0, Some(waited)));
+    assert_eq!(record(&world, third).await.version, 3);
+
+    // One that was closed makes what comes after it void.
+    let first = Version::first();
+    let new = posted(&hospital, &first.next()).await;
+    let hold = record(&world, new).await.hold.expect("held").id;
+    world.gateway().close(hold, &decider("written for somebody else")).await.expect("committed");
+    let old = posted(&hospital, &first).await;
+    let transfer = record(&world, old).await;
+    assert_eq!((transfer.ended.as_ref().map(|(why, _)| *why), transfer.copies().count()), (Some(EndReason::Void), 0));
+    let checkup = world.gateway().store().checkup().await.expect("readable");
+    assert_eq!(checkup.flaws, vec![]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_nobody_joined_is_joined_by_the_next_look() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let first = Version::first();
+    let new = posted(&hospital, &first.next()).await;
+    let waiting = record(&world, new).await;
+    assert!(waiting.hold.is_some(), "it waits");
+    // As another node would that is killed between its commit and the join.
+    let (gateway, store) = (world.gateway(), world.gateway().store());
+    let client = store.client(&waiting.client_id).await.expect("readable").expect("registered");
+    let submission = Submission {
+        client,
+        body: first.text.clone().into(),
+        media_type: "application/fhir+xml".to_owned(),
+        request_id: None,
+    };
+    let acceptance = gateway.acceptance_of(&submission).await.expect("acceptable");
+    let old = acceptance.transfer.id;
+    assert_eq!(store.accept(acceptance).await, Ok(Accepted::New));
+    gateway.alert_once().await.expect("looked");
+    loop {
+        let joined = record(&world, new).await;
+        if joined.hold.is_none() {
+            assert_eq!((joined.replaces, joined.version), (Some(old), 2));
+            break;
+        }
+        // The server looks as well, and may be the one that joins them.
+        tokio::task::yield_now().await;
+    }
+    assert!(record(&world, old).await.copies().all(|copy| copy.ended.is_some()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawal_reaches_whoever_may_have_it() {
     let world = World::start().await;
@@ -227,6 +321,46 @@ async fn a_withdrawal_reaches_whoever_may_have_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_reaches_whoever_has_an_earlier_version() {
+    let world = World::start().await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    for held in [false, true] {
+        let first = Version::first();
+        let old = posted(&hospital, &first).await;
+        let copy = arrived(&world, old).await;
+        let path = format!("fhir/R4/Bundle/{}", copy.id);
+        assert_eq!(get(&home, &path, "text/html").await.status, 200, "the home reads the first version");
+        let second = first.next();
+        // One that names somebody whom PDS knows by another name is held.
+        let second = if held { Version::of(second.text.replace("9990000018", "9990000050")) } else { second };
+        let new = posted(&hospital, &second).await;
+        if held {
+            assert_eq!(task(&hospital, new).await["status"], "on-hold");
+        } else {
+            assert_eq!(arrived(&world, new).await.opened, None, "nobody opened it");
+        }
+        let done = put(&hospital, new, "cancelled", Some("written for somebody else")).await;
+        assert_eq!(done.status, 200, "{}", String::from_utf8_lossy(&done.body));
+        assert_eq!(get(&home, &path, "text/html").await.status, 404, "nobody works from the earlier one");
+        assert_eq!(task(&home, copy.id).await["businessStatus"]["text"], "withdrawn");
+        assert_eq!(task(&hospital, old).await["status"], "cancelled");
+        let told = [old, new].map(|id| record(&world, id));
+        let mut notices = Vec::new();
+        for told in told {
+            notices.extend(
+                told.await.deliveries.into_iter().filter_map(|copy| Some((copy.id, copy.kind, copy.notice?.of))),
+            );
+        }
+        assert_eq!(notices.len(), 1, "who has it is told once, and nobody else: {notices:?}");
+        assert_eq!((notices[0].1, notices[0].2), (RecipientKind::CareHome, copy.id));
+        let page = get(&home, &format!("fhir/R4/Bundle/{}", notices[0].0), "text/html").await;
+        assert!(String::from_utf8_lossy(&page.body).contains("The hospital has withdrawn it"), "{}", page.status);
+        let checkup = world.gateway().store().checkup().await.expect("readable");
+        assert_eq!(checkup.flaws, vec![]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replacement_that_cannot_be_processed_makes_both_null_and_void() {
     let world = World::start().await;
     let (hospital, home) = (world.hospital().await, world.care_home().await);
@@ -242,10 +376,7 @@ async fn a_replacement_that_cannot_be_processed_makes_both_null_and_void() {
     assert_eq!(get(&home, &path, "text/html").await.status, 200, "the first stays in use until somebody decides");
     assert!(task(&hospital, old).await["businessStatus"]["text"].as_str().expect("text").contains("later version"));
     let hold = record(&world, new).await.hold.expect("held").id;
-    let agent = onward_core::audit::Agent::named("operator", None);
-    let decider =
-        Decider { agent, by: "Ada Wells", reason: "the number is another person's", act: true, request_id: None };
-    world.gateway().close(hold, &decider).await.expect("committed");
+    world.gateway().close(hold, &decider("the number is another person's")).await.expect("committed");
     assert_eq!(get(&home, &path, "text/html").await.status, 404);
     let shown = task(&home, copy.id).await;
     assert_eq!(shown["businessStatus"]["text"], "null-and-void");

@@ -51,8 +51,9 @@ async fn a_recall_takes_every_version_from_the_same_recipient() {
     let first = Version::first();
     let old = posted(&hospital, &first).await;
     let old_copy = arrived(&world, old).await;
-    let status =
-        async |copy: &DeliveryRecord| home.get(&format!("fhir/R4/Bundle/{}", copy.id)).await.expect("an answer").status;
+    let status = async |copy: &DeliveryRecord| {
+        home.get(&format!("fhir/R4/Bundle/{}", copy.id)).await.expect("an answer").status.as_u16()
+    };
     assert_eq!(status(&old_copy).await, 200, "the home reads the first version");
     let new = posted(&hospital, &first.next()).await;
     let new_copy = arrived(&world, new).await;

@@ -36,7 +36,7 @@ pub use erasure::{
 };
 pub use keys::KeyUsage;
 pub use lifecycle::{
-    Checkup, Claim, Ended, Ending, Flaw, Intent, Notice, Pause, Predecessor, Renewal, TakeBack, Waiting,
+    Checkup, Claim, Ended, Ending, Flaw, Intent, Late, Notice, Pause, Predecessor, Renewal, TakeBack, Voided, Waiting,
 };
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
@@ -255,6 +255,8 @@ pub struct Closure {
     pub reason: String,
     /// Responses to the sender (inserted once each, by their identifier).
     pub responses: Vec<NewDelivery>,
+    /// Of a replacement that was never sent: the versions before it end as well.
+    pub voids: Option<Voided>,
     /// When.
     pub at: Timestamp,
     /// The audit rows.
@@ -354,6 +356,19 @@ pub trait Store:
     ) -> Result<Option<Predecessor>, StoreError>;
     /// Held transfers of this sender that wait for a document, or a set, with one of these identifiers.
     async fn waiting(&self, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, StoreError>;
+    /// The held transfers, of whomever, that wait for their document alone, which has come.
+    async fn waiting_in_vain(&self) -> Result<Vec<Waiting>, StoreError>;
+    /// What a transfer that came before its predecessor could be joined with: that has come, and nothing else replaced it.
+    async fn come_since(&self, transfer: TransferId) -> Result<Option<TransferId>, StoreError>;
+    /// The transfer of this sender, other than `except`, that replaces a document, or a set, with one of these identifiers, and does not
+    /// wait for it any more: it was delivered, closed, withdrawn, or replaced itself. None replaces what bears a later date.
+    async fn successor(
+        &self,
+        sender: &OdsCode,
+        named: &[String],
+        dated: Option<Timestamp>,
+        except: &[TransferId],
+    ) -> Result<Option<TransferId>, StoreError>;
     /// Takes copies back; `false` when they, or the transfer, had ended already. A copy that cannot have left is only
     /// cancelled; else its notice is queued.
     async fn take_back(&self, take_back: TakeBack) -> Result<bool, StoreError>;

@@ -6,16 +6,16 @@ use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Client;
 use onward_core::scanning::NotScanned;
-use onward_core::state::RecipientKind;
-use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError, TransferRecord};
+use onward_core::state::{EndReason, RecipientKind};
+use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError, TransferRecord, Waiting};
 use onward_core::{HoldId, TransferId};
 use onward_fhir::authored::Severity;
 
 use crate::Gateway;
-use crate::answer::TAKEN_IN;
+use crate::answer::{TAKEN_IN, not_replaced};
 use crate::beforehand::Pds;
 use crate::decision::Decided;
-use crate::lifecycle::{TRIES, TakenBack};
+use crate::lifecycle::{Heir, TRIES, TakenBack};
 use crate::prepare::{PrepareError, Prepared, Routing, identify_refused};
 use crate::refusal::Refusal;
 use crate::room::Room;
@@ -132,12 +132,20 @@ impl Gateway {
             self.reader.of(&copy.media_type, &copy.body);
         }
         let named: Vec<String> = document_id.iter().chain(document_set_id).cloned().collect();
+        let waits = acceptance.hold.as_ref().filter(|_| acceptance.transfer.awaits.is_some());
+        let waits = waits.map(|hold| Waiting { hold: hold.id, transfer });
+        let late = acceptance.late.is_some();
         let accepted = self.store.accept(acceptance).await;
         drop(room);
         match accepted? {
             Accepted::New => {
                 self.work.notify_one();
-                self.join_waiting(&submission.client.ods, &named).await;
+                if !late {
+                    self.join_waiting(&submission.client.ods, &named).await;
+                }
+                if let Some(waiting) = waits {
+                    self.join_if_come(waiting).await;
+                }
                 Ok(Receipt { transfer, response, duplicate: false })
             }
             Accepted::Repeat { transfer, response } => Ok(Receipt { transfer, response, duplicate: true }),
@@ -183,8 +191,8 @@ impl Gateway {
         let version = prepared.version();
         let awaits = prepared.awaits().map(str::to_owned);
         let replaces = prepared.predecessor.as_ref().map(|predecessor| predecessor.transfer);
-        let earlier = self.versions_before(prepared.predecessor.as_ref()).await?;
-        let (patient, care_home, mut deliveries, hold) = match prepared.routing {
+        let earlier = self.versions_before(replaces).await?;
+        let (patient, care_home, mut deliveries, mut hold) = match prepared.routing {
             Routing::Deliver { identified, copies } => {
                 let deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
                 (Some(identified.patient), Some(identified.care_home.ods), deliveries, None)
@@ -196,22 +204,40 @@ impl Gateway {
             }
         };
         let facts = prepared.facts;
-        let endings = match &hold {
-            None => self.superseding(&earlier, version, &deliveries).await?,
-            Some(_) => Vec::new(),
-        };
         let sender = &submission.client.ods;
+        let named: Vec<String> = facts.document_id.iter().chain(&facts.document_set_id).cloned().collect();
+        let place = (named.as_slice(), facts.dated);
+        let come_late = self.come_late(id, (sender, patient.as_ref()), place, &earlier).await?;
+        let (late, endings, ending_rows) = match (come_late, hold.is_some()) {
+            (Some((late, endings, rows)), _) => {
+                deliveries.clear();
+                hold = None;
+                (Some(late), endings, rows)
+            }
+            (None, true) => (None, Vec::new(), Vec::new()),
+            (None, false) => {
+                let copies: Vec<Heir<'_>> = deliveries.iter().map(Heir::from).collect();
+                let endings = self.superseding(&earlier, version, &copies).await?;
+                let back = TakenBack { agent: Agent::gateway(), by: None, reason: "", request_id: None };
+                let copies: Vec<_> = earlier.iter().flat_map(TransferRecord::copies).collect();
+                let rows = self.ending_rows(&endings, &copies, &back);
+                (None, endings, rows)
+            }
+        };
         let notices = self.leaving_told_before(id, sender, patient.as_ref(), &earlier, &deliveries).await?;
         // Whether a replacement can be processed is not known while it waits for a person: 20013 would be final.
         if hold.is_none() || facts.replaces.is_none() {
-            deliveries.extend(self.response_to_sender(id, sender, &facts.reply, TAKEN_IN));
+            let void = late.as_ref().is_some_and(|late| late.why == EndReason::Void);
+            let answer = if void { not_replaced(facts.reply.infrastructure) } else { TAKEN_IN };
+            deliveries.extend(self.response_to_sender(id, sender, &facts.reply, answer));
         }
         let detail = format!(
-            "event {}, {} copies, route \"{}\"{}",
+            "event {}, {} copies, route \"{}\"{}{}",
             facts.event,
             deliveries.iter().filter(|delivery| delivery.kind != RecipientKind::Sender).count(),
             prepared.route,
-            hold.as_ref().map(|hold| format!(", held: {}", hold.reason)).unwrap_or_default()
+            hold.as_ref().map(|hold| format!(", held: {}", hold.reason)).unwrap_or_default(),
+            late.as_ref().map(|late| format!(", it came late: {}", late.why)).unwrap_or_default()
         );
         deliveries.extend(notices);
         let mut accepted = self.entry(hashed, AuditWord::Accept, true, Some(id), detail);
@@ -225,9 +251,7 @@ impl Gateway {
             audit.push(self.journal.row(&held));
         }
         let detail = format!("message {} came again and got its first answer", facts.message_id);
-        let back = TakenBack { agent: Agent::gateway(), by: None, reason: "", request_id: None };
-        let copies: Vec<_> = earlier.iter().flat_map(TransferRecord::copies).collect();
-        audit.extend(self.ending_rows(&endings, &copies, &back));
+        audit.extend(ending_rows);
         let mut repeat = self.entry(hashed, AuditWord::Duplicate, true, None, detail);
         repeat.patient.clone_from(&patient);
         let detail = format!("message {}: its identifier or its document's was used before", facts.message_id);
@@ -255,9 +279,9 @@ impl Gateway {
             body_sha256: hash,
             response: Vec::new(),
         };
-        transfer.response = self.receipt_message(&transfer, hold.as_ref(), &prepared.findings);
+        transfer.response = self.receipt_message(&transfer, hold.as_ref(), late.as_ref(), &prepared.findings);
         let (audit_if_repeat, audit_if_conflict) = (self.journal.row(&repeat), self.journal.row(&conflict));
-        Ok(Acceptance { transfer, deliveries, hold, endings, audit, audit_if_repeat, audit_if_conflict })
+        Ok(Acceptance { transfer, deliveries, hold, late, endings, audit, audit_if_repeat, audit_if_conflict })
     }
 
     fn entry(

@@ -65,9 +65,9 @@ impl Gateway {
         }
     }
 
-    /// One look: clears what is over, raises what nobody knows of, and tells what is due; tells of erasures that lapsed, and carries out
-    /// redirects that were granted and broke off. Gives the number
-    /// of alerts raised.
+    /// One look: clears what is over, raises what nobody knows of, and tells what is due; tells of erasures that lapsed; lets
+    /// replacements go on whose document has come, and carries out redirects that were granted and broke off. Gives the number of alerts
+    /// raised.
     ///
     /// # Errors
     /// When the store cannot be read or commit.
@@ -84,6 +84,9 @@ impl Gateway {
             }
         }
         self.tell_due().await?;
+        if let Err(error) = self.join_left_over().await {
+            tracing::error!(%error, "replacements whose document has come could not be looked for");
+        }
         // Last, and on its own: nobody's discharge stays unread because a request to erase could not be looked at.
         if let Err(error) = self.tell_lapses().await {
             tracing::error!(%error, "requests to erase that lapsed could not be told of");

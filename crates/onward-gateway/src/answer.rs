@@ -14,6 +14,10 @@ pub(crate) const TAKEN_IN: (Level, u32) = (Level::Infrastructure, 20013);
 /// The hospital's response when a person ends a held replacement: ITK3 "Unable to Process Replacement Document". That it was taken in was
 /// not told while it was held.
 pub(crate) const NOT_REPLACED: (Level, u32) = (Level::Infrastructure, 20014);
+/// The same for whoever asked for a business response alone, who hears it as one.
+pub(crate) fn not_replaced(infrastructure: bool) -> (Level, u32) {
+    if infrastructure { NOT_REPLACED } else { (Level::Business, NOT_REPLACED.1) }
+}
 /// ITK3 "Handling Specification Error": the one code that its table of response codes calls generic.
 const GENERIC: u32 = 10001;
 /// "Patient known here".

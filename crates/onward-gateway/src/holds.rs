@@ -14,11 +14,11 @@ use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use onward_fhir::itk::Level;
 
 use crate::Gateway;
-use crate::answer::{NOT_REPLACED, TAKEN_IN, code_of_closed};
+use crate::answer::{TAKEN_IN, code_of_closed, not_replaced};
 use crate::beforehand::Pds;
 use crate::decision::{Decided, NotDecidable};
 use crate::identify::HoldCause;
-use crate::lifecycle::{TRIES, TakenBack};
+use crate::lifecycle::{Heir, TRIES, TakenBack};
 use crate::prepare::{PrepareError, Routing};
 use crate::recall::keeps_theirs;
 
@@ -229,19 +229,31 @@ impl Gateway {
     }
 
     /// Ends a held transfer without sending it. Its Task fails with the reason, and the hospital gets the negative ITK3
-    /// response when it asked for one.
+    /// response when it asked for one. A replacement makes the versions before it null and void, in the same commit.
     ///
     /// # Errors
     /// When the store cannot be read or commit.
     pub async fn close(&self, hold: HoldId, decider: &Decider<'_>) -> Result<Released, StoreError> {
+        for _ in 1..TRIES {
+            match self.try_to_close(hold, decider).await {
+                // What it replaces moved on between the look and the commit, or has come.
+                Err(StoreError::Overtaken) => {}
+                outcome => return outcome,
+            }
+        }
+        self.try_to_close(hold, decider).await
+    }
+
+    async fn try_to_close(&self, hold: HoldId, decider: &Decider<'_>) -> Result<Released, StoreError> {
         let Some(held) = self.store.open_hold(hold).await? else { return Ok(Released::NotFound) };
         let Some(transfer) = self.store.transfer(held.transfer).await? else { return Ok(Released::NotFound) };
-        let is_replacement = transfer.replaces.is_some() || transfer.awaits.is_some();
-        let answer = match (is_replacement, transfer.reply.infrastructure) {
-            (true, true) => NOT_REPLACED,
-            // Who asked for a business response alone hears it as one.
-            (true, false) => (Level::Business, NOT_REPLACED.1),
-            (false, _) => (Level::Business, code_of_closed(held.hold.reason)),
+        // After a recall others keep what they have.
+        let never_sent = transfer.copies().next().is_none();
+        let is_replacement = transfer.replaces.is_some() || transfer.awaits.is_some() && never_sent;
+        let answer = if is_replacement {
+            not_replaced(transfer.reply.infrastructure)
+        } else {
+            (Level::Business, code_of_closed(held.hold.reason))
         };
         let response = self.response_to_sender(transfer.id, &transfer.sender, &transfer.reply, answer);
         let told = response.is_some();
@@ -251,25 +263,24 @@ impl Gateway {
         let at = self.clock.now();
         let detail = format!("{} closed by {}, nothing is sent: {}", held.hold.reason, decider.by, decider.reason);
         let mut entry = self.decision_entry(&held, decider, true, detail);
-        entry.patient = transfer.patient;
+        entry.patient.clone_from(&transfer.patient);
+        let mut audit = vec![self.journal.row(&entry)];
+        let voids = if is_replacement && never_sent {
+            let (voided, rows) = self.voided(&transfer, decider).await?;
+            audit.extend(rows);
+            Some(voided)
+        } else {
+            None
+        };
         let closure = Closure {
             hold,
             reason: format!("not sent ({}): {}", held.hold.reason, decider.reason),
             responses: response.into_iter().collect(),
+            voids,
             at,
-            audit: vec![self.journal.row(&entry)],
+            audit,
         };
         let done = self.store.close_hold(closure).await?;
-        if done && is_replacement {
-            let why = "a replacement could not be processed";
-            let back = TakenBack {
-                agent: decider.agent.clone(),
-                by: Some(decider.by),
-                reason: why,
-                request_id: decider.request_id,
-            };
-            self.void(transfer.replaces, &back).await?;
-        }
         self.work.notify_one();
         Ok(if done { Released::Closed { response: told } } else { Released::NotFound })
     }
@@ -299,14 +310,16 @@ impl Gateway {
         match parts {
             Ok((Routing::Deliver { identified, copies }, predecessor, is_replacement)) => {
                 let mut deliveries: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
-                let earlier = self.versions_before(predecessor.as_ref()).await?;
+                let earlier = self.versions_before(predecessor.as_ref().map(|before| before.transfer)).await?;
                 let home = &identified.care_home.ods;
                 let taken_back = self.left_behind(&transfer, &earlier, home, &deliveries).await?;
                 // After a recall the others keep what they have.
                 deliveries.retain(|new| !keeps_theirs(&transfer, home, new));
                 let released = Released::Queued(deliveries.iter().map(planned).collect());
                 let version = predecessor.as_ref().map_or(1, |before| before.version + 1);
-                let endings = self.superseding(&earlier, version, &deliveries).await?;
+                let kept = transfer.copies().filter(|old| old.ended.is_none());
+                let copies: Vec<Heir<'_>> = deliveries.iter().map(Heir::from).chain(kept.map(Heir::from)).collect();
+                let endings = self.superseding(&earlier, version, &copies).await?;
                 let (sender, patient) = (&transfer.sender, Some(&identified.patient));
                 let notices = self.leaving_told_before(transfer.id, sender, patient, &earlier, &deliveries).await?;
                 deliveries.extend(notices);

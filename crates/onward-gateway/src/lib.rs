@@ -39,6 +39,7 @@ pub mod meanwhile;
 mod needs;
 mod objection;
 pub mod operate;
+mod order;
 pub mod prepare;
 pub mod recall;
 pub mod reconcile;
@@ -58,7 +59,7 @@ pub mod subscriptions;
 pub mod tasks;
 pub mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
@@ -69,7 +70,7 @@ use onward_core::state::{HoldReason, RecipientKind, TransportKind};
 use onward_core::store::Store;
 use onward_core::store::alerts::Deadlines;
 use onward_core::transport::{Hook, Mailbox, Notifier, Transport};
-use onward_core::{Clock, MeshMailboxId, OdsCode};
+use onward_core::{Clock, HoldId, MeshMailboxId, OdsCode};
 use onward_transform::disclose::Policy;
 use onward_validate::{Level, RuleBook, Validator};
 use tokio::sync::Notify;
@@ -176,6 +177,8 @@ pub struct Gateway {
     pub(crate) reader: Arc<contents::Reader>,
     /// How far into the audit log this process has looked for each subscription.
     pub(crate) looked: Mutex<BTreeMap<uuid::Uuid, u64>>,
+    /// Replacements that this process has tried to join with what has come.
+    pub(crate) tried: Mutex<BTreeSet<HoldId>>,
 }
 
 /// The ports and rules that a [`Gateway`] is made of.
@@ -237,6 +240,7 @@ impl Gateway {
             hook_breakers: Breakers::default(),
             reader: Arc::default(),
             looked: Mutex::default(),
+            tried: Mutex::default(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Later versions of a document, and transfers that are withdrawn: everyone who got the earlier one hears of it.
 //!
 //! A replacement names its immediate predecessor (ITK3). When it is queued, the earlier copies end: who gets the new
-//! version is told by it, who is no longer routed gets a notice, what has not left is cancelled. A replacement that
-//! cannot be processed makes both versions null and void (20014).
+//! version is told by it, who is no longer routed gets a notice, what has not left is cancelled. What comes in another
+//! order is in `order`.
 
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::client::Client;
@@ -105,14 +105,33 @@ impl<'c> Subject<'c> {
     }
 }
 
+/// A copy of the version that takes the place of earlier ones.
+pub(crate) struct Heir<'c> {
+    id: DeliveryId,
+    kind: RecipientKind,
+    recipient: &'c OdsCode,
+}
+
+impl<'c> From<&'c NewDelivery> for Heir<'c> {
+    fn from(copy: &'c NewDelivery) -> Self {
+        Self { id: copy.id, kind: copy.kind, recipient: &copy.recipient }
+    }
+}
+
+impl<'c> From<&'c DeliveryRecord> for Heir<'c> {
+    fn from(copy: &'c DeliveryRecord) -> Self {
+        Self { id: copy.id, kind: copy.kind, recipient: &copy.recipient }
+    }
+}
+
 impl Gateway {
-    /// All versions before a transfer, the nearest first.
+    /// All versions before a transfer that replaces this one, the nearest first.
     pub(crate) async fn versions_before(
         &self,
-        predecessor: Option<&Predecessor>,
+        replaces: Option<TransferId>,
     ) -> Result<Vec<TransferRecord>, StoreError> {
         let mut versions = Vec::new();
-        let mut next = predecessor.map(|predecessor| predecessor.transfer);
+        let mut next = replaces;
         while let Some(id) = next {
             let Some(record) = self.store.transfer(id).await? else { break };
             next = record.replaces;
@@ -121,18 +140,20 @@ impl Gateway {
         Ok(versions)
     }
 
-    /// The ends of all earlier copies when these are queued as version `version`.
+    /// The ends of all earlier copies when these are the copies of version `version`, the nearest version's first. A copy that was
+    /// superseded before ends too where its recipient does not get this version: nothing stands in for it any more.
     pub(crate) async fn superseding(
         &self,
         earlier: &[TransferRecord],
         version: u32,
-        copies: &[NewDelivery],
+        copies: &[Heir<'_>],
     ) -> Result<Vec<Ending>, StoreError> {
         let mut endings = Vec::new();
         for record in earlier {
-            for old in record.copies().filter(|copy| copy.ended.is_none()) {
-                let heir = copies.iter().find(|new| new.kind == old.kind && new.recipient == old.recipient);
+            for old in record.copies().filter(|copy| copy.is_readable()) {
+                let heir = copies.iter().find(|new| new.kind == old.kind && *new.recipient == old.recipient);
                 let ending = match heir {
+                    Some(_) if old.ended.is_some() => continue,
                     Some(new) => Ending {
                         delivery: old.id,
                         why: EndReason::Superseded,
@@ -302,32 +323,16 @@ impl Gateway {
         Err(StoreError::Overtaken)
     }
 
-    /// Ends a whole transfer: `false` when it has ended meanwhile.
+    /// Ends a whole transfer, and the versions before it that it was to take the place of: `false` when it has ended meanwhile.
     pub(crate) async fn end_transfer(
         &self,
         record: &TransferRecord,
         why: EndReason,
         back: &TakenBack<'_>,
     ) -> Result<bool, StoreError> {
-        let copies: Vec<&DeliveryRecord> = record.copies().filter(|copy| copy.ended.is_none()).collect();
-        let mut endings = Vec::new();
-        for copy in &copies {
-            endings.push(self.ending(copy, why, told(why, back.reason)).await?);
-        }
-        let mut audit = self.ending_rows(&endings, &copies, back);
-        let by = back.by.map(|by| format!(", by {by}")).unwrap_or_default();
-        let entry = AuditEntry {
-            transfer: Some(record.id),
-            patient: record.patient.clone(),
-            request_id: back.request_id.map(str::to_owned),
-            ..AuditEntry::new(
-                AuditWord::Withdraw,
-                self.clock.now(),
-                back.agent.clone(),
-                format!("the whole transfer {why}{by}: {}", back.reason),
-            )
-        };
-        audit.insert(0, self.journal.row(&entry));
+        let earlier = self.versions_before(record.replaces).await?;
+        let line: Vec<&TransferRecord> = std::iter::once(record).chain(&earlier).collect();
+        let (endings, audit) = self.ends_of(&line, why, back).await?;
         let done = self
             .store
             .take_back(TakeBack {
@@ -344,39 +349,46 @@ impl Gateway {
         Ok(done)
     }
 
-    /// Makes the versions before a replacement null and void because that cannot be processed.
-    pub(crate) async fn void(&self, replaces: Option<TransferId>, back: &TakenBack<'_>) -> Result<(), StoreError> {
-        let mut next = replaces;
-        while let Some(id) = next {
-            let Some(record) = self.store.transfer(id).await? else { return Ok(()) };
-            next = record.replaces;
-            if record.ended.is_none() {
-                self.end_transfer(&record, EndReason::Void, back).await?;
-            }
+    /// The ends of all copies of these versions that can still be read, the newest version first, and the audit rows of that.
+    pub(crate) async fn ends_of(
+        &self,
+        versions: &[&TransferRecord],
+        why: EndReason,
+        back: &TakenBack<'_>,
+    ) -> Result<(Vec<Ending>, Vec<AuditRow>), StoreError> {
+        let copies = versions.iter().flat_map(|record| record.copies());
+        let copies: Vec<&DeliveryRecord> = copies.filter(|copy| copy.is_readable()).collect();
+        let mut endings = Vec::new();
+        for copy in &copies {
+            endings.push(self.ending(copy, why, told(why, back.reason)).await?);
         }
-        Ok(())
+        let in_force = versions.iter().filter(|record| record.ended.is_none());
+        let mut audit: Vec<AuditRow> =
+            in_force.map(|record| self.whole_row(record.id, record.patient.as_ref(), why, back)).collect();
+        audit.extend(self.ending_rows(&endings, &copies, back));
+        Ok((endings, audit))
     }
 
-    /// Lets replacements go on that waited for this transfer's document. What cannot be done now is left to the person
-    /// who has the hold.
-    pub(crate) async fn join_waiting(&self, sender: &OdsCode, named: &[String]) {
-        let waiting = match self.store.waiting(sender, named).await {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                tracing::error!(%error, "replacements that wait for this document could not be looked for");
-                return;
-            }
-        };
-        for waiting in waiting {
-            match self.join(waiting.hold).await {
-                Ok(released) => {
-                    tracing::info!(transfer = %waiting.transfer, released, "what it replaces has come");
-                }
-                Err(error) => {
-                    tracing::error!(transfer = %waiting.transfer, %error, "a replacement could not be joined");
-                }
-            }
-        }
+    /// The audit row of a whole transfer that ends.
+    pub(crate) fn whole_row(
+        &self,
+        transfer: TransferId,
+        patient: Option<&NhsNumber>,
+        why: EndReason,
+        back: &TakenBack<'_>,
+    ) -> AuditRow {
+        let by = back.by.map(|by| format!(", by {by}")).unwrap_or_default();
+        self.journal.row(&AuditEntry {
+            transfer: Some(transfer),
+            patient: patient.cloned(),
+            request_id: back.request_id.map(str::to_owned),
+            ..AuditEntry::new(
+                AuditWord::Withdraw,
+                self.clock.now(),
+                back.agent.clone(),
+                format!("the whole transfer {why}{by}: {}", back.reason),
+            )
+        })
     }
 }
 
@@ -387,7 +399,9 @@ pub fn may_have_it(copy: &DeliveryRecord) -> bool {
     if copy.endpoint.kind() == TransportKind::Inbox {
         return copy.opened.is_some() || matches!(copy.state, DeliveryState::Completed | DeliveryState::Rejected);
     }
-    copy.opened.is_some() || copy.attempts > 0 || copy.state != DeliveryState::Queued
+    copy.opened.is_some()
+        || copy.attempts > 0
+        || !matches!(copy.state, DeliveryState::Queued | DeliveryState::Withdrawn)
 }
 
 /// What a recipient is told.

@@ -4,7 +4,8 @@ use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, Role};
 use onward_core::state::{EndReason, RecipientKind};
 use onward_core::store::{
-    DeliveryRecord, FoundTask, NewHold, NewTransfer, Replay, Step, StepKind, StoreError, TaskQuery, TransferRecord,
+    DeliveryRecord, FoundTask, Late, NewHold, NewTransfer, Replay, Step, StepKind, StoreError, TaskQuery,
+    TransferRecord,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::authored::{
@@ -145,6 +146,7 @@ impl Gateway {
         &self,
         transfer: &NewTransfer,
         hold: Option<&NewHold>,
+        late: Option<&Late>,
         findings: &Findings,
     ) -> Vec<u8> {
         let id = transfer.id.to_string();
@@ -152,7 +154,12 @@ impl Gateway {
             version: Some(transfer.received.as_microsecond().to_string()),
             last_updated: Some(transfer.received.to_string()),
             id: id.clone(),
-            status: if hold.is_some() { "on-hold" } else { "accepted" }.to_owned(),
+            status: match (hold, late) {
+                (_, Some(_)) => "cancelled",
+                (Some(_), None) => "on-hold",
+                (None, None) => "accepted",
+            }
+            .to_owned(),
             requester: Some(Organisation { ods: transfer.sender.to_string(), name: None }),
             authored_on: Some(transfer.received.to_string()),
             ..self.transfer_content(id.clone(), hold)
@@ -162,9 +169,10 @@ impl Gateway {
             severity: Severity::Information,
             code: IssueCode::Informational,
             expression: None,
-            diagnostics: match hold {
-                None => "accepted and durably stored".to_owned(),
-                Some(hold) => format!(
+            diagnostics: match (hold, late) {
+                (_, Some(late)) => format!("accepted and durably stored; {}: {}", late.why, late.reason),
+                (None, None) => "accepted and durably stored".to_owned(),
+                (Some(hold), None) => format!(
                     "accepted and durably stored; waits for a person ({}, by {}): {}",
                     hold.owner, hold.due, hold.detail
                 ),

@@ -116,6 +116,7 @@ async fn accepted(store: &SqliteStore) -> DeliveryId {
             notice: None,
         }],
         hold: None,
+        late: None,
         endings: Vec::new(),
         audit: vec![row(AuditWord::Accept)],
         audit_if_repeat: row(AuditWord::Duplicate),

@@ -17,6 +17,7 @@ mod query;
 mod retention;
 mod rows;
 mod stored;
+mod versions;
 
 #[cfg(test)]
 mod contract;

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Ending, Notice};
+use super::{Ending, Late, Notice};
 use crate::audit::AuditRow;
 use crate::directory::Endpoint;
 use crate::state::{HoldReason, RecipientKind};
@@ -50,7 +50,7 @@ pub struct NewTransfer {
     pub version: u32,
     /// The transfer that it replaces.
     pub replaces: Option<TransferId>,
-    /// The document that it replaces, while that has not come.
+    /// The document that it replaces, where that has not come before it. It is kept, so that what comes late is known.
     pub awaits: Option<String>,
     /// The event code, such as `ITK003D` or `document`.
     pub event: String,
@@ -145,6 +145,8 @@ pub struct Acceptance {
     pub deliveries: Vec<NewDelivery>,
     /// The hold, if any.
     pub hold: Option<NewHold>,
+    /// What replaces it came before it, and waits for it no longer: it is kept as ended, without copies and without a hold.
+    pub late: Option<Late>,
     /// Unless it is held: the ends of all copies of the versions before it.
     pub endings: Vec<Ending>,
     /// The audit rows.

@@ -44,8 +44,33 @@ pub struct Ending {
     pub by: Option<DeliveryId>,
     /// What the recipient is told; no patient data.
     pub reason: String,
-    /// The notice to queue if the copy, or its content, may have reached the recipient.
+    /// The notice to queue if the copy, or its content, may have reached the recipient. Of the copies that end in one commit it is that
+    /// of the first for each recipient and kind: whoever got several versions is told once.
     pub notice: Option<NewDelivery>,
+}
+
+/// What becomes of a transfer that comes after what replaces it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Late {
+    /// The transfer that replaces it: that was delivered, closed, withdrawn, or replaced itself.
+    pub by: TransferId,
+    /// How it ends.
+    pub why: EndReason,
+    /// What its sender is told; no patient data.
+    pub reason: String,
+    /// The newest version is held: those before this one stay in use until it goes on.
+    pub earlier_stay: bool,
+}
+
+/// The versions before a replacement that cannot be processed, which are null and void with it.
+#[derive(Debug, Clone)]
+pub struct Voided {
+    /// The nearest of them, where that had not come before the replacement and has come since.
+    pub joins: Option<TransferId>,
+    /// Why; no patient data.
+    pub reason: String,
+    /// The ends of all their copies that can still be read.
+    pub endings: Vec<Ending>,
 }
 
 /// Copies that are taken back, or a whole transfer.
@@ -53,7 +78,8 @@ pub struct Ending {
 pub struct TakeBack {
     /// The transfer.
     pub transfer: TransferId,
-    /// The transfer itself ends, with its hold, and `endings` are all its copies; else only those listed end.
+    /// The transfer itself ends, with its hold and every version before it, and `endings` are all copies of them that can still be
+    /// read; else only those listed end.
     pub whole: Option<EndReason>,
     /// Why; no patient data.
     pub reason: String,

@@ -43,7 +43,7 @@ pub struct TransferRecord {
     pub replaces: Option<TransferId>,
     /// The transfer that came to replace it.
     pub replaced_by: Option<TransferId>,
-    /// The document that it replaces, while that has not come.
+    /// The document that it replaces, where that had not come before it.
     pub awaits: Option<String>,
     /// How the whole transfer ended, and why.
     pub ended: Option<(EndReason, String)>,

@@ -80,7 +80,7 @@ pub(super) async fn run(command: &Recall, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     let detail = format!("who had {} deliveries of a transfer that is recalled", concerned.len());
     store.audit(vec![desk.row_about(AuditWord::Query, detail, transfer.patient.clone())]).await?;
-    let summary = summary(command, (&transfer, &line), &concerned, &recalled, &entries);
+    let summary = summary(command, (&transfer, line.as_slice()), &concerned, &recalled, &entries);
     if let Some(out) = &command.out {
         let proven = pack(out, store.as_ref(), (&config, &desk), &summary, &entries, terminal).await?;
         terminal.note(format!(

@@ -263,6 +263,7 @@ pub(crate) async fn a_closed_transfer_is_not_sent(store: Shared) {
         hold: hold.id,
         reason: "the person has died".to_owned(),
         responses: vec![response.clone()],
+        voids: None,
         at: at(70),
         audit: vec![row(AuditWord::Release)],
     };

@@ -2,10 +2,11 @@
 
 use onward_core::audit::AuditWord;
 use onward_core::directory::Endpoint;
-use onward_core::state::{DeliveryState, EndReason, RecipientKind};
+use onward_core::state::{DeliveryState, EndReason, HoldReason, RecipientKind};
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, DeliveryRecord, Ended, Ending, Lease,
-    NewDelivery, Notice, Pause, Release, Resend, StoreError, TakeBack, TaskQuery,
+    Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, DeliveryQuery, DeliveryRecord, Ended, Ending,
+    Flaw, Late, Lease, NewDelivery, NewHold, NewTransfer, Notice, Pause, Release, Resend, StoreError, TakeBack,
+    TaskQuery, TransferRecord, Voided,
 };
 use onward_core::{DeliveryId, TransferId};
 
@@ -229,6 +230,166 @@ pub(crate) async fn what_waits_for_its_predecessor_is_found_and_joined(store: Sh
     assert!(store.waiting(&ods("RXH"), &named).await.expect("readable").is_empty());
 }
 
+/// Version 2 of document 1, which waits for that.
+fn waiting_for_the_first() -> Acceptance {
+    let mut second = sent_out(2);
+    second.transfer.document_set_id = Some("set 2".to_owned());
+    second.transfer.awaits = Some("document-1".to_owned());
+    second.transfer.dated = Some(at(-100));
+    second.deliveries.clear();
+    second.hold = Some(NewHold { reason: HoldReason::Replacement, ..hold() });
+    second
+}
+
+/// Releases what waits as the first of its document, with this copy.
+fn as_the_first(waiting: &Acceptance, copy: &NewDelivery) -> Release {
+    Release {
+        hold: waiting.hold.as_ref().expect("held").id,
+        patient: None,
+        care_home: None,
+        deliveries: vec![copy.clone()],
+        endings: Vec::new(),
+        taken_back: Vec::new(),
+        replaces: None,
+        at: at(20),
+        audit: vec![row(AuditWord::Release)],
+    }
+}
+
+async fn transfer(store: &Shared, message: &Acceptance) -> TransferRecord {
+    store.transfer(message.transfer.id).await.expect("readable").expect("there")
+}
+
+async fn flaws_of_versions(store: &Shared) -> Vec<Flaw> {
+    let flaws = store.checkup().await.expect("readable").flaws;
+    flaws.into_iter().filter(|flaw| flaw.rule.contains("version") || flaw.rule.contains("ended")).collect()
+}
+
+pub(crate) async fn what_comes_after_its_replacement_is_kept_as_ended(store: Shared) {
+    let named = ["document-1".to_owned()];
+    let successor = |dated: Option<i64>, except: Vec<TransferId>| {
+        let (store, named) = (&store, &named);
+        async move { store.successor(&ods("RXH"), named, dated.map(at), &except).await.expect("readable") }
+    };
+    let second = waiting_for_the_first();
+    assert_eq!(store.accept(second.clone()).await, Ok(Accepted::New));
+    assert_eq!(successor(None, Vec::new()).await, None, "it waits");
+    let copy = delivery(RecipientKind::CareHome, "VM1AB");
+    assert_eq!(store.release_hold(as_the_first(&second, &copy)).await, Ok(true));
+    let by = second.transfer.id;
+    assert_eq!(transfer(&store, &second).await.awaits.as_deref(), Some("document-1"), "it is kept");
+    assert_eq!(successor(None, Vec::new()).await, Some(by));
+    assert_eq!(successor(Some(-100), Vec::new()).await, Some(by));
+    assert_eq!(successor(Some(-99), Vec::new()).await, None, "what is newer was not replaced");
+    assert_eq!(successor(None, vec![by]).await, None);
+    // Whatever is sent of it would stand above what replaced it.
+    let mut first = sent_out(1);
+    first.transfer.dated = Some(at(-500));
+    assert_eq!(store.accept(first.clone()).await, Err(StoreError::Overtaken));
+    first.deliveries.clear();
+    first.late = Some(Late { by, why: EndReason::Superseded, reason: "it comes late".to_owned(), earlier_stay: false });
+    assert_eq!(store.accept(first.clone()).await, Ok(Accepted::New));
+    let late = transfer(&store, &first).await;
+    assert_eq!((late.replaced_by, late.version, late.hold, late.deliveries.len()), (Some(by), 1, None, 0));
+    assert_eq!(late.ended, Some((EndReason::Superseded, "it comes late".to_owned())));
+    let newer = transfer(&store, &second).await;
+    assert_eq!((newer.replaces, newer.version, newer.ended), (Some(first.transfer.id), 2, None));
+    assert_eq!(read(&store, copy.id).await.ended, None, "it stays in use");
+    assert_eq!(status_of(&store, &first).await, "cancelled");
+    assert_eq!(successor(None, Vec::new()).await, None, "it has its predecessor");
+    assert_eq!(flaws_of_versions(&store).await, []);
+
+    // What came before the late one ends with it, and later versions are counted anew.
+    let mut zeroth = sent_out(10);
+    zeroth.transfer.document_set_id = Some("another set".to_owned());
+    let used = accept_new(&store, zeroth.clone()).await;
+    let mut middle = next_version(11, &zeroth, &[]);
+    middle.transfer.document_set_id = Some("another set".to_owned());
+    let mut last = waiting_for_the_first();
+    last.transfer = NewTransfer { awaits: Some("document-11".to_owned()), ..sent_out(12).transfer };
+    last.transfer.document_set_id = Some("last set".to_owned());
+    assert_eq!(store.accept(last.clone()).await, Ok(Accepted::New));
+    let heir = delivery(RecipientKind::CareHome, "VM1AB");
+    assert_eq!(store.release_hold(as_the_first(&last, &heir)).await, Ok(true));
+    middle.deliveries.clear();
+    middle.late = Some(Late { by: last.transfer.id, ..first.late.clone().expect("late") });
+    assert_eq!(store.accept(middle.clone()).await, Err(StoreError::Overtaken), "the home still uses the earliest");
+    middle.endings = vec![Ending { by: Some(heir.id), ..ending(used, EndReason::Superseded) }];
+    assert_eq!(store.accept(middle).await, Ok(Accepted::New));
+    assert_eq!(read(&store, used).await.ended, Some(Ended { why: EndReason::Superseded, by: Some(heir.id) }));
+    assert_eq!(transfer(&store, &last).await.version, 3);
+    assert_eq!(flaws_of_versions(&store).await, []);
+}
+
+pub(crate) async fn a_replacement_is_joined_with_what_came_meanwhile(store: Shared) {
+    let second = waiting_for_the_first();
+    let first = sent_out(1);
+    accept_new(&store, first.clone()).await;
+    assert_eq!(store.accept(second.clone()).await, Err(StoreError::Overtaken), "it has come while that was prepared");
+
+    // Both came at once to two nodes: as if the first were not there yet.
+    let mut other = waiting_for_the_first();
+    other.transfer = NewTransfer { awaits: Some("document-3".to_owned()), ..sent_out(4).transfer };
+    other.transfer.document_set_id = Some("set 4".to_owned());
+    assert_eq!(store.accept(other.clone()).await, Ok(Accepted::New));
+    assert_eq!(store.come_since(other.transfer.id).await, Ok(None));
+    assert_eq!(store.waiting_in_vain().await, Ok(Vec::new()));
+    let mut third = sent_out(3);
+    third.transfer.document_set_id = Some("set 3".to_owned());
+    accept_new(&store, third.clone()).await;
+    assert_eq!(store.come_since(other.transfer.id).await, Ok(Some(third.transfer.id)));
+    let left = store.waiting_in_vain().await.expect("readable");
+    assert_eq!(left.iter().map(|waiting| waiting.transfer).collect::<Vec<_>>(), [other.transfer.id]);
+    let copy = delivery(RecipientKind::CareHome, "VM1AB");
+    assert_eq!(store.release_hold(as_the_first(&other, &copy)).await, Err(StoreError::Overtaken), "not as the first");
+    let ends = vec![Ending { by: Some(copy.id), ..ending(third.deliveries[0].id, EndReason::Superseded) }];
+    let joined = Release { replaces: Some((third.transfer.id, 2)), endings: ends, ..as_the_first(&other, &copy) };
+    assert_eq!(store.release_hold(joined).await, Ok(true));
+    assert_eq!(store.waiting_in_vain().await, Ok(Vec::new()));
+    assert_eq!(flaws_of_versions(&store).await, []);
+}
+
+pub(crate) async fn what_a_closed_replacement_replaces_is_void_in_the_same_commit(store: Shared) {
+    let second = waiting_for_the_first();
+    assert_eq!(store.accept(second.clone()).await, Ok(Accepted::New));
+    let first = sent_out(1);
+    let used = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 0).await.remove(0);
+    assert!(end(&store, &lease, 1).await);
+    let voids = |joins: Option<TransferId>, copies: &[DeliveryId]| {
+        Some(Voided { joins, reason: "not processed".to_owned(), endings: told(copies, EndReason::Void) })
+    };
+    let closure = |voids: Option<Voided>| Closure {
+        hold: second.hold.as_ref().expect("held").id,
+        reason: "sent twice".to_owned(),
+        responses: Vec::new(),
+        voids,
+        at: at(30),
+        audit: vec![row(AuditWord::Release)],
+    };
+    let joins = Some(first.transfer.id);
+    for incomplete in [voids(None, &[used]), voids(joins, &[])] {
+        assert_eq!(store.close_hold(closure(incomplete)).await, Err(StoreError::Overtaken));
+        assert_eq!((read(&store, used).await.ended, status_of(&store, &second).await), (None, "on-hold"));
+    }
+    assert_eq!(store.close_hold(closure(voids(joins, &[used]))).await, Ok(true));
+    assert_eq!(read(&store, used).await.ended.map(|ended| ended.why), Some(EndReason::Void));
+    assert_eq!(transfer(&store, &first).await.ended, Some((EndReason::Void, "not processed".to_owned())));
+    assert_eq!(transfer(&store, &second).await.replaces, joins);
+    assert_eq!(notices(&store).await, [used]);
+    assert_eq!(flaws_of_versions(&store).await, []);
+    // What comes after a replacement that was closed is no first version either.
+    let third = Acceptance {
+        transfer: NewTransfer { awaits: Some("document-4".to_owned()), ..sent_out(3).transfer },
+        ..waiting_for_the_first()
+    };
+    assert_eq!(store.accept(third.clone()).await, Ok(Accepted::New));
+    let hold = third.hold.as_ref().expect("held").id;
+    assert_eq!(store.close_hold(Closure { hold, ..closure(voids(None, &[])) }).await, Ok(true));
+    let named = ["document-4".to_owned()];
+    assert_eq!(store.successor(&ods("RXH"), &named, None, &[]).await, Ok(Some(third.transfer.id)));
+}
+
 pub(crate) async fn an_earlier_version_that_is_held_is_overtaken(store: Shared) {
     let mut first = sent_out(1);
     first.deliveries.clear();
@@ -306,14 +467,120 @@ pub(crate) async fn a_withdrawn_transfer_takes_its_earlier_versions_along(store:
     let old = accept_new(&store, first.clone()).await;
     let second = next_version(2, &first, &[old]);
     let new = accept_new(&store, second.clone()).await;
-    let whole = take_back(&second, Some(EndReason::Withdrawn), vec![ending(new, EndReason::Withdrawn)]);
-    assert_eq!(store.take_back(whole).await, Ok(true));
+    let whole =
+        |copies: &[DeliveryId]| take_back(&second, Some(EndReason::Withdrawn), told(copies, EndReason::Withdrawn));
+    assert_eq!(store.take_back(whole(&[new])).await, Err(StoreError::Overtaken), "the first is read as well");
+    assert_eq!(store.take_back(whole(&[new, old])).await, Ok(true));
     for id in [old, new] {
         let copy = read(&store, id).await;
         assert_eq!(copy.ended.map(|ended| ended.why), Some(EndReason::Withdrawn));
         assert!(!copy.is_readable());
     }
     assert!(claim(&store, 100).await.is_empty(), "what never left is cancelled");
+}
+
+/// The ends of these copies of the home, each with its notice.
+fn told(copies: &[DeliveryId], why: EndReason) -> Vec<Ending> {
+    copies.iter().map(|of| Ending { notice: Some(notice(*of, why)), ..ending(*of, why) }).collect()
+}
+
+/// Which copies the notices tell of.
+async fn notices(store: &Shared) -> Vec<DeliveryId> {
+    all(store).await.into_iter().filter_map(|copy| Some(copy.notice?.of)).collect()
+}
+
+pub(crate) async fn whoever_has_an_earlier_version_is_told_of_a_withdrawal(store: Shared) {
+    let mut first = sent_out(1);
+    let mut inbox = delivery(RecipientKind::PharmacyReferral, "FA123");
+    inbox.endpoint = Endpoint::Inbox {};
+    first.deliveries.push(inbox.clone());
+    let sent = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 0).await.into_iter().find(|lease| lease.delivery.id == sent).expect("claimed");
+    assert!(end(&store, &lease, 1).await);
+    store.open_rendition(inbox.id, at(1), None, vec![row(AuditWord::Read)]).await.expect("committed").expect("there");
+    let mut second = next_version(2, &first, &[sent, inbox.id]);
+    let mut unopened = delivery(RecipientKind::PharmacyReferral, "FA123");
+    unopened.endpoint = Endpoint::Inbox {};
+    second.deliveries.push(unopened.clone());
+    let queued = accept_new(&store, second.clone()).await;
+    let mut endings = told(&[queued, sent], EndReason::Withdrawn);
+    for of in [unopened.id, inbox.id] {
+        let notice = NewDelivery {
+            kind: RecipientKind::PharmacyReferral,
+            recipient: ods("FA123"),
+            ..notice(of, EndReason::Withdrawn)
+        };
+        endings.push(Ending { notice: Some(notice), ..ending(of, EndReason::Withdrawn) });
+    }
+    assert_eq!(store.take_back(take_back(&second, Some(EndReason::Withdrawn), endings)).await, Ok(true));
+    let mut of = notices(&store).await;
+    of.sort_unstable();
+    let mut had = [sent, inbox.id];
+    had.sort_unstable();
+    assert_eq!(of, had, "of the version that each of them has");
+    let checkup = store.checkup().await.expect("readable");
+    assert_eq!(checkup.flaws.iter().filter(|flaw| flaw.rule.contains("notice")).count(), 0, "{:?}", checkup.flaws);
+
+    // Who has both is told once, of the newer one.
+    let mut third = sent_out(3);
+    third.transfer.patient = Some(patient(2));
+    let old = accept_new(&store, third.clone()).await;
+    let mut fourth = next_version(4, &third, &[old]);
+    fourth.transfer.patient = Some(patient(2));
+    for lease in claim(&store, 100).await.iter().filter(|lease| lease.delivery.id == old) {
+        assert!(end(&store, lease, 101).await);
+    }
+    let new = accept_new(&store, fourth.clone()).await;
+    for lease in claim(&store, 140).await.iter().filter(|lease| lease.delivery.id == new) {
+        assert!(end(&store, lease, 141).await);
+    }
+    assert!(read(&store, old).await.attempts > 0 && read(&store, new).await.attempts > 0, "both left");
+    let whole = take_back(&fourth, Some(EndReason::Withdrawn), told(&[new, old], EndReason::Withdrawn));
+    assert_eq!(store.take_back(whole).await, Ok(true));
+    let of = notices(&store).await;
+    assert!(of.contains(&new) && !of.contains(&old), "{of:?}");
+}
+
+pub(crate) async fn a_withdrawn_replacement_that_was_held_leaves_nobody_with_the_earlier_one(store: Shared) {
+    let first = sent_out(1);
+    let used = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 0).await.remove(0);
+    assert!(end(&store, &lease, 1).await);
+    let mut second = next_version(2, &first, &[]);
+    second.deliveries.clear();
+    second.hold = Some(hold());
+    assert_eq!(store.accept(second.clone()).await, Ok(Accepted::New));
+    let whole = take_back(&second, Some(EndReason::Withdrawn), Vec::new());
+    assert_eq!(store.take_back(whole.clone()).await, Err(StoreError::Overtaken), "the home still uses the first");
+    assert_eq!(status_of(&store, &second).await, "on-hold", "nothing is kept of that");
+    let whole = TakeBack { endings: told(&[used], EndReason::Withdrawn), ..whole };
+    assert_eq!(store.take_back(whole).await, Ok(true));
+    assert_eq!(read(&store, used).await.ended, Some(Ended { why: EndReason::Withdrawn, by: None }));
+    for version in [&first, &second] {
+        let transfer = store.transfer(version.transfer.id).await.expect("readable").expect("there");
+        assert_eq!(transfer.ended.map(|(why, _)| why), Some(EndReason::Withdrawn));
+        assert_eq!(status_of(&store, version).await, "cancelled");
+    }
+    assert_eq!(notices(&store).await, [used]);
+    assert!(store.holds().await.expect("readable").is_empty());
+}
+
+pub(crate) async fn whoever_does_not_get_the_next_version_is_told_of_what_they_have(store: Shared) {
+    let first = sent_out(1);
+    let sent = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 0).await.remove(0);
+    assert!(end(&store, &lease, 1).await);
+    let second = next_version(2, &first, &[sent]);
+    let queued = accept_new(&store, second.clone()).await;
+    // The third goes to another home; the second never left.
+    let mut third = next_version(3, &second, &[]);
+    third.deliveries[0].recipient = ods("VM2CD");
+    third.endings = told(&[queued, sent], EndReason::Withdrawn);
+    accept_new(&store, third).await;
+    assert_eq!(notices(&store).await, [sent]);
+    for id in [sent, queued] {
+        assert_eq!(read(&store, id).await.ended.map(|ended| ended.why), Some(EndReason::Withdrawn));
+    }
 }
 
 pub(crate) async fn a_recalled_copy_tells_nothing_any_more(store: Shared) {
@@ -381,7 +648,6 @@ pub(crate) async fn a_release_takes_back_what_went_elsewhere(store: Shared) {
     let notices: Vec<_> = all(&store).await.into_iter().filter(|copy| copy.notice.is_some()).collect();
     assert_eq!(notices.len(), 1, "who had it is told, once");
     assert_eq!((notices[0].patient.clone(), notices[0].recipient.clone()), (None, ods("VM1AB")));
-    assert!(store.checkup().await.expect("readable").flaws.is_empty());
 }
 
 pub(crate) async fn a_pause_holds_back_and_discards_nothing(store: Shared) {

@@ -86,6 +86,7 @@ pub(crate) async fn a_month_goes_but_for_what_must_stay(store: Shared) {
         hold: held_by,
         reason: "duplicate".to_owned(),
         responses: Vec::new(),
+        voids: None,
         at: at(3),
         audit: vec![row(AuditWord::Release)],
     };

@@ -41,10 +41,12 @@ pub(super) async fn all<'j>(work: &mut Work<'j>, acceptances: &[&'j Acceptance])
         }
     }
     let is_new = |acceptance: &Acceptance| inserted.contains(&acceptance.transfer.id.0);
+    let accepted: Vec<&Acceptance> = new.iter().map(|sealed| sealed.acceptance).collect();
+    let any_successor = lifecycle::lock_successors(work.client(), &accepted).await?;
     let mut outcomes = Vec::with_capacity(acceptances.len());
     for acceptance in acceptances {
         if is_new(acceptance) {
-            replace(work, acceptance).await?;
+            replace(work, acceptance, any_successor).await?;
             queue(work, acceptance);
             outcomes.push(Accepted::New);
         } else {
@@ -100,13 +102,17 @@ async fn without_repeats<'j>(work: &Work<'_>, acceptances: &[&'j Acceptance]) ->
     Ok(acceptances.iter().copied().filter(|acceptance| !known.contains(&acceptance.transfer.id.0)).collect())
 }
 
-/// A later version takes the place of what it replaces.
-async fn replace<'j>(work: &mut Work<'j>, acceptance: &'j Acceptance) -> Result<(), Failure> {
+/// A later version takes the place of what it replaces; one that comes after what replaces it ends.
+async fn replace<'j>(work: &mut Work<'j>, acceptance: &'j Acceptance, any_successor: bool) -> Result<(), Failure> {
     let transfer = &acceptance.transfer;
-    let Some(predecessor) = transfer.replaces else { return Ok(()) };
-    work.needs_every_copy()?;
-    lifecycle::succeed(work.client(), transfer.id, predecessor, transfer.received).await?;
-    if acceptance.hold.is_none() {
+    if let Some(predecessor) = transfer.replaces {
+        work.needs_every_copy()?;
+        lifecycle::succeed(work.client(), transfer.id, predecessor, transfer.received).await?;
+    }
+    lifecycle::in_order(work.client(), acceptance, any_successor).await?;
+    if let Some(late) = &acceptance.late {
+        lifecycle::come_late(work, transfer.id, late, &acceptance.endings, transfer.received).await?;
+    } else if transfer.replaces.is_some() && acceptance.hold.is_none() {
         lifecycle::supersede(work, transfer.id, &acceptance.endings, transfer.received).await?;
     }
     Ok(())

@@ -1,16 +1,16 @@
 //! Later versions, copies that are taken back, pauses, and the check of it all.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::state::EndReason;
-use onward_core::store::{Ending, Pause, Predecessor, TakeBack, Waiting};
-use onward_core::{DeliveryId, OdsCode, TransferId};
+use onward_core::store::{Acceptance, Ending, Late, Pause, Predecessor, TakeBack, Voided, Waiting};
+use onward_core::{OdsCode, TransferId};
 use uuid::Uuid;
 
+use super::columns::numbered;
 use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
@@ -20,7 +20,8 @@ use super::work::Work;
 use crate::columns::Columns;
 use crate::rows::{self, EVERYBODY, PREDECESSOR};
 use crate::sealing::Unread;
-use crate::stored::micros;
+use crate::stored::{micros, micros_opt};
+use crate::versions::{self, InUse, Told, WAITS};
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) async fn predecessor(
@@ -44,12 +45,159 @@ pub(super) async fn predecessor(
 pub(super) async fn waiting(c: &Client, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, Failure> {
     let found = session::all(
         c,
-        "SELECT h.id AS hold, t.id FROM transfers t JOIN holds h ON h.transfer = t.id
-         WHERE t.sender = $1 AND t.awaits = ANY($2) AND h.closed IS NULL ORDER BY t.dated, t.received, t.id",
+        &format!(
+            "SELECT h.id AS hold, t.id FROM transfers t JOIN holds h ON h.transfer = t.id
+             WHERE t.sender = $1 AND t.awaits = ANY($2) AND h.closed IS NULL AND {WAITS} ORDER BY t.dated, t.received, t.id"
+        ),
         &[&sender.as_str(), &for_any],
     )
     .await?;
     found.iter().map(|row| Ok(rows::waiting(&Columns::of("transfers", row))?)).collect()
+}
+
+pub(super) async fn waiting_in_vain(c: &Client) -> Result<Vec<Waiting>, Failure> {
+    let found = session::all(c, &versions::waiting_in_vain(), &[]).await?;
+    found.iter().map(|row| Ok(rows::waiting(&Columns::of("transfers", row))?)).collect()
+}
+
+pub(super) async fn come_since(c: &Keyed, transfer: TransferId) -> Result<Option<TransferId>, Failure> {
+    let sql = "SELECT sender, awaits, dated FROM transfers WHERE id = $1 AND awaits IS NOT NULL AND replaces IS NULL";
+    let Some(row) = session::first(c, sql, &[&transfer.0]).await? else { return Ok(None) };
+    let columns = Columns::of("transfers", &row);
+    let (sender, named): (OdsCode, String) = (columns.parsed("sender")?, columns.get("awaits")?);
+    let dated = micros_opt(columns.moment_opt("dated")?);
+    let found = predecessor(c, &sender, &named, transfer).await?;
+    Ok(found.filter(|found| versions::may_precede(found, transfer, dated)).map(|found| found.transfer))
+}
+
+pub(super) async fn successor(
+    c: &Client,
+    sender: &OdsCode,
+    named: &[String],
+    dated: Option<Timestamp>,
+    except: &[TransferId],
+) -> Result<Option<TransferId>, Failure> {
+    let sql = numbered(&versions::successors());
+    for named in named {
+        for row in session::all(c, &sql, &[&sender.as_str(), named, &micros_opt(dated)]).await? {
+            let id = Columns::of("transfers", &row).parsed("id")?;
+            if !except.contains(&id) {
+                return Ok(Some(id));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Locks the transfers that came before what they replace, where that is among these; whether there are any. So their holds are closed
+/// before this transaction, which is seen then, or after it, and whoever closes them sees what it accepts.
+pub(super) async fn lock_successors(c: &Client, accepted: &[&Acceptance]) -> Result<bool, Failure> {
+    let (mut senders, mut named) = (Vec::new(), Vec::new());
+    for transfer in accepted.iter().map(|acceptance| &acceptance.transfer) {
+        for name in transfer.document_id.iter().chain(&transfer.document_set_id) {
+            senders.push(transfer.sender.as_str());
+            named.push(name.as_str());
+        }
+    }
+    let sql = "SELECT t.id FROM unnest($1::text[], $2::text[]) AS u(sender, named)
+         JOIN transfers t ON t.sender = u.sender AND t.awaits = u.named ORDER BY t.id FOR UPDATE OF t";
+    Ok(!session::all(c, sql, &[&senders, &named]).await?.is_empty())
+}
+
+/// Locks a transfer, so that nothing that it waits for comes before this transaction has ended, and is not seen.
+pub(super) async fn lock(c: &Client, transfer: TransferId) -> Result<(), Failure> {
+    session::execute(c, "SELECT 1 FROM transfers WHERE id = $1 FOR UPDATE", &[&transfer.0]).await.map(drop)
+}
+
+/// Refuses what was prepared before its place among the versions was known: what it replaces has come meanwhile, or what replaces it,
+/// which is locked where there is any, waits for it no longer.
+pub(super) async fn in_order(c: &Keyed, acceptance: &Acceptance, any_successor: bool) -> Result<(), Failure> {
+    let transfer = &acceptance.transfer;
+    let mut by = None;
+    if any_successor {
+        let mut except = earlier_versions(c, transfer.id).await?;
+        except.push(transfer.id);
+        let named: Vec<String> = transfer.document_id.iter().chain(&transfer.document_set_id).cloned().collect();
+        by = successor(c, &transfer.sender, &named, transfer.dated, &except).await?;
+    }
+    let has_come = transfer.awaits.is_some() && come_since(c, transfer.id).await?.is_some();
+    if has_come || by != acceptance.late.as_ref().map(|late| late.by) {
+        return Err(Failure::Overtaken);
+    }
+    Ok(())
+}
+
+/// Ends a transfer that came after what replaces it, and names the two to each other.
+pub(super) async fn come_late<'j>(
+    work: &mut Work<'j>,
+    transfer: TransferId,
+    late: &'j Late,
+    endings: &'j [Ending],
+    at: Timestamp,
+) -> Result<(), Failure> {
+    work.needs_every_copy()?;
+    let sql = "UPDATE transfers SET replaced_by = $1 WHERE id = $2";
+    session::execute(work.client(), sql, &[&late.by.0, &transfer.0]).await?;
+    follow(work.client(), late.by, transfer, at).await?;
+    end_transfer(work.client(), transfer, late.why, &late.reason, at).await?;
+    if late.earlier_stay {
+        return Ok(());
+    }
+    let earlier = earlier_versions(work.client(), transfer).await?;
+    if !in_use(work.client(), &earlier).await?.live_ones_end(endings) {
+        return Err(Failure::Overtaken);
+    }
+    end_copies(work, endings, at).await?;
+    for id in earlier {
+        end_transfer(work.client(), id, late.why, &late.reason, at).await?;
+    }
+    Ok(())
+}
+
+/// Gives `transfer` its predecessor, which names it already, and all from there on their places among the versions.
+async fn follow(c: &Client, transfer: TransferId, predecessor: TransferId, at: Timestamp) -> Result<(), Failure> {
+    let sql = "UPDATE transfers SET replaces = $1, changed = $2 WHERE id = $3";
+    session::execute(c, sql, &[&predecessor.0, &micros(at), &transfer.0]).await?;
+    session::execute(
+        c,
+        "WITH RECURSIVE later (id, far) AS (
+             SELECT replaced_by, 1 FROM transfers WHERE id = $1 AND replaced_by IS NOT NULL
+             UNION ALL SELECT t.replaced_by, far + 1 FROM transfers t JOIN later ON t.id = later.id
+                 WHERE t.replaced_by IS NOT NULL
+         ) UPDATE transfers SET version = (SELECT p.version FROM transfers p WHERE p.id = $1)
+                 + (SELECT far FROM later WHERE later.id = transfers.id)
+             WHERE id IN (SELECT id FROM later)",
+        &[&predecessor.0],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Ends the versions before a replacement that is not sent, and is locked.
+pub(super) async fn void<'j>(
+    work: &mut Work<'j>,
+    transfer: TransferId,
+    voided: &'j Voided,
+    at: Timestamp,
+) -> Result<(), Failure> {
+    work.needs_every_copy()?;
+    if come_since(work.client(), transfer).await? != voided.joins {
+        return Err(Failure::Overtaken);
+    }
+    if let Some(predecessor) = voided.joins {
+        let sql = "UPDATE transfers SET replaced_by = $1 WHERE id = $2";
+        session::execute(work.client(), sql, &[&transfer.0, &predecessor.0]).await?;
+        follow(work.client(), transfer, predecessor, at).await?;
+    }
+    let earlier = earlier_versions(work.client(), transfer).await?;
+    if !in_use(work.client(), &earlier).await?.all_end(&voided.endings) {
+        return Err(Failure::Overtaken);
+    }
+    for id in earlier {
+        end_transfer(work.client(), id, EndReason::Void, &voided.reason, at).await?;
+    }
+    end_copies(work, &voided.endings, at).await?;
+    Ok(())
 }
 
 /// Makes `transfer` the successor of `predecessor`, which has no other one.
@@ -92,7 +240,7 @@ async fn earlier_versions(c: &Client, transfer: TransferId) -> Result<Vec<Transf
     found.iter().map(|row| Ok(Columns::of("transfers", row).parsed("id")?)).collect()
 }
 
-/// Ends the copies of all earlier versions, which `endings` must be.
+/// Ends the copies of all earlier versions; `endings` must not leave one out that is live.
 pub(super) async fn supersede<'j>(
     work: &mut Work<'j>,
     transfer: TransferId,
@@ -100,32 +248,36 @@ pub(super) async fn supersede<'j>(
     at: Timestamp,
 ) -> Result<(), Failure> {
     let earlier = earlier_versions(work.client(), transfer).await?;
-    if live_copies(work.client(), &earlier).await? != endings.iter().map(|ending| ending.delivery).collect() {
+    if !in_use(work.client(), &earlier).await?.live_ones_end(endings) {
         return Err(Failure::Overtaken);
     }
-    for ending in endings {
-        end_copy(work, ending, at).await?;
-    }
+    end_copies(work, endings, at).await?;
     for id in earlier {
         end_transfer(work.client(), id, EndReason::Superseded, "a later version took its place", at).await?;
     }
     Ok(())
 }
 
-/// Copies of these transfers that are still their recipients', locked, always in one order.
-async fn live_copies(c: &Client, transfers: &[TransferId]) -> Result<BTreeSet<DeliveryId>, Failure> {
+/// Copies of these transfers that their recipients may still use, locked, always in one order.
+async fn in_use(c: &Client, transfers: &[TransferId]) -> Result<InUse, Failure> {
     let transfers: Vec<Uuid> = transfers.iter().map(|id| id.0).collect();
     let found = session::all(
         c,
-        "SELECT id FROM deliveries WHERE transfer = ANY($1) AND kind <> 'sender' AND notice_of IS NULL AND ended IS NULL
+        "SELECT id, ended IS NULL AS live FROM deliveries
+         WHERE transfer = ANY($1) AND kind <> 'sender' AND notice_of IS NULL AND (ended IS NULL OR ended = 'superseded')
          ORDER BY id FOR UPDATE",
         &[&transfers],
     )
     .await?;
-    found.iter().map(|row| Ok(Columns::of("deliveries", row).parsed("id")?)).collect()
+    let mut in_use = InUse::default();
+    for row in &found {
+        let columns = Columns::of("deliveries", row);
+        in_use.add(columns.parsed("id")?, columns.flag("live")?);
+    }
+    Ok(in_use)
 }
 
-/// Ends a transfer unless it has ended before.
+/// Ends a transfer, with its hold, unless it has ended before.
 async fn end_transfer(c: &Keyed, id: TransferId, why: EndReason, reason: &str, at: Timestamp) -> Result<bool, Failure> {
     let key = transfers::key(c, id).await?;
     let words = match c.keys().seal_text(key, rows::of_transfer("ended_words", &id.to_string()), reason) {
@@ -133,16 +285,36 @@ async fn end_transfer(c: &Keyed, id: TransferId, why: EndReason, reason: &str, a
         sealed => Some(sealed?),
     };
     let sql = "UPDATE transfers SET ended = $1, ended_words = $2, changed = $3 WHERE id = $4 AND ended IS NULL";
-    Ok(session::execute(c, sql, &[&why.as_str(), &words, &micros(at), &id.0]).await? == 1)
+    if session::execute(c, sql, &[&why.as_str(), &words, &micros(at), &id.0]).await? == 0 {
+        return Ok(false);
+    }
+    let sql = "UPDATE holds SET closed = $1 WHERE transfer = $2 AND closed IS NULL";
+    session::execute(c, sql, &[&micros(at), &id.0]).await?;
+    Ok(true)
+}
+
+/// Ends copies and tells whoever may have one, of the first such copy in this order; whether one of them had not ended before.
+pub(super) async fn end_copies<'j>(work: &mut Work<'j>, endings: &'j [Ending], at: Timestamp) -> Result<bool, Failure> {
+    let (mut told, mut ended) = (Told::default(), false);
+    for ending in endings {
+        ended |= end_copy(work, ending, &mut told, at).await?;
+    }
+    Ok(ended)
 }
 
 /// Ends one copy and queues its notice if it may have left. A lease stays, so that whoever is sending can still record the
 /// attempt, and the lane waits for that. `false` when it has ended in this way, or in a stricter one, before.
-pub(super) async fn end_copy<'j>(work: &mut Work<'j>, ending: &'j Ending, at: Timestamp) -> Result<bool, Failure> {
+async fn end_copy<'j>(
+    work: &mut Work<'j>,
+    ending: &'j Ending,
+    told: &mut Told,
+    at: Timestamp,
+) -> Result<bool, Failure> {
     let stricter = ending.why != EndReason::Superseded;
     let found = session::first(
         work.client(),
-        "SELECT transfer, sender, patient, erased, lane, opened IS NOT NULL OR (state <> 'queued' OR attempts > 0)
+        "SELECT transfer, sender, patient, erased, lane,
+             opened IS NOT NULL OR (state NOT IN ('queued', 'withdrawn') OR attempts > 0)
              AND (transport <> 'inbox' OR state IN ('rejected', 'completed')) AS may_have_left
          FROM deliveries WHERE id = $1
              AND (ended IS NULL OR $2::boolean AND ended = 'superseded' OR $3::boolean AND ended <> 'recalled') FOR UPDATE",
@@ -162,7 +334,7 @@ pub(super) async fn end_copy<'j>(work: &mut Work<'j>, ending: &'j Ending, at: Ti
     deliveries::put_words(work.client(), "words", ending.delivery, &ending.reason).await?;
     deliveries::keep_versions(work.client(), &[ending.delivery.0], at).await?;
     let left = Columns::of("deliveries", &row).flag("may_have_left").unwrap_or(true);
-    if let Some(notice) = ending.notice.as_ref().filter(|_| left) {
+    if let Some(notice) = ending.notice.as_ref().filter(|notice| left && told.is_first(notice)) {
         let lane = Columns::of("deliveries", &row).get("lane")?;
         let mut origin = deliveries::origin(work.client(), &row, at).await?;
         origin.behind = Some(lane);
@@ -178,22 +350,21 @@ pub(super) async fn end_copy<'j>(work: &mut Work<'j>, ending: &'j Ending, at: Ti
 pub(super) async fn take_back<'j>(work: &mut Work<'j>, back: &'j TakeBack) -> Result<bool, Failure> {
     work.needs_every_copy()?;
     if let Some(why) = back.whole {
-        let live = live_copies(work.client(), &[back.transfer]).await?;
-        if live != back.endings.iter().map(|ending| ending.delivery).collect() {
-            return Err(Failure::Overtaken);
-        }
+        // First: what is on its way for this transfer is committed then, or finds it ended.
         if !end_transfer(work.client(), back.transfer, why, &back.reason, back.at).await? {
             return Ok(false);
         }
-        let sql = "UPDATE holds SET closed = $1 WHERE transfer = $2 AND closed IS NULL";
-        session::execute(work.client(), sql, &[&micros(back.at), &back.transfer.0]).await?;
-        // Earlier versions stay readable while a later one stands in for them; now none does.
-        end_superseded(work.client(), back, why).await?;
+        let earlier = earlier_versions(work.client(), back.transfer).await?;
+        let line: Vec<_> = earlier.iter().copied().chain([back.transfer]).collect();
+        if !in_use(work.client(), &line).await?.all_end(&back.endings) {
+            return Err(Failure::Overtaken);
+        }
+        // They are used only while a later one stands in for them, or may yet; now none does.
+        for id in earlier {
+            end_transfer(work.client(), id, why, &back.reason, back.at).await?;
+        }
     }
-    let mut ended = false;
-    for ending in &back.endings {
-        ended |= end_copy(work, ending, back.at).await?;
-    }
+    let ended = end_copies(work, &back.endings, back.at).await?;
     if back.whole.is_none() && !ended {
         return Ok(false);
     }
@@ -204,23 +375,6 @@ pub(super) async fn take_back<'j>(work: &mut Work<'j>, back: &'j TakeBack) -> Re
     }
     work.audit(&back.audit);
     Ok(true)
-}
-
-async fn end_superseded(c: &Keyed, back: &TakeBack, why: EndReason) -> Result<(), Failure> {
-    let earlier: Vec<Uuid> = earlier_versions(c, back.transfer).await?.iter().map(|id| id.0).collect();
-    let ended = session::all(
-        c,
-        "UPDATE deliveries SET ended = $1, ended_by = NULL, reason = NULL, words = NULL, version = version + 1, changed = $2
-         WHERE transfer = ANY($3) AND ended = 'superseded' RETURNING id",
-        &[&why.as_str(), &micros(back.at), &earlier],
-    )
-    .await?;
-    let ids: Vec<Uuid> =
-        ended.iter().map(|row| Columns::of("deliveries", row).parsed("id")).collect::<Result<_, _>>()?;
-    for id in &ids {
-        deliveries::put_words(c, "words", DeliveryId(*id), &back.reason).await?;
-    }
-    deliveries::keep_versions(c, &ids, back.at).await
 }
 
 pub(super) async fn pause<'j>(

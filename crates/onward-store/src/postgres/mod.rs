@@ -310,6 +310,28 @@ impl Store for PostgresStore {
         self.read(asked, |c, (sender, for_any)| lifecycle::waiting(c, sender, for_any).boxed()).await
     }
 
+    async fn waiting_in_vain(&self) -> Result<Vec<Waiting>, StoreError> {
+        self.read((), |c, ()| lifecycle::waiting_in_vain(c).boxed()).await
+    }
+
+    async fn come_since(&self, transfer: TransferId) -> Result<Option<TransferId>, StoreError> {
+        self.read(transfer, |c, transfer| lifecycle::come_since(c, *transfer).boxed()).await
+    }
+
+    async fn successor(
+        &self,
+        sender: &OdsCode,
+        named: &[String],
+        dated: Option<Timestamp>,
+        except: &[TransferId],
+    ) -> Result<Option<TransferId>, StoreError> {
+        let asked = (sender.clone(), named.to_vec(), dated, except.to_vec());
+        self.read(asked, |c, (sender, named, dated, except)| {
+            lifecycle::successor(c, sender, named, *dated, except).boxed()
+        })
+        .await
+    }
+
     async fn take_back(&self, take_back: TakeBack) -> Result<bool, StoreError> {
         self.writers.run(take_back, |work, back| lifecycle::take_back(work, back).boxed()).await
     }

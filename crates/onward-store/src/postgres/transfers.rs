@@ -170,15 +170,17 @@ pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) 
         lifecycle::succeed(work.client(), transfer, predecessor, release.at).await?;
         let sql = "UPDATE transfers SET replaces = $1, version = $2 WHERE id = $3";
         session::execute(work.client(), sql, &[&predecessor.0, &i64::from(version), &transfer.0]).await?;
+    } else {
+        lifecycle::lock(work.client(), transfer).await?;
+        if lifecycle::come_since(work.client(), transfer).await?.is_some() {
+            return Err(Failure::Overtaken);
+        }
     }
     lifecycle::supersede(work, transfer, &release.endings, release.at).await?;
     if !release.taken_back.is_empty() {
         work.needs_every_copy()?;
     }
-    for ending in &release.taken_back {
-        lifecycle::end_copy(work, ending, release.at).await?;
-    }
-    session::execute(work.client(), "UPDATE transfers SET awaits = NULL WHERE id = $1", &[&transfer.0]).await?;
+    lifecycle::end_copies(work, &release.taken_back, release.at).await?;
     // What was not known when it came may be known by now.
     if let Some(patient) = &release.patient {
         work.client().assign(transfer, patient, release.at).await?;
@@ -232,6 +234,9 @@ pub(super) async fn close_hold<'j>(work: &mut Work<'j>, closure: &'j Closure) ->
     let (c, id) = (work.client(), transfer.to_string());
     let reason = c.keys().seal_text(key(c, transfer).await?, rows::of_transfer("not_sent", &id), &closure.reason)?;
     session::execute(c, "UPDATE transfers SET not_sent = $1 WHERE id = $2", &[&reason, &transfer.0]).await?;
+    if let Some(voided) = &closure.voids {
+        lifecycle::void(work, transfer, voided, closure.at).await?;
+    }
     for response in &closure.responses {
         work.queue_once(&origin, response);
     }

@@ -1,11 +1,9 @@
 //! Later versions, copies that are taken back, and pauses.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::state::EndReason;
-use onward_core::store::{Ending, Pause, Predecessor, TakeBack, Waiting};
+use onward_core::store::{Acceptance, Ending, Late, Pause, Predecessor, TakeBack, Voided, Waiting};
 use onward_core::{DeliveryId, OdsCode, TransferId};
 use rusqlite::params;
 
@@ -16,7 +14,8 @@ use super::keyed::Keyed;
 use super::transfers;
 use crate::columns::Columns;
 use crate::rows::{self, EVERYBODY, Origin, PREDECESSOR};
-use crate::stored::micros;
+use crate::stored::{micros, micros_opt};
+use crate::versions::{self, InUse, Told, WAITS};
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) fn predecessor(
@@ -45,10 +44,10 @@ pub(super) fn predecessor(
 
 pub(super) fn waiting(c: &Keyed<'_>, sender: &OdsCode, for_any: &[String]) -> Result<Vec<Waiting>, Failure> {
     let mut found = Vec::new();
-    let mut statement = c.prepare_cached(
+    let mut statement = c.prepare_cached(&format!(
         "SELECT h.id AS hold, t.id FROM transfers t JOIN holds h ON h.transfer = t.id
-         WHERE t.sender = ? AND t.awaits = ? AND h.closed IS NULL ORDER BY t.dated, t.received, t.id",
-    )?;
+         WHERE t.sender = ? AND t.awaits = ? AND h.closed IS NULL AND {WAITS} ORDER BY t.dated, t.received, t.id"
+    ))?;
     for named in for_any {
         for waiting in statement.query_and_then(params![sender.as_str(), named], |row| {
             Ok::<_, Failure>(rows::waiting(&Columns::of("transfers", row))?)
@@ -60,6 +59,140 @@ pub(super) fn waiting(c: &Keyed<'_>, sender: &OdsCode, for_any: &[String]) -> Re
         }
     }
     Ok(found)
+}
+
+pub(super) fn waiting_in_vain(c: &Keyed<'_>) -> Result<Vec<Waiting>, Failure> {
+    c.prepare_cached(&versions::waiting_in_vain())?
+        .query_and_then([], |row| Ok(rows::waiting(&Columns::of("transfers", row))?))?
+        .collect()
+}
+
+pub(super) fn come_since(c: &Keyed<'_>, transfer: TransferId) -> Result<Option<TransferId>, Failure> {
+    let awaiting = c
+        .prepare_cached(
+            "SELECT sender, awaits, dated FROM transfers WHERE id = ? AND awaits IS NOT NULL AND replaces IS NULL",
+        )?
+        .query_and_then([transfer.to_string()], |row| {
+            let columns = Columns::of("transfers", row);
+            let dated = columns.moment_opt("dated")?;
+            Ok::<(OdsCode, String, Option<Timestamp>), Failure>((
+                columns.parsed("sender")?,
+                columns.get("awaits")?,
+                dated,
+            ))
+        })?
+        .next()
+        .transpose()?;
+    let Some((sender, named, dated)) = awaiting else { return Ok(None) };
+    let found = predecessor(c, &sender, &named, transfer)?;
+    Ok(found.filter(|found| versions::may_precede(found, transfer, micros_opt(dated))).map(|found| found.transfer))
+}
+
+pub(super) fn successor(
+    c: &Keyed<'_>,
+    sender: &OdsCode,
+    named: &[String],
+    dated: Option<Timestamp>,
+    except: &[TransferId],
+) -> Result<Option<TransferId>, Failure> {
+    let mut statement = c.prepare_cached(&versions::successors())?;
+    for named in named {
+        let found = statement.query_and_then(params![sender.as_str(), named, micros_opt(dated)], |row| {
+            Ok::<TransferId, Failure>(Columns::of("transfers", row).parsed("id")?)
+        })?;
+        for id in found {
+            let id = id?;
+            if !except.contains(&id) {
+                return Ok(Some(id));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses what was prepared before its place among the versions was known: what it replaces has come meanwhile, or what replaces it
+/// waits for it no longer.
+pub(super) fn in_order(c: &Keyed<'_>, acceptance: &Acceptance) -> Result<(), Failure> {
+    let transfer = &acceptance.transfer;
+    let mut except = match transfer.replaces {
+        Some(_) => earlier_versions(c, transfer.id)?,
+        None => Vec::new(),
+    };
+    except.push(transfer.id);
+    let named: Vec<String> = transfer.document_id.iter().chain(&transfer.document_set_id).cloned().collect();
+    let by = successor(c, &transfer.sender, &named, transfer.dated, &except)?;
+    let has_come = transfer.awaits.is_some() && come_since(c, transfer.id)?.is_some();
+    if has_come || by != acceptance.late.as_ref().map(|late| late.by) {
+        return Err(Failure::Overtaken);
+    }
+    Ok(())
+}
+
+/// Ends a transfer that came after what replaces it, and names the two to each other.
+pub(super) fn come_late(
+    c: &Keyed<'_>,
+    transfer: TransferId,
+    late: &Late,
+    endings: &[Ending],
+    at: Timestamp,
+) -> Result<(), Failure> {
+    c.prepare_cached("UPDATE transfers SET replaced_by = ? WHERE id = ?")?
+        .execute([late.by.to_string(), transfer.to_string()])?;
+    follow(c, late.by, transfer, at)?;
+    end_transfer(c, transfer, late.why, &late.reason, at)?;
+    if late.earlier_stay {
+        return Ok(());
+    }
+    let earlier = earlier_versions(c, transfer)?;
+    if !in_use(c, &earlier)?.live_ones_end(endings) {
+        return Err(Failure::Overtaken);
+    }
+    end_copies(c, endings, at)?;
+    for id in earlier {
+        end_transfer(c, id, late.why, &late.reason, at)?;
+    }
+    Ok(())
+}
+
+/// Gives `transfer` its predecessor, which names it already, and all from there on their places among the versions.
+fn follow(c: &Keyed<'_>, transfer: TransferId, predecessor: TransferId, at: Timestamp) -> Result<(), Failure> {
+    c.prepare_cached("UPDATE transfers SET replaces = ?, changed = ? WHERE id = ?")?.execute(params![
+        predecessor.to_string(),
+        micros(at),
+        transfer.to_string()
+    ])?;
+    c.prepare_cached(
+        "WITH RECURSIVE later (id, far) AS (
+             SELECT replaced_by, 1 FROM transfers WHERE id = ?1 AND replaced_by IS NOT NULL
+             UNION ALL SELECT t.replaced_by, far + 1 FROM transfers t JOIN later ON t.id = later.id
+                 WHERE t.replaced_by IS NOT NULL
+         ) UPDATE transfers SET version = (SELECT p.version FROM transfers p WHERE p.id = ?1)
+                 + (SELECT far FROM later WHERE later.id = transfers.id)
+             WHERE id IN (SELECT id FROM later)",
+    )?
+    .execute([predecessor.to_string()])?;
+    Ok(())
+}
+
+/// Ends the versions before a replacement that is not sent.
+pub(super) fn void(c: &Keyed<'_>, transfer: TransferId, voided: &Voided, at: Timestamp) -> Result<(), Failure> {
+    if come_since(c, transfer)? != voided.joins {
+        return Err(Failure::Overtaken);
+    }
+    if let Some(predecessor) = voided.joins {
+        c.prepare_cached("UPDATE transfers SET replaced_by = ? WHERE id = ?")?
+            .execute([transfer.to_string(), predecessor.to_string()])?;
+        follow(c, transfer, predecessor, at)?;
+    }
+    let earlier = earlier_versions(c, transfer)?;
+    if !in_use(c, &earlier)?.all_end(&voided.endings) {
+        return Err(Failure::Overtaken);
+    }
+    for id in earlier {
+        end_transfer(c, id, EndReason::Void, &voided.reason, at)?;
+    }
+    end_copies(c, &voided.endings, at)?;
+    Ok(())
 }
 
 /// Makes `transfer` the successor of `predecessor`; `false` when that has another one.
@@ -100,7 +233,7 @@ fn earlier_versions(c: &Keyed<'_>, transfer: TransferId) -> Result<Vec<TransferI
     .collect()
 }
 
-/// Ends the copies of all earlier versions; `false`, with nothing to be kept, when `endings` are not all of them.
+/// Ends the copies of all earlier versions; `false`, with nothing to be kept, when `endings` leave one out that is live.
 pub(super) fn supersede(
     c: &Keyed<'_>,
     transfer: TransferId,
@@ -108,35 +241,36 @@ pub(super) fn supersede(
     at: Timestamp,
 ) -> Result<bool, Failure> {
     let earlier = earlier_versions(c, transfer)?;
-    if live_copies(c, &earlier)? != endings.iter().map(|ending| ending.delivery).collect() {
+    if !in_use(c, &earlier)?.live_ones_end(endings) {
         return Ok(false);
     }
-    for ending in endings {
-        end_copy(c, ending, at)?;
-    }
+    end_copies(c, endings, at)?;
     for id in earlier {
         end_transfer(c, id, EndReason::Superseded, "a later version took its place", at)?;
     }
     Ok(true)
 }
 
-/// Copies of these transfers that are still their recipients'.
-fn live_copies(c: &Keyed<'_>, transfers: &[TransferId]) -> Result<BTreeSet<DeliveryId>, Failure> {
-    let mut live = BTreeSet::new();
+/// Copies of these transfers that their recipients may still use.
+fn in_use(c: &Keyed<'_>, transfers: &[TransferId]) -> Result<InUse, Failure> {
+    let mut in_use = InUse::default();
     let mut statement = c.prepare_cached(
-        "SELECT id FROM deliveries WHERE transfer = ? AND kind <> 'sender' AND notice_of IS NULL AND ended IS NULL",
+        "SELECT id, ended IS NULL AS live FROM deliveries
+         WHERE transfer = ? AND kind <> 'sender' AND notice_of IS NULL AND (ended IS NULL OR ended = 'superseded')",
     )?;
     for transfer in transfers {
-        for id in statement.query_and_then([transfer.to_string()], |row| {
-            Ok::<DeliveryId, Failure>(Columns::of("deliveries", row).parsed("id")?)
+        for copy in statement.query_and_then([transfer.to_string()], |row| {
+            let columns = Columns::of("deliveries", row);
+            Ok::<(DeliveryId, bool), Failure>((columns.parsed("id")?, columns.flag("live")?))
         })? {
-            live.insert(id?);
+            let (id, live) = copy?;
+            in_use.add(id, live);
         }
     }
-    Ok(live)
+    Ok(in_use)
 }
 
-/// Ends a transfer unless it has ended before.
+/// Ends a transfer, with its hold, unless it has ended before.
 fn end_transfer(c: &Keyed<'_>, id: TransferId, why: EndReason, reason: &str, at: Timestamp) -> Result<bool, Failure> {
     let id = id.to_string();
     let words = match c.seal_text(transfers::key(c, &id)?, rows::of_transfer("ended_words", &id), reason) {
@@ -146,17 +280,32 @@ fn end_transfer(c: &Keyed<'_>, id: TransferId, why: EndReason, reason: &str, at:
     let ended = c
         .prepare_cached("UPDATE transfers SET ended = ?, ended_words = ?, changed = ? WHERE id = ? AND ended IS NULL")?
         .execute(params![why.as_str(), words, micros(at), id])?;
-    Ok(ended == 1)
+    if ended == 0 {
+        return Ok(false);
+    }
+    c.prepare_cached("UPDATE holds SET closed = ? WHERE transfer = ? AND closed IS NULL")?
+        .execute(params![micros(at), id])?;
+    Ok(true)
+}
+
+/// Ends copies and tells whoever may have one, of the first such copy in this order; whether one of them had not ended before.
+pub(super) fn end_copies(c: &Keyed<'_>, endings: &[Ending], at: Timestamp) -> Result<bool, Failure> {
+    let (mut told, mut ended) = (Told::default(), false);
+    for ending in endings {
+        ended |= end_copy(c, ending, &mut told, at)?;
+    }
+    Ok(ended)
 }
 
 /// Ends one copy and queues its notice if it may have left. A lease stays, so that whoever is sending can still record
 /// the attempt, and the lane waits for that. `false` when it has ended in this way, or in a stricter one, before.
-pub(super) fn end_copy(c: &Keyed<'_>, ending: &Ending, at: Timestamp) -> Result<bool, Failure> {
+fn end_copy(c: &Keyed<'_>, ending: &Ending, told: &mut Told, at: Timestamp) -> Result<bool, Failure> {
     let id = ending.delivery.to_string();
     let stricter = ending.why != EndReason::Superseded;
     let found = c
         .prepare_cached(
-            "SELECT transfer, sender, patient, erased, lane, opened IS NOT NULL OR (state <> 'queued' OR attempts > 0)
+            "SELECT transfer, sender, patient, erased, lane,
+                 opened IS NOT NULL OR (state NOT IN ('queued', 'withdrawn') OR attempts > 0)
                  AND (json_extract(endpoint, '$.transport') <> 'inbox' OR state IN ('rejected', 'completed')) AS left
              FROM deliveries WHERE id = ?1 AND (ended IS NULL OR ?2 AND ended = 'superseded' OR ?3 AND ended <> 'recalled')",
         )?
@@ -179,7 +328,7 @@ pub(super) fn end_copy(c: &Keyed<'_>, ending: &Ending, at: Timestamp) -> Result<
     .execute(params![ending.why.as_str(), ending.by.map(|by| by.to_string()), micros(at), id])?;
     deliveries::put_words(c, "words", ending.delivery, &ending.reason)?;
     deliveries::keep_version(c, ending.delivery, at)?;
-    if let Some(notice) = ending.notice.as_ref().filter(|_| left) {
+    if let Some(notice) = ending.notice.as_ref().filter(|notice| left && told.is_first(notice)) {
         if ending.why == EndReason::Recalled {
             // Whoever should not have got it is not told about whom it was.
             origin.patient = None;
@@ -191,24 +340,20 @@ pub(super) fn end_copy(c: &Keyed<'_>, ending: &Ending, at: Timestamp) -> Result<
 
 pub(super) fn take_back(c: &Keyed<'_>, back: &TakeBack) -> Result<bool, Failure> {
     if let Some(why) = back.whole {
-        let earlier = earlier_versions(c, back.transfer)?;
-        if live_copies(c, &[back.transfer])? != back.endings.iter().map(|ending| ending.delivery).collect() {
-            return Err(Failure::Overtaken);
-        }
         if !end_transfer(c, back.transfer, why, &back.reason, back.at)? {
             return Ok(false);
         }
-        c.prepare_cached("UPDATE holds SET closed = ? WHERE transfer = ? AND closed IS NULL")?
-            .execute(params![micros(back.at), back.transfer.to_string()])?;
-        // Earlier versions stay readable while a later one stands in for them; now none does.
+        let earlier = earlier_versions(c, back.transfer)?;
+        let line: Vec<_> = earlier.iter().copied().chain([back.transfer]).collect();
+        if !in_use(c, &line)?.all_end(&back.endings) {
+            return Err(Failure::Overtaken);
+        }
+        // They are used only while a later one stands in for them, or may yet; now none does.
         for id in earlier {
-            end_superseded(c, id, why, &back.reason, back.at)?;
+            end_transfer(c, id, why, &back.reason, back.at)?;
         }
     }
-    let mut ended = false;
-    for ending in &back.endings {
-        ended |= end_copy(c, ending, back.at)?;
-    }
+    let ended = end_copies(c, &back.endings, back.at)?;
     if back.whole.is_none() && !ended {
         return Ok(false);
     }
@@ -218,23 +363,6 @@ pub(super) fn take_back(c: &Keyed<'_>, back: &TakeBack) -> Result<bool, Failure>
     }
     audit::append(c, &back.audit)?;
     Ok(true)
-}
-
-fn end_superseded(
-    c: &Keyed<'_>,
-    transfer: TransferId,
-    why: EndReason,
-    reason: &str,
-    at: Timestamp,
-) -> Result<(), Failure> {
-    let superseded = c
-        .prepare_cached("SELECT id FROM deliveries WHERE transfer = ? AND ended = 'superseded'")?
-        .query_and_then([transfer.to_string()], |row| Ok(Columns::of("deliveries", row).parsed("id")?))?
-        .collect::<Result<Vec<DeliveryId>, Failure>>()?;
-    for delivery in superseded {
-        end_copy(c, &Ending { delivery, why, by: None, reason: reason.to_owned(), notice: None }, at)?;
-    }
-    Ok(())
 }
 
 pub(super) fn pause(c: &Keyed<'_>, pause: &Pause, rows: &[AuditRow]) -> Result<bool, Failure> {

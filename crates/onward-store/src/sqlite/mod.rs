@@ -301,6 +301,25 @@ impl Store for SqliteStore {
         self.read(move |c| lifecycle::waiting(c, &sender, &for_any)).await
     }
 
+    async fn waiting_in_vain(&self) -> Result<Vec<Waiting>, StoreError> {
+        self.read(lifecycle::waiting_in_vain).await
+    }
+
+    async fn come_since(&self, transfer: TransferId) -> Result<Option<TransferId>, StoreError> {
+        self.read(move |c| lifecycle::come_since(c, transfer)).await
+    }
+
+    async fn successor(
+        &self,
+        sender: &OdsCode,
+        named: &[String],
+        dated: Option<Timestamp>,
+        except: &[TransferId],
+    ) -> Result<Option<TransferId>, StoreError> {
+        let (sender, named, except) = (sender.clone(), named.to_vec(), except.to_vec());
+        self.read(move |c| lifecycle::successor(c, &sender, &named, dated, &except)).await
+    }
+
     async fn take_back(&self, take_back: TakeBack) -> Result<bool, StoreError> {
         self.write(move |c| lifecycle::take_back(c, &take_back)).await
     }

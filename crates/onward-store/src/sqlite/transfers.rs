@@ -51,7 +51,12 @@ pub(super) fn accept(c: &Keyed<'_>, acceptance: &Acceptance) -> Result<Accepted,
     {
         return Err(Failure::Overtaken);
     }
-    if acceptance.hold.is_none() && !lifecycle::supersede(c, transfer.id, &acceptance.endings, transfer.received)? {
+    lifecycle::in_order(c, acceptance)?;
+    if let Some(late) = &acceptance.late {
+        lifecycle::come_late(c, transfer.id, late, &acceptance.endings, transfer.received)?;
+    } else if acceptance.hold.is_none()
+        && !lifecycle::supersede(c, transfer.id, &acceptance.endings, transfer.received)?
+    {
         return Err(Failure::Overtaken);
     }
     let origin = Origin {
@@ -292,14 +297,13 @@ pub(super) fn release_hold(c: &Keyed<'_>, release: &Release) -> Result<bool, Fai
             version,
             transfer.to_string()
         ])?;
+    } else if lifecycle::come_since(c, transfer)?.is_some() {
+        return Err(Failure::Overtaken);
     }
     if !lifecycle::supersede(c, transfer, &release.endings, release.at)? {
         return Err(Failure::Overtaken);
     }
-    for ending in &release.taken_back {
-        lifecycle::end_copy(c, ending, release.at)?;
-    }
-    c.prepare_cached("UPDATE transfers SET awaits = NULL WHERE id = ?")?.execute([transfer.to_string()])?;
+    lifecycle::end_copies(c, &release.taken_back, release.at)?;
     // What was not known when it came may be known by now.
     if let Some(patient) = &release.patient {
         c.assign(transfer, patient, release.at)?;
@@ -350,6 +354,9 @@ pub(super) fn close_hold(c: &Keyed<'_>, closure: &Closure) -> Result<bool, Failu
     let id = transfer.to_string();
     let reason = c.seal_text(key(c, &id)?, rows::of_transfer("not_sent", &id), &closure.reason)?;
     c.prepare_cached("UPDATE transfers SET not_sent = ? WHERE id = ?")?.execute(params![reason, id])?;
+    if let Some(voided) = &closure.voids {
+        lifecycle::void(c, transfer, voided, closure.at)?;
+    }
     for response in &closure.responses {
         deliveries::insert_once(c, &origin, response)?;
     }
