@@ -203,7 +203,7 @@ pub struct Flaw {
 /// The whole store, counted and checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Checkup {
-    /// Transfers.
+    /// Messages that were accepted, as the audit log tells it: what the rows of transfers are held against.
     pub accepted: u64,
     /// Transfers whose every copy left, or was placed for its recipient.
     pub delivered: u64,

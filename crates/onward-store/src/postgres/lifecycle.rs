@@ -6,7 +6,7 @@ use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::state::EndReason;
-use onward_core::store::{Acceptance, Checkup, Ending, Late, Pause, Predecessor, TakeBack, Voided, Waiting};
+use onward_core::store::{Acceptance, Ending, Late, Pause, Predecessor, TakeBack, Voided, Waiting};
 use onward_core::{OdsCode, TransferId};
 use uuid::Uuid;
 
@@ -17,7 +17,6 @@ use super::keyed::Keyed;
 use super::session;
 use super::transfers;
 use super::work::Work;
-use crate::checkup::{self, RULES, SIZES, TRANSFERS};
 use crate::columns::Columns;
 use crate::rows::{self, EVERYBODY, PREDECESSOR};
 use crate::sealing::Unread;
@@ -409,25 +408,4 @@ pub(super) async fn resume<'j>(
 pub(super) async fn pauses(c: &Client) -> Result<Vec<Pause>, Failure> {
     let sql = "SELECT recipient, reason, by, since FROM pauses ORDER BY (recipient <> '*'), recipient";
     session::all(c, sql, &[]).await?.iter().map(|row| Ok(rows::pause(&Columns::of("pauses", row))?)).collect()
-}
-
-pub(super) async fn checkup(c: &Client) -> Result<Checkup, Failure> {
-    let mut checkup = Checkup::default();
-    for row in session::all(c, TRANSFERS, &[]).await? {
-        checkup::place(&mut checkup, &Columns::of("checkup", &row))?;
-    }
-    let mut sizes = [0; 2];
-    for (sql, size) in SIZES.iter().zip(&mut sizes) {
-        for row in session::all(c, sql, &[]).await? {
-            *size = Columns::of("checkup", &row).count("n")?;
-        }
-    }
-    [checkup.copies, checkup.audit] = sizes;
-    checkup::add_up(&mut checkup);
-    for (rule, sql) in RULES {
-        for row in session::all(c, &checkup::counted(sql), &[]).await? {
-            checkup::judge(&mut checkup, rule, &Columns::of("checkup", &row))?;
-        }
-    }
-    Ok(checkup)
 }

@@ -4,6 +4,7 @@
 mod accept;
 mod alerts;
 mod audit;
+mod checkup;
 mod clients;
 mod columns;
 mod connect;
@@ -333,7 +334,7 @@ impl Store for PostgresStore {
     }
 
     async fn checkup(&self) -> Result<Checkup, StoreError> {
-        self.read((), |c, ()| lifecycle::checkup(c).boxed()).await
+        self.read((), |c, ()| checkup::run(c).boxed()).await
     }
 
     async fn original(&self, id: TransferId) -> Result<Option<OriginalMessage>, StoreError> {

@@ -17,14 +17,14 @@ const OWN: [(&str, &str); 2] = [
 pub(super) fn run(c: &Connection) -> Result<Checkup, Failure> {
     let mut checkup = Checkup::default();
     each(c, TRANSFERS, |columns| Ok(checkup::place(&mut checkup, columns)?))?;
-    let mut sizes = [0; 2];
+    let mut sizes = [0; SIZES.len()];
     for (sql, size) in SIZES.iter().zip(&mut sizes) {
         each(c, sql, |columns| {
             *size = columns.count("n")?;
             Ok(())
         })?;
     }
-    [checkup.copies, checkup.audit] = sizes;
+    [checkup.accepted, checkup.copies, checkup.audit] = sizes;
     checkup::add_up(&mut checkup);
     judge(c, RULES, &mut checkup)?;
     Ok(checkup)

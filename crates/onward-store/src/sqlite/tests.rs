@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use jiff::Timestamp;
 use onward_core::audit::{AuditQuery, AuditWord, Lists};
 use onward_core::state::DeliveryState;
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Store, StoreError};
+use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Flaw, Store, StoreError};
 use onward_core::{Clock, DeliveryId};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -468,9 +468,10 @@ async fn claims_and_lists_use_their_indexes() {
 async fn fsck_reads_no_entry_of_the_log() {
     let (_folder, store) = fresh();
     let mut asked = 0;
-    for (rule, sql) in crate::checkup::RULES.iter().filter(|(_, sql)| sql.contains("audit_log")) {
+    let sizes = crate::checkup::SIZES.map(|sql| ("sizes", sql));
+    for (rule, sql) in crate::checkup::RULES.iter().copied().chain(sizes).filter(|(_, sql)| sql.contains("audit_log")) {
         let explained = store.writer.run(move |c| {
-            let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {}", crate::checkup::counted(sql)))?;
+            let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN SELECT count(*) FROM ({sql}) f"))?;
             let lines = statement.query_map([], |row| row.get::<_, String>("detail"))?;
             Ok(lines.collect::<Result<Vec<_>, _>>()?)
         });
@@ -479,7 +480,22 @@ async fn fsck_reads_no_entry_of_the_log() {
         assert!(reads.peek().is_some() && reads.all(|line| line.contains("COVERING INDEX")), "{rule}: {plan:?}");
         asked += 1;
     }
-    assert_eq!(asked, 5);
+    assert_eq!(asked, 9);
+}
+
+#[tokio::test]
+async fn a_checkup_misses_what_the_log_names() {
+    let (folder, store) = fresh();
+    let store: Shared = store;
+    for (damage, rules) in crate::contract::lifecycle::losses(&store).await {
+        let before = store.checkup().await.expect("readable").flaws;
+        tamper(&folder, &damage);
+        let flaws = store.checkup().await.expect("readable").flaws;
+        for rule in rules {
+            let tells = |flaws: &[Flaw]| flaws.iter().any(|flaw| flaw.rule == rule);
+            assert!(!tells(&before) && tells(&flaws), "{rule}: {before:?}, {flaws:?}");
+        }
+    }
 }
 
 #[tokio::test]
