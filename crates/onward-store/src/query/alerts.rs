@@ -6,7 +6,7 @@ use onward_core::store::alerts::Deadlines;
 use crate::stored::micros;
 
 /// What has been so for longer is history: nobody is called because of it. Microseconds of 30 days.
-const HISTORY: i64 = 30 * 24 * 3_600 * 1_000_000;
+pub(super) const HISTORY: i64 = 30 * 24 * 3_600 * 1_000_000;
 
 /// A home's copy that nobody has opened or answered.
 const UNREAD: &str = "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL AND d.notice_of IS NULL \
