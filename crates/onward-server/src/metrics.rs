@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use onward_core::Timestamp;
-use onward_core::state::{DeliveryState, TransportKind};
+use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::Figures;
 use onward_core::store::alerts::AlertKind;
 use onward_core::store::retention::BodyClass;
@@ -49,8 +49,21 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
     family(
         "oldest_unread_seconds",
         "gauge",
-        "Age of the oldest copy that has arrived or was sent, and that nobody has acknowledged or opened; 0 when there is none.",
+        "Age of the oldest copy, of all recipients, that waits in an inbox or was sent with no word that it arrived; 0 when there is none. \
+         What a push has delivered is not in it: see onward_oldest_unread_by_kind_seconds.",
         age([DeliveryState::AwaitingCollection, DeliveryState::Sent]),
+    );
+    let unread = RecipientKind::ALL.iter().filter(|kind| **kind != RecipientKind::Sender).map(|kind| {
+        let oldest = figures.unread.iter().find(|(each, _)| each == kind).map(|(_, oldest)| *oldest);
+        let age = oldest.map_or(0, |oldest| u64::try_from(now.duration_since(oldest).as_secs()).unwrap_or(0));
+        (format!("{{kind=\"{kind}\"}}"), age)
+    });
+    family(
+        "oldest_unread_by_kind_seconds",
+        "gauge",
+        "Age of the oldest copy for this kind of recipient that left or arrived, changed within 30 days, and that nobody has opened or, \
+         where that is awaited, acknowledged; 0 when there is none.",
+        unread.collect(),
     );
     family("holds_open", "gauge", "Transfers that wait for a person.", one(figures.holds_open));
     family(
@@ -236,6 +249,7 @@ mod tests {
                 figure(DeliveryState::Queued, 30),
                 figure(DeliveryState::Sent, 5),
             ],
+            unread: vec![(RecipientKind::CareHome, now - jiff::SignedDuration::from_secs(10_800))],
             ..Figures::default()
         };
         let endpoint = onward_core::directory::Endpoint::Https { url: "https://home.example/in".to_owned() };
@@ -272,6 +286,8 @@ mod tests {
             "onward_deliveries{state=\"failed\",transport=\"inbox\"} 2",
             "onward_oldest_undelivered_seconds 90",
             "onward_oldest_unread_seconds 5",
+            "onward_oldest_unread_by_kind_seconds{kind=\"care-home\"} 10800",
+            "onward_oldest_unread_by_kind_seconds{kind=\"covering-practice\"} 0",
             "onward_holds_overdue 1",
             "onward_paused_recipients 2",
             "onward_large_message_kilobytes 1900",

@@ -137,6 +137,7 @@ macro_rules! every_contract {
             entries_are_found_by_what_they_say,
             found_entries_are_paged_from_the_newest,
             figures_tell_how_things_stand,
+            what_nobody_has_read_is_told_by_kind_of_recipient,
             readiness_commits,
         );
         $crate::contract::every_contract!($open, showing:

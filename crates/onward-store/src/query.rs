@@ -108,6 +108,26 @@ pub(crate) fn requeue(dialect: &Dialect) -> String {
     )
 }
 
+/// Arms of the figures: the copies for each kind of recipient that left or arrived and that nobody has opened or acknowledged, by the
+/// indexes of the alerts. A home is asked to open; whoever else is not asked to acknowledge never tells. `now` names the parameter.
+pub(crate) fn unread(now: &str) -> String {
+    let states = ["state = 'sent'", "state IN ('awaiting-collection', 'received')"];
+    let recipients = RecipientKind::ALL.iter().filter(|kind| **kind != RecipientKind::Sender);
+    recipients
+        .flat_map(|kind| {
+            let asked = if *kind == RecipientKind::CareHome { "notice_of IS NULL" } else { "acknowledgement_awaited" };
+            states.map(|state| {
+                format!(
+                    "
+    UNION ALL SELECT 'unread', '{kind}', NULL, count(*), min(created) FROM deliveries
+        WHERE {state} AND changed >= {now} - {} AND kind = '{kind}' AND opened IS NULL AND ended IS NULL AND {asked}",
+                    alerts::HISTORY
+                )
+            })
+        })
+        .collect()
+}
+
 /// What witnesses have said.
 pub(crate) const COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures ORDER BY size, witness";
 /// The last word of each.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
-use onward_core::state::DeliveryState;
+use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::reporting::{HeldPerson, ReportedCopy, ReportedTransfer};
 use onward_core::store::{
     Accepted, Arrival, CopyChange, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest, Figures, HeldTransfer,
@@ -595,6 +595,14 @@ pub(crate) fn add_figure(figures: &mut Figures, columns: &Columns<'_>) -> Result
         "held" => figures.held = count,
         "open" => figures.holds_open = count,
         "overdue" => figures.holds_overdue = count,
+        "unread" => {
+            let Some(oldest) = columns.moment_opt("oldest")? else { return Ok(()) };
+            let kind: RecipientKind = columns.parsed("state")?;
+            match figures.unread.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, known)) => *known = oldest.min(*known),
+                None => figures.unread.push((kind, oldest)),
+            }
+        }
         // A copy whose endpoint is damaged waits for a person, and the log names it.
         _ if columns.get::<Option<String>>("transport")?.is_none() => {}
         _ => figures.deliveries.push(DeliveryFigure {

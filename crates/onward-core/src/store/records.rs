@@ -259,6 +259,9 @@ pub struct Figures {
     pub holds_overdue: u64,
     /// Copies and responses by state and transport.
     pub deliveries: Vec<DeliveryFigure>,
+    /// Of each kind of recipient that has any, when the oldest copy was queued that left or arrived, changed within 30 days, and that
+    /// nobody has opened or acknowledged; in no order.
+    pub unread: Vec<(RecipientKind, Timestamp)>,
 }
 
 /// The copies in one state, of one transport.

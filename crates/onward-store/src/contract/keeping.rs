@@ -5,11 +5,11 @@ use onward_core::TransferId;
 use onward_core::audit::{AuditQuery, AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::client::{Client, NhsNumberPolicy, Role, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy};
-use onward_core::state::{DeliveryState, TransportKind};
+use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::StoreError;
-use onward_core::store::{DeliveryFigure, Figures, NewHold};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryFigure, Figures, NewDelivery, NewHold};
 
-use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, patient, row};
+use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, patient, row};
 
 pub(super) fn client(id: &str) -> Client {
     Client {
@@ -400,4 +400,43 @@ pub(crate) async fn figures_tell_how_things_stand(store: Shared) {
     let queued = |transport, count, oldest| DeliveryFigure { state: DeliveryState::Queued, transport, count, oldest };
     let expected = [queued(TransportKind::Inbox, 3, at(0)), queued(TransportKind::Mesh, 1, at(0))];
     assert_eq!(figures.deliveries, expected);
+    assert_eq!(figures.unread, [], "nothing has left");
+}
+
+pub(crate) async fn what_nobody_has_read_is_told_by_kind_of_recipient(store: Shared) {
+    // A practice that never answers, and a home's copy that came later.
+    let mut ids = Vec::new();
+    for (n, kind, acknowledgement_awaited) in [
+        (1, RecipientKind::CoveringPractice, true),
+        (2, RecipientKind::CareHome, false),
+        (3, RecipientKind::CareHome, true),
+        (4, RecipientKind::PharmacyReferral, false),
+    ] {
+        let mut message = acceptance(n);
+        message.transfer.received = at(i64::from(n));
+        message.deliveries = vec![NewDelivery { acknowledgement_awaited, ..delivery(kind, "VM1AB") }];
+        ids.push(accept_new(&store, message).await);
+    }
+    let leases = store.claim(Claim::due(at(10), at(40), 10)).await.expect("claimable");
+    assert_eq!(leases.len(), ids.len());
+    for lease in leases {
+        // By a push that was answered: it has arrived, and nobody has looked at it.
+        let state = if lease.delivery.id == ids[0] { DeliveryState::Sent } else { DeliveryState::Received };
+        let outcome = AttemptOutcome::Sent { state, reference: None };
+        let end =
+            AttemptEnd { delivery: lease.delivery.id, token: lease.token, outcome, at: at(11), audit: Vec::new() };
+        assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+    }
+    let unread = async |now: i64| {
+        let mut unread = store.figures(at(now)).await.expect("readable").unread;
+        unread.sort_by_key(|(kind, _)| kind.as_str());
+        unread
+    };
+    let (home, practice) = (RecipientKind::CareHome, RecipientKind::CoveringPractice);
+    assert_eq!(unread(20).await, [(home, at(2)), (practice, at(1))], "nobody asked the pharmacy to answer");
+    store.open_rendition(ids[1], at(21), None, Vec::new()).await.expect("committed").expect("there");
+    assert_eq!(unread(22).await, [(home, at(3)), (practice, at(1))]);
+    store.open_rendition(ids[2], at(23), None, Vec::new()).await.expect("committed").expect("there");
+    assert_eq!(unread(24).await, [(practice, at(1))], "a silent practice hides no home");
+    assert_eq!(unread(40 * 86_400).await, [], "what has been so for a month is history");
 }

@@ -7,6 +7,7 @@ use onward_core::store::Figures;
 use super::failure::Failure;
 use super::session;
 use crate::columns::Columns;
+use crate::query;
 use crate::rows::add_figure;
 use crate::stored::micros;
 
@@ -21,7 +22,7 @@ const FIGURES: &str = "
 
 pub(super) async fn read(c: &Client, now: Timestamp) -> Result<Figures, Failure> {
     let mut figures = Figures::default();
-    for row in session::all(c, FIGURES, &[&micros(now)]).await? {
+    for row in session::all(c, &format!("{FIGURES}{}", query::unread("$1")), &[&micros(now)]).await? {
         add_figure(&mut figures, &Columns::of("figures", &row))?;
     }
     figures.deliveries.sort_by_key(|figure| (figure.transport.as_str(), figure.state.as_str()));

@@ -8,7 +8,7 @@ use super::{Dialect, unprocessed};
 use crate::stored::{micros, micros_of as span};
 
 /// What has been so for longer is history: nobody is called because of it. Microseconds of 30 days.
-const HISTORY: i64 = 30 * 24 * 3_600 * 1_000_000;
+pub(super) const HISTORY: i64 = 30 * 24 * 3_600 * 1_000_000;
 /// Refusals are looked for among copies that are not older: no index knows when a copy was refused. Microseconds of 90 days.
 const REFUSED_LATEST: i64 = 3 * HISTORY;
 

@@ -6,11 +6,12 @@ use rusqlite::Connection;
 
 use super::failure::Failure;
 use crate::columns::Columns;
+use crate::query;
 use crate::rows::add_figure;
 use crate::stored::micros;
 
 /// `?1` is now.
-pub(super) const FIGURES: &str = "
+const FIGURES: &str = "
     SELECT 'accepted' AS what, NULL AS state, NULL AS transport, count(*) AS n, NULL AS oldest FROM transfers
     UNION ALL SELECT 'refused', NULL, NULL, count(*), NULL FROM audit_log WHERE word = 'refuse'
     UNION ALL SELECT 'held', NULL, NULL, count(*), NULL FROM holds
@@ -20,9 +21,13 @@ pub(super) const FIGURES: &str = "
         count(*), min(created) FROM deliveries
         GROUP BY CASE WHEN json_valid(endpoint) THEN json_extract(endpoint, '$.transport') END, state";
 
+pub(super) fn sql() -> String {
+    format!("{FIGURES}{}", query::unread("?1"))
+}
+
 pub(super) fn read(c: &Connection, now: Timestamp) -> Result<Figures, Failure> {
     let mut figures = Figures::default();
-    let mut statement = c.prepare_cached(FIGURES)?;
+    let mut statement = c.prepare_cached(&sql())?;
     let mut rows = statement.query([micros(now)])?;
     while let Some(row) = rows.next()? {
         add_figure(&mut figures, &Columns::of("figures", row))?;
