@@ -6,8 +6,7 @@ pub(crate) mod words;
 
 use onward_core::DeliveryId;
 use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, Lists, VERIFICATION, export_subject};
-use onward_core::cause::NOT_PROCESSED;
-use onward_core::state::{DeliveryState, REFUSALS_OF_PEOPLE, RecipientKind};
+use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{ArrivalQuery, Changed, DeliveryQuery, StepKind, StuckQuery, TaskQuery};
 use uuid::Uuid;
 
@@ -69,10 +68,13 @@ impl From<Uuid> for Value {
 /// To its recipient, a recalled copy is not there.
 const NOT_RECALLED: &str = "(d.ended IS NULL OR d.ended <> 'recalled')";
 
+/// [`onward_core::state::REFUSALS_OF_PEOPLE`] as SQL; a test compares them.
+const REFUSALS_OF_PEOPLE: &str = "'20013', '30001', '30002', '30003', '30004', '30005', '30006', '30007', '30008', '30009', '30010', '30011', '30012', \
+     '30013', '30014', '30015', '30016', '30017', '30018', '30019', '30020', '30021', '30022', '30023', '30024', '30025'";
+
 /// [`onward_core::store::DeliveryRecord::is_unprocessed`] as SQL, of a row whose columns begin so.
 pub(crate) fn unprocessed(row: &str) -> String {
-    let codes = quoted(REFUSALS_OF_PEOPLE);
-    format!("({row}state = 'rejected' AND {row}ended IS NULL AND {row}code NOT IN ({codes}))")
+    format!("({row}state = 'rejected' AND {row}ended IS NULL AND {row}code NOT IN ({REFUSALS_OF_PEOPLE}))")
 }
 
 /// [`onward_core::store::Store::tried_since`]: the copy is `$1`, the pause `$2`.
@@ -82,11 +84,6 @@ pub(crate) const TRIED_SINCE: &str =
               JOIN attempts earlier ON earlier.delivery = later.delivery AND earlier.attempt = later.attempt - 1
           WHERE later.delivery = $1
               AND (earlier.outcome IN ('sent', 'failed') OR later.started - earlier.started > CAST($2 AS BIGINT))), 0)";
-
-/// Fixed words as SQL.
-fn quoted(words: &[&str]) -> String {
-    words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ")
-}
 
 /// Queues a copy again: parameter 1 is the moment, 2 the copy, 3 what a replay is labelled with, 4 whether it is one, 5 whether it is one
 /// of many. What an answer said of it is its history's.
@@ -510,6 +507,9 @@ const QUEUE: &str = "CASE
     WHEN d.attempts < 5 THEN 'retrying'
     ELSE 'failing' END";
 
+/// [`onward_core::cause::NOT_PROCESSED`] as SQL; the contract compares them.
+const NOT_PROCESSED: &str = "CAST('the recipient refused the message itself' AS TEXT)";
+
 /// What stands on the operator's board: what has not left, and what was not processed, led by the few alerts that are open about it. From
 /// where, which, and the reason that is counted.
 fn board() -> [(&'static str, String, String); 2] {
@@ -517,7 +517,7 @@ fn board() -> [(&'static str, String, String); 2] {
     let unprocessed = format!("a.kind = 'not-processed' AND a.cleared IS NULL AND {}", unprocessed("d."));
     [
         ("deliveries d", "d.state IN ('queued', 'failed')".to_owned(), "d.reason".to_owned()),
-        (alerted, unprocessed, format!("CAST('{NOT_PROCESSED}' AS TEXT)")),
+        (alerted, unprocessed, NOT_PROCESSED.to_owned()),
     ]
 }
 
@@ -559,4 +559,13 @@ pub(crate) fn stuck(query: &StuckQuery) -> (String, Vec<Value>) {
     });
     values.push(query.limit.into());
     (format!("{} ORDER BY created, id LIMIT ?", arms.join(" UNION ALL ")), values)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_codes_that_refuse_people_are_those_of_the_core() {
+        let codes: Vec<&str> = super::REFUSALS_OF_PEOPLE.split(", ").map(|code| code.trim_matches('\'')).collect();
+        assert_eq!(codes, onward_core::state::REFUSALS_OF_PEOPLE);
+    }
 }
