@@ -238,6 +238,7 @@ pub(crate) async fn what_is_held_when_the_person_comes_climbs_its_ladder(store: 
         hold: first.id,
         reason: "sent again".to_owned(),
         responses: Vec::new(),
+        voids: None,
         at: at(13_000),
         audit: vec![row(AuditWord::Release)],
     };

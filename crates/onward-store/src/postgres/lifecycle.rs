@@ -63,9 +63,12 @@ pub(super) async fn waiting_in_vain(c: &Client) -> Result<Vec<Waiting>, Failure>
 pub(super) async fn come_since(c: &Keyed, transfer: TransferId) -> Result<Option<TransferId>, Failure> {
     let sql = "SELECT sender, awaits, dated FROM transfers WHERE id = $1 AND awaits IS NOT NULL AND replaces IS NULL";
     let Some(row) = session::first(c, sql, &[&transfer.0]).await? else { return Ok(None) };
-    let columns = Columns::of("transfers", &row);
-    let (sender, named): (OdsCode, String) = (columns.parsed("sender")?, columns.get("awaits")?);
-    let dated = micros_opt(columns.moment_opt("dated")?);
+    // The columns are not held across the next question.
+    let (sender, named, dated) = {
+        let columns = Columns::of("transfers", &row);
+        let (sender, named): (OdsCode, String) = (columns.parsed("sender")?, columns.get("awaits")?);
+        (sender, named, micros_opt(columns.moment_opt("dated")?))
+    };
     let found = predecessor(c, &sender, &named, transfer).await?;
     Ok(found.filter(|found| versions::may_precede(found, transfer, dated)).map(|found| found.transfer))
 }
