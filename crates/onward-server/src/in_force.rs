@@ -236,26 +236,31 @@ pub(crate) async fn note_at(
     policies: &Policies,
 ) -> Result<bool, StoreError> {
     for _ in 1..TRIES {
-        match try_to_note(gateway, at, node, by, policies).await {
-            // Another node put policies in force in this very microsecond.
+        match try_to_note(gateway, at, node, by, policies, true).await {
+            // Another node put policies in force in this very microsecond, or while ours were read.
             Err(StoreError::Overtaken) => {}
             outcome => return outcome,
         }
     }
-    try_to_note(gateway, at, node, by, policies).await
+    try_to_note(gateway, at, node, by, policies, false).await
 }
 
+/// `alone`: only where nobody put policies in force meanwhile, or what both share would be kept twice.
 async fn try_to_note(
     gateway: &Gateway,
     at: Timestamp,
     node: &str,
     by: By<'_>,
     policies: &Policies,
+    alone: bool,
 ) -> Result<bool, StoreError> {
     let store = gateway.store();
     // Before the starts: what another one commits in between is then told by it.
     let kept = store.policies_in_force().await?;
     let Configured { starts, registered, entries } = Configured::of(store.as_ref()).await?;
+    if alone && store.policies_in_force().await? != kept {
+        return Err(StoreError::Overtaken);
+    }
     let now = starts.free_from(at, &kept);
     let (mut kept, planted): (Vec<_>, Vec<_>) = kept.into_iter().partition(|policy| starts.know(policy));
     let last = last(&starts, node);

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use deadpool_postgres::Client;
 use onward_core::audit::AuditRow;
-use onward_core::state::TransportKind;
 use onward_core::store::StoreError;
 use onward_core::store::retention::{BodyClass, DueMonth, Purged};
 
 use super::failure::Failure;
 use super::work::Work;
-use super::{PostgresStore, session};
+use super::{DIALECT, PostgresStore, session};
 use crate::columns::Columns;
 use crate::retention::{due_month, table};
 
@@ -48,12 +47,11 @@ fn stays(class: BodyClass) -> String {
                 .to_owned()
         }
         BodyClass::Renditions => {
-            let transports: Vec<_> = TransportKind::ALL.iter().map(|kind| format!("'{kind}'")).collect();
             format!(
                 "SELECT d.id FROM legal_holds l JOIN deliveries d ON d.patient = l.patient WHERE l.lifted IS NULL
                  UNION SELECT id FROM deliveries WHERE state IN ('queued', 'failed')
-                 UNION SELECT id FROM deliveries WHERE transport IN ({}) AND state = 'awaiting-collection'",
-                transports.join(", ")
+                 UNION SELECT d.id FROM deliveries d WHERE {} AND d.state = 'awaiting-collection'",
+                DIALECT.any_transport
             )
         }
     }

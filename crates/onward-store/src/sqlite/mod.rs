@@ -142,6 +142,7 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let vault = Arc::new(keys::open(&writer, keys)?);
         let readers = (0..READERS).map(|_| open::connect(path, Purpose::Read)).collect::<Result<Vec<_>, _>>()?;
+        readers.iter().chain([&writer]).try_for_each(open::opened)?;
         let writer = Writer::start(writer).map_err(OpenError::Thread)?;
         Ok(Self { readers: Readers::new(readers), writer, vault, path: path.to_owned(), clock, _lock: lock })
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::failure::{Failure, told};
@@ -187,6 +188,8 @@ pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, O
     // Readers open the file for writing too: a read-only connection cannot always map the wal-index.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(database, flags)?;
+    // What fails on the way may be a sync, and closing would carry the log over and sync again, with success: see `opened`.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Before anything is changed: another program's file is left as it is.
     version(&connection)?;
@@ -234,6 +237,12 @@ fn version(connection: &Connection) -> Result<usize, OpenError> {
     }
     let found = usize::try_from(version).map_err(|_| OpenError::Foreign)?;
     if found > known { Err(OpenError::Newer { found, known }) } else { Ok(found) }
+}
+
+/// The store is open: whichever connection closes last carries the log over, as after every orderly end.
+pub(super) fn opened(connection: &Connection) -> Result<(), OpenError> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(())
 }
 
 /// Brings the schema forward, one transaction a step, so that an upgrade that is killed resumes (fault 37).
