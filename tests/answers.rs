@@ -473,7 +473,7 @@ async fn what_cannot_be_collected_stays_and_is_told() {
     }
     assert_eq!(*bench.mesh.fetched.lock().expect("whole"), 2, "each once: the broken one not at every look");
     let left: Vec<_> = bench.mesh.waiting.lock().expect("whole").iter().map(|left| left.id.clone()).collect();
-    assert_eq!(left.as_slice(), [broken.id.clone()]);
+    assert_eq!(left.as_slice(), std::slice::from_ref(&broken.id));
     assert!(bench.audited(&format!("it stays in the mailbox: not gzip (MESH message {})", broken.id)).await);
     bench.mesh.waiting.lock().expect("whole").clear();
     bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled");

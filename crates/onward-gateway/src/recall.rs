@@ -161,7 +161,8 @@ impl Gateway {
                 }
                 None
             }
-            None if newest.ended.is_some() => None,
+            // What was closed without copies, and told as such, stays closed.
+            None if newest.ended.is_some() || newest.not_sent.is_some() && newest.copies().next().is_none() => None,
             None => Some(self.hold_to_reroute(&line, &chosen)),
         };
         let take_back = TakeBack {

@@ -229,7 +229,9 @@ impl Gateway {
             let by = format!("{} and {}", approval.asked_name, verdict.name);
             let decider =
                 Decider { agent: Agent::gateway(), by: &by, reason: &approval.reason, act: true, request_id: None };
-            self.carry_out(redirect, &decider).await?;
+            if let Err(error) = self.carry_out(redirect, &decider).await {
+                tracing::error!(%error, "a granted redirect could not be carried out");
+            }
         }
         Ok(())
     }

@@ -85,3 +85,7 @@ impl Told {
         self.0.insert((notice.kind, notice.recipient.clone()))
     }
 }
+
+/// A row when `$1` is its document's newest version and, where `$2` says that it is to wait in a hold, neither ended nor in one.
+pub(crate) const NEWEST: &str = "SELECT 1 AS newest FROM transfers t WHERE t.id = $1 AND t.replaced_by IS NULL
+     AND (NOT $2 OR t.ended IS NULL AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.transfer = t.id AND h.closed IS NULL))";

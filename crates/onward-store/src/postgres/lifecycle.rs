@@ -21,7 +21,7 @@ use crate::columns::Columns;
 use crate::rows::{self, EVERYBODY, PREDECESSOR};
 use crate::sealing::Unread;
 use crate::stored::{micros, micros_opt};
-use crate::versions::{self, InUse, Told, WAITS};
+use crate::versions::{self, InUse, NEWEST, Told, WAITS};
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) async fn predecessor(
@@ -365,6 +365,13 @@ pub(super) async fn take_back<'j>(work: &mut Work<'j>, back: &'j TakeBack) -> Re
         // They are used only while a later one stands in for them, or may yet; now none does.
         for id in earlier {
             end_transfer(work.client(), id, why, &back.reason, back.at).await?;
+        }
+    }
+    if back.whole.is_none() {
+        lock(work.client(), back.transfer).await?;
+        let newest = session::first(work.client(), NEWEST, &[&back.transfer.0, &back.hold.is_some()]).await?;
+        if newest.is_none() {
+            return Err(Failure::Overtaken);
         }
     }
     let ended = end_copies(work, &back.endings, back.at).await?;

@@ -28,6 +28,9 @@ fn declined() -> String {
         unprocessed("d.")
     )
 }
+/// The home has nothing of what is held: a hold about another recipient's copy is none of the arrival's.
+const NOTHING_AT_HOME: &str = "NOT EXISTS (SELECT 1 FROM deliveries k WHERE k.transfer = h.transfer AND k.kind = 'care-home' \
+     AND k.notice_of IS NULL AND k.ended IS NULL)";
 /// A home's copy, or notice, that waits in its inbox.
 const WAITING: &str =
     "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL AND d.state = 'awaiting-collection'";
@@ -106,12 +109,13 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
                    FROM (SELECT d.id, d.transfer, d.sender, d.recipient, {QUEUED_SINCE} AS queued FROM deliveries d
                          WHERE d.state IN ('queued', 'failed') AND d.state = 'queued' AND d.created <= {long_ago}) d
                    WHERE d.queued <= {long_ago}) q
-             WHERE q.place = 1"
+             WHERE q.place = 1 AND NOT EXISTS (SELECT 1 FROM alerts a
+                 WHERE a.kind = 'queued-too-long' AND a.recipient = q.recipient AND a.cleared IS NULL)"
         ),
         format!(
             "SELECT 'held-before-arrival', h.id, s.step, h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id,
                  CAST(NULL AS TEXT), {of_hold}
-             FROM holds h {} WHERE h.closed IS NULL AND t.expected IS NOT NULL AND {}",
+             FROM holds h {} WHERE h.closed IS NULL AND t.expected IS NOT NULL AND {NOTHING_AT_HOME} AND {}",
             steps("h"),
             climbs(&of_hold)
         ),
@@ -166,10 +170,11 @@ pub(crate) fn settle() -> String {
     format!(
         "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL
              AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL
-                 AND (h.due < $1 OR alerts.kind = 'held-before-arrival'))
+                 AND (alerts.kind <> 'held-before-arrival' AND h.due < $1 OR alerts.kind = 'held-before-arrival' AND {NOTHING_AT_HOME}))
+             AND NOT EXISTS (SELECT 1 FROM deliveries w WHERE alerts.kind = 'queued-too-long'
+                 AND w.recipient = alerts.recipient AND w.state = 'queued' AND w.created <= alerts.raised)
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = alerts.delivery AND (
                  (alerts.kind = 'delivery-failed' AND d.state = 'failed')
-                 OR (alerts.kind = 'queued-too-long' AND d.state = 'queued')
                  OR (alerts.kind = 'not-processed' AND {unprocessed})
                  OR (alerts.kind = 'declined' AND {declined} AND d.changed > $1 - {HISTORY})
                  OR (alerts.kind = 'unread-before-arrival' AND {unread})
@@ -182,7 +187,7 @@ pub(crate) fn settle() -> String {
 
 /// Clears at `$1` what was told of a copy (`$2`) that a person has queued again: if that is so once more, it is told once more, however soon.
 pub(crate) const RESENT: &str = "UPDATE alerts SET cleared = $1 WHERE subject = $2 AND cleared IS NULL
-     AND kind IN ('delivery-failed', 'not-processed', 'receipt-missing', 'queued-too-long')";
+     AND kind IN ('delivery-failed', 'not-processed', 'receipt-missing')";
 
 /// Drops what would tell of something that is over.
 pub(crate) const DROP: &str = "UPDATE notifications SET state = 'dropped', next_attempt = NULL

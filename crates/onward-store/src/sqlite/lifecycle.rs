@@ -15,7 +15,7 @@ use super::transfers;
 use crate::columns::Columns;
 use crate::rows::{self, EVERYBODY, Origin, PREDECESSOR};
 use crate::stored::{micros, micros_opt};
-use crate::versions::{self, InUse, Told, WAITS};
+use crate::versions::{self, InUse, NEWEST, Told, WAITS};
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) fn predecessor(
@@ -338,6 +338,11 @@ fn end_copy(c: &Keyed<'_>, ending: &Ending, told: &mut Told, at: Timestamp) -> R
     Ok(true)
 }
 
+/// Whether this is its document's newest version, and, where it is to wait in a hold, one that can.
+fn is_newest(c: &Keyed<'_>, transfer: TransferId, to_wait: bool) -> Result<bool, Failure> {
+    Ok(c.prepare_cached(&NEWEST.replace('$', "?"))?.exists(params![transfer.to_string(), to_wait])?)
+}
+
 pub(super) fn take_back(c: &Keyed<'_>, back: &TakeBack) -> Result<bool, Failure> {
     if let Some(why) = back.whole {
         if !end_transfer(c, back.transfer, why, &back.reason, back.at)? {
@@ -352,6 +357,9 @@ pub(super) fn take_back(c: &Keyed<'_>, back: &TakeBack) -> Result<bool, Failure>
         for id in earlier {
             end_transfer(c, id, why, &back.reason, back.at)?;
         }
+    }
+    if back.whole.is_none() && !is_newest(c, back.transfer, back.hold.is_some())? {
+        return Err(Failure::Overtaken);
     }
     let ended = end_copies(c, &back.endings, back.at)?;
     if back.whole.is_none() && !ended {
