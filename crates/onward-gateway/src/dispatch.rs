@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use onward_core::TRACES;
-use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Basis};
 use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::{AttemptEnd, AttemptOutcome, DeliveryRecord, Intent, Lease, StoreError};
@@ -37,9 +37,10 @@ impl Gateway {
             if stopping && running.is_empty() {
                 return;
             }
-            // What could not be committed comes before anything else is begun.
-            let begun = if stopping || running.has_ended() { Ok(0) } else { running.fill().await };
-            if !matches!(begun, Ok(1..)) {
+            // Before anything is begun: what is sent keeps its lease, and what could not be committed comes first.
+            let renewed = running.renew().await;
+            let begun = if stopping || renewed.is_err() || running.has_ended() { Ok(0) } else { running.fill().await };
+            if !matches!(begun, Ok(1..)) && !(well && running.has_ended()) {
                 tokio::select! {
                     () = running.next_end() => {}
                     () = self.work.notified(), if well && !stopping => {}
@@ -48,15 +49,10 @@ impl Gateway {
                 }
             }
             running.gather().await;
-            let (completed, renewed) = (running.complete().await, running.renew().await);
-            let errors = [begun.err(), completed.err(), renewed.err()];
+            let errors = [renewed.err(), begun.err(), running.complete().await.err()];
             well = errors.iter().all(Option::is_none);
             for error in errors.into_iter().flatten() {
                 tracing::error!(%error, "due copies could not be claimed, renewed or completed");
-            }
-            if stopping && !well {
-                // The leases of what is left expire, and it is sent again.
-                return;
             }
         }
     }
@@ -247,11 +243,15 @@ impl Gateway {
         }
     }
 
-    /// An attempt whose lease had passed to another worker ended all the same: what it disclosed is told, and changes nothing.
-    async fn note_late_end(&self, lease: &Lease, outcome: &AttemptOutcome) -> Result<(), StoreError> {
+    /// An attempt whose lease had passed to another worker ended all the same: what it disclosed is told, and changes nothing. After a
+    /// commit whose answer was lost nobody knows which.
+    fn late_end(&self, lease: &Lease, outcome: &AttemptOutcome, doubtful: bool) -> AuditRow {
         let mut entry = self.attempt_entry(lease, outcome);
         entry.detail.push_str("; it ended after its lease had passed to another worker");
-        self.store.audit(vec![self.journal.row(&entry)]).await
+        if doubtful {
+            entry.detail.push_str(", or is told already by a commit whose answer was lost");
+        }
+        self.journal.row(&entry)
     }
 
     fn transport(&self, kind: TransportKind) -> Option<&Arc<dyn Transport>> {

@@ -304,7 +304,7 @@ pub(crate) fn mesh(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Me
             secret(&mesh.shared_key_file, "mesh.shared_key_file")?,
         )
     };
-    // A send may take no longer than its lease; a message that somebody sent us may be large.
+    // Each request of a send; a message that somebody sent us may be large.
     let client = MeshClient::new(settings, http(config.delivery.attempt_seconds)?, Arc::clone(clock));
     Ok(client.with_downloads(http(mesh.request_seconds)?))
 }

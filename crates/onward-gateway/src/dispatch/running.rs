@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
 use onward_core::DeliveryId;
+use onward_core::audit::AuditRow;
 use onward_core::directory::Endpoint;
 use onward_core::store::{AttemptEnd, Claim, Lease, Renewal, StoreError};
 use tokio::time::Instant;
@@ -17,20 +19,25 @@ use crate::Gateway;
 /// Ends that come this soon after one another share a commit.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// The attempts of one dispatcher.
+/// The attempts of one dispatcher. While the store is asked, they go on.
 pub(super) struct Running<'g> {
     gateway: &'g Gateway,
-    attempts: FuturesUnordered<BoxFuture<'g, (Lease, AttemptEnd)>>,
-    held: BTreeMap<DeliveryId, Held>,
+    attempts: Attempts<'g>,
+    /// What is being sent, or has been and is not committed, by copy and token.
+    held: BTreeMap<(DeliveryId, u64), Held>,
     /// Ended, and not committed yet.
     ended: Vec<(Lease, AttemptEnd)>,
+    /// What is to be told of ends that came too late.
+    late: Vec<AuditRow>,
     /// A commit of ends failed, and may have been kept all the same.
     doubtful: bool,
     renewed: Instant,
+    leased_until: Timestamp,
 }
 
+type Attempts<'g> = FuturesUnordered<BoxFuture<'g, (Lease, AttemptEnd)>>;
+
 struct Held {
-    token: u64,
     endpoint: Endpoint,
     probe: bool,
 }
@@ -49,13 +56,15 @@ impl<'g> Running<'g> {
             attempts: FuturesUnordered::new(),
             held: BTreeMap::new(),
             ended: Vec::new(),
+            late: Vec::new(),
             doubtful: false,
             renewed: Instant::now(),
+            leased_until: gateway.clock.now(),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.attempts.is_empty() && self.ended.is_empty() && self.late.is_empty()
     }
 
     /// Whether something has ended that is not committed.
@@ -68,9 +77,10 @@ impl<'g> Running<'g> {
     pub(super) async fn fill(&mut self) -> Result<usize, StoreError> {
         let gateway = self.gateway;
         let now = gateway.clock.now();
+        let until = now + gateway.settings.lease;
         let due = |limit: usize| {
             let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-            Claim { intent: gateway.intent(), ..Claim::due(now, now + gateway.settings.lease, limit) }
+            Claim { intent: gateway.intent(), ..Claim::due(now, until, limit) }
         };
         let places = places(gateway);
         let sending = self.held.values().filter(|held| held.takes_a_place()).map(|held| &held.endpoint);
@@ -82,23 +92,24 @@ impl<'g> Running<'g> {
         } else {
             Claim { only: Some(Endpoint::Inbox {}), ..due(places) }
         };
-        let leases = gateway.store.claim(claim).await?;
-        let mut begun = self.begin(leases, false);
+        let leases = self.meanwhile(gateway.store.claim(claim)).await?;
+        let mut begun = self.begin(leases, until, false);
         for endpoint in gateway.breakers.take_probes(now) {
             let claim = Claim { only: Some(endpoint), ..due(1) };
-            begun += self.begin(gateway.store.claim(claim).await?, true);
+            let leases = self.meanwhile(gateway.store.claim(claim)).await?;
+            begun += self.begin(leases, until, true);
         }
         Ok(begun)
     }
 
-    fn begin(&mut self, leases: Vec<Lease>, probe: bool) -> usize {
+    fn begin(&mut self, leases: Vec<Lease>, until: Timestamp, probe: bool) -> usize {
         let count = leases.len();
         if self.held.is_empty() {
-            self.renewed = Instant::now();
+            (self.renewed, self.leased_until) = (Instant::now(), until);
         }
         for lease in leases {
-            let held = Held { token: lease.token, endpoint: lease.delivery.endpoint.clone(), probe };
-            self.held.insert(lease.delivery.id, held);
+            let held = Held { endpoint: lease.delivery.endpoint.clone(), probe };
+            self.held.insert((lease.delivery.id, lease.token), held);
             let gateway = self.gateway;
             self.attempts.push(Box::pin(async move {
                 let end = gateway.attempt(&lease).await;
@@ -106,6 +117,17 @@ impl<'g> Running<'g> {
             }));
         }
         count
+    }
+
+    /// What the store answers; the attempts go on while it takes its time, or an answer that has come would be taken for none.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                Some(end) = self.attempts.next() => self.ended.push(end),
+            }
+        }
     }
 
     /// Waits until an attempt ends; for ever when none is running.
@@ -130,57 +152,53 @@ impl<'g> Running<'g> {
         }
     }
 
-    fn renewal(&self) -> Instant {
-        let lease = Duration::try_from(self.gateway.settings.lease).unwrap_or_default();
-        self.renewed + lease / 3
-    }
-
-    /// Renews the leases when it is time: an attempt may take longer than one lease (a MESH message of many chunks).
+    /// Renews the leases when it is time: an attempt may take longer than one lease (a MESH message of many chunks). Leases run by the
+    /// store's clock, which may jump; so it is time when a third of a lease has passed by either.
     pub(super) async fn renew(&mut self) -> Result<(), StoreError> {
-        if self.held.is_empty() || Instant::now() < self.renewal() {
+        let (began, now, lease) = (Instant::now(), self.gateway.clock.now(), self.gateway.settings.lease);
+        let third = Duration::try_from(lease).unwrap_or_default() / 3;
+        if self.held.is_empty() || began < self.renewed + third && now + (lease - lease / 3) < self.leased_until {
             return Ok(());
         }
-        let began = Instant::now();
-        let now = self.gateway.clock.now();
-        let held: Vec<_> = self.held.iter().map(|(id, held)| (*id, held.token)).collect();
-        let renewal = Renewal { now, lease_until: now + self.gateway.settings.lease, held: held.clone() };
-        for ((delivery, _), kept) in held.into_iter().zip(self.gateway.store.renew(renewal).await?) {
+        let held: Vec<_> = self.held.keys().copied().collect();
+        let renewal = Renewal { now, lease_until: now + lease, held: held.clone() };
+        let kept = self.meanwhile(self.gateway.store.renew(renewal)).await?;
+        for ((delivery, _), kept) in held.into_iter().zip(kept) {
             if !kept {
                 tracing::warn!(%delivery, "a copy that is being sent was leased by another worker");
             }
         }
-        self.renewed = began;
+        (self.renewed, self.leased_until) = (began, now + lease);
         Ok(())
     }
 
     /// Commits what has ended; the number. Where the store cannot, the ends stay here for the next try, and their leases are renewed.
     pub(super) async fn complete(&mut self) -> Result<usize, StoreError> {
-        if self.ended.is_empty() {
-            return Ok(0);
-        }
-        let ends: Vec<_> = self.ended.iter().map(|(_, end)| end.clone()).collect();
-        let kept = match self.gateway.store.complete(ends).await {
-            Ok(kept) => kept,
-            Err(error) => {
-                self.doubtful = true;
-                return Err(error);
-            }
-        };
-        let doubtful = std::mem::take(&mut self.doubtful);
         let ended = std::mem::take(&mut self.ended);
         let count = ended.len();
-        for (lease, _) in &ended {
-            self.held.remove(&lease.delivery.id);
+        if count > 0 {
+            let ends = ended.iter().map(|(_, end)| end.clone()).collect();
+            let kept = match self.meanwhile(self.gateway.store.complete(ends)).await {
+                Ok(kept) => kept,
+                Err(error) => {
+                    self.doubtful = true;
+                    self.ended.extend(ended);
+                    return Err(error);
+                }
+            };
+            let doubtful = std::mem::take(&mut self.doubtful);
+            for ((lease, end), kept) in ended.into_iter().zip(kept) {
+                self.held.remove(&(lease.delivery.id, lease.token));
+                if !kept {
+                    tracing::warn!(delivery = %lease.delivery.id, "an attempt ended after its lease had passed to another worker");
+                    self.late.push(self.gateway.late_end(&lease, &end.outcome, doubtful));
+                }
+            }
         }
-        for ((lease, end), kept) in ended.into_iter().zip(kept) {
-            if kept {
-                continue;
-            }
-            tracing::warn!(delivery = %lease.delivery.id, "an attempt ended after its lease had passed to another worker");
-            // After a commit whose outcome nobody knows, it is more likely that it was kept.
-            if !doubtful {
-                self.gateway.note_late_end(&lease, &end.outcome).await?;
-            }
+        if !self.late.is_empty() {
+            let late = self.late.clone();
+            self.meanwhile(self.gateway.store.audit(late)).await?;
+            self.late.clear();
         }
         Ok(count)
     }

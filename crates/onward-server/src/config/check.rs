@@ -453,7 +453,7 @@ fn delivery(config: &Config, findings: &mut Findings) {
     if delivery.lease_seconds <= delivery.attempt_seconds {
         findings.error(
             "delivery.lease_seconds",
-            "must be longer than delivery.attempt_seconds, or a second worker sends what the first still sends",
+            "must be longer than delivery.attempt_seconds: a node that cannot reach the store for one attempt would lose what it sends",
         );
     }
     for (reason, policy) in &config.holds {
