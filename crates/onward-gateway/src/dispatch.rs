@@ -40,7 +40,8 @@ impl Gateway {
             // Before anything is begun: what is sent keeps its lease, and what could not be committed comes first.
             let renewed = running.renew().await;
             let begun = if stopping || renewed.is_err() || running.has_ended() { Ok(0) } else { running.fill().await };
-            if !matches!(begun, Ok(1..)) && !(well && running.has_ended()) {
+            let goes_on = matches!(begun, Ok(1..)) || well && running.has_ended();
+            if !goes_on {
                 tokio::select! {
                     () = running.next_end() => {}
                     () = self.work.notified(), if well && !stopping => {}

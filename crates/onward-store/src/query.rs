@@ -105,19 +105,24 @@ pub(crate) fn requeue(dialect: &Dialect) -> String {
     )
 }
 
+/// The kinds of recipients, the sender apart, as SQL writes them.
+const RECIPIENTS: [&str; 5] =
+    ["'care-home'", "'covering-practice'", "'registered-practice'", "'pharmacy-referral'", "'pharmacy-nomination'"];
+
 /// Arms of the figures: the copies for each kind of recipient that left or arrived and that nobody has opened or acknowledged, by the
 /// indexes of the alerts. A home is asked to open; whoever else is not asked to acknowledge never tells. `now` names the parameter.
 pub(crate) fn unread(now: &str) -> String {
     let states = ["state = 'sent'", "state IN ('awaiting-collection', 'received')"];
-    let recipients = RecipientKind::ALL.iter().filter(|kind| **kind != RecipientKind::Sender);
-    recipients
+    debug_assert_eq!(RECIPIENTS.len() + 1, RecipientKind::ALL.len(), "all but the sender");
+    RECIPIENTS
+        .iter()
         .flat_map(|kind| {
-            let asked = if *kind == RecipientKind::CareHome { "notice_of IS NULL" } else { "acknowledgement_awaited" };
+            let asked = if *kind == "'care-home'" { "notice_of IS NULL" } else { "acknowledgement_awaited" };
             states.map(|state| {
                 format!(
                     "
-    UNION ALL SELECT 'unread', '{kind}', NULL, count(*), min(created) FROM deliveries
-        WHERE {state} AND changed >= {now} - {} AND kind = '{kind}' AND opened IS NULL AND ended IS NULL AND {asked}",
+    UNION ALL SELECT 'unread', {kind}, NULL, count(*), min(created) FROM deliveries
+        WHERE {state} AND changed >= {now} - {} AND kind = {kind} AND opened IS NULL AND ended IS NULL AND {asked}",
                     alerts::HISTORY
                 )
             })
