@@ -191,6 +191,9 @@ impl<'g> Running<'g> {
                 self.held.remove(&(lease.delivery.id, lease.token));
                 if !kept {
                     tracing::warn!(delivery = %lease.delivery.id, "an attempt ended after its lease had passed to another worker");
+                }
+                // From the inbox nothing has left.
+                if !kept && lease.delivery.endpoint != (Endpoint::Inbox {}) {
                     self.late.push(self.gateway.late_end(&lease, &end.outcome, doubtful));
                 }
             }
