@@ -142,8 +142,7 @@ impl MeshClient {
         Self { config, downloads: http.clone(), http, clock, shaken: Mutex::new(None) }
     }
 
-    /// Downloads by this client, whose total timeout fits the largest message that others send us. A send may take no longer than its
-    /// lease.
+    /// Downloads by this client, whose total timeout fits the largest message that others send us.
     #[must_use]
     pub fn with_downloads(self, downloads: HttpClient) -> Self {
         Self { downloads, ..self }

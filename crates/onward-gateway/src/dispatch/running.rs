@@ -1,5 +1,5 @@
 //! Copies on their way. Each has its end committed when its own attempt ends, and its lease renewed while it lasts: a partner that takes
-//! its time keeps one place, and nobody else's copies.
+//! its time keeps the places of its own copies, and nobody else's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
