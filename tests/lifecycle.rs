@@ -1,8 +1,8 @@
 //! What was sent is corrected: later versions, withdrawals, recalls. Everyone who got the earlier one hears of it.
 
 use onward_connect::http::Method;
-use onward_core::state::{DeliveryState, EndReason, RecipientKind};
-use onward_core::store::{Accepted, DeliveryRecord, TransferRecord};
+use onward_core::state::{DeliveryState, EndReason, HoldReason, RecipientKind};
+use onward_core::store::{Accepted, DeliveryRecord, Ended, TransferRecord};
 use onward_core::{DeliveryId, TransferId};
 use onward_gateway::accept::Submission;
 use onward_gateway::holds::{Choice, Decider, Released};
@@ -40,6 +40,11 @@ impl Version {
         );
         assert!(text.contains("<section>"), "the fixture has sections");
         Self::of(text.replacen("<section>", &relation, 1))
+    }
+
+    /// The same for another home.
+    fn for_home(self, ods: &str) -> Self {
+        Self { text: self.text.replace("VMH01", ods), set: self.set }
     }
 }
 
@@ -275,6 +280,56 @@ async fn a_replacement_that_nobody_joined_is_joined_by_the_next_look() {
         tokio::task::yield_now().await;
     }
     assert!(record(&world, old).await.copies().all(|copy| copy.ended.is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_stays_held_is_in_line_with_what_it_replaces() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let first = Version::first();
+    let new = posted(&hospital, &first.next().for_home("VMH99")).await;
+    let hold = record(&world, new).await.hold.expect("held");
+    assert_eq!(hold.reason, HoldReason::CareHomeUnknown, "not for want of the first");
+    let old = posted(&hospital, &first).await;
+    let used = arrived(&world, old).await;
+    let (was, is) = (record(&world, old).await, record(&world, new).await);
+    assert_eq!((was.replaced_by, was.ended), (Some(new), None));
+    assert_eq!((is.replaces, is.version, is.hold.map(|hold| hold.id)), (Some(old), 2, Some(hold.id)));
+    assert_eq!(used.ended, None, "the home uses the first until the second can go on");
+    // Withdrawn, it leaves nobody with what it was to replace.
+    assert_eq!(put(&hospital, new, "cancelled", Some("written for somebody else")).await.status, 200);
+    for id in [old, new] {
+        assert_eq!(record(&world, id).await.ended.map(|(why, _)| why), Some(EndReason::Withdrawn));
+    }
+    assert!(record(&world, old).await.copies().all(|copy| !copy.is_readable()));
+    assert_eq!(world.gateway().store().checkup().await.expect("readable").flaws, vec![]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_late_leaves_nobody_two_versions_behind() {
+    let world = World::start().await;
+    let hospital = world.hospital().await;
+    let first = Version::first();
+    let second = first.next();
+    let third = second.next();
+    let oldest = posted(&hospital, &first).await;
+    let old_copy = arrived(&world, oldest).await;
+    let sent = posted(&hospital, &third).await;
+    let hold = record(&world, sent).await.hold.expect("held").id;
+    let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
+    let released = world.gateway().release(hold, choice, &decider("the second will not come")).await;
+    assert!(matches!(released, Ok(Released::Queued(_))), "{released:?}");
+    let copy = arrived(&world, sent).await;
+    let held = posted(&hospital, &third.next().for_home("VMH99")).await;
+    assert!(record(&world, held).await.hold.is_some());
+    let late = posted(&hospital, &second).await;
+    assert_eq!(record(&world, late).await.ended.map(|(why, _)| why), Some(EndReason::Superseded));
+    // The third is used while the fourth is held; nothing before it is.
+    let ended = record(&world, oldest).await.copies().find(|copy| copy.id == old_copy.id).expect("there").ended;
+    assert_eq!(ended, Some(Ended { why: EndReason::Superseded, by: Some(copy.id) }));
+    assert_eq!(arrived(&world, sent).await.ended, None);
+    assert!(record(&world, held).await.hold.is_some());
+    assert_eq!(world.gateway().store().checkup().await.expect("readable").flaws, vec![]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

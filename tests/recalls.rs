@@ -136,6 +136,44 @@ async fn what_is_recalled_under_an_open_hold_does_not_go_out_there_again() {
     assert!(!has(&now, "VMH01") && !has(&now, "VMH02"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_version_does_not_go_where_an_earlier_one_was_recalled_from() {
+    let world = World::start().await;
+    let (hospital, gateway) = (world.hospital().await, world.gateway());
+    let first = Version::first();
+    let old = posted(&hospital, &first).await;
+    let wrong = arrived(&world, old).await;
+    assert_eq!(gateway.recall(old, Some(wrong.id), &back(), true).await.expect("committed").len(), 1);
+    // The hospital corrects a dose, and names the same home again.
+    let second = first.next();
+    let new = posted(&hospital, &second).await;
+    let (was, is) = (record(&world, old).await, record(&world, new).await);
+    assert_eq!((was.hold, was.replaced_by), (None, Some(new)));
+    let hold = is.hold.clone().expect("held");
+    assert_eq!((hold.reason, is.copies().count()), (HoldReason::CareHomeConflict, 0));
+    assert!(hold.detail.contains("recalled from VMH01"), "{}", hold.detail);
+    let go_on = Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
+    let released = gateway.release(hold.id, go_on, &decider()).await.expect("committed");
+    assert!(matches!(released, Released::StillHeld(_)), "{released:?}");
+    let released = gateway.release(hold.id, to_home("VMH02"), &decider()).await.expect("committed");
+    assert!(matches!(released, Released::Queued(_)), "{released:?}");
+    let moved = record(&world, new).await;
+    assert!(has(&moved, "VMH02") && !has(&moved, "VMH01"));
+    arrived(&world, new).await;
+
+    // The same home for the third: the ward says that it is right after all, and it stays so for the fourth.
+    let third = second.next();
+    let new = posted(&hospital, &third).await;
+    let hold = record(&world, new).await.hold.expect("held: the first was recalled from there");
+    let released = gateway.release(hold.id, to_home("VMH01"), &decider()).await.expect("committed");
+    assert!(matches!(released, Released::Queued(_)), "{released:?}");
+    arrived(&world, new).await;
+    let new = posted(&hospital, &third.next()).await;
+    let is = record(&world, new).await;
+    assert!(is.hold.is_none() && has(&is, "VMH01"));
+    assert!(gateway.store().checkup().await.expect("readable").flaws.is_empty());
+}
+
 fn operator(name: &str) -> Attendant {
     Attendant {
         user: name.to_owned(),

@@ -41,7 +41,8 @@ pub use lifecycle::{
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
 pub use records::{
-    DeliveryFigure, DeliveryRecord, Figures, FoundTask, HeldTransfer, OriginalMessage, StoredRendition, TransferRecord,
+    DeliveryFigure, DeliveryRecord, Figures, FoundTask, HeldTransfer, HoldSeen, OriginalMessage, StoredRendition,
+    TransferRecord,
 };
 pub use resending::{Bulk, BulkState, BulkStep, NewBulk, Replay, ResendStore};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
@@ -215,6 +216,8 @@ pub enum Changed {
 pub struct Release {
     /// The hold.
     pub hold: HoldId,
+    /// As it was when this was decided.
+    pub seen: HoldSeen,
     /// About whom, as far as it is known now.
     pub patient: Option<NhsNumber>,
     /// The home, as far as it is known now.
@@ -238,6 +241,10 @@ pub struct Release {
 pub struct HoldChange {
     /// The hold as it is from now on, under its own identifier.
     pub hold: NewHold,
+    /// As it was when this was decided.
+    pub seen: HoldSeen,
+    /// The transfer that it replaces, and its own place among the versions, where that came after it.
+    pub joins: Option<(TransferId, u32)>,
     /// What people have decided so far (JSON).
     pub decided: String,
     /// When.
@@ -251,6 +258,8 @@ pub struct HoldChange {
 pub struct Closure {
     /// The hold.
     pub hold: HoldId,
+    /// As it was when this was decided.
+    pub seen: HoldSeen,
     /// Why it is not sent; no patient data.
     pub reason: String,
     /// Responses to the sender (inserted once each, by their identifier).
@@ -395,7 +404,8 @@ pub trait Store:
     async fn open_hold(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError>;
     /// The transfer that waited in this hold, which is closed; `None` for one that is open, and where there is none.
     async fn closed_hold(&self, hold: HoldId) -> Result<Option<TransferId>, StoreError>;
-    /// Closes a hold and queues the copies decided on; `false` when it was closed already.
+    /// Closes a hold and queues the copies decided on; `false` when it was closed already. [`StoreError::Overtaken`], as with the two
+    /// below, when it is not as it was seen any more.
     async fn release_hold(&self, release: Release) -> Result<bool, StoreError>;
     /// Changes an open hold; `false` when it was closed already.
     async fn change_hold(&self, change: HoldChange) -> Result<bool, StoreError>;

@@ -207,8 +207,18 @@ impl Gateway {
                 audit.extend(self.ending_rows(&walk.endings, &copies, &back));
                 audit.extend(self.ending_rows(&walk.taken_back, &copies, &back));
                 let Walk { released, patient, care_home, deliveries, replaces, endings, taken_back, .. } = walk;
-                let release =
-                    Release { hold, patient, care_home, deliveries, endings, taken_back, replaces, at, audit };
+                let release = Release {
+                    hold,
+                    seen: held.seen,
+                    patient,
+                    care_home,
+                    deliveries,
+                    endings,
+                    taken_back,
+                    replaces,
+                    at,
+                    audit,
+                };
                 let done = self.store.release_hold(release).await?;
                 self.work.notify_one();
                 Ok(if done { released } else { Released::NotFound })
@@ -218,7 +228,10 @@ impl Gateway {
                 if cause.reason != reason {
                     audit.push(self.held_row(&held, &walk, cause));
                 }
-                let changed = self.store.change_hold(HoldChange { hold, decided, at, audit }).await?;
+                // From now on what becomes of the one becomes of the other, though this one waits for something else.
+                let joins = walk.replaces;
+                let change = HoldChange { hold, seen: held.seen, joins, decided, at, audit };
+                let changed = self.store.change_hold(change).await?;
                 Ok(if changed { walk.released } else { Released::NotFound })
             }
             _ => {
@@ -274,6 +287,7 @@ impl Gateway {
         };
         let closure = Closure {
             hold,
+            seen: held.seen,
             reason: format!("not sent ({}): {}", held.hold.reason, decider.reason),
             responses: response.into_iter().collect(),
             voids,
@@ -343,8 +357,9 @@ impl Gateway {
                     taken_back,
                 })
             }
-            Ok((Routing::Hold { patient, care_home, cause }, ..)) => {
-                Ok(Walk { patient, care_home, ..Walk::nothing(Released::StillHeld(cause)) })
+            Ok((Routing::Hold { patient, care_home, cause }, predecessor, _)) => {
+                let replaces = predecessor.map(|before| (before.transfer, before.version + 1));
+                Ok(Walk { patient, care_home, replaces, ..Walk::nothing(Released::StillHeld(cause)) })
             }
             Err(PrepareError::Refused(refusal)) => Ok(Walk::nothing(Released::Refused(refusal.to_string()))),
             Err(PrepareError::Store(error)) => Err(error),

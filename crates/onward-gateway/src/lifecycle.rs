@@ -330,7 +330,8 @@ impl Gateway {
         why: EndReason,
         back: &TakenBack<'_>,
     ) -> Result<bool, StoreError> {
-        let earlier = self.versions_before(record.replaces).await?;
+        let joins = self.store.come_since(record.id).await?;
+        let earlier = self.versions_before(record.replaces.or(joins)).await?;
         let line: Vec<&TransferRecord> = std::iter::once(record).chain(&earlier).collect();
         let (endings, audit) = self.ends_of(&line, why, back).await?;
         let done = self
@@ -338,6 +339,7 @@ impl Gateway {
             .take_back(TakeBack {
                 transfer: record.id,
                 whole: Some(why),
+                joins,
                 reason: back.reason.to_owned(),
                 endings,
                 hold: None,

@@ -47,13 +47,16 @@ impl Gateway {
         let before: Vec<TransferId> = earlier.iter().map(|record| record.id).collect();
         let Some(by) = self.store.successor(sender, named, dated, &before).await? else { return Ok(None) };
         let mut next = Some(by);
-        let mut newest = None;
+        let mut later = Vec::new();
         while let Some(id) = next {
-            newest = self.store.transfer(id).await?;
-            next = newest.as_ref().and_then(|record| record.replaced_by);
+            let Some(record) = self.store.transfer(id).await? else { return Err(StoreError::Overtaken) };
+            next = record.replaced_by;
+            later.push(record);
         }
-        let Some(newest) = newest else { return Err(StoreError::Overtaken) };
+        let Some(newest) = later.last() else { return Err(StoreError::Overtaken) };
         let sent = newest.copies().next().is_some();
+        // While the newest is held, the one that was sent before it is what is used.
+        let used = later.iter().rev().find(|record| record.copies().next().is_some());
         let (why, reason) = match (&newest.ended, &newest.not_sent) {
             (Some((EndReason::Withdrawn, _)), _) => {
                 (EndReason::Withdrawn, "what replaces it came before it and was withdrawn by the hospital")
@@ -62,14 +65,15 @@ impl Gateway {
             (None, Some(_)) if !sent => (EndReason::Void, NOT_PROCESSED),
             _ => (EndReason::Superseded, "what replaces it came before it: this version goes to nobody"),
         };
-        let earlier_stay = newest.ended.is_none() && newest.hold.is_some() && !sent;
+        let earlier_stay = newest.ended.is_none() && newest.hold.is_some() && used.is_none();
         let back = TakenBack { agent: Agent::gateway(), by: None, reason, request_id: None };
         let mut audit = vec![self.whole_row(transfer, patient, why, &back)];
         let endings = if earlier_stay {
             Vec::new()
         } else if why == EndReason::Superseded {
-            let heirs: Vec<Heir<'_>> = newest.copies().filter(|copy| copy.ended.is_none()).map(Heir::from).collect();
-            let endings = self.superseding(earlier, newest.version, &heirs).await?;
+            let used = used.unwrap_or(newest);
+            let heirs: Vec<Heir<'_>> = used.copies().filter(|copy| copy.ended.is_none()).map(Heir::from).collect();
+            let endings = self.superseding(earlier, used.version, &heirs).await?;
             let copies: Vec<&DeliveryRecord> = earlier.iter().flat_map(TransferRecord::copies).collect();
             audit.extend(self.ending_rows(&endings, &copies, &back));
             endings
@@ -120,6 +124,18 @@ impl Gateway {
             }
         }
         Ok(())
+    }
+
+    /// Joins what waits for one of these versions though it has come, as far as that can be done now; whether there was any.
+    pub(crate) async fn join_with(&self, line: &[TransferRecord]) -> Result<bool, StoreError> {
+        let mut any = false;
+        for waiting in self.store.waiting_in_vain().await? {
+            let come = self.store.come_since(waiting.transfer).await?;
+            if line.iter().any(|version| Some(version.id) == come) {
+                any |= self.join_one(waiting).await;
+            }
+        }
+        Ok(any)
     }
 
     /// Whether that was looked at, whatever came of it.

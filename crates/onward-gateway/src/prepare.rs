@@ -223,6 +223,8 @@ impl Gateway {
         }
         let facts = facts(&message, &original, client, release);
         let predecessor = self.predecessor(client, &facts, transfer).await?;
+        let replaces = predecessor.as_ref().map(|before| before.transfer);
+        let decided = &self.heeding_recalls(decided, replaces).await?;
         let conversion = (release == Release::Stu3).then(|| convert::to_r4(element));
         let r4_owned;
         let r4: &Tree<'_> = match &conversion {

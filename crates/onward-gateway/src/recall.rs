@@ -143,7 +143,10 @@ impl Gateway {
         back: &TakenBack<'_>,
         act: bool,
     ) -> Result<Vec<RecalledCopy>, StoreError> {
-        let line = self.line_of(transfer).await?;
+        let mut line = self.line_of(transfer).await?;
+        if act && self.join_with(&line).await? {
+            line = self.line_of(transfer).await?;
+        }
         let mut chosen = along(&line, transfer, only);
         chosen.retain(|copy| !is_recalled(copy));
         let recalled =
@@ -168,6 +171,7 @@ impl Gateway {
         let take_back = TakeBack {
             transfer: newest.id,
             whole: None,
+            joins: None,
             reason: back.reason.to_owned(),
             audit: self.ending_rows(&endings, &chosen, back),
             endings,
@@ -177,6 +181,26 @@ impl Gateway {
         let done = self.store.take_back(take_back).await?;
         self.work.notify_one();
         Ok(if done { recalled } else { Vec::new() })
+    }
+
+    /// What was decided about a transfer that replaces this one, and whom a version before it was recalled from: what names them again is
+    /// as wrong. Whom a person decided on since, and who was sent it again since, is not among them.
+    pub(crate) async fn heeding_recalls(
+        &self,
+        decided: &Decided,
+        replaces: Option<TransferId>,
+    ) -> Result<Decided, StoreError> {
+        let earlier = self.versions_before(replaces).await?;
+        let named =
+            |copy: &&DeliveryRecord| matches!(copy.kind, RecipientKind::CareHome | RecipientKind::RegisteredPractice);
+        let copies = || earlier.iter().flat_map(TransferRecord::copies).filter(named);
+        let has_it =
+            |recalled: &DeliveryRecord| copies().any(|copy| copy.recipient == recalled.recipient && copy.is_readable());
+        let mut heeding = decided.clone();
+        let recalled = copies().filter(|copy| is_recalled(copy) && !has_it(copy)).map(|copy| &copy.recipient);
+        let decided_on = [&decided.care_home, &decided.registered_practice];
+        heeding.recalled.extend(recalled.filter(|ods| !decided_on.contains(&&Some((*ods).clone()))).cloned());
+        Ok(heeding)
     }
 
     /// The ends of what follows from the home that a transfer went to before, now that it goes to another one. Who gets such a copy again is
@@ -252,7 +276,8 @@ impl Gateway {
         }
         let audit = vec![self.remembered_row(transfer, &hold, back)];
         let decided = serde_json::to_string(&decided).expect("codes and words are JSON");
-        self.store.change_hold(HoldChange { hold, decided, at: self.clock.now(), audit }).await
+        let (seen, at) = (held.seen, self.clock.now());
+        self.store.change_hold(HoldChange { hold, seen, joins: None, decided, at, audit }).await
     }
 
     fn remembered_row(&self, transfer: &TransferRecord, hold: &NewHold, back: &TakenBack<'_>) -> AuditRow {

@@ -17,6 +17,7 @@ pub(crate) mod sealing;
 pub(crate) mod showing;
 pub(crate) mod subject;
 pub(crate) mod subscribing;
+pub(crate) mod versions;
 
 use std::sync::{Arc, LazyLock};
 
@@ -24,7 +25,9 @@ use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::{HoldReason, RecipientKind};
-use onward_core::store::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted, Store, StoredAudit};
+use onward_core::store::{
+    Acceptance, Accepted, HoldSeen, NewDelivery, NewHold, NewTransfer, ReplyWanted, Store, StoredAudit,
+};
 use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 
 use crate::sealing::{KeyEncryption, KeyRing};
@@ -67,7 +70,7 @@ macro_rules! every_contract {
             a_transfer_is_found_by_the_status_that_it_shows,
             tasks_are_found_by_when_they_changed,
         );
-        $crate::contract::every_contract!($open, lifecycle:
+        $crate::contract::every_contract!($open, versions:
             a_later_version_ends_the_earlier_copies,
             a_later_version_never_overtakes_what_is_being_sent,
             a_version_has_one_successor,
@@ -78,6 +81,10 @@ macro_rules! every_contract {
             a_replacement_is_joined_with_what_came_meanwhile,
             what_a_closed_replacement_replaces_is_void_in_the_same_commit,
             an_earlier_version_that_is_held_is_overtaken,
+            a_replacement_that_stays_held_is_joined_all_the_same,
+            what_is_withdrawn_before_it_was_joined_takes_the_earlier_one_along,
+        );
+        $crate::contract::every_contract!($open, lifecycle:
             what_may_have_left_gets_a_notice,
             a_withdrawn_transfer_takes_its_earlier_versions_along,
             whoever_has_an_earlier_version_is_told_of_a_withdrawal,
@@ -88,6 +95,7 @@ macro_rules! every_contract {
             a_pause_holds_back_and_discards_nothing,
             claims_leave_out_endpoints,
             a_checkup_accounts_for_every_transfer,
+            a_decision_about_another_state_of_a_hold_is_overtaken,
         );
         $crate::contract::every_contract!($open, erasing:
             entries_have_a_header,
@@ -328,6 +336,11 @@ pub(crate) fn hold() -> NewHold {
         owner: "discharge team".to_owned(),
         due: at(3600),
     }
+}
+
+/// How this hold stands; of one that is not open, of none.
+pub(crate) async fn seen(store: &Shared, hold: HoldId) -> HoldSeen {
+    store.open_hold(hold).await.expect("readable").map(|held| held.seen).unwrap_or_default()
 }
 
 /// Accepts a new message and gives the identifier of its first copy.

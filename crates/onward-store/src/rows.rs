@@ -16,8 +16,8 @@ use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::reporting::{HeldPerson, ReportedCopy, ReportedTransfer};
 use onward_core::store::{
     Accepted, Arrival, CopyChange, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest, Figures, HeldTransfer,
-    KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Pause, PendingErasure, Predecessor,
-    ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord, Waiting,
+    HoldSeen, KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Pause, PendingErasure,
+    Predecessor, ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord, Waiting,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
@@ -341,13 +341,16 @@ pub(crate) fn copy_change(columns: &Columns<'_>, keys: &Keychain) -> Result<Copy
 
 pub(crate) fn held(columns: &Columns<'_>, keys: &Keychain) -> Result<HeldTransfer, Unread> {
     let id = columns.get::<String>("hold")?;
+    let sealed: String = columns.get("decided")?;
     Ok(HeldTransfer {
         hold: hold(columns, keys)?,
         transfer: columns.parsed("id")?,
         sender: columns.parsed("sender")?,
         received: columns.moment("received")?,
         expected: columns.moment_opt("expected")?,
-        decided: keys.open_text(of_hold("decided", &id), &columns.get::<String>("decided")?)?,
+        decided: keys.open_text(of_hold("decided", &id), &sealed)?,
+        // Sealed anew with each change, so it is another one each time, whichever version of the program wrote it.
+        seen: HoldSeen::new(sealed),
     })
 }
 

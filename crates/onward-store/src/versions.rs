@@ -23,11 +23,11 @@ pub(crate) fn successors() -> String {
     )
 }
 
-/// The transfers that wait for their document alone though it has come.
+/// The transfers that wait for their document though it has come.
 pub(crate) fn waiting_in_vain() -> String {
     format!(
         "SELECT h.id AS hold, t.id FROM transfers t JOIN holds h ON h.transfer = t.id
-         WHERE {WAITS} AND h.closed IS NULL AND h.reason = 'replacement' AND EXISTS (
+         WHERE {WAITS} AND h.closed IS NULL AND EXISTS (
              SELECT 1 FROM transfers p WHERE p.sender = t.sender AND p.id <> t.id
                  AND (p.document_id = t.awaits OR p.document_set_id = t.awaits)
                  AND (p.replaced_by IS NULL OR p.replaced_by = t.id)

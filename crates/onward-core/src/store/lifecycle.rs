@@ -81,6 +81,8 @@ pub struct TakeBack {
     /// The transfer itself ends, with its hold and every version before it, and `endings` are all copies of them that can still be
     /// read; else only those listed end.
     pub whole: Option<EndReason>,
+    /// Where all of it ends: the transfer that it replaces, where that came after it and the two were not joined.
+    pub joins: Option<TransferId>,
     /// Why; no patient data.
     pub reason: String,
     /// The copies.

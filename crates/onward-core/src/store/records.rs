@@ -227,6 +227,27 @@ pub struct HeldTransfer {
     pub expected: Option<Timestamp>,
     /// What people have decided about it so far (JSON).
     pub decided: String,
+    /// The state that this is.
+    pub seen: HoldSeen,
+}
+
+/// The state of a hold that somebody looked at, by the store's own mark of it: no two states of a hold have the same. What is decided
+/// about another state than the present one is [`StoreError::Overtaken`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HoldSeen(String);
+
+impl HoldSeen {
+    /// By its mark.
+    #[must_use]
+    pub fn new(mark: String) -> Self {
+        Self(mark)
+    }
+
+    /// The mark.
+    #[must_use]
+    pub fn mark(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The sender's bytes as kept. Its `Debug` is redacted.

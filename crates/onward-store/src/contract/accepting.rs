@@ -5,7 +5,7 @@ use onward_core::state::{DeliveryState, HoldReason, RecipientKind};
 use onward_core::store::{Accepted, Closure, DeliveryQuery, HoldChange, NewDelivery, NewHold, Release, StoreError};
 use onward_core::{DeliveryId, HoldId, TransferId};
 
-use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, patient, row};
+use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, patient, row, seen};
 
 pub(crate) async fn what_is_accepted_reads_back(store: Shared) {
     let mut message = acceptance(1);
@@ -153,17 +153,17 @@ pub(crate) async fn a_hold_is_released_once(store: Shared) {
     let released = delivery(RecipientKind::CareHome, "VM1AB");
     let id = released.id;
     assert_eq!(store.closed_hold(held.id).await, Ok(None), "it is open");
-    assert_eq!(store.release_hold(release(held.id, vec![released], 30)).await, Ok(true));
+    assert_eq!(store.release_hold(release(&store, held.id, vec![released], 30).await).await, Ok(true));
     let read = store.transfer(transfer).await.expect("readable").expect("there");
     assert_eq!((read.hold, read.changed), (None, at(30)));
     let copy = &read.deliveries[0];
     assert_eq!((copy.id, copy.created, copy.patient.clone()), (id, at(30), read.patient));
 
     let again = vec![delivery(RecipientKind::CareHome, "VM1AB")];
-    assert_eq!(store.release_hold(release(held.id, again, 40)).await, Ok(false));
+    assert_eq!(store.release_hold(release(&store, held.id, again, 40).await).await, Ok(false));
     assert_eq!(store.closed_hold(held.id).await, Ok(Some(transfer)));
     let unknown = onward_core::HoldId::random();
-    assert_eq!(store.release_hold(release(unknown, Vec::new(), 40)).await, Ok(false));
+    assert_eq!(store.release_hold(release(&store, unknown, Vec::new(), 40).await).await, Ok(false));
     assert_eq!(store.closed_hold(unknown).await, Ok(None));
     assert_eq!(store.holds().await.expect("readable").len(), 1);
     assert_eq!(log(&store).await.len(), 3);
@@ -191,10 +191,11 @@ pub(crate) async fn everything_about_a_person_is_read_without_opening_it(store: 
     assert_eq!((untouched.state, untouched.opened, untouched.version), (DeliveryState::Queued, None, 1));
 }
 
-fn release(hold: HoldId, deliveries: Vec<NewDelivery>, now: i64) -> Release {
+async fn release(store: &Shared, hold: HoldId, deliveries: Vec<NewDelivery>, now: i64) -> Release {
     let audit = vec![row(AuditWord::Release)];
     Release {
         hold,
+        seen: seen(store, hold).await,
         patient: None,
         care_home: None,
         deliveries,
@@ -231,8 +232,11 @@ pub(crate) async fn a_hold_changes_with_its_reason(store: Shared) {
         due: at(9000),
         ..first.clone()
     };
+    let is_seen = alone.seen;
     let change = |id| HoldChange {
         hold: NewHold { id, ..next.clone() },
+        seen: is_seen.clone(),
+        joins: None,
         decided: "{\"care_home\":\"VM1AB\"}".to_owned(),
         at: at(50),
         audit: vec![row(AuditWord::Hold)],
@@ -246,7 +250,7 @@ pub(crate) async fn a_hold_changes_with_its_reason(store: Shared) {
     let released = Release {
         patient: Some(patient(7)),
         care_home: Some(ods("VM1AB")),
-        ..release(first.id, vec![delivery(RecipientKind::CareHome, "VM1AB")], 60)
+        ..release(&store, first.id, vec![delivery(RecipientKind::CareHome, "VM1AB")], 60).await
     };
     assert_eq!(store.release_hold(released).await, Ok(true));
     let read = store.transfer(transfer).await.expect("readable").expect("there");
@@ -261,6 +265,7 @@ pub(crate) async fn a_closed_transfer_is_not_sent(store: Shared) {
     let response = delivery(RecipientKind::Sender, "RXH");
     let closure = Closure {
         hold: hold.id,
+        seen: seen(&store, hold.id).await,
         reason: "the person has died".to_owned(),
         responses: vec![response.clone()],
         voids: None,

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::keeping::client;
 use super::subscribing::subscription;
-use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, row};
+use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, row, seen};
 
 /// Two hours before an arrival, ten minutes' grace, steps of half an hour; two hours for a receipt, a day for an
 /// acknowledgement; homes are not told.
@@ -228,6 +228,8 @@ pub(crate) async fn what_is_held_when_the_person_comes_climbs_its_ladder(store: 
     // It is put off for another reason, and that clock goes on.
     let change = HoldChange {
         hold: NewHold { due: at(9_500_000), ..first.clone() },
+        seen: seen(&store, first.id).await,
+        joins: None,
         decided: "{}".to_owned(),
         at: at(12_950),
         audit: vec![row(AuditWord::Hold)],
@@ -236,6 +238,7 @@ pub(crate) async fn what_is_held_when_the_person_comes_climbs_its_ladder(store: 
     assert_eq!(store.settle_alerts(at(12_960)).await, Ok(0));
     let closure = Closure {
         hold: first.id,
+        seen: seen(&store, first.id).await,
         reason: "sent again".to_owned(),
         responses: Vec::new(),
         voids: None,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::delivering::change;
 use super::sealing::telling;
-use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, patient, row};
+use super::{Shared, accept_new, acceptance, at, at_once, hold, log, ods, patient, row, seen};
 
 /// What a home may write when it declines.
 pub(crate) const WROTE: &str = "Ms Canary went back to her daughter";
@@ -251,6 +251,7 @@ pub(crate) async fn what_came_before_the_person_was_known_is_erased_with_them(st
     store.accept(nameless).await.expect("committed");
     let release = onward_core::store::Release {
         hold,
+        seen: seen(&store, hold).await,
         patient: Some(patient(5)),
         care_home: None,
         deliveries: Vec::new(),

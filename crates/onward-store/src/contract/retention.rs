@@ -17,7 +17,7 @@ use super::erasing::settled;
 use super::keeping::pharmacy;
 use super::people::user;
 use super::subscribing::subscription;
-use super::{Shared, accept_new, acceptance, at, hold, log, ods, patient, row};
+use super::{Shared, accept_new, acceptance, at, hold, log, ods, patient, row, seen};
 
 const MONTH: i64 = 202_003;
 
@@ -84,6 +84,7 @@ pub(crate) async fn a_month_goes_but_for_what_must_stay(store: Shared) {
     assert_eq!(store.lift_legal_hold(legal, "Dot", at(3), Vec::new()).await, Ok(Lifted::Yes));
     let closure = Closure {
         hold: held_by,
+        seen: seen(&store, held_by).await,
         reason: "duplicate".to_owned(),
         responses: Vec::new(),
         voids: None,

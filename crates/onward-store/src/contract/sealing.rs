@@ -81,7 +81,7 @@ pub(crate) async fn write_everything(store: &Shared, n: u32) -> Written {
     ] {
         let endings = vec![Ending { delivery: copy, why, by: None, reason: words(), notice: None }];
         let audit = vec![row(AuditWord::Withdraw)];
-        let back = TakeBack { transfer, whole, reason: words(), endings, hold: None, at: at(5), audit };
+        let back = TakeBack { transfer, whole, joins: None, reason: words(), endings, hold: None, at: at(5), audit };
         assert_eq!(store.take_back(back).await, Ok(true));
     }
     assert_eq!(store.requeue(copies[2], Resend::Replay, "Ada Wells", WROTE, at(6), Vec::new()).await, Ok(true));

@@ -9,7 +9,7 @@ use onward_core::store::{Accepted, Approval, ApprovalKind, CheckOutcome, HoldCha
 use uuid::Uuid;
 
 use super::delivering::change;
-use super::{Shared, accept_new, acceptance, at, hold, ods, patient, row};
+use super::{Shared, accept_new, acceptance, at, hold, ods, patient, row, seen};
 
 pub(crate) async fn what_people_wrote_and_decided_is_part_of_the_record(store: Shared) {
     let first = acceptance(1);
@@ -27,7 +27,15 @@ pub(crate) async fn what_people_wrote_and_decided_is_part_of_the_record(store: S
     assert_eq!(store.accept(held).await, Ok(Accepted::New));
     let later = NewHold { reason: HoldReason::CareHomeUnknown, detail: "which home?".to_owned(), ..waits };
     let audit = vec![row(AuditWord::Release)];
-    let changed = HoldChange { hold: later.clone(), decided: "{\"note\":1}".to_owned(), at: at(10), audit };
+    let is_seen = seen(&store, later.id).await;
+    let changed = HoldChange {
+        hold: later.clone(),
+        seen: is_seen,
+        joins: None,
+        decided: "{\"note\":1}".to_owned(),
+        at: at(10),
+        audit,
+    };
     assert_eq!(store.change_hold(changed).await, Ok(true));
 
     let step = Step {

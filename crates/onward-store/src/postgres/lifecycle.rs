@@ -176,6 +176,19 @@ async fn follow(c: &Client, transfer: TransferId, predecessor: TransferId, at: T
     Ok(())
 }
 
+/// Joins a locked transfer that ends with what it replaces, where that came after it; refused when something else, or nothing, did.
+async fn join_to_end(c: &Keyed, transfer: TransferId, joins: Option<TransferId>, at: Timestamp) -> Result<(), Failure> {
+    if come_since(c, transfer).await? != joins {
+        return Err(Failure::Overtaken);
+    }
+    if let Some(predecessor) = joins {
+        let sql = "UPDATE transfers SET replaced_by = $1 WHERE id = $2";
+        session::execute(c, sql, &[&transfer.0, &predecessor.0]).await?;
+        follow(c, transfer, predecessor, at).await?;
+    }
+    Ok(())
+}
+
 /// Ends the versions before a replacement that is not sent, and is locked.
 pub(super) async fn void<'j>(
     work: &mut Work<'j>,
@@ -184,14 +197,7 @@ pub(super) async fn void<'j>(
     at: Timestamp,
 ) -> Result<(), Failure> {
     work.needs_every_copy()?;
-    if come_since(work.client(), transfer).await? != voided.joins {
-        return Err(Failure::Overtaken);
-    }
-    if let Some(predecessor) = voided.joins {
-        let sql = "UPDATE transfers SET replaced_by = $1 WHERE id = $2";
-        session::execute(work.client(), sql, &[&transfer.0, &predecessor.0]).await?;
-        follow(work.client(), transfer, predecessor, at).await?;
-    }
+    join_to_end(work.client(), transfer, voided.joins, at).await?;
     let earlier = earlier_versions(work.client(), transfer).await?;
     if !in_use(work.client(), &earlier).await?.all_end(&voided.endings) {
         return Err(Failure::Overtaken);
@@ -357,6 +363,7 @@ pub(super) async fn take_back<'j>(work: &mut Work<'j>, back: &'j TakeBack) -> Re
         if !end_transfer(work.client(), back.transfer, why, &back.reason, back.at).await? {
             return Ok(false);
         }
+        join_to_end(work.client(), back.transfer, back.joins, back.at).await?;
         let earlier = earlier_versions(work.client(), back.transfer).await?;
         let line: Vec<_> = earlier.iter().copied().chain([back.transfer]).collect();
         if !in_use(work.client(), &line).await?.all_end(&back.endings) {

@@ -6,7 +6,7 @@ use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::state::RecipientKind;
 use onward_core::store::{
-    Closure, HeldTransfer, HoldChange, NewHold, OriginalMessage, Release, SubjectTransfer, TransferRecord,
+    Closure, HeldTransfer, HoldChange, HoldSeen, NewHold, OriginalMessage, Release, SubjectTransfer, TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
 use tokio_postgres::Row;
@@ -147,11 +147,34 @@ pub(super) async fn insert_hold(
     Ok(())
 }
 
-/// Closes an open hold and gives its transfer.
-async fn close(c: &Client, hold: HoldId, at: Timestamp) -> Result<Option<TransferId>, Failure> {
-    let sql = "UPDATE holds SET closed = $1 WHERE id = $2 AND closed IS NULL RETURNING transfer";
-    let closed = session::first(c, sql, &[&micros(at), &hold.0]).await?;
-    closed.map(|row| Ok(Columns::of("holds", &row).parsed("transfer")?)).transpose()
+/// The transfer of an open hold that is as it was seen, and is locked.
+async fn open_as_seen(c: &Client, hold: HoldId, seen: &HoldSeen) -> Result<Option<TransferId>, Failure> {
+    let sql = "SELECT transfer, decided = $2 AS is_seen FROM holds WHERE id = $1 AND closed IS NULL FOR UPDATE";
+    let Some(row) = session::first(c, sql, &[&hold.0, &seen.mark()]).await? else { return Ok(None) };
+    let columns = Columns::of("holds", &row);
+    if columns.flag("is_seen")? { Ok(Some(columns.parsed("transfer")?)) } else { Err(Failure::Overtaken) }
+}
+
+/// Closes an open hold that is as it was seen, and gives its transfer.
+async fn close(c: &Client, hold: HoldId, seen: &HoldSeen, at: Timestamp) -> Result<Option<TransferId>, Failure> {
+    let transfer = open_as_seen(c, hold, seen).await?;
+    if transfer.is_some() {
+        session::execute(c, "UPDATE holds SET closed = $1 WHERE id = $2", &[&micros(at), &hold.0]).await?;
+    }
+    Ok(transfer)
+}
+
+/// Makes a held transfer the next version of what it replaces.
+async fn join(
+    c: &Keyed,
+    transfer: TransferId,
+    (predecessor, version): (TransferId, u32),
+    at: Timestamp,
+) -> Result<(), Failure> {
+    lifecycle::succeed(c, transfer, predecessor, at).await?;
+    let sql = "UPDATE transfers SET replaces = $1, version = $2 WHERE id = $3";
+    session::execute(c, sql, &[&predecessor.0, &i64::from(version), &transfer.0]).await?;
+    Ok(())
 }
 
 /// Marks the transfer as changed and gives what its further copies come from.
@@ -164,12 +187,11 @@ pub(super) async fn origin(c: &Keyed, transfer: TransferId, at: Timestamp) -> Re
 }
 
 pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) -> Result<bool, Failure> {
-    let Some(transfer) = close(work.client(), release.hold, release.at).await? else { return Ok(false) };
-    if let Some((predecessor, version)) = release.replaces {
+    let closed = close(work.client(), release.hold, &release.seen, release.at).await?;
+    let Some(transfer) = closed else { return Ok(false) };
+    if let Some(joins) = release.replaces {
         work.needs_every_copy()?;
-        lifecycle::succeed(work.client(), transfer, predecessor, release.at).await?;
-        let sql = "UPDATE transfers SET replaces = $1, version = $2 WHERE id = $3";
-        session::execute(work.client(), sql, &[&predecessor.0, &i64::from(version), &transfer.0]).await?;
+        join(work.client(), transfer, joins, release.at).await?;
     } else {
         lifecycle::lock(work.client(), transfer).await?;
         if lifecycle::come_since(work.client(), transfer).await?.is_some() {
@@ -206,9 +228,10 @@ pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) 
 pub(super) async fn change_hold<'j>(work: &mut Work<'j>, change: &'j HoldChange) -> Result<bool, Failure> {
     let hold = &change.hold;
     let (c, id) = (work.client(), hold.id.to_string());
-    let open = "SELECT transfer FROM holds WHERE id = $1 AND closed IS NULL FOR UPDATE";
-    let Some(row) = session::first(c, open, &[&hold.id.0]).await? else { return Ok(false) };
-    let transfer: TransferId = Columns::of("holds", &row).parsed("transfer")?;
+    let Some(transfer) = open_as_seen(c, hold.id, &change.seen).await? else { return Ok(false) };
+    if let Some(joins) = change.joins {
+        join(c, transfer, joins, change.at).await?;
+    }
     let key = key(c, transfer).await?;
     session::execute(
         c,
@@ -229,7 +252,8 @@ pub(super) async fn change_hold<'j>(work: &mut Work<'j>, change: &'j HoldChange)
 }
 
 pub(super) async fn close_hold<'j>(work: &mut Work<'j>, closure: &'j Closure) -> Result<bool, Failure> {
-    let Some(transfer) = close(work.client(), closure.hold, closure.at).await? else { return Ok(false) };
+    let closed = close(work.client(), closure.hold, &closure.seen, closure.at).await?;
+    let Some(transfer) = closed else { return Ok(false) };
     let origin = origin(work.client(), transfer, closure.at).await?;
     let (c, id) = (work.client(), transfer.to_string());
     let reason = c.keys().seal_text(key(c, transfer).await?, rows::of_transfer("not_sent", &id), &closure.reason)?;

@@ -174,16 +174,22 @@ fn follow(c: &Keyed<'_>, transfer: TransferId, predecessor: TransferId, at: Time
     Ok(())
 }
 
-/// Ends the versions before a replacement that is not sent.
-pub(super) fn void(c: &Keyed<'_>, transfer: TransferId, voided: &Voided, at: Timestamp) -> Result<(), Failure> {
-    if come_since(c, transfer)? != voided.joins {
+/// Joins a transfer that ends with what it replaces, where that came after it; refused when something else, or nothing, did.
+fn join_to_end(c: &Keyed<'_>, transfer: TransferId, joins: Option<TransferId>, at: Timestamp) -> Result<(), Failure> {
+    if come_since(c, transfer)? != joins {
         return Err(Failure::Overtaken);
     }
-    if let Some(predecessor) = voided.joins {
+    if let Some(predecessor) = joins {
         c.prepare_cached("UPDATE transfers SET replaced_by = ? WHERE id = ?")?
             .execute([transfer.to_string(), predecessor.to_string()])?;
         follow(c, transfer, predecessor, at)?;
     }
+    Ok(())
+}
+
+/// Ends the versions before a replacement that is not sent.
+pub(super) fn void(c: &Keyed<'_>, transfer: TransferId, voided: &Voided, at: Timestamp) -> Result<(), Failure> {
+    join_to_end(c, transfer, voided.joins, at)?;
     let earlier = earlier_versions(c, transfer)?;
     if !in_use(c, &earlier)?.all_end(&voided.endings) {
         return Err(Failure::Overtaken);
@@ -348,6 +354,7 @@ pub(super) fn take_back(c: &Keyed<'_>, back: &TakeBack) -> Result<bool, Failure>
         if !end_transfer(c, back.transfer, why, &back.reason, back.at)? {
             return Ok(false);
         }
+        join_to_end(c, back.transfer, back.joins, back.at)?;
         let earlier = earlier_versions(c, back.transfer)?;
         let line: Vec<_> = earlier.iter().copied().chain([back.transfer]).collect();
         if !in_use(c, &line)?.all_end(&back.endings) {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use onward_core::state::RecipientKind;
 use onward_core::store::{
-    Acceptance, Accepted, Closure, HeldTransfer, HoldChange, NewHold, NewTransfer, OriginalMessage, Release,
+    Acceptance, Accepted, Closure, HeldTransfer, HoldChange, HoldSeen, NewHold, NewTransfer, OriginalMessage, Release,
     SubjectTransfer, TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
@@ -268,12 +268,47 @@ pub(super) fn closed_hold(c: &Keyed<'_>, hold: HoldId) -> Result<Option<Transfer
         .transpose()
 }
 
-/// Closes an open hold and gives its transfer.
-fn close(c: &Keyed<'_>, hold: HoldId, at: Timestamp) -> Result<Option<TransferId>, Failure> {
-    c.prepare_cached("UPDATE holds SET closed = ? WHERE id = ? AND closed IS NULL RETURNING transfer")?
-        .query_and_then(params![micros(at), hold.to_string()], |row| Ok(Columns::of("holds", row).parsed("transfer")?))?
+/// The transfer of an open hold that is as it was seen.
+fn open_as_seen(c: &Keyed<'_>, hold: HoldId, seen: &HoldSeen) -> Result<Option<TransferId>, Failure> {
+    let found = c
+        .prepare_cached("SELECT transfer, decided = ?2 AS is_seen FROM holds WHERE id = ?1 AND closed IS NULL")?
+        .query_and_then(params![hold.to_string(), seen.mark()], |row| {
+            let columns = Columns::of("holds", row);
+            Ok::<(TransferId, bool), Failure>((columns.parsed("transfer")?, columns.flag("is_seen")?))
+        })?
         .next()
-        .transpose()
+        .transpose()?;
+    match found {
+        Some((_, false)) => Err(Failure::Overtaken),
+        found => Ok(found.map(|(transfer, _)| transfer)),
+    }
+}
+
+/// Closes an open hold that is as it was seen, and gives its transfer.
+fn close(c: &Keyed<'_>, hold: HoldId, seen: &HoldSeen, at: Timestamp) -> Result<Option<TransferId>, Failure> {
+    let transfer = open_as_seen(c, hold, seen)?;
+    if transfer.is_some() {
+        c.prepare_cached("UPDATE holds SET closed = ? WHERE id = ?")?.execute(params![micros(at), hold.to_string()])?;
+    }
+    Ok(transfer)
+}
+
+/// Makes a held transfer the next version of what it replaces.
+fn join(
+    c: &Keyed<'_>,
+    transfer: TransferId,
+    (predecessor, version): (TransferId, u32),
+    at: Timestamp,
+) -> Result<(), Failure> {
+    if !lifecycle::succeed(c, transfer, predecessor, at)? {
+        return Err(Failure::Overtaken);
+    }
+    c.prepare_cached("UPDATE transfers SET replaces = ?, version = ? WHERE id = ?")?.execute(params![
+        predecessor.to_string(),
+        version,
+        transfer.to_string()
+    ])?;
+    Ok(())
 }
 
 /// Marks the transfer as changed and gives what its further copies come from.
@@ -287,16 +322,9 @@ pub(super) fn origin(c: &Keyed<'_>, transfer: TransferId, at: Timestamp) -> Resu
 }
 
 pub(super) fn release_hold(c: &Keyed<'_>, release: &Release) -> Result<bool, Failure> {
-    let Some(transfer) = close(c, release.hold, release.at)? else { return Ok(false) };
-    if let Some((predecessor, version)) = release.replaces {
-        if !lifecycle::succeed(c, transfer, predecessor, release.at)? {
-            return Err(Failure::Overtaken);
-        }
-        c.prepare_cached("UPDATE transfers SET replaces = ?, version = ? WHERE id = ?")?.execute(params![
-            predecessor.to_string(),
-            version,
-            transfer.to_string()
-        ])?;
+    let Some(transfer) = close(c, release.hold, &release.seen, release.at)? else { return Ok(false) };
+    if let Some(joins) = release.replaces {
+        join(c, transfer, joins, release.at)?;
     } else if lifecycle::come_since(c, transfer)?.is_some() {
         return Err(Failure::Overtaken);
     }
@@ -327,12 +355,10 @@ pub(super) fn release_hold(c: &Keyed<'_>, release: &Release) -> Result<bool, Fai
 pub(super) fn change_hold(c: &Keyed<'_>, change: &HoldChange) -> Result<bool, Failure> {
     let hold = &change.hold;
     let id = hold.id.to_string();
-    let transfer = c
-        .prepare_cached("SELECT transfer FROM holds WHERE id = ? AND closed IS NULL")?
-        .query_and_then([&id], |row| Ok::<_, Failure>(Columns::of("holds", row).parsed::<TransferId>("transfer")?))?
-        .next()
-        .transpose()?;
-    let Some(transfer) = transfer else { return Ok(false) };
+    let Some(transfer) = open_as_seen(c, hold.id, &change.seen)? else { return Ok(false) };
+    if let Some(joins) = change.joins {
+        join(c, transfer, joins, change.at)?;
+    }
     let key = key(c, &transfer.to_string())?;
     c.prepare_cached("UPDATE holds SET reason = ?, detail = ?, owner = ?, due = ?, decided = ? WHERE id = ?")?
         .execute(params![
@@ -349,7 +375,7 @@ pub(super) fn change_hold(c: &Keyed<'_>, change: &HoldChange) -> Result<bool, Fa
 }
 
 pub(super) fn close_hold(c: &Keyed<'_>, closure: &Closure) -> Result<bool, Failure> {
-    let Some(transfer) = close(c, closure.hold, closure.at)? else { return Ok(false) };
+    let Some(transfer) = close(c, closure.hold, &closure.seen, closure.at)? else { return Ok(false) };
     let origin = origin(c, transfer, closure.at)?;
     let id = transfer.to_string();
     let reason = c.seal_text(key(c, &id)?, rows::of_transfer("not_sent", &id), &closure.reason)?;
