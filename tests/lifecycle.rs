@@ -43,7 +43,7 @@ impl Version {
     }
 
     /// The same for another home.
-    fn for_home(self, ods: &str) -> Self {
+    pub(crate) fn for_home(self, ods: &str) -> Self {
         Self { text: self.text.replace("VMH01", ods), set: self.set }
     }
 }

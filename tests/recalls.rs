@@ -137,6 +137,24 @@ async fn what_is_recalled_under_an_open_hold_does_not_go_out_there_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_closed_stays_closed_when_the_earlier_version_is_recalled() {
+    let world = World::start().await;
+    let (hospital, gateway) = (world.hospital().await, world.gateway());
+    let first = Version::first();
+    let old = posted(&hospital, &first).await;
+    let copy = arrived(&world, old).await;
+    let new = posted(&hospital, &first.next().for_home("VMH99")).await;
+    let hold = record(&world, new).await.hold.expect("held: nobody knows that home").id;
+    gateway.close(hold, &decider()).await.expect("committed");
+    let done = gateway.recall(old, Some(copy.id), &back(), true).await.expect("committed");
+    assert_eq!(done.iter().map(|recalled| recalled.copy.id).collect::<Vec<_>>(), [copy.id]);
+    assert!(recalled(&record(&world, old).await, &copy));
+    let closed = record(&world, new).await;
+    assert!(closed.hold.is_none() && closed.not_sent.is_some(), "nobody is asked again");
+    assert!(gateway.store().checkup().await.expect("readable").flaws.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_later_version_does_not_go_where_an_earlier_one_was_recalled_from() {
     let world = World::start().await;
     let (hospital, gateway) = (world.hospital().await, world.gateway());

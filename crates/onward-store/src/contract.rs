@@ -91,6 +91,7 @@ macro_rules! every_contract {
             a_withdrawn_replacement_that_was_held_leaves_nobody_with_the_earlier_one,
             whoever_does_not_get_the_next_version_is_told_of_what_they_have,
             a_recalled_copy_tells_nothing_any_more,
+            only_the_newest_is_held_to_be_rerouted_and_once,
             a_release_takes_back_what_went_elsewhere,
             a_pause_holds_back_and_discards_nothing,
             claims_leave_out_endpoints,
@@ -110,6 +111,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, retention:
             a_month_goes_but_for_what_must_stay,
             what_has_lost_its_content_is_not_sent_again,
+            what_a_system_could_not_process_stays_until_it_is_settled,
             people_go_when_nothing_was_recorded_about_them_since,
             rows_go_when_they_are_over,
             a_plan_is_carried_out_once,

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
 use onward_core::cause::NOT_PROCESSED;
-use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::alerts::{
     AlertKind, Channel, Concern, Contacted, Deadlines, NewAlert, NewNotification, NotificationEnd, NotificationOutcome,
     NotificationState,
@@ -12,11 +12,12 @@ use onward_core::store::alerts::{
 use onward_core::store::subscriptions::{CallEnd, CallOutcome};
 use onward_core::store::{
     Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, HoldChange, NewHold, Pause, Queue, Resend, StuckQuery,
-    Transition,
+    TakeBack, Transition,
 };
 use uuid::Uuid;
 
 use super::keeping::client;
+use super::lifecycle::{ending, take_back};
 use super::subscribing::subscription;
 use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, row, seen};
 
@@ -249,9 +250,35 @@ pub(crate) async fn what_is_held_when_the_person_comes_climbs_its_ladder(store: 
     assert_eq!(store.settle_alerts(at(13_001)).await, Ok(1));
     assert!(found(&store, 13_001).await.is_empty());
     // Expected sooner than that when it came: nobody is called before the grace is over.
-    held(3, Some(3_600)).await;
+    let third = held(3, Some(3_600)).await;
     assert!(found(&store, 599).await.is_empty());
     assert_eq!(found(&store, 600).await, ladder(&[1]));
+    let closure = Closure {
+        hold: third.id,
+        seen: seen(&store, third.id).await,
+        reason: "sent again".to_owned(),
+        responses: Vec::new(),
+        voids: None,
+        at: at(13_100),
+        audit: vec![row(AuditWord::Release)],
+    };
+    assert_eq!(store.close_hold(closure).await, Ok(true));
+    // A hold about somebody else's copy is nothing to the arrival while the home has its own.
+    let mut sent = acceptance(4);
+    sent.transfer.expected = Some(at(20_000));
+    sent.deliveries.push(delivery(RecipientKind::CoveringPractice, "Y99001"));
+    let (home, practice) = (sent.deliveries[0].id, sent.deliveries[1].id);
+    accept_new(&store, sent.clone()).await;
+    store.open_rendition(home, at(1), None, vec![row(AuditWord::Read)]).await.expect("committed").expect("there");
+    let waits = NewHold { due: at(9_000_000), ..hold() };
+    let recall = |copy: DeliveryId, hold: Option<NewHold>| TakeBack {
+        hold: hold.map(|hold| (hold, "{}".to_owned())),
+        ..take_back(&sent, None, vec![ending(copy, EndReason::Recalled)])
+    };
+    assert_eq!(store.take_back(recall(practice, Some(waits))).await, Ok(true));
+    assert!(found(&store, 13_200).await.is_empty());
+    assert_eq!(store.take_back(recall(home, None)).await, Ok(true));
+    assert_eq!(found(&store, 13_200).await, ladder(&[1]), "now nothing is there for whoever comes");
 }
 
 pub(crate) async fn what_waits_too_long_to_be_sent_is_told_once_for_each_recipient(store: Shared) {

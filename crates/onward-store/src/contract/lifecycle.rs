@@ -287,6 +287,37 @@ pub(crate) async fn a_recalled_copy_tells_nothing_any_more(store: Shared) {
     assert_eq!(status_of(&store, &first).await, "on-hold", "until it goes to the right place");
 }
 
+pub(crate) async fn only_the_newest_is_held_to_be_rerouted_and_once(store: Shared) {
+    let first = sent_out(1);
+    let old = accept_new(&store, first.clone()).await;
+    let mut second = next_version(2, &first, &[old]);
+    second.deliveries.push(delivery(RecipientKind::CoveringPractice, "A82608"));
+    let new = accept_new(&store, second.clone()).await;
+    let recall = |of: &Acceptance, copy: DeliveryId| TakeBack {
+        hold: Some((hold(), "{}".to_owned())),
+        ..take_back(of, None, vec![ending(copy, EndReason::Recalled)])
+    };
+    assert_eq!(
+        store.take_back(recall(&first, old)).await,
+        Err(StoreError::Overtaken),
+        "a newer one was accepted beside"
+    );
+    assert_eq!(read(&store, old).await.ended.map(|ended| ended.why), Some(EndReason::Superseded));
+    assert!(store.holds().await.expect("readable").is_empty(), "nothing is left of that");
+    assert_eq!(store.take_back(recall(&second, new)).await, Ok(true));
+    let practice = second.deliveries[1].id;
+    assert_eq!(store.take_back(recall(&second, practice)).await, Err(StoreError::Overtaken), "it waits in one already");
+    assert_eq!((read(&store, practice).await.ended, store.holds().await.expect("readable").len()), (None, 1));
+    let under_it = TakeBack { hold: None, ..recall(&second, practice) };
+    assert_eq!(store.take_back(under_it).await, Ok(true), "what that hold remembers needs no second");
+    let mut third = sent_out(3);
+    third.transfer.document_set_id = Some("another set".to_owned());
+    let copy = accept_new(&store, third.clone()).await;
+    let whole = take_back(&third, Some(EndReason::Withdrawn), vec![ending(copy, EndReason::Withdrawn)]);
+    assert_eq!(store.take_back(whole).await, Ok(true));
+    assert_eq!(store.take_back(recall(&third, copy)).await, Err(StoreError::Overtaken), "it was withdrawn beside");
+}
+
 pub(crate) async fn a_release_takes_back_what_went_elsewhere(store: Shared) {
     let mut message = sent_out(1);
     message.deliveries.push(delivery(RecipientKind::CoveringPractice, "A82608"));

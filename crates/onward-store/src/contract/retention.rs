@@ -10,9 +10,11 @@ use onward_core::store::retention::{BodyClass, DueMonth, RetentionPlan, RowClass
 use onward_core::store::subscriptions::{Subscription, SubscriptionStatus};
 use onward_core::store::{
     Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, LegalHoldOrder, Lifted, Resend, StoreError,
+    Transition,
 };
 use uuid::Uuid;
 
+use super::alerting::deadlines;
 use super::erasing::settled;
 use super::keeping::pharmacy;
 use super::people::user;
@@ -122,6 +124,38 @@ pub(crate) async fn what_has_lost_its_content_is_not_sent_again(store: Shared) {
     let entries = log(&store).await.len();
     assert_eq!(again(4).await, Ok(false), "there is nothing to send");
     assert_eq!(log(&store).await.len(), entries);
+}
+
+pub(crate) async fn what_a_system_could_not_process_stays_until_it_is_settled(store: Shared) {
+    let copy = accept_new(&store, old(1)).await;
+    let lease = store.claim(Claim::due(at(0), at(30), 1)).await.expect("claimable").remove(0);
+    let outcome = AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None };
+    let end = AttemptEnd { delivery: copy, token: lease.token, outcome, at: at(1), audit: Vec::new() };
+    assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+    let version = store.delivery(copy).await.expect("readable").expect("there").version;
+    let refusal = Transition {
+        code: Some("20009".to_owned()),
+        ..super::delivering::change(copy, version, DeliveryState::Rejected)
+    };
+    assert_eq!(store.transition(refusal).await, Ok(true));
+    let concern = store.concerns(at(60), deadlines()).await.expect("readable").remove(0);
+    assert_eq!((concern.kind, concern.delivery), (AlertKind::NotProcessed, Some(copy)));
+    let audit = vec![row(AuditWord::Notify)];
+    let alert = NewAlert { id: Uuid::new_v4(), concern, at: at(60), notifications: Vec::new(), audit };
+    assert_eq!(store.raise_alert(alert).await, Ok(true));
+    let purge = async || {
+        let purged = store.purge_month(BodyClass::Renditions, MONTH, Vec::new()).await.expect("committed");
+        (purged.removed, purged.kept)
+    };
+    assert_eq!(purge().await, (0, 1), "somebody may send it again");
+    assert!(store.rendition(copy).await.expect("readable").is_some());
+    // It is sent again, and this time it was understood.
+    assert_eq!(store.requeue(copy, Resend::Retry, "Ada Wells", "mended there", at(70), Vec::new()).await, Ok(true));
+    let lease = store.claim(Claim::due(at(70), at(100), 1)).await.expect("claimable").remove(0);
+    let outcome = AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None };
+    let end = AttemptEnd { delivery: copy, token: lease.token, outcome, at: at(71), audit: Vec::new() };
+    assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+    assert_eq!(purge().await, (1, 0));
 }
 
 pub(crate) async fn people_go_when_nothing_was_recorded_about_them_since(store: Shared) {
