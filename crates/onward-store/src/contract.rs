@@ -170,7 +170,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, operations:
             what_has_not_left_is_counted_by_cause,
             a_retry_is_the_same_and_a_replay_is_labelled,
-            a_copy_is_tried_anew_after_a_person_or_a_pause,
+            a_copy_waits_since_a_person_sent_it_and_is_given_up_unsent,
             many_copies_are_sent_again_by_one_decision,
             two_people_decide_together,
         );

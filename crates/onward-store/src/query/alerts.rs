@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use onward_core::store::alerts::Deadlines;
 
-use super::{Dialect, unprocessed};
+use super::{Dialect, QUEUED_SINCE, unprocessed};
 use crate::stored::{micros, micros_of as span};
 
 /// What has been so for longer is history: nobody is called because of it. Microseconds of 30 days.
@@ -39,10 +39,6 @@ const UNRECEIVED: &str = "d.state = 'sent' AND d.acknowledgement_awaited AND d.e
 /// Nobody has acknowledged it.
 const UNACKNOWLEDGED: &str =
     "d.state IN ('awaiting-collection', 'received') AND d.acknowledgement_awaited AND d.ended IS NULL";
-
-/// When a queued copy `d` was last queued: attempts that are tried again leave it so.
-const QUEUED_SINCE: &str = "(SELECT min(h.at) FROM delivery_history h WHERE h.delivery = d.id AND h.version > coalesce(
-     (SELECT max(p.version) FROM delivery_history p WHERE p.delivery = d.id AND p.state <> 'queued'), 0))";
 
 /// The columns of an alert's concern.
 pub(crate) const CONCERN: &str =
