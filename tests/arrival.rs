@@ -13,14 +13,17 @@ use onward_core::directory::{DirectoryEntry, Hub};
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::alerts::{AlertKind, Channel};
 use onward_core::store::{Resend, TransferRecord};
-use onward_core::transport::{InboxTransport, Notifier, Outbound, SendError, Sent, Telling, Transport};
-use onward_core::{Clock, HoldId, SystemClock, TransferId};
+use onward_core::transport::{
+    InboxTransport, Mailbox, MeshMessage, Notifier, Outbound, SendError, Sent, Telling, Transport,
+};
+use onward_core::{Clock, HoldId, MeshMailboxId, SystemClock, TransferId};
 use onward_fhir::itk::ResponseCode;
 use onward_gateway::accept::Submission;
 use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::alerts::Alerting;
 use onward_gateway::collect::Form;
 use onward_gateway::holds::{Decider, Released};
+use onward_gateway::lifecycle::Withdrawn;
 use onward_gateway::operate::BoardFilter;
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
@@ -109,6 +112,30 @@ impl Transport for Partner {
             Some(error) => Err(error.clone()),
             None => Ok(Sent::Received { reference: None }),
         }
+    }
+}
+
+/// Our mailbox, which is empty, or cannot be read.
+struct OwnMailbox {
+    is_down: bool,
+}
+
+#[async_trait]
+impl Mailbox for OwnMailbox {
+    async fn list(&self) -> Result<Vec<String>, SendError> {
+        if self.is_down { Err(down()) } else { Ok(Vec::new()) }
+    }
+
+    async fn fetch(&self, _: &str) -> Result<MeshMessage, SendError> {
+        Err(down())
+    }
+
+    async fn recipient(&self, _: &str) -> Result<Option<MeshMailboxId>, SendError> {
+        Ok(None)
+    }
+
+    async fn acknowledge(&self, _: &str) -> Result<(), SendError> {
+        Ok(())
     }
 }
 
@@ -593,6 +620,96 @@ async fn what_waits_for_an_endpoint_that_does_not_answer_is_a_persons_task_in_ti
     bench.gateway.alert_once().await.expect("looked");
     let open = bench.open_alerts().await;
     assert_eq!(open.iter().filter(|(kind, _)| *kind == AlertKind::DeliveryFailed).count(), 8);
+}
+
+#[tokio::test]
+async fn what_a_practice_declines_its_ward_and_operations_hear() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let id = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let record = bench.transfer(id).await;
+    let copy = record.copies().find(|copy| copy.kind == RecipientKind::CoveringPractice).expect("a copy");
+    let practice = client("beck-lane", copy.recipient.as_str(), Role::Practice);
+    let answer = Answer {
+        state: DeliveryState::Rejected,
+        code: Some(ResponseCode::of(30_022).expect("one of ITK3's")),
+        reason: Some("the list is full".to_owned()),
+    };
+    let moved = bench.gateway.move_task(&practice, copy.id, copy.version, answer, None).await;
+    assert_eq!(moved, Ok(Moved::Done));
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.open_alerts().await, [(AlertKind::CareDeclined, 1)]);
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["operations@onward.example", "ward@hospital.example"]);
+    for letter in letters.values() {
+        assert!(letter.contains("declined its part") && letter.contains(copy.recipient.as_str()), "{letter}");
+        assert!(!letter.contains("the list is full"), "its own words may be about the person: {letter}");
+    }
+}
+
+#[tokio::test]
+async fn a_notice_to_stop_that_nobody_opens_is_escalated() {
+    let bench = Bench::at("2026-11-12T09:00:00Z").await;
+    let id = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let copy = bench.care_home_copy(id).await;
+    let home = client("rowan-house", "VMH01", Role::CareHome);
+    bench.gateway.open(&home, copy, Form::Document, None).await.expect("audited").expect("read");
+    let hospital = client("northmoor-epr", "R9Z", Role::Sender);
+    let version = bench.gateway.transfer_version(&bench.transfer(id).await);
+    let version = u64::try_from(version).expect("a version");
+    let withdrawn = bench.gateway.withdraw(&hospital, id, version, Some("the wrong document"), None).await;
+    assert_eq!(withdrawn, Ok(Withdrawn::Done));
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    // The person comes tomorrow; whoever has read the summary may be acting on it now.
+    bench.later(30 * 60 - 1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    bench.later(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["coordinator@home.example"]);
+    let letter = &letters["coordinator@home.example"];
+    assert!(
+        letter.contains("not to be used any more") && letter.contains("https://gateway.test/transfers/"),
+        "{letter}"
+    );
+    bench.later(30 * 60);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.addressed(), ["operations@onward.example"], "the home has no address: it is rung");
+    bench.later(30 * 60);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.addressed(), ["ward@hospital.example"]);
+    assert_eq!(bench.open_alerts().await, [1, 2, 3].map(|step| (AlertKind::NoticeUnread, step)));
+    let alerts = bench.gateway.store().alerts().await.expect("readable");
+    let notice = alerts[0].concern.delivery.expect("a notice");
+    bench.gateway.open(&home, notice, Form::Document, None).await.expect("audited").expect("read");
+    bench.gateway.alert_once().await.expect("looked");
+    assert!(bench.open_alerts().await.is_empty(), "it is read");
+}
+
+#[tokio::test]
+async fn a_mailbox_that_cannot_be_read_is_told_to_operations_once() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let look = async |is_down: bool| bench.gateway.poll_mailbox(&OwnMailbox { is_down }).await;
+    let limit = bench.gateway.settings().alerts.mailbox.as_secs();
+    assert_eq!(look(false).await, Ok(0));
+    bench.later(limit - 1);
+    assert_eq!(look(true).await, Err(down()));
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    bench.later(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["operations@onward.example"]);
+    let letter = &letters["operations@onward.example"];
+    assert!(letter.contains("MESH mailbox cannot be read") && letter.contains("2026-11-13T09:00:00Z"), "{letter}");
+    bench.later(limit);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0), "it is told");
+    assert_eq!(bench.open_alerts().await, [(AlertKind::MailboxUnreadable, 1)]);
+    assert_eq!(look(false).await, Ok(0));
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    assert!(bench.open_alerts().await.is_empty(), "it can be read again");
+    bench.later(limit);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1), "and once more it cannot");
 }
 
 #[tokio::test]

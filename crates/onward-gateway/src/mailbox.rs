@@ -4,6 +4,7 @@
 //! is left alone for a while, told in the log, and counted for whoever watches.
 
 mod standing;
+mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -466,6 +466,7 @@ async fn claims_and_lists_use_their_indexes() {
         "deliveries_failed (changed>?)",
         "deliveries_unreceived (changed>? AND changed<?)",
         "deliveries_unacknowledged (changed>? AND changed<?)",
+        "deliveries_stuck (created>? AND created<?)",
         "deliveries_figures (<expr>=? AND state=? AND created>?)",
         "holds_open (due>? AND due<?)",
         "deliveries_unread",
