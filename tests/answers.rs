@@ -42,6 +42,8 @@ struct Mesh {
     broken: Mutex<BTreeSet<String>>,
     /// Those of them that another gateway takes before we do.
     taken: Mutex<BTreeSet<String>>,
+    /// Those of them at which our own code fails.
+    fatal: Mutex<BTreeSet<String>>,
     /// How many downloads were asked for.
     fetched: Mutex<usize>,
     /// Where MESH says that it brought what it was asked to find a practice for.
@@ -72,6 +74,8 @@ impl Mailbox for Mesh {
         if self.taken.lock().expect("whole").contains(id) {
             self.waiting.lock().expect("whole").retain(|message| message.id != id);
         }
+        let is_fatal = self.fatal.lock().expect("whole").contains(id);
+        assert!(!is_fatal, "a fault of the program");
         if self.broken.lock().expect("whole").contains(id) {
             return Err(SendError::Permanent { reason: "not gzip".to_owned() });
         }
@@ -485,6 +489,17 @@ async fn what_cannot_be_collected_stays_and_is_told() {
     bench.gateway.poll_mailbox(bench.mesh.as_ref()).await.expect("polled");
     assert_eq!(bench.gateway.mailbox_standing().map(|standing| standing.staying), Some(0));
     assert!(!bench.audited(&taken.id).await);
+    // A message at which our own code fails stays as well, and holds up nobody else's.
+    let fatal = data(HOSPITAL, "TOC_FHIR_IP_DISCH", String::new());
+    bench.mesh.fatal.lock().expect("whole").insert(fatal.id.clone());
+    let whole = data(HOSPITAL, "TOC_FHIR_IP_DISCH", fresh(message::EDISCHARGE_ITK3));
+    bench.mesh.waiting.lock().expect("whole").extend([fatal.clone(), whole]);
+    for collected in [1, 0] {
+        assert_eq!(bench.gateway.poll_mailbox(bench.mesh.as_ref()).await, Ok(collected));
+        assert_eq!(bench.gateway.mailbox_standing().map(|standing| standing.staying), Some(1));
+    }
+    let told = format!("a fault of this gateway broke its collection off (MESH message {})", fatal.id);
+    assert!(bench.audited(&told).await);
 }
 
 #[tokio::test]

@@ -9,18 +9,21 @@ use jiff::{SignedDuration, Timestamp};
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::audit::Agent;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
-use onward_core::directory::DirectoryEntry;
+use onward_core::directory::{DirectoryEntry, Hub};
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::alerts::{AlertKind, Channel};
 use onward_core::store::{Resend, TransferRecord};
-use onward_core::transport::{InboxTransport, Notifier, Outbound, SendError, Sent, Telling, Transport};
-use onward_core::{Clock, HoldId, SystemClock, TransferId};
+use onward_core::transport::{
+    InboxTransport, Mailbox, MeshMessage, Notifier, Outbound, SendError, Sent, Telling, Transport,
+};
+use onward_core::{Clock, HoldId, MeshMailboxId, SystemClock, TransferId};
 use onward_fhir::itk::ResponseCode;
 use onward_gateway::accept::Submission;
 use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::alerts::Alerting;
 use onward_gateway::collect::Form;
 use onward_gateway::holds::{Decider, Released};
+use onward_gateway::lifecycle::Withdrawn;
 use onward_gateway::operate::BoardFilter;
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
@@ -74,8 +77,12 @@ pub(crate) struct Partner {
     /// Of so many it takes one and its answer is lost.
     pub(crate) loses_one_in: Mutex<Option<usize>>,
     pub(crate) came: Mutex<Vec<Outbound>>,
+    /// Here it is our own code that fails.
+    pub(crate) panics_for: Mutex<Option<RecipientKind>>,
     /// It answers when this has turned true.
     pub(crate) answers: Mutex<Option<tokio::sync::watch::Receiver<bool>>>,
+    /// Only what goes to this host waits for that.
+    pub(crate) hangs_at: Mutex<Option<&'static str>>,
 }
 
 #[async_trait]
@@ -90,7 +97,11 @@ impl Transport for Partner {
             came.push(outbound.clone());
             came.len()
         };
-        let answers = self.answers.lock().expect("whole").clone();
+        let panics_for = *self.panics_for.lock().expect("whole");
+        assert_ne!(panics_for, Some(outbound.kind), "a fault of the program");
+        let hangs_at = *self.hangs_at.lock().expect("whole");
+        let hangs = hangs_at.is_none_or(|host| outbound.endpoint.hub() == Some(Hub::Host(host.to_owned())));
+        let answers = self.answers.lock().expect("whole").clone().filter(|_| hangs);
         if let Some(mut answers) = answers {
             answers.wait_for(|now| *now).await.expect("the test lets it answer");
         }
@@ -101,6 +112,30 @@ impl Transport for Partner {
             Some(error) => Err(error.clone()),
             None => Ok(Sent::Received { reference: None }),
         }
+    }
+}
+
+/// Our mailbox, which is empty, or cannot be read.
+struct OwnMailbox {
+    is_down: bool,
+}
+
+#[async_trait]
+impl Mailbox for OwnMailbox {
+    async fn list(&self) -> Result<Vec<String>, SendError> {
+        if self.is_down { Err(down()) } else { Ok(Vec::new()) }
+    }
+
+    async fn fetch(&self, _: &str) -> Result<MeshMessage, SendError> {
+        Err(down())
+    }
+
+    async fn recipient(&self, _: &str) -> Result<Option<MeshMailboxId>, SendError> {
+        Ok(None)
+    }
+
+    async fn acknowledge(&self, _: &str) -> Result<(), SendError> {
+        Ok(())
     }
 }
 
@@ -136,10 +171,25 @@ pub(crate) fn client(id: &str, ods: &str, role: Role) -> Client {
 impl Bench {
     /// The pharmacy is reached by HTTPS, everybody else collects; the discharge of the fixture is at 14:30.
     pub(crate) async fn at(now: &str) -> Self {
-        Self::telling_homes(now, false).await
+        Self::made(now, false, 8).await
     }
 
-    async fn telling_homes(now: &str, tell_homes: bool) -> Self {
+    /// It sends so many copies side by side; both practices are behind one host.
+    pub(crate) async fn with_one_host_for_practices(now: &str, workers: u32) -> Self {
+        let bench = Self::made(now, false, workers).await;
+        let mut text = Self::directory();
+        for (name, path) in [("Beck Lane Surgery", "beck"), ("Hillside Medical Practice", "hillside")] {
+            let at = |endpoint: &str| format!("name = \"{name}\"\nendpoint = {{ {endpoint} }}");
+            let inbox = at("transport = \"inbox\"");
+            assert!(text.contains(&inbox), "{name} is in the directory");
+            let url = format!("transport = \"https\", url = \"https://practices.example/{path}\"");
+            text = text.replace(&inbox, &at(&url));
+        }
+        bench.import(&text).await;
+        bench
+    }
+
+    async fn made(now: &str, tell_homes: bool, workers: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
         let text = "[identity]\nods = \"Y99900\"\nname = \"Onward test gateway\"\n[pds]\nmode = \"stand-in\"\nstand_in_file = \"people.toml\"\n";
@@ -172,7 +222,7 @@ impl Bench {
                 gp_routing: false,
                 base_url: "https://gateway.test".to_owned(),
                 body_bytes_max: 5_242_880,
-                workers: 8,
+                workers,
                 lease: SignedDuration::from_secs(LEASE),
                 retry: BTreeMap::new(),
                 holds: BTreeMap::new(),
@@ -185,11 +235,11 @@ impl Bench {
             },
         });
         let bench = Self { gateway, clock, letters, partner, folder };
-        bench.import().await;
+        bench.import(&Self::directory()).await;
         bench
     }
 
-    async fn import(&self) {
+    fn directory() -> String {
         let text = include_str!("support/directory.toml");
         let coordinator = "telephone = \"01632 960103\"";
         let pharmacy = "ods = \"FZZ01\"";
@@ -198,9 +248,12 @@ impl Bench {
         let (before, after) = text.split_once(pharmacy).expect("the pharmacy");
         let https = "endpoint = { transport = \"https\", url = \"https://pharmacy.example/in\" }";
         let after = after.replacen("endpoint = { transport = \"inbox\" }", https, 1);
-        let text = format!("{before}{pharmacy}{after}");
+        format!("{before}{pharmacy}{after}")
+    }
+
+    async fn import(&self, text: &str) {
         let now = self.clock.now();
-        let import = directory_import::read(&text, Format::Toml, &BTreeMap::new(), now).expect("a directory");
+        let import = directory_import::read(text, Format::Toml, &BTreeMap::new(), now).expect("a directory");
         let store = self.gateway.store();
         store.import_directory(import.entries, "test", now, Vec::new()).await.expect("imported");
         store.put_client(client("northmoor-epr", "R9Z", Role::Sender), Vec::new()).await.expect("registered");
@@ -526,6 +579,139 @@ async fn what_a_pause_held_back_is_not_given_up_at_its_first_failure() {
     assert!((72..200).contains(&hours), "{hours}");
 }
 
+/// Some are probed, others wait behind them, and the partner always asks for an hour: none of that puts off the moment.
+#[tokio::test]
+async fn what_waits_for_an_endpoint_that_does_not_answer_is_a_persons_task_in_time() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    bench.partner(Some(SendError::Transient { reason: "busy".to_owned(), retry_after_seconds: Some(3_600) }));
+    let mut transfers = Vec::new();
+    for _ in 0..4 {
+        transfers.push(bench.accept().await);
+    }
+    let states = async || {
+        let mut states = Vec::new();
+        for transfer in &transfers {
+            let record = bench.transfer(*transfer).await;
+            states.extend(
+                record.copies().filter(|copy| copy.endpoint.kind() == TransportKind::Https).map(|copy| copy.state),
+            );
+        }
+        states
+    };
+    let mut hours = 0;
+    while states().await.contains(&DeliveryState::Queued) && hours < 100 {
+        bench.gateway.dispatch_due().await.expect("sent");
+        assert!(hours >= 72 || states().await.iter().all(|state| *state == DeliveryState::Queued), "{hours}");
+        bench.later(3_600);
+        hours += 1;
+    }
+    // A look at what waits, and the hour that the partner asked for.
+    assert!((72..=75).contains(&hours), "{hours}");
+    assert_eq!(states().await, [DeliveryState::Failed; 8], "two for the pharmacy of each");
+    let came: Vec<_> = bench.partner.came.lock().expect("whole").iter().map(|outbound| outbound.delivery).collect();
+    let unsent = bench.transfer(transfers[3]).await;
+    let unsent: Vec<_> = unsent.copies().filter(|copy| copy.state == DeliveryState::Failed).collect();
+    assert!(unsent.iter().all(|copy| !came.contains(&copy.id) && copy.attempts == 0), "those behind were never tried");
+    let told: Vec<_> = unsent.iter().filter_map(|copy| copy.reason.as_deref()).collect();
+    assert_eq!(told, ["given up after 72 hours: its endpoint does not answer"; 2]);
+    let entries = bench.gateway.store().audit_entries(0, 10_000).await.expect("readable");
+    let failed = entries.iter().filter(|entry| entry.columns.word == "delivery-failed");
+    assert_eq!(failed.count(), 8, "each with its entry");
+    bench.gateway.alert_once().await.expect("looked");
+    let open = bench.open_alerts().await;
+    assert_eq!(open.iter().filter(|(kind, _)| *kind == AlertKind::DeliveryFailed).count(), 8);
+}
+
+#[tokio::test]
+async fn what_a_practice_declines_its_ward_and_operations_hear() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let id = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let record = bench.transfer(id).await;
+    let copy = record.copies().find(|copy| copy.kind == RecipientKind::CoveringPractice).expect("a copy");
+    let practice = client("beck-lane", copy.recipient.as_str(), Role::Practice);
+    let answer = Answer {
+        state: DeliveryState::Rejected,
+        code: Some(ResponseCode::of(30_022).expect("one of ITK3's")),
+        reason: Some("the list is full".to_owned()),
+    };
+    let moved = bench.gateway.move_task(&practice, copy.id, copy.version, answer, None).await;
+    assert_eq!(moved, Ok(Moved::Done));
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.open_alerts().await, [(AlertKind::CareDeclined, 1)]);
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["operations@onward.example", "ward@hospital.example"]);
+    for letter in letters.values() {
+        assert!(letter.contains("declined its part") && letter.contains(copy.recipient.as_str()), "{letter}");
+        assert!(!letter.contains("the list is full"), "its own words may be about the person: {letter}");
+    }
+}
+
+#[tokio::test]
+async fn a_notice_to_stop_that_nobody_opens_is_escalated() {
+    let bench = Bench::at("2026-11-12T09:00:00Z").await;
+    let id = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let copy = bench.care_home_copy(id).await;
+    let home = client("rowan-house", "VMH01", Role::CareHome);
+    bench.gateway.open(&home, copy, Form::Document, None).await.expect("audited").expect("read");
+    let hospital = client("northmoor-epr", "R9Z", Role::Sender);
+    let version = bench.gateway.transfer_version(&bench.transfer(id).await);
+    let version = u64::try_from(version).expect("a version");
+    let withdrawn = bench.gateway.withdraw(&hospital, id, version, Some("the wrong document"), None).await;
+    assert_eq!(withdrawn, Ok(Withdrawn::Done));
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    // The person comes tomorrow; whoever has read the summary may be acting on it now.
+    bench.later(30 * 60 - 1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    bench.later(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["coordinator@home.example"]);
+    let letter = &letters["coordinator@home.example"];
+    assert!(
+        letter.contains("not to be used any more") && letter.contains("https://gateway.test/transfers/"),
+        "{letter}"
+    );
+    bench.later(30 * 60);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.addressed(), ["operations@onward.example"], "the home has no address: it is rung");
+    bench.later(30 * 60);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.addressed(), ["ward@hospital.example"]);
+    assert_eq!(bench.open_alerts().await, [1, 2, 3].map(|step| (AlertKind::NoticeUnread, step)));
+    let alerts = bench.gateway.store().alerts().await.expect("readable");
+    let notice = alerts[0].concern.delivery.expect("a notice");
+    bench.gateway.open(&home, notice, Form::Document, None).await.expect("audited").expect("read");
+    bench.gateway.alert_once().await.expect("looked");
+    assert!(bench.open_alerts().await.is_empty(), "it is read");
+}
+
+#[tokio::test]
+async fn a_mailbox_that_cannot_be_read_is_told_to_operations_once() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let look = async |is_down: bool| bench.gateway.poll_mailbox(&OwnMailbox { is_down }).await;
+    let limit = bench.gateway.settings().alerts.mailbox.as_secs();
+    assert_eq!(look(false).await, Ok(0));
+    bench.later(limit - 1);
+    assert_eq!(look(true).await, Err(down()));
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    bench.later(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["operations@onward.example"]);
+    let letter = &letters["operations@onward.example"];
+    assert!(letter.contains("MESH mailbox cannot be read") && letter.contains("2026-11-13T09:00:00Z"), "{letter}");
+    bench.later(limit);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0), "it is told");
+    assert_eq!(bench.open_alerts().await, [(AlertKind::MailboxUnreadable, 1)]);
+    assert_eq!(look(false).await, Ok(0));
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    assert!(bench.open_alerts().await.is_empty(), "it can be read again");
+    bench.later(limit);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1), "and once more it cannot");
+}
+
 #[tokio::test]
 async fn fault_030_a_recipient_that_is_gone_is_a_persons_task() {
     let bench = Bench::at("2026-11-13T09:00:00Z").await;
@@ -556,7 +742,7 @@ async fn an_address_that_takes_nothing_is_somebody_elses_business() {
 
 #[tokio::test]
 async fn a_home_is_told_by_a_link_that_something_waits() {
-    let bench = Bench::telling_homes("2026-11-13T09:00:00Z", true).await;
+    let bench = Bench::made("2026-11-13T09:00:00Z", true, 8).await;
     let entry = bench.gateway.store().directory_entry(&"VMH01".parse().expect("a code")).await.expect("readable");
     let Some(DirectoryEntry::CareHome(mut home)) = entry else { panic!("a home") };
     home.contact.email = "duty@home.example".to_owned();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use onward_core::state::DeliveryState;
-use onward_core::store::{Claim, DeliveryRecord, Store};
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::alerts::AlertKind;
+use onward_core::store::{Claim, DeliveryRecord, Resend, Store};
 use onward_core::{Clock as _, TransferId};
 use tokio::sync::watch;
 
@@ -108,4 +109,62 @@ async fn an_attempt_that_ends_too_late_is_told_and_changes_nothing() {
         .collect();
     assert_eq!(late.len(), 2, "the pharmacy's; from the inboxes nothing has left");
     assert!(late.iter().any(|event| event.contains("disclose: attempt 1; partner's reference none")), "{late:#?}");
+}
+
+#[tokio::test]
+async fn a_fault_of_ours_in_one_attempt_is_that_copys_alone() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    *bench.partner.panics_for.lock().expect("whole") = Some(RecipientKind::PharmacyReferral);
+    let transfer = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("the store is well");
+    let copies = copies(bench.gateway.store().as_ref(), transfer).await;
+    let failed: Vec<_> = copies.iter().filter(|copy| copy.state == DeliveryState::Failed).collect();
+    assert_eq!(failed.iter().map(|copy| copy.kind).collect::<Vec<_>>(), [RecipientKind::PharmacyReferral]);
+    let why = failed[0].reason.as_deref().unwrap_or_default();
+    assert!(why.contains("a fault of this gateway") && why.contains("may have arrived"), "{why}");
+    let places = (in_state(&copies, DeliveryState::Received), in_state(&copies, DeliveryState::AwaitingCollection));
+    assert_eq!(places, (1, 3), "the others are sent, and their ends are kept");
+    bench.gateway.alert_once().await.expect("looked");
+    assert_eq!(bench.gateway.store().alert_counts().await, Ok(vec![(AlertKind::DeliveryFailed, 1)]));
+    *bench.partner.panics_for.lock().expect("whole") = None;
+    let now = bench.clock.now();
+    let again =
+        bench.gateway.store().requeue(failed[0].id, Resend::Retry, "Ada Wells", "mended", now, Vec::new()).await;
+    assert_eq!(again, Ok(true));
+    bench.gateway.dispatch_due().await.expect("the store is well");
+    let copies = self::copies(bench.gateway.store().as_ref(), transfer).await;
+    assert_eq!(in_state(&copies, DeliveryState::Received), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_hangs_has_not_all_places_whatever_the_addresses_behind_it() {
+    let bench = Bench::with_one_host_for_practices("2026-11-13T09:00:00Z", 2).await;
+    let (answer, answers) = watch::channel(false);
+    *bench.partner.answers.lock().expect("whole") = Some(answers);
+    *bench.partner.hangs_at.lock().expect("whole") = Some("practices.example");
+    let transfer = bench.accept().await;
+    let Bench { gateway, partner, folder: _folder, .. } = bench;
+    let gateway = Arc::new(gateway);
+    let (stop, stopped) = watch::channel(false);
+    let dispatching = tokio::spawn(Arc::clone(&gateway).dispatch_until(stopped));
+    let came = || partner.came.lock().expect("whole").iter().map(|outbound| outbound.kind).collect::<Vec<_>>();
+    // Of two places the host has one: the practices come first, and the second of them waits.
+    while came().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(came()[..2], [RecipientKind::CoveringPractice, RecipientKind::PharmacyReferral]);
+    let state = async |kind: RecipientKind| {
+        let copies = copies(gateway.store().as_ref(), transfer).await;
+        copies.iter().find(|copy| copy.kind == kind).expect("a copy").state
+    };
+    while state(RecipientKind::PharmacyReferral).await != DeliveryState::Received {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(state(RecipientKind::RegisteredPractice).await, DeliveryState::Queued);
+    answer.send(true).expect("the partner listens");
+    while state(RecipientKind::RegisteredPractice).await != DeliveryState::Received {
+        tokio::task::yield_now().await;
+    }
+    stop.send(true).expect("it listens");
+    dispatching.await.expect("it ends");
 }

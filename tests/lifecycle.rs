@@ -6,6 +6,7 @@ use onward_core::store::{Accepted, DeliveryRecord, Ended, TransferRecord};
 use onward_core::{DeliveryId, TransferId};
 use onward_gateway::accept::Submission;
 use onward_gateway::holds::{Choice, Decider, Released};
+use onward_gateway::lifecycle::not_taken;
 use onward_server::session::Reply;
 use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
@@ -197,6 +198,30 @@ fn decider(reason: &str) -> Decider<'_> {
 /// The copies that the home is to work on, by Task.
 async fn open_at(home: &Session) -> Vec<String> {
     requested(home).await.iter().map(|task| task["id"].as_str().expect("text").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_is_refused_is_told_with_the_version_that_may_still_be_in_use() {
+    let world = World::start().await;
+    let (hospital, home) = (world.hospital().await, world.care_home().await);
+    let first = Version::first();
+    let old = posted(&hospital, &first).await;
+    let old_copy = arrived(&world, old).await;
+    let new_copy = arrived(&world, posted(&hospital, &first.next()).await).await;
+    let told = async || {
+        let found = not_taken(world.gateway().store().as_ref(), &record(&world, old).await).await.expect("readable");
+        found.into_iter().map(|(earlier, later)| (earlier, later.id, later.state)).collect::<Vec<_>>()
+    };
+    assert_eq!(told().await, [], "nobody has refused anything");
+    assert_eq!(put(&home, new_copy.id, "rejected", Some("it is about somebody else")).await.status, 200);
+    assert_eq!(told().await, [(old_copy.id, new_copy.id, DeliveryState::Rejected)]);
+    assert_eq!(
+        put(&hospital, record(&world, old).await.replaced_by.expect("replaced"), "cancelled", Some("wrong"))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(told().await, [], "it is taken back, and so is the earlier one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

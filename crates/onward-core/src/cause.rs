@@ -35,6 +35,9 @@ words!(
 /// What is said of a copy that its recipient's system did not process, in place of its own words, which may name the person.
 pub const NOT_PROCESSED: &str = "the recipient refused the message itself";
 
+/// Why a copy was given up that had no attempt of its own: others to the same endpoint had failed.
+pub const ENDPOINT_SILENT: &str = "its endpoint does not answer";
+
 impl Cause {
     /// The cause that a reason tells, as attempts keep it: our own texts, which hold no patient data.
     #[must_use]
@@ -66,7 +69,7 @@ impl Cause {
             Self::PartnerFault
         } else if answered(&[" 3", " 4"]) || says(&[NOT_PROCESSED]) {
             Self::Refused
-        } else if says(&["no connection", "no whole answer", "larger than"]) {
+        } else if says(&["no connection", "no whole answer", "larger than", ENDPOINT_SILENT]) {
             Self::NoAnswer
         } else {
             Self::Other
@@ -76,7 +79,7 @@ impl Cause {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, NOT_PROCESSED};
+    use super::{Cause, ENDPOINT_SILENT, NOT_PROCESSED};
 
     #[test]
     fn our_own_texts_are_sorted() {
@@ -92,6 +95,7 @@ mod tests {
             ),
             ("the partner answered 410", Cause::Refused),
             (NOT_PROCESSED, Cause::Refused),
+            (ENDPOINT_SILENT, Cause::NoAnswer),
             ("the partner answered 301, and redirects are not followed", Cause::Refused),
             ("the partner answered 401", Cause::Credentials),
             ("the file with the partner's bearer token cannot be used", Cause::Credentials),

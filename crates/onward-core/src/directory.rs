@@ -116,6 +116,30 @@ impl Endpoint {
             Self::Mesh { .. } | Self::GpRouting { .. } => crate::state::TransportKind::Mesh,
         }
     }
+
+    /// What it stands behind; none of our own inbox.
+    #[must_use]
+    pub fn hub(&self) -> Option<Hub> {
+        match self {
+            Self::Inbox {} => None,
+            Self::Https { url } | Self::ProcessMessage { url } => Some(Hub::Host(authority(url))),
+            Self::Mesh { .. } | Self::GpRouting { .. } => Some(Hub::Mesh),
+        }
+    }
+}
+
+/// What endpoints share: where it hangs, all of them do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hub {
+    /// MESH, behind which all mailboxes are.
+    Mesh,
+    /// A host, with the port where one is named, in lower case.
+    Host(String),
+}
+
+fn authority(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// Whether a text is a location identifier of the Care Quality Commission: `1-` and 6 to 12 digits.

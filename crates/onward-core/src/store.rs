@@ -20,11 +20,11 @@ mod subject;
 pub mod subscriptions;
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use crate::client::{Client, Token};
-use crate::directory::DirectoryEntry;
+use crate::directory::{DirectoryEntry, Endpoint};
 use crate::state::{DeliveryState, RecipientKind};
 use crate::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
@@ -36,7 +36,8 @@ pub use erasure::{
 };
 pub use keys::KeyUsage;
 pub use lifecycle::{
-    Checkup, Claim, Ended, Ending, Flaw, Intent, Late, Notice, Pause, Predecessor, Renewal, TakeBack, Voided, Waiting,
+    Checkup, Claim, Ended, Ending, Flaw, GivenUp, Intent, Late, Notice, Overdue, Pause, Predecessor, Renewal, TakeBack,
+    Voided, Waiting,
 };
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
@@ -302,9 +303,22 @@ pub trait Store:
     /// Commits the ends of attempts; `false` where the token is no longer the copy's (fenced off).
     async fn complete(&self, ends: Vec<AttemptEnd>) -> Result<Vec<bool>, StoreError>;
 
-    /// Since when a copy is being tried: the start of the first of its attempts that no end (it was sent again by a person) and no pause,
-    /// a time of more than `pause` between the beginnings of two, parts from its latest. `None` where none has begun.
-    async fn tried_since(&self, delivery: DeliveryId, pause: SignedDuration) -> Result<Option<Timestamp>, StoreError>;
+    /// Since when a copy waits to be sent: since it was made, or sent again by a person after it had left or failed; attempts that are
+    /// tried again change nothing. `None` where it does not wait, or is not there.
+    async fn queued_since(&self, delivery: DeliveryId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Copies for these endpoints that have waited to be sent since `queued_before` or longer, at most `limit`, the longest first; none of a
+    /// recipient that is paused now.
+    async fn overdue(
+        &self,
+        endpoints: Vec<Endpoint>,
+        queued_before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Overdue>, StoreError>;
+
+    /// Leaves a copy that waits to a person, without an attempt; `false`, with nothing written, where somebody is sending it or its version is
+    /// no longer the expected one.
+    async fn give_up(&self, given_up: GivenUp) -> Result<bool, StoreError>;
 
     /// Commits a change of state; `false` when the version is no longer the expected one.
     async fn transition(&self, transition: Transition) -> Result<bool, StoreError>;

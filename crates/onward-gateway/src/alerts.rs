@@ -43,6 +43,8 @@ const WAIT_MINUTES_MAX: u32 = 15;
 pub struct Alerting {
     /// When.
     pub deadlines: Deadlines,
+    /// Our own mailbox must have been read within this.
+    pub mailbox: SignedDuration,
     /// E-mail address of whoever runs the gateway; empty where there is none.
     pub operations: String,
     /// E-mail addresses of the wards, by hospital.
@@ -83,6 +85,10 @@ impl Gateway {
                 Err(error) => tracing::error!(%error, %kind, %subject, "what needs a person could not be raised"),
             }
         }
+        match self.watch_mailbox(now).await {
+            Ok(new) => raised += usize::from(new),
+            Err(error) => tracing::error!(%error, "whether the mailbox needs a person could not be kept"),
+        }
         self.tell_due().await?;
         if let Err(error) = self.join_left_over().await {
             tracing::error!(%error, "replacements whose document has come could not be looked for");
@@ -97,7 +103,7 @@ impl Gateway {
         Ok(raised)
     }
 
-    async fn raise(&self, concern: Concern) -> Result<bool, StoreError> {
+    pub(crate) async fn raise(&self, concern: Concern) -> Result<bool, StoreError> {
         let notifications = self.notifications(&concern).await?;
         let told: Vec<_> = notifications.iter().map(|each| format!("{} by {}", each.contacted, each.channel)).collect();
         let told = if told.is_empty() { "no way to tell anybody is set up".to_owned() } else { told.join(", ") };
@@ -170,11 +176,16 @@ impl Gateway {
             |of: fn(&CareHome) -> &Contact| home.as_ref().map(|home| of(home).email.clone()).unwrap_or_default();
         let mut chosen = match (concern.kind, concern.step) {
             (AlertKind::Arrived, _) => vec![(Contacted::Home, email(|home| &home.contact))],
-            (AlertKind::UnreadBeforeArrival, 1) => vec![(Contacted::Coordinator, email(|home| &home.coordinator))],
-            (AlertKind::UnreadBeforeArrival, 2) => {
+            // The directory has no address of a practice or a pharmacy: whoever runs the gateway rings them.
+            (AlertKind::UnreadBeforeArrival | AlertKind::NoticeUnread, 1) => {
+                vec![(Contacted::Coordinator, email(|home| &home.coordinator))]
+            }
+            (AlertKind::UnreadBeforeArrival | AlertKind::NoticeUnread, 2) => {
                 vec![(Contacted::Home, email(|home| &home.contact)), operations()]
             }
-            (AlertKind::UnreadBeforeArrival, _) => vec![ward()],
+            (AlertKind::UnreadBeforeArrival | AlertKind::NoticeUnread, _) => vec![ward()],
+            // Somebody else must do it: whoever keeps the directory knows who could, and the ward whom the person has.
+            (AlertKind::CareDeclined, _) => vec![operations(), ward()],
             (AlertKind::Declined, _) | (AlertKind::HeldBeforeArrival, 1) => vec![ward()],
             // The hold's owner hears of its time as well; a step later both know that the other has not ended it.
             (AlertKind::HeldBeforeArrival, 2) => vec![operations()],
@@ -193,7 +204,8 @@ impl Gateway {
     }
 
     async fn home_of(&self, concern: &Concern) -> Result<Option<CareHome>, StoreError> {
-        let (AlertKind::UnreadBeforeArrival | AlertKind::Arrived | AlertKind::NotProcessed, Some(ods)) =
+        use AlertKind::{Arrived, NotProcessed, NoticeUnread, UnreadBeforeArrival};
+        let (UnreadBeforeArrival | NoticeUnread | Arrived | NotProcessed, Some(ods)) =
             (concern.kind, &concern.recipient)
         else {
             return Ok(None);
@@ -303,6 +315,13 @@ impl Gateway {
                         concern.sender
                     );
                 }
+                if concern.kind == AlertKind::MailboxUnreadable {
+                    let since = concern.since;
+                    let _ = writeln!(
+                        text,
+                        "It was last listed at {since}. `onward status` and the log of the process say more."
+                    );
+                }
                 for number in self.numbers(concern).await? {
                     let _ = writeln!(text, "Ring {number}");
                 }
@@ -331,7 +350,7 @@ impl Gateway {
     fn link(&self, contacted: Contacted, concern: &Concern) -> Option<String> {
         let base = &self.settings.base_url;
         match (contacted, concern.delivery) {
-            _ if concern.subscription.is_some() => None,
+            _ if !concern.kind.is_of_transfer() => None,
             (Contacted::Ward, _) => None,
             (Contacted::Home | Contacted::Coordinator, Some(copy)) => Some(format!("{base}/transfers/{copy}")),
             _ => Some(format!("{base}/operations")),
@@ -407,12 +426,17 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::DeliveryFailed => "A discharge could not be delivered",
         AlertKind::NotProcessed => "A discharge was not processed by the system that it was sent to",
         AlertKind::Declined => "A home has declined somebody who is coming from hospital",
+        AlertKind::CareDeclined => {
+            "A practice or pharmacy has declined its part for somebody who is coming from hospital"
+        }
+        AlertKind::NoticeUnread => "A summary is not to be used any more, and the notice has not been read",
         AlertKind::QueuedTooLong => "Discharges to one recipient wait to be sent longer than they may",
         AlertKind::HeldBeforeArrival => "Somebody is coming from hospital, and the summary waits for a decision",
         AlertKind::HoldOverdue => "A discharge waits for a decision longer than it may",
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
         AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
+        AlertKind::MailboxUnreadable => "Our MESH mailbox cannot be read",
     }
 }
 

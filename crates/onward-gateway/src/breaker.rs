@@ -11,6 +11,8 @@ use onward_core::directory::Endpoint;
 const OPENS_AFTER: u32 = 5;
 /// How long it waits before one copy may try again.
 const PROBE_AFTER: SignedDuration = SignedDuration::from_secs(30);
+/// How often what waits for it is looked at, whatever time it has asked for.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
 /// The breakers of all endpoints, as this process has seen them.
 #[derive(Debug, Default)]
@@ -27,6 +29,7 @@ struct Breaker {
 struct Open {
     since: Timestamp,
     probe: Timestamp,
+    look: Timestamp,
 }
 
 /// An endpoint that does not answer at present.
@@ -61,6 +64,18 @@ impl Breakers {
         due
     }
 
+    /// Endpoints that do not answer, and whose waiting copies have not been looked at for a while: they may have waited long enough.
+    pub fn take_looks(&self, now: Timestamp) -> Vec<Endpoint> {
+        let mut due = Vec::new();
+        for breaker in self.lock().values_mut() {
+            if let Some(open) = breaker.open.as_mut().filter(|open| open.look <= now) {
+                open.look = now + LOOK_EVERY;
+                due.push(breaker.endpoint.clone());
+            }
+        }
+        due
+    }
+
     /// Forgets endpoints that are not used any more.
     pub fn keep(&self, used: impl Fn(&Endpoint) -> bool) {
         self.lock().retain(|_, breaker| used(&breaker.endpoint));
@@ -84,9 +99,9 @@ impl Breakers {
             return false;
         }
         let opens = breaker.open.is_none();
-        let since = breaker.open.map_or(now, |open| open.since);
+        let (since, look) = breaker.open.map_or((now, now + LOOK_EVERY), |open| (open.since, open.look));
         let probe = now + wait.map_or(PROBE_AFTER, |wait| wait.max(PROBE_AFTER));
-        breaker.open = Some(Open { since, probe });
+        breaker.open = Some(Open { since, probe, look });
         opens
     }
 
@@ -98,7 +113,7 @@ impl Breakers {
 
 impl Breaker {
     fn told(&self) -> Option<OpenEndpoint> {
-        let Open { since, probe } = self.open?;
+        let Open { since, probe, .. } = self.open?;
         Some(OpenEndpoint { endpoint: self.endpoint.clone(), since, failures: self.failures, probe })
     }
 }
@@ -138,8 +153,15 @@ mod tests {
         assert!(breakers.take_probes(at(39)).is_empty());
         assert_eq!(breakers.take_probes(at(40)), std::slice::from_ref(&one));
         assert!(breakers.take_probes(at(41)).is_empty(), "one probe at a time");
+        assert_eq!(breakers.take_looks(at(40)), std::slice::from_ref(&one));
         breakers.failed(&one, at(42), Some(SignedDuration::from_secs(300)));
         assert!(breakers.take_probes(at(300)).is_empty(), "it asked for five minutes");
+        assert!(breakers.take_looks(at(69)).is_empty());
+        assert_eq!(
+            breakers.take_looks(at(70)),
+            std::slice::from_ref(&one),
+            "and what waits for it is looked at meanwhile"
+        );
         assert_eq!(breakers.take_probes(at(342)), std::slice::from_ref(&one));
         assert_eq!(breakers.open()[0].since, at(10));
         breakers.keep(|endpoint| *endpoint != other);

@@ -7,7 +7,7 @@ use onward_core::{BulkId, DeliveryId, OdsCode, Timestamp, TransferId};
 
 use crate::Gateway;
 use crate::explore::{everything, told};
-use crate::operate::named;
+use crate::operate::{RESUMED, named};
 
 /// Entries about one thing, or about how the gateway is run, that are read at most to find who decided.
 const LOOKED_THROUGH: u32 = 200;
@@ -73,7 +73,7 @@ impl Gateway {
     /// # Errors
     /// When the store cannot be read.
     pub async fn resumed_by(&self, recipient: Option<&OdsCode>) -> Result<Option<Decision>, StoreError> {
-        self.configured_by(&format!("{} resumed by ", named(recipient)), Verb::Resumed).await
+        self.configured_by(&format!("{} {RESUMED} ", named(recipient)), Verb::Resumed).await
     }
 
     /// Who stopped the sending again of many copies; none where the log tells none.

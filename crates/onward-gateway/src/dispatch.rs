@@ -2,12 +2,13 @@
 
 mod addressee;
 mod answered;
+mod giving_up;
 mod running;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use onward_core::TRACES;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Basis};
 use onward_core::directory::Endpoint;
@@ -23,8 +24,6 @@ use crate::Gateway;
 
 /// How long an idle dispatcher waits before it looks again without having been woken.
 const IDLE: Duration = Duration::from_millis(500);
-/// So long between two attempts no schedule waits: somebody has paused it, or its endpoint is left alone but for probes of other copies.
-const PAUSE: SignedDuration = SignedDuration::from_hours(24);
 
 impl Gateway {
     /// Sends what is due until `stop` turns true; then ends what has begun. Woken by every acceptance. When the store cannot claim or
@@ -141,6 +140,25 @@ impl Gateway {
         AttemptEnd { delivery: record.id, token: lease.token, outcome, at, audit }
     }
 
+    /// The end of an attempt in which this gateway itself failed (a panic): a person's, for the next one would end so too. Nothing of the
+    /// content is read for its entry, in case that was it.
+    fn broken_off(&self, lease: &Lease) -> AttemptEnd {
+        let record = &lease.delivery;
+        let reason = "the attempt broke off by a fault of this gateway; it may have arrived".to_owned();
+        tracing::error!(delivery = %record.id, attempt = lease.attempt, "an attempt broke off by a fault of this gateway");
+        let entry = AuditEntry {
+            success: false,
+            transfer: Some(record.transfer),
+            delivery: Some(record.id),
+            recipient: Some(record.recipient.clone()),
+            patient: record.patient.clone().filter(|_| record.kind != RecipientKind::Sender),
+            content_sha256: Some(crate::sha256_hex(&lease.rendition.body)),
+            ..AuditEntry::new(AuditWord::DeliveryFailed, self.clock.now(), Agent::gateway(), reason.clone())
+        };
+        let (at, audit) = (self.clock.now(), vec![self.journal.row(&entry)]);
+        AttemptEnd { delivery: record.id, token: lease.token, outcome: AttemptOutcome::Failed { reason }, at, audit }
+    }
+
     /// Whether the endpoint answers; a refusal of one copy is an answer too. The inbox is our own.
     fn note_health(&self, record: &DeliveryRecord, sent: &Result<Sent, SendError>) {
         if record.endpoint.kind() == TransportKind::Inbox {
@@ -183,26 +201,10 @@ impl Gateway {
                 let schedule = self.settings.schedule(lease.delivery.endpoint.kind());
                 let reason = error.to_string();
                 if self.is_given_up(&lease.delivery, now, schedule.give_up_after).await {
-                    let hours = schedule.give_up_after.as_hours();
-                    return AttemptOutcome::Failed { reason: format!("given up after {hours} hours: {reason}") };
+                    return AttemptOutcome::Failed { reason: giving_up::told(schedule.give_up_after, &reason) };
                 }
                 let at = schedule.next_attempt(lease.delivery.id, lease.attempt, now, retry_after(&error));
                 AttemptOutcome::Retry { at, reason }
-            }
-        }
-    }
-
-    /// Whether a copy has been tried for so long. One that a person sent again, or that a pause held back, begins anew; where that cannot
-    /// be read it is tried on.
-    async fn is_given_up(&self, record: &DeliveryRecord, now: Timestamp, after: SignedDuration) -> bool {
-        if now.duration_since(record.created) <= after {
-            return false;
-        }
-        match self.store.tried_since(record.id, PAUSE.min(after)).await {
-            Ok(since) => since.is_none_or(|since| now.duration_since(since) > after),
-            Err(error) => {
-                tracing::error!(%error, delivery = %record.id, "since when a copy is tried could not be read");
-                false
             }
         }
     }

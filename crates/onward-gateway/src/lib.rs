@@ -40,6 +40,7 @@ mod needs;
 mod objection;
 pub mod operate;
 mod order;
+mod pausing;
 pub mod prepare;
 pub mod recall;
 pub mod reconcile;

@@ -9,7 +9,7 @@ use onward_core::client::Client;
 use onward_core::directory::Endpoint;
 use onward_core::state::{Departure, EndReason, RecipientKind};
 use onward_core::store::{
-    DeliveryRecord, Ending, NewDelivery, Notice, Predecessor, StoreError, TakeBack, TransferRecord,
+    DeliveryRecord, Ending, NewDelivery, Notice, Predecessor, Store, StoreError, TakeBack, TransferRecord,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::read;
@@ -404,6 +404,26 @@ pub fn may_have_it(copy: &DeliveryRecord) -> bool {
     copy.opened.is_some()
         || copy.attempts > 0
         || !matches!(copy.state, DeliveryState::Queued | DeliveryState::Withdrawn)
+}
+
+/// Copies whose recipient has refused the later version that took their place, or could not be sent it, each with that one: there the
+/// earlier may still be in use.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn not_taken(
+    store: &dyn Store,
+    transfer: &TransferRecord,
+) -> Result<Vec<(DeliveryId, DeliveryRecord)>, StoreError> {
+    use onward_core::state::DeliveryState::{Failed, Rejected};
+    let mut found = Vec::new();
+    for copy in transfer.copies() {
+        let Some(by) = copy.ended.and_then(|ended| ended.by) else { continue };
+        let later = store.delivery(by).await?;
+        let is_not_taken = |later: &DeliveryRecord| later.ended.is_none() && matches!(later.state, Rejected | Failed);
+        found.extend(later.filter(is_not_taken).map(|later| (copy.id, later)));
+    }
+    Ok(found)
 }
 
 /// What a recipient is told.

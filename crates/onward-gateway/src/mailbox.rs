@@ -4,11 +4,14 @@
 //! is left alone for a while, told in the log, and counted for whoever watches.
 
 mod standing;
+mod watching;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::{Client, Role};
 use onward_core::directory::Endpoint;
@@ -29,6 +32,9 @@ use crate::prepare::read_tree;
 pub(crate) use standing::Looks;
 pub use standing::Standing;
 
+/// A message at which this gateway itself failed: it may do so every time.
+const BROKEN: &str = "a fault of this gateway broke its collection off";
+
 /// One message could not be dealt with now; it stays in the mailbox.
 #[derive(Debug, thiserror::Error)]
 enum Stay {
@@ -40,6 +46,8 @@ enum Stay {
     NotScanned(#[from] NotScanned),
     #[error("the send that a report is about has not ended")]
     Running,
+    #[error("{BROKEN}")]
+    Broken,
 }
 
 impl Gateway {
@@ -87,7 +95,9 @@ impl Gateway {
             if self.looks.waits(&id, self.clock.now()) {
                 continue;
             }
-            match self.collect_one(mailbox, &id).await {
+            // A fault in one message is that message's alone.
+            let collected = AssertUnwindSafe(self.collect_one(mailbox, &id)).catch_unwind().await;
+            match collected.unwrap_or(Err(Stay::Broken)) {
                 Ok(()) => {
                     self.looks.left(&id);
                     done += 1;
@@ -115,7 +125,8 @@ impl Gateway {
     /// A message could not be dealt with. Where another gateway took it meanwhile, MESH does not have it any more.
     async fn keep(&self, mailbox: &dyn Mailbox, id: &str, error: &Stay) {
         let for_good = match error {
-            Stay::Mesh(SendError::Permanent { reason }) => Some(reason),
+            Stay::Mesh(SendError::Permanent { reason }) => Some(reason.as_str()),
+            Stay::Broken => Some(BROKEN),
             _ => None,
         };
         let is_first = self.looks.stays(id, for_good.is_some(), self.clock.now());

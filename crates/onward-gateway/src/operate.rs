@@ -22,6 +22,11 @@ use crate::shown::Shown;
 /// Copies that one decision sends again at most.
 pub const BULK_MAX: u32 = 500;
 
+/// After the name of whom it concerns, how an entry tells that a pause began.
+pub(crate) const PAUSED: &str = "paused by";
+/// The same, that it ended.
+pub(crate) const RESUMED: &str = "resumed by";
+
 /// What the board shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BoardFilter {
@@ -265,7 +270,7 @@ impl Gateway {
     /// # Errors
     /// When the store cannot commit.
     pub async fn pause(&self, recipient: Option<OdsCode>, decider: &Decider<'_>) -> Result<bool, StoreError> {
-        let row = self.configured(decider, format!("{} paused by", named(recipient.as_ref())));
+        let row = self.configured(decider, format!("{} {PAUSED}", named(recipient.as_ref())));
         let pause =
             Pause { recipient, reason: decider.reason.to_owned(), by: decider.by.to_owned(), since: self.clock.now() };
         self.store.pause(pause, vec![row]).await
@@ -276,7 +281,7 @@ impl Gateway {
     /// # Errors
     /// When the store cannot commit.
     pub async fn resume(&self, recipient: Option<&OdsCode>, decider: &Decider<'_>) -> Result<bool, StoreError> {
-        let row = self.configured(decider, format!("{} resumed by", named(recipient)));
+        let row = self.configured(decider, format!("{} {RESUMED}", named(recipient)));
         let ended = self.store.resume(recipient, vec![row]).await?;
         self.work.notify_one();
         Ok(ended)

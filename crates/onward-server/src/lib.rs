@@ -6,6 +6,7 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+mod background;
 pub mod bench;
 pub mod cli;
 pub mod config;

@@ -12,6 +12,7 @@ use onward_core::store::subscriptions::SubscriptionStatus;
 use onward_gateway::breaker::OpenEndpoint;
 use onward_gateway::mailbox::Standing as Mailbox;
 
+use crate::background::Fallen;
 use crate::witnessing::Standing as WitnessStanding;
 
 /// The page.
@@ -95,6 +96,21 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         (format!("{{kind=\"{kind}\"}}"), count)
     });
     family("alerts_open", "gauge", "What needs a person now, by kind.", alerts.collect());
+    let of_work = |value: fn(&Fallen) -> u64| {
+        standing.background.iter().map(|fallen| (format!("{{work=\"{}\"}}", fallen.0), value(fallen))).collect()
+    };
+    family(
+        "background_faults_total",
+        "counter",
+        "Times that background work of this gateway fell by a fault of its own and had to begin again.",
+        of_work(|(_, faults, _)| *faults),
+    );
+    family(
+        "background_down",
+        "gauge",
+        "1 while background work of this gateway has fallen and not begun again.",
+        of_work(|(.., is_down)| u64::from(*is_down)),
+    );
     let open = TransportKind::ALL.iter().filter(|kind| **kind != TransportKind::Inbox).map(|kind| {
         let count = standing.open.iter().filter(|open| open.endpoint.kind() == *kind).count();
         (format!("{{transport=\"{kind}\"}}"), u64::try_from(count).unwrap_or(u64::MAX))
@@ -224,6 +240,8 @@ pub struct Standing {
     pub shipped: Vec<(&'static str, u64)>,
     /// Entries that the syslog receiver has not taken, and whether it takes none; none where nothing is forwarded.
     pub syslog: Option<(u64, bool)>,
+    /// How the background work of this gateway stands.
+    pub(crate) background: Vec<Fallen>,
 }
 
 #[cfg(test)]
@@ -276,6 +294,7 @@ mod tests {
             witnesses,
             shipped,
             syslog,
+            background: vec![("alerts", 0, false), ("dispatcher", 4, true)],
         };
         let page = page(&figures, &standing, now);
         let told = crate::cli::operations::Told::read(&page);
@@ -290,6 +309,9 @@ mod tests {
             "onward_oldest_unread_by_kind_seconds{kind=\"covering-practice\"} 0",
             "onward_holds_overdue 1",
             "onward_paused_recipients 2",
+            "onward_background_faults_total{work=\"alerts\"} 0",
+            "onward_background_faults_total{work=\"dispatcher\"} 4",
+            "onward_background_down{work=\"dispatcher\"} 1",
             "onward_large_message_kilobytes 1900",
             "onward_large_message_scanning_kilobytes 5700",
             "onward_subscriptions{status=\"active\"} 2",

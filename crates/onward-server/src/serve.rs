@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use onward_connect::http::HttpClient;
 use onward_core::store::{Store, StoreError};
+use onward_gateway::Gateway;
 use onward_gateway::breaker::Breakers;
 use onward_ledger::SigningKeys;
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{self, App, Tenure};
 use crate::auth::refusals;
+use crate::background::Tasks;
 use crate::config::{Config, Traces};
 use crate::hardening::Posture;
 use crate::listener::{Patience, Tls};
@@ -39,6 +41,7 @@ pub struct Running {
     /// Where the operations listener is.
     pub operations_address: std::net::SocketAddr,
     stop: watch::Sender<bool>,
+    listeners: JoinSet<()>,
     tasks: JoinSet<()>,
 }
 
@@ -91,42 +94,49 @@ impl Running {
             .with_context(|| format!("listening on {}", config.server.operations_listen))?;
         let (address, operations_address) = (public.local_addr()?, operations.local_addr()?);
         let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
         let gateway = Arc::clone(&app.gateway);
-        if let Some(tls) = &tls {
-            let (gateway, exchanges) = (Arc::clone(&gateway), tls.exchanges());
-            tasks.spawn(in_force::note_exchanges_until(gateway, exchanges, in_force::node(), stopped.clone()));
-            tasks.spawn(Arc::clone(tls).reload_until(stopped.clone()));
-        }
         // In the clear on this machine only, as the configuration's check says.
         let operations_tls = tls.clone().filter(|_| !operations_address.ip().is_loopback());
         let patience = Patience::of(&config.server);
-        tasks.spawn(listener::serve(public, tls, api::router(&app), patience, stopped.clone()));
-        tasks.spawn(listener::serve(
+        let mut listeners = JoinSet::new();
+        listeners.spawn(listener::serve(public, tls.clone(), api::router(&app), patience, stopped.clone()));
+        listeners.spawn(listener::serve(
             operations,
             operations_tls,
             operations_router(&app, &posture),
             patience,
             stopped.clone(),
         ));
-        tasks.spawn(Arc::clone(&gateway).dispatch_until(stopped.clone()));
-        tasks.spawn(Arc::clone(&gateway).alert_until(stopped.clone()));
-        tasks.spawn(Arc::clone(&gateway).resend_many_until(stopped.clone()));
-        tasks.spawn(Arc::clone(&gateway).ask_again_until(stopped.clone()));
-        tasks.spawn(Arc::clone(&gateway).call_subscribers_until(stopped.clone()));
-        tasks.spawn(refusals::tell_until(Arc::clone(&app), stopped.clone()));
-        let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
-        tasks.spawn(Arc::clone(&gateway).poll_mailbox_until(poll, stopped.clone()));
-        let every = Duration::from_secs(u64::from(config.audit.checkpoint_seconds.max(1)));
-        if let Some(forwarding) = &app.forwarding {
-            tasks.spawn(Arc::clone(forwarding).until(Arc::clone(&gateway), stopped.clone()));
+        let mut tasks = Tasks::new(Arc::clone(&app.background), stopped);
+        if let Some(tls) = &tls {
+            let gateway = Arc::clone(&gateway);
+            tasks.keep("tls-exchanges", tls, move |tls, stop| {
+                in_force::note_exchanges_until(Arc::clone(&gateway), tls.exchanges(), in_force::node(), stop)
+            });
+            tasks.keep("tls-files", tls, Tls::reload_until);
         }
-        let witnessing = Arc::clone(&app.witnessing);
-        let log = signing_key.verifying_keys().clone();
-        tasks.spawn(witnessing.until(Arc::clone(&gateway), log, every, stopped.clone()));
-        tasks.spawn(gateway.checkpoint_until(signing_key, every, stopped));
+        tasks.keep("dispatcher", &gateway, Gateway::dispatch_until);
+        tasks.keep("alerts", &gateway, Gateway::alert_until);
+        tasks.keep("resending", &gateway, Gateway::resend_many_until);
+        tasks.keep("asking-again", &gateway, Gateway::ask_again_until);
+        tasks.keep("calls", &gateway, Gateway::call_subscribers_until);
+        tasks.keep("refusals", &app, refusals::tell_until);
+        let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
+        tasks.keep("mailbox", &gateway, move |gateway, stop| gateway.poll_mailbox_until(poll, stop));
+        if let Some(forwarding) = &app.forwarding {
+            let gateway = Arc::clone(&gateway);
+            tasks.keep("syslog", forwarding, move |forwarding, stop| forwarding.until(Arc::clone(&gateway), stop));
+        }
+        let every = Duration::from_secs(u64::from(config.audit.checkpoint_seconds.max(1)));
+        let (own, log) = (Arc::clone(&gateway), signing_key.verifying_keys().clone());
+        tasks.keep("witnesses", &app.witnessing, move |witnessing, stop| {
+            witnessing.until(Arc::clone(&own), log.clone(), every, stop)
+        });
+        tasks.keep("checkpoints", &gateway, move |gateway, stop| {
+            gateway.checkpoint_until(Arc::clone(&signing_key), every, stop)
+        });
         tracing::info!(%address, %operations_address, hardening = %posture, "serving");
-        Ok(Self { app, address, operations_address, stop, tasks })
+        Ok(Self { app, address, operations_address, stop, listeners, tasks: tasks.begun() })
     }
 
     /// Exports traces as well.
@@ -134,10 +144,16 @@ impl Running {
         self.tasks.spawn(ended.export_until(http, traces.clone(), self.stop.subscribe()));
     }
 
+    /// Waits until a listener ends that nobody has told to: nobody can ask for anything then.
+    async fn deaf(&mut self) {
+        self.listeners.join_next().await;
+    }
+
     /// Lets open requests and attempts finish, and ends; what takes longer than [`DRAIN`] is broken off, as a crash would.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
-        if !finished(&mut self.tasks, DRAIN).await {
+        let ended = tokio::join!(finished(&mut self.listeners, DRAIN), finished(&mut self.tasks, DRAIN));
+        if ended != (true, true) {
             tracing::warn!("stopped before everything had finished");
         }
     }
@@ -154,7 +170,7 @@ async fn finished(tasks: &mut JoinSet<()>, within: Duration) -> bool {
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// As [`Running::start`].
+/// As [`Running::start`]; and when a listener ends by itself.
 pub async fn run(config: &Config, posture: Posture, traces: Option<Ended>) -> anyhow::Result<()> {
     // The usual message of a panic may quote what was being read: only its place is told.
     std::panic::set_hook(Box::new(|panic| {
@@ -166,12 +182,15 @@ pub async fn run(config: &Config, posture: Posture, traces: Option<Ended>) -> an
         running.export(ended, traces, app::traces_http(config, traces)?);
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-    }
+    let is_deaf = tokio::select! {
+        _ = terminate.recv() => false,
+        interrupted = tokio::signal::ctrl_c() => { interrupted?; false }
+        () = running.deaf() => true,
+    };
     tracing::info!("stopping: open requests and attempts finish first");
     running.stop().await;
+    // Whoever supervises the process starts it again.
+    anyhow::ensure!(!is_deaf, "a listener ended by a fault of this gateway");
     Ok(())
 }
 
@@ -267,6 +286,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
                 witnesses: app.witnessing.standing(),
                 shipped: app.witnessing.shipped(),
                 syslog,
+                background: app.background.standing(),
             };
             ([(header::CONTENT_TYPE, kind)], crate::metrics::page(&figures, &standing, now)).into_response()
         }
@@ -279,7 +299,12 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 
 async fn ready(app: Arc<App>, told: String) -> (StatusCode, String) {
     match app.gateway.store().ready().await {
-        Ok(()) => (StatusCode::OK, told),
+        Ok(()) => match app.background.down().as_slice() {
+            [] => (StatusCode::OK, told),
+            down => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("fallen, and not begun again yet: {}\n", down.join(", ")))
+            }
+        },
         Err(error) => {
             tracing::error!(%error, "not ready");
             (StatusCode::SERVICE_UNAVAILABLE, "the store cannot commit\n".to_owned())

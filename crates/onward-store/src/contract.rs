@@ -170,7 +170,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, operations:
             what_has_not_left_is_counted_by_cause,
             a_retry_is_the_same_and_a_replay_is_labelled,
-            a_copy_is_tried_anew_after_a_person_or_a_pause,
+            a_copy_waits_since_a_person_sent_it_and_is_given_up_unsent,
             many_copies_are_sent_again_by_one_decision,
             two_people_decide_together,
         );
@@ -183,6 +183,8 @@ macro_rules! every_contract {
             what_waits_too_long_to_be_sent_is_told_once_for_each_recipient,
             what_is_held_when_the_person_comes_climbs_its_ladder,
             what_a_system_refuses_needs_a_person_and_what_a_home_declines_its_ward,
+            a_notice_to_stop_that_nobody_opens_climbs_its_ladder,
+            what_no_row_tells_is_cleared_by_who_knows,
             a_home_is_told_of_what_waits_where_that_is_asked_for,
             a_notification_is_due_until_it_has_ended,
         );

@@ -77,13 +77,32 @@ pub(crate) fn unprocessed(row: &str) -> String {
     format!("({row}state = 'rejected' AND {row}ended IS NULL AND {row}code NOT IN ({REFUSALS_OF_PEOPLE}))")
 }
 
-/// [`onward_core::store::Store::tried_since`]: the copy is `$1`, the pause `$2`.
-pub(crate) const TRIED_SINCE: &str =
-    "SELECT min(a.started) AS since FROM attempts a WHERE a.delivery = $1 AND a.attempt >= coalesce(
-         (SELECT max(later.attempt) FROM attempts later
-              JOIN attempts earlier ON earlier.delivery = later.delivery AND earlier.attempt = later.attempt - 1
-          WHERE later.delivery = $1
-              AND (earlier.outcome IN ('sent', 'failed') OR later.started - earlier.started > CAST($2 AS BIGINT))), 0)";
+/// When a queued copy `d` was last queued: attempts that are tried again leave it so.
+pub(crate) const QUEUED_SINCE: &str =
+    "(SELECT min(h.at) FROM delivery_history h WHERE h.delivery = d.id AND h.version > coalesce(
+     (SELECT max(p.version) FROM delivery_history p WHERE p.delivery = d.id AND p.state <> 'queued'), 0))";
+
+/// [`onward_core::store::Store::queued_since`]: the copy is `$1`.
+pub(crate) fn queued_since() -> String {
+    format!("SELECT {QUEUED_SINCE} AS since FROM deliveries d WHERE d.id = $1 AND d.state = 'queued'")
+}
+
+/// [`onward_core::store::Store::overdue`], by the index of what is queued or has failed: `$1` is the moment, `$2` what the endpoints are
+/// compared with, `$3` the limit.
+pub(crate) fn overdue(is_one_of_them: &str) -> String {
+    format!(
+        "SELECT q.id, q.recipient, q.queued FROM (SELECT d.id, d.recipient, {QUEUED_SINCE} AS queued FROM deliveries d
+             WHERE d.state IN ('queued', 'failed') AND d.state = 'queued' AND d.created <= $1 AND d.endpoint {is_one_of_them}
+                 AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient OR p.recipient = '*')) q
+         WHERE q.queued <= $1 ORDER BY q.queued, q.id LIMIT $3"
+    )
+}
+
+/// Gives up, because of `$1`, at `$2` the copy `$3` of version `$4`, unless it is leased at `$5`.
+pub(crate) const GIVE_UP: &str =
+    "UPDATE deliveries SET state = 'failed', version = version + 1, next_attempt = NULL, lease_token = NULL,
+         lease_until = NULL, reason = $1, words = NULL, changed = $2
+     WHERE id = $3 AND version = $4 AND state = 'queued' AND (lease_until IS NULL OR lease_until <= $5)";
 
 /// Queues a copy again: parameter 1 is the moment, 2 the copy, 3 what a replay is labelled with, 4 whether it is one, 5 whether it is one
 /// of many. What an answer said of it is its history's.

@@ -16,7 +16,7 @@ use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::reporting::{HeldPerson, ReportedCopy, ReportedTransfer};
 use onward_core::store::{
     Accepted, Arrival, CopyChange, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest, Figures, HeldTransfer,
-    HoldSeen, KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Pause, PendingErasure,
+    HoldSeen, KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Overdue, Pause, PendingErasure,
     Predecessor, ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord, Waiting,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
@@ -53,6 +53,15 @@ fn unless_erased<T>(read: Result<T, Unread>) -> Result<Option<T>, Unread> {
 /// A sealed column that may be NULL.
 fn opened(columns: &Columns<'_>, keys: &Keychain, place: Place<'_>) -> Result<Option<Vec<u8>>, Unread> {
     columns.get::<Option<Vec<u8>>>(place.column)?.map(|sealed| keys.open(place, &sealed)).transpose()
+}
+
+/// Of a row of [`crate::query::overdue`].
+pub(crate) fn overdue(columns: &Columns<'_>) -> Result<Overdue, Corrupt> {
+    Ok(Overdue {
+        delivery: columns.parsed("id")?,
+        recipient: columns.parsed("recipient")?,
+        queued: columns.moment("queued")?,
+    })
 }
 
 /// Where a copy comes from.

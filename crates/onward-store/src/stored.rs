@@ -1,6 +1,7 @@
 //! How values of the core look in the columns of every engine.
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use onward_core::directory::Hub;
 
 /// A moment as stored: microseconds since 1970, which hold every `Timestamp`.
 pub(crate) fn micros(at: Timestamp) -> i64 {
@@ -39,6 +40,21 @@ pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("our own structure serializes")
 }
 
+/// How the stored endpoints behind a hub begin, in lower case. They are compared as texts: a damaged one must not keep others from being
+/// claimed.
+pub(crate) fn beginnings(hub: &Hub) -> Vec<String> {
+    match hub {
+        Hub::Mesh => ["mesh", "gp-routing"].map(|tag| format!("{{\"transport\":\"{tag}\"")).into(),
+        Hub::Host(host) => {
+            let host = json(host);
+            let host = host.trim_matches('"');
+            let ends = ["/", "?", "#", "\""];
+            let of = |tag: &str| ends.map(|end| format!("{{\"transport\":\"{tag}\",\"url\":\"https://{host}{end}"));
+            [of("https"), of("process-message")].concat()
+        }
+    }
+}
+
 /// A count or size as stored.
 pub(crate) fn stored_count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -46,7 +62,35 @@ pub(crate) fn stored_count(count: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use onward_core::directory::Endpoint;
+
     use super::*;
+
+    #[test]
+    fn every_endpoint_is_found_behind_its_hub_and_behind_no_other() {
+        let url = |url: &str| url.to_owned();
+        let endpoints = [
+            Endpoint::Inbox {},
+            Endpoint::Https { url: url("https://one.example/in") },
+            Endpoint::ProcessMessage { url: url("HTTPS://One.example?to=fhir") },
+            Endpoint::Https { url: url("https://one.example") },
+            Endpoint::Https { url: url("https://one.example:8443/in") },
+            Endpoint::ProcessMessage { url: url("https://one.example.org/fhir") },
+            Endpoint::Mesh { mailbox: "X26ABC1".parse().expect("a mailbox"), workflow: None },
+            Endpoint::Mesh { mailbox: "X26ABC2".parse().expect("a mailbox"), workflow: "TOC_FHIR".parse().ok() },
+            Endpoint::GpRouting { workflow: None },
+            Endpoint::GpRouting { workflow: "TOC_FHIR".parse().ok() },
+        ];
+        let hubs: std::collections::BTreeSet<_> = endpoints.iter().filter_map(Endpoint::hub).collect();
+        assert_eq!(hubs.len(), 4, "{hubs:?}");
+        for hub in &hubs {
+            for endpoint in &endpoints {
+                let stored = json(endpoint).to_lowercase();
+                let found = beginnings(hub).iter().any(|begins| stored.starts_with(begins));
+                assert_eq!(found, endpoint.hub().as_ref() == Some(hub), "{hub:?} {endpoint:?}");
+            }
+        }
+    }
 
     #[test]
     fn every_moment_survives_to_the_microsecond() {

@@ -24,6 +24,10 @@ words!(
         NotProcessed = "not-processed",
         /// A home declined somebody who comes from hospital, and the ward must know before they are sent.
         Declined = "declined",
+        /// A practice or a pharmacy declined its part: the person comes to a home all the same, and somebody else must do it.
+        CareDeclined = "care-declined",
+        /// Nobody has opened a notice that a version is not to be used any more.
+        NoticeUnread = "notice-unread",
         /// Copies wait to be sent for longer than they may: their recipient does not answer, or a pause was forgotten. One for
         /// each recipient, about the copy that waits the longest.
         QueuedTooLong = "queued-too-long",
@@ -37,6 +41,8 @@ words!(
         AcknowledgementMissing = "acknowledgement-missing",
         /// A client's subscription was given up: its system is not called any more, and may not know.
         SubscriptionFailed = "subscription-failed",
+        /// Our own MESH mailbox cannot be read: answers and discharges that came there wait unseen.
+        MailboxUnreadable = "mailbox-unreadable",
     }
 );
 
@@ -45,6 +51,12 @@ impl AlertKind {
     #[must_use]
     pub fn is_trouble(self) -> bool {
         self != Self::Arrived
+    }
+
+    /// It is about a transfer, or something of one.
+    #[must_use]
+    pub fn is_of_transfer(self) -> bool {
+        !matches!(self, Self::SubscriptionFailed | Self::MailboxUnreadable)
     }
 }
 
@@ -91,7 +103,8 @@ words!(
 pub struct Deadlines {
     /// A home must have opened its copy so long before the person is expected, and nothing may be held then.
     pub unread_before_arrival: SignedDuration,
-    /// But nobody is called before a copy or a hold has waited this long.
+    /// But nobody is called before a copy or a hold has waited this long; because of a notice that a version is not to be used any more
+    /// they are then.
     pub grace: SignedDuration,
     /// Time between two steps of an escalation.
     pub step: SignedDuration,
@@ -112,9 +125,9 @@ pub struct Concern {
     pub kind: AlertKind,
     /// Step of the escalation, from 1: the coordinator, the home, the ward; of a hold the ward, whoever runs the gateway, both.
     pub step: u32,
-    /// The transfer; none where it is about a subscription.
+    /// The transfer; none where it is about a subscription, or the mailbox.
     pub transfer: Option<TransferId>,
-    /// Who sent it, or whose subscription it is.
+    /// Who sent it, or whose subscription or mailbox it is.
     pub sender: OdsCode,
     /// The copy.
     pub delivery: Option<DeliveryId>,
@@ -129,7 +142,7 @@ pub struct Concern {
 }
 
 impl Concern {
-    /// What it is about: the hold, else the copy, else the transfer, else the subscription.
+    /// What it is about: the hold, else the copy, else the transfer, else the subscription; nil of the mailbox, which is one.
     #[must_use]
     pub fn subject(&self) -> Uuid {
         let hold = self.hold.map(|id| id.0);
@@ -245,6 +258,9 @@ pub trait AlertStore: Send + Sync + 'static {
     async fn raise_alert(&self, alert: NewAlert) -> Result<bool, StoreError>;
     /// Clears the alerts of what is over at `now`, and drops the notifications that nobody has sent yet. Gives how many.
     async fn settle_alerts(&self, now: Timestamp) -> Result<u64, StoreError>;
+    /// Clears what is open of this kind about this subject, where nothing that is stored tells that it is over, and drops the notifications
+    /// that nobody has sent yet; whether anything was.
+    async fn clear_alert(&self, kind: AlertKind, subject: Uuid, at: Timestamp) -> Result<bool, StoreError>;
     /// Takes up to 200 notifications that are due at `now`. Nobody else gets them before `again`; whoever takes one and dies
     /// leaves it due then.
     async fn take_notifications(&self, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotification>, StoreError>;

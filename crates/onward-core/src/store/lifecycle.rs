@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Lease, NewDelivery, NewHold};
 use crate::audit::AuditRow;
-use crate::directory::Endpoint;
+use crate::directory::{Endpoint, Hub};
 use crate::state::EndReason;
 use crate::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 
@@ -124,6 +124,8 @@ pub struct Claim {
     pub limit: u32,
     /// Nothing for these endpoints: they do not answer at present.
     pub except: Vec<Endpoint>,
+    /// Nothing for any endpoint behind these: there is no place for it.
+    pub full: Vec<Hub>,
     /// Only for this endpoint.
     pub only: Option<Endpoint>,
     /// What is audited of each lease, in the transaction that leases: before a byte can leave.
@@ -165,7 +167,7 @@ impl Claim {
     /// Whatever is due, with nothing audited of it: for what sends nothing.
     #[must_use]
     pub fn due(now: Timestamp, lease_until: Timestamp, limit: u32) -> Self {
-        Self { now, lease_until, limit, except: Vec::new(), only: None, intent: Intent::none() }
+        Self { now, lease_until, limit, except: Vec::new(), full: Vec::new(), only: None, intent: Intent::none() }
     }
 }
 
@@ -178,6 +180,32 @@ pub struct Renewal {
     pub lease_until: Timestamp,
     /// The copies, with the tokens of their leases.
     pub held: Vec<(DeliveryId, u64)>,
+}
+
+/// A copy that waits to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    /// It.
+    pub delivery: DeliveryId,
+    /// Its recipient.
+    pub recipient: OdsCode,
+    /// Since when.
+    pub queued: Timestamp,
+}
+
+/// A copy that is left to a person although nobody has just tried to send it.
+#[derive(Debug, Clone)]
+pub struct GivenUp {
+    /// It.
+    pub delivery: DeliveryId,
+    /// Its version.
+    pub expected_version: u64,
+    /// Why; no patient data.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
 }
 
 /// A recipient, or everybody, to whom nothing is sent until a person says so. Nothing is discarded.

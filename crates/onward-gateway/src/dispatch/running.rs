@@ -1,16 +1,17 @@
 //! Copies on their way. Each has its end committed when its own attempt ends, and its lease renewed while it lasts: a partner that takes
-//! its time keeps the places of its own copies, and nobody else's.
+//! its time keeps the places of its own copies, and nobody else's; nor has MESH all of them, behind which each mailbox is an endpoint.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use onward_core::DeliveryId;
 use onward_core::audit::AuditRow;
-use onward_core::directory::Endpoint;
+use onward_core::directory::{Endpoint, Hub};
 use onward_core::store::{AttemptEnd, Claim, Lease, Renewal, StoreError};
 use tokio::time::Instant;
 
@@ -43,9 +44,9 @@ struct Held {
 }
 
 impl Held {
-    /// The inbox is our own: what is placed there ends at once.
-    fn takes_a_place(&self) -> bool {
-        !self.probe && self.endpoint != Endpoint::Inbox {}
+    /// Where it takes a place. The inbox is our own: what is placed there ends at once.
+    fn place(&self) -> Option<Hub> {
+        self.endpoint.hub().filter(|_| !self.probe)
     }
 }
 
@@ -73,7 +74,7 @@ impl<'g> Running<'g> {
     }
 
     /// Begins what is due, as far as there are places; the number begun. What is paused is read with every claim. Endpoints that do
-    /// not answer are left out, but for one copy that probes, beside the places. No endpoint has all places, and inboxes need none.
+    /// not answer are left out, but for one copy that probes, beside the places. No hub has all places, and inboxes need none.
     pub(super) async fn fill(&mut self) -> Result<usize, StoreError> {
         let gateway = self.gateway;
         let now = gateway.clock.now();
@@ -83,12 +84,10 @@ impl<'g> Running<'g> {
             Claim { intent: gateway.intent(), ..Claim::due(now, until, limit) }
         };
         let places = places(gateway);
-        let sending = self.held.values().filter(|held| held.takes_a_place()).map(|held| &held.endpoint);
-        let (taken, busiest, full) = taken(sending, share(places));
+        let (taken, busiest, full) = taken(self.held.values().filter_map(Held::place), share(places));
         let claim = if taken < places {
-            let mut except: Vec<_> = gateway.breakers.open().into_iter().map(|open| open.endpoint).collect();
-            except.extend(full);
-            Claim { except, ..due((places - taken).min(share(places) - busiest)) }
+            let except = gateway.breakers.open().into_iter().map(|open| open.endpoint).collect();
+            Claim { except, full, ..due((places - taken).min(share(places) - busiest)) }
         } else {
             Claim { only: Some(Endpoint::Inbox {}), ..due(places) }
         };
@@ -99,6 +98,7 @@ impl<'g> Running<'g> {
             let leases = self.meanwhile(gateway.store.claim(claim)).await?;
             begun += self.begin(leases, until, true);
         }
+        self.meanwhile(gateway.give_up_waiting(now)).await?;
         Ok(begun)
     }
 
@@ -112,7 +112,9 @@ impl<'g> Running<'g> {
             self.held.insert((lease.delivery.id, lease.token), held);
             let gateway = self.gateway;
             self.attempts.push(Box::pin(async move {
-                let end = gateway.attempt(&lease).await;
+                // A fault in one attempt is that copy's alone: the others go on, and their ends are committed.
+                let attempt = AssertUnwindSafe(gateway.attempt(&lease)).catch_unwind().await;
+                let end = attempt.unwrap_or_else(|_| gateway.broken_off(&lease));
                 (lease, end)
             }));
         }
@@ -212,24 +214,21 @@ fn places(gateway: &Gateway) -> usize {
     usize::try_from(gateway.settings.workers).unwrap_or(usize::MAX).max(1)
 }
 
-/// The places that one endpoint may have: not all, where there are several.
+/// The places that one hub may have: not all, where there are several.
 fn share(places: usize) -> usize {
     if places < 2 { 1 } else { places - (places / 4).max(1) }
 }
 
-/// Places taken; by the busiest endpoint that may have more; and the endpoints that may not.
-fn taken<'e>(sending: impl Iterator<Item = &'e Endpoint>, share: usize) -> (usize, usize, Vec<Endpoint>) {
-    let (mut taken, mut by_endpoint) = (0, Vec::<(&Endpoint, usize)>::new());
-    for endpoint in sending {
-        taken += 1;
-        match by_endpoint.iter_mut().find(|(other, _)| *other == endpoint) {
-            Some((_, count)) => *count += 1,
-            None => by_endpoint.push((endpoint, 1)),
-        }
+/// Places taken; by the busiest hub that may have more; and the hubs that may not.
+fn taken(sending: impl Iterator<Item = Hub>, share: usize) -> (usize, usize, Vec<Hub>) {
+    let mut by_hub = BTreeMap::<Hub, usize>::new();
+    for hub in sending {
+        *by_hub.entry(hub).or_default() += 1;
     }
-    let (full, others): (Vec<_>, Vec<_>) = by_endpoint.into_iter().partition(|(_, count)| *count >= share);
+    let taken = by_hub.values().sum();
+    let (full, others): (Vec<_>, Vec<_>) = by_hub.into_iter().partition(|(_, count)| *count >= share);
     let busiest = others.iter().map(|(_, count)| *count).max().unwrap_or(0);
-    (taken, busiest, full.into_iter().map(|(endpoint, _)| endpoint.clone()).collect())
+    (taken, busiest, full.into_iter().map(|(hub, _)| hub).collect())
 }
 
 #[cfg(test)]
@@ -237,13 +236,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_endpoint_has_all_places() {
+    fn no_hub_has_all_places() {
         assert_eq!([1, 2, 3, 4, 8, 64].map(share), [1, 1, 2, 3, 6, 48]);
-        let endpoint = |host: &str| Endpoint::Https { url: format!("https://{host}/in") };
-        let (slow, other) = (endpoint("slow.example"), endpoint("other.example"));
-        assert_eq!(taken([].into_iter(), 6), (0, 0, Vec::new()));
-        assert_eq!(taken([&slow, &slow, &other].into_iter(), 6), (3, 2, Vec::new()), "six at most, and two are there");
-        let six = std::iter::repeat_n(&slow, 6);
-        assert_eq!(taken(six.chain([&other]), 6), (7, 1, vec![slow.clone()]));
+        let held = |endpoint, probe| Held { endpoint, probe };
+        let push = |path: &str| held(Endpoint::Https { url: format!("https://one.example/{path}") }, false);
+        let mailbox =
+            |n: usize| Endpoint::Mesh { mailbox: format!("X26ABC{n}").parse().expect("a mailbox"), workflow: None };
+        let mesh = (0..6).map(|n| held(mailbox(n), false));
+        let mut sending: Vec<_> = [push("a"), push("b"), held(Endpoint::Inbox {}, false)].into();
+        let taken = |sending: &[Held]| taken(sending.iter().filter_map(Held::place), 6);
+        assert_eq!(taken(&[]), (0, 0, Vec::new()));
+        assert_eq!(
+            taken(&sending),
+            (2, 2, Vec::new()),
+            "six at most, and two are there; what goes into an inbox needs none"
+        );
+        sending.extend(mesh);
+        assert_eq!(taken(&sending), (8, 2, vec![Hub::Mesh]), "six mailboxes, and one hub behind them");
+        sending.push(held(Endpoint::GpRouting { workflow: None }, true));
+        assert_eq!(taken(&sending), (8, 2, vec![Hub::Mesh]), "a probe takes no place");
     }
 }

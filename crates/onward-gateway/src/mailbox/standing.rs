@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use jiff::SignedDuration;
 use onward_core::Timestamp;
 
+use super::watching::AGAIN;
+
 /// A message that cannot be collected is tried again after so long, and then after twice as long each time.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_mins(1);
 /// But never later than this: MESH deletes what is not collected within five days.
@@ -28,6 +30,8 @@ pub(crate) struct Looks(Mutex<State>);
 #[derive(Default)]
 struct State {
     listed: Option<Timestamp>,
+    /// When this process last told that it cannot be listed; nothing since it could.
+    told: Option<Timestamp>,
     staying: BTreeMap<String, Staying>,
 }
 
@@ -59,8 +63,19 @@ impl Looks {
         let there: BTreeSet<&String> = ids.iter().collect();
         self.with(|state| {
             state.listed = Some(now);
+            state.told = None;
             state.staying.retain(|id, _| there.contains(id));
         });
+    }
+
+    /// Whether it is time to tell that it cannot be listed.
+    pub(super) fn may_tell(&self, now: Timestamp) -> bool {
+        self.with(|state| state.told.is_none_or(|told| now.duration_since(told) >= AGAIN))
+    }
+
+    /// That was told.
+    pub(super) fn told(&self, now: Timestamp) {
+        self.with(|state| state.told = Some(now));
     }
 
     /// Whether a message is left alone for now.
@@ -114,6 +129,11 @@ mod tests {
         assert_eq!(looks.standing(), Some(Standing { listed: now, staying: 1 }), "MESH does not have it any more");
         looks.left("a");
         assert!(!looks.waits("a", now));
+        assert!(looks.may_tell(now));
+        looks.told(now);
+        assert!(!looks.may_tell(now + AGAIN - SignedDuration::from_secs(1)) && looks.may_tell(now + AGAIN));
+        looks.listed(&[], now);
+        assert!(looks.may_tell(now), "it could be read meanwhile");
         assert_eq!(looks.standing().map(|standing| standing.staying), Some(0));
     }
 }

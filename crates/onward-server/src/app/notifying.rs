@@ -34,6 +34,7 @@ pub fn alerting(config: &Config) -> Alerting {
             queued: hours(alerts.queued_hours),
             tell_homes: alerts.tell_homes,
         },
+        mailbox: minutes(alerts.mailbox_minutes),
         operations: alerts.operations_email.clone(),
         wards: alerts.wards.iter().map(|ward| (ward.sender.clone(), ward.email.clone())).collect(),
         webhook: alerts.webhook_url.as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -10,7 +10,7 @@ use super::open::{self, ConfigArgs, Desk, minute};
 use super::terminal::Terminal;
 
 /// Lists what needs a person now, with whom to ring: homes that have not opened what they must before the person comes,
-/// deliveries that failed or were not processed, people whom a home declined, copies that wait too long to be sent, discharges that are held when the person comes, holds whose time is over, receipts and acknowledgements that are missing, subscriptions that were given up.
+/// deliveries that failed or were not processed, people whom a home, a practice or a pharmacy declined, notices that nobody has opened, copies that wait too long to be sent, discharges that are held when the person comes, holds whose time is over, receipts and acknowledgements that are missing, subscriptions that were given up, our own mailbox that cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   onward alerts
@@ -55,11 +55,11 @@ pub(super) async fn run(command: &Alerts, terminal: &mut Terminal) -> Outcome {
             concern.kind.to_string(),
             concern.step.to_string(),
             minute(concern.since),
-            concern.subject().to_string(),
+            Some(concern.subject()).filter(|id| !id.is_nil()).map(|id| id.to_string()).unwrap_or_default(),
             concern
                 .recipient
                 .as_ref()
-                .or(concern.subscription.map(|_| &concern.sender))
+                .or((!concern.kind.is_of_transfer()).then_some(&concern.sender))
                 .map(ToString::to_string)
                 .unwrap_or_default(),
             alert.told.iter().map(told).collect::<Vec<_>>().join(", "),

@@ -4,6 +4,7 @@ use clap::Args;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryFigure, DeliveryRecord, NewHold, Store, TransferRecord};
 use onward_core::{DeliveryId, TransferId};
+use onward_gateway::lifecycle::not_taken;
 use serde::Serialize;
 use serde_json::json;
 
@@ -50,6 +51,23 @@ struct Shown {
     replaced_by: Option<String>,
     ended: Option<String>,
     deliveries: Vec<Delivery>,
+    not_taken: Vec<NotTaken>,
+}
+
+/// A copy whose recipient has not taken the later version: there this one may still be in use.
+#[derive(Serialize)]
+struct NotTaken {
+    delivery: String,
+    /// Its copy of the later version.
+    by: String,
+    /// How that stands.
+    state: &'static str,
+}
+
+impl NotTaken {
+    fn of((earlier, later): &(DeliveryId, DeliveryRecord)) -> Self {
+        Self { delivery: earlier.to_string(), by: later.id.to_string(), state: later.state.as_str() }
+    }
 }
 
 /// One copy.
@@ -98,10 +116,11 @@ pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
     // It shows nobody's name; the entry names the person all the same, as that of an operator's page does.
     let row = Desk::new(&config)?.row_seen("status", transfer.id, None, transfer.patient.clone());
     store.audit(vec![row]).await?;
+    let not_taken: Vec<_> = not_taken(store.as_ref(), &transfer).await?.iter().map(NotTaken::of).collect();
     if command.json {
-        terminal.json(&shown(&transfer));
+        terminal.json(&shown(&transfer, not_taken));
     } else {
-        page(&transfer, terminal);
+        page(&transfer, &not_taken, terminal);
     }
     Ok(Exit::Done)
 }
@@ -166,7 +185,7 @@ fn say(told: &Told, terminal: &mut Terminal) {
     }
 }
 
-fn shown(transfer: &TransferRecord) -> Shown {
+fn shown(transfer: &TransferRecord, not_taken: Vec<NotTaken>) -> Shown {
     Shown {
         transfer: transfer.id.to_string(),
         sender: transfer.sender.to_string(),
@@ -182,6 +201,7 @@ fn shown(transfer: &TransferRecord) -> Shown {
         ended: ended(transfer),
         status: transfer.task_status(),
         deliveries: transfer.deliveries.iter().map(delivery).collect(),
+        not_taken,
     }
 }
 
@@ -207,7 +227,7 @@ pub(super) fn delivery(record: &DeliveryRecord) -> Delivery {
     }
 }
 
-fn page(transfer: &TransferRecord, terminal: &mut Terminal) {
+fn page(transfer: &TransferRecord, not_taken: &[NotTaken], terminal: &mut Terminal) {
     let id = terminal.paint(Style::Bold, transfer.id);
     terminal.say(format_args!("transfer {id}"));
     let about = format!("event {} from {}, received {}", transfer.event, transfer.sender, minute(transfer.received));
@@ -244,6 +264,12 @@ fn page(transfer: &TransferRecord, terminal: &mut Terminal) {
         terminal.table(
             ["delivery", "recipient", "ODS", "by", "state", "attempts", "next attempt", "code", "reason"],
             &rows,
+        );
+    }
+    for NotTaken { delivery, by, state } in not_taken {
+        terminal.paragraph(
+            0,
+            &format!("{delivery}: the later version ({by}) is {state}, so this one may still be in use there"),
         );
     }
 }

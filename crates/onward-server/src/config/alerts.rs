@@ -25,6 +25,8 @@ pub struct Alerts {
     pub acknowledgement_hours: u32,
     /// A copy may wait to be sent for so long.
     pub queued_hours: u32,
+    /// Our own MESH mailbox must have been read within this.
+    pub mailbox_minutes: u32,
     /// Homes are told of each copy that waits for them.
     pub tell_homes: bool,
     /// E-mail address of whoever runs the gateway.

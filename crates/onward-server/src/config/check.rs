@@ -446,6 +446,16 @@ fn delivery(config: &Config, findings: &mut Findings) {
         if retry.first_seconds > retry.longest_seconds {
             findings.error("retry", format!("{kind}: first_seconds is longer than longest_seconds"));
         }
+        for (key, value) in
+            [("longest_seconds", retry.longest_seconds), ("retry_after_seconds_max", retry.retry_after_seconds_max)]
+        {
+            if u64::from(value) >= u64::from(retry.give_up_hours) * 3_600 {
+                findings.error(
+                    "retry",
+                    format!("{kind}: {key} is as long as give_up_hours, or longer: a copy would be given up before it is tried again"),
+                );
+            }
+        }
     }
     if delivery.connect_seconds > delivery.attempt_seconds {
         findings.error("delivery.connect_seconds", "is longer than delivery.attempt_seconds");

@@ -11,8 +11,8 @@ use onward_core::store::alerts::{
 };
 use onward_core::store::subscriptions::{CallEnd, CallOutcome};
 use onward_core::store::{
-    Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, HoldChange, NewHold, Pause, Queue, Resend, StuckQuery,
-    TakeBack, Transition,
+    Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, Ending, HoldChange, NewDelivery, NewHold, Notice, Pause,
+    Queue, Resend, StuckQuery, TakeBack, Transition,
 };
 use uuid::Uuid;
 
@@ -421,7 +421,7 @@ pub(crate) async fn what_a_system_refuses_needs_a_person_and_what_a_home_decline
     let declined = concerns(&store, 723).await.remove(0);
     assert_eq!(store.raise_alert(alert(&declined, 723, vec![])).await, Ok(true));
     assert!(board().await.is_empty());
-    // By its page a home says no code; what a practice declines is told by its Task alone.
+    // By its page a home says no code; what a practice declines somebody else must do.
     let mut two = acceptance(2);
     two.transfer.expected = Some(at(10_000_000));
     two.deliveries.push(delivery(RecipientKind::CoveringPractice, "Y99001"));
@@ -431,12 +431,111 @@ pub(crate) async fn what_a_system_refuses_needs_a_person_and_what_a_home_decline
         ends(&store, 730, sent(DeliveryState::Received)).await;
     }
     refused(&store, practice, Some("30022"), 740).await;
-    assert!(found(&store, 741).await.is_empty());
+    assert_eq!(found(&store, 741).await, [(AlertKind::CareDeclined, 1)]);
+    let elsewhere = concerns(&store, 741).await.remove(0);
+    assert_eq!((elsewhere.delivery, elsewhere.recipient.clone()), (Some(practice), Some(ods("Y99001"))));
+    assert_eq!(store.raise_alert(alert(&elsewhere, 741, vec![])).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(742)).await, Ok(0));
     refused(&store, home, None, 750).await;
     assert_eq!(found(&store, 751).await, [(AlertKind::Declined, 1)]);
     let month = 31 * 24 * 3600;
-    assert_eq!(store.settle_alerts(at(month)).await, Ok(1), "by then it is history");
-    assert!(found(&store, month).await.iter().all(|(kind, _)| *kind != AlertKind::Declined));
+    assert_eq!(store.settle_alerts(at(month)).await, Ok(2), "by then it is history");
+    let open = found(&store, month).await;
+    assert!(open.iter().all(|(kind, _)| !matches!(kind, AlertKind::Declined | AlertKind::CareDeclined)), "{open:?}");
+}
+
+pub(crate) async fn a_notice_to_stop_that_nobody_opens_climbs_its_ladder(store: Shared) {
+    use EndReason::{LeftHome, Recalled, Withdrawn};
+    use RecipientKind::{CareHome, CoveringPractice, PharmacyReferral, RegisteredPractice};
+    let whom = [
+        (CareHome, "VM1AB", Withdrawn, DeliveryState::Received),
+        (CoveringPractice, "Y99001", Recalled, DeliveryState::AwaitingCollection),
+        // It was sent, and its receipt is awaited; and what asks for nothing is no notice to stop.
+        (RegisteredPractice, "Y99002", Withdrawn, DeliveryState::Sent),
+        (PharmacyReferral, "FZZ01", LeftHome, DeliveryState::AwaitingCollection),
+    ];
+    // Nobody is expected for long: who has acted on it may not wait for that.
+    let mut new = acceptance(1);
+    new.transfer.expected = Some(at(10_000_000));
+    new.deliveries = whom.iter().map(|(kind, recipient, ..)| delivery(*kind, recipient)).collect();
+    accept_new(&store, new.clone()).await;
+    for _ in whom {
+        ends(&store, 0, sent(DeliveryState::Received)).await;
+    }
+    let mut notices = Vec::new();
+    let endings = new.deliveries.iter().zip(whom).map(|(copy, (kind, recipient, why, _))| {
+        let notice = NewDelivery { notice: Some(Notice { of: copy.id, why }), ..delivery(kind, recipient) };
+        notices.push(notice.id);
+        let reason = "wrong patient".to_owned();
+        Ending { delivery: copy.id, why: Withdrawn, by: None, reason, notice: Some(notice) }
+    });
+    let back = TakeBack {
+        transfer: new.transfer.id,
+        whole: Some(Withdrawn),
+        reason: "wrong patient".to_owned(),
+        endings: endings.collect(),
+        hold: None,
+        at: at(60),
+        audit: vec![row(AuditWord::Withdraw)],
+    };
+    assert_eq!(store.take_back(back).await, Ok(true));
+    for _ in whom {
+        let lease = store.claim(Claim::due(at(61), at(91), 1)).await.expect("claimable").remove(0);
+        let of = whom.iter().find(|(kind, ..)| *kind == lease.delivery.kind).expect("one of them");
+        let (outcome, audit) = (sent(of.3), Vec::new());
+        let end = AttemptEnd { delivery: lease.delivery.id, token: lease.token, outcome, at: at(61), audit };
+        assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
+    }
+    let unread = async |now: i64| {
+        let found = concerns(&store, now).await;
+        assert!(found.iter().all(|each| each.kind == AlertKind::NoticeUnread && each.since == at(660)), "{found:?}");
+        let mut found: Vec<_> = found.into_iter().filter_map(|each| Some((each.step, each.delivery?))).collect();
+        found.sort_by_key(|(step, copy)| (*step, notices.iter().position(|notice| notice == copy)));
+        found
+    };
+    let (home, practice) = (notices[0], notices[1]);
+    assert!(unread(659).await.is_empty());
+    assert_eq!(unread(660).await, [(1, home), (1, practice)]);
+    assert_eq!(unread(2_460).await, [(1, home), (1, practice), (2, home), (2, practice)]);
+    for concern in concerns(&store, 660).await {
+        assert_eq!(store.raise_alert(alert(&concern, 660, vec![])).await, Ok(true));
+    }
+    assert!(unread(661).await.is_empty());
+    assert_eq!(store.settle_alerts(at(661)).await, Ok(0), "nobody has opened either");
+    for (copy, left) in [(home, 1), (practice, 0)] {
+        let read = store.open_rendition(copy, at(700), None, vec![row(AuditWord::Read)]).await;
+        assert!(read.expect("committed").is_some());
+        assert_eq!(store.settle_alerts(at(701)).await, Ok(1));
+        assert_eq!(unread(4_260).await.len(), 2 * left, "the steps that are left");
+    }
+}
+
+pub(crate) async fn what_no_row_tells_is_cleared_by_who_knows(store: Shared) {
+    let concern = Concern {
+        kind: AlertKind::MailboxUnreadable,
+        step: 1,
+        transfer: None,
+        sender: ods("Y99900"),
+        delivery: None,
+        recipient: None,
+        hold: None,
+        subscription: None,
+        since: at(0),
+    };
+    let clear = async |now: i64| store.clear_alert(AlertKind::MailboxUnreadable, Uuid::nil(), at(now)).await;
+    assert_eq!(clear(1).await, Ok(false));
+    let told = || vec![notification(Contacted::Operations)];
+    assert_eq!(store.raise_alert(alert(&concern, 2, told())).await, Ok(true));
+    assert_eq!(store.raise_alert(alert(&concern, 2, told())).await, Ok(false), "another node was faster");
+    assert_eq!(store.settle_alerts(at(3)).await, Ok(0));
+    assert_eq!(store.alerts().await.expect("readable")[0].concern, concern);
+    assert_eq!(store.clear_alert(AlertKind::DeliveryFailed, Uuid::nil(), at(4)).await, Ok(false));
+    assert_eq!(clear(4).await, Ok(true));
+    assert!(store.alerts().await.expect("readable").is_empty());
+    assert!(store.take_notifications(at(5), at(65)).await.expect("taken").is_empty(), "what is over is not told");
+    // Of one that nobody is there to clear nobody hears for ever.
+    assert_eq!(store.raise_alert(alert(&concern, 6, vec![])).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(31 * 24 * 3_600)).await, Ok(1));
 }
 
 pub(crate) async fn a_home_is_told_of_what_waits_where_that_is_asked_for(store: Shared) {

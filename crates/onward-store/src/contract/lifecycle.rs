@@ -1,8 +1,10 @@
 //! Copies and transfers that are taken back, holds that change meanwhile, pauses, and the check of it all.
 
+use std::collections::BTreeSet;
+
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
-use onward_core::directory::Endpoint;
+use onward_core::directory::{Endpoint, Hub};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{
     Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, DeliveryQuery, DeliveryRecord, Ended, Ending,
@@ -399,6 +401,31 @@ pub(crate) async fn claims_leave_out_endpoints(store: Shared) {
     assert_eq!(claim(vec![], Some(Endpoint::Inbox {}), 31).await, []);
     assert_eq!(claim(vec![], Some(https()), 31).await, [first]);
     assert_eq!(read(&store, first).await.attempts, 1, "what is left out has no attempt");
+    // Behind a hub that is full is whatever stands there, and no name that begins alike.
+    let mut mailboxes = Vec::new();
+    for (n, endpoint) in [
+        (3, Endpoint::Mesh { mailbox: "X26ABC1".parse().expect("a mailbox"), workflow: None }),
+        (4, Endpoint::Mesh { mailbox: "X26ABC2".parse().expect("a mailbox"), workflow: "TOC_FHIR".parse().ok() }),
+        (5, Endpoint::GpRouting { workflow: None }),
+    ] {
+        let mut by_mesh = acceptance(n);
+        by_mesh.deliveries[0].endpoint = endpoint;
+        mailboxes.push(accept_new(&store, by_mesh).await);
+    }
+    let mut alike = acceptance(6);
+    alike.deliveries[0].endpoint = Endpoint::ProcessMessage { url: "https://other.example.org/fhir".to_owned() };
+    let alike = accept_new(&store, alike).await;
+    let behind = |full: Vec<Hub>, now: i64| {
+        let store = &store;
+        async move {
+            let claim = Claim { full, ..Claim::due(at(now), at(now + 30), 100) };
+            store.claim(claim).await.expect("claimable").iter().map(|lease| lease.delivery.id).collect::<BTreeSet<_>>()
+        }
+    };
+    let other = Hub::Host("other.example".to_owned());
+    assert_eq!(behind(vec![Hub::Mesh, other.clone()], 100).await, [first, alike].into());
+    let all: BTreeSet<_> = mailboxes.into_iter().chain([first, alike]).collect();
+    assert_eq!(behind(vec![other], 200).await, all);
 }
 
 pub(crate) async fn a_checkup_accounts_for_every_transfer(store: Shared) {

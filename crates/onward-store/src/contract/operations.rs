@@ -1,11 +1,12 @@
 //! What has not left, sending again, and what two people decide together.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use onward_core::audit::AuditWord;
+use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
-    Approval, ApprovalKind, AttemptEnd, AttemptOutcome, BulkState, BulkStep, Claim, NewBulk, Pause, Queue, Resend,
-    StuckQuery, Verdict,
+    Approval, ApprovalKind, AttemptEnd, AttemptOutcome, BulkState, BulkStep, Claim, GivenUp, NewBulk, Pause, Queue,
+    Resend, StuckQuery, Verdict,
 };
 use onward_core::{ApprovalId, BulkId, DeliveryId, ReplayId};
 
@@ -77,29 +78,72 @@ pub(crate) async fn what_has_not_left_is_counted_by_cause(store: Shared) {
     assert_eq!(found(StuckQuery::default()).await.len(), 2);
 }
 
-pub(crate) async fn a_copy_is_tried_anew_after_a_person_or_a_pause(store: Shared) {
+pub(crate) async fn a_copy_waits_since_a_person_sent_it_and_is_given_up_unsent(store: Shared) {
+    let days = |days: i64| days * 24 * 3_600;
     let id = accept_new(&store, acceptance(1)).await;
-    let since = async || store.tried_since(id, SignedDuration::from_hours(24)).await;
-    assert_eq!(since().await, Ok(None));
-    let failed = || AttemptOutcome::Failed { reason: "410".to_owned() };
-    // A pause of two days, an end, and what a person sent again after it.
+    let since = async || store.queued_since(id).await;
+    assert_eq!(since().await, Ok(Some(at(0))));
+    // However far apart its attempts are; and what was sent waits no longer.
     for (second, outcome, began) in [
-        (0, retry(3_600, "busy"), 0),
-        (3_600, retry(200_000, "busy"), 0),
-        (200_000, retry(200_100, "busy"), 200_000),
-        (200_100, failed(), 200_000),
+        (0, retry(days(2), "busy"), Some(0)),
+        (days(2), retry(days(4), "busy"), Some(0)),
+        (days(4), AttemptOutcome::Failed { reason: "410".to_owned() }, None),
     ] {
         assert!(attempt(&store, second, outcome).await);
-        assert_eq!(since().await, Ok(Some(at(began))), "after {second}");
+        assert_eq!(since().await, Ok(began.map(at)), "after {second}");
     }
-    assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "mended", at(200_200), Vec::new()).await, Ok(true));
-    assert!(attempt(&store, 200_300, retry(200_400, "busy")).await);
-    assert_eq!(since().await, Ok(Some(at(200_300))));
-    assert!(attempt(&store, 200_400, sent()).await);
-    assert_eq!(since().await, Ok(Some(at(200_300))));
-    assert_eq!(store.requeue(id, Resend::Replay, "Ada Wells", "asked", at(200_500), Vec::new()).await, Ok(true));
-    assert!(attempt(&store, 200_600, retry(200_700, "busy")).await);
-    assert_eq!(since().await, Ok(Some(at(200_600))));
+    let again = days(4) + 100;
+    assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "mended", at(again), Vec::new()).await, Ok(true));
+    assert!(attempt(&store, again, retry(again + 10, "busy")).await);
+    assert_eq!(since().await, Ok(Some(at(again))));
+    assert_eq!(store.queued_since(DeliveryId::random()).await, Ok(None));
+
+    let mut other = acceptance(2);
+    other.deliveries[0].endpoint = Endpoint::Https { url: "https://other.example/in".to_owned() };
+    let elsewhere = other.deliveries[0].endpoint.clone();
+    let mut later = acceptance(3);
+    later.transfer.received = at(50);
+    later.deliveries[0].recipient = ods("VM9ZZ");
+    let (other, later) = (accept_new(&store, other).await, accept_new(&store, later).await);
+    let overdue = async |endpoints: &[&Endpoint], before: i64, limit: u32| {
+        let endpoints = endpoints.iter().copied().cloned().collect();
+        let found = store.overdue(endpoints, at(before), limit).await.expect("readable");
+        found.into_iter().map(|each| (each.delivery, each.recipient, each.queued)).collect::<Vec<_>>()
+    };
+    let (inbox, home) = (&Endpoint::Inbox {}, ods("VM1AB"));
+    assert!(overdue(&[], again, 9).await.is_empty());
+    assert!(overdue(&[inbox], 49, 9).await.is_empty(), "the first has been sent again since");
+    let waiting = |id, recipient: &str, queued| (id, ods(recipient), at(queued));
+    assert_eq!(overdue(&[inbox], 50, 9).await, [waiting(later, "VM9ZZ", 50)]);
+    let all = [waiting(other, "VM1AB", 0), waiting(later, "VM9ZZ", 50), waiting(id, "VM1AB", again)];
+    assert_eq!(overdue(&[inbox, &elsewhere], again, 9).await, all);
+    assert_eq!(overdue(&[inbox, &elsewhere], again, 1).await, all[..1]);
+    let pause = Pause { recipient: Some(home), reason: "moving".into(), by: "Ada Wells".into(), since: at(again) };
+    assert_eq!(store.pause(pause, Vec::new()).await, Ok(true));
+    assert_eq!(overdue(&[inbox, &elsewhere], again, 9).await, all[1..2], "a pause is nobody's failure");
+
+    let version = store.delivery(later).await.expect("readable").expect("there").version;
+    let give_up = async |expected_version: u64, now: i64| {
+        let reason = "given up after 72 hours".to_owned();
+        let audit = vec![row(AuditWord::DeliveryFailed)];
+        store.give_up(GivenUp { delivery: later, expected_version, reason, at: at(now), audit }).await
+    };
+    let entries = log(&store).await.len();
+    let lease = store.claim(Claim::due(at(again), at(again + 30), 1)).await.expect("claimable").remove(0);
+    assert_eq!(lease.delivery.id, later);
+    assert_eq!(give_up(version, again + 29).await, Ok(false), "somebody is sending it");
+    assert_eq!(give_up(version + 1, again + 31).await, Ok(false));
+    assert_eq!(log(&store).await.len(), entries);
+    assert_eq!(give_up(version, again + 31).await, Ok(true));
+    assert_eq!(log(&store).await.len(), entries + 1);
+    let copy = store.delivery(later).await.expect("readable").expect("there");
+    assert_eq!((copy.state, copy.reason.as_deref()), (DeliveryState::Failed, Some("given up after 72 hours")));
+    assert_eq!((copy.version, copy.next_attempt, copy.attempts), (version + 1, None, 1));
+    let end =
+        AttemptEnd { delivery: later, token: lease.token, outcome: sent(), at: at(again + 32), audit: Vec::new() };
+    assert_eq!(store.complete(vec![end]).await, Ok(vec![false]), "its lease is over");
+    assert_eq!(give_up(version + 1, again + 40).await, Ok(false), "it waits no longer");
+    assert_eq!(store.requeue(later, Resend::Retry, "Ada Wells", "asked", at(again + 50), Vec::new()).await, Ok(true));
 }
 
 pub(crate) async fn a_retry_is_the_same_and_a_replay_is_labelled(store: Shared) {

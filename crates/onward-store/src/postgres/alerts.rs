@@ -34,6 +34,11 @@ impl AlertStore for PostgresStore {
         self.writers.run(now, |work, now| settle(work, *now).boxed()).await
     }
 
+    async fn clear_alert(&self, kind: AlertKind, subject: Uuid, at: Timestamp) -> Result<bool, StoreError> {
+        let asked = (kind, subject, at);
+        self.writers.run(asked, |work, (kind, subject, at)| clear(work, *kind, *subject, *at).boxed()).await
+    }
+
     async fn take_notifications(&self, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotification>, StoreError> {
         self.writers.run((now, again), |work, (now, again)| take(work, *now, *again).boxed()).await
     }
@@ -108,6 +113,14 @@ async fn settle(work: &mut Work<'_>, now: Timestamp) -> Result<u64, Failure> {
         session::execute(work.client(), query::DROP, &[]).await?;
     }
     Ok(cleared)
+}
+
+async fn clear(work: &mut Work<'_>, kind: AlertKind, subject: Uuid, at: Timestamp) -> Result<bool, Failure> {
+    let cleared = session::execute(work.client(), query::CLEAR, &[&micros(at), &kind.as_str(), &subject]).await?;
+    if cleared > 0 {
+        session::execute(work.client(), query::DROP, &[]).await?;
+    }
+    Ok(cleared > 0)
 }
 
 async fn take(work: &mut Work<'_>, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotification>, Failure> {

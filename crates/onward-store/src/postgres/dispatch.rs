@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::Client;
-use jiff::{SignedDuration, Timestamp};
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Lease, Renewal, StoredRendition};
+use jiff::Timestamp;
+use onward_core::directory::Endpoint;
+use onward_core::store::{
+    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Overdue, Renewal, StoredRendition,
+};
 use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -17,13 +20,13 @@ use super::keyed::Keyed;
 use super::session;
 use super::work::Work;
 use crate::columns::{Columns, Corrupt};
-use crate::query::TRIED_SINCE;
+use crate::query;
 use crate::rows::{self, DELIVERY};
 use crate::sealing::{Keychain, Unread};
-use crate::stored::{json, micros, micros_of, signed};
+use crate::stored::{beginnings, json, micros, signed, stored_count};
 
 /// What may be sent: due at `$1`, leased by nobody at `$2`, the longest due first. Rows that another node is about to lease are
-/// passed over. For the endpoint `$4` only, and for none of `$5`.
+/// passed over. For the endpoint `$4` only, for none of `$5`, and for none that begins as `$6` says.
 pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $2)
          AND NOT EXISTS (SELECT 1 FROM deliveries older
@@ -34,6 +37,8 @@ pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
                  AND sending.kind = d.kind AND sending.sequence < d.sequence)
          AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient OR p.recipient = '*')
          AND ($4::text IS NULL OR d.endpoint = $4) AND d.endpoint <> ALL($5::text[])
+         AND NOT EXISTS (SELECT 1 FROM unnest($6::text[]) AS hub(begins)
+             WHERE left(lower(d.endpoint), length(hub.begins)) = hub.begins)
      ORDER BY d.next_attempt, d.sequence LIMIT $3 FOR UPDATE OF d SKIP LOCKED";
 
 /// Now, by the clock by which leases run out.
@@ -69,8 +74,9 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     // Endpoints are compared as they are stored.
     let only = claim.only.as_ref().map(json);
     let except: Vec<String> = claim.except.iter().map(json).collect();
+    let full: Vec<String> = claim.full.iter().flat_map(beginnings).collect();
     let due: Vec<Uuid> =
-        session::all(c, DUE, &[&micros(claim.now), &lease_now, &i64::from(claim.limit), &only, &except])
+        session::all(c, DUE, &[&micros(claim.now), &lease_now, &i64::from(claim.limit), &only, &except, &full])
             .await?
             .iter()
             .map(|row| Columns::of("deliveries", row).parsed("id"))
@@ -300,12 +306,38 @@ async fn finish(c: &Client, kept: &[(&AttemptEnd, i64, bool)]) -> Result<(), Fai
     Ok(())
 }
 
-/// Since when a copy is being tried.
-pub(super) async fn tried_since(
+/// Since when a copy waits to be sent.
+pub(super) async fn queued_since(c: &Client, delivery: DeliveryId) -> Result<Option<Timestamp>, Failure> {
+    let found = session::first(c, &query::queued_since(), &[&delivery.0]).await?;
+    Ok(found.map(|row| Columns::of("delivery_history", &row).moment_opt("since")).transpose()?.flatten())
+}
+
+/// Copies for these endpoints that have waited so long.
+pub(super) async fn overdue(
     c: &Client,
-    delivery: DeliveryId,
-    pause: SignedDuration,
-) -> Result<Option<Timestamp>, Failure> {
-    let found = session::first(c, TRIED_SINCE, &[&delivery.0, &micros_of(pause)]).await?;
-    Ok(found.map(|row| Columns::of("attempts", &row).moment_opt("since")).transpose()?.flatten())
+    endpoints: &[Endpoint],
+    queued_before: Timestamp,
+    limit: u32,
+) -> Result<Vec<Overdue>, Failure> {
+    // Endpoints are compared as they are stored.
+    let endpoints: Vec<String> = endpoints.iter().map(json).collect();
+    let sql = query::overdue("= ANY($2::text[])");
+    let found = session::all(c, &sql, &[&micros(queued_before), &endpoints, &i64::from(limit)]).await?;
+    Ok(found.iter().filter_map(|row| rows::alerts::readable(rows::overdue(&Columns::of("deliveries", row)))).collect())
+}
+
+/// Leaves a copy that waits to a person; `false`, with nothing written, where somebody is sending it or it has changed.
+pub(super) async fn give_up<'j>(work: &mut Work<'j>, given_up: &'j GivenUp) -> Result<bool, Failure> {
+    let GivenUp { delivery, expected_version, reason, at, audit } = given_up;
+    let c = work.client();
+    let lease_now = lease_now(c, work.shared().lease_clock, *at).await?;
+    let version = stored_count(*expected_version);
+    let changed =
+        session::execute(c, query::GIVE_UP, &[reason, &micros(*at), &delivery.0, &version, &lease_now]).await?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    deliveries::keep_versions(c, &[delivery.0], *at).await?;
+    work.audit(audit);
+    Ok(true)
 }

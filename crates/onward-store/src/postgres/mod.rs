@@ -49,13 +49,13 @@ use futures_util::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
-use onward_core::directory::DirectoryEntry;
+use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
-    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release,
-    Renewal, Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery,
-    TransferRecord, Transition, Waiting,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, GivenUp, HeldTransfer, HoldChange,
+    KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure,
+    Predecessor, Release, Renewal, Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer,
+    TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rustls::crypto::CryptoProvider;
@@ -216,8 +216,22 @@ impl Store for PostgresStore {
         self.writers.run(ends, |work, ends| dispatch::complete(work, ends).boxed()).await
     }
 
-    async fn tried_since(&self, delivery: DeliveryId, pause: SignedDuration) -> Result<Option<Timestamp>, StoreError> {
-        self.read((delivery, pause), |c, (delivery, pause)| dispatch::tried_since(c, *delivery, *pause).boxed()).await
+    async fn queued_since(&self, delivery: DeliveryId) -> Result<Option<Timestamp>, StoreError> {
+        self.read(delivery, |c, delivery| dispatch::queued_since(c, *delivery).boxed()).await
+    }
+
+    async fn overdue(
+        &self,
+        endpoints: Vec<Endpoint>,
+        queued_before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Overdue>, StoreError> {
+        let asked = (endpoints, queued_before, limit);
+        self.read(asked, |c, (endpoints, before, limit)| dispatch::overdue(c, endpoints, *before, *limit).boxed()).await
+    }
+
+    async fn give_up(&self, given_up: GivenUp) -> Result<bool, StoreError> {
+        self.writers.run(given_up, |work, given_up| dispatch::give_up(work, given_up).boxed()).await
     }
 
     async fn transition(&self, transition: Transition) -> Result<bool, StoreError> {

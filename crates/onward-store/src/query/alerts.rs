@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use onward_core::store::alerts::Deadlines;
 
-use super::{Dialect, unprocessed};
+use super::{Dialect, QUEUED_SINCE, unprocessed};
 use crate::stored::{micros, micros_of as span};
 
 /// What has been so for longer is history: nobody is called because of it. Microseconds of 30 days.
@@ -12,22 +12,31 @@ pub(super) const HISTORY: i64 = 30 * 24 * 3_600 * 1_000_000;
 /// Refusals are looked for among copies that are not older: no index knows when a copy was refused. Microseconds of 90 days.
 const REFUSED_LATEST: i64 = 3 * HISTORY;
 
-/// A home's copy that nobody has opened or answered; that a system could not process it is nobody's answer.
-fn unread() -> String {
+/// A home's copy, or notice, that nobody has opened or answered; that a system could not process it is nobody's answer.
+fn unopened() -> String {
     format!(
-        "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL AND d.notice_of IS NULL
+        "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL
          AND (d.state IN ('queued', 'awaiting-collection', 'sent', 'received', 'failed') OR {})",
         unprocessed("d.")
     )
 }
+/// It tells that a version is not to be used any more.
+const STOPS: &str = "d.notice_why IN ('superseded', 'withdrawn', 'null-and-void', 'recalled')";
+/// A practice's or pharmacy's notice that lies in its inbox or has not left. What was sent has its receipt awaited, and what its system has
+/// is in its own lists.
+fn unopened_elsewhere(states: &str) -> String {
+    format!("d.kind {ANOTHER} AND d.opened IS NULL AND d.ended IS NULL AND d.state IN ({states}) AND {STOPS}")
+}
 
-/// A home has declined the person.
-fn declined() -> String {
+/// A recipient of such a kind has declined the person.
+fn declined(kind: &str) -> String {
     format!(
-        "d.kind = 'care-home' AND d.state = 'rejected' AND d.ended IS NULL AND d.notice_of IS NULL AND NOT coalesce({}, FALSE)",
+        "d.kind {kind} AND d.state = 'rejected' AND d.ended IS NULL AND d.notice_of IS NULL AND NOT coalesce({}, FALSE)",
         unprocessed("d.")
     )
 }
+const HOME: &str = "= 'care-home'";
+const ANOTHER: &str = "NOT IN ('care-home', 'sender')";
 /// The home has nothing of what is held: a hold about another recipient's copy is none of the arrival's.
 const NOTHING_AT_HOME: &str = "NOT EXISTS (SELECT 1 FROM deliveries k WHERE k.transfer = h.transfer AND k.kind = 'care-home' \
      AND k.notice_of IS NULL AND k.ended IS NULL)";
@@ -39,10 +48,6 @@ const UNRECEIVED: &str = "d.state = 'sent' AND d.acknowledgement_awaited AND d.e
 /// Nobody has acknowledged it.
 const UNACKNOWLEDGED: &str =
     "d.state IN ('awaiting-collection', 'received') AND d.acknowledgement_awaited AND d.ended IS NULL";
-
-/// When a queued copy `d` was last queued: attempts that are tried again leave it so.
-const QUEUED_SINCE: &str = "(SELECT min(h.at) FROM delivery_history h WHERE h.delivery = d.id AND h.version > coalesce(
-     (SELECT max(p.version) FROM delivery_history p WHERE p.delivery = d.id AND p.state <> 'queued'), 0))";
 
 /// The columns of an alert's concern.
 pub(crate) const CONCERN: &str =
@@ -78,23 +83,40 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
             dialect.ordered_join
         )
     };
-    let (of_home, of_hold) = (due("d.created"), due("h.opened"));
+    let stop = format!("d.created + {grace}");
+    // Of a summary the arrival tells when; who has a notice may act on what it takes back already.
+    let of_home = format!("CASE WHEN d.notice_of IS NULL THEN {} ELSE {stop} END", due("d.created"));
+    let of_hold = due("h.opened");
+    let elsewhere = |condition: &str| {
+        let climbs = climbs(&stop);
+        of_copy("'notice-unread'", "s.step", &stop, &steps("d"), &format!("{condition} AND {climbs}"))
+    };
     // The index of transports and states finds what was refused.
     let refused =
         format!("{} AND d.state = 'rejected' AND d.created > {now} - {REFUSED_LATEST}", dialect.any_transport);
-    let (unread, declined, unprocessed) = (unread(), declined(), unprocessed("d."));
+    let (unopened, unprocessed) = (unopened(), unprocessed("d."));
     let long_ago = format!("{now} - {queued}");
     let union = [
         since_changed("'delivery-failed'", "d.state = 'failed'"),
         since_changed("'not-processed'", &format!("{refused} AND {unprocessed}")),
-        since_changed("'declined'", &format!("{refused} AND {declined}")),
+        since_changed("'declined'", &format!("{refused} AND {}", declined(HOME))),
+        since_changed("'care-declined'", &format!("{refused} AND {}", declined(ANOTHER))),
         of_copy(
-            "'unread-before-arrival'",
+            "CASE WHEN d.notice_of IS NULL THEN 'unread-before-arrival' ELSE 'notice-unread' END",
             "s.step",
             &of_home,
             &steps("d"),
-            &format!("{unread} AND {}", climbs(&of_home)),
+            &format!("{unopened} AND (d.notice_of IS NULL OR {STOPS}) AND {}", climbs(&of_home)),
         ),
+        // Two arms, each by its index: what has not left, and what lies in an inbox.
+        elsewhere(&format!(
+            "{} AND d.created > {now} - {HISTORY} AND d.created <= {now} - {grace}",
+            unopened_elsewhere("'queued', 'failed'")
+        )),
+        elsewhere(&format!(
+            "{} AND d.state = 'awaiting-collection' AND d.changed > {now} - {HISTORY} AND d.changed <= {now}",
+            unopened_elsewhere("'awaiting-collection', 'received'")
+        )),
         since_changed("'receipt-missing'", &format!("{UNRECEIVED} AND d.changed <= {now} - {receipt}")),
         since_changed(
             "'acknowledgement-missing'",
@@ -163,10 +185,12 @@ pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 8] {
     ]
 }
 
-/// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are. That a home declined somebody is over when
-/// it is history: nothing is left to do about that copy.
+/// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are. That somebody declined is over when
+/// it is history: nothing is left to do about that copy. What the mailbox is like, no row tells: who reads it clears that.
 pub(crate) fn settle() -> String {
-    let (unread, declined, unprocessed) = (unread(), declined(), unprocessed("d."));
+    let (unopened, unprocessed) = (unopened(), unprocessed("d."));
+    let (declined, care_declined) = (declined(HOME), declined(ANOTHER));
+    let elsewhere = unopened_elsewhere("'queued', 'awaiting-collection', 'failed'");
     format!(
         "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL
              AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL
@@ -177,13 +201,19 @@ pub(crate) fn settle() -> String {
                  (alerts.kind = 'delivery-failed' AND d.state = 'failed')
                  OR (alerts.kind = 'not-processed' AND {unprocessed})
                  OR (alerts.kind = 'declined' AND {declined} AND d.changed > $1 - {HISTORY})
-                 OR (alerts.kind = 'unread-before-arrival' AND {unread})
+                 OR (alerts.kind = 'care-declined' AND {care_declined} AND d.changed > $1 - {HISTORY})
+                 OR (alerts.kind = 'unread-before-arrival' AND {unopened} AND d.notice_of IS NULL)
+                 OR (alerts.kind = 'notice-unread' AND ({unopened} AND {STOPS} OR {elsewhere}))
                  OR (alerts.kind = 'receipt-missing' AND {UNRECEIVED})
                  OR (alerts.kind = 'acknowledgement-missing' AND {UNACKNOWLEDGED})
                  OR (alerts.kind = 'arrived' AND {WAITING})))
-             AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = alerts.subscription AND s.status = 'error')"
+             AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = alerts.subscription AND s.status = 'error')
+             AND NOT (alerts.kind = 'mailbox-unreadable' AND alerts.raised > $1 - {HISTORY})"
     )
 }
+
+/// Clears at `$1` what is open of the kind `$2` about the subject `$3`.
+pub(crate) const CLEAR: &str = "UPDATE alerts SET cleared = $1 WHERE kind = $2 AND subject = $3 AND cleared IS NULL";
 
 /// Clears at `$1` what was told of a copy (`$2`) that a person has queued again: if that is so once more, it is told once more, however soon.
 pub(crate) const RESENT: &str = "UPDATE alerts SET cleared = $1 WHERE subject = $2 AND cleared IS NULL

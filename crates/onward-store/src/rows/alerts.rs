@@ -15,18 +15,18 @@ pub(crate) fn readable<T>(row: Result<T, Corrupt>) -> Option<T> {
 
 /// Of a row with [`crate::query::alerts::CONCERN`].
 pub(crate) fn concern(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
-    let subscription = columns.parsed_opt("subscription")?;
+    let kind: AlertKind = columns.parsed("kind")?;
     let transfer =
-        if subscription.is_some() { columns.parsed_opt("transfer")? } else { Some(columns.parsed("transfer")?) };
+        if kind.is_of_transfer() { Some(columns.parsed("transfer")?) } else { columns.parsed_opt("transfer")? };
     Ok(Concern {
-        kind: columns.parsed("kind")?,
+        kind,
         step: columns.count("step")?,
         transfer,
         sender: columns.parsed("sender")?,
         delivery: columns.parsed_opt("delivery")?,
         recipient: columns.parsed_opt("recipient")?,
         hold: columns.parsed_opt("hold")?,
-        subscription,
+        subscription: columns.parsed_opt("subscription")?,
         since: columns.moment("since")?,
     })
 }

@@ -8,6 +8,7 @@ use onward_core::store::alerts::{
     Alert, AlertKind, AlertStore, Concern, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
 };
 use rusqlite::{params, params_from_iter};
+use uuid::Uuid;
 
 use super::failure::Failure;
 use super::keyed::Keyed;
@@ -39,6 +40,18 @@ impl AlertStore for SqliteStore {
                 c.prepare_cached(query::DROP)?.execute([])?;
             }
             Ok(u64::try_from(cleared).unwrap_or(u64::MAX))
+        })
+        .await
+    }
+
+    async fn clear_alert(&self, kind: AlertKind, subject: Uuid, at: Timestamp) -> Result<bool, StoreError> {
+        self.write(move |c| {
+            let cleared = params![micros(at), kind.as_str(), subject.to_string()];
+            if c.prepare_cached(query::CLEAR)?.execute(cleared)? == 0 {
+                return Ok(false);
+            }
+            c.prepare_cached(query::DROP)?.execute([])?;
+            Ok(true)
         })
         .await
     }

@@ -2,9 +2,9 @@
 //! recipient, kind) is kept here: a copy that is still queued, or that was taken back while somebody is sending it,
 //! holds back the younger ones of its lane.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use onward_core::directory::Endpoint;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, Lease, Renewal};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, GivenUp, Lease, Overdue, Renewal};
 use onward_core::{DeliveryId, WorkflowId};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -14,11 +14,12 @@ use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use crate::columns::Columns;
-use crate::query::TRIED_SINCE;
-use crate::stored::{json, micros, micros_of, signed};
+use crate::query;
+use crate::rows;
+use crate::stored::{beginnings, json, micros, signed, stored_count};
 
 /// What may be sent at `?1`, at most `?2`, the longest due first; for the endpoint `?3` only, and not for those of the list
-/// `?4` (JSON).
+/// `?4` (JSON), nor for those that begin as the list `?5` says (JSON).
 pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= ?1 AND (d.lease_until IS NULL OR d.lease_until <= ?1)
          AND NOT EXISTS (SELECT 1 FROM deliveries older
@@ -30,6 +31,8 @@ pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
          AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient IN (d.recipient, '*'))
          AND (?3 IS NULL OR d.endpoint = ?3)
          AND (?4 IS NULL OR d.endpoint NOT IN (SELECT value FROM json_each(?4)))
+         AND (?5 IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(?5) hub
+             WHERE substr(lower(d.endpoint), 1, length(hub.value)) = hub.value))
      ORDER BY d.next_attempt, d.sequence LIMIT ?2";
 
 /// Ends the lease of every queued copy. Only for the sole server at its start: whoever held one is dead, and its token
@@ -50,13 +53,14 @@ pub(super) fn is_leased(c: &Connection, id: DeliveryId, now: Timestamp) -> rusql
 
 /// Leases what is due, writing each attempt before anything is sent.
 pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure> {
-    let Claim { now, lease_until, limit, except, only, intent } = claim;
+    let Claim { now, lease_until, limit, except, full, only, intent } = claim;
     let (now, lease_until) = (*now, *lease_until);
     // Endpoints are compared as they are stored.
     let except = (!except.is_empty()).then(|| json(&except.iter().map(json::<Endpoint>).collect::<Vec<_>>()));
+    let full = (!full.is_empty()).then(|| json(&full.iter().flat_map(beginnings).collect::<Vec<_>>()));
     let due = c
         .prepare_cached(DUE)?
-        .query_and_then(params![micros(now), limit, only.as_ref().map(json), except], |row| {
+        .query_and_then(params![micros(now), limit, only.as_ref().map(json), except, full], |row| {
             Ok(Columns::of("deliveries", row).parsed("id")?)
         })?
         .collect::<Result<Vec<DeliveryId>, Failure>>()?;
@@ -176,17 +180,42 @@ fn move_on(c: &Keyed<'_>, end: &AttemptEnd) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Since when a copy is being tried.
-pub(super) fn tried_since(
-    c: &Connection,
-    delivery: DeliveryId,
-    pause: SignedDuration,
-) -> Result<Option<Timestamp>, Failure> {
-    c.prepare_cached(TRIED_SINCE)?
-        .query_and_then(params![delivery.to_string(), micros_of(pause)], |row| {
-            Ok(Columns::of("attempts", row).moment_opt("since")?)
-        })?
+/// Since when a copy waits to be sent.
+pub(super) fn queued_since(c: &Connection, delivery: DeliveryId) -> Result<Option<Timestamp>, Failure> {
+    c.prepare_cached(&query::queued_since())?
+        .query_and_then([delivery.to_string()], |row| Ok(Columns::of("delivery_history", row).moment_opt("since")?))?
         .next()
         .transpose()
         .map(Option::flatten)
+}
+
+/// Copies for these endpoints that have waited so long.
+pub(super) fn overdue(
+    c: &Connection,
+    endpoints: &[Endpoint],
+    queued_before: Timestamp,
+    limit: u32,
+) -> Result<Vec<Overdue>, Failure> {
+    // Endpoints are compared as they are stored.
+    let endpoints = json(&endpoints.iter().map(json).collect::<Vec<_>>());
+    let mut statement = c.prepare_cached(&query::overdue("IN (SELECT value FROM json_each($2))"))?;
+    let mut found = statement.query(params![micros(queued_before), endpoints, limit])?;
+    let mut overdue = Vec::new();
+    while let Some(row) = found.next()? {
+        overdue.extend(rows::alerts::readable(rows::overdue(&Columns::of("deliveries", row))));
+    }
+    Ok(overdue)
+}
+
+/// Leaves a copy that waits to a person; `false`, with nothing written, where somebody is sending it or it has changed.
+pub(super) fn give_up(c: &Keyed<'_>, given_up: &GivenUp) -> Result<bool, Failure> {
+    let GivenUp { delivery, expected_version, reason, at, audit } = given_up;
+    let (at_micros, id) = (micros(*at), delivery.to_string());
+    let version = stored_count(*expected_version);
+    if c.prepare_cached(query::GIVE_UP)?.execute(params![reason, at_micros, id, version, at_micros])? == 0 {
+        return Ok(false);
+    }
+    deliveries::keep_version(c, *delivery, *at)?;
+    audit::append(c, audit)?;
+    Ok(true)
 }

@@ -38,16 +38,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
-use onward_core::directory::DirectoryEntry;
+use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
-    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, HeldTransfer, HoldChange, KeyUsage, Lease,
-    LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Pause, PendingErasure, Predecessor, Release,
-    Renewal, Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery,
-    TransferRecord, Transition, Waiting,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, GivenUp, HeldTransfer, HoldChange,
+    KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure,
+    Predecessor, Release, Renewal, Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer,
+    TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::ToSqlOutput;
@@ -209,8 +209,21 @@ impl Store for SqliteStore {
         self.write(move |c| ends.iter().map(|end| dispatch::complete(c, end)).collect()).await
     }
 
-    async fn tried_since(&self, delivery: DeliveryId, pause: SignedDuration) -> Result<Option<Timestamp>, StoreError> {
-        self.read(move |c| dispatch::tried_since(c, delivery, pause)).await
+    async fn queued_since(&self, delivery: DeliveryId) -> Result<Option<Timestamp>, StoreError> {
+        self.read(move |c| dispatch::queued_since(c, delivery)).await
+    }
+
+    async fn overdue(
+        &self,
+        endpoints: Vec<Endpoint>,
+        queued_before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Overdue>, StoreError> {
+        self.read(move |c| dispatch::overdue(c, &endpoints, queued_before, limit)).await
+    }
+
+    async fn give_up(&self, given_up: GivenUp) -> Result<bool, StoreError> {
+        self.write(move |c| dispatch::give_up(c, &given_up)).await
     }
 
     async fn transition(&self, transition: Transition) -> Result<bool, StoreError> {

@@ -421,14 +421,17 @@ async fn claims_and_lists_use_their_indexes() {
             Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
         })
     };
-    let claim =
-        plan(super::dispatch::DUE.replace("?1", "0").replace("?2", "9").replace("?3", "NULL").replace("?4", "NULL"))
-            .await
-            .expect("explained");
+    let asked = [("?1", "0"), ("?2", "9"), ("?3", "NULL"), ("?4", "NULL"), ("?5", "'[\"a\"]'")];
+    let claim = asked.iter().fold(super::dispatch::DUE.to_owned(), |sql, (mark, value)| sql.replace(mark, value));
+    let claim = plan(claim).await.expect("explained");
     assert!(
         claim.contains("deliveries_due") && claim.contains("deliveries_lane") && claim.contains("deliveries_leased"),
         "{claim}"
     );
+    let overdue = crate::query::overdue("IN (SELECT value FROM json_each($2))");
+    let overdue = overdue.replace("$1", "0").replace("$2", "'[]'").replace("$3", "9");
+    let overdue = plan(overdue).await.expect("explained");
+    assert!(overdue.contains("deliveries_stuck (created<?)"), "{overdue}");
     let query = DeliveryQuery {
         recipient: Some(ods("VM1AB")),
         after: Some((at(0), DeliveryId::random())),
@@ -463,6 +466,7 @@ async fn claims_and_lists_use_their_indexes() {
         "deliveries_failed (changed>?)",
         "deliveries_unreceived (changed>? AND changed<?)",
         "deliveries_unacknowledged (changed>? AND changed<?)",
+        "deliveries_stuck (created>? AND created<?)",
         "deliveries_figures (<expr>=? AND state=? AND created>?)",
         "holds_open (due>? AND due<?)",
         "deliveries_unread",
@@ -475,7 +479,7 @@ async fn claims_and_lists_use_their_indexes() {
     assert!(!figures.contains("TEMP B-TREE"), "{figures}");
     let scans = figures.lines().filter(|line| line.contains("SCAN deliveries"));
     assert_eq!(scans.count(), 1, "only what counts every copy reads every copy's index: {figures}");
-    for plan in [claim, list, tasks, concerns] {
+    for plan in [claim, overdue, list, tasks, concerns] {
         assert!(!plan.contains("SCAN older") && !plan.contains("SCAN deliveries"), "{plan}");
         assert!(!plan.lines().any(|line| line.trim() == "SCAN d"), "{plan}");
     }

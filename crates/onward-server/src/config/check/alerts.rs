@@ -15,6 +15,12 @@ pub(super) fn alerts(config: &Config, findings: &mut Findings) {
     findings.positive("alerts.receipt_hours", alerts.receipt_hours);
     findings.positive("alerts.acknowledgement_hours", alerts.acknowledgement_hours);
     findings.positive("alerts.queued_hours", alerts.queued_hours);
+    if u64::from(alerts.mailbox_minutes) * 60 <= u64::from(config.mesh.poll_seconds) {
+        findings.error(
+            "alerts.mailbox_minutes",
+            "must be longer than mesh.poll_seconds: the mailbox is not looked into more often",
+        );
+    }
     match &alerts.webhook_url {
         Some(url) => {
             findings.reachable("alerts.webhook_url", config, url, false);
