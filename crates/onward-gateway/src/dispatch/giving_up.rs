@@ -11,8 +11,10 @@ use onward_core::store::{DeliveryRecord, GivenUp, Overdue, StoreError};
 use crate::Gateway;
 use crate::pausing::Pauses;
 
-/// Copies that are looked at together.
-const PART: u32 = 500;
+/// Copies that are looked at together: those that a pause held back must not hide the others.
+const PART: u32 = 5_000;
+/// Copies that are given up together, a commit each: the leases of what is being sent are renewed in between.
+const AT_ONCE: usize = 100;
 
 /// Why it is given up, as its record tells.
 pub(super) fn told(after: SignedDuration, reason: &str) -> String {
@@ -57,7 +59,7 @@ impl Gateway {
             let pauses = Pauses::since(self.store.as_ref(), oldest).await?;
             let waited =
                 |each: &Overdue| now.duration_since(each.queued) - pauses.paused(&each.recipient, each.queued, now);
-            for each in waiting.iter().filter(|each| waited(each) >= after) {
+            for each in waiting.iter().filter(|each| waited(each) >= after).take(AT_ONCE) {
                 match self.store.delivery(each.delivery).await {
                     Ok(Some(record)) => self.give_up(&record, now, after).await?,
                     Ok(None) => {}
