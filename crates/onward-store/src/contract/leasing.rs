@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::{Shared, accept_new, acceptance, at, delivery, ods, patient, row};
 
 /// Runs where nobody asks for more.
-const RUNS: u32 = 6;
+const RUNS: u32 = 16;
 /// Steps of the longest run.
 const STEPS: usize = 150;
 /// When whatever a run has left behind is due, and nobody's any more.
@@ -41,8 +41,10 @@ enum Step {
         limit: u32,
         seconds: i64,
     },
+    /// Of any lease there ever was, or of one of the latest three.
     End {
         which: prop::sample::Index,
+        latest: bool,
         outcome: Outcome,
     },
     Renew {
@@ -82,7 +84,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0..3_u32, recipients).prop_map(|(person, recipients)| Step::Accept { person, recipients }),
         5 => (0..5_u32, 1..40_i64).prop_map(|(limit, seconds)| Step::Claim { limit, seconds }),
-        6 => (any::<prop::sample::Index>(), outcome).prop_map(|(which, outcome)| Step::End { which, outcome }),
+        6 => (any::<prop::sample::Index>(), any::<bool>(), outcome)
+            .prop_map(|(which, latest, outcome)| Step::End { which, latest, outcome }),
         2 => (any::<prop::sample::Index>(), 1..40_i64).prop_map(|(which, seconds)| Step::Renew { which, seconds }),
         1 => any::<prop::sample::Index>().prop_map(|which| Step::Requeue { which }),
         1 => (0..2_usize, prop::bool::weighted(0.3)).prop_map(|(recipient, paused)| Step::Pause { recipient, paused }),
@@ -178,8 +181,9 @@ impl Model {
                 }
             }
             Step::Claim { limit, seconds } => self.claim(store, limit, seconds, seen).await,
-            Step::End { which, outcome } if !self.leases.is_empty() => {
-                let lease = which.get(&self.leases).clone();
+            Step::End { which, latest, outcome } if !self.leases.is_empty() => {
+                let from = if latest { self.leases.len().saturating_sub(3) } else { 0 };
+                let lease = which.get(&self.leases[from..]).clone();
                 self.end(store, &lease, outcome, seen).await;
             }
             Step::Renew { which, seconds } if !self.leases.is_empty() => {
@@ -327,15 +331,17 @@ pub(crate) async fn leases_follow_their_model(store: Shared) {
         let (number, seen) = (AtomicU32::new(0), RefCell::new(Seen::default()));
         let steps = prop::collection::vec(step(), 1..=STEPS);
         let outcome = runner().run(&steps, |steps| {
+            let mut so_far = seen.take();
             handle.block_on(async {
                 leave_nothing(&store).await;
                 let mut model = Model::default();
                 for step in steps {
                     // Each message of all runs has its own number, by which it is known.
                     let n = number.fetch_add(1, Ordering::Relaxed);
-                    model.run(&store, n, step, &mut seen.borrow_mut()).await;
+                    model.run(&store, n, step, &mut so_far).await;
                 }
             });
+            *seen.borrow_mut() = so_far;
             Ok(())
         });
         (outcome.map_err(|found| found.to_string()), seen.into_inner())
@@ -345,5 +351,5 @@ pub(crate) async fn leases_follow_their_model(store: Shared) {
     outcome.unwrap_or_else(|found| panic!("{found}"));
     assert_eq!(seen.inversions, 0);
     let worth = [seen.claimed, seen.ended, seen.fenced, seen.held_back];
-    assert!(worth.into_iter().all(|count| count > 30), "the runs were worth it: {seen:?}");
+    assert!(worth.into_iter().all(|count| count > 100), "the runs were worth it: {seen:?}");
 }
