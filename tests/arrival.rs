@@ -296,7 +296,7 @@ impl Bench {
     }
 
     /// What was sent since the last look, by address.
-    fn letters(&self) -> BTreeMap<String, String> {
+    pub(crate) fn letters(&self) -> BTreeMap<String, String> {
         let letters = std::mem::take(&mut *self.letters.sent.lock().expect("whole"));
         for (_, text) in &letters {
             assert!(canaries_in("letter", text).is_empty(), "no patient data by e-mail: {text}");

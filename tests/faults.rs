@@ -6,21 +6,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::body::Bytes;
+use axum::http::{self, StatusCode};
 use axum::middleware;
 use axum::routing::get;
 use onward_connect::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use onward_core::DeliveryId;
+use onward_core::audit::AuditWord;
+use onward_core::client::Role;
 use onward_core::state::{DeliveryState, TransportKind};
-use onward_core::store::DeliveryQuery;
+use onward_core::store::{DeliveryQuery, DeliveryRecord, StoreError};
+use onward_gateway::collect::Form;
 use onward_server::api::edge;
 use onward_server::listener;
 use onward_tests::message::{self, fresh};
+use onward_tests::postgres;
 use onward_tests::process::Process;
 use onward_tests::sources;
-use onward_tests::world::{World, post_xml};
+use onward_tests::world::{World, accepted, post_xml};
 use tokio::sync::{Mutex, watch};
 
-use crate::arrival::Bench;
+use crate::arrival::{Bench, client};
 use crate::audit::refuse_audit;
 
 #[test]
@@ -110,38 +116,203 @@ async fn fault_039_a_panic_in_a_handler_is_answered_and_audited_and_the_others_l
     refuse_audit(&world, false);
 }
 
+/// Turns one bit of what is stored there.
+fn flip(bench: &Bench, table: &str, key: &str, id: &str) {
+    let file = rusqlite::Connection::open(bench.folder.path().join("onward.db")).expect("opens");
+    file.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
+    let read = format!("SELECT body FROM {table} WHERE {key} = ?");
+    let mut body: Vec<u8> = file.query_row(&read, [id], |row| row.get(0)).expect("it is there");
+    let middle = body.len() / 2;
+    body[middle] ^= 1;
+    let write = format!("UPDATE {table} SET body = ? WHERE {key} = ?");
+    assert_eq!(file.execute(&write, rusqlite::params![body, id]), Ok(1));
+}
+
+/// Of a copy before it is sent, of one that waits to be collected, and of what the hospital sent.
+#[tokio::test]
+async fn fault_010_a_bit_that_flips_in_a_message_is_found_parked_and_told_within_a_minute() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let id = bench.accept().await;
+    let is_pushed = |copy: &&DeliveryRecord| copy.endpoint.kind() == TransportKind::Https;
+    let pushed: Vec<_> = bench.transfer(id).await.copies().filter(is_pushed).map(|copy| copy.id).collect();
+    let state = async |copy: DeliveryId| {
+        let copy = bench.gateway.store().delivery(copy).await.expect("readable").expect("there");
+        (copy.state, copy.reason)
+    };
+    let damaged = (DeliveryState::Failed, Some("unreadable in the store: rendition_bodies.body".to_owned()));
+    let is_told = async || {
+        // The gateway looks every ten seconds.
+        bench.later(10);
+        assert_eq!(bench.gateway.alert_once().await, Ok(1), "within a minute");
+        let letters = bench.letters();
+        let letter = letters.get("operations@onward.example").expect("who runs the gateway hears of it");
+        assert!(letter.contains("A discharge could not be delivered."), "{letter}");
+    };
+    flip(&bench, "rendition_bodies", "delivery", &pushed[0].to_string());
+    bench.gateway.dispatch_due().await.expect("sent");
+    assert_eq!(state(pushed[0]).await, damaged);
+    assert_eq!(state(pushed[1]).await.0, DeliveryState::Received, "the others flow");
+    let came: Vec<_> = bench.partner.came.lock().expect("whole").iter().map(|outbound| outbound.delivery).collect();
+    assert_eq!(came, [pushed[1]], "nothing of it leaves");
+    is_told().await;
+
+    let waiting = bench.care_home_copy(id).await;
+    assert_eq!(state(waiting).await.0, DeliveryState::AwaitingCollection);
+    flip(&bench, "rendition_bodies", "delivery", &waiting.to_string());
+    let home = client("rowan-house", "VMH01", Role::CareHome);
+    for form in [Form::Document, Form::Page] {
+        let opened = bench.gateway.open(&home, waiting, form, None).await;
+        assert!(matches!(opened, Err(StoreError::Corrupt(_))), "nobody is shown anything of it");
+    }
+    assert_eq!(state(waiting).await, damaged);
+    is_told().await;
+
+    flip(&bench, "message_bodies", "transfer", &id.to_string());
+    let original = bench.gateway.store().original(id).await.map(drop);
+    assert_eq!(original, Err(StoreError::Corrupt("message_bodies.body".to_owned())));
+}
+
+/// The database keeps every connection of the gateway busy: somebody holds what each request looks up first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_016_who_comes_while_no_connection_is_free_gets_503_with_when_to_come_again_and_later_an_answer() {
+    const AT_ONCE: usize = 24;
+    let Some(cluster) = postgres::shared() else { return };
+    let database = cluster.database();
+    let mut world = World::start_on_postgres(&database).await;
+    let hospital = Arc::new(world.hospital().await);
+    let (status, ..) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    assert_eq!(status, 200, "signed in, and everything is well");
+    let process = Process::take_over(&mut world).await;
+    cluster.tamper(&database, "CREATE TABLE let_go (at_last BIGINT)");
+    let holding = std::thread::spawn({
+        let database = database.clone();
+        let holds = "DO $$ BEGIN
+             LOCK TABLE tokens IN ACCESS EXCLUSIVE MODE;
+             WHILE NOT EXISTS (SELECT 1 FROM let_go) LOOP PERFORM pg_sleep(0.01); END LOOP;
+         END $$";
+        move || cluster.tamper(&database, holds)
+    });
+    let is_held = "SELECT count(*) FROM pg_locks WHERE relation = 'tokens'::regclass AND granted AND mode = 'AccessExclusiveLock'";
+    while cluster.tamper(&database, is_held) != ["1"] {
+        tokio::task::yield_now().await;
+    }
+    // More than twice as many as there are connections that read: some wait until those in front of them have given up.
+    let mut posting = tokio::task::JoinSet::new();
+    let bodies: Vec<String> = (0..AT_ONCE).map(|_| fresh(message::EDISCHARGE_ITK3)).collect();
+    for body in bodies.clone() {
+        let hospital = Arc::clone(&hospital);
+        posting.spawn(async move { post_xml(&hospital, body).await });
+    }
+    for (status, response, reply) in posting.join_all().await {
+        assert_eq!(status, 503, "{response}");
+        let after = reply.headers["retry-after"].to_str().expect("text").parse::<u32>();
+        assert!(after.is_ok_and(|seconds| (1..=60).contains(&seconds)), "{:?}", reply.headers);
+    }
+    process.logs("every connection to PostgreSQL is busy").await;
+    cluster.tamper(&database, "INSERT INTO let_go VALUES (1)");
+    holding.join().expect("it has let go");
+    let mut places = BTreeSet::new();
+    for body in bodies {
+        places.insert(accepted(&hospital, body).await.to_string());
+    }
+    assert_eq!(places.len(), AT_ONCE);
+    assert!(process.terminate().await);
+    world.restart().await;
+    let log = world.gateway().store().audit_entries(0, 100_000).await.expect("readable");
+    let taken = log.iter().filter(|entry| entry.columns.word == AuditWord::Accept.as_str()).count();
+    assert_eq!(taken, AT_ONCE + 1, "what was refused left nothing");
+}
+
+/// A hospital's journal: what it posted, and where that is if it was told.
+type Journal = Vec<(String, Option<String>)>;
+
+/// Under load, with attempts in flight: the pharmacy has what it was sent and answers when the gateway has been told to stop.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn fault_035_a_gateway_that_is_told_to_stop_finishes_what_it_began() {
-    let mut world = World::start().await;
+    let mut world = World::start_reaching_loopback().await;
+    let (answer, answers) = watch::channel(false);
+    let came = Arc::new(Mutex::new(Vec::<String>::new()));
+    let own = Arc::clone(&came);
+    let pharmacy = Router::new().fallback(move |headers: http::HeaderMap, _body: Bytes| async move {
+        own.lock().await.push(headers["onward-delivery"].to_str().expect("text").to_owned());
+        let mut answers = answers.clone();
+        answers.wait_for(|now| *now).await.expect("the test lets it answer");
+    });
+    let bound = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://{}/in", bound.local_addr().expect("bound"));
+    let (_stop, stopped) = watch::channel(false);
+    let tls = Some(Arc::new(world.tls()));
+    tokio::spawn(listener::serve(bound, tls, pharmacy, listener::Patience::default(), stopped));
+    world
+        .import_directory(&format!(
+            "[[pharmacy]]\nods = \"FZZ01\"\nname = \"Station Road Pharmacy\"\nexpires = \"2099-12-31\"\n\
+             endpoint = {{ transport = \"https\", url = \"{url}\" }}\n"
+        ))
+        .await;
     let hospital = Arc::new(world.hospital().await);
-    let process = Process::take_over(&mut world).await;
-    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let mut process = Process::take_over(&mut world).await;
+    let journal = Arc::new(Mutex::new(Journal::new()));
     let mut posting = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let (hospital, acknowledged) = (Arc::clone(&hospital), Arc::clone(&acknowledged));
+        let (hospital, journal) = (Arc::clone(&hospital), Arc::clone(&journal));
         posting.spawn(async move {
             let headers = [("content-type", "application/fhir+xml")];
             loop {
                 let body = fresh(message::EDISCHARGE_ITK3);
-                let reply =
-                    hospital.call(onward_connect::http::Method::POST, "fhir/R4/$process-message", &headers, body).await;
-                // Gone: it takes nothing any more.
-                let Ok(reply) = reply else { return };
-                assert_eq!(reply.status, 200, "whatever is answered is an answer");
-                acknowledged.lock().await.push(reply.headers["location"].to_str().expect("text").to_owned());
+                let reply = hospital.call(Method::POST, "fhir/R4/$process-message", &headers, body.clone()).await;
+                let place = reply.ok().map(|reply| {
+                    assert_eq!(reply.status, 200, "whatever is answered is an answer");
+                    reply.headers["location"].to_str().expect("text").to_owned()
+                });
+                let is_gone = place.is_none();
+                journal.lock().await.push((body, place));
+                // It takes nothing any more.
+                if is_gone {
+                    return;
+                }
             }
         });
     }
-    while acknowledged.lock().await.len() < 8 {
+    // A referral and a nomination; the others are of the same person and wait for these.
+    while journal.lock().await.len() < 8 || came.lock().await.len() < 2 {
         tokio::task::yield_now().await;
     }
-    assert!(process.terminate().await, "it ends by itself, and well");
+    let in_flight = came.lock().await.clone();
+    process.tell_to_stop();
+    process.logs("stopping: open requests and attempts finish first").await;
+    answer.send(true).expect("the pharmacy listens");
+    assert!(process.stopped().await, "it ends by itself, and well");
+    // It says so of what it has to break off after 30 seconds.
+    assert!(!process.log().contains("stopped before everything had finished"), "{}", process.log());
     posting.join_all().await;
+
     world.restart().await;
-    for place in acknowledged.lock().await.iter() {
-        let id = place.rsplit('/').next().and_then(|id| id.parse().ok()).expect("an identifier");
-        assert!(world.gateway().store().transfer(id).await.expect("readable").is_some(), "{place} is lost");
+    let store = Arc::clone(world.gateway().store());
+    for id in &in_flight {
+        let copy = store.delivery(id.parse().expect("an identifier")).await.expect("readable").expect("there");
+        assert_eq!((copy.state, copy.attempts), (DeliveryState::Received, 1), "its end is kept");
     }
-    let (status, response, _) = post_xml(&world.hospital().await, fresh(message::EDISCHARGE_ITK3)).await;
-    assert_eq!(status, 200, "{response}");
+    let journal = std::mem::take(&mut *journal.lock().await);
+    let (posted, mut places) = (journal.len(), BTreeSet::new());
+    let mut unanswered = 0;
+    for (body, told) in journal {
+        // Whatever was answered is there, and is what it was; what was not is taken now, or was.
+        let (status, response, reply) = post_xml(&hospital, body).await;
+        assert_eq!(status, 200, "{response}");
+        let place = reply.headers["location"].to_str().expect("text").to_owned();
+        assert!(told.as_ref().is_none_or(|told| *told == place), "{told:?} is lost: {place}");
+        unanswered += usize::from(told.is_none());
+        places.insert(place);
+    }
+    assert_eq!((places.len(), unanswered), (posted, 4), "one transfer a message; each client was left once");
+    let queued = DeliveryQuery { states: vec![DeliveryState::Queued], limit: 1, ..DeliveryQuery::default() };
+    while !store.deliveries(queued.clone()).await.expect("readable").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let came = came.lock().await.clone();
+    assert_eq!(came.len(), 2 * posted, "two copies of each");
+    assert_eq!(came.iter().collect::<BTreeSet<_>>().len(), came.len(), "and each came once");
+    let log = store.audit_entries(0, 1_000_000).await.expect("readable");
+    let taken = log.iter().filter(|entry| entry.columns.word == AuditWord::Accept.as_str()).count();
+    assert_eq!(taken, posted);
 }

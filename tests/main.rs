@@ -21,6 +21,7 @@ mod early_answer;
 mod ended;
 mod erasing;
 mod explorer;
+mod failover;
 mod faults;
 mod federation;
 mod forms;

@@ -2,6 +2,8 @@
 //! both can include this file. Where PostgreSQL is not installed a test says so loudly, and fails under
 //! `ONWARD_REQUIRE_POSTGRES`.
 //!
+//! A second server can follow it as its standby, and take its place.
+//!
 //! Its `fsync` is off: what these tests lose is a process, never the machine. Nothing else may run Onward on such a server.
 
 use std::fs;
@@ -74,14 +76,8 @@ impl Cluster {
         };
         // Of every user's own, because PostgreSQL refuses to run as root.
         let owner = unprivileged();
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("onward-postgres-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        fs::DirBuilder::new().mode(0o700).create(&folder).expect("a folder");
+        let folder = new_folder(owner);
         write(&folder.join("password"), PASSWORD, owner);
-        if let Some((user, group)) = owner {
-            chown(&folder, Some(user), Some(group)).expect("given away");
-        }
         // The plain password, on loopback: SCRAM's thousands of hashes take longer than the tests where nothing is optimised.
         let initialised = as_owner(&bin.join("initdb"), owner)
             .arg("-D")
@@ -94,16 +90,81 @@ impl Cluster {
         for (name, text) in files {
             write(&folder.join("data").join(name), text, owner);
         }
+        Some(Self::serve(bin, folder, options, owner))
+    }
+
+    /// Serves what is in the folder.
+    fn serve(bin: PathBuf, folder: PathBuf, options: &str, owner: Option<(u32, u32)>) -> Self {
         let port = free_port();
         let options = format!(
             "-h 127.0.0.1 -p {port} -c unix_socket_directories= -c fsync=off -c max_connections=200 \
-             -c shared_buffers=32MB {}",
+             -c shared_buffers=32MB -c log_line_prefix=%d: {}",
             options.replace("{data}", &folder.join("data").to_string_lossy())
         );
         let keeper = std::sync::Mutex::new(keep(&bin, &folder, &options, owner));
         let cluster = Self { bin, folder, port, options, owner, keeper };
         cluster.wait();
-        Some(cluster)
+        cluster
+    }
+
+    /// A second server, which has everything that this one has and follows it: it gets every commit some time after.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let folder = new_folder(self.owner);
+        let copied = as_owner(&self.bin.join("pg_basebackup"), self.owner)
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, "-X", "stream", "-c", "fast"])
+            .args(["--no-sync", "-R", "-D"])
+            .arg(folder.join("data"))
+            .env("PGPASSWORD", PASSWORD)
+            .output()
+            .expect("pg_basebackup runs");
+        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        Self::serve(self.bin.clone(), folder, "", self.owner)
+    }
+
+    /// Lets commits wait for the standby (`synchronous_standby_names`), and returns when the server has one to wait for.
+    ///
+    /// # Panics
+    /// When it cannot be set.
+    pub fn wait_for_standby(&self, wait: bool) {
+        let names = if wait { "*" } else { "" };
+        self.sql("postgres", &format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'"));
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        let expected = if wait { "sync" } else { "async" };
+        self.until("SELECT sync_state FROM pg_stat_replication", expected);
+    }
+
+    /// Cuts this standby off from the server that it follows: what is committed there from now on never comes.
+    ///
+    /// # Panics
+    /// When it does not let go.
+    pub fn cut_off(&self) {
+        self.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        self.until("SELECT count(*) FROM pg_stat_wal_receiver", "0");
+    }
+
+    /// Makes this standby the server that is written to.
+    ///
+    /// # Panics
+    /// When it does not become one.
+    pub fn promote(&self) {
+        assert_eq!(self.sql("postgres", "SELECT pg_promote()"), ["t"], "{}", self.log());
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn until(&self, sql: &str, answer: &str) {
+        while self.sql("postgres", sql) != [answer] {
+            std::thread::yield_now();
+        }
     }
 
     /// The address of a new database.
@@ -158,7 +219,9 @@ impl Cluster {
         panic!("PostgreSQL does not answer: {}", self.log());
     }
 
-    fn log(&self) -> String {
+    /// What the server has logged, each line after the name of the database that it is about.
+    #[must_use]
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
@@ -181,6 +244,18 @@ impl Drop for Cluster {
         // Its end is all that matters; the folder goes with it.
         let _ = keeper.wait();
     }
+}
+
+/// A folder of a server, of whoever runs it.
+fn new_folder(owner: Option<(u32, u32)>) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("onward-postgres-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let folder = std::env::temp_dir().join(name);
+    fs::DirBuilder::new().mode(0o700).create(&folder).expect("a folder");
+    if let Some((user, group)) = owner {
+        chown(&folder, Some(user), Some(group)).expect("given away");
+    }
+    folder
 }
 
 fn keep(bin: &Path, folder: &Path, options: &str, owner: Option<(u32, u32)>) -> Child {

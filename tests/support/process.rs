@@ -40,6 +40,8 @@ pub fn benched(role: Role, config: &std::path::Path) -> Command {
 pub struct Process {
     child: Child,
     log: watch::Sender<String>,
+    /// Ends when there is nothing more to be read.
+    reading: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Process {
@@ -71,7 +73,7 @@ impl Process {
         let log = watch::Sender::new(String::new());
         let (tell, serving) = oneshot::channel();
         let kept = log.clone();
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             let mut tell = Some(tell);
             while let Ok(Some(line)) = lines.next_line().await {
                 leaks::look("log of a process", &line);
@@ -85,7 +87,7 @@ impl Process {
                 }
             }
         });
-        let process = Self { child, log };
+        let process = Self { child, log, reading: Some(reading) };
         if serving.await.is_err() {
             panic!("the gateway did not start:\n{}", process.log());
         }
@@ -163,16 +165,35 @@ impl Process {
         self.child.kill().await.expect("killed");
     }
 
-    /// Tells it to stop, as a service manager does (SIGTERM), and waits until it has; whether it ended well.
+    /// Tells it to stop, as a service manager does (SIGTERM).
+    ///
+    /// # Panics
+    /// When it cannot be told.
+    pub fn tell_to_stop(&self) {
+        let id = self.child.id().expect("it runs").to_string();
+        let told = std::process::Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        assert!(told.success());
+    }
+
+    /// Waits until it has stopped, and its log is whole; whether it ended well.
+    ///
+    /// # Panics
+    /// When it does not stop within a minute.
+    pub async fn stopped(&mut self) -> bool {
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
+        if let Some(reading) = self.reading.take() {
+            reading.await.expect("read");
+        }
+        ended.expect("it stops").expect("it is ours").success()
+    }
+
+    /// Tells it to stop and waits until it has; whether it ended well.
     ///
     /// # Panics
     /// When it cannot be told, or does not stop within a minute.
     pub async fn terminate(mut self) -> bool {
-        let id = self.child.id().expect("it runs").to_string();
-        let told = std::process::Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
-        assert!(told.success());
-        let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
-        ended.expect("it stops").expect("it is ours").success()
+        self.tell_to_stop();
+        self.stopped().await
     }
 
     /// What its operations listener answers to `GET` of this path: everything, head and body.

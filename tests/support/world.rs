@@ -1,5 +1,7 @@
 //! One gateway with its neighbours registered, on loopback, over TLS.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::authority::{write_authority, write_certificate};
@@ -213,9 +215,17 @@ required_claims = {{ id_assurance_level = ["3"] }}
     /// # Panics
     /// When it cannot be made.
     pub async fn start_on_postgres(database: &str) -> Self {
+        Self::start_on_postgres_with(database, "").await
+    }
+
+    /// The same with further sections of configuration.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_on_postgres_with(database: &str, further: &str) -> Self {
         let sections = format!(
             "{INBOX_ONLY}\n[store]\nurl = \"{database}\"\npassword_file = \"store-password\"\nallow_fsync_off = true\n\
-             [delivery]\nlease_seconds = 3\nconnect_seconds = 1\nattempt_seconds = 2\n"
+             [delivery]\nlease_seconds = 3\nconnect_seconds = 1\nattempt_seconds = 2\n{further}"
         );
         Self::start_with("", &sections, &[("store-password", crate::postgres::PASSWORD)], DIRECTORY).await
     }
@@ -309,7 +319,10 @@ allow_plain_loopback = true
         let config_file = folder.path().join("gateway.toml");
         std::fs::write(&config_file, config_text(host, port, server) + sections).expect("written");
         for (name, text) in files {
-            std::fs::write(folder.path().join(name), text).expect("written");
+            // Some are secrets, which a gateway does not take from where everybody can read them.
+            let mut options = std::fs::OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(folder.path().join(name));
+            file.and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
         }
         let running = Running::start(&load(&config_file), Some(listener)).await.expect("the gateway starts");
         let world = Self { running: Some(running), config_file, base, port, issuer, folder };

@@ -195,7 +195,7 @@ impl Gateway {
                 return self.stopped(who, copy).await;
             }
             let now = self.clock.now();
-            let Some(mut rendition) = self.store.rendition(id).await? else { return Ok(Sight::Nothing) };
+            let Some(mut rendition) = self.content(&copy).await? else { return Ok(Sight::Nothing) };
             // A later version has taken its place: the page says so before anything else.
             let reason = copy.ended.and(copy.reason.as_deref());
             if let (Some(reason), Some(html)) = (reason, &mut rendition.html) {

@@ -2,8 +2,8 @@
 
 use onward_core::audit::{Agent, AuditEntry, AuditWord, Basis};
 use onward_core::client::{Client, Role};
-use onward_core::state::RecipientKind;
-use onward_core::store::{DeliveryRecord, StoreError, StoredRendition};
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{DeliveryRecord, StoreError, StoredRendition, Transition};
 use onward_core::{DeliveryId, TransferId};
 use onward_fhir::message::release_of;
 use onward_fhir::{read, write};
@@ -179,7 +179,7 @@ impl Gateway {
             if !record.is_readable() {
                 return Ok(None);
             }
-            let Some(rendition) = self.store.rendition(id).await? else { return Ok(None) };
+            let Some(rendition) = self.content(&record).await? else { return Ok(None) };
             let superseded = record
                 .ended
                 .map(|ended| Superseded { by: ended.by, reason: record.reason.clone().unwrap_or_default() });
@@ -227,6 +227,42 @@ impl Gateway {
             }
             return Ok(opened.map(|_| Opened { made: made.map(|(made, _)| made), superseded }));
         }
+    }
+
+    /// The content of a copy that its recipient asks for. Where it is not what was stored, a copy that waits to be collected becomes a
+    /// person's, as one does that is unreadable when its turn to be sent comes (trust.md §7, fault 10): who runs the gateway hears of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where it cannot be read; others when the store cannot be.
+    pub(crate) async fn content(&self, record: &DeliveryRecord) -> Result<Option<StoredRendition>, StoreError> {
+        let read = self.store.rendition(record.id).await;
+        let Err(StoreError::Corrupt(place)) = &read else { return read };
+        if record.state == DeliveryState::AwaitingCollection {
+            let reason = format!("unreadable in the store: {place}");
+            tracing::error!(delivery = %record.id, %place, "a copy that waits to be collected is unreadable and waits for a person");
+            let now = self.clock.now();
+            // Nothing was disclosed, and nothing will be.
+            let entry = AuditEntry {
+                success: false,
+                transfer: Some(record.transfer),
+                delivery: Some(record.id),
+                patient: record.patient.clone(),
+                ..AuditEntry::new(AuditWord::Notify, now, Agent::gateway(), reason.clone())
+            };
+            let parked = Transition {
+                delivery: record.id,
+                expected_version: record.version,
+                state: DeliveryState::Failed,
+                code: None,
+                reason: Some(reason),
+                at: now,
+                responses: Vec::new(),
+                audit: vec![self.journal.row(&entry)],
+            };
+            // Whoever was faster has found the same, or has ended the copy.
+            self.store.transition(parked).await?;
+        }
+        read
     }
 
     /// Whether a copy has ended, or in another way, since it was looked at. What was made of it then is not what its reader must see.

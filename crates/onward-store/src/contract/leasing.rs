@@ -1,30 +1,50 @@
-//! The lease machine against a model of itself: random acceptances, claims, renewals, ends, second ends, requeues, and clocks that jump both
-//! ways. What the model says may be claimed is what is claimed, in that order, and an end counts when the model says so.
+//! The lease machine against a model of itself: random acceptances, claims, renewals, ends, second ends, requeues, pauses, and clocks that
+//! jump both ways. What the model says may be claimed is what is claimed, in that order, an end counts when the model says so, and nothing
+//! leaves while something older of its lane has not. Where they differ, the steps are shrunk to the few that show it.
+//!
+//! The runs are the same every time. `ONWARD_LEASE_RUNS=500` makes so many others, which takes a while.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
-use onward_core::state::DeliveryState;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Lease, Renewal, Resend};
+use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, Lease, Pause, Renewal, Resend};
 use proptest::prelude::*;
-use proptest::strategy::ValueTree as _;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::{Shared, accept_new, acceptance, at, patient, row};
+use super::{Shared, accept_new, acceptance, at, delivery, ods, patient, row};
 
-/// Steps of one run.
-const STEPS: usize = 600;
+/// Runs where nobody asks for more.
+const RUNS: u32 = 16;
+/// Steps of the longest run.
+const STEPS: usize = 150;
+/// When whatever a run has left behind is due, and nobody's any more.
+const LATER: i64 = 100_000_000;
+/// Who may receive what is accepted: the copies of one person to one of them, as one kind, are a lane.
+const RECIPIENTS: [(RecipientKind, &str); 3] = [
+    (RecipientKind::CareHome, "VM1AB"),
+    (RecipientKind::CareHome, "VM2CD"),
+    (RecipientKind::CoveringPractice, "VM1AB"),
+];
 
 #[derive(Debug, Clone)]
 enum Step {
+    /// With a copy for each of these of [`RECIPIENTS`].
     Accept {
         person: u32,
+        recipients: Vec<usize>,
     },
     Claim {
         limit: u32,
         seconds: i64,
     },
+    /// Of any lease there ever was, or of one of the latest three.
     End {
         which: prop::sample::Index,
+        latest: bool,
         outcome: Outcome,
     },
     Renew {
@@ -33,6 +53,10 @@ enum Step {
     },
     Requeue {
         which: prop::sample::Index,
+    },
+    Pause {
+        recipient: usize,
+        paused: bool,
     },
     Clock {
         seconds: i64,
@@ -56,12 +80,15 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..60_i64).prop_map(|seconds| Outcome::Retry { seconds }),
         1 => Just(Outcome::Failed),
     ];
+    let recipients = prop::sample::subsequence(vec![0, 1, 2], 1..=RECIPIENTS.len());
     prop_oneof![
-        3 => (0..4_u32).prop_map(|person| Step::Accept { person }),
-        4 => (0..4_u32, 1..40_i64).prop_map(|(limit, seconds)| Step::Claim { limit, seconds }),
-        5 => (any::<prop::sample::Index>(), outcome).prop_map(|(which, outcome)| Step::End { which, outcome }),
+        3 => (0..3_u32, recipients).prop_map(|(person, recipients)| Step::Accept { person, recipients }),
+        5 => (0..5_u32, 1..40_i64).prop_map(|(limit, seconds)| Step::Claim { limit, seconds }),
+        6 => (any::<prop::sample::Index>(), any::<bool>(), outcome)
+            .prop_map(|(which, latest, outcome)| Step::End { which, latest, outcome }),
         2 => (any::<prop::sample::Index>(), 1..40_i64).prop_map(|(which, seconds)| Step::Renew { which, seconds }),
         1 => any::<prop::sample::Index>().prop_map(|which| Step::Requeue { which }),
+        1 => (0..2_usize, prop::bool::weighted(0.3)).prop_map(|(recipient, paused)| Step::Pause { recipient, paused }),
         2 => (-40..60_i64).prop_map(|seconds| Step::Clock { seconds }),
         1 => prop_oneof![Just(-3600_i64), Just(0), Just(0), Just(3600)].prop_map(|ahead| Step::Set { ahead }),
     ]
@@ -79,9 +106,17 @@ enum Stage {
 struct Copy {
     id: DeliveryId,
     person: u32,
+    /// Of [`RECIPIENTS`].
+    recipient: usize,
     stage: Stage,
     due: i64,
     lease: Option<(u64, i64)>,
+}
+
+impl Copy {
+    fn lane(&self) -> (u32, usize) {
+        (self.person, self.recipient)
+    }
 }
 
 #[derive(Default)]
@@ -90,57 +125,83 @@ struct Model {
     ahead: i64,
     copies: Vec<Copy>,
     leases: Vec<Lease>,
+    paused: BTreeSet<&'static str>,
+}
+
+/// What runs came to, so that none of it is nothing.
+#[derive(Debug, Default)]
+struct Seen {
+    claimed: usize,
+    ended: usize,
+    fenced: usize,
+    held_back: usize,
+    inversions: usize,
 }
 
 impl Model {
+    fn older_waits(&self, n: usize) -> bool {
+        self.copies[..n].iter().any(|copy| copy.stage == Stage::Queued && copy.lane() == self.copies[n].lane())
+    }
+
+    /// Whether a copy could be claimed now if its lane were its own.
+    fn is_due(&self, n: usize) -> bool {
+        let copy = &self.copies[n];
+        copy.stage == Stage::Queued
+            && copy.due <= self.now
+            && copy.lease.is_none_or(|(_, until)| until <= self.now)
+            && !self.paused.contains(RECIPIENTS[copy.recipient].1)
+    }
+
     /// What may be claimed now, the longest due first.
     fn claimable(&self, limit: usize) -> Vec<usize> {
-        let older_waits = |n: usize| {
-            self.copies[..n].iter().any(|copy| copy.stage == Stage::Queued && copy.person == self.copies[n].person)
-        };
-        let mut found: Vec<usize> = (0..self.copies.len())
-            .filter(|&n| {
-                let copy = &self.copies[n];
-                copy.stage == Stage::Queued
-                    && copy.due <= self.now
-                    && copy.lease.is_none_or(|(_, until)| until <= self.now)
-                    && !older_waits(n)
-            })
-            .collect();
+        let mut found: Vec<usize> =
+            (0..self.copies.len()).filter(|&n| self.is_due(n) && !self.older_waits(n)).collect();
         found.sort_by_key(|&n| (self.copies[n].due, n));
         found.truncate(limit);
         found
     }
 
-    async fn run(&mut self, store: &Shared, n: u32, step: Step) {
+    fn place(&self, id: DeliveryId) -> usize {
+        self.copies.iter().position(|copy| copy.id == id).expect("accepted")
+    }
+
+    async fn run(&mut self, store: &Shared, n: u32, step: Step, seen: &mut Seen) {
         match step {
-            Step::Accept { person } => {
+            Step::Accept { person, recipients } => {
                 let mut message = acceptance(n);
                 message.transfer.patient = Some(patient(person));
                 message.transfer.received = at(self.now);
-                let id = accept_new(store, message).await;
-                self.copies.push(Copy { id, person, stage: Stage::Queued, due: self.now, lease: None });
+                message.deliveries =
+                    recipients.iter().map(|&to| delivery(RECIPIENTS[to].0, RECIPIENTS[to].1)).collect();
+                let ids: Vec<_> = message.deliveries.iter().map(|copy| copy.id).collect();
+                accept_new(store, message).await;
+                for (id, recipient) in ids.into_iter().zip(recipients) {
+                    let stage = Stage::Queued;
+                    self.copies.push(Copy { id, person, recipient, stage, due: self.now, lease: None });
+                }
             }
-            Step::Claim { limit, seconds } => self.claim(store, limit, seconds).await,
-            Step::End { which, outcome } if !self.leases.is_empty() => {
-                let lease = which.get(&self.leases).clone();
-                self.end(store, &lease, outcome).await;
+            Step::Claim { limit, seconds } => self.claim(store, limit, seconds, seen).await,
+            Step::End { which, latest, outcome } if !self.leases.is_empty() => {
+                let from = if latest { self.leases.len().saturating_sub(3) } else { 0 };
+                let lease = which.get(&self.leases[from..]).clone();
+                self.end(store, &lease, outcome, seen).await;
             }
             Step::Renew { which, seconds } if !self.leases.is_empty() => {
                 let lease = which.get(&self.leases);
                 let until = self.now + seconds;
                 let held = vec![(lease.delivery.id, lease.token)];
                 let renewed = store.renew(Renewal { now: at(self.now), lease_until: at(until), held }).await;
-                let copy = self.copies.iter_mut().find(|copy| copy.id == lease.delivery.id).expect("accepted");
-                let counts = copy.lease.is_some_and(|(token, _)| token == lease.token);
+                let (token, place) = (lease.token, self.place(lease.delivery.id));
+                let copy = &mut self.copies[place];
+                let counts = copy.lease.is_some_and(|(own, _)| own == token);
                 assert_eq!(renewed, Ok(vec![counts]));
                 if counts {
-                    copy.lease = Some((lease.token, until));
+                    copy.lease = Some((token, until));
                 }
             }
             Step::Requeue { which } if !self.copies.is_empty() => {
-                let copy = which.index(self.copies.len());
-                let copy = &mut self.copies[copy];
+                let place = which.index(self.copies.len());
+                let copy = &mut self.copies[place];
                 let again = store
                     .requeue(copy.id, Resend::Replay, "Ada Wells", "again", at(self.now), vec![row(AuditWord::Release)])
                     .await;
@@ -148,6 +209,15 @@ impl Model {
                 assert_eq!(again, Ok(copy.stage != Stage::Queued));
                 if copy.stage != Stage::Queued {
                     (copy.stage, copy.due) = (Stage::Queued, self.now);
+                }
+            }
+            Step::Pause { recipient, paused } => {
+                let code = RECIPIENTS[recipient].1;
+                pause(store, code, paused, self.now).await;
+                if paused {
+                    self.paused.insert(code);
+                } else {
+                    self.paused.remove(code);
                 }
             }
             Step::Clock { seconds } => self.now += seconds,
@@ -159,36 +229,38 @@ impl Model {
         }
     }
 
-    async fn claim(&mut self, store: &Shared, limit: u32, seconds: i64) {
+    async fn claim(&mut self, store: &Shared, limit: u32, seconds: i64, seen: &mut Seen) {
         let until = self.now + seconds;
-        let claimed =
-            store.claim(onward_core::store::Claim::due(at(self.now), at(until), limit)).await.expect("claimable");
+        let claimed = store.claim(Claim::due(at(self.now), at(until), limit)).await.expect("claimable");
+        // Told from what was claimed alone, whatever the model expects.
+        seen.inversions += claimed.iter().filter(|lease| self.older_waits(self.place(lease.delivery.id))).count();
+        seen.held_back += (0..self.copies.len()).filter(|&n| self.is_due(n) && self.older_waits(n)).count();
         let expected = self.claimable(limit as usize);
         let ids: Vec<_> = expected.iter().map(|&n| self.copies[n].id).collect();
         assert_eq!(claimed.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), ids);
+        seen.claimed += claimed.len();
         for (n, lease) in expected.into_iter().zip(claimed) {
             self.copies[n].lease = Some((lease.token, until));
             self.leases.push(lease);
         }
     }
 
-    async fn end(&mut self, store: &Shared, lease: &Lease, outcome: Outcome) {
+    async fn end(&mut self, store: &Shared, lease: &Lease, outcome: Outcome, seen: &mut Seen) {
         let due = match outcome {
             Outcome::Retry { seconds } => self.now + seconds,
             Outcome::Sent | Outcome::Failed => self.now,
         };
         let end = AttemptEnd {
-            delivery: lease.delivery.id,
-            token: lease.token,
             outcome: match outcome {
                 Outcome::Sent => AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None },
                 Outcome::Retry { .. } => AttemptOutcome::Retry { at: at(due), reason: "503".to_owned() },
                 Outcome::Failed => AttemptOutcome::Failed { reason: "410".to_owned() },
             },
             at: at(self.now),
-            audit: vec![row(AuditWord::Disclose)],
+            ..sent(lease)
         };
-        let copy = self.copies.iter_mut().find(|copy| copy.id == lease.delivery.id).expect("accepted");
+        let place = self.place(lease.delivery.id);
+        let copy = &mut self.copies[place];
         let counts = copy.lease.is_some_and(|(token, _)| token == lease.token);
         assert_eq!(store.complete(vec![end]).await, Ok(vec![counts]));
         if counts {
@@ -199,17 +271,85 @@ impl Model {
                 Outcome::Retry { .. } => Stage::Queued,
                 Outcome::Failed => Stage::Failed,
             };
+            seen.ended += 1;
+        } else {
+            seen.fenced += 1;
         }
     }
 }
 
-pub(crate) async fn leases_follow_their_model(store: Shared) {
-    let steps =
-        prop::collection::vec(step(), STEPS).new_tree(&mut TestRunner::deterministic()).expect("steps").current();
-    let mut model = Model::default();
-    for (n, step) in (0..).zip(steps) {
-        println!("{n} at {}: {step:?}", model.now);
-        model.run(&store, n, step).await;
+fn sent(lease: &Lease) -> AttemptEnd {
+    AttemptEnd {
+        delivery: lease.delivery.id,
+        token: lease.token,
+        outcome: AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None },
+        at: at(LATER),
+        audit: vec![row(AuditWord::Disclose)],
     }
-    assert!(model.leases.len() > 30, "the run was worth it: {}", model.leases.len());
+}
+
+/// Pauses a recipient or resumes it, if it is not so yet.
+async fn pause(store: &Shared, code: &str, paused: bool, now: i64) {
+    let (code, audit) = (ods(code), vec![row(AuditWord::Configure)]);
+    let changed = match paused {
+        false => store.resume(Some(&code), audit).await,
+        true => {
+            let (reason, by) = ("the home moves".to_owned(), "Ada Wells".to_owned());
+            store.pause(Pause { recipient: Some(code), reason, by, since: at(now) }, audit).await
+        }
+    };
+    assert!(changed.is_ok(), "{changed:?}");
+}
+
+/// Sends whatever another run has left, so that each begins with nothing queued.
+async fn leave_nothing(store: &Shared) {
+    for (_, code) in RECIPIENTS {
+        pause(store, code, false, LATER).await;
+    }
+    loop {
+        let left = store.claim(Claim::due(at(LATER), at(LATER + 1), 1_000)).await.expect("claimable");
+        if left.is_empty() {
+            return;
+        }
+        let ends: Vec<_> = left.iter().map(sent).collect();
+        assert_eq!(store.complete(ends).await, Ok(vec![true; left.len()]));
+    }
+}
+
+/// How many runs, and the chance that they follow.
+fn runner() -> TestRunner {
+    let config = |cases| Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    match std::env::var_os("ONWARD_LEASE_RUNS") {
+        None => TestRunner::new_with_rng(config(RUNS), TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+        Some(text) => TestRunner::new(config(text.to_str().and_then(|text| text.parse().ok()).expect("a number"))),
+    }
+}
+
+pub(crate) async fn leases_follow_their_model(store: Shared) {
+    let handle = tokio::runtime::Handle::current();
+    let checked = tokio::task::spawn_blocking(move || {
+        let (number, seen) = (AtomicU32::new(0), RefCell::new(Seen::default()));
+        let steps = prop::collection::vec(step(), 1..=STEPS);
+        let outcome = runner().run(&steps, |steps| {
+            let mut so_far = seen.take();
+            handle.block_on(async {
+                leave_nothing(&store).await;
+                let mut model = Model::default();
+                for step in steps {
+                    // Each message of all runs has its own number, by which it is known.
+                    let n = number.fetch_add(1, Ordering::Relaxed);
+                    model.run(&store, n, step, &mut so_far).await;
+                }
+            });
+            *seen.borrow_mut() = so_far;
+            Ok(())
+        });
+        (outcome.map_err(|found| found.to_string()), seen.into_inner())
+    });
+    let (outcome, seen) = checked.await.expect("it ran");
+    println!("{seen:?}");
+    outcome.unwrap_or_else(|found| panic!("{found}"));
+    assert_eq!(seen.inversions, 0);
+    let worth = [seen.claimed, seen.ended, seen.fenced, seen.held_back];
+    assert!(worth.into_iter().all(|count| count > 100), "the runs were worth it: {seen:?}");
 }

@@ -4,14 +4,17 @@
 #[path = "../../../../tests/support/postgres.rs"]
 mod cluster;
 mod encrypted;
+mod failover;
+mod passing;
 mod sealing;
+mod upgrading;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use onward_core::audit::{AuditQuery, AuditWord, StoredCheckpoint};
+use onward_core::audit::{AuditQuery, AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::state::DeliveryState;
 use onward_core::store::Store;
 use onward_core::store::retention::{BodyClass, Purged};
@@ -66,6 +69,13 @@ async fn two_nodes() -> Option<(&'static Cluster, String, [Shared; 2])> {
     let first = node(&url, LeaseClock::Database).await;
     let second = node(&url, LeaseClock::Database).await;
     Some((cluster, url, [Arc::new(first), Arc::new(second)]))
+}
+
+/// A message whose acceptance is told of it, so that `fsck` finds it.
+fn told(n: u32) -> Acceptance {
+    let mut message = acceptance(n);
+    message.audit = vec![AuditRow { transfer: Some(message.transfer.id), ..row(AuditWord::Accept) }];
+    message
 }
 
 async fn claim(store: &Shared, now: i64) -> Vec<Lease> {
@@ -185,30 +195,6 @@ async fn fault_015_a_restart_of_postgresql_loses_nothing() {
     drop(cluster);
     assert!(matches!(store.accept(acceptance(99)).await, Err(StoreError::Unavailable(_))), "503, not a hang");
     assert!(matches!(store.transfer(TransferId::random()).await, Err(StoreError::Unavailable(_))));
-}
-
-#[tokio::test]
-async fn fault_017_a_deadlock_is_tried_again() {
-    let Some((cluster, url, [store, _])) = two_nodes().await else { return };
-    let mut ids = Vec::new();
-    for n in 0..8 {
-        ids.push(accept_new(&store, acceptance(n)).await);
-    }
-    // In opposite orders, by somebody who holds one row while waiting for the next.
-    let others: Vec<_> =
-        ids.iter().rev().map(|id| format!("UPDATE deliveries SET reason = 'x' WHERE id = '{id}'")).collect();
-    let sql = format!("BEGIN; {}; COMMIT", others.join("; SELECT pg_sleep(0.02); "));
-    let rival = std::thread::spawn(move || cluster.tamper(&url, &sql));
-    let leases = claim(&store, 0).await;
-    for lease in &leases {
-        assert!(end(&store, lease).await);
-    }
-    // Whoever PostgreSQL chose as victim, what we said is so.
-    drop(rival.join());
-    for lease in leases {
-        let copy = store.delivery(lease.delivery.id).await.expect("readable").expect("there");
-        assert_eq!(copy.state, DeliveryState::Sent);
-    }
 }
 
 #[tokio::test]
@@ -376,19 +362,6 @@ async fn fsck_looks_nothing_up_for_each_row_and_has_the_time_that_it_takes() {
         })
         .await;
     assert_eq!(after.as_deref(), Ok("1h"), "what is checked may take as long as it takes");
-}
-
-#[tokio::test]
-async fn fault_037_an_upgrade_that_was_killed_resumes() {
-    let Some(cluster) = cluster::shared() else { return };
-    let url = cluster.database();
-    // The first step stands; the second was never committed.
-    cluster.tamper(&url, super::open::MIGRATIONS[0]);
-    cluster.tamper(&url, "CREATE TABLE onward_schema (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)");
-    cluster.tamper(&url, "INSERT INTO onward_schema VALUES (1, 1)");
-    let store: Shared = Arc::new(node(&url, LeaseClock::Database).await);
-    assert_eq!(store.accept(acceptance(1)).await, Ok(Accepted::New));
-    assert_eq!(store.users().await, Ok(Vec::new()), "the later steps are there");
 }
 
 #[tokio::test]

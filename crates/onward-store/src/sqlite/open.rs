@@ -193,8 +193,7 @@ pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, O
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Before anything is changed: another program's file is left as it is.
     version(&connection)?;
-    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    if !mode.eq_ignore_ascii_case("wal") {
+    if !write_ahead(&connection)?.eq_ignore_ascii_case("wal") {
         return Err(OpenError::NoWriteAheadLog);
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -219,6 +218,16 @@ pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, O
         Purpose::Read => connection.pragma_update(None, "query_only", true)?,
     }
     Ok(connection)
+}
+
+/// Asks for write-ahead logging; gives the mode that there is now. Of a new file this is a transaction that commits at the last step,
+/// after its row: who takes the row alone does not hear that the sync has failed.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<String> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = statement.query([])?;
+    let mode = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?.get(0)?;
+    while rows.next()?.is_some() {}
+    Ok(mode)
 }
 
 /// Whether migrations are due; refuses a file that is newer or not ours.

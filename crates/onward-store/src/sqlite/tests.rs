@@ -20,6 +20,7 @@ mod erasing;
 mod injection;
 mod power_cut;
 mod sealing;
+mod upgrading;
 
 struct FixedClock;
 

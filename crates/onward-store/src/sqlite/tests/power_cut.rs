@@ -1,16 +1,18 @@
 //! Fault 8: the power fails. strace writes down every write and every sync of a short run; from that the files are made as a disk may
 //! hold them after a cut at any moment: what was synced is there, of what was not some pages are and some are not. What was
 //! acknowledged before the cut must be there. The same run without syncing at commits must lose something, or the test shows nothing.
+//!
+//! Fault 9: the cut comes in the middle of a write, and half of it is on the disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::injection::{FOLDER, adds_up, can_watch, child_arguments, folder};
+use super::injection::{EVERY, FOLDER, SERVED_WRONG, adds_up, can_watch, child_arguments, folder};
 
 /// One thing that the run did to a file, or said, in the order in which it happened.
 #[derive(Debug, PartialEq)]
-enum Event {
+pub(super) enum Event {
     Write {
         file: PathBuf,
         at: usize,
@@ -32,19 +34,36 @@ enum Event {
 
 /// A file of which the disk holds one thing for certain, and perhaps more.
 #[derive(Default)]
-struct Disk {
+pub(super) struct Disk {
     synced: Vec<u8>,
     /// Writes (with their place) and truncations since.
     pending: Vec<(usize, Option<Vec<u8>>)>,
 }
 
 impl Disk {
+    /// A file that has been there for long.
+    pub(super) fn of(synced: Vec<u8>) -> Self {
+        Self { synced, pending: Vec::new() }
+    }
+
     /// What it may hold after a cut: of the pending changes those that `kept` takes, by their number.
-    fn after_cut(&self, kept: impl Fn(usize) -> bool) -> Vec<u8> {
+    pub(super) fn after_cut(&self, kept: impl Fn(usize) -> bool) -> Vec<u8> {
         let mut content = self.synced.clone();
         for (_, change) in self.pending.iter().enumerate().filter(|(number, _)| kept(*number)) {
             apply(&mut content, change);
         }
+        content
+    }
+
+    /// What it holds after a cut in the middle of its last write, of which one half has come: everything before is there.
+    fn torn(&self, first_half: bool) -> Vec<u8> {
+        let (last, before) = self.pending.split_last().expect("a write");
+        let mut content = self.synced.clone();
+        before.iter().for_each(|change| apply(&mut content, change));
+        let (at, Some(bytes)) = last else { panic!("a write") };
+        let half = bytes.len() / 2;
+        let kept = if first_half { (*at, bytes[..half].to_vec()) } else { (at + half, bytes[half..].to_vec()) };
+        apply(&mut content, &(kept.0, Some(kept.1)));
         content
     }
 
@@ -66,7 +85,7 @@ fn apply(content: &mut Vec<u8>, (at, bytes): &(usize, Option<Vec<u8>>)) {
 }
 
 /// Runs it; what it did, in order.
-fn run(folder: &Path, synchronous: &str) -> Vec<Event> {
+pub(super) fn run(folder: &Path, synchronous: &str) -> Vec<Event> {
     let trace = folder.join("trace");
     let done = Command::new("strace")
         .args([
@@ -146,15 +165,18 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What is lost or does not add up, over cuts all along the run.
-async fn losses(synchronous: &str) -> Vec<String> {
-    let ran = folder();
-    let events = run(ran.path(), synchronous);
-    let own = |file: &Path| file.parent() == Some(ran.path());
-    let (mut disks, mut acknowledged) = (BTreeMap::<PathBuf, Disk>::new(), Vec::new());
-    let (mut lost, mut cuts) = (Vec::new(), 0);
-    for (count, event) in events.into_iter().enumerate() {
-        let said = matches!(event, Event::Acknowledged(_));
+/// The files of a run, and what it has acknowledged, up to some moment of it.
+#[derive(Default)]
+pub(super) struct Machine {
+    pub(super) disks: BTreeMap<PathBuf, Disk>,
+    pub(super) acknowledged: Vec<String>,
+}
+
+impl Machine {
+    /// Goes on by one thing that the run in this folder did.
+    pub(super) fn goes_on(&mut self, folder: &Path, event: Event) {
+        let own = |file: &Path| file.parent() == Some(folder);
+        let Self { disks, acknowledged } = self;
         match event {
             Event::Write { file, at, bytes } if own(&file) => {
                 disks.entry(file).or_default().pending.push((at, Some(bytes)));
@@ -167,6 +189,43 @@ async fn losses(synchronous: &str) -> Vec<String> {
             Event::Acknowledged(id) => acknowledged.push(id),
             _ => {}
         }
+    }
+
+    /// A folder with what each file holds after a cut, by `content`.
+    pub(super) fn after_cut(
+        &self,
+        folder: &Path,
+        content: impl Fn(&Path, &Disk) -> Option<Vec<u8>>,
+    ) -> tempfile::TempDir {
+        let place = tempfile::tempdir().expect("a folder");
+        std::fs::copy(folder.join("keys"), place.path().join("keys")).expect("copied");
+        for (file, disk) in self.disks.iter().filter(|(file, _)| !file.ends_with("onward.db-shm")) {
+            let Some(content) = content(file, disk) else { continue };
+            std::fs::write(place.path().join(file.file_name().expect("a name")), content).expect("written");
+        }
+        place
+    }
+
+    /// Starts anew there: whether everything acknowledged is there, else what is wrong.
+    async fn starts_anew(
+        &self,
+        folder: &Path,
+        content: impl Fn(&Path, &Disk) -> Option<Vec<u8>>,
+    ) -> Result<(), String> {
+        let place = self.after_cut(folder, content);
+        adds_up(place.path(), &self.acknowledged).await
+    }
+}
+
+/// What is lost or does not add up, over cuts all along the run.
+async fn losses(synchronous: &str) -> Vec<String> {
+    let ran = folder();
+    let events = run(ran.path(), synchronous);
+    let mut machine = Machine::default();
+    let (mut lost, mut cuts) = (Vec::new(), 0);
+    for (count, event) in events.into_iter().enumerate() {
+        let said = matches!(event, Event::Acknowledged(_));
+        machine.goes_on(ran.path(), event);
         // After each acknowledgement, and at some moments between.
         if !said && count % 29 != 0 {
             continue;
@@ -178,18 +237,57 @@ async fn losses(synchronous: &str) -> Vec<String> {
                 1 => true,
                 _ => (number.wrapping_mul(2_654_435_761) ^ count).is_multiple_of(3),
             };
-            let place = tempfile::tempdir().expect("a folder");
-            std::fs::copy(ran.path().join("keys"), place.path().join("keys")).expect("copied");
-            for (file, disk) in disks.iter().filter(|(file, _)| !file.ends_with("onward.db-shm")) {
-                let name = file.file_name().expect("a name");
-                std::fs::write(place.path().join(name), disk.after_cut(kept)).expect("written");
-            }
             cuts += 1;
-            lost.extend(adds_up(place.path(), &acknowledged).await.err());
+            lost.extend(machine.starts_anew(ran.path(), |_, disk| Some(disk.after_cut(kept))).await.err());
         }
     }
-    assert!(acknowledged.len() >= 3 && cuts > 20, "{} acknowledged, {cuts} cuts", acknowledged.len());
+    let acknowledged = machine.acknowledged.len();
+    assert!(acknowledged >= 3 && cuts > 20, "{acknowledged} acknowledged, {cuts} cuts");
     lost
+}
+
+/// Fault 9: of a page or a frame one half is on the disk. In the log that is where it ends; in the file the log has it whole, until the
+/// file is synced. Without that log, as from a disk that says it has synced and has not, a half page may be no store any more, or one that
+/// does not add up; it is never something else than what was stored.
+#[tokio::test]
+async fn fault_009_a_write_that_is_torn_is_recovered_or_the_start_is_refused() {
+    if !can_watch() {
+        return;
+    }
+    let ran = folder();
+    let events = run(ran.path(), "FULL");
+    let stride = if std::env::var_os(EVERY).is_some() { 1 } else { 9 };
+    let (mut machine, mut torn, mut refused, mut write) = (Machine::default(), BTreeMap::new(), 0, 0);
+    for event in events {
+        let file = match &event {
+            Event::Write { file, .. } => file.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned(),
+            _ => String::new(),
+        };
+        machine.goes_on(ran.path(), event);
+        if machine.acknowledged.is_empty() || !["onward.db", "onward.db-wal"].contains(&file.as_str()) {
+            continue;
+        }
+        write += 1;
+        if write % stride != 0 {
+            continue;
+        }
+        for first_half in [true, false] {
+            let half = |own: &Path, disk: &Disk| match own.ends_with(&file) {
+                true => disk.torn(first_half),
+                false => disk.after_cut(|_| true),
+            };
+            *torn.entry(file.clone()).or_insert(0) += 1;
+            let recovered = machine.starts_anew(ran.path(), |own, disk| Some(half(own, disk))).await;
+            assert_eq!(recovered, Ok(()), "{file}, write {write}, first half: {first_half}");
+            if file == "onward.db" {
+                let no_log = |own: &Path, disk: &Disk| (!own.ends_with("onward.db-wal")).then(|| half(own, disk));
+                let told = machine.starts_anew(ran.path(), no_log).await;
+                assert_ne!(told, Err(SERVED_WRONG.to_owned()), "write {write}, first half: {first_half}");
+                refused += usize::from(told.is_err());
+            }
+        }
+    }
+    assert!(torn["onward.db"] > 5 && torn["onward.db-wal"] > 5 && refused > 5, "{torn:?}, {refused} without the log");
 }
 
 #[tokio::test]

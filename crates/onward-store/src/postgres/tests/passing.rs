@@ -1,0 +1,124 @@
+//! Fault 17: what passes, a deadlock or a serialization failure, is tried again a few times; and then it is refused, with nothing left.
+
+use super::*;
+
+/// Somebody else's connections to a database.
+async fn others(url: &str) -> PostgresStore {
+    node(url, LeaseClock::Database).await
+}
+
+/// Returns when so many wait for locks in this database.
+async fn until_waiting(cluster: &Cluster, url: &str, count: usize) {
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while cluster.tamper(url, waiting) != [count.to_string()] {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A deadlock that the store closes, so that PostgreSQL finds it in the store's wait and ends the store's transaction: one other holds the
+/// last lock of all and waits for a copy that the store holds; the store gets what it waited for, and asks for that lock.
+#[tokio::test]
+async fn fault_017_a_deadlock_is_tried_again() {
+    let Some((cluster, url, [store, _])) = two_nodes().await else { return };
+    for n in 0..2 {
+        accept_new(&store, acceptance(n)).await;
+    }
+    let mut leases = claim(&store, 0).await;
+    // Ends lock copies in this order.
+    leases.sort_by_key(|lease| lease.delivery.id.0);
+    let [first, second] = [0, 1].map(|n| leases[n].delivery.id);
+    let others = others(&url).await;
+    let gate = others.shared.writes.get().await.expect("a connection");
+    let rival = others.shared.writes.get().await.expect("a connection");
+    let held = format!(
+        "SET idle_in_transaction_session_timeout = 0; BEGIN; SELECT 1 FROM deliveries WHERE id = '{second}' FOR UPDATE"
+    );
+    gate.batch_execute(&held).await.expect("held");
+    // It does not give in, as long as it takes.
+    let held = "SET deadlock_timeout = '10min'; SET lock_timeout = 0; SET statement_timeout = 0;
+        SET idle_in_transaction_session_timeout = 0; BEGIN; UPDATE log_head SET id = id";
+    rival.batch_execute(held).await.expect("held");
+    let ends = leases.iter().map(|lease| AttemptEnd {
+        delivery: lease.delivery.id,
+        token: lease.token,
+        outcome: AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None },
+        at: at(1),
+        audit: vec![row(AuditWord::Disclose)],
+    });
+    let (ends, ending) = (ends.collect(), Arc::clone(&store));
+    let ending = tokio::spawn(async move { ending.complete(ends).await });
+    until_waiting(cluster, &url, 1).await;
+    let rival = tokio::spawn(async move {
+        let taken = format!("UPDATE deliveries SET changed = changed WHERE id = '{first}'; COMMIT");
+        rival.batch_execute(&taken).await
+    });
+    until_waiting(cluster, &url, 2).await;
+    gate.batch_execute("COMMIT").await.expect("released");
+    rival.await.expect("it ran").expect("the other one was ended, and that is the store's");
+    assert_eq!(ending.await.expect("it ran"), Ok(vec![true; 2]));
+    let database = url.rsplit('/').next().expect("a name");
+    let found = format!("{database}:ERROR:  deadlock detected");
+    assert_eq!(cluster.log().matches(&found).count(), 1, "{}", cluster.log());
+    for lease in leases {
+        let copy = store.delivery(lease.delivery.id).await.expect("readable").expect("there");
+        assert_eq!((copy.state, copy.attempts), (DeliveryState::Sent, 1));
+    }
+    assert_eq!(log(&store).await.len(), 4, "each end is told once");
+}
+
+/// Under the isolation that the writers ask for PostgreSQL itself has no serialization failures; engines that speak its protocol do. The
+/// database refuses as it is told to; a sequence counts, which no rollback takes back.
+#[tokio::test]
+async fn fault_017_a_serialization_failure_is_tried_again_a_few_times_and_then_refused() {
+    let Some(((cluster, url), store)) = fresh_shared().await else { return };
+    cluster.tamper(
+        &url,
+        "CREATE SEQUENCE tries;
+         CREATE TABLE refusals (state TEXT, times BIGINT);
+         INSERT INTO refusals VALUES ('', 0);
+         CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS $$
+         DECLARE told refusals;
+         BEGIN
+             SELECT * INTO told FROM refusals;
+             IF nextval('tries') <= told.times THEN RAISE EXCEPTION 'as told' USING ERRCODE = told.state; END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER refuses BEFORE UPDATE ON log_head FOR EACH ROW EXECUTE FUNCTION refuses()",
+    );
+    let refuse = |state: &str, times: u32| {
+        cluster.tamper(
+            &url,
+            &format!("UPDATE refusals SET state = '{state}', times = {times}; SELECT setval('tries', 1, false)"),
+        );
+    };
+    let tries = || cluster.tamper(&url, "SELECT last_value FROM tries").remove(0);
+    let mut accepted = 0;
+    for state in ["40001", "40P01", "55P03"] {
+        for (times, counted, is_taken) in [(1, "2", true), (4, "5", true), (1_000, "5", false)] {
+            let message = acceptance(accepted);
+            refuse(state, times);
+            let answer = store.accept(message.clone()).await;
+            assert_eq!(tries(), counted, "{state}, {times} times: {answer:?}");
+            if !is_taken {
+                // Whoever asks over HTTP gets 503 with Retry-After, and posts again.
+                assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{state}: {answer:?}");
+                assert!(
+                    store.transfer(message.transfer.id).await.expect("readable").is_none(),
+                    "nothing is left of it"
+                );
+                refuse("", 0);
+                assert_eq!(store.accept(message).await, Ok(Accepted::New));
+            } else {
+                assert_eq!(answer, Ok(Accepted::New), "{state}, {times} times");
+            }
+            accepted += 1;
+        }
+    }
+    refuse("22012", 1_000);
+    let answer = store.accept(acceptance(accepted)).await;
+    assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    assert_eq!(tries(), "1", "what does not pass is not tried again");
+    refuse("", 0);
+    assert_eq!(log(&store).await.len(), accepted as usize, "what was tried again is told once");
+}
