@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::audit::Agent;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
-use onward_core::directory::{Directory, DirectoryEntry, DirectoryError, Endpoint, PdsPatient};
+use onward_core::directory::{
+    Demographics, Directory, DirectoryEntry, DirectoryError, Endpoint, Likeness, Match, PdsPatient,
+};
 use onward_core::state::{DeliveryState, HoldReason, RecipientKind, TransportKind};
 use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, FoundTask, TaskQuery};
 use onward_core::transport::{InboxTransport, Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
@@ -104,6 +106,10 @@ impl Directory for Pds {
             return Err(DirectoryError::Unavailable("PDS answered 503".to_owned()));
         }
         self.people.patient(number).await
+    }
+
+    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
+        self.people.find(person, likeness).await
     }
 }
 

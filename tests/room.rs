@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::audit::{AuditQuery, AuditWord};
 use onward_core::client::Client;
-use onward_core::directory::{Directory, DirectoryError, PdsPatient};
+use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient};
 use onward_core::scanning::{NotScanned, Scanned, Scanner};
 use onward_core::{NhsNumber, SystemClock};
 use onward_gateway::accept::{AcceptError, Receipt, Submission};
@@ -55,6 +55,10 @@ impl Directory for SlowPds {
             self.gate.acquire().await.expect("it is never closed").forget();
         }
         self.people.patient(number).await
+    }
+
+    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
+        self.people.find(person, likeness).await
     }
 }
 

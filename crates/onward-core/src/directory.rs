@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::{MeshMailboxId, NhsNumber, OdsCode, WorkflowId};
 
 mod bed_types;
+mod demographics;
 mod needs;
 
 pub use bed_types::{BedType, BedTypes, TypedBeds};
+pub use demographics::{Demographics, Gender, Likeness};
 pub use needs::{Need, OwnWord};
 
 /// Beds of one kind: with nursing and without.
@@ -373,6 +375,23 @@ impl std::fmt::Debug for PdsPatient {
     }
 }
 
+/// Whom a search by demographics found. Prints redacted.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Match {
+    /// Nobody.
+    Nobody,
+    /// One person and no other, as far as a search tells of them: it has no pharmacy.
+    One(Box<PdsPatient>),
+    /// More than one: nothing says which.
+    Several,
+}
+
+impl std::fmt::Debug for Match {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Match(redacted)")
+    }
+}
+
 /// PDS could not be asked, or did not answer usefully.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
@@ -392,4 +411,10 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// When the directory cannot be asked: the caller holds the transfer, it never guesses.
     async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError>;
+
+    /// Who is of these demographics. Whatever it finds is a candidate: nobody is anybody because a search found them.
+    ///
+    /// # Errors
+    /// When the directory cannot be asked.
+    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError>;
 }

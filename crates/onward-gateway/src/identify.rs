@@ -3,6 +3,7 @@
 
 mod home;
 mod person;
+pub(crate) mod search;
 
 use std::collections::BTreeSet;
 
@@ -16,10 +17,16 @@ use onward_transform::render::dates;
 use crate::beforehand::Pds;
 use crate::decision::Decided;
 
+pub(crate) use search::Found;
+
 /// ODS codes that stand for "practice not known" or "not applicable" (standards.md §1).
 const PRACTICE_UNKNOWN: [&str; 4] = ["V81999", "V81998", "V81997", "G9999998"];
 /// "No registered GP".
 const NO_REGISTERED_PRACTICE: &str = "G9999981";
+
+/// Of a document or a person whom the hospital protects.
+const LABELLED: &str = "the hospital labels the document or the person as restricted (v3-Confidentiality R or V): a person agrees the \
+                        recipients with the ward";
 
 /// Why a transfer waits for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,31 +142,28 @@ async fn resolve(
     let Some(patient) = document.of_type("Patient").next() else {
         return hold(HoldReason::NhsNumberMissing, "the document has no Patient");
     };
+    let labelled = labelled_restricted(document, patient);
+    // Of whom the hospital protects PDS is asked nothing before the ward has agreed.
+    let protected = labelled && decided.agreed_recipients.is_empty();
     let number: NhsNumber = match views::nhs_number(patient) {
-        None => {
-            return hold(
-                HoldReason::NhsNumberMissing,
-                "the Patient has no NHS number: trace the person by demographics",
-            );
-        }
+        None if protected => return hold(HoldReason::RestrictedPatient, LABELLED),
+        None => search::without_number(patient, asked, decided, &mut evidence).await?,
         Some(text) => match text.parse() {
             Ok(number) => number,
             Err(_) => {
-                return hold(
-                    HoldReason::NhsNumberInvalid,
-                    "the check digit of the NHS number does not fit: ask the sender for the traced number",
-                );
+                let mut detail =
+                    "the check digit of the NHS number does not fit: ask the sender for the traced number".to_owned();
+                if !protected {
+                    detail.push_str("; ");
+                    detail.push_str(&search::hint(patient, asked).await?);
+                }
+                return hold(HoldReason::NhsNumberInvalid, detail);
             }
         },
     };
     known.0 = Some(number.clone());
-    let labelled = labelled_restricted(document, patient);
-    if labelled && decided.agreed_recipients.is_empty() {
-        return hold(
-            HoldReason::RestrictedPatient,
-            "the hospital labels the document or the person as restricted (v3-Confidentiality R or V): a person agrees the \
-             recipients with the ward",
-        );
+    if protected {
+        return hold(HoldReason::RestrictedPatient, LABELLED);
     }
     let pds = trace(document, patient, &number, asked, decided, &mut evidence).await?;
     let restricted = labelled || pds.sensitivity != Sensitivity::Unrestricted;
@@ -300,10 +304,14 @@ async fn trace(
     decided: &Decided,
     evidence: &mut Vec<String>,
 ) -> Result<PdsPatient, Stop> {
-    let pds = match asked.patient(number).await? {
+    let pds = match asked.patient(number, search::demographics(patient).as_ref()).await? {
         Ok(Some(pds)) => pds,
         Ok(None) => {
-            return hold(HoldReason::PatientNotFound, "PDS has no record under this NHS number, or withholds it");
+            let hint = search::hint(patient, asked).await?;
+            return hold(
+                HoldReason::PatientNotFound,
+                format!("PDS has no record under this NHS number, or withholds it; {hint}"),
+            );
         }
         Err(error) => return hold(HoldReason::DirectoryUnavailable, error.to_string()),
     };
@@ -419,7 +427,8 @@ async fn registered_practice(
     };
     match current(store, &code, now).await? {
         Some(DirectoryEntry::Practice(practice)) => Ok(Some(practice)),
-        None if gp_routing => {
+        // It is found by the number that stands in the copy.
+        None if gp_routing && views::nhs_number(patient).is_some() => {
             evidence.push(format!("practice {code} has no current directory entry: MESH finds it by the person"));
             Ok(Some(found_by_mesh(code, now)))
         }
