@@ -43,6 +43,7 @@ mod operations;
 mod outside;
 mod page_audit;
 mod passkeys;
+mod pds;
 mod people;
 mod process_message;
 mod proof;

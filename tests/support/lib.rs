@@ -12,6 +12,8 @@ pub mod lossy_network;
 pub mod mesh_sandbox;
 pub mod message;
 pub mod message_server;
+pub mod openapi;
+pub mod pds;
 pub mod postgres;
 pub mod process;
 pub mod published;
