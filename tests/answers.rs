@@ -137,6 +137,7 @@ impl Bench {
         let gateway = Gateway::new(Parts {
             store: app::open_store(&config, Tenure::Server).await.expect("a store"),
             directory: Arc::clone(&pds) as Arc<dyn Directory>,
+            organisations: None,
             transports: vec![Arc::new(InboxTransport), Arc::clone(&mesh) as Arc<dyn Transport>],
             mailbox: None,
             notifiers: Vec::new(),

@@ -40,6 +40,7 @@ mod mesh_exchange;
 mod monitoring;
 mod nodes;
 mod operations;
+mod organisations;
 mod outside;
 mod page_audit;
 mod passkeys;

@@ -91,6 +91,7 @@ async fn gateway(
     let gateway = Gateway::new(Parts {
         store: app::open_store(&config, Tenure::Server).await.expect("a store"),
         directory,
+        organisations: None,
         transports: Vec::new(),
         mailbox: None,
         notifiers: Vec::new(),

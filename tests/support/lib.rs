@@ -12,6 +12,7 @@ pub mod lossy_network;
 pub mod mesh_sandbox;
 pub mod message;
 pub mod message_server;
+pub mod ods;
 pub mod openapi;
 pub mod pds;
 pub mod postgres;

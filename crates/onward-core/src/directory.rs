@@ -9,10 +9,12 @@ use crate::{MeshMailboxId, NhsNumber, OdsCode, WorkflowId};
 mod bed_types;
 mod demographics;
 mod needs;
+mod organisations;
 
 pub use bed_types::{BedType, BedTypes, TypedBeds};
 pub use demographics::{Demographics, Gender, Likeness};
 pub use needs::{Need, OwnWord};
+pub use organisations::{OdsEnd, Organisation, Organisations};
 
 /// Beds of one kind: with nursing and without.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +209,17 @@ pub struct CareHome {
     pub endpoint: Endpoint,
     /// The entry is not used after this day.
     pub expires: Date,
+    /// What ODS says of its end; nothing where it says of none. No import changes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ods_end: Option<OdsEnd>,
+}
+
+impl CareHome {
+    /// The end that ODS tells, where it is behind this day.
+    #[must_use]
+    pub fn ended(&self, today: Date) -> Option<&OdsEnd> {
+        self.ods_end.as_ref().filter(|end| end.last_day < today)
+    }
 }
 
 fn inbox() -> Endpoint {
@@ -231,6 +244,9 @@ pub struct Practice {
     pub endpoint: Endpoint,
     /// The entry is not used after this day.
     pub expires: Date,
+    /// What ODS says of its end; nothing where it says of none. No import changes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ods_end: Option<OdsEnd>,
 }
 
 /// A community pharmacy.
@@ -251,6 +267,9 @@ pub struct Pharmacy {
     pub endpoint: Endpoint,
     /// The entry is not used after this day.
     pub expires: Date,
+    /// What ODS says of its end; nothing where it says of none. No import changes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ods_end: Option<OdsEnd>,
 }
 
 /// One entry of the directory.
@@ -295,6 +314,33 @@ impl DirectoryEntry {
             Self::Practice(practice) => practice.expires,
             Self::Pharmacy(pharmacy) => pharmacy.expires,
         }
+    }
+
+    /// What ODS says of its end.
+    #[must_use]
+    pub fn ods_end(&self) -> Option<&OdsEnd> {
+        match self {
+            Self::CareHome(home) => home.ods_end.as_ref(),
+            Self::Practice(practice) => practice.ods_end.as_ref(),
+            Self::Pharmacy(pharmacy) => pharmacy.ods_end.as_ref(),
+        }
+    }
+
+    /// The same entry with what ODS says of its end.
+    #[must_use]
+    pub fn with_ods_end(mut self, end: Option<OdsEnd>) -> Self {
+        match &mut self {
+            Self::CareHome(home) => home.ods_end = end,
+            Self::Practice(practice) => practice.ods_end = end,
+            Self::Pharmacy(pharmacy) => pharmacy.ods_end = end,
+        }
+        self
+    }
+
+    /// The end that ODS tells, where it is behind this day: nothing new is sent there.
+    #[must_use]
+    pub fn ended(&self, today: Date) -> Option<&OdsEnd> {
+        self.ods_end().filter(|end| end.last_day < today)
     }
 
     /// `care-home`, `practice` or `pharmacy`.

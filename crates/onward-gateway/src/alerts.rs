@@ -97,7 +97,7 @@ impl Gateway {
         Ok(raised)
     }
 
-    async fn raise(&self, concern: Concern) -> Result<bool, StoreError> {
+    pub(crate) async fn raise(&self, concern: Concern) -> Result<bool, StoreError> {
         let notifications = self.notifications(&concern).await?;
         let told: Vec<_> = notifications.iter().map(|each| format!("{} by {}", each.contacted, each.channel)).collect();
         let told = if told.is_empty() { "no way to tell anybody is set up".to_owned() } else { told.join(", ") };
@@ -128,9 +128,10 @@ impl Gateway {
             Some(transfer) => unless_unreadable(self.store.transfer(transfer).await)?.flatten(),
             None => None,
         };
-        let detail = match concern.subscription {
-            Some(id) => format!("{detail}; subscription {id}"),
-            None => detail,
+        let detail = match (concern.subscription, concern.kind, &concern.recipient) {
+            (Some(id), ..) => format!("{detail}; subscription {id}"),
+            (None, AlertKind::OrganisationClosed, Some(ods)) => format!("{detail}; organisation {ods}"),
+            _ => detail,
         };
         Ok(AuditEntry {
             success,
@@ -303,6 +304,11 @@ impl Gateway {
                         concern.sender
                     );
                 }
+                if let (AlertKind::OrganisationClosed, Some(ods)) = (concern.kind, &concern.recipient) {
+                    let see = "`onward directory current` says what ODS says of it, and who comes after it";
+                    let _ =
+                        writeln!(text, "{ods}: {see}; its entry, or that of the home which names it, must be mended.");
+                }
                 for number in self.numbers(concern).await? {
                     let _ = writeln!(text, "Ring {number}");
                 }
@@ -331,7 +337,7 @@ impl Gateway {
     fn link(&self, contacted: Contacted, concern: &Concern) -> Option<String> {
         let base = &self.settings.base_url;
         match (contacted, concern.delivery) {
-            _ if concern.subscription.is_some() => None,
+            _ if concern.subscription.is_some() || concern.kind == AlertKind::OrganisationClosed => None,
             (Contacted::Ward, _) => None,
             (Contacted::Home | Contacted::Coordinator, Some(copy)) => Some(format!("{base}/transfers/{copy}")),
             _ => Some(format!("{base}/operations")),
@@ -413,6 +419,7 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
         AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
+        AlertKind::OrganisationClosed => "An organisation of the directory has closed, and nothing new is sent there",
     }
 }
 

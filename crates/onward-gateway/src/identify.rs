@@ -178,30 +178,34 @@ async fn resolve(
         };
     known.1 = Some(home.ods.clone());
     let covering_practice = match current(store, &home.covering_practice, now).await? {
-        Some(DirectoryEntry::Practice(practice)) => {
+        Ok(DirectoryEntry::Practice(practice)) => {
             not_recalled(practice.ods.clone(), practice, HoldReason::CoveringPracticeUnknown, decided)?
         }
-        _ => {
+        other => {
             return hold(
                 HoldReason::CoveringPracticeUnknown,
                 format!(
-                    "{}, the covering practice of {}, has no current directory entry",
-                    home.covering_practice, home.ods
+                    "{}, the covering practice of {}, {}",
+                    home.covering_practice,
+                    home.ods,
+                    other.err().unwrap_or_else(no_entry)
                 ),
             );
         }
     };
     evidence.push(format!("covering practice {} from the directory entry of {}", covering_practice.ods, home.ods));
     let delivering_pharmacy = match current(store, &home.delivering_pharmacy, now).await? {
-        Some(DirectoryEntry::Pharmacy(pharmacy)) => {
+        Ok(DirectoryEntry::Pharmacy(pharmacy)) => {
             not_recalled(pharmacy.ods.clone(), pharmacy, HoldReason::PharmacyUnknown, decided)?
         }
-        _ => {
+        other => {
             return hold(
                 HoldReason::PharmacyUnknown,
                 format!(
-                    "{}, the delivering pharmacy of {}, has no current directory entry",
-                    home.delivering_pharmacy, home.ods
+                    "{}, the delivering pharmacy of {}, {}",
+                    home.delivering_pharmacy,
+                    home.ods,
+                    other.err().unwrap_or_else(no_entry)
                 ),
             );
         }
@@ -258,14 +262,14 @@ fn not_recalled<T>(ods: OdsCode, party: T, reason: HoldReason, decided: &Decided
     Ok(party)
 }
 
-/// The home that a person decided on. It must be in the directory like any other.
+/// The home that a person decided on. It must be in the directory like any other; that ODS calls it closed is for the person to know.
 async fn decided_home(
     ods: &OdsCode,
     store: &dyn Store,
     now: Timestamp,
     evidence: &mut Vec<String>,
 ) -> Result<CareHome, Stop> {
-    match current(store, ods, now).await? {
+    match in_use(store, ods, now).await? {
         Some(DirectoryEntry::CareHome(home)) => {
             evidence.push(format!("care home {} by a person's decision", home.ods));
             Ok(home)
@@ -284,7 +288,7 @@ async fn decided_practice(
     now: Timestamp,
     evidence: &mut Vec<String>,
 ) -> Result<Practice, Stop> {
-    match current(store, ods, now).await? {
+    match in_use(store, ods, now).await? {
         Some(DirectoryEntry::Practice(practice)) => {
             evidence.push(format!("registered practice {} by a person's decision", practice.ods));
             Ok(practice)
@@ -425,14 +429,20 @@ async fn registered_practice(
             );
         }
     };
-    match current(store, &code, now).await? {
-        Some(DirectoryEntry::Practice(practice)) => Ok(Some(practice)),
-        // It is found by the number that stands in the copy.
-        None if gp_routing && views::nhs_number(patient).is_some() => {
+    let found = current(store, &code, now).await?;
+    // MESH finds it by the number that stands in the copy.
+    let is_left_to_mesh =
+        gp_routing && views::nhs_number(patient).is_some() && in_use(store, &code, now).await?.is_none();
+    match found {
+        Ok(DirectoryEntry::Practice(practice)) => Ok(Some(practice)),
+        Err(_) if is_left_to_mesh => {
             evidence.push(format!("practice {code} has no current directory entry: MESH finds it by the person"));
             Ok(Some(found_by_mesh(code, now)))
         }
-        _ => hold(HoldReason::RegisteredPracticeUnknown, format!("practice {code} has no current directory entry")),
+        other => hold(
+            HoldReason::RegisteredPracticeUnknown,
+            format!("practice {code} {}", other.err().unwrap_or_else(no_entry)),
+        ),
     }
 }
 
@@ -445,6 +455,7 @@ fn found_by_mesh(ods: OdsCode, now: Timestamp) -> Practice {
         postcode: String::new(),
         endpoint: Endpoint::GpRouting { workflow: None },
         expires: dates::civil(now),
+        ods_end: None,
     }
 }
 
@@ -471,7 +482,25 @@ fn document_practice(document: &Bundle<'_, '_>, patient: Element<'_, '_>) -> Opt
     })
 }
 
-async fn current(store: &dyn Store, ods: &OdsCode, now: Timestamp) -> Result<Option<DirectoryEntry>, StoreError> {
+/// An entry to which something new is sent, or why nothing is.
+async fn current(
+    store: &dyn Store,
+    ods: &OdsCode,
+    now: Timestamp,
+) -> Result<Result<DirectoryEntry, String>, StoreError> {
+    let Some(entry) = in_use(store, ods, now).await? else { return Ok(Err(no_entry())) };
+    Ok(match entry.ended(dates::civil(now)) {
+        Some(end) => Err(format!("is {end}, says ODS: have whoever keeps the directory say who takes its place")),
+        None => Ok(entry),
+    })
+}
+
+fn no_entry() -> String {
+    "has no current directory entry".to_owned()
+}
+
+/// An entry that has not expired.
+async fn in_use(store: &dyn Store, ods: &OdsCode, now: Timestamp) -> Result<Option<DirectoryEntry>, StoreError> {
     Ok(store.directory_entry(ods).await?.filter(|entry| !expired(entry.expires(), now)))
 }
 

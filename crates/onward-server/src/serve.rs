@@ -113,6 +113,7 @@ impl Running {
         tasks.spawn(Arc::clone(&gateway).alert_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).resend_many_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).ask_again_until(stopped.clone()));
+        tasks.spawn(Arc::clone(&gateway).watch_organisations_until(stopped.clone()));
         tasks.spawn(Arc::clone(&gateway).call_subscribers_until(stopped.clone()));
         tasks.spawn(refusals::tell_until(Arc::clone(&app), stopped.clone()));
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));
@@ -255,6 +256,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
             let standing = Standing {
                 paused,
                 mailbox: app.gateway.mailbox_standing(),
+                organisations: app.gateway.organisations_standing(),
                 large_kilobytes: app.gateway.large_kilobytes(),
                 scanning_kilobytes: app.gateway.scanning_kilobytes(),
                 alerts,

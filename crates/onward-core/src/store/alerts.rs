@@ -37,6 +37,8 @@ words!(
         AcknowledgementMissing = "acknowledgement-missing",
         /// A client's subscription was given up: its system is not called any more, and may not know.
         SubscriptionFailed = "subscription-failed",
+        /// ODS says that an organisation of the directory has closed: nothing new is sent there.
+        OrganisationClosed = "organisation-closed",
     }
 );
 
@@ -112,13 +114,13 @@ pub struct Concern {
     pub kind: AlertKind,
     /// Step of the escalation, from 1: the coordinator, the home, the ward; of a hold the ward, whoever runs the gateway, both.
     pub step: u32,
-    /// The transfer; none where it is about a subscription.
+    /// The transfer; none where it is about a subscription or an organisation.
     pub transfer: Option<TransferId>,
-    /// Who sent it, or whose subscription it is.
+    /// Who sent it, whose subscription it is, or, of an organisation, the gateway's own.
     pub sender: OdsCode,
     /// The copy.
     pub delivery: Option<DeliveryId>,
-    /// Its recipient.
+    /// Its recipient, or the organisation that it is about.
     pub recipient: Option<OdsCode>,
     /// The hold.
     pub hold: Option<HoldId>,
@@ -129,13 +131,16 @@ pub struct Concern {
 }
 
 impl Concern {
-    /// What it is about: the hold, else the copy, else the transfer, else the subscription.
+    /// What it is about: the hold, else the copy, else the transfer, else the subscription, else the organisation, by a name made of its
+    /// code.
     #[must_use]
     pub fn subject(&self) -> Uuid {
         let hold = self.hold.map(|id| id.0);
         let copy = self.delivery.map(|id| id.0);
         let transfer = self.transfer.map(|id| id.0);
-        hold.or(copy).or(transfer).or(self.subscription).unwrap_or_default()
+        let organisation =
+            || self.recipient.as_ref().map(|ods| Uuid::new_v5(&Uuid::NAMESPACE_OID, ods.as_str().as_bytes()));
+        hold.or(copy).or(transfer).or(self.subscription).or_else(organisation).unwrap_or_default()
     }
 }
 
@@ -245,6 +250,9 @@ pub trait AlertStore: Send + Sync + 'static {
     async fn raise_alert(&self, alert: NewAlert) -> Result<bool, StoreError>;
     /// Clears the alerts of what is over at `now`, and drops the notifications that nobody has sent yet. Gives how many.
     async fn settle_alerts(&self, now: Timestamp) -> Result<u64, StoreError>;
+    /// Clears what was raised of an organisation that ODS called closed; `false` where nothing was. The rows do not tell that it is over, so
+    /// that [`AlertStore::settle_alerts`] leaves it.
+    async fn clear_closed(&self, organisation: &OdsCode, at: Timestamp) -> Result<bool, StoreError>;
     /// Takes up to 200 notifications that are due at `now`. Nobody else gets them before `again`; whoever takes one and dies
     /// leaves it due then.
     async fn take_notifications(&self, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotification>, StoreError>;

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use onward_core::TransferId;
 use onward_core::store::StoreError;
 use onward_core::store::alerts::{
     Alert, AlertKind, AlertStore, Concern, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
 };
+use onward_core::{OdsCode, TransferId};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -32,6 +32,10 @@ impl AlertStore for PostgresStore {
 
     async fn settle_alerts(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.writers.run(now, |work, now| settle(work, *now).boxed()).await
+    }
+
+    async fn clear_closed(&self, organisation: &OdsCode, at: Timestamp) -> Result<bool, StoreError> {
+        self.writers.run((organisation.clone(), at), |work, (ods, at)| clear_closed(work, ods, *at).boxed()).await
     }
 
     async fn take_notifications(&self, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotification>, StoreError> {
@@ -108,6 +112,14 @@ async fn settle(work: &mut Work<'_>, now: Timestamp) -> Result<u64, Failure> {
         session::execute(work.client(), query::DROP, &[]).await?;
     }
     Ok(cleared)
+}
+
+async fn clear_closed(work: &mut Work<'_>, organisation: &OdsCode, at: Timestamp) -> Result<bool, Failure> {
+    let cleared = session::execute(work.client(), query::STANDS, &[&micros(at), &organisation.as_str()]).await?;
+    if cleared > 0 {
+        session::execute(work.client(), query::DROP, &[]).await?;
+    }
+    Ok(cleared > 0)
 }
 
 async fn take(work: &mut Work<'_>, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotification>, Failure> {

@@ -168,7 +168,7 @@ pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 8] {
 pub(crate) fn settle() -> String {
     let (unread, declined, unprocessed) = (unread(), declined(), unprocessed("d."));
     format!(
-        "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL
+        "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL AND kind <> 'organisation-closed'
              AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL
                  AND (alerts.kind <> 'held-before-arrival' AND h.due < $1 OR alerts.kind = 'held-before-arrival' AND {NOTHING_AT_HOME}))
              AND NOT EXISTS (SELECT 1 FROM deliveries w WHERE alerts.kind = 'queued-too-long'
@@ -188,6 +188,10 @@ pub(crate) fn settle() -> String {
 /// Clears at `$1` what was told of a copy (`$2`) that a person has queued again: if that is so once more, it is told once more, however soon.
 pub(crate) const RESENT: &str = "UPDATE alerts SET cleared = $1 WHERE subject = $2 AND cleared IS NULL
      AND kind IN ('delivery-failed', 'not-processed', 'receipt-missing')";
+
+/// Clears at `$1` that an organisation (`$2`) has closed.
+pub(crate) const STANDS: &str =
+    "UPDATE alerts SET cleared = $1 WHERE kind = 'organisation-closed' AND recipient = $2 AND cleared IS NULL";
 
 /// Drops what would tell of something that is over.
 pub(crate) const DROP: &str = "UPDATE notifications SET state = 'dropped', next_attempt = NULL

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use onward_core::TransferId;
 use onward_core::store::StoreError;
 use onward_core::store::alerts::{
     Alert, AlertKind, AlertStore, Concern, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
 };
+use onward_core::{OdsCode, TransferId};
 use rusqlite::{params, params_from_iter};
 
 use super::failure::Failure;
@@ -39,6 +39,18 @@ impl AlertStore for SqliteStore {
                 c.prepare_cached(query::DROP)?.execute([])?;
             }
             Ok(u64::try_from(cleared).unwrap_or(u64::MAX))
+        })
+        .await
+    }
+
+    async fn clear_closed(&self, organisation: &OdsCode, at: Timestamp) -> Result<bool, StoreError> {
+        let organisation = organisation.clone();
+        self.write(move |c| {
+            let cleared = c.prepare_cached(query::STANDS)?.execute(params![micros(at), organisation.as_str()])?;
+            if cleared > 0 {
+                c.prepare_cached(query::DROP)?.execute([])?;
+            }
+            Ok(cleared > 0)
         })
         .await
     }
