@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::audit::Agent;
+use onward_core::cause::Cause;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
-use onward_core::directory::{Directory, DirectoryEntry, DirectoryError, Endpoint, PdsPatient};
+use onward_core::directory::{
+    Demographics, Directory, DirectoryEntry, DirectoryError, Endpoint, Likeness, Match, PdsPatient,
+};
 use onward_core::state::{DeliveryState, HoldReason, RecipientKind, TransportKind};
 use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, FoundTask, TaskQuery};
 use onward_core::transport::{InboxTransport, Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
@@ -109,6 +112,10 @@ impl Directory for Pds {
         }
         self.people.patient(number).await
     }
+
+    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
+        self.people.find(person, likeness).await
+    }
 }
 
 /// A gateway without listeners, moved by hand.
@@ -135,6 +142,7 @@ impl Bench {
         let gateway = Gateway::new(Parts {
             store: app::open_store(&config, Tenure::Server).await.expect("a store"),
             directory: Arc::clone(&pds) as Arc<dyn Directory>,
+            organisations: None,
             transports: vec![Arc::new(InboxTransport), Arc::clone(&mesh) as Arc<dyn Transport>],
             mailbox: None,
             notifiers: Vec::new(),
@@ -437,6 +445,36 @@ async fn a_report_finds_its_copy_even_when_the_reference_was_lost() {
     // It had arrived after all, and the practice says so.
     bench.answers(PRACTICE, &correlation(&copy), 30019).await;
     assert_eq!(bench.practice_copy(transfer).await.state, DeliveryState::Accepted);
+}
+
+/// GP auto-routing fails after MESH has taken the message: whoever is to act reads what is wrong, and no patient data.
+#[tokio::test]
+async fn a_report_says_what_is_wrong_and_what_to_do() {
+    for (code, words) in [
+        ("14", "nobody collected it"),
+        ("EPL-150", "more than one mailbox"),
+        ("EPL-151", "no mailbox that takes this workflow"),
+        ("EPL-152", "NHS number in the copy for none"),
+        ("EPL-153", "does not find the NHS number"),
+        ("EPL-154", "name or date of birth"),
+        ("EPL-199", "not delivered"),
+    ] {
+        let bench = Bench::new().await;
+        let transfer = bench.accept().await;
+        bench.gateway.dispatch_due().await.expect("sent");
+        let copy = bench.practice_copy(transfer).await;
+        let told = MeshMessage { status_code: Some(code.to_owned()), ..report(copy.reference.clone(), None) };
+        bench.arrives(told).await;
+        let now = bench.practice_copy(transfer).await;
+        assert_eq!((now.state, now.code.as_deref()), (DeliveryState::Failed, Some(code)));
+        let reason = now.reason.expect("a reason");
+        assert!(
+            reason.starts_with(&format!("MESH report {code}: not delivered")) && reason.contains(words),
+            "{reason}"
+        );
+        assert_eq!(Cause::of(Some(&reason)), Cause::Mesh, "{reason}");
+        assert!(!reason.contains("9990000018") && !reason.contains("Holroyd"));
+    }
 }
 
 #[tokio::test]

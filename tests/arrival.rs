@@ -205,6 +205,7 @@ impl Bench {
         let gateway = Gateway::new(Parts {
             store: app::open_store(&config, Tenure::Server).await.expect("a store"),
             directory: Arc::new(StandInDirectory::load(&folder.path().join("people.toml")).expect("people")),
+            organisations: None,
             transports: vec![Arc::new(InboxTransport), Arc::clone(&partner) as Arc<dyn Transport>],
             mailbox: None,
             notifiers: vec![Arc::clone(&letters) as Arc<dyn Notifier>],

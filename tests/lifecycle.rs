@@ -232,7 +232,7 @@ async fn what_comes_after_what_replaced_it_goes_to_nobody() {
     let first = Version::first();
     let new = posted(&hospital, &first.next()).await;
     let hold = record(&world, new).await.hold.expect("held").id;
-    let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
+    let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
     let released = world.gateway().release(hold, choice, &decider("the first will not come")).await;
     assert!(matches!(released, Ok(Released::Queued(_))), "{released:?}");
     let copy = arrived(&world, new).await;

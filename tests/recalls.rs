@@ -117,7 +117,7 @@ async fn what_is_recalled_under_an_open_hold_does_not_go_out_there_again() {
     // The practice is mended in the directory, and somebody lets it go on.
     let covered = |ods: &str| format!("covering_practice = \"{ods}\"");
     world.import_directory(&DIRECTORY.replace(&covered("Y99001"), &covered("Y99002"))).await;
-    let go_on = || Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
+    let go_on = || Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
     let released = gateway.release(hold.id, go_on(), &decider()).await.expect("committed");
     assert!(matches!(&released, Released::StillHeld(cause) if cause.reason == HoldReason::CareHomeConflict));
     assert!(!has(&record(&world, id).await, "VMH01"), "it was just recalled from there");

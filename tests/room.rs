@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::audit::{AuditQuery, AuditWord};
 use onward_core::client::Client;
-use onward_core::directory::{Directory, DirectoryError, PdsPatient};
+use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient};
 use onward_core::scanning::{NotScanned, Scanned, Scanner};
 use onward_core::{NhsNumber, SystemClock};
 use onward_gateway::accept::{AcceptError, Receipt, Submission};
@@ -56,6 +56,10 @@ impl Directory for SlowPds {
         }
         self.people.patient(number).await
     }
+
+    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
+        self.people.find(person, likeness).await
+    }
 }
 
 /// A scanner that keeps every question until it is told to answer.
@@ -87,6 +91,7 @@ async fn gateway(
     let gateway = Gateway::new(Parts {
         store: app::open_store(&config, Tenure::Server).await.expect("a store"),
         directory,
+        organisations: None,
         transports: Vec::new(),
         mailbox: None,
         notifiers: Vec::new(),

@@ -1,9 +1,13 @@
 //! The Organisation Data Service's reference data (ORD API, version 2-0-0): whether an organisation is there still, as what, and who
 //! came after it. Nothing about a person is asked or told.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use jiff::civil::Date;
-use onward_core::OdsCode;
+use onward_core::directory::{Organisation, Organisations};
 use onward_core::transport::SendError;
+use onward_core::{Clock, OdsCode};
 use serde::Deserialize;
 use url::Url;
 
@@ -11,73 +15,57 @@ use crate::http::{HeaderMap, HeaderValue, HttpClient, HttpFault, Method, StatusC
 
 /// An organisation with all its relations; the largest trusts have some hundred kilobytes.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a busy ODS is given where it tells no time.
+const UNTOLD_WAIT_SECONDS: u64 = 5;
 
-/// What is known of an organisation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Organisation {
-    /// Its code.
-    pub ods: OdsCode,
-    /// Its name.
-    pub name: String,
-    /// What ODS calls it. A dissolved body stays active for months: see the dates.
-    pub active: bool,
-    /// The last day on which it exists in law.
-    pub legal_end: Option<Date>,
-    /// The last day on which it works.
-    pub operational_end: Option<Date>,
-    /// Its roles that are active, such as `RO76` (GP practice).
-    pub roles: Vec<String>,
-    /// Those that came after it; several where it was divided.
-    pub successors: Vec<OdsCode>,
+/// The client.
+pub struct OdsClient {
+    http: HttpClient,
+    base: Url,
+    clock: Arc<dyn Clock>,
 }
 
-impl Organisation {
-    /// Whether it is there on this day.
+impl OdsClient {
+    /// A client of the ORD API at this address, version included.
     #[must_use]
-    pub fn stands(&self, day: Date) -> bool {
-        self.active && self.ends().is_none_or(|end| end >= day)
-    }
-
-    /// The earlier of its last days.
-    #[must_use]
-    pub fn ends(&self) -> Option<Date> {
-        self.legal_end.into_iter().chain(self.operational_end).min()
+    pub fn new(http: HttpClient, base: Url, clock: Arc<dyn Clock>) -> Self {
+        Self { http, base, clock }
     }
 }
 
-/// One organisation; `None` where ODS knows none of this code.
-///
-/// # Errors
-/// See [`SendError`]; never unknown.
-pub async fn organisation(http: &HttpClient, base: &Url, ods: &OdsCode) -> Result<Option<Organisation>, SendError> {
-    let mut url = base.clone();
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().push("organisations").push(ods.as_str());
-    }
-    let mut headers = HeaderMap::new();
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    let answer = http.send(Method::GET, url, headers, "").await.map_err(HttpFault::of_repeatable)?;
-    let status = answer.status();
-    match status {
-        StatusCode::OK => {}
-        StatusCode::NOT_FOUND => return Ok(None),
-        status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
-            return Err(transient(&format!("ODS answered {}", status.as_u16())));
+#[async_trait]
+impl Organisations for OdsClient {
+    async fn organisation(&self, ods: &OdsCode) -> Result<Option<Organisation>, SendError> {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("organisations").push(ods.as_str());
         }
-        status => return Err(permanent(&format!("ODS answered {}", status.as_u16()))),
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let answer = self.http.send(Method::GET, url, headers, "").await.map_err(HttpFault::of_repeatable)?;
+        let status = answer.status();
+        match status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+                let is_busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+                let wish = answer.retry_after_seconds(self.clock.now());
+                return Err(SendError::Transient {
+                    reason: format!("ODS answered {}", status.as_u16()),
+                    retry_after_seconds: wish.or(is_busy.then_some(UNTOLD_WAIT_SECONDS)),
+                });
+            }
+            status => return Err(permanent(&format!("ODS answered {}", status.as_u16()))),
+        }
+        let body = answer.bytes_up_to(ANSWER_BYTES_MAX).await.map_err(HttpFault::of_repeatable)?;
+        let wire: Wire =
+            serde_json::from_slice(&body).map_err(|_| permanent("ODS's answer is not its specification's JSON"))?;
+        let told = wire.organisation;
+        if told.org_id.extension != ods.as_str() {
+            return Err(permanent("ODS's answer is about another organisation"));
+        }
+        Ok(Some(told.read(ods.clone())))
     }
-    let body = answer.bytes_up_to(ANSWER_BYTES_MAX).await.map_err(HttpFault::of_repeatable)?;
-    let wire: Wire =
-        serde_json::from_slice(&body).map_err(|_| permanent("ODS's answer is not its specification's JSON"))?;
-    let told = wire.organisation;
-    if told.org_id.extension != ods.as_str() {
-        return Err(permanent("ODS's answer is about another organisation"));
-    }
-    Ok(Some(told.read(ods.clone())))
-}
-
-fn transient(reason: &str) -> SendError {
-    SendError::Transient { reason: reason.to_owned(), retry_after_seconds: None }
 }
 
 fn permanent(reason: &str) -> SendError {
@@ -200,6 +188,8 @@ impl WireOrganisation {
 
 #[cfg(test)]
 mod tests {
+    use onward_core::SystemClock;
+
     use super::*;
     use crate::loopback::{Partner, Reply};
 
@@ -217,9 +207,11 @@ mod tests {
         "OrgId":{"extension":"VMH01"},"Status":"Active","Roles":{"Role":{"id":"RO269","Status":"Active"}}}}"#;
 
     async fn asked(status: &str, body: &str, code: &str) -> Result<Option<Organisation>, SendError> {
-        let partner = Partner::start(vec![Reply::new(status, &["location: /elsewhere"], body.as_bytes())]).await;
+        let headers = ["location: /elsewhere", "retry-after: 7"];
+        let partner = Partner::start(vec![Reply::new(status, &headers, body.as_bytes())]).await;
         let http = HttpClient::new(&partner.config()).expect("a client");
-        let found = organisation(&http, &partner.url("/ORD/2-0-0"), &code.parse().expect("a code")).await;
+        let client = OdsClient::new(http, partner.url("/ORD/2-0-0"), Arc::new(SystemClock));
+        let found = client.organisation(&code.parse().expect("a code")).await;
         let seen = partner.seen();
         assert_eq!(seen.len(), 1, "nothing is followed or repeated");
         assert_eq!(seen[0].line, format!("GET /ORD/2-0-0/organisations/{code} HTTP/1.1"));
@@ -244,7 +236,8 @@ mod tests {
     async fn what_is_no_answer_is_none() {
         assert_eq!(asked("404 x", "{}", "VMH01").await, Ok(None));
         for status in ["429 x", "500 x", "503 x"] {
-            assert!(matches!(asked(status, "", "VMH01").await, Err(SendError::Transient { .. })), "{status}");
+            let busy = asked(status, "", "VMH01").await;
+            assert!(matches!(busy, Err(SendError::Transient { retry_after_seconds: Some(7), .. })), "{status}");
         }
         let hostile = STANDING.replace("\"Active\"", "[\"Active\"]");
         for (status, body) in

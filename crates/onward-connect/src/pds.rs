@@ -1,17 +1,19 @@
-//! The Personal Demographics Service, FHIR R4, read by NHS number (`personal-demographics.yaml`).
+//! The Personal Demographics Service, FHIR R4, read by NHS number and searched by demographics (`personal-demographics.yaml`).
 //!
-//! It refuses to guess: an answer that is not its specification is an error, never an empty person. It does not
-//! search by demographics and changes nothing. The NHS number is in the URL because PDS wants it there; no error,
-//! log line or `Debug` repeats it.
+//! It refuses to guess: an answer that is not its specification is an error, never an empty person, and of several people it names none.
+//! It changes nothing. NHS number and demographics are in the URL because PDS wants them there; no error, log line or `Debug` repeats it.
 
 mod patient;
+mod search;
 pub mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use onward_core::directory::{Directory, DirectoryError, PdsPatient};
+use bytes::Bytes;
+use jiff::civil::Date;
+use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient};
 use onward_core::{Clock, NhsNumber, OdsCode};
 use url::Url;
 use uuid::Uuid;
@@ -55,18 +57,48 @@ impl PdsClient {
         Self { config, http, tokens, clock }
     }
 
-    async fn ask(&self, number: &NhsNumber, identifiers: &HeaderMap) -> Result<Answer, DirectoryError> {
+    /// The address of `Patient`, with this beneath it.
+    fn patients(&self, beneath: &[&str]) -> Result<Url, DirectoryError> {
+        let mut url = self.config.base_url.clone();
+        url.path_segments_mut()
+            .map_err(|()| unavailable("the address of PDS cannot have a path"))?
+            .pop_if_empty()
+            .push("Patient")
+            .extend(beneath);
+        Ok(url)
+    }
+
+    /// The answer to one question, which is repeated once, under the same identifier, where that helps.
+    async fn answer(&self, url: &Url) -> Result<Answer, DirectoryError> {
+        let mut identifiers = HeaderMap::new();
+        for name in [X_REQUEST_ID, X_CORRELATION_ID] {
+            let value = HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is visible ASCII");
+            identifiers.insert(name, value);
+        }
+        if let Some(organisation) = &self.config.end_user_organisation {
+            let value = HeaderValue::from_str(organisation.as_str()).expect("an ODS code is letters and digits");
+            identifiers.insert(END_USER_ORGANISATION, value);
+        }
+        let answer = self.ask(url, &identifiers).await?;
+        let Some(wait) = self.repeat_after(&answer).await else { return Ok(answer) };
+        tokio::time::sleep(wait).await;
+        self.ask(url, &identifiers).await
+    }
+
+    async fn ask(&self, url: &Url, identifiers: &HeaderMap) -> Result<Answer, DirectoryError> {
         let mut headers = identifiers.clone();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
         if let Some(tokens) = &self.tokens {
             headers.insert(header::AUTHORIZATION, tokens.bearer().await?);
         }
-        let mut url = self.config.base_url.clone();
-        url.path_segments_mut()
-            .map_err(|()| unavailable("the address of PDS cannot have a path"))?
-            .pop_if_empty()
-            .extend(["Patient", number.expose()]);
-        self.http.send(Method::GET, url, headers, Vec::new()).await.map_err(|fault| unavailable(&fault.to_string()))
+        let sent = self.http.send(Method::GET, url.clone(), headers, Vec::new()).await;
+        sent.map_err(|fault| unavailable(&fault.to_string()))
+    }
+
+    /// The day on which an answer holds.
+    fn today(&self) -> Result<Date, DirectoryError> {
+        let today = self.clock.now().in_tz("Europe/London").map(|moment| moment.date());
+        today.map_err(|_| unavailable("the day in London is not known"))
     }
 
     /// How long to wait before the one repeat; `None` when the answer stands.
@@ -89,34 +121,35 @@ impl PdsClient {
 #[async_trait]
 impl Directory for PdsClient {
     async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
-        let mut identifiers = HeaderMap::new();
-        for name in [X_REQUEST_ID, X_CORRELATION_ID] {
-            let value = HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is visible ASCII");
-            identifiers.insert(name, value);
-        }
-        if let Some(organisation) = &self.config.end_user_organisation {
-            let value = HeaderValue::from_str(organisation.as_str()).expect("an ODS code is letters and digits");
-            identifiers.insert(END_USER_ORGANISATION, value);
-        }
-        let mut answer = self.ask(number, &identifiers).await?;
-        if let Some(wait) = self.repeat_after(&answer).await {
-            tokio::time::sleep(wait).await;
-            answer = self.ask(number, &identifiers).await?;
-        }
+        let answer = self.answer(&self.patients(&[number.expose()])?).await?;
         match answer.status() {
-            StatusCode::OK => {
-                let body = answer.bytes().await.map_err(|fault| match fault {
-                    HttpFault::TooLarge { .. } => DirectoryError::Unintelligible(fault.to_string()),
-                    _ => unavailable(&fault.to_string()),
-                })?;
-                let today = self.clock.now().in_tz("Europe/London").map(|moment| moment.date());
-                patient::read(&body, today.map_err(|_| unavailable("the day in London is not known"))?)
-            }
+            StatusCode::OK => patient::read(&body(answer).await?, self.today()?),
             // No such person, or the record is invalidated or withheld.
             StatusCode::NOT_FOUND => Ok(None),
-            status => Err(unavailable(&format!("PDS answered {}", status.as_u16()))),
+            status => Err(not_answered(status)),
         }
     }
+
+    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
+        let mut url = self.patients(&[])?;
+        search::ask_for(&mut url, person, likeness);
+        let answer = self.answer(&url).await?;
+        match answer.status() {
+            StatusCode::OK => search::read(&body(answer).await?, likeness, self.today()?),
+            status => Err(not_answered(status)),
+        }
+    }
+}
+
+async fn body(answer: Answer) -> Result<Bytes, DirectoryError> {
+    answer.bytes().await.map_err(|fault| match fault {
+        HttpFault::TooLarge { .. } => DirectoryError::Unintelligible(fault.to_string()),
+        _ => unavailable(&fault.to_string()),
+    })
+}
+
+fn not_answered(status: StatusCode) -> DirectoryError {
+    unavailable(&format!("PDS answered {}", status.as_u16()))
 }
 
 fn unavailable(reason: &str) -> DirectoryError {

@@ -21,7 +21,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use onward_core::NhsNumber;
-use onward_core::directory::{Directory, DirectoryError, PdsPatient};
+use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient};
 use serde::Deserialize;
 
 /// The file cannot be used.
@@ -100,6 +100,29 @@ impl Directory for StandInDirectory {
     async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
         Ok(self.people.get(number).cloned())
     }
+
+    /// As PDS tells of whom it finds: without the pharmacy. What is alike begins alike, and there are no addresses to tell people apart by.
+    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
+        let folded = |text: &str| text.to_lowercase();
+        let agrees = |ours: Option<&str>, theirs: &str| match (ours, likeness) {
+            (None, _) => false,
+            (Some(ours), Likeness::Exact) => folded(ours) == folded(theirs),
+            (Some(ours), Likeness::Alike) => folded(ours).chars().take(3).eq(folded(theirs).chars().take(3)),
+        };
+        let born = person.birth_date().to_string();
+        // Under a superseded number stands the same person again.
+        let mut found = self.people.iter().filter(|(number, patient)| {
+            **number == patient.nhs_number
+                && agrees(patient.family.as_deref(), person.family())
+                && agrees(patient.given.first().map(String::as_str), person.given())
+                && patient.birth_date.as_deref() == Some(&born)
+        });
+        let Some((_, one)) = found.next() else { return Ok(Match::Nobody) };
+        Ok(match found.next() {
+            Some(_) => Match::Several,
+            None => Match::One(Box::new(PdsPatient { nominated_pharmacy: None, ..one.clone() })),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +165,28 @@ mod tests {
         assert_eq!(superseded.nhs_number.expose(), "9000000009", "another number than asked means superseded");
         assert!(StandInDirectory::load(&folder.path().join("absent")).is_err());
         assert!(!format!("{directory:?}").contains("Example"));
+    }
+
+    #[tokio::test]
+    async fn people_are_found_by_their_demographics() {
+        let directory = StandInDirectory::parse(PEOPLE).expect("people");
+        let find = async |directory: &StandInDirectory, family: &str, given: &str, likeness| {
+            let born = jiff::civil::date(1940, 2, 3);
+            let person = Demographics::new(family, given, born).expect("whole");
+            directory.find(&person, likeness).await.expect("answered")
+        };
+        let Match::One(found) = find(&directory, "example", "ADA", Likeness::Exact).await else {
+            panic!("one person, who has a superseded number too")
+        };
+        assert_eq!((found.nhs_number.expose(), found.nominated_pharmacy), ("9000000009", None));
+        assert_eq!(find(&directory, "Exampel", "Ada", Likeness::Exact).await, Match::Nobody);
+        assert!(matches!(find(&directory, "Exampel", "Ada", Likeness::Alike).await, Match::One(_)));
+        let namesake = PEOPLE.replace(
+            "nhs_number = \"9000000025\"",
+            "nhs_number = \"9000000025\"\nfamily = \"Example\"\ngiven = [\"Ada\"]\nbirth_date = \"1940-02-03\"",
+        );
+        let two = StandInDirectory::parse(&namesake).expect("people");
+        assert_eq!(find(&two, "Example", "Ada", Likeness::Exact).await, Match::Several);
     }
 
     #[test]

@@ -7,10 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::{MeshMailboxId, NhsNumber, OdsCode, WorkflowId};
 
 mod bed_types;
+mod demographics;
 mod needs;
+mod organisations;
 
 pub use bed_types::{BedType, BedTypes, TypedBeds};
+pub use demographics::{Demographics, Gender, Likeness};
 pub use needs::{Need, OwnWord};
+pub use organisations::{OdsEnd, Organisation, Organisations};
 
 /// Beds of one kind: with nursing and without.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,6 +233,17 @@ pub struct CareHome {
     pub endpoint: Endpoint,
     /// The entry is not used after this day.
     pub expires: Date,
+    /// What ODS says of its end; nothing where it says of none. No import changes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ods_end: Option<OdsEnd>,
+}
+
+impl CareHome {
+    /// The end that ODS tells, where it is behind this day.
+    #[must_use]
+    pub fn ended(&self, today: Date) -> Option<&OdsEnd> {
+        self.ods_end.as_ref().filter(|end| end.last_day < today)
+    }
 }
 
 fn inbox() -> Endpoint {
@@ -253,6 +268,9 @@ pub struct Practice {
     pub endpoint: Endpoint,
     /// The entry is not used after this day.
     pub expires: Date,
+    /// What ODS says of its end; nothing where it says of none. No import changes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ods_end: Option<OdsEnd>,
 }
 
 /// A community pharmacy.
@@ -273,6 +291,9 @@ pub struct Pharmacy {
     pub endpoint: Endpoint,
     /// The entry is not used after this day.
     pub expires: Date,
+    /// What ODS says of its end; nothing where it says of none. No import changes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ods_end: Option<OdsEnd>,
 }
 
 /// One entry of the directory.
@@ -317,6 +338,33 @@ impl DirectoryEntry {
             Self::Practice(practice) => practice.expires,
             Self::Pharmacy(pharmacy) => pharmacy.expires,
         }
+    }
+
+    /// What ODS says of its end.
+    #[must_use]
+    pub fn ods_end(&self) -> Option<&OdsEnd> {
+        match self {
+            Self::CareHome(home) => home.ods_end.as_ref(),
+            Self::Practice(practice) => practice.ods_end.as_ref(),
+            Self::Pharmacy(pharmacy) => pharmacy.ods_end.as_ref(),
+        }
+    }
+
+    /// The same entry with what ODS says of its end.
+    #[must_use]
+    pub fn with_ods_end(mut self, end: Option<OdsEnd>) -> Self {
+        match &mut self {
+            Self::CareHome(home) => home.ods_end = end,
+            Self::Practice(practice) => practice.ods_end = end,
+            Self::Pharmacy(pharmacy) => pharmacy.ods_end = end,
+        }
+        self
+    }
+
+    /// The end that ODS tells, where it is behind this day: nothing new is sent there.
+    #[must_use]
+    pub fn ended(&self, today: Date) -> Option<&OdsEnd> {
+        self.ods_end().filter(|end| end.last_day < today)
     }
 
     /// `care-home`, `practice` or `pharmacy`.
@@ -397,6 +445,23 @@ impl std::fmt::Debug for PdsPatient {
     }
 }
 
+/// Whom a search by demographics found. Prints redacted.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Match {
+    /// Nobody.
+    Nobody,
+    /// One person and no other, as far as a search tells of them: it has no pharmacy.
+    One(Box<PdsPatient>),
+    /// More than one: nothing says which.
+    Several,
+}
+
+impl std::fmt::Debug for Match {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Match(redacted)")
+    }
+}
+
 /// PDS could not be asked, or did not answer usefully.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
@@ -416,4 +481,10 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// When the directory cannot be asked: the caller holds the transfer, it never guesses.
     async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError>;
+
+    /// Who is of these demographics. Whatever it finds is a candidate: nobody is anybody because a search found them.
+    ///
+    /// # Errors
+    /// When the directory cannot be asked.
+    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError>;
 }

@@ -17,6 +17,7 @@ use onward_fhir::{Release, authored, write};
 use crate::Gateway;
 use crate::answer::code_for_sender;
 use crate::collect::{Standing, standing};
+use crate::mailbox::report;
 
 /// What became of a recipient's `PUT Task`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,6 +194,10 @@ impl Gateway {
         local_id: Option<DeliveryId>,
         code: &str,
     ) -> Result<Reported, StoreError> {
+        let reason = match report::words(code) {
+            Some(words) => format!("MESH report {code}: not delivered: {words}"),
+            None => format!("MESH report {code}: not delivered"),
+        };
         loop {
             let mut found = match reference {
                 Some(reference) => self.store.delivery_by_reference(reference).await?,
@@ -217,16 +222,14 @@ impl Gateway {
             }
             if record.state != DeliveryState::Sent {
                 tracing::warn!(delivery = %record.id, code, state = %record.state, "MESH could not deliver; nothing changed");
-                self.note_late(&record, &format!("MESH report {code}: not delivered"), Agent::named("mesh", None))
-                    .await?;
+                self.note_late(&record, &reason, Agent::named("mesh", None)).await?;
                 return Ok(Reported::Copy(record.id));
             }
-            let reason = format!("MESH report {code}: not delivered");
             tracing::error!(delivery = %record.id, code, "MESH could not deliver; a person must act");
             let acknowledgement = Acknowledgement {
                 state: DeliveryState::Failed,
                 code: Some(code.to_owned()),
-                reason: Some(reason),
+                reason: Some(reason.clone()),
                 agent: Agent::named("mesh", None),
                 request_id: None,
             };

@@ -59,7 +59,7 @@ impl Gateway {
 }
 
 /// A number below `bound`; 0 where there is none.
-fn by_chance(bound: u64) -> u64 {
+pub(crate) fn by_chance(bound: u64) -> u64 {
     let (chance, _) = uuid::Uuid::new_v4().as_u64_pair();
     chance.checked_rem(bound).unwrap_or_default()
 }

@@ -134,9 +134,10 @@ impl Gateway {
             Some(transfer) => unless_unreadable(self.store.transfer(transfer).await)?.flatten(),
             None => None,
         };
-        let detail = match concern.subscription {
-            Some(id) => format!("{detail}; subscription {id}"),
-            None => detail,
+        let detail = match (concern.subscription, concern.kind, &concern.recipient) {
+            (Some(id), ..) => format!("{detail}; subscription {id}"),
+            (None, AlertKind::OrganisationClosed, Some(ods)) => format!("{detail}; organisation {ods}"),
+            _ => detail,
         };
         Ok(AuditEntry {
             success,
@@ -322,6 +323,11 @@ impl Gateway {
                         "It was last listed at {since}. `onward status` and the log of the process say more."
                     );
                 }
+                if let (AlertKind::OrganisationClosed, Some(ods)) = (concern.kind, &concern.recipient) {
+                    let see = "`onward directory current` says what ODS says of it, and who comes after it";
+                    let _ =
+                        writeln!(text, "{ods}: {see}; its entry, or that of the home which names it, must be mended.");
+                }
                 for number in self.numbers(concern).await? {
                     let _ = writeln!(text, "Ring {number}");
                 }
@@ -437,6 +443,7 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
         AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
         AlertKind::MailboxUnreadable => "Our MESH mailbox cannot be read",
+        AlertKind::OrganisationClosed => "An organisation of the directory has closed, and nothing new is sent there",
     }
 }
 

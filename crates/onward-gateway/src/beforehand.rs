@@ -9,13 +9,14 @@
 use std::sync::OnceLock;
 
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
-use onward_core::directory::{Directory, DirectoryError, PdsPatient};
+use onward_core::directory::{Demographics, Directory, DirectoryError, PdsPatient};
 use onward_core::store::StoreError;
 use onward_core::{NhsNumber, TransferId};
 
 use crate::Gateway;
 use crate::accept::{AcceptError, Submission};
 use crate::decision::Decided;
+use crate::identify::{Found, search};
 use crate::prepare::PrepareError;
 
 /// How PDS is asked.
@@ -26,31 +27,65 @@ pub enum Pds<'a> {
     /// The same without an entry: of a stand-in, to measure what everything else takes.
     Untold(&'a dyn Directory),
     /// Not at all: only whom it would be asked about is noted, and the walk ends there.
-    Foreseen(&'a OnceLock<NhsNumber>),
+    Foreseen(&'a Foreseen),
     /// It was, about whom was foreseen; now only if somebody else is meant.
     Answered(&'a Beforehand, Asking<'a>),
+}
+
+/// Whom PDS would be asked about.
+#[derive(Default)]
+pub struct Foreseen {
+    number: OnceLock<NhsNumber>,
+    person: OnceLock<Demographics>,
 }
 
 /// What PDS said of somebody, or why it said nothing.
 type Answer = Result<Option<PdsPatient>, DirectoryError>;
 
+/// Whom PDS found, or why it said nothing.
+type Search = Result<Found, DirectoryError>;
+
 impl Pds<'_> {
-    /// Asks about this person.
+    /// Asks about the person of this number; `person` is who is searched for where nobody has it.
     ///
     /// # Errors
     /// When it cannot be audited that PDS is asked: then it is not.
-    pub(crate) async fn patient(self, number: &NhsNumber) -> Result<Answer, StoreError> {
+    pub(crate) async fn patient(self, number: &NhsNumber, person: Option<&Demographics>) -> Result<Answer, StoreError> {
         match self {
             Self::Asked(asking) => asking.about(number).await,
             Self::Untold(directory) => Ok(directory.patient(number).await),
-            Self::Foreseen(who) => {
-                let _ = who.set(number.clone());
-                Ok(Err(DirectoryError::Unavailable("it is not asked yet".to_owned())))
+            Self::Foreseen(foreseen) => {
+                let _ = foreseen.number.set(number.clone());
+                if let Some(person) = person {
+                    let _ = foreseen.person.set(person.clone());
+                }
+                Ok(Err(not_yet()))
             }
-            Self::Answered(Beforehand { pds: Some((who, answer)) }, _) if who == number => Ok(answer.clone()),
+            Self::Answered(Beforehand { number: Some((who, answer)), .. }, _) if who == number => Ok(answer.clone()),
             Self::Answered(_, asking) => asking.about(number).await,
         }
     }
+
+    /// Searches for the person.
+    ///
+    /// # Errors
+    /// As [`Pds::patient`].
+    pub(crate) async fn search(self, person: &Demographics) -> Result<Search, StoreError> {
+        match self {
+            Self::Asked(asking) => asking.search(person).await,
+            Self::Untold(directory) => Ok(search::among(directory, person).await),
+            Self::Foreseen(foreseen) => {
+                let _ = foreseen.person.set(person.clone());
+                Ok(Err(not_yet()))
+            }
+            Self::Answered(Beforehand { person: Some((who, found)), .. }, _) if who == person => Ok(found.clone()),
+            Self::Answered(_, asking) => asking.search(person).await,
+        }
+    }
+}
+
+fn not_yet() -> DirectoryError {
+    DirectoryError::Unavailable("it is not asked yet".to_owned())
 }
 
 /// Who asks PDS, and on which occasion.
@@ -64,25 +99,32 @@ pub struct Asking<'a> {
 impl Asking<'_> {
     /// Commits that PDS is asked about this person, and asks it.
     async fn about(self, number: &NhsNumber) -> Result<Answer, StoreError> {
+        self.note(Some(number), "PDS asked to trace the person before routing").await?;
+        Ok(self.gateway.directory.patient(number).await)
+    }
+
+    /// Commits that PDS is searched, and searches it. The entry names nobody: whom a search finds is a candidate, and who is taken for the
+    /// person is asked about by number.
+    async fn search(self, person: &Demographics) -> Result<Search, StoreError> {
+        self.note(None, "PDS searched for the person by name and date of birth before routing").await?;
+        Ok(search::among(self.gateway.directory.as_ref(), person).await)
+    }
+
+    async fn note(self, patient: Option<&NhsNumber>, what: &str) -> Result<(), StoreError> {
         let entry = AuditEntry {
             transfer: self.transfer,
-            patient: Some(number.clone()),
+            patient: patient.cloned(),
             request_id: self.request_id.map(str::to_owned),
-            ..AuditEntry::new(
-                AuditWord::DirectoryLookup,
-                self.gateway.clock.now(),
-                Agent::gateway(),
-                "PDS asked to trace the person before routing",
-            )
+            ..AuditEntry::new(AuditWord::DirectoryLookup, self.gateway.clock.now(), Agent::gateway(), what)
         };
-        self.gateway.store.audit(vec![self.gateway.journal.row(&entry)]).await?;
-        Ok(self.gateway.directory.patient(number).await)
+        self.gateway.store.audit(vec![self.gateway.journal.row(&entry)]).await
     }
 }
 
 /// What was asked before there was room.
 pub struct Beforehand {
-    pds: Option<(NhsNumber, Answer)>,
+    number: Option<(NhsNumber, Answer)>,
+    person: Option<(Demographics, Search)>,
 }
 
 impl Gateway {
@@ -101,7 +143,7 @@ impl Gateway {
         submission: &Submission,
         transfer: TransferId,
     ) -> Result<Beforehand, AcceptError> {
-        let who = OnceLock::new();
+        let who = Foreseen::default();
         // Entered before anything is decoded: whoever waited for it with its attachments in hand would be outside every bound.
         let scanning = match &self.scanner {
             Some(_) => self.scanning.enter(submission.body.len()).await?,
@@ -119,13 +161,22 @@ impl Gateway {
         };
         self.refuse_malware(submission, &attached.0).await?;
         drop((attached, scanning));
-        let pds = match who.into_inner() {
+        let asking = self.asking(Some(transfer), submission.request_id.as_deref());
+        let number = match who.number.into_inner() {
             Some(number) => {
-                let answer = self.asking(Some(transfer), submission.request_id.as_deref()).about(&number).await?;
+                let answer = asking.about(&number).await?;
                 Some((number, answer))
             }
             None => None,
         };
-        Ok(Beforehand { pds })
+        let is_known = matches!(&number, Some((_, Ok(Some(_)) | Err(_))));
+        let person = match who.person.into_inner().filter(|_| !is_known) {
+            Some(person) => {
+                let found = asking.search(&person).await?;
+                Some((person, found))
+            }
+            None => None,
+        };
+        Ok(Beforehand { number, person })
     }
 }

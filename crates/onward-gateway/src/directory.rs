@@ -6,6 +6,7 @@ use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord};
 use onward_core::directory::{Beds, CareHome, DirectoryEntry, Need, OwnWord, TypedBeds};
 use onward_core::store::StoreError;
 use onward_core::{OdsCode, Timestamp};
+use onward_transform::render::dates;
 
 use crate::Gateway;
 use crate::attend::Attendant;
@@ -76,7 +77,7 @@ pub struct HomeQuery {
 }
 
 impl HomeQuery {
-    /// Whether a home fits, at `now`. An entry that is no longer used fits nobody.
+    /// Whether a home fits, at `now`. An entry that is no longer used, or whose home ODS calls closed, fits nobody.
     #[must_use]
     pub fn fits(&self, home: &CareHome, now: Timestamp) -> bool {
         let parts = || {
@@ -85,6 +86,7 @@ impl HomeQuery {
         };
         let has = |wanted: &Option<Wanted>, text: &str| wanted.as_ref().is_none_or(|wanted| wanted.is_in([text]));
         !expired(home.expires, now)
+            && home.ended(dates::civil(now)).is_none()
             && self.characteristics.iter().all(|group| group.iter().any(|each| each.holds(home)))
             && self.place.as_ref().is_none_or(|wanted| wanted.is_in(parts()))
             && has(&self.locality, &home.locality)

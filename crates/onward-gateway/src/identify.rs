@@ -3,6 +3,7 @@
 
 mod home;
 mod person;
+pub(crate) mod search;
 
 use std::collections::BTreeSet;
 
@@ -16,10 +17,16 @@ use onward_transform::render::dates;
 use crate::beforehand::Pds;
 use crate::decision::Decided;
 
+pub(crate) use search::Found;
+
 /// ODS codes that stand for "practice not known" or "not applicable" (standards.md §1).
 const PRACTICE_UNKNOWN: [&str; 4] = ["V81999", "V81998", "V81997", "G9999998"];
 /// "No registered GP".
 const NO_REGISTERED_PRACTICE: &str = "G9999981";
+
+/// Of a document or a person whom the hospital protects.
+const LABELLED: &str = "the hospital labels the document or the person as restricted (v3-Confidentiality R or V): a person agrees the \
+                        recipients with the ward";
 
 /// Why a transfer waits for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,31 +142,28 @@ async fn resolve(
     let Some(patient) = document.of_type("Patient").next() else {
         return hold(HoldReason::NhsNumberMissing, "the document has no Patient");
     };
+    let labelled = labelled_restricted(document, patient);
+    // Of whom the hospital protects PDS is asked nothing before the ward has agreed.
+    let protected = labelled && decided.agreed_recipients.is_empty();
     let number: NhsNumber = match views::nhs_number(patient) {
-        None => {
-            return hold(
-                HoldReason::NhsNumberMissing,
-                "the Patient has no NHS number: trace the person by demographics",
-            );
-        }
+        None if protected => return hold(HoldReason::RestrictedPatient, LABELLED),
+        None => search::without_number(patient, asked, decided, &mut evidence).await?,
         Some(text) => match text.parse() {
             Ok(number) => number,
             Err(_) => {
-                return hold(
-                    HoldReason::NhsNumberInvalid,
-                    "the check digit of the NHS number does not fit: ask the sender for the traced number",
-                );
+                let mut detail =
+                    "the check digit of the NHS number does not fit: ask the sender for the traced number".to_owned();
+                if !protected {
+                    detail.push_str("; ");
+                    detail.push_str(&search::hint(patient, asked).await?);
+                }
+                return hold(HoldReason::NhsNumberInvalid, detail);
             }
         },
     };
     known.0 = Some(number.clone());
-    let labelled = labelled_restricted(document, patient);
-    if labelled && decided.agreed_recipients.is_empty() {
-        return hold(
-            HoldReason::RestrictedPatient,
-            "the hospital labels the document or the person as restricted (v3-Confidentiality R or V): a person agrees the \
-             recipients with the ward",
-        );
+    if protected {
+        return hold(HoldReason::RestrictedPatient, LABELLED);
     }
     let pds = trace(document, patient, &number, asked, decided, &mut evidence).await?;
     let restricted = labelled || pds.sensitivity != Sensitivity::Unrestricted;
@@ -174,30 +178,34 @@ async fn resolve(
         };
     known.1 = Some(home.ods.clone());
     let covering_practice = match current(store, &home.covering_practice, now).await? {
-        Some(DirectoryEntry::Practice(practice)) => {
+        Ok(DirectoryEntry::Practice(practice)) => {
             not_recalled(practice.ods.clone(), practice, HoldReason::CoveringPracticeUnknown, decided)?
         }
-        _ => {
+        other => {
             return hold(
                 HoldReason::CoveringPracticeUnknown,
                 format!(
-                    "{}, the covering practice of {}, has no current directory entry",
-                    home.covering_practice, home.ods
+                    "{}, the covering practice of {}, {}",
+                    home.covering_practice,
+                    home.ods,
+                    other.err().unwrap_or_else(no_entry)
                 ),
             );
         }
     };
     evidence.push(format!("covering practice {} from the directory entry of {}", covering_practice.ods, home.ods));
     let delivering_pharmacy = match current(store, &home.delivering_pharmacy, now).await? {
-        Some(DirectoryEntry::Pharmacy(pharmacy)) => {
+        Ok(DirectoryEntry::Pharmacy(pharmacy)) => {
             not_recalled(pharmacy.ods.clone(), pharmacy, HoldReason::PharmacyUnknown, decided)?
         }
-        _ => {
+        other => {
             return hold(
                 HoldReason::PharmacyUnknown,
                 format!(
-                    "{}, the delivering pharmacy of {}, has no current directory entry",
-                    home.delivering_pharmacy, home.ods
+                    "{}, the delivering pharmacy of {}, {}",
+                    home.delivering_pharmacy,
+                    home.ods,
+                    other.err().unwrap_or_else(no_entry)
                 ),
             );
         }
@@ -254,14 +262,14 @@ fn not_recalled<T>(ods: OdsCode, party: T, reason: HoldReason, decided: &Decided
     Ok(party)
 }
 
-/// The home that a person decided on. It must be in the directory like any other.
+/// The home that a person decided on. It must be in the directory like any other; that ODS calls it closed is for the person to know.
 async fn decided_home(
     ods: &OdsCode,
     store: &dyn Store,
     now: Timestamp,
     evidence: &mut Vec<String>,
 ) -> Result<CareHome, Stop> {
-    match current(store, ods, now).await? {
+    match in_use(store, ods, now).await? {
         Some(DirectoryEntry::CareHome(home)) => {
             evidence.push(format!("care home {} by a person's decision", home.ods));
             Ok(home)
@@ -280,7 +288,7 @@ async fn decided_practice(
     now: Timestamp,
     evidence: &mut Vec<String>,
 ) -> Result<Practice, Stop> {
-    match current(store, ods, now).await? {
+    match in_use(store, ods, now).await? {
         Some(DirectoryEntry::Practice(practice)) => {
             evidence.push(format!("registered practice {} by a person's decision", practice.ods));
             Ok(practice)
@@ -300,10 +308,14 @@ async fn trace(
     decided: &Decided,
     evidence: &mut Vec<String>,
 ) -> Result<PdsPatient, Stop> {
-    let pds = match asked.patient(number).await? {
+    let pds = match asked.patient(number, search::demographics(patient).as_ref()).await? {
         Ok(Some(pds)) => pds,
         Ok(None) => {
-            return hold(HoldReason::PatientNotFound, "PDS has no record under this NHS number, or withholds it");
+            let hint = search::hint(patient, asked).await?;
+            return hold(
+                HoldReason::PatientNotFound,
+                format!("PDS has no record under this NHS number, or withholds it; {hint}"),
+            );
         }
         Err(error) => return hold(HoldReason::DirectoryUnavailable, error.to_string()),
     };
@@ -417,13 +429,20 @@ async fn registered_practice(
             );
         }
     };
-    match current(store, &code, now).await? {
-        Some(DirectoryEntry::Practice(practice)) => Ok(Some(practice)),
-        None if gp_routing => {
+    let found = current(store, &code, now).await?;
+    // MESH finds it by the number that stands in the copy.
+    let is_left_to_mesh =
+        gp_routing && views::nhs_number(patient).is_some() && in_use(store, &code, now).await?.is_none();
+    match found {
+        Ok(DirectoryEntry::Practice(practice)) => Ok(Some(practice)),
+        Err(_) if is_left_to_mesh => {
             evidence.push(format!("practice {code} has no current directory entry: MESH finds it by the person"));
             Ok(Some(found_by_mesh(code, now)))
         }
-        _ => hold(HoldReason::RegisteredPracticeUnknown, format!("practice {code} has no current directory entry")),
+        other => hold(
+            HoldReason::RegisteredPracticeUnknown,
+            format!("practice {code} {}", other.err().unwrap_or_else(no_entry)),
+        ),
     }
 }
 
@@ -436,6 +455,7 @@ fn found_by_mesh(ods: OdsCode, now: Timestamp) -> Practice {
         postcode: String::new(),
         endpoint: Endpoint::GpRouting { workflow: None },
         expires: dates::civil(now),
+        ods_end: None,
     }
 }
 
@@ -462,7 +482,25 @@ fn document_practice(document: &Bundle<'_, '_>, patient: Element<'_, '_>) -> Opt
     })
 }
 
-async fn current(store: &dyn Store, ods: &OdsCode, now: Timestamp) -> Result<Option<DirectoryEntry>, StoreError> {
+/// An entry to which something new is sent, or why nothing is.
+async fn current(
+    store: &dyn Store,
+    ods: &OdsCode,
+    now: Timestamp,
+) -> Result<Result<DirectoryEntry, String>, StoreError> {
+    let Some(entry) = in_use(store, ods, now).await? else { return Ok(Err(no_entry())) };
+    Ok(match entry.ended(dates::civil(now)) {
+        Some(end) => Err(format!("is {end}, says ODS: have whoever keeps the directory say who takes its place")),
+        None => Ok(entry),
+    })
+}
+
+fn no_entry() -> String {
+    "has no current directory entry".to_owned()
+}
+
+/// An entry that has not expired.
+async fn in_use(store: &dyn Store, ods: &OdsCode, now: Timestamp) -> Result<Option<DirectoryEntry>, StoreError> {
     Ok(store.directory_entry(ods).await?.filter(|entry| !expired(entry.expires(), now)))
 }
 

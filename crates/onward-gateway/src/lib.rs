@@ -40,6 +40,7 @@ mod needs;
 mod objection;
 pub mod operate;
 mod order;
+pub mod organisations;
 mod pausing;
 pub mod prepare;
 pub mod recall;
@@ -150,6 +151,9 @@ pub struct Profiles {
 pub struct Gateway {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) organisations: Option<organisations::Watched>,
+    /// How that stands.
+    pub(crate) ods: Mutex<organisations::Known>,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
     pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
     /// How that stands.
@@ -188,6 +192,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// PDS or its stand-in.
     pub directory: Arc<dyn Directory>,
+    /// ODS, where the directory is held against it every day.
+    pub organisations: Option<organisations::Watched>,
     /// One for each kind that is configured.
     pub transports: Vec<Arc<dyn Transport>>,
     /// Our own MESH mailbox.
@@ -220,6 +226,8 @@ impl Gateway {
         Self {
             store: parts.store,
             directory: parts.directory,
+            organisations: parts.organisations,
+            ods: Mutex::default(),
             transports: parts.transports,
             mailbox: parts.mailbox,
             looks: mailbox::Looks::default(),

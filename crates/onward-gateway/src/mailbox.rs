@@ -3,6 +3,7 @@
 //! past the bound) is never acknowledged: its sender could not tell that from a delivery, and MESH reports it to them after five days. It
 //! is left alone for a while, told in the log, and counted for whoever watches.
 
+pub(crate) mod report;
 mod standing;
 mod watching;
 

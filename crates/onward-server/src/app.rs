@@ -13,6 +13,7 @@ use onward_connect::clamd::Clamd;
 use onward_connect::http::{ClientCertificate, HttpClient, HttpConfig};
 use onward_connect::https_push::HttpsPush;
 use onward_connect::mesh::{MeshClient, MeshConfig};
+use onward_connect::ods::OdsClient;
 use onward_connect::pds::token::{TokenClient, TokenConfig};
 use onward_connect::pds::{PdsClient, PdsConfig};
 use onward_connect::secret::Secret;
@@ -25,6 +26,7 @@ use onward_core::state::RecipientKind;
 use onward_core::store::Store;
 use onward_core::transport::{InboxTransport, Mailbox, Transport};
 use onward_core::{Clock, OdsCode, SystemClock};
+use onward_gateway::organisations::Watched;
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_ledger::SigningKeys;
 use onward_store::postgres::{PostgresSettings, PostgresStore};
@@ -203,6 +205,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
     let gateway = Gateway::new(Parts {
         store,
         directory: directory(config, &clock, &own_ods)?,
+        organisations: watched(config)?,
         transports,
         mailbox,
         notifiers: notifying::notifiers(config, &clock)?,
@@ -370,12 +373,22 @@ fn http_config(
     })
 }
 
-/// For the Organisation Data Service.
+/// The Organisation Data Service.
 ///
 /// # Errors
 /// When an authority cannot be read.
-pub(crate) fn ods_http(config: &Config) -> anyhow::Result<HttpClient> {
-    http(config, None, None, config.ods.allow_plain_loopback)
+pub(crate) fn ods(config: &Config) -> anyhow::Result<OdsClient> {
+    let http = http(config, None, None, config.ods.allow_plain_loopback)?;
+    Ok(OdsClient::new(http, config.ods.base_url.clone(), Arc::new(SystemClock)))
+}
+
+/// ODS, where the directory is held against it: its host is listed, and nobody has switched it off.
+fn watched(config: &Config) -> anyhow::Result<Option<Watched>> {
+    let host = config.ods.base_url.host_str().unwrap_or_default();
+    if !config.ods.daily || !config.egress.hosts.iter().any(|listed| listed.host.eq_ignore_ascii_case(host)) {
+        return Ok(None);
+    }
+    Ok(Some(Watched { ods: Arc::new(ods(config)?), except: config.ods.except.iter().cloned().collect() }))
 }
 
 /// For the collector of traces, which often stands on the same machine in the clear. It may take as long as its variable says.

@@ -116,6 +116,16 @@ pub fn keep_own_words(entries: &mut [DirectoryEntry], stored: &[DirectoryEntry])
     kept
 }
 
+/// What ODS says of the end of an organisation stays: a file tells nothing about it.
+pub fn keep_word_of_ods(entries: &mut [DirectoryEntry], stored: &[DirectoryEntry]) {
+    for entry in entries {
+        let before = stored.iter().find(|stored| stored.ods() == entry.ods() && stored.kind() == entry.kind());
+        if let Some(end) = before.and_then(DirectoryEntry::ods_end) {
+            *entry = entry.clone().with_ods_end(Some(end.clone()));
+        }
+    }
+}
+
 /// Reads a file. `stored` are the entries that the store holds already ([`kinds`]), to which new ones may refer.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use onward_core::store::retention::BodyClass;
 use onward_core::store::subscriptions::SubscriptionStatus;
 use onward_gateway::breaker::OpenEndpoint;
 use onward_gateway::mailbox::Standing as Mailbox;
+use onward_gateway::organisations::Standing as Organisations;
 
 use crate::background::Fallen;
 use crate::witnessing::Standing as WitnessStanding;
@@ -121,6 +122,17 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         "Endpoints that are left alone after failures in a row.",
         open.collect(),
     );
+    if let Some(organisations) = &standing.organisations {
+        let age = |since: Timestamp| u64::try_from(now.duration_since(since).as_secs()).unwrap_or(0);
+        if let Some(looked) = organisations.looked {
+            let help = "Time since the whole directory was last held against ODS, by whichever gateway.";
+            family("ods_look_age_seconds", "gauge", help, one(age(looked)));
+        }
+        let help = "How long this gateway cannot ask ODS; 0 while it can.";
+        family("ods_failing_seconds", "gauge", help, one(organisations.failing.map_or(0, age)));
+        let help = "Entries of the directory whose organisation ODS calls closed: nothing new is sent there.";
+        family("directory_entries_closed", "gauge", help, one(organisations.closed));
+    }
     if let Some(mailbox) = standing.mailbox {
         let age = u64::try_from(now.duration_since(mailbox.listed).as_secs()).unwrap_or(0);
         family(
@@ -226,6 +238,8 @@ pub struct Standing {
     pub scanning_kilobytes: u64,
     /// How our MESH mailbox stands to this gateway; none where it has none.
     pub mailbox: Option<Mailbox>,
+    /// How the directory stands to ODS; none where it is not held against it.
+    pub organisations: Option<Organisations>,
     /// Open alerts by kind.
     pub alerts: Vec<(AlertKind, u64)>,
     /// The oldest month of each class of which content is stored (year * 100 + month).
@@ -285,6 +299,7 @@ mod tests {
         let standing = Standing {
             paused: 2,
             mailbox,
+            organisations: Some(Organisations { looked: Some(now), failing: None, closed: 1 }),
             large_kilobytes: 1_900,
             scanning_kilobytes: 5_700,
             alerts,

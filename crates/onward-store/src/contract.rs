@@ -177,6 +177,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, alerting:
             what_needs_a_person_is_raised_once_and_cleared,
             a_subscription_that_is_given_up_needs_a_person,
+            an_organisation_that_has_closed_needs_a_person_until_it_is_said_to_stand,
             one_of_many_nodes_raises_an_alert,
             an_unread_copy_climbs_its_ladder,
             answers_that_are_missing_are_a_concern,

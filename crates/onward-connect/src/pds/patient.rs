@@ -11,9 +11,10 @@ const NOMINATED_PHARMACY: &str = "https://fhir.hl7.org.uk/StructureDefinition/Ex
 const REMOVAL: &str = "https://fhir.nhs.uk/StructureDefinition/Extension-PDS-RemovalFromRegistration";
 const CONFIDENTIALITY: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
 
+/// As PDS writes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Patient {
+pub(super) struct Patient {
     resource_type: String,
     id: String,
     meta: Meta,
@@ -81,6 +82,11 @@ pub(super) fn read(body: &[u8], today: Date) -> Result<Option<PdsPatient>, Direc
     // The library's message would quote what it found; where it was found is enough.
     let patient: Patient = serde_json::from_slice(body)
         .map_err(|error| strange(&format!("not a PDS Patient at line {}, column {}", error.line(), error.column())))?;
+    told(patient, today)
+}
+
+/// What a Patient tells on this day of London; `None` when the record is redacted.
+pub(super) fn told(patient: Patient, today: Date) -> Result<Option<PdsPatient>, DirectoryError> {
     if patient.resource_type != "Patient" {
         return Err(strange("another resource than a Patient"));
     }
@@ -219,6 +225,6 @@ fn ods(reference: &Reference, what: &str) -> Result<OdsCode, DirectoryError> {
     code.ok_or_else(|| strange(&format!("{what} has no ODS code")))
 }
 
-fn strange(reason: &str) -> DirectoryError {
+pub(super) fn strange(reason: &str) -> DirectoryError {
     DirectoryError::Unintelligible(reason.to_owned())
 }

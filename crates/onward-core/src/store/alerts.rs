@@ -43,6 +43,8 @@ words!(
         SubscriptionFailed = "subscription-failed",
         /// Our own MESH mailbox cannot be read: answers and discharges that came there wait unseen.
         MailboxUnreadable = "mailbox-unreadable",
+        /// ODS says that an organisation of the directory has closed: nothing new is sent there.
+        OrganisationClosed = "organisation-closed",
     }
 );
 
@@ -56,7 +58,7 @@ impl AlertKind {
     /// It is about a transfer, or something of one.
     #[must_use]
     pub fn is_of_transfer(self) -> bool {
-        !matches!(self, Self::SubscriptionFailed | Self::MailboxUnreadable)
+        !matches!(self, Self::SubscriptionFailed | Self::MailboxUnreadable | Self::OrganisationClosed)
     }
 }
 
@@ -125,13 +127,13 @@ pub struct Concern {
     pub kind: AlertKind,
     /// Step of the escalation, from 1: the coordinator, the home, the ward; of a hold the ward, whoever runs the gateway, both.
     pub step: u32,
-    /// The transfer; none where it is about a subscription, or the mailbox.
+    /// The transfer; none where it is about a subscription, the mailbox or an organisation.
     pub transfer: Option<TransferId>,
-    /// Who sent it, or whose subscription or mailbox it is.
+    /// Who sent it, whose subscription it is, or, of the mailbox and of an organisation, the gateway's own.
     pub sender: OdsCode,
     /// The copy.
     pub delivery: Option<DeliveryId>,
-    /// Its recipient.
+    /// Its recipient, or the organisation that it is about.
     pub recipient: Option<OdsCode>,
     /// The hold.
     pub hold: Option<HoldId>,
@@ -141,14 +143,22 @@ pub struct Concern {
     pub since: Timestamp,
 }
 
+/// What a concern is about that is about an organisation: a name made of its code.
+#[must_use]
+pub fn about_organisation(organisation: &OdsCode) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, organisation.as_str().as_bytes())
+}
+
 impl Concern {
-    /// What it is about: the hold, else the copy, else the transfer, else the subscription; nil of the mailbox, which is one.
+    /// What it is about: the hold, else the copy, else the transfer, else the subscription, else the organisation; nil of the mailbox,
+    /// which is one.
     #[must_use]
     pub fn subject(&self) -> Uuid {
         let hold = self.hold.map(|id| id.0);
         let copy = self.delivery.map(|id| id.0);
         let transfer = self.transfer.map(|id| id.0);
-        hold.or(copy).or(transfer).or(self.subscription).unwrap_or_default()
+        let organisation = || self.recipient.as_ref().map(about_organisation);
+        hold.or(copy).or(transfer).or(self.subscription).or_else(organisation).unwrap_or_default()
     }
 }
 

@@ -7,6 +7,7 @@ use onward_core::state::HoldReason;
 use onward_core::store::Store;
 use onward_core::{OdsCode, Timestamp};
 use onward_fhir::{Bundle, Element, systems, views};
+use onward_transform::render::dates;
 
 use super::{Stop, discharge_destination, document_practice, expired, hold};
 
@@ -114,7 +115,13 @@ fn decide(
                 homes[0].ods, homes[0].expires
             ),
         ),
-        1 => Ok(homes.remove(0)),
+        1 => match homes[0].ended(dates::civil(now)) {
+            Some(end) => hold(
+                HoldReason::CareHomeUnknown,
+                format!("{} is {end}, says ODS: ask the ward which home it is", homes[0].ods),
+            ),
+            None => Ok(homes.remove(0)),
+        },
         0 if !unknown.is_empty() && (to_care_home || destination.is_none()) => {
             let codes: Vec<&str> = unknown.iter().map(OdsCode::as_str).collect();
             hold(HoldReason::CareHomeUnknown, format!("none of {} is a care home in the directory", codes.join(", ")))

@@ -50,7 +50,8 @@ Exit code: 1 it takes the workflow nowhere.")]
   onward directory current
   onward directory current Y99002 --json
 
-Exit code: 1 an entry needs attention. Nothing is changed.")]
+A question a second; a busy ODS is asked again as it wishes. Exit code: 1 an entry needs attention. Nothing is changed: a running gateway asks
+once a day, and sends nothing new to whom ODS calls closed.")]
     Current(current::Current),
 }
 
@@ -212,6 +213,7 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
         return Ok(Exit::No);
     }
     let kept = directory_import::keep_own_words(&mut reading.entries, &stored);
+    directory_import::keep_word_of_ods(&mut reading.entries, &stored);
     let changes = changes(&stored, &reading.entries);
     let names: Vec<_> =
         files.files.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy()).collect();

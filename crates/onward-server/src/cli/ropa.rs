@@ -133,6 +133,10 @@ fn limits(config: &Config) -> Vec<String> {
     ]
 }
 
+/// What PDS is asked by.
+const ASKED_BY: &str =
+    "the NHS number; where a message has none, or a wrong one, name, date of birth, gender and postcode";
+
 fn recipients(config: &Config, policies: &[Policy]) -> Result<Vec<String>, Failure> {
     let routes = config.load_routes()?;
     let mut lines: Vec<String> = policies
@@ -148,7 +152,7 @@ fn recipients(config: &Config, policies: &[Policy]) -> Result<Vec<String>, Failu
         .collect();
     lines.push("sender: responses and the Task of its own transfer".to_owned());
     lines.push(match config.pds.mode {
-        PdsMode::Pds => "Personal Demographics Service (NHS England): the NHS number that is traced".to_owned(),
+        PdsMode::Pds => format!("Personal Demographics Service (NHS England): {ASKED_BY}"),
         PdsMode::StandIn => "no Personal Demographics Service: people are looked up in a local file".to_owned(),
     });
     if config.mesh.enabled {
@@ -278,7 +282,7 @@ fn appendix(config: &Config, policies: &[Policy]) -> Result<String, Failure> {
     };
     flow("hospital", "gateway", "the whole transfer-of-care message", "direct care, by the hospital's own basis");
     if config.pds.mode == PdsMode::Pds {
-        flow("gateway", "Personal Demographics Service", "NHS number", "to send to the right people");
+        flow("gateway", "Personal Demographics Service", ASKED_BY, "to send to the right people");
     }
     for policy in policies {
         let what = match policy.form {

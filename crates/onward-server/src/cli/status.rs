@@ -3,8 +3,9 @@
 use clap::Args;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryFigure, DeliveryRecord, NewHold, Store, TransferRecord};
-use onward_core::{DeliveryId, TransferId};
+use onward_core::{DeliveryId, OdsCode, TransferId};
 use onward_gateway::lifecycle::not_taken;
+use onward_gateway::organisations;
 use serde::Serialize;
 use serde_json::json;
 
@@ -129,6 +130,7 @@ pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
 async fn overview(store: &dyn Store, told: Option<Told>, as_json: bool, terminal: &mut Terminal) -> Outcome {
     let figures = store.figures(now()).await?;
     let pauses = store.pauses().await?;
+    let (looked, closed) = organisations::told(store, now()).await?;
     if as_json {
         let deliveries: Vec<_> = figures
             .deliveries
@@ -142,6 +144,7 @@ async fn overview(store: &dyn Store, told: Option<Told>, as_json: bool, terminal
         terminal.json(&json!({
             "accepted": figures.accepted, "refused": figures.refused, "holds_open": figures.holds_open,
             "holds_overdue": figures.holds_overdue, "deliveries": deliveries, "paused": pauses,
+            "ods_looked": looked, "organisations_closed": closed,
             "not_answering": told.as_ref().map(|told| &told.silent),
             "mesh_inbox_look_age_seconds": told.as_ref().and_then(|told| told.mailbox_age),
             "mesh_inbox_staying_messages": told.as_ref().and_then(|told| told.mailbox_staying),
@@ -160,6 +163,13 @@ async fn overview(store: &dyn Store, told: Option<Told>, as_json: bool, terminal
     terminal.table(["state", "by", "deliveries", "oldest"], &rows);
     if !pauses.is_empty() {
         pause::show(&pauses, terminal);
+    }
+    if let Some(looked) = looked {
+        terminal.say(format_args!("the directory was last held against ODS on {}", minute(looked)));
+    }
+    if !closed.is_empty() {
+        let codes: Vec<&str> = closed.iter().map(OdsCode::as_str).collect();
+        terminal.say(format_args!("closed, says ODS, and sent nothing new: {}", codes.join(", ")));
     }
     match told {
         Some(told) => say(&told, terminal),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use onward_connect::mesh::GpRoutingDate;
-use onward_core::MeshMailboxId;
+use onward_core::{MeshMailboxId, OdsCode};
 use serde::Deserialize;
 use url::Url;
 
@@ -95,6 +95,10 @@ pub struct Ods {
     /// Address of the ORD API, version included.
     #[serde(deserialize_with = "base_url")]
     pub base_url: Url,
+    /// The directory is held against it every day, where its host is listed.
+    pub daily: bool,
+    /// Codes that it is not asked about.
+    pub except: Vec<OdsCode>,
     /// Plain `http:` to a loopback address.
     pub allow_plain_loopback: bool,
 }

@@ -106,6 +106,36 @@ pub(crate) async fn a_subscription_that_is_given_up_needs_a_person(store: Shared
     assert!(store.alerts().await.expect("readable").is_empty() && concerns(&store, 7).await.is_empty());
 }
 
+pub(crate) async fn an_organisation_that_has_closed_needs_a_person_until_it_is_said_to_stand(store: Shared) {
+    let closed = |code: &str| Concern {
+        kind: AlertKind::OrganisationClosed,
+        step: 1,
+        transfer: None,
+        sender: ods("Y99900"),
+        delivery: None,
+        recipient: Some(ods(code)),
+        hold: None,
+        subscription: None,
+        since: at(1),
+    };
+    let (one, other) = (closed("Y99002"), closed("Y99003"));
+    assert_ne!(one.subject(), other.subject());
+    for concern in [&one, &other] {
+        let told = vec![notification(Contacted::Operations)];
+        assert_eq!(store.raise_alert(alert(concern, 2, told)).await, Ok(true));
+        assert_eq!(store.raise_alert(alert(concern, 2, Vec::new())).await, Ok(false), "once");
+    }
+    assert_eq!(store.settle_alerts(at(3)).await, Ok(0), "no row says that it is over");
+    assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::OrganisationClosed, 2)]));
+    assert_eq!(store.clear_alert(one.kind, one.subject(), at(4)).await, Ok(true));
+    assert_eq!(store.clear_alert(one.kind, one.subject(), at(5)).await, Ok(false), "it is over already");
+    let due = store.take_notifications(at(6), at(60)).await.expect("taken");
+    assert_eq!(due.iter().map(|due| &due.concern).collect::<Vec<_>>(), [&other], "nobody is told of what is over");
+    let open = store.alerts().await.expect("readable");
+    assert_eq!(open.iter().map(|open| &open.concern).collect::<Vec<_>>(), [&other]);
+    assert_eq!(store.raise_alert(alert(&one, 7, Vec::new())).await, Ok(true), "if it closes again, it is told again");
+}
+
 pub(crate) async fn what_needs_a_person_is_raised_once_and_cleared(store: Shared) {
     let mut fails = acceptance(1);
     fails.transfer.expected = Some(at(10_000_000));

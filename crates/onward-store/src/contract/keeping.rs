@@ -164,6 +164,7 @@ pub(super) fn pharmacy(code: &str, name: &str) -> DirectoryEntry {
         postcode: String::new(),
         endpoint: Endpoint::Inbox {},
         expires: date(2027, 1, 31),
+        ods_end: None,
     })
 }
 

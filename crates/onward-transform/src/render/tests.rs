@@ -53,6 +53,7 @@ fn practice(code: &str, name: &str, telephone: &str, mailbox: &str) -> Practice 
         postcode: "NM7 1AA".into(),
         endpoint: Endpoint::Mesh { mailbox: mailbox.parse().expect("a mailbox"), workflow: None },
         expires: "2027-01-01".parse().expect("a date"),
+        ods_end: None,
     }
 }
 
@@ -87,6 +88,7 @@ impl Town {
             coordinator: contact("Discharge lounge", "01632 960130", "Monday to Friday 09:00 to 17:00"),
             endpoint: Endpoint::Inbox {},
             expires: "2027-01-01".parse().expect("a date"),
+            ods_end: None,
         };
         Self {
             home,
@@ -99,6 +101,7 @@ impl Town {
                 postcode: "NM7 2BB".into(),
                 endpoint: Endpoint::Https { url: "https://pharmacy.example/fhir".into() },
                 expires: "2027-01-01".parse().expect("a date"),
+                ods_end: None,
             },
             hospital: ods("R9Z"),
             own: ods("R9Z"),

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use jiff::civil::Date;
-use onward_connect::ods::{self, Organisation};
 use onward_core::OdsCode;
-use onward_core::directory::DirectoryEntry;
+use onward_core::directory::{DirectoryEntry, Organisation};
+use onward_core::transport::SendError;
+use onward_gateway::organisations::{PACE, patiently};
 use serde_json::json;
 
 use super::super::exit::{Exit, Failure, Outcome};
@@ -49,7 +50,8 @@ fn verdict(entry: &DirectoryEntry, found: Option<&Organisation>, today: Date) ->
 /// Runs it.
 ///
 /// # Errors
-/// When the store cannot be read, or ODS does not answer.
+/// When the store cannot be read, or ODS does not answer, also when it was asked again as it wishes; of those that it was asked about
+/// before, all is told.
 pub(super) async fn run(current: &Current, terminal: &mut Terminal) -> Outcome {
     let (config, store) = current.config.existing_store().await?;
     let entries = store.directory().await?;
@@ -58,11 +60,21 @@ pub(super) async fn run(current: &Current, terminal: &mut Terminal) -> Outcome {
     if let Some(strange) = current.ods.iter().find(|ods| !entries.iter().any(|entry| entry.ods() == *ods)) {
         return Err(Failure::no(format!("the directory has no entry {strange}")));
     }
-    let http = app::ods_http(&config).map_err(Failure::configuration)?;
+    let ods = app::ods(&config).map_err(Failure::configuration)?;
     let today = open::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let mut rows = Vec::new();
-    for entry in entries {
-        let found = ods::organisation(&http, &config.ods.base_url, entry.ods()).await.map_err(Failure::fault)?;
+    let mut fault: Option<SendError> = None;
+    for (place, entry) in entries.iter().enumerate() {
+        if place > 0 {
+            tokio::time::sleep(PACE).await;
+        }
+        let found = match patiently(&ods, entry.ods()).await {
+            Ok(found) => found,
+            Err(error) => {
+                fault = Some(error);
+                break;
+            }
+        };
         let verdict = verdict(entry, found.as_ref(), today);
         if current.json {
             let told = found.as_ref();
@@ -80,6 +92,10 @@ pub(super) async fn run(current: &Current, terminal: &mut Terminal) -> Outcome {
             [ods.clone(), name.clone(), verdict.clone().unwrap_or_else(|| "current".to_owned())]
         };
         terminal.table(["ODS", "name", "to ODS"], &rows.iter().map(row).collect::<Vec<_>>());
+    }
+    if let Some(error) = fault {
+        let left = entries.len() - rows.len();
+        return Err(Failure::fault(anyhow::Error::new(error).context(format!("{left} were not asked about"))));
     }
     Ok(Exit::answer(good))
 }
