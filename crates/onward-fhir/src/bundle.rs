@@ -19,8 +19,13 @@ impl<'t, 's> Bundle<'t, 's> {
         if !element.is("Bundle") {
             return None;
         }
-        let mut bundle =
-            Self { element, resources: Vec::new(), by_full_url: HashMap::new(), by_type_and_id: HashMap::new() };
+        let entries = element.all("entry").count();
+        let mut bundle = Self {
+            element,
+            resources: Vec::with_capacity(entries),
+            by_full_url: HashMap::with_capacity(entries),
+            by_type_and_id: HashMap::with_capacity(entries),
+        };
         for entry in element.all("entry") {
             let Some(resource) = entry.get("resource") else { continue };
             bundle.resources.push(resource);
@@ -82,10 +87,16 @@ impl<'t, 's> Bundle<'t, 's> {
     /// What a reference text points to: by `fullUrl`, or by type and id.
     #[must_use]
     pub fn resolve_text(&self, text: &str) -> Option<Element<'t, 's>> {
-        let unversioned = text.split_once("/_history/").map_or(text, |(before, _)| before);
-        if let Some(found) = self.by_full_url.get(text).or_else(|| self.by_full_url.get(unversioned)) {
+        if let Some(found) = self.by_full_url.get(text) {
             return Some(*found);
         }
+        let unversioned = match text.split_once("/_history/") {
+            Some((before, _)) => match self.by_full_url.get(before) {
+                Some(found) => return Some(*found),
+                None => before,
+            },
+            None => text,
+        };
         let mut parts = unversioned.rsplitn(3, '/');
         let (id, resource_type) = (parts.next()?, parts.next()?);
         // An absolute URL means exactly that URL; only a relative one may be matched by type and id.

@@ -168,21 +168,24 @@ impl<'t, 's> Document<'t, 's> {
     }
 }
 
+/// Whether this is something attached: a Binary, or an Attachment element.
+#[must_use]
+pub fn is_attached(element: Element<'_, '_>) -> bool {
+    if element.is("Binary") {
+        return true;
+    }
+    let name = element.name();
+    let named = name == "photo" || name == "attachment" || name.ends_with("Attachment");
+    let media = name == "content" && element.parent().is_some_and(|parent| parent.is("Media"));
+    (named || media) && element.has_children()
+}
+
 /// Everything attached below an element, in order.
 #[must_use]
 pub fn attachments<'t, 's>(below: Element<'t, 's>) -> Vec<Attachment<'t, 's>> {
-    let attached = |element: Element<'t, 's>| {
-        if element.is("Binary") {
-            return true;
-        }
-        let name = element.name();
-        let named = name == "photo" || name == "attachment" || name.ends_with("Attachment");
-        let media = name == "content" && element.parent().is_some_and(|parent| parent.is("Media"));
-        (named || media) && element.has_children()
-    };
     below
         .descendants()
-        .filter(|element| attached(*element))
+        .filter(|element| is_attached(*element))
         .map(|element| Attachment {
             element,
             media_type: element.text("contentType"),

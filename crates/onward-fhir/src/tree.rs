@@ -339,13 +339,18 @@ impl<'t, 's> Element<'t, 's> {
         let mut element = self;
         while let Some(parent) = element.parent() {
             let name = element.name();
-            let mut same = parent.all(name);
+            // Elements of one name have one place: nothing is compared letter by letter.
+            let place = element.name_place();
+            let mut same = parent.children().filter(|sibling| sibling.name_place() == place);
             let position = same.position(|sibling| sibling.id == element.id).unwrap_or(0);
             let repeats = position > 0 || same.next().is_some() || always_repeats(name);
             steps.push((name, repeats.then_some(position)));
             element = parent;
         }
-        let mut path = element.resource_type().unwrap_or_else(|| element.name()).to_owned();
+        let root = element.resource_type().unwrap_or_else(|| element.name());
+        let length: usize = steps.iter().map(|(name, _)| name.len() + ".[999]".len()).sum();
+        let mut path = String::with_capacity(root.len() + length);
+        path.push_str(root);
         for (name, position) in steps.into_iter().rev() {
             path.push('.');
             path.push_str(name);

@@ -102,16 +102,21 @@ impl Ledger {
         holder_type: Option<&'static TypeDef>,
         name: &str,
     ) -> Option<&'static ElementDef> {
-        if let Some(known) = holder_type.and_then(|known| known.child(name)) {
-            return Some(known);
-        }
+        holder_type.and_then(|known| known.child(name)).or_else(|| self.child_of_every(holder, name))
+    }
+
+    /// What the table says of a child that every element of its kind may have.
+    fn child_of_every(&self, holder: Element<'_, '_>, name: &str) -> Option<&'static ElementDef> {
         let every = if holder.resource_type().is_some() { "DomainResource" } else { "BackboneElement" };
         self.table.child(every, name)
     }
 
     /// The type of a child: what it says itself, when it is a resource.
     fn type_of(&self, child: Element<'_, '_>, def: Option<&'static ElementDef>) -> Option<&'static TypeDef> {
-        self.table.type_def(child.resource_type().or(def.map(|def| def.type_name))?)
+        match child.resource_type() {
+            Some(resource_type) => self.table.type_def(resource_type),
+            None => self.table.type_of(def?),
+        }
     }
 }
 

@@ -129,7 +129,7 @@ impl Gateway {
         let response = response.clone();
         for copy in &acceptance.deliveries {
             // Read here, so that no transaction waits for it when the copy leaves.
-            self.reader.of(&copy.media_type, &copy.body);
+            self.reader.read_ahead(&copy.media_type, &copy.body);
         }
         let named: Vec<String> = document_id.iter().chain(document_set_id).cloned().collect();
         let waits = acceptance.hold.as_ref().filter(|_| acceptance.transfer.awaits.is_some());

@@ -4,7 +4,8 @@
 //! keeps each list once. What a copy carries is the same each time, so it is read once and remembered for a while.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use onward_core::store::{Contents, StoredRendition};
 use onward_transform::disclose::carried;
@@ -22,29 +23,51 @@ pub(crate) struct Leaving {
     pub(crate) contents: Arc<Contents>,
 }
 
-/// What was read lately, by the SHA-256 of the bytes.
+/// By what bytes are found again: two keyed hashes (SipHash) under keys of this process alone. A tenth of what SHA-256 takes, and nobody
+/// who does not know the keys can make other bytes that have them.
+type Mark = (u64, u64);
+
+/// What was read lately.
 #[derive(Default)]
 pub(crate) struct Reader {
+    keys: (RandomState, RandomState),
     lately: Mutex<Lately>,
 }
 
 #[derive(Default)]
 struct Lately {
-    known: HashMap<[u8; 32], Arc<Contents>>,
-    order: VecDeque<[u8; 32]>,
+    known: HashMap<Mark, Arc<Read>>,
+    order: VecDeque<Mark>,
+}
+
+/// What was read of bytes.
+struct Read {
+    contents: Arc<Contents>,
+    /// Found out when they leave: not every copy does.
+    sha256: OnceLock<String>,
 }
 
 impl Reader {
-    /// What these bytes carry.
+    /// What these bytes carry, and their SHA-256.
     pub(crate) fn of(&self, media_type: &str, bytes: &[u8]) -> Leaving {
-        let sha256 = crate::sha256(bytes);
-        let known = self.lately().known.get(&sha256).cloned();
-        let contents = known.unwrap_or_else(|| {
-            let read = Arc::new(of(media_type, bytes));
-            self.lately().keep(sha256, &read);
+        let read = self.read(media_type, bytes);
+        let sha256 = read.sha256.get_or_init(|| crate::sha256_hex(bytes)).clone();
+        Leaving { sha256, contents: Arc::clone(&read.contents) }
+    }
+
+    /// Reads what these bytes carry before it is asked for.
+    pub(crate) fn read_ahead(&self, media_type: &str, bytes: &[u8]) {
+        self.read(media_type, bytes);
+    }
+
+    fn read(&self, media_type: &str, bytes: &[u8]) -> Arc<Read> {
+        let mark = (self.keys.0.hash_one(bytes), self.keys.1.hash_one(bytes));
+        let known = self.lately().known.get(&mark).cloned();
+        known.unwrap_or_else(|| {
+            let read = Arc::new(Read { contents: Arc::new(of(media_type, bytes)), sha256: OnceLock::new() });
+            self.lately().keep(mark, &read);
             read
-        });
-        Leaving { sha256: hex::encode(sha256), contents }
+        })
     }
 
     /// What a reader of the page gets, or, where there is none, of the body.
@@ -62,9 +85,9 @@ impl Reader {
 }
 
 impl Lately {
-    fn keep(&mut self, sha256: [u8; 32], contents: &Arc<Contents>) {
-        if self.known.insert(sha256, Arc::clone(contents)).is_none() {
-            self.order.push_back(sha256);
+    fn keep(&mut self, mark: Mark, read: &Arc<Read>) {
+        if self.known.insert(mark, Arc::clone(read)).is_none() {
+            self.order.push_back(mark);
         }
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()

@@ -55,7 +55,7 @@ pub enum Routing {
 pub struct Copy {
     /// Ready to be queued.
     pub delivery: NewDelivery,
-    /// What it was made of.
+    /// What it was made of, but for what the delivery has of it: body and page.
     pub rendered: Rendered,
 }
 
@@ -429,7 +429,7 @@ impl Gateway {
                 RecipientKind::PharmacyNomination => render::pharmacy_nomination(r4, policy, &parties, id),
                 RecipientKind::Sender => continue,
             };
-            let rendered = match rendered {
+            let mut rendered = match rendered {
                 Ok(rendered) => rendered,
                 Err(error @ RenderError::NoMedicines) => {
                     evidence.push(format!("no Discharge Medicines Service referral: {error}"));
@@ -450,8 +450,9 @@ impl Gateway {
                 recipient_name: name.to_owned(),
                 endpoint: endpoint.clone(),
                 media_type: rendered.media_type.clone(),
-                body: rendered.body.clone(),
-                html: rendered.html.clone(),
+                // They may have megabytes, and are needed once.
+                body: std::mem::take(&mut rendered.body),
+                html: rendered.html.take(),
                 card: rendered.card.as_ref().map(Card::to_json),
                 correlation_id: rendered.correlation_id.clone(),
                 workflow: rendered.workflow.clone(),

@@ -168,9 +168,9 @@ pub struct Withheld {
 
 /// A document as a policy lets it go.
 #[derive(Clone)]
-pub struct Projection {
-    /// The new document Bundle (R4).
-    pub tree: Tree<'static>,
+pub struct Projection<'t> {
+    /// The new document Bundle (R4), over the text of the other: a file of megabytes is not copied for each recipient.
+    pub tree: Tree<'t>,
     /// What it contains of the original.
     pub disclosed: Vec<Disclosed>,
     /// What it does not.
@@ -195,7 +195,7 @@ pub struct Gap {
     pub rule: String,
 }
 
-impl std::fmt::Debug for Projection {
+impl std::fmt::Debug for Projection<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Projection")
             .field("disclosed", &self.disclosed.len())

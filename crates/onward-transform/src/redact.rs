@@ -233,12 +233,12 @@ impl Walk<'_> {
             } else {
                 WITHHELD.to_owned()
             };
-            builder.open_shell_owned(element.name().to_owned(), element);
+            builder.open_same_owned(element);
             builder.set_value(text, element.lexical());
             builder.close();
             return;
         }
-        builder.open_shell_owned(element.name().to_owned(), element);
+        builder.open_same_owned(element);
         for child in element.children() {
             self.copy(builder, child, place);
         }

@@ -175,16 +175,16 @@ const FHIR_XML: &str = "application/fhir+xml";
 const ITK3_BYTES_MAX: usize = 5_000_000;
 
 /// The projection for one recipient, with what every rendition needs of it.
-struct Prepared {
-    projection: Projection,
+struct Prepared<'t> {
+    projection: Projection<'t>,
     ids: NewIds,
     basis: String,
     added: BTreeSet<Added>,
 }
 
-impl Prepared {
+impl<'t> Prepared<'t> {
     fn new(
-        document: &Tree<'_>,
+        document: &'t Tree<'_>,
         policy: &Policy,
         wanted: RecipientKind,
         recipient: &OdsCode,
@@ -205,7 +205,7 @@ impl Prepared {
     }
 
     /// The Patient of the copy, who must be identifiable: an acknowledgement of the wrong person's letter is harm.
-    fn patient(&self) -> Result<Element<'_, 'static>, RenderError> {
+    fn patient(&self) -> Result<Element<'_, 't>, RenderError> {
         let bundle = Bundle::new(self.projection.tree.root()).ok_or(RenderError::NoPatient)?;
         let subject = bundle
             .first("Composition")

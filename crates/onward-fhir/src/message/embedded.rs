@@ -58,7 +58,9 @@ pub enum EmbeddedError {
 /// # Errors
 /// When it is not base64.
 pub fn decode_base64(text: &str) -> Result<Vec<u8>, EmbeddedError> {
-    let decoded = if text.bytes().any(|b| b.is_ascii_whitespace()) {
+    // White space is below every letter of base64, and the least byte is found many bytes at a time.
+    let least = text.bytes().fold(u8::MAX, u8::min);
+    let decoded = if least <= b' ' {
         let dense: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
         BASE64.decode(dense)
     } else {

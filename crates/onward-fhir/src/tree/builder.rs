@@ -58,9 +58,21 @@ impl<'s> Builder<'s> {
     }
 
     pub(crate) fn intern(&mut self, name: Cow<'s, str>) -> NameId {
-        if let Some(known) = self.known(&name) {
-            return known;
+        match self.known(&name) {
+            Some(known) => known,
+            None => self.add_name(name),
         }
+    }
+
+    /// The same of a name that is copied only when it is met first.
+    fn intern_copy(&mut self, name: &str) -> NameId {
+        match self.known(name) {
+            Some(known) => known,
+            None => self.add_name(Cow::Owned(name.to_owned())),
+        }
+    }
+
+    fn add_name(&mut self, name: Cow<'s, str>) -> NameId {
         let id = u32::try_from(self.tree.names.len()).expect("fewer names than bytes of a source under 4 GiB");
         self.recent_names[recent_slot(&name)] = id;
         self.tree.names.push(name.clone());
@@ -103,7 +115,11 @@ impl<'s> Builder<'s> {
 
     /// Makes the innermost open element a resource of this type; a root takes the type as its name.
     pub fn set_resource_type(&mut self, resource_type: impl Into<Cow<'s, str>>) {
-        let name = self.intern(resource_type.into()).0;
+        let name = self.intern(resource_type.into());
+        self.set_type_named(name);
+    }
+
+    fn set_type_named(&mut self, NameId(name): NameId) {
         let id = *self.open.last().expect("an element is open");
         self.tree.nodes[id as usize].resource_type = name;
         if self.tree.nodes[id as usize].parent == NONE {
@@ -226,12 +242,16 @@ impl<'s> Builder<'s> {
 
     /// Copies an element with everything below it, sharing the text.
     pub fn copy(&mut self, element: Element<'_, 's>) {
-        self.copy_as(element.name().to_owned(), element);
+        self.open_same(element);
+        for child in element.children() {
+            self.copy(child);
+        }
+        self.close();
     }
 
     /// The same under another name.
     pub fn copy_as(&mut self, name: impl Into<Cow<'s, str>>, element: Element<'_, 's>) {
-        self.open_like(name.into(), element, Cow::clone);
+        self.open_shell(name, element);
         for child in element.children() {
             self.copy(child);
         }
@@ -240,12 +260,23 @@ impl<'s> Builder<'s> {
 
     /// Opens a child that has the element's resource type, value and span, and none of its children yet.
     pub fn open_shell(&mut self, name: impl Into<Cow<'s, str>>, element: Element<'_, 's>) -> NodeId {
-        self.open_like(name.into(), element, Cow::clone)
+        let name = self.intern(name.into());
+        self.open_like(name, element, Cow::clone)
+    }
+
+    /// The same under its own name.
+    pub fn open_same(&mut self, element: Element<'_, 's>) -> NodeId {
+        let name = self.intern_copy(element.name());
+        self.open_like(name, element, Cow::clone)
     }
 
     /// Copies an element of a tree that does not live as long, owning the text.
     pub fn copy_owned(&mut self, element: Element<'_, '_>) {
-        self.copy_owned_as(element.name().to_owned(), element);
+        self.open_same_owned(element);
+        for child in element.children() {
+            self.copy_owned(child);
+        }
+        self.close();
     }
 
     /// The same under another name.
@@ -259,18 +290,26 @@ impl<'s> Builder<'s> {
 
     /// As [`Builder::open_shell`], owning the text.
     pub fn open_shell_owned(&mut self, name: impl Into<Cow<'s, str>>, element: Element<'_, '_>) -> NodeId {
-        self.open_like(name.into(), element, |value| Cow::Owned(value.clone().into_owned()))
+        let name = self.intern(name.into());
+        self.open_like(name, element, |value| Cow::Owned(String::from(&**value)))
+    }
+
+    /// The same under its own name.
+    pub fn open_same_owned(&mut self, element: Element<'_, '_>) -> NodeId {
+        let name = self.intern_copy(element.name());
+        self.open_like(name, element, |value| Cow::Owned(String::from(&**value)))
     }
 
     fn open_like<'e>(
         &mut self,
-        name: Cow<'s, str>,
+        name: NameId,
         element: Element<'_, 'e>,
         carry: impl FnOnce(&Cow<'e, str>) -> Cow<'s, str>,
     ) -> NodeId {
-        let id = self.open(name);
+        let id = self.open_named(name);
         if let Some(resource_type) = element.resource_type() {
-            self.set_resource_type(resource_type.to_owned());
+            let resource_type = self.intern_copy(resource_type);
+            self.set_type_named(resource_type);
         }
         if let Some(value) = element.shared_value() {
             self.set_value(carry(value), element.lexical());
@@ -279,6 +318,34 @@ impl<'s> Builder<'s> {
         let to = &mut self.tree.nodes[id.0 as usize];
         // A valueless primitive keeps its mark, too.
         (to.span, to.lexical, to.listed) = (from.span, from.lexical, from.listed);
+        id
+    }
+
+    /// As [`Builder::copy_as`], with the text that the other tree holds.
+    pub fn copy_lent_as(&mut self, name: impl Into<Cow<'s, str>>, element: Element<'s, '_>) {
+        self.open_shell_lent(name, element);
+        self.copy_children_lent(element);
+        self.close();
+    }
+
+    fn copy_children_lent(&mut self, element: Element<'s, '_>) {
+        for child in element.children() {
+            self.open_same_lent(child);
+            self.copy_children_lent(child);
+            self.close();
+        }
+    }
+
+    /// As [`Builder::open_same`], with the text that the other tree holds.
+    pub fn open_same_lent(&mut self, element: Element<'s, '_>) -> NodeId {
+        self.open_shell_lent(element.name(), element)
+    }
+
+    /// As [`Builder::open_shell`], with the text that the other tree holds.
+    pub fn open_shell_lent(&mut self, name: impl Into<Cow<'s, str>>, element: Element<'s, '_>) -> NodeId {
+        let name = self.intern(name.into());
+        let id = self.open_like(name, element, |_| Cow::Borrowed(""));
+        self.tree.nodes[id.0 as usize].value = element.value().map(Cow::Borrowed);
         id
     }
 

@@ -8,7 +8,7 @@ use crate::tree::{Element, Lexical, Release};
 pub(super) fn write(element: Element<'_, '_>, release: Release, pretty: bool) -> Written {
     let ledger = Ledger::new(release);
     let root_type = ledger.root_type(element);
-    let mut writer = Writer { out: String::new(), ledger, pretty, indent: 0 };
+    let mut writer = Writer { out: String::new(), ledger, pretty, indent: 0, done: Vec::new() };
     writer.object(element, root_type);
     if pretty {
         writer.out.push('\n');
@@ -21,6 +21,8 @@ struct Writer {
     ledger: Ledger,
     pretty: bool,
     indent: usize,
+    /// The names that are written of all open objects, innermost last, by their places in the tree.
+    done: Vec<usize>,
 }
 
 /// The children of one name, and what the table says of them.
@@ -77,22 +79,22 @@ impl Writer {
             self.key("", "resourceType");
             self.string(resource_type);
         }
-        let mut done: Vec<&str> = Vec::new();
+        let base = self.done.len();
         let mut items: Vec<Element<'t, 's>> = Vec::new();
-        let mut previous = "";
+        let mut previous = None;
         for child in element.children() {
-            let name = child.name();
-            if name == previous {
+            let (name, place) = (child.name(), child.name_place());
+            if previous == Some(place) {
                 continue;
             }
-            previous = name;
-            if done.contains(&name) {
+            previous = Some(place);
+            if self.done[base..].contains(&place) {
                 self.ledger.lose(child, "stood apart from the others of its name, which JSON keeps together");
                 continue;
             }
-            done.push(name);
+            self.done.push(place);
             items.clear();
-            items.extend(element.all(name));
+            items.extend(element.children().filter(|each| each.name_place() == place));
             if is_mistaken_for_type(child) {
                 self.ledger.lose(child, MISTAKEN);
                 continue;
@@ -100,6 +102,7 @@ impl Writer {
             let def = self.ledger.child(element, type_def, name);
             self.group(name, &items, def);
         }
+        self.done.truncate(base);
         self.close('}');
     }
 

@@ -71,9 +71,10 @@ impl Writer {
         let mut children: Vec<(u16, Element<'t, 's>, Option<&'static ElementDef>)> = Vec::new();
         let mut place = 0;
         for child in element.children().filter(|child| !is_attribute(element, type_def, child.name())) {
-            let def = self.ledger.child(element, type_def, child.name());
+            let known = type_def.and_then(|known| known.child(child.name()));
             // What the table does not know stays behind what it followed.
-            place = type_def.and_then(|known| known.child(child.name())).map_or(place, |def| def.order);
+            place = known.map_or(place, |def| def.order);
+            let def = known.or_else(|| self.ledger.child_of_every(element, child.name()));
             children.push((place, child, def));
         }
         if children.is_empty() {
@@ -176,9 +177,11 @@ impl Writer {
         self.out.push_str(name);
         self.out.push_str("=\"");
         let mut forbidden = false;
-        let mut plain_from = 0;
-        // 0xEF begins the two forbidden characters U+FFFE and U+FFFF.
-        for (at, byte) in value.bytes().enumerate() {
+        let bytes = value.as_bytes();
+        let (mut plain_from, mut at) = (0, 0);
+        loop {
+            at = plain_until(bytes, at);
+            let Some(byte) = bytes.get(at) else { break };
             let (replacement, length) = match byte {
                 b'&' => ("&amp;", 1),
                 b'<' => ("&lt;", 1),
@@ -190,12 +193,16 @@ impl Writer {
                 b'\t' => ("&#x9;", 1),
                 0..=0x1f => ("\u{fffd}", 1),
                 0xef if value[at..].starts_with(['\u{fffe}', '\u{ffff}']) => ("\u{fffd}", 3),
-                _ => continue,
+                _ => {
+                    at += 1;
+                    continue;
+                }
             };
             forbidden |= replacement == "\u{fffd}";
             self.out.push_str(&value[plain_from..at]);
             self.out.push_str(replacement);
-            plain_from = at + length;
+            at += length;
+            plain_from = at;
         }
         self.out.push_str(&value[plain_from..]);
         self.out.push('"');
@@ -203,4 +210,24 @@ impl Writer {
             self.ledger.lose(element, "holds a character that XML forbids: replaced by U+FFFD");
         }
     }
+}
+
+/// The place of the first byte from `at` on that may not stand in an attribute as it is; 32 bytes at a time while there are none. 0xEF
+/// begins the two forbidden characters U+FFFE and U+FFFF, and others.
+fn plain_until(bytes: &[u8], mut at: usize) -> usize {
+    let marked = |byte: &u8| {
+        u8::from(*byte < 0x20)
+            | u8::from(*byte == b'&')
+            | u8::from(*byte == b'<')
+            | u8::from(*byte == b'>')
+            | u8::from(*byte == b'"')
+            | u8::from(*byte == 0xef)
+    };
+    // No branch for a byte, so that they are looked at together: a file may have a megabyte.
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>)
+        && chunk.iter().fold(0, |any, byte| any | marked(byte)) == 0
+    {
+        at += chunk.len();
+    }
+    bytes[at..].iter().position(|byte| marked(byte) == 1).map_or(bytes.len(), |length| at + length)
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::packing::{pack, unpack};
+use super::packing::{pack_behind, unpack};
 use super::{KeyFault, Place, Redacted};
 
 /// The form of sealed values: version, data key, nonce, ciphertext, tag.
@@ -52,10 +52,16 @@ impl Cipher {
         sealed.extend_from_slice(head);
         sealed.extend_from_slice(&[0; NONCE_LEN]);
         sealed.extend_from_slice(plain);
-        let (front, body) = sealed.split_at_mut(head.len() + NONCE_LEN);
-        let aad = Aad::from([head, associated].concat());
+        self.seal_in_place(head.len(), associated, sealed)
+    }
+
+    /// The same where it stands: behind a head of this length and room for the nonce.
+    fn seal_in_place(&self, head: usize, associated: &[u8], mut sealed: Vec<u8>) -> Result<Vec<u8>, KeyFault> {
+        let (front, body) = sealed.split_at_mut(head + NONCE_LEN);
+        let (head, room) = front.split_at_mut(head);
+        let aad = Aad::from([&*head, associated].concat());
         let (nonce, tag) = self.0.seal_in_place_separate_tag(aad, body).map_err(|_| KeyFault::Library)?;
-        front[head.len()..].copy_from_slice(nonce.as_ref());
+        room.copy_from_slice(nonce.as_ref());
         sealed.extend_from_slice(tag.as_ref());
         Ok(sealed)
     }
@@ -86,10 +92,14 @@ impl DataKey {
 
     /// The value, sealed for its place; compressed where that makes it smaller.
     pub(crate) fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, KeyFault> {
-        let packed = pack(plain);
-        let mut head = [if packed.is_some() { PACKED } else { PLAIN }; HEAD];
-        head[1..].copy_from_slice(self.id.0.as_bytes());
-        self.cipher.seal(&head, &place.associated_data(), packed.as_ref().map_or(plain, |packed| packed))
+        let mut front = [0; HEAD + NONCE_LEN];
+        front[1..HEAD].copy_from_slice(self.id.0.as_bytes());
+        front[0] = PACKED;
+        if let Some(packed) = pack_behind(&front, plain) {
+            return self.cipher.seal_in_place(HEAD, &place.associated_data(), packed);
+        }
+        front[0] = PLAIN;
+        self.cipher.seal(&front[..HEAD], &place.associated_data(), plain)
     }
 
     /// The value that was sealed for this place.

@@ -1,9 +1,10 @@
 //! Compression of what is sealed: a transfer of care and its copies are mostly markup, and shrink to a fifth.
 
 use std::cell::RefCell;
+use std::io::Cursor;
 
-use zeroize::Zeroizing;
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::compress_bound;
 
 /// Values below this many bytes stay as they are: they would gain less than a page.
 const LEAST: usize = 512;
@@ -18,13 +19,17 @@ thread_local! {
     static UNPACK: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
 }
 
-/// The value as one Zstandard frame (RFC 8878) that tells its size; `None` where that saves less than a sixteenth.
-pub(super) fn pack(plain: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+/// The value as one Zstandard frame (RFC 8878) that tells its size, behind these bytes; `None` where that saves less than a sixteenth. It
+/// is written where it will be sealed, so that nothing of it is left to be copied or wiped.
+pub(super) fn pack_behind(front: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
     if !(LEAST..=MOST).contains(&plain.len()) {
         return None;
     }
-    let packed = PACK.with_borrow_mut(|compressor| compressor.as_mut()?.compress(plain).ok())?;
-    (packed.len() < plain.len() - plain.len() / 16).then(|| Zeroizing::new(packed))
+    let mut packed = Cursor::new(Vec::with_capacity(front.len() + compress_bound(plain.len())));
+    packed.get_mut().extend_from_slice(front);
+    packed.set_position(front.len() as u64);
+    let length = PACK.with_borrow_mut(|compressor| compressor.as_mut()?.compress_to_buffer(plain, &mut packed).ok())?;
+    (length < plain.len() - plain.len() / 16).then(|| packed.into_inner())
 }
 
 /// What was packed.
@@ -45,9 +50,10 @@ mod tests {
             part in proptest::collection::vec(any::<u8>(), 1..300), times in 1_usize..400
         ) {
             let plain = part.repeat(times);
-            if let Some(packed) = pack(&plain) {
+            if let Some(packed) = pack_behind(b"front", &plain) {
+                let packed = packed.strip_prefix(b"front").expect("behind the front");
                 prop_assert!(packed.len() < plain.len());
-                prop_assert_eq!(unpack(&packed), Some(plain));
+                prop_assert_eq!(unpack(packed), Some(plain));
             }
         }
 
@@ -60,12 +66,12 @@ mod tests {
     #[test]
     fn markup_shrinks_and_noise_stays() {
         let markup: String = (0..600).map(|n| format!("<p class=\"line\">Line {n} of the plan</p>")).collect();
-        let packed = pack(markup.as_bytes()).expect("it shrinks");
+        let packed = pack_behind(&[], markup.as_bytes()).expect("it shrinks");
         assert!(packed.len() * 4 < markup.len(), "{} of {}", packed.len(), markup.len());
         let mut noise = vec![0; 20_000];
         aws_lc_rs::rand::fill(&mut noise).expect("randomness");
-        assert!(pack(&noise).is_none());
-        assert!(pack(b"short").is_none());
+        assert!(pack_behind(&[], &noise).is_none());
+        assert!(pack_behind(&[], b"short").is_none());
     }
 
     #[test]

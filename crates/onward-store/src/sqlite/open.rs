@@ -214,7 +214,12 @@ pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, O
     connection.set_prepared_statement_cache_capacity(96);
     match purpose {
         // The writer carries the log over itself, because the automatic way ignores errors.
-        Purpose::Write => connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?,
+        Purpose::Write => {
+            connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+            // A statement is planned once. Else SQLite plans most of them anew whenever they are run, in case that a plan fits the new
+            // values better. What the writer looks for by an index of some states or kinds alone names them itself.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        }
         Purpose::Read => connection.pragma_update(None, "query_only", true)?,
     }
     Ok(connection)

@@ -120,7 +120,7 @@ pub(super) fn write<'s>(c: &mut Converter<'s>, child: Element<'_, 's>) {
         None => {}
     }
     let change_summary = url.is_some() && care_connect_name(child) == Some("MedicationChangeSummary");
-    c.out.open_shell(child.name().to_owned(), child);
+    c.out.open_same(child);
     for part in child.children() {
         match (part.name(), &url) {
             ("url", Some(to)) => c.out.leaf("url", to.clone()),

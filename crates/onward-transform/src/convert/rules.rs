@@ -7,9 +7,9 @@
 mod documents;
 mod others;
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use foldhash::HashMap;
 use onward_fhir::Element;
 
 use super::walk::{Converter, Types};

@@ -1,7 +1,7 @@
 //! The walk over a source resource: by rule where there is one, else by the element tables of both
 //! releases, else into a cross-version extension.
 
-use onward_fhir::elements::{ElementDef, Table, TypeKind, table};
+use onward_fhir::elements::{ElementDef, Table, TypeDef, TypeKind, table};
 use onward_fhir::{Builder, Element, Lexical, NodeId, Release, Tree};
 
 use super::rules::{self, CodeMap, Rule};
@@ -68,21 +68,28 @@ fn in_order<'s>(tree: &Tree<'s>) -> Tree<'s> {
     let root = tree.root();
     let type_name = root.resource_type().expect("a conversion begins with a resource");
     let mut out = Builder::resource(type_name.to_owned());
-    copy_in_order(&mut out, root, type_name);
+    copy_in_order(&mut out, root, r4().type_def(type_name));
     out.finish()
 }
 
-fn copy_in_order<'s>(out: &mut Builder<'s>, element: Element<'_, 's>, type_name: &str) {
-    let mut children: Vec<_> = element.children().map(|child| (r4().child(type_name, child.name()), child)).collect();
+fn copy_in_order<'s>(out: &mut Builder<'s>, element: Element<'_, 's>, type_def: Option<&'static TypeDef>) {
+    let def_of = |child: Element<'_, 's>| type_def.and_then(|known| known.child(child.name()));
+    let mut children: Vec<_> = element.children().map(|child| (def_of(child), child)).collect();
     children.sort_by_key(|(def, _)| def.map_or(u16::MAX, |def| def.order));
     for (def, child) in children {
-        out.open_shell(child.name().to_owned(), child);
+        out.open_same(child);
         // The element table tells how a primitive stands in JSON, whatever the source made of it.
         if let Some(value) = child.shared_value() {
             out.set_value(value.clone(), Lexical::Untold);
         }
-        let below = child.resource_type().or(def.map(|def| def.type_name)).unwrap_or("Element");
-        copy_in_order(out, child, below);
+        if child.has_children() {
+            let below = match (child.resource_type(), def) {
+                (Some(resource_type), _) => r4().type_def(resource_type),
+                (None, Some(def)) => r4().type_of(def),
+                (None, None) => r4().type_def("Element"),
+            };
+            copy_in_order(out, child, below);
+        }
         out.close();
     }
 }

@@ -74,7 +74,7 @@ impl Found {
 
     fn bytes(&mut self, media_type: &str, bytes: &[u8], in_document: bool, depth: usize) {
         let page = || std::str::from_utf8(bytes).ok().and_then(Fragment::of);
-        if media_type.starts_with("text/html")
+        if is_page(media_type)
             && let Some(page) = page()
         {
             return self.page(&page);
@@ -130,6 +130,10 @@ impl Found {
     fn binary(&mut self, binary: Element<'_, '_>, in_document: bool, depth: usize) {
         let Some(data) = data_of(binary).and_then(Element::value) else { return };
         let media_type = binary.text("contentType").unwrap_or_default();
+        if !is_page(media_type) && read::format_of_media_type(media_type).is_none() {
+            // Whatever its bytes are.
+            return self.add("attachments");
+        }
         match decode_base64(data) {
             Ok(bytes) => self.bytes(media_type, &bytes, in_document, depth + 1),
             Err(_) => self.add("attachments"),
@@ -260,6 +264,10 @@ impl Found {
             }
         }
     }
+}
+
+fn is_page(media_type: &str) -> bool {
+    media_type.starts_with("text/html")
 }
 
 /// Only the mark that something is withheld, which says nothing else.

@@ -5,13 +5,15 @@
 //! the references whose target stays behind.
 
 mod copy;
+mod nodes;
 
 use std::collections::HashSet;
 
-use onward_fhir::document::attachments;
-use onward_fhir::{Bundle, Element, Heading, NodeId, Tree};
+use onward_fhir::document::is_attached;
+use onward_fhir::{Bundle, Element, Heading, Tree};
 
 use copy::Copy;
+use nodes::Nodes;
 
 use super::{Disclosed, Extent, Form, Gap, NarrativeRule, NewIds, Policy, Projection, Withheld};
 
@@ -37,18 +39,18 @@ pub enum ProjectError {
 ///
 /// # Errors
 /// See [`ProjectError`].
-pub fn project(document: &Tree<'_>, policy: &Policy, ids: &NewIds) -> Result<Projection, ProjectError> {
+pub fn project<'t>(document: &'t Tree<'_>, policy: &Policy, ids: &NewIds) -> Result<Projection<'t>, ProjectError> {
     if policy.form == Form::Identical {
         return Err(ProjectError::Identical);
     }
     let bundle = Bundle::new(document.root()).ok_or(ProjectError::NotADocument)?;
     let composition = bundle.first("Composition").ok_or(ProjectError::NotADocument)?;
-    let mut walk = Walk { policy, bundle: &bundle, kept: HashSet::new(), found: Findings::default() };
+    let mut walk = Walk::new(policy, &bundle);
     if walk.refusal(composition).is_some() {
         return Err(ProjectError::ModifierNotNamed);
     }
     let included = walk.follow(composition);
-    for resource in bundle.resources().iter().filter(|resource| !included.contains(&resource.id())) {
+    for resource in bundle.resources().iter().filter(|resource| !included.contains(resource.id())) {
         let rule = walk.refusal(*resource).unwrap_or_else(|| "nothing that goes refers to it".to_owned());
         walk.found.withheld(*resource, rule);
     }
@@ -59,11 +61,11 @@ pub fn project(document: &Tree<'_>, policy: &Policy, ids: &NewIds) -> Result<Pro
         ids,
         kept: &kept,
         included: &included,
-        redacted: found.redacted_resources(),
-        masked: Vec::new(),
+        redacted: found.redacted.clone(),
+        masked: Nodes::none_of(document),
     };
-    let tree = copy.document(composition);
-    for reference in copy.masked {
+    let (tree, masked) = copy.document(composition);
+    for reference in masked {
         found.withheld(reference, "the resource that it refers to does not go".to_owned());
     }
     Ok(Projection {
@@ -75,17 +77,21 @@ pub fn project(document: &Tree<'_>, policy: &Policy, ids: &NewIds) -> Result<Pro
     })
 }
 
-#[derive(Default)]
 struct Findings {
     disclosed: Vec<Disclosed>,
     withheld: Vec<Withheld>,
     headings: Vec<Heading>,
     gaps: Vec<Gap>,
     /// Resources of which a part is withheld.
-    redacted: HashSet<NodeId>,
+    redacted: Nodes,
 }
 
 impl Findings {
+    fn new(tree: &Tree<'_>) -> Self {
+        let redacted = Nodes::none_of(tree);
+        Self { disclosed: Vec::new(), withheld: Vec::new(), headings: Vec::new(), gaps: Vec::new(), redacted }
+    }
+
     fn disclosed(&mut self, element: Element<'_, '_>, rule: String) {
         self.disclosed.push(Disclosed { path: element.path(), rule });
     }
@@ -101,24 +107,26 @@ impl Findings {
         self.headings.extend(heading);
         self.gaps.extend(heading.map(|heading| Gap { heading, resource_type, path: of.path(), rule: rule.to_owned() }));
     }
-
-    fn redacted_resources(&self) -> HashSet<NodeId> {
-        self.redacted.clone()
-    }
 }
 
 /// The first pass.
 struct Walk<'a, 't, 's> {
     policy: &'a Policy,
     bundle: &'a Bundle<'t, 's>,
-    kept: HashSet<NodeId>,
+    kept: Nodes,
     found: Findings,
 }
 
-impl<'t, 's> Walk<'_, 't, 's> {
+impl<'a, 't, 's> Walk<'a, 't, 's> {
+    fn new(policy: &'a Policy, bundle: &'a Bundle<'t, 's>) -> Self {
+        let tree = bundle.element().tree();
+        Self { policy, bundle, kept: Nodes::none_of(tree), found: Findings::new(tree) }
+    }
+
     /// Decides resource after resource along the references that go; gives the resources that do.
-    fn follow(&mut self, composition: Element<'t, 's>) -> HashSet<NodeId> {
-        let mut included = HashSet::from([composition.id()]);
+    fn follow(&mut self, composition: Element<'t, 's>) -> Nodes {
+        let mut included = Nodes::none_of(composition.tree());
+        included.insert(composition.id());
         let mut waiting = vec![composition];
         while let Some(resource) = waiting.pop() {
             let mut targets = Vec::new();
@@ -200,10 +208,12 @@ impl<'t, 's> Walk<'_, 't, 's> {
             return self.extension(element, targets);
         }
         match self.policy.extent(resource_type, path) {
-            Extent::Nothing => self.found.withheld(element, format!("elements.{resource_type}: {path} is not named")),
+            Extent::Nothing => {
+                self.found.withheld(element, ["elements.", resource_type, ": ", path, " is not named"].concat());
+            }
             Extent::Whole => {
                 if self.whole(element, targets) {
-                    self.found.disclosed(element, format!("elements.{resource_type}: {path}"));
+                    self.found.disclosed(element, ["elements.", resource_type, ": ", path].concat());
                 }
             }
             Extent::Partly => {
@@ -212,7 +222,7 @@ impl<'t, 's> Walk<'_, 't, 's> {
                 }
                 self.kept.insert(element.id());
                 for child in element.children() {
-                    self.element(resource_type, &format!("{path}.{}", child.name()), child, targets);
+                    self.element(resource_type, &[path, ".", child.name()].concat(), child, targets);
                 }
             }
         }
@@ -279,10 +289,10 @@ impl<'t, 's> Walk<'_, 't, 's> {
     /// Contained resources go when their type is named and something that goes refers to them.
     fn contained(&mut self, resource: Element<'t, 's>, targets: &mut Vec<Element<'t, 's>>) {
         let mut waiting: Vec<_> = resource.all("contained").collect();
-        loop {
+        while !waiting.is_empty() {
             let wanted: HashSet<&str> = resource
                 .descendants()
-                .filter(|element| element.name() == "reference" && self.kept.contains(&element.id()))
+                .filter(|element| element.name() == "reference" && self.kept.contains(element.id()))
                 .filter_map(|element| element.value()?.strip_prefix('#'))
                 .collect();
             let (goes, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|contained| {
@@ -331,7 +341,7 @@ impl<'t, 's> Walk<'_, 't, 's> {
             match child.name() {
                 "section" => {
                     self.section(child, (Some(rule), heading), targets);
-                    content |= self.kept.contains(&child.id());
+                    content |= self.kept.contains(child.id());
                 }
                 "text" if rule == NarrativeRule::Withheld => {
                     self.found.headings.extend(heading);
@@ -352,7 +362,7 @@ impl<'t, 's> Walk<'_, 't, 's> {
             self.found.disclosed(section, format!("sections.{name}: {}", rule.as_str()));
         } else {
             // R4 cmp-1: a section has text, entries or sections.
-            self.kept.remove(&section.id());
+            self.kept.remove(section.id());
             self.found.headings.extend(heading);
             self.found.withheld(section, format!("sections.{name}: nothing of it may go"));
         }
@@ -410,8 +420,7 @@ impl<'t, 's> Walk<'_, 't, 's> {
 
     /// Whether something of a resource, of the items of a list or of the medicine of a statement is withheld.
     fn is_cut(&self, resource: Element<'t, 's>) -> bool {
-        let mut trial =
-            Walk { policy: self.policy, bundle: self.bundle, kept: HashSet::new(), found: Findings::default() };
+        let mut trial = Walk::new(self.policy, self.bundle);
         let mut all = vec![resource];
         all.extend(resource.all("entry").filter_map(|entry| self.bundle.resolve(entry.get("item")?)));
         let medicines: Vec<_> =
@@ -429,5 +438,5 @@ impl<'t, 's> Walk<'_, 't, 's> {
 
 /// The attachment elements outside Binary resources (Binary itself is ruled as a resource).
 fn is_attachment(element: Element<'_, '_>) -> bool {
-    attachments(element).first().is_some_and(|first| first.element == element) && !element.is("Binary")
+    is_attached(element) && !element.is("Binary")
 }

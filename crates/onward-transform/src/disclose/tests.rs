@@ -301,7 +301,8 @@ fn shipped_policies_keep_the_laws() {
 /// What a policy names and a reference reaches does arrive: the projection is not merely empty.
 #[test]
 fn what_is_named_arrives() {
-    let projection = project(&canaries(), &shipped("care-home"), &ids()).expect("projected");
+    let document = canaries();
+    let projection = project(&document, &shipped("care-home"), &ids()).expect("projected");
     let values = values(&projection.tree);
     for expected in [
         "canary:Patient.name.family",

@@ -118,7 +118,7 @@ impl Walk<'_> {
             ("outcomeDesc", Some(text)) => Some(text_without_third_parties(text, self.others, self.overseeing)),
             _ => None,
         };
-        builder.open_shell_owned(element.name().to_owned(), element);
+        builder.open_same_owned(element);
         match replaced {
             Some((text, Some(rule))) => {
                 self.redactions.push(Redaction { path: element.path(), rule });

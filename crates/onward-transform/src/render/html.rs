@@ -25,7 +25,7 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn new(prepared: &'a Prepared, parties: &Parties<'a>, recipient: &'a str) -> Self {
+    fn new(prepared: &'a Prepared<'_>, parties: &Parties<'a>, recipient: &'a str) -> Self {
         Self {
             recipient,
             sender_name: parties.sender_name,
@@ -41,7 +41,7 @@ impl<'a> Page<'a> {
 
     /// Names what is left out, so that the reader can ask for it. Not safeguarding: that there is a concern is itself
     /// what the policy keeps back.
-    fn with_left_out(mut self, prepared: &Prepared) -> Self {
+    fn with_left_out(mut self, prepared: &Prepared<'_>) -> Self {
         let mut headings = prepared.projection.withheld_headings.clone();
         headings.retain(|heading| *heading != Heading::Safeguarding);
         for heading in headings {
@@ -113,7 +113,11 @@ const ALERTS: [Heading; 4] =
 /// hospital's administration wrote.
 const NEEDS: [Heading; 1] = [Heading::IndividualRequirements];
 
-pub(super) fn care_home(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Result<String, RenderError> {
+pub(super) fn care_home(
+    prepared: &Prepared<'_>,
+    summary: &Summary,
+    parties: &Parties<'_>,
+) -> Result<String, RenderError> {
     let shown: Vec<Heading> =
         [Heading::Medications, Heading::Allergies, Heading::PlanAndActions, Heading::InformationGiven]
             .into_iter()
@@ -139,7 +143,7 @@ pub(super) fn care_home(prepared: &Prepared, summary: &Summary, parties: &Partie
 }
 
 /// By the hour: who answers now, who answers at night, who knows the person.
-fn contacts(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Vec<ContactLine> {
+fn contacts(prepared: &Prepared<'_>, summary: &Summary, parties: &Parties<'_>) -> Vec<ContactLine> {
     let (home, practice) = (parties.care_home, parties.covering_practice);
     let known = |telephone: &str| {
         if telephone.trim().is_empty() { "Not in the directory".to_owned() } else { telephone.to_owned() }
@@ -188,7 +192,7 @@ struct Registration {
 }
 
 impl Registration {
-    fn new(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Self {
+    fn new(prepared: &Prepared<'_>, summary: &Summary, parties: &Parties<'_>) -> Self {
         Self {
             starts: parties.expected.map(|_| dates::day_of_fhir(&stay_start(parties))).unwrap_or_default(),
             ends: stay_end(summary, parties).as_deref().map(dates::day_of_fhir).unwrap_or_default(),
@@ -207,7 +211,7 @@ struct RegistrationPage<'a> {
 }
 
 pub(super) fn registration(
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     summary: &Summary,
     parties: &Parties<'_>,
 ) -> Result<String, RenderError> {
@@ -222,7 +226,7 @@ pub(super) fn registration(
 /// Stands where a policy does not let something be told.
 const NOT_TOLD: &str = "Not included in this copy";
 
-fn registered(prepared: &Prepared, parties: &Parties<'_>) -> String {
+fn registered(prepared: &Prepared<'_>, parties: &Parties<'_>) -> String {
     match parties.registered_practice {
         _ if !prepared.adds(Added::RegisteredPractice) => NOT_TOLD.to_owned(),
         Some(practice) => format!("{} ({})", practice.name, practice.ods),
@@ -265,7 +269,7 @@ struct PracticeSummaryPage<'a> {
 
 /// The summary for the covering practice: what it is asked to do comes first.
 pub(super) fn practice_summary(
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     summary: &Summary,
     parties: &Parties<'_>,
 ) -> Result<String, RenderError> {
@@ -288,7 +292,11 @@ struct PracticePage<'a> {
 }
 
 /// Request and summary on one page, for a practice that reads it in a browser.
-pub(super) fn practice(prepared: &Prepared, summary: &Summary, parties: &Parties<'_>) -> Result<String, RenderError> {
+pub(super) fn practice(
+    prepared: &Prepared<'_>,
+    summary: &Summary,
+    parties: &Parties<'_>,
+) -> Result<String, RenderError> {
     written(&PracticePage {
         page: Page::new(prepared, parties, &parties.covering_practice.name).with_left_out(prepared),
         home: parties.care_home,
@@ -310,7 +318,7 @@ struct ReferralPage<'a> {
 }
 
 pub(super) fn pharmacy_referral(
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     summary: &Summary,
     parties: &Parties<'_>,
 ) -> Result<String, RenderError> {
@@ -339,7 +347,7 @@ struct NominationPage<'a> {
 }
 
 pub(super) fn pharmacy_nomination(
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     summary: &Summary,
     parties: &Parties<'_>,
 ) -> Result<String, RenderError> {

@@ -48,7 +48,7 @@ impl Envelope<'_> {
     }
 
     /// The message around a document: `document_entry` writes the entry, `focus` is its identifier.
-    pub(super) fn message(&self, focus: &str, document_entry: impl FnOnce(&mut B)) -> onward_fhir::Tree<'static> {
+    pub(super) fn message<'b>(&self, focus: &str, document_entry: impl FnOnce(&mut B<'b>)) -> onward_fhir::Tree<'b> {
         let (sender, receiver) = (self.id("sender"), self.id("receiver"));
         let mut b: B = onward_fhir::Builder::resource("Bundle");
         b.leaf("id", self.id("message-bundle"));

@@ -4,6 +4,7 @@
 //! It refuses nothing: what is not well-formed is shown as text. What is struck through stays struck through, even
 //! where only a style or class said so: a cancelled medicine must not look current.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use quick_xml::Reader;
@@ -39,16 +40,21 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 fn push_escaped(out: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
+    let mut plain_from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let entity = match byte {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&quot;",
+            b'\'' => "&#39;",
+            _ => continue,
+        };
+        out.push_str(&text[plain_from..at]);
+        out.push_str(entity);
+        plain_from = at + 1;
     }
+    out.push_str(&text[plain_from..]);
 }
 
 /// One element of the source that is open, and what it opened in the output.
@@ -93,8 +99,19 @@ fn filtered(xhtml: &str) -> Option<String> {
 
 impl Filter {
     fn start(&mut self, start: &BytesStart<'_>) {
-        let local = start.local_name().as_ref().to_ascii_lowercase();
+        let name = start.local_name();
+        let name: &str = name.as_ref();
+        let local = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(name.to_ascii_lowercase()),
+            false => Cow::Borrowed(name),
+        };
+        let local: &str = &local;
+        // Most have none.
+        let has_attributes = !start.attributes_raw().is_empty();
         let attribute = |name: &str| {
+            if !has_attributes {
+                return None;
+            }
             start
                 .attributes()
                 .with_checks(false)
@@ -102,15 +119,16 @@ impl Filter {
                 .find(|each| each.key.as_ref() == name)
                 .map(|each| each.value.to_string())
         };
-        let silent = SILENT.contains(&local.as_str());
+        let silent = is_silent(local);
         let by_look = attribute("style").is_some_and(|style| style.contains("line-through"))
             || attribute("class").is_some_and(|class| class.contains("strikethrough"));
-        let struck = by_look || matches!(local.as_str(), "s" | "strike" | "del");
+        let struck = by_look || matches!(local, "s" | "strike" | "del");
         self.silent += usize::from(silent);
         self.struck += usize::from(struck);
-        let tag = if self.silent > 0 { None } else { allowed(&local) };
+        let tag = if self.silent > 0 { None } else { allowed(local) };
         if let Some(tag) = tag {
-            let _ = write!(self.out, "<{tag}");
+            self.out.push('<');
+            self.out.push_str(tag);
             if matches!(tag, "td" | "th") {
                 for name in ["colspan", "rowspan"] {
                     if let Some(span) = attribute(name).and_then(|span| span.parse::<u8>().ok()) {
@@ -130,7 +148,9 @@ impl Filter {
     fn end(&mut self) {
         let Some(open) = self.open.pop() else { return };
         if let Some(tag) = open.tag.filter(|tag| !matches!(*tag, "br" | "hr")) {
-            let _ = write!(self.out, "</{tag}>");
+            self.out.push_str("</");
+            self.out.push_str(tag);
+            self.out.push('>');
         }
         self.struck -= usize::from(open.struck);
         self.silent -= usize::from(open.silent);
@@ -152,47 +172,42 @@ impl Filter {
 }
 
 /// Content that is not text for people.
-const SILENT: [&str; 12] =
-    ["script", "style", "head", "title", "object", "iframe", "embed", "applet", "svg", "math", "template", "select"];
+fn is_silent(local: &str) -> bool {
+    matches!(
+        local,
+        "script"
+            | "style"
+            | "head"
+            | "title"
+            | "object"
+            | "iframe"
+            | "embed"
+            | "applet"
+            | "svg"
+            | "math"
+            | "template"
+            | "select"
+    )
+}
 
 /// The element of our page that stands for one of the narrative; `None` keeps its text only. Headings go below the
 /// page's own.
 fn allowed(local: &str) -> Option<&'static str> {
-    const SAME: [&str; 29] = [
-        "p",
-        "br",
-        "hr",
-        "div",
-        "span",
-        "table",
-        "caption",
-        "thead",
-        "tbody",
-        "tfoot",
-        "tr",
-        "th",
-        "td",
-        "ul",
-        "ol",
-        "li",
-        "dl",
-        "dt",
-        "dd",
-        "b",
-        "strong",
-        "i",
-        "em",
-        "u",
-        "sub",
-        "sup",
-        "pre",
-        "code",
-        "blockquote",
-    ];
-    match local {
-        "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => Some("h4"),
-        other => SAME.into_iter().find(|tag| *tag == other),
+    // Each is compared by its own length and letters, which is a few instructions.
+    macro_rules! same {
+        ($($tag:literal)+) => {
+            match local {
+                "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => Some("h4"),
+                $($tag => Some($tag),)+
+                _ => None,
+            }
+        };
     }
+    same!(
+        "p" "br" "hr" "div" "span" "table" "caption" "thead" "tbody" "tfoot"
+        "tr" "th" "td" "ul" "ol" "li" "dl" "dt" "dd" "b"
+        "strong" "i" "em" "u" "sub" "sup" "pre" "code" "blockquote"
+    )
 }
 
 /// Entities of XHTML that JSON senders write; an unknown one is shown as written.

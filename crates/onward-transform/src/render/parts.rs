@@ -4,10 +4,10 @@ use onward_core::OdsCode;
 use onward_fhir::elements::table;
 use onward_fhir::{Builder, Element, Release, systems, views};
 
-pub(super) type B = Builder<'static>;
+pub(super) type B<'b> = Builder<'b>;
 
 /// An entry whose resource is built here.
-pub(super) fn entry(b: &mut B, id: &str, resource_type: &'static str, fill: impl FnOnce(&mut B)) {
+pub(super) fn entry<'b>(b: &mut B<'b>, id: &str, resource_type: &'static str, fill: impl FnOnce(&mut B<'b>)) {
     b.node("entry", |b| {
         b.leaf("fullUrl", urn(id));
         b.child_resource("resource", resource_type, |b| {
@@ -17,11 +17,11 @@ pub(super) fn entry(b: &mut B, id: &str, resource_type: &'static str, fill: impl
     });
 }
 
-/// An entry whose resource is copied as it is.
-pub(super) fn entry_of(b: &mut B, id: &str, resource: Element<'_, '_>) {
+/// An entry whose resource stands elsewhere, as it is.
+pub(super) fn entry_of<'b>(b: &mut B<'b>, id: &str, resource: Element<'b, '_>) {
     b.node("entry", |b| {
         b.leaf("fullUrl", urn(id));
-        b.copy_owned_as("resource", resource);
+        b.copy_lent_as("resource", resource);
     });
 }
 

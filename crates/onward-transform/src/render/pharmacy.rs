@@ -64,12 +64,12 @@ fn is_critical_for_pharmacy(gap: &Gap) -> bool {
             .is_none_or(|name| name.starts_with("Medication") || matches!(name, "AllergyIntolerance" | "List"))
 }
 
-fn referral_message(
-    prepared: &Prepared,
+fn referral_message<'p>(
+    prepared: &'p Prepared<'_>,
     summary: &Summary,
     parties: &Parties<'_>,
     header: &str,
-) -> Result<Tree<'static>, RenderError> {
+) -> Result<Tree<'p>, RenderError> {
     let patient = prepared.patient()?;
     let (pharmacy, covering) = (parties.delivering_pharmacy, parties.covering_practice);
     let stay: Stay = (html::stay_start(parties), html::stay_end(summary, parties));
@@ -195,7 +195,7 @@ pub fn pharmacy_nomination(
     Ok(rendered)
 }
 
-fn nomination_bundle(prepared: &Prepared, patient: Element<'_, '_>, parties: &Parties<'_>) -> Tree<'static> {
+fn nomination_bundle(prepared: &Prepared<'_>, patient: Element<'_, '_>, parties: &Parties<'_>) -> Tree<'static> {
     let pharmacy = parties.delivering_pharmacy;
     let id = |part: &str| prepared.ids.derived(part).to_string();
     let (task, person) = (id("task"), id("patient"));

@@ -106,9 +106,9 @@ fn definition(kind: DocumentKind) -> &'static str {
     }
 }
 
-fn stu3_message(original: &Original<'_, '_>, envelope: &Envelope<'_>) -> Result<Vec<u8>, RenderError> {
+fn stu3_message<'t, 's>(original: &Original<'t, 's>, envelope: &Envelope<'_>) -> Result<Vec<u8>, RenderError> {
     let focus = focus(original, envelope.ids);
-    let around = |document: Inside<'_, '_>| envelope.message(&focus, |b| document.entry(b, &focus));
+    let around = |document: Inside<'t, 's>| envelope.message(&focus, |b| document.entry(b, &focus));
     if original.is_xml
         && let Some(spliced) = spliced(original, envelope.ids, Release::Stu3, around)
     {
@@ -117,15 +117,15 @@ fn stu3_message(original: &Original<'_, '_>, envelope: &Envelope<'_>) -> Result<
     lossless(write::xml(around(Inside::Whole(original.element)).root(), Release::Stu3))
 }
 
-fn r4_message(
-    original: &Original<'_, '_>,
+fn r4_message<'t, 's>(
+    original: &Original<'t, 's>,
     xml: bool,
     envelope: &Envelope<'_>,
     ods: &OdsCode,
     name: &str,
 ) -> Result<Vec<u8>, RenderError> {
     let focus = focus(original, envelope.ids);
-    let around = |document: Inside<'_, '_>| r4_envelope(envelope, ods, name, &focus, document);
+    let around = |document: Inside<'t, 's>| r4_envelope(envelope, ods, name, &focus, document);
     if xml == original.is_xml
         && let Some(spliced) = spliced(original, envelope.ids, Release::R4, around)
     {
@@ -135,13 +135,13 @@ fn r4_message(
     lossless(if xml { write::xml(tree.root(), Release::R4) } else { write::json(tree.root(), Release::R4) })
 }
 
-fn r4_envelope(
+fn r4_envelope<'t>(
     envelope: &Envelope<'_>,
     ods: &OdsCode,
     name: &str,
     focus: &str,
-    document: Inside<'_, '_>,
-) -> Tree<'static> {
+    document: Inside<'t, '_>,
+) -> Tree<'t> {
     let parties = envelope.parties;
     let mut b: B = Builder::resource("Bundle");
     b.leaf("id", envelope.ids.derived("message-bundle").to_string());
@@ -169,21 +169,20 @@ fn r4_envelope(
 }
 
 /// What stands in the document's place while the envelope is written.
-#[derive(Clone, Copy)]
 enum Inside<'t, 's> {
     Whole(Element<'t, 's>),
     /// A Bundle of nothing but this identifier, to be replaced by the sender's bytes.
-    Marker(&'t str),
+    Marker(String),
 }
 
-impl Inside<'_, '_> {
-    fn entry(self, b: &mut B, id: &str) {
+impl<'t> Inside<'t, '_> {
+    fn entry(self, b: &mut B<'t>, id: &str) {
         b.node("entry", |b| {
             b.leaf("fullUrl", urn(id));
             match self {
-                Self::Whole(element) => b.copy_owned_as("resource", element),
+                Self::Whole(element) => b.copy_lent_as("resource", element),
                 Self::Marker(marker) => {
-                    b.child_resource("resource", "Bundle", |b| b.leaf("id", marker.to_owned()));
+                    b.child_resource("resource", "Bundle", |b| b.leaf("id", marker));
                 }
             }
         });
@@ -197,15 +196,15 @@ fn focus(original: &Original<'_, '_>, ids: &NewIds) -> String {
 }
 
 /// The message with the sender's own bytes in it; `None` when they cannot stand there as they are.
-fn spliced(
-    original: &Original<'_, '_>,
+fn spliced<'t, 's>(
+    original: &Original<'t, 's>,
     ids: &NewIds,
     release: Release,
-    around: impl FnOnce(Inside<'_, '_>) -> Tree<'static>,
+    around: impl FnOnce(Inside<'t, 's>) -> Tree<'t>,
 ) -> Option<Vec<u8>> {
     let source = original.element.tree().source().get(original.element.span())?;
     let marker = ids.derived("splice").to_string();
-    let tree = around(Inside::Marker(&marker));
+    let tree = around(Inside::Marker(marker.clone()));
     let (document, written, stand_in) = if original.is_xml {
         let written = write::xml(tree.root(), release);
         let stand_in = format!("<Bundle><id value=\"{marker}\"/></Bundle>");

@@ -116,7 +116,7 @@ struct Attached {
 }
 
 /// What the hospital attached and the policy lets go: the letter is no replacement for it.
-fn of_the_hospital(prepared: &Prepared) -> Vec<Attached> {
+fn of_the_hospital(prepared: &Prepared<'_>) -> Vec<Attached> {
     let root = prepared.projection.tree.root();
     let Ok(document) = Document::read(root, Release::R4) else { return Vec::new() };
     let with_data = document.attachments().into_iter().filter_map(|attachment| {
@@ -136,7 +136,7 @@ fn of_the_hospital(prepared: &Prepared) -> Vec<Attached> {
 pub(super) type Stay = (String, Option<String>);
 
 /// Task, Patient with the temporary address, document: an R4 collection.
-fn request_bundle(prepared: &Prepared, stay: &Stay, parties: &Parties<'_>) -> Result<Tree<'static>, RenderError> {
+fn request_bundle<'p>(prepared: &'p Prepared<'_>, stay: &Stay, parties: &Parties<'_>) -> Result<Tree<'p>, RenderError> {
     let patient = prepared.patient()?;
     let registered = parties.registered_practice.filter(|_| prepared.adds(Added::RegisteredPractice));
     let id = |part: &str| prepared.ids.derived(part).to_string();
@@ -240,13 +240,13 @@ fn confidentiality(document: Element<'_, '_>) -> &'static str {
 }
 
 /// GP Connect Send Document (STU3): one section for each attachment, the primary one first.
-fn send_document(
+fn send_document<'a>(
     envelope: &Envelope<'_>,
     patient: Element<'_, '_>,
     stay: &Stay,
     confidentiality: &'static str,
-    attachments: &[Attached],
-) -> Tree<'static> {
+    attachments: &'a [Attached],
+) -> Tree<'a> {
     let (ids, parties) = (envelope.ids, envelope.parties);
     let id = |part: &str| ids.derived(part).to_string();
     let (document, composition, person) = (id("send-document"), id("composition"), id("patient"));
@@ -294,8 +294,8 @@ fn send_document(
             for (at, attached) in attachments.iter().enumerate() {
                 entry(b, &binary(at), "Binary", |b| {
                     profile(b, &format!("{PROFILE}ITK-Attachment-Binary-1"));
-                    b.leaf("contentType", attached.media_type.clone());
-                    b.leaf("content", attached.base64.clone());
+                    b.leaf("contentType", attached.media_type.as_str());
+                    b.leaf("content", attached.base64.as_str());
                 });
             }
         });
@@ -341,7 +341,7 @@ fn verification(identifier: Element<'_, '_>) -> Option<(String, String)> {
 
 /// R4's extensions mean nothing in STU3.
 fn without_extensions(b: &mut B, element: Element<'_, '_>) {
-    b.open_shell_owned(element.name().to_owned(), element);
+    b.open_same_owned(element);
     for child in element.children().filter(|child| child.name() != "extension") {
         without_extensions(b, child);
     }

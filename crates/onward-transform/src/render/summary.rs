@@ -86,7 +86,7 @@ const PARTLY_INCLUDED: &str =
     "Not all that the hospital sent under this heading is in this copy. Ask the hospital before you rely on it.";
 
 impl Summary {
-    pub(super) fn new(prepared: &Prepared, parties: &Parties<'_>) -> Result<Self, RenderError> {
+    pub(super) fn new(prepared: &Prepared<'_>, parties: &Parties<'_>) -> Result<Self, RenderError> {
         let at = parties.now;
         let patient = prepared.patient()?;
         let tree = &prepared.projection.tree;
@@ -95,16 +95,24 @@ impl Summary {
         let partly = |heading: Heading| {
             document.section(heading).is_some() && prepared.projection.gaps.iter().any(|gap| gap.heading == heading)
         };
+        // Each once, though those of medicines and allergies stand at the head of a page too.
+        let narratives: Vec<String> = document.sections.iter().map(narrative_of).collect();
+        let html = |heading: Heading| {
+            let at = document.sections.iter().position(|section| section.heading == Some(heading));
+            at.map(|at| narratives[at].clone()).unwrap_or_default()
+        };
         Ok(Self {
             person: Person::new(patient, &document.bundle, at),
             origin: origin(&document, parties.care_home),
             medicines: Medicines::new(
                 &document,
+                html(Heading::Medications),
                 state_note(&document, &withheld, Heading::Medications),
                 partly(Heading::Medications),
             ),
             allergies: Allergies::new(
                 &document,
+                html(Heading::Allergies),
                 state_note(&document, &withheld, Heading::Allergies),
                 partly(Heading::Allergies),
             ),
@@ -113,8 +121,9 @@ impl Summary {
             sections: document
                 .sections
                 .iter()
-                .map(|section| {
-                    let mut view = view(section);
+                .zip(narratives)
+                .map(|(section, html)| {
+                    let mut view = view(section, html);
                     if section.heading.is_some_and(partly) {
                         view.note = PARTLY_INCLUDED;
                     }
@@ -188,13 +197,15 @@ fn state_note(document: &Document<'_, '_>, withheld: &[Heading], heading: Headin
     }
 }
 
-fn view(section: &onward_fhir::document::Section<'_, '_>) -> SectionView {
+/// The narrative of a section as safe HTML; empty where nobody would read anything in it.
+fn narrative_of(section: &onward_fhir::document::Section<'_, '_>) -> String {
+    let html = section.text.and_then(Element::value).map(narrative::safe_html);
+    html.filter(|html| !narrative::is_blank(html)).unwrap_or_default()
+}
+
+fn view(section: &onward_fhir::document::Section<'_, '_>, mut html: String) -> SectionView {
     let title = section.title.map(str::to_owned).or(section.heading.map(|heading| heading.title().to_owned()));
-    let mut html = section.text.and_then(Element::value).map(narrative::safe_html).unwrap_or_default();
-    if narrative::is_blank(&html) {
-        html.clear();
-    }
-    for below in section.subsections.iter().map(view) {
+    for below in section.subsections.iter().map(|below| view(below, narrative_of(below))) {
         html.push_str(&format!("<h4>{}</h4>{}", narrative::escaped(&below.title), below.html));
         for entry in below.entries {
             html.push_str(&format!("<p>{}</p>", narrative::escaped(&entry)));
@@ -292,9 +303,14 @@ fn file(number: usize, media_type: &str, base64: &str) -> FileView {
     let mut data = format!("data:{essence};base64,");
     let head = data.len();
     data.reserve(base64.len());
-    base64.split_ascii_whitespace().for_each(|line| data.push_str(line));
+    // White space is below every letter of base64, and most have none.
+    if base64.bytes().fold(u8::MAX, u8::min) > b' ' {
+        data.push_str(base64);
+    } else {
+        base64.split_ascii_whitespace().for_each(|line| data.push_str(line));
+    }
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    // Every byte is looked at, so that they are looked at many at a time.
+    // Every byte is looked at, here and above, so that they are looked at many at a time.
     let all_are = data.as_bytes()[head..].iter().fold(true, |all, byte| all & is_base64(*byte));
     if data.len() == head || !all_are {
         return FileView::Elsewhere("the hospital did not send the file itself");

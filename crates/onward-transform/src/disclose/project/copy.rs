@@ -1,11 +1,10 @@
 //! The second pass: copies what was decided and masks the references whose target stays behind.
 
-use std::collections::{HashMap, HashSet};
-
 use onward_fhir::elements::table;
-use onward_fhir::{Builder, Bundle, Element, NodeId, Release, Tree};
+use onward_fhir::{Builder, Bundle, Element, Release, Tree};
 
 use super::DATA_ABSENT_REASON;
+use super::nodes::Nodes;
 use crate::disclose::{NewIds, Policy};
 
 /// Security label vocabulary of the mark below.
@@ -20,32 +19,27 @@ pub(super) struct Copy<'a, 't, 's> {
     pub(super) policy: &'a Policy,
     pub(super) bundle: &'a Bundle<'t, 's>,
     pub(super) ids: &'a NewIds,
-    pub(super) kept: &'a HashSet<NodeId>,
-    pub(super) included: &'a HashSet<NodeId>,
-    pub(super) redacted: HashSet<NodeId>,
-    pub(super) masked: Vec<Element<'t, 's>>,
+    pub(super) kept: &'a Nodes,
+    pub(super) included: &'a Nodes,
+    pub(super) redacted: Nodes,
+    pub(super) masked: Nodes,
 }
 
 impl<'t, 's> Copy<'_, 't, 's> {
-    pub(super) fn document(&mut self, composition: Element<'t, 's>) -> Tree<'static> {
-        let entries: HashMap<NodeId, Element<'t, 's>> = self
-            .bundle
-            .element()
-            .all("entry")
-            .filter_map(|entry| Some((entry.get("resource")?.id(), entry)))
-            .filter(|(id, _)| self.included.contains(id))
-            .collect();
+    /// The copy, and the references that are masked in it.
+    pub(super) fn document(&mut self, composition: Element<'t, 's>) -> (Tree<'t>, Vec<Element<'t, 's>>) {
         // What will be masked is a removal too, so it is known before the labels are written.
-        self.masked = self
+        let masked: Vec<_> = self
             .bundle
             .resources()
             .iter()
-            .filter(|each| self.included.contains(&each.id()))
+            .filter(|each| self.included.contains(each.id()))
             .flat_map(|each| {
-                each.descendants().filter(|element| self.kept.contains(&element.id()) && self.is_masked(*element))
+                each.descendants().filter(|element| self.kept.contains(element.id()) && self.leads_out(*element))
             })
             .collect();
-        for reference in &self.masked {
+        for reference in &masked {
+            self.masked.insert(reference.id());
             self.redacted.insert(reference.resource().id());
         }
         let mut b = Builder::resource("Bundle");
@@ -54,20 +48,19 @@ impl<'t, 's> Copy<'_, 't, 's> {
         identifier(&mut b, "identifier", self.ids.document().to_string());
         b.leaf("type", "document");
         b.leaf("timestamp", format!("{:.3}", self.ids.at));
-        for resource in self.bundle.resources() {
-            let Some(entry) = entries.get(&resource.id()) else { continue };
+        for resource in self.bundle.resources().iter().filter(|each| self.included.contains(each.id())) {
             b.node("entry", |b| {
-                if let Some(full_url) = entry.text("fullUrl") {
-                    b.leaf("fullUrl", full_url.to_owned());
+                if let Some(full_url) = self.bundle.full_url(*resource) {
+                    b.leaf("fullUrl", full_url);
                 }
                 self.resource(b, "resource", *resource, composition);
             });
         }
-        b.finish()
+        (b.finish(), masked)
     }
 
     /// The labels of the original document, and the mark of a reduced one.
-    fn labels_of_document(&self, b: &mut Builder<'static>) {
+    fn labels_of_document(&self, b: &mut Builder<'t>) {
         let labels: Vec<_> =
             self.bundle.element().get("meta").into_iter().flat_map(|meta| meta.all("security")).collect();
         if labels.is_empty() && self.redacted.is_empty() {
@@ -77,7 +70,7 @@ impl<'t, 's> Copy<'_, 't, 's> {
             for label in labels.iter().filter(|label| !is_redacted(**label)) {
                 b.node("security", |b| {
                     for part in ["system", "version", "code", "display"] {
-                        b.leaf_if(part, label.text(part).map(str::to_owned));
+                        b.leaf_if(part, label.text(part));
                     }
                 });
             }
@@ -89,17 +82,17 @@ impl<'t, 's> Copy<'_, 't, 's> {
 
     fn resource(
         &self,
-        b: &mut Builder<'static>,
+        b: &mut Builder<'t>,
         name: &'static str,
         resource: Element<'t, 's>,
         composition: Element<'t, 's>,
     ) {
-        b.open_shell_owned(name, resource);
-        let redacted = self.redacted.contains(&resource.id());
+        b.open_shell_lent(name, resource);
+        let redacted = self.redacted.contains(resource.id());
         if redacted && resource.get("meta").is_none() {
             b.node("meta", redacted_label);
         }
-        for child in resource.children().filter(|child| self.kept.contains(&child.id())) {
+        for child in resource.children().filter(|child| self.kept.contains(child.id())) {
             match child.name() {
                 "meta" if redacted => self.labelled(b, child),
                 "contained" => self.resource(b, "contained", child, composition),
@@ -112,22 +105,22 @@ impl<'t, 's> Copy<'_, 't, 's> {
         b.close();
     }
 
-    fn element(&self, b: &mut Builder<'static>, element: Element<'t, 's>) {
-        if self.is_masked(element) {
+    fn element(&self, b: &mut Builder<'t>, element: Element<'t, 's>) {
+        if self.masked.contains(element.id()) {
             return masked(b, element.name());
         }
-        b.open_shell_owned(element.name().to_owned(), element);
-        for child in element.children().filter(|child| self.kept.contains(&child.id())) {
+        b.open_same_lent(element);
+        for child in element.children().filter(|child| self.kept.contains(child.id())) {
             self.element(b, child);
         }
         b.close();
     }
 
-    fn labelled(&self, b: &mut Builder<'static>, meta: Element<'t, 's>) {
+    fn labelled(&self, b: &mut Builder<'t>, meta: Element<'t, 's>) {
         // Beside the other labels, wherever the sender's JSON has them.
         let last_label = meta.all("security").last();
         b.open("meta");
-        for child in meta.children().filter(|child| self.kept.contains(&child.id())) {
+        for child in meta.children().filter(|child| self.kept.contains(child.id())) {
             self.element(b, child);
             if Some(child) == last_label && !meta.all("security").any(is_redacted) {
                 redacted_label(b);
@@ -140,7 +133,7 @@ impl<'t, 's> Copy<'_, 't, 's> {
     }
 
     /// A reference is masked when it leads out of the copy: to a resource that does not go, or to nowhere.
-    fn is_masked(&self, element: Element<'t, 's>) -> bool {
+    fn leads_out(&self, element: Element<'t, 's>) -> bool {
         let Some(text) = element.text("reference") else {
             // A logical reference names a person or organisation all the same.
             let of_type =
@@ -148,14 +141,14 @@ impl<'t, 's> Copy<'_, 't, 's> {
             return of_type.is_some_and(|name| table(Release::R4).is_resource(name) && !self.policy.names_type(name));
         };
         match self.bundle.resolve(element) {
-            Some(target) if text.starts_with('#') => !self.kept.contains(&target.id()),
-            Some(target) => !self.included.contains(&target.id()),
+            Some(target) if text.starts_with('#') => !self.kept.contains(target.id()),
+            Some(target) => !self.included.contains(target.id()),
             None => text != "#",
         }
     }
 
     /// The copy's place in its set, the document that it was made from, and the copy that it replaces.
-    fn relations(&self, b: &mut Builder<'static>, composition: Element<'t, 's>) {
+    fn relations(&self, b: &mut Builder<'t>, composition: Element<'t, 's>) {
         let bundle = self.bundle.element();
         let of_bundle = || bundle.text_at("identifier.value").or_else(|| bundle.text("id"));
         let set = composition.text_at("identifier.value").or_else(of_bundle).unwrap_or_default();
@@ -166,8 +159,8 @@ impl<'t, 's> Copy<'_, 't, 's> {
             b.node("relatesTo", |b| {
                 b.leaf("code", "transforms");
                 b.node("targetIdentifier", |b| {
-                    b.leaf_if("system", source.text("system").map(str::to_owned));
-                    b.leaf_if("value", source.text("value").map(str::to_owned));
+                    b.leaf_if("system", source.text("system"));
+                    b.leaf_if("value", source.text("value"));
                 });
             });
         }
@@ -182,7 +175,7 @@ impl<'t, 's> Copy<'_, 't, 's> {
     }
 }
 
-fn identifier(b: &mut Builder<'static>, name: &'static str, value: String) {
+fn identifier(b: &mut Builder<'_>, name: &'static str, value: String) {
     b.node(name, |b| {
         b.leaf("system", UUID);
         b.leaf("value", value);
@@ -193,7 +186,7 @@ fn is_redacted(label: Element<'_, '_>) -> bool {
     label.text("system") == Some(OBSERVATION_VALUE) && label.text("code") == Some(REDACTED)
 }
 
-fn redacted_label(b: &mut Builder<'static>) {
+fn redacted_label(b: &mut Builder<'_>) {
     b.node("security", |b| {
         b.leaf("system", OBSERVATION_VALUE);
         b.leaf("code", REDACTED);
@@ -203,8 +196,8 @@ fn redacted_label(b: &mut Builder<'static>) {
 
 /// `masked`: "not available due to security, privacy or related reasons" (data-absent-reason). It keeps required
 /// elements valid and says honestly that there is something.
-fn masked(b: &mut Builder<'static>, name: &str) {
-    b.node(name.to_owned(), |b| {
+fn masked<'t>(b: &mut Builder<'t>, name: &'t str) {
+    b.node(name, |b| {
         b.node("extension", |b| {
             b.leaf("url", DATA_ABSENT_REASON);
             b.leaf("valueCode", "masked");

@@ -2,7 +2,7 @@
 
 use onward_fhir::{Document, Element, Heading, views};
 
-use crate::render::{dates, narrative};
+use crate::render::dates;
 
 /// SNOMED CT: no known allergy; no known drug allergy; no known food allergy (ITK3 eDischarge guide).
 const NONE_KNOWN: &str = "716186003";
@@ -49,11 +49,9 @@ pub(in crate::render) struct Allergies {
 }
 
 impl Allergies {
-    /// `absent` says why there is no section; empty when there is.
+    /// `html` is the section's narrative, as [`super::narrative_of`] gives it. `absent` says why there is no section; empty when there is.
     /// `partly`: something that the hospital sent under the heading is not in this copy.
-    pub(super) fn new(document: &Document<'_, '_>, absent: &'static str, partly: bool) -> Self {
-        let text = document.section(Heading::Allergies).and_then(|section| section.text).and_then(Element::value);
-        let html = text.map(narrative::safe_html).filter(|html| !narrative::is_blank(html)).unwrap_or_default();
+    pub(super) fn new(document: &Document<'_, '_>, html: String, absent: &'static str, partly: bool) -> Self {
         let mut list = Vec::new();
         let mut notes = Vec::new();
         let (mut none_known, mut degraded) = (false, false);

@@ -1,10 +1,10 @@
 //! The medicines: what was stopped, started and changed first, and why; text verbatim, never recomputed.
 
-use onward_fhir::{Bundle, Document, Element, Heading, views};
+use onward_fhir::{Bundle, Document, Element, views};
 
 use super::dosage::{self, quantity};
 use crate::convert::TAKEN_EXTENSION;
-use crate::render::{dates, narrative};
+use crate::render::dates;
 
 /// Codes of the lists that an eDischarge has (build_medication_list of the ITK3 guide).
 const ACTIVE_LIST: &str = "1102411000000102";
@@ -87,16 +87,16 @@ impl Medicines {
         !self.list.is_empty() || !self.supplied.is_empty() || !self.html.is_empty()
     }
 
-    pub(super) fn new(document: &Document<'_, '_>, note: &'static str, partly: bool) -> Self {
+    /// `html` is the section's narrative, as [`super::narrative_of`] gives it.
+    pub(super) fn new(document: &Document<'_, '_>, html: String, note: &'static str, partly: bool) -> Self {
         let bundle = &document.bundle;
         let statements = ["MedicationStatement", "MedicationRequest"].into_iter().flat_map(|t| bundle.of_type(t));
         let mut list: Vec<Medicine> = statements.map(|statement| medicine(bundle, statement)).collect();
         list.sort_by_key(|medicine| medicine.change);
-        let text = document.section(Heading::Medications).and_then(|section| section.text).and_then(Element::value);
         Self {
             list,
             supplied: bundle.of_type("MedicationDispense").map(|dispense| supplied(bundle, dispense)).collect(),
-            html: text.map(narrative::safe_html).filter(|html| !narrative::is_blank(html)).unwrap_or_default(),
+            html,
             note,
             partly,
         }
