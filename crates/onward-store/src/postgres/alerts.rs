@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
+use onward_core::TransferId;
 use onward_core::store::StoreError;
 use onward_core::store::alerts::{
     Alert, AlertKind, AlertStore, Concern, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
 };
-use onward_core::{OdsCode, TransferId};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use onward_core::TransferId;
 use onward_core::store::StoreError;
 use onward_core::store::alerts::{
     Alert, AlertKind, AlertStore, Concern, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
 };
-use onward_core::{OdsCode, TransferId};
 use rusqlite::{params, params_from_iter};
 use uuid::Uuid;
 

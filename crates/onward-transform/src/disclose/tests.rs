@@ -489,7 +489,8 @@ fn types(tree: &Tree<'_>) -> Vec<String> {
 fn narrative_stays_behind_with_the_entry_that_it_repeats() {
     let with = small("[sections]\nsafety-alerts = \"with-section\"");
     let goes = |entries: &[&str], policy: &Policy| {
-        let projection = project(&one_section(entries, |_| ()), policy, &ids()).expect("projected");
+        let document = one_section(entries, |_| ());
+        let projection = project(&document, policy, &ids()).expect("projected");
         let narrative = values(&projection.tree).iter().any(|value| value.contains("the narrative"));
         (narrative, types(&projection.tree).iter().any(|each| each == "Flag"))
     };
@@ -501,12 +502,8 @@ fn narrative_stays_behind_with_the_entry_that_it_repeats() {
     assert_eq!(goes(&["Observation"], &without), (false, false), "a section of nothing is no section");
     let whole = small("[sections]\nsafety-alerts = \"only-whole\"");
     assert_eq!(goes(&["Flag"], &whole), (true, true));
-    let cut = project(
-        &one_section(&["Flag"], |b| b.node("extension", |b| b.leaf("url", "https://example.org/x"))),
-        &whole,
-        &ids(),
-    )
-    .expect("projected");
+    let document = one_section(&["Flag"], |b| b.node("extension", |b| b.leaf("url", "https://example.org/x")));
+    let cut = project(&document, &whole, &ids()).expect("projected");
     assert!(!types(&cut.tree).iter().any(|each| each == "Flag"), "an extension of the Flag is withheld");
     assert_eq!(cut.withheld_headings, [Heading::SafetyAlerts]);
 }
@@ -542,7 +539,8 @@ fn under(heading: Heading, resource_type: &'static str) -> Tree<'static> {
 fn what_stays_behind_of_a_section_is_a_gap() {
     let policy = |rule: &str| small(&format!("[sections]\nsafety-alerts = \"{rule}\""));
     let gaps = |entries: &[&str], rule: &str| -> Vec<_> {
-        let projection = project(&one_section(entries, |_| ()), &policy(rule), &ids()).expect("projected");
+        let document = one_section(entries, |_| ());
+        let projection = project(&document, &policy(rule), &ids()).expect("projected");
         assert!(projection.gaps.iter().all(|gap| projection.withheld_headings.contains(&gap.heading)));
         projection.gaps.into_iter().map(|gap| (gap.heading, gap.resource_type, gap.path)).collect()
     };
@@ -554,7 +552,8 @@ fn what_stays_behind_of_a_section_is_a_gap() {
     }
     let section = (Heading::SafetyAlerts, None, "Bundle.entry[0].resource.section[0]".to_owned());
     assert_eq!(gaps(&["Flag", "Observation"], "only-whole"), [section]);
-    let unnamed = project(&one_section(&["Flag"], |_| ()), &small("[sections]"), &ids()).expect("projected");
+    let document = one_section(&["Flag"], |_| ());
+    let unnamed = project(&document, &small("[sections]"), &ids()).expect("projected");
     assert_eq!(unnamed.gaps.len(), 1, "a heading that is not named at all");
 }
 
@@ -578,7 +577,8 @@ fn no_entry_of_a_section_that_protects_withholds_it() {
                 _ => &["care-home", "covering-practice"],
             };
             for name in recipients {
-                let projection = project(&under(heading, entry), &shipped(name), &ids()).expect("projected");
+                let document = under(heading, entry);
+                let projection = project(&document, &shipped(name), &ids()).expect("projected");
                 assert!(
                     values(&projection.tree).iter().any(|value| value.contains("the narrative")),
                     "{name}: {entry} withholds {heading:?}"
@@ -655,7 +655,8 @@ fn modifiers_that_are_not_named_keep_the_resource_back() {
 
 #[test]
 fn references_to_what_stays_are_masked_without_a_name() {
-    let projection = project(&one_section(&[], |_| ()), &small("[sections]"), &ids()).expect("projected");
+    let document = one_section(&[], |_| ());
+    let projection = project(&document, &small("[sections]"), &ids()).expect("projected");
     let author = projection.tree.root().at("entry.resource.author").expect("required, so it stays");
     assert_eq!(author.text_at("extension.valueCode"), Some("masked"));
     assert!(
@@ -668,7 +669,8 @@ fn references_to_what_stays_are_masked_without_a_name() {
 
 #[test]
 fn copies_replace_copies() {
-    let projection = project(&one_section(&[], |_| ()), &small("[sections]"), &ids()).expect("projected");
+    let document = one_section(&[], |_| ());
+    let projection = project(&document, &small("[sections]"), &ids()).expect("projected");
     let composition = projection.tree.root().at("entry.resource").expect("there");
     let set = ids().set("set-2").to_string();
     let replaced = ids().set("set-1").to_string();
