@@ -351,5 +351,5 @@ pub(crate) async fn leases_follow_their_model(store: Shared) {
     outcome.unwrap_or_else(|found| panic!("{found}"));
     assert_eq!(seen.inversions, 0);
     let worth = [seen.claimed, seen.ended, seen.fenced, seen.held_back];
-    assert!(worth.into_iter().all(|count| count > 100), "the runs were worth it: {seen:?}");
+    assert!(worth.into_iter().all(|count| count > 50), "the runs were worth it: {seen:?}");
 }
