@@ -341,7 +341,7 @@ async fn what_comes_late_leaves_nobody_two_versions_behind() {
     let old_copy = arrived(&world, oldest).await;
     let sent = posted(&hospital, &third).await;
     let hold = record(&world, sent).await.hold.expect("held").id;
-    let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
+    let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
     let released = world.gateway().release(hold, choice, &decider("the second will not come")).await;
     assert!(matches!(released, Ok(Released::Queued(_))), "{released:?}");
     let copy = arrived(&world, sent).await;

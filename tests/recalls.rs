@@ -170,7 +170,7 @@ async fn a_later_version_does_not_go_where_an_earlier_one_was_recalled_from() {
     let hold = is.hold.clone().expect("held");
     assert_eq!((hold.reason, is.copies().count()), (HoldReason::CareHomeConflict, 0));
     assert!(hold.detail.contains("recalled from VMH01"), "{}", hold.detail);
-    let go_on = Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
+    let go_on = Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
     let released = gateway.release(hold.id, go_on, &decider()).await.expect("committed");
     assert!(matches!(released, Released::StillHeld(_)), "{released:?}");
     let released = gateway.release(hold.id, to_home("VMH02"), &decider()).await.expect("committed");

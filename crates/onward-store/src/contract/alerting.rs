@@ -502,6 +502,7 @@ pub(crate) async fn a_notice_to_stop_that_nobody_opens_climbs_its_ladder(store: 
     let back = TakeBack {
         transfer: new.transfer.id,
         whole: Some(Withdrawn),
+        joins: None,
         reason: "wrong patient".to_owned(),
         endings: endings.collect(),
         hold: None,
