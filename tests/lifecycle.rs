@@ -233,6 +233,11 @@ async fn what_comes_after_what_replaced_it_goes_to_nobody() {
     let new = posted(&hospital, &first.next()).await;
     let hold = record(&world, new).await.hold.expect("held").id;
     let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
+    // Whoever saw another reason when they decided has not decided about this one.
+    let seen = (HoldReason::DirectoryUnavailable, choice.clone());
+    let released = world.gateway().release_for(hold, seen.0, seen.1, &decider("PDS answers again")).await;
+    let Ok(Released::StillHeld(cause)) = released else { panic!("{released:?}") };
+    assert_eq!((cause.reason, record(&world, new).await.copies().count()), (HoldReason::Replacement, 0));
     let released = world.gateway().release(hold, choice, &decider("the first will not come")).await;
     assert!(matches!(released, Ok(Released::Queued(_))), "{released:?}");
     let copy = arrived(&world, new).await;

@@ -137,6 +137,27 @@ async fn what_is_recalled_under_an_open_hold_does_not_go_out_there_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_later_version_does_not_go_to_the_practice_that_the_directory_names_wrongly() {
+    let world = World::start().await;
+    let (hospital, gateway) = (world.hospital().await, world.gateway());
+    let first = Version::first();
+    let old = posted(&hospital, &first).await;
+    arrived(&world, old).await;
+    let wrong = copy(&record(&world, old).await, RecipientKind::CoveringPractice);
+    assert_eq!(gateway.recall(old, Some(wrong.id), &back(), true).await.expect("committed").len(), 1);
+    let new = posted(&hospital, &first.next()).await;
+    let hold = record(&world, new).await.hold.expect("held: the directory is as it was");
+    assert_eq!((hold.reason, record(&world, new).await.copies().count()), (HoldReason::CoveringPracticeUnknown, 0));
+    let covered = |ods: &str| format!("covering_practice = \"{ods}\"");
+    world.import_directory(&DIRECTORY.replace(&covered("Y99001"), &covered("Y99002"))).await;
+    let go_on = Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
+    let released = gateway.release(hold.id, go_on, &decider()).await.expect("committed");
+    assert!(matches!(released, Released::Queued(_)), "{released:?}");
+    let now = record(&world, new).await;
+    assert!(!has(&now, "Y99001") && has(&now, "VMH01"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_closed_stays_closed_when_the_earlier_version_is_recalled() {
     let world = World::start().await;
     let (hospital, gateway) = (world.hospital().await, world.gateway());

@@ -136,14 +136,31 @@ impl Gateway {
     /// # Errors
     /// When the store cannot be read or commit.
     pub async fn release(&self, hold: HoldId, choice: Choice, decider: &Decider<'_>) -> Result<Released, StoreError> {
+        match self.store.open_hold(hold).await? {
+            Some(held) => self.release_for(hold, held.hold.reason, choice, decider).await,
+            None => Ok(Released::NotFound),
+        }
+    }
+
+    /// The same by whoever saw it held for this reason: about another one, which may be that the person has died, they decided nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read or commit.
+    pub async fn release_for(
+        &self,
+        hold: HoldId,
+        held_for: HoldReason,
+        choice: Choice,
+        decider: &Decider<'_>,
+    ) -> Result<Released, StoreError> {
         for _ in 1..TRIES {
-            match self.try_to_release(hold, Some(&choice), decider).await {
-                // What it replaces moved on between the look and the commit.
+            match self.try_to_release(hold, Some((&choice, held_for)), decider).await {
+                // The hold, or what it replaces, moved on between the look and the commit.
                 Err(StoreError::Overtaken) => {}
                 outcome => return outcome,
             }
         }
-        self.try_to_release(hold, Some(&choice), decider).await
+        self.try_to_release(hold, Some((&choice, held_for)), decider).await
     }
 
     /// Looks at a replacement again now that what it replaces has come; whether it went on.
@@ -172,23 +189,25 @@ impl Gateway {
     async fn try_to_release(
         &self,
         hold: HoldId,
-        choice: Option<&Choice>,
+        choice: Option<(&Choice, HoldReason)>,
         decider: &Decider<'_>,
     ) -> Result<Released, StoreError> {
         let Some(held) = self.store.open_hold(hold).await? else { return Ok(Released::NotFound) };
         let mut decided: Decided =
             serde_json::from_str(&held.decided).map_err(|_| StoreError::Corrupt("holds.decided".to_owned()))?;
         let reason = held.hold.reason;
-        let said = match choice {
+        let is_other = choice.is_some_and(|(_, held_for)| held_for != reason);
+        let said = match choice.filter(|_| !is_other) {
             None => Ok(()),
-            Some(Choice::Release { agreed_recipients, nhs_number }) => {
+            Some((Choice::Release { agreed_recipients, nhs_number }, _)) => {
                 decided.release(reason, agreed_recipients, nhs_number.as_ref())
             }
-            Some(Choice::Reroute { care_home, registered_practice }) => {
+            Some((Choice::Reroute { care_home, registered_practice }, _)) => {
                 decided.reroute(reason, care_home.clone(), registered_practice.clone())
             }
         };
         let walk = match said {
+            _ if is_other => Walk::nothing(Released::StillHeld(HoldCause::new(reason, held.hold.detail.clone()))),
             Ok(()) => self.walk_again(&held, &decided, decider.request_id).await?,
             Err(why) => Walk::nothing(Released::NotDecidable(why)),
         };

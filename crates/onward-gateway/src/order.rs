@@ -6,9 +6,9 @@
 
 use std::sync::PoisonError;
 
-use onward_core::audit::{Agent, AuditRow};
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::state::EndReason;
-use onward_core::store::{DeliveryRecord, Ending, Late, StoreError, TransferRecord, Voided, Waiting};
+use onward_core::store::{DeliveryRecord, Ending, HoldChange, Late, StoreError, TransferRecord, Voided, Waiting};
 use onward_core::{NhsNumber, OdsCode, Timestamp, TransferId};
 
 use crate::Gateway;
@@ -126,14 +126,34 @@ impl Gateway {
         Ok(())
     }
 
-    /// Joins what waits for one of these versions though it has come, as far as that can be done now; whether there was any.
-    pub(crate) async fn join_with(&self, line: &[TransferRecord]) -> Result<bool, StoreError> {
+    /// Joins what waits for one of these versions though it has come; whether there was any. Nothing goes on by that: each stays in its
+    /// hold, which a recall can then speak to.
+    pub(crate) async fn join_held(&self, line: &[TransferRecord], back: &TakenBack<'_>) -> Result<bool, StoreError> {
         let mut any = false;
         for waiting in self.store.waiting_in_vain().await? {
             let come = self.store.come_since(waiting.transfer).await?;
-            if line.iter().any(|version| Some(version.id) == come) {
-                any |= self.join_one(waiting).await;
-            }
+            let Some(before) = line.iter().find(|version| Some(version.id) == come) else { continue };
+            let Some(held) = self.store.open_hold(waiting.hold).await? else { continue };
+            let entry = AuditEntry {
+                transfer: Some(waiting.transfer),
+                patient: before.patient.clone(),
+                request_id: back.request_id.map(str::to_owned),
+                ..AuditEntry::new(
+                    AuditWord::Hold,
+                    self.clock.now(),
+                    back.agent.clone(),
+                    format!("{}: what it replaces has come, and is recalled", held.hold.reason),
+                )
+            };
+            let change = HoldChange {
+                hold: held.hold,
+                seen: held.seen,
+                joins: Some((before.id, before.version + 1)),
+                decided: held.decided,
+                at: self.clock.now(),
+                audit: vec![self.journal.row(&entry)],
+            };
+            any |= self.store.change_hold(change).await?;
         }
         Ok(any)
     }

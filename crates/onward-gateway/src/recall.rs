@@ -144,7 +144,7 @@ impl Gateway {
         act: bool,
     ) -> Result<Vec<RecalledCopy>, StoreError> {
         let mut line = self.line_of(transfer).await?;
-        if act && self.join_with(&line).await? {
+        if act && self.join_held(&line, back).await? {
             line = self.line_of(transfer).await?;
         }
         let mut chosen = along(&line, transfer, only);
@@ -183,21 +183,26 @@ impl Gateway {
         Ok(if done { recalled } else { Vec::new() })
     }
 
-    /// What was decided about a transfer that replaces this one, and whom a version before it was recalled from: what names them again is
-    /// as wrong. Whom a person decided on since, and who was sent it again since, is not among them.
+    /// What was decided about a transfer that replaces this one, and whom a version before it was recalled from: what names them again,
+    /// document or directory, is as wrong. Whom a person decided on since, and who was sent it again since, is not among them.
     pub(crate) async fn heeding_recalls(
         &self,
         decided: &Decided,
         replaces: Option<TransferId>,
     ) -> Result<Decided, StoreError> {
         let earlier = self.versions_before(replaces).await?;
-        let named =
-            |copy: &&DeliveryRecord| matches!(copy.kind, RecipientKind::CareHome | RecipientKind::RegisteredPractice);
-        let copies = || earlier.iter().flat_map(TransferRecord::copies).filter(named);
-        let has_it =
-            |recalled: &DeliveryRecord| copies().any(|copy| copy.recipient == recalled.recipient && copy.is_readable());
+        // Who had it because of a home that was wrong may be right for another one.
+        let follows = |of: &TransferRecord, copy: &DeliveryRecord| {
+            !matches!(copy.kind, RecipientKind::CareHome | RecipientKind::RegisteredPractice)
+                && of.copies().any(|other| other.kind == RecipientKind::CareHome && is_recalled(other))
+        };
+        let copies = || earlier.iter().flat_map(|of| of.copies().map(move |copy| (of, copy)));
+        let has_it = |recalled: &DeliveryRecord| {
+            copies().any(|(_, copy)| copy.recipient == recalled.recipient && copy.is_readable())
+        };
         let mut heeding = decided.clone();
-        let recalled = copies().filter(|copy| is_recalled(copy) && !has_it(copy)).map(|copy| &copy.recipient);
+        let recalled = copies().filter(|(of, copy)| is_recalled(copy) && !follows(of, copy) && !has_it(copy));
+        let recalled = recalled.map(|(_, copy)| &copy.recipient);
         let decided_on = [&decided.care_home, &decided.registered_practice];
         heeding.recalled.extend(recalled.filter(|ods| !decided_on.contains(&&Some((*ods).clone()))).cloned());
         Ok(heeding)

@@ -44,12 +44,13 @@ pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
 /// claimed.
 pub(crate) fn beginnings(hub: &Hub) -> Vec<String> {
     match hub {
-        Hub::Mesh => ["mesh", "gp-routing"].map(|tag| format!("{{\"transport\":\"{tag}\"")).into(),
+        Hub::Mesh => ["mesh", "gp-routing"].map(|tag| ["{\"transport\":", &json(&tag)].concat()).into(),
         Hub::Host(host) => {
             let host = json(host);
             let host = host.trim_matches('"');
             let ends = ["/", "?", "#", "\""];
-            let of = |tag: &str| ends.map(|end| format!("{{\"transport\":\"{tag}\",\"url\":\"https://{host}{end}"));
+            let of =
+                |tag: &str| ends.map(|end| ["{\"transport\":", &json(&tag), ",\"url\":\"https://", host, end].concat());
             [of("https"), of("process-message")].concat()
         }
     }

@@ -14,7 +14,6 @@ use onward_core::store::{
 };
 use uuid::Uuid;
 
-use super::alerting::deadlines;
 use super::erasing::settled;
 use super::keeping::pharmacy;
 use super::people::user;
@@ -138,9 +137,18 @@ pub(crate) async fn what_a_system_could_not_process_stays_until_it_is_settled(st
         ..super::delivering::change(copy, version, DeliveryState::Rejected)
     };
     assert_eq!(store.transition(refusal).await, Ok(true));
-    let concerns = store.concerns(at(60), deadlines()).await.expect("readable");
-    let concern = concerns.into_iter().find(|concern| concern.kind == AlertKind::NotProcessed).expect("a person's");
-    assert_eq!(concern.delivery, Some(copy));
+    let record = store.delivery(copy).await.expect("readable").expect("there");
+    let concern = Concern {
+        kind: AlertKind::NotProcessed,
+        step: 1,
+        transfer: Some(record.transfer),
+        sender: record.sender.clone(),
+        delivery: Some(copy),
+        recipient: Some(record.recipient.clone()),
+        hold: None,
+        subscription: None,
+        since: at(50),
+    };
     let audit = vec![row(AuditWord::Notify)];
     let alert = NewAlert { id: Uuid::new_v4(), concern, at: at(60), notifications: Vec::new(), audit };
     assert_eq!(store.raise_alert(alert).await, Ok(true));

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use onward_core::state::RecipientKind;
+use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{HeldTransfer, StoreError};
 use onward_core::{HoldId, NhsNumber, Timestamp};
 use onward_gateway::decision::Decided;
@@ -143,8 +143,13 @@ async fn decide(
     let act = sent(body, "yes") == "1";
     let decided = async {
         let decider = decider(who, &why, act);
+        // What the person saw, not what it has become.
+        let held_for = sent(body, "held_for").parse::<HoldReason>().ok();
         let released = match decision {
-            Some(decision) => app.gateway.release(hold, decision, &decider).await?,
+            Some(decision) => match held_for {
+                Some(reason) => app.gateway.release_for(hold, reason, decision, &decider).await?,
+                None => app.gateway.release(hold, decision, &decider).await?,
+            },
             None => app.gateway.close(hold, &decider).await?,
         };
         Ok::<_, StoreError>((shell(app, who).await?.0, released))
@@ -200,6 +205,7 @@ fn preview_page(
     form.hidden = vec![("yes", "1".to_owned()), ("reason", why.to_owned())];
     let agreed = url::form_urlencoded::parse(body).filter(|(name, _)| name == "agreed");
     form.hidden.extend(agreed.map(|(_, kind)| ("agreed", kind.into_owned())));
+    form.hidden.extend(Some(("held_for", sent(body, "held_for"))).filter(|(_, reason)| !reason.is_empty()));
     form.hidden.extend(Some(("nhs_number", sent(body, "nhs_number"))).filter(|(_, number)| !number.is_empty()));
     OutcomePage { shell, title, lines, copies, back, form: Some(form) }
 }
@@ -281,6 +287,7 @@ fn forms(held: &HeldTransfer, revealed: bool) -> Vec<DeedForm> {
         "Show what would happen",
     )
     .saying("The message is looked at again with whatever was mended since. Nothing is sent before you confirm.");
+    release.hidden = vec![("held_for", reason.as_str().to_owned())];
     if !Decided::agreeable(reason).is_empty() {
         release.choice = Field {
             id: "release-agreed".to_owned(),
