@@ -115,19 +115,41 @@ impl Transport for Partner {
     }
 }
 
-/// Our mailbox, which is empty, or cannot be read.
+/// Our mailbox, which is empty, or cannot be read, or has one message.
 struct OwnMailbox {
     is_down: bool,
+    waits: Option<Waits>,
+}
+
+/// What becomes of the collection of a message.
+#[derive(Clone)]
+enum Waits {
+    /// It fails.
+    Broken,
+    /// It takes so many seconds.
+    Slow(Arc<Turned>, i64),
 }
 
 #[async_trait]
 impl Mailbox for OwnMailbox {
     async fn list(&self) -> Result<Vec<String>, SendError> {
-        if self.is_down { Err(down()) } else { Ok(Vec::new()) }
+        let ids = self.waits.iter().map(|_| "20261113-1".to_owned());
+        if self.is_down { Err(down()) } else { Ok(ids.collect()) }
     }
 
-    async fn fetch(&self, _: &str) -> Result<MeshMessage, SendError> {
-        Err(down())
+    async fn fetch(&self, id: &str) -> Result<MeshMessage, SendError> {
+        let Some(Waits::Slow(clock, seconds)) = &self.waits else { return Err(down()) };
+        clock.later(*seconds);
+        Ok(MeshMessage {
+            id: id.to_owned(),
+            from: None,
+            workflow: "TOC_FHIR_IP_DISCH".to_owned(),
+            message_type: "DATA".to_owned(),
+            local_id: None,
+            linked_message_id: None,
+            status_code: None,
+            body: "nobody's".into(),
+        })
     }
 
     async fn recipient(&self, _: &str) -> Result<Option<MeshMailboxId>, SendError> {
@@ -646,6 +668,20 @@ async fn what_a_practice_declines_its_ward_and_operations_hear() {
         assert!(letter.contains("declined its part") && letter.contains(copy.recipient.as_str()), "{letter}");
         assert!(!letter.contains("the list is full"), "its own words may be about the person: {letter}");
     }
+    // A node of an older version does not know such an alert, and clears it at each of its looks.
+    let clear = async || {
+        let kind = AlertKind::CareDeclined;
+        assert_eq!(bench.gateway.store().clear_alert(kind, copy.id.0, bench.clock.now()).await, Ok(true));
+    };
+    clear().await;
+    for wait in [10, 3_600 - 11] {
+        bench.later(wait);
+        assert_eq!(bench.gateway.alert_once().await, Ok(0));
+        assert!(bench.addressed().is_empty(), "nobody is told of it every few seconds");
+    }
+    bench.later(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    assert_eq!(bench.addressed(), ["operations@onward.example", "ward@hospital.example"]);
 }
 
 #[tokio::test]
@@ -691,7 +727,7 @@ async fn a_notice_to_stop_that_nobody_opens_is_escalated() {
 #[tokio::test]
 async fn a_mailbox_that_cannot_be_read_is_told_to_operations_once() {
     let bench = Bench::at("2026-11-13T09:00:00Z").await;
-    let look = async |is_down: bool| bench.gateway.poll_mailbox(&OwnMailbox { is_down }).await;
+    let look = async |is_down: bool| bench.gateway.poll_mailbox(&OwnMailbox { is_down, waits: None }).await;
     let limit = bench.gateway.settings().alerts.mailbox.as_secs();
     assert_eq!(look(false).await, Ok(0));
     bench.later(limit - 1);
@@ -711,6 +747,51 @@ async fn a_mailbox_that_cannot_be_read_is_told_to_operations_once() {
     assert!(bench.open_alerts().await.is_empty(), "it can be read again");
     bench.later(limit);
     assert_eq!(bench.gateway.alert_once().await, Ok(1), "and once more it cannot");
+    // A node of an older version clears it at each of its looks.
+    let clear = async || {
+        let (kind, nobody) = (AlertKind::MailboxUnreadable, uuid::Uuid::nil());
+        assert_eq!(bench.gateway.store().clear_alert(kind, nobody, bench.clock.now()).await, Ok(true));
+    };
+    clear().await;
+    bench.later(3_600 - 1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0), "nobody is told of it every few seconds");
+    bench.later(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1), "but within the hour");
+}
+
+#[tokio::test]
+async fn a_message_that_stays_in_the_mailbox_is_told_to_operations() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let look = async |waits| bench.gateway.poll_mailbox(&OwnMailbox { is_down: false, waits }).await;
+    let limit = bench.gateway.settings().alerts.mailbox.as_secs();
+    assert_eq!(look(Some(Waits::Broken)).await, Ok(0));
+    bench.later(limit - 1);
+    assert_eq!(look(Some(Waits::Broken)).await, Ok(0));
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    bench.later(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["operations@onward.example"]);
+    let letter = &letters["operations@onward.example"];
+    assert!(letter.contains("cannot be collected") && letter.contains("2026-11-13T09:00:00Z"), "{letter}");
+    bench.later(60);
+    assert_eq!(look(Some(Waits::Broken)).await, Ok(0));
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    assert_eq!(bench.open_alerts().await, [(AlertKind::MailboxUnreadable, 1)], "that it can be listed ends nothing");
+    assert_eq!(look(None).await, Ok(0));
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    assert!(bench.open_alerts().await.is_empty(), "MESH does not have it any more");
+}
+
+#[tokio::test]
+async fn a_mailbox_whose_look_takes_long_is_being_read() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let limit = bench.gateway.settings().alerts.mailbox.as_secs();
+    let waits = Some(Waits::Slow(Arc::clone(&bench.clock), limit));
+    assert_eq!(bench.gateway.poll_mailbox(&OwnMailbox { is_down: false, waits }).await, Ok(1));
+    assert_eq!(bench.gateway.alert_once().await, Ok(0), "MESH answered a moment ago");
+    bench.later(limit);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
 }
 
 #[tokio::test]

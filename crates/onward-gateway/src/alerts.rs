@@ -3,6 +3,8 @@
 //! A home that has not opened its copy before the person comes is escalated in steps: its coordinator, the home (and whoever
 //! runs the gateway, with the numbers to ring), the ward. What is told names no patient: what kind of thing it is, and a link.
 
+mod lately;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::Gateway;
+pub(crate) use lately::{AGAIN, Lately};
 
 /// How often it looks: a copy that failed for good is a person's within a minute.
 const EVERY: Duration = Duration::from_secs(10);
@@ -43,7 +46,7 @@ const WAIT_MINUTES_MAX: u32 = 15;
 pub struct Alerting {
     /// When.
     pub deadlines: Deadlines,
-    /// Our own mailbox must have been read within this.
+    /// Our own mailbox must have been read within this, and no message may stay there uncollected for as long.
     pub mailbox: SignedDuration,
     /// E-mail address of whoever runs the gateway; empty where there is none.
     pub operations: String,
@@ -103,7 +106,11 @@ impl Gateway {
         Ok(raised)
     }
 
+    /// Raises a concern; whether it is new. What an older version cleared is raised again an hour later.
     pub(crate) async fn raise(&self, concern: Concern) -> Result<bool, StoreError> {
+        if self.lately.knows(&concern, self.clock.now()) {
+            return Ok(false);
+        }
         let notifications = self.notifications(&concern).await?;
         let told: Vec<_> = notifications.iter().map(|each| format!("{} by {}", each.contacted, each.channel)).collect();
         let told = if told.is_empty() { "no way to tell anybody is set up".to_owned() } else { told.join(", ") };
@@ -116,7 +123,9 @@ impl Gateway {
             notifications,
             audit: vec![self.journal.row(&entry)],
         };
+        let at = alert.at;
         let raised = self.store.raise_alert(alert).await?;
+        self.lately.raised(&concern, at);
         if raised && concern.kind.is_trouble() {
             tracing::error!(
                 kind = %concern.kind, step = concern.step, transfer = concern.transfer.map(tracing::field::display),
@@ -320,7 +329,7 @@ impl Gateway {
                     let since = concern.since;
                     let _ = writeln!(
                         text,
-                        "It was last listed at {since}. `onward status` and the log of the process say more."
+                        "It has been so since {since}. `onward status` and the log of the process say more."
                     );
                 }
                 if let (AlertKind::OrganisationClosed, Some(ods)) = (concern.kind, &concern.recipient) {
@@ -442,7 +451,7 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
         AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
-        AlertKind::MailboxUnreadable => "Our MESH mailbox cannot be read",
+        AlertKind::MailboxUnreadable => "Our MESH mailbox cannot be read, or has a message that cannot be collected",
         AlertKind::OrganisationClosed => "An organisation of the directory has closed, and nothing new is sent there",
     }
 }

@@ -158,6 +158,8 @@ pub struct Gateway {
     pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
     /// How that stands.
     pub(crate) looks: mailbox::Looks,
+    /// Alerts that an older version beside this one clears.
+    pub(crate) lately: alerts::Lately,
     pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
     pub(crate) hook: Option<Arc<dyn Hook>>,
     pub(crate) scanner: Option<Arc<dyn Scanner>>,
@@ -231,6 +233,7 @@ impl Gateway {
             transports: parts.transports,
             mailbox: parts.mailbox,
             looks: mailbox::Looks::default(),
+            lately: alerts::Lately::default(),
             notifiers: parts.notifiers,
             hook: parts.hook,
             scanner: parts.scanner,

@@ -114,6 +114,7 @@ impl Gateway {
 
     async fn collect_one(&self, mailbox: &dyn Mailbox, id: &str) -> Result<(), Stay> {
         let message = mailbox.fetch(id).await?;
+        self.looks.answered(self.clock.now());
         if message.message_type == "REPORT" {
             self.take_report(&message).await?;
         } else {

@@ -1,5 +1,5 @@
 //! Background work that ends by a fault of ours (a panic) begins again after a pause: what it does is in the store, so that a new
-//! beginning is what a start of the process would be. Meanwhile `/readyz` says so; `/metrics` counts. The listeners have no second
+//! beginning is what a start of the process would be. Meanwhile `/readyz` names it and stays 200; `/metrics` counts. The listeners have no second
 //! beginning: without them the process ends.
 
 use std::collections::BTreeMap;

@@ -301,12 +301,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 
 async fn ready(app: Arc<App>, told: String) -> (StatusCode, String) {
     match app.gateway.store().ready().await {
-        Ok(()) => match app.background.down().as_slice() {
-            [] => (StatusCode::OK, told),
-            down => {
-                (StatusCode::SERVICE_UNAVAILABLE, format!("fallen, and not begun again yet: {}\n", down.join(", ")))
-            }
-        },
+        Ok(()) => (StatusCode::OK, with_fallen(told, &app.background.down())),
         Err(error) => {
             tracing::error!(%error, "not ready");
             (StatusCode::SERVICE_UNAVAILABLE, "the store cannot commit\n".to_owned())
@@ -314,9 +309,23 @@ async fn ready(app: Arc<App>, told: String) -> (StatusCode, String) {
     }
 }
 
+/// What is told of a gateway that takes messages in, whatever of its background work is down: a balancer that sent nobody there, or a
+/// supervisor that ended it, would make a fault in one kind of work an outage.
+fn with_fallen(told: String, down: &[&str]) -> String {
+    if down.is_empty() { told } else { format!("{told}fallen, and not begun again yet: {}\n", down.join(", ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fell_is_named_beside_what_is_told_of_a_gateway_that_is_ready() {
+        let told = || "ready\n".to_owned();
+        assert_eq!(with_fallen(told(), &[]), "ready\n");
+        let fallen = "ready\nfallen, and not begun again yet: alerts, dispatcher\n";
+        assert_eq!(with_fallen(told(), &["alerts", "dispatcher"]), fallen);
+    }
 
     #[tokio::test]
     async fn an_end_waits_for_what_finishes_and_not_for_ever() {

@@ -185,6 +185,7 @@ macro_rules! every_contract {
             what_is_held_when_the_person_comes_climbs_its_ladder,
             what_a_system_refuses_needs_a_person_and_what_a_home_declines_its_ward,
             a_notice_to_stop_that_nobody_opens_climbs_its_ladder,
+            a_notice_to_stop_that_has_not_left_is_a_concern_until_it_fails,
             what_no_row_tells_is_cleared_by_who_knows,
             a_home_is_told_of_what_waits_where_that_is_asked_for,
             a_notification_is_due_until_it_has_ended,

@@ -41,7 +41,7 @@ words!(
         AcknowledgementMissing = "acknowledgement-missing",
         /// A client's subscription was given up: its system is not called any more, and may not know.
         SubscriptionFailed = "subscription-failed",
-        /// Our own MESH mailbox cannot be read: answers and discharges that came there wait unseen.
+        /// Our own MESH mailbox cannot be read, or has a message that cannot be collected: an answer or a discharge waits unseen.
         MailboxUnreadable = "mailbox-unreadable",
         /// ODS says that an organisation of the directory has closed: nothing new is sent there.
         OrganisationClosed = "organisation-closed",
@@ -105,14 +105,15 @@ words!(
 pub struct Deadlines {
     /// A home must have opened its copy so long before the person is expected, and nothing may be held then.
     pub unread_before_arrival: SignedDuration,
-    /// But nobody is called before a copy or a hold has waited this long; because of a notice that a version is not to be used any more
-    /// they are then.
+    /// But nobody is called before a copy or a hold has waited this long; because of a home's notice that a version is not to be used any
+    /// more they are then.
     pub grace: SignedDuration,
     /// Time between two steps of an escalation.
     pub step: SignedDuration,
     /// Something must have said that a copy arrived within this.
     pub receipt: SignedDuration,
-    /// A copy that arrived must be acknowledged within this.
+    /// A copy that arrived must be acknowledged within this; and a practice or a pharmacy must have opened within this, of when it was made,
+    /// a notice that a version is not to be used any more.
     pub acknowledgement: SignedDuration,
     /// A copy may wait to be sent for so long.
     pub queued: SignedDuration,
@@ -261,8 +262,8 @@ pub struct NotificationEnd {
 /// Alerts and the notifications that tell of them.
 #[async_trait]
 pub trait AlertStore: Send + Sync + 'static {
-    /// What needs a person at `now` and is not raised yet: of holds and copies at most 200, the longest first; then of subscriptions,
-    /// as many, likewise. What has been so for more than 30 days is history.
+    /// What needs a person at `now` and is not raised yet: of holds and copies at most 200, the longest first, notices and what practices
+    /// and pharmacies declined after the others; then of subscriptions, as many, likewise. What has been so for more than 30 days is history.
     async fn concerns(&self, now: Timestamp, deadlines: Deadlines) -> Result<Vec<Concern>, StoreError>;
     /// Raises an alert with its notifications and audit; `false`, with nothing written, when another node was faster.
     async fn raise_alert(&self, alert: NewAlert) -> Result<bool, StoreError>;

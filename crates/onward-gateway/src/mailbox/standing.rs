@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::SignedDuration;
 use onward_core::Timestamp;
 
-use super::watching::AGAIN;
+use crate::alerts::AGAIN;
 
 /// A message that cannot be collected is tried again after so long, and then after twice as long each time.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_mins(1);
@@ -30,12 +30,15 @@ pub(crate) struct Looks(Mutex<State>);
 #[derive(Default)]
 struct State {
     listed: Option<Timestamp>,
-    /// When this process last told that it cannot be listed; nothing since it could.
+    /// When MESH answered last, to a listing or with a message: a look that finds many lists long before its end.
+    answered: Option<Timestamp>,
+    /// When this process last told that a person must look; nothing since that was over.
     told: Option<Timestamp>,
     staying: BTreeMap<String, Staying>,
 }
 
 struct Staying {
+    since: Timestamp,
     next: Timestamp,
     wait: SignedDuration,
 }
@@ -63,12 +66,40 @@ impl Looks {
         let there: BTreeSet<&String> = ids.iter().collect();
         self.with(|state| {
             state.listed = Some(now);
-            state.told = None;
+            state.answered = Some(now);
             state.staying.retain(|id, _| there.contains(id));
         });
     }
 
-    /// Whether it is time to tell that it cannot be listed.
+    /// MESH gave one of its messages.
+    pub(super) fn answered(&self, now: Timestamp) {
+        self.with(|state| state.answered = Some(now));
+    }
+
+    /// Since when a person must look, where that is `limit` ago or longer: MESH has not answered, since the first look where it never did, or
+    /// a message stays. Where nobody must, the next time is told whenever that is.
+    pub(super) fn stuck_since(&self, now: Timestamp, limit: SignedDuration) -> Option<Timestamp> {
+        self.with(|state| {
+            let oldest = state.staying.values().map(|staying| staying.since).min();
+            let heard = state.answered.or(state.listed);
+            let since = heard.into_iter().chain(oldest).filter(|since| now.duration_since(*since) >= limit).min();
+            if since.is_none() {
+                state.told = None;
+            }
+            since
+        })
+    }
+
+    /// Whether MESH has answered this process within `limit` and no message stays, so that it knows better than another that told. A process
+    /// that has just begun does not, nor one that cannot collect a message yet.
+    pub(super) fn is_well(&self, now: Timestamp, limit: SignedDuration) -> bool {
+        self.with(|state| {
+            state.answered.is_some_and(|answered| now.duration_since(answered) < limit) && state.staying.is_empty()
+        })
+    }
+
+    /// Whether it is time to tell it: not yet where it was told within the hour, as it may be cleared meanwhile by a node that can read it, or
+    /// of an older version.
     pub(super) fn may_tell(&self, now: Timestamp) -> bool {
         self.with(|state| state.told.is_none_or(|told| now.duration_since(told) >= AGAIN))
     }
@@ -92,7 +123,7 @@ impl Looks {
     /// the first time that it will not help.
     pub(super) fn stays(&self, id: &str, for_good: bool, now: Timestamp) -> bool {
         self.with(|state| {
-            let free = Staying { next: now, wait: SignedDuration::ZERO };
+            let free = Staying { since: now, next: now, wait: SignedDuration::ZERO };
             let staying = state.staying.entry(id.to_owned()).or_insert(free);
             if !for_good {
                 return false;
@@ -133,7 +164,32 @@ mod tests {
         looks.told(now);
         assert!(!looks.may_tell(now + AGAIN - SignedDuration::from_secs(1)) && looks.may_tell(now + AGAIN));
         looks.listed(&[], now);
+        assert!(!looks.may_tell(now), "it is told till it is over");
+        assert_eq!(looks.stuck_since(now, AGAIN), None);
         assert!(looks.may_tell(now), "it could be read meanwhile");
         assert_eq!(looks.standing().map(|standing| standing.staying), Some(0));
+    }
+
+    #[test]
+    fn what_stays_or_is_not_answered_for_too_long_is_stuck() {
+        let (looks, start, limit) = (Looks::default(), Timestamp::UNIX_EPOCH, SignedDuration::from_mins(30));
+        let after = |minutes| start + SignedDuration::from_mins(minutes);
+        assert_eq!(looks.stuck_since(after(30), limit), None, "without a mailbox nothing is");
+        looks.begins(start);
+        assert!(!looks.is_well(start, limit), "it was never listed");
+        assert_eq!((looks.stuck_since(after(29), limit), looks.stuck_since(after(30), limit)), (None, Some(start)));
+        looks.listed(&["a".to_owned()], after(30));
+        assert!(looks.stuck_since(after(59), limit).is_none() && looks.is_well(after(59), limit));
+        looks.answered(after(59));
+        assert_eq!(looks.stuck_since(after(80), limit), None, "the look still goes on");
+        looks.stays("a", false, after(80));
+        assert_eq!(looks.stuck_since(after(81), limit), None);
+        assert!(!looks.is_well(after(81), limit), "another may have waited longer for it");
+        looks.stays("a", true, after(90));
+        looks.listed(&["a".to_owned()], after(110));
+        assert_eq!(looks.stuck_since(after(109), limit), None);
+        assert_eq!(looks.stuck_since(after(110), limit), Some(after(80)), "since it stays");
+        looks.left("a");
+        assert!(looks.stuck_since(after(110), limit).is_none() && looks.is_well(after(110), limit));
     }
 }

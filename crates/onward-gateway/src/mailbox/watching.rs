@@ -1,31 +1,32 @@
-//! A mailbox that cannot be read is a person's business: nobody else sees that answers and discharges wait there.
+//! A mailbox that cannot be read, or that has a message which cannot be collected, is a person's business: nobody else sees that an answer or
+//! a discharge waits there.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use onward_core::store::StoreError;
 use onward_core::store::alerts::{AlertKind, Concern};
 use uuid::Uuid;
 
 use crate::Gateway;
 
-/// While it cannot be read by this process it says so again after this, in case others could for a while: their look clears the alert.
-pub(super) const AGAIN: SignedDuration = SignedDuration::from_hours(6);
-
 impl Gateway {
-    /// Raises that our mailbox has not been listed for too long, once, or clears that; whether it is new.
+    /// Raises that MESH has not answered about our mailbox for too long or that a message stays there for as long, once, or clears that;
+    /// whether it is new.
     ///
     /// # Errors
     /// When the store cannot be read or commit.
     pub(crate) async fn watch_mailbox(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let Some(standing) = self.mailbox_standing() else { return Ok(false) };
-        if now.duration_since(standing.listed) < self.settings.alerts.mailbox {
-            let open = self.store.alert_counts().await?;
-            if open.iter().any(|(kind, _)| *kind == AlertKind::MailboxUnreadable)
-                && self.store.clear_alert(AlertKind::MailboxUnreadable, Uuid::nil(), now).await?
-            {
-                tracing::info!("the MESH mailbox can be read again");
+        let limit = self.settings.alerts.mailbox;
+        let Some(since) = self.looks.stuck_since(now, limit) else {
+            if self.looks.is_well(now, limit) {
+                let open = self.store.alert_counts().await?;
+                if open.iter().any(|(kind, _)| *kind == AlertKind::MailboxUnreadable)
+                    && self.store.clear_alert(AlertKind::MailboxUnreadable, Uuid::nil(), now).await?
+                {
+                    tracing::info!("the MESH mailbox can be read again, and nothing stays there");
+                }
             }
             return Ok(false);
-        }
+        };
         if !self.looks.may_tell(now) {
             return Ok(false);
         }
@@ -38,7 +39,7 @@ impl Gateway {
             recipient: None,
             hold: None,
             subscription: None,
-            since: standing.listed,
+            since,
         };
         let new = self.raise(concern).await?;
         self.looks.told(now);

@@ -21,11 +21,11 @@ pub struct Alerts {
     pub step_minutes: u32,
     /// Something must have said within this that a copy arrived.
     pub receipt_hours: u32,
-    /// A copy that arrived must be acknowledged within this.
+    /// A copy that arrived must be acknowledged within this, and a practice's or pharmacy's notice to stop using a version opened.
     pub acknowledgement_hours: u32,
     /// A copy may wait to be sent for so long.
     pub queued_hours: u32,
-    /// Our own MESH mailbox must have been read within this.
+    /// Our own MESH mailbox must have been read within this, and no message may stay there uncollected for as long.
     pub mailbox_minutes: u32,
     /// Homes are told of each copy that waits for them.
     pub tell_homes: bool,

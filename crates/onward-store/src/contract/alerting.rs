@@ -17,7 +17,7 @@ use onward_core::store::{
 use uuid::Uuid;
 
 use super::keeping::client;
-use super::lifecycle::{ending, take_back};
+use super::lifecycle::{ending, https, take_back};
 use super::subscribing::subscription;
 use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, row, seen};
 
@@ -487,7 +487,9 @@ pub(crate) async fn a_notice_to_stop_that_nobody_opens_climbs_its_ladder(store: 
     // Nobody is expected for long: who has acted on it may not wait for that.
     let mut new = acceptance(1);
     new.transfer.expected = Some(at(10_000_000));
-    new.deliveries = whom.iter().map(|(kind, recipient, ..)| delivery(*kind, recipient)).collect();
+    // By HTTPS: what lies in an inbox unopened has not left, and its end is told to nobody.
+    let copy = |kind, recipient| NewDelivery { endpoint: https(), ..delivery(kind, recipient) };
+    new.deliveries = whom.iter().map(|(kind, recipient, ..)| copy(*kind, recipient)).collect();
     accept_new(&store, new.clone()).await;
     for _ in whom {
         ends(&store, 0, sent(DeliveryState::Received)).await;
@@ -517,28 +519,73 @@ pub(crate) async fn a_notice_to_stop_that_nobody_opens_climbs_its_ladder(store: 
         let end = AttemptEnd { delivery: lease.delivery.id, token: lease.token, outcome, at: at(61), audit };
         assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
     }
-    let unread = async |now: i64| {
-        let found = concerns(&store, now).await;
-        assert!(found.iter().all(|each| each.kind == AlertKind::NoticeUnread && each.since == at(660)), "{found:?}");
-        let mut found: Vec<_> = found.into_iter().filter_map(|each| Some((each.step, each.delivery?))).collect();
-        found.sort_by_key(|(step, copy)| (*step, notices.iter().position(|notice| notice == copy)));
-        found
-    };
     let (home, practice) = (notices[0], notices[1]);
-    assert!(unread(659).await.is_empty());
-    assert_eq!(unread(660).await, [(1, home), (1, practice)]);
-    assert_eq!(unread(2_460).await, [(1, home), (1, practice), (2, home), (2, practice)]);
-    for concern in concerns(&store, 660).await {
-        assert_eq!(store.raise_alert(alert(&concern, 660, vec![])).await, Ok(true));
+    // A home has the grace, a practice the time of an acknowledgement: it is closed at night.
+    let (grace, day) = (660, 24 * 3_600 + 60);
+    let unread = async |now: i64| {
+        let mut found = concerns(&store, now).await;
+        found.retain(|each| each.kind == AlertKind::NoticeUnread);
+        let due = |each: &Concern| if each.delivery == Some(home) { at(grace) } else { at(day) };
+        assert!(found.iter().all(|each| each.since == due(each)), "{found:?}");
+        let mut steps: Vec<_> = found.iter().filter_map(|each| Some((each.step, each.delivery?))).collect();
+        steps.sort_by_key(|(step, copy)| (*step, notices.iter().position(|notice| notice == copy)));
+        (found, steps)
+    };
+    assert!(unread(grace - 1).await.1.is_empty());
+    assert_eq!(unread(grace).await.1, [(1, home)]);
+    assert_eq!(unread(grace + 1_800).await.1, [(1, home), (2, home)]);
+    let whole = [(1, home), (2, home), (3, home)];
+    assert_eq!(unread(day - 1).await.1, whole);
+    assert_eq!(unread(day).await.1, [(1, home), (1, practice), (2, home), (3, home)]);
+    let elsewhere = [(1, home), (1, practice), (2, home), (3, home)];
+    assert_eq!(unread(2 * day).await.1, elsewhere, "nobody above a practice is called");
+    for concern in unread(day).await.0 {
+        assert_eq!(store.raise_alert(alert(&concern, day, vec![])).await, Ok(true));
     }
-    assert!(unread(661).await.is_empty());
-    assert_eq!(store.settle_alerts(at(661)).await, Ok(0), "nobody has opened either");
-    for (copy, left) in [(home, 1), (practice, 0)] {
-        let read = store.open_rendition(copy, at(700), None, vec![row(AuditWord::Read)]).await;
+    assert!(unread(day + 1).await.1.is_empty());
+    assert_eq!(store.settle_alerts(at(day + 1)).await, Ok(0), "nobody has opened either");
+    for (copy, over) in [(practice, 1), (home, 3)] {
+        let read = store.open_rendition(copy, at(day + 2), None, vec![row(AuditWord::Read)]).await;
         assert!(read.expect("committed").is_some());
-        assert_eq!(store.settle_alerts(at(701)).await, Ok(1));
-        assert_eq!(unread(4_260).await.len(), 2 * left, "the steps that are left");
+        assert_eq!(store.settle_alerts(at(day + 3)).await, Ok(over));
+        assert!(unread(day + 4).await.1.is_empty(), "it is read");
     }
+}
+
+/// One for a practice that waits to be sent, or failed for good.
+pub(crate) async fn a_notice_to_stop_that_has_not_left_is_a_concern_until_it_fails(store: Shared) {
+    let mut new = acceptance(1);
+    new.transfer.expected = Some(at(10_000_000));
+    let practice = RecipientKind::CoveringPractice;
+    new.deliveries = vec![NewDelivery { endpoint: https(), ..delivery(practice, "Y99001") }];
+    let first = accept_new(&store, new.clone()).await;
+    ends(&store, 0, sent(DeliveryState::Received)).await;
+    let why = EndReason::Withdrawn;
+    let notice =
+        NewDelivery { notice: Some(Notice { of: first, why }), endpoint: https(), ..delivery(practice, "Y99001") };
+    let told = notice.id;
+    let reason = "wrong patient".to_owned();
+    let back = TakeBack {
+        transfer: new.transfer.id,
+        whole: Some(why),
+        joins: None,
+        reason: reason.clone(),
+        endings: vec![Ending { delivery: first, why, by: None, reason, notice: Some(notice) }],
+        hold: None,
+        at: at(60),
+        audit: vec![row(AuditWord::Withdraw)],
+    };
+    assert_eq!(store.take_back(back).await, Ok(true));
+    let day = 24 * 3_600 + 60;
+    assert!(found(&store, day - 1).await.is_empty());
+    let unread = concerns(&store, day).await;
+    let kinds: Vec<_> = unread.iter().map(|each| (each.kind, each.step, each.delivery)).collect();
+    assert_eq!(kinds, [(AlertKind::NoticeUnread, 1, Some(told))]);
+    assert_eq!(store.raise_alert(alert(&unread[0], day, vec![])).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(day + 1)).await, Ok(0));
+    assert_eq!(ends(&store, day + 1, failed()).await, told);
+    assert_eq!(store.settle_alerts(at(day + 2)).await, Ok(1), "that it failed is told as that");
+    assert_eq!(found(&store, day + 2).await, [(AlertKind::DeliveryFailed, 1)]);
 }
 
 pub(crate) async fn what_no_row_tells_is_cleared_by_who_knows(store: Shared) {

@@ -22,8 +22,8 @@ fn unopened() -> String {
 }
 /// It tells that a version is not to be used any more.
 const STOPS: &str = "d.notice_why IN ('superseded', 'withdrawn', 'null-and-void', 'recalled')";
-/// A practice's or pharmacy's notice that lies in its inbox or has not left. What was sent has its receipt awaited, and what its system has
-/// is in its own lists.
+/// A practice's or pharmacy's notice that lies in its inbox or has not left. What was sent has its receipt awaited, what its system has
+/// is in its own lists, and what failed is told as that.
 fn unopened_elsewhere(states: &str) -> String {
     format!("d.kind {ANOTHER} AND d.opened IS NULL AND d.ended IS NULL AND d.state IN ({states}) AND {STOPS}")
 }
@@ -54,7 +54,8 @@ pub(crate) const CONCERN: &str =
     "a.kind, a.step, a.transfer, a.sender, a.delivery, a.recipient, a.hold, a.subscription, a.since";
 
 /// What is so at a moment and not raised yet. Its parameters are [`bounds`]; each arm names them itself, so that it enters an index where
-/// history ends and leaves it where it is too early: every node asks every few seconds.
+/// history ends and leaves it where it is too early: every node asks every few seconds. What an older node clears again and again comes
+/// last: it leaves the places to the others.
 pub(crate) fn concerns(dialect: &Dialect) -> String {
     let bound = |n: u8| format!("CAST({}{n} AS BIGINT)", dialect.parameter);
     let [now, ahead, grace, pace, receipt, acknowledgement, tell_homes, queued] = [1, 2, 3, 4, 5, 6, 7, 8].map(bound);
@@ -87,10 +88,9 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
     // Of a summary the arrival tells when; who has a notice may act on what it takes back already.
     let of_home = format!("CASE WHEN d.notice_of IS NULL THEN {} ELSE {stop} END", due("d.created"));
     let of_hold = due("h.opened");
-    let elsewhere = |condition: &str| {
-        let climbs = climbs(&stop);
-        of_copy("'notice-unread'", "s.step", &stop, &steps("d"), &format!("{condition} AND {climbs}"))
-    };
+    // Practices and pharmacies are not open at all hours: they have the time of an acknowledgement, and nobody above them is called.
+    let late = format!("d.created + {acknowledgement}");
+    let elsewhere = |condition: &str| of_copy("'notice-unread'", once, &late, "", condition);
     // The index of transports and states finds what was refused.
     let refused =
         format!("{} AND d.state = 'rejected' AND d.created > {now} - {REFUSED_LATEST}", dialect.any_transport);
@@ -110,11 +110,12 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
         ),
         // Two arms, each by its index: what has not left, and what lies in an inbox.
         elsewhere(&format!(
-            "{} AND d.created > {now} - {HISTORY} AND d.created <= {now} - {grace}",
+            "{} AND d.state = 'queued' AND d.created > {now} - {HISTORY} AND d.created <= {now} - {acknowledgement}",
             unopened_elsewhere("'queued', 'failed'")
         )),
         elsewhere(&format!(
-            "{} AND d.state = 'awaiting-collection' AND d.changed > {now} - {HISTORY} AND d.changed <= {now}",
+            "{} AND d.state = 'awaiting-collection' AND d.changed > {now} - {HISTORY} AND d.changed <= {now}
+             AND {late} <= {now}",
             unopened_elsewhere("'awaiting-collection', 'received'")
         )),
         since_changed("'receipt-missing'", &format!("{UNRECEIVED} AND d.changed <= {now} - {receipt}")),
@@ -152,7 +153,7 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
     format!(
         "SELECT c.* FROM ({union}) c WHERE c.since > {now} - {HISTORY} AND NOT EXISTS (SELECT 1 FROM alerts a
              WHERE a.kind = c.kind AND a.subject = c.subject AND a.step = c.step AND a.cleared IS NULL)
-         ORDER BY c.since, c.subject, c.step LIMIT 200"
+         ORDER BY c.kind IN ('care-declined', 'notice-unread'), c.since, c.subject, c.step LIMIT 200"
     )
 }
 
@@ -190,7 +191,7 @@ pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 8] {
 pub(crate) fn settle() -> String {
     let (unopened, unprocessed) = (unopened(), unprocessed("d."));
     let (declined, care_declined) = (declined(HOME), declined(ANOTHER));
-    let elsewhere = unopened_elsewhere("'queued', 'awaiting-collection', 'failed'");
+    let elsewhere = unopened_elsewhere("'queued', 'awaiting-collection'");
     format!(
         "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL AND kind <> 'organisation-closed'
              AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL
