@@ -135,7 +135,7 @@ async fn about_somebody_who_has_died_a_person_decides() {
     let decide = async |act| {
         let agent = Agent::named("operator", None);
         let decider = Decider { agent, by: "Ada Wells", reason: "the home asked for it", act, request_id: None };
-        let choice = Choice::Release { agreed_recipients: BTreeSet::new(), nhs_number: None };
+        let choice = Choice::Release { agreed_recipients: BTreeSet::new() };
         world.gateway().release(hold.id, choice, &decider).await.expect("decided")
     };
     assert!(matches!(decide(false).await, Released::WouldQueue(copies) if !copies.is_empty()));

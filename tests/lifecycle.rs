@@ -232,7 +232,7 @@ async fn what_comes_after_what_replaced_it_goes_to_nobody() {
     let first = Version::first();
     let new = posted(&hospital, &first.next()).await;
     let hold = record(&world, new).await.hold.expect("held").id;
-    let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
+    let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
     // Whoever saw another reason when they decided has not decided about this one.
     let seen = (HoldReason::DirectoryUnavailable, choice.clone());
     let released = world.gateway().release_for(hold, seen.0, seen.1, &decider("PDS answers again")).await;
@@ -346,7 +346,7 @@ async fn what_comes_late_leaves_nobody_two_versions_behind() {
     let old_copy = arrived(&world, oldest).await;
     let sent = posted(&hospital, &third).await;
     let hold = record(&world, sent).await.hold.expect("held").id;
-    let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
+    let choice = Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
     let released = world.gateway().release(hold, choice, &decider("the second will not come")).await;
     assert!(matches!(released, Ok(Released::Queued(_))), "{released:?}");
     let copy = arrived(&world, sent).await;

@@ -117,7 +117,7 @@ async fn what_is_recalled_under_an_open_hold_does_not_go_out_there_again() {
     // The practice is mended in the directory, and somebody lets it go on.
     let covered = |ods: &str| format!("covering_practice = \"{ods}\"");
     world.import_directory(&DIRECTORY.replace(&covered("Y99001"), &covered("Y99002"))).await;
-    let go_on = || Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
+    let go_on = || Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
     let released = gateway.release(hold.id, go_on(), &decider()).await.expect("committed");
     assert!(matches!(&released, Released::StillHeld(cause) if cause.reason == HoldReason::CareHomeConflict));
     assert!(!has(&record(&world, id).await, "VMH01"), "it was just recalled from there");
@@ -150,7 +150,7 @@ async fn a_later_version_does_not_go_to_the_practice_that_the_directory_names_wr
     assert_eq!((hold.reason, record(&world, new).await.copies().count()), (HoldReason::CoveringPracticeUnknown, 0));
     let covered = |ods: &str| format!("covering_practice = \"{ods}\"");
     world.import_directory(&DIRECTORY.replace(&covered("Y99001"), &covered("Y99002"))).await;
-    let go_on = Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
+    let go_on = Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
     let released = gateway.release(hold.id, go_on, &decider()).await.expect("committed");
     assert!(matches!(released, Released::Queued(_)), "{released:?}");
     let now = record(&world, new).await;
@@ -191,7 +191,7 @@ async fn a_later_version_does_not_go_where_an_earlier_one_was_recalled_from() {
     let hold = is.hold.clone().expect("held");
     assert_eq!((hold.reason, is.copies().count()), (HoldReason::CareHomeConflict, 0));
     assert!(hold.detail.contains("recalled from VMH01"), "{}", hold.detail);
-    let go_on = Choice::Release { agreed_recipients: std::collections::BTreeSet::new(), nhs_number: None };
+    let go_on = Choice::Release { agreed_recipients: std::collections::BTreeSet::new() };
     let released = gateway.release(hold.id, go_on, &decider()).await.expect("committed");
     assert!(matches!(released, Released::StillHeld(_)), "{released:?}");
     let released = gateway.release(hold.id, to_home("VMH02"), &decider()).await.expect("committed");

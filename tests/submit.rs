@@ -407,7 +407,7 @@ async fn an_objection_to_sharing_is_honoured() {
     ] {
         let agent = Agent::named("operator", None);
         let decider = Decider { agent, by: "Ada", reason: "asked the ward", act: true, request_id: None };
-        let choice = Choice::Release { agreed_recipients: agreed.iter().copied().collect(), nhs_number: None };
+        let choice = Choice::Release { agreed_recipients: agreed.iter().copied().collect() };
         world.gateway().release(held.hold.id, choice, &decider).await.expect("decided");
         let holds = world.gateway().store().holds().await.expect("readable");
         assert_eq!(!holds.is_empty(), still_held, "{agreed:?}");

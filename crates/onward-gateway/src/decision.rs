@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use onward_core::OdsCode;
 use onward_core::state::{HoldReason, RecipientKind};
-use onward_core::{NhsNumber, OdsCode};
 use serde::{Deserialize, Serialize};
 
 /// Everything that was decided about one transfer so far.
@@ -22,9 +22,6 @@ pub struct Decided {
     pub agreed_recipients: BTreeSet<RecipientKind>,
     /// Organisations from which it was recalled: whatever names them is wrong.
     pub recalled: BTreeSet<OdsCode>,
-    /// The NHS number that the ward named of a person whose document has none. It is stored sealed, with the rest, and never told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nhs_number: Option<NhsNumber>,
 }
 
 /// A decision that is not for a person to make, told in words for them.
@@ -74,28 +71,11 @@ impl Decided {
         self.agreed_recipients.iter().copied().filter(|kind| agreeable.contains(kind)).collect()
     }
 
-    /// Whether a transfer that is held for this reason can be released with the NHS number that the ward names.
-    #[must_use]
-    pub fn takes_number(reason: HoldReason) -> bool {
-        reason == HoldReason::NhsNumberMissing
-    }
-
     /// Adds the decision to release a transfer that is held for this reason.
     ///
     /// # Errors
-    /// When recipients, or a number, are named that are not to be named for this reason.
-    pub fn release(
-        &mut self,
-        reason: HoldReason,
-        agreed: &BTreeSet<RecipientKind>,
-        nhs_number: Option<&NhsNumber>,
-    ) -> Result<(), NotDecidable> {
-        if nhs_number.is_some() && !Self::takes_number(reason) {
-            return Err(NotDecidable(format!(
-                "the transfer is held for {reason}: an NHS number is named only for a message that has none; let the ward send it \
-                 again under the right one"
-            )));
-        }
+    /// When recipients are named that cannot be agreed on for this reason.
+    pub fn release(&mut self, reason: HoldReason, agreed: &BTreeSet<RecipientKind>) -> Result<(), NotDecidable> {
         let agreeable = Self::agreeable(reason);
         if !agreed.is_empty() && agreeable.is_empty() {
             return Err(NotDecidable(format!(
@@ -119,7 +99,6 @@ impl Decided {
         if Self::ALL_THE_SAME.contains(&reason) {
             self.sent_all_the_same.insert(reason);
         }
-        self.nhs_number = nhs_number.cloned().or(self.nhs_number.take());
         Ok(())
     }
 
@@ -202,28 +181,18 @@ mod tests {
             assert_eq!(decided == Decided::default(), !about_parties, "{reason}: nothing is kept of what is refused");
             assert!(Decided::default().reroute(reason, None, None).is_err(), "{reason}");
             let mut decided = Decided::default();
-            decided.release(reason, &BTreeSet::new(), None).expect("may be looked at again");
+            decided.release(reason, &BTreeSet::new()).expect("may be looked at again");
             let sends =
                 matches!(reason, HoldReason::NotACareHomeDischarge | HoldReason::Replacement | HoldReason::Deceased);
             assert_eq!(decided.sends_despite(reason), sends, "{reason}");
             let agreed = BTreeSet::from([RecipientKind::CareHome]);
-            let agreed = Decided::default().release(reason, &agreed, None);
+            let agreed = Decided::default().release(reason, &agreed);
             assert_eq!(agreed.is_ok(), !Decided::agreeable(reason).is_empty(), "{reason}");
-            let number: NhsNumber = "9990000018".parse().expect("a test number");
-            let mut decided = Decided::default();
-            let named = decided.release(reason, &BTreeSet::new(), Some(&number));
-            assert_eq!(
-                named.is_ok(),
-                reason == HoldReason::NhsNumberMissing,
-                "{reason}: no other number is made right"
-            );
-            assert_eq!(decided.nhs_number.is_some(), named.is_ok(), "{reason}");
-            assert!(!format!("{decided:?}").contains("9990000018"));
         }
         for kind in [RecipientKind::RegisteredPractice, RecipientKind::PharmacyNomination, RecipientKind::Sender] {
-            let agreed = Decided::default().release(HoldReason::RestrictedPatient, &BTreeSet::from([kind]), None);
+            let agreed = Decided::default().release(HoldReason::RestrictedPatient, &BTreeSet::from([kind]));
             assert!(agreed.is_err(), "{kind}");
-            let agreed = Decided::default().release(HoldReason::Objection, &BTreeSet::from([kind]), None);
+            let agreed = Decided::default().release(HoldReason::Objection, &BTreeSet::from([kind]));
             assert_eq!(agreed.is_ok(), kind != RecipientKind::Sender, "{kind}");
         }
     }

@@ -44,8 +44,6 @@ pub enum Choice {
     Release {
         /// For a person who is restricted or objects: who may receive, as agreed with the ward.
         agreed_recipients: BTreeSet<RecipientKind>,
-        /// For a message without one: the NHS number that the ward names.
-        nhs_number: Option<NhsNumber>,
     },
     /// Let it go on to these parties.
     Reroute {
@@ -199,9 +197,7 @@ impl Gateway {
         let is_other = choice.is_some_and(|(_, held_for)| held_for != reason);
         let said = match choice.filter(|_| !is_other) {
             None => Ok(()),
-            Some((Choice::Release { agreed_recipients, nhs_number }, _)) => {
-                decided.release(reason, agreed_recipients, nhs_number.as_ref())
-            }
+            Some((Choice::Release { agreed_recipients }, _)) => decided.release(reason, agreed_recipients),
             Some((Choice::Reroute { care_home, registered_practice }, _)) => {
                 decided.reroute(reason, care_home.clone(), registered_practice.clone())
             }
@@ -457,9 +453,6 @@ fn told(decided: &Decided) -> String {
         add("registered practice", practice.to_string());
     }
     let words = |words: Vec<&str>| words.join(" and ");
-    if decided.nhs_number.is_some() {
-        add("under the NHS number", "that the ward named".to_owned());
-    }
     if !decided.sent_all_the_same.is_empty() {
         add("sent despite", words(decided.sent_all_the_same.iter().copied().map(HoldReason::as_str).collect()));
     }

@@ -32,14 +32,12 @@ pub enum Hold {
     #[command(after_help = "Examples:
   onward hold release ID --reason 'home added to the directory' --by 'Ada Wells' --yes
   onward hold release ID --reason 'ward confirms the home' --by 'Ada Wells' --recipients-agreed-with-ward care-home --yes
-  echo 9990000018 | onward hold release ID --nhs-number - --reason 'ward named it by telephone' --by 'Ada Wells' --yes
 
 Mend what the hold names (directory entry, PDS record) first. Two reasons are a person's to send despite: the discharge
 destination is no care home although a known one is named (not-a-care-home-discharge), and the document replaces one that
 has not come or is about another person (replacement). A restricted person's transfer goes to the kinds agreed with the ward and to
 nobody who would be found by looking the person up; that of one who objects to sharing to the kinds agreed with the ward, and
-never to an organisation that the objection names. A message without an NHS number goes on under the one that the ward names where PDS, searched
-by name and date of birth, finds that record and no other; the copies say no more than the hospital did. If something else holds it then, the hold takes over that reason, its
+never to an organisation that the objection names. If something else holds it then, the hold takes over that reason, its
 owner and its time. Exit code 1: it is still held, refused now, not a person's to decide, or there is no such hold.")]
     Release(decide::Release),
     /// Names the party that could not be resolved, and lets the message go on; without --yes it only shows what it would do

@@ -46,9 +46,6 @@ pub struct Release {
     /// covering-practice and pharmacy-referral
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
     recipients_agreed_with_ward: Vec<RecipientKind>,
-    /// For a message without one: the NHS number that the ward names, or - to read it from standard input
-    #[arg(long, value_name = "N")]
-    nhs_number: Option<input::Typed>,
 }
 
 /// Let it go on to named parties.
@@ -78,8 +75,7 @@ fn kind(text: &str) -> Result<RecipientKind, String> {
 /// When configuration or store cannot be used.
 pub(super) async fn release(command: &Release, terminal: &mut Terminal) -> Outcome {
     let agreed_recipients: BTreeSet<_> = command.recipients_agreed_with_ward.iter().copied().collect();
-    let nhs_number = command.nhs_number.as_ref().map(|typed| input::nhs_number(typed.text())).transpose()?;
-    decide(&command.decision, Some(Choice::Release { agreed_recipients, nhs_number }), terminal).await
+    decide(&command.decision, Some(Choice::Release { agreed_recipients }), terminal).await
 }
 
 /// Runs `onward hold reroute`.

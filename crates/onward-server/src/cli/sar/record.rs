@@ -103,7 +103,7 @@ impl Writer<'_> {
         let detail = self.text(&format!("{path}.detail"), &held.hold.detail);
         let what = format!("held: {}, {} decides", held.hold.reason, held.hold.owner);
         self.row(held.opened, "", what, Some(detail.clone()));
-        // Codes, kinds of recipients and the person's own number, and nobody's name.
+        // Codes and kinds of recipients, and nobody's name.
         let decided: Value = serde_json::from_str(&held.decided).unwrap_or_default();
         json!({
             "id": held.hold.id, "reason": held.hold.reason.as_str(), "detail": detail, "owner": held.hold.owner,

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{HeldTransfer, StoreError};
-use onward_core::{HoldId, NhsNumber, Timestamp};
+use onward_core::{HoldId, Timestamp};
 use onward_gateway::decision::Decided;
 use onward_gateway::holds::{Choice as Decision, Released};
 use onward_gateway::operate::Hidden;
@@ -48,15 +48,7 @@ pub(super) async fn release(
         .map(|(_, kind)| kind.parse::<RecipientKind>())
         .collect();
     let Ok(agreed_recipients) = agreed else { return trouble(StatusCode::BAD_REQUEST) };
-    let named = sent(&body, "nhs_number");
-    let nhs_number = match Some(named.trim()).filter(|text| !text.is_empty()).map(str::parse::<NhsNumber>).transpose() {
-        Ok(number) => number,
-        Err(error) => {
-            let wrong = Wrong::new("release", "nhs_number", format!("Check the number: {error}"), &body);
-            return show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await;
-        }
-    };
-    decide(&app, &who, &headers, &id, "release", Some(Decision::Release { agreed_recipients, nhs_number }), &body).await
+    decide(&app, &who, &headers, &id, "release", Some(Decision::Release { agreed_recipients }), &body).await
 }
 
 /// `POST /operations/holds/{id}/close`: the same for ending it without sending.
@@ -206,7 +198,6 @@ fn preview_page(
     let agreed = url::form_urlencoded::parse(body).filter(|(name, _)| name == "agreed");
     form.hidden.extend(agreed.map(|(_, kind)| ("agreed", kind.into_owned())));
     form.hidden.extend(Some(("held_for", sent(body, "held_for"))).filter(|(_, reason)| !reason.is_empty()));
-    form.hidden.extend(Some(("nhs_number", sent(body, "nhs_number"))).filter(|(_, number)| !number.is_empty()));
     OutcomePage { shell, title, lines, copies, back, form: Some(form) }
 }
 
@@ -296,9 +287,6 @@ fn forms(held: &HeldTransfer, revealed: bool) -> Vec<DeedForm> {
         release.many = true;
         release.choices =
             Decided::agreeable(reason).iter().map(|kind| Choice::new(kind.as_str(), words::kind(*kind))).collect();
-    }
-    if Decided::takes_number(reason) {
-        release = release.code("nhs_number", "NHS number, as the ward names it");
     }
     let mut forms = vec![release];
     let about_home = Decided::default().reroute(reason, "VMH01".parse().ok(), None).is_ok();

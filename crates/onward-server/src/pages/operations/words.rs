@@ -78,7 +78,7 @@ pub(super) fn hold(reason: HoldReason) -> (&'static str, &'static str) {
     match reason {
         HoldReason::NhsNumberMissing => (
             "The message has no NHS number",
-            "If PDS finds one person, let the ward name the number and let it go on with that. Else end it, and they send it again.",
+            "Ask the ward for the traced number. End this one when they send it again.",
         ),
         HoldReason::NhsNumberInvalid => (
             "The NHS number cannot be right",
