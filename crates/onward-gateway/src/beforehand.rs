@@ -7,6 +7,7 @@
 //! the first reading is that walk, ended where PDS would be asked.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::directory::{Demographics, Directory, DirectoryError, PdsPatient};
@@ -66,20 +67,20 @@ impl Pds<'_> {
         }
     }
 
-    /// Searches for the person.
+    /// Searches for the person, for as long as `within` allows.
     ///
     /// # Errors
     /// As [`Pds::patient`].
-    pub(crate) async fn search(self, person: &Demographics) -> Result<Search, StoreError> {
+    pub(crate) async fn search(self, person: &Demographics, within: Option<Duration>) -> Result<Search, StoreError> {
         match self {
-            Self::Asked(asking) => asking.search(person).await,
-            Self::Untold(directory) => Ok(search::among(directory, person).await),
+            Self::Asked(asking) => asking.search(person, within).await,
+            Self::Untold(directory) => Ok(search::in_time(directory, person, within).await),
             Self::Foreseen(foreseen) => {
                 let _ = foreseen.person.set(person.clone());
                 Ok(Err(not_yet()))
             }
             Self::Answered(Beforehand { person: Some((who, found)), .. }, _) if who == person => Ok(found.clone()),
-            Self::Answered(_, asking) => asking.search(person).await,
+            Self::Answered(_, asking) => asking.search(person, within).await,
         }
     }
 }
@@ -105,9 +106,9 @@ impl Asking<'_> {
 
     /// Commits that PDS is searched, and searches it. The entry names nobody: whom a search finds is a candidate, and who is taken for the
     /// person is asked about by number.
-    async fn search(self, person: &Demographics) -> Result<Search, StoreError> {
+    async fn search(self, person: &Demographics, within: Option<Duration>) -> Result<Search, StoreError> {
         self.note(None, "PDS searched for the person by name and date of birth before routing").await?;
-        Ok(search::among(self.gateway.directory.as_ref(), person).await)
+        Ok(search::in_time(self.gateway.directory.as_ref(), person, within).await)
     }
 
     async fn note(self, patient: Option<&NhsNumber>, what: &str) -> Result<(), StoreError> {
@@ -172,7 +173,8 @@ impl Gateway {
         let is_known = matches!(&number, Some((_, Ok(Some(_)) | Err(_))));
         let person = match who.person.into_inner().filter(|_| !is_known) {
             Some(person) => {
-                let found = asking.search(&person).await?;
+                // Nothing is decided yet: whoever is searched for is held.
+                let found = asking.search(&person, Some(search::HINT)).await?;
                 Some((person, found))
             }
             None => None,

@@ -1,6 +1,8 @@
 //! Who a person is whose number is missing or wrong: PDS is searched by what the document says of them. What it finds tells whoever decides
 //! whether the person can be traced, and routes nothing: who has the name and the birthday may still be somebody else.
 
+use std::time::Duration;
+
 use onward_core::NhsNumber;
 use onward_core::directory::{Demographics, Directory, DirectoryError, Gender, Likeness, Match, PdsPatient};
 use onward_core::state::HoldReason;
@@ -11,6 +13,22 @@ use super::{Stop, hold, person};
 use crate::beforehand::Pds;
 use crate::decision::Decided;
 
+/// A message that is held whatever PDS says waits for it no longer.
+pub(crate) const HINT: Duration = Duration::from_secs(5);
+
+/// How the one person was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Name and date of birth alone: there is no other.
+    Name,
+    /// Of several by gender.
+    Gender,
+    /// Of several by postcode, by which nobody is found whose record is restricted: one of those may be meant.
+    Postcode,
+    /// They are alike.
+    Likeness,
+}
+
 /// What a search came to. It has no `Debug`.
 #[derive(Clone)]
 pub(crate) enum Found {
@@ -19,28 +37,50 @@ pub(crate) enum Found {
     /// Several, and nothing tells them apart.
     Several,
     /// One.
-    One(Box<PdsPatient>, Likeness),
+    One(Box<PdsPatient>, By),
+    /// PDS has not answered in the time that it was given.
+    NotInTime,
 }
 
-/// Searches for who agrees in everything; several are told apart by gender and postcode, and where nobody agrees, for who is alike.
-pub(crate) async fn among(directory: &dyn Directory, person: &Demographics) -> Result<Found, DirectoryError> {
+/// Searches for as long as `within` allows.
+pub(crate) async fn in_time(
+    directory: &dyn Directory,
+    person: &Demographics,
+    within: Option<Duration>,
+) -> Result<Found, DirectoryError> {
+    let found = among(directory, person);
+    match within {
+        Some(within) => tokio::time::timeout(within, found).await.unwrap_or(Ok(Found::NotInTime)),
+        None => found.await,
+    }
+}
+
+/// Searches for who agrees in everything; several are told apart by gender, then by postcode too, and where nobody agrees, for who is
+/// alike.
+async fn among(directory: &dyn Directory, person: &Demographics) -> Result<Found, DirectoryError> {
     let broad = person.broad();
-    let found = match directory.find(&broad, Likeness::Exact).await? {
-        Match::Several if broad != *person => directory.find(person, Likeness::Exact).await?,
+    match directory.find(&broad, Likeness::Exact).await? {
+        Match::One(one) => return Ok(Found::One(one, By::Name)),
+        Match::Several => {}
         Match::Nobody => {
             return Ok(match directory.find(&broad, Likeness::Alike).await? {
                 Match::Nobody => Found::Nobody,
                 Match::Several => Found::Several,
-                Match::One(one) => Found::One(one, Likeness::Alike),
+                Match::One(one) => Found::One(one, By::Likeness),
             });
         }
-        found => found,
-    };
-    Ok(match found {
-        Match::One(one) => Found::One(one, Likeness::Exact),
-        // Told apart by what fits none of them.
-        Match::Nobody | Match::Several => Found::Several,
-    })
+    }
+    let by_gender = person.gender().map(|gender| (broad.narrowed(Some(gender), None), By::Gender));
+    let by_postcode = person.postcode().map(|_| (person.clone(), By::Postcode));
+    for (narrower, by) in by_gender.into_iter().chain(by_postcode) {
+        match directory.find(&narrower, Likeness::Exact).await? {
+            Match::One(one) => return Ok(Found::One(one, by)),
+            Match::Several => {}
+            // Told apart by what fits none of them.
+            Match::Nobody => break,
+        }
+    }
+    Ok(Found::Several)
 }
 
 /// What the document says of the person; `None` where that is too little to search by.
@@ -56,7 +96,7 @@ pub(super) fn demographics(patient: Element<'_, '_>) -> Option<Demographics> {
 /// Whether PDS can tell who it is, for whoever asks the sender; without patient data.
 pub(super) async fn hint(patient: Element<'_, '_>, asked: Pds<'_>) -> Result<String, StoreError> {
     let Some(person) = demographics(patient) else { return Ok(TOO_LITTLE.to_owned()) };
-    Ok(told(&asked.search(&person).await?))
+    Ok(told(&asked.search(&person, Some(HINT)).await?))
 }
 
 const TOO_LITTLE: &str =
@@ -64,21 +104,31 @@ const TOO_LITTLE: &str =
 
 fn told(found: &Result<Found, DirectoryError>) -> String {
     match found {
-        Ok(Found::One(_, Likeness::Exact)) => {
+        Ok(Found::One(_, By::Name)) => {
             "PDS has one person of this name and date of birth, so that the sender can trace them".to_owned()
         }
-        Ok(Found::One(_, Likeness::Alike)) => {
+        Ok(Found::One(_, By::Gender)) => {
+            "PDS has several people of this name and date of birth, and one of this gender, so that the sender can trace them"
+                .to_owned()
+        }
+        Ok(Found::One(_, By::Postcode)) => {
+            "PDS has several people of this name and date of birth, and finds one of them at this postcode: another, whose record is \
+             restricted, is found by no postcode"
+                .to_owned()
+        }
+        Ok(Found::One(_, By::Likeness)) => {
             "PDS has nobody of this name and date of birth, and one person who is alike: one of the two may be misspelt"
                 .to_owned()
         }
         Ok(Found::Several) => "PDS has more than one person who may be meant".to_owned(),
         Ok(Found::Nobody) => "PDS has nobody who may be meant".to_owned(),
+        Ok(Found::NotInTime) => "PDS could not be searched in time".to_owned(),
         Err(error) => format!("PDS could not be searched: {error}"),
     }
 }
 
 /// The number of a person whose document has none. Two must say the same: the ward, by the number that a person decided with, and PDS, by
-/// the one record that it finds and that agrees with the document. Everything else is a hold.
+/// the one record that it finds and that agrees with the document, and beside which there can be no other. Everything else is a hold.
 pub(super) async fn without_number(
     patient: Element<'_, '_>,
     asked: Pds<'_>,
@@ -88,16 +138,18 @@ pub(super) async fn without_number(
     let missing =
         |detail: String| hold(HoldReason::NhsNumberMissing, format!("the Patient has no NHS number; {detail}"));
     let Some(person) = demographics(patient) else { return missing(format!("{TOO_LITTLE}: ask the ward")) };
-    let found = asked.search(&person).await?;
+    let found = asked.search(&person, decided.nhs_number.is_none().then_some(HINT)).await?;
     let Some(named) = &decided.nhs_number else {
         let next = match &found {
-            Ok(Found::One(..)) => ": let the ward name the NHS number, and release it with that",
+            Ok(Found::One(_, By::Name | By::Gender) | Found::NotInTime) => {
+                ": let the ward name the NHS number, and release it with that"
+            }
             _ => ": ask the ward to trace the person and send it again",
         };
         return missing(told(&found) + next);
     };
     match found {
-        Ok(Found::One(one, _)) if one.nhs_number == *named => match person::compare(patient, &one) {
+        Ok(Found::One(one, By::Name | By::Gender)) if one.nhs_number == *named => match person::compare(patient, &one) {
             Ok(agree) => {
                 evidence.push(format!(
                     "the document has no NHS number: a person named the ward's, and PDS finds the same record by name and date \
@@ -107,7 +159,7 @@ pub(super) async fn without_number(
             }
             Err(differs) => missing(format!("{differs}: nothing is sent under the number that was named")),
         },
-        Ok(Found::One(..)) => missing(
+        Ok(Found::One(_, By::Name | By::Gender)) => missing(
             "the one person whom PDS finds by name and date of birth has another NHS number than was named: ask the ward".to_owned(),
         ),
         found => missing(format!("{}: nothing is sent under the number that was named", told(&found))),
@@ -121,6 +173,7 @@ mod tests {
     use async_trait::async_trait;
     use jiff::civil::date;
     use onward_core::directory::Sensitivity;
+    use onward_fhir::read::{self, Format, Limits};
 
     use super::*;
 
@@ -146,10 +199,10 @@ mod tests {
         Match::One(Box::new(PdsPatient {
             nhs_number: "9990000018".parse().expect("a test number"),
             sensitivity: Sensitivity::Unrestricted,
-            family: None,
-            given: Vec::new(),
+            family: Some("Holroyd".to_owned()),
+            given: vec!["Margaret".to_owned()],
             also: Vec::new(),
-            birth_date: None,
+            birth_date: Some("1944-03-08".to_owned()),
             deceased: None,
             registered_practice: None,
             nominated_pharmacy: None,
@@ -161,9 +214,17 @@ mod tests {
         use Likeness::{Alike, Exact};
         let person = Demographics::new("Holroyd", "Margaret", date(1944, 3, 8)).expect("whole");
         let told_apart = person.clone().narrowed(None, Some("NM4 2TX"));
+        let by_gender = person.clone().narrowed(Some(Gender::Female), None);
+        let by_both = person.clone().narrowed(Some(Gender::Female), Some("NM4 2TX"));
+        let twice = vec![(false, Exact), (true, Exact)];
+        let thrice = vec![(false, Exact), (true, Exact), (true, Exact)];
         for (answers, person, asked, found) in [
-            (vec![one()], &told_apart, vec![(false, Exact)], "exact"),
-            (vec![Match::Several, one()], &told_apart, vec![(false, Exact), (true, Exact)], "exact"),
+            (vec![one()], &told_apart, vec![(false, Exact)], "name"),
+            (vec![Match::Several, one()], &told_apart, vec![(false, Exact), (true, Exact)], "postcode"),
+            (vec![Match::Several, one()], &by_gender, twice.clone(), "gender"),
+            (vec![Match::Several, one()], &by_both, twice.clone(), "gender"),
+            (vec![Match::Several, Match::Several, one()], &by_both, thrice, "postcode"),
+            (vec![Match::Several, Match::Nobody], &by_both, twice, "several"),
             (vec![Match::Several, Match::Several], &told_apart, vec![(false, Exact), (true, Exact)], "several"),
             (vec![Match::Several, Match::Nobody], &told_apart, vec![(false, Exact), (true, Exact)], "several"),
             (vec![Match::Several], &person, vec![(false, Exact)], "several"),
@@ -175,11 +236,59 @@ mod tests {
             let word = match among(&directory, person).await.expect("answered") {
                 Found::Nobody => "nobody",
                 Found::Several => "several",
-                Found::One(_, Exact) => "exact",
-                Found::One(_, Alike) => "alike",
+                Found::One(_, By::Name) => "name",
+                Found::One(_, By::Gender) => "gender",
+                Found::One(_, By::Postcode) => "postcode",
+                Found::One(_, By::Likeness) => "alike",
+                Found::NotInTime => panic!("nobody hurries"),
             };
             assert_eq!((word, directory.asked.into_inner().expect("whole")), (found, asked));
             assert!(directory.answers.lock().expect("whole").is_empty(), "every answer was needed");
+        }
+    }
+
+    /// A PDS that never answers.
+    struct Silent;
+
+    #[async_trait]
+    impl Directory for Silent {
+        async fn patient(&self, _: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+            std::future::pending().await
+        }
+
+        async fn find(&self, _: &Demographics, _: Likeness) -> Result<Match, DirectoryError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_anyway_does_not_wait_for_pds() {
+        let person = Demographics::new("Holroyd", "Margaret", date(1944, 3, 8)).expect("whole");
+        let found = in_time(&Silent, &person, Some(Duration::from_millis(1))).await;
+        assert_eq!(told(&found), "PDS could not be searched in time");
+    }
+
+    const PATIENT: &str = r#"{"resourceType":"Patient","name":[{"family":"Holroyd","given":["Margaret"]}],"gender":"female",
+        "birthDate":"1944-03-08","address":[{"use":"home","postalCode":"NM4 2TX"}]}"#;
+
+    /// Somebody whose record is restricted is found by no postcode: they may be who is meant.
+    #[tokio::test]
+    async fn who_is_told_apart_by_postcode_or_is_alike_is_not_taken_for_the_person() {
+        let decided = Decided { nhs_number: Some("9990000018".parse().expect("a number")), ..Decided::default() };
+        let tree = read::bytes(PATIENT.as_bytes(), Format::Json, &Limits::default()).expect("a Patient");
+        for (answers, part) in [
+            (vec![one()], None),
+            (vec![Match::Several, one()], None),
+            (vec![Match::Several, Match::Several, one()], Some("found by no postcode: nothing is sent")),
+            (vec![Match::Nobody, one()], Some("alike: one of the two may be misspelt: nothing is sent")),
+        ] {
+            let directory = Scripted { answers: Mutex::new(answers), asked: Mutex::default() };
+            let number = without_number(tree.root(), Pds::Untold(&directory), &decided, &mut Vec::new()).await;
+            match (number, part) {
+                (Ok(number), None) => assert_eq!(Some(number), decided.nhs_number),
+                (Err(Stop::Hold(cause)), Some(part)) => assert!(cause.detail.contains(part), "{}", cause.detail),
+                (_, part) => panic!("{part:?}"),
+            }
         }
     }
 }
