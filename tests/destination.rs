@@ -248,3 +248,30 @@ async fn a_number_is_taken_from_nobody_where_pds_does_not_find_the_same() {
     assert!(matches!(named(&world, Some("9990000018"), true).await, Released::NotDecidable(_)));
     assert_eq!(only_hold(&world).await.hold.reason, HoldReason::PatientNotFound);
 }
+
+/// MESH finds a practice by the number in the copy; a copy without one would find nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_without_a_number_goes_to_a_practice_that_mesh_finds_by_it() {
+    for (code, reason) in
+        [("Y99001", HoldReason::CoveringPracticeUnknown), ("Y99002", HoldReason::RegisteredPracticeUnknown)]
+    {
+        let world = World::start().await;
+        let hospital = world.hospital().await;
+        let entry = format!(
+            "[[practice]]\nods = \"{code}\"\nname = \"A practice\"\nexpires = \"2099-12-31\"\n\
+             endpoint = {{ transport = \"gp-routing\" }}\n"
+        );
+        world.import_directory(&entry).await;
+        let (status, response, _) = post_xml(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+        assert_eq!(status, 200, "{response}");
+        assert!(world.gateway().store().holds().await.expect("readable").is_empty(), "with a number MESH finds it");
+        let (status, response, _) = post_xml(&hospital, without_number(&fresh(message::EDISCHARGE_ITK3))).await;
+        assert_eq!(status, 200, "{response}");
+        let transfer = only_hold(&world).await.transfer;
+        let Released::StillHeld(cause) = named(&world, Some("9990000018"), true).await else { panic!("{code}: sent") };
+        assert_eq!(cause.reason, reason, "{}", cause.detail);
+        assert!(cause.detail.contains(code) && cause.detail.contains("gp-routing"), "{}", cause.detail);
+        let transfer = world.gateway().store().transfer(transfer).await.expect("readable").expect("there");
+        assert!(transfer.deliveries.is_empty());
+    }
+}

@@ -179,6 +179,7 @@ async fn resolve(
     known.1 = Some(home.ods.clone());
     let covering_practice = match current(store, &home.covering_practice, now).await? {
         Ok(DirectoryEntry::Practice(practice)) => {
+            let practice = has_a_way(practice, patient, HoldReason::CoveringPracticeUnknown)?;
             not_recalled(practice.ods.clone(), practice, HoldReason::CoveringPracticeUnknown, decided)?
         }
         other => {
@@ -235,7 +236,7 @@ async fn resolve(
     });
     let registered_practice = match registered {
         Err(Stop::Hold(cause)) => match decided.practice_instead_of(cause.reason) {
-            Some(ods) => Some(decided_practice(ods, store, now, &mut evidence).await?),
+            Some(ods) => Some(decided_practice(ods, patient, store, now, &mut evidence).await?),
             None => return Err(Stop::Hold(cause)),
         },
         resolved => resolved?,
@@ -281,15 +282,32 @@ async fn decided_home(
     }
 }
 
+/// The practice, unless only MESH knows where it is, which finds it by the NHS number in the document, and the document has none.
+fn has_a_way(practice: Practice, patient: Element<'_, '_>, reason: HoldReason) -> Result<Practice, Stop> {
+    if matches!(practice.endpoint, Endpoint::GpRouting { .. }) && views::nhs_number(patient).is_none() {
+        return hold(
+            reason,
+            format!(
+                "practice {} is reached by gp-routing: MESH finds it by the NHS number in the document, which has none. Let the ward \
+                 send it again with the number, or give the practice's directory entry a mailbox of its own",
+                practice.ods
+            ),
+        );
+    }
+    Ok(practice)
+}
+
 /// The practice that a person decided on.
 async fn decided_practice(
     ods: &OdsCode,
+    patient: Element<'_, '_>,
     store: &dyn Store,
     now: Timestamp,
     evidence: &mut Vec<String>,
 ) -> Result<Practice, Stop> {
     match in_use(store, ods, now).await? {
         Some(DirectoryEntry::Practice(practice)) => {
+            let practice = has_a_way(practice, patient, HoldReason::RegisteredPracticeUnknown)?;
             evidence.push(format!("registered practice {} by a person's decision", practice.ods));
             Ok(practice)
         }
@@ -434,7 +452,9 @@ async fn registered_practice(
     let is_left_to_mesh =
         gp_routing && views::nhs_number(patient).is_some() && in_use(store, &code, now).await?.is_none();
     match found {
-        Ok(DirectoryEntry::Practice(practice)) => Ok(Some(practice)),
+        Ok(DirectoryEntry::Practice(practice)) => {
+            has_a_way(practice, patient, HoldReason::RegisteredPracticeUnknown).map(Some)
+        }
         Err(_) if is_left_to_mesh => {
             evidence.push(format!("practice {code} has no current directory entry: MESH finds it by the person"));
             Ok(Some(found_by_mesh(code, now)))
