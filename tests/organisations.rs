@@ -1,5 +1,5 @@
 //! The directory held against ODS while the gateway runs: once a day, by one node, no faster than ODS wishes; and nothing new goes to an
-//! organisation that has closed before a person has looked.
+//! organisation that has closed before a person has looked. What a person takes back is taken back at once.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -12,13 +12,13 @@ use onward_connect::stand_in::StandInDirectory;
 use onward_core::audit::Agent;
 use onward_core::client::Client;
 use onward_core::state::{HoldReason, RecipientKind};
-use onward_core::store::HeldTransfer;
 use onward_core::store::alerts::AlertKind;
+use onward_core::store::{HeldTransfer, Store};
 use onward_core::{Clock, OdsCode, SystemClock, Timestamp, TransferId};
 use onward_gateway::accept::Submission;
 use onward_gateway::holds::{Choice, Decider, Released};
 use onward_gateway::organisations::{Looked, Watched, told};
-use onward_gateway::{Gateway, Parts};
+use onward_gateway::{Gateway, Parts, Settings};
 use onward_server::app::{self, Tenure};
 use onward_tests::message::{self, fresh};
 use onward_tests::ods::Ods;
@@ -43,11 +43,47 @@ struct Bench {
     ods: Ods,
     clock: Arc<Turned>,
     running: watch::Sender<bool>,
-    _world: World,
+    world: World,
+}
+
+fn watched(ods: &Ods, except: &[&str], rest: SignedDuration) -> Watched {
+    let except = except.iter().map(|code| code.parse().expect("a code")).collect();
+    Watched { ods: Arc::new(ods.client()), except, rest }
+}
+
+fn assembled(
+    world: &World,
+    store: Arc<dyn Store>,
+    clock: &Arc<Turned>,
+    settings: Settings,
+    organisations: Option<Watched>,
+) -> Gateway {
+    let config = load(&world.config_file);
+    Gateway::new(Parts {
+        store,
+        directory: Arc::new(StandInDirectory::load(&world.folder().join("people.toml")).expect("people")),
+        organisations,
+        transports: Vec::new(),
+        mailbox: None,
+        notifiers: Vec::new(),
+        hook: None,
+        scanner: None,
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        policies: app::load_policies(&config).expect("policies"),
+        routes: config.load_routes().expect("routes").routes,
+        rules: config.load_rules().expect("rules"),
+        profiles: config.load_profiles().expect("profiles"),
+        settings,
+    })
 }
 
 impl Bench {
     async fn new(except: &[&str]) -> Self {
+        Self::resting(except, SignedDuration::ZERO).await
+    }
+
+    /// Of a process that makes no round before it has run for so long.
+    async fn resting(except: &[&str], rest: SignedDuration) -> Self {
         let mut world = World::start().await;
         world.hospital().await;
         let hospital = world.gateway().store().client("northmoor-epr").await.expect("readable").expect("registered");
@@ -59,26 +95,15 @@ impl Bench {
             ods.stands(code, if code.starts_with('V') { "RO269" } else { "RO76" });
         }
         let clock = Arc::new(Turned(Mutex::new(SystemClock.now())));
-        let gateway = Gateway::new(Parts {
-            store: app::open_store(&config, Tenure::Server).await.expect("a store"),
-            directory: Arc::new(StandInDirectory::load(&world.folder().join("people.toml")).expect("people")),
-            organisations: Some(Watched {
-                ods: Arc::new(ods.client()),
-                except: except.iter().map(|code| code.parse().expect("a code")).collect(),
-            }),
-            transports: Vec::new(),
-            mailbox: None,
-            notifiers: Vec::new(),
-            hook: None,
-            scanner: None,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            policies: app::load_policies(&config).expect("policies"),
-            routes: config.load_routes().expect("routes").routes,
-            rules: config.load_rules().expect("rules"),
-            profiles: config.load_profiles().expect("profiles"),
-            settings,
-        });
-        Self { gateway, hospital, ods, clock, running: watch::Sender::new(false), _world: world }
+        let store = app::open_store(&config, Tenure::Server).await.expect("a store");
+        let gateway = assembled(&world, store, &clock, settings, Some(watched(&ods, except, rest)));
+        Self { gateway, hospital, ods, clock, running: watch::Sender::new(false), world }
+    }
+
+    /// The gateway begins again with another configuration, over the same store.
+    fn restarts(&mut self, organisations: Option<Watched>) {
+        let store = Arc::clone(self.gateway.store());
+        self.gateway = assembled(&self.world, store, &self.clock, self.gateway.settings().clone(), organisations);
     }
 
     async fn look(&self) -> Looked {
@@ -240,4 +265,97 @@ async fn a_busy_ods_is_waited_for_and_left_alone_when_it_wishes_for_more() {
     assert_eq!(held.hold.reason, HoldReason::PharmacyUnknown);
     assert_eq!(bench.look().await, Looked::Whole, "the next look goes on");
     assert_eq!(bench.gateway.organisations_standing().expect("watched").failing, None);
+}
+
+/// What ODS has wrong must hold nobody's discharge for longer than it takes a person to say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_a_person_takes_back_is_lifted_at_the_next_look() {
+    let mut bench = Bench::new(&[]).await;
+    let hour = SignedDuration::from_hours(1);
+    let is_open = async |bench: &Bench| {
+        let open = bench.closed().await.is_empty() && bench.told_of().await.is_empty();
+        open && bench.held(bench.accept().await).await.is_none()
+    };
+    for (organisations, why) in [
+        (
+            Some(watched(&bench.ods, &["Y99001"], hour)),
+            "the code is named; the process has only begun, and no round is due",
+        ),
+        (None, "ODS is not asked any more"),
+    ] {
+        bench.ods.ends("Y99001", "RO76", date(2026, 6, 30), "Y99003");
+        bench.restarts(Some(watched(&bench.ods, &[], SignedDuration::ZERO)));
+        bench.a_day_passes();
+        assert_eq!(bench.look().await, Looked::Whole);
+        assert_eq!((bench.closed().await, bench.told_of().await.len()), (vec!["Y99001".to_owned()], 1));
+        assert!(bench.held(bench.accept().await).await.is_some());
+        let asked = bench.ods.asked().len();
+        assert_eq!(asked, ALL.len());
+        bench.restarts(organisations);
+        assert_eq!(bench.look().await, Looked::NotNow, "{why}");
+        assert!(is_open(&bench).await, "{why}");
+        assert!(bench.ods.asked().is_empty(), "{why}");
+    }
+    assert_eq!(bench.logged("directory entry Y99001: it is not held to be closed any more").await, 2);
+}
+
+/// While nodes are replaced one by one, earlier ones cannot read what a round writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_makes_no_round_before_it_has_run_for_a_while() {
+    let rest = SignedDuration::from_mins(30);
+    let bench = Bench::resting(&[], rest).await;
+    assert_eq!(bench.look().await, Looked::NotNow);
+    *bench.clock.0.lock().expect("whole") += rest - SignedDuration::from_secs(1);
+    assert_eq!(bench.look().await, Looked::NotNow);
+    assert!(bench.ods.asked().is_empty());
+    *bench.clock.0.lock().expect("whole") += SignedDuration::from_secs(1);
+    assert_eq!(bench.look().await, Looked::Whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_round_marks_a_few_whatever_ods_says() {
+    let bench = Bench::new(&[]).await;
+    for code in ALL {
+        bench.ods.ends(code, if code.starts_with('V') { "RO269" } else { "RO76" }, date(2026, 6, 30), "Y99003");
+    }
+    assert_eq!(bench.look().await, Looked::Whole);
+    let mut first = bench.closed().await;
+    first.sort();
+    assert_eq!(first, ["FZZ01", "FZZ02", "VMH01"]);
+    bench.a_day_passes();
+    assert_eq!(bench.look().await, Looked::Whole);
+    assert_eq!(bench.closed().await.len(), ALL.len(), "the next goes on where nobody has said otherwise");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_code_at_which_ods_breaks_stops_no_round_and_three_do() {
+    let bench = Bench::new(&[]).await;
+    bench.ods.breaks_at(&["VMH01", "VMH02"]);
+    assert_eq!(bench.look().await, Looked::Whole);
+    assert_eq!(bench.ods.asked(), ALL, "each once");
+    bench.a_day_passes();
+    bench.ods.breaks_at(&["VMH01", "VMH02", "Y99001"]);
+    assert_eq!(bench.look().await, Looked::BrokenOff);
+    assert_eq!(bench.ods.asked(), ALL[..5], "three in a row");
+    assert!(bench.gateway.organisations_standing().expect("watched").failing.is_some());
+    bench.ods.breaks_at(&[]);
+    assert_eq!(bench.look().await, Looked::Whole);
+    assert_eq!(bench.ods.asked(), ALL[2..], "those three are asked about again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_ends_does_not_wait_for_ods() {
+    let bench = Bench::new(&[]).await;
+    bench.ods.is_busy(&[50]);
+    let mut asked = Vec::new();
+    let ending = async {
+        while asked.is_empty() {
+            tokio::task::yield_now().await;
+            asked = bench.ods.asked();
+        }
+        bench.running.send_replace(true);
+    };
+    let (looked, ()) = tokio::join!(bench.look(), ending);
+    assert_eq!((looked, asked), (Looked::BrokenOff, vec!["FZZ01".to_owned()]));
+    assert!(bench.ods.asked().is_empty(), "not asked again after its wish");
 }

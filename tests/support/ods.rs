@@ -1,7 +1,7 @@
 //! The Organisation Data Service as its ORD API answers (version 2-0-0): one organisation by its code, lists of one written alone, 404 for
 //! codes that it does not know, and 429 with `Retry-After` for whoever asks too much.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -24,6 +24,8 @@ struct Kept {
     organisations: BTreeMap<String, Value>,
     /// Seconds that whoever asks next is told to wait, each once.
     busy: VecDeque<u32>,
+    /// Codes at which it breaks.
+    broken: BTreeSet<String>,
     asked: Vec<String>,
 }
 
@@ -112,6 +114,14 @@ impl Ods {
         self.kept.lock().expect("whole").busy.extend(seconds);
     }
 
+    /// It answers 500 about these, and about no others.
+    ///
+    /// # Panics
+    /// When a request panicked.
+    pub fn breaks_at(&self, codes: &[&str]) {
+        self.kept.lock().expect("whole").broken = codes.iter().map(ToString::to_string).collect();
+    }
+
     /// The codes that were asked about since this was last called, those that were answered with 429 included.
     ///
     /// # Panics
@@ -127,6 +137,9 @@ async fn organisation(State(kept): State<Arc<Mutex<Kept>>>, Path(code): Path<Str
     kept.asked.push(code.clone());
     if let Some(seconds) = kept.busy.pop_front() {
         return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())]).into_response();
+    }
+    if kept.broken.contains(&code) {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     match kept.organisations.get(&code) {
         Some(found) => Json(found.clone()).into_response(),

@@ -82,7 +82,7 @@ struct Wire {
 #[serde(rename_all = "PascalCase")]
 struct WireOrganisation {
     name: String,
-    status: String,
+    status: WireStatus,
     org_id: WireId,
     #[serde(default)]
     date: Many<WireDate>,
@@ -90,6 +90,13 @@ struct WireOrganisation {
     roles: WireRoles,
     #[serde(default)]
     succs: WireSuccessors,
+}
+
+/// The specification has no third: another word is not understood, and closes nobody.
+#[derive(Deserialize, PartialEq)]
+enum WireStatus {
+    Active,
+    Inactive,
 }
 
 #[derive(Deserialize)]
@@ -164,13 +171,17 @@ impl<T> Many<T> {
 impl WireOrganisation {
     fn read(self, ods: OdsCode) -> Organisation {
         let dates = self.date.each();
-        let end = |kind: &str| dates.iter().filter(|date| date.r#type == kind).filter_map(|date| date.end).max();
+        // One period without an end is open, whatever ended before it.
+        let end = |kind: &str| {
+            let ends = dates.iter().filter(|date| date.r#type == kind).map(|date| date.end);
+            ends.reduce(|one, other| Some(one?.max(other?))).flatten()
+        };
         let is_successor = |each: &WireSuccessor| each.r#type == "Successor";
         let successors = self.succs.succ.each().into_iter().filter(is_successor);
         Organisation {
             ods,
             name: self.name,
-            active: self.status == "Active",
+            active: self.status == WireStatus::Active,
             legal_end: end("Legal"),
             operational_end: end("Operational"),
             roles: self
@@ -230,6 +241,32 @@ mod tests {
         assert_eq!((standing.name.as_str(), standing.ends()), ("ROWAN HOUSE", None));
         assert!(standing.stands(day("2099-01-01")) && standing.successors.is_empty());
         assert!(!Organisation { active: false, ..standing }.stands(day("2026-01-01")));
+    }
+
+    #[tokio::test]
+    async fn only_what_ods_calls_inactive_or_ended_is_closed() {
+        let standing = r#""Status":"Active","Roles""#;
+        assert!(STANDING.contains(standing));
+        let named = |word: &str| STANDING.replace(standing, &format!(r#""Status":"{word}","Roles""#));
+        let inactive = asked("200 OK", &named("Inactive"), "VMH01").await.expect("an answer").expect("known");
+        assert!(!inactive.active);
+        for word in ["active", "Suspended", ""] {
+            let answer = asked("200 OK", &named(word), "VMH01").await;
+            assert!(matches!(answer, Err(SendError::Permanent { .. })), "{word:?} closes nobody");
+        }
+        let open = r#"{"Type":"Operational","Start":"2011-01-01"}"#;
+        assert!(STANDING.contains(open));
+        let ended = |end: &str| format!(r#"{{"Type":"Operational","Start":"2001-01-01","End":"{end}"}}"#);
+        let (earlier, later) = (ended("2009-12-31"), ended("2025-12-31"));
+        for (dates, end) in [
+            (format!("[{earlier},{open}]"), None),
+            (format!("[{open},{later}]"), None),
+            (format!("[{later},{earlier}]"), Some("2025-12-31")),
+        ] {
+            let found = asked("200 OK", &STANDING.replace(open, &dates), "VMH01").await.expect("an answer");
+            let end = end.map(|day| day.parse().expect("a date"));
+            assert_eq!(found.expect("known").operational_end, end, "{dates}");
+        }
     }
 
     #[tokio::test]

@@ -233,7 +233,7 @@ pub struct CareHome {
     pub endpoint: Endpoint,
     /// The entry is not used after this day.
     pub expires: Date,
-    /// What ODS says of its end; nothing where it says of none. No import changes it.
+    /// What ODS says of its end; nothing where it says of none. No import changes it while ODS is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ods_end: Option<OdsEnd>,
 }
@@ -268,7 +268,7 @@ pub struct Practice {
     pub endpoint: Endpoint,
     /// The entry is not used after this day.
     pub expires: Date,
-    /// What ODS says of its end; nothing where it says of none. No import changes it.
+    /// What ODS says of its end; nothing where it says of none. No import changes it while ODS is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ods_end: Option<OdsEnd>,
 }
@@ -291,7 +291,7 @@ pub struct Pharmacy {
     pub endpoint: Endpoint,
     /// The entry is not used after this day.
     pub expires: Date,
-    /// What ODS says of its end; nothing where it says of none. No import changes it.
+    /// What ODS says of its end; nothing where it says of none. No import changes it while ODS is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ods_end: Option<OdsEnd>,
 }

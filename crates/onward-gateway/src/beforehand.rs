@@ -66,14 +66,14 @@ impl Pds<'_> {
         }
     }
 
-    /// Searches for the person.
+    /// Searches for the person, for a few seconds.
     ///
     /// # Errors
     /// As [`Pds::patient`].
     pub(crate) async fn search(self, person: &Demographics) -> Result<Search, StoreError> {
         match self {
             Self::Asked(asking) => asking.search(person).await,
-            Self::Untold(directory) => Ok(search::among(directory, person).await),
+            Self::Untold(directory) => Ok(search::in_time(directory, person, search::HINT).await),
             Self::Foreseen(foreseen) => {
                 let _ = foreseen.person.set(person.clone());
                 Ok(Err(not_yet()))
@@ -107,7 +107,7 @@ impl Asking<'_> {
     /// person is asked about by number.
     async fn search(self, person: &Demographics) -> Result<Search, StoreError> {
         self.note(None, "PDS searched for the person by name and date of birth before routing").await?;
-        Ok(search::among(self.gateway.directory.as_ref(), person).await)
+        Ok(search::in_time(self.gateway.directory.as_ref(), person, search::HINT).await)
     }
 
     async fn note(self, patient: Option<&NhsNumber>, what: &str) -> Result<(), StoreError> {
@@ -172,6 +172,7 @@ impl Gateway {
         let is_known = matches!(&number, Some((_, Ok(Some(_)) | Err(_))));
         let person = match who.person.into_inner().filter(|_| !is_known) {
             Some(person) => {
+                // Nothing is decided yet: whoever is searched for is held.
                 let found = asking.search(&person).await?;
                 Some((person, found))
             }

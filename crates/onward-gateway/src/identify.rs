@@ -147,7 +147,7 @@ async fn resolve(
     let protected = labelled && decided.agreed_recipients.is_empty();
     let number: NhsNumber = match views::nhs_number(patient) {
         None if protected => return hold(HoldReason::RestrictedPatient, LABELLED),
-        None => search::without_number(patient, asked, decided, &mut evidence).await?,
+        None => return search::without_number(patient, asked).await,
         Some(text) => match text.parse() {
             Ok(number) => number,
             Err(_) => {

@@ -229,7 +229,7 @@ impl Gateway {
             store: parts.store,
             directory: parts.directory,
             organisations: parts.organisations,
-            ods: Mutex::default(),
+            ods: Mutex::new(organisations::Known::at(parts.clock.now())),
             transports: parts.transports,
             mailbox: parts.mailbox,
             looks: mailbox::Looks::default(),

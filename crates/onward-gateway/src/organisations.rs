@@ -34,6 +34,14 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const TRIES: u32 = 4;
 /// After so many in a row about whom ODS says nothing of use, it is left alone till the next look.
 const IN_VAIN: u32 = 3;
+/// A process makes no round before it has run for so long: while nodes are replaced one by one, those of an earlier version cannot read an
+/// entry that is marked.
+pub const REST: SignedDuration = SignedDuration::from_mins(30);
+/// A round marks so many entries that were not closed before, or one in [`MARKED_OF`] of all where that is more: organisations close one by
+/// one, and what says that many have is more likely wrong.
+const MARKED_MIN: usize = 3;
+/// See [`MARKED_MIN`].
+const MARKED_OF: usize = 20;
 /// Under this name the store keeps who asks, and the second in which the last whole round ended.
 const LEASE: &str = "ods";
 
@@ -44,17 +52,28 @@ pub struct Watched {
     pub ods: Arc<dyn Organisations>,
     /// Codes that ODS does not know, or has wrong, by a person's decision.
     pub except: BTreeSet<OdsCode>,
+    /// How long after its start a process makes no round: [`REST`].
+    pub rest: SignedDuration,
 }
 
 /// What this process knows of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Known {
+    /// When this process began.
+    started: Timestamp,
     /// Who this process is to the others.
     holder: Option<u64>,
     /// A round that broke off.
     begun: Option<Begun>,
     /// How it stands.
     standing: Standing,
+}
+
+impl Known {
+    /// Of a process that begins now.
+    pub(crate) fn at(started: Timestamp) -> Self {
+        Self { started, holder: None, begun: None, standing: Standing::default() }
+    }
 }
 
 /// A round that this process has begun.
@@ -66,6 +85,28 @@ struct Begun {
     after: Option<OdsCode>,
     /// Whether ODS has answered at all.
     is_answered: bool,
+    /// How many more entries it may mark that were not closed before.
+    left: usize,
+}
+
+/// Questions in a row that came to nothing.
+#[derive(Default)]
+struct InVain {
+    count: u32,
+    /// The code before the first of them.
+    before: Option<OdsCode>,
+    /// Another time the answer may be another.
+    is_passing: bool,
+}
+
+impl InVain {
+    fn add(&mut self, before: Option<&OdsCode>, error: &SendError) {
+        if self.count == 0 {
+            self.before = before.cloned();
+        }
+        self.count += 1;
+        self.is_passing |= !matches!(error, SendError::Permanent { .. });
+    }
 }
 
 /// How the directory stands to ODS.
@@ -108,6 +149,19 @@ pub async fn patiently(ods: &dyn Organisations, code: &OdsCode) -> Result<Option
     }
 }
 
+/// The wish of a busy ODS.
+fn wish(error: &SendError) -> Duration {
+    match error {
+        SendError::Transient { retry_after_seconds: Some(wait), .. } => Duration::from_secs(*wait),
+        _ => Duration::ZERO,
+    }
+}
+
+/// When the gateway ends.
+async fn stopped(stop: &watch::Receiver<bool>) {
+    let _ = stop.clone().wait_for(|stop| *stop).await;
+}
+
 /// When the directory was last held against ODS whole, and the codes of organisations in it that have closed.
 ///
 /// # Errors
@@ -137,10 +191,7 @@ fn moment(second: u64) -> Option<Timestamp> {
 
 impl Gateway {
     /// Looks every few minutes whether it is time, until `stop` turns true.
-    pub async fn watch_organisations_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        if self.organisations.is_none() {
-            return;
-        }
+    pub async fn watch_organisations_until(self: Arc<Self>, stop: watch::Receiver<bool>) {
         loop {
             if let Err(error) = self.look_at_organisations(PACE, &stop).await {
                 tracing::error!(%error, "the directory could not be held against ODS");
@@ -148,7 +199,7 @@ impl Gateway {
             let wait = Duration::from_secs(LOOK_SECONDS + by_chance(LOOK_SECONDS));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&stop) => return,
             }
         }
     }
@@ -163,7 +214,8 @@ impl Gateway {
         Some(self.ods.lock().expect("nobody panics while holding it").standing.clone())
     }
 
-    /// One look: a round, `pace` apart, where the last whole one ended a day ago and no other node makes one.
+    /// One look: a round, `pace` apart, where the last whole one ended a day ago and no other node makes one. Marks that a person has taken
+    /// back, by naming the code or by not having ODS asked, are lifted at every look.
     ///
     /// # Errors
     /// When the store cannot be read or commit.
@@ -175,13 +227,20 @@ impl Gateway {
         pace: Duration,
         stop: &watch::Receiver<bool>,
     ) -> Result<Looked, StoreError> {
-        let Some(watched) = &self.organisations else { return Ok(Looked::NotNow) };
+        let Some(watched) = &self.organisations else {
+            self.lift(None).await?;
+            return Ok(Looked::NotNow);
+        };
         let holder = *self.known().holder.get_or_insert_with(|| by_chance(u64::MAX));
         let now = self.clock.now();
         let taken = self.store.take_forwarding(LEASE, holder, now, now + HELD, 0).await?;
-        let is_due = |last: &u64| moment(*last).is_none_or(|last| now.duration_since(last) >= EVERY);
-        let looked = match taken.filter(is_due) {
-            Some(last) => self.round(watched, (holder, last), pace, stop).await,
+        let has_rested = now.duration_since(self.known().started) >= watched.rest;
+        let is_due = |last| has_rested && moment(last).is_none_or(|last| now.duration_since(last) >= EVERY);
+        let looked = match taken {
+            Some(last) => match self.lift(Some(&watched.except)).await {
+                Ok(()) if is_due(last) => self.round(watched, (holder, last), pace, stop).await,
+                lifted => lifted.map(|()| Looked::NotNow),
+            },
             None => Ok(Looked::NotNow),
         };
         if taken.is_some() {
@@ -203,9 +262,21 @@ impl Gateway {
         self.ods.lock().expect("nobody panics while holding it")
     }
 
+    /// Takes back the marks of these codes; all where there are none. The alert goes first: without the mark nobody would look for it.
+    async fn lift(&self, except: Option<&BTreeSet<OdsCode>>) -> Result<(), StoreError> {
+        for entry in self.store.directory().await? {
+            if entry.ods_end().is_some() && except.is_none_or(|except| except.contains(entry.ods())) {
+                let now = self.clock.now();
+                self.store.clear_alert(AlertKind::OrganisationClosed, about_organisation(entry.ods()), now).await?;
+                self.mark(entry, None, false).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn round(
         &self,
-        Watched { ods, except }: &Watched,
+        Watched { ods, except, .. }: &Watched,
         (holder, last): (u64, u64),
         pace: Duration,
         stop: &watch::Receiver<bool>,
@@ -218,11 +289,12 @@ impl Gateway {
         entries.sort_by(|one, other| one.ods().cmp(other.ods()));
         let named = named_by_homes(&entries, self.clock.now());
         let begun = self.known().begun.clone().filter(|begun| begun.last == last);
-        let mut begun = begun.unwrap_or(Begun { last, after: None, is_answered: false });
+        let left = MARKED_MIN.max(entries.len() / MARKED_OF);
+        let mut begun = begun.unwrap_or(Begun { last, after: None, is_answered: false, left });
         if let Some(after) = &begun.after {
             entries.retain(|entry| entry.ods() > after);
         }
-        let mut in_vain = 0;
+        let mut in_vain = InVain::default();
         for entry in entries {
             let (code, now) = (entry.ods().clone(), self.clock.now());
             let needs_it = matches!(entry, DirectoryEntry::CareHome(_)) || named.contains(&code);
@@ -236,28 +308,42 @@ impl Gateway {
                 continue;
             }
             let ours = self.store.take_forwarding(LEASE, holder, now, now + HELD, 0).await?.is_some();
-            if *stop.borrow() || !ours || in_vain == IN_VAIN {
+            if *stop.borrow() || !ours {
                 return Ok(Looked::BrokenOff);
             }
-            match patiently(ods.as_ref(), &code).await {
+            let answer = tokio::select! {
+                answer = patiently(ods.as_ref(), &code) => answer,
+                () = stopped(stop) => return Ok(Looked::BrokenOff),
+            };
+            let mut wait = pace;
+            match answer {
                 Ok(found) => {
-                    (in_vain, begun.is_answered) = (0, true);
+                    (in_vain, begun.is_answered) = (InVain::default(), true);
                     self.known().standing.failing = None;
-                    self.hold_against(entry, found.as_ref(), needs_it).await?;
+                    self.hold_against(entry, found.as_ref(), needs_it, &mut begun.left).await?;
                 }
                 Err(error) => {
                     tracing::error!(%error, organisation = %code, "ODS gave no answer: the entry stays as it is");
                     self.known().standing.failing.get_or_insert(now);
-                    if !matches!(error, SendError::Permanent { .. }) {
-                        return Ok(Looked::BrokenOff);
-                    }
                     // It may be about this one alone.
-                    in_vain += 1;
+                    in_vain.add(begun.after.as_ref(), &error);
+                    wait = wait.max(wish(&error));
                 }
             }
             begun.after = Some(code);
+            let is_over = in_vain.count == IN_VAIN || wait > WAIT_MAX.max(pace);
+            if is_over && in_vain.is_passing {
+                // It was about none of them: they are asked about again.
+                begun.after = in_vain.before.take();
+            }
             self.known().begun = Some(begun.clone());
-            tokio::time::sleep(pace).await;
+            if is_over {
+                return Ok(Looked::BrokenOff);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stopped(stop) => return Ok(Looked::BrokenOff),
+            }
         }
         self.known().begun = None;
         if !begun.is_answered {
@@ -269,22 +355,36 @@ impl Gateway {
         Ok(Looked::Whole)
     }
 
-    /// Marks an entry as ODS says. What ODS does not know, or knows as something else, is told in the process log alone: it may be the
-    /// directory that is wrong, and nothing says that the organisation is not there.
+    /// Marks an entry as ODS says, unless `left`, how many may be marked that were not closed before, is used up. What ODS does not know, or
+    /// knows as something else, is told in the process log alone: it may be the directory that is wrong, and nothing says that the
+    /// organisation is not there.
     async fn hold_against(
         &self,
         entry: DirectoryEntry,
         found: Option<&Organisation>,
         needs_it: bool,
+        left: &mut usize,
     ) -> Result<(), StoreError> {
         let Some(found) = found else {
             tracing::warn!(organisation = %entry.ods(), "not known to ODS: mend the code in the directory");
             return Ok(());
         };
-        let mut end = found.end(dates::civil(self.clock.now()));
+        let today = dates::civil(self.clock.now());
+        let mut end = found.end(today);
         // Of one that is inactive without a date the day on which that was first seen stays.
         if let (Some(end), Some(before), false) = (&mut end, entry.ods_end(), found.active) {
             end.last_day = end.last_day.min(before.last_day);
+        }
+        if end.is_some() && entry.ods_end() != end.as_ref() && entry.ended(today).is_none() {
+            let Some(one_less) = left.checked_sub(1) else {
+                tracing::error!(
+                    organisation = %entry.ods(),
+                    "ODS calls more organisations closed than one round takes its word for: this one is not marked. See `onward directory \
+                     current`; what is wrong goes into [ods] except, what is right is marked in the rounds that follow"
+                );
+                return Ok(());
+            };
+            *left = one_less;
         }
         self.mark(entry, end, needs_it).await
     }

@@ -26,7 +26,7 @@ use onward_core::state::RecipientKind;
 use onward_core::store::Store;
 use onward_core::transport::{InboxTransport, Mailbox, Transport};
 use onward_core::{Clock, OdsCode, SystemClock};
-use onward_gateway::organisations::Watched;
+use onward_gateway::organisations::{REST, Watched};
 use onward_gateway::{Gateway, Parts, Settings};
 use onward_ledger::SigningKeys;
 use onward_store::postgres::{PostgresSettings, PostgresStore};
@@ -382,13 +382,18 @@ pub(crate) fn ods(config: &Config) -> anyhow::Result<OdsClient> {
     Ok(OdsClient::new(http, config.ods.base_url.clone(), Arc::new(SystemClock)))
 }
 
-/// ODS, where the directory is held against it: its host is listed, and nobody has switched it off.
-fn watched(config: &Config) -> anyhow::Result<Option<Watched>> {
+/// Whether the directory is held against ODS: its host is listed, and nobody has switched it off.
+pub(crate) fn heeds_ods(config: &Config) -> bool {
     let host = config.ods.base_url.host_str().unwrap_or_default();
-    if !config.ods.daily || !config.egress.hosts.iter().any(|listed| listed.host.eq_ignore_ascii_case(host)) {
+    config.ods.daily && config.egress.hosts.iter().any(|listed| listed.host.eq_ignore_ascii_case(host))
+}
+
+fn watched(config: &Config) -> anyhow::Result<Option<Watched>> {
+    if !heeds_ods(config) {
         return Ok(None);
     }
-    Ok(Some(Watched { ods: Arc::new(ods(config)?), except: config.ods.except.iter().cloned().collect() }))
+    let except = config.ods.except.iter().cloned().collect();
+    Ok(Some(Watched { ods: Arc::new(ods(config)?), except, rest: REST }))
 }
 
 /// For the collector of traces, which often stands on the same machine in the clear. It may take as long as its variable says.

@@ -116,14 +116,24 @@ pub fn keep_own_words(entries: &mut [DirectoryEntry], stored: &[DirectoryEntry])
     kept
 }
 
-/// What ODS says of the end of an organisation stays: a file tells nothing about it.
-pub fn keep_word_of_ods(entries: &mut [DirectoryEntry], stored: &[DirectoryEntry]) {
+/// What ODS says of the end of an organisation stays where `counts` says that its word counts: a file tells nothing about it. Gives the
+/// codes of those that are not held to be closed any more.
+pub fn keep_word_of_ods(
+    entries: &mut [DirectoryEntry],
+    stored: &[DirectoryEntry],
+    counts: impl Fn(&OdsCode) -> bool,
+) -> Vec<OdsCode> {
+    let mut dropped = Vec::new();
     for entry in entries {
-        let before = stored.iter().find(|stored| stored.ods() == entry.ods() && stored.kind() == entry.kind());
-        if let Some(end) = before.and_then(DirectoryEntry::ods_end) {
+        let before = stored.iter().find(|stored| stored.ods() == entry.ods());
+        let Some((before, end)) = before.and_then(|before| Some((before, before.ods_end()?))) else { continue };
+        if before.kind() == entry.kind() && counts(entry.ods()) {
             *entry = entry.clone().with_ods_end(Some(end.clone()));
+        } else {
+            dropped.push(entry.ods().clone());
         }
     }
+    dropped
 }
 
 /// Reads a file. `stored` are the entries that the store holds already ([`kinds`]), to which new ones may refer.

@@ -1,46 +1,80 @@
 //! Who a person is whose number is missing or wrong: PDS is searched by what the document says of them. What it finds tells whoever decides
 //! whether the person can be traced, and routes nothing: who has the name and the birthday may still be somebody else.
 
-use onward_core::NhsNumber;
-use onward_core::directory::{Demographics, Directory, DirectoryError, Gender, Likeness, Match, PdsPatient};
+use std::time::Duration;
+
+use onward_core::directory::{Demographics, Directory, DirectoryError, Gender, Likeness, Match};
 use onward_core::state::HoldReason;
 use onward_core::store::StoreError;
 use onward_fhir::{Element, views};
 
-use super::{Stop, hold, person};
+use super::{Stop, hold};
 use crate::beforehand::Pds;
-use crate::decision::Decided;
 
-/// What a search came to. It has no `Debug`.
-#[derive(Clone)]
+/// A message that is held whatever PDS says waits for it no longer.
+pub(crate) const HINT: Duration = Duration::from_secs(5);
+
+/// How the one person was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Name and date of birth alone: there is no other.
+    Name,
+    /// Of several by gender.
+    Gender,
+    /// Of several by postcode, by which nobody is found whose record is restricted: one of those may be meant.
+    Postcode,
+    /// They are alike.
+    Likeness,
+}
+
+/// What a search came to; not whom it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Nobody, and nobody alike.
     Nobody,
     /// Several, and nothing tells them apart.
     Several,
     /// One.
-    One(Box<PdsPatient>, Likeness),
+    One(By),
+    /// PDS has not answered in the time that it was given.
+    NotInTime,
 }
 
-/// Searches for who agrees in everything; several are told apart by gender and postcode, and where nobody agrees, for who is alike.
-pub(crate) async fn among(directory: &dyn Directory, person: &Demographics) -> Result<Found, DirectoryError> {
+/// Searches no longer than this.
+pub(crate) async fn in_time(
+    directory: &dyn Directory,
+    person: &Demographics,
+    within: Duration,
+) -> Result<Found, DirectoryError> {
+    tokio::time::timeout(within, among(directory, person)).await.unwrap_or(Ok(Found::NotInTime))
+}
+
+/// Searches for who agrees in everything; several are told apart by gender, then by postcode too, and where nobody agrees, for who is
+/// alike.
+async fn among(directory: &dyn Directory, person: &Demographics) -> Result<Found, DirectoryError> {
     let broad = person.broad();
-    let found = match directory.find(&broad, Likeness::Exact).await? {
-        Match::Several if broad != *person => directory.find(person, Likeness::Exact).await?,
+    match directory.find(&broad, Likeness::Exact).await? {
+        Match::One(_) => return Ok(Found::One(By::Name)),
+        Match::Several => {}
         Match::Nobody => {
             return Ok(match directory.find(&broad, Likeness::Alike).await? {
                 Match::Nobody => Found::Nobody,
                 Match::Several => Found::Several,
-                Match::One(one) => Found::One(one, Likeness::Alike),
+                Match::One(_) => Found::One(By::Likeness),
             });
         }
-        found => found,
-    };
-    Ok(match found {
-        Match::One(one) => Found::One(one, Likeness::Exact),
-        // Told apart by what fits none of them.
-        Match::Nobody | Match::Several => Found::Several,
-    })
+    }
+    let by_gender = person.gender().map(|gender| (broad.narrowed(Some(gender), None), By::Gender));
+    let by_postcode = person.postcode().map(|_| (person.clone(), By::Postcode));
+    for (narrower, by) in by_gender.into_iter().chain(by_postcode) {
+        match directory.find(&narrower, Likeness::Exact).await? {
+            Match::One(_) => return Ok(Found::One(by)),
+            Match::Several => {}
+            // Told apart by what fits none of them.
+            Match::Nobody => break,
+        }
+    }
+    Ok(Found::Several)
 }
 
 /// What the document says of the person; `None` where that is too little to search by.
@@ -64,54 +98,34 @@ const TOO_LITTLE: &str =
 
 fn told(found: &Result<Found, DirectoryError>) -> String {
     match found {
-        Ok(Found::One(_, Likeness::Exact)) => {
+        Ok(Found::One(By::Name)) => {
             "PDS has one person of this name and date of birth, so that the sender can trace them".to_owned()
         }
-        Ok(Found::One(_, Likeness::Alike)) => {
+        Ok(Found::One(By::Gender)) => {
+            "PDS has several people of this name and date of birth, and one of this gender, so that the sender can trace them"
+                .to_owned()
+        }
+        Ok(Found::One(By::Postcode)) => {
+            "PDS has several people of this name and date of birth, and finds one of them at this postcode: another, whose record is \
+             restricted, is found by no postcode"
+                .to_owned()
+        }
+        Ok(Found::One(By::Likeness)) => {
             "PDS has nobody of this name and date of birth, and one person who is alike: one of the two may be misspelt"
                 .to_owned()
         }
         Ok(Found::Several) => "PDS has more than one person who may be meant".to_owned(),
         Ok(Found::Nobody) => "PDS has nobody who may be meant".to_owned(),
+        Ok(Found::NotInTime) => "PDS could not be searched in time".to_owned(),
         Err(error) => format!("PDS could not be searched: {error}"),
     }
 }
 
-/// The number of a person whose document has none. Two must say the same: the ward, by the number that a person decided with, and PDS, by
-/// the one record that it finds and that agrees with the document. Everything else is a hold.
-pub(super) async fn without_number(
-    patient: Element<'_, '_>,
-    asked: Pds<'_>,
-    decided: &Decided,
-    evidence: &mut Vec<String>,
-) -> Result<NhsNumber, Stop> {
-    let missing =
-        |detail: String| hold(HoldReason::NhsNumberMissing, format!("the Patient has no NHS number; {detail}"));
-    let Some(person) = demographics(patient) else { return missing(format!("{TOO_LITTLE}: ask the ward")) };
-    let found = asked.search(&person).await?;
-    let Some(named) = &decided.nhs_number else {
-        let next = match &found {
-            Ok(Found::One(..)) => ": let the ward name the NHS number, and release it with that",
-            _ => ": ask the ward to trace the person and send it again",
-        };
-        return missing(told(&found) + next);
-    };
-    match found {
-        Ok(Found::One(one, _)) if one.nhs_number == *named => match person::compare(patient, &one) {
-            Ok(agree) => {
-                evidence.push(format!(
-                    "the document has no NHS number: a person named the ward's, and PDS finds the same record by name and date \
-                     of birth ({agree})"
-                ));
-                Ok(one.nhs_number)
-            }
-            Err(differs) => missing(format!("{differs}: nothing is sent under the number that was named")),
-        },
-        Ok(Found::One(..)) => missing(
-            "the one person whom PDS finds by name and date of birth has another NHS number than was named: ask the ward".to_owned(),
-        ),
-        found => missing(format!("{}: nothing is sent under the number that was named", told(&found))),
-    }
+/// A person whose document has no number is held, whoever PDS finds: every copy carries the number, and it is the hospital's to send.
+pub(super) async fn without_number<T>(patient: Element<'_, '_>, asked: Pds<'_>) -> Result<T, Stop> {
+    let hint = hint(patient, asked).await?;
+    let next = "ask the ward to trace the person and send it again";
+    hold(HoldReason::NhsNumberMissing, format!("the Patient has no NHS number; {hint}: {next}"))
 }
 
 #[cfg(test)]
@@ -120,7 +134,8 @@ mod tests {
 
     use async_trait::async_trait;
     use jiff::civil::date;
-    use onward_core::directory::Sensitivity;
+    use onward_core::NhsNumber;
+    use onward_core::directory::{PdsPatient, Sensitivity};
 
     use super::*;
 
@@ -146,10 +161,10 @@ mod tests {
         Match::One(Box::new(PdsPatient {
             nhs_number: "9990000018".parse().expect("a test number"),
             sensitivity: Sensitivity::Unrestricted,
-            family: None,
-            given: Vec::new(),
+            family: Some("Holroyd".to_owned()),
+            given: vec!["Margaret".to_owned()],
             also: Vec::new(),
-            birth_date: None,
+            birth_date: Some("1944-03-08".to_owned()),
             deceased: None,
             registered_practice: None,
             nominated_pharmacy: None,
@@ -161,9 +176,17 @@ mod tests {
         use Likeness::{Alike, Exact};
         let person = Demographics::new("Holroyd", "Margaret", date(1944, 3, 8)).expect("whole");
         let told_apart = person.clone().narrowed(None, Some("NM4 2TX"));
+        let by_gender = person.clone().narrowed(Some(Gender::Female), None);
+        let by_both = person.clone().narrowed(Some(Gender::Female), Some("NM4 2TX"));
+        let twice = vec![(false, Exact), (true, Exact)];
+        let thrice = vec![(false, Exact), (true, Exact), (true, Exact)];
         for (answers, person, asked, found) in [
-            (vec![one()], &told_apart, vec![(false, Exact)], "exact"),
-            (vec![Match::Several, one()], &told_apart, vec![(false, Exact), (true, Exact)], "exact"),
+            (vec![one()], &told_apart, vec![(false, Exact)], "name"),
+            (vec![Match::Several, one()], &told_apart, vec![(false, Exact), (true, Exact)], "postcode"),
+            (vec![Match::Several, one()], &by_gender, twice.clone(), "gender"),
+            (vec![Match::Several, one()], &by_both, twice.clone(), "gender"),
+            (vec![Match::Several, Match::Several, one()], &by_both, thrice, "postcode"),
+            (vec![Match::Several, Match::Nobody], &by_both, twice, "several"),
             (vec![Match::Several, Match::Several], &told_apart, vec![(false, Exact), (true, Exact)], "several"),
             (vec![Match::Several, Match::Nobody], &told_apart, vec![(false, Exact), (true, Exact)], "several"),
             (vec![Match::Several], &person, vec![(false, Exact)], "several"),
@@ -175,11 +198,35 @@ mod tests {
             let word = match among(&directory, person).await.expect("answered") {
                 Found::Nobody => "nobody",
                 Found::Several => "several",
-                Found::One(_, Exact) => "exact",
-                Found::One(_, Alike) => "alike",
+                Found::One(By::Name) => "name",
+                Found::One(By::Gender) => "gender",
+                Found::One(By::Postcode) => "postcode",
+                Found::One(By::Likeness) => "alike",
+                Found::NotInTime => panic!("nobody hurries"),
             };
             assert_eq!((word, directory.asked.into_inner().expect("whole")), (found, asked));
             assert!(directory.answers.lock().expect("whole").is_empty(), "every answer was needed");
         }
+    }
+
+    /// A PDS that never answers.
+    struct Silent;
+
+    #[async_trait]
+    impl Directory for Silent {
+        async fn patient(&self, _: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+            std::future::pending().await
+        }
+
+        async fn find(&self, _: &Demographics, _: Likeness) -> Result<Match, DirectoryError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_anyway_does_not_wait_for_pds() {
+        let person = Demographics::new("Holroyd", "Margaret", date(1944, 3, 8)).expect("whole");
+        let found = in_time(&Silent, &person, Duration::from_millis(1)).await;
+        assert_eq!(told(&found), "PDS could not be searched in time");
     }
 }

@@ -11,6 +11,7 @@ use onward_connect::mesh::FoundMailbox;
 use onward_core::audit::AuditWord;
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::Store;
+use onward_core::store::alerts::{AlertKind, about_organisation};
 use onward_core::{Clock, OdsCode, SystemClock, WorkflowId};
 use serde_json::{Value, json};
 
@@ -213,7 +214,9 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
         return Ok(Exit::No);
     }
     let kept = directory_import::keep_own_words(&mut reading.entries, &stored);
-    directory_import::keep_word_of_ods(&mut reading.entries, &stored);
+    let heeds_ods = app::heeds_ods(&config);
+    let counts = |ods: &OdsCode| heeds_ods && !config.ods.except.contains(ods);
+    let open_again = directory_import::keep_word_of_ods(&mut reading.entries, &stored, counts);
     let changes = changes(&stored, &reading.entries);
     let names: Vec<_> =
         files.files.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy()).collect();
@@ -226,6 +229,9 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
         count("unchanged")
     );
     let version = commit(store.as_ref(), &desk, reading.entries.clone(), &source, &detail).await?;
+    for ods in &open_again {
+        store.clear_alert(AlertKind::OrganisationClosed, about_organisation(ods), open::now()).await?;
+    }
     if files.json {
         let rows =
             changes.iter().map(|(what, entry)| json!({ "ods": entry.ods(), "kind": entry.kind(), "change": what }));

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use anyhow::Context as _;
 use clap::Args;
 use onward_core::store::{Flaw, Store};
 
@@ -37,16 +36,11 @@ pub struct Fsck {
 /// When the store cannot be read.
 pub(super) async fn run(command: &Fsck, terminal: &mut Terminal) -> Outcome {
     let (config, store) = command.config.existing_store().await?;
-    // Read before the store: one that is made meanwhile is in the store as well.
-    let kept = match &config.audit.checkpoint_folder {
-        Some(folder) => kept_in(folder)
-            .with_context(|| format!("reading audit.checkpoint_folder {}", folder.display()))
-            .map_err(Failure::fault)?,
-        None => BTreeMap::new(),
-    };
     terminal.progress(format_args!("reading the store"));
     let mut checkup = store.checkup().await?;
-    checkup.flaws.extend(foreign(store.as_ref(), kept).await?);
+    if let Some(folder) = &config.audit.checkpoint_folder {
+        checkup.flaws.extend(against(folder, store.as_ref()).await?);
+    }
     let whole = checkup.flaws.is_empty();
     if command.json {
         terminal.json(&checkup);
@@ -69,6 +63,18 @@ pub(super) async fn run(command: &Fsck, terminal: &mut Terminal) -> Outcome {
         terminal.say(format_args!("{broken}: {} ({} times, first {})", flaw.rule, flaw.count, plain(&flaw.example)));
     }
     Ok(Exit::answer(whole))
+}
+
+/// What the folder says against the store. One that cannot be read says something as well: nobody knows whether commits are lost.
+async fn against(folder: &Path, store: &dyn Store) -> Result<Option<Flaw>, Failure> {
+    // Read before the store's own: one that is made meanwhile is among those as well.
+    match kept_in(folder) {
+        Ok(kept) => foreign(store, kept).await,
+        Err(error) => {
+            let rule = "audit.checkpoint_folder can be read, so that a store that lost commits is found out";
+            Ok(Some(Flaw { rule, count: 1, example: format!("{}: {error}", folder.display()) }))
+        }
+    }
 }
 
 /// The checkpoints of the folder by name, each without its signatures.
@@ -94,9 +100,33 @@ async fn foreign(store: &dyn Store, mut kept: BTreeMap<String, String>) -> Resul
     if kept.is_empty() {
         return Ok(None);
     }
-    let own: HashSet<String> = store.checkpoints().await?.iter().map(|own| signed(&own.note).to_owned()).collect();
-    kept.retain(|_, text| !own.contains(text));
+    let checkpoints = store.checkpoints().await?;
+    let own: HashSet<&str> = checkpoints.iter().map(|own| signed(&own.note)).collect();
+    kept.retain(|_, text| !own.contains(text.as_str()));
     let rule =
         "every checkpoint of audit.checkpoint_folder was made by this store, so that no commit before it is lost";
     Ok(kept.first_key_value().map(|(first, _)| Flaw { rule, count: kept.len() as u64, example: first.clone() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::hold::tests::{DISCHARGE, accepted, json, onward};
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_read_is_told_and_loses_no_report() {
+        let (folder, _app, _) = accepted(DISCHARGE).await;
+        // A folder in the place of a checkpoint is unreadable to whoever runs this.
+        std::fs::create_dir_all(folder.path().join("kept/checkpoint-1.txt")).expect("made");
+        let config = folder.path().join("gateway.toml");
+        let text = std::fs::read_to_string(&config).expect("readable");
+        std::fs::write(&config, format!("{text}[audit]\ncheckpoint_folder = \"kept\"\n")).expect("written");
+        let (outcome, out) = onward(folder.path(), "fsck --json").await;
+        let checkup = json(&out);
+        assert_eq!((outcome, checkup["accepted"].as_u64()), (Ok(Exit::No), Some(1)), "{out}");
+        let flaws = checkup["flaws"].as_array().expect("told");
+        assert_eq!(flaws.len(), 1, "{out}");
+        let rule = flaws[0]["rule"].as_str().expect("a rule");
+        assert!(rule.starts_with("audit.checkpoint_folder can be read"), "{out}");
+    }
 }

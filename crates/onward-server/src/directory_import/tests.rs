@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use onward_core::directory::{DirectoryEntry, Endpoint};
+use onward_core::directory::{DirectoryEntry, Endpoint, OdsEnd};
 use onward_core::{OdsCode, Timestamp};
 
-use super::{Format, Import, ImportRefused, csv_columns, kinds, read};
+use super::{Format, Import, ImportRefused, csv_columns, keep_word_of_ods, kinds, read};
 
 const TOML: &str = include_str!("../../../../config/examples/directory.toml");
 const CSV: &str = include_str!("../../../../config/examples/directory.csv");
@@ -433,5 +433,21 @@ fn every_missing_field_of_a_home_is_named() {
         let told = format!("care home VMH02: {name}: is missing");
         assert!(refused.problems.iter().any(|problem| problem.to_string().contains(&told)), "{name}: {refused}");
         assert_eq!(refused.problems.len(), 1, "{refused}");
+    }
+}
+
+#[test]
+fn what_ods_says_is_kept_only_where_its_word_counts() {
+    let new = import(TOML, Format::Toml).expect("imports").entries;
+    let end = OdsEnd { last_day: jiff::civil::date(2026, 6, 30), successors: Vec::new() };
+    let code = new[0].ods().clone();
+    let mut stored = new.clone();
+    stored[0] = new[0].clone().with_ods_end(Some(end.clone()));
+    for counts in [true, false] {
+        let mut entries = new.clone();
+        let dropped = keep_word_of_ods(&mut entries, &stored, |_| counts);
+        assert_eq!(entries[0].ods_end(), counts.then_some(&end));
+        assert_eq!(dropped, if counts { Vec::new() } else { vec![code.clone()] });
+        assert!(entries[1..] == new[1..], "nothing else changes");
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::Cursor;
 
+use zeroize::Zeroize as _;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::compress_bound;
 
@@ -20,7 +21,7 @@ thread_local! {
 }
 
 /// The value as one Zstandard frame (RFC 8878) that tells its size, behind these bytes; `None` where that saves less than a sixteenth. It
-/// is written where it will be sealed, so that nothing of it is left to be copied or wiped.
+/// is written where it will be sealed, so that nothing of it is left to be copied; a frame that is not sealed is wiped.
 pub(super) fn pack_behind(front: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
     if !(LEAST..=MOST).contains(&plain.len()) {
         return None;
@@ -28,8 +29,14 @@ pub(super) fn pack_behind(front: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
     let mut packed = Cursor::new(Vec::with_capacity(front.len() + compress_bound(plain.len())));
     packed.get_mut().extend_from_slice(front);
     packed.set_position(front.len() as u64);
-    let length = PACK.with_borrow_mut(|compressor| compressor.as_mut()?.compress_to_buffer(plain, &mut packed).ok())?;
-    (length < plain.len() - plain.len() / 16).then(|| packed.into_inner())
+    let length = PACK.with_borrow_mut(|compressor| compressor.as_mut()?.compress_to_buffer(plain, &mut packed).ok());
+    let mut frame = packed.into_inner();
+    if length.is_some_and(|length| length < plain.len() - plain.len() / 16) {
+        return Some(frame);
+    }
+    // With whatever an attempt that failed has left behind its end.
+    frame.zeroize();
+    None
 }
 
 /// What was packed.
