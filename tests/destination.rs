@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use onward_core::audit::Agent;
-use onward_core::state::{HoldReason, RecipientKind};
+use onward_core::state::HoldReason;
 use onward_gateway::holds::{Choice, Decider, Released};
 use onward_tests::message::{self, fresh};
 use onward_tests::world::{World, post_xml};

@@ -232,7 +232,7 @@ async fn a_home_that_has_closed_gets_what_a_person_sends_there() {
         let decider = Decider { agent, by: "Ada Wells", reason: "the ward knows", act: true, request_id: None };
         let choice = match care_home {
             Some(code) => Choice::Reroute { care_home: Some(code.parse().expect("a code")), registered_practice: None },
-            None => Choice::Release { agreed_recipients: BTreeSet::new(), nhs_number: None },
+            None => Choice::Release { agreed_recipients: BTreeSet::new() },
         };
         bench.gateway.release(held.hold.id, choice, &decider).await.expect("decided")
     };
