@@ -430,9 +430,8 @@ async fn registered_practice(
         }
     };
     let found = current(store, &code, now).await?;
-    // MESH finds it by the number that stands in the copy.
-    let is_left_to_mesh =
-        gp_routing && views::nhs_number(patient).is_some() && in_use(store, &code, now).await?.is_none();
+    // MESH finds it by the number, which every document has that comes so far.
+    let is_left_to_mesh = gp_routing && in_use(store, &code, now).await?.is_none();
     match found {
         Ok(DirectoryEntry::Practice(practice)) => Ok(Some(practice)),
         Err(_) if is_left_to_mesh => {
