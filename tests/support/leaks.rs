@@ -5,11 +5,12 @@
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, Once};
+use std::sync::{LazyLock, Mutex, Once};
 
 use axum::body::Bytes;
 use onward_connect::http::Method;
 use onward_server::session::Reply;
+use regex::RegexSet;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -46,12 +47,19 @@ pub fn lines_seen() -> usize {
     LINES.load(Ordering::Relaxed)
 }
 
+/// The canaries, however they are spaced and in whatever case. Every line of every log goes through this, at every level.
+static WRITTEN: LazyLock<RegexSet> = LazyLock::new(|| {
+    let spaced = |canary: &&str| {
+        canary.chars().map(|c| regex::escape(c.encode_utf8(&mut [0; 4]))).collect::<Vec<_>>().join(r"\s*")
+    };
+    RegexSet::new(CANARIES.iter().map(|canary| format!("(?i){}", spaced(&canary)))).expect("the canaries are patterns")
+});
+
 /// The canaries of this text, however they are spaced and in whatever case, each with where it was found.
 #[must_use]
 pub fn canaries_in(place: &str, text: &str) -> Vec<String> {
-    let plain: String = text.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
-    let told = |canary: &&str| format!("{place}: {canary}: {}", text.chars().take(400).collect::<String>());
-    CANARIES.iter().filter(|canary| plain.contains(&canary.to_lowercase())).map(told).collect()
+    let told = |found: usize| format!("{place}: {}: {}", CANARIES[found], text.chars().take(400).collect::<String>());
+    WRITTEN.matches(text).iter().map(told).collect()
 }
 
 /// Looks at a text that may name nobody.
