@@ -180,6 +180,7 @@ macro_rules! every_contract {
             an_organisation_that_has_closed_needs_a_person_until_it_is_said_to_stand,
             one_of_many_nodes_raises_an_alert,
             an_unread_copy_climbs_its_ladder,
+            an_arrival_long_after_its_message_is_not_forgotten,
             answers_that_are_missing_are_a_concern,
             what_waits_too_long_to_be_sent_is_told_once_for_each_recipient,
             what_is_held_when_the_person_comes_climbs_its_ladder,

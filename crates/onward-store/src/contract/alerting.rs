@@ -232,6 +232,30 @@ pub(crate) async fn an_unread_copy_climbs_its_ladder(store: Shared) {
     assert!(found(&store, month).await.is_empty(), "what has been so for a month is history");
 }
 
+pub(crate) async fn an_arrival_long_after_its_message_is_not_forgotten(store: Shared) {
+    let day = 24 * 3_600;
+    for (n, days) in (1_u32..).zip([1, 6, 7, 8, 29, 31, 60, 400]) {
+        let mut message = acceptance(n);
+        message.transfer.expected = Some(at(days * day));
+        let id = accept_new(&store, message).await;
+        ends(&store, 0, sent(DeliveryState::AwaitingCollection)).await;
+        let steps = async |now: i64| {
+            let mut found = concerns(&store, now).await;
+            found.retain(|each| each.kind == AlertKind::UnreadBeforeArrival && each.delivery == Some(id));
+            assert!(found.iter().all(|each| each.since == at(days * day - 7_200)), "{found:?}");
+            found.iter().map(|each| each.step).collect::<Vec<_>>()
+        };
+        let due = days * day - 7_200;
+        assert!(steps(due - 1).await.is_empty(), "{days} days");
+        assert_eq!(steps(due).await, [1], "{days} days");
+        // What is told once a look has found it is found for a month, whenever the message came.
+        for later in [3_600, 8 * day, 29 * day, 30 * day - 1] {
+            assert_eq!(steps(due + later).await, [1, 2, 3], "{days} days, {later} seconds later");
+        }
+        assert!(steps(due + 30 * day).await.is_empty(), "{days} days: it is history");
+    }
+}
+
 pub(crate) async fn what_is_held_when_the_person_comes_climbs_its_ladder(store: Shared) {
     let held = async |n, expected: Option<i64>| {
         let mut held = acceptance(n);
@@ -539,6 +563,9 @@ pub(crate) async fn a_notice_to_stop_that_nobody_opens_climbs_its_ladder(store: 
     assert_eq!(unread(day).await.1, [(1, home), (1, practice), (2, home), (3, home)]);
     let elsewhere = [(1, home), (1, practice), (2, home), (3, home)];
     assert_eq!(unread(2 * day).await.1, elsewhere, "nobody above a practice is called");
+    let month = 30 * 24 * 3_600;
+    assert_eq!(unread(month + day - 1).await.1, [(1, practice)], "each is told for a month");
+    assert!(unread(month + day).await.1.is_empty(), "both are history");
     for concern in unread(day).await.0 {
         assert_eq!(store.raise_alert(alert(&concern, day, vec![])).await, Ok(true));
     }
