@@ -5,6 +5,7 @@
 mod cluster;
 mod encrypted;
 mod failover;
+mod locking;
 mod passing;
 mod sealing;
 mod upgrading;
