@@ -4,6 +4,7 @@
 pub(crate) mod accepting;
 pub(crate) mod alerting;
 pub(crate) mod attending;
+pub(crate) mod climbing;
 pub(crate) mod delivering;
 pub(crate) mod erasing;
 pub(crate) mod evidence;
@@ -179,16 +180,19 @@ macro_rules! every_contract {
             a_subscription_that_is_given_up_needs_a_person,
             an_organisation_that_has_closed_needs_a_person_until_it_is_said_to_stand,
             one_of_many_nodes_raises_an_alert,
-            an_unread_copy_climbs_its_ladder,
             answers_that_are_missing_are_a_concern,
             what_waits_too_long_to_be_sent_is_told_once_for_each_recipient,
-            what_is_held_when_the_person_comes_climbs_its_ladder,
             what_a_system_refuses_needs_a_person_and_what_a_home_declines_its_ward,
-            a_notice_to_stop_that_nobody_opens_climbs_its_ladder,
-            a_notice_to_stop_that_has_not_left_is_a_concern_until_it_fails,
             what_no_row_tells_is_cleared_by_who_knows,
             a_home_is_told_of_what_waits_where_that_is_asked_for,
             a_notification_is_due_until_it_has_ended,
+        );
+        $crate::contract::every_contract!($open, climbing:
+            an_unread_copy_climbs_its_ladder,
+            an_arrival_long_after_its_message_is_not_forgotten,
+            what_is_held_when_the_person_comes_climbs_its_ladder,
+            a_notice_to_stop_that_nobody_opens_climbs_its_ladder,
+            a_notice_to_stop_that_has_not_left_is_a_concern_until_it_fails,
         );
         $crate::contract::every_contract!($open, subscribing:
             subscriptions_are_kept_changed_and_removed,

@@ -1,32 +1,33 @@
 //! Rows as records of the core, the same for every engine: one function a row type, over the columns that it names.
 
 pub(crate) mod alerts;
+mod clients;
+mod erasing;
 mod log;
 pub(crate) mod operations;
 pub(crate) mod people;
+mod reporting;
 pub(crate) mod resending;
 pub(crate) mod subscriptions;
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use onward_core::client::{Client, Token};
 use onward_core::directory::DirectoryEntry;
-use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::reporting::{HeldPerson, ReportedCopy, ReportedTransfer};
+use onward_core::state::DeliveryState;
 use onward_core::store::{
-    Accepted, Arrival, CopyChange, DeliveryFigure, DeliveryRecord, Ended, ErasureRequest, Figures, HeldTransfer,
-    HoldSeen, KeyUsage, LegalHold, LegalHoldOrder, NewHold, Notice, OriginalMessage, Overdue, Pause, PendingErasure,
-    Predecessor, ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord, Waiting,
+    Accepted, Arrival, CopyChange, DeliveryRecord, Ended, HeldTransfer, HoldSeen, NewHold, Notice, OriginalMessage,
+    Overdue, Pause, Predecessor, ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord, Waiting,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
+pub(crate) use clients::{CLIENT, client, token, tokens_survive};
+pub(crate) use erasing::{data_key, key_usage, legal_hold, of_order, pending_erasure};
 pub(crate) use log::{
     AUDIT, FOUND_AUDIT, audit, checkpoint, contents, cosignature, forwarding, found_audit, of_event, policy_in_force,
 };
+pub(crate) use reporting::{add_figure, held_person, reported, reported_copy, reported_transfer};
 
 use crate::columns::{Columns, Corrupt};
-use crate::sealing::{DataKeyRow, KeyId, Keychain, Place, Unread};
+use crate::sealing::{Keychain, Place, Unread};
 use crate::stored::micros;
 
 /// In place of a text that was erased.
@@ -455,174 +456,7 @@ fn left(columns: &Columns<'_>, keys: &Keychain, delivery: DeliveryId) -> Result<
     Ok(Some(step_text(columns, keys, &row, "left_text")?.unwrap_or_default()))
 }
 
-/// The columns of [`client`].
-pub(crate) const CLIENT: &str = "id, ods, role, jwks, certificate_sha256, mesh_mailbox, nhs_number_policy, disabled";
-
-pub(crate) fn client(columns: &Columns<'_>) -> Result<Client, Corrupt> {
-    Ok(Client {
-        id: columns.get("id")?,
-        ods: columns.parsed("ods")?,
-        role: columns.parsed("role")?,
-        jwks: columns.get("jwks")?,
-        certificate_sha256: columns.get("certificate_sha256")?,
-        mesh_mailbox: columns.get("mesh_mailbox")?,
-        nhs_number_policy: columns.parsed("nhs_number_policy")?,
-        disabled: columns.flag("disabled")?,
-        under: None,
-    })
-}
-
-/// Whether tokens live on after a client is replaced: they rest on the keys, certificate, organisation and role that it had
-/// (trust.md §1, goal I3).
-pub(crate) fn tokens_survive(before: &Client, after: &Client) -> bool {
-    !after.disabled
-        && before.jwks == after.jwks
-        && before.certificate_sha256 == after.certificate_sha256
-        && before.ods == after.ods
-        && before.role == after.role
-}
-
-/// Of a row with `client_id`, `expires`, `certificate_sha256` and `key_thumbprint`.
-pub(crate) fn token(columns: &Columns<'_>, hash: &[u8; 32]) -> Result<Token, Corrupt> {
-    Ok(Token {
-        hash: *hash,
-        client_id: columns.get("client_id")?,
-        expires: columns.moment("expires")?,
-        certificate_sha256: columns.get("certificate_sha256")?,
-        key_thumbprint: columns.get("key_thumbprint")?,
-    })
-}
-
 /// Of a row with `entry`.
 pub(crate) fn directory_entry(columns: &Columns<'_>) -> Result<DirectoryEntry, Corrupt> {
     columns.json("entry")
-}
-
-/// Of a row with `id`, `kek` and `wrapped`.
-pub(crate) fn data_key(columns: &Columns<'_>) -> Result<DataKeyRow, Corrupt> {
-    Ok(DataKeyRow { id: KeyId(columns.parsed("id")?), kek: columns.get("kek")?, wrapped: columns.get("wrapped")? })
-}
-
-/// Of a row with `kek` and `n`.
-pub(crate) fn key_usage(columns: &Columns<'_>, current: &str) -> Result<KeyUsage, Corrupt> {
-    let id: String = columns.get("kek")?;
-    Ok(KeyUsage { current: id == current, id, data_keys: columns.count("n")? })
-}
-
-/// Where the reason of an erasure or of a legal hold is sealed: under the gateway's key, for it outlives the person's.
-pub(crate) fn of_order<'r>(table: &'static str, id: &'r str) -> Place<'r> {
-    Place::new(table, "reason", id)
-}
-
-fn reason(columns: &Columns<'_>, keys: &Keychain) -> Result<String, Unread> {
-    let id = columns.get::<String>("id")?;
-    keys.open_text(of_order(columns.table(), &id), &columns.get::<String>("reason")?)
-}
-
-/// Of a row with `id`, `patient`, `ground`, `reason`, `requested_by`, `requested` and `lapsed`, and without the keys.
-pub(crate) fn pending_erasure(columns: &Columns<'_>, keys: &Keychain) -> Result<PendingErasure, Unread> {
-    let request = ErasureRequest {
-        id: columns.parsed("id")?,
-        ground: columns.parsed("ground")?,
-        reason: reason(columns, keys)?,
-        by: columns.get("requested_by")?,
-        at: columns.moment("requested")?,
-    };
-    let lapsed = columns.moment_opt("lapsed")?;
-    Ok(PendingErasure { request, pseudonym: columns.get("patient")?, keys: Vec::new(), lapsed })
-}
-
-/// Of a row with `id`, `patient`, `reason`, `placed_by`, `placed` and `lifted`.
-pub(crate) fn legal_hold(columns: &Columns<'_>, keys: &Keychain) -> Result<LegalHold, Unread> {
-    let order = LegalHoldOrder {
-        id: columns.parsed("id")?,
-        reason: reason(columns, keys)?,
-        by: columns.get("placed_by")?,
-        at: columns.moment("placed")?,
-    };
-    Ok(LegalHold { order, pseudonym: columns.get("patient")?, lifted: columns.moment_opt("lifted")? })
-}
-
-pub(crate) fn reported_transfer(columns: &Columns<'_>) -> Result<(TransferId, ReportedTransfer), Corrupt> {
-    let transfer = ReportedTransfer {
-        received: columns.moment("received")?,
-        sender: columns.parsed("sender")?,
-        care_home: columns.parsed_opt("care_home")?,
-        event: columns.get("event")?,
-        held: columns.parsed_opt("held")?,
-        copies: Vec::new(),
-    };
-    Ok((columns.parsed("id")?, transfer))
-}
-
-/// An inbox is opened before or without an answer, a system answers without opening: the first of both is when it was read.
-pub(crate) fn reported_copy(columns: &Columns<'_>) -> Result<(TransferId, ReportedCopy), Corrupt> {
-    let (opened, answered) = (columns.moment_opt("opened")?, columns.moment_opt("answered")?);
-    let copy = ReportedCopy {
-        kind: columns.parsed("kind")?,
-        delivered: columns.moment_opt("delivered")?,
-        read: [opened, answered].into_iter().flatten().min(),
-        arrived: columns.moment_opt("arrived")?,
-        expected: columns.moment_opt("expected")?,
-    };
-    Ok((columns.parsed("transfer")?, copy))
-}
-
-/// Needs every key of the person.
-pub(crate) fn held_person(columns: &Columns<'_>, keys: &Keychain) -> Result<HeldPerson, Unread> {
-    let pseudonym: String = columns.get("patient")?;
-    Ok(HeldPerson {
-        number: keys.person(columns.table(), &pseudonym)?,
-        readable: columns.count::<u64>("readable")? > 0,
-        messages: columns.count("messages")?,
-        copies: columns.count("copies")?,
-        entries: columns.count("entries")?,
-        questions: columns.count("questions")?,
-        pseudonym,
-    })
-}
-
-/// Copies with their transfers.
-pub(crate) fn reported(
-    transfers: Vec<(TransferId, ReportedTransfer)>,
-    copies: Vec<(TransferId, ReportedCopy)>,
-) -> Vec<ReportedTransfer> {
-    let mut by_transfer: BTreeMap<_, Vec<ReportedCopy>> = BTreeMap::new();
-    for (transfer, copy) in copies {
-        by_transfer.entry(transfer.0).or_default().push(copy);
-    }
-    let with_copies = |(id, transfer): (TransferId, ReportedTransfer)| ReportedTransfer {
-        copies: by_transfer.remove(&id.0).unwrap_or_default(),
-        ..transfer
-    };
-    transfers.into_iter().map(with_copies).collect()
-}
-
-/// Adds a row of `what`, `state`, `transport`, `n` and `oldest` to the figures.
-pub(crate) fn add_figure(figures: &mut Figures, columns: &Columns<'_>) -> Result<(), Corrupt> {
-    let count = columns.count("n")?;
-    match columns.get::<String>("what")?.as_str() {
-        "accepted" => figures.accepted = count,
-        "refused" => figures.refused = count,
-        "held" => figures.held = count,
-        "open" => figures.holds_open = count,
-        "overdue" => figures.holds_overdue = count,
-        "unread" => {
-            let Some(oldest) = columns.moment_opt("oldest")? else { return Ok(()) };
-            let kind: RecipientKind = columns.parsed("state")?;
-            match figures.unread.iter_mut().find(|(known, _)| *known == kind) {
-                Some((_, known)) => *known = oldest.min(*known),
-                None => figures.unread.push((kind, oldest)),
-            }
-        }
-        // A copy whose endpoint is damaged waits for a person, and the log names it.
-        _ if columns.get::<Option<String>>("transport")?.is_none() => {}
-        _ => figures.deliveries.push(DeliveryFigure {
-            state: columns.parsed("state")?,
-            transport: columns.parsed("transport")?,
-            count,
-            oldest: columns.moment("oldest")?,
-        }),
-    }
-    Ok(())
 }

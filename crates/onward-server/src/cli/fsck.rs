@@ -1,6 +1,7 @@
 //! `onward fsck`: whether everything in the store adds up, and whether it is the store that signed what was kept elsewhere.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::fs::ReadDir;
 use std::path::Path;
 
 use clap::Args;
@@ -9,6 +10,9 @@ use onward_core::store::{Flaw, Store};
 use super::exit::{Exit, Failure, Outcome};
 use super::open::ConfigArgs;
 use super::terminal::{Style, Terminal, plain};
+
+/// Checkpoints of the folder that are compared at once, so that years of them take no more memory than these.
+const AT_ONCE: usize = 1_000;
 
 /// Accounts for every accepted message and checks every rule that the store's rows must keep among themselves. It reads
 /// in one snapshot and changes nothing; a gateway may be serving meanwhile. A store that lost its newest commits, by a failover or an
@@ -65,26 +69,50 @@ pub(super) async fn run(command: &Fsck, terminal: &mut Terminal) -> Outcome {
     Ok(Exit::answer(whole))
 }
 
-/// What the folder says against the store. One that cannot be read says something as well: nobody knows whether commits are lost.
+/// What the folder says against the store: checkpoints that this store has never made, so that commits before them are lost or it is another
+/// store. A folder that cannot be read says something as well: nobody knows whether commits are lost.
 async fn against(folder: &Path, store: &dyn Store) -> Result<Option<Flaw>, Failure> {
-    // Read before the store's own: one that is made meanwhile is among those as well.
-    match kept_in(folder) {
-        Ok(kept) => foreign(store, kept).await,
-        Err(error) => {
-            let rule = "audit.checkpoint_folder can be read, so that a store that lost commits is found out";
-            Ok(Some(Flaw { rule, count: 1, example: format!("{}: {error}", folder.display()) }))
+    let (mut count, mut first): (u64, Option<String>) = (0, None);
+    let mut files = None;
+    loop {
+        // Read before the store's own: one that is made meanwhile is among those as well.
+        let kept = match next_of(folder, &mut files) {
+            Ok(kept) => kept,
+            Err(error) => {
+                let rule = "audit.checkpoint_folder can be read, so that a store that lost commits is found out";
+                return Ok(Some(Flaw { rule, count: 1, example: format!("{}: {error}", folder.display()) }));
+            }
+        };
+        if kept.is_empty() {
+            break;
+        }
+        let own = store.checkpoints_of(kept.iter().filter_map(|(_, text)| size_of(text)).collect()).await?;
+        let own: HashSet<&str> = own.iter().map(|own| signed(&own.note)).collect();
+        for (name, _) in kept.into_iter().filter(|(_, text)| !own.contains(text.as_str())) {
+            count += 1;
+            first = Some(first.map_or(name.clone(), |first| first.min(name)));
         }
     }
+    let rule =
+        "every checkpoint of audit.checkpoint_folder was made by this store, so that no commit before it is lost";
+    Ok(first.map(|example| Flaw { rule, count, example }))
 }
 
-/// The checkpoints of the folder by name, each without its signatures.
-fn kept_in(folder: &Path) -> std::io::Result<BTreeMap<String, String>> {
-    let mut kept = BTreeMap::new();
-    for file in std::fs::read_dir(folder)? {
+/// The next checkpoints of the folder with their names, each without its signatures; none when these were all.
+fn next_of(folder: &Path, files: &mut Option<ReadDir>) -> std::io::Result<Vec<(String, String)>> {
+    let files = match files {
+        Some(files) => files,
+        None => files.insert(std::fs::read_dir(folder)?),
+    };
+    let mut kept = Vec::new();
+    for file in files {
         let name = file?.file_name().to_string_lossy().into_owned();
         if name.starts_with("checkpoint-") && name.ends_with(".txt") {
             let note = std::fs::read_to_string(folder.join(&name))?;
-            kept.insert(name, signed(&note).to_owned());
+            kept.push((name, signed(&note).to_owned()));
+        }
+        if kept.len() == AT_ONCE {
+            break;
         }
     }
     Ok(kept)
@@ -95,32 +123,59 @@ fn signed(note: &str) -> &str {
     note.split_once("\n\n").map_or(note, |(text, _)| text)
 }
 
-/// Checkpoints that this store has never made: commits before them are lost, or it is another store.
-async fn foreign(store: &dyn Store, mut kept: BTreeMap<String, String>) -> Result<Option<Flaw>, Failure> {
-    if kept.is_empty() {
-        return Ok(None);
-    }
-    let checkpoints = store.checkpoints().await?;
-    let own: HashSet<&str> = checkpoints.iter().map(|own| signed(&own.note)).collect();
-    kept.retain(|_, text| !own.contains(text.as_str()));
-    let rule =
-        "every checkpoint of audit.checkpoint_folder was made by this store, so that no commit before it is lost";
-    Ok(kept.first_key_value().map(|(first, _)| Flaw { rule, count: kept.len() as u64, example: first.clone() }))
+/// How many entries a checkpoint is about: its second line (C2SP tlog-checkpoint).
+fn size_of(signed: &str) -> Option<u64> {
+    signed.lines().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use onward_core::audit::StoredCheckpoint;
+
     use super::*;
     use crate::cli::hold::tests::{DISCHARGE, accepted, json, onward};
+
+    /// Makes `kept` the folder of checkpoints of the gateway in this folder.
+    fn configure(folder: &Path) {
+        let config = folder.join("gateway.toml");
+        let text = std::fs::read_to_string(&config).expect("readable");
+        std::fs::write(&config, format!("{text}[audit]\ncheckpoint_folder = \"kept\"\n")).expect("written");
+    }
+
+    #[tokio::test]
+    async fn every_checkpoint_of_the_folder_is_compared_however_many_they_are() {
+        let (folder, app, _) = accepted(DISCHARGE).await;
+        configure(folder.path());
+        let kept = folder.path().join("kept");
+        std::fs::create_dir(&kept).expect("made");
+        let note = |size: u64, root: &str, by: &str| format!("onward/R9Z\n{size}\n{root}\n\n\u{2014} {by} c2lnbmVk\n");
+        for size in [0, 1] {
+            let own = StoredCheckpoint { size, note: note(size, "own", "onward/R9Z") };
+            assert_eq!(app.gateway.store().put_checkpoint(own).await, Ok(true));
+        }
+        // Who has cosigned it since makes no other checkpoint of it.
+        let write = |name: &str, text: &str| std::fs::write(kept.join(name), text).expect("written");
+        write("checkpoint-1.txt", &note(1, "own", "witness.example"));
+        let (outcome, out) = onward(folder.path(), "fsck --json").await;
+        assert_eq!((outcome, json(&out)["flaws"].as_array().map(Vec::len)), (Ok(Exit::Done), Some(0)), "{out}");
+        // Of the same size and another root, of a size that is not there, and not a checkpoint at all.
+        for n in 0..AT_ONCE {
+            write(&format!("checkpoint-b{n:04}.txt"), &note(n as u64 % 3, "another", "onward/R9Z"));
+        }
+        write("checkpoint-c.txt", "torn");
+        let (outcome, out) = onward(folder.path(), "fsck --json").await;
+        let flaws = &json(&out)["flaws"];
+        assert_eq!((outcome, flaws.as_array().map(Vec::len)), (Ok(Exit::No), Some(1)), "{out}");
+        let found = (flaws[0]["count"].as_u64(), flaws[0]["example"].as_str());
+        assert_eq!(found, (Some(AT_ONCE as u64 + 1), Some("checkpoint-b0000.txt")), "{out}");
+    }
 
     #[tokio::test]
     async fn a_folder_that_cannot_be_read_is_told_and_loses_no_report() {
         let (folder, _app, _) = accepted(DISCHARGE).await;
         // A folder in the place of a checkpoint is unreadable to whoever runs this.
         std::fs::create_dir_all(folder.path().join("kept/checkpoint-1.txt")).expect("made");
-        let config = folder.path().join("gateway.toml");
-        let text = std::fs::read_to_string(&config).expect("readable");
-        std::fs::write(&config, format!("{text}[audit]\ncheckpoint_folder = \"kept\"\n")).expect("written");
+        configure(folder.path());
         let (outcome, out) = onward(folder.path(), "fsck --json").await;
         let checkup = json(&out);
         assert_eq!((outcome, checkup["accepted"].as_u64()), (Ok(Exit::No), Some(1)), "{out}");

@@ -249,6 +249,14 @@ pub(crate) async fn checkpoints_only_grow(store: Shared) {
     assert_eq!(store.put_checkpoint(other).await, Ok(false));
     assert_eq!(store.latest_checkpoint().await, Ok(Some(checkpoint(9))));
     assert_eq!(store.checkpoints().await, Ok(vec![checkpoint(0), checkpoint(5), checkpoint(9)]));
+    for (asked, found) in [
+        (vec![], vec![]),
+        (vec![4, u64::MAX], vec![]),
+        (vec![5], vec![checkpoint(5)]),
+        (vec![9, 3, 0, 9], vec![checkpoint(0), checkpoint(9)]),
+    ] {
+        assert_eq!(store.checkpoints_of(asked).await, Ok(found));
+    }
 }
 
 pub(crate) async fn the_log_is_read_in_parts(store: Shared) {

@@ -151,6 +151,12 @@ pub(super) async fn checkpoints(c: &Client) -> Result<Vec<StoredCheckpoint>, Fai
     session::all(c, "SELECT size, note FROM checkpoints ORDER BY size", &[]).await?.iter().map(checkpoint).collect()
 }
 
+pub(super) async fn checkpoints_of(c: &Client, sizes: &[u64]) -> Result<Vec<StoredCheckpoint>, Failure> {
+    let sizes: Vec<i64> = sizes.iter().copied().map(stored_count).collect();
+    let sql = "SELECT size, note FROM checkpoints WHERE size = ANY($1) ORDER BY size";
+    session::all(c, sql, &[&sizes]).await?.iter().map(checkpoint).collect()
+}
+
 fn checkpoint(row: &Row) -> Result<StoredCheckpoint, Failure> {
     Ok(rows::checkpoint(&Columns::of("checkpoints", row))?)
 }

@@ -103,13 +103,18 @@ pub(super) async fn lock_successors(c: &Client, accepted: &[&Acceptance]) -> Res
         }
     }
     let sql = "SELECT t.id FROM unnest($1::text[], $2::text[]) AS u(sender, named)
-         JOIN transfers t ON t.sender = u.sender AND t.awaits = u.named ORDER BY t.id FOR UPDATE OF t";
+         JOIN transfers t ON t.sender = u.sender AND t.awaits = u.named ORDER BY t.id FOR NO KEY UPDATE OF t";
     Ok(!session::all(c, sql, &[&senders, &named]).await?.is_empty())
 }
 
 /// Locks a transfer, so that nothing that it waits for comes before this transaction has ended, and is not seen.
+///
+/// The order of locks, so that two who decide about one transfer never wait for each other: the transfer, then its hold, then copies; of
+/// versions the later before the earlier, and the transfers of all of them before any copy. `log_head` is the last lock of all. Whoever
+/// adds a copy or an alert, which names the transfer, need not wait for this lock. A transfer that comes after what replaces it gives
+/// later versions their numbers, against this order; a deadlock is tried again.
 pub(super) async fn lock(c: &Client, transfer: TransferId) -> Result<(), Failure> {
-    session::execute(c, "SELECT 1 FROM transfers WHERE id = $1 FOR UPDATE", &[&transfer.0]).await.map(drop)
+    session::execute(c, "SELECT 1 FROM transfers WHERE id = $1 FOR NO KEY UPDATE", &[&transfer.0]).await.map(drop)
 }
 
 /// Refuses what was prepared before its place among the versions was known: what it replaces has come meanwhile, or what replaces it,
@@ -147,13 +152,13 @@ pub(super) async fn come_late<'j>(
         return Ok(());
     }
     let earlier = earlier_versions(work.client(), transfer).await?;
+    for id in &earlier {
+        end_transfer(work.client(), *id, late.why, &late.reason, at).await?;
+    }
     if !in_use(work.client(), &earlier).await?.live_ones_end(endings) {
         return Err(Failure::Overtaken);
     }
     end_copies(work, endings, at).await?;
-    for id in earlier {
-        end_transfer(work.client(), id, late.why, &late.reason, at).await?;
-    }
     Ok(())
 }
 
@@ -199,11 +204,11 @@ pub(super) async fn void<'j>(
     work.needs_every_copy()?;
     join_to_end(work.client(), transfer, voided.joins, at).await?;
     let earlier = earlier_versions(work.client(), transfer).await?;
+    for id in &earlier {
+        end_transfer(work.client(), *id, EndReason::Void, &voided.reason, at).await?;
+    }
     if !in_use(work.client(), &earlier).await?.all_end(&voided.endings) {
         return Err(Failure::Overtaken);
-    }
-    for id in earlier {
-        end_transfer(work.client(), id, EndReason::Void, &voided.reason, at).await?;
     }
     end_copies(work, &voided.endings, at).await?;
     Ok(())
@@ -257,13 +262,13 @@ pub(super) async fn supersede<'j>(
     at: Timestamp,
 ) -> Result<(), Failure> {
     let earlier = earlier_versions(work.client(), transfer).await?;
+    for id in &earlier {
+        end_transfer(work.client(), *id, EndReason::Superseded, "a later version took its place", at).await?;
+    }
     if !in_use(work.client(), &earlier).await?.live_ones_end(endings) {
         return Err(Failure::Overtaken);
     }
     end_copies(work, endings, at).await?;
-    for id in earlier {
-        end_transfer(work.client(), id, EndReason::Superseded, "a later version took its place", at).await?;
-    }
     Ok(())
 }
 
@@ -365,13 +370,13 @@ pub(super) async fn take_back<'j>(work: &mut Work<'j>, back: &'j TakeBack) -> Re
         }
         join_to_end(work.client(), back.transfer, back.joins, back.at).await?;
         let earlier = earlier_versions(work.client(), back.transfer).await?;
-        let line: Vec<_> = earlier.iter().copied().chain([back.transfer]).collect();
+        // They are used only while a later one stands in for them, or may yet; now none does.
+        for id in &earlier {
+            end_transfer(work.client(), *id, why, &back.reason, back.at).await?;
+        }
+        let line: Vec<_> = earlier.into_iter().chain([back.transfer]).collect();
         if !in_use(work.client(), &line).await?.all_end(&back.endings) {
             return Err(Failure::Overtaken);
-        }
-        // They are used only while a later one stands in for them, or may yet; now none does.
-        for id in earlier {
-            end_transfer(work.client(), id, why, &back.reason, back.at).await?;
         }
     }
     if back.whole.is_none() {

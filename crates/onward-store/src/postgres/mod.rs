@@ -520,6 +520,10 @@ impl Store for PostgresStore {
         self.read((), |c, ()| audit::checkpoints(c).boxed()).await
     }
 
+    async fn checkpoints_of(&self, sizes: Vec<u64>) -> Result<Vec<StoredCheckpoint>, StoreError> {
+        self.read(sizes, |c, sizes| audit::checkpoints_of(c, sizes).boxed()).await
+    }
+
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
         self.read((), |c, ()| audit::latest_checkpoint(c).boxed()).await
     }

@@ -35,6 +35,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0018_resending.sql"),
     include_str!("../../schema/postgres/0019_in_force.sql"),
     include_str!("../../schema/postgres/0020_rare_words.sql"),
+    include_str!("../../schema/postgres/0021_looks.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 6;

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::work::Work;
-use super::{DIALECT, deliveries, session, transfers};
+use super::{DIALECT, deliveries, lifecycle, session, transfers};
 use crate::columns::Columns;
 use crate::sealing::Keychain;
 use crate::stored::micros;
@@ -24,6 +24,17 @@ pub(super) struct Taken {
 }
 
 pub(super) async fn take<'j>(work: &mut Work<'j>, taken: &'j Taken) -> Result<bool, Failure> {
+    // Notices change the transfer, which is locked before its copies.
+    let transfer = if taken.notices.is_empty() {
+        None
+    } else {
+        let sql = "SELECT transfer FROM deliveries WHERE id = $1";
+        let found = session::first(work.client(), sql, &[&taken.step.delivery.0]).await?;
+        let row = found.ok_or_else(|| Failure::corrupt("deliveries", "transfer"))?;
+        let transfer = Columns::of("deliveries", &row).parsed("transfer")?;
+        lifecycle::lock(work.client(), transfer).await?;
+        Some(transfer)
+    };
     if let Some(transition) = &taken.transition
         && !deliveries::transition(work, transition).await?
     {
@@ -31,12 +42,7 @@ pub(super) async fn take<'j>(work: &mut Work<'j>, taken: &'j Taken) -> Result<bo
     }
     lock(work.client(), taken.step.delivery).await?;
     insert(work.client(), &taken.step).await?;
-    if !taken.notices.is_empty() {
-        let found =
-            session::first(work.client(), "SELECT transfer FROM deliveries WHERE id = $1", &[&taken.step.delivery.0])
-                .await?;
-        let row = found.ok_or_else(|| Failure::corrupt("deliveries", "transfer"))?;
-        let transfer = Columns::of("deliveries", &row).parsed("transfer")?;
+    if let Some(transfer) = transfer {
         let origin = transfers::origin(work.client(), transfer, taken.step.at).await?;
         for notice in &taken.notices {
             work.queue(&origin, notice);

@@ -5,26 +5,25 @@
 mod cluster;
 mod encrypted;
 mod failover;
+mod locking;
 mod passing;
+mod plans;
 mod sealing;
 mod upgrading;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use onward_core::audit::{AuditQuery, AuditRow, AuditWord, StoredCheckpoint};
+use onward_core::audit::{AuditRow, AuditWord, StoredCheckpoint};
 use onward_core::state::DeliveryState;
 use onward_core::store::Store;
 use onward_core::store::retention::{BodyClass, Purged};
 use onward_core::store::{Acceptance, Accepted, AttemptEnd, AttemptOutcome, Flaw, Lease, StoreError};
 use onward_core::{Clock, DeliveryId, TransferId};
 
-use super::columns::numbered;
 use super::{LeaseClock, OpenError, PostgresSettings, PostgresStore};
 use crate::contract::{Shared, accept_new, acceptance, at, keys, log, patient, row};
-use crate::sealing::Keychain;
 use cluster::Cluster;
 
 struct FixedClock;
@@ -232,69 +231,6 @@ async fn nodes_that_start_at_once_make_one_store() {
     assert!(matches!(newer, Err(OpenError::Newer { found: 1000, .. })), "{newer:?}");
 }
 
-/// A start asks for them: with a plan that knows no parameter they are found by an index of their own.
-#[tokio::test]
-async fn rare_words_of_the_log_are_found_by_their_indexes() {
-    let Some(cluster) = cluster::shared() else { return };
-    let url = cluster.database();
-    let store = node(&url, LeaseClock::Database).await;
-    cluster.tamper(
-        &url,
-        "INSERT INTO audit_log (position, id, recorded, word, leaf, event)
-         SELECT n, 'e' || n, n, CASE n % 1000 WHEN 7 THEN 'configure' WHEN 8 THEN 'alarm' ELSE 'read' END, '', ''
-         FROM generate_series(0, 19999) n;
-         ANALYZE audit_log",
-    );
-    let keys = Keychain::new(Arc::clone(&store.shared.vault));
-    for (word, index) in [(AuditWord::Configure, "audit_log_configured"), (AuditWord::Alarm, "audit_log_alarms")] {
-        let first = AuditQuery { words: vec![word], limit: 1_000, ..AuditQuery::default() };
-        for query in [AuditQuery { after: Some((at(9), 9)), ..first.clone() }, first] {
-            let (sql, values) = crate::query::audit(&query, &keys, &super::DIALECT);
-            let given = vec!["9"; values.len()].join(", ");
-            let plan = cluster.tamper(
-                &url,
-                &format!(
-                    "SET plan_cache_mode = force_generic_plan; PREPARE asked AS {}; EXPLAIN EXECUTE asked({given})",
-                    numbered(&sql)
-                ),
-            );
-            let plan = plan.join("\n");
-            assert!(plan.contains(index) && !plan.contains("Sort"), "{word}: {plan}");
-        }
-    }
-}
-
-/// Every node asks every ten seconds: what is history is not read again and again.
-#[tokio::test]
-async fn what_needs_a_person_is_found_by_indexes_that_leave_history_out() {
-    let Some(cluster) = cluster::shared() else { return };
-    let url = cluster.database();
-    let store: Shared = Arc::new(node(&url, LeaseClock::Database).await);
-    accept_new(&store, acceptance(1)).await;
-    cluster.tamper(
-        &url,
-        "INSERT INTO deliveries SELECT copy.* FROM deliveries d, generate_series(1, 20000) n,
-             LATERAL jsonb_populate_record(d, jsonb_build_object('id', gen_random_uuid(), 'sequence', 1000 + n,
-                 'kind', 'covering-practice', 'created', d.created - n * 10000000000, 'changed', d.created - n * 10000000000,
-                 'state', CASE n % 10 WHEN 0 THEN 'failed' WHEN 1 THEN 'sent' WHEN 2 THEN 'rejected' ELSE 'received' END)) copy;
-         ANALYZE deliveries; ANALYZE holds; ANALYZE transfers; ANALYZE alerts",
-    );
-    let bounds = crate::query::alerts::bounds(at(0), &crate::contract::alerting::deadlines());
-    let given = bounds.map(|bound| bound.to_string()).join(", ");
-    let asked = crate::query::alerts::concerns(&super::DIALECT);
-    let plan = cluster.tamper(
-        &url,
-        &format!("SET plan_cache_mode = force_generic_plan; PREPARE asked AS {asked}; EXPLAIN EXECUTE asked({given})"),
-    );
-    let plan = plan.join("\n");
-    for index in ["deliveries_failed", "deliveries_unreceived", "deliveries_unacknowledged", "deliveries_figures"] {
-        assert!(plan.contains(index), "{index}: {plan}");
-    }
-    // All of these copies are one transfer's: the copies `k` of a held transfer are found by that, and here they are all.
-    assert!(!plan.contains("Seq Scan on deliveries d"), "{plan}");
-    assert!(plan.matches("changed > (").count() >= 3, "each leaves history out: {plan}");
-}
-
 #[tokio::test]
 async fn a_checkup_misses_what_the_log_names_and_what_was_counted() {
     let Some(((cluster, url), store)) = fresh_shared().await else { return };
@@ -323,45 +259,6 @@ async fn a_checkup_misses_what_the_log_names_and_what_was_counted() {
         }
         before = flaws;
     }
-}
-
-/// A list behind NOT IN is looked through for each row once it is long: with 42,000 messages no rule ended in time.
-#[tokio::test]
-async fn fsck_looks_nothing_up_for_each_row_and_has_the_time_that_it_takes() {
-    let Some(cluster) = cluster::shared() else { return };
-    let url = cluster.database();
-    let store = node(&url, LeaseClock::Database).await;
-    cluster.tamper(
-        &url,
-        "INSERT INTO transfers (id, sender, client_id, message_id, event, received, reply, changed, body_sha256, response)
-         SELECT gen_random_uuid(), 'RXH', 'c', n, 'e', n, '', n, '', '' FROM generate_series(1, 20000) n;
-         INSERT INTO deliveries (id, sequence, transfer, month, lane, sender, kind, recipient, recipient_name, transport, endpoint,
-             state, version, attempts, body_bytes, acknowledgement_awaited, basis, created, changed, disclosure)
-         SELECT gen_random_uuid(), t.received * 2 + n, t.id, 202003, 'l', 'RXH', 'care-home', 'VM1AB', '', 'inbox', '{}',
-             'awaiting-collection', 1, 1, 0, true, '', 0, 0, '' FROM transfers t, generate_series(0, 1) n;
-         INSERT INTO audit_log (position, id, recorded, word, transfer, leaf, event)
-         SELECT received - 1, id, 0, 'accept', id, '', '' FROM transfers;
-         INSERT INTO audit_log (position, id, recorded, word, delivery, leaf, event)
-         SELECT 19998 + sequence, id, 0, 'disclose', id, '', '' FROM deliveries;
-         ANALYZE transfers; ANALYZE deliveries; ANALYZE audit_log",
-    );
-    use crate::checkup::{RULES, SIZES, TRANSFERS};
-    let whole = ["places", "sizes", "sizes", "sizes"].into_iter().zip([TRANSFERS].into_iter().chain(SIZES));
-    for (rule, sql) in RULES.iter().chain(super::checkup::OWN).copied().chain(whole) {
-        let plan = cluster.tamper(&url, &format!("EXPLAIN {sql}")).join("\n");
-        assert!(plan.contains("rows=") && !plan.contains("SubPlan"), "{rule}: {plan}");
-    }
-    let after = store
-        .read((), |c, ()| {
-            async move {
-                super::checkup::run(c).await?;
-                let row = super::session::first(c, "SHOW statement_timeout", &[]).await?.expect("a setting");
-                Ok(row.get::<_, String>(0))
-            }
-            .boxed()
-        })
-        .await;
-    assert_eq!(after.as_deref(), Ok("1h"), "what is checked may take as long as it takes");
 }
 
 #[tokio::test]
@@ -446,43 +343,6 @@ async fn a_legal_hold_that_is_placed_while_a_month_goes_holds() {
     holder.batch_execute("COMMIT").await.expect("committed");
     assert_eq!(purge.await.expect("it ran"), Ok(Purged { removed: 0, kept: 1, dropped: false }));
     assert!(other.rendition(copy).await.expect("readable").is_some());
-}
-
-#[tokio::test]
-async fn what_stays_of_a_month_is_found_by_what_makes_it_stay() {
-    let Some(cluster) = cluster::shared() else { return };
-    let url = cluster.database();
-    node(&url, LeaseClock::Database).await;
-    cluster.tamper(
-        &url,
-        "INSERT INTO transfers (id, sender, client_id, message_id, event, received, patient, reply, changed, body_sha256, response)
-         SELECT gen_random_uuid(), 'RXH', 'c', n, 'e', n, n, '', n, '', '' FROM generate_series(1, 20000) n;
-         INSERT INTO deliveries (id, sequence, transfer, month, lane, sender, patient, kind, recipient, recipient_name, transport,
-             endpoint, state, version, attempts, body_bytes, acknowledgement_awaited, basis, created, changed, disclosure)
-         SELECT gen_random_uuid(), received, id, 202003, 'l', 'RXH', patient, 'care-home', 'VM1AB', '', 'inbox', '{}',
-             CASE received % 500 WHEN 1 THEN 'queued' WHEN 2 THEN 'awaiting-collection' ELSE 'received' END,
-             1, 1, 0, true, '', received, 0, '' FROM transfers;
-         CREATE TABLE message_bodies_202003 PARTITION OF message_bodies FOR VALUES IN (202003);
-         CREATE TABLE rendition_bodies_202003 PARTITION OF rendition_bodies FOR VALUES IN (202003);
-         INSERT INTO message_bodies (transfer, month, media_type, body) SELECT id, 202003, '', '' FROM transfers;
-         INSERT INTO rendition_bodies (delivery, month, media_type, body) SELECT id, 202003, '', '' FROM deliveries;
-         INSERT INTO legal_holds (id, patient, reason, placed_by, placed) VALUES (gen_random_uuid(), '7', '', 'Cy', 0);
-         ANALYZE",
-    );
-    for class in BodyClass::ALL {
-        let asked = super::purge::months(*class, super::purge::Which::Before).replace("$1", "202004");
-        let plan = cluster.tamper(&url, &format!("EXPLAIN {asked}")).join("\n");
-        let scanned =
-            ["SubPlan", "Seq Scan on transfers", "Seq Scan on deliveries"].iter().find(|text| plan.contains(**text));
-        assert_eq!(scanned, None, "{class}: {plan}");
-        let counted = cluster.tamper(&url, &asked);
-        assert_eq!(counted.len(), 1, "{counted:?}");
-        let kept = match class {
-            BodyClass::Messages => "1",
-            BodyClass::Renditions => "81",
-        };
-        assert!(counted[0].ends_with(kept), "{class}: {counted:?}");
-    }
 }
 
 #[tokio::test]

@@ -147,12 +147,15 @@ pub(super) async fn insert_hold(
     Ok(())
 }
 
-/// The transfer of an open hold that is as it was seen, and is locked.
+/// The transfer of an open hold that is as it was seen, both locked: first the transfer ([`lifecycle::lock`]).
 async fn open_as_seen(c: &Client, hold: HoldId, seen: &HoldSeen) -> Result<Option<TransferId>, Failure> {
-    let sql = "SELECT transfer, decided = $2 AS is_seen FROM holds WHERE id = $1 AND closed IS NULL FOR UPDATE";
+    let of = "SELECT transfer FROM holds WHERE id = $1 AND closed IS NULL";
+    let Some(row) = session::first(c, of, &[&hold.0]).await? else { return Ok(None) };
+    let transfer = Columns::of("holds", &row).parsed("transfer")?;
+    lifecycle::lock(c, transfer).await?;
+    let sql = "SELECT decided = $2 AS is_seen FROM holds WHERE id = $1 AND closed IS NULL FOR UPDATE";
     let Some(row) = session::first(c, sql, &[&hold.0, &seen.mark()]).await? else { return Ok(None) };
-    let columns = Columns::of("holds", &row);
-    if columns.flag("is_seen")? { Ok(Some(columns.parsed("transfer")?)) } else { Err(Failure::Overtaken) }
+    if Columns::of("holds", &row).flag("is_seen")? { Ok(Some(transfer)) } else { Err(Failure::Overtaken) }
 }
 
 /// Closes an open hold that is as it was seen, and gives its transfer.
@@ -192,11 +195,8 @@ pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) 
     if let Some(joins) = release.replaces {
         work.needs_every_copy()?;
         join(work.client(), transfer, joins, release.at).await?;
-    } else {
-        lifecycle::lock(work.client(), transfer).await?;
-        if lifecycle::come_since(work.client(), transfer).await?.is_some() {
-            return Err(Failure::Overtaken);
-        }
+    } else if lifecycle::come_since(work.client(), transfer).await?.is_some() {
+        return Err(Failure::Overtaken);
     }
     lifecycle::supersede(work, transfer, &release.endings, release.at).await?;
     if !release.taken_back.is_empty() {

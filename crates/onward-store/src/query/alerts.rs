@@ -11,6 +11,8 @@ use crate::stored::{micros, micros_of as span};
 pub(super) const HISTORY: i64 = 30 * 24 * 3_600 * 1_000_000;
 /// Refusals are looked for among copies that are not older: no index knows when a copy was refused. Microseconds of 90 days.
 const REFUSED_LATEST: i64 = 3 * HISTORY;
+/// Whoever is expected later than this after the message has an index of their own (`transfers_far_ahead`). Microseconds of 7 days.
+pub(crate) const FAR_AHEAD: i64 = 7 * 24 * 3_600 * 1_000_000;
 
 /// A home's copy, or notice, that nobody has opened or answered; that a system could not process it is nobody's answer.
 fn unopened() -> String {
@@ -24,8 +26,11 @@ fn unopened() -> String {
 const STOPS: &str = "d.notice_why IN ('superseded', 'withdrawn', 'null-and-void', 'recalled')";
 /// A practice's or pharmacy's notice that lies in its inbox or has not left. What was sent has its receipt awaited, what its system has
 /// is in its own lists, and what failed is told as that.
-fn unopened_elsewhere(states: &str) -> String {
-    format!("d.kind {ANOTHER} AND d.opened IS NULL AND d.ended IS NULL AND d.state IN ({states}) AND {STOPS}")
+fn unopened_elsewhere() -> String {
+    format!(
+        "d.kind {ANOTHER} AND d.notice_of IS NOT NULL AND d.opened IS NULL AND d.ended IS NULL
+         AND d.state IN ('queued', 'awaiting-collection') AND {STOPS}"
+    )
 }
 
 /// A recipient of such a kind has declined the person.
@@ -63,12 +68,12 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
         format!(
             "SELECT {kind} AS kind, d.id AS subject, {step} AS step, d.transfer, d.sender, d.id AS delivery, d.recipient,
                  CAST(NULL AS UUID) AS hold, CAST(NULL AS TEXT) AS subscription, {since} AS since
-             FROM deliveries d {from} WHERE {condition}"
+             FROM {from} WHERE {condition}"
         )
     };
-    let once = "CAST(1 AS BIGINT)";
+    let (once, copies) = ("CAST(1 AS BIGINT)", "deliveries d");
     let since_changed = |kind: &str, condition: &str| {
-        of_copy(kind, once, "d.changed", "", &format!("{condition} AND d.changed > {now} - {HISTORY}"))
+        of_copy(kind, once, "d.changed", copies, &format!("{condition} AND d.changed > {now} - {HISTORY}"))
     };
     // Who is expected at no known time may come now.
     let expected = format!("coalesce(t.expected, t.received) - {ahead}");
@@ -77,20 +82,18 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
         format!("CASE WHEN {expected} > {waited} THEN {expected} ELSE {waited} END")
     };
     let climbs = |due: &str| format!("{due} > {now} - {HISTORY} AND {due} + (s.step - 1) * {pace} <= {now}");
-    let steps = |of: &str| {
-        format!(
-            "{} transfers t ON t.id = {of}.transfer
-             CROSS JOIN (SELECT CAST(1 AS BIGINT) AS step UNION ALL SELECT 2 UNION ALL SELECT 3) s",
-            dialect.ordered_join
-        )
-    };
+    let join = dialect.ordered_join;
+    let steps = "CROSS JOIN (SELECT CAST(1 AS BIGINT) AS step UNION ALL SELECT 2 UNION ALL SELECT 3) s";
+    let with_steps = |of: &str| format!("{join} transfers t ON t.id = {of}.transfer {steps}");
     let stop = format!("d.created + {grace}");
     // Of a summary the arrival tells when; who has a notice may act on what it takes back already.
-    let of_home = format!("CASE WHEN d.notice_of IS NULL THEN {} ELSE {stop} END", due("d.created"));
+    let of_summary = due("d.created");
+    let of_home = format!("CASE WHEN d.notice_of IS NULL THEN {of_summary} ELSE {stop} END");
     let of_hold = due("h.opened");
+    // An older copy is told only where the person comes later still, and so more than `FAR_AHEAD` after its message.
+    let older = format!("{now} - {HISTORY} - {FAR_AHEAD} - {grace}");
     // Practices and pharmacies are not open at all hours: they have the time of an acknowledgement, and nobody above them is called.
     let late = format!("d.created + {acknowledgement}");
-    let elsewhere = |condition: &str| of_copy("'notice-unread'", once, &late, "", condition);
     // The index of transports and states finds what was refused.
     let refused =
         format!("{} AND d.state = 'rejected' AND d.created > {now} - {REFUSED_LATEST}", dialect.any_transport);
@@ -105,19 +108,35 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
             "CASE WHEN d.notice_of IS NULL THEN 'unread-before-arrival' ELSE 'notice-unread' END",
             "s.step",
             &of_home,
-            &steps("d"),
-            &format!("{unopened} AND (d.notice_of IS NULL OR {STOPS}) AND {}", climbs(&of_home)),
+            &format!("{copies} {}", with_steps("d")),
+            &format!(
+                "{unopened} AND d.created > {older} AND d.created <= {now} - {grace}
+                 AND (d.notice_of IS NULL OR {STOPS}) AND {}",
+                climbs(&of_home)
+            ),
         ),
-        // Two arms, each by its index: what has not left, and what lies in an inbox.
-        elsewhere(&format!(
-            "{} AND d.state = 'queued' AND d.created > {now} - {HISTORY} AND d.created <= {now} - {acknowledgement}",
-            unopened_elsewhere("'queued', 'failed'")
-        )),
-        elsewhere(&format!(
-            "{} AND d.state = 'awaiting-collection' AND d.changed > {now} - {HISTORY} AND d.changed <= {now}
-             AND {late} <= {now}",
-            unopened_elsewhere("'awaiting-collection', 'received'")
-        )),
+        of_copy(
+            "'unread-before-arrival'",
+            "s.step",
+            &of_summary,
+            &format!("transfers t {join} {copies} ON d.transfer = t.id {steps}"),
+            &format!(
+                "t.expected > t.received + {FAR_AHEAD} AND t.expected > {now} - {HISTORY} + {ahead}
+                 AND t.expected <= {now} + {ahead}
+                 AND {unopened} AND d.created <= {older} AND d.notice_of IS NULL AND {}",
+                climbs(&of_summary)
+            ),
+        ),
+        of_copy(
+            "'notice-unread'",
+            once,
+            &late,
+            copies,
+            &format!(
+                "{} AND d.created > {now} - {HISTORY} - {acknowledgement} AND d.created <= {now} - {acknowledgement}",
+                unopened_elsewhere()
+            ),
+        ),
         since_changed("'receipt-missing'", &format!("{UNRECEIVED} AND d.changed <= {now} - {receipt}")),
         since_changed(
             "'acknowledgement-missing'",
@@ -139,7 +158,7 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
             "SELECT 'held-before-arrival', h.id, s.step, h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id,
                  CAST(NULL AS TEXT), {of_hold}
              FROM holds h {} WHERE h.closed IS NULL AND t.expected IS NOT NULL AND {NOTHING_AT_HOME} AND {}",
-            steps("h"),
+            with_steps("h"),
             climbs(&of_hold)
         ),
         format!(
@@ -191,7 +210,7 @@ pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 8] {
 pub(crate) fn settle() -> String {
     let (unopened, unprocessed) = (unopened(), unprocessed("d."));
     let (declined, care_declined) = (declined(HOME), declined(ANOTHER));
-    let elsewhere = unopened_elsewhere("'queued', 'awaiting-collection'");
+    let elsewhere = unopened_elsewhere();
     format!(
         "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL AND kind <> 'organisation-closed'
              AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL

@@ -12,7 +12,7 @@ use crate::columns::Columns;
 use crate::query;
 use crate::rows::{self, AUDIT};
 use crate::sealing::sealed_entry;
-use crate::stored::{micros, stored_count};
+use crate::stored::{json, micros, stored_count};
 
 /// Appends rows at the end of the log, within the caller's transaction. The position is taken from the log
 /// itself and not from memory: commands of another process append to it too, and what is rolled back must
@@ -100,6 +100,15 @@ pub(super) fn put_checkpoint(c: &Keyed<'_>, checkpoint: &StoredCheckpoint) -> Re
 
 pub(super) fn checkpoints(c: &Keyed<'_>) -> Result<Vec<StoredCheckpoint>, Failure> {
     c.prepare_cached("SELECT size, note FROM checkpoints ORDER BY size")?.query_and_then([], checkpoint)?.collect()
+}
+
+pub(super) fn checkpoints_of(c: &Keyed<'_>, sizes: &[u64]) -> Result<Vec<StoredCheckpoint>, Failure> {
+    let sizes: Vec<i64> = sizes.iter().copied().map(stored_count).collect();
+    c.prepare_cached(
+        "SELECT size, note FROM checkpoints WHERE size IN (SELECT value FROM json_each(?1)) ORDER BY size",
+    )?
+    .query_and_then([json(&sizes)], checkpoint)?
+    .collect()
 }
 
 fn checkpoint(row: &Row<'_>) -> Result<StoredCheckpoint, Failure> {

@@ -505,6 +505,10 @@ impl Store for SqliteStore {
         self.read(audit::checkpoints).await
     }
 
+    async fn checkpoints_of(&self, sizes: Vec<u64>) -> Result<Vec<StoredCheckpoint>, StoreError> {
+        self.read(move |c| audit::checkpoints_of(c, &sizes)).await
+    }
+
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
         self.read(audit::latest_checkpoint).await
     }

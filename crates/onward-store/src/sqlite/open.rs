@@ -46,6 +46,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0021_resending.sql"),
     include_str!("../../schema/sqlite/0022_in_force.sql"),
     include_str!("../../schema/sqlite/0023_rare_words.sql"),
+    include_str!("../../schema/sqlite/0024_looks.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

@@ -155,8 +155,7 @@ async fn best(store: &dyn Store, wanted: &Wanted) -> Result<String, Failure> {
         Wanted::Index(index) if *index < largest => {}
         _ => return newest(store).await,
     }
-    let checkpoints = store.checkpoints().await?;
-    let Some(own) = checkpoints.into_iter().find(|stored| stored.size == largest) else { return newest(store).await };
+    let Some(own) = store.checkpoints_of(vec![largest]).await?.pop() else { return newest(store).await };
     let lines = cosignatures.iter().filter(|kept| kept.size == largest).map(|kept| kept.line.as_str());
     Ok(with_cosignatures(&own.note, lines))
 }

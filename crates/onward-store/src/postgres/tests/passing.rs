@@ -3,12 +3,12 @@
 use super::*;
 
 /// Somebody else's connections to a database.
-async fn others(url: &str) -> PostgresStore {
+pub(super) async fn others(url: &str) -> PostgresStore {
     node(url, LeaseClock::Database).await
 }
 
 /// Returns when so many wait for locks in this database.
-async fn until_waiting(cluster: &Cluster, url: &str, count: usize) {
+pub(super) async fn until_waiting(cluster: &Cluster, url: &str, count: usize) {
     let waiting =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while cluster.tamper(url, waiting) != [count.to_string()] {
