@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -33,17 +34,29 @@ use onward_tests::message::{self, fresh};
 use onward_tests::world::load;
 
 /// A clock that the test turns.
-pub(crate) struct Turned(Mutex<Timestamp>);
+pub(crate) struct Turned {
+    now: Mutex<Timestamp>,
+    /// Whoever asks next from another thread than this finds it broken.
+    breaks_beside: Mutex<Option<ThreadId>>,
+}
 
 impl Turned {
     pub(crate) fn later(&self, seconds: i64) {
-        *self.0.lock().expect("whole") += SignedDuration::from_secs(seconds);
+        *self.now.lock().expect("whole") += SignedDuration::from_secs(seconds);
+    }
+
+    /// Breaks once, for whoever asks from another thread than this one: of a test in one thread, the embedded store's writer.
+    pub(crate) fn break_once_beside(&self) {
+        *self.breaks_beside.lock().expect("whole") = Some(std::thread::current().id());
     }
 }
 
 impl Clock for Turned {
     fn now(&self) -> Timestamp {
-        *self.0.lock().expect("whole")
+        let here = std::thread::current().id();
+        let broken = self.breaks_beside.lock().expect("whole").take_if(|own| *own != here);
+        assert_eq!(broken, None, "a fault of the program");
+        *self.now.lock().expect("whole")
     }
 }
 
@@ -221,7 +234,7 @@ impl Bench {
         onward_server::store_keys::add_key(&folder.path().join("store.key"), SystemClock.now()).expect("a key");
         let mut config = load(&file);
         config.alerts.tell_homes = tell_homes;
-        let clock = Arc::new(Turned(Mutex::new(at(now))));
+        let clock = Arc::new(Turned { now: Mutex::new(at(now)), breaks_beside: Mutex::default() });
         let (letters, partner) = (Arc::new(Letters::default()), Arc::new(Partner::default()));
         let as_clock = || Arc::clone(&clock) as Arc<dyn Clock>;
         let gateway = Gateway::new(Parts {
@@ -311,7 +324,7 @@ impl Bench {
     }
 
     fn turn(&self, to: &str) {
-        *self.clock.0.lock().expect("whole") = at(to);
+        *self.clock.now.lock().expect("whole") = at(to);
     }
 
     pub(crate) fn later(&self, seconds: i64) {

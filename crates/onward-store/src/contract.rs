@@ -53,6 +53,7 @@ macro_rules! every_contract {
             a_copy_is_leased_to_one,
             claims_at_once_never_share_a_copy,
             what_is_about_to_be_sent_is_told_with_its_lease,
+            a_copy_of_which_nothing_can_be_told_hinders_no_other,
             an_expired_lease_is_fenced_off,
             a_late_end_counts_while_nobody_else_claimed,
             a_retry_waits_for_its_moment,
