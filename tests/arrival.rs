@@ -12,7 +12,7 @@ use onward_core::audit::Agent;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::directory::{DirectoryEntry, Hub};
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::alerts::{AlertKind, Channel};
+use onward_core::store::alerts::{AlertKind, Channel, Concern, NewAlert};
 use onward_core::store::{Resend, TransferRecord};
 use onward_core::transport::{
     InboxTransport, Mailbox, MeshMessage, Notifier, Outbound, SendError, Sent, Telling, Transport,
@@ -735,6 +735,85 @@ async fn a_notice_to_stop_that_nobody_opens_is_escalated() {
     bench.gateway.open(&home, notice, Form::Document, None).await.expect("audited").expect("read");
     bench.gateway.alert_once().await.expect("looked");
     assert!(bench.open_alerts().await.is_empty(), "it is read");
+}
+
+#[tokio::test]
+async fn background_work_that_falls_again_and_again_is_told_to_operations_until_it_stands() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let background = bench.gateway.background();
+    let fall = |times: u32| {
+        for _ in 0..times {
+            background.fell("dispatcher");
+            background.begins("dispatcher");
+        }
+    };
+    fall(2);
+    bench.later(60);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0), "it stands");
+    fall(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1));
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["operations@onward.example"]);
+    let letter = &letters["operations@onward.example"];
+    for told in ["falls again and again", "2026-11-13T09:00:00Z", "dispatcher (3 times)"] {
+        assert!(letter.contains(told), "{told}: {letter}");
+    }
+    bench.later(3_600 - 1);
+    fall(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    bench.later(3_600 - 1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0), "it is told");
+    assert_eq!(bench.open_alerts().await, [(AlertKind::BackgroundFallen, 1)]);
+    bench.later(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    assert!(bench.open_alerts().await.is_empty(), "it has stood for an hour");
+    fall(3);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1), "and falls once more");
+    assert_eq!(bench.addressed(), ["operations@onward.example"]);
+    // A node of an older version clears it at each of its looks.
+    let (kind, nobody) = (AlertKind::BackgroundFallen, uuid::Uuid::nil());
+    assert_eq!(bench.gateway.store().clear_alert(kind, nobody, bench.clock.now()).await, Ok(true));
+    bench.later(3_600 - 1);
+    fall(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(0), "nobody is told of it every few seconds");
+    bench.later(1);
+    assert_eq!(bench.gateway.alert_once().await, Ok(1), "but within the hour");
+}
+
+#[tokio::test]
+async fn that_background_work_fell_before_a_start_is_over_when_it_has_stood_for_an_hour() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let raised = async |before: i64| {
+        let at = bench.clock.now() - SignedDuration::from_secs(before);
+        let concern = Concern {
+            kind: AlertKind::BackgroundFallen,
+            step: 1,
+            transfer: None,
+            sender: "Y99900".parse().expect("a code"),
+            delivery: None,
+            recipient: None,
+            hold: None,
+            subscription: None,
+            since: at,
+        };
+        let alert = NewAlert { id: uuid::Uuid::new_v4(), concern, at, notifications: Vec::new(), audit: Vec::new() };
+        assert_eq!(bench.gateway.store().raise_alert(alert).await, Ok(true));
+    };
+    let is_open = async || {
+        assert_eq!(bench.gateway.alert_once().await, Ok(0));
+        !bench.open_alerts().await.is_empty()
+    };
+    raised(1).await;
+    bench.later(3_600 - 1);
+    assert!(is_open().await);
+    bench.later(1);
+    assert!(!is_open().await);
+    // What is raised later is another node's: that knows when it is over.
+    raised(0).await;
+    bench.later(24 * 3_600 - 1);
+    assert!(is_open().await);
+    bench.later(1);
+    assert!(!is_open().await, "that node may be gone");
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ impl Running {
             patience,
             stopped.clone(),
         ));
-        let mut tasks = Tasks::new(Arc::clone(&app.background), stopped);
+        let mut tasks = Tasks::new(Arc::clone(gateway.background()), stopped);
         if let Some(tls) = &tls {
             let gateway = Arc::clone(&gateway);
             tasks.keep("tls-exchanges", tls, move |tls, stop| {
@@ -292,7 +292,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
                 witnesses: app.witnessing.standing(),
                 shipped: app.witnessing.shipped(),
                 syslog,
-                background: app.background.standing(),
+                background: app.gateway.background().standing(),
             };
             ([(header::CONTENT_TYPE, kind)], crate::metrics::page(&figures, &standing, now)).into_response()
         }
@@ -305,7 +305,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 
 async fn ready(app: Arc<App>, told: String) -> (StatusCode, String) {
     match app.gateway.store().ready().await {
-        Ok(()) => (StatusCode::OK, with_fallen(told, &app.background.down())),
+        Ok(()) => (StatusCode::OK, with_fallen(told, &app.gateway.background().down())),
         Err(error) => {
             tracing::error!(%error, "not ready");
             (StatusCode::SERVICE_UNAVAILABLE, "the store cannot commit\n".to_owned())

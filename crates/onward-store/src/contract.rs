@@ -188,6 +188,7 @@ macro_rules! every_contract {
             a_notice_to_stop_that_nobody_opens_climbs_its_ladder,
             a_notice_to_stop_that_has_not_left_is_a_concern_until_it_fails,
             what_no_row_tells_is_cleared_by_who_knows,
+            that_background_work_falls_ends_by_who_stands_again_or_after_a_day,
             a_home_is_told_of_what_waits_where_that_is_asked_for,
             a_notification_is_due_until_it_has_ended,
         );
