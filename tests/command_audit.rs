@@ -146,6 +146,8 @@ const STUCK: &[Row] = &[
     ("recall {copy} --by Ada --reason r --yes", Exit::Done, &[DECIDED, ASKED_ABOUT]),
     ("recall {unknown} --by Ada --reason r --yes", Exit::No, &[]),
     ("hold release {hold} --reason r --by Ada --recipients-agreed-with-ward care-home", Exit::Done, &[TRACED, PREVIEWED]),
+    ("hold release {hold} --reason r --by Ada --recipients-agreed-with-ward care-home --yes", Exit::No, &[TRACED, PREVIEWED]),
+    ("hold release {hold} --held-for deceased --reason r --by Ada --yes", Exit::No, &["rest/update U8 - operator>onward"]),
     ("hold release {hold} --reason r --by Ada --yes", Exit::No, &[TRACED, "rest/update U8 - operator>onward patient"]),
     ("hold release {unknown} --reason r --by Ada --yes", Exit::No, &[]),
     ("hold reroute {hold} --care-home VMH01 --reason r --by Ada --yes", Exit::No, &["rest/update U8 - operator>onward"]),

@@ -136,6 +136,36 @@ async fn a_fault_of_ours_in_one_attempt_is_that_copys_alone() {
     assert_eq!(in_state(&copies, DeliveryState::Received), 2);
 }
 
+#[tokio::test]
+async fn a_copy_of_which_nothing_can_be_told_is_not_sent_and_the_others_are() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let transfer = bench.accept().await;
+    // What would leave is told within the claim, where the store writes.
+    bench.clock.break_once_beside();
+    bench.gateway.dispatch_due().await.expect("the claim is well");
+    let copies = copies(bench.gateway.store().as_ref(), transfer).await;
+    let failed: Vec<_> = copies.iter().filter(|copy| copy.state == DeliveryState::Failed).collect();
+    assert_eq!(failed.len(), 1, "{copies:?}");
+    let why = failed[0].reason.as_deref().unwrap_or_default();
+    assert!(why.contains("a fault of this gateway") && why.contains("nothing has left"), "{why}");
+    let places = (in_state(&copies, DeliveryState::Received), in_state(&copies, DeliveryState::AwaitingCollection));
+    assert_eq!(places, (1, 3), "the others are sent");
+    let came: Vec<_> = bench.partner.came.lock().expect("whole").iter().map(|outbound| outbound.delivery).collect();
+    assert!(came.len() == 1 && came[0] != failed[0].id, "what is not told does not leave: {came:?}");
+    let (id, now) = (failed[0].id, bench.clock.now());
+    let entries = bench.gateway.store().audit_entries(0, 1_000).await.expect("readable");
+    let of_it = entries.iter().filter(|entry| entry.columns.delivery.as_deref() == Some(id.to_string().as_str()));
+    let words: Vec<_> = of_it.map(|entry| entry.columns.word.clone()).collect();
+    assert!(
+        words.iter().any(|word| word == "delivery-failed") && !words.iter().any(|word| word == "intend"),
+        "{words:?}"
+    );
+    let again = bench.gateway.store().requeue(id, Resend::Retry, "Ada Wells", "mended", now, Vec::new()).await;
+    assert_eq!(again, Ok(true));
+    bench.gateway.dispatch_due().await.expect("the store is well");
+    assert_eq!(in_state(&self::copies(bench.gateway.store().as_ref(), transfer).await, DeliveryState::Received), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_hangs_has_not_all_places_whatever_the_addresses_behind_it() {
     let bench = Bench::with_one_host_for_practices("2026-11-13T09:00:00Z", 2).await;

@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod alarms;
 mod answers;
 mod architecture;
 mod arrival;
@@ -53,6 +54,7 @@ mod recalls;
 mod reconcile;
 mod redaction;
 mod renewal;
+mod reports;
 mod restart;
 mod room;
 mod scanning;
@@ -60,6 +62,7 @@ mod search;
 mod seen;
 mod serving;
 mod slow;
+mod starts;
 mod submit;
 mod subscriptions;
 mod syslog;

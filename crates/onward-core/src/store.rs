@@ -79,6 +79,8 @@ pub struct Lease {
     pub token: u64,
     /// This attempt's number, from 1.
     pub attempt: u32,
+    /// What the claim's intent says of it is committed. False where saying it failed by a fault of the program: it must not be sent.
+    pub told: bool,
 }
 
 /// What became of an attempt.
@@ -294,7 +296,7 @@ pub trait Store:
     /// Leases queued copies that are due, in the order of their lane (patient or transfer, recipient, kind): a copy that
     /// is queued, or that somebody is still sending, holds back the younger ones. Nothing is leased for a paused recipient.
     /// An expired lease may be claimed anew; its old token then completes nothing. What the claim's intent says of each lease
-    /// is committed with it.
+    /// is committed with it; one of which it fails to say anything is leased untold, and the others are not hindered.
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError>;
 
     /// Makes leases last longer; `false` where the token is no longer the copy's (fenced off), or the copy's attempt has ended.

@@ -80,6 +80,15 @@ impl Gateway {
         let now = self.clock.now();
         self.store.settle_alerts(now).await?;
         let mut raised = 0;
+        // First, and told at once: what falls may be this look, further below.
+        match self.watch_background(now).await {
+            Ok(true) => {
+                raised += 1;
+                self.tell_due().await?;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "whether background work needs a person could not be kept"),
+        }
         for concern in self.store.concerns(now, self.settings.alerts.deadlines).await? {
             let (kind, subject) = (concern.kind, concern.subject());
             match self.raise(concern).await {
@@ -145,6 +154,7 @@ impl Gateway {
         };
         let detail = match (concern.subscription, concern.kind, &concern.recipient) {
             (Some(id), ..) => format!("{detail}; subscription {id}"),
+            (None, AlertKind::BackgroundFallen, _) => format!("{detail}{}", self.troubled_here()),
             (None, AlertKind::OrganisationClosed, Some(ods)) => format!("{detail}; organisation {ods}"),
             _ => detail,
         };
@@ -325,6 +335,14 @@ impl Gateway {
                         concern.sender
                     );
                 }
+                if concern.kind == AlertKind::BackgroundFallen {
+                    let (since, here) = (concern.since, self.troubled_here());
+                    let _ = writeln!(
+                        text,
+                        "It has been so since {since}{here}. It begins again each time; what it does is late. `/readyz` and \
+                         `onward_background_faults_total` of each node name what falls, the log of the process where (`a panic`)."
+                    );
+                }
                 if concern.kind == AlertKind::MailboxUnreadable {
                     let since = concern.since;
                     let _ = writeln!(
@@ -451,6 +469,7 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::ReceiptMissing => "Nothing has said that a discharge arrived",
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
         AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
+        AlertKind::BackgroundFallen => "Background work of the gateway falls again and again",
         AlertKind::MailboxUnreadable => "Our MESH mailbox cannot be read, or has a message that cannot be collected",
         AlertKind::OrganisationClosed => "An organisation of the directory has closed, and nothing new is sent there",
     }

@@ -140,12 +140,16 @@ impl Gateway {
         AttemptEnd { delivery: record.id, token: lease.token, outcome, at, audit }
     }
 
-    /// The end of an attempt in which this gateway itself failed (a panic): a person's, for the next one would end so too. Nothing of the
-    /// content is read for its entry, in case that was it.
+    /// The end of an attempt in which this gateway itself failed (a panic), or that was not begun because it could not say what would
+    /// leave: a person's, for the next one would end so too. Nothing of the content is read for its entry, in case that was it.
     fn broken_off(&self, lease: &Lease) -> AttemptEnd {
         let record = &lease.delivery;
-        let reason = "the attempt broke off by a fault of this gateway; it may have arrived".to_owned();
-        tracing::error!(delivery = %record.id, attempt = lease.attempt, "an attempt broke off by a fault of this gateway");
+        let reason = match lease.told {
+            true => "the attempt broke off by a fault of this gateway; it may have arrived",
+            false => "the attempt was not begun, by a fault of this gateway; nothing has left",
+        };
+        let reason = reason.to_owned();
+        tracing::error!(delivery = %record.id, attempt = lease.attempt, reason, "an attempt broke off by a fault of this gateway");
         let entry = AuditEntry {
             success: false,
             transfer: Some(record.transfer),

@@ -54,6 +54,25 @@ pub enum Choice {
     },
 }
 
+impl Choice {
+    /// Whether this sends a transfer that is held for this reason although the reason is still there: a decision of who has seen it.
+    #[must_use]
+    pub fn sends_despite(&self, reason: HoldReason) -> bool {
+        let mut decided = Decided::default();
+        self.add_to(&mut decided, reason).is_ok()
+            && (decided.sends_despite(reason) || !decided.agreed(reason).is_empty())
+    }
+
+    fn add_to(&self, decided: &mut Decided, reason: HoldReason) -> Result<(), NotDecidable> {
+        match self {
+            Self::Release { agreed_recipients } => decided.release(reason, agreed_recipients),
+            Self::Reroute { care_home, registered_practice } => {
+                decided.reroute(reason, care_home.clone(), registered_practice.clone())
+            }
+        }
+    }
+}
+
 /// A copy that is queued, or would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
@@ -195,13 +214,7 @@ impl Gateway {
             serde_json::from_str(&held.decided).map_err(|_| StoreError::Corrupt("holds.decided".to_owned()))?;
         let reason = held.hold.reason;
         let is_other = choice.is_some_and(|(_, held_for)| held_for != reason);
-        let said = match choice.filter(|_| !is_other) {
-            None => Ok(()),
-            Some((Choice::Release { agreed_recipients }, _)) => decided.release(reason, agreed_recipients),
-            Some((Choice::Reroute { care_home, registered_practice }, _)) => {
-                decided.reroute(reason, care_home.clone(), registered_practice.clone())
-            }
-        };
+        let said = choice.filter(|_| !is_other).map_or(Ok(()), |(choice, _)| choice.add_to(&mut decided, reason));
         let walk = match said {
             _ if is_other => Walk::nothing(Released::StillHeld(HoldCause::new(reason, held.hold.detail.clone()))),
             Ok(()) => self.walk_again(&held, &decided, decider.request_id).await?,

@@ -12,6 +12,7 @@ pub mod answer;
 pub mod arrivals;
 pub mod attend;
 pub mod audit_search;
+pub mod background;
 pub mod beforehand;
 pub mod breaker;
 pub mod checklist;
@@ -160,6 +161,7 @@ pub struct Gateway {
     pub(crate) looks: mailbox::Looks,
     /// Alerts that an older version beside this one clears.
     pub(crate) lately: alerts::Lately,
+    pub(crate) background: Arc<background::Background>,
     pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
     pub(crate) hook: Option<Arc<dyn Hook>>,
     pub(crate) scanner: Option<Arc<dyn Scanner>>,
@@ -234,6 +236,7 @@ impl Gateway {
             mailbox: parts.mailbox,
             looks: mailbox::Looks::default(),
             lately: alerts::Lately::default(),
+            background: Arc::new(background::Background::new(Arc::clone(&parts.clock))),
             notifiers: parts.notifiers,
             hook: parts.hook,
             scanner: parts.scanner,

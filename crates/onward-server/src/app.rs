@@ -37,7 +37,6 @@ use crate::auth::first_uses::FirstUses;
 use crate::auth::key_source::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KeySource};
 use crate::auth::limit::Limits;
 use crate::auth::refusals::Refusals;
-use crate::background::Background;
 use crate::config::{Config, PdsMode, Retry, StoreUrl, TokenIssuer, Traces};
 use crate::forwarding::Forwarding;
 use crate::pages::{Archives, Previews};
@@ -88,8 +87,6 @@ pub struct App {
     pub(crate) forwarding: Option<Arc<Forwarding>>,
     /// Who vouches for the audit log.
     pub witnessing: Arc<Witnessing>,
-    /// What is done beside requests, where this process serves.
-    pub(crate) background: Arc<Background>,
 }
 
 /// Whether this process is the one that serves the store.
@@ -253,7 +250,6 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         forwarding: Forwarding::new(config, http_config(config, None, config.audit.syslog_ca_file.as_deref(), false)?)?
             .map(Arc::new),
         witnessing: Arc::new(Witnessing::new(config, http(config, None, None, false)?)),
-        background: Arc::default(),
     })
 }
 

@@ -1,13 +1,13 @@
 //! Background work that ends by a fault of ours (a panic) begins again after a pause: what it does is in the store, so that a new
-//! beginning is what a start of the process would be. Meanwhile `/readyz` names it and stays 200; `/metrics` counts. The listeners have no second
-//! beginning: without them the process ends.
+//! beginning is what a start of the process would be. Meanwhile `/readyz` names it and stays 200; `/metrics` counts; what falls again and
+//! again is told (`onward_gateway::background`). The listeners have no second beginning: without them the process ends.
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use onward_gateway::background::Background;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -15,68 +15,31 @@ use tokio::time::Instant;
 /// How long work that fell waits before it begins again, and at most, for it doubles: what fell at once may do so again.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
-/// The background work of this process.
-#[derive(Debug, Default)]
-pub(crate) struct Background(Mutex<BTreeMap<&'static str, Work>>);
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Work {
-    faults: u64,
-    is_down: bool,
-}
-
-/// One kind of work, how often it has fallen since the start, and whether it is down.
-pub(crate) type Fallen = (&'static str, u64, bool);
-
-impl Background {
-    /// All kinds that were begun.
-    pub(crate) fn standing(&self) -> Vec<Fallen> {
-        self.lock().iter().map(|(name, work)| (*name, work.faults, work.is_down)).collect()
-    }
-
-    /// Those that wait to begin again.
-    pub(crate) fn down(&self) -> Vec<&'static str> {
-        self.lock().iter().filter(|(_, work)| work.is_down).map(|(name, _)| *name).collect()
-    }
-
-    /// Does this work until it ends by itself, as it does when `stop` turns true.
-    async fn keep<F: Future<Output = ()>>(
-        &self,
-        [first, longest]: [Duration; 2],
-        name: &'static str,
-        mut stop: watch::Receiver<bool>,
-        work: impl Fn(watch::Receiver<bool>) -> F,
-    ) {
-        let mut pause = first;
-        loop {
-            self.set(name, |work| work.is_down = false);
-            let began = Instant::now();
-            if AssertUnwindSafe(async { work(stop.clone()).await }).catch_unwind().await.is_ok() {
-                return;
-            }
-            self.set(name, |work| *work = Work { faults: work.faults + 1, is_down: true });
-            if began.elapsed() > longest {
-                pause = first;
-            }
-            tracing::error!(
-                work = name,
-                pause = pause.as_secs(),
-                "background work fell, and begins again after a pause"
-            );
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
-            }
-            pause = (pause * 2).min(longest);
+/// Does this work until it ends by itself, as it does when `stop` turns true.
+async fn keep<F: Future<Output = ()>>(
+    background: &Background,
+    [first, longest]: [Duration; 2],
+    name: &'static str,
+    mut stop: watch::Receiver<bool>,
+    work: impl Fn(watch::Receiver<bool>) -> F,
+) {
+    let mut pause = first;
+    loop {
+        background.begins(name);
+        let began = Instant::now();
+        if AssertUnwindSafe(async { work(stop.clone()).await }).catch_unwind().await.is_ok() {
+            return;
         }
-    }
-
-    fn set(&self, name: &'static str, change: impl FnOnce(&mut Work)) {
-        change(self.lock().entry(name).or_default());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Work>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        background.fell(name);
+        if began.elapsed() > longest {
+            pause = first;
+        }
+        tracing::error!(work = name, pause = pause.as_secs(), "background work fell, and begins again after a pause");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        pause = (pause * 2).min(longest);
     }
 }
 
@@ -104,7 +67,8 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let (background, own, stop) = (Arc::clone(&self.background), Arc::clone(own), self.stop.clone());
-        self.begun.spawn(async move { background.keep(PAUSE, name, stop, |stop| work(Arc::clone(&own), stop)).await });
+        self.begun
+            .spawn(async move { keep(&background, PAUSE, name, stop, |stop| work(Arc::clone(&own), stop)).await });
     }
 
     /// All that was begun.
@@ -117,11 +81,17 @@ impl Tasks {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use onward_core::SystemClock;
+
     use super::*;
+
+    fn begun() -> Arc<Background> {
+        Arc::new(Background::new(Arc::new(SystemClock)))
+    }
 
     #[tokio::test]
     async fn work_that_panics_is_told_and_begins_again() {
-        let (background, (stop, stopped)) = (Arc::new(Background::default()), watch::channel(false));
+        let (background, (stop, stopped)) = (begun(), watch::channel(false));
         let (begun, runs) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Notify::new()));
         let work = {
             let (begun, runs) = (Arc::clone(&begun), Arc::clone(&runs));
@@ -136,7 +106,7 @@ mod tests {
         };
         let keeping = tokio::spawn({
             let background = Arc::clone(&background);
-            async move { background.keep([Duration::from_millis(1); 2], "dispatcher", stopped, work).await }
+            async move { keep(&background, [Duration::from_millis(1); 2], "dispatcher", stopped, work).await }
         });
         runs.notified().await;
         assert_eq!(background.standing(), [("dispatcher", 3, false)]);
@@ -148,11 +118,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_down_is_told_until_it_runs_and_waits_for_no_pause_when_everything_ends() {
-        let (background, (stop, stopped)) = (Arc::new(Background::default()), watch::channel(false));
+        let (background, (stop, stopped)) = (begun(), watch::channel(false));
         let keeping = tokio::spawn({
             let background = Arc::clone(&background);
             let hour = Duration::from_secs(3_600);
-            async move { background.keep([hour; 2], "alerts", stopped, |_| async { panic!("a fault") }).await }
+            async move { keep(&background, [hour; 2], "alerts", stopped, |_| async { panic!("a fault") }).await }
         });
         while background.down().is_empty() {
             tokio::task::yield_now().await;

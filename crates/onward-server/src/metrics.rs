@@ -9,11 +9,11 @@ use onward_core::store::Figures;
 use onward_core::store::alerts::AlertKind;
 use onward_core::store::retention::BodyClass;
 use onward_core::store::subscriptions::SubscriptionStatus;
+use onward_gateway::background::Fallen;
 use onward_gateway::breaker::OpenEndpoint;
 use onward_gateway::mailbox::Standing as Mailbox;
 use onward_gateway::organisations::Standing as Organisations;
 
-use crate::background::Fallen;
 use crate::witnessing::Standing as WitnessStanding;
 
 /// The page.

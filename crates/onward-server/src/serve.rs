@@ -42,7 +42,7 @@ pub struct Running {
     pub operations_address: std::net::SocketAddr,
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
-    tasks: JoinSet<()>,
+    tasks: Tasks,
 }
 
 impl Running {
@@ -107,7 +107,7 @@ impl Running {
             patience,
             stopped.clone(),
         ));
-        let mut tasks = Tasks::new(Arc::clone(&app.background), stopped);
+        let mut tasks = Tasks::new(Arc::clone(gateway.background()), stopped);
         if let Some(tls) = &tls {
             let gateway = Arc::clone(&gateway);
             tasks.keep("tls-exchanges", tls, move |tls, stop| {
@@ -137,12 +137,15 @@ impl Running {
             gateway.checkpoint_until(Arc::clone(&signing_key), every, stop)
         });
         tracing::info!(%address, %operations_address, hardening = %posture, "serving");
-        Ok(Self { app, address, operations_address, stop, listeners, tasks: tasks.begun() })
+        Ok(Self { app, address, operations_address, stop, listeners, tasks })
     }
 
     /// Exports traces as well.
     fn export(&mut self, ended: Ended, traces: &Traces, http: HttpClient) {
-        self.tasks.spawn(ended.export_until(http, traces.clone(), self.stop.subscribe()));
+        let traces = traces.clone();
+        self.tasks.keep("traces", &Arc::new(ended), move |ended, stop| {
+            ended.export_until(http.clone(), traces.clone(), stop)
+        });
     }
 
     /// Waits until a listener ends that nobody has told to: nobody can ask for anything then.
@@ -153,7 +156,8 @@ impl Running {
     /// Lets open requests and attempts finish, and ends; what takes longer than [`DRAIN`] is broken off, as a crash would.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
-        let ended = tokio::join!(finished(&mut self.listeners, DRAIN), finished(&mut self.tasks, DRAIN));
+        let mut tasks = self.tasks.begun();
+        let ended = tokio::join!(finished(&mut self.listeners, DRAIN), finished(&mut tasks, DRAIN));
         if ended != (true, true) {
             tracing::warn!("stopped before everything had finished");
         }
@@ -288,7 +292,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
                 witnesses: app.witnessing.standing(),
                 shipped: app.witnessing.shipped(),
                 syslog,
-                background: app.background.standing(),
+                background: app.gateway.background().standing(),
             };
             ([(header::CONTENT_TYPE, kind)], crate::metrics::page(&figures, &standing, now)).into_response()
         }
@@ -301,7 +305,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 
 async fn ready(app: Arc<App>, told: String) -> (StatusCode, String) {
     match app.gateway.store().ready().await {
-        Ok(()) => (StatusCode::OK, with_fallen(told, &app.background.down())),
+        Ok(()) => (StatusCode::OK, with_fallen(told, &app.gateway.background().down())),
         Err(error) => {
             tracing::error!(%error, "not ready");
             (StatusCode::SERVICE_UNAVAILABLE, "the store cannot commit\n".to_owned())

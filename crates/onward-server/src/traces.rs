@@ -25,7 +25,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span, SpanData, SpanProcessor};
 use prost::Message as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tracing::Subscriber;
 use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -73,7 +73,8 @@ impl SpanProcessor for Queue {
 
 /// Spans that have ended and are not exported yet.
 pub struct Ended {
-    receiver: mpsc::Receiver<SpanData>,
+    /// One exporter at a time.
+    receiver: Mutex<mpsc::Receiver<SpanData>>,
     dropped: Arc<AtomicU64>,
     resource: Resource,
     _provider: SdkTracerProvider,
@@ -106,7 +107,7 @@ where
         .with_level(false)
         // Nothing but the spans that are made to be told: neither log lines nor what libraries note.
         .with_filter(filter_fn(|of| of.target() == TRACES));
-    (layer.boxed(), Ended { receiver, dropped, resource, _provider: provider })
+    (layer.boxed(), Ended { receiver: Mutex::new(receiver), dropped, resource, _provider: provider })
 }
 
 fn sampler(traces: &Traces) -> Sampler {
@@ -119,8 +120,9 @@ fn sampler(traces: &Traces) -> Sampler {
 }
 
 impl Ended {
-    /// Exports until `stop` turns true, and then what is left, as far as the collector takes it in time.
-    pub(crate) async fn export_until(self, http: HttpClient, traces: Traces, stop: watch::Receiver<bool>) {
+    /// Exports until `stop` turns true, and then what is left, as far as the collector takes it in time. What an exporter that fell had
+    /// taken out is lost; what came since waits for the next.
+    pub(crate) async fn export_until(self: Arc<Self>, http: HttpClient, traces: Traces, stop: watch::Receiver<bool>) {
         let mut stopping = stop.clone();
         let too_late = async {
             let _ = stopping.wait_for(|stop| *stop).await;
@@ -132,7 +134,8 @@ impl Ended {
         }
     }
 
-    async fn export_all(mut self, http: HttpClient, traces: Traces, mut stop: watch::Receiver<bool>) {
+    async fn export_all(&self, http: HttpClient, traces: Traces, mut stop: watch::Receiver<bool>) {
+        let mut receiver = self.receiver.lock().await;
         let resource = ResourceAttributesWithSchema::from(&self.resource);
         let mut failing = false;
         loop {
@@ -143,7 +146,7 @@ impl Ended {
             loop {
                 let mut spans = Vec::new();
                 while spans.len() < BATCH
-                    && let Ok(span) = self.receiver.try_recv()
+                    && let Ok(span) = receiver.try_recv()
                 {
                     spans.push(span);
                 }
@@ -283,7 +286,60 @@ pub(crate) fn traceparent() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use onward_connect::egress::EgressHost;
+    use onward_connect::http::HttpConfig;
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_exporter_that_broke_off_leaves_what_comes_to_the_next() {
+        let (came, mut exports) = mpsc::unbounded_channel::<Bytes>();
+        let collector = axum::Router::new().fallback(move |body: Bytes| {
+            came.send(body).expect("the test listens");
+            async { StatusCode::OK }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move { axum::serve(listener, collector).await });
+        let http = HttpClient::new(&HttpConfig {
+            egress: vec![EgressHost { host: "127.0.0.1".to_owned(), internal: true }],
+            allow_plain_loopback: true,
+            system_roots: false,
+            ..HttpConfig::default()
+        })
+        .expect("a client");
+        let traces = Traces {
+            endpoint: format!("http://{address}/v1/traces").parse().expect("a URL"),
+            headers: Vec::new(),
+            gzip: false,
+            timeout: Duration::from_secs(60),
+            service_name: "onward".to_owned(),
+            resource: Vec::new(),
+            sampling: Sampling::All,
+            by_parent: true,
+        };
+        let (layer, ended) = start::<Registry>(&traces);
+        let _told = tracing::subscriber::set_default(Registry::default().with(layer));
+        let (stop, stopped) = watch::channel(false);
+        let ended = Arc::new(ended);
+        let begin = || tokio::spawn(Arc::clone(&ended).export_until(http.clone(), traces.clone(), stopped.clone()));
+        let mut exported = async |route: &str| {
+            drop(request(&Method::GET, route, &HeaderMap::new()));
+            let export = exports.recv().await.expect("the collector listens");
+            assert!(String::from_utf8_lossy(&export).contains(&format!("GET {route}")), "{export:?}");
+        };
+        let first = begin();
+        exported("/first").await;
+        first.abort();
+        assert!(first.await.is_err_and(|ended| ended.is_cancelled()));
+        let second = begin();
+        exported("/second").await;
+        stop.send(true).expect("it listens");
+        second.await.expect("it ends");
+    }
 
     #[test]
     fn a_parent_is_what_the_standard_calls_one() {

@@ -54,6 +54,7 @@ macro_rules! every_contract {
             a_copy_is_leased_to_one,
             claims_at_once_never_share_a_copy,
             what_is_about_to_be_sent_is_told_with_its_lease,
+            a_copy_of_which_nothing_can_be_told_hinders_no_other,
             an_expired_lease_is_fenced_off,
             a_late_end_counts_while_nobody_else_claimed,
             a_retry_waits_for_its_moment,
@@ -184,6 +185,7 @@ macro_rules! every_contract {
             what_waits_too_long_to_be_sent_is_told_once_for_each_recipient,
             what_a_system_refuses_needs_a_person_and_what_a_home_declines_its_ward,
             what_no_row_tells_is_cleared_by_who_knows,
+            that_background_work_falls_ends_by_who_stands_again_or_after_a_day,
             a_home_is_told_of_what_waits_where_that_is_asked_for,
             a_notification_is_due_until_it_has_ended,
         );

@@ -41,6 +41,8 @@ words!(
         AcknowledgementMissing = "acknowledgement-missing",
         /// A client's subscription was given up: its system is not called any more, and may not know.
         SubscriptionFailed = "subscription-failed",
+        /// Background work of a gateway falls again and again by a fault of ours: what it does is late, or is not done.
+        BackgroundFallen = "background-fallen",
         /// Our own MESH mailbox cannot be read, or has a message that cannot be collected: an answer or a discharge waits unseen.
         MailboxUnreadable = "mailbox-unreadable",
         /// ODS says that an organisation of the directory has closed: nothing new is sent there.
@@ -58,7 +60,10 @@ impl AlertKind {
     /// It is about a transfer, or something of one.
     #[must_use]
     pub fn is_of_transfer(self) -> bool {
-        !matches!(self, Self::SubscriptionFailed | Self::MailboxUnreadable | Self::OrganisationClosed)
+        !matches!(
+            self,
+            Self::SubscriptionFailed | Self::BackgroundFallen | Self::MailboxUnreadable | Self::OrganisationClosed
+        )
     }
 }
 
@@ -128,9 +133,9 @@ pub struct Concern {
     pub kind: AlertKind,
     /// Step of the escalation, from 1: the coordinator, the home, the ward; of a hold the ward, whoever runs the gateway, both.
     pub step: u32,
-    /// The transfer; none where it is about a subscription, the mailbox or an organisation.
+    /// The transfer; none where it is about a subscription, background work, the mailbox or an organisation.
     pub transfer: Option<TransferId>,
-    /// Who sent it, whose subscription it is, or, of the mailbox and of an organisation, the gateway's own.
+    /// Who sent it, whose subscription it is, or, of background work, the mailbox and an organisation, the gateway's own.
     pub sender: OdsCode,
     /// The copy.
     pub delivery: Option<DeliveryId>,
@@ -151,8 +156,8 @@ pub fn about_organisation(organisation: &OdsCode) -> Uuid {
 }
 
 impl Concern {
-    /// What it is about: the hold, else the copy, else the transfer, else the subscription, else the organisation; nil of the mailbox,
-    /// which is one.
+    /// What it is about: the hold, else the copy, else the transfer, else the subscription, else the organisation; nil of background work
+    /// and of the mailbox, which are one each.
     #[must_use]
     pub fn subject(&self) -> Uuid {
         let hold = self.hold.map(|id| id.0);

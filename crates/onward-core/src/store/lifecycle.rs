@@ -1,6 +1,7 @@
 //! What becomes of transfers after they were accepted: later versions, copies that are taken back, pauses.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -150,10 +151,11 @@ impl Intent {
         Self::new(|_| Vec::new())
     }
 
-    /// The rows of this lease.
+    /// The rows of this lease; `None` where the rule panics. It reads what is stored of one copy, and that must not end the claim of the
+    /// others, which would be claimed together with it again and again.
     #[must_use]
-    pub fn rows(&self, lease: &Lease) -> Vec<AuditRow> {
-        (self.0)(lease)
+    pub fn rows(&self, lease: &Lease) -> Option<Vec<AuditRow>> {
+        catch_unwind(AssertUnwindSafe(|| (self.0)(lease))).ok()
     }
 }
 

@@ -24,10 +24,10 @@ impl Lately {
         self.with(|raised| raised.get(&key).is_some_and(|at| now.duration_since(*at) < AGAIN))
     }
 
-    /// It is raised, by this node or another. What no row tells has its own clock (`mailbox/standing.rs`).
+    /// It is raised, by this node or another. Of the mailbox no row tells, and it has its own clock (`mailbox/standing.rs`).
     pub(super) fn raised(&self, concern: &Concern, now: Timestamp) {
-        use AlertKind::{CareDeclined, NoticeUnread, OrganisationClosed};
-        if !matches!(concern.kind, CareDeclined | NoticeUnread | OrganisationClosed) {
+        use AlertKind::{BackgroundFallen, CareDeclined, NoticeUnread, OrganisationClosed};
+        if !matches!(concern.kind, BackgroundFallen | CareDeclined | NoticeUnread | OrganisationClosed) {
             return;
         }
         self.with(|raised| {
@@ -38,6 +38,11 @@ impl Lately {
             }
             raised.insert(key(concern), now);
         });
+    }
+
+    /// It is over, as this process knows: if it is so again, it is told again, however soon.
+    pub(crate) fn over(&self, kind: AlertKind, subject: Uuid) {
+        self.with(|raised| raised.retain(|(of, about, _), _| (*of, *about) != (kind, subject)));
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<(AlertKind, Uuid, u32), Timestamp>) -> T) -> T {
@@ -80,6 +85,10 @@ mod tests {
         for other in [concern(AlertKind::NoticeUnread, 2, 1), concern(AlertKind::NoticeUnread, 1, 2)] {
             assert!(!lately.knows(&other, start));
         }
+        lately.over(AlertKind::NoticeUnread, Uuid::from_u128(2));
+        assert!(lately.knows(&one, start), "another is over");
+        lately.over(AlertKind::NoticeUnread, Uuid::from_u128(1));
+        assert!(!lately.knows(&one, start));
         // What every version knows is told whenever it is so.
         let failed = concern(AlertKind::DeliveryFailed, 1, 1);
         lately.raised(&failed, start);

@@ -113,8 +113,11 @@ impl<'g> Running<'g> {
             let gateway = self.gateway;
             self.attempts.push(Box::pin(async move {
                 // A fault in one attempt is that copy's alone: the others go on, and their ends are committed.
-                let attempt = AssertUnwindSafe(gateway.attempt(&lease)).catch_unwind().await;
-                let end = attempt.unwrap_or_else(|_| gateway.broken_off(&lease));
+                let attempt = match lease.told {
+                    true => AssertUnwindSafe(gateway.attempt(&lease)).catch_unwind().await.ok(),
+                    false => None,
+                };
+                let end = attempt.unwrap_or_else(|| gateway.broken_off(&lease));
                 (lease, end)
             }));
         }
@@ -194,8 +197,8 @@ impl<'g> Running<'g> {
                 if !kept {
                     tracing::warn!(delivery = %lease.delivery.id, "an attempt ended after its lease had passed to another worker");
                 }
-                // From the inbox nothing has left.
-                if !kept && lease.delivery.endpoint != (Endpoint::Inbox {}) {
+                // From the inbox nothing has left, nor has what was not told.
+                if !kept && lease.told && lease.delivery.endpoint != (Endpoint::Inbox {}) {
                     self.late.push(self.gateway.late_end(&lease, &end.outcome, doubtful));
                 }
             }

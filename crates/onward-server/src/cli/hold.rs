@@ -30,19 +30,23 @@ pub enum Hold {
     /// Looks at a held message again with what was mended since, and queues its copies if nothing holds it any more;
     /// without --yes it only shows what it would do
     #[command(after_help = "Examples:
-  onward hold release ID --reason 'home added to the directory' --by 'Ada Wells' --yes
-  onward hold release ID --reason 'ward confirms the home' --by 'Ada Wells' --recipients-agreed-with-ward care-home --yes
+  onward hold release ID --held-for care-home-unknown --reason 'home added to the directory' --by 'Ada Wells' --yes
+  onward hold release ID --held-for restricted-patient --recipients-agreed-with-ward care-home --reason 'ward confirms the home' \\
+    --by 'Ada Wells' --yes
 
-Mend what the hold names (directory entry, PDS record) first. Two reasons are a person's to send despite: the discharge
-destination is no care home although a known one is named (not-a-care-home-discharge), and the document replaces one that
-has not come or is about another person (replacement). A restricted person's transfer goes to the kinds agreed with the ward and to
+Mend what the hold names (directory entry, PDS record) first. Three reasons are a person's to send despite: the discharge
+destination is no care home although a known one is named (not-a-care-home-discharge), the document replaces one that
+has not come or is about another person (replacement), and the person has died (deceased). A hold may take over another reason
+at any time: say by --held-for which one you saw, as `onward hold list` prints it, and nothing is decided about another one. Without it
+--yes looks again, but sends nothing despite a reason. A restricted person's transfer goes to the kinds agreed with the ward and to
 nobody who would be found by looking the person up; that of one who objects to sharing to the kinds agreed with the ward, and
 never to an organisation that the objection names. If something else holds it then, the hold takes over that reason, its
-owner and its time. Exit code 1: it is still held, refused now, not a person's to decide, or there is no such hold.")]
+owner and its time. Exit code 1: it is still held, refused now, not confirmed by --held-for, not a
+person's to decide, or there is no such hold.")]
     Release(decide::Release),
     /// Names the party that could not be resolved, and lets the message go on; without --yes it only shows what it would do
     #[command(after_help = "Examples:
-  onward hold reroute ID --care-home VMH01 --reason 'ward confirms the home' --by 'Ada Wells' --yes
+  onward hold reroute ID --held-for care-home-unknown --care-home VMH01 --reason 'ward confirms the home' --by 'Ada Wells' --yes
   onward hold reroute ID --registered-practice Y99002 --reason 'practice confirms' --by 'Ada Wells' --yes
 
 The party must be in the directory. A person names what the message and PDS leave open (care-home-missing, -unknown and

@@ -386,6 +386,30 @@ pub(crate) async fn what_no_row_tells_is_cleared_by_who_knows(store: Shared) {
     assert_eq!(store.settle_alerts(at(31 * 24 * 3_600)).await, Ok(1));
 }
 
+pub(crate) async fn that_background_work_falls_ends_by_who_stands_again_or_after_a_day(store: Shared) {
+    let kind = AlertKind::BackgroundFallen;
+    let concern = Concern {
+        kind,
+        step: 1,
+        transfer: None,
+        sender: ods("Y99900"),
+        delivery: None,
+        recipient: None,
+        hold: None,
+        subscription: None,
+        since: at(0),
+    };
+    assert_eq!(store.raise_alert(alert(&concern, 2, vec![])).await, Ok(true));
+    assert_eq!(store.raise_alert(alert(&concern, 2, vec![])).await, Ok(false), "of all nodes one");
+    assert_eq!(store.settle_alerts(at(3)).await, Ok(0));
+    assert_eq!(store.clear_alert(AlertKind::MailboxUnreadable, Uuid::nil(), at(4)).await, Ok(false), "another matter");
+    assert_eq!(store.clear_alert(kind, Uuid::nil(), at(4)).await, Ok(true));
+    assert_eq!(store.raise_alert(alert(&concern, 5, vec![])).await, Ok(true));
+    let day = 24 * 3_600;
+    assert_eq!(store.settle_alerts(at(day + 4)).await, Ok(0));
+    assert_eq!(store.settle_alerts(at(day + 5)).await, Ok(1), "its node may be gone");
+}
+
 pub(crate) async fn a_home_is_told_of_what_waits_where_that_is_asked_for(store: Shared) {
     let id = accept_new(&store, acceptance(1)).await;
     let told = Deadlines { tell_homes: true, ..deadlines() };

@@ -117,6 +117,26 @@ pub(crate) async fn what_is_about_to_be_sent_is_told_with_its_lease(store: Share
     assert_eq!(store.claim(Claim::due(at(31), at(60), 10)).await.expect("claimable").len(), 2, "free for the next");
 }
 
+pub(crate) async fn a_copy_of_which_nothing_can_be_told_hinders_no_other(store: Shared) {
+    let first = accept_new(&store, acceptance(1)).await;
+    let damaged = accept_new(&store, acceptance(2)).await;
+    let last = accept_new(&store, acceptance(3)).await;
+    let before = log(&store).await.len();
+    let intent = Intent::new(move |lease| {
+        assert_ne!(lease.delivery.id, damaged, "a fault of the program");
+        vec![AuditRow { delivery: Some(lease.delivery.id), ..row(AuditWord::Intend) }]
+    });
+    let leases = store.claim(Claim { intent, ..Claim::due(at(0), at(30), 10) }).await.expect("claimable");
+    let told: Vec<_> = leases.iter().map(|lease| (lease.delivery.id, lease.told)).collect();
+    assert_eq!(told, [(first, true), (damaged, false), (last, true)]);
+    let entries: Vec<_> = log(&store).await.split_off(before).into_iter().map(|entry| entry.columns.delivery).collect();
+    assert_eq!(entries, [first, last].map(|id| Some(id.to_string())));
+    // Its attempt ends as any other does, and the lane is free.
+    let failed = AttemptOutcome::Failed { reason: "nothing has left".to_owned() };
+    assert!(end(&store, &leases[1], failed, 1).await);
+    assert_eq!(read(&store, damaged).await.state, DeliveryState::Failed);
+}
+
 pub(crate) async fn an_expired_lease_is_fenced_off(store: Shared) {
     let id = accept_new(&store, acceptance(1)).await;
     let dead = claim(&store, 0).await.remove(0);

@@ -124,8 +124,11 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
         ],
     )
     .await?;
-    for lease in &leases {
-        work.audit_own(claim.intent.rows(lease));
+    for lease in &mut leases {
+        match claim.intent.rows(lease) {
+            Some(rows) => work.audit_own(rows),
+            None => lease.told = false,
+        }
     }
     Ok(leases)
 }
@@ -196,7 +199,7 @@ fn lease(
     let (delivery, workflow) = copy?;
     let rendition = rendition.ok_or_else(|| Corrupt::at("rendition_bodies", "delivery"))??;
     let attempt = delivery.attempts;
-    Ok(Lease { delivery, rendition, workflow, token, attempt })
+    Ok(Lease { delivery, rendition, workflow, token, attempt, told: true })
 }
 
 /// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim.

@@ -8,7 +8,8 @@ use super::{Dialect, QUEUED_SINCE, unprocessed};
 use crate::stored::{micros, micros_of as span};
 
 /// What has been so for longer is history: nobody is called because of it. Microseconds of 30 days.
-pub(super) const HISTORY: i64 = 30 * 24 * 3_600 * 1_000_000;
+pub(super) const HISTORY: i64 = 30 * DAY;
+const DAY: i64 = 24 * 3_600 * 1_000_000;
 /// Refusals are looked for among copies that are not older: no index knows when a copy was refused. Microseconds of 90 days.
 const REFUSED_LATEST: i64 = 3 * HISTORY;
 /// Whoever is expected later than this after the message has an index of their own (`transfers_far_ahead`). Microseconds of 7 days.
@@ -206,7 +207,8 @@ pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 8] {
 }
 
 /// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are. That somebody declined is over when
-/// it is history: nothing is left to do about that copy. What the mailbox is like, no row tells: who reads it clears that.
+/// it is history: nothing is left to do about that copy. What the mailbox is like, no row tells: who reads it clears that. Nor what falls on a
+/// node: that clears it when it stands, and who still falls a day later tells it again.
 pub(crate) fn settle() -> String {
     let (unopened, unprocessed) = (unopened(), unprocessed("d."));
     let (declined, care_declined) = (declined(HOME), declined(ANOTHER));
@@ -228,6 +230,7 @@ pub(crate) fn settle() -> String {
                  OR (alerts.kind = 'acknowledgement-missing' AND {UNACKNOWLEDGED})
                  OR (alerts.kind = 'arrived' AND {WAITING})))
              AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = alerts.subscription AND s.status = 'error')
+             AND NOT (alerts.kind = 'background-fallen' AND alerts.raised > $1 - {DAY})
              AND NOT (alerts.kind = 'mailbox-unreadable' AND alerts.raised > $1 - {HISTORY})"
     )
 }

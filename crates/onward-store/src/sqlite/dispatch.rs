@@ -67,8 +67,11 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
     let mut leases = Vec::with_capacity(due.len());
     for id in due {
         match lease(c, id, now, lease_until) {
-            Ok(lease) => {
-                audit::append(c, &intent.rows(&lease))?;
+            Ok(mut lease) => {
+                match intent.rows(&lease) {
+                    Some(rows) => audit::append(c, &rows)?,
+                    None => lease.told = false,
+                }
                 leases.push(lease);
             }
             Err(Failure::Corrupt(place)) => park(c, id, &place, now)?,
@@ -112,7 +115,7 @@ fn lease(c: &Keyed<'_>, id: DeliveryId, now: Timestamp, lease_until: Timestamp) 
         attempt,
         micros(now)
     ])?;
-    Ok(Lease { delivery, rendition, workflow, token, attempt })
+    Ok(Lease { delivery, rendition, workflow, token, attempt, told: true })
 }
 
 /// Makes leases last longer whose token still is their copy's.

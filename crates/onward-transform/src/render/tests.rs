@@ -1,8 +1,12 @@
 //! Renditions of the fixtures' discharge for the demo's neighbourhood, and of documents that try to break the pages.
 
 mod conformance;
+mod medicines;
 mod messages;
 mod pages;
+mod pharmacies;
+mod practices;
+mod small;
 
 use onward_core::directory::{BedTypes, Beds, Capabilities, CareHome, Contact, Endpoint, Pharmacy, Practice};
 use onward_core::{DeliveryId, MeshMailboxId, OdsCode, TransferId};
@@ -181,6 +185,10 @@ fn changed(tree: &Tree<'_>, change: &dyn Fn(Element<'_, '_>, &str) -> String) ->
     let mut b = Builder::over("");
     walk(&mut b, tree.root(), "Bundle", change);
     b.finish()
+}
+
+fn text(rendered: &Rendered) -> &str {
+    std::str::from_utf8(&rendered.body).expect("UTF-8")
 }
 
 fn page(rendered: &Rendered) -> String {

@@ -37,11 +37,22 @@ pub struct Decision {
     id: HoldId,
 }
 
+/// The reason that was seen.
+#[derive(Debug, Args)]
+struct Seen {
+    /// Why it is held, as `onward hold list` prints it: where that has become another reason, nothing is decided. Needed with --yes
+    /// where it would be sent despite the reason
+    #[arg(long, value_name = "REASON", value_parser = hold_reason)]
+    held_for: Option<HoldReason>,
+}
+
 /// Let it go on.
 #[derive(Debug, Args)]
 pub struct Release {
     #[command(flatten)]
     decision: Decision,
+    #[command(flatten)]
+    seen: Seen,
     /// For a person who is restricted or objects to sharing: who may receive, as agreed with the ward; of a restricted one care-home,
     /// covering-practice and pharmacy-referral
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
@@ -53,6 +64,8 @@ pub struct Release {
 pub struct Reroute {
     #[command(flatten)]
     decision: Decision,
+    #[command(flatten)]
+    seen: Seen,
     /// The home that the person goes to
     #[arg(long, value_name = "ODS", required_unless_present = "registered_practice")]
     care_home: Option<OdsCode>,
@@ -69,13 +82,19 @@ fn kind(text: &str) -> Result<RecipientKind, String> {
     })
 }
 
+fn hold_reason(text: &str) -> Result<HoldReason, String> {
+    let why = |_| "expected the reason of a hold as `onward hold list` prints it, such as care-home-unknown".to_owned();
+    text.parse().map_err(why)
+}
+
 /// Runs `onward hold release`.
 ///
 /// # Errors
 /// When configuration or store cannot be used.
 pub(super) async fn release(command: &Release, terminal: &mut Terminal) -> Outcome {
     let agreed_recipients: BTreeSet<_> = command.recipients_agreed_with_ward.iter().copied().collect();
-    decide(&command.decision, Some(Choice::Release { agreed_recipients }), terminal).await
+    let choice = Choice::Release { agreed_recipients };
+    decide(&command.decision, Some(choice), command.seen.held_for, terminal).await
 }
 
 /// Runs `onward hold reroute`.
@@ -84,7 +103,8 @@ pub(super) async fn release(command: &Release, terminal: &mut Terminal) -> Outco
 /// When configuration or store cannot be used.
 pub(super) async fn reroute(command: &Reroute, terminal: &mut Terminal) -> Outcome {
     let (care_home, registered_practice) = (command.care_home.clone(), command.registered_practice.clone());
-    decide(&command.decision, Some(Choice::Reroute { care_home, registered_practice }), terminal).await
+    let choice = Choice::Reroute { care_home, registered_practice };
+    decide(&command.decision, Some(choice), command.seen.held_for, terminal).await
 }
 
 /// Runs `onward hold close`.
@@ -92,53 +112,55 @@ pub(super) async fn reroute(command: &Reroute, terminal: &mut Terminal) -> Outco
 /// # Errors
 /// When configuration or store cannot be used.
 pub(super) async fn close(command: &Decision, terminal: &mut Terminal) -> Outcome {
-    decide(command, None, terminal).await
+    decide(command, None, None, terminal).await
 }
 
-/// `None` ends the transfer.
-async fn decide(decision: &Decision, choice: Option<Choice>, terminal: &mut Terminal) -> Outcome {
+/// Without a choice the transfer ends. What would be sent despite its reason is only shown to whoever did not say that reason: it may have
+/// become one that they have not seen, such as that the person has died.
+async fn decide(
+    decision: &Decision,
+    choice: Option<Choice>,
+    held_for: Option<HoldReason>,
+    terminal: &mut Terminal,
+) -> Outcome {
     let (config, store) = decision.config.existing_store().await?;
     let app = open::build(&config, store)?;
-    if decision.yes && choice.is_some() {
+    let reason = app.gateway.store().open_hold(decision.id).await?.map(|held| held.hold.reason);
+    let despite = choice.as_ref().zip(reason).is_some_and(|(choice, reason)| choice.sends_despite(reason));
+    let act = decision.yes && (!despite || held_for.is_some());
+    if act && choice.is_some() {
         // What it queues is made by the policies of this configuration, which no start may have put in force.
         let policies = in_force::policies(&config).map_err(Failure::configuration)?;
         in_force::note_policies(&app.gateway, &in_force::node(), &policies).await?;
     }
     let agent = open::operator(&app.gateway.settings().own_ods);
-    let decider = Decider { agent, by: &decision.by, reason: &decision.reason, act: decision.yes, request_id: None };
-    let released = match choice {
-        Some(choice) => app.gateway.release(decision.id, choice, &decider).await?,
-        None => app.gateway.close(decision.id, &decider).await?,
-    };
-    let told = |response: bool| match response {
-        true => "the hospital gets a negative ITK3 response, and sees it in the Task",
-        false => "the hospital asked for no ITK3 response; it sees it in the Task",
-    };
-    let (state, text) = match &released {
-        Released::Queued(copies) => ("released", format!("{} deliveries are queued", copies.len())),
-        Released::Closed { response } => ("closed", format!("nothing is sent; {}", told(*response))),
-        Released::WouldQueue(copies) => {
-            ("preview", format!("{} deliveries would be queued; --yes does it", copies.len()))
+    let decider = Decider { agent, by: &decision.by, reason: &decision.reason, act, request_id: None };
+    let released = match (reason, choice) {
+        (None, _) => Released::NotFound,
+        // About the reason that was shown a moment ago, where none was said.
+        (Some(reason), Some(choice)) => {
+            app.gateway.release_for(decision.id, held_for.unwrap_or(reason), choice, &decider).await?
         }
-        Released::WouldClose { response } => {
-            ("preview", format!("nothing would be sent; {}; --yes does it", told(*response)))
-        }
-        Released::NotFound => ("not-found", format!("there is no open hold {}", decision.id)),
-        Released::NotDecidable(why) => ("not-decidable", why.to_string()),
-        Released::StillHeld(cause) => ("still-held", format!("{}: {}", cause.reason, cause.detail)),
-        Released::Refused(why) => ("refused", format!("the message would be refused now: {why}")),
+        (Some(_), None) => app.gateway.close(decision.id, &decider).await?,
     };
+    // It was shown, and nothing was done.
+    let is_unconfirmed = decision.yes && matches!(released, Released::WouldQueue(_));
+    let (state, text) = words(decision, held_for, reason, &released);
     let copies: &[Planned] = match &released {
         Released::Queued(copies) | Released::WouldQueue(copies) => copies,
         _ => &[],
     };
-    let done = matches!(
+    let is_well = matches!(
         released,
         Released::Queued(_) | Released::Closed { .. } | Released::WouldQueue(_) | Released::WouldClose { .. }
     );
+    let done = is_well && !is_unconfirmed;
     if decision.json {
-        let deliveries: Vec<Value> = copies.iter().map(|copy| planned(copy, decision.yes)).collect();
-        terminal.json(&json!({ "hold": decision.id, "state": state, "detail": text, "deliveries": deliveries }));
+        let deliveries: Vec<Value> = copies.iter().map(|copy| planned(copy, act)).collect();
+        let (hold, held_for) = (decision.id, reason);
+        terminal.json(&json!({
+            "hold": hold, "held_for": held_for, "state": state, "detail": text, "deliveries": deliveries,
+        }));
         return Ok(Exit::answer(done));
     }
     let word = terminal.paint(if done { Style::Green } else { Style::Red }, state);
@@ -150,6 +172,51 @@ async fn decide(decision: &Decision, choice: Option<Choice>, terminal: &mut Term
         terminal.table(["recipient", "ODS", "name", "by"], &copies.iter().map(row).collect::<Vec<_>>());
     }
     Ok(Exit::answer(done))
+}
+
+/// What became of it, and in words, of a hold that was held for `reason`, and that who decides has seen held for `held_for`.
+fn words(
+    decision: &Decision,
+    held_for: Option<HoldReason>,
+    reason: Option<HoldReason>,
+    released: &Released,
+) -> (&'static str, String) {
+    let told = |response: bool| match response {
+        true => "the hospital gets a negative ITK3 response, and sees it in the Task",
+        false => "the hospital asked for no ITK3 response; it sees it in the Task",
+    };
+    let held = reason.map(HoldReason::as_str).unwrap_or_default();
+    match released {
+        Released::Queued(copies) => ("released", format!("{} deliveries are queued", copies.len())),
+        Released::Closed { response } => ("closed", format!("nothing is sent; {}", told(*response))),
+        Released::WouldQueue(copies) => {
+            let (count, does) = (copies.len(), format!("--held-for {held} --yes does it"));
+            match decision.yes {
+                true => (
+                    "not-confirmed",
+                    format!("it is held for {held}, despite which {count} deliveries would be queued; {does}"),
+                ),
+                false => ("preview", format!("it is held for {held}, and {count} deliveries would be queued; {does}")),
+            }
+        }
+        Released::WouldClose { response } => {
+            let told = told(*response);
+            ("preview", format!("it is held for {held}, and nothing would be sent; {told}; --yes does it"))
+        }
+        Released::NotFound => ("not-found", format!("there is no open hold {}", decision.id)),
+        Released::NotDecidable(why) => ("not-decidable", why.to_string()),
+        Released::StillHeld(cause) => {
+            let text = match held_for.filter(|seen| *seen != cause.reason) {
+                Some(seen) => {
+                    let nothing = if Some(seen) == reason { "" } else { "nothing was decided; " };
+                    format!("{nothing}it is held for {} now, not for {seen}: {}", cause.reason, cause.detail)
+                }
+                None => format!("{}: {}", cause.reason, cause.detail),
+            };
+            ("still-held", text)
+        }
+        Released::Refused(why) => ("refused", format!("the message would be refused now: {why}")),
+    }
 }
 
 /// A preview has no identifiers: the copies are made anew when it is done.

@@ -311,18 +311,70 @@ async fn a_hold_that_changes_its_reason_changes_its_owner_and_keeps_what_was_dec
 #[tokio::test]
 async fn what_a_person_may_send_despite_its_reason_is_sent() {
     let elsewhere = changed(DISCHARGE, "<code value=\"85\"/>", "<code value=\"19\"/>");
-    let (folder, _, _) = accepted(&elsewhere).await;
+    let (folder, app, _) = accepted(&elsewhere).await;
     let (id, reason) = open_hold(folder.path()).await;
     assert_eq!(reason, "not-a-care-home-discharge");
     let (outcome, state, kinds) = decide(folder.path(), &format!("release {id} --yes")).await;
+    assert_eq!(
+        (outcome, state.as_str(), kinds.len()),
+        (Ok(Exit::No), "not-confirmed", 5),
+        "nobody said that they saw it"
+    );
+    let named = format!("reroute {id} --care-home VMH01 --yes");
+    assert_eq!(decide(folder.path(), &named).await.1, "not-confirmed", "naming a home sends it despite that as well");
+    assert_eq!(open_hold(folder.path()).await, (id.clone(), reason.clone()), "nothing has changed");
+    assert!(app.gateway.store().policies_in_force().await.expect("readable").is_empty(), "and nothing was made");
+    let (outcome, state, kinds) = decide(folder.path(), &format!("release {id} --held-for {reason} --yes")).await;
     assert_eq!((outcome, state.as_str(), kinds.len()), (Ok(Exit::Done), "released", 5));
+}
+
+#[tokio::test]
+async fn nothing_is_decided_about_a_reason_that_has_become_another() {
+    let message = changed(DISCHARGE, "VMH01", "VZZ98");
+    let (folder, app, _) = accepted(&message).await;
+    let (id, seen) = open_hold(folder.path()).await;
+    let preview =
+        onward(folder.path(), &format!("hold reroute {id} --care-home VMH01 --reason looked-at --by Ada")).await;
+    assert_eq!(preview.0, Ok(Exit::Done));
+    assert!(
+        preview.1.contains("held for care-home-unknown") && preview.1.contains("--held-for care-home-unknown --yes"),
+        "{}",
+        preview.1
+    );
+    // Somebody else names the home, and it is found that the person is to go somewhere else altogether.
+    let elsewhere = "UPDATE holds SET reason = 'not-a-care-home-discharge'";
+    rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens").execute(elsewhere, []).expect("runs");
+    let decision = format!("hold reroute {id} --care-home VMH01 --held-for {seen} --reason decided-so --by Ada --json");
+    for line in [decision.clone(), format!("{decision} --yes")] {
+        let (outcome, out) = onward(folder.path(), &line).await;
+        let shown = json(&out);
+        assert_eq!((outcome, shown["state"].as_str()), (Ok(Exit::No), Some("still-held")), "{out}");
+        assert_eq!(shown["held_for"], "not-a-care-home-discharge");
+        let why = shown["detail"].as_str().expect("text");
+        let told = "nothing was decided; it is held for not-a-care-home-discharge now, not for care-home-unknown: ";
+        assert!(why.starts_with(told), "{why}");
+    }
+    let held = app.gateway.store().holds().await.expect("readable").remove(0);
+    assert_eq!((held.hold.id.to_string(), held.decided.as_str()), (id.clone(), "{}"), "no decision is kept");
+    assert!(
+        audited(
+            &app,
+            "not-a-care-home-discharge not released, still held: not-a-care-home-discharge, by Ada: decided-so"
+        )
+        .await
+    );
+    let (outcome, state, _) = decide(folder.path(), &format!("release {id} --held-for {seen} --yes")).await;
+    assert_eq!((outcome, state.as_str()), (Ok(Exit::No), "still-held"));
 }
 
 #[tokio::test]
 async fn a_restricted_persons_transfer_goes_to_whom_the_ward_agreed_and_nobody_else() {
     let (folder, app, _) = accepted(RESTRICTED).await;
     let (id, _) = open_hold(folder.path()).await;
-    let agreed = |kinds: &str| format!("release {id} --recipients-agreed-with-ward {kinds} --yes");
+    let agreed =
+        |kinds: &str| format!("release {id} --held-for restricted-patient --recipients-agreed-with-ward {kinds} --yes");
+    let unseen = format!("release {id} --recipients-agreed-with-ward care-home --yes");
+    assert_eq!(decide(folder.path(), &unseen).await.1, "not-confirmed");
     for kinds in ["registered-practice", "care-home,pharmacy-nomination"] {
         let (_, state, _) = decide(folder.path(), &agreed(kinds)).await;
         assert_eq!(state, "not-decidable", "{kinds}");
