@@ -50,6 +50,7 @@ pub mod refusal;
 pub mod registered;
 pub mod resending;
 mod room;
+pub mod rounds;
 pub mod routes;
 mod scan;
 pub mod sent;
@@ -62,6 +63,7 @@ pub mod tasks;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
@@ -153,7 +155,9 @@ pub struct Gateway {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) organisations: Option<organisations::Watched>,
     /// How that stands.
-    pub(crate) ods: Mutex<organisations::Known>,
+    pub(crate) ods: Mutex<rounds::Known>,
+    /// Entries that ODS calls closed, as this process saw last.
+    pub(crate) ods_closed: AtomicU64,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
     pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
     /// How that stands.
@@ -229,7 +233,8 @@ impl Gateway {
             store: parts.store,
             directory: parts.directory,
             organisations: parts.organisations,
-            ods: Mutex::new(organisations::Known::at(parts.clock.now())),
+            ods: rounds::Known::at(parts.clock.now()),
+            ods_closed: AtomicU64::default(),
             transports: parts.transports,
             mailbox: parts.mailbox,
             looks: mailbox::Looks::default(),
