@@ -145,7 +145,9 @@ impl Gateway {
         };
         let detail = match (concern.subscription, concern.kind, &concern.recipient) {
             (Some(id), ..) => format!("{detail}; subscription {id}"),
-            (None, AlertKind::OrganisationClosed, Some(ods)) => format!("{detail}; organisation {ods}"),
+            (None, AlertKind::OrganisationClosed | AlertKind::MailboxChanged, Some(ods)) => {
+                format!("{detail}; organisation {ods}")
+            }
             _ => detail,
         };
         Ok(AuditEntry {
@@ -337,6 +339,14 @@ impl Gateway {
                     let _ =
                         writeln!(text, "{ods}: {see}; its entry, or that of the home which names it, must be mended.");
                 }
+                if let (AlertKind::MailboxChanged, Some(ods)) = (concern.kind, &concern.recipient) {
+                    let see = "`onward directory mailbox` says where MESH finds it, workflow by workflow";
+                    let _ = writeln!(
+                        text,
+                        "{ods}: {see}. What it gets goes to the mailbox of its entry all the same: ask the organisation which is right, and \
+                         mend the entry, or name the code in [mesh] look_except."
+                    );
+                }
                 for number in self.numbers(concern).await? {
                     let _ = writeln!(text, "Ring {number}");
                 }
@@ -453,6 +463,7 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
         AlertKind::MailboxUnreadable => "Our MESH mailbox cannot be read, or has a message that cannot be collected",
         AlertKind::OrganisationClosed => "An organisation of the directory has closed, and nothing new is sent there",
+        AlertKind::MailboxChanged => "MESH lists another mailbox for an organisation than the directory has",
     }
 }
 

@@ -35,6 +35,7 @@ pub mod leaving;
 pub mod lifecycle;
 pub mod made;
 pub mod mailbox;
+pub mod mailboxes;
 pub mod meanwhile;
 mod needs;
 mod objection;
@@ -158,6 +159,9 @@ pub struct Gateway {
     pub(crate) ods: Mutex<rounds::Known>,
     /// Entries that ODS calls closed, as this process saw last.
     pub(crate) ods_closed: AtomicU64,
+    pub(crate) mailboxes: Option<mailboxes::Watched>,
+    /// How that stands.
+    pub(crate) lookups: Mutex<rounds::Known>,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
     pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
     /// How that stands.
@@ -200,6 +204,8 @@ pub struct Parts {
     pub directory: Arc<dyn Directory>,
     /// ODS, where the directory is held against it every day.
     pub organisations: Option<organisations::Watched>,
+    /// MESH, where the mailboxes of the directory are held against it every day.
+    pub mailboxes: Option<mailboxes::Watched>,
     /// One for each kind that is configured.
     pub transports: Vec<Arc<dyn Transport>>,
     /// Our own MESH mailbox.
@@ -235,6 +241,8 @@ impl Gateway {
             organisations: parts.organisations,
             ods: rounds::Known::at(parts.clock.now()),
             ods_closed: AtomicU64::default(),
+            mailboxes: parts.mailboxes,
+            lookups: rounds::Known::at(parts.clock.now()),
             transports: parts.transports,
             mailbox: parts.mailbox,
             looks: mailbox::Looks::default(),

@@ -168,11 +168,14 @@ fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 }
 
 impl Gateway {
-    /// Looks every few minutes whether it is time to hold the directory against ODS, until `stop` turns true.
+    /// Looks every few minutes whether it is time to hold the directory against ODS and MESH, until `stop` turns true.
     pub async fn watch_directory_until(self: Arc<Self>, stop: watch::Receiver<bool>) {
         loop {
             if let Err(error) = self.look_at_organisations(PACE, &stop).await {
                 tracing::error!(%error, "the directory could not be held against ODS");
+            }
+            if let Err(error) = self.look_at_mailboxes(PACE, &stop).await {
+                tracing::error!(%error, "the directory could not be held against MESH");
             }
             let wait = Duration::from_secs(LOOK_SECONDS + by_chance(LOOK_SECONDS));
             tokio::select! {

@@ -276,6 +276,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
                 paused,
                 mailbox: app.gateway.mailbox_standing(),
                 organisations: app.gateway.organisations_standing(),
+                mailboxes: app.gateway.mailboxes_standing(),
                 large_kilobytes: app.gateway.large_kilobytes(),
                 scanning_kilobytes: app.gateway.scanning_kilobytes(),
                 alerts,

@@ -26,8 +26,8 @@ impl Lately {
 
     /// It is raised, by this node or another. What no row tells has its own clock (`mailbox/standing.rs`).
     pub(super) fn raised(&self, concern: &Concern, now: Timestamp) {
-        use AlertKind::{CareDeclined, NoticeUnread, OrganisationClosed};
-        if !matches!(concern.kind, CareDeclined | NoticeUnread | OrganisationClosed) {
+        use AlertKind::{CareDeclined, MailboxChanged, NoticeUnread, OrganisationClosed};
+        if !matches!(concern.kind, CareDeclined | NoticeUnread | OrganisationClosed | MailboxChanged) {
             return;
         }
         self.with(|raised| {
