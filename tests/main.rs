@@ -37,6 +37,7 @@ mod leaving;
 mod lifecycle;
 mod limits;
 mod listing;
+mod mailboxes;
 mod meanwhile;
 mod mesh_exchange;
 mod monitoring;

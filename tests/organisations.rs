@@ -17,8 +17,9 @@ use onward_core::store::{HeldTransfer, Store};
 use onward_core::{Clock, OdsCode, SystemClock, Timestamp, TransferId};
 use onward_gateway::accept::Submission;
 use onward_gateway::holds::{Choice, Decider, Released};
-use onward_gateway::organisations::{Looked, Watched, told};
-use onward_gateway::{Gateway, Parts, Settings};
+use onward_gateway::organisations::{Watched, told};
+use onward_gateway::rounds::Looked;
+use onward_gateway::{Gateway, Parts, Settings, mailboxes};
 use onward_server::app::{self, Tenure};
 use onward_tests::message::{self, fresh};
 use onward_tests::ods::Ods;
@@ -28,7 +29,7 @@ use tokio::sync::watch;
 const ALL: [&str; 6] = ["FZZ01", "FZZ02", "VMH01", "VMH02", "Y99001", "Y99002"];
 
 /// A clock that a test turns.
-struct Turned(Mutex<Timestamp>);
+pub(crate) struct Turned(pub(crate) Mutex<Timestamp>);
 
 impl Clock for Turned {
     fn now(&self) -> Timestamp {
@@ -51,18 +52,21 @@ fn watched(ods: &Ods, except: &[&str], rest: SignedDuration) -> Watched {
     Watched { ods: Arc::new(ods.client()), except, rest }
 }
 
-fn assembled(
+/// A gateway over a world's store, without listeners, that holds the directory against these.
+pub(crate) fn assembled(
     world: &World,
     store: Arc<dyn Store>,
     clock: &Arc<Turned>,
     settings: Settings,
     organisations: Option<Watched>,
+    mailboxes: Option<mailboxes::Watched>,
 ) -> Gateway {
     let config = load(&world.config_file);
     Gateway::new(Parts {
         store,
         directory: Arc::new(StandInDirectory::load(&world.folder().join("people.toml")).expect("people")),
         organisations,
+        mailboxes,
         transports: Vec::new(),
         mailbox: None,
         notifiers: Vec::new(),
@@ -96,14 +100,15 @@ impl Bench {
         }
         let clock = Arc::new(Turned(Mutex::new(SystemClock.now())));
         let store = app::open_store(&config, Tenure::Server).await.expect("a store");
-        let gateway = assembled(&world, store, &clock, settings, Some(watched(&ods, except, rest)));
+        let gateway = assembled(&world, store, &clock, settings, Some(watched(&ods, except, rest)), None);
         Self { gateway, hospital, ods, clock, running: watch::Sender::new(false), world }
     }
 
     /// The gateway begins again with another configuration, over the same store.
     fn restarts(&mut self, organisations: Option<Watched>) {
         let store = Arc::clone(self.gateway.store());
-        self.gateway = assembled(&self.world, store, &self.clock, self.gateway.settings().clone(), organisations);
+        let settings = self.gateway.settings().clone();
+        self.gateway = assembled(&self.world, store, &self.clock, settings, organisations, None);
     }
 
     async fn look(&self) -> Looked {

@@ -92,6 +92,7 @@ async fn gateway(
         store: app::open_store(&config, Tenure::Server).await.expect("a store"),
         directory,
         organisations: None,
+        mailboxes: None,
         transports: Vec::new(),
         mailbox: None,
         notifiers: Vec::new(),

@@ -136,6 +136,7 @@ impl Bench {
             store: app::open_store(&config, Tenure::Server).await.expect("a store"),
             directory: Arc::clone(&pds) as Arc<dyn Directory>,
             organisations: None,
+            mailboxes: None,
             transports: vec![Arc::new(InboxTransport), Arc::clone(&mesh) as Arc<dyn Transport>],
             mailbox: None,
             notifiers: Vec::new(),

@@ -185,6 +185,7 @@ impl Bench {
             store: app::open_store(&config, Tenure::Server).await.expect("a store"),
             directory: Arc::new(StandInDirectory::load(&folder.path().join("people.toml")).expect("people")),
             organisations: None,
+            mailboxes: None,
             transports: vec![Arc::new(InboxTransport), Arc::clone(&partner) as Arc<dyn Transport>],
             mailbox: None,
             notifiers: vec![Arc::clone(&letters) as Arc<dyn Notifier>],

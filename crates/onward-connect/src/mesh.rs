@@ -16,7 +16,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use onward_core::directory::Endpoint;
 use onward_core::state::TransportKind;
-use onward_core::transport::{Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
+use onward_core::transport::{Mailbox, Mailboxes, MeshMessage, Outbound, SendError, Sent, Transport};
 use onward_core::{Clock, MeshMailboxId, OdsCode, WorkflowId};
 use serde::Deserialize;
 use url::Url;
@@ -369,6 +369,13 @@ impl Mailbox for MeshClient {
             status if status.is_success() => Ok(()),
             _ => Err(self.repeatable_refusal("the acknowledgement", answer).await),
         }
+    }
+}
+
+#[async_trait]
+impl Mailboxes for MeshClient {
+    async fn taking(&self, ods: &OdsCode, workflow: &WorkflowId) -> Result<Vec<MeshMailboxId>, SendError> {
+        Ok(self.lookup(ods, workflow).await?.into_iter().map(|found| found.mailbox_id).collect())
     }
 }
 

@@ -340,6 +340,27 @@ impl DirectoryEntry {
         }
     }
 
+    /// How it receives.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::CareHome(home) => &home.endpoint,
+            Self::Practice(practice) => &practice.endpoint,
+            Self::Pharmacy(pharmacy) => &pharmacy.endpoint,
+        }
+    }
+
+    /// The same entry, received in another way.
+    #[must_use]
+    pub fn with_endpoint(mut self, endpoint: Endpoint) -> Self {
+        match &mut self {
+            Self::CareHome(home) => home.endpoint = endpoint,
+            Self::Practice(practice) => practice.endpoint = endpoint,
+            Self::Pharmacy(pharmacy) => pharmacy.endpoint = endpoint,
+        }
+        self
+    }
+
     /// What ODS says of its end.
     #[must_use]
     pub fn ods_end(&self) -> Option<&OdsEnd> {

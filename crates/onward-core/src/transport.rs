@@ -275,3 +275,13 @@ pub trait Mailbox: Send + Sync + 'static {
     /// See [`SendError`].
     async fn recipient(&self, id: &str) -> Result<Option<MeshMailboxId>, SendError>;
 }
+
+/// What MESH knows of the mailboxes of others.
+#[async_trait]
+pub trait Mailboxes: Send + Sync + 'static {
+    /// The mailboxes in which an organisation takes a workflow; none where it takes it nowhere.
+    ///
+    /// # Errors
+    /// See [`SendError`]; never unknown.
+    async fn taking(&self, ods: &OdsCode, workflow: &WorkflowId) -> Result<Vec<MeshMailboxId>, SendError>;
+}

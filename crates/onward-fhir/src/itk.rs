@@ -59,7 +59,7 @@ pub const EVENTS: &[MessageEvent] = &[
 ];
 
 /// The R4 draft frameworks' event "document": a DocumentReference or document Bundle is the focus.
-const R4_DOCUMENT: MessageEvent = event("document", "Document", None, true);
+pub const R4_DOCUMENT: MessageEvent = event("document", "Document", None, true);
 
 /// The event of a header's `event` or `eventCoding`, in ITK3 or in the R4 draft frameworks. ITK3 codes may stand in
 /// an R4 header too.

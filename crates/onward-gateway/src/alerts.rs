@@ -155,7 +155,9 @@ impl Gateway {
         let detail = match (concern.subscription, concern.kind, &concern.recipient) {
             (Some(id), ..) => format!("{detail}; subscription {id}"),
             (None, AlertKind::BackgroundFallen, _) => format!("{detail}{}", self.troubled_here()),
-            (None, AlertKind::OrganisationClosed, Some(ods)) => format!("{detail}; organisation {ods}"),
+            (None, AlertKind::OrganisationClosed | AlertKind::MailboxChanged, Some(ods)) => {
+                format!("{detail}; organisation {ods}")
+            }
             _ => detail,
         };
         Ok(AuditEntry {
@@ -355,6 +357,14 @@ impl Gateway {
                     let _ =
                         writeln!(text, "{ods}: {see}; its entry, or that of the home which names it, must be mended.");
                 }
+                if let (AlertKind::MailboxChanged, Some(ods)) = (concern.kind, &concern.recipient) {
+                    let see = "`onward directory mailbox` says where MESH finds it, workflow by workflow";
+                    let _ = writeln!(
+                        text,
+                        "{ods}: {see}. What it gets goes to the mailbox of its entry all the same: ask the organisation which is right, and \
+                         mend the entry, or name the code in [mesh] look_except."
+                    );
+                }
                 for number in self.numbers(concern).await? {
                     let _ = writeln!(text, "Ring {number}");
                 }
@@ -472,6 +482,7 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::BackgroundFallen => "Background work of the gateway falls again and again",
         AlertKind::MailboxUnreadable => "Our MESH mailbox cannot be read, or has a message that cannot be collected",
         AlertKind::OrganisationClosed => "An organisation of the directory has closed, and nothing new is sent there",
+        AlertKind::MailboxChanged => "MESH lists another mailbox for an organisation than the directory has",
     }
 }
 

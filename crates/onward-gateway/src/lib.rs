@@ -36,6 +36,7 @@ pub mod leaving;
 pub mod lifecycle;
 pub mod made;
 pub mod mailbox;
+pub mod mailboxes;
 pub mod meanwhile;
 mod needs;
 mod objection;
@@ -51,6 +52,7 @@ pub mod refusal;
 pub mod registered;
 pub mod resending;
 mod room;
+pub mod rounds;
 pub mod routes;
 mod scan;
 pub mod sent;
@@ -63,6 +65,7 @@ pub mod tasks;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
@@ -154,7 +157,12 @@ pub struct Gateway {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) organisations: Option<organisations::Watched>,
     /// How that stands.
-    pub(crate) ods: Mutex<organisations::Known>,
+    pub(crate) ods: Mutex<rounds::Known>,
+    /// Entries that ODS calls closed, as this process saw last.
+    pub(crate) ods_closed: AtomicU64,
+    pub(crate) mailboxes: Option<mailboxes::Watched>,
+    /// How that stands.
+    pub(crate) lookups: Mutex<rounds::Known>,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
     pub(crate) mailbox: Option<Arc<dyn Mailbox>>,
     /// How that stands.
@@ -198,6 +206,8 @@ pub struct Parts {
     pub directory: Arc<dyn Directory>,
     /// ODS, where the directory is held against it every day.
     pub organisations: Option<organisations::Watched>,
+    /// MESH, where the mailboxes of the directory are held against it every day.
+    pub mailboxes: Option<mailboxes::Watched>,
     /// One for each kind that is configured.
     pub transports: Vec<Arc<dyn Transport>>,
     /// Our own MESH mailbox.
@@ -231,7 +241,10 @@ impl Gateway {
             store: parts.store,
             directory: parts.directory,
             organisations: parts.organisations,
-            ods: Mutex::new(organisations::Known::at(parts.clock.now())),
+            ods: rounds::Known::at(parts.clock.now()),
+            ods_closed: AtomicU64::default(),
+            mailboxes: parts.mailboxes,
+            lookups: rounds::Known::at(parts.clock.now()),
             transports: parts.transports,
             mailbox: parts.mailbox,
             looks: mailbox::Looks::default(),

@@ -79,6 +79,13 @@ impl Routes {
         self.0.iter().filter(fits).find(|route| matches!(route.decision, Decision::Deliver(_)))
     }
 
+    /// Whether some rule delivers this event to such a recipient.
+    #[must_use]
+    pub fn delivers(&self, event: &str, kind: RecipientKind) -> bool {
+        let to = |route: &Route| matches!(&route.decision, Decision::Deliver(kinds) if kinds.contains(&kind));
+        self.0.iter().any(|route| (route.events.is_empty() || route.events.contains(event)) && to(route))
+    }
+
     /// The rules before the deciding one, each with the reason why it does not apply.
     #[must_use]
     pub fn passed_over(&self, event: &str, destination: Option<&str>) -> Vec<(&Route, &'static str)> {

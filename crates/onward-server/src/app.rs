@@ -24,10 +24,10 @@ use onward_core::retry::Schedule;
 use onward_core::scanning::Scanner;
 use onward_core::state::RecipientKind;
 use onward_core::store::Store;
-use onward_core::transport::{InboxTransport, Mailbox, Transport};
+use onward_core::transport::{InboxTransport, Mailbox, Mailboxes, Transport};
 use onward_core::{Clock, OdsCode, SystemClock};
-use onward_gateway::organisations::{REST, Watched};
-use onward_gateway::{Gateway, Parts, Settings};
+use onward_gateway::rounds::REST;
+use onward_gateway::{Gateway, Parts, Settings, mailboxes, organisations};
 use onward_ledger::SigningKeys;
 use onward_store::postgres::{PostgresSettings, PostgresStore};
 use onward_store::sqlite::SqliteStore;
@@ -189,9 +189,15 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
     let push = Arc::new(HttpsPush::new(push, notifying::push(config), Arc::clone(&clock)));
     transports.push(Arc::clone(&push) as Arc<dyn Transport>);
     let mut mailbox: Option<Arc<dyn Mailbox>> = None;
+    let mut mailboxes = None;
     if config.mesh.enabled {
         let mesh = Arc::new(mesh(config, &clock)?);
         transports.push(Arc::clone(&mesh) as Arc<dyn Transport>);
+        mailboxes = config.mesh.look_daily.then(|| mailboxes::Watched {
+            mesh: Arc::clone(&mesh) as Arc<dyn Mailboxes>,
+            except: config.mesh.look_except.iter().cloned().collect(),
+            rest: REST,
+        });
         mailbox = Some(mesh);
     }
     let holds = config
@@ -203,6 +209,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
         store,
         directory: directory(config, &clock, &own_ods)?,
         organisations: watched(config)?,
+        mailboxes,
         transports,
         mailbox,
         notifiers: notifying::notifiers(config, &clock)?,
@@ -384,12 +391,12 @@ pub(crate) fn heeds_ods(config: &Config) -> bool {
     config.ods.daily && config.egress.hosts.iter().any(|listed| listed.host.eq_ignore_ascii_case(host))
 }
 
-fn watched(config: &Config) -> anyhow::Result<Option<Watched>> {
+fn watched(config: &Config) -> anyhow::Result<Option<organisations::Watched>> {
     if !heeds_ods(config) {
         return Ok(None);
     }
     let except = config.ods.except.iter().cloned().collect();
-    Ok(Some(Watched { ods: Arc::new(ods(config)?), except, rest: REST }))
+    Ok(Some(organisations::Watched { ods: Arc::new(ods(config)?), except, rest: REST }))
 }
 
 /// For the collector of traces, which often stands on the same machine in the clear. It may take as long as its variable says.

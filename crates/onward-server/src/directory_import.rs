@@ -1,7 +1,8 @@
 //! Directory import: TOML or CSV text becomes directory entries, or the list of everything that is wrong with it.
 //!
 //! All or nothing: a file with one problem imports nothing, and every problem is listed at once with its line.
-//! It refuses fields that nobody reads, entries that have expired, and two entries with one ODS code.
+//! It refuses fields that nobody reads, entries that have expired, and two entries with one ODS code. Of a MESH endpoint the mailbox may be
+//! left out: who imports has MESH find it.
 //!
 //! TOML: `[[care_home]]`, `[[practice]]` and `[[pharmacy]]` with the fields of [`onward_core::directory`]; see
 //! `config/examples/directory.toml`. CSV: one row per entry, a header row, and the columns of [`csv_columns`]; lists
@@ -16,11 +17,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use onward_core::directory::DirectoryEntry;
-use onward_core::{OdsCode, Timestamp};
+use onward_core::directory::{DirectoryEntry, Endpoint};
+use onward_core::{MeshMailboxId, OdsCode, Timestamp};
 use serde::Serialize;
 
 pub use csv_rows::{Column, csv_columns};
+use record::WHOLE;
 
 /// How the file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,10 +70,47 @@ impl fmt::Display for Problem {
 /// A file without problems.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// The entries, in the order of the file.
+    /// The entries, in the order of the file, but for those of `lacking`.
     pub entries: Vec<DirectoryEntry>,
+    /// Entries that receive by MESH and name no mailbox, in the order of the file.
+    pub lacking: Vec<Lacking>,
     /// What is legal but probably not meant.
     pub warnings: Vec<Problem>,
+}
+
+/// An entry that receives by MESH and names no mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// How many entries of the file come before it.
+    pub place: usize,
+    /// Its mailbox stands for none.
+    entry: DirectoryEntry,
+    /// Its problems begin so.
+    begin: Problem,
+}
+
+impl Lacking {
+    /// The entry, whose mailbox is none to send to.
+    #[must_use]
+    pub fn entry(&self) -> &DirectoryEntry {
+        &self.entry
+    }
+
+    /// Why it cannot be imported.
+    #[must_use]
+    pub fn problem(&self, why: &str) -> Problem {
+        Problem { message: format!("{}{why}", self.begin.message), ..self.begin.clone() }
+    }
+
+    /// The whole entry.
+    #[must_use]
+    pub fn with(self, mailbox: MeshMailboxId) -> DirectoryEntry {
+        let workflow = match self.entry.endpoint() {
+            Endpoint::Mesh { workflow, .. } => workflow.clone(),
+            _ => None,
+        };
+        self.entry.with_endpoint(Endpoint::Mesh { mailbox, workflow })
+    }
 }
 
 /// A file that imports nothing.
@@ -136,6 +175,17 @@ pub fn keep_word_of_ods(
     dropped
 }
 
+/// The codes of those that received in another way before.
+pub fn received_elsewhere<'e>(
+    entries: &'e [DirectoryEntry],
+    stored: &'e [DirectoryEntry],
+) -> impl Iterator<Item = &'e OdsCode> {
+    let differs = |before: &DirectoryEntry, entry: &DirectoryEntry| {
+        before.ods() == entry.ods() && before.endpoint() != entry.endpoint()
+    };
+    entries.iter().filter(move |entry| stored.iter().any(|before| differs(before, entry))).map(DirectoryEntry::ods)
+}
+
 /// Reads a file. `stored` are the entries that the store holds already ([`kinds`]), to which new ones may refer.
 ///
 /// # Errors
@@ -169,7 +219,16 @@ pub fn read(
         problems.push(Problem { line: 1, entry: String::new(), message: "the file holds no entry".to_owned() });
     }
     if problems.is_empty() {
-        Ok(Import { entries: entries.into_iter().map(|(_, _, entry)| entry).collect(), warnings })
+        let mut import = Import { entries: Vec::new(), lacking: Vec::new(), warnings };
+        for (place, (record, _, entry)) in entries.into_iter().enumerate() {
+            if record.lacks_mailbox() {
+                let begin = record.problem(WHOLE, "");
+                import.lacking.push(Lacking { place, entry, begin });
+            } else {
+                import.entries.push(entry);
+            }
+        }
+        Ok(import)
     } else {
         Err(ImportRefused { problems, warnings })
     }

@@ -13,6 +13,7 @@ use onward_gateway::background::Fallen;
 use onward_gateway::breaker::OpenEndpoint;
 use onward_gateway::mailbox::Standing as Mailbox;
 use onward_gateway::organisations::Standing as Organisations;
+use onward_gateway::rounds::Standing as Mailboxes;
 
 use crate::witnessing::Standing as WitnessStanding;
 
@@ -122,8 +123,8 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         "Endpoints that are left alone after failures in a row.",
         open.collect(),
     );
+    let age = |since: Timestamp| u64::try_from(now.duration_since(since).as_secs()).unwrap_or(0);
     if let Some(organisations) = &standing.organisations {
-        let age = |since: Timestamp| u64::try_from(now.duration_since(since).as_secs()).unwrap_or(0);
         if let Some(looked) = organisations.looked {
             let help = "Time since the whole directory was last held against ODS, by whichever gateway.";
             family("ods_look_age_seconds", "gauge", help, one(age(looked)));
@@ -132,6 +133,14 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         family("ods_failing_seconds", "gauge", help, one(organisations.failing.map_or(0, age)));
         let help = "Entries of the directory whose organisation ODS calls closed: nothing new is sent there.";
         family("directory_entries_closed", "gauge", help, one(organisations.closed));
+    }
+    if let Some(mailboxes) = &standing.mailboxes {
+        if let Some(looked) = mailboxes.looked {
+            let help = "Time since all mailboxes of the directory were last held against MESH, by whichever gateway.";
+            family("mesh_lookup_age_seconds", "gauge", help, one(age(looked)));
+        }
+        let help = "How long this gateway cannot ask MESH for mailboxes; 0 while it can.";
+        family("mesh_lookup_failing_seconds", "gauge", help, one(mailboxes.failing.map_or(0, age)));
     }
     if let Some(mailbox) = standing.mailbox {
         let age = u64::try_from(now.duration_since(mailbox.listed).as_secs()).unwrap_or(0);
@@ -240,6 +249,8 @@ pub struct Standing {
     pub mailbox: Option<Mailbox>,
     /// How the directory stands to ODS; none where it is not held against it.
     pub organisations: Option<Organisations>,
+    /// How the mailboxes of the directory stand to MESH; none where they are not held against it.
+    pub mailboxes: Option<Mailboxes>,
     /// Open alerts by kind.
     pub alerts: Vec<(AlertKind, u64)>,
     /// The oldest month of each class of which content is stored (year * 100 + month).
@@ -300,6 +311,7 @@ mod tests {
             paused: 2,
             mailbox,
             organisations: Some(Organisations { looked: Some(now), failing: None, closed: 1 }),
+            mailboxes: Some(Mailboxes { looked: None, failing: Some(now - jiff::SignedDuration::from_secs(70)) }),
             large_kilobytes: 1_900,
             scanning_kilobytes: 5_700,
             alerts,
@@ -335,6 +347,7 @@ mod tests {
             "onward_alerts_open{kind=\"hold-overdue\"} 3",
             "onward_alerts_open{kind=\"delivery-failed\"} 0",
             "onward_endpoints_not_answering{transport=\"https\"} 1",
+            "onward_mesh_lookup_failing_seconds 70",
             "onward_mesh_inbox_look_age_seconds 400",
             "onward_mesh_inbox_staying_messages 2",
             "onward_endpoints_not_answering{transport=\"mesh\"} 0",

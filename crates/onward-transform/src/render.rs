@@ -26,7 +26,7 @@ use std::fmt;
 use onward_core::directory::{CareHome, Endpoint, Pharmacy, Practice};
 use onward_core::state::RecipientKind;
 use onward_core::{DeliveryId, MeshMailboxId, OdsCode, Timestamp, TransferId, WorkflowId};
-use onward_fhir::{Bundle, Element, Heading, Release, Tree, views, write};
+use onward_fhir::{Bundle, DocumentKind, Element, Heading, Release, Tree, views, write};
 
 pub use card::Card;
 pub use care_home::care_home;
@@ -320,6 +320,22 @@ fn goes_by_mesh(endpoint: &Endpoint) -> bool {
 /// Whether what goes there must be a message Bundle.
 fn takes_messages(endpoint: &Endpoint) -> bool {
     goes_by_mesh(endpoint) || matches!(endpoint, Endpoint::ProcessMessage { .. })
+}
+
+/// The MESH workflows by which goes what such a recipient gets of a document that came by this event: its copy, and a notice about that.
+/// None where nothing is usual: the endpoint must name one.
+#[must_use]
+pub fn usual_workflows(kind: RecipientKind, event: &str) -> Vec<WorkflowId> {
+    let send_document = workflow(registration::SEND_DOCUMENT_WORKFLOW);
+    match kind {
+        RecipientKind::CoveringPractice => send_document.into_iter().collect(),
+        RecipientKind::RegisteredPractice => {
+            // What an R4 message carries its event does not tell: a discharge, unless the document says otherwise.
+            let document = DocumentKind::of_event(event).unwrap_or(DocumentKind::Discharge);
+            registered_practice::usual_workflow(document).into_iter().chain(send_document).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn workflow(name: &str) -> Option<WorkflowId> {

@@ -47,6 +47,8 @@ words!(
         MailboxUnreadable = "mailbox-unreadable",
         /// ODS says that an organisation of the directory has closed: nothing new is sent there.
         OrganisationClosed = "organisation-closed",
+        /// MESH says that an organisation of the directory takes what it gets in other mailboxes than its entry's, or in none.
+        MailboxChanged = "mailbox-changed",
     }
 );
 
@@ -60,10 +62,8 @@ impl AlertKind {
     /// It is about a transfer, or something of one.
     #[must_use]
     pub fn is_of_transfer(self) -> bool {
-        !matches!(
-            self,
-            Self::SubscriptionFailed | Self::BackgroundFallen | Self::MailboxUnreadable | Self::OrganisationClosed
-        )
+        use AlertKind::{BackgroundFallen, MailboxChanged, MailboxUnreadable, OrganisationClosed, SubscriptionFailed};
+        !matches!(self, SubscriptionFailed | BackgroundFallen | MailboxUnreadable | OrganisationClosed | MailboxChanged)
     }
 }
 

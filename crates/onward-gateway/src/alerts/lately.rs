@@ -26,8 +26,9 @@ impl Lately {
 
     /// It is raised, by this node or another. Of the mailbox no row tells, and it has its own clock (`mailbox/standing.rs`).
     pub(super) fn raised(&self, concern: &Concern, now: Timestamp) {
-        use AlertKind::{BackgroundFallen, CareDeclined, NoticeUnread, OrganisationClosed};
-        if !matches!(concern.kind, BackgroundFallen | CareDeclined | NoticeUnread | OrganisationClosed) {
+        use AlertKind::{BackgroundFallen, CareDeclined, MailboxChanged, NoticeUnread, OrganisationClosed};
+        if !matches!(concern.kind, BackgroundFallen | CareDeclined | NoticeUnread | OrganisationClosed | MailboxChanged)
+        {
             return;
         }
         self.with(|raised| {

@@ -1,26 +1,25 @@
 //! `onward directory`: care homes, practices and pharmacies. An import is one version, whole or not at all, audited.
 
 mod current;
+mod mailboxes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use onward_connect::mesh::FoundMailbox;
+use onward_core::OdsCode;
 use onward_core::audit::AuditWord;
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::Store;
 use onward_core::store::alerts::{AlertKind, about_organisation};
-use onward_core::{Clock, OdsCode, SystemClock, WorkflowId};
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure, Outcome};
 use super::input;
 use super::open::{self, ConfigArgs, Desk};
-use super::terminal::{Style, Terminal, plain};
+use super::terminal::{Style, Terminal};
 use crate::app;
-use crate::directory_import::{self, Format, Problem};
+use crate::directory_import::{self, Format, Lacking, Problem};
 
 /// Care homes, GP practices and pharmacies.
 #[derive(Debug, Subcommand)]
@@ -29,10 +28,15 @@ pub enum Directory {
     #[command(after_help = "Example:
   onward directory import care-homes.csv practices.toml
 
-One problem in one file imports nothing; all problems are listed. Entries that the files do not name stay.")]
+One problem in one file imports nothing; all problems are listed. Entries that the files do not name stay. MESH finds the mailbox of an
+entry that receives by MESH and names none, by its ODS code and the workflows of what it gets; where it lists none that takes them all, or
+several, that is a problem.")]
     Import(Files),
     /// Checks files without importing them
-    #[command(after_help = "Example:\n  onward directory check config/examples/directory.toml")]
+    #[command(after_help = "Example:
+  onward directory check config/examples/directory.toml
+
+It has MESH find mailboxes as an import does, and tells them.")]
     Check(Files),
     /// Lists all entries
     #[command(after_help = "Example:\n  onward directory list --json | jq -r .ods")]
@@ -45,7 +49,7 @@ One problem in one file imports nothing; all problems are listed. Entries that t
   onward directory mailbox Y99001 --workflow TOC_FHIR_IP_DISCH
 
 Exit code: 1 it takes the workflow nowhere.")]
-    Mailbox(MailboxOf),
+    Mailbox(mailboxes::MailboxOf),
     /// Asks the Organisation Data Service whether entries are there still, as what, and who came after them
     #[command(after_help = "Example:
   onward directory current
@@ -92,22 +96,6 @@ pub struct Show {
     ods: OdsCode,
 }
 
-/// Whose mailbox.
-#[derive(Debug, Args)]
-pub struct MailboxOf {
-    #[command(flatten)]
-    config: ConfigArgs,
-    /// One line of JSON for each
-    #[arg(long)]
-    json: bool,
-    /// The organisation
-    #[arg(value_name = "ODS")]
-    ods: OdsCode,
-    /// What is to be sent there
-    #[arg(long, value_name = "ID")]
-    workflow: WorkflowId,
-}
-
 /// Runs it.
 ///
 /// # Errors
@@ -118,14 +106,17 @@ pub(super) async fn run(command: &Directory, terminal: &mut Terminal) -> Outcome
         Directory::Check(files) => check(files, terminal).await,
         Directory::List(list) => self::list(list, terminal).await,
         Directory::Show(show) => self::show(show, terminal).await,
-        Directory::Mailbox(of) => mailbox(of, terminal).await,
+        Directory::Mailbox(of) => mailboxes::run(of, terminal).await,
         Directory::Current(current) => current::run(current, terminal).await,
     }
 }
 
 /// What was read from all files together.
 struct Reading {
+    /// But for those of `lacking`.
     entries: Vec<DirectoryEntry>,
+    /// File, place among all entries, entry without a mailbox.
+    lacking: Vec<(String, usize, Lacking)>,
     /// File, whether it stops the import, problem.
     problems: Vec<(String, bool, Problem)>,
 }
@@ -139,26 +130,29 @@ impl Reading {
 /// Reads the files in order; a later one may refer to entries of an earlier one and of the store.
 fn read(files: &[PathBuf], stored: &[DirectoryEntry]) -> Result<Reading, Failure> {
     let mut known = directory_import::kinds(stored);
-    let mut reading = Reading { entries: Vec::new(), problems: Vec::new() };
+    let mut reading = Reading { entries: Vec::new(), lacking: Vec::new(), problems: Vec::new() };
     let mut origin: BTreeMap<OdsCode, &Path> = BTreeMap::new();
     for path in files {
         let name = path.display().to_string();
         let format = Format::of(path)
             .ok_or_else(|| Failure::usage(format!("{name}: a directory file ends in .toml or .csv")))?;
-        let (entries, stops, warnings) = match directory_import::read(&input::text(path)?, format, &known, open::now())
-        {
-            Ok(import) => (import.entries, Vec::new(), import.warnings),
-            Err(refused) => (Vec::new(), refused.problems, refused.warnings),
+        let read = directory_import::read(&input::text(path)?, format, &known, open::now());
+        let (entries, lacking, stops, warnings) = match read {
+            Ok(import) => (import.entries, import.lacking, Vec::new(), import.warnings),
+            Err(refused) => (Vec::new(), Vec::new(), refused.problems, refused.warnings),
         };
         reading.problems.extend(stops.into_iter().map(|problem| (name.clone(), true, problem)));
         reading.problems.extend(warnings.into_iter().map(|problem| (name.clone(), false, problem)));
-        for entry in &entries {
+        for entry in entries.iter().chain(lacking.iter().map(Lacking::entry)) {
             if let Some(first) = origin.insert(entry.ods().clone(), path) {
                 let message = format!("{} is in {} already", entry.ods(), first.display());
                 reading.problems.push((name.clone(), true, Problem { line: 1, entry: String::new(), message }));
             }
         }
         known.extend(directory_import::kinds(&entries));
+        known.extend(lacking.iter().map(|lacking| (lacking.entry().ods().clone(), lacking.entry().kind())));
+        let before = reading.entries.len() + reading.lacking.len();
+        reading.lacking.extend(lacking.into_iter().map(|each| (name.clone(), before + each.place, each)));
         reading.entries.extend(entries);
     }
     Ok(reading)
@@ -181,16 +175,21 @@ fn problems_json(reading: &Reading) -> Vec<Value> {
 
 async fn check(files: &Files, terminal: &mut Terminal) -> Outcome {
     // The store only widens what entries may refer to: a file can be checked without one.
-    let stored = match open::missing_store(&files.config.load()?.config) {
+    let config = files.config.load()?.config;
+    let stored = match open::missing_store(&config) {
         Some(_) => Vec::new(),
         None => files.config.existing_store().await?.1.directory().await?,
     };
-    let reading = read(&files.files, &stored)?;
+    let mut reading = read(&files.files, &stored)?;
+    let found = mailboxes::find(&mut reading, &config).await?;
     let good = !reading.refused();
     if files.json {
-        terminal.json(&json!({ "valid": good, "entries": reading.entries.len(), "problems": problems_json(&reading) }));
+        terminal.json(&json!({
+            "valid": good, "entries": reading.entries.len(), "mailboxes": found, "problems": problems_json(&reading),
+        }));
     } else {
         tell(&reading, terminal);
+        mailboxes::tell(&found, terminal);
         let word = if good { terminal.paint(Style::Green, "good") } else { terminal.paint(Style::Red, "to be mended") };
         terminal.say(format_args!("{word}: entries that can be imported: {}", reading.entries.len()));
     }
@@ -202,8 +201,10 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     let stored = store.directory().await?;
     let mut reading = read(&files.files, &stored)?;
+    let found = mailboxes::find(&mut reading, &config).await?;
     if !files.json {
         tell(&reading, terminal);
+        mailboxes::tell(&found, terminal);
     }
     if reading.refused() {
         if files.json {
@@ -213,6 +214,8 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
         }
         return Ok(Exit::No);
     }
+    // MESH may have taken its time: what homes have said meanwhile stays.
+    let stored = store.directory().await?;
     let kept = directory_import::keep_own_words(&mut reading.entries, &stored);
     let heeds_ods = app::heeds_ods(&config);
     let counts = |ods: &OdsCode| heeds_ods && !config.ods.except.contains(ods);
@@ -232,13 +235,17 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
     for ods in &open_again {
         store.clear_alert(AlertKind::OrganisationClosed, about_organisation(ods), open::now()).await?;
     }
+    for ods in directory_import::received_elsewhere(&reading.entries, &stored) {
+        store.clear_alert(AlertKind::MailboxChanged, about_organisation(ods), open::now()).await?;
+    }
     if files.json {
         let rows =
             changes.iter().map(|(what, entry)| json!({ "ods": entry.ods(), "kind": entry.kind(), "change": what }));
         let rows: Vec<_> = rows.collect();
-        terminal.json(
-            &json!({ "imported": true, "version": version, "entries": rows, "kept": kept, "problems": problems_json(&reading) }),
-        );
+        terminal.json(&json!({
+            "imported": true, "version": version, "entries": rows, "kept": kept, "mailboxes": found,
+            "problems": problems_json(&reading),
+        }));
         return Ok(Exit::Done);
     }
     let row = |(what, entry): &(&str, &DirectoryEntry)| {
@@ -296,32 +303,12 @@ async fn list(list: &List, terminal: &mut Terminal) -> Outcome {
     }
     let row = |entry: &DirectoryEntry| {
         let expired = if entry.expires() < today { " expired" } else { "" };
-        let way = match entry {
-            DirectoryEntry::CareHome(home) => home.endpoint.kind(),
-            DirectoryEntry::Practice(practice) => practice.endpoint.kind(),
-            DirectoryEntry::Pharmacy(pharmacy) => pharmacy.endpoint.kind(),
-        };
+        let way = entry.endpoint().kind();
         let expires = format!("{}{expired}", entry.expires());
         [entry.kind().to_owned(), entry.ods().to_string(), entry.name().to_owned(), way.to_string(), expires]
     };
     terminal.table(["kind", "ODS", "name", "receives by", "expires"], &entries.iter().map(row).collect::<Vec<_>>());
     Ok(Exit::Done)
-}
-
-async fn mailbox(of: &MailboxOf, terminal: &mut Terminal) -> Outcome {
-    let config = of.config.load()?.config;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let mesh = app::mesh(&config, &clock).map_err(Failure::configuration)?;
-    let found = mesh.lookup(&of.ods, &of.workflow).await.map_err(Failure::fault)?;
-    if of.json {
-        found.iter().for_each(|each| terminal.json(&json!({ "mailbox": each.mailbox_id, "name": each.mailbox_name })));
-    } else if found.is_empty() {
-        terminal.say(format_args!("{} takes {} in no mailbox", of.ods, of.workflow));
-    } else {
-        let row = |each: &FoundMailbox| [each.mailbox_id.to_string(), plain(&each.mailbox_name)];
-        terminal.table(["mailbox", "name"], &found.iter().map(row).collect::<Vec<_>>());
-    }
-    Ok(Exit::answer(!found.is_empty()))
 }
 
 async fn show(show: &Show, terminal: &mut Terminal) -> Outcome {

@@ -44,6 +44,10 @@ pub struct Mesh {
     pub gp_routing: bool,
     /// How a date of birth stands in that address.
     pub gp_routing_date: GpRoutingDate,
+    /// The mailboxes of the directory are held against MESH every day.
+    pub look_daily: bool,
+    /// Codes that it is not asked about.
+    pub look_except: Vec<OdsCode>,
     /// Time between two looks into our mailbox, seconds.
     pub poll_seconds: u32,
     /// Longest download of one message, or of one of its chunks, from our mailbox, seconds.

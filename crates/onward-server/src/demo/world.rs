@@ -357,6 +357,8 @@ mailbox = "ONWOT001"
 password_file = "secrets/mesh-password-ONWOT001"
 shared_key_file = "secrets/mesh-shared-key"
 ca_file = "tls/ca.crt"
+# The stand-in of MESH lists no mailboxes.
+look_daily = false
 poll_seconds = 1
 
 [pds]

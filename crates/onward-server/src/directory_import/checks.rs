@@ -43,10 +43,11 @@ fn every_field(
     warnings: &mut Vec<Problem>,
 ) {
     let today = now.to_zoned(TimeZone::UTC).date();
-    let (endpoint, postcode) = match entry {
-        DirectoryEntry::CareHome(home) => (&home.endpoint, &home.postcode),
-        DirectoryEntry::Practice(practice) => (&practice.endpoint, &practice.postcode),
-        DirectoryEntry::Pharmacy(pharmacy) => (&pharmacy.endpoint, &pharmacy.postcode),
+    let endpoint = entry.endpoint();
+    let postcode = match entry {
+        DirectoryEntry::CareHome(home) => &home.postcode,
+        DirectoryEntry::Practice(practice) => &practice.postcode,
+        DirectoryEntry::Pharmacy(pharmacy) => &pharmacy.postcode,
     };
     if entry.name().trim().is_empty() {
         problems.push(record.problem("name", "is empty"));

@@ -176,7 +176,15 @@ impl Record {
         self.fields.keys().chain(self.unreadable.keys()).any(part)
     }
 
-    /// The entry, and all that is wrong with its fields one by one.
+    /// Whether it receives by MESH and names no mailbox.
+    pub(super) fn lacks_mailbox(&self) -> bool {
+        let endpoint = self.fields.get(WHOLE).and_then(|field| field.value.as_table());
+        endpoint.is_some_and(|endpoint| {
+            endpoint.get("transport").and_then(Value::as_str) == Some("mesh") && !endpoint.contains_key("mailbox")
+        })
+    }
+
+    /// The entry, and all that is wrong with its fields one by one. One that lacks its mailbox has [`NO_MAILBOX`].
     pub(super) fn read(&self) -> Reading {
         let sample = self.kind.sample();
         let mut problems = Vec::new();
@@ -192,10 +200,17 @@ impl Record {
                 stand_ins.insert(path.clone());
                 continue;
             }
+            let mut value = field.value.clone();
+            if path == WHOLE
+                && self.lacks_mailbox()
+                && let Value::Table(endpoint) = &mut value
+            {
+                endpoint.insert("mailbox".to_owned(), Value::String(NO_MAILBOX.to_owned()));
+            }
             let mut trial = sample.clone();
-            insert(&mut trial, path, field.value.clone());
+            insert(&mut trial, path, value.clone());
             match self.kind.deserialize(trial) {
-                Ok(_) => insert(&mut table, path, field.value.clone()),
+                Ok(_) => insert(&mut table, path, value),
                 Err(error) => {
                     problems.push(self.problem(path, with_suggestion(error.message())));
                     stand_ins.insert(path.clone());
@@ -238,6 +253,8 @@ impl Kind {
 
 /// Endpoints have other fields for every transport: they are read whole.
 pub(super) const WHOLE: &str = "endpoint";
+/// Stands for the mailbox of an entry that names none, until one is found.
+const NO_MAILBOX: &str = "NONE";
 
 fn knows(sample: &Table, path: &str) -> bool {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));

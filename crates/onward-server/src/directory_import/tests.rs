@@ -242,6 +242,32 @@ fn endpoints_are_complete_and_https() {
 }
 
 #[test]
+fn an_entry_that_receives_by_mesh_may_leave_its_mailbox_to_be_found() {
+    let named = "{ transport = \"mesh\", mailbox = \"Y99001OT1\" }";
+    let (toml, csv) = (changed(named, "{ transport = \"mesh\" }"), CSV.replacen("mesh,,Y99001OT1,", "mesh,,,", 1));
+    let whole = import(TOML, Format::Toml).expect("the example imports").entries;
+    for (text, format) in [(&toml, Format::Toml), (&csv, Format::Csv)] {
+        let Import { entries, lacking, .. } = import(text, format).expect("imports");
+        assert!(
+            entries.iter().eq(whole.iter().filter(|entry| entry.ods().as_str() != "Y99001")),
+            "it is not among them"
+        );
+        let [lacking] = &lacking[..] else { panic!("one: {lacking:?}") };
+        assert_eq!((lacking.place, lacking.entry().ods()), (1, whole[1].ods()));
+        assert_eq!(lacking.clone().with("Y99001OT1".parse().expect("a mailbox")), whole[1]);
+    }
+    let lacking = import(&toml, Format::Toml).expect("imports").lacking.remove(0);
+    let told = format!("line {}: practice Y99001: endpoint: names none", line(named));
+    assert_eq!(lacking.problem("names none").to_string(), told);
+    let own = import(&changed(named, "{ transport = \"mesh\", workflow = \"LOCAL\" }"), Format::Toml).expect("imports");
+    let found = own.lacking.into_iter().map(|each| each.with("Y99001OT1".parse().expect("a mailbox"))).next();
+    let Some(Endpoint::Mesh { workflow, .. }) = found.as_ref().map(DirectoryEntry::endpoint) else { panic!("MESH") };
+    assert_eq!(workflow.as_ref().map(ToString::to_string).as_deref(), Some("LOCAL"));
+    let empty = problems(&changed("mailbox = \"Y99001OT1\"", "mailbox = \"\""), Format::Toml);
+    assert!(empty.len() == 1 && empty[0].contains("MESH mailbox"), "{empty:?}");
+}
+
+#[test]
 fn missing_fields_and_wrong_tables_are_all_listed() {
     let found =
         problems("[[practice]]\nods = \"Y99001\"\n\n[[carehome]]\nods = \"VMH01\"\n\n[[pharmacy]]\n", Format::Toml);

@@ -103,8 +103,8 @@ pub(crate) async fn a_subscription_that_is_given_up_needs_a_person(store: Shared
 }
 
 pub(crate) async fn an_organisation_that_has_closed_needs_a_person_until_it_is_said_to_stand(store: Shared) {
-    let closed = |code: &str| Concern {
-        kind: AlertKind::OrganisationClosed,
+    let of = |kind: AlertKind, code: &str| Concern {
+        kind,
         step: 1,
         transfer: None,
         sender: ods("Y99900"),
@@ -114,15 +114,19 @@ pub(crate) async fn an_organisation_that_has_closed_needs_a_person_until_it_is_s
         subscription: None,
         since: at(1),
     };
+    let closed = |code| of(AlertKind::OrganisationClosed, code);
     let (one, other) = (closed("Y99002"), closed("Y99003"));
     assert_ne!(one.subject(), other.subject());
-    for concern in [&one, &other] {
+    let elsewhere = of(AlertKind::MailboxChanged, "Y99002");
+    for concern in [&one, &other, &elsewhere] {
         let told = vec![notification(Contacted::Operations)];
         assert_eq!(store.raise_alert(alert(concern, 2, told)).await, Ok(true));
         assert_eq!(store.raise_alert(alert(concern, 2, Vec::new())).await, Ok(false), "once");
     }
     assert_eq!(store.settle_alerts(at(3)).await, Ok(0), "no row says that it is over");
-    assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::OrganisationClosed, 2)]));
+    let counts = store.alert_counts().await.expect("readable");
+    assert!(counts.len() == 2 && counts.contains(&(AlertKind::OrganisationClosed, 2)), "{counts:?}");
+    assert_eq!(store.clear_alert(elsewhere.kind, elsewhere.subject(), at(4)).await, Ok(true), "the other kind stands");
     assert_eq!(store.clear_alert(one.kind, one.subject(), at(4)).await, Ok(true));
     assert_eq!(store.clear_alert(one.kind, one.subject(), at(5)).await, Ok(false), "it is over already");
     let due = store.take_notifications(at(6), at(60)).await.expect("taken");

@@ -214,7 +214,7 @@ pub(crate) fn settle() -> String {
     let (declined, care_declined) = (declined(HOME), declined(ANOTHER));
     let elsewhere = unopened_elsewhere();
     format!(
-        "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL AND kind <> 'organisation-closed'
+        "UPDATE alerts SET cleared = $1 WHERE cleared IS NULL AND kind NOT IN ('organisation-closed', 'mailbox-changed')
              AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL
                  AND (alerts.kind <> 'held-before-arrival' AND h.due < $1 OR alerts.kind = 'held-before-arrival' AND {NOTHING_AT_HOME}))
              AND NOT EXISTS (SELECT 1 FROM deliveries w WHERE alerts.kind = 'queued-too-long'

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use onward_core::state::RecipientKind;
-use onward_core::{DeliveryId, OdsCode};
+use onward_core::{DeliveryId, OdsCode, WorkflowId};
 use onward_fhir::read::{self, Limits};
 use onward_fhir::{Builder, Document, DocumentKind, Element, Release, Tree, itk, systems, write};
 
@@ -75,7 +75,7 @@ pub fn registered_practice(
         card: None,
         document_id: document.document_id.unwrap_or_default().to_owned(),
         correlation_id: Some(envelope.header_id()),
-        workflow: itk_event(kind).and_then(|event| event.workflow).and_then(workflow),
+        workflow: usual_workflow(kind),
         basis: parties.basis_of(policy),
         disclosed: vec![Disclosed {
             path: original.element.path(),
@@ -83,6 +83,11 @@ pub fn registered_practice(
         }],
         withheld: Vec::new(),
     })
+}
+
+/// The workflow by which such a document goes.
+pub(super) fn usual_workflow(kind: DocumentKind) -> Option<WorkflowId> {
+    itk_event(kind).and_then(|event| event.workflow).and_then(workflow)
 }
 
 fn itk_event(kind: DocumentKind) -> Option<itk::MessageEvent> {

@@ -5,7 +5,8 @@ use jiff::civil::Date;
 use onward_core::OdsCode;
 use onward_core::directory::{DirectoryEntry, Organisation};
 use onward_core::transport::SendError;
-use onward_gateway::organisations::{PACE, patiently};
+use onward_gateway::organisations::patiently;
+use onward_gateway::rounds::PACE;
 use serde_json::json;
 
 use super::super::exit::{Exit, Failure, Outcome};

@@ -54,6 +54,9 @@ fn every_shape_of_message_gives_five_renditions() {
             let first = every(&r4, &town, &original);
             for ((kind, rendered), (_, again)) in first.iter().zip(every(&r4, &town, &original)) {
                 assert_eq!(rendered.body, again.body, "{name} {kind}");
+                let usual = usual_workflows(kind.parse().expect("a kind"), town.parties().event);
+                assert!(rendered.workflow.iter().all(|workflow| usual.contains(workflow)), "{name} {kind}: {usual:?}");
+                assert!(inbox || rendered.workflow.is_some() != usual.is_empty(), "{name} {kind}: {usual:?}");
                 assert_eq!(rendered.html, again.html, "{name} {kind}");
                 let read = tree_of(text(rendered));
                 closed(read.root()).unwrap_or_else(|error| panic!("{name} {kind}: {error}"));
