@@ -49,10 +49,10 @@ pub fn lines_seen() -> usize {
 
 /// The canaries, however they are spaced and in whatever case. Every line of every log goes through this, at every level.
 static WRITTEN: LazyLock<RegexSet> = LazyLock::new(|| {
-    let spaced = |canary: &&str| {
+    let spaced = |canary: &str| {
         canary.chars().map(|c| regex::escape(c.encode_utf8(&mut [0; 4]))).collect::<Vec<_>>().join(r"\s*")
     };
-    RegexSet::new(CANARIES.iter().map(|canary| format!("(?i){}", spaced(&canary)))).expect("the canaries are patterns")
+    RegexSet::new(CANARIES.iter().map(|canary| format!("(?i){}", spaced(canary)))).expect("the canaries are patterns")
 });
 
 /// The canaries of this text, however they are spaced and in whatever case, each with where it was found.
