@@ -3,8 +3,6 @@
 
 mod bench;
 
-use self::bench::refused;
-pub(crate) use self::bench::{Bench, LEASE, Turned, client, down};
 use onward_core::audit::Agent;
 use onward_core::client::Role;
 use onward_core::directory::DirectoryEntry;
@@ -15,6 +13,9 @@ use onward_core::transport::SendError;
 use onward_core::{Clock as _, TransferId};
 use onward_gateway::collect::Form;
 use onward_gateway::holds::{Decider, Released};
+
+pub(crate) use self::bench::{Bench, LEASE, Turned, client, down};
+use self::bench::{at, refused};
 
 #[tokio::test]
 async fn an_unread_discharge_is_escalated_step_by_step_until_somebody_reads_it() {

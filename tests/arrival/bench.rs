@@ -129,7 +129,7 @@ pub(crate) struct Bench {
     pub(crate) folder: tempfile::TempDir,
 }
 
-fn at(text: &str) -> Timestamp {
+pub(super) fn at(text: &str) -> Timestamp {
     text.parse().expect("a moment")
 }
 
