@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clap::Parser as _;
 use jiff::SignedDuration;
-use onward_core::directory::{DirectoryEntry, Endpoint};
+use onward_core::directory::{DirectoryEntry, Endpoint, Practice};
 use onward_core::store::Store;
 use onward_core::store::alerts::AlertKind;
 use onward_core::transport::{Mailboxes, SendError};
@@ -117,8 +117,7 @@ impl Mesh {
 
 #[async_trait]
 impl Mailboxes for Mesh {
-    async fn taking(&self, ods: &OdsCode, workflow: &WorkflowId) -> Result<Vec<MeshMailboxId>, SendError> {
-        assert_eq!(ods.as_str(), PRACTICE, "nobody else has a mailbox");
+    async fn taking(&self, _: &OdsCode, workflow: &WorkflowId) -> Result<Vec<MeshMailboxId>, SendError> {
         self.asked.lock().expect("whole").push(workflow.to_string());
         if *self.is_down.lock().expect("whole") {
             return Err(SendError::Transient { reason: "MESH answered 503".to_owned(), retry_after_seconds: None });
@@ -262,4 +261,32 @@ async fn what_was_told_of_a_mailbox_ends_when_a_person_has_decided() {
     assert_eq!(directory("import", &file, &bench.world.config_file).await, Exit::Done);
     assert!(bench.told_of().await.is_empty());
     assert_eq!((bench.look().await, bench.told_of().await), (Looked::NotNow, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_mailboxes_that_mesh_lists_otherwise_a_round_tells_a_few() {
+    let bench = Bench::new().await;
+    let store = bench.gateway.store().as_ref();
+    let moved = ["Y99003", "Y99004", "Y99005", "Y99006"];
+    let practice = |ods: &&str| {
+        DirectoryEntry::Practice(Practice {
+            ods: ods.parse().expect("a code"),
+            name: format!("Practice {ods}"),
+            telephone: String::new(),
+            postcode: String::new(),
+            endpoint: by_mesh("Y99001OT3"),
+            expires: jiff::civil::date(2099, 12, 31),
+            ods_end: None,
+        })
+    };
+    let entries = moved.iter().map(practice).collect();
+    store.import_directory(entries, "test", bench.clock.now(), Vec::new()).await.expect("imported");
+    let told = async || {
+        let mut told = bench.told_of().await;
+        told.sort();
+        told
+    };
+    assert_eq!((bench.a_day_later().await, told().await.as_slice()), (Looked::Whole, &moved.map(str::to_owned)[..3]));
+    // What is known takes nobody's place.
+    assert_eq!((bench.a_day_later().await, told().await.as_slice()), (Looked::Whole, &moved.map(str::to_owned)[..]));
 }

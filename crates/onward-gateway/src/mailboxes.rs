@@ -22,6 +22,12 @@ use crate::identify::expired;
 use crate::rounds::{self, Known, Looked, Question, Standing};
 use crate::routes::Routes;
 
+/// A round tells operations of so many entries of which it was not told before, or of one in [`TOLD_OF`] of all where that is more: practices move
+/// one by one, and where MESH lists none as the directory has it, it is more likely that it was asked wrongly.
+const TOLD_MIN: usize = 3;
+/// See [`TOLD_MIN`].
+const TOLD_OF: usize = 20;
+
 /// MESH, and whom it is not asked about.
 #[derive(Clone)]
 pub struct Watched {
@@ -148,9 +154,8 @@ impl Question for AgainstMesh<'_> {
         self.gateway.lift_mailboxes(|entry| self.asks_about(entry)).await
     }
 
-    fn begin(&mut self, _: &[DirectoryEntry], _: Timestamp) -> usize {
-        // It marks none.
-        0
+    fn begin(&mut self, entries: &[DirectoryEntry], _: Timestamp) -> usize {
+        TOLD_MIN.max(entries.len() / TOLD_OF)
     }
 
     async fn is_about(&self, entry: &DirectoryEntry) -> Result<bool, StoreError> {
@@ -161,8 +166,8 @@ impl Question for AgainstMesh<'_> {
         taking(self.watched.mesh.as_ref(), entry.ods(), workflows(&self.gateway.routes, entry), self.pace).await
     }
 
-    async fn hold_against(&self, entry: DirectoryEntry, taking: Taking, _: &mut usize) -> Result<(), StoreError> {
-        self.gateway.hold_against_mesh(&entry, &taking).await
+    async fn hold_against(&self, entry: DirectoryEntry, taking: Taking, left: &mut usize) -> Result<(), StoreError> {
+        self.gateway.hold_against_mesh(&entry, &taking, left).await
     }
 }
 
@@ -209,9 +214,14 @@ impl Gateway {
         Ok(())
     }
 
-    /// Tells operations where MESH does not list the entry's mailbox for all that is sent there. What was changed meanwhile is looked at in the
-    /// next round.
-    async fn hold_against_mesh(&self, entry: &DirectoryEntry, taking: &Taking) -> Result<(), StoreError> {
+    /// Tells operations where MESH does not list the entry's mailbox for all that is sent there, unless `left`, how many more a round may
+    /// tell, is used up. What was changed meanwhile is looked at in the next round.
+    async fn hold_against_mesh(
+        &self,
+        entry: &DirectoryEntry,
+        taking: &Taking,
+        left: &mut usize,
+    ) -> Result<(), StoreError> {
         let Endpoint::Mesh { mailbox, .. } = entry.endpoint() else { return Ok(()) };
         let (code, now) = (entry.ods(), self.clock.now());
         if taking.values().all(|takes| takes.contains(mailbox)) {
@@ -222,6 +232,10 @@ impl Gateway {
             return Ok(());
         }
         tracing::warn!(organisation = %code, %mailbox, "MESH lists otherwise: {}", told(taking));
+        if *left == 0 {
+            tracing::error!(organisation = %code, "operations is told of no more in this round, but in those that follow: is MESH asked rightly?");
+            return Ok(());
+        }
         let concern = Concern {
             kind: AlertKind::MailboxChanged,
             step: 1,
@@ -233,7 +247,7 @@ impl Gateway {
             subscription: None,
             since: now,
         };
-        self.raise(concern).await?;
+        *left -= usize::from(self.raise(concern).await?);
         Ok(())
     }
 }
@@ -251,7 +265,6 @@ mod tests {
             events: events.iter().map(ToString::to_string).collect(),
             destinations: BTreeSet::new(),
             decision,
-            workflows: BTreeMap::new(),
         }
     }
 

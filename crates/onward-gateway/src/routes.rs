@@ -1,8 +1,7 @@
 //! Which message goes to whom, or waits for a person. The first route whose conditions hold decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use onward_core::WorkflowId;
 use onward_core::state::{HoldReason, RecipientKind};
 
 /// What to do with a message.
@@ -25,8 +24,6 @@ pub struct Route {
     pub destinations: BTreeSet<String>,
     /// What to do.
     pub decision: Decision,
-    /// MESH workflow per recipient; `sender` for responses to the hospital.
-    pub workflows: BTreeMap<RecipientKind, WorkflowId>,
 }
 
 impl Route {
@@ -35,12 +32,6 @@ impl Route {
     pub fn applies(&self, event: &str, destination: Option<&str>) -> bool {
         (self.events.is_empty() || self.events.contains(event))
             && (self.destinations.is_empty() || destination.is_some_and(|code| self.destinations.contains(code)))
-    }
-
-    /// The workflow for this recipient, where the route names one.
-    #[must_use]
-    pub fn workflow(&self, kind: RecipientKind) -> Option<&WorkflowId> {
-        self.workflows.get(&kind)
     }
 }
 

@@ -2,10 +2,9 @@
 //!
 //! A set of routes that leaves any message undecided is refused: there is no silent default.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use onward_core::WorkflowId;
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_gateway::routes::{Decision, Route, Routes};
 use serde::Deserialize;
@@ -49,8 +48,6 @@ struct RouteText {
     destinations: Vec<String>,
     deliver: Option<Vec<RecipientKind>>,
     hold: Option<HoldReason>,
-    #[serde(default)]
-    workflows: BTreeMap<RecipientKind, WorkflowId>,
 }
 
 impl RouteFile {
@@ -103,7 +100,6 @@ impl RouteFile {
                     events: text.events.into_iter().collect(),
                     destinations: text.destinations.into_iter().collect(),
                     decision,
-                    workflows: text.workflows,
                 }),
                 Err(problem) => problems.push(format!("{place}: {problem}")),
             }
@@ -139,11 +135,7 @@ fn decision(text: &RouteText) -> Result<Decision, String> {
     if kinds.iter().collect::<BTreeSet<_>>().len() < kinds.len() {
         return Err("deliver names a recipient twice".to_owned());
     }
-    let idle = text.workflows.keys().find(|kind| !kinds.contains(kind) && **kind != RecipientKind::Sender);
-    match idle {
-        Some(kind) => Err(format!("workflows names {kind}, to whom this route delivers nothing")),
-        None => Ok(decision),
-    }
+    Ok(decision)
 }
 
 /// Codes that no standard knows are most likely misspelt; they are legal, because code systems grow.
@@ -207,7 +199,6 @@ mod tests {
                 let route = routes.decide(event, Some(destination));
                 let Decision::Deliver(kinds) = &route.decision else { panic!("{event} {destination} is held") };
                 assert_eq!(kinds.len(), 5, "{event} {destination}");
-                assert!(route.workflow(RecipientKind::Sender).is_some_and(|id| id.as_str().ends_with("_ACK")));
             }
             for destination in [Some("19"), Some("88"), Some("540"), Some(""), None] {
                 let route = routes.decide(event, destination);
@@ -268,10 +259,10 @@ mod tests {
                     [[route]]\nname = \"nobody\"\ndeliver = []\n\
                     [[route]]\nname = \"twice\"\ndeliver = [\"care-home\", \"care-home\"]\n\
                     [[route]]\nname = \"answers\"\ndeliver = [\"sender\"]\n\
-                    [[route]]\nname = \"idle\"\ndeliver = [\"care-home\"]\nworkflows = { pharmacy-referral = \"X\" }\n\
-                    [[route]]\nname = \"idle\"\nhold = \"deceased\"\n";
+                    [[route]]\nname = \"same\"\nhold = \"deceased\"\n\
+                    [[route]]\nname = \"same\"\nhold = \"deceased\"\n";
         let problems = problems(text);
-        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert_eq!(problems.len(), 6, "{problems:#?}");
         assert!(problems[0].starts_with("routes.toml line 1: route \"both\": either"), "{}", problems[0]);
         assert!(problems[1].starts_with("routes.toml line 5: route \"neither\""), "{}", problems[1]);
     }
