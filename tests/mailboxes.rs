@@ -39,6 +39,10 @@ async fn directory(command: &str, file: &Path, config: &Path) -> Exit {
     tokio::task::spawn_blocking(|| cli.run()).await.expect("it ran")
 }
 
+fn text_of(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("readable")
+}
+
 async fn stored(store: &dyn Store, code: &str) -> Option<DirectoryEntry> {
     store.directory_entry(&code.parse().expect("a code")).await.expect("readable")
 }
@@ -95,6 +99,26 @@ async fn an_import_has_mesh_find_the_mailbox_that_an_entry_leaves_out() {
         let Endpoint::Mesh { mailbox, workflow } = entry.endpoint() else { panic!("{code} receives by MESH") };
         assert_eq!((mailbox.as_str(), workflow.as_ref().map(WorkflowId::as_str)), (expected, Some(by)));
     }
+    // What a person decided stays: another mailbox than MESH lists, and that MESH is not believed about an organisation.
+    let before = (stored(store, "X26").await, stored(store, "X27").await);
+    let named = world.folder().join("named.toml");
+    let text =
+        std::fs::read_to_string(&right).expect("readable").replacen("\"mesh\"", "\"mesh\", mailbox = \"X26ABC9\"", 1);
+    std::fs::write(&named, text).expect("written");
+    assert_eq!(directory("import", &named, config).await, Exit::Done);
+    let decided = (stored(store, "X26").await, stored(store, "X27").await);
+    assert!(decided.0 != before.0 && decided.1 == before.1);
+    assert_eq!(directory("import", &right, config).await, Exit::No, "the directory has another");
+    let excepting = world.folder().join("excepting.toml");
+    let text = text_of(config).replacen("[mesh]\nenabled = true", "[mesh]\nenabled = true\nlook_except = [\"X27\"]", 1);
+    std::fs::write(&excepting, text).expect("written");
+    let other = file("other.toml", &[("X27", "TEST_WORKFLOW_ACK")]);
+    assert_eq!(directory("import", &other, &excepting).await, Exit::No, "MESH is not believed");
+    assert_eq!((stored(store, "X26").await, stored(store, "X27").await), decided);
+    // What the e-mail tells to run: all that an entry gets, beside the entry's own mailbox.
+    for (code, expected) in [("X26", Exit::No), ("X27", Exit::Done), ("X28", Exit::No)] {
+        assert_eq!(directory("mailbox", Path::new(code), config).await, expected, "{code}");
+    }
 }
 
 /// MESH, which lists the practice's mailbox for everything, unless a test says otherwise.
@@ -133,7 +157,7 @@ async fn only_the_one_mailbox_that_takes_everything_is_found() {
     let practice = "ods = \"Y99001\"\nname = \"Beck Lane Surgery\"\nexpires = \"2099-12-31\"\n";
     let find = async |endpoint: &str, mesh: &Mesh| {
         let practice = toml::from_str(&format!("{practice}endpoint = {endpoint}")).expect("a practice");
-        mailboxes::find(mesh, &routes, &DirectoryEntry::Practice(practice)).await
+        mailboxes::find(mesh, &routes, &DirectoryEntry::Practice(practice), Duration::ZERO).await
     };
     let unnamed = "{ transport = \"mesh\", mailbox = \"NONE\" }";
     let mesh = Mesh::default();
@@ -279,7 +303,8 @@ async fn of_many_mailboxes_that_mesh_lists_otherwise_a_round_tells_a_few() {
             ods_end: None,
         })
     };
-    let entries = moved.iter().map(practice).collect();
+    let inbox = |n: u32| practice(&format!("Y98{n:03}").as_str()).with_endpoint(Endpoint::Inbox {});
+    let entries = moved.iter().map(practice).chain((0..100).map(inbox)).collect();
     store.import_directory(entries, "test", bench.clock.now(), Vec::new()).await.expect("imported");
     let told = async || {
         let mut told = bench.told_of().await;

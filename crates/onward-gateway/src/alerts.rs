@@ -7,9 +7,11 @@ mod lately;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 use onward_core::OdsCode;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
@@ -253,10 +255,14 @@ impl Gateway {
                 break;
             }
             let (count, first) = (group.len(), group.first().map(|due| due.notification.id));
-            if let Err(error) = self.tell(group).await {
-                let first = first.map(tracing::field::display);
-                tracing::error!(%error, count, first, "what is due could not be told, and is due again");
-            }
+            // A fault of ours in one group hinders no other: it falls due again, and would stand before the same ones each time.
+            let error = match AssertUnwindSafe(self.tell(group)).catch_unwind().await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "a panic".to_owned(),
+            };
+            let first = first.map(tracing::field::display);
+            tracing::error!(%error, count, first, "what is due could not be told, and is due again");
         }
         Ok(())
     }
@@ -358,7 +364,8 @@ impl Gateway {
                         writeln!(text, "{ods}: {see}; its entry, or that of the home which names it, must be mended.");
                 }
                 if let (AlertKind::MailboxChanged, Some(ods)) = (concern.kind, &concern.recipient) {
-                    let see = "`onward directory mailbox` says where MESH finds it, workflow by workflow";
+                    let see =
+                        format!("`onward directory mailbox {ods}` says where MESH finds it, workflow by workflow");
                     let _ = writeln!(
                         text,
                         "{ods}: {see}. What it gets goes to the mailbox of its entry all the same: ask the organisation which is right, and \

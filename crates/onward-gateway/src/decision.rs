@@ -18,7 +18,8 @@ pub struct Decided {
     pub registered_practice: Option<OdsCode>,
     /// Reasons for which it is sent all the same.
     pub sent_all_the_same: BTreeSet<HoldReason>,
-    /// Who may receive about a person who is restricted or objects, as agreed with the ward.
+    /// Who may receive about a person who is restricted or objects, as agreed with the ward for those of these two reasons that stand in
+    /// `sent_all_the_same`: an agreement about one answers no other that nobody has seen.
     pub agreed_recipients: BTreeSet<RecipientKind>,
     /// Organisations from which it was recalled: whatever names them is wrong.
     pub recalled: BTreeSet<OdsCode>,
@@ -42,6 +43,8 @@ impl Decided {
     /// Reasons for which a person may say: send it all the same.
     const ALL_THE_SAME: [HoldReason; 3] =
         [HoldReason::NotACareHomeDischarge, HoldReason::Replacement, HoldReason::Deceased];
+    /// Reasons that an agreement with the ward answers.
+    const AGREED: [HoldReason; 2] = [HoldReason::RestrictedPatient, HoldReason::Objection];
     /// Who may receive about a restricted person. Whoever would be found by looking the person up never is.
     const ABOUT_RESTRICTED: [RecipientKind; 3] =
         [RecipientKind::CareHome, RecipientKind::CoveringPractice, RecipientKind::PharmacyReferral];
@@ -64,11 +67,32 @@ impl Decided {
         }
     }
 
-    /// Who may receive, of those that can be agreed for this reason.
+    /// Who may receive, as was agreed for this reason.
     #[must_use]
     pub fn agreed(&self, reason: HoldReason) -> BTreeSet<RecipientKind> {
+        if !self.sends_despite(reason) {
+            return BTreeSet::new();
+        }
         let agreeable = Self::agreeable(reason);
         self.agreed_recipients.iter().copied().filter(|kind| agreeable.contains(kind)).collect()
+    }
+
+    /// Another agreement about the same reason takes the place of the last; beside one about the other reason, those receive who are agreed
+    /// for both, and where that is nobody the other is asked again.
+    fn agree(&mut self, reason: HoldReason, agreed: &BTreeSet<RecipientKind>) {
+        let others = Self::AGREED.into_iter().filter(|other| *other != reason && self.sends_despite(*other));
+        let others: Vec<HoldReason> = others.collect();
+        let for_all: BTreeSet<RecipientKind> = match others.is_empty() {
+            true => agreed.clone(),
+            false => self.agreed_recipients.intersection(agreed).copied().collect(),
+        };
+        if for_all.is_empty() {
+            self.sent_all_the_same.retain(|reason| !others.contains(reason));
+            self.agreed_recipients.clone_from(agreed);
+        } else {
+            self.agreed_recipients = for_all;
+        }
+        self.sent_all_the_same.insert(reason);
     }
 
     /// Adds the decision to release a transfer that is held for this reason.
@@ -92,9 +116,8 @@ impl Decided {
             };
             return Err(NotDecidable(format!("{kind}{why}: recipients that can be agreed are {}", kinds.join(", "))));
         }
-        // Another agreement takes the place of the last.
         if !agreed.is_empty() {
-            self.agreed_recipients.clone_from(agreed);
+            self.agree(reason, agreed);
         }
         if Self::ALL_THE_SAME.contains(&reason) {
             self.sent_all_the_same.insert(reason);
@@ -195,5 +218,35 @@ mod tests {
             let agreed = Decided::default().release(HoldReason::Objection, &BTreeSet::from([kind]));
             assert_eq!(agreed.is_ok(), kind != RecipientKind::Sender, "{kind}");
         }
+    }
+
+    #[test]
+    fn an_agreement_answers_the_reason_that_was_seen() {
+        use HoldReason::{Objection, RestrictedPatient};
+        use RecipientKind::{CareHome, CoveringPractice, PharmacyReferral};
+        type Agreements<'a> = &'a [(HoldReason, &'a [RecipientKind])];
+        let after = |agreements: Agreements<'_>| {
+            let mut decided = Decided::default();
+            for (reason, kinds) in agreements {
+                decided.release(*reason, &kinds.iter().copied().collect()).expect("agreeable");
+            }
+            [RestrictedPatient, Objection].map(|reason| decided.agreed(reason).into_iter().collect::<Vec<_>>())
+        };
+        let nobody: Vec<RecipientKind> = Vec::new();
+        assert_eq!(after(&[(RestrictedPatient, &[CareHome])]), [vec![CareHome], nobody.clone()]);
+        assert_eq!(after(&[(Objection, &[CareHome])]), [nobody.clone(), vec![CareHome]]);
+        let again: Agreements<'_> = &[(Objection, &[CareHome]), (Objection, &[PharmacyReferral])];
+        assert_eq!(after(again), [nobody.clone(), vec![PharmacyReferral]], "the same reason anew");
+        let wider: Agreements<'_> = &[(RestrictedPatient, &[CareHome]), (Objection, &[CareHome, CoveringPractice])];
+        assert_eq!(after(wider), [vec![CareHome], vec![CareHome]], "who is agreed for both");
+        let apart: Agreements<'_> = &[(RestrictedPatient, &[CareHome]), (Objection, &[CoveringPractice])];
+        assert_eq!(
+            after(apart),
+            [nobody, vec![CoveringPractice]],
+            "nobody is agreed for both: the first is asked again"
+        );
+        // What was kept before agreements told their reason answers none.
+        let before: Decided = serde_json::from_str(r#"{"agreed_recipients":["care-home"]}"#).expect("reads");
+        assert!([RestrictedPatient, Objection].iter().all(|reason| before.agreed(*reason).is_empty()));
     }
 }

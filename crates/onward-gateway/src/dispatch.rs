@@ -24,6 +24,8 @@ use crate::Gateway;
 
 /// How long an idle dispatcher waits before it looks again without having been woken.
 const IDLE: Duration = Duration::from_millis(500);
+/// Attempts of which nothing can be told before a person must look.
+const UNTOLD_MAX: u32 = 3;
 
 impl Gateway {
     /// Sends what is due until `stop` turns true; then ends what has begun. Woken by every acceptance. When the store cannot claim or
@@ -141,15 +143,21 @@ impl Gateway {
     }
 
     /// The end of an attempt in which this gateway itself failed (a panic), or that was not begun because it could not say what would
-    /// leave: a person's, for the next one would end so too. Nothing of the content is read for its entry, in case that was it.
+    /// leave. What was begun is a person's, for it may have arrived, and the next one would end so too. What was not is tried again a few
+    /// times: another node, of another version perhaps, may be able to. Nothing of the content is read for its entry, in case that was it.
     fn broken_off(&self, lease: &Lease) -> AttemptEnd {
-        let record = &lease.delivery;
-        let reason = match lease.told {
-            true => "the attempt broke off by a fault of this gateway; it may have arrived",
-            false => "the attempt was not begun, by a fault of this gateway; nothing has left",
+        let (record, now) = (&lease.delivery, self.clock.now());
+        let reason = match (lease.told, lease.attempt) {
+            (true, _) => "the attempt broke off by a fault of this gateway; it may have arrived",
+            (false, 1) => "the attempt was not begun, by a fault of this gateway; nothing of it has left",
+            (false, _) => {
+                "the attempt was not begun, by a fault of this gateway; nothing of it has left, but an earlier one may have arrived"
+            }
         };
+        tracing::error!(delivery = %record.id, attempt = lease.attempt, reason, "a fault of this gateway");
         let reason = reason.to_owned();
-        tracing::error!(delivery = %record.id, attempt = lease.attempt, reason, "an attempt broke off by a fault of this gateway");
+        let is_tried_again = !lease.told && lease.attempt < UNTOLD_MAX;
+        let word = if is_tried_again { AuditWord::AttemptFailed } else { AuditWord::DeliveryFailed };
         let entry = AuditEntry {
             success: false,
             transfer: Some(record.transfer),
@@ -157,10 +165,16 @@ impl Gateway {
             recipient: Some(record.recipient.clone()),
             patient: record.patient.clone().filter(|_| record.kind != RecipientKind::Sender),
             content_sha256: Some(crate::sha256_hex(&lease.rendition.body)),
-            ..AuditEntry::new(AuditWord::DeliveryFailed, self.clock.now(), Agent::gateway(), reason.clone())
+            ..AuditEntry::new(word, now, Agent::gateway(), reason.clone())
         };
-        let (at, audit) = (self.clock.now(), vec![self.journal.row(&entry)]);
-        AttemptEnd { delivery: record.id, token: lease.token, outcome: AttemptOutcome::Failed { reason }, at, audit }
+        let outcome = match is_tried_again {
+            true => {
+                let schedule = self.settings.schedule(record.endpoint.kind());
+                AttemptOutcome::Retry { at: schedule.next_attempt(record.id, lease.attempt, now, None), reason }
+            }
+            false => AttemptOutcome::Failed { reason },
+        };
+        AttemptEnd { delivery: record.id, token: lease.token, outcome, at: now, audit: vec![self.journal.row(&entry)] }
     }
 
     /// Whether the endpoint answers; a refusal of one copy is an answer too. The inbox is our own.

@@ -144,7 +144,7 @@ async fn resolve(
     };
     let labelled = labelled_restricted(document, patient);
     // Of whom the hospital protects PDS is asked nothing before the ward has agreed.
-    let protected = labelled && decided.agreed_recipients.is_empty();
+    let protected = labelled && decided.agreed(HoldReason::RestrictedPatient).is_empty();
     let number: NhsNumber = match views::nhs_number(patient) {
         None if protected => return hold(HoldReason::RestrictedPatient, LABELLED),
         None => return search::without_number(patient, asked).await,

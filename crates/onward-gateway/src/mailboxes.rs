@@ -22,7 +22,7 @@ use crate::identify::expired;
 use crate::rounds::{self, Known, Looked, Question, Standing};
 use crate::routes::Routes;
 
-/// A round tells operations of so many entries of which it was not told before, or of one in [`TOLD_OF`] of all where that is more: practices move
+/// A round tells operations of so many entries of which it was not told before, or of one in [`TOLD_OF`] of those that it asks about where that is more: practices move
 /// one by one, and where MESH lists none as the directory has it, it is more likely that it was asked wrongly.
 const TOLD_MIN: usize = 3;
 /// See [`TOLD_MIN`].
@@ -62,7 +62,8 @@ pub fn workflows(routes: &Routes, entry: &DirectoryEntry) -> BTreeSet<WorkflowId
         .collect()
 }
 
-/// The one mailbox that takes all that the routes send to an entry by MESH; or why there is none. The entry's own mailbox does not count.
+/// The one mailbox that takes all that the routes send to an entry by MESH; or why there is none. The entry's own mailbox does not count. A
+/// busy MESH is asked again as it wishes, with `pace` between questions.
 ///
 /// # Errors
 /// When MESH cannot be asked.
@@ -70,6 +71,7 @@ pub async fn find(
     mesh: &dyn Mailboxes,
     routes: &Routes,
     entry: &DirectoryEntry,
+    pace: Duration,
 ) -> Result<Result<MeshMailboxId, String>, SendError> {
     let workflows = workflows(routes, entry);
     if workflows.is_empty() {
@@ -78,7 +80,7 @@ pub async fn find(
             "names no mailbox, and no workflow by which MESH could find it: what a {kind} gets has no usual one"
         )));
     }
-    let taking = taking(mesh, entry.ods(), workflows, Duration::ZERO).await?;
+    let taking = taking(mesh, entry.ods(), workflows, pace).await?;
     let mut of_all = taking.values().flatten().collect::<BTreeSet<_>>();
     of_all.retain(|mailbox| taking.values().all(|takes| takes.contains(*mailbox)));
     let mut of_all = of_all.into_iter();
@@ -102,7 +104,7 @@ async fn taking(
         if !taking.is_empty() {
             tokio::time::sleep(pace).await;
         }
-        let found = mesh.taking(ods, &workflow).await?.into_iter().collect();
+        let found = rounds::patiently(|| mesh.taking(ods, &workflow)).await?.into_iter().collect();
         taking.insert(workflow, found);
     }
     Ok(taking)
@@ -155,7 +157,7 @@ impl Question for AgainstMesh<'_> {
     }
 
     fn begin(&mut self, entries: &[DirectoryEntry], _: Timestamp) -> usize {
-        TOLD_MIN.max(entries.len() / TOLD_OF)
+        TOLD_MIN.max(entries.iter().filter(|entry| self.asks_about(entry)).count() / TOLD_OF)
     }
 
     async fn is_about(&self, entry: &DirectoryEntry) -> Result<bool, StoreError> {

@@ -241,6 +241,7 @@ mod tests {
                 .into();
         let decided = |kinds: &[RecipientKind]| Decided {
             agreed_recipients: kinds.iter().copied().collect(),
+            sent_all_the_same: BTreeSet::from([HoldReason::Objection]),
             ..Decided::default()
         };
         let lets = |objection: &Objection, agreed: &[RecipientKind]| {

@@ -18,10 +18,8 @@ use tokio::sync::watch;
 
 use crate::Gateway;
 use crate::identify::expired;
-use crate::rounds::{self, Known, Looked, Question, WAIT_MAX};
+use crate::rounds::{self, Known, Looked, Question};
 
-/// Times that a busy ODS is asked about one organisation in a row.
-const TRIES: u32 = 4;
 /// A round marks so many entries that were not closed before, or one in [`MARKED_OF`] of all where that is more: organisations close one by
 /// one, and what says that many have is more likely wrong.
 const MARKED_MIN: usize = 3;
@@ -57,17 +55,7 @@ pub struct Standing {
 /// # Errors
 /// When it cannot be asked, or wishes for more time than a minute.
 pub async fn patiently(ods: &dyn Organisations, code: &OdsCode) -> Result<Option<Organisation>, SendError> {
-    let mut tries = 1;
-    loop {
-        let answer = ods.organisation(code).await;
-        let Err(SendError::Transient { retry_after_seconds: Some(wait), .. }) = &answer else { return answer };
-        let wait = Duration::from_secs(*wait);
-        if tries == TRIES || wait > WAIT_MAX {
-            return answer;
-        }
-        tries += 1;
-        tokio::time::sleep(wait).await;
-    }
+    rounds::patiently(|| ods.organisation(code)).await
 }
 
 /// When the directory was last held against ODS whole, and the codes of organisations in it that have closed.

@@ -25,6 +25,8 @@ pub const PACE: Duration = Duration::from_secs(1);
 const HELD: SignedDuration = SignedDuration::from_mins(10);
 /// The longest wish of a busy service that is waited for; after a longer one the round goes on at a later look.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Times that a busy service is asked the same in a row.
+const TRIES: u32 = 4;
 /// After so many in a row about whom a service says nothing of use, it is left alone till the next look.
 const IN_VAIN: u32 = 3;
 /// A process makes no round before it has run for so long: while nodes are replaced one by one, those of an earlier version may not know
@@ -134,6 +136,26 @@ pub enum Looked {
     BrokenOff,
 }
 
+/// Asks a busy service again as it wishes, a few times.
+///
+/// # Errors
+/// When it cannot be asked, or wishes for more time than a minute.
+pub(crate) async fn patiently<T, A: Future<Output = Result<T, SendError>>>(
+    ask: impl Fn() -> A,
+) -> Result<T, SendError> {
+    let mut tries = 1;
+    loop {
+        let answer = ask().await;
+        let Err(SendError::Transient { retry_after_seconds: Some(wait), .. }) = &answer else { return answer };
+        let wait = Duration::from_secs(*wait);
+        if tries == TRIES || wait > WAIT_MAX {
+            return answer;
+        }
+        tries += 1;
+        tokio::time::sleep(wait).await;
+    }
+}
+
 /// The wish of a busy service.
 fn wish(error: &SendError) -> Duration {
     match error {
@@ -163,24 +185,40 @@ pub(crate) fn standing(known: &Mutex<Known>) -> Standing {
     locked(known).standing.clone()
 }
 
+/// Waits for the next look; whether the gateway ends instead.
+async fn waited(stop: &watch::Receiver<bool>) -> bool {
+    let wait = Duration::from_secs(LOOK_SECONDS + by_chance(LOOK_SECONDS));
+    tokio::select! {
+        () = tokio::time::sleep(wait) => false,
+        () = stopped(stop) => true,
+    }
+}
+
 fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
     known.lock().expect("nobody panics while holding it")
 }
 
 impl Gateway {
-    /// Looks every few minutes whether it is time to hold the directory against ODS and MESH, until `stop` turns true.
-    pub async fn watch_directory_until(self: Arc<Self>, stop: watch::Receiver<bool>) {
+    /// Looks every few minutes whether it is time to hold the directory against ODS, until `stop` turns true.
+    pub async fn watch_organisations_until(self: Arc<Self>, stop: watch::Receiver<bool>) {
         loop {
             if let Err(error) = self.look_at_organisations(PACE, &stop).await {
                 tracing::error!(%error, "the directory could not be held against ODS");
             }
+            if waited(&stop).await {
+                return;
+            }
+        }
+    }
+
+    /// The same of MESH.
+    pub async fn watch_mailboxes_until(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        loop {
             if let Err(error) = self.look_at_mailboxes(PACE, &stop).await {
                 tracing::error!(%error, "the directory could not be held against MESH");
             }
-            let wait = Duration::from_secs(LOOK_SECONDS + by_chance(LOOK_SECONDS));
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = stopped(&stop) => return,
+            if waited(&stop).await {
+                return;
             }
         }
     }

@@ -119,7 +119,8 @@ impl Running {
         tasks.keep("alerts", &gateway, Gateway::alert_until);
         tasks.keep("resending", &gateway, Gateway::resend_many_until);
         tasks.keep("asking-again", &gateway, Gateway::ask_again_until);
-        tasks.keep("directory", &gateway, Gateway::watch_directory_until);
+        tasks.keep("organisations", &gateway, Gateway::watch_organisations_until);
+        tasks.keep("mailboxes", &gateway, Gateway::watch_mailboxes_until);
         tasks.keep("calls", &gateway, Gateway::call_subscribers_until);
         tasks.keep("refusals", &app, refusals::tell_until);
         let poll = Duration::from_secs(u64::from(config.mesh.poll_seconds.max(1)));

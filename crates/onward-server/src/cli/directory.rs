@@ -46,6 +46,7 @@ It has MESH find mailboxes as an import does, and tells them.")]
     Show(Show),
     /// Asks MESH which mailboxes an organisation takes a workflow in, for its entry
     #[command(after_help = "Example:
+  onward directory mailbox Y99001
   onward directory mailbox Y99001 --workflow TOC_FHIR_IP_DISCH
 
 Exit code: 1 it takes the workflow nowhere.")]
@@ -181,7 +182,7 @@ async fn check(files: &Files, terminal: &mut Terminal) -> Outcome {
         None => files.config.existing_store().await?.1.directory().await?,
     };
     let mut reading = read(&files.files, &stored)?;
-    let found = mailboxes::find(&mut reading, &config).await?;
+    let found = mailboxes::find(&mut reading, &config, &stored).await?;
     let good = !reading.refused();
     if files.json {
         terminal.json(&json!({
@@ -201,7 +202,7 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
     let desk = Desk::new(&config)?;
     let stored = store.directory().await?;
     let mut reading = read(&files.files, &stored)?;
-    let found = mailboxes::find(&mut reading, &config).await?;
+    let found = mailboxes::find(&mut reading, &config, &stored).await?;
     if !files.json {
         tell(&reading, terminal);
         mailboxes::tell(&found, terminal);

@@ -71,16 +71,17 @@ pub(super) async fn run(command: &Fsck, terminal: &mut Terminal) -> Outcome {
 
 /// What the folder says against the store: checkpoints that this store has never made, so that commits before them are lost or it is another
 /// store. A folder that cannot be read says something as well: nobody knows whether commits are lost.
-async fn against(folder: &Path, store: &dyn Store) -> Result<Option<Flaw>, Failure> {
+async fn against(folder: &Path, store: &dyn Store) -> Result<Vec<Flaw>, Failure> {
     let (mut count, mut first): (u64, Option<String>) = (0, None);
-    let mut files = None;
+    let (mut files, mut flaws) = (None, Vec::new());
     loop {
         // Read before the store's own: one that is made meanwhile is among those as well.
         let kept = match next_of(folder, &mut files) {
             Ok(kept) => kept,
             Err(error) => {
                 let rule = "audit.checkpoint_folder can be read, so that a store that lost commits is found out";
-                return Ok(Some(Flaw { rule, count: 1, example: format!("{}: {error}", folder.display()) }));
+                flaws.push(Flaw { rule, count: 1, example: format!("{}: {error}", folder.display()) });
+                break;
             }
         };
         if kept.is_empty() {
@@ -95,7 +96,8 @@ async fn against(folder: &Path, store: &dyn Store) -> Result<Option<Flaw>, Failu
     }
     let rule =
         "every checkpoint of audit.checkpoint_folder was made by this store, so that no commit before it is lost";
-    Ok(first.map(|example| Flaw { rule, count, example }))
+    flaws.extend(first.map(|example| Flaw { rule, count, example }));
+    Ok(flaws)
 }
 
 /// The next checkpoints of the folder with their names, each without its signatures; none when these were all.

@@ -35,7 +35,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0018_resending.sql"),
     include_str!("../../schema/postgres/0019_in_force.sql"),
     include_str!("../../schema/postgres/0020_rare_words.sql"),
-    include_str!("../../schema/postgres/0021_looks.sql"),
+    include_str!("../../schema/postgres/0021_far_ahead.sql"),
+    include_str!("../../schema/postgres/0022_looks.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 6;

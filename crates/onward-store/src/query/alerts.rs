@@ -15,10 +15,14 @@ const REFUSED_LATEST: i64 = 3 * HISTORY;
 /// Whoever is expected later than this after the message has an index of their own (`transfers_far_ahead`). Microseconds of 7 days.
 pub(crate) const FAR_AHEAD: i64 = 7 * 24 * 3_600 * 1_000_000;
 
+/// As the index `deliveries_unopened` has it: a copy that a system of the home's has answered stays unopened for ever, and is history.
+const UNOPENED: &str = "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL
+         AND d.state IN ('queued', 'awaiting-collection', 'sent', 'received', 'failed', 'rejected')";
+
 /// A home's copy, or notice, that nobody has opened or answered; that a system could not process it is nobody's answer.
 fn unopened() -> String {
     format!(
-        "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL
+        "{UNOPENED}
          AND (d.state IN ('queued', 'awaiting-collection', 'sent', 'received', 'failed') OR {})",
         unprocessed("d.")
     )
@@ -47,8 +51,9 @@ const ANOTHER: &str = "NOT IN ('care-home', 'sender')";
 const NOTHING_AT_HOME: &str = "NOT EXISTS (SELECT 1 FROM deliveries k WHERE k.transfer = h.transfer AND k.kind = 'care-home' \
      AND k.notice_of IS NULL AND k.ended IS NULL)";
 /// A home's copy, or notice, that waits in its inbox.
-const WAITING: &str =
-    "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL AND d.state = 'awaiting-collection'";
+fn waiting() -> String {
+    format!("{UNOPENED} AND d.state = 'awaiting-collection'")
+}
 /// Nothing has said that it arrived.
 const UNRECEIVED: &str = "d.state = 'sent' AND d.acknowledgement_awaited AND d.ended IS NULL";
 /// Nobody has acknowledged it.
@@ -98,7 +103,7 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
     // The index of transports and states finds what was refused.
     let refused =
         format!("{} AND d.state = 'rejected' AND d.created > {now} - {REFUSED_LATEST}", dialect.any_transport);
-    let (unopened, unprocessed) = (unopened(), unprocessed("d."));
+    let (unopened, unprocessed, waiting) = (unopened(), unprocessed("d."), waiting());
     let long_ago = format!("{now} - {queued}");
     let union = [
         since_changed("'delivery-failed'", "d.state = 'failed'"),
@@ -143,7 +148,7 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
             "'acknowledgement-missing'",
             &format!("{UNACKNOWLEDGED} AND d.changed <= {now} - {acknowledgement}"),
         ),
-        since_changed("'arrived'", &format!("{tell_homes} = 1 AND {WAITING}")),
+        since_changed("'arrived'", &format!("{tell_homes} = 1 AND {waiting}")),
         // Of each recipient the one that waits the longest: a letter for each of thousands would be read by nobody.
         format!(
             "SELECT 'queued-too-long', q.id, {once}, q.transfer, q.sender, q.id, q.recipient, CAST(NULL AS UUID),
@@ -210,7 +215,7 @@ pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 8] {
 /// it is history: nothing is left to do about that copy. What the mailbox is like, no row tells: who reads it clears that. Nor what falls on a
 /// node: that clears it when it stands, and who still falls a day later tells it again.
 pub(crate) fn settle() -> String {
-    let (unopened, unprocessed) = (unopened(), unprocessed("d."));
+    let (unopened, unprocessed, waiting) = (unopened(), unprocessed("d."), waiting());
     let (declined, care_declined) = (declined(HOME), declined(ANOTHER));
     let elsewhere = unopened_elsewhere();
     format!(
@@ -228,7 +233,7 @@ pub(crate) fn settle() -> String {
                  OR (alerts.kind = 'notice-unread' AND ({unopened} AND {STOPS} OR {elsewhere}))
                  OR (alerts.kind = 'receipt-missing' AND {UNRECEIVED})
                  OR (alerts.kind = 'acknowledgement-missing' AND {UNACKNOWLEDGED})
-                 OR (alerts.kind = 'arrived' AND {WAITING})))
+                 OR (alerts.kind = 'arrived' AND {waiting})))
              AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = alerts.subscription AND s.status = 'error')
              AND NOT (alerts.kind = 'background-fallen' AND alerts.raised > $1 - {DAY})
              AND NOT (alerts.kind = 'mailbox-unreadable' AND alerts.raised > $1 - {HISTORY})"

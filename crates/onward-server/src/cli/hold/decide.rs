@@ -207,6 +207,10 @@ fn words(
         Released::NotDecidable(why) => ("not-decidable", why.to_string()),
         Released::StillHeld(cause) => {
             let text = match held_for.filter(|seen| *seen != cause.reason) {
+                Some(seen) if Some(seen) == reason && !decision.yes => {
+                    let does = format!("--held-for {seen} --yes does that");
+                    format!("it would then be held for {}: {}; {does}", cause.reason, cause.detail)
+                }
                 Some(seen) => {
                     let nothing = if Some(seen) == reason { "" } else { "nothing was decided; " };
                     format!("{nothing}it is held for {} now, not for {seen}: {}", cause.reason, cause.detail)
