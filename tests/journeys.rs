@@ -133,7 +133,17 @@ async fn dead(world: &World) -> DeliveryId {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_find_their_way_in_a_browser() {
+async fn a_care_home_finds_its_way_in_a_browser() {
+    journey("home").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_and_leads_find_their_way_in_a_browser() {
+    journey("staff").await;
+}
+
+/// The part of the script that is these people's, in a world of its own.
+async fn journey(whose: &str) {
     let Some(modules) = installed() else { return };
     let world = World::start_with_broken_partners().await;
     let hospital = world.hospital().await;
@@ -181,7 +191,7 @@ async fn people_find_their_way_in_a_browser() {
     let folder = tempfile::tempdir().expect("a folder");
     let cookie = |person: &browser::Person| person.browser.cookie("__Host-sid").expect("signed in");
     let told = json!({
-        "base": world.base().as_str().trim_end_matches('/'), "modules": modules, "pictures": pictures, "chromium": CHROMIUM,
+        "whose": whose, "base": world.base().as_str().trim_end_matches('/'), "modules": modules, "pictures": pictures, "chromium": CHROMIUM,
         "home": cookie(&home), "ward": cookie(&ward), "other": cookie(&other), "operators": operators.each_ref().map(cookie),
         "leads": leads.each_ref().map(cookie), "invitation": invitation,
         "ids": {

@@ -1,5 +1,6 @@
 // Journeys through the pages in Chromium: by keyboard, with and without JavaScript, each page at each width looked at by axe.
-// `node run.mjs TOLD.json`: what it is told and where it leaves the pictures; prints what is wrong as one JSON array.
+// `node run.mjs TOLD.json`: what it is told, with whose journeys (`home`, `staff`), and where it leaves the pictures; prints what is wrong as
+// one JSON array.
 import { createRequire } from 'node:module'
 import { mkdirSync, readFileSync } from 'node:fs'
 
@@ -788,75 +789,84 @@ async function sign_in_ends(home) {
   await look(home, 'session', goto('/session'), [320])
 }
 
-try {
-  await rights()
-  await focus_is_judged()
-  const nobody = await context(null)
-  await look(nobody, 'sign-in', goto('/sign-in'))
-  await weigh(told.home, '/inbox', `/transfers/${told.ids.keyboard}`, 1_000)
-  await weigh(told.ward, '/directory', '/directory?need=tracheostomy')
-  await weigh(told.operators[0], '/operations', `/operations/deliveries/${told.ids.dead}`)
-  await weigh(told.leads[0], '/audit', '/audit/exports')
-  const home = await context(told.home)
-  const other = await context(told.other)
-  await passkeys()
-  await look(home, 'account', goto('/account'))
-  await look(home, 'account-error', async (page) => {
-    await goto('/account')(page)
-    await page.fill('#current', 'one of one of one')
-    await page.fill('#password', 'two of two of two')
-    await page.fill('#again', 'two of two of two')
-    await Promise.all([page.waitForNavigation(), page.click('button:has-text("Change the password")')])
-    await has(page, 'There is a problem', 'account-error')
-  })
-  await look(home, 'inbox', goto('/inbox'))
-  await news(home)
-  await look(home, 'inbox-recent', goto('/inbox?show=recent'), [1280])
-  await look(other, 'inbox-empty', goto('/inbox'))
-  await look(home, 'record', goto(`/transfers/${told.ids.keyboard}`))
-  await look(home, 'record-deceased', goto(`/transfers/${told.ids.deceased}`))
-  await look(home, 'record-hostile', goto(`/transfers/${told.ids.hostile}`))
-  {
-    const page = await home.newPage()
-    await goto(`/transfers/${told.ids.hostile}`)(page)
-    const text = await page.evaluate(() => document.body.textContent)
-    if (/[\u202a-\u202e\u2066-\u2069]/.test(text)) say('record-hostile: the order of signs can be turned round')
-    await page.close()
+// A care home's people; and those who look after it all, with what is the same for everybody.
+const journeys = {
+  async home() {
+    await weigh(told.home, '/inbox', `/transfers/${told.ids.keyboard}`, 1_000)
+    const home = await context(told.home)
+    const other = await context(told.other)
+    await look(home, 'account', goto('/account'))
+    await look(home, 'account-error', async (page) => {
+      await goto('/account')(page)
+      await page.fill('#current', 'one of one of one')
+      await page.fill('#password', 'two of two of two')
+      await page.fill('#again', 'two of two of two')
+      await Promise.all([page.waitForNavigation(), page.click('button:has-text("Change the password")')])
+      await has(page, 'There is a problem', 'account-error')
+    })
+    await look(home, 'inbox', goto('/inbox'))
+    await news(home)
+    await look(home, 'inbox-recent', goto('/inbox?show=recent'), [1280])
+    await look(other, 'inbox-empty', goto('/inbox'))
+    await look(home, 'record', goto(`/transfers/${told.ids.keyboard}`))
+    await look(home, 'record-deceased', goto(`/transfers/${told.ids.deceased}`))
+    await look(home, 'record-hostile', goto(`/transfers/${told.ids.hostile}`))
+    {
+      const page = await home.newPage()
+      await goto(`/transfers/${told.ids.hostile}`)(page)
+      const text = await page.evaluate(() => document.body.textContent)
+      if (/[\u202a-\u202e\u2066-\u2069]/.test(text)) say('record-hostile: the order of signs can be turned round')
+      await page.close()
+    }
+    await look(home, 'print', goto(`/transfers/${told.ids.keyboard}/print`))
+    await whole_words(home, `/transfers/${told.ids.keyboard}/print`, 40, true)
+    await whole_words(home, '/inbox', 5, false)
+    await look(home, 'query', goto(`/transfers/${told.ids.keyboard}/query`))
+    await look(home, 'query-error', async (page) => {
+      await goto(`/transfers/${told.ids.keyboard}/query`)(page)
+      await Promise.all([page.waitForNavigation(), page.click('main button')])
+      if (!(await page.title()).startsWith('Error: ')) say('query-error: the title does not say that there is an error')
+    })
+    await look(home, 'decline', goto(`/transfers/${told.ids.keyboard}/decline`))
+    await look(home, 'not-there', async (page) => {
+      await goto('/transfers/3f2b0c9e-0000-4000-8000-000000000000', 404)(page)
+      await has(page, 'Person home, care home, for Rowan House Care Home (VMH01)', 'not-there')
+    })
+    await look(other, 'not-theirs', goto(`/transfers/${told.ids.keyboard}`, 404), [320])
+    await sign_in_ends(home)
+    await care('by keyboard', true, told.ids.keyboard)
+    await care('by keyboard without JavaScript', false, told.ids.plain)
+    await look(home, 'record-arrived', goto(`/transfers/${told.ids.keyboard}`))
+    await look(home, 'checklist', goto(`/transfers/${told.ids.keyboard}/checklist`))
+    await look(home, 'checklist-error', async (page) => {
+      await goto(`/transfers/${told.ids.keyboard}/checklist`)(page)
+      await page.click('section:nth-of-type(3) summary')
+      await Promise.all([page.waitForNavigation(), page.click('section:nth-of-type(3) details button')])
+    })
+    await look(home, 'inbox-after', goto('/inbox'), [1280, 320])
+    await leaving_and_replaced(home)
+    await withdrawn(home)
+    await directory(home)
+    const printed = watched(await home.newPage(), 'print as PDF')
+    await printed.goto(`${told.base}/transfers/${told.ids.keyboard}/print`)
+    await printed.pdf({ path: `${told.pictures}/print.pdf`, format: 'A4', tagged: true })
+  },
+  async staff() {
+    await rights()
+    await focus_is_judged()
+    const nobody = await context(null)
+    await look(nobody, 'sign-in', goto('/sign-in'))
+    await weigh(told.ward, '/directory', '/directory?need=tracheostomy')
+    await weigh(told.operators[0], '/operations', `/operations/deliveries/${told.ids.dead}`)
+    await weigh(told.leads[0], '/audit', '/audit/exports')
+    await passkeys()
+    await operations()
+    await explorer()
   }
-  await look(home, 'print', goto(`/transfers/${told.ids.keyboard}/print`))
-  await whole_words(home, `/transfers/${told.ids.keyboard}/print`, 40, true)
-  await whole_words(home, '/inbox', 5, false)
-  await look(home, 'query', goto(`/transfers/${told.ids.keyboard}/query`))
-  await look(home, 'query-error', async (page) => {
-    await goto(`/transfers/${told.ids.keyboard}/query`)(page)
-    await Promise.all([page.waitForNavigation(), page.click('main button')])
-    if (!(await page.title()).startsWith('Error: ')) say('query-error: the title does not say that there is an error')
-  })
-  await look(home, 'decline', goto(`/transfers/${told.ids.keyboard}/decline`))
-  await look(home, 'not-there', async (page) => {
-    await goto('/transfers/3f2b0c9e-0000-4000-8000-000000000000', 404)(page)
-    await has(page, 'Person home, care home, for Rowan House Care Home (VMH01)', 'not-there')
-  })
-  await look(other, 'not-theirs', goto(`/transfers/${told.ids.keyboard}`, 404), [320])
-  await sign_in_ends(home)
-  await care('by keyboard', true, told.ids.keyboard)
-  await care('by keyboard without JavaScript', false, told.ids.plain)
-  await look(home, 'record-arrived', goto(`/transfers/${told.ids.keyboard}`))
-  await look(home, 'checklist', goto(`/transfers/${told.ids.keyboard}/checklist`))
-  await look(home, 'checklist-error', async (page) => {
-    await goto(`/transfers/${told.ids.keyboard}/checklist`)(page)
-    await page.click('section:nth-of-type(3) summary')
-    await Promise.all([page.waitForNavigation(), page.click('section:nth-of-type(3) details button')])
-  })
-  await look(home, 'inbox-after', goto('/inbox'), [1280, 320])
-  await leaving_and_replaced(home)
-  await withdrawn(home)
-  await directory(home)
-  await operations()
-  await explorer()
-  const printed = watched(await home.newPage(), 'print as PDF')
-  await printed.goto(`${told.base}/transfers/${told.ids.keyboard}/print`)
-  await printed.pdf({ path: `${told.pictures}/print.pdf`, format: 'A4', tagged: true })
+}
+
+try {
+  await journeys[told.whose]()
 } catch (error) {
   say(`the journey broke off: ${error.stack}`)
 }
