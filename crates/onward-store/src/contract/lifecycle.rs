@@ -18,7 +18,7 @@ pub(super) fn https() -> Endpoint {
 }
 
 /// A message about patient 1 whose copy goes out by HTTPS.
-pub(super) fn sent_out(n: u32) -> Acceptance {
+pub(crate) fn sent_out(n: u32) -> Acceptance {
     let mut message = acceptance(n);
     message.transfer.patient = Some(patient(1));
     message.transfer.document_set_id = Some("one set".to_owned());
@@ -36,7 +36,7 @@ pub(super) fn notice(of: DeliveryId, why: EndReason) -> NewDelivery {
 }
 
 /// Version `n` of the document, which ends these copies.
-pub(super) fn next_version(n: u32, before: &Acceptance, ends: &[DeliveryId]) -> Acceptance {
+pub(crate) fn next_version(n: u32, before: &Acceptance, ends: &[DeliveryId]) -> Acceptance {
     let mut message = sent_out(n);
     message.transfer.version = before.transfer.version + 1;
     message.transfer.replaces = Some(before.transfer.id);
@@ -45,7 +45,7 @@ pub(super) fn next_version(n: u32, before: &Acceptance, ends: &[DeliveryId]) -> 
     message
 }
 
-pub(super) fn take_back(message: &Acceptance, whole: Option<EndReason>, endings: Vec<Ending>) -> TakeBack {
+pub(crate) fn take_back(message: &Acceptance, whole: Option<EndReason>, endings: Vec<Ending>) -> TakeBack {
     TakeBack {
         transfer: message.transfer.id,
         whole,
@@ -157,7 +157,7 @@ pub(crate) async fn a_withdrawn_transfer_takes_its_earlier_versions_along(store:
 }
 
 /// The ends of these copies of the home, each with its notice.
-pub(super) fn told(copies: &[DeliveryId], why: EndReason) -> Vec<Ending> {
+pub(crate) fn told(copies: &[DeliveryId], why: EndReason) -> Vec<Ending> {
     copies.iter().map(|of| Ending { notice: Some(notice(*of, why)), ..ending(*of, why) }).collect()
 }
 

@@ -7,6 +7,7 @@ use onward_core::store::{
 
 use super::passing::{others, until_waiting};
 use super::*;
+use crate::contract::lifecycle::{next_version, sent_out, take_back, told};
 use crate::contract::{delivery, hold, seen};
 
 /// Takes back the whole transfer, whose copies nobody has, or one copy alone.
@@ -168,5 +169,28 @@ async fn an_answer_is_queued_while_another_copy_of_its_transfer_is_taken_back() 
     assert_eq!(answers.transition(answer).await, Ok(true));
     gate.batch_execute("COMMIT").await.expect("released");
     assert_eq!(recalled.await.expect("it ran"), Ok(true));
+    assert_eq!(deadlocks(cluster, &url), 0, "{}", cluster.log());
+}
+
+#[tokio::test]
+async fn a_withdrawal_waits_for_earlier_versions_before_it_holds_a_copy_of_any() {
+    let Some((cluster, url, [store, _])) = two_nodes().await else { return };
+    let first = sent_out(1);
+    let old = accept_new(&store, first.clone()).await;
+    let second = next_version(2, &first, &[old]);
+    let new = accept_new(&store, second.clone()).await;
+    let others = others(&url).await;
+    let gate =
+        holding(&others, &format!("SELECT 1 FROM transfers WHERE id = '{}' FOR UPDATE", first.transfer.id)).await;
+    let back = take_back(&second, Some(EndReason::Withdrawn), told(&[new, old], EndReason::Withdrawn));
+    let node = Arc::clone(&store);
+    let withdrawn = tokio::spawn(async move { node.take_back(back).await });
+    until_waiting(cluster, &url, 1).await;
+    for copy in [old, new] {
+        let is_free = cluster.tamper(&url, &format!("SELECT 1 FROM deliveries WHERE id = '{copy}' FOR UPDATE NOWAIT"));
+        assert_eq!(is_free, ["1"]);
+    }
+    gate.batch_execute("COMMIT").await.expect("released");
+    assert_eq!(withdrawn.await.expect("it ran"), Ok(true));
     assert_eq!(deadlocks(cluster, &url), 0, "{}", cluster.log());
 }
