@@ -173,23 +173,24 @@ async fn an_answer_is_queued_while_another_copy_of_its_transfer_is_taken_back() 
 }
 
 #[tokio::test]
-async fn a_withdrawal_waits_for_earlier_versions_before_it_holds_a_copy_of_any() {
+async fn a_withdrawal_waits_for_the_earlier_version_before_it_holds_its_copy() {
     let Some((cluster, url, [store, _])) = two_nodes().await else { return };
     let first = sent_out(1);
-    let old = accept_new(&store, first.clone()).await;
-    let second = next_version(2, &first, &[old]);
-    let new = accept_new(&store, second.clone()).await;
+    let copy = accept_new(&store, first.clone()).await;
+    // It waits for a decision, and the first is used meanwhile.
+    let mut second = next_version(2, &first, &[]);
+    second.deliveries.clear();
+    second.hold = Some(hold());
+    assert_eq!(store.accept(second.clone()).await, Ok(Accepted::New));
     let others = others(&url).await;
-    let gate =
-        holding(&others, &format!("SELECT 1 FROM transfers WHERE id = '{}' FOR UPDATE", first.transfer.id)).await;
-    let back = take_back(&second, Some(EndReason::Withdrawn), told(&[new, old], EndReason::Withdrawn));
+    let of_first = format!("SELECT 1 FROM transfers WHERE id = '{}' FOR NO KEY UPDATE", first.transfer.id);
+    let gate = holding(&others, &of_first).await;
+    let back = take_back(&second, Some(EndReason::Withdrawn), told(&[copy], EndReason::Withdrawn));
     let node = Arc::clone(&store);
     let withdrawn = tokio::spawn(async move { node.take_back(back).await });
     until_waiting(cluster, &url, 1).await;
-    for copy in [old, new] {
-        let is_free = cluster.tamper(&url, &format!("SELECT 1 FROM deliveries WHERE id = '{copy}' FOR UPDATE NOWAIT"));
-        assert_eq!(is_free, ["1"]);
-    }
+    let is_free = cluster.tamper(&url, &format!("SELECT 1 FROM deliveries WHERE id = '{copy}' FOR UPDATE NOWAIT"));
+    assert_eq!(is_free, ["1"]);
     gate.batch_execute("COMMIT").await.expect("released");
     assert_eq!(withdrawn.await.expect("it ran"), Ok(true));
     assert_eq!(deadlocks(cluster, &url), 0, "{}", cluster.log());
