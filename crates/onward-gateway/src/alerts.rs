@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use jiff::SignedDuration;
-use onward_core::OdsCode;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::directory::{CareHome, Contact, DirectoryEntry};
 use onward_core::store::StoreError;
@@ -22,6 +21,7 @@ use onward_core::store::alerts::{
     NotificationOutcome,
 };
 use onward_core::transport::{SendError, Telling};
+use onward_core::{OdsCode, Timestamp};
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -115,6 +115,30 @@ impl Gateway {
             tracing::error!(%error, "redirects that were granted and broke off could not be carried out");
         }
         Ok(raised)
+    }
+
+    /// Raises what is the gateway's own business and about no transfer, once; whether it is new.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub(crate) async fn raise_own(
+        &self,
+        kind: AlertKind,
+        about: Option<OdsCode>,
+        since: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let concern = Concern {
+            kind,
+            step: 1,
+            transfer: None,
+            sender: self.settings.own_ods.clone(),
+            delivery: None,
+            recipient: about,
+            hold: None,
+            subscription: None,
+            since,
+        };
+        self.raise(concern).await
     }
 
     /// Raises a concern; whether it is new. What an older version cleared is raised again an hour later.

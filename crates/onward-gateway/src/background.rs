@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use onward_core::Clock;
 use onward_core::store::StoreError;
-use onward_core::store::alerts::{AlertKind, Concern};
+use onward_core::store::alerts::AlertKind;
 use uuid::Uuid;
 
 use crate::Gateway;
@@ -164,18 +164,7 @@ impl Gateway {
             self.background.cleared();
             return Ok(false);
         };
-        let concern = Concern {
-            kind,
-            step: 1,
-            transfer: None,
-            sender: self.settings.own_ods.clone(),
-            delivery: None,
-            recipient: None,
-            hold: None,
-            subscription: None,
-            since,
-        };
-        let new = self.raise(concern).await?;
+        let new = self.raise_own(kind, None, since).await?;
         if new {
             self.background.raised();
         }

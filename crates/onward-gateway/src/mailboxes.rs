@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::state::RecipientKind;
 use onward_core::store::StoreError;
-use onward_core::store::alerts::{AlertKind, Concern, about_organisation};
+use onward_core::store::alerts::{AlertKind, about_organisation};
 use onward_core::transport::{Mailboxes, SendError};
 use onward_core::{MeshMailboxId, OdsCode, Timestamp, WorkflowId};
 use onward_fhir::itk;
@@ -238,18 +238,7 @@ impl Gateway {
             tracing::error!(organisation = %code, "operations is told of no more in this round, but in those that follow: is MESH asked rightly?");
             return Ok(());
         }
-        let concern = Concern {
-            kind: AlertKind::MailboxChanged,
-            step: 1,
-            transfer: None,
-            sender: self.settings.own_ods.clone(),
-            delivery: None,
-            recipient: Some(code.clone()),
-            hold: None,
-            subscription: None,
-            since: now,
-        };
-        *left -= usize::from(self.raise(concern).await?);
+        *left -= usize::from(self.raise_own(AlertKind::MailboxChanged, Some(code.clone()), now).await?);
         Ok(())
     }
 }

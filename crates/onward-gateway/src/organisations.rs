@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::directory::{DirectoryEntry, OdsEnd, Organisation, Organisations};
-use onward_core::store::alerts::{AlertKind, Concern, about_organisation};
+use onward_core::store::alerts::{AlertKind, about_organisation};
 use onward_core::store::{Store, StoreError};
 use onward_core::transport::SendError;
 use onward_core::{OdsCode, Timestamp};
@@ -247,18 +247,6 @@ impl Gateway {
             self.store.clear_alert(AlertKind::OrganisationClosed, about_organisation(&code), now).await?;
             return Ok(());
         }
-        let concern = Concern {
-            kind: AlertKind::OrganisationClosed,
-            step: 1,
-            transfer: None,
-            sender: self.settings.own_ods.clone(),
-            delivery: None,
-            recipient: Some(code),
-            hold: None,
-            subscription: None,
-            since: now,
-        };
-        self.raise(concern).await?;
-        Ok(())
+        self.raise_own(AlertKind::OrganisationClosed, Some(code), now).await.map(drop)
     }
 }

@@ -185,12 +185,20 @@ pub(crate) fn standing(known: &Mutex<Known>) -> Standing {
     locked(known).standing.clone()
 }
 
-/// Waits for the next look; whether the gateway ends instead.
-async fn waited(stop: &watch::Receiver<bool>) -> bool {
-    let wait = Duration::from_secs(LOOK_SECONDS + by_chance(LOOK_SECONDS));
-    tokio::select! {
-        () = tokio::time::sleep(wait) => false,
-        () = stopped(stop) => true,
+async fn every_few_minutes<F: Future<Output = Result<Looked, StoreError>>>(
+    stop: &watch::Receiver<bool>,
+    service: &str,
+    look: impl Fn() -> F,
+) {
+    loop {
+        if let Err(error) = look().await {
+            tracing::error!(%error, "the directory could not be held against {service}");
+        }
+        let wait = Duration::from_secs(LOOK_SECONDS + by_chance(LOOK_SECONDS));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stopped(stop) => return,
+        }
     }
 }
 
@@ -201,26 +209,12 @@ fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 impl Gateway {
     /// Looks every few minutes whether it is time to hold the directory against ODS, until `stop` turns true.
     pub async fn watch_organisations_until(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        loop {
-            if let Err(error) = self.look_at_organisations(PACE, &stop).await {
-                tracing::error!(%error, "the directory could not be held against ODS");
-            }
-            if waited(&stop).await {
-                return;
-            }
-        }
+        every_few_minutes(&stop, "ODS", || self.look_at_organisations(PACE, &stop)).await;
     }
 
     /// The same of MESH.
     pub async fn watch_mailboxes_until(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        loop {
-            if let Err(error) = self.look_at_mailboxes(PACE, &stop).await {
-                tracing::error!(%error, "the directory could not be held against MESH");
-            }
-            if waited(&stop).await {
-                return;
-            }
-        }
+        every_few_minutes(&stop, "MESH", || self.look_at_mailboxes(PACE, &stop)).await;
     }
 
     /// One look: a round, `pace` apart, where the last whole one ended a day ago and no other node makes one.

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use onward_core::store::StoreError;
-use onward_core::store::alerts::{AlertKind, Concern};
+use onward_core::store::alerts::AlertKind;
 use uuid::Uuid;
 
 use crate::Gateway;
@@ -30,18 +30,7 @@ impl Gateway {
         if !self.looks.may_tell(now) {
             return Ok(false);
         }
-        let concern = Concern {
-            kind: AlertKind::MailboxUnreadable,
-            step: 1,
-            transfer: None,
-            sender: self.settings.own_ods.clone(),
-            delivery: None,
-            recipient: None,
-            hold: None,
-            subscription: None,
-            since,
-        };
-        let new = self.raise(concern).await?;
+        let new = self.raise_own(AlertKind::MailboxUnreadable, None, since).await?;
         self.looks.told(now);
         Ok(new)
     }
