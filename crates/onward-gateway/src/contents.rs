@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use onward_core::store::{Contents, StoredRendition};
 use onward_transform::disclose::carried;
@@ -38,6 +38,8 @@ pub(crate) struct Reader {
 struct Lately {
     known: HashMap<Mark, Arc<Read>>,
     order: VecDeque<Mark>,
+    /// By digest: most copies of one kind carry the same, and the list has kilobytes.
+    lists: HashMap<[u8; 32], Weak<Contents>>,
 }
 
 /// What was read of bytes.
@@ -64,8 +66,10 @@ impl Reader {
         let mark = (self.keys.0.hash_one(bytes), self.keys.1.hash_one(bytes));
         let known = self.lately().known.get(&mark).cloned();
         known.unwrap_or_else(|| {
-            let read = Arc::new(Read { contents: Arc::new(of(media_type, bytes)), sha256: OnceLock::new() });
-            self.lately().keep(mark, &read);
+            let contents = of(media_type, bytes);
+            let mut lately = self.lately();
+            let read = Arc::new(Read { contents: lately.shared(contents), sha256: OnceLock::new() });
+            lately.keep(mark, &read);
             read
         })
     }
@@ -85,6 +89,19 @@ impl Reader {
 }
 
 impl Lately {
+    /// The list itself, or one that says the same and is remembered.
+    fn shared(&mut self, contents: Contents) -> Arc<Contents> {
+        if let Some(known) = self.lists.get(&contents.sha256).and_then(Weak::upgrade) {
+            return known;
+        }
+        if self.lists.len() >= REMEMBERED {
+            self.lists.retain(|_, list| list.strong_count() > 0);
+        }
+        let (digest, contents) = (contents.sha256, Arc::new(contents));
+        self.lists.insert(digest, Arc::downgrade(&contents));
+        contents
+    }
+
     fn keep(&mut self, mark: Mark, read: &Arc<Read>) {
         if self.known.insert(mark, Arc::clone(read)).is_none() {
             self.order.push_back(mark);
@@ -151,5 +168,20 @@ mod tests {
         }
         let lately = reader.lately();
         assert_eq!((lately.known.len(), lately.order.len()), (REMEMBERED, REMEMBERED));
+        assert!(lately.lists.len() <= 2, "what says the same is remembered once");
+    }
+
+    #[test]
+    fn copies_that_carry_the_same_share_one_list_and_lists_go_with_the_last_of_them() {
+        let reader = Reader::default();
+        let named = |name: &str| format!("{{\"resourceType\":\"Patient\",\"name\":[{{\"text\":\"{name}\"}}]}}");
+        let [one, other] = ["Ann", "Bo"].map(|name| reader.of("application/fhir+json", named(name).as_bytes()));
+        assert!(Arc::ptr_eq(&one.contents, &other.contents) && one.sha256 != other.sha256);
+        let different = |number: usize| format!("page <h2>{number}</h2><ul></ul>");
+        let mut lately = Lately::default();
+        let lists = (0..3 * REMEMBERED).map(|number| listed(&BTreeSet::from([different(number)])));
+        let kept: Vec<_> = lists.map(|list| Arc::downgrade(&lately.shared(list))).collect();
+        assert!(kept.iter().all(|list| list.strong_count() == 0));
+        assert!(lately.lists.len() <= REMEMBERED, "{}", lately.lists.len());
     }
 }

@@ -93,6 +93,7 @@ pub async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Outcome> {
         return Err(outcome::too_large(bytes_max));
     }
     let whole = Instant::now() + WHOLE_MAX;
+    let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let mut read = BytesMut::new();
     loop {
         let next = timeout_at(whole.min(Instant::now() + SILENCE_MAX), body.frame()).await;
@@ -103,7 +104,22 @@ pub async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Outcome> {
         if read.len() + data.len() > bytes_max {
             return Err(outcome::too_large(bytes_max));
         }
+        make_room(&mut read, data.len(), announced);
         read.extend_from_slice(&data);
+    }
+}
+
+/// Room for so many bytes more. It doubles, so that nobody gets more of it than they send of a body, and ends at what was announced: bodies
+/// wait in it until their messages are committed.
+fn make_room(read: &mut BytesMut, more: usize, announced: Option<usize>) {
+    let needed = read.len() + more;
+    if needed > read.capacity() {
+        let doubled = needed.max(2 * read.capacity());
+        let room = announced.filter(|announced| *announced >= needed).map_or(doubled, |all| doubled.min(all));
+        // `reserve` alone would double by itself.
+        let mut larger = BytesMut::with_capacity(room);
+        larger.extend_from_slice(read);
+        *read = larger;
     }
 }
 
@@ -125,4 +141,37 @@ pub fn inflate(compressed: &[u8], bytes_max: usize) -> Result<Bytes, Outcome> {
 pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().map(str::trim) == Some("application/x-www-form-urlencoded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_never_has_more_than_twice_the_room_of_what_came_and_ends_with_what_was_announced() {
+        for (announced, in_the_end) in [(Some(1_400_000), 1_400_000..=1_400_000), (None, 1_400_000..=2_800_000)] {
+            let mut read = BytesMut::new();
+            while read.len() < 1_400_000 {
+                let more = (1_400_000 - read.len()).min(16_000);
+                make_room(&mut read, more, announced);
+                read.extend_from_slice(&vec![b'x'; more]);
+                assert!(read.capacity() <= 2 * read.len(), "{} for {}", read.capacity(), read.len());
+            }
+            assert!(in_the_end.contains(&read.capacity()), "{announced:?}: {}", read.capacity());
+        }
+    }
+
+    #[test]
+    fn more_than_was_announced_has_room_too() {
+        let mut read = BytesMut::new();
+        make_room(&mut read, 10, Some(4));
+        assert!(read.capacity() >= 10);
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_and_its_end_is_known_by_its_length() {
+        let sent: Vec<u8> = (0..300_000_u32).map(|number| u8::try_from(number % 251).unwrap_or_default()).collect();
+        let read = read(Body::from(sent.clone()), 300_000).await.map_err(|_| ()).expect("a body");
+        assert_eq!(read, sent);
+    }
 }

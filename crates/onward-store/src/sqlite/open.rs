@@ -210,8 +210,10 @@ pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, O
     connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     // Sorting spills would put patient data into files that nobody guards.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    // KiB when negative. The default of 2 MB makes a backlog of copies read the same pages again with every look.
-    connection.pragma_update(None, "cache_size", -32_768)?;
+    // KiB when negative. The default of 2 MB makes a backlog of copies read the same pages again with every look; all connections together
+    // have a bound, since each fills its own in time, and what they have not the system's cache has.
+    let kibibytes = if purpose == Purpose::Write { 16_384 } else { 8_192 };
+    connection.pragma_update(None, "cache_size", -kibibytes)?;
     connection.set_prepared_statement_cache_capacity(96);
     match purpose {
         // The writer carries the log over itself, because the automatic way ignores errors.
