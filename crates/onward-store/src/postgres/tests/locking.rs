@@ -29,7 +29,7 @@ fn taking_back(transfer: TransferId, whole: Option<EndReason>, copy: Option<Deli
 }
 
 /// A connection of somebody else that holds what this statement locks, however long.
-async fn holding(store: &PostgresStore, locks: &str) -> deadpool_postgres::Client {
+pub(super) async fn holding(store: &PostgresStore, locks: &str) -> deadpool_postgres::Client {
     let gate = store.shared.writes.get().await.expect("a connection");
     let held = format!("SET idle_in_transaction_session_timeout = 0; BEGIN; {locks}");
     gate.batch_execute(&held).await.expect("held");
