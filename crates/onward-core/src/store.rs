@@ -42,8 +42,8 @@ pub use lifecycle::{
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
 pub use records::{
-    DeliveryFigure, DeliveryRecord, Figures, FoundTask, HeldTransfer, HoldSeen, OriginalMessage, StoredRendition,
-    TransferRecord,
+    DeliveryFigure, DeliveryRecord, Figures, FoundTask, HeldTransfer, HoldSeen, OriginalMessage, Schema,
+    StoredRendition, TransferRecord,
 };
 pub use resending::{Bulk, BulkState, BulkStep, NewBulk, Replay, ResendStore};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
@@ -549,6 +549,9 @@ pub trait Store:
 
     /// How things stand at `now`, cheap enough to be asked for every few seconds.
     async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError>;
+
+    /// Which schema it has by now: a node of a newer program may have brought it forward since this one began.
+    async fn schema(&self) -> Result<Schema, StoreError>;
 
     /// Proves that the store answers and can commit.
     async fn ready(&self) -> Result<(), StoreError>;

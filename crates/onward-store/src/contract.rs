@@ -151,6 +151,7 @@ macro_rules! every_contract {
             figures_tell_how_things_stand,
             what_nobody_has_read_is_told_by_kind_of_recipient,
             readiness_commits,
+            the_schema_is_told,
         );
         $crate::contract::every_contract!($open, showing:
             lists_are_found_by_whom_they_showed,

@@ -16,6 +16,7 @@ mod columns;
 mod query;
 mod retention;
 mod rows;
+mod schema;
 mod stored;
 mod versions;
 

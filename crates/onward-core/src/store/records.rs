@@ -265,6 +265,31 @@ impl fmt::Debug for OriginalMessage {
     }
 }
 
+/// The store's schema and this program's. Versions count an engine's own steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schema {
+    /// The version that is stored.
+    pub stored: usize,
+    /// The newest version that this program knows.
+    pub known: usize,
+    /// The oldest program that can serve on what is stored, by the newest version that it knows; none where no program has told.
+    pub oldest_program: Option<usize>,
+}
+
+impl Schema {
+    /// Whether a newer program has brought it further than this one knows.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.stored > self.known
+    }
+
+    /// Whether this program may serve on it, once it has taken the steps that it knows.
+    #[must_use]
+    pub fn lets_serve(&self) -> bool {
+        !self.is_newer() || self.oldest_program.is_some_and(|oldest| oldest <= self.known)
+    }
+}
+
 /// How the gateway stands, counted. Nothing in it tells who anybody is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {

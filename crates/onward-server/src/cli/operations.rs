@@ -111,11 +111,17 @@ pub(super) async fn migrate(command: &Migrate, terminal: &mut Terminal) -> Outco
         StoreUrl::Sqlite(path) => path.display().to_string(),
         StoreUrl::Postgres(url) => url.to_string(),
     };
+    let schema = store.schema().await?;
+    let is_newer = schema.is_newer();
     if command.json {
-        terminal.json(&json!({ "store": place, "state": "up-to-date" }));
+        let state = if is_newer { "newer" } else { "up-to-date" };
+        terminal.json(&json!({ "store": place, "state": state, "schema": schema.stored, "known": schema.known }));
+    } else if is_newer {
+        let word = terminal.paint(Style::Yellow, "newer than this program");
+        terminal.say(format_args!("{word}: {place}, schema {}; this program knows {}", schema.stored, schema.known));
     } else {
         let word = terminal.paint(Style::Green, "up to date");
-        terminal.say(format_args!("{word}: {place}"));
+        terminal.say(format_args!("{word}: {place}, schema {}", schema.stored));
     }
     Ok(Exit::Done)
 }

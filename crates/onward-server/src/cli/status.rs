@@ -2,7 +2,7 @@
 
 use clap::Args;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{DeliveryFigure, DeliveryRecord, NewHold, Store, TransferRecord};
+use onward_core::store::{DeliveryFigure, DeliveryRecord, NewHold, Schema, Store, TransferRecord};
 use onward_core::{DeliveryId, OdsCode, TransferId};
 use onward_gateway::lifecycle::not_taken;
 use onward_gateway::organisations;
@@ -130,6 +130,7 @@ pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
 async fn overview(store: &dyn Store, told: Option<Told>, as_json: bool, terminal: &mut Terminal) -> Outcome {
     let figures = store.figures(now()).await?;
     let pauses = store.pauses().await?;
+    let schema = store.schema().await?;
     let (looked, closed) = organisations::told(store, now()).await?;
     if as_json {
         let deliveries: Vec<_> = figures
@@ -148,6 +149,7 @@ async fn overview(store: &dyn Store, told: Option<Told>, as_json: bool, terminal
             "not_answering": told.as_ref().map(|told| &told.silent),
             "mesh_inbox_look_age_seconds": told.as_ref().and_then(|told| told.mailbox_age),
             "mesh_inbox_staying_messages": told.as_ref().and_then(|told| told.mailbox_staying),
+            "schema": { "stored": schema.stored, "known": schema.known, "oldest_program": schema.oldest_program },
         }));
         return Ok(Exit::Done);
     }
@@ -171,11 +173,26 @@ async fn overview(store: &dyn Store, told: Option<Told>, as_json: bool, terminal
         let codes: Vec<&str> = closed.iter().map(OdsCode::as_str).collect();
         terminal.say(format_args!("closed, says ODS, and sent nothing new: {}", codes.join(", ")));
     }
+    if let Some(newer) = newer(&schema) {
+        terminal.paragraph(0, &newer);
+    }
     match told {
         Some(told) => say(&told, terminal),
         None => terminal.say("no gateway answers on this machine"),
     }
     Ok(Exit::Done)
+}
+
+/// That the store is a newer program's, where it is.
+fn newer(schema: &Schema) -> Option<String> {
+    let oldest = schema.oldest_program.unwrap_or(schema.stored);
+    schema.is_newer().then(|| {
+        format!(
+            "the store's schema is version {}, this program knows versions up to {}: a newer program brought it forward, on which programs \
+             can serve that know version {oldest} at least",
+            schema.stored, schema.known
+        )
+    })
 }
 
 fn say(told: &Told, terminal: &mut Terminal) {
@@ -307,4 +324,20 @@ fn row(record: &DeliveryRecord) -> [String; 9] {
         record.code.clone().unwrap_or_default(),
         record.reason.clone().unwrap_or_default(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_schema_is_told_with_what_it_lets_serve() {
+        let schema = |stored, oldest_program| Schema { stored, known: 25, oldest_program };
+        assert_eq!(newer(&schema(25, Some(25))), None);
+        assert_eq!(newer(&schema(24, None)), None);
+        let told = newer(&schema(27, Some(24))).expect("told");
+        for number in ["version 27,", "up to 25:", "version 24 at least"] {
+            assert!(told.contains(number), "{told}");
+        }
+    }
 }

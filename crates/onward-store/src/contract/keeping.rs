@@ -449,3 +449,9 @@ pub(crate) async fn what_nobody_has_read_is_told_by_kind_of_recipient(store: Sha
     assert_eq!(unread(24).await, [(practice, at(1))], "a silent practice hides no home");
     assert_eq!(unread(40 * 86_400).await, [], "what has been so for a month is history");
 }
+
+pub(crate) async fn the_schema_is_told(store: Shared) {
+    let schema = store.schema().await.expect("readable");
+    assert!(schema.stored == schema.known && !schema.is_newer() && schema.lets_serve(), "{schema:?}");
+    assert!(schema.oldest_program.is_some_and(|oldest| oldest <= schema.known), "{schema:?}");
+}

@@ -162,7 +162,7 @@ pub(crate) async fn what_waits_for_its_predecessor_is_found_and_joined(store: Sh
 }
 
 /// Version 2 of document 1, which waits for that.
-fn waiting_for_the_first() -> Acceptance {
+pub(crate) fn waiting_for_the_first() -> Acceptance {
     let mut second = sent_out(2);
     second.transfer.document_set_id = Some("set 2".to_owned());
     second.transfer.awaits = Some("document-1".to_owned());
@@ -173,7 +173,7 @@ fn waiting_for_the_first() -> Acceptance {
 }
 
 /// Releases what waits as the first of its document, with this copy.
-async fn as_the_first(store: &Shared, waiting: &Acceptance, copy: &NewDelivery) -> Release {
+pub(crate) async fn as_the_first(store: &Shared, waiting: &Acceptance, copy: &NewDelivery) -> Release {
     let hold = waiting.hold.as_ref().expect("held").id;
     Release {
         hold,

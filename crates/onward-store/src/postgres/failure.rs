@@ -39,17 +39,14 @@ impl Failure {
 
     /// Whether the same operation may succeed when it is done again (fault 17): nothing of it was committed.
     pub(super) fn is_passing(&self) -> bool {
-        match self {
-            Self::Sql(error) => match error.code() {
-                Some(code) => {
-                    *code == SqlState::T_R_SERIALIZATION_FAILURE
-                        || *code == SqlState::T_R_DEADLOCK_DETECTED
-                        || *code == SqlState::LOCK_NOT_AVAILABLE
-                }
-                None => false,
-            },
-            _ => false,
-        }
+        matches!(self, Self::Sql(error) if Self::passes(error))
+    }
+
+    /// The same of what PostgreSQL said.
+    pub(super) fn passes(error: &tokio_postgres::Error) -> bool {
+        let states =
+            [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::LOCK_NOT_AVAILABLE];
+        error.code().is_some_and(|code| states.contains(code))
     }
 
     /// Whether a partition that was there is not any more: retention dropped it.

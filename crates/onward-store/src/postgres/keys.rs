@@ -46,9 +46,9 @@ pub(super) async fn open(pool: &Pool, encryption: Arc<dyn KeyEncryption>) -> Res
 }
 
 /// The vault of the two first keys.
-pub(super) async fn vault(c: &Client, encryption: Arc<dyn KeyEncryption>) -> Result<Vault, OpenError> {
+pub(super) async fn vault(c: &Client, encryption: Arc<dyn KeyEncryption>) -> Result<Vault, Failure> {
     let (index, gateway) = (sole(c, Kind::Index).await?, sole(c, Kind::Gateway).await?);
-    Ok(Vault::open(encryption, &index, &gateway)?)
+    Vault::open(encryption, &index, &gateway).map_err(Failure::Key)
 }
 
 async fn sole(c: &Client, kind: Kind) -> Result<DataKeyRow, Failure> {

@@ -92,8 +92,9 @@ pub(super) async fn successor(
     Ok(None)
 }
 
-/// Locks the transfers that came before what they replace, where that is among these; whether there are any. So their holds are closed
-/// before this transaction, which is seen then, or after it, and whoever closes them sees what it accepts.
+/// Locks the transfers that came before what they replace, where that is among these, and the versions after them, which get other
+/// numbers; whether there are any. So their holds are closed before this transaction, which is seen then, or after it, and whoever closes
+/// them sees what it accepts.
 pub(super) async fn lock_successors(c: &Client, accepted: &[&Acceptance]) -> Result<bool, Failure> {
     let (mut senders, mut named) = (Vec::new(), Vec::new());
     for transfer in accepted.iter().map(|acceptance| &acceptance.transfer) {
@@ -103,8 +104,20 @@ pub(super) async fn lock_successors(c: &Client, accepted: &[&Acceptance]) -> Res
         }
     }
     let sql = "SELECT t.id FROM unnest($1::text[], $2::text[]) AS u(sender, named)
-         JOIN transfers t ON t.sender = u.sender AND t.awaits = u.named ORDER BY t.id FOR NO KEY UPDATE OF t";
-    Ok(!session::all(c, sql, &[&senders, &named]).await?.is_empty())
+         JOIN transfers t ON t.sender = u.sender AND t.awaits = u.named";
+    let found = session::all(c, sql, &[&senders, &named]).await?;
+    if found.is_empty() {
+        return Ok(false);
+    }
+    let successors: Vec<Uuid> =
+        found.iter().map(|row| Columns::of("transfers", row).parsed("id")).collect::<Result<_, _>>()?;
+    // The newest first, as whoever takes back a version of a line does it.
+    let sql = "WITH RECURSIVE line (id) AS (
+             SELECT id FROM transfers WHERE id = ANY($1)
+             UNION SELECT t.replaced_by FROM transfers t JOIN line ON t.id = line.id WHERE t.replaced_by IS NOT NULL
+         ) SELECT t.id FROM transfers t WHERE t.id IN (SELECT id FROM line) ORDER BY t.version DESC, t.id FOR NO KEY UPDATE OF t";
+    session::all(c, sql, &[&successors]).await?;
+    Ok(true)
 }
 
 /// Locks a transfer, so that nothing that it waits for comes before this transaction has ended, and is not seen.
@@ -112,7 +125,8 @@ pub(super) async fn lock_successors(c: &Client, accepted: &[&Acceptance]) -> Res
 /// The order of locks, so that two who decide about one transfer never wait for each other: the transfer, then its hold, then copies; of
 /// versions the later before the earlier, and the transfers of all of them before any copy. `log_head` is the last lock of all. Whoever
 /// adds a copy or an alert, which names the transfer, need not wait for this lock. A transfer that comes after what replaces it gives
-/// later versions their numbers, against this order; a deadlock is tried again.
+/// later versions their numbers, and holds them before ([`lock_successors`]); one that comes meanwhile is met against this order, as are
+/// transfers and copies of several operations in one batch, and copies of two lists of one release: a deadlock is tried again.
 pub(super) async fn lock(c: &Client, transfer: TransferId) -> Result<(), Failure> {
     session::execute(c, "SELECT 1 FROM transfers WHERE id = $1 FOR NO KEY UPDATE", &[&transfer.0]).await.map(drop)
 }
@@ -307,8 +321,14 @@ async fn end_transfer(c: &Keyed, id: TransferId, why: EndReason, reason: &str, a
     Ok(true)
 }
 
-/// Ends copies and tells whoever may have one, of the first such copy in this order; whether one of them had not ended before.
+/// Ends copies and tells whoever may have one, of the first such copy in this order; whether one of them had not ended before. They are
+/// locked by identifier, as [`in_use`] does it, in whichever order they are told.
 pub(super) async fn end_copies<'j>(work: &mut Work<'j>, endings: &'j [Ending], at: Timestamp) -> Result<bool, Failure> {
+    if endings.len() > 1 {
+        let copies: Vec<Uuid> = endings.iter().map(|ending| ending.delivery.0).collect();
+        let sql = "SELECT id FROM deliveries WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+        session::all(work.client(), sql, &[&copies]).await?;
+    }
     let (mut told, mut ended) = (Told::default(), false);
     for ending in endings {
         ended |= end_copy(work, ending, &mut told, at).await?;

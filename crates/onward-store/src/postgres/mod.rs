@@ -54,8 +54,8 @@ use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, GivenUp, HeldTransfer, HoldChange,
     KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure,
-    Predecessor, Release, Renewal, Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer,
-    TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit, StoredRendition,
+    SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rustls::crypto::CryptoProvider;
@@ -174,7 +174,7 @@ impl PostgresStore {
         let (writes, reads) = (connect::pool(settings, WRITERS)?, connect::pool(settings, READERS)?);
         open::check_durability(&reads, settings.fsync_off_allowed).await?;
         let now = clock.now();
-        open::migrate(&reads, &keys, now).await?;
+        open::migrate(&reads, open::UPGRADE, &keys, now).await?;
         let vault = Arc::new(keys::open(&reads, keys).await?);
         open::seal_stragglers(&reads, &vault).await?;
         let partitions = Partitions::default();
@@ -600,6 +600,10 @@ impl Store for PostgresStore {
 
     async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError> {
         self.read(now, |c, now| figures::read(c, *now).boxed()).await
+    }
+
+    async fn schema(&self) -> Result<Schema, StoreError> {
+        self.read((), |c, ()| open::schema(c, open::MIGRATIONS.len()).boxed()).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -1,9 +1,11 @@
 //! Opening a database: what it must promise, and the migrations. Any number of nodes may open one at the same time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool};
 use jiff::Timestamp;
+use onward_core::store::Schema;
 use tokio_postgres::error::SqlState;
 
 use super::failure::{Failure, told};
@@ -11,37 +13,61 @@ use super::keyed::Keyed;
 use super::session::{self, Session};
 use super::{keys, migrate};
 use crate::columns::Columns;
+use crate::schema::{self, Migration};
 use crate::sealing::{KeyEncryption, KeyFault, Vault};
 
-/// The schema, one step a file; the first brings version 0 to version 1.
-pub(super) const MIGRATIONS: &[&str] = &[
-    include_str!("../../schema/postgres/0001_initial.sql"),
-    include_str!("../../schema/postgres/0002_people.sql"),
-    include_str!("../../schema/postgres/0003_steps.sql"),
-    include_str!("../../schema/postgres/0004_lifecycle.sql"),
-    include_str!("../../schema/postgres/0005_evidence.sql"),
-    include_str!("../../schema/postgres/0006_operations.sql"),
-    include_str!("../../schema/postgres/0007_sealing.sql"),
-    include_str!("../../schema/postgres/0008_retention.sql"),
-    include_str!("../../schema/postgres/0009_alerts.sql"),
-    include_str!("../../schema/postgres/0010_subscriptions.sql"),
-    include_str!("../../schema/postgres/0011_words.sql"),
-    include_str!("../../schema/postgres/0012_shown.sql"),
-    include_str!("../../schema/postgres/0013_accounts.sql"),
-    include_str!("../../schema/postgres/0014_lines.sql"),
-    include_str!("../../schema/postgres/0015_subscription_alerts.sql"),
-    include_str!("../../schema/postgres/0016_contents.sql"),
-    include_str!("../../schema/postgres/0017_token_keys.sql"),
-    include_str!("../../schema/postgres/0018_resending.sql"),
-    include_str!("../../schema/postgres/0019_in_force.sql"),
-    include_str!("../../schema/postgres/0020_rare_words.sql"),
-    include_str!("../../schema/postgres/0021_far_ahead.sql"),
-    include_str!("../../schema/postgres/0022_looks.sql"),
+/// The schema, one step a file; the first brings version 0 to version 1. Each has the oldest program that can serve on what it leaves: up
+/// to the step that records this its own, as earlier programs do not look.
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration::new(include_str!("../../schema/postgres/0001_initial.sql"), 1),
+    Migration::new(include_str!("../../schema/postgres/0002_people.sql"), 2),
+    Migration::new(include_str!("../../schema/postgres/0003_steps.sql"), 3),
+    Migration::new(include_str!("../../schema/postgres/0004_lifecycle.sql"), 4),
+    Migration::new(include_str!("../../schema/postgres/0005_evidence.sql"), 5),
+    Migration::new(include_str!("../../schema/postgres/0006_operations.sql"), 6),
+    Migration::new(include_str!("../../schema/postgres/0007_sealing.sql"), 7),
+    Migration::new(include_str!("../../schema/postgres/0008_retention.sql"), 8),
+    Migration::new(include_str!("../../schema/postgres/0009_alerts.sql"), 9),
+    Migration::new(include_str!("../../schema/postgres/0010_subscriptions.sql"), 10),
+    Migration::new(include_str!("../../schema/postgres/0011_words.sql"), 11),
+    Migration::new(include_str!("../../schema/postgres/0012_shown.sql"), 12),
+    Migration::new(include_str!("../../schema/postgres/0013_accounts.sql"), 13),
+    Migration::new(include_str!("../../schema/postgres/0014_lines.sql"), 14),
+    Migration::new(include_str!("../../schema/postgres/0015_subscription_alerts.sql"), 15),
+    Migration::new(include_str!("../../schema/postgres/0016_contents.sql"), 16),
+    Migration::new(include_str!("../../schema/postgres/0017_token_keys.sql"), 17),
+    Migration::new(include_str!("../../schema/postgres/0018_resending.sql"), 18),
+    Migration::new(include_str!("../../schema/postgres/0019_in_force.sql"), 19),
+    Migration::new(include_str!("../../schema/postgres/0020_rare_words.sql"), 20),
+    Migration::new(include_str!("../../schema/postgres/0021_far_ahead.sql"), 21),
+    Migration::new(include_str!("../../schema/postgres/0022_looks.sql"), 22),
+    Migration::new(include_str!("../../schema/postgres/0023_programs.sql"), 23),
 ];
+/// The table of the version.
+const VERSION: &str = "onward_schema";
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 6;
 /// The step that the program follows by sealing what people wrote.
 const WORDS: usize = 10;
+/// The step from which on the oldest program is recorded.
+pub(super) const RECORDED: usize = 22;
+
+/// How a schema is brought forward beside nodes that serve.
+#[derive(Clone, Copy)]
+pub(super) struct Upgrade<'a> {
+    /// Its steps.
+    pub(super) steps: &'a [Migration],
+    /// How long a step waits for each lock, in PostgreSQL's words. Meanwhile whoever wants the same table waits behind it.
+    pub(super) lock_timeout: &'static str,
+    /// How often a step is tried in all, where what others do is in its way.
+    pub(super) tries: u32,
+    /// How long the others are left alone in between.
+    pub(super) pause: Duration,
+}
+
+/// A step gives up a lock before the statements of the nodes behind it do, which wait for five seconds.
+pub(super) const UPGRADE: Upgrade<'static> =
+    Upgrade { steps: MIGRATIONS, lock_timeout: "3s", tries: 12, pause: Duration::from_secs(5) };
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -68,15 +94,30 @@ pub enum OpenError {
     /// The database holds another program's tables.
     #[error("the database holds tables of these names that are not Onward's: give Onward a database of its own")]
     Foreign,
-    /// A newer Onward wrote it.
+    /// A newer Onward wrote it, and this one cannot serve on it.
     #[error(
-        "the database has schema version {found}, this program knows versions up to {known}; use the newer program"
+        "the database has schema version {found}, on which a program can serve that knows version {oldest} at least; this one knows \
+         versions up to {known}: use the newer program, or go back with the backup of before the upgrade"
     )]
     Newer {
         /// The database's version.
         found: usize,
         /// The newest version that this program knows.
         known: usize,
+        /// That which the oldest program knows that can serve on it.
+        oldest: usize,
+    },
+    /// What others do was in the way of a step of the schema each time that it was tried (fault 17).
+    #[error(
+        "the schema was not brought forward: other transactions were in the way each of {tries} times ({why}). Nothing of the step is done, \
+         and what serves goes on; run `onward migrate` again at a quiet hour, when no backup, report or `onward fsck` reads the database \
+         (pg_stat_activity tells what does)"
+    )]
+    Hindered {
+        /// How often it was tried.
+        tries: u32,
+        /// What PostgreSQL said the last time.
+        why: String,
     },
     /// A key is missing or another one (trust.md §7, faults 33 and 34): nothing is opened, and nothing is stored unsealed.
     #[error(transparent)]
@@ -117,48 +158,52 @@ async fn setting(session: &Session, name: &'static str) -> Result<String, Failur
     Ok(Columns::of("settings", &row).get("value")?)
 }
 
+/// What came of trying to take a step.
+enum Tried {
+    /// It is taken. What is to be run because it sealed what was plain.
+    Taken(Option<&'static str>),
+    /// There is none to be taken.
+    UpToDate(Schema),
+    /// The database is not one to take steps in.
+    Refused(OpenError),
+}
+
 /// Brings the schema forward, one transaction a step: an upgrade that is killed leaves whole steps and resumes (fault 37), and nodes
-/// that start at once take turns at the version's row.
-pub(super) async fn migrate(pool: &Pool, encryption: &Arc<dyn KeyEncryption>, now: Timestamp) -> Result<(), OpenError> {
+/// that start at once take turns at the version's row. A step that nodes that serve are in the way of is tried again (fault 17).
+pub(super) async fn migrate(
+    pool: &Pool,
+    upgrade: Upgrade<'_>,
+    encryption: &Arc<dyn KeyEncryption>,
+    now: Timestamp,
+) -> Result<(), OpenError> {
     make_version(pool).await?;
-    let mut sealed = Vec::new();
+    let (mut sealed, mut tries) = (Vec::new(), 1);
     loop {
-        let session = Session::begin(pool, session::WRITE).await?;
-        let c = session.client();
-        let settings = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'";
-        c.batch_execute(settings).await.map_err(Failure::Sql)?;
-        let row = session::first(c, "SELECT version FROM onward_schema WHERE id = 1 FOR UPDATE", &[]).await?;
-        let row = row.ok_or(OpenError::Foreign)?;
-        let found: usize = Columns::of("onward_schema", &row).count("version").map_err(Failure::from)?;
-        let known = MIGRATIONS.len();
-        if found > known {
-            return Err(OpenError::Newer { found, known });
+        match step(pool, upgrade, encryption, now).await {
+            Ok(Tried::Taken(anew)) => {
+                sealed.extend(anew);
+                tries = 1;
+            }
+            Ok(Tried::UpToDate(schema)) => {
+                schema::tell_newer(&schema);
+                break;
+            }
+            Ok(Tried::Refused(error)) => return Err(error),
+            Err(Failure::Sql(error)) if Failure::passes(&error) => {
+                let why = told(&error);
+                if tries == upgrade.tries {
+                    return Err(OpenError::Hindered { tries, why });
+                }
+                tracing::warn!(
+                    error = why,
+                    tries,
+                    "a step of the schema is tried again: other transactions are in its way"
+                );
+                tokio::time::sleep(upgrade.pause).await;
+                tries += 1;
+            }
+            Err(failure) => return Err(failure.into()),
         }
-        let Some(step) = MIGRATIONS.get(found) else {
-            session.rollback().await;
-            break;
-        };
-        c.batch_execute(step).await.map_err(|error| match error.code() {
-            Some(code) if *code == SqlState::DUPLICATE_TABLE => OpenError::Foreign,
-            _ => Failure::Sql(error).into(),
-        })?;
-        session::execute(c, "UPDATE onward_schema SET version = version + 1 WHERE id = 1", &[]).await?;
-        if found == SEALING {
-            keys::begin(c, encryption.as_ref(), now).await?;
-        }
-        if found != SEALING && found != WORDS {
-            session.commit().await?;
-            continue;
-        }
-        let vault = Arc::new(keys::vault(c, Arc::clone(encryption)).await?);
-        let keyed = Keyed::with(session, vault);
-        if found == SEALING {
-            sealed.extend(migrate::seal_everything(&keyed, now).await?.then_some(migrate::WRITTEN_ANEW));
-        } else {
-            let plain = migrate::seal_words(&keyed).await? | migrate::seal_orders(&keyed).await?;
-            sealed.extend(plain.then_some(migrate::WORDS_WRITTEN_ANEW));
-        }
-        keyed.into_session().commit().await?;
     }
     for tables in sealed {
         // What was plain must not stay behind in the tables' files; it goes from the write-ahead log in the server's own time.
@@ -168,6 +213,72 @@ pub(super) async fn migrate(pool: &Pool, encryption: &Arc<dyn KeyEncryption>, no
         drop(Client::take(client));
     }
     Ok(())
+}
+
+async fn step(
+    pool: &Pool,
+    upgrade: Upgrade<'_>,
+    encryption: &Arc<dyn KeyEncryption>,
+    now: Timestamp,
+) -> Result<Tried, Failure> {
+    let session = Session::begin(pool, session::WRITE).await?;
+    let c = session.client();
+    // Another node may be at a long step.
+    c.batch_execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'").await?;
+    let row = session::first(c, "SELECT version FROM onward_schema WHERE id = 1 FOR UPDATE", &[]).await?;
+    let Some(row) = row else { return Ok(Tried::Refused(OpenError::Foreign)) };
+    let found: usize = Columns::of("onward_schema", &row).count("version")?;
+    let Some(step) = upgrade.steps.get(found) else {
+        let schema = schema(c, upgrade.steps.len()).await?;
+        session.rollback().await;
+        let oldest = schema.oldest_program.unwrap_or(found);
+        let refused = OpenError::Newer { found, known: schema.known, oldest };
+        return Ok(if schema.lets_serve() { Tried::UpToDate(schema) } else { Tried::Refused(refused) });
+    };
+    session::execute(c, "SELECT set_config('lock_timeout', $1, true)", &[&upgrade.lock_timeout]).await?;
+    if let Err(error) = c.batch_execute(step.sql).await {
+        return match error.code() {
+            Some(code) if *code == SqlState::DUPLICATE_TABLE => Ok(Tried::Refused(OpenError::Foreign)),
+            _ => Err(error.into()),
+        };
+    }
+    if found >= RECORDED {
+        let oldest = i64::try_from(step.oldest_program).expect("few steps");
+        let record = "INSERT INTO onward_programs (id, oldest) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET oldest = excluded.oldest";
+        session::execute(c, record, &[&oldest]).await?;
+    }
+    session::execute(c, "UPDATE onward_schema SET version = version + 1 WHERE id = 1", &[]).await?;
+    if found == SEALING {
+        keys::begin(c, encryption.as_ref(), now).await?;
+    }
+    if found != SEALING && found != WORDS {
+        session.commit().await?;
+        return Ok(Tried::Taken(None));
+    }
+    let vault = Arc::new(keys::vault(c, Arc::clone(encryption)).await?);
+    let keyed = Keyed::with(session, vault);
+    let anew = if found == SEALING {
+        migrate::seal_everything(&keyed, now).await?.then_some(migrate::WRITTEN_ANEW)
+    } else {
+        (migrate::seal_words(&keyed).await? | migrate::seal_orders(&keyed).await?)
+            .then_some(migrate::WORDS_WRITTEN_ANEW)
+    };
+    keyed.into_session().commit().await?;
+    Ok(Tried::Taken(anew))
+}
+
+/// The schema that there is, for a program that knows so many versions.
+pub(super) async fn schema(c: &Client, known: usize) -> Result<Schema, Failure> {
+    let row = session::first(c, "SELECT version FROM onward_schema WHERE id = 1", &[]).await?;
+    let row = row.ok_or_else(|| Failure::corrupt("onward_schema", "id"))?;
+    let stored = Columns::of("onward_schema", &row).count("version")?;
+    let mut oldest_program = None;
+    if has_table(c, "onward_programs").await?
+        && let Some(row) = session::first(c, "SELECT oldest FROM onward_programs WHERE id = 1", &[]).await?
+    {
+        oldest_program = Some(Columns::of("onward_programs", &row).count("oldest")?);
+    }
+    Ok(Schema { stored, known, oldest_program })
 }
 
 /// Seals what nodes of the previous program have written plain since the schema was brought forward; as a rule nothing. Their old rows
@@ -181,15 +292,15 @@ pub(super) async fn seal_stragglers(pool: &Pool, vault: &Arc<Vault>) -> Result<(
 /// Whether there is a store.
 pub(super) async fn is_there(pool: &Pool) -> Result<bool, OpenError> {
     let session = Session::begin(pool, session::READ).await?;
-    let there = has_version(&session).await?;
+    let there = has_table(session.client(), VERSION).await?;
     session.commit().await?;
     Ok(there)
 }
 
-async fn has_version(session: &Session) -> Result<bool, Failure> {
+async fn has_table(c: &Client, name: &str) -> Result<bool, Failure> {
     const THERE: &str = "SELECT table_name FROM information_schema.tables
-        WHERE table_schema = current_schema() AND table_name = 'onward_schema'";
-    Ok(session::first(session.client(), THERE, &[]).await?.is_some())
+        WHERE table_schema = current_schema() AND table_name = $1::text";
+    Ok(session::first(c, THERE, &[&name]).await?.is_some())
 }
 
 /// The table of the version. Two who create it at once collide in the catalogue; whoever loses finds it the next time.
@@ -198,7 +309,7 @@ async fn make_version(pool: &Pool) -> Result<(), OpenError> {
         INSERT INTO onward_schema (id, version) VALUES (1, 0) ON CONFLICT DO NOTHING";
     for last in [false, false, true] {
         let session = Session::begin(pool, session::WRITE).await?;
-        if has_version(&session).await? {
+        if has_table(session.client(), VERSION).await? {
             session.rollback().await;
             return Ok(());
         }

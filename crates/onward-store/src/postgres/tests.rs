@@ -226,9 +226,9 @@ async fn nodes_that_start_at_once_make_one_store() {
     }
     let version = cluster.tamper(&url, "SELECT version FROM onward_schema");
     assert_eq!(version, [super::open::MIGRATIONS.len().to_string()]);
-    cluster.tamper(&url, "UPDATE onward_schema SET version = 1000");
+    cluster.tamper(&url, "UPDATE onward_schema SET version = 1000; UPDATE onward_programs SET oldest = 999");
     let newer = PostgresStore::open(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
-    assert!(matches!(newer, Err(OpenError::Newer { found: 1000, .. })), "{newer:?}");
+    assert!(matches!(newer, Err(OpenError::Newer { found: 1000, oldest: 999, .. })), "{newer:?}");
 }
 
 #[tokio::test]

@@ -46,8 +46,8 @@ use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, GivenUp, HeldTransfer, HoldChange,
     KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure,
-    Predecessor, Release, Renewal, Resend, Step, Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer,
-    TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit, StoredRendition,
+    SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::ToSqlOutput;
@@ -58,7 +58,7 @@ pub use writer::CommitCounts;
 
 use failure::Failure;
 use keyed::Keyed;
-use open::Purpose;
+use open::{MIGRATIONS, Purpose};
 use readers::{READERS, Readers};
 use writer::Writer;
 
@@ -112,7 +112,7 @@ impl SqliteStore {
         let lock = open::lock(path)?;
         open::create(path)?;
         let mut writer = open::connect(path, Purpose::Write)?;
-        open::migrate(&mut writer, &keys, clock.now())?;
+        open::migrate(&mut writer, MIGRATIONS, &keys, clock.now())?;
         dispatch::end_all_leases(&writer)?;
         Self::assemble(path, writer, keys, clock, Some(lock))
     }
@@ -128,7 +128,7 @@ impl SqliteStore {
         let mut writer = open::connect(path, Purpose::Write)?;
         if open::is_outdated(&writer)? {
             let _sole = open::lock(path)?;
-            open::migrate(&mut writer, &keys, clock.now())?;
+            open::migrate(&mut writer, MIGRATIONS, &keys, clock.now())?;
         }
         Self::assemble(path, writer, keys, clock, None)
     }
@@ -580,6 +580,10 @@ impl Store for SqliteStore {
 
     async fn figures(&self, now: Timestamp) -> Result<Figures, StoreError> {
         self.read(move |c| figures::read(c, now)).await
+    }
+
+    async fn schema(&self) -> Result<Schema, StoreError> {
+        self.read(|c| open::schema(c, MIGRATIONS.len())).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use onward_core::store::Schema;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 
 use super::failure::{Failure, told};
 use super::{keys, migrate};
+use crate::schema::{self, Migration};
 use crate::sealing::{KeyEncryption, KeyFault};
 
 /// Before this, a race at the reset of the log could lose committed transactions (3.7.0 to 3.51.2).
@@ -21,37 +23,41 @@ const SQLITE_FLOOR: i32 = 3_051_003;
 const APPLICATION_ID: i32 = 0x4F4E_5744;
 /// How long a statement waits for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The schema, one step a file; the first brings version 0 to version 1.
-pub(super) const MIGRATIONS: &[&str] = &[
-    include_str!("../../schema/sqlite/0001_initial.sql"),
-    include_str!("../../schema/sqlite/0002_audit_search.sql"),
-    include_str!("../../schema/sqlite/0003_people.sql"),
-    include_str!("../../schema/sqlite/0004_steps.sql"),
-    include_str!("../../schema/sqlite/0005_lifecycle.sql"),
-    include_str!("../../schema/sqlite/0006_evidence.sql"),
-    include_str!("../../schema/sqlite/0007_operations.sql"),
-    include_str!("../../schema/sqlite/0008_sealing.sql"),
-    include_str!("../../schema/sqlite/0009_erasure.sql"),
-    include_str!("../../schema/sqlite/0010_retention.sql"),
-    include_str!("../../schema/sqlite/0011_alerts.sql"),
-    include_str!("../../schema/sqlite/0012_subscriptions.sql"),
-    include_str!("../../schema/sqlite/0013_words.sql"),
-    include_str!("../../schema/sqlite/0014_shown.sql"),
-    include_str!("../../schema/sqlite/0015_accounts.sql"),
-    include_str!("../../schema/sqlite/0016_lines.sql"),
-    include_str!("../../schema/sqlite/0017_checkup.sql"),
-    include_str!("../../schema/sqlite/0018_subscription_alerts.sql"),
-    include_str!("../../schema/sqlite/0019_contents.sql"),
-    include_str!("../../schema/sqlite/0020_token_keys.sql"),
-    include_str!("../../schema/sqlite/0021_resending.sql"),
-    include_str!("../../schema/sqlite/0022_in_force.sql"),
-    include_str!("../../schema/sqlite/0023_rare_words.sql"),
-    include_str!("../../schema/sqlite/0024_looks.sql"),
+/// The schema, one step a file; the first brings version 0 to version 1. Each has the oldest program that can serve on what it leaves: up
+/// to the step that records this its own, as earlier programs do not look.
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration::new(include_str!("../../schema/sqlite/0001_initial.sql"), 1),
+    Migration::new(include_str!("../../schema/sqlite/0002_audit_search.sql"), 2),
+    Migration::new(include_str!("../../schema/sqlite/0003_people.sql"), 3),
+    Migration::new(include_str!("../../schema/sqlite/0004_steps.sql"), 4),
+    Migration::new(include_str!("../../schema/sqlite/0005_lifecycle.sql"), 5),
+    Migration::new(include_str!("../../schema/sqlite/0006_evidence.sql"), 6),
+    Migration::new(include_str!("../../schema/sqlite/0007_operations.sql"), 7),
+    Migration::new(include_str!("../../schema/sqlite/0008_sealing.sql"), 8),
+    Migration::new(include_str!("../../schema/sqlite/0009_erasure.sql"), 9),
+    Migration::new(include_str!("../../schema/sqlite/0010_retention.sql"), 10),
+    Migration::new(include_str!("../../schema/sqlite/0011_alerts.sql"), 11),
+    Migration::new(include_str!("../../schema/sqlite/0012_subscriptions.sql"), 12),
+    Migration::new(include_str!("../../schema/sqlite/0013_words.sql"), 13),
+    Migration::new(include_str!("../../schema/sqlite/0014_shown.sql"), 14),
+    Migration::new(include_str!("../../schema/sqlite/0015_accounts.sql"), 15),
+    Migration::new(include_str!("../../schema/sqlite/0016_lines.sql"), 16),
+    Migration::new(include_str!("../../schema/sqlite/0017_checkup.sql"), 17),
+    Migration::new(include_str!("../../schema/sqlite/0018_subscription_alerts.sql"), 18),
+    Migration::new(include_str!("../../schema/sqlite/0019_contents.sql"), 19),
+    Migration::new(include_str!("../../schema/sqlite/0020_token_keys.sql"), 20),
+    Migration::new(include_str!("../../schema/sqlite/0021_resending.sql"), 21),
+    Migration::new(include_str!("../../schema/sqlite/0022_in_force.sql"), 22),
+    Migration::new(include_str!("../../schema/sqlite/0023_rare_words.sql"), 23),
+    Migration::new(include_str!("../../schema/sqlite/0024_looks.sql"), 24),
+    Migration::new(include_str!("../../schema/sqlite/0025_programs.sql"), 25),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;
 /// The step that the program follows by sealing what people wrote.
 const WORDS: usize = 12;
+/// The step from which on the oldest program is recorded.
+pub(super) const RECORDED: usize = 24;
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -80,15 +86,18 @@ pub enum OpenError {
     /// The file is another program's database.
     #[error("the file is a database, but not one of Onward")]
     Foreign,
-    /// A newer Onward wrote it.
+    /// A newer Onward wrote it, and this one cannot serve on it.
     #[error(
-        "the database has schema version {found}, this program knows versions up to {known}; use the newer program"
+        "the database has schema version {found}, on which a program can serve that knows version {oldest} at least; this one knows \
+         versions up to {known}: use the newer program, or go back with the backup of before the upgrade"
     )]
     Newer {
         /// The file's version.
         found: usize,
         /// The newest version that this program knows.
         known: usize,
+        /// That which the oldest program knows that can serve on it.
+        oldest: usize,
     },
     /// The file system cannot do write-ahead logging (network file systems cannot).
     #[error("the file system does not support write-ahead logging")]
@@ -193,7 +202,7 @@ pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, O
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Before anything is changed: another program's file is left as it is.
-    version(&connection)?;
+    version(&connection, MIGRATIONS)?;
     if !write_ahead(&connection)?.eq_ignore_ascii_case("wal") {
         return Err(OpenError::NoWriteAheadLog);
     }
@@ -238,22 +247,38 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<String> {
     Ok(mode)
 }
 
-/// Whether migrations are due; refuses a file that is newer or not ours.
+/// Whether migrations are due; refuses a file that is too new or not ours.
 pub(super) fn is_outdated(connection: &Connection) -> Result<bool, OpenError> {
-    Ok(version(connection)? < MIGRATIONS.len())
+    Ok(version(connection, MIGRATIONS)? < MIGRATIONS.len())
 }
 
-fn version(connection: &Connection) -> Result<usize, OpenError> {
-    let known = MIGRATIONS.len();
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+fn version(connection: &Connection, steps: &[Migration]) -> Result<usize, OpenError> {
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let empty = version == 0 && application == 0 && tables == 0;
+    let stored: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let empty = stored == 0 && application == 0 && tables == 0;
     if application != APPLICATION_ID && !empty {
         return Err(OpenError::Foreign);
     }
-    let found = usize::try_from(version).map_err(|_| OpenError::Foreign)?;
-    if found > known { Err(OpenError::Newer { found, known }) } else { Ok(found) }
+    let schema = schema(connection, steps.len())?;
+    let (found, known) = (schema.stored, schema.known);
+    if schema.lets_serve() {
+        return Ok(found);
+    }
+    Err(OpenError::Newer { found, known, oldest: schema.oldest_program.unwrap_or(found) })
+}
+
+/// The schema that there is, for a program that knows so many versions.
+pub(super) fn schema(connection: &Connection, known: usize) -> Result<Schema, Failure> {
+    let number = |number: i64| usize::try_from(number).map_err(|_| Failure::corrupt("the schema", "version"));
+    let stored = number(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)?;
+    let there = "SELECT 1 FROM sqlite_schema WHERE name = 'onward_programs'";
+    let mut oldest_program = None;
+    if connection.query_row(there, [], |_| Ok(())).optional()?.is_some() {
+        let oldest = "SELECT oldest FROM onward_programs WHERE id = 1";
+        oldest_program = connection.query_row(oldest, [], |row| row.get(0)).optional()?.map(number).transpose()?;
+    }
+    Ok(Schema { stored, known, oldest_program })
 }
 
 /// The store is open: whichever connection closes last carries the log over, as after every orderly end.
@@ -265,21 +290,26 @@ pub(super) fn opened(connection: &Connection) -> Result<(), OpenError> {
 /// Brings the schema forward, one transaction a step, so that an upgrade that is killed resumes (fault 37).
 pub(super) fn migrate(
     connection: &mut Connection,
+    steps: &[Migration],
     encryption: &Arc<dyn KeyEncryption>,
     now: Timestamp,
 ) -> Result<(), OpenError> {
     let mut sealed = false;
     loop {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let current = version(&transaction)?;
-        let Some(step) = MIGRATIONS.get(current) else { break };
-        transaction.execute_batch(step)?;
+        let current = version(&transaction, steps)?;
+        let Some(step) = steps.get(current) else { break };
+        transaction.execute_batch(step.sql)?;
         if current == SEALING {
             keys::begin(&transaction, encryption.as_ref(), now)?;
             sealed = migrate::seal_everything(&transaction, encryption, now)?;
         }
         if current == WORDS {
             sealed |= migrate::seal_words(&transaction, encryption, now)?;
+        }
+        if current >= RECORDED {
+            let record = "INSERT INTO onward_programs (id, oldest) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET oldest = excluded.oldest";
+            transaction.execute(record, [stored_version(step.oldest_program)])?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", stored_version(current + 1))?;
@@ -289,6 +319,7 @@ pub(super) fn migrate(
         // What was plain must not stay behind in free pages or in the log.
         connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?;
     }
+    schema::tell_newer(&schema(connection, steps.len())?);
     Ok(())
 }
 

@@ -263,10 +263,10 @@ fn only_an_onward_database_is_opened() {
 
     open(&at("newer.db")).map(drop).expect("opens");
     let newer = Connection::open(at("newer.db")).expect("opens");
-    newer.pragma_update(None, "user_version", 1000).expect("set");
+    newer.execute_batch("PRAGMA user_version = 1000; UPDATE onward_programs SET oldest = 999").expect("set");
     drop(newer);
     for refused in [open(&at("newer.db")), SqliteStore::open_shared(&at("newer.db"), keys(), Arc::new(FixedClock))] {
-        assert!(matches!(refused.map(drop), Err(OpenError::Newer { found: 1000, .. })));
+        assert!(matches!(refused.map(drop), Err(OpenError::Newer { found: 1000, oldest: 999, .. })));
     }
     assert!(matches!(open(&at("no-such-folder/onward.db")), Err(OpenError::File { .. })));
 }
@@ -432,7 +432,7 @@ async fn entries_of_the_first_schema_are_found_after_the_upgrade() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("onward.db");
     let connection = Connection::open(&path).expect("opens");
-    connection.execute_batch(super::open::MIGRATIONS[0]).expect("runs");
+    connection.execute_batch(super::open::MIGRATIONS[0].sql).expect("runs");
     connection
         .execute_batch(
             "PRAGMA application_id = 0x4F4E5744; PRAGMA user_version = 1; PRAGMA foreign_keys = 0;

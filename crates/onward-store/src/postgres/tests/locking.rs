@@ -2,20 +2,21 @@
 
 use onward_core::state::{EndReason, RecipientKind};
 use onward_core::store::{
-    Closure, Ending, HoldChange, NewDelivery, Notice, Release, Step, StepKind, TakeBack, Transition,
+    Closure, Ending, HoldChange, Late, NewDelivery, Notice, Release, Step, StepKind, TakeBack, Transition,
 };
 
 use super::passing::{others, until_waiting};
 use super::*;
 use crate::contract::lifecycle::{next_version, sent_out, take_back, told};
+use crate::contract::versions::{as_the_first, waiting_for_the_first};
 use crate::contract::{delivery, hold, seen};
 
-/// Takes back the whole transfer, whose copies nobody has, or one copy alone.
-fn taking_back(transfer: TransferId, whole: Option<EndReason>, copy: Option<DeliveryId>) -> TakeBack {
+/// Takes back the whole transfer, whose copies nobody has, or these copies alone.
+fn taking_back(transfer: TransferId, whole: Option<EndReason>, copies: &[DeliveryId]) -> TakeBack {
     let reason = "wrong patient".to_owned();
     let ending =
-        |delivery| Ending { delivery, why: EndReason::Recalled, by: None, reason: reason.clone(), notice: None };
-    let endings = copy.map(ending).into_iter().collect();
+        |&delivery| Ending { delivery, why: EndReason::Recalled, by: None, reason: reason.clone(), notice: None };
+    let endings = copies.iter().map(ending).collect();
     TakeBack {
         transfer,
         whole,
@@ -29,7 +30,7 @@ fn taking_back(transfer: TransferId, whole: Option<EndReason>, copy: Option<Deli
 }
 
 /// A connection of somebody else that holds what this statement locks, however long.
-async fn holding(store: &PostgresStore, locks: &str) -> deadpool_postgres::Client {
+pub(super) async fn holding(store: &PostgresStore, locks: &str) -> deadpool_postgres::Client {
     let gate = store.shared.writes.get().await.expect("a connection");
     let held = format!("SET idle_in_transaction_session_timeout = 0; BEGIN; {locks}");
     gate.batch_execute(&held).await.expect("held");
@@ -97,7 +98,7 @@ async fn a_decision_and_a_withdrawal_wait_for_the_transfer_and_hold_nothing_mean
         until_waiting(cluster, &url, 1).await;
         assert_eq!(is_free(), ["1"]);
         let node = Arc::clone(&withdraws);
-        let back = taking_back(transfer, Some(EndReason::Withdrawn), None);
+        let back = taking_back(transfer, Some(EndReason::Withdrawn), &[]);
         let withdrawn = tokio::spawn(async move { node.take_back(back).await });
         until_waiting(cluster, &url, 2).await;
         assert_eq!(is_free(), ["1"]);
@@ -150,7 +151,7 @@ async fn an_answer_is_queued_while_another_copy_of_its_transfer_is_taken_back() 
     let home = accept_new(&answers, message).await;
     let others = others(&url).await;
     let gate = holding(&others, &format!("SELECT 1 FROM deliveries WHERE id = '{practice}' FOR UPDATE")).await;
-    let back = taking_back(transfer, None, Some(practice));
+    let back = taking_back(transfer, None, &[practice]);
     let recalled = tokio::spawn(async move { recalls.take_back(back).await });
     until_waiting(cluster, &url, 1).await;
     // A copy that is added names its transfer, and holds that in this way.
@@ -193,5 +194,58 @@ async fn a_withdrawal_waits_for_the_earlier_version_before_it_holds_its_copy() {
     assert_eq!(is_free, ["1"]);
     gate.batch_execute("COMMIT").await.expect("released");
     assert_eq!(withdrawn.await.expect("it ran"), Ok(true));
+    assert_eq!(deadlocks(cluster, &url), 0, "{}", cluster.log());
+}
+
+/// A recall names copies in an order of its own, and whoever sends or ends several copies holds them by identifier.
+#[tokio::test]
+async fn copies_that_are_taken_back_are_held_by_identifier_however_they_are_named() {
+    let Some((cluster, url, [store, _])) = two_nodes().await else { return };
+    let mut message = acceptance(1);
+    message.deliveries.push(delivery(RecipientKind::CoveringPractice, "Y99001"));
+    let transfer = message.transfer.id;
+    let mut copies: Vec<_> = message.deliveries.iter().map(|copy| copy.id).collect();
+    copies.sort_by_key(|copy| std::cmp::Reverse(copy.0));
+    accept_new(&store, message).await;
+    let [last, first] = copies[..] else { panic!("two copies") };
+    let others = others(&url).await;
+    let gate = holding(&others, &format!("SELECT 1 FROM deliveries WHERE id = '{first}' FOR UPDATE")).await;
+    let node = Arc::clone(&store);
+    let recalled = tokio::spawn(async move { node.take_back(taking_back(transfer, None, &copies)).await });
+    until_waiting(cluster, &url, 1).await;
+    let is_free = cluster.tamper(&url, &format!("SELECT 1 FROM deliveries WHERE id = '{last}' FOR UPDATE NOWAIT"));
+    assert_eq!(is_free, ["1"]);
+    gate.batch_execute("COMMIT").await.expect("released");
+    assert_eq!(recalled.await.expect("it ran"), Ok(true));
+    assert_eq!(deadlocks(cluster, &url), 0, "{}", cluster.log());
+}
+
+#[tokio::test]
+async fn what_comes_after_its_replacement_waits_for_the_newest_version_before_it_holds_another() {
+    let Some((cluster, url, [store, _])) = two_nodes().await else { return };
+    // It came before what it replaces, was sent as the first, and is replaced itself.
+    let second = waiting_for_the_first();
+    assert_eq!(store.accept(second.clone()).await, Ok(Accepted::New));
+    let copy = delivery(RecipientKind::CareHome, "VM1AB");
+    assert_eq!(store.release_hold(as_the_first(&store, &second, &copy).await).await, Ok(true));
+    let third = next_version(3, &second, &[copy.id]);
+    assert_eq!(store.accept(third.clone()).await, Ok(Accepted::New));
+    let [by, newest] = [&second, &third].map(|message| message.transfer.id);
+    let mut first = sent_out(1);
+    first.transfer.dated = Some(at(-500));
+    first.deliveries.clear();
+    let reason = "it comes late".to_owned();
+    first.late = Some(Late { by, why: EndReason::Superseded, reason, earlier_stay: false });
+    let others = others(&url).await;
+    let gate = holding(&others, &format!("SELECT 1 FROM transfers WHERE id = '{newest}' FOR NO KEY UPDATE")).await;
+    let node = Arc::clone(&store);
+    let late = tokio::spawn(async move { node.accept(first).await });
+    until_waiting(cluster, &url, 1).await;
+    let is_free = cluster.tamper(&url, &format!("SELECT 1 FROM transfers WHERE id = '{by}' FOR NO KEY UPDATE NOWAIT"));
+    assert_eq!(is_free, ["1"]);
+    gate.batch_execute("COMMIT").await.expect("released");
+    assert_eq!(late.await.expect("it ran"), Ok(Accepted::New));
+    let newest = store.transfer(newest).await.expect("readable").expect("there");
+    assert_eq!(newest.version, 3);
     assert_eq!(deadlocks(cluster, &url), 0, "{}", cluster.log());
 }

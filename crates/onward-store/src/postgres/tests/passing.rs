@@ -1,6 +1,11 @@
 //! Fault 17: what passes, a deadlock or a serialization failure, is tried again a few times; and then it is refused, with nothing left.
 
+use std::time::Duration;
+
+use super::locking::holding;
+use super::upgrading::{bring, later, version};
 use super::*;
+use crate::postgres::open::{MIGRATIONS, UPGRADE, Upgrade};
 
 /// Somebody else's connections to a database.
 pub(super) async fn others(url: &str) -> PostgresStore {
@@ -67,32 +72,43 @@ async fn fault_017_a_deadlock_is_tried_again() {
     assert_eq!(log(&store).await.len(), 4, "each end is told once");
 }
 
+/// Has the database refuse so many changes of this table as [`refuse`] tells it. A sequence counts, which no rollback takes back.
+fn refusing(cluster: &Cluster, url: &str, table: &str) {
+    cluster.tamper(
+        url,
+        &format!(
+            "CREATE SEQUENCE tries;
+             CREATE TABLE refusals (state TEXT, times BIGINT);
+             INSERT INTO refusals VALUES ('', 0);
+             CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS $$
+             DECLARE told refusals;
+             BEGIN
+                 SELECT * INTO told FROM refusals;
+                 IF nextval('tries') <= told.times THEN RAISE EXCEPTION 'as told' USING ERRCODE = told.state; END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER refuses BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION refuses()"
+        ),
+    );
+}
+
+fn refuse(cluster: &Cluster, url: &str, state: &str, times: u32) {
+    let told = format!("UPDATE refusals SET state = '{state}', times = {times}; SELECT setval('tries', 1, false)");
+    cluster.tamper(url, &told);
+}
+
+fn tries(cluster: &Cluster, url: &str) -> String {
+    cluster.tamper(url, "SELECT last_value FROM tries").remove(0)
+}
+
 /// Under the isolation that the writers ask for PostgreSQL itself has no serialization failures; engines that speak its protocol do. The
-/// database refuses as it is told to; a sequence counts, which no rollback takes back.
+/// database refuses as it is told to.
 #[tokio::test]
 async fn fault_017_a_serialization_failure_is_tried_again_a_few_times_and_then_refused() {
     let Some(((cluster, url), store)) = fresh_shared().await else { return };
-    cluster.tamper(
-        &url,
-        "CREATE SEQUENCE tries;
-         CREATE TABLE refusals (state TEXT, times BIGINT);
-         INSERT INTO refusals VALUES ('', 0);
-         CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS $$
-         DECLARE told refusals;
-         BEGIN
-             SELECT * INTO told FROM refusals;
-             IF nextval('tries') <= told.times THEN RAISE EXCEPTION 'as told' USING ERRCODE = told.state; END IF;
-             RETURN NEW;
-         END $$;
-         CREATE TRIGGER refuses BEFORE UPDATE ON log_head FOR EACH ROW EXECUTE FUNCTION refuses()",
-    );
-    let refuse = |state: &str, times: u32| {
-        cluster.tamper(
-            &url,
-            &format!("UPDATE refusals SET state = '{state}', times = {times}; SELECT setval('tries', 1, false)"),
-        );
-    };
-    let tries = || cluster.tamper(&url, "SELECT last_value FROM tries").remove(0);
+    refusing(cluster, &url, "log_head");
+    let refuse = |state: &str, times: u32| refuse(cluster, &url, state, times);
+    let tries = || tries(cluster, &url);
     let mut accepted = 0;
     for state in ["40001", "40P01", "55P03"] {
         for (times, counted, is_taken) in [(1, "2", true), (4, "5", true), (1_000, "5", false)] {
@@ -121,4 +137,58 @@ async fn fault_017_a_serialization_failure_is_tried_again_a_few_times_and_then_r
     assert_eq!(tries(), "1", "what does not pass is not tried again");
     refuse("", 0);
     assert_eq!(log(&store).await.len(), accepted as usize, "what was tried again is told once");
+}
+
+#[tokio::test]
+async fn fault_017_a_step_of_the_schema_is_tried_again_a_few_times_and_then_refused() {
+    let Some((cluster, url, [node, _])) = two_nodes().await else { return };
+    refusing(cluster, &url, "onward_schema");
+    let mut steps = later(&[]);
+    let known = MIGRATIONS.len();
+    for state in ["40001", "40P01", "55P03"] {
+        let found = steps.len();
+        steps.extend(later(&[("SELECT 1", known)]).pop());
+        let upgrade = Upgrade { steps: &steps, pause: Duration::ZERO, ..UPGRADE };
+        refuse(cluster, &url, state, 1_000);
+        let refused = bring(&url, upgrade).await.expect_err("refused each time");
+        assert!(matches!(refused, OpenError::Hindered { tries, .. } if tries == UPGRADE.tries), "{state}: {refused}");
+        let text = refused.to_string();
+        assert!(text.contains(state) && text.contains("run `onward migrate` again at a quiet hour"), "{text}");
+        assert_eq!(tries(cluster, &url), UPGRADE.tries.to_string(), "{state}");
+        assert_eq!(version(cluster, &url), found, "nothing of it is done");
+        assert_eq!(node.ready().await, Ok(()), "what serves goes on");
+        refuse(cluster, &url, state, 2);
+        bring(&url, upgrade).await.expect("brought forward");
+        assert_eq!(tries(cluster, &url), "3", "{state}");
+        assert_eq!(version(cluster, &url), found + 1);
+    }
+    steps.extend(later(&[("SELECT 1", known)]).pop());
+    refuse(cluster, &url, "22012", 1_000);
+    let refused = bring(&url, Upgrade { steps: &steps, ..UPGRADE }).await;
+    assert!(matches!(refused, Err(OpenError::Postgres(_))), "{refused:?}");
+    assert_eq!(tries(cluster, &url), "1", "what does not pass is not tried again");
+}
+
+/// Somebody reads the whole of a table, as a backup does, and a step that changes it gives way and comes again.
+#[tokio::test]
+async fn fault_017_a_step_of_the_schema_waits_for_who_reads_the_table() {
+    let Some((cluster, url, _)) = two_nodes().await else { return };
+    let others = others(&url).await;
+    let gate = holding(&others, "LOCK TABLE deliveries IN ACCESS SHARE MODE").await;
+    let at = url.clone();
+    let brought = tokio::spawn(async move {
+        let steps = later(&[("ALTER TABLE deliveries ADD COLUMN of_the_next BIGINT", MIGRATIONS.len())]);
+        let pause = Duration::from_millis(1);
+        bring(&at, Upgrade { steps: &steps, lock_timeout: "20ms", tries: u32::MAX, pause }).await
+    });
+    let database = url.rsplit('/').next().expect("a name");
+    let gave_way = format!("{database}:ERROR:  canceling statement due to lock timeout");
+    while cluster.log().matches(&gave_way).count() < 2 {
+        assert!(!brought.is_finished(), "it does not wait");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(version(cluster, &url), MIGRATIONS.len());
+    gate.batch_execute("COMMIT").await.expect("released");
+    brought.await.expect("it ran").expect("brought forward");
+    assert_eq!(version(cluster, &url), MIGRATIONS.len() + 1);
 }

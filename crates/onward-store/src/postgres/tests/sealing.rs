@@ -147,7 +147,7 @@ async fn faults_033_and_034_a_missing_or_wrong_key_opens_nothing() {
 /// A database of the schema before sealing, with everything plain.
 fn plain_database(cluster: &Cluster, url: &str) {
     for step in &super::super::open::MIGRATIONS[..6] {
-        cluster.tamper(url, step);
+        cluster.tamper(url, step.sql);
     }
     cluster.tamper(url, "CREATE TABLE onward_schema (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)");
     cluster.tamper(url, "INSERT INTO onward_schema VALUES (1, 6)");

@@ -2,15 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use onward_core::store::{DeliveryQuery, Renewal, Resend};
+use onward_core::store::{DeliveryQuery, Renewal, Resend, Schema};
 
 use super::*;
 use crate::contract::hold;
-use crate::postgres::open::MIGRATIONS;
+use crate::postgres::connect;
+use crate::postgres::open::{self, MIGRATIONS, RECORDED, UPGRADE, Upgrade};
+use crate::schema::{Migration, assert_in_order};
 
 /// The version of the schema that this database has.
-fn version(cluster: &Cluster, url: &str) -> usize {
+pub(super) fn version(cluster: &Cluster, url: &str) -> usize {
     cluster.tamper(url, "SELECT version FROM onward_schema").remove(0).parse().expect("a number")
+}
+
+/// The program that takes these steps comes to this database.
+pub(super) async fn bring(url: &str, upgrade: Upgrade<'_>) -> Result<(), OpenError> {
+    let pool = connect::pool(&settings(url), 1).expect("an address");
+    open::migrate(&pool, upgrade, &keys(), at(0)).await
+}
+
+/// What a later program knows: these steps after this program's own, each with the oldest program that can serve on it.
+pub(super) fn later(steps: &[(&'static str, usize)]) -> Vec<Migration> {
+    let later = steps.iter().map(|(sql, oldest)| Migration::new(sql, *oldest));
+    MIGRATIONS.iter().copied().chain(later).collect()
+}
+
+/// The version, and the oldest program.
+fn recorded(cluster: &Cluster, url: &str) -> Vec<String> {
+    cluster.tamper(url, "SELECT version, oldest FROM onward_schema, onward_programs")
 }
 
 /// The server ends the upgrade's connection after a statement that changes the schema, or before the one that says that a step is done: for
@@ -19,7 +38,7 @@ fn version(cluster: &Cluster, url: &str) -> usize {
 async fn fault_037_an_upgrade_that_is_killed_at_any_statement_resumes() {
     let Some(cluster) = cluster::shared() else { return };
     let url = cluster.database();
-    cluster.tamper(&url, MIGRATIONS[0]);
+    cluster.tamper(&url, MIGRATIONS[0].sql);
     cluster.tamper(
         &url,
         "CREATE TABLE onward_schema (id BIGINT PRIMARY KEY, version BIGINT NOT NULL);
@@ -126,15 +145,87 @@ impl Shape {
     }
 }
 
+#[test]
+fn the_steps_tell_who_can_serve_on_them() {
+    assert_in_order(MIGRATIONS);
+}
+
+/// A node whose program is one step older than the schema starts on it and serves, where the step lets it; where it does not, no node of it
+/// starts any more, and those that run go on until they end.
+#[tokio::test]
+async fn fault_037_a_node_starts_on_a_newer_schema_that_lets_it_serve_and_on_no_other() {
+    let Some((cluster, url, nodes)) = two_nodes().await else { return };
+    let known = MIGRATIONS.len();
+    let adds = "ALTER TABLE deliveries ADD COLUMN of_the_next BIGINT; CREATE TABLE of_the_next (id BIGINT)";
+    let next = later(&[(adds, known)]);
+    bring(&url, Upgrade { steps: &next, ..UPGRADE }).await.expect("brought forward");
+    let begins: Shared = Arc::new(node(&url, LeaseClock::Database).await);
+    walk(&[Arc::clone(&begins), Arc::clone(&nodes[1])], 0).await;
+    assert_eq!(begins.schema().await, Ok(Schema { stored: known + 1, known, oldest_program: Some(known) }));
+    assert_eq!(version(cluster, &url), known + 1, "nothing is taken back");
+
+    let after_next = later(&[(adds, known), ("CREATE TABLE of_that_after (id BIGINT)", known + 1)]);
+    bring(&url, Upgrade { steps: &after_next, ..UPGRADE }).await.expect("brought forward");
+    let refused =
+        PostgresStore::open(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop).expect_err("newer");
+    assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+    for told in [
+        format!("schema version {}", known + 2),
+        format!("knows version {} at least", known + 1),
+        format!("versions up to {known}: use the newer program, or go back with the backup"),
+    ] {
+        assert!(refused.to_string().contains(&told), "{refused}");
+    }
+    walk(&nodes, 100).await;
+}
+
+#[tokio::test]
+async fn the_oldest_program_is_recorded_from_the_step_on_that_makes_room_for_it() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = cluster.database();
+    bring(&url, Upgrade { steps: &MIGRATIONS[..RECORDED], ..UPGRADE }).await.expect("made");
+    assert_eq!(cluster.tamper(&url, "SELECT to_regclass('onward_programs') IS NULL"), ["t"]);
+    assert_eq!(version(cluster, &url), RECORDED);
+    let store = node(&url, LeaseClock::Database).await;
+    let oldest = MIGRATIONS[MIGRATIONS.len() - 1].oldest_program;
+    assert_eq!(recorded(cluster, &url), [format!("{}|{oldest}", MIGRATIONS.len())]);
+    assert_eq!(store.accept(acceptance(1)).await, Ok(Accepted::New));
+    // A later program's database that does not tell lets nobody serve who does not know it.
+    cluster.tamper(&url, "DELETE FROM onward_programs; UPDATE onward_schema SET version = version + 1");
+    let refused = PostgresStore::open(&settings(&url), keys(), Arc::new(FixedClock)).await.map(drop);
+    let found = MIGRATIONS.len() + 1;
+    assert!(matches!(refused, Err(OpenError::Newer { oldest, .. }) if oldest == found), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_step_that_fails_changes_neither_the_version_nor_the_oldest_program() {
+    let Some((cluster, url, _)) = two_nodes().await else { return };
+    let before = recorded(cluster, &url);
+    let found = MIGRATIONS.len() + 1;
+    let next = later(&[("CREATE TABLE of_the_next (id BIGINT)", found)]);
+    cluster.tamper(
+        &url,
+        "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'as told'; END $$;
+         CREATE TRIGGER fails BEFORE UPDATE ON onward_schema FOR EACH STATEMENT EXECUTE FUNCTION fails()",
+    );
+    let failed = bring(&url, Upgrade { steps: &next, ..UPGRADE }).await;
+    assert!(matches!(failed, Err(OpenError::Postgres(_))), "{failed:?}");
+    assert_eq!(recorded(cluster, &url), before);
+    cluster.tamper(&url, "DROP TRIGGER fails ON onward_schema");
+    bring(&url, Upgrade { steps: &next, ..UPGRADE }).await.expect("brought forward");
+    assert_eq!(recorded(cluster, &url), [format!("{found}|{found}")]);
+}
+
 /// N-1: while one node after the other is replaced, those of the program before go on. Every step leaves them every table and column that
-/// their statements name, demands no column of them that they do not know, and nothing else of a row than before.
+/// their statements name, demands no column of them that they do not know, and nothing else of a row than before. So do all steps together
+/// that follow one, and a program may start again on what they leave.
 #[tokio::test]
 async fn fault_037_no_step_takes_away_what_the_program_before_needs() {
     let Some(cluster) = cluster::shared() else { return };
     let url = cluster.database();
     let mut before = Shape::default();
     for (version, step) in (1..).zip(MIGRATIONS) {
-        cluster.tamper(&url, step);
+        cluster.tamper(&url, step.sql);
         let after = Shape::of(cluster, &url);
         assert_eq!(before.lost_in(&after), Vec::<String>::new(), "the step to version {version}");
         before = after;
@@ -151,7 +242,8 @@ async fn fault_037_no_step_takes_away_what_the_program_before_needs() {
         "ALTER TABLE attempts RENAME TO tries",
     ] {
         let found = cluster.database();
-        cluster.tamper(&found, &format!("{};\n{step}", MIGRATIONS.join(";\n")));
+        let steps: Vec<_> = MIGRATIONS.iter().map(|step| step.sql).collect();
+        cluster.tamper(&found, &format!("{};\n{step}", steps.join(";\n")));
         assert!(!before.lost_in(&Shape::of(cluster, &found)).is_empty(), "{step}");
     }
 }

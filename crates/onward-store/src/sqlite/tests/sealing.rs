@@ -115,7 +115,7 @@ async fn faults_033_and_034_a_missing_or_wrong_key_opens_nothing() {
 fn plain_store(path: &Path) {
     let connection = Connection::open(path).expect("opens");
     for step in &super::super::open::MIGRATIONS[..7] {
-        connection.execute_batch(step).expect("runs");
+        connection.execute_batch(step.sql).expect("runs");
     }
     let number = patient(1);
     let number = number.expose();
