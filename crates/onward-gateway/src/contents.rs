@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use onward_core::store::{Contents, StoredRendition};
 use onward_transform::disclose::carried;
 
-/// Copies whose contents are remembered: as many as many dispatchers send within minutes.
-const REMEMBERED: usize = 1_024;
+/// Copies whose contents are remembered, a few hundred bytes each: a backlog that leaves is not read once more.
+const REMEMBERED: usize = 8_192;
 
 /// The media type of pages for people.
 pub(crate) const PAGE: &str = "text/html";
