@@ -158,6 +158,9 @@ pub struct DeliveryQuery {
     pub patient: Option<NhsNumber>,
     /// Only copies changed at or after this.
     pub changed_since: Option<Timestamp>,
+    /// Only copies that a person must decide about: those that failed, and those that were not processed
+    /// ([`DeliveryRecord::is_unprocessed`]).
+    pub dead: bool,
     /// Responses to senders too.
     pub include_responses: bool,
     /// Cursor: only copies after this one in (created, id) order.

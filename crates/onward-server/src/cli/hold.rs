@@ -199,17 +199,12 @@ async fn all_failed(store: &dyn Store) -> Result<Vec<DeliveryRecord>, Failure> {
     let mut failed: Vec<DeliveryRecord> = Vec::new();
     let mut after = None;
     loop {
-        let query = DeliveryQuery {
-            states: vec![DeliveryState::Failed, DeliveryState::Rejected],
-            include_responses: true,
-            after,
-            limit: PAGE,
-            ..DeliveryQuery::default()
-        };
+        let query =
+            DeliveryQuery { dead: true, include_responses: true, after, limit: PAGE, ..DeliveryQuery::default() };
         let page = store.deliveries(query).await?;
         after = page.last().map(|last| (last.created, last.id));
         let last = page.len() < PAGE as usize;
-        failed.extend(page.into_iter().filter(has_failed).map(without_their_words));
+        failed.extend(page.into_iter().map(without_their_words));
         if last {
             return Ok(failed);
         }
