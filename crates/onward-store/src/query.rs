@@ -125,8 +125,11 @@ pub(crate) fn requeue(dialect: &Dialect) -> String {
     )
 }
 
-/// What witnesses have said.
-pub(crate) const COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures ORDER BY size, witness";
+/// Checkpoints of more than `$1` entries, at most `$2`.
+pub(crate) const CHECKPOINTS: &str = "SELECT size, note FROM checkpoints WHERE size > $1 ORDER BY size LIMIT $2";
+/// What witnesses have said of checkpoints of `$1` to `$2` entries.
+pub(crate) const COSIGNATURES: &str =
+    "SELECT size, witness, line, at FROM cosignatures WHERE size >= $1 AND size <= $2 ORDER BY size, witness";
 /// The last word of each.
 pub(crate) const LATEST_COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures c
      WHERE size = (SELECT max(size) FROM cosignatures later WHERE later.witness = c.witness) ORDER BY witness";
