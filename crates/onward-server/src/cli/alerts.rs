@@ -55,7 +55,11 @@ pub(super) async fn run(command: &Alerts, terminal: &mut Terminal) -> Outcome {
             concern.kind.to_string(),
             concern.step.to_string(),
             minute(concern.since),
-            Some(concern.subject()).filter(|id| !id.is_nil()).map(|id| id.to_string()).unwrap_or_default(),
+            Some(concern.subject())
+                .filter(|id| !id.is_nil())
+                .map(|id| id.to_string())
+                .or_else(|| concern.work.clone())
+                .unwrap_or_default(),
             concern
                 .recipient
                 .as_ref()
@@ -91,7 +95,7 @@ fn as_json(alert: &Alert, ring: &[String]) -> serde_json::Value {
     json!({
         "kind": concern.kind, "step": concern.step, "since": concern.since, "raised": alert.raised,
         "transfer": concern.transfer, "delivery": concern.delivery, "hold": concern.hold,
-        "subscription": concern.subscription,
+        "subscription": concern.subscription, "work": concern.work,
         "sender": concern.sender, "recipient": concern.recipient, "told": told, "ring": ring,
     })
 }

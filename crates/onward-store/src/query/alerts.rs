@@ -66,7 +66,7 @@ const UNACKNOWLEDGED: &str = "d.state IN ('awaiting-collection', 'received')";
 
 /// The columns of an alert's concern.
 pub(crate) const CONCERN: &str =
-    "a.kind, a.step, a.transfer, a.sender, a.delivery, a.recipient, a.hold, a.subscription, a.since";
+    "a.kind, a.step, a.transfer, a.sender, a.delivery, a.recipient, a.hold, a.subscription, a.work, a.since";
 
 /// What is so at a moment and not raised yet. Its parameters are [`bounds`]; each arm names them itself, so that it enters an index where
 /// history ends and leaves it where it is too early: every node asks every few seconds. What an older node clears again and again comes

@@ -48,6 +48,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0023_rare_words.sql"),
     include_str!("../../schema/sqlite/0024_looks.sql"),
     include_str!("../../schema/sqlite/0025_waiting.sql"),
+    include_str!("../../schema/sqlite/0026_work.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;
