@@ -16,6 +16,11 @@ use super::terminal::Terminal;
   onward alerts
   onward alerts --json | jq -r 'select(.kind == \"unread-before-arrival\") | .ring[]'
 
+What next: ring whom `ring` names. `onward status TRANSFER` tells more of what is about a transfer, `onward hold list` and
+`onward dead list` what waits for your decision, `onward directory current` and `onward directory mailbox ODS` what is known of
+an organisation, `onward subscription list` why a system is not called, /readyz and the log what of the gateway falls. An alert
+is over when its cause is: nobody ends it by hand.
+
 Exit code: 0 there is nothing, 1 there is.")]
 pub struct Alerts {
     #[command(flatten)]
