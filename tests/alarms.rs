@@ -207,9 +207,11 @@ async fn background_work_that_falls_again_and_again_is_told_to_operations_until_
     let letters = bench.letters();
     assert_eq!(letters.keys().collect::<Vec<_>>(), ["operations@onward.example"]);
     let letter = &letters["operations@onward.example"];
-    for told in ["falls again and again", "2026-11-13T09:00:00Z", "dispatcher (3 times)"] {
+    for told in ["falls again and again: dispatcher (3 times).", "2026-11-13T09:00:00Z"] {
         assert!(letter.contains(told), "{told}: {letter}");
     }
+    let open = bench.gateway.store().alerts().await.expect("readable");
+    assert_eq!(open[0].concern.work.as_deref(), Some("dispatcher (3 times)"));
     bench.later(3_600 - 1);
     fall(1);
     assert_eq!(bench.gateway.alert_once().await, Ok(0));
@@ -246,6 +248,7 @@ async fn that_background_work_fell_before_a_start_is_over_when_it_has_stood_for_
             recipient: None,
             hold: None,
             subscription: None,
+            work: None,
             since: at,
         };
         let alert = NewAlert { id: uuid::Uuid::new_v4(), concern, at, notifications: Vec::new(), audit: Vec::new() };

@@ -5,7 +5,7 @@ use onward_core::client::{Client, Role};
 use onward_core::state::RecipientKind;
 use onward_core::{Clock as _, SystemClock};
 use onward_gateway::registered;
-use onward_gateway::verify::walk;
+use onward_gateway::verify::{Signed, walk};
 use onward_server::{app, in_force, store_keys};
 use onward_tests::world::{World, load};
 use serde_json::Value;
@@ -124,7 +124,7 @@ async fn a_registration_that_no_command_left_is_told() {
     world.restart().await;
     assert!(starts(&world).await.pop().expect("told").contains(": clients changed ("), "a command did");
     let misfit = async |world: &World| {
-        let walked = walk(world.gateway().store().as_ref(), Vec::new(), |_| ()).await.expect("readable");
+        let walked = walk(world.gateway().store().as_ref(), Signed::default(), |_| ()).await.expect("readable");
         walked.err().map(|misfit| misfit.why).unwrap_or_default()
     };
     let put = async |world: &World, client: Client| {

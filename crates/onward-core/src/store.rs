@@ -158,6 +158,9 @@ pub struct DeliveryQuery {
     pub patient: Option<NhsNumber>,
     /// Only copies changed at or after this.
     pub changed_since: Option<Timestamp>,
+    /// Only copies that a person must decide about: those that failed, and those that were not processed
+    /// ([`DeliveryRecord::is_unprocessed`]).
+    pub dead: bool,
     /// Responses to senders too.
     pub include_responses: bool,
     /// Cursor: only copies after this one in (created, id) order.
@@ -500,8 +503,9 @@ pub trait Store:
     async fn search_audit(&self, query: AuditQuery) -> Result<Vec<FoundAudit>, StoreError>;
     /// Stores a checkpoint unless one of the same or greater size is there.
     async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<bool, StoreError>;
-    /// All checkpoints, the smallest first: years of them.
-    async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError>;
+    /// Checkpoints of more than `after` entries, without it from the very first, at most `limit`, the smallest first: there are years of
+    /// them.
+    async fn checkpoints(&self, after: Option<u64>, limit: u32) -> Result<Vec<StoredCheckpoint>, StoreError>;
     /// The checkpoints of these sizes, as far as there are any, the smallest first.
     async fn checkpoints_of(&self, sizes: Vec<u64>) -> Result<Vec<StoredCheckpoint>, StoreError>;
     /// The newest checkpoint.

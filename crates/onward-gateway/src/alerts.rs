@@ -127,7 +127,12 @@ impl Gateway {
         about: Option<OdsCode>,
         since: Timestamp,
     ) -> Result<bool, StoreError> {
-        let concern = Concern {
+        self.raise(self.own(kind, about, since)).await
+    }
+
+    /// What is the gateway's own business and about no transfer.
+    pub(crate) fn own(&self, kind: AlertKind, about: Option<OdsCode>, since: Timestamp) -> Concern {
+        Concern {
             kind,
             step: 1,
             transfer: None,
@@ -136,9 +141,9 @@ impl Gateway {
             recipient: about,
             hold: None,
             subscription: None,
+            work: None,
             since,
-        };
-        self.raise(concern).await
+        }
     }
 
     /// Raises a concern; whether it is new. What an older version cleared is raised again an hour later.
@@ -180,7 +185,10 @@ impl Gateway {
         };
         let detail = match (concern.subscription, concern.kind, &concern.recipient) {
             (Some(id), ..) => format!("{detail}; subscription {id}"),
-            (None, AlertKind::BackgroundFallen, _) => format!("{detail}{}", self.troubled_here()),
+            (None, AlertKind::BackgroundFallen, _) => match &concern.work {
+                Some(work) => format!("{detail}; {work}"),
+                None => detail,
+            },
             (None, AlertKind::OrganisationClosed | AlertKind::MailboxChanged, Some(ods)) => {
                 format!("{detail}; organisation {ods}")
             }
@@ -345,14 +353,14 @@ impl Gateway {
 
     /// What is told. Identifiers and codes of organisations only.
     async fn telling(&self, to: NewNotification, group: &[DueNotification]) -> Result<Telling, StoreError> {
-        let mut subjects: Vec<_> = group.iter().map(|due| subject(due.concern.kind)).collect();
+        let mut subjects: Vec<_> = group.iter().map(|due| headline(&due.concern)).collect();
         subjects.dedup();
         let mut text = String::new();
         let mut events = Vec::new();
         for due in group {
             let concern = &due.concern;
             let link = self.link(to.contacted, concern);
-            let _ = write!(text, "{}.\n\n", subject(concern.kind));
+            let _ = write!(text, "{}.\n\n", headline(concern));
             if to.contacted != Contacted::Home && to.contacted != Contacted::Coordinator {
                 let copy = concern.delivery.map(|id| format!(", copy {id}")).unwrap_or_default();
                 let recipient = concern.recipient.as_ref().map(|ods| format!(", for {ods}")).unwrap_or_default();
@@ -368,10 +376,10 @@ impl Gateway {
                     );
                 }
                 if concern.kind == AlertKind::BackgroundFallen {
-                    let (since, here) = (concern.since, self.troubled_here());
+                    let since = concern.since;
                     let _ = writeln!(
                         text,
-                        "It has been so since {since}{here}. It begins again each time; what it does is late. `/readyz` and \
+                        "It has been so since {since}. It begins again each time; what it does is late. `/readyz` and \
                          `onward_background_faults_total` of each node name what falls, the log of the process where (`a panic`)."
                     );
                 }
@@ -406,13 +414,13 @@ impl Gateway {
             text.push('\n');
             events.push(json!({
                 "kind": concern.kind, "step": concern.step, "since": concern.since, "transfer": concern.transfer,
-                "delivery": concern.delivery, "hold": concern.hold, "subscription": concern.subscription,
+                "delivery": concern.delivery, "hold": concern.hold, "subscription": concern.subscription, "work": concern.work,
                 "sender": concern.sender, "recipient": concern.recipient, "link": link,
             }));
         }
         let _ = writeln!(text, "This message names no patient. It was sent by {}.", self.settings.own_name);
         let subject = match (subjects.as_slice(), group.len()) {
-            ([one], 1) => (*one).to_owned(),
+            ([one], 1) => one.clone(),
             ([one], count) => format!("{one} ({count})"),
             (_, count) => format!("{count} matters wait for somebody to look"),
         };
@@ -491,6 +499,11 @@ fn name_of(group: &[DueNotification]) -> Uuid {
             Uuid::new_v5(&Uuid::NAMESPACE_OID, ids.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<_>>().as_slice())
         }
     }
+}
+
+/// What it is in a line: of background work also which, as far as that is known.
+fn headline(concern: &Concern) -> String {
+    format!("{}{}", subject(concern.kind), concern.work.iter().map(|work| format!(": {work}")).collect::<String>())
 }
 
 fn subject(kind: AlertKind) -> &'static str {

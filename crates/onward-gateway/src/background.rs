@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use onward_core::Clock;
 use onward_core::store::StoreError;
-use onward_core::store::alerts::AlertKind;
+use onward_core::store::alerts::{AlertKind, Concern};
 use uuid::Uuid;
 
 use crate::Gateway;
@@ -164,16 +164,12 @@ impl Gateway {
             self.background.cleared();
             return Ok(false);
         };
-        let new = self.raise_own(kind, None, since).await?;
+        let work = Some(self.background.troubled().join(", "));
+        let new = self.raise(Concern { work, ..self.own(kind, None, since) }).await?;
         if new {
             self.background.raised();
         }
         Ok(new)
-    }
-
-    /// What is told of it beside whom: what falls in this process, which may be another than the one that raised it.
-    pub(crate) fn troubled_here(&self) -> String {
-        self.background.troubled().iter().map(|work| format!("; {work}")).collect()
     }
 }
 

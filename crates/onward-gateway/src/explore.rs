@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditWord, Basis, FoundAudit, Lists};
 use onward_core::store::{FoundTask, StoreError, TaskQuery};
 use onward_core::{NhsNumber, OdsCode, Timestamp, TransferId};
-use onward_ledger::{Checkpoint, Verified};
+use onward_ledger::Verified;
 use uuid::Uuid;
 
 use crate::Gateway;
 use crate::attend::Attendant;
 use crate::made::halves;
 use crate::sightings::{Sighting, all, sightings};
-use crate::verify::{self, ANOTHER_LOG, BROKEN, Misfit, VERIFIED, walk};
+use crate::verify::{self, ANOTHER_LOG, BROKEN, Misfit, Signed, VERIFIED, walk};
 
 /// Entries read at once.
 const PAGE: u32 = 1_000;
@@ -187,10 +187,10 @@ impl Gateway {
     pub async fn verify_for(
         &self,
         inquiry: &Inquiry<'_>,
-        checkpoints: Result<Option<Vec<Checkpoint>>, Misfit>,
+        checkpoints: Result<Option<Signed<'_>>, Misfit>,
     ) -> Result<Result<(Verified, u64), Misfit>, StoreError> {
         let signed = !matches!(checkpoints, Ok(None));
-        let furthest = checkpoints.iter().flatten().flatten().map(|checkpoint| checkpoint.size).max().unwrap_or(0);
+        let furthest = checkpoints.iter().flatten().map(Signed::furthest).max().unwrap_or(0);
         let mut outcome = match checkpoints {
             Ok(checkpoints) => walk(self.store.as_ref(), checkpoints.unwrap_or_default(), |_| ()).await?,
             Err(misfit) => Err(misfit),

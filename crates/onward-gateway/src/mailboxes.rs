@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::state::RecipientKind;
-use onward_core::store::StoreError;
 use onward_core::store::alerts::{AlertKind, about_organisation};
+use onward_core::store::{Store, StoreError};
 use onward_core::transport::{Mailboxes, SendError};
 use onward_core::{MeshMailboxId, OdsCode, Timestamp, WorkflowId};
 use onward_fhir::itk;
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::Gateway;
 use crate::identify::expired;
-use crate::rounds::{self, Known, Looked, Question, Standing};
+use crate::rounds::{self, Daily, Known, Looked, Question, Standing};
 use crate::routes::Routes;
 
 /// A round tells operations of so many entries of which it was not told before, or of one in [`TOLD_OF`] of those that it asks about where that is more: practices move
@@ -27,6 +27,17 @@ use crate::routes::Routes;
 const TOLD_MIN: usize = 3;
 /// See [`TOLD_MIN`].
 const TOLD_OF: usize = 20;
+
+/// See [`Question::LEASE`].
+const LEASE: &str = "mesh-mailboxes";
+
+/// How the daily look at MESH stands.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn daily(store: &dyn Store) -> Result<Daily, StoreError> {
+    rounds::daily(store, LEASE).await
+}
 
 /// MESH, and whom it is not asked about.
 #[derive(Clone)]
@@ -140,7 +151,7 @@ impl AgainstMesh<'_> {
 }
 
 impl Question for AgainstMesh<'_> {
-    const LEASE: &'static str = "mesh-mailboxes";
+    const LEASE: &'static str = LEASE;
     const SERVICE: &'static str = "MESH";
     type Answer = Taking;
 

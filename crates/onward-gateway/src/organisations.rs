@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::Gateway;
 use crate::identify::expired;
-use crate::rounds::{self, Known, Looked, Question};
+use crate::rounds::{self, Daily, Known, Looked, Question};
 
 /// A round marks so many entries that were not closed before, or one in [`MARKED_OF`] of all where that is more: organisations close one by
 /// one, and what says that many have is more likely wrong.
@@ -58,15 +58,15 @@ pub async fn patiently(ods: &dyn Organisations, code: &OdsCode) -> Result<Option
     rounds::patiently(|| ods.organisation(code)).await
 }
 
-/// When the directory was last held against ODS whole, and the codes of organisations in it that have closed.
+/// How the daily look at ODS stands, and the codes of organisations of the directory that have closed.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn told(store: &dyn Store, now: Timestamp) -> Result<(Option<Timestamp>, Vec<OdsCode>), StoreError> {
-    let looked = rounds::last(store, LEASE).await?;
+pub async fn told(store: &dyn Store, now: Timestamp) -> Result<(Daily, Vec<OdsCode>), StoreError> {
+    let daily = rounds::daily(store, LEASE).await?;
     let today = dates::civil(now);
     let closed = store.directory().await?.into_iter().filter(|entry| entry.ended(today).is_some());
-    Ok((looked, closed.map(|entry| entry.ods().clone()).collect()))
+    Ok((daily, closed.map(|entry| entry.ods().clone()).collect()))
 }
 
 /// Practices and pharmacies that a home needs which is used itself.

@@ -170,9 +170,24 @@ async fn stopped(stop: &watch::Receiver<bool>) {
 }
 
 /// When the last whole round of this name ended.
-pub(crate) async fn last(store: &dyn Store, lease: &str) -> Result<Option<Timestamp>, StoreError> {
+async fn last(store: &dyn Store, lease: &str) -> Result<Option<Timestamp>, StoreError> {
     let rounds = store.forwarding().await?;
     Ok(rounds.into_iter().find(|(name, _)| name == lease).and_then(|(_, second)| moment(second)))
+}
+
+/// How the daily look at a service stands, whichever node makes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Daily {
+    /// When the last whole one ended.
+    pub looked: Option<Timestamp>,
+    /// From when the next is due; a gateway that has just started rests first. None before the first, which is due at once.
+    pub next: Option<Timestamp>,
+}
+
+/// How the daily look of this name stands.
+pub(crate) async fn daily(store: &dyn Store, lease: &str) -> Result<Daily, StoreError> {
+    let looked = last(store, lease).await?;
+    Ok(Daily { looked, next: looked.and_then(|looked| looked.checked_add(EVERY).ok()) })
 }
 
 /// The end of a round; none where there was none.

@@ -1,16 +1,20 @@
 //! The audit log recomputed from what is stored: the same walk for the command and for the page.
 
+mod signed;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use onward_core::Timestamp;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::store::{AuditHeader, Store, StoreError, StoredAudit};
-use onward_ledger::{Checkpoint, FirstMismatch, LogVerifier, StoredEntry, Verified};
+use onward_ledger::{FirstMismatch, StoredEntry, Verified};
 
 use crate::configured::Configured;
 use crate::journal::columns_fit;
 use crate::sightings::VERIFYING;
 use crate::{contents, erasing, sent};
+
+pub use signed::{Signed, Unsigned};
 
 /// How a verification's entry begins.
 pub(crate) const VERIFIED: &str = "audit log verified: ";
@@ -75,17 +79,17 @@ impl Misfit {
     }
 }
 
-/// Walks the whole log against these checkpoints, whose signatures were checked before. `progress` hears how many entries fit
+/// Walks the whole log against these checkpoints. `progress` hears how many entries fit
 /// so far. Beside what was walked it gives how many entries were erased.
 ///
 /// # Errors
 /// When the store cannot be read. An entry that it cannot read back is a misfit.
 pub async fn walk(
     store: &dyn Store,
-    checkpoints: Vec<Checkpoint>,
+    checkpoints: Signed<'_>,
     mut progress: impl FnMut(u64),
 ) -> Result<Result<(Verified, u64), Misfit>, StoreError> {
-    let mut verifier = LogVerifier::new(checkpoints);
+    let (mut verifier, mut ahead) = checkpoints.begin();
     let (mut next, mut limit) = (0, PAGE);
     let mut erased = Erased::default();
     let mut lists = HashSet::new();
@@ -103,6 +107,9 @@ pub async fn walk(
             }
             Err(error) => return Err(error),
         };
+        if let Err(misfit) = ahead.give(store, &mut verifier, next + page.len() as u64).await? {
+            return Ok(Err(misfit));
+        }
         for entry in &page {
             let pushed = match entry.entry.as_deref() {
                 Some(bytes) => verifier.push(&StoredEntry { index: entry.index, entry: bytes, leaf_hash: entry.leaf }),
@@ -126,6 +133,9 @@ pub async fn walk(
         progress(next);
         if page.len() < limit as usize {
             let whole = verifier.finish().map_err(Misfit::from);
+            if let (Ok(_), Some(misfit)) = (&whole, ahead.misfit()) {
+                return Ok(Err(misfit));
+            }
             if let (Ok(_), Some(index)) = (&whole, store.misfiled_audit().await?) {
                 let why = format!("entry {index}: it is filed under other organisations than those it belongs to");
                 return Ok(Err(Misfit { index, why }));

@@ -86,10 +86,23 @@ impl LogVerifier {
     /// [`crate::VerifyingKey::open`]; those kept by a witness belong among them. Several of them narrow down where a
     /// rewritten log first differs.
     pub fn new(checkpoints: impl IntoIterator<Item = Checkpoint>) -> Self {
-        let mut waiting: Vec<_> = checkpoints.into_iter().collect();
-        waiting.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.size));
-        let covered = waiting.first().map_or(0, |largest| largest.size);
-        Self { waiting, tree: Tree::new(), agreed: 0, covered }
+        let mut walk = Self { waiting: Vec::new(), tree: Tree::new(), agreed: 0, covered: 0 };
+        walk.add(checkpoints);
+        walk
+    }
+
+    /// More checkpoints come while the walk goes on, the largest of `covered` entries: until the log has as many, it does not end well.
+    #[must_use]
+    pub fn with_more_until(mut self, covered: u64) -> Self {
+        self.covered = self.covered.max(covered);
+        self
+    }
+
+    /// Takes further checkpoints, in any order. One of fewer entries than were walked comes too late: the walk does not end well.
+    pub fn add(&mut self, checkpoints: impl IntoIterator<Item = Checkpoint>) {
+        self.waiting.extend(checkpoints);
+        self.waiting.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.size));
+        self.covered = self.waiting.first().map_or(self.covered, |largest| self.covered.max(largest.size));
     }
 
     /// Takes the next row.
@@ -130,7 +143,7 @@ impl LogVerifier {
     pub fn finish(mut self) -> Result<Verified, FirstMismatch> {
         self.compare_with_checkpoints()?;
         let size = self.tree.size();
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() && self.covered <= size {
             Ok(Verified { size, root: self.tree.root(), covered: self.covered })
         } else {
             Err(FirstMismatch { index: size, mismatch: Mismatch::CutOff { covered: self.covered } })
@@ -243,6 +256,35 @@ mod tests {
             found.to_string(),
             "entry 0: it, or one before entry 100, was rewritten together with its leaf hash"
         );
+    }
+
+    #[test]
+    fn checkpoints_that_come_in_parts_find_what_they_find_at_once() {
+        let rows = log(100);
+        let checkpoints: Vec<_> = (0..=10).map(|tens| checkpoint(&rows[..tens * 10])).collect();
+        let mut rewritten = rows.clone();
+        rewritten[47].entry = b"another".to_vec();
+        rewritten[47].leaf_hash = leaf_hash(b"another");
+        for held in [&rows[..], &rewritten[..], &rows[..95], &rows[..90]] {
+            let in_parts = || {
+                let (mut walk, mut more) = (LogVerifier::new([]).with_more_until(100), checkpoints.iter());
+                for row in held {
+                    if row.index % 10 == 0 {
+                        walk.add(more.next().cloned());
+                    }
+                    walk.push(row)?;
+                }
+                walk.add(more.cloned());
+                walk.finish()
+            };
+            assert_eq!(in_parts(), verify_log(held.to_vec(), checkpoints.clone()), "{} of them", held.len());
+        }
+        let mut late = LogVerifier::new([]);
+        rows.iter().try_for_each(|row| late.push(row)).expect("fits");
+        late.add([checkpoints[3].clone()]);
+        assert!(late.finish().is_err(), "it agrees with nothing any more");
+        let cut = LogVerifier::new([]).with_more_until(7).finish();
+        assert_eq!(cut, Err(FirstMismatch { index: 0, mismatch: Mismatch::CutOff { covered: 7 } }));
     }
 
     #[test]

@@ -193,7 +193,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
     if config.mesh.enabled {
         let mesh = Arc::new(mesh(config, &clock)?);
         transports.push(Arc::clone(&mesh) as Arc<dyn Transport>);
-        mailboxes = config.mesh.look_daily.then(|| mailboxes::Watched {
+        mailboxes = heeds_mesh(config).then(|| mailboxes::Watched {
             mesh: Arc::clone(&mesh) as Arc<dyn Mailboxes>,
             except: config.mesh.look_except.iter().cloned().collect(),
             rest: REST,
@@ -389,6 +389,11 @@ pub(crate) fn ods(config: &Config) -> anyhow::Result<OdsClient> {
 pub(crate) fn heeds_ods(config: &Config) -> bool {
     let host = config.ods.base_url.host_str().unwrap_or_default();
     config.ods.daily && config.egress.hosts.iter().any(|listed| listed.host.eq_ignore_ascii_case(host))
+}
+
+/// Whether the mailboxes of the directory are held against MESH.
+pub(crate) fn heeds_mesh(config: &Config) -> bool {
+    config.mesh.enabled && config.mesh.look_daily
 }
 
 fn watched(config: &Config) -> anyhow::Result<Option<organisations::Watched>> {

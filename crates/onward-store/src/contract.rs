@@ -68,6 +68,7 @@ macro_rules! every_contract {
             reading_is_recorded_with_the_bytes,
             an_inbox_is_read_before_the_dispatcher_comes_by,
             lists_are_filtered_and_paged,
+            what_a_person_must_decide_about_is_listed_in_order,
             tasks_of_transfers_and_copies_stand_in_one_list,
             a_transfer_is_found_by_the_status_that_it_shows,
             tasks_are_found_by_when_they_changed,
@@ -339,6 +340,29 @@ pub(crate) fn acceptance(n: u32) -> Acceptance {
         audit_if_repeat: row(AuditWord::Duplicate),
         audit_if_conflict: row(AuditWord::Refuse),
     }
+}
+
+/// A message with a copy for each kind of recipient, and as many entries as one comes to.
+pub(crate) fn whole_message(n: u32) -> Acceptance {
+    let mut whole = acceptance(n);
+    let recipients = RecipientKind::ALL.iter().filter(|kind| **kind != RecipientKind::Sender);
+    let codes = ["VM1AB", "A82608", "A82609", "FA123", "FA124"];
+    whole.deliveries = recipients.zip(codes).map(|(kind, code)| delivery(*kind, code)).collect();
+    let about = |word, delivery| AuditRow {
+        transfer: Some(whole.transfer.id),
+        delivery,
+        organisation: Some(ods("RXH")),
+        patient: whole.transfer.patient.clone(),
+        ..row(word)
+    };
+    let accepted = std::iter::once(about(AuditWord::Accept, None));
+    let told = whole.deliveries.iter().flat_map(|copy| {
+        [AuditWord::Intend, AuditWord::Disclose, AuditWord::Acknowledge, AuditWord::Read]
+            .map(|word| about(word, Some(copy.id)))
+    });
+    let looked = std::iter::repeat_with(|| about(AuditWord::Query, None)).take(4);
+    whole.audit = accepted.chain(told).chain(looked).collect();
+    whole
 }
 
 pub(crate) fn hold() -> NewHold {

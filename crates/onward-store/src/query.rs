@@ -87,12 +87,13 @@ pub(crate) fn queued_since() -> String {
     format!("SELECT {QUEUED_SINCE} AS since FROM deliveries d WHERE d.id = $1 AND d.state = 'queued'")
 }
 
-/// [`onward_core::store::Store::overdue`], by the index of what is queued or has failed: `$1` is the moment, `$2` what the endpoints are
-/// compared with, `$3` the limit.
-pub(crate) fn overdue(is_one_of_them: &str) -> String {
+/// [`onward_core::store::Store::overdue`], by the index of transports and states: `$1` is the moment, `$2` what the endpoints are compared
+/// with, `$3` the limit.
+pub(crate) fn overdue(dialect: &Dialect, is_one_of_them: &str) -> String {
+    let Dialect { any_transport, .. } = dialect;
     format!(
         "SELECT q.id, q.recipient, q.queued FROM (SELECT d.id, d.recipient, {QUEUED_SINCE} AS queued FROM deliveries d
-             WHERE d.state IN ('queued', 'failed') AND d.state = 'queued' AND d.created <= $1 AND d.endpoint {is_one_of_them}
+             WHERE {any_transport} AND d.state = 'queued' AND d.created <= $1 AND d.endpoint {is_one_of_them}
                  AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient OR p.recipient = '*')) q
          WHERE q.queued <= $1 ORDER BY q.queued, q.id LIMIT $3"
     )
@@ -124,33 +125,11 @@ pub(crate) fn requeue(dialect: &Dialect) -> String {
     )
 }
 
-/// The kinds of recipients, the sender apart, as SQL writes them.
-const RECIPIENTS: [&str; 5] =
-    ["'care-home'", "'covering-practice'", "'registered-practice'", "'pharmacy-referral'", "'pharmacy-nomination'"];
-
-/// Arms of the figures: the copies for each kind of recipient that left or arrived and that nobody has opened or acknowledged, by the
-/// indexes of the alerts. A home is asked to open; whoever else is not asked to acknowledge never tells. `now` names the parameter.
-pub(crate) fn unread(now: &str) -> String {
-    let states = ["state = 'sent'", "state IN ('awaiting-collection', 'received')"];
-    debug_assert_eq!(RECIPIENTS.len() + 1, RecipientKind::ALL.len(), "all but the sender");
-    RECIPIENTS
-        .iter()
-        .flat_map(|kind| {
-            let asked = if *kind == "'care-home'" { "notice_of IS NULL" } else { "acknowledgement_awaited" };
-            states.map(|state| {
-                format!(
-                    "
-    UNION ALL SELECT 'unread', {kind}, NULL, count(*), min(created) FROM deliveries
-        WHERE {state} AND changed >= {now} - {} AND kind = {kind} AND opened IS NULL AND ended IS NULL AND {asked}",
-                    alerts::HISTORY
-                )
-            })
-        })
-        .collect()
-}
-
-/// What witnesses have said.
-pub(crate) const COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures ORDER BY size, witness";
+/// Checkpoints of more than `$1` entries, at most `$2`.
+pub(crate) const CHECKPOINTS: &str = "SELECT size, note FROM checkpoints WHERE size > $1 ORDER BY size LIMIT $2";
+/// What witnesses have said of checkpoints of `$1` to `$2` entries.
+pub(crate) const COSIGNATURES: &str =
+    "SELECT size, witness, line, at FROM cosignatures WHERE size >= $1 AND size <= $2 ORDER BY size, witness";
 /// The last word of each.
 pub(crate) const LATEST_COSIGNATURES: &str = "SELECT size, witness, line, at FROM cosignatures c
      WHERE size = (SELECT max(size) FROM cosignatures later WHERE later.witness = c.witness) ORDER BY witness";
@@ -236,8 +215,26 @@ impl Conditions {
     }
 }
 
-/// What follows WHERE in a list of deliveries.
+/// A list of deliveries. What a person must decide about is found by an index for either way to come to that.
 pub(crate) fn deliveries(query: &DeliveryQuery, keys: &Keychain) -> (String, Vec<Value>) {
+    let arms = match query.dead {
+        true => vec![Some("state = 'failed'".to_owned()), Some(unprocessed(""))],
+        false => vec![None],
+    };
+    let (mut sql, mut values) = (Vec::new(), Vec::new());
+    for arm in arms {
+        let mut conditions = wanted(query, keys);
+        if let Some(arm) = arm {
+            conditions.add(arm, []);
+        }
+        sql.push(format!("SELECT {DELIVERY} FROM deliveries WHERE {}", conditions.sql()));
+        values.extend(conditions.values);
+    }
+    values.push(query.limit.into());
+    (format!("{} ORDER BY created, id LIMIT ?", sql.join(" UNION ALL ")), values)
+}
+
+fn wanted(query: &DeliveryQuery, keys: &Keychain) -> Conditions {
     let mut conditions = Conditions::default();
     conditions.equal("recipient", query.recipient.as_ref().map(|ods| ods.as_str()));
     conditions.equal("sender", query.sender.as_ref().map(|ods| ods.as_str()));
@@ -253,7 +250,7 @@ pub(crate) fn deliveries(query: &DeliveryQuery, keys: &Keychain) -> (String, Vec
         conditions.add("(created, id) > (?, ?)", [micros(created).into(), id.0.into()]);
     }
     conditions.one_of("state", query.states.iter().map(|state| state.as_str()));
-    (conditions.sql(), conditions.values)
+    conditions
 }
 
 /// The list that people at a recipient start from; none where no recipient is asked for.
@@ -536,11 +533,12 @@ const NOT_PROCESSED: &str = "CAST('the recipient refused the message itself' AS 
 
 /// What stands on the operator's board: what has not left, and what was not processed, led by the few alerts that are open about it. From
 /// where, which, and the reason that is counted.
-fn board() -> [(&'static str, String, String); 2] {
+fn board() -> [(&'static str, String, String); 3] {
     let alerted = "alerts a JOIN deliveries d ON d.id = a.delivery";
     let unprocessed = format!("a.kind = 'not-processed' AND a.cleared IS NULL AND {}", unprocessed("d."));
     [
-        ("deliveries d", "d.state IN ('queued', 'failed')".to_owned(), "d.reason".to_owned()),
+        ("deliveries d", "d.state = 'queued'".to_owned(), "d.reason".to_owned()),
+        ("deliveries d", "d.state = 'failed'".to_owned(), "d.reason".to_owned()),
         (alerted, unprocessed, NOT_PROCESSED.to_owned()),
     ]
 }

@@ -145,6 +145,8 @@ pub struct Concern {
     pub hold: Option<HoldId>,
     /// The subscription.
     pub subscription: Option<Uuid>,
+    /// Which background work falls, and how often it has; of an older version's alert nobody knows.
+    pub work: Option<String>,
     /// Since when it is so.
     pub since: Timestamp,
 }

@@ -37,8 +37,8 @@ pub struct PolicyInForce {
 pub trait EvidenceStore: Send + Sync + 'static {
     /// Keeps a cosignature of a checkpoint that is stored; of the same witness and checkpoint the later one.
     async fn put_cosignature(&self, cosignature: StoredCosignature) -> Result<(), StoreError>;
-    /// All cosignatures by size, then by witness.
-    async fn cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError>;
+    /// The cosignatures of checkpoints of `first` to `last` entries, by size, then by witness.
+    async fn cosignatures(&self, first: u64, last: u64) -> Result<Vec<StoredCosignature>, StoreError>;
     /// Each witness's cosignature of the largest checkpoint, by witness.
     async fn latest_cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError>;
 

@@ -71,6 +71,7 @@ mod tests {
             recipient: None,
             hold: None,
             subscription: None,
+            work: None,
             since: Timestamp::UNIX_EPOCH,
         }
     }

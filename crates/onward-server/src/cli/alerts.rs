@@ -16,6 +16,11 @@ use super::terminal::Terminal;
   onward alerts
   onward alerts --json | jq -r 'select(.kind == \"unread-before-arrival\") | .ring[]'
 
+What next: ring whom `ring` names. `onward status TRANSFER` tells more of what is about a transfer, `onward hold list` and
+`onward dead list` what waits for your decision, `onward directory current` and `onward directory mailbox ODS` what is known of
+an organisation, `onward subscription list` why a system is not called, /readyz and the log what of the gateway falls. An alert
+is over when its cause is: nobody ends it by hand.
+
 Exit code: 0 there is nothing, 1 there is.")]
 pub struct Alerts {
     #[command(flatten)]
@@ -55,7 +60,11 @@ pub(super) async fn run(command: &Alerts, terminal: &mut Terminal) -> Outcome {
             concern.kind.to_string(),
             concern.step.to_string(),
             minute(concern.since),
-            Some(concern.subject()).filter(|id| !id.is_nil()).map(|id| id.to_string()).unwrap_or_default(),
+            Some(concern.subject())
+                .filter(|id| !id.is_nil())
+                .map(|id| id.to_string())
+                .or_else(|| concern.work.clone())
+                .unwrap_or_default(),
             concern
                 .recipient
                 .as_ref()
@@ -91,7 +100,7 @@ fn as_json(alert: &Alert, ring: &[String]) -> serde_json::Value {
     json!({
         "kind": concern.kind, "step": concern.step, "since": concern.since, "raised": alert.raised,
         "transfer": concern.transfer, "delivery": concern.delivery, "hold": concern.hold,
-        "subscription": concern.subscription,
+        "subscription": concern.subscription, "work": concern.work,
         "sender": concern.sender, "recipient": concern.recipient, "told": told, "ring": ring,
     })
 }

@@ -15,8 +15,8 @@ use onward_core::audit::{AuditEntry, AuditWord, Basis};
 use onward_core::store::Store;
 use onward_gateway::made::{Half, Made};
 use onward_gateway::sightings::Carried;
-use onward_gateway::verify::{self, walk};
-use onward_ledger::{SigningKeys, Verified, VerifyingKeys, with_cosignatures};
+use onward_gateway::verify::{self, Signed, Unsigned, walk};
+use onward_ledger::{SigningKeys, Verified, VerifyingKeys};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -155,41 +155,41 @@ pub(super) async fn run(command: &Audit, terminal: &mut Terminal) -> Outcome {
 async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
     let (config, store) = verify.config.existing_store().await?;
     // Read before the entries: a log that grows meanwhile still covers them. Each narrows down where a rewritten log differs.
-    let cosignatures = store.cosignatures().await?;
-    let stored = store.checkpoints().await?;
+    let latest = store.latest_checkpoint().await?.map(|latest| latest.size);
+    let vouched = store.latest_cosignatures().await?;
     // Whatever vouches for it: where in doubt, nothing is added to a log that may have been cut back.
-    let sizes = stored.iter().map(|stored| stored.size).chain(cosignatures.iter().map(|kept| kept.size));
-    let mut furthest = sizes.max().unwrap_or(0);
-    let mut notes: Vec<(String, String)> = stored
-        .into_iter()
-        .map(|stored| {
-            let own = cosignatures.iter().filter(|kept| kept.size == stored.size).map(|kept| kept.line.as_str());
-            (format!("the stored checkpoint of {}", stored.size), with_cosignatures(&stored.note, own))
-        })
-        .collect();
+    let mut furthest = vouched.iter().map(|kept| kept.size).chain(latest).max().unwrap_or(0);
+    let mut notes = Vec::new();
     for path in &verify.checkpoint {
         notes.push((path.display().to_string(), input::text(path)?));
     }
     let witnesses = cosigned::keys(&config, &verify.source)?;
     let mut stated = cosigned::Stated::new(&witnesses);
-    let mut checkpoints = Vec::new();
-    if !notes.is_empty() {
-        let key = verifying_key(&config, &verify.source)?;
-        for (name, note) in &notes {
-            match key.open(note).and_then(|checkpoint| stated.take(note).map(|()| checkpoint)) {
-                Ok(checkpoint) => {
-                    furthest = furthest.max(checkpoint.size);
-                    checkpoints.push(checkpoint);
-                }
-                Err(error) => {
-                    let unkept =
-                        keep(&config, store.as_ref(), furthest, Err("a checkpoint has no good signature"), true);
-                    return Ok(tell_no(verify.json, &format!("{name}: {error}"), None, unkept.await, terminal));
-                }
+    let key = match (latest, notes.as_slice()) {
+        (None, []) => None,
+        _ => Some(verifying_key(&config, &verify.source)?),
+    };
+    let mut checkpoints = Signed::default();
+    if let Some(key) = &key {
+        let stored = Signed::stored(store.as_ref(), key, |note| stated.take(note)).await?;
+        let opened = match stored {
+            Ok(stored) => {
+                checkpoints = stored;
+                notes.iter().try_for_each(|(name, note)| {
+                    let opened = key.open(note).and_then(|checkpoint| stated.take(note).map(|()| checkpoint));
+                    checkpoints.keep(opened.map_err(|error| format!("{name}: {error}"))?);
+                    Ok::<_, String>(())
+                })
             }
+            Err(Unsigned { size, error }) => Err(format!("the stored checkpoint of {size}: {error}")),
+        };
+        furthest = furthest.max(checkpoints.furthest());
+        if let Err(why) = opened {
+            let unkept = keep(&config, store.as_ref(), furthest, Err("a checkpoint has no good signature"), true);
+            return Ok(tell_no(verify.json, &why, None, unkept.await, terminal));
         }
     }
-    let count = checkpoints.len();
+    let count = checkpoints.count();
     let kept = verify.checkpoint.len();
     let walked = walk(store.as_ref(), checkpoints, |next| terminal.progress(format_args!("{next} entries fit so far")));
     let (verified, erased) = match walked.await? {
@@ -354,6 +354,8 @@ fn page_until(before: u64, next: u64) -> u32 {
     u32::try_from(before - next).map_or(PAGE, |left| left.min(PAGE))
 }
 
+#[cfg(test)]
+mod paged;
 #[cfg(test)]
 mod tampering;
 #[cfg(test)]

@@ -25,7 +25,11 @@ const PAGE: u32 = 200;
 #[derive(Debug, Subcommand)]
 pub enum Hold {
     /// Lists open holds, the most urgent first
-    #[command(after_help = "Example:\n  onward hold list --json | jq -r .hold")]
+    #[command(after_help = "Example:
+  onward hold list --json | jq -r .hold
+
+What next: `onward status TRANSFER` tells why it is held. Mend that, then `onward hold release`; name who is meant with
+`onward hold reroute`; or end it with `onward hold close`.")]
     List(List),
     /// Looks at a held message again with what was mended since, and queues its copies if nothing holds it any more;
     /// without --yes it only shows what it would do
@@ -63,7 +67,11 @@ The party must be in the directory. A person names what the message and PDS leav
 #[derive(Debug, Subcommand)]
 pub enum Dead {
     /// Lists deliveries that failed, or were not processed
-    #[command(after_help = "Example:\n  onward dead list")]
+    #[command(after_help = "Example:
+  onward dead list
+
+What next: mend what the reason names (the recipient's entry or endpoint, our certificate, its system), then send each again
+with `onward dead replay ID`, or many at once on /operations. What went to the wrong place: `onward recall`.")]
     List(List),
     /// Sends a delivery that failed, or was not processed, again under its own identifier; without --yes it only shows what it would do
     #[command(after_help = "Example:
@@ -199,17 +207,12 @@ async fn all_failed(store: &dyn Store) -> Result<Vec<DeliveryRecord>, Failure> {
     let mut failed: Vec<DeliveryRecord> = Vec::new();
     let mut after = None;
     loop {
-        let query = DeliveryQuery {
-            states: vec![DeliveryState::Failed, DeliveryState::Rejected],
-            include_responses: true,
-            after,
-            limit: PAGE,
-            ..DeliveryQuery::default()
-        };
+        let query =
+            DeliveryQuery { dead: true, include_responses: true, after, limit: PAGE, ..DeliveryQuery::default() };
         let page = store.deliveries(query).await?;
         after = page.last().map(|last| (last.created, last.id));
         let last = page.len() < PAGE as usize;
-        failed.extend(page.into_iter().filter(has_failed).map(without_their_words));
+        failed.extend(page.into_iter().map(without_their_words));
         if last {
             return Ok(failed);
         }

@@ -3,9 +3,10 @@
 use clap::Args;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryFigure, DeliveryRecord, NewHold, Schema, Store, TransferRecord};
-use onward_core::{DeliveryId, OdsCode, TransferId};
+use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
 use onward_gateway::lifecycle::not_taken;
-use onward_gateway::organisations;
+use onward_gateway::rounds::Daily;
+use onward_gateway::{mailboxes, organisations};
 use serde::Serialize;
 use serde_json::json;
 
@@ -14,6 +15,8 @@ use super::open::{ConfigArgs, Desk, minute, now};
 use super::operations::{self, Told};
 use super::pause;
 use super::terminal::{Style, Terminal};
+use crate::app::{heeds_mesh, heeds_ods};
+use crate::config::Config;
 
 /// A mailbox that was not read for so long is told of: looks are seconds apart.
 const MAILBOX_OVERDUE_SECONDS: u64 = 300;
@@ -102,7 +105,7 @@ pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
     let (config, store) = command.config.existing_store().await?;
     let Some(id) = command.id else {
         let told = operations::told(&config).await;
-        return overview(store.as_ref(), told, command.json, terminal).await;
+        return overview(&config, store.as_ref(), told, command.json, terminal).await;
     };
     let found = match store.transfer(TransferId(id)).await? {
         Some(transfer) => Some(transfer),
@@ -127,11 +130,20 @@ pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
 }
 
 /// How the gateway stands.
-async fn overview(store: &dyn Store, told: Option<Told>, as_json: bool, terminal: &mut Terminal) -> Outcome {
+async fn overview(
+    config: &Config,
+    store: &dyn Store,
+    told: Option<Told>,
+    as_json: bool,
+    terminal: &mut Terminal,
+) -> Outcome {
     let figures = store.figures(now()).await?;
     let pauses = store.pauses().await?;
     let schema = store.schema().await?;
-    let (looked, closed) = organisations::told(store, now()).await?;
+    let (ods, closed) = organisations::told(store, now()).await?;
+    let ods = Look { what: "the organisations of the directory", service: "ODS", daily: ods, is_on: heeds_ods(config) };
+    let mesh = mailboxes::daily(store).await?;
+    let mesh = Look { what: "the mailboxes of the directory", service: "MESH", daily: mesh, is_on: heeds_mesh(config) };
     if as_json {
         let deliveries: Vec<_> = figures
             .deliveries
@@ -145,7 +157,8 @@ async fn overview(store: &dyn Store, told: Option<Told>, as_json: bool, terminal
         terminal.json(&json!({
             "accepted": figures.accepted, "refused": figures.refused, "holds_open": figures.holds_open,
             "holds_overdue": figures.holds_overdue, "deliveries": deliveries, "paused": pauses,
-            "ods_looked": looked, "organisations_closed": closed,
+            "ods_looked": ods.daily.looked, "ods_next": ods.next(), "organisations_closed": closed,
+            "mesh_looked": mesh.daily.looked, "mesh_next": mesh.next(),
             "not_answering": told.as_ref().map(|told| &told.silent),
             "mesh_inbox_look_age_seconds": told.as_ref().and_then(|told| told.mailbox_age),
             "mesh_inbox_staying_messages": told.as_ref().and_then(|told| told.mailbox_staying),
@@ -166,8 +179,8 @@ async fn overview(store: &dyn Store, told: Option<Told>, as_json: bool, terminal
     if !pauses.is_empty() {
         pause::show(&pauses, terminal);
     }
-    if let Some(looked) = looked {
-        terminal.say(format_args!("the directory was last held against ODS on {}", minute(looked)));
+    for told in [&ods, &mesh].into_iter().filter_map(|look| look.told(now())) {
+        terminal.say(told);
     }
     if !closed.is_empty() {
         let codes: Vec<&str> = closed.iter().map(OdsCode::as_str).collect();
@@ -193,6 +206,38 @@ fn newer(schema: &Schema) -> Option<String> {
             schema.stored, schema.known
         )
     })
+}
+
+/// A daily look at a national service.
+struct Look {
+    /// What is held against it.
+    what: &'static str,
+    service: &'static str,
+    daily: Daily,
+    /// This configuration has it made.
+    is_on: bool,
+}
+
+impl Look {
+    /// From when the next is due; none where none is made, or the first is due.
+    fn next(&self) -> Option<Timestamp> {
+        self.daily.next.filter(|_| self.is_on)
+    }
+
+    fn told(&self, now: Timestamp) -> Option<String> {
+        let Self { what, service, daily, is_on } = self;
+        let Some(looked) = daily.looked else {
+            return is_on.then(|| format!("{what} have not been held against {service} yet: the first time is due"));
+        };
+        let next = match self.next() {
+            Some(next) if next > now => format!("the next time is from {}", minute(next)),
+            Some(next) => {
+                format!("the next time is due since {}: where it does not end the log says why", minute(next))
+            }
+            None => "nobody asks it now".to_owned(),
+        };
+        Some(format!("{what} were last held against {service} on {}; {next}", minute(looked)))
+    }
 }
 
 fn say(told: &Told, terminal: &mut Terminal) {
@@ -339,5 +384,23 @@ mod tests {
         for number in ["version 27,", "up to 25:", "version 24 at least"] {
             assert!(told.contains(number), "{told}");
         }
+    }
+
+    #[test]
+    fn a_daily_look_tells_when_it_was_last_whole_and_when_it_is_next() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a moment");
+        let (looked, next) = (at("2026-11-12T09:00:00Z"), at("2026-11-13T09:00:00Z"));
+        let look = |daily, is_on| Look { what: "the mailboxes", service: "MESH", daily, is_on };
+        let (never, once) = (Daily::default(), Daily { looked: Some(looked), next: Some(next) });
+        let now = at("2026-11-13T08:59:59Z");
+        assert_eq!(look(never, false).told(now), None);
+        let told = |daily, is_on, now| look(daily, is_on).told(now).expect("told");
+        assert!(told(never, true, now).ends_with("not been held against MESH yet: the first time is due"));
+        let last = format!("the mailboxes were last held against MESH on {}; ", minute(looked));
+        assert_eq!(told(once, true, now), format!("{last}the next time is from {}", minute(next)));
+        let due = format!("{last}the next time is due since {}: where it does not end the log says why", minute(next));
+        assert_eq!(told(once, true, next), due);
+        assert_eq!(told(once, false, now), format!("{last}nobody asks it now"));
+        assert_eq!((look(once, true).next(), look(once, false).next()), (Some(next), None));
     }
 }

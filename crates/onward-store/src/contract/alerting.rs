@@ -112,6 +112,7 @@ pub(crate) async fn an_organisation_that_has_closed_needs_a_person_until_it_is_s
         recipient: Some(ods(code)),
         hold: None,
         subscription: None,
+        work: None,
         since: at(1),
     };
     let closed = |code| of(AlertKind::OrganisationClosed, code);
@@ -372,6 +373,7 @@ pub(crate) async fn what_no_row_tells_is_cleared_by_who_knows(store: Shared) {
         recipient: None,
         hold: None,
         subscription: None,
+        work: None,
         since: at(0),
     };
     let clear = async |now: i64| store.clear_alert(AlertKind::MailboxUnreadable, Uuid::nil(), at(now)).await;
@@ -401,10 +403,12 @@ pub(crate) async fn that_background_work_falls_ends_by_who_stands_again_or_after
         recipient: None,
         hold: None,
         subscription: None,
+        work: Some("dispatcher (3 times)".to_owned()),
         since: at(0),
     };
     assert_eq!(store.raise_alert(alert(&concern, 2, vec![])).await, Ok(true));
     assert_eq!(store.raise_alert(alert(&concern, 2, vec![])).await, Ok(false), "of all nodes one");
+    assert_eq!(store.alerts().await.expect("readable")[0].concern, concern, "what falls is kept");
     assert_eq!(store.settle_alerts(at(3)).await, Ok(0));
     assert_eq!(store.clear_alert(AlertKind::MailboxUnreadable, Uuid::nil(), at(4)).await, Ok(false), "another matter");
     assert_eq!(store.clear_alert(kind, Uuid::nil(), at(4)).await, Ok(true));

@@ -416,6 +416,41 @@ pub(crate) async fn lists_are_filtered_and_paged(store: Shared) {
     assert_eq!(ids(&store.deliveries(query).await.expect("readable")), [everything[0].id]);
 }
 
+pub(crate) async fn what_a_person_must_decide_about_is_listed_in_order(store: Shared) {
+    let mut wanted = Vec::new();
+    for n in 0..12 {
+        let mut message = acceptance(n);
+        message.transfer.received = at(i64::from(n / 3));
+        let copy = accept_new(&store, message).await;
+        let (state, code) = match n % 4 {
+            0 => (DeliveryState::Failed, None),
+            1 => (DeliveryState::Rejected, Some("20005")),
+            2 => (DeliveryState::Rejected, Some("30003")),
+            _ => (DeliveryState::Received, None),
+        };
+        let end = Transition { code: code.map(str::to_owned), ..change(copy, 1, state) };
+        assert_eq!(store.transition(end).await, Ok(true));
+        if n % 4 < 2 {
+            wanted.push(copy);
+        }
+    }
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = DeliveryQuery { dead: true, after, limit: 2, ..DeliveryQuery::default() };
+        let page = store.deliveries(page).await.expect("readable");
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 2 && after < Some((last.created, last.id)));
+        after = Some((last.created, last.id));
+        assert!(page.iter().all(|copy| copy.state == DeliveryState::Failed || copy.is_unprocessed()));
+        found.extend(page.into_iter().map(|copy| copy.id));
+    }
+    found.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted, "what a recipient's people declined is decided");
+    let elsewhere = DeliveryQuery { dead: true, recipient: Some(ods("A82608")), limit: 9, ..DeliveryQuery::default() };
+    assert_eq!(store.deliveries(elsewhere).await.expect("readable").len(), 0);
+}
+
 fn both() -> TaskQuery {
     TaskQuery { transfers: true, copies: true, limit: 100, ..TaskQuery::default() }
 }

@@ -29,7 +29,11 @@ pub(crate) async fn cosignatures_are_kept_by_checkpoint_and_witness(store: Share
     let latest = [cosignature(3, "one", "CCCC"), cosignature(7, "two", "EEEE")];
     assert_eq!(store.latest_cosignatures().await, Ok(latest.to_vec()), "the later of the same witness and checkpoint");
     let all = vec![latest[0].clone(), cosignature(3, "two", "DDDD"), latest[1].clone()];
-    assert_eq!(store.cosignatures().await, Ok(all));
+    for (first, last, found) in
+        [(0, u64::MAX, &all[..]), (3, 7, &all[..]), (0, 6, &all[..2]), (4, 7, &all[2..]), (4, 6, &[])]
+    {
+        assert_eq!(store.cosignatures(first, last).await, Ok(found.to_vec()), "{first} to {last}");
+    }
 }
 
 pub(crate) async fn the_log_is_forwarded_by_one_at_a_time(store: Shared) {

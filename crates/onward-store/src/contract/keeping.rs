@@ -248,7 +248,16 @@ pub(crate) async fn checkpoints_only_grow(store: Shared) {
     let other = StoredCheckpoint { note: "a split view\n".to_owned(), ..checkpoint(9) };
     assert_eq!(store.put_checkpoint(other).await, Ok(false));
     assert_eq!(store.latest_checkpoint().await, Ok(Some(checkpoint(9))));
-    assert_eq!(store.checkpoints().await, Ok(vec![checkpoint(0), checkpoint(5), checkpoint(9)]));
+    for (after, limit, found) in [
+        (None, 9, vec![checkpoint(0), checkpoint(5), checkpoint(9)]),
+        (None, 2, vec![checkpoint(0), checkpoint(5)]),
+        (Some(0), 1, vec![checkpoint(5)]),
+        (Some(5), 2, vec![checkpoint(9)]),
+        (Some(9), 2, vec![]),
+        (Some(u64::MAX), 2, vec![]),
+    ] {
+        assert_eq!(store.checkpoints(after, limit).await, Ok(found), "{limit} after {after:?}");
+    }
     for (asked, found) in [
         (vec![], vec![]),
         (vec![4, u64::MAX], vec![]),

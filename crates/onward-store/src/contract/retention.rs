@@ -147,6 +147,7 @@ pub(crate) async fn what_a_system_could_not_process_stays_until_it_is_settled(st
         recipient: Some(record.recipient.clone()),
         hold: None,
         subscription: None,
+        work: None,
         since: at(50),
     };
     let audit = vec![row(AuditWord::Notify)];
@@ -210,7 +211,8 @@ pub(crate) async fn rows_go_when_they_are_over(store: Shared) {
         let (delivery, recipient) = (Some(copy), Some(ods("VM1AB")));
         let transfer = Some(transfer);
         let (hold, subscription, since) = (None, None, at(0));
-        let concern = Concern { kind, step: 1, transfer, sender, delivery, recipient, hold, subscription, since };
+        let work = None;
+        let concern = Concern { kind, step: 1, transfer, sender, delivery, recipient, hold, subscription, work, since };
         let told = NewNotification {
             id: Uuid::new_v4(),
             contacted: Contacted::Home,

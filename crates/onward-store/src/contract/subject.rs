@@ -77,6 +77,7 @@ pub(crate) async fn what_people_wrote_and_decided_is_part_of_the_record(store: S
         recipient: Some(ods("VM1AB")),
         hold: None,
         subscription: None,
+        work: None,
         since: at(0),
     };
     let address = "nurse@rowan.example".to_owned();

@@ -68,8 +68,8 @@ async fn raise<'j>(work: &mut Work<'j>, alert: &'j NewAlert) -> Result<bool, Fai
     let concern = &alert.concern;
     let raised = session::execute(
         work.client(),
-        "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, since, raised)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
+        "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, work, since, raised)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING",
         &[
             &alert.id,
             &concern.kind.as_str(),
@@ -81,6 +81,7 @@ async fn raise<'j>(work: &mut Work<'j>, alert: &'j NewAlert) -> Result<bool, Fai
             &concern.recipient.as_ref().map(|ods| ods.as_str()),
             &concern.hold.map(|id| id.0),
             &concern.subscription.map(|id| id.to_string()),
+            &concern.work,
             &micros(concern.since),
             &micros(alert.at),
         ],

@@ -147,8 +147,9 @@ pub(super) async fn put_checkpoint<'j>(work: &mut Work<'j>, checkpoint: &'j Stor
     Ok(true)
 }
 
-pub(super) async fn checkpoints(c: &Client) -> Result<Vec<StoredCheckpoint>, Failure> {
-    session::all(c, "SELECT size, note FROM checkpoints ORDER BY size", &[]).await?.iter().map(checkpoint).collect()
+pub(super) async fn checkpoints(c: &Client, after: Option<u64>, limit: u32) -> Result<Vec<StoredCheckpoint>, Failure> {
+    let after = after.map_or(i64::MIN, stored_count);
+    session::all(c, query::CHECKPOINTS, &[&after, &i64::from(limit)]).await?.iter().map(checkpoint).collect()
 }
 
 pub(super) async fn checkpoints_of(c: &Client, sizes: &[u64]) -> Result<Vec<StoredCheckpoint>, Failure> {

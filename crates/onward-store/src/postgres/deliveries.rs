@@ -176,9 +176,7 @@ pub(super) async fn of_transfer(c: &Keyed, id: TransferId) -> Result<Vec<Deliver
 }
 
 pub(super) async fn list(c: &Keyed, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
-    let (conditions, mut values) = query::deliveries(wanted, c.keys());
-    values.push(wanted.limit.into());
-    let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE {conditions} ORDER BY created, id LIMIT ?");
+    let (sql, values) = query::deliveries(wanted, c.keys());
     c.opened(&search(c, &sql, &values).await?, record).await
 }
 

@@ -13,12 +13,12 @@ use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::LeaseClock;
 use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session;
 use super::work::Work;
+use super::{DIALECT, LeaseClock};
 use crate::columns::{Columns, Corrupt};
 use crate::query;
 use crate::rows::{self, DELIVERY};
@@ -324,7 +324,7 @@ pub(super) async fn overdue(
 ) -> Result<Vec<Overdue>, Failure> {
     // Endpoints are compared as they are stored.
     let endpoints: Vec<String> = endpoints.iter().map(json).collect();
-    let sql = query::overdue("= ANY($2::text[])");
+    let sql = query::overdue(&DIALECT, "= ANY($2::text[])");
     let found = session::all(c, &sql, &[&micros(queued_before), &endpoints, &i64::from(limit)]).await?;
     Ok(found.iter().filter_map(|row| rows::alerts::readable(rows::overdue(&Columns::of("deliveries", row)))).collect())
 }

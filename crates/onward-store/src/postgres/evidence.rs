@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 
 use super::PostgresStore;
 use super::failure::Failure;
-use super::session;
+use super::session::{self, Params};
 use super::work::Work;
 use crate::columns::Columns;
 use crate::query::{COSIGNATURES, LATEST_COSIGNATURES, POLICIES};
@@ -33,12 +33,14 @@ impl EvidenceStore for PostgresStore {
         self.writers.run(cosignature, |work, cosignature| put_cosignature(work, cosignature).boxed()).await
     }
 
-    async fn cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError> {
-        self.read((), |c, ()| cosignatures(c, COSIGNATURES).boxed()).await
+    async fn cosignatures(&self, first: u64, last: u64) -> Result<Vec<StoredCosignature>, StoreError> {
+        let asked = [first, last].map(stored_count);
+        self.read(asked, |c, [first, last]| async move { cosignatures(c, COSIGNATURES, &[first, last]).await }.boxed())
+            .await
     }
 
     async fn latest_cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError> {
-        self.read((), |c, ()| cosignatures(c, LATEST_COSIGNATURES).boxed()).await
+        self.read((), |c, ()| cosignatures(c, LATEST_COSIGNATURES, &[]).boxed()).await
     }
 
     async fn take_forwarding(
@@ -118,8 +120,8 @@ async fn contents(c: &Client, sha256s: &[[u8; 32]]) -> Result<Vec<Contents>, Fai
     found.iter().map(|row| Ok(rows::contents(&Columns::of("contents", row))?)).collect()
 }
 
-async fn cosignatures(c: &Client, sql: &str) -> Result<Vec<StoredCosignature>, Failure> {
-    let found = session::all(c, sql, &[]).await?;
+async fn cosignatures(c: &Client, sql: &str, asked: Params<'_>) -> Result<Vec<StoredCosignature>, Failure> {
+    let found = session::all(c, sql, asked).await?;
     found.iter().map(|row| Ok(rows::cosignature(&Columns::of("cosignatures", row))?)).collect()
 }
 

@@ -22,7 +22,7 @@ const FIGURES: &str = "
 
 pub(super) async fn read(c: &Client, now: Timestamp) -> Result<Figures, Failure> {
     let mut figures = Figures::default();
-    for row in session::all(c, &format!("{FIGURES}{}", query::unread("$1")), &[&micros(now)]).await? {
+    for row in session::all(c, &format!("{FIGURES}{}", query::alerts::unread("$1")), &[&micros(now)]).await? {
         add_figure(&mut figures, &Columns::of("figures", &row))?;
     }
     figures.deliveries.sort_by_key(|figure| (figure.transport.as_str(), figure.state.as_str()));

@@ -516,8 +516,8 @@ impl Store for PostgresStore {
         self.writers.run(checkpoint, |work, checkpoint| audit::put_checkpoint(work, checkpoint).boxed()).await
     }
 
-    async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError> {
-        self.read((), |c, ()| audit::checkpoints(c).boxed()).await
+    async fn checkpoints(&self, after: Option<u64>, limit: u32) -> Result<Vec<StoredCheckpoint>, StoreError> {
+        self.read((after, limit), |c, (after, limit)| audit::checkpoints(c, *after, *limit).boxed()).await
     }
 
     async fn checkpoints_of(&self, sizes: Vec<u64>) -> Result<Vec<StoredCheckpoint>, StoreError> {

@@ -42,6 +42,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/postgres/0021_far_ahead.sql"), 21),
     Migration::new(include_str!("../../schema/postgres/0022_looks.sql"), 22),
     Migration::new(include_str!("../../schema/postgres/0023_programs.sql"), 23),
+    Migration::new(include_str!("../../schema/postgres/0024_waiting.sql"), 23),
+    Migration::new(include_str!("../../schema/postgres/0025_work.sql"), 23),
 ];
 /// The table of the version.
 const VERSION: &str = "onward_schema";

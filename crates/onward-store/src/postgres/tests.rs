@@ -106,7 +106,7 @@ async fn fault_013_of_two_sequencers_one_wins() {
         let (first, second) = tokio::join!(nodes[0].put_checkpoint(first), nodes[1].put_checkpoint(second));
         assert_eq!([first, second].into_iter().filter(|won| *won == Ok(true)).count(), 1);
     }
-    assert_eq!(nodes[0].checkpoints().await.expect("readable").len(), 3);
+    assert_eq!(nodes[0].checkpoints(None, 9).await.expect("readable").len(), 3);
     let smaller = StoredCheckpoint { size: 2, note: "late\n".to_owned() };
     assert_eq!(nodes[1].put_checkpoint(smaller).await, Ok(false));
 }

@@ -2,16 +2,18 @@
 //! parameters is not asked for.
 
 use jiff::Timestamp;
+use onward_core::state::RecipientKind;
 use onward_core::store::alerts::Deadlines;
 
 use super::{Dialect, QUEUED_SINCE, unprocessed};
 use crate::stored::{micros, micros_of as span};
 
 /// What has been so for longer is history: nobody is called because of it. Microseconds of 30 days.
-pub(super) const HISTORY: i64 = 30 * DAY;
+const HISTORY: i64 = 30 * DAY;
 const DAY: i64 = 24 * 3_600 * 1_000_000;
-/// Refusals are looked for among copies that are not older: no index knows when a copy was refused. Microseconds of 90 days.
-const REFUSED_LATEST: i64 = 3 * HISTORY;
+/// Refusals, and what a home has not opened, are looked for among copies that are not older: no index knows when such a copy last changed.
+/// Microseconds of 90 days.
+const LATEST: i64 = 3 * HISTORY;
 /// Whoever is expected later than this after the message has an index of their own (`transfers_far_ahead`). Microseconds of 7 days.
 pub(crate) const FAR_AHEAD: i64 = 7 * 24 * 3_600 * 1_000_000;
 
@@ -54,15 +56,17 @@ const NOTHING_AT_HOME: &str = "NOT EXISTS (SELECT 1 FROM deliveries k WHERE k.tr
 fn waiting() -> String {
     format!("{UNOPENED} AND d.state = 'awaiting-collection'")
 }
+/// As the index `deliveries_unanswered` has it: a copy that left or arrived, of which something is still awaited.
+const UNANSWERED: &str =
+    "d.acknowledgement_awaited AND d.ended IS NULL AND d.state IN ('sent', 'awaiting-collection', 'received')";
 /// Nothing has said that it arrived.
-const UNRECEIVED: &str = "d.state = 'sent' AND d.acknowledgement_awaited AND d.ended IS NULL";
+const UNRECEIVED: &str = "d.state = 'sent'";
 /// Nobody has acknowledged it.
-const UNACKNOWLEDGED: &str =
-    "d.state IN ('awaiting-collection', 'received') AND d.acknowledgement_awaited AND d.ended IS NULL";
+const UNACKNOWLEDGED: &str = "d.state IN ('awaiting-collection', 'received')";
 
 /// The columns of an alert's concern.
 pub(crate) const CONCERN: &str =
-    "a.kind, a.step, a.transfer, a.sender, a.delivery, a.recipient, a.hold, a.subscription, a.since";
+    "a.kind, a.step, a.transfer, a.sender, a.delivery, a.recipient, a.hold, a.subscription, a.work, a.since";
 
 /// What is so at a moment and not raised yet. Its parameters are [`bounds`]; each arm names them itself, so that it enters an index where
 /// history ends and leaves it where it is too early: every node asks every few seconds. What an older node clears again and again comes
@@ -80,6 +84,18 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
     let (once, copies) = ("CAST(1 AS BIGINT)", "deliveries d");
     let since_changed = |kind: &str, condition: &str| {
         of_copy(kind, once, "d.changed", copies, &format!("{condition} AND d.changed > {now} - {HISTORY}"))
+    };
+    // Thousands may wait for an answer, each of which was told once: the index alone says which, and their rows are not read.
+    let kinds = RECIPIENTS.join(", ");
+    let unanswered = |kind: &str, which: &str, allowed: &str| {
+        since_changed(
+            kind,
+            &format!(
+                "{UNANSWERED} AND {which} AND d.kind IN ({kinds}) AND d.changed <= {now} - {allowed}
+                 AND NOT EXISTS (SELECT 1 FROM alerts a
+                     WHERE a.kind = {kind} AND a.subject = d.id AND a.step = {once} AND a.cleared IS NULL)"
+            ),
+        )
     };
     // Who is expected at no known time may come now.
     let expected = format!("coalesce(t.expected, t.received) - {ahead}");
@@ -100,14 +116,14 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
     let older = format!("{now} - {HISTORY} - {FAR_AHEAD} - {grace}");
     // Practices and pharmacies are not open at all hours: they have the time of an acknowledgement, and nobody above them is called.
     let late = format!("d.created + {acknowledgement}");
+    let latest = format!("d.created > {now} - {LATEST}");
     // The index of transports and states finds what was refused.
-    let refused =
-        format!("{} AND d.state = 'rejected' AND d.created > {now} - {REFUSED_LATEST}", dialect.any_transport);
+    let refused = format!("{} AND d.state = 'rejected' AND {latest}", dialect.any_transport);
     let (unopened, unprocessed, waiting) = (unopened(), unprocessed("d."), waiting());
     let long_ago = format!("{now} - {queued}");
     let union = [
         since_changed("'delivery-failed'", "d.state = 'failed'"),
-        since_changed("'not-processed'", &format!("{refused} AND {unprocessed}")),
+        since_changed("'not-processed'", &format!("{unprocessed} AND {latest}")),
         since_changed("'declined'", &format!("{refused} AND {}", declined(HOME))),
         since_changed("'care-declined'", &format!("{refused} AND {}", declined(ANOTHER))),
         of_copy(
@@ -143,11 +159,8 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
                 unopened_elsewhere()
             ),
         ),
-        since_changed("'receipt-missing'", &format!("{UNRECEIVED} AND d.changed <= {now} - {receipt}")),
-        since_changed(
-            "'acknowledgement-missing'",
-            &format!("{UNACKNOWLEDGED} AND d.changed <= {now} - {acknowledgement}"),
-        ),
+        unanswered("'receipt-missing'", UNRECEIVED, &receipt),
+        unanswered("'acknowledgement-missing'", UNACKNOWLEDGED, &acknowledgement),
         since_changed("'arrived'", &format!("{tell_homes} = 1 AND {waiting}")),
         // Of each recipient the one that waits the longest: a letter for each of thousands would be read by nobody.
         format!(
@@ -155,10 +168,11 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
                  CAST(NULL AS TEXT), q.queued
              FROM (SELECT d.*, row_number() OVER (PARTITION BY d.recipient ORDER BY d.queued, d.id) AS place
                    FROM (SELECT d.id, d.transfer, d.sender, d.recipient, {QUEUED_SINCE} AS queued FROM deliveries d
-                         WHERE d.state IN ('queued', 'failed') AND d.state = 'queued' AND d.created <= {long_ago}) d
+                         WHERE {} AND d.state = 'queued' AND d.created <= {long_ago}) d
                    WHERE d.queued <= {long_ago}) q
              WHERE q.place = 1 AND NOT EXISTS (SELECT 1 FROM alerts a
-                 WHERE a.kind = 'queued-too-long' AND a.recipient = q.recipient AND a.cleared IS NULL)"
+                 WHERE a.kind = 'queued-too-long' AND a.recipient = q.recipient AND a.cleared IS NULL)",
+            dialect.any_transport
         ),
         format!(
             "SELECT 'held-before-arrival', h.id, s.step, h.transfer, t.sender, CAST(NULL AS UUID), CAST(NULL AS TEXT), h.id,
@@ -211,6 +225,37 @@ pub(crate) fn bounds(now: Timestamp, deadlines: &Deadlines) -> [i64; 8] {
     ]
 }
 
+/// The kinds of recipients, the sender apart, as SQL writes them.
+const RECIPIENTS: [&str; 5] =
+    ["'care-home'", "'covering-practice'", "'registered-practice'", "'pharmacy-referral'", "'pharmacy-nomination'"];
+
+/// Arms of the figures: the copies for each kind of recipient that left or arrived and that nobody has opened or acknowledged, by the
+/// indexes of the alerts. A home is asked to open, and its copies are looked for among those that are not older than
+/// [`LATEST`]; whoever else is not asked to acknowledge never tells. `now` names the parameter.
+pub(crate) fn unread(now: &str) -> String {
+    let states = ["d.state = 'sent'", "d.state IN ('awaiting-collection', 'received')"];
+    debug_assert_eq!(RECIPIENTS.len() + 1, RecipientKind::ALL.len(), "all but the sender");
+    RECIPIENTS
+        .iter()
+        .flat_map(|kind| {
+            let asked = match *kind {
+                "'care-home'" => {
+                    format!("{} AND d.notice_of IS NULL AND d.created > {now} - {}", UNOPENED, LATEST)
+                }
+                kind => format!("{} AND d.kind = {kind} AND d.opened IS NULL", UNANSWERED),
+            };
+            states.map(|state| {
+                format!(
+                    "
+    UNION ALL SELECT 'unread', {kind}, NULL, count(*), min(d.created) FROM deliveries d
+        WHERE {asked} AND {state} AND d.changed >= {now} - {}",
+                    HISTORY
+                )
+            })
+        })
+        .collect()
+}
+
 /// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are. That somebody declined is over when
 /// it is history: nothing is left to do about that copy. What the mailbox is like, no row tells: who reads it clears that. Nor what falls on a
 /// node: that clears it when it stands, and who still falls a day later tells it again.
@@ -223,7 +268,7 @@ pub(crate) fn settle() -> String {
              AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL
                  AND (alerts.kind <> 'held-before-arrival' AND h.due < $1 OR alerts.kind = 'held-before-arrival' AND {NOTHING_AT_HOME}))
              AND NOT EXISTS (SELECT 1 FROM deliveries w WHERE alerts.kind = 'queued-too-long'
-                 AND w.recipient = alerts.recipient AND w.state = 'queued' AND w.created <= alerts.raised)
+                 AND w.recipient = alerts.recipient AND w.state = 'queued' AND coalesce(w.created, 0) <= alerts.raised)
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = alerts.delivery AND (
                  (alerts.kind = 'delivery-failed' AND d.state = 'failed')
                  OR (alerts.kind = 'not-processed' AND {unprocessed})
@@ -231,8 +276,8 @@ pub(crate) fn settle() -> String {
                  OR (alerts.kind = 'care-declined' AND {care_declined} AND d.changed > $1 - {HISTORY})
                  OR (alerts.kind = 'unread-before-arrival' AND {unopened} AND d.notice_of IS NULL)
                  OR (alerts.kind = 'notice-unread' AND ({unopened} AND {STOPS} OR {elsewhere}))
-                 OR (alerts.kind = 'receipt-missing' AND {UNRECEIVED})
-                 OR (alerts.kind = 'acknowledgement-missing' AND {UNACKNOWLEDGED})
+                 OR (alerts.kind = 'receipt-missing' AND {UNANSWERED} AND {UNRECEIVED})
+                 OR (alerts.kind = 'acknowledgement-missing' AND {UNANSWERED} AND {UNACKNOWLEDGED})
                  OR (alerts.kind = 'arrived' AND {waiting})))
              AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = alerts.subscription AND s.status = 'error')
              AND NOT (alerts.kind = 'background-fallen' AND alerts.raised > $1 - {DAY})

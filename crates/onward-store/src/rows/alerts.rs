@@ -14,6 +14,11 @@ pub(crate) fn readable<T>(row: Result<T, Corrupt>) -> Option<T> {
 }
 
 /// Of a row with [`crate::query::alerts::CONCERN`].
+fn raised(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
+    Ok(Concern { work: columns.get("work")?, ..concern(columns)? })
+}
+
+/// What is so and is not raised yet: a row of [`crate::query::alerts::concerns`] or [`crate::query::alerts::GIVEN_UP`].
 pub(crate) fn concern(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
     let kind: AlertKind = columns.parsed("kind")?;
     let transfer =
@@ -27,6 +32,7 @@ pub(crate) fn concern(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
         recipient: columns.parsed_opt("recipient")?,
         hold: columns.parsed_opt("hold")?,
         subscription: columns.parsed_opt("subscription")?,
+        work: None,
         since: columns.moment("since")?,
     })
 }
@@ -40,7 +46,7 @@ pub(crate) fn due(columns: &Columns<'_>) -> Result<DueNotification, Corrupt> {
             channel: columns.parsed("channel")?,
             address: columns.get("address")?,
         },
-        concern: concern(columns)?,
+        concern: raised(columns)?,
         attempt: columns.count("attempt")?,
     })
 }
@@ -57,8 +63,8 @@ impl Gathered {
     pub(crate) fn add(&mut self, columns: &Columns<'_>) -> Result<(), Corrupt> {
         let id = columns.parsed("id")?;
         if self.last.replace(id) != Some(id) {
-            let raised = columns.moment("raised")?;
-            self.alerts.push(Alert { concern: concern(columns)?, raised, told: Vec::new() });
+            let (concern, raised) = (raised(columns)?, columns.moment("raised")?);
+            self.alerts.push(Alert { concern, raised, told: Vec::new() });
         }
         if let (Some(alert), Some(contacted)) = (self.alerts.last_mut(), columns.parsed_opt("contacted")?) {
             alert.told.push(Told { contacted, channel: columns.parsed("channel")?, state: columns.parsed("state")? });

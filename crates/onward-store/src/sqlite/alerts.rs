@@ -101,8 +101,8 @@ fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
     let concern = &alert.concern;
     let raised = c
         .prepare_cached(
-            "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, since, raised)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, work, since, raised)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             alert.id.to_string(),
@@ -115,6 +115,7 @@ fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
             concern.recipient.as_ref().map(|ods| ods.as_str()),
             concern.hold.map(|id| id.to_string()),
             concern.subscription.map(|id| id.to_string()),
+            concern.work,
             micros(concern.since),
             micros(alert.at),
         ])?;

@@ -98,8 +98,9 @@ pub(super) fn put_checkpoint(c: &Keyed<'_>, checkpoint: &StoredCheckpoint) -> Re
     Ok(stored == 1)
 }
 
-pub(super) fn checkpoints(c: &Keyed<'_>) -> Result<Vec<StoredCheckpoint>, Failure> {
-    c.prepare_cached("SELECT size, note FROM checkpoints ORDER BY size")?.query_and_then([], checkpoint)?.collect()
+pub(super) fn checkpoints(c: &Keyed<'_>, after: Option<u64>, limit: u32) -> Result<Vec<StoredCheckpoint>, Failure> {
+    let after = after.map_or(i64::MIN, stored_count);
+    c.prepare_cached(query::CHECKPOINTS)?.query_and_then(params![after, limit], checkpoint)?.collect()
 }
 
 pub(super) fn checkpoints_of(c: &Keyed<'_>, sizes: &[u64]) -> Result<Vec<StoredCheckpoint>, Failure> {

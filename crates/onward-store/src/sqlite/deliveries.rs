@@ -221,9 +221,7 @@ pub(super) fn of_transfer(c: &Keyed<'_>, id: TransferId) -> Result<Vec<DeliveryR
 }
 
 pub(super) fn list(c: &Keyed<'_>, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
-    let (conditions, values) = query::deliveries(wanted, c.keys());
-    let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE {conditions} ORDER BY created, id LIMIT ?");
-    let values = values.into_iter().chain([query::Value::from(wanted.limit)]);
+    let (sql, values) = query::deliveries(wanted, c.keys());
     c.prepare_cached(&sql)?.query_and_then(params_from_iter(values), |row| record(c, row))?.collect()
 }
 

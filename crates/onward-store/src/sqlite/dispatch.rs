@@ -9,6 +9,7 @@ use onward_core::{DeliveryId, WorkflowId};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
+use super::DIALECT;
 use super::audit;
 use super::deliveries;
 use super::failure::Failure;
@@ -201,7 +202,7 @@ pub(super) fn overdue(
 ) -> Result<Vec<Overdue>, Failure> {
     // Endpoints are compared as they are stored.
     let endpoints = json(&endpoints.iter().map(json).collect::<Vec<_>>());
-    let mut statement = c.prepare_cached(&query::overdue("IN (SELECT value FROM json_each($2))"))?;
+    let mut statement = c.prepare_cached(&query::overdue(&DIALECT, "IN (SELECT value FROM json_each($2))"))?;
     let mut found = statement.query(params![micros(queued_before), endpoints, limit])?;
     let mut overdue = Vec::new();
     while let Some(row) = found.next()? {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::store::evidence::{EvidenceStore, PolicyInForce, StoredCosignature};
 use onward_core::store::{Contents, StoreError};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 
 use super::failure::Failure;
 use super::{SqliteStore, audit};
@@ -20,12 +20,12 @@ impl EvidenceStore for SqliteStore {
         self.write(move |c| put_cosignature(c, &cosignature)).await
     }
 
-    async fn cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError> {
-        self.read(|c| cosignatures(c, COSIGNATURES)).await
+    async fn cosignatures(&self, first: u64, last: u64) -> Result<Vec<StoredCosignature>, StoreError> {
+        self.read(move |c| cosignatures(c, COSIGNATURES, params![stored_count(first), stored_count(last)])).await
     }
 
     async fn latest_cosignatures(&self) -> Result<Vec<StoredCosignature>, StoreError> {
-        self.read(|c| cosignatures(c, LATEST_COSIGNATURES)).await
+        self.read(|c| cosignatures(c, LATEST_COSIGNATURES, params![])).await
     }
 
     async fn take_forwarding(
@@ -119,9 +119,9 @@ fn put_cosignature(c: &Connection, cosignature: &StoredCosignature) -> Result<()
     Ok(())
 }
 
-fn cosignatures(c: &Connection, sql: &str) -> Result<Vec<StoredCosignature>, Failure> {
+fn cosignatures(c: &Connection, sql: &str, asked: &[&dyn ToSql]) -> Result<Vec<StoredCosignature>, Failure> {
     c.prepare_cached(sql)?
-        .query_and_then([], |row| Ok(rows::cosignature(&Columns::of("cosignatures", row))?))?
+        .query_and_then(asked, |row| Ok(rows::cosignature(&Columns::of("cosignatures", row))?))?
         .collect()
 }
 

@@ -22,7 +22,7 @@ const FIGURES: &str = "
         GROUP BY CASE WHEN json_valid(endpoint) THEN json_extract(endpoint, '$.transport') END, state";
 
 pub(super) fn sql() -> String {
-    format!("{FIGURES}{}", query::unread("?1"))
+    format!("{FIGURES}{}", query::alerts::unread("?1"))
 }
 
 pub(super) fn read(c: &Connection, now: Timestamp) -> Result<Figures, Failure> {

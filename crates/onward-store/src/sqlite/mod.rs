@@ -501,8 +501,8 @@ impl Store for SqliteStore {
         self.write(move |c| audit::put_checkpoint(c, &checkpoint)).await
     }
 
-    async fn checkpoints(&self) -> Result<Vec<StoredCheckpoint>, StoreError> {
-        self.read(audit::checkpoints).await
+    async fn checkpoints(&self, after: Option<u64>, limit: u32) -> Result<Vec<StoredCheckpoint>, StoreError> {
+        self.read(move |c| audit::checkpoints(c, after, limit)).await
     }
 
     async fn checkpoints_of(&self, sizes: Vec<u64>) -> Result<Vec<StoredCheckpoint>, StoreError> {

@@ -51,6 +51,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/sqlite/0023_rare_words.sql"), 23),
     Migration::new(include_str!("../../schema/sqlite/0024_looks.sql"), 24),
     Migration::new(include_str!("../../schema/sqlite/0025_programs.sql"), 25),
+    Migration::new(include_str!("../../schema/sqlite/0026_waiting.sql"), 25),
+    Migration::new(include_str!("../../schema/sqlite/0027_work.sql"), 25),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

@@ -9,7 +9,7 @@ use onward_core::audit::{Agent, AuditEntry, StoredCheckpoint};
 use onward_core::store::evidence::StoredCosignature;
 use onward_core::{DeliveryId, OdsCode, TransferId};
 use onward_gateway::journal::Journal;
-use onward_ledger::{Checkpoint, CosigningKey, Tree, leaf_hash};
+use onward_ledger::{Checkpoint, CosigningKey, Tree, leaf_hash, with_cosignatures};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 

@@ -10,8 +10,8 @@ use onward_core::store::StoreError;
 use onward_core::{OdsCode, Timestamp};
 use onward_gateway::explore::{Found, Inquiry};
 use onward_gateway::sightings::VERIFYING;
-use onward_gateway::verify::Misfit;
-use onward_ledger::{Checkpoint, Verified, WITHOUT_A_WITNESS, with_cosignatures};
+use onward_gateway::verify::{Misfit, Signed};
+use onward_ledger::{Verified, WITHOUT_A_WITNESS};
 use onward_transform::render::dates;
 
 use super::super::components::Fact;
@@ -105,31 +105,17 @@ fn first(who: &SignedIn) -> &OdsCode {
 }
 
 /// The stored checkpoints, each with a good signature of the log's key; `None` where the key is not at hand.
-async fn checkpoints(app: &App) -> Result<Result<Option<Vec<Checkpoint>>, Misfit>, StoreError> {
+async fn checkpoints(app: &App) -> Result<Result<Option<Signed<'_>>, Misfit>, StoreError> {
     let Some(key) = app.log_key.get() else { return Ok(Ok(None)) };
-    let store = app.gateway.store();
-    let read = async { Ok((store.cosignatures().await?, store.checkpoints().await?)) };
-    let (cosignatures, stored) = match read.await {
-        Ok(read) => read,
+    match Signed::stored(app.gateway.store().as_ref(), key.verifying_keys(), |_| Ok(())).await {
+        Ok(checked) => Ok(checked.map(Some).map_err(Misfit::from)),
         Err(StoreError::Corrupt(what)) => {
             let why =
                 format!("a stored checkpoint is unreadable, and vouches for nothing from the first entry on: {what}");
-            return Ok(Err(Misfit { index: 0, why }));
+            Ok(Err(Misfit { index: 0, why }))
         }
-        Err(error) => return Err(error),
-    };
-    let mut opened = Vec::new();
-    for stored in stored {
-        let own = cosignatures.iter().filter(|kept| kept.size == stored.size).map(|kept| kept.line.as_str());
-        match key.verifying_keys().open(&with_cosignatures(&stored.note, own)) {
-            Ok(checkpoint) => opened.push(checkpoint),
-            Err(error) => {
-                let why = format!("the stored checkpoint of {} entries: {error}", stored.size);
-                return Ok(Err(Misfit { index: stored.size.saturating_sub(1), why }));
-            }
-        }
+        Err(error) => Err(error),
     }
-    Ok(Ok(Some(opened)))
 }
 
 /// What others vouch for.

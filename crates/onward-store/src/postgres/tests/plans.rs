@@ -6,6 +6,7 @@ use onward_core::audit::AuditQuery;
 use super::super::DIALECT;
 use super::super::columns::numbered;
 use super::*;
+use crate::contract::whole_message;
 use crate::sealing::Keychain;
 
 /// A start asks for them: with a plan that knows no parameter they are found by an index of their own.
@@ -37,6 +38,27 @@ async fn rare_words_of_the_log_are_found_by_their_indexes() {
             let plan = plan.join("\n");
             assert!(plan.contains(index) && !plan.contains("Sort"), "{word}: {plan}");
         }
+    }
+}
+
+/// Every index is written for every message: whoever adds one knows what it costs.
+#[tokio::test]
+async fn a_fresh_message_enters_few_indexes() {
+    let Some(((cluster, url), store)) = fresh_shared().await else { return };
+    assert_eq!(store.accept(whole_message(1)).await, Ok(Accepted::New));
+    for (table, expected) in [("deliveries", 41), ("audit_log", 145)] {
+        let indexes = format!(
+            "SELECT indexrelid::regclass, coalesce(pg_get_expr(indpred, indrelid), 'true') FROM pg_index
+             WHERE indrelid = '{table}'::regclass ORDER BY 1"
+        );
+        let mut entries = Vec::new();
+        for line in cluster.tamper(&url, &indexes) {
+            let (name, which) = line.split_once('|').expect("two columns");
+            let count = cluster.tamper(&url, &format!("SELECT count(*) FROM {table} WHERE {which}"));
+            let count: u64 = count[0].parse().expect("a number");
+            entries.extend((count > 0).then_some((name.to_owned(), count)));
+        }
+        assert_eq!(entries.iter().map(|(_, count)| count).sum::<u64>(), expected, "{entries:?}");
     }
 }
 
@@ -72,8 +94,8 @@ async fn what_needs_a_person_is_found_by_indexes_that_leave_history_out() {
     let plan = plan.join("\n");
     for index in [
         "deliveries_failed",
-        "deliveries_unreceived",
-        "deliveries_unacknowledged",
+        "deliveries_unanswered",
+        "deliveries_unprocessed",
         "deliveries_figures",
         "deliveries_unopened",
         "deliveries_notices",

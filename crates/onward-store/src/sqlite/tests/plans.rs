@@ -1,11 +1,11 @@
 //! By which indexes SQLite finds what is asked for often, or among much.
 
 use onward_core::audit::{AuditQuery, AuditWord, Lists};
-use onward_core::store::DeliveryQuery;
+use onward_core::store::{DeliveryQuery, StuckQuery};
 
 use super::super::DIALECT;
 use super::*;
-use crate::contract::ods;
+use crate::contract::{ods, whole_message};
 use crate::sealing::Keychain;
 
 #[tokio::test]
@@ -26,21 +26,36 @@ async fn claims_and_lists_use_their_indexes() {
         claim.contains("deliveries_due") && claim.contains("deliveries_lane") && claim.contains("deliveries_leased"),
         "{claim}"
     );
-    let overdue = crate::query::overdue("IN (SELECT value FROM json_each($2))");
+    let overdue = crate::query::overdue(&DIALECT, "IN (SELECT value FROM json_each($2))");
     let overdue = overdue.replace("$1", "0").replace("$2", "'[]'").replace("$3", "9");
     let overdue = plan(overdue).await.expect("explained");
-    assert!(overdue.contains("deliveries_stuck (created<?)"), "{overdue}");
+    assert!(overdue.contains("deliveries_figures (<expr>=? AND state=? AND created<?)"), "{overdue}");
     let query = DeliveryQuery {
         recipient: Some(ods("VM1AB")),
         after: Some((at(0), DeliveryId::random())),
         ..Default::default()
     };
     let keys = Keychain::new(Arc::clone(&store.vault));
-    let (conditions, values) = crate::query::deliveries(&query, &keys);
-    assert_eq!(conditions.matches('?').count(), values.len());
-    let list = format!("SELECT * FROM deliveries WHERE {conditions} ORDER BY created, id").replace('?', "'0'");
-    let list = plan(list).await.expect("explained");
+    let (list, values) = crate::query::deliveries(&query, &keys);
+    assert_eq!(list.matches('?').count(), values.len());
+    let list = plan(list.replace('?', "'0'")).await.expect("explained");
     assert!(list.contains("deliveries_recipient"), "{list}");
+    let query = DeliveryQuery { dead: true, after: Some((at(0), DeliveryId::random())), ..Default::default() };
+    let (dead, values) = crate::query::deliveries(&query, &keys);
+    assert_eq!(dead.matches('?').count(), values.len());
+    let dead = plan(dead.replace('?', "'0'")).await.expect("explained");
+    for index in ["deliveries_dead ((created,id)>(?,?))", "deliveries_unprocessed ((created,id)>(?,?))"] {
+        assert!(dead.contains(index) && !dead.contains("TEMP B-TREE"), "each page is read in order: {dead}");
+    }
+    let backlog = plan(crate::query::backlog()).await.expect("explained");
+    let (stuck, _) = crate::query::stuck(&StuckQuery { limit: 50, ..Default::default() });
+    let stuck = plan(stuck.replace('?', "'0'")).await.expect("explained");
+    for board in [&backlog, &stuck] {
+        assert!(board.contains("SCAN d USING INDEX deliveries_due") && board.contains("alerts_open"), "{board}");
+    }
+    assert!(stuck.contains("SCAN d USING INDEX deliveries_dead"), "{stuck}");
+    let settle = plan(crate::query::alerts::settle().replace("$1", "9")).await.expect("explained");
+    assert!(settle.contains("SEARCH w USING INDEX deliveries_lane (recipient=?)"), "{settle}");
     let tasks = onward_core::store::TaskQuery {
         transfers: true,
         copies: true,
@@ -62,27 +77,56 @@ async fn claims_and_lists_use_their_indexes() {
     let concerns = plan(concerns).await.expect("explained");
     for range in [
         "deliveries_failed (changed>?)",
-        "deliveries_unreceived (changed>? AND changed<?)",
-        "deliveries_unacknowledged (changed>? AND changed<?)",
+        "deliveries_unanswered (state=? AND kind=? AND changed>? AND changed<?)",
+        "deliveries_unprocessed (created>?)",
         "deliveries_unopened (created>? AND created<?)",
         "transfers_far_ahead (expected>? AND expected<?)",
         "deliveries_notices (created>? AND created<?)",
         "deliveries_figures (<expr>=? AND state=? AND created>?)",
-        "deliveries_stuck (created<?)",
+        "deliveries_figures (<expr>=? AND state=? AND created<?)",
         "holds_open (due>? AND due<?)",
     ] {
         assert!(concerns.contains(range), "{range}: {concerns}");
     }
-    for index in ["deliveries_figures", "audit_log_refused", "holds_open", "deliveries_unreceived"] {
+    let unread = ["deliveries_unanswered (state=? AND kind=? AND changed>?)", "deliveries_unopened (created>?)"];
+    for index in ["deliveries_figures", "audit_log_refused", "holds_open"].into_iter().chain(unread) {
         assert!(figures.contains(index), "{index}: {figures}");
     }
     assert!(!figures.contains("TEMP B-TREE"), "{figures}");
     let scans = figures.lines().filter(|line| line.contains("SCAN deliveries"));
     assert_eq!(scans.count(), 1, "only what counts every copy reads every copy's index: {figures}");
-    for plan in [claim, overdue, list, tasks, concerns] {
+    assert!(!figures.contains("SCAN d "), "{figures}");
+    for plan in [claim, overdue, list, dead, tasks, concerns] {
         assert!(!plan.contains("SCAN older") && !plan.contains("SCAN deliveries"), "{plan}");
         assert!(!plan.lines().any(|line| line.trim() == "SCAN d"), "{plan}");
     }
+}
+
+/// Every index is written for every message: whoever adds one knows what it costs.
+#[tokio::test]
+async fn a_fresh_message_enters_few_indexes() {
+    let (folder, store) = fresh();
+    assert_eq!(store.accept(whole_message(1)).await, Ok(Accepted::New));
+    let file = Connection::open(folder.path().join("onward.db")).expect("opens");
+    let entries = |table: &str| {
+        let named = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ? ORDER BY name";
+        let mut statement = file.prepare(named).expect("prepared");
+        let indexes = statement.query_map([table], |row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?)));
+        let mut entries = Vec::new();
+        for index in indexes.expect("readable") {
+            let (name, sql): (String, _) = index.expect("readable");
+            let which = sql.as_deref().and_then(|sql| sql.split_once(" WHERE "));
+            let which = which.map_or("TRUE", |(_, which)| which);
+            let count = format!("SELECT count(*) FROM {table} WHERE {which}");
+            let count: i64 = file.query_row(&count, [], |row| row.get(0)).expect("counted");
+            entries.extend((count > 0).then_some((name, count)));
+        }
+        entries
+    };
+    let sum = |entries: &[(String, i64)]| entries.iter().map(|(_, count)| count).sum::<i64>();
+    let (copies, log) = (entries("deliveries"), entries("audit_log"));
+    assert_eq!(sum(&copies), 41, "{copies:?}");
+    assert_eq!(sum(&log), 95, "{log:?}");
 }
 
 /// The events are most of a store: reading them for every rule took a minute and a half for 100,000 messages.

@@ -9,6 +9,7 @@ use onward_gateway::collect::Form;
 use onward_gateway::explore::Inquiry;
 use onward_gateway::exporting::{AskedExport, Export, ExportForm, Word};
 use onward_gateway::made::{Half, Made};
+use onward_gateway::verify::{Signed, walk};
 use uuid::Uuid;
 
 use super::*;
@@ -312,12 +313,12 @@ async fn a_start_while_the_log_is_read_fits() {
     let starts = |_| {
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(started(folder.path(), &app)));
     };
-    let walked = onward_gateway::verify::walk(store.as_ref(), Vec::new(), starts).await.expect("readable");
+    let walked = walk(store.as_ref(), Signed::default(), starts).await.expect("readable");
     assert!(walked.is_ok(), "{walked:?}");
     assert_eq!(store.policies_in_force().await.map(|kept| kept.len()), Ok(5), "while it was read");
     let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
     file.execute("UPDATE policies SET since = since + 1 WHERE kind = 'care-home'", []).expect("runs");
-    let walked = onward_gateway::verify::walk(store.as_ref(), Vec::new(), |_| ()).await.expect("readable");
+    let walked = walk(store.as_ref(), Signed::default(), |_| ()).await.expect("readable");
     assert!(walked.is_err_and(|misfit| misfit.why.contains("the policy for care-home")));
 }
 

@@ -2,6 +2,7 @@
 
 use onward_core::audit::AuditQuery;
 use onward_gateway::starts::{Named, POLICY, Start, digest};
+use onward_gateway::verify::Signed;
 use onward_transform::disclose::Policy;
 
 use super::*;
@@ -180,7 +181,7 @@ async fn a_key_that_nothing_explains_is_told_before_what_it_hides() {
     let file = database(folder.path());
     file.execute("UPDATE policies SET since = since + 1 WHERE kind = 'care-home'", []).expect("runs");
     let walk = async || {
-        let walked = onward_gateway::verify::walk(app.gateway.store().as_ref(), Vec::new(), |_| ()).await;
+        let walked = onward_gateway::verify::walk(app.gateway.store().as_ref(), Signed::default(), |_| ()).await;
         walked.expect("readable").expect_err("a misfit").why
     };
     assert!(walk().await.contains("the policy for care-home"));
