@@ -57,6 +57,10 @@ pub struct Bench {
     answer: Option<PathBuf>,
 }
 
+/// What glibc's allocator is told by (mallopt(3), ld.so(8)).
+const ALLOCATOR: [&str; 5] =
+    ["GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"];
+
 /// Runs it.
 ///
 /// # Errors
@@ -83,6 +87,8 @@ pub(super) async fn run(command: &Bench, terminal: &mut Terminal) -> Outcome {
             Role::Answer => command.args(["bench", "--answer"]),
         };
         command.arg(config).env_clear();
+        // So that it is measured as it is going to be run.
+        command.envs(std::env::vars_os().filter(|(name, _)| ALLOCATOR.iter().any(|each| name == each)));
         command
     };
     let reports = bench::run(&options, &start, |what| terminal.progress(what)).await?;
