@@ -37,6 +37,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/postgres/0020_rare_words.sql"),
     include_str!("../../schema/postgres/0021_far_ahead.sql"),
     include_str!("../../schema/postgres/0022_looks.sql"),
+    include_str!("../../schema/postgres/0023_retraced.sql"),
+    include_str!("../../schema/postgres/0024_retraceable.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 6;

@@ -47,6 +47,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0022_in_force.sql"),
     include_str!("../../schema/sqlite/0023_rare_words.sql"),
     include_str!("../../schema/sqlite/0024_looks.sql"),
+    include_str!("../../schema/sqlite/0025_retraced.sql"),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;
