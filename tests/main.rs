@@ -57,6 +57,7 @@ mod redaction;
 mod renewal;
 mod reports;
 mod restart;
+mod retrace;
 mod room;
 mod scanning;
 mod search;

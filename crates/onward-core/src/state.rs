@@ -103,6 +103,11 @@ pub const REFUSALS_OF_PEOPLE: &[&str] = &[
     "30024", "30025",
 ];
 
+/// Of them, those by which a practice says that the person is not registered there: not known, no longer at this clinical setting.
+pub const NOT_REGISTERED: &[&str] = &["30002", "30003"];
+/// MESH's reports that it found no practice for a person, or more than one mailbox (GP auto-routing).
+pub const UNFOUND: &[&str] = &["EPL-150", "EPL-151", "EPL-152", "EPL-153", "EPL-154"];
+
 words!(
     /// Why a copy, or a whole transfer, ended before its time.
     EndReason {

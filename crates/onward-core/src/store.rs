@@ -15,6 +15,7 @@ mod records;
 pub mod reporting;
 mod resending;
 pub mod retention;
+mod retracing;
 mod steps;
 mod subject;
 pub mod subscriptions;
@@ -46,6 +47,7 @@ pub use records::{
     StoredRendition, TransferRecord,
 };
 pub use resending::{Bulk, BulkState, BulkStep, NewBulk, Replay, ResendStore};
+pub use retracing::{Retrace, RetraceStore, Retraced};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
 pub use subject::{CopyChange, SubjectHold, SubjectTransfer};
 
@@ -286,6 +288,7 @@ pub trait Store:
     + reporting::ReportStore
     + OperationsStore
     + ResendStore
+    + RetraceStore
     + retention::RetentionStore
     + alerts::AlertStore
     + subscriptions::SubscriptionStore

@@ -1,4 +1,5 @@
-//! What is held because PDS could not be asked is looked at again: nobody has to notice that PDS answers again.
+//! What is held because PDS could not be asked is looked at again: nobody has to notice that PDS answers again. In the same rhythm PDS is
+//! asked again about whom their own practice does not have ([`Gateway::retrace`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,9 @@ impl Gateway {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "held transfers went on: PDS answers again"),
                 Err(error) => tracing::error!(%error, "transfers that wait for PDS could not be looked at again"),
+            }
+            if let Err(error) = self.retrace(&stop).await {
+                tracing::error!(%error, "copies that a practice has no person for could not be looked for");
             }
         }
     }

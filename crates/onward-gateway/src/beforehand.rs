@@ -127,6 +127,13 @@ pub struct Beforehand {
     person: Option<(Demographics, Search)>,
 }
 
+impl Beforehand {
+    /// What PDS has just said of the person of this number.
+    pub(crate) fn told(number: NhsNumber, pds: PdsPatient) -> Self {
+        Self { number: Some((number, Ok(Some(pds)))), person: None }
+    }
+}
+
 impl Gateway {
     /// How PDS is asked in this request about the person of this transfer, which a message becomes where it is taken in; `None` where it
     /// becomes none.

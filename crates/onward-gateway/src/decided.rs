@@ -68,6 +68,16 @@ impl Gateway {
         Ok(whole.filter_map(decision).find(closes))
     }
 
+    /// Whether a person has named the registered practice to which a transfer goes.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn practice_was_decided(&self, transfer: TransferId) -> Result<bool, StoreError> {
+        let found = self.newest_entries(Some(transfer.to_string()), vec![AuditWord::Release]).await?;
+        // As `holds` words it. Who wrote the same as a reason makes a person look once more.
+        Ok(found.iter().filter_map(told).any(|detail| detail.contains(", registered practice ")))
+    }
+
     /// Who ended the latest pause of a recipient, or of everybody; none where the log tells none.
     ///
     /// # Errors

@@ -481,8 +481,13 @@ fn document_practice(document: &Bundle<'_, '_>, patient: Element<'_, '_>) -> Opt
     })
 }
 
+/// Whether a code stands for no practice.
+pub(crate) fn is_no_practice(code: &str) -> bool {
+    code == NO_REGISTERED_PRACTICE || PRACTICE_UNKNOWN.contains(&code)
+}
+
 /// An entry to which something new is sent, or why nothing is.
-async fn current(
+pub(crate) async fn current(
     store: &dyn Store,
     ods: &OdsCode,
     now: Timestamp,

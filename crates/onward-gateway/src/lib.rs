@@ -51,6 +51,7 @@ pub mod redirect;
 pub mod refusal;
 pub mod registered;
 pub mod resending;
+pub mod retrace;
 mod room;
 pub mod rounds;
 pub mod routes;

@@ -87,7 +87,7 @@ pub(crate) fn would_be_left(
     transfer.copies().filter(left).cloned().collect()
 }
 
-fn is_recalled(copy: &DeliveryRecord) -> bool {
+pub(crate) fn is_recalled(copy: &DeliveryRecord) -> bool {
     copy.ended.is_some_and(|ended| ended.why == EndReason::Recalled)
 }
 

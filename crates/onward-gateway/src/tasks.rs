@@ -14,6 +14,7 @@ use onward_fhir::authored::{
 use onward_validate::Findings;
 
 use crate::Gateway;
+use crate::retrace::without_pds;
 
 mod repeat;
 
@@ -91,6 +92,12 @@ impl Gateway {
             (system, known.code.to_string(), Some(known.display.to_owned()))
         });
         let business = known.filter(|known| known.level == onward_fhir::itk::Level::Business);
+        let reason = match client.role {
+            Role::CareHome | Role::Practice | Role::Pharmacy => {
+                copy.reason.as_deref().map(|reason| without_pds(reason).to_owned())
+            }
+            _ => copy.reason.clone(),
+        };
         let successor = copy.ended.and_then(|ended| ended.by);
         let successor = successor.map(|by| parameter("replaced by", format!("Task/{by}")));
         let content = TaskContent {
@@ -98,8 +105,8 @@ impl Gateway {
             version: Some(copy.version.to_string()),
             last_updated: Some(copy.changed.to_string()),
             status: copy.state.task_status().to_owned(),
-            status_reason: (copy.reason.is_some() || business.is_some())
-                .then(|| Concept { coding: coding.clone().filter(|_| business.is_some()), text: copy.reason.clone() }),
+            status_reason: (reason.is_some() || business.is_some())
+                .then(|| Concept { coding: coding.clone().filter(|_| business.is_some()), text: reason }),
             business_status: Some(Concept { coding, text: Some(stands(copy)) }),
             code: Some(Concept::coded(TASK_CODES, copy.kind.as_str(), purpose(copy.kind))),
             input: copy

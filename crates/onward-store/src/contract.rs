@@ -14,6 +14,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod operations;
 pub(crate) mod people;
 pub(crate) mod retention;
+pub(crate) mod retracing;
 pub(crate) mod sealing;
 pub(crate) mod showing;
 pub(crate) mod subject;
@@ -100,6 +101,12 @@ macro_rules! every_contract {
             claims_leave_out_endpoints,
             a_checkup_accounts_for_every_transfer,
             a_decision_about_another_state_of_a_hold_is_overtaken,
+        );
+        $crate::contract::every_contract!($open, retracing:
+            what_asks_for_a_retrace_is_found,
+            a_retrace_that_changes_nothing_is_noted_once,
+            a_retrace_sends_to_another_practice_once,
+            what_has_moved_on_is_not_retraced,
         );
         $crate::contract::every_contract!($open, erasing:
             entries_have_a_header,

@@ -1,6 +1,7 @@
 //! Searches as SQL that both engines read, with `?` for each parameter. Only fixed texts become SQL.
 
 pub(crate) mod alerts;
+pub(crate) mod retracing;
 pub(crate) mod subscriptions;
 pub(crate) mod words;
 
@@ -343,12 +344,12 @@ const TRANSFER_STATUS: &str = "CASE
     WHEN EXISTS (SELECT 1 FROM holds h WHERE h.transfer = t.id AND h.closed IS NULL) THEN 'on-hold'
     WHEN t.not_sent IS NOT NULL OR EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
         AND c.notice_of IS NULL
-        AND c.state IN ('failed', 'rejected')) THEN 'failed'
+        AND (c.state = 'failed' OR c.state = 'rejected' AND c.ended IS NULL)) THEN 'failed'
     WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
         AND c.notice_of IS NULL) THEN 'in-progress'
     WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
         AND c.notice_of IS NULL
-        AND c.state <> 'withdrawn') THEN 'cancelled'
+        AND c.state <> 'withdrawn' AND (c.state <> 'rejected' OR c.ended IS NULL)) THEN 'cancelled'
     WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
         AND c.notice_of IS NULL
         AND c.state NOT IN ('accepted', 'in-progress', 'completed')) THEN 'completed'

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use super::{Ended, NewHold, Notice, ReplyWanted};
 use crate::cause::Cause;
 use crate::directory::Endpoint;
-use crate::state::{DeliveryState, EndReason, REFUSALS_OF_PEOPLE, RecipientKind, TransportKind};
+use crate::state::{
+    DeliveryState, EndReason, NOT_REGISTERED, REFUSALS_OF_PEOPLE, RecipientKind, TransportKind, UNFOUND,
+};
 use crate::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
 /// A transfer as read back, without bodies.
@@ -65,7 +67,9 @@ impl TransferRecord {
     #[must_use]
     pub fn task_status(&self) -> &'static str {
         let copies = || self.copies();
-        let any = |state: DeliveryState| copies().any(|copy| copy.state == state);
+        // Refused, and ended since: nobody needs to act about it any more.
+        let is_over = |copy: &DeliveryRecord| copy.state == DeliveryState::Rejected && copy.ended.is_some();
+        let any = |state: DeliveryState| copies().any(|copy| copy.state == state && !is_over(copy));
         if self.ended.is_some() {
             "cancelled"
         } else if self.hold.is_some() {
@@ -74,7 +78,7 @@ impl TransferRecord {
             "failed"
         } else if copies().next().is_none() {
             "in-progress"
-        } else if copies().all(|copy| copy.state == DeliveryState::Withdrawn) {
+        } else if copies().all(|copy| copy.state == DeliveryState::Withdrawn || is_over(copy)) {
             "cancelled"
         } else if copies().all(|copy| copy.state.is_acknowledged()) {
             "completed"
@@ -155,6 +159,21 @@ impl DeliveryRecord {
         self.state == DeliveryState::Rejected
             && self.ended.is_none()
             && self.code.as_deref().is_some_and(|code| !REFUSALS_OF_PEOPLE.contains(&code))
+    }
+
+    /// Whether PDS may know better where the person is registered: MESH finds no practice for them, or their own practice answers that it
+    /// does not have them.
+    #[must_use]
+    pub fn asks_for_retrace(&self) -> bool {
+        let codes = match self.state {
+            DeliveryState::Failed => UNFOUND,
+            DeliveryState::Rejected => NOT_REGISTERED,
+            _ => return false,
+        };
+        self.kind == RecipientKind::RegisteredPractice
+            && self.notice.is_none()
+            && self.ended.is_none()
+            && self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
 
     /// Why it has not come to anybody.

@@ -187,6 +187,6 @@ pub(super) async fn search(c: &Client, sql: &str, values: &[Value]) -> Result<Ve
 }
 
 /// A row of [`DELIVERY`]'s columns.
-fn record(row: &Row, keys: &Keychain) -> Result<DeliveryRecord, Unread> {
+pub(super) fn record(row: &Row, keys: &Keychain) -> Result<DeliveryRecord, Unread> {
     rows::delivery(&Columns::of("deliveries", row), keys)
 }

@@ -29,6 +29,7 @@ mod readers;
 mod reporting;
 mod resending;
 mod retention;
+mod retracing;
 mod session;
 mod steps;
 mod subscriptions;

@@ -226,6 +226,6 @@ pub(super) fn list(c: &Keyed<'_>, wanted: &DeliveryQuery) -> Result<Vec<Delivery
 }
 
 /// A row of [`DELIVERY`]'s columns.
-fn record(c: &Keyed<'_>, row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
+pub(super) fn record(c: &Keyed<'_>, row: &Row<'_>) -> Result<DeliveryRecord, Failure> {
     c.opened(|keys| rows::delivery(&Columns::of("deliveries", row), keys))
 }

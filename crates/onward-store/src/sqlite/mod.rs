@@ -24,6 +24,7 @@ mod readers;
 mod reporting;
 mod resending;
 mod retention;
+mod retracing;
 mod steps;
 mod subscriptions;
 mod tasks;

@@ -53,6 +53,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/sqlite/0025_programs.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0026_waiting.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0027_work.sql"), 25),
+    Migration::new(include_str!("../../schema/sqlite/0028_retraced.sql"), 25),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;

@@ -12,6 +12,7 @@ use onward_core::store::{DeliveryRecord, Replay, Resend, StoreError};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
 use onward_gateway::operate::Hidden;
 use onward_gateway::redirect::{Asked, Redirect};
+use onward_gateway::retrace;
 use onward_transform::render::dates;
 
 use super::super::components::{Fact, FormError};
@@ -300,6 +301,9 @@ fn facts(copy: &DeliveryRecord, now: Timestamp) -> Vec<Fact> {
     }
     if let Some(code) = &copy.code {
         facts.push(Fact { key: "Code", lines: vec![code.clone()] });
+    }
+    if let Some(said) = copy.reason.as_deref().filter(|_| !waits(copy)).and_then(retrace::said) {
+        facts.push(Fact { key: "PDS was asked again", lines: vec![said.to_owned()] });
     }
     if let Some(at) = copy.next_attempt {
         facts.push(Fact { key: "Next attempt", lines: vec![dates::near_moment(at, now)] });

@@ -30,6 +30,9 @@ async fn claims_and_lists_use_their_indexes() {
     let overdue = overdue.replace("$1", "0").replace("$2", "'[]'").replace("$3", "9");
     let overdue = plan(overdue).await.expect("explained");
     assert!(overdue.contains("deliveries_figures (<expr>=? AND state=? AND created<?)"), "{overdue}");
+    let retraced = crate::query::retracing::waiting().replace("$1", "0").replace("$2", "9");
+    let retraced = plan(retraced).await.expect("explained");
+    assert!(retraced.contains("deliveries_retraceable (changed>?)"), "{retraced}");
     let query = DeliveryQuery {
         recipient: Some(ods("VM1AB")),
         after: Some((at(0), DeliveryId::random())),

@@ -1,0 +1,386 @@
+//! The person's own practice does not have them, or MESH finds none: PDS is asked again, once for a transfer. Where it names another practice
+//! by now, that one gets the document by itself, from the kept original by the same walk; in all else a person acts, who reads what PDS said.
+
+use bytes::Bytes;
+use jiff::SignedDuration;
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
+use onward_core::directory::{DirectoryEntry, DirectoryError, PdsPatient, Sensitivity};
+use onward_core::state::{DeliveryState, EndReason, RecipientKind};
+use onward_core::store::{DeliveryRecord, Ending, NewDelivery, Retrace, Retraced, StoreError, TransferRecord};
+use onward_core::{NhsNumber, OdsCode, Timestamp};
+use tokio::sync::watch;
+
+use crate::Gateway;
+use crate::again::by_chance;
+use crate::beforehand::{Beforehand, Pds};
+use crate::decision::Decided;
+use crate::identify::{current, is_no_practice};
+use crate::leaving::left;
+use crate::lifecycle::{TakenBack, told};
+use crate::prepare::{PrepareError, Routing};
+use crate::recall::{along, is_recalled, keeps_theirs};
+
+/// For so long PDS is tried, since the copy came to nothing.
+const WITHIN: SignedDuration = SignedDuration::from_hours(4);
+/// What came to nothing longer ago is a person's already, who may be about it.
+const SINCE: SignedDuration = SignedDuration::from_hours(24);
+/// Copies that are looked at in one go.
+const AT_ONCE: u32 = 50;
+/// After so many in a row that PDS gives no answer about, it is left alone till the next look.
+const IN_VAIN: usize = 3;
+/// ITK3: known here, and recently deceased.
+const DECEASED: &str = "30004";
+
+/// Before what PDS said, in the reason of a copy.
+const ASKED: &str = "; PDS was asked again: ";
+/// Why the first practice's copy ends.
+const REASON: &str = "PDS names another practice";
+/// Of a copy that nobody has; whoever may have one is told what every recall tells.
+const UNDELIVERED: &str = "it came to nobody, and another practice gets it by now";
+
+/// Why a person must act all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    NoAnswer,
+    NoRecord,
+    Superseded,
+    Restricted,
+    Deceased,
+    HasLeft,
+    NoPractice,
+    Same,
+    NotInDirectory,
+    RecalledFrom,
+    Decided,
+    NotKept,
+    Refused,
+    Held,
+    Differs,
+}
+
+impl Why {
+    const ALL: [Self; 15] = [
+        Self::NoAnswer,
+        Self::NoRecord,
+        Self::Superseded,
+        Self::Restricted,
+        Self::Deceased,
+        Self::HasLeft,
+        Self::NoPractice,
+        Self::Same,
+        Self::NotInDirectory,
+        Self::RecalledFrom,
+        Self::Decided,
+        Self::NotKept,
+        Self::Refused,
+        Self::Held,
+        Self::Differs,
+    ];
+
+    /// What PDS said, for whoever is to act. The hospital may read it, so that neither a death nor a protection is told.
+    fn told(self) -> &'static str {
+        match self {
+            Self::NoAnswer => "it gave no answer",
+            Self::NoRecord => "it has no record under this NHS number, or withholds it",
+            Self::Superseded => "it answers with another NHS number",
+            Self::Restricted | Self::Deceased | Self::HasLeft => {
+                "nothing is sent by itself; ask the ward (the audit log tells why)"
+            }
+            Self::NoPractice => "it names no practice",
+            Self::Same => "it names the same practice",
+            Self::NotInDirectory => "it names another practice, of which the directory has no current entry",
+            Self::RecalledFrom => "it names a practice from which this was recalled before",
+            Self::Decided => "it names another practice, and a person had decided on this one",
+            Self::NotKept => "it names another practice, and the message is not kept, or cannot be read",
+            Self::Refused => "it names another practice, and the message would be refused now",
+            Self::Held => "it names another practice, and the message would be held now",
+            Self::Differs => "it names another practice, and more than this copy would change",
+        }
+    }
+
+    /// The same for the log.
+    fn logged(self) -> &'static str {
+        match self {
+            Self::Restricted => "it marks the record as sensitive",
+            Self::Deceased => "the person is recorded as deceased",
+            Self::HasLeft => "the home has told that the person has left",
+            other => other.told(),
+        }
+    }
+}
+
+/// The same with the practice or the reason that it is about, for the log alone.
+#[derive(Debug)]
+struct Stays(Why, Option<String>);
+
+impl From<Why> for Stays {
+    fn from(why: Why) -> Self {
+        Self(why, None)
+    }
+}
+
+/// What PDS said when it was asked again, by the reason of a copy. Nothing that a recipient wrote is taken for it.
+#[must_use]
+pub fn said(reason: &str) -> Option<&'static str> {
+    Why::ALL
+        .into_iter()
+        .map(Why::told)
+        .find(|told| reason.strip_suffix(*told).is_some_and(|before| before.ends_with(ASKED)))
+}
+
+/// The reason of a copy as its recipient reads it: nothing of PDS is told to them.
+pub(crate) fn without_pds(reason: &str) -> &str {
+    match said(reason) {
+        Some(told) => &reason[..reason.len() - told.len() - ASKED.len()],
+        None => reason,
+    }
+}
+
+/// What a look at one copy came to.
+enum Looked {
+    /// PDS gave an answer, or will not any more; whether another practice gets it.
+    Done(bool),
+    /// PDS gives no answer yet.
+    Unanswered,
+}
+
+impl Gateway {
+    /// One look at the copies because of which PDS is to be asked again; gives how many went on to another practice.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn retrace(&self, stop: &watch::Receiver<bool>) -> Result<usize, StoreError> {
+        let since = self.clock.now().checked_sub(SINCE).unwrap_or(Timestamp::MIN);
+        let mut copies = self.store.to_retrace(since, AT_ONCE).await?;
+        let first = usize::try_from(by_chance(copies.len() as u64)).unwrap_or_default();
+        copies.rotate_left(first);
+        let (mut sent, mut in_vain) = (0, 0);
+        for copy in &copies {
+            if *stop.borrow() || in_vain == IN_VAIN {
+                break;
+            }
+            match self.retrace_copy(copy).await {
+                Ok(Looked::Done(went_on)) => (sent, in_vain) = (sent + usize::from(went_on), 0),
+                Ok(Looked::Unanswered) => in_vain += 1,
+                // The others are looked at all the same.
+                Err(error) => tracing::error!(%error, delivery = %copy.id, "PDS could not be asked again about a copy"),
+            }
+        }
+        Ok(sent)
+    }
+
+    async fn retrace_copy(&self, copy: &DeliveryRecord) -> Result<Looked, StoreError> {
+        let line = self.line_of(copy.transfer).await?;
+        let newest = line.first().filter(|newest| newest.id == copy.transfer);
+        // Who replaced it, or erased the person, meanwhile has made it needless.
+        let (Some(transfer), Some(number)) = (newest, &copy.patient) else { return Ok(Looked::Done(false)) };
+        let asked = self.asking(Some(transfer.id), None);
+        let answer = match Pds::Asked(asked).patient(number, None).await? {
+            Err(error) if self.clock.now() < copy.changed + WITHIN => {
+                tracing::warn!(%error, delivery = %copy.id, "PDS gives no answer about a copy that came to nothing");
+                return Ok(Looked::Unanswered);
+            }
+            answer => answer,
+        };
+        let (outcome, audit) = match self.follows(copy, transfer, &line, number, &answer).await {
+            // A person's too, and PDS is not asked for ever about what cannot be read.
+            Err(StoreError::Corrupt(_) | StoreError::Erased) => self.stays(copy, &Why::NotKept.into()),
+            follows => follows?,
+        };
+        let sent = matches!(outcome, Retraced::Sent { .. });
+        let (expected_version, at) = (copy.version, self.clock.now());
+        let kept = self.store.retrace(Retrace { delivery: copy.id, expected_version, outcome, at, audit }).await?;
+        if kept && sent {
+            tracing::info!(delivery = %copy.id, "PDS names another practice, which gets the document");
+            self.work.notify_one();
+        }
+        Ok(Looked::Done(kept && sent))
+    }
+
+    /// What follows from PDS's answer, with its audit.
+    async fn follows(
+        &self,
+        copy: &DeliveryRecord,
+        transfer: &TransferRecord,
+        line: &[TransferRecord],
+        number: &NhsNumber,
+        answer: &Result<Option<PdsPatient>, DirectoryError>,
+    ) -> Result<(Retraced, Vec<AuditRow>), StoreError> {
+        let made = match self.practice_now(copy, line, number, answer).await? {
+            Ok((practice, pds)) => self.copy_for(transfer, number, practice, pds).await?,
+            Err(stays) => Err(stays),
+        };
+        match made {
+            Ok(new) => self.moved(copy, line, new).await,
+            Err(stays) => Ok(self.stays(copy, &stays)),
+        }
+    }
+
+    /// The practice that PDS names by now, where what it says lets the document go there.
+    async fn practice_now<'p>(
+        &self,
+        copy: &DeliveryRecord,
+        line: &[TransferRecord],
+        number: &NhsNumber,
+        answer: &'p Result<Option<PdsPatient>, DirectoryError>,
+    ) -> Result<Result<(OdsCode, &'p PdsPatient), Stays>, StoreError> {
+        let pds = match answer {
+            Err(_) => return Ok(Err(Why::NoAnswer.into())),
+            Ok(None) => return Ok(Err(Why::NoRecord.into())),
+            Ok(Some(pds)) => pds,
+        };
+        let copies = || line.iter().flat_map(TransferRecord::copies);
+        if pds.nhs_number != *number {
+            return Ok(Err(Why::Superseded.into()));
+        }
+        if pds.sensitivity != Sensitivity::Unrestricted {
+            return Ok(Err(Why::Restricted.into()));
+        }
+        if pds.deceased.is_some() || copies().any(|copy| copy.code.as_deref() == Some(DECEASED)) {
+            return Ok(Err(Why::Deceased.into()));
+        }
+        // Who has died is among those of whom homes tell that they have left.
+        for home in copies().filter(|copy| copy.kind == RecipientKind::CareHome) {
+            if left(&self.store.steps(home.id).await?).is_some() {
+                return Ok(Err(Why::HasLeft.into()));
+            }
+        }
+        let named = pds.registered_practice.as_ref().filter(|ods| !is_no_practice(ods.as_str()));
+        let Some(ods) = named else { return Ok(Err(Why::NoPractice.into())) };
+        if *ods == copy.recipient {
+            return Ok(Err(Why::Same.into()));
+        }
+        if copies().any(|other| is_recalled(other) && other.recipient == *ods) {
+            return Ok(Err(Stays(Why::RecalledFrom, Some(ods.to_string()))));
+        }
+        if self.practice_was_decided(copy.transfer).await? {
+            return Ok(Err(Stays(Why::Decided, Some(ods.to_string()))));
+        }
+        let entry = current(self.store.as_ref(), ods, self.clock.now()).await?;
+        if !matches!(entry, Ok(DirectoryEntry::Practice(_))) {
+            return Ok(Err(Stays(Why::NotInDirectory, Some(ods.to_string()))));
+        }
+        Ok(Ok((ods.clone(), pds)))
+    }
+
+    /// The copy for this practice, by the walk of every message; nothing else may follow from it.
+    async fn copy_for(
+        &self,
+        transfer: &TransferRecord,
+        number: &NhsNumber,
+        practice: OdsCode,
+        pds: &PdsPatient,
+    ) -> Result<Result<NewDelivery, Stays>, StoreError> {
+        let original = self.store.original(transfer.id).await?;
+        let client = self.store.client(&transfer.client_id).await?;
+        let (Some(original), Some(client)) = (original, client) else { return Ok(Err(Why::NotKept.into())) };
+        let decided = Decided { registered_practice: Some(practice.clone()), ..Decided::default() };
+        let known = Beforehand::told(number.clone(), pds.clone());
+        let answered = Pds::Answered(&known, self.asking(Some(transfer.id), None));
+        let body = Bytes::from(original.body);
+        let walked = self.walk(&client, &body, &original.media_type, transfer.id, &decided, answered).await;
+        let routing = match walked {
+            Ok(prepared) => prepared.routing,
+            Err(PrepareError::Store(error)) => return Err(error),
+            Err(PrepareError::Refused(_)) => return Ok(Err(Why::Refused.into())),
+        };
+        let (identified, copies) = match routing {
+            Routing::Deliver { identified, copies } => (identified, copies),
+            Routing::Hold { cause, .. } => return Ok(Err(Stays(Why::Held, Some(cause.reason.to_string())))),
+        };
+        let home = &identified.care_home.ods;
+        let mut new: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
+        new.retain(|new| !keeps_theirs(transfer, home, new));
+        let same_home = transfer.care_home.as_ref() == Some(home);
+        Ok(match new.pop() {
+            Some(copy)
+                if same_home
+                    && new.is_empty()
+                    && (copy.kind, &copy.recipient) == (RecipientKind::RegisteredPractice, &practice) =>
+            {
+                Ok(copy)
+            }
+            _ => Err(Why::Differs.into()),
+        })
+    }
+
+    /// The other practice gets its copy; the first one's end as they do when a person reroutes, of every version.
+    async fn moved(
+        &self,
+        copy: &DeliveryRecord,
+        line: &[TransferRecord],
+        new: NewDelivery,
+    ) -> Result<(Retraced, Vec<AuditRow>), StoreError> {
+        let mut chosen = along(line, copy.transfer, Some(copy.id));
+        chosen.retain(|copy| !is_recalled(copy));
+        let mut endings = Vec::new();
+        for old in &chosen {
+            endings.push(if old.id == copy.id && is_with_nobody(copy) {
+                let (why, reason) = (EndReason::Recalled, UNDELIVERED.to_owned());
+                Ending { delivery: old.id, why, by: None, reason, notice: None }
+            } else {
+                self.ending(old, EndReason::Recalled, told(EndReason::Recalled, REASON)).await?
+            });
+        }
+        let back = TakenBack { agent: Agent::gateway(), by: None, reason: REASON, request_id: None };
+        let mut audit = vec![self.retraced_row(
+            copy,
+            true,
+            &format!("it names another practice, and the document goes from {} to {}", copy.recipient, new.recipient),
+        )];
+        audit.extend(self.ending_rows(&endings, &chosen, &back));
+        Ok((Retraced::Sent { endings, copy: Box::new(new) }, audit))
+    }
+
+    fn stays(&self, copy: &DeliveryRecord, Stays(why, about): &Stays) -> (Retraced, Vec<AuditRow>) {
+        let reason = format!("{}{ASKED}{}", copy.reason.as_deref().unwrap_or("no reason given"), why.told());
+        let about = about.as_ref().map(|about| format!(" ({about})")).unwrap_or_default();
+        let row = self.retraced_row(copy, false, &format!("{}{about}; a person must act", why.logged()));
+        (Retraced::Stays { reason }, vec![row])
+    }
+
+    /// Of the transfer, so that the first practice does not read who has the person now.
+    fn retraced_row(&self, copy: &DeliveryRecord, success: bool, what: &str) -> AuditRow {
+        let code = copy.code.as_deref().unwrap_or("none");
+        let detail = format!("PDS was asked again about the registered practice (code {code}): {what}");
+        self.journal.row(&AuditEntry {
+            success,
+            transfer: Some(copy.transfer),
+            patient: copy.patient.clone(),
+            ..AuditEntry::new(AuditWord::Release, self.clock.now(), Agent::gateway(), detail)
+        })
+    }
+}
+
+/// Whether MESH's word that it found nobody for the one attempt means that nobody has it.
+fn is_with_nobody(copy: &DeliveryRecord) -> bool {
+    copy.state == DeliveryState::Failed && copy.attempts == 1 && copy.opened.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pds_said_is_told_to_people_here_and_to_no_recipient() {
+        for why in Why::ALL {
+            let reason = format!("30002 Patient not known here{ASKED}{}", why.told());
+            assert_eq!(said(&reason), Some(why.told()));
+            assert_eq!(without_pds(&reason), "30002 Patient not known here", "{why:?}");
+            assert!(!why.told().contains("sensitive") && !why.told().contains("deceased"), "{why:?}");
+        }
+        let forged = format!("no{ASKED}Ada Wells has moved");
+        assert_eq!((said(&forged), without_pds(&forged)), (None, forged.as_str()));
+        assert_eq!((said("it names no practice"), without_pds("no")), (None, "no"));
+        let protected = [Why::Restricted, Why::Deceased, Why::HasLeft].map(Why::told);
+        assert!(protected.iter().all(|told| *told == protected[0]), "one text for what must not be told apart");
+    }
+
+    #[test]
+    fn codes_for_no_practice_are_an_answer() {
+        for code in ["V81999", "V81998", "V81997", "G9999998", "G9999981"] {
+            assert!(is_no_practice(code), "{code}");
+        }
+        assert!(!is_no_practice("Y99002"));
+    }
+}
