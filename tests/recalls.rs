@@ -213,7 +213,7 @@ async fn a_later_version_does_not_go_where_an_earlier_one_was_recalled_from() {
     assert!(gateway.store().checkup().await.expect("readable").flaws.is_empty());
 }
 
-fn operator(name: &str) -> Attendant {
+pub(crate) fn operator(name: &str) -> Attendant {
     Attendant {
         user: name.to_owned(),
         name: format!("Person {name}"),

@@ -11,9 +11,12 @@ use onward_core::store::{DeliveryRecord, Step, StepKind, TransferRecord};
 use onward_core::transport::MeshMessage;
 use onward_core::{Clock as _, NhsNumber, SystemClock, TransferId};
 use onward_gateway::holds::{Choice, Decider, Released};
+use onward_gateway::redirect::{Asked, Redirect};
 use onward_tests::balp;
 
 use crate::answers::bench::{Bench, PRACTICE, correlation, hospital, report};
+use crate::lifecycle::Version;
+use crate::recalls::operator;
 
 const NUMBER: &str = "9990000018";
 /// The practice that PDS names by now, and its mailbox.
@@ -35,6 +38,24 @@ async fn bench() -> Bench {
     assert_eq!(store.amend_directory(was, DirectoryEntry::Practice(gone), "test", now, Vec::new()).await, Ok(true));
     store.import_directory(vec![DirectoryEntry::Practice(other)], "test", now, Vec::new()).await.expect("imported");
     bench
+}
+
+/// The registered practice is reached so from now on.
+async fn reached(bench: &Bench, endpoint: Endpoint) {
+    let (store, now) = (bench.gateway.store(), SystemClock.now());
+    let known = store.directory_entry(&"Y99002".parse().expect("a code")).await.expect("readable");
+    let Some(DirectoryEntry::Practice(known)) = known else { panic!("Hillside is in the directory") };
+    let there = Practice { endpoint, expires: jiff::civil::date(2099, 12, 31), ..known.clone() };
+    let was = DirectoryEntry::Practice(known);
+    assert_eq!(store.amend_directory(was, DirectoryEntry::Practice(there), "test", now, Vec::new()).await, Ok(true));
+}
+
+/// What PDS said, on the one copy for a registered practice that there is.
+async fn said(bench: &Bench, transfer: TransferId) -> &'static str {
+    let copies = to_registered(bench, transfer).await;
+    let [copy] = copies.as_slice() else { panic!("nothing new: {copies:?}") };
+    assert!(copy.ended.is_none());
+    copy.reason.as_deref().and_then(onward_gateway::retrace::said).expect("it tells")
 }
 
 /// The same, with a copy that was sent to the registered practice.
@@ -197,11 +218,14 @@ async fn what_pds_says_else_is_a_persons_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn a_practice_that_does_not_have_the_person_is_told_to_stop_and_the_other_gets_it() {
-    let (bench, transfer) = sent().await;
+async fn what_a_practice_refuses_for_want_of_the_person_goes_to_the_one_that_pds_names() {
+    let bench = bench().await;
+    let own = "Y99002OT1";
+    reached(&bench, Endpoint::Mesh { mailbox: own.parse().expect("a mailbox"), workflow: None }).await;
+    let transfer = bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
     let copy = to_registered(&bench, transfer).await.pop().expect("a copy");
-    *bench.mesh.found.lock().expect("whole") = Some(PRACTICE.parse().expect("a mailbox"));
-    bench.answers(PRACTICE, &correlation(&copy), 30003).await;
+    bench.answers(own, &correlation(&copy), 30003).await;
     says_other(&bench).await;
     // Two nodes look at once.
     let (_end, stop) = tokio::sync::watch::channel(false);
@@ -211,8 +235,8 @@ async fn a_practice_that_does_not_have_the_person_is_told_to_stop_and_the_other_
     let refused = whole.copies().find(|found| found.id == copy.id).expect("it stays");
     assert_eq!((refused.state, refused.code.as_deref()), (DeliveryState::Rejected, Some("30003")), "as it was");
     assert_eq!(refused.ended.map(|ended| ended.why), Some(EndReason::Recalled));
-    let notices: Vec<_> = whole.deliveries.iter().filter_map(|copy| copy.notice).collect();
-    assert!(matches!(notices.as_slice(), [notice] if notice.of == copy.id && notice.why == EndReason::Recalled));
+    assert!(whole.deliveries.iter().all(|copy| copy.notice.is_none()), "by MESH nothing can follow that names nobody");
+    assert!(bench.audited("recalled: the practice does not have the person and refused it").await);
     bench.gateway.dispatch_due().await.expect("sent");
     assert_eq!(left_for(&bench, OTHER.1), 1);
     // It does not have the person either: that is a person's.
@@ -289,10 +313,75 @@ async fn a_practice_that_a_person_decided_on_is_a_persons() {
     let now = to_registered(&bench, transfer).await;
     let [now] = now.as_slice() else { panic!("nothing new: {now:?}") };
     let said = now.reason.as_deref().and_then(onward_gateway::retrace::said);
-    assert_eq!(said, Some("it names another practice, and a person had decided on this one"));
+    assert_eq!(said, Some("it names another practice, and a person has decided where this goes, or is about to"));
     // The practice reads its own answer, and nothing of PDS.
     let practice = Client { role: Role::Practice, ods: "Y99001".parse().expect("a code"), ..hospital() };
     let shown = |client: &Client| bench.gateway.delivery_task(now, &[], &[], client);
     assert!(shown(&practice).contains("30002 Patient not known here") && !shown(&practice).contains("PDS"));
     assert!(shown(&hospital()).contains("PDS was asked again"));
+}
+
+#[tokio::test]
+async fn a_practice_that_covers_the_home_and_has_the_person_by_now_is_a_persons() {
+    let (bench, transfer) = sent().await;
+    reported(&bench, transfer, "EPL-151").await;
+    // It has been asked to take the person on for a while.
+    let covering = bench.practice_copy(transfer).await.recipient;
+    says(&bench, |person| person.registered_practice = Some(covering)).await;
+    assert_eq!(look(&bench).await, 0);
+    assert_eq!(said(&bench, transfer).await, "it names another practice, and more than this copy would change");
+}
+
+#[tokio::test]
+async fn what_somebody_has_asked_to_go_elsewhere_is_a_persons() {
+    let (bench, transfer) = sent().await;
+    let failed = reported(&bench, transfer, "EPL-151").await;
+    let redirect = Redirect {
+        transfer,
+        delivery: Some(failed.id),
+        care_home: None,
+        registered_practice: Some("Y99001".parse().expect("a code")),
+    };
+    let asked = bench.gateway.ask_redirect(&operator("ada"), &redirect, "the ward says so").await.expect("kept");
+    assert!(matches!(asked, Asked::Kept(_)), "{asked:?}");
+    says_other(&bench).await;
+    assert_eq!(look(&bench).await, 0);
+    let decides = "it names another practice, and a person has decided where this goes, or is about to";
+    assert_eq!(said(&bench, transfer).await, decides);
+}
+
+#[tokio::test]
+async fn whom_mesh_had_found_is_not_asked_a_second_time() {
+    let (bench, transfer) = sent().await;
+    let copy = to_registered(&bench, transfer).await.pop().expect("a copy");
+    assert!(matches!(copy.endpoint, Endpoint::GpRouting { .. }));
+    *bench.mesh.found.lock().expect("whole") = Some(OTHER.1.parse().expect("a mailbox"));
+    bench.answers(OTHER.1, &correlation(&copy), 30002).await;
+    says_other(&bench).await;
+    assert_eq!(look(&bench).await, 0);
+    assert_eq!(said(&bench, transfer).await, "it names another practice, which may be the one that MESH had found");
+}
+
+#[tokio::test]
+async fn who_has_an_earlier_version_hears_of_the_next_from_a_person() {
+    let bench = bench().await;
+    let first = Version::first();
+    bench.accept_text(first.text.clone()).await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let second = bench.accept_text(first.next().text).await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    reported(&bench, second, "EPL-151").await;
+    says_other(&bench).await;
+    assert_eq!(look(&bench).await, 0);
+    assert_eq!(said(&bench, second).await, "it names another practice, and this one got an earlier version");
+}
+
+#[tokio::test]
+async fn the_log_tells_why_pds_was_asked_again() {
+    let (bench, transfer) = sent().await;
+    reported(&bench, transfer, "EPL-151").await;
+    says_other(&bench).await;
+    assert_eq!(look(&bench).await, 1);
+    let why = "PDS asked again about the person: their own practice does not have them, or MESH finds none";
+    assert!(bench.audited(why).await);
 }

@@ -194,9 +194,13 @@ impl Bench {
     }
 
     pub(crate) async fn accept(&self) -> TransferId {
+        self.accept_text(fresh(message::EDISCHARGE_ITK3)).await
+    }
+
+    pub(crate) async fn accept_text(&self, text: String) -> TransferId {
         let submission = Submission {
             client: hospital(),
-            body: fresh(message::EDISCHARGE_ITK3).into_bytes().into(),
+            body: text.into_bytes().into(),
             media_type: "application/fhir+xml".to_owned(),
             request_id: None,
         };

@@ -501,9 +501,12 @@ fn name_of(group: &[DueNotification]) -> Uuid {
     }
 }
 
-/// What it is in a line: of background work also which, as far as that is known.
+/// What it is in a line: of background work also which, when it was raised. One alert is open for all nodes, whatever falls later.
 fn headline(concern: &Concern) -> String {
-    format!("{}{}", subject(concern.kind), concern.work.iter().map(|work| format!(": {work}")).collect::<String>())
+    match &concern.work {
+        Some(work) => format!("{}: {work}, and perhaps more since (/readyz of each node tells)", subject(concern.kind)),
+        None => subject(concern.kind).to_owned(),
+    }
 }
 
 fn subject(kind: AlertKind) -> &'static str {

@@ -94,12 +94,22 @@ pub struct Asking<'a> {
     gateway: &'a Gateway,
     transfer: Option<TransferId>,
     request_id: Option<&'a str>,
+    again: bool,
 }
 
 impl Asking<'_> {
+    /// The same because the person's own practice does not have them.
+    pub(crate) fn again(self) -> Self {
+        Self { again: true, ..self }
+    }
+
     /// Commits that PDS is asked about this person, and asks it.
     async fn about(self, number: &NhsNumber) -> Result<Answer, StoreError> {
-        self.note(Some(number), "PDS asked to trace the person before routing").await?;
+        let what = match self.again {
+            false => "PDS asked to trace the person before routing",
+            true => "PDS asked again about the person: their own practice does not have them, or MESH finds none",
+        };
+        self.note(Some(number), what).await?;
         Ok(self.gateway.directory.patient(number).await)
     }
 
@@ -138,7 +148,7 @@ impl Gateway {
     /// How PDS is asked in this request about the person of this transfer, which a message becomes where it is taken in; `None` where it
     /// becomes none.
     pub(crate) fn asking<'a>(&'a self, transfer: Option<TransferId>, request_id: Option<&'a str>) -> Asking<'a> {
-        Asking { gateway: self, transfer, request_id }
+        Asking { gateway: self, transfer, request_id, again: false }
     }
 
     /// Asks the scanner and PDS about a large message.

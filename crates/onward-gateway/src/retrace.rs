@@ -4,10 +4,12 @@
 use bytes::Bytes;
 use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
-use onward_core::directory::{DirectoryEntry, DirectoryError, PdsPatient, Sensitivity};
-use onward_core::state::{DeliveryState, EndReason, RecipientKind};
-use onward_core::store::{DeliveryRecord, Ending, NewDelivery, Retrace, Retraced, StoreError, TransferRecord};
-use onward_core::{NhsNumber, OdsCode, Timestamp};
+use onward_core::directory::{DirectoryEntry, DirectoryError, Endpoint, PdsPatient, Sensitivity};
+use onward_core::state::{DeliveryState, EndReason, RecipientKind, TransportKind};
+use onward_core::store::{
+    ApprovalKind, DeliveryRecord, Ending, NewDelivery, Retrace, Retraced, StoreError, TransferRecord,
+};
+use onward_core::{NhsNumber, OdsCode, Timestamp, TransferId};
 use tokio::sync::watch;
 
 use crate::Gateway;
@@ -19,6 +21,7 @@ use crate::leaving::left;
 use crate::lifecycle::{TakenBack, told};
 use crate::prepare::{PrepareError, Routing};
 use crate::recall::{along, is_recalled, keeps_theirs};
+use crate::redirect::Redirect;
 
 /// For so long PDS is tried, since the copy came to nothing.
 const WITHIN: SignedDuration = SignedDuration::from_hours(4);
@@ -37,6 +40,8 @@ const ASKED: &str = "; PDS was asked again: ";
 const REASON: &str = "PDS names another practice";
 /// Of a copy that nobody has; whoever may have one is told what every recall tells.
 const UNDELIVERED: &str = "it came to nobody, and another practice gets it by now";
+/// Of one that was refused by MESH, by which no word about nobody in particular can follow it.
+const REFUSED: &str = "the practice does not have the person and refused it, and another practice gets it by now";
 
 /// Why a person must act all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +57,8 @@ enum Why {
     NotInDirectory,
     RecalledFrom,
     Decided,
+    RoutedByMesh,
+    HasEarlier,
     NotKept,
     Refused,
     Held,
@@ -59,7 +66,7 @@ enum Why {
 }
 
 impl Why {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::NoAnswer,
         Self::NoRecord,
         Self::Superseded,
@@ -71,6 +78,8 @@ impl Why {
         Self::NotInDirectory,
         Self::RecalledFrom,
         Self::Decided,
+        Self::RoutedByMesh,
+        Self::HasEarlier,
         Self::NotKept,
         Self::Refused,
         Self::Held,
@@ -90,7 +99,9 @@ impl Why {
             Self::Same => "it names the same practice",
             Self::NotInDirectory => "it names another practice, of which the directory has no current entry",
             Self::RecalledFrom => "it names a practice from which this was recalled before",
-            Self::Decided => "it names another practice, and a person had decided on this one",
+            Self::Decided => "it names another practice, and a person has decided where this goes, or is about to",
+            Self::RoutedByMesh => "it names another practice, which may be the one that MESH had found",
+            Self::HasEarlier => "it names another practice, and this one got an earlier version",
             Self::NotKept => "it names another practice, and the message is not kept, or cannot be read",
             Self::Refused => "it names another practice, and the message would be refused now",
             Self::Held => "it names another practice, and the message would be held now",
@@ -174,7 +185,7 @@ impl Gateway {
         let newest = line.first().filter(|newest| newest.id == copy.transfer);
         // Who replaced it, or erased the person, meanwhile has made it needless.
         let (Some(transfer), Some(number)) = (newest, &copy.patient) else { return Ok(Looked::Done(false)) };
-        let asked = self.asking(Some(transfer.id), None);
+        let asked = self.asking(Some(transfer.id), None).again();
         let answer = match Pds::Asked(asked).patient(number, None).await? {
             Err(error) if self.clock.now() < copy.changed + WITHIN => {
                 tracing::warn!(%error, delivery = %copy.id, "PDS gives no answer about a copy that came to nothing");
@@ -207,11 +218,16 @@ impl Gateway {
         answer: &Result<Option<PdsPatient>, DirectoryError>,
     ) -> Result<(Retraced, Vec<AuditRow>), StoreError> {
         let made = match self.practice_now(copy, line, number, answer).await? {
-            Ok((practice, pds)) => self.copy_for(transfer, number, practice, pds).await?,
+            Ok((practice, pds)) => self.copy_for(copy, transfer, number, practice, pds).await?,
             Err(stays) => Err(stays),
         };
+        // Asked once more, as late as can be: whatever a home tells moves its own copy alone.
+        let made = match made {
+            Ok(_) if self.has_left(line).await? => Err(Why::HasLeft.into()),
+            made => made,
+        };
         match made {
-            Ok(new) => self.moved(copy, line, new).await,
+            Ok(new) => self.moved(copy, new).await,
             Err(stays) => Ok(self.stays(copy, &stays)),
         }
     }
@@ -239,11 +255,8 @@ impl Gateway {
         if pds.deceased.is_some() || copies().any(|copy| copy.code.as_deref() == Some(DECEASED)) {
             return Ok(Err(Why::Deceased.into()));
         }
-        // Who has died is among those of whom homes tell that they have left.
-        for home in copies().filter(|copy| copy.kind == RecipientKind::CareHome) {
-            if left(&self.store.steps(home.id).await?).is_some() {
-                return Ok(Err(Why::HasLeft.into()));
-            }
+        if self.has_left(line).await? {
+            return Ok(Err(Why::HasLeft.into()));
         }
         let named = pds.registered_practice.as_ref().filter(|ods| !is_no_practice(ods.as_str()));
         let Some(ods) = named else { return Ok(Err(Why::NoPractice.into())) };
@@ -253,8 +266,16 @@ impl Gateway {
         if copies().any(|other| is_recalled(other) && other.recipient == *ods) {
             return Ok(Err(Stays(Why::RecalledFrom, Some(ods.to_string()))));
         }
-        if self.practice_was_decided(copy.transfer).await? {
+        if self.practice_was_decided(copy.transfer).await? || self.is_to_be_redirected(copy.transfer).await? {
             return Ok(Err(Stays(Why::Decided, Some(ods.to_string()))));
+        }
+        // MESH looks a person up when the copy leaves: whose mailbox it found then may be this practice's.
+        if copy.state == DeliveryState::Rejected && matches!(copy.endpoint, Endpoint::GpRouting { .. }) {
+            return Ok(Err(Stays(Why::RoutedByMesh, Some(ods.to_string()))));
+        }
+        // It may have filed that while it had the person, rightly: how it is told is a person's.
+        if along(line, copy.transfer, Some(copy.id)).iter().any(|earlier| earlier.id != copy.id) {
+            return Ok(Err(Stays(Why::HasEarlier, Some(ods.to_string()))));
         }
         let entry = current(self.store.as_ref(), ods, self.clock.now()).await?;
         if !matches!(entry, Ok(DirectoryEntry::Practice(_))) {
@@ -263,9 +284,27 @@ impl Gateway {
         Ok(Ok((ods.clone(), pds)))
     }
 
+    /// Whether a home has told that the person is there no more. Who has died is among them.
+    async fn has_left(&self, line: &[TransferRecord]) -> Result<bool, StoreError> {
+        let copies = line.iter().flat_map(TransferRecord::copies);
+        for home in copies.filter(|copy| copy.kind == RecipientKind::CareHome) {
+            if left(&self.store.steps(home.id).await?).is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a person has asked that the transfer, or a copy of it, goes elsewhere, whatever a second one says of it.
+    async fn is_to_be_redirected(&self, transfer: TransferId) -> Result<bool, StoreError> {
+        let asked = self.store.approvals(ApprovalKind::Redirect, None, self.clock.now()).await?;
+        Ok(asked.iter().filter_map(Redirect::of).any(|redirect| redirect.transfer == transfer))
+    }
+
     /// The copy for this practice, by the walk of every message; nothing else may follow from it.
     async fn copy_for(
         &self,
+        failed: &DeliveryRecord,
         transfer: &TransferRecord,
         number: &NhsNumber,
         practice: OdsCode,
@@ -290,11 +329,17 @@ impl Gateway {
         };
         let home = &identified.care_home.ods;
         let mut new: Vec<_> = copies.into_iter().map(|copy| copy.delivery).collect();
+        // Who has a copy must be one who would get it now: a practice that covers the home, and has the person on its own list by now, would
+        // not be asked to take them on for a while.
+        let stays =
+            |old: &DeliveryRecord| new.iter().any(|new| (new.kind, &new.recipient) == (old.kind, &old.recipient));
+        let all_stay = transfer.copies().filter(|old| old.ended.is_none() && old.id != failed.id).all(stays);
         new.retain(|new| !keeps_theirs(transfer, home, new));
         let same_home = transfer.care_home.as_ref() == Some(home);
         Ok(match new.pop() {
             Some(copy)
-                if same_home
+                if all_stay
+                    && same_home
                     && new.is_empty()
                     && (copy.kind, &copy.recipient) == (RecipientKind::RegisteredPractice, &practice) =>
             {
@@ -304,31 +349,26 @@ impl Gateway {
         })
     }
 
-    /// The other practice gets its copy; the first one's end as they do when a person reroutes, of every version.
-    async fn moved(
-        &self,
-        copy: &DeliveryRecord,
-        line: &[TransferRecord],
-        new: NewDelivery,
-    ) -> Result<(Retraced, Vec<AuditRow>), StoreError> {
-        let mut chosen = along(line, copy.transfer, Some(copy.id));
-        chosen.retain(|copy| !is_recalled(copy));
-        let mut endings = Vec::new();
-        for old in &chosen {
-            endings.push(if old.id == copy.id && is_with_nobody(copy) {
-                let (why, reason) = (EndReason::Recalled, UNDELIVERED.to_owned());
-                Ending { delivery: old.id, why, by: None, reason, notice: None }
-            } else {
-                self.ending(old, EndReason::Recalled, told(EndReason::Recalled, REASON)).await?
-            });
-        }
+    /// The other practice gets its copy; the first one's ends as it does when a person reroutes.
+    async fn moved(&self, copy: &DeliveryRecord, new: NewDelivery) -> Result<(Retraced, Vec<AuditRow>), StoreError> {
+        let ending = match untold(copy) {
+            Some(reason) => {
+                let (why, reason) = (EndReason::Recalled, reason.to_owned());
+                Ending { delivery: copy.id, why, by: None, reason, notice: None }
+            }
+            None => self.ending(copy, EndReason::Recalled, told(EndReason::Recalled, REASON)).await?,
+        };
+        let endings = vec![ending];
         let back = TakenBack { agent: Agent::gateway(), by: None, reason: REASON, request_id: None };
         let mut audit = vec![self.retraced_row(
             copy,
             true,
-            &format!("it names another practice, and the document goes from {} to {}", copy.recipient, new.recipient),
+            &format!(
+                "it names another practice, and the document goes from {} to {}; copies that name the person's own practice name the first",
+                copy.recipient, new.recipient
+            ),
         )];
-        audit.extend(self.ending_rows(&endings, &chosen, &back));
+        audit.extend(self.ending_rows(&endings, &[copy], &back));
         Ok((Retraced::Sent { endings, copy: Box::new(new) }, audit))
     }
 
@@ -352,9 +392,15 @@ impl Gateway {
     }
 }
 
-/// Whether MESH's word that it found nobody for the one attempt means that nobody has it.
-fn is_with_nobody(copy: &DeliveryRecord) -> bool {
-    copy.state == DeliveryState::Failed && copy.attempts == 1 && copy.opened.is_none()
+/// Why a copy ends without a word to its recipient; `None` where they are told.
+fn untold(copy: &DeliveryRecord) -> Option<&'static str> {
+    match copy.state {
+        // MESH's word that it found nobody for the one attempt means that nobody has it.
+        DeliveryState::Failed if copy.attempts == 1 && copy.opened.is_none() => Some(UNDELIVERED),
+        // What a recall tells names nobody, and MESH has a workflow for letters about somebody alone.
+        DeliveryState::Rejected if copy.endpoint.kind() == TransportKind::Mesh => Some(REFUSED),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -352,7 +352,9 @@ const TRANSFER_STATUS: &str = "CASE
         AND c.state <> 'withdrawn' AND (c.state <> 'rejected' OR c.ended IS NULL)) THEN 'cancelled'
     WHEN NOT EXISTS (SELECT 1 FROM deliveries c WHERE c.transfer = t.id AND c.kind <> 'sender'
         AND c.notice_of IS NULL
-        AND c.state NOT IN ('accepted', 'in-progress', 'completed')) THEN 'completed'
+        AND c.state NOT IN ('accepted', 'in-progress', 'completed')
+        AND (c.ended IS NULL OR NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.transfer = t.id AND o.kind = c.kind
+            AND o.notice_of IS NULL AND o.ended IS NULL))) THEN 'completed'
     ELSE 'in-progress' END";
 
 /// A list of Tasks as the parts of a UNION ALL: rows of `whole` (a transfer, else a copy), `id` and `created`.

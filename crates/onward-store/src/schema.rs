@@ -9,7 +9,7 @@ pub(crate) struct Migration {
     pub(crate) sql: &'static str,
     /// The oldest program that can serve on what it leaves, told by the newest version of the schema that such a program knows. A step
     /// that only adds (indexes, tables, columns that may be left out), so that what is stored reads as before, has that of the step
-    /// before. One that an earlier program could break at, or whose rows it could spoil, has its own version, and CHANGELOG says so. So has a
+    /// before; so has one that drops an index which kept nothing apart, where earlier programs lose nothing but time. One that an earlier program could break at, or whose rows it could spoil, has its own version, and CHANGELOG says so. So has a
     /// step without statements, where a program comes to store what earlier ones cannot read without harm.
     pub(crate) oldest_program: usize,
 }
@@ -44,7 +44,30 @@ pub(crate) fn assert_in_order(steps: &[Migration]) {
 
 #[cfg(test)]
 mod tests {
+    use onward_core::audit::AuditWord;
+    use onward_core::state::{DeliveryState, EndReason, HoldReason, RecipientKind, TransportKind};
+    use onward_core::store::StepKind;
+    use onward_core::store::alerts::AlertKind;
+
     use super::*;
+
+    #[test]
+    fn words_that_the_program_before_does_not_know_come_with_a_step_that_shuts_it_out() {
+        // A number that grows: does the program before read such a row, or clear or refuse it? Then a step first, maybe an empty one.
+        let words = [
+            ("alerts", AlertKind::ALL.len(), 0),
+            ("entries", AuditWord::ALL.len(), 0),
+            ("states", DeliveryState::ALL.len(), 10),
+            ("ends", EndReason::ALL.len(), 0),
+            ("holds", HoldReason::ALL.len(), 0),
+            ("recipients", RecipientKind::ALL.len(), 6),
+            ("steps of a home", StepKind::ALL.len(), 0),
+            ("transports", TransportKind::ALL.len(), 3),
+        ];
+        for (what, known, when_last_judged) in words {
+            assert_eq!(known, when_last_judged, "{what}");
+        }
+    }
 
     #[test]
     fn a_program_serves_on_what_it_knows_and_on_what_lets_it() {

@@ -70,6 +70,10 @@ impl TransferRecord {
         // Refused, and ended since: nobody needs to act about it any more.
         let is_over = |copy: &DeliveryRecord| copy.state == DeliveryState::Rejected && copy.ended.is_some();
         let any = |state: DeliveryState| copies().any(|copy| copy.state == state && !is_over(copy));
+        // Somebody else has it in this recipient's place.
+        let went_elsewhere = |copy: &DeliveryRecord| {
+            copy.ended.is_some() && copies().any(|other| other.kind == copy.kind && other.ended.is_none())
+        };
         if self.ended.is_some() {
             "cancelled"
         } else if self.hold.is_some() {
@@ -80,7 +84,7 @@ impl TransferRecord {
             "in-progress"
         } else if copies().all(|copy| copy.state == DeliveryState::Withdrawn || is_over(copy)) {
             "cancelled"
-        } else if copies().all(|copy| copy.state.is_acknowledged()) {
+        } else if copies().all(|copy| copy.state.is_acknowledged() || went_elsewhere(copy)) {
             "completed"
         } else {
             "in-progress"

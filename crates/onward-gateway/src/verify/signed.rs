@@ -15,6 +15,8 @@ const PAGE: u32 = 1_000;
 pub struct Unsigned {
     /// The entries that it is stored as covering.
     pub size: u64,
+    /// The most entries that it and those before it say that they cover: somebody may have cut the log back since.
+    pub furthest: u64,
     /// What is wrong with it.
     pub error: NoteError,
 }
@@ -70,7 +72,11 @@ impl<'k> Signed<'k> {
                         stored.count += 1;
                     }
                     Ok(elsewhere) => kept.push(elsewhere),
-                    Err(error) => return Ok(Err(Unsigned { size: one.size, error })),
+                    Err(error) => {
+                        let before = kept.iter().map(|elsewhere: &Checkpoint| elsewhere.size).chain([stored.furthest]);
+                        let furthest = before.fold(one.size, u64::max);
+                        return Ok(Err(Unsigned { size: one.size, furthest, error }));
+                    }
                 }
             }
         }
@@ -144,7 +150,9 @@ impl Ahead<'_> {
                     Ok(checkpoint) if checkpoint.size == one.size => opened.push(checkpoint),
                     // It is among those that were kept.
                     Ok(_) => {}
-                    Err(error) => return Ok(Err(Unsigned { size: one.size, error }.into())),
+                    Err(error) => {
+                        return Ok(Err(Unsigned { size: one.size, furthest: one.size, error }.into()));
+                    }
                 }
             }
             self.read += opened.len();
@@ -163,7 +171,7 @@ impl Ahead<'_> {
 }
 
 impl From<Unsigned> for Misfit {
-    fn from(Unsigned { size, error }: Unsigned) -> Self {
+    fn from(Unsigned { size, error, .. }: Unsigned) -> Self {
         Self { index: size.saturating_sub(1), why: format!("the stored checkpoint of {size} entries: {error}") }
     }
 }

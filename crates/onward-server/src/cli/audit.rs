@@ -181,7 +181,10 @@ async fn verify(verify: &Verify, terminal: &mut Terminal) -> Outcome {
                     Ok::<_, String>(())
                 })
             }
-            Err(Unsigned { size, error }) => Err(format!("the stored checkpoint of {size}: {error}")),
+            Err(Unsigned { size, furthest: said, error }) => {
+                furthest = furthest.max(said);
+                Err(format!("the stored checkpoint of {size}: {error}"))
+            }
         };
         furthest = furthest.max(checkpoints.furthest());
         if let Err(why) = opened {

@@ -1,15 +1,9 @@
--- What the looks read is what waits, not what has waited for a month; and a fresh copy enters no index whose questions another answers.
+-- What the looks read is what waits, not what has waited for a month. Made beside those whose place they take: who drops an index keeps all
+-- from reading, so that is a step of its own.
 
--- `onward dead list` alone walked every copy in order; it has the two at the end.
-DROP INDEX deliveries_created;
--- What is queued, the indexes of the queue find; what is queued too long, that of transports and states.
-DROP INDEX deliveries_stuck;
 -- The recipient first, so that one recipient's queue is found too.
-DROP INDEX deliveries_lane;
-CREATE INDEX deliveries_lane ON deliveries (recipient, lane, kind, sequence) WHERE state = 'queued';
+CREATE INDEX deliveries_queue ON deliveries (recipient, lane, kind, sequence) WHERE state = 'queued';
 -- Copies that left or arrived and whose answer is awaited: counted, and known to be told already, without their rows.
-DROP INDEX deliveries_unreceived;
-DROP INDEX deliveries_unacknowledged;
 CREATE INDEX deliveries_unanswered ON deliveries (state, kind, changed, created, opened, id)
     WHERE acknowledgement_awaited AND ended IS NULL AND state IN ('sent', 'awaiting-collection', 'received');
 -- What a person must decide about, in order: copies that failed, and that were not processed.

@@ -28,7 +28,7 @@ pub(crate) async fn cosignatures_are_kept_by_checkpoint_and_witness(store: Share
     }
     let latest = [cosignature(3, "one", "CCCC"), cosignature(7, "two", "EEEE")];
     assert_eq!(store.latest_cosignatures().await, Ok(latest.to_vec()), "the later of the same witness and checkpoint");
-    let all = vec![latest[0].clone(), cosignature(3, "two", "DDDD"), latest[1].clone()];
+    let all = [latest[0].clone(), cosignature(3, "two", "DDDD"), latest[1].clone()];
     for (first, last, found) in
         [(0, u64::MAX, &all[..]), (3, 7, &all[..]), (0, 6, &all[..2]), (4, 7, &all[2..]), (4, 6, &[])]
     {

@@ -112,6 +112,9 @@ pub(crate) async fn a_retrace_sends_to_another_practice_once(store: Shared) {
     assert!(matches!(new.as_slice(), [new] if new.state == DeliveryState::Queued && new.patient.is_some()));
     assert_eq!(copies.iter().filter(|copy| copy.notice.is_some()).count(), 1, "whoever has the first is told");
     assert_eq!(status_of(&store, &message).await, "in-progress", "nobody needs to act about what was refused");
+    comes_to(&store, message.deliveries[1].id, DeliveryState::Completed, None).await;
+    comes_to(&store, new[0].id, DeliveryState::Accepted, None).await;
+    assert_eq!(status_of(&store, &message).await, "completed", "another practice has it in place of the first");
     comes_to(&store, new[0].id, DeliveryState::Rejected, Some("30002")).await;
     assert!(waiting(&store).await.is_empty(), "a second refusal is a person's");
 }

@@ -43,9 +43,10 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/postgres/0022_looks.sql"), 22),
     Migration::new(include_str!("../../schema/postgres/0023_programs.sql"), 23),
     Migration::new(include_str!("../../schema/postgres/0024_waiting.sql"), 23),
-    Migration::new(include_str!("../../schema/postgres/0025_work.sql"), 23),
-    Migration::new(include_str!("../../schema/postgres/0026_retraced.sql"), 23),
-    Migration::new(include_str!("../../schema/postgres/0027_retraceable.sql"), 23),
+    Migration::new(include_str!("../../schema/postgres/0025_unused.sql"), 23),
+    Migration::new(include_str!("../../schema/postgres/0026_work.sql"), 23),
+    Migration::new(include_str!("../../schema/postgres/0027_retraced.sql"), 23),
+    Migration::new(include_str!("../../schema/postgres/0028_retraceable.sql"), 23),
 ];
 /// The table of the version.
 const VERSION: &str = "onward_schema";

@@ -411,3 +411,9 @@ async fn lanes_keep_their_order_across_nodes() {
     }
     assert_eq!(log(&nodes[0]).await.len(), 240);
 }
+
+#[test]
+fn the_looks_name_every_transport() {
+    let named: Vec<&str> = super::DIALECT.any_transport.split('\'').skip(1).step_by(2).collect();
+    assert_eq!(named, onward_core::state::TransportKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>());
+}

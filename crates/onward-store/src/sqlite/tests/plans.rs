@@ -1,6 +1,7 @@
 //! By which indexes SQLite finds what is asked for often, or among much.
 
 use onward_core::audit::{AuditQuery, AuditWord, Lists};
+use onward_core::directory::Endpoint;
 use onward_core::store::{DeliveryQuery, StuckQuery};
 
 use super::super::DIALECT;
@@ -23,7 +24,7 @@ async fn claims_and_lists_use_their_indexes() {
         asked.iter().fold(super::super::dispatch::DUE.to_owned(), |sql, (mark, value)| sql.replace(mark, value));
     let claim = plan(claim).await.expect("explained");
     assert!(
-        claim.contains("deliveries_due") && claim.contains("deliveries_lane") && claim.contains("deliveries_leased"),
+        claim.contains("deliveries_due") && claim.contains("deliveries_queue") && claim.contains("deliveries_leased"),
         "{claim}"
     );
     let overdue = crate::query::overdue(&DIALECT, "IN (SELECT value FROM json_each($2))");
@@ -58,7 +59,7 @@ async fn claims_and_lists_use_their_indexes() {
     }
     assert!(stuck.contains("SCAN d USING INDEX deliveries_dead"), "{stuck}");
     let settle = plan(crate::query::alerts::settle().replace("$1", "9")).await.expect("explained");
-    assert!(settle.contains("SEARCH w USING INDEX deliveries_lane (recipient=?)"), "{settle}");
+    assert!(settle.contains("SEARCH w USING INDEX deliveries_queue (recipient=?)"), "{settle}");
     let tasks = onward_core::store::TaskQuery {
         transfers: true,
         copies: true,
@@ -106,6 +107,33 @@ async fn claims_and_lists_use_their_indexes() {
 }
 
 /// Every index is written for every message: whoever adds one knows what it costs.
+#[test]
+fn the_looks_name_whatever_a_copy_goes_by() {
+    let url = "https://practice.example/".to_owned();
+    let endpoints = [
+        Endpoint::Inbox {},
+        Endpoint::Https { url: url.clone() },
+        Endpoint::ProcessMessage { url },
+        Endpoint::Mesh { mailbox: "X26OT900".parse().expect("a mailbox"), workflow: None },
+        Endpoint::GpRouting { workflow: None },
+    ];
+    let named: Vec<&str> = DIALECT.any_transport.split('\'').skip(1).step_by(2).collect();
+    let mut tags = vec!["$.transport".to_owned()];
+    for endpoint in &endpoints {
+        // Who adds one has to name it above and in the list.
+        match endpoint {
+            Endpoint::Inbox {}
+            | Endpoint::Https { .. }
+            | Endpoint::ProcessMessage { .. }
+            | Endpoint::Mesh { .. }
+            | Endpoint::GpRouting { .. } => {}
+        }
+        let written = serde_json::to_value(endpoint).expect("it can be written");
+        tags.push(written["transport"].as_str().expect("a word").to_owned());
+    }
+    assert_eq!(named, tags);
+}
+
 #[tokio::test]
 async fn a_fresh_message_enters_few_indexes() {
     let (folder, store) = fresh();
