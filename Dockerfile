@@ -33,8 +33,6 @@ VOLUME /var/lib/onward
 ENV ONWARD__SERVER__LISTEN=0.0.0.0:8443 \
     ONWARD__STORE__URL=sqlite:/var/lib/onward/onward.db \
     ONWARD__AUDIT__SIGNING_KEY_FILE=/var/lib/onward/audit-signing.key
-# What is larger, the bodies with attachments, goes back to the system as soon as it is done with (mallopt(3)): a fifth less memory under load.
-ENV MALLOC_MMAP_THRESHOLD_=1048576
 EXPOSE 8443
 # Asks the operations listener, which stays on the container's loopback.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s \
