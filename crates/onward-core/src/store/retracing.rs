@@ -32,7 +32,7 @@ pub enum Retraced {
     },
     /// PDS names another practice, which gets a copy of its own.
     Sent {
-        /// The ends of this copy, and of what the same practice has of earlier versions.
+        /// The end of this copy.
         endings: Vec<Ending>,
         /// The other practice's copy.
         copy: Box<NewDelivery>,
